@@ -1,0 +1,507 @@
+//! The seam for engines: everything above speaks [`Broker`] and the types here. Nothing in it
+//! assumes that broker and router share a process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use usher_event::{
+    BlobChange, BlobStore, Delivery, Digest, Event, Failure, FailureClass, PluginName, StateRead,
+    StateReader, StateWrite, SubscriptionName,
+};
+use usher_filter::Filter;
+
+/// A durable log with subscriptions. Every method may be called from many tasks at once.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Appends events, all or none; returns after fsync, one answer for each event in order.
+    ///
+    /// # Errors
+    /// See [`BrokerError`]; nothing of the batch is stored then.
+    async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError>;
+
+    /// Makes a subscription, or changes the one with this name; returns after fsync. Its cursor
+    /// stays where it is when only the specification changes.
+    async fn subscribe(&self, subscription: Subscription) -> Result<(), BrokerError>;
+
+    /// Removes a subscription with its cursor and pending retries (dead letters stay). Answers
+    /// whether there was one.
+    async fn unsubscribe(&self, name: &SubscriptionName) -> Result<bool, BrokerError>;
+
+    /// Waits until a delivery is ready and takes at most `max`. What is taken is held until
+    /// settled or until the process ends; never more than the subscription's `max_in_flight`.
+    ///
+    /// Dropping the future takes nothing.
+    async fn lease(
+        &self,
+        subscription: &SubscriptionName,
+        max: usize,
+    ) -> Result<Vec<Lease>, BrokerError>;
+
+    /// Hands over what became of deliveries. They are committed in the order of the calls;
+    /// the answer comes after fsync, one for each settlement.
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError>;
+
+    /// One event, by sequence.
+    async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError>;
+
+    /// Events from `from` on in order, at most `max`, and where to read on.
+    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError>;
+
+    /// The flow that the event `sequence` belongs to.
+    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
+
+    /// Sequences of the first events of the flows whose `correlationid` this is, oldest first.
+    async fn flows_by_correlation(
+        &self,
+        correlationid: &str,
+        max: usize,
+    ) -> Result<Vec<u64>, BrokerError>;
+
+    /// All subscriptions and where they stand, by name.
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError>;
+
+    /// Dead letters by id, oldest first, those after `after`, at most `max`.
+    async fn dead_letters(
+        &self,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<DeadLetter>, BrokerError>;
+
+    /// One dead letter, with all its attempts.
+    async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError>;
+
+    /// Delivers a dead letter's event to its subscription again, with a fresh attempt count, and
+    /// removes the dead letter. `false` where there is none with this id.
+    async fn redrive(&self, id: u64) -> Result<bool, BrokerError>;
+
+    /// Removes a dead letter for good. `false` where there is none with this id.
+    async fn discard(&self, id: u64) -> Result<bool, BrokerError>;
+
+    /// Committed state, for running deliveries.
+    fn state(&self) -> Arc<dyn StateReader>;
+
+    /// Blobs, for running deliveries and for reading.
+    fn blobs(&self) -> Arc<dyn BlobStore>;
+
+    /// Blobs by digest, whoever put them, those after `after`, at most `max`.
+    async fn list_blobs(
+        &self,
+        after: Option<Digest>,
+        max: usize,
+    ) -> Result<Vec<BlobRecord>, BrokerError>;
+
+    /// The newest committed sequence (0 when there is none); changes wake readers of the log.
+    fn committed(&self) -> watch::Receiver<u64>;
+
+    /// Counters and sizes.
+    fn stats(&self) -> BrokerStats;
+
+    /// Why the broker refuses everything, once it does; wakes whoever has to stop the process.
+    fn poisoned(&self) -> watch::Receiver<Option<String>>;
+
+    /// Stops intake, commits what has arrived, fsyncs, and closes.
+    async fn close(&self) -> Result<(), BrokerError>;
+}
+
+/// What became of a published event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its place in the log; for a duplicate, that of the first.
+    pub sequence: u64,
+    /// Whether an event with the same source and id was there before.
+    pub duplicate: bool,
+}
+
+/// What an engine needs to know of a subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscription {
+    /// Its name; the plugin it is bound to is part of it.
+    pub name: SubscriptionName,
+    /// Which events it takes.
+    pub filter: Filter,
+    /// Where a new one starts.
+    pub start: Start,
+    /// What to do with failed deliveries.
+    pub retry: RetryPolicy,
+    /// How many deliveries may be under way at once.
+    pub max_in_flight: u32,
+}
+
+/// Where a new subscription starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the first event after its making.
+    #[default]
+    Latest,
+    /// With the oldest event in the log.
+    Earliest,
+}
+
+/// Exponential backoff: `first_delay × factor^(attempt − 1)`, at most `max_delay`, spread by
+/// ± `jitter`; a dead letter after `max_attempts` or once `max_age` has passed since the first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Wait before the second attempt.
+    pub first_delay: Duration,
+    /// Growth from one wait to the next; at least 1.
+    pub factor: f64,
+    /// The longest wait.
+    pub max_delay: Duration,
+    /// Spread as a fraction of the wait, 0 to 1.
+    pub jitter: f64,
+    /// Attempts in all, the first included; at least 1.
+    pub max_attempts: u32,
+    /// How long after the first failure the last attempt may start.
+    pub max_age: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first_delay: Duration::from_secs(1),
+            factor: 2.0,
+            max_delay: Duration::from_secs(30 * 60),
+            jitter: 0.2,
+            max_attempts: 60,
+            max_age: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// A delivery that is the holder's until settled.
+#[derive(Debug)]
+pub struct Lease {
+    /// What to deliver.
+    pub delivery: Delivery,
+    /// Tells this lease from earlier ones of the same delivery; goes back with the settlement.
+    pub token: u64,
+}
+
+/// What became of a leased delivery.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The subscription it was leased from.
+    pub subscription: SubscriptionName,
+    /// The event's sequence.
+    pub sequence: u64,
+    /// The lease's token.
+    pub token: u64,
+    /// Which bytes handled it.
+    pub digest: Option<Digest>,
+    /// How long the listener took.
+    pub took: Duration,
+    /// What became of it.
+    pub disposition: Disposition,
+}
+
+/// The decision, with what is to be committed along with it.
+#[derive(Debug)]
+pub enum Disposition {
+    /// Done: commit the acknowledgement and all of this at once.
+    Ack(Changes),
+    /// Try again later by the retry policy, not before `after` has passed.
+    Retry {
+        /// Why.
+        failure: Failure,
+        /// The shortest wait.
+        after: Option<Duration>,
+    },
+    /// Dead letter now.
+    Reject {
+        /// Why.
+        failure: Failure,
+    },
+    /// Never ran, or was cut short by the host: ready again at once, no attempt counted.
+    Release,
+}
+
+/// Effects in the form the broker commits.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Events to append, in order.
+    pub emissions: Vec<NewEvent>,
+    /// What was read from state; all of it must still hold, or the delivery runs again.
+    pub reads: Vec<StateRead>,
+    /// State writes.
+    pub writes: Vec<StateWrite>,
+    /// Blobs put or deleted by the subscription's plugin.
+    pub blobs: Vec<BlobChange>,
+}
+
+/// An event to append, perhaps later.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// The event, complete.
+    pub event: Event,
+    /// How long after the commit it is appended; `None` for at once.
+    pub delay: Option<Duration>,
+}
+
+/// What the broker did with a settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Committed as asked.
+    Committed,
+    /// A retry is due at this time (Unix milliseconds).
+    RetryAt(u64),
+    /// Became the dead letter with this id.
+    Dead(u64),
+    /// State it read has changed since: dropped, will run again; no attempt counted.
+    Conflict,
+    /// The lease no longer holds (redriven, unsubscribed…): dropped.
+    Stale,
+}
+
+/// An event in the log.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its place in the log.
+    pub sequence: u64,
+    /// When it was appended, Unix milliseconds.
+    pub recorded_ms: u64,
+    /// The first event of its flow.
+    pub flow: u64,
+    /// How many emissions lie between the flow's first event and this one.
+    pub depth: u16,
+    /// How it came about, unless a producer published it.
+    pub cause: Option<Cause>,
+    /// The event.
+    pub event: Event,
+}
+
+/// The delivery that emitted an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The event that was delivered.
+    pub parent: u64,
+    /// To which subscription.
+    pub subscription: SubscriptionName,
+    /// At which attempt.
+    pub attempt: u32,
+    /// How long the listener took, microseconds.
+    pub took_us: u64,
+}
+
+/// Which part of the log to read.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// First sequence to look at.
+    pub from: u64,
+    /// At most so many events; an engine may return fewer and say where to read on.
+    pub max: usize,
+    /// Only events that match.
+    pub filter: Option<Filter>,
+}
+
+/// Part of the log.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events, in order.
+    pub events: Vec<StoredEvent>,
+    /// The next sequence to ask for.
+    pub next: u64,
+}
+
+/// An event and all that it caused.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// The first event's sequence.
+    pub root: u64,
+    /// All its events by sequence; a parent comes before its children. At most
+    /// [`crate::FLOW_MAX_EVENTS`].
+    pub events: Vec<FlowEvent>,
+    /// Emissions that wait for their delay, soonest first.
+    pub delayed: Vec<DelayedEvent>,
+    /// Whether events were left out because the flow is too large.
+    pub truncated: bool,
+}
+
+/// One event of a flow, with all its deliveries.
+#[derive(Clone, Debug)]
+pub struct FlowEvent {
+    /// The event.
+    pub stored: StoredEvent,
+    /// Its deliveries, by subscription.
+    pub deliveries: Vec<DeliveryStatus>,
+}
+
+/// An emission that waits for its delay.
+#[derive(Clone, Debug)]
+pub struct DelayedEvent {
+    /// When it will be appended, Unix milliseconds.
+    pub due_ms: u64,
+    /// How it came about.
+    pub cause: Cause,
+    /// The event.
+    pub event: Event,
+}
+
+/// Where one delivery stands.
+#[derive(Clone, Debug)]
+pub struct DeliveryStatus {
+    /// To which subscription.
+    pub subscription: SubscriptionName,
+    /// How it stands.
+    pub state: DeliveryState,
+    /// The failed attempts, oldest first.
+    pub failures: Vec<AttemptRecord>,
+}
+
+/// How a delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Not yet tried, or under way.
+    Pending,
+    /// Failed; the next attempt is due at this time (Unix milliseconds).
+    Waiting {
+        /// When.
+        due_ms: u64,
+    },
+    /// Acknowledged.
+    Done,
+    /// Became a dead letter.
+    Dead {
+        /// Its id, unless it was redriven or discarded since.
+        id: Option<u64>,
+    },
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Which attempt; the first is 1.
+    pub attempt: u32,
+    /// When it ended, Unix milliseconds.
+    pub time_ms: u64,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// What happened.
+    pub reason: String,
+    /// The guest's call stack, where there is one.
+    pub backtrace: Option<String>,
+    /// Which bytes handled it.
+    pub digest: Option<Digest>,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Names it; rises, is never reused.
+    pub id: u64,
+    /// When it was given up, Unix milliseconds.
+    pub time_ms: u64,
+    /// The subscription that could not deal with it.
+    pub subscription: SubscriptionName,
+    /// The event, whole.
+    pub stored: StoredEvent,
+    /// The failed attempts, oldest first; the last one is what ended it. At most
+    /// [`crate::ATTEMPTS_KEPT`], the first and the newest.
+    pub attempts: Vec<AttemptRecord>,
+    /// How many attempts were made in all.
+    pub attempt_count: u32,
+}
+
+/// Where a subscription stands.
+#[derive(Clone, Debug)]
+pub struct SubscriptionStatus {
+    /// What it is.
+    pub subscription: Subscription,
+    /// Every matching event before this sequence is settled or waits for a retry.
+    pub cursor: u64,
+    /// How many events of the log it has not looked at yet.
+    pub lag: u64,
+    /// Deliveries under way.
+    pub in_flight: u64,
+    /// Deliveries that wait for another attempt.
+    pub retrying: u64,
+    /// Deliveries acknowledged since the process started.
+    pub acked: u64,
+    /// Failed attempts since the process started.
+    pub failed: u64,
+    /// Dead letters it has now.
+    pub dead: u64,
+}
+
+/// A blob and who put it.
+#[derive(Clone, Debug)]
+pub struct BlobRecord {
+    /// Digest, size, type.
+    pub info: usher_event::BlobInfo,
+    /// The plugin that put it.
+    pub plugin: PluginName,
+    /// When it was committed, Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// Counters since start and present sizes.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerStats {
+    /// Events appended.
+    pub appended: u64,
+    /// Published events that were there before.
+    pub duplicates: u64,
+    /// Commits (each one fsync).
+    pub commits: u64,
+    /// Deliveries acknowledged.
+    pub acked: u64,
+    /// Failed attempts.
+    pub failed: u64,
+    /// Settlements dropped because state had changed.
+    pub conflicts: u64,
+    /// Dead letters now.
+    pub dead_letters: u64,
+    /// The newest committed sequence.
+    pub last_sequence: u64,
+    /// Emissions that wait for their delay.
+    pub delayed: u64,
+    /// Commands waiting for the committer.
+    pub queued: u64,
+}
+
+/// Why the broker did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// An event is larger than the log takes.
+    #[error("event {member} has {size_bytes} bytes, the limit is {limit_bytes}")]
+    TooLarge {
+        /// Its place in the batch; the first is 0.
+        member: usize,
+        /// Its encoded size.
+        size_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Too many events in one batch.
+    #[error("the batch has {count} events, the limit is {limit}")]
+    BatchTooLong {
+        /// How many there are.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// More has arrived than the disk can take; try again after the given time.
+    #[error("the broker is busy; try again in {} s", retry_after.as_secs().max(1))]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// There is no subscription of that name.
+    #[error("there is no subscription {0}")]
+    NoSubscription(SubscriptionName),
+    /// Something in the request can't be right.
+    #[error("{0}")]
+    Invalid(String),
+    /// A commit failed. What the disk holds is unknown until the next start, which recovers.
+    #[error("the store failed and refuses all work until restarted: {0}")]
+    Poisoned(String),
+    /// Reading failed.
+    #[error("the store can't be read: {0}")]
+    Read(String),
+    /// The broker is shut down.
+    #[error("the broker is closed")]
+    Closed,
+}

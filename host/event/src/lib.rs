@@ -1,0 +1,33 @@
+//! The words all of Usher speaks: [`Event`], [`Delivery`], [`Verdict`], [`Emission`] and the
+//! [`Listener`] trait, with the CloudEvents 1.0.2 codecs that bring events in and out.
+//!
+//! Nothing here does I/O, knows a clock or an executor. An [`Event`] is one immutable run of bytes
+//! (see [`encoding`]) shared by reference count from the wire to the disk to the sandbox.
+
+mod delivery;
+mod digest;
+mod emission;
+mod error;
+mod event;
+mod host;
+mod listener;
+mod name;
+mod value;
+
+pub mod encoding;
+pub mod http_binary;
+pub mod json;
+pub mod limits;
+
+pub use delivery::{Delivery, Effects, Failure, FailureClass, Outcome, Verdict};
+pub use digest::Digest;
+pub use emission::{Emission, EmissionError, PLUGIN_SOURCE_PREFIX};
+pub use error::{BatchError, EventError};
+pub use event::{Event, EventBuilder, Identity};
+pub use host::{
+    BlobChange, BlobInfo, BlobStore, StateAddress, StatePage, StateRead, StateReader,
+    StateSnapshot, StateUsage, StateWrite, StoreError,
+};
+pub use listener::Listener;
+pub use name::{NameError, PluginName, SubscriptionName};
+pub use value::Value;
