@@ -1,2 +1,37 @@
-//! Usher.
-fn main() {}
+//! The `usher` program: `usher run` is the router itself, every other verb is a client of a
+//! running one or looks at files.
+
+mod app;
+mod cli;
+mod config;
+mod http;
+mod metrics;
+mod plugins;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A durable event router whose listeners are sandboxed WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "usher", version, max_term_width = 100)]
+struct Usher {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the router until SIGTERM or Ctrl-C.
+    Run(config::Flags),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+fn main() -> ExitCode {
+    match Usher::parse().verb {
+        Verb::Run(flags) => run::run(&flags),
+        Verb::Client(command) => cli::run(command),
+    }
+}

@@ -1,0 +1,97 @@
+//! Configuration, in two stages: what is written (command-line flags and `usher.toml`) and the
+//! validated [`Config`] that everything else is made from.
+//!
+//! Loading opens nothing but the configuration file itself, and reports every problem it finds at
+//! once, each with file, line and a hint. Flags win over the file.
+
+mod flags;
+mod limits;
+mod load;
+mod plugin;
+mod problem;
+mod retry;
+mod table;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use usher_broker::RetryPolicy;
+use usher_event::PluginName;
+
+pub(crate) use flags::Flags;
+pub(crate) use load::load;
+pub(crate) use plugin::{PluginConfig, SecretSource, SubscriptionConfig};
+pub(crate) use problem::{Problem, Problems};
+
+/// Everything the operator decided, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where the HTTP API listens; always a loopback address.
+    pub(crate) listen: SocketAddr,
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    /// The plugins folder.
+    pub(crate) plugins: PathBuf,
+    /// The configuration file this came from, if there was one.
+    pub(crate) file: Option<PathBuf>,
+    /// What is logged: a `tracing` filter.
+    pub(crate) log: String,
+    /// How it is logged.
+    pub(crate) log_format: LogFormat,
+    /// How long deliveries under way may take to end at a hot swap or at shutdown.
+    pub(crate) drain: Duration,
+    /// Limits of the HTTP API.
+    pub(crate) http: HttpConfig,
+    /// The broker's settings.
+    pub(crate) broker: BrokerConfig,
+    /// The retry policy of subscriptions without one of their own.
+    pub(crate) retry: RetryPolicy,
+    /// What plugins are granted and how they are limited, by name.
+    pub(crate) plugin: BTreeMap<PluginName, PluginConfig>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Limits of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// The largest request body.
+    pub(crate) max_body_bytes: usize,
+    /// How long a client may take to send the header of a request.
+    pub(crate) header_timeout: Duration,
+    /// How long a client may take to send the body of a request.
+    pub(crate) body_timeout: Duration,
+    /// Connections at once.
+    pub(crate) max_connections: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 8 * 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            max_connections: 1024,
+        }
+    }
+}
+
+/// The broker's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BrokerConfig {
+    /// How many of the newest events are remembered to recognise duplicates.
+    pub(crate) duplicates_window_events: usize,
+    /// How many commands one commit takes at most.
+    pub(crate) max_batch_commands: usize,
+}
