@@ -1,2 +1,98 @@
-//! Usher.
-fn main() {}
+//! Side by side, in one run on one machine: bare wasmtime, usher-runtime, durable publish and
+//! durable hops. Absolute figures depend on the machine; the ratios are what to compare.
+
+mod bare;
+mod disk;
+mod hops;
+mod publish;
+mod runtime;
+mod sample;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::table::Table;
+
+#[derive(Parser)]
+#[command(about = "Benchmarks of Usher; run them through `cargo xtask bench`")]
+struct Args {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// One event's hop, layer by layer.
+    Hop(HopArgs),
+}
+
+#[derive(clap::Args)]
+struct HopArgs {
+    /// How many events each row of durable hops takes.
+    #[arg(long, default_value_t = 200_000)]
+    events: usize,
+    /// CloudEvents, one JSON object a line, for the row of real events. Left out when the file is
+    /// missing.
+    #[arg(long)]
+    github: Option<PathBuf>,
+    /// Where to write; a folder on the disk to be measured.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// The benchmark's listener, as `cargo xtask plugins` builds it.
+    #[arg(long)]
+    guest: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Suite::Hop(args) = Args::parse().suite;
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let guest = args.guest.unwrap_or_else(|| format!("{root}/target/guests/hop.wasm").into());
+    let component = std::fs::read(&guest).with_context(|| {
+        format!("can't read {}: run `cargo xtask plugins` first", guest.display())
+    })?;
+    let folder = args.folder.unwrap_or_else(|| format!("{root}/target").into());
+    let github = args
+        .github
+        .unwrap_or_else(|| format!("{root}/../shared/data/events/github.ndjson").into());
+
+    let mut table = Table::new();
+    let small = sample::events_of_size(256)?;
+    let large = sample::events_of_size(8 * 1024)?;
+
+    let bare = bare::time_per_call(&component, &small)?;
+    table.row("bare wasmtime call", bare, None);
+    let through_runtime = runtime::time_per_call(&component, &small)?;
+    table.row("usher-runtime, warm", through_runtime, Some((bare, "bare call")));
+
+    for batch in [1, 64, 512] {
+        let mark = disk::time_per_record(&folder, batch, small.encoded_bytes())?;
+        table.row(&format!("append + fdatasync, batches of {batch}"), mark, None);
+        let publish = publish::time_per_event(&folder, batch, &small)?;
+        table.row(
+            &format!("durable publish, batches of {batch}"),
+            publish,
+            Some((mark, "append")),
+        );
+    }
+
+    let mut rows = vec![("256 B", small), ("8 KiB", large)];
+    match sample::read(&github) {
+        Ok(real) => rows.push(("273 real events", real)),
+        Err(error) => eprintln!("no row of real events: {error:#}"),
+    }
+    for (name, sample) in rows {
+        let events = args.events.min(hops::STORED_MAX_BYTES / sample.encoded_bytes());
+        let run = hops::run(&folder, &component, &sample, events)?;
+        let mark = disk::time_per_record(&folder, run.mean_batch(), run.stored_bytes_per_hop())?;
+        table.row(
+            &format!("append + fdatasync, as much as a hop of {name}"),
+            mark,
+            None,
+        );
+        table.row(&format!("durable hop, {name}"), run.per_hop(), Some((mark, "append")));
+    }
+    table.print()
+}

@@ -1,0 +1,50 @@
+//! The one table a suite prints.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    each: Duration,
+    baseline: Option<(Duration, &'static str)>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    /// Adds what one call, event or hop took, and what it is compared with. Says so on standard
+    /// error at once, since a suite takes minutes.
+    pub(crate) fn row(
+        &mut self,
+        name: &str,
+        each: Duration,
+        baseline: Option<(Duration, &'static str)>,
+    ) {
+        eprintln!("{name}: {:.2} µs", micros(each));
+        self.rows.push(Row { name: name.into(), each, baseline });
+    }
+
+    pub(crate) fn print(&self) -> anyhow::Result<()> {
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "\n{:width$}  {:>10}  {:>10}  ratio", "", "µs each", "each/s")?;
+        for Row { name, each, baseline } in &self.rows {
+            write!(out, "{name:width$}  {:>10.2}  {:>10.0}", micros(*each), 1e6 / micros(*each))?;
+            if let Some((of, what)) = baseline {
+                write!(out, "  {:.2} × {what}", each.as_secs_f64() / of.as_secs_f64())?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
