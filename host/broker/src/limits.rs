@@ -1,0 +1,41 @@
+//! The limits of the embedded engine. Each bounds memory, disk or the time of one step.
+
+use std::time::Duration;
+
+/// Most events that [`crate::Flow`] holds.
+pub const FLOW_MAX_EVENTS: usize = 1_000;
+
+/// Most failed attempts kept for one delivery: the first and the newest.
+pub const ATTEMPTS_KEPT: usize = 20;
+
+/// Longest chain of emissions; a delivery that would make it longer becomes a dead letter.
+pub const HOPS_MAX: u16 = 16;
+
+/// Most subscriptions at once.
+pub const SUBSCRIPTIONS_MAX: usize = 1_024;
+
+/// Most deliveries under way at once that a subscription may ask for.
+pub const IN_FLIGHT_MAX: u32 = 4_096;
+
+/// Most deliveries of one subscription that wait for another attempt; beyond it the subscription
+/// takes no new events until some of them are settled.
+pub const RETRIES_MAX: usize = 10_000;
+
+/// Most emissions that wait for their delay, in all.
+pub const DELAYED_MAX: usize = 100_000;
+
+/// Longest delay of an emission and longest wait a listener may ask for before another attempt;
+/// longer ones are cut to this.
+pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Longest state address: bucket and key together.
+pub const STATE_ADDRESS_MAX_BYTES: usize = 8 * 1_024;
+
+/// Longest reason kept of a failed attempt; the rest is cut.
+pub const REASON_MAX_BYTES: usize = 4 * 1_024;
+
+/// Longest backtrace kept of a failed attempt; the rest is cut.
+pub const BACKTRACE_MAX_BYTES: usize = 16 * 1_024;
+
+/// Most rows that one call of a listing method answers with.
+pub const PAGE_MAX: usize = 1_000;

@@ -1,0 +1,114 @@
+//! How the embedded engine is opened, and why that may fail.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::{Clock, SystemClock};
+
+/// How to open an [`crate::EmbeddedBroker`].
+#[derive(Clone)]
+pub struct Options {
+    /// The data folder; made if it isn't there. Not used in memory.
+    pub data: PathBuf,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Seeds the jitter of retries.
+    pub seed: u64,
+    /// How many of the newest events a published one is compared with to find duplicates. Takes
+    /// 24 bytes of memory for each.
+    pub duplicates_window_events: usize,
+    /// Most commands that wait for the committer; publishing is refused beyond it.
+    pub intake_max_commands: usize,
+    /// Most bytes of events that wait for the committer; publishing is refused beyond it.
+    pub intake_max_bytes: usize,
+    /// Block cache of the store.
+    pub cache_bytes: u64,
+}
+
+impl Options {
+    /// The defaults for a data folder.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            clock: Arc::new(SystemClock),
+            seed: SystemClock.now_ms(),
+            duplicates_window_events: 1_000_000,
+            intake_max_commands: 4_096,
+            intake_max_bytes: 64 * 1_024 * 1_024,
+            cache_bytes: 64 * 1_024 * 1_024,
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("data", &self.data)
+            .field("seed", &self.seed)
+            .field("duplicates_window_events", &self.duplicates_window_events)
+            .field("intake_max_commands", &self.intake_max_commands)
+            .field("intake_max_bytes", &self.intake_max_bytes)
+            .field("cache_bytes", &self.cache_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a data folder could not be opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works with it.
+    #[error(
+        "data folder {} is in use by {}; stop that process or give another folder",
+        path.display(),
+        pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    InUse {
+        /// The data folder.
+        path: PathBuf,
+        /// The process that holds it, where it is known.
+        pid: Option<u32>,
+    },
+    /// A newer version of Usher wrote it.
+    #[error(
+        "data folder {} has format {found}, this version reads formats up to {supported}; \
+         use the version of usher that wrote it or a newer one",
+        path.display()
+    )]
+    NewerFormat {
+        /// The data folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format this version knows.
+        supported: u32,
+    },
+    /// The folder holds something that isn't Usher's.
+    #[error(
+        "{} is not a data folder of usher: {reason}; give an empty or a new folder",
+        path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The file system refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// What is stored can't be understood.
+    #[error("the store in {} is damaged: {reason}; restore a backup", path.display())]
+    Damaged {
+        /// The data folder.
+        path: PathBuf,
+        /// Where and how.
+        reason: String,
+    },
+}
