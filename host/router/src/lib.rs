@@ -1,1 +1,30 @@
-//! Usher.
+//! Takes deliveries from the broker to listeners, and what became of them back.
+//!
+//! For each subscription a [dispatcher](dispatcher) keeps a few workers. A worker leases a run of
+//! deliveries, hands them to the listener one after another, and gives the broker the settlements
+//! of the whole run at once, without waiting for the disk before it takes the next run. What
+//! always holds:
+//!
+//! - A leased delivery is settled, whatever happens to worker or listener: panics, cancellation
+//!   and abandoned calls give it back.
+//! - One delivery sees one version of a plugin. A hot swap takes effect between two runs.
+//! - A listener that hangs holds up only the delivery it hangs on, not the rest of its run.
+//!
+//! Nothing here knows wasm, a disk or a network: listeners and broker are traits.
+
+mod clock;
+mod dispatcher;
+mod router;
+mod run;
+mod settling;
+mod stats;
+mod swap;
+mod verdict;
+mod worker;
+
+pub use router::{InstallError, Installation, Router};
+pub use stats::DispatchStatus;
+pub use swap::SwapOutcome;
+pub use verdict::{
+    EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EMISSIONS_MAX, EMISSIONS_MAX_BYTES, REASON_MAX_BYTES,
+};

@@ -1,0 +1,221 @@
+//! A dispatcher: serves one subscription with a few workers, from its start to its stop.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use usher_broker::{BrokerError, Lease, Settlement, Subscription};
+use usher_event::{FailureClass, PluginName, SubscriptionName};
+
+use crate::run::{Home, Run};
+use crate::settling::Settling;
+use crate::stats::{DispatchStatus, Stats, Tally};
+use crate::swap::{Hold, Slot};
+use crate::worker::work;
+
+/// How long abandoned calls may take to give up their thread before they are left behind.
+const ABANDON_GRACE: Duration = Duration::from_secs(5);
+
+/// How far a dispatcher is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Taking deliveries.
+    Serving,
+    /// Taking no more; what is under way may end.
+    Finishing,
+    /// What is under way is given back.
+    Abandoning,
+}
+
+/// What the workers of one subscription share.
+pub(crate) struct Dispatch {
+    home: Arc<Home>,
+    slot: Arc<Slot>,
+    stats: Arc<Stats>,
+    settling: Settling,
+    phase: watch::Sender<Phase>,
+    /// Held by the one worker that waits for deliveries: an arrival wakes one, not all.
+    turn: tokio::sync::Mutex<()>,
+    /// Runs that slow deliveries would have held up.
+    shed: Mutex<VecDeque<Run>>,
+    shed_wakes: Notify,
+    stopped: OnceLock<String>,
+}
+
+impl Dispatch {
+    pub(crate) fn name(&self) -> &SubscriptionName {
+        &self.home.subscription
+    }
+
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Holds the version that serves now.
+    pub(crate) fn hold(&self) -> Hold {
+        self.slot.hold()
+    }
+
+    /// Waits for deliveries, at most `max`. Dropping the future takes none.
+    pub(crate) async fn next_run(&self, max: usize) -> Result<Run, BrokerError> {
+        loop {
+            if let Some(run) = self.take_shed() {
+                return Ok(run);
+            }
+            tokio::select! {
+                biased;
+                () = self.shed_wakes.notified() => {}
+                leases = self.lease(max) => return Ok(Run::new(Arc::clone(&self.home), leases?)),
+            }
+        }
+    }
+
+    async fn lease(&self, max: usize) -> Result<Vec<Lease>, BrokerError> {
+        let _turn = self.turn.lock().await;
+        self.home.broker.lease(&self.home.subscription, max).await
+    }
+
+    /// Leaves deliveries to whichever worker is free first.
+    pub(crate) fn shed(&self, leases: VecDeque<Lease>) {
+        if leases.is_empty() {
+            return;
+        }
+        let run = Run::new(Arc::clone(&self.home), leases);
+        self.shed.lock().unwrap_or_else(PoisonError::into_inner).push_back(run);
+        self.shed_wakes.notify_one();
+    }
+
+    fn take_shed(&self) -> Option<Run> {
+        self.shed.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    pub(crate) async fn submit(&self, settlements: Vec<Settlement>) {
+        self.settling.submit(settlements).await;
+    }
+
+    pub(crate) fn add(&self, tally: &Tally) {
+        self.stats.add(tally);
+    }
+
+    pub(crate) fn count_failure(&self, class: FailureClass) {
+        self.stats.failed(class);
+    }
+
+    /// Remembers why nothing can be leased any more.
+    pub(crate) fn stopped_by(&self, error: &BrokerError) {
+        if self.stopped.set(error.to_string()).is_ok() {
+            tracing::error!(subscription = %self.name(), %error, "deliveries stopped");
+        }
+    }
+
+    pub(crate) fn status(&self, plugin: &PluginName) -> DispatchStatus {
+        let digest = self.slot.present().listener().digest();
+        self.stats.status(self.name(), plugin, digest, self.stopped.get().cloned())
+    }
+}
+
+/// A subscription being served.
+pub(crate) struct Dispatcher {
+    dispatch: Arc<Dispatch>,
+    subscription: Subscription,
+    instances: usize,
+    workers: JoinSet<()>,
+}
+
+impl Dispatcher {
+    /// Serves `subscription`, which the broker knows already, with what `slot` holds.
+    pub(crate) fn start(
+        home: Home,
+        slot: Arc<Slot>,
+        subscription: Subscription,
+        instances: usize,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let home = Arc::new(home);
+        let dispatch = Arc::new(Dispatch {
+            settling: Settling::new(Arc::clone(&home), Arc::clone(&stats)),
+            slot,
+            stats,
+            phase: watch::Sender::new(Phase::Serving),
+            turn: tokio::sync::Mutex::default(),
+            shed: Mutex::default(),
+            shed_wakes: Notify::new(),
+            stopped: OnceLock::new(),
+            home,
+        });
+        let at_once = usize::try_from(subscription.max_in_flight).unwrap_or(usize::MAX);
+        let mut workers = JoinSet::new();
+        for _ in 0..instances.min(at_once).max(1) {
+            workers.spawn_on(keep_working(Arc::clone(&dispatch)), &dispatch.home.guests);
+        }
+        Self { dispatch, subscription, instances, workers }
+    }
+
+    pub(crate) fn dispatch(&self) -> &Arc<Dispatch> {
+        &self.dispatch
+    }
+
+    /// What it serves.
+    pub(crate) fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// How many workers it may have.
+    pub(crate) fn instances(&self) -> usize {
+        self.instances
+    }
+
+    /// Counters, for a dispatcher that carries on with the same subscription.
+    pub(crate) fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.dispatch.stats)
+    }
+
+    /// Whether it serves exactly this, and still does.
+    pub(crate) fn serves(&self, subscription: &Subscription, instances: usize) -> bool {
+        self.subscription == *subscription
+            && self.instances == instances
+            && self.dispatch.stopped.get().is_none()
+    }
+
+    /// Stops: nothing new is taken, deliveries under way end, those that don't by `deadline` are
+    /// given back; returns when all settlements are committed. Answers whether all ended by
+    /// themselves.
+    pub(crate) async fn stop(&mut self, deadline: Duration) -> bool {
+        let dispatch = Arc::clone(&self.dispatch);
+        dispatch.phase.send_replace(Phase::Finishing);
+        let mut ended = timeout(deadline, self.joined()).await.is_ok();
+        if !ended {
+            dispatch.phase.send_replace(Phase::Abandoning);
+            if timeout(ABANDON_GRACE, self.joined()).await.is_err() {
+                tracing::error!(
+                    subscription = %dispatch.name(),
+                    "a listener holds on to its thread; it is left behind"
+                );
+                self.workers.abort_all();
+            }
+        }
+        // Dropping a run gives it back.
+        while let Some(run) = dispatch.take_shed() {
+            drop(run);
+        }
+        ended &= timeout(ABANDON_GRACE, dispatch.settling.finished()).await.is_ok();
+        ended
+    }
+
+    async fn joined(&mut self) {
+        while self.workers.join_next().await.is_some() {}
+    }
+}
+
+/// A worker that must not be lost to a bug of ours: its run is given back, and it starts anew.
+async fn keep_working(dispatch: Arc<Dispatch>) {
+    while AssertUnwindSafe(work(Arc::clone(&dispatch))).catch_unwind().await.is_err() {
+        tracing::error!(subscription = %dispatch.name(), "a worker panicked; it starts anew");
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,339 @@
+//! The router itself: which listener serves which subscriptions, and how that changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use usher_broker::{Broker, BrokerError, Subscription};
+use usher_event::{Listener, PluginName, SubscriptionName};
+
+use crate::dispatcher::{Dispatch, Dispatcher};
+use crate::run::Home;
+use crate::stats::{DispatchStatus, Stats};
+use crate::swap::{Serving, Slot, SwapOutcome};
+
+/// How long deliveries may take to end on a version that was replaced or removed.
+const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What to serve with what.
+pub struct Installation {
+    /// Takes the deliveries.
+    pub listener: Arc<dyn Listener>,
+    /// The subscriptions it serves; all of its own plugin.
+    pub subscriptions: Vec<Subscription>,
+    /// How many deliveries of one subscription it handles at once; at least 1.
+    pub instances: usize,
+}
+
+/// Why a listener was not installed. What served before serves on.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The broker did not take a subscription.
+    #[error("subscription {subscription} was not taken: {error}")]
+    Broker {
+        /// Which one.
+        subscription: SubscriptionName,
+        /// Why.
+        error: BrokerError,
+    },
+    /// The same subscription is there twice.
+    #[error("subscription {0} is there twice: give each a name of its own")]
+    Twice(SubscriptionName),
+    /// A subscription belongs to another plugin.
+    #[error("subscription {subscription} does not belong to plugin {plugin}")]
+    Foreign {
+        /// Which one.
+        subscription: SubscriptionName,
+        /// Who asked for it.
+        plugin: PluginName,
+    },
+    /// The router is shut down.
+    #[error("the router is shut down")]
+    ShutDown,
+}
+
+/// Takes deliveries from the broker to listeners, each on workers of its own.
+pub struct Router {
+    broker: Arc<dyn Broker>,
+    guests: Handle,
+    drain: Duration,
+    /// One lock for each plugin: a slow drain holds up changes of that plugin only.
+    plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Plugin>>>>>,
+    /// What is being served, for those who only look.
+    active: RwLock<BTreeMap<SubscriptionName, (PluginName, Arc<Dispatch>)>>,
+    /// Versions on their way out.
+    drains: Mutex<JoinSet<()>>,
+    shut_down: AtomicBool,
+}
+
+struct Plugin {
+    slot: Arc<Slot>,
+    dispatchers: BTreeMap<SubscriptionName, Dispatcher>,
+}
+
+impl Router {
+    /// A router that serves nothing yet. Workers run on `guests`.
+    pub fn new(broker: Arc<dyn Broker>, guests: Handle) -> Self {
+        Self {
+            broker,
+            guests,
+            drain: DRAIN_DEFAULT,
+            plugins: Mutex::default(),
+            active: RwLock::default(),
+            drains: Mutex::default(),
+            shut_down: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets how long deliveries under way may take to end on a version that was replaced or
+    /// removed, before they are given back and run again.
+    #[must_use]
+    pub fn with_drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Serves the subscriptions with the listener, in place of the version of the same name that
+    /// served before. Returns once it serves; the version before ends what it has under way.
+    ///
+    /// Subscriptions the version before served and this one doesn't ask for are no longer served;
+    /// the broker keeps them. Where a subscription's specification changes, no delivery of the
+    /// old one reaches the new version: it is drained first.
+    ///
+    /// # Errors
+    /// See [`InstallError`]; the version before serves on then.
+    pub async fn install(&self, installation: Installation) -> Result<SwapOutcome, InstallError> {
+        let Installation { listener, subscriptions, instances } = installation;
+        let name = listener.name().clone();
+        let wanted = by_name(&name, subscriptions)?;
+        let entry = self.entry(&name);
+        let mut plugin = entry.lock().await;
+        if self.shut_down.load(Ordering::Acquire) {
+            return Err(InstallError::ShutDown);
+        }
+        let digest = listener.digest();
+        let serving = Serving::new(listener);
+        let from = plugin.as_ref().map(|plugin| plugin.slot.present());
+        if let (Some(present), Some(plugin)) = (&from, &*plugin)
+            && Arc::ptr_eq(present.listener(), serving.listener())
+            && plugin.serves_exactly(&wanted, instances)
+        {
+            return Ok(SwapOutcome::Unchanged { digest });
+        }
+        let plugin = plugin.get_or_insert_with(|| Plugin {
+            slot: Arc::new(Slot::new(Arc::clone(&serving))),
+            dispatchers: BTreeMap::new(),
+        });
+        let changed = self.change_subscriptions(plugin, wanted, instances).await;
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(error) => {
+                self.publish_active(&name, plugin);
+                return Err(error);
+            }
+        };
+        let replaced = plugin.slot.replace(serving);
+        for (subscription, stats) in changed {
+            self.start(plugin, subscription, instances, stats);
+        }
+        self.publish_active(&name, plugin);
+        let Some(from) = from else {
+            return Ok(SwapOutcome::Loaded { digest });
+        };
+        let from = from.listener().digest();
+        self.drain_aside(name, replaced);
+        Ok(SwapOutcome::Replaced { from, to: digest })
+    }
+
+    /// Stops serving a plugin's subscriptions; the broker keeps them, and their events wait.
+    /// Deliveries under way end first. Answers whether it was served.
+    pub async fn remove(&self, name: &PluginName) -> bool {
+        let entry = self.entry(name);
+        let Some(mut plugin) = entry.lock().await.take() else {
+            return false;
+        };
+        self.active_mut(|active| active.retain(|_, (plugin, _)| plugin != name));
+        let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(self.drain));
+        join_all(stopped).await;
+        true
+    }
+
+    /// Each subscription that is being served, by name.
+    pub fn status(&self) -> Vec<DispatchStatus> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.values().map(|(plugin, dispatch)| dispatch.status(plugin)).collect()
+    }
+
+    /// The subscriptions that are being served.
+    pub fn active_subscriptions(&self) -> BTreeSet<SubscriptionName> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.keys().cloned().collect()
+    }
+
+    /// Stops everything: nothing new is taken, deliveries under way end, those that don't by
+    /// `deadline` are given back. Answers whether all ended by themselves.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        self.shut_down.store(true, Ordering::Release);
+        let entries: Vec<_> =
+            self.plugins.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let stopping = entries.iter().map(|entry| async {
+            // Someone else's drain may hold the lock, for no longer than this one would take.
+            let Some(mut plugin) = entry.lock().await.take() else { return true };
+            let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(deadline));
+            join_all(stopped).await.into_iter().all(|ended| ended)
+        });
+        let ended = join_all(stopping).await.into_iter().all(|ended| ended);
+        self.active_mut(BTreeMap::clear);
+        let mut drains =
+            std::mem::take(&mut *self.drains.lock().unwrap_or_else(PoisonError::into_inner));
+        let drained = timeout(deadline, async { while drains.join_next().await.is_some() {} });
+        drained.await.is_ok() && ended
+    }
+
+    /// Stops what is no longer wanted as it is, and tells the broker what is; on error everything
+    /// is as it was. Answers which subscriptions to start.
+    async fn change_subscriptions(
+        &self,
+        plugin: &mut Plugin,
+        wanted: BTreeMap<SubscriptionName, Subscription>,
+        instances: usize,
+    ) -> Result<Vec<(Subscription, Arc<Stats>)>, InstallError> {
+        let mut stopped: BTreeMap<_, _> = plugin
+            .dispatchers
+            .extract_if(.., |name, present| {
+                !wanted.get(name).is_some_and(|wanted| present.serves(wanted, instances))
+            })
+            .collect();
+        join_all(stopped.values_mut().map(|dispatcher| dispatcher.stop(self.drain))).await;
+
+        let missing: Vec<_> = wanted
+            .into_values()
+            .filter(|wanted| !plugin.dispatchers.contains_key(&wanted.name))
+            .collect();
+        let mut started = Vec::with_capacity(missing.len());
+        for subscription in missing {
+            if let Err(error) = self.broker.subscribe(subscription.clone()).await {
+                let failed = InstallError::Broker { subscription: subscription.name, error };
+                self.restore(plugin, stopped).await;
+                return Err(failed);
+            }
+            let stats = stopped.get(&subscription.name).map(Dispatcher::stats).unwrap_or_default();
+            started.push((subscription, stats));
+        }
+        Ok(started)
+    }
+
+    /// Serves again what was stopped for a change that failed.
+    async fn restore(
+        &self,
+        plugin: &mut Plugin,
+        stopped: BTreeMap<SubscriptionName, Dispatcher>,
+    ) {
+        for (name, dispatcher) in stopped {
+            let subscription = dispatcher.subscription().clone();
+            if let Err(error) = self.broker.subscribe(subscription.clone()).await {
+                tracing::error!(subscription = %name, %error, "could not go back to the old form");
+            }
+            self.start(plugin, subscription, dispatcher.instances(), dispatcher.stats());
+        }
+    }
+
+    fn start(
+        &self,
+        plugin: &mut Plugin,
+        subscription: Subscription,
+        instances: usize,
+        stats: Arc<Stats>,
+    ) {
+        let home = Home {
+            subscription: subscription.name.clone(),
+            broker: Arc::clone(&self.broker),
+            guests: self.guests.clone(),
+        };
+        let name = subscription.name.clone();
+        let slot = Arc::clone(&plugin.slot);
+        let dispatcher = Dispatcher::start(home, slot, subscription, instances, stats);
+        plugin.dispatchers.insert(name, dispatcher);
+    }
+
+    fn entry(&self, name: &PluginName) -> Arc<tokio::sync::Mutex<Option<Plugin>>> {
+        let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        // Names nobody uses any more go; an entry that someone else holds is in use.
+        plugins.retain(|_, entry| {
+            Arc::strong_count(entry) > 1 || entry.try_lock().map_or(true, |entry| entry.is_some())
+        });
+        Arc::clone(plugins.entry(name.clone()).or_default())
+    }
+
+    fn publish_active(&self, name: &PluginName, plugin: &Plugin) {
+        self.active_mut(|active| {
+            active.retain(|_, (owner, _)| owner != name);
+            for (subscription, dispatcher) in &plugin.dispatchers {
+                let dispatch = Arc::clone(dispatcher.dispatch());
+                active.insert(subscription.clone(), (name.clone(), dispatch));
+            }
+        });
+    }
+
+    fn active_mut(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<SubscriptionName, (PluginName, Arc<Dispatch>)>),
+    ) {
+        change(&mut self.active.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets a replaced version end what it has under way.
+    fn drain_aside(&self, plugin: PluginName, replaced: Arc<Serving>) {
+        let deadline = self.drain;
+        let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
+        while drains.try_join_next().is_some() {}
+        let drain = async move {
+            let digest = replaced.listener().digest();
+            if replaced.drain(deadline).await {
+                tracing::info!(%plugin, %digest, "replaced version drained");
+            } else {
+                tracing::warn!(
+                    %plugin,
+                    %digest,
+                    "replaced version did not end in time; its deliveries run again"
+                );
+            }
+        };
+        drains.spawn_on(drain, &self.guests);
+    }
+}
+
+impl Plugin {
+    fn serves_exactly(
+        &self,
+        wanted: &BTreeMap<SubscriptionName, Subscription>,
+        instances: usize,
+    ) -> bool {
+        self.dispatchers.len() == wanted.len()
+            && self.dispatchers.iter().all(|(name, dispatcher)| {
+                wanted.get(name).is_some_and(|wanted| dispatcher.serves(wanted, instances))
+            })
+    }
+}
+
+fn by_name(
+    plugin: &PluginName,
+    subscriptions: Vec<Subscription>,
+) -> Result<BTreeMap<SubscriptionName, Subscription>, InstallError> {
+    let mut named = BTreeMap::new();
+    for subscription in subscriptions {
+        let name = subscription.name.clone();
+        if name.plugin() != plugin.as_str() {
+            return Err(InstallError::Foreign { subscription: name, plugin: plugin.clone() });
+        }
+        if named.insert(name.clone(), subscription).is_some() {
+            return Err(InstallError::Twice(name));
+        }
+    }
+    Ok(named)
+}

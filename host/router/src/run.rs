@@ -1,0 +1,164 @@
+//! A run: leased deliveries on their way through one worker. Whatever of it isn't handled when it
+//! is dropped goes back to the broker, so that no lease is ever lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use usher_broker::{Broker, Disposition, Lease, Settlement};
+use usher_event::{Delivery, Digest, SubscriptionName};
+
+/// How much time one run should take.
+const RUN_TARGET: Duration = Duration::from_millis(1);
+/// The most deliveries of one run.
+const RUN_MAX_DELIVERIES: usize = 256;
+
+/// What a run needs to give its deliveries back from anywhere.
+pub(crate) struct Home {
+    pub(crate) subscription: SubscriptionName,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) guests: Handle,
+}
+
+/// Leased deliveries: those to come, the one under way, and what became of those before.
+pub(crate) struct Run {
+    home: Arc<Home>,
+    waiting: VecDeque<Lease>,
+    current: Option<Lease>,
+    done: Vec<Settlement>,
+}
+
+impl Run {
+    pub(crate) fn new(home: Arc<Home>, leases: impl Into<VecDeque<Lease>>) -> Self {
+        let waiting = leases.into();
+        let done = Vec::with_capacity(waiting.len());
+        Self { home, waiting, current: None, done }
+    }
+
+    /// Makes the next delivery the one under way; answers it and those that still wait.
+    pub(crate) fn advance(&mut self) -> Option<(&Delivery, &mut VecDeque<Lease>)> {
+        self.release_current();
+        self.current = self.waiting.pop_front();
+        Some((&self.current.as_ref()?.delivery, &mut self.waiting))
+    }
+
+    /// Says what became of the one under way.
+    pub(crate) fn finish(&mut self, digest: Digest, took: Duration, disposition: Disposition) {
+        if let Some(lease) = self.current.take() {
+            self.settle(&lease, Some(digest), took, disposition);
+        }
+    }
+
+    /// Ends the run: the settlements to hand over. What was not handled is given back; the second
+    /// answer says how many that are.
+    pub(crate) fn end(mut self) -> (Vec<Settlement>, u64) {
+        let released = self.release_all();
+        (std::mem::take(&mut self.done), released)
+    }
+
+    fn release_all(&mut self) -> u64 {
+        let before = self.done.len();
+        self.release_current();
+        while let Some(lease) = self.waiting.pop_front() {
+            self.settle(&lease, None, Duration::ZERO, Disposition::Release);
+        }
+        u64::try_from(self.done.len() - before).unwrap_or(u64::MAX)
+    }
+
+    fn release_current(&mut self) {
+        if let Some(lease) = self.current.take() {
+            self.settle(&lease, None, Duration::ZERO, Disposition::Release);
+        }
+    }
+
+    fn settle(
+        &mut self,
+        lease: &Lease,
+        digest: Option<Digest>,
+        took: Duration,
+        disposition: Disposition,
+    ) {
+        self.done.push(Settlement {
+            subscription: self.home.subscription.clone(),
+            sequence: lease.delivery.sequence,
+            token: lease.token,
+            digest,
+            took,
+            disposition,
+        });
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.release_all();
+        if self.done.is_empty() {
+            return;
+        }
+        let (done, home) = (std::mem::take(&mut self.done), Arc::clone(&self.home));
+        // Should the runtime be gone, so is the process: the broker leases anew after a restart.
+        self.home.guests.spawn(async move {
+            if let Err(error) = home.broker.settle(done).await {
+                tracing::warn!(
+                    subscription = %home.subscription,
+                    error = %error,
+                    "deliveries could not be given back; they run again after a restart"
+                );
+            }
+        });
+    }
+}
+
+/// How many deliveries a worker takes at once: as many as it handled in [`RUN_TARGET`] lately.
+#[derive(Debug)]
+pub(crate) struct RunSize {
+    deliveries: usize,
+    mean_ns: u128,
+}
+
+impl Default for RunSize {
+    fn default() -> Self {
+        Self { deliveries: 1, mean_ns: 0 }
+    }
+}
+
+impl RunSize {
+    pub(crate) fn deliveries(&self) -> usize {
+        self.deliveries
+    }
+
+    /// Learns from a run of `handled` deliveries that took `took` altogether.
+    pub(crate) fn learn(&mut self, handled: u64, took: Duration) {
+        if handled == 0 {
+            return;
+        }
+        let sample_ns = (took.as_nanos() / u128::from(handled)).max(1);
+        self.mean_ns =
+            if self.mean_ns == 0 { sample_ns } else { (self.mean_ns * 3 + sample_ns) / 4 };
+        let fitting = usize::try_from(RUN_TARGET.as_nanos() / self.mean_ns.max(1));
+        // At most doubling: one quick delivery says little about the next hundred.
+        let most = (self.deliveries * 2).min(RUN_MAX_DELIVERIES);
+        self.deliveries = fitting.unwrap_or(RUN_MAX_DELIVERIES).clamp(1, most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_grow_with_quick_listeners_and_shrink_at_once_with_slow_ones() {
+        let mut size = RunSize::default();
+        assert_eq!(size.deliveries(), 1);
+        for expected in [2, 4, 8, 16, 32, 64, 128, 256, 256] {
+            let handled = u64::try_from(size.deliveries()).unwrap();
+            size.learn(handled, Duration::from_micros(2) * u32::try_from(handled).unwrap());
+            assert_eq!(size.deliveries(), expected);
+        }
+        size.learn(256, Duration::from_secs(2));
+        assert_eq!(size.deliveries(), 1);
+        size.learn(0, Duration::from_secs(2));
+        assert_eq!(size.deliveries(), 1);
+    }
+}

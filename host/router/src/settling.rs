@@ -1,0 +1,138 @@
+//! Settlements on their way to the disk. A worker hands over a batch and goes on; only when too
+//! many batches are under way does it wait.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use usher_broker::{BrokerError, Disposition, Settled, Settlement};
+use usher_event::{Failure, FailureClass};
+
+use crate::run::Home;
+use crate::stats::Stats;
+
+/// The most batches of one subscription that wait for the disk.
+const BATCHES_MAX: u32 = 64;
+
+/// Hands batches of settlements to the broker.
+pub(crate) struct Settling {
+    home: Arc<Home>,
+    stats: Arc<Stats>,
+    slots: Arc<Semaphore>,
+}
+
+impl Settling {
+    pub(crate) fn new(home: Arc<Home>, stats: Arc<Stats>) -> Self {
+        let slots = Arc::new(Semaphore::new(BATCHES_MAX as usize));
+        Self { home, stats, slots }
+    }
+
+    /// Sends a batch on its way; waits only while [`BATCHES_MAX`] are.
+    pub(crate) async fn submit(&self, batch: Vec<Settlement>) {
+        if batch.is_empty() {
+            return;
+        }
+        let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
+        // The semaphore is never closed; without a permit the batch is sent all the same.
+        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let stats = Arc::clone(&self.stats);
+        // A task of its own: were the worker to end now, the batch would still arrive.
+        self.home.guests.spawn(async move {
+            batch.settle(&stats).await;
+            drop(permit);
+        });
+    }
+
+    /// Returns once all batches have been answered.
+    pub(crate) async fn finished(&self) {
+        let _all = self.slots.acquire_many(BATCHES_MAX).await;
+    }
+}
+
+struct Batch {
+    home: Arc<Home>,
+    settlements: Vec<Settlement>,
+}
+
+impl Batch {
+    async fn settle(mut self, stats: &Stats) {
+        let settlements = std::mem::take(&mut self.settlements);
+        let leases: Vec<_> = settlements
+            .iter()
+            .map(|settlement| (settlement.sequence, settlement.token, settlement.digest))
+            .collect();
+        let error = match self.home.broker.settle(settlements).await {
+            Ok(answers) => {
+                for ((sequence, ..), answer) in leases.iter().zip(&answers) {
+                    self.answered(*sequence, answer, stats);
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        let subscription = &self.home.subscription;
+        if matches!(error, BrokerError::Poisoned(_) | BrokerError::Closed) {
+            tracing::debug!(%subscription, %error, "settlements wait for the next start");
+            return;
+        }
+        // The broker refused the batch as such. The deliveries must not hang, nor run again for
+        // ever: they fail, and the retry policy counts.
+        tracing::error!(%subscription, %error, "the broker refused settlements");
+        let failed = leases
+            .into_iter()
+            .map(|(sequence, token, digest)| Settlement {
+                subscription: subscription.clone(),
+                sequence,
+                token,
+                digest,
+                took: std::time::Duration::ZERO,
+                disposition: Disposition::Retry {
+                    failure: Failure::new(
+                        FailureClass::Host,
+                        format!("the broker refused the settlement: {error}"),
+                    ),
+                    after: None,
+                },
+            })
+            .collect();
+        if let Err(error) = self.home.broker.settle(failed).await {
+            tracing::error!(%subscription, %error, "deliveries hang until the next start");
+        }
+    }
+
+    fn answered(&self, sequence: u64, answer: &Settled, stats: &Stats) {
+        stats.settled(answer);
+        let subscription = &self.home.subscription;
+        match answer {
+            Settled::Dead(id) => {
+                tracing::warn!(%subscription, sequence, dead_letter = id, "event became a dead letter");
+            }
+            Settled::RetryAt(due_ms) => {
+                tracing::debug!(%subscription, sequence, due_ms, "another attempt is due");
+            }
+            Settled::Conflict => {
+                tracing::debug!(%subscription, sequence, "state changed meanwhile, running again");
+            }
+            Settled::Stale => {
+                tracing::debug!(%subscription, sequence, "the lease no longer held");
+            }
+            Settled::Committed => {}
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // Dropped while it waited for a slot: send it from a task of its own.
+        let settlements = std::mem::take(&mut self.settlements);
+        if settlements.is_empty() {
+            return;
+        }
+        let home = Arc::clone(&self.home);
+        self.home.guests.spawn(async move {
+            if let Err(error) = home.broker.settle(settlements).await {
+                let subscription = &home.subscription;
+                tracing::warn!(%subscription, %error, "settlements wait for the next start");
+            }
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! What is counted for each subscription.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use usher_broker::Settled;
+use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
+
+/// One subscription as the router serves it.
+#[derive(Clone, Debug)]
+pub struct DispatchStatus {
+    /// The subscription.
+    pub subscription: SubscriptionName,
+    /// The plugin that serves it.
+    pub plugin: PluginName,
+    /// The bytes that serve it.
+    pub digest: Digest,
+    /// Why deliveries stopped although nobody asked for it, if they did.
+    pub stopped: Option<String>,
+    /// Deliveries handled since it was installed, failed ones included.
+    pub handled: u64,
+    /// Failed deliveries by class; classes without any are left out.
+    pub failed: BTreeMap<FailureClass, u64>,
+    /// Time the listener took altogether.
+    pub handle_time: Duration,
+    /// Deliveries given back without an attempt, such as those a shutdown cut short.
+    pub released: u64,
+    /// Deliveries that run again because state they had read changed under them.
+    pub conflicts: u64,
+    /// Deliveries that became dead letters.
+    pub dead: u64,
+}
+
+/// The counters behind [`DispatchStatus`]; they outlive a hot swap.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    handled: AtomicU64,
+    handle_time_ns: AtomicU64,
+    failed: [AtomicU64; FailureClass::ALL.len()],
+    released: AtomicU64,
+    conflicts: AtomicU64,
+    dead: AtomicU64,
+}
+
+/// What one run adds, gathered by its worker alone.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) handled: u64,
+    pub(crate) handle_time: Duration,
+    pub(crate) released: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&self, tally: &Tally) {
+        self.handled.fetch_add(tally.handled, Ordering::Relaxed);
+        let nanos = u64::try_from(tally.handle_time.as_nanos()).unwrap_or(u64::MAX);
+        self.handle_time_ns.fetch_add(nanos, Ordering::Relaxed);
+        self.released.fetch_add(tally.released, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self, class: FailureClass) {
+        let counters = FailureClass::ALL.iter().zip(&self.failed);
+        for (_, counter) in counters.filter(|(candidate, _)| **candidate == class) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn settled(&self, settled: &Settled) {
+        match settled {
+            Settled::Conflict => self.conflicts.fetch_add(1, Ordering::Relaxed),
+            Settled::Dead(_) => self.dead.fetch_add(1, Ordering::Relaxed),
+            Settled::Committed | Settled::RetryAt(_) | Settled::Stale => 0,
+        };
+    }
+
+    pub(crate) fn status(
+        &self,
+        subscription: &SubscriptionName,
+        plugin: &PluginName,
+        digest: Digest,
+        stopped: Option<String>,
+    ) -> DispatchStatus {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DispatchStatus {
+            subscription: subscription.clone(),
+            plugin: plugin.clone(),
+            digest,
+            stopped,
+            handled: get(&self.handled),
+            failed: FailureClass::ALL
+                .into_iter()
+                .zip(self.failed.iter().map(get))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            handle_time: Duration::from_nanos(get(&self.handle_time_ns)),
+            released: get(&self.released),
+            conflicts: get(&self.conflicts),
+            dead: get(&self.dead),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! From what a listener answered to what the broker commits: emissions become events, and those
+//! that break a rule or a limit fail the delivery for good, before anything of it is visible.
+
+use std::time::Duration;
+
+use usher_broker::{Changes, Disposition, NewEvent};
+use usher_event::{
+    Delivery, Effects, Emission, EventErrorKind, Failure, FailureClass, Outcome, PluginName,
+    Verdict,
+};
+
+/// The most emissions of one delivery.
+pub const EMISSIONS_MAX: usize = 100;
+/// The largest emission, as the event it becomes.
+pub const EMISSION_MAX_BYTES: usize = usher_event::limits::EVENT_MAX_BYTES;
+/// The most bytes of all emissions of one delivery together.
+pub const EMISSIONS_MAX_BYTES: usize = 1024 * 1024;
+/// The longest delay of an emission: 30 days.
+pub const EMISSION_DELAY_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// The longest reason that is kept of a failure; the rest is cut.
+pub const REASON_MAX_BYTES: usize = 4 * 1024;
+
+/// The decision about `delivery`; `time` is what emitted events carry.
+pub(crate) fn disposition(
+    outcome: Outcome,
+    delivery: &Delivery,
+    plugin: &PluginName,
+    time: &str,
+) -> Disposition {
+    match outcome.verdict {
+        Verdict::Ack => match changes(outcome.effects, delivery, plugin, time) {
+            Ok(changes) => Disposition::Ack(changes),
+            Err(failure) => Disposition::Reject { failure: cut(failure) },
+        },
+        Verdict::Retry { failure, after } => Disposition::Retry { failure: cut(failure), after },
+        Verdict::Reject { failure } => Disposition::Reject { failure: cut(failure) },
+    }
+}
+
+fn changes(
+    effects: Effects,
+    delivery: &Delivery,
+    plugin: &PluginName,
+    time: &str,
+) -> Result<Changes, Failure> {
+    let Effects { emissions, reads, writes, blobs } = effects;
+    let count = emissions.len();
+    if count > EMISSIONS_MAX {
+        return Err(limit(format!(
+            "{count} emissions, the limit is {EMISSIONS_MAX}: emit fewer, or one that carries a list"
+        )));
+    }
+    let mut total_bytes = 0;
+    let emissions = emissions
+        .into_iter()
+        .enumerate()
+        .map(|(position, emission)| {
+            new_event(emission, position, delivery, plugin, time, &mut total_bytes)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Changes { emissions, reads, writes, blobs })
+}
+
+fn new_event(
+    emission: Emission,
+    position: usize,
+    delivery: &Delivery,
+    plugin: &PluginName,
+    time: &str,
+    total_bytes: &mut usize,
+) -> Result<NewEvent, Failure> {
+    let delay = match emission.delay_ms {
+        Some(delay_ms) if delay_ms > EMISSION_DELAY_MAX_MS => {
+            return Err(Failure::new(
+                FailureClass::Emission,
+                format!(
+                    "emission {position} asks for a delay of {delay_ms} ms, \
+                     the limit is {EMISSION_DELAY_MAX_MS} ms (30 days)"
+                ),
+            ));
+        }
+        Some(0) | None => None,
+        Some(delay_ms) => Some(Duration::from_millis(delay_ms)),
+    };
+    let event = emission.into_event(delivery, plugin, position, time).map_err(|error| {
+        let class = match error.reason.kind() {
+            EventErrorKind::TooLarge => FailureClass::Limit,
+            EventErrorKind::Malformed | EventErrorKind::Rule => FailureClass::Emission,
+        };
+        Failure::new(class, error.to_string())
+    })?;
+    let size_bytes = event.encoded().len();
+    if size_bytes > EMISSION_MAX_BYTES {
+        return Err(limit(format!(
+            "emission {position} has {size_bytes} bytes, the limit is {EMISSION_MAX_BYTES}: \
+             put large content into blobs and emit its digest"
+        )));
+    }
+    *total_bytes += size_bytes;
+    if *total_bytes > EMISSIONS_MAX_BYTES {
+        return Err(limit(format!(
+            "the first {} emissions have {total_bytes} bytes together, \
+             the limit is {EMISSIONS_MAX_BYTES}: put large content into blobs and emit its digest",
+            position + 1
+        )));
+    }
+    Ok(NewEvent { event, delay })
+}
+
+fn limit(reason: String) -> Failure {
+    Failure::new(FailureClass::Limit, reason)
+}
+
+/// The failure with its reason cut to [`REASON_MAX_BYTES`].
+fn cut(mut failure: Failure) -> Failure {
+    if failure.reason.len() > REASON_MAX_BYTES {
+        let end = failure.reason.floor_char_boundary(REASON_MAX_BYTES - '…'.len_utf8());
+        failure.reason.truncate(end);
+        failure.reason.push('…');
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use usher_event::Event;
+
+    use super::*;
+
+    fn delivery() -> Delivery {
+        Delivery {
+            sequence: 7,
+            event: Event::builder("1", "/test", "test.go").build().unwrap(),
+            subscription: "echo/main".parse().unwrap(),
+            attempt: 1,
+            flow: 7,
+            depth: 0,
+            replay: false,
+        }
+    }
+
+    fn emission(bytes: usize) -> Emission {
+        Emission {
+            ty: "test.went".to_owned(),
+            data: Some(Bytes::from(vec![b'x'; bytes])),
+            datacontenttype: Some("text/plain".to_owned()),
+            ..Emission::default()
+        }
+    }
+
+    fn decide(emissions: Vec<Emission>) -> Disposition {
+        let effects = Effects { emissions, ..Effects::default() };
+        let outcome = Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO };
+        disposition(outcome, &delivery(), &"echo".parse().unwrap(), "2026-01-31T12:00:00.000Z")
+    }
+
+    fn rejected(disposition: Disposition) -> Failure {
+        match disposition {
+            Disposition::Reject { failure } => failure,
+            other => panic!("not rejected: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn emissions_become_events() {
+        let delayed = Emission { delay_ms: Some(250), ..emission(3) };
+        let Disposition::Ack(changes) = decide(vec![emission(1), delayed]) else {
+            panic!("not acknowledged")
+        };
+        let delays: Vec<_> = changes.emissions.iter().map(|new| new.delay).collect();
+        assert_eq!(delays, [None, Some(Duration::from_millis(250))]);
+        assert!(changes.emissions.iter().all(|new| new.event.source() == "/plugins/echo"));
+        assert_eq!(changes.emissions[0].event.time(), Some("2026-01-31T12:00:00.000Z"));
+    }
+
+    #[test]
+    fn count_and_sizes_are_limited() {
+        assert!(matches!(decide(vec![emission(0); EMISSIONS_MAX]), Disposition::Ack(_)));
+        let failure = rejected(decide(vec![emission(0); EMISSIONS_MAX + 1]));
+        assert_eq!(failure.class, FailureClass::Limit);
+        assert!(failure.reason.starts_with("101 emissions"), "{}", failure.reason);
+
+        assert!(matches!(decide(vec![emission(200 * 1024); 5]), Disposition::Ack(_)));
+        let failure = rejected(decide(vec![emission(200 * 1024); 6]));
+        assert_eq!(failure.class, FailureClass::Limit);
+        assert!(failure.reason.contains("together"), "{}", failure.reason);
+
+        let failure = rejected(decide(vec![emission(EMISSION_MAX_BYTES + 1)]));
+        assert_eq!(failure.class, FailureClass::Limit);
+    }
+
+    #[test]
+    fn bad_attributes_and_delays_fail_the_delivery() {
+        let cases = [
+            Emission { ty: String::new(), ..emission(0) },
+            Emission { delay_ms: Some(EMISSION_DELAY_MAX_MS + 1), ..emission(0) },
+            Emission {
+                extensions: vec![(
+                    "source".to_owned(),
+                    usher_event::Value::String("/plugins/other".to_owned()),
+                )],
+                ..emission(0)
+            },
+        ];
+        for case in cases {
+            let failure = rejected(decide(vec![emission(0), case.clone()]));
+            assert_eq!(failure.class, FailureClass::Emission, "{case:?}");
+            assert!(failure.reason.contains("emission 1"), "{}", failure.reason);
+        }
+    }
+
+    #[test]
+    fn long_reasons_are_cut_at_a_character() {
+        let failure = Failure::new(FailureClass::Reject, "é".repeat(REASON_MAX_BYTES));
+        let outcome = Outcome::without_effects(Verdict::Reject { failure }, Duration::ZERO);
+        let plugin: Arc<PluginName> = Arc::new("echo".parse().unwrap());
+        let failure = rejected(disposition(outcome, &delivery(), &plugin, ""));
+        assert!(failure.reason.len() <= REASON_MAX_BYTES);
+        assert!(failure.reason.ends_with("é…"));
+    }
+}

@@ -1,0 +1,173 @@
+//! A worker: takes runs of deliveries and hands them to the listener, one after another, until its
+//! dispatcher stops.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, poll};
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+use usher_broker::{BrokerError, Disposition};
+use usher_event::{Delivery, Failure, FailureClass, Listener, Outcome, Verdict};
+
+use crate::clock::Stamp;
+use crate::dispatcher::{Dispatch, Phase};
+use crate::run::{Run, RunSize};
+use crate::stats::Tally;
+use crate::swap::Hold;
+use crate::verdict::disposition;
+
+/// When one delivery has kept its worker this long, the rest of the run goes to other workers.
+const SLOW_AFTER: Duration = Duration::from_millis(2);
+/// How long to wait before leasing again after the broker failed to answer.
+const LEASE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Works until the dispatcher stops, or the broker does.
+pub(crate) async fn work(dispatch: Arc<Dispatch>) {
+    let mut phase = dispatch.phase();
+    let mut size = RunSize::default();
+    let mut stamp = Stamp::default();
+    loop {
+        let leased = tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            leased = dispatch.next_run(size.deliveries()) => leased,
+        };
+        match leased {
+            Ok(run) => handle_run(&dispatch, run, &mut phase, &mut size, &mut stamp).await,
+            Err(error) if is_final(&error) => return dispatch.stopped_by(&error),
+            Err(error) => {
+                tracing::warn!(subscription = %dispatch.name(), %error, "leasing failed");
+                tokio::select! {
+                    _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                    () = sleep(LEASE_RETRY_AFTER) => {}
+                }
+            }
+        }
+        // Listeners that never wait would keep the thread from everybody else.
+        yield_now().await;
+    }
+}
+
+/// Whether leasing can't succeed any more.
+fn is_final(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::Poisoned(_) | BrokerError::Closed | BrokerError::NoSubscription(_)
+    )
+}
+
+async fn handle_run(
+    dispatch: &Dispatch,
+    mut run: Run,
+    phase: &mut watch::Receiver<Phase>,
+    size: &mut RunSize,
+    stamp: &mut Stamp,
+) {
+    let mut hold = dispatch.hold();
+    let listener = Arc::clone(hold.listener());
+    let digest = listener.digest();
+    let mut tally = Tally::default();
+    let started = Instant::now();
+    while *phase.borrow() == Phase::Serving
+        && let Some((delivery, waiting)) = run.advance()
+    {
+        let shed = || dispatch.shed(std::mem::take(waiting));
+        let Some(outcome) = call(&*listener, delivery, &mut hold, phase, shed).await else {
+            tracing::warn!(
+                subscription = %dispatch.name(),
+                sequence = delivery.sequence,
+                attempt = delivery.attempt,
+                digest = %digest,
+                "delivery abandoned at the end of the drain, it will run again"
+            );
+            break;
+        };
+        let took = outcome.took;
+        tally.handled += 1;
+        tally.handle_time += took;
+        let decision = disposition(outcome, delivery, listener.name(), stamp.now());
+        dispatch.note_failure(delivery, &decision);
+        run.finish(digest, took, decision);
+    }
+    size.learn(tally.handled, started.elapsed());
+    let (settlements, released) = run.end();
+    tally.released = released;
+    dispatch.add(&tally);
+    // Not before the settlements are on their way: a drained version has nothing left to say.
+    dispatch.submit(settlements).await;
+    drop(hold);
+}
+
+/// Calls the listener; `None` where the call was abandoned. Calls `slow` when it takes its time.
+async fn call(
+    listener: &dyn Listener,
+    delivery: &Delivery,
+    hold: &mut Hold,
+    phase: &mut watch::Receiver<Phase>,
+    slow: impl FnOnce(),
+) -> Option<Outcome> {
+    let started = Instant::now();
+    let handle = AssertUnwindSafe(async { listener.handle(delivery).await }).catch_unwind();
+    let mut handle = pin!(handle);
+    let mut ended = |result: Result<Outcome, Box<dyn Any + Send>>| {
+        Some(result.unwrap_or_else(|panic| panicked(&*panic, started.elapsed())))
+    };
+    // Most calls never wait: no timer, no watching for them.
+    if let Poll::Ready(result) = poll!(&mut handle) {
+        return ended(result);
+    }
+    let mut slow = Some(slow);
+    let mut slow_after = pin!(sleep(SLOW_AFTER));
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut handle => return ended(result),
+            () = hold.abandoned() => return None,
+            _ = phase.wait_for(|phase| *phase == Phase::Abandoning) => return None,
+            () = &mut slow_after, if slow.is_some() => {
+                if let Some(slow) = slow.take() {
+                    slow();
+                }
+            }
+        }
+    }
+}
+
+/// Listeners promise not to panic. One that does all the same fails this delivery and no more.
+fn panicked(panic: &(dyn Any + Send), took: Duration) -> Outcome {
+    let words = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no words");
+    let failure = Failure::new(FailureClass::Host, format!("the listener panicked: {words}"));
+    Outcome::without_effects(Verdict::Retry { failure, after: None }, took)
+}
+
+impl Dispatch {
+    /// Logs and counts a failed delivery.
+    fn note_failure(&self, delivery: &Delivery, disposition: &Disposition) {
+        let (failure, verdict) = match disposition {
+            Disposition::Retry { failure, .. } => (failure, "retry"),
+            Disposition::Reject { failure } => (failure, "reject"),
+            Disposition::Ack(_) | Disposition::Release => return,
+        };
+        self.count_failure(failure.class);
+        tracing::warn!(
+            subscription = self.name().as_str(),
+            sequence = delivery.sequence,
+            attempt = delivery.attempt,
+            verdict,
+            class = failure.class.as_str(),
+            reason = failure.reason.as_str(),
+            backtrace = failure.backtrace.as_deref(),
+            "delivery failed"
+        );
+    }
+}
