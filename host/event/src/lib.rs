@@ -4,6 +4,7 @@
 //! Nothing here does I/O, knows a clock or an executor. An [`Event`] is one immutable run of bytes
 //! (see [`encoding`]) shared by reference count from the wire to the disk to the sandbox.
 
+mod builder;
 mod delivery;
 mod digest;
 mod emission;
@@ -11,7 +12,10 @@ mod error;
 mod event;
 mod host;
 mod listener;
+mod media;
 mod name;
+mod rules;
+mod trace;
 mod value;
 
 pub mod encoding;
@@ -19,11 +23,12 @@ pub mod http_binary;
 pub mod json;
 pub mod limits;
 
+pub use builder::EventBuilder;
 pub use delivery::{Delivery, Effects, Failure, FailureClass, Outcome, Verdict};
 pub use digest::Digest;
 pub use emission::{Emission, EmissionError, PLUGIN_SOURCE_PREFIX};
-pub use error::{BatchError, EventError};
-pub use event::{Event, EventBuilder, Identity};
+pub use error::{BatchError, EventError, EventErrorKind};
+pub use event::{Event, Identity};
 pub use host::{
     BlobChange, BlobInfo, BlobStore, StateAddress, StatePage, StateRead, StateReader,
     StateSnapshot, StateUsage, StateWrite, StoreError,

@@ -117,9 +117,10 @@ impl FromStr for SubscriptionName {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let (plugin, local) = name
-            .split_once('/')
-            .ok_or_else(|| NameError { what: "subscription", name: name.chars().take(130).collect() })?;
+        let (plugin, local) = name.split_once('/').ok_or_else(|| NameError {
+            what: "subscription",
+            name: name.chars().take(130).collect(),
+        })?;
         check("plugin", plugin)?;
         check("subscription", local)?;
         Ok(Self(name.into()))

@@ -1,0 +1,102 @@
+//! Makes events from owned parts, by the rules for those who make events.
+
+use bytes::Bytes;
+
+use crate::encoding::{self, Core, Parts};
+use crate::limits::EXTENSION_NAME_MAX_BYTES;
+use crate::{Event, EventError, Value, rules};
+
+/// Collects an event's parts; nothing is checked before [`EventBuilder::build`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EventBuilder {
+    id: String,
+    source: String,
+    ty: String,
+    subject: Option<String>,
+    time: Option<String>,
+    datacontenttype: Option<String>,
+    dataschema: Option<String>,
+    extensions: Vec<(String, Value)>,
+    data: Option<Bytes>,
+}
+
+impl EventBuilder {
+    pub(crate) fn new(id: String, source: String, ty: String) -> Self {
+        Self {
+            id,
+            source,
+            ty,
+            subject: None,
+            time: None,
+            datacontenttype: None,
+            dataschema: None,
+            extensions: Vec::new(),
+            data: None,
+        }
+    }
+
+    /// Sets `subject`.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Sets `time`: RFC 3339.
+    pub fn time(mut self, time: impl Into<String>) -> Self {
+        self.time = Some(time.into());
+        self
+    }
+
+    /// Sets `datacontenttype`: a media type.
+    pub fn datacontenttype(mut self, media_type: impl Into<String>) -> Self {
+        self.datacontenttype = Some(media_type.into());
+        self
+    }
+
+    /// Sets `dataschema`: an absolute URI.
+    pub fn dataschema(mut self, uri: impl Into<String>) -> Self {
+        self.dataschema = Some(uri.into());
+        self
+    }
+
+    /// Adds an extension attribute. Its name has 1 to 20 of a-z and 0-9; adding the same name
+    /// twice is an error.
+    pub fn extension(mut self, name: impl Into<String>, value: Value) -> Self {
+        self.extensions.push((name.into(), value));
+        self
+    }
+
+    /// Sets the payload.
+    pub fn data(mut self, data: impl Into<Bytes>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
+    /// The event.
+    ///
+    /// # Errors
+    /// The first attribute that breaks a rule or limit.
+    pub fn build(&self) -> Result<Event, EventError> {
+        let mut parts = Parts { data: self.data.as_deref(), ..Parts::default() };
+        parts.set(Core::Id, &self.id);
+        parts.set(Core::Source, &self.source);
+        parts.set(Core::Type, &self.ty);
+        let optional = [
+            (Core::Subject, &self.subject),
+            (Core::Time, &self.time),
+            (Core::DataContentType, &self.datacontenttype),
+            (Core::DataSchema, &self.dataschema),
+        ];
+        for (core, text) in optional {
+            if let Some(text) = text {
+                parts.set(core, text);
+            }
+        }
+        for (name, value) in &self.extensions {
+            rules::check_name(name, EXTENSION_NAME_MAX_BYTES)?;
+            parts.extensions.push((name, value.borrow()));
+        }
+        Event::from_encoded(encoding::write(parts)?.into())
+    }
+}

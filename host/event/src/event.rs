@@ -1,0 +1,224 @@
+//! The event: immutable bytes in the compact encoding, and where its parts lie in them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::encoding::{self, Core, Layout, Span};
+use crate::value::ValueRef;
+use crate::{EventBuilder, EventError, Value};
+
+/// A valid CloudEvent 1.0.2. Cheap to clone: its bytes are shared.
+///
+/// Equal events have the same attributes with the same values and types, and the same data.
+#[derive(Clone)]
+pub struct Event {
+    bytes: Bytes,
+    layout: Layout,
+}
+
+impl Event {
+    /// Starts an event with the attributes that every event has.
+    pub fn builder(
+        id: impl Into<String>,
+        source: impl Into<String>,
+        ty: impl Into<String>,
+    ) -> EventBuilder {
+        EventBuilder::new(id.into(), source.into(), ty.into())
+    }
+
+    /// The event in these bytes, which it keeps. See [`encoding`] for the form.
+    ///
+    /// # Errors
+    /// The bytes are not in that form or break a rule of CloudEvents.
+    pub fn from_encoded(bytes: Bytes) -> Result<Self, EventError> {
+        let layout = encoding::read(&bytes)?;
+        Ok(Self { bytes, layout })
+    }
+
+    /// The event in the compact encoding.
+    pub fn encoded(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// CloudEvents `id`.
+    pub fn id(&self) -> &str {
+        self.core(Core::Id)
+    }
+
+    /// CloudEvents `source`.
+    pub fn source(&self) -> &str {
+        self.core(Core::Source)
+    }
+
+    /// CloudEvents `type`.
+    pub fn ty(&self) -> &str {
+        self.core(Core::Type)
+    }
+
+    /// CloudEvents `subject`.
+    pub fn subject(&self) -> Option<&str> {
+        self.core_text(Core::Subject)
+    }
+
+    /// CloudEvents `time`, RFC 3339 as the producer wrote it.
+    pub fn time(&self) -> Option<&str> {
+        self.core_text(Core::Time)
+    }
+
+    /// CloudEvents `datacontenttype`.
+    pub fn datacontenttype(&self) -> Option<&str> {
+        self.core_text(Core::DataContentType)
+    }
+
+    /// CloudEvents `dataschema`.
+    pub fn dataschema(&self) -> Option<&str> {
+        self.core_text(Core::DataSchema)
+    }
+
+    /// The extension attributes by name.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, Value)> {
+        self.extension_refs().map(|(name, value)| (name, self.own(value)))
+    }
+
+    /// The value of one extension attribute.
+    pub fn extension(&self, name: &str) -> Option<Value> {
+        self.extension_ref(name).map(|value| self.own(value))
+    }
+
+    /// Any attribute in the string form CloudEvents gives its type: `specversion`, those
+    /// CloudEvents defines, and extensions. Not data.
+    pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
+        if let Some(core) = Core::from_name(name) {
+            return self.core_text(core).map(Cow::Borrowed);
+        }
+        if name == "specversion" {
+            return Some(Cow::Borrowed("1.0"));
+        }
+        self.extension_ref(name).map(ValueRef::to_text)
+    }
+
+    /// The payload; shares the event's memory.
+    pub fn data(&self) -> Option<Bytes> {
+        self.layout.data.map(|span| self.bytes.slice(span.range()))
+    }
+
+    /// The payload, borrowed.
+    pub fn data_slice(&self) -> Option<&[u8]> {
+        self.layout.data.map(|span| self.slice(span))
+    }
+
+    /// Whether data is JSON: `datacontenttype` says so or is absent.
+    pub fn has_json_type(&self) -> bool {
+        self.datacontenttype().is_none_or(crate::media::is_json)
+    }
+
+    /// What tells the event from all others. Hashes, so keep it where it is needed often.
+    pub fn identity(&self) -> Identity {
+        Identity::of(self.id(), self.source())
+    }
+
+    pub(crate) fn extension_refs(&self) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
+        encoding::extensions(self.slice(self.layout.extensions))
+    }
+
+    fn extension_ref(&self, name: &str) -> Option<ValueRef<'_>> {
+        self.extension_refs()
+            .take_while(|(here, _)| *here <= name)
+            .find_map(|(here, value)| (here == name).then_some(value))
+    }
+
+    fn core(&self, core: Core) -> &str {
+        let span = self.layout.core.get(core as usize).copied().unwrap_or_default();
+        // Checked when the event was made.
+        std::str::from_utf8(self.slice(span)).unwrap_or_default()
+    }
+
+    pub(crate) fn core_text(&self, core: Core) -> Option<&str> {
+        Some(self.core(core)).filter(|text| !text.is_empty())
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        self.bytes.get(span.range()).unwrap_or_default()
+    }
+
+    fn own(&self, value: ValueRef<'_>) -> Value {
+        match value {
+            ValueRef::Boolean(value) => Value::Boolean(value),
+            ValueRef::Integer(value) => Value::Integer(value),
+            ValueRef::String(text) => Value::String(text.to_owned()),
+            ValueRef::Binary(bytes) => Value::Binary(self.bytes.slice_ref(bytes)),
+            ValueRef::Uri(text) => Value::Uri(text.to_owned()),
+            ValueRef::UriReference(text) => Value::UriReference(text.to_owned()),
+            ValueRef::Timestamp(text) => Value::Timestamp(text.to_owned()),
+        }
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Event {}
+
+/// Shows all attributes, and of data only its length: payloads may be private.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Event");
+        for core in Core::ALL {
+            if let Some(text) = self.core_text(core) {
+                fields.field(core.name(), &text);
+            }
+        }
+        for (name, value) in self.extension_refs() {
+            fields.field(name, &value.to_text());
+        }
+        fields.field("data_bytes", &self.data_slice().map(<[u8]>::len)).finish()
+    }
+}
+
+/// Tells events apart: the first 8 bytes of the SHA-256 of `id`, then those of `source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity([u8; 16]);
+
+impl Identity {
+    /// The identity of the event with this id and source.
+    pub fn of(id: &str, source: &str) -> Self {
+        let mut bytes = [0; 16];
+        let hashes = [Sha256::digest(id), Sha256::digest(source)];
+        for (half, hash) in bytes.chunks_exact_mut(8).zip(hashes) {
+            half.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        }
+        Self(bytes)
+    }
+
+    /// An identity from its bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_is_the_head_of_both_hashes() {
+        // SHA-256 of "abc" and of the empty text (FIPS 180-4, NIST examples).
+        let bytes = [
+            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc,
+            0x1c, 0x14,
+        ];
+        assert_eq!(Identity::of("abc", ""), Identity::from_bytes(bytes));
+        assert_ne!(Identity::of("a", "b"), Identity::of("b", "a"));
+    }
+}

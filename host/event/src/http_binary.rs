@@ -1,0 +1,148 @@
+//! CloudEvents over HTTP in binary mode: attributes in `ce-` headers, data in the body.
+//!
+//! Header values are text without types, so an extension that comes this way is a
+//! [`Value::String`](crate::Value::String).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
+
+use crate::encoding::{self, Core, Parts};
+use crate::json::check_specversion;
+use crate::value::ValueRef;
+use crate::{Event, EventError};
+
+const PREFIX: &str = "ce-";
+
+/// What the HTTP binding has encoded: everything but U+0021 to U+007E, and of these `"` and `%`.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// The event in a request's or response's headers and body. An empty body means no data.
+///
+/// # Errors
+/// A header can't be decoded, an attribute breaks a rule of CloudEvents, or a limit is passed.
+pub fn from_parts(headers: &HeaderMap, body: Bytes) -> Result<Event, EventError> {
+    let mut attributes = Vec::with_capacity(headers.len());
+    for name in headers.keys() {
+        if let Some(attribute) = name.as_str().strip_prefix(PREFIX) {
+            attributes.push((attribute, decode(attribute, single(headers, name, attribute)?)?));
+        }
+    }
+    let mut parts =
+        Parts { data: Some(&*body).filter(|data| !data.is_empty()), ..Parts::default() };
+    let mut specversion = false;
+    for (name, text) in &attributes {
+        match Core::from_name(name) {
+            Some(Core::DataContentType) => {
+                return Err(EventError::rule(name, "must be in the content-type header"));
+            }
+            Some(core) => parts.set(core, text),
+            None if *name == "specversion" => {
+                check_specversion(text)?;
+                specversion = true;
+            }
+            None => parts.extensions.push((name, ValueRef::String(text))),
+        }
+    }
+    if !specversion {
+        return Err(EventError::rule("specversion", "is required: send the header ce-specversion"));
+    }
+    let content_type = Core::DataContentType.name();
+    if headers.contains_key(CONTENT_TYPE) {
+        // Not a ce- header: it is as HTTP has it, quotes and percent signs included.
+        let value = single(headers, &CONTENT_TYPE, content_type)?;
+        parts.set(Core::DataContentType, utf8(content_type, value.as_bytes())?);
+    }
+    Event::from_encoded(encoding::write(parts)?.into())
+}
+
+/// Headers and body for an event.
+///
+/// JSON that has no `datacontenttype` gets the content type `application/json` that it implies,
+/// since without one HTTP implies nothing.
+pub fn to_parts(event: &Event) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &str, text: &str| {
+        let encoded = Cow::from(utf8_percent_encode(text, ENCODED));
+        // Both always work: names are [a-z0-9], and what is left of values is visible ASCII.
+        let name = HeaderName::try_from(format!("{PREFIX}{name}"));
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&encoded)) {
+            headers.insert(name, value);
+        }
+    };
+    add("specversion", "1.0");
+    for core in Core::ALL {
+        match event.core_text(core) {
+            Some(text) if core != Core::DataContentType => add(core.name(), text),
+            _ => {}
+        }
+    }
+    for (name, value) in event.extension_refs() {
+        add(name, &value.to_text());
+    }
+    let data = event.data();
+    let content_type = match (event.datacontenttype(), &data) {
+        (None, Some(data)) if serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok() => {
+            Some("application/json")
+        }
+        (given, _) => given,
+    };
+    if let Some(Ok(value)) = content_type.map(HeaderValue::from_str) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    (headers, data.unwrap_or_default())
+}
+
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    attribute: &str,
+) -> Result<&'a HeaderValue, EventError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(EventError::rule(attribute, format!("must be in one {name} header only"))),
+    }
+}
+
+/// Takes off quotes, if any, and one round of percent-encoding.
+fn decode<'a>(attribute: &str, value: &'a HeaderValue) -> Result<Cow<'a, str>, EventError> {
+    match unquote(attribute, value.as_bytes().trim_ascii())? {
+        Cow::Borrowed(bytes) => percent_decoded(attribute, bytes),
+        Cow::Owned(bytes) => {
+            percent_decoded(attribute, &bytes).map(|text| text.into_owned().into())
+        }
+    }
+}
+
+fn percent_decoded<'a>(attribute: &str, bytes: &'a [u8]) -> Result<Cow<'a, str>, EventError> {
+    match Cow::<[u8]>::from(percent_decode(bytes)) {
+        Cow::Borrowed(bytes) => utf8(attribute, bytes).map(Cow::Borrowed),
+        Cow::Owned(bytes) => utf8(attribute, &bytes).map(|text| Cow::Owned(text.to_owned())),
+    }
+}
+
+/// The content of a quoted string (RFC 9110, section 5.6.4) with its backslashes resolved;
+/// anything else as it is.
+fn unquote<'a>(attribute: &str, value: &'a [u8]) -> Result<Cow<'a, [u8]>, EventError> {
+    let Some(rest) = value.strip_prefix(b"\"") else { return Ok(Cow::Borrowed(value)) };
+    let unbalanced = || EventError::rule(attribute, "must have a closing quote at its end");
+    let mut content = Vec::with_capacity(rest.len());
+    let mut bytes = rest.iter().copied();
+    loop {
+        match bytes.next().ok_or_else(unbalanced)? {
+            b'"' => break,
+            b'\\' => content.push(bytes.next().ok_or_else(unbalanced)?),
+            byte => content.push(byte),
+        }
+    }
+    if bytes.next().is_some() { Err(unbalanced()) } else { Ok(Cow::Owned(content)) }
+}
+
+fn utf8<'a>(attribute: &str, bytes: &'a [u8]) -> Result<&'a str, EventError> {
+    std::str::from_utf8(bytes).map_err(|_| {
+        EventError::rule(attribute, "must be UTF-8").found(&String::from_utf8_lossy(bytes))
+    })
+}
