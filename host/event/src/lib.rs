@@ -34,5 +34,5 @@ pub use host::{
     StateSnapshot, StateUsage, StateWrite, StoreError,
 };
 pub use listener::Listener;
-pub use name::{NameError, PluginName, SubscriptionName};
+pub use name::{NAME_MAX_BYTES, NameError, PluginName, SubscriptionName};
 pub use value::Value;

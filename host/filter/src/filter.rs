@@ -1,0 +1,128 @@
+//! A filter and how it decides.
+
+use serde_json::{Map, Value as Json, json};
+use usher_event::Event;
+
+/// Decides which events a subscription takes.
+///
+/// An attribute that an event doesn't have matches nothing, so its `not` matches. Attributes that
+/// aren't strings are compared in the string form that CloudEvents gives their type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter(pub(crate) Expression);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expression {
+    /// All of these attributes compare so; never empty.
+    Compare(Comparison, Vec<(Box<str>, Box<str>)>),
+    /// All of these hold; without any, every event matches (an absent or empty `filters` array).
+    All(Vec<Expression>),
+    /// One of these holds; never empty.
+    Any(Vec<Expression>),
+    /// This doesn't hold.
+    Not(Box<Expression>),
+}
+
+/// How an attribute's value is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Exact,
+    Prefix,
+    Suffix,
+}
+
+impl Comparison {
+    pub(crate) fn dialect(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Prefix => "prefix",
+            Self::Suffix => "suffix",
+        }
+    }
+
+    fn holds(self, found: &str, wanted: &str) -> bool {
+        match self {
+            Self::Exact => found == wanted,
+            Self::Prefix => found.starts_with(wanted),
+            Self::Suffix => found.ends_with(wanted),
+        }
+    }
+}
+
+impl Filter {
+    /// The filter that every event matches, as an empty `filters` array does.
+    pub fn everything() -> Self {
+        Self(Expression::All(Vec::new()))
+    }
+
+    /// Whether every event matches without being looked at.
+    pub fn is_everything(&self) -> bool {
+        matches!(&self.0, Expression::All(of) if of.is_empty())
+    }
+
+    /// The filter that takes what all of `filters` take, as a `filters` array means it.
+    pub fn all(filters: impl IntoIterator<Item = Self>) -> Self {
+        let mut of: Vec<_> =
+            filters.into_iter().filter(|f| !f.is_everything()).map(|f| f.0).collect();
+        match (of.pop(), of.is_empty()) {
+            (None, _) => Self::everything(),
+            (Some(only), true) => Self(only),
+            (Some(last), false) => {
+                of.push(last);
+                Self(Expression::All(of))
+            }
+        }
+    }
+
+    /// Whether the event matches.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.0.holds(event)
+    }
+
+    /// The filter as the JSON it can be read from again. [`Filter::everything`] is an empty array,
+    /// everything else an object.
+    pub fn to_json(&self) -> Json {
+        if self.is_everything() { Json::Array(Vec::new()) } else { self.0.to_json() }
+    }
+}
+
+impl std::fmt::Display for Filter {
+    /// The filter as compact JSON.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_json().fmt(f)
+    }
+}
+
+impl Expression {
+    fn holds(&self, event: &Event) -> bool {
+        match self {
+            Self::Compare(comparison, attributes) => attributes.iter().all(|(name, wanted)| {
+                match &**name {
+                    // Nearly all filters look at the type: not by way of its name.
+                    "type" => comparison.holds(event.ty(), wanted),
+                    name => {
+                        event.attribute(name).is_some_and(|found| comparison.holds(&found, wanted))
+                    }
+                }
+            }),
+            Self::All(of) => of.iter().all(|expression| expression.holds(event)),
+            Self::Any(of) => of.iter().any(|expression| expression.holds(event)),
+            Self::Not(inner) => !inner.holds(event),
+        }
+    }
+
+    fn to_json(&self) -> Json {
+        let list = |of: &[Self]| Json::Array(of.iter().map(Self::to_json).collect());
+        match self {
+            Self::Compare(comparison, attributes) => {
+                let attributes: Map<_, _> = attributes
+                    .iter()
+                    .map(|(name, value)| (name.to_string(), Json::from(&**value)))
+                    .collect();
+                json!({ comparison.dialect(): attributes })
+            }
+            Self::All(of) => json!({ "all": list(of) }),
+            Self::Any(of) => json!({ "any": list(of) }),
+            Self::Not(inner) => json!({ "not": inner.to_json() }),
+        }
+    }
+}

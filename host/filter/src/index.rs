@@ -1,0 +1,227 @@
+//! Finds the filters an event matches without trying them all.
+//!
+//! Most filters ask for a type or a type's prefix, alone or among other things. Such a filter is
+//! filed under what it asks for, and tried only for events that have it. A filter that can match
+//! events of any type is tried for each event.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use usher_event::Event;
+
+use crate::Filter;
+use crate::filter::{Comparison, Expression};
+
+/// The filters of many subscriptions, each under a key.
+#[derive(Clone, Debug)]
+pub struct FilterIndex<K> {
+    /// Where each key's filter is filed.
+    places: BTreeMap<K, Vec<Place>>,
+    exact: HashMap<Box<str>, Vec<Candidate<K>>>,
+    prefix: HashMap<Box<str>, Vec<Candidate<K>>>,
+    /// The lengths of prefixes, with how many prefixes have each: only these are looked up.
+    prefix_lengths: BTreeMap<usize, usize>,
+    rest: Vec<Candidate<K>>,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate<K> {
+    key: K,
+    /// What remains to be tried; `None` where the place decides.
+    filter: Option<Arc<Filter>>,
+}
+
+/// Where a filter is filed: which types it can match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Exact(Box<str>),
+    Prefix(Box<str>),
+    Rest,
+}
+
+impl<K: Clone + Ord> FilterIndex<K> {
+    /// An index without filters.
+    pub fn new() -> Self {
+        Self {
+            places: BTreeMap::new(),
+            exact: HashMap::new(),
+            prefix: HashMap::new(),
+            prefix_lengths: BTreeMap::new(),
+            rest: Vec::new(),
+        }
+    }
+
+    /// How many filters there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Files a filter under a key, in place of the one before.
+    pub fn insert(&mut self, key: K, filter: &Filter) {
+        self.remove(&key);
+        let Types { places, decided } = Types::of(&filter.0);
+        let filter = (!decided).then(|| Arc::new(filter.clone()));
+        for place in &places {
+            let candidate = Candidate { key: key.clone(), filter: filter.clone() };
+            match place {
+                Place::Exact(ty) => self.exact.entry(ty.clone()).or_default().push(candidate),
+                Place::Prefix(prefix) => {
+                    let filed = self.prefix.entry(prefix.clone()).or_default();
+                    if filed.is_empty() {
+                        *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
+                    }
+                    filed.push(candidate);
+                }
+                Place::Rest => self.rest.push(candidate),
+            }
+        }
+        self.places.insert(key, places);
+    }
+
+    /// Takes out a key's filter; answers whether there was one.
+    pub fn remove(&mut self, key: &K) -> bool {
+        let Some(places) = self.places.remove(key) else { return false };
+        for place in places {
+            match place {
+                Place::Exact(ty) => {
+                    take_out(&mut self.exact, &ty, key);
+                }
+                Place::Prefix(prefix) => {
+                    if take_out(&mut self.prefix, &prefix, key) {
+                        self.forget_length(prefix.len());
+                    }
+                }
+                Place::Rest => self.rest.retain(|candidate| candidate.key != *key),
+            }
+        }
+        true
+    }
+
+    /// Calls `found` once with each key whose filter the event matches, in no particular order.
+    pub fn for_each_match(&self, event: &Event, mut found: impl FnMut(&K)) {
+        let ty = event.ty();
+        let mut each = |candidates: &[Candidate<K>]| {
+            for candidate in candidates {
+                if candidate.filter.as_ref().is_none_or(|filter| filter.matches(event)) {
+                    found(&candidate.key);
+                }
+            }
+        };
+        if let Some(candidates) = self.exact.get(ty) {
+            each(candidates);
+        }
+        for length in self.prefix_lengths.keys().take_while(|length| **length <= ty.len()) {
+            if let Some(candidates) = ty.get(..*length).and_then(|head| self.prefix.get(head)) {
+                each(candidates);
+            }
+        }
+        each(&self.rest);
+    }
+
+    fn forget_length(&mut self, length: usize) {
+        if let Some(count) = self.prefix_lengths.get_mut(&length) {
+            *count -= 1;
+            if *count == 0 {
+                self.prefix_lengths.remove(&length);
+            }
+        }
+    }
+}
+
+impl<K: Clone + Ord> Default for FilterIndex<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Takes a key's candidate out; answers whether its place is gone with it.
+fn take_out<P, K>(map: &mut HashMap<P, Vec<Candidate<K>>>, place: &P, key: &K) -> bool
+where
+    P: Hash + Eq,
+    K: PartialEq,
+{
+    let Some(filed) = map.get_mut(place) else { return false };
+    filed.retain(|candidate| candidate.key != *key);
+    filed.is_empty() && map.remove(place).is_some()
+}
+
+/// The types of the events that an expression can match.
+struct Types {
+    /// A matching event's type is in exactly one of these.
+    places: Vec<Place>,
+    /// Whether, the other way round, each event with such a type matches.
+    decided: bool,
+}
+
+impl Types {
+    fn any_type(decided: bool) -> Self {
+        Self { places: vec![Place::Rest], decided }
+    }
+
+    fn of(expression: &Expression) -> Self {
+        match expression {
+            Expression::Compare(comparison, attributes) => {
+                let ty = attributes.iter().find(|(name, _)| &**name == "type");
+                let place = match (comparison, ty) {
+                    (Comparison::Exact, Some((_, ty))) => Place::Exact(ty.clone()),
+                    (Comparison::Prefix, Some((_, ty))) => Place::Prefix(ty.clone()),
+                    _ => return Self::any_type(false),
+                };
+                Self { places: vec![place], decided: attributes.len() == 1 }
+            }
+            // Whatever matches all matches each: the narrowest of them will do.
+            Expression::All(of) => match of.iter().map(Self::of).min_by_key(Self::breadth) {
+                None => Self::any_type(true),
+                Some(only) if of.len() == 1 => only,
+                Some(narrowest) => Self { decided: false, ..narrowest },
+            },
+            Expression::Any(of) => {
+                let of: Vec<_> = of.iter().map(Self::of).collect();
+                let decided = of.iter().all(|types| types.decided);
+                let places = of.into_iter().flat_map(|types| types.places);
+                Self { places: disjoint(places.collect()), decided }
+            }
+            Expression::Not(_) => Self::any_type(false),
+        }
+    }
+
+    /// Less is better: any type at all, then prefixes, then many types, then few.
+    fn breadth(&self) -> (bool, bool, usize) {
+        let has = |what: fn(&Place) -> bool| self.places.iter().any(what);
+        (
+            has(|place| matches!(place, Place::Rest)),
+            has(|place| matches!(place, Place::Prefix(_))),
+            self.places.len(),
+        )
+    }
+}
+
+/// Drops places that lie within others, so that no type is in two of them.
+fn disjoint(mut places: Vec<Place>) -> Vec<Place> {
+    if places.contains(&Place::Rest) {
+        return vec![Place::Rest];
+    }
+    places.sort_unstable();
+    places.dedup();
+    let prefixes: Vec<Box<str>> = places
+        .iter()
+        .filter_map(|place| match place {
+            Place::Prefix(prefix) => Some(prefix.clone()),
+            _ => None,
+        })
+        .collect();
+    places.retain(|place| {
+        !prefixes.iter().any(|prefix| match place {
+            Place::Exact(ty) => ty.starts_with(&**prefix),
+            Place::Prefix(other) => other != prefix && other.starts_with(&**prefix),
+            Place::Rest => false,
+        })
+    });
+    places
+}
