@@ -1,0 +1,57 @@
+//! Where the files under test lie: the `usher` binary and the wasm components.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The root of the repository this crate was compiled in.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The root workspace's target folder, where xtask puts everything, whatever
+/// `CARGO_TARGET_DIR` says.
+pub fn target_dir() -> PathBuf {
+    repository().join("target")
+}
+
+/// The binary under test: `USHER_BIN`, or else the one of the dev profile.
+///
+/// # Errors
+/// There is none.
+pub fn usher_binary() -> Result<PathBuf> {
+    let path = std::env::var_os("USHER_BIN")
+        .map_or_else(|| target_dir().join("debug").join("usher"), PathBuf::from);
+    ensure!(
+        path.is_file(),
+        "{} is missing: run `cargo xtask test`, which builds it first, or set USHER_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// One of the ticket plugins (`plugins/`), by the name of its crate.
+///
+/// # Errors
+/// It has not been built.
+pub fn plugin(name: &str) -> Result<PathBuf> {
+    component(&target_dir().join("plugins"), name)
+}
+
+/// One of the plugins that misbehave or probe (`tests/guests/`), by the name of its crate.
+///
+/// # Errors
+/// It has not been built.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    let folder =
+        std::env::var_os("USHER_GUESTS").map_or_else(|| target_dir().join("guests"), PathBuf::from);
+    component(&folder, name)
+}
+
+fn component(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(format!("{name}.wasm"));
+    path.is_file().then_some(path).with_context(|| {
+        format!("{name}.wasm is not in {}: run `cargo xtask plugins` first", folder.display())
+    })
+}

@@ -1,0 +1,124 @@
+//! Everything one router has on disk: a data folder, a plugins folder, its configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::artefacts;
+
+/// A folder of its own for one router; gone when dropped, unless kept.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    // Only there to remove the folder in the end.
+    _temporary: Option<TempDir>,
+}
+
+impl Folder {
+    /// A fresh one that is removed when dropped, configured with nothing but places.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn new() -> Result<Self> {
+        Self::with_config("", "")
+    }
+
+    /// A fresh one that is removed when dropped; see [`Self::configure`] for the arguments.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn with_config(top: &str, tables: &str) -> Result<Self> {
+        let temporary = tempfile::Builder::new().prefix("usher-test-").tempdir()?;
+        let folder = Self { root: temporary.path().to_path_buf(), _temporary: Some(temporary) };
+        folder.prepare(top, tables)?;
+        Ok(folder)
+    }
+
+    /// A fresh one inside `parent` that stays.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn kept_in(parent: &Path, prefix: &str) -> Result<Self> {
+        fs::create_dir_all(parent)?;
+        let root = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?.keep();
+        let folder = Self { root, _temporary: None };
+        folder.prepare("", "")?;
+        Ok(folder)
+    }
+
+    fn prepare(&self, top: &str, tables: &str) -> Result<()> {
+        fs::create_dir_all(self.plugins())?;
+        self.configure(top, tables)
+    }
+
+    /// Writes usher.toml: a free port on loopback, this folder's places and a log in JSON, then
+    /// `top` (keys of the top level) and `tables`.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn configure(&self, top: &str, tables: &str) -> Result<()> {
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\ndata = {:?}\nplugins = {:?}\nlog = \"info\"\n\
+             log_format = \"json\"\n{top}\n{tables}\n",
+            self.data(),
+            self.plugins(),
+        );
+        fs::write(self.config(), text).context("writing usher.toml")
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The data folder; the router makes it.
+    pub fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// The plugins folder.
+    pub fn plugins(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("usher.toml")
+    }
+
+    /// Puts a component into the plugins folder under this file name, in place of what was there:
+    /// written beside and renamed, as a careful operator would.
+    ///
+    /// # Errors
+    /// It can't be copied.
+    pub fn install(&self, component: &Path, file: &str) -> Result<PathBuf> {
+        let partial = self.root.join(format!("{file}.partial"));
+        let path = self.plugins().join(file);
+        fs::copy(component, &partial)
+            .with_context(|| format!("copying {}", component.display()))?;
+        fs::rename(&partial, &path)?;
+        Ok(path)
+    }
+
+    /// Installs guests from `tests/guests/` under their own names.
+    ///
+    /// # Errors
+    /// One has not been built or can't be copied.
+    pub fn install_guests(&self, names: &[&str]) -> Result<()> {
+        names.iter().try_for_each(|name| {
+            self.install(&artefacts::guest(name)?, &format!("{name}.wasm")).map(drop)
+        })
+    }
+
+    /// Installs ticket plugins from `plugins/` under their own names.
+    ///
+    /// # Errors
+    /// One has not been built or can't be copied.
+    pub fn install_plugins(&self, names: &[&str]) -> Result<()> {
+        names.iter().try_for_each(|name| {
+            self.install(&artefacts::plugin(name)?, &format!("{name}.wasm")).map(drop)
+        })
+    }
+}

@@ -1,0 +1,315 @@
+//! A small HTTP client for the router's API: every answer is an answer, whatever its status.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use ureq::http::{Request, Response};
+
+use crate::wait::{PATIENCE, wait_for};
+
+const BODY_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Talks to one router.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    agent: ureq::Agent,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// All headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What the router says of one published event.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Its place in the log.
+    pub sequence: u64,
+    /// Whether it was there before.
+    pub duplicate: bool,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// It is something else; the error shows it.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!("status {} with a body that is not JSON: {}", self.status, self.text())
+        })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header's first value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Client {
+    /// A client for the router at this URL, without a slash at its end.
+    pub fn new(base: impl Into<String>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_global(Some(PATIENCE))
+            .build();
+        Self { base: base.into(), agent: config.into() }
+    }
+
+    /// The router's URL.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Any request.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: &[u8],
+    ) -> Result<Answer> {
+        let url = format!("{}{path}", self.base);
+        let mut request = Request::builder().method(method).uri(&url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.to_vec())?;
+        let response = self.agent.run(request).with_context(|| format!("{method} {url}"))?;
+        read(response).with_context(|| format!("{method} {url}"))
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        self.request("GET", path, &[], &[])
+    }
+
+    /// GET of something that must be there, as JSON.
+    ///
+    /// # Errors
+    /// No answer came, or another one than 200 with JSON.
+    pub fn get_json(&self, path: &str) -> Result<Value> {
+        let answer = self.get(path)?;
+        ensure!(answer.status == 200, "GET {path}: {} {}", answer.status, answer.text());
+        answer.json()
+    }
+
+    /// POST without a body.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn post(&self, path: &str) -> Result<Answer> {
+        self.request("POST", path, &[], &[])
+    }
+
+    /// POST of a body with its content type.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn post_as(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+        self.request("POST", path, &[("content-type", content_type.as_bytes())], body)
+    }
+
+    /// Publishes one event in structured mode.
+    ///
+    /// # Errors
+    /// It was not accepted.
+    pub fn publish(&self, event: &Value) -> Result<Receipt> {
+        let body = serde_json::to_vec(event)?;
+        let answer = self.post_as("/events", "application/cloudevents+json", &body)?;
+        receipts(&answer)?.pop().context("accepted, but without a receipt")
+    }
+
+    /// Publishes a batch.
+    ///
+    /// # Errors
+    /// It was not accepted.
+    pub fn publish_batch(&self, events: &[Value]) -> Result<Vec<Receipt>> {
+        let body = serde_json::to_vec(events)?;
+        receipts(&self.post_as("/events", "application/cloudevents-batch+json", &body)?)
+    }
+
+    /// Publishes an event made up of a type, an id and JSON data.
+    ///
+    /// # Errors
+    /// It was not accepted.
+    pub fn publish_new(&self, ty: &str, id: &str, data: &Value) -> Result<Receipt> {
+        self.publish(&event(ty, id, data))
+    }
+
+    /// A plugin as `/plugins` shows it; `None` while there is none with this name.
+    ///
+    /// # Errors
+    /// The router did not answer.
+    pub fn plugin(&self, name: &str) -> Result<Option<Value>> {
+        self.member("/plugins", "plugins", "name", name)
+    }
+
+    /// A subscription as `/subscriptions` shows it, by its full name.
+    ///
+    /// # Errors
+    /// The router did not answer.
+    pub fn subscription(&self, name: &str) -> Result<Option<Value>> {
+        self.member("/subscriptions", "subscriptions", "name", name)
+    }
+
+    fn member(&self, path: &str, list: &str, key: &str, value: &str) -> Result<Option<Value>> {
+        let body = self.get_json(path)?;
+        let members = body.get(list).and_then(Value::as_array);
+        let members = members.with_context(|| format!("GET {path} has no list {list}: {body}"))?;
+        let wanted = |member: &&Value| member.get(key).and_then(Value::as_str) == Some(value);
+        Ok(members.iter().find(wanted).cloned())
+    }
+
+    /// Waits until a plugin is in this state.
+    ///
+    /// # Errors
+    /// It never got there.
+    pub fn wait_for_plugin(&self, name: &str, state: &str) -> Result<Value> {
+        wait_for(&format!("plugin {name} to be {state}"), || {
+            let plugin = self.plugin(name)?;
+            Ok(plugin.filter(|found| found.get("state").and_then(Value::as_str) == Some(state)))
+        })
+    }
+
+    /// A flow, once nothing of it is pending or waiting any more.
+    ///
+    /// # Errors
+    /// It never settled.
+    pub fn settled_flow(&self, sequence: u64) -> Result<Value> {
+        let path = format!("/flows/{sequence}");
+        wait_for(&format!("the flow of event {sequence} to settle"), || {
+            let flow = self.get_json(&path)?;
+            Ok((flow.get("settled") == Some(&Value::Bool(true))).then_some(flow))
+        })
+    }
+
+    /// All events in the log with this type, by sequence.
+    ///
+    /// # Errors
+    /// The router did not answer.
+    pub fn events_of_type(&self, ty: &str) -> Result<Vec<Value>> {
+        let filter = json!({ "exact": { "type": ty } }).to_string();
+        let filter = percent_encoded(&filter);
+        let mut found = Vec::new();
+        let mut from = 0;
+        loop {
+            let page = self.get_json(&format!("/events?from={from}&max=1000&filter={filter}"))?;
+            let events = page.get("events").and_then(Value::as_array);
+            found.extend(events.context("a page without events")?.iter().cloned());
+            let next = page.get("next").and_then(Value::as_u64).context("a page without next")?;
+            if next <= from {
+                return Ok(found);
+            }
+            from = next;
+            if events.is_none_or(Vec::is_empty) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// A GET whose body goes on and on, as a reader; a silence longer than [`PATIENCE`] ends it.
+    pub(crate) fn open(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<impl std::io::Read + Send + use<>> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(PATIENCE))
+            .timeout_recv_body(Some(PATIENCE * 2))
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .build();
+        let response = request.call().with_context(|| format!("GET {path}"))?;
+        ensure!(response.status() == 200, "GET {path}: {}", response.status());
+        Ok(response.into_body().into_with_config().limit(BODY_MAX_BYTES).reader())
+    }
+}
+
+/// A CloudEvent as JSON, from `/tests`.
+pub(crate) fn event(ty: &str, id: &str, data: &Value) -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "/tests",
+        "type": ty,
+        "datacontenttype": "application/json",
+        "data": data,
+    })
+}
+
+fn receipts(answer: &Answer) -> Result<Vec<Receipt>> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        events: Vec<Receipt>,
+    }
+    ensure!(answer.status == 202, "not accepted: {} {}", answer.status, answer.text());
+    let accepted: Accepted = serde_json::from_value(answer.json()?)?;
+    Ok(accepted.events)
+}
+
+fn read(response: Response<ureq::Body>) -> Result<Answer> {
+    let status = response.status().as_u16();
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    let body = response.into_body().into_with_config().limit(BODY_MAX_BYTES).read_to_vec()?;
+    Ok(Answer { status, headers, body })
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(percent_encoded(r#"{"a":"b c"}"#), "%7B%22a%22%3A%22b%20c%22%7D");
+    }
+}

@@ -1,0 +1,31 @@
+//! The harness of the whole-system tests, shared with `cargo xtask demo`: the real `usher` binary
+//! as a child process, stand-ins for the outside world, the twelve ticket purchases and what must
+//! become of each.
+//!
+//! Nothing here knows the router's insides. It sees what an operator sees: files, HTTP, signals,
+//! exit codes and the log.
+
+mod artefacts;
+mod folder;
+mod http;
+mod interrupt;
+mod log;
+mod router;
+mod stream;
+mod ticket;
+mod usher;
+mod wait;
+
+pub mod stand_ins;
+
+pub use artefacts::{guest, plugin, repository, target_dir, usher_binary};
+pub use folder::Folder;
+pub use http::{Answer, Client, Receipt};
+pub use interrupt::wait_for_interrupt;
+pub use router::Router;
+pub use stream::{EventStream, Streamed};
+pub use ticket::check::{Run, check_flow, check_world};
+pub use ticket::config::{TICKET_PLUGINS, TicketConfig};
+pub use ticket::purchase::{Ending, Expected, Purchase, purchases};
+pub use usher::{Finished, usher};
+pub use wait::{PATIENCE, wait_for};

@@ -1,0 +1,151 @@
+//! The real router as a child process: started, found, stopped, killed, started again.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::artefacts::usher_binary;
+use crate::folder::Folder;
+use crate::http::Client;
+use crate::log::Log;
+use crate::wait::wait_for;
+
+/// A running `usher run`. Killed when dropped.
+#[derive(Debug)]
+pub struct Router {
+    child: Child,
+    log: Log,
+    client: Client,
+}
+
+impl Router {
+    /// Starts the binary under test on this folder and waits until it is ready.
+    ///
+    /// # Errors
+    /// It did not come up; the error shows the end of its log.
+    pub fn start(folder: &Folder) -> Result<Self> {
+        Self::start_with(&usher_binary()?, folder, &[])
+    }
+
+    /// Starts `binary` with extra environment variables.
+    ///
+    /// # Errors
+    /// It did not come up; the error shows the end of its log.
+    pub fn start_with(binary: &Path, folder: &Folder, env: &[(&str, &str)]) -> Result<Self> {
+        let mut child = Command::new(binary)
+            .args(["run", "--config"])
+            .arg(folder.config())
+            .current_dir(folder.root())
+            .env_remove("USHER_LOG")
+            .env_remove("USHER_URL")
+            .env_remove("RUST_LOG")
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", binary.display()))?;
+        let stderr = child.stderr.take().context("the child has no stderr")?;
+        let log = Log::follow(stderr, &folder.root().join("router.log"))?;
+        let Some(address) = log.wait_for(listening) else {
+            let tail = log.tail(30);
+            let _ = child.kill();
+            let status = child.wait()?;
+            bail!("the router did not start listening ({status}):\n{tail}");
+        };
+        let router = Self { child, log, client: Client::new(format!("http://{address}")) };
+        wait_for("the router to be ready", || {
+            Ok((router.client.get("/readyz")?.status == 200).then_some(()))
+        })?;
+        Ok(router)
+    }
+
+    /// A client for it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        self.client.base()
+    }
+
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop (SIGTERM), without waiting.
+    ///
+    /// # Errors
+    /// The signal can't be sent.
+    pub fn terminate(&self) -> Result<()> {
+        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
+    }
+
+    /// Waits until it has exited.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn exited(&mut self) -> Result<ExitStatus> {
+        let status = wait_for("the router to exit", || Ok(self.child.try_wait()?))?;
+        self.log.finish();
+        Ok(status)
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Errors
+    /// It did not, or with another code than 0; the error shows the end of its log.
+    pub fn stop(mut self) -> Result<()> {
+        self.terminate()?;
+        let status = self.exited()?;
+        if !status.success() {
+            bail!("the router ended with {status}:\n{}", self.log.tail(30));
+        }
+        Ok(())
+    }
+
+    /// Ends it on the spot (SIGKILL): it gets no chance to do anything more.
+    ///
+    /// # Errors
+    /// It can't be killed.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.exited().map(drop)
+    }
+
+    /// Waits for a line of the log that `find` recognises, those that came before included.
+    ///
+    /// # Errors
+    /// There was none; the error shows the end of the log.
+    pub fn wait_for_log<T>(&self, what: &str, find: impl Fn(&Value) -> Option<T>) -> Result<T> {
+        self.log
+            .wait_for(find)
+            .with_context(|| format!("no log line with {what}:\n{}", self.log.tail(30)))
+    }
+
+    /// The newest lines of its log, for an error.
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.log.tail(lines)
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log.finish();
+    }
+}
+
+fn listening(line: &Value) -> Option<String> {
+    let fields = line.get("fields")?;
+    let listening = fields.get("message")?.as_str()? == "listening";
+    listening.then(|| fields.get("address")?.as_str().map(ToOwned::to_owned))?
+}

@@ -1,0 +1,8 @@
+//! Whole-system tests: the real `usher` binary, as an operator meets it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]

@@ -1,0 +1,61 @@
+//! Running cargo, the same one that runs us.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// `cargo VERB` in `folder`, with its output under `target_dir`.
+pub(crate) fn cargo(folder: &Path, verb: &str, target_dir: &Path) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.arg(verb).current_dir(folder).stdin(Stdio::null());
+    clean(&mut command).arg("--target-dir").arg(target_dir);
+    command
+}
+
+/// Takes out what would move cargo's output to where nobody looks for it.
+pub(crate) fn clean(command: &mut Command) -> &mut Command {
+    command
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET")
+}
+
+/// Runs a command to its end with its output on ours.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    let status = command.status().with_context(|| format!("could not run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// The command as one would type it, without places.
+pub(crate) fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let mut shown = program.to_string_lossy().into_owned();
+    let mut arguments = command.get_args();
+    while let Some(argument) = arguments.next() {
+        if argument == "--target-dir" {
+            arguments.next();
+            continue;
+        }
+        shown.push(' ');
+        shown.push_str(&argument.to_string_lossy());
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_dirs_are_left_out_when_shown() {
+        let mut command = Command::new("/x/bin/cargo");
+        command.args(["build", "--target-dir", "/y", "--release"]);
+        assert_eq!(shown(&command), "cargo build --release");
+    }
+}

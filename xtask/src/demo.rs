@@ -1,0 +1,213 @@
+//! `cargo xtask demo`: twelve purchases, four plugins, one durable broker, nothing made up.
+//!
+//! The router is the real release binary with a fresh data folder; the payment gateway and the
+//! mail API are real HTTP servers on loopback. What is printed comes from `usher flow`, what is
+//! verified from the router's API and from the two servers' own books.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use serde_json::Value;
+use usher_tests::stand_ins::{Gateway, Mail};
+use usher_tests::{
+    Client, Ending, Folder, Purchase, Router, Run, TICKET_PLUGINS, TicketConfig, check_flow,
+    check_world, purchases, repository, target_dir, wait_for_interrupt,
+};
+
+use crate::cargo::{cargo, run as run_command};
+use crate::guests;
+use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
+
+const ENDINGS: [(Ending, &str); 3] = [
+    (Ending::Delivered, "delivered"),
+    (Ending::Declined, "declined"),
+    (Ending::Abandoned, "dead letter"),
+];
+
+/// How to run it.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Leave the router running until Ctrl-C, and show what to try next.
+    #[arg(long)]
+    keep: bool,
+    /// Skip the deliberate delays: the slow gateway and the pauses between attempts.
+    #[arg(long)]
+    fast: bool,
+}
+
+/// All that runs while the demo runs. Dropped from top to bottom: the router first.
+struct Scene {
+    router: Router,
+    gateway: Gateway,
+    mail: Mail,
+    folder: Folder,
+    usher: PathBuf,
+}
+
+/// Builds, starts, publishes, prints, checks.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    announce("building the router (release)");
+    let mut build = cargo(&repository(), "build", &target_dir());
+    run_command(build.args(["--release", "--package", "usher"]))?;
+    guests::build()?;
+
+    let scene = Scene::start(options)?;
+    let problems = scene.play()?;
+    if options.keep {
+        scene.stay()?;
+    }
+    scene.router.stop()?;
+    if !problems.is_empty() {
+        bail!("{} things are not as they should be:\n  {}", problems.len(), problems.join("\n  "));
+    }
+    Ok(())
+}
+
+impl Scene {
+    fn start(options: &Options) -> Result<Self> {
+        let folder = Folder::kept_in(&target_dir().join("demo"), "run-")?;
+        let (slowness, first_delay) = if options.fast { (0, 20) } else { (1_500, 400) };
+        let gateway = Gateway::start(Duration::from_millis(slowness))?;
+        let mail = Mail::start(&folder.root().join("mails"))?;
+        let config = TicketConfig {
+            gateway: gateway.url(),
+            mail: mail.url(),
+            first_delay: Duration::from_millis(first_delay),
+        };
+        folder.configure("", &config.tables())?;
+        folder.install_plugins(&TICKET_PLUGINS)?;
+        let usher = target_dir().join("release").join("usher");
+        announce("starting the router");
+        let router = Router::start_with(&usher, &folder, &[])?;
+        for plugin in TICKET_PLUGINS {
+            router.client().wait_for_plugin(plugin, "serving")?;
+        }
+        let rows = [
+            ("router", router.url().to_owned()),
+            ("payment gateway", gateway.url()),
+            ("mail API", mail.url()),
+            ("folder", folder.root().display().to_string()),
+        ];
+        println!();
+        for (name, value) in rows {
+            anstream::println!("{FAINT}{name:<16}{PLAIN} {value}");
+        }
+        Ok(Self { router, gateway, mail, folder, usher })
+    }
+
+    /// Publishes the twelve, prints their flows, and answers what is wrong with them.
+    fn play(&self) -> Result<Vec<String>> {
+        let client = self.router.client();
+        let purchases = purchases();
+        let start = Instant::now();
+        let published: Vec<(Purchase, u64)> = purchases
+            .iter()
+            .map(|purchase| Ok((purchase.clone(), client.publish(&purchase.event())?.sequence)))
+            .collect::<Result<_>>()?;
+        anstream::println!("\n{TITLE}{} purchases are published{PLAIN}", published.len());
+
+        let mut problems = Vec::new();
+        for (purchase, sequence) in &published {
+            let flow = client.settled_flow(*sequence)?;
+            let wrong = check_flow(purchase, &flow, Run::Smooth)?;
+            anstream::println!("\n{TITLE}{}{PLAIN}  {}", purchase.order, purchase.story);
+            self.show(*sequence)?;
+            for problem in &wrong {
+                anstream::println!("{BAD}wrong{PLAIN} {problem}");
+            }
+            problems.extend(wrong);
+        }
+        let took = start.elapsed();
+        problems.extend(check_world(&purchases, &self.gateway, &self.mail)?);
+        let pdfs = self.save_pdfs(client)?;
+        let expected = purchases.iter().filter(|p| p.expected.ending == Ending::Delivered).count();
+        if pdfs != expected {
+            problems.push(format!("{pdfs} PDFs are in the blobs instead of {expected}"));
+        }
+        self.report(&purchases, &problems, took);
+        Ok(problems)
+    }
+
+    /// A flow as the operator sees it.
+    fn show(&self, sequence: u64) -> Result<()> {
+        let mut usher = Command::new(&self.usher);
+        run_command(usher.args(["flow", &sequence.to_string(), "--url", self.router.url()]))
+    }
+
+    /// Copies every ticket out of the router's blobs, and answers how many there are.
+    fn save_pdfs(&self, client: &Client) -> Result<usize> {
+        let folder = self.pdfs();
+        fs::create_dir_all(&folder)?;
+        let generated = client.events_of_type("ticket.generated")?;
+        for stored in &generated {
+            let text = |pointer: &str| stored.pointer(pointer).and_then(Value::as_str);
+            let order = text("/event/subject").context("a ticket without an order")?;
+            let digest = text("/event/data/pdf").context("a ticket without its PDF's digest")?;
+            let pdf = client.get(&format!("/blobs/{digest}"))?;
+            ensure!(pdf.status == 200 && pdf.body.starts_with(b"%PDF-"), "{order}: no PDF");
+            fs::write(folder.join(format!("{order}.pdf")), pdf.body)?;
+        }
+        Ok(generated.len())
+    }
+
+    fn pdfs(&self) -> PathBuf {
+        self.folder.root().join("pdfs")
+    }
+
+    fn report(&self, purchases: &[Purchase], problems: &[String], took: Duration) {
+        let counts: Vec<String> = ENDINGS
+            .iter()
+            .map(|(ending, name)| {
+                let count = purchases.iter().filter(|p| p.expected.ending == *ending).count();
+                format!("{count} {name}")
+            })
+            .collect();
+        println!();
+        if problems.is_empty() {
+            anstream::println!(
+                "{GOOD}all {} flows ended as they should{PLAIN} ({}) within {:.1} s",
+                purchases.len(),
+                counts.join(", "),
+                took.as_secs_f64(),
+            );
+        }
+        let shown = |path: &Path| path.display().to_string();
+        for (name, path) in [
+            ("PDFs", self.pdfs()),
+            ("mails", self.mail.folder().to_path_buf()),
+            ("log", self.folder.root().join("router.log")),
+        ] {
+            anstream::println!("{FAINT}{name:<6}{PLAIN} {}", shown(&path));
+        }
+    }
+
+    /// Leaves everything running until Ctrl-C.
+    fn stay(&self) -> Result<()> {
+        let url = self.router.url();
+        let plugins = self.folder.plugins();
+        anstream::println!(
+            "\n{TITLE}the router stays up until Ctrl-C; try{PLAIN}
+  curl {url}/plugins
+  curl {url}/subscriptions
+  curl {url}/flows/1
+  curl {url}/dead-letters
+  curl -X POST {url}/dead-letters/1/redrive
+  curl -N '{url}/events/stream?type=ticket.'
+  curl {url}/metrics
+  curl {url}/events -H 'Content-Type: application/json' -H 'ce-specversion: 1.0' \\
+    -H 'ce-type: ticket.purchased' -H 'ce-source: /me' -H 'ce-id: 1' -d '{example}'
+  {usher} --url {url} tail --follow        {FAINT}# the same on the command line{PLAIN}
+  rm {plugins}/courier.wasm                {FAINT}# its events wait until it is back{PLAIN}",
+            example = EXAMPLE,
+            usher = self.usher.display(),
+            plugins = plugins.display(),
+        );
+        wait_for_interrupt()
+    }
+}
+
+const EXAMPLE: &str = r#"{"order":"o-2001","concert":{"id":"c-7","title":"Winterreise","venue":"Konzerthaus","starts":"2026-06-20T19:30:00+02:00"},"seat":{"section":"Parkett","row":"A","number":1},"buyer":{"name":"Mo","email":"mo@example.com"},"price":{"amount_cents":8500,"currency":"EUR"},"card":"tok_ok"}"#;

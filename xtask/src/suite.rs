@@ -1,0 +1,166 @@
+//! `cargo xtask test`: every test of every workspace, and what they need before.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use usher_tests::{repository, target_dir};
+
+use crate::cargo::{cargo, run as run_command, shown};
+use crate::guests;
+use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
+
+/// What to leave out.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+/// What became of one step.
+struct Step {
+    name: &'static str,
+    took: Duration,
+    counts: Counts,
+    failure: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+/// Builds, runs everything, and sums it up. A failing step doesn't keep later ones from running,
+/// except that nothing runs without what it needs.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let start = Instant::now();
+    let mut steps = vec![step("guests", || guests::build().map(|()| Counts::default()))];
+    if steps.iter().all(|step| step.failure.is_none()) {
+        // The binary and the tests in one go: apart, cargo would unify features differently and
+        // compile half of the dependencies twice.
+        steps.push(step("host and its tests: build", || {
+            let mut build = cargo(&repository(), "build", &target_dir());
+            run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
+            Ok(Counts::default())
+        }));
+    }
+    if steps.iter().all(|step| step.failure.is_none()) {
+        steps.push(step("host: unit, system and doc tests", || {
+            let mut test = cargo(&repository(), "test", &target_dir());
+            counted(test.args(["--workspace", "--no-fail-fast"]).args(filter(options)))
+        }));
+        steps.push(step("plugins: unit tests", || {
+            let native = target_dir().join("plugins-native");
+            let mut test = cargo(&repository().join("plugins"), "test", &native);
+            counted(test.args(["--workspace", "--no-fail-fast"]).args(filter(options)))
+        }));
+    }
+    summarise(&steps, start.elapsed())
+}
+
+fn filter(options: &Options) -> impl Iterator<Item = &String> {
+    options.filter.iter()
+}
+
+fn step(name: &'static str, work: impl FnOnce() -> Result<Counts>) -> Step {
+    announce(name);
+    let start = Instant::now();
+    let (counts, failure) = match work() {
+        Ok(counts) if counts.failed > 0 => (counts, Some("tests failed".to_owned())),
+        Ok(counts) => (counts, None),
+        Err(error) => (Counts::default(), Some(format!("{error:#}"))),
+    };
+    Step { name, took: start.elapsed(), counts, failure }
+}
+
+/// Runs `cargo test`, passes its words on, and counts the results among them.
+fn counted(command: &mut Command) -> Result<Counts> {
+    let name = shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("could not run `{name}`"))?;
+    let stdout = child.stdout.take().context("cargo has no stdout")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        anstream::println!("{line}");
+        counts = counts.and(results(&line).unwrap_or_default());
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("`{name}` failed ({status})");
+    }
+    Ok(counts)
+}
+
+impl Counts {
+    fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+        }
+    }
+}
+
+/// The numbers in `test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; ...`.
+fn results(line: &str) -> Option<Counts> {
+    let (_, numbers) = line.trim_start().strip_prefix("test result: ")?.split_once(". ")?;
+    let number = |word: &str| {
+        let part = numbers.split("; ").find_map(|part| part.strip_suffix(word))?;
+        part.trim().parse().ok()
+    };
+    Some(Counts {
+        passed: number(" passed")?,
+        failed: number(" failed")?,
+        ignored: number(" ignored")?,
+    })
+}
+
+fn summarise(steps: &[Step], took: Duration) -> Result<()> {
+    anstream::println!("\n{TITLE}summary{PLAIN}");
+    let mut total = Counts::default();
+    for step in steps {
+        let (style, word) = if step.failure.is_none() { (GOOD, "ok") } else { (BAD, "failed") };
+        let Counts { passed, failed, ignored } = step.counts;
+        let counts = if step.counts == Counts::default() {
+            String::new()
+        } else {
+            format!("{passed} passed, {failed} failed, {ignored} ignored")
+        };
+        let seconds = step.took.as_secs_f64();
+        anstream::println!(
+            "  {style}{word:<6}{PLAIN}  {:<34} {seconds:>7.1} s  {counts}",
+            step.name
+        );
+        if let Some(failure) = &step.failure {
+            anstream::println!("          {failure}");
+        }
+        total = total.and(step.counts);
+    }
+    let failures = steps.iter().filter(|step| step.failure.is_some()).count();
+    let seconds = took.as_secs_f64();
+    if failures > 0 {
+        bail!("{failures} steps failed ({} tests) in {seconds:.0} s", total.failed);
+    }
+    anstream::println!("{GOOD}all {} tests passed{PLAIN} in {seconds:.0} s", total.passed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; \
+                    0 filtered out; finished in 0.00s";
+        assert_eq!(results(line), Some(Counts { passed: 3, failed: 1, ignored: 2 }));
+        assert_eq!(results("test it::works ... ok"), None);
+    }
+}
