@@ -1,0 +1,50 @@
+//! The SDK's side of the contract: bindings made of wit/, what `export!` needs, and the host's
+//! interfaces as the backend of this crate's modules. Not for listeners to use directly.
+
+pub mod backend;
+mod convert;
+mod http;
+
+use std::marker::PhantomData;
+
+pub use bindings::export_component;
+
+use crate::Listener;
+use bindings::exports::usher::plugin::listener::Guest;
+use bindings::usher::plugin::types;
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unsafe_code,
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "made by wit-bindgen, which alone may pass pointers to the host"
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "usher:plugin/plugin",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_component",
+        default_bindings_module: "usher_sdk::guest::bindings",
+    });
+}
+
+/// A [`Listener`] in the shape the contract wants.
+pub struct Exported<L>(PhantomData<L>);
+
+impl<L: Listener> Guest for Exported<L> {
+    fn describe() -> types::Description {
+        L::describe().into()
+    }
+
+    fn handle(delivery: types::Delivery) -> Result<Vec<types::Emission>, types::Failure> {
+        match L::handle(delivery.into()) {
+            Ok(emissions) => Ok(emissions.into_iter().map(Into::into).collect()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Between the contract's types and this crate's. All are moves; payloads are never copied.
+
+use std::time::Duration;
+
+use super::bindings::usher::plugin::types;
+use crate::{Delivery, Description, Emission, Event, Extension, Failure, Value};
+
+impl From<types::Delivery> for Delivery {
+    fn from(delivery: types::Delivery) -> Self {
+        Self {
+            event: delivery.event.into(),
+            subscription: delivery.subscription,
+            attempt: delivery.attempt,
+            sequence: delivery.sequence,
+            deadline_ms: delivery.deadline_ms,
+            replay: delivery.replay,
+        }
+    }
+}
+
+impl From<types::Event> for Event {
+    fn from(event: types::Event) -> Self {
+        let extension = |extension: types::Extension| Extension {
+            name: extension.name,
+            value: extension.value.into(),
+        };
+        Self {
+            id: event.id,
+            source: event.source,
+            ty: event.type_,
+            subject: event.subject,
+            time: event.time,
+            datacontenttype: event.datacontenttype,
+            dataschema: event.dataschema,
+            extensions: event.extensions.into_iter().map(extension).collect(),
+            data: event.data,
+        }
+    }
+}
+
+impl From<types::Value> for Value {
+    fn from(value: types::Value) -> Self {
+        match value {
+            types::Value::Boolean(value) => Self::Boolean(value),
+            types::Value::Integer(value) => Self::Integer(value),
+            types::Value::Text(value) => Self::Text(value),
+            types::Value::Binary(value) => Self::Binary(value),
+            types::Value::Uri(value) => Self::Uri(value),
+            types::Value::UriReference(value) => Self::UriReference(value),
+            types::Value::Timestamp(value) => Self::Timestamp(value),
+        }
+    }
+}
+
+impl From<Value> for types::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => Self::Boolean(value),
+            Value::Integer(value) => Self::Integer(value),
+            Value::Text(value) => Self::Text(value),
+            Value::Binary(value) => Self::Binary(value),
+            Value::Uri(value) => Self::Uri(value),
+            Value::UriReference(value) => Self::UriReference(value),
+            Value::Timestamp(value) => Self::Timestamp(value),
+        }
+    }
+}
+
+impl From<Emission> for types::Emission {
+    fn from(emission: Emission) -> Self {
+        let extension = |extension: Extension| types::Extension {
+            name: extension.name,
+            value: extension.value.into(),
+        };
+        Self {
+            type_: emission.ty,
+            subject: emission.subject,
+            datacontenttype: emission.datacontenttype,
+            dataschema: emission.dataschema,
+            extensions: emission.extensions.into_iter().map(extension).collect(),
+            data: emission.data,
+            delay_ms: emission.delay.map(milliseconds),
+        }
+    }
+}
+
+impl From<Failure> for types::Failure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry { reason, after } => {
+                Self::Retry(types::Retry { reason, after_ms: after.map(milliseconds) })
+            }
+            Failure::Reject { reason } => Self::Reject(reason),
+        }
+    }
+}
+
+impl From<Description> for types::Description {
+    fn from(description: Description) -> Self {
+        let subscription = |subscription: crate::Subscription| types::Subscription {
+            name: subscription.name,
+            filter: subscription.filter.to_string(),
+            max_in_flight: subscription.max_in_flight,
+        };
+        let capability = |(capability, reason): (crate::Capability, String)| types::Capability {
+            name: capability.name().to_owned(),
+            reason,
+        };
+        Self {
+            name: description.name,
+            version: description.version,
+            summary: description.summary,
+            subscriptions: description.subscriptions.into_iter().map(subscription).collect(),
+            capabilities: description.capabilities.into_iter().map(capability).collect(),
+        }
+    }
+}
+
+/// Whole milliseconds, rounded up so that a wait is never shorter than asked for.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
