@@ -8,7 +8,10 @@ use usher_event::{Event, EventError, Value, http_binary};
 use crate::arbitrary::{self, with_text_extensions};
 use crate::minimal;
 
-fn headers(more: &[(&str, &[u8])]) -> HeaderMap {
+/// Names and values.
+type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
+fn headers(more: Headers<'_>) -> HeaderMap {
     let all: [(&str, &[u8]); 4] =
         [("ce-specversion", b"1.0"), ("ce-id", b"1"), ("ce-source", b"/s"), ("ce-type", b"t")];
     let mut headers = HeaderMap::new();
@@ -19,7 +22,7 @@ fn headers(more: &[(&str, &[u8])]) -> HeaderMap {
     headers
 }
 
-fn read(more: &[(&str, &[u8])]) -> Result<Event, EventError> {
+fn read(more: Headers<'_>) -> Result<Event, EventError> {
     http_binary::from_parts(&headers(more), Bytes::new())
 }
 
@@ -77,7 +80,7 @@ fn values_are_decoded_once() {
 
 #[test]
 fn what_is_refused_and_why() {
-    let cases: &[(&[(&str, &[u8])], &str)] = &[
+    let cases: &[(Headers<'_>, &str)] = &[
         (&[("ce-subject", b"%C0%A0")], r#"attribute "subject" must be UTF-8, found "#),
         (&[("ce-subject", b"\xff")], r#"attribute "subject" must be UTF-8, found "#),
         (&[("ce-subject", b"\"%ff\"")], r#"attribute "subject" must be UTF-8, found "#),

@@ -1,0 +1,118 @@
+//! What is not a filter, and how that is said.
+
+use proptest::prelude::*;
+use usher_filter::{
+    FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, Filter, VALUE_MAX_BYTES,
+};
+
+#[test]
+fn what_is_refused_and_where() {
+    let cases = [
+        ("", "filter: not a filter in JSON: EOF"),
+        ("{", "filter: not a filter in JSON: EOF"),
+        ("null", r#"filter: expected an object such as {"exact":{"type":"a"}}, found null"#),
+        ("3", r#"filter: expected an object such as {"exact":{"type":"a"}}, found a number"#),
+        ("{}", "filter: is empty: name a dialect, such as exact"),
+        ("[{}]", "filter, at [0]: is empty: name a dialect, such as exact"),
+        ("[[]]", "filter, at [0]: expected an object such as"),
+        (r#"{"exact":{}}"#, "filter, at exact: is empty: name an attribute"),
+        (
+            r#"{"prefix":[]}"#,
+            "filter, at prefix: expected an object of attributes and strings, found an array",
+        ),
+        (r#"{"exact":{"":"a"}}"#, "filter, at exact: an attribute's name must not be empty"),
+        (r#"{"exact":{"type":""}}"#, "filter, at exact.type: must not be empty"),
+        (r#"{"suffix":{"type":null}}"#, "filter, at suffix.type: expected a string, found null"),
+        (r#"{"exact":{"number":5}}"#, "filter, at exact.number: expected a string, found a number"),
+        (
+            r#"{"exact":{"Type":"a"}}"#,
+            r#"filter, at exact: no attribute can be named "Type": names are a-z and 0-9"#,
+        ),
+        (
+            r#"{"exact":{"data":"a"}}"#,
+            "filter, at exact: data is not an attribute and can't be compared",
+        ),
+        (r#"{"all":[]}"#, "filter, at all: is empty: at least one filter is needed"),
+        (r#"{"any":[]}"#, "filter, at any: is empty: at least one filter is needed"),
+        (
+            r#"{"any":{"exact":{"type":"a"}}}"#,
+            "filter, at any: expected an array of filters, found an object",
+        ),
+        (r#"{"not":{}}"#, "filter, at not: is empty: name a dialect, such as exact"),
+        (r#"{"not":[{"exact":{"type":"a"}}]}"#, "filter, at not: expected an object such as"),
+        (
+            r#"{"any":[{"exact":{"type":"a"}},{"all":[{"not":{"prefix":{"type":""}}}]}]}"#,
+            "filter, at any[1].all[0].not.prefix.type: must not be empty",
+        ),
+        (
+            r#"{"sql":"type = 'a'"}"#,
+            "filter, at sql: is not a dialect there is: use exact, prefix, suffix, all, any or not",
+        ),
+        (
+            r#"{"exact":{"type":"a"},"prefix":{"type":"a"}}"#,
+            "filter: has more than one dialect: combine them with all or any",
+        ),
+        (
+            r#"{"exact":{"type":"a"},"exact":{"type":"b"}}"#,
+            r#"filter: not a filter in JSON: member "exact" is there twice"#,
+        ),
+        (
+            r#"{"exact":{"type":"a","type":"b"}}"#,
+            r#"filter: not a filter in JSON: member "type" is there twice"#,
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = Filter::parse(text).expect_err(text).to_string();
+        assert!(error.starts_with(expected), "{text}\n  gives {error}\n  not {expected}");
+    }
+}
+
+fn nested(depth: usize) -> String {
+    let nots = depth - 1;
+    format!(r#"{}{{"exact":{{"id":"a"}}}}{}"#, r#"{"not":"#.repeat(nots), "}".repeat(nots))
+}
+
+#[test]
+fn limits() {
+    assert!(Filter::parse(&nested(FILTER_MAX_DEPTH)).is_ok());
+    let deep = Filter::parse(&nested(FILTER_MAX_DEPTH + 1)).unwrap_err();
+    assert_eq!(deep.reason(), "nests deeper than 16");
+    assert_eq!(deep.path(), ["not"; FILTER_MAX_DEPTH].join("."));
+    assert!(Filter::parse(&nested(1_000)).is_err());
+
+    let any = |count: usize| {
+        let of = vec![r#"{"exact":{"id":"a"}}"#; count].join(",");
+        Filter::parse(&format!(r#"{{"any":[{of}]}}"#))
+    };
+    // Each is an expression and an attribute; the root is one, too.
+    let most = (FILTER_MAX_EXPRESSIONS - 1) / 2;
+    assert!(any(most).is_ok());
+    let error = any(most + 1).unwrap_err();
+    assert_eq!(error.reason(), "the filter has more than 256 expressions and attributes");
+
+    let value =
+        |length: usize| Filter::parse(&format!(r#"{{"exact":{{"id":"{}"}}}}"#, "v".repeat(length)));
+    assert!(value(VALUE_MAX_BYTES).is_ok());
+    let error = value(VALUE_MAX_BYTES + 1).unwrap_err();
+    assert_eq!(error.to_string(), "filter, at exact.id: has 4097 bytes, at most 4096 are allowed");
+
+    let error = Filter::parse(&" ".repeat(FILTER_MAX_BYTES + 1)).unwrap_err();
+    assert_eq!(error.to_string(), "filter: has 65537 bytes, at most 65536 are allowed");
+}
+
+#[test]
+fn errors_are_short_and_printable() {
+    let error = Filter::parse(&format!("{{\"{}\\n\":1}}", "d".repeat(60_000))).unwrap_err();
+    assert!(error.to_string().len() < 400, "{error}");
+    let error = Filter::parse("{\"a\\nb\":1}").unwrap_err();
+    assert_eq!(error.path(), "a\\nb");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_harmless(text in "[{}\\[\\]:,\"a-z ]{0,60}") {
+        if let Ok(filter) = Filter::parse(&text) {
+            prop_assert_eq!(Filter::from_json(&filter.to_json()), Ok(filter));
+        }
+    }
+}
