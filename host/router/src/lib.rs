@@ -25,6 +25,4 @@ mod worker;
 pub use router::{InstallError, Installation, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;
-pub use verdict::{
-    EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EMISSIONS_MAX, EMISSIONS_MAX_BYTES, REASON_MAX_BYTES,
-};
+pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits, REASON_MAX_BYTES};

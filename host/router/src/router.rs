@@ -16,6 +16,7 @@ use crate::dispatcher::{Dispatch, Dispatcher};
 use crate::run::Home;
 use crate::stats::{DispatchStatus, Stats};
 use crate::swap::{Serving, Slot, SwapOutcome};
+use crate::verdict::EmissionLimits;
 
 /// How long deliveries may take to end on a version that was replaced or removed.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
@@ -28,6 +29,8 @@ pub struct Installation {
     pub subscriptions: Vec<Subscription>,
     /// How many deliveries of one subscription it handles at once; at least 1.
     pub instances: usize,
+    /// How much one delivery may emit.
+    pub emissions: EmissionLimits,
 }
 
 /// Why a listener was not installed. What served before serves on.
@@ -105,10 +108,12 @@ impl Router {
     /// the broker keeps them. Where a subscription's specification changes, no delivery of the
     /// old one reaches the new version: it is drained first.
     ///
+    /// To be awaited to its end: dropped half-way, it leaves the plugin unserved.
+    ///
     /// # Errors
     /// See [`InstallError`]; the version before serves on then.
     pub async fn install(&self, installation: Installation) -> Result<SwapOutcome, InstallError> {
-        let Installation { listener, subscriptions, instances } = installation;
+        let Installation { listener, subscriptions, instances, emissions } = installation;
         let name = listener.name().clone();
         let wanted = by_name(&name, subscriptions)?;
         let entry = self.entry(&name);
@@ -117,7 +122,7 @@ impl Router {
             return Err(InstallError::ShutDown);
         }
         let digest = listener.digest();
-        let serving = Serving::new(listener);
+        let serving = Serving::new(listener, emissions);
         let from = plugin.as_ref().map(|plugin| plugin.slot.present());
         if let (Some(present), Some(plugin)) = (&from, &*plugin)
             && Arc::ptr_eq(present.listener(), serving.listener())
@@ -125,23 +130,24 @@ impl Router {
         {
             return Ok(SwapOutcome::Unchanged { digest });
         }
-        let plugin = plugin.get_or_insert_with(|| Plugin {
+        let mut present = plugin.take().unwrap_or_else(|| Plugin {
             slot: Arc::new(Slot::new(Arc::clone(&serving))),
             dispatchers: BTreeMap::new(),
         });
-        let changed = self.change_subscriptions(plugin, wanted, instances).await;
-        let changed = match changed {
-            Ok(changed) => changed,
-            Err(error) => {
-                self.publish_active(&name, plugin);
-                return Err(error);
+        let changed = self.change_subscriptions(&mut present, wanted, instances).await;
+        let replaced = changed.map(|changed| {
+            let replaced = present.slot.replace(serving);
+            for (subscription, stats) in changed {
+                self.start(&mut present, subscription, instances, stats);
             }
-        };
-        let replaced = plugin.slot.replace(serving);
-        for (subscription, stats) in changed {
-            self.start(plugin, subscription, instances, stats);
+            replaced
+        });
+        self.publish_active(&name, &present);
+        // A first version that could not be installed leaves nothing behind.
+        if replaced.is_ok() || from.is_some() {
+            *plugin = Some(present);
         }
-        self.publish_active(&name, plugin);
+        let replaced = replaced?;
         let Some(from) = from else {
             return Ok(SwapOutcome::Loaded { digest });
         };
@@ -229,11 +235,7 @@ impl Router {
     }
 
     /// Serves again what was stopped for a change that failed.
-    async fn restore(
-        &self,
-        plugin: &mut Plugin,
-        stopped: BTreeMap<SubscriptionName, Dispatcher>,
-    ) {
+    async fn restore(&self, plugin: &mut Plugin, stopped: BTreeMap<SubscriptionName, Dispatcher>) {
         for (name, dispatcher) in stopped {
             let subscription = dispatcher.subscription().clone();
             if let Err(error) = self.broker.subscribe(subscription.clone()).await {

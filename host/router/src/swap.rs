@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use usher_event::{Digest, Listener};
 
+use crate::verdict::EmissionLimits;
+
 /// What installing a listener did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapOutcome {
@@ -32,6 +34,7 @@ pub enum SwapOutcome {
 /// A listener and the runs that use it.
 pub(crate) struct Serving {
     listener: Arc<dyn Listener>,
+    emissions: EmissionLimits,
     /// Each run holds a receiver; `true` tells them to abandon what is under way.
     runs: watch::Sender<bool>,
 }
@@ -39,12 +42,13 @@ pub(crate) struct Serving {
 /// A run's hold on a version: while it lives the version isn't drained.
 pub(crate) struct Hold {
     listener: Arc<dyn Listener>,
+    emissions: EmissionLimits,
     abandon: watch::Receiver<bool>,
 }
 
 impl Serving {
-    pub(crate) fn new(listener: Arc<dyn Listener>) -> Arc<Self> {
-        Arc::new(Self { listener, runs: watch::Sender::new(false) })
+    pub(crate) fn new(listener: Arc<dyn Listener>, emissions: EmissionLimits) -> Arc<Self> {
+        Arc::new(Self { listener, emissions, runs: watch::Sender::new(false) })
     }
 
     pub(crate) fn listener(&self) -> &Arc<dyn Listener> {
@@ -66,6 +70,10 @@ impl Serving {
 impl Hold {
     pub(crate) fn listener(&self) -> &Arc<dyn Listener> {
         &self.listener
+    }
+
+    pub(crate) fn emissions(&self) -> EmissionLimits {
+        self.emissions
     }
 
     /// Returns once the deliveries under way must be given back.
@@ -90,7 +98,11 @@ impl Slot {
     pub(crate) fn hold(&self) -> Hold {
         // Subscribing under the lock: a drain that starts after `replace` sees every run.
         let serving = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Hold { listener: Arc::clone(&serving.listener), abandon: serving.runs.subscribe() }
+        Hold {
+            listener: Arc::clone(&serving.listener),
+            emissions: serving.emissions,
+            abandon: serving.runs.subscribe(),
+        }
     }
 
     /// The present version.

@@ -9,12 +9,23 @@ use usher_event::{
     Verdict,
 };
 
-/// The most emissions of one delivery.
-pub const EMISSIONS_MAX: usize = 100;
+/// How much one delivery may emit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmissionLimits {
+    /// The most emissions.
+    pub max_count: usize,
+    /// The most bytes of all emissions together, as the events they become.
+    pub max_bytes: usize,
+}
+
+impl Default for EmissionLimits {
+    fn default() -> Self {
+        Self { max_count: 100, max_bytes: 1024 * 1024 }
+    }
+}
+
 /// The largest emission, as the event it becomes.
 pub const EMISSION_MAX_BYTES: usize = usher_event::limits::EVENT_MAX_BYTES;
-/// The most bytes of all emissions of one delivery together.
-pub const EMISSIONS_MAX_BYTES: usize = 1024 * 1024;
 /// The longest delay of an emission: 30 days.
 pub const EMISSION_DELAY_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// The longest reason that is kept of a failure; the rest is cut.
@@ -25,10 +36,11 @@ pub(crate) fn disposition(
     outcome: Outcome,
     delivery: &Delivery,
     plugin: &PluginName,
+    limits: EmissionLimits,
     time: &str,
 ) -> Disposition {
     match outcome.verdict {
-        Verdict::Ack => match changes(outcome.effects, delivery, plugin, time) {
+        Verdict::Ack => match changes(outcome.effects, delivery, plugin, limits, time) {
             Ok(changes) => Disposition::Ack(changes),
             Err(failure) => Disposition::Reject { failure: cut(failure) },
         },
@@ -41,24 +53,32 @@ fn changes(
     effects: Effects,
     delivery: &Delivery,
     plugin: &PluginName,
+    limits: EmissionLimits,
     time: &str,
 ) -> Result<Changes, Failure> {
     let Effects { emissions, reads, writes, blobs } = effects;
     let count = emissions.len();
-    if count > EMISSIONS_MAX {
+    if count > limits.max_count {
+        let max_count = limits.max_count;
         return Err(limit(format!(
-            "{count} emissions, the limit is {EMISSIONS_MAX}: emit fewer, or one that carries a list"
+            "{count} emissions, the limit is {max_count}: emit fewer, or one that carries a list"
         )));
     }
+    let mut events = Vec::with_capacity(count);
     let mut total_bytes = 0;
-    let emissions = emissions
-        .into_iter()
-        .enumerate()
-        .map(|(position, emission)| {
-            new_event(emission, position, delivery, plugin, time, &mut total_bytes)
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Changes { emissions, reads, writes, blobs })
+    for (position, emission) in emissions.into_iter().enumerate() {
+        let new = new_event(emission, position, delivery, plugin, time)?;
+        total_bytes += new.event.encoded().len();
+        if total_bytes > limits.max_bytes {
+            let (count, max_bytes) = (position + 1, limits.max_bytes);
+            return Err(limit(format!(
+                "the first {count} emissions have {total_bytes} bytes together, the limit is \
+                 {max_bytes}: put large content into blobs and emit its digest"
+            )));
+        }
+        events.push(new);
+    }
+    Ok(Changes { emissions: events, reads, writes, blobs })
 }
 
 fn new_event(
@@ -67,7 +87,6 @@ fn new_event(
     delivery: &Delivery,
     plugin: &PluginName,
     time: &str,
-    total_bytes: &mut usize,
 ) -> Result<NewEvent, Failure> {
     let delay = match emission.delay_ms {
         Some(delay_ms) if delay_ms > EMISSION_DELAY_MAX_MS => {
@@ -96,14 +115,6 @@ fn new_event(
              put large content into blobs and emit its digest"
         )));
     }
-    *total_bytes += size_bytes;
-    if *total_bytes > EMISSIONS_MAX_BYTES {
-        return Err(limit(format!(
-            "the first {} emissions have {total_bytes} bytes together, \
-             the limit is {EMISSIONS_MAX_BYTES}: put large content into blobs and emit its digest",
-            position + 1
-        )));
-    }
     Ok(NewEvent { event, delay })
 }
 
@@ -123,8 +134,6 @@ fn cut(mut failure: Failure) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
     use usher_event::Event;
 
@@ -154,7 +163,8 @@ mod tests {
     fn decide(emissions: Vec<Emission>) -> Disposition {
         let effects = Effects { emissions, ..Effects::default() };
         let outcome = Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO };
-        disposition(outcome, &delivery(), &"echo".parse().unwrap(), "2026-01-31T12:00:00.000Z")
+        let (plugin, limits) = ("echo".parse().unwrap(), EmissionLimits::default());
+        disposition(outcome, &delivery(), &plugin, limits, "2026-01-31T12:00:00.000Z")
     }
 
     fn rejected(disposition: Disposition) -> Failure {
@@ -178,8 +188,8 @@ mod tests {
 
     #[test]
     fn count_and_sizes_are_limited() {
-        assert!(matches!(decide(vec![emission(0); EMISSIONS_MAX]), Disposition::Ack(_)));
-        let failure = rejected(decide(vec![emission(0); EMISSIONS_MAX + 1]));
+        assert!(matches!(decide(vec![emission(0); 100]), Disposition::Ack(_)));
+        let failure = rejected(decide(vec![emission(0); 101]));
         assert_eq!(failure.class, FailureClass::Limit);
         assert!(failure.reason.starts_with("101 emissions"), "{}", failure.reason);
 
@@ -216,8 +226,8 @@ mod tests {
     fn long_reasons_are_cut_at_a_character() {
         let failure = Failure::new(FailureClass::Reject, "é".repeat(REASON_MAX_BYTES));
         let outcome = Outcome::without_effects(Verdict::Reject { failure }, Duration::ZERO);
-        let plugin: Arc<PluginName> = Arc::new("echo".parse().unwrap());
-        let failure = rejected(disposition(outcome, &delivery(), &plugin, ""));
+        let (plugin, limits) = ("echo".parse().unwrap(), EmissionLimits::default());
+        let failure = rejected(disposition(outcome, &delivery(), &plugin, limits, ""));
         assert!(failure.reason.len() <= REASON_MAX_BYTES);
         assert!(failure.reason.ends_with("é…"));
     }

@@ -2,13 +2,14 @@
 //! dispatcher stops.
 
 use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, poll};
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -56,10 +57,7 @@ pub(crate) async fn work(dispatch: Arc<Dispatch>) {
 
 /// Whether leasing can't succeed any more.
 fn is_final(error: &BrokerError) -> bool {
-    matches!(
-        error,
-        BrokerError::Poisoned(_) | BrokerError::Closed | BrokerError::NoSubscription(_)
-    )
+    matches!(error, BrokerError::Poisoned(_) | BrokerError::Closed | BrokerError::NoSubscription(_))
 }
 
 async fn handle_run(
@@ -91,7 +89,8 @@ async fn handle_run(
         let took = outcome.took;
         tally.handled += 1;
         tally.handle_time += took;
-        let decision = disposition(outcome, delivery, listener.name(), stamp.now());
+        let limits = hold.emissions();
+        let decision = disposition(outcome, delivery, listener.name(), limits, stamp.now());
         dispatch.note_failure(delivery, &decision);
         run.finish(digest, took, decision);
     }
@@ -119,7 +118,8 @@ async fn call(
         Some(result.unwrap_or_else(|panic| panicked(&*panic, started.elapsed())))
     };
     // Most calls never wait: no timer, no watching for them.
-    if let Poll::Ready(result) = poll!(&mut handle) {
+    if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(handle.as_mut().poll(context))).await
+    {
         return ended(result);
     }
     let mut slow = Some(slow);

@@ -10,6 +10,7 @@ mod load;
 mod plugin;
 mod problem;
 mod retry;
+mod secrets;
 mod table;
 mod values;
 
@@ -23,7 +24,7 @@ use usher_event::PluginName;
 
 pub(crate) use flags::Flags;
 pub(crate) use load::load;
-pub(crate) use plugin::{PluginConfig, SecretSource, SubscriptionConfig};
+pub(crate) use plugin::{PluginConfig, SubscriptionConfig};
 pub(crate) use problem::{Problem, Problems};
 
 /// Everything the operator decided, checked.
@@ -79,7 +80,7 @@ pub(crate) struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
-            max_body_bytes: 8 * 1024 * 1024,
+            max_body_bytes: usher_event::limits::BATCH_MAX_BYTES,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             max_connections: 1024,
@@ -92,6 +93,22 @@ impl Default for HttpConfig {
 pub(crate) struct BrokerConfig {
     /// How many of the newest events are remembered to recognise duplicates.
     pub(crate) duplicates_window_events: usize,
-    /// How many commands one commit takes at most.
-    pub(crate) max_batch_commands: usize,
+    /// How many commands wait for the disk before producers are asked to come back later.
+    pub(crate) intake_max_commands: usize,
+    /// How many bytes wait for the disk before producers are asked to come back later.
+    pub(crate) intake_max_bytes: usize,
+    /// The store's block cache.
+    pub(crate) cache_bytes: u64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let options = usher_broker::Options::new(PathBuf::new());
+        Self {
+            duplicates_window_events: options.duplicates_window_events,
+            intake_max_commands: options.intake_max_commands,
+            intake_max_bytes: options.intake_max_bytes,
+            cache_bytes: options.cache_bytes,
+        }
+    }
 }

@@ -1,0 +1,269 @@
+//! From flags and file to a checked [`Config`].
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+use usher_broker::RetryPolicy;
+
+use super::problem::{Place, Problem, Problems};
+use super::table::{At, Source, Table};
+use super::{BrokerConfig, Config, Flags, HttpConfig, LogFormat, plugin, retry};
+
+/// The longest configuration file.
+const FILE_MAX_BYTES: u64 = 1024 * 1024;
+/// The port the HTTP API listens on, unless told otherwise.
+const PORT_DEFAULT: u16 = 7171;
+const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
+const DRAIN_MAX_MS: u64 = 600_000;
+const MINUTE_MS: u64 = 60_000;
+
+/// Reads flags and configuration file and checks both.
+///
+/// # Errors
+/// Every problem there is.
+pub(crate) fn load(flags: &Flags) -> Result<Config, Problems> {
+    let Some(file) = &flags.config else {
+        return check(flags, None, "");
+    };
+    match read(file) {
+        Ok(text) => check(flags, Some(file), &text),
+        Err(message) => Err(Problems(vec![Problem {
+            place: Place::WholeFile { file: file.clone() },
+            message,
+            hint: Some("name a readable file with --config, or leave the flag out".to_owned()),
+        }])),
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let file = File::open(path).map_err(|error| format!("can't be read: {error}"))?;
+    let mut text = String::new();
+    file.take(FILE_MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if text.len() as u64 > FILE_MAX_BYTES {
+        return Err(format!("has more than {FILE_MAX_BYTES} bytes"));
+    }
+    Ok(text)
+}
+
+/// Checks flags and the file's text; `file` is its name and where relative paths in it start.
+fn check(flags: &Flags, file: Option<&Path>, text: &str) -> Result<Config, Problems> {
+    let name = file.unwrap_or(Path::new("usher.toml"));
+    let source = Source::new(name, text);
+    let (entries, errors) = DeTable::parse_recoverable(text);
+    let whole = 0..text.len();
+    for error in &errors {
+        source.problem(&error.span().unwrap_or(whole.clone()), error.message(), None);
+    }
+    let mut from_flags = Vec::new();
+    let config = read_root(flags, file, Table::root(&source, entries.get_ref()), &mut from_flags);
+    let mut problems = source.into_problems();
+    problems.append(&mut from_flags);
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(Problems(problems)),
+    }
+}
+
+fn read_root(
+    flags: &Flags,
+    file: Option<&Path>,
+    table: Table<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Config> {
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let retry = table
+        .table("retry")
+        .map_or_else(RetryPolicy::default, |table| retry::read(table, &RetryPolicy::default()));
+    let plugins_table = table.table("plugin");
+    let listen = listen(flags, &table, problems);
+    let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
+    let plugins =
+        folder_of("plugins", "--plugins", flags.plugins.as_ref(), &table, folder, problems)
+            .and_then(|place| existing_folder(place, &table, problems));
+    let config = Config {
+        listen,
+        data: data.map(|(path, _)| path).unwrap_or_default(),
+        plugins: plugins.unwrap_or_default(),
+        file: file.map(Path::to_owned),
+        log: log(flags, &table, problems),
+        log_format: {
+            let written = table.choice("log_format", &formats);
+            flags.log_format.or(written).unwrap_or_default()
+        },
+        drain: drain(flags, &table, problems),
+        http: table.table("http").map_or_else(HttpConfig::default, http),
+        broker: table.table("broker").map_or_else(BrokerConfig::default, broker),
+        plugin: plugins_table
+            .map(|table| plugin::read_all(&table, folder, &retry))
+            .unwrap_or_default(),
+        retry,
+    };
+    table.finish();
+    Some(config)
+}
+
+fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> SocketAddr {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT));
+    let written = table.string("listen");
+    let (text, place) = match (&flags.listen, written) {
+        (Some(text), _) => (text.as_str(), None),
+        (None, Some(At { value, span })) => (value, Some(span)),
+        (None, None) => return default,
+    };
+    let (message, hint) = match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => return address,
+        Ok(address) => (
+            format!("{address} is not a loopback address"),
+            "the API has no access tokens yet, so it only listens on 127.0.0.1 or [::1]; \
+             put a proxy that checks access in front of it to serve others",
+        ),
+        Err(_) => (
+            format!("listen can't be {text:?}"),
+            "write an address and a port, such as 127.0.0.1:7171 or [::1]:7171",
+        ),
+    };
+    report(table, problems, place, "--listen", message, hint);
+    default
+}
+
+type PlacedPath = (PathBuf, Option<std::ops::Range<usize>>);
+
+fn folder_of(
+    key: &'static str,
+    flag: &'static str,
+    given: Option<&PathBuf>,
+    table: &Table<'_>,
+    folder: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<PlacedPath> {
+    let written = table.string(key);
+    let placed = match (given, written) {
+        (Some(path), _) => (path.clone(), None),
+        (None, Some(At { value, span })) => (folder.join(value), Some(span)),
+        (None, None) => {
+            problems.push(Problem {
+                place: Place::Flag { flag },
+                message: format!("no {key} folder is given"),
+                hint: Some(format!("add {flag} DIR, or {key} = \"DIR\" to the configuration file")),
+            });
+            return None;
+        }
+    };
+    if placed.0.as_os_str().is_empty() {
+        let hint = "name a folder; . is the present one";
+        report(table, problems, placed.1, flag, format!("{key} is empty"), hint);
+        return None;
+    }
+    Some(placed)
+}
+
+fn existing_folder(
+    (path, place): PlacedPath,
+    table: &Table<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<PathBuf> {
+    let message = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => return Some(path),
+        Ok(_) => format!("plugins: {} is not a folder", path.display()),
+        Err(error) => format!("plugins: {}: {error}", path.display()),
+    };
+    report(table, problems, place, "--plugins", message, "make the folder, or name another");
+    None
+}
+
+fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String {
+    let written = table.string("log");
+    let (text, place) = match (&flags.log, written) {
+        (Some(text), _) => (text.clone(), None),
+        (None, Some(At { value, span })) => (value.to_owned(), Some(span)),
+        (None, None) => return "info".to_owned(),
+    };
+    if let Err(error) = text.parse::<tracing_subscriber::filter::Targets>() {
+        let hint = "use error, warn, info, debug, trace or off, or a list such as info,plugin=debug";
+        report(table, problems, place, "--log", format!("log can't be {text:?}: {error}"), hint);
+    }
+    text
+}
+
+fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Duration {
+    let written = table.millis("drain_ms", 0..=DRAIN_MAX_MS);
+    match flags.drain_ms {
+        Some(drain_ms) if drain_ms > DRAIN_MAX_MS => {
+            let message = format!("{drain_ms} is out of range");
+            report(table, problems, None, "--drain-ms", message, "use 0 to 600000");
+            DRAIN_DEFAULT
+        }
+        Some(drain_ms) => Duration::from_millis(drain_ms),
+        None => written.unwrap_or(DRAIN_DEFAULT),
+    }
+}
+
+/// Notes a problem where the setting comes from.
+fn report(
+    table: &Table<'_>,
+    problems: &mut Vec<Problem>,
+    place: Option<std::ops::Range<usize>>,
+    flag: &'static str,
+    message: String,
+    hint: &str,
+) {
+    match place {
+        Some(span) => table.source().problem(&span, message, Some(hint.to_owned())),
+        None => problems.push(Problem {
+            place: Place::Flag { flag },
+            message,
+            hint: Some(hint.to_owned()),
+        }),
+    }
+}
+
+fn http(table: Table<'_>) -> HttpConfig {
+    let default = HttpConfig::default();
+    let config = HttpConfig {
+        max_body_bytes: table
+            .size("max_body_bytes", 1024..=64 * 1024 * 1024)
+            .unwrap_or(default.max_body_bytes),
+        header_timeout: table
+            .millis("header_timeout_ms", 10..=10 * MINUTE_MS)
+            .unwrap_or(default.header_timeout),
+        body_timeout: table
+            .millis("body_timeout_ms", 10..=10 * MINUTE_MS)
+            .unwrap_or(default.body_timeout),
+        max_connections: table
+            .size("max_connections", 1..=65_536)
+            .unwrap_or(default.max_connections),
+    };
+    table.finish();
+    config
+}
+
+fn broker(table: Table<'_>) -> BrokerConfig {
+    let default = BrokerConfig::default();
+    let config = BrokerConfig {
+        duplicates_window_events: table
+            .size("duplicates_window_events", 1_000..=100_000_000)
+            .unwrap_or(default.duplicates_window_events),
+        intake_max_commands: table
+            .size("intake_max_commands", 16..=1_000_000)
+            .unwrap_or(default.intake_max_commands),
+        intake_max_bytes: table
+            .size("intake_max_bytes", 1024 * 1024..=4 * 1024 * 1024 * 1024)
+            .unwrap_or(default.intake_max_bytes),
+        cache_bytes: table
+            .integer("cache_bytes", 1024 * 1024..=64 * 1024 * 1024 * 1024)
+            .unwrap_or(default.cache_bytes),
+    };
+    table.finish();
+    config
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

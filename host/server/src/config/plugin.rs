@@ -1,0 +1,200 @@
+//! `[plugin.NAME]` tables: what one plugin is granted, how it is limited, and what of the
+//! subscriptions it asks for is changed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Start};
+use usher_event::{PluginName, SubscriptionName};
+use usher_filter::Filter;
+use usher_runtime::{Grants, Limits, Origin, Secret};
+
+use super::secrets::SecretSource;
+use super::table::{At, Table};
+use super::{limits, retry, values};
+
+/// The most deliveries of one subscription a plugin may handle at once.
+const INSTANCES_MAX: usize = 256;
+/// The most settings of one plugin, and the longest.
+const SETTINGS_MAX: usize = 1_000;
+const SETTING_MAX_BYTES: usize = 64 * 1024;
+
+/// What the operator decided about one plugin.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginConfig {
+    /// How many deliveries of one subscription it handles at once.
+    pub(crate) instances: usize,
+    /// What it may reach.
+    pub(crate) grants: Grants,
+    /// What it may use.
+    pub(crate) limits: Limits,
+    /// Changes to its subscriptions, by their names within the plugin.
+    pub(crate) subscriptions: BTreeMap<String, SubscriptionConfig>,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            instances: 16,
+            grants: Grants::default(),
+            limits: Limits::default(),
+            subscriptions: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the operator decided about one subscription. What is `None` is as the plugin asks for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SubscriptionConfig {
+    /// Which events it takes. A subscription the plugin doesn't ask for needs one.
+    pub(crate) filter: Option<Filter>,
+    /// How many deliveries may be under way at once.
+    pub(crate) max_in_flight: Option<u32>,
+    /// Where it starts when it is new.
+    pub(crate) start: Start,
+    /// Whether it is served at all.
+    pub(crate) enabled: bool,
+    /// What to do with failed deliveries.
+    pub(crate) retry: Option<RetryPolicy>,
+}
+
+/// All `[plugin.NAME]` tables; `folder` is where relative paths start.
+pub(crate) fn read_all(
+    table: &Table<'_>,
+    folder: &Path,
+    default_retry: &RetryPolicy,
+) -> BTreeMap<PluginName, PluginConfig> {
+    let mut plugins = BTreeMap::new();
+    for (name, table) in table.tables() {
+        let checked = name.value.parse::<PluginName>();
+        if let Err(error) = &checked {
+            table.source().problem(&name.span, error, None);
+        }
+        let plugin = read(table, folder, default_retry, checked.as_ref().ok());
+        if let Ok(name) = checked {
+            plugins.insert(name, plugin);
+        }
+    }
+    plugins
+}
+
+fn read(
+    table: Table<'_>,
+    folder: &Path,
+    default_retry: &RetryPolicy,
+    name: Option<&PluginName>,
+) -> PluginConfig {
+    let default = PluginConfig::default();
+    let secrets = table.table("secrets").map(|table| secrets(&table, folder)).unwrap_or_default();
+    let mut grants =
+        table.table("grants").map(|table| read_grants(table, &secrets)).unwrap_or_default();
+    grants.config = table.table("config").map(|table| settings(&table));
+    let mut subscriptions = BTreeMap::new();
+    if let Some(all) = table.table("subscription") {
+        for (local, table) in all.tables() {
+            if let Some(Err(error)) = name.map(|plugin| SubscriptionName::new(plugin, local.value)) {
+                table.source().problem(&local.span, error, None);
+            }
+            subscriptions.insert(local.value.to_owned(), subscription(table, default_retry));
+        }
+    }
+    let plugin = PluginConfig {
+        instances: table.size("instances", 1..=INSTANCES_MAX).unwrap_or(default.instances),
+        grants,
+        limits: table.table("limits").map(limits::read).unwrap_or_default(),
+        subscriptions,
+    };
+    table.finish();
+    plugin
+}
+
+/// The secrets that are described, whether or not they are granted.
+fn secrets<'a>(table: &Table<'a>, folder: &Path) -> BTreeMap<&'a str, At<Option<SecretSource>>> {
+    let read = |(name, table): (At<&'a str>, Table<'a>)| {
+        let source = SecretSource::read(table, folder, &name.span);
+        (name.value, At { value: source, span: name.span })
+    };
+    table.tables().into_iter().map(read).collect()
+}
+
+fn read_grants(
+    table: Table<'_>,
+    secrets: &BTreeMap<&str, At<Option<SecretSource>>>,
+) -> Grants {
+    let source = table.source();
+    let mut http = Vec::new();
+    for At { value, span } in table.strings("http") {
+        match value.parse::<Origin>() {
+            Ok(origin) => http.push(origin),
+            Err(error) => source.problem(&span, format!("http: {error}"), None),
+        }
+    }
+    let mut granted: BTreeMap<String, Secret> = BTreeMap::new();
+    for At { value: name, span } in table.strings("secrets") {
+        let Some(described) = secrets.get(name) else {
+            let plugin = table.name().trim_end_matches(".grants");
+            let hint = format!("add {name} = {{ env = \"{name}\" }} to [{plugin}.secrets]");
+            source.problem(&span, format!("secret {name:?} is granted but not described"), Some(hint));
+            continue;
+        };
+        // One that is described wrongly has been reported already.
+        let Some(from) = &described.value else { continue };
+        match from.fetch() {
+            Ok(secret) => {
+                granted.insert(name.to_owned(), secret);
+            }
+            Err((message, hint)) => {
+                source.problem(&described.span, format!("secret {name:?}: {message}"), Some(hint));
+            }
+        }
+    }
+    let grants = Grants {
+        config: None,
+        secrets: granted,
+        state: table.boolean("state").unwrap_or(false),
+        blobs: table.boolean("blobs").unwrap_or(false),
+        http,
+    };
+    table.finish();
+    grants
+}
+
+fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in table.entries() {
+        match values::setting(value.get_ref()) {
+            Some(text) if text.len() <= SETTING_MAX_BYTES && settings.len() < SETTINGS_MAX => {
+                settings.insert(key.value.to_owned(), text);
+            }
+            Some(_) => {
+                let message = format!(
+                    "[{}] is too large: at most {SETTINGS_MAX} settings of {SETTING_MAX_BYTES} bytes",
+                    table.name()
+                );
+                table.source().problem(&key.span, message, None);
+            }
+            None => {
+                let found = value.get_ref().type_str();
+                let message = format!("{} must be a string, number or boolean", key.value);
+                let hint = format!("plugins read text; write this {found} as a string, say in JSON");
+                table.source().problem(&value.span(), message, Some(hint));
+            }
+        }
+    }
+    settings
+}
+
+fn subscription(table: Table<'_>, default_retry: &RetryPolicy) -> SubscriptionConfig {
+    let starts = [("latest", Start::Latest), ("earliest", Start::Earliest)];
+    let subscription = SubscriptionConfig {
+        filter: values::filter(&table),
+        max_in_flight: table
+            .integer("max_in_flight", 1..=u64::from(IN_FLIGHT_MAX))
+            .and_then(|number| u32::try_from(number).ok()),
+        start: table.choice("start", &starts).unwrap_or_default(),
+        enabled: table.boolean("enabled").unwrap_or(true),
+        retry: table.table("retry").map(|table| retry::read(table, default_retry)),
+    };
+    table.finish();
+    subscription
+}

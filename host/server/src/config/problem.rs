@@ -1,0 +1,112 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// Where.
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    /// What.
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Place {
+    /// A place in a file; lines and columns start at 1.
+    File {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+        /// The column, in characters.
+        column: usize,
+    },
+    /// A file as a whole.
+    WholeFile {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A flag of the command line.
+    Flag {
+        /// The flag with its dashes.
+        flag: &'static str,
+    },
+}
+
+impl Place {
+    /// The place of the byte `offset` of a file's text.
+    pub(crate) fn in_file(file: &Path, text: &str, offset: usize) -> Self {
+        let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self::File {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before.chars().count() - before.get(..line_start).map_or(0, |s| s.chars().count())
+                + 1,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line, column } => {
+                write!(f, "{}:{line}:{column}", file.display())
+            }
+            Self::WholeFile { file } => write!(f, "{}", file.display()),
+            Self::Flag { flag } => f.write_str(flag),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the file; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.0 {
+            writeln!(f, "{problem}")?;
+        }
+        let count = self.0.len();
+        write!(f, "{count} problem{} in the configuration", if count == 1 { "" } else { "s" })
+    }
+}
+
+impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_lines_and_characters_from_one() {
+        let text = "a = 1\né = 2\n";
+        let cases = [(0, 1, 1), (4, 1, 5), (6, 2, 1), (9, 2, 3), (text.len(), 3, 1), (99, 3, 1)];
+        for (offset, line, column) in cases {
+            let place = Place::in_file(Path::new("usher.toml"), text, offset);
+            assert_eq!(place, Place::File { file: "usher.toml".into(), line, column }, "{offset}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Secrets: where they come from, and fetching them.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use usher_runtime::Secret;
+
+use super::table::Table;
+
+/// The longest secret.
+const SECRET_MAX_BYTES: u64 = 64 * 1024;
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SecretSource {
+    /// An environment variable.
+    Env(String),
+    /// A file that only its owner can read; a line break at its end is left out.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// Reads `{ env = "X" }` or `{ file = "path" }`; paths start at `folder`.
+    pub(crate) fn read(table: Table<'_>, folder: &Path, at: &std::ops::Range<usize>) -> Option<Self> {
+        let env = table.string("env").map(|env| Self::Env(env.value.to_owned()));
+        let file = table.string("file").map(|file| Self::File(folder.join(file.value)));
+        let source = match (env, file) {
+            (Some(source), None) | (None, Some(source)) => Some(source),
+            (None, None) | (Some(_), Some(_)) => {
+                let message = format!("[{}] must say where the secret comes from", table.name());
+                let hint = "use either env = \"VARIABLE\" or file = \"PATH\"".to_owned();
+                table.source().problem(at, message, Some(hint));
+                None
+            }
+        };
+        table.finish();
+        source
+    }
+
+    /// The secret itself.
+    ///
+    /// # Errors
+    /// It isn't there, or others can read it; the second text says what to do.
+    pub(crate) fn fetch(&self) -> Result<Secret, (String, String)> {
+        match self {
+            Self::Env(name) => std::env::var(name).map(Secret::new).map_err(|_| {
+                (
+                    format!("environment variable {name} is not set, or not UTF-8"),
+                    "set it for the router's process".to_owned(),
+                )
+            }),
+            Self::File(path) => fetch_file(path),
+        }
+    }
+}
+
+fn fetch_file(path: &Path) -> Result<Secret, (String, String)> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        (format!("{shown}: {error}"), "make the file readable for the router's user".to_owned())
+    };
+    // A pipe or device could keep the reader waiting for ever.
+    let is_file = std::fs::metadata(path).map_err(failed)?.is_file();
+    if !is_file {
+        return Err((format!("{shown} is not a file"), "name a regular file".to_owned()));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err((
+            format!("{shown} can be read by others than its owner (mode {:04o})", mode & 0o7777),
+            format!("chmod 600 {shown}"),
+        ));
+    }
+    let mut text = String::new();
+    file.take(SECRET_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > SECRET_MAX_BYTES {
+        return Err((
+            format!("{shown} has more than {SECRET_MAX_BYTES} bytes"),
+            "name a file that holds the secret alone".to_owned(),
+        ));
+    }
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::new(secret.strip_suffix('\r').unwrap_or(secret)))
+}

@@ -1,0 +1,326 @@
+//! Reading a TOML table key by key. Whatever is wrong is noted with its place and reading goes on,
+//! so that one look shows every problem.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Place, Problem};
+
+/// The file being read and the problems found in it so far.
+pub(crate) struct Source<'a> {
+    file: &'a Path,
+    text: &'a str,
+    problems: RefCell<Vec<(usize, Problem)>>,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(file: &'a Path, text: &'a str) -> Self {
+        Self { file, text, problems: RefCell::default() }
+    }
+
+    /// Notes a problem.
+    pub(crate) fn problem(&self, at: &Range<usize>, message: impl Display, hint: Option<String>) {
+        let problem = Problem {
+            place: Place::in_file(self.file, self.text, at.start),
+            message: message.to_string(),
+            hint,
+        };
+        self.problems.borrow_mut().push((at.start, problem));
+    }
+
+    /// The problems, in the order of the file.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|(offset, _)| *offset);
+        problems.into_iter().map(|(_, problem)| problem).collect()
+    }
+}
+
+/// A value with its place.
+#[derive(Clone, Debug)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
+}
+
+/// A table of the file. [`Table::finish`] reports the keys that nobody asked for.
+pub(crate) struct Table<'a> {
+    source: &'a Source<'a>,
+    /// Its name as in the file, such as `plugin.payment`; empty for the root.
+    name: String,
+    entries: &'a DeTable<'a>,
+    known: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn root(source: &'a Source<'a>, entries: &'a DeTable<'a>) -> Self {
+        Self { source, name: String::new(), entries, known: RefCell::default() }
+    }
+
+    pub(crate) fn source(&self) -> &'a Source<'a> {
+        self.source
+    }
+
+    /// The table's own name, for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.known.borrow_mut().insert(key);
+        self.entries.get(key)
+    }
+
+    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+        let found = value.get_ref().type_str();
+        let message = format!("{key} must be {wanted}, found {}", with_article(found));
+        self.source.problem(&value.span(), message, None);
+    }
+
+    /// A string.
+    pub(crate) fn string(&self, key: &'static str) -> Option<At<&'a str>> {
+        let value = self.get(key)?;
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.wrong_type(key, value, "a string");
+        }
+        Some(At { value: text?, span: value.span() })
+    }
+
+    /// A string that stands for something else; `parse`'s error becomes the problem.
+    pub(crate) fn parsed<T, E: Display>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let At { value, span } = self.string(key)?;
+        parse(value)
+            .map_err(|error| self.source.problem(&span, format!("{key}: {error}"), None))
+            .ok()
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        choices: &[(&'static str, T)],
+    ) -> Option<T> {
+        let At { value, span } = self.string(key)?;
+        let chosen = choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice);
+        if chosen.is_none() {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            let message = format!("{key} can't be {value:?}");
+            self.source.problem(&span, message, Some(format!("use {}", words.join(" or "))));
+        }
+        chosen
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        let boolean = value.get_ref().as_bool();
+        if boolean.is_none() {
+            self.wrong_type(key, value, "true or false");
+        }
+        boolean
+    }
+
+    /// A whole number within `range`.
+    pub(crate) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.get(key)?;
+        let Some(digits) = value.get_ref().as_integer() else {
+            self.wrong_type(key, value, "a whole number");
+            return None;
+        };
+        let number = u64::from_str_radix(digits.as_str(), digits.radix()).ok();
+        let fitting = number.filter(|number| range.contains(number));
+        if fitting.is_none() {
+            let message = format!("{key} = {digits} is out of range");
+            let hint = format!("use {} to {}", range.start(), range.end());
+            self.source.problem(&value.span(), message, Some(hint));
+        }
+        fitting
+    }
+
+    /// A whole number within `range`, as a size.
+    pub(crate) fn size(&self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
+        let wide = |size: &usize| u64::try_from(*size).unwrap_or(u64::MAX);
+        let number = self.integer(key, wide(range.start())..=wide(range.end()))?;
+        usize::try_from(number).ok()
+    }
+
+    /// Milliseconds within `range`.
+    pub(crate) fn millis(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<Duration> {
+        self.integer(key, range).map(Duration::from_millis)
+    }
+
+    /// A number within `range`.
+    pub(crate) fn number(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(integer) => integer.to_string().parse().ok(),
+            _ => {
+                self.wrong_type(key, value, "a number");
+                return None;
+            }
+        };
+        let fitting = number.filter(|number| range.contains(number));
+        if fitting.is_none() {
+            let hint = format!("use {} to {}", range.start(), range.end());
+            self.source.problem(&value.span(), format!("{key} is out of range"), Some(hint));
+        }
+        fitting
+    }
+
+    /// A list of strings.
+    pub(crate) fn strings(&self, key: &'static str) -> Vec<At<&'a str>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(key, value, "a list of strings");
+            return Vec::new();
+        };
+        let text = |item: &'a Spanned<DeValue<'a>>| match item.get_ref().as_str() {
+            Some(text) => Some(At { value: text, span: item.span() }),
+            None => {
+                self.wrong_type(&format!("each of {key}"), item, "a string");
+                None
+            }
+        };
+        items.iter().filter_map(text).collect()
+    }
+
+    /// Any value, for the caller to look into.
+    pub(crate) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.get(key)
+    }
+
+    /// A table within this one.
+    pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let value = self.get(key)?;
+        self.inner(key, value)
+    }
+
+    /// Every entry as a table with its name, for tables whose keys are names.
+    pub(crate) fn tables(&self) -> Vec<(At<&'a str>, Table<'a>)> {
+        let named = |(key, value): (&'a Spanned<_>, &'a Spanned<_>)| {
+            let name: &std::borrow::Cow<'a, str> = key.get_ref();
+            let table = self.inner(name, value)?;
+            Some((At { value: &**name, span: key.span() }, table))
+        };
+        self.entries.iter().filter_map(named).collect()
+    }
+
+    /// Every entry with its name, for tables whose keys are names.
+    pub(crate) fn entries(
+        &self,
+    ) -> impl Iterator<Item = (At<&'a str>, &'a Spanned<DeValue<'a>>)> + use<'a> {
+        self.entries.iter().map(|(key, value)| {
+            let name: &'a std::borrow::Cow<'a, str> = key.get_ref();
+            (At { value: &**name, span: key.span() }, value)
+        })
+    }
+
+    fn inner(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Table<'a>> {
+        let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
+        let Some(entries) = value.get_ref().as_table() else {
+            self.wrong_type(key, value, &format!("a table ([{name}])"));
+            return None;
+        };
+        Some(Table { source: self.source, name, entries, known: RefCell::default() })
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(crate) fn finish(self) {
+        let known = self.known.into_inner();
+        for (key, _) in self.entries {
+            if known.contains(&**key.get_ref()) {
+                continue;
+            }
+            let place =
+                if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
+            let hint = match closest(key.get_ref(), &known) {
+                Some(close) => format!("did you mean {close:?}?"),
+                None => {
+                    let known: Vec<_> = known.iter().copied().collect();
+                    format!("known here: {}", known.join(", "))
+                }
+            };
+            let message = format!("unknown key {:?}{place}", key.get_ref());
+            self.source.problem(&key.span(), message, Some(hint));
+        }
+    }
+}
+
+fn with_article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// The known word that `word` is most likely a slip of.
+pub(crate) fn closest<'k>(word: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many characters must be put in, taken out, changed or swapped with their neighbour to turn
+/// one word into the other.
+fn distance(from: &str, to: &str) -> usize {
+    const LONGEST: usize = 64;
+    let from: Vec<char> = from.chars().take(LONGEST).collect();
+    let to: Vec<char> = to.chars().take(LONGEST).collect();
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX - 1);
+            let mut cost = (at(&last, j) + usize::from(a != b))
+                .min(at(&last, j + 1) + 1)
+                .min(at(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && from.get(i - 1) == Some(b) && to.get(j - 1) == Some(a);
+            if swapped {
+                cost = cost.min(at(&before_last, j - 1) + 1);
+            }
+            row.push(cost);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised() {
+        let known = ["instances", "limits", "grants", "config"].into();
+        let cases = [
+            ("isntances", Some("instances")),
+            ("instance", Some("instances")),
+            ("limit", Some("limits")),
+            ("gratns", Some("grants")),
+            ("memory", None),
+            ("", None),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(closest(word, &known), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Filters and plain values, as they are written in TOML.
+
+use serde_json::{Number, Value as Json};
+use toml::Spanned;
+use toml::de::DeValue;
+use usher_filter::Filter;
+
+use super::table::Table;
+
+/// `filter = { exact = { type = "x" } }` or `filters = [ … ]`, which means all of them. `None`
+/// where neither is there, or what is there is wrong.
+pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
+    let one = table.value("filter");
+    let many = table.value("filters");
+    match (one, many) {
+        (None, None) => None,
+        (Some(value), None) => one_filter(table, value),
+        (None, Some(value)) => {
+            let Some(items) = value.get_ref().as_array() else {
+                let hint = "write filters = [ { exact = { type = \"…\" } } ]".to_owned();
+                table.source().problem(&value.span(), "filters must be a list", Some(hint));
+                return None;
+            };
+            let all: Vec<_> = items.iter().map(|item| one_filter(table, item)).collect();
+            all.into_iter().collect::<Option<Vec<_>>>().map(Filter::all)
+        }
+        (Some(_), Some(value)) => {
+            let hint = "put the one filter into the list".to_owned();
+            let message = "filter and filters can't both be there";
+            table.source().problem(&value.span(), message, Some(hint));
+            None
+        }
+    }
+}
+
+fn one_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter> {
+    Filter::from_json(&to_json(value.get_ref()))
+        .map_err(|error| {
+            let hint = "a filter is one of exact, prefix, suffix, all, any, not, such as \
+                        { prefix = { type = \"ticket.\" } }";
+            table.source().problem(&value.span(), error, Some(hint.to_owned()));
+        })
+        .ok()
+}
+
+/// The same value in JSON; dates, which JSON lacks, become strings.
+fn to_json(value: &DeValue<'_>) -> Json {
+    match value {
+        DeValue::String(text) => Json::String(text.to_string()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map_or_else(|_| Json::String(integer.to_string()), Json::from),
+        DeValue::Float(float) => float
+            .as_str()
+            .parse()
+            .ok()
+            .and_then(Number::from_f64)
+            .map_or_else(|| Json::String(float.to_string()), Json::Number),
+        DeValue::Boolean(boolean) => Json::Bool(*boolean),
+        DeValue::Datetime(datetime) => Json::String(datetime.to_string()),
+        DeValue::Array(items) => items.iter().map(|item| to_json(item.get_ref())).collect(),
+        DeValue::Table(entries) => entries
+            .iter()
+            .map(|(key, value)| (key.get_ref().to_string(), to_json(value.get_ref())))
+            .collect(),
+    }
+}
+
+/// A plugin's setting as text: strings as they are, numbers and booleans as written.
+pub(crate) fn setting(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(integer) => Some(integer.to_string()),
+        DeValue::Float(float) => Some(float.to_string()),
+        DeValue::Boolean(boolean) => Some(boolean.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
