@@ -224,12 +224,10 @@ impl Client {
             let page = self.get_json(&format!("/events?from={from}&max=1000&filter={filter}"))?;
             let events = page.get("events").and_then(Value::as_array);
             found.extend(events.context("a page without events")?.iter().cloned());
-            let next = page.get("next").and_then(Value::as_u64).context("a page without next")?;
-            if next <= from {
-                return Ok(found);
-            }
-            from = next;
-            if events.is_none_or(Vec::is_empty) {
+            let number = |key: &str| page.get(key).and_then(Value::as_u64);
+            from = number("next").context("a page without next")?;
+            // A page may be empty although there is more: the search reads so far at a time.
+            if from > number("last").context("a page without last")? {
                 return Ok(found);
             }
         }

@@ -6,3 +6,14 @@
     clippy::panic,
     reason = "a panic is how a test fails"
 )]
+mod api;
+mod capabilities;
+mod cloudevents;
+mod command_line;
+mod config;
+mod flows;
+mod hot_swap;
+mod isolation;
+mod lifecycle;
+mod plugin_files;
+mod scene;

@@ -1,0 +1,226 @@
+//! The HTTP API besides publishing: each answer and each status it names.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use usher_tests::{EventStream, PATIENCE, wait_for};
+
+use crate::scene::{QUICK_RETRIES, Scene, event};
+
+#[test]
+fn the_log_is_read_by_page_type_and_filter() -> Result<()> {
+    let scene = Scene::empty()?;
+    let batch: Vec<Value> = (0..10)
+        .map(|n| event(if n % 2 == 0 { "even.x" } else { "odd.x" }, &n.to_string(), &json!(n)))
+        .collect();
+    scene.client().publish_batch(&batch)?;
+    let sequences = |path: &str| -> Result<(Vec<u64>, u64)> {
+        let page = scene.client().get_json(path)?;
+        let events = page["events"].as_array().unwrap();
+        let found = events.iter().map(|stored| stored["sequence"].as_u64().unwrap()).collect();
+        Ok((found, page["next"].as_u64().unwrap()))
+    };
+    assert_eq!(sequences("/events")?, ((1..=10).collect(), 11));
+    assert_eq!(sequences("/events?from=3&max=2")?, (vec![3, 4], 5));
+    assert_eq!(sequences("/events?type=odd.")?.0, [2, 4, 6, 8, 10]);
+    let filter = "%7B%22suffix%22%3A%7B%22type%22%3A%22ven.x%22%7D%7D";
+    assert_eq!(sequences(&format!("/events?filter={filter}&max=2"))?.0, [1, 3]);
+
+    let one = scene.client().get_json("/events/4")?;
+    assert_eq!(one["event"], batch[3]);
+    assert_eq!((&one["sequence"], &one["flow"], &one["depth"]), (&json!(4), &json!(4), &json!(0)));
+    assert!(one["cause"].is_null());
+    let recorded = one["recorded"].as_str().unwrap();
+    assert!(recorded.len() == 24 && recorded.ends_with('Z'), "{recorded}");
+    Ok(())
+}
+
+#[test]
+fn what_is_not_there_or_not_understood_is_a_problem() -> Result<()> {
+    let scene = Scene::empty()?;
+    let no_blob = format!("/blobs/{}", "0".repeat(64));
+    let table = [
+        ("GET", "/nothing", 404),
+        ("GET", "/events/1", 404),
+        ("GET", "/events/x", 400),
+        ("GET", "/events?max=0", 400),
+        ("GET", "/events?max=1001", 400),
+        ("GET", "/events?filter=%7B%22exact%22%3A%7B%22type%22%3A%22%22%7D%7D", 400),
+        ("GET", "/events?typ=x", 400),
+        ("GET", "/flows/1", 404),
+        ("GET", "/flows/no-such-order", 404),
+        ("GET", "/dead-letters/1", 404),
+        ("POST", "/dead-letters/1/redrive", 404),
+        ("POST", "/dead-letters/1/discard", 404),
+        ("GET", no_blob.as_str(), 404),
+        ("GET", "/blobs/xyz", 400),
+        ("DELETE", "/events", 405),
+        ("POST", "/plugins", 405),
+    ];
+    for (method, path, status) in table {
+        let answer = scene.client().request(method, path, &[], b"")?;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+        assert_eq!(answer.json()?["status"], status, "{path}");
+    }
+    let foreign = [("host", &b"evil.example"[..])];
+    assert_eq!(scene.client().request("GET", "/events", &foreign, b"")?.status, 421);
+    let page = [("origin", &b"https://evil.example"[..])];
+    assert_eq!(scene.client().request("GET", "/events", &page, b"")?.status, 403);
+    Ok(())
+}
+
+#[test]
+fn a_stream_follows_the_log_and_resumes() -> Result<()> {
+    let scene = Scene::empty()?;
+    scene.client().publish(&event("a.x", "1", &json!(1)))?;
+    let mut all = EventStream::open(scene.client(), "?from=1", None)?;
+    let mut some = EventStream::open(scene.client(), "?from=1&type=b.", None)?;
+    let mut live = EventStream::open(scene.client(), "", None)?;
+    assert_eq!(all.read()?.stored["event"]["id"], "1");
+    scene.client().publish_batch(&[event("b.x", "2", &json!(2)), event("a.x", "3", &json!(3))])?;
+    let ids = |streamed: &[usher_tests::Streamed]| -> Vec<String> {
+        streamed.iter().map(|streamed| streamed.id.clone()).collect()
+    };
+    assert_eq!(ids(&all.take(2)?), ["2", "3"]);
+    assert_eq!(ids(&some.take(1)?), ["2"]);
+    assert_eq!(ids(&live.take(2)?), ["2", "3"]);
+
+    let mut resumed = EventStream::open(scene.client(), "?from=1", Some("2"))?;
+    let next = resumed.read()?;
+    assert_eq!(next.id, "3");
+    assert_eq!(next.stored, scene.client().get_json("/events/3")?);
+    Ok(())
+}
+
+#[test]
+fn flows_are_found_by_any_event_and_by_correlation() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    let mut first = event("test.echo", "1", &json!({}));
+    first["correlationid"] = json!("order-77");
+    let receipt = scene.client().publish(&first)?;
+    let flow = scene.client().settled_flow(receipt.sequence)?;
+    let second = &flow["events"][1];
+    assert_eq!(second["event"]["correlationid"], "order-77");
+    assert_eq!(second["event"]["causationid"], "1");
+    assert_eq!(second["event"]["source"], "/plugins/echo");
+    assert_eq!(second["cause"]["parent"], receipt.sequence);
+    assert_eq!(second["depth"], 1);
+    for id in [second["sequence"].to_string(), "order-77".to_owned()] {
+        assert_eq!(scene.client().get_json(&format!("/flows/{id}"))?, flow);
+    }
+    Ok(())
+}
+
+#[test]
+fn dead_letters_are_listed_shown_redriven_and_discarded() -> Result<()> {
+    let scene = Scene::with(QUICK_RETRIES, &["trap"])?;
+    let flow = scene.flow_of("test.trap", "1", &json!({}))?;
+    let listed = scene.client().get_json("/dead-letters")?;
+    let dead = &listed["dead_letters"][0];
+    assert_eq!((&dead["plugin"], &dead["class"]), (&json!("trap"), &json!("trap")));
+    assert_eq!(dead["attempt_count"], 3);
+    assert_eq!(dead["event"]["event"]["id"], "1");
+    let id = dead["id"].as_u64().unwrap();
+    assert_eq!(flow["events"][0]["deliveries"][0]["dead_letter"], id);
+
+    let shown = scene.client().get_json(&format!("/dead-letters/{id}"))?;
+    let attempts = shown["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 3);
+    let digest = scene.client().plugin("trap")?.unwrap()["digest"].clone();
+    assert!(attempts.iter().all(|attempt| attempt["digest"] == digest), "{shown}");
+
+    // Redriven, it fails again and becomes another one.
+    let path = format!("/dead-letters/{id}/redrive");
+    assert_eq!(scene.client().post(&path)?.json()?, json!({ "id": id }));
+    assert_eq!(scene.client().post(&path)?.status, 404);
+    let next = wait_for("the next dead letter", || {
+        let listed = scene.client().get_json(&format!("/dead-letters?after={id}"))?;
+        Ok(listed["dead_letters"][0]["id"].as_u64())
+    })?;
+    let path = format!("/dead-letters/{next}/discard");
+    assert_eq!(scene.client().post(&path)?.status, 200);
+    assert_eq!(scene.client().get_json("/dead-letters")?["dead_letters"], json!([]));
+    Ok(())
+}
+
+#[test]
+fn health_metrics_and_the_description_are_served() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    scene.flow_of("test.echo", "1", &json!({}))?;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(scene.client().get(path)?.status, 200);
+    }
+    let metrics = scene.client().get("/metrics")?.text();
+    for name in ["usher_http_requests_total", "plugin=\"echo\"", "# EOF"] {
+        assert!(metrics.contains(name), "{name} is not in:\n{metrics}");
+    }
+    let description = scene.client().get_json("/openapi.json")?;
+    assert!(description["openapi"].as_str().unwrap().starts_with("3."));
+    assert!(description["paths"]["/events"]["post"].is_object());
+    Ok(())
+}
+
+#[test]
+fn clients_that_dawdle_are_cut_off() -> Result<()> {
+    let scene = Scene::with("[http]\nheader_timeout_ms = 200\nbody_timeout_ms = 200\n", &[])?;
+    let address = scene.router.url().trim_start_matches("http://").to_owned();
+    let head = "POST /events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                content-type: application/cloudevents+json\r\ncontent-length: 100\r\n\r\n{";
+    for (what, sent, wanted) in
+        [("a header", "GET /events HTT", ""), ("a body", head, "HTTP/1.1 408")]
+    {
+        let mut socket = TcpStream::connect(&address)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.write_all(sent.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        assert!(answer.starts_with(wanted), "{what} that never ends: {answer:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn more_than_can_be_taken_in_is_answered_with_429() -> Result<()> {
+    const BODY_BYTES: usize = 16 * 1024 * 1024;
+    let scene = Scene::with(
+        &format!("[http]\nmax_body_bytes = {BODY_BYTES}\nbody_timeout_ms = 60000\n"),
+        &[],
+    )?;
+    let address = scene.router.url().trim_start_matches("http://").to_owned();
+    let head = format!(
+        "POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY_BYTES}\r\n\
+         content-type: application/cloudevents-batch+json\r\n\r\n"
+    );
+    // Four bodies of 16 MiB, each one byte short of its end, fill the 64 MiB there are.
+    let body = vec![b' '; BODY_BYTES - 1];
+    let held: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut socket = TcpStream::connect(&address)?;
+            socket.set_write_timeout(Some(Duration::from_secs(60)))?;
+            socket.write_all(head.as_bytes())?;
+            socket.write_all(&body)?;
+            Ok(socket)
+        })
+        .collect::<Result<_>>()?;
+    let mut tried = 0;
+    let answer = wait_for("a 429", || {
+        tried += 1;
+        let event = event("t", &tried.to_string(), &json!(0)).to_string();
+        let content_type = "application/cloudevents+json";
+        let answer = scene.client().post_as("/events", content_type, event.as_bytes())?;
+        Ok((answer.status == 429).then_some(answer))
+    })?;
+    let seconds: u64 = answer.header("retry-after").unwrap().parse()?;
+    assert!(seconds >= 1);
+    drop(held);
+    wait_for("room again", || {
+        let event = event("t", "after", &json!(0)).to_string();
+        let content_type = "application/cloudevents+json";
+        let answer = scene.client().post_as("/events", content_type, event.as_bytes())?;
+        Ok((answer.status == 202).then_some(()))
+    })
+}

@@ -1,0 +1,227 @@
+//! Each verb of the command line, for people and with `--json`.
+
+use std::fs;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use usher_tests::{Finished, guest, usher, wait_for};
+
+use crate::scene::{QUICK_RETRIES, Scene, event};
+
+impl Scene {
+    /// Runs a verb against this router; it must succeed, with nothing on stderr.
+    #[track_caller]
+    fn usher(&self, args: &[&str], stdin: &str) -> Finished {
+        let finished = self.try_usher(args, stdin);
+        assert_eq!(finished.code, 0, "usher {args:?}: {finished:?}");
+        assert_eq!(finished.stderr, "", "usher {args:?}");
+        assert!(!finished.stdout.contains('\u{1b}'), "colours without a terminal: {finished:?}");
+        finished
+    }
+
+    #[track_caller]
+    fn try_usher(&self, args: &[&str], stdin: &str) -> Finished {
+        let all: Vec<&str> = args.iter().copied().chain(["--url", self.router.url()]).collect();
+        usher(&all, stdin.as_bytes()).unwrap()
+    }
+}
+
+#[test]
+fn publish_takes_every_form() -> Result<()> {
+    let scene = Scene::empty()?;
+    let file = scene.folder.root().join("events.json");
+    let path = file.to_str().unwrap();
+    let one = event("t", "1", &json!(1));
+    let lines = format!("{}\n{}\n", event("t", "2", &json!(2)), event("t", "3", &json!(3)));
+    let array = json!([event("t", "4", &json!(4)), event("t", "5", &json!(5))]);
+
+    fs::write(&file, one.to_string())?;
+    scene.usher(&["publish", path], "");
+    scene.usher(&["publish", "-"], &lines);
+    fs::write(&file, serde_json::to_string_pretty(&array)?)?;
+    scene.usher(&["publish", path], "");
+    scene.usher(&["publish", "--type", "made", "--source", "/here", "--data", r#"{"a":1}"#], "");
+    let log = scene.client().get_json("/events")?;
+    let ids: Vec<&str> = log["events"].as_array().unwrap()[..5]
+        .iter()
+        .map(|stored| stored["event"]["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "5"]);
+    let made = &log["events"][5]["event"];
+    assert_eq!(
+        (&made["type"], &made["source"], &made["data"]),
+        (&json!("made"), &json!("/here"), &json!({ "a": 1 }))
+    );
+
+    // Once more, for programs: the same receipt as over HTTP.
+    fs::write(&file, one.to_string())?;
+    let again = scene.usher(&["publish", path, "--json"], "");
+    assert!(again.stdout.contains("\"duplicate\""), "{again:?}");
+    assert!(again.stdout.contains("true"), "{again:?}");
+    Ok(())
+}
+
+#[test]
+fn publish_says_what_is_wrong() -> Result<()> {
+    let scene = Scene::empty()?;
+    for (args, stdin, code, says) in [
+        (&["publish", "/no/such/file"][..], "", 1, "/no/such/file"),
+        (&["publish", "-"], "{\"id\":", 1, "line 1"),
+        (&["publish", "-"], r#"{"specversion":"1.0","id":"1","source":"/s"}"#, 1, "type"),
+        (&["publish"], "", 2, ""),
+        (&["publish", "--type", "t"], "", 2, "--source"),
+        (&["publish", "--type", "t", "--source", "/s", "--data", "{"], "", 1, "JSON"),
+    ] {
+        let finished = scene.try_usher(args, stdin);
+        assert!(finished.code == code || finished.code == 2, "{args:?}: {finished:?}");
+        assert!(finished.stderr.contains(says), "{args:?} does not say {says:?}: {finished:?}");
+        assert_eq!(finished.stdout, "", "{args:?}");
+    }
+    assert_eq!(scene.client().get_json("/events")?["last"], 0);
+    Ok(())
+}
+
+#[test]
+fn tail_shows_and_follows() -> Result<()> {
+    let scene = Scene::empty()?;
+    let events = [event("a.one", "1", &json!(1)), event("b.two", "2", &json!(2))];
+    scene.client().publish_batch(&events)?;
+    let all = scene.usher(&["tail"], "");
+    assert!(all.stdout.contains("a.one") && all.stdout.contains("b.two"), "{all:?}");
+    let some = scene.usher(&["tail", "--type", "b."], "");
+    assert!(!some.stdout.contains("a.one") && some.stdout.contains("b.two"), "{some:?}");
+    let json = scene.usher(&["tail", "--json"], "").json_lines()?;
+    assert_eq!(json.len(), 2);
+    assert_eq!(json[1], scene.client().get_json("/events/2")?);
+
+    // Following ends when the router does.
+    let url = scene.router.url().to_owned();
+    let follower = std::thread::spawn(move || {
+        usher(&["tail", "--follow", "--from", "1", "--json", "--url", &url], b"")
+    });
+    wait_for("the stream to be open", || {
+        let metrics = scene.client().get("/metrics")?.text();
+        Ok(metrics.contains("usher_http_streams 1").then_some(()))
+    })?;
+    scene.client().publish(&event("c.three", "3", &json!(3)))?;
+    scene.router.stop()?;
+    let followed = follower.join().expect("the follower panicked")?;
+    let ids: Vec<Value> =
+        followed.json_lines()?.iter().map(|stored| stored["event"]["id"].clone()).collect();
+    assert_eq!(ids[..2], [json!("1"), json!("2")], "{followed:?}");
+    Ok(())
+}
+
+#[test]
+fn plugins_subscriptions_and_flows_are_shown() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    fs::write(scene.folder.plugins().join("broken.wasm"), b"nothing")?;
+    wait_for("the refusal", || {
+        let all = scene.client().get_json("/plugins")?.to_string();
+        Ok(all.contains("broken.wasm").then_some(()))
+    })?;
+    let flow = scene.flow_of("test.echo", "1", &json!({}))?;
+
+    let plugins = scene.usher(&["plugins"], "").stdout;
+    for word in ["echo", "serving", "broken.wasm", "refused"] {
+        assert!(plugins.contains(word), "{word} is not in:\n{plugins}");
+    }
+    let json = scene.usher(&["plugins", "--json"], "").json()?;
+    assert_eq!(json["plugins"].as_array().unwrap().len(), 2);
+
+    let subscriptions = scene.usher(&["subscriptions"], "").stdout;
+    assert!(subscriptions.contains("echo/"), "{subscriptions}");
+    let json = scene.usher(&["subscriptions", "--json"], "").json()?;
+    assert_eq!(json["subscriptions"][0]["plugin"], "echo");
+
+    let shown = scene.usher(&["flow", "1"], "").stdout;
+    for word in ["test.echo", "test.echoed", "echo"] {
+        assert!(shown.contains(word), "{word} is not in:\n{shown}");
+    }
+    assert_eq!(scene.usher(&["flow", "1", "--json"], "").json()?, flow);
+    let missing = scene.try_usher(&["flow", "99"], "");
+    assert_eq!((missing.code, missing.stdout.as_str()), (1, ""), "{missing:?}");
+    assert!(missing.stderr.contains("99"), "{missing:?}");
+    Ok(())
+}
+
+#[test]
+fn dead_letters_are_looked_after() -> Result<()> {
+    let scene = Scene::with(QUICK_RETRIES, &["trap"])?;
+    scene.flow_of("test.trap", "1", &json!({}))?;
+    let listed = scene.usher(&["dead-letters", "list"], "").stdout;
+    assert!(listed.contains("trap") && listed.contains("test.trap"), "{listed}");
+    let json = scene.usher(&["dead-letters", "list", "--json"], "").stdout;
+    assert!(json.contains("\"attempt_count\""), "{json}");
+    let id = scene.client().get_json("/dead-letters")?["dead_letters"][0]["id"].to_string();
+
+    let shown = scene.usher(&["dead-letters", "show", &id], "").stdout;
+    assert!(shown.contains("test.trap") && shown.contains("trap"), "{shown}");
+    let json = scene.usher(&["dead-letters", "show", &id, "--json"], "").json()?;
+    assert_eq!(json["attempts"].as_array().unwrap().len(), 3);
+
+    scene.usher(&["dead-letters", "redrive", &id], "");
+    let next = wait_for("the next dead letter", || {
+        let listed = scene.client().get_json("/dead-letters")?;
+        let next = &listed["dead_letters"][0]["id"];
+        Ok((next.is_u64() && next.to_string() != id).then(|| next.to_string()))
+    })?;
+    scene.usher(&["dead-letters", "discard", &next, "--json"], "");
+    let gone = scene.try_usher(&["dead-letters", "show", &next], "");
+    assert_eq!(gone.code, 1);
+    assert!(gone.stderr.contains(&next), "{gone:?}");
+    Ok(())
+}
+
+#[test]
+fn inspect_and_check_look_at_files() -> Result<()> {
+    let scene = Scene::empty()?;
+    let file = guest("echo")?;
+    let file = file.to_str().unwrap();
+    let human = usher(&["inspect", file], b"")?;
+    assert_eq!(human.code, 0, "{human:?}");
+    for word in ["echo", "usher:plugin/listener", "test.echo"] {
+        assert!(human.stdout.contains(word), "{word} is not in {human:?}");
+    }
+    let json = usher(&["inspect", file, "--json"], b"")?.json()?;
+    assert_eq!(json["name"], "echo");
+    assert_eq!(json["digest"].as_str().map(str::len), Some(64));
+
+    let core = scene.folder.root().join("core.wasm");
+    fs::write(&core, b"\0asm\x01\0\0\0")?;
+    let refused = usher(&["inspect", core.to_str().unwrap()], b"")?;
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("core module"), "{refused:?}");
+
+    scene.folder.install_guests(&["echo"])?;
+    let config = scene.folder.config();
+    let config = config.to_str().unwrap();
+    let good = usher(&["check", "--config", config], b"")?;
+    assert_eq!(good.code, 0, "{good:?}");
+    fs::write(scene.folder.plugins().join("core.wasm"), b"\0asm\x01\0\0\0")?;
+    for extra in [&[][..], &["--json"]] {
+        let args: Vec<&str> = ["check", "--config", config].iter().chain(extra).copied().collect();
+        let bad = usher(&args, b"")?;
+        assert_ne!(bad.code, 0, "{bad:?}");
+        let said = format!("{}{}", bad.stdout, bad.stderr);
+        assert!(said.contains("core.wasm") && said.contains("core module"), "{bad:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_router_that_is_not_there_is_named() -> Result<()> {
+    // A port that was just free, and that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let url = format!("http://127.0.0.1:{port}");
+    for verb in [&["plugins"][..], &["tail"], &["flow", "1"], &["dead-letters", "list"]] {
+        let args: Vec<&str> = verb.iter().copied().chain(["--url", &url]).collect();
+        let finished = usher(&args, b"")?;
+        assert_eq!(finished.code, 1, "{finished:?}");
+        assert!(finished.stderr.contains(&port.to_string()), "{finished:?}");
+        assert_eq!(finished.stdout, "");
+    }
+    let unknown = usher(&["bury"], b"")?;
+    assert_eq!(unknown.code, 2);
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! usher.toml: what is wrong with it is said all at once, before anything is opened.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+use usher_tests::{Folder, usher};
+
+use crate::scene::{Scene, types};
+
+#[test]
+fn every_error_is_reported_at_once() -> Result<()> {
+    let folder = Folder::new()?;
+    let text = format!(
+        r#"listen = "127.0.0.1:0"
+data = {:?}
+plugin = 7
+"#,
+        folder.data()
+    );
+    fs::write(folder.config(), text)?;
+    let finished = usher(&[Path::new("run"), Path::new("--config"), &folder.config()], b"")?;
+    assert_eq!(finished.code, 2, "{finished:?}");
+    assert!(finished.stderr.contains("usher.toml"), "{finished:?}");
+    assert!(finished.stderr.contains("plugin"), "{finished:?}");
+
+    folder.configure(
+        "colour = \"red\"\ndrain_ms = -1",
+        r#"
+[retry]
+factor = 0.5
+max_attempts = 0
+[plugin.Echo]
+instances = 4
+[plugin.echo]
+instances = 0
+instanses = 4
+[plugin.echo.grants]
+http = ["not a url"]
+[plugin.echo.limits]
+cpu_ms = 999999999
+memory_bytes = 1
+[plugin.echo.subscription.echo]
+filter = { exact = { type = "" } }
+[plugin.echo.secrets]
+KEY = { env = "USHER_NO_SUCH_VARIABLE" }
+"#,
+    )?;
+    for verb in ["run", "check"] {
+        let finished = usher(&[Path::new(verb), Path::new("--config"), &folder.config()], b"")?;
+        assert_eq!(finished.code, 2, "{verb}: {finished:?}");
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        for word in [
+            "colour",
+            "drain_ms",
+            "factor",
+            "max_attempts",
+            "Echo",
+            "instances",
+            "instanses",
+            "not a url",
+            "cpu_ms",
+            "memory_bytes",
+            "filter",
+        ] {
+            assert!(said.contains(word), "{verb} does not mention {word}:\n{said}");
+        }
+        let lines = said.lines().filter(|line| line.contains("usher.toml:")).count();
+        assert!(lines >= 8, "{verb} names only {lines} places:\n{said}");
+        assert!(!folder.data().exists(), "{verb} opened something before it knew the errors");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_not_there_is_named() -> Result<()> {
+    let folder = Folder::new()?;
+    fs::write(folder.config(), "listen = = 7")?;
+    let missing = folder.root().join("missing.toml");
+    for file in [folder.config(), missing] {
+        let finished = usher(&[Path::new("run"), Path::new("--config"), &file], b"")?;
+        assert_eq!(finished.code, 2, "{finished:?}");
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(finished.stderr.contains(name), "{finished:?}");
+        assert!(!folder.data().exists());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_operator_overrides_what_a_plugin_asks_for() -> Result<()> {
+    let tables = r#"
+[plugin.echo.subscription.echo]
+filter = { prefix = { type = "other." } }
+max_in_flight = 3
+"#;
+    let scene = Scene::with(tables, &["echo"])?;
+    let status = scene.client().subscription("echo/echo")?.unwrap();
+    assert_eq!(status["max_in_flight"], 3);
+    assert_eq!(status["filter"], json!({ "prefix": { "type": "other." } }));
+    assert_eq!(types(&scene.flow_of("test.echo", "1", &json!({}))?), ["test.echo"]);
+    assert_eq!(
+        types(&scene.flow_of("other.thing", "2", &json!({}))?),
+        ["other.thing", "test.echoed"]
+    );
+    Ok(())
+}

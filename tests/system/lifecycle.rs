@@ -1,0 +1,184 @@
+//! Starting, stopping, and starting again.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use usher_tests::stand_ins::{Gateway, Mail};
+use usher_tests::{Finished, Folder, Router, TicketConfig, purchases, usher, wait_for};
+
+use crate::scene::{Scene, event};
+
+fn run(config: &Path) -> Result<Finished> {
+    usher(&[Path::new("run"), Path::new("--config"), config], b"")
+}
+
+#[test]
+fn what_was_accepted_is_there_after_a_kill() -> Result<()> {
+    let scene = Scene::empty()?;
+    for n in 0..20 {
+        scene.client().publish_new("t", &n.to_string(), &json!({ "n": n }))?;
+    }
+    let before = scene.client().get_json("/events?max=1000")?;
+    scene.router.kill()?;
+    let router = Router::start(&scene.folder)?;
+    assert_eq!(router.client().get_json("/events?max=1000")?, before);
+    let again = router.client().publish(&event("t", "7", &json!({})))?;
+    assert_eq!((again.duplicate, again.sequence), (true, 8));
+    let next = router.client().publish(&event("t", "new", &json!({})))?;
+    assert_eq!(next.sequence, 21);
+    router.stop()
+}
+
+#[test]
+fn sigterm_finishes_what_is_under_way() -> Result<()> {
+    let folder = Folder::new()?;
+    let gateway = Gateway::start(Duration::ZERO)?;
+    let mail = Mail::start(&folder.root().join("mails"))?;
+    let config = TicketConfig {
+        gateway: gateway.url(),
+        mail: mail.url(),
+        first_delay: Duration::from_millis(20),
+    };
+    folder.configure("drain_ms = 30000", &config.tables())?;
+    folder.install_plugins(&["payment"])?;
+    let mut router = Router::start(&folder)?;
+    router.client().wait_for_plugin("payment", "serving")?;
+
+    let purchase = purchases().remove(0).paid_with("tok_held");
+    let sequence = router.client().publish(&purchase.event())?.sequence;
+    wait_for("the call to the gateway", || Ok(gateway.charges().pop()))?;
+    router.terminate()?;
+    router.wait_for_log("a word on stopping", |line| {
+        line["fields"]["message"].as_str()?.contains("stop").then_some(())
+    })?;
+    gateway.release();
+    let status = router.exited()?;
+    assert!(status.success(), "{status}: {}", router.log_tail(20));
+    assert_eq!(gateway.charges()[0].calls, 1);
+
+    // It was settled before the end: the next start has nothing left of it to do.
+    let router = Router::start(&folder)?;
+    let flow = router.client().settled_flow(sequence)?;
+    assert_eq!(flow["events"][1]["event"]["type"], "ticket.payment.confirmed");
+    assert_eq!(gateway.charges()[0].calls, 1);
+    router.stop()
+}
+
+#[test]
+fn a_second_router_on_the_same_data_is_refused_by_name() -> Result<()> {
+    let scene = Scene::empty()?;
+    let second = run(&scene.folder.config())?;
+    assert_eq!(second.code, 1, "{second:?}");
+    let data = scene.folder.data();
+    for word in [data.to_str().unwrap(), &scene.router.process().to_string()] {
+        assert!(second.stderr.contains(word), "{word} is not named in {second:?}");
+    }
+    scene.client().publish_new("t", "1", &json!({}))?;
+    Ok(())
+}
+
+#[test]
+fn a_port_in_use_and_a_foreign_address_are_refused() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port().to_string();
+    let folder = Folder::new()?;
+    let data = folder.data();
+    let (data, plugins) = (data.to_str().unwrap(), folder.plugins());
+    let plugins = plugins.to_str().unwrap();
+    for (listen, code, says) in [
+        (format!("127.0.0.1:{port}"), 1, port.as_str()),
+        ("0.0.0.0:0".to_owned(), 2, "loopback"),
+        ("192.0.2.1:80".to_owned(), 2, "loopback"),
+        ("nonsense".to_owned(), 2, "listen"),
+    ] {
+        let args = ["run", "--listen", &listen, "--data", data, "--plugins", plugins];
+        let finished = usher(&args, b"")?;
+        assert_eq!(finished.code, code, "{listen}: {finished:?}");
+        assert!(finished.stderr.contains(says), "{listen}: {finished:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn flags_win_over_the_file() -> Result<()> {
+    let folder = Folder::new()?;
+    let elsewhere = folder.root().join("elsewhere");
+    // The file has a free port; the flag has one that is taken, so it must fail over that.
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port();
+    let config = folder.config();
+    let args = [
+        "run",
+        "--config",
+        config.to_str().unwrap(),
+        "--data",
+        elsewhere.to_str().unwrap(),
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+    ];
+    let finished = usher(&args, b"")?;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(finished.stderr.contains(&port.to_string()), "{finished:?}");
+    assert!(!folder.data().exists(), "the file's data folder was used");
+    Ok(())
+}
+
+#[test]
+fn a_data_folder_that_cant_be_used_is_left_as_it_was() -> Result<()> {
+    // A file where the folder should be.
+    let folder = Folder::new()?;
+    fs::write(folder.data(), "mine")?;
+    let finished = run(&folder.config())?;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(finished.stderr.contains(folder.data().to_str().unwrap()), "{finished:?}");
+    assert_eq!(fs::read_to_string(folder.data())?, "mine");
+
+    // A folder below one that can't be written; root may write anywhere but in /proc.
+    let folder = Folder::new()?;
+    let locked = folder.root().join("locked");
+    fs::create_dir(&locked)?;
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500))?;
+    let is_root = fs::write(locked.join("probe"), "").is_ok();
+    let data =
+        if is_root { Path::new("/proc/usher-test").to_path_buf() } else { locked.join("data") };
+    let plugins = folder.plugins();
+    let args = [
+        Path::new("run"),
+        Path::new("--listen"),
+        Path::new("127.0.0.1:0"),
+        Path::new("--data"),
+        &data,
+        Path::new("--plugins"),
+        &plugins,
+    ];
+    let finished = usher(&args, b"")?;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(finished.stderr.contains(data.to_str().unwrap()), "{finished:?}");
+    Ok(())
+}
+
+#[test]
+fn flags_alone_are_enough() -> Result<()> {
+    // Flags only, no usher.toml: as `usher run --listen … --data … --plugins …` in the README.
+    let folder = Folder::new()?;
+    fs::remove_file(folder.config())?;
+    let binary = usher_tests::usher_binary()?;
+    let mut child = std::process::Command::new(binary)
+        .args(["run", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"])
+        .arg(folder.data())
+        .arg("--plugins")
+        .arg(folder.plugins())
+        .current_dir(folder.root())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    let up = wait_for("the data folder", || Ok(folder.data().exists().then_some(())));
+    child.kill()?;
+    child.wait()?;
+    up
+}

@@ -1,0 +1,61 @@
+//! What most tests begin with: a router with some guests, all of them serving.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use usher_tests::{Client, Folder, Router};
+
+/// A router and its folder. The router goes first when dropped.
+pub(crate) struct Scene {
+    pub(crate) router: Router,
+    pub(crate) folder: Folder,
+}
+
+/// Retries that cost a test no time, and few of them.
+pub(crate) const QUICK_RETRIES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 3\n";
+
+impl Scene {
+    /// A router without plugins.
+    pub(crate) fn empty() -> Result<Self> {
+        Self::with("", &[])
+    }
+
+    /// A router with these guests, all serving, and these tables in its usher.toml.
+    pub(crate) fn with(tables: &str, guests: &[&str]) -> Result<Self> {
+        let folder = Folder::with_config("", tables)?;
+        folder.install_guests(guests)?;
+        let router = Router::start(&folder)?;
+        for guest in guests {
+            router
+                .client()
+                .wait_for_plugin(guest, "serving")
+                .with_context(|| router.log_tail(20))?;
+        }
+        Ok(Self { router, folder })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        self.router.client()
+    }
+
+    /// Publishes an event and waits until its flow is settled.
+    pub(crate) fn flow_of(&self, ty: &str, id: &str, data: &Value) -> Result<Value> {
+        let receipt = self.client().publish_new(ty, id, data)?;
+        self.client().settled_flow(receipt.sequence)
+    }
+}
+
+/// The types of a flow's events, in order.
+pub(crate) fn types(flow: &Value) -> Vec<&str> {
+    let events = flow["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+    events.iter().filter_map(|event| event["event"]["type"].as_str()).collect()
+}
+
+/// The first delivery of a flow's first event.
+pub(crate) fn delivery(flow: &Value) -> &Value {
+    &flow["events"][0]["deliveries"][0]
+}
+
+/// A CloudEvent from `/tests`.
+pub(crate) fn event(ty: &str, id: &str, data: &Value) -> Value {
+    json!({ "specversion": "1.0", "id": id, "source": "/tests", "type": ty, "data": data })
+}
