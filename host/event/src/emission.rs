@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::encoding::{self, Core, Parts};
 use crate::error::cut;
-use crate::{Delivery, Event, EventError, PluginName, Value, trace};
+use crate::limits::EXTENSION_NAME_MAX_BYTES;
+use crate::value::ValueRef;
+use crate::{Delivery, Event, EventError, PluginName, Value, rules, trace};
 
 /// Sources under this path belong to the router; producers can't use them.
 pub const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
@@ -60,49 +63,51 @@ impl Emission {
         position: usize,
         time: &str,
     ) -> Result<Event, EmissionError> {
-        let Self { ty, subject, datacontenttype, dataschema, extensions, data, delay_ms: _ } = self;
-        let refuse = |reason| EmissionError { position, ty: cut(&ty), reason };
-
+        let refuse = |reason| EmissionError { position, ty: cut(&self.ty), reason };
         let parent = &delivery.event;
-        let id =
-            format!("{}/{plugin}/{}/{position}", delivery.sequence, delivery.subscription.local());
+        let local = delivery.subscription.local();
+        let id = format!("{}/{plugin}/{local}/{position}", delivery.sequence);
         let source = format!("{PLUGIN_SOURCE_PREFIX}{plugin}");
         let correlationid = parent
             .attribute("correlationid")
-            .map_or_else(|| delivery.flow.to_string(), Cow::into_owned);
+            .unwrap_or_else(|| Cow::Owned(delivery.flow.to_string()));
         let traceparent =
             parent.attribute("traceparent").and_then(|parent| trace::child(&parent, &id));
         let tracestate = traceparent.as_ref().and_then(|_| parent.attribute("tracestate"));
 
-        let causationid = Value::String(parent.id().to_owned());
-        let mut builder = Event::builder(id, source, ty.as_str())
-            .time(time)
-            .extension("correlationid", Value::String(correlationid))
-            .extension("causationid", causationid);
-        if let Some(traceparent) = traceparent {
-            builder = builder.extension("traceparent", Value::String(traceparent));
-        }
-        if let Some(tracestate) = tracestate {
-            builder = builder.extension("tracestate", Value::String(tracestate.into_owned()));
-        }
-        if let Some(subject) = subject {
-            builder = builder.subject(subject);
-        }
-        if let Some(media_type) = datacontenttype {
-            builder = builder.datacontenttype(media_type);
-        }
-        if let Some(uri) = dataschema {
-            builder = builder.dataschema(uri);
-        }
-        if let Some(data) = data {
-            builder = builder.data(data);
-        }
-        for (name, value) in extensions {
-            if HOST_EXTENSIONS.contains(&name.as_str()) {
-                return Err(refuse(EventError::rule(&name, "is set by the host alone")));
+        let mut parts = Parts { data: self.data.as_deref(), ..Parts::default() };
+        parts.set(Core::Id, &id);
+        parts.set(Core::Source, &source);
+        parts.set(Core::Type, &self.ty);
+        parts.set(Core::Time, time);
+        let optional = [
+            (Core::Subject, &self.subject),
+            (Core::DataContentType, &self.datacontenttype),
+            (Core::DataSchema, &self.dataschema),
+        ];
+        for (core, text) in optional {
+            if let Some(text) = text {
+                parts.set(core, text);
             }
-            builder = builder.extension(name, value);
         }
-        builder.build().map_err(refuse)
+        parts.extensions.reserve_exact(HOST_EXTENSIONS.len() + self.extensions.len());
+        let own = [
+            ("causationid", Some(parent.id())),
+            ("correlationid", Some(&*correlationid)),
+            ("traceparent", traceparent.as_deref()),
+            ("tracestate", tracestate.as_deref()),
+        ];
+        for (name, text) in own {
+            parts.extensions.extend(text.map(|text| (name, ValueRef::String(text))));
+        }
+        for (name, value) in &self.extensions {
+            if HOST_EXTENSIONS.contains(&name.as_str()) {
+                return Err(refuse(EventError::rule(name, "is set by the host alone")));
+            }
+            rules::check_name(name, EXTENSION_NAME_MAX_BYTES).map_err(refuse)?;
+            parts.extensions.push((name, value.borrow()));
+        }
+        let encoded = encoding::write(parts).map_err(refuse)?;
+        Event::from_encoded(encoded.into()).map_err(refuse)
     }
 }

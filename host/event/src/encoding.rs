@@ -73,7 +73,16 @@ impl Core {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|core| core.name() == name)
+        Some(match name {
+            "id" => Self::Id,
+            "source" => Self::Source,
+            "type" => Self::Type,
+            "subject" => Self::Subject,
+            "time" => Self::Time,
+            "datacontenttype" => Self::DataContentType,
+            "dataschema" => Self::DataSchema,
+            _ => return None,
+        })
     }
 
     /// Its bit among what is present; `None` for those that always are.
@@ -311,6 +320,7 @@ fn encoded_length(value: ValueRef<'_>) -> usize {
 }
 
 /// The length again, if it is within the limit.
+#[inline]
 fn value_length(name: &str, length: usize) -> Result<usize, EventError> {
     if length > ATTRIBUTE_MAX_BYTES {
         return Err(EventError::too_large(
@@ -331,20 +341,24 @@ fn damaged(what: &str) -> EventError {
     EventError::malformed(format!("the encoded event is damaged: wrong {what}"))
 }
 
+#[inline]
 fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, EventError> {
     std::str::from_utf8(bytes)
         .map_err(|e| EventError::rule(name, format!("must be UTF-8, but is not: {e}")))
 }
 
 // The limits keep every length and offset far below these maxima.
+#[inline]
 fn narrow_u8(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
 }
 
+#[inline]
 fn narrow_u16(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
 
+#[inline]
 fn narrow_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
@@ -355,6 +369,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn span(&mut self, length: usize, what: &str) -> Result<Span, EventError> {
         let end = self.at + length;
         if end > self.bytes.len() {
@@ -365,27 +380,33 @@ impl<'a> Reader<'a> {
         Ok(span)
     }
 
+    #[inline]
     fn get(&self, span: Span) -> &'a [u8] {
         self.bytes.get(span.range()).unwrap_or_default()
     }
 
+    #[inline]
     fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8], EventError> {
         let span = self.span(length, what)?;
         Ok(self.get(span))
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], EventError> {
         self.take(N, what)?.try_into().map_err(|_| damaged(what))
     }
 
+    #[inline]
     fn byte(&mut self, what: &str) -> Result<u8, EventError> {
         Ok(u8::from_le_bytes(self.array(what)?))
     }
 
+    #[inline]
     fn u16(&mut self, what: &str) -> Result<u16, EventError> {
         Ok(u16::from_le_bytes(self.array(what)?))
     }
 
+    #[inline]
     fn u32(&mut self, what: &str) -> Result<u32, EventError> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }

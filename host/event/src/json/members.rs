@@ -18,7 +18,7 @@ pub(super) const MEMBERS_MAX: usize = EXTENSIONS_MAX + 16;
 pub(super) struct Members<'a> {
     pub(super) attributes: Vec<(Cow<'a, str>, Scalar<'a>)>,
     pub(super) data: Option<&'a RawValue>,
-    /// A member that came twice and is not in `attributes`.
+    /// Whether `data` came twice; the last one is above.
     pub(super) data_twice: bool,
     /// Whether there are more than [`MEMBERS_MAX`]; the rest was skipped.
     pub(super) too_many: bool,

@@ -112,26 +112,35 @@ fn from_members(members: &Members<'_>) -> Result<Event, EventError> {
     if members.data_twice {
         return Err(EventError::rule("data", "is there twice"));
     }
-    refuse_duplicates(&members.attributes)?;
-
     let mut parts = Parts::default();
     let mut specversion = false;
+    let mut has_null = false;
     let mut data_base64 = None;
     for (name, value) in &members.attributes {
         if *value == Scalar::Null {
+            has_null = true;
             continue;
         }
         let name = &**name;
+        // The same extension twice is noticed when the event is written.
+        let mut twice = false;
         if let Some(core) = Core::from_name(name) {
+            twice = parts.get(core).is_some();
             parts.set(core, text(name, value)?);
         } else if name == "specversion" {
             check_specversion(text(name, value)?)?;
-            specversion = true;
+            twice = std::mem::replace(&mut specversion, true);
         } else if name == "data_base64" {
-            data_base64 = Some(base64(text(name, value)?)?);
+            twice = data_base64.replace(base64(text(name, value)?)?).is_some();
         } else {
             parts.extensions.push((name, extension(name, value)?));
         }
+        if twice {
+            return Err(EventError::rule(name, "is there twice"));
+        }
+    }
+    if has_null {
+        refuse_duplicates(&members.attributes)?;
     }
     if !specversion {
         return Err(EventError::rule("specversion", "is required"));
@@ -155,6 +164,7 @@ pub(crate) fn check_specversion(version: &str) -> Result<(), EventError> {
     Err(EventError::rule("specversion", "must be \"1.0\"").found(version))
 }
 
+/// Members that are null count, too: which of two is meant can't be known.
 fn refuse_duplicates(attributes: &[(Cow<'_, str>, Scalar<'_>)]) -> Result<(), EventError> {
     let mut names: Vec<&str> = attributes.iter().map(|(name, _)| &**name).collect();
     names.sort_unstable();
