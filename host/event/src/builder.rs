@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::encoding::{self, Core, Parts};
+use crate::encoding::{Core, Parts};
 use crate::limits::EXTENSION_NAME_MAX_BYTES;
-use crate::{Event, EventError, Value, rules};
+use crate::{Event, EventError, Value};
 
 /// Collects an event's parts; nothing is checked before [`EventBuilder::build`].
 #[derive(Clone, Debug)]
@@ -94,9 +94,8 @@ impl EventBuilder {
             }
         }
         for (name, value) in &self.extensions {
-            rules::check_name(name, EXTENSION_NAME_MAX_BYTES)?;
             parts.extensions.push((name, value.borrow()));
         }
-        Event::from_encoded(encoding::write(parts)?.into())
+        Event::from_parts(parts, EXTENSION_NAME_MAX_BYTES)
     }
 }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::encoding::{self, Core, Parts};
+use crate::encoding::{Core, Parts};
 use crate::error::cut;
 use crate::limits::EXTENSION_NAME_MAX_BYTES;
 use crate::value::ValueRef;
-use crate::{Delivery, Event, EventError, PluginName, Value, rules, trace};
+use crate::{Delivery, Event, EventError, PluginName, Value, trace};
 
 /// Sources under this path belong to the router; producers can't use them.
 pub const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
@@ -104,10 +104,8 @@ impl Emission {
             if HOST_EXTENSIONS.contains(&name.as_str()) {
                 return Err(refuse(EventError::rule(name, "is set by the host alone")));
             }
-            rules::check_name(name, EXTENSION_NAME_MAX_BYTES).map_err(refuse)?;
             parts.extensions.push((name, value.borrow()));
         }
-        let encoded = encoding::write(parts).map_err(refuse)?;
-        Event::from_encoded(encoded.into()).map_err(refuse)
+        Event::from_parts(parts, EXTENSION_NAME_MAX_BYTES).map_err(refuse)
     }
 }

@@ -146,14 +146,21 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    fn new(start: usize, end: usize) -> Self {
+        Self { start: narrow_u32(start), end: narrow_u32(end) }
+    }
+
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 }
 
-/// Writes parts in one allocation. Checks what the layout needs (sizes, counts, required
-/// attributes, names given twice); the rest of the rules is for [`read`] to check.
-pub(crate) fn write(mut parts: Parts<'_>) -> Result<Vec<u8>, EventError> {
+/// Checks parts and writes them in one allocation; answers where everything lies, too, so that
+/// nobody has to read what was just written. Extension names have at most `name_max_bytes`.
+pub(crate) fn write(
+    mut parts: Parts<'_>,
+    name_max_bytes: usize,
+) -> Result<(Vec<u8>, Layout), EventError> {
     if parts.extensions.len() > EXTENSIONS_MAX {
         return Err(EventError::too_large(
             None,
@@ -162,14 +169,43 @@ pub(crate) fn write(mut parts: Parts<'_>) -> Result<Vec<u8>, EventError> {
         .found_a(parts.extensions.len().to_string()));
     }
     parts.extensions.sort_unstable_by_key(|(name, _)| *name);
+    let (attributes_end, present) = check(&parts, name_max_bytes)?;
+    let total = attributes_end + parts.data.map_or(0, <[u8]>::len);
+    if total > EVENT_MAX_BYTES {
+        return Err(too_long(total));
+    }
 
-    let mut present = 0;
-    let mut attributes_end = HEADER_BYTES;
-    for (core, text) in Core::ALL.into_iter().zip(parts.core) {
+    let mut out = Vec::with_capacity(total);
+    out.extend_from_slice(&[VERSION, present, narrow_u8(parts.extensions.len()), 0]);
+    out.extend_from_slice(&narrow_u32(attributes_end).to_le_bytes());
+    let mut core = [Span::default(); CORE_COUNT];
+    for (text, span) in parts.core.iter().zip(&mut core) {
+        if let Some(text) = text {
+            out.extend_from_slice(&narrow_u16(text.len()).to_le_bytes());
+            *span = Span::new(out.len(), out.len() + text.len());
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    let extensions = Span::new(out.len(), attributes_end);
+    for (name, value) in &parts.extensions {
+        write_extension(&mut out, name, *value);
+    }
+    out.extend_from_slice(parts.data.unwrap_or_default());
+    debug_assert_eq!(out.len(), total, "the length was computed wrong");
+    let data = parts.data.map(|_| Span::new(attributes_end, total));
+    Ok((out, Layout { core, extensions, data }))
+}
+
+/// Checks all parts; answers where the attributes will end, and what is present.
+fn check(parts: &Parts<'_>, name_max_bytes: usize) -> Result<(usize, u8), EventError> {
+    let mut present = if parts.data.is_some() { DATA_PRESENT } else { 0 };
+    let mut end = HEADER_BYTES;
+    for (core, text) in Core::ALL.iter().zip(&parts.core) {
         match (text, core.bit()) {
             (Some(text), bit) => {
                 present |= bit.unwrap_or(0);
-                attributes_end += 2 + value_length(core.name(), text.len())?;
+                end += 2 + value_length(core.name(), text.len())?;
+                core.check(text)?;
             }
             (None, None) => return Err(EventError::rule(core.name(), "is required")),
             (None, Some(_)) => {}
@@ -181,42 +217,27 @@ pub(crate) fn write(mut parts: Parts<'_>) -> Result<Vec<u8>, EventError> {
             return Err(EventError::rule(name, "is there twice"));
         }
         previous = Some(name);
-        rules::check_name(name, FOREIGN_EXTENSION_NAME_MAX_BYTES)?;
-        attributes_end += 1 + name.len() + 1 + 2 + value_length(name, encoded_length(*value))?;
+        rules::check_name(name, name_max_bytes)?;
+        end += 1 + name.len() + 1 + 2 + value_length(name, encoded_length(*value))?;
+        check_value(name, *value)?;
     }
-    let total = attributes_end + parts.data.map_or(0, <[u8]>::len);
-    if total > EVENT_MAX_BYTES {
-        return Err(too_long(total));
-    }
+    Ok((end, present))
+}
 
-    let mut out = Vec::with_capacity(total);
-    if parts.data.is_some() {
-        present |= DATA_PRESENT;
+fn write_extension(out: &mut Vec<u8>, name: &str, value: ValueRef<'_>) {
+    out.push(narrow_u8(name.len()));
+    out.extend_from_slice(name.as_bytes());
+    out.push(kind(value));
+    out.extend_from_slice(&narrow_u16(encoded_length(value)).to_le_bytes());
+    match value {
+        ValueRef::Boolean(value) => out.push(value.into()),
+        ValueRef::Integer(value) => out.extend_from_slice(&value.to_le_bytes()),
+        ValueRef::Binary(bytes) => out.extend_from_slice(bytes),
+        ValueRef::String(text)
+        | ValueRef::Uri(text)
+        | ValueRef::UriReference(text)
+        | ValueRef::Timestamp(text) => out.extend_from_slice(text.as_bytes()),
     }
-    out.extend([VERSION, present, narrow_u8(parts.extensions.len()), 0]);
-    out.extend(narrow_u32(attributes_end).to_le_bytes());
-    for text in parts.core.into_iter().flatten() {
-        out.extend(narrow_u16(text.len()).to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
-    }
-    for (name, value) in parts.extensions {
-        out.push(narrow_u8(name.len()));
-        out.extend_from_slice(name.as_bytes());
-        out.push(kind(value));
-        out.extend(narrow_u16(encoded_length(value)).to_le_bytes());
-        match value {
-            ValueRef::Boolean(value) => out.push(value.into()),
-            ValueRef::Integer(value) => out.extend(value.to_le_bytes()),
-            ValueRef::Binary(bytes) => out.extend_from_slice(bytes),
-            ValueRef::String(text)
-            | ValueRef::Uri(text)
-            | ValueRef::UriReference(text)
-            | ValueRef::Timestamp(text) => out.extend_from_slice(text.as_bytes()),
-        }
-    }
-    out.extend_from_slice(parts.data.unwrap_or_default());
-    debug_assert_eq!(out.len(), total, "the length was computed wrong");
-    Ok(out)
 }
 
 /// Checks layout and rules of encoded bytes and answers where everything lies.
@@ -241,7 +262,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layout, EventError> {
     let data_start = reader.u32("start of data")? as usize;
 
     let mut core_spans = [Span::default(); CORE_COUNT];
-    for (core, span) in Core::ALL.into_iter().zip(&mut core_spans) {
+    for (core, span) in Core::ALL.iter().zip(&mut core_spans) {
         if core.bit().is_none_or(|bit| present & bit != 0) {
             let length = usize::from(reader.u16(core.name())?);
             value_length(core.name(), length)?;
@@ -263,14 +284,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layout, EventError> {
     if reader.at != data_start {
         return Err(damaged("start of data"));
     }
-    let data = Span { start: narrow_u32(data_start), end: narrow_u32(bytes.len()) };
+    let data = Span::new(data_start, bytes.len());
     let has_data = present & DATA_PRESENT != 0;
     if !has_data && data_start != bytes.len() {
         return Err(damaged("end"));
     }
     Ok(Layout {
         core: core_spans,
-        extensions: Span { start: narrow_u32(extensions_start), end: data.start },
+        extensions: Span::new(extensions_start, data_start),
         data: has_data.then_some(data),
     })
 }
@@ -375,7 +396,7 @@ impl<'a> Reader<'a> {
         if end > self.bytes.len() {
             return Err(EventError::malformed(format!("the encoded event ends within its {what}")));
         }
-        let span = Span { start: narrow_u32(self.at), end: narrow_u32(end) };
+        let span = Span::new(self.at, end);
         self.at = end;
         Ok(span)
     }

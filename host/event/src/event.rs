@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::encoding::{self, Core, Layout, Span};
+use crate::encoding::{self, Core, Layout, Parts, Span};
 use crate::value::ValueRef;
 use crate::{EventBuilder, EventError, Value};
 
@@ -36,6 +36,12 @@ impl Event {
     pub fn from_encoded(bytes: Bytes) -> Result<Self, EventError> {
         let layout = encoding::read(&bytes)?;
         Ok(Self { bytes, layout })
+    }
+
+    /// The event with these parts; `name_max_bytes` is for extension names.
+    pub(crate) fn from_parts(parts: Parts<'_>, name_max_bytes: usize) -> Result<Self, EventError> {
+        let (bytes, layout) = encoding::write(parts, name_max_bytes)?;
+        Ok(Self { bytes: bytes.into(), layout })
     }
 
     /// The event in the compact encoding.
@@ -210,6 +216,28 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reading_finds_everything_where_writing_put_it() {
+        let minimal = || Event::builder("1", "/s", "t");
+        let events = [
+            minimal(),
+            minimal().data(""),
+            minimal().subject("u").data("x"),
+            minimal().dataschema("urn:a").extension("b", Value::Integer(1)),
+            minimal()
+                .time("2018-04-05T17:31:00Z")
+                .datacontenttype("a/b")
+                .extension("b", Value::Integer(1))
+                .extension("a", Value::String(String::new()))
+                .data("xyz"),
+        ];
+        for builder in events {
+            let written = builder.build().unwrap();
+            let read = Event::from_encoded(written.bytes.clone()).unwrap();
+            assert_eq!(read.layout, written.layout, "{written:?}");
+        }
+    }
 
     #[test]
     fn identity_is_the_head_of_both_hashes() {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use crate::encoding::{self, Core, Parts};
+use crate::encoding::{Core, Parts};
 use crate::json::check_specversion;
+use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::value::ValueRef;
 use crate::{Event, EventError};
 
@@ -55,7 +56,7 @@ pub fn from_parts(headers: &HeaderMap, body: Bytes) -> Result<Event, EventError>
         let value = single(headers, &CONTENT_TYPE, content_type)?;
         parts.set(Core::DataContentType, utf8(content_type, value.as_bytes())?);
     }
-    Event::from_encoded(encoding::write(parts)?.into())
+    Event::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
 }
 
 /// Headers and body for an event.

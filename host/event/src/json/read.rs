@@ -8,8 +8,11 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::members::{MEMBERS_MAX, Members, Scalar};
-use crate::encoding::{self, Core, Parts};
-use crate::limits::{BATCH_MAX_BYTES, BATCH_MAX_EVENTS, EXTENSIONS_MAX, JSON_MAX_BYTES};
+use crate::encoding::{Core, Parts};
+use crate::limits::{
+    BATCH_MAX_BYTES, BATCH_MAX_EVENTS, EXTENSIONS_MAX, FOREIGN_EXTENSION_NAME_MAX_BYTES,
+    JSON_MAX_BYTES,
+};
 use crate::value::ValueRef;
 use crate::{BatchError, Event, EventError, media};
 
@@ -154,7 +157,7 @@ fn from_members(members: &Members<'_>) -> Result<Event, EventError> {
         }
     };
     parts.data = data.as_deref();
-    Event::from_encoded(encoding::write(parts)?.into())
+    Event::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
 }
 
 pub(crate) fn check_specversion(version: &str) -> Result<(), EventError> {
