@@ -1,5 +1,5 @@
 //! The rules CloudEvents 1.0.2 has for names and values. Whatever becomes an [`crate::Event`]
-//! passes through here once.
+//! passes through here: once when it is made, and again when it is read from bytes.
 
 use fluent_uri::{Uri, UriRef};
 use time::OffsetDateTime;
