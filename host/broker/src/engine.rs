@@ -1,19 +1,47 @@
-//! The embedded engine behind the [`Broker`] trait.
+//! The embedded engine behind the [`Broker`] trait: checks and prepares what comes in, off the
+//! committer's thread, and asks the store what only the store knows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
 
 use crate::api::*;
+use crate::blobs::Blobs;
+use crate::committer::Committer;
+use crate::flow;
+use crate::folder::Folder;
+use crate::intake::{Command, Intake, Phase, Reply};
+use crate::ledger::Ledger;
+use crate::load::load;
+use crate::log;
+use crate::memory::MemoryDisk;
+use crate::prepare;
+use crate::readers::Readers;
+use crate::shared::Shared;
+use crate::state::CommittedState;
+use crate::store::fjall::FjallStore;
+use crate::store::{Store, StoreFailure, View};
 use crate::{OpenError, Options};
 
-/// The engine that lives in this process.
-#[derive(Debug)]
+/// Threads that read for questions from outside.
+const QUERY_THREADS: usize = 2;
+
+/// Most questions that wait for a thread.
+const QUERIES_MAX: usize = 1_024;
+
+/// The engine that lives in this process. Dropping it without [`Broker::close`] is like pulling
+/// the plug: what was not answered may be lost, all else is there when it is opened again.
 pub struct EmbeddedBroker {
-    poisoned: watch::Sender<Option<String>>,
-    committed: watch::Sender<u64>,
+    shared: Arc<Shared>,
+    blobs: Arc<Blobs>,
+    queries: Readers,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    /// Keeps the data folder locked. Last, so that it goes last.
+    _folder: Option<Folder>,
 }
 
 impl EmbeddedBroker {
@@ -23,119 +51,317 @@ impl EmbeddedBroker {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
-        Err(OpenError::InUse { path: options.data, pid: None })
+        let folder = Folder::open(&options.data)?;
+        let damaged = |failure: StoreFailure| OpenError::Damaged {
+            path: options.data.clone(),
+            reason: failure.0,
+        };
+        let store = FjallStore::open(&folder.log(), options.cache_bytes).map_err(damaged)?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let blobs = folder.blobs();
+        let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
+        let refused = |source| OpenError::Io { what: "cannot write to", path: blobs, source };
+        let blobs = Arc::new(opened.map_err(refused)?);
+        Self::start(options, store, blobs, Some(folder))
     }
 
     /// An engine that forgets everything when dropped, for tests.
-    pub fn in_memory(options: Options) -> Arc<Self> {
-        let _ = options;
-        Arc::new(Self { poisoned: watch::Sender::default(), committed: watch::Sender::default() })
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn in_memory(options: Options) -> Result<Arc<Self>, OpenError> {
+        Self::on(&MemoryDisk::default(), options)
+    }
+
+    /// An engine on a disk in memory, which may have been used by another before.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn on(disk: &MemoryDisk, options: Options) -> Result<Arc<Self>, OpenError> {
+        let store: Arc<dyn Store> = Arc::clone(&disk.store) as Arc<dyn Store>;
+        let contents = crate::blobs::Contents::Memory(Arc::clone(&disk.blobs));
+        let opened = Blobs::open(contents, Arc::clone(&store));
+        let refused =
+            |source| OpenError::Io { what: "cannot write to", path: options.data.clone(), source };
+        let blobs = Arc::new(opened.map_err(refused)?);
+        Self::start(options, store, blobs, None)
+    }
+
+    fn start(
+        options: Options,
+        store: Arc<dyn Store>,
+        blobs: Arc<Blobs>,
+        folder: Option<Folder>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let damaged = |failure: StoreFailure| OpenError::Damaged {
+            path: options.data.clone(),
+            reason: failure.0,
+        };
+        let recovered = load(&*store.view()).map_err(damaged)?;
+        let subscriptions: Vec<_> = recovered
+            .subscriptions
+            .iter()
+            .map(|(id, row, _)| (*id, row.subscription.name.clone()))
+            .collect();
+        let last = recovered.counters.last_sequence;
+        let now_ms = options.clock.now_ms();
+        let ledger = Ledger::new(recovered, options.duplicates_window_events, options.seed, now_ms);
+
+        let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
+        let shared = Arc::new(Shared::new(intake, store, last));
+        for (id, name) in subscriptions {
+            shared.lanes.open(id, &name);
+        }
+        shared.publish(0, ledger.stats());
+
+        let refused = |source| OpenError::Io {
+            what: "cannot start a thread for",
+            path: options.data.clone(),
+            source,
+        };
+        let readers = Readers::start("broker-fetch", 1, usize::MAX).map_err(refused)?;
+        let queries =
+            Readers::start("broker-query", QUERY_THREADS, QUERIES_MAX).map_err(refused)?;
+        let sweeper = Arc::clone(&blobs);
+        queries.submit(move || sweeper.sweep());
+        let committer =
+            Committer::new(ledger, Arc::clone(&shared), options.clock, Arc::clone(&blobs), readers);
+        let thread = std::thread::Builder::new().name("broker-commit".to_owned());
+        let thread = thread.spawn(move || committer.run()).map_err(refused)?;
+        Ok(Arc::new(Self {
+            shared,
+            blobs,
+            queries,
+            committer: Mutex::new(Some(thread)),
+            _folder: folder,
+        }))
     }
 
     /// Makes the committer look at the clock at once.
-    pub fn wake(&self) {}
+    pub fn wake(&self) {
+        self.shared.intake.wake();
+    }
+
+    /// Has the committer do something that is neither large nor refused for lack of room.
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, BrokerError> {
+        self.send(command, 0).await?.wait(&self.shared).await
+    }
+
+    async fn send<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+        bytes: usize,
+    ) -> Result<Pending<T>, BrokerError> {
+        let (reply, answer) = oneshot::channel();
+        let pushed = self.shared.intake.push(command(reply), bytes).await;
+        pushed.map_err(|error| self.refused(error))?;
+        Ok(Pending(answer))
+    }
+
+    /// A closed intake may mean worse.
+    fn refused(&self, error: BrokerError) -> BrokerError {
+        match error {
+            BrokerError::Closed => self.shared.gone(),
+            other => other,
+        }
+    }
+
+    /// Reads from the store on another thread.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, StoreFailure> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        if self.shared.poisoned.borrow().is_some() || *self.shared.ended.borrow() {
+            return Err(self.shared.gone());
+        }
+        let (reply, answer) = oneshot::channel();
+        let store = Arc::clone(&self.shared.store);
+        let submitted = self.queries.submit(move || {
+            // Whoever asked may be gone.
+            let _ = reply.send(read(&*store.view()));
+        });
+        if !submitted {
+            return Err(BrokerError::Busy { retry_after: std::time::Duration::from_secs(1) });
+        }
+        match answer.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) => Err(BrokerError::Read(failure.0)),
+            Err(_) => Err(BrokerError::Read("reading panicked; see the log".to_owned())),
+        }
+    }
+}
+
+/// An answer that is on its way.
+struct Pending<T>(oneshot::Receiver<Result<T, BrokerError>>);
+
+impl<T> Pending<T> {
+    async fn wait(self, shared: &Shared) -> Result<T, BrokerError> {
+        self.0.await.unwrap_or_else(|_| Err(shared.gone()))
+    }
 }
 
 #[async_trait]
 impl Broker for EmbeddedBroker {
-    async fn publish(&self, _batch: Vec<Event>) -> Result<Vec<Published>, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError> {
+        if batch.len() > BATCH_MAX_EVENTS {
+            return Err(BrokerError::BatchTooLong { count: batch.len(), limit: BATCH_MAX_EVENTS });
+        }
+        let sizes = batch.iter().map(|event| event.encoded().len());
+        let bytes = sizes.clone().sum();
+        if let Some((member, size_bytes)) = sizes.enumerate().find(|(_, s)| *s > EVENT_MAX_BYTES) {
+            let limit_bytes = EVENT_MAX_BYTES;
+            return Err(BrokerError::TooLarge { member, size_bytes, limit_bytes });
+        }
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let identify = |event: Event| {
+            let identity = event.identity();
+            (event, identity)
+        };
+        let events = batch.into_iter().map(identify).collect();
+        let (reply, answer) = oneshot::channel();
+        let pushed = self.shared.intake.try_push(Command::Publish { events, reply }, bytes);
+        pushed.map_err(|error| self.refused(error))?;
+        Pending(answer).wait(&self.shared).await
     }
 
-    async fn subscribe(&self, _subscription: Subscription) -> Result<(), BrokerError> {
-        Err(BrokerError::Closed)
+    async fn subscribe(&self, subscription: Subscription) -> Result<(), BrokerError> {
+        prepare::check_subscription(&subscription)?;
+        self.ask(|reply| Command::Subscribe { subscription, reply }).await
     }
 
-    async fn unsubscribe(&self, _name: &SubscriptionName) -> Result<bool, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn unsubscribe(&self, name: &SubscriptionName) -> Result<bool, BrokerError> {
+        let name = name.clone();
+        self.ask(|reply| Command::Unsubscribe { name, reply }).await
     }
 
     async fn lease(
         &self,
-        _subscription: &SubscriptionName,
-        _max: usize,
+        subscription: &SubscriptionName,
+        max: usize,
     ) -> Result<Vec<Lease>, BrokerError> {
-        Err(BrokerError::Closed)
+        let lane = self.shared.lanes.named(subscription);
+        let lane = lane.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
+        lane.lease(max).await
     }
 
-    async fn settle(&self, _batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = batch.iter().map(prepare::settlement_bytes).sum();
+        let prepare = |settlement| prepare::decide(settlement, &self.blobs);
+        let batch = batch.into_iter().map(prepare).collect();
+        self.send(|reply| Command::Settle { batch, reply }, bytes).await?.wait(&self.shared).await
     }
 
-    async fn event(&self, _sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
+        self.read(move |view| log::event(view, sequence)).await
     }
 
-    async fn events(&self, _query: EventQuery) -> Result<EventPage, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
+        self.read(move |view| log::events(view, &query)).await
     }
 
-    async fn flow(&self, _sequence: u64) -> Result<Option<Flow>, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
+        let members = self.read(move |view| flow::members(view, sequence)).await?;
+        let Some(members) = members else { return Ok(None) };
+        let (flow, sequences) = (members.root, members.sequences.clone());
+        let standing = self.ask(|reply| Command::Standing { flow, sequences, reply }).await?;
+        self.read(move |view| flow::flow(view, members, &standing)).await.map(Some)
     }
 
     async fn flows_by_correlation(
         &self,
-        _correlationid: &str,
-        _max: usize,
+        correlationid: &str,
+        max: usize,
     ) -> Result<Vec<u64>, BrokerError> {
-        Err(BrokerError::Closed)
+        let correlationid = correlationid.to_owned();
+        self.read(move |view| log::flows_by_correlation(view, &correlationid, max)).await
     }
 
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
-        Err(BrokerError::Closed)
+        self.ask(|reply| Command::Statuses { reply }).await
     }
 
     async fn dead_letters(
         &self,
-        _after: Option<u64>,
-        _max: usize,
+        after: Option<u64>,
+        max: usize,
     ) -> Result<Vec<DeadLetter>, BrokerError> {
-        Err(BrokerError::Closed)
+        self.read(move |view| log::dead_letters(view, after, max)).await
     }
 
-    async fn dead_letter(&self, _id: u64) -> Result<Option<DeadLetter>, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
+        self.read(move |view| log::dead_letter(view, id)).await
     }
 
-    async fn redrive(&self, _id: u64) -> Result<bool, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn redrive(&self, id: u64) -> Result<bool, BrokerError> {
+        self.ask(|reply| Command::Redrive { id, reply }).await
     }
 
-    async fn discard(&self, _id: u64) -> Result<bool, BrokerError> {
-        Err(BrokerError::Closed)
+    async fn discard(&self, id: u64) -> Result<bool, BrokerError> {
+        self.ask(|reply| Command::Discard { id, reply }).await
     }
 
     fn state(&self) -> Arc<dyn StateReader> {
-        loop { std::thread::park() }
+        Arc::new(CommittedState {
+            store: Arc::clone(&self.shared.store),
+            version: Arc::clone(&self.shared.version),
+        })
     }
 
     fn blobs(&self) -> Arc<dyn BlobStore> {
-        loop { std::thread::park() }
+        Arc::clone(&self.blobs) as Arc<dyn BlobStore>
     }
 
     async fn list_blobs(
         &self,
-        _after: Option<Digest>,
-        _max: usize,
+        after: Option<Digest>,
+        max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError> {
-        Err(BrokerError::Closed)
+        self.read(move |view| log::blobs(view, after, max)).await
     }
 
     fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
+        self.shared.committed.subscribe()
     }
 
     fn stats(&self) -> BrokerStats {
-        BrokerStats::default()
+        self.shared.stats()
     }
 
     fn poisoned(&self) -> watch::Receiver<Option<String>> {
-        self.poisoned.subscribe()
+        self.shared.poisoned.subscribe()
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
-        Err(BrokerError::Closed)
+        self.shared.intake.close(Phase::Closing);
+        let mut ended = self.shared.ended.subscribe();
+        // The sender lives as long as `self`.
+        let _ = ended.wait_for(|ended| *ended).await;
+        match self.shared.gone() {
+            BrokerError::Closed => Ok(()),
+            poisoned => Err(poisoned),
+        }
     }
+}
 
+impl std::fmt::Debug for EmbeddedBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedBroker")
+            .field("stats", &self.shared.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for EmbeddedBroker {
+    fn drop(&mut self) {
+        self.shared.intake.close(Phase::Abandoned);
+        let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
 }

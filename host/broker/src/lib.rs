@@ -9,14 +9,30 @@
 //! What is on the disk is described in `docs/storage.md`.
 
 mod api;
+mod blobs;
 mod clock;
-mod limits;
-mod options;
-
+mod committer;
 mod engine;
+mod fetch;
+mod flow;
+mod folder;
+mod intake;
+mod lane;
+mod ledger;
+mod limits;
+mod load;
+mod log;
+mod memory;
+mod options;
+mod prepare;
+mod readers;
+mod shared;
+mod state;
+mod store;
 
 pub use api::*;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::EmbeddedBroker;
 pub use limits::*;
+pub use memory::MemoryDisk;
 pub use options::{OpenError, Options};

@@ -1,0 +1,233 @@
+//! Blobs: content named by its digest, written and fsynced before the commit that refers to it.
+//!
+//! Content that was written but not (yet) committed is *staged*: nobody removes it for a while. A
+//! file goes when no row refers to it and it isn't staged.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use usher_event::{BlobInfo, BlobStore, Digest, StoreError};
+
+use crate::store::rows::read_blob;
+use crate::store::{Space, Store, StoreFailure, keys};
+
+/// How long content stays without a commit that refers to it. Longer than any delivery may take.
+const STAGED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Most staged contents before the oldest are looked through at every write.
+const STAGED_SOFT_MAX: usize = 1_024;
+
+/// Where content lies.
+pub(crate) enum Contents {
+    /// In files below this folder.
+    Disk(PathBuf),
+    /// In memory, for tests.
+    Memory(Arc<Mutex<HashMap<Digest, Bytes>>>),
+}
+
+/// All blobs of one broker.
+pub(crate) struct Blobs {
+    contents: Contents,
+    store: Arc<dyn Store>,
+    staged: Mutex<HashMap<Digest, Instant>>,
+    next_file: AtomicU64,
+}
+
+impl Blobs {
+    /// Goes on with what is there; what was being written when the last process ended is removed.
+    pub(crate) fn open(contents: Contents, store: Arc<dyn Store>) -> io::Result<Self> {
+        if let Contents::Disk(folder) = &contents {
+            let new = folder.join("new");
+            match fs::remove_dir_all(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::create_dir_all(&new)?;
+            sync_folder(folder)?;
+        }
+        let staged = Mutex::default();
+        Ok(Self { contents, store, staged, next_file: AtomicU64::new(0) })
+    }
+
+    /// Whether the content is there.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        match &self.contents {
+            Contents::Disk(folder) => file(folder, digest).1.is_file(),
+            Contents::Memory(contents) => lock(contents).contains_key(digest),
+        }
+    }
+
+    /// A commit removed a reference: the content goes if that was the last.
+    pub(crate) fn forget(&self, digest: &Digest) {
+        let staged = lock(&self.staged);
+        if !staged.contains_key(digest) {
+            self.remove_if_unreferenced(digest);
+        }
+    }
+
+    /// Removes content that nobody refers to. Looks through everything: for after the start.
+    pub(crate) fn sweep(&self) {
+        let Contents::Disk(folder) = &self.contents else { return };
+        let folders = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten());
+        for found in files.flatten() {
+            let name = found.file_name();
+            if let Some(digest) = name.to_str().and_then(|name| name.parse().ok()) {
+                self.forget(&digest);
+            }
+        }
+    }
+
+    /// The caller holds the lock on `staged`, so that nobody stages it in between.
+    fn remove_if_unreferenced(&self, digest: &Digest) {
+        match self.is_referenced(digest) {
+            Ok(true) => {}
+            Ok(false) => {
+                let removed = match &self.contents {
+                    Contents::Disk(folder) => fs::remove_file(file(folder, digest).1),
+                    Contents::Memory(contents) => {
+                        lock(contents).remove(digest);
+                        Ok(())
+                    }
+                };
+                if let Err(error) = removed
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::warn!(%digest, %error, "cannot remove a blob nobody refers to");
+                }
+            }
+            Err(failure) => tracing::warn!(%digest, %failure, "cannot tell if a blob is needed"),
+        }
+    }
+
+    fn is_referenced(&self, digest: &Digest) -> Result<bool, StoreFailure> {
+        let view = self.store.view();
+        let first = view.prefix(Space::Blobs, digest.as_bytes()).next();
+        first.transpose().map(|row| row.is_some())
+    }
+
+    /// Protects content from removal, and removes what has been staged in vain.
+    fn stage(&self, digest: Digest) {
+        let now = Instant::now();
+        let mut staged = lock(&self.staged);
+        staged.insert(digest, now);
+        if staged.len() < STAGED_SOFT_MAX && staged.len() % 64 != 0 {
+            return;
+        }
+        let old = |since: &Instant| now.saturating_duration_since(*since) >= STAGED_FOR;
+        let gone: Vec<Digest> =
+            staged.iter().filter(|(_, since)| old(since)).map(|(digest, _)| *digest).collect();
+        for digest in gone {
+            staged.remove(&digest);
+            self.remove_if_unreferenced(&digest);
+        }
+    }
+
+    fn write_file(&self, folder: &Path, digest: &Digest, content: &[u8]) -> io::Result<()> {
+        let (shelf, target) = file(folder, digest);
+        let there = fs::metadata(&target).is_ok_and(|there| there.len() == content.len() as u64);
+        if !there {
+            let number = self.next_file.fetch_add(1, Ordering::Relaxed);
+            let new = folder.join("new").join(number.to_string());
+            let mut file = File::create_new(&new)?;
+            file.write_all(content)?;
+            file.sync_data()?;
+            if !shelf.is_dir() {
+                fs::create_dir_all(&shelf)?;
+                sync_folder(folder)?;
+            }
+            fs::rename(&new, &target)?;
+        }
+        // Also when it was there: whoever wrote it may not have come this far yet.
+        sync_folder(&shelf)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The folder and the file of a digest.
+fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
+    let name = digest.to_string();
+    let shelf = folder.join(name.get(..2).unwrap_or_default());
+    let file = shelf.join(name);
+    (shelf, file)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+impl BlobStore for Blobs {
+    fn write(&self, content: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(content);
+        self.stage(digest);
+        match &self.contents {
+            Contents::Disk(folder) => self
+                .write_file(folder, &digest, content)
+                .map_err(|error| StoreError(format!("cannot write blob {digest}: {error}")))?,
+            Contents::Memory(contents) => {
+                lock(contents).entry(digest).or_insert_with(|| Bytes::copy_from_slice(content));
+            }
+        }
+        Ok(digest)
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
+        let view = self.store.view();
+        let Some(row) = view.prefix(Space::Blobs, digest.as_bytes()).next() else {
+            return Ok(None);
+        };
+        let (key, row) = row.map_err(|failure| StoreError(failure.0))?;
+        let (info, _) = read_blob(*digest, &row)
+            .ok_or_else(|| StoreError(StoreFailure::damaged(Space::Blobs, &key).0))?;
+        let content = match &self.contents {
+            Contents::Disk(folder) => Bytes::from(
+                fs::read(file(folder, digest).1)
+                    .map_err(|error| StoreError(format!("cannot read blob {digest}: {error}")))?,
+            ),
+            Contents::Memory(contents) => lock(contents).get(digest).cloned().unwrap_or_default(),
+        };
+        if Digest::of(&content) != *digest {
+            return Err(StoreError(format!("blob {digest} is damaged; restore it from a backup")));
+        }
+        Ok(Some((info, content)))
+    }
+
+    fn list(
+        &self,
+        plugin: &usher_event::PluginName,
+        after: Option<&Digest>,
+        max: usize,
+    ) -> Result<Vec<BlobInfo>, StoreError> {
+        let failed = |failure: StoreFailure| StoreError(failure.0);
+        let view = self.store.view();
+        let prefix = keys::plugin_blobs(plugin.as_str());
+        let from = match after {
+            Some(after) => {
+                let key = keys::plugin_blob(plugin.as_str(), after);
+                keys::after_prefix(&key).unwrap_or(key)
+            }
+            None => prefix.clone(),
+        };
+        let to = keys::after_prefix(&prefix);
+        let mut infos = Vec::new();
+        for row in view.range(Space::BlobsByPlugin, &from, to.as_deref()).take(max) {
+            let (key, _) = row.map_err(failed)?;
+            let damaged = |space| failed(StoreFailure::damaged(space, &key));
+            let digest = key.last_chunk::<32>().ok_or_else(|| damaged(Space::BlobsByPlugin))?;
+            let digest = Digest::from_bytes(*digest);
+            let row = view.get(Space::Blobs, &keys::blob(&digest, plugin.as_str()));
+            let info = row.map_err(failed)?.and_then(|row| read_blob(digest, &row));
+            infos.push(info.ok_or_else(|| damaged(Space::Blobs))?.0);
+        }
+        Ok(infos)
+    }
+}

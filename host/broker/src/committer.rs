@@ -1,0 +1,232 @@
+//! The committer: one thread that takes what has arrived, lets the ledger apply it, commits, and
+//! then acts. Batches form by themselves while the disk is busy.
+//!
+//! It ends when the intake is closed and empty, or when a commit fails; then everything that
+//! waits for an answer hears why.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use usher_event::SubscriptionName;
+
+use crate::Clock;
+use crate::api::{BrokerError, SubscriptionStatus};
+use crate::blobs::Blobs;
+use crate::fetch::fetch;
+use crate::intake::{Command, Phase, Reply};
+use crate::ledger::{Fetch, Ledger};
+use crate::readers::Readers;
+use crate::shared::Shared;
+use crate::store::rows::DeadRow;
+use crate::store::{Space, StoreFailure, keys};
+
+/// The longest time between two looks at the clock while a timer runs: the system's clock may be
+/// set forward.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// Sends an answer, or the reason why there is none.
+type Answer = Box<dyn FnOnce(Result<(), BrokerError>) + Send>;
+
+/// Owns the ledger.
+pub(crate) struct Committer {
+    ledger: Ledger,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    blobs: Arc<Blobs>,
+    readers: Readers,
+    answers: Vec<Answer>,
+    /// Lanes to open and to close once the batch is durable.
+    lanes: Vec<LaneChange>,
+    commits: u64,
+}
+
+/// A subscription that came or went.
+enum LaneChange {
+    Open(u32, SubscriptionName),
+    Remove(u32, SubscriptionName),
+}
+
+impl Committer {
+    /// A committer that has not begun.
+    pub(crate) fn new(
+        ledger: Ledger,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        blobs: Arc<Blobs>,
+        readers: Readers,
+    ) -> Self {
+        let (answers, lanes) = (Vec::new(), Vec::new());
+        Self { ledger, shared, clock, blobs, readers, answers, lanes, commits: 0 }
+    }
+
+    /// Works until the end.
+    pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work()));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => shared.poison(&failure.0),
+            Err(_) => shared.poison("the committer panicked; the log has the details"),
+        }
+        // What was not answered is not durable for sure.
+        for answer in self.answers.drain(..) {
+            answer(Err(shared.gone()));
+        }
+        shared.lanes.close(&shared.gone());
+        shared.ended.send_replace(true);
+    }
+
+    fn work(&mut self) -> Result<(), StoreFailure> {
+        let mut commands = Vec::new();
+        // The first turn hands out what was ready before the restart.
+        let mut wait = Some(Duration::ZERO);
+        loop {
+            let phase = self.shared.intake.take(&mut commands, wait);
+            if phase == Phase::Abandoned {
+                return Ok(());
+            }
+            let now_ms = self.clock.now_ms();
+            for command in commands.drain(..) {
+                self.apply(command, now_ms)?;
+            }
+            let due_in_ms = self.ledger.tick(now_ms);
+            if phase == Phase::Closing {
+                self.ledger.save_all_cursors();
+            }
+            self.commit()?;
+            if phase == Phase::Closing {
+                return Ok(());
+            }
+            wait = due_in_ms.map(|due_in_ms| Duration::from_millis(due_in_ms).min(LOOK_MAX));
+        }
+    }
+
+    /// Makes durable what was applied, then acts on it.
+    fn commit(&mut self) -> Result<(), StoreFailure> {
+        let batch = self.ledger.finish();
+        if !batch.is_empty() {
+            self.shared.store.commit(batch)?;
+            self.commits += 1;
+        }
+        let mut stats = self.ledger.stats();
+        stats.commits = self.commits;
+        self.shared.publish(self.ledger.committed_version(), stats);
+        for change in self.lanes.drain(..) {
+            match change {
+                LaneChange::Open(id, name) => self.shared.lanes.open(id, &name),
+                LaneChange::Remove(id, name) => self.shared.lanes.remove(id, &name),
+            }
+        }
+        let released = self.ledger.release();
+        for (id, leases) in released.grants {
+            if let Some(lane) = self.shared.lanes.numbered(id) {
+                lane.grant(leases);
+            }
+        }
+        for wanted in released.fetches {
+            self.read(wanted);
+        }
+        for answer in self.answers.drain(..) {
+            answer(Ok(()));
+        }
+        for digest in released.deleted_blobs {
+            self.blobs.forget(&digest);
+        }
+        Ok(())
+    }
+
+    fn read(&self, wanted: Fetch) {
+        let shared = Arc::clone(&self.shared);
+        self.readers.submit(move || {
+            let read = || fetch(&*shared.store.view(), wanted).map_err(|failure| failure.0);
+            let fetched = catch_unwind(AssertUnwindSafe(read));
+            let panicked = || Err("reading panicked; the log has the details".to_owned());
+            shared.intake.push_fetched(fetched.unwrap_or_else(|_| panicked()));
+        });
+    }
+
+    fn apply(&mut self, command: Command, now_ms: u64) -> Result<(), StoreFailure> {
+        match command {
+            Command::Publish { events, reply } => {
+                let published = self.ledger.publish(events, now_ms);
+                self.answer(reply, Ok(published));
+            }
+            Command::Settle { batch, reply } => {
+                let ledger = &mut self.ledger;
+                let settle = |decided| ledger.settle(decided, now_ms);
+                let settled = batch.into_iter().map(settle).collect();
+                self.answer(reply, Ok(settled));
+            }
+            Command::Subscribe { subscription, reply } => {
+                let name = subscription.name.clone();
+                let made = self.ledger.subscribe(subscription);
+                let answer = made.map(|id| self.lanes.push(LaneChange::Open(id, name)));
+                self.answer(reply, answer);
+            }
+            Command::Unsubscribe { name, reply } => {
+                let removed = self.ledger.unsubscribe(&name);
+                if let Some(id) = removed {
+                    self.lanes.push(LaneChange::Remove(id, name));
+                }
+                self.answer(reply, Ok(removed.is_some()));
+            }
+            Command::Statuses { reply } => {
+                let statuses = self.statuses();
+                self.answer(reply, Ok(statuses));
+            }
+            Command::Standing { flow, sequences, reply } => {
+                let standing = self.ledger.standing(flow, &sequences);
+                self.answer(reply, Ok(standing));
+            }
+            Command::Redrive { id, reply } => {
+                let answer = match self.dead_letter(id)? {
+                    Some(dead) => self.ledger.redrive(id, &dead, now_ms).map(|()| true),
+                    None => Ok(false),
+                };
+                self.answer(reply, answer);
+            }
+            Command::Discard { id, reply } => {
+                let dead = self.dead_letter(id)?;
+                if let Some(dead) = &dead {
+                    self.ledger.discard(id, dead);
+                }
+                self.answer(reply, Ok(dead.is_some()));
+            }
+            Command::Fetched(fetched) => {
+                self.ledger.fetched(fetched.map_err(StoreFailure)?, now_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an answer until the batch is durable.
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, BrokerError>) {
+        self.answers.push(Box::new(move |committed| {
+            // Whoever asked may be gone; what was done stays done.
+            let _ = reply.send(committed.and(answer));
+        }));
+    }
+
+    /// A dead letter that no command of this batch has removed.
+    fn dead_letter(&mut self, id: u64) -> Result<Option<DeadRow>, StoreFailure> {
+        if self.ledger.is_dead_letter_gone(id) {
+            return Ok(None);
+        }
+        let key = keys::number(id);
+        let Some(row) = self.shared.store.view().get(Space::Dead, &key)? else { return Ok(None) };
+        let damaged = || StoreFailure::damaged(Space::Dead, &key);
+        Ok(Some(DeadRow::read(&row).ok_or_else(damaged)?))
+    }
+
+    /// What nobody has taken from its lane yet is not under way.
+    fn statuses(&self) -> Vec<SubscriptionStatus> {
+        let mut statuses = self.ledger.statuses();
+        for status in &mut statuses {
+            if let Some(lane) = self.shared.lanes.named(&status.subscription.name) {
+                status.in_flight = status.in_flight.saturating_sub(lane.len() as u64);
+            }
+        }
+        statuses
+    }
+}

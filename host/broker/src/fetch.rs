@@ -1,0 +1,93 @@
+//! Reads what the ledger asks for.
+
+use usher_event::Identity;
+
+use crate::api::AttemptRecord;
+use crate::ledger::{Fetch, Fetched, FetchedDelivery, FetchedEmission};
+use crate::store::rows::{read_attempt, read_record};
+use crate::store::{Space, StoreFailure, View, keys};
+
+/// Most matching events that one scan answers with.
+const SCAN_MAX_EVENTS: usize = 1_024;
+
+/// Most bytes of matching events that one scan answers with; it may go over by one event.
+const SCAN_MAX_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// Most events that one scan looks at.
+const SCAN_MAX_LOOKED_AT: usize = 16_384;
+
+/// Reads one thing.
+pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailure> {
+    match fetch {
+        Fetch::Scan { subscription, epoch, filter, from, to } => {
+            let (mut events, mut bytes, mut next) = (Vec::new(), 0, from);
+            let (low, high) = (keys::number(from), keys::number(to));
+            for row in view.range(Space::Events, &low, Some(&high)).take(SCAN_MAX_LOOKED_AT) {
+                let (key, value) = row?;
+                let damaged = || StoreFailure::damaged(Space::Events, &key);
+                let sequence = keys::first_number(&key).ok_or_else(damaged)?;
+                let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+                next = sequence + 1;
+                if filter.matches(&stored.event) {
+                    bytes += value.len();
+                    events.push(stored);
+                    if events.len() >= SCAN_MAX_EVENTS || bytes >= SCAN_MAX_BYTES {
+                        return Ok(Fetched::Scan { subscription, epoch, events, next });
+                    }
+                }
+            }
+            if next == from {
+                // Nothing there at all: the whole range has been looked at.
+                next = to;
+            }
+            Ok(Fetched::Scan { subscription, epoch, events, next })
+        }
+        Fetch::Deliveries { subscription, epoch, sequences } => {
+            let delivery = |sequence| {
+                let key = keys::number(sequence);
+                let stored = match view.get(Space::Events, &key)? {
+                    Some(row) => Some(
+                        read_record(sequence, &row)
+                            .ok_or_else(|| StoreFailure::damaged(Space::Events, &key))?,
+                    ),
+                    None => None,
+                };
+                let attempts = attempts(view, sequence, subscription)?;
+                Ok(FetchedDelivery { sequence, stored, attempts })
+            };
+            let deliveries: Result<_, StoreFailure> = sequences.into_iter().map(delivery).collect();
+            Ok(Fetched::Deliveries { subscription, epoch, deliveries: deliveries? })
+        }
+        Fetch::Delayed { keys: wanted } => {
+            let emission = |(due_ms, number)| {
+                let key = keys::pair(due_ms, number);
+                let stored = match view.get(Space::Delayed, &key)? {
+                    Some(row) => {
+                        let stored = read_record(0, &row)
+                            .ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?;
+                        let identity: Identity = stored.event.identity();
+                        Some((stored, identity))
+                    }
+                    None => None,
+                };
+                Ok(FetchedEmission { key: (due_ms, number), stored })
+            };
+            let emissions: Result<_, StoreFailure> = wanted.into_iter().map(emission).collect();
+            Ok(Fetched::Delayed { emissions: emissions? })
+        }
+    }
+}
+
+/// The failed attempts of a delivery, oldest first.
+pub(crate) fn attempts(
+    view: &dyn View,
+    sequence: u64,
+    subscription: u32,
+) -> Result<Vec<AttemptRecord>, StoreFailure> {
+    let prefix = keys::delivery(sequence, subscription);
+    let read = |row: crate::store::Found| {
+        let (key, value) = row?;
+        read_attempt(&value).ok_or_else(|| StoreFailure::damaged(Space::Attempts, &key))
+    };
+    view.prefix(Space::Attempts, &prefix).map(read).collect()
+}

@@ -1,0 +1,142 @@
+//! A flow: an event and all that it caused, with what became of each delivery. Put together from
+//! the store and from what the ledger alone knows.
+
+use std::collections::BTreeMap;
+
+use usher_event::SubscriptionName;
+
+use crate::FLOW_MAX_EVENTS;
+use crate::api::{
+    AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Flow, FlowEvent, StoredEvent,
+};
+use crate::ledger::{Standing, SubscriptionStanding};
+use crate::log;
+use crate::store::rows::{DeadRow, read_attempt, read_record};
+use crate::store::{Space, StoreFailure, View, keys};
+
+/// The events of a flow, by sequence.
+pub(crate) struct Members {
+    pub(crate) root: u64,
+    pub(crate) sequences: Vec<u64>,
+    truncated: bool,
+}
+
+/// Finds the events of the flow that `sequence` belongs to.
+pub(crate) fn members(view: &dyn View, sequence: u64) -> Result<Option<Members>, StoreFailure> {
+    let Some(stored) = log::event(view, sequence)? else { return Ok(None) };
+    let root = stored.flow;
+    let mut sequences = vec![root];
+    let mut truncated = false;
+    for row in view.prefix(Space::Children, &keys::number(root)) {
+        if sequences.len() == FLOW_MAX_EVENTS {
+            truncated = true;
+            break;
+        }
+        let (key, _) = row?;
+        let child = keys::last_number(&key);
+        sequences.push(child.ok_or_else(|| StoreFailure::damaged(Space::Children, &key))?);
+    }
+    Ok(Some(Members { root, sequences, truncated }))
+}
+
+/// Puts the flow together. The view must not be older than the standing.
+pub(crate) fn flow(
+    view: &dyn View,
+    members: Members,
+    standing: &Standing,
+) -> Result<Flow, StoreFailure> {
+    let mut events = Vec::with_capacity(members.sequences.len());
+    for sequence in members.sequences {
+        if let Some(stored) = log::event(view, sequence)? {
+            let deliveries = deliveries(view, &stored, &standing.subscriptions)?;
+            events.push(FlowEvent { stored, deliveries });
+        }
+    }
+    let mut delayed = Vec::with_capacity(standing.delayed.len());
+    for (due_ms, number) in &standing.delayed {
+        let key = keys::pair(*due_ms, *number);
+        // Gone means appended since the standing was taken.
+        let Some(row) = view.get(Space::Delayed, &key)? else { continue };
+        let damaged = || StoreFailure::damaged(Space::Delayed, &key);
+        let StoredEvent { cause, event, .. } = read_record(0, &row).ok_or_else(damaged)?;
+        let cause = cause.ok_or_else(damaged)?;
+        delayed.push(DelayedEvent { due_ms: *due_ms, cause, event });
+    }
+    Ok(Flow { root: members.root, events, delayed, truncated: members.truncated })
+}
+
+/// What is on disk about the deliveries of one event, by subscription number.
+#[derive(Default)]
+struct OnDisk {
+    failures: BTreeMap<u32, Vec<AttemptRecord>>,
+    /// Dead letters by id; 0 for a discarded one.
+    dead: BTreeMap<u32, u64>,
+}
+
+impl OnDisk {
+    fn read(view: &dyn View, sequence: u64) -> Result<Self, StoreFailure> {
+        const SEQUENCE_BYTES: usize = 8;
+        let prefix = keys::number(sequence);
+        let id = |key: &[u8]| keys::first_subscription(key.get(SEQUENCE_BYTES..)?);
+        let mut found = Self::default();
+        for row in view.prefix(Space::Attempts, &prefix) {
+            let (key, value) = row?;
+            let damaged = || StoreFailure::damaged(Space::Attempts, &key);
+            let attempt = read_attempt(&value).ok_or_else(damaged)?;
+            found.failures.entry(id(&key).ok_or_else(damaged)?).or_default().push(attempt);
+        }
+        for row in view.prefix(Space::DeadByDelivery, &prefix) {
+            let (key, value) = row?;
+            let damaged = || StoreFailure::damaged(Space::DeadByDelivery, &key);
+            let letter = keys::first_number(&value).ok_or_else(damaged)?;
+            found.dead.insert(id(&key).ok_or_else(damaged)?, letter);
+        }
+        Ok(found)
+    }
+}
+
+fn deliveries(
+    view: &dyn View,
+    stored: &StoredEvent,
+    subscriptions: &[SubscriptionStanding],
+) -> Result<Vec<DeliveryStatus>, StoreFailure> {
+    let sequence = stored.sequence;
+    let mut on_disk = OnDisk::read(view, sequence)?;
+    let mut deliveries = Vec::new();
+    for standing in subscriptions {
+        let failures = on_disk.failures.remove(&standing.id).unwrap_or_default();
+        let dead = on_disk.dead.remove(&standing.id);
+        let row = &standing.row;
+        let is_meant = row.first <= sequence && row.subscription.filter.matches(&stored.event);
+        // The filter may have changed since it was delivered.
+        if !is_meant && failures.is_empty() && dead.is_none() {
+            continue;
+        }
+        let state = match (dead, standing.waiting.get(&sequence)) {
+            (Some(id), _) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
+            (None, Some(due_ms)) => DeliveryState::Waiting { due_ms: *due_ms },
+            (None, None) if standing.open.contains(&sequence) || sequence >= standing.next => {
+                DeliveryState::Pending
+            }
+            (None, None) => DeliveryState::Done,
+        };
+        let subscription = row.subscription.name.clone();
+        deliveries.push(DeliveryStatus { subscription, state, failures });
+    }
+    // Of subscriptions that are gone, dead letters still tell the name.
+    for (subscription, letter) in on_disk.dead {
+        let Some(name) = name_of(view, letter)? else { continue };
+        let failures = on_disk.failures.remove(&subscription).unwrap_or_default();
+        let state = DeliveryState::Dead { id: Some(letter) };
+        deliveries.push(DeliveryStatus { subscription: name, state, failures });
+    }
+    deliveries.sort_by(|a, b| a.subscription.cmp(&b.subscription));
+    Ok(deliveries)
+}
+
+fn name_of(view: &dyn View, letter: u64) -> Result<Option<SubscriptionName>, StoreFailure> {
+    let key = keys::number(letter);
+    let Some(row) = view.get(Space::Dead, &key)? else { return Ok(None) };
+    let dead = DeadRow::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Dead, &key))?;
+    Ok(Some(dead.subscription))
+}

@@ -1,0 +1,148 @@
+//! The data folder: its format, its lock, and where things are in it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::OpenError;
+
+/// The newest format this version reads, and the one it writes.
+const FORMAT: u32 = 1;
+
+const FORMAT_FILE: &str = "format";
+const LOCK_FILE: &str = "lock";
+
+/// Longest content of the small files that is read.
+const SMALL_FILE_MAX_BYTES: u64 = 64;
+
+/// A data folder that is this process's alone until dropped.
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Keeps the lock.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if need be, checks its format, locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        fs::create_dir_all(path).map_err(refused("cannot make the data folder", path))?;
+        let format_path = path.join(FORMAT_FILE);
+        let found = check_format(path, &format_path)?;
+        let lock = lock(path)?;
+        if found.is_none() {
+            write_format(path, &format_path).map_err(refused("cannot write", &format_path))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where the store is.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where blobs are.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+}
+
+fn refused<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
+    move |source| OpenError::Io { what, path: path.to_owned(), source }
+}
+
+fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenError> {
+    let foreign =
+        |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
+    let file = match File::open(format_path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match ["log", "blobs"].iter().find(|name| path.join(name).exists()) {
+                Some(name) => Err(foreign(&format!("it has a {name} but no format file"))),
+                None => Ok(None),
+            };
+        }
+        Err(error) => return Err(refused("cannot read", format_path)(error)),
+    };
+    let mut text = String::new();
+    file.take(SMALL_FILE_MAX_BYTES)
+        .read_to_string(&mut text)
+        .map_err(refused("cannot read", format_path))?;
+    let number = text.trim_end().strip_prefix("usher ").and_then(|number| number.parse().ok());
+    match number {
+        Some(found) if found > FORMAT => {
+            Err(OpenError::NewerFormat { path: path.to_owned(), found, supported: FORMAT })
+        }
+        Some(found) if found == FORMAT => Ok(Some(found)),
+        _ => Err(foreign("its format file can't be understood")),
+    }
+}
+
+fn write_format(path: &Path, format_path: &Path) -> io::Result<()> {
+    let new = path.join("format.new");
+    let mut file = File::create(&new)?;
+    writeln!(file, "usher {FORMAT}")?;
+    file.sync_all()?;
+    fs::rename(&new, format_path)?;
+    File::open(path)?.sync_all()
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = path.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(&lock_path).map_err(refused("cannot write", &lock_path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Only for the message: without it the lock holds just the same.
+            let _ = file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text);
+            return Err(OpenError::InUse { path: path.to_owned(), pid: text.trim().parse().ok() });
+        }
+        Err(TryLockError::Error(error)) => return Err(refused("cannot lock", &lock_path)(error)),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(refused("cannot write", &lock_path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_instance_is_refused_by_name() {
+        let data = tempfile::tempdir().unwrap();
+        let first = Folder::open(data.path()).unwrap();
+        let Err(error) = Folder::open(data.path()) else { panic!("opened twice") };
+        let pid = std::process::id();
+        assert!(matches!(&error, OpenError::InUse { pid: Some(found), .. } if *found == pid));
+        assert!(error.to_string().contains(&format!("in use by process {pid}")));
+        drop(first);
+        Folder::open(data.path()).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_nothing_changed() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("format"), "usher 2\n").unwrap();
+        let Err(error) = Folder::open(data.path()) else { panic!("opened a newer format") };
+        assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1, .. }));
+        let names: Vec<_> =
+            fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["format"]);
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        fs::create_dir(data.path().join("log")).unwrap();
+        assert!(matches!(Folder::open(data.path()), Err(OpenError::Foreign { .. })));
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("format"), "something\n").unwrap();
+        assert!(matches!(Folder::open(data.path()), Err(OpenError::Foreign { .. })));
+    }
+}

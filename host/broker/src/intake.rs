@@ -1,0 +1,225 @@
+//! The way to the committer: commands in the order they arrive, bounded by number and by bytes.
+//! A full intake refuses what producers publish and lets everyone else wait.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use usher_event::{Event, Identity, SubscriptionName};
+
+use crate::api::{BrokerError, Published, Settled, Subscription, SubscriptionStatus};
+use crate::ledger::{Decided, Fetched, Standing};
+
+/// Most bytes of events that one commit takes on; what is beyond waits for the next.
+const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Most events and settlements that one commit takes on.
+const COMMIT_MAX_ITEMS: usize = 4_096;
+
+/// How long a refused producer should wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Where an answer goes. Dropped without one only when the broker stops.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, BrokerError>>;
+
+/// What the committer is asked to do.
+pub(crate) enum Command {
+    Publish {
+        events: Vec<(Event, Identity)>,
+        reply: Reply<Vec<Published>>,
+    },
+    Settle {
+        batch: Vec<Decided>,
+        reply: Reply<Vec<Settled>>,
+    },
+    Subscribe {
+        subscription: Subscription,
+        reply: Reply<()>,
+    },
+    Unsubscribe {
+        name: SubscriptionName,
+        reply: Reply<bool>,
+    },
+    Statuses {
+        reply: Reply<Vec<SubscriptionStatus>>,
+    },
+    Standing {
+        flow: u64,
+        sequences: Vec<u64>,
+        reply: Reply<Standing>,
+    },
+    Redrive {
+        id: u64,
+        reply: Reply<bool>,
+    },
+    Discard {
+        id: u64,
+        reply: Reply<bool>,
+    },
+    /// What the ledger asked the store for.
+    Fetched(Result<Fetched, String>),
+}
+
+impl Command {
+    fn items(&self) -> usize {
+        match self {
+            Self::Publish { events, .. } => events.len(),
+            Self::Settle { batch, .. } => batch.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// How far the intake is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Takes commands.
+    Open,
+    /// Takes no more; what has arrived is still done.
+    Closing,
+    /// What has arrived is dropped.
+    Abandoned,
+}
+
+/// Commands that wait.
+pub(crate) struct Intake {
+    state: Mutex<State>,
+    arrived: Condvar,
+    space: Notify,
+    max_commands: usize,
+    max_bytes: usize,
+}
+
+struct State {
+    commands: VecDeque<(Command, usize)>,
+    bytes: usize,
+    phase: Phase,
+    /// Someone wants the committer to look up.
+    woken: bool,
+}
+
+impl Intake {
+    pub(crate) fn new(max_commands: usize, max_bytes: usize) -> Self {
+        let state = State { commands: VecDeque::new(), bytes: 0, phase: Phase::Open, woken: false };
+        Self {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            space: Notify::new(),
+            max_commands: max_commands.max(1),
+            max_bytes: max_bytes.max(1),
+        }
+    }
+
+    /// Adds a command if there is room.
+    pub(crate) fn try_push(&self, command: Command, bytes: usize) -> Result<(), BrokerError> {
+        match self.offer(command, bytes) {
+            Ok(()) => Ok(()),
+            Err((_, Some(refused))) => Err(refused),
+            Err((_, None)) => Err(BrokerError::Busy { retry_after: RETRY_AFTER }),
+        }
+    }
+
+    /// Adds a command when there is room. Dropping the future adds nothing.
+    pub(crate) async fn push(&self, mut command: Command, bytes: usize) -> Result<(), BrokerError> {
+        loop {
+            let mut space = std::pin::pin!(self.space.notified());
+            space.as_mut().enable();
+            match self.offer(command, bytes) {
+                Ok(()) => return Ok(()),
+                Err((_, Some(refused))) => return Err(refused),
+                Err((back, None)) => command = back,
+            }
+            space.await;
+        }
+    }
+
+    /// Adds what the ledger itself asked for; the ledger bounds it.
+    pub(crate) fn push_fetched(&self, fetched: Result<Fetched, String>) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.commands.push_back((Command::Fetched(fetched), 0));
+            self.arrived.notify_one();
+        }
+    }
+
+    #[allow(clippy::result_large_err, reason = "the command goes back to whoever has it")]
+    fn offer(&self, command: Command, bytes: usize) -> Result<(), (Command, Option<BrokerError>)> {
+        let mut state = self.state();
+        if state.phase != Phase::Open {
+            return Err((command, Some(BrokerError::Closed)));
+        }
+        // One command always fits, however large.
+        let full = state.commands.len() >= self.max_commands
+            || (state.bytes > 0 && state.bytes.saturating_add(bytes) > self.max_bytes);
+        if full {
+            return Err((command, None));
+        }
+        state.bytes += bytes;
+        state.commands.push_back((command, bytes));
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Moves what has arrived to `into`, as much as one commit takes on. Waits for something to
+    /// arrive, at most `wait` where given.
+    pub(crate) fn take(&self, into: &mut Vec<Command>, wait: Option<Duration>) -> Phase {
+        let mut state = self.state();
+        if state.commands.is_empty() && state.phase == Phase::Open && !state.woken {
+            let idle = |state: &mut State| {
+                state.commands.is_empty() && state.phase == Phase::Open && !state.woken
+            };
+            state = match wait {
+                Some(wait) => {
+                    let waited = self.arrived.wait_timeout_while(state, wait, idle);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    self.arrived.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+        state.woken = false;
+        if state.phase == Phase::Abandoned {
+            state.commands.clear();
+            return Phase::Abandoned;
+        }
+        let (mut bytes, mut items) = (0, 0);
+        while let Some((command, size)) = state.commands.pop_front() {
+            state.bytes -= size;
+            bytes += size;
+            items += command.items();
+            into.push(command);
+            if bytes >= COMMIT_MAX_BYTES || items >= COMMIT_MAX_ITEMS {
+                break;
+            }
+        }
+        // With commands left there is more to do before the end.
+        let phase = if state.commands.is_empty() { state.phase } else { Phase::Open };
+        drop(state);
+        self.space.notify_waiters();
+        phase
+    }
+
+    /// Makes the committer look up.
+    pub(crate) fn wake(&self) {
+        self.state().woken = true;
+        self.arrived.notify_one();
+    }
+
+    /// Takes no more.
+    pub(crate) fn close(&self, phase: Phase) {
+        self.state().phase = phase;
+        self.arrived.notify_one();
+        self.space.notify_waiters();
+    }
+
+    /// Commands that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state().commands.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

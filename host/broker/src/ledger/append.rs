@@ -1,0 +1,65 @@
+//! Into the log: published events and emissions take the same path.
+
+use usher_event::{Event, Identity};
+
+use super::Ledger;
+use crate::api::{Cause, Published, StoredEvent};
+use crate::store::{Space, keys};
+
+/// What an emission inherits.
+pub(super) struct Origin {
+    pub(super) flow: u64,
+    pub(super) depth: u16,
+    pub(super) cause: Cause,
+}
+
+impl Ledger {
+    /// Appends what a producer sent.
+    pub(crate) fn publish(
+        &mut self,
+        events: Vec<(Event, Identity)>,
+        now_ms: u64,
+    ) -> Vec<Published> {
+        let publish = |(event, identity)| self.append(event, &identity, None, now_ms);
+        events.into_iter().map(publish).collect()
+    }
+
+    /// Appends one event, unless it is in the duplicates window.
+    pub(super) fn append(
+        &mut self,
+        event: Event,
+        identity: &Identity,
+        origin: Option<Origin>,
+        now_ms: u64,
+    ) -> Published {
+        if let Some(sequence) = self.duplicates.find(identity) {
+            self.stats.duplicates += 1;
+            return Published { sequence, duplicate: true };
+        }
+        self.counters.last_sequence += 1;
+        let sequence = self.counters.last_sequence;
+        self.duplicates.push(identity);
+        if origin.is_none()
+            && let Some(correlationid) = event.attribute("correlationid")
+        {
+            let key = keys::correlation(&correlationid, sequence);
+            self.outgoing.put(Space::Correlations, key, Vec::new());
+        }
+        let (flow, depth, cause) = match origin {
+            Some(origin) => (origin.flow, origin.depth, Some(origin.cause)),
+            None => (sequence, 0, None),
+        };
+        let stored = StoredEvent { sequence, recorded_ms: now_ms, flow, depth, cause, event };
+        self.outgoing.put_event(&stored, identity);
+        let (subs, touched) = (&mut self.subs, &mut self.touched);
+        self.index.for_each_match(&stored.event, |id| {
+            if let Some(sub) = subs.get_mut(id) {
+                sub.offer(&stored);
+                touched.insert(*id);
+            }
+        });
+        self.tail.push(stored);
+        self.stats.appended += 1;
+        Published { sequence, duplicate: false }
+    }
+}

@@ -1,0 +1,203 @@
+//! The duplicates window: which of the newest events a published one repeats.
+//!
+//! The identity of event `s` lies in slot `s % capacity` of a ring, so that a new event overwrites
+//! the one that leaves the window. An open-addressed table of slot numbers finds an identity in
+//! the ring. That is 24 bytes for each event; memory is touched only as the window fills.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+
+use usher_event::Identity;
+
+/// Marks a free place in the table; slots are stored one higher.
+const FREE: u32 = 0;
+
+/// The largest window; slot numbers have to fit.
+const CAPACITY_MAX: usize = 1 << 30;
+
+/// The window.
+pub(super) struct Duplicates {
+    ring: Vec<[u8; 16]>,
+    table: Vec<u32>,
+    mask: usize,
+    /// The lowest sequence in the window and the one after the highest.
+    oldest: u64,
+    next: u64,
+    keys: [u64; 2],
+    /// Rows on disk: first sequence and length of each, oldest first.
+    rows: VecDeque<(u64, u32)>,
+}
+
+impl Duplicates {
+    /// An empty window before the event `next`.
+    pub(super) fn new(capacity: usize, next: u64) -> Self {
+        let capacity = capacity.clamp(1, CAPACITY_MAX);
+        // At most half full, so that runs of taken places stay short.
+        let places = (2 * capacity).next_power_of_two();
+        // Producers choose ids; without a secret they could choose which ones collide.
+        let random = RandomState::new();
+        Self {
+            ring: vec![[0; 16]; capacity],
+            table: vec![FREE; places],
+            mask: places - 1,
+            oldest: next,
+            next,
+            keys: [random.hash_one(1u8), random.hash_one(2u8) | 1],
+            rows: VecDeque::new(),
+        }
+    }
+
+    /// The sequence of the event with this identity, if it is in the window.
+    pub(super) fn find(&self, identity: &Identity) -> Option<u64> {
+        let mut place = self.home(identity.as_bytes());
+        loop {
+            let slot = self.slot_at(place)?;
+            if self.ring.get(slot) == Some(identity.as_bytes()) {
+                return Some(self.sequence_in(slot));
+            }
+            place = (place + 1) & self.mask;
+        }
+    }
+
+    /// Takes in the next event; its sequence is one above that of the last.
+    pub(super) fn push(&mut self, identity: &Identity) {
+        let capacity = self.ring.len() as u64;
+        if self.next - self.oldest == capacity {
+            self.forget_oldest();
+        }
+        let slot = (self.next % capacity) as usize;
+        if let Some(entry) = self.ring.get_mut(slot) {
+            *entry = *identity.as_bytes();
+        }
+        self.next += 1;
+        let mut place = self.home(identity.as_bytes());
+        while self.slot_at(place).is_some() {
+            place = (place + 1) & self.mask;
+        }
+        self.set(place, slot as u32 + 1);
+    }
+
+    /// Notes a row that is on disk since before the restart.
+    pub(super) fn note_old_row(&mut self, first: u64, count: u32) {
+        self.rows.push_back((first, count));
+    }
+
+    /// Notes a new row on disk that holds the identities from `first` on; answers the keys of
+    /// those that have left the window as a whole.
+    pub(super) fn note_row(&mut self, first: u64, count: u32) -> Vec<u64> {
+        self.rows.push_back((first, count));
+        let mut gone = Vec::new();
+        while let Some((first, count)) = self.rows.front().copied() {
+            if first + u64::from(count) > self.oldest {
+                break;
+            }
+            gone.push(first);
+            self.rows.pop_front();
+        }
+        gone
+    }
+
+    fn forget_oldest(&mut self) {
+        let slot = (self.oldest % self.ring.len() as u64) as usize;
+        self.oldest += 1;
+        let Some(identity) = self.ring.get(slot).copied() else { return };
+        let mut place = self.home(&identity);
+        while let Some(found) = self.slot_at(place) {
+            if found == slot {
+                self.free(place);
+                return;
+            }
+            place = (place + 1) & self.mask;
+        }
+    }
+
+    /// Frees a place and moves up what had to sit further on because of it.
+    fn free(&mut self, mut hole: usize) {
+        let mut place = hole;
+        loop {
+            place = (place + 1) & self.mask;
+            let Some(slot) = self.slot_at(place) else { break };
+            let Some(identity) = self.ring.get(slot) else { break };
+            let home = self.home(identity);
+            let from_home = place.wrapping_sub(home) & self.mask;
+            let from_hole = place.wrapping_sub(hole) & self.mask;
+            if from_home >= from_hole {
+                self.set(hole, slot as u32 + 1);
+                hole = place;
+            }
+        }
+        self.set(hole, FREE);
+    }
+
+    fn home(&self, identity: &[u8; 16]) -> usize {
+        let [a, b] = [identity.first_chunk::<8>(), identity.last_chunk::<8>()]
+            .map(|half| half.map_or(0, |half| u64::from_le_bytes(*half)));
+        let [first, second] = self.keys;
+        let product = u128::from(a ^ first) * u128::from(b.rotate_left(17) ^ second);
+        let mixed = (product >> 64) as u64 ^ product as u64 ^ a.wrapping_mul(second);
+        (mixed ^ mixed >> 29) as usize & self.mask
+    }
+
+    fn slot_at(&self, place: usize) -> Option<usize> {
+        self.table.get(place).and_then(|slot| slot.checked_sub(1)).map(|slot| slot as usize)
+    }
+
+    fn set(&mut self, place: usize, value: u32) {
+        if let Some(entry) = self.table.get_mut(place) {
+            *entry = value;
+        }
+    }
+
+    fn sequence_in(&self, slot: usize) -> u64 {
+        let capacity = self.ring.len() as u64;
+        let offset = (slot as u64 + capacity - self.oldest % capacity) % capacity;
+        self.oldest + offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn identity(number: u64) -> Identity {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Identity::from_bytes(bytes)
+    }
+
+    #[test]
+    fn the_window_holds_exactly_the_newest() {
+        for capacity in [1, 2, 3, 7, 64] {
+            let mut window = Duplicates::new(capacity, 5);
+            let mut model = HashMap::new();
+            for sequence in 5..400u64 {
+                let number = sequence * 31 % 1_009;
+                assert_eq!(window.find(&identity(number)), None);
+                window.push(&identity(number));
+                model.insert(number, sequence);
+                model.retain(|_, known| sequence - *known < capacity as u64);
+                for (number, sequence) in &model {
+                    assert_eq!(window.find(&identity(*number)), Some(*sequence));
+                }
+            }
+            let found = (0..1_009).filter(|number| window.find(&identity(*number)).is_some());
+            assert_eq!(found.count(), capacity);
+        }
+    }
+
+    #[test]
+    fn rows_leave_with_their_last_event() {
+        let mut window = Duplicates::new(4, 1);
+        for number in 1..=4 {
+            window.push(&identity(number));
+        }
+        assert_eq!(window.note_row(1, 2), Vec::<u64>::new());
+        assert_eq!(window.note_row(3, 2), Vec::<u64>::new());
+        window.push(&identity(5));
+        assert_eq!(window.note_row(5, 1), Vec::<u64>::new());
+        window.push(&identity(6));
+        assert_eq!(window.note_row(6, 1), vec![1]);
+    }
+}

@@ -1,0 +1,271 @@
+//! The ledger: a pure state machine that holds all delivery semantics. Commands and a time go in;
+//! a batch of writes, answers, grants and requests to read come out. No I/O, no clock, no threads,
+//! so that a test can drive it through any history.
+//!
+//! The committer calls any number of commands, then [`Ledger::finish`] for the batch to commit,
+//! and once that is durable acts on what [`Ledger::release`] answers. Nothing that is not yet
+//! committed leaves the ledger by another way.
+
+mod append;
+mod blobs;
+mod dead;
+mod delay;
+mod duplicates;
+mod outgoing;
+mod recovery;
+mod retry;
+mod settle;
+mod standing;
+mod state;
+mod subscribe;
+mod subscription;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use usher_event::{Digest, Identity, SubscriptionName};
+use usher_filter::{Filter, FilterIndex};
+
+use crate::api::{AttemptRecord, BrokerStats, Lease, Settlement, StoredEvent};
+use crate::store::Batch;
+use crate::store::rows::Counters;
+use delay::Delayed;
+use duplicates::Duplicates;
+use outgoing::Outgoing;
+pub(crate) use recovery::Recovered;
+pub(crate) use standing::{Standing, SubscriptionStanding};
+use state::StateLedger;
+use subscription::Sub;
+use tail::Tail;
+use timeline::Timeline;
+
+/// Everything the engine knows that is not merely on disk.
+pub(crate) struct Ledger {
+    counters: Counters,
+    written_counters: Counters,
+    timeline: Timeline,
+    /// The number of the commit that is being put together; counts from 1 in every process.
+    commit: u64,
+    duplicates: Duplicates,
+    tail: Tail,
+    subs: BTreeMap<u32, Sub>,
+    names: HashMap<SubscriptionName, u32>,
+    index: FilterIndex<u32>,
+    /// When retries are due: tick, subscription, sequence.
+    due: BTreeSet<(u64, u32, u64)>,
+    delayed: Delayed,
+    state: StateLedger,
+    jitter: retry::Jitter,
+    next_token: u64,
+    /// Subscriptions that may be able to take or hand out something.
+    touched: BTreeSet<u32>,
+    /// Subscriptions whose cursor row has to be written.
+    unsaved: BTreeSet<u32>,
+    outgoing: Outgoing,
+    fetches: Vec<Fetch>,
+    deleted_blobs: Vec<Digest>,
+    /// Dead letters that the batch being put together removes.
+    removed_dead: BTreeSet<u64>,
+    stats: Counts,
+}
+
+/// What has happened since the process started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    appended: u64,
+    duplicates: u64,
+    acked: u64,
+    failed: u64,
+    conflicts: u64,
+}
+
+/// A settlement with what could be worked out before it reached the committer.
+pub(crate) struct Decided {
+    pub(crate) settlement: Settlement,
+    /// Those of the emissions, in order.
+    pub(crate) identities: Vec<Identity>,
+}
+
+/// What may leave the ledger once the batch is durable.
+#[derive(Default)]
+pub(crate) struct Released {
+    /// Deliveries to hand out, by subscription.
+    pub(crate) grants: Vec<(u32, Vec<Lease>)>,
+    /// What to read and hand back.
+    pub(crate) fetches: Vec<Fetch>,
+    /// Blobs that lost a reference.
+    pub(crate) deleted_blobs: Vec<Digest>,
+}
+
+/// Something the ledger needs from the store. `epoch` goes back with the answer; an answer to a
+/// question that no longer matters is ignored.
+#[derive(Clone, Debug)]
+pub(crate) enum Fetch {
+    /// Events of the log for a subscription that is behind.
+    Scan { subscription: u32, epoch: u64, filter: Arc<Filter>, from: u64, to: u64 },
+    /// Single deliveries: events with their failed attempts.
+    Deliveries { subscription: u32, epoch: u64, sequences: Vec<u64> },
+    /// Emissions whose delay is over: due time and number.
+    Delayed { keys: Vec<(u64, u64)> },
+}
+
+/// The answer to a [`Fetch`].
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    Scan { subscription: u32, epoch: u64, events: Vec<StoredEvent>, next: u64 },
+    Deliveries { subscription: u32, epoch: u64, deliveries: Vec<FetchedDelivery> },
+    Delayed { emissions: Vec<FetchedEmission> },
+}
+
+/// An event to deliver again.
+#[derive(Debug)]
+pub(crate) struct FetchedDelivery {
+    pub(crate) sequence: u64,
+    /// `None` if the log no longer has it.
+    pub(crate) stored: Option<StoredEvent>,
+    /// Its failed attempts, oldest first.
+    pub(crate) attempts: Vec<AttemptRecord>,
+}
+
+/// An emission whose delay is over; the sequence of `stored` has no meaning.
+#[derive(Debug)]
+pub(crate) struct FetchedEmission {
+    pub(crate) key: (u64, u64),
+    pub(crate) stored: Option<(StoredEvent, Identity)>,
+}
+
+impl Ledger {
+    /// Takes back what the store was asked for.
+    pub(crate) fn fetched(&mut self, fetched: Fetched, now_ms: u64) {
+        match fetched {
+            Fetched::Scan { subscription, epoch, events, next } => {
+                if let Some(sub) = self.subs.get_mut(&subscription)
+                    && sub.epoch == epoch
+                {
+                    sub.scanned(events, next);
+                    self.touched.insert(subscription);
+                }
+            }
+            Fetched::Deliveries { subscription, epoch, deliveries } => {
+                if let Some(sub) = self.subs.get_mut(&subscription)
+                    && sub.epoch == epoch
+                {
+                    for delivery in deliveries {
+                        sub.fetched(delivery);
+                    }
+                    self.touched.insert(subscription);
+                }
+            }
+            Fetched::Delayed { emissions } => self.delays_over(emissions, now_ms),
+        }
+    }
+
+    /// Looks at the clock: what is due now is asked for. Answers how long nothing else will be.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> Option<u64> {
+        let tick = self.timeline.tick(now_ms);
+        while let Some((due, id, sequence)) = self.due.first().copied() {
+            if due > tick {
+                break;
+            }
+            self.due.pop_first();
+            if let Some(sub) = self.subs.get_mut(&id) {
+                sub.retry_due(sequence);
+                self.touched.insert(id);
+            }
+        }
+        self.fetches.extend(self.delayed.take_due(tick));
+        let next =
+            self.due.first().map(|(due, ..)| *due).into_iter().chain(self.delayed.next_due());
+        next.min().map(|due| due.saturating_sub(tick))
+    }
+
+    /// The batch that makes everything durable that was applied since the last call.
+    pub(crate) fn finish(&mut self) -> Batch {
+        self.save_idle_cursors();
+        for id in std::mem::take(&mut self.unsaved) {
+            if let Some(sub) = self.subs.get_mut(&id) {
+                let row = sub.cursor(self.counters.last_sequence);
+                self.outgoing.put_cursor(id, &row);
+                sub.written_next = row.next;
+            }
+        }
+        if self.counters != self.written_counters {
+            self.outgoing.put_counters(&self.counters);
+            self.written_counters = self.counters;
+        }
+        self.commit += 1;
+        self.removed_dead.clear();
+        self.outgoing.take(&mut self.duplicates)
+    }
+
+    /// What may happen now that the batch is durable.
+    pub(crate) fn release(&mut self) -> Released {
+        let mut grants = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            let Some(sub) = self.subs.get_mut(&id) else { continue };
+            let leases = sub.grant(&mut self.next_token);
+            if !leases.is_empty() {
+                grants.push((id, leases));
+            }
+            let more = sub.refill(&self.tail, self.counters.last_sequence);
+            self.fetches.extend(more.fetches);
+            if more.filled {
+                let leases = sub.grant(&mut self.next_token);
+                if !leases.is_empty() {
+                    grants.push((id, leases));
+                }
+            }
+        }
+        Released {
+            grants,
+            fetches: std::mem::take(&mut self.fetches),
+            deleted_blobs: std::mem::take(&mut self.deleted_blobs),
+        }
+    }
+
+    /// The number of the commit that [`Ledger::finish`] put together last.
+    pub(crate) fn committed_version(&self) -> u64 {
+        self.commit.saturating_sub(1)
+    }
+
+    /// Counters and sizes, as far as the ledger knows them.
+    pub(crate) fn stats(&self) -> BrokerStats {
+        BrokerStats {
+            appended: self.stats.appended,
+            duplicates: self.stats.duplicates,
+            commits: 0,
+            acked: self.stats.acked,
+            failed: self.stats.failed,
+            conflicts: self.stats.conflicts,
+            dead_letters: self.counters.dead_letters,
+            last_sequence: self.counters.last_sequence,
+            delayed: self.delayed.len() as u64,
+            queued: 0,
+        }
+    }
+
+    /// Has the cursors of all subscriptions written with the next batch, so that the next start
+    /// scans nothing twice.
+    pub(crate) fn save_all_cursors(&mut self) {
+        let last = self.counters.last_sequence;
+        let stale = self.subs.values().filter(|sub| sub.next(last) != sub.written_next);
+        self.unsaved.extend(stale.map(|sub| sub.id));
+    }
+
+    /// A subscription that nothing matches for long would have to scan all of it after a restart:
+    /// its cursor is written from time to time.
+    fn save_idle_cursors(&mut self) {
+        const EVERY_EVENTS: u64 = 8_192;
+        let last = self.counters.last_sequence;
+        if last / EVERY_EVENTS == self.written_counters.last_sequence / EVERY_EVENTS {
+            return;
+        }
+        let stale =
+            self.subs.values().filter(|sub| sub.next(last) > sub.written_next + EVERY_EVENTS);
+        self.unsaved.extend(stale.map(|sub| sub.id));
+    }
+}

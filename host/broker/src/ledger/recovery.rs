@@ -1,0 +1,96 @@
+//! The ledger as a store has it.
+
+use std::collections::HashMap;
+
+use usher_event::{Identity, PluginName, StateUsage};
+use usher_filter::FilterIndex;
+
+use super::delay::Delayed;
+use super::duplicates::Duplicates;
+use super::retry::Jitter;
+use super::state::StateLedger;
+use super::subscription::{Retry, Sub};
+use super::timeline::Timeline;
+use super::{Counts, Ledger};
+use crate::store::rows::{Counters, CursorRow, RetryRow, SubscriptionRow, millis};
+
+/// What was read from a store.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    pub(crate) counters: Counters,
+    pub(crate) subscriptions: Vec<(u32, SubscriptionRow, CursorRow)>,
+    /// Subscription, sequence, and how it stands.
+    pub(crate) retries: Vec<(u32, u64, RetryRow)>,
+    /// Due time, number, flow.
+    pub(crate) delayed: Vec<(u64, u64, u64)>,
+    pub(crate) usage: HashMap<PluginName, StateUsage>,
+    /// First sequence and identities of each row of the window, oldest first.
+    pub(crate) identities: Vec<(u64, Vec<Identity>)>,
+}
+
+impl Ledger {
+    /// Goes on from what a store has; `window` is the size of the duplicates window in events.
+    pub(crate) fn new(recovered: Recovered, window: usize, seed: u64, now_ms: u64) -> Self {
+        let last = recovered.counters.last_sequence;
+        let mut timeline = Timeline::default();
+        let tick = timeline.tick(now_ms);
+        let mut ledger = Self {
+            counters: recovered.counters,
+            written_counters: recovered.counters,
+            timeline,
+            commit: 1,
+            duplicates: Self::window(recovered.identities, window, last),
+            tail: super::Tail::default(),
+            subs: Default::default(),
+            names: HashMap::new(),
+            index: FilterIndex::default(),
+            due: Default::default(),
+            delayed: Delayed::default(),
+            state: StateLedger::new(recovered.usage),
+            jitter: Jitter::new(seed),
+            next_token: 0,
+            touched: Default::default(),
+            unsaved: Default::default(),
+            outgoing: Default::default(),
+            fetches: Vec::new(),
+            deleted_blobs: Vec::new(),
+            removed_dead: Default::default(),
+            stats: Counts::default(),
+        };
+        for (id, row, cursor) in recovered.subscriptions {
+            let name = row.subscription.name.clone();
+            let sub = Sub::new(id, row, cursor, last);
+            ledger.index.insert(id, &sub.filter);
+            ledger.names.insert(name, id);
+            ledger.subs.insert(id, sub);
+            ledger.touched.insert(id);
+        }
+        for (id, sequence, row) in recovered.retries {
+            let Some(sub) = ledger.subs.get_mut(&id) else { continue };
+            // A clock set back while nobody looked must not keep it waiting longer than its policy.
+            let longest_ms = millis(sub.subscription().retry.max_age);
+            let wait_ms = row.due_ms.saturating_sub(now_ms).min(longest_ms);
+            let due_tick = tick.saturating_add(wait_ms);
+            sub.retries.insert(sequence, Retry { row, waiting: true });
+            ledger.due.insert((due_tick, id, sequence));
+        }
+        for (due_ms, number, flow) in recovered.delayed {
+            ledger.delayed.insert(due_ms.max(tick), number, due_ms, flow);
+        }
+        ledger
+    }
+
+    fn window(rows: Vec<(u64, Vec<Identity>)>, window: usize, last: u64) -> Duplicates {
+        let first = rows.first().map_or(last + 1, |(first, _)| *first);
+        let mut duplicates = Duplicates::new(window, first);
+        for (first, identities) in rows {
+            for identity in &identities {
+                duplicates.push(identity);
+            }
+            let count = u32::try_from(identities.len()).unwrap_or(u32::MAX);
+            // Rows that have left the window are deleted along with the next one written.
+            duplicates.note_old_row(first, count);
+        }
+        duplicates
+    }
+}

@@ -1,0 +1,139 @@
+//! What became of a delivery. An acknowledgement and everything that goes with it enter the same
+//! batch, or nothing of it does.
+
+use usher_event::{Failure, FailureClass};
+
+use super::append::Origin;
+use super::{Decided, Ledger};
+use crate::api::{Cause, Changes, Disposition, NewEvent, Settled};
+use crate::store::{Space, keys};
+use crate::{DELAYED_MAX, HOPS_MAX};
+
+/// What a settlement says besides its disposition.
+pub(super) struct Report {
+    pub(super) subscription: u32,
+    pub(super) sequence: u64,
+    pub(super) took_us: u64,
+    pub(super) digest: Option<usher_event::Digest>,
+}
+
+impl Ledger {
+    /// Applies one settlement.
+    pub(crate) fn settle(&mut self, decided: Decided, now_ms: u64) -> Settled {
+        let Decided { settlement, identities } = decided;
+        let sequence = settlement.sequence;
+        let Some(id) = self.names.get(&settlement.subscription).copied() else {
+            return Settled::Stale;
+        };
+        let Some(sub) = self.subs.get_mut(&id) else { return Settled::Stale };
+        if !sub.is_leased(sequence, settlement.token) {
+            return Settled::Stale;
+        }
+        self.touched.insert(id);
+        let report = Report {
+            subscription: id,
+            sequence,
+            took_us: u64::try_from(settlement.took.as_micros()).unwrap_or(u64::MAX),
+            digest: settlement.digest,
+        };
+        match settlement.disposition {
+            Disposition::Release => {
+                sub.put_back(sequence);
+                Settled::Committed
+            }
+            Disposition::Retry { failure, after } => self.fail(&report, failure, after, now_ms),
+            Disposition::Reject { failure } => self.give_up(&report, failure, now_ms),
+            Disposition::Ack(changes) => {
+                if !self.state.still_holds(&changes.reads) {
+                    self.stats.conflicts += 1;
+                    sub.put_back(sequence);
+                    return Settled::Conflict;
+                }
+                match self.refusal(&report, &changes) {
+                    Some((failure, true)) => self.give_up(&report, failure, now_ms),
+                    Some((failure, false)) => self.fail(&report, failure, None, now_ms),
+                    None => self.acknowledge(&report, changes, &identities, now_ms),
+                }
+            }
+        }
+    }
+
+    /// Why these changes can't be committed, and whether that is for good.
+    fn refusal(&self, report: &Report, changes: &Changes) -> Option<(Failure, bool)> {
+        if changes.emissions.is_empty() {
+            return None;
+        }
+        let sub = self.subs.get(&report.subscription)?;
+        let stored = &sub.held.get(&report.sequence)?.pending.stored;
+        if stored.depth >= HOPS_MAX {
+            let mut chain = self.types_above(stored);
+            chain.extend(changes.emissions.first().map(|new| new.event.ty().to_owned()));
+            let reason = format!(
+                "the flow is {HOPS_MAX} hops deep and would go on: {}; break the cycle",
+                chain.join(" → ")
+            );
+            return Some((Failure::new(FailureClass::Limit, reason), true));
+        }
+        let delayed = changes.emissions.iter().filter(|new| new.delay.is_some()).count();
+        if delayed > 0 && self.delayed.len() + delayed > DELAYED_MAX {
+            let reason = format!("{DELAYED_MAX} emissions wait for their delay already");
+            return Some((Failure::new(FailureClass::Limit, reason), false));
+        }
+        None
+    }
+
+    /// The types from the flow's first event to this one, as far back as memory reaches.
+    fn types_above(&self, stored: &crate::api::StoredEvent) -> Vec<String> {
+        let mut types = vec![stored.event.ty().to_owned()];
+        let mut parent = stored.cause.as_ref().map(|cause| cause.parent);
+        for _ in 0..HOPS_MAX {
+            let Some(above) = parent.and_then(|sequence| self.tail.get(sequence)) else { break };
+            types.push(above.event.ty().to_owned());
+            parent = above.cause.as_ref().map(|cause| cause.parent);
+        }
+        types.reverse();
+        types
+    }
+
+    fn acknowledge(
+        &mut self,
+        report: &Report,
+        changes: Changes,
+        identities: &[usher_event::Identity],
+        now_ms: u64,
+    ) -> Settled {
+        let id = report.subscription;
+        let Some(sub) = self.subs.get_mut(&id) else { return Settled::Stale };
+        let Some(pending) = sub.remove_held(report.sequence) else { return Settled::Stale };
+        sub.acked += 1;
+        self.stats.acked += 1;
+        if pending.retry.is_some() {
+            sub.retries.remove(&report.sequence);
+            self.outgoing.delete(Space::Retries, keys::retry(id, report.sequence));
+        } else {
+            self.unsaved.insert(id);
+        }
+        let subscription = sub.subscription().name.clone();
+        let attempt = pending.retry.map_or(1, |retry| retry.failures.saturating_add(1));
+        for (new, identity) in changes.emissions.into_iter().zip(identities) {
+            let NewEvent { event, delay } = new;
+            let cause = Cause {
+                parent: report.sequence,
+                subscription: subscription.clone(),
+                attempt,
+                took_us: report.took_us,
+            };
+            let depth = pending.stored.depth + 1;
+            let origin = Origin { flow: pending.stored.flow, depth, cause };
+            match delay {
+                None => {
+                    self.append(event, identity, Some(origin), now_ms);
+                }
+                Some(delay) => self.delay(event, origin, delay, now_ms),
+            }
+        }
+        self.state.write(self.commit, changes.writes, &mut self.outgoing);
+        self.change_blobs(subscription.plugin(), changes.blobs, now_ms);
+        Settled::Committed
+    }
+}

@@ -1,0 +1,53 @@
+//! How things stand, for questions about flows: what only memory knows. The rest of the answer is
+//! on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Ledger;
+use crate::FLOW_MAX_EVENTS;
+use crate::store::rows::SubscriptionRow;
+
+/// How the deliveries of some events stand.
+pub(crate) struct Standing {
+    pub(crate) subscriptions: Vec<SubscriptionStanding>,
+    /// Emissions of the flow that wait for their delay: due time and number.
+    pub(crate) delayed: Vec<(u64, u64)>,
+}
+
+/// How they stand with one subscription.
+pub(crate) struct SubscriptionStanding {
+    pub(crate) id: u32,
+    pub(crate) row: Arc<SubscriptionRow>,
+    /// Nothing from here on has been handed out.
+    pub(crate) next: u64,
+    /// Of the events asked for, those under way.
+    pub(crate) open: BTreeSet<u64>,
+    /// Those that wait for another attempt, and until when.
+    pub(crate) waiting: BTreeMap<u64, u64>,
+}
+
+impl Ledger {
+    /// How these events of a flow stand.
+    pub(crate) fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
+        let last = self.counters.last_sequence;
+        let subscriptions = self.subs.values().map(|sub| {
+            let open = sequences.iter().copied().filter(|sequence| sub.is_open(*sequence));
+            let waiting = sequences.iter().filter_map(|sequence| {
+                let retry = sub.retries.get(sequence).filter(|retry| retry.waiting)?;
+                Some((*sequence, retry.row.due_ms))
+            });
+            SubscriptionStanding {
+                id: sub.id,
+                row: Arc::clone(&sub.row),
+                next: sub.next(last),
+                open: open.collect(),
+                waiting: waiting.collect(),
+            }
+        });
+        Standing {
+            subscriptions: subscriptions.collect(),
+            delayed: self.delayed.of_flow(flow, FLOW_MAX_EVENTS),
+        }
+    }
+}

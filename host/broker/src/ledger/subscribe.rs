@@ -1,0 +1,77 @@
+//! Making, changing and removing subscriptions.
+
+use usher_event::SubscriptionName;
+
+use super::Ledger;
+use super::subscription::Sub;
+use crate::SUBSCRIPTIONS_MAX;
+use crate::api::{BrokerError, Start, Subscription, SubscriptionStatus};
+use crate::store::rows::{CursorRow, SubscriptionRow};
+use crate::store::{Space, keys};
+
+impl Ledger {
+    /// Makes a subscription, or changes the one with this name; answers its number.
+    pub(crate) fn subscribe(&mut self, subscription: Subscription) -> Result<u32, BrokerError> {
+        let last = self.counters.last_sequence;
+        let name = subscription.name.clone();
+        let known = self.names.get(&name).copied();
+        if let Some(id) = known
+            && let Some(sub) = self.subs.get_mut(&id)
+        {
+            if *sub.subscription() != subscription {
+                sub.change(subscription, last);
+                self.index.remove(&id);
+                self.index.insert(id, &sub.filter);
+                self.outgoing.put(Space::Subscriptions, keys::subscription(id), sub.row.write());
+                self.unsaved.insert(id);
+            }
+            self.touched.insert(id);
+            return Ok(id);
+        }
+        if self.subs.len() >= SUBSCRIPTIONS_MAX {
+            return Err(BrokerError::Invalid(format!(
+                "there are {SUBSCRIPTIONS_MAX} subscriptions already; remove some first"
+            )));
+        }
+        let id = self.counters.next_subscription;
+        self.counters.next_subscription += 1;
+        let first = match subscription.start {
+            Start::Latest => last + 1,
+            Start::Earliest => 1,
+        };
+        let row = SubscriptionRow { first, subscription };
+        self.outgoing.put(Space::Subscriptions, keys::subscription(id), row.write());
+        let cursor = CursorRow { next: first, ..CursorRow::default() };
+        let sub = Sub::new(id, row, cursor, last);
+        self.index.insert(id, &sub.filter);
+        self.subs.insert(id, sub);
+        self.names.insert(name, id);
+        self.touched.insert(id);
+        self.unsaved.insert(id);
+        Ok(id)
+    }
+
+    /// Removes a subscription with everything but its dead letters; answers its number.
+    pub(crate) fn unsubscribe(&mut self, name: &SubscriptionName) -> Option<u32> {
+        let id = self.names.remove(name)?;
+        let sub = self.subs.remove(&id)?;
+        self.index.remove(&id);
+        self.touched.remove(&id);
+        self.unsaved.remove(&id);
+        self.due.retain(|(_, of, _)| *of != id);
+        for sequence in sub.retries.keys() {
+            self.outgoing.delete(Space::Retries, keys::retry(id, *sequence));
+        }
+        self.outgoing.delete(Space::Subscriptions, keys::subscription(id));
+        self.outgoing.delete(Space::Cursors, keys::subscription(id));
+        Some(id)
+    }
+
+    /// All subscriptions by name.
+    pub(crate) fn statuses(&self) -> Vec<SubscriptionStatus> {
+        let last = self.counters.last_sequence;
+        let mut all: Vec<_> = self.subs.values().map(|sub| sub.status(last)).collect();
+        all.sort_by(|a, b| a.subscription.name.cmp(&b.subscription.name));
+        all
+    }
+}

@@ -1,0 +1,126 @@
+//! Reads from a store what the ledger goes on from. Its cost depends on what is unfinished and on
+//! the duplicates window, never on the length of the log.
+
+use std::collections::HashMap;
+
+use usher_event::Identity;
+
+use crate::ledger::Recovered;
+use crate::store::rows::{
+    COUNTERS_KEY, Counters, CursorRow, RetryRow, SubscriptionRow, read_record, read_usage,
+};
+use crate::store::{Space, StoreFailure, View, keys};
+
+const IDENTITY_BYTES: usize = 16;
+
+/// Reads everything.
+pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
+    let counters = counters(view)?;
+    Ok(Recovered {
+        counters,
+        subscriptions: subscriptions(view)?,
+        retries: retries(view)?,
+        delayed: delayed(view)?,
+        usage: usage(view)?,
+        identities: identities(view, counters.last_sequence)?,
+    })
+}
+
+fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
+    let counters = match view.get(Space::Meta, COUNTERS_KEY)? {
+        Some(row) => {
+            Counters::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Meta, COUNTERS_KEY))?
+        }
+        None => Counters::default(),
+    };
+    // Both are written in one batch: one without the other means that a table is lost.
+    let newest = match view.range(Space::Events, &[], None).next_back() {
+        Some(row) => keys::first_number(&row?.0).unwrap_or(u64::MAX),
+        None => 0,
+    };
+    if newest != counters.last_sequence {
+        return Err(StoreFailure(format!(
+            "the log ends at {newest}, but {} events were appended",
+            counters.last_sequence
+        )));
+    }
+    Ok(counters)
+}
+
+fn subscriptions(view: &dyn View) -> Result<Vec<(u32, SubscriptionRow, CursorRow)>, StoreFailure> {
+    let mut subscriptions = Vec::new();
+    for row in view.range(Space::Subscriptions, &[], None) {
+        let (key, value) = row?;
+        let damaged = || StoreFailure::damaged(Space::Subscriptions, &key);
+        let id = keys::first_subscription(&key).ok_or_else(damaged)?;
+        let row = SubscriptionRow::read(&value).ok_or_else(damaged)?;
+        let cursor = view.get(Space::Cursors, &key)?;
+        let cursor = cursor
+            .and_then(|row| CursorRow::read(&row))
+            .ok_or_else(|| StoreFailure::damaged(Space::Cursors, &key))?;
+        subscriptions.push((id, row, cursor));
+    }
+    Ok(subscriptions)
+}
+
+fn retries(view: &dyn View) -> Result<Vec<(u32, u64, RetryRow)>, StoreFailure> {
+    let mut retries = Vec::new();
+    for row in view.range(Space::Retries, &[], None) {
+        let (key, value) = row?;
+        let retry = (|| {
+            let id = keys::first_subscription(&key)?;
+            Some((id, keys::last_number(&key)?, RetryRow::read(&value)?))
+        })();
+        retries.push(retry.ok_or_else(|| StoreFailure::damaged(Space::Retries, &key))?);
+    }
+    Ok(retries)
+}
+
+fn delayed(view: &dyn View) -> Result<Vec<(u64, u64, u64)>, StoreFailure> {
+    let mut delayed = Vec::new();
+    for row in view.range(Space::Delayed, &[], None) {
+        let (key, value) = row?;
+        let emission = (|| {
+            let due_ms = keys::first_number(&key)?;
+            Some((due_ms, keys::last_number(&key)?, read_record(0, &value)?.flow))
+        })();
+        delayed.push(emission.ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?);
+    }
+    Ok(delayed)
+}
+
+fn usage(
+    view: &dyn View,
+) -> Result<HashMap<usher_event::PluginName, usher_event::StateUsage>, StoreFailure> {
+    let mut usage = HashMap::new();
+    for row in view.range(Space::StateUsage, &[], None) {
+        let (key, value) = row?;
+        let entry = (|| {
+            let plugin = std::str::from_utf8(&key).ok()?.parse().ok()?;
+            Some((plugin, read_usage(&value)?))
+        })();
+        let (plugin, used) = entry.ok_or_else(|| StoreFailure::damaged(Space::StateUsage, &key))?;
+        usage.insert(plugin, used);
+    }
+    Ok(usage)
+}
+
+fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, Vec<Identity>)>, StoreFailure> {
+    let mut rows = Vec::new();
+    let mut expected = None;
+    for row in view.range(Space::Identities, &[], None) {
+        let (key, value) = row?;
+        let damaged = || StoreFailure::damaged(Space::Identities, &key);
+        let first = keys::first_number(&key).ok_or_else(damaged)?;
+        let (identities, rest) = value.as_chunks::<IDENTITY_BYTES>();
+        if !rest.is_empty() || expected.is_some_and(|expected| expected != first) {
+            return Err(damaged());
+        }
+        expected = Some(first + identities.len() as u64);
+        rows.push((first, identities.iter().copied().map(Identity::from_bytes).collect()));
+    }
+    if expected.unwrap_or(1) != last + 1 {
+        return Err(StoreFailure("the duplicates window does not end with the log".to_owned()));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,132 @@
+//! Questions that the store alone can answer: events, dead letters, blobs.
+
+use usher_event::Digest;
+
+use crate::PAGE_MAX;
+use crate::api::{BlobRecord, DeadLetter, EventPage, EventQuery, StoredEvent};
+use crate::store::rows::{DeadRow, read_blob, read_record};
+use crate::store::{Found, Space, StoreFailure, View, keys};
+
+/// Most events that one page looks at.
+const PAGE_MAX_LOOKED_AT: usize = 10_000;
+
+/// Most bytes of events on one page; it may go over by one event.
+const PAGE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// One event.
+pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
+    let key = keys::number(sequence);
+    let Some(row) = view.get(Space::Events, &key)? else { return Ok(None) };
+    let damaged = || StoreFailure::damaged(Space::Events, &key);
+    Ok(Some(read_record(sequence, &row).ok_or_else(damaged)?))
+}
+
+/// Part of the log.
+pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, StoreFailure> {
+    let from = query.from.max(1);
+    let max = query.max.min(PAGE_MAX);
+    let mut page = EventPage { events: Vec::new(), next: from };
+    let mut bytes = 0;
+    let rows = view.range(Space::Events, &keys::number(from), None);
+    for row in rows.take(if max == 0 { 0 } else { PAGE_MAX_LOOKED_AT }) {
+        let (key, value) = row?;
+        let damaged = || StoreFailure::damaged(Space::Events, &key);
+        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
+        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+        page.next = sequence + 1;
+        if query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event)) {
+            page.events.push(stored);
+            bytes += value.len();
+            if page.events.len() >= max || bytes >= PAGE_MAX_BYTES {
+                break;
+            }
+        }
+    }
+    Ok(page)
+}
+
+/// The first events of flows with this correlation.
+pub(crate) fn flows_by_correlation(
+    view: &dyn View,
+    correlationid: &str,
+    max: usize,
+) -> Result<Vec<u64>, StoreFailure> {
+    let prefix = keys::correlation_prefix(correlationid);
+    let read = |row: Found| {
+        let (key, _) = row?;
+        keys::last_number(&key).ok_or_else(|| StoreFailure::damaged(Space::Correlations, &key))
+    };
+    view.prefix(Space::Correlations, &prefix).take(max.min(PAGE_MAX)).map(read).collect()
+}
+
+/// Dead letters after `after`.
+pub(crate) fn dead_letters(
+    view: &dyn View,
+    after: Option<u64>,
+    max: usize,
+) -> Result<Vec<DeadLetter>, StoreFailure> {
+    let from = keys::number(after.map_or(0, |after| after.saturating_add(1)));
+    let (mut letters, mut bytes) = (Vec::new(), 0);
+    for row in view.range(Space::Dead, &from, None).take(max.min(PAGE_MAX)) {
+        let (key, value) = row?;
+        bytes += value.len();
+        letters.push(read_dead(&key, &value)?);
+        if bytes >= PAGE_MAX_BYTES {
+            break;
+        }
+    }
+    Ok(letters)
+}
+
+/// One dead letter.
+pub(crate) fn dead_letter(view: &dyn View, id: u64) -> Result<Option<DeadLetter>, StoreFailure> {
+    let key = keys::number(id);
+    let row = view.get(Space::Dead, &key)?;
+    row.map(|row| read_dead(&key, &row)).transpose()
+}
+
+fn read_dead(key: &[u8], row: &bytes::Bytes) -> Result<DeadLetter, StoreFailure> {
+    let read = || Some((keys::first_number(key)?, DeadRow::read(row)?));
+    let (id, dead) = read().ok_or_else(|| StoreFailure::damaged(Space::Dead, key))?;
+    Ok(DeadLetter {
+        id,
+        time_ms: dead.time_ms,
+        subscription: dead.subscription,
+        stored: dead.stored,
+        attempts: dead.attempts,
+        attempt_count: dead.attempt_count,
+    })
+}
+
+/// Blobs after `after`, each once, with the first plugin that keeps it.
+pub(crate) fn blobs(
+    view: &dyn View,
+    after: Option<Digest>,
+    max: usize,
+) -> Result<Vec<BlobRecord>, StoreFailure> {
+    let from = match after {
+        None => Vec::new(),
+        Some(after) => match keys::after_prefix(after.as_bytes()) {
+            Some(from) => from,
+            None => return Ok(Vec::new()),
+        },
+    };
+    let mut records: Vec<BlobRecord> = Vec::new();
+    for row in view.range(Space::Blobs, &from, None) {
+        if records.len() >= max.min(PAGE_MAX) {
+            break;
+        }
+        let (key, value) = row?;
+        let record = (|| {
+            let (digest, plugin) = key.split_first_chunk::<32>()?;
+            let (info, created_ms) = read_blob(Digest::from_bytes(*digest), &value)?;
+            let plugin = std::str::from_utf8(plugin).ok()?.parse().ok()?;
+            Some(BlobRecord { info, plugin, created_ms })
+        })();
+        let record = record.ok_or_else(|| StoreFailure::damaged(Space::Blobs, &key))?;
+        if records.last().is_none_or(|last| last.info.digest != record.info.digest) {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}

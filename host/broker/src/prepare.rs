@@ -1,0 +1,83 @@
+//! Checks and work that need not be done on the committer's thread.
+
+use usher_event::{BlobChange, Failure, FailureClass};
+
+use crate::api::{BrokerError, Changes, Disposition, Settlement, Subscription};
+use crate::blobs::Blobs;
+use crate::ledger::Decided;
+use crate::{IN_FLIGHT_MAX, STATE_ADDRESS_MAX_BYTES};
+
+/// What a settlement takes besides what it carries.
+const SETTLEMENT_BYTES: usize = 128;
+
+/// Whether a subscription's numbers can be right.
+pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {
+    let Subscription { name, retry, max_in_flight, .. } = subscription;
+    let wrong = |what: &str| Err(BrokerError::Invalid(format!("subscription {name}: {what}")));
+    if !(1..=IN_FLIGHT_MAX).contains(max_in_flight) {
+        return wrong(&format!("max_in_flight must be 1 to {IN_FLIGHT_MAX}"));
+    }
+    if !(retry.factor.is_finite() && retry.factor >= 1.0) {
+        return wrong("the factor of retries must be at least 1");
+    }
+    if !(0.0..=1.0).contains(&retry.jitter) {
+        return wrong("the jitter of retries must be 0 to 1");
+    }
+    if retry.max_attempts == 0 {
+        return wrong("max_attempts must be at least 1");
+    }
+    Ok(())
+}
+
+/// About how much memory a settlement holds on to.
+pub(crate) fn settlement_bytes(settlement: &Settlement) -> usize {
+    let carried = match &settlement.disposition {
+        Disposition::Ack(changes) => {
+            let events = changes.emissions.iter().map(|new| new.event.encoded().len());
+            let values = changes.writes.iter().filter_map(|write| write.value.as_ref());
+            events.sum::<usize>() + values.map(|value| value.len()).sum::<usize>()
+        }
+        Disposition::Retry { failure, .. } | Disposition::Reject { failure } => {
+            failure.reason.len() + failure.backtrace.as_ref().map_or(0, String::len)
+        }
+        Disposition::Release => 0,
+    };
+    SETTLEMENT_BYTES + carried
+}
+
+/// Works out what the committer will need. Changes that can never be committed turn into a
+/// failure.
+pub(crate) fn decide(mut settlement: Settlement, blobs: &Blobs) -> Decided {
+    if let Disposition::Ack(changes) = &settlement.disposition
+        && let Some(disposition) = refusal(changes, blobs)
+    {
+        settlement.disposition = disposition;
+    }
+    let identities = match &settlement.disposition {
+        Disposition::Ack(changes) => {
+            changes.emissions.iter().map(|new| new.event.identity()).collect()
+        }
+        _ => Vec::new(),
+    };
+    Decided { settlement, identities }
+}
+
+fn refusal(changes: &Changes, blobs: &Blobs) -> Option<Disposition> {
+    let too_long = changes.writes.iter().find(|write| {
+        write.address.bucket.len() + write.address.key.len() > STATE_ADDRESS_MAX_BYTES
+    });
+    if too_long.is_some() {
+        let reason = format!(
+            "a state address has more than {STATE_ADDRESS_MAX_BYTES} bytes of bucket and key"
+        );
+        return Some(Disposition::Reject { failure: Failure::new(FailureClass::Limit, reason) });
+    }
+    let missing = changes.blobs.iter().find_map(|change| match change {
+        BlobChange::Put(info) if !blobs.has(&info.digest) => Some(info.digest),
+        _ => None,
+    });
+    missing.map(|digest| {
+        let reason = format!("the content of blob {digest} is not there");
+        Disposition::Retry { failure: Failure::new(FailureClass::Host, reason), after: None }
+    })
+}

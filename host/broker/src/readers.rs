@@ -1,0 +1,87 @@
+//! Threads that read from the store, so that neither the committer nor an executor ever waits for
+//! a disk.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A few threads and the jobs that wait for them. Dropping it drops the jobs that have not begun
+/// and waits for those that have.
+pub(crate) struct Readers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    arrived: Condvar,
+    max_jobs: usize,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Readers {
+    /// Starts the threads.
+    pub(crate) fn start(name: &str, threads: usize, max_jobs: usize) -> std::io::Result<Self> {
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), max_jobs });
+        let mut readers = Self { shared, threads: Vec::with_capacity(threads) };
+        for _ in 0..threads {
+            let shared = Arc::clone(&readers.shared);
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            readers.threads.push(thread.spawn(move || shared.work())?);
+        }
+        Ok(readers)
+    }
+
+    /// Has a thread do this; `false` if too much is waiting already, or the threads are gone.
+    pub(crate) fn submit(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        let mut state = self.shared.state();
+        if state.closed || state.jobs.len() >= self.shared.max_jobs {
+            return false;
+        }
+        state.jobs.push_back(Box::new(job));
+        self.shared.arrived.notify_one();
+        true
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        loop {
+            let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+            let waited = self.arrived.wait_while(self.state(), idle);
+            let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(job) = state.jobs.pop_front() else { return };
+            drop(state);
+            // Whoever waits for the answer hears of a panic by the sender being dropped; the
+            // panic hook has logged it.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.shared.arrived.notify_all();
+        let here = std::thread::current().id();
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != here) {
+            let _ = thread.join();
+        }
+    }
+}

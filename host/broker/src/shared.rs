@@ -1,0 +1,75 @@
+//! What the committer and everyone who talks to it have in common.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::api::{BrokerError, BrokerStats};
+use crate::intake::{Intake, Phase};
+use crate::lane::Lanes;
+use crate::store::Store;
+
+/// Shared by the committer and the engine.
+pub(crate) struct Shared {
+    pub(crate) intake: Intake,
+    pub(crate) lanes: Lanes,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) committed: watch::Sender<u64>,
+    pub(crate) poisoned: watch::Sender<Option<String>>,
+    /// Whether the committer has ended.
+    pub(crate) ended: watch::Sender<bool>,
+    /// The number of the newest commit of this process.
+    pub(crate) version: Arc<AtomicU64>,
+    stats: Mutex<BrokerStats>,
+}
+
+impl Shared {
+    pub(crate) fn new(intake: Intake, store: Arc<dyn Store>, last_sequence: u64) -> Self {
+        Self {
+            intake,
+            lanes: Lanes::default(),
+            store,
+            committed: watch::Sender::new(last_sequence),
+            poisoned: watch::Sender::default(),
+            ended: watch::Sender::default(),
+            version: Arc::default(),
+            stats: Mutex::default(),
+        }
+    }
+
+    /// Makes a commit known.
+    pub(crate) fn publish(&self, version: u64, stats: BrokerStats) {
+        self.version.store(version, Ordering::Release);
+        let last = stats.last_sequence;
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+        self.committed.send_if_modified(|known| std::mem::replace(known, last) != last);
+    }
+
+    /// Counters and sizes.
+    pub(crate) fn stats(&self) -> BrokerStats {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        stats.queued = self.intake.len() as u64;
+        stats
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn poison(&self, reason: &str) {
+        tracing::error!(reason, "the store failed; refusing all work until restarted");
+        self.poisoned.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert_with(|| reason.to_owned());
+            first
+        });
+        self.intake.close(Phase::Abandoned);
+        self.lanes.close(&BrokerError::Poisoned(reason.to_owned()));
+    }
+
+    /// Why nothing is answered any more.
+    pub(crate) fn gone(&self) -> BrokerError {
+        match &*self.poisoned.borrow() {
+            Some(reason) => BrokerError::Poisoned(reason.clone()),
+            None => BrokerError::Closed,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What the engine needs of a disk: atomic batches over a few tables, made durable before the call
+//! returns, and consistent views to read from. `docs/storage.md` says what the tables hold.
+//!
+//! Two stores exist: [`fjall::FjallStore`] on disk, [`memory::MemoryStore`] for tests, which can
+//! also fail on command.
+
+pub(crate) mod fjall;
+pub(crate) mod keys;
+pub(crate) mod memory;
+pub(crate) mod rows;
+pub(crate) mod varint;
+
+use bytes::Bytes;
+
+/// A table. Its name is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Space {
+    Meta,
+    Events,
+    Identities,
+    Children,
+    Correlations,
+    Subscriptions,
+    Cursors,
+    Retries,
+    Attempts,
+    Dead,
+    DeadByDelivery,
+    Delayed,
+    State,
+    StateUsage,
+    Blobs,
+    BlobsByPlugin,
+}
+
+impl Space {
+    /// All tables; the position of each is its number as `usize`.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Meta,
+        Self::Events,
+        Self::Identities,
+        Self::Children,
+        Self::Correlations,
+        Self::Subscriptions,
+        Self::Cursors,
+        Self::Retries,
+        Self::Attempts,
+        Self::Dead,
+        Self::DeadByDelivery,
+        Self::Delayed,
+        Self::State,
+        Self::StateUsage,
+        Self::Blobs,
+        Self::BlobsByPlugin,
+    ];
+
+    /// The table's name on disk.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Events => "events",
+            Self::Identities => "identities",
+            Self::Children => "children",
+            Self::Correlations => "correlations",
+            Self::Subscriptions => "subscriptions",
+            Self::Cursors => "cursors",
+            Self::Retries => "retries",
+            Self::Attempts => "attempts",
+            Self::Dead => "dead",
+            Self::DeadByDelivery => "dead_by_delivery",
+            Self::Delayed => "delayed",
+            Self::State => "state",
+            Self::StateUsage => "state_usage",
+            Self::Blobs => "blobs",
+            Self::BlobsByPlugin => "blobs_by_plugin",
+        }
+    }
+}
+
+/// One change: a value, or `None` to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) space: Space,
+    pub(crate) key: Bytes,
+    pub(crate) value: Option<Bytes>,
+}
+
+/// Changes that become visible and durable together. A later one for the same key wins.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Batch {
+    pub(crate) fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.rows.push(Row { space, key: key.into(), value: Some(value.into()) });
+    }
+
+    pub(crate) fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
+        self.rows.push(Row { space, key: key.into(), value: None });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// The store's own words about what went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct StoreFailure(pub(crate) String);
+
+impl StoreFailure {
+    /// A row that can't be understood.
+    pub(crate) fn damaged(space: Space, key: &[u8]) -> Self {
+        let key: String = key.iter().take(48).map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("damaged row in {}, key {key}", space.name()))
+    }
+}
+
+/// One row read: key and value.
+pub(crate) type Found = Result<(Bytes, Bytes), StoreFailure>;
+
+/// Rows in key order, which may also be taken from the back.
+pub(crate) type Rows<'a> = Box<dyn DoubleEndedIterator<Item = Found> + 'a>;
+
+/// The whole store as of one commit.
+pub(crate) trait View: Send + Sync {
+    /// The value at a key.
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreFailure>;
+
+    /// All rows from `from` on, up to but without `to`.
+    fn range(&self, space: Space, from: &[u8], to: Option<&[u8]>) -> Rows<'_>;
+
+    /// All rows whose key starts with `prefix`.
+    fn prefix(&self, space: Space, prefix: &[u8]) -> Rows<'_> {
+        match keys::after_prefix(prefix) {
+            Some(end) => self.range(space, prefix, Some(&end)),
+            None => self.range(space, prefix, None),
+        }
+    }
+}
+
+/// A place to commit to.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Makes the batch visible and durable, whole or not at all. After a failure the state on
+    /// disk is unknown and the store must not be used for commits again.
+    fn commit(&self, batch: Batch) -> Result<(), StoreFailure>;
+
+    /// Everything committed so far, unchanged by later commits.
+    fn view(&self) -> Box<dyn View>;
+}

@@ -1,0 +1,380 @@
+//! Values of the tables, to bytes and back. Reading answers `None` where the bytes can't be a row
+//! of that table. The forms are described in `docs/storage.md`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use usher_event::{BlobInfo, Digest, Event, FailureClass, StateUsage};
+use usher_filter::Filter;
+
+use super::varint::{Parts, put, put_bytes};
+use crate::api::{AttemptRecord, Cause, RetryPolicy, Start, StoredEvent, Subscription};
+
+/// The version of all rows that have one.
+const VERSION: u8 = 1;
+
+/// Names of the counters' row.
+pub(crate) const COUNTERS_KEY: &[u8] = b"counters";
+
+/// Numbers that only rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) last_sequence: u64,
+    pub(crate) next_dead: u64,
+    pub(crate) next_delayed: u64,
+    pub(crate) next_subscription: u32,
+    /// How many dead letters there are; the one that may fall.
+    pub(crate) dead_letters: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            last_sequence: 0,
+            next_dead: 1,
+            next_delayed: 1,
+            next_subscription: 1,
+            dead_letters: 0,
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut row = vec![VERSION];
+        put(&mut row, self.last_sequence);
+        put(&mut row, self.next_dead);
+        put(&mut row, self.next_delayed);
+        put(&mut row, self.next_subscription.into());
+        put(&mut row, self.dead_letters);
+        row
+    }
+
+    pub(crate) fn read(row: &Bytes) -> Option<Self> {
+        let mut parts = Parts::versioned(row, VERSION)?;
+        let counters = Self {
+            last_sequence: parts.number()?,
+            next_dead: parts.number()?,
+            next_delayed: parts.number()?,
+            next_subscription: parts.number_as()?,
+            dead_letters: parts.number()?,
+        };
+        parts.end().map(|()| counters)
+    }
+}
+
+/// Appends the record of an event.
+pub(crate) fn put_record(
+    buffer: &mut Vec<u8>,
+    recorded_ms: u64,
+    flow: u64,
+    depth: u16,
+    cause: Option<&Cause>,
+    event: &Event,
+) {
+    buffer.push(VERSION);
+    put(buffer, recorded_ms);
+    put(buffer, flow);
+    put(buffer, depth.into());
+    match cause {
+        None => buffer.push(0),
+        Some(cause) => {
+            buffer.push(1);
+            put(buffer, cause.parent);
+            put(buffer, cause.attempt.into());
+            put(buffer, cause.took_us);
+            put_bytes(buffer, cause.subscription.as_str().as_bytes());
+        }
+    }
+    buffer.extend_from_slice(event.encoded());
+}
+
+/// Reads a record; the event shares the row's memory.
+pub(crate) fn read_record(sequence: u64, row: &Bytes) -> Option<StoredEvent> {
+    let mut parts = Parts::versioned(row, VERSION)?;
+    let recorded_ms = parts.number()?;
+    let flow = parts.number()?;
+    let depth = parts.number_as()?;
+    let cause = match parts.byte()? {
+        0 => None,
+        1 => Some(Cause {
+            parent: parts.number()?,
+            attempt: parts.number_as()?,
+            took_us: parts.number()?,
+            subscription: parts.text()?.parse().ok()?,
+        }),
+        _ => return None,
+    };
+    let event = Event::from_encoded(parts.rest()).ok()?;
+    Some(StoredEvent { sequence, recorded_ms, flow, depth, cause, event })
+}
+
+/// A subscription as it is stored: its name is bound to a number that is never used again.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SubscriptionRow {
+    pub(crate) first: u64,
+    pub(crate) subscription: Subscription,
+}
+
+impl SubscriptionRow {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let Subscription { name, filter, start, retry, max_in_flight } = &self.subscription;
+        let row = json!({
+            "v": VERSION,
+            "name": name,
+            "first": self.first,
+            "filter": filter.to_json(),
+            "start": match start { Start::Latest => "latest", Start::Earliest => "earliest" },
+            "max_in_flight": max_in_flight,
+            "retry": {
+                "first_delay_ms": millis(retry.first_delay),
+                "factor": retry.factor,
+                "max_delay_ms": millis(retry.max_delay),
+                "jitter": retry.jitter,
+                "max_attempts": retry.max_attempts,
+                "max_age_ms": millis(retry.max_age),
+            },
+        });
+        row.to_string().into_bytes()
+    }
+
+    pub(crate) fn read(row: &Bytes) -> Option<Self> {
+        let row: Value = serde_json::from_slice(row).ok()?;
+        if row.get("v")?.as_u64()? != u64::from(VERSION) {
+            return None;
+        }
+        let retry = row.get("retry")?;
+        let retry_ms = |field| Some(Duration::from_millis(retry.get(field)?.as_u64()?));
+        Some(Self {
+            first: row.get("first")?.as_u64()?,
+            subscription: Subscription {
+                name: row.get("name")?.as_str()?.parse().ok()?,
+                filter: Filter::from_json(row.get("filter")?).ok()?,
+                start: match row.get("start")?.as_str()? {
+                    "latest" => Start::Latest,
+                    "earliest" => Start::Earliest,
+                    _ => return None,
+                },
+                max_in_flight: row.get("max_in_flight")?.as_u64()?.try_into().ok()?,
+                retry: RetryPolicy {
+                    first_delay: retry_ms("first_delay_ms")?,
+                    factor: retry.get("factor")?.as_f64()?,
+                    max_delay: retry_ms("max_delay_ms")?,
+                    jitter: retry.get("jitter")?.as_f64()?,
+                    max_attempts: retry.get("max_attempts")?.as_u64()?.try_into().ok()?,
+                    max_age: retry_ms("max_age_ms")?,
+                },
+            },
+        })
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How far a subscription has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CursorRow {
+    /// The lowest sequence that was never handed out.
+    pub(crate) next: u64,
+    /// Dead letters it has now.
+    pub(crate) dead: u64,
+    /// Below `next`, neither settled nor waiting for a retry; rising.
+    pub(crate) open: Vec<u64>,
+}
+
+impl CursorRow {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(16 + 3 * self.open.len());
+        row.push(VERSION);
+        put(&mut row, self.next);
+        put(&mut row, self.dead);
+        put(&mut row, self.open.len() as u64);
+        let mut before = 0;
+        for sequence in &self.open {
+            put(&mut row, sequence - before);
+            before = *sequence;
+        }
+        row
+    }
+
+    pub(crate) fn read(row: &Bytes) -> Option<Self> {
+        let mut parts = Parts::versioned(row, VERSION)?;
+        let (next, dead, count) = (parts.number()?, parts.number()?, parts.number()?);
+        let mut open = Vec::new();
+        let mut before = 0u64;
+        for _ in 0..count {
+            before = before.checked_add(parts.number()?)?;
+            open.push(before);
+        }
+        parts.end().map(|()| Self { next, dead, open })
+    }
+}
+
+/// A delivery that waits for another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetryRow {
+    /// Failed attempts in this round.
+    pub(crate) failures: u32,
+    pub(crate) due_ms: u64,
+    /// When the first attempt of this round failed.
+    pub(crate) first_ms: u64,
+    /// Failed attempts in the rounds before.
+    pub(crate) before: u32,
+    pub(crate) replay: bool,
+}
+
+impl RetryRow {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut row = vec![VERSION];
+        put(&mut row, self.failures.into());
+        put(&mut row, self.due_ms);
+        put(&mut row, self.first_ms);
+        put(&mut row, self.before.into());
+        put(&mut row, self.replay.into());
+        row
+    }
+
+    pub(crate) fn read(row: &Bytes) -> Option<Self> {
+        let mut parts = Parts::versioned(row, VERSION)?;
+        let retry = Self {
+            failures: parts.number_as()?,
+            due_ms: parts.number()?,
+            first_ms: parts.number()?,
+            before: parts.number_as()?,
+            replay: match parts.number()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+        };
+        parts.end().map(|()| retry)
+    }
+}
+
+/// Writes a failed attempt.
+pub(crate) fn write_attempt(attempt: &AttemptRecord) -> Vec<u8> {
+    let mut row = Vec::with_capacity(64 + attempt.reason.len());
+    row.push(VERSION);
+    put(&mut row, attempt.attempt.into());
+    put(&mut row, attempt.time_ms);
+    put(&mut row, attempt.took_us);
+    let class = FailureClass::ALL.iter().position(|class| *class == attempt.class);
+    row.push(class.and_then(|class| u8::try_from(class).ok()).unwrap_or(u8::MAX));
+    put_bytes(&mut row, attempt.reason.as_bytes());
+    row.push(u8::from(attempt.backtrace.is_some()) | u8::from(attempt.digest.is_some()) << 1);
+    if let Some(backtrace) = &attempt.backtrace {
+        put_bytes(&mut row, backtrace.as_bytes());
+    }
+    if let Some(digest) = &attempt.digest {
+        row.extend_from_slice(digest.as_bytes());
+    }
+    row
+}
+
+/// Reads a failed attempt.
+pub(crate) fn read_attempt(row: &Bytes) -> Option<AttemptRecord> {
+    let mut parts = Parts::versioned(row, VERSION)?;
+    let attempt = parts.number_as()?;
+    let time_ms = parts.number()?;
+    let took_us = parts.number()?;
+    let class = *FailureClass::ALL.get(usize::from(parts.byte()?))?;
+    let reason = parts.text()?;
+    let flags = parts.byte()?;
+    let backtrace = if flags & 1 != 0 { Some(parts.text()?) } else { None };
+    let digest = if flags & 2 != 0 { Some(Digest::from_bytes(parts.array()?)) } else { None };
+    parts.end()?;
+    Some(AttemptRecord { attempt, time_ms, took_us, class, reason, backtrace, digest })
+}
+
+/// A dead letter as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadRow {
+    pub(crate) time_ms: u64,
+    pub(crate) subscription_id: u32,
+    pub(crate) subscription: usher_event::SubscriptionName,
+    pub(crate) attempt_count: u32,
+    /// Failed attempts in the rounds before.
+    pub(crate) before: u32,
+    pub(crate) attempts: Vec<AttemptRecord>,
+    pub(crate) stored: StoredEvent,
+}
+
+impl DeadRow {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut row = vec![VERSION];
+        put(&mut row, self.time_ms);
+        put(&mut row, self.subscription_id.into());
+        put(&mut row, self.stored.sequence);
+        put(&mut row, self.attempt_count.into());
+        put(&mut row, self.before.into());
+        put_bytes(&mut row, self.subscription.as_str().as_bytes());
+        put(&mut row, self.attempts.len() as u64);
+        for attempt in &self.attempts {
+            put_bytes(&mut row, &write_attempt(attempt));
+        }
+        let StoredEvent { recorded_ms, flow, depth, cause, event, .. } = &self.stored;
+        put_record(&mut row, *recorded_ms, *flow, *depth, cause.as_ref(), event);
+        row
+    }
+
+    pub(crate) fn read(row: &Bytes) -> Option<Self> {
+        let mut parts = Parts::versioned(row, VERSION)?;
+        let time_ms = parts.number()?;
+        let subscription_id = parts.number_as()?;
+        let sequence = parts.number()?;
+        let attempt_count = parts.number_as()?;
+        let before = parts.number_as()?;
+        let subscription = parts.text()?.parse().ok()?;
+        let mut attempts = Vec::new();
+        for _ in 0..parts.number()? {
+            attempts.push(read_attempt(&parts.bytes()?)?);
+        }
+        let stored = read_record(sequence, &parts.rest())?;
+        Some(Self {
+            time_ms,
+            subscription_id,
+            subscription,
+            attempt_count,
+            before,
+            attempts,
+            stored,
+        })
+    }
+}
+
+/// Writes what a plugin uses.
+pub(crate) fn write_usage(usage: StateUsage) -> Vec<u8> {
+    let mut row = vec![VERSION];
+    put(&mut row, usage.bytes);
+    put(&mut row, usage.keys);
+    row
+}
+
+/// Reads what a plugin uses.
+pub(crate) fn read_usage(row: &Bytes) -> Option<StateUsage> {
+    let mut parts = Parts::versioned(row, VERSION)?;
+    let usage = StateUsage { bytes: parts.number()?, keys: parts.number()? };
+    parts.end().map(|()| usage)
+}
+
+/// Writes a blob's row.
+pub(crate) fn write_blob(info: &BlobInfo, created_ms: u64) -> Vec<u8> {
+    let mut row = vec![VERSION];
+    put(&mut row, info.size_bytes);
+    put(&mut row, created_ms);
+    put_bytes(&mut row, info.content_type.as_bytes());
+    row
+}
+
+/// Reads a blob's row: what it is, and when it was committed.
+pub(crate) fn read_blob(digest: Digest, row: &Bytes) -> Option<(BlobInfo, u64)> {
+    let mut parts = Parts::versioned(row, VERSION)?;
+    let size_bytes = parts.number()?;
+    let created_ms = parts.number()?;
+    let content_type = parts.text()?;
+    parts.end().map(|()| (BlobInfo { digest, size_bytes, content_type }, created_ms))
+}
