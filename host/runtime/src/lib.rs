@@ -1,1 +1,38 @@
-//! Usher.
+//! Runs listeners as sandboxed WebAssembly components. The only crate that knows wasmtime.
+//!
+//! A plugin's life: [`Runtime::load`] compiles, links and describes it ([`Loaded`]);
+//! [`Loaded::listener`] gives it its [`Limits`] and [`Grants`]; the [`WasmListener`] then takes
+//! deliveries, each in a warm instance of its own, and answers with a verdict and staged effects.
+//! Whatever the guest does, the answer is a verdict: it can use up its own time and memory, fail
+//! its own deliveries, and nothing else.
+
+mod bindings;
+mod cache;
+mod capabilities;
+mod convert;
+mod description;
+mod engine;
+mod format;
+mod grants;
+mod guest;
+mod limits;
+mod listener;
+mod load;
+mod meter;
+mod plugin;
+mod pool;
+mod runtime;
+#[cfg(test)]
+mod testing;
+mod text;
+mod verdict;
+
+pub use description::{
+    CAPABILITIES, CapabilityRequest, Description, DescriptionError, SubscriptionRequest,
+};
+pub use format::FormatError;
+pub use grants::{Grant, Grants, Origin, OriginError, Secret};
+pub use limits::{LimitError, LimitRow, Limits};
+pub use listener::{ListenerStats, Settings, WasmListener};
+pub use load::{COMPONENT_MAX_BYTES, LoadError, LoadErrorKind, Loaded};
+pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

@@ -1,0 +1,28 @@
+//! Generated from wit/, once. Everything else uses the names re-exported here.
+
+#![allow(missing_docs, reason = "generated; the documentation is in wit/")]
+#![allow(clippy::all, reason = "generated")]
+#![allow(unreachable_pub, reason = "generated")]
+
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "usher:plugin/plugin",
+        imports: {
+            "usher:plugin/blobs": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::capabilities::state::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::capabilities::state::Cas,
+        },
+    });
+}
+
+pub(crate) use generated::usher::plugin::{blobs, types};
+pub(crate) use generated::wasi::config::store as config;
+pub(crate) use generated::wasi::keyvalue::{atomics, batch, store as keyvalue};
+pub(crate) use generated::wasi::logging::logging;
+pub(crate) use generated::{Plugin as World, PluginPre as WorldPre};

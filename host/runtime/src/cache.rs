@@ -1,0 +1,188 @@
+//! Compiled components on disk, so that a restart doesn't compile again.
+//!
+//! Whatever is loaded from here runs as native code in this process. So: the folder is 0700 and
+//! ours, each file is 0600 and carries an HMAC-SHA256 under a random key that lies in the same
+//! folder, and the name binds component and engine. An entry that fails any check is compiled and
+//! written anew; the cache never makes a load fail.
+//!
+//! An entry is `tag (32 bytes) ‖ code`, the tag being over `name ‖ code`.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ring::rand::SecureRandom;
+use ring::{digest, hmac, rand};
+use usher_event::Digest;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const TAG_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
+const KEY_FILE: &str = "key";
+/// Compiled code is a few times larger than its component.
+const ENTRY_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// A folder of compiled components.
+pub(crate) struct Cache {
+    dir: PathBuf,
+    key: hmac::Key,
+    writes: AtomicU64,
+}
+
+impl Cache {
+    /// Opens the folder, or makes it.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        match DirBuilder::new().mode(0o700).recursive(true).create(dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let found = fs::symlink_metadata(dir)?;
+        if !found.is_dir() {
+            return Err(refuse(dir, "is not a directory"));
+        }
+        if found.mode() & 0o077 != 0 {
+            return Err(refuse(dir, "is open to other users; make it private with chmod 700"));
+        }
+        let cache = Self { dir: dir.to_owned(), key: placeholder(), writes: AtomicU64::new(0) };
+        // A file made here and now is ours; the folder has to have the same owner.
+        let probe = cache.temporary();
+        let ours = create(&probe).and_then(|file| file.metadata());
+        let _ = fs::remove_file(&probe);
+        if ours?.uid() != found.uid() {
+            return Err(refuse(dir, "belongs to another user"));
+        }
+        let key = cache.load_key(found.uid())?;
+        Ok(Self { key, ..cache })
+    }
+
+    /// The compiled form of a component, if a sound one is here.
+    pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let name = entry_name(engine, digest);
+        let path = self.dir.join(&name);
+        let entry = match read_private(&path, ENTRY_MAX_BYTES) {
+            Ok(entry) => entry,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(%error, "compiling again: the cache entry can't be read");
+                return None;
+            }
+        };
+        let Some((tag, code)) = entry.split_first_chunk::<TAG_BYTES>() else {
+            tracing::warn!(entry = name, "compiling again: the cache entry is truncated");
+            return None;
+        };
+        if hmac::verify(&self.key, &signed(&name, code), tag).is_err() {
+            tracing::warn!(entry = name, "compiling again: the cache entry was tampered with");
+            return None;
+        }
+        // SAFETY: `deserialize` runs what it is given as native code. These bytes were made by
+        // `Component::serialize` of this engine: the tag just verified was computed by `put` with
+        // a key that only this user can read, over this very name, which stands for component,
+        // wasmtime version and configuration.
+        #[allow(unsafe_code, reason = "loading our own compiled code")]
+        let component = unsafe { Component::deserialize(engine, code) };
+        component
+            .inspect_err(|error| tracing::warn!(%error, "compiling again: not usable as it is"))
+            .ok()
+    }
+
+    /// Keeps the compiled form of a component. Failing to is only worth a warning.
+    pub(crate) fn put(&self, engine: &Engine, digest: &Digest, component: &Component) {
+        let kept = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| self.write(&entry_name(engine, digest), &code));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "compiled code was not cached; the next start compiles again");
+        }
+    }
+
+    fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
+        let tag = hmac::sign(&self.key, &signed(name, code));
+        let temporary = self.temporary();
+        let written = create(&temporary)
+            .and_then(|mut file| file.write_all(tag.as_ref()).and_then(|()| file.write_all(code)))
+            .and_then(|()| fs::rename(&temporary, self.dir.join(name)));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn temporary(&self) -> PathBuf {
+        let number = self.writes.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!(".{}-{number}", std::process::id()))
+    }
+
+    /// The folder's key; a new one where there is none or not a private one of ours.
+    fn load_key(&self, uid: u32) -> io::Result<hmac::Key> {
+        let path = self.dir.join(KEY_FILE);
+        if let Ok(bytes) = read_private(&path, KEY_BYTES as u64)
+            && bytes.len() == KEY_BYTES
+            && fs::symlink_metadata(&path)?.uid() == uid
+        {
+            return Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes));
+        }
+        let mut bytes = [0; KEY_BYTES];
+        rand::SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| io::Error::other("the system has no random numbers"))?;
+        let temporary = self.temporary();
+        create(&temporary)?.write_all(&bytes)?;
+        fs::rename(&temporary, &path)?;
+        Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    }
+}
+
+fn placeholder() -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, &[0; KEY_BYTES])
+}
+
+fn refuse(dir: &Path, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", dir.display()))
+}
+
+fn create(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Reads a regular file that no other user can have written.
+fn read_private(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_file() || found.mode() & 0o077 != 0 {
+        return Err(refuse(path, "is not a private file"));
+    }
+    if found.len() > max_bytes {
+        return Err(refuse(path, "is larger than it can be"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn signed(name: &str, code: &[u8]) -> Vec<u8> {
+    [name.as_bytes(), code].concat()
+}
+
+/// Component and engine, in one name.
+fn entry_name(engine: &Engine, digest: &Digest) -> String {
+    struct Sha256(digest::Context);
+    impl Hasher for Sha256 {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut hasher = Sha256(digest::Context::new(&digest::SHA256));
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let engine: String =
+        hasher.0.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{digest}-{engine}")
+}

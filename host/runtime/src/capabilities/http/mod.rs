@@ -1,0 +1,109 @@
+//! Outgoing HTTP: wasi:http/outgoing-handler, to granted origins only. The interface itself is
+//! wasmtime-wasi-http's; here are its hooks: who may call whom and how often ([`Http`]), how a
+//! request is sent ([`send`]), and what bounds the bodies ([`body`]).
+
+mod body;
+mod send;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+pub(crate) use send::Client;
+
+use crate::guest::Guest;
+use crate::limits::size;
+use crate::plugin::Plugin;
+use crate::{Grant, Origin, text};
+
+/// Text of a refused address is repeated up to this length.
+const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
+
+/// One instance's outgoing HTTP.
+pub(crate) struct Http {
+    plugin: Arc<Plugin>,
+    calls_left: u64,
+    /// Permits for calls at a time; a call holds one until its response's body is gone.
+    slots: Arc<Semaphore>,
+}
+
+impl Http {
+    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
+        Self {
+            plugin: plugin.clone(),
+            calls_left: plugin.limits.http_calls,
+            slots: Arc::new(Semaphore::new(size(plugin.limits.http_concurrent_calls))),
+        }
+    }
+
+    /// A new delivery, a new allowance.
+    pub(crate) fn begin(&mut self) {
+        self.calls_left = self.plugin.limits.http_calls;
+    }
+
+    /// Whether a request may be sent at all, and where to.
+    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<Origin, String> {
+        let uri = request.uri();
+        let origin = Origin::of(uri).ok_or_else(|| {
+            let shown = uri.to_string();
+            let shown = text::escape(text::head(&shown, ADDRESS_SHOWN_MAX_BYTES));
+            format!("{shown:?} is not an http or https address with a plain host and port")
+        })?;
+        if !self.plugin.grants.http.contains(&origin) {
+            return Err(self.plugin.deny(
+                Grant::Http,
+                &format!("http to {origin}"),
+                "grants",
+                &format!("http = [\"{origin}\"]"),
+            ));
+        }
+        let calls = self.plugin.limits.http_calls;
+        self.calls_left = self
+            .calls_left
+            .checked_sub(1)
+            .ok_or_else(|| format!("one delivery may make {calls} http calls"))?;
+        Ok(origin)
+    }
+}
+
+/// Response, and what has to run for its body to arrive.
+type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+impl WasiHttpHooks for Http {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _transmitted: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Exchange, Error>> + Send> {
+        let origin = match self.admit(&request) {
+            Ok(origin) => origin,
+            Err(words) => {
+                return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
+            }
+        };
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            let slots = self.plugin.limits.http_concurrent_calls;
+            let words = format!("a plugin may make {slots} http calls at a time");
+            return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
+        };
+        let (client, plugin) = (self.plugin.http.clone(), self.plugin.clone());
+        let options = options.unwrap_or_default();
+        Box::new(async move { client.send(request, &origin, options, &plugin.limits, slot).await })
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http_ctx, table: &mut self.table, hooks: &mut self.http }
+    }
+}
+
+/// Links wasi:http.
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}

@@ -1,0 +1,321 @@
+//! The plugin's log: stdout, stderr and wasi:logging, as events of the tracing target `plugin`,
+//! attributed to plugin, delivery and attempt. Control characters are escaped, secrets are taken
+//! out, and a delivery's output is cut at the limit. Output streams are gathered into lines.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use tracing::Level;
+use usher_event::{Delivery, SubscriptionName};
+use wasmtime::component::{HasData, Linker};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::bindings::logging::{self, Level as GuestLevel};
+use crate::guest::Guest;
+use crate::limits::size;
+use crate::plugin::Plugin;
+use crate::text;
+
+/// What a stream accepts in one write.
+const WRITE_MAX_BYTES: usize = 64 * 1024;
+/// The end of stderr that is kept to explain a trap: a panic's message.
+const TAIL_MAX_BYTES: usize = 1024;
+
+/// One instance's log. Cheap to clone: the streams the guest holds share it.
+#[derive(Clone)]
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    plugin: Arc<Plugin>,
+    state: Mutex<State>,
+}
+
+/// The delivery under way and what it wrote so far.
+#[derive(Default)]
+struct State {
+    subscription: Option<SubscriptionName>,
+    sequence: u64,
+    attempt: u32,
+    left_bytes: usize,
+    is_cut: bool,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// The last of what went to stderr in this delivery.
+    tail: Vec<u8>,
+}
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+    Logging,
+}
+
+impl Stream {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Logging => "log",
+        }
+    }
+}
+
+impl Log {
+    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
+        let state = State { left_bytes: size(plugin.limits.log_bytes), ..State::default() };
+        Self { shared: Arc::new(Shared { plugin: plugin.clone(), state: Mutex::new(state) }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on, lines belong to this delivery.
+    pub(crate) fn begin(&self, delivery: &Delivery) {
+        let mut state = self.lock();
+        if state.subscription.as_ref() != Some(&delivery.subscription) {
+            state.subscription = Some(delivery.subscription.clone());
+        }
+        state.sequence = delivery.sequence;
+        state.attempt = delivery.attempt;
+        state.left_bytes = size(self.shared.plugin.limits.log_bytes);
+        state.is_cut = false;
+        state.tail.clear();
+    }
+
+    /// Writes out lines that were not ended.
+    pub(crate) fn end(&self) {
+        let state = &mut *self.lock();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let line = std::mem::take(state.buffer(stream));
+            if !line.is_empty() {
+                self.emit(state.place(), stream, Level::INFO, &line);
+            }
+        }
+    }
+
+    /// What the guest wrote to stderr last, on one line.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let state = self.lock();
+        let tail = String::from_utf8_lossy(&state.tail);
+        let words = tail.split_whitespace().collect::<Vec<_>>().join(" ");
+        (!words.is_empty()).then(|| text::escape(&words).into_owned())
+    }
+
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let state = &mut *self.lock();
+        if stream == Stream::Stderr {
+            state.keep_tail(bytes);
+        }
+        let bytes = self.take(state, bytes);
+        let mut buffer = std::mem::take(state.buffer(stream));
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            buffer.extend_from_slice(piece);
+            if buffer.last() == Some(&b'\n') {
+                buffer.pop();
+                self.emit(state.place(), stream, Level::INFO, &buffer);
+                buffer.clear();
+            }
+        }
+        *state.buffer(stream) = buffer;
+    }
+
+    fn write_line(&self, level: Level, context: &str, message: &str) {
+        let state = &mut *self.lock();
+        let line = match context {
+            "" => message.to_owned(),
+            _ => format!("{context}: {message}"),
+        };
+        let line = self.take(state, line.as_bytes());
+        if !line.is_empty() {
+            self.emit(state.place(), Stream::Logging, level, line);
+        }
+    }
+
+    /// As much of `bytes` as the delivery may still write.
+    fn take<'a>(&self, state: &mut State, bytes: &'a [u8]) -> &'a [u8] {
+        if let Some(left) = state.left_bytes.checked_sub(bytes.len()) {
+            state.left_bytes = left;
+            return bytes;
+        }
+        if !state.is_cut {
+            state.is_cut = true;
+            let limit_bytes = self.shared.plugin.limits.log_bytes;
+            let words = format!("log cut: this delivery wrote more than {limit_bytes} bytes");
+            self.emit(state.place(), Stream::Logging, Level::WARN, words.as_bytes());
+        }
+        let taken = bytes.get(..state.left_bytes).unwrap_or_default();
+        state.left_bytes = 0;
+        taken
+    }
+
+    fn emit(&self, place: Place<'_>, stream: Stream, level: Level, line: &[u8]) {
+        macro_rules! emit {
+            ($level:expr) => {
+                if tracing::enabled!(target: "plugin", $level) {
+                    let line = String::from_utf8_lossy(line);
+                    let line = self.shared.plugin.redact(line.into_owned());
+                    tracing::event!(
+                        target: "plugin",
+                        $level,
+                        plugin = &*self.shared.plugin.label,
+                        sequence = place.sequence,
+                        subscription = place.subscription,
+                        attempt = place.attempt,
+                        stream = stream.as_str(),
+                        "{}",
+                        text::escape(&line),
+                    );
+                }
+            };
+        }
+        match level {
+            Level::ERROR => emit!(Level::ERROR),
+            Level::WARN => emit!(Level::WARN),
+            Level::INFO => emit!(Level::INFO),
+            Level::DEBUG => emit!(Level::DEBUG),
+            Level::TRACE => emit!(Level::TRACE),
+        }
+    }
+}
+
+/// Where in the course of things a line was written; nothing while the plugin describes itself.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    subscription: Option<&'a str>,
+    sequence: Option<u64>,
+    attempt: Option<u32>,
+}
+
+impl State {
+    fn place(&self) -> Place<'_> {
+        match &self.subscription {
+            Some(name) => Place {
+                subscription: Some(name.as_str()),
+                sequence: Some(self.sequence),
+                attempt: Some(self.attempt),
+            },
+            None => Place::default(),
+        }
+    }
+
+    fn buffer(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stderr => &mut self.stderr,
+            Stream::Stdout | Stream::Logging => &mut self.stdout,
+        }
+    }
+
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        let bytes = bytes.get(bytes.len().saturating_sub(TAIL_MAX_BYTES)..).unwrap_or_default();
+        self.tail.extend_from_slice(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL_MAX_BYTES);
+        self.tail.drain(..excess);
+    }
+}
+
+impl HasData for Log {
+    type Data<'a> = &'a mut Self;
+}
+
+impl logging::Host for Log {
+    fn log(&mut self, level: GuestLevel, context: String, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            GuestLevel::Trace => Level::TRACE,
+            GuestLevel::Debug => Level::DEBUG,
+            GuestLevel::Info => Level::INFO,
+            GuestLevel::Warn => Level::WARN,
+            GuestLevel::Error | GuestLevel::Critical => Level::ERROR,
+        };
+        self.write_line(level, &context, &message);
+        Ok(())
+    }
+}
+
+/// Links wasi:logging.
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    logging::add_to_linker::<_, Log>(linker, |guest| &mut guest.log)
+}
+
+/// Stdout or stderr of a guest.
+pub(crate) struct Output {
+    log: Log,
+    stream: Stream,
+}
+
+impl Output {
+    pub(crate) fn new(log: &Log, stream: Stream) -> Self {
+        Self { log: log.clone(), stream }
+    }
+
+    fn again(&self) -> Self {
+        Self::new(&self.log, self.stream)
+    }
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.again())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.again())
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.log.write(self.stream, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_MAX_BYTES)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for Output {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.log.write(self.stream, bytes);
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}

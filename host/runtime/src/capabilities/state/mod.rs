@@ -1,0 +1,75 @@
+//! State: wasi:keyvalue. Reads come from a snapshot that is taken when the delivery first asks;
+//! writes are staged over it and travel back with the verdict (see [`staging`]).
+
+mod host;
+pub(crate) mod staging;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use usher_event::{StateRead, StateWrite};
+use wasmtime::component::{HasData, Linker, ResourceTable};
+
+use crate::bindings::{atomics, batch, keyvalue};
+use crate::guest::Guest;
+use crate::plugin::Plugin;
+use staging::Staging;
+
+/// An open bucket.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Bucket {
+    name: Arc<str>,
+}
+
+/// A value remembered for compare-and-swap.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Cas {
+    bucket: Arc<str>,
+    key: String,
+    seen: Option<Bytes>,
+}
+
+/// One instance's state.
+pub(crate) struct State {
+    plugin: Arc<Plugin>,
+    /// There once the delivery under way has asked for state.
+    staging: Option<Staging>,
+}
+
+impl State {
+    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
+        Self { plugin: plugin.clone(), staging: None }
+    }
+
+    /// Forgets what the last delivery left.
+    pub(crate) fn begin(&mut self) {
+        self.staging = None;
+    }
+
+    /// The limit that this delivery ran into, if any: its writes are not all there.
+    pub(crate) fn limit_reached(&mut self) -> Option<String> {
+        self.staging.as_mut().and_then(Staging::take_limit_reached)
+    }
+
+    /// What the delivery read and wants to write.
+    pub(crate) fn take(&mut self) -> (Vec<StateRead>, Vec<StateWrite>) {
+        self.staging.take().map(Staging::into_effects).unwrap_or_default()
+    }
+}
+
+/// State together with the table its handles live in.
+pub(crate) struct StateView<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) table: &'a mut ResourceTable,
+}
+
+impl HasData for State {
+    type Data<'a> = StateView<'a>;
+}
+
+/// Links wasi:keyvalue.
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    keyvalue::add_to_linker::<_, State>(linker, Guest::state)?;
+    atomics::add_to_linker::<_, State>(linker, Guest::state)?;
+    batch::add_to_linker::<_, State>(linker, Guest::state)
+}

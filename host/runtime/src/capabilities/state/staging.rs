@@ -1,0 +1,275 @@
+//! One delivery's reads and writes of state, over a snapshot. Each read is remembered with the
+//! snapshot's version, so that the commit can tell whether it still holds; each write has been
+//! preceded by a read of its address, which also keeps usage exact.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use usher_event::{
+    PluginName, StateAddress, StateRead, StateReader, StateSnapshot, StateUsage, StateWrite,
+    StoreError,
+};
+
+use crate::Limits;
+use crate::limits::size;
+
+/// Longest name of a bucket and of a key.
+pub(crate) const NAME_MAX_BYTES: usize = 1024;
+/// Different addresses one delivery may look at.
+const ADDRESSES_MAX: usize = 10_000;
+/// Keys in one page of a listing.
+pub(crate) const PAGE_KEYS: usize = 1_000;
+
+/// Why an operation on state failed; in words for the guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StateError {
+    /// A limit is reached.
+    #[error("{0}")]
+    Limit(String),
+    /// The guest asked for something that makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed.
+    #[error("state can't be read: {0}")]
+    Store(String),
+}
+
+impl From<StoreError> for StateError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.0)
+    }
+}
+
+/// What is known of one address.
+struct Known {
+    /// Size of the committed value, if there is one.
+    committed_bytes: Option<u32>,
+    /// The staged value, `None` inside for a deletion.
+    staged: Option<Option<Bytes>>,
+}
+
+type Keys = BTreeMap<Arc<str>, Known>;
+
+/// A delivery's view of its plugin's state.
+pub(crate) struct Staging {
+    plugin: PluginName,
+    snapshot: Box<dyn StateSnapshot>,
+    version: u64,
+    buckets: BTreeMap<Arc<str>, Keys>,
+    addresses: usize,
+    listed: Vec<Arc<str>>,
+    /// Usage as it will be after the commit; known from the first write on.
+    usage: Option<StateUsage>,
+    limit_reached: Option<String>,
+}
+
+impl Staging {
+    pub(crate) fn open(plugin: &PluginName, reader: &dyn StateReader) -> Self {
+        let snapshot = reader.snapshot();
+        Self {
+            plugin: plugin.clone(),
+            version: snapshot.version(),
+            snapshot,
+            buckets: BTreeMap::new(),
+            addresses: 0,
+            listed: Vec::new(),
+            usage: None,
+            limit_reached: None,
+        }
+    }
+
+    pub(crate) fn take_limit_reached(&mut self) -> Option<String> {
+        self.limit_reached.take()
+    }
+
+    /// The value of a key, as this delivery sees it.
+    pub(crate) fn get(
+        &mut self,
+        bucket: &Arc<str>,
+        key: &str,
+    ) -> Result<Option<Bytes>, StateError> {
+        if let Some(known) = self.buckets.get(bucket).and_then(|keys| keys.get(key)) {
+            if let Some(staged) = &known.staged {
+                return Ok(staged.clone());
+            }
+            if known.committed_bytes.is_none() {
+                return Ok(None);
+            }
+            return Ok(self.snapshot.get(&self.address(bucket, key.into()))?);
+        }
+        Ok(self.look(bucket, key)?.1)
+    }
+
+    /// Sets a key, or deletes it.
+    pub(crate) fn put(
+        &mut self,
+        bucket: &Arc<str>,
+        key: &str,
+        value: Option<Bytes>,
+        limits: &Limits,
+    ) -> Result<(), StateError> {
+        let size_bytes = value.as_ref().map(Bytes::len);
+        if let Some(size_bytes) = size_bytes
+            && size_bytes > size(limits.state_value_bytes)
+        {
+            return Err(self.refuse(format!(
+                "the value has {size_bytes} bytes, the limit is {}",
+                limits.state_value_bytes
+            )));
+        }
+        if self.buckets.get(bucket).and_then(|keys| keys.get(key)).is_none() {
+            self.look(bucket, key)?;
+        }
+        let usage = match self.usage {
+            Some(usage) => usage,
+            None => self.snapshot.usage(&self.plugin)?,
+        };
+        self.usage = Some(usage);
+        let Some(known) = self.buckets.get_mut(bucket).and_then(|keys| keys.get_mut(key)) else {
+            return Err(StateError::Store("an address that was read is unknown".to_owned()));
+        };
+        let before_bytes = match &known.staged {
+            Some(staged) => staged.as_ref().map(|value| value.len() as u64),
+            None => known.committed_bytes.map(u64::from),
+        };
+        let key_bytes = (bucket.len() + key.len()) as u64;
+        let after = usage_after(usage, key_bytes, before_bytes, size_bytes.map(|n| n as u64));
+        // What shrinks is always fine, so that a plugin can get out of a limit that was lowered.
+        if after.keys > usage.keys && after.keys > limits.state_keys {
+            let words = format!("state has {} keys, which is the limit", limits.state_keys);
+            return Err(self.refuse(words));
+        }
+        if after.bytes > usage.bytes && after.bytes > limits.state_bytes {
+            let words = format!(
+                "state would have {} bytes of keys and values, the limit is {}",
+                after.bytes, limits.state_bytes
+            );
+            return Err(self.refuse(words));
+        }
+        known.staged = Some(value);
+        self.usage = Some(after);
+        Ok(())
+    }
+
+    /// At most [`PAGE_KEYS`] keys of a bucket after `after`, and whether there are more.
+    pub(crate) fn keys(
+        &mut self,
+        bucket: &Arc<str>,
+        after: Option<&str>,
+    ) -> Result<(Vec<Arc<str>>, bool), StateError> {
+        if !self.listed.contains(bucket) {
+            if self.listed.len() >= ADDRESSES_MAX {
+                return Err(self.refuse("too many buckets listed in one delivery".to_owned()));
+            }
+            self.listed.push(bucket.clone());
+        }
+        let nothing = Keys::new();
+        let overlay = self.buckets.get(bucket).unwrap_or(&nothing);
+        let mut page: BTreeMap<Arc<str>, ()> = BTreeMap::new();
+        let mut cursor: Option<Arc<str>> = after.map(Into::into);
+        // Committed keys, less those this delivery deleted.
+        let mut committed_more = true;
+        while committed_more && page.len() <= PAGE_KEYS {
+            let committed =
+                self.snapshot.keys(&self.plugin, bucket, cursor.as_deref(), PAGE_KEYS + 1)?;
+            committed_more = committed.more && !committed.keys.is_empty();
+            cursor = committed.keys.last().cloned().or(cursor);
+            let kept = committed
+                .keys
+                .into_iter()
+                .filter(|key| !matches!(overlay.get(key), Some(Known { staged: Some(None), .. })));
+            page.extend(kept.map(|key| (key, ())));
+        }
+        // Keys this delivery added. Those beyond the committed part read so far come later.
+        let horizon = if committed_more { cursor } else { None };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = horizon.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let staged = overlay
+            .range::<str, _>((from, to))
+            .filter(|(_, known)| matches!(known.staged, Some(Some(_))));
+        page.extend(staged.map(|(key, _)| (key.clone(), ())));
+        let more = page.len() > PAGE_KEYS || committed_more;
+        Ok((page.into_keys().take(PAGE_KEYS).collect(), more))
+    }
+
+    /// What goes into the commit.
+    pub(crate) fn into_effects(self) -> (Vec<StateRead>, Vec<StateWrite>) {
+        let Self { plugin, version, buckets, addresses, listed, .. } = self;
+        let mut reads = Vec::with_capacity(addresses + listed.len());
+        let mut writes = Vec::new();
+        for (bucket, keys) in buckets {
+            for (key, known) in keys {
+                let address = StateAddress { plugin: plugin.clone(), bucket: bucket.clone(), key };
+                reads.push(StateRead::Key { address: address.clone(), version });
+                // Deleting what never was changes nothing.
+                if let Some(value) = known.staged
+                    && (value.is_some() || known.committed_bytes.is_some())
+                {
+                    let previous_bytes = known.committed_bytes;
+                    writes.push(StateWrite { address, value, previous_bytes });
+                }
+            }
+        }
+        reads.extend(listed.into_iter().map(|bucket| StateRead::Bucket {
+            plugin: plugin.clone(),
+            bucket,
+            version,
+        }));
+        (reads, writes)
+    }
+
+    /// Reads an address for the first time.
+    fn look(
+        &mut self,
+        bucket: &Arc<str>,
+        key: &str,
+    ) -> Result<(Arc<str>, Option<Bytes>), StateError> {
+        if key.len() > NAME_MAX_BYTES {
+            let words = format!("the key has {} bytes, the limit is {NAME_MAX_BYTES}", key.len());
+            return Err(StateError::Invalid(words));
+        }
+        if self.addresses >= ADDRESSES_MAX {
+            let words = format!("one delivery may use {ADDRESSES_MAX} different keys");
+            return Err(self.refuse(words));
+        }
+        let key: Arc<str> = key.into();
+        let value = self.snapshot.get(&self.address(bucket, key.clone()))?;
+        let committed_bytes =
+            value.as_ref().map(|value| u32::try_from(value.len()).unwrap_or(u32::MAX));
+        let keys = self.buckets.entry(bucket.clone()).or_default();
+        if let Entry::Vacant(vacant) = keys.entry(key.clone()) {
+            vacant.insert(Known { committed_bytes, staged: None });
+            self.addresses += 1;
+        }
+        Ok((key, value))
+    }
+
+    fn address(&self, bucket: &Arc<str>, key: Arc<str>) -> StateAddress {
+        StateAddress { plugin: self.plugin.clone(), bucket: bucket.clone(), key }
+    }
+
+    /// Notes that the delivery can't be what its plugin wanted it to be.
+    fn refuse(&mut self, words: String) -> StateError {
+        self.limit_reached.get_or_insert_with(|| words.clone());
+        StateError::Limit(words)
+    }
+}
+
+/// Usage once a value of `before_bytes` is replaced by one of `after_bytes`.
+fn usage_after(
+    usage: StateUsage,
+    key_bytes: u64,
+    before_bytes: Option<u64>,
+    after_bytes: Option<u64>,
+) -> StateUsage {
+    let weight = |value: Option<u64>| value.map_or((0, 0), |value| (1, key_bytes + value));
+    let (keys_before, bytes_before) = weight(before_bytes);
+    let (keys_after, bytes_after) = weight(after_bytes);
+    StateUsage {
+        keys: usage.keys.saturating_sub(keys_before) + keys_after,
+        bytes: usage.bytes.saturating_sub(bytes_before) + bytes_after,
+    }
+}

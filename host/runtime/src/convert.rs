@@ -1,0 +1,210 @@
+//! Between Usher's types and the contract's, at the edge and nowhere else. On the way in nothing is
+//! copied but what wasm needs in its own memory; on the way out payloads are moved.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use usher_event::{Delivery, Emission, Event, Failure, FailureClass, Value, Verdict};
+
+use crate::bindings::types;
+use crate::limits::size;
+use crate::{Limits, text};
+
+/// Longest reason of a failure that is kept.
+pub(crate) const REASON_MAX_BYTES: usize = 4 * 1024;
+
+/// An event's extensions, for the contract's form to borrow from.
+pub(crate) fn extensions(event: &Event) -> Vec<(&str, Value)> {
+    event.extensions().collect()
+}
+
+/// Extensions in the contract's words.
+pub(crate) fn borrow_extensions<'a>(
+    extensions: &'a [(&'a str, Value)],
+) -> Vec<types::ExtensionParam<'a>> {
+    extensions
+        .iter()
+        .map(|(name, value)| types::ExtensionParam { name, value: borrow_value(value) })
+        .collect()
+}
+
+fn borrow_value(value: &Value) -> types::ValueParam<'_> {
+    match value {
+        Value::Boolean(value) => types::ValueParam::Boolean(*value),
+        Value::Integer(value) => types::ValueParam::Integer(*value),
+        Value::String(text) => types::ValueParam::Text(text),
+        Value::Binary(bytes) => types::ValueParam::Binary(bytes),
+        Value::Uri(text) => types::ValueParam::Uri(text),
+        Value::UriReference(text) => types::ValueParam::UriReference(text),
+        Value::Timestamp(text) => types::ValueParam::Timestamp(text),
+    }
+}
+
+/// A delivery in the contract's words.
+pub(crate) fn delivery<'a>(
+    delivery: &'a Delivery,
+    extensions: &'a [types::ExtensionParam<'a>],
+    deadline_ms: u64,
+) -> types::Delivery<'a> {
+    let event = &delivery.event;
+    types::Delivery {
+        event: types::Event {
+            id: event.id(),
+            source: event.source(),
+            type_: event.ty(),
+            subject: event.subject(),
+            time: event.time(),
+            datacontenttype: event.datacontenttype(),
+            dataschema: event.dataschema(),
+            extensions,
+            data: event.data_slice(),
+        },
+        subscription: delivery.subscription.local(),
+        attempt: delivery.attempt,
+        sequence: delivery.sequence,
+        deadline_ms,
+        replay: delivery.replay,
+    }
+}
+
+/// A guest's emissions; or, where there are too many, a verdict.
+pub(crate) fn emissions(
+    emitted: Vec<types::Emission>,
+    limits: &Limits,
+) -> Result<Vec<Emission>, Verdict> {
+    if emitted.len() > size(limits.emissions) {
+        return Err(too_much(format!(
+            "handed back {} emissions, the limit is {}",
+            emitted.len(),
+            limits.emissions
+        )));
+    }
+    let emission_bytes = emitted.iter().map(emission_bytes).sum::<usize>();
+    if emission_bytes > size(limits.emission_bytes) {
+        return Err(too_much(format!(
+            "handed back {emission_bytes} bytes of emissions, the limit is {}",
+            limits.emission_bytes
+        )));
+    }
+    Ok(emitted.into_iter().map(emission).collect())
+}
+
+/// A retry would hand back the same again.
+fn too_much(reason: String) -> Verdict {
+    Verdict::Reject { failure: Failure::new(FailureClass::Limit, reason) }
+}
+
+fn emission_bytes(emission: &types::Emission) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let extensions: usize = emission
+        .extensions
+        .iter()
+        .map(|extension| {
+            extension.name.len()
+                + match &extension.value {
+                    types::ValueResult::Boolean(_) => 1,
+                    types::ValueResult::Integer(_) => 4,
+                    types::ValueResult::Text(text)
+                    | types::ValueResult::Uri(text)
+                    | types::ValueResult::UriReference(text)
+                    | types::ValueResult::Timestamp(text) => text.len(),
+                    types::ValueResult::Binary(bytes) => bytes.len(),
+                }
+        })
+        .sum();
+    emission.type_.len()
+        + text(&emission.subject)
+        + text(&emission.datacontenttype)
+        + text(&emission.dataschema)
+        + extensions
+        + emission.data.as_ref().map_or(0, Vec::len)
+}
+
+fn emission(emission: types::Emission) -> Emission {
+    Emission {
+        ty: emission.type_,
+        subject: emission.subject,
+        datacontenttype: emission.datacontenttype,
+        dataschema: emission.dataschema,
+        extensions: emission
+            .extensions
+            .into_iter()
+            .map(|extension| (extension.name, own_value(extension.value)))
+            .collect(),
+        data: emission.data.map(Bytes::from),
+        delay_ms: emission.delay_ms,
+    }
+}
+
+fn own_value(value: types::ValueResult) -> Value {
+    match value {
+        types::ValueResult::Boolean(value) => Value::Boolean(value),
+        types::ValueResult::Integer(value) => Value::Integer(value),
+        types::ValueResult::Text(text) => Value::String(text),
+        types::ValueResult::Binary(bytes) => Value::Binary(bytes.into()),
+        types::ValueResult::Uri(text) => Value::Uri(text),
+        types::ValueResult::UriReference(text) => Value::UriReference(text),
+        types::ValueResult::Timestamp(text) => Value::Timestamp(text),
+    }
+}
+
+/// The verdict a guest pronounced itself.
+pub(crate) fn failure(failure: types::Failure, redact: impl Fn(String) -> String) -> Verdict {
+    let reason = |words: String| {
+        text::cut(text::escape_lines(&redact(words)).into_owned(), REASON_MAX_BYTES)
+    };
+    match failure {
+        types::Failure::Retry(retry) => Verdict::Retry {
+            failure: Failure::new(FailureClass::Retry, reason(retry.reason)),
+            after: retry.after_ms.map(Duration::from_millis),
+        },
+        types::Failure::Reject(words) => {
+            Verdict::Reject { failure: Failure::new(FailureClass::Reject, reason(words)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emitted(data_bytes: usize) -> types::Emission {
+        types::Emission {
+            type_: "t".to_owned(),
+            subject: None,
+            datacontenttype: None,
+            dataschema: None,
+            extensions: Vec::new(),
+            data: Some(vec![0; data_bytes]),
+            delay_ms: None,
+        }
+    }
+
+    #[test]
+    fn emissions_at_the_limits_are_taken_and_beyond_rejected() {
+        let limits = Limits { emissions: 2, emission_bytes: 100, ..Limits::default() };
+        let check = |data_bytes: &[usize]| {
+            emissions(data_bytes.iter().copied().map(emitted).collect(), &limits)
+        };
+        assert_eq!(check(&[49, 49]).unwrap().len(), 2);
+        let words = |verdict| match verdict {
+            Verdict::Reject { failure } => {
+                assert_eq!(failure.class, FailureClass::Limit);
+                failure.reason
+            }
+            other => panic!("expected a rejection, found {other:?}"),
+        };
+        let many = check(&[0, 0, 0]).unwrap_err();
+        assert_eq!(words(many), "handed back 3 emissions, the limit is 2");
+        let large = check(&[49, 50]).unwrap_err();
+        assert_eq!(words(large), "handed back 101 bytes of emissions, the limit is 100");
+    }
+
+    #[test]
+    fn reasons_are_escaped_and_cut() {
+        let verdict = failure(types::Failure::Reject("\x1b[2J".repeat(4096)), |text| text);
+        let Verdict::Reject { failure } = verdict else { panic!("expected a rejection") };
+        assert!(failure.reason.len() <= REASON_MAX_BYTES);
+        assert!(!failure.reason.contains('\x1b'));
+    }
+}

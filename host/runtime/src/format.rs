@@ -1,0 +1,149 @@
+//! What kind of file this is, told from its first bytes and its frame, so that an operator reads
+//! "a core module" rather than a parser's complaint.
+
+/// Why bytes can't be a component.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// Nothing in it.
+    #[error("the file is empty; it may still be being written")]
+    Empty,
+    /// Larger than the limit.
+    #[error("the file has {size_bytes} bytes, the limit is {limit_bytes}")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Something else altogether.
+    #[error("found {found}, expected a WebAssembly component")]
+    NotWasm {
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// A core module.
+    #[error(
+        "found a core module, expected a component; build it for wasm32-wasip2, or wrap it with \
+         `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// A version that doesn't exist, or not any more.
+    #[error("found a component of an unknown binary format ({version:#x}), expected version 0xd")]
+    Version {
+        /// The header's version field.
+        version: u16,
+    },
+    /// It ends in the middle.
+    #[error(
+        "the file ends at byte {size_bytes} in the middle of a section; it is truncated, or still \
+         being written"
+    )]
+    Truncated {
+        /// Its size.
+        size_bytes: usize,
+    },
+}
+
+const WASM_MAGIC: [u8; 4] = *b"\0asm";
+const HEADER_BYTES: usize = 8;
+const CORE_LAYER: u16 = 0;
+const COMPONENT_VERSION: u16 = 0xd;
+
+/// Checks size, header and that every section is there in full.
+pub(crate) fn check(bytes: &[u8], limit_bytes: usize) -> Result<(), FormatError> {
+    let size_bytes = bytes.len();
+    if bytes.is_empty() {
+        return Err(FormatError::Empty);
+    }
+    if size_bytes > limit_bytes {
+        return Err(FormatError::TooLarge { size_bytes, limit_bytes });
+    }
+    if !bytes.starts_with(&WASM_MAGIC) {
+        return Err(match WASM_MAGIC.starts_with(bytes) {
+            true => FormatError::Truncated { size_bytes },
+            false => FormatError::NotWasm { found: guess(bytes) },
+        });
+    }
+    let Some(&[_, _, _, _, v0, v1, l0, l1]) = bytes.first_chunk::<HEADER_BYTES>() else {
+        return Err(FormatError::Truncated { size_bytes });
+    };
+    if u16::from_le_bytes([l0, l1]) == CORE_LAYER {
+        return Err(FormatError::CoreModule);
+    }
+    let version = u16::from_le_bytes([v0, v1]);
+    if version != COMPONENT_VERSION {
+        return Err(FormatError::Version { version });
+    }
+    let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    while !rest.is_empty() {
+        rest = skip_section(rest).ok_or(FormatError::Truncated { size_bytes })?;
+    }
+    Ok(())
+}
+
+/// What follows a section: its id, its length as LEB128, its content.
+fn skip_section(bytes: &[u8]) -> Option<&[u8]> {
+    let (_id, mut rest) = bytes.split_first()?;
+    let mut length = 0u64;
+    for shift in (0..35).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return rest.get(usize::try_from(length).ok()?..);
+        }
+    }
+    None
+}
+
+fn guess(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF file (precompiled code is not accepted)",
+        [0x1f, 0x8b, ..] => "a gzip file",
+        [b'P', b'K', 3, 4, ..] => "a zip file",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
+        [b'(', ..] => "WebAssembly text",
+        _ if std::str::from_utf8(bytes.get(..64).unwrap_or(bytes)).is_ok() => "text",
+        _ => "unknown data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT_BYTES: usize = 1024;
+
+    #[test]
+    fn what_is_no_component_is_named() {
+        let check = |bytes: &[u8]| check(bytes, LIMIT_BYTES).unwrap_err().to_string();
+        for (bytes, word) in [
+            (&b""[..], "empty"),
+            (b"\0as", "truncated"),
+            (b"\0asm\x0d\0\x01", "truncated"),
+            (b"\0asm\x01\0\0\0", "core module"),
+            (b"\0asm\x0c\0\x01\0", "0xc"),
+            (b"\x7fELF\x02", "ELF"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"(component)", "WebAssembly text"),
+            (b"hello", "text"),
+            (b"\xff\xfe\0", "unknown data"),
+            (&[0; 1025], "limit is 1024"),
+        ] {
+            let error = check(bytes);
+            assert!(error.contains(word), "{bytes:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn truncation_is_seen_at_every_byte() {
+        // Two custom sections: an id, a length, an empty name, then data.
+        let whole = b"\0asm\x0d\0\x01\0\x00\x04\x00abc\x00\x02\x00x";
+        assert_eq!(check(whole, LIMIT_BYTES), Ok(()));
+        let boundaries = [8, 14, whole.len()];
+        for size in 1..whole.len() {
+            let expected = boundaries.contains(&size);
+            assert_eq!(check(&whole[..size], LIMIT_BYTES).is_ok(), expected, "{size}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What the operator allows a plugin. Nothing is granted by default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// A plugin's grants, as the operator wrote them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Settings readable through wasi:config; `None` where the operator gave none.
+    pub config: Option<BTreeMap<String, String>>,
+    /// Secrets readable by name through wasi:config.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Whether the plugin keeps state (wasi:keyvalue).
+    pub state: bool,
+    /// Whether the plugin reads and writes blobs (usher:plugin/blobs).
+    pub blobs: bool,
+    /// Where the plugin may send HTTP requests.
+    pub http: Vec<Origin>,
+}
+
+/// The kinds of grants; stable names for denials, logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grant {
+    /// Settings and secrets: wasi:config.
+    Config,
+    /// State: wasi:keyvalue.
+    State,
+    /// Blobs: usher:plugin/blobs.
+    Blobs,
+    /// Outgoing HTTP: wasi:http.
+    Http,
+}
+
+impl Grant {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Config, Self::State, Self::Blobs, Self::Http];
+
+    /// The name used in configuration, JSON, logs and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::State => "state",
+            Self::Blobs => "blobs",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Keeps a value secret.
+    pub fn new(value: impl Into<Arc<str>>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the one who was granted it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Scheme, host and port of an HTTP server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    tls: bool,
+    /// Lower case; an IPv6 address is in brackets and in its shortest form.
+    host: String,
+    port: u16,
+}
+
+/// Text that is not an origin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not an origin: write scheme, host and port only, like \"https://pay.example.com\" or \"http://127.0.0.1:9001\""
+)]
+pub struct OriginError {
+    text: String,
+}
+
+impl Origin {
+    /// The origin a request to this URI goes to; `None` unless it is an http or https URI with a
+    /// host.
+    pub fn of(uri: &http::Uri) -> Option<Self> {
+        let tls = match uri.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        // User information would be sent nowhere, but it makes an authority look like another.
+        if authority.as_str().contains('@') {
+            return None;
+        }
+        let host = canonical_host(authority.host())?;
+        // A port that doesn't parse must not fall back to the default one.
+        let after_host = authority.as_str().get(authority.host().len()..)?;
+        let port = match after_host.strip_prefix(':') {
+            None if after_host.is_empty() => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            None => return None,
+            Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => port.parse().ok()?,
+            Some(_) => return None,
+        };
+        (port != 0).then_some(Self { tls, host, port })
+    }
+
+    /// Whether requests go over TLS.
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Name or address; an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+    }
+
+    /// The port, also where it is the scheme's default.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Brings the spellings of one host to one form.
+fn canonical_host(host: &str) -> Option<String> {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return Some(format!("[{}]", address.parse::<Ipv6Addr>().ok()?));
+    }
+    let host = host.to_ascii_lowercase();
+    let valid = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    // Resolvers read `127.1`, `0x7f.1` and the like as addresses; only the common form is taken.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let numeric = last.starts_with(|c: char| c.is_ascii_digit());
+    (valid && (!numeric || host.parse::<Ipv4Addr>().is_ok())).then_some(host)
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let error = || OriginError { text: text.chars().take(256).collect() };
+        let uri: http::Uri = text.parse().map_err(|_| error())?;
+        let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
+        if !bare || text.contains(['#', '?']) {
+            return Err(error());
+        }
+        Self::of(&uri).ok_or_else(error)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, default) = if self.tls { ("https", 443) } else { ("http", 80) };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port == default { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_origin_are_equal() {
+        for (text, shown) in [
+            ("https://Pay.Example.com", "https://pay.example.com"),
+            ("https://pay.example.com:443/", "https://pay.example.com"),
+            ("http://127.0.0.1:9001", "http://127.0.0.1:9001"),
+            ("http://[0:0::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(text.parse::<Origin>().unwrap().to_string(), shown, "{text}");
+        }
+        assert_eq!("http://[::1]".parse::<Origin>().unwrap().host(), "::1");
+    }
+
+    #[test]
+    fn anything_but_an_origin_is_refused() {
+        for text in [
+            "",
+            "example.com",
+            "ftp://example.com",
+            "https://",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+            "https://user@a",
+            "https://a:0",
+            "https://a:99999",
+            "http://0x7f.1",
+            "http://127.1",
+            "http://2130706433",
+            "http://a b",
+            "http://[::1",
+            "http://a:80:80",
+        ] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let grants = Grants {
+            secrets: [("KEY".to_owned(), Secret::new("hunter2"))].into(),
+            ..Grants::default()
+        };
+        assert!(!format!("{grants:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,171 @@
+//! The data of a store: everything the host keeps for one instance, and what caps its memory.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use usher_event::Delivery;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi_http::WasiHttpCtx;
+
+use crate::capabilities::blobs::Blobs;
+use crate::capabilities::config::Config;
+use crate::capabilities::http::Http;
+use crate::capabilities::log::Log;
+use crate::capabilities::state::{State, StateView};
+use crate::capabilities::wasi;
+use crate::limits::size;
+use crate::meter::{self, CpuMeter};
+use crate::plugin::Plugin;
+
+/// Header bytes of one HTTP message, as counted by wasi:http.
+const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
+/// Memories and tables that an instance may have.
+const MEMORIES_MAX: usize = 8;
+const TABLES_MAX: usize = 32;
+
+/// What the host keeps for one instance.
+pub(crate) struct Guest {
+    pub(crate) cpu: CpuMeter,
+    pub(crate) room: Room,
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) log: Log,
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) blobs: Blobs,
+    pub(crate) http: Http,
+    pub(crate) http_ctx: WasiHttpCtx,
+}
+
+impl Guest {
+    /// An empty store for an instance of this plugin.
+    pub(crate) fn store(
+        engine: &Engine,
+        plugin: &Arc<Plugin>,
+        ticks: &Arc<AtomicU64>,
+    ) -> wasmtime::Result<Store<Self>> {
+        let limits = &plugin.limits;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(size(limits.resources));
+        let log = Log::new(plugin);
+        let mut http_ctx = WasiHttpCtx::new();
+        http_ctx.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
+        let guest = Self {
+            cpu: CpuMeter::new(ticks),
+            room: Room::new(plugin),
+            table,
+            wasi: wasi::context(&log),
+            log,
+            config: Config::new(plugin),
+            state: State::new(plugin),
+            blobs: Blobs::new(plugin),
+            http: Http::new(plugin),
+            http_ctx,
+        };
+        let mut store = Store::try_new(engine, guest)?;
+        store.limiter(|guest| &mut guest.room);
+        store.epoch_deadline_callback(|store| meter::on_tick(store, |guest| &mut guest.cpu));
+        store.set_hostcall_fuel(host_call_fuel(plugin));
+        store.set_max_component_handles(size(limits.handles));
+        Ok(store)
+    }
+
+    /// Makes everything ready for a delivery.
+    pub(crate) fn begin(&mut self, delivery: &Delivery) {
+        self.room.refused = None;
+        self.log.begin(delivery);
+        self.state.begin();
+        self.blobs.begin();
+        self.http.begin();
+    }
+
+    pub(crate) fn state(&mut self) -> StateView<'_> {
+        StateView { state: &mut self.state, table: &mut self.table }
+    }
+}
+
+/// What a guest may hand over in one call: a blob is the one large thing.
+fn host_call_fuel(plugin: &Plugin) -> usize {
+    let limits = &plugin.limits;
+    let blob_bytes = if plugin.blobs.is_some() { limits.blob_bytes } else { 0 };
+    size(limits.host_call_bytes.saturating_add(blob_bytes))
+}
+
+/// Caps memory, tables and instances; remembers what it refused, to explain the trap that follows.
+pub(crate) struct Room {
+    memory_left_bytes: usize,
+    table_elements: usize,
+    core_instances: usize,
+    refused: Option<String>,
+}
+
+impl Room {
+    fn new(plugin: &Plugin) -> Self {
+        Self {
+            memory_left_bytes: size(plugin.limits.memory_bytes),
+            table_elements: size(plugin.limits.table_elements),
+            core_instances: size(plugin.limits.core_instances),
+            refused: None,
+        }
+    }
+
+    /// What was refused in the call under way.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+}
+
+impl ResourceLimiter for Room {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // What will fail for another reason must not be taken off.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            self.refused =
+                Some(format!("asked for {desired} bytes of memory, its own limit is less"));
+            return Ok(false);
+        }
+        let more_bytes = desired.saturating_sub(current);
+        if let Some(left_bytes) = self.memory_left_bytes.checked_sub(more_bytes) {
+            self.memory_left_bytes = left_bytes;
+            return Ok(true);
+        }
+        self.refused = Some(format!(
+            "asked for {more_bytes} bytes of memory more where {} were left",
+            self.memory_left_bytes
+        ));
+        Ok(false)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired <= self.table_elements {
+            return Ok(true);
+        }
+        let limit = self.table_elements;
+        self.refused =
+            Some(format!("asked for a table of {desired} elements, the limit is {limit}"));
+        Ok(false)
+    }
+
+    fn instances(&self) -> usize {
+        self.core_instances
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}

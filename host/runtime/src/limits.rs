@@ -1,0 +1,167 @@
+//! What one plugin may use. One table: each row has a name with its unit, a default and the range
+//! that configuration can't leave, so that documentation, validation and enforcement agree.
+
+use serde::{Deserialize, Serialize};
+
+/// One row of the table of limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    /// Its key in the configuration; the unit comes last in it.
+    pub name: &'static str,
+    /// What it limits.
+    pub summary: &'static str,
+    /// The value without configuration.
+    pub default: u64,
+    /// The smallest value configuration may set.
+    pub min: u64,
+    /// The largest value configuration may set.
+    pub max: u64,
+}
+
+/// A limit outside the range that configuration may use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} = {value} is out of range: use {min} to {max}")]
+pub struct LimitError {
+    /// The row's name.
+    pub name: &'static str,
+    /// What was asked for.
+    pub value: u64,
+    /// The smallest value.
+    pub min: u64,
+    /// The largest value.
+    pub max: u64,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident = $default:expr, $min:expr => $max:expr;)+) => {
+        /// The limits of one plugin. [`Limits::default`] is the table's default column.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Every row, in the order of the documentation.
+            pub const ROWS: &[LimitRow] = &[$(LimitRow {
+                name: stringify!($name),
+                summary: concat!($($doc),+),
+                default: $default,
+                min: $min,
+                max: $max,
+            },)+];
+
+            /// The largest values configuration may set.
+            pub const CEILING: Self = Self { $($name: $max,)+ };
+
+            /// The values in the order of [`Limits::ROWS`].
+            fn values(&self) -> impl Iterator<Item = u64> {
+                [$(self.$name,)+].into_iter()
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+limits! {
+    /// CPU time of one delivery, in steps of the 10 ms tick.
+    cpu_ms = 250, 10 => 60_000;
+    /// Time of one delivery by the clock on the wall, host calls included.
+    wall_ms = 30_000, 10 => 600_000;
+    /// Linear memory of one instance, all its memories together.
+    memory_bytes = 128 * MIB, MIB => GIB;
+    /// Elements of one table.
+    table_elements = 10_000, 100 => 100_000;
+    /// Core instances in one component.
+    core_instances = 32, 1 => 256;
+    /// Data handed to the host in one call; a plugin that is granted blobs may hand over one blob
+    /// more.
+    host_call_bytes = 2 * MIB, 64 * KIB => 16 * MIB;
+    /// Handles an instance holds at a time.
+    handles = 1_000, 16 => 100_000;
+    /// Host resources (streams, requests, buckets) an instance holds at a time.
+    resources = 1_000, 16 => 100_000;
+    /// Emissions of one delivery.
+    emissions = 100, 0 => 1_000;
+    /// Emissions of one delivery, all together.
+    emission_bytes = MIB, 0 => 16 * MIB;
+    /// Log output of one delivery; the rest is cut.
+    log_bytes = 64 * KIB, 0 => MIB;
+    /// One value of state.
+    state_value_bytes = 64 * KIB, 0 => MIB;
+    /// Keys and values of state, all together.
+    state_bytes = 10 * MIB, 0 => GIB;
+    /// Keys of state.
+    state_keys = 10_000, 0 => 1_000_000;
+    /// One blob.
+    blob_bytes = 16 * MIB, 0 => 64 * MIB;
+    /// Blobs put in one delivery, all together.
+    delivery_blob_bytes = 32 * MIB, 0 => 256 * MIB;
+    /// Blobs, all together.
+    blobs_bytes = GIB, 0 => 1024 * GIB;
+    /// HTTP calls of one delivery.
+    http_calls = 10, 0 => 1_000;
+    /// HTTP calls of one instance at a time.
+    http_concurrent_calls = 4, 1 => 64;
+    /// Connecting for an HTTP call: name, address, TLS.
+    http_connect_ms = 2_000, 10 => 60_000;
+    /// An HTTP call in all, until the last byte of its response.
+    http_total_ms = 10_000, 10 => 300_000;
+    /// Body of an HTTP request.
+    http_request_bytes = MIB, 0 => 64 * MIB;
+    /// Body of an HTTP response.
+    http_response_bytes = MIB, 0 => 64 * MIB;
+    /// Deliveries after which a warm instance is replaced.
+    calls_per_instance = 10_000, 1 => 1_000_000_000;
+    /// Instances kept warm while nothing runs.
+    idle_instances = 16, 0 => 1_000;
+}
+
+impl Limits {
+    /// Every value that is out of range.
+    ///
+    /// # Errors
+    /// The list is not empty.
+    pub fn check(&self) -> Result<(), Vec<LimitError>> {
+        let errors: Vec<_> = Self::ROWS
+            .iter()
+            .zip(self.values())
+            .filter(|(row, value)| !(row.min..=row.max).contains(value))
+            .map(|(row, value)| LimitError { name: row.name, value, min: row.min, max: row.max })
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+/// A limit as a size in memory. Ceilings keep all of them far below the address space.
+pub(crate) fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_ceiling_are_in_range() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        assert_eq!(Limits::CEILING.check(), Ok(()));
+    }
+
+    #[test]
+    fn every_row_that_is_out_of_range_is_reported() {
+        let limits = Limits { cpu_ms: 9, memory_bytes: GIB + 1, ..Limits::default() };
+        let errors = limits.check().unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.name).collect::<Vec<_>>(), ["cpu_ms", "memory_bytes"]);
+        assert_eq!(errors[0].to_string(), "cpu_ms = 9 is out of range: use 10 to 60000");
+    }
+}

@@ -1,0 +1,218 @@
+//! [`WasmListener`]: one plugin, configured, taking deliveries. The path of one delivery through
+//! the sandbox is [`WasmListener::run`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio::time::Instant;
+use usher_event::{
+    BlobStore, Delivery, Digest, Effects, FailureClass, Listener, Outcome, PluginName, StateReader,
+    Verdict,
+};
+
+use crate::bindings::{WorldPre, types};
+use crate::guest::Guest;
+use crate::plugin::Plugin;
+use crate::pool::{Instance, Pool};
+use crate::runtime::Inner;
+use crate::verdict::Ending;
+use crate::{Grants, Limits, convert, meter};
+
+/// What the operator decides about a plugin, and where its state and blobs are.
+#[derive(Clone)]
+pub struct Settings {
+    /// What it may use.
+    pub limits: Limits,
+    /// What it may do.
+    pub grants: Grants,
+    /// Committed state; asked only where state is granted.
+    pub state: Arc<dyn StateReader>,
+    /// Blobs; asked only where blobs are granted.
+    pub blobs: Arc<dyn BlobStore>,
+}
+
+/// A plugin that takes deliveries.
+pub struct WasmListener {
+    name: PluginName,
+    digest: Digest,
+    runtime: Arc<Inner>,
+    pre: WorldPre<Guest>,
+    plugin: Arc<Plugin>,
+    pool: Arc<Pool>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    handled: AtomicU64,
+    failed: [AtomicU64; FailureClass::ALL.len()],
+    instances: AtomicU64,
+}
+
+/// Counts since the listener was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListenerStats {
+    /// Deliveries that ended with an acknowledgement.
+    pub handled: u64,
+    /// Deliveries that ended otherwise, by the name of the failure's class; all classes are there.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// What the plugin asked for without a grant, by the name of the grant; all grants are there.
+    pub denied: BTreeMap<&'static str, u64>,
+    /// Instances made.
+    pub instances_made: u64,
+    /// Instances that wait for work now.
+    pub instances_idle: u64,
+}
+
+impl WasmListener {
+    pub(crate) fn new(
+        runtime: Arc<Inner>,
+        pre: WorldPre<Guest>,
+        name: PluginName,
+        digest: Digest,
+        settings: Settings,
+    ) -> Self {
+        let Settings { limits, grants, state, blobs } = settings;
+        let mut plugin = Plugin::unconfigured(name.as_str(), limits, runtime.http.clone());
+        plugin.state = grants.state.then(|| (name.clone(), state));
+        plugin.blobs = grants.blobs.then(|| (name.clone(), blobs));
+        plugin.grants = grants;
+        let (plugin, pool) = (Arc::new(plugin), runtime.new_pool());
+        Self { name, digest, pool, runtime, pre, plugin, counters: Counters::default() }
+    }
+
+    /// How it went so far.
+    pub fn stats(&self) -> ListenerStats {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let failed = FailureClass::ALL.iter().zip(&self.counters.failed);
+        ListenerStats {
+            handled: load(&self.counters.handled),
+            failed: failed.map(|(class, count)| (class.as_str(), load(count))).collect(),
+            denied: self
+                .plugin
+                .denials
+                .counts()
+                .map(|(grant, count)| (grant.as_str(), count))
+                .collect(),
+            instances_made: load(&self.counters.instances),
+            instances_idle: self.pool.len() as u64,
+        }
+    }
+
+    /// One delivery: take an instance, call it, take its effects, put it back. Whoever drops this
+    /// future drops the instance with it.
+    async fn run(&self, delivery: &Delivery, started: Instant) -> Result<Effects, Verdict> {
+        let limits = &self.plugin.limits;
+        let wall = Duration::from_millis(limits.wall_ms);
+        let deadline = started + wall;
+        let mut instance = match self.pool.take() {
+            Some(instance) => instance,
+            None => {
+                self.counters.instances.fetch_add(1, Ordering::Relaxed);
+                let made = self.runtime.instantiate(&self.pre, &self.plugin, deadline).await;
+                made.map_err(|ending| self.verdict(ending))?
+            }
+        };
+        let Instance { store, world, clock, calls } = &mut *instance;
+        *calls += 1;
+        let guest = store.data_mut();
+        guest.begin(delivery);
+        guest.cpu.begin(limits.cpu_ms);
+        store.set_epoch_deadline(1);
+
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline_ms = u64::try_from((now + wall).as_millis()).unwrap_or(u64::MAX);
+        let extensions = convert::extensions(&delivery.event);
+        let extensions = convert::borrow_extensions(&extensions);
+        let asked = convert::delivery(delivery, &extensions, deadline_ms);
+        let call = world.usher_plugin_listener().call_handle(&mut *store, asked);
+        let answer = meter::drive(clock, deadline, call).await;
+
+        // Only an instance that returned goes back: any other is in an unknown state.
+        let guest = store.data_mut();
+        guest.log.end();
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(self.verdict(Ending::of(&error, guest))),
+            Err(_) => return Err(self.verdict(Ending::deadline(limits.wall_ms))),
+        };
+        let outcome = self.judge(guest, answer);
+        if instance.calls < limits.calls_per_instance {
+            self.pool.put(instance, crate::limits::size(limits.idle_instances));
+        }
+        outcome
+    }
+
+    /// What a guest's answer comes to.
+    fn judge(
+        &self,
+        guest: &mut Guest,
+        answer: Result<Vec<types::Emission>, types::Failure>,
+    ) -> Result<Effects, Verdict> {
+        let emitted = match answer {
+            Ok(emitted) => emitted,
+            Err(failure) => {
+                return Err(convert::failure(failure, |words| self.plugin.redact(words)));
+            }
+        };
+        // A guest that goes on after a write was refused has done only part of what it meant to.
+        if let Some(reached) = guest.state.limit_reached().or_else(|| guest.blobs.limit_reached()) {
+            return Err(self.verdict(Ending::limit(reached)));
+        }
+        let emissions = convert::emissions(emitted, &self.plugin.limits)?;
+        let (reads, writes) = guest.state.take();
+        Ok(Effects { emissions, reads, writes, blobs: guest.blobs.take() })
+    }
+
+    fn verdict(&self, ending: Ending) -> Verdict {
+        ending.into_verdict(|words| self.plugin.redact(words))
+    }
+
+    fn count(&self, verdict: &Verdict) {
+        let class = match verdict {
+            Verdict::Ack => {
+                self.counters.handled.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Verdict::Retry { failure, .. } | Verdict::Reject { failure } => failure.class,
+        };
+        let mut failed = FailureClass::ALL.iter().zip(&self.counters.failed);
+        if let Some((_, count)) = failed.find(|(other, _)| **other == class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[async_trait]
+impl Listener for WasmListener {
+    fn name(&self) -> &PluginName {
+        &self.name
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    async fn handle(&self, delivery: &Delivery) -> Outcome {
+        let started = Instant::now();
+        let (verdict, effects) = match self.run(delivery, started).await {
+            Ok(effects) => (Verdict::Ack, effects),
+            Err(verdict) => (verdict, Effects::default()),
+        };
+        self.count(&verdict);
+        Outcome { verdict, effects, took: started.elapsed() }
+    }
+}
+
+impl std::fmt::Debug for WasmListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmListener")
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}

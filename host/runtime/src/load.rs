@@ -1,0 +1,251 @@
+//! From bytes to a plugin that could serve: check, compile (or take from the cache), link, ask what
+//! it is. Nothing of this happens per event.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use usher_event::Digest;
+use wasmtime::component::Component;
+
+use crate::bindings::WorldPre;
+use crate::description::{Description, DescriptionError};
+use crate::format::{self, FormatError};
+use crate::guest::Guest;
+use crate::listener::{Settings, WasmListener};
+use crate::runtime::{Inner, Runtime};
+use crate::{LimitError, text};
+
+/// The largest component that is loaded.
+pub const COMPONENT_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What every plugin has to export.
+const LISTENER: &str = "usher:plugin/listener@0.1.0";
+/// Longest explanation that is kept of what wasmtime says.
+const DETAIL_MAX_BYTES: usize = 2 * 1024;
+/// Names of exports that an error repeats.
+const EXPORTS_SHOWN_MAX: usize = 8;
+
+/// Why a file is not loaded: which file, what was found, what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {kind}")]
+pub struct LoadError {
+    /// The file's name, as given to [`Runtime::load`].
+    pub file: String,
+    /// What is wrong with it.
+    pub kind: LoadErrorKind,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadErrorKind {
+    /// It can't be a component.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// It is a component by its header, but not a valid one.
+    #[error("not a valid component: {0}")]
+    Invalid(String),
+    /// It is a component for something else.
+    #[error("exports {found}, expected usher:plugin/listener@0.1.0")]
+    WrongWorld {
+        /// What it exports.
+        found: String,
+    },
+    /// It exports the right name with the wrong type.
+    #[error("exports usher:plugin/listener@0.1.0, but not as the contract has it: {0}")]
+    WrongExport(String),
+    /// It needs something that isn't offered, or in another version.
+    #[error("imports {import}, which is not offered like that: {detail}")]
+    UnknownImport {
+        /// The name it imports.
+        import: String,
+        /// More precisely.
+        detail: String,
+    },
+    /// `describe`, or what runs before it, did not end well.
+    #[error("describe failed: {reason}")]
+    Describe {
+        /// What happened.
+        reason: String,
+        /// The guest's call stack.
+        backtrace: Option<String>,
+    },
+    /// `describe` answered something that breaks a rule.
+    #[error("describe breaks a rule: {0}")]
+    Description(#[from] DescriptionError),
+    /// The router is shutting down, or compiling panicked.
+    #[error("loading was cut short: {0}")]
+    Host(String),
+}
+
+/// A plugin that is compiled, linked and described, but not configured.
+#[derive(Clone)]
+pub struct Loaded {
+    inner: Arc<LoadedInner>,
+}
+
+struct LoadedInner {
+    runtime: Arc<Inner>,
+    linked: Linked,
+    description: Description,
+}
+
+/// A component that fits the contract.
+struct Linked {
+    pre: WorldPre<Guest>,
+    digest: Digest,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    size_bytes: usize,
+    from_cache: bool,
+}
+
+impl Runtime {
+    /// Loads a component. Compiling and describing happen off the executor; dropping the future
+    /// leaves them to finish there with no one to take the result.
+    ///
+    /// # Errors
+    /// See [`LoadErrorKind`].
+    pub async fn load(&self, bytes: Bytes, file: &str) -> Result<Loaded, LoadError> {
+        let runtime = self.inner.clone();
+        let label = file.to_owned();
+        let executor = tokio::runtime::Handle::current();
+        // On a blocking thread, so that neither compiling nor a guest that spins in `describe`
+        // holds up anything else.
+        let loading = tokio::task::spawn_blocking(move || {
+            let linked = link(&runtime, &bytes)?;
+            let said =
+                executor.block_on(runtime.describe(&linked.pre, &label)).map_err(|ending| {
+                    LoadErrorKind::Describe {
+                        reason: text::cut(
+                            text::escape(&ending.reason).into_owned(),
+                            DETAIL_MAX_BYTES,
+                        ),
+                        backtrace: ending.backtrace,
+                    }
+                })?;
+            let description = Description::check(said)?;
+            Ok(LoadedInner { runtime, linked, description })
+        });
+        let error = |kind| LoadError { file: file.to_owned(), kind };
+        match loading.await {
+            Ok(Ok(inner)) => Ok(Loaded { inner: Arc::new(inner) }),
+            Ok(Err(kind)) => Err(error(kind)),
+            Err(cut_short) => Err(error(LoadErrorKind::Host(cut_short.to_string()))),
+        }
+    }
+}
+
+impl Loaded {
+    /// What the plugin says of itself.
+    pub fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn digest(&self) -> Digest {
+        self.inner.linked.digest
+    }
+
+    /// The names of what it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.inner.linked.imports
+    }
+
+    /// The names of what it exports.
+    pub fn exports(&self) -> &[String] {
+        &self.inner.linked.exports
+    }
+
+    /// How large the component is.
+    pub fn size_bytes(&self) -> usize {
+        self.inner.linked.size_bytes
+    }
+
+    /// Whether the compiled code came from the cache.
+    pub fn from_cache(&self) -> bool {
+        self.inner.linked.from_cache
+    }
+
+    /// A listener with the operator's limits and grants. May be called again with others.
+    ///
+    /// # Errors
+    /// Limits out of range, all of them.
+    pub fn listener(&self, settings: Settings) -> Result<Arc<WasmListener>, Vec<LimitError>> {
+        settings.limits.check()?;
+        let LoadedInner { runtime, linked, description } = &*self.inner;
+        let name = description.name.clone();
+        let listener =
+            WasmListener::new(runtime.clone(), linked.pre.clone(), name, linked.digest, settings);
+        Ok(Arc::new(listener))
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("name", &self.inner.description.name)
+            .field("digest", &self.inner.linked.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Compiles, unless that was done before, and links.
+fn link(runtime: &Inner, bytes: &[u8]) -> Result<Linked, LoadErrorKind> {
+    format::check(bytes, COMPONENT_MAX_BYTES)?;
+    let digest = Digest::of(bytes);
+    let engine = &runtime.engine;
+    let cached = runtime.cache.as_ref().and_then(|cache| cache.get(engine, &digest));
+    let from_cache = cached.is_some();
+    let component = match cached {
+        Some(component) => component,
+        None => {
+            let component = Component::from_binary(engine, bytes)
+                .map_err(|error| LoadErrorKind::Invalid(detail(&error)))?;
+            if let Some(cache) = &runtime.cache {
+                cache.put(engine, &digest, &component);
+            }
+            component
+        }
+    };
+    let ty = component.component_type();
+    let names = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+    let imports: Vec<String> = names(&mut ty.imports(engine).map(|(name, _)| name));
+    let exports: Vec<String> = names(&mut ty.exports(engine).map(|(name, _)| name));
+    if component.get_export_index(None, LISTENER).is_none() {
+        return Err(LoadErrorKind::WrongWorld { found: shown(&exports) });
+    }
+    let pre = runtime
+        .linker
+        .instantiate_pre(&component)
+        .map_err(|error| unknown_import(&error, &imports))?;
+    let pre = WorldPre::new(pre).map_err(|error| LoadErrorKind::WrongExport(detail(&error)))?;
+    Ok(Linked { pre, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+}
+
+/// Finds the import that a linker error is about.
+fn unknown_import(error: &wasmtime::Error, imports: &[String]) -> LoadErrorKind {
+    let detail = detail(error);
+    let import = imports.iter().find(|import| detail.contains(&format!("`{import}`")));
+    let import = import.map_or_else(|| "something".to_owned(), |name| escaped(name));
+    LoadErrorKind::UnknownImport { import, detail }
+}
+
+fn shown(exports: &[String]) -> String {
+    match exports {
+        [] => "nothing".to_owned(),
+        names => {
+            let shown: Vec<_> =
+                names.iter().take(EXPORTS_SHOWN_MAX).map(|name| escaped(name)).collect();
+            let more = if names.len() > EXPORTS_SHOWN_MAX { ", …" } else { "" };
+            format!("{}{more}", shown.join(", "))
+        }
+    }
+}
+
+fn escaped(name: &str) -> String {
+    text::cut(text::escape(name).into_owned(), 128)
+}
+
+fn detail(error: &wasmtime::Error) -> String {
+    text::cut(text::escape(&format!("{error:#}")).into_owned(), DETAIL_MAX_BYTES)
+}

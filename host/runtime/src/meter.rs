@@ -1,0 +1,193 @@
+//! CPU and wall time of guest calls.
+//!
+//! The ticker moves the engine's epoch every 10 ms from an OS thread of its own. A guest that sees
+//! the epoch move stops at its next loop or call, is charged for the ticks it ran, and gives way to
+//! other tasks. Ticks that pass while the guest waits (for a host call or for its turn) are not
+//! charged: [`drive`] notes the tick at which the guest goes on.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
+
+/// How often the epoch moves.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
+/// Moves the engine's epoch until dropped.
+pub(crate) struct Ticker {
+    ticks: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let engine = engine.clone();
+        let (thread_ticks, thread_stop) = (ticks.clone(), stop.clone());
+        let thread =
+            std::thread::Builder::new().name("usher-ticker".to_owned()).spawn(move || {
+                while !thread_stop.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(TICK);
+                    // Count first: whoever sees the epoch move must see the count, too.
+                    thread_ticks.fetch_add(1, Ordering::Release);
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(Self { ticks, stop, thread: Some(thread) })
+    }
+
+    pub(crate) fn ticks(&self) -> &Arc<AtomicU64> {
+        &self.ticks
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The guest ran longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("used up its CPU time of {cpu_ms} ms")]
+pub(crate) struct CpuExceeded {
+    cpu_ms: u64,
+}
+
+/// What one instance's guest has used in the call under way.
+pub(crate) struct CpuMeter {
+    clock: Arc<GuestClock>,
+    used_ticks: u64,
+    budget_ticks: u64,
+}
+
+/// The part of the meter that is reachable while the guest runs.
+pub(crate) struct GuestClock {
+    ticks: Arc<AtomicU64>,
+    resumed_at: AtomicU64,
+}
+
+impl GuestClock {
+    fn note_resumption(&self) {
+        self.resumed_at.store(self.ticks.load(Ordering::Acquire), Ordering::Relaxed);
+    }
+}
+
+impl CpuMeter {
+    pub(crate) fn new(ticks: &Arc<AtomicU64>) -> Self {
+        let clock = GuestClock { ticks: ticks.clone(), resumed_at: AtomicU64::new(0) };
+        Self { clock: Arc::new(clock), used_ticks: 0, budget_ticks: 0 }
+    }
+
+    /// Starts a call that may take this much CPU time.
+    pub(crate) fn begin(&mut self, cpu_ms: u64) {
+        self.used_ticks = 0;
+        self.budget_ticks = cpu_ms.div_ceil(TICK.as_millis() as u64);
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<GuestClock> {
+        &self.clock
+    }
+
+    /// Charges the ticks since the guest went on. `None` when there were none.
+    fn charge(&mut self) -> Option<Result<(), CpuExceeded>> {
+        let now = self.clock.ticks.load(Ordering::Acquire);
+        let ran_ticks = now.saturating_sub(self.clock.resumed_at.load(Ordering::Relaxed));
+        if ran_ticks == 0 {
+            return None;
+        }
+        self.used_ticks += ran_ticks;
+        self.clock.resumed_at.store(now, Ordering::Relaxed);
+        // The first tick was under way when the guest started: up to the budget is fine.
+        if self.used_ticks > self.budget_ticks {
+            let cpu_ms = self.budget_ticks * TICK.as_millis() as u64;
+            return Some(Err(CpuExceeded { cpu_ms }));
+        }
+        Some(Ok(()))
+    }
+}
+
+/// The callback for stores: what a guest does when it sees the epoch move.
+pub(crate) fn on_tick<T>(
+    mut store: StoreContextMut<'_, T>,
+    meter: fn(&mut T) -> &mut CpuMeter,
+) -> wasmtime::Result<UpdateDeadline> {
+    match meter(store.data_mut()).charge() {
+        None => Ok(UpdateDeadline::Continue(1)),
+        Some(Ok(())) => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+        Some(Err(exceeded)) => Err(exceeded.into()),
+    }
+}
+
+/// The wall deadline passed.
+#[derive(Debug)]
+pub(crate) struct WallExceeded;
+
+/// Runs a guest call until it ends or the deadline passes. Arms a timer only for a call that does
+/// not finish at once; most do.
+pub(crate) async fn drive<F: Future>(
+    clock: &GuestClock,
+    deadline: Instant,
+    call: F,
+) -> Result<F::Output, WallExceeded> {
+    let mut call = pin!(call);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    std::future::poll_fn(move |cx| {
+        clock.note_resumption();
+        if let Poll::Ready(output) = call.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        timer.as_mut().poll(cx).map(|()| Err(WallExceeded))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(ticks: &Arc<AtomicU64>, cpu_ms: u64) -> CpuMeter {
+        let mut meter = CpuMeter::new(ticks);
+        meter.begin(cpu_ms);
+        meter.clock.note_resumption();
+        meter
+    }
+
+    #[test]
+    fn ticks_that_ran_are_charged() {
+        let ticks = Arc::new(AtomicU64::new(7));
+        let mut meter = meter(&ticks, 20);
+        assert!(meter.charge().is_none());
+        for _ in 0..2 {
+            ticks.fetch_add(1, Ordering::Relaxed);
+            assert!(matches!(meter.charge(), Some(Ok(()))));
+        }
+        ticks.fetch_add(1, Ordering::Relaxed);
+        let exceeded = meter.charge().unwrap().unwrap_err();
+        assert_eq!(exceeded.to_string(), "used up its CPU time of 20 ms");
+    }
+
+    #[test]
+    fn ticks_spent_waiting_are_not_charged() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let mut meter = meter(&ticks, 20);
+        for _ in 0..100 {
+            ticks.fetch_add(50, Ordering::Relaxed);
+            meter.clock.note_resumption();
+            assert!(meter.charge().is_none());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What all instances of one plugin share: limits, what it was granted, and what it was denied.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use usher_event::{BlobStore, PluginName, StateReader};
+
+use crate::capabilities::http::Client;
+use crate::{Grant, Grants, Limits};
+
+/// Different denials that are logged; beyond that they are only counted.
+const DENIALS_LOGGED_MAX: usize = 64;
+
+/// A plugin as its instances see it.
+pub(crate) struct Plugin {
+    /// The name, or the file's where the plugin has not said its name yet.
+    pub(crate) label: Arc<str>,
+    pub(crate) limits: Limits,
+    pub(crate) grants: Grants,
+    /// There where state is granted.
+    pub(crate) state: Option<(PluginName, Arc<dyn StateReader>)>,
+    /// There where blobs are granted.
+    pub(crate) blobs: Option<(PluginName, Arc<dyn BlobStore>)>,
+    /// Bytes of blobs this plugin holds, once known. Never too low: puts that came to nothing
+    /// count until the next reckoning.
+    pub(crate) blobs_held_bytes: Mutex<Option<u64>>,
+    pub(crate) http: Arc<Client>,
+    pub(crate) denials: Denials,
+}
+
+impl Plugin {
+    /// A plugin before anything is known of it: no grants, the default limits.
+    pub(crate) fn unconfigured(label: &str, limits: Limits, http: Arc<Client>) -> Self {
+        Self {
+            label: label.into(),
+            limits,
+            grants: Grants::default(),
+            state: None,
+            blobs: None,
+            blobs_held_bytes: Mutex::new(None),
+            http,
+            denials: Denials::default(),
+        }
+    }
+
+    /// Counts and logs that something was denied; answers the words for the guest. `what` is what
+    /// was asked for, `remedy` what to write into which part of the plugin's configuration.
+    pub(crate) fn deny(&self, grant: Grant, what: &str, section: &str, remedy: &str) -> String {
+        let words = format!(
+            "{what} is not granted: add {remedy} to [plugin.{}.{section}] in usher.toml",
+            self.label
+        );
+        if self.denials.note(grant, what) {
+            tracing::warn!(plugin = &*self.label, grant = grant.as_str(), "{words}");
+        }
+        words
+    }
+
+    /// Counts `more_bytes` of blobs as held if the limit allows; starts from `reckoned_bytes` where
+    /// the plugin's blobs were just added up. `false` where they are too many, or never were.
+    pub(crate) fn reserve_blobs(&self, reckoned_bytes: Option<u64>, more_bytes: u64) -> bool {
+        let mut held = self.blobs_held_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        match reckoned_bytes.or(*held).map(|held_bytes| held_bytes.saturating_add(more_bytes)) {
+            Some(sum_bytes) if sum_bytes <= self.limits.blobs_bytes => {
+                *held = Some(sum_bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes granted secrets out of text that is going to be shown.
+    pub(crate) fn redact(&self, text: String) -> String {
+        let mut text = text;
+        for secret in self.grants.secrets.values() {
+            let secret = secret.expose();
+            if secret.len() >= SECRET_MIN_BYTES && text.contains(secret) {
+                text = text.replace(secret, "[redacted]");
+            }
+        }
+        text
+    }
+}
+
+/// Shorter secrets are not looked for: they'd be found everywhere, and give themselves away.
+const SECRET_MIN_BYTES: usize = 4;
+
+/// Counts denials, and remembers which were logged.
+#[derive(Default)]
+pub(crate) struct Denials {
+    counts: [AtomicU64; Grant::ALL.len()],
+    logged: Mutex<BTreeSet<(Grant, String)>>,
+}
+
+impl Denials {
+    /// Counts; answers whether this one is to be logged.
+    fn note(&self, grant: Grant, what: &str) -> bool {
+        if let Some((_, count)) = self.pairs().find(|(other, _)| *other == grant) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.len() < DENIALS_LOGGED_MAX && logged.insert((grant, what.to_owned()))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (Grant, &AtomicU64)> {
+        Grant::ALL.into_iter().zip(&self.counts)
+    }
+
+    /// How often each kind was denied.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Grant, u64)> {
+        self.pairs().map(|(grant, count)| (grant, count.load(Ordering::Relaxed)))
+    }
+}

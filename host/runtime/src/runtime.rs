@@ -1,0 +1,214 @@
+//! [`Runtime`]: the engine with everything all plugins share, and how instances come about.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::component::Linker;
+use wasmtime::{Engine, PoolConcurrencyLimitError};
+
+use crate::bindings::{WorldPre, types};
+use crate::cache::Cache;
+use crate::capabilities;
+use crate::engine;
+use crate::guest::Guest;
+use crate::meter::{self, Ticker};
+use crate::plugin::Plugin;
+use crate::pool::{Instance, Pool};
+use crate::verdict::Ending;
+
+/// How the runtime is set up.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// Where compiled components are kept; made if missing, and private to this user. `None`
+    /// compiles at each start.
+    pub cache_dir: Option<PathBuf>,
+    /// Instances of all plugins together, at a time. Each reserves address space, not memory.
+    pub max_instances: u32,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self { cache_dir: None, max_instances: 1_000 }
+    }
+}
+
+/// Why the runtime could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine refused its configuration, or the system the memory to reserve.
+    #[error("the wasm engine can't be set up: {0}")]
+    Engine(String),
+    /// The cache folder is not usable.
+    #[error("the cache of compiled plugins can't be used: {0}")]
+    Cache(#[source] std::io::Error),
+    /// The thread that moves the clock could not be started.
+    #[error("the runtime's clock can't be started: {0}")]
+    Clock(#[source] std::io::Error),
+}
+
+/// Compiles plugins and runs them. Cheap to clone; the clock stops with the last clone and the
+/// last listener.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all plugins share.
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Guest>,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) http: Arc<capabilities::http::Client>,
+    ticker: Ticker,
+    pools: Mutex<Vec<Weak<Pool>>>,
+}
+
+impl Runtime {
+    /// Sets up the engine and starts its clock.
+    ///
+    /// # Errors
+    /// See [`RuntimeError`].
+    pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
+        let engine_error = |error: wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
+        let engine = engine::build(options.max_instances).map_err(engine_error)?;
+        let linker = link(&engine).map_err(engine_error)?;
+        let cache = options
+            .cache_dir
+            .map(|dir| Cache::open(&dir))
+            .transpose()
+            .map_err(RuntimeError::Cache)?;
+        let ticker = Ticker::start(&engine).map_err(RuntimeError::Clock)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                linker,
+                cache,
+                http: Arc::default(),
+                ticker,
+                pools: Mutex::default(),
+            }),
+        })
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+fn link(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    capabilities::wasi::add_to_linker(&mut linker)?;
+    capabilities::http::add_to_linker(&mut linker)?;
+    capabilities::config::add_to_linker(&mut linker)?;
+    capabilities::log::add_to_linker(&mut linker)?;
+    capabilities::state::add_to_linker(&mut linker)?;
+    capabilities::blobs::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+impl Inner {
+    /// A pool whose idle instances may be taken away when others need the room.
+    pub(crate) fn new_pool(&self) -> Arc<Pool> {
+        let pool = Arc::new(Pool::default());
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(&pool));
+        pool
+    }
+
+    /// Frees idle instances of all plugins.
+    fn shrink_pools(&self) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for pool in pools.iter().filter_map(Weak::upgrade) {
+            pool.shrink();
+        }
+    }
+
+    /// A new instance. Its start functions run under the CPU limit and the deadline.
+    pub(crate) async fn instantiate(
+        &self,
+        pre: &WorldPre<Guest>,
+        plugin: &Arc<Plugin>,
+        deadline: Instant,
+    ) -> Result<Box<Instance>, Ending> {
+        match self.try_instantiate(pre, plugin, deadline).await {
+            Err(Failed::Full(_)) => self.shrink_pools(),
+            Err(Failed::Ended(ending)) => return Err(ending),
+            Ok(instance) => return Ok(instance),
+        }
+        self.try_instantiate(pre, plugin, deadline).await.map_err(|failed| match failed {
+            Failed::Full(ending) | Failed::Ended(ending) => ending,
+        })
+    }
+
+    async fn try_instantiate(
+        &self,
+        pre: &WorldPre<Guest>,
+        plugin: &Arc<Plugin>,
+        deadline: Instant,
+    ) -> Result<Box<Instance>, Failed> {
+        let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks())
+            .map_err(|error| Failed::Ended(Ending::host(&error)))?;
+        let cpu = &mut store.data_mut().cpu;
+        cpu.begin(plugin.limits.cpu_ms);
+        let clock = cpu.clock().clone();
+        store.set_epoch_deadline(1);
+        match meter::drive(&clock, deadline, pre.instantiate_async(&mut store)).await {
+            Ok(Ok(world)) => Ok(Box::new(Instance { store, world, clock, calls: 0 })),
+            Ok(Err(error)) => {
+                let ending = Ending::of(&error, store.data());
+                Err(match error.downcast_ref::<PoolConcurrencyLimitError>() {
+                    Some(_) => Failed::Full(ending),
+                    None => Failed::Ended(ending),
+                })
+            }
+            Err(_) => Err(Failed::Ended(Ending::deadline(plugin.limits.wall_ms))),
+        }
+    }
+}
+
+/// Why there is no instance.
+enum Failed {
+    /// As many as there may be; others may be waiting for nothing.
+    Full(Ending),
+    /// Anything else.
+    Ended(Ending),
+}
+
+/// CPU time of loading: start functions, then `describe`.
+const DESCRIBE_CPU_MS: u64 = 1_000;
+/// How long either may take by the clock on the wall.
+const DESCRIBE_WALL_MS: u64 = 5_000;
+
+impl Inner {
+    /// Asks a component what it is: in an instance of its own, with nothing granted.
+    pub(crate) async fn describe(
+        &self,
+        pre: &WorldPre<Guest>,
+        label: &str,
+    ) -> Result<types::Description, Ending> {
+        let limits = crate::Limits {
+            cpu_ms: DESCRIBE_CPU_MS,
+            wall_ms: DESCRIBE_WALL_MS,
+            ..crate::Limits::default()
+        };
+        let plugin = Arc::new(Plugin::unconfigured(label, limits, self.http.clone()));
+        let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
+        let mut instance = self.instantiate(pre, &plugin, deadline).await?;
+        let Instance { store, world, clock, .. } = &mut *instance;
+        // The budget goes on from where the start functions left it.
+        store.set_epoch_deadline(1);
+        let call = world.usher_plugin_listener().call_describe(&mut *store);
+        let said = match meter::drive(clock, deadline, call).await {
+            Ok(Ok(said)) => Ok(said),
+            Ok(Err(error)) => Err(Ending::of(&error, store.data())),
+            Err(_) => Err(Ending::deadline(DESCRIBE_WALL_MS)),
+        };
+        store.data().log.end();
+        said
+    }
+}

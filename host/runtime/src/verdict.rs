@@ -1,0 +1,116 @@
+//! What a call that did not end well means: a verdict with a class, a reason and the guest's call
+//! stack.
+
+use std::fmt::Write as _;
+
+use usher_event::{Failure, FailureClass, Verdict};
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::convert::REASON_MAX_BYTES;
+use crate::guest::Guest;
+use crate::meter::CpuExceeded;
+use crate::text;
+
+/// Longest backtrace that is kept.
+const BACKTRACE_MAX_BYTES: usize = 8 * 1024;
+/// Longest name of a function in it.
+const FUNCTION_MAX_BYTES: usize = 256;
+
+/// How a call ended that brought no answer.
+pub(crate) struct Ending {
+    /// What kind of failure it is.
+    pub(crate) class: FailureClass,
+    /// What happened.
+    pub(crate) reason: String,
+    /// The guest's call stack.
+    pub(crate) backtrace: Option<String>,
+}
+
+impl Ending {
+    /// From the error of a call, with what the instance knows about it.
+    pub(crate) fn of(error: &wasmtime::Error, guest: &Guest) -> Self {
+        let (class, reason) = classify(error, guest);
+        Self { class, reason, backtrace: backtrace(error) }
+    }
+
+    /// The sandbox could not be set up.
+    pub(crate) fn host(error: &wasmtime::Error) -> Self {
+        Self { class: FailureClass::Host, reason: format!("{error:#}"), backtrace: None }
+    }
+
+    /// A limit was reached that makes the guest's answer worthless.
+    pub(crate) fn limit(reason: String) -> Self {
+        Self { class: FailureClass::Limit, reason, backtrace: None }
+    }
+
+    /// The wall deadline passed.
+    pub(crate) fn deadline(wall_ms: u64) -> Self {
+        let reason = format!("did not finish within {wall_ms} ms");
+        Self { class: FailureClass::Timeout, reason, backtrace: None }
+    }
+
+    /// A retry with this as the reason, fit to be stored.
+    pub(crate) fn into_verdict(self, redact: impl Fn(String) -> String) -> Verdict {
+        let reason = text::escape_lines(&redact(self.reason)).into_owned();
+        let failure = Failure {
+            class: self.class,
+            reason: text::cut(reason, REASON_MAX_BYTES),
+            backtrace: self.backtrace.map(|trace| text::cut(redact(trace), BACKTRACE_MAX_BYTES)),
+        };
+        Verdict::Retry { failure, after: None }
+    }
+}
+
+fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
+    if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {
+        return (FailureClass::Timeout, exceeded.to_string());
+    }
+    if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return (FailureClass::Host, format!("no room for another instance: {full}"));
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return (FailureClass::Trap, format!("the guest ended itself with exit status {status}"));
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return (FailureClass::Limit, "too many host resources held at a time".to_owned());
+    }
+    let cause = error.root_cause().to_string();
+    // These two have no type of their own that could be asked for.
+    if cause.contains("fuel allocated for hostcalls") || cause.contains("handle limit exceeded") {
+        return (FailureClass::Limit, cause);
+    }
+    if let Some(refused) = guest.room.refused() {
+        return (FailureClass::Limit, format!("{refused}; then: {cause}"));
+    }
+    let cause = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => "the guest aborted (unreachable)".to_owned(),
+        Some(Trap::StackOverflow) => "the guest's stack overflowed".to_owned(),
+        Some(trap) => trap.to_string(),
+        None => cause,
+    };
+    // A panic's message goes to stderr before the trap.
+    match guest.log.last_words() {
+        Some(words) => (FailureClass::Trap, format!("{cause}: {words}")),
+        None => (FailureClass::Trap, cause),
+    }
+}
+
+/// The guest's call stack, innermost frame first.
+fn backtrace(error: &wasmtime::Error) -> Option<String> {
+    let trace = error.downcast_ref::<WasmBacktrace>()?;
+    let mut lines = String::new();
+    for frame in trace.frames() {
+        let name = frame.func_name().map_or_else(
+            || format!("function {}", frame.func_index()),
+            |name| format!("{:#}", rustc_demangle::demangle(name)),
+        );
+        let name = text::cut(text::escape(&name).into_owned(), FUNCTION_MAX_BYTES);
+        // Formatting into a string can't fail.
+        let _ = writeln!(lines, "{name}");
+    }
+    let kept = lines.trim_end().len();
+    lines.truncate(kept);
+    (!lines.is_empty()).then_some(lines)
+}
