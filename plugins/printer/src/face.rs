@@ -1,0 +1,93 @@
+//! Typefaces: what to embed, how wide a text is, which characters there are.
+
+use std::sync::LazyLock;
+
+use krilla::text::{Font, GlyphId, KrillaGlyph};
+use skrifa::instance::{LocationRef, Size};
+use skrifa::{FontRef, MetadataProvider};
+
+/// Characters of Latin scripts, with the usual punctuation; see fonts/README.md.
+static BOLD: LazyLock<Option<Face>> =
+    LazyLock::new(|| Face::new(include_bytes!("../fonts/InterDisplay-Bold.otf")));
+static MEDIUM: LazyLock<Option<Face>> =
+    LazyLock::new(|| Face::new(include_bytes!("../fonts/Inter-Medium.otf")));
+
+/// A typeface, ready to measure with and to embed.
+pub(crate) struct Face {
+    pub(crate) font: Font,
+    outlines: FontRef<'static>,
+}
+
+/// A text in a typeface, as a row of glyphs.
+pub(crate) struct Run {
+    pub(crate) glyphs: Vec<KrillaGlyph>,
+    /// At size 1.
+    pub(crate) width: f32,
+}
+
+/// A character that a typeface doesn't have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoGlyph(pub(crate) char);
+
+/// Both faces, for as long as the instance lives.
+pub(crate) struct Faces {
+    /// For titles and values.
+    pub(crate) bold: &'static Face,
+    /// For all else.
+    pub(crate) medium: &'static Face,
+}
+
+impl Faces {
+    /// `None` if a font file is damaged, which a test rules out.
+    pub(crate) fn get() -> Option<Self> {
+        Some(Self { bold: BOLD.as_ref()?, medium: MEDIUM.as_ref()? })
+    }
+}
+
+impl Face {
+    fn new(data: &'static [u8]) -> Option<Self> {
+        Some(Self { font: Font::new(data.into(), 0)?, outlines: FontRef::new(data).ok()? })
+    }
+
+    /// Sets a text, with `tracking` added between characters, in parts of the size.
+    pub(crate) fn set(&self, text: &str, tracking: f32) -> Result<Run, NoGlyph> {
+        let characters = self.outlines.charmap();
+        let metrics = self.outlines.glyph_metrics(Size::unscaled(), LocationRef::default());
+        let units_per_em = self.font.units_per_em();
+        let mut run = Run { glyphs: Vec::with_capacity(text.len()), width: 0.0 };
+        for (start, character) in text.char_indices() {
+            let glyph = characters.map(character).ok_or(NoGlyph(character))?;
+            let advance =
+                metrics.advance_width(glyph).unwrap_or_default() / units_per_em + tracking;
+            let id = GlyphId::new(glyph.to_u32());
+            let range = start..start + character.len_utf8();
+            run.glyphs.push(KrillaGlyph::new(id, advance, 0.0, 0.0, 0.0, range, None));
+            run.width += advance;
+        }
+        run.width -= if run.glyphs.is_empty() { 0.0 } else { tracking };
+        Ok(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_faces_have_the_letters_of_europe() {
+        let faces = Faces::get().unwrap();
+        for face in [faces.bold, faces.medium] {
+            let run = face.set("AÄßÉőŁčŞş – „“”’ € №", 0.0).unwrap();
+            assert_eq!(run.glyphs.len(), 20);
+            assert!(run.width > 8.0 && run.width < 16.0, "{}", run.width);
+            assert_eq!(face.set("a\u{1d11e}", 0.0).err(), Some(NoGlyph('\u{1d11e}')));
+        }
+    }
+
+    #[test]
+    fn tracking_lies_between_characters() {
+        let face = Faces::get().unwrap().medium;
+        let (plain, tracked) = (face.set("abc", 0.0).unwrap(), face.set("abc", 0.5).unwrap());
+        assert!((tracked.width - plain.width - 1.0).abs() < 1e-5);
+    }
+}
