@@ -60,7 +60,6 @@ impl Ledger {
             let same = sub.id == dead.subscription_id;
             let before = if same { dead.before.saturating_add(dead.attempt_count) } else { 0 };
             let row = RetryRow { failures: 0, due_ms: now_ms, first_ms: 0, before, replay: true };
-            let due_tick = self.timeline.tick(now_ms);
             sub.retries.insert(sequence, Retry { row, waiting: false });
             sub.retry_due(sequence);
             self.touched.insert(sub.id);

@@ -1,0 +1,159 @@
+//! From lease to settlement.
+
+use std::time::Duration;
+
+use usher_broker::{Broker, DeliveryState, Disposition, HOPS_MAX, Settled, Subscription};
+use usher_event::FailureClass;
+
+use crate::harness::*;
+
+pub(crate) async fn never_more_than_max_in_flight(disk: Disk) {
+    let broker = disk.open();
+    let subscription = Subscription { max_in_flight: 3, ..to_type("p/s", "a") };
+    broker.subscribe(subscription.clone()).await.unwrap();
+    for id in 0..10 {
+        publish(&broker, event("a", id)).await;
+    }
+    let leases = lease_many(&broker, "p/s", 3).await;
+    assert!(nothing_ready(&broker, "p/s").await);
+    ack(&broker, &leases[1]).await;
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
+    assert!(nothing_ready(&broker, "p/s").await);
+    // More room is used at once.
+    broker.subscribe(Subscription { max_in_flight: 5, ..subscription }).await.unwrap();
+    assert_eq!(lease_many(&broker, "p/s", 2).await.len(), 2);
+    assert!(nothing_ready(&broker, "p/s").await);
+}
+
+pub(crate) async fn a_released_delivery_comes_again_as_the_same_attempt(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, Disposition::Release).await, Settled::Committed);
+    let again = lease_one(&broker, "p/s").await;
+    assert_eq!((again.delivery.sequence, again.delivery.attempt), (1, 1));
+    assert_ne!(again.token, lease.token);
+    assert_eq!(ack(&broker, &lease).await, Settled::Stale);
+    assert_eq!(ack(&broker, &again).await, Settled::Committed);
+    assert!(nothing_ready(&broker, "p/s").await);
+}
+
+pub(crate) async fn settling_twice_is_stale(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let twice =
+        vec![settlement(&lease, Disposition::Ack(Default::default())), settlement(&lease, retry())];
+    assert_eq!(soon(broker.settle(twice)).await.unwrap(), [Settled::Committed, Settled::Stale]);
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Stale);
+    assert_eq!(broker.stats().dead_letters, 0);
+}
+
+pub(crate) async fn a_dropped_lease_call_takes_nothing(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for _ in 0..20 {
+        let subscription = name("p/s");
+        let mut lease = Box::pin(broker.lease(&subscription, 1));
+        tokio::select! {
+            biased;
+            _ = &mut lease => panic!("nothing was published"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(lease);
+    }
+    publish(&broker, event("a", 1)).await;
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 1);
+}
+
+pub(crate) async fn emissions_make_a_flow(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.subscribe(to_type("q/s", "b")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let first = lease_one(&broker, "p/s").await;
+    let (b, c) = (emission(&first, "b", 0), emission(&first, "c", 1));
+    assert_eq!(
+        ack_with(&broker, &first, vec![(b.clone(), None), (c, None)]).await,
+        Settled::Committed
+    );
+    let second = lease_one(&broker, "q/s").await;
+    assert_eq!(second.delivery.event, b);
+    assert_eq!((second.delivery.flow, second.delivery.depth), (1, 1));
+    let due = settle(&broker, &second, retry()).await;
+    assert_eq!(due, Settled::RetryAt(START_MS + 1_000));
+
+    for asked in [1, 3] {
+        let flow = broker.flow(asked).await.unwrap().unwrap();
+        assert_eq!((flow.root, flow.truncated, flow.delayed.len()), (1, false, 0));
+        let sequences: Vec<_> = flow.events.iter().map(|event| event.stored.sequence).collect();
+        assert_eq!(sequences, [1, 2, 3]);
+        let root = &flow.events[0].deliveries;
+        assert_eq!(root.len(), 1);
+        assert_eq!((&root[0].subscription, &root[0].state), (&name("p/s"), &DeliveryState::Done));
+        let child = &flow.events[1];
+        let cause = child.stored.cause.as_ref().unwrap();
+        assert_eq!((cause.parent, cause.attempt, cause.took_us), (1, 1, 42));
+        assert_eq!(cause.subscription, name("p/s"));
+        let waiting = DeliveryState::Waiting { due_ms: START_MS + 1_000 };
+        assert_eq!(child.deliveries[0].state, waiting);
+        let failed = &child.deliveries[0].failures[0];
+        assert_eq!((failed.attempt, failed.class), (1, FailureClass::Trap));
+        assert_eq!(
+            (failed.reason.as_str(), failed.backtrace.as_deref()),
+            ("not now", Some("0: f"))
+        );
+        assert!(flow.events[2].deliveries.is_empty());
+    }
+    assert!(broker.flow(4).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_delayed_emission_waits(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.subscribe(to_type("q/s", "b")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let delay = Some(Duration::from_secs(60));
+    ack_with(&broker, &lease, vec![(emission(&lease, "b", 0), delay)]).await;
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    assert_eq!((flow.events.len(), flow.delayed.len()), (1, 1));
+    assert_eq!(flow.delayed[0].due_ms, START_MS + 60_000);
+    assert_eq!(flow.delayed[0].cause.parent, 1);
+    disk.advance(&broker, 59_999);
+    assert!(nothing_ready(&broker, "q/s").await);
+    assert_eq!(broker.stats().delayed, 1);
+    disk.advance(&broker, 1);
+    let emitted = lease_one(&broker, "q/s").await;
+    assert_eq!((emitted.delivery.sequence, emitted.delivery.flow), (2, 1));
+    assert_eq!(broker.stats().delayed, 0);
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    assert_eq!((flow.events.len(), flow.delayed.len()), (2, 0));
+    assert_eq!(flow.events[1].stored.recorded_ms, START_MS + 60_000);
+}
+
+pub(crate) async fn a_flow_that_goes_in_circles_ends(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/ping", "ping")).await.unwrap();
+    broker.subscribe(to_type("q/pong", "pong")).await.unwrap();
+    publish(&broker, event("ping", 1)).await;
+    let mut hops = 0;
+    let dead = loop {
+        let (from, to) = if hops % 2 == 0 { ("p/ping", "pong") } else { ("q/pong", "ping") };
+        let lease = lease_one(&broker, from).await;
+        assert_eq!(lease.delivery.depth, hops);
+        match ack_with(&broker, &lease, vec![(emission(&lease, to, 0), None)]).await {
+            Settled::Committed => hops += 1,
+            Settled::Dead(id) => break id,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(hops, HOPS_MAX);
+    let letter = broker.dead_letter(dead).await.unwrap().unwrap();
+    let reason = &letter.attempts[0].reason;
+    assert!(reason.contains("ping → pong → ping"), "{reason}");
+    assert_eq!(letter.attempts[0].class, FailureClass::Limit);
+    assert_eq!(broker.stats().last_sequence, u64::from(HOPS_MAX) + 1);
+}

@@ -1,0 +1,211 @@
+//! Retries, dead letters, redrive.
+
+use std::time::Duration;
+
+use usher_broker::{
+    ATTEMPTS_KEPT, Broker, BrokerError, DeliveryState, Disposition, RetryPolicy, Settled,
+    Subscription,
+};
+use usher_event::{Digest, FailureClass};
+
+use crate::harness::*;
+
+pub(crate) async fn retries_wait_longer_each_time(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    publish(&broker, event("a", 2)).await;
+    let mut lease = lease_one(&broker, "p/s").await;
+    // A failed delivery keeps nobody else waiting.
+    let other = lease_one(&broker, "p/s").await;
+    let mut now = START_MS;
+    for (attempt, wait_ms) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 8_000)] {
+        assert_eq!(lease.delivery.attempt, attempt);
+        assert_eq!(settle(&broker, &lease, retry()).await, Settled::RetryAt(now + wait_ms));
+        disk.advance(&broker, wait_ms - 1);
+        assert!(nothing_ready(&broker, "p/s").await);
+        disk.advance(&broker, 1);
+        now += wait_ms;
+        lease = lease_one(&broker, "p/s").await;
+        assert!(!lease.delivery.replay);
+    }
+    assert_eq!(ack(&broker, &other).await, Settled::Committed);
+    assert_eq!(ack(&broker, &lease).await, Settled::Committed);
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    let delivery = &flow.events[0].deliveries[0];
+    assert_eq!(delivery.state, DeliveryState::Done);
+    let attempts: Vec<_> = delivery.failures.iter().map(|failed| failed.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3, 4]);
+    let status = broker.subscriptions().await.unwrap().remove(0);
+    assert_eq!((status.cursor, status.retrying, status.failed), (3, 0, 4));
+}
+
+pub(crate) async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let after = Some(Duration::from_secs(90));
+    let disposition = Disposition::Retry { failure: failure("busy"), after };
+    assert_eq!(settle(&broker, &lease, disposition).await, Settled::RetryAt(START_MS + 90_000));
+    disk.advance(&broker, 90_000);
+    let lease = lease_one(&broker, "p/s").await;
+    // Ten years are cut to what the policy allows in all.
+    let after = Some(Duration::from_secs(10 * 365 * 24 * 3_600));
+    let disposition = Disposition::Retry { failure: failure("busy"), after };
+    let day_ms = 24 * 3_600 * 1_000;
+    assert_eq!(settle(&broker, &lease, disposition).await, Settled::RetryAt(START_MS + day_ms));
+}
+
+fn with_policy(max_attempts: u32, max_age: Duration) -> Subscription {
+    let retry = RetryPolicy { max_attempts, max_age, ..to_type("p/s", "a").retry };
+    Subscription { retry, ..to_type("p/s", "a") }
+}
+
+pub(crate) async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(with_policy(3, Duration::from_secs(3_600))).await.unwrap();
+    let published = event("a", 1);
+    publish(&broker, published.clone()).await;
+    for attempt in 1..=3 {
+        let lease = lease_one(&broker, "p/s").await;
+        let settled = settle(&broker, &lease, retry()).await;
+        assert_eq!(settled == Settled::Dead(1), attempt == 3, "{settled:?}");
+        disk.advance(&broker, 10_000);
+    }
+    assert!(nothing_ready(&broker, "p/s").await);
+    let letters = broker.dead_letters(None, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    assert_eq!((letter.id, letter.attempt_count), (1, 3));
+    assert_eq!((letter.stored.sequence, &letter.stored.event), (1, &published));
+    assert_eq!(letter.time_ms, START_MS + 20_000);
+    let attempts: Vec<_> = letter.attempts.iter().map(|a| (a.attempt, a.time_ms)).collect();
+    assert_eq!(attempts, [(1, START_MS), (2, START_MS + 10_000), (3, START_MS + 20_000)]);
+    assert_eq!(letter.attempts[2].digest, Some(Digest::of(b"plugin")));
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    assert_eq!(flow.events[0].deliveries[0].state, DeliveryState::Dead { id: Some(1) });
+    assert_eq!(broker.subscriptions().await.unwrap()[0].dead, 1);
+    assert_eq!(broker.stats().dead_letters, 1);
+}
+
+pub(crate) async fn old_failures_are_given_up(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(with_policy(100, Duration::from_millis(4_500))).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    // Due after 1 s, 2 s more, and then not after 4 s more but when the age is reached.
+    for due_ms in [1_000, 3_000, 4_500] {
+        let lease = lease_one(&broker, "p/s").await;
+        assert_eq!(settle(&broker, &lease, retry()).await, Settled::RetryAt(START_MS + due_ms));
+        disk.clock.set(START_MS + due_ms);
+        broker.wake();
+    }
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, retry()).await, Settled::Dead(1));
+}
+
+pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(1));
+    assert!(soon(broker.redrive(1)).await.unwrap());
+    assert!(!soon(broker.redrive(1)).await.unwrap());
+    assert!(!soon(broker.redrive(99)).await.unwrap());
+    assert!(broker.dead_letter(1).await.unwrap().is_none());
+    let again = lease_one(&broker, "p/s").await;
+    assert_eq!((again.delivery.sequence, again.delivery.attempt), (1, 1));
+    assert!(again.delivery.replay);
+    // It may fail again; ids are not used twice, and all failures stay visible.
+    assert_eq!(settle(&broker, &again, reject()).await, Settled::Dead(2));
+    let letter = broker.dead_letter(2).await.unwrap().unwrap();
+    assert_eq!((letter.attempt_count, letter.attempts.len()), (1, 1));
+    let (first, second) = tokio::join!(broker.redrive(2), broker.redrive(2));
+    assert_ne!(first.unwrap(), second.unwrap(), "one of two wins");
+    let again = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &again, retry()).await, Settled::RetryAt(START_MS + 1_000));
+    disk.advance(&broker, 1_000);
+    let again = lease_one(&broker, "p/s").await;
+    assert_eq!((again.delivery.attempt, again.delivery.replay), (2, true));
+    ack(&broker, &again).await;
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    let delivery = &flow.events[0].deliveries[0];
+    assert_eq!(delivery.state, DeliveryState::Done);
+    assert_eq!(delivery.failures.len(), 3);
+    let status = broker.subscriptions().await.unwrap().remove(0);
+    assert_eq!((status.dead, status.retrying), (0, 0));
+
+    publish(&broker, event("a", 2)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(3));
+    broker.unsubscribe(&name("p/s")).await.unwrap();
+    let refused = broker.redrive(3).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::NoSubscription(_)));
+    assert_eq!(broker.dead_letters(None, 9).await.unwrap().len(), 1);
+    let flow = broker.flow(2).await.unwrap().unwrap();
+    assert_eq!(flow.events[0].deliveries[0].subscription, name("p/s"));
+    // A new subscription of that name takes it on.
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    assert!(broker.redrive(3).await.unwrap());
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 2);
+}
+
+pub(crate) async fn a_dead_letter_is_discarded_for_good(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 1..=3 {
+        publish(&broker, event("a", id)).await;
+        let lease = lease_one(&broker, "p/s").await;
+        settle(&broker, &lease, reject()).await;
+    }
+    assert!(broker.discard(2).await.unwrap());
+    assert!(!broker.discard(2).await.unwrap());
+    assert!(!broker.redrive(2).await.unwrap());
+    let ids = |letters: Vec<usher_broker::DeadLetter>| -> Vec<u64> {
+        letters.iter().map(|letter| letter.id).collect()
+    };
+    assert_eq!(ids(broker.dead_letters(None, 10).await.unwrap()), [1, 3]);
+    assert_eq!(ids(broker.dead_letters(None, 1).await.unwrap()), [1]);
+    assert_eq!(ids(broker.dead_letters(Some(1), 10).await.unwrap()), [3]);
+    let flow = broker.flow(2).await.unwrap().unwrap();
+    assert_eq!(flow.events[0].deliveries[0].state, DeliveryState::Dead { id: None });
+    assert_eq!(broker.stats().dead_letters, 2);
+    assert_eq!(broker.subscriptions().await.unwrap()[0].dead, 2);
+}
+
+pub(crate) async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
+    const ATTEMPTS: u32 = 30;
+    let broker = disk.open();
+    broker.subscribe(with_policy(ATTEMPTS, Duration::from_secs(1 << 40))).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    for attempt in 1..=ATTEMPTS {
+        let lease = lease_one(&broker, "p/s").await;
+        assert_eq!(lease.delivery.attempt, attempt);
+        let failure = usher_event::Failure::new(FailureClass::Retry, format!("{attempt}"));
+        settle(&broker, &lease, Disposition::Retry { failure, after: None }).await;
+        disk.advance(&broker, 3_600_000);
+    }
+    let letter = broker.dead_letter(1).await.unwrap().unwrap();
+    assert_eq!(letter.attempt_count, ATTEMPTS);
+    let kept: Vec<u32> = letter.attempts.iter().map(|a| a.attempt).collect();
+    let newest = ATTEMPTS - ATTEMPTS_KEPT as u32 + 2..=ATTEMPTS;
+    assert_eq!(kept, std::iter::once(1).chain(newest).collect::<Vec<_>>());
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    assert_eq!(flow.events[0].deliveries[0].failures, letter.attempts);
+}
+
+pub(crate) async fn a_clock_set_back_delays_nothing(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    settle(&broker, &lease, retry()).await;
+    disk.clock.set(START_MS - 3_600_000);
+    publish(&broker, event("a", 2)).await;
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 2);
+    disk.advance(&broker, 999);
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 1);
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 2);
+}

@@ -1,0 +1,190 @@
+//! A disk that brokers come and go on, and short words for what the tests do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use usher_broker::{
+    Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, MemoryDisk, NewEvent,
+    Options, RetryPolicy, Settled, Settlement, Start, Subscription,
+};
+use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
+use usher_filter::Filter;
+
+/// When every test begins.
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
+
+/// Longest wait for something that must happen; only a failing test takes as long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where brokers keep what must survive them, and the time they live in.
+pub(crate) struct Disk {
+    kind: Kind,
+    pub(crate) clock: ManualClock,
+    pub(crate) window: usize,
+}
+
+enum Kind {
+    Fjall(TempDir),
+    Memory(MemoryDisk),
+}
+
+impl Disk {
+    pub(crate) fn fjall() -> Self {
+        Self::new(Kind::Fjall(tempfile::tempdir().unwrap()))
+    }
+
+    pub(crate) fn memory() -> Self {
+        Self::new(Kind::Memory(MemoryDisk::default()))
+    }
+
+    fn new(kind: Kind) -> Self {
+        Self { kind, clock: ManualClock::at(START_MS), window: 10_000 }
+    }
+
+    /// Opens a broker. The one before must be dropped.
+    pub(crate) fn open(&self) -> Arc<EmbeddedBroker> {
+        let mut options = Options::new("unused");
+        options.clock = Arc::new(self.clock.clone());
+        options.seed = 7;
+        options.duplicates_window_events = self.window;
+        match &self.kind {
+            Kind::Fjall(folder) => {
+                options.data = folder.path().to_owned();
+                EmbeddedBroker::open(options).unwrap()
+            }
+            Kind::Memory(disk) => EmbeddedBroker::on(disk, options).unwrap(),
+        }
+    }
+
+    /// Moves the clock.
+    pub(crate) fn advance(&self, broker: &EmbeddedBroker, by_ms: u64) {
+        self.clock.advance(by_ms);
+        broker.wake();
+    }
+}
+
+/// Fails the test if it takes for ever.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing happened for too long")
+}
+
+/// An event of a type, with an id of its own.
+pub(crate) fn event(ty: &str, id: impl std::fmt::Display) -> Event {
+    Event::builder(id.to_string(), "/tests", ty).subject("s").data("data").build().unwrap()
+}
+
+/// An event as a plugin's emission.
+pub(crate) fn emission(lease: &Lease, ty: &str, position: usize) -> Event {
+    let id = format!("{}/{}/{position}", lease.delivery.sequence, lease.delivery.subscription);
+    let source = format!("/plugins/{}", lease.delivery.subscription.plugin());
+    Event::builder(id, source, ty).data("emitted").build().unwrap()
+}
+
+pub(crate) fn name(name: &str) -> SubscriptionName {
+    name.parse().unwrap()
+}
+
+/// A subscription to one type, without jitter.
+pub(crate) fn to_type(subscription: &str, ty: &str) -> Subscription {
+    Subscription {
+        name: name(subscription),
+        filter: Filter::parse(&format!(r#"{{"exact":{{"type":"{ty}"}}}}"#)).unwrap(),
+        start: Start::Latest,
+        retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
+        max_in_flight: 16,
+    }
+}
+
+/// Publishes one event; answers its sequence.
+pub(crate) async fn publish(broker: &EmbeddedBroker, event: Event) -> u64 {
+    soon(broker.publish(vec![event])).await.unwrap()[0].sequence
+}
+
+/// Takes exactly one delivery.
+pub(crate) async fn lease_one(broker: &EmbeddedBroker, subscription: &str) -> Lease {
+    soon(broker.lease(&name(subscription), 1)).await.unwrap().remove(0)
+}
+
+/// Takes exactly so many deliveries.
+pub(crate) async fn lease_many(
+    broker: &EmbeddedBroker,
+    subscription: &str,
+    count: usize,
+) -> Vec<Lease> {
+    let subscription = name(subscription);
+    let mut leases = Vec::new();
+    while leases.len() < count {
+        let more = broker.lease(&subscription, count - leases.len());
+        leases.extend(soon(more).await.unwrap());
+    }
+    leases
+}
+
+/// Whether nothing can be leased. The committer has done all that was asked before, since it
+/// answers in order.
+pub(crate) async fn nothing_ready(broker: &EmbeddedBroker, subscription: &str) -> bool {
+    settled_down(broker).await;
+    let subscription = name(subscription);
+    let mut lease = std::pin::pin!(broker.lease(&subscription, 1));
+    tokio::select! {
+        biased;
+        _ = &mut lease => false,
+        () = std::future::ready(()) => true,
+    }
+}
+
+/// Waits until the committer has taken back what it had read. Each question makes one turn.
+pub(crate) async fn settled_down(broker: &EmbeddedBroker) {
+    for _ in 0..3 {
+        broker.event(1).await.unwrap();
+        broker.subscriptions().await.unwrap();
+    }
+}
+
+/// A settlement of a lease.
+pub(crate) fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
+    Settlement {
+        subscription: lease.delivery.subscription.clone(),
+        sequence: lease.delivery.sequence,
+        token: lease.token,
+        digest: Some(Digest::of(b"plugin")),
+        took: Duration::from_micros(42),
+        disposition,
+    }
+}
+
+pub(crate) async fn settle(
+    broker: &EmbeddedBroker,
+    lease: &Lease,
+    disposition: Disposition,
+) -> Settled {
+    soon(broker.settle(vec![settlement(lease, disposition)])).await.unwrap().remove(0)
+}
+
+pub(crate) async fn ack(broker: &EmbeddedBroker, lease: &Lease) -> Settled {
+    settle(broker, lease, Disposition::Ack(Changes::default())).await
+}
+
+/// Acknowledges with emissions.
+pub(crate) async fn ack_with(
+    broker: &EmbeddedBroker,
+    lease: &Lease,
+    emissions: Vec<(Event, Option<Duration>)>,
+) -> Settled {
+    let emissions = emissions.into_iter().map(|(event, delay)| NewEvent { event, delay });
+    let changes = Changes { emissions: emissions.collect(), ..Changes::default() };
+    settle(broker, lease, Disposition::Ack(changes)).await
+}
+
+pub(crate) fn retry() -> Disposition {
+    Disposition::Retry { failure: failure("not now"), after: None }
+}
+
+pub(crate) fn reject() -> Disposition {
+    Disposition::Reject { failure: failure("never") }
+}
+
+pub(crate) fn failure(reason: &str) -> Failure {
+    Failure { class: FailureClass::Trap, reason: reason.into(), backtrace: Some("0: f".into()) }
+}

@@ -1,0 +1,98 @@
+//! What every engine behind the `Broker` trait has to do, run on each store of the embedded one.
+
+mod deliveries;
+mod failures;
+mod harness;
+mod publishing;
+mod restarts;
+mod side_effects;
+mod subscriptions;
+
+/// Makes a module of tests for each store out of functions that take a fresh disk.
+macro_rules! on_every_store {
+    ($($module:ident :: { $($test:ident),* $(,)? }),* $(,)?) => {
+        mod on_fjall {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$module::$test(crate::harness::Disk::fjall()).await;
+                }
+            )*)*
+        }
+        mod in_memory {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$module::$test(crate::harness::Disk::memory()).await;
+                }
+            )*)*
+        }
+    };
+}
+
+on_every_store! {
+    publishing::{
+        sequences_rise_and_events_are_kept,
+        a_repeated_event_gets_the_same_answer,
+        too_large_a_batch_is_refused_whole,
+        pages_follow_one_another,
+        flows_are_found_by_correlation,
+    },
+    subscriptions::{
+        latest_starts_with_the_next_event_and_earliest_with_the_first,
+        only_matching_events_are_delivered,
+        a_changed_filter_judges_what_comes,
+        what_is_far_behind_is_read_from_the_log_in_order,
+        removal_wakes_takers_and_makes_leases_stale,
+        wrong_numbers_are_refused,
+        status_tells_lag_and_flight,
+    },
+    deliveries::{
+        never_more_than_max_in_flight,
+        a_released_delivery_comes_again_as_the_same_attempt,
+        settling_twice_is_stale,
+        a_dropped_lease_call_takes_nothing,
+        emissions_make_a_flow,
+        a_delayed_emission_waits,
+        a_flow_that_goes_in_circles_ends,
+    },
+    failures::{
+        retries_wait_longer_each_time,
+        the_listener_may_ask_for_a_longer_wait,
+        the_last_attempt_makes_a_dead_letter,
+        old_failures_are_given_up,
+        a_dead_letter_is_redriven_as_a_replay,
+        a_dead_letter_is_discarded_for_good,
+        many_attempts_keep_the_first_and_the_newest,
+        a_clock_set_back_delays_nothing,
+    },
+    side_effects::{
+        state_is_read_from_snapshots,
+        a_changed_read_runs_again,
+        a_listing_is_a_read,
+        buckets_list_their_keys_in_pages,
+        blobs_live_as_long_as_someone_keeps_them,
+        a_blob_without_content_fails_the_delivery,
+        nothing_of_a_failed_delivery_is_left,
+    },
+    restarts::{
+        what_was_acknowledged_is_there,
+        the_duplicates_window_survives,
+        open_deliveries_come_again_and_settled_ones_do_not,
+        retries_go_on_where_they_stopped,
+        delays_go_on_where_they_stopped,
+        dead_letters_and_their_ids_stay,
+        a_subscription_without_its_plugin_keeps_its_place,
+        closing_refuses_work_and_keeps_everything,
+    },
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_commit_poisons() {
+    restarts::a_failed_commit_poisons().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_instance_is_refused() {
+    restarts::a_second_instance_is_refused().await;
+}

@@ -1,0 +1,91 @@
+//! Into the log and out of it again.
+
+use usher_broker::{Broker, BrokerError, EventQuery, Published};
+use usher_event::{Event, Value};
+use usher_filter::Filter;
+
+use crate::harness::*;
+
+pub(crate) async fn sequences_rise_and_events_are_kept(disk: Disk) {
+    let broker = disk.open();
+    let events = vec![event("a", 1), event("b", 2), event("a", 3)];
+    let published = soon(broker.publish(events.clone())).await.unwrap();
+    let expected = |sequence| Published { sequence, duplicate: false };
+    assert_eq!(published, [expected(1), expected(2), expected(3)]);
+    assert_eq!(publish(&broker, event("a", 4)).await, 4);
+    assert_eq!(soon(broker.publish(Vec::new())).await.unwrap(), []);
+
+    let stored = broker.event(2).await.unwrap().unwrap();
+    assert_eq!(stored.event, events[1]);
+    assert_eq!((stored.sequence, stored.flow, stored.depth), (2, 2, 0));
+    assert_eq!(stored.recorded_ms, START_MS);
+    assert_eq!(stored.cause, None);
+    assert!(broker.event(0).await.unwrap().is_none());
+    assert!(broker.event(5).await.unwrap().is_none());
+    assert_eq!(*broker.committed().borrow(), 4);
+    assert_eq!(broker.stats().appended, 4);
+}
+
+pub(crate) async fn a_repeated_event_gets_the_same_answer(disk: Disk) {
+    let broker = disk.open();
+    let batch = vec![event("a", 1), event("a", 2), event("other", 1)];
+    let published = soon(broker.publish(batch)).await.unwrap();
+    assert!(published[2].duplicate, "only id and source count");
+    assert_eq!(published[2].sequence, 1);
+    let again = soon(broker.publish(vec![event("a", 2), event("a", 3)])).await.unwrap();
+    assert_eq!(again[0], Published { sequence: 2, duplicate: true });
+    assert_eq!(again[1], Published { sequence: 3, duplicate: false });
+    let elsewhere = Event::builder("1", "/elsewhere", "a").build().unwrap();
+    assert_eq!(publish(&broker, elsewhere).await, 4);
+    assert_eq!(broker.stats().duplicates, 2);
+}
+
+pub(crate) async fn too_large_a_batch_is_refused_whole(disk: Disk) {
+    let broker = disk.open();
+    let batch: Vec<_> = (0..1_001).map(|id| event("a", id)).collect();
+    let refused = broker.publish(batch).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::BatchTooLong { count: 1_001, limit: 1_000 }));
+    assert_eq!(broker.stats().last_sequence, 0);
+}
+
+pub(crate) async fn pages_follow_one_another(disk: Disk) {
+    let broker = disk.open();
+    for batch in 0..5 {
+        let ty = |id| if id % 3 == 0 { "third" } else { "other" };
+        let batch = (0..100).map(|id| event(ty(id), batch * 100 + id)).collect();
+        soon(broker.publish(batch)).await.unwrap();
+    }
+    for filter in [None, Some(Filter::parse(r#"{"exact":{"type":"third"}}"#).unwrap())] {
+        let (mut from, mut seen) = (0, Vec::new());
+        loop {
+            let query = EventQuery { from, max: 7, filter: filter.clone() };
+            let page = broker.events(query).await.unwrap();
+            assert!(page.events.len() <= 7);
+            if page.next == from || page.events.is_empty() && page.next > 500 {
+                break;
+            }
+            from = page.next;
+            seen.extend(page.events);
+        }
+        assert!(seen.is_sorted_by(|a, b| a.sequence < b.sequence));
+        let expected = if filter.is_some() { 5 * 34 } else { 500 };
+        assert_eq!(seen.len(), expected);
+    }
+    let none = EventQuery { from: 3, max: 0, filter: None };
+    assert_eq!(broker.events(none).await.unwrap().next, 3);
+    let beyond = EventQuery { from: 1_000, max: 5, filter: None };
+    assert_eq!(broker.events(beyond).await.unwrap().next, 1_000);
+}
+
+pub(crate) async fn flows_are_found_by_correlation(disk: Disk) {
+    let broker = disk.open();
+    for id in 0..4 {
+        let correlation = if id % 2 == 0 { "order-1" } else { "order-10" };
+        let event = Event::builder(id.to_string(), "/tests", "a")
+            .extension("correlationid", Value::String(correlation.into()));
+        publish(&broker, event.build().unwrap()).await;
+    }
+    assert_eq!(broker.flows_by_correlation("order-1", 10).await.unwrap(), [1, 3]);
+    assert_eq!(broker.flows_by_correlation("order-10", 1).await.unwrap(), [2]);
+    assert_eq!(broker.flows_by_correlation("order-", 10).await.unwrap(), [0u64; 0]);
+}

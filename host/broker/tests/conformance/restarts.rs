@@ -1,0 +1,246 @@
+//! What the next process finds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use usher_broker::{
+    Broker, BrokerError, EmbeddedBroker, MemoryDisk, OpenError, Options, Published, Settled, Start,
+    Subscription,
+};
+
+use crate::harness::*;
+
+pub(crate) async fn what_was_acknowledged_is_there(disk: Disk) {
+    let broker = disk.open();
+    for id in 0..50 {
+        publish(&broker, event("a", id)).await;
+    }
+    drop(broker);
+    let broker = disk.open();
+    assert_eq!(*broker.committed().borrow(), 50);
+    assert_eq!(broker.stats().last_sequence, 50);
+    for sequence in 1..=50 {
+        let stored = broker.event(sequence).await.unwrap().unwrap();
+        assert_eq!(stored.event, event("a", sequence - 1));
+    }
+    assert_eq!(publish(&broker, event("a", 50)).await, 51);
+}
+
+pub(crate) async fn the_duplicates_window_survives(disk: Disk) {
+    let mut disk = disk;
+    disk.window = 8;
+    let broker = disk.open();
+    for batch in 0..5 {
+        let batch = (0..4).map(|id| event("a", batch * 4 + id)).collect();
+        soon(broker.publish(batch)).await.unwrap();
+    }
+    drop(broker);
+    let broker = disk.open();
+    let again = soon(broker.publish(vec![event("a", 19), event("a", 12)])).await.unwrap();
+    assert_eq!(again[0], Published { sequence: 20, duplicate: true });
+    assert_eq!(again[1], Published { sequence: 13, duplicate: true });
+    // Long out of the window: a new event.
+    assert_eq!(publish(&broker, event("a", 0)).await, 21);
+}
+
+pub(crate) async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 0..12 {
+        publish(&broker, event("a", id)).await;
+    }
+    let leases = lease_many(&broker, "p/s", 8).await;
+    for settled in [1, 2, 5, 7] {
+        ack(&broker, &leases[settled]).await;
+    }
+    drop(broker);
+    let broker = disk.open();
+    let mut again: Vec<u64> = lease_many(&broker, "p/s", 8)
+        .await
+        .iter()
+        .map(|lease| {
+            assert_eq!(lease.delivery.attempt, 1);
+            lease.delivery.sequence
+        })
+        .collect();
+    again.sort_unstable();
+    assert_eq!(again, [1, 4, 5, 7, 9, 10, 11, 12]);
+    assert!(nothing_ready(&broker, "p/s").await);
+}
+
+pub(crate) async fn retries_go_on_where_they_stopped(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    settle(&broker, &lease, retry()).await;
+    disk.advance(&broker, 1_000);
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, retry()).await, Settled::RetryAt(START_MS + 3_000));
+    drop(broker);
+    let broker = disk.open();
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 1_999);
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 1);
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(lease.delivery.attempt, 3);
+    // Under way while the process ends: the same attempt again.
+    drop(broker);
+    let broker = disk.open();
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(lease.delivery.attempt, 3);
+    assert!(matches!(settle(&broker, &lease, reject()).await, Settled::Dead(_)));
+    let letter = broker.dead_letters(None, 1).await.unwrap().remove(0);
+    assert_eq!(letter.attempts.iter().map(|a| a.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    drop(broker);
+    let broker = disk.open();
+    assert!(nothing_ready(&broker, "p/s").await);
+    let status = broker.subscriptions().await.unwrap().remove(0);
+    assert_eq!((status.retrying, status.dead, status.lag), (0, 1, 0));
+}
+
+pub(crate) async fn delays_go_on_where_they_stopped(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.subscribe(to_type("q/s", "b")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let delays = [30, 10, 20].map(Duration::from_secs);
+    let emissions = delays
+        .iter()
+        .enumerate()
+        .map(|(position, delay)| (emission(&lease, "b", position), Some(*delay)));
+    ack_with(&broker, &lease, emissions.collect()).await;
+    drop(broker);
+    disk.clock.advance(15_000);
+    let broker = disk.open();
+    let first = lease_one(&broker, "q/s").await;
+    assert_eq!(first.delivery.event, emission(&lease, "b", 1));
+    assert!(nothing_ready(&broker, "q/s").await);
+    assert_eq!(broker.flow(1).await.unwrap().unwrap().delayed.len(), 2);
+    drop(broker);
+    disk.clock.advance(60_000);
+    let broker = disk.open();
+    let mut due: Vec<_> = lease_many(&broker, "q/s", 3).await;
+    due.sort_by_key(|lease| lease.delivery.sequence);
+    let expected = [1, 2, 0].map(|position| emission(&lease, "b", position));
+    assert_eq!(due.iter().map(|lease| lease.delivery.event.clone()).collect::<Vec<_>>(), expected);
+}
+
+pub(crate) async fn dead_letters_and_their_ids_stay(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 1..=2 {
+        publish(&broker, event("a", id)).await;
+        let lease = lease_one(&broker, "p/s").await;
+        settle(&broker, &lease, reject()).await;
+    }
+    broker.discard(2).await.unwrap();
+    drop(broker);
+    let broker = disk.open();
+    assert_eq!(broker.stats().dead_letters, 1);
+    assert_eq!(broker.subscriptions().await.unwrap()[0].dead, 1);
+    publish(&broker, event("a", 3)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(3));
+    // A redrive that nobody has taken yet outlives the process.
+    assert!(broker.redrive(1).await.unwrap());
+    drop(broker);
+    let broker = disk.open();
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!((lease.delivery.sequence, lease.delivery.replay), (1, true));
+}
+
+pub(crate) async fn a_subscription_without_its_plugin_keeps_its_place(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    ack(&broker, &lease).await;
+    drop(broker);
+    let broker = disk.open();
+    // Nobody subscribes, nobody leases.
+    publish(&broker, event("a", 2)).await;
+    drop(broker);
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 2);
+    let earliest = Subscription { start: Start::Earliest, ..to_type("p/s", "a") };
+    broker.subscribe(earliest).await.unwrap();
+    assert!(nothing_ready(&broker, "p/s").await, "the start counts only once");
+}
+
+pub(crate) async fn closing_refuses_work_and_keeps_everything(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let publishing: Vec<_> = (0..20)
+        .map(|id| {
+            let broker = Arc::clone(&broker);
+            tokio::spawn(async move { broker.publish(vec![event("a", id)]).await })
+        })
+        .collect();
+    soon(broker.close()).await.unwrap();
+    soon(broker.close()).await.unwrap();
+    let mut acknowledged = 0;
+    for answer in publishing {
+        match soon(answer).await.unwrap() {
+            Ok(_) => acknowledged += 1,
+            Err(refused) => assert!(matches!(refused, BrokerError::Closed)),
+        }
+    }
+    let refused = broker.publish(vec![event("a", "late")]).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::Closed));
+    assert!(matches!(broker.lease(&name("p/s"), 1).await, Err(BrokerError::Closed)));
+    assert!(matches!(broker.event(1).await, Err(BrokerError::Closed)));
+    drop(broker);
+    let broker = disk.open();
+    assert_eq!(broker.stats().last_sequence, acknowledged);
+    assert_eq!(
+        lease_many(&broker, "p/s", (acknowledged as usize).min(16)).await.len(),
+        (acknowledged as usize).min(16)
+    );
+}
+
+pub(crate) async fn a_failed_commit_poisons() {
+    let disk = MemoryDisk::default();
+    let broker = EmbeddedBroker::on(&disk, Options::new("unused")).unwrap();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let mut poisoned = broker.poisoned();
+    let taker = {
+        let broker = Arc::clone(&broker);
+        tokio::spawn(async move {
+            loop {
+                broker.lease(&name("p/s"), 1).await?;
+            }
+        })
+    };
+    disk.fail_next_commit();
+    let refused = broker.publish(vec![event("a", 2)]).await.unwrap_err();
+    assert!(matches!(&refused, BrokerError::Poisoned(reason) if reason == "injected failure"));
+    soon(poisoned.wait_for(Option::is_some)).await.unwrap();
+    let taker: Result<(), BrokerError> = soon(taker).await.unwrap();
+    assert!(matches!(taker, Err(BrokerError::Poisoned(_))));
+    for refused in [
+        broker.publish(vec![event("a", 3)]).await.map(drop),
+        broker.subscribe(to_type("p/t", "a")).await,
+        broker.event(1).await.map(drop),
+        broker.close().await,
+    ] {
+        assert!(matches!(refused, Err(BrokerError::Poisoned(_))), "{refused:?}");
+    }
+    drop(broker);
+    let broker = EmbeddedBroker::on(&disk, Options::new("unused")).unwrap();
+    assert_eq!(broker.stats().last_sequence, 1);
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 1);
+}
+
+pub(crate) async fn a_second_instance_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = EmbeddedBroker::open(Options::new(folder.path())).unwrap();
+    let refused = EmbeddedBroker::open(Options::new(folder.path())).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse { pid: Some(_), .. }));
+    drop(first);
+    EmbeddedBroker::open(Options::new(folder.path())).unwrap();
+}

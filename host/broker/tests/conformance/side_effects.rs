@@ -1,0 +1,218 @@
+//! State and blobs: committed with the acknowledgement, or not at all.
+
+use bytes::Bytes;
+use usher_broker::{Broker, Changes, Disposition, EmbeddedBroker, Lease, Settled};
+use usher_event::{
+    BlobChange, BlobInfo, Digest, StateAddress, StateRead, StateSnapshot, StateUsage, StateWrite,
+};
+
+use crate::harness::*;
+
+fn address(key: &str) -> StateAddress {
+    StateAddress { plugin: "p".parse().unwrap(), bucket: "b".into(), key: key.into() }
+}
+
+fn write(key: &str, value: Option<&str>, previous_bytes: Option<u32>) -> StateWrite {
+    let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    StateWrite { address: address(key), value, previous_bytes }
+}
+
+/// Takes a delivery of its own and acknowledges it with these writes.
+async fn commit(broker: &EmbeddedBroker, id: &str, writes: Vec<StateWrite>) {
+    publish(broker, event("a", id)).await;
+    let lease = lease_one(broker, "p/s").await;
+    let changes = Changes { writes, ..Changes::default() };
+    assert_eq!(settle(broker, &lease, Disposition::Ack(changes)).await, Settled::Committed);
+}
+
+fn get(snapshot: &dyn StateSnapshot, key: &str) -> Option<Bytes> {
+    snapshot.get(&address(key)).unwrap()
+}
+
+pub(crate) async fn state_is_read_from_snapshots(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let before = broker.state().snapshot();
+    commit(&broker, "1", vec![write("k", Some("one"), None), write("l", Some("x"), None)]).await;
+    let after = broker.state().snapshot();
+    commit(&broker, "2", vec![write("k", Some("two"), Some(3)), write("l", None, Some(1))]).await;
+    let last = broker.state().snapshot();
+    assert!(before.version() < after.version() && after.version() < last.version());
+    assert_eq!(get(&*before, "k"), None);
+    assert_eq!(get(&*after, "k").unwrap(), "one");
+    assert_eq!(get(&*last, "k").unwrap(), "two");
+    assert_eq!(get(&*last, "l"), None);
+    let plugin = "p".parse().unwrap();
+    assert_eq!(before.usage(&plugin).unwrap(), StateUsage::default());
+    assert_eq!(after.usage(&plugin).unwrap(), StateUsage { bytes: 5 + 3, keys: 2 });
+    assert_eq!(last.usage(&plugin).unwrap(), StateUsage { bytes: 5, keys: 1 });
+}
+
+/// A read-modify-write of one counter as of a snapshot.
+fn increment(lease: &Lease, snapshot: &dyn StateSnapshot) -> usher_broker::Settlement {
+    let value = get(snapshot, "counter");
+    let number: u64 =
+        value.as_ref().map_or(0, |v| std::str::from_utf8(v).unwrap().parse().unwrap());
+    let reads = vec![StateRead::Key { address: address("counter"), version: snapshot.version() }];
+    let text = (number + 1).to_string();
+    let previous = value.map(|value| value.len() as u32);
+    let writes = vec![write("counter", Some(&text), previous)];
+    settlement(lease, Disposition::Ack(Changes { reads, writes, ..Changes::default() }))
+}
+
+pub(crate) async fn a_changed_read_runs_again(disk: Disk) {
+    const DELIVERIES: u64 = 12;
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 0..DELIVERIES {
+        publish(&broker, event("a", id)).await;
+    }
+    let (mut done, mut conflicts) = (0, 0);
+    while done < DELIVERIES {
+        // All that is ready reads from one snapshot: only one of them can hold.
+        let snapshot = broker.state().snapshot();
+        let leases = soon(broker.lease(&name("p/s"), 5)).await.unwrap();
+        assert!(leases.iter().all(|lease| lease.delivery.attempt == 1));
+        let batch = leases.iter().map(|lease| increment(lease, &*snapshot)).collect();
+        for settled in soon(broker.settle(batch)).await.unwrap() {
+            match settled {
+                Settled::Committed => done += 1,
+                Settled::Conflict => conflicts += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(get(&*broker.state().snapshot(), "counter").unwrap(), DELIVERIES.to_string());
+    assert!(conflicts > 0);
+    assert_eq!(broker.stats().conflicts, conflicts);
+    assert_eq!(broker.stats().failed, 0);
+}
+
+pub(crate) async fn a_listing_is_a_read(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", "lister")).await;
+    let lister = lease_one(&broker, "p/s").await;
+    let version = broker.state().snapshot().version();
+    commit(&broker, "other", vec![write("new", Some("x"), None)]).await;
+    let listed =
+        |version| StateRead::Bucket { plugin: "p".parse().unwrap(), bucket: "b".into(), version };
+    let changes = |version| Changes { reads: vec![listed(version)], ..Changes::default() };
+    let settled = settle(&broker, &lister, Disposition::Ack(changes(version))).await;
+    assert_eq!(settled, Settled::Conflict);
+    let again = lease_one(&broker, "p/s").await;
+    let version = broker.state().snapshot().version();
+    let settled = settle(&broker, &again, Disposition::Ack(changes(version))).await;
+    assert_eq!(settled, Settled::Committed);
+}
+
+pub(crate) async fn buckets_list_their_keys_in_pages(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let mut writes: Vec<_> =
+        ["b", "a", "ab", "c\0d", ""].map(|key| write(key, Some("v"), None)).into();
+    let mut elsewhere = write("z", Some("v"), None);
+    elsewhere.address.bucket = "b2".into();
+    writes.push(elsewhere);
+    commit(&broker, "1", writes).await;
+    let snapshot = broker.state().snapshot();
+    let plugin = "p".parse().unwrap();
+    let page = |after, max| snapshot.keys(&plugin, "b", after, max).unwrap();
+    let all = page(None, 10);
+    assert_eq!(all.keys, ["", "a", "ab", "b", "c\0d"].map(std::sync::Arc::from));
+    assert!(!all.more);
+    let some = page(Some("a"), 2);
+    assert_eq!(some.keys, ["ab", "b"].map(std::sync::Arc::from));
+    assert!(some.more);
+    assert!(page(Some("c\0d"), 2).keys.is_empty());
+}
+
+fn info(content: &[u8]) -> BlobInfo {
+    BlobInfo {
+        digest: Digest::of(content),
+        size_bytes: content.len() as u64,
+        content_type: "text/plain".into(),
+    }
+}
+
+async fn change_blobs(
+    broker: &EmbeddedBroker,
+    subscription: &str,
+    blobs: Vec<BlobChange>,
+) -> Settled {
+    let id = format!("{blobs:?}/{subscription}/{}", broker.stats().last_sequence);
+    publish(broker, event("a", id)).await;
+    let lease = lease_one(broker, subscription).await;
+    settle(broker, &lease, Disposition::Ack(Changes { blobs, ..Changes::default() })).await
+}
+
+pub(crate) async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
+    let broker = disk.open();
+    let store = broker.blobs();
+    let digest = store.write(b"content").unwrap();
+    assert_eq!(digest, Digest::of(b"content"));
+    assert_eq!(store.write(b"content").unwrap(), digest);
+    assert!(store.read(&digest).unwrap().is_none(), "no commit refers to it");
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let put = BlobChange::Put(info(b"content"));
+    assert_eq!(change_blobs(&broker, "p/s", vec![put.clone()]).await, Settled::Committed);
+    let (found, content) = store.read(&digest).unwrap().unwrap();
+    assert_eq!((found, content), (info(b"content"), Bytes::from_static(b"content")));
+    broker.unsubscribe(&name("p/s")).await.unwrap();
+
+    broker.subscribe(to_type("q/s", "a")).await.unwrap();
+    let other = store.write(b"other").unwrap();
+    let both = vec![put, BlobChange::Put(info(b"other"))];
+    assert_eq!(change_blobs(&broker, "q/s", both).await, Settled::Committed);
+    let plugin = "q".parse().unwrap();
+    let mut expected = vec![info(b"content"), info(b"other")];
+    expected.sort_by_key(|info| info.digest);
+    assert_eq!(store.list(&plugin, None, 10).unwrap(), expected);
+    assert_eq!(store.list(&plugin, Some(&expected[0].digest), 10).unwrap(), expected[1..]);
+    assert_eq!(store.list(&"p".parse().unwrap(), None, 10).unwrap(), [info(b"content")]);
+    let all = broker.list_blobs(None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|record| record.info.clone()).collect::<Vec<_>>(), expected);
+    let rest = broker.list_blobs(Some(expected[0].digest), 10).await.unwrap();
+    assert_eq!(rest.len(), 1);
+
+    // One of two lets go: the content stays for the other.
+    let deleted = vec![BlobChange::Delete(digest), BlobChange::Delete(other)];
+    assert_eq!(change_blobs(&broker, "q/s", deleted).await, Settled::Committed);
+    assert!(store.read(&digest).unwrap().is_some());
+    assert!(store.read(&other).unwrap().is_none());
+    drop((store, broker));
+    // Nothing is staged in a new process: what nobody keeps is gone after a while.
+    let broker = disk.open();
+    assert!(broker.blobs().read(&digest).unwrap().is_some());
+}
+
+pub(crate) async fn a_blob_without_content_fails_the_delivery(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let put = vec![BlobChange::Put(info(b"never written"))];
+    assert_eq!(change_blobs(&broker, "p/s", put).await, Settled::RetryAt(START_MS + 1_000));
+}
+
+pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let snapshot = broker.state().snapshot();
+    commit(&broker, "2", vec![write("k", Some("x"), None)]).await;
+    let content = info(b"content");
+    broker.blobs().write(b"content").unwrap();
+    // It conflicts: emission, write and blob are dropped along with it.
+    let changes = Changes {
+        emissions: vec![usher_broker::NewEvent { event: emission(&lease, "b", 0), delay: None }],
+        reads: vec![StateRead::Key { address: address("k"), version: snapshot.version() }],
+        writes: vec![write("l", Some("y"), None)],
+        blobs: vec![BlobChange::Put(content.clone())],
+    };
+    let settled = settle(&broker, &lease, Disposition::Ack(changes)).await;
+    assert_eq!(settled, Settled::Conflict);
+    assert_eq!(broker.stats().last_sequence, 2);
+    assert_eq!(get(&*broker.state().snapshot(), "l"), None);
+    assert!(broker.blobs().read(&content.digest).unwrap().is_none());
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 1);
+}
