@@ -1,0 +1,318 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use usher_event::Digest;
+
+/// Where `usher run` listens unless told otherwise.
+const URL_DEFAULT: &str = "http://127.0.0.1:7171";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish events: a JSON file (one event, an array, or one event a line), or one made here
+    Publish(PublishArgs),
+    /// Show events of the log, newest last
+    Tail(TailArgs),
+    /// Show the plugins, what they are granted, and which files were refused and why
+    Plugins(ClientArgs),
+    /// Show the subscriptions and where they stand
+    Subscriptions(ClientArgs),
+    /// Show an event and all that it caused, as a tree
+    Flow(FlowArgs),
+    /// Look after events that a subscription could not deal with
+    #[command(subcommand)]
+    DeadLetters(DeadLettersVerb),
+    /// Look at the files plugins have put
+    #[command(subcommand)]
+    Blobs(BlobsVerb),
+    /// Check configuration and plugin files without serving
+    Check(CheckArgs),
+    /// Show what a plugin file is and what it asks for
+    Inspect(InspectArgs),
+}
+
+/// How to reach the router, and how to answer.
+#[derive(Debug, Args)]
+pub(crate) struct ClientArgs {
+    /// The router's address
+    #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
+    pub(crate) url: String,
+    /// Print JSON, as the HTTP API has it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `usher publish`.
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// File with events in the CloudEvents JSON format; `-` for standard input
+    #[arg(required_unless_present = "ty", conflicts_with = "ty")]
+    pub(crate) file: Option<PathBuf>,
+    /// Type of an event made here
+    #[arg(long = "type", value_name = "TYPE", requires = "source")]
+    pub(crate) ty: Option<String>,
+    /// Its source
+    #[arg(long, requires = "ty", value_name = "URI")]
+    pub(crate) source: Option<String>,
+    /// Its data: JSON, unless --content-type says otherwise
+    #[arg(long, requires = "ty", value_name = "JSON", allow_hyphen_values = true)]
+    pub(crate) data: Option<String>,
+    /// Its subject
+    #[arg(long, requires = "ty")]
+    pub(crate) subject: Option<String>,
+    /// Its id; a random one unless given
+    #[arg(long, requires = "ty")]
+    pub(crate) id: Option<String>,
+    /// Media type of its data
+    #[arg(long, requires = "data", value_name = "MEDIA-TYPE")]
+    pub(crate) content_type: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher tail`.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Only events whose type starts with this
+    #[arg(long = "type", value_name = "PREFIX")]
+    pub(crate) type_prefix: Option<String>,
+    /// Only events that match this filter of the CloudEvents Subscriptions API
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    /// Start at this sequence
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) from: Option<u64>,
+    /// Without --from: how many of the newest events to show
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "COUNT",
+        default_value_t = 20,
+        conflicts_with = "from",
+        value_parser = clap::value_parser!(u64).range(0..=10_000)
+    )]
+    pub(crate) last: u64,
+    /// Go on with events as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher flow`.
+#[derive(Debug, Args)]
+pub(crate) struct FlowArgs {
+    /// The sequence of any of its events, or its correlationid
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher dead-letters`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersVerb {
+    /// Show dead letters, oldest first
+    List(DeadLettersListArgs),
+    /// Show one with its event and all its attempts
+    Show(DeadLetterArgs),
+    /// Deliver events again, with a fresh count of attempts
+    Redrive(DeadLetterIdsArgs),
+    /// Drop dead letters for good
+    Discard(DeadLetterIdsArgs),
+}
+
+/// `usher dead-letters list`.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersListArgs {
+    /// Only those after this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<u64>,
+    #[command(flatten)]
+    pub(crate) max: MaxArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher dead-letters show`.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLetterArgs {
+    /// The dead letter's id
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher dead-letters redrive` and `discard`.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLetterIdsArgs {
+    /// The dead letters' ids
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher blobs`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlobsVerb {
+    /// Show blobs, by digest
+    List(BlobsListArgs),
+    /// Fetch a blob's content
+    Get(BlobArgs),
+}
+
+/// `usher blobs list`.
+#[derive(Debug, Args)]
+pub(crate) struct BlobsListArgs {
+    /// Only those after this digest
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) after: Option<Digest>,
+    #[command(flatten)]
+    pub(crate) max: MaxArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher blobs get`.
+#[derive(Debug, Args)]
+pub(crate) struct BlobArgs {
+    /// The blob's digest
+    pub(crate) digest: Digest,
+    /// Write it to this file; standard output unless given
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The router's address
+    #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
+    pub(crate) url: String,
+    /// Print what is known of the blob as JSON; needs --output for the content
+    #[arg(long, requires = "output")]
+    pub(crate) json: bool,
+}
+
+/// How much to list.
+#[derive(Debug, Args)]
+pub(crate) struct MaxArgs {
+    /// At most so many
+    #[arg(
+        long = "max",
+        value_name = "COUNT",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(1..=100_000)
+    )]
+    pub(crate) count: u64,
+}
+
+/// `usher check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) flags: crate::config::Flags,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `usher inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The plugin's file
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A router's base URL, without a slash at the end.
+fn base_url(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some(other) => return Err(format!("{other} is not supported; use http://HOST:PORT")),
+        None => return Err("use http://HOST:PORT".to_owned()),
+    }
+    if uri.query().is_some() || !matches!(uri.path(), "" | "/") {
+        return Err("leave out path and query; use http://HOST:PORT".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        Program::try_parse_from(std::iter::once("usher").chain(line.split_whitespace()))
+            .map(|program| program.command)
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        use clap::CommandFactory;
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn good_lines_parse() {
+        for line in [
+            "publish events.ndjson",
+            "publish -",
+            "publish --type t --source /s",
+            "publish --type t --source /s --data -1 --subject s --id 1 --content-type text/plain",
+            "tail",
+            "tail --type ticket. --from 7 --follow --json",
+            "tail -n 0 -f",
+            "plugins --url http://127.0.0.1:9/",
+            "subscriptions --json",
+            "flow 7",
+            "flow order-1001",
+            "dead-letters list --after 3 --max 10",
+            "dead-letters show 1",
+            "dead-letters redrive 1 2 3",
+            "dead-letters discard 1",
+            "blobs list",
+            "check --json",
+            "inspect printer.wasm --json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
+        }
+        let digest = "0".repeat(64);
+        assert!(parse(&format!("blobs get {digest}")).is_ok());
+        assert!(parse(&format!("blobs get {digest} -o ticket.pdf --json")).is_ok());
+    }
+
+    #[test]
+    fn bad_lines_say_why() {
+        use ErrorKind::{
+            ArgumentConflict, InvalidSubcommand, MissingRequiredArgument, ValueValidation,
+        };
+        for (line, kind) in [
+            ("publish", MissingRequiredArgument),
+            ("publish --type t", MissingRequiredArgument),
+            ("publish --type t --source /s --content-type text/plain", MissingRequiredArgument),
+            ("publish events.json --type t --source /s", ArgumentConflict),
+            ("tail --from x", ValueValidation),
+            ("tail --from 1 -n 1", ArgumentConflict),
+            ("plugins --url https://127.0.0.1:7171", ValueValidation),
+            ("plugins --url 127.0.0.1:7171", ValueValidation),
+            ("plugins --url http://127.0.0.1:7171/api", ValueValidation),
+            ("flow", MissingRequiredArgument),
+            ("dead-letters redrive", MissingRequiredArgument),
+            ("dead-letters bury 1", InvalidSubcommand),
+            ("blobs get nothing", ValueValidation),
+            ("blobs list --max 0", ValueValidation),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), kind, "{line}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `usher dead-letters`: what subscriptions could not deal with.
+
+use super::args::{DeadLetterArgs, DeadLetterIdsArgs, DeadLettersListArgs};
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::table::{Align, Cell, Table, paint};
+use super::text::{count, date_time, duration, printable, printable_cut};
+use crate::http::shapes::{Attempt, DeadLetter, DeadLetterGone, DeadLetters};
+
+/// Dead letters asked for at once.
+const PAGE_MAX: u64 = 100;
+
+/// How much of a reason a list shows.
+const REASON_MAX_CHARS: usize = 100;
+
+/// Lists dead letters.
+pub(super) fn list(args: &DeadLettersListArgs, out: &mut Output) -> Result<(), CliError> {
+    let client = Client::new(&args.client.url);
+    let mut found: Vec<DeadLetter> = Vec::new();
+    let mut after = args.after;
+    let mut wanted = args.max.count;
+    while wanted > 0 {
+        let asked = wanted.min(PAGE_MAX);
+        let mut query = vec![("max", asked.to_string())];
+        query.extend(after.map(|after| ("after", after.to_string())));
+        let page: DeadLetters = client.get("/dead-letters", &query)?;
+        let received = page.dead_letters.len() as u64;
+        after = page.dead_letters.last().map(|dead| dead.id);
+        found.extend(page.dead_letters);
+        wanted -= received.min(wanted);
+        if received < asked {
+            break;
+        }
+    }
+    if args.client.json {
+        return out.json(&DeadLetters { dead_letters: found });
+    }
+    out.text(&table(&found))?;
+    match found.last() {
+        Some(last) if wanted == 0 => {
+            out.text(&format!("there may be more: use --after {}\n", last.id))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows one.
+pub(super) fn show(args: &DeadLetterArgs, out: &mut Output) -> Result<(), CliError> {
+    let client = Client::new(&args.client.url);
+    let dead: DeadLetter = client.get(&format!("/dead-letters/{}", args.id), &[])?;
+    if args.client.json {
+        return out.json(&dead);
+    }
+    let event = serde_json::to_string_pretty(&dead.event.event).map_err(std::io::Error::from)?;
+    out.text(&details(&dead, &event))
+}
+
+/// Delivers them again.
+pub(super) fn redrive(args: &DeadLetterIdsArgs, out: &mut Output) -> Result<(), CliError> {
+    each(args, "redrive", "redriven", out)
+}
+
+/// Drops them.
+pub(super) fn discard(args: &DeadLetterIdsArgs, out: &mut Output) -> Result<(), CliError> {
+    each(args, "discard", "discarded", out)
+}
+
+/// Does the same to all of them; one that fails doesn't keep the others from it.
+fn each(
+    args: &DeadLetterIdsArgs,
+    verb: &str,
+    done: &str,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let client = Client::new(&args.client.url);
+    let mut failed = Vec::new();
+    for id in &args.ids {
+        match client.post::<DeadLetterGone>(&format!("/dead-letters/{id}/{verb}")) {
+            Ok(gone) if args.client.json => out.json_line(&gone)?,
+            Ok(gone) => out.text(&format!("dead letter {} {done}\n", gone.id))?,
+            Err(CliError::Failed { what, .. }) => failed.push(what),
+            Err(error) => return Err(error),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(CliError::new(failed.join("\n"))) }
+}
+
+fn table(found: &[DeadLetter]) -> String {
+    if found.is_empty() {
+        return "no dead letters\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("ID", Align::Right),
+        ("TIME", Align::Left),
+        ("SUBSCRIPTION", Align::Left),
+        ("EVENT", Align::Right),
+        ("TYPE", Align::Left),
+        ("ATTEMPTS", Align::Right),
+        ("WHY", Align::Left),
+    ]);
+    for dead in found {
+        table.row([
+            Cell::styled(dead.id.to_string(), style::STRONG),
+            Cell::styled(date_time(dead.time), style::FAINT),
+            Cell::styled(dead.subscription.as_str(), style::NAME),
+            dead.event.sequence.to_string().into(),
+            printable_cut(dead.event.event.ty(), 60).into(),
+            dead.attempt_count.to_string().into(),
+            format!("{}: {}", dead.class, printable_cut(&dead.reason, REASON_MAX_CHARS)).into(),
+        ]);
+    }
+    table.render()
+}
+
+fn details(dead: &DeadLetter, event: &str) -> String {
+    let attempts = dead.attempts.as_deref().unwrap_or_default();
+    let mut text = format!(
+        "{}  {}  {}  {} UTC\n\n{} (flow {}):\n",
+        paint(&format!("dead letter {}", dead.id), style::STRONG),
+        paint(dead.subscription.as_str(), style::NAME),
+        count(dead.attempt_count as usize, "attempt"),
+        date_time(dead.time),
+        paint(&format!("event {}", dead.event.sequence), style::STRONG),
+        dead.event.flow,
+    );
+    for line in event.lines() {
+        text.push_str(&format!("  {}\n", printable(line)));
+    }
+    for attempt in attempts {
+        text.push_str(&attempt_text(attempt));
+    }
+    let missing = (dead.attempt_count as usize).saturating_sub(attempts.len());
+    if missing > 0 {
+        text.push_str(&format!("\n{} in between not kept\n", count(missing, "attempt")));
+    }
+    text
+}
+
+fn attempt_text(attempt: &Attempt) -> String {
+    let digest = attempt.digest.map(|digest| format!("  {}", digest.short())).unwrap_or_default();
+    let mut text = format!(
+        "\n{}  {} UTC  {}  {}{}\n",
+        paint(&format!("attempt {}", attempt.attempt), style::STRONG),
+        date_time(attempt.time),
+        duration(attempt.took_us),
+        paint(&printable(&attempt.class), style::BAD),
+        paint(&digest, style::FAINT),
+    );
+    let lines = attempt.reason.lines().chain(attempt.backtrace.iter().flat_map(|b| b.lines()));
+    for line in lines {
+        text.push_str(&format!("  {}\n", printable(line)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead() -> DeadLetter {
+        serde_json::from_value(serde_json::json!({
+            "id": 4, "time": "2026-01-31T12:00:02.000Z", "subscription": "printer/tickets",
+            "plugin": "printer", "attempt_count": 3, "class": "trap", "reason": "unreachable",
+            "event": {
+                "sequence": 18, "recorded": "2026-01-31T12:00:00.000Z", "flow": 17, "depth": 1,
+                "cause": null,
+                "event": {"specversion": "1.0", "id": "a\u{1b}", "source": "/s", "type": "t"}
+            },
+            "attempts": [
+                {
+                    "attempt": 1, "time": "2026-01-31T12:00:01.000Z", "took_us": 900,
+                    "class": "retry", "reason": "first\nsecond", "backtrace": null, "digest": null
+                },
+                {
+                    "attempt": 3, "time": "2026-01-31T12:00:02.000Z", "took_us": 900,
+                    "class": "trap", "reason": "unreachable", "backtrace": "draw\nhandle",
+                    "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+                }
+            ]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn dead_letters_are_a_table() {
+        assert_eq!(
+            anstream::adapter::strip_str(&table(&[dead()])).to_string(),
+            "\
+ID  TIME                     SUBSCRIPTION     EVENT  TYPE  ATTEMPTS  WHY
+ 4  2026-01-31 12:00:02.000  printer/tickets     18  t            3  trap: unreachable
+"
+        );
+        assert_eq!(table(&[]), "no dead letters\n");
+    }
+
+    #[test]
+    fn one_is_shown_whole() {
+        let text = details(&dead(), "{\n  \"id\": \"1\"\n}");
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "\
+dead letter 4  printer/tickets  3 attempts  2026-01-31 12:00:02.000 UTC
+
+event 18 (flow 17):
+  {
+    \"id\": \"1\"
+  }
+
+attempt 1  2026-01-31 12:00:01.000 UTC  900 us  retry
+  first
+  second
+
+attempt 3  2026-01-31 12:00:02.000 UTC  900 us  trap  ba7816bf8f01
+  unreachable
+  draw
+  handle
+
+1 attempt in between not kept
+"
+        );
+    }
+}

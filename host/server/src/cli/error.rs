@@ -1,0 +1,97 @@
+//! Why a verb failed, in words for the person at the terminal.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::text::printable;
+
+/// Why a verb failed.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// It did not work. Exit code 1.
+    Failed {
+        /// What happened.
+        what: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// What was written on the command line or in the configuration can't be right. Exit code 2.
+    Usage(String),
+    /// The reader of stdout has gone. Nobody is left to tell, and nothing is wrong.
+    Quiet,
+}
+
+impl CliError {
+    /// A failure.
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), hint: None }
+    }
+
+    /// A failure with advice.
+    pub(super) fn with_hint(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), hint: Some(hint.into()) }
+    }
+
+    /// Tells the person, and gives the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        let code = match self {
+            Self::Quiet => return ExitCode::SUCCESS,
+            Self::Failed { .. } => 1,
+            Self::Usage(_) => 2,
+        };
+        // Where stderr is closed there is nobody to tell about that either.
+        let _ = write!(anstream::stderr().lock(), "{self}");
+        ExitCode::from(code)
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let red = anstyle::AnsiColor::Red.on_default().bold();
+        let (what, hint) = match self {
+            Self::Failed { what, hint } => (what, hint.as_deref()),
+            Self::Usage(what) => (what, None),
+            Self::Quiet => return Ok(()),
+        };
+        let mut lines = what.lines().map(printable);
+        writeln!(f, "{red}error:{red:#} {}", lines.next().unwrap_or_default())?;
+        lines.try_for_each(|line| writeln!(f, "       {line}"))?;
+        match hint {
+            Some(hint) => writeln!(f, " hint: {}", printable(hint)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writing to stdout failed.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Quiet,
+            _ => Self::new(format!("can't write to standard output: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_well_and_carry_no_escapes() {
+        let error = CliError::with_hint("it \u{1b}[31mbroke\nbadly", "mend it");
+        assert_eq!(
+            anstream::adapter::strip_str(&error.to_string()).to_string(),
+            "error: it \\x1b[31mbroke\n       badly\n hint: mend it\n"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        let error = CliError::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(matches!(error, CliError::Quiet));
+        let error = CliError::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(matches!(error, CliError::Failed { .. }));
+    }
+}

@@ -1,0 +1,386 @@
+//! Cuts a file or stream of events into batches, holding one batch at a time.
+//!
+//! It takes one JSON event, an array of them, or one after the other (a line each or not). What
+//! each event says is the router's to judge; here only its extent is found, and the line it
+//! starts on, so that errors can name it.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+
+use serde::de::IgnoredAny;
+
+/// Events in one batch at most.
+const BATCH_MAX_EVENTS: usize = 512;
+
+/// Bytes in one batch at most, unless a single event is larger; also what is read at once.
+const BATCH_MAX_BYTES: usize = 1024 * 1024;
+
+/// The longest event read before giving up on finding its end.
+const EVENT_MAX_BYTES: usize = usher_event::limits::JSON_MAX_BYTES;
+
+/// Why a feed can't be read on.
+#[derive(Debug)]
+pub(super) enum FeedError {
+    /// It is not what it should be.
+    Syntax {
+        /// On which line; the first is 1.
+        line: u64,
+        /// Why.
+        what: String,
+    },
+    /// Reading failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { line, what } => write!(f, "line {line}: {what}"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<io::Error> for FeedError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// One event's text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The line it starts on; the first is 1.
+    pub(super) line: u64,
+    /// The JSON object.
+    pub(super) json: Vec<u8>,
+}
+
+/// Events from a reader, in batches.
+pub(super) struct Feed<R> {
+    reader: BufReader<R>,
+    line: u64,
+    place: Place,
+    /// A piece that did not fit into the batch before.
+    held: Option<Piece>,
+    /// What stopped the batch before, told after it.
+    failed: Option<FeedError>,
+}
+
+/// Where a feed stands, seen from outside its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing was read yet: an array may begin.
+    Start,
+    /// Events follow each other.
+    Plain,
+    /// An array was opened: an event or its end.
+    Opened,
+    /// In an array, behind an event: a comma or its end.
+    BehindEvent,
+    /// In an array, behind a comma: an event.
+    BehindComma,
+    /// The array was closed: nothing more.
+    Closed,
+}
+
+impl<R: Read> Feed<R> {
+    /// A feed from `reader`.
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            reader: BufReader::with_capacity(BATCH_MAX_BYTES, reader),
+            line: 1,
+            place: Place::Start,
+            held: None,
+            failed: None,
+        }
+    }
+
+    /// The next batch; empty at the end. It goes out before it is full when the next event isn't
+    /// there yet, so that what comes through a pipe doesn't linger.
+    ///
+    /// # Errors
+    /// Once, after all that came before it; the feed is then at its end.
+    pub(super) fn batch(&mut self) -> Result<Vec<Piece>, FeedError> {
+        if let Some(error) = self.failed.take() {
+            self.place = Place::Closed;
+            return Err(error);
+        }
+        let mut batch: Vec<Piece> = Vec::new();
+        let mut batch_bytes = 0;
+        while batch.len() < BATCH_MAX_EVENTS && (batch.is_empty() || self.has_more_at_hand()) {
+            let next = match self.held.take() {
+                Some(piece) => Ok(Some(piece)),
+                None => self.piece(),
+            };
+            match next {
+                Ok(None) => break,
+                Ok(Some(piece)) => {
+                    batch_bytes += piece.json.len();
+                    if batch_bytes > BATCH_MAX_BYTES && !batch.is_empty() {
+                        self.held = Some(piece);
+                        break;
+                    }
+                    batch.push(piece);
+                }
+                Err(error) if batch.is_empty() => {
+                    self.place = Place::Closed;
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Whether (part of) another event can be had without waiting.
+    fn has_more_at_hand(&self) -> bool {
+        self.held.is_some() || self.reader.buffer().iter().any(|byte| !is_between(*byte))
+    }
+
+    /// The next event's text; `None` at the end.
+    fn piece(&mut self) -> Result<Option<Piece>, FeedError> {
+        loop {
+            let Some(byte) = self.peek()? else {
+                return match self.place {
+                    Place::Start | Place::Plain | Place::Closed => Ok(None),
+                    _ => Err(self.syntax("the array does not end; expected ']'")),
+                };
+            };
+            self.place = match (byte, self.place) {
+                (b' ' | b'\t' | b'\r' | b'\n', place) => place,
+                (_, Place::Closed) if self.failed.is_none() => {
+                    return Err(self.syntax("there is something behind the array"));
+                }
+                (b'[', Place::Start) => Place::Opened,
+                (b']', Place::Opened | Place::BehindEvent) => Place::Closed,
+                (b',', Place::BehindEvent) => Place::BehindComma,
+                (b'{', Place::Start | Place::Plain) => {
+                    self.place = Place::Plain;
+                    return self.object().map(Some);
+                }
+                (b'{', Place::Opened | Place::BehindComma) => {
+                    self.place = Place::BehindEvent;
+                    return self.object().map(Some);
+                }
+                (_, Place::Start) => {
+                    return Err(self
+                        .syntax("expected an event, which starts with '{', or an array of them"));
+                }
+                (_, Place::BehindEvent) => return Err(self.syntax("expected ',' or ']'")),
+                _ => return Err(self.syntax("expected an event, which starts with '{'")),
+            };
+            self.skip(byte);
+        }
+    }
+
+    /// Reads from an object's `{` to its `}`.
+    fn object(&mut self) -> Result<Piece, FeedError> {
+        let line = self.line;
+        let mut json = Vec::new();
+        let mut extent = Extent::default();
+        loop {
+            let chunk = fill(&mut self.reader)?;
+            if chunk.is_empty() {
+                return Err(FeedError::Syntax { line, what: "the event does not end".to_owned() });
+            }
+            let end = chunk.iter().position(|byte| extent.ends_with(*byte));
+            let taken = chunk.get(..end.map_or(chunk.len(), |end| end + 1)).unwrap_or_default();
+            self.line += taken.iter().filter(|byte| **byte == b'\n').count() as u64;
+            json.extend_from_slice(taken);
+            let taken_bytes = taken.len();
+            self.reader.consume(taken_bytes);
+            if json.len() > EVENT_MAX_BYTES {
+                return Err(FeedError::Syntax {
+                    line,
+                    what: format!("the event is longer than {EVENT_MAX_BYTES} bytes"),
+                });
+            }
+            if end.is_some() {
+                break;
+            }
+        }
+        match serde_json::from_slice::<IgnoredAny>(&json) {
+            Ok(_) => Ok(Piece { line, json }),
+            Err(error) => {
+                let text = error.to_string();
+                let what = text.split(" at line ").next().unwrap_or_default();
+                Err(FeedError::Syntax {
+                    line: line + (error.line() as u64).saturating_sub(1),
+                    what: format!("not JSON: {what} (column {})", error.column()),
+                })
+            }
+        }
+    }
+
+    fn peek(&mut self) -> Result<Option<u8>, FeedError> {
+        Ok(fill(&mut self.reader)?.first().copied())
+    }
+
+    fn skip(&mut self, byte: u8) {
+        self.line += u64::from(byte == b'\n');
+        self.reader.consume(1);
+    }
+
+    fn syntax(&self, what: &str) -> FeedError {
+        FeedError::Syntax { line: self.line, what: what.to_owned() }
+    }
+}
+
+/// What is at hand, reading more where that is nothing; empty at the end.
+fn fill<R: Read>(reader: &mut BufReader<R>) -> io::Result<&[u8]> {
+    while reader.buffer().is_empty() {
+        match reader.fill_buf() {
+            Ok([]) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(reader.buffer())
+}
+
+fn is_between(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']')
+}
+
+/// Finds the end of a JSON object by its braces, minding strings.
+#[derive(Default)]
+struct Extent {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Extent {
+    /// Takes the next byte; whether the object ends with it.
+    fn ends_with(&mut self, byte: u8) -> bool {
+        if self.in_string {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.in_string = false,
+                _ => {}
+            }
+            return false;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' => self.depth += 1,
+            b'}' => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives out one part at each read, as a pipe does.
+    struct Parts(std::vec::IntoIter<&'static str>);
+
+    impl Read for Parts {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let part = self.0.next().unwrap_or_default().as_bytes();
+            buffer[..part.len()].copy_from_slice(part);
+            Ok(part.len())
+        }
+    }
+
+    /// Lines and texts of all events, and the error at the end.
+    fn read(text: &str) -> (Vec<(u64, String)>, Option<String>) {
+        let mut feed = Feed::new(text.as_bytes());
+        let mut events = Vec::new();
+        loop {
+            match feed.batch() {
+                Ok(batch) if batch.is_empty() => return (events, None),
+                Ok(batch) => events.extend(
+                    batch.into_iter().map(|p| (p.line, String::from_utf8(p.json).unwrap())),
+                ),
+                Err(error) => {
+                    assert!(feed.batch().unwrap().is_empty(), "an error is told once");
+                    return (events, Some(error.to_string()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_three_forms_are_read() {
+        let one = [(1, "{\"a\":1}".to_owned())];
+        let two = [(1, "{\"a\":1}".to_owned()), (2, "{\"b\":\"}]\\\"\"}".to_owned())];
+        for (text, expected) in [
+            ("", &[][..]),
+            (" \n", &[]),
+            ("[]", &[]),
+            ("{\"a\":1}", &one),
+            ("[{\"a\":1}]\n", &one),
+            ("{\"a\":1}\n{\"b\":\"}]\\\"\"}", &two),
+            ("{\"a\":1}\r\n{\"b\":\"}]\\\"\"}\r\n\r\n", &two),
+            ("[{\"a\":1},\n{\"b\":\"}]\\\"\"}\n]", &two),
+        ] {
+            assert_eq!(read(text), (expected.to_vec(), None), "{text}");
+        }
+        let pretty = "{\n  \"a\": {\n    \"b\": []\n  }\n}\n{}";
+        let (events, error) = read(pretty);
+        assert_eq!((events[1].0, error), (6, None));
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        for (text, good, error) in [
+            ("x", 0, "line 1: expected an event, which starts with '{', or an array of them"),
+            ("{}\n7\n{}", 1, "line 2: expected an event, which starts with '{'"),
+            ("{}\n{\"a\"\n:1", 1, "line 2: the event does not end"),
+            ("{}\n{\"a\" 1}", 1, "line 2: not JSON: expected `:` (column 6)"),
+            ("[{}\n", 1, "line 2: the array does not end; expected ']'"),
+            ("[{} {}]", 1, "line 1: expected ',' or ']'"),
+            ("[{},]", 1, "line 1: expected an event, which starts with '{'"),
+            ("[{}]\n{}", 1, "line 2: there is something behind the array"),
+        ] {
+            let (events, found) = read(text);
+            assert_eq!((events.len(), found.as_deref()), (good, Some(error)), "{text}");
+        }
+    }
+
+    #[test]
+    fn batches_are_bounded_in_events_and_bytes() {
+        let mut feed = Feed::new(io::Cursor::new("{}\n".repeat(BATCH_MAX_EVENTS + 3)));
+        assert_eq!(feed.batch().unwrap().len(), BATCH_MAX_EVENTS);
+        assert_eq!(feed.batch().unwrap().len(), 3);
+
+        let large = format!("{{\"a\":\"{}\"}}\n", "x".repeat(400_000));
+        let mut feed = Feed::new(io::Cursor::new(large.repeat(5)));
+        let mut sizes = Vec::new();
+        loop {
+            let batch = feed.batch().unwrap();
+            if batch.is_empty() {
+                break;
+            }
+            assert!(batch.iter().map(|piece| piece.json.len()).sum::<usize>() <= BATCH_MAX_BYTES);
+            sizes.push(batch.len());
+        }
+        assert_eq!(sizes.iter().sum::<usize>(), 5, "{sizes:?}");
+
+        let endless = format!("{{\"a\":\"{}", "x".repeat(EVENT_MAX_BYTES));
+        let error = Feed::new(endless.as_bytes()).batch().unwrap_err().to_string();
+        assert_eq!(error, format!("line 1: the event is longer than {EVENT_MAX_BYTES} bytes"));
+    }
+
+    #[test]
+    fn what_a_pipe_brings_goes_out_at_once() {
+        let parts = vec!["{}\n{}\n", "{\"a\"", ":1}\n"];
+        let mut feed = Feed::new(Parts(parts.into_iter()));
+        assert_eq!(feed.batch().unwrap().len(), 2);
+        assert_eq!(feed.batch().unwrap().len(), 1);
+        assert_eq!(feed.batch().unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,235 @@
+//! `usher inspect`: what a plugin file is, what it asks for, and what to write to grant it.
+//!
+//! The file is loaded as the router would load it, `describe` included, and runs in the same
+//! sandbox with the same limits; nothing is granted to it and no delivery reaches it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use usher_event::Digest;
+use usher_runtime::{Loaded, Runtime, RuntimeOptions};
+
+use super::args::InspectArgs;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::table::paint;
+use super::text::{bytes, printable};
+
+/// A plugin file, looked at.
+#[derive(Debug, Serialize)]
+pub(super) struct Inspected {
+    file: String,
+    digest: Digest,
+    size_bytes: u64,
+    name: String,
+    version: String,
+    summary: String,
+    subscriptions: Vec<Asked>,
+    capabilities: Vec<Wanted>,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+/// A subscription it asks for.
+#[derive(Debug, Serialize)]
+struct Asked {
+    name: String,
+    filter: Value,
+    max_in_flight: Option<u32>,
+}
+
+/// A capability it would like.
+#[derive(Debug, Serialize)]
+struct Wanted {
+    name: String,
+    reason: String,
+}
+
+impl Inspected {
+    /// What `loaded` says of itself.
+    pub(super) fn new(file: &Path, loaded: &Loaded) -> Self {
+        let description = loaded.description();
+        Self {
+            file: file.display().to_string(),
+            digest: loaded.digest(),
+            size_bytes: loaded.size_bytes(),
+            name: description.name.to_string(),
+            version: description.version.clone(),
+            summary: description.summary.clone(),
+            subscriptions: description
+                .subscriptions
+                .iter()
+                .map(|subscription| Asked {
+                    name: subscription.name.clone(),
+                    filter: subscription.filter.to_json(),
+                    max_in_flight: subscription.max_in_flight,
+                })
+                .collect(),
+            capabilities: description
+                .capabilities
+                .iter()
+                .map(|capability| Wanted {
+                    name: capability.name.clone(),
+                    reason: capability.reason.clone(),
+                })
+                .collect(),
+            imports: loaded.imports().to_vec(),
+            exports: loaded.exports().to_vec(),
+        }
+    }
+}
+
+/// Looks at a file.
+pub(super) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> {
+    let inspected = inspect(&args.file)?;
+    if args.json { out.json(&inspected) } else { out.text(&render(&inspected)) }
+}
+
+fn inspect(file: &Path) -> Result<Inspected, CliError> {
+    let failed = |what: String| CliError::new(format!("{}: {what}", file.display()));
+    let content = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    let runtime =
+        Runtime::new(RuntimeOptions::default()).map_err(|error| failed(error.to_string()))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let loaded = executor
+        .block_on(runtime.load(Bytes::from(content), &name))
+        .map_err(|error| CliError::new(error.to_string()))?;
+    Ok(Inspected::new(file, &loaded))
+}
+
+fn render(inspected: &Inspected) -> String {
+    let mut text = format!(
+        "{} {}  {}\n\nfile    {}, {}\ndigest  {}\n",
+        paint(&inspected.name, style::STRONG),
+        printable(&inspected.version),
+        printable(&inspected.summary),
+        printable(&inspected.file),
+        bytes(inspected.size_bytes),
+        inspected.digest,
+    );
+    section(&mut text, "subscribes to", &inspected.subscriptions, |asked| {
+        let most = asked.max_in_flight.map(|most| format!(", {most} in flight at most"));
+        (printable(&asked.name), format!("{}{}", asked.filter, most.unwrap_or_default()))
+    });
+    section(&mut text, "asks for", &inspected.capabilities, |wanted| {
+        (printable(&wanted.name), printable(&wanted.reason))
+    });
+    section(&mut text, "imports", &inspected.imports, |import| (printable(import), String::new()));
+    section(&mut text, "exports", &inspected.exports, |export| (printable(export), String::new()));
+    let grants = grants(inspected);
+    if !grants.is_empty() {
+        text.push_str("\nto grant all it asks for, write into usher.toml\n");
+        for line in grants {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    text
+}
+
+/// A heading and a line for each item, its name and what there is to say of it in two columns.
+fn section<T>(text: &mut String, head: &str, items: &[T], line: impl Fn(&T) -> (String, String)) {
+    if items.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{head}\n"));
+    let lines: Vec<(String, String)> = items.iter().map(line).collect();
+    let widest = lines.iter().map(|(name, _)| super::text::width(name)).max().unwrap_or(0);
+    for (name, rest) in lines {
+        let padding = " ".repeat(widest - super::text::width(&name));
+        let line = format!("  {}{padding}  {rest}", paint(&name, style::NAME));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+/// The configuration that grants what the plugin asks for, with places to fill in.
+fn grants(inspected: &Inspected) -> Vec<String> {
+    let asks = |name: &str| inspected.capabilities.iter().any(|wanted| wanted.name == name);
+    let plugin = &inspected.name;
+    let mut lines = Vec::new();
+    let granted = [
+        ("http", "http = [\"https://HOST\"]"),
+        ("state", "state = true"),
+        ("blobs", "blobs = true"),
+        ("secrets", "secrets = [\"KEY\"]"),
+    ];
+    if granted.iter().any(|(name, _)| asks(name)) {
+        lines.push(format!("[plugin.{plugin}.grants]"));
+        lines.extend(
+            granted.iter().filter(|(name, _)| asks(name)).map(|(_, line)| (*line).to_owned()),
+        );
+    }
+    if asks("config") {
+        lines.push(format!("[plugin.{plugin}.config]"));
+        lines.push("KEY = \"VALUE\"".to_owned());
+    }
+    if asks("secrets") {
+        lines.push(format!("[plugin.{plugin}.secrets]"));
+        lines.push("KEY = { env = \"VARIABLE\" }".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_is_and_what_it_needs() {
+        let wanted = |name: &str| Wanted { name: name.to_owned(), reason: "for work".to_owned() };
+        let text = render(&Inspected {
+            file: "printer.wasm".to_owned(),
+            digest: Digest::of(b"abc"),
+            size_bytes: 2_048,
+            name: "printer".to_owned(),
+            version: "0.1.0".to_owned(),
+            summary: "draws tickets".to_owned(),
+            subscriptions: vec![Asked {
+                name: "tickets".to_owned(),
+                filter: serde_json::json!({"exact": {"type": "t"}}),
+                max_in_flight: Some(4),
+            }],
+            capabilities: vec![wanted("blobs"), wanted("config"), wanted("secrets")],
+            imports: vec!["usher:plugin/blobs@0.1.0".to_owned()],
+            exports: vec!["usher:plugin/listener@0.1.0".to_owned()],
+        });
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "\
+printer 0.1.0  draws tickets
+
+file    printer.wasm, 2.0 KiB
+digest  ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+
+subscribes to
+  tickets  {\"exact\":{\"type\":\"t\"}}, 4 in flight at most
+
+asks for
+  blobs    for work
+  config   for work
+  secrets  for work
+
+imports
+  usher:plugin/blobs@0.1.0
+
+exports
+  usher:plugin/listener@0.1.0
+
+to grant all it asks for, write into usher.toml
+  [plugin.printer.grants]
+  blobs = true
+  secrets = [\"KEY\"]
+  [plugin.printer.config]
+  KEY = \"VALUE\"
+  [plugin.printer.secrets]
+  KEY = { env = \"VARIABLE\" }
+"
+        );
+    }
+}

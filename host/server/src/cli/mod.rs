@@ -1,0 +1,62 @@
+//! The verbs of the command line other than `run`: clients of a running router over its HTTP API,
+//! and `check` and `inspect`, which look at files.
+//!
+//! What they print comes from the shapes of that API; `--json` prints the shapes themselves.
+//! Answers go to stdout and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
+//! configuration.
+
+mod args;
+mod blobs;
+mod check;
+mod client;
+mod dead_letters;
+mod error;
+mod feed;
+mod flow;
+mod inspect;
+mod output;
+mod plugins;
+mod publish;
+mod subscriptions;
+mod table;
+mod tail;
+mod text;
+mod tree;
+
+use std::process::ExitCode;
+
+pub(crate) use args::Command;
+use args::{BlobsVerb, DeadLettersVerb};
+use error::CliError;
+use output::Output;
+
+/// Runs one verb.
+pub(crate) fn run(command: Command) -> ExitCode {
+    let out = &mut Output::stdout();
+    match dispatch(command, out).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
+    match command {
+        Command::Publish(args) => publish::run(&args, out),
+        Command::Tail(args) => tail::run(&args, out),
+        Command::Plugins(args) => plugins::run(&args, out),
+        Command::Subscriptions(args) => subscriptions::run(&args, out),
+        Command::Flow(args) => flow::run(&args, out),
+        Command::DeadLetters(verb) => match verb {
+            DeadLettersVerb::List(args) => dead_letters::list(&args, out),
+            DeadLettersVerb::Show(args) => dead_letters::show(&args, out),
+            DeadLettersVerb::Redrive(args) => dead_letters::redrive(&args, out),
+            DeadLettersVerb::Discard(args) => dead_letters::discard(&args, out),
+        },
+        Command::Blobs(verb) => match verb {
+            BlobsVerb::List(args) => blobs::list(&args, out),
+            BlobsVerb::Get(args) => blobs::get(&args, out),
+        },
+        Command::Check(args) => check::run(&args, out),
+        Command::Inspect(args) => inspect::run(&args, out),
+    }
+}

@@ -1,0 +1,156 @@
+//! `usher plugins`: what serves, what it is granted, and what was refused and why.
+
+use super::args::ClientArgs;
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::table::{Align, Cell, Table, paint};
+use super::text::{date_time, duration, printable};
+use crate::http::shapes::{Plugin, PluginState, Plugins};
+
+/// Shows the plugins.
+pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
+    let found: Plugins = Client::new(&args.url).get("/plugins", &[])?;
+    if args.json { out.json(&found) } else { out.text(&render(&found.plugins)) }
+}
+
+fn render(plugins: &[Plugin]) -> String {
+    if plugins.is_empty() {
+        return "no plugins: put a .wasm file into the plugins folder\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("PLUGIN", Align::Left),
+        ("VERSION", Align::Left),
+        ("STATE", Align::Left),
+        ("HANDLED", Align::Right),
+        ("FAILED", Align::Right),
+        ("DENIED", Align::Right),
+        ("TIME", Align::Right),
+        ("DIGEST", Align::Left),
+        ("FILE", Align::Left),
+    ]);
+    for plugin in plugins {
+        let stats = &plugin.stats;
+        let name = plugin.name.as_ref().map_or("-", |name| name.as_str());
+        let failed: u64 = stats.failed.values().sum();
+        table.row([
+            Cell::styled(name, style::NAME),
+            printable(plugin.version.as_deref().unwrap_or("-")).into(),
+            state(plugin.state),
+            stats.handled.to_string().into(),
+            alarming(failed),
+            alarming(stats.denied),
+            duration(stats.handle_time_us).into(),
+            plugin.digest.map_or_else(|| "-".to_owned(), |digest| digest.short()).into(),
+            printable(&plugin.file).into(),
+        ]);
+    }
+    let remarks: String = plugins.iter().flat_map(remarks).collect();
+    let gap = if remarks.is_empty() { "" } else { "\n" };
+    format!("{}{gap}{remarks}", table.render())
+}
+
+fn state(state: PluginState) -> Cell {
+    match state {
+        PluginState::Serving => Cell::styled("serving", style::GOOD),
+        PluginState::Removed => Cell::styled("removed", style::OPEN),
+        PluginState::Refused => Cell::styled("refused", style::BAD),
+    }
+}
+
+/// A number that should be zero.
+fn alarming(count: u64) -> Cell {
+    let style = if count > 0 { style::BAD } else { anstyle::Style::new() };
+    Cell::styled(count.to_string(), style)
+}
+
+/// What an operator should know of a plugin beyond its row.
+fn remarks(plugin: &Plugin) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(reason) = &plugin.reason {
+        let subject = plugin.name.as_ref().map_or(&*plugin.file, |name| name.as_str());
+        remarks.push(remark(subject, "", reason));
+    }
+    if let Some(refused) = &plugin.refused {
+        let digest = refused.digest.map(|digest| format!(" ({})", digest.short()));
+        let what = format!(
+            "{} refused at {}; the version before serves on",
+            digest.unwrap_or_default(),
+            date_time(refused.time)
+        );
+        remarks.push(remark(&refused.file, &what, &refused.reason));
+    }
+    for capability in plugin.capabilities.iter().filter(|capability| !capability.granted) {
+        let subject = plugin.name.as_ref().map_or(&*plugin.file, |name| name.as_str());
+        let what = format!(" asks for {}, which is not granted", printable(&capability.name));
+        remarks.push(remark(subject, &what, &capability.reason));
+    }
+    remarks
+}
+
+/// `SUBJECT WHAT: REASON`; the reason may have several lines.
+fn remark(subject: &str, what: &str, reason: &str) -> String {
+    let reason = reason.lines().map(printable).collect::<Vec<_>>().join("\n  ");
+    format!("{}{what}: {reason}\n", paint(&printable(subject), style::NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(json: serde_json::Value) -> String {
+        let plugins: Vec<Plugin> = serde_json::from_value(json).unwrap();
+        anstream::adapter::strip_str(&render(&plugins)).to_string()
+    }
+
+    #[test]
+    fn plugins_are_a_table_with_remarks() {
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let stats = serde_json::json!({
+            "handled": 12, "failed": {"retry": 2, "trap": 1}, "denied": 0,
+            "handle_time_us": 85_000, "instances": 1
+        });
+        let none = serde_json::json!({
+            "handled": 0, "failed": {}, "denied": 0, "handle_time_us": 0, "instances": 0
+        });
+        let text = plain(serde_json::json!([
+            {
+                "name": "payment", "version": "0.1.0", "summary": "asks the gateway",
+                "digest": digest, "file": "payment.wasm", "state": "serving",
+                "refused": {
+                    "file": "payment.wasm", "digest": digest, "reason": "not a component",
+                    "time": "2026-01-31T12:00:00.007Z"
+                },
+                "subscriptions": ["payment/purchases"],
+                "capabilities": [
+                    {"name": "http", "reason": "to ask the gateway", "granted": false},
+                    {"name": "config", "reason": "where it is", "granted": true}
+                ],
+                "stats": stats
+            },
+            {
+                "name": null, "version": null, "summary": null, "digest": null,
+                "file": "broken\u{1b}.wasm", "state": "refused", "reason": "found a core module",
+                "subscriptions": [], "capabilities": [], "stats": none
+            }
+        ]));
+        assert_eq!(
+            text,
+            "\
+PLUGIN   VERSION  STATE    HANDLED  FAILED  DENIED     TIME  DIGEST        FILE
+payment  0.1.0    serving       12       3       0  85.0 ms  ba7816bf8f01  payment.wasm
+-        -        refused        0       0       0     0 us  -             broken\\x1b.wasm
+
+payment.wasm (ba7816bf8f01) refused at 2026-01-31 12:00:00.007; the version before serves on: \
+not a component
+payment asks for http, which is not granted: to ask the gateway
+broken\\x1b.wasm: found a core module
+"
+        );
+    }
+
+    #[test]
+    fn no_plugins_say_what_to_do() {
+        assert!(plain(serde_json::json!([])).contains("put a .wasm file"));
+    }
+}

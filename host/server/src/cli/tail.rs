@@ -1,0 +1,257 @@
+//! `usher tail`: the newest events of the log, and those that follow.
+
+use std::io::{BufRead, Read};
+use std::time::Duration;
+
+use super::args::TailArgs;
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::table::paint;
+use super::text::{clock, printable, printable_cut, width};
+use crate::http::shapes::{Events, Stored};
+
+/// Events asked for at once.
+const PAGE_EVENTS: u64 = 200;
+
+/// How far back the log is searched for the newest events that match.
+const SEARCH_MAX_EVENTS: u64 = 100_000;
+
+/// How often a broken stream is opened again before giving up: a router may be restarted.
+const RECONNECTS_MAX: u32 = 10;
+
+/// The pause before opening it again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest line of a stream: one event as JSON, with what surrounds it.
+const LINE_MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How much of the data is shown.
+const DATA_MAX_CHARS: usize = 100;
+
+/// Shows events.
+pub(super) fn run(args: &TailArgs, out: &mut Output) -> Result<(), CliError> {
+    let mut tail = Tail {
+        client: Client::new(&args.client.url),
+        filter: filter(args),
+        printer: Printer { json: args.client.json, widths: Widths::default() },
+        out,
+    };
+    let next = match args.from {
+        Some(from) => tail.print_from(from)?,
+        None => tail.print_newest(args.last)?,
+    };
+    tail.out.flush()?;
+    if args.follow { tail.follow(next) } else { Ok(()) }
+}
+
+fn filter(args: &TailArgs) -> Vec<(&'static str, String)> {
+    let prefix = args.type_prefix.clone().map(|prefix| ("type", prefix));
+    let filter = args.filter.clone().map(|filter| ("filter", filter));
+    prefix.into_iter().chain(filter).collect()
+}
+
+struct Tail<'a> {
+    client: Client,
+    filter: Vec<(&'static str, String)>,
+    printer: Printer,
+    out: &'a mut Output,
+}
+
+impl Tail<'_> {
+    fn page(&self, from: u64) -> Result<Events, CliError> {
+        let mut query = self.filter.clone();
+        query.push(("from", from.to_string()));
+        query.push(("max", PAGE_EVENTS.to_string()));
+        self.client.get("/events", &query)
+    }
+
+    /// Prints everything from `from` to the end; answers where to go on.
+    fn print_from(&mut self, from: u64) -> Result<u64, CliError> {
+        let mut next = from;
+        loop {
+            let page = self.page(next)?;
+            for stored in &page.events {
+                self.printer.print(stored, self.out)?;
+            }
+            if page.next <= next || page.next > page.last {
+                return Ok(page.next.max(next));
+            }
+            next = page.next;
+        }
+    }
+
+    /// Prints the newest `count` events that match; answers where to go on.
+    fn print_newest(&mut self, count: u64) -> Result<u64, CliError> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        // What comes after this page is for `follow`, or for another run.
+        let last = self.client.get::<Events>("/events", &[("max", "1".to_owned())])?.last;
+        let mut newest: Vec<Stored> = Vec::new();
+        let mut end = last.saturating_add(1);
+        let oldest = end.saturating_sub(SEARCH_MAX_EVENTS).max(1);
+        // From window to window towards the start of the log, each of them read forwards.
+        while newest.len() < count && end > oldest {
+            let start = end.saturating_sub(PAGE_EVENTS).max(oldest);
+            let mut window = self.window(start, end)?;
+            window.append(&mut newest);
+            newest = window;
+            end = start;
+        }
+        let surplus = newest.len().saturating_sub(count);
+        for stored in newest.iter().skip(surplus) {
+            self.printer.print(stored, self.out)?;
+        }
+        Ok(last.saturating_add(1))
+    }
+
+    /// The matching events from `start` to before `end`.
+    fn window(&self, start: u64, end: u64) -> Result<Vec<Stored>, CliError> {
+        let mut found = Vec::new();
+        let mut next = start;
+        while next < end {
+            let page = self.page(next)?;
+            if page.next <= next {
+                break;
+            }
+            next = page.next;
+            found.extend(page.events.into_iter().filter(|stored| stored.sequence < end));
+        }
+        Ok(found)
+    }
+
+    /// Prints events as they come, from `next` on, until the router has gone for good.
+    fn follow(&mut self, mut next: u64) -> Result<(), CliError> {
+        let mut failures = 0;
+        loop {
+            let before = next;
+            let error = match self.follow_once(&mut next) {
+                Ok(()) => CliError::new("the router ended the stream"),
+                Err(error @ CliError::Failed { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            failures = if next > before { 1 } else { failures + 1 };
+            if failures > RECONNECTS_MAX {
+                return Err(error);
+            }
+            std::thread::sleep(RECONNECT_PAUSE);
+        }
+    }
+
+    /// Prints what one stream brings.
+    fn follow_once(&mut self, next: &mut u64) -> Result<(), CliError> {
+        let mut query = self.filter.clone();
+        query.push(("from", next.to_string()));
+        let mut lines = self.client.stream("/events/stream", &query)?;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = lines
+                .by_ref()
+                .take(LINE_MAX_BYTES)
+                .read_until(b'\n', &mut line)
+                .map_err(|error| CliError::new(format!("the stream broke off: {error}")))?;
+            if read == 0 {
+                return Ok(());
+            }
+            let Some(data) = line.strip_prefix(b"data:") else { continue };
+            let stored: Stored = serde_json::from_slice(data)
+                .map_err(|error| CliError::new(format!("the stream makes no sense: {error}")))?;
+            self.printer.print(&stored, self.out)?;
+            self.out.flush()?;
+            *next = stored.sequence.saturating_add(1);
+        }
+    }
+}
+
+/// Prints an event a line, in columns that grow with what they hold.
+struct Printer {
+    json: bool,
+    widths: Widths,
+}
+
+#[derive(Default)]
+struct Widths {
+    sequence: usize,
+    ty: usize,
+    source: usize,
+}
+
+impl Printer {
+    fn print(&mut self, stored: &Stored, out: &mut Output) -> Result<(), CliError> {
+        if self.json { out.json_line(stored) } else { out.text(&self.line(stored)) }
+    }
+
+    fn line(&mut self, stored: &Stored) -> String {
+        let sequence = stored.sequence.to_string();
+        let ty = printable_cut(stored.event.ty(), 60);
+        let source = printable_cut(stored.event.source(), 60);
+        let subject = stored.event.subject().map(|subject| printable_cut(subject, 60));
+        self.widths.sequence = self.widths.sequence.max(width(&sequence));
+        self.widths.ty = self.widths.ty.max(width(&ty));
+        self.widths.source = self.widths.source.max(width(&source));
+        let pad = |text: &str, to: usize| " ".repeat(to.saturating_sub(width(text)));
+        let mut line = format!(
+            "{}{sequence}  {}  {}{}  {}{}  {}  {}",
+            pad(&sequence, self.widths.sequence),
+            paint(&clock(stored.recorded), style::FAINT),
+            paint(&ty, style::STRONG),
+            pad(&ty, self.widths.ty),
+            paint(&source, style::NAME),
+            pad(&source, self.widths.source),
+            subject.unwrap_or_else(|| "-".to_owned()),
+            paint(&data(stored), style::FAINT),
+        );
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        line
+    }
+}
+
+/// The beginning of an event's data.
+fn data(stored: &Stored) -> String {
+    let Some(data) = stored.event.data() else { return String::new() };
+    match std::str::from_utf8(&data) {
+        Ok(text) => {
+            // Four bytes a character at most: no need to look at more of it.
+            let head: String = text.chars().take(DATA_MAX_CHARS + 1).collect();
+            printable_cut(&head, DATA_MAX_CHARS)
+        }
+        Err(_) => printable(&format!("({} bytes of binary data)", data.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(sequence: u64, ty: &str, rest: &str) -> Stored {
+        let text = format!(
+            r#"{{"sequence":{sequence},"recorded":"2026-01-31T12:00:00.007Z","flow":1,"depth":0,
+                "cause":null,"event":{{"specversion":"1.0","id":"1","source":"/shop",
+                "type":{ty:?}{rest}}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn events_are_lines_in_columns() {
+        let mut printer = Printer { json: false, widths: Widths::default() };
+        let mut line =
+            |stored: &Stored| anstream::adapter::strip_str(&printer.line(stored)).to_string();
+        assert_eq!(
+            line(&stored(9, "ticket.purchased", r#","subject":"o-1","data":{"a":1}"#)),
+            "9  12:00:00.007  ticket.purchased  /shop  o-1  {\"a\":1}\n"
+        );
+        assert_eq!(
+            line(&stored(10, "t", r#","datacontenttype":"x/y","data_base64":"/w==""#)),
+            "10  12:00:00.007  t                 /shop  -  (1 bytes of binary data)\n"
+        );
+        assert_eq!(line(&stored(9, "t", "")), " 9  12:00:00.007  t                 /shop  -\n");
+    }
+
+    #[test]
+    fn data_is_cut() {
+        let long = format!(r#","datacontenttype":"text/plain","data":"{}""#, "é".repeat(200));
+        assert_eq!(data(&stored(1, "t", &long)), format!("{}…", "é".repeat(DATA_MAX_CHARS)));
+    }
+}

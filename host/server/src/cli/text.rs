@@ -1,0 +1,153 @@
+//! Text for terminals: foreign text made harmless, numbers and times made readable.
+
+use std::fmt::Write;
+
+use crate::http::shapes::Timestamp;
+
+/// Text from elsewhere with everything escaped that a terminal would act on: control characters
+/// (escape sequences begin with one), and characters that reorder a line or break it.
+pub(super) fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => clean.push_str("\\n"),
+            '\r' => clean.push_str("\\r"),
+            '\t' => clean.push_str("\\t"),
+            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
+                let _ = write!(clean, "\\x{:02x}", u32::from(character));
+            }
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                let _ = write!(clean, "\\u{{{:x}}}", u32::from(character));
+            }
+            _ => clean.push(character),
+        }
+    }
+    clean
+}
+
+/// The same, with at most `max_chars` characters and an ellipsis where more follows.
+pub(super) fn printable_cut(text: &str, max_chars: usize) -> String {
+    let clean = printable(text);
+    match clean.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}…", clean.get(..end).unwrap_or_default()),
+        None => clean,
+    }
+}
+
+/// How wide text is; good enough for names, which are ASCII.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// A span of time, three or four digits with a unit: `870 us`, `12.3 ms`, `4.200 s`, `2 h 05 min`.
+pub(super) fn duration(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} us"),
+        1_000..100_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
+        100_000..1_000_000 => format!("{} ms", us / 1_000),
+        1_000_000..120_000_000 => format!("{}.{:03} s", us / 1_000_000, us % 1_000_000 / 1_000),
+        _ => {
+            let minutes = us / 60_000_000;
+            match minutes {
+                0..60 => format!("{minutes} min {:02} s", us % 60_000_000 / 1_000_000),
+                60..2_880 => format!("{} h {:02} min", minutes / 60, minutes % 60),
+                _ => format!("{} d {:02} h", minutes / 1_440, minutes % 1_440 / 60),
+            }
+        }
+    }
+}
+
+/// The time from `start` to `end` in milliseconds' resolution; zero where it runs backwards.
+pub(super) fn elapsed(start: Timestamp, end: Timestamp) -> String {
+    match end.as_ms().saturating_sub(start.as_ms()) {
+        ms @ 0..1_000 => format!("{ms} ms"),
+        ms => duration(ms.saturating_mul(1_000)),
+    }
+}
+
+/// `2026-01-31 12:00:00.007`, in UTC.
+pub(super) fn date_time(time: Timestamp) -> String {
+    time.to_string().replace('T', " ").trim_end_matches('Z').to_owned()
+}
+
+/// `12:00:00.007`, in UTC.
+pub(super) fn clock(time: Timestamp) -> String {
+    time.to_string().chars().skip("2026-01-31T".len()).take("12:00:00.007".len()).collect()
+}
+
+/// `847 B`, `12.3 KiB`, `4.0 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    let tenths = |unit: u64| format!("{}.{}", count / unit, count % unit * 10 / unit);
+    match count {
+        0..KIB => format!("{count} B"),
+        KIB..MIB => format!("{} KiB", tenths(KIB)),
+        MIB..GIB => format!("{} MiB", tenths(MIB)),
+        _ => format!("{} GiB", tenths(GIB)),
+    }
+}
+
+/// `1 event`, `2 events`.
+pub(super) fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_see_no_controls() {
+        let cases = [
+            ("plain é 漢", "plain é 漢"),
+            ("\u{1b}[2J", "\\x1b[2J"),
+            ("a\nb\tc\r", "a\\nb\\tc\\r"),
+            ("\u{9b}31m\u{7f}\u{0}", "\\x9b31m\\x7f\\x00"),
+            ("abc\u{202e}fdp", "abc\\u{202e}fdp"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(printable(text), expected);
+        }
+        assert_eq!(printable_cut("ééé", 2), "éé…");
+        assert_eq!(printable_cut("éé", 2), "éé");
+    }
+
+    #[test]
+    fn spans_of_time_are_short() {
+        for (us, expected) in [
+            (0, "0 us"),
+            (870, "870 us"),
+            (12_345, "12.3 ms"),
+            (123_456, "123 ms"),
+            (4_200_000, "4.200 s"),
+            (119_999_999, "119.999 s"),
+            (150_000_000, "2 min 30 s"),
+            (7_500_000_000, "2 h 05 min"),
+            (u64::MAX, "213503982 d 08 h"),
+        ] {
+            assert_eq!(duration(us), expected);
+        }
+        let (start, end) = (Timestamp::from_ms(1_000), Timestamp::from_ms(3_500));
+        assert_eq!(elapsed(start, end), "2.500 s");
+        assert_eq!(elapsed(end, start), "0 ms");
+    }
+
+    #[test]
+    fn times_and_sizes_are_readable() {
+        let time = Timestamp::from_ms(1_769_860_800_007);
+        assert_eq!(date_time(time), "2026-01-31 12:00:00.007");
+        assert_eq!(clock(time), "12:00:00.007");
+        for (n, expected) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_536, "1.5 KiB"),
+            (16 << 20, "16.0 MiB"),
+            (3 << 30, "3.0 GiB"),
+        ] {
+            assert_eq!(bytes(n), expected);
+        }
+        assert_eq!((count(1, "event"), count(0, "event")), ("1 event".into(), "0 events".into()));
+    }
+}

@@ -1,0 +1,123 @@
+//! `/blobs`: the files plugins have put.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use usher_event::Digest;
+
+use super::params::{Params, page};
+use super::problem::ApiError;
+use super::shapes::Blobs;
+use super::state::Api;
+
+/// Which blobs to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Range {
+    after: Option<String>,
+    max: Option<usize>,
+}
+
+/// Blobs by digest.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Params(range): Params<Range>,
+) -> Result<Json<Blobs>, ApiError> {
+    let after = range.after.as_deref().map(|text| digest("after", text)).transpose()?;
+    let records = api.app.broker.list_blobs(after, page(range.max)?).await?;
+    Ok(Json(Blobs { blobs: records.into_iter().map(Into::into).collect() }))
+}
+
+/// A blob's content.
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    request: HeaderMap,
+) -> Result<Response, ApiError> {
+    let digest = digest("digest", &name)?;
+    let permit = Arc::clone(&api.blob_reads)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::busy("too many blobs are being read; try again"))?;
+    let store = api.app.broker.blobs();
+    let (info, content) = tokio::task::spawn_blocking(move || store.read(&digest))
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?
+        .map_err(|error| ApiError::internal(error.to_string()))?
+        .ok_or_else(|| ApiError::not_found(format!("there is no blob {digest}")))?;
+
+    let etag = format!("\"{digest}\"");
+    let known = request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains(&etag));
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let length_bytes = content.len();
+        // The permit goes when the content has gone out, or the client has.
+        let sending = stream::once(async move {
+            let _permit = permit;
+            Ok::<_, std::convert::Infallible>(content)
+        });
+        let mut response = Body::from_stream(sending).into_response();
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length_bytes));
+        response
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::try_from(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    // What a plugin calls its content is a claim; a browser must not act on it.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_DISPOSITION, disposition(&info.content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::try_from(info.content_type)
+            .unwrap_or(HeaderValue::from_static("application/octet-stream")),
+    );
+    Ok(response)
+}
+
+/// Whether a browser may show it. What could run scripts in the API's own origin is downloaded.
+fn disposition(content_type: &str) -> HeaderValue {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let shown = [
+        "application/json",
+        "application/pdf",
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "text/plain",
+    ];
+    HeaderValue::from_static(if shown.contains(&&*essence) { "inline" } else { "attachment" })
+}
+
+fn digest(name: &str, text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|error| ApiError::invalid(format!("{name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_inert_content_is_shown() {
+        for (content_type, expected) in [
+            ("application/pdf", "inline"),
+            ("Text/Plain; charset=utf-8", "inline"),
+            ("text/html", "attachment"),
+            ("image/svg+xml", "attachment"),
+            ("", "attachment"),
+        ] {
+            assert_eq!(disposition(content_type), expected, "{content_type}");
+        }
+    }
+}

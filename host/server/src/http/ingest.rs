@@ -1,0 +1,175 @@
+//! `POST /events`: where producers' events come in. Answered after fsync, or refused whole.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use usher_event::{Event, PLUGIN_SOURCE_PREFIX, http_binary, json};
+
+use super::body;
+use super::problem::ApiError;
+use super::shapes::{Accepted, AcceptedEvent};
+use super::state::Api;
+
+/// Takes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
+pub(super) async fn publish(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Accepted>), ApiError> {
+    if !api.app.intake.is_open() {
+        return Err(ApiError::unavailable(match api.app.readiness.check() {
+            Err(reason) => format!("the router takes no events now: {reason}"),
+            Ok(()) => "the router takes no events now: it is stopping".to_owned(),
+        }));
+    }
+    let mode = Mode::of(&headers)?;
+    let http = &api.app.config.http;
+    let intake =
+        body::read(&headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await?;
+    let events = mode.decode(&headers, intake.bytes.clone())?;
+    check_sources(mode, &events)?;
+
+    let published =
+        if events.is_empty() { Vec::new() } else { api.app.broker.publish(events.clone()).await? };
+    let accepted = events
+        .iter()
+        .zip(published)
+        .map(|(event, published)| AcceptedEvent {
+            id: event.id().to_owned(),
+            source: event.source().to_owned(),
+            sequence: published.sequence,
+            duplicate: published.duplicate,
+        })
+        .collect();
+    Ok((StatusCode::ACCEPTED, Json(Accepted { events: accepted })))
+}
+
+/// The modes of the CloudEvents HTTP protocol binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// One event as JSON.
+    Structured,
+    /// An array of events as JSON.
+    Batch,
+    /// Attributes in headers, data in the body.
+    Binary,
+}
+
+impl Mode {
+    /// The mode of a request.
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(ApiError::unsupported_media_type(
+                "compressed bodies are not taken; leave content-encoding out",
+            ));
+        }
+        let content_type = match headers.get(header::CONTENT_TYPE) {
+            None => "",
+            Some(value) => value.to_str().map_err(|_| {
+                ApiError::unsupported_media_type("the content-type header is not text")
+            })?,
+        };
+        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+        let essence = essence.trim().to_ascii_lowercase();
+        if essence.starts_with("application/cloudevents") {
+            let mode = match &*essence {
+                "application/cloudevents+json" => Self::Structured,
+                "application/cloudevents-batch+json" => Self::Batch,
+                other => {
+                    return Err(ApiError::unsupported_media_type(format!(
+                        "{other} is not taken; use application/cloudevents+json or \
+                         application/cloudevents-batch+json"
+                    )));
+                }
+            };
+            if !is_utf8(parameters) {
+                return Err(ApiError::unsupported_media_type(
+                    "JSON events are taken as UTF-8 only",
+                ));
+            }
+            return Ok(mode);
+        }
+        if headers.keys().any(|name| name.as_str().starts_with("ce-")) {
+            return Ok(Self::Binary);
+        }
+        Err(ApiError::unsupported_media_type(
+            "this is no CloudEvent: send application/cloudevents+json, \
+             application/cloudevents-batch+json, or the attributes as ce- headers",
+        ))
+    }
+
+    fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, ApiError> {
+        Ok(match self {
+            Self::Structured => vec![json::from_slice(&body)?],
+            Self::Batch => json::batch_from_slice(&body)?,
+            Self::Binary => vec![http_binary::from_parts(headers, body)?],
+        })
+    }
+}
+
+/// Whether a media type's parameters leave the encoding at UTF-8.
+fn is_utf8(parameters: &str) -> bool {
+    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.trim().eq_ignore_ascii_case("charset")
+            || ["utf-8", "us-ascii"]
+                .iter()
+                .any(|name| value.trim().trim_matches('"').eq_ignore_ascii_case(name))
+    })
+}
+
+/// Nobody may speak in a plugin's name.
+fn check_sources(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
+    match events.iter().position(|event| event.source().starts_with(PLUGIN_SOURCE_PREFIX)) {
+        None => Ok(()),
+        Some(member) => Err(ApiError::invalid_event(
+            "source",
+            format!(
+                "attribute \"source\" must not start with {PLUGIN_SOURCE_PREFIX}, which is for \
+                 plugins' events; use a source of your own"
+            ),
+        )
+        .of_member((mode == Mode::Batch).then_some(member))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    #[track_caller]
+    fn check_mode(headers: &[(&str, &str)], expected: Result<Mode, StatusCode>) {
+        let map: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| {
+                (name.parse::<header::HeaderName>().unwrap(), value.parse().unwrap())
+            })
+            .collect();
+        let found = Mode::of(&map).map_err(|error| error.into_response().status());
+        assert_eq!(found, expected, "{headers:?}");
+    }
+
+    #[test]
+    fn the_content_type_decides() {
+        const REFUSED: Result<Mode, StatusCode> = Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        let structured = "application/cloudevents+json";
+        check_mode(&[("content-type", structured)], Ok(Mode::Structured));
+        check_mode(&[("content-type", structured), ("ce-id", "1")], Ok(Mode::Structured));
+        for value in [
+            "Application/CloudEvents+JSON; charset=UTF-8",
+            "application/cloudevents+json;charset=\"utf-8\"",
+        ] {
+            check_mode(&[("content-type", value)], Ok(Mode::Structured));
+        }
+        check_mode(&[("content-type", "application/cloudevents-batch+json")], Ok(Mode::Batch));
+        check_mode(&[("content-type", "text/plain"), ("ce-id", "1")], Ok(Mode::Binary));
+        check_mode(&[("CE-Id", "1")], Ok(Mode::Binary));
+        check_mode(&[], REFUSED);
+        check_mode(&[("content-type", "application/json")], REFUSED);
+        check_mode(&[("content-type", "application/cloudevents+avro"), ("ce-id", "1")], REFUSED);
+        check_mode(&[("content-type", "application/cloudevents+json; charset=latin1")], REFUSED);
+        check_mode(&[("content-type", structured), ("content-encoding", "gzip")], REFUSED);
+    }
+}

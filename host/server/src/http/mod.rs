@@ -1,0 +1,99 @@
+//! The HTTP API: producers publish here, people and programs look at the router through it.
+//!
+//! [`serve`] runs it on a listener, with a limit on everything a client could use up: connections,
+//! header and body bytes, the time each of them takes, open streams, and what is being read in at
+//! once. [`router`] is the API without the sockets, for tests. The shapes of the answers are in
+//! [`shapes`], the document that describes it all is `openapi.json`.
+
+mod blobs;
+mod body;
+mod dead_letters;
+mod events;
+mod flows;
+mod guard;
+mod ingest;
+mod params;
+mod plugins;
+mod problem;
+mod serve;
+mod stall;
+mod state;
+mod status;
+mod stream;
+
+pub(crate) mod shapes;
+
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use http::Uri;
+
+use problem::ApiError;
+pub(crate) use serve::serve;
+use state::Api;
+
+/// Every path of the API with its methods; `openapi.json` has the same ones.
+fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![
+        ("/events", get(events::list).post(ingest::publish)),
+        ("/events/{sequence}", get(events::one)),
+        ("/events/stream", get(stream::follow)),
+        ("/flows/{id}", get(flows::one)),
+        ("/plugins", get(plugins::plugins)),
+        ("/subscriptions", get(plugins::subscriptions)),
+        ("/dead-letters", get(dead_letters::list)),
+        ("/dead-letters/{id}", get(dead_letters::one)),
+        ("/dead-letters/{id}/redrive", post(dead_letters::redrive)),
+        ("/dead-letters/{id}/discard", post(dead_letters::discard)),
+        ("/blobs", get(blobs::list)),
+        ("/blobs/{digest}", get(blobs::one)),
+        ("/healthz", get(status::healthz)),
+        ("/readyz", get(status::readyz)),
+        ("/metrics", get(status::metrics)),
+        ("/openapi.json", get(status::openapi)),
+    ]
+}
+
+/// The API as a tower service.
+fn router(api: Api) -> Router {
+    let counted = |router: Router<Api>, (path, methods): (&'static str, MethodRouter<Api>)| {
+        router.route(path, methods.layer(from_fn_with_state((api.clone(), path), count)))
+    };
+    routes()
+        .into_iter()
+        .fold(Router::new(), counted)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn(guard::same_machine))
+        .with_state(api)
+}
+
+/// Counts requests by route, method and status; a request that fits no route is not counted, so
+/// that clients can't make up labels.
+async fn count(
+    State((api, path)): State<(Api, &'static str)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().clone();
+    let began = std::time::Instant::now();
+    let response = next.run(request).await;
+    api.metrics.request(path, &method, response.status(), began.elapsed());
+    response
+}
+
+async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("there is nothing at {}; see /openapi.json", uri.path()))
+}
+
+async fn unknown_method(method: http::Method, uri: Uri) -> ApiError {
+    ApiError::method_not_allowed(format!(
+        "{} does not take {method}; the allow header has what it takes",
+        uri.path()
+    ))
+}

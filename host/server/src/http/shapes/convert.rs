@@ -1,0 +1,219 @@
+//! From the broker's and the router's types to the shapes.
+
+use usher_broker as broker;
+
+use super::{
+    Attempt, Blob, Capability, Cause, CloudEvent, DeadLetter, Delayed, DeliveryReport,
+    DeliveryState, Flow, FlowEvent, Plugin, PluginState, PluginStats, Refused, Stored,
+    Subscription, SubscriptionState, Timestamp,
+};
+use crate::app;
+
+impl From<broker::StoredEvent> for Stored {
+    fn from(stored: broker::StoredEvent) -> Self {
+        Self {
+            sequence: stored.sequence,
+            recorded: Timestamp::from_ms(stored.recorded_ms),
+            flow: stored.flow,
+            depth: stored.depth,
+            cause: stored.cause.map(Into::into),
+            event: CloudEvent(stored.event),
+        }
+    }
+}
+
+impl From<broker::Cause> for Cause {
+    fn from(cause: broker::Cause) -> Self {
+        Self {
+            parent: cause.parent,
+            subscription: cause.subscription,
+            attempt: cause.attempt,
+            took_us: cause.took_us,
+        }
+    }
+}
+
+impl From<broker::Flow> for Flow {
+    fn from(flow: broker::Flow) -> Self {
+        let events: Vec<FlowEvent> = flow.events.into_iter().map(Into::into).collect();
+        let ended = |delivery: &DeliveryReport| {
+            matches!(delivery.state, DeliveryState::Done | DeliveryState::Dead)
+        };
+        Self {
+            flow: flow.root,
+            // Of a truncated flow nobody knows what the rest is doing.
+            settled: !flow.truncated
+                && flow.delayed.is_empty()
+                && events.iter().all(|event| event.deliveries.iter().all(ended)),
+            truncated: flow.truncated,
+            events,
+            delayed: flow.delayed.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<broker::FlowEvent> for FlowEvent {
+    fn from(event: broker::FlowEvent) -> Self {
+        Self {
+            stored: event.stored.into(),
+            deliveries: event.deliveries.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<broker::DelayedEvent> for Delayed {
+    fn from(delayed: broker::DelayedEvent) -> Self {
+        Self {
+            due: Timestamp::from_ms(delayed.due_ms),
+            cause: delayed.cause.into(),
+            event: CloudEvent(delayed.event),
+        }
+    }
+}
+
+impl From<broker::DeliveryStatus> for DeliveryReport {
+    fn from(status: broker::DeliveryStatus) -> Self {
+        let (state, due, dead_letter) = match status.state {
+            broker::DeliveryState::Pending => (DeliveryState::Pending, None, None),
+            broker::DeliveryState::Waiting { due_ms } => {
+                (DeliveryState::Waiting, Some(Timestamp::from_ms(due_ms)), None)
+            }
+            broker::DeliveryState::Done => (DeliveryState::Done, None, None),
+            broker::DeliveryState::Dead { id } => (DeliveryState::Dead, None, id),
+        };
+        Self {
+            plugin: status.subscription.plugin().to_owned(),
+            subscription: status.subscription,
+            state,
+            due,
+            dead_letter,
+            failures: status.failures.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<broker::AttemptRecord> for Attempt {
+    fn from(attempt: broker::AttemptRecord) -> Self {
+        Self {
+            attempt: attempt.attempt,
+            time: Timestamp::from_ms(attempt.time_ms),
+            took_us: attempt.took_us,
+            class: attempt.class.as_str().to_owned(),
+            reason: attempt.reason,
+            backtrace: attempt.backtrace,
+            digest: attempt.digest,
+        }
+    }
+}
+
+impl DeadLetter {
+    /// A dead letter as one of many: without its attempts.
+    pub(crate) fn listed(dead: broker::DeadLetter) -> Self {
+        Self { attempts: None, ..Self::whole(dead) }
+    }
+
+    /// A dead letter with its attempts.
+    pub(crate) fn whole(dead: broker::DeadLetter) -> Self {
+        let attempts: Vec<Attempt> = dead.attempts.into_iter().map(Into::into).collect();
+        let (class, reason) = attempts
+            .last()
+            .map(|last| (last.class.clone(), last.reason.clone()))
+            .unwrap_or_default();
+        Self {
+            id: dead.id,
+            time: Timestamp::from_ms(dead.time_ms),
+            plugin: dead.subscription.plugin().to_owned(),
+            subscription: dead.subscription,
+            attempt_count: dead.attempt_count,
+            class,
+            reason,
+            event: dead.stored.into(),
+            attempts: Some(attempts),
+        }
+    }
+}
+
+impl From<broker::BlobRecord> for Blob {
+    fn from(record: broker::BlobRecord) -> Self {
+        Self {
+            digest: record.info.digest,
+            size_bytes: record.info.size_bytes,
+            content_type: record.info.content_type,
+            plugin: record.plugin,
+            created: Timestamp::from_ms(record.created_ms),
+        }
+    }
+}
+
+impl From<app::PluginStatus> for Plugin {
+    fn from(status: app::PluginStatus) -> Self {
+        Self {
+            name: status.name,
+            version: status.version,
+            summary: status.summary,
+            digest: status.digest,
+            file: status.file,
+            state: match status.state {
+                app::PluginState::Serving => PluginState::Serving,
+                app::PluginState::Removed => PluginState::Removed,
+                app::PluginState::Refused => PluginState::Refused,
+            },
+            reason: status.reason,
+            refused: status.refused.map(Into::into),
+            subscriptions: status.subscriptions,
+            capabilities: status.capabilities.into_iter().map(Into::into).collect(),
+            stats: status.stats.into(),
+        }
+    }
+}
+
+impl From<app::Refused> for Refused {
+    fn from(refused: app::Refused) -> Self {
+        Self {
+            file: refused.file,
+            digest: refused.digest,
+            reason: refused.reason,
+            time: Timestamp::from_ms(refused.time_ms),
+        }
+    }
+}
+
+impl From<app::CapabilityStatus> for Capability {
+    fn from(capability: app::CapabilityStatus) -> Self {
+        Self { name: capability.name, reason: capability.reason, granted: capability.granted }
+    }
+}
+
+impl From<app::PluginStats> for PluginStats {
+    fn from(stats: app::PluginStats) -> Self {
+        Self {
+            handled: stats.handled,
+            failed: stats.failed.into_iter().map(|(class, n)| (class.to_owned(), n)).collect(),
+            denied: stats.denied,
+            handle_time_us: stats.handle_time_us,
+            instances: stats.instances,
+        }
+    }
+}
+
+impl From<app::SubscriptionReport> for Subscription {
+    fn from(report: app::SubscriptionReport) -> Self {
+        Self {
+            name: report.name,
+            plugin: report.plugin,
+            state: match report.state {
+                app::SubscriptionState::Active => SubscriptionState::Active,
+                app::SubscriptionState::Paused => SubscriptionState::Paused,
+            },
+            filter: report.filter,
+            cursor: report.cursor,
+            lag: report.lag,
+            in_flight: report.in_flight,
+            retrying: report.retrying,
+            acked: report.acked,
+            failed: report.failed,
+            dead: report.dead,
+            max_in_flight: report.max_in_flight,
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The JSON of the HTTP API, one struct for each shape.
+//!
+//! The server writes them and the command line reads the same structs, so that what people see
+//! and what programs get is one truth. `openapi.json` describes them; a test holds the two
+//! together.
+
+mod convert;
+mod scalar;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use usher_event::{Digest, PluginName, SubscriptionName};
+
+pub(crate) use scalar::{CloudEvent, Timestamp};
+
+/// Answer to `POST /events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accepted {
+    /// One for each event, in the order they came.
+    pub(crate) events: Vec<AcceptedEvent>,
+}
+
+/// What became of one published event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AcceptedEvent {
+    /// The event's id.
+    pub(crate) id: String,
+    /// The event's source.
+    pub(crate) source: String,
+    /// Its place in the log; for a duplicate, that of the first.
+    pub(crate) sequence: u64,
+    /// Whether an event with this id and source was there before.
+    pub(crate) duplicate: bool,
+}
+
+/// Answer to `GET /events`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Events {
+    /// The events, in order.
+    pub(crate) events: Vec<Stored>,
+    /// The sequence to read on from.
+    pub(crate) next: u64,
+    /// The newest committed sequence, 0 when the log is empty.
+    pub(crate) last: u64,
+}
+
+/// An event in the log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    /// Its place in the log.
+    pub(crate) sequence: u64,
+    /// When it was appended.
+    pub(crate) recorded: Timestamp,
+    /// The first event of its flow.
+    pub(crate) flow: u64,
+    /// How many emissions lie between the flow's first event and this one.
+    pub(crate) depth: u16,
+    /// How it came about; `null` for a published one.
+    pub(crate) cause: Option<Cause>,
+    /// The event, in the CloudEvents JSON format.
+    pub(crate) event: CloudEvent,
+}
+
+/// The delivery that emitted an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cause {
+    /// The event that was delivered.
+    pub(crate) parent: u64,
+    /// To which subscription.
+    pub(crate) subscription: SubscriptionName,
+    /// At which attempt.
+    pub(crate) attempt: u32,
+    /// How long the listener took, microseconds.
+    pub(crate) took_us: u64,
+}
+
+/// Answer to `GET /flows/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Flow {
+    /// The sequence of its first event.
+    pub(crate) flow: u64,
+    /// Whether nothing is left to happen: no delivery pending or waiting, nothing delayed.
+    pub(crate) settled: bool,
+    /// Whether events were left out because the flow is too large.
+    pub(crate) truncated: bool,
+    /// Its events by sequence; a parent comes before its children.
+    pub(crate) events: Vec<FlowEvent>,
+    /// Emissions that wait for their delay, soonest first.
+    pub(crate) delayed: Vec<Delayed>,
+}
+
+/// An event of a flow, with its deliveries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FlowEvent {
+    /// The event.
+    #[serde(flatten)]
+    pub(crate) stored: Stored,
+    /// Its deliveries, by subscription.
+    pub(crate) deliveries: Vec<DeliveryReport>,
+}
+
+/// Where one delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeliveryReport {
+    /// To which subscription.
+    pub(crate) subscription: SubscriptionName,
+    /// The plugin's part of that name.
+    pub(crate) plugin: String,
+    /// How it stands.
+    pub(crate) state: DeliveryState,
+    /// When the next attempt is due, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<Timestamp>,
+    /// The dead letter it became, unless that was redriven or discarded since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dead_letter: Option<u64>,
+    /// The failed attempts, oldest first.
+    pub(crate) failures: Vec<Attempt>,
+}
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DeliveryState {
+    /// Not yet tried, or under way.
+    Pending,
+    /// Failed; another attempt is due.
+    Waiting,
+    /// Acknowledged.
+    Done,
+    /// Given up: a dead letter.
+    Dead,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    /// Which attempt; the first is 1.
+    pub(crate) attempt: u32,
+    /// When it ended.
+    pub(crate) time: Timestamp,
+    /// How long it took, microseconds.
+    pub(crate) took_us: u64,
+    /// What kind of failure.
+    pub(crate) class: String,
+    /// What happened.
+    pub(crate) reason: String,
+    /// The plugin's call stack, where there is one.
+    pub(crate) backtrace: Option<String>,
+    /// Which bytes handled it.
+    pub(crate) digest: Option<Digest>,
+}
+
+/// An emission that waits for its delay.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Delayed {
+    /// When it will be appended.
+    pub(crate) due: Timestamp,
+    /// How it came about.
+    pub(crate) cause: Cause,
+    /// The event.
+    pub(crate) event: CloudEvent,
+}
+
+/// Answer to `GET /plugins`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plugins {
+    /// By name; files that never loaded come last.
+    pub(crate) plugins: Vec<Plugin>,
+}
+
+/// One plugin, or a file that never became one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plugin {
+    /// Its name; `null` for a file that never loaded.
+    pub(crate) name: Option<PluginName>,
+    /// The author's version.
+    pub(crate) version: Option<String>,
+    /// The author's line about it.
+    pub(crate) summary: Option<String>,
+    /// Which bytes serve, or served last.
+    pub(crate) digest: Option<Digest>,
+    /// The file's name in the plugins folder.
+    pub(crate) file: String,
+    /// How it stands.
+    pub(crate) state: PluginState,
+    /// Why it stands so, where there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The newer file that was refused while this version serves on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<Refused>,
+    /// The subscriptions it serves.
+    pub(crate) subscriptions: Vec<SubscriptionName>,
+    /// What it would like to have.
+    pub(crate) capabilities: Vec<Capability>,
+    /// What it has done since it was loaded.
+    pub(crate) stats: PluginStats,
+}
+
+/// How a plugin stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PluginState {
+    /// It takes deliveries.
+    Serving,
+    /// Its file is gone; its events wait.
+    Removed,
+    /// Its file could not be loaded and no version before it serves.
+    Refused,
+}
+
+/// A file that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    /// Its name in the plugins folder.
+    pub(crate) file: String,
+    /// Its digest, where it could be read.
+    pub(crate) digest: Option<Digest>,
+    /// Why it was not taken.
+    pub(crate) reason: String,
+    /// When.
+    pub(crate) time: Timestamp,
+}
+
+/// A capability a plugin asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Capability {
+    /// `config`, `secrets`, `state`, `blobs` or `http`.
+    pub(crate) name: String,
+    /// What for, in the author's words.
+    pub(crate) reason: String,
+    /// Whether the configuration grants it.
+    pub(crate) granted: bool,
+}
+
+/// What a plugin has done since this version of it was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginStats {
+    /// Deliveries handled, failed ones included.
+    pub(crate) handled: u64,
+    /// Failed deliveries by class; classes without any are left out.
+    pub(crate) failed: BTreeMap<String, u64>,
+    /// Host calls denied for want of a grant.
+    pub(crate) denied: u64,
+    /// Time spent in the plugin altogether, microseconds.
+    pub(crate) handle_time_us: u64,
+    /// Sandboxes alive now.
+    pub(crate) instances: u64,
+}
+
+/// Answer to `GET /subscriptions`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Subscriptions {
+    /// By name.
+    pub(crate) subscriptions: Vec<Subscription>,
+}
+
+/// Where a subscription stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Subscription {
+    /// Its full name, `PLUGIN/NAME`.
+    pub(crate) name: SubscriptionName,
+    /// The plugin's part of the name.
+    pub(crate) plugin: String,
+    /// Whether anything serves it.
+    pub(crate) state: SubscriptionState,
+    /// Its filter, as of the CloudEvents Subscriptions API.
+    pub(crate) filter: Value,
+    /// Every match before this sequence is settled or waits for a retry.
+    pub(crate) cursor: u64,
+    /// Events of the log it hasn't looked at.
+    pub(crate) lag: u64,
+    /// Deliveries under way.
+    pub(crate) in_flight: u64,
+    /// Deliveries that wait for another attempt.
+    pub(crate) retrying: u64,
+    /// Acknowledged since the router started.
+    pub(crate) acked: u64,
+    /// Failed attempts since the router started.
+    pub(crate) failed: u64,
+    /// Dead letters it has.
+    pub(crate) dead: u64,
+    /// Deliveries that may be under way at once.
+    pub(crate) max_in_flight: u32,
+}
+
+/// Whether a subscription is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SubscriptionState {
+    /// A plugin takes its deliveries.
+    Active,
+    /// Nothing serves it; its events wait.
+    Paused,
+}
+
+/// Answer to `GET /dead-letters`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeadLetters {
+    /// By id, oldest first.
+    pub(crate) dead_letters: Vec<DeadLetter>,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeadLetter {
+    /// Names it; rises, is never reused.
+    pub(crate) id: u64,
+    /// When it was given up.
+    pub(crate) time: Timestamp,
+    /// The subscription that could not deal with it.
+    pub(crate) subscription: SubscriptionName,
+    /// The plugin's part of that name.
+    pub(crate) plugin: String,
+    /// How many attempts were made in all.
+    pub(crate) attempt_count: u32,
+    /// What kind of failure ended it; empty where no attempt was made.
+    pub(crate) class: String,
+    /// What ended it.
+    pub(crate) reason: String,
+    /// The event, whole.
+    pub(crate) event: Stored,
+    /// The failed attempts, oldest first: the first and the newest. Only in
+    /// `GET /dead-letters/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempts: Option<Vec<Attempt>>,
+}
+
+/// Answer to a redrive or discard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeadLetterGone {
+    /// The dead letter that is no more.
+    pub(crate) id: u64,
+}
+
+/// Answer to `GET /blobs`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Blobs {
+    /// By digest.
+    pub(crate) blobs: Vec<Blob>,
+}
+
+/// A blob and who put it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Blob {
+    /// SHA-256 of the content: its name.
+    pub(crate) digest: Digest,
+    /// Length of the content.
+    pub(crate) size_bytes: u64,
+    /// Media type, as it was put.
+    pub(crate) content_type: String,
+    /// The plugin that put it.
+    pub(crate) plugin: PluginName,
+    /// When it was committed.
+    pub(crate) created: Timestamp,
+}
+
+/// Answer to `GET /healthz` and `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Health {
+    /// `ok`.
+    pub(crate) status: String,
+}
+
+/// An error (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    /// What kind of problem, as a URI.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The kind in words; the same for every problem of the kind.
+    pub(crate) title: String,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// What is wrong here, and what to do.
+    pub(crate) detail: String,
+    /// The attribute that breaks a rule, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attribute: Option<String>,
+    /// The member of the batch it is about; the first is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) member: Option<usize>,
+}

@@ -1,0 +1,263 @@
+//! Over the real broker, in memory: event streams, and connections on real sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use futures_util::StreamExt;
+use http::Request;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_event::Event;
+
+use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send};
+use crate::config::HttpConfig;
+use crate::http::state::Api;
+
+fn broker() -> Arc<EmbeddedBroker> {
+    EmbeddedBroker::in_memory(Options::new("")).unwrap()
+}
+
+async fn append(broker: &EmbeddedBroker, ty: &str, id: &str) {
+    let event = Event::builder(id, "/s", ty).build().unwrap();
+    broker.publish(vec![event]).await.unwrap();
+}
+
+/// The events of a stream as they come.
+struct Follower {
+    body: BodyDataStream,
+    text: String,
+}
+
+impl Follower {
+    async fn open(api: &Api, query: &str, last: Option<&str>) -> Self {
+        let mut request = Request::builder().uri(format!("/events/stream{query}"));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = super::super::router(api.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self { body: response.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// The next event: its `id` and its `data`.
+    async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((head, rest)) = self.text.split_once("\n\n") {
+                let head = head.to_owned();
+                self.text = rest.to_owned();
+                let field = |name: &str| {
+                    head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+                };
+                if let (Some(id), Some(data)) = (field("id:"), field("data:")) {
+                    return Some((id.to_owned(), serde_json::from_str(data).unwrap()));
+                }
+                continue;
+            }
+            let chunk = self.body.next().await?.unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    async fn ids(&mut self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            ids.push(self.next().await.expect("the stream goes on").0);
+        }
+        ids
+    }
+}
+
+#[tokio::test]
+async fn streams_follow_the_log() {
+    let broker = broker();
+    let (api, stop) = api(broker.clone());
+    append(&broker, "a.x", "1").await;
+    let mut all = Follower::open(&api, "?from=1", None).await;
+    let mut some = Follower::open(&api, "?from=1&type=b.", None).await;
+    let mut live = Follower::open(&api, "", None).await;
+    let mut resumed = Follower::open(&api, "?from=1", Some("2")).await;
+    let metrics = String::from_utf8(send(&api, request("GET", "/metrics")).await.body.to_vec());
+    assert!(metrics.unwrap().contains("usher_http_streams 4"));
+
+    append(&broker, "b.x", "2").await;
+    append(&broker, "a.x", "3").await;
+    assert_eq!(all.ids(3).await, ["1", "2", "3"]);
+    assert_eq!(some.ids(1).await, ["2"]);
+    assert_eq!(live.ids(2).await, ["2", "3"]);
+    let (id, data) = resumed.next().await.unwrap();
+    assert_eq!(id, "3");
+    assert_eq!(data, send(&api, request("GET", "/events/3")).await.json());
+
+    stop.send_replace(true);
+    for stream in [&mut all, &mut some, &mut live, &mut resumed] {
+        assert_eq!(stream.next().await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_holds_nobody_up() {
+    let broker = broker();
+    let (api, _stop) = api(broker.clone());
+    let mut slow = Follower::open(&api, "?from=1", None).await;
+    let mut quick = Follower::open(&api, "?from=1", None).await;
+    for id in 1..=100 {
+        append(&broker, "t", &id.to_string()).await;
+    }
+    assert_eq!(quick.ids(100).await.last().map(String::as_str), Some("100"));
+    assert_eq!(slow.ids(100).await.len(), 100);
+}
+
+#[tokio::test]
+async fn what_is_published_is_there() {
+    let broker = broker();
+    let (api, _stop) = api(broker);
+    for duplicate in [false, true] {
+        let answer = send(&api, publish(STRUCTURED, EVENT)).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let expected = json!({
+            "events": [{ "id": "1", "source": "/s", "sequence": 1, "duplicate": duplicate }]
+        });
+        assert_eq!(answer.json(), expected);
+    }
+    let page = send(&api, request("GET", "/events")).await.json();
+    assert_eq!((&page["next"], &page["last"]), (&json!(2), &json!(1)));
+    assert_eq!(page["events"][0]["event"], serde_json::from_str::<Value>(EVENT).unwrap());
+    let flow = send(&api, request("GET", "/flows/1")).await.json();
+    assert_eq!((&flow["flow"], &flow["settled"]), (&json!(1), &json!(true)));
+}
+
+/// A server on a socket.
+struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(http: HttpConfig) -> Self {
+        let mut app = app(broker());
+        let config = Arc::get_mut(&mut app.config).unwrap();
+        config.http = http;
+        config.drain = FOREVER;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(super::super::serve(listener, Arc::new(app), stopped));
+        Self { address, stop, serving }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+/// What the server sends until it closes the connection.
+async fn rest(socket: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    // A reset after the answer is as good as a close.
+    let _ = socket.read_to_end(&mut text).await;
+    String::from_utf8(text).unwrap()
+}
+
+/// Reads until `end` was read.
+async fn read_to(socket: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(end) {
+        let mut byte = [0];
+        assert_ne!(socket.read(&mut byte).await.unwrap(), 0, "closed after {text:?}");
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[tokio::test]
+async fn headers_that_do_not_end_are_cut_off() {
+    let http = HttpConfig { header_timeout: Duration::from_millis(50), ..HttpConfig::default() };
+    let server = Server::start(http).await;
+    let mut socket = server.connect().await;
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: 127").await.unwrap();
+    let text = rest(&mut socket).await;
+    assert!(!text.contains("200"), "{text}");
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_end_are_cut_off() {
+    let http = HttpConfig { body_timeout: Duration::from_millis(50), ..HttpConfig::default() };
+    let server = Server::start(http).await;
+    let mut socket = server.connect().await;
+    let head = "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\
+                content-type: application/cloudevents+json\r\n\r\n{";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let text = rest(&mut socket).await;
+    assert!(text.starts_with("HTTP/1.1 408"), "{text}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let http = HttpConfig { max_connections: 1, ..HttpConfig::default() };
+    let server = Server::start(http).await;
+    let get = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    let mut first = server.connect().await;
+    first.write_all(get).await.unwrap();
+    read_to(&mut first, "\"ok\"}").await;
+
+    let mut second = server.connect().await;
+    second.write_all(get).await.unwrap();
+    // The first connection is answered while the second waits: it has its place.
+    first.write_all(get).await.unwrap();
+    read_to(&mut first, "\"ok\"}").await;
+    let waiting = second.try_read(&mut [0]).unwrap_err();
+    assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
+    drop(first);
+    read_to(&mut second, "\"ok\"}").await;
+}
+
+#[tokio::test]
+async fn stopping_ends_streams_and_idle_connections_but_finishes_requests() {
+    let server = Server::start(HttpConfig::default()).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+    read_to(&mut idle, "\"ok\"}").await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /events/stream HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+    read_to(&mut stream, "\r\n\r\n").await;
+    let mut publisher = server.connect().await;
+    let head = format!(
+        "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\ncontent-type: {STRUCTURED}\r\n\r\n",
+        EVENT.len()
+    );
+    publisher.write_all(head.as_bytes()).await.unwrap();
+    read_to(&mut publisher, "100 Continue\r\n\r\n").await;
+
+    server.stop.send_replace(true);
+    assert_eq!(rest(&mut idle).await, "");
+    rest(&mut stream).await;
+    publisher.write_all(EVENT.as_bytes()).await.unwrap();
+    let text = rest(&mut publisher).await;
+    assert!(text.starts_with("HTTP/1.1 202"), "{text}");
+    server.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn large_bodies_get_an_answer_and_not_a_reset() {
+    let server = Server::start(HttpConfig { max_body_bytes: 10, ..HttpConfig::default() }).await;
+    let mut socket = server.connect().await;
+    let body = "x".repeat(1024 * 1024);
+    let head = format!(
+        "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {}\r\n\
+         content-type: {STRUCTURED}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let text = rest(&mut socket).await;
+    assert!(text.starts_with("HTTP/1.1 413"), "{text}");
+}

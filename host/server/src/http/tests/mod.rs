@@ -1,0 +1,98 @@
+//! The HTTP API driven without sockets, over a broker that answers as it is told to (and, in
+//! `live`, with sockets over the real one in memory).
+
+mod live;
+mod openapi;
+mod schema;
+mod statuses;
+mod stub;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::watch;
+use tower::ServiceExt;
+use usher_broker::Broker;
+
+use super::state::Api;
+use crate::app::App;
+
+/// A router over `broker`, without plugins, open and ready.
+fn app(broker: Arc<dyn Broker>) -> App {
+    let app = App::for_tests(broker);
+    app.intake.open();
+    app.readiness.set(Ok(()));
+    app
+}
+
+/// Its API, until the sender says stop.
+fn api(broker: Arc<dyn Broker>) -> (Api, watch::Sender<bool>) {
+    let (stop, stopped) = watch::channel(false);
+    (Api::new(Arc::new(app(broker)), stopped), stop)
+}
+
+/// A whole answer.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    async fn of(response: Response) -> Self {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self { status: head.status, headers: head.headers, body }
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {}", self.status, self.headers, String::from_utf8_lossy(&self.body))
+    }
+}
+
+async fn send(api: &Api, request: Request<Body>) -> Answer {
+    Answer::of(super::router(api.clone()).oneshot(request).await.unwrap()).await
+}
+
+fn request(method: &str, path: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+/// `POST /events` in structured or batch mode.
+fn publish(media_type: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::builder()
+        .method("POST")
+        .uri("/events")
+        .header("content-type", media_type)
+        .body(body.into())
+        .unwrap()
+}
+
+const STRUCTURED: &str = "application/cloudevents+json";
+const BATCH: &str = "application/cloudevents-batch+json";
+const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}"#;
+
+/// A body that never ends.
+fn endless() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<Bytes, String>>())
+}
+
+/// Longer than any timeout of the API; with paused time it costs nothing.
+const FOREVER: Duration = Duration::from_secs(3600);

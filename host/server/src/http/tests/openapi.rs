@@ -1,0 +1,260 @@
+//! Holds `openapi.json` and the router together: every route, method and status the document
+//! names is brought about here and its answer checked against the schema, and nothing is brought
+//! about that the document doesn't name.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use http::{Method, Request};
+use serde_json::Value;
+use usher_broker::BrokerError;
+use usher_event::Digest;
+
+use super::schema::{resolve, violations};
+use super::stub::{CONTENT, Stub, busy};
+use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send};
+use crate::config::HttpConfig;
+use crate::http::routes;
+use crate::http::state::{Api, STREAMS_MAX};
+use crate::http::status::OPENAPI;
+
+fn document() -> Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+/// One thing the document promises.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Promise {
+    path: String,
+    method: String,
+    status: u16,
+}
+
+fn promises(document: &Value) -> Vec<Promise> {
+    let mut promises = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            for status in operation["responses"].as_object().unwrap().keys() {
+                promises.push(Promise {
+                    path: path.clone(),
+                    method: method.to_uppercase(),
+                    status: status.parse().unwrap(),
+                });
+            }
+        }
+    }
+    promises
+}
+
+/// A path with its parameters filled in so that there is something.
+fn there(path: &str) -> String {
+    path.replace("{sequence}", "1")
+        .replace("/flows/{id}", "/flows/1")
+        .replace("{id}", "7")
+        .replace("{digest}", &Digest::of(CONTENT).to_string())
+}
+
+/// A path with its parameters filled in so that there is nothing.
+fn missing(path: &str) -> String {
+    path.replace("{sequence}", "99")
+        .replace("{id}", "99")
+        .replace("{digest}", &Digest::of(b"nothing").to_string())
+}
+
+/// A path with a parameter that can't be right.
+fn wrong(path: &str) -> String {
+    match path {
+        "/flows/{id}" => "/flows/99999999999999999999".to_owned(),
+        path if path.contains('{') => {
+            path.replace("{sequence}", "x").replace("{id}", "x").replace("{digest}", "x")
+        }
+        path => format!("{path}?nonsense=1"),
+    }
+}
+
+fn stub_api(stub: std::sync::Arc<Stub>) -> Api {
+    // Without a sender a stream would end at once; nothing here reads one to its end.
+    let (api, stop) = api(stub);
+    std::mem::forget(stop);
+    api
+}
+
+/// Brings the promise about.
+async fn fulfil(promise: &Promise) -> Answer {
+    let Promise { path, method, status } = promise;
+    let is_publish = (path.as_str(), method.as_str()) == ("/events", "POST");
+    let good = || match is_publish {
+        true => publish(STRUCTURED, EVENT),
+        false => request(method, &there(path)),
+    };
+    let mut api = stub_api(Stub::new());
+    let request = match status {
+        200 | 202 => good(),
+        304 => {
+            let mut request = good();
+            let etag = format!("W/\"x\", \"{}\"", Digest::of(CONTENT));
+            request.headers_mut().insert("if-none-match", etag.parse().unwrap());
+            request
+        }
+        400 if is_publish => publish(BATCH, "[{}]"),
+        400 => request(method, &wrong(path)),
+        403 => {
+            let mut request = good();
+            request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+            request
+        }
+        404 => request(method, &missing(path)),
+        408 => publish(STRUCTURED, endless()),
+        413 => publish(STRUCTURED, vec![b' '; HttpConfig::default().max_body_bytes + 1]),
+        415 => publish("application/json", EVENT),
+        421 => {
+            let mut request = good();
+            request.headers_mut().insert("host", "evil.example".parse().unwrap());
+            request
+        }
+        429 if path.contains("stream") => {
+            api.streams.forget_permits(STREAMS_MAX);
+            good()
+        }
+        429 if path.contains("blobs") => {
+            api.blob_reads.close();
+            good()
+        }
+        429 => {
+            api = stub_api(Stub::failing(busy()));
+            good()
+        }
+        500 => {
+            api = stub_api(Stub::failing(BrokerError::Read("broken".to_owned())));
+            good()
+        }
+        503 => {
+            let stub = Stub::failing(BrokerError::Poisoned("disk".to_owned()));
+            stub.poisoned.send_replace(Some("disk".to_owned()));
+            api = stub_api(stub);
+            good()
+        }
+        other => panic!("the test does not know how to bring about {other}"),
+    };
+    if *status == 200 && path == "/events/stream" {
+        // It has no end; the head is what is checked.
+        use tower::ServiceExt;
+        let response = crate::http::router(api).oneshot(request).await.unwrap();
+        let (head, _) = response.into_parts();
+        return Answer { status: head.status, headers: head.headers, body: bytes::Bytes::new() };
+    }
+    send(&api, request).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_promise_is_kept() {
+    let document = document();
+    for promise in promises(&document) {
+        let answer = fulfil(&promise).await;
+        assert_eq!(answer.status.as_u16(), promise.status, "{promise:?}: {answer:?}");
+        let pointer = format!(
+            "/paths/{}/{}/responses/{}",
+            promise.path.replace('/', "~1"),
+            promise.method.to_lowercase(),
+            promise.status
+        );
+        let described = document.pointer(&pointer).unwrap();
+        let described = match described.get("$ref") {
+            Some(reference) => resolve(&document, reference.as_str().unwrap()),
+            None => described,
+        };
+        for name in described["headers"].as_object().into_iter().flat_map(|all| all.keys()) {
+            assert!(answer.header(name).is_some(), "{promise:?}: no header {name}");
+        }
+        let Some(content) = described["content"].as_object() else {
+            assert!(answer.body.is_empty(), "{promise:?}: {answer:?}");
+            continue;
+        };
+        let sent = answer.header("content-type").unwrap_or_default();
+        let essence = sent.split(';').next().unwrap();
+        let media = content
+            .get(essence)
+            .or(content.get("*/*"))
+            .unwrap_or_else(|| panic!("{promise:?}: {sent} is not described"));
+        if essence.ends_with("json") {
+            let found = violations(&document, &media["schema"], &answer.json());
+            assert!(found.is_empty(), "{promise:?}: {found:#?}\n{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn document_and_router_have_the_same_paths() {
+    let document = document();
+    let described: BTreeSet<&str> =
+        document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let served: BTreeSet<&str> = routes().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(described, served);
+}
+
+#[tokio::test]
+async fn methods_the_document_does_not_name_are_refused() {
+    let document = document();
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in &methods {
+            if operations.get(method.as_str().to_lowercase()).is_some() {
+                continue;
+            }
+            let api = stub_api(Stub::new());
+            let answer = send(&api, request(method.as_str(), &there(path))).await;
+            assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
+            assert_eq!(answer.json()["status"], 405);
+            let allowed: BTreeSet<String> = answer
+                .header("allow")
+                .unwrap_or_else(|| panic!("{method} {path}: {answer:?}"))
+                .split(',')
+                .map(|method| method.trim().to_lowercase())
+                .filter(|method| method != "head")
+                .collect();
+            let described: BTreeSet<String> =
+                operations.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(allowed, described, "{path}");
+        }
+    }
+}
+
+#[test]
+fn parameters_in_paths_are_described() {
+    let document = document();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let in_path: BTreeSet<&str> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        for operation in operations.as_object().unwrap().values() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let described: BTreeSet<&str> = parameters
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(in_path, described, "{path}");
+        }
+    }
+}
+
+/// Every query parameter the document names is taken; any other is not (see `wrong`).
+#[tokio::test]
+async fn described_queries_are_taken() {
+    let document = document();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let parameters = operations["get"]["parameters"].as_array().into_iter().flatten();
+        for parameter in parameters.filter(|parameter| parameter["in"] == "query") {
+            let name = parameter["name"].as_str().unwrap();
+            let value = match name {
+                "filter" => "%7B%22exact%22:%7B%22type%22:%22t%22%7D%7D".to_owned(),
+                "after" if path == "/blobs" => Digest::of(CONTENT).to_string(),
+                _ => "1".to_owned(),
+            };
+            let uri = format!("{}?{name}={value}", there(path));
+            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+            use tower::ServiceExt;
+            let router = crate::http::router(stub_api(Stub::new()));
+            let status = router.oneshot(request).await.unwrap().status();
+            assert_eq!(status, 200, "{path} {name}");
+        }
+    }
+}

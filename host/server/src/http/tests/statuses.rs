@@ -1,0 +1,200 @@
+//! What the answers say: which words, which attribute, which member, how long to wait.
+
+use axum::body::Body;
+use http::Request;
+use serde_json::json;
+use usher_broker::BrokerError;
+use usher_event::Digest;
+
+use super::stub::{CONTENT, Stub, busy};
+use super::{BATCH, EVENT, STRUCTURED, api, publish, request, send};
+use crate::http::state::INTAKE_MAX_BYTES;
+
+#[tokio::test]
+async fn all_three_modes_are_accepted() {
+    let stub = Stub::new();
+    let (api, _stop) = api(stub.clone());
+    let again = EVENT.replace("\"1\"", "\"again\"");
+    let binary = Request::builder()
+        .method("POST")
+        .uri("/events")
+        .header("ce-specversion", "1.0")
+        .header("ce-id", "b")
+        .header("ce-source", "/s")
+        .header("ce-type", "t")
+        .header("content-type", "text/plain")
+        .body(Body::from("plain"))
+        .unwrap();
+    let batch = format!("[{EVENT},{again}]");
+    for (request, expected) in [
+        (publish(STRUCTURED, EVENT), json!([["1", 3, false]])),
+        (publish(BATCH, batch), json!([["1", 3, false], ["again", 4, true]])),
+        (publish(BATCH, "[]"), json!([])),
+        (binary, json!([["b", 3, false]])),
+    ] {
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let events = answer.json()["events"].as_array().unwrap().clone();
+        let found: Vec<_> = events
+            .iter()
+            .map(|event| json!([event["id"], event["sequence"], event["duplicate"]]))
+            .collect();
+        assert_eq!(json!(found), expected);
+        assert!(events.iter().all(|event| event["source"] == "/s"));
+    }
+    assert_eq!(stub.published.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn bad_events_name_attribute_and_member() {
+    let stub = Stub::new();
+    let (api, _stop) = api(stub.clone());
+    let no_type = r#"{"specversion":"1.0","id":"1","source":"/s"}"#;
+    let posing = EVENT.replace("\"/s\"", "\"/plugins/printer\"");
+    for (request, attribute, member, word) in [
+        (publish(STRUCTURED, "{"), json!(null), json!(null), "JSON"),
+        (publish(STRUCTURED, no_type), json!("type"), json!(null), "required"),
+        (publish(BATCH, format!("[{EVENT},{no_type}]")), json!("type"), json!(1), "required"),
+        (publish(BATCH, EVENT), json!(null), json!(null), ""),
+        (publish(STRUCTURED, posing.clone()), json!("source"), json!(null), "/plugins/"),
+        (publish(BATCH, format!("[{EVENT},{posing}]")), json!("source"), json!(1), "/plugins/"),
+    ] {
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let problem = answer.json();
+        assert_eq!((&problem["attribute"], &problem["member"]), (&attribute, &member), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
+    }
+    assert!(stub.published.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn large_events_and_batches_are_too_large() {
+    let (api, _stop) = api(Stub::new());
+    let large = EVENT.replace("\"a\"", &format!("\"{}\"", "x".repeat(300 * 1024)));
+    let many = format!("[{}]", vec![EVENT; 1001].join(","));
+    for request in [publish(STRUCTURED, large), publish(BATCH, many)] {
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, 413, "{answer:?}");
+    }
+    let error = BrokerError::TooLarge { member: 1, size_bytes: 2, limit_bytes: 1 };
+    let (api, _stop) = self::api(Stub::failing(error));
+    let answer = send(&api, publish(BATCH, format!("[{EVENT},{EVENT}]"))).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["member"]), (413, &json!(1)));
+}
+
+#[tokio::test]
+async fn busy_says_when_to_come_back() {
+    let (api, _stop) = api(Stub::failing(busy()));
+    let answer = send(&api, publish(STRUCTURED, EVENT)).await;
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.header("retry-after"), Some("3"));
+
+    let (api, _stop) = self::api(Stub::new());
+    api.intake.forget_permits(INTAKE_MAX_BYTES - 10);
+    let answer = send(&api, publish(STRUCTURED, EVENT)).await;
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_closed_or_waiting_router_takes_nothing() {
+    let stub = Stub::new();
+    let (api, _stop) = api(stub.clone());
+    api.app.intake.close();
+    let answer = send(&api, publish(STRUCTURED, EVENT)).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("stopping"));
+
+    api.app.readiness.set(Err("recovering"));
+    let answer = send(&api, publish(STRUCTURED, EVENT)).await;
+    assert!(answer.json()["detail"].as_str().unwrap().contains("recovering"), "{answer:?}");
+    let answer = send(&api, request("GET", "/readyz")).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.json()["detail"].as_str().unwrap().contains("recovering"));
+    assert_eq!(send(&api, request("GET", "/healthz")).await.status, 200);
+    assert!(stub.published.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn unknown_paths_are_not_found() {
+    let (api, _stop) = api(Stub::new());
+    for path in ["/", "/nothing", "/events/1/2", "/dead-letters/7/bury"] {
+        let answer = send(&api, request("GET", path)).await;
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    }
+}
+
+#[tokio::test]
+async fn pages_are_bounded_and_filtered() {
+    let (api, _stop) = api(Stub::new());
+    for (query, expected) in [
+        ("", vec![1, 2]),
+        ("?from=2", vec![2]),
+        ("?max=1", vec![1]),
+        ("?type=x", vec![]),
+        ("?type=t&filter=%7B%22exact%22:%7B%22source%22:%22/s%22%7D%7D", vec![1, 2]),
+        ("?type=t&filter=%7B%22exact%22:%7B%22source%22:%22/x%22%7D%7D", vec![]),
+    ] {
+        let page = send(&api, request("GET", &format!("/events{query}"))).await.json();
+        let found: Vec<u64> = page["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|stored| stored["sequence"].as_u64().unwrap())
+            .collect();
+        assert_eq!(found, expected, "{query}");
+        assert_eq!((&page["next"], &page["last"]), (&json!(3), &json!(2)));
+    }
+    for query in ["?max=0", "?max=1001", "?max=x", "?from=-1", "?type=", "?filter=x", "?filter=1"] {
+        let answer = send(&api, request("GET", &format!("/events{query}"))).await;
+        assert_eq!(answer.status, 400, "{query}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn flows_are_found_by_correlation() {
+    let (api, _stop) = api(Stub::new());
+    let by_event = send(&api, request("GET", "/flows/2")).await;
+    let by_correlation = send(&api, request("GET", "/flows/order%201")).await;
+    assert_eq!(by_event.json(), by_correlation.json());
+    let flow = by_event.json();
+    assert_eq!((&flow["flow"], &flow["settled"]), (&json!(1), &json!(false)));
+    let deliveries = &flow["events"][0]["deliveries"];
+    assert_eq!(deliveries[1]["due"], "2026-01-31T12:01:00.000Z");
+    assert_eq!(deliveries[2]["dead_letter"], 7);
+    assert_eq!(deliveries[3].get("dead_letter"), None);
+    assert_eq!(deliveries[0]["failures"][1]["backtrace"], "draw\nhandle");
+}
+
+#[tokio::test]
+async fn blobs_are_sent_as_they_were_put() {
+    let (api, _stop) = api(Stub::new());
+    let digest = Digest::of(CONTENT);
+    let answer = send(&api, request("GET", &format!("/blobs/{digest}"))).await;
+    assert_eq!(answer.body, CONTENT);
+    for (name, value) in [
+        ("content-type", "application/pdf"),
+        ("content-length", "5"),
+        ("content-disposition", "inline"),
+        ("x-content-type-options", "nosniff"),
+        ("etag", &format!("\"{digest}\"")),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{name}");
+    }
+    assert_eq!(api.blob_reads.available_permits(), crate::http::state::BLOB_READS_MAX);
+}
+
+#[tokio::test]
+async fn one_dead_letter_has_attempts_and_a_list_has_none() {
+    let (api, _stop) = api(Stub::new());
+    let listed = send(&api, request("GET", "/dead-letters")).await.json();
+    assert_eq!(listed["dead_letters"][0].get("attempts"), None);
+    assert_eq!(listed["dead_letters"][0]["class"], "trap");
+    let one = send(&api, request("GET", "/dead-letters/7")).await.json();
+    assert_eq!(one["attempts"].as_array().unwrap().len(), 2);
+    assert_eq!((&one["attempt_count"], &one["id"]), (&json!(3), &json!(7)));
+    let empty = send(&api, request("GET", "/dead-letters?after=7")).await.json();
+    assert_eq!(empty, json!({ "dead_letters": [] }));
+}

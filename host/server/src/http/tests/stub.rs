@@ -1,0 +1,332 @@
+//! A broker that has one of everything, and fails when it is told to.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+use usher_broker::{
+    AttemptRecord, BlobRecord, Broker, BrokerError, BrokerStats, Cause, DeadLetter, DelayedEvent,
+    DeliveryState, DeliveryStatus, EventPage, EventQuery, Flow, FlowEvent, Lease, Published,
+    RetryPolicy, Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
+};
+use usher_event::{
+    BlobInfo, BlobStore, Digest, Event, FailureClass, PluginName, StateReader, StateSnapshot,
+    StoreError, SubscriptionName,
+};
+use usher_filter::Filter;
+
+/// The content of the only blob.
+pub(super) const CONTENT: &[u8] = b"%PDF-";
+
+/// See above.
+pub(super) struct Stub {
+    /// Answered by every call, once there.
+    pub(super) fails: Mutex<Option<BrokerError>>,
+    /// The reason of the poison, once there.
+    pub(super) poisoned: watch::Sender<Option<String>>,
+    /// What was published.
+    pub(super) published: Mutex<Vec<Event>>,
+    committed: watch::Sender<u64>,
+}
+
+impl Stub {
+    /// One that works.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            fails: Mutex::default(),
+            poisoned: watch::Sender::new(None),
+            published: Mutex::default(),
+            committed: watch::Sender::new(2),
+        })
+    }
+
+    /// One that fails.
+    pub(super) fn failing(error: BrokerError) -> Arc<Self> {
+        let stub = Self::new();
+        *stub.fails.lock().unwrap() = Some(error);
+        stub
+    }
+
+    fn check(&self) -> Result<(), BrokerError> {
+        self.fails.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+fn name(text: &str) -> SubscriptionName {
+    text.parse().unwrap()
+}
+
+fn plugin() -> PluginName {
+    "printer".parse().unwrap()
+}
+
+fn cause() -> Cause {
+    Cause { parent: 1, subscription: name("printer/tickets"), attempt: 2, took_us: 900 }
+}
+
+fn stored(sequence: u64, cause: Option<Cause>) -> StoredEvent {
+    StoredEvent {
+        sequence,
+        recorded_ms: 1_769_860_800_000,
+        flow: 1,
+        depth: u16::from(cause.is_some()),
+        cause,
+        event: Event::builder(sequence.to_string(), "/s", "t")
+            .datacontenttype("application/json")
+            .data(Bytes::from_static(b"{\"a\":1}"))
+            .build()
+            .unwrap(),
+    }
+}
+
+fn attempt(attempt: u32, backtrace: Option<&str>) -> AttemptRecord {
+    AttemptRecord {
+        attempt,
+        time_ms: 1_769_860_801_000,
+        took_us: 900,
+        class: FailureClass::Trap,
+        reason: "unreachable".to_owned(),
+        backtrace: backtrace.map(str::to_owned),
+        digest: backtrace.map(|text| Digest::of(text.as_bytes())),
+    }
+}
+
+fn delivery(subscription: &str, state: DeliveryState) -> DeliveryStatus {
+    DeliveryStatus {
+        subscription: name(subscription),
+        state,
+        failures: vec![attempt(1, None), attempt(2, Some("draw\nhandle"))],
+    }
+}
+
+fn dead(id: u64) -> DeadLetter {
+    DeadLetter {
+        id,
+        time_ms: 1_769_860_802_000,
+        subscription: name("printer/tickets"),
+        stored: stored(1, None),
+        attempts: vec![attempt(1, None), attempt(3, Some("draw"))],
+        attempt_count: 3,
+    }
+}
+
+fn info() -> BlobInfo {
+    BlobInfo {
+        digest: Digest::of(CONTENT),
+        size_bytes: CONTENT.len() as u64,
+        content_type: "application/pdf".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Broker for Stub {
+    async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError> {
+        self.check()?;
+        let answers = (3..)
+            .zip(&batch)
+            .map(|(sequence, event)| Published { sequence, duplicate: event.id() == "again" });
+        let answers = answers.collect();
+        self.published.lock().unwrap().extend(batch);
+        Ok(answers)
+    }
+
+    async fn subscribe(&self, _: Subscription) -> Result<(), BrokerError> {
+        self.check()
+    }
+
+    async fn unsubscribe(&self, _: &SubscriptionName) -> Result<bool, BrokerError> {
+        self.check().map(|()| false)
+    }
+
+    async fn lease(&self, _: &SubscriptionName, _: usize) -> Result<Vec<Lease>, BrokerError> {
+        std::future::pending().await
+    }
+
+    async fn settle(&self, _: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
+        self.check().map(|()| Vec::new())
+    }
+
+    async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
+        self.check()?;
+        Ok(match sequence {
+            1 => Some(stored(1, None)),
+            2 => Some(stored(2, Some(cause()))),
+            _ => None,
+        })
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
+        self.check()?;
+        let events = [stored(1, None), stored(2, Some(cause()))]
+            .into_iter()
+            .filter(|stored| stored.sequence >= query.from)
+            .filter(|stored| query.filter.as_ref().is_none_or(|f| f.matches(&stored.event)))
+            .take(query.max);
+        Ok(EventPage { events: events.collect(), next: query.from.max(3) })
+    }
+
+    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
+        self.check()?;
+        if !(1..=2).contains(&sequence) {
+            return Ok(None);
+        }
+        let due_ms = 1_769_860_860_000;
+        let deliveries = vec![
+            delivery("a/one", DeliveryState::Pending),
+            delivery("b/two", DeliveryState::Waiting { due_ms }),
+            delivery("c/three", DeliveryState::Dead { id: Some(7) }),
+            delivery("d/four", DeliveryState::Dead { id: None }),
+            delivery("printer/tickets", DeliveryState::Done),
+        ];
+        Ok(Some(Flow {
+            root: 1,
+            events: vec![
+                FlowEvent { stored: stored(1, None), deliveries },
+                FlowEvent { stored: stored(2, Some(cause())), deliveries: Vec::new() },
+            ],
+            delayed: vec![DelayedEvent { due_ms, cause: cause(), event: stored(9, None).event }],
+            truncated: false,
+        }))
+    }
+
+    async fn flows_by_correlation(&self, id: &str, _: usize) -> Result<Vec<u64>, BrokerError> {
+        self.check()?;
+        Ok(if id == "order 1" { vec![1] } else { Vec::new() })
+    }
+
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
+        self.check()?;
+        Ok(vec![SubscriptionStatus {
+            subscription: Subscription {
+                name: name("printer/tickets"),
+                filter: Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap(),
+                start: Start::Latest,
+                retry: RetryPolicy::default(),
+                max_in_flight: 16,
+            },
+            cursor: 3,
+            lag: 0,
+            in_flight: 1,
+            retrying: 2,
+            acked: 3,
+            failed: 4,
+            dead: 5,
+        }])
+    }
+
+    async fn dead_letters(
+        &self,
+        after: Option<u64>,
+        _: usize,
+    ) -> Result<Vec<DeadLetter>, BrokerError> {
+        self.check()?;
+        Ok(if after.is_some_and(|after| after >= 7) { Vec::new() } else { vec![dead(7)] })
+    }
+
+    async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
+        self.check()?;
+        Ok((id == 7).then(|| dead(7)))
+    }
+
+    async fn redrive(&self, id: u64) -> Result<bool, BrokerError> {
+        self.check().map(|()| id == 7)
+    }
+
+    async fn discard(&self, id: u64) -> Result<bool, BrokerError> {
+        self.check().map(|()| id == 7)
+    }
+
+    fn state(&self) -> Arc<dyn StateReader> {
+        Arc::new(Nothing)
+    }
+
+    fn blobs(&self) -> Arc<dyn BlobStore> {
+        match self.check() {
+            Ok(()) => Arc::new(OneBlob),
+            Err(_) => Arc::new(Nothing),
+        }
+    }
+
+    async fn list_blobs(
+        &self,
+        after: Option<Digest>,
+        _: usize,
+    ) -> Result<Vec<BlobRecord>, BrokerError> {
+        self.check()?;
+        let record = BlobRecord { info: info(), plugin: plugin(), created_ms: 1_769_860_800_000 };
+        Ok(if after.is_some() { Vec::new() } else { vec![record] })
+    }
+
+    fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    fn stats(&self) -> BrokerStats {
+        BrokerStats { appended: 2, last_sequence: 2, ..BrokerStats::default() }
+    }
+
+    fn poisoned(&self) -> watch::Receiver<Option<String>> {
+        self.poisoned.subscribe()
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        self.check()
+    }
+}
+
+/// Has the one blob.
+struct OneBlob;
+
+impl BlobStore for OneBlob {
+    fn write(&self, content: &[u8]) -> Result<Digest, StoreError> {
+        Ok(Digest::of(content))
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
+        Ok((*digest == info().digest).then(|| (info(), Bytes::from_static(CONTENT))))
+    }
+
+    fn list(
+        &self,
+        _: &PluginName,
+        _: Option<&Digest>,
+        _: usize,
+    ) -> Result<Vec<BlobInfo>, StoreError> {
+        Ok(vec![info()])
+    }
+}
+
+/// Can't be read.
+struct Nothing;
+
+impl BlobStore for Nothing {
+    fn write(&self, _: &[u8]) -> Result<Digest, StoreError> {
+        Err(StoreError("broken".to_owned()))
+    }
+
+    fn read(&self, _: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
+        Err(StoreError("broken".to_owned()))
+    }
+
+    fn list(
+        &self,
+        _: &PluginName,
+        _: Option<&Digest>,
+        _: usize,
+    ) -> Result<Vec<BlobInfo>, StoreError> {
+        Err(StoreError("broken".to_owned()))
+    }
+}
+
+impl StateReader for Nothing {
+    fn snapshot(&self) -> Box<dyn StateSnapshot> {
+        unreachable!("the HTTP API does not read state")
+    }
+}
+
+/// A broker that asks to wait.
+pub(super) fn busy() -> BrokerError {
+    BrokerError::Busy { retry_after: Duration::from_millis(2_500) }
+}

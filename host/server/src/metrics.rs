@@ -1,0 +1,355 @@
+//! `GET /metrics`: what is counted, as OpenMetrics text.
+//!
+//! Requests are counted here as they come; everything else is read from the broker and the plugins
+//! when somebody asks. Names start with `usher_` and end with their unit. Label values come from
+//! fixed sets, or from names of plugins and subscriptions, of which at most [`SERIES_MAX`] are
+//! shown; the rest are added up under [`OTHERS`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use usher_broker::BrokerStats;
+
+use crate::app::{PluginState, PluginStatus, SubscriptionReport};
+
+/// Plugins, and likewise subscriptions, that get series of their own.
+pub(crate) const SERIES_MAX: usize = 100;
+
+/// The label of those beyond; no plugin can have this name.
+pub(crate) const OTHERS: &str = "_others";
+
+type Labels = Vec<(&'static str, String)>;
+type Counts = Family<Labels, Counter>;
+type Levels = Family<Labels, Gauge<u64, AtomicU64>>;
+type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
+type Durations = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// What the HTTP server counts.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Counts,
+    durations: Durations,
+    connections: Gauge,
+    streams: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("usher");
+        let requests = Counts::default();
+        registry.register(
+            "http_requests",
+            "Requests answered, by route, method and status",
+            requests.clone(),
+        );
+        let durations = Durations::new_with_constructor(request_buckets);
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time from a request's header to its answer's header, by route",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register("http_connections", "Connections open now", connections.clone());
+        let streams = Gauge::default();
+        registry.register("http_streams", "Event streams open now", streams.clone());
+        Self { registry, requests, durations, connections, streams }
+    }
+}
+
+/// 0.25 ms to 8 s.
+fn request_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+/// Keeps a gauge one higher while it lives.
+pub(crate) struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// Counts an answered request. `route` is one of the API's own, never the client's text.
+    pub(crate) fn request(
+        &self,
+        route: &'static str,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let method = match method.as_str() {
+            known @ ("DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT") => known,
+            _ => OTHERS,
+        };
+        let labels = vec![
+            ("route", route.to_owned()),
+            ("method", method.to_owned()),
+            ("status", status.as_u16().to_string()),
+        ];
+        self.requests.get_or_create(&labels).inc();
+        self.durations
+            .get_or_create(&vec![("route", route.to_owned())])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection for as long as the answer lives.
+    pub(crate) fn connection(&self) -> Open {
+        Open::new(&self.connections)
+    }
+
+    /// Counts an event stream for as long as the answer lives.
+    pub(crate) fn stream(&self) -> Open {
+        Open::new(&self.streams)
+    }
+
+    /// Everything, as text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string doesn't fail.
+    pub(crate) fn render(
+        &self,
+        broker: &BrokerStats,
+        subscriptions: &[SubscriptionReport],
+        plugins: &[PluginStatus],
+    ) -> Result<String, fmt::Error> {
+        let mut now = Registry::with_prefix("usher");
+        add_broker(&mut now, broker);
+        add_subscriptions(&mut now, subscriptions);
+        add_plugins(&mut now, plugins);
+        let mut text = String::new();
+        encode_registry(&mut text, &now)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter("events_appended", "Events appended to the log", stats.appended);
+    counter("events_duplicate", "Published events that were there before", stats.duplicates);
+    counter("broker_commits", "Commits, each with one fsync", stats.commits);
+    counter("deliveries_acked", "Deliveries acknowledged", stats.acked);
+    counter("deliveries_failed", "Failed attempts", stats.failed);
+    counter(
+        "deliveries_conflicted",
+        "Deliveries run again because state they had read had changed",
+        stats.conflicts,
+    );
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge: Gauge<u64, AtomicU64> = Gauge::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
+    gauge("dead_letters", "Dead letters kept", stats.dead_letters);
+    gauge("log_last_sequence", "The newest committed sequence", stats.last_sequence);
+    gauge("emissions_delayed", "Emissions that wait for their delay", stats.delayed);
+    gauge("broker_queued_commands", "Commands waiting for the committer", stats.queued);
+}
+
+/// The numbers of one subscription, or of several together.
+#[derive(Default)]
+struct SubscriptionSums {
+    lag: u64,
+    in_flight: u64,
+    retrying: u64,
+    dead: u64,
+    acked: u64,
+    failed: u64,
+}
+
+fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
+    let mut sums: BTreeMap<&str, SubscriptionSums> = BTreeMap::new();
+    for (place, report) in reports.iter().enumerate() {
+        let name = if place < SERIES_MAX { report.name.as_str() } else { OTHERS };
+        let sum = sums.entry(name).or_default();
+        sum.lag += report.lag;
+        sum.in_flight += report.in_flight;
+        sum.retrying += report.retrying;
+        sum.dead += report.dead;
+        sum.acked += report.acked;
+        sum.failed += report.failed;
+    }
+    let mut level = |name: &str, help: &str, value: fn(&SubscriptionSums) -> u64| {
+        let levels = Levels::default();
+        for (subscription, sum) in &sums {
+            levels.get_or_create(&labels("subscription", subscription)).set(value(sum));
+        }
+        registry.register(name, help, levels);
+    };
+    level("subscription_lag_events", "Events of the log not looked at yet", |sum| sum.lag);
+    level("subscription_in_flight_deliveries", "Deliveries under way", |sum| sum.in_flight);
+    level("subscription_retrying_deliveries", "Deliveries waiting to be retried", |sum| {
+        sum.retrying
+    });
+    level("subscription_dead_letters", "Dead letters kept", |sum| sum.dead);
+    let mut count = |name: &str, help: &str, value: fn(&SubscriptionSums) -> u64| {
+        let counts = Counts::default();
+        for (subscription, sum) in &sums {
+            counts.get_or_create(&labels("subscription", subscription)).inc_by(value(sum));
+        }
+        registry.register(name, help, counts);
+    };
+    count("subscription_acked_deliveries", "Deliveries acknowledged", |sum| sum.acked);
+    count("subscription_failed_attempts", "Failed attempts", |sum| sum.failed);
+}
+
+fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
+    let serving = Levels::default();
+    let instances = Levels::default();
+    let handled = Counts::default();
+    let failed = Counts::default();
+    let denied = Counts::default();
+    let busy = Seconds::default();
+    let mut refused_files: u64 = 0;
+    let mut place = 0;
+    for plugin in plugins {
+        refused_files +=
+            u64::from(plugin.state == PluginState::Refused || plugin.refused.is_some());
+        let Some(name) = &plugin.name else { continue };
+        let name = if place < SERIES_MAX { name.as_str() } else { OTHERS };
+        place += 1;
+        let label = labels("plugin", name);
+        serving.get_or_create(&label).inc_by(u64::from(plugin.state == PluginState::Serving));
+        instances.get_or_create(&label).inc_by(plugin.stats.instances);
+        handled.get_or_create(&label).inc_by(plugin.stats.handled);
+        denied.get_or_create(&label).inc_by(plugin.stats.denied);
+        busy.get_or_create(&label)
+            .inc_by(Duration::from_micros(plugin.stats.handle_time_us).as_secs_f64());
+        for (class, count) in &plugin.stats.failed {
+            let mut label = labels("plugin", name);
+            label.push(("class", (*class).to_owned()));
+            failed.get_or_create(&label).inc_by(*count);
+        }
+    }
+    registry.register("plugin_serving", "Whether the plugin takes deliveries", serving);
+    registry.register("plugin_instances", "Sandboxes alive now", instances);
+    registry.register("plugin_handled_deliveries", "Deliveries handled", handled);
+    registry.register("plugin_failed_deliveries", "Failed deliveries, by class", failed);
+    registry.register("plugin_denied_calls", "Host calls denied for want of a grant", denied);
+    registry.register_with_unit(
+        "plugin_handle_time",
+        "Time spent in the plugin",
+        Unit::Seconds,
+        busy,
+    );
+    let gauge: Gauge<u64, AtomicU64> = Gauge::default();
+    gauge.set(refused_files);
+    registry.register("plugin_refused_files", "Files in the plugins folder not taken", gauge);
+}
+
+fn labels(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{PluginStats, SubscriptionState};
+
+    fn subscription(n: usize) -> SubscriptionReport {
+        SubscriptionReport {
+            name: format!("plugin-{n:04}/main").parse().unwrap(),
+            plugin: format!("plugin-{n:04}"),
+            state: SubscriptionState::Active,
+            filter: serde_json::json!({}),
+            cursor: 1,
+            lag: 1,
+            in_flight: 0,
+            retrying: 0,
+            acked: 2,
+            failed: 0,
+            dead: 0,
+            max_in_flight: 1,
+        }
+    }
+
+    fn plugin(name: &str) -> PluginStatus {
+        PluginStatus {
+            name: Some(name.parse().unwrap()),
+            version: None,
+            summary: None,
+            digest: None,
+            file: format!("{name}.wasm"),
+            state: PluginState::Serving,
+            reason: None,
+            refused: None,
+            subscriptions: Vec::new(),
+            capabilities: Vec::new(),
+            stats: PluginStats {
+                handled: 7,
+                failed: BTreeMap::from([("trap", 2)]),
+                denied: 1,
+                handle_time_us: 1_500_000,
+                instances: 3,
+            },
+        }
+    }
+
+    fn render(subscriptions: &[SubscriptionReport], plugins: &[PluginStatus]) -> String {
+        let metrics = Metrics::default();
+        metrics.request("/events", &Method::POST, StatusCode::ACCEPTED, Duration::from_millis(3));
+        metrics.request(
+            "/events",
+            &"BREW".parse().unwrap(),
+            StatusCode::METHOD_NOT_ALLOWED,
+            Duration::ZERO,
+        );
+        let _open = metrics.connection();
+        drop(metrics.connection());
+        let stats = BrokerStats { appended: 12, ..BrokerStats::default() };
+        metrics.render(&stats, subscriptions, plugins).unwrap()
+    }
+
+    #[test]
+    fn every_line_has_its_name_and_unit() {
+        let text = render(&[subscription(1)], &[plugin("printer")]);
+        for line in [
+            "usher_events_appended_total 12",
+            "usher_subscription_lag_events{subscription=\"plugin-0001/main\"} 1",
+            "usher_subscription_acked_deliveries_total{subscription=\"plugin-0001/main\"} 2",
+            "usher_plugin_serving{plugin=\"printer\"} 1",
+            "usher_plugin_failed_deliveries_total{plugin=\"printer\",class=\"trap\"} 2",
+            "usher_plugin_handle_time_seconds_total{plugin=\"printer\"} 1.5",
+            "usher_http_requests_total{route=\"/events\",method=\"POST\",status=\"202\"} 1",
+            "usher_http_requests_total{route=\"/events\",method=\"_others\",status=\"405\"} 1",
+            "usher_http_connections 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        assert_eq!(text.matches("# EOF").count(), 1);
+    }
+
+    #[test]
+    fn series_are_bounded() {
+        let many: Vec<_> = (0..250).map(subscription).collect();
+        let text = render(&many, &[]);
+        assert_eq!(text.matches("usher_subscription_lag_events{").count(), SERIES_MAX + 1);
+        let rest = format!("usher_subscription_lag_events{{subscription=\"{OTHERS}\"}} 150");
+        assert!(text.contains(&rest), "{text}");
+    }
+}
