@@ -114,7 +114,7 @@ async fn call(
     let started = Instant::now();
     let handle = AssertUnwindSafe(async { listener.handle(delivery).await }).catch_unwind();
     let mut handle = pin!(handle);
-    let mut ended = |result: Result<Outcome, Box<dyn Any + Send>>| {
+    let ended = |result: Result<Outcome, Box<dyn Any + Send>>| {
         Some(result.unwrap_or_else(|panic| panicked(&*panic, started.elapsed())))
     };
     // Most calls never wait: no timer, no watching for them.

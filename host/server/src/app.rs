@@ -175,7 +175,7 @@ pub(crate) struct PluginStats {
     pub(crate) denied: u64,
     /// Time spent in the plugin altogether, microseconds.
     pub(crate) handle_time_us: u64,
-    /// Sandboxes alive now.
+    /// Sandboxes that are warm and wait for work.
     pub(crate) instances: u64,
 }
 

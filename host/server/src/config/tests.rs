@@ -1,0 +1,227 @@
+//! Configuration files good and bad, and what is said about them.
+
+use std::time::Duration;
+
+use usher_broker::Start;
+
+use super::*;
+
+/// Flags that name folders which are there.
+fn flags() -> Flags {
+    Flags {
+        data: Some(std::env::temp_dir().join("usher-data-that-is-not-made")),
+        plugins: Some(std::env::temp_dir()),
+        ..Flags::default()
+    }
+}
+
+fn good(text: &str) -> Config {
+    check(&flags(), Some(Path::new("conf/usher.toml")), text).unwrap_or_else(|p| panic!("{p}"))
+}
+
+fn problems(flags: &Flags, text: &str) -> Vec<String> {
+    match check(flags, Some(Path::new("usher.toml")), text) {
+        Ok(_) => Vec::new(),
+        Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    let config = good("");
+    assert_eq!(config.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)));
+    assert_eq!(config.retry, RetryPolicy::default());
+    assert_eq!(config.http, HttpConfig::default());
+    assert_eq!(config.log, "info");
+    assert!(config.plugin.is_empty());
+}
+
+#[test]
+fn everything_can_be_written() {
+    let config = good(
+        r#"
+        listen = "[::1]:0"
+        data = "d"
+        log = "warn,plugin=debug"
+        log_format = "json"
+        drain_ms = 1_500
+
+        [http]
+        max_body_bytes = 0x1000
+        header_timeout_ms = 100
+        body_timeout_ms = 200
+        max_connections = 7
+
+        [broker]
+        duplicates_window_events = 5000
+        intake_max_commands = 100
+        intake_max_bytes = 1048576
+        cache_bytes = 2097152
+
+        [retry]
+        first_delay_ms = 10
+        factor = 3
+        max_delay_ms = 100
+        jitter = 0.5
+        max_attempts = 4
+        max_age_ms = 60000
+
+        [plugin.payment]
+        instances = 2
+        [plugin.payment.grants]
+        http = ["https://pay.example.com", "http://127.0.0.1:9001"]
+        state = true
+        blobs = true
+        [plugin.payment.config]
+        gateway = "http://127.0.0.1:9001"
+        tries = 3
+        [plugin.payment.limits]
+        cpu_ms = 500
+        [plugin.payment.subscription.purchases]
+        filters = [{ exact = { type = "a" } }, { not = { prefix = { source = "/x" } } }]
+        max_in_flight = 1
+        start = "earliest"
+        retry = { max_attempts = 2 }
+        [plugin.payment.subscription.refunds]
+        enabled = false
+        "#,
+    );
+    assert_eq!(config.listen.to_string(), "[::1]:0");
+    // The flag wins.
+    assert_ne!(config.data, Path::new("conf/d"));
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert_eq!(config.drain, Duration::from_millis(1_500));
+    assert_eq!(config.http.max_body_bytes, 4_096);
+    assert_eq!(config.http.max_connections, 7);
+    assert_eq!(config.broker.duplicates_window_events, 5_000);
+    assert_eq!(config.retry.max_attempts, 4);
+    let payment = &config.plugin[&"payment".parse().unwrap()];
+    assert_eq!(payment.instances, 2);
+    assert_eq!(payment.grants.http.len(), 2);
+    assert!(payment.grants.state && payment.grants.blobs);
+    assert_eq!(payment.grants.config.as_ref().unwrap()["tries"], "3");
+    assert_eq!(payment.limits.cpu_ms, 500);
+    let purchases = &payment.subscriptions["purchases"];
+    assert_eq!((purchases.max_in_flight, purchases.start), (Some(1), Start::Earliest));
+    // What a retry table leaves out is as in [retry].
+    let retry = purchases.retry.as_ref().unwrap();
+    assert_eq!((retry.max_attempts, retry.first_delay), (2, Duration::from_millis(10)));
+    assert!(purchases.enabled && !payment.subscriptions["refunds"].enabled);
+}
+
+#[test]
+fn paths_in_the_file_start_at_its_folder() {
+    let flags = Flags { data: None, ..flags() };
+    let config = check(&flags, Some(Path::new("conf/usher.toml")), r#"data = "d""#).unwrap();
+    assert_eq!(config.data, Path::new("conf/d"));
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_line_and_hint() {
+    let found = problems(
+        &flags(),
+        r#"lisen = "127.0.0.1:1"
+listen = "0.0.0.0:7171"
+drain_ms = "soon"
+[http]
+max_body_bytes = 1
+[plugin.Payment]
+[plugin.printer.grants]
+htp = []
+http = ["example.com"]
+[plugin.printer.limits]
+memory_bytes = 99999999999
+[plugin.printer.subscription.tickets]
+filter = { exact = { type = "" } }
+start = "yesterday"
+"#,
+    );
+    let expected: [(&str, &[&str]); 10] = [
+        ("usher.toml:1:1: ", &["unknown key \"lisen\"", "did you mean \"listen\"?"]),
+        ("usher.toml:2:10: ", &["0.0.0.0:7171 is not a loopback address", "tokens"]),
+        ("usher.toml:3:12: ", &["drain_ms must be a whole number, found a string"]),
+        ("usher.toml:5:18: ", &["max_body_bytes = 1 is out of range", "use 1024 to"]),
+        ("usher.toml:6:9: ", &["plugin name \"Payment\" is not valid"]),
+        ("usher.toml:8:1: ", &["unknown key \"htp\" in [plugin.printer.grants]", "\"http\"?"]),
+        ("usher.toml:9:9: ", &["\"example.com\" is not an origin"]),
+        ("usher.toml:11:16: ", &["memory_bytes = 99999999999 is out of range"]),
+        ("usher.toml:13:10: ", &["filter, at exact"]),
+        ("usher.toml:14:9: ", &["start can't be \"yesterday\"", "use \"latest\" or \"earliest\""]),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (problem, (place, words)) in found.iter().zip(expected) {
+        assert!(problem.starts_with(place), "{problem}\nshould start with {place}");
+        for word in words {
+            assert!(problem.contains(word), "{problem}\nshould contain {word}");
+        }
+    }
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    let found = problems(&flags(), "a = \n[http\nlisten = 3\n");
+    assert!(found.iter().any(|problem| problem.starts_with("usher.toml:1:")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.starts_with("usher.toml:2:")), "{found:?}");
+}
+
+#[test]
+fn flags_win_and_their_problems_name_them() {
+    let flags = Flags {
+        listen: Some("nowhere".to_owned()),
+        data: None,
+        plugins: Some("/does/not/exist".into()),
+        log: Some("plugin=loud".to_owned()),
+        drain_ms: Some(DRAIN_MAX_MS + 1),
+        ..Flags::default()
+    };
+    let found = problems(&flags, "listen = \"127.0.0.1:1\"");
+    for flag in ["--listen: ", "--data: ", "--plugins: ", "--log: ", "--drain-ms: "] {
+        assert!(found.iter().any(|problem| problem.starts_with(flag)), "{flag}: {found:#?}");
+    }
+    assert_eq!(found.len(), 5, "{found:#?}");
+}
+
+#[test]
+fn impossible_retries_are_refused() {
+    let found = problems(&flags(), "[retry]\nfirst_delay_ms = 5000\nmax_delay_ms = 1000\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("usher.toml:2:18: first_delay_ms = 5000 is longer"), "{found:?}");
+}
+
+#[test]
+fn secrets_come_from_private_files_and_stay_secret() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let text = format!(
+        "[plugin.pay.grants]\nsecrets = [\"KEY\"]\n[plugin.pay.secrets]\nKEY = {{ file = {file:?} }}\n"
+    );
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let found = problems(&flags(), &text);
+    assert!(found.len() == 1 && found[0].contains("hint: chmod 600"), "{found:?}");
+
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = good(&text);
+    let grants = &config.plugin[&"pay".parse().unwrap()].grants;
+    assert_eq!(grants.secrets["KEY"].expose(), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn secrets_that_are_not_there_are_reported() {
+    let found = problems(
+        &flags(),
+        r#"[plugin.pay.grants]
+secrets = ["ONE", "TWO", "THREE"]
+[plugin.pay.secrets]
+ONE = { env = "USHER_TEST_VARIABLE_THAT_IS_NOT_SET" }
+THREE = { env = "X", file = "y" }
+"#,
+    );
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[0].contains("\"TWO\" is granted but not described"), "{}", found[0]);
+    assert!(found[1].contains("USHER_TEST_VARIABLE_THAT_IS_NOT_SET is not set"), "{}", found[1]);
+    assert!(found[2].contains("use either env"), "{}", found[2]);
+}

@@ -1,0 +1,70 @@
+//! `usher check`: would every file in the plugins folder be taken? Loads them as the router does
+//! and serves nothing.
+
+use std::collections::BTreeMap;
+
+use usher_event::PluginName;
+use usher_runtime::{Loaded, Runtime, RuntimeOptions};
+
+use super::folder::{self, Unreadable};
+use super::subscriptions::merge;
+use crate::config::Config;
+
+/// A plugin file, checked.
+pub(crate) struct FileCheck {
+    /// Its name in the plugins folder.
+    pub(crate) file: String,
+    /// What it holds, or why it would be refused.
+    pub(crate) result: Result<Loaded, String>,
+    /// Settings for it that would have no effect.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Checks every file in the plugins folder, by name.
+///
+/// # Errors
+/// The folder can't be read, or the sandbox can't be set up.
+pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileCheck>> {
+    let files = folder::scan(&config.plugins)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", config.plugins.display()))?;
+    let runtime = Runtime::new(RuntimeOptions::default())?;
+    let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
+    let mut checks = Vec::with_capacity(files.len());
+    for file in files.into_keys() {
+        let mut warnings = Vec::new();
+        let result = match check_file(&runtime, config, &file).await {
+            Ok((loaded, merged_warnings)) => {
+                warnings = merged_warnings;
+                let name = loaded.description().name.clone();
+                match owners.get(&name) {
+                    Some(owner) => {
+                        Err(format!("{file} says it is plugin {name}, and so does {owner}"))
+                    }
+                    None => {
+                        owners.insert(name, file.clone());
+                        Ok(loaded)
+                    }
+                }
+            }
+            Err(reason) => Err(reason),
+        };
+        checks.push(FileCheck { file, result, warnings });
+    }
+    Ok(checks)
+}
+
+async fn check_file(
+    runtime: &Runtime,
+    config: &Config,
+    file: &str,
+) -> Result<(Loaded, Vec<String>), String> {
+    let content = folder::read(&config.plugins.join(file)).map_err(|error| match error {
+        Unreadable::Unsettled => format!("{file} is being written; check again"),
+        Unreadable::Refused(reason) => format!("{file} {reason}"),
+    })?;
+    let loaded = runtime.load(content.bytes, file).await.map_err(|error| error.to_string())?;
+    let description = loaded.description();
+    let plugin = config.plugin.get(&description.name).cloned().unwrap_or_default();
+    let merged = merge(&description.name, &description.subscriptions, &plugin, &config.retry)?;
+    Ok((loaded, merged.warnings))
+}

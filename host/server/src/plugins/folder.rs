@@ -1,0 +1,189 @@
+//! The plugins folder on disk: which files there are, whether they changed, and reading one of
+//! them so that what was hashed is what is compiled.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use bytes::Bytes;
+use usher_event::Digest;
+
+/// The most plugin files in a folder.
+pub(crate) const FILES_MAX: usize = 4_096;
+/// The largest plugin file.
+pub(crate) const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Tells whether a file may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    size_bytes: u64,
+    modified_ns: i128,
+    /// Also moves where a copying program sets the time of modification back.
+    changed_ns: i128,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let nanos = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            inode: metadata.ino(),
+            size_bytes: metadata.len(),
+            modified_ns: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The folder itself, to notice that another one was put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolderId(u64, u64);
+
+impl FolderId {
+    /// The folder that is there now.
+    ///
+    /// # Errors
+    /// It can't be looked at.
+    pub(crate) fn of(folder: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(folder)?;
+        Ok(Self(metadata.dev(), metadata.ino()))
+    }
+}
+
+/// A plugin file's content.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) bytes: Bytes,
+    pub(crate) digest: Digest,
+}
+
+/// Looks at the folder: files whose names end in `.wasm` and don't begin with a dot.
+///
+/// # Errors
+/// The folder can't be read, or holds too many files.
+pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str().filter(|name| is_plugin_file(name)) else { continue };
+        match std::fs::symlink_metadata(folder.join(name)) {
+            Ok(metadata) => files.insert(name.to_owned(), Stamp::of(&metadata)),
+            // Gone between the listing and the look.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if files.len() > FILES_MAX {
+            let message = format!("more than {FILES_MAX} .wasm files; use several routers");
+            return Err(io::Error::other(message));
+        }
+    }
+    Ok(files)
+}
+
+fn is_plugin_file(name: &str) -> bool {
+    !name.starts_with('.') && Path::new(name).extension().is_some_and(|ext| ext == "wasm")
+}
+
+/// Why a file gave no content.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// It is gone, or was written to meanwhile: look again when it has changed.
+    Unsettled,
+    /// It can't be a plugin.
+    Refused(String),
+}
+
+/// Reads a file once. Links, pipes and devices are refused, and so is what changes while it is
+/// being read.
+///
+/// # Errors
+/// See [`Unreadable`].
+pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
+    // Not blocking: opening a pipe would wait for its other end.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unreadable::Unsettled),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            let reason = "is a symbolic link: put the file itself into the plugins folder";
+            return Err(Unreadable::Refused(reason.to_owned()));
+        }
+        Err(error) => return Err(Unreadable::Refused(format!("can't be opened: {error}"))),
+    };
+    let refused = |error: io::Error| Unreadable::Refused(format!("can't be read: {error}"));
+    let before = file.metadata().map_err(refused)?;
+    if !before.is_file() {
+        return Err(Unreadable::Refused("is not a regular file".to_owned()));
+    }
+    if before.len() > FILE_MAX_BYTES {
+        let reason = format!("has {} bytes, the limit is {FILE_MAX_BYTES}", before.len());
+        return Err(Unreadable::Refused(reason));
+    }
+    let bytes = read_all(&file, before.len()).map_err(refused)?;
+    let after = file.metadata().map_err(refused)?;
+    if Stamp::of(&before) != Stamp::of(&after) || bytes.len() as u64 != after.len() {
+        return Err(Unreadable::Unsettled);
+    }
+    Ok(Content { digest: Digest::of(&bytes), bytes: bytes.into() })
+}
+
+fn read_all(file: &File, size_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        match read(path) {
+            Err(Unreadable::Refused(reason)) => reason,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_plugin_files_are_seen_and_changes_show() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.wasm", "a.wasm", ".hidden.wasm", "a.wasm.tmp", "readme.md", "wasm"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let before = scan(folder.path()).unwrap();
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["a.wasm", "b.wasm"]);
+        std::fs::write(folder.path().join("a.wasm"), "longer than before").unwrap();
+        let after = scan(folder.path()).unwrap();
+        assert_ne!(before["a.wasm"], after["a.wasm"]);
+        assert_eq!(before["b.wasm"], after["b.wasm"]);
+        assert!(scan(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn regular_files_are_read_and_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wasm");
+        std::fs::write(&path, b"abc").unwrap();
+        let content = read(&path).unwrap();
+        assert_eq!((&content.bytes[..], content.digest), (&b"abc"[..], Digest::of(b"abc")));
+        assert!(matches!(read(&folder.path().join("b.wasm")), Err(Unreadable::Unsettled)));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a.wasm"), b"abc").unwrap();
+        std::os::unix::fs::symlink(path("a.wasm"), path("link.wasm")).unwrap();
+        assert!(refusal(&path("link.wasm")).contains("symbolic link"));
+        std::fs::create_dir(path("folder.wasm")).unwrap();
+        assert!(refusal(&path("folder.wasm")).contains("regular file"));
+        let made = std::process::Command::new("mkfifo").arg(path("pipe.wasm")).status().unwrap();
+        assert!(made.success());
+        assert!(refusal(&path("pipe.wasm")).contains("regular file"));
+        File::create(path("large.wasm")).unwrap().set_len(FILE_MAX_BYTES + 1).unwrap();
+        assert!(refusal(&path("large.wasm")).contains("the limit is"));
+    }
+}

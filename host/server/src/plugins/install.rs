@@ -1,0 +1,141 @@
+//! From a plugin's bytes to a listener that serves: load aside, grant and limit as configured,
+//! hand to the router.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use usher_broker::Broker;
+use usher_event::PluginName;
+use usher_router::{EmissionLimits, Installation, Router, SwapOutcome};
+use usher_runtime::{CapabilityRequest, Grants, Loaded, Runtime, Settings};
+
+use super::registry::Plugin;
+use super::subscriptions::{Merged, merge};
+use crate::app::CapabilityStatus;
+use crate::config::{Config, PluginConfig};
+
+/// Plugins loaded at once: compiling takes a core.
+const LOADS_MAX: usize = 2;
+/// How long one may take to load, compiling included.
+const LOAD_MAX: Duration = Duration::from_secs(60);
+
+/// Loads and installs plugins.
+pub(crate) struct Installer {
+    runtime: Arc<Runtime>,
+    router: Arc<Router>,
+    broker: Arc<dyn Broker>,
+    config: Arc<Config>,
+    loads: Semaphore,
+}
+
+impl Installer {
+    pub(crate) fn new(
+        runtime: Arc<Runtime>,
+        router: Arc<Router>,
+        broker: Arc<dyn Broker>,
+        config: Arc<Config>,
+    ) -> Self {
+        Self { runtime, router, broker, config, loads: Semaphore::new(LOADS_MAX) }
+    }
+
+    /// Compiles, checks and asks what it is; nothing serves yet.
+    ///
+    /// # Errors
+    /// It is not a plugin, or not one that works; the text says why.
+    pub(super) async fn load(&self, file: &str, bytes: Bytes) -> Result<Loaded, String> {
+        // Never closed; loading without a permit would do no harm either.
+        let _permit = self.loads.acquire().await.ok();
+        match timeout(LOAD_MAX, self.runtime.load(bytes, file)).await {
+            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{file} took longer than {} s to load", LOAD_MAX.as_secs())),
+        }
+    }
+
+    /// Serves what was loaded, in place of the version before.
+    ///
+    /// # Errors
+    /// What served before serves on; the text says why.
+    pub(super) async fn install(
+        &self,
+        loaded: &Loaded,
+        file: &str,
+    ) -> Result<(Plugin, SwapOutcome), String> {
+        let description = loaded.description();
+        let name = &description.name;
+        let config = self.config.plugin.get(name).cloned().unwrap_or_default();
+        let Merged { subscriptions, warnings } =
+            merge(name, &description.subscriptions, &config, &self.config.retry)?;
+        let names = subscriptions.iter().map(|one| one.name.clone()).collect();
+        let emissions = emission_limits(&config);
+        let instances = config.instances;
+        let capabilities =
+            description.capabilities.iter().map(|asked| status(asked, &config.grants)).collect();
+        let settings = Settings {
+            limits: config.limits,
+            grants: config.grants,
+            state: self.broker.state(),
+            blobs: self.broker.blobs(),
+        };
+        let listener = loaded.listener(settings).map_err(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            errors.join("; ")
+        })?;
+        let installation =
+            Installation { listener: listener.clone(), subscriptions, instances, emissions };
+        let outcome = self.router.install(installation).await.map_err(|error| error.to_string())?;
+        let plugin = Plugin {
+            name: name.clone(),
+            version: description.version.clone(),
+            summary: description.summary.clone(),
+            digest: loaded.digest(),
+            file: file.to_owned(),
+            listener,
+            subscriptions: names,
+            capabilities,
+            warnings,
+            removed: false,
+            refused: None,
+        };
+        Ok((plugin, outcome))
+    }
+
+    /// Stops serving a plugin.
+    pub(super) async fn remove(&self, name: &PluginName) {
+        self.router.remove(name).await;
+    }
+
+    /// The plugins that are configured.
+    pub(super) fn configured(&self) -> impl Iterator<Item = &PluginName> {
+        self.config.plugin.keys()
+    }
+}
+
+fn emission_limits(config: &PluginConfig) -> EmissionLimits {
+    let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    EmissionLimits {
+        max_count: size(config.limits.emissions),
+        max_bytes: size(config.limits.emission_bytes),
+    }
+}
+
+fn status(asked: &CapabilityRequest, grants: &Grants) -> CapabilityStatus {
+    CapabilityStatus {
+        name: asked.name.clone(),
+        reason: asked.reason.clone(),
+        granted: is_granted(&asked.name, grants),
+    }
+}
+
+fn is_granted(capability: &str, grants: &Grants) -> bool {
+    match capability {
+        "config" => grants.config.is_some(),
+        "secrets" => !grants.secrets.is_empty(),
+        "state" => grants.state,
+        "blobs" => grants.blobs,
+        "http" => !grants.http.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,156 @@
+//! The subscriptions of a plugin: what it asks for, changed by what the operator decided.
+
+use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Start, Subscription};
+use usher_event::{PluginName, SubscriptionName};
+use usher_runtime::SubscriptionRequest;
+
+use crate::config::{PluginConfig, SubscriptionConfig};
+
+/// Deliveries under way at once where neither plugin nor operator says. Many, because those that
+/// wait for the disk count, too.
+const IN_FLIGHT_DEFAULT: u32 = 1_024;
+
+/// What to serve, and what in the configuration has no effect.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// To be served.
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// For the operator: settings that mean nothing for this version of the plugin.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Merges requests and configuration; `retry` is the policy of those without one.
+///
+/// # Errors
+/// A name breaks the rules; the text names it.
+pub(crate) fn merge(
+    plugin: &PluginName,
+    requests: &[SubscriptionRequest],
+    config: &PluginConfig,
+    retry: &RetryPolicy,
+) -> Result<Merged, String> {
+    let mut merged = Merged::default();
+    for request in requests {
+        let changes = config.subscriptions.get(&request.name);
+        if changes.is_some_and(|changes| !changes.enabled) {
+            continue;
+        }
+        let changes = changes.cloned().unwrap_or_default();
+        let filter = changes.filter.clone().unwrap_or_else(|| request.filter.clone());
+        let asked = changes.max_in_flight.or(request.max_in_flight);
+        let name = SubscriptionName::new(plugin, &request.name).map_err(|e| e.to_string())?;
+        merged.subscriptions.push(complete(name, filter, asked, changes, retry));
+    }
+    let asked_for = |name: &String| requests.iter().any(|request| request.name == *name);
+    for (local, added) in config.subscriptions.iter().filter(|(name, _)| !asked_for(name)) {
+        match added.filter.clone() {
+            Some(_) if !added.enabled => {}
+            Some(filter) => {
+                let name = SubscriptionName::new(plugin, local).map_err(|e| e.to_string())?;
+                let asked = added.max_in_flight;
+                merged.subscriptions.push(complete(name, filter, asked, added.clone(), retry));
+            }
+            None => merged.warnings.push(format!(
+                "[plugin.{plugin}.subscription.{local}] has no effect: this version does not ask \
+                 for that subscription; remove the table, or give it a filter to add it"
+            )),
+        }
+    }
+    Ok(merged)
+}
+
+fn complete(
+    name: SubscriptionName,
+    filter: usher_filter::Filter,
+    max_in_flight: Option<u32>,
+    changes: SubscriptionConfig,
+    retry: &RetryPolicy,
+) -> Subscription {
+    Subscription {
+        name,
+        filter,
+        start: changes.start,
+        retry: changes.retry.unwrap_or_else(|| retry.clone()),
+        max_in_flight: max_in_flight.unwrap_or(IN_FLIGHT_DEFAULT).clamp(1, IN_FLIGHT_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_filter::Filter;
+
+    use super::*;
+
+    fn request(name: &str, max_in_flight: Option<u32>) -> SubscriptionRequest {
+        let filter = Filter::parse(r#"{"exact":{"type":"asked.for"}}"#).unwrap();
+        SubscriptionRequest { name: name.to_owned(), filter, max_in_flight }
+    }
+
+    fn merge_with(
+        requests: &[SubscriptionRequest],
+        changes: &[(&str, SubscriptionConfig)],
+    ) -> Merged {
+        let config = PluginConfig {
+            subscriptions: changes
+                .iter()
+                .map(|(name, change)| ((*name).to_owned(), change.clone()))
+                .collect(),
+            ..PluginConfig::default()
+        };
+        let plugin = "echo".parse().unwrap();
+        merge(&plugin, requests, &config, &RetryPolicy::default()).unwrap()
+    }
+
+    fn enabled() -> SubscriptionConfig {
+        SubscriptionConfig { enabled: true, ..SubscriptionConfig::default() }
+    }
+
+    #[test]
+    fn requests_are_taken_as_they_are_without_configuration() {
+        let merged = merge_with(&[request("a", None), request("b", Some(1_000_000))], &[]);
+        let seen: Vec<_> = merged
+            .subscriptions
+            .iter()
+            .map(|one| (one.name.as_str(), one.max_in_flight, one.start))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("echo/a", IN_FLIGHT_DEFAULT, Start::Latest),
+                ("echo/b", IN_FLIGHT_MAX, Start::Latest)
+            ]
+        );
+        assert!(merged.warnings.is_empty());
+    }
+
+    #[test]
+    fn the_operator_changes_adds_and_drops() {
+        let other = Filter::parse(r#"{"prefix":{"type":"other."}}"#).unwrap();
+        let changed = SubscriptionConfig {
+            filter: Some(other.clone()),
+            max_in_flight: Some(2),
+            start: Start::Earliest,
+            ..enabled()
+        };
+        let dropped = SubscriptionConfig { enabled: false, ..enabled() };
+        let added = SubscriptionConfig { filter: Some(other.clone()), ..enabled() };
+        let merged = merge_with(
+            &[request("a", Some(9)), request("b", None)],
+            &[("a", changed), ("b", dropped), ("c", added), ("d", enabled())],
+        );
+        let seen: Vec<_> = merged
+            .subscriptions
+            .iter()
+            .map(|one| (one.name.as_str(), one.max_in_flight, one.start, &one.filter))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("echo/a", 2, Start::Earliest, &other),
+                ("echo/c", IN_FLIGHT_DEFAULT, Start::Latest, &other)
+            ]
+        );
+        assert_eq!(merged.warnings.len(), 1);
+        assert!(merged.warnings[0].contains("[plugin.echo.subscription.d]"));
+    }
+}

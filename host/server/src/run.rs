@@ -1,0 +1,273 @@
+//! `usher run`: opens everything in order, serves until told to stop, and closes in the reverse
+//! order.
+//!
+//! Guests run on an executor of their own, so that none of them can hold up the HTTP API, the
+//! timers or the signals, which live on the main one.
+
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime as Executor};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_router::Router;
+use usher_runtime::{Runtime, RuntimeOptions};
+
+use crate::app::{App, Gate, Readiness};
+use crate::config::{self, Config, Flags, LogFormat};
+use crate::plugins::{Installer, Keeper, Registry};
+
+/// Exit codes besides 0.
+const EXIT_FAILED: u8 = 1;
+const EXIT_CONFIG: u8 = 2;
+const EXIT_POISONED: u8 = 3;
+
+/// How long closing the broker may take beyond the drain.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// How long clients may take to fetch their answers once the broker is poisoned.
+const POISONED_DRAIN: Duration = Duration::from_secs(2);
+/// How long threads may take to end when everything else has.
+const THREADS_END: Duration = Duration::from_secs(2);
+
+/// Runs the router; returns when it has stopped.
+pub(crate) fn run(flags: &Flags) -> ExitCode {
+    let config = match config::load(flags) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    start_log(&config);
+    match executors().and_then(|(main, guests)| run_on(&main, guests, config)) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn run_on(main: &Executor, guests: Executor, config: Config) -> anyhow::Result<ExitCode> {
+    let ended = main.block_on(serve(Arc::new(config), guests.handle().clone()));
+    guests.shutdown_timeout(THREADS_END);
+    ended
+}
+
+fn start_log(config: &Config) {
+    // Checked with the rest of the configuration.
+    let targets: Targets = config.log.parse().unwrap_or_default();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(targets);
+    match config.log_format {
+        LogFormat::Json => registry.with(layer.json()).init(),
+        LogFormat::Text => {
+            registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init();
+        }
+    }
+}
+
+fn executors() -> anyhow::Result<(Executor, Executor)> {
+    let build = |name: &'static str| {
+        Builder::new_multi_thread()
+            .thread_name(name)
+            .enable_all()
+            .build()
+            .with_context(|| format!("can't start the {name} threads"))
+    };
+    Ok((build("usher-main")?, build("usher-guests")?))
+}
+
+/// Opens, serves, closes.
+async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let broker = open_broker(&config).await?;
+    let runtime = Runtime::new(RuntimeOptions {
+        cache_dir: Some(config.data.join("cache")),
+        ..RuntimeOptions::default()
+    })
+    .context("can't set up the sandbox")?;
+
+    let router =
+        Arc::new(Router::new(Arc::clone(&broker), guests.clone()).with_drain(config.drain));
+    let registry = Arc::new(Registry::new(Arc::clone(&router)));
+    let installer = Arc::new(Installer::new(
+        Arc::new(runtime),
+        Arc::clone(&router),
+        Arc::clone(&broker),
+        Arc::clone(&config),
+    ));
+    let keeper =
+        Keeper::new(config.plugins.clone(), Arc::clone(&registry), installer, guests);
+    let app = Arc::new(App {
+        broker: Arc::clone(&broker),
+        router,
+        plugins: registry,
+        config,
+        intake: Gate::default(),
+        readiness: Readiness::waiting("the plugins are being loaded"),
+    });
+
+    let (stop, stopped) = watch::channel(false);
+    let mut http = tokio::spawn(crate::http::serve(listener, Arc::clone(&app), stopped.clone()));
+    let (ready, is_ready) = oneshot::channel();
+    let keeper = tokio::spawn(keeper.run(ready, stopped));
+    app.intake.open();
+    tracing::info!(%address, "listening");
+
+    let poisoned = tokio::select! {
+        () = signals.next() => None,
+        reason = until_poisoned(&*broker) => Some(reason),
+        ended = &mut http => {
+            report("HTTP server", ended);
+            anyhow::bail!("the HTTP server ended by itself");
+        }
+        never = mark_ready(&app, is_ready) => match never {},
+    };
+    let parts = Parts { app, stop, http, keeper };
+    let closing = async {
+        match poisoned {
+            Some(reason) => parts.abandon(&reason).await,
+            None => parts.close().await,
+        }
+    };
+    tokio::select! {
+        code = closing => Ok(code),
+        () = signals.next() => {
+            tracing::warn!("second signal: exiting at once; work under way runs again after the next start");
+            std::process::exit(i32::from(EXIT_FAILED))
+        }
+    }
+}
+
+async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
+    let options = Options {
+        duplicates_window_events: config.broker.duplicates_window_events,
+        intake_max_commands: config.broker.intake_max_commands,
+        intake_max_bytes: config.broker.intake_max_bytes,
+        cache_bytes: config.broker.cache_bytes,
+        ..Options::new(&config.data)
+    };
+    let broker = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await??;
+    Ok(broker)
+}
+
+/// Waits for the broker to give up; answers why.
+async fn until_poisoned(broker: &dyn Broker) -> String {
+    let mut poisoned = broker.poisoned();
+    let reason = match poisoned.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone(),
+        Err(_) => Some("its thread is gone".to_owned()),
+    };
+    reason.unwrap_or_default()
+}
+
+/// Says so when the plugins are there, and then waits for ever.
+async fn mark_ready(app: &App, is_ready: oneshot::Receiver<()>) -> Infallible {
+    if is_ready.await.is_ok() {
+        app.readiness.set(Ok(()));
+        tracing::info!("ready");
+    }
+    std::future::pending().await
+}
+
+/// What has to be stopped.
+struct Parts {
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+    http: tokio::task::JoinHandle<()>,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+impl Parts {
+    /// Stops intake, lets what is under way end, and closes the broker.
+    async fn close(self) -> ExitCode {
+        let Self { app, stop, http, keeper } = self;
+        tracing::info!(drain_ms = millis(app.config.drain), "stopping");
+        app.readiness.set(Err("the router is stopping"));
+        app.intake.close();
+        stop.send_replace(true);
+        // The keeper first: it must not install anything any more.
+        report("plugin watcher", keeper.await);
+        let (drained, served) = tokio::join!(app.router.shutdown(app.config.drain), http);
+        report("HTTP server", served);
+        if !drained {
+            tracing::warn!("deliveries did not end in time; they run again after the next start");
+        }
+        match timeout(CLOSE_MAX, app.broker.close()).await {
+            Ok(Ok(())) => {
+                tracing::info!("stopped");
+                ExitCode::SUCCESS
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the broker did not close cleanly; it recovers at the next start");
+                ExitCode::from(EXIT_FAILED)
+            }
+            Err(_) => {
+                tracing::error!("the broker did not close in time; it recovers at the next start");
+                ExitCode::from(EXIT_FAILED)
+            }
+        }
+    }
+
+    /// The store failed: nothing can be committed, so there is nothing to wait for but answers
+    /// that say so.
+    async fn abandon(self, reason: &str) -> ExitCode {
+        tracing::error!(reason, "the store failed; stopping, the next start recovers what was committed");
+        self.app.readiness.set(Err("the store failed"));
+        self.app.intake.close();
+        self.stop.send_replace(true);
+        if timeout(POISONED_DRAIN, self.http).await.is_err() {
+            tracing::warn!("clients did not take their answers in time");
+        }
+        ExitCode::from(EXIT_POISONED)
+    }
+}
+
+fn report(what: &str, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the {what} failed");
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("can't listen to signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
