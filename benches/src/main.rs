@@ -54,9 +54,8 @@ fn main() -> anyhow::Result<()> {
         format!("can't read {}: run `cargo xtask plugins` first", guest.display())
     })?;
     let folder = args.folder.unwrap_or_else(|| format!("{root}/target").into());
-    let github = args
-        .github
-        .unwrap_or_else(|| format!("{root}/../shared/data/events/github.ndjson").into());
+    let github =
+        args.github.unwrap_or_else(|| format!("{root}/../shared/data/events/github.ndjson").into());
 
     let mut table = Table::new();
     let small = sample::events_of_size(256)?;
@@ -71,11 +70,7 @@ fn main() -> anyhow::Result<()> {
         let mark = disk::time_per_record(&folder, batch, small.encoded_bytes())?;
         table.row(&format!("append + fdatasync, batches of {batch}"), mark, None);
         let publish = publish::time_per_event(&folder, batch, &small)?;
-        table.row(
-            &format!("durable publish, batches of {batch}"),
-            publish,
-            Some((mark, "append")),
-        );
+        table.row(&format!("durable publish, batches of {batch}"), publish, Some((mark, "append")));
     }
 
     let mut rows = vec![("256 B", small), ("8 KiB", large)];
@@ -86,9 +81,12 @@ fn main() -> anyhow::Result<()> {
     for (name, sample) in rows {
         let events = args.events.min(hops::STORED_MAX_BYTES / sample.encoded_bytes());
         let run = hops::run(&folder, &component, &sample, events)?;
-        let mark = disk::time_per_record(&folder, run.mean_batch(), run.stored_bytes_per_hop())?;
+        let mark = disk::time_per_record(&folder, run.mean_batch(), hops::STORED_BYTES_PER_HOP)?;
         table.row(
-            &format!("append + fdatasync, as much as a hop of {name}"),
+            &format!(
+                "append + fdatasync, as much as these hops store, {} at a time",
+                run.mean_batch()
+            ),
             mark,
             None,
         );

@@ -26,7 +26,9 @@ pub(crate) fn time_per_event(
             // Making the events is the producer's work, so it stays outside of the time.
             let batches = (0..BATCHES_PREPARED)
                 .map(|n| {
-                    (0..batch).map(|m| sample.event(events + n * batch + m)).collect::<Result<_, _>>()
+                    (0..batch)
+                        .map(|m| sample.event(events + n * batch + m))
+                        .collect::<Result<_, _>>()
                 })
                 .collect::<anyhow::Result<Vec<Vec<_>>>>()?;
             let start = Instant::now();

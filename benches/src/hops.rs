@@ -1,0 +1,98 @@
+//! Durable hops: an event leased, handled by the sandboxed listener, and its emission and
+//! acknowledgement committed and fsynced. The backlog is published first; the clock runs from the
+//! listener's installation until the last acknowledgement is on disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use usher_broker::{
+    Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, RetryPolicy, Start, Subscription,
+};
+use usher_filter::Filter;
+use usher_router::{Installation, Router};
+
+use crate::runtime;
+use crate::sample::{EMITTED_TYPE, Sample};
+
+/// The most a run puts into its backlog.
+pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
+/// About what a hop leaves on disk: its emission's record and keys.
+pub(crate) const STORED_BYTES_PER_HOP: usize = 256;
+const PUBLISH_BATCH: usize = 512;
+
+/// What a run came to.
+pub(crate) struct Run {
+    hops: usize,
+    commits: u64,
+    taken: Duration,
+}
+
+impl Run {
+    pub(crate) fn per_hop(&self) -> Duration {
+        self.taken.div_f64(self.hops as f64)
+    }
+
+    /// Hops in one commit, on average.
+    pub(crate) fn mean_batch(&self) -> usize {
+        self.hops.div_ceil(usize::try_from(self.commits).unwrap_or(usize::MAX).max(1))
+    }
+}
+
+/// A broker in a folder, with the defaults.
+pub(crate) fn open(data: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
+    Ok(EmbeddedBroker::open(Options::new(data))?)
+}
+
+/// Publishes `events` events and lets them through the listener.
+pub(crate) fn run(
+    folder: &Path,
+    component: &[u8],
+    sample: &Sample,
+    events: usize,
+) -> anyhow::Result<Run> {
+    let data = tempfile::tempdir_in(folder)?;
+    let cores = std::thread::available_parallelism()?.get();
+    let executor =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let guests =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build()?;
+    executor.block_on(async {
+        let broker = open(data.path())?;
+        let subscription = Subscription {
+            name: "hop/go".parse()?,
+            filter: Filter::parse(&format!(
+                r#"{{"not":{{"exact":{{"type":"{EMITTED_TYPE}"}}}}}}"#
+            ))?,
+            start: Start::Earliest,
+            retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
+            max_in_flight: IN_FLIGHT_MAX,
+        };
+        for start in (0..events).step_by(PUBLISH_BATCH) {
+            let batch = (start..events.min(start + PUBLISH_BATCH)).map(|n| sample.event(n));
+            broker.publish(batch.collect::<Result<_, _>>()?).await?;
+        }
+        let listener = runtime::load(component, &broker).await?;
+        let router = Router::new(Arc::clone(&broker) as Arc<dyn Broker>, guests.handle().clone());
+        let before = broker.stats();
+        let mut committed = broker.committed();
+        let start = Instant::now();
+        router
+            .install(Installation { listener, subscriptions: vec![subscription], instances: cores })
+            .await?;
+        let stats = loop {
+            committed.changed().await?;
+            let stats = broker.stats();
+            let settled = stats.acked + stats.dead_letters;
+            if settled >= events as u64 {
+                break stats;
+            }
+        };
+        let taken = start.elapsed();
+        ensure!(stats.dead_letters == 0, "{} deliveries were rejected", stats.dead_letters);
+        router.shutdown(Duration::from_secs(5)).await;
+        broker.close().await?;
+        Ok(Run { hops: events, commits: stats.commits - before.commits, taken })
+    })
+}
