@@ -13,6 +13,12 @@ async fn main() {
     let count: u64 = std::env::args().nth(1).map_or(300_000, |n| n.parse().unwrap());
     let size: usize = std::env::args().nth(2).map_or(256, |n| n.parse().unwrap());
     let folder = std::env::args().nth(3).unwrap_or("/work/t/drain".into());
+    if count == 0 {
+        let started = Instant::now();
+        let broker = EmbeddedBroker::open(Options::new(&folder)).unwrap();
+        println!("reopen with {} events: {:?}", broker.stats().last_sequence, started.elapsed());
+        std::process::exit(0);
+    }
     let _ = std::fs::remove_dir_all(&folder);
     let broker = EmbeddedBroker::open(Options::new(&folder)).unwrap();
     let name: usher_event::SubscriptionName = "hop/hop".parse().unwrap();

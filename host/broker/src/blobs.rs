@@ -3,7 +3,7 @@
 //! Content that was written but not (yet) committed is *staged*: nobody removes it for a while. A
 //! file goes when no row refers to it and it isn't staged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,9 +20,6 @@ use crate::store::{Space, Store, StoreFailure, keys};
 /// How long content stays without a commit that refers to it. Longer than any delivery may take.
 const STAGED_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// Most staged contents before the oldest are looked through at every write.
-const STAGED_SOFT_MAX: usize = 1_024;
-
 /// Where content lies.
 pub(crate) enum Contents {
     /// In files below this folder.
@@ -31,11 +28,41 @@ pub(crate) enum Contents {
     Memory(Arc<Mutex<HashMap<Digest, Bytes>>>),
 }
 
+/// What was written lately. Bounded by how much can be written in [`STAGED_FOR`].
+#[derive(Default)]
+struct Staged {
+    since: HashMap<Digest, Instant>,
+    /// In the order of time; outdated where `since` has a later one.
+    order: VecDeque<(Instant, Digest)>,
+}
+
+impl Staged {
+    fn add(&mut self, digest: Digest, now: Instant) {
+        self.since.insert(digest, now);
+        self.order.push_back((now, digest));
+    }
+
+    /// Takes one that has been staged for long enough.
+    fn take_old(&mut self, now: Instant) -> Option<Digest> {
+        while let Some((since, digest)) = self.order.front().copied() {
+            if now.saturating_duration_since(since) < STAGED_FOR {
+                return None;
+            }
+            self.order.pop_front();
+            if self.since.get(&digest) == Some(&since) {
+                self.since.remove(&digest);
+                return Some(digest);
+            }
+        }
+        None
+    }
+}
+
 /// All blobs of one broker.
 pub(crate) struct Blobs {
     contents: Contents,
     store: Arc<dyn Store>,
-    staged: Mutex<HashMap<Digest, Instant>>,
+    staged: Mutex<Staged>,
     next_file: AtomicU64,
 }
 
@@ -66,7 +93,7 @@ impl Blobs {
     /// A commit removed a reference: the content goes if that was the last.
     pub(crate) fn forget(&self, digest: &Digest) {
         let staged = lock(&self.staged);
-        if !staged.contains_key(digest) {
+        if !staged.since.contains_key(digest) {
             self.remove_if_unreferenced(digest);
         }
     }
@@ -113,19 +140,11 @@ impl Blobs {
     }
 
     /// Protects content from removal, and removes what has been staged in vain.
-    fn stage(&self, digest: Digest) {
-        let now = Instant::now();
+    fn stage(&self, digest: Digest, now: Instant) {
         let mut staged = lock(&self.staged);
-        staged.insert(digest, now);
-        if staged.len() < STAGED_SOFT_MAX && staged.len() % 64 != 0 {
-            return;
-        }
-        let old = |since: &Instant| now.saturating_duration_since(*since) >= STAGED_FOR;
-        let gone: Vec<Digest> =
-            staged.iter().filter(|(_, since)| old(since)).map(|(digest, _)| *digest).collect();
-        for digest in gone {
-            staged.remove(&digest);
-            self.remove_if_unreferenced(&digest);
+        staged.add(digest, now);
+        while let Some(old) = staged.take_old(now) {
+            self.remove_if_unreferenced(&old);
         }
     }
 
@@ -168,7 +187,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 impl BlobStore for Blobs {
     fn write(&self, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
-        self.stage(digest);
+        self.stage(digest, Instant::now());
         match &self.contents {
             Contents::Disk(folder) => self
                 .write_file(folder, &digest, content)
@@ -229,5 +248,73 @@ impl BlobStore for Blobs {
             infos.push(info.ok_or_else(|| damaged(Space::Blobs))?.0);
         }
         Ok(infos)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Batch;
+    use crate::store::memory::MemoryStore;
+    use crate::store::rows::write_blob;
+
+    fn keep(store: &MemoryStore, content: &[u8]) -> Digest {
+        let digest = Digest::of(content);
+        let size_bytes = content.len() as u64;
+        let info = BlobInfo { digest, size_bytes, content_type: "text/plain".into() };
+        let mut batch = Batch::default();
+        batch.put(Space::Blobs, keys::blob(&digest, "p"), write_blob(&info, 1));
+        store.commit(batch).unwrap();
+        digest
+    }
+
+    #[test]
+    fn what_nobody_keeps_goes_after_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let contents = Contents::Disk(folder.path().to_owned());
+        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let in_vain = blobs.write(b"in vain").unwrap();
+        let kept = blobs.write(b"kept").unwrap();
+        assert_eq!(keep(&store, b"kept"), kept);
+        blobs.forget(&in_vain);
+        blobs.sweep();
+        assert!(blobs.has(&in_vain), "it is staged");
+        let now = Instant::now();
+        blobs.stage(Digest::of(b"another"), now + STAGED_FOR / 2);
+        assert!(blobs.has(&in_vain));
+        blobs.stage(Digest::of(b"another"), now + 2 * STAGED_FOR);
+        assert!(!blobs.has(&in_vain));
+        assert!(blobs.has(&kept));
+    }
+
+    #[test]
+    fn a_start_removes_what_no_row_refers_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let open = || {
+            let contents = Contents::Disk(folder.path().to_owned());
+            Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap()
+        };
+        let (kept, in_vain) = (open().write(b"kept").unwrap(), open().write(b"in vain").unwrap());
+        keep(&store, b"kept");
+        fs::write(folder.path().join("new").join("7"), "half").unwrap();
+        let blobs = open();
+        blobs.sweep();
+        assert!(blobs.has(&kept) && !blobs.has(&in_vain));
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn damage_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let contents = Contents::Disk(folder.path().to_owned());
+        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let digest = blobs.write(b"content").unwrap();
+        keep(&store, b"content");
+        assert_eq!(blobs.read(&digest).unwrap().unwrap().1, "content");
+        fs::write(file(folder.path(), &digest).1, "c0ntent").unwrap();
+        assert!(blobs.read(&digest).unwrap_err().0.contains("damaged"));
     }
 }

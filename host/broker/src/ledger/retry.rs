@@ -8,7 +8,7 @@ use super::Ledger;
 use super::settle::Report;
 use super::subscription::{Pending, Retry};
 use crate::api::{AttemptRecord, RetryPolicy, Settled};
-use crate::store::rows::{RetryRow, millis, write_attempt};
+use crate::store::rows::{millis, write_attempt};
 use crate::store::{Space, keys};
 use crate::{ATTEMPTS_KEPT, BACKTRACE_MAX_BYTES, REASON_MAX_BYTES};
 
@@ -112,12 +112,6 @@ fn cut(mut text: String, max_bytes: usize) -> String {
         text.push_str(MARK);
     }
     text
-}
-
-impl Default for RetryRow {
-    fn default() -> Self {
-        Self { failures: 0, due_ms: 0, first_ms: 0, before: 0, replay: false }
-    }
 }
 
 /// Pseudo-random numbers from a seed (splitmix64); good enough to keep retries apart.

@@ -5,6 +5,8 @@
 //! also fail on command.
 
 pub(crate) mod fjall;
+#[cfg(test)]
+mod golden;
 pub(crate) mod keys;
 pub(crate) mod memory;
 pub(crate) mod rows;

@@ -215,7 +215,7 @@ impl CursorRow {
 }
 
 /// A delivery that waits for another attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RetryRow {
     /// Failed attempts in this round.
     pub(crate) failures: u32,

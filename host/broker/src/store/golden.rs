@@ -1,0 +1,204 @@
+//! Holds the codecs of rows to the format that `docs/storage.md` describes: a row written by this
+//! version is, byte for byte, what the golden file has, and what it has can be read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use usher_event::{BlobInfo, Digest, Event, FailureClass, PluginName, StateAddress, StateUsage};
+use usher_filter::Filter;
+
+use super::{keys, rows};
+use crate::api::{AttemptRecord, Cause, RetryPolicy, Start, StoredEvent, Subscription};
+
+const GOLDEN: &str = include_str!("../../tests/golden/rows-v1.txt");
+
+fn attempt() -> AttemptRecord {
+    AttemptRecord {
+        attempt: 3,
+        time_ms: 1_800_000_000_123,
+        took_us: 250_000,
+        class: FailureClass::Timeout,
+        reason: "missed its deadline".into(),
+        backtrace: Some("0: handle".into()),
+        digest: Some(Digest::from_bytes([7; 32])),
+    }
+}
+
+fn emission() -> StoredEvent {
+    StoredEvent {
+        sequence: 300,
+        recorded_ms: 1_800_000_000_456,
+        flow: 200,
+        depth: 2,
+        cause: Some(Cause {
+            parent: 299,
+            subscription: "printer/tickets".parse().unwrap(),
+            attempt: 2,
+            took_us: 1_500,
+        }),
+        event: Event::builder("299/printer/tickets/0", "/plugins/printer", "ticket.generated")
+            .data("pdf")
+            .build()
+            .unwrap(),
+    }
+}
+
+fn dead() -> rows::DeadRow {
+    let mut short = attempt();
+    (short.backtrace, short.digest, short.attempt) = (None, None, 1);
+    rows::DeadRow {
+        time_ms: 1_800_000_000_789,
+        subscription_id: 5,
+        subscription: "printer/tickets".parse().unwrap(),
+        attempt_count: 3,
+        before: 1,
+        attempts: vec![short, attempt()],
+        stored: emission(),
+    }
+}
+
+fn subscription() -> rows::SubscriptionRow {
+    rows::SubscriptionRow {
+        first: 12,
+        subscription: Subscription {
+            name: "printer/tickets".parse().unwrap(),
+            filter: Filter::parse(r#"{"exact":{"type":"ticket.paid"}}"#).unwrap(),
+            start: Start::Latest,
+            retry: RetryPolicy { first_delay: Duration::from_millis(250), ..Default::default() },
+            max_in_flight: 16,
+        },
+    }
+}
+
+const COUNTERS: rows::Counters = rows::Counters {
+    last_sequence: 1_000_000,
+    next_dead: 4,
+    next_delayed: 77,
+    next_subscription: 6,
+    dead_letters: 2,
+};
+
+const RETRY: rows::RetryRow = rows::RetryRow {
+    failures: 2,
+    due_ms: 1_800_000_003_000,
+    first_ms: 1_800_000_000_000,
+    before: 1,
+    replay: true,
+};
+
+fn cursor() -> rows::CursorRow {
+    rows::CursorRow { next: 1_000, dead: 2, open: vec![7, 8, 500] }
+}
+
+fn blob() -> BlobInfo {
+    BlobInfo {
+        digest: Digest::from_bytes([9; 32]),
+        size_bytes: 70_000,
+        content_type: "application/pdf".into(),
+    }
+}
+
+fn record(stored: &StoredEvent) -> Vec<u8> {
+    let mut row = Vec::new();
+    let StoredEvent { recorded_ms, flow, depth, cause, event, .. } = stored;
+    rows::put_record(&mut row, *recorded_ms, *flow, *depth, cause.as_ref(), event);
+    row
+}
+
+fn published() -> StoredEvent {
+    StoredEvent { flow: 300, depth: 0, cause: None, ..emission() }
+}
+
+fn written() -> Vec<(&'static str, Vec<u8>)> {
+    let plugin: PluginName = "printer".parse().unwrap();
+    let address = StateAddress { plugin, bucket: "default".into(), key: "sold".into() };
+    vec![
+        ("counters", COUNTERS.write()),
+        ("record of a published event", record(&published())),
+        ("record of an emission", record(&emission())),
+        ("subscription", subscription().write()),
+        ("cursor", cursor().write()),
+        ("retry", RETRY.write()),
+        ("attempt", rows::write_attempt(&attempt())),
+        ("dead letter", dead().write()),
+        ("usage", rows::write_usage(StateUsage { bytes: 300, keys: 2 })),
+        ("blob", rows::write_blob(&blob(), 1_800_000_000_000)),
+        ("key of state", keys::state(&address)),
+        ("key of a retry", keys::retry(5, 300)),
+        ("key of an attempt", keys::attempt(300, 5, 3)),
+        ("key of a correlation", keys::correlation("order-1", 300)),
+        ("key of a plugin's blob", keys::plugin_blob("printer", &blob().digest)),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn golden() -> BTreeMap<&'static str, Bytes> {
+    let unhex = |text: &str| -> Bytes {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect()
+    };
+    let lines = GOLDEN.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split_once(": ").unwrap()).map(|(name, row)| (name, unhex(row))).collect()
+}
+
+#[test]
+fn rows_are_written_as_the_format_says() {
+    let golden = golden();
+    let written = written();
+    assert_eq!(golden.len(), written.len());
+    for (name, row) in written {
+        let expected = golden.get(name).map(|row| hex(row)).unwrap_or_default();
+        assert_eq!(hex(&row), expected, "{name}");
+    }
+}
+
+#[test]
+fn rows_of_the_format_are_read() {
+    let golden = golden();
+    let row = |name: &str| &golden[name];
+    assert_eq!(rows::Counters::read(row("counters")), Some(COUNTERS));
+    assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(subscription()));
+    assert_eq!(rows::CursorRow::read(row("cursor")), Some(cursor()));
+    assert_eq!(rows::RetryRow::read(row("retry")), Some(RETRY));
+    assert_eq!(rows::read_attempt(row("attempt")), Some(attempt()));
+    let usage = rows::read_usage(row("usage"));
+    assert_eq!(usage, Some(StateUsage { bytes: 300, keys: 2 }));
+    let read = rows::read_blob(blob().digest, row("blob"));
+    assert_eq!(read, Some((blob(), 1_800_000_000_000)));
+    for (name, expected) in
+        [("record of a published event", published()), ("record of an emission", emission())]
+    {
+        let stored = rows::read_record(300, row(name)).unwrap();
+        assert_eq!((stored.flow, stored.depth), (expected.flow, expected.depth), "{name}");
+        assert_eq!((stored.cause, stored.event), (expected.cause, expected.event), "{name}");
+    }
+    let letter = rows::DeadRow::read(row("dead letter")).unwrap();
+    assert_eq!((letter.attempts, letter.before), (dead().attempts, 1));
+    assert_eq!(letter.stored.event, emission().event);
+}
+
+/// Cut anywhere, a row is refused or read as something, but nothing panics.
+#[test]
+fn cut_rows_do_no_harm() {
+    for (name, row) in written() {
+        for length in 0..row.len() {
+            let cut = Bytes::copy_from_slice(&row[..length]);
+            match name {
+                "counters" => assert_eq!(rows::Counters::read(&cut), None),
+                "cursor" => assert_eq!(rows::CursorRow::read(&cut), None),
+                "retry" => assert_eq!(rows::RetryRow::read(&cut), None),
+                "attempt" => assert_eq!(rows::read_attempt(&cut), None),
+                "subscription" => assert_eq!(rows::SubscriptionRow::read(&cut), None),
+                "dead letter" => drop(rows::DeadRow::read(&cut)),
+                name if name.starts_with("record") => drop(rows::read_record(1, &cut)),
+                _ => {}
+            }
+        }
+    }
+}
