@@ -153,8 +153,14 @@ fn rows_are_written_as_the_format_says() {
     let written = written();
     assert_eq!(golden.len(), written.len());
     for (name, row) in written {
-        let expected = golden.get(name).map(|row| hex(row)).unwrap_or_default();
-        assert_eq!(hex(&row), expected, "{name}");
+        let expected = &golden[name];
+        if name == "subscription" {
+            // JSON: the order of members means nothing.
+            let json = |row: &[u8]| serde_json::from_slice::<serde_json::Value>(row).unwrap();
+            assert_eq!(json(&row), json(expected));
+        } else {
+            assert_eq!(hex(&row), hex(expected), "{name}");
+        }
     }
 }
 

@@ -1,5 +1,13 @@
 //! What every engine behind the `Broker` trait has to do, run on each store of the embedded one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by failing what went wrong"
+)]
+
 mod deliveries;
 mod failures;
 mod harness;
