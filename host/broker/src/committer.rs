@@ -180,18 +180,17 @@ impl Committer {
                 self.answer(reply, Ok(standing));
             }
             Command::Redrive { id, reply } => {
-                let answer = match self.dead_letter(id)? {
+                let answer = self.dead_letter(id).and_then(|dead| match dead {
                     Some(dead) => self.ledger.redrive(id, &dead, now_ms).map(|()| true),
                     None => Ok(false),
-                };
+                });
                 self.answer(reply, answer);
             }
             Command::Discard { id, reply } => {
-                let dead = self.dead_letter(id)?;
-                if let Some(dead) = &dead {
-                    self.ledger.discard(id, dead);
-                }
-                self.answer(reply, Ok(dead.is_some()));
+                let answer = self
+                    .dead_letter(id)
+                    .map(|dead| dead.inspect(|dead| self.ledger.discard(id, dead)).is_some());
+                self.answer(reply, answer);
             }
             Command::Fetched(fetched) => {
                 self.ledger.fetched(fetched.map_err(StoreFailure)?, now_ms);
@@ -209,14 +208,17 @@ impl Committer {
     }
 
     /// A dead letter that no command of this batch has removed.
-    fn dead_letter(&mut self, id: u64) -> Result<Option<DeadRow>, StoreFailure> {
+    fn dead_letter(&self, id: u64) -> Result<Option<DeadRow>, BrokerError> {
         if self.ledger.is_dead_letter_gone(id) {
             return Ok(None);
         }
         let key = keys::number(id);
-        let Some(row) = self.shared.store.view().get(Space::Dead, &key)? else { return Ok(None) };
-        let damaged = || StoreFailure::damaged(Space::Dead, &key);
-        Ok(Some(DeadRow::read(&row).ok_or_else(damaged)?))
+        let read = || {
+            let row = self.shared.store.view().get(Space::Dead, &key)?;
+            let damaged = || StoreFailure::damaged(Space::Dead, &key);
+            row.map(|row| DeadRow::read(&row).ok_or_else(damaged)).transpose()
+        };
+        read().map_err(|failure| BrokerError::Read(failure.0))
     }
 
     /// What nobody has taken from its lane yet is not under way.

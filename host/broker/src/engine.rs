@@ -23,7 +23,7 @@ use crate::prepare;
 use crate::readers::Readers;
 use crate::shared::Shared;
 use crate::state::CommittedState;
-use crate::store::fjall::FjallStore;
+use crate::store::fjall::{FjallStore, OpenFailure};
 use crate::store::{Store, StoreFailure, View};
 use crate::{OpenError, Options};
 
@@ -52,11 +52,16 @@ impl EmbeddedBroker {
     /// See [`OpenError`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         let folder = Folder::open(&options.data)?;
-        let damaged = |failure: StoreFailure| OpenError::Damaged {
-            path: options.data.clone(),
-            reason: failure.0,
-        };
-        let store = FjallStore::open(&folder.log(), options.cache_bytes).map_err(damaged)?;
+        let log = folder.log();
+        let store =
+            FjallStore::open(&log, options.cache_bytes).map_err(|failure| match failure {
+                OpenFailure::Io(source) => {
+                    OpenError::Io { what: "cannot open the store in", path: log, source }
+                }
+                OpenFailure::Damaged(failure) => {
+                    OpenError::Damaged { path: options.data.clone(), reason: failure.0 }
+                }
+            })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
         let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
@@ -104,6 +109,14 @@ impl EmbeddedBroker {
             .map(|(id, row, _)| (*id, row.subscription.name.clone()))
             .collect();
         let last = recovered.counters.last_sequence;
+        tracing::info!(
+            last_sequence = last,
+            subscriptions = subscriptions.len(),
+            retries = recovered.retries.len(),
+            delayed = recovered.delayed.len(),
+            dead_letters = recovered.counters.dead_letters,
+            "the broker goes on from what is stored"
+        );
         let now_ms = options.clock.now_ms();
         let ledger = Ledger::new(recovered, options.duplicates_window_events, options.seed, now_ms);
 

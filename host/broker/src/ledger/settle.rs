@@ -125,7 +125,7 @@ impl Ledger {
             };
             let depth = pending.stored.depth + 1;
             let origin = Origin { flow: pending.stored.flow, depth, cause };
-            match delay {
+            match delay.filter(|delay| !delay.is_zero()) {
                 None => {
                     self.append(event, identity, Some(origin), now_ms);
                 }

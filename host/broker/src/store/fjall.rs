@@ -3,9 +3,11 @@
 //! fjall poisons itself when a write or an fsync fails and refuses everything from then on; the
 //! committer does the same one level up.
 
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use fjall::config::FilterPolicy;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
 };
@@ -19,8 +21,9 @@ const MEMTABLE_MAX_BYTES: u64 = 32 * 1_024 * 1_024;
 /// Journals beyond this are emptied by writing out what holds them back.
 const JOURNALS_MAX_BYTES: u64 = 128 * 1_024 * 1_024;
 
-/// Threads that write out and compact in the background.
-const WORKER_THREADS: usize = 2;
+/// Threads that write out and compact in the background. With more than one, fjall's first only
+/// hands compactions back and forth while another one works (fjall 3.1 `worker_pool`).
+const WORKER_THREADS: usize = 1;
 
 /// A database on disk.
 pub(crate) struct FjallStore {
@@ -42,18 +45,16 @@ impl Spaces {
 
 impl FjallStore {
     /// Opens the database in this folder, recovers it, makes it if it isn't there.
-    pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreFailure> {
+    pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
         let database = Database::builder(folder)
             .cache_size(cache_bytes)
             .max_journaling_size(JOURNALS_MAX_BYTES)
             .worker_threads(WORKER_THREADS)
             .manual_journal_persist(true)
-            .open()
-            .map_err(failure)?;
+            .open()?;
         let mut spaces = Vec::with_capacity(Space::ALL.len());
         for space in Space::ALL {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_MAX_BYTES);
-            spaces.push(database.keyspace(space.name(), options).map_err(failure)?);
+            spaces.push(database.keyspace(space.name(), || options(space))?);
         }
         Ok(Self { database, spaces: Spaces(spaces.into()) })
     }
@@ -75,6 +76,38 @@ impl Store for FjallStore {
 
     fn view(&self) -> Box<dyn View> {
         Box::new(FjallView { snapshot: self.database.snapshot(), spaces: self.spaces.clone() })
+    }
+}
+
+/// Why a database could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenFailure {
+    /// The file system refused.
+    Io(io::Error),
+    /// What it holds can't be recovered.
+    Damaged(StoreFailure),
+}
+
+impl From<fjall::Error> for OpenFailure {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+                Self::Io(error)
+            }
+            other => Self::Damaged(failure(other)),
+        }
+    }
+}
+
+fn options(space: Space) -> KeyspaceCreateOptions {
+    let options = KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_MAX_BYTES);
+    match space {
+        // Keys only rise, so that no two files could hold the same: asking each whether it may
+        // have a key would be in vain.
+        Space::Events | Space::Identities | Space::Children => {
+            options.filter_policy(FilterPolicy::disabled())
+        }
+        _ => options,
     }
 }
 

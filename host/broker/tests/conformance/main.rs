@@ -104,3 +104,8 @@ async fn a_failed_commit_poisons() {
 async fn a_second_instance_is_refused() {
     restarts::a_second_instance_is_refused().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_journal_is_cut_to_what_was_committed() {
+    restarts::a_torn_journal_is_cut_to_what_was_committed().await;
+}

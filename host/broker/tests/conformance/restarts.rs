@@ -1,5 +1,6 @@
 //! What the next process finds.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,4 +244,51 @@ pub(crate) async fn a_second_instance_is_refused() {
     assert!(matches!(refused, OpenError::InUse { pid: Some(_), .. }));
     drop(first);
     EmbeddedBroker::open(Options::new(folder.path())).unwrap();
+}
+
+/// A process that dies while it writes leaves half a batch at the end of the journal.
+pub(crate) async fn a_torn_journal_is_cut_to_what_was_committed() {
+    const BATCH: u64 = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let broker = EmbeddedBroker::open(Options::new(folder.path())).unwrap();
+    for batch in 0..5 {
+        let batch = (0..BATCH).map(|id| event("a", batch * BATCH + id)).collect();
+        soon(broker.publish(batch)).await.unwrap();
+    }
+    drop(broker);
+    let files = std::fs::read_dir(folder.path().join("log")).unwrap();
+    let journal = files
+        .map(|file| file.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .unwrap();
+    let whole = std::fs::read(&journal).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for lost in [1, 9, 60, 300] {
+        let torn = folder.path().join(format!("torn-{lost}"));
+        copy(folder.path(), &torn);
+        let name = journal.file_name().unwrap();
+        std::fs::write(torn.join("log").join(name), &whole[..end - lost]).unwrap();
+        let broker = EmbeddedBroker::open(Options::new(&torn)).unwrap();
+        let last = broker.stats().last_sequence;
+        assert_eq!(last, 4 * BATCH, "the last batch is gone, and nothing else");
+        for sequence in 1..=last {
+            let stored = broker.event(sequence).await.unwrap().unwrap();
+            assert_eq!(stored.event, event("a", sequence - 1));
+        }
+        assert_eq!(publish(&broker, event("a", "after")).await, last + 1);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name().to_string_lossy().starts_with("torn-") {
+            continue;
+        } else if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            std::fs::copy(source, target).unwrap();
+        }
+    }
 }
