@@ -175,17 +175,17 @@ impl Sheet<'_> {
     }
 
     fn stub(&mut self, ticket: &Ticket, number: &str) -> Result<(), Unprintable> {
-        let code = qr::path(number, STUB_MIDDLE - QR_WIDTH / 2.0, 46.0, QR_WIDTH);
+        let code = qr::path(number, STUB_MIDDLE - QR_WIDTH / 2.0, 44.0, QR_WIDTH);
         self.canvas.fill(code, INK);
         let centred = |style: Style| Style { anchor: Anchor::Middle, ..style };
         let style =
             centred(Style { face: self.faces.bold, tracking: 0.04, ..self.plain(11.0, INK) });
-        self.fitted("ticket number", number, STUB_MIDDLE, 178.0, STUB_WIDTH, style)?;
+        self.fitted("ticket number", number, STUB_MIDDLE, 181.0, STUB_WIDTH, style)?;
         let (from, to) = (STUB_MIDDLE - STUB_WIDTH / 2.0, STUB_MIDDLE + STUB_WIDTH / 2.0);
         let pen = Pen { width: 1.0, ..Pen::default() };
-        self.canvas.stroke(line(from, 192.0, to, 192.0), HAIRLINE, &pen);
+        self.canvas.stroke(line(from, 194.0, to, 194.0), HAIRLINE, &pen);
         let style = self.label(GREY, Anchor::Middle);
-        self.canvas.text("ADMIT ONE", STUB_MIDDLE, 211.0, style)?;
+        self.canvas.text("ADMIT ONE", STUB_MIDDLE, 212.0, style)?;
         let style = centred(Style { face: self.faces.bold, ..self.plain(14.0, INK) });
         self.fitted("buyer's name", &ticket.buyer.name, STUB_MIDDLE, 230.0, STUB_WIDTH, style)?;
         let style = centred(self.plain(9.0, GREY));
