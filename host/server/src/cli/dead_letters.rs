@@ -165,7 +165,7 @@ mod tests {
             "event": {
                 "sequence": 18, "recorded": "2026-01-31T12:00:00.000Z", "flow": 17, "depth": 1,
                 "cause": null,
-                "event": {"specversion": "1.0", "id": "a\u{1b}", "source": "/s", "type": "t"}
+                "event": {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
             },
             "attempts": [
                 {

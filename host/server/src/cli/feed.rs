@@ -82,6 +82,8 @@ enum Place {
     BehindComma,
     /// The array was closed: nothing more.
     Closed,
+    /// An error was told: nothing more.
+    Failed,
 }
 
 impl<R: Read> Feed<R> {
@@ -103,8 +105,11 @@ impl<R: Read> Feed<R> {
     /// Once, after all that came before it; the feed is then at its end.
     pub(super) fn batch(&mut self) -> Result<Vec<Piece>, FeedError> {
         if let Some(error) = self.failed.take() {
-            self.place = Place::Closed;
+            self.place = Place::Failed;
             return Err(error);
+        }
+        if self.place == Place::Failed {
+            return Ok(Vec::new());
         }
         let mut batch: Vec<Piece> = Vec::new();
         let mut batch_bytes = 0;
@@ -124,7 +129,7 @@ impl<R: Read> Feed<R> {
                     batch.push(piece);
                 }
                 Err(error) if batch.is_empty() => {
-                    self.place = Place::Closed;
+                    self.place = Place::Failed;
                     return Err(error);
                 }
                 Err(error) => {
@@ -152,7 +157,7 @@ impl<R: Read> Feed<R> {
             };
             self.place = match (byte, self.place) {
                 (b' ' | b'\t' | b'\r' | b'\n', place) => place,
-                (_, Place::Closed) if self.failed.is_none() => {
+                (_, Place::Closed) => {
                     return Err(self.syntax("there is something behind the array"));
                 }
                 (b'[', Place::Start) => Place::Opened,

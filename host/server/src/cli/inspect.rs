@@ -22,7 +22,7 @@ use super::text::{bytes, printable};
 pub(super) struct Inspected {
     file: String,
     digest: Digest,
-    size_bytes: u64,
+    size_bytes: usize,
     name: String,
     version: String,
     summary: String,
@@ -79,6 +79,38 @@ impl Inspected {
             exports: loaded.exports().to_vec(),
         }
     }
+
+    /// The plugin's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The author's version.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// A printer.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        let wanted = |name: &str| Wanted { name: name.to_owned(), reason: "for work".to_owned() };
+        Self {
+            file: "printer.wasm".to_owned(),
+            digest: Digest::of(b"abc"),
+            size_bytes: 2_048,
+            name: "printer".to_owned(),
+            version: "0.1.0".to_owned(),
+            summary: "draws tickets".to_owned(),
+            subscriptions: vec![Asked {
+                name: "tickets".to_owned(),
+                filter: serde_json::json!({"exact": {"type": "t"}}),
+                max_in_flight: Some(4),
+            }],
+            capabilities: vec![wanted("blobs"), wanted("config"), wanted("secrets")],
+            imports: vec!["usher:plugin/blobs@0.1.0".to_owned()],
+            exports: vec!["usher:plugin/listener@0.1.0".to_owned()],
+        }
+    }
 }
 
 /// Looks at a file.
@@ -110,7 +142,7 @@ fn render(inspected: &Inspected) -> String {
         printable(&inspected.version),
         printable(&inspected.summary),
         printable(&inspected.file),
-        bytes(inspected.size_bytes),
+        bytes(inspected.size_bytes as u64),
         inspected.digest,
     );
     section(&mut text, "subscribes to", &inspected.subscriptions, |asked| {
@@ -182,23 +214,7 @@ mod tests {
 
     #[test]
     fn what_it_is_and_what_it_needs() {
-        let wanted = |name: &str| Wanted { name: name.to_owned(), reason: "for work".to_owned() };
-        let text = render(&Inspected {
-            file: "printer.wasm".to_owned(),
-            digest: Digest::of(b"abc"),
-            size_bytes: 2_048,
-            name: "printer".to_owned(),
-            version: "0.1.0".to_owned(),
-            summary: "draws tickets".to_owned(),
-            subscriptions: vec![Asked {
-                name: "tickets".to_owned(),
-                filter: serde_json::json!({"exact": {"type": "t"}}),
-                max_in_flight: Some(4),
-            }],
-            capabilities: vec![wanted("blobs"), wanted("config"), wanted("secrets")],
-            imports: vec!["usher:plugin/blobs@0.1.0".to_owned()],
-            exports: vec!["usher:plugin/listener@0.1.0".to_owned()],
-        });
+        let text = render(&Inspected::example());
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "\

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
-use super::text::{date_time, duration, printable};
+use super::text::{date_time, duration, printable, without_name};
 use crate::http::shapes::{Plugin, PluginState, Plugins};
 
 /// Shows the plugins.
@@ -71,7 +71,8 @@ fn remarks(plugin: &Plugin) -> Vec<String> {
         let subject = plugin.name.as_ref().map_or(&*plugin.file, |name| name.as_str());
         remarks.push(remark(subject, "", reason));
     }
-    if let Some(refused) = &plugin.refused {
+    // For a file that never loaded, the reason above is all there is.
+    if let Some(refused) = plugin.refused.as_ref().filter(|_| plugin.name.is_some()) {
         let digest = refused.digest.map(|digest| format!(" ({})", digest.short()));
         let what = format!(
             "{} refused at {}; the version before serves on",
@@ -90,7 +91,8 @@ fn remarks(plugin: &Plugin) -> Vec<String> {
 
 /// `SUBJECT WHAT: REASON`; the reason may have several lines.
 fn remark(subject: &str, what: &str, reason: &str) -> String {
-    let reason = reason.lines().map(printable).collect::<Vec<_>>().join("\n  ");
+    let reason =
+        without_name(reason, subject).lines().map(printable).collect::<Vec<_>>().join("\n  ");
     format!("{}{what}: {reason}\n", paint(&printable(subject), style::NAME))
 }
 
@@ -118,7 +120,7 @@ mod tests {
                 "name": "payment", "version": "0.1.0", "summary": "asks the gateway",
                 "digest": digest, "file": "payment.wasm", "state": "serving",
                 "refused": {
-                    "file": "payment.wasm", "digest": digest, "reason": "not a component",
+                    "file": "payment.wasm", "digest": digest, "reason": "payment.wasm: not a component",
                     "time": "2026-01-31T12:00:00.007Z"
                 },
                 "subscriptions": ["payment/purchases"],

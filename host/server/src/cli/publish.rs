@@ -257,7 +257,7 @@ mod tests {
             sum(9..=10, |n| n == 10),
             "SEQUENCE  ID    SOURCE\n\
              \u{20}      9  e-9   /shop\n\
-             \u{20}     10  e-10  /shop  was there before\n"
+             \u{20}     10  e-10  /shop   was there before\n"
         );
         assert_eq!(render(&Sum::default()), "no events\n");
     }

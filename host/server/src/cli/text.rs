@@ -34,6 +34,12 @@ pub(super) fn printable_cut(text: &str, max_chars: usize) -> String {
     }
 }
 
+/// A reason without the file's name in front, where the name is said already.
+pub(super) fn without_name<'a>(reason: &'a str, file: &str) -> &'a str {
+    let rest = reason.strip_prefix(file).unwrap_or(reason);
+    rest.strip_prefix(':').unwrap_or(rest).trim_start()
+}
+
 /// How wide text is; good enough for names, which are ASCII.
 pub(super) fn width(text: &str) -> usize {
     text.chars().count()
@@ -112,6 +118,13 @@ mod tests {
         }
         assert_eq!(printable_cut("ééé", 2), "éé…");
         assert_eq!(printable_cut("éé", 2), "éé");
+    }
+
+    #[test]
+    fn names_are_not_said_twice() {
+        for reason in ["a.wasm: is empty", "a.wasm is empty", "is empty"] {
+            assert_eq!(without_name(reason, "a.wasm"), "is empty");
+        }
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! ```text
 //! flow 17  settled  3 events  2.104 s  from 2026-01-31 12:00:00.007 UTC
 //!
-//! ticket.purchased #17                      0 ms  o-1001
-//! ├─ payment/purchases                            done at attempt 2, 12.1 ms
-//! │  ├─ attempt 1                          21 ms  retry: the gateway answered 503 (8.2 ms)
-//! │  └─ ticket.payment.confirmed #18    2.104 s  o-1001
-//! └─ sales/tickets                                done
+//! ticket.purchased #17                   0 ms  o-1001
+//! ├─ payment/purchases                         done at attempt 2, 12.1 ms
+//! │  ├─ attempt 1                       21 ms  retry: the gateway answered 503 (8.2 ms)
+//! │  └─ ticket.payment.confirmed #18  2.104 s  o-1001
+//! └─ sales/tickets                             done
 //! ```
 //!
 //! Three columns: the tree, the time since the flow began, and what there is to say. The text of
@@ -79,10 +79,7 @@ fn heading(flow: &Flow) -> String {
         count(flow.events.len(), "event"),
     ];
     if dead > 0 {
-        parts.push(paint(
-            &count(dead, "dead delivery").replace("deliverys", "deliveries"),
-            style::BAD,
-        ));
+        parts.push(paint(&format!("{} given up", deliveries(dead)), style::BAD));
     }
     if let Some(first) = flow.events.first() {
         let start = first.stored.recorded;
@@ -90,6 +87,10 @@ fn heading(flow: &Flow) -> String {
         parts.push(paint(&format!("from {} UTC", date_time(start)), style::FAINT));
     }
     format!("{}\n", parts.join("  "))
+}
+
+fn deliveries(n: usize) -> String {
+    if n == 1 { "1 delivery".to_owned() } else { format!("{n} deliveries") }
 }
 
 /// When the last thing happened that has a time.

@@ -16,16 +16,33 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tower::ServiceExt;
 use usher_broker::Broker;
+use usher_router::Router;
 
 use super::state::Api;
-use crate::app::App;
+use crate::app::{App, Gate, Readiness};
+use crate::config::{self, Flags};
+use crate::plugins::Registry;
 
 /// A router over `broker`, without plugins, open and ready.
 fn app(broker: Arc<dyn Broker>) -> App {
-    let app = App::for_tests(broker);
+    let flags = Flags {
+        data: Some("not-used".into()),
+        plugins: Some("not-used".into()),
+        ..Flags::default()
+    };
+    let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
+    let app = App {
+        broker,
+        plugins: Arc::new(Registry::new(Arc::clone(&router))),
+        router,
+        config: Arc::new(config::load(&flags).unwrap()),
+        intake: Gate::default(),
+        readiness: Readiness::waiting("starting"),
+    };
     app.intake.open();
     app.readiness.set(Ok(()));
     app

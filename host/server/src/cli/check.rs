@@ -1,0 +1,192 @@
+//! `usher check`: would the router start with this configuration, and take these plugin files?
+//!
+//! Nothing is opened for writing, nothing listens and nothing is served.
+
+use serde::Serialize;
+
+use super::args::CheckArgs;
+use super::error::CliError;
+use super::inspect::Inspected;
+use super::output::{Output, style};
+use super::table::{Align, Cell, Table, paint};
+use super::text::{count, printable, without_name};
+use crate::config::{self, Config, Problems};
+use crate::plugins::{FileCheck, check_folder};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether the router would start and take every file.
+    ok: bool,
+    /// What is wrong with the configuration; the plugins are not looked at then.
+    configuration: Vec<config::Problem>,
+    /// The plugin files, by name.
+    plugins: Vec<FileReport>,
+}
+
+/// What was found about one plugin file.
+#[derive(Debug, Serialize)]
+struct FileReport {
+    file: String,
+    /// What it holds, unless it would be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<Inspected>,
+    /// Why it would be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Settings for it that would have no effect.
+    warnings: Vec<String>,
+}
+
+impl Report {
+    fn of_configuration(Problems(problems): Problems) -> Self {
+        Self { ok: false, configuration: problems, plugins: Vec::new() }
+    }
+
+    fn of_plugins(plugins: Vec<FileReport>) -> Self {
+        let ok = plugins.iter().all(|file| file.reason.is_none());
+        Self { ok, configuration: Vec::new(), plugins }
+    }
+
+    fn refused(&self) -> usize {
+        self.plugins.iter().filter(|file| file.reason.is_some()).count()
+    }
+}
+
+impl FileReport {
+    fn new(check: FileCheck, config: &Config) -> Self {
+        let path = config.plugins.join(&check.file);
+        let (plugin, reason) = match check.result {
+            Ok(loaded) => (Some(Inspected::new(&path, &loaded)), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Self { file: check.file, plugin, reason, warnings: check.warnings }
+    }
+}
+
+/// Checks.
+pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
+    let config = match config::load(&args.flags) {
+        Ok(config) => config,
+        Err(problems) => {
+            let text = problems.to_string();
+            if args.json {
+                out.json(&Report::of_configuration(problems))?;
+                out.flush()?;
+            }
+            return Err(CliError::Usage(text));
+        }
+    };
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(error.to_string()))?;
+    let checks = executor
+        .block_on(check_folder(&config))
+        .map_err(|error| CliError::new(format!("{error:#}")))?;
+    let files = checks.into_iter().map(|check| FileReport::new(check, &config)).collect();
+    let report = Report::of_plugins(files);
+    if args.json {
+        out.json(&report)?;
+    } else {
+        out.text(&render(&report))?;
+    }
+    out.flush()?;
+    match report.refused() {
+        0 => Ok(()),
+        refused => {
+            Err(CliError::new(format!("{} would be refused", count(refused, "plugin file"))))
+        }
+    }
+}
+
+fn render(report: &Report) -> String {
+    let mut text = "the configuration is good\n".to_owned();
+    if report.plugins.is_empty() {
+        text.push_str("the plugins folder has no .wasm file\n");
+        return text;
+    }
+    let mut table = Table::new(&[
+        ("FILE", Align::Left),
+        ("VERDICT", Align::Left),
+        ("PLUGIN", Align::Left),
+        ("VERSION", Align::Left),
+    ]);
+    for file in &report.plugins {
+        let verdict = match file.reason {
+            None => Cell::styled("good", style::GOOD),
+            Some(_) => Cell::styled("refused", style::BAD),
+        };
+        let plugin = file.plugin.as_ref();
+        table.row([
+            Cell::from(printable(&file.file)),
+            verdict,
+            Cell::styled(plugin.map_or("-", Inspected::name), style::NAME),
+            printable(plugin.map_or("-", Inspected::version)).into(),
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&table.render());
+    let remarks: Vec<String> = report.plugins.iter().flat_map(remarks).collect();
+    if !remarks.is_empty() {
+        text.push('\n');
+        text.extend(remarks);
+    }
+    text
+}
+
+/// Why a file would be refused, and which settings would have no effect.
+fn remarks(file: &FileReport) -> Vec<String> {
+    let remark = |text: &String| {
+        let text =
+            without_name(text, &file.file).lines().map(printable).collect::<Vec<_>>().join("\n  ");
+        format!("{}: {text}\n", paint(&printable(&file.file), style::NAME))
+    };
+    file.reason.iter().chain(&file.warnings).map(remark).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_files_and_warnings_are_told() {
+        let report = Report::of_plugins(vec![
+            FileReport {
+                file: "core.wasm".to_owned(),
+                plugin: None,
+                reason: Some("core.wasm: found a core module\nexpected a component".to_owned()),
+                warnings: Vec::new(),
+            },
+            FileReport {
+                file: "printer.wasm".to_owned(),
+                plugin: Some(Inspected::example()),
+                reason: None,
+                warnings: vec!["subscription nothing is not asked for".to_owned()],
+            },
+        ]);
+        assert!(!report.ok);
+        assert_eq!(report.refused(), 1);
+        assert_eq!(
+            anstream::adapter::strip_str(&render(&report)).to_string(),
+            "\
+the configuration is good
+
+FILE          VERDICT  PLUGIN   VERSION
+core.wasm     refused  -        -
+printer.wasm  good     printer  0.1.0
+
+core.wasm: found a core module
+  expected a component
+printer.wasm: subscription nothing is not asked for
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_folder_is_good() {
+        let report = Report::of_plugins(Vec::new());
+        assert!(report.ok);
+        assert!(render(&report).contains("no .wasm file"));
+    }
+}
