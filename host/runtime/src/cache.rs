@@ -5,6 +5,8 @@
 //! folder, and the name binds component and engine. An entry that fails any check is compiled and
 //! written anew; the cache never makes a load fail.
 //!
+//! The folder is bounded: what was not used for longest goes first.
+//!
 //! An entry is `tag (32 bytes) ‖ code`, the tag being over `name ‖ code`.
 
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -13,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use ring::rand::SecureRandom;
 use ring::{digest, hmac, rand};
@@ -25,6 +28,13 @@ const KEY_BYTES: usize = 32;
 const KEY_FILE: &str = "key";
 /// Compiled code is a few times larger than its component.
 const ENTRY_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Most entries.
+const ENTRIES_MAX: usize = 4_096;
+/// Most bytes, all entries together.
+const FOLDER_MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// What temporary files start with; they are left behind only by a crash.
+const TEMPORARY: &str = ".";
 
 /// A folder of compiled components.
 pub(crate) struct Cache {
@@ -57,7 +67,9 @@ impl Cache {
             return Err(refuse(dir, "belongs to another user"));
         }
         let key = cache.load_key(found.uid())?;
-        Ok(Self { key, ..cache })
+        let cache = Self { key, ..cache };
+        cache.remove_leftovers()?;
+        Ok(cache)
     }
 
     /// The compiled form of a component, if a sound one is here.
@@ -86,6 +98,7 @@ impl Cache {
         // wasmtime version and configuration.
         #[allow(unsafe_code, reason = "loading our own compiled code")]
         let component = unsafe { Component::deserialize(engine, code) };
+        note_use(&path);
         component
             .inspect_err(|error| tracing::warn!(%error, "compiling again: not usable as it is"))
             .ok()
@@ -111,12 +124,46 @@ impl Cache {
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
-        written
+        written.and_then(|()| self.prune(ENTRIES_MAX, FOLDER_MAX_BYTES))
+    }
+
+    /// Removes what was not used for longest, until the rest is within the bounds.
+    fn prune(&self, entries_max: usize, max_bytes: u64) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&self.dir)? {
+            let file = file?;
+            if file.file_name() != KEY_FILE {
+                let found = file.metadata()?;
+                entries.push((found.modified()?, found.len(), file.path()));
+            }
+        }
+        entries.sort();
+        let mut sum_bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut count = entries.len();
+        for (_, bytes, path) in entries {
+            if count <= entries_max && sum_bytes <= max_bytes {
+                break;
+            }
+            fs::remove_file(path)?;
+            count -= 1;
+            sum_bytes -= bytes;
+        }
+        Ok(())
+    }
+
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for file in fs::read_dir(&self.dir)? {
+            let file = file?;
+            if file.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn temporary(&self) -> PathBuf {
         let number = self.writes.fetch_add(1, Ordering::Relaxed);
-        self.dir.join(format!(".{}-{number}", std::process::id()))
+        self.dir.join(format!("{TEMPORARY}{}-{number}", std::process::id()))
     }
 
     /// The folder's key; a new one where there is none or not a private one of ours.
@@ -137,6 +184,14 @@ impl Cache {
         fs::rename(&temporary, &path)?;
         Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
     }
+}
+
+/// Failing to only makes the entry look older than it is.
+fn note_use(path: &Path) {
+    let _ = OpenOptions::new()
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 fn placeholder() -> hmac::Key {
@@ -185,4 +240,48 @@ fn entry_name(engine: &Engine, digest: &Digest) -> String {
     let engine: String =
         hasher.0.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("{digest}-{engine}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        let names = || {
+            let files = fs::read_dir(&cache.dir).unwrap();
+            let mut names: Vec<_> = files
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name != KEY_FILE)
+                .collect();
+            names.sort();
+            names
+        };
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (age, name) in ["d", "b", "c", "a"].into_iter().enumerate() {
+            cache.write(name, b"code").unwrap();
+            let file = OpenOptions::new().append(true).open(cache.dir.join(name)).unwrap();
+            file.set_modified(start + Duration::from_secs(age as u64)).unwrap();
+        }
+        cache.prune(3, u64::MAX).unwrap();
+        assert_eq!(names(), ["a", "b", "c"]);
+        note_use(&cache.dir.join("b"));
+        // An entry is a tag and four bytes.
+        cache.prune(usize::MAX, 2 * (TAG_BYTES as u64 + 4)).unwrap();
+        assert_eq!(names(), ["a", "b"]);
+    }
+
+    #[test]
+    fn leftovers_of_a_crash_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("cache");
+        let temporary = Cache::open(&dir).unwrap().temporary();
+        fs::write(&temporary, b"half").unwrap();
+        Cache::open(&dir).unwrap();
+        assert!(!temporary.exists());
+    }
 }

@@ -57,8 +57,6 @@ pub(crate) fn build(max_instances: u32) -> wasmtime::Result<Engine> {
         // Names come from the name section. Debug information is a guest's own words, in a format
         // that takes long to read.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_relaxed_simd(false);
+        .wasm_memory64(false);
     Engine::new(&config)
 }

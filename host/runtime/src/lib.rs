@@ -32,7 +32,7 @@ pub use description::{
 };
 pub use format::FormatError;
 pub use grants::{Grant, Grants, Origin, OriginError, Secret};
-pub use limits::{LimitError, LimitRow, Limits};
+pub use limits::{LimitError, LimitErrors, LimitRow, Limits};
 pub use listener::{ListenerStats, Settings, WasmListener};
 pub use load::{COMPONENT_MAX_BYTES, LoadError, LoadErrorKind, Loaded};
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

@@ -32,6 +32,22 @@ pub struct LimitError {
     pub max: u64,
 }
 
+/// All the limits that are out of range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitErrors(pub Vec<LimitError>);
+
+impl std::fmt::Display for LimitErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, error) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LimitErrors {}
+
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:expr, $min:expr => $max:expr;)+) => {
         /// The limits of one plugin. [`Limits::default`] is the table's default column.
@@ -51,7 +67,7 @@ macro_rules! limits {
             /// Every row, in the order of the documentation.
             pub const ROWS: &[LimitRow] = &[$(LimitRow {
                 name: stringify!($name),
-                summary: concat!($($doc),+),
+                summary: concat!($($doc),+).trim_ascii_start(),
                 default: $default,
                 min: $min,
                 max: $max,
@@ -127,18 +143,18 @@ limits! {
 }
 
 impl Limits {
-    /// Every value that is out of range.
+    /// Checks every value.
     ///
     /// # Errors
-    /// The list is not empty.
-    pub fn check(&self) -> Result<(), Vec<LimitError>> {
+    /// Some are out of range.
+    pub fn check(&self) -> Result<(), LimitErrors> {
         let errors: Vec<_> = Self::ROWS
             .iter()
             .zip(self.values())
             .filter(|(row, value)| !(row.min..=row.max).contains(value))
             .map(|(row, value)| LimitError { name: row.name, value, min: row.min, max: row.max })
             .collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() { Ok(()) } else { Err(LimitErrors(errors)) }
     }
 }
 
@@ -158,10 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_made_from_the_table() {
+        let row = Limits::ROWS[0];
+        assert_eq!((row.name, row.default, row.min, row.max), ("cpu_ms", 250, 10, 60_000));
+        assert_eq!(row.summary, "CPU time of one delivery, in steps of the 10 ms tick.");
+    }
+
+    #[test]
     fn every_row_that_is_out_of_range_is_reported() {
         let limits = Limits { cpu_ms: 9, memory_bytes: GIB + 1, ..Limits::default() };
-        let errors = limits.check().unwrap_err();
-        assert_eq!(errors.iter().map(|e| e.name).collect::<Vec<_>>(), ["cpu_ms", "memory_bytes"]);
-        assert_eq!(errors[0].to_string(), "cpu_ms = 9 is out of range: use 10 to 60000");
+        assert_eq!(
+            limits.check().unwrap_err().to_string(),
+            "cpu_ms = 9 is out of range: use 10 to 60000; \
+             memory_bytes = 1073741825 is out of range: use 1048576 to 1073741824"
+        );
     }
 }

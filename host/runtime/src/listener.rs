@@ -50,7 +50,7 @@ pub struct WasmListener {
 struct Counters {
     handled: AtomicU64,
     failed: [AtomicU64; FailureClass::ALL.len()],
-    instances: AtomicU64,
+    instances_made: AtomicU64,
 }
 
 /// Counts since the listener was made.
@@ -62,6 +62,8 @@ pub struct ListenerStats {
     pub failed: BTreeMap<&'static str, u64>,
     /// What the plugin asked for without a grant, by the name of the grant; all grants are there.
     pub denied: BTreeMap<&'static str, u64>,
+    /// Instances there are now, waiting or at work.
+    pub instances: u64,
     /// Instances made.
     pub instances_made: u64,
     /// Instances that wait for work now.
@@ -98,7 +100,8 @@ impl WasmListener {
                 .counts()
                 .map(|(grant, count)| (grant.as_str(), count))
                 .collect(),
-            instances_made: load(&self.counters.instances),
+            instances: load(&self.plugin.instances),
+            instances_made: load(&self.counters.instances_made),
             instances_idle: self.pool.len() as u64,
         }
     }
@@ -112,12 +115,12 @@ impl WasmListener {
         let mut instance = match self.pool.take() {
             Some(instance) => instance,
             None => {
-                self.counters.instances.fetch_add(1, Ordering::Relaxed);
+                self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
                 let made = self.runtime.instantiate(&self.pre, &self.plugin, deadline).await;
                 made.map_err(|ending| self.verdict(ending))?
             }
         };
-        let Instance { store, world, clock, calls } = &mut *instance;
+        let Instance { store, world, clock, calls, .. } = &mut *instance;
         *calls += 1;
         let guest = store.data_mut();
         guest.begin(delivery);

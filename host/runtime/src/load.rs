@@ -13,7 +13,7 @@ use crate::format::{self, FormatError};
 use crate::guest::Guest;
 use crate::listener::{Settings, WasmListener};
 use crate::runtime::{Inner, Runtime};
-use crate::{LimitError, text};
+use crate::{LimitErrors, text};
 
 /// The largest component that is loaded.
 pub const COMPONENT_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -169,8 +169,8 @@ impl Loaded {
     /// A listener with the operator's limits and grants. May be called again with others.
     ///
     /// # Errors
-    /// Limits out of range, all of them.
-    pub fn listener(&self, settings: Settings) -> Result<Arc<WasmListener>, Vec<LimitError>> {
+    /// Some of the limits are out of range.
+    pub fn listener(&self, settings: Settings) -> Result<Arc<WasmListener>, LimitErrors> {
         settings.limits.check()?;
         let LoadedInner { runtime, linked, description } = &*self.inner;
         let name = description.name.clone();

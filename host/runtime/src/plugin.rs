@@ -27,6 +27,8 @@ pub(crate) struct Plugin {
     pub(crate) blobs_held_bytes: Mutex<Option<u64>>,
     pub(crate) http: Arc<Client>,
     pub(crate) denials: Denials,
+    /// Instances there are now.
+    pub(crate) instances: AtomicU64,
 }
 
 impl Plugin {
@@ -41,6 +43,7 @@ impl Plugin {
             blobs_held_bytes: Mutex::new(None),
             http,
             denials: Denials::default(),
+            instances: AtomicU64::new(0),
         }
     }
 

@@ -2,6 +2,7 @@
 //! instances stay in the caches. An instance leaves the pool for good when it trapped, was cut off,
 //! or has served its number of calls.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Store;
@@ -9,6 +10,7 @@ use wasmtime::Store;
 use crate::bindings::World;
 use crate::guest::Guest;
 use crate::meter::GuestClock;
+use crate::plugin::Plugin;
 
 /// An instance and its store.
 pub(crate) struct Instance {
@@ -17,6 +19,30 @@ pub(crate) struct Instance {
     pub(crate) clock: Arc<GuestClock>,
     /// Deliveries handled so far.
     pub(crate) calls: u64,
+    _counted: Counted,
+}
+
+impl Instance {
+    pub(crate) fn new(store: Store<Guest>, world: World, plugin: &Arc<Plugin>) -> Self {
+        let clock = store.data().cpu.clock().clone();
+        Self { store, world, clock, calls: 0, _counted: Counted::new(plugin) }
+    }
+}
+
+/// Counts an instance for as long as it is there.
+struct Counted(Arc<Plugin>);
+
+impl Counted {
+    fn new(plugin: &Arc<Plugin>) -> Self {
+        plugin.instances.fetch_add(1, Ordering::Relaxed);
+        Self(plugin.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Instances that wait for work.

@@ -158,7 +158,7 @@ impl Inner {
         let clock = cpu.clock().clone();
         store.set_epoch_deadline(1);
         match meter::drive(&clock, deadline, pre.instantiate_async(&mut store)).await {
-            Ok(Ok(world)) => Ok(Box::new(Instance { store, world, clock, calls: 0 })),
+            Ok(Ok(world)) => Ok(Box::new(Instance::new(store, world, plugin))),
             Ok(Err(error)) => {
                 let ending = Ending::of(&error, store.data());
                 Err(match error.downcast_ref::<PoolConcurrencyLimitError>() {

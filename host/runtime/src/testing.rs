@@ -1,6 +1,12 @@
 //! What the unit tests of several modules need.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
+use usher_event::{
+    PluginName, StateAddress, StatePage, StateReader, StateSnapshot, StateUsage, StoreError,
+};
 
 use crate::plugin::Plugin;
 use crate::{Grants, Limits};
@@ -15,4 +21,55 @@ pub(crate) fn limited(grants: Grants, limits: Limits) -> Arc<Plugin> {
     let mut plugin = Plugin::unconfigured("tested", limits, Arc::default());
     plugin.grants = grants;
     Arc::new(plugin)
+}
+
+/// Committed state of one version, in memory. Each key is `BUCKET/KEY`.
+#[derive(Clone, Default)]
+pub(crate) struct Committed(pub(crate) BTreeMap<String, Bytes>);
+
+impl Committed {
+    pub(crate) fn of<const N: usize>(pairs: [(&str, &'static str); N]) -> Self {
+        Self(pairs.map(|(key, value)| (key.to_owned(), Bytes::from(value))).into())
+    }
+}
+
+impl StateReader for Committed {
+    fn snapshot(&self) -> Box<dyn StateSnapshot> {
+        Box::new(self.clone())
+    }
+}
+
+impl StateSnapshot for Committed {
+    fn version(&self) -> u64 {
+        7
+    }
+
+    fn get(&self, address: &StateAddress) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.0.get(&format!("{}/{}", address.bucket, address.key)).cloned())
+    }
+
+    fn keys(
+        &self,
+        _plugin: &PluginName,
+        bucket: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<StatePage, StoreError> {
+        let mut keys: Vec<Arc<str>> = self
+            .0
+            .keys()
+            .filter_map(|key| key.strip_prefix(bucket)?.strip_prefix('/'))
+            .filter(|key| after.is_none_or(|after| *key > after))
+            .map(Into::into)
+            .collect();
+        let more = keys.len() > max;
+        keys.truncate(max);
+        Ok(StatePage { keys, more })
+    }
+
+    fn usage(&self, _plugin: &PluginName) -> Result<StateUsage, StoreError> {
+        // The slash stands for nothing.
+        let bytes = self.0.iter().map(|(key, value)| (key.len() - 1 + value.len()) as u64).sum();
+        Ok(StateUsage { bytes, keys: self.0.len() as u64 })
+    }
 }

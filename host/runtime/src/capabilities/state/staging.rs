@@ -273,3 +273,155 @@ fn usage_after(
         bytes: usage.bytes.saturating_sub(bytes_before) + bytes_after,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Committed;
+
+    fn open(committed: &Committed) -> Staging {
+        Staging::open(&"tested".parse().unwrap(), committed)
+    }
+
+    fn set(staging: &mut Staging, key: &str, value: &'static str) {
+        staging.put(&"b".into(), key, Some(value.into()), &Limits::default()).unwrap();
+    }
+
+    fn delete(staging: &mut Staging, key: &str) {
+        staging.put(&"b".into(), key, None, &Limits::default()).unwrap();
+    }
+
+    fn keys(staging: &mut Staging, after: Option<&str>) -> (Vec<String>, bool) {
+        let (keys, more) = staging.keys(&"b".into(), after).unwrap();
+        (keys.iter().map(|key| key.to_string()).collect(), more)
+    }
+
+    #[test]
+    fn a_delivery_reads_what_it_wrote() {
+        let committed = Committed::of([("b/old", "1"), ("b/gone", "2")]);
+        let mut staging = open(&committed);
+        set(&mut staging, "new", "3");
+        delete(&mut staging, "gone");
+        let mut get = |key: &str| staging.get(&"b".into(), key).unwrap();
+        assert_eq!(get("old").as_deref(), Some(&b"1"[..]));
+        assert_eq!(get("new").as_deref(), Some(&b"3"[..]));
+        assert_eq!(get("gone"), None);
+        assert_eq!(get("never"), None);
+    }
+
+    #[test]
+    fn effects_hold_every_address_once() {
+        let committed = Committed::of([("b/old", "12")]);
+        let mut staging = open(&committed);
+        set(&mut staging, "old", "3");
+        set(&mut staging, "old", "4");
+        delete(&mut staging, "never");
+        staging.get(&"b".into(), "looked").unwrap();
+        keys(&mut staging, None);
+        let (reads, writes) = staging.into_effects();
+        let [write] = &writes[..] else { panic!("expected one write, found {writes:?}") };
+        assert_eq!(write.value.as_deref(), Some(&b"4"[..]));
+        assert_eq!(write.previous_bytes, Some(2));
+        let read: Vec<_> = reads
+            .iter()
+            .map(|read| match read {
+                StateRead::Key { address, version: 7 } => address.key.to_string(),
+                StateRead::Bucket { bucket, version: 7, .. } => format!("{bucket}/"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(read, ["looked", "never", "old", "b/"]);
+    }
+
+    #[test]
+    fn listings_show_what_the_delivery_changed() {
+        let committed = Committed::of([("b/a", ""), ("b/c", ""), ("b/e", ""), ("other/x", "")]);
+        let mut staging = open(&committed);
+        set(&mut staging, "b", "");
+        set(&mut staging, "z", "");
+        delete(&mut staging, "c");
+        delete(&mut staging, "never");
+        assert_eq!(
+            keys(&mut staging, None),
+            (["a", "b", "e", "z"].map(str::to_owned).into(), false)
+        );
+        assert_eq!(keys(&mut staging, Some("b")), (["e", "z"].map(str::to_owned).into(), false));
+        assert_eq!(keys(&mut staging, Some("z")), (Vec::new(), false));
+    }
+
+    #[test]
+    fn long_listings_come_in_pages_that_miss_nothing() {
+        let mut committed = Committed::default();
+        for number in 0..2 * PAGE_KEYS + 10 {
+            committed.0.insert(format!("b/{number:05}"), Bytes::new());
+        }
+        let mut staging = open(&committed);
+        // A deleted stretch longer than a page, and additions between and behind.
+        for number in 5..PAGE_KEYS + 8 {
+            delete(&mut staging, &format!("{number:05}"));
+        }
+        set(&mut staging, "00003x", "");
+        set(&mut staging, "zzz", "");
+        let mut seen = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let (page, more) = keys(&mut staging, after.as_deref());
+            assert!(page.len() <= PAGE_KEYS);
+            after = page.last().cloned().or(after);
+            seen.extend(page);
+            if !more {
+                break;
+            }
+        }
+        let mut expected: Vec<_> = (0..5)
+            .chain(PAGE_KEYS + 8..2 * PAGE_KEYS + 10)
+            .map(|number| format!("{number:05}"))
+            .chain(["00003x".to_owned(), "zzz".to_owned()])
+            .collect();
+        expected.sort();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn quotas_count_keys_and_bytes_exactly() {
+        let committed = Committed::of([("b/k", "123")]);
+        // b + k + 3 bytes are there; another key of b + x + 3 bytes fits exactly.
+        let limits = Limits { state_bytes: 10, state_keys: 2, ..Limits::default() };
+        let put = |staging: &mut Staging, key: &str, value: Option<&'static str>| {
+            staging.put(&"b".into(), key, value.map(Bytes::from), &limits)
+        };
+        let mut staging = open(&committed);
+        assert_eq!(put(&mut staging, "x", Some("123")), Ok(()));
+        assert!(matches!(put(&mut staging, "x", Some("1234")), Err(StateError::Limit(_))));
+        assert!(matches!(put(&mut staging, "y", Some("")), Err(StateError::Limit(_))));
+        assert_eq!(put(&mut staging, "k", None), Ok(()));
+        assert_eq!(put(&mut staging, "x", Some("12345678")), Ok(()));
+        assert!(staging.take_limit_reached().is_some());
+    }
+
+    #[test]
+    fn an_old_overrun_can_be_reduced() {
+        let committed = Committed::of([("b/k", "1234567890"), ("b/l", "")]);
+        let limits = Limits { state_bytes: 5, state_keys: 1, ..Limits::default() };
+        let mut staging = open(&committed);
+        let mut put = |key: &str, value: &'static str| {
+            staging.put(&"b".into(), key, Some(value.into()), &limits)
+        };
+        assert_eq!(put("k", "123456789"), Ok(()));
+        assert!(put("k", "12345678901").is_err());
+    }
+
+    #[test]
+    fn one_delivery_looks_at_so_many_addresses_and_no_more() {
+        let committed = Committed::default();
+        let mut staging = open(&committed);
+        for number in 0..ADDRESSES_MAX {
+            staging.get(&"b".into(), &number.to_string()).unwrap();
+        }
+        assert!(staging.get(&"b".into(), "0").is_ok());
+        let error = staging.get(&"b".into(), "one more").unwrap_err();
+        assert!(matches!(error, StateError::Limit(_)));
+        let long = "k".repeat(NAME_MAX_BYTES + 1);
+        assert!(matches!(open(&committed).get(&"b".into(), &long), Err(StateError::Invalid(_))));
+    }
+}

@@ -1,0 +1,276 @@
+//! A guest can fail its own deliveries, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use usher_event::{FailureClass, Listener as _, Verdict};
+use usher_runtime::{Grants, Limits};
+
+use crate::support::guest::Parts;
+use crate::support::{Setup, any_delivery, assert_failure, block_on, delivery, guest, load, setup};
+
+/// A listener from hostile parts.
+fn hostile(parts: &Parts<'_>, limits: Limits) -> Setup {
+    let loaded = load(parts.build()).unwrap_or_else(|error| panic!("{error}"));
+    Setup::new(&loaded, Grants::default(), limits)
+}
+
+#[test]
+fn a_good_guest_answers_with_an_emission() {
+    let setup = setup("hop", Grants::default());
+    for n in 0..3 {
+        let emissions = setup.deliver(&json!({"n": n, "name": "ab"})).unwrap();
+        assert_eq!(emissions.len(), 1);
+        assert_eq!(emissions[0].ty, "hop.done");
+        let data: serde_json::Value =
+            serde_json::from_slice(emissions[0].data.as_ref().unwrap()).unwrap();
+        assert_eq!(data, json!({"n": n + 2}));
+    }
+    let stats = setup.listener.stats();
+    assert_eq!((stats.handled, stats.instances_made, stats.instances_idle), (3, 1, 1));
+}
+
+#[test]
+fn the_guest_sees_the_whole_delivery() {
+    let mut delivery = delivery(&json!({"any": "thing"}));
+    delivery.event = usher_event::Event::builder("id-1", "/shop", "test.echo")
+        .subject("o-1")
+        .extension("flag", usher_event::Value::Boolean(true))
+        .extension("note", usher_event::Value::String("ünïcode".to_owned()))
+        .datacontenttype("text/plain")
+        .data("payload")
+        .build()
+        .unwrap();
+    let emissions = setup("echo", Grants::default()).deliver_on(&delivery).unwrap();
+    assert_eq!(emissions[0].subject.as_deref(), Some("o-1"));
+    assert_eq!(emissions[0].datacontenttype.as_deref(), Some("text/plain"));
+    assert_eq!(emissions[0].data.as_deref(), Some(&b"payload"[..]));
+}
+
+#[test]
+fn retry_and_reject_are_the_guests_to_say() {
+    let setup = setup("fail", Grants::default());
+    let verdict = |data| setup.handle(&delivery(&data)).verdict;
+    let Verdict::Retry { failure, after } = verdict(json!({"mode": "retry", "after_ms": 1500}))
+    else {
+        panic!("expected a retry")
+    };
+    assert_eq!(after, Some(Duration::from_millis(1500)));
+    assert_failure(&failure, FailureClass::Retry, "asked to fail on attempt 1");
+    let Verdict::Reject { failure } = verdict(json!({"mode": "reject"})) else {
+        panic!("expected a rejection")
+    };
+    assert_failure(&failure, FailureClass::Reject, "asked to fail");
+    assert_eq!(setup.listener.stats().failed["reject"], 1);
+}
+
+#[test]
+fn a_spinning_guest_is_stopped_within_its_budget() {
+    let limits = Limits { cpu_ms: 50, ..Limits::default() };
+    let setup = Setup::new(&guest("spin"), Grants::default(), limits);
+    let failure = setup.deliver_on(&any_delivery()).unwrap_err();
+    assert_failure(&failure, FailureClass::Timeout, "used up its CPU time of 50 ms");
+    let backtrace = failure.backtrace.expect("a backtrace");
+    assert!(backtrace.lines().count() >= 1, "{backtrace}");
+    assert_eq!(setup.listener.stats().instances_idle, 0, "the instance is gone");
+}
+
+#[test]
+fn a_spinning_guest_gives_way_to_others() {
+    let spinning = setup("spin", Grants::default());
+    let honest = setup("hop", Grants::default());
+    let hop = delivery(&json!({"n": 1}));
+    let spin = any_delivery();
+    // One thread for both: the honest ones get through while the other still spins.
+    let hops = block_on(async {
+        let spinning = spinning.listener.handle(&spin);
+        tokio::pin!(spinning);
+        let mut hops = 0;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut spinning => {
+                    assert_ne!(outcome.verdict, Verdict::Ack);
+                    break hops;
+                }
+                outcome = honest.listener.handle(&hop) => {
+                    assert_eq!(outcome.verdict, Verdict::Ack);
+                    hops += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    });
+    assert!(hops > 5, "only {hops} deliveries got through");
+}
+
+#[test]
+fn a_panic_becomes_a_failure_with_message_and_function_names() {
+    let setup = setup("trap", Grants::default());
+    let failure = setup.deliver_on(&any_delivery()).unwrap_err();
+    assert_failure(&failure, FailureClass::Trap, "trapped on attempt 1");
+    let backtrace = failure.backtrace.expect("a backtrace");
+    assert!(backtrace.contains("fall_into_the_trap"), "{backtrace}");
+    // The next delivery gets a fresh instance and fails the same way.
+    let failure = setup.deliver_on(&any_delivery()).unwrap_err();
+    assert_failure(&failure, FailureClass::Trap, "trapped on attempt 1");
+    assert_eq!(setup.listener.stats().instances_made, 2);
+}
+
+#[test]
+fn a_memory_bomb_hits_its_limit() {
+    let setup = setup("probe", Grants::default());
+    let failure = setup.deliver(&json!({"try": "allocate", "bytes": 200 << 20})).unwrap_err();
+    assert_failure(&failure, FailureClass::Limit, "bytes of memory");
+    assert_eq!(setup.probe(&json!({"try": "allocate", "bytes": 50 << 20}))["ok"], 50 << 20);
+}
+
+#[test]
+fn endless_recursion_overflows_the_guests_stack_only() {
+    let setup = setup("probe", Grants::default());
+    let failure = setup.deliver(&json!({"try": "recurse"})).unwrap_err();
+    assert_failure(&failure, FailureClass::Trap, "stack overflowed");
+    assert!(failure.backtrace.expect("a backtrace").contains("recurse"));
+}
+
+#[test]
+fn emissions_beyond_the_limits_are_rejected() {
+    let setup = setup("emit", Grants::default());
+    assert_eq!(setup.deliver(&json!({"what": "many", "count": 100})).unwrap().len(), 100);
+    let many = setup.deliver(&json!({"what": "many", "count": 101})).unwrap_err();
+    assert_failure(&many, FailureClass::Limit, "handed back 101 emissions, the limit is 100");
+    let large = setup.deliver(&json!({"what": "large", "bytes": (1 << 20) + 1})).unwrap_err();
+    assert_failure(&large, FailureClass::Limit, "bytes of emissions, the limit is 1048576");
+    let huge = setup.deliver(&json!({"what": "large", "bytes": 10 << 20})).unwrap_err();
+    assert_failure(&huge, FailureClass::Limit, "fuel");
+}
+
+#[test]
+fn a_forged_answer_traps() {
+    let answer = |discriminant: u8, address: u32, length: u32| {
+        format!(
+            "i32.const 256 i32.const {discriminant} i32.store8 \
+             i32.const 264 i32.const {address} i32.store \
+             i32.const 268 i32.const {length} i32.store \
+             i32.const 256"
+        )
+    };
+    for (handle, class) in [
+        // A list of 2³²−1 emissions; one that lies beyond the memory; one with an odd address.
+        (answer(0, 0, u32::MAX), FailureClass::Trap),
+        (answer(0, 0xffff_fff8, 1), FailureClass::Trap),
+        (answer(0, 1025, 1), FailureClass::Trap),
+        // A result that is neither ok nor an error; an answer at no address.
+        (answer(7, 0, 0), FailureClass::Trap),
+        ("i32.const -8".to_owned(), FailureClass::Trap),
+        // As many emissions as fit into the memory, all empty: more than may be copied.
+        (answer(0, 4096, 50_000), FailureClass::Limit),
+    ] {
+        let parts = Parts { handle: &handle, pages: 64, ..Parts::default() };
+        let setup = hostile(&parts, Limits::default());
+        let failure = setup.deliver_on(&any_delivery()).unwrap_err();
+        assert_eq!(failure.class, class, "{handle}: {failure:?}");
+        assert_eq!(setup.listener.stats().instances_idle, 0);
+    }
+}
+
+#[test]
+fn a_hostile_allocator_traps() {
+    for realloc in ["drop unreachable", "drop i32.const -16", "drop i32.const 3"] {
+        let setup = hostile(&Parts { realloc, ..Parts::default() }, Limits::default());
+        let failure = setup.deliver_on(&any_delivery()).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Trap, "{realloc}: {failure:?}");
+    }
+    let spinning = Parts { realloc: "drop loop br 0 end unreachable", ..Parts::default() };
+    let limits = Limits { cpu_ms: 30, ..Limits::default() };
+    let failure = hostile(&spinning, limits).deliver_on(&any_delivery()).unwrap_err();
+    assert_eq!(failure.class, FailureClass::Timeout);
+}
+
+#[test]
+fn waiting_counts_against_the_wall_not_the_cpu() {
+    let sleeping = Parts {
+        imports: r#"
+            (import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration"
+                (func $subscribe (param i64) (result i32)))
+            (import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))"#,
+        world_imports: "import wasi:clocks/monotonic-clock@0.2.6; import wasi:io/poll@0.2.6;",
+        packages: &[
+            "package wasi:io@0.2.6; interface poll { resource pollable { block: func(); } }",
+            "package wasi:clocks@0.2.6; interface monotonic-clock {
+                use wasi:io/poll@0.2.6.{pollable};
+                type duration = u64;
+                subscribe-duration: func(when: duration) -> pollable;
+             }",
+        ],
+        // 200 ms.
+        handle: "i64.const 200000000 call $subscribe call $block i32.const 128",
+        ..Parts::default()
+    };
+    let patient = hostile(&sleeping, Limits { cpu_ms: 20, ..Limits::default() });
+    assert!(patient.deliver_on(&any_delivery()).unwrap().is_empty());
+
+    let hurried = hostile(&sleeping, Limits { wall_ms: 50, ..Limits::default() });
+    let started = Instant::now();
+    let failure = hurried.deliver_on(&any_delivery()).unwrap_err();
+    assert_failure(&failure, FailureClass::Timeout, "did not finish within 50 ms");
+    assert!(started.elapsed() < Duration::from_millis(190), "{:?}", started.elapsed());
+    assert_eq!(hurried.listener.stats().instances_idle, 0);
+}
+
+#[test]
+fn instances_are_recycled_after_their_calls() {
+    let limits = Limits { calls_per_instance: 3, ..Limits::default() };
+    let setup = Setup::new(&guest("hop"), Grants::default(), limits);
+    for _ in 0..7 {
+        setup.deliver(&json!({"n": 1})).unwrap();
+    }
+    assert_eq!(setup.listener.stats().instances_made, 3);
+}
+
+#[test]
+fn idle_instances_make_room_for_others() {
+    let runtime = usher_runtime::Runtime::new(usher_runtime::RuntimeOptions {
+        max_instances: 2,
+        ..crate::support::options()
+    })
+    .unwrap();
+    let load = |name| {
+        let bytes = crate::support::guest_bytes(name);
+        let loaded = block_on(runtime.load(bytes, name)).unwrap();
+        Setup::new(&loaded, Grants::default(), Limits::default())
+    };
+    let setups = [load("hop"), load("echo"), load("fail")];
+    for round in 0..3 {
+        for setup in &setups {
+            let outcome = setup.handle(&delivery(&json!({"n": round, "mode": "ok"})));
+            assert_eq!(outcome.verdict, Verdict::Ack, "{:?}", setup.listener);
+        }
+    }
+}
+
+#[test]
+fn an_abandoned_delivery_frees_its_instance() {
+    let setup = setup("spin", Grants::default());
+    block_on(async {
+        for _ in 0..120 {
+            let delivery = any_delivery();
+            let call = setup.listener.handle(&delivery);
+            let cut = tokio::time::timeout(Duration::from_millis(1), call).await;
+            assert!(cut.is_err());
+        }
+    });
+    assert_eq!(setup.listener.stats().instances_idle, 0);
+}
+
+#[test]
+fn limits_out_of_range_are_refused() {
+    let loaded = guest("hop");
+    let settings = usher_runtime::Settings {
+        limits: Limits { cpu_ms: 1, ..Limits::default() },
+        grants: Grants::default(),
+        state: std::sync::Arc::<crate::support::stores::MemoryState>::default(),
+        blobs: std::sync::Arc::<crate::support::stores::MemoryBlobs>::default(),
+    };
+    assert_eq!(loaded.listener(settings).unwrap_err().0[0].name, "cpu_ms");
+}

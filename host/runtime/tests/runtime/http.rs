@@ -1,0 +1,206 @@
+//! Outgoing HTTP against servers made here, on loopback.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use usher_runtime::{Grants, Limits};
+
+use crate::support::{Setup, guest};
+
+/// A server whose connections go to `serve`, each on a thread of its own, as `(request, stream)`
+/// with the request's head and whatever of the body came along.
+struct Server {
+    address: SocketAddr,
+    requests: mpsc::Receiver<String>,
+}
+
+impl Server {
+    fn start(serve: impl Fn(&str, TcpStream) + Clone + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, requests) = mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, serve, sender) = (stream.unwrap(), serve.clone(), sender.clone());
+                std::thread::spawn(move || {
+                    let request = read_request(&mut stream);
+                    let _ = sender.send(request.clone());
+                    serve(&request, stream);
+                });
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// A server that always gives the same answer.
+    fn answering(response: &'static str) -> Self {
+        Self::start(move |_, mut stream| stream.write_all(response.as_bytes()).unwrap())
+    }
+
+    fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        let count = stream.read(&mut buffer).unwrap_or(0);
+        bytes.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            if count == 0 {
+                return text;
+            }
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+            })
+            .unwrap_or(0);
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        if count == 0
+            || (chunked && body.ends_with("0\r\n\r\n"))
+            || (!chunked && body.len() >= length)
+        {
+            return text;
+        }
+    }
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi";
+
+fn granted(origin: &str, limits: Limits) -> Setup {
+    let grants = Grants { http: vec![origin.parse().unwrap()], ..Grants::default() };
+    Setup::new(&guest("probe"), grants, limits)
+}
+
+fn get(setup: &Setup, url: &str) -> Value {
+    setup.probe(&json!({"try": "http", "url": url}))
+}
+
+#[test]
+fn a_granted_origin_is_reached() {
+    let server = Server::answering(OK);
+    let setup = granted(&server.origin(), Limits::default());
+    let probed = setup.probe(&json!({
+        "try": "http",
+        "url": format!("{}/charges?x=1", server.origin()),
+        "method": "POST",
+        "headers": [["idempotency-key", "e-1"]],
+        "body": "{\"amount\":1}",
+    }));
+    assert_eq!(probed["ok"]["status"], 200, "{probed}");
+    assert_eq!(probed["ok"]["body"], "hi");
+    let request = server.requests.recv().unwrap();
+    assert!(request.starts_with("POST /charges?x=1 HTTP/1.1\r\n"), "{request}");
+    let lower = request.to_ascii_lowercase();
+    assert!(lower.contains(&format!("host: {}\r\n", server.address)), "{request}");
+    assert!(lower.contains("idempotency-key: e-1\r\n"), "{request}");
+    assert!(request.contains("{\"amount\":1}"), "{request}");
+}
+
+#[test]
+fn any_other_origin_is_denied_without_a_connection() {
+    let (granted_server, other) = (Server::answering(OK), Server::answering(OK));
+    let setup = granted(&granted_server.origin(), Limits::default());
+    let port = other.address.port();
+    for url in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("https://{}/", granted_server.address),
+        format!("http://localhost:{}/", granted_server.address.port()),
+        "http://169.254.169.254/latest/meta-data".to_owned(),
+    ] {
+        let probed = get(&setup, &url);
+        assert!(probed["error"].as_str().unwrap().contains("is not granted"), "{url}: {probed}");
+    }
+    assert!(other.requests.try_recv().is_err(), "the other server was reached");
+    assert_eq!(setup.listener.stats().denied["http"], 4);
+}
+
+#[test]
+fn redirects_are_handed_to_the_guest() {
+    let server = Server::answering(
+        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",
+    );
+    let setup = granted(&server.origin(), Limits::default());
+    assert_eq!(get(&setup, &server.origin())["ok"]["status"], 302);
+}
+
+#[test]
+fn a_connection_that_is_refused_is_an_error_the_guest_can_read() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let origin = format!("http://{unused}");
+    let probed = get(&granted(&origin, Limits::default()), &origin);
+    assert!(probed["error"].is_string(), "{probed}");
+    assert_ne!(probed["kind"], "denied", "{probed}");
+}
+
+#[test]
+fn a_silent_or_dripping_server_meets_the_deadline() {
+    let limits = Limits { http_total_ms: 300, ..Limits::default() };
+    let silent = Server::start(|_, stream| {
+        let _ = (&stream).read(&mut [0; 1]);
+    });
+    let dripping = Server::start(|_, mut stream| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+        let mut alive = stream.write_all(head.as_bytes()).is_ok();
+        while alive {
+            std::thread::sleep(Duration::from_millis(20));
+            alive = stream.write_all(b"x").is_ok();
+        }
+    });
+    for server in [silent, dripping] {
+        let setup = granted(&server.origin(), limits.clone());
+        let started = Instant::now();
+        let probed = get(&setup, &server.origin());
+        assert!(probed["error"].is_string(), "{probed}");
+        let took = started.elapsed();
+        assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+#[test]
+fn bodies_are_bounded_both_ways() {
+    let endless = Server::start(|_, mut stream| {
+        let mut alive = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_ok();
+        while alive {
+            alive = stream.write_all(&[b'x'; 16 * 1024]).is_ok();
+        }
+    });
+    let limits =
+        Limits { http_response_bytes: 100_000, http_request_bytes: 1000, ..Limits::default() };
+    let setup = granted(&endless.origin(), limits);
+    let probed = get(&setup, &endless.origin());
+    assert!(probed["error"].is_string(), "{probed}");
+
+    let server = Server::answering(OK);
+    let limits = Limits { http_request_bytes: 1000, ..Limits::default() };
+    let setup = granted(&server.origin(), limits);
+    let post = |bytes: usize| {
+        let body = "x".repeat(bytes);
+        setup.probe(&json!({"try": "http", "url": server.origin(), "method": "POST", "body": body}))
+    };
+    assert_eq!(post(1000)["ok"]["status"], 200);
+    let probed = post(1001);
+    assert!(probed["error"].is_string(), "{probed}");
+}
+
+#[test]
+fn calls_are_counted_by_delivery() {
+    let server = Server::answering(OK);
+    let limits = Limits { http_calls: 0, ..Limits::default() };
+    let probed = get(&granted(&server.origin(), limits), &server.origin());
+    assert!(probed["error"].as_str().unwrap().contains("may make 0 http calls"), "{probed}");
+    let limits = Limits { http_calls: 1, ..Limits::default() };
+    let setup = granted(&server.origin(), limits);
+    for _ in 0..3 {
+        assert_eq!(get(&setup, &server.origin())["ok"]["status"], 200, "one in each delivery");
+    }
+}

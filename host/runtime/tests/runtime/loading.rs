@@ -1,0 +1,132 @@
+//! What is loaded, and why the rest isn't.
+
+use bytes::Bytes;
+use usher_event::{Event, PluginName};
+use usher_runtime::{LoadErrorKind, Loaded};
+
+use crate::support::guest::Parts;
+use crate::support::{guest, guest_bytes, load};
+
+#[track_caller]
+fn refused(bytes: impl Into<Bytes>) -> String {
+    let error = load(bytes).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("tested.wasm: "), "{error}");
+    error
+}
+
+#[track_caller]
+fn assert_refused(bytes: impl Into<Bytes>, words: &str) {
+    let error = refused(bytes);
+    assert!(error.contains(words), "{error:?} should contain {words:?}");
+}
+
+#[test]
+fn a_plugin_tells_what_it_is() {
+    let loaded = guest("hop");
+    let description = loaded.description();
+    assert_eq!(description.name.as_str(), "hop");
+    assert_eq!(description.subscriptions.len(), 1);
+    let event = Event::builder("1", "/", "hop.go").build().unwrap();
+    assert!(description.subscriptions[0].filter.matches(&event));
+    assert!(loaded.exports().iter().any(|name| name == "usher:plugin/listener@0.1.0"));
+    assert_eq!(loaded.size_bytes(), guest_bytes("hop").len());
+}
+
+#[test]
+fn files_that_are_no_component_are_named() {
+    assert_refused(Bytes::new(), "empty");
+    assert_refused(&b"#!/bin/sh"[..], "found text");
+    assert_refused(&b"\x7fELF\x02\x01"[..], "ELF");
+    assert_refused(&b"\x1f\x8b\x08"[..], "gzip");
+    assert_refused(wat::parse_str("(module)").unwrap(), "found a core module");
+    assert_refused(vec![0; 64 * 1024 * 1024 + 1], "the limit is 67108864");
+}
+
+#[test]
+fn a_truncated_file_is_refused_wherever_it_ends() {
+    let whole = guest_bytes("hop");
+    for size in (1..whole.len()).step_by(whole.len() / 50) {
+        let error = load(whole.slice(..size)).map(drop).unwrap_err();
+        assert!(matches!(error.kind, LoadErrorKind::Format(_)), "{size}: {error}");
+    }
+}
+
+#[test]
+fn flipped_bits_are_refused_or_harmless() {
+    let whole = guest_bytes("echo");
+    for position in (8..whole.len()).step_by(whole.len() / 40) {
+        let mut bytes = whole.to_vec();
+        bytes[position] ^= 0x10;
+        // Either is fine; what is not is a panic.
+        let _ = load(bytes);
+    }
+}
+
+#[test]
+fn a_component_for_something_else_is_refused() {
+    assert_refused(
+        wat::parse_str("(component)").unwrap(),
+        "exports nothing, expected usher:plugin/listener@0.1.0",
+    );
+    let other = r#"(component
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (func (export "run") (canon lift (core func $i "f"))))"#;
+    assert_refused(
+        wat::parse_str(other).unwrap(),
+        "exports run, expected usher:plugin/listener@0.1.0",
+    );
+}
+
+#[test]
+fn the_right_name_with_the_wrong_type_is_refused() {
+    let wrong = r#"(component
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i "f")))
+        (instance $listener (export "describe" (func $f)) (export "handle" (func $f)))
+        (export "usher:plugin/listener@0.1.0" (instance $listener)))"#;
+    assert_refused(wat::parse_str(wrong).unwrap(), "but not as the contract has it");
+    let no_handle = wrong.replace(r#"(export "handle" (func $f))"#, "");
+    assert_refused(wat::parse_str(&no_handle).unwrap(), "but not as the contract has it");
+}
+
+#[test]
+fn an_import_that_is_not_offered_is_named() {
+    let parts = Parts {
+        imports: r#"(import "tests:other/thing@1.0.0" "f" (func))"#,
+        world_imports: "import tests:other/thing@1.0.0;",
+        packages: &["package tests:other@1.0.0; interface thing { f: func(); }"],
+        ..Parts::default()
+    };
+    assert_refused(parts.build(), "imports tests:other/thing@1.0.0, which is not offered");
+}
+
+#[test]
+fn describe_is_bounded_and_its_failures_are_told() {
+    assert_refused(guest_bytes("describe-trap"), "describe failed");
+    assert_refused(guest_bytes("describe-loop"), "used up its CPU time of 1000 ms");
+    assert_refused(guest_bytes("describe-bad-filter"), "describe breaks a rule: the filter of");
+    assert_refused(guest_bytes("describe-empty-name"), "describe breaks a rule: plugin name");
+}
+
+#[test]
+fn a_start_function_that_loops_is_stopped() {
+    let parts = Parts { fields: "(func $spin (loop br 0)) (start $spin)", ..Parts::default() };
+    assert_refused(parts.build(), "used up its CPU time of 1000 ms");
+}
+
+#[test]
+fn a_memory_beyond_the_limit_is_refused() {
+    // 4 GiB, more than the pool has for anyone; then 129 MiB, more than this plugin may have.
+    assert_refused(Parts { pages: 65_536, ..Parts::default() }.build(), "memory");
+    assert_refused(Parts { pages: 129 * 16, ..Parts::default() }.build(), "memory");
+}
+
+#[test]
+fn the_bytes_decide_the_digest() {
+    let name: fn(&Loaded) -> PluginName = |loaded| loaded.description().name.clone();
+    let (one, two) = (guest("echo"), guest("echo-v2"));
+    assert_eq!(name(&one), name(&two));
+    assert_ne!(one.digest(), two.digest());
+}
