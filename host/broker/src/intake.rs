@@ -149,9 +149,9 @@ impl Intake {
         if state.phase != Phase::Open {
             return Err((command, Some(BrokerError::Closed)));
         }
-        // One command always fits, however large.
+        // One command always fits, however large, and questions take no bytes.
         let full = state.commands.len() >= self.max_commands
-            || (state.bytes > 0 && state.bytes.saturating_add(bytes) > self.max_bytes);
+            || (bytes > 0 && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.max_bytes);
         if full {
             return Err((command, None));
         }
@@ -221,5 +221,72 @@ impl Intake {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn command() -> Command {
+        Command::Statuses { reply: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn what_is_full_refuses() {
+        let intake = Intake::new(2, 100);
+        intake.try_push(command(), 1_000).unwrap();
+        let refused = intake.try_push(command(), 1).unwrap_err();
+        assert!(matches!(refused, BrokerError::Busy { .. }), "too many bytes");
+        intake.try_push(command(), 0).unwrap();
+        let refused = intake.try_push(command(), 0).unwrap_err();
+        assert!(matches!(refused, BrokerError::Busy { .. }), "too many commands");
+        let mut taken = Vec::new();
+        assert_eq!(intake.take(&mut taken, None), Phase::Open);
+        assert_eq!((taken.len(), intake.len()), (2, 0));
+        intake.try_push(command(), 100).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_in_when_there_is_room() {
+        let intake = Arc::new(Intake::new(1, 100));
+        intake.try_push(command(), 0).unwrap();
+        let waiting = {
+            let intake = Arc::clone(&intake);
+            tokio::spawn(async move { intake.push(command(), 0).await })
+        };
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        intake.take(&mut Vec::new(), None);
+        waiting.await.unwrap().unwrap();
+        assert_eq!(intake.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn closing_finishes_what_has_arrived() {
+        let intake = Intake::new(10, 100);
+        intake.try_push(command(), 0).unwrap();
+        intake.close(Phase::Closing);
+        assert!(matches!(intake.push(command(), 0).await, Err(BrokerError::Closed)));
+        let mut taken = Vec::new();
+        assert_eq!(intake.take(&mut taken, None), Phase::Closing);
+        assert_eq!(taken.len(), 1);
+        intake.close(Phase::Abandoned);
+        assert_eq!(intake.take(&mut taken, None), Phase::Abandoned);
+    }
+
+    #[test]
+    fn one_commit_takes_on_only_so_much() {
+        let intake = Intake::new(10, usize::MAX);
+        for _ in 0..3 {
+            intake.try_push(command(), COMMIT_MAX_BYTES / 2 + 1).unwrap();
+        }
+        intake.close(Phase::Closing);
+        let mut taken = Vec::new();
+        assert_eq!(intake.take(&mut taken, None), Phase::Open);
+        assert_eq!(taken.len(), 2);
+        assert_eq!(intake.take(&mut taken, None), Phase::Closing);
     }
 }

@@ -85,3 +85,40 @@ impl Drop for Readers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_one_job_only() {
+        let readers = Readers::start("test", 1, 10).unwrap();
+        let (panicking, answer) = mpsc::channel::<()>();
+        readers.submit(move || {
+            let _sender = panicking;
+            panic!("on purpose");
+        });
+        assert!(answer.recv().is_err());
+        let (working, answer) = mpsc::channel();
+        readers.submit(move || working.send(7).unwrap());
+        assert_eq!(answer.recv(), Ok(7));
+    }
+
+    #[test]
+    fn too_many_jobs_are_refused() {
+        let readers = Readers::start("test", 1, 1).unwrap();
+        let (begin, begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        readers.submit(move || {
+            begin.send(()).unwrap();
+            // Ends when the test does.
+            let _ = released.recv();
+        });
+        begun.recv().unwrap();
+        assert!(readers.submit(|| ()));
+        assert!(!readers.submit(|| ()));
+        drop(release);
+    }
+}

@@ -33,7 +33,7 @@ impl Ledger {
         now_ms: u64,
     ) -> Published {
         if let Some(sequence) = self.duplicates.find(identity) {
-            self.stats.duplicates += 1;
+            self.stats.duplicates += u64::from(origin.is_none());
             return Published { sequence, duplicate: true };
         }
         self.counters.last_sequence += 1;

@@ -32,6 +32,8 @@ impl Ledger {
     pub(crate) fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
         let last = self.counters.last_sequence;
         let subscriptions = self.subs.values().map(|sub| {
+            // Most subscriptions have nothing open at most times.
+            let sequences = if sub.has_unsettled() { sequences } else { &[] };
             let open = sequences.iter().copied().filter(|sequence| sub.is_open(*sequence));
             let waiting = sequences.iter().filter_map(|sequence| {
                 let retry = sub.retries.get(sequence).filter(|retry| retry.waiting)?;

@@ -23,6 +23,9 @@ const READY_MAX_EVENTS: usize = 2_048;
 /// Most bytes of matched events kept ready.
 const READY_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
+/// Bytes of held events beyond which no new ones are handed out.
+const HELD_MAX_BYTES: usize = 64 * 1_024 * 1_024;
+
 /// Most deliveries that are being read from the store, or were and wait to be handed out.
 const FETCHED_MAX: usize = 256;
 
@@ -37,6 +40,7 @@ pub(super) struct Sub {
     ready: VecDeque<StoredEvent>,
     ready_bytes: usize,
     pub(super) held: BTreeMap<u64, Held>,
+    held_bytes: usize,
     /// Held deliveries to hand out before anything else.
     again: VecDeque<u64>,
     in_flight: usize,
@@ -107,6 +111,7 @@ impl Sub {
             ready: VecDeque::new(),
             ready_bytes: 0,
             held: BTreeMap::new(),
+            held_bytes: 0,
             again: VecDeque::new(),
             in_flight: 0,
             retries: BTreeMap::new(),
@@ -201,9 +206,11 @@ impl Sub {
                 leases.push(lease(&self.row.subscription, held, next_token));
             }
         }
-        while leases.len() < count && !parked {
+        while leases.len() < count && !parked && self.held_bytes < HELD_MAX_BYTES {
             let Some(stored) = self.ready.pop_front() else { break };
-            self.ready_bytes -= stored.event.encoded().len();
+            let bytes = stored.event.encoded().len();
+            self.ready_bytes -= bytes;
+            self.held_bytes += bytes;
             let sequence = stored.sequence;
             let pending = Pending { stored, retry: None, attempts: Vec::new() };
             let mut held = Held { token: None, pending };
@@ -281,6 +288,7 @@ impl Sub {
         // The attempts of earlier rounds are not of this one.
         let failures = retry.map_or(0, |retry| retry.row.failures) as usize;
         attempts.drain(..attempts.len().saturating_sub(failures));
+        self.held_bytes += stored.event.encoded().len();
         let pending = Pending { stored, retry: retry.map(|retry| retry.row), attempts };
         self.held.insert(sequence, Held { token: None, pending });
         self.again.push_back(sequence);
@@ -312,6 +320,7 @@ impl Sub {
     /// Ends a lease.
     pub(super) fn remove_held(&mut self, sequence: u64) -> Option<Pending> {
         let held = self.held.remove(&sequence)?;
+        self.held_bytes -= held.pending.stored.event.encoded().len();
         if held.token.is_some() {
             self.in_flight -= 1;
         }
@@ -335,6 +344,11 @@ impl Sub {
             || self.open.contains(&sequence)
             || self.retries.contains_key(&sequence)
             || sequence >= self.next(last)
+    }
+
+    /// Whether anything was handed out and not settled, or waits for a retry.
+    pub(super) fn has_unsettled(&self) -> bool {
+        !(self.held.is_empty() && self.open.is_empty() && self.retries.is_empty())
     }
 
     /// Whether it is under way, or about to be again.
