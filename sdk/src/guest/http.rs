@@ -89,6 +89,10 @@ fn failed(request: &Request) -> impl Fn(ErrorCode) -> Error {
             ErrorCode::HttpRequestDenied => Error::Denied(format!(
                 "{request} is not granted: the operator can allow its origin in `http`"
             )),
+            // `HttpRequestDenied` has no room for words, so Usher says here which grant is missing.
+            ErrorCode::InternalError(Some(text)) if text.contains("is not granted") => {
+                Error::Denied(text)
+            }
             ErrorCode::InternalError(Some(text)) => {
                 Error::Unavailable(format!("{request}: {text}"))
             }
