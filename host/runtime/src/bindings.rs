@@ -25,4 +25,4 @@ pub(crate) use generated::usher::plugin::{blobs, types};
 pub(crate) use generated::wasi::config::store as config;
 pub(crate) use generated::wasi::keyvalue::{atomics, batch, store as keyvalue};
 pub(crate) use generated::wasi::logging::logging;
-pub(crate) use generated::{Plugin as World, PluginPre as WorldPre};
+pub(crate) use generated::{Plugin as World, PluginIndices as WorldIndices};

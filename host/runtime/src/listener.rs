@@ -14,11 +14,11 @@ use usher_event::{
     Verdict,
 };
 
-use crate::bindings::{WorldPre, types};
+use crate::bindings::types;
 use crate::guest::Guest;
 use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
-use crate::runtime::Inner;
+use crate::runtime::{Inner, Prepared};
 use crate::verdict::Ending;
 use crate::{Grants, Limits, convert, meter};
 
@@ -40,7 +40,7 @@ pub struct WasmListener {
     name: PluginName,
     digest: Digest,
     runtime: Arc<Inner>,
-    pre: WorldPre<Guest>,
+    prepared: Prepared,
     plugin: Arc<Plugin>,
     pool: Arc<Pool>,
     counters: Counters,
@@ -73,7 +73,7 @@ pub struct ListenerStats {
 impl WasmListener {
     pub(crate) fn new(
         runtime: Arc<Inner>,
-        pre: WorldPre<Guest>,
+        prepared: Prepared,
         name: PluginName,
         digest: Digest,
         settings: Settings,
@@ -84,7 +84,7 @@ impl WasmListener {
         plugin.blobs = grants.blobs.then(|| (name.clone(), blobs));
         plugin.grants = grants;
         let (plugin, pool) = (Arc::new(plugin), runtime.new_pool());
-        Self { name, digest, pool, runtime, pre, plugin, counters: Counters::default() }
+        Self { name, digest, pool, runtime, prepared, plugin, counters: Counters::default() }
     }
 
     /// How it went so far.
@@ -116,8 +116,8 @@ impl WasmListener {
             Some(instance) => instance,
             None => {
                 self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
-                let made = self.runtime.instantiate(&self.pre, &self.plugin, deadline).await;
-                made.map_err(|ending| self.verdict(ending))?
+                let made = self.runtime.instantiate(&self.prepared, &self.plugin, deadline).await;
+                made.map_err(|failed| self.verdict(failed.into()))?
             }
         };
         let Instance { store, world, clock, calls, .. } = &mut *instance;

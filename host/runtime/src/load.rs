@@ -7,12 +7,12 @@ use bytes::Bytes;
 use usher_event::Digest;
 use wasmtime::component::Component;
 
-use crate::bindings::WorldPre;
+use crate::bindings::WorldIndices;
 use crate::description::{Description, DescriptionError};
 use crate::format::{self, FormatError};
-use crate::guest::Guest;
 use crate::listener::{Settings, WasmListener};
-use crate::runtime::{Inner, Runtime};
+use crate::runtime::{Failed, Inner, Prepared, Runtime};
+use crate::verdict::Ending;
 use crate::{LimitErrors, text};
 
 /// The largest component that is loaded.
@@ -91,7 +91,7 @@ struct LoadedInner {
 
 /// A component that fits the contract.
 struct Linked {
-    pre: WorldPre<Guest>,
+    prepared: Prepared,
     digest: Digest,
     imports: Vec<String>,
     exports: Vec<String>,
@@ -113,16 +113,9 @@ impl Runtime {
         // holds up anything else.
         let loading = tokio::task::spawn_blocking(move || {
             let linked = link(&runtime, &bytes)?;
-            let said =
-                executor.block_on(runtime.describe(&linked.pre, &label)).map_err(|ending| {
-                    LoadErrorKind::Describe {
-                        reason: text::cut(
-                            text::escape(&ending.reason).into_owned(),
-                            DETAIL_MAX_BYTES,
-                        ),
-                        backtrace: ending.backtrace,
-                    }
-                })?;
+            let said = executor
+                .block_on(runtime.describe(&linked.prepared, &label))
+                .map_err(describe_failed)?;
             let description = Description::check(said)?;
             Ok(LoadedInner { runtime, linked, description })
         });
@@ -174,8 +167,13 @@ impl Loaded {
         settings.limits.check()?;
         let LoadedInner { runtime, linked, description } = &*self.inner;
         let name = description.name.clone();
-        let listener =
-            WasmListener::new(runtime.clone(), linked.pre.clone(), name, linked.digest, settings);
+        let listener = WasmListener::new(
+            runtime.clone(),
+            linked.prepared.clone(),
+            name,
+            linked.digest,
+            settings,
+        );
         Ok(Arc::new(listener))
     }
 }
@@ -218,8 +216,19 @@ fn link(runtime: &Inner, bytes: &[u8]) -> Result<Linked, LoadErrorKind> {
         .linker
         .instantiate_pre(&component)
         .map_err(|error| unknown_import(&error, &imports))?;
-    let pre = WorldPre::new(pre).map_err(|error| LoadErrorKind::WrongExport(detail(&error)))?;
-    Ok(Linked { pre, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+    let at = WorldIndices::new(&pre);
+    let at = at.map_err(|error| LoadErrorKind::WrongExport(detail(&error)))?;
+    let prepared = Prepared { pre, exports: at };
+    Ok(Linked { prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+}
+
+fn describe_failed(failed: Failed) -> LoadErrorKind {
+    if let Failed::Contract(error) = &failed {
+        return LoadErrorKind::WrongExport(detail(error));
+    }
+    let ending = Ending::from(failed);
+    let reason = text::cut(text::escape(&ending.reason).into_owned(), DETAIL_MAX_BYTES);
+    LoadErrorKind::Describe { reason, backtrace: ending.backtrace }
 }
 
 /// Finds the import that a linker error is about.

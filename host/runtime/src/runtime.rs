@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wasmtime::component::Linker;
+use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError};
 
-use crate::bindings::{WorldPre, types};
+use crate::bindings::{WorldIndices, types};
 use crate::cache::Cache;
 use crate::capabilities;
 use crate::engine;
@@ -53,6 +53,13 @@ pub enum RuntimeError {
 #[derive(Clone)]
 pub struct Runtime {
     pub(crate) inner: Arc<Inner>,
+}
+
+/// A component that is linked, with the places of its exports.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) exports: WorldIndices,
 }
 
 /// What all plugins share.
@@ -131,23 +138,20 @@ impl Inner {
     /// A new instance. Its start functions run under the CPU limit and the deadline.
     pub(crate) async fn instantiate(
         &self,
-        pre: &WorldPre<Guest>,
+        prepared: &Prepared,
         plugin: &Arc<Plugin>,
         deadline: Instant,
-    ) -> Result<Box<Instance>, Ending> {
-        match self.try_instantiate(pre, plugin, deadline).await {
+    ) -> Result<Box<Instance>, Failed> {
+        match self.try_instantiate(prepared, plugin, deadline).await {
             Err(Failed::Full(_)) => self.shrink_pools(),
-            Err(Failed::Ended(ending)) => return Err(ending),
-            Ok(instance) => return Ok(instance),
+            done => return done,
         }
-        self.try_instantiate(pre, plugin, deadline).await.map_err(|failed| match failed {
-            Failed::Full(ending) | Failed::Ended(ending) => ending,
-        })
+        self.try_instantiate(prepared, plugin, deadline).await
     }
 
     async fn try_instantiate(
         &self,
-        pre: &WorldPre<Guest>,
+        prepared: &Prepared,
         plugin: &Arc<Plugin>,
         deadline: Instant,
     ) -> Result<Box<Instance>, Failed> {
@@ -157,8 +161,11 @@ impl Inner {
         cpu.begin(plugin.limits.cpu_ms);
         let clock = cpu.clock().clone();
         store.set_epoch_deadline(1);
-        match meter::drive(&clock, deadline, pre.instantiate_async(&mut store)).await {
-            Ok(Ok(world)) => Ok(Box::new(Instance::new(store, world, plugin))),
+        match meter::drive(&clock, deadline, prepared.pre.instantiate_async(&mut store)).await {
+            Ok(Ok(instance)) => match prepared.exports.load(&mut store, &instance) {
+                Ok(world) => Ok(Box::new(Instance::new(store, world, plugin))),
+                Err(error) => Err(Failed::Contract(error)),
+            },
             Ok(Err(error)) => {
                 let ending = Ending::of(&error, store.data());
                 Err(match error.downcast_ref::<PoolConcurrencyLimitError>() {
@@ -172,11 +179,22 @@ impl Inner {
 }
 
 /// Why there is no instance.
-enum Failed {
+pub(crate) enum Failed {
     /// As many as there may be; others may be waiting for nothing.
     Full(Ending),
+    /// The exports don't have the contract's types.
+    Contract(wasmtime::Error),
     /// Anything else.
     Ended(Ending),
+}
+
+impl From<Failed> for Ending {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Full(ending) | Failed::Ended(ending) => ending,
+            Failed::Contract(error) => Self::host(&error),
+        }
+    }
 }
 
 /// CPU time of loading: start functions, then `describe`.
@@ -188,9 +206,9 @@ impl Inner {
     /// Asks a component what it is: in an instance of its own, with nothing granted.
     pub(crate) async fn describe(
         &self,
-        pre: &WorldPre<Guest>,
+        prepared: &Prepared,
         label: &str,
-    ) -> Result<types::Description, Ending> {
+    ) -> Result<types::Description, Failed> {
         let limits = crate::Limits {
             cpu_ms: DESCRIBE_CPU_MS,
             wall_ms: DESCRIBE_WALL_MS,
@@ -198,15 +216,15 @@ impl Inner {
         };
         let plugin = Arc::new(Plugin::unconfigured(label, limits, self.http.clone()));
         let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
-        let mut instance = self.instantiate(pre, &plugin, deadline).await?;
+        let mut instance = self.instantiate(prepared, &plugin, deadline).await?;
         let Instance { store, world, clock, .. } = &mut *instance;
         // The budget goes on from where the start functions left it.
         store.set_epoch_deadline(1);
         let call = world.usher_plugin_listener().call_describe(&mut *store);
         let said = match meter::drive(clock, deadline, call).await {
             Ok(Ok(said)) => Ok(said),
-            Ok(Err(error)) => Err(Ending::of(&error, store.data())),
-            Err(_) => Err(Ending::deadline(DESCRIBE_WALL_MS)),
+            Ok(Err(error)) => Err(Failed::Ended(Ending::of(&error, store.data()))),
+            Err(_) => Err(Failed::Ended(Ending::deadline(DESCRIBE_WALL_MS))),
         };
         store.data().log.end();
         said
