@@ -42,7 +42,7 @@ fn nothing_is_granted_unless_the_operator_says_so() -> Result<()> {
     let plugin = scene.client().plugin("probe")?.unwrap();
     let capabilities = plugin["capabilities"].as_array().unwrap();
     assert!(capabilities.iter().all(|capability| capability["granted"] == false), "{plugin}");
-    assert!(plugin["stats"]["denied"].to_string() != "{}", "denials are not counted: {plugin}");
+    assert!(plugin["stats"]["denied"].as_u64() >= Some(4), "denials are not counted: {plugin}");
     Ok(())
 }
 

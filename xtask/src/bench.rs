@@ -1,11 +1,14 @@
 //! `cargo xtask bench`: measurements, always in release.
 
+use std::process::Command;
+
 use anyhow::Result;
 use clap::Subcommand;
-use usher_tests::{repository, target_dir};
+use usher_tests::repository;
 
-use crate::cargo::{cargo, run};
+use crate::cargo::{build_release, run};
 use crate::guests;
+use crate::style::announce;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -21,7 +24,11 @@ pub(crate) enum Benchmark {
 /// Builds what the benchmark needs and runs it.
 pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
     let Benchmark::Hop { options } = benchmark;
+    announce("building the benchmarks (release)");
+    let binaries = build_release()?;
     guests::build()?;
-    let mut command = cargo(&repository(), "run", &target_dir());
-    run(command.args(["--release", "--package", "usher-benches", "--", "hop"]).args(options))
+    run(Command::new(binaries.join("usher-benches"))
+        .current_dir(repository())
+        .arg("hop")
+        .args(options))
 }

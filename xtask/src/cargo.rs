@@ -1,9 +1,10 @@
 //! Running cargo, the same one that runs us.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use usher_tests::{repository, target_dir};
 
 /// `cargo VERB` in `folder`, with its output under `target_dir`.
 pub(crate) fn cargo(folder: &Path, verb: &str, target_dir: &Path) -> Command {
@@ -12,6 +13,14 @@ pub(crate) fn cargo(folder: &Path, verb: &str, target_dir: &Path) -> Command {
     command.arg(verb).current_dir(folder).stdin(Stdio::null());
     clean(&mut command).arg("--target-dir").arg(target_dir);
     command
+}
+
+/// Builds the release binaries, all in one go: apart, cargo would unify their features
+/// differently and compile the sandbox once for each. Answers the folder they lie in.
+pub(crate) fn build_release() -> Result<PathBuf> {
+    let mut build = cargo(&repository(), "build", &target_dir());
+    run(build.args(["--release", "--package", "usher", "--package", "usher-benches"]))?;
+    Ok(target_dir().join("release"))
 }
 
 /// Takes out what would move cargo's output to where nobody looks for it.

@@ -15,10 +15,10 @@ use serde_json::Value;
 use usher_tests::stand_ins::{Gateway, Mail};
 use usher_tests::{
     Client, Ending, Folder, Purchase, Router, Run, TICKET_PLUGINS, TicketConfig, check_flow,
-    check_world, purchases, repository, target_dir, wait_for_interrupt,
+    check_world, purchases, target_dir, wait_for_interrupt,
 };
 
-use crate::cargo::{cargo, run as run_command};
+use crate::cargo::{build_release, run as run_command};
 use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
 
@@ -51,11 +51,10 @@ struct Scene {
 /// Builds, starts, publishes, prints, checks.
 pub(crate) fn run(options: &Options) -> Result<()> {
     announce("building the router (release)");
-    let mut build = cargo(&repository(), "build", &target_dir());
-    run_command(build.args(["--release", "--package", "usher"]))?;
+    let usher = build_release()?.join("usher");
     guests::build()?;
 
-    let scene = Scene::start(options)?;
+    let scene = Scene::start(options, usher)?;
     let problems = scene.play()?;
     if options.keep {
         scene.stay()?;
@@ -68,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Scene {
-    fn start(options: &Options) -> Result<Self> {
+    fn start(options: &Options, usher: PathBuf) -> Result<Self> {
         let folder = Folder::kept_in(&target_dir().join("demo"), "run-")?;
         let (slowness, first_delay) = if options.fast { (0, 20) } else { (1_500, 400) };
         let gateway = Gateway::start(Duration::from_millis(slowness))?;
@@ -80,7 +79,6 @@ impl Scene {
         };
         folder.configure("", &config.tables())?;
         folder.install_plugins(&TICKET_PLUGINS)?;
-        let usher = target_dir().join("release").join("usher");
         announce("starting the router");
         let router = Router::start_with(&usher, &folder, &[])?;
         for plugin in TICKET_PLUGINS {
