@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use usher_broker::{BrokerError, Lease, Settlement, Subscription};
 use usher_event::{FailureClass, PluginName, SubscriptionName};
 
-use crate::run::{Home, Run};
+use crate::run::{Home, Rest, Run};
 use crate::settling::Settling;
 use crate::stats::{DispatchStatus, Stats, Tally};
 use crate::swap::{Hold, Slot};
@@ -80,12 +80,13 @@ impl Dispatch {
         self.home.broker.lease(&self.home.subscription, max).await
     }
 
-    /// Leaves deliveries to whichever worker is free first.
-    pub(crate) fn shed(&self, leases: VecDeque<Lease>) {
-        if leases.is_empty() {
+    /// Settles what is done of a run, and leaves what waits to whichever worker is free first.
+    pub(crate) fn shed(&self, rest: Rest<'_>) {
+        self.settling.submit_aside(std::mem::take(rest.done));
+        if rest.waiting.is_empty() {
             return;
         }
-        let run = Run::new(Arc::clone(&self.home), leases);
+        let run = Run::new(Arc::clone(&self.home), std::mem::take(rest.waiting));
         self.shed.lock().unwrap_or_else(PoisonError::into_inner).push_back(run);
         self.shed_wakes.notify_one();
     }

@@ -29,6 +29,14 @@ pub(crate) struct Run {
     done: Vec<Settlement>,
 }
 
+/// All of a run but the delivery under way.
+pub(crate) struct Rest<'a> {
+    /// What is still to be handled.
+    pub(crate) waiting: &'a mut VecDeque<Lease>,
+    /// What became of those before.
+    pub(crate) done: &'a mut Vec<Settlement>,
+}
+
 impl Run {
     pub(crate) fn new(home: Arc<Home>, leases: impl Into<VecDeque<Lease>>) -> Self {
         let waiting = leases.into();
@@ -36,11 +44,12 @@ impl Run {
         Self { home, waiting, current: None, done }
     }
 
-    /// Makes the next delivery the one under way; answers it and those that still wait.
-    pub(crate) fn advance(&mut self) -> Option<(&Delivery, &mut VecDeque<Lease>)> {
+    /// Makes the next delivery the one under way; answers it and the rest of the run.
+    pub(crate) fn advance(&mut self) -> Option<(&Delivery, Rest<'_>)> {
         self.release_current();
         self.current = self.waiting.pop_front();
-        Some((&self.current.as_ref()?.delivery, &mut self.waiting))
+        let rest = Rest { waiting: &mut self.waiting, done: &mut self.done };
+        Some((&self.current.as_ref()?.delivery, rest))
     }
 
     /// Says what became of the one under way.

@@ -42,6 +42,20 @@ impl Settling {
         });
     }
 
+    /// Sends a batch on its way without waiting; for what a worker has to hand over while it goes
+    /// on with a delivery, so at most one for each.
+    pub(crate) fn submit_aside(&self, batch: Vec<Settlement>) {
+        if batch.is_empty() {
+            return;
+        }
+        let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
+        let (slots, stats) = (Arc::clone(&self.slots), Arc::clone(&self.stats));
+        self.home.guests.spawn(async move {
+            let _permit = slots.acquire_owned().await;
+            batch.settle(&stats).await;
+        });
+    }
+
     /// Returns once all batches have been answered.
     pub(crate) async fn finished(&self) {
         let _all = self.slots.acquire_many(BATCHES_MAX).await;

@@ -23,7 +23,8 @@ use crate::stats::Tally;
 use crate::swap::Hold;
 use crate::verdict::disposition;
 
-/// When one delivery has kept its worker this long, the rest of the run goes to other workers.
+/// When one delivery has kept its worker this long, what came before it in the run is settled, and
+/// the rest goes to other workers.
 const SLOW_AFTER: Duration = Duration::from_millis(2);
 /// How long to wait before leasing again after the broker failed to answer.
 const LEASE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -73,10 +74,10 @@ async fn handle_run(
     let mut tally = Tally::default();
     let started = Instant::now();
     while *phase.borrow() == Phase::Serving
-        && let Some((delivery, waiting)) = run.advance()
+        && let Some((delivery, rest)) = run.advance()
     {
-        let shed = || dispatch.shed(std::mem::take(waiting));
-        let Some(outcome) = call(&*listener, delivery, &mut hold, phase, shed).await else {
+        let slow = || dispatch.shed(rest);
+        let Some(outcome) = call(&*listener, delivery, &mut hold, phase, slow).await else {
             tracing::warn!(
                 subscription = %dispatch.name(),
                 sequence = delivery.sequence,

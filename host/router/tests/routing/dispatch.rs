@@ -1,0 +1,159 @@
+//! From lease to settlement: verdicts, emissions, panics, slow deliveries, the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use usher_broker::Broker;
+use usher_event::{Failure, FailureClass, Verdict};
+use usher_router::SwapOutcome;
+
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_delivery_is_handled_once_and_its_emissions_appended() {
+    let world = World::new(LONG);
+    let puppet = Puppet::new(1, |_| Step::Emit(vec!["b", "c"]));
+    let outcome = soon(world.router.install(installation(&puppet, &[to_type("s", "a")]))).await;
+    assert_eq!(outcome.unwrap(), SwapOutcome::Loaded { digest: puppet_digest(1) });
+    world.publish("a", 1, 2_000).await;
+    world.until("puppet/s", |status| status.acked == 2_000).await;
+    assert_eq!(puppet.begun().len(), 2_000);
+    let types = world.types().await;
+    assert_eq!((types["a"], types["b"], types["c"]), (2_000, 2_000, 2_000));
+    let status = world.router.status();
+    assert_eq!((status[0].handled, status[0].failed.len()), (2_000, 0));
+    assert!(soon(world.router.shutdown(LONG)).await);
+}
+
+fn puppet_digest(version: u8) -> usher_event::Digest {
+    usher_event::Digest::from_bytes([version; 32])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verdicts_arrive_with_their_class() {
+    let world = World::new(LONG);
+    let puppet = Puppet::new(1, |delivery| match delivery.event.id() {
+        "1" => Step::Say(Verdict::Reject { failure: Failure::new(FailureClass::Reject, "never") }),
+        "2" => Step::Emit(vec![""]),
+        "3" => Step::Emit(vec!["too.many"; 101]),
+        _ => Step::Emit(Vec::new()),
+    });
+    soon(world.router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
+    world.publish("a", 1, 4).await;
+    world.until("puppet/s", |status| status.dead == 3 && status.acked == 1).await;
+    let letters = soon(world.broker.dead_letters(None, 10)).await.unwrap();
+    let mut classes: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.stored.event.id().to_owned(), letter.attempts[0].class))
+        .collect();
+    classes.sort();
+    assert_eq!(
+        classes,
+        [
+            ("1".to_owned(), FailureClass::Reject),
+            ("2".to_owned(), FailureClass::Emission),
+            ("3".to_owned(), FailureClass::Limit),
+        ]
+    );
+    assert!(letters.iter().all(|letter| letter.attempts[0].digest == Some(puppet_digest(1))));
+    // Nothing that a failed delivery emitted is there.
+    assert_eq!(world.types().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_fails_one_delivery_and_no_more() {
+    let world = World::new(LONG);
+    let panicked = AtomicBool::new(false);
+    let puppet = Puppet::new(1, move |delivery| {
+        if delivery.event.id() == "5" && !panicked.swap(true, Ordering::Relaxed) {
+            return Step::Panic;
+        }
+        Step::Emit(Vec::new())
+    });
+    soon(world.router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
+    world.publish("a", 1, 9).await;
+    world.until("puppet/s", |status| status.acked == 8 && status.retrying == 1).await;
+    assert_eq!(world.router.status()[0].failed[&FailureClass::Host], 1);
+    world.clock.advance(10_000);
+    world.broker.wake();
+    world.until("puppet/s", |status| status.acked == 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_delivery_holds_up_nothing_else() {
+    let world = World::new(LONG);
+    let gate = gate();
+    let held = Arc::clone(&gate);
+    let puppet = Puppet::new(1, move |delivery| match delivery.event.id() {
+        "700" => Step::Pass(Arc::clone(&held)),
+        _ => Step::Emit(Vec::new()),
+    });
+    soon(world.router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
+    // Long enough for runs to have grown when the slow one comes.
+    world.publish("a", 1, 1_000).await;
+    world.until("puppet/s", |status| status.acked == 999).await;
+    gate.add_permits(1);
+    world.until("puppet/s", |status| status.acked == 1_000).await;
+    assert_each_once(puppet.begun(), 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_end_in_time_is_given_back_at_shutdown() {
+    let world = World::new(LONG);
+    let held = gate();
+    let puppet = Puppet::new(1, move |_| Step::Pass(Arc::clone(&held)));
+    soon(world.router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
+    world.publish("a", 1, 10).await;
+    puppet.has_begun(1).await;
+    assert!(!soon(world.router.shutdown(NONE)).await);
+    let status = world.until("puppet/s", |status| status.in_flight == 0).await;
+    assert_eq!((status.acked, status.failed), (0, 0));
+    // No attempt was counted, and all are there for whoever serves next.
+    let leases = soon(world.broker.lease(&status.subscription.name, 100)).await.unwrap();
+    assert!(!leases.is_empty());
+    assert!(leases.iter().all(|lease| lease.delivery.attempt == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_the_router_loses_no_lease() {
+    let World { broker, clock, router } = World::new(LONG);
+    let held = gate();
+    let puppet = Puppet::new(1, move |_| Step::Pass(Arc::clone(&held)));
+    soon(router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
+    let world = World {
+        router: usher_router::Router::new(
+            Arc::clone(&broker) as _,
+            tokio::runtime::Handle::current(),
+        ),
+        broker,
+        clock,
+    };
+    world.publish("a", 1, 10).await;
+    puppet.has_begun(1).await;
+    drop(router);
+    world.until("puppet/s", |status| status.in_flight == 0).await;
+    let next = Puppet::willing(2);
+    soon(world.router.install(installation(&next, &[to_type("s", "a")]))).await.unwrap();
+    world.until("puppet/s", |status| status.acked == 10).await;
+    assert_each_once(next.begun(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_broker_stops_deliveries_and_says_so() {
+    let disk = usher_broker::MemoryDisk::default();
+    let broker = usher_broker::EmbeddedBroker::on(&disk, usher_broker::Options::new("")).unwrap();
+    let router =
+        usher_router::Router::new(Arc::clone(&broker) as _, tokio::runtime::Handle::current());
+    let puppet = Puppet::willing(1);
+    soon(router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
+    disk.fail_next_commit();
+    let event = usher_event::Event::builder("1", "/test", "a").build().unwrap();
+    assert!(soon(broker.publish(vec![event])).await.is_err());
+    soon(async {
+        while router.status()[0].stopped.is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(soon(router.shutdown(LONG)).await);
+}

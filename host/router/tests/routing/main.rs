@@ -1,0 +1,5 @@
+//! The router between a broker in memory and listeners written for the purpose.
+
+mod dispatch;
+mod harness;
+mod swap;
