@@ -52,14 +52,16 @@ impl Guest {
         let log = Log::new(plugin);
         let mut http_ctx = WasiHttpCtx::new();
         http_ctx.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
+        let cpu = CpuMeter::new(ticks);
+        let state = State::new(plugin, cpu.clock());
         let guest = Self {
-            cpu: CpuMeter::new(ticks),
+            cpu,
             room: Room::new(plugin),
             table,
             wasi: wasi::context(&log),
             log,
             config: Config::new(plugin),
-            state: State::new(plugin),
+            state,
             blobs: Blobs::new(plugin),
             http: Http::new(plugin),
             http_ctx,

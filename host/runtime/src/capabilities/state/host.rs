@@ -37,12 +37,15 @@ impl StateView<'_> {
     }
 
     fn read(&mut self, bucket: &Arc<str>, key: &str) -> Result<Option<Bytes>, Error> {
-        Ok(self.staging()?.0.get(bucket, key)?)
+        let clock = self.state.clock.clone();
+        let (staging, _) = self.staging()?;
+        Ok(clock.uncharged(|| staging.get(bucket, key))?)
     }
 
     fn write(&mut self, bucket: &Arc<str>, key: &str, value: Option<Vec<u8>>) -> Result<(), Error> {
+        let clock = self.state.clock.clone();
         let (staging, limits) = self.staging()?;
-        Ok(staging.put(bucket, key, value.map(Bytes::from), limits)?)
+        Ok(clock.uncharged(|| staging.put(bucket, key, value.map(Bytes::from), limits))?)
     }
 
     fn add(&mut self, bucket: &Arc<str>, key: &str, delta: i64) -> Result<i64, Error> {
@@ -107,8 +110,9 @@ impl keyvalue::HostBucket for StateView<'_> {
         cursor: Option<String>,
     ) -> Answer<KeyResponse> {
         let bucket = self.bucket(&bucket)?;
+        let clock = self.state.clock.clone();
         let page = match self.staging() {
-            Ok((staging, _)) => staging.keys(&bucket, cursor.as_deref()),
+            Ok((staging, _)) => clock.uncharged(|| staging.keys(&bucket, cursor.as_deref())),
             Err(error) => return Ok(Err(error)),
         };
         Ok(page.map_err(Error::from).map(|(keys, more)| {

@@ -12,6 +12,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use crate::bindings::{atomics, batch, keyvalue};
 use crate::guest::Guest;
+use crate::meter::GuestClock;
 use crate::plugin::Plugin;
 use staging::Staging;
 
@@ -32,13 +33,14 @@ pub struct Cas {
 /// One instance's state.
 pub(crate) struct State {
     plugin: Arc<Plugin>,
+    clock: Arc<GuestClock>,
     /// There once the delivery under way has asked for state.
     staging: Option<Staging>,
 }
 
 impl State {
-    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
-        Self { plugin: plugin.clone(), staging: None }
+    pub(crate) fn new(plugin: &Arc<Plugin>, clock: &Arc<GuestClock>) -> Self {
+        Self { plugin: plugin.clone(), clock: clock.clone(), staging: None }
     }
 
     /// Forgets what the last delivery left.
