@@ -240,8 +240,8 @@ pub(crate) enum SubscriptionState {
 /// Unix milliseconds as RFC 3339 in UTC, `2026-01-31T12:00:00.000Z`.
 pub(crate) fn rfc3339(time_ms: u64) -> String {
     let nanos = i128::from(time_ms) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let time =
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, clock) = (time.date(), time.time());
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",

@@ -111,8 +111,7 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         Arc::clone(&broker),
         Arc::clone(&config),
     ));
-    let keeper =
-        Keeper::new(config.plugins.clone(), Arc::clone(&registry), installer, guests);
+    let keeper = Keeper::new(config.plugins.clone(), Arc::clone(&registry), installer, guests);
     let app = Arc::new(App {
         broker: Arc::clone(&broker),
         router,
@@ -227,7 +226,10 @@ impl Parts {
     /// The store failed: nothing can be committed, so there is nothing to wait for but answers
     /// that say so.
     async fn abandon(self, reason: &str) -> ExitCode {
-        tracing::error!(reason, "the store failed; stopping, the next start recovers what was committed");
+        tracing::error!(
+            reason,
+            "the store failed; stopping, the next start recovers what was committed"
+        );
         self.app.readiness.set(Err("the store failed"));
         self.app.intake.close();
         self.stop.send_replace(true);

@@ -186,7 +186,8 @@ fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String 
         (None, None) => return "info".to_owned(),
     };
     if let Err(error) = text.parse::<tracing_subscriber::filter::Targets>() {
-        let hint = "use error, warn, info, debug, trace or off, or a list such as info,plugin=debug";
+        let hint =
+            "use error, warn, info, debug, trace or off, or a list such as info,plugin=debug";
         report(table, problems, place, "--log", format!("log can't be {text:?}: {error}"), hint);
     }
     text

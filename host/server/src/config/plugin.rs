@@ -92,7 +92,8 @@ fn read(
     let mut subscriptions = BTreeMap::new();
     if let Some(all) = table.table("subscription") {
         for (local, table) in all.tables() {
-            if let Some(Err(error)) = name.map(|plugin| SubscriptionName::new(plugin, local.value)) {
+            if let Some(Err(error)) = name.map(|plugin| SubscriptionName::new(plugin, local.value))
+            {
                 table.source().problem(&local.span, error, None);
             }
             subscriptions.insert(local.value.to_owned(), subscription(table, default_retry));
@@ -117,10 +118,7 @@ fn secrets<'a>(table: &Table<'a>, folder: &Path) -> BTreeMap<&'a str, At<Option<
     table.tables().into_iter().map(read).collect()
 }
 
-fn read_grants(
-    table: Table<'_>,
-    secrets: &BTreeMap<&str, At<Option<SecretSource>>>,
-) -> Grants {
+fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource>>>) -> Grants {
     let source = table.source();
     let mut http = Vec::new();
     for At { value, span } in table.strings("http") {
@@ -134,7 +132,11 @@ fn read_grants(
         let Some(described) = secrets.get(name) else {
             let plugin = table.name().trim_end_matches(".grants");
             let hint = format!("add {name} = {{ env = \"{name}\" }} to [{plugin}.secrets]");
-            source.problem(&span, format!("secret {name:?} is granted but not described"), Some(hint));
+            source.problem(
+                &span,
+                format!("secret {name:?} is granted but not described"),
+                Some(hint),
+            );
             continue;
         };
         // One that is described wrongly has been reported already.
@@ -176,7 +178,8 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
             None => {
                 let found = value.get_ref().type_str();
                 let message = format!("{} must be a string, number or boolean", key.value);
-                let hint = format!("plugins read text; write this {found} as a string, say in JSON");
+                let hint =
+                    format!("plugins read text; write this {found} as a string, say in JSON");
                 table.source().problem(&value.span(), message, Some(hint));
             }
         }

@@ -51,7 +51,8 @@ impl Place {
         Self::File {
             file: file.to_owned(),
             line: before.matches('\n').count() + 1,
-            column: before.chars().count() - before.get(..line_start).map_or(0, |s| s.chars().count())
+            column: before.chars().count()
+                - before.get(..line_start).map_or(0, |s| s.chars().count())
                 + 1,
         }
     }

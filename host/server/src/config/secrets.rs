@@ -23,7 +23,11 @@ pub(crate) enum SecretSource {
 
 impl SecretSource {
     /// Reads `{ env = "X" }` or `{ file = "path" }`; paths start at `folder`.
-    pub(crate) fn read(table: Table<'_>, folder: &Path, at: &std::ops::Range<usize>) -> Option<Self> {
+    pub(crate) fn read(
+        table: Table<'_>,
+        folder: &Path,
+        at: &std::ops::Range<usize>,
+    ) -> Option<Self> {
         let env = table.string("env").map(|env| Self::Env(env.value.to_owned()));
         let file = table.string("file").map(|file| Self::File(folder.join(file.value)));
         let source = match (env, file) {

@@ -157,11 +157,7 @@ impl<'a> Table<'a> {
     }
 
     /// Milliseconds within `range`.
-    pub(crate) fn millis(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-    ) -> Option<Duration> {
+    pub(crate) fn millis(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
         self.integer(key, range).map(Duration::from_millis)
     }
 
@@ -233,7 +229,8 @@ impl<'a> Table<'a> {
     }
 
     fn inner(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Table<'a>> {
-        let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
+        let name =
+            if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
         let Some(entries) = value.get_ref().as_table() else {
             self.wrong_type(key, value, &format!("a table ([{name}])"));
             return None;
@@ -289,10 +286,10 @@ fn distance(from: &str, to: &str) -> usize {
     for (i, a) in from.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, b) in to.iter().enumerate() {
-            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX - 1);
-            let mut cost = (at(&last, j) + usize::from(a != b))
-                .min(at(&last, j + 1) + 1)
-                .min(at(&row, j) + 1);
+            let at =
+                |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX - 1);
+            let mut cost =
+                (at(&last, j) + usize::from(a != b)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
             let swapped = i > 0 && j > 0 && from.get(i - 1) == Some(b) && to.get(j - 1) == Some(a);
             if swapped {
                 cost = cost.min(at(&before_last, j - 1) + 1);

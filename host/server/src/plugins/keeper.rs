@@ -307,7 +307,8 @@ impl Keeper {
             self.owners.remove(&name);
             self.registry.removed(&name);
             // Whoever wanted the name may have it.
-            for known in self.files.values_mut().filter(|known| known.wanted_name == Some(name.clone()))
+            for known in
+                self.files.values_mut().filter(|known| known.wanted_name == Some(name.clone()))
             {
                 known.stamp = None;
                 known.digest = None;

@@ -149,12 +149,13 @@ impl Plugin {
             capabilities: self.capabilities.clone(),
             stats: PluginStats {
                 handled: own().map(|dispatch| dispatch.handled).sum(),
-                failed: own()
-                    .flat_map(|dispatch| &dispatch.failed)
-                    .fold(BTreeMap::new(), |mut failed, (class, count)| {
+                failed: own().flat_map(|dispatch| &dispatch.failed).fold(
+                    BTreeMap::new(),
+                    |mut failed, (class, count)| {
                         *failed.entry(class.as_str()).or_default() += count;
                         failed
-                    }),
+                    },
+                ),
                 denied: stats.denied.values().sum(),
                 handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
                 instances: stats.instances_idle,

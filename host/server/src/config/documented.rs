@@ -1,0 +1,52 @@
+//! docs/configuration.md is kept true: its example loads and changes nothing but what it says, and
+//! its table of limits is the runtime's.
+
+use std::os::unix::fs::PermissionsExt;
+
+use usher_runtime::Limits;
+
+use super::*;
+
+const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
+
+fn example() -> &'static str {
+    let (_, rest) = REFERENCE.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_example_loads_and_states_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("plugins")).unwrap();
+    let secret = folder.path().join("api-key");
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = folder.path().join("usher.toml");
+    std::fs::write(&file, example()).unwrap();
+
+    let config = load(&Flags { config: Some(file), ..Flags::default() })
+        .unwrap_or_else(|problems| panic!("{problems}"));
+
+    assert_eq!(config.http, HttpConfig::default());
+    assert_eq!(config.broker, BrokerConfig::default());
+    assert_eq!(config.retry, RetryPolicy::default());
+    let (name, payment) = config.plugin.first_key_value().unwrap();
+    assert_eq!(name.as_str(), "payment");
+    assert_eq!(payment.instances, PluginConfig::default().instances);
+    assert_eq!(payment.limits, Limits { wall_ms: 10_000, ..Limits::default() });
+    assert_eq!(payment.grants.http.len(), 1);
+    assert!(payment.grants.secrets.contains_key("API_KEY"));
+    assert!(payment.grants.config.is_some());
+    assert!(payment.subscriptions.contains_key("purchases"));
+}
+
+#[test]
+fn the_table_of_limits_is_the_runtimes() {
+    for row in Limits::ROWS {
+        let start = format!("| `{}` | {} |", row.name, row.summary.trim().trim_end_matches('.'));
+        let end = format!("| {} | {} | {} |", row.default, row.min, row.max);
+        let written =
+            REFERENCE.lines().any(|line| line.starts_with(&start) && line.ends_with(&end));
+        assert!(written, "docs/configuration.md needs a row `{start} … {end}`");
+    }
+}
