@@ -120,7 +120,7 @@ impl WasmListener {
                 made.map_err(|failed| self.verdict(failed.into()))?
             }
         };
-        let Instance { store, world, clock, calls, .. } = &mut *instance;
+        let Instance { store, world, clock, calls, .. } = &mut instance;
         *calls += 1;
         let guest = store.data_mut();
         guest.begin(delivery);

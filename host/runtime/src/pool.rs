@@ -48,21 +48,21 @@ impl Drop for Counted {
 /// Instances that wait for work.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: Mutex<Vec<Box<Instance>>>,
+    idle: Mutex<Vec<Instance>>,
 }
 
 impl Pool {
-    fn idle(&self) -> MutexGuard<'_, Vec<Box<Instance>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Instance>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The instance that was put back last.
-    pub(crate) fn take(&self) -> Option<Box<Instance>> {
+    pub(crate) fn take(&self) -> Option<Instance> {
         self.idle().pop()
     }
 
     /// Keeps an instance for later, unless `max` are waiting already.
-    pub(crate) fn put(&self, instance: Box<Instance>, max: usize) {
+    pub(crate) fn put(&self, instance: Instance, max: usize) {
         let mut idle = self.idle();
         if idle.len() < max {
             idle.push(instance);

@@ -141,7 +141,7 @@ impl Inner {
         prepared: &Prepared,
         plugin: &Arc<Plugin>,
         deadline: Instant,
-    ) -> Result<Box<Instance>, Failed> {
+    ) -> Result<Instance, Failed> {
         match self.try_instantiate(prepared, plugin, deadline).await {
             Err(Failed::Full(_)) => self.shrink_pools(),
             done => return done,
@@ -154,7 +154,7 @@ impl Inner {
         prepared: &Prepared,
         plugin: &Arc<Plugin>,
         deadline: Instant,
-    ) -> Result<Box<Instance>, Failed> {
+    ) -> Result<Instance, Failed> {
         let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks())
             .map_err(|error| Failed::Ended(Ending::host(&error)))?;
         let cpu = &mut store.data_mut().cpu;
@@ -163,7 +163,7 @@ impl Inner {
         store.set_epoch_deadline(1);
         match meter::drive(&clock, deadline, prepared.pre.instantiate_async(&mut store)).await {
             Ok(Ok(instance)) => match prepared.exports.load(&mut store, &instance) {
-                Ok(world) => Ok(Box::new(Instance::new(store, world, plugin))),
+                Ok(world) => Ok(Instance::new(store, world, plugin)),
                 Err(error) => Err(Failed::Contract(error)),
             },
             Ok(Err(error)) => {
@@ -217,7 +217,7 @@ impl Inner {
         let plugin = Arc::new(Plugin::unconfigured(label, limits, self.http.clone()));
         let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
         let mut instance = self.instantiate(prepared, &plugin, deadline).await?;
-        let Instance { store, world, clock, .. } = &mut *instance;
+        let Instance { store, world, clock, .. } = &mut instance;
         // The budget goes on from where the start functions left it.
         store.set_epoch_deadline(1);
         let call = world.usher_plugin_listener().call_describe(&mut *store);
