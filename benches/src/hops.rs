@@ -11,7 +11,7 @@ use usher_broker::{
     Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, RetryPolicy, Start, Subscription,
 };
 use usher_filter::Filter;
-use usher_router::{Installation, Router};
+use usher_router::{EmissionLimits, Installation, Router};
 
 use crate::runtime;
 use crate::sample::{EMITTED_TYPE, Sample};
@@ -79,7 +79,12 @@ pub(crate) fn run(
         let mut committed = broker.committed();
         let start = Instant::now();
         router
-            .install(Installation { listener, subscriptions: vec![subscription], instances: cores })
+            .install(Installation {
+                listener,
+                subscriptions: vec![subscription],
+                instances: cores,
+                emissions: EmissionLimits::default(),
+            })
             .await?;
         let stats = loop {
             committed.changed().await?;
