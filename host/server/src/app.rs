@@ -94,7 +94,7 @@ impl Readiness {
 
     /// Changes the answer.
     pub(crate) fn set(&self, answer: Result<(), &'static str>) {
-        self.0.send_replace(answer);
+        let _before = self.0.send_replace(answer);
     }
 }
 

@@ -91,6 +91,13 @@ fn executors() -> anyhow::Result<(Executor, Executor)> {
 /// Opens, serves, closes.
 async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = config.file.as_deref().map(|file| tracing::field::display(file.display())),
+        data = %config.data.display(),
+        plugins = %config.plugins.display(),
+        "starting"
+    );
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("can't listen on {}", config.listen))?;

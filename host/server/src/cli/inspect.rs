@@ -3,13 +3,15 @@
 //! The file is loaded as the router would load it, `describe` included, and runs in the same
 //! sandbox with the same limits; nothing is granted to it and no delivery reaches it.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use usher_event::Digest;
-use usher_runtime::{Loaded, Runtime, RuntimeOptions};
+use usher_runtime::{COMPONENT_MAX_BYTES, Loaded, Runtime, RuntimeOptions};
 
 use super::args::InspectArgs;
 use super::error::CliError;
@@ -121,7 +123,7 @@ pub(super) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> 
 
 fn inspect(file: &Path) -> Result<Inspected, CliError> {
     let failed = |what: String| CliError::new(format!("{}: {what}", file.display()));
-    let content = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
+    let content = read(file).map_err(|error| failed(error.to_string()))?;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -133,6 +135,13 @@ fn inspect(file: &Path) -> Result<Inspected, CliError> {
         .block_on(runtime.load(Bytes::from(content), &name))
         .map_err(|error| CliError::new(error.to_string()))?;
     Ok(Inspected::new(file, &loaded))
+}
+
+/// A file's content. Of one that is too large, only so much that loading it says so.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(file)?.take(COMPONENT_MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 fn render(inspected: &Inspected) -> String {

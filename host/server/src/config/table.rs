@@ -94,18 +94,6 @@ impl<'a> Table<'a> {
         Some(At { value: text?, span: value.span() })
     }
 
-    /// A string that stands for something else; `parse`'s error becomes the problem.
-    pub(crate) fn parsed<T, E: Display>(
-        &self,
-        key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        let At { value, span } = self.string(key)?;
-        parse(value)
-            .map_err(|error| self.source.problem(&span, format!("{key}: {error}"), None))
-            .ok()
-    }
-
     /// One of a few words.
     pub(crate) fn choice<T: Copy>(
         &self,

@@ -79,10 +79,7 @@ impl Installer {
             state: self.broker.state(),
             blobs: self.broker.blobs(),
         };
-        let listener = loaded.listener(settings).map_err(|errors| {
-            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            errors.join("; ")
-        })?;
+        let listener = loaded.listener(settings).map_err(|errors| errors.to_string())?;
         let installation =
             Installation { listener: listener.clone(), subscriptions, instances, emissions };
         let outcome = self.router.install(installation).await.map_err(|error| error.to_string())?;

@@ -99,7 +99,7 @@ impl Keeper {
             }
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = until_true(&mut stop) => return,
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take_in(done),
                     Err(error) => tracing::error!(%error, "work on a plugin ended without a result"),
@@ -349,4 +349,10 @@ impl Keeper {
             tracing::warn!(plugin = %name, "the configuration names a plugin that is not in the folder");
         }
     }
+}
+
+/// Returns when the value is true, or nobody is left to make it so.
+async fn until_true(value: &mut watch::Receiver<bool>) {
+    // The answer holds a lock; it must not live on.
+    drop(value.wait_for(|value| *value).await);
 }

@@ -1,6 +1,6 @@
 //! The subscriptions of a plugin: what it asks for, changed by what the operator decided.
 
-use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Start, Subscription};
+use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Subscription};
 use usher_event::{PluginName, SubscriptionName};
 use usher_runtime::SubscriptionRequest;
 
@@ -77,6 +77,7 @@ fn complete(
 
 #[cfg(test)]
 mod tests {
+    use usher_broker::Start;
     use usher_filter::Filter;
 
     use super::*;
