@@ -30,6 +30,9 @@ use crate::{OpenError, Options};
 /// Threads that read for questions from outside.
 const QUERY_THREADS: usize = 2;
 
+/// How often a flow that grows while it is read is looked at again.
+const FLOW_TRIES_MAX: u32 = 8;
+
 /// Most questions that wait for a thread.
 const QUERIES_MAX: usize = 1_024;
 
@@ -278,11 +281,31 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
-        let members = self.read(move |view| flow::members(view, sequence)).await?;
-        let Some(members) = members else { return Ok(None) };
-        let (flow, sequences) = (members.root, members.sequences.clone());
-        let standing = self.ask(|reply| Command::Standing { flow, sequences, reply }).await?;
-        self.read(move |view| flow::flow(view, members, &standing)).await.map(Some)
+        let found = self.read(move |view| flow::members(view, sequence)).await?;
+        let Some(mut members) = found else { return Ok(None) };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (root, sequences) = (members.root, members.sequences.clone());
+            let asked = sequences.clone();
+            let standing =
+                self.ask(|reply| Command::Standing { flow: root, sequences, reply }).await?;
+            let is_last = tries == FLOW_TRIES_MAX;
+            // What came meanwhile was not asked about: a delivery is only done together with its
+            // emissions, so the events are looked up again behind the standing, not before it.
+            let read = move |view: &dyn View| {
+                let Some(now) = flow::members(view, root)? else { return Ok(None) };
+                if now.sequences != asked && !is_last {
+                    return Ok(Some(Err(now)));
+                }
+                flow::flow(view, now, &asked, &standing).map(|flow| Some(Ok(flow)))
+            };
+            match self.read(read).await? {
+                None => return Ok(None),
+                Some(Ok(flow)) => return Ok(Some(flow)),
+                Some(Err(grown)) => members = grown,
+            }
+        }
     }
 
     async fn flows_by_correlation(

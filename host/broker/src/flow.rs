@@ -39,16 +39,20 @@ pub(crate) fn members(view: &dyn View, sequence: u64) -> Result<Option<Members>,
     Ok(Some(Members { root, sequences, truncated }))
 }
 
-/// Puts the flow together. The view must not be older than the standing.
+/// Puts the flow together. View and members must not be older than the standing, or a delivery
+/// could be done without what it emitted. `asked` are the events the standing is about; of others
+/// nothing is known, and so their deliveries count as pending.
 pub(crate) fn flow(
     view: &dyn View,
     members: Members,
+    asked: &[u64],
     standing: &Standing,
 ) -> Result<Flow, StoreFailure> {
     let mut events = Vec::with_capacity(members.sequences.len());
     for sequence in members.sequences {
         if let Some(stored) = log::event(view, sequence)? {
-            let deliveries = deliveries(view, &stored, &standing.subscriptions)?;
+            let is_known = asked.binary_search(&sequence).is_ok();
+            let deliveries = deliveries(view, &stored, is_known, &standing.subscriptions)?;
             events.push(FlowEvent { stored, deliveries });
         }
     }
@@ -98,6 +102,7 @@ impl OnDisk {
 fn deliveries(
     view: &dyn View,
     stored: &StoredEvent,
+    is_known: bool,
     subscriptions: &[SubscriptionStanding],
 ) -> Result<Vec<DeliveryStatus>, StoreFailure> {
     let sequence = stored.sequence;
@@ -115,6 +120,7 @@ fn deliveries(
         let state = match (dead, standing.waiting.get(&sequence)) {
             (Some(id), _) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
             (None, Some(due_ms)) => DeliveryState::Waiting { due_ms: *due_ms },
+            (None, None) if !is_known => DeliveryState::Pending,
             (None, None) if standing.open.contains(&sequence) || sequence >= standing.next => {
                 DeliveryState::Pending
             }
