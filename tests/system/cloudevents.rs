@@ -161,7 +161,13 @@ fn bad_structured_events_are_refused_by_attribute_and_rule() -> Result<()> {
         ("time", with("time", json!("yesterday"))),
         ("time", with("time", json!("2026-02-30T00:00:00Z"))),
         ("dataschema", with("dataschema", json!("relative"))),
-        ("datacontenttype", with("datacontenttype", json!("nonsense"))),
+        (
+            "datacontenttype",
+            json!({
+                "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+                "datacontenttype": "nonsense", "data": "text",
+            }),
+        ),
         ("Upper", with("Upper", json!("x"))),
         ("with_underscore", with("with_underscore", json!("x"))),
         ("fraction", with("fraction", json!(1.5))),
