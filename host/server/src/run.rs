@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use usher_broker::{Broker, EmbeddedBroker, Options};
@@ -65,8 +65,7 @@ fn run_on(main: &Executor, guests: Executor, config: Config) -> anyhow::Result<E
 }
 
 fn start_log(config: &Config) {
-    // Checked with the rest of the configuration.
-    let targets: Targets = config.log.parse().unwrap_or_default();
+    let targets = targets(&config.log);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     match config.log_format {
@@ -75,6 +74,20 @@ fn start_log(config: &Config) {
             registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init();
         }
     }
+}
+
+/// What is logged. A plain level is meant for Usher and its plugins; from the libraries below come
+/// warnings only, unless they are named.
+fn targets(log: &str) -> Targets {
+    // Checked with the rest of the configuration.
+    let written: Targets = log.parse().unwrap_or_default();
+    let Some(level) = written.default_level() else { return written };
+    let named: Vec<_> = written.iter().map(|(target, level)| (target.to_owned(), level)).collect();
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("usher", level)
+        .with_target("plugin", level)
+        .with_targets(named)
 }
 
 fn executors() -> anyhow::Result<(Executor, Executor)> {
@@ -107,7 +120,7 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         cache_dir: Some(config.data.join("cache")),
         ..RuntimeOptions::default()
     })
-    .context("can't set up the sandbox")?;
+    .map_err(|error| anyhow!("{error}"))?;
 
     let router =
         Arc::new(Router::new(Arc::clone(&broker), guests.clone()).with_drain(config.drain));
@@ -168,8 +181,9 @@ async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
         cache_bytes: config.broker.cache_bytes,
         ..Options::new(&config.data)
     };
-    let broker = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await??;
-    Ok(broker)
+    let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;
+    // These errors tell the whole story themselves, causes included.
+    Ok(opened.map_err(|error| anyhow!("{error}"))?)
 }
 
 /// Waits for the broker to give up; answers why.
@@ -277,6 +291,36 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::targets;
+
+    #[test]
+    fn a_plain_level_is_meant_for_usher_and_plugins() {
+        let cases = [
+            ("info", "usher_broker::engine", Level::INFO, true),
+            ("info", "usher::run", Level::DEBUG, false),
+            ("debug", "plugin", Level::DEBUG, true),
+            ("info", "fjall::db", Level::INFO, false),
+            ("trace", "fjall::db", Level::WARN, true),
+            ("error", "usher", Level::WARN, false),
+            ("error", "fjall", Level::WARN, false),
+            ("info,fjall=debug", "fjall::db", Level::DEBUG, true),
+            ("info,plugin=off", "plugin", Level::ERROR, false),
+            ("plugin=debug", "usher", Level::ERROR, false),
+        ];
+        for (log, target, level, expected) in cases {
+            assert_eq!(
+                targets(log).would_enable(target, &level),
+                expected,
+                "{log} {target} {level}"
+            );
         }
     }
 }

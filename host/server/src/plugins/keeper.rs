@@ -356,3 +356,7 @@ async fn until_true(value: &mut watch::Receiver<bool>) {
     // The answer holds a lock; it must not live on.
     drop(value.wait_for(|value| *value).await);
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+//! A plugins folder and what becomes of the files in it. The plugins are the ones that
+//! `cargo xtask plugins` builds from tests/guests.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_event::Event;
+use usher_router::Router;
+use usher_runtime::{Runtime, RuntimeOptions};
+
+use super::*;
+use crate::app::{PluginState, PluginStatus};
+use crate::config::{Config, Flags, load};
+
+/// How long anything may take before a test fails. Nothing waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A keeper at work on a folder of its own.
+struct World {
+    folder: TempDir,
+    broker: Arc<dyn Broker>,
+    registry: Arc<Registry>,
+    stop: watch::Sender<bool>,
+    keeper: JoinHandle<()>,
+}
+
+impl World {
+    /// With these files there from the start, as (name in the folder, guest).
+    async fn with(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, guest) in files {
+            std::fs::copy(path_of(guest), folder.path().join(file)).unwrap();
+        }
+        let config = config(folder.path());
+        let broker: Arc<dyn Broker> = EmbeddedBroker::in_memory(Options::new("")).unwrap();
+        let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
+        let registry = Arc::new(Registry::new(Arc::clone(&router)));
+        let runtime = Runtime::new(RuntimeOptions { max_instances: 20, ..Default::default() });
+        let installer = Installer::new(
+            Arc::new(runtime.unwrap()),
+            router,
+            Arc::clone(&broker),
+            Arc::new(config),
+        );
+        let keeper = Keeper::new(
+            folder.path().to_owned(),
+            Arc::clone(&registry),
+            Arc::new(installer),
+            Handle::current(),
+        );
+        let (stop, stopped) = watch::channel(false);
+        let (ready, is_ready) = oneshot::channel();
+        let keeper = tokio::spawn(keeper.run(ready, stopped));
+        timeout(PATIENCE, is_ready).await.unwrap().unwrap();
+        Self { folder, broker, registry, stop, keeper }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Puts a guest into the folder in one step, as a careful operator does.
+    fn put(&self, file: &str, guest: &str) {
+        std::fs::copy(path_of(guest), self.path("upload.tmp")).unwrap();
+        std::fs::rename(self.path("upload.tmp"), self.path(file)).unwrap();
+    }
+
+    /// Waits until the plugin of this file stands so.
+    async fn until(&self, file: &str, condition: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
+        let waiting = async {
+            loop {
+                let found = self.registry.status().into_iter().find(|status| status.file == file);
+                if let Some(status) = found.filter(&condition) {
+                    return status;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        match timeout(PATIENCE, waiting).await {
+            Ok(status) => status,
+            Err(_) => panic!("{file} never got there: {:#?}", self.registry.status()),
+        }
+    }
+
+    async fn serves(&self, file: &str, version: &str) -> PluginStatus {
+        let serves = |status: &PluginStatus| {
+            status.state == PluginState::Serving && status.version.as_deref() == Some(version)
+        };
+        self.until(file, serves).await
+    }
+
+    /// Publishes an event for the guest `echo` and waits for its answer.
+    async fn echoes(&self, id: &str) {
+        let event = Event::builder(id, "/test", "test.echo").build().unwrap();
+        let sequence = self.broker.publish(vec![event]).await.unwrap()[0].sequence;
+        let answered = async {
+            while self.broker.flow(sequence).await.unwrap().unwrap().events.len() < 2 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, answered).await.unwrap();
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        timeout(PATIENCE, self.keeper).await.unwrap().unwrap();
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    let flags =
+        Flags { data: Some("unused".into()), plugins: Some(folder.to_owned()), ..Flags::default() };
+    load(&flags).unwrap()
+}
+
+fn path_of(guest: &str) -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+    let guests = std::env::var_os("USHER_GUESTS").map_or_else(default, PathBuf::from);
+    let path = guests.join(format!("{guest}.wasm"));
+    assert!(path.exists(), "{} is missing: run `cargo xtask plugins` first", path.display());
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_there_at_the_start_serves_or_is_refused_when_ready() {
+    let world = World::with(&[("a.wasm", "echo"), ("b.wasm", "describe-trap")]).await;
+    let status = world.registry.status();
+    let states: Vec<_> = status.iter().map(|one| (one.file.as_str(), one.state)).collect();
+    assert_eq!(states, [("a.wasm", PluginState::Serving), ("b.wasm", PluginState::Refused)]);
+    world.echoes("1").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_appears_is_overwritten_and_goes() {
+    let world = World::with(&[]).await;
+    world.put("echo.wasm", "echo");
+    world.serves("echo.wasm", "1.0.0").await;
+    world.echoes("1").await;
+    // In place this time, through all the states of a file being written.
+    std::fs::copy(path_of("echo-v2"), world.path("echo.wasm")).unwrap();
+    world.serves("echo.wasm", "2.0.0").await;
+    world.echoes("2").await;
+    std::fs::remove_file(world.path("echo.wasm")).unwrap();
+    world.until("echo.wasm", |status| status.state == PluginState::Removed).await;
+    // Its events wait, and are handled when it is back, even under another name.
+    let event = Event::builder("3", "/test", "test.echo").build().unwrap();
+    let sequence = world.broker.publish(vec![event]).await.unwrap()[0].sequence;
+    world.put("other.wasm", "echo");
+    world.serves("other.wasm", "1.0.0").await;
+    world.echoes("4").await;
+    assert_eq!(world.broker.flow(sequence).await.unwrap().unwrap().events.len(), 2);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_file_changes_nothing_and_says_why_until_it_is_mended() {
+    let world = World::with(&[("echo.wasm", "echo")]).await;
+    let whole = std::fs::read(path_of("echo-v2")).unwrap();
+    std::fs::write(world.path("echo.wasm"), &whole[..whole.len() / 2]).unwrap();
+    let status = world.until("echo.wasm", |status| status.refused.is_some()).await;
+    assert_eq!((status.state, status.version.as_deref()), (PluginState::Serving, Some("1.0.0")));
+    let reason = status.refused.unwrap().reason;
+    assert!(reason.contains("echo.wasm") && reason.contains("truncated"), "{reason}");
+    world.echoes("1").await;
+    // Back to what serves: nothing to load, nothing to say.
+    world.put("echo.wasm", "echo");
+    world.until("echo.wasm", |status| status.refused.is_none()).await;
+    std::fs::write(world.path("echo.wasm"), &whole).unwrap();
+    let status = world.serves("echo.wasm", "2.0.0").await;
+    assert_eq!(status.refused, None);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_file_is_the_same_plugin() {
+    let world = World::with(&[("a.wasm", "echo")]).await;
+    world.echoes("1").await;
+    std::fs::rename(world.path("a.wasm"), world.path("b.wasm")).unwrap();
+    let status = world.until("b.wasm", |_| true).await;
+    // Not loaded anew: what it has done is still known.
+    assert_eq!((status.state, status.stats.handled), (PluginState::Serving, 1));
+    assert_eq!(world.registry.status().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_belongs_to_one_file_at_a_time() {
+    let world = World::with(&[("a.wasm", "echo")]).await;
+    world.put("b.wasm", "echo-v2");
+    let status = world.until("b.wasm", |status| status.state == PluginState::Refused).await;
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("that name is taken by a.wasm"), "{reason}");
+    world.serves("a.wasm", "1.0.0").await;
+    std::fs::remove_file(world.path("a.wasm")).unwrap();
+    world.serves("b.wasm", "2.0.0").await;
+    assert_eq!(world.registry.status().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_may_come_to_hold_another_plugin() {
+    let world = World::with(&[("a.wasm", "echo")]).await;
+    world.put("a.wasm", "hop");
+    let hop = |status: &PluginStatus| {
+        status.name.as_ref().is_some_and(|name| name.as_str() == "hop")
+            && status.state == PluginState::Serving
+    };
+    let serving = async {
+        while !world.registry.status().iter().any(hop) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, serving).await.unwrap();
+    let status = world.registry.status();
+    assert_eq!(status[0].state, PluginState::Removed, "{status:#?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_vanishes_removes_nothing() {
+    let world = World::with(&[("a.wasm", "echo")]).await;
+    let aside = world.folder.path().with_extension("aside");
+    std::fs::rename(world.folder.path(), &aside).unwrap();
+    world.echoes("1").await;
+    // Another folder in its place.
+    std::fs::create_dir(world.folder.path()).unwrap();
+    world.put("a.wasm", "echo-v2");
+    world.serves("a.wasm", "2.0.0").await;
+    std::fs::remove_dir_all(aside).unwrap();
+    world.end().await;
+}
