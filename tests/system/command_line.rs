@@ -164,7 +164,7 @@ fn dead_letters_are_looked_after() -> Result<()> {
     let next = wait_for("the next dead letter", || {
         let listed = scene.client().get_json("/dead-letters")?;
         let next = &listed["dead_letters"][0]["id"];
-        Ok((next.is_u64() && next.to_string() != id).then(|| next.to_string()))
+        Ok(next.as_u64().map(|next| next.to_string()).filter(|next| *next != id))
     })?;
     scene.usher(&["dead-letters", "discard", &next, "--json"], "");
     let gone = scene.try_usher(&["dead-letters", "show", &next], "");
