@@ -66,9 +66,12 @@ pub(crate) struct Content {
 pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| is_plugin_file(name)) else { continue };
-        match std::fs::symlink_metadata(folder.join(name)) {
+        // Asked of the open folder, not by its path: where another folder is put in its place at
+        // this moment, the files of the old one must not look as if they were gone.
+        match entry.metadata() {
             Ok(metadata) => files.insert(name.to_owned(), Stamp::of(&metadata)),
             // Gone between the listing and the look.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

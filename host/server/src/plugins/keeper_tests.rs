@@ -17,7 +17,7 @@ use crate::app::{PluginState, PluginStatus};
 use crate::config::{Config, Flags, load};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A keeper at work on a folder of its own.
 struct World {
@@ -95,20 +95,26 @@ impl World {
 
     /// Publishes an event for the guest `echo` and waits for its answer.
     async fn echoes(&self, id: &str) {
-        let event = Event::builder(id, "/test", "test.echo").build().unwrap();
-        let sequence = self.broker.publish(vec![event]).await.unwrap()[0].sequence;
+        let sequence = self.broker.publish(vec![to_echo(id)]).await.unwrap()[0].sequence;
         let answered = async {
             while self.broker.flow(sequence).await.unwrap().unwrap().events.len() < 2 {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, answered).await.unwrap();
+        if timeout(PATIENCE, answered).await.is_err() {
+            let subscriptions = self.broker.subscriptions().await.unwrap();
+            panic!("no answer: {:#?} {subscriptions:#?}", self.registry.status());
+        }
     }
 
     async fn end(self) {
         self.stop.send_replace(true);
         timeout(PATIENCE, self.keeper).await.unwrap().unwrap();
     }
+}
+
+fn to_echo(id: &str) -> Event {
+    Event::builder(id, "/test", "test.echo").data("{}").build().unwrap()
 }
 
 fn config(folder: &Path) -> Config {
@@ -148,8 +154,7 @@ async fn a_file_that_appears_is_overwritten_and_goes() {
     std::fs::remove_file(world.path("echo.wasm")).unwrap();
     world.until("echo.wasm", |status| status.state == PluginState::Removed).await;
     // Its events wait, and are handled when it is back, even under another name.
-    let event = Event::builder("3", "/test", "test.echo").build().unwrap();
-    let sequence = world.broker.publish(vec![event]).await.unwrap()[0].sequence;
+    let sequence = world.broker.publish(vec![to_echo("3")]).await.unwrap()[0].sequence;
     world.put("other.wasm", "echo");
     world.serves("other.wasm", "1.0.0").await;
     world.echoes("4").await;
