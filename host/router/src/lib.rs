@@ -1,6 +1,6 @@
 //! Takes deliveries from the broker to listeners, and what became of them back.
 //!
-//! For each subscription a [dispatcher](dispatcher) keeps a few workers. A worker leases a run of
+//! For each subscription a dispatcher keeps a few workers. A worker leases a run of
 //! deliveries, hands them to the listener one after another, and gives the broker the settlements
 //! of the whole run at once, without waiting for the disk before it takes the next run. What
 //! always holds:

@@ -1,9 +1,9 @@
 //! Plugins: from files in a folder to listeners that serve.
 //!
-//! One path for start and change: the [folder](folder) is scanned, changed files are read once and
-//! hashed, loaded aside, checked, and [installed](install) into the router in place of the version
+//! One path for start and change: the folder is scanned, changed files are read once and
+//! hashed, loaded aside, checked, and installed into the router in place of the version
 //! before. A file that can't be loaded changes nothing but what [`Registry::status`] says about
-//! it. [`check`](check_folder) looks at the files without serving them.
+//! it. [`check_folder`] looks at the files without serving them.
 
 mod check;
 mod folder;
