@@ -1,6 +1,6 @@
 //! The HTTP API: producers publish here, people and programs look at the router through it.
 //!
-//! [`serve`] runs it on a listener, with a limit on everything a client could use up: connections,
+//! [`serve()`] runs it on a listener, with a limit on everything a client could use up: connections,
 //! header and body bytes, the time each of them takes, open streams, and what is being read in at
 //! once. [`router`] is the API without the sockets, for tests. The shapes of the answers are in
 //! [`shapes`], the document that describes it all is `openapi.json`.
