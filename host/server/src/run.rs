@@ -111,11 +111,17 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         plugins = %config.plugins.display(),
         "starting"
     );
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", config.listen))?;
-    let address = listener.local_addr()?;
+    // The data folder first: a second instance is told which process has it, not merely that the
+    // address is taken.
     let broker = open_broker(&config).await?;
+    let listener = match TcpListener::bind(config.listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            broker.close().await?;
+            return Err(error).with_context(|| format!("can't listen on {}", config.listen));
+        }
+    };
+    let address = listener.local_addr()?;
     let runtime = Runtime::new(RuntimeOptions {
         cache_dir: Some(config.data.join("cache")),
         ..RuntimeOptions::default()

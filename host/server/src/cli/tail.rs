@@ -71,9 +71,7 @@ impl Tail<'_> {
         let mut next = from;
         loop {
             let page = self.page(next)?;
-            for stored in &page.events {
-                self.printer.print(stored, self.out)?;
-            }
+            self.printer.print_all(&page.events, self.out)?;
             if page.next <= next || page.next > page.last {
                 return Ok(page.next.max(next));
             }
@@ -98,9 +96,7 @@ impl Tail<'_> {
             end = start;
         }
         let surplus = newest.len().saturating_sub(count);
-        for stored in newest.iter().skip(surplus) {
-            self.printer.print(stored, self.out)?;
-        }
+        self.printer.print_all(newest.get(surplus..).unwrap_or_default(), self.out)?;
         Ok(last.saturating_add(1))
     }
 
@@ -176,19 +172,33 @@ struct Widths {
     source: usize,
 }
 
+impl Widths {
+    fn fit(&mut self, sequence: &str, ty: &str, source: &str) {
+        self.sequence = self.sequence.max(width(sequence));
+        self.ty = self.ty.max(width(ty));
+        self.source = self.source.max(width(source));
+    }
+}
+
 impl Printer {
+    /// Prints events that are all there, so that they can share their columns from the first on.
+    fn print_all(&mut self, events: &[Stored], out: &mut Output) -> Result<(), CliError> {
+        for stored in events {
+            let (ty, source) = shown(stored);
+            self.widths.fit(&stored.sequence.to_string(), &ty, &source);
+        }
+        events.iter().try_for_each(|stored| self.print(stored, out))
+    }
+
     fn print(&mut self, stored: &Stored, out: &mut Output) -> Result<(), CliError> {
         if self.json { out.json_line(stored) } else { out.text(&self.line(stored)) }
     }
 
     fn line(&mut self, stored: &Stored) -> String {
         let sequence = stored.sequence.to_string();
-        let ty = printable_cut(stored.event.ty(), 60);
-        let source = printable_cut(stored.event.source(), 60);
+        let (ty, source) = shown(stored);
         let subject = stored.event.subject().map(|subject| printable_cut(subject, 60));
-        self.widths.sequence = self.widths.sequence.max(width(&sequence));
-        self.widths.ty = self.widths.ty.max(width(&ty));
-        self.widths.source = self.widths.source.max(width(&source));
+        self.widths.fit(&sequence, &ty, &source);
         let pad = |text: &str, to: usize| " ".repeat(to.saturating_sub(width(text)));
         let mut line = format!(
             "{}{sequence}  {}  {}{}  {}{}  {}  {}",
@@ -205,6 +215,11 @@ impl Printer {
         line.push('\n');
         line
     }
+}
+
+/// Type and source as they are shown.
+fn shown(stored: &Stored) -> (String, String) {
+    (printable_cut(stored.event.ty(), 60), printable_cut(stored.event.source(), 60))
 }
 
 /// The beginning of an event's data.
