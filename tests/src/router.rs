@@ -35,19 +35,29 @@ impl Router {
     /// # Errors
     /// It did not come up; the error shows the end of its log.
     pub fn start_with(binary: &Path, folder: &Folder, env: &[(&str, &str)]) -> Result<Self> {
-        let mut child = Command::new(binary)
-            .args(["run", "--config"])
-            .arg(folder.config())
+        let mut command = Command::new(binary);
+        command.args(["run", "--config"]).arg(folder.config()).envs(env.iter().copied());
+        Self::start_command(command, folder)
+    }
+
+    /// Starts any command that becomes a router with a log in JSON, in this folder.
+    ///
+    /// # Errors
+    /// It did not come up; the error shows the end of its log.
+    pub fn start_command(mut command: Command, folder: &Folder) -> Result<Self> {
+        // What the command sets itself stays as it is.
+        for key in ["USHER_LOG", "USHER_URL", "RUST_LOG"] {
+            if !command.get_envs().any(|(set, _)| set == key) {
+                command.env_remove(key);
+            }
+        }
+        let mut child = command
             .current_dir(folder.root())
-            .env_remove("USHER_LOG")
-            .env_remove("USHER_URL")
-            .env_remove("RUST_LOG")
-            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting {}", binary.display()))?;
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
         let stderr = child.stderr.take().context("the child has no stderr")?;
         let log = Log::follow(stderr, &folder.root().join("router.log"))?;
         let Some(address) = log.wait_for(listening) else {

@@ -4,12 +4,15 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
 use usher_tests::stand_ins::{Gateway, Mail};
-use usher_tests::{Finished, Folder, Router, TicketConfig, purchases, usher, wait_for};
+use usher_tests::{
+    Finished, Folder, Router, TicketConfig, purchases, usher, usher_binary, wait_for,
+};
 
 use crate::scene::{Scene, event};
 
@@ -167,18 +170,15 @@ fn flags_alone_are_enough() -> Result<()> {
     // Flags only, no usher.toml: as `usher run --listen … --data … --plugins …` in the README.
     let folder = Folder::new()?;
     fs::remove_file(folder.config())?;
-    let binary = usher_tests::usher_binary()?;
-    let mut child = std::process::Command::new(binary)
+    let mut command = Command::new(usher_binary()?);
+    command
         .args(["run", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"])
         .arg(folder.data())
         .arg("--plugins")
-        .arg(folder.plugins())
-        .current_dir(folder.root())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()?;
-    let up = wait_for("the data folder", || Ok(folder.data().exists().then_some(())));
-    child.kill()?;
-    child.wait()?;
-    up
+        .arg(folder.plugins());
+    let router = Router::start_command(command, &folder)?;
+    router.client().publish_new("t", "1", &json!({}))?;
+    router.stop()?;
+    assert!(folder.data().exists(), "the data went elsewhere");
+    Ok(())
 }
