@@ -27,5 +27,5 @@ pub use stream::{EventStream, Streamed};
 pub use ticket::check::{Run, check_flow, check_world};
 pub use ticket::config::{TICKET_PLUGINS, TicketConfig};
 pub use ticket::purchase::{Ending, Expected, Purchase, purchases};
-pub use usher::{Finished, usher};
+pub use usher::{Finished, Running, usher, usher_with};
 pub use wait::{PATIENCE, wait_for};

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use usher_tests::{Finished, guest, usher, wait_for};
+use usher_tests::{Finished, Running, guest, usher, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
@@ -94,21 +94,26 @@ fn tail_shows_and_follows() -> Result<()> {
     assert_eq!(json.len(), 2);
     assert_eq!(json[1], scene.client().get_json("/events/2")?);
 
-    // Following ends when the router does.
-    let url = scene.router.url().to_owned();
-    let follower = std::thread::spawn(move || {
-        usher(&["tail", "--follow", "--from", "1", "--json", "--url", &url], b"")
-    });
+    // What is there comes first, and then each event as it happens.
+    let copy = scene.folder.root().join("tail.log");
+    let args = ["tail", "--follow", "--from", "1", "--json", "--url", scene.router.url()];
+    let mut follower = Running::start(&args, &copy)?;
+    follower.wait_for_line("event 2", |stored| (stored["event"]["id"] == "2").then_some(()))?;
     wait_for("the stream to be open", || {
         let metrics = scene.client().get("/metrics")?.text();
         Ok(metrics.contains("usher_http_streams 1").then_some(()))
     })?;
     scene.client().publish(&event("c.three", "3", &json!(3)))?;
+    follower.wait_for_line("event 3", |stored| (stored["event"]["id"] == "3").then_some(()))?;
+    let all = scene.client().get_json("/events")?["events"].clone();
+    // Following ends when the router does, after looking for a while whether it comes back.
     scene.router.stop()?;
-    let followed = follower.join().expect("the follower panicked")?;
-    let ids: Vec<Value> =
-        followed.json_lines()?.iter().map(|stored| stored["event"]["id"].clone()).collect();
-    assert_eq!(ids[..2], [json!("1"), json!("2")], "{followed:?}");
+    assert_eq!(follower.exited()?, 1);
+    let followed = fs::read_to_string(&copy)?;
+    let followed: Vec<Value> =
+        followed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(followed.len(), 3, "{followed:?}");
+    assert_eq!(json!(followed), all);
     Ok(())
 }
 
