@@ -16,7 +16,7 @@ fn stored(client: &Client, answer: &Answer) -> Result<Value> {
     Ok(client.get_json(&format!("/events/{sequence}"))?["event"].clone())
 }
 
-/// A refusal as the issue asks for it: problem+json that says what is wrong.
+/// A refusal: problem+json (RFC 9457) that says what is wrong, and of which attribute.
 #[track_caller]
 fn check_refusal(answer: &Answer, status: u16, attribute: &str, what: &str) {
     assert_eq!(answer.status, status, "{what}: {}", answer.text());
