@@ -412,7 +412,8 @@ pub struct SubscriptionStatus {
     pub subscription: Subscription,
     /// Every matching event before this sequence is settled or waits for a retry.
     pub cursor: u64,
-    /// How many events of the log it has not looked at yet.
+    /// What waits: events of the log it has not looked at yet, and deliveries ready that nobody
+    /// took.
     pub lag: u64,
     /// Deliveries under way.
     pub in_flight: u64,

@@ -221,12 +221,14 @@ impl Committer {
         read().map_err(|failure| BrokerError::Read(failure.0))
     }
 
-    /// What nobody has taken from its lane yet is not under way.
+    /// What nobody has taken from its lane yet is not under way: it waits.
     fn statuses(&self) -> Vec<SubscriptionStatus> {
         let mut statuses = self.ledger.statuses();
         for status in &mut statuses {
             if let Some(lane) = self.shared.lanes.named(&status.subscription.name) {
-                status.in_flight = status.in_flight.saturating_sub(lane.len() as u64);
+                let waiting = lane.len() as u64;
+                status.in_flight = status.in_flight.saturating_sub(waiting);
+                status.lag += waiting;
             }
         }
         statuses

@@ -200,7 +200,11 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         }
         registry.register(name, help, levels);
     };
-    level("subscription_lag_events", "Events of the log not looked at yet", |sum| sum.lag);
+    level(
+        "subscription_lag_events",
+        "Events of the log not looked at yet, and deliveries ready that nobody took",
+        |sum| sum.lag,
+    );
     level("subscription_in_flight_deliveries", "Deliveries under way", |sum| sum.in_flight);
     level("subscription_retrying_deliveries", "Deliveries waiting to be retried", |sum| {
         sum.retrying

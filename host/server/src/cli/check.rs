@@ -12,6 +12,7 @@ use super::table::{Align, Cell, Table, paint};
 use super::text::{count, printable, without_name};
 use crate::config::{self, Config, Problems};
 use crate::plugins::{FileCheck, check_folder};
+use usher_event::PluginName;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,8 @@ struct Report {
     configuration: Vec<config::Problem>,
     /// The plugin files, by name.
     plugins: Vec<FileReport>,
+    /// Plugins that the configuration names and no file holds.
+    absent: Vec<PluginName>,
 }
 
 /// What was found about one plugin file.
@@ -40,12 +43,20 @@ struct FileReport {
 
 impl Report {
     fn of_configuration(Problems(problems): Problems) -> Self {
-        Self { ok: false, configuration: problems, plugins: Vec::new() }
+        Self { ok: false, configuration: problems, plugins: Vec::new(), absent: Vec::new() }
     }
 
-    fn of_plugins(plugins: Vec<FileReport>) -> Self {
+    fn of_plugins<'a>(
+        plugins: Vec<FileReport>,
+        configured: impl Iterator<Item = &'a PluginName>,
+    ) -> Self {
         let ok = plugins.iter().all(|file| file.reason.is_none());
-        Self { ok, configuration: Vec::new(), plugins }
+        let found = |name: &PluginName| {
+            let mut found = plugins.iter().filter_map(|file| file.plugin.as_ref());
+            found.any(|plugin| plugin.name() == name.as_str())
+        };
+        let absent = configured.filter(|name| !found(name)).cloned().collect();
+        Self { ok, configuration: Vec::new(), plugins, absent }
     }
 
     fn refused(&self) -> usize {
@@ -85,7 +96,7 @@ pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
         .block_on(check_folder(&config))
         .map_err(|error| CliError::new(format!("{error:#}")))?;
     let files = checks.into_iter().map(|check| FileReport::new(check, &config)).collect();
-    let report = Report::of_plugins(files);
+    let report = Report::of_plugins(files, config.plugin.keys());
     if args.json {
         out.json(&report)?;
     } else {
@@ -102,6 +113,12 @@ pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
 
 fn render(report: &Report) -> String {
     let mut text = "the configuration is good\n".to_owned();
+    for name in &report.absent {
+        let name = paint(name.as_str(), style::NAME);
+        text.push_str(&format!(
+            "{name}: the configuration names a plugin that is not in the folder\n"
+        ));
+    }
     if report.plugins.is_empty() {
         text.push_str("the plugins folder has no .wasm file\n");
         return text;
@@ -151,7 +168,7 @@ mod tests {
 
     #[test]
     fn refused_files_and_warnings_are_told() {
-        let report = Report::of_plugins(vec![
+        let files = vec![
             FileReport {
                 file: "core.wasm".to_owned(),
                 plugin: None,
@@ -164,7 +181,8 @@ mod tests {
                 reason: None,
                 warnings: vec!["subscription nothing is not asked for".to_owned()],
             },
-        ]);
+        ];
+        let report = Report::of_plugins(files, std::iter::empty());
         assert!(!report.ok);
         assert_eq!(report.refused(), 1);
         assert_eq!(
@@ -184,9 +202,12 @@ printer.wasm: subscription nothing is not asked for
     }
 
     #[test]
-    fn an_empty_folder_is_good() {
-        let report = Report::of_plugins(Vec::new());
+    fn an_empty_folder_is_good_and_settings_for_nobody_are_told() {
+        let ghost = "ghost".parse().unwrap();
+        let report = Report::of_plugins(Vec::new(), std::iter::once(&ghost));
         assert!(report.ok);
-        assert!(render(&report).contains("no .wasm file"));
+        let text = anstream::adapter::strip_str(&render(&report)).to_string();
+        assert!(text.contains("no .wasm file"));
+        assert!(text.contains("ghost: the configuration names a plugin that is not in the folder"));
     }
 }

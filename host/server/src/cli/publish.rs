@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use usher_event::{Event, json};
 
 use super::args::PublishArgs;
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Refusal};
 use super::error::CliError;
 use super::feed::{Feed, Piece};
 use super::output::{Output, style};
@@ -92,8 +92,28 @@ impl Publisher<'_> {
         }
     }
 
-    /// Sends one batch; `place` says where the event on a line comes from.
+    /// Sends one batch; `place` says where the event on a line comes from. Of a batch with a bad
+    /// event, those before it are sent: the router takes all of a batch or nothing.
     fn send(&mut self, batch: Vec<Piece>, place: impl Fn(u64) -> String) -> Result<(), CliError> {
+        match self.submit(&batch)? {
+            None => Ok(()),
+            Some(refusal) => {
+                let member = refusal.problem.as_ref().and_then(|problem| problem.member);
+                let bad = member.and_then(|n| Some((batch.get(n)?.line, batch.get(..n)?)));
+                let text = refusal.text();
+                let Some((line, good)) = bad else { return Err(CliError::new(text)) };
+                if !good.is_empty()
+                    && let Some(refusal) = self.submit(good)?
+                {
+                    return Err(CliError::new(refusal.text()));
+                }
+                Err(CliError::new(format!("{}: {}", place(line), without_member(&text))))
+            }
+        }
+    }
+
+    /// Has a batch accepted, or refused.
+    fn submit(&mut self, batch: &[Piece]) -> Result<Option<Box<Refusal>>, CliError> {
         let mut body = vec![b'['];
         for (n, piece) in batch.iter().enumerate() {
             if n > 0 {
@@ -110,18 +130,10 @@ impl Publisher<'_> {
                         self.out.flush()?;
                     }
                     self.sum.add(accepted);
-                    return Ok(());
+                    return Ok(None);
                 }
                 Answer::Wait(wait) => std::thread::sleep(wait.min(WAIT_MAX)),
-                Answer::Refused(refusal) => {
-                    let member = refusal.problem.as_ref().and_then(|problem| problem.member);
-                    let line = member.and_then(|n| batch.get(n)).map(|piece| piece.line);
-                    let text = refusal.text();
-                    return Err(CliError::new(match line {
-                        Some(line) => format!("{}: {}", place(line), without_member(&text)),
-                        None => text,
-                    }));
-                }
+                Answer::Refused(refusal) => return Ok(Some(refusal)),
             }
         }
         Err(CliError::with_hint("the router stays busy", "try again later"))

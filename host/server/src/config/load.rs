@@ -185,9 +185,16 @@ fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String 
         (None, Some(At { value, span })) => (value.to_owned(), Some(span)),
         (None, None) => return "info".to_owned(),
     };
-    if let Err(error) = text.parse::<tracing_subscriber::filter::Targets>() {
-        let hint =
-            "use error, warn, info, debug, trace or off, or a list such as info,plugin=debug";
+    let hint = "use error, warn, info, debug, trace or off, or a list such as info,plugin=debug";
+    // The parser takes a lone word that is no level for a target, which would silence all others.
+    let stray = text.split(',').map(str::trim).find(|part| {
+        let level = || part.parse::<tracing_subscriber::filter::LevelFilter>();
+        part.is_empty() || (!part.contains('=') && level().is_err())
+    });
+    if let Some(part) = stray {
+        let message = format!("log can't be {text:?}: {part:?} is not a level");
+        report(table, problems, place, "--log", message, hint);
+    } else if let Err(error) = text.parse::<tracing_subscriber::filter::Targets>() {
         report(table, problems, place, "--log", format!("log can't be {text:?}: {error}"), hint);
     }
     text

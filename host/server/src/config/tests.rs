@@ -225,3 +225,14 @@ THREE = { env = "X", file = "y" }
     assert!(found[1].contains("USHER_TEST_VARIABLE_THAT_IS_NOT_SET is not set"), "{}", found[1]);
     assert!(found[2].contains("use either env"), "{}", found[2]);
 }
+
+#[test]
+fn a_level_that_is_none_is_an_error() {
+    for log in ["bogus", "info,bogus", "info,plugin=loud", ""] {
+        let found = problems(&flags(), &format!("log = {log:?}"));
+        assert_eq!(found.len(), 1, "{log}: {found:?}");
+    }
+    for log in ["off", "WARN", "info,plugin=debug", "usher=trace"] {
+        assert_eq!(problems(&flags(), &format!("log = {log:?}")), Vec::<String>::new(), "{log}");
+    }
+}
