@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use usher_tests::{Finished, Running, guest, usher, wait_for};
+use usher_tests::{Finished, Running, guest, usher, usher_with, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
@@ -165,16 +165,74 @@ fn dead_letters_are_looked_after() -> Result<()> {
     let json = scene.usher(&["dead-letters", "show", &id, "--json"], "").json()?;
     assert_eq!(json["attempts"].as_array().unwrap().len(), 3);
 
-    scene.usher(&["dead-letters", "redrive", &id], "");
-    let next = wait_for("the next dead letter", || {
-        let listed = scene.client().get_json("/dead-letters")?;
-        let next = &listed["dead_letters"][0]["id"];
-        Ok(next.as_u64().map(|next| next.to_string()).filter(|next| *next != id))
-    })?;
+    // The event fails again each time, as another dead letter.
+    let next_after = |id: &str| {
+        wait_for("the next dead letter", || {
+            let listed = scene.client().get_json("/dead-letters")?;
+            let next = &listed["dead_letters"][0]["id"];
+            Ok(next.as_u64().map(|next| next.to_string()).filter(|next| next != id))
+        })
+    };
+    let redriven = scene.usher(&["dead-letters", "redrive", &id], "").stdout;
+    assert_eq!(redriven, format!("dead letter {id} redriven\n"));
+    let again = next_after(&id)?;
+    let redriven = scene.usher(&["dead-letters", "redrive", &again, "--json"], "").json_lines()?;
+    assert_eq!(json!(redriven), json!([{ "id": again.parse::<u64>()? }]));
+    let next = next_after(&again)?;
     scene.usher(&["dead-letters", "discard", &next, "--json"], "");
     let gone = scene.try_usher(&["dead-letters", "show", &next], "");
     assert_eq!(gone.code, 1);
     assert!(gone.stderr.contains(&next), "{gone:?}");
+    Ok(())
+}
+
+#[test]
+fn blobs_are_listed_and_fetched() -> Result<()> {
+    let scene = Scene::with("[plugin.probe.grants]\nblobs = true\n", &["probe"])?;
+    let none = scene.usher(&["blobs", "list", "--json"], "").json()?;
+    assert_eq!(none, json!({ "blobs": [] }));
+    let put = json!({ "try": "put-blob", "content": "content" });
+    let flow = scene.flow_of("test.probe", "1", &put)?;
+    let digest = flow["events"][1]["event"]["data"]["ok"].as_str().unwrap();
+
+    let listed = scene.usher(&["blobs", "list"], "").stdout;
+    assert!(listed.contains(digest) && listed.contains("probe"), "{listed}");
+    let listed = scene.usher(&["blobs", "list", "--json"], "").json()?;
+    assert_eq!(listed["blobs"], scene.client().get_json("/blobs")?["blobs"]);
+    let blob = &listed["blobs"][0];
+    assert_eq!(
+        (&blob["digest"], &blob["size_bytes"], &blob["plugin"]),
+        (&json!(digest), &json!(7), &json!("probe"))
+    );
+    assert_eq!(scene.usher(&["blobs", "get", digest], "").stdout, "content");
+    let file = scene.folder.root().join("fetched");
+    let path = file.to_str().unwrap();
+    let fetched = scene.usher(&["blobs", "get", digest, "-o", path, "--json"], "").json()?;
+    assert_eq!(fetched, json!({ "digest": digest, "size_bytes": 7, "file": path }));
+    assert_eq!(fs::read_to_string(&file)?, "content");
+    Ok(())
+}
+
+#[test]
+fn the_environment_names_the_router_unless_a_flag_does() -> Result<()> {
+    let scene = Scene::empty()?;
+    scene.client().publish_new("t", "1", &json!({}))?;
+    let mine = scene.router.url();
+    // Nothing is ever served there.
+    let nobody = "http://127.0.0.1:1";
+    for (env, flag, code) in
+        [(mine, None, 0), (nobody, Some(mine), 0), (nobody, None, 1), (mine, Some(nobody), 1)]
+    {
+        let mut args = vec!["tail", "--json"];
+        args.extend(flag.iter().flat_map(|url| ["--url", url]));
+        let finished = usher_with(&args, b"", &[("USHER_URL", env)])?;
+        assert_eq!(finished.code, code, "USHER_URL={env} {args:?}: {finished:?}");
+        if code == 0 {
+            assert_eq!(finished.json_lines()?[0]["event"]["id"], "1", "{finished:?}");
+        } else {
+            assert!(finished.stderr.contains(nobody), "{finished:?}");
+        }
+    }
     Ok(())
 }
 
