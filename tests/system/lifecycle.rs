@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use usher_tests::stand_ins::{Gateway, Mail};
 use usher_tests::{
@@ -191,6 +191,78 @@ fn a_data_folder_that_cant_be_used_is_left_as_it_was() -> Result<()> {
     assert_eq!(finished.code, 1, "{finished:?}");
     assert!(finished.stderr.contains(data.to_str().unwrap()), "{finished:?}");
     Ok(())
+}
+
+#[test]
+fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
+    const FILE_MAX_KIB: u32 = 65_536;
+    const PUBLISHED_MAX: u64 = 2_000;
+
+    let folder = Folder::new()?;
+    // No file may grow beyond the limit: writing fails, as it does on a full disk.
+    let mut command = Command::new("bash");
+    command
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {FILE_MAX_KIB}; exec \"$0\" \"$@\""))
+        .arg(usher_binary()?)
+        .args(["run", "--config"])
+        .arg(folder.config());
+    let mut router = Router::start_command(command, &folder)?;
+
+    // Data of no pattern, so that it takes the same space however it is stored.
+    let data = |n: u64| json!({ "n": n, "noise": noise(n, 200_000) });
+    let mut acknowledged = Vec::new();
+    let refusal = (1..=PUBLISHED_MAX).find_map(|n| {
+        let body = event("t", &n.to_string(), &data(n)).to_string();
+        let client = router.client();
+        match client.post_as("/events", "application/cloudevents+json", body.as_bytes()) {
+            Ok(answer) if answer.status == 202 => {
+                let sequence = answer.json().unwrap()["events"][0]["sequence"].as_u64().unwrap();
+                acknowledged.push((sequence, n));
+                None
+            }
+            refusal => Some(refusal),
+        }
+    });
+    let refusal = refusal.context("the limit was never met")?;
+    // It may be gone before it has answered; its log says why in any case.
+    if let Ok(answer) = refusal {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        let detail = answer.json()?["detail"].to_string();
+        assert!(detail.contains("the store failed"), "{detail}");
+    }
+    router.wait_for_log("a word on the store", |line| {
+        line["fields"]["message"].as_str()?.contains("the store failed").then_some(())
+    })?;
+    let status = router.exited()?;
+    assert_eq!(status.code(), Some(3), "{status}: {}", router.log_tail(20));
+
+    // With room again, all it acknowledged is there, and it goes on where it was.
+    let router = Router::start(&folder)?;
+    assert!(!acknowledged.is_empty(), "nothing was acknowledged");
+    for (sequence, n) in &acknowledged {
+        let stored = router.client().get_json(&format!("/events/{sequence}"))?;
+        assert_eq!(stored["event"]["id"], n.to_string());
+        assert!(stored["event"]["data"] == data(*n), "the data of {sequence} has changed");
+    }
+    let last = acknowledged.last().unwrap().0;
+    let next = router.client().publish_new("t", "next", &json!({}))?;
+    // What was refused may be in the log nevertheless.
+    assert!((last + 1..=last + 2).contains(&next.sequence), "{next:?} after {last}");
+    router.stop()
+}
+
+/// Letters that don't compress, the same for the same seed.
+fn noise(seed: u64, len: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(letters[(state >> 58) as usize])
+    };
+    (0..len).map(letter).collect()
 }
 
 #[test]
