@@ -1,7 +1,7 @@
 //! The baseline: the same component on wasmtime with nothing around it. No limits, no epochs, no
 //! capabilities; one instance, called over and over.
 
-use std::time::{Duration, Instant};
+use crate::rounds::Calls;
 
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
@@ -19,10 +19,6 @@ mod bindings {
 
 use bindings::usher::plugin::types;
 
-const WARM_UP_CALLS: u32 = 20_000;
-const ROUND_CALLS: u32 = 100_000;
-const ROUNDS: usize = 7;
-
 struct Host {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -34,9 +30,8 @@ impl WasiView for Host {
     }
 }
 
-/// Median over rounds of the time one call of `handle` takes, the event's lowering and the
-/// emission's lifting included.
-pub(crate) fn time_per_call(component: &[u8], sample: &Sample) -> anyhow::Result<Duration> {
+/// Calls of `handle`, the event's lowering and the emission's lifting included.
+pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
     let engine = Engine::new(Config::new().concurrency_support(false))?;
     let component = Component::new(&engine, component)?;
     let mut linker = Linker::new(&engine);
@@ -46,8 +41,7 @@ pub(crate) fn time_per_call(component: &[u8], sample: &Sample) -> anyhow::Result
     let instance = linker.instantiate(&mut store, &component)?;
     let plugin = bindings::Plugin::new(&mut store, &instance)?;
     let delivery = delivery(sample);
-    let mut call = |calls: u32| -> anyhow::Result<Duration> {
-        let start = Instant::now();
+    Ok(Box::new(move |calls| {
         for _ in 0..calls {
             let emissions = plugin
                 .usher_plugin_listener()
@@ -55,19 +49,8 @@ pub(crate) fn time_per_call(component: &[u8], sample: &Sample) -> anyhow::Result
                 .map_err(|failure| anyhow::anyhow!("the listener failed: {failure:?}"))?;
             anyhow::ensure!(emissions.len() == 1, "the listener emitted {}", emissions.len());
         }
-        Ok(start.elapsed() / calls)
-    };
-    call(WARM_UP_CALLS)?;
-    median(|| call(ROUND_CALLS))
-}
-
-/// The median of [`ROUNDS`] rounds.
-pub(crate) fn median(
-    mut round: impl FnMut() -> anyhow::Result<Duration>,
-) -> anyhow::Result<Duration> {
-    let mut times = (0..ROUNDS).map(|_| round()).collect::<anyhow::Result<Vec<_>>>()?;
-    times.sort_unstable();
-    times.get(ROUNDS / 2).copied().ok_or_else(|| anyhow::anyhow!("no rounds"))
+        Ok(())
+    }))
 }
 
 fn delivery(sample: &Sample) -> types::Delivery {

@@ -5,6 +5,7 @@ mod bare;
 mod disk;
 mod hops;
 mod publish;
+mod rounds;
 mod runtime;
 mod sample;
 mod table;
@@ -61,9 +62,9 @@ fn main() -> anyhow::Result<()> {
     let small = sample::events_of_size(256)?;
     let large = sample::events_of_size(8 * 1024)?;
 
-    let bare = bare::time_per_call(&component, &small)?;
+    let pair = [bare::calls(&component, &small)?, runtime::calls(&component, &small)?];
+    let [bare, through_runtime] = rounds::time_per_call(pair)?;
     table.row("bare wasmtime call", bare, None);
-    let through_runtime = runtime::time_per_call(&component, &small)?;
     table.row("usher-runtime, warm", through_runtime, Some((bare, "bare call")));
 
     for batch in [1, 64, 512] {

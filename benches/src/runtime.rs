@@ -2,18 +2,14 @@
 //! place, called as the router calls it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use usher_broker::{Broker as _, EmbeddedBroker, Options};
 use usher_event::{Delivery, Listener, Verdict};
 use usher_runtime::{Grants, Limits, Runtime, RuntimeOptions, Settings, WasmListener};
 
-use crate::bare::median;
+use crate::rounds::Calls;
 use crate::sample::Sample;
-
-const WARM_UP_CALLS: u32 = 20_000;
-const ROUND_CALLS: u32 = 100_000;
 
 /// Loads the component; `broker` has its state and blobs.
 pub(crate) async fn load(
@@ -32,8 +28,8 @@ pub(crate) async fn load(
         .map_err(|errors| anyhow::anyhow!("the default limits are out of range: {errors:?}"))
 }
 
-/// Median over rounds of the time one delivery takes, without broker and router.
-pub(crate) fn time_per_call(component: &[u8], sample: &Sample) -> anyhow::Result<Duration> {
+/// Deliveries to the listener, without broker and router.
+pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let broker = EmbeddedBroker::in_memory(Options::new("memory"))?;
@@ -47,16 +43,15 @@ pub(crate) fn time_per_call(component: &[u8], sample: &Sample) -> anyhow::Result
         depth: 0,
         replay: false,
     };
-    let call = |calls: u32| -> anyhow::Result<Duration> {
+    Ok(Box::new(move |calls| {
+        // The broker keeps the listener's state and blobs.
+        let _broker = &broker;
         executor.block_on(async {
-            let start = Instant::now();
             for _ in 0..calls {
                 let outcome = listener.handle(&delivery).await;
                 anyhow::ensure!(outcome.verdict == Verdict::Ack, "{:?}", outcome.verdict);
             }
-            Ok(start.elapsed() / calls)
+            Ok(())
         })
-    };
-    call(WARM_UP_CALLS)?;
-    median(|| call(ROUND_CALLS))
+    }))
 }
