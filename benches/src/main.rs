@@ -62,9 +62,13 @@ fn main() -> anyhow::Result<()> {
     let small = sample::events_of_size(256)?;
     let large = sample::events_of_size(8 * 1024)?;
 
-    let pair = [bare::calls(&component, &small)?, runtime::calls(&component, &small)?];
-    let [bare, through_runtime] = rounds::time_per_call(pair)?;
+    let [bare, interruptible, through_runtime] = rounds::time_per_call([
+        bare::calls(&component, &small)?,
+        bare::interruptible_calls(&component, &small)?,
+        runtime::calls(&component, &small)?,
+    ])?;
     table.row("bare wasmtime call", bare, None);
+    table.row("bare wasmtime call, interruptible", interruptible, Some((bare, "bare call")));
     table.row("usher-runtime, warm", through_runtime, Some((bare, "bare call")));
 
     for batch in [1, 64, 512] {

@@ -10,14 +10,17 @@ const ROUNDS: usize = 21;
 /// Makes so many calls.
 pub(crate) type Calls = Box<dyn FnMut(u32) -> anyhow::Result<()>>;
 
-/// The median over rounds of the time one call takes, for each of two, which take turns.
-pub(crate) fn time_per_call(mut pair: [Calls; 2]) -> anyhow::Result<[Duration; 2]> {
-    for calls in &mut pair {
+/// The median over rounds of the time one call takes, for each that is compared; they
+/// take turns.
+pub(crate) fn time_per_call<const N: usize>(
+    mut compared: [Calls; N],
+) -> anyhow::Result<[Duration; N]> {
+    for calls in &mut compared {
         calls(WARM_UP_CALLS)?;
     }
-    let mut times = [const { Vec::new() }; 2];
+    let mut times = [const { Vec::new() }; N];
     for _ in 0..ROUNDS {
-        for (calls, times) in pair.iter_mut().zip(&mut times) {
+        for (calls, times) in compared.iter_mut().zip(&mut times) {
             let start = Instant::now();
             calls(ROUND_CALLS)?;
             times.push(start.elapsed() / ROUND_CALLS);
