@@ -116,8 +116,9 @@ impl WasmListener {
             Some(instance) => instance,
             None => {
                 self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
-                let made = self.runtime.instantiate(&self.prepared, &self.plugin, deadline).await;
-                made.map_err(|failed| self.verdict(failed.into()))?
+                // Apart: a large future that is rarely needed would be moved with every delivery's.
+                let made = self.runtime.instantiate(&self.prepared, &self.plugin, deadline);
+                Box::pin(made).await.map_err(|failed| self.verdict(failed.into()))?
             }
         };
         let Instance { store, world, clock, calls, .. } = &mut instance;
