@@ -52,7 +52,8 @@ pub trait Broker: Send + Sync + 'static {
     /// The flow that the event `sequence` belongs to.
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
 
-    /// Sequences of the first events of the flows whose `correlationid` this is, oldest first.
+    /// Sequences of the first events of the newest flows whose `correlationid` this is, at most
+    /// `max`, oldest first.
     async fn flows_by_correlation(
         &self,
         correlationid: &str,
@@ -194,6 +195,25 @@ pub struct Settlement {
     pub took: Duration,
     /// What became of it.
     pub disposition: Disposition,
+}
+
+impl Settlement {
+    /// About how much memory it holds on to, bytes.
+    pub fn bytes(&self) -> usize {
+        const ITSELF_BYTES: usize = 128;
+        let carried = match &self.disposition {
+            Disposition::Ack(changes) => {
+                let events = changes.emissions.iter().map(|new| new.event.encoded().len());
+                let values = changes.writes.iter().filter_map(|write| write.value.as_ref());
+                events.sum::<usize>() + values.map(|value| value.len()).sum::<usize>()
+            }
+            Disposition::Retry { failure, .. } | Disposition::Reject { failure } => {
+                failure.reason.len() + failure.backtrace.as_ref().map_or(0, String::len)
+            }
+            Disposition::Release => 0,
+        };
+        ITSELF_BYTES + carried
+    }
 }
 
 /// The decision, with what is to be committed along with it.

@@ -82,8 +82,18 @@ impl Blobs {
         Ok(Self { contents, store, staged, next_file: AtomicU64::new(0) })
     }
 
-    /// Whether the content is there.
-    pub(crate) fn has(&self, digest: &Digest) -> bool {
+    /// Whether the content is there; if so it stays for a while, so that a commit that refers to it
+    /// can still come.
+    pub(crate) fn hold(&self, digest: &Digest) -> bool {
+        let mut staged = lock(&self.staged);
+        let there = self.has(digest);
+        if there {
+            staged.add(*digest, Instant::now());
+        }
+        there
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
         match &self.contents {
             Contents::Disk(folder) => file(folder, digest).1.is_file(),
             Contents::Memory(contents) => lock(contents).contains_key(digest),
@@ -154,14 +164,20 @@ impl Blobs {
         if !there {
             let number = self.next_file.fetch_add(1, Ordering::Relaxed);
             let new = folder.join("new").join(number.to_string());
-            let mut file = File::create_new(&new)?;
-            file.write_all(content)?;
-            file.sync_data()?;
-            if !shelf.is_dir() {
+            let written = (|| {
+                let mut file = File::create_new(&new)?;
+                file.write_all(content)?;
+                file.sync_data()?;
                 fs::create_dir_all(&shelf)?;
-                sync_folder(folder)?;
+                fs::rename(&new, &target)
+            })();
+            if let Err(error) = written {
+                // What is left of it would take room that may be what was missing.
+                let _ = fs::remove_file(&new);
+                return Err(error);
             }
-            fs::rename(&new, &target)?;
+            // Whoever made the shelf may not have come this far yet.
+            sync_folder(folder)?;
         }
         // Also when it was there: whoever wrote it may not have come this far yet.
         sync_folder(&shelf)
@@ -302,6 +318,34 @@ mod tests {
         let blobs = open();
         blobs.sweep();
         assert!(blobs.has(&kept) && !blobs.has(&in_vain));
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_about_to_be_committed_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let contents = Contents::Disk(folder.path().to_owned());
+        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let long_ago = Instant::now();
+        let digest = blobs.write(b"content").unwrap();
+        lock(&blobs.staged).since.insert(digest, long_ago);
+        assert!(blobs.hold(&digest));
+        let renewed = lock(&blobs.staged).since[&digest];
+        assert!(renewed > long_ago);
+        assert!(!blobs.hold(&Digest::of(b"nothing")));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let contents = Contents::Disk(folder.path().to_owned());
+        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        // A file where the shelf should be.
+        let (shelf, _) = file(folder.path(), &Digest::of(b"content"));
+        fs::write(&shelf, "in the way").unwrap();
+        assert!(blobs.write(b"content").is_err());
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
     }
 

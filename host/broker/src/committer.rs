@@ -36,13 +36,13 @@ pub(crate) struct Committer {
     blobs: Arc<Blobs>,
     readers: Readers,
     answers: Vec<Answer>,
-    /// Lanes to open and to close once the batch is durable.
-    lanes: Vec<LaneChange>,
+    /// Outlets to open and to close once the batch is durable.
+    outlets: Vec<OutletChange>,
     commits: u64,
 }
 
 /// A subscription that came or went.
-enum LaneChange {
+enum OutletChange {
     Open(u32, SubscriptionName),
     Remove(u32, SubscriptionName),
 }
@@ -56,8 +56,8 @@ impl Committer {
         blobs: Arc<Blobs>,
         readers: Readers,
     ) -> Self {
-        let (answers, lanes) = (Vec::new(), Vec::new());
-        Self { ledger, shared, clock, blobs, readers, answers, lanes, commits: 0 }
+        let (answers, outlets) = (Vec::new(), Vec::new());
+        Self { ledger, shared, clock, blobs, readers, answers, outlets, commits: 0 }
     }
 
     /// Works until the end.
@@ -73,7 +73,7 @@ impl Committer {
         for answer in self.answers.drain(..) {
             answer(Err(shared.gone()));
         }
-        shared.lanes.close(&shared.gone());
+        shared.outlets.close(&shared.gone());
         shared.ended.send_replace(true);
     }
 
@@ -112,16 +112,16 @@ impl Committer {
         let mut stats = self.ledger.stats();
         stats.commits = self.commits;
         self.shared.publish(self.ledger.committed_version(), stats);
-        for change in self.lanes.drain(..) {
+        for change in self.outlets.drain(..) {
             match change {
-                LaneChange::Open(id, name) => self.shared.lanes.open(id, &name),
-                LaneChange::Remove(id, name) => self.shared.lanes.remove(id, &name),
+                OutletChange::Open(id, name) => self.shared.outlets.open(id, &name),
+                OutletChange::Remove(id, name) => self.shared.outlets.remove(id, &name),
             }
         }
         let released = self.ledger.release();
         for (id, leases) in released.grants {
-            if let Some(lane) = self.shared.lanes.numbered(id) {
-                lane.grant(leases);
+            if let Some(outlet) = self.shared.outlets.numbered(id) {
+                outlet.offer(leases);
             }
         }
         for wanted in released.fetches {
@@ -160,14 +160,20 @@ impl Committer {
             }
             Command::Subscribe { subscription, reply } => {
                 let name = subscription.name.clone();
+                if let Some(outlet) = self.shared.outlets.named(&name)
+                    && self.ledger.changes_filter(&subscription)
+                {
+                    // What nobody took yet is judged by the new filter.
+                    self.ledger.take_back(&name, &outlet.take_back());
+                }
                 let made = self.ledger.subscribe(subscription);
-                let answer = made.map(|id| self.lanes.push(LaneChange::Open(id, name)));
+                let answer = made.map(|id| self.outlets.push(OutletChange::Open(id, name)));
                 self.answer(reply, answer);
             }
             Command::Unsubscribe { name, reply } => {
                 let removed = self.ledger.unsubscribe(&name);
                 if let Some(id) = removed {
-                    self.lanes.push(LaneChange::Remove(id, name));
+                    self.outlets.push(OutletChange::Remove(id, name));
                 }
                 self.answer(reply, Ok(removed.is_some()));
             }
@@ -221,12 +227,12 @@ impl Committer {
         read().map_err(|failure| BrokerError::Read(failure.0))
     }
 
-    /// What nobody has taken from its lane yet is not under way: it waits.
+    /// What nobody has taken from its outlet yet is not under way: it waits.
     fn statuses(&self) -> Vec<SubscriptionStatus> {
         let mut statuses = self.ledger.statuses();
         for status in &mut statuses {
-            if let Some(lane) = self.shared.lanes.named(&status.subscription.name) {
-                let waiting = lane.len() as u64;
+            if let Some(outlet) = self.shared.outlets.named(&status.subscription.name) {
+                let waiting = outlet.len() as u64;
                 status.in_flight = status.in_flight.saturating_sub(waiting);
                 status.lag += waiting;
             }

@@ -126,7 +126,7 @@ impl EmbeddedBroker {
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
         let shared = Arc::new(Shared::new(intake, store, last));
         for (id, name) in subscriptions {
-            shared.lanes.open(id, &name);
+            shared.outlets.open(id, &name);
         }
         shared.publish(0, ledger.stats());
 
@@ -257,16 +257,16 @@ impl Broker for EmbeddedBroker {
         subscription: &SubscriptionName,
         max: usize,
     ) -> Result<Vec<Lease>, BrokerError> {
-        let lane = self.shared.lanes.named(subscription);
-        let lane = lane.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
-        lane.lease(max).await
+        let outlet = self.shared.outlets.named(subscription);
+        let outlet = outlet.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
+        outlet.lease(max).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let bytes = batch.iter().map(prepare::settlement_bytes).sum();
+        let bytes = batch.iter().map(Settlement::bytes).sum();
         let prepare = |settlement| prepare::decide(settlement, &self.blobs);
         let batch = batch.into_iter().map(prepare).collect();
         self.send(|reply| Command::Settle { batch, reply }, bytes).await?.wait(&self.shared).await

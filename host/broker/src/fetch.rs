@@ -78,16 +78,17 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
     }
 }
 
-/// The failed attempts of a delivery, oldest first.
-pub(crate) fn attempts(
+/// The failed attempts of a delivery in all its rounds, oldest first, with their numbers.
+fn attempts(
     view: &dyn View,
     sequence: u64,
     subscription: u32,
-) -> Result<Vec<AttemptRecord>, StoreFailure> {
+) -> Result<Vec<(u32, AttemptRecord)>, StoreFailure> {
     let prefix = keys::delivery(sequence, subscription);
     let read = |row: crate::store::Found| {
         let (key, value) = row?;
-        read_attempt(&value).ok_or_else(|| StoreFailure::damaged(Space::Attempts, &key))
+        let read = || Some((keys::attempt_number(&key)?, read_attempt(&value)?));
+        read().ok_or_else(|| StoreFailure::damaged(Space::Attempts, &key))
     };
     view.prefix(Space::Attempts, &prefix).map(read).collect()
 }

@@ -95,13 +95,24 @@ struct State {
     commands: VecDeque<(Command, usize)>,
     bytes: usize,
     phase: Phase,
+    /// Those who wait for room, in the order they came: a large command must not wait for ever
+    /// because smaller ones keep slipping in.
+    line: VecDeque<u64>,
+    next_ticket: u64,
     /// Someone wants the committer to look up.
     woken: bool,
 }
 
 impl Intake {
     pub(crate) fn new(max_commands: usize, max_bytes: usize) -> Self {
-        let state = State { commands: VecDeque::new(), bytes: 0, phase: Phase::Open, woken: false };
+        let state = State {
+            commands: VecDeque::new(),
+            bytes: 0,
+            phase: Phase::Open,
+            line: VecDeque::new(),
+            next_ticket: 0,
+            woken: false,
+        };
         Self {
             state: Mutex::new(state),
             arrived: Condvar::new(),
@@ -113,19 +124,26 @@ impl Intake {
 
     /// Adds a command if there is room.
     pub(crate) fn try_push(&self, command: Command, bytes: usize) -> Result<(), BrokerError> {
-        match self.offer(command, bytes) {
+        match self.offer(command, bytes, None) {
             Ok(()) => Ok(()),
             Err((_, Some(refused))) => Err(refused),
             Err((_, None)) => Err(BrokerError::Busy { retry_after: RETRY_AFTER }),
         }
     }
 
-    /// Adds a command when there is room. Dropping the future adds nothing.
+    /// Adds a command when there is room and those who came before have had their turn. Dropping
+    /// the future adds nothing.
     pub(crate) async fn push(&self, mut command: Command, bytes: usize) -> Result<(), BrokerError> {
+        match self.offer(command, bytes, None) {
+            Ok(()) => return Ok(()),
+            Err((_, Some(refused))) => return Err(refused),
+            Err((back, None)) => command = back,
+        }
+        let place = Place::at_the_end_of(self);
         loop {
             let mut space = std::pin::pin!(self.space.notified());
             space.as_mut().enable();
-            match self.offer(command, bytes) {
+            match self.offer(command, bytes, Some(place.ticket)) {
                 Ok(()) => return Ok(()),
                 Err((_, Some(refused))) => return Err(refused),
                 Err((back, None)) => command = back,
@@ -144,7 +162,12 @@ impl Intake {
     }
 
     #[allow(clippy::result_large_err, reason = "the command goes back to whoever has it")]
-    fn offer(&self, command: Command, bytes: usize) -> Result<(), (Command, Option<BrokerError>)> {
+    fn offer(
+        &self,
+        command: Command,
+        bytes: usize,
+        ticket: Option<u64>,
+    ) -> Result<(), (Command, Option<BrokerError>)> {
         let mut state = self.state();
         if state.phase != Phase::Open {
             return Err((command, Some(BrokerError::Closed)));
@@ -152,7 +175,7 @@ impl Intake {
         // One command always fits, however large, and questions take no bytes.
         let full = state.commands.len() >= self.max_commands
             || (bytes > 0 && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.max_bytes);
-        if full {
+        if full || state.line.front().is_some_and(|first| Some(*first) != ticket) {
             return Err((command, None));
         }
         state.bytes += bytes;
@@ -207,9 +230,20 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    /// Takes no more.
+    /// Takes no more. Once abandoned, whoever waits for an answer hears that there is none.
     pub(crate) fn close(&self, phase: Phase) {
-        self.state().phase = phase;
+        let mut state = self.state();
+        if state.phase != Phase::Abandoned {
+            state.phase = phase;
+        }
+        let mut dropped = VecDeque::new();
+        if state.phase == Phase::Abandoned {
+            std::mem::swap(&mut dropped, &mut state.commands);
+            state.bytes = 0;
+        }
+        drop(state);
+        // Not under the lock: dropping wakes those who wait for answers.
+        drop(dropped);
         self.arrived.notify_one();
         self.space.notify_waiters();
     }
@@ -221,6 +255,30 @@ impl Intake {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the line of those who wait for room, given up when dropped.
+struct Place<'a> {
+    intake: &'a Intake,
+    ticket: u64,
+}
+
+impl<'a> Place<'a> {
+    fn at_the_end_of(intake: &'a Intake) -> Self {
+        let mut state = intake.state();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.line.push_back(ticket);
+        Self { intake, ticket }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.intake.state().line.retain(|ticket| *ticket != self.ticket);
+        // Whoever comes next may be able to get in now.
+        self.intake.space.notify_waiters();
     }
 }
 
@@ -262,6 +320,55 @@ mod tests {
         intake.take(&mut Vec::new(), None);
         waiting.await.unwrap().unwrap();
         assert_eq!(intake.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_came_first_gets_in_first() {
+        let intake = Arc::new(Intake::new(10, 100));
+        intake.try_push(command(), 60).unwrap();
+        let large = {
+            let intake = Arc::clone(&intake);
+            tokio::spawn(async move { intake.push(command(), 80).await })
+        };
+        tokio::task::yield_now().await;
+        // It would fit, but someone waits for more room.
+        assert!(matches!(intake.try_push(command(), 1), Err(BrokerError::Busy { .. })));
+        let small = {
+            let intake = Arc::clone(&intake);
+            tokio::spawn(async move { intake.push(command(), 10).await })
+        };
+        tokio::task::yield_now().await;
+        assert!(!large.is_finished() && !small.is_finished());
+        intake.take(&mut Vec::new(), None);
+        large.await.unwrap().unwrap();
+        small.await.unwrap().unwrap();
+        intake.try_push(command(), 1).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_leaves_the_line() {
+        let intake = Arc::new(Intake::new(1, 100));
+        intake.try_push(command(), 0).unwrap();
+        let waiting = {
+            let intake = Arc::clone(&intake);
+            tokio::spawn(async move { intake.push(command(), 0).await })
+        };
+        tokio::task::yield_now().await;
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        intake.take(&mut Vec::new(), None);
+        intake.try_push(command(), 0).unwrap();
+    }
+
+    #[tokio::test]
+    async fn abandoning_tells_everyone_who_waits_for_an_answer() {
+        let intake = Intake::new(10, 100);
+        let (reply, answer) = oneshot::channel();
+        intake.try_push(Command::Statuses { reply }, 0).unwrap();
+        intake.close(Phase::Abandoned);
+        assert!(answer.await.is_err());
+        intake.close(Phase::Closing);
+        assert_eq!(intake.take(&mut Vec::new(), None), Phase::Abandoned);
     }
 
     #[tokio::test]

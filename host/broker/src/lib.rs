@@ -17,13 +17,14 @@ mod fetch;
 mod flow;
 mod folder;
 mod intake;
-mod lane;
+
 mod ledger;
 mod limits;
 mod load;
 mod log;
 mod memory;
 mod options;
+mod outlet;
 mod prepare;
 mod readers;
 mod shared;

@@ -45,7 +45,7 @@ pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, S
     Ok(page)
 }
 
-/// The first events of flows with this correlation.
+/// The first events of the newest flows with this correlation, oldest first.
 pub(crate) fn flows_by_correlation(
     view: &dyn View,
     correlationid: &str,
@@ -56,7 +56,10 @@ pub(crate) fn flows_by_correlation(
         let (key, _) = row?;
         keys::last_number(&key).ok_or_else(|| StoreFailure::damaged(Space::Correlations, &key))
     };
-    view.prefix(Space::Correlations, &prefix).take(max.min(PAGE_MAX)).map(read).collect()
+    let newest = view.prefix(Space::Correlations, &prefix).rev().take(max.min(PAGE_MAX));
+    let mut sequences = newest.map(read).collect::<Result<Vec<_>, _>>()?;
+    sequences.reverse();
+    Ok(sequences)
 }
 
 /// Dead letters after `after`.

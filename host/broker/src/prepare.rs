@@ -7,9 +7,6 @@ use crate::blobs::Blobs;
 use crate::ledger::Decided;
 use crate::{IN_FLIGHT_MAX, STATE_ADDRESS_MAX_BYTES};
 
-/// What a settlement takes besides what it carries.
-const SETTLEMENT_BYTES: usize = 128;
-
 /// Whether a subscription's numbers can be right.
 pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {
     let Subscription { name, retry, max_in_flight, .. } = subscription;
@@ -27,22 +24,6 @@ pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), Brok
         return wrong("max_attempts must be at least 1");
     }
     Ok(())
-}
-
-/// About how much memory a settlement holds on to.
-pub(crate) fn settlement_bytes(settlement: &Settlement) -> usize {
-    let carried = match &settlement.disposition {
-        Disposition::Ack(changes) => {
-            let events = changes.emissions.iter().map(|new| new.event.encoded().len());
-            let values = changes.writes.iter().filter_map(|write| write.value.as_ref());
-            events.sum::<usize>() + values.map(|value| value.len()).sum::<usize>()
-        }
-        Disposition::Retry { failure, .. } | Disposition::Reject { failure } => {
-            failure.reason.len() + failure.backtrace.as_ref().map_or(0, String::len)
-        }
-        Disposition::Release => 0,
-    };
-    SETTLEMENT_BYTES + carried
 }
 
 /// Works out what the committer will need. Changes that can never be committed turn into a
@@ -73,7 +54,7 @@ fn refusal(changes: &Changes, blobs: &Blobs) -> Option<Disposition> {
         return Some(Disposition::Reject { failure: Failure::new(FailureClass::Limit, reason) });
     }
     let missing = changes.blobs.iter().find_map(|change| match change {
-        BlobChange::Put(info) if !blobs.has(&info.digest) => Some(info.digest),
+        BlobChange::Put(info) if !blobs.hold(&info.digest) => Some(info.digest),
         _ => None,
     });
     missing.map(|digest| {

@@ -7,13 +7,13 @@ use tokio::sync::watch;
 
 use crate::api::{BrokerError, BrokerStats};
 use crate::intake::{Intake, Phase};
-use crate::lane::Lanes;
+use crate::outlet::Outlets;
 use crate::store::Store;
 
 /// Shared by the committer and the engine.
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
-    pub(crate) lanes: Lanes,
+    pub(crate) outlets: Outlets,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) committed: watch::Sender<u64>,
     pub(crate) poisoned: watch::Sender<Option<String>>,
@@ -28,7 +28,7 @@ impl Shared {
     pub(crate) fn new(intake: Intake, store: Arc<dyn Store>, last_sequence: u64) -> Self {
         Self {
             intake,
-            lanes: Lanes::default(),
+            outlets: Outlets::default(),
             store,
             committed: watch::Sender::new(last_sequence),
             poisoned: watch::Sender::default(),
@@ -62,7 +62,7 @@ impl Shared {
             first
         });
         self.intake.close(Phase::Abandoned);
-        self.lanes.close(&BrokerError::Poisoned(reason.to_owned()));
+        self.outlets.close(&BrokerError::Poisoned(reason.to_owned()));
     }
 
     /// Why nothing is answered any more.

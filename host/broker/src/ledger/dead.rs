@@ -50,7 +50,7 @@ impl Ledger {
             return Err(BrokerError::NoSubscription(name.clone()));
         };
         let sequence = dead.stored.sequence;
-        if !sub.is_pending(sequence, self.counters.last_sequence) {
+        if !sub.is_pending(&dead.stored, self.counters.last_sequence) {
             if sub.retries.len() >= RETRIES_MAX {
                 return Err(BrokerError::Invalid(format!(
                     "{name} has {RETRIES_MAX} deliveries waiting for another attempt; \

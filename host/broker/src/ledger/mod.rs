@@ -127,8 +127,8 @@ pub(crate) struct FetchedDelivery {
     pub(crate) sequence: u64,
     /// `None` if the log no longer has it.
     pub(crate) stored: Option<StoredEvent>,
-    /// Its failed attempts, oldest first.
-    pub(crate) attempts: Vec<AttemptRecord>,
+    /// Its failed attempts in all rounds, oldest first, with their numbers through all of them.
+    pub(crate) attempts: Vec<(u32, AttemptRecord)>,
 }
 
 /// An emission whose delay is over; the sequence of `stored` has no meaning.

@@ -51,6 +51,22 @@ impl Ledger {
         Ok(id)
     }
 
+    /// Whether this would change the filter of a subscription that is there.
+    pub(crate) fn changes_filter(&self, subscription: &Subscription) -> bool {
+        let known = self.names.get(&subscription.name).and_then(|id| self.subs.get(id));
+        known.is_some_and(|known| known.subscription().filter != subscription.filter)
+    }
+
+    /// Takes back leases that nobody has seen: their deliveries are ready again.
+    pub(crate) fn take_back(&mut self, name: &SubscriptionName, leases: &[(u64, u64)]) {
+        let Some(sub) = self.names.get(name).and_then(|id| self.subs.get_mut(id)) else { return };
+        for (sequence, token) in leases {
+            if sub.is_leased(*sequence, *token) {
+                sub.put_back(*sequence);
+            }
+        }
+    }
+
     /// Removes a subscription with everything but its dead letters; answers its number.
     pub(crate) fn unsubscribe(&mut self, name: &SubscriptionName) -> Option<u32> {
         let id = self.names.remove(name)?;

@@ -146,8 +146,23 @@ impl Sub {
             self.wanted = lost.copied().filter(|sequence| !self.waits(*sequence)).collect();
             self.fetching = 0;
             self.look_from(next, last);
+            self.drop_unwanted();
         }
         self.row = Arc::new(SubscriptionRow { first: self.row.first, subscription });
+    }
+
+    /// Lets go of what was ready for its first attempt and is no longer asked for.
+    fn drop_unwanted(&mut self) {
+        let Self { again, held, held_bytes, filter, .. } = self;
+        again.retain(|sequence| {
+            let Some(Held { token: None, pending }) = held.get(sequence) else { return true };
+            if pending.retry.is_some() || filter.matches(&pending.stored.event) {
+                return true;
+            }
+            *held_bytes -= pending.stored.event.encoded().len();
+            held.remove(sequence);
+            false
+        });
     }
 
     fn look_from(&mut self, from: u64, last: u64) {
@@ -278,16 +293,20 @@ impl Sub {
     /// A delivery came back.
     pub(super) fn fetched(&mut self, delivery: FetchedDelivery) {
         self.fetching = self.fetching.saturating_sub(1);
-        let FetchedDelivery { sequence, stored, mut attempts } = delivery;
+        let FetchedDelivery { sequence, stored, attempts } = delivery;
         let retry = self.retries.get(&sequence).copied();
         let open = self.open.remove(&sequence);
         if (retry.is_none() && !open) || self.held.contains_key(&sequence) {
             return;
         }
         let Some(stored) = stored else { return };
-        // The attempts of earlier rounds are not of this one.
-        let failures = retry.map_or(0, |retry| retry.row.failures) as usize;
-        attempts.drain(..attempts.len().saturating_sub(failures));
+        if retry.is_none() && !self.filter.matches(&stored.event) {
+            // The filter has changed since it was handed out.
+            return;
+        }
+        let before = retry.map_or(0, |retry| retry.row.before);
+        let of_this_round = attempts.into_iter().filter(|(number, _)| *number > before);
+        let attempts = of_this_round.map(|(_, attempt)| attempt).collect();
         self.held_bytes += stored.event.encoded().len();
         let pending = Pending { stored, retry: retry.map(|retry| retry.row), attempts };
         self.held.insert(sequence, Held { token: None, pending });
@@ -339,11 +358,12 @@ impl Sub {
     }
 
     /// Whether a delivery of this event is yet to come or under way.
-    pub(super) fn is_pending(&self, sequence: u64, last: u64) -> bool {
+    pub(super) fn is_pending(&self, stored: &StoredEvent, last: u64) -> bool {
+        let sequence = stored.sequence;
         self.held.contains_key(&sequence)
             || self.open.contains(&sequence)
             || self.retries.contains_key(&sequence)
-            || sequence >= self.next(last)
+            || (sequence >= self.next(last) && self.filter.matches(&stored.event))
     }
 
     /// Whether anything was handed out and not settled, or waits for a retry.

@@ -96,6 +96,11 @@ pub(crate) fn first_subscription(key: &[u8]) -> Option<u32> {
     key.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
+/// The number at the end of a key of `attempts`.
+pub(crate) fn attempt_number(key: &[u8]) -> Option<u32> {
+    key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,6 +195,35 @@ pub(crate) async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
     assert_eq!(flow.events[0].deliveries[0].failures, letter.attempts);
 }
 
+/// More failures than are kept, in a round before as well as in this one.
+pub(crate) async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
+    const ATTEMPTS: u32 = ATTEMPTS_KEPT as u32 + 5;
+    let broker = disk.open();
+    broker.subscribe(with_policy(ATTEMPTS, Duration::from_secs(1 << 40))).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    for round in 1..=2 {
+        for attempt in 1..=ATTEMPTS {
+            let lease = lease_one(&broker, "p/s").await;
+            assert_eq!(lease.delivery.attempt, attempt);
+            let reason = format!("{round}.{attempt}");
+            let failure = usher_event::Failure::new(FailureClass::Retry, reason);
+            settle(&broker, &lease, Disposition::Retry { failure, after: None }).await;
+            disk.advance(&broker, 3_600_000);
+        }
+        let letter = broker.dead_letter(round).await.unwrap().unwrap();
+        let kept: Vec<_> = letter.attempts.iter().map(|a| a.reason.clone()).collect();
+        let newest = ATTEMPTS - ATTEMPTS_KEPT as u32 + 2..=ATTEMPTS;
+        let expected = std::iter::once(1).chain(newest).map(|n| format!("{round}.{n}"));
+        assert_eq!(kept, expected.collect::<Vec<_>>());
+        let flow = broker.flow(1).await.unwrap().unwrap();
+        let failures = &flow.events[0].deliveries[0].failures;
+        assert_eq!(failures.len(), ATTEMPTS_KEPT * round as usize);
+        if round == 1 {
+            assert!(broker.redrive(round).await.unwrap());
+        }
+    }
+}
+
 pub(crate) async fn a_clock_set_back_delays_nothing(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();

@@ -50,6 +50,7 @@ on_every_store! {
         latest_starts_with_the_next_event_and_earliest_with_the_first,
         only_matching_events_are_delivered,
         a_changed_filter_judges_what_comes,
+        what_nobody_took_is_judged_by_the_new_filter,
         what_is_far_behind_is_read_from_the_log_in_order,
         removal_wakes_takers_and_makes_leases_stale,
         wrong_numbers_are_refused,
@@ -72,6 +73,7 @@ on_every_store! {
         a_dead_letter_is_redriven_as_a_replay,
         a_dead_letter_is_discarded_for_good,
         many_attempts_keep_the_first_and_the_newest,
+        the_attempts_of_a_redriven_round_are_its_own,
         a_clock_set_back_delays_nothing,
     },
     side_effects::{

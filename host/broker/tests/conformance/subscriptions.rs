@@ -58,6 +58,25 @@ pub(crate) async fn a_changed_filter_judges_what_comes(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
+pub(crate) async fn what_nobody_took_is_judged_by_the_new_filter(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 0..3 {
+        publish(&broker, event("a", id)).await;
+    }
+    let taken = lease_one(&broker, "p/s").await;
+    // The other two were granted, but nobody has seen them.
+    broker.subscribe(to_type("p/s", "b")).await.unwrap();
+    publish(&broker, event("b", 4)).await;
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
+    assert!(nothing_ready(&broker, "p/s").await);
+    assert_eq!(ack(&broker, &taken).await, Settled::Committed);
+    drop(broker);
+    let broker = disk.open();
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
+    assert!(nothing_ready(&broker, "p/s").await);
+}
+
 /// More than fits in the ready list and in the tail of the log that is kept in memory.
 pub(crate) async fn what_is_far_behind_is_read_from_the_log_in_order(disk: Disk) {
     const EVENTS: u64 = 20_000;

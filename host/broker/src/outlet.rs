@@ -1,5 +1,5 @@
-//! Deliveries that were granted and wait for someone to take them, one lane for each subscription.
-//! Taking them doesn't go through the committer.
+//! Deliveries that were granted and wait for someone to take them, one outlet for each
+//! subscription. Taking them doesn't go through the committer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,7 +11,7 @@ use crate::api::{BrokerError, Lease};
 
 /// The deliveries of one subscription.
 #[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct Outlet {
     state: Mutex<State>,
     ready: Notify,
 }
@@ -23,9 +23,9 @@ struct State {
     closed: Option<BrokerError>,
 }
 
-impl Lane {
+impl Outlet {
     /// Adds deliveries; the ledger bounds how many there are.
-    pub(crate) fn grant(&self, leases: Vec<Lease>) {
+    pub(crate) fn offer(&self, leases: Vec<Lease>) {
         let mut state = self.state();
         if state.closed.is_none() {
             state.leases.extend(leases);
@@ -67,6 +67,12 @@ impl Lane {
         self.state().leases.len()
     }
 
+    /// Takes back what waits: sequences and tokens.
+    pub(crate) fn take_back(&self) -> Vec<(u64, u64)> {
+        let leases = std::mem::take(&mut self.state().leases);
+        leases.into_iter().map(|lease| (lease.delivery.sequence, lease.token)).collect()
+    }
+
     /// Drops what waits and answers all takers with this.
     pub(crate) fn close(&self, reason: BrokerError) {
         let mut state = self.state();
@@ -81,45 +87,45 @@ impl Lane {
     }
 }
 
-/// All lanes, by name for takers and by number for the committer.
+/// All outlets, by name for takers and by number for the committer.
 #[derive(Default)]
-pub(crate) struct Lanes {
-    by_name: RwLock<HashMap<SubscriptionName, Arc<Lane>>>,
-    by_id: RwLock<HashMap<u32, Arc<Lane>>>,
+pub(crate) struct Outlets {
+    by_name: RwLock<HashMap<SubscriptionName, Arc<Outlet>>>,
+    by_id: RwLock<HashMap<u32, Arc<Outlet>>>,
 }
 
-impl Lanes {
-    /// The lane of a subscription.
-    pub(crate) fn named(&self, name: &SubscriptionName) -> Option<Arc<Lane>> {
+impl Outlets {
+    /// The outlet of a subscription.
+    pub(crate) fn named(&self, name: &SubscriptionName) -> Option<Arc<Outlet>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// The lane of the subscription with this number.
-    pub(crate) fn numbered(&self, id: u32) -> Option<Arc<Lane>> {
+    /// The outlet of the subscription with this number.
+    pub(crate) fn numbered(&self, id: u32) -> Option<Arc<Outlet>> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Makes a lane, unless it is there.
+    /// Makes an outlet, unless it is there.
     pub(crate) fn open(&self, id: u32, name: &SubscriptionName) {
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-        let lane = Arc::clone(by_id.entry(id).or_default());
+        let outlet = Arc::clone(by_id.entry(id).or_default());
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        by_name.insert(name.clone(), lane);
+        by_name.insert(name.clone(), outlet);
     }
 
-    /// Removes a lane; its takers hear that the subscription is gone.
+    /// Removes an outlet; its takers hear that the subscription is gone.
     pub(crate) fn remove(&self, id: u32, name: &SubscriptionName) {
-        let lane = self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let outlet = self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        if let Some(lane) = lane {
-            lane.close(BrokerError::NoSubscription(name.clone()));
+        if let Some(outlet) = outlet {
+            outlet.close(BrokerError::NoSubscription(name.clone()));
         }
     }
 
     /// Closes all.
     pub(crate) fn close(&self, reason: &BrokerError) {
-        for lane in self.by_id.read().unwrap_or_else(PoisonError::into_inner).values() {
-            lane.close(reason.clone());
+        for outlet in self.by_id.read().unwrap_or_else(PoisonError::into_inner).values() {
+            outlet.close(reason.clone());
         }
     }
 }
