@@ -92,7 +92,13 @@ impl Dispatch {
     }
 
     fn take_shed(&self) -> Option<Run> {
-        self.shed.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = shed.pop_front();
+        if !shed.is_empty() {
+            // Two that were shed before anyone looked woke only one worker.
+            self.shed_wakes.notify_one();
+        }
+        run
     }
 
     pub(crate) async fn submit(&self, settlements: Vec<Settlement>) {

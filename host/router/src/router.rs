@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use usher_broker::{Broker, BrokerError, Subscription};
 use usher_event::{Listener, PluginName, SubscriptionName};
 
@@ -160,7 +161,9 @@ impl Router {
     /// Deliveries under way end first. Answers whether it was served.
     pub async fn remove(&self, name: &PluginName) -> bool {
         let entry = self.entry(name);
-        let Some(mut plugin) = entry.lock().await.take() else {
+        // Held to the end, so that an installation of the same name comes after it, not into it.
+        let mut entry = entry.lock().await;
+        let Some(mut plugin) = entry.take() else {
             return false;
         };
         self.active_mut(|active| active.retain(|_, (plugin, _)| plugin != name));
@@ -221,10 +224,16 @@ impl Router {
             .into_values()
             .filter(|wanted| !plugin.dispatchers.contains_key(&wanted.name))
             .collect();
-        let mut started = Vec::with_capacity(missing.len());
+        let known = if missing.is_empty() { None } else { self.known().await };
+        let mut started: Vec<(Subscription, Arc<Stats>)> = Vec::with_capacity(missing.len());
         for subscription in missing {
             if let Err(error) = self.broker.subscribe(subscription.clone()).await {
                 let failed = InstallError::Broker { subscription: subscription.name, error };
+                for (made, _) in started {
+                    if known.as_ref().is_some_and(|known| !known.contains(&made.name)) {
+                        self.forget(&made.name).await;
+                    }
+                }
                 self.restore(plugin, stopped).await;
                 return Err(failed);
             }
@@ -232,6 +241,19 @@ impl Router {
             started.push((subscription, stats));
         }
         Ok(started)
+    }
+
+    /// The names of all subscriptions the broker has, so that an installation that fails leaves
+    /// none behind that it made. `None` where the broker can't answer.
+    async fn known(&self) -> Option<Vec<SubscriptionName>> {
+        let known = self.broker.subscriptions().await.ok()?;
+        Some(known.into_iter().map(|status| status.subscription.name).collect())
+    }
+
+    async fn forget(&self, name: &SubscriptionName) {
+        if let Err(error) = self.broker.unsubscribe(name).await {
+            tracing::warn!(subscription = %name, %error, "a subscription nobody serves stays");
+        }
     }
 
     /// Serves again what was stopped for a change that failed.
@@ -256,6 +278,7 @@ impl Router {
             subscription: subscription.name.clone(),
             broker: Arc::clone(&self.broker),
             guests: self.guests.clone(),
+            settling: TaskTracker::new(),
         };
         let name = subscription.name.clone();
         let slot = Arc::clone(&plugin.slot);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 use usher_broker::{Broker, Disposition, Lease, Settlement};
 use usher_event::{Delivery, Digest, SubscriptionName};
 
@@ -19,6 +20,15 @@ pub(crate) struct Home {
     pub(crate) subscription: SubscriptionName,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) guests: Handle,
+    /// What hands settlements to the broker; none of it may be forgotten when serving ends.
+    pub(crate) settling: TaskTracker,
+}
+
+impl Home {
+    /// Runs something that hands settlements over, whatever becomes of whoever began it.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.settling.spawn_on(work, &self.guests);
+    }
 }
 
 /// Leased deliveries: those to come, the one under way, and what became of those before.
@@ -107,7 +117,7 @@ impl Drop for Run {
         }
         let (done, home) = (std::mem::take(&mut self.done), Arc::clone(&self.home));
         // Should the runtime be gone, so is the process: the broker leases anew after a restart.
-        self.home.guests.spawn(async move {
+        self.home.spawn(async move {
             if let Err(error) = home.broker.settle(done).await {
                 tracing::warn!(
                     subscription = %home.subscription,

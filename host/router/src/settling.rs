@@ -1,5 +1,5 @@
 //! Settlements on their way to the disk. A worker hands over a batch and goes on; only when too
-//! many batches are under way does it wait.
+//! much is under way does it wait.
 
 use std::sync::Arc;
 
@@ -10,33 +10,45 @@ use usher_event::{Failure, FailureClass};
 use crate::run::Home;
 use crate::stats::Stats;
 
-/// The most batches of one subscription that wait for the disk.
-const BATCHES_MAX: u32 = 64;
+/// How much of one subscription may wait for the disk before its workers do.
+const WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// What a batch counts as, at least.
+const BATCH_MIN_BYTES: usize = WAITING_MAX_BYTES / 64;
+/// The unit in which room is taken.
+const UNIT_BYTES: usize = 1024;
 
 /// Hands batches of settlements to the broker.
 pub(crate) struct Settling {
     home: Arc<Home>,
     stats: Arc<Stats>,
-    slots: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+}
+
+/// The units of room that a batch takes; one batch always fits.
+fn units(batch: &[Settlement]) -> u32 {
+    let bytes = batch.iter().map(Settlement::bytes).sum::<usize>();
+    let units = bytes.clamp(BATCH_MIN_BYTES, WAITING_MAX_BYTES) / UNIT_BYTES;
+    u32::try_from(units).unwrap_or(u32::MAX)
 }
 
 impl Settling {
     pub(crate) fn new(home: Arc<Home>, stats: Arc<Stats>) -> Self {
-        let slots = Arc::new(Semaphore::new(BATCHES_MAX as usize));
-        Self { home, stats, slots }
+        let room = Arc::new(Semaphore::new(WAITING_MAX_BYTES / UNIT_BYTES));
+        Self { home, stats, room }
     }
 
-    /// Sends a batch on its way; waits only while [`BATCHES_MAX`] are.
+    /// Sends a batch on its way; waits only while too much is.
     pub(crate) async fn submit(&self, batch: Vec<Settlement>) {
         if batch.is_empty() {
             return;
         }
+        let units = units(&batch);
         let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
         // The semaphore is never closed; without a permit the batch is sent all the same.
-        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let permit = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
         let stats = Arc::clone(&self.stats);
         // A task of its own: were the worker to end now, the batch would still arrive.
-        self.home.guests.spawn(async move {
+        self.home.spawn(async move {
             batch.settle(&stats).await;
             drop(permit);
         });
@@ -48,17 +60,19 @@ impl Settling {
         if batch.is_empty() {
             return;
         }
+        let units = units(&batch);
         let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
-        let (slots, stats) = (Arc::clone(&self.slots), Arc::clone(&self.stats));
-        self.home.guests.spawn(async move {
-            let _permit = slots.acquire_owned().await;
+        let (room, stats) = (Arc::clone(&self.room), Arc::clone(&self.stats));
+        self.home.spawn(async move {
+            let _permit = room.acquire_many_owned(units).await;
             batch.settle(&stats).await;
         });
     }
 
-    /// Returns once all batches have been answered.
+    /// Returns once everything that was handed over or given back has been answered.
     pub(crate) async fn finished(&self) {
-        let _all = self.slots.acquire_many(BATCHES_MAX).await;
+        self.home.settling.close();
+        self.home.settling.wait().await;
     }
 }
 
@@ -142,7 +156,7 @@ impl Drop for Batch {
             return;
         }
         let home = Arc::clone(&self.home);
-        self.home.guests.spawn(async move {
+        self.home.spawn(async move {
             if let Err(error) = home.broker.settle(settlements).await {
                 let subscription = &home.subscription;
                 tracing::warn!(%subscription, %error, "settlements wait for the next start");

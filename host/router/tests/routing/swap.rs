@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use usher_broker::Subscription;
+use usher_broker::{Broker as _, Subscription};
 use usher_event::Digest;
 use usher_router::{InstallError, SwapOutcome};
 
@@ -139,9 +139,16 @@ async fn what_can_not_be_installed_changes_nothing() {
     let refused = soon(world.router.install(installation(&new, &twice))).await;
     assert!(matches!(refused, Err(InstallError::Twice(_))), "{refused:?}");
     // The broker takes no subscription with so many deliveries under way.
-    let impossible = [to_type("s", "b"), Subscription { max_in_flight: 0, ..to_type("t", "b") }];
+    let impossible = [
+        to_type("new", "b"),
+        to_type("s", "b"),
+        Subscription { max_in_flight: 0, ..to_type("t", "b") },
+    ];
     let refused = soon(world.router.install(installation(&new, &impossible))).await;
     assert!(matches!(refused, Err(InstallError::Broker { .. })), "{refused:?}");
+    // What it made before it failed is gone again.
+    let left = world.broker.subscriptions().await.unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
 
     world.publish("a", 1, 3).await;
     world.until("puppet/s", |status| status.acked == 3).await;
