@@ -83,6 +83,13 @@ impl Guest {
         self.http.begin();
     }
 
+    /// Forgets what the delivery staged and did not hand over, whatever its end: an instance may
+    /// wait for long, and a snapshot keeps the store from clearing up.
+    pub(crate) fn end(&mut self) {
+        self.state.clear();
+        self.blobs.clear();
+    }
+
     pub(crate) fn state(&mut self) -> StateView<'_> {
         StateView { state: &mut self.state, table: &mut self.table }
     }

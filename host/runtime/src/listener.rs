@@ -145,6 +145,7 @@ impl WasmListener {
             Err(_) => return Err(self.verdict(Ending::deadline(limits.wall_ms))),
         };
         let outcome = self.judge(guest, answer);
+        guest.end();
         if instance.calls < limits.calls_per_instance {
             self.pool.put(instance, crate::limits::size(limits.idle_instances));
         }

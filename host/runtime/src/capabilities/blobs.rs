@@ -57,11 +57,16 @@ impl Blobs {
         Self { plugin, staged: BTreeMap::new(), reckoned: false, limit_reached: None }
     }
 
-    /// Forgets what the last delivery left.
+    /// A new delivery, nothing staged.
     pub(crate) fn begin(&mut self) {
-        self.staged.clear();
+        self.clear();
         self.reckoned = false;
         self.limit_reached = None;
+    }
+
+    /// Forgets what is staged.
+    pub(crate) fn clear(&mut self) {
+        self.staged.clear();
     }
 
     /// The limit that this delivery ran into, if any: its blobs are not all there.

@@ -130,6 +130,20 @@ fn a_failed_delivery_leaves_no_state() {
 }
 
 #[test]
+fn an_idle_instance_holds_no_snapshot_however_its_delivery_ended() {
+    let counting = setup("state", state());
+    counting.deliver(&json!({"key": "k"})).unwrap();
+    counting.deliver(&json!({"key": "k", "fail": true})).unwrap_err();
+    let limits = Limits { state_value_bytes: 1, ..Limits::default() };
+    let limited = Setup::new(&guest("probe"), state(), limits);
+    limited.deliver(&json!({"try": "state", "key": "k", "set": "12"})).unwrap_err();
+    for setup in [&counting, &limited] {
+        assert_eq!(setup.listener.stats().instances_idle, 1, "there to hold something");
+        assert_eq!(setup.state.snapshots_held(), 0);
+    }
+}
+
+#[test]
 fn state_beyond_its_quota_fails_the_delivery_whatever_the_guest_makes_of_it() {
     let limits = Limits { state_keys: 2, state_value_bytes: 10, ..Limits::default() };
     let setup = Setup::new(&guest("probe"), state(), limits);

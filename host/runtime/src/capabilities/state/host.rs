@@ -5,11 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
-use super::staging::{NAME_MAX_BYTES, Staging, StateError};
+use super::staging::{NAME_MAX_BYTES, Page, Staging, StateError};
 use super::{Bucket, Cas, StateView};
 use crate::bindings::atomics::{self, CasError};
 use crate::bindings::keyvalue::{self, Error, KeyResponse};
 use crate::{Grant, Limits, bindings::batch};
+
+/// Keys in one batch call, and what their values may come to: a host call is short, for nobody else
+/// runs on its thread.
+const BATCH_MAX_KEYS: usize = 1_000;
+const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -17,6 +22,14 @@ impl From<StateError> for Error {
     fn from(error: StateError) -> Self {
         Self::Other(error.to_string())
     }
+}
+
+/// Refuses a batch call as a whole, before anything is done.
+fn check_batch(keys: usize) -> Result<(), Error> {
+    if keys <= BATCH_MAX_KEYS {
+        return Ok(());
+    }
+    Err(Error::Other(format!("one call names {keys} keys, the limit is {BATCH_MAX_KEYS}")))
 }
 
 impl StateView<'_> {
@@ -115,10 +128,9 @@ impl keyvalue::HostBucket for StateView<'_> {
             Ok((staging, _)) => clock.uncharged(|| staging.keys(&bucket, cursor.as_deref())),
             Err(error) => return Ok(Err(error)),
         };
-        Ok(page.map_err(Error::from).map(|(keys, more)| {
-            let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-            let cursor = if more { keys.last().cloned().or(cursor) } else { None };
-            KeyResponse { keys, cursor }
+        Ok(page.map_err(Error::from).map(|Page { keys, next }| KeyResponse {
+            keys: keys.iter().map(|key| key.to_string()).collect(),
+            cursor: next.map(|key| key.to_string()),
         }))
     }
 
@@ -139,13 +151,14 @@ impl atomics::Host for StateView<'_> {
         cas: Resource<Cas>,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), CasError>> {
-        let Cas { bucket, key, seen } = self.table.delete(cas)?;
+        let Cas { bucket, key, seen, .. } = self.table.delete(cas)?;
         let now = match self.read(&bucket, &key) {
             Ok(now) => now,
             Err(error) => return Ok(Err(CasError::StoreError(error))),
         };
         if now != seen {
-            let again = self.table.push(Cas { bucket, key, seen: now })?;
+            let delivery = self.state.delivery;
+            let again = self.table.push(Cas { bucket, key, seen: now, delivery })?;
             return Ok(Err(CasError::CasFailed(again)));
         }
         Ok(self.write(&bucket, &key, Some(value)).map_err(CasError::StoreError))
@@ -156,12 +169,28 @@ impl atomics::HostCas for StateView<'_> {
     fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
         let bucket = self.bucket(&bucket)?;
         match self.read(&bucket, &key) {
-            Ok(seen) => Ok(Ok(self.table.push(Cas { bucket, key, seen })?)),
+            Ok(seen) => {
+                let delivery = self.state.delivery;
+                Ok(Ok(self.table.push(Cas { bucket, key, seen, delivery })?))
+            }
             Err(error) => Ok(Err(error)),
         }
     }
 
     fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
+        let delivery = self.state.delivery;
+        let remembered = self.table.get(&cas)?;
+        // What an earlier delivery saw was not read in this one: the commit could not tell whether
+        // it still holds.
+        if remembered.delivery != delivery {
+            let (bucket, key) = (remembered.bucket.clone(), remembered.key.clone());
+            let seen = match self.read(&bucket, &key) {
+                Ok(seen) => seen,
+                Err(error) => return Ok(Err(error)),
+            };
+            let remembered = self.table.get_mut(&cas)?;
+            (remembered.seen, remembered.delivery) = (seen, delivery);
+        }
         Ok(Ok(self.table.get(&cas)?.seen.as_ref().map(|value| value.to_vec())))
     }
 
@@ -178,16 +207,22 @@ impl batch::Host for StateView<'_> {
         keys: Vec<String>,
     ) -> Answer<Vec<Option<(String, Vec<u8>)>>> {
         let bucket = self.bucket(&bucket)?;
+        if let Err(error) = check_batch(keys.len()) {
+            return Ok(Err(error));
+        }
         // The same key over and over must not become a mountain of copies.
-        let mut left_bytes = self.state.plugin.limits.state_bytes;
+        let mut left_bytes = BATCH_MAX_BYTES;
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
             match self.read(&bucket, &key) {
                 Ok(value) => {
-                    let value_bytes = value.as_ref().map_or(0, |value| value.len() as u64);
+                    let value_bytes = value.as_ref().map_or(0, Bytes::len);
                     let Some(left) = left_bytes.checked_sub(value_bytes) else {
-                        let words = "the values are larger than a plugin's whole state";
-                        return Ok(Err(Error::Other(words.to_owned())));
+                        let words = format!(
+                            "the values have more than {BATCH_MAX_BYTES} bytes: ask for fewer \
+                             keys at a time"
+                        );
+                        return Ok(Err(Error::Other(words)));
                     };
                     left_bytes = left;
                     found.push(value.map(|value| (key, Vec::from(value))));
@@ -204,6 +239,9 @@ impl batch::Host for StateView<'_> {
         key_values: Vec<(String, Vec<u8>)>,
     ) -> Answer<()> {
         let bucket = self.bucket(&bucket)?;
+        if let Err(error) = check_batch(key_values.len()) {
+            return Ok(Err(error));
+        }
         for (key, value) in key_values {
             if let Err(error) = self.write(&bucket, &key, Some(value)) {
                 return Ok(Err(error));
@@ -214,11 +252,145 @@ impl batch::Host for StateView<'_> {
 
     fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Answer<()> {
         let bucket = self.bucket(&bucket)?;
+        if let Err(error) = check_batch(keys.len()) {
+            return Ok(Err(error));
+        }
         for key in keys {
             if let Err(error) = self.write(&bucket, &key, None) {
                 return Ok(Err(error));
             }
         }
         Ok(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::{Mutex, PoisonError};
+
+    use atomics::HostCas;
+    use batch::Host as _;
+    use keyvalue::{Host as _, HostBucket as _};
+    use usher_event::{StateReader, StateSnapshot};
+    use wasmtime::component::ResourceTable;
+
+    use super::*;
+    use crate::capabilities::state::State;
+    use crate::meter::CpuMeter;
+    use crate::plugin::Plugin;
+    use crate::testing::Committed;
+
+    /// Committed state that changes between deliveries.
+    #[derive(Default)]
+    struct Changing(Mutex<Committed>);
+
+    impl Changing {
+        fn set(&self, committed: Committed) {
+            *self.0.lock().unwrap() = committed;
+        }
+    }
+
+    impl StateReader for Changing {
+        fn snapshot(&self) -> Box<dyn StateSnapshot> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).snapshot()
+        }
+    }
+
+    struct Instance {
+        committed: Arc<Changing>,
+        state: State,
+        table: ResourceTable,
+    }
+
+    impl Instance {
+        fn new() -> Self {
+            let committed = Arc::<Changing>::default();
+            let mut plugin = Plugin::unconfigured("tested", Limits::default(), Arc::default());
+            plugin.state = Some(("tested".parse().unwrap(), committed.clone()));
+            let cpu = CpuMeter::new(&Arc::<AtomicU64>::default());
+            let state = State::new(&Arc::new(plugin), cpu.clock());
+            Self { committed, state, table: ResourceTable::new() }
+        }
+
+        fn view(&mut self) -> StateView<'_> {
+            StateView { state: &mut self.state, table: &mut self.table }
+        }
+
+        fn open(&mut self) -> Resource<Bucket> {
+            self.view().open("b".to_owned()).unwrap().unwrap()
+        }
+    }
+
+    /// The same handle again, as a guest that keeps it would hand it over.
+    fn again<T: 'static>(handle: &Resource<T>) -> Resource<T> {
+        Resource::new_borrow(handle.rep())
+    }
+
+    #[test]
+    fn a_kept_handle_reads_again_in_each_delivery() {
+        let mut instance = Instance::new();
+        instance.committed.set(Committed::of([("b/k", "1")]));
+        instance.state.begin();
+        let bucket = instance.open();
+        let cas = HostCas::new(&mut instance.view(), bucket, "k".to_owned()).unwrap().unwrap();
+        let current = |instance: &mut Instance| {
+            instance.view().current(again(&cas)).unwrap().unwrap().map(Bytes::from)
+        };
+        assert_eq!(current(&mut instance).as_deref(), Some(&b"1"[..]));
+        assert_eq!(instance.state.take().0.len(), 1);
+
+        instance.committed.set(Committed::of([("b/k", "2")]));
+        instance.state.begin();
+        for _ in 0..2 {
+            assert_eq!(current(&mut instance).as_deref(), Some(&b"2"[..]));
+        }
+        assert_eq!(instance.state.take().0.len(), 1, "the read is part of the second delivery");
+    }
+
+    #[test]
+    fn a_batch_of_too_many_keys_or_bytes_is_refused_before_it_begins() {
+        let mut instance = Instance::new();
+        instance
+            .committed
+            .set(Committed([("b/k".to_owned(), Bytes::from(vec![0; BATCH_MAX_BYTES / 2]))].into()));
+        instance.state.begin();
+        let bucket = instance.open();
+        let keys = |count: usize| vec!["k".to_owned(); count];
+        let words = |error: Error| match error {
+            Error::Other(words) => words,
+            other => panic!("{other:?}"),
+        };
+        let mut view = instance.view();
+        let expected = "one call names 1001 keys, the limit is 1000";
+        let many = keys(BATCH_MAX_KEYS + 1);
+        let found = view.get_many(again(&bucket), many.clone()).unwrap();
+        assert_eq!(words(found.unwrap_err()), expected);
+        let deleted = view.delete_many(again(&bucket), many.clone()).unwrap();
+        assert_eq!(words(deleted.unwrap_err()), expected);
+        let values = many.into_iter().map(|key| (key, Vec::new())).collect();
+        let set = view.set_many(again(&bucket), values).unwrap();
+        assert_eq!(words(set.unwrap_err()), expected);
+
+        assert!(view.get_many(again(&bucket), keys(2)).unwrap().is_ok());
+        let found = view.get_many(again(&bucket), keys(3)).unwrap();
+        assert!(words(found.unwrap_err()).contains("ask for fewer keys"));
+        assert!(instance.state.take().1.is_empty());
+    }
+
+    #[test]
+    fn a_page_without_keys_still_leads_on() {
+        let mut instance = Instance::new();
+        let committed = (0..1_500).map(|number| (format!("b/{number:04}"), Bytes::new()));
+        instance.committed.set(Committed(committed.collect()));
+        instance.state.begin();
+        let bucket = instance.open();
+        let mut view = instance.view();
+        let deleted = (0..1_000).map(|number| format!("{number:04}")).collect();
+        view.delete_many(again(&bucket), deleted).unwrap().unwrap();
+        let first = view.list_keys(again(&bucket), None).unwrap().unwrap();
+        assert_eq!((first.keys.len(), first.cursor.as_deref()), (0, Some("0999")));
+        let second = view.list_keys(again(&bucket), first.cursor).unwrap().unwrap();
+        assert_eq!((second.keys.len(), second.cursor), (500, None));
     }
 }

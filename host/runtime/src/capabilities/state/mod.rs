@@ -28,23 +28,33 @@ pub struct Cas {
     bucket: Arc<str>,
     key: String,
     seen: Option<Bytes>,
+    /// The delivery that saw it, as [`State`] counts them.
+    delivery: u64,
 }
 
 /// One instance's state.
 pub(crate) struct State {
     plugin: Arc<Plugin>,
     clock: Arc<GuestClock>,
+    /// Counts deliveries, to tell handles that the guest kept from one to the next.
+    delivery: u64,
     /// There once the delivery under way has asked for state.
     staging: Option<Staging>,
 }
 
 impl State {
     pub(crate) fn new(plugin: &Arc<Plugin>, clock: &Arc<GuestClock>) -> Self {
-        Self { plugin: plugin.clone(), clock: clock.clone(), staging: None }
+        Self { plugin: plugin.clone(), clock: clock.clone(), delivery: 0, staging: None }
     }
 
-    /// Forgets what the last delivery left.
+    /// A new delivery, nothing read and nothing staged.
     pub(crate) fn begin(&mut self) {
+        self.delivery += 1;
+        self.clear();
+    }
+
+    /// Forgets what is staged, and the snapshot below it.
+    pub(crate) fn clear(&mut self) {
         self.staging = None;
     }
 

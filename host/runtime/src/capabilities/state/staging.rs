@@ -2,8 +2,8 @@
 //! snapshot's version, so that the commit can tell whether it still holds; each write has been
 //! preceded by a read of its address, which also keeps usage exact.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -53,6 +53,14 @@ struct Known {
 
 type Keys = BTreeMap<Arc<str>, Known>;
 
+/// A part of a bucket's keys, in order.
+pub(crate) struct Page {
+    /// At most [`PAGE_KEYS`]; none where this delivery deleted all that were looked at.
+    pub(crate) keys: Vec<Arc<str>>,
+    /// Where the next page begins: after this key. `None` where this page is the last.
+    pub(crate) next: Option<Arc<str>>,
+}
+
 /// A delivery's view of its plugin's state.
 pub(crate) struct Staging {
     plugin: PluginName,
@@ -60,7 +68,7 @@ pub(crate) struct Staging {
     version: u64,
     buckets: BTreeMap<Arc<str>, Keys>,
     addresses: usize,
-    listed: Vec<Arc<str>>,
+    listed: BTreeSet<Arc<str>>,
     /// Usage as it will be after the commit; known from the first write on.
     usage: Option<StateUsage>,
     limit_reached: Option<String>,
@@ -75,7 +83,7 @@ impl Staging {
             snapshot,
             buckets: BTreeMap::new(),
             addresses: 0,
-            listed: Vec::new(),
+            listed: BTreeSet::new(),
             usage: None,
             limit_reached: None,
         }
@@ -154,45 +162,39 @@ impl Staging {
         Ok(())
     }
 
-    /// At most [`PAGE_KEYS`] keys of a bucket after `after`, and whether there are more.
+    /// The keys of a bucket after `after`. Looks at one page of committed keys and no more, however
+    /// many of them this delivery deleted, so that the call stays short.
     pub(crate) fn keys(
         &mut self,
         bucket: &Arc<str>,
         after: Option<&str>,
-    ) -> Result<(Vec<Arc<str>>, bool), StateError> {
+    ) -> Result<Page, StateError> {
         if !self.listed.contains(bucket) {
             if self.listed.len() >= ADDRESSES_MAX {
                 return Err(self.refuse("too many buckets listed in one delivery".to_owned()));
             }
-            self.listed.push(bucket.clone());
+            self.listed.insert(bucket.clone());
         }
         let nothing = Keys::new();
         let overlay = self.buckets.get(bucket).unwrap_or(&nothing);
-        let mut page: BTreeMap<Arc<str>, ()> = BTreeMap::new();
-        let mut cursor: Option<Arc<str>> = after.map(Into::into);
-        // Committed keys, less those this delivery deleted.
-        let mut committed_more = true;
-        while committed_more && page.len() <= PAGE_KEYS {
-            let committed =
-                self.snapshot.keys(&self.plugin, bucket, cursor.as_deref(), PAGE_KEYS + 1)?;
-            committed_more = committed.more && !committed.keys.is_empty();
-            cursor = committed.keys.last().cloned().or(cursor);
-            let kept = committed
-                .keys
-                .into_iter()
-                .filter(|key| !matches!(overlay.get(key), Some(Known { staged: Some(None), .. })));
-            page.extend(kept.map(|key| (key, ())));
-        }
-        // Keys this delivery added. Those beyond the committed part read so far come later.
-        let horizon = if committed_more { cursor } else { None };
+        let committed = self.snapshot.keys(&self.plugin, bucket, after, PAGE_KEYS)?;
+        // Beyond the committed keys looked at nothing is known yet.
+        let horizon = if committed.more { committed.keys.last().cloned() } else { None };
+        let is_deleted =
+            |key: &Arc<str>| matches!(overlay.get(key), Some(Known { staged: Some(None), .. }));
+        let kept = committed.keys.into_iter().filter(|key| !is_deleted(key));
+        let mut page: BTreeSet<Arc<str>> = kept.collect();
+        // Keys this delivery added.
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let to = horizon.as_deref().map_or(Bound::Unbounded, Bound::Included);
         let staged = overlay
             .range::<str, _>((from, to))
             .filter(|(_, known)| matches!(known.staged, Some(Some(_))));
-        page.extend(staged.map(|(key, _)| (key.clone(), ())));
-        let more = page.len() > PAGE_KEYS || committed_more;
-        Ok((page.into_keys().take(PAGE_KEYS).collect(), more))
+        page.extend(staged.map(|(key, _)| key.clone()));
+        let is_cut = page.len() > PAGE_KEYS;
+        let keys: Vec<_> = page.into_iter().take(PAGE_KEYS).collect();
+        let next = if is_cut { keys.last().cloned() } else { horizon };
+        Ok(Page { keys, next })
     }
 
     /// What goes into the commit.
@@ -291,9 +293,10 @@ mod tests {
         staging.put(&"b".into(), key, None, &Limits::default()).unwrap();
     }
 
-    fn keys(staging: &mut Staging, after: Option<&str>) -> (Vec<String>, bool) {
-        let (keys, more) = staging.keys(&"b".into(), after).unwrap();
-        (keys.iter().map(|key| key.to_string()).collect(), more)
+    fn keys(staging: &mut Staging, after: Option<&str>) -> (Vec<String>, Option<String>) {
+        let Page { keys, next } = staging.keys(&"b".into(), after).unwrap();
+        let text = |key: &Arc<str>| key.to_string();
+        (keys.iter().map(text).collect(), next.as_ref().map(text))
     }
 
     #[test]
@@ -343,10 +346,10 @@ mod tests {
         delete(&mut staging, "never");
         assert_eq!(
             keys(&mut staging, None),
-            (["a", "b", "e", "z"].map(str::to_owned).into(), false)
+            (["a", "b", "e", "z"].map(str::to_owned).into(), None)
         );
-        assert_eq!(keys(&mut staging, Some("b")), (["e", "z"].map(str::to_owned).into(), false));
-        assert_eq!(keys(&mut staging, Some("z")), (Vec::new(), false));
+        assert_eq!(keys(&mut staging, Some("b")), (["e", "z"].map(str::to_owned).into(), None));
+        assert_eq!(keys(&mut staging, Some("z")), (Vec::new(), None));
     }
 
     #[test]
@@ -365,11 +368,12 @@ mod tests {
         let mut seen = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let (page, more) = keys(&mut staging, after.as_deref());
+            let (page, next) = keys(&mut staging, after.as_deref());
             assert!(page.len() <= PAGE_KEYS);
-            after = page.last().cloned().or(after);
+            assert!(next.is_none() || next > after, "the next page lies further on");
             seen.extend(page);
-            if !more {
+            after = next;
+            if after.is_none() {
                 break;
             }
         }

@@ -71,7 +71,17 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(loaded: &Loaded, grants: Grants, limits: Limits) -> Self {
-        let (state, blobs) = (Arc::<MemoryState>::default(), Arc::<MemoryBlobs>::default());
+        Self::over(loaded, grants, limits, MemoryState::default())
+    }
+
+    /// Over a state that is not as usual.
+    pub(crate) fn over(
+        loaded: &Loaded,
+        grants: Grants,
+        limits: Limits,
+        state: MemoryState,
+    ) -> Self {
+        let (state, blobs) = (Arc::new(state), Arc::<MemoryBlobs>::default());
         let settings = Settings { limits, grants, state: state.clone(), blobs: blobs.clone() };
         Self { listener: loaded.listener(settings).unwrap(), state, blobs }
     }

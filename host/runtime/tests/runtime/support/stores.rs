@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use usher_event::{
@@ -14,15 +15,25 @@ use usher_event::{
 #[derive(Default)]
 pub(crate) struct MemoryState {
     committed: Mutex<Snapshot>,
+    /// How long it takes to read a value.
+    read_time: Duration,
 }
 
 #[derive(Clone, Default)]
 struct Snapshot {
     version: u64,
     values: BTreeMap<StateAddress, Bytes>,
+    read_time: Duration,
+    /// One more for each snapshot that is held.
+    held: Arc<()>,
 }
 
 impl MemoryState {
+    /// Takes this long to read a value, during which nothing else runs on the thread.
+    pub(crate) fn slow(read_time: Duration) -> Self {
+        Self { read_time, ..Self::default() }
+    }
+
     pub(crate) fn commit(&self, writes: &[StateWrite]) {
         let mut committed = self.committed.lock().unwrap();
         committed.version += 1;
@@ -33,6 +44,11 @@ impl MemoryState {
             };
             assert_eq!(write.previous_bytes, before.map(|value| value.len() as u32));
         }
+    }
+
+    /// Snapshots that somebody still holds.
+    pub(crate) fn snapshots_held(&self) -> usize {
+        Arc::strong_count(&self.committed.lock().unwrap().held) - 1
     }
 
     /// Everything there is, as `bucket/key` and text.
@@ -46,7 +62,8 @@ impl MemoryState {
 
 impl StateReader for MemoryState {
     fn snapshot(&self) -> Box<dyn StateSnapshot> {
-        Box::new(self.committed.lock().unwrap().clone())
+        let read_time = self.read_time;
+        Box::new(Snapshot { read_time, ..self.committed.lock().unwrap().clone() })
     }
 }
 
@@ -56,6 +73,7 @@ impl StateSnapshot for Snapshot {
     }
 
     fn get(&self, address: &StateAddress) -> Result<Option<Bytes>, StoreError> {
+        std::thread::sleep(self.read_time);
         Ok(self.values.get(address).cloned())
     }
 
