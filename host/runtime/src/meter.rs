@@ -110,34 +110,33 @@ impl CpuMeter {
         &self.clock
     }
 
-    /// Charges the ticks since the guest went on. `None` when there were none.
-    fn charge(&mut self) -> Option<Result<(), CpuExceeded>> {
+    /// Charges the ticks since the guest went on, if any.
+    fn charge(&mut self) -> Result<(), CpuExceeded> {
         let now = self.clock.ticks.load(Ordering::Acquire);
         let ran_ticks = now.saturating_sub(self.clock.resumed_at.load(Ordering::Relaxed));
         if ran_ticks == 0 {
-            return None;
+            return Ok(());
         }
         self.used_ticks += ran_ticks;
         self.clock.resumed_at.store(now, Ordering::Relaxed);
         // The first tick was under way when the guest started: up to the budget is fine.
         if self.used_ticks > self.budget_ticks {
             let cpu_ms = self.budget_ticks * TICK.as_millis() as u64;
-            return Some(Err(CpuExceeded { cpu_ms }));
+            return Err(CpuExceeded { cpu_ms });
         }
-        Some(Ok(()))
+        Ok(())
     }
 }
 
-/// The callback for stores: what a guest does when it sees the epoch move.
+/// The callback for stores: what a guest does when it sees the epoch move. It gives way also where
+/// it is charged nothing: one that does little but call the host would otherwise hold its thread,
+/// and never be asked whether its deadline has passed.
 pub(crate) fn on_tick<T>(
     mut store: StoreContextMut<'_, T>,
     meter: fn(&mut T) -> &mut CpuMeter,
 ) -> wasmtime::Result<UpdateDeadline> {
-    match meter(store.data_mut()).charge() {
-        None => Ok(UpdateDeadline::Continue(1)),
-        Some(Ok(())) => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
-        Some(Err(exceeded)) => Err(exceeded.into()),
-    }
+    meter(store.data_mut()).charge()?;
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
 }
 
 /// The wall deadline passed.
@@ -179,13 +178,13 @@ mod tests {
     fn ticks_that_ran_are_charged() {
         let ticks = Arc::new(AtomicU64::new(7));
         let mut meter = meter(&ticks, 20);
-        assert!(meter.charge().is_none());
+        assert!(meter.charge().is_ok());
         for _ in 0..2 {
             ticks.fetch_add(1, Ordering::Relaxed);
-            assert!(matches!(meter.charge(), Some(Ok(()))));
+            assert!(meter.charge().is_ok());
         }
         ticks.fetch_add(1, Ordering::Relaxed);
-        let exceeded = meter.charge().unwrap().unwrap_err();
+        let exceeded = meter.charge().unwrap_err();
         assert_eq!(exceeded.to_string(), "used up its CPU time of 20 ms");
     }
 
@@ -194,14 +193,15 @@ mod tests {
         let ticks = Arc::new(AtomicU64::new(0));
         let mut meter = meter(&ticks, 20);
         let pass = |count: u64| ticks.fetch_add(count, Ordering::Relaxed);
-        for _ in 0..2 {
+        for used_ticks in 0..2 {
             meter.clock.uncharged(|| pass(50));
-            assert!(meter.charge().is_none());
+            assert!(meter.charge().is_ok());
+            assert_eq!(meter.used_ticks, used_ticks);
             pass(1);
-            assert!(matches!(meter.charge(), Some(Ok(()))));
+            assert!(meter.charge().is_ok());
         }
         pass(1);
-        assert!(matches!(meter.charge(), Some(Err(_))));
+        assert!(meter.charge().is_err());
     }
 
     #[test]
@@ -211,7 +211,26 @@ mod tests {
         for _ in 0..100 {
             ticks.fetch_add(50, Ordering::Relaxed);
             meter.clock.note_resumption();
-            assert!(meter.charge().is_none());
+            assert!(meter.charge().is_ok());
         }
+        assert_eq!(meter.used_ticks, 0);
+    }
+
+    #[test]
+    fn a_guest_gives_way_at_every_tick_until_its_budget_is_used_up() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let clock_ticks = ticks.clone();
+        let mut store = wasmtime::Store::new(&Engine::default(), meter(&ticks, 20));
+        let mut tick = |charged: u64, uncharged: u64| {
+            let clock = store.data().clock.clone();
+            clock.uncharged(|| clock_ticks.fetch_add(uncharged, Ordering::Relaxed));
+            clock_ticks.fetch_add(charged, Ordering::Relaxed);
+            on_tick(wasmtime::AsContextMut::as_context_mut(&mut store), |meter| meter)
+        };
+        for (charged, uncharged) in [(0, 0), (0, 1), (1, 0), (0, 50), (1, 1)] {
+            let done = tick(charged, uncharged).unwrap();
+            assert!(matches!(done, UpdateDeadline::YieldCustom(1, _)), "{charged}, {uncharged}");
+        }
+        assert!(tick(1, 0).is_err());
     }
 }

@@ -7,6 +7,7 @@ use usher_event::{FailureClass, Listener as _, Verdict};
 use usher_runtime::{Grants, Limits};
 
 use crate::support::guest::Parts;
+use crate::support::stores::MemoryState;
 use crate::support::{Setup, any_delivery, assert_failure, block_on, delivery, guest, load, setup};
 
 /// A listener from hostile parts.
@@ -96,6 +97,38 @@ fn a_spinning_guest_gives_way_to_others() {
         hops
     });
     assert!(hops > 5, "only {hops} deliveries got through");
+}
+
+#[test]
+fn a_guest_that_only_calls_the_host_gives_way_and_meets_its_deadline() {
+    let reading = Parts {
+        imports: r#"
+            (import "wasi:keyvalue/store@0.2.0-draft2" "open"
+                (func $open (param i32 i32 i32)))
+            (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.get"
+                (func $get (param i32 i32 i32 i32)))"#,
+        world_imports: "import wasi:keyvalue/store@0.2.0-draft2;",
+        // Opens the bucket "t" and reads 200 keys: so many zeros.
+        fields: r#"(func $read (local $left i32)
+            i32.const 512 i32.const 1 i32.const 256 call $open
+            i32.const 200 local.set $left
+            loop
+                i32.const 260 i32.load i32.const 1024 local.get $left i32.const 272 call $get
+                local.get $left i32.const 1 i32.sub local.tee $left br_if 0
+            end)"#,
+        handle: "call $read i32.const 128",
+        ..Parts::default()
+    };
+    let loaded = load(reading.build()).unwrap_or_else(|error| panic!("{error}"));
+    let over = |read_ms: u64, limits: Limits| {
+        let state = MemoryState::slow(Duration::from_millis(read_ms));
+        Setup::over(&loaded, Grants { state: true, ..Grants::default() }, limits, state)
+    };
+    assert!(over(0, Limits::default()).deliver_on(&any_delivery()).is_ok());
+    // Each tick passes within a call and is charged to no one.
+    let slow = over(15, Limits { wall_ms: 200, ..Limits::default() });
+    let failure = slow.deliver_on(&any_delivery()).unwrap_err();
+    assert_failure(&failure, FailureClass::Timeout, "did not finish within 200 ms");
 }
 
 #[test]
