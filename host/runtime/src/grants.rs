@@ -80,6 +80,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Longest name of a host that DNS allows; a longer one is no host.
+pub(crate) const HOST_MAX_BYTES: usize = 253;
+
 /// Scheme, host and port of an HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
@@ -148,6 +151,9 @@ impl Origin {
 
 /// Brings the spellings of one host to one form.
 fn canonical_host(host: &str) -> Option<String> {
+    if host.len() > HOST_MAX_BYTES {
+        return None;
+    }
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return Some(format!("[{}]", address.parse::<Ipv6Addr>().ok()?));
     }
@@ -221,6 +227,13 @@ mod tests {
         ] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_is_no_longer_than_dns_allows() {
+        let origin = |bytes: usize| format!("https://{}", "a".repeat(bytes)).parse::<Origin>();
+        assert!(origin(HOST_MAX_BYTES).is_ok());
+        assert!(origin(HOST_MAX_BYTES + 1).is_err());
     }
 
     #[test]

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use usher_event::{BlobStore, PluginName, StateReader};
 
 use crate::capabilities::http::Client;
-use crate::{Grant, Grants, Limits};
+use crate::{Grant, Grants, Limits, text};
 
 /// Different denials that are logged; beyond that they are only counted.
 const DENIALS_LOGGED_MAX: usize = 64;
+
+/// What was denied is logged and remembered up to this length: the guest chose the words.
+const DENIED_MAX_BYTES: usize = 512;
 
 /// A plugin as its instances see it.
 pub(crate) struct Plugin {
@@ -50,6 +53,7 @@ impl Plugin {
     /// Counts and logs that something was denied; answers the words for the guest. `what` is what
     /// was asked for, `remedy` what to write into which part of the plugin's configuration.
     pub(crate) fn deny(&self, grant: Grant, what: &str, section: &str, remedy: &str) -> String {
+        let what = text::head(what, DENIED_MAX_BYTES);
         let words = format!(
             "{what} is not granted: add {remedy} to [plugin.{}.{section}] in usher.toml",
             self.label

@@ -125,6 +125,39 @@ fn any_other_origin_is_denied_without_a_connection() {
 }
 
 #[test]
+fn what_is_kept_of_a_request_is_bounded() {
+    let server = Server::answering(OK);
+    let setup = granted(&server.origin(), Limits::default());
+    let call = |method: usize, host: Option<usize>, path: usize| {
+        let origin =
+            host.map_or_else(|| server.origin(), |bytes| "http://".to_owned() + &"h".repeat(bytes));
+        let url = format!("{origin}/{}", "p".repeat(path - 1));
+        setup.probe(&json!({"try": "http", "method": "M".repeat(method), "url": url}))
+    };
+    assert_eq!(call(64, None, 8192)["ok"]["status"], 200);
+    for (method, host, path) in [(65, None, 1), (1, Some(260), 1), (1, None, 8193)] {
+        let probed = call(method, host, path);
+        assert!(probed["error"].is_string(), "{method}, {host:?}, {path}: {probed}");
+    }
+    assert_eq!(setup.listener.stats().denied["http"], 0, "refused before that");
+    // A host no longer than a long authority, but longer than a name may be.
+    let probed = call(1, Some(254), 1);
+    assert!(probed["error"].as_str().unwrap().contains("plain host"), "{probed}");
+    assert_eq!(setup.listener.stats().denied["http"], 0, "nobody could grant it");
+}
+
+#[test]
+fn a_long_body_goes_out_in_pieces() {
+    let server = Server::answering(OK);
+    let setup = granted(&server.origin(), Limits::default());
+    let body = "x".repeat(200_000);
+    let probed = setup
+        .probe(&json!({"try": "http", "url": server.origin(), "method": "POST", "body": body}));
+    assert_eq!(probed["ok"]["status"], 200, "{probed}");
+    assert!(server.requests.recv().unwrap().matches('x').count() >= 200_000);
+}
+
+#[test]
 fn redirects_are_handed_to_the_guest() {
     let server = Server::answering(
         "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",

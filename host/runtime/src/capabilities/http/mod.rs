@@ -1,8 +1,9 @@
 //! Outgoing HTTP: wasi:http/outgoing-handler, to granted origins only. The interface itself is
 //! wasmtime-wasi-http's; here are its hooks: who may call whom and how often ([`Http`]), how a
-//! request is sent ([`send`]), and what bounds the bodies ([`body`]).
+//! request is sent ([`send`]), and what bounds requests ([`requests`]) and bodies ([`body`]).
 
 mod body;
+mod requests;
 mod send;
 
 use std::sync::Arc;
@@ -22,6 +23,11 @@ use crate::{Grant, Origin, text};
 
 /// Text of a refused address is repeated up to this length.
 const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
+
+/// What a body being written holds until it is sent: so many bytes in one write, so many writes.
+/// A guest may have hundreds of them, granted or not.
+const BODY_WRITE_MAX_BYTES: usize = 16 * 1024;
+const BODY_WRITES_HELD_MAX: usize = 1;
 
 /// One instance's outgoing HTTP.
 pub(crate) struct Http {
@@ -95,6 +101,14 @@ impl WasiHttpHooks for Http {
         let options = options.unwrap_or_default();
         Box::new(async move { client.send(request, &origin, options, &plugin.limits, slot).await })
     }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_WRITE_MAX_BYTES
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_WRITES_HELD_MAX
+    }
 }
 
 impl WasiHttpView for Guest {
@@ -105,5 +119,21 @@ impl WasiHttpView for Guest {
 
 /// Links wasi:http.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    requests::add_to_linker(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Grants;
+    use crate::testing::plugin;
+
+    #[test]
+    fn a_body_that_nobody_reads_holds_little() {
+        let mut http = Http::new(&plugin(Grants::default()));
+        // wasmtime keeps one write more than it is told to.
+        let writes = http.p2_outgoing_body_buffer_chunks() + 1;
+        assert!(writes * http.p2_outgoing_body_chunk_size() <= 32 * 1024);
+    }
 }
