@@ -1,5 +1,7 @@
 //! The engine all plugins share: compiler, memory pool, interruption.
 
+use std::num::NonZeroUsize;
+
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     Strategy, WasmBacktraceDetails,
@@ -21,7 +23,7 @@ const CORE_INSTANCES_PER_INSTANCE: u32 = 8;
 const TABLES_PER_INSTANCE: u32 = 3;
 const MEMORIES_PER_INSTANCE: u32 = 2;
 /// Frames of a backtrace.
-const BACKTRACE_FRAMES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(32).unwrap();
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 /// An engine for at most `max_instances` instances at a time.
 pub(crate) fn build(max_instances: u32) -> wasmtime::Result<Engine> {
