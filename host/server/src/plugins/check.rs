@@ -60,7 +60,7 @@ async fn check_file(
 ) -> Result<(Loaded, Vec<String>), String> {
     let content = folder::read(&config.plugins.join(file)).map_err(|error| match error {
         Unreadable::Unsettled => format!("{file} is being written; check again"),
-        Unreadable::Refused(reason) => format!("{file} {reason}"),
+        Unreadable::Refused(reason) | Unreadable::Failed(reason) => format!("{file} {reason}"),
     })?;
     let loaded = runtime.load(content.bytes, file).await.map_err(|error| error.to_string())?;
     let description = loaded.description();

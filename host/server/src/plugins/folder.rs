@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use usher_event::Digest;
@@ -49,6 +49,13 @@ impl FolderId {
     pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(folder)?;
         Ok(Self(metadata.dev(), metadata.ino()))
+    }
+}
+
+impl Stamp {
+    /// Whether it is the same file, under whatever name.
+    pub(crate) fn same_file(&self, other: &Self) -> bool {
+        self.inode == other.inode
     }
 }
 
@@ -96,6 +103,8 @@ pub(crate) enum Unreadable {
     Unsettled,
     /// It can't be a plugin.
     Refused(String),
+    /// It can't be read now: out of file descriptors, a disk that fails.
+    Failed(String),
 }
 
 /// Reads a file once. Links, pipes and devices are refused, and so is what changes while it is
@@ -113,10 +122,10 @@ pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
             let reason = "is a symbolic link: put the file itself into the plugins folder";
             return Err(Unreadable::Refused(reason.to_owned()));
         }
-        Err(error) => return Err(Unreadable::Refused(format!("can't be opened: {error}"))),
+        Err(error) => return Err(Unreadable::Failed(format!("can't be opened: {error}"))),
     };
-    let refused = |error: io::Error| Unreadable::Refused(format!("can't be read: {error}"));
-    let before = file.metadata().map_err(refused)?;
+    let failed = |error: io::Error| Unreadable::Failed(format!("can't be read: {error}"));
+    let before = file.metadata().map_err(failed)?;
     if !before.is_file() {
         return Err(Unreadable::Refused("is not a regular file".to_owned()));
     }
@@ -124,12 +133,21 @@ pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
         let reason = format!("has {} bytes, the limit is {FILE_MAX_BYTES}", before.len());
         return Err(Unreadable::Refused(reason));
     }
-    let bytes = read_all(&file, before.len()).map_err(refused)?;
-    let after = file.metadata().map_err(refused)?;
+    let bytes = read_all(&file, before.len()).map_err(failed)?;
+    let after = file.metadata().map_err(failed)?;
     if Stamp::of(&before) != Stamp::of(&after) || bytes.len() as u64 != after.len() {
         return Err(Unreadable::Unsettled);
     }
     Ok(Content { digest: Digest::of(&bytes), bytes: bytes.into() })
+}
+
+/// [`read`], on a thread that may wait for the disk.
+///
+/// # Errors
+/// See [`Unreadable`].
+pub(super) async fn read_aside(path: PathBuf) -> Result<Content, Unreadable> {
+    let reading = tokio::task::spawn_blocking(move || read(&path)).await;
+    reading.unwrap_or_else(|error| Err(Unreadable::Failed(format!("can't be read: {error}"))))
 }
 
 fn read_all(file: &File, size_bytes: u64) -> io::Result<Vec<u8>> {

@@ -1,18 +1,20 @@
 //! From a plugin's bytes to a listener that serves: load aside, grant and limit as configured,
 //! hand to the router.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use usher_broker::Broker;
-use usher_event::PluginName;
+use usher_event::{Digest, PluginName};
 use usher_router::{EmissionLimits, Installation, Router, SwapOutcome};
 use usher_runtime::{CapabilityRequest, Grants, Loaded, Runtime, Settings};
 
-use super::registry::Plugin;
+use super::folder::{self, Unreadable};
+use super::refusal::Refusal;
+use super::registry::{Life, Plugin};
 use super::subscriptions::{Merged, merge};
 use crate::app::CapabilityStatus;
 use crate::config::{Config, PluginConfig};
@@ -28,7 +30,15 @@ pub(crate) struct Installer {
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
     config: Arc<Config>,
-    loads: Semaphore,
+    loads: Arc<Semaphore>,
+}
+
+/// Why nothing was loaded.
+pub(super) enum NotLoaded {
+    /// The file holds something else by now.
+    Changed,
+    /// It is not a plugin, or not one that works.
+    Refused(Refusal),
 }
 
 impl Installer {
@@ -38,19 +48,46 @@ impl Installer {
         broker: Arc<dyn Broker>,
         config: Arc<Config>,
     ) -> Self {
-        Self { runtime, router, broker, config, loads: Semaphore::new(LOADS_MAX) }
+        Self { runtime, router, broker, config, loads: Arc::new(Semaphore::new(LOADS_MAX)) }
     }
 
-    /// Compiles, checks and asks what it is; nothing serves yet.
+    /// Reads the file, compiles, checks and asks what it is; nothing serves yet. Waits for its turn
+    /// before it reads, so that files that wait take no memory.
     ///
     /// # Errors
-    /// It is not a plugin, or not one that works; the text says why.
-    pub(super) async fn load(&self, file: &str, bytes: Bytes) -> Result<Loaded, String> {
+    /// See [`NotLoaded`].
+    pub(super) async fn load(
+        &self,
+        path: PathBuf,
+        file: &str,
+        digest: Digest,
+    ) -> Result<Loaded, NotLoaded> {
         // Never closed; loading without a permit would do no harm either.
-        let _permit = self.loads.acquire().await.ok();
-        match timeout(LOAD_MAX, self.runtime.load(bytes, file)).await {
-            Ok(loaded) => loaded.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("{file} took longer than {} s to load", LOAD_MAX.as_secs())),
+        let permit = Arc::clone(&self.loads).acquire_owned().await.ok();
+        let runtime = Arc::clone(&self.runtime);
+        let name = file.to_owned();
+        // A task of its own: whoever waits may give up, but the turn is over only when the work is.
+        let loading = tokio::spawn(async move {
+            let _permit = permit;
+            let bytes = match folder::read_aside(path).await {
+                Ok(content) if content.digest == digest => content.bytes,
+                Ok(_) | Err(Unreadable::Unsettled) => return Err(NotLoaded::Changed),
+                Err(Unreadable::Refused(reason) | Unreadable::Failed(reason)) => {
+                    let refusal = Refusal::passing(format!("{name} {reason}"));
+                    return Err(NotLoaded::Refused(refusal));
+                }
+            };
+            runtime.load(bytes, &name).await.map_err(|error| NotLoaded::Refused(error.into()))
+        });
+        match timeout(LOAD_MAX, loading).await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(_)) => {
+                Err(NotLoaded::Refused(Refusal::passing(format!("{file} made the loader panic"))))
+            }
+            Err(_) => Err(NotLoaded::Refused(Refusal::passing(format!(
+                "{file} took longer than {} s to load",
+                LOAD_MAX.as_secs()
+            )))),
         }
     }
 
@@ -62,12 +99,13 @@ impl Installer {
         &self,
         loaded: &Loaded,
         file: &str,
-    ) -> Result<(Plugin, SwapOutcome), String> {
+    ) -> Result<(Plugin, SwapOutcome), Refusal> {
         let description = loaded.description();
         let name = &description.name;
         let config = self.config.plugin.get(name).cloned().unwrap_or_default();
         let Merged { subscriptions, warnings } =
-            merge(name, &description.subscriptions, &config, &self.config.retry)?;
+            merge(name, &description.subscriptions, &config, &self.config.retry)
+                .map_err(Refusal::lasting)?;
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config);
         let instances = config.instances;
@@ -79,21 +117,21 @@ impl Installer {
             state: self.broker.state(),
             blobs: self.broker.blobs(),
         };
-        let listener = loaded.listener(settings).map_err(|errors| errors.to_string())?;
+        let listener =
+            loaded.listener(settings).map_err(|errors| Refusal::lasting(errors.to_string()))?;
         let installation =
             Installation { listener: listener.clone(), subscriptions, instances, emissions };
-        let outcome = self.router.install(installation).await.map_err(|error| error.to_string())?;
+        let outcome = self.router.install(installation).await?;
         let plugin = Plugin {
             name: name.clone(),
             version: description.version.clone(),
             summary: description.summary.clone(),
             digest: loaded.digest(),
             file: file.to_owned(),
-            listener,
+            life: Life::Serving(listener),
             subscriptions: names,
             capabilities,
             warnings,
-            removed: false,
             refused: None,
         };
         Ok((plugin, outcome))

@@ -1,10 +1,12 @@
-//! The keeper: the one task that decides what each file in the plugins folder means. It looks,
-//! starts work on what changed, and takes in what the work came to; the work itself (reading,
-//! compiling, draining) goes on aside, at most one piece for each file.
+//! The keeper: the one task that decides what each file in the plugins folder means. It looks
+//! ([`look`]), starts work on what changed, and takes in what the work came to; the work itself
+//! (reading, compiling, draining) goes on aside, at most one piece for each file.
 //!
 //! When it stops, work under way is dropped: a version is either in place or it isn't.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod look;
+
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +20,10 @@ use usher_event::{Digest, PluginName};
 use usher_router::SwapOutcome;
 use usher_runtime::Loaded;
 
-use super::folder::{self, Content, Stamp, Unreadable};
-use super::install::Installer;
+use super::backoff::Backoff;
+use super::folder::Stamp;
+use super::install::{Installer, NotLoaded};
+use super::refusal::Refusal;
 use super::registry::{Plugin, Registry};
 use super::watch::watch;
 
@@ -50,16 +54,18 @@ struct Known {
     busy: bool,
     /// The name it would have had, had it been free.
     wanted_name: Option<PluginName>,
+    /// When to try it again, where it was refused for a reason that may pass.
+    again: Option<Backoff>,
 }
 
 /// Work that came to an end.
 enum Done {
-    Loaded { file: String, digest: Digest, since: Instant, result: Result<Loaded, String> },
+    Loaded { file: String, digest: Digest, since: Instant, result: Result<Loaded, NotLoaded> },
     Installed { file: String, digest: Digest, since: Instant, result: Installed },
     Removed { name: PluginName },
 }
 
-type Installed = Result<(Box<Plugin>, SwapOutcome), (PluginName, String)>;
+type Installed = Result<(Box<Plugin>, SwapOutcome), (PluginName, Refusal)>;
 
 impl Keeper {
     pub(crate) fn new(
@@ -87,10 +93,12 @@ impl Keeper {
         let mut watching = JoinSet::new();
         watching.spawn(watch(self.folder.clone(), Arc::clone(&self.look)));
         let mut ready = Some(ready);
-        self.look_at_folder().await;
         let look = Arc::clone(&self.look);
+        look.notify_one();
+        let mut looked = false;
         loop {
-            if self.work.is_empty()
+            if looked
+                && self.work.is_empty()
                 && let Some(ready) = ready.take()
             {
                 self.warn_of_idle_settings();
@@ -104,117 +112,28 @@ impl Keeper {
                     Ok(done) => self.take_in(done),
                     Err(error) => tracing::error!(%error, "work on a plugin ended without a result"),
                 },
-                () = look.notified() => self.look_at_folder().await,
-            }
-        }
-    }
-
-    async fn look_at_folder(&mut self) {
-        let folder = self.folder.clone();
-        let scanned = tokio::task::spawn_blocking(move || folder::scan(&folder)).await;
-        let scanned = match scanned.map_err(std::io::Error::other).flatten() {
-            Ok(files) => files,
-            Err(error) => {
-                // Nothing is removed on account of it: it may be about to be replaced.
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    let folder = self.folder.display();
-                    tracing::error!(%folder, %error, "the plugins folder can't be read; what serves serves on");
+                () = look.notified() => {
+                    looked = true;
+                    tokio::select! {
+                        biased;
+                        // The file system may hang; a look that is dropped has decided nothing.
+                        () = until_true(&mut stop) => return,
+                        () = self.look_at_folder() => {}
+                    }
                 }
-                return;
             }
-        };
-        if std::mem::take(&mut self.unreadable) {
-            tracing::info!(folder = %self.folder.display(), "the plugins folder can be read again");
-        }
-        let changed: Vec<_> = scanned
-            .iter()
-            .filter(|(file, stamp)| {
-                let known = self.files.get(*file);
-                known.is_none_or(|known| !known.busy && known.stamp != Some(**stamp))
-            })
-            .map(|(file, stamp)| (file.clone(), *stamp))
-            .collect();
-        let mut gone: BTreeSet<String> = self
-            .files
-            .iter()
-            .filter(|(file, known)| !known.busy && !scanned.contains_key(*file))
-            .map(|(file, _)| file.clone())
-            .collect();
-        for (file, stamp) in changed {
-            let path = self.folder.join(&file);
-            let read = tokio::task::spawn_blocking(move || folder::read(&path)).await;
-            let read =
-                read.unwrap_or_else(|error| Err(Unreadable::Refused(format!("not read: {error}"))));
-            self.consider(file, stamp, read, &mut gone);
-        }
-        for file in gone {
-            self.files.remove(&file);
-            self.registry.forgives(&file);
-            self.disown(&file, None);
         }
     }
 
-    /// Decides what a file that is new or has changed means.
-    fn consider(
-        &mut self,
-        file: String,
-        stamp: Stamp,
-        read: Result<Content, Unreadable>,
-        gone: &mut BTreeSet<String>,
-    ) {
-        let known = self.files.entry(file.clone()).or_default();
-        let content = match read {
-            Ok(content) => content,
-            Err(Unreadable::Unsettled) => {
-                known.stamp = None;
-                return;
-            }
-            Err(Unreadable::Refused(reason)) => {
-                known.stamp = Some(stamp);
-                known.digest = None;
-                return self.refuse(&file, None, format!("{file} {reason}"));
-            }
-        };
-        known.stamp = Some(stamp);
-        let before = known.digest.replace(content.digest);
-        if before == Some(content.digest) {
-            tracing::debug!(%file, "plugin file touched, its content is the same");
-            return;
-        }
-        if self.registry.served_from(&file).is_some_and(|(_, digest)| digest == content.digest) {
-            // Back to what serves, after something that was refused.
-            return self.registry.forgives(&file);
-        }
-        if let Some((name, from)) = self.renamed(&content.digest, gone) {
-            tracing::info!(plugin = %name, %from, to = %file, "plugin file renamed");
-            gone.remove(&from);
-            self.files.remove(&from);
-            self.registry.forgives(&from);
-            self.registry.moved(&name, &file);
-            self.owners.insert(name, file);
-            return;
-        }
-        self.start_load(file, content);
-    }
-
-    /// The plugin with this digest whose file is gone.
-    fn renamed(&self, digest: &Digest, gone: &BTreeSet<String>) -> Option<(PluginName, String)> {
-        gone.iter().find_map(|file| {
-            let (name, served) = self.registry.served_from(file)?;
-            (served == *digest).then(|| (name, file.clone()))
-        })
-    }
-
-    fn start_load(&mut self, file: String, content: Content) {
-        self.known(&file).busy = true;
-        self.known(&file).wanted_name = None;
+    fn start_load(&mut self, file: String, digest: Digest) {
+        let known = self.known(&file);
+        known.busy = true;
+        known.wanted_name = None;
         let installer = Arc::clone(&self.installer);
+        let path = self.folder.join(&file);
         let since = Instant::now();
         let work = async move {
-            let Content { bytes, digest } = content;
-            let load = AssertUnwindSafe(installer.load(&file, bytes)).catch_unwind();
-            let result =
-                load.await.unwrap_or_else(|_| Err(format!("{file} made the loader panic")));
+            let result = installer.load(path, &file, digest).await;
             Done::Loaded { file, digest, since, result }
         };
         self.work.spawn_on(work, &self.guests);
@@ -225,19 +144,26 @@ impl Keeper {
             Done::Loaded { file, digest, since, result: Ok(loaded) } => {
                 self.start_install(file, digest, since, loaded);
             }
-            Done::Loaded { file, digest, result: Err(reason), .. } => {
-                self.refuse(&file, Some(digest), reason);
+            Done::Loaded { file, digest, result: Err(NotLoaded::Refused(refusal)), .. } => {
+                self.refuse(&file, Some(digest), refusal);
+                self.idle(&file);
+            }
+            Done::Loaded { file, result: Err(NotLoaded::Changed), .. } => {
+                let known = self.known(&file);
+                known.stamp = None;
+                known.digest = None;
                 self.idle(&file);
             }
             Done::Installed { file, since, result: Ok((plugin, outcome)), .. } => {
                 self.installed(&file, *plugin, outcome, since.elapsed());
                 self.idle(&file);
             }
-            Done::Installed { file, digest, result: Err((name, reason)), .. } => {
-                if self.registry.served_from(&file).is_none_or(|(served, _)| served != name) {
-                    self.owners.remove(&name);
-                }
-                self.refuse(&file, Some(digest), reason);
+            Done::Installed { file, digest, result: Err((name, refusal)), .. } => {
+                match self.registry.file_of(&name) {
+                    Some(owner) => self.owners.insert(name, owner),
+                    None => self.owners.remove(&name),
+                };
+                self.refuse(&file, Some(digest), refusal);
                 self.idle(&file);
             }
             Done::Removed { name } => tracing::info!(plugin = %name, "plugin removed"),
@@ -246,13 +172,14 @@ impl Keeper {
 
     fn start_install(&mut self, file: String, digest: Digest, since: Instant, loaded: Loaded) {
         let name = loaded.description().name.clone();
-        if let Some(owner) = self.owners.get(&name).filter(|owner| **owner != file) {
+        let owner = self.owners.get(&name).filter(|owner| **owner != file);
+        if let Some(owner) = owner.filter(|owner| self.holds(owner, &name)) {
             let reason = format!(
                 "{file} says it is plugin {name}, but that name is taken by {owner}: \
                  give it another name, or remove {owner}"
             );
             self.known(&file).wanted_name = Some(name);
-            self.refuse(&file, Some(digest), reason);
+            self.refuse(&file, Some(digest), Refusal::lasting(reason));
             return self.idle(&file);
         }
         self.owners.insert(name.clone(), file.clone());
@@ -261,11 +188,22 @@ impl Keeper {
             let install = AssertUnwindSafe(installer.install(&loaded, &file)).catch_unwind();
             let result = match install.await {
                 Ok(Ok((plugin, outcome))) => Ok((Box::new(plugin), outcome)),
-                Ok(Err(reason)) => Err((name, format!("{file} can't be installed: {reason}"))),
-                Err(_) => Err((name, format!("installing {file} panicked"))),
+                Ok(Err(Refusal { reason, passes })) => {
+                    let reason = format!("{file} can't be installed: {reason}");
+                    Err((name, Refusal { reason, passes }))
+                }
+                Err(_) => Err((name, Refusal::passing(format!("installing {file} panicked")))),
             };
             Done::Installed { file, digest, since, result }
         });
+    }
+
+    /// Whether what a file holds may still be the plugin of this name. It is not where the file
+    /// came to hold another plugin, which only waits for its name: two files that were exchanged
+    /// would wait for each other for ever.
+    fn holds(&self, file: &str, name: &PluginName) -> bool {
+        let wanted = self.files.get(file).and_then(|known| known.wanted_name.as_ref());
+        wanted.is_none_or(|wanted| wanted == name)
     }
 
     fn installed(&mut self, file: &str, plugin: Plugin, outcome: SwapOutcome, took: Duration) {
@@ -288,6 +226,7 @@ impl Keeper {
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "plugin serving"
         );
+        self.known(file).again = None;
         let name = plugin.name.clone();
         // The file may have held another plugin before.
         self.disown(file, Some(&name));
@@ -322,15 +261,21 @@ impl Keeper {
         }
     }
 
-    fn refuse(&mut self, file: &str, digest: Option<Digest>, reason: String) {
-        let serving = self.registry.served_from(file);
-        tracing::warn!(
-            file,
-            digest = digest.map(tracing::field::display),
-            reason,
-            serving = serving.map(|(name, digest)| format!("{name} {}", digest.short())),
-            "plugin refused"
-        );
+    fn refuse(&mut self, file: &str, digest: Option<Digest>, refusal: Refusal) {
+        let Refusal { reason, passes } = refusal;
+        let known = self.known(file);
+        known.again = passes.then(|| Backoff::begin(known.again, Instant::now()));
+        // Said once, however often it is tried.
+        if self.registry.refusal_of(file).as_ref() != Some(&reason) {
+            let serving = self.registry.served_from(file);
+            tracing::warn!(
+                file,
+                digest = digest.map(tracing::field::display),
+                reason,
+                serving = serving.map(|(name, digest)| format!("{name} {}", digest.short())),
+                "plugin refused"
+            );
+        }
         self.registry.refuses(file, digest, reason);
     }
 

@@ -73,8 +73,8 @@ impl World {
     async fn until(&self, file: &str, condition: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
         let waiting = async {
             loop {
-                let found = self.registry.status().into_iter().find(|status| status.file == file);
-                if let Some(status) = found.filter(&condition) {
+                let of_file = |status: &PluginStatus| status.file == file && condition(status);
+                if let Some(status) = self.registry.status().into_iter().find(of_file) {
                     return status;
                 }
                 sleep(Duration::from_millis(5)).await;
@@ -91,6 +91,22 @@ impl World {
             status.state == PluginState::Serving && status.version.as_deref() == Some(version)
         };
         self.until(file, serves).await
+    }
+
+    /// Renames files, one right after the other.
+    fn rename(&self, names: &[(&str, &str)]) {
+        for (from, to) in names {
+            std::fs::rename(self.path(from), self.path(to)).unwrap();
+        }
+    }
+
+    /// Waits until this file serves this plugin.
+    async fn holds(&self, file: &str, plugin: &str) -> PluginStatus {
+        let holds = |status: &PluginStatus| {
+            status.state == PluginState::Serving
+                && status.name.as_ref().is_some_and(|name| name.as_str() == plugin)
+        };
+        self.until(file, holds).await
     }
 
     /// Publishes an event for the guest `echo` and waits for its answer.
@@ -190,6 +206,109 @@ async fn a_renamed_file_is_the_same_plugin() {
     // Not loaded anew: what it has done is still known.
     assert_eq!((status.state, status.stats.handled), (PluginState::Serving, 1));
     assert_eq!(world.registry.status().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_exchange_their_names_are_the_same_plugins() {
+    let world = World::with(&[("a.wasm", "echo"), ("b.wasm", "hop")]).await;
+    world.echoes("1").await;
+    world.rename(&[("a.wasm", "c.tmp"), ("b.wasm", "a.wasm"), ("c.tmp", "b.wasm")]);
+    let echo = world.holds("b.wasm", "echo").await;
+    // Not loaded anew: what it has done is still known.
+    assert_eq!(echo.stats.handled, 1);
+    world.holds("a.wasm", "hop").await;
+    // And on, one after the other: the last takes the name the one before gives up.
+    world.rename(&[("b.wasm", "c.wasm"), ("a.wasm", "b.wasm")]);
+    world.holds("b.wasm", "hop").await;
+    assert_eq!(world.holds("c.wasm", "echo").await.stats.handled, 1);
+    assert_eq!(world.registry.status().len(), 2, "{:#?}", world.registry.status());
+    world.echoes("2").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_exchange_their_plugins_serve_in_the_end() {
+    let world = World::with(&[("a.wasm", "echo"), ("b.wasm", "hop")]).await;
+    // Written anew and not renamed: nothing but what they say tells whose file is whose.
+    world.put("a.wasm", "hop");
+    world.put("b.wasm", "echo-v2");
+    world.holds("a.wasm", "hop").await;
+    world.serves("b.wasm", "2.0.0").await;
+    let status = world.registry.status();
+    assert_eq!(status.len(), 2, "{status:#?}");
+    assert!(status.iter().all(|status| status.refused.is_none()), "{status:#?}");
+    world.echoes("1").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_renamed_over_another_takes_its_place() {
+    let world = World::with(&[("a.wasm", "echo"), ("b.wasm", "hop")]).await;
+    world.rename(&[("a.wasm", "b.wasm")]);
+    world.holds("b.wasm", "echo").await;
+    let hop = |status: &&PluginStatus| status.name.as_ref().is_some_and(|n| n.as_str() == "hop");
+    let removed = || world.registry.status().iter().find(hop).unwrap().state;
+    let waiting = async {
+        while removed() != PluginState::Removed {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_for_a_passing_reason_is_tried_again() {
+    let world = World::with(&[("loop.wasm", "describe-loop")]).await;
+    let first = world.until("loop.wasm", |status| status.refused.is_some()).await.refused.unwrap();
+    assert!(first.reason.ends_with("it will be tried again"), "{}", first.reason);
+    let later = |status: &PluginStatus| {
+        status.refused.as_ref().is_some_and(|refused| refused.time_ms > first.time_ms)
+    };
+    world.until("loop.wasm", later).await;
+
+    // The broker has no room until the operator makes some.
+    let mut taken = 0;
+    let filter = usher_filter::Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap();
+    loop {
+        let subscription = usher_broker::Subscription {
+            name: format!("other/s{taken}").parse().unwrap(),
+            filter: filter.clone(),
+            start: usher_broker::Start::Latest,
+            retry: usher_broker::RetryPolicy::default(),
+            max_in_flight: 1,
+        };
+        if world.broker.subscribe(subscription).await.is_err() {
+            break;
+        }
+        taken += 1;
+        assert!(taken < 10_000, "the broker takes any number of subscriptions");
+    }
+    world.put("echo.wasm", "echo");
+    let status = world.until("echo.wasm", |status| status.state == PluginState::Refused).await;
+    let reason = status.reason.unwrap();
+    assert!(reason.ends_with("it will be tried again"), "{reason}");
+    world.broker.unsubscribe(&"other/s0".parse().unwrap()).await.unwrap();
+    world.serves("echo.wasm", "1.0.0").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_plugin_leaves_its_numbers_and_nothing_else() {
+    let world = World::with(&[("a.wasm", "echo")]).await;
+    world.echoes("1").await;
+    let listener = world.registry.listener_of(&"echo".parse().unwrap());
+    assert!(listener.upgrade().is_some());
+    std::fs::remove_file(world.path("a.wasm")).unwrap();
+    let status = world.until("a.wasm", |status| status.state == PluginState::Removed).await;
+    assert_eq!((status.stats.handled, status.stats.instances), (1, 0));
+    let dropped = async {
+        while listener.upgrade().is_some() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, dropped).await.expect("the listener is kept");
     world.end().await;
 }
 

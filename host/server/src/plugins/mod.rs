@@ -1,14 +1,17 @@
 //! Plugins: from files in a folder to listeners that serve.
 //!
-//! One path for start and change: the folder is scanned, changed files are read once and
-//! hashed, loaded aside, checked, and installed into the router in place of the version
-//! before. A file that can't be loaded changes nothing but what [`Registry::status`] says about
-//! it. [`check_folder`] looks at the files without serving them.
+//! One path for start and change: the folder is scanned, changed files are hashed, and each, when
+//! its turn comes, is read, loaded aside, checked, and installed into the router in place of the
+//! version before. A file that can't be loaded changes nothing but what [`Registry::status`] says
+//! about it; where the reason may pass, it is tried again. [`check_folder`] looks at the files
+//! without serving them.
 
+mod backoff;
 mod check;
 mod folder;
 mod install;
 mod keeper;
+mod refusal;
 mod registry;
 mod subscriptions;
 mod watch;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Router};
@@ -30,14 +30,22 @@ pub(super) struct Plugin {
     pub(super) summary: String,
     pub(super) digest: Digest,
     pub(super) file: String,
-    pub(super) listener: Arc<WasmListener>,
+    pub(super) life: Life,
     pub(super) subscriptions: Vec<SubscriptionName>,
     pub(super) capabilities: Vec<CapabilityStatus>,
     /// Settings that have no effect.
     pub(super) warnings: Vec<String>,
-    pub(super) removed: bool,
     /// The file that was to take its place.
     pub(super) refused: Option<Refused>,
+}
+
+/// Whether a plugin serves.
+pub(super) enum Life {
+    /// By this listener.
+    Serving(Arc<WasmListener>),
+    /// No longer; this is what it had done. Code and instances are gone, for a removed plugin may
+    /// never come back.
+    Removed(PluginStats),
 }
 
 impl Registry {
@@ -57,23 +65,58 @@ impl Registry {
     pub(super) fn served_from(&self, file: &str) -> Option<(PluginName, Digest)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let mut plugins = state.plugins.values();
-        let plugin = plugins.find(|plugin| plugin.file == file && !plugin.removed)?;
+        let plugin = plugins.find(|plugin| plugin.file == file && plugin.serves())?;
         Some((plugin.name.clone(), plugin.digest))
+    }
+
+    /// The file of a plugin, while it serves.
+    pub(super) fn file_of(&self, name: &PluginName) -> Option<String> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let plugin = state.plugins.get(name).filter(|plugin| plugin.serves())?;
+        Some(plugin.file.clone())
+    }
+
+    /// The plugins that serve these bytes, by name, each with its file.
+    pub(super) fn serving(&self, digest: &Digest) -> Vec<(PluginName, String)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let plugins = state.plugins.values();
+        plugins
+            .filter(|plugin| plugin.digest == *digest && plugin.serves())
+            .map(|plugin| (plugin.name.clone(), plugin.file.clone()))
+            .collect()
+    }
+
+    /// The reason a file was refused for last, if that still stands.
+    pub(super) fn refusal_of(&self, file: &str) -> Option<String> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut of_plugins = state.plugins.values().filter_map(|plugin| plugin.refused.as_ref());
+        let refused = state.refused.get(file);
+        let refused = refused.or_else(|| of_plugins.find(|refused| refused.file == file))?;
+        Some(refused.reason.clone())
     }
 
     /// A plugin serves from its file now.
     pub(super) fn serves(&self, plugin: Plugin) {
         self.change(|state| {
             state.refused.remove(&plugin.file);
-            state.plugins.insert(plugin.name.clone(), plugin);
+            let file = plugin.file.clone();
+            let before = state.plugins.insert(plugin.name.clone(), plugin);
+            // What was said against the file that had the name before still holds.
+            if let Some(refused) = before.and_then(|before| before.refused)
+                && refused.file != file
+            {
+                state.refused.insert(refused.file.clone(), refused);
+            }
         });
     }
 
     /// A plugin no longer serves; it stays on the list, for its events wait.
     pub(super) fn removed(&self, name: &PluginName) {
+        let dispatches = self.router.status();
         self.change(|state| {
             if let Some(plugin) = state.plugins.get_mut(name) {
-                plugin.removed = true;
+                let stats = PluginStats { instances: 0, ..plugin.stats(&dispatches) };
+                plugin.life = Life::Removed(stats);
                 plugin.refused = None;
             }
         });
@@ -97,7 +140,7 @@ impl Registry {
         let refused = Refused { file: file.to_owned(), digest, reason, time_ms };
         self.change(|state| {
             let mut plugins = state.plugins.values_mut();
-            match plugins.find(|plugin| plugin.file == file && !plugin.removed) {
+            match plugins.find(|plugin| plugin.file == file && plugin.serves()) {
                 Some(plugin) => plugin.refused = Some(refused),
                 None => {
                     state.refused.insert(file.to_owned(), refused);
@@ -116,50 +159,80 @@ impl Registry {
         });
     }
 
+    /// The listener of a plugin that serves, without keeping it.
+    #[cfg(test)]
+    pub(super) fn listener_of(&self, name: &PluginName) -> std::sync::Weak<WasmListener> {
+        match &self.state.read().unwrap().plugins[name].life {
+            Life::Serving(listener) => Arc::downgrade(listener),
+            Life::Removed(_) => std::sync::Weak::new(),
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Plugin {
+    fn serves(&self) -> bool {
+        matches!(self.life, Life::Serving(_))
+    }
+
     fn status(&self, dispatches: &[DispatchStatus]) -> PluginStatus {
-        let own = || dispatches.iter().filter(|dispatch| dispatch.plugin == self.name);
-        let stopped = own().find_map(|dispatch| {
-            let reason = dispatch.stopped.as_ref()?;
-            Some(format!("subscription {} stopped: {reason}", dispatch.subscription))
-        });
-        let reason = if self.removed {
-            Some("its file is gone; its events wait until it is back".to_owned())
-        } else {
-            let warnings = (!self.warnings.is_empty()).then(|| self.warnings.join("; "));
-            stopped.or(warnings)
+        let (state, reason) = match &self.life {
+            Life::Removed(_) => {
+                let reason = "its file is gone; its events wait until it is back";
+                (PluginState::Removed, Some(reason.to_owned()))
+            }
+            Life::Serving(_) => {
+                let warnings = (!self.warnings.is_empty()).then(|| self.warnings.join("; "));
+                (PluginState::Serving, self.stopped(dispatches).or(warnings))
+            }
         };
-        let stats = self.listener.stats();
-        let handle_time: std::time::Duration = own().map(|dispatch| dispatch.handle_time).sum();
         PluginStatus {
             name: Some(self.name.clone()),
             version: Some(self.version.clone()),
             summary: Some(self.summary.clone()),
             digest: Some(self.digest),
             file: self.file.clone(),
-            state: if self.removed { PluginState::Removed } else { PluginState::Serving },
+            state,
             reason,
             refused: self.refused.clone(),
             subscriptions: self.subscriptions.clone(),
             capabilities: self.capabilities.clone(),
-            stats: PluginStats {
-                handled: own().map(|dispatch| dispatch.handled).sum(),
-                failed: own().flat_map(|dispatch| &dispatch.failed).fold(
-                    BTreeMap::new(),
-                    |mut failed, (class, count)| {
-                        *failed.entry(class.as_str()).or_default() += count;
-                        failed
-                    },
-                ),
-                denied: stats.denied.values().sum(),
-                handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
-                instances: stats.instances_idle,
-            },
+            stats: self.stats(dispatches),
+        }
+    }
+
+    fn own<'a>(&self, all: &'a [DispatchStatus]) -> impl Iterator<Item = &'a DispatchStatus> {
+        all.iter().filter(|dispatch| dispatch.plugin == self.name)
+    }
+
+    /// Why one of its subscriptions stands still, where one does.
+    fn stopped(&self, dispatches: &[DispatchStatus]) -> Option<String> {
+        self.own(dispatches).find_map(|dispatch| {
+            let reason = dispatch.stopped.as_ref()?;
+            Some(format!("subscription {} stopped: {reason}", dispatch.subscription))
+        })
+    }
+
+    fn stats(&self, dispatches: &[DispatchStatus]) -> PluginStats {
+        let listener = match &self.life {
+            Life::Serving(listener) => listener.stats(),
+            Life::Removed(stats) => return stats.clone(),
+        };
+        let own = || self.own(dispatches);
+        let handle_time: Duration = own().map(|dispatch| dispatch.handle_time).sum();
+        let mut failed = BTreeMap::new();
+        for (class, count) in own().flat_map(|dispatch| &dispatch.failed) {
+            *failed.entry(class.as_str()).or_default() += count;
+        }
+        PluginStats {
+            handled: own().map(|dispatch| dispatch.handled).sum(),
+            failed,
+            denied: listener.denied.values().sum(),
+            handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
+            instances: listener.instances,
         }
     }
 }

@@ -1,0 +1,184 @@
+//! One look at the folder: which files are new, changed, renamed or gone, and what follows.
+//!
+//! All that changed is read before anything is decided, because files may have changed their
+//! names with each other. Only digests are kept of it: a file is read again when its turn to be
+//! loaded comes, and thousands may wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use usher_event::{Digest, PluginName};
+
+use super::Keeper;
+use crate::plugins::folder::{self, Stamp, Unreadable};
+use crate::plugins::refusal::Refusal;
+
+/// Files as they were before the look, as far as they have changed.
+type Before = BTreeMap<String, Stamp>;
+
+/// A plugin whose file has another name now.
+struct Move {
+    name: PluginName,
+    from: String,
+    to: String,
+}
+
+impl Keeper {
+    pub(super) async fn look_at_folder(&mut self) {
+        let Some(scanned) = self.scan().await else { return };
+        let now = Instant::now();
+        let changed: Vec<_> = scanned
+            .iter()
+            .filter(|(file, stamp)| {
+                self.files.get(*file).is_none_or(|known| {
+                    let due = known.again.is_some_and(|again| again.is_over(now));
+                    !known.busy && (known.stamp != Some(**stamp) || due)
+                })
+            })
+            .map(|(file, stamp)| (file.clone(), *stamp))
+            .collect();
+        let gone: BTreeSet<String> = self
+            .files
+            .iter()
+            .filter(|(file, known)| !known.busy && !scanned.contains_key(*file))
+            .map(|(file, _)| file.clone())
+            .collect();
+        let before: Before = changed
+            .iter()
+            .filter_map(|(file, _)| Some((file.clone(), self.files.get(file)?.stamp?)))
+            .collect();
+        let mut reads = Vec::with_capacity(changed.len());
+        for (file, stamp) in changed {
+            let read = folder::read_aside(self.folder.join(&file)).await;
+            reads.push((file, stamp, read.map(|content| content.digest)));
+        }
+        // No waiting from here on: a look that is dropped half-way has changed nothing.
+        let fresh: Vec<_> = reads
+            .into_iter()
+            .filter_map(|(file, stamp, read)| Some((self.note(&file, stamp, read, now)?, file)))
+            .collect();
+        self.follow_moves(self.moves(&fresh, &before, &gone));
+        for (digest, file) in fresh {
+            self.consider(file, digest);
+        }
+        for file in gone {
+            self.files.remove(&file);
+            self.registry.forgives(&file);
+            self.disown(&file, None);
+        }
+    }
+
+    /// What is in the folder; `None` while it can't be read.
+    async fn scan(&mut self) -> Option<BTreeMap<String, Stamp>> {
+        let folder = self.folder.clone();
+        let scanned = tokio::task::spawn_blocking(move || folder::scan(&folder)).await;
+        match scanned.map_err(std::io::Error::other).flatten() {
+            Ok(files) => {
+                if std::mem::take(&mut self.unreadable) {
+                    let folder = self.folder.display();
+                    tracing::info!(%folder, "the plugins folder can be read again");
+                }
+                Some(files)
+            }
+            Err(error) => {
+                // Nothing is removed on account of it: it may be about to be replaced.
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    let folder = self.folder.display();
+                    tracing::error!(%folder, %error, "the plugins folder can't be read; what serves serves on");
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes down what was read; answers the digest where it is to be considered.
+    fn note(
+        &mut self,
+        file: &str,
+        stamp: Stamp,
+        read: Result<Digest, Unreadable>,
+        now: Instant,
+    ) -> Option<Digest> {
+        let known = self.known(file);
+        match read {
+            Ok(digest) => {
+                known.stamp = Some(stamp);
+                let due = known.again.is_some_and(|again| again.is_over(now));
+                if known.digest.replace(digest) != Some(digest) {
+                    known.again = None;
+                } else if !due {
+                    tracing::debug!(%file, "plugin file touched, its content is the same");
+                    return None;
+                }
+                return Some(digest);
+            }
+            Err(Unreadable::Unsettled) => known.stamp = None,
+            Err(Unreadable::Refused(reason)) => {
+                known.stamp = Some(stamp);
+                known.digest = None;
+                self.refuse(file, None, Refusal::lasting(format!("{file} {reason}")));
+            }
+            Err(Unreadable::Failed(reason)) => {
+                known.stamp = Some(stamp);
+                known.digest = None;
+                self.refuse(file, None, Refusal::passing(format!("{file} {reason}")));
+            }
+        }
+        None
+    }
+
+    /// The plugins whose bytes are in another file now than the one they serve from.
+    fn moves(
+        &self,
+        fresh: &[(Digest, String)],
+        before: &Before,
+        gone: &BTreeSet<String>,
+    ) -> Vec<Move> {
+        let mut moves: Vec<Move> = Vec::new();
+        for (digest, to) in fresh {
+            let serving = self.registry.serving(digest);
+            if serving.iter().any(|(_, from)| from == to) {
+                continue;
+            }
+            let found = serving.into_iter().find(|(name, from)| {
+                let is_moved = gone.contains(from) || self.has_become(from, to, before);
+                is_moved && moves.iter().all(|earlier| earlier.name != *name)
+            });
+            moves.extend(found.map(|(name, from)| Move { name, from, to: to.clone() }));
+        }
+        moves
+    }
+
+    /// Whether the file that was called `from` is called `to` now, and another one `from`.
+    fn has_become(&self, from: &str, to: &str, before: &Before) -> bool {
+        let now = |file: &str| self.files.get(file).and_then(|known| known.stamp);
+        match (before.get(from), now(from), now(to)) {
+            (Some(was), Some(other), Some(is)) => was.same_file(&is) && !was.same_file(&other),
+            _ => false,
+        }
+    }
+
+    /// All names first: a file may give one away and get another.
+    fn follow_moves(&mut self, moves: Vec<Move>) {
+        for Move { name, from, to } in &moves {
+            tracing::info!(plugin = %name, %from, %to, "plugin file renamed");
+            self.registry.forgives(from);
+            self.registry.moved(name, to);
+            self.owners.insert(name.clone(), to.clone());
+        }
+        for Move { name, to, .. } in &moves {
+            self.known(to).wanted_name = None;
+            self.disown(to, Some(name));
+        }
+    }
+
+    /// Decides what a file that is new or has changed means.
+    fn consider(&mut self, file: String, digest: Digest) {
+        if self.registry.served_from(&file).is_some_and(|(_, served)| served == digest) {
+            // Renamed, or back to what serves after something that was refused.
+            self.known(&file).again = None;
+            return self.registry.forgives(&file);
+        }
+        self.start_load(file, digest);
+    }
+}

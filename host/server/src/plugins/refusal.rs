@@ -1,0 +1,71 @@
+//! Why a file was not taken, and whether the same file may be taken later.
+
+use usher_router::InstallError;
+use usher_runtime::{LoadError, LoadErrorKind};
+
+/// Why a file was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// In words, for the operator.
+    pub(super) reason: String,
+    /// Whether the reason may pass without the file changing.
+    pub(super) passes: bool,
+}
+
+impl Refusal {
+    /// It is the file's content that can't be taken, now or later.
+    pub(super) fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), passes: false }
+    }
+
+    /// The reason lies outside the file: it is worth trying again.
+    pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
+        Self { reason: format!("{reason}; it will be tried again"), passes: true }
+    }
+}
+
+impl From<LoadError> for Refusal {
+    fn from(error: LoadError) -> Self {
+        match &error.kind {
+            // A guest has run: its time limits depend on how busy the machine is.
+            LoadErrorKind::Describe { .. } | LoadErrorKind::Host(_) => Self::passing(error),
+            _ => Self::lasting(error.to_string()),
+        }
+    }
+}
+
+impl From<InstallError> for Refusal {
+    fn from(error: InstallError) -> Self {
+        match &error {
+            // The broker may be busy, or full of subscriptions that the operator can remove.
+            InstallError::Broker { .. } | InstallError::ShutDown => Self::passing(error),
+            _ => Self::lasting(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_outside_the_file_passes() {
+        let load = |kind| Refusal::from(LoadError { file: "a.wasm".to_owned(), kind });
+        let busy = InstallError::Broker {
+            subscription: "a/b".parse().unwrap(),
+            error: usher_broker::BrokerError::Invalid("too many; remove some".to_owned()),
+        };
+        let describe = LoadErrorKind::Describe { reason: "too slow".to_owned(), backtrace: None };
+        for (refusal, passes) in [
+            (load(LoadErrorKind::Host("panicked".to_owned())), true),
+            (load(describe), true),
+            (load(LoadErrorKind::Invalid("nonsense".to_owned())), false),
+            (load(LoadErrorKind::WrongWorld { found: "nothing".to_owned() }), false),
+            (busy.into(), true),
+            (InstallError::Twice("a/b".parse().unwrap()).into(), false),
+        ] {
+            assert_eq!(refusal.passes, passes, "{refusal:?}");
+            assert_eq!(refusal.reason.ends_with("; it will be tried again"), passes, "{refusal:?}");
+        }
+    }
+}
