@@ -124,10 +124,26 @@ pub struct Subscription {
     pub filter: Filter,
     /// Where a new one starts.
     pub start: Start,
+    /// Which deliveries wait for others.
+    pub order: Order,
     /// What to do with failed deliveries.
     pub retry: RetryPolicy,
     /// How many deliveries may be under way at once.
     pub max_in_flight: u32,
+}
+
+/// Which deliveries of a subscription wait for others. An event goes before another where it comes
+/// before it in the log; a delivery is over once it is acknowledged or a dead letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// None: as many side by side as may be in flight.
+    #[default]
+    None,
+    /// Those whose event has the same value of this attribute: each begins when the one before it
+    /// is over, however often that is tried. An event without the attribute waits for nobody.
+    Key(String),
+    /// All: one after another. While one waits for another attempt, so does the subscription.
+    Total,
 }
 
 /// Where a new subscription starts.
@@ -439,6 +455,12 @@ pub struct SubscriptionStatus {
     pub in_flight: u64,
     /// Deliveries that wait for another attempt.
     pub retrying: u64,
+    /// Deliveries that wait for one of the same key before them.
+    pub parked: u64,
+    /// Keys whose first delivery failed and waits for another attempt.
+    pub stalled_lanes: u64,
+    /// When the next attempt of a failed delivery is due, Unix milliseconds.
+    pub next_retry_ms: Option<u64>,
     /// Deliveries acknowledged since the process started.
     pub acked: u64,
     /// Failed attempts since the process started.

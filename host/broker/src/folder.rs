@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::OpenError;
 
 /// The newest format this version reads, and the one it writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The oldest format this version reads; opening turns it into the newest.
+const FORMAT_OLDEST: u32 = 1;
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -29,7 +32,9 @@ impl Folder {
         let format_path = path.join(FORMAT_FILE);
         let found = check_format(path, &format_path)?;
         let lock = lock(path)?;
-        if found.is_none() {
+        // A version that knows only an older format must not meet rows of the new one, so this is
+        // written before any of them.
+        if found != Some(FORMAT) {
             write_format(path, &format_path).map_err(refused("cannot write", &format_path))?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -72,7 +77,7 @@ fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenErro
         Some(found) if found > FORMAT => {
             Err(OpenError::NewerFormat { path: path.to_owned(), found, supported: FORMAT })
         }
-        Some(found) if found == FORMAT => Ok(Some(found)),
+        Some(found) if found >= FORMAT_OLDEST => Ok(Some(found)),
         _ => Err(foreign("its format file can't be understood")),
     }
 }
@@ -128,12 +133,22 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_and_nothing_changed() {
         let data = tempfile::tempdir().unwrap();
-        fs::write(data.path().join("format"), "usher 2\n").unwrap();
+        fs::write(data.path().join("format"), "usher 3\n").unwrap();
         let Err(error) = Folder::open(data.path()) else { panic!("opened a newer format") };
-        assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1, .. }));
+        assert!(matches!(error, OpenError::NewerFormat { found: 3, supported: 2, .. }));
         let names: Vec<_> =
             fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["format"]);
+    }
+
+    #[test]
+    fn an_older_format_is_upgraded() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("format"), "usher 1\n").unwrap();
+        drop(Folder::open(data.path()).unwrap());
+        assert_eq!(fs::read_to_string(data.path().join("format")).unwrap(), "usher 2\n");
+        fs::write(data.path().join("format"), "usher 0\n").unwrap();
+        assert!(matches!(Folder::open(data.path()), Err(OpenError::Foreign { .. })));
     }
 
     #[test]

@@ -21,6 +21,14 @@ pub const IN_FLIGHT_MAX: u32 = 4_096;
 /// takes no new events until some of them are settled.
 pub const RETRIES_MAX: usize = 10_000;
 
+/// Most deliveries of one subscription that are parked behind one of the same key that waits for
+/// another attempt; beyond it the subscription takes no new events until some of them are settled.
+pub const PARKED_MAX: usize = 100_000;
+
+/// How often a delivery may run again because state it had read changed meanwhile, before it runs
+/// while nothing else of its plugin does.
+pub const CONFLICTS_MAX: u32 = 3;
+
 /// Most emissions that wait for their delay, in all.
 pub const DELAYED_MAX: usize = 100_000;
 

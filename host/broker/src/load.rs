@@ -7,7 +7,8 @@ use usher_event::Identity;
 
 use crate::ledger::Recovered;
 use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, RetryRow, SubscriptionRow, read_record, read_usage,
+    COUNTERS_KEY, Counters, CursorRow, RetryRow, SubscriptionRow, read_parked, read_record,
+    read_usage,
 };
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -20,6 +21,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
         counters,
         subscriptions: subscriptions(view)?,
         retries: retries(view)?,
+        parked: parked(view)?,
         delayed: delayed(view)?,
         usage: usage(view)?,
         identities: identities(view, counters.last_sequence)?,
@@ -74,6 +76,19 @@ fn retries(view: &dyn View) -> Result<Vec<(u32, u64, RetryRow)>, StoreFailure> {
         retries.push(retry.ok_or_else(|| StoreFailure::damaged(Space::Retries, &key))?);
     }
     Ok(retries)
+}
+
+fn parked(view: &dyn View) -> Result<Vec<(u32, u64, u64)>, StoreFailure> {
+    let mut parked = Vec::new();
+    for row in view.range(Space::Parked, &[], None) {
+        let (key, value) = row?;
+        let delivery = (|| {
+            let id = keys::first_subscription(&key)?;
+            Some((id, keys::last_number(&key)?, read_parked(&value)?))
+        })();
+        parked.push(delivery.ok_or_else(|| StoreFailure::damaged(Space::Parked, &key))?);
+    }
+    Ok(parked)
 }
 
 fn delayed(view: &dyn View) -> Result<Vec<(u64, u64, u64)>, StoreFailure> {

@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::settle::Report;
-use super::subscription::{Pending, Retry};
+use super::subscription::Pending;
 use crate::RETRIES_MAX;
 use crate::api::{BrokerError, Settled};
 use crate::store::rows::{DeadRow, RetryRow};
@@ -29,6 +29,10 @@ impl Ledger {
         };
         if sub.retries.remove(&sequence).is_some() {
             self.outgoing.delete(Space::Retries, keys::retry(subscription_id, sequence));
+        }
+        sub.unpark(sequence, &mut self.outgoing);
+        if let Some(lane) = pending.lane {
+            sub.leave_lane(lane);
         }
         self.unsaved.insert(subscription_id);
         self.outgoing.put(Space::Dead, keys::number(id), dead.write());
@@ -59,9 +63,10 @@ impl Ledger {
             }
             let same = sub.id == dead.subscription_id;
             let before = if same { dead.before.saturating_add(dead.attempt_count) } else { 0 };
-            let row = RetryRow { failures: 0, due_ms: now_ms, first_ms: 0, before, replay: true };
-            sub.retries.insert(sequence, Retry { row, waiting: false });
-            sub.retry_due(sequence);
+            let lane = sub.lane_of(&dead.stored.event);
+            let (failures, first_ms) = (0, 0);
+            let row = RetryRow { failures, due_ms: now_ms, first_ms, before, replay: true, lane };
+            sub.add_retry(sequence, row, false);
             self.touched.insert(sub.id);
             self.outgoing.put(Space::Retries, keys::retry(sub.id, sequence), row.write());
         }

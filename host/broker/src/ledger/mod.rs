@@ -6,12 +6,15 @@
 //! and once that is durable acts on what [`Ledger::release`] answers. Nothing that is not yet
 //! committed leaves the ledger by another way.
 
+mod alone;
 mod append;
 mod blobs;
 mod dead;
 mod delay;
 mod duplicates;
+mod lanes;
 mod outgoing;
+mod parking;
 mod recovery;
 mod retry;
 mod settle;
@@ -33,6 +36,7 @@ use usher_filter::{Filter, FilterIndex};
 use crate::api::{AttemptRecord, BrokerStats, Lease, Settlement, StoredEvent};
 use crate::store::Batch;
 use crate::store::rows::Counters;
+use alone::Alone;
 use delay::Delayed;
 use duplicates::Duplicates;
 use outgoing::Outgoing;
@@ -68,6 +72,7 @@ pub(crate) struct Ledger {
     outgoing: Outgoing,
     fetches: Vec<Fetch>,
     deleted_blobs: Vec<Digest>,
+    alone: Alone,
     /// Dead letters that the batch being put together removes.
     removed_dead: BTreeSet<u64>,
     stats: Counts,
@@ -154,10 +159,14 @@ impl Ledger {
                 if let Some(sub) = self.subs.get_mut(&subscription)
                     && sub.epoch == epoch
                 {
+                    let mut has_changed = false;
                     for delivery in deliveries {
-                        sub.fetched(delivery);
+                        has_changed |= sub.fetched(delivery, &mut self.outgoing);
                     }
                     self.touched.insert(subscription);
+                    if has_changed {
+                        self.unsaved.insert(subscription);
+                    }
                 }
             }
             Fetched::Delayed { emissions } => self.delays_over(emissions, now_ms),
@@ -205,19 +214,32 @@ impl Ledger {
     /// What may happen now that the batch is durable.
     pub(crate) fn release(&mut self) -> Released {
         let mut grants = Vec::new();
+        self.grant_alone(&mut grants);
         for id in std::mem::take(&mut self.touched) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
-            let leases = sub.grant(&mut self.next_token);
-            if !leases.is_empty() {
-                grants.push((id, leases));
+            if self.alone.holds_up(sub.subscription().name.plugin()) {
+                continue;
             }
-            let more = sub.refill(&self.tail, self.counters.last_sequence);
-            self.fetches.extend(more.fetches);
-            if more.filled {
-                let leases = sub.grant(&mut self.next_token);
-                if !leases.is_empty() {
-                    grants.push((id, leases));
+            let mut has_parked = false;
+            let mut grant = |sub: &mut Sub| {
+                let granted = sub.grant(&mut self.next_token, &mut self.outgoing);
+                has_parked |= granted.has_parked;
+                if !granted.leases.is_empty() {
+                    grants.push((id, granted.leases));
                 }
+            };
+            grant(sub);
+            // Where everything ready was parked, there may be more.
+            loop {
+                let more = sub.refill(&self.tail, self.counters.last_sequence);
+                self.fetches.extend(more.fetches);
+                if !more.filled {
+                    break;
+                }
+                grant(sub);
+            }
+            if has_parked {
+                self.unsaved.insert(id);
             }
         }
         Released {

@@ -9,7 +9,7 @@ use super::delay::Delayed;
 use super::duplicates::Duplicates;
 use super::retry::Jitter;
 use super::state::StateLedger;
-use super::subscription::{Retry, Sub};
+use super::subscription::Sub;
 use super::timeline::Timeline;
 use super::{Counts, Ledger};
 use crate::store::rows::{Counters, CursorRow, RetryRow, SubscriptionRow, millis};
@@ -21,6 +21,8 @@ pub(crate) struct Recovered {
     pub(crate) subscriptions: Vec<(u32, SubscriptionRow, CursorRow)>,
     /// Subscription, sequence, and how it stands.
     pub(crate) retries: Vec<(u32, u64, RetryRow)>,
+    /// Subscription, sequence, lane.
+    pub(crate) parked: Vec<(u32, u64, u64)>,
     /// Due time, number, flow.
     pub(crate) delayed: Vec<(u64, u64, u64)>,
     pub(crate) usage: HashMap<PluginName, StateUsage>,
@@ -54,6 +56,7 @@ impl Ledger {
             outgoing: Default::default(),
             fetches: Vec::new(),
             deleted_blobs: Vec::new(),
+            alone: Default::default(),
             removed_dead: Default::default(),
             stats: Counts::default(),
         };
@@ -71,8 +74,16 @@ impl Ledger {
             let longest_ms = millis(sub.subscription().retry.max_age);
             let wait_ms = row.due_ms.saturating_sub(now_ms).min(longest_ms);
             let due_tick = tick.saturating_add(wait_ms);
-            sub.retries.insert(sequence, Retry { row, waiting: true });
+            sub.add_retry(sequence, row, true);
             ledger.due.insert((due_tick, id, sequence));
+        }
+        for (id, sequence, lane) in recovered.parked {
+            if let Some(sub) = ledger.subs.get_mut(&id) {
+                sub.found_parked(sequence, lane);
+            }
+        }
+        for sub in ledger.subs.values_mut() {
+            sub.start_lanes();
         }
         for (due_ms, number, flow) in recovered.delayed {
             ledger.delayed.insert(due_ms.max(tick), number, due_ms, flow);

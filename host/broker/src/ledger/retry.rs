@@ -45,6 +45,11 @@ impl Ledger {
         row.due_ms = now_ms.saturating_add(wait_ms);
         let due_tick = tick.saturating_add(wait_ms);
         let (id, sequence) = (report.subscription, report.sequence);
+        row.lane = pending.lane;
+        sub.unpark(sequence, &mut self.outgoing);
+        if let Some(lane) = pending.lane {
+            sub.stall_lane(lane, &mut self.outgoing);
+        }
         sub.retries.insert(sequence, Retry { row, waiting: true });
         self.due.insert((due_tick, id, sequence));
         self.outgoing.put(Space::Retries, keys::retry(id, sequence), row.write());

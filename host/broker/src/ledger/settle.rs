@@ -7,7 +7,7 @@ use super::append::Origin;
 use super::{Decided, Ledger};
 use crate::api::{Cause, Changes, Disposition, NewEvent, Settled};
 use crate::store::{Space, keys};
-use crate::{DELAYED_MAX, HOPS_MAX};
+use crate::{CONFLICTS_MAX, DELAYED_MAX, HOPS_MAX};
 
 /// What a settlement says besides its disposition.
 pub(super) struct Report {
@@ -46,7 +46,9 @@ impl Ledger {
             Disposition::Ack(changes) => {
                 if !self.state.still_holds(&changes.reads) {
                     self.stats.conflicts += 1;
-                    sub.put_back(sequence);
+                    if sub.put_back_conflicting(sequence) > CONFLICTS_MAX {
+                        self.alone.ask(&settlement.subscription, id, sequence);
+                    }
                     return Settled::Conflict;
                 }
                 match self.refusal(&report, &changes) {
@@ -111,7 +113,11 @@ impl Ledger {
             sub.retries.remove(&report.sequence);
             self.outgoing.delete(Space::Retries, keys::retry(id, report.sequence));
         } else {
+            sub.unpark(report.sequence, &mut self.outgoing);
             self.unsaved.insert(id);
+        }
+        if let Some(lane) = pending.lane {
+            sub.leave_lane(lane);
         }
         let subscription = sub.subscription().name.clone();
         let attempt = pending.retry.map_or(1, |retry| retry.failures.saturating_add(1));

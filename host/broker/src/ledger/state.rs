@@ -13,17 +13,21 @@ use super::outgoing::Outgoing;
 use crate::store::rows::write_usage;
 use crate::store::{Space, keys};
 
-/// Most addresses of each of the two generations of writes that are remembered.
-const GENERATION_MAX_ADDRESSES: usize = 32_768;
+/// Most addresses of each of a plugin's two generations of writes that are remembered.
+const GENERATION_MAX_ADDRESSES: usize = 16_384;
 
-/// What is remembered of state.
+/// What is remembered of state. Each plugin by itself: however much one writes, the reads of
+/// another hold.
 #[derive(Default)]
-pub(super) struct StateLedger {
+pub(super) struct StateLedger(HashMap<PluginName, PluginState>);
+
+#[derive(Default)]
+struct PluginState {
     young: Writes,
     old: Writes,
     /// Writes up to this commit may have been forgotten.
     floor: u64,
-    usage: HashMap<PluginName, StateUsage>,
+    usage: StateUsage,
 }
 
 /// In which commit something was written last.
@@ -31,30 +35,35 @@ pub(super) struct StateLedger {
 struct Writes {
     keys: HashMap<StateAddress, u64>,
     /// Buckets in which a key came or went.
-    buckets: HashMap<(PluginName, Arc<str>), u64>,
+    buckets: HashMap<Arc<str>, u64>,
     newest: u64,
 }
 
 impl StateLedger {
     pub(super) fn new(usage: HashMap<PluginName, StateUsage>) -> Self {
-        Self { usage, ..Self::default() }
+        let state = |(plugin, usage)| (plugin, PluginState { usage, ..PluginState::default() });
+        Self(usage.into_iter().map(state).collect())
     }
 
     /// Whether nothing that was read has been written since.
     pub(super) fn still_holds(&self, reads: &[StateRead]) -> bool {
         reads.iter().all(|read| {
-            let (version, written) = match read {
-                StateRead::Key { address, version } => {
-                    let young = self.young.keys.get(address);
-                    (*version, young.or_else(|| self.old.keys.get(address)))
+            let (plugin, version) = match read {
+                StateRead::Key { address, version } => (&address.plugin, *version),
+                StateRead::Bucket { plugin, version, .. } => (plugin, *version),
+            };
+            let Some(PluginState { young, old, floor, .. }) = self.0.get(plugin) else {
+                return true;
+            };
+            let written = match read {
+                StateRead::Key { address, .. } => {
+                    young.keys.get(address).or_else(|| old.keys.get(address))
                 }
-                StateRead::Bucket { plugin, bucket, version } => {
-                    let key = (plugin.clone(), Arc::clone(bucket));
-                    let young = self.young.buckets.get(&key);
-                    (*version, young.or_else(|| self.old.buckets.get(&key)))
+                StateRead::Bucket { bucket, .. } => {
+                    young.buckets.get(bucket).or_else(|| old.buckets.get(bucket))
                 }
             };
-            version >= self.floor && written.is_none_or(|written| *written <= version)
+            version >= *floor && written.is_none_or(|written| *written <= version)
         })
     }
 
@@ -62,9 +71,12 @@ impl StateLedger {
     pub(super) fn write(&mut self, commit: u64, writes: Vec<StateWrite>, outgoing: &mut Outgoing) {
         let mut plugins: Vec<PluginName> = Vec::new();
         for StateWrite { address, value, previous_bytes } in writes {
+            if !plugins.contains(&address.plugin) {
+                plugins.push(address.plugin.clone());
+            }
+            let PluginState { young, usage, .. } = self.of(&address.plugin);
             let key = keys::state(&address);
             let name_bytes = (address.bucket.len() + address.key.len()) as u64;
-            let usage = self.usage.entry(address.plugin.clone()).or_default();
             if let Some(previous) = previous_bytes {
                 usage.bytes = usage.bytes.saturating_sub(u64::from(previous) + name_bytes);
                 usage.keys = usage.keys.saturating_sub(1);
@@ -74,28 +86,28 @@ impl StateLedger {
                 usage.keys += 1;
             }
             if previous_bytes.is_some() != value.is_some() {
-                let bucket = (address.plugin.clone(), Arc::clone(&address.bucket));
-                self.young.buckets.insert(bucket, commit);
+                young.buckets.insert(Arc::clone(&address.bucket), commit);
             }
             match value {
                 Some(value) => outgoing.put(Space::State, key, value),
                 None => outgoing.delete(Space::State, key),
             }
-            if !plugins.contains(&address.plugin) {
-                plugins.push(address.plugin.clone());
-            }
-            self.young.keys.insert(address, commit);
-            self.young.newest = commit;
+            young.keys.insert(address, commit);
+            young.newest = commit;
         }
         for plugin in plugins {
-            let usage = self.usage.get(&plugin).copied().unwrap_or_default();
+            let state = self.of(&plugin);
             let key = plugin.as_str().as_bytes().to_vec();
-            outgoing.put(Space::StateUsage, key, write_usage(usage));
+            outgoing.put(Space::StateUsage, key, write_usage(state.usage));
+            if state.young.keys.len() >= GENERATION_MAX_ADDRESSES {
+                state.floor = state.old.newest.max(state.floor);
+                state.old = std::mem::take(&mut state.young);
+            }
         }
-        if self.young.keys.len() >= GENERATION_MAX_ADDRESSES {
-            self.floor = self.old.newest.max(self.floor);
-            self.old = std::mem::take(&mut self.young);
-        }
+    }
+
+    fn of(&mut self, plugin: &PluginName) -> &mut PluginState {
+        self.0.entry(plugin.clone()).or_default()
     }
 }
 
@@ -150,14 +162,27 @@ mod tests {
     }
 
     #[test]
+    fn what_another_plugin_writes_changes_nothing() {
+        let mut state = StateLedger::default();
+        let mut outgoing = Outgoing::default();
+        let other: PluginName = "q".parse().unwrap();
+        for commit in 1..=2 * GENERATION_MAX_ADDRESSES as u64 + 10 {
+            let mut write = put(&format!("k{commit}"), None);
+            write.address.plugin = other.clone();
+            state.write(commit, vec![write], &mut outgoing);
+        }
+        assert!(state.still_holds(&[read("k1", 0), list(0)]));
+    }
+
+    #[test]
     fn usage_follows_writes_exactly() {
         let mut state = StateLedger::default();
         let mut outgoing = Outgoing::default();
         state.write(1, vec![put("a", None), put("bb", None)], &mut outgoing);
         let plugin: PluginName = "p".parse().unwrap();
-        assert_eq!(state.usage[&plugin], StateUsage { bytes: 3 + 4, keys: 2 });
+        assert_eq!(state.0[&plugin].usage, StateUsage { bytes: 3 + 4, keys: 2 });
         let delete = StateWrite { address: address("a"), value: None, previous_bytes: Some(1) };
         state.write(2, vec![delete], &mut outgoing);
-        assert_eq!(state.usage[&plugin], StateUsage { bytes: 4, keys: 1 });
+        assert_eq!(state.0[&plugin].usage, StateUsage { bytes: 4, keys: 1 });
     }
 }

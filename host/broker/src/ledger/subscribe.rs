@@ -78,6 +78,9 @@ impl Ledger {
         for sequence in sub.retries.keys() {
             self.outgoing.delete(Space::Retries, keys::retry(id, *sequence));
         }
+        for sequence in sub.parked.keys() {
+            self.outgoing.delete(Space::Parked, keys::retry(id, *sequence));
+        }
         self.outgoing.delete(Space::Subscriptions, keys::subscription(id));
         self.outgoing.delete(Space::Cursors, keys::subscription(id));
         Some(id)

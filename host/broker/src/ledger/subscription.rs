@@ -2,8 +2,9 @@
 //! how far in the log it has come.
 //!
 //! An event goes from *ready* (matched, in memory) to *held* (handed out, or about to be again)
-//! and leaves by a settlement, or becomes a *retry* that holds the cursor no longer. What doesn't
-//! fit in memory is not kept: the subscription falls behind and reads it again from the log.
+//! and leaves by a settlement, or becomes a *retry* that holds the cursor no longer. Where one of
+//! the same key is before it, it waits in its lane or is *parked*. What doesn't fit in memory is
+//! not kept: the subscription falls behind and reads it again from the log.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use usher_event::Delivery;
 use usher_filter::Filter;
 
+use super::Fetch;
+use super::lanes::{Entered, Lanes};
+use super::outgoing::Outgoing;
 use super::tail::Tail;
-use super::{Fetch, FetchedDelivery};
-use crate::RETRIES_MAX;
-use crate::api::{AttemptRecord, Lease, StoredEvent, Subscription, SubscriptionStatus};
+use crate::api::{AttemptRecord, Lease, Order, StoredEvent, Subscription, SubscriptionStatus};
 use crate::store::rows::{CursorRow, RetryRow, SubscriptionRow};
+use crate::{PARKED_MAX, RETRIES_MAX};
 
 /// Most matched events kept ready; beyond it the subscription falls behind.
 const READY_MAX_EVENTS: usize = 2_048;
@@ -40,16 +43,19 @@ pub(super) struct Sub {
     ready: VecDeque<StoredEvent>,
     ready_bytes: usize,
     pub(super) held: BTreeMap<u64, Held>,
-    held_bytes: usize,
+    pub(super) held_bytes: usize,
     /// Held deliveries to hand out before anything else.
-    again: VecDeque<u64>,
+    pub(super) again: VecDeque<u64>,
     in_flight: usize,
     pub(super) retries: BTreeMap<u64, Retry>,
+    pub(super) lanes: Lanes,
+    /// Deliveries with a row that says in which lane they wait.
+    pub(super) parked: BTreeMap<u64, Option<u64>>,
     /// Open since before the restart and not yet read back.
-    open: BTreeSet<u64>,
+    pub(super) open: BTreeSet<u64>,
     /// Deliveries to read from the store, in order, and how many were asked for.
-    wanted: VecDeque<u64>,
-    fetching: usize,
+    pub(super) wanted: VecDeque<u64>,
+    pub(super) fetching: usize,
     pub(super) dead: u64,
     pub(super) acked: u64,
     pub(super) failed: u64,
@@ -79,6 +85,8 @@ pub(super) struct Retry {
 pub(super) struct Held {
     /// The lease's; `None` while it is nobody's.
     pub(super) token: Option<u64>,
+    /// How often it had to run again because state had changed.
+    pub(super) conflicts: u32,
     pub(super) pending: Pending,
 }
 
@@ -90,6 +98,16 @@ pub(super) struct Pending {
     pub(super) retry: Option<RetryRow>,
     /// Its failed attempts in this round, oldest first.
     pub(super) attempts: Vec<AttemptRecord>,
+    /// The lane it is the head of.
+    pub(super) lane: Option<u64>,
+}
+
+/// What [`Sub::grant`] did.
+#[derive(Default)]
+pub(super) struct Granted {
+    pub(super) leases: Vec<Lease>,
+    /// Whether deliveries were parked, so that the cursor has to be written.
+    pub(super) has_parked: bool,
 }
 
 /// What [`Sub::refill`] did.
@@ -115,6 +133,8 @@ impl Sub {
             again: VecDeque::new(),
             in_flight: 0,
             retries: BTreeMap::new(),
+            lanes: Lanes::default(),
+            parked: BTreeMap::new(),
             wanted: cursor.open.iter().copied().collect(),
             open: cursor.open.into_iter().collect(),
             fetching: 0,
@@ -131,48 +151,49 @@ impl Sub {
         &self.row.subscription
     }
 
-    /// Takes a new specification; what it has not looked at yet is judged by the new filter.
+    /// Takes a new specification; what it has not handed out yet is judged by the new filter.
     pub(super) fn change(&mut self, subscription: Subscription, last: u64) {
-        if subscription.filter != self.row.subscription.filter {
+        let new_filter = subscription.filter != self.row.subscription.filter;
+        let new_order = subscription.order != self.row.subscription.order;
+        self.row = Arc::new(SubscriptionRow { first: self.row.first, subscription });
+        if new_filter {
             let next = self.next(last);
-            self.filter = Arc::new(subscription.filter.clone());
+            self.filter = Arc::new(self.row.subscription.filter.clone());
             self.ready.clear();
             self.ready_bytes = 0;
-            self.epoch += 1;
-            // What was being read for a second attempt is still wanted, but the answer to that
-            // question will be ignored now.
-            let pending = self.retries.keys().chain(&self.open);
-            let lost = pending.filter(|sequence| !self.held.contains_key(sequence));
-            self.wanted = lost.copied().filter(|sequence| !self.waits(*sequence)).collect();
-            self.fetching = 0;
             self.look_from(next, last);
             self.drop_unwanted();
         }
-        self.row = Arc::new(SubscriptionRow { first: self.row.first, subscription });
+        if new_order {
+            self.dissolve_lanes();
+        }
+        if new_filter || new_order {
+            self.epoch += 1;
+            self.want_again();
+        }
     }
 
     /// Lets go of what was ready for its first attempt and is no longer asked for.
     fn drop_unwanted(&mut self) {
-        let Self { again, held, held_bytes, filter, .. } = self;
-        again.retain(|sequence| {
-            let Some(Held { token: None, pending }) = held.get(sequence) else { return true };
-            if pending.retry.is_some() || filter.matches(&pending.stored.event) {
-                return true;
+        let filter = Arc::clone(&self.filter);
+        self.lanes.retain(|stored| filter.matches(&stored.event));
+        let unwanted = |held: &Held| {
+            let Pending { retry, stored, .. } = &held.pending;
+            held.token.is_none() && retry.is_none() && !filter.matches(&stored.event)
+        };
+        let unwanted = self.held.iter().filter(|(_, held)| unwanted(held));
+        let unwanted: Vec<u64> = unwanted.map(|(sequence, _)| *sequence).collect();
+        for sequence in unwanted {
+            self.again.retain(|other| *other != sequence);
+            if let Some(Pending { lane: Some(lane), .. }) = self.remove_held(sequence) {
+                self.leave_lane(lane);
             }
-            *held_bytes -= pending.stored.event.encoded().len();
-            held.remove(sequence);
-            false
-        });
+        }
     }
 
     fn look_from(&mut self, from: u64, last: u64) {
         self.position =
             if from > last { Position::Live } else { Position::Behind { from, fetching: false } };
-    }
-
-    /// Whether a retry's time has not come yet.
-    fn waits(&self, sequence: u64) -> bool {
-        self.retries.get(&sequence).is_some_and(|retry| retry.waiting)
     }
 
     /// The lowest sequence that it has not handed out; `last` is the newest of the log.
@@ -206,34 +227,77 @@ impl Sub {
     }
 
     /// Hands out what may be handed out.
-    pub(super) fn grant(&mut self, next_token: &mut u64) -> Vec<Lease> {
-        let max_in_flight = self.row.subscription.max_in_flight as usize;
-        let credit = max_in_flight.saturating_sub(self.in_flight);
-        let parked = self.retries.len() >= RETRIES_MAX;
-        let fresh = if parked { 0 } else { self.ready.len() };
-        let count = credit.min(self.again.len() + fresh);
-        let mut leases = Vec::with_capacity(count);
-        while leases.len() < count {
+    pub(super) fn grant(&mut self, next_token: &mut u64, outgoing: &mut Outgoing) -> Granted {
+        let credit = self.credit();
+        let mut granted = Granted::default();
+        while granted.leases.len() < credit {
             let Some(sequence) = self.again.pop_front() else { break };
-            if let Some(held) = self.held.get_mut(&sequence)
-                && held.token.is_none()
-            {
-                leases.push(lease(&self.row.subscription, held, next_token));
-            }
+            granted.leases.extend(self.lease(sequence, next_token));
         }
-        while leases.len() < count && !parked && self.held_bytes < HELD_MAX_BYTES {
+        while granted.leases.len() < credit && self.may_take_new() {
             let Some(stored) = self.ready.pop_front() else { break };
-            let bytes = stored.event.encoded().len();
-            self.ready_bytes -= bytes;
-            self.held_bytes += bytes;
+            self.ready_bytes -= stored.event.encoded().len();
             let sequence = stored.sequence;
-            let pending = Pending { stored, retry: None, attempts: Vec::new() };
-            let mut held = Held { token: None, pending };
-            leases.push(lease(&self.row.subscription, &mut held, next_token));
-            self.held.insert(sequence, held);
+            let lane = self.lane_of(&stored.event);
+            let stored = match lane.map(|lane| self.lanes.enter(lane, stored.clone())) {
+                None => stored,
+                Some(Entered::First(stored)) => stored,
+                Some(Entered::Waits) => continue,
+                Some(Entered::Parks) => {
+                    self.park(sequence, lane.unwrap_or_default(), outgoing);
+                    granted.has_parked = true;
+                    continue;
+                }
+            };
+            self.hold(Pending { stored, retry: None, attempts: Vec::new(), lane });
+            granted.leases.extend(self.lease(sequence, next_token));
         }
-        self.in_flight += leases.len();
-        leases
+        self.in_flight += granted.leases.len();
+        granted
+    }
+
+    /// Hands out one delivery and nothing else.
+    pub(super) fn grant_alone(&mut self, sequence: u64, next_token: &mut u64) -> Option<Lease> {
+        let position = self.again.iter().position(|other| *other == sequence)?;
+        self.again.remove(position);
+        let lease = self.lease(sequence, next_token)?;
+        self.in_flight += 1;
+        Some(lease)
+    }
+
+    /// How many more may be handed out now.
+    fn credit(&self) -> usize {
+        let max_in_flight = match self.row.subscription.order {
+            Order::Total => 1,
+            Order::None | Order::Key(_) => self.row.subscription.max_in_flight as usize,
+        };
+        max_in_flight.saturating_sub(self.in_flight)
+    }
+
+    /// Whether deliveries that were never handed out may follow those that were.
+    fn may_take_new(&self) -> bool {
+        let has_room = self.retries.len() < RETRIES_MAX
+            && self.parked.len() < PARKED_MAX
+            && self.held_bytes < HELD_MAX_BYTES;
+        has_room
+            && match self.row.subscription.order {
+                Order::None => true,
+                // What was under way before the restart comes first in its lane.
+                Order::Key(_) => self.open.is_empty() && self.lanes.has_room(),
+                Order::Total => !self.has_unsettled(),
+            }
+    }
+
+    fn lease(&mut self, sequence: u64, next_token: &mut u64) -> Option<Lease> {
+        let held = self.held.get_mut(&sequence).filter(|held| held.token.is_none())?;
+        Some(lease(&self.row.subscription, held, next_token))
+    }
+
+    /// Keeps a delivery that is about to be handed out.
+    pub(super) fn hold(&mut self, pending: Pending) {
+        self.held_bytes += pending.stored.event.encoded().len();
+        let sequence = pending.stored.sequence;
+        self.held.insert(sequence, Held { token: None, conflicts: 0, pending });
     }
 
     /// Gets more to hand out: from memory where the newest events reach back far enough, else by
@@ -290,37 +354,6 @@ impl Sub {
         self.position = Position::Behind { from: next, fetching: false };
     }
 
-    /// A delivery came back.
-    pub(super) fn fetched(&mut self, delivery: FetchedDelivery) {
-        self.fetching = self.fetching.saturating_sub(1);
-        let FetchedDelivery { sequence, stored, attempts } = delivery;
-        let retry = self.retries.get(&sequence).copied();
-        let open = self.open.remove(&sequence);
-        if (retry.is_none() && !open) || self.held.contains_key(&sequence) {
-            return;
-        }
-        let Some(stored) = stored else { return };
-        if retry.is_none() && !self.filter.matches(&stored.event) {
-            // The filter has changed since it was handed out.
-            return;
-        }
-        let before = retry.map_or(0, |retry| retry.row.before);
-        let of_this_round = attempts.into_iter().filter(|(number, _)| *number > before);
-        let attempts = of_this_round.map(|(_, attempt)| attempt).collect();
-        self.held_bytes += stored.event.encoded().len();
-        let pending = Pending { stored, retry: retry.map(|retry| retry.row), attempts };
-        self.held.insert(sequence, Held { token: None, pending });
-        self.again.push_back(sequence);
-    }
-
-    /// A retry's time has come.
-    pub(super) fn retry_due(&mut self, sequence: u64) {
-        if let Some(retry) = self.retries.get_mut(&sequence) {
-            retry.waiting = false;
-            self.wanted.push_back(sequence);
-        }
-    }
-
     /// Makes a lease nobody's: the delivery is ready again at once.
     pub(super) fn put_back(&mut self, sequence: u64) {
         if let Some(held) = self.held.get_mut(&sequence)
@@ -329,6 +362,23 @@ impl Sub {
             self.in_flight -= 1;
             self.again.push_back(sequence);
         }
+    }
+
+    /// As [`Sub::put_back`], because state it had read has changed. Answers how often that was.
+    pub(super) fn put_back_conflicting(&mut self, sequence: u64) -> u32 {
+        self.put_back(sequence);
+        let Some(held) = self.held.get_mut(&sequence) else { return 0 };
+        held.conflicts = held.conflicts.saturating_add(1);
+        held.conflicts
+    }
+
+    /// Whether it is about to be handed out.
+    pub(super) fn is_again(&self, sequence: u64) -> bool {
+        self.held.get(&sequence).is_some_and(|held| held.token.is_none())
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// Whether this lease holds.
@@ -348,10 +398,14 @@ impl Sub {
 
     /// The cursor as it is to be stored.
     pub(super) fn cursor(&self, last: u64) -> CursorRow {
-        let held = self.held.iter().filter(|(_, held)| held.pending.retry.is_none());
+        let has_no_row = |sequence: &u64, held: &Held| {
+            held.pending.retry.is_none() && !self.parked.contains_key(sequence)
+        };
+        let held = self.held.iter().filter(|(sequence, held)| has_no_row(sequence, held));
         let mut open: Vec<u64> = held.map(|(sequence, _)| *sequence).collect();
-        if !self.open.is_empty() {
+        if !self.open.is_empty() || !self.lanes.here().is_empty() {
             open.extend(&self.open);
+            open.extend(self.lanes.here());
             open.sort_unstable();
         }
         CursorRow { next: self.next(last), dead: self.dead, open }
@@ -360,21 +414,26 @@ impl Sub {
     /// Whether a delivery of this event is yet to come or under way.
     pub(super) fn is_pending(&self, stored: &StoredEvent, last: u64) -> bool {
         let sequence = stored.sequence;
-        self.held.contains_key(&sequence)
-            || self.open.contains(&sequence)
+        self.is_open(sequence)
             || self.retries.contains_key(&sequence)
             || (sequence >= self.next(last) && self.filter.matches(&stored.event))
     }
 
     /// Whether anything was handed out and not settled, or waits for a retry.
     pub(super) fn has_unsettled(&self) -> bool {
-        !(self.held.is_empty() && self.open.is_empty() && self.retries.is_empty())
+        !(self.held.is_empty()
+            && self.open.is_empty()
+            && self.retries.is_empty()
+            && self.parked.is_empty()
+            && self.lanes.here().is_empty())
     }
 
     /// Whether it is under way, or about to be again.
     pub(super) fn is_open(&self, sequence: u64) -> bool {
         self.held.contains_key(&sequence)
             || self.open.contains(&sequence)
+            || self.parked.contains_key(&sequence)
+            || self.lanes.here().contains(&sequence)
             || self.retries.get(&sequence).is_some_and(|retry| !retry.waiting)
     }
 
@@ -382,14 +441,22 @@ impl Sub {
     pub(super) fn status(&self, last: u64) -> SubscriptionStatus {
         let next = self.next(last);
         let first_held = self.held.iter().find(|(_, held)| held.pending.retry.is_none());
-        let lowest =
-            first_held.map(|(sequence, _)| *sequence).into_iter().chain(self.open.first().copied());
+        let lowest = [
+            first_held.map(|(sequence, _)| *sequence),
+            self.open.first().copied(),
+            self.parked.first_key_value().map(|(sequence, _)| *sequence),
+            self.lanes.here().first().copied(),
+        ];
+        let waiting = self.retries.values().filter(|retry| retry.waiting);
         SubscriptionStatus {
             subscription: self.row.subscription.clone(),
-            cursor: lowest.min().unwrap_or(next).min(next),
+            cursor: lowest.into_iter().flatten().min().unwrap_or(next).min(next),
             lag: (last + 1).saturating_sub(next),
             in_flight: self.in_flight as u64,
             retrying: self.retries.len() as u64,
+            parked: (self.parked.len() + self.lanes.here().len()) as u64,
+            stalled_lanes: self.lanes.stalled() as u64,
+            next_retry_ms: waiting.map(|retry| retry.row.due_ms).min(),
             acked: self.acked,
             failed: self.failed,
             dead: self.dead,

@@ -82,6 +82,7 @@ fn subscriptions() -> Vec<Subscription> {
         name: name.parse().unwrap(),
         filter: Filter::parse(filter).unwrap(),
         start: Start::Earliest,
+        order: Order::None,
         retry: RetryPolicy {
             first_delay: Duration::from_millis(100),
             max_attempts: MAX_ATTEMPTS,

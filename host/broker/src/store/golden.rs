@@ -9,9 +9,12 @@ use usher_event::{BlobInfo, Digest, Event, FailureClass, PluginName, StateAddres
 use usher_filter::Filter;
 
 use super::{keys, rows};
-use crate::api::{AttemptRecord, Cause, RetryPolicy, Start, StoredEvent, Subscription};
+use crate::api::{AttemptRecord, Cause, Order, RetryPolicy, Start, StoredEvent, Subscription};
 
-const GOLDEN: &str = include_str!("../../tests/golden/rows-v1.txt");
+const GOLDEN: &str = include_str!("../../tests/golden/rows-v2.txt");
+
+/// As format 1 wrote them.
+const GOLDEN_1: &str = include_str!("../../tests/golden/rows-v1.txt");
 
 fn attempt() -> AttemptRecord {
     AttemptRecord {
@@ -65,6 +68,7 @@ fn subscription() -> rows::SubscriptionRow {
             name: "printer/tickets".parse().unwrap(),
             filter: Filter::parse(r#"{"exact":{"type":"ticket.paid"}}"#).unwrap(),
             start: Start::Latest,
+            order: Order::Key("subject".into()),
             retry: RetryPolicy { first_delay: Duration::from_millis(250), ..Default::default() },
             max_in_flight: 16,
         },
@@ -79,12 +83,15 @@ const COUNTERS: rows::Counters = rows::Counters {
     dead_letters: 2,
 };
 
+const LANE: u64 = 0x0102_0304_0506_0708;
+
 const RETRY: rows::RetryRow = rows::RetryRow {
     failures: 2,
     due_ms: 1_800_000_003_000,
     first_ms: 1_800_000_000_000,
     before: 1,
     replay: true,
+    lane: Some(LANE),
 };
 
 fn cursor() -> rows::CursorRow {
@@ -120,6 +127,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("subscription", subscription().write()),
         ("cursor", cursor().write()),
         ("retry", RETRY.write()),
+        ("parked", rows::write_parked(LANE)),
         ("attempt", rows::write_attempt(&attempt())),
         ("dead letter", dead().write()),
         ("usage", rows::write_usage(StateUsage { bytes: 300, keys: 2 })),
@@ -136,20 +144,20 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn golden() -> BTreeMap<&'static str, Bytes> {
+fn golden(text: &'static str) -> BTreeMap<&'static str, Bytes> {
     let unhex = |text: &str| -> Bytes {
         (0..text.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
             .collect()
     };
-    let lines = GOLDEN.lines().filter(|line| !line.starts_with('#'));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split_once(": ").unwrap()).map(|(name, row)| (name, unhex(row))).collect()
 }
 
 #[test]
 fn rows_are_written_as_the_format_says() {
-    let golden = golden();
+    let golden = golden(GOLDEN);
     let written = written();
     assert_eq!(golden.len(), written.len());
     for (name, row) in written {
@@ -166,12 +174,13 @@ fn rows_are_written_as_the_format_says() {
 
 #[test]
 fn rows_of_the_format_are_read() {
-    let golden = golden();
+    let golden = golden(GOLDEN);
     let row = |name: &str| &golden[name];
     assert_eq!(rows::Counters::read(row("counters")), Some(COUNTERS));
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(subscription()));
     assert_eq!(rows::CursorRow::read(row("cursor")), Some(cursor()));
     assert_eq!(rows::RetryRow::read(row("retry")), Some(RETRY));
+    assert_eq!(rows::read_parked(row("parked")), Some(LANE));
     assert_eq!(rows::read_attempt(row("attempt")), Some(attempt()));
     let usage = rows::read_usage(row("usage"));
     assert_eq!(usage, Some(StateUsage { bytes: 300, keys: 2 }));
@@ -189,6 +198,23 @@ fn rows_of_the_format_are_read() {
     assert_eq!(letter.stored.event, emission().event);
 }
 
+/// What format 2 added is absent in rows of format 1.
+#[test]
+fn rows_of_format_1_are_read() {
+    let golden = golden(GOLDEN_1);
+    let row = |name: &str| &golden[name];
+    let mut before = subscription();
+    before.subscription.order = Order::None;
+    assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(before));
+    let before = rows::RetryRow { lane: None, ..RETRY };
+    assert_eq!(rows::RetryRow::read(row("retry")), Some(before));
+    let unchanged = ["counters", "cursor", "attempt", "dead letter", "usage", "blob"];
+    let new = self::golden(GOLDEN);
+    for name in unchanged {
+        assert_eq!(row(name), &new[name], "{name}");
+    }
+}
+
 /// Cut anywhere, a row is refused or read as something, but nothing panics.
 #[test]
 fn cut_rows_do_no_harm() {
@@ -199,6 +225,7 @@ fn cut_rows_do_no_harm() {
                 "counters" => assert_eq!(rows::Counters::read(&cut), None),
                 "cursor" => assert_eq!(rows::CursorRow::read(&cut), None),
                 "retry" => assert_eq!(rows::RetryRow::read(&cut), None),
+                "parked" => assert_eq!(rows::read_parked(&cut), None),
                 "attempt" => assert_eq!(rows::read_attempt(&cut), None),
                 "subscription" => assert_eq!(rows::SubscriptionRow::read(&cut), None),
                 "dead letter" => drop(rows::DeadRow::read(&cut)),

@@ -17,7 +17,7 @@ pub(crate) fn subscription(id: u32) -> Vec<u8> {
     id.to_be_bytes().to_vec()
 }
 
-/// `retries`.
+/// `retries`, `parked`.
 pub(crate) fn retry(subscription: u32, sequence: u64) -> Vec<u8> {
     [&subscription.to_be_bytes()[..], &sequence.to_be_bytes()].concat()
 }

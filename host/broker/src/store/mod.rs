@@ -25,6 +25,7 @@ pub(crate) enum Space {
     Subscriptions,
     Cursors,
     Retries,
+    Parked,
     Attempts,
     Dead,
     DeadByDelivery,
@@ -37,7 +38,7 @@ pub(crate) enum Space {
 
 impl Space {
     /// All tables; the position of each is its number as `usize`.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Meta,
         Self::Events,
         Self::Identities,
@@ -46,6 +47,7 @@ impl Space {
         Self::Subscriptions,
         Self::Cursors,
         Self::Retries,
+        Self::Parked,
         Self::Attempts,
         Self::Dead,
         Self::DeadByDelivery,
@@ -67,6 +69,7 @@ impl Space {
             Self::Subscriptions => "subscriptions",
             Self::Cursors => "cursors",
             Self::Retries => "retries",
+            Self::Parked => "parked",
             Self::Attempts => "attempts",
             Self::Dead => "dead",
             Self::DeadByDelivery => "dead_by_delivery",

@@ -9,7 +9,7 @@ use usher_event::{BlobInfo, Digest, Event, FailureClass, StateUsage};
 use usher_filter::Filter;
 
 use super::varint::{Parts, put, put_bytes};
-use crate::api::{AttemptRecord, Cause, RetryPolicy, Start, StoredEvent, Subscription};
+use crate::api::{AttemptRecord, Cause, Order, RetryPolicy, Start, StoredEvent, Subscription};
 
 /// The version of all rows that have one.
 const VERSION: u8 = 1;
@@ -119,13 +119,18 @@ pub(crate) struct SubscriptionRow {
 
 impl SubscriptionRow {
     pub(crate) fn write(&self) -> Vec<u8> {
-        let Subscription { name, filter, start, retry, max_in_flight } = &self.subscription;
+        let Subscription { name, filter, start, order, retry, max_in_flight } = &self.subscription;
         let row = json!({
             "v": VERSION,
             "name": name,
             "first": self.first,
             "filter": filter.to_json(),
             "start": match start { Start::Latest => "latest", Start::Earliest => "earliest" },
+            "order": match order {
+                Order::None => Value::Null,
+                Order::Key(attribute) => json!({ "key": attribute }),
+                Order::Total => json!("total"),
+            },
             "max_in_flight": max_in_flight,
             "retry": {
                 "first_delay_ms": millis(retry.first_delay),
@@ -155,6 +160,11 @@ impl SubscriptionRow {
                     "latest" => Start::Latest,
                     "earliest" => Start::Earliest,
                     _ => return None,
+                },
+                order: match row.get("order") {
+                    None | Some(Value::Null) => Order::None,
+                    Some(Value::String(total)) if total == "total" => Order::Total,
+                    Some(order) => Order::Key(order.get("key")?.as_str()?.to_owned()),
                 },
                 max_in_flight: row.get("max_in_flight")?.as_u64()?.try_into().ok()?,
                 retry: RetryPolicy {
@@ -225,33 +235,52 @@ pub(crate) struct RetryRow {
     /// Failed attempts in the rounds before.
     pub(crate) before: u32,
     pub(crate) replay: bool,
+    /// The lane it belongs to, if the subscription has lanes.
+    pub(crate) lane: Option<u64>,
+}
+
+/// Writes the lane of a parked delivery.
+pub(crate) fn write_parked(lane: u64) -> Vec<u8> {
+    [&[VERSION][..], &lane.to_be_bytes()].concat()
+}
+
+/// Reads the lane of a parked delivery.
+pub(crate) fn read_parked(row: &Bytes) -> Option<u64> {
+    let mut parts = Parts::versioned(row, VERSION)?;
+    let lane = u64::from_be_bytes(parts.array()?);
+    parts.end().map(|()| lane)
 }
 
 impl RetryRow {
+    const REPLAY: u64 = 1;
+    const LANE: u64 = 2;
+
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut row = vec![VERSION];
         put(&mut row, self.failures.into());
         put(&mut row, self.due_ms);
         put(&mut row, self.first_ms);
         put(&mut row, self.before.into());
-        put(&mut row, self.replay.into());
+        let flags = [(self.replay, Self::REPLAY), (self.lane.is_some(), Self::LANE)];
+        put(&mut row, flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+        if let Some(lane) = self.lane {
+            row.extend_from_slice(&lane.to_be_bytes());
+        }
         row
     }
 
     pub(crate) fn read(row: &Bytes) -> Option<Self> {
         let mut parts = Parts::versioned(row, VERSION)?;
-        let retry = Self {
-            failures: parts.number_as()?,
-            due_ms: parts.number()?,
-            first_ms: parts.number()?,
-            before: parts.number_as()?,
-            replay: match parts.number()? {
-                0 => false,
-                1 => true,
-                _ => return None,
-            },
-        };
-        parts.end().map(|()| retry)
+        let (failures, due_ms) = (parts.number_as()?, parts.number()?);
+        let (first_ms, before) = (parts.number()?, parts.number_as()?);
+        let flags = parts.number()?;
+        if flags > Self::REPLAY | Self::LANE {
+            return None;
+        }
+        let lane = if flags & Self::LANE != 0 { Some(parts.array()?) } else { None };
+        let lane = lane.map(u64::from_be_bytes);
+        let replay = flags & Self::REPLAY != 0;
+        parts.end().map(|()| Self { failures, due_ms, first_ms, before, replay, lane })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use usher_broker::{
     Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, MemoryDisk, NewEvent,
-    Options, RetryPolicy, Settled, Settlement, Start, Subscription,
+    Options, Order, RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
 use usher_filter::Filter;
@@ -91,6 +91,7 @@ pub(crate) fn to_type(subscription: &str, ty: &str) -> Subscription {
         name: name(subscription),
         filter: Filter::parse(&format!(r#"{{"exact":{{"type":"{ty}"}}}}"#)).unwrap(),
         start: Start::Latest,
+        order: Order::None,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 16,
     }

@@ -1,0 +1,62 @@
+//! Deliveries that had to run again too often because state they read had changed meanwhile: each
+//! runs while nothing else of its plugin does, so that nothing can change it.
+
+use std::collections::{HashMap, VecDeque};
+
+use usher_event::SubscriptionName;
+
+use super::Ledger;
+use crate::api::Lease;
+
+/// Those that wait for it or do it, by plugin.
+#[derive(Default)]
+pub(super) struct Alone(HashMap<String, VecDeque<(u32, u64)>>);
+
+impl Alone {
+    /// Has a delivery run alone.
+    pub(super) fn ask(&mut self, subscription: &SubscriptionName, id: u32, sequence: u64) {
+        let waiting = self.0.entry(subscription.plugin().to_owned()).or_default();
+        if !waiting.contains(&(id, sequence)) {
+            waiting.push_back((id, sequence));
+        }
+    }
+
+    /// Whether a plugin's other deliveries have to wait.
+    pub(super) fn holds_up(&self, plugin: &str) -> bool {
+        !self.0.is_empty() && self.0.contains_key(plugin)
+    }
+}
+
+impl Ledger {
+    /// Lets those run that nothing is in the way of, and ends what is over.
+    pub(super) fn grant_alone(&mut self, grants: &mut Vec<(u32, Vec<Lease>)>) {
+        let plugins: Vec<String> = self.alone.0.keys().cloned().collect();
+        for plugin in plugins {
+            let Some(waiting) = self.alone.0.get_mut(&plugin) else { continue };
+            while let Some((id, sequence)) = waiting.front().copied() {
+                let sub = self.subs.get_mut(&id);
+                if let Some(sub) = sub.filter(|sub| sub.held.contains_key(&sequence)) {
+                    if !sub.is_again(sequence) {
+                        break;
+                    }
+                    let of_plugin = |name: &SubscriptionName| name.plugin() == plugin;
+                    let mut all = self.subs.values();
+                    if all.any(|sub| of_plugin(&sub.subscription().name) && sub.in_flight() > 0) {
+                        break;
+                    }
+                    let Some(sub) = self.subs.get_mut(&id) else { break };
+                    let lease = sub.grant_alone(sequence, &mut self.next_token);
+                    grants.extend(lease.map(|lease| (id, vec![lease])));
+                    break;
+                }
+                waiting.pop_front();
+            }
+            if waiting.is_empty() {
+                self.alone.0.remove(&plugin);
+                let subs = self.subs.values();
+                let subs = subs.filter(|sub| sub.subscription().name.plugin() == plugin);
+                self.touched.extend(subs.map(|sub| sub.id));
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Lanes: the deliveries of one ordering key, one under way at a time, in the order of the log.
+//!
+//! The first delivery of a lane is its *head*: under way, or waiting for another attempt. The
+//! others wait behind it, in memory as long as the head works. A head that failed stalls its lane:
+//! what waits behind it is then *parked*, a row on disk and a few bytes in memory each, so that a
+//! lane may wait for hours while the others go on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use usher_event::{Digest, Event};
+
+use crate::api::{Order, StoredEvent};
+
+/// Most deliveries that wait in memory behind the heads of their lanes.
+const HERE_MAX_EVENTS: usize = 4_096;
+
+/// Most bytes of their events.
+const HERE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// The lane an event belongs to; `None` if it may run at any time. Two keys that share a lane by
+/// chance only wait for each other.
+pub(super) fn lane_of(order: &Order, event: &Event) -> Option<u64> {
+    let Order::Key(attribute) = order else { return None };
+    let key = event.attribute(attribute.as_str())?;
+    let digest = Digest::of(key.as_bytes());
+    digest.as_bytes().first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// All lanes of a subscription that have something in them.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: HashMap<u64, Lane>,
+    /// What waits in memory.
+    here: BTreeSet<u64>,
+    here_bytes: usize,
+}
+
+#[derive(Default)]
+struct Lane {
+    head: Option<u64>,
+    /// Whether the head waits for another attempt.
+    stalled: bool,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+/// A delivery behind a head.
+enum Waiting {
+    Here(StoredEvent),
+    Parked,
+    /// It failed before, or is to be repeated, and has a row of its own.
+    Retry,
+}
+
+/// What became of an event that came to its lane.
+pub(super) enum Entered {
+    /// Nothing is before it.
+    First(StoredEvent),
+    /// It waits in memory.
+    Waits,
+    /// It is to be parked.
+    Parks,
+}
+
+/// Who comes next in a lane.
+pub(super) enum Next {
+    Here(StoredEvent),
+    Parked(u64),
+    Retry(u64),
+}
+
+impl Lanes {
+    /// Whether more may come to wait in memory.
+    pub(super) fn has_room(&self) -> bool {
+        self.here.len() < HERE_MAX_EVENTS && self.here_bytes < HERE_MAX_BYTES
+    }
+
+    /// What waits in memory, rising.
+    pub(super) fn here(&self) -> &BTreeSet<u64> {
+        &self.here
+    }
+
+    /// Lanes whose head waits for another attempt.
+    pub(super) fn stalled(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.stalled).count()
+    }
+
+    /// Whether a delivery waits behind a head.
+    pub(super) fn is_waiting(&self, lane: Option<u64>, sequence: u64) -> bool {
+        lane.and_then(|lane| self.lanes.get(&lane))
+            .is_some_and(|lane| lane.waiting.contains_key(&sequence))
+    }
+
+    /// A new event.
+    pub(super) fn enter(&mut self, key: u64, stored: StoredEvent) -> Entered {
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            let lane = Lane { head: Some(stored.sequence), ..Lane::default() };
+            self.lanes.insert(key, lane);
+            return Entered::First(stored);
+        };
+        if lane.stalled {
+            lane.waiting.insert(stored.sequence, Waiting::Parked);
+            return Entered::Parks;
+        }
+        self.wait(key, stored);
+        Entered::Waits
+    }
+
+    /// Has an event wait in memory even if nothing is before it, until [`Lanes::start`].
+    pub(super) fn wait(&mut self, key: u64, stored: StoredEvent) {
+        self.here_bytes += stored.event.encoded().len();
+        self.here.insert(stored.sequence);
+        let lane = self.lanes.entry(key).or_default();
+        lane.waiting.insert(stored.sequence, Waiting::Here(stored));
+    }
+
+    /// A parked delivery that was found on disk.
+    pub(super) fn found_parked(&mut self, key: u64, sequence: u64) {
+        self.lanes.entry(key).or_default().waiting.insert(sequence, Waiting::Parked);
+    }
+
+    /// A delivery that has a row as a retry; answers whether nothing is before it.
+    pub(super) fn enter_retry(&mut self, key: u64, sequence: u64) -> bool {
+        let lane = self.lanes.entry(key).or_default();
+        if lane.head.is_some() {
+            lane.waiting.insert(sequence, Waiting::Retry);
+            return false;
+        }
+        lane.head = Some(sequence);
+        true
+    }
+
+    /// The head failed and will come again: what waits in memory is to be parked.
+    pub(super) fn stall(&mut self, key: u64) -> Vec<u64> {
+        let Some(lane) = self.lanes.get_mut(&key) else { return Vec::new() };
+        lane.stalled = true;
+        let mut parked = Vec::new();
+        for (sequence, waiting) in &mut lane.waiting {
+            if let Waiting::Here(stored) = waiting {
+                self.here_bytes -= stored.event.encoded().len();
+                self.here.remove(sequence);
+                parked.push(*sequence);
+                *waiting = Waiting::Parked;
+            }
+        }
+        parked
+    }
+
+    /// The head is done: who comes next is the new one.
+    pub(super) fn leave(&mut self, key: u64) -> Option<Next> {
+        let lane = self.lanes.get_mut(&key)?;
+        lane.stalled = false;
+        let Some((sequence, waiting)) = lane.waiting.pop_first() else {
+            self.lanes.remove(&key);
+            return None;
+        };
+        lane.head = Some(sequence);
+        Some(match waiting {
+            Waiting::Here(stored) => {
+                self.here_bytes -= stored.event.encoded().len();
+                self.here.remove(&sequence);
+                Next::Here(stored)
+            }
+            Waiting::Parked => Next::Parked(sequence),
+            Waiting::Retry => Next::Retry(sequence),
+        })
+    }
+
+    /// Gives every lane that has none a head; answers those with their lanes.
+    pub(super) fn start(&mut self) -> Vec<(u64, Next)> {
+        let headless = self.lanes.iter().filter(|(_, lane)| lane.head.is_none());
+        let keys: Vec<u64> = headless.map(|(key, _)| *key).collect();
+        keys.into_iter().filter_map(|key| Some((key, self.leave(key)?))).collect()
+    }
+
+    /// Takes out of memory what `wanted` refuses.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&StoredEvent) -> bool) {
+        for lane in self.lanes.values_mut() {
+            lane.waiting.retain(|sequence, waiting| {
+                let Waiting::Here(stored) = waiting else { return true };
+                if wanted(stored) {
+                    return true;
+                }
+                self.here_bytes -= stored.event.encoded().len();
+                self.here.remove(sequence);
+                false
+            });
+        }
+    }
+
+    /// Ends all lanes: everything that waited may run at any time now.
+    pub(super) fn dissolve(&mut self) -> Vec<Next> {
+        let lanes = std::mem::take(self).lanes;
+        let mut freed: BTreeMap<u64, Next> = BTreeMap::new();
+        for (sequence, waiting) in lanes.into_values().flat_map(|lane| lane.waiting) {
+            let next = match waiting {
+                Waiting::Here(stored) => Next::Here(stored),
+                Waiting::Parked => Next::Parked(sequence),
+                Waiting::Retry => Next::Retry(sequence),
+            };
+            freed.insert(sequence, next);
+        }
+        freed.into_values().collect()
+    }
+}

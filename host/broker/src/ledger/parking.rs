@@ -1,0 +1,171 @@
+//! How a subscription's deliveries go through its lanes: what waits, what is parked on disk, what
+//! comes next, and how all of it is found again after a restart.
+
+use usher_event::Event;
+
+use super::FetchedDelivery;
+use super::lanes::{Next, lane_of};
+use super::outgoing::Outgoing;
+use super::subscription::{Pending, Retry, Sub};
+use crate::store::rows::{RetryRow, write_parked};
+use crate::store::{Space, keys};
+
+impl Sub {
+    /// The lane of an event.
+    pub(super) fn lane_of(&self, event: &Event) -> Option<u64> {
+        lane_of(&self.row.subscription.order, event)
+    }
+
+    /// Has a delivery wait on disk.
+    pub(super) fn park(&mut self, sequence: u64, lane: u64, outgoing: &mut Outgoing) {
+        self.parked.insert(sequence, Some(lane));
+        outgoing.put(Space::Parked, keys::retry(self.id, sequence), write_parked(lane));
+    }
+
+    /// Forgets that a delivery was parked.
+    pub(super) fn unpark(&mut self, sequence: u64, outgoing: &mut Outgoing) {
+        if self.parked.remove(&sequence).is_some() {
+            outgoing.delete(Space::Parked, keys::retry(self.id, sequence));
+        }
+    }
+
+    /// A delivery will come again: what is behind it in its lane is parked.
+    pub(super) fn stall_lane(&mut self, lane: u64, outgoing: &mut Outgoing) {
+        for sequence in self.lanes.stall(lane) {
+            self.park(sequence, lane, outgoing);
+        }
+    }
+
+    /// The head of a lane is over: whoever is next takes its turn.
+    pub(super) fn leave_lane(&mut self, lane: u64) {
+        if let Some(next) = self.lanes.leave(lane) {
+            self.take_turn(Some(lane), next);
+        }
+    }
+
+    fn take_turn(&mut self, lane: Option<u64>, next: Next) {
+        match next {
+            Next::Here(stored) => {
+                let sequence = stored.sequence;
+                self.hold(Pending { stored, retry: None, attempts: Vec::new(), lane });
+                self.again.push_back(sequence);
+            }
+            Next::Parked(sequence) => self.wanted.push_back(sequence),
+            Next::Retry(sequence) => {
+                // One that still waits for its time is asked for when that comes.
+                if self.retries.get(&sequence).is_some_and(|retry| !retry.waiting) {
+                    self.wanted.push_back(sequence);
+                }
+            }
+        }
+    }
+
+    /// Adds a delivery to be tried again; `waiting` until its time has come.
+    pub(super) fn add_retry(&mut self, sequence: u64, row: RetryRow, waiting: bool) {
+        self.retries.insert(sequence, Retry { row, waiting });
+        let is_first = row.lane.is_none_or(|lane| self.lanes.enter_retry(lane, sequence));
+        if is_first && !waiting {
+            self.wanted.push_back(sequence);
+        }
+    }
+
+    /// A retry's time has come.
+    pub(super) fn retry_due(&mut self, sequence: u64) {
+        let Some(retry) = self.retries.get_mut(&sequence) else { return };
+        retry.waiting = false;
+        if !self.lanes.is_waiting(retry.row.lane, sequence) {
+            self.wanted.push_back(sequence);
+        }
+    }
+
+    /// A parked delivery that was found on disk.
+    pub(super) fn found_parked(&mut self, sequence: u64, lane: u64) {
+        self.parked.insert(sequence, Some(lane));
+        self.lanes.found_parked(lane, sequence);
+    }
+
+    /// All rows have been found: lanes begin, once what was under way is back in them.
+    pub(super) fn start_lanes(&mut self) {
+        if self.open.is_empty() {
+            for (lane, next) in self.lanes.start() {
+                self.take_turn(Some(lane), next);
+            }
+        }
+    }
+
+    /// Lets everything that waits in a lane run at any time: the order has changed.
+    pub(super) fn dissolve_lanes(&mut self) {
+        for next in self.lanes.dissolve() {
+            self.take_turn(None, next);
+        }
+        for held in self.held.values_mut() {
+            held.pending.lane = None;
+        }
+        for retry in self.retries.values_mut() {
+            retry.row.lane = None;
+        }
+        for lane in self.parked.values_mut() {
+            *lane = None;
+        }
+    }
+
+    /// Asks anew for what was being read: the answers on their way will be ignored.
+    pub(super) fn want_again(&mut self) {
+        let retries = self.retries.iter().filter(|(_, retry)| !retry.waiting);
+        let retries = retries.map(|(sequence, retry)| (*sequence, retry.row.lane));
+        let parked = self.parked.iter().map(|(sequence, lane)| (*sequence, *lane));
+        let open = self.open.iter().map(|sequence| (*sequence, None));
+        let lost = retries.chain(parked).chain(open).filter(|(sequence, lane)| {
+            !self.held.contains_key(sequence) && !self.lanes.is_waiting(*lane, *sequence)
+        });
+        self.wanted = lost.map(|(sequence, _)| sequence).collect();
+        self.fetching = 0;
+    }
+
+    /// A delivery came back. Answers whether the cursor has to be written.
+    pub(super) fn fetched(&mut self, delivery: FetchedDelivery, outgoing: &mut Outgoing) -> bool {
+        self.fetching = self.fetching.saturating_sub(1);
+        let FetchedDelivery { sequence, stored, attempts } = delivery;
+        let retry = self.retries.get(&sequence).map(|retry| retry.row);
+        let parked = self.parked.get(&sequence).copied();
+        let was_open = self.open.remove(&sequence);
+        if (retry.is_none() && parked.is_none() && !was_open) || self.held.contains_key(&sequence) {
+            return false;
+        }
+        let wanted = |event: &Event| retry.is_some() || self.filter.matches(event);
+        let Some(stored) = stored.filter(|stored| wanted(&stored.event)) else {
+            // The filter has changed since it was parked or handed out, or the log has lost it.
+            self.let_go(sequence, retry, parked, outgoing);
+            self.start_lanes();
+            return true;
+        };
+        if was_open && let Some(lane) = self.lane_of(&stored.event) {
+            self.lanes.wait(lane, stored);
+            self.start_lanes();
+            return false;
+        }
+        let before = retry.map_or(0, |retry| retry.before);
+        let of_this_round = attempts.into_iter().filter(|(number, _)| *number > before);
+        let attempts = of_this_round.map(|(_, attempt)| attempt).collect();
+        let lane = retry.map_or(parked.flatten(), |retry| retry.lane);
+        self.hold(Pending { stored, retry, attempts, lane });
+        self.again.push_back(sequence);
+        true
+    }
+
+    fn let_go(
+        &mut self,
+        sequence: u64,
+        retry: Option<RetryRow>,
+        parked: Option<Option<u64>>,
+        outgoing: &mut Outgoing,
+    ) {
+        self.unpark(sequence, outgoing);
+        if self.retries.remove(&sequence).is_some() {
+            outgoing.delete(Space::Retries, keys::retry(self.id, sequence));
+        }
+        if let Some(lane) = retry.map_or(parked.flatten(), |retry| retry.lane) {
+            self.leave_lane(lane);
+        }
+    }
+}
