@@ -1,5 +1,6 @@
 //! The real router as a child process: started, found, stopped, killed, started again.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -13,7 +14,7 @@ use crate::http::Client;
 use crate::log::Log;
 use crate::wait::wait_for;
 
-/// A running `usher run`. Killed when dropped.
+/// A running `usher run`. Killed when dropped, and when the thread that started it is no more.
 #[derive(Debug)]
 pub struct Router {
     child: Child,
@@ -51,6 +52,10 @@ impl Router {
                 command.env_remove(key);
             }
         }
+        // Ctrl-C at the terminal is for the harness alone, which then stops the router as it sees
+        // fit: of two signals the router takes the second as an order to drop everything.
+        command.process_group(0);
+        die_with_parent(&mut command);
         let mut child = command
             .current_dir(folder.root())
             .stdin(Stdio::null())
@@ -153,6 +158,21 @@ impl Drop for Router {
         self.log.finish();
     }
 }
+
+/// Has the child killed when the thread that starts it ends: without a process group in common,
+/// what ends the harness would not reach it.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the child has to ask for it itself, before it becomes the router")]
+fn die_with_parent(command: &mut Command) {
+    let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec only what is safe in a signal handler may be done. `ask` makes
+    // one system call; it allocates nothing, takes no lock and touches no memory but its own.
+    unsafe { command.pre_exec(ask) };
+}
+
+/// Other systems have no such thing.
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent(_: &mut Command) {}
 
 fn listening(line: &Value) -> Option<String> {
     let fields = line.get("fields")?;

@@ -3,11 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, getpgid};
 use serde_json::json;
 use usher_tests::stand_ins::{Gateway, Mail};
 use usher_tests::{
@@ -70,6 +72,25 @@ fn sigterm_finishes_what_is_under_way() -> Result<()> {
     assert_eq!(flow["events"][1]["event"]["type"], "ticket.payment.confirmed");
     assert_eq!(gateway.charges()[0].calls, 1);
     router.stop()
+}
+
+#[test]
+fn a_router_is_out_of_reach_of_ctrl_c_and_dies_with_its_harness() -> Result<()> {
+    let folder = Folder::new()?;
+    // The thread that starts it stands for the harness.
+    let mut router = std::thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            let router = Router::start(&folder)?;
+            let process = Pid::from_raw(i32::try_from(router.process())?).context("no process")?;
+            // What a terminal sends at Ctrl-C goes to the harness's group.
+            anyhow::ensure!(getpgid(Some(process))? == process, "it shares the harness's group");
+            anyhow::Ok(router)
+        });
+        started.join().unwrap()
+    })?;
+    let status = router.exited()?;
+    assert_eq!(status.signal(), Some(9), "{status}");
+    Ok(())
 }
 
 #[test]
