@@ -9,38 +9,27 @@ use super::args::{BlobArgs, BlobsListArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
+use super::pages;
 use super::table::{Align, Cell, Table};
 use super::text::{bytes, date_time, printable_cut};
 use crate::http::shapes::{Blob, Blobs};
 
-/// Blobs asked for at once.
-const PAGE_MAX: u64 = 100;
-
 /// Lists blobs.
 pub(super) fn list(args: &BlobsListArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
-    let mut found: Vec<Blob> = Vec::new();
-    let mut after = args.after;
-    let mut wanted = args.max.count;
-    while wanted > 0 {
-        let asked = wanted.min(PAGE_MAX);
-        let mut query = vec![("max", asked.to_string())];
+    let wanted = args.max.count;
+    let fetch = |max: u64, after: Option<Digest>| {
+        let mut query = vec![("max", max.to_string())];
         query.extend(after.map(|after| ("after", after.to_string())));
-        let page: Blobs = client.get("/blobs", &query)?;
-        let received = page.blobs.len() as u64;
-        after = page.blobs.last().map(|blob| blob.digest);
-        found.extend(page.blobs);
-        wanted -= received.min(wanted);
-        if received < asked {
-            break;
-        }
-    }
+        Ok(client.get::<Blobs>("/blobs", &query)?.blobs)
+    };
+    let found = pages::collect(wanted, args.after, fetch, |blob| blob.digest)?;
     if args.client.json {
         return out.json(&Blobs { blobs: found });
     }
     out.text(&table(&found))?;
     match found.last() {
-        Some(last) if wanted == 0 => {
+        Some(last) if found.len() as u64 == wanted => {
             out.text(&format!("there may be more: use --after {}\n", last.digest))
         }
         _ => Ok(()),

@@ -4,12 +4,10 @@ use super::args::{DeadLetterArgs, DeadLetterIdsArgs, DeadLettersListArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
+use super::pages;
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, printable, printable_cut};
 use crate::http::shapes::{Attempt, DeadLetter, DeadLetterGone, DeadLetters};
-
-/// Dead letters asked for at once.
-const PAGE_MAX: u64 = 100;
 
 /// How much of a reason a list shows.
 const REASON_MAX_CHARS: usize = 100;
@@ -17,28 +15,19 @@ const REASON_MAX_CHARS: usize = 100;
 /// Lists dead letters.
 pub(super) fn list(args: &DeadLettersListArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
-    let mut found: Vec<DeadLetter> = Vec::new();
-    let mut after = args.after;
-    let mut wanted = args.max.count;
-    while wanted > 0 {
-        let asked = wanted.min(PAGE_MAX);
-        let mut query = vec![("max", asked.to_string())];
+    let wanted = args.max.count;
+    let fetch = |max: u64, after: Option<u64>| {
+        let mut query = vec![("max", max.to_string())];
         query.extend(after.map(|after| ("after", after.to_string())));
-        let page: DeadLetters = client.get("/dead-letters", &query)?;
-        let received = page.dead_letters.len() as u64;
-        after = page.dead_letters.last().map(|dead| dead.id);
-        found.extend(page.dead_letters);
-        wanted -= received.min(wanted);
-        if received < asked {
-            break;
-        }
-    }
+        Ok(client.get::<DeadLetters>("/dead-letters", &query)?.dead_letters)
+    };
+    let found = pages::collect(wanted, args.after, fetch, |dead| dead.id)?;
     if args.client.json {
         return out.json(&DeadLetters { dead_letters: found });
     }
     out.text(&table(&found))?;
     match found.last() {
-        Some(last) if wanted == 0 => {
+        Some(last) if found.len() as u64 == wanted => {
             out.text(&format!("there may be more: use --after {}\n", last.id))
         }
         _ => Ok(()),

@@ -15,6 +15,7 @@ mod feed;
 mod flow;
 mod inspect;
 mod output;
+mod pages;
 mod plugins;
 mod publish;
 mod subscriptions;

@@ -1,0 +1,54 @@
+//! Reading a list of the HTTP API page by page.
+
+use super::error::CliError;
+
+/// Items asked for at once.
+const PAGE_MAX: u64 = 100;
+
+/// Collects at most `wanted` items, those behind `after`. `fetch` gets one page, of at most so many
+/// items behind the given one; `key` names an item for it.
+///
+/// A page that is shorter than was asked for is not the last: the router also ends a page at a
+/// number of bytes. Only an empty one is.
+///
+/// # Errors
+/// A page can't be fetched.
+pub(super) fn collect<T, K: Copy>(
+    wanted: u64,
+    mut after: Option<K>,
+    mut fetch: impl FnMut(u64, Option<K>) -> Result<Vec<T>, CliError>,
+    key: impl Fn(&T) -> K,
+) -> Result<Vec<T>, CliError> {
+    let mut found = Vec::new();
+    let mut missing = wanted;
+    while missing > 0 {
+        let page = fetch(missing.min(PAGE_MAX), after)?;
+        let Some(last) = page.last() else { break };
+        after = Some(key(last));
+        missing = missing.saturating_sub(page.len() as u64);
+        found.extend(page);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_pages_are_not_the_end() {
+        for (there, page_max, wanted, expected) in
+            [(0, 9, 5, 0), (250, 100, 1000, 250), (250, 3, 1000, 250), (250, 100, 120, 120)]
+        {
+            let mut asked = Vec::new();
+            let fetch = |max: u64, after: Option<u64>| {
+                asked.push(max);
+                let first = after.map_or(0, |after| after + 1);
+                Ok((first..there).take(max.min(page_max) as usize).collect())
+            };
+            let found = collect(wanted, None, fetch, |item| *item).unwrap();
+            assert_eq!(found, (0..expected).collect::<Vec<_>>());
+            assert!(asked.iter().all(|max| *max <= PAGE_MAX), "{asked:?}");
+        }
+    }
+}
