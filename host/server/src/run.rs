@@ -15,11 +15,12 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_broker::{Broker, BrokerError, EmbeddedBroker, Options};
 use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
 
@@ -27,7 +28,8 @@ use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LogFormat};
 use crate::plugins::{Installer, Keeper, Registry};
 
-/// Exit codes besides 0.
+/// Exit codes.
+const EXIT_DONE: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 const EXIT_CONFIG: u8 = 2;
 const EXIT_POISONED: u8 = 3;
@@ -36,6 +38,8 @@ const EXIT_POISONED: u8 = 3;
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// How long clients may take to fetch their answers once the broker is poisoned.
 const POISONED_DRAIN: Duration = Duration::from_secs(2);
+/// How long the plugin watcher may take to end: it waits for nothing but a file system that hangs.
+const WATCHER_END: Duration = Duration::from_secs(2);
 /// How long threads may take to end when everything else has.
 const THREADS_END: Duration = Duration::from_secs(2);
 
@@ -49,7 +53,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
         }
     };
     start_log(&config);
-    match executors().and_then(|(main, guests)| run_on(&main, guests, config)) {
+    match executors().and_then(|(main, guests)| run_on(main, guests, config)) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -58,9 +62,11 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     }
 }
 
-fn run_on(main: &Executor, guests: Executor, config: Config) -> anyhow::Result<ExitCode> {
+fn run_on(main: Executor, guests: Executor, config: Config) -> anyhow::Result<ExitCode> {
     let ended = main.block_on(serve(Arc::new(config), guests.handle().clone()));
+    // A thread may be in a file system that hangs: it ends with the process.
     guests.shutdown_timeout(THREADS_END);
+    main.shutdown_timeout(THREADS_END);
     ended
 }
 
@@ -150,28 +156,30 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
     let (stop, stopped) = watch::channel(false);
     let mut http = tokio::spawn(crate::http::serve(listener, Arc::clone(&app), stopped.clone()));
     let (ready, is_ready) = oneshot::channel();
-    let keeper = tokio::spawn(keeper.run(ready, stopped));
+    let mut keeper = tokio::spawn(keeper.run(ready, stopped));
     app.intake.open();
     tracing::info!(%address, "listening");
 
-    let poisoned = tokio::select! {
-        () = signals.next() => None,
-        reason = until_poisoned(&*broker) => Some(reason),
-        ended = &mut http => {
-            report("HTTP server", ended);
-            anyhow::bail!("the HTTP server ended by itself");
-        }
+    let why = tokio::select! {
+        () = signals.next() => Why::Asked,
+        reason = until_poisoned(&*broker) => Why::StoreFailed(reason),
+        ended = &mut http => Why::ended(HTTP, ended),
+        ended = &mut keeper => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
     };
-    let parts = Parts { app, stop, http, keeper };
+    let parts = Parts { app, stop, http: running(http), keeper: running(keeper) };
     let closing = async {
-        match poisoned {
-            Some(reason) => parts.abandon(&reason).await,
-            None => parts.close().await,
+        match why {
+            Why::Asked => parts.close().await,
+            Why::StoreFailed(reason) => parts.abandon(&reason).await,
+            Why::PartEnded(what) => {
+                tracing::error!("the {what} ended by itself; stopping, start the router again");
+                parts.close().await.max(EXIT_FAILED)
+            }
         }
     };
     tokio::select! {
-        code = closing => Ok(code),
+        code = closing => Ok(ExitCode::from(code)),
         () = signals.next() => {
             tracing::warn!("second signal: exiting at once; work under way runs again after the next start");
             std::process::exit(i32::from(EXIT_FAILED))
@@ -211,48 +219,71 @@ async fn mark_ready(app: &App, is_ready: oneshot::Receiver<()>) -> Infallible {
     std::future::pending().await
 }
 
-/// What has to be stopped.
+/// The parts that run beside each other, as the log calls them.
+const HTTP: &str = "HTTP server";
+const WATCHER: &str = "plugin watcher";
+
+/// Why the router stops.
+enum Why {
+    /// Somebody wants it to.
+    Asked,
+    /// Nothing can be committed any more.
+    StoreFailed(String),
+    /// One of its parts is no more, without which it would only look alive.
+    PartEnded(&'static str),
+}
+
+impl Why {
+    fn ended(what: &'static str, ended: Result<(), JoinError>) -> Self {
+        report(what, ended);
+        Self::PartEnded(what)
+    }
+}
+
+/// What has to be stopped; without the parts that have ended.
 struct Parts {
     app: Arc<App>,
     stop: watch::Sender<bool>,
-    http: tokio::task::JoinHandle<()>,
-    keeper: tokio::task::JoinHandle<()>,
+    http: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+fn running(part: JoinHandle<()>) -> Option<JoinHandle<()>> {
+    (!part.is_finished()).then_some(part)
 }
 
 impl Parts {
-    /// Stops intake, lets what is under way end, and closes the broker.
-    async fn close(self) -> ExitCode {
+    /// Stops intake, lets what is under way end, and closes the broker. Answers the exit code.
+    async fn close(self) -> u8 {
         let Self { app, stop, http, keeper } = self;
         tracing::info!(drain_ms = millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
         stop.send_replace(true);
-        // The keeper first: it must not install anything any more.
-        report("plugin watcher", keeper.await);
-        let (drained, served) = tokio::join!(app.router.shutdown(app.config.drain), http);
-        report("HTTP server", served);
+        // The watcher first: it must not install anything any more.
+        if let Some(keeper) = keeper {
+            match timeout(WATCHER_END, keeper).await {
+                Ok(ended) => report(WATCHER, ended),
+                Err(_) => tracing::warn!("the {WATCHER} did not end in time; going on without it"),
+            }
+        }
+        let serving = async {
+            if let Some(http) = http {
+                report(HTTP, http.await);
+            }
+        };
+        let (drained, ()) = tokio::join!(app.router.shutdown(app.config.drain), serving);
         if !drained {
             tracing::warn!("deliveries did not end in time; they run again after the next start");
         }
-        match timeout(CLOSE_MAX, app.broker.close()).await {
-            Ok(Ok(())) => {
-                tracing::info!("stopped");
-                ExitCode::SUCCESS
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the broker did not close cleanly; it recovers at the next start");
-                ExitCode::from(EXIT_FAILED)
-            }
-            Err(_) => {
-                tracing::error!("the broker did not close in time; it recovers at the next start");
-                ExitCode::from(EXIT_FAILED)
-            }
-        }
+        let closed = timeout(CLOSE_MAX, app.broker.close()).await;
+        let poisoned = app.broker.poisoned().borrow().clone();
+        exit_code(closed.ok(), poisoned)
     }
 
     /// The store failed: nothing can be committed, so there is nothing to wait for but answers
-    /// that say so.
-    async fn abandon(self, reason: &str) -> ExitCode {
+    /// that say so. Answers the exit code.
+    async fn abandon(self, reason: &str) -> u8 {
         tracing::error!(
             reason,
             "the store failed; stopping, the next start recovers what was committed"
@@ -260,14 +291,42 @@ impl Parts {
         self.app.readiness.set(Err("the store failed"));
         self.app.intake.close();
         self.stop.send_replace(true);
-        if timeout(POISONED_DRAIN, self.http).await.is_err() {
+        if let Some(http) = self.http
+            && timeout(POISONED_DRAIN, http).await.is_err()
+        {
             tracing::warn!("clients did not take their answers in time");
         }
-        ExitCode::from(EXIT_POISONED)
+        EXIT_POISONED
     }
 }
 
-fn report(what: &str, ended: Result<(), tokio::task::JoinError>) {
+/// What closing the broker came to (`None`: it took too long), and whether the store failed while
+/// it was still in use.
+fn exit_code(closed: Option<Result<(), BrokerError>>, poisoned: Option<String>) -> u8 {
+    match (closed, poisoned) {
+        (Some(Err(BrokerError::Poisoned(reason))), _) | (_, Some(reason)) => {
+            tracing::error!(
+                reason,
+                "the store failed while stopping; the next start recovers what was committed"
+            );
+            EXIT_POISONED
+        }
+        (Some(Ok(())), None) => {
+            tracing::info!("stopped");
+            EXIT_DONE
+        }
+        (Some(Err(error)), None) => {
+            tracing::error!(%error, "the broker did not close cleanly; it recovers at the next start");
+            EXIT_FAILED
+        }
+        (None, None) => {
+            tracing::error!("the broker did not close in time; it recovers at the next start");
+            EXIT_FAILED
+        }
+    }
+}
+
+fn report(what: &str, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the {what} failed");
     }
@@ -305,7 +364,25 @@ impl Signals {
 mod tests {
     use tracing::Level;
 
-    use super::targets;
+    use super::*;
+
+    #[test]
+    fn a_store_that_fails_while_stopping_has_its_own_exit_code() {
+        let failed = || "disk".to_owned();
+        let cases = [
+            (Some(Ok(())), None, EXIT_DONE),
+            (Some(Ok(())), Some(failed()), EXIT_POISONED),
+            (Some(Err(BrokerError::Poisoned(failed()))), None, EXIT_POISONED),
+            (Some(Err(BrokerError::Closed)), None, EXIT_FAILED),
+            (Some(Err(BrokerError::Closed)), Some(failed()), EXIT_POISONED),
+            (None, None, EXIT_FAILED),
+            (None, Some(failed()), EXIT_POISONED),
+        ];
+        for (closed, poisoned, expected) in cases {
+            let case = format!("{closed:?} {poisoned:?}");
+            assert_eq!(exit_code(closed, poisoned), expected, "{case}");
+        }
+    }
 
     #[test]
     fn a_plain_level_is_meant_for_usher_and_plugins() {
