@@ -10,13 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::ApiError;
 
-/// How much of a body that is too large is read and thrown away, so that the client gets to read
-/// the answer instead of a reset connection.
-const DISCARD_MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// How long that may take.
-const DISCARD_MAX_MS: u64 = 2_000;
-
 /// A body, with its share of what all bodies together may hold. The share is given back on drop.
 pub(super) struct Intake {
     /// The content.
@@ -37,26 +30,27 @@ pub(super) async fn read(
     room: &Arc<Semaphore>,
 ) -> Result<Intake, ApiError> {
     let too_large = || ApiError::too_large(format!("the body is larger than {max_bytes} bytes"));
-    let announced = announced_bytes(headers);
-    if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
-        // Who waits for "100 Continue" has not sent the body, and reading would ask for it.
-        if !headers.contains_key(header::EXPECT) {
-            discard(&mut body, announced).await;
-        }
-        return Err(too_large());
-    }
+    let announced_bytes = announced_bytes(headers).unwrap_or_default();
+    let announced_bytes = usize::try_from(announced_bytes)
+        .ok()
+        .filter(|bytes| *bytes <= max_bytes)
+        .ok_or_else(too_large)?;
+    // Room first, memory second: what is announced may come, so it counts from the start.
+    let mut share: Option<OwnedSemaphorePermit> = None;
+    let mut taken_bytes = announced_bytes;
+    take(room, announced_bytes, &mut share)?;
     let reading = async {
-        let mut bytes = BytesMut::with_capacity(announced.unwrap_or_default() as usize);
-        let mut share: Option<OwnedSemaphorePermit> = None;
+        let mut bytes = BytesMut::with_capacity(announced_bytes);
         while let Some(frame) = body.frame().await {
             let frame =
                 frame.map_err(|error| ApiError::invalid(format!("the body broke off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > max_bytes {
-                discard(&mut body, None).await;
+            let read_bytes = bytes.len() + data.len();
+            if read_bytes > max_bytes {
                 return Err(too_large());
             }
-            take(room, data.len(), &mut share)?;
+            take(room, read_bytes.saturating_sub(taken_bytes), &mut share)?;
+            taken_bytes = taken_bytes.max(read_bytes);
             bytes.extend_from_slice(&data);
         }
         Ok(Intake { bytes: bytes.freeze(), _share: share })
@@ -92,24 +86,6 @@ fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads on for a moment and keeps nothing.
-async fn discard(body: &mut Body, announced: Option<u64>) {
-    if announced.is_some_and(|bytes| bytes > DISCARD_MAX_BYTES) {
-        return;
-    }
-    let discarding = async {
-        let mut read_bytes: u64 = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read_bytes > DISCARD_MAX_BYTES {
-                break;
-            }
-        }
-    };
-    // Whether it ended or not makes no difference to the answer.
-    let _ = tokio::time::timeout(Duration::from_millis(DISCARD_MAX_MS), discarding).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +114,14 @@ mod tests {
         assert_eq!(status(Body::from("9 bytes!!"), None, 99).await, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(status(Body::empty(), Some("9"), 99).await, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(status(Body::from("8 bytes!"), None, 7).await, StatusCode::TOO_MANY_REQUESTS);
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_has_its_room_before_it_comes() {
+        let announced = status(Body::empty(), Some("8"), 7).await;
+        assert_eq!(announced, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(status(Body::from("8 bytes!"), Some("8"), 8).await, StatusCode::OK);
+        assert_eq!(status(Body::from("8 bytes!"), Some("3"), 8).await, StatusCode::OK);
     }
 
     #[tokio::test(start_paused = true)]

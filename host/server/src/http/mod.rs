@@ -12,6 +12,7 @@ mod events;
 mod flows;
 mod guard;
 mod ingest;
+mod leftover;
 mod params;
 mod plugins;
 mod problem;
@@ -59,7 +60,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
     ]
 }
 
-/// The API as a tower service.
+/// The API, ready to be served.
 fn router(api: Api) -> Router {
     let counted = |router: Router<Api>, (path, methods): (&'static str, MethodRouter<Api>)| {
         router.route(path, methods.layer(from_fn_with_state((api.clone(), path), count)))
@@ -70,6 +71,7 @@ fn router(api: Api) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn(guard::same_machine))
+        .layer(from_fn(leftover::discard_leftover))
         .with_state(api)
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
     let http = app.config.http.clone();
     let drain = app.config.drain;
     let api = Api::new(app, stop.clone());
-    let service = super::router(api.clone());
+    let router = super::router(api.clone());
     let permits = Arc::new(Semaphore::new(http.max_connections));
     let mut connections = JoinSet::new();
 
@@ -51,13 +51,13 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
         };
         match accepted {
             Ok((socket, permit)) => {
-                let service = service.clone();
+                let router = router.clone();
                 let stop = stop.clone();
                 let metrics = api.clone();
                 connections.spawn(async move {
                     let _permit = permit;
                     let _open = metrics.metrics.connection();
-                    connection(socket, service, http.header_timeout, stop).await;
+                    connection(socket, router, http.header_timeout, stop).await;
                 });
             }
             Err(error) => {
@@ -93,7 +93,7 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 /// One connection from its first to its last request.
 async fn connection(
     socket: TcpStream,
-    service: Router,
+    router: Router,
     header_timeout: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -106,7 +106,7 @@ async fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(HEADER_MAX_BYTES)
-            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
+            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(router))
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

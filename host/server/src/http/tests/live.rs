@@ -248,14 +248,38 @@ async fn stopping_ends_streams_and_idle_connections_but_finishes_requests() {
 }
 
 #[tokio::test]
-async fn large_bodies_get_an_answer_and_not_a_reset() {
+async fn bodies_that_are_not_wanted_get_an_answer_and_not_a_reset() {
+    let server = Server::start(HttpConfig { max_body_bytes: 10, ..HttpConfig::default() }).await;
+    let body = "x".repeat(4 * 1024 * 1024);
+    for (target, host, extra, status) in [
+        ("POST /events", "127.0.0.1", STRUCTURED, 413),
+        ("POST /events", "127.0.0.1", "text/plain", 415),
+        ("POST /events", "127.0.0.1", "text/plain\r\norigin: http://evil.example", 403),
+        ("POST /events", "evil.example", STRUCTURED, 421),
+        ("POST /nothing", "127.0.0.1", STRUCTURED, 404),
+        ("PUT /events", "127.0.0.1", STRUCTURED, 405),
+    ] {
+        let mut socket = server.connect().await;
+        let head = format!(
+            "{target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n\
+             content-type: {extra}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let sent = socket.write_all(body.as_bytes()).await;
+        assert!(sent.is_ok(), "{status}: {sent:?}");
+        let text = rest(&mut socket).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_to_send_is_not_asked_for_it() {
     let server = Server::start(HttpConfig { max_body_bytes: 10, ..HttpConfig::default() }).await;
     let mut socket = server.connect().await;
-    let body = "x".repeat(1024 * 1024);
     let head = format!(
-        "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {}\r\n\
-         content-type: {STRUCTURED}\r\n\r\n{body}",
-        body.len()
+        "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\n\
+         content-length: 99\r\ncontent-type: {STRUCTURED}\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     let text = rest(&mut socket).await;
