@@ -19,8 +19,10 @@ mod limits;
 mod listener;
 mod load;
 mod meter;
+mod places;
 mod plugin;
 mod pool;
+mod pools;
 mod runtime;
 #[cfg(test)]
 mod testing;

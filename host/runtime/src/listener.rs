@@ -83,7 +83,7 @@ impl WasmListener {
         plugin.state = grants.state.then(|| (name.clone(), state));
         plugin.blobs = grants.blobs.then(|| (name.clone(), blobs));
         plugin.grants = grants;
-        let (plugin, pool) = (Arc::new(plugin), runtime.new_pool());
+        let (plugin, pool) = (Arc::new(plugin), runtime.pools.add());
         Self { name, digest, pool, runtime, prepared, plugin, counters: Counters::default() }
     }
 
@@ -104,6 +104,13 @@ impl WasmListener {
             instances_made: load(&self.counters.instances_made),
             instances_idle: self.pool.len() as u64,
         }
+    }
+
+    /// Frees the instances of a plugin that is no longer used: those that wait at once, and each
+    /// that is at work when its delivery ends. Its counts stay, and deliveries are still taken,
+    /// each in an instance that is made for it.
+    pub fn retire(&self) {
+        self.pool.retire();
     }
 
     /// One delivery: take an instance, call it, take its effects, put it back. Whoever drops this
@@ -147,7 +154,8 @@ impl WasmListener {
         let outcome = self.judge(guest, answer);
         guest.end();
         if instance.calls < limits.calls_per_instance {
-            self.pool.put(instance, crate::limits::size(limits.idle_instances));
+            let max = crate::limits::size(limits.idle_instances);
+            self.pool.put(instance, max, std::time::Instant::now());
         }
         outcome
     }

@@ -1,6 +1,7 @@
 //! CPU and wall time of guest calls.
 //!
-//! The ticker moves the engine's epoch every 10 ms from an OS thread of its own. A guest that sees
+//! The ticker moves the engine's epoch every 10 ms from an OS thread of its own, which also does
+//! what little is to be done regularly. A guest that sees
 //! the epoch move stops at its next loop or call, is charged for the ticks it ran, and gives way to
 //! other tasks. Ticks that pass while the guest waits (for a host call or for its turn) are not
 //! charged: [`drive`] notes the tick at which the guest goes on.
@@ -27,7 +28,11 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+    /// Starts the thread. It calls `then` after each tick; that must not block nor take long.
+    pub(crate) fn start(
+        engine: &Engine,
+        mut then: impl FnMut() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let ticks = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let engine = engine.clone();
@@ -39,6 +44,7 @@ impl Ticker {
                     // Count first: whoever sees the epoch move must see the count, too.
                     thread_ticks.fetch_add(1, Ordering::Release);
                     engine.increment_epoch();
+                    then();
                 }
             })?;
         Ok(Self { ticks, stop, thread: Some(thread) })

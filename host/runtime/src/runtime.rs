@@ -1,10 +1,11 @@
 //! [`Runtime`]: the engine with everything all plugins share, and how instances come about.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError};
 
@@ -15,7 +16,8 @@ use crate::engine;
 use crate::guest::Guest;
 use crate::meter::{self, Ticker};
 use crate::plugin::Plugin;
-use crate::pool::{Instance, Pool};
+use crate::pool::Instance;
+use crate::pools::{Pools, Sweep};
 use crate::verdict::Ending;
 
 /// How the runtime is set up.
@@ -68,8 +70,8 @@ pub(crate) struct Inner {
     pub(crate) linker: Linker<Guest>,
     pub(crate) cache: Option<Cache>,
     pub(crate) http: Arc<capabilities::http::Client>,
+    pub(crate) pools: Arc<Pools>,
     ticker: Ticker,
-    pools: Mutex<Vec<Weak<Pool>>>,
 }
 
 impl Runtime {
@@ -86,16 +88,12 @@ impl Runtime {
             .map(|dir| Cache::open(&dir))
             .transpose()
             .map_err(RuntimeError::Cache)?;
-        let ticker = Ticker::start(&engine).map_err(RuntimeError::Clock)?;
+        let pools = Arc::<Pools>::default();
+        let mut sweep = Sweep::new(&pools);
+        let ticker = Ticker::start(&engine, move || sweep.tick(std::time::Instant::now()))
+            .map_err(RuntimeError::Clock)?;
         Ok(Self {
-            inner: Arc::new(Inner {
-                engine,
-                linker,
-                cache,
-                http: Arc::default(),
-                ticker,
-                pools: Mutex::default(),
-            }),
+            inner: Arc::new(Inner { engine, linker, cache, http: Arc::default(), pools, ticker }),
         })
     }
 }
@@ -118,35 +116,39 @@ fn link(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 impl Inner {
-    /// A pool whose idle instances may be taken away when others need the room.
-    pub(crate) fn new_pool(&self) -> Arc<Pool> {
-        let pool = Arc::new(Pool::default());
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Arc::downgrade(&pool));
-        pool
-    }
-
-    /// Frees idle instances of all plugins.
-    fn shrink_pools(&self) {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for pool in pools.iter().filter_map(Weak::upgrade) {
-            pool.shrink();
-        }
-    }
-
-    /// A new instance. Its start functions run under the CPU limit and the deadline.
+    /// A new instance. Its start functions run under the CPU limit and the deadline. Where there
+    /// are as many as there may be, idle ones of all plugins go; where that is not enough, this
+    /// waits for one to end, until the deadline.
     pub(crate) async fn instantiate(
         &self,
         prepared: &Prepared,
         plugin: &Arc<Plugin>,
         deadline: Instant,
     ) -> Result<Instance, Failed> {
+        let places = &self.pools.places;
+        if places.are_waited_for() {
+            // Whoever waits has just been woken, maybe: it comes first.
+            tokio::task::yield_now().await;
+        }
         match self.try_instantiate(prepared, plugin, deadline).await {
-            Err(Failed::Full(_)) => self.shrink_pools(),
+            Err(Failed::Full(_)) => {}
             done => return done,
         }
-        self.try_instantiate(prepared, plugin, deadline).await
+        let _waiting = places.wait();
+        loop {
+            let mut freed = pin!(places.freed());
+            // Before looking again, so that nothing that ends from here on goes unnoticed.
+            freed.as_mut().enable();
+            self.pools.shrink();
+            match self.try_instantiate(prepared, plugin, deadline).await {
+                Err(Failed::Full(ending)) => {
+                    if timeout_at(deadline, freed).await.is_err() {
+                        return Err(Failed::Full(ending));
+                    }
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn try_instantiate(
@@ -155,6 +157,8 @@ impl Inner {
         plugin: &Arc<Plugin>,
         deadline: Instant,
     ) -> Result<Instance, Failed> {
+        // Declared before the store, to be dropped after it.
+        let place = self.pools.places.take();
         let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks())
             .map_err(|error| Failed::Ended(Ending::host(&error)))?;
         let cpu = &mut store.data_mut().cpu;
@@ -163,13 +167,16 @@ impl Inner {
         store.set_epoch_deadline(1);
         match meter::drive(&clock, deadline, prepared.pre.instantiate_async(&mut store)).await {
             Ok(Ok(instance)) => match prepared.exports.load(&mut store, &instance) {
-                Ok(world) => Ok(Instance::new(store, world, plugin)),
+                Ok(world) => Ok(Instance::new(store, world, plugin, place)),
                 Err(error) => Err(Failed::Contract(error)),
             },
             Ok(Err(error)) => {
                 let ending = Ending::of(&error, store.data());
                 Err(match error.downcast_ref::<PoolConcurrencyLimitError>() {
-                    Some(_) => Failed::Full(ending),
+                    Some(_) => {
+                        place.refused();
+                        Failed::Full(ending)
+                    }
                     None => Failed::Ended(ending),
                 })
             }

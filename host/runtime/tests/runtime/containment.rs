@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde_json::json;
 use usher_event::{FailureClass, Listener as _, Verdict};
-use usher_runtime::{Grants, Limits};
+use usher_runtime::{Grants, Limits, Runtime, RuntimeOptions};
 
 use crate::support::guest::Parts;
 use crate::support::stores::MemoryState;
-use crate::support::{Setup, any_delivery, assert_failure, block_on, delivery, guest, load, setup};
+use crate::support::{
+    Setup, any_delivery, assert_failure, block_on, delivery, guest, guest_bytes, load, setup,
+};
 
 /// A listener from hostile parts.
 fn hostile(parts: &Parts<'_>, limits: Limits) -> Setup {
@@ -214,9 +217,9 @@ fn a_hostile_allocator_traps() {
     assert_eq!(failure.class, FailureClass::Timeout);
 }
 
-#[test]
-fn waiting_counts_against_the_wall_not_the_cpu() {
-    let sleeping = Parts {
+/// A guest that waits on the host for 200 ms.
+fn sleeping() -> Parts<'static> {
+    Parts {
         imports: r#"
             (import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration"
                 (func $subscribe (param i64) (result i32)))
@@ -233,7 +236,12 @@ fn waiting_counts_against_the_wall_not_the_cpu() {
         // 200 ms.
         handle: "i64.const 200000000 call $subscribe call $block i32.const 128",
         ..Parts::default()
-    };
+    }
+}
+
+#[test]
+fn waiting_counts_against_the_wall_not_the_cpu() {
+    let sleeping = sleeping();
     let patient = hostile(&sleeping, Limits { cpu_ms: 20, ..Limits::default() });
     assert!(patient.deliver_on(&any_delivery()).unwrap().is_empty());
 
@@ -256,17 +264,82 @@ fn instances_are_recycled_after_their_calls() {
 }
 
 #[test]
+fn a_retired_listener_frees_its_instances() {
+    let setup =
+        Setup::new(&load(sleeping().build()).unwrap(), Grants::default(), Limits::default());
+    setup.deliver_on(&any_delivery()).unwrap();
+    assert_eq!(setup.listener.stats().instances, 1);
+    block_on(async {
+        let under_way = tokio::spawn({
+            let listener = setup.listener.clone();
+            async move { listener.handle(&any_delivery()).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(setup.listener.stats().instances_idle, 0, "at work");
+        setup.listener.retire();
+        assert_eq!(under_way.await.unwrap().verdict, Verdict::Ack);
+    });
+    assert_eq!(setup.listener.stats().instances, 0);
+    setup.deliver_on(&any_delivery()).unwrap();
+    let stats = setup.listener.stats();
+    assert_eq!((stats.instances, stats.handled, stats.instances_made), (0, 3, 2));
+}
+
+/// A runtime for so many instances.
+fn small(max_instances: u32) -> Runtime {
+    Runtime::new(RuntimeOptions { max_instances, ..crate::support::options() }).unwrap()
+}
+
+fn load_into(runtime: &Runtime, bytes: Bytes, limits: Limits) -> Setup {
+    let loaded = block_on(runtime.load(bytes, "tested.wasm")).unwrap();
+    Setup::new(&loaded, Grants::default(), limits)
+}
+
+#[test]
+fn a_delivery_without_a_place_waits_for_one() {
+    let runtime = small(1);
+    let long = load_into(&runtime, sleeping().build(), Limits::default());
+    let short = load_into(&runtime, guest_bytes("hop"), Limits::default());
+    let hop = delivery(&json!({"n": 1}));
+    block_on(async {
+        let calls: Vec<_> = (0..6)
+            .map(|number| {
+                let setup = if number % 2 == 0 { &long } else { &short };
+                let (listener, hop) = (setup.listener.clone(), hop.clone());
+                tokio::spawn(async move { listener.handle(&hop).await })
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(call.await.unwrap().verdict, Verdict::Ack);
+        }
+    });
+}
+
+#[test]
+fn waiting_for_a_place_ends_at_the_deadline() {
+    let runtime = small(1);
+    let long = load_into(&runtime, sleeping().build(), Limits::default());
+    let hurried = Limits { wall_ms: 50, ..Limits::default() };
+    let hurried = load_into(&runtime, guest_bytes("hop"), hurried);
+    block_on(async {
+        let under_way = tokio::spawn({
+            let listener = long.listener.clone();
+            async move { listener.handle(&any_delivery()).await }
+        });
+        tokio::task::yield_now().await;
+        let started = Instant::now();
+        let outcome = hurried.listener.handle(&delivery(&json!({"n": 1}))).await;
+        let Verdict::Retry { failure, .. } = outcome.verdict else { panic!("expected a retry") };
+        assert_failure(&failure, FailureClass::Host, "no room for another instance");
+        assert!(started.elapsed() >= Duration::from_millis(50), "{:?}", started.elapsed());
+        assert!(!under_way.is_finished());
+    });
+}
+
+#[test]
 fn idle_instances_make_room_for_others() {
-    let runtime = usher_runtime::Runtime::new(usher_runtime::RuntimeOptions {
-        max_instances: 2,
-        ..crate::support::options()
-    })
-    .unwrap();
-    let load = |name| {
-        let bytes = crate::support::guest_bytes(name);
-        let loaded = block_on(runtime.load(bytes, name)).unwrap();
-        Setup::new(&loaded, Grants::default(), Limits::default())
-    };
+    let runtime = small(2);
+    let load = |name| load_into(&runtime, guest_bytes(name), Limits::default());
     let setups = [load("hop"), load("echo"), load("fail")];
     for round in 0..3 {
         for setup in &setups {

@@ -1,0 +1,107 @@
+//! The pools of all plugins: where idle instances are found when others need the room, or when they
+//! have waited for too long.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use crate::places::Places;
+use crate::pool::{Instance, Pool};
+
+/// How often pools are looked through for instances that waited for too long, in ticks.
+const SWEEP_TICKS: u64 = 100;
+/// Instances freed at one tick; the rest follow at the next ones, for the tick must not be late.
+const EXPIRED_PER_TICK_MAX: usize = 2;
+
+/// Every plugin's pool, for as long as its listener is there.
+pub(crate) struct Pools<T = Instance> {
+    pools: Mutex<Vec<Weak<Pool<T>>>>,
+    pub(crate) places: Arc<Places>,
+}
+
+impl<T> Default for Pools<T> {
+    fn default() -> Self {
+        Self { pools: Mutex::default(), places: Arc::default() }
+    }
+}
+
+impl<T> Pools<T> {
+    /// A pool for another plugin.
+    pub(crate) fn add(&self) -> Arc<Pool<T>> {
+        let pool = Arc::new(Pool::new(&self.places));
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(&pool));
+        pool
+    }
+
+    fn all(&self) -> Vec<Weak<Pool<T>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Frees idle instances of all plugins.
+    pub(crate) fn shrink(&self) {
+        for pool in self.all().iter().filter_map(Weak::upgrade) {
+            pool.shrink();
+        }
+    }
+
+    /// Frees at most `max` instances that waited for too long; answers how many.
+    fn expire(&self, now: Instant, max: usize) -> usize {
+        let mut freed = 0;
+        for pool in self.all().iter().filter_map(Weak::upgrade) {
+            freed += pool.expire(now, max - freed);
+        }
+        freed
+    }
+}
+
+/// Frees instances that waited for too long, a few at each call; called once a tick.
+pub(crate) struct Sweep<T = Instance> {
+    pools: Arc<Pools<T>>,
+    ticks: u64,
+    /// Whether the last tick freed as many as it may, so that there may be more.
+    is_under_way: bool,
+}
+
+impl<T> Sweep<T> {
+    pub(crate) fn new(pools: &Arc<Pools<T>>) -> Self {
+        Self { pools: pools.clone(), ticks: 0, is_under_way: false }
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.ticks += 1;
+        if self.is_under_way || self.ticks.is_multiple_of(SWEEP_TICKS) {
+            let freed = self.pools.expire(now, EXPIRED_PER_TICK_MAX);
+            self.is_under_way = freed == EXPIRED_PER_TICK_MAX;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::IDLE_MAX;
+
+    #[test]
+    fn a_sweep_frees_a_few_at_each_tick_until_it_is_done() {
+        let pools = Arc::<Pools<u32>>::default();
+        let (one, two) = (pools.add(), pools.add());
+        let start = Instant::now();
+        for number in 0..3 {
+            one.put(number, 10, start);
+            two.put(number, 10, start);
+        }
+        two.put(3, 10, start + IDLE_MAX);
+        let mut sweep = Sweep::new(&pools);
+        let mut left = |ticks: u64, now: Instant| {
+            (0..ticks).for_each(|_| sweep.tick(now));
+            one.len() + two.len()
+        };
+        assert_eq!(left(SWEEP_TICKS, start), 7, "nothing is old");
+        let later = start + IDLE_MAX;
+        assert_eq!(left(SWEEP_TICKS - 1, later), 7, "nobody looks");
+        for expected in [5, 3, 1, 1] {
+            assert_eq!(left(1, later), expected);
+        }
+    }
+}
