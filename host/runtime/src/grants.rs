@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ pub struct Grants {
     pub state: bool,
     /// Whether the plugin reads and writes blobs (usher:plugin/blobs).
     pub blobs: bool,
-    /// Where the plugin may send HTTP requests.
+    /// Where the plugin may send HTTP requests. A name leads to public addresses only; an address,
+    /// or `localhost`, is granted as what it is.
     pub http: Vec<Origin>,
 }
 
@@ -141,6 +142,15 @@ impl Origin {
     /// Name or address; an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+    }
+
+    /// The origin that has this address instead of a host.
+    pub(crate) fn at(&self, address: IpAddr) -> Self {
+        let host = match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        Self { host, ..self.clone() }
     }
 
     /// The port, also where it is the scheme's default.

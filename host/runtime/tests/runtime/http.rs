@@ -107,6 +107,13 @@ fn a_granted_origin_is_reached() {
 }
 
 #[test]
+fn a_granted_localhost_is_reached() {
+    let server = Server::answering(OK);
+    let origin = format!("http://localhost:{}", server.address.port());
+    assert_eq!(get(&granted(&origin, Limits::default()), &origin)["ok"]["status"], 200);
+}
+
+#[test]
 fn any_other_origin_is_denied_without_a_connection() {
     let (granted_server, other) = (Server::answering(OK), Server::answering(OK));
     let setup = granted(&granted_server.origin(), Limits::default());

@@ -1,7 +1,8 @@
 //! Outgoing HTTP: wasi:http/outgoing-handler, to granted origins only. The interface itself is
 //! wasmtime-wasi-http's; here are its hooks: who may call whom and how often ([`Http`]), how a
-//! request is sent ([`send`]), and what bounds requests ([`requests`]) and bodies ([`body`]).
+//! request is sent ([`send`]) and to which of a name's addresses ([`address`]), and what bounds requests ([`requests`]) and bodies ([`body`]).
 
+mod address;
 mod body;
 mod requests;
 mod send;
@@ -99,7 +100,7 @@ impl WasiHttpHooks for Http {
         };
         let (client, plugin) = (self.plugin.http.clone(), self.plugin.clone());
         let options = options.unwrap_or_default();
-        Box::new(async move { client.send(request, &origin, options, &plugin.limits, slot).await })
+        Box::new(async move { client.send(request, &origin, options, &plugin, slot).await })
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {

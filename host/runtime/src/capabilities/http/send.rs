@@ -1,5 +1,5 @@
-//! One request, one connection: resolve once, connect to what was resolved, TLS verified against
-//! the system's roots, no redirects, no proxies.
+//! One request, one connection: resolve once, check the addresses, connect to one that was checked;
+//! TLS verified against the system's roots, no redirects, no proxies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,16 +23,15 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::Exchange;
 use super::body::{RequestBody, ResponseBody};
-use crate::{Limits, Origin};
+use super::{Exchange, address};
+use crate::Origin;
+use crate::plugin::Plugin;
 
 /// Head of a response, and what is read of it at a time.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
 /// Header fields of a response.
 const RESPONSE_FIELDS_MAX: usize = 100;
-/// Addresses of one name that are tried.
-const ADDRESSES_TRIED_MAX: usize = 4;
 
 /// Sends requests for all plugins.
 #[derive(Default)]
@@ -53,9 +52,10 @@ impl Client {
         mut request: Request<WasiBody>,
         origin: &Origin,
         options: RequestOptions,
-        limits: &Limits,
+        plugin: &Plugin,
         slot: OwnedSemaphorePermit,
     ) -> Result<Exchange, Error> {
+        let limits = &plugin.limits;
         let total = Duration::from_millis(limits.http_total_ms);
         let deadline = Instant::now() + total;
         let connect_time = Duration::from_millis(limits.http_connect_ms)
@@ -68,7 +68,7 @@ impl Client {
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         let request = request.map(|body| RequestBody::new(body, limits.http_request_bytes));
 
-        let (mut sender, connection) = timeout(connect_time, self.connect(origin))
+        let (mut sender, connection) = timeout(connect_time, self.connect(plugin, origin))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
         let mut connection = Some(connection);
@@ -93,9 +93,10 @@ impl Client {
 
     async fn connect(
         self: Arc<Self>,
+        plugin: &Plugin,
         origin: &Origin,
     ) -> Result<(http1::SendRequest<RequestBody>, Connection), Error> {
-        let tcp = dial(origin).await?;
+        let tcp = dial(plugin, origin).await?;
         let _ = tcp.set_nodelay(true);
         let stream: Box<dyn Stream> = if origin.tls() {
             let name = ServerName::try_from(origin.host().to_owned())
@@ -142,14 +143,18 @@ fn tls_config() -> Result<Arc<ClientConfig>, String> {
 }
 
 /// Connects to one of the addresses that the name stands for at this moment.
-async fn dial(origin: &Origin) -> Result<TcpStream, Error> {
+async fn dial(plugin: &Plugin, origin: &Origin) -> Result<TcpStream, Error> {
     let addresses: Vec<SocketAddr> = match origin.host().parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, origin.port())],
-        Err(_) => tokio::net::lookup_host((origin.host(), origin.port()))
-            .await
-            .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?
-            .take(ADDRESSES_TRIED_MAX)
-            .collect(),
+        Err(_) => {
+            let found = tokio::net::lookup_host((origin.host(), origin.port())).await;
+            let resolved = found.map_err(|error| Error::DnsError {
+                rcode: Some(error.to_string()),
+                info_code: None,
+            })?;
+            address::admit(plugin, origin, resolved)
+                .map_err(|words| Error::InternalError(Some(words)))?
+        }
     };
     let mut last = Error::DestinationNotFound;
     for address in addresses {
