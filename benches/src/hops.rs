@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use usher_broker::{
-    Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, RetryPolicy, Start, Subscription,
+    Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, Order, RetryPolicy, Start, Subscription,
 };
 use usher_filter::Filter;
 use usher_router::{EmissionLimits, Installation, Router};
@@ -66,6 +66,7 @@ pub(crate) fn run(
                 r#"{{"not":{{"exact":{{"type":"{EMITTED_TYPE}"}}}}}}"#
             ))?,
             start: Start::Earliest,
+            order: Order::None,
             retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
             max_in_flight: IN_FLIGHT_MAX,
         };

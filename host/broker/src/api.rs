@@ -146,6 +146,16 @@ pub enum Order {
     Total,
 }
 
+impl Order {
+    /// By an attribute; `None` if no attribute can have this name (CloudEvents 1.0.2, section
+    /// "Naming conventions").
+    pub fn key(attribute: &str) -> Option<Self> {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let valid = !attribute.is_empty() && attribute.bytes().all(is_name);
+        valid.then(|| Self::Key(attribute.to_owned()))
+    }
+}
+
 /// Where a new subscription starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
@@ -154,6 +164,10 @@ pub enum Start {
     Latest,
     /// With the oldest event in the log.
     Earliest,
+    /// With the event of this sequence; where the log doesn't reach it yet, with the next one.
+    Sequence(u64),
+    /// With the first event recorded at this time or later, Unix milliseconds.
+    Time(u64),
 }
 
 /// Exponential backoff: `first_delay × factor^(attempt − 1)`, at most `max_delay`, spread by

@@ -158,7 +158,7 @@ impl Committer {
                 let settled = batch.into_iter().map(settle).collect();
                 self.answer(reply, Ok(settled));
             }
-            Command::Subscribe { subscription, reply } => {
+            Command::Subscribe { subscription, first, reply } => {
                 let name = subscription.name.clone();
                 if let Some(outlet) = self.shared.outlets.named(&name)
                     && self.ledger.changes_filter(&subscription)
@@ -166,7 +166,7 @@ impl Committer {
                     // What nobody took yet is judged by the new filter.
                     self.ledger.take_back(&name, &outlet.take_back());
                 }
-                let made = self.ledger.subscribe(subscription);
+                let made = self.ledger.subscribe(subscription, first);
                 let answer = made.map(|id| self.outlets.push(OutletChange::Open(id, name)));
                 self.answer(reply, answer);
             }

@@ -244,7 +244,13 @@ impl Broker for EmbeddedBroker {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<(), BrokerError> {
         prepare::check_subscription(&subscription)?;
-        self.ask(|reply| Command::Subscribe { subscription, reply }).await
+        let first = match subscription.start {
+            Start::Time(time_ms) => {
+                Some(self.read(move |view| log::first_since(view, time_ms)).await?)
+            }
+            Start::Latest | Start::Earliest | Start::Sequence(_) => None,
+        };
+        self.ask(|reply| Command::Subscribe { subscription, first, reply }).await
     }
 
     async fn unsubscribe(&self, name: &SubscriptionName) -> Result<bool, BrokerError> {

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     },
     Subscribe {
         subscription: Subscription,
+        /// Where a new one that starts at a time begins.
+        first: Option<u64>,
         reply: Reply<()>,
     },
     Unsubscribe {

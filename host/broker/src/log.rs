@@ -21,6 +21,32 @@ pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent
     Ok(Some(read_record(sequence, &row).ok_or_else(damaged)?))
 }
 
+/// The first sequence that was recorded at this time or later; the one after the newest if there
+/// is none. Where the clock was set back, times don't rise with sequences: then it is one of those
+/// at which the time is passed.
+pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFailure> {
+    let at = |found: Option<Found>| -> Result<Option<(u64, u64)>, StoreFailure> {
+        let Some((key, value)) = found.transpose()? else { return Ok(None) };
+        let damaged = || StoreFailure::damaged(Space::Events, &key);
+        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
+        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+        Ok(Some((sequence, stored.recorded_ms)))
+    };
+    let newest = at(view.range(Space::Events, &[], None).next_back())?;
+    let oldest = at(view.range(Space::Events, &[], None).next())?;
+    let (Some((mut low, _)), Some((newest, _))) = (oldest, newest) else { return Ok(1) };
+    let mut high = newest + 1;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let next = at(view.range(Space::Events, &keys::number(middle), None).next())?;
+        match next {
+            Some((_, recorded_ms)) if recorded_ms < time_ms => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
 /// Part of the log.
 pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, StoreFailure> {
     let from = query.from.max(1);

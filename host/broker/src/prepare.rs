@@ -2,17 +2,22 @@
 
 use usher_event::{BlobChange, Failure, FailureClass};
 
-use crate::api::{BrokerError, Changes, Disposition, Settlement, Subscription};
+use crate::api::{BrokerError, Changes, Disposition, Order, Settlement, Subscription};
 use crate::blobs::Blobs;
 use crate::ledger::Decided;
 use crate::{IN_FLIGHT_MAX, STATE_ADDRESS_MAX_BYTES};
 
 /// Whether a subscription's numbers can be right.
 pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {
-    let Subscription { name, retry, max_in_flight, .. } = subscription;
+    let Subscription { name, order, retry, max_in_flight, .. } = subscription;
     let wrong = |what: &str| Err(BrokerError::Invalid(format!("subscription {name}: {what}")));
     if !(1..=IN_FLIGHT_MAX).contains(max_in_flight) {
         return wrong(&format!("max_in_flight must be 1 to {IN_FLIGHT_MAX}"));
+    }
+    if let Order::Key(attribute) = order
+        && Order::key(attribute).is_none()
+    {
+        return wrong(&format!("{attribute:?} is not the name of an attribute: use a-z and 0-9"));
     }
     if !(retry.factor.is_finite() && retry.factor >= 1.0) {
         return wrong("the factor of retries must be at least 1");

@@ -10,8 +10,13 @@ use crate::store::rows::{CursorRow, SubscriptionRow};
 use crate::store::{Space, keys};
 
 impl Ledger {
-    /// Makes a subscription, or changes the one with this name; answers its number.
-    pub(crate) fn subscribe(&mut self, subscription: Subscription) -> Result<u32, BrokerError> {
+    /// Makes a subscription, or changes the one with this name; answers its number. `first` is
+    /// where a new one that starts at a time begins.
+    pub(crate) fn subscribe(
+        &mut self,
+        subscription: Subscription,
+        first: Option<u64>,
+    ) -> Result<u32, BrokerError> {
         let last = self.counters.last_sequence;
         let name = subscription.name.clone();
         let known = self.names.get(&name).copied();
@@ -38,7 +43,10 @@ impl Ledger {
         let first = match subscription.start {
             Start::Latest => last + 1,
             Start::Earliest => 1,
+            Start::Sequence(sequence) => sequence,
+            Start::Time(_) => first.unwrap_or(last + 1),
         };
+        let first = first.clamp(1, last + 1);
         let row = SubscriptionRow { first, subscription };
         self.outgoing.put(Space::Subscriptions, keys::subscription(id), row.write());
         let cursor = CursorRow { next: first, ..CursorRow::default() };

@@ -117,7 +117,7 @@ impl World {
             delayed: 0,
         };
         for subscription in subscriptions() {
-            world.ledger.subscribe(subscription).unwrap();
+            world.ledger.subscribe(subscription, None).unwrap();
         }
         world.commit();
         world

@@ -125,7 +125,12 @@ impl SubscriptionRow {
             "name": name,
             "first": self.first,
             "filter": filter.to_json(),
-            "start": match start { Start::Latest => "latest", Start::Earliest => "earliest" },
+            "start": match start {
+                Start::Latest => json!("latest"),
+                Start::Earliest => json!("earliest"),
+                Start::Sequence(sequence) => json!({ "sequence": sequence }),
+                Start::Time(time_ms) => json!({ "time_ms": time_ms }),
+            },
             "order": match order {
                 Order::None => Value::Null,
                 Order::Key(attribute) => json!({ "key": attribute }),
@@ -156,10 +161,14 @@ impl SubscriptionRow {
             subscription: Subscription {
                 name: row.get("name")?.as_str()?.parse().ok()?,
                 filter: Filter::from_json(row.get("filter")?).ok()?,
-                start: match row.get("start")?.as_str()? {
-                    "latest" => Start::Latest,
-                    "earliest" => Start::Earliest,
-                    _ => return None,
+                start: match row.get("start")? {
+                    Value::String(word) if word == "latest" => Start::Latest,
+                    Value::String(word) if word == "earliest" => Start::Earliest,
+                    start => match (start.get("sequence"), start.get("time_ms")) {
+                        (Some(sequence), None) => Start::Sequence(sequence.as_u64()?),
+                        (None, Some(time_ms)) => Start::Time(time_ms.as_u64()?),
+                        _ => return None,
+                    },
                 },
                 order: match row.get("order") {
                     None | Some(Value::Null) => Order::None,

@@ -135,6 +135,33 @@ pub(crate) async fn nothing_ready(broker: &EmbeddedBroker, subscription: &str) -
     }
 }
 
+/// Takes deliveries until the one of this sequence is among them; gives the others back.
+pub(crate) async fn lease_again(broker: &EmbeddedBroker, from: &str, sequence: u64) -> Lease {
+    let mut others = Vec::new();
+    loop {
+        let lease = lease_one(broker, from).await;
+        if lease.delivery.sequence == sequence {
+            for other in &others {
+                settle(broker, other, Disposition::Release).await;
+            }
+            return lease;
+        }
+        others.push(lease);
+    }
+}
+
+/// Takes a delivery if one is ready.
+pub(crate) async fn lease_if_any(broker: &EmbeddedBroker, subscription: &str) -> Option<Lease> {
+    settled_down(broker).await;
+    let subscription = name(subscription);
+    let mut lease = std::pin::pin!(broker.lease(&subscription, 1));
+    tokio::select! {
+        biased;
+        leases = &mut lease => leases.unwrap().pop(),
+        () = std::future::ready(()) => None,
+    }
+}
+
 /// Waits until the committer has taken back what it had read. Each question makes one turn.
 pub(crate) async fn settled_down(broker: &EmbeddedBroker) {
     for _ in 0..3 {
@@ -164,7 +191,7 @@ pub(crate) async fn settle(
 }
 
 pub(crate) async fn ack(broker: &EmbeddedBroker, lease: &Lease) -> Settled {
-    settle(broker, lease, Disposition::Ack(Changes::default())).await
+    settle(broker, lease, acknowledged()).await
 }
 
 /// Acknowledges with emissions.
@@ -176,6 +203,10 @@ pub(crate) async fn ack_with(
     let emissions = emissions.into_iter().map(|(event, delay)| NewEvent { event, delay });
     let changes = Changes { emissions: emissions.collect(), ..Changes::default() };
     settle(broker, lease, Disposition::Ack(changes)).await
+}
+
+pub(crate) fn acknowledged() -> Disposition {
+    Disposition::Ack(Changes::default())
 }
 
 pub(crate) fn retry() -> Disposition {

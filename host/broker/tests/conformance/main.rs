@@ -11,6 +11,7 @@
 mod deliveries;
 mod failures;
 mod harness;
+mod order;
 mod publishing;
 mod restarts;
 mod side_effects;
@@ -56,6 +57,16 @@ on_every_store! {
         wrong_numbers_are_refused,
         status_tells_lag_and_flight,
     },
+    order::{
+        deliveries_of_one_key_come_one_after_another,
+        a_failing_key_parks_its_own_lane,
+        lanes_are_found_again_after_a_restart,
+        a_dead_letter_holds_nobody_up_and_comes_back_to_its_lane,
+        an_event_without_the_attribute_waits_for_nobody,
+        total_order_is_one_after_another,
+        a_changed_order_frees_what_waits,
+        a_start_is_a_sequence_or_a_time,
+    },
     deliveries::{
         never_more_than_max_in_flight,
         a_released_delivery_comes_again_as_the_same_attempt,
@@ -79,6 +90,7 @@ on_every_store! {
     side_effects::{
         state_is_read_from_snapshots,
         a_changed_read_runs_again,
+        a_starved_delivery_runs_alone,
         a_listing_is_a_read,
         buckets_list_their_keys_in_pages,
         blobs_live_as_long_as_someone_keeps_them,

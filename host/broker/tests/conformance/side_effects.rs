@@ -1,7 +1,7 @@
 //! State and blobs: committed with the acknowledgement, or not at all.
 
 use bytes::Bytes;
-use usher_broker::{Broker, Changes, Disposition, EmbeddedBroker, Lease, Settled};
+use usher_broker::{Broker, CONFLICTS_MAX, Changes, Disposition, EmbeddedBroker, Lease, Settled};
 use usher_event::{
     BlobChange, BlobInfo, Digest, StateAddress, StateRead, StateSnapshot, StateUsage, StateWrite,
 };
@@ -86,6 +86,56 @@ pub(crate) async fn a_changed_read_runs_again(disk: Disk) {
     assert!(conflicts > 0);
     assert_eq!(broker.stats().conflicts, conflicts);
     assert_eq!(broker.stats().failed, 0);
+}
+
+/// [13] One that others keep outrunning gets its turn, and they get theirs after it.
+pub(crate) async fn a_starved_delivery_runs_alone(disk: Disk) {
+    let broker = disk.open();
+    for subscription in ["p/slow", "p/quick", "q/other"] {
+        broker.subscribe(to_type(subscription, "a")).await.unwrap();
+    }
+    for id in 0..8 {
+        publish(&broker, event("a", id)).await;
+    }
+    let mut slow = lease_one(&broker, "p/slow").await;
+    for round in 0..=CONFLICTS_MAX {
+        let old = broker.state().snapshot();
+        let quick = lease_one(&broker, "p/quick").await;
+        let now = broker.state().snapshot();
+        let settled = soon(broker.settle(vec![increment(&quick, &*now)])).await.unwrap();
+        assert_eq!(settled, [Settled::Committed]);
+        let settled = soon(broker.settle(vec![increment(&slow, &*old)])).await.unwrap();
+        assert_eq!(settled, [Settled::Conflict]);
+        if round < CONFLICTS_MAX {
+            let sequence = slow.delivery.sequence;
+            slow = lease_again(&broker, "p/slow", sequence).await;
+        }
+    }
+    // Leases that are out already end first; then it has its plugin to itself.
+    let mut out = Vec::new();
+    for subscription in ["p/slow", "p/quick"] {
+        while let Some(lease) = lease_if_any(&broker, subscription).await {
+            out.push(lease);
+        }
+    }
+    assert!(
+        out.iter().all(|lease| lease.delivery.sequence != 1
+            || lease.delivery.subscription.as_str() != "p/slow")
+    );
+    assert!(lease_if_any(&broker, "q/other").await.is_some(), "another plugin goes on");
+    for lease in &out {
+        settle(&broker, lease, Disposition::Release).await;
+    }
+    let alone = lease_one(&broker, "p/slow").await;
+    assert_eq!((alone.delivery.sequence, alone.delivery.attempt), (1, 1));
+    for subscription in ["p/slow", "p/quick"] {
+        assert!(nothing_ready(&broker, subscription).await, "{subscription}");
+    }
+    let now = broker.state().snapshot();
+    let settled = soon(broker.settle(vec![increment(&alone, &*now)])).await.unwrap();
+    assert_eq!(settled, [Settled::Committed]);
+    lease_one(&broker, "p/slow").await;
+    lease_one(&broker, "p/quick").await;
 }
 
 pub(crate) async fn a_listing_is_a_read(disk: Disk) {

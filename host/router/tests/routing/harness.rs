@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use usher_broker::{
-    Broker, EmbeddedBroker, EventQuery, ManualClock, Options, RetryPolicy, Start, Subscription,
+    Broker, EmbeddedBroker, EventQuery, ManualClock, Options, Order, RetryPolicy, Start, Subscription,
     SubscriptionStatus,
 };
 use usher_event::{
@@ -189,6 +189,7 @@ pub(crate) fn to_type(local: &str, ty: &str) -> Subscription {
         name: format!("puppet/{local}").parse().unwrap(),
         filter: Filter::parse(&format!(r#"{{"exact":{{"type":"{ty}"}}}}"#)).unwrap(),
         start: Start::Latest,
+        order: Order::None,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 256,
     }

@@ -5,6 +5,7 @@
 //! once, each with file, line and a hint. Flags win over the file.
 
 #[cfg(test)]
+mod delivery;
 mod documented;
 mod flags;
 mod limits;

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Start};
+use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
 use usher_runtime::{Grants, Limits, Origin, Secret};
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
-use super::{limits, retry, values};
+use super::{delivery, limits, retry, values};
 
 /// The most deliveries of one subscription a plugin may handle at once.
 const INSTANCES_MAX: usize = 256;
@@ -52,6 +52,8 @@ pub(crate) struct SubscriptionConfig {
     pub(crate) max_in_flight: Option<u32>,
     /// Where it starts when it is new.
     pub(crate) start: Start,
+    /// Which deliveries wait for others.
+    pub(crate) order: Order,
     /// Whether it is served at all.
     pub(crate) enabled: bool,
     /// What to do with failed deliveries.
@@ -188,13 +190,13 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
 }
 
 fn subscription(table: Table<'_>, default_retry: &RetryPolicy) -> SubscriptionConfig {
-    let starts = [("latest", Start::Latest), ("earliest", Start::Earliest)];
     let subscription = SubscriptionConfig {
         filter: values::filter(&table),
         max_in_flight: table
             .integer("max_in_flight", 1..=u64::from(IN_FLIGHT_MAX))
             .and_then(|number| u32::try_from(number).ok()),
-        start: table.choice("start", &starts).unwrap_or_default(),
+        start: delivery::start(&table).unwrap_or_default(),
+        order: delivery::order(&table).unwrap_or_default(),
         enabled: table.boolean("enabled").unwrap_or(true),
         retry: table.table("retry").map(|table| retry::read(table, default_retry)),
     };

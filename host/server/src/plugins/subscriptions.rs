@@ -70,6 +70,7 @@ fn complete(
         name,
         filter,
         start: changes.start,
+        order: changes.order,
         retry: changes.retry.unwrap_or_else(|| retry.clone()),
         max_in_flight: max_in_flight.unwrap_or(IN_FLIGHT_DEFAULT).clamp(1, IN_FLIGHT_MAX),
     }

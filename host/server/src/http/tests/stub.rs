@@ -8,14 +8,15 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
     AttemptRecord, BlobRecord, Broker, BrokerError, BrokerStats, Cause, DeadLetter, DelayedEvent,
-    DeliveryState, DeliveryStatus, EventPage, EventQuery, Flow, FlowEvent, Lease, Published,
+    DeliveryState, DeliveryStatus, EventPage, EventQuery, Flow, FlowEvent, Lease, Order, Published,
     RetryPolicy, Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
 };
 use usher_event::{
-    BlobInfo, BlobStore, Digest, Event, FailureClass, PluginName, StateReader, StateSnapshot,
-    StoreError, SubscriptionName,
+    BlobInfo, BlobStore, Delivery, Digest, Event, FailureClass, Listener, Outcome, PluginName,
+    StateReader, StateSnapshot, StoreError, SubscriptionName,
 };
 use usher_filter::Filter;
+use usher_router::{EmissionLimits, Installation};
 
 /// The content of the only blob.
 pub(super) const CONTENT: &[u8] = b"%PDF-";
@@ -56,6 +57,17 @@ impl Stub {
 
 fn name(text: &str) -> SubscriptionName {
     text.parse().unwrap()
+}
+
+fn subscription() -> Subscription {
+    Subscription {
+        name: name("printer/tickets"),
+        filter: Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap(),
+        start: Start::Latest,
+        order: Order::None,
+        retry: RetryPolicy::default(),
+        max_in_flight: 16,
+    }
 }
 
 fn plugin() -> PluginName {
@@ -136,8 +148,8 @@ impl Broker for Stub {
         self.check()
     }
 
-    async fn unsubscribe(&self, _: &SubscriptionName) -> Result<bool, BrokerError> {
-        self.check().map(|()| false)
+    async fn unsubscribe(&self, which: &SubscriptionName) -> Result<bool, BrokerError> {
+        self.check().map(|()| *which == name("printer/tickets"))
     }
 
     async fn lease(&self, _: &SubscriptionName, _: usize) -> Result<Vec<Lease>, BrokerError> {
@@ -327,6 +339,34 @@ impl BlobStore for Nothing {
 impl StateReader for Nothing {
     fn snapshot(&self) -> Box<dyn StateSnapshot> {
         unreachable!("the HTTP API does not read state")
+    }
+}
+
+/// A plugin that serves the only subscription.
+pub(super) fn printer() -> Installation {
+    Installation {
+        listener: Arc::new(Printer(plugin())),
+        subscriptions: vec![subscription()],
+        instances: 1,
+        emissions: EmissionLimits::default(),
+    }
+}
+
+/// Nothing reaches it: the broker leases no deliveries.
+struct Printer(PluginName);
+
+#[async_trait]
+impl Listener for Printer {
+    fn name(&self) -> &PluginName {
+        &self.0
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(b"printer")
+    }
+
+    async fn handle(&self, _: &Delivery) -> Outcome {
+        unreachable!("nothing is leased")
     }
 }
 
