@@ -23,6 +23,7 @@ mod places;
 mod plugin;
 mod pool;
 mod pools;
+mod redaction;
 mod runtime;
 #[cfg(test)]
 mod testing;

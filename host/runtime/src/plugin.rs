@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use usher_event::{BlobStore, PluginName, StateReader};
 
 use crate::capabilities::http::Client;
-use crate::{Grant, Grants, Limits, text};
+use crate::{Grant, Grants, Limits, redaction, text};
 
 /// Different denials that are logged; beyond that they are only counted.
 const DENIALS_LOGGED_MAX: usize = 64;
@@ -79,19 +79,14 @@ impl Plugin {
 
     /// Takes granted secrets out of text that is going to be shown.
     pub(crate) fn redact(&self, text: String) -> String {
-        let mut text = text;
-        for secret in self.grants.secrets.values() {
-            let secret = secret.expose();
-            if secret.len() >= SECRET_MIN_BYTES && text.contains(secret) {
-                text = text.replace(secret, "[redacted]");
-            }
-        }
-        text
+        redaction::redact(&self.grants.secrets, text)
+    }
+
+    /// As [`Plugin::redact`], for text whose start was cut off.
+    pub(crate) fn redact_end(&self, text: String) -> String {
+        redaction::redact_end(&self.grants.secrets, text)
     }
 }
-
-/// Shorter secrets are not looked for: they'd be found everywhere, and give themselves away.
-const SECRET_MIN_BYTES: usize = 4;
 
 /// Counts denials, and remembers which were logged.
 #[derive(Default)]

@@ -20,6 +20,8 @@ use crate::text;
 
 /// What a stream accepts in one write.
 const WRITE_MAX_BYTES: usize = 64 * 1024;
+/// What a line costs besides its bytes: each is a record of its own wherever the log goes.
+const LINE_BYTES: usize = 64;
 /// The end of stderr that is kept to explain a trap: a panic's message.
 const TAIL_MAX_BYTES: usize = 1024;
 
@@ -46,6 +48,8 @@ struct State {
     stderr: Vec<u8>,
     /// The last of what went to stderr in this delivery.
     tail: Vec<u8>,
+    /// Whether there was more before it.
+    is_tail_cut: bool,
 }
 
 /// Where a line comes from.
@@ -87,6 +91,7 @@ impl Log {
         state.left_bytes = size(self.shared.plugin.limits.log_bytes);
         state.is_cut = false;
         state.tail.clear();
+        state.is_tail_cut = false;
     }
 
     /// Writes out lines that were not ended.
@@ -103,7 +108,15 @@ impl Log {
     /// What the guest wrote to stderr last, on one line.
     pub(crate) fn last_words(&self) -> Option<String> {
         let state = self.lock();
-        let tail = String::from_utf8_lossy(&state.tail);
+        // Secrets go first: joined to one line, those with spaces would not be recognised.
+        let plugin = &self.shared.plugin;
+        let tail = if state.is_tail_cut {
+            let rest = state.tail.iter().position(|byte| !is_continuation(*byte));
+            let whole = rest.and_then(|start| state.tail.get(start..)).unwrap_or_default();
+            plugin.redact_end(String::from_utf8_lossy(whole).into_owned())
+        } else {
+            plugin.redact(String::from_utf8_lossy(&state.tail).into_owned())
+        };
         let words = tail.split_whitespace().collect::<Vec<_>>().join(" ");
         (!words.is_empty()).then(|| text::escape(&words).into_owned())
     }
@@ -113,10 +126,14 @@ impl Log {
         if stream == Stream::Stderr {
             state.keep_tail(bytes);
         }
-        let bytes = self.take(state, bytes);
         let mut buffer = std::mem::take(state.buffer(stream));
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            buffer.extend_from_slice(piece);
+            let line_bytes = if piece.ends_with(b"\n") { LINE_BYTES } else { 0 };
+            let taken = self.take(state, piece, line_bytes);
+            buffer.extend_from_slice(taken);
+            if taken.len() < piece.len() {
+                break;
+            }
             if buffer.last() == Some(&b'\n') {
                 buffer.pop();
                 self.emit(state.place(), stream, Level::INFO, &buffer);
@@ -132,22 +149,26 @@ impl Log {
             "" => message.to_owned(),
             _ => format!("{context}: {message}"),
         };
-        let line = self.take(state, line.as_bytes());
+        let line = self.take(state, line.as_bytes(), LINE_BYTES);
         if !line.is_empty() {
             self.emit(state.place(), Stream::Logging, level, line);
         }
     }
 
-    /// As much of `bytes` as the delivery may still write.
-    fn take<'a>(&self, state: &mut State, bytes: &'a [u8]) -> &'a [u8] {
+    /// As much of `bytes` as the delivery may still write; where that is all of it, `more_bytes`
+    /// are charged besides.
+    fn take<'a>(&self, state: &mut State, bytes: &'a [u8], more_bytes: usize) -> &'a [u8] {
         if let Some(left) = state.left_bytes.checked_sub(bytes.len()) {
-            state.left_bytes = left;
+            state.left_bytes = left.saturating_sub(more_bytes);
             return bytes;
         }
         if !state.is_cut {
             state.is_cut = true;
             let limit_bytes = self.shared.plugin.limits.log_bytes;
-            let words = format!("log cut: this delivery wrote more than {limit_bytes} bytes");
+            let words = format!(
+                "log cut: this delivery wrote more than {limit_bytes} bytes, {LINE_BYTES} counted \
+                 for each line besides its own"
+            );
             self.emit(state.place(), Stream::Logging, Level::WARN, words.as_bytes());
         }
         let taken = bytes.get(..state.left_bytes).unwrap_or_default();
@@ -213,11 +234,17 @@ impl State {
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {
-        let bytes = bytes.get(bytes.len().saturating_sub(TAIL_MAX_BYTES)..).unwrap_or_default();
-        self.tail.extend_from_slice(bytes);
+        let kept = bytes.get(bytes.len().saturating_sub(TAIL_MAX_BYTES)..).unwrap_or_default();
+        self.tail.extend_from_slice(kept);
         let excess = self.tail.len().saturating_sub(TAIL_MAX_BYTES);
         self.tail.drain(..excess);
+        self.is_tail_cut |= excess > 0 || kept.len() < bytes.len();
     }
+}
+
+/// Whether a byte of UTF-8 goes on with a character, so that text can't start with it.
+fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
 }
 
 impl HasData for Log {
@@ -317,5 +344,48 @@ impl AsyncWrite for Output {
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
         std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{limited, plugin};
+    use crate::{Grants, Limits, Secret};
+
+    #[test]
+    fn empty_lines_are_not_free() {
+        let log =
+            Log::new(&limited(Grants::default(), Limits { log_bytes: 650, ..Limits::default() }));
+        log.write(Stream::Stdout, &[b'\n'; 9]);
+        assert_eq!(log.lock().left_bytes, 650 - 9 * (1 + LINE_BYTES));
+        log.write(Stream::Stdout, &[b'\n'; 64 * 1024]);
+        assert_eq!(log.lock().left_bytes, 0);
+        assert!(log.lock().is_cut);
+        // What doesn't end a line is charged its bytes only.
+        let log = Log::new(&plugin(Grants::default()));
+        log.write(Stream::Stdout, b"a line in");
+        log.write(Stream::Stdout, b" two pieces\n");
+        assert_eq!(log.lock().left_bytes, 64 * 1024 - 21 - LINE_BYTES);
+        log.write_line(Level::INFO, "", "");
+        assert_eq!(log.lock().left_bytes, 64 * 1024 - 21 - 2 * LINE_BYTES);
+    }
+
+    #[test]
+    fn last_words_give_no_secret_away() {
+        let secret = "first word, second\nthird-line-of-it";
+        let secrets = [("KEY".to_owned(), Secret::new(secret))].into();
+        let plugin = plugin(Grants { secrets, ..Grants::default() });
+        let words = |written: &str| {
+            let log = Log::new(&plugin);
+            log.write(Stream::Stderr, written.as_bytes());
+            log.last_words().unwrap()
+        };
+        assert_eq!(words(&format!("bad key:\n{secret}\nend")), "bad key: [redacted] end");
+        // Cut within the secret, and then within a character before it.
+        let rest = "x".repeat(TAIL_MAX_BYTES - 10);
+        assert_eq!(words(&format!("{secret}{rest}")), format!("[redacted]{rest}"));
+        let rest = "x".repeat(TAIL_MAX_BYTES - 1);
+        assert_eq!(words(&format!("ü{rest}")), rest);
     }
 }

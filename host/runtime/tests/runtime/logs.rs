@@ -62,6 +62,18 @@ fn secrets_are_taken_out() {
 }
 
 #[test]
+fn a_secret_of_several_lines_is_taken_out_of_each() {
+    let secret = "-----BEGIN KEY-----\nMIIEvQIBADANBg";
+    let grants =
+        Grants { secrets: [("KEY".to_owned(), Secret::new(secret))].into(), ..Grants::default() };
+    let setup = setup("probe", grants);
+    let (_, lines) = capture(|| setup.probe(&json!({"try": "log", "line": secret})));
+    assert!(lines.iter().all(|line| !line.contains("MIIEvQ")), "{lines:#?}");
+    let redacted = lines.iter().filter(|line| line.contains("[redacted]"));
+    assert_eq!(redacted.count(), 1 + 2 + 2, "one for the log, one for each line of a stream");
+}
+
+#[test]
 fn a_panics_message_is_logged_and_part_of_the_reason() {
     let setup = setup("trap", Grants::default());
     let (failure, lines) = capture(|| setup.deliver(&json!(null)).unwrap_err());
