@@ -217,8 +217,11 @@ fn a_hostile_allocator_traps() {
     assert_eq!(failure.class, FailureClass::Timeout);
 }
 
-/// A guest that waits on the host for 200 ms.
-fn sleeping() -> Parts<'static> {
+/// How a guest waits on the host, for 200 ms and for 20 s.
+const SLEEP: &str = "i64.const 200000000 call $subscribe call $block i32.const 128";
+const SLEEP_LONG: &str = "i64.const 20000000000 call $subscribe call $block i32.const 128";
+
+fn sleeping(handle: &str) -> Parts<'_> {
     Parts {
         imports: r#"
             (import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration"
@@ -233,15 +236,14 @@ fn sleeping() -> Parts<'static> {
                 subscribe-duration: func(when: duration) -> pollable;
              }",
         ],
-        // 200 ms.
-        handle: "i64.const 200000000 call $subscribe call $block i32.const 128",
+        handle,
         ..Parts::default()
     }
 }
 
 #[test]
 fn waiting_counts_against_the_wall_not_the_cpu() {
-    let sleeping = sleeping();
+    let sleeping = sleeping(SLEEP);
     let patient = hostile(&sleeping, Limits { cpu_ms: 20, ..Limits::default() });
     assert!(patient.deliver_on(&any_delivery()).unwrap().is_empty());
 
@@ -266,7 +268,7 @@ fn instances_are_recycled_after_their_calls() {
 #[test]
 fn a_retired_listener_frees_its_instances() {
     let setup =
-        Setup::new(&load(sleeping().build()).unwrap(), Grants::default(), Limits::default());
+        Setup::new(&load(sleeping(SLEEP).build()).unwrap(), Grants::default(), Limits::default());
     setup.deliver_on(&any_delivery()).unwrap();
     assert_eq!(setup.listener.stats().instances, 1);
     block_on(async {
@@ -298,7 +300,7 @@ fn load_into(runtime: &Runtime, bytes: Bytes, limits: Limits) -> Setup {
 #[test]
 fn a_delivery_without_a_place_waits_for_one() {
     let runtime = small(1);
-    let long = load_into(&runtime, sleeping().build(), Limits::default());
+    let long = load_into(&runtime, sleeping(SLEEP).build(), Limits::default());
     let short = load_into(&runtime, guest_bytes("hop"), Limits::default());
     let hop = delivery(&json!({"n": 1}));
     block_on(async {
@@ -318,7 +320,7 @@ fn a_delivery_without_a_place_waits_for_one() {
 #[test]
 fn waiting_for_a_place_ends_at_the_deadline() {
     let runtime = small(1);
-    let long = load_into(&runtime, sleeping().build(), Limits::default());
+    let long = load_into(&runtime, sleeping(SLEEP_LONG).build(), Limits::default());
     let hurried = Limits { wall_ms: 50, ..Limits::default() };
     let hurried = load_into(&runtime, guest_bytes("hop"), hurried);
     block_on(async {
