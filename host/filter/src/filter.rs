@@ -3,6 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 use usher_event::Event;
 
+use crate::FilterError;
+use crate::parse::{FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, too_deep, too_many};
+
 /// Decides which events a subscription takes.
 ///
 /// An attribute that an event doesn't have matches nothing, so its `not` matches. Attributes that
@@ -56,21 +59,29 @@ impl Filter {
 
     /// Whether every event matches without being looked at.
     pub fn is_everything(&self) -> bool {
-        matches!(&self.0, Expression::All(of) if of.is_empty())
+        self.0.is_everything()
     }
 
     /// The filter that takes what all of `filters` take, as a `filters` array means it.
-    pub fn all(filters: impl IntoIterator<Item = Self>) -> Self {
-        let mut of: Vec<_> =
-            filters.into_iter().filter(|f| !f.is_everything()).map(|f| f.0).collect();
-        match (of.pop(), of.is_empty()) {
-            (None, _) => Self::everything(),
-            (Some(only), true) => Self(only),
-            (Some(last), false) => {
-                of.push(last);
-                Self(Expression::All(of))
-            }
+    ///
+    /// # Errors
+    /// Together they go past a limit that each of them keeps.
+    pub fn try_all(filters: impl IntoIterator<Item = Self>) -> Result<Self, FilterError> {
+        let all = Self::all(filters);
+        let Size { depth, expressions } = all.0.size();
+        if depth > FILTER_MAX_DEPTH {
+            return Err(FilterError::new("", too_deep()));
         }
+        if expressions > FILTER_MAX_EXPRESSIONS {
+            return Err(FilterError::new("", too_many()));
+        }
+        Ok(all)
+    }
+
+    /// As [`Filter::try_all`], without a look at the limits: what goes past them can't be read
+    /// again, so this is for filters that aren't kept.
+    pub fn all(filters: impl IntoIterator<Item = Self>) -> Self {
+        Self(combine(filters.into_iter().map(|filter| filter.0)))
     }
 
     /// Whether the event matches.
@@ -92,7 +103,45 @@ impl std::fmt::Display for Filter {
     }
 }
 
+/// One expression that holds where all of these do.
+pub(crate) fn combine(of: impl IntoIterator<Item = Expression>) -> Expression {
+    let mut of: Vec<_> = of.into_iter().filter(|one| !one.is_everything()).collect();
+    match (of.pop(), of.is_empty()) {
+        (None, _) => Expression::All(of),
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            of.push(last);
+            Expression::All(of)
+        }
+    }
+}
+
+/// What the limits of a filter are about.
+struct Size {
+    depth: usize,
+    expressions: usize,
+}
+
 impl Expression {
+    fn is_everything(&self) -> bool {
+        matches!(self, Self::All(of) if of.is_empty())
+    }
+
+    /// Counts as reading does.
+    fn size(&self) -> Size {
+        let members = match self {
+            Self::Compare(_, attributes) => {
+                return Size { depth: 1, expressions: 1 + attributes.len() };
+            }
+            Self::All(of) | Self::Any(of) => of.as_slice(),
+            Self::Not(inner) => std::slice::from_ref(&**inner),
+        };
+        members.iter().map(Self::size).fold(Size { depth: 1, expressions: 1 }, |sum, member| Size {
+            depth: sum.depth.max(1 + member.depth),
+            expressions: sum.expressions + member.expressions,
+        })
+    }
+
     fn holds(&self, event: &Event) -> bool {
         match self {
             Self::Compare(comparison, attributes) => attributes.iter().all(|(name, wanted)| {

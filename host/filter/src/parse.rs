@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::filter::{Comparison, Expression};
+use crate::filter::{Comparison, Expression, combine};
 use crate::strict::Strict;
 use crate::{Filter, FilterError};
 
@@ -42,13 +42,18 @@ impl Filter {
     /// Where it breaks a rule or a limit, and which.
     pub fn from_json(json: &Json) -> Result<Self, FilterError> {
         let mut reader = Reader { path: String::new(), expressions: 0 };
-        match json {
-            Json::Array(of) => {
-                let of = reader.list(of, 1)?;
-                Ok(Self::all(of.into_iter().map(Self)))
-            }
-            one => reader.expression(one, 1).map(Self),
-        }
+        let of = match json {
+            Json::Array(of) => of.as_slice(),
+            one => return reader.expression(one, 1).map(Self),
+        };
+        // More than one become the members of an `all`, which is written and counts as such.
+        let depth = if of.len() > 1 {
+            reader.count()?;
+            2
+        } else {
+            1
+        };
+        Ok(Self(combine(reader.list(of, depth)?)))
     }
 }
 
@@ -60,7 +65,7 @@ struct Reader {
 impl Reader {
     fn expression(&mut self, json: &Json, depth: usize) -> Result<Expression, FilterError> {
         if depth > FILTER_MAX_DEPTH {
-            return Err(self.error(format!("nests deeper than {FILTER_MAX_DEPTH}")));
+            return Err(self.error(too_deep()));
         }
         self.count()?;
         let Json::Object(object) = json else {
@@ -157,9 +162,7 @@ impl Reader {
     fn count(&mut self) -> Result<(), FilterError> {
         self.expressions += 1;
         if self.expressions > FILTER_MAX_EXPRESSIONS {
-            return Err(self.error(format!(
-                "the filter has more than {FILTER_MAX_EXPRESSIONS} expressions and attributes"
-            )));
+            return Err(self.error(too_many()));
         }
         Ok(())
     }
@@ -167,6 +170,14 @@ impl Reader {
     fn error(&self, reason: impl Into<String>) -> FilterError {
         FilterError::new(&self.path, reason)
     }
+}
+
+pub(crate) fn too_deep() -> String {
+    format!("nests deeper than {FILTER_MAX_DEPTH}")
+}
+
+pub(crate) fn too_many() -> String {
+    format!("the filter has more than {FILTER_MAX_EXPRESSIONS} expressions and attributes")
 }
 
 fn check_name(name: &str) -> Result<(), String> {

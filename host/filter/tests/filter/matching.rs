@@ -77,9 +77,10 @@ fn all_combines() {
     let id = Filter::parse(r#"{"exact":{"id":"B"}}"#).unwrap();
     assert!(Filter::everything().is_everything());
     assert!(Filter::everything().matches(&event()));
-    assert_eq!(Filter::all([]), Filter::everything());
-    assert_eq!(Filter::all([Filter::everything(), ty.clone()]), ty);
-    let both = Filter::all([ty.clone(), id.clone()]);
+    assert_eq!(Filter::try_all([]), Ok(Filter::everything()));
+    assert_eq!(Filter::try_all([Filter::everything(), ty.clone()]), Ok(ty.clone()));
+    let both = Filter::try_all([ty.clone(), id.clone()]).unwrap();
+    assert_eq!(Filter::all([ty.clone(), id.clone()]), both);
     assert!(ty.matches(&event()) && !id.matches(&event()) && !both.matches(&event()));
     assert_eq!(both.to_string(), r#"{"all":[{"prefix":{"type":"com."}},{"exact":{"id":"B"}}]}"#);
 }

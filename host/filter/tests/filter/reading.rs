@@ -100,6 +100,56 @@ fn limits() {
     assert_eq!(error.to_string(), "filter: has 65537 bytes, at most 65536 are allowed");
 }
 
+/// What is read can be written and read again: the broker keeps filters so.
+fn survives(text: &str) -> bool {
+    let Ok(filter) = Filter::parse(text) else { return false };
+    assert_eq!(Filter::from_json(&filter.to_json()), Ok(filter), "{text}");
+    true
+}
+
+#[test]
+fn what_fits_into_an_array_fits_into_what_it_becomes() {
+    let one = r#"{"exact":{"id":"a"}}"#;
+    // One member is itself; two are the members of an `all`, one deeper.
+    assert!(survives(&format!("[{}]", nested(FILTER_MAX_DEPTH))));
+    assert!(survives(&format!("[{},{one}]", nested(FILTER_MAX_DEPTH - 1))));
+    assert!(!survives(&format!("[{},{one}]", nested(FILTER_MAX_DEPTH))));
+
+    // Each is an expression and an attribute; the `all` is one, too.
+    let many = |count: usize| survives(&format!("[{}]", vec![one; count].join(",")));
+    assert!(many((FILTER_MAX_EXPRESSIONS - 1) / 2));
+    assert!(!many(FILTER_MAX_EXPRESSIONS / 2));
+}
+
+#[test]
+fn filters_are_combined_within_the_limits_only() {
+    let filter = |text: &str| Filter::parse(text).unwrap();
+    let one = filter(r#"{"exact":{"id":"a"}}"#);
+    let deep = |depth| Filter::try_all([one.clone(), filter(&nested(depth))]);
+    let all = deep(FILTER_MAX_DEPTH - 1).unwrap();
+    assert_eq!(Filter::from_json(&all.to_json()), Ok(all));
+    assert_eq!(deep(FILTER_MAX_DEPTH).unwrap_err().reason(), "nests deeper than 16");
+    assert!(Filter::try_all([filter(&nested(FILTER_MAX_DEPTH))]).is_ok());
+
+    let many = |count| Filter::try_all(vec![one.clone(); count]);
+    let all = many((FILTER_MAX_EXPRESSIONS - 1) / 2).unwrap();
+    assert_eq!(Filter::from_json(&all.to_json()), Ok(all));
+    let error = many(FILTER_MAX_EXPRESSIONS / 2).unwrap_err();
+    assert_eq!(error.reason(), "the filter has more than 256 expressions and attributes");
+}
+
+/// Filters around both limits: as deep as `depth`, beside as many others as `width`.
+fn around_the_limits() -> impl Strategy<Value = String> {
+    let depth = FILTER_MAX_DEPTH - 2..=FILTER_MAX_DEPTH + 1;
+    let width =
+        prop_oneof![0..4_usize, FILTER_MAX_EXPRESSIONS / 2 - 12..FILTER_MAX_EXPRESSIONS / 2];
+    let around = prop_oneof![Just(("[", "]")), Just((r#"{"all":["#, "]}"))];
+    (depth, width, around).prop_map(|(depth, width, (open, close))| {
+        let others = r#",{"exact":{"id":"a"}}"#.repeat(width);
+        format!("{open}{}{others}{close}", nested(depth))
+    })
+}
+
 #[test]
 fn errors_are_short_and_printable() {
     let error = Filter::parse(&format!("{{\"{}\\n\":1}}", "d".repeat(60_000))).unwrap_err();
@@ -111,8 +161,11 @@ fn errors_are_short_and_printable() {
 proptest! {
     #[test]
     fn any_text_is_harmless(text in "[{}\\[\\]:,\"a-z ]{0,60}") {
-        if let Ok(filter) = Filter::parse(&text) {
-            prop_assert_eq!(Filter::from_json(&filter.to_json()), Ok(filter));
-        }
+        survives(&text);
+    }
+
+    #[test]
+    fn what_is_read_survives_at_the_limits(text in around_the_limits()) {
+        survives(&text);
     }
 }
