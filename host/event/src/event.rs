@@ -187,18 +187,22 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Tells events apart: the first 8 bytes of the SHA-256 of `id`, then those of `source`.
+/// Tells events apart: the first 16 bytes of a SHA-256 over the length of `source`, `source` and
+/// `id`. All of them depend on both: a producer that looks for two ids of its own source with the
+/// same identity, so that one event passes for the other's duplicate, has 2^64 of them to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity([u8; 16]);
 
 impl Identity {
     /// The identity of the event with this id and source.
     pub fn of(id: &str, source: &str) -> Self {
+        let hash = Sha256::new()
+            .chain_update((source.len() as u64).to_le_bytes())
+            .chain_update(source)
+            .chain_update(id)
+            .finalize();
         let mut bytes = [0; 16];
-        let hashes = [Sha256::digest(id), Sha256::digest(source)];
-        for (half, hash) in bytes.chunks_exact_mut(8).zip(hashes) {
-            half.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        }
+        bytes.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
         Self(bytes)
     }
 
@@ -240,13 +244,22 @@ mod tests {
     }
 
     #[test]
-    fn identity_is_the_head_of_both_hashes() {
-        // SHA-256 of "abc" and of the empty text (FIPS 180-4, NIST examples).
+    fn identity_is_the_head_of_one_hash_over_both() {
+        // python3 -c 'import hashlib; print(hashlib.sha256(
+        //     (5).to_bytes(8, "little") + b"/shop" + b"o-1").hexdigest()[:32])'
         let bytes = [
-            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc,
-            0x1c, 0x14,
+            0xfd, 0x4a, 0x80, 0x1b, 0x73, 0xbc, 0x18, 0x59, 0x1f, 0x9e, 0x9e, 0x8d, 0xad, 0x60,
+            0xdd, 0x23,
         ];
-        assert_eq!(Identity::of("abc", ""), Identity::from_bytes(bytes));
+        assert_eq!(Identity::of("o-1", "/shop"), Identity::from_bytes(bytes));
         assert_ne!(Identity::of("a", "b"), Identity::of("b", "a"));
+        assert_ne!(Identity::of("bc", "a"), Identity::of("c", "ab"), "the border counts");
+
+        // No part is left to id or source alone.
+        let halves = |id, source| Identity::of(id, source).as_bytes().as_chunks::<8>().0.to_vec();
+        let base = halves("o-1", "/shop");
+        for other in [halves("o-1", "/till"), halves("o-2", "/shop")] {
+            assert!(base[0] != other[0] && base[1] != other[1]);
+        }
     }
 }
