@@ -170,7 +170,7 @@ fn a_data_folder_that_cant_be_used_is_left_as_it_was() -> Result<()> {
 
     // Folders of a newer version, and of something else.
     for (file, content, says) in [
-        ("format", "usher 2\n", "format 2"),
+        ("format", "usher 9\n", "format 9"),
         ("format", "something\n", "not a data folder"),
         ("log", "something\n", "not a data folder"),
     ] {

@@ -4,8 +4,8 @@
 //! Loading opens nothing but the configuration file itself, and reports every problem it finds at
 //! once, each with file, line and a hint. Flags win over the file.
 
-#[cfg(test)]
 mod delivery;
+#[cfg(test)]
 mod documented;
 mod flags;
 mod limits;

@@ -146,7 +146,7 @@ start = "yesterday"
         ("usher.toml:9:9: ", &["\"example.com\" is not an origin"]),
         ("usher.toml:11:16: ", &["memory_bytes = 99999999999 is out of range"]),
         ("usher.toml:13:10: ", &["filter, at exact"]),
-        ("usher.toml:14:9: ", &["start can't be \"yesterday\"", "use \"latest\" or \"earliest\""]),
+        ("usher.toml:14:9: ", &["start can't be \"yesterday\"", "use \"latest\", \"earliest\", {"]),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (problem, (place, words)) in found.iter().zip(expected) {

@@ -276,6 +276,7 @@ async fn what_was_refused_for_a_passing_reason_is_tried_again() {
             name: format!("other/s{taken}").parse().unwrap(),
             filter: filter.clone(),
             start: usher_broker::Start::Latest,
+            order: usher_broker::Order::None,
             retry: usher_broker::RetryPolicy::default(),
             max_in_flight: 1,
         };
