@@ -151,6 +151,37 @@ fn plugins_subscriptions_and_flows_are_shown() -> Result<()> {
 }
 
 #[test]
+fn subscriptions_that_nothing_serves_can_be_removed() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    let plugin = scene.client().wait_for_plugin("echo", "serving")?;
+    let name = plugin["subscriptions"][0].as_str().unwrap();
+    let refused = scene.try_usher(&["subscriptions", "remove", name], "");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("is being served"), "{refused:?}");
+
+    std::fs::remove_file(scene.folder.plugins().join("echo.wasm"))?;
+    wait_for("the subscription to pause", || {
+        let status = scene.client().subscription(name)?;
+        Ok(status.filter(|status| status["state"] == "paused"))
+    })?;
+    scene.client().publish_new("test.echo", "1", &json!({}))?;
+    let removed = scene.usher(&["subscriptions", "remove", name], "").stdout;
+    assert_eq!(removed, format!("subscription {name} removed\n"));
+    assert_eq!(scene.client().subscription(name)?, None);
+    let again = scene.try_usher(&["subscriptions", "remove", name], "");
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(again.stderr.contains("there is no subscription"), "{again:?}");
+
+    // Its place in the log is gone: the plugin begins anew.
+    scene.folder.install_guests(&["echo"])?;
+    scene.client().wait_for_plugin("echo", "serving")?;
+    let flow = scene.flow_of("test.echo", "2", &json!({}))?;
+    assert_eq!(crate::scene::types(&flow), ["test.echo", "test.echoed"]);
+    assert_eq!(scene.client().events_of_type("test.echoed")?.len(), 1);
+    Ok(())
+}
+
+#[test]
 fn dead_letters_are_looked_after() -> Result<()> {
     let scene = Scene::with(QUICK_RETRIES, &["trap"])?;
     scene.flow_of("test.trap", "1", &json!({}))?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use usher_event::Digest;
+use usher_event::{Digest, SubscriptionName};
 
 /// Where `usher run` listens unless told otherwise.
 const URL_DEFAULT: &str = "http://127.0.0.1:7171";
@@ -17,8 +17,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Show the plugins, what they are granted, and which files were refused and why
     Plugins(ClientArgs),
-    /// Show the subscriptions and where they stand
-    Subscriptions(ClientArgs),
+    /// Show the subscriptions and where they stand, or remove one
+    Subscriptions(SubscriptionsArgs),
     /// Show an event and all that it caused, as a tree
     Flow(FlowArgs),
     /// Look after events that a subscription could not deal with
@@ -97,6 +97,33 @@ pub(crate) struct TailArgs {
     /// Go on with events as they come
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher subscriptions`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct SubscriptionsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<SubscriptionsVerb>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// What else can be done with subscriptions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubscriptionsVerb {
+    /// Forget one that nothing serves, with its place in the log and all that waits for it
+    Remove(SubscriptionArgs),
+}
+
+/// `usher subscriptions remove`.
+#[derive(Debug, Args)]
+pub(crate) struct SubscriptionArgs {
+    /// The subscription's name
+    #[arg(value_name = "PLUGIN/NAME")]
+    pub(crate) name: SubscriptionName,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -274,6 +301,7 @@ mod tests {
             "tail -n 0 -f",
             "plugins --url http://127.0.0.1:9/",
             "subscriptions --json",
+            "subscriptions remove printer/tickets --json --url http://127.0.0.1:9",
             "flow 7",
             "flow order-1001",
             "dead-letters list --after 3 --max 10",
@@ -306,6 +334,8 @@ mod tests {
             ("plugins --url https://127.0.0.1:7171", ValueValidation),
             ("plugins --url 127.0.0.1:7171", ValueValidation),
             ("plugins --url http://127.0.0.1:7171/api", ValueValidation),
+            ("subscriptions remove", MissingRequiredArgument),
+            ("subscriptions remove printer", ValueValidation),
             ("flow", MissingRequiredArgument),
             ("dead-letters redrive", MissingRequiredArgument),
             ("dead-letters bury 1", InvalidSubcommand),

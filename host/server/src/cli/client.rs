@@ -113,6 +113,15 @@ impl Client {
         self.parse(path, &bytes)
     }
 
+    /// `DELETE path`.
+    pub(super) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        let mut response =
+            self.agent.delete(self.url(path)).call().map_err(|error| self.failed(error))?;
+        let bytes = self.read(&mut response)?;
+        self.check(&response, &bytes)?;
+        self.parse(path, &bytes)
+    }
+
     /// `POST path` with a body, telling refusals and requests to wait apart.
     pub(super) fn submit<T: DeserializeOwned>(
         &self,

@@ -27,7 +27,7 @@ mod tree;
 use std::process::ExitCode;
 
 pub(crate) use args::Command;
-use args::{BlobsVerb, DeadLettersVerb};
+use args::{BlobsVerb, DeadLettersVerb, SubscriptionsVerb};
 use error::CliError;
 use output::Output;
 
@@ -45,7 +45,10 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
         Command::Publish(args) => publish::run(&args, out),
         Command::Tail(args) => tail::run(&args, out),
         Command::Plugins(args) => plugins::run(&args, out),
-        Command::Subscriptions(args) => subscriptions::run(&args, out),
+        Command::Subscriptions(args) => match args.verb {
+            None => subscriptions::list(&args.client, out),
+            Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),
+        },
         Command::Flow(args) => flow::run(&args, out),
         Command::DeadLetters(verb) => match verb {
             DeadLettersVerb::List(args) => dead_letters::list(&args, out),

@@ -1,17 +1,28 @@
-//! `usher subscriptions`: where each of them stands.
+//! `usher subscriptions`: where each of them stands, and removing one.
 
-use super::args::ClientArgs;
+use super::args::{ClientArgs, SubscriptionArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table};
 use super::text::printable;
-use crate::http::shapes::{Subscription, SubscriptionState, Subscriptions};
+use crate::http::shapes::{Subscription, SubscriptionGone, SubscriptionState, Subscriptions};
 
 /// Shows the subscriptions.
-pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
+pub(super) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
     let found: Subscriptions = Client::new(&args.url).get("/subscriptions", &[])?;
     if args.json { out.json(&found) } else { out.text(&render(&found.subscriptions)) }
+}
+
+/// Removes one.
+pub(super) fn remove(args: &SubscriptionArgs, out: &mut Output) -> Result<(), CliError> {
+    // Names are made of characters that stand for themselves in a path.
+    let path = format!("/subscriptions/{}", args.name);
+    let gone: SubscriptionGone = Client::new(&args.client.url).delete(&path)?;
+    if args.client.json {
+        return out.json(&gone);
+    }
+    out.text(&format!("subscription {} removed\n", gone.name))
 }
 
 fn render(subscriptions: &[Subscription]) -> String {

@@ -15,6 +15,7 @@ use super::params::{Params, page};
 use super::problem::ApiError;
 use super::shapes::Blobs;
 use super::state::Api;
+use super::status::alive;
 
 /// Which blobs to list.
 #[derive(Debug, Deserialize)]
@@ -41,6 +42,7 @@ pub(super) async fn one(
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let digest = digest("digest", &name)?;
+    alive(&api)?;
     let permit = Arc::clone(&api.blob_reads)
         .try_acquire_owned()
         .map_err(|_| ApiError::busy("too many blobs are being read; try again"))?;

@@ -21,6 +21,7 @@ mod stall;
 mod state;
 mod status;
 mod stream;
+mod subscriptions;
 
 pub(crate) mod shapes;
 
@@ -31,7 +32,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::Uri;
 
 use problem::ApiError;
@@ -46,7 +47,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/events/stream", get(stream::follow)),
         ("/flows/{id}", get(flows::one)),
         ("/plugins", get(plugins::plugins)),
-        ("/subscriptions", get(plugins::subscriptions)),
+        ("/subscriptions", get(subscriptions::list)),
+        ("/subscriptions/{plugin}/{name}", delete(subscriptions::remove)),
         ("/dead-letters", get(dead_letters::list)),
         ("/dead-letters/{id}", get(dead_letters::one)),
         ("/dead-letters/{id}/redrive", post(dead_letters::redrive)),

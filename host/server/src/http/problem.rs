@@ -63,6 +63,11 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "request timeout", detail)
     }
 
+    /// 409: what is there stands against it.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
     /// 413.
     pub(super) fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", detail)

@@ -287,6 +287,13 @@ pub(crate) struct Subscription {
     pub(crate) max_in_flight: u32,
 }
 
+/// Answer to `DELETE /subscriptions/{plugin}/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SubscriptionGone {
+    /// The subscription that is no more.
+    pub(crate) name: SubscriptionName,
+}
+
 /// Whether a subscription is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,6 @@
 //! Holds `openapi.json` and the router together: every route, method and status the document
-//! names is brought about here and its answer checked against the schema, and nothing is brought
-//! about that the document doesn't name.
+//! names is brought about here and its answer checked against the schema; and whatever the broker
+//! says, and whether the request is right, wrong or about nothing, the document names the status.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use usher_broker::BrokerError;
 use usher_event::Digest;
 
 use super::schema::{resolve, violations};
-use super::stub::{CONTENT, Stub, busy};
+use super::stub::{CONTENT, Stub, busy, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send};
 use crate::config::HttpConfig;
 use crate::http::routes;
@@ -51,6 +51,7 @@ fn there(path: &str) -> String {
     path.replace("{sequence}", "1")
         .replace("/flows/{id}", "/flows/1")
         .replace("{id}", "7")
+        .replace("{plugin}/{name}", "printer/tickets")
         .replace("{digest}", &Digest::of(CONTENT).to_string())
 }
 
@@ -58,6 +59,7 @@ fn there(path: &str) -> String {
 fn missing(path: &str) -> String {
     path.replace("{sequence}", "99")
         .replace("{id}", "99")
+        .replace("{plugin}/{name}", "printer/nothing")
         .replace("{digest}", &Digest::of(b"nothing").to_string())
 }
 
@@ -66,7 +68,8 @@ fn wrong(path: &str) -> String {
     match path {
         "/flows/{id}" => "/flows/99999999999999999999".to_owned(),
         path if path.contains('{') => {
-            path.replace("{sequence}", "x").replace("{id}", "x").replace("{digest}", "x")
+            let path = path.replace("{sequence}", "x").replace("{id}", "x");
+            path.replace("{plugin}/{name}", "No/Name").replace("{digest}", "x")
         }
         path => format!("{path}?nonsense=1"),
     }
@@ -105,6 +108,10 @@ async fn fulfil(promise: &Promise) -> Answer {
         }
         404 => request(method, &missing(path)),
         408 => publish(STRUCTURED, endless()),
+        409 => {
+            api.app.router.install(printer()).await.unwrap();
+            good()
+        }
         413 => publish(STRUCTURED, vec![b' '; HttpConfig::default().max_body_bytes + 1]),
         415 => publish("application/json", EVENT),
         421 => {
@@ -116,7 +123,7 @@ async fn fulfil(promise: &Promise) -> Answer {
             api.streams.forget_permits(STREAMS_MAX);
             good()
         }
-        429 if path.contains("blobs") => {
+        429 if path == "/blobs/{digest}" => {
             api.blob_reads.close();
             good()
         }
@@ -179,6 +186,42 @@ async fn every_promise_is_kept() {
         if essence.ends_with("json") {
             let found = violations(&document, &media["schema"], &answer.json());
             assert!(found.is_empty(), "{promise:?}: {found:#?}\n{answer:?}");
+        }
+    }
+}
+
+/// Whatever the broker answers, and however the request is: the document names what comes of it.
+#[tokio::test]
+async fn nothing_else_is_answered() {
+    let document = document();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let method = method.to_uppercase();
+            for error in [
+                None,
+                Some(busy()),
+                Some(BrokerError::Read("broken".to_owned())),
+                Some(BrokerError::Poisoned("disk".to_owned())),
+                Some(BrokerError::Closed),
+            ] {
+                let mut requests: Vec<_> = [there(path), missing(path), wrong(path)]
+                    .iter()
+                    .map(|path| request(&method, path))
+                    .collect();
+                if operation.get("requestBody").is_some() {
+                    requests.push(publish(STRUCTURED, EVENT));
+                    requests.push(publish(BATCH, "[{}]"));
+                }
+                for request in requests {
+                    let what = format!("{method} {} {error:?}", request.uri());
+                    let stub = error.clone().map_or_else(Stub::new, Stub::failing);
+                    let router = crate::http::router(stub_api(stub));
+                    use tower::ServiceExt;
+                    let status = router.oneshot(request).await.unwrap().status();
+                    let named = operation["responses"].get(status.as_str()).is_some();
+                    assert!(named, "{what}: {status} is not in the document");
+                }
+            }
         }
     }
 }

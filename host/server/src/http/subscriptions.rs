@@ -1,0 +1,37 @@
+//! `/subscriptions`: where they stand, and removing one that nobody will serve again.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use usher_event::SubscriptionName;
+
+use super::problem::ApiError;
+use super::shapes::{SubscriptionGone, Subscriptions};
+use super::state::Api;
+
+/// All subscriptions and where they stand.
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Subscriptions>, ApiError> {
+    let subscriptions = api.app.subscriptions().await?.into_iter().map(Into::into).collect();
+    Ok(Json(Subscriptions { subscriptions }))
+}
+
+/// Forgets a subscription: its place in the log, and what waits for it.
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Path((plugin, local)): Path<(String, String)>,
+) -> Result<Json<SubscriptionGone>, ApiError> {
+    let name: SubscriptionName = format!("{plugin}/{local}")
+        .parse()
+        .map_err(|error| ApiError::invalid(format!("name: {error}")))?;
+    if api.app.router.active_subscriptions().contains(&name) {
+        return Err(ApiError::conflict(format!(
+            "subscription {name} is being served: remove the file of plugin {plugin}, or switch \
+             the subscription off in its configuration"
+        )));
+    }
+    if api.app.broker.unsubscribe(&name).await? {
+        tracing::info!(subscription = %name, "subscription removed");
+        Ok(Json(SubscriptionGone { name }))
+    } else {
+        Err(ApiError::not_found(format!("there is no subscription {name}; see /subscriptions")))
+    }
+}
