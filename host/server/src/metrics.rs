@@ -250,7 +250,11 @@ fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
         }
     }
     registry.register("plugin_serving", "Whether the plugin takes deliveries", serving);
-    registry.register("plugin_instances", "Sandboxes alive now", instances);
+    registry.register(
+        "plugin_instances",
+        "Sandboxes there are, at work or waiting for it",
+        instances,
+    );
     registry.register("plugin_handled_deliveries", "Deliveries handled", handled);
     registry.register("plugin_failed_deliveries", "Failed deliveries, by class", failed);
     registry.register("plugin_denied_calls", "Host calls denied for want of a grant", denied);

@@ -38,6 +38,13 @@ pub(crate) fn merge(
         let changes = changes.cloned().unwrap_or_default();
         let filter = changes.filter.clone().unwrap_or_else(|| request.filter.clone());
         let asked = changes.max_in_flight.or(request.max_in_flight);
+        if let Some(asked) = asked.filter(|asked| *asked > IN_FLIGHT_MAX) {
+            merged.warnings.push(format!(
+                "subscription {plugin}/{} asks for {asked} deliveries under way at once and gets \
+                 {IN_FLIGHT_MAX}, the most there can be; max_in_flight in the configuration sets it",
+                request.name
+            ));
+        }
         let name = SubscriptionName::new(plugin, &request.name).map_err(|e| e.to_string())?;
         merged.subscriptions.push(complete(name, filter, asked, changes, retry));
     }
@@ -122,7 +129,8 @@ mod tests {
                 ("echo/b", IN_FLIGHT_MAX, Start::Latest)
             ]
         );
-        assert!(merged.warnings.is_empty());
+        assert_eq!(merged.warnings.len(), 1);
+        assert!(merged.warnings[0].starts_with("subscription echo/b asks for 1000000 "));
     }
 
     #[test]

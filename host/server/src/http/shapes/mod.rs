@@ -196,7 +196,7 @@ pub(crate) struct Plugin {
     pub(crate) subscriptions: Vec<SubscriptionName>,
     /// What it would like to have.
     pub(crate) capabilities: Vec<Capability>,
-    /// What it has done since it was loaded.
+    /// What it has done.
     pub(crate) stats: PluginStats,
 }
 
@@ -236,18 +236,19 @@ pub(crate) struct Capability {
     pub(crate) granted: bool,
 }
 
-/// What a plugin has done since this version of it was loaded.
+/// What a plugin has done since it began to serve, whatever its versions since; what a removed one
+/// had done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PluginStats {
     /// Deliveries handled, failed ones included.
     pub(crate) handled: u64,
     /// Failed deliveries by class; classes without any are left out.
     pub(crate) failed: BTreeMap<String, u64>,
-    /// Host calls denied for want of a grant.
+    /// Host calls denied to its present version for want of a grant.
     pub(crate) denied: u64,
     /// Time spent in the plugin altogether, microseconds.
     pub(crate) handle_time_us: u64,
-    /// Sandboxes alive now.
+    /// Sandboxes of its present version, at work or waiting for it.
     pub(crate) instances: u64,
 }
 
