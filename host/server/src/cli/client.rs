@@ -143,12 +143,13 @@ impl Client {
         }
     }
 
-    /// Opens a stream of server-sent events; lines come as the router sends them.
+    /// Opens a stream of server-sent events; lines come as the router sends them. What a router
+    /// can't do now but may later is an error, not a refusal.
     pub(super) fn stream(
         &self,
         path: &str,
         query: &[(&str, String)],
-    ) -> Result<BufReader<impl io::Read + use<>>, CliError> {
+    ) -> Result<Answer<BufReader<impl io::Read + use<>>>, CliError> {
         let request = self.agent.get(self.url(path)).header("accept", "text/event-stream");
         let request =
             query.iter().fold(request, |request, (name, value)| request.query(*name, value));
@@ -159,11 +160,17 @@ impl Client {
             .build()
             .call()
             .map_err(|error| self.failed(error))?;
-        if !response.status().is_success() {
-            let bytes = self.read(&mut response)?;
-            self.check(&response, &bytes)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Answer::Done(BufReader::new(response.into_body().into_reader())));
         }
-        Ok(BufReader::new(response.into_body().into_reader()))
+        let bytes = self.read(&mut response)?;
+        let refusal = Refusal::new(status.as_u16(), &bytes);
+        match status.as_u16() {
+            429 => Ok(Answer::Wait(retry_after(&response))),
+            400..500 => Ok(Answer::Refused(Box::new(refusal))),
+            _ => Err(refusal.into()),
+        }
     }
 
     fn url(&self, path: &str) -> String {

@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 use std::time::Duration;
 
 use super::args::TailArgs;
-use super::client::Client;
+use super::client::{Answer, Client};
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::paint;
@@ -117,45 +117,80 @@ impl Tail<'_> {
 
     /// Prints events as they come, from `next` on, until the router has gone for good.
     fn follow(&mut self, mut next: u64) -> Result<(), CliError> {
-        let mut failures = 0;
+        let mut patience = Patience::default();
         loop {
-            let before = next;
-            let error = match self.follow_once(&mut next) {
-                Ok(()) => CliError::new("the router ended the stream"),
-                Err(error @ CliError::Failed { .. }) => error,
-                Err(error) => return Err(error),
-            };
-            failures = if next > before { 1 } else { failures + 1 };
-            if failures > RECONNECTS_MAX {
-                return Err(error);
+            let Ended { why, brought_lines } = self.follow_once(&mut next)?;
+            if patience.ends(brought_lines) {
+                return Err(why);
             }
             std::thread::sleep(RECONNECT_PAUSE);
         }
     }
 
-    /// Prints what one stream brings.
-    fn follow_once(&mut self, next: &mut u64) -> Result<(), CliError> {
+    /// Prints what one stream brings, and answers how it ended.
+    ///
+    /// # Errors
+    /// Another stream would end no better.
+    fn follow_once(&mut self, next: &mut u64) -> Result<Ended, CliError> {
         let mut query = self.filter.clone();
         query.push(("from", next.to_string()));
-        let mut lines = self.client.stream("/events/stream", &query)?;
+        let mut brought_lines = false;
+        let mut lines = match self.client.stream("/events/stream", &query) {
+            Ok(Answer::Done(lines)) => lines,
+            Ok(Answer::Wait(_)) => {
+                let why = CliError::new("the router has no room for another stream");
+                return Ok(Ended { why, brought_lines });
+            }
+            Ok(Answer::Refused(refusal)) => return Err(CliError::new(refusal.text())),
+            Err(why) => return Ok(Ended { why, brought_lines }),
+        };
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = lines
-                .by_ref()
-                .take(LINE_MAX_BYTES)
-                .read_until(b'\n', &mut line)
-                .map_err(|error| CliError::new(format!("the stream broke off: {error}")))?;
-            if read == 0 {
-                return Ok(());
-            }
-            let Some(data) = line.strip_prefix(b"data:") else { continue };
-            let stored: Stored = serde_json::from_slice(data)
-                .map_err(|error| CliError::new(format!("the stream makes no sense: {error}")))?;
-            self.printer.print(&stored, self.out)?;
-            self.out.flush()?;
-            *next = stored.sequence.saturating_add(1);
+            let why = match lines.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line) {
+                Ok(0) => "the router ended the stream".to_owned(),
+                Ok(_) => {
+                    // Events or not: the router also says that it has nothing to say.
+                    brought_lines = true;
+                    self.print_line(&line, next)?;
+                    continue;
+                }
+                Err(error) => format!("the stream broke off: {error}"),
+            };
+            return Ok(Ended { why: CliError::new(why), brought_lines });
         }
+    }
+
+    /// Prints the event in a line of the stream, if it has one.
+    fn print_line(&mut self, line: &[u8], next: &mut u64) -> Result<(), CliError> {
+        let Some(data) = line.strip_prefix(b"data:") else { return Ok(()) };
+        let stored: Stored = serde_json::from_slice(data)
+            .map_err(|error| CliError::new(format!("the stream makes no sense: {error}")))?;
+        self.printer.print(&stored, self.out)?;
+        self.out.flush()?;
+        *next = stored.sequence.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// How a stream ended that may be opened again.
+struct Ended {
+    why: CliError,
+    /// Whether it brought anything, if only a sign of life.
+    brought_lines: bool,
+}
+
+/// How many streams in a row came to nothing.
+#[derive(Default)]
+struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// Counts a stream that ended; whether that was one too many.
+    fn ends(&mut self, brought_lines: bool) -> bool {
+        self.failures = if brought_lines { 1 } else { self.failures + 1 };
+        self.failures > RECONNECTS_MAX
     }
 }
 
@@ -237,6 +272,10 @@ fn data(stored: &Stored) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Write as _};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn stored(sequence: u64, ty: &str, rest: &str) -> Stored {
@@ -262,6 +301,47 @@ mod tests {
             "10  12:00:00.007  t                 /shop  -  (1 bytes of binary data)\n"
         );
         assert_eq!(line(&stored(9, "t", "")), " 9  12:00:00.007  t                 /shop  -\n");
+    }
+
+    #[test]
+    fn patience_ends_with_streams_that_bring_nothing() {
+        let mut patience = Patience::default();
+        for round in 0..3 {
+            for failure in 1..=RECONNECTS_MAX {
+                // The first of each round had lived, quietly perhaps.
+                assert!(!patience.ends(failure == 1), "round {round}, failure {failure}");
+            }
+        }
+        assert!(patience.ends(false));
+    }
+
+    #[test]
+    fn a_stream_that_is_refused_is_not_asked_for_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut socket = socket.unwrap();
+                let mut lines = BufReader::new(&socket).lines();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let body = r#"{"type":"about:blank","title":"t","status":400,"detail":"no"}"#;
+                let length = body.len();
+                let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {length}\r\n");
+                write!(socket, "{head}connection: close\r\n\r\n{body}").unwrap();
+            }
+        });
+        let mut tail = Tail {
+            client: Client::new(&format!("http://{address}")),
+            filter: vec![("filter", "nonsense".to_owned())],
+            printer: Printer { json: false, widths: Widths::default() },
+            out: &mut Output::stdout(),
+        };
+        let error = tail.follow(1).unwrap_err();
+        let CliError::Failed { what, .. } = error else { panic!("{error:?}") };
+        assert_eq!((what.as_str(), asked.load(Ordering::SeqCst)), ("no", 1));
     }
 
     #[test]
