@@ -1,9 +1,21 @@
-//! `[plugin.NAME.limits]`: what one plugin may use, within the runtime's ranges.
+//! `[plugin.NAME.limits]`: what one plugin may use, within the runtime's ranges, and no part beyond
+//! its whole.
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 use usher_runtime::Limits;
 
 use super::table::Table;
+
+/// Limits on a part with that on the whole it is a part of.
+const PARTS: [(&str, &str, fn(&Limits) -> (u64, u64)); 5] = [
+    ("cpu_ms", "wall_ms", |limits| (limits.cpu_ms, limits.wall_ms)),
+    ("state_value_bytes", "state_bytes", |limits| (limits.state_value_bytes, limits.state_bytes)),
+    ("blob_bytes", "delivery_blob_bytes", |limits| (limits.blob_bytes, limits.delivery_blob_bytes)),
+    ("delivery_blob_bytes", "blobs_bytes", |limits| {
+        (limits.delivery_blob_bytes, limits.blobs_bytes)
+    }),
+    ("http_connect_ms", "http_total_ms", |limits| (limits.http_connect_ms, limits.http_total_ms)),
+];
 
 /// The limits; what the table leaves out is as the runtime's default.
 pub(crate) fn read(table: Table<'_>) -> Limits {
@@ -11,6 +23,21 @@ pub(crate) fn read(table: Table<'_>) -> Limits {
     for row in Limits::ROWS {
         if let Some(value) = table.integer(row.name, row.min..=row.max) {
             written.insert(row.name.to_owned(), value.into());
+        }
+    }
+    let unwritten = Limits::default();
+    for (part, whole, values) in PARTS {
+        let (part_default, whole_default) = values(&unwritten);
+        let limit = |key, default| written.get(key).and_then(Value::as_u64).unwrap_or(default);
+        let (most, of) = (limit(part, part_default), limit(whole, whole_default));
+        // A whole that was lowered below the default of its part needs no word: it is met first.
+        if let Some(value) = table.value(part)
+            && written.contains_key(part)
+            && most > of
+        {
+            let message = format!("{part} = {most} can never be reached: {whole} is {of}");
+            let hint = format!("lower {part}, or raise {whole} to {most} or more");
+            table.source().problem(&value.span(), message, Some(hint));
         }
     }
     table.finish();

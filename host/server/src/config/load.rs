@@ -58,7 +58,9 @@ fn check(flags: &Flags, file: Option<&Path>, text: &str) -> Result<Config, Probl
     let (entries, errors) = DeTable::parse_recoverable(text);
     let whole = 0..text.len();
     for error in &errors {
-        source.problem(&error.span().unwrap_or(whole.clone()), error.message(), None);
+        let hint = "write key = value, or [table] on a line of its own; text stands in quotes";
+        let span = error.span().unwrap_or(whole.clone());
+        source.problem(&span, error.message(), Some(hint.to_owned()));
     }
     let mut from_flags = Vec::new();
     let config = read_root(flags, file, Table::root(&source, entries.get_ref()), &mut from_flags);

@@ -70,7 +70,8 @@ pub(crate) fn read_all(
     for (name, table) in table.tables() {
         let checked = name.value.parse::<PluginName>();
         if let Err(error) = &checked {
-            table.source().problem(&name.span, error, None);
+            let hint = "use the name the plugin gives itself; usher inspect FILE.wasm shows it";
+            table.source().problem(&name.span, error, Some(hint.to_owned()));
         }
         let plugin = read(table, folder, default_retry, checked.as_ref().ok());
         if let Ok(name) = checked {
@@ -96,7 +97,8 @@ fn read(
         for (local, table) in all.tables() {
             if let Some(Err(error)) = name.map(|plugin| SubscriptionName::new(plugin, local.value))
             {
-                table.source().problem(&local.span, error, None);
+                let hint = "use the part behind the slash, as usher inspect FILE.wasm shows it";
+                table.source().problem(&local.span, error, Some(hint.to_owned()));
             }
             subscriptions.insert(local.value.to_owned(), subscription(table, default_retry));
         }
@@ -126,7 +128,11 @@ fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource
     for At { value, span } in table.strings("http") {
         match value.parse::<Origin>() {
             Ok(origin) => http.push(origin),
-            Err(error) => source.problem(&span, format!("http: {error}"), None),
+            Err(error) => {
+                let hint = "write scheme, host and port alone, such as https://pay.example.com \
+                            or http://127.0.0.1:9001";
+                source.problem(&span, format!("http: {error}"), Some(hint.to_owned()));
+            }
         }
     }
     let mut granted: BTreeMap<String, Secret> = BTreeMap::new();
@@ -175,7 +181,8 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
                     "[{}] is too large: at most {SETTINGS_MAX} settings of {SETTING_MAX_BYTES} bytes",
                     table.name()
                 );
-                table.source().problem(&key.span, message, None);
+                let hint = "shorten it or leave settings out; let the plugin fetch what is large";
+                table.source().problem(&key.span, message, Some(hint.to_owned()));
             }
             None => {
                 let found = value.get_ref().type_str();

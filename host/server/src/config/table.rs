@@ -78,10 +78,10 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
-    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str, written: &str) {
         let found = value.get_ref().type_str();
         let message = format!("{key} must be {wanted}, found {}", with_article(found));
-        self.source.problem(&value.span(), message, None);
+        self.source.problem(&value.span(), message, Some(format!("write {written}")));
     }
 
     /// A string.
@@ -89,7 +89,7 @@ impl<'a> Table<'a> {
         let value = self.get(key)?;
         let text = value.get_ref().as_str();
         if text.is_none() {
-            self.wrong_type(key, value, "a string");
+            self.wrong_type(key, value, "a string", &format!("{key} = \"…\", with the quotes"));
         }
         Some(At { value: text?, span: value.span() })
     }
@@ -115,7 +115,8 @@ impl<'a> Table<'a> {
         let value = self.get(key)?;
         let boolean = value.get_ref().as_bool();
         if boolean.is_none() {
-            self.wrong_type(key, value, "true or false");
+            let written = format!("{key} = true or {key} = false, without quotes");
+            self.wrong_type(key, value, "true or false", &written);
         }
         boolean
     }
@@ -124,7 +125,8 @@ impl<'a> Table<'a> {
     pub(crate) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;
         let Some(digits) = value.get_ref().as_integer() else {
-            self.wrong_type(key, value, "a whole number");
+            let written = format!("{key} = {}, without quotes or fraction", range.start());
+            self.wrong_type(key, value, "a whole number", &written);
             return None;
         };
         let number = u64::from_str_radix(digits.as_str(), digits.radix()).ok();
@@ -156,7 +158,8 @@ impl<'a> Table<'a> {
             DeValue::Float(float) => float.as_str().parse().ok(),
             DeValue::Integer(integer) => integer.to_string().parse().ok(),
             _ => {
-                self.wrong_type(key, value, "a number");
+                let written = format!("{key} = {}, without quotes", range.start());
+                self.wrong_type(key, value, "a number", &written);
                 return None;
             }
         };
@@ -172,13 +175,14 @@ impl<'a> Table<'a> {
     pub(crate) fn strings(&self, key: &'static str) -> Vec<At<&'a str>> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let Some(items) = value.get_ref().as_array() else {
-            self.wrong_type(key, value, "a list of strings");
+            self.wrong_type(key, value, "a list of strings", &format!("{key} = [\"…\"]"));
             return Vec::new();
         };
         let text = |item: &'a Spanned<DeValue<'a>>| match item.get_ref().as_str() {
             Some(text) => Some(At { value: text, span: item.span() }),
             None => {
-                self.wrong_type(&format!("each of {key}"), item, "a string");
+                let written = format!("{key} = [\"…\", \"…\"], with the quotes");
+                self.wrong_type(&format!("each of {key}"), item, "a string", &written);
                 None
             }
         };
@@ -220,7 +224,8 @@ impl<'a> Table<'a> {
         let name =
             if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
         let Some(entries) = value.get_ref().as_table() else {
-            self.wrong_type(key, value, &format!("a table ([{name}])"));
+            let written = format!("[{name}] on a line of its own, and its keys below");
+            self.wrong_type(key, value, &format!("a table ([{name}])"), &written);
             return None;
         };
         Some(Table { source: self.source, name, entries, known: RefCell::default() })

@@ -182,6 +182,59 @@ fn flags_win_and_their_problems_name_them() {
 }
 
 #[test]
+fn limits_on_a_part_beyond_the_whole_are_refused() {
+    for (limits, place, words) in [
+        (
+            "cpu_ms = 300\nwall_ms = 200",
+            ":2:10: ",
+            "cpu_ms = 300 can never be reached: wall_ms is 200",
+        ),
+        ("cpu_ms = 60000", ":2:10: ", "wall_ms is 30000"),
+        ("http_connect_ms = 20000", ":2:19: ", "http_total_ms is 10000"),
+        ("state_value_bytes = 9\nstate_bytes = 8", ":2:21: ", "raise state_bytes to 9 or more"),
+        ("blob_bytes = 67108864", ":2:14: ", "delivery_blob_bytes is 33554432"),
+        ("blobs_bytes = 8\ndelivery_blob_bytes = 9\nblob_bytes = 7", ":3:23: ", "blobs_bytes is 8"),
+    ] {
+        let found = problems(&flags(), &format!("[plugin.a.limits]\n{limits}\n"));
+        assert_eq!(found.len(), 1, "{limits}: {found:?}");
+        assert!(found[0].contains(place) && found[0].contains(words), "{limits}: {found:?}");
+        assert!(found[0].contains("hint: "), "{limits}: {found:?}");
+    }
+    for limits in ["wall_ms = 100", "state_bytes = 0", "blobs_bytes = 0", "cpu_ms = 9\nwall_ms = 9"]
+    {
+        let found = problems(&flags(), &format!("[plugin.a.limits]\n{limits}\n"));
+        assert!(found.iter().all(|problem| !problem.contains("never")), "{limits}: {found:?}");
+    }
+}
+
+#[test]
+fn every_problem_has_a_hint() {
+    let setting = "x".repeat(70_000);
+    for text in [
+        "listen = 1",
+        "drain_ms = \"1\"",
+        "retry = { factor = \"2\" }",
+        "plugin = 1",
+        "http = []",
+        "a = ",
+        "[plugin.Bad]",
+        "[plugin.a.subscription.Bad]",
+        "[plugin.a.grants]\nhttp = \"x\"",
+        "[plugin.a.grants]\nhttp = [1]",
+        "[plugin.a.grants]\nhttp = [\"pay.example.com\"]",
+        "[plugin.a.grants]\nstate = 1",
+        &format!("[plugin.a.config]\nk = {setting:?}"),
+    ] {
+        let found = problems(&flags(), text);
+        let cut: String = text.chars().take(60).collect();
+        assert!(!found.is_empty(), "{cut}");
+        for problem in found {
+            assert!(problem.contains("\n  hint: "), "{cut}: {problem}");
+        }
+    }
+}
+
+#[test]
 fn impossible_retries_are_refused() {
     let found = problems(&flags(), "[retry]\nfirst_delay_ms = 5000\nmax_delay_ms = 1000\n");
     assert_eq!(found.len(), 1, "{found:?}");
