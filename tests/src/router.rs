@@ -41,11 +41,29 @@ impl Router {
         Self::start_command(command, folder)
     }
 
+    /// Starts the binary under test on this folder and waits until it listens, ready or not.
+    ///
+    /// # Errors
+    /// It did not come up; the error shows the end of its log.
+    pub fn start_unready(folder: &Folder) -> Result<Self> {
+        let mut command = Command::new(usher_binary()?);
+        command.args(["run", "--config"]).arg(folder.config());
+        Self::listen(command, folder)
+    }
+
     /// Starts any command that becomes a router with a log in JSON, in this folder.
     ///
     /// # Errors
     /// It did not come up; the error shows the end of its log.
-    pub fn start_command(mut command: Command, folder: &Folder) -> Result<Self> {
+    pub fn start_command(command: Command, folder: &Folder) -> Result<Self> {
+        let router = Self::listen(command, folder)?;
+        wait_for("the router to be ready", || {
+            Ok((router.client.get("/readyz")?.status == 200).then_some(()))
+        })?;
+        Ok(router)
+    }
+
+    fn listen(mut command: Command, folder: &Folder) -> Result<Self> {
         // What the command sets itself stays as it is.
         for key in ["USHER_LOG", "USHER_URL", "RUST_LOG"] {
             if !command.get_envs().any(|(set, _)| set == key) {
@@ -71,11 +89,7 @@ impl Router {
             let status = child.wait()?;
             bail!("the router did not start listening ({status}):\n{tail}");
         };
-        let router = Self { child, log, client: Client::new(format!("http://{address}")) };
-        wait_for("the router to be ready", || {
-            Ok((router.client.get("/readyz")?.status == 200).then_some(()))
-        })?;
-        Ok(router)
+        Ok(Self { child, log, client: Client::new(format!("http://{address}")) })
     }
 
     /// A client for it.

@@ -2,12 +2,17 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use usher_tests::{EventStream, PATIENCE, wait_for};
+use usher_tests::{EventStream, Folder, PATIENCE, Router, guest, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
+
+const STRUCTURED: &str = "application/cloudevents+json";
 
 #[test]
 fn the_log_is_read_by_page_type_and_filter() -> Result<()> {
@@ -200,4 +205,76 @@ fn more_than_there_is_room_for_is_answered_with_429() -> Result<()> {
     scene.client().publish_new("t", "1", &json!({}))?;
     open.pop();
     wait_for("room for another", || Ok(EventStream::open(scene.client(), "", None).ok().map(drop)))
+}
+
+#[test]
+fn producers_that_are_too_fast_are_told_when_to_come_back() -> Result<()> {
+    const PRODUCERS: u64 = 16;
+    const EVENTS_EACH_MAX: u64 = 400;
+    let scene = Scene::with("[broker]\nintake_max_bytes = 1048576\n", &[])?;
+    let noise = "x".repeat(200_000);
+    let accepted = AtomicU64::new(0);
+    let refused = OnceLock::new();
+    // More than there is room for waits for the disk at some time, sooner or later.
+    let produce = &|producer: u64| -> Result<()> {
+        for n in 0..EVENTS_EACH_MAX {
+            if refused.get().is_some() {
+                break;
+            }
+            let body = event("t", &format!("{producer}-{n}"), &json!(noise)).to_string();
+            let answer = scene.client().post_as("/events", STRUCTURED, body.as_bytes())?;
+            match answer.status {
+                202 => drop(accepted.fetch_add(1, Ordering::SeqCst)),
+                429 => drop(refused.set(answer)),
+                status => anyhow::bail!("{status} {}", answer.text()),
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let producers: Vec<_> =
+            (0..PRODUCERS).map(|producer| scope.spawn(move || produce(producer))).collect();
+        producers.into_iter().try_for_each(|producer| producer.join().unwrap())
+    })?;
+    let refused = refused.get().context("the router took everything at once")?;
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
+    assert!(seconds >= 1);
+
+    // What was refused is not in the log, and there is room again.
+    let last = scene.client().get_json("/events?max=1")?["last"].as_u64();
+    assert_eq!(last, Some(accepted.into_inner()));
+    scene.client().publish_new("t", "next", &json!({}))?;
+    Ok(())
+}
+
+#[test]
+fn a_router_is_ready_once_every_plugin_was_looked_at() -> Result<()> {
+    // Each of these keeps the router busy for a while before it is refused. A machine may be too
+    // slow to ask in time, so there are more of them each time.
+    for copies in [4, 16, 64] {
+        let folder = Folder::new()?;
+        for copy in 0..copies {
+            folder.install(&guest("describe-loop")?, &format!("loop-{copy}.wasm"))?;
+        }
+        let router = Router::start_unready(&folder)?;
+        let early = router.client().get("/readyz")?;
+        if early.status == 200 {
+            continue;
+        }
+        assert_eq!(early.status, 503, "{}", early.text());
+        assert!(early.text().contains("the plugins are being loaded"), "{}", early.text());
+        assert!(early.header("retry-after").is_some());
+        // It lives, and takes events already.
+        assert_eq!(router.client().get("/healthz")?.status, 200);
+        router.client().publish_new("t", "1", &json!({}))?;
+        wait_for("the router to be ready", || {
+            Ok((router.client().get("/readyz")?.status == 200).then_some(()))
+        })?;
+        let plugins = router.client().get_json("/plugins")?;
+        let refused = plugins["plugins"].as_array().unwrap().iter();
+        assert_eq!(refused.filter(|plugin| plugin["state"] == "refused").count(), copies);
+        return Ok(());
+    }
+    anyhow::bail!("the router was ready each time before it could be asked")
 }

@@ -53,6 +53,34 @@ fn a_file_that_is_still_being_written_is_loaded_once_whole() -> Result<()> {
     Ok(())
 }
 
+/// Components that don't fit the contract, with a word of what is said about each.
+const COMPONENTS: [(&str, &str, &str); 3] = [
+    (
+        "unknown-import.wasm",
+        r#"(component
+            (import "example:other/thing@1.0.0" (instance (export "f" (func))))
+            (instance $empty)
+            (export "usher:plugin/listener@0.1.0" (instance $empty)))"#,
+        "imports example:other/thing@1.0.0, which is not offered",
+    ),
+    (
+        "import-of-another-version.wasm",
+        r#"(component
+            (import "wasi:cli/environment@9.9.9" (instance
+                (export "get-arguments" (func (result (list string))))))
+            (instance $empty)
+            (export "usher:plugin/listener@0.1.0" (instance $empty)))"#,
+        "imports wasi:cli/environment@9.9.9, which is not offered",
+    ),
+    (
+        "listener-of-another-version.wasm",
+        r#"(component
+            (instance $empty)
+            (export "usher:plugin/listener@9.0.0" (instance $empty)))"#,
+        "exports usher:plugin/listener@9.0.0, expected usher:plugin/listener@0.1.0",
+    ),
+];
+
 #[test]
 fn files_that_are_no_plugins_change_nothing_and_say_why() -> Result<()> {
     let scene = Scene::with("", &["echo"])?;
@@ -81,6 +109,11 @@ fn files_that_are_no_plugins_change_nothing_and_say_why() -> Result<()> {
         let file = format!("{name}.wasm");
         scene.folder.install(&guest(name)?, &file)?;
         let reason = refusal(&scene, &file)?;
+        assert!(reason.contains(says), "{file}: {reason:?} does not mention {says:?}");
+    }
+    for (file, text, says) in COMPONENTS {
+        fs::write(scene.folder.plugins().join(file), wat::parse_str(text)?)?;
+        let reason = refusal(&scene, file)?;
         assert!(reason.contains(says), "{file}: {reason:?} does not mention {says:?}");
     }
     let flow = scene.flow_of("test.echo", "1", &json!({}))?;
