@@ -9,6 +9,28 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, backend};
 
+/// How the host begins when its store failed, whatever else it says then.
+const STORE_FAILED: &str = "state can't be read";
+/// What the host says of limits.
+const LIMIT_WORDS: [&str; 3] = ["the limit", "too many", "one delivery may use"];
+/// What it says of sums.
+const SUM_WORDS: [&str; 2] = ["does not hold a number", "does not fit into 64 bits"];
+
+/// What the host means with an error that the contract leaves to words (`other` of wasi:keyvalue).
+/// What can never work must not be tried for as long as attempts last.
+pub(crate) fn refused(words: String) -> Error {
+    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    if words.starts_with(STORE_FAILED) {
+        Error::Unavailable(words)
+    } else if says(&LIMIT_WORDS) {
+        Error::Limit(words)
+    } else if says(&SUM_WORDS) {
+        Error::Invalid(words)
+    } else {
+        Error::Unavailable(words)
+    }
+}
+
 /// A named set of keys. Buckets come into being as they are written to.
 pub struct Bucket(backend::Bucket);
 
@@ -32,7 +54,8 @@ impl Bucket {
     /// Sets a key, whether it exists or not. At most 64 KiB.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if a limit is reached or the store failed.
+    /// [`Error::Limit`] if the value is longer or the plugin's state is full,
+    /// [`Error::Unavailable`] if the store failed.
     pub fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
         self.0.set(key, value)
     }
@@ -52,8 +75,7 @@ impl Bucket {
     /// Sets a key to a value written as JSON.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if JSON can't express it, [`Error::Unavailable`] if a limit is reached or
-    /// the store failed.
+    /// [`Error::Invalid`] if JSON can't express it, otherwise as [`Bucket::set`].
     pub fn set_json<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Error> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| Error::Invalid(format!("state for `{key}`: {error}")))?;
@@ -80,8 +102,8 @@ impl Bucket {
     /// the sum.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the key holds something else, the sum is beyond 64 bits, or the
-    /// store failed.
+    /// [`Error::Invalid`] if the key holds something else or the sum is beyond 64 bits, otherwise
+    /// as [`Bucket::set`].
     pub fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         self.0.increment(key, delta)
     }
@@ -100,6 +122,45 @@ impl Bucket {
                 Some(next) => cursor = Some(next),
                 None => return Ok(keys),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Failure;
+
+    /// Where the host's words are.
+    const HOST: [&str; 2] = [
+        include_str!("../../host/runtime/src/capabilities/state/staging.rs"),
+        include_str!("../../host/runtime/src/capabilities/state/host.rs"),
+    ];
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let cases = [
+            ("the value has 65537 bytes, the limit is 65536", false),
+            ("state has 100000 keys, which is the limit", false),
+            ("state would have 9 bytes of keys and values, the limit is 8", false),
+            ("one delivery may use 10000 different keys", false),
+            ("too many buckets listed in one delivery", false),
+            ("the key has 1025 bytes, the limit is 1024", false),
+            ("the key does not hold a number", false),
+            ("the sum does not fit into 64 bits", false),
+            ("state can't be read: too many open files, the limit is 8", true),
+            ("something this SDK has never heard of", true),
+        ];
+        for (words, is_retry) in cases {
+            let failure = Failure::from(refused(words.to_owned()));
+            assert_eq!((failure.is_retry(), failure.reason()), (is_retry, words));
+        }
+    }
+
+    #[test]
+    fn the_host_still_says_so() {
+        for part in LIMIT_WORDS.iter().chain(&SUM_WORDS).chain([&STORE_FAILED]) {
+            assert!(HOST.iter().any(|file| file.contains(part)), "the host no longer says {part}");
         }
     }
 }

@@ -117,7 +117,7 @@ impl From<state_store::Error> for Error {
             state_store::Error::AccessDenied => Self::Denied(
                 "state is not granted: the operator can allow it with `state = true`".to_owned(),
             ),
-            state_store::Error::Other(text) => Self::Unavailable(text),
+            state_store::Error::Other(text) => crate::state::refused(text),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::memory::{granted, log as remember};
 use crate::blobs::{Blob, Info};
 use crate::http::{Request, Response};
 use crate::log::Level;
+use crate::state::refused;
 use crate::{Capability, Error};
 
 const VALUE_MAX_BYTES: usize = 64 * 1024;
@@ -80,8 +81,9 @@ impl Bucket {
     pub(crate) fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
         granted(Capability::State, |memory| {
             if value.len() > VALUE_MAX_BYTES {
-                let limit = format!("the value of `{key}` is longer than {VALUE_MAX_BYTES} bytes");
-                return Err(Error::Unavailable(limit));
+                let bytes = value.len();
+                let limit = format!("the value has {bytes} bytes, the limit is {VALUE_MAX_BYTES}");
+                return Err(refused(limit));
             }
             let bucket = memory.stored.state.entry(self.0.clone()).or_default();
             bucket.insert(key.to_owned(), value.to_vec());
@@ -103,7 +105,8 @@ impl Bucket {
     }
 
     pub(crate) fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        let no_number = || Error::Unavailable(format!("`{key}` holds no number of 64 bits"));
+        let no_number = || refused("the key does not hold a number".to_owned());
+        let too_large = || refused("the sum does not fit into 64 bits".to_owned());
         let current = match self.get(key)? {
             None => 0,
             Some(bytes) => std::str::from_utf8(&bytes)
@@ -111,7 +114,7 @@ impl Bucket {
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(no_number)?,
         };
-        let sum = i64::checked_add(current, delta).ok_or_else(no_number)?;
+        let sum = i64::checked_add(current, delta).ok_or_else(too_large)?;
         self.set(key, sum.to_string().as_bytes())?;
         Ok(sum)
     }

@@ -86,9 +86,9 @@ fn keys_come_in_pages_and_in_order() {
     assert_eq!(bucket.get_json::<i32>("007"), Ok(Some(7)));
     bucket.delete("007").unwrap();
     assert_eq!(bucket.exists("007"), Ok(false));
-    assert!(bucket.set("big", &vec![0; 64 * 1024 + 1]).is_err());
+    assert!(matches!(bucket.set("big", &vec![0; 64 * 1024 + 1]), Err(Error::Limit(_))));
     bucket.set("text", b"x").unwrap();
-    assert!(bucket.increment("text", 1).is_err());
+    assert!(matches!(bucket.increment("text", 1), Err(Error::Invalid(_))));
 }
 
 #[test]
