@@ -1,14 +1,22 @@
 //! What a listener is given: a CloudEvent and the circumstances of its delivery.
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::Error;
+
+/// Whatever plugins emit has a source under this path; nothing else has.
+const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
+/// How much of the hash a key has: enough that nobody finds two events with the same.
+const KEY_HASH_BYTES: usize = 16;
 
 /// One event for one subscription, at one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// The event.
     pub event: Event,
+    /// The plugin's own name, as `describe` gives it.
+    pub plugin: String,
     /// The name of the subscription, as `describe` or the operator gave it.
     pub subscription: String,
     /// 1 for the first attempt. Rises by one with each failed attempt.
@@ -22,11 +30,30 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A key that is the same at every attempt and different for every other delivery. Give it to
-    /// services that take idempotency keys, so that a second attempt doesn't act twice.
+    /// A key that is the same at every attempt and different for every other plugin, subscription
+    /// and event, also those of other routers. Give it to services that take idempotency keys, so
+    /// that a second attempt doesn't act twice. At most 162 characters of a-z, 0-9, '-' and '.'.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        format!("{}-{}", self.sequence, self.subscription)
+        let event = &self.event;
+        let mut hash = Sha256::new()
+            .chain_update((event.source.len() as u64).to_le_bytes())
+            .chain_update(&event.source)
+            .chain_update((event.id.len() as u64).to_le_bytes())
+            .chain_update(&event.id);
+        // Ids of emissions are made of sequences, which every router and every new data folder
+        // counts from 1; their time is the host's and never changes once they are in the log.
+        if event.source.starts_with(PLUGIN_SOURCE_PREFIX) {
+            hash.update(event.time.as_deref().unwrap_or_default());
+        }
+        let digits = hash
+            .finalize()
+            .iter()
+            .take(KEY_HASH_BYTES)
+            .fold(String::with_capacity(2 * KEY_HASH_BYTES), |digits, byte| {
+                digits + &format!("{byte:02x}")
+            });
+        format!("{}.{}.{digits}", self.plugin, self.subscription)
     }
 }
 
@@ -145,6 +172,50 @@ mod tests {
             data: data.map(|text| text.as_bytes().to_vec()),
             ..Event::default()
         }
+    }
+
+    #[test]
+    fn keys_tell_all_deliveries_apart_and_no_attempts() {
+        let delivery = |plugin: &str, subscription: &str, id: &str, source: &str, time: &str| {
+            let (id, source, time) = (id.into(), source.into(), Some(time.into()));
+            Delivery {
+                event: Event { id, source, time, ..Event::default() },
+                plugin: plugin.into(),
+                subscription: subscription.into(),
+                attempt: 1,
+                sequence: 1,
+                deadline_ms: 0,
+                replay: false,
+            }
+        };
+        let first = delivery("payment", "purchases", "o-1", "/shop", "noon");
+        let key = first.idempotency_key();
+        // SHA-256 over the lengths, 8 bytes with the lowest first, and the texts.
+        assert_eq!(key, "payment.purchases.8658bfb5da1663ca2e931b7ccd937d97");
+        let again = Delivery { attempt: 2, sequence: 7, replay: true, ..first };
+        assert_eq!(again.idempotency_key(), key, "another attempt, be it of another router");
+        let resent = delivery("payment", "purchases", "o-1", "/shop", "one");
+        assert_eq!(resent.idempotency_key(), key, "the producer's id counts, not its clock");
+
+        let others = [
+            delivery("refunds", "purchases", "o-1", "/shop", "noon"),
+            delivery("payment", "all", "o-1", "/shop", "noon"),
+            delivery("payment", "purchases", "o-2", "/shop", "noon"),
+            delivery("payment", "purchases", "o-1", "/till", "noon"),
+            delivery("payment", "purchases", "po-1", "/sho", "noon"),
+            delivery("payment", "purchases", "1/a/b/0", "/plugins/a", "noon"),
+            delivery("payment", "purchases", "1/a/b/0", "/plugins/a", "one"),
+        ];
+        let mut keys: Vec<String> = others.iter().map(Delivery::idempotency_key).collect();
+        keys.push(key);
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), others.len() + 1, "{keys:?}");
+
+        let name = "n".repeat(64);
+        let long = delivery(&name, &name, &"i".repeat(4096), "/\u{e9}", "noon").idempotency_key();
+        assert_eq!(long.len(), 162);
+        assert!(long.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'), "{long}");
     }
 
     #[test]

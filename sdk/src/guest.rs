@@ -6,10 +6,11 @@ mod convert;
 mod http;
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 pub use bindings::export_component;
 
-use crate::Listener;
+use crate::{Delivery, Listener};
 use bindings::exports::usher::plugin::listener::Guest;
 use bindings::usher::plugin::types;
 
@@ -33,6 +34,9 @@ pub mod bindings {
     });
 }
 
+/// The plugin's name, asked for once an instance: a component has one listener.
+static PLUGIN: OnceLock<String> = OnceLock::new();
+
 /// A [`Listener`] in the shape the contract wants.
 pub struct Exported<L>(PhantomData<L>);
 
@@ -42,7 +46,8 @@ impl<L: Listener> Guest for Exported<L> {
     }
 
     fn handle(delivery: types::Delivery) -> Result<Vec<types::Emission>, types::Failure> {
-        match L::handle(delivery.into()) {
+        let plugin = PLUGIN.get_or_init(|| L::describe().name);
+        match L::handle(Delivery::of(plugin, delivery)) {
             Ok(emissions) => Ok(emissions.into_iter().map(Into::into).collect()),
             Err(failure) => Err(failure.into()),
         }

@@ -74,6 +74,7 @@ pub fn emitted(emission: Emission) -> Event {
 pub fn delivery(event: Event) -> Delivery {
     Delivery {
         event,
+        plugin: "test".to_owned(),
         subscription: "test".to_owned(),
         attempt: 1,
         sequence: 1,
@@ -131,7 +132,7 @@ impl TestHost {
         self.change(|memory| memory.answers.push_back(Err(error)))
     }
 
-    /// Hands an event, or a delivery, to a listener.
+    /// Hands an event, or a delivery, to a listener; as the real host does, under its own name.
     ///
     /// # Errors
     /// What the listener fails with; its effects are dropped then.
@@ -140,7 +141,8 @@ impl TestHost {
         delivery: impl Into<Delivery>,
     ) -> Result<Vec<Emission>, Failure> {
         let before = memory::with(|memory| memory.stored.clone());
-        let outcome = L::handle(delivery.into());
+        let delivery = Delivery { plugin: L::describe().name, ..delivery.into() };
+        let outcome = L::handle(delivery);
         if outcome.is_err() {
             memory::with(|memory| memory.stored = before);
         }

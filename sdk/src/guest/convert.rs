@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::bindings::usher::plugin::types;
 use crate::{Delivery, Description, Emission, Event, Extension, Failure, Value};
 
-impl From<types::Delivery> for Delivery {
-    fn from(delivery: types::Delivery) -> Self {
+impl Delivery {
+    pub(super) fn of(plugin: &str, delivery: types::Delivery) -> Self {
         Self {
             event: delivery.event.into(),
+            plugin: plugin.to_owned(),
             subscription: delivery.subscription,
             attempt: delivery.attempt,
             sequence: delivery.sequence,
