@@ -11,9 +11,9 @@ use usher_sdk::{blobs, config, http, log};
 
 const MAIL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A message, as the mail API wants it.
+/// A mail, as the mail API wants it.
 #[derive(Serialize)]
-struct Message<'a> {
+struct Mail<'a> {
     to: &'a str,
     subject: String,
     text: String,
@@ -30,7 +30,7 @@ struct Attachment {
 /// What the mail API answers.
 #[derive(Deserialize)]
 struct Accepted {
-    message: String,
+    mail: String,
 }
 
 struct Courier;
@@ -47,7 +47,7 @@ impl Listener for Courier {
     fn handle(delivery: Delivery) -> Result<Vec<Emission>, Failure> {
         let Generated { ticket, ticket_number, pdf, .. } = delivery.event.json()?;
         let pdf = blobs::get(&pdf)?.or_reject(format!("there is no blob {pdf}"))?;
-        let message = Message {
+        let mail = Mail {
             to: &ticket.buyer.email,
             subject: format!("Your ticket for {}", ticket.concert.title),
             text: letter(&ticket, &ticket_number),
@@ -57,18 +57,18 @@ impl Listener for Courier {
                 content_base64: BASE64.encode(&pdf.content),
             }],
         };
-        // The event's id is the same at every attempt: whatever happens, one message is sent.
-        let Accepted { message } = http::post(format!("{}/messages", config::require("mail")?))
-            .header("idempotency-key", &delivery.event.id)
+        // The key is the same at every attempt: whatever happens, one mail is sent.
+        let Accepted { mail } = http::post(format!("{}/mails", config::require("mail")?))
+            .header("idempotency-key", delivery.idempotency_key())
             .timeout(MAIL_TIMEOUT)
-            .json(&message)?
+            .json(&mail)?
             .send()?
             .success()?
             .json()?;
-        log::info!("{} mailed: {message}", ticket.order);
+        log::info!("{} mailed: {mail}", ticket.order);
 
         let order = ticket.order.clone();
-        let delivered = Delivered { ticket, ticket_number, message };
+        let delivered = Delivered { ticket, ticket_number, mail };
         Ok(vec![Emission::new(event::DELIVERED).subject(order).json(&delivered)?])
     }
 }

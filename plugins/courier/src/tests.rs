@@ -29,16 +29,17 @@ fn mail() -> TestHost {
 
 #[test]
 fn sends_the_pdf_to_the_buyer() {
-    let host = mail().answer(Response::new(201).with_body(r#"{"message":"m-1"}"#));
+    let host = mail().answer(Response::new(201).with_body(r#"{"mail":"m-1"}"#));
     let pdf = host.put_blob(b"%PDF-", "application/pdf");
     let emitted = host.deliver::<Courier>(generated(&pdf)).unwrap();
     assert_eq!(emitted[0].ty, "ticket.delivered");
     assert_eq!(emitted[0].subject.as_deref(), Some("o-1001"));
-    assert_eq!(emitted[0].payload::<Delivered>().unwrap().message, "m-1");
+    assert_eq!(emitted[0].payload::<Delivered>().unwrap().mail, "m-1");
 
     let request = &host.requests()[0];
-    assert_eq!(request.url, "http://mail.test/messages");
-    assert!(request.headers.contains(&("idempotency-key".into(), "event-1".into())));
+    assert_eq!(request.url, "http://mail.test/mails");
+    let (_, key) = request.headers.iter().find(|(name, _)| name == "idempotency-key").unwrap();
+    assert!(key.starts_with("courier.") && !key.contains("event-1"), "{key}");
     let sent: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!(sent["to"], "anna@example.com");
     assert_eq!(sent["subject"], "Your ticket for Winterreise");

@@ -48,9 +48,9 @@ impl Listener for Payment {
             currency: &ticket.price.currency,
             card: &card,
         };
-        // The event's id is the same at every attempt: whatever happens, the card is charged once.
+        // The key is the same at every attempt: whatever happens, the card is charged once.
         let response = http::post(format!("{}/charges", config::require("gateway")?))
-            .header("idempotency-key", &delivery.event.id)
+            .header("idempotency-key", delivery.idempotency_key())
             .timeout(GATEWAY_TIMEOUT)
             .json(&charge)?
             .send()?;

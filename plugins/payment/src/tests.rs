@@ -42,11 +42,30 @@ fn confirms_what_the_gateway_charged() {
         (request.method.as_str(), request.url.as_str()),
         ("POST", "http://gateway.test/charges")
     );
-    assert!(request.headers.contains(&("idempotency-key".into(), "event-1".into())));
+    let (_, key) = request.headers.iter().find(|(name, _)| name == "idempotency-key").unwrap();
+    assert!(key.starts_with("payment.") && !key.contains("event-1"), "{key}");
     let asked: Value = serde_json::from_slice(&request.body).unwrap();
     let wanted =
         json!({ "order": "o-1001", "amount_cents": 8500, "currency": "EUR", "card": "tok_ok" });
     assert_eq!(asked, wanted);
+}
+
+#[test]
+fn each_purchase_has_a_key_of_its_own_at_every_attempt() {
+    let host = gateway();
+    let purchases =
+        ["/shop", "/shop", "/till"].map(|source| Event { source: source.into(), ..purchased() });
+    for purchase in purchases {
+        assert!(host.deliver::<Payment>(purchase).unwrap_err().is_retry());
+    }
+    let requests = host.requests();
+    let keys: Vec<_> = requests
+        .iter()
+        .flat_map(|request| request.headers.iter().filter(|(name, _)| name == "idempotency-key"))
+        .collect();
+    let [first, again, other] = keys.as_slice() else { panic!("{keys:?}") };
+    assert_eq!(first, again);
+    assert_ne!(first, other, "ids are unique within their source only");
 }
 
 #[test]

@@ -25,6 +25,16 @@ pub mod event {
     pub const DELIVERED: &str = "ticket.delivered";
     /// What all types of ticket events begin with.
     pub const PREFIX: &str = "ticket.";
+    /// All of them.
+    pub const ALL: [&str; 7] = [
+        PURCHASED,
+        PAYMENT_CONFIRMED,
+        PAYMENT_DECLINED,
+        GENERATED,
+        GENERATION_FAILED,
+        GENERATION_ABANDONED,
+        DELIVERED,
+    ];
 }
 
 /// One seat at one concert for one buyer.
@@ -105,7 +115,8 @@ pub struct Purchase {
     /// What was bought.
     #[serde(flatten)]
     pub ticket: Ticket,
-    /// The payment gateway's token for the buyer's card. Only payment ever sees it.
+    /// The payment gateway's token for the buyer's card. Whoever is given this event sees it; only
+    /// payment uses it, and no later event repeats it.
     pub card: String,
 }
 
@@ -170,8 +181,8 @@ pub struct Delivered {
     pub ticket: Ticket,
     /// What the ticket's QR code says.
     pub ticket_number: String,
-    /// The mail API's number for the message.
-    pub message: String,
+    /// The mail API's number for the mail.
+    pub mail: String,
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn payloads_are_flat_and_survive_a_round() {
     survives::<Declined>(with(json!({ "reason": "no funds" })));
     survives::<Generated>(with(json!({ "ticket_number": "T", "pdf": "00", "size_bytes": 9 })));
     survives::<GenerationFailed>(with(json!({ "generation_attempt": 1, "reason": "too long" })));
-    survives::<Delivered>(with(json!({ "ticket_number": "T", "message": "m-1" })));
+    survives::<Delivered>(with(json!({ "ticket_number": "T", "mail": "m-1" })));
 }
 
 #[test]

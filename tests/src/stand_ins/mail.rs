@@ -1,7 +1,7 @@
-//! The mail API: keeps what it gets in a folder, one JSON file a message and its attachments
+//! The mail API: keeps what it gets in a folder, one JSON file a mail and its attachments
 //! beside it.
 //!
-//! A key (`Idempotency-Key`) is one message, however often it comes. An address that begins with
+//! A key (`Idempotency-Key`) is one mail, however often it comes. An address that begins with
 //! `flaky` gets one 503 before it works; one that begins with `refused` gets a 422 for ever.
 
 use std::collections::BTreeMap;
@@ -22,14 +22,14 @@ use serde_json::json;
 
 use super::server::Server;
 
-const MESSAGES_MAX: usize = 100_000;
+const MAILS_MAX: usize = 100_000;
 const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// A message that was sent.
+/// A mail that was sent.
 #[derive(Clone, Debug, Serialize)]
-pub struct Message {
+pub struct Sent {
     /// `m-1`, `m-2` and so on, in the order of their coming.
-    pub message: String,
+    pub mail: String,
     /// The idempotency key.
     pub key: String,
     /// The address.
@@ -59,7 +59,7 @@ struct Office {
 
 #[derive(Debug, Default)]
 struct Post {
-    sent: BTreeMap<String, Message>,
+    sent: BTreeMap<String, Sent>,
     /// Calls that were turned away, by key.
     turned_away: BTreeMap<String, u32>,
 }
@@ -81,7 +81,7 @@ struct Attachment {
 }
 
 impl Mail {
-    /// Opens the mail API; it keeps messages in `folder`, which it makes.
+    /// Opens the mail API; it keeps mails in `folder`, which it makes.
     ///
     /// # Errors
     /// The folder can't be made, or there is no port or thread to be had.
@@ -89,8 +89,8 @@ impl Mail {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let office = Arc::new(Office { folder: folder.to_path_buf(), post: Mutex::default() });
         let app = axum::Router::new()
-            .route("/messages", post(send))
-            .route("/messages", get(list))
+            .route("/mails", post(send))
+            .route("/mails", get(list))
             .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
             .with_state(Arc::clone(&office));
         Ok(Self { server: Server::start("mail", app)?, office })
@@ -101,13 +101,13 @@ impl Mail {
         self.server.url()
     }
 
-    /// Where the messages lie.
+    /// Where the mails lie.
     pub fn folder(&self) -> &Path {
         &self.office.folder
     }
 
-    /// All messages sent, by idempotency key.
-    pub fn messages(&self) -> Vec<Message> {
+    /// All mails sent, by idempotency key.
+    pub fn mails(&self) -> Vec<Sent> {
         self.office.lock().sent.values().cloned().collect()
     }
 }
@@ -117,8 +117,8 @@ impl Office {
         self.post.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the message and its attachments to the folder.
-    fn keep(&self, name: &str, key: &str, request: Request) -> Result<Message> {
+    /// Writes the mail and its attachments to the folder.
+    fn keep(&self, name: &str, key: &str, request: Request) -> Result<Sent> {
         let attachments = request.attachments.iter().map(|attachment| {
             let file = format!("{name}-{}", safe(&attachment.filename));
             let path = self.folder.join(file);
@@ -131,8 +131,8 @@ impl Office {
             fs::write(&path, content)?;
             Ok(path)
         });
-        let message = Message {
-            message: name.to_owned(),
+        let sent = Sent {
+            mail: name.to_owned(),
             key: key.to_owned(),
             attachments: attachments.collect::<Result<_>>()?,
             to: request.to,
@@ -140,9 +140,9 @@ impl Office {
             text: request.text,
             calls: 1,
         };
-        let json = serde_json::to_vec_pretty(&message)?;
+        let json = serde_json::to_vec_pretty(&sent)?;
         fs::write(self.folder.join(format!("{name}.json")), json)?;
-        Ok(message)
+        Ok(sent)
     }
 }
 
@@ -159,9 +159,9 @@ async fn send(
     }
     // Held while the files are written: small, rare, and it keeps one key from being kept twice.
     let mut post = office.lock();
-    if let Some(message) = post.sent.get_mut(key) {
-        message.calls += 1;
-        return created(&message.message);
+    if let Some(sent) = post.sent.get_mut(key) {
+        sent.calls += 1;
+        return created(&sent.mail);
     }
     if request.to.starts_with("flaky") {
         let turned_away = post.turned_away.entry(key.to_owned()).or_default();
@@ -170,13 +170,13 @@ async fn send(
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "try again later");
         }
     }
-    if post.sent.len() >= MESSAGES_MAX {
+    if post.sent.len() >= MAILS_MAX {
         return refusal(StatusCode::INSUFFICIENT_STORAGE, "the mailbox is full");
     }
     let name = format!("m-{}", post.sent.len() + 1);
     match office.keep(&name, key, request) {
-        Ok(message) => {
-            post.sent.insert(key.to_owned(), message);
+        Ok(sent) => {
+            post.sent.insert(key.to_owned(), sent);
             created(&name)
         }
         Err(error) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &format!("{error:#}")),
@@ -184,12 +184,12 @@ async fn send(
 }
 
 async fn list(State(office): State<Arc<Office>>) -> Json<serde_json::Value> {
-    let messages: Vec<Message> = office.lock().sent.values().cloned().collect();
-    Json(json!({ "messages": messages }))
+    let mails: Vec<Sent> = office.lock().sent.values().cloned().collect();
+    Json(json!({ "mails": mails }))
 }
 
 fn created(name: &str) -> Response {
-    (StatusCode::CREATED, Json(json!({ "message": name }))).into_response()
+    (StatusCode::CREATED, Json(json!({ "mail": name }))).into_response()
 }
 
 fn refusal(status: StatusCode, reason: &str) -> Response {
@@ -215,7 +215,7 @@ mod tests {
         }]});
         let headers: [(&str, &[u8]); 2] =
             [("content-type", b"application/json"), ("idempotency-key", key.as_bytes())];
-        client.request("POST", "/messages", &headers, body.to_string().as_bytes()).unwrap()
+        client.request("POST", "/mails", &headers, body.to_string().as_bytes()).unwrap()
     }
 
     #[test]
@@ -226,12 +226,12 @@ mod tests {
         for _ in 0..2 {
             let answer = mail(&client, "a", "anna@example.com", b"%PDF-1.7 ...");
             assert_eq!(answer.status, 201);
-            assert_eq!(answer.json().unwrap(), json!({ "message": "m-1" }));
+            assert_eq!(answer.json().unwrap(), json!({ "mail": "m-1" }));
         }
-        let messages = office.messages();
-        assert_eq!((messages.len(), messages[0].calls), (1, 2));
-        assert_eq!(messages[0].attachments[0].parent(), Some(office.folder()));
-        assert_eq!(fs::read(&messages[0].attachments[0]).unwrap(), b"%PDF-1.7 ...");
+        let mails = office.mails();
+        assert_eq!((mails.len(), mails[0].calls), (1, 2));
+        assert_eq!(mails[0].attachments[0].parent(), Some(office.folder()));
+        assert_eq!(fs::read(&mails[0].attachments[0]).unwrap(), b"%PDF-1.7 ...");
     }
 
     #[test]
@@ -245,6 +245,6 @@ mod tests {
         assert_eq!(mail(&client, "b", "refused@example.com", good).status, 422);
         assert_eq!(mail(&client, "c", "anna", good).status, 422);
         assert_eq!(mail(&client, "d", "anna@example.com", b"<html>").status, 422);
-        assert_eq!(office.messages().len(), 1);
+        assert_eq!(office.mails().len(), 1);
     }
 }

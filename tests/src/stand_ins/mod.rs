@@ -8,4 +8,4 @@ mod mail;
 mod server;
 
 pub use gateway::{Charge, Gateway};
-pub use mail::{Mail, Message};
+pub use mail::{Mail, Sent};
