@@ -7,15 +7,39 @@ use tickets::{Ticket, event};
 use usher_sdk::prelude::*;
 use usher_sdk::{log, state};
 
+/// What counts together because anyone can make up more of it: state has a limit.
+const OTHER: &str = "other";
+/// How many currencies are kept apart.
+const CURRENCIES_MAX: usize = 20;
+
 /// What is known of a concert's sales: the value of its id in the bucket `concerts`.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Sales {
     title: String,
-    /// How many events there were of each type, without `ticket.`.
+    /// How many events there were of each type, without `ticket.`; `other` for types that none of
+    /// the ticket plugins knows.
     events: BTreeMap<String, u64>,
-    /// Confirmed payments, by currency.
+    /// Confirmed payments, by currency; `other` for all that came after the first 20.
     revenue_cents: BTreeMap<String, u64>,
+}
+
+impl Sales {
+    fn events(&mut self, ty: &str) -> &mut u64 {
+        let known = event::ALL.contains(&ty).then(|| ty.trim_start_matches(event::PREFIX));
+        self.events.entry(known.unwrap_or(OTHER).to_owned()).or_default()
+    }
+
+    fn revenue(&mut self, currency: String) -> &mut u64 {
+        let is_new = !self.revenue_cents.contains_key(&currency);
+        let is_code = currency.len() == 3;
+        let kept = if is_new && (!is_code || self.revenue_cents.len() >= CURRENCIES_MAX) {
+            OTHER.to_owned()
+        } else {
+            currency
+        };
+        self.revenue_cents.entry(kept).or_default()
+    }
 }
 
 struct Counter;
@@ -38,9 +62,9 @@ impl Listener for Counter {
         let concerts = state::bucket("concerts")?;
         let mut sales: Sales = concerts.get_json(&concert.id)?.unwrap_or_default();
         sales.title = concert.title;
-        *sales.events.entry(ty.trim_start_matches(event::PREFIX).to_owned()).or_default() += 1;
+        *sales.events(ty) += 1;
         if ty == event::PAYMENT_CONFIRMED {
-            let revenue = sales.revenue_cents.entry(price.currency).or_default();
+            let revenue = sales.revenue(price.currency);
             *revenue = revenue.saturating_add(price.amount_cents);
             log::info!("{}: {:?} cents so far", concert.id, sales.revenue_cents);
         }
@@ -96,6 +120,25 @@ mod tests {
         );
         assert_eq!(sales("c-8").revenue_cents, BTreeMap::new());
         assert_eq!(sales("c-8").events["payment.declined"], 1);
+    }
+
+    #[test]
+    fn what_producers_make_up_counts_together() {
+        let host = TestHost::new();
+        let count = 500;
+        for number in 0..count {
+            let ty = format!("ticket.{number}{}", "x".repeat(1000));
+            host.deliver::<Counter>(ticket(&ty, "c-7", 1)).unwrap();
+            let mut paid: serde_json::Value =
+                ticket(event::PAYMENT_CONFIRMED, "c-7", 1).json().unwrap();
+            paid["price"]["currency"] = format!("{number:03}").into();
+            host.deliver::<Counter>(testing::event(event::PAYMENT_CONFIRMED, &paid)).unwrap();
+        }
+        let sales: Sales = serde_json::from_slice(&host.state("concerts", "c-7").unwrap()).unwrap();
+        let events = [("other".to_owned(), count), ("payment.confirmed".to_owned(), count)];
+        assert_eq!(sales.events, events.into());
+        assert_eq!(sales.revenue_cents.len(), CURRENCIES_MAX + 1);
+        assert_eq!(sales.revenue_cents.values().sum::<u64>(), count);
     }
 
     #[test]
