@@ -25,7 +25,8 @@ pub(crate) fn of(ticket: &Ticket) -> String {
             number.push('-');
         }
         let index = (bits >> (59 - 5 * position)) & 31;
-        number.push(char::from(ALPHABET[index as usize]));
+        // Five bits: there is a character for each.
+        number.extend(ALPHABET.get(index as usize).copied().map(char::from));
     }
     number
 }

@@ -1,5 +1,7 @@
 //! Panics when asked what it is.
 
+#![allow(clippy::panic, reason = "panicking is what this guest is for")]
+
 use usher_sdk::prelude::*;
 
 struct DescribeTrap;

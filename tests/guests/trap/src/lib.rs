@@ -1,5 +1,7 @@
 //! Panics at every delivery.
 
+#![allow(clippy::panic, reason = "panicking is what this guest is for")]
+
 use usher_sdk::prelude::*;
 
 struct Trap;
