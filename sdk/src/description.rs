@@ -6,7 +6,8 @@ use crate::Filter;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Description {
-    /// The plugin's name: a-z, 0-9 and '-', starting with a letter, at most 64 bytes.
+    /// The plugin's name: a-z, 0-9 and '-', starting with a letter and not ending with '-', at
+    /// most 64 bytes.
     pub name: String,
     /// The author's version; at most 64 bytes.
     pub version: String,
@@ -35,7 +36,8 @@ impl Description {
     }
 
     /// Asks for the events that pass a filter, under a name that tells this subscription from the
-    /// plugin's others: a-z, 0-9 and '-', starting with a letter, at most 64 bytes.
+    /// plugin's others: a-z, 0-9 and '-', starting with a letter and not ending with '-', at most
+    /// 64 bytes.
     pub fn subscribe(self, name: impl Into<String>, filter: Filter) -> Self {
         self.subscription(Subscription { name: name.into(), filter, max_in_flight: None })
     }
@@ -56,7 +58,7 @@ impl Description {
 /// A subscription the plugin asks for. The operator's configuration may change or drop it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscription {
-    /// Unique within the plugin.
+    /// Unique within the plugin, and otherwise as the plugin's own name.
     pub name: String,
     /// Which events.
     pub filter: Filter,

@@ -11,7 +11,8 @@ pub enum Failure {
         /// Why, for the operator.
         reason: String,
         /// The shortest wait before the next attempt. It can make the host's own backoff longer,
-        /// never shorter.
+        /// never shorter. It is cut where the subscription's maximum age is reached, and that
+        /// attempt is the last.
         after: Option<Duration>,
     },
     /// Will never work: the event becomes a dead letter of this subscription at once.

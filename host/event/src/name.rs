@@ -61,7 +61,8 @@ macro_rules! text_type {
     };
 }
 
-/// A plugin's name, as its `describe` gives it: `[a-z][a-z0-9-]*`, at most 64 bytes.
+/// A plugin's name, as its `describe` gives it: `[a-z][a-z0-9-]*`, not ending with `-`, at most 64
+/// bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginName(Arc<str>);
 
