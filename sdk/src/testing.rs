@@ -19,9 +19,11 @@
 //! ```
 //!
 //! As with the real host, what a delivery writes is kept if it returns `Ok` and dropped if it
-//! returns `Err`, and a capability can be denied.
+//! returns `Err`, emissions that break a rule have the delivery rejected, and a capability can be
+//! denied.
 
 pub(crate) mod backend;
+mod emissions;
 mod memory;
 
 use std::marker::PhantomData;
@@ -107,14 +109,23 @@ impl TestHost {
         Self { thread_bound: PhantomData }
     }
 
-    /// Sets a configuration key.
+    /// Sets a configuration key; see [`TestHost::secret`] for secrets.
     pub fn config(self, key: &str, value: &str) -> Self {
         self.change(|memory| {
             memory.config.insert(key.to_owned(), value.to_owned());
         })
     }
 
-    /// Takes back a grant.
+    /// Sets a secret: [`config::get`](crate::config::get) finds it before a setting of that name,
+    /// [`config::all`](crate::config::all) doesn't list it.
+    pub fn secret(self, key: &str, value: &str) -> Self {
+        self.change(|memory| {
+            memory.secrets.insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    /// Takes back a grant. Without that of secrets there are none, and a key that names one is as
+    /// any other that isn't configured.
     pub fn deny(self, capability: Capability) -> Self {
         self.change(|memory| {
             memory.denied.insert(capability);
@@ -135,14 +146,16 @@ impl TestHost {
     /// Hands an event, or a delivery, to a listener; as the real host does, under its own name.
     ///
     /// # Errors
-    /// What the listener fails with; its effects are dropped then.
+    /// What the listener fails with, or [`Failure::Reject`] for an emission that breaks a rule of
+    /// the contract; the delivery's effects are dropped then.
     pub fn deliver<L: Listener>(
         &self,
         delivery: impl Into<Delivery>,
     ) -> Result<Vec<Emission>, Failure> {
         let before = memory::with(|memory| memory.stored.clone());
         let delivery = Delivery { plugin: L::describe().name, ..delivery.into() };
-        let outcome = L::handle(delivery);
+        let added = emissions::Added::to(&delivery);
+        let outcome = L::handle(delivery).and_then(|emitted| added.check(emitted));
         if outcome.is_err() {
             memory::with(|memory| memory.stored = before);
         }

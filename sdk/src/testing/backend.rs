@@ -16,6 +16,10 @@ pub(crate) fn log(level: Level, line: &str) {
 }
 
 pub(crate) fn config_get(key: &str) -> Result<Option<String>, Error> {
+    let secret = granted(Capability::Secrets, |memory| Ok(memory.secrets.get(key).cloned()));
+    if let Ok(Some(secret)) = secret {
+        return Ok(Some(secret));
+    }
     granted(Capability::Config, |memory| Ok(memory.config.get(key).cloned()))
 }
 

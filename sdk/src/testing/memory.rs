@@ -17,6 +17,7 @@ thread_local! {
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) config: BTreeMap<String, String>,
+    pub(super) secrets: BTreeMap<String, String>,
     pub(super) denied: BTreeSet<Capability>,
     pub(super) answers: VecDeque<Result<Response, Error>>,
     pub(super) requests: Vec<Request>,

@@ -65,6 +65,48 @@ fn denials_and_dead_services_ask_for_another_attempt() {
 }
 
 #[test]
+fn secrets_are_read_by_name_and_never_listed() {
+    let host = || TestHost::new().config("desk", "7").secret("key", "hunter2");
+    let granted = host();
+    assert_eq!(config::get("key"), Ok(Some("hunter2".to_owned())));
+    assert_eq!(config::all(), Ok(vec![("desk".to_owned(), "7".to_owned())]));
+    drop(granted);
+
+    let without_secrets = host().deny(Capability::Secrets);
+    assert_eq!(config::get("key"), Ok(None));
+    assert!(matches!(config::require("key"), Err(Error::Denied(_))));
+    assert_eq!(config::get("desk"), Ok(Some("7".to_owned())));
+    drop(without_secrets);
+
+    let _without_settings = host().deny(Capability::Config);
+    assert_eq!(config::require("key"), Ok("hunter2".to_owned()));
+    assert!(matches!(config::get("desk"), Err(Error::Denied(_))));
+}
+
+/// Writes state, then emits under a name that is the host's.
+struct Presumptuous;
+
+impl Listener for Presumptuous {
+    fn describe() -> Description {
+        Description::new("presumptuous", "1.0.0", "Emits what no host takes")
+    }
+
+    fn handle(_: Delivery) -> Result<Vec<Emission>, Failure> {
+        state::bucket("b")?.set("k", b"v")?;
+        Ok(vec![Emission::new("t").extension("id", "mine")])
+    }
+}
+
+#[test]
+fn an_emission_that_breaks_a_rule_has_the_delivery_rejected() {
+    let host = TestHost::new();
+    let failure = host.deliver::<Presumptuous>(event("go", "")).unwrap_err();
+    let rule = "attribute \"id\" is CloudEvents' own and can't be an extension";
+    assert_eq!(failure, Failure::reject(format!("emission 0 (\"t\"): {rule}")));
+    assert_eq!(host.state("b", "k"), None);
+}
+
+#[test]
 fn a_scripted_error_reaches_the_listener() {
     let host = TestHost::new()
         .config("base", "http://base.test")
