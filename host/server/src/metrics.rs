@@ -167,7 +167,7 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
     gauge("dead_letters", "Dead letters kept", stats.dead_letters);
     gauge("log_last_sequence", "The newest committed sequence", stats.last_sequence);
     gauge("emissions_delayed", "Emissions that wait for their delay", stats.delayed);
-    gauge("broker_queued_commands", "Commands waiting for the committer", stats.queued);
+    gauge("broker_waiting_commands", "Commands waiting for the committer", stats.queued);
 }
 
 /// The numbers of one subscription, or of several together.

@@ -4,6 +4,8 @@
 //! Guests run on an executor of their own, so that none of them can hold up the HTTP API, the
 //! timers or the signals, which live on the main one.
 
+mod closing;
+
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -15,31 +17,18 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::timeout;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use usher_broker::{Broker, BrokerError, EmbeddedBroker, Options};
+use usher_broker::{Broker, EmbeddedBroker, Options};
 use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
 
+use self::closing::{EXIT_CONFIG, EXIT_FAILED, HTTP, Parts, WATCHER, Why, running};
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LogFormat};
 use crate::plugins::{Installer, Keeper, Registry};
 
-/// Exit codes.
-const EXIT_DONE: u8 = 0;
-const EXIT_FAILED: u8 = 1;
-const EXIT_CONFIG: u8 = 2;
-const EXIT_POISONED: u8 = 3;
-
-/// How long closing the broker may take beyond the drain.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
-/// How long clients may take to fetch their answers once the broker is poisoned.
-const POISONED_DRAIN: Duration = Duration::from_secs(2);
-/// How long the plugin watcher may take to end: it waits for nothing but a file system that hangs.
-const WATCHER_END: Duration = Duration::from_secs(2);
 /// How long threads may take to end when everything else has.
 const THREADS_END: Duration = Duration::from_secs(2);
 
@@ -168,18 +157,8 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         never = mark_ready(&app, is_ready) => match never {},
     };
     let parts = Parts { app, stop, http: running(http), keeper: running(keeper) };
-    let closing = async {
-        match why {
-            Why::Asked => parts.close().await,
-            Why::StoreFailed(reason) => parts.abandon(&reason).await,
-            Why::PartEnded(what) => {
-                tracing::error!("the {what} ended by itself; stopping, start the router again");
-                parts.close().await.max(EXIT_FAILED)
-            }
-        }
-    };
     tokio::select! {
-        code = closing => Ok(ExitCode::from(code)),
+        code = parts.stop(why) => Ok(ExitCode::from(code)),
         () = signals.next() => {
             tracing::warn!("second signal: exiting at once; work under way runs again after the next start");
             std::process::exit(i32::from(EXIT_FAILED))
@@ -219,123 +198,6 @@ async fn mark_ready(app: &App, is_ready: oneshot::Receiver<()>) -> Infallible {
     std::future::pending().await
 }
 
-/// The parts that run beside each other, as the log calls them.
-const HTTP: &str = "HTTP server";
-const WATCHER: &str = "plugin watcher";
-
-/// Why the router stops.
-enum Why {
-    /// Somebody wants it to.
-    Asked,
-    /// Nothing can be committed any more.
-    StoreFailed(String),
-    /// One of its parts is no more, without which it would only look alive.
-    PartEnded(&'static str),
-}
-
-impl Why {
-    fn ended(what: &'static str, ended: Result<(), JoinError>) -> Self {
-        report(what, ended);
-        Self::PartEnded(what)
-    }
-}
-
-/// What has to be stopped; without the parts that have ended.
-struct Parts {
-    app: Arc<App>,
-    stop: watch::Sender<bool>,
-    http: Option<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
-}
-
-fn running(part: JoinHandle<()>) -> Option<JoinHandle<()>> {
-    (!part.is_finished()).then_some(part)
-}
-
-impl Parts {
-    /// Stops intake, lets what is under way end, and closes the broker. Answers the exit code.
-    async fn close(self) -> u8 {
-        let Self { app, stop, http, keeper } = self;
-        tracing::info!(drain_ms = millis(app.config.drain), "stopping");
-        app.readiness.set(Err("the router is stopping"));
-        app.intake.close();
-        stop.send_replace(true);
-        // The watcher first: it must not install anything any more.
-        if let Some(keeper) = keeper {
-            match timeout(WATCHER_END, keeper).await {
-                Ok(ended) => report(WATCHER, ended),
-                Err(_) => tracing::warn!("the {WATCHER} did not end in time; going on without it"),
-            }
-        }
-        let serving = async {
-            if let Some(http) = http {
-                report(HTTP, http.await);
-            }
-        };
-        let (drained, ()) = tokio::join!(app.router.shutdown(app.config.drain), serving);
-        if !drained {
-            tracing::warn!("deliveries did not end in time; they run again after the next start");
-        }
-        let closed = timeout(CLOSE_MAX, app.broker.close()).await;
-        let poisoned = app.broker.poisoned().borrow().clone();
-        exit_code(closed.ok(), poisoned)
-    }
-
-    /// The store failed: nothing can be committed, so there is nothing to wait for but answers
-    /// that say so. Answers the exit code.
-    async fn abandon(self, reason: &str) -> u8 {
-        tracing::error!(
-            reason,
-            "the store failed; stopping, the next start recovers what was committed"
-        );
-        self.app.readiness.set(Err("the store failed"));
-        self.app.intake.close();
-        self.stop.send_replace(true);
-        if let Some(http) = self.http
-            && timeout(POISONED_DRAIN, http).await.is_err()
-        {
-            tracing::warn!("clients did not take their answers in time");
-        }
-        EXIT_POISONED
-    }
-}
-
-/// What closing the broker came to (`None`: it took too long), and whether the store failed while
-/// it was still in use.
-fn exit_code(closed: Option<Result<(), BrokerError>>, poisoned: Option<String>) -> u8 {
-    match (closed, poisoned) {
-        (Some(Err(BrokerError::Poisoned(reason))), _) | (_, Some(reason)) => {
-            tracing::error!(
-                reason,
-                "the store failed while stopping; the next start recovers what was committed"
-            );
-            EXIT_POISONED
-        }
-        (Some(Ok(())), None) => {
-            tracing::info!("stopped");
-            EXIT_DONE
-        }
-        (Some(Err(error)), None) => {
-            tracing::error!(%error, "the broker did not close cleanly; it recovers at the next start");
-            EXIT_FAILED
-        }
-        (None, None) => {
-            tracing::error!("the broker did not close in time; it recovers at the next start");
-            EXIT_FAILED
-        }
-    }
-}
-
-fn report(what: &str, ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "the {what} failed");
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// SIGTERM and SIGINT.
 struct Signals {
     terminate: Signal,
@@ -364,25 +226,7 @@ impl Signals {
 mod tests {
     use tracing::Level;
 
-    use super::*;
-
-    #[test]
-    fn a_store_that_fails_while_stopping_has_its_own_exit_code() {
-        let failed = || "disk".to_owned();
-        let cases = [
-            (Some(Ok(())), None, EXIT_DONE),
-            (Some(Ok(())), Some(failed()), EXIT_POISONED),
-            (Some(Err(BrokerError::Poisoned(failed()))), None, EXIT_POISONED),
-            (Some(Err(BrokerError::Closed)), None, EXIT_FAILED),
-            (Some(Err(BrokerError::Closed)), Some(failed()), EXIT_POISONED),
-            (None, None, EXIT_FAILED),
-            (None, Some(failed()), EXIT_POISONED),
-        ];
-        for (closed, poisoned, expected) in cases {
-            let case = format!("{closed:?} {poisoned:?}");
-            assert_eq!(exit_code(closed, poisoned), expected, "{case}");
-        }
-    }
+    use super::targets;
 
     #[test]
     fn a_plain_level_is_meant_for_usher_and_plugins() {

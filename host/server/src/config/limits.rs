@@ -6,8 +6,11 @@ use usher_runtime::Limits;
 
 use super::table::Table;
 
+/// The values of two limits.
+type Two = fn(&Limits) -> (u64, u64);
+
 /// Limits on a part with that on the whole it is a part of.
-const PARTS: [(&str, &str, fn(&Limits) -> (u64, u64)); 5] = [
+const PARTS: [(&str, &str, Two); 5] = [
     ("cpu_ms", "wall_ms", |limits| (limits.cpu_ms, limits.wall_ms)),
     ("state_value_bytes", "state_bytes", |limits| (limits.state_value_bytes, limits.state_bytes)),
     ("blob_bytes", "delivery_blob_bytes", |limits| (limits.blob_bytes, limits.delivery_blob_bytes)),
@@ -35,9 +38,9 @@ pub(crate) fn read(table: Table<'_>) -> Limits {
             && written.contains_key(part)
             && most > of
         {
-            let message = format!("{part} = {most} can never be reached: {whole} is {of}");
+            let what = format!("{part} = {most} can never be reached: {whole} is {of}");
             let hint = format!("lower {part}, or raise {whole} to {most} or more");
-            table.source().problem(&value.span(), message, Some(hint));
+            table.source().problem(&value.span(), what, Some(hint));
         }
     }
     table.finish();

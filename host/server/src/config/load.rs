@@ -31,9 +31,9 @@ pub(crate) fn load(flags: &Flags) -> Result<Config, Problems> {
     };
     match read(file) {
         Ok(text) => check(flags, Some(file), &text),
-        Err(message) => Err(Problems(vec![Problem {
+        Err(what) => Err(Problems(vec![Problem {
             place: Place::WholeFile { file: file.clone() },
-            message,
+            what,
             hint: Some("name a readable file with --config, or leave the flag out".to_owned()),
         }])),
     }
@@ -119,7 +119,7 @@ fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Sock
         (None, Some(At { value, span })) => (value, Some(span)),
         (None, None) => return default,
     };
-    let (message, hint) = match text.parse::<SocketAddr>() {
+    let (what, hint) = match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => return address,
         Ok(address) => (
             format!("{address} is not a loopback address"),
@@ -131,7 +131,7 @@ fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Sock
             "write an address and a port, such as 127.0.0.1:7171 or [::1]:7171",
         ),
     };
-    report(table, problems, place, "--listen", message, hint);
+    report(table, problems, place, "--listen", what, hint);
     default
 }
 
@@ -152,7 +152,7 @@ fn folder_of(
         (None, None) => {
             problems.push(Problem {
                 place: Place::Flag { flag },
-                message: format!("no {key} folder is given"),
+                what: format!("no {key} folder is given"),
                 hint: Some(format!("add {flag} DIR, or {key} = \"DIR\" to the configuration file")),
             });
             return None;
@@ -171,12 +171,12 @@ fn existing_folder(
     table: &Table<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<PathBuf> {
-    let message = match std::fs::metadata(&path) {
+    let what = match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Some(path),
         Ok(_) => format!("plugins: {} is not a folder", path.display()),
         Err(error) => format!("plugins: {}: {error}", path.display()),
     };
-    report(table, problems, place, "--plugins", message, "make the folder, or name another");
+    report(table, problems, place, "--plugins", what, "make the folder, or name another");
     None
 }
 
@@ -194,8 +194,8 @@ fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String 
         part.is_empty() || (!part.contains('=') && level().is_err())
     });
     if let Some(part) = stray {
-        let message = format!("log can't be {text:?}: {part:?} is not a level");
-        report(table, problems, place, "--log", message, hint);
+        let what = format!("log can't be {text:?}: {part:?} is not a level");
+        report(table, problems, place, "--log", what, hint);
     } else if let Err(error) = text.parse::<tracing_subscriber::filter::Targets>() {
         report(table, problems, place, "--log", format!("log can't be {text:?}: {error}"), hint);
     }
@@ -206,8 +206,8 @@ fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Durat
     let written = table.millis("drain_ms", 0..=DRAIN_MAX_MS);
     match flags.drain_ms {
         Some(drain_ms) if drain_ms > DRAIN_MAX_MS => {
-            let message = format!("{drain_ms} is out of range");
-            report(table, problems, None, "--drain-ms", message, "use 0 to 600000");
+            let what = format!("{drain_ms} is out of range");
+            report(table, problems, None, "--drain-ms", what, "use 0 to 600000");
             DRAIN_DEFAULT
         }
         Some(drain_ms) => Duration::from_millis(drain_ms),
@@ -221,14 +221,14 @@ fn report(
     problems: &mut Vec<Problem>,
     place: Option<std::ops::Range<usize>>,
     flag: &'static str,
-    message: String,
+    what: String,
     hint: &str,
 ) {
     match place {
-        Some(span) => table.source().problem(&span, message, Some(hint.to_owned())),
+        Some(span) => table.source().problem(&span, what, Some(hint.to_owned())),
         None => problems.push(Problem {
             place: Place::Flag { flag },
-            message,
+            what,
             hint: Some(hint.to_owned()),
         }),
     }

@@ -153,8 +153,8 @@ fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource
             Ok(secret) => {
                 granted.insert(name.to_owned(), secret);
             }
-            Err((message, hint)) => {
-                source.problem(&described.span, format!("secret {name:?}: {message}"), Some(hint));
+            Err((what, hint)) => {
+                source.problem(&described.span, format!("secret {name:?}: {what}"), Some(hint));
             }
         }
     }
@@ -177,19 +177,19 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
                 settings.insert(key.value.to_owned(), text);
             }
             Some(_) => {
-                let message = format!(
+                let what = format!(
                     "[{}] is too large: at most {SETTINGS_MAX} settings of {SETTING_MAX_BYTES} bytes",
                     table.name()
                 );
                 let hint = "shorten it or leave settings out; let the plugin fetch what is large";
-                table.source().problem(&key.span, message, Some(hint.to_owned()));
+                table.source().problem(&key.span, what, Some(hint.to_owned()));
             }
             None => {
                 let found = value.get_ref().type_str();
-                let message = format!("{} must be a string, number or boolean", key.value);
+                let what = format!("{} must be a string, number or boolean", key.value);
                 let hint =
                     format!("plugins read text; write this {found} as a string, say in JSON");
-                table.source().problem(&value.span(), message, Some(hint));
+                table.source().problem(&value.span(), what, Some(hint));
             }
         }
     }

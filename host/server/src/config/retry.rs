@@ -22,13 +22,13 @@ pub(crate) fn read(table: Table<'_>, default: &RetryPolicy) -> RetryPolicy {
     if policy.first_delay > policy.max_delay
         && let Some(value) = table.value("first_delay_ms").or_else(|| table.value("max_delay_ms"))
     {
-        let message = format!(
+        let what = format!(
             "first_delay_ms = {} is longer than max_delay_ms = {}",
             policy.first_delay.as_millis(),
             policy.max_delay.as_millis()
         );
         let hint = "the first delay grows towards the longest one; make it the shorter of the two";
-        table.source().problem(&value.span(), message, Some(hint.to_owned()));
+        table.source().problem(&value.span(), what, Some(hint.to_owned()));
     }
     table.finish();
     policy

@@ -33,9 +33,9 @@ impl SecretSource {
         let source = match (env, file) {
             (Some(source), None) | (None, Some(source)) => Some(source),
             (None, None) | (Some(_), Some(_)) => {
-                let message = format!("[{}] must say where the secret comes from", table.name());
+                let what = format!("[{}] must say where the secret comes from", table.name());
                 let hint = "use either env = \"VARIABLE\" or file = \"PATH\"".to_owned();
-                table.source().problem(at, message, Some(hint));
+                table.source().problem(at, what, Some(hint));
                 None
             }
         };

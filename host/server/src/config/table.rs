@@ -26,10 +26,10 @@ impl<'a> Source<'a> {
     }
 
     /// Notes a problem.
-    pub(crate) fn problem(&self, at: &Range<usize>, message: impl Display, hint: Option<String>) {
+    pub(crate) fn problem(&self, at: &Range<usize>, what: impl Display, hint: Option<String>) {
         let problem = Problem {
             place: Place::in_file(self.file, self.text, at.start),
-            message: message.to_string(),
+            what: what.to_string(),
             hint,
         };
         self.problems.borrow_mut().push((at.start, problem));
@@ -68,7 +68,7 @@ impl<'a> Table<'a> {
         self.source
     }
 
-    /// The table's own name, for messages.
+    /// The table's own name, for what is said about it.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -80,8 +80,8 @@ impl<'a> Table<'a> {
 
     fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str, written: &str) {
         let found = value.get_ref().type_str();
-        let message = format!("{key} must be {wanted}, found {}", with_article(found));
-        self.source.problem(&value.span(), message, Some(format!("write {written}")));
+        let what = format!("{key} must be {wanted}, found {}", with_article(found));
+        self.source.problem(&value.span(), what, Some(format!("write {written}")));
     }
 
     /// A string.
@@ -104,8 +104,8 @@ impl<'a> Table<'a> {
         let chosen = choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice);
         if chosen.is_none() {
             let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
-            let message = format!("{key} can't be {value:?}");
-            self.source.problem(&span, message, Some(format!("use {}", words.join(" or "))));
+            let what = format!("{key} can't be {value:?}");
+            self.source.problem(&span, what, Some(format!("use {}", words.join(" or "))));
         }
         chosen
     }
@@ -132,9 +132,9 @@ impl<'a> Table<'a> {
         let number = u64::from_str_radix(digits.as_str(), digits.radix()).ok();
         let fitting = number.filter(|number| range.contains(number));
         if fitting.is_none() {
-            let message = format!("{key} = {digits} is out of range");
+            let what = format!("{key} = {digits} is out of range");
             let hint = format!("use {} to {}", range.start(), range.end());
-            self.source.problem(&value.span(), message, Some(hint));
+            self.source.problem(&value.span(), what, Some(hint));
         }
         fitting
     }
@@ -247,8 +247,8 @@ impl<'a> Table<'a> {
                     format!("known here: {}", known.join(", "))
                 }
             };
-            let message = format!("unknown key {:?}{place}", key.get_ref());
-            self.source.problem(&key.span(), message, Some(hint));
+            let what = format!("unknown key {:?}{place}", key.get_ref());
+            self.source.problem(&key.span(), what, Some(hint));
         }
     }
 }

@@ -26,8 +26,8 @@ pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
         }
         (Some(_), Some(value)) => {
             let hint = "put the one filter into the list".to_owned();
-            let message = "filter and filters can't both be there";
-            table.source().problem(&value.span(), message, Some(hint));
+            let what = "filter and filters can't both be there";
+            table.source().problem(&value.span(), what, Some(hint));
             None
         }
     }

@@ -85,8 +85,8 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
             Err(error) => return Err(error),
         };
         if files.len() > FILES_MAX {
-            let message = format!("more than {FILES_MAX} .wasm files; use several routers");
-            return Err(io::Error::other(message));
+            let what = format!("more than {FILES_MAX} .wasm files; use several routers");
+            return Err(io::Error::other(what));
         }
     }
     Ok(files)

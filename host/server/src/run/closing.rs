@@ -1,0 +1,177 @@
+//! The end of `usher run`: why it comes, what is stopped in which order, and the exit code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+use usher_broker::BrokerError;
+
+use crate::app::App;
+
+/// Exit codes.
+const EXIT_DONE: u8 = 0;
+pub(super) const EXIT_FAILED: u8 = 1;
+pub(super) const EXIT_CONFIG: u8 = 2;
+const EXIT_POISONED: u8 = 3;
+
+/// How long closing the broker may take beyond the drain.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// How long clients may take to fetch their answers once the broker is poisoned.
+const POISONED_DRAIN: Duration = Duration::from_secs(2);
+/// How long the plugin watcher may take to end: it waits for nothing but a file system that hangs.
+const WATCHER_END: Duration = Duration::from_secs(2);
+
+/// The parts that run beside each other, as the log calls them.
+pub(super) const HTTP: &str = "HTTP server";
+pub(super) const WATCHER: &str = "plugin watcher";
+
+/// Why the router stops.
+pub(super) enum Why {
+    /// Somebody wants it to.
+    Asked,
+    /// Nothing can be committed any more.
+    StoreFailed(String),
+    /// One of its parts is no more, without which it would only look alive.
+    PartEnded(&'static str),
+}
+
+impl Why {
+    pub(super) fn ended(what: &'static str, ended: Result<(), JoinError>) -> Self {
+        report(what, ended);
+        Self::PartEnded(what)
+    }
+}
+
+/// What has to be stopped; without the parts that have ended.
+pub(super) struct Parts {
+    pub(super) app: Arc<App>,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) http: Option<JoinHandle<()>>,
+    pub(super) keeper: Option<JoinHandle<()>>,
+}
+
+/// A part, unless it has ended.
+pub(super) fn running(part: JoinHandle<()>) -> Option<JoinHandle<()>> {
+    (!part.is_finished()).then_some(part)
+}
+
+impl Parts {
+    /// Stops for this reason. Answers the exit code.
+    pub(super) async fn stop(self, why: Why) -> u8 {
+        match why {
+            Why::Asked => self.close().await,
+            Why::StoreFailed(reason) => self.abandon(&reason).await,
+            Why::PartEnded(what) => {
+                tracing::error!("the {what} ended by itself; stopping, start the router again");
+                self.close().await.max(EXIT_FAILED)
+            }
+        }
+    }
+
+    /// Stops intake, lets what is under way end, and closes the broker.
+    async fn close(self) -> u8 {
+        let Self { app, stop, http, keeper } = self;
+        tracing::info!(drain_ms = millis(app.config.drain), "stopping");
+        app.readiness.set(Err("the router is stopping"));
+        app.intake.close();
+        stop.send_replace(true);
+        // The watcher first: it must not install anything any more.
+        if let Some(keeper) = keeper {
+            match timeout(WATCHER_END, keeper).await {
+                Ok(ended) => report(WATCHER, ended),
+                Err(_) => tracing::warn!("the {WATCHER} did not end in time; going on without it"),
+            }
+        }
+        let serving = async {
+            if let Some(http) = http {
+                report(HTTP, http.await);
+            }
+        };
+        let (drained, ()) = tokio::join!(app.router.shutdown(app.config.drain), serving);
+        if !drained {
+            tracing::warn!("deliveries did not end in time; they run again after the next start");
+        }
+        let closed = timeout(CLOSE_MAX, app.broker.close()).await;
+        let poisoned = app.broker.poisoned().borrow().clone();
+        exit_code(closed.ok(), poisoned)
+    }
+
+    /// The store failed: nothing can be committed, so there is nothing to wait for but answers
+    /// that say so.
+    async fn abandon(self, reason: &str) -> u8 {
+        tracing::error!(
+            reason,
+            "the store failed; stopping, the next start recovers what was committed"
+        );
+        self.app.readiness.set(Err("the store failed"));
+        self.app.intake.close();
+        self.stop.send_replace(true);
+        if let Some(http) = self.http
+            && timeout(POISONED_DRAIN, http).await.is_err()
+        {
+            tracing::warn!("clients did not take their answers in time");
+        }
+        EXIT_POISONED
+    }
+}
+
+/// What closing the broker came to (`None`: it took too long), and whether the store failed while
+/// it was still in use.
+fn exit_code(closed: Option<Result<(), BrokerError>>, poisoned: Option<String>) -> u8 {
+    match (closed, poisoned) {
+        (Some(Err(BrokerError::Poisoned(reason))), _) | (_, Some(reason)) => {
+            tracing::error!(
+                reason,
+                "the store failed while stopping; the next start recovers what was committed"
+            );
+            EXIT_POISONED
+        }
+        (Some(Ok(())), None) => {
+            tracing::info!("stopped");
+            EXIT_DONE
+        }
+        (Some(Err(error)), None) => {
+            tracing::error!(%error, "the broker did not close cleanly; it recovers at the next start");
+            EXIT_FAILED
+        }
+        (None, None) => {
+            tracing::error!("the broker did not close in time; it recovers at the next start");
+            EXIT_FAILED
+        }
+    }
+}
+
+fn report(what: &str, ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the {what} failed");
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_fails_while_stopping_has_its_own_exit_code() {
+        let failed = || "disk".to_owned();
+        let cases = [
+            (Some(Ok(())), None, EXIT_DONE),
+            (Some(Ok(())), Some(failed()), EXIT_POISONED),
+            (Some(Err(BrokerError::Poisoned(failed()))), None, EXIT_POISONED),
+            (Some(Err(BrokerError::Closed)), None, EXIT_FAILED),
+            (Some(Err(BrokerError::Closed)), Some(failed()), EXIT_POISONED),
+            (None, None, EXIT_FAILED),
+            (None, Some(failed()), EXIT_POISONED),
+        ];
+        for (closed, poisoned, expected) in cases {
+            let case = format!("{closed:?} {poisoned:?}");
+            assert_eq!(exit_code(closed, poisoned), expected, "{case}");
+        }
+    }
+}
