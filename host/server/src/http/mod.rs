@@ -26,7 +26,7 @@ mod subscriptions;
 pub(crate) mod shapes;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use axum::Router;
 use axum::extract::{Request, State};

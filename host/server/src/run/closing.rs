@@ -155,7 +155,37 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use usher_broker::{EmbeddedBroker, Options};
+
     use super::*;
+    use crate::http::tests::app;
+
+    /// The parts of a router over a broker in memory; its server ends when it is told to.
+    fn parts(keeper: Option<JoinHandle<()>>) -> Parts {
+        let (stop, mut stopped) = watch::channel(false);
+        let http = tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) });
+        let app = Arc::new(app(EmbeddedBroker::in_memory(Options::new("")).unwrap()));
+        Parts { app, stop, http: Some(http), keeper }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_hangs_does_not_hold_up_the_end() {
+        let keeper = tokio::spawn(pending());
+        assert_eq!(parts(Some(keeper)).stop(Why::Asked).await, EXIT_DONE);
+    }
+
+    #[tokio::test]
+    async fn without_its_watcher_the_router_stops_in_order_and_says_that_it_failed() {
+        let keeper = tokio::spawn(async { panic!("a test") });
+        let why = Why::ended(WATCHER, keeper.await);
+        let parts = parts(None);
+        let app = Arc::clone(&parts.app);
+        assert_eq!(parts.stop(why).await, EXIT_FAILED);
+        assert!(!app.intake.is_open());
+        assert!(app.broker.subscriptions().await.is_err(), "the broker is not closed");
+    }
 
     #[test]
     fn a_store_that_fails_while_stopping_has_its_own_exit_code() {

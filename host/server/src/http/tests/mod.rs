@@ -28,7 +28,7 @@ use crate::config::{self, Flags};
 use crate::plugins::Registry;
 
 /// A router over `broker`, without plugins, open and ready.
-fn app(broker: Arc<dyn Broker>) -> App {
+pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
     let flags = Flags {
         data: Some("not-used".into()),
         // It has to be there; nothing looks into it.
