@@ -78,12 +78,6 @@ impl Filter {
         Ok(all)
     }
 
-    /// As [`Filter::try_all`], without a look at the limits: what goes past them can't be read
-    /// again, so this is for filters that aren't kept.
-    pub fn all(filters: impl IntoIterator<Item = Self>) -> Self {
-        Self(combine(filters.into_iter().map(|filter| filter.0)))
-    }
-
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
         self.0.holds(event)

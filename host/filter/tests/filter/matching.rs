@@ -80,7 +80,7 @@ fn all_combines() {
     assert_eq!(Filter::try_all([]), Ok(Filter::everything()));
     assert_eq!(Filter::try_all([Filter::everything(), ty.clone()]), Ok(ty.clone()));
     let both = Filter::try_all([ty.clone(), id.clone()]).unwrap();
-    assert_eq!(Filter::all([ty.clone(), id.clone()]), both);
+    assert_eq!(Filter::try_all([ty.clone(), id.clone()]).unwrap(), both);
     assert!(ty.matches(&event()) && !id.matches(&event()) && !both.matches(&event()));
     assert_eq!(both.to_string(), r#"{"all":[{"prefix":{"type":"com."}},{"exact":{"id":"B"}}]}"#);
 }

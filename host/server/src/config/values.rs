@@ -22,7 +22,12 @@ pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
                 return None;
             };
             let all: Vec<_> = items.iter().map(|item| one_filter(table, item)).collect();
-            all.into_iter().collect::<Option<Vec<_>>>().map(Filter::all)
+            let all = all.into_iter().collect::<Option<Vec<_>>>()?;
+            let too_much = |error| {
+                let hint = "use fewer filters, or split the subscription".to_owned();
+                table.source().problem(&value.span(), error, Some(hint));
+            };
+            Filter::try_all(all).map_err(too_much).ok()
         }
         (Some(_), Some(value)) => {
             let hint = "put the one filter into the list".to_owned();
