@@ -1,7 +1,7 @@
 //! Deliveries that had to run again too often because state they read had changed meanwhile: each
 //! runs while nothing else of its plugin does, so that nothing can change it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use usher_event::SubscriptionName;
 
@@ -10,7 +10,7 @@ use crate::api::Lease;
 
 /// Those that wait for it or do it, by plugin.
 #[derive(Default)]
-pub(super) struct Alone(HashMap<String, VecDeque<(u32, u64)>>);
+pub(super) struct Alone(BTreeMap<String, VecDeque<(u32, u64)>>);
 
 impl Alone {
     /// Has a delivery run alone.

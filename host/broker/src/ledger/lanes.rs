@@ -168,7 +168,9 @@ impl Lanes {
     /// Gives every lane that has none a head; answers those with their lanes.
     pub(super) fn start(&mut self) -> Vec<(u64, Next)> {
         let headless = self.lanes.iter().filter(|(_, lane)| lane.head.is_none());
-        let keys: Vec<u64> = headless.map(|(key, _)| *key).collect();
+        let mut keys: Vec<u64> = headless.map(|(key, _)| *key).collect();
+        // The same history always goes the same way.
+        keys.sort_unstable();
         keys.into_iter().filter_map(|key| Some((key, self.leave(key)?))).collect()
     }
 

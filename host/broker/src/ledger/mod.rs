@@ -18,13 +18,13 @@ mod parking;
 mod recovery;
 mod retry;
 mod settle;
+#[cfg(test)]
+mod simulation;
 mod standing;
 mod state;
 mod subscribe;
 mod subscription;
 mod tail;
-#[cfg(test)]
-mod tests;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -150,6 +150,9 @@ impl Sub {
         let lane = retry.map_or(parked.flatten(), |retry| retry.lane);
         self.hold(Pending { stored, retry, attempts, lane });
         self.again.push_back(sequence);
+        if was_open {
+            self.start_lanes();
+        }
         true
     }
 

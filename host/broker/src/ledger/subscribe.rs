@@ -24,7 +24,7 @@ impl Ledger {
             && let Some(sub) = self.subs.get_mut(&id)
         {
             if *sub.subscription() != subscription {
-                sub.change(subscription, last);
+                sub.change(subscription, last, &mut self.outgoing);
                 self.index.remove(&id);
                 self.index.insert(id, &sub.filter);
                 self.outgoing.put(Space::Subscriptions, keys::subscription(id), sub.row.write());

@@ -152,7 +152,12 @@ impl Sub {
     }
 
     /// Takes a new specification; what it has not handed out yet is judged by the new filter.
-    pub(super) fn change(&mut self, subscription: Subscription, last: u64) {
+    pub(super) fn change(
+        &mut self,
+        subscription: Subscription,
+        last: u64,
+        outgoing: &mut Outgoing,
+    ) {
         let new_filter = subscription.filter != self.row.subscription.filter;
         let new_order = subscription.order != self.row.subscription.order;
         self.row = Arc::new(SubscriptionRow { first: self.row.first, subscription });
@@ -162,7 +167,7 @@ impl Sub {
             self.ready.clear();
             self.ready_bytes = 0;
             self.look_from(next, last);
-            self.drop_unwanted();
+            self.drop_unwanted(outgoing);
         }
         if new_order {
             self.dissolve_lanes();
@@ -170,11 +175,14 @@ impl Sub {
         if new_filter || new_order {
             self.epoch += 1;
             self.want_again();
+            if let Position::Behind { fetching, .. } = &mut self.position {
+                *fetching = false;
+            }
         }
     }
 
     /// Lets go of what was ready for its first attempt and is no longer asked for.
-    fn drop_unwanted(&mut self) {
+    fn drop_unwanted(&mut self, outgoing: &mut Outgoing) {
         let filter = Arc::clone(&self.filter);
         self.lanes.retain(|stored| filter.matches(&stored.event));
         let unwanted = |held: &Held| {
@@ -185,6 +193,7 @@ impl Sub {
         let unwanted: Vec<u64> = unwanted.map(|(sequence, _)| *sequence).collect();
         for sequence in unwanted {
             self.again.retain(|other| *other != sequence);
+            self.unpark(sequence, outgoing);
             if let Some(Pending { lane: Some(lane), .. }) = self.remove_held(sequence) {
                 self.leave_lane(lane);
             }

@@ -1,0 +1,190 @@
+//! What a plain mind expects of a broker: every event, how each of its deliveries stands, and what
+//! plugins' state should hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use usher_event::Event;
+use usher_filter::Filter;
+
+use super::world::MAX_ATTEMPTS;
+use crate::api::*;
+
+/// How the model thinks a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stands {
+    Ready {
+        failures: u32,
+    },
+    Waiting {
+        failures: u32,
+        due_tick: u64,
+    },
+    /// The filter has changed and may have changed back before it was looked at again: it may come
+    /// or not.
+    Unsure,
+    Done,
+    Dead {
+        id: Option<u64>,
+    },
+}
+
+impl Stands {
+    /// Whether it can be delivered once more without being redriven.
+    pub(super) fn may_come(self) -> bool {
+        !matches!(self, Self::Done | Self::Dead { .. })
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Dead { .. } | Self::Unsure)
+    }
+}
+
+/// A subscription by name, and an event.
+pub(super) type Key = (String, u64);
+
+#[derive(Default)]
+pub(super) struct Model {
+    /// Committed events, in order; the first has sequence 1.
+    pub(super) events: Vec<Event>,
+    pub(super) subscriptions: BTreeMap<String, Subscription>,
+    pub(super) stands: BTreeMap<Key, Stands>,
+    /// Deliveries that came again out of order on purpose, and so hold nobody up.
+    pub(super) replayed: BTreeSet<Key>,
+    /// Deliveries that were parked or under way when the order changed.
+    pub(super) unordered: BTreeSet<Key>,
+    /// State by plugin and key: what was committed.
+    pub(super) state: BTreeMap<(String, String), u64>,
+}
+
+impl Model {
+    pub(super) fn event(&self, sequence: u64) -> &Event {
+        &self.events[sequence as usize - 1]
+    }
+
+    pub(super) fn append(&mut self, event: Event) {
+        self.events.push(event);
+        let sequence = self.events.len() as u64;
+        for (name, subscription) in &self.subscriptions {
+            if subscription.filter.matches(self.event(sequence)) {
+                self.stands.insert((name.clone(), sequence), Stands::Ready { failures: 0 });
+            }
+        }
+    }
+
+    /// A subscription that takes events from `first` on.
+    pub(super) fn subscribe(&mut self, subscription: Subscription, first: u64) {
+        let name = subscription.name.to_string();
+        for sequence in first..=self.events.len() as u64 {
+            if subscription.filter.matches(self.event(sequence)) {
+                self.stands.insert((name.clone(), sequence), Stands::Ready { failures: 0 });
+            }
+        }
+        self.subscriptions.insert(name, subscription);
+    }
+
+    pub(super) fn unsubscribe(&mut self, name: &str) {
+        self.subscriptions.remove(name);
+        // Dead letters stay.
+        self.stands.retain(|(of, _), stands| of != name || stands.is_over());
+    }
+
+    /// A subscription gets another filter, having handed out all before `next`.
+    pub(super) fn change_filter(&mut self, name: &str, filter: Filter, next: u64, out: &[u64]) {
+        let present = self.subscriptions.get_mut(name).unwrap();
+        present.filter = filter.clone();
+        for sequence in 1..=self.events.len() as u64 {
+            let key = (name.to_owned(), sequence);
+            let matches = filter.matches(self.event(sequence));
+            match self.stands.get(&key) {
+                // What was never tried and nobody holds is judged anew.
+                Some(Stands::Ready { failures: 0 })
+                    if !matches && !out.contains(&sequence) && !self.replayed.contains(&key) =>
+                {
+                    let unsure = sequence < next;
+                    self.stands.remove(&key);
+                    if unsure {
+                        self.stands.insert(key, Stands::Unsure);
+                    }
+                }
+                None | Some(Stands::Unsure) if matches && sequence >= next => {
+                    self.stands.insert(key, Stands::Ready { failures: 0 });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// [5] What must be over before this delivery begins and isn't.
+    pub(super) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
+        let subscription = &self.subscriptions[name];
+        let attribute = match &subscription.order {
+            Order::None => return None,
+            Order::Total => None,
+            Order::Key(attribute) => Some(attribute.as_str()),
+        };
+        let value = |sequence| attribute.map(|attribute| self.event(sequence).attribute(attribute));
+        let mine = value(sequence);
+        if mine == Some(None) {
+            return None;
+        }
+        let is_exempt = |key: &Key| self.replayed.contains(key) || self.unordered.contains(key);
+        if is_exempt(&(name.to_owned(), sequence)) {
+            return None;
+        }
+        let from = (name.to_owned(), 0);
+        let earlier = self.stands.range(from..(name.to_owned(), sequence));
+        let open = earlier.filter(|(key, stands)| !stands.is_over() && !is_exempt(key));
+        open.map(|((_, earlier), _)| *earlier).find(|earlier| value(*earlier) == mine)
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.stands.values().all(|stands| stands.is_over())
+    }
+}
+
+/// Types, so that filters have something to tell apart.
+pub(super) const TYPES: [&str; 3] = ["a", "b", "c"];
+
+pub(super) fn filters() -> Vec<Filter> {
+    let filters = [
+        r#"{"exact":{"type":"a"}}"#,
+        r#"{"prefix":{"source":"/"}}"#,
+        r#"{"not":{"exact":{"type":"a"}}}"#,
+        r#"{"any":[{"exact":{"type":"b"}},{"exact":{"subject":"k1"}}]}"#,
+    ];
+    filters.iter().map(|filter| Filter::parse(filter).unwrap()).collect()
+}
+
+pub(super) fn subscription(
+    name: &str,
+    filter: usize,
+    order: Order,
+    in_flight: u32,
+) -> Subscription {
+    Subscription {
+        name: name.parse().unwrap(),
+        filter: filters()[filter].clone(),
+        start: Start::Earliest,
+        order,
+        retry: RetryPolicy {
+            first_delay: Duration::from_millis(100),
+            max_attempts: MAX_ATTEMPTS,
+            max_age: Duration::from_secs(1 << 40),
+            ..RetryPolicy::default()
+        },
+        max_in_flight: in_flight,
+    }
+}
+
+pub(super) fn subscriptions() -> Vec<Subscription> {
+    let by_subject = || Order::key("subject").unwrap();
+    vec![
+        subscription("p/a", 0, Order::None, 3),
+        subscription("p/keyed", 1, by_subject(), 5),
+        subscription("q/all", 1, Order::None, 7),
+        subscription("q/total", 2, Order::Total, 4),
+        subscription("r/not-a", 2, Order::None, 1),
+        subscription("s/keyed", 3, by_subject(), 9),
+    ]
+}

@@ -1,0 +1,166 @@
+//! Settlements of every kind, and what is expected of each.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use usher_event::{Event, Failure, FailureClass, StateAddress, StateRead, StateWrite};
+
+use super::model::{Stands, TYPES};
+use super::random::Random;
+use super::world::{MAX_ATTEMPTS, Out, World};
+use crate::api::*;
+use crate::ledger::Decided;
+
+/// Keys of state that deliveries fight over.
+const STATE_KEYS: usize = 2;
+
+/// What the ledger answered to a settlement, and when.
+pub(super) struct Outcome {
+    out: Out,
+    what: &'static str,
+    settled: Settled,
+    now_ms: u64,
+    tick: u64,
+    /// The key of state it counted up.
+    counted: Option<String>,
+}
+
+impl World {
+    /// Settles a lease that is out, in a random way.
+    pub(super) fn settle(&mut self, random: &mut Random) {
+        let position = random.below(self.leases.len());
+        let Some(token) = self.leases.keys().nth(position).copied() else { return };
+        let Some(out) = self.leases.remove(&token) else { return };
+        let failure = || Failure::new(FailureClass::Retry, "no");
+        let mut counted = None;
+        let (what, disposition) = match random.below(11) {
+            0 => ("retry", Disposition::Retry { failure: failure(), after: None }),
+            1 => ("reject", Disposition::Reject { failure: failure() }),
+            2 => ("release", Disposition::Release),
+            3 | 4 if out.lease.delivery.depth < 3 => {
+                let changes =
+                    Changes { emissions: vec![emission(&out.lease, random)], ..Changes::default() };
+                ("ack", Disposition::Ack(changes))
+            }
+            5..8 => {
+                let key = format!("k{}", random.below(STATE_KEYS));
+                let changes = self.increment(&out, &key);
+                counted = Some(key);
+                ("ack", Disposition::Ack(changes))
+            }
+            _ => ("ack", Disposition::Ack(Changes::default())),
+        };
+        self.hand_in(out, what, disposition, counted);
+        if random.once_in(20) {
+            self.settle_nonsense(random);
+        }
+    }
+
+    /// A settlement of something that is not out: ignored.
+    fn settle_nonsense(&mut self, random: &mut Random) {
+        let names: Vec<_> = self.model.subscriptions.values().map(|s| s.name.clone()).collect();
+        let Some(subscription) = names.get(random.below(names.len())).cloned() else { return };
+        let settlement = Settlement {
+            subscription,
+            sequence: random.below(self.model.events.len() + 5) as u64,
+            token: u64::MAX - random.below(3) as u64,
+            digest: None,
+            took: Duration::ZERO,
+            disposition: Disposition::Ack(Changes::default()),
+        };
+        let decided = Decided { settlement, identities: Vec::new() };
+        assert_eq!(self.ledger.settle(decided, self.now_ms), Settled::Stale);
+    }
+
+    /// Counts a key up from what it was when the delivery began.
+    fn increment(&self, out: &Out, key: &str) -> Changes {
+        let plugin = out.lease.delivery.subscription.plugin();
+        let address =
+            StateAddress { plugin: plugin.parse().unwrap(), bucket: "b".into(), key: key.into() };
+        let before = out.state.get(&(plugin.to_owned(), key.to_owned())).copied();
+        let value = (before.unwrap_or(0) + 1).to_string();
+        Changes {
+            reads: vec![StateRead::Key { address: address.clone(), version: out.version }],
+            writes: vec![StateWrite {
+                address,
+                value: Some(Bytes::from(value)),
+                previous_bytes: before.map(|before| before.to_string().len() as u32),
+            }],
+            ..Changes::default()
+        }
+    }
+
+    pub(super) fn hand_in(
+        &mut self,
+        out: Out,
+        what: &'static str,
+        disposition: Disposition,
+        counted: Option<String>,
+    ) {
+        let identities = match &disposition {
+            Disposition::Ack(changes) => {
+                changes.emissions.iter().map(|new| new.event.identity()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let settlement = Settlement {
+            subscription: out.lease.delivery.subscription.clone(),
+            sequence: out.lease.delivery.sequence,
+            token: out.lease.token,
+            digest: None,
+            took: Duration::ZERO,
+            disposition,
+        };
+        let settled = self.ledger.settle(Decided { settlement, identities }, self.now_ms);
+        let (now_ms, tick) = (self.now_ms, self.tick);
+        self.settled.push(Outcome { out, what, settled, now_ms, tick, counted });
+    }
+
+    /// What a committed settlement comes to.
+    pub(super) fn learn(&mut self, outcome: &Outcome) {
+        let Outcome { out, what, settled, now_ms, tick, counted } = outcome;
+        let delivery = &out.lease.delivery;
+        let failures = delivery.attempt;
+        let key = (delivery.subscription.to_string(), delivery.sequence);
+        let stands = match (*what, settled) {
+            // Its subscription was removed meanwhile.
+            (_, Settled::Stale) if !self.model.stands.contains_key(&key) => return,
+            (_, Settled::Stale) if out.round < self.round_of(&key.0) => return,
+            ("ack", Settled::Committed) => Stands::Done,
+            ("ack", Settled::Conflict) if counted.is_some() => {
+                Stands::Ready { failures: failures - 1 }
+            }
+            ("release", Settled::Committed) => Stands::Ready { failures: failures - 1 },
+            ("retry", Settled::RetryAt(due_ms)) => {
+                // [8] Fewer attempts than allowed so far.
+                assert!(failures < MAX_ATTEMPTS);
+                Stands::Waiting { failures, due_tick: tick + (due_ms - now_ms) }
+            }
+            ("retry", Settled::Dead(id)) => {
+                assert_eq!(failures, MAX_ATTEMPTS);
+                Stands::Dead { id: Some(*id) }
+            }
+            ("reject", Settled::Dead(id)) => Stands::Dead { id: Some(*id) },
+            other => panic!("{key:?}: {other:?}"),
+        };
+        if let (Settled::Committed, "ack", Some(counted)) = (settled, *what, counted) {
+            // [4] No update is lost: each commits on top of the one before.
+            let address = (delivery.subscription.plugin().to_owned(), counted.clone());
+            let before = out.state.get(&address).copied().unwrap_or(0);
+            let present = self.model.state.entry(address).or_default();
+            assert_eq!(*present, before, "{key:?} committed what it read before it changed");
+            *present += 1;
+        }
+        self.played.deliveries += 1;
+        self.tell(format_args!("settled {key:?} {what} {settled:?}"));
+        self.model.stands.insert(key, stands);
+    }
+}
+
+fn emission(lease: &Lease, random: &mut Random) -> NewEvent {
+    let id = format!("{}/{}", lease.delivery.sequence, lease.delivery.subscription);
+    let subject = format!("k{}", random.below(4));
+    let event = Event::builder(id, "/plugins/sim", TYPES[random.below(3)]).subject(subject);
+    let delay = random.once_in(2).then_some(Duration::from_millis(250));
+    NewEvent { event: event.build().unwrap(), delay }
+}

@@ -1,0 +1,464 @@
+//! The ledger with a store, a clock and all that happens to them.
+
+use std::collections::BTreeMap;
+
+use usher_event::Event;
+
+use super::Played;
+use super::model::{Model, Stands, TYPES, filters, subscription, subscriptions};
+use super::random::Random;
+use super::settling::Outcome;
+use crate::api::*;
+use crate::fetch::fetch;
+use crate::ledger::{Fetch, Ledger};
+use crate::load::load;
+use crate::store::memory::MemoryStore;
+use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
+use crate::store::{Space, Store, keys};
+
+const WINDOW: usize = 64;
+pub(super) const MAX_ATTEMPTS: u32 = 4;
+
+/// Turns of half a second after which everything has come to rest.
+const REST_MAX_TURNS: u32 = 3_000;
+
+/// A lease that is out, with what its holder saw of state.
+pub(super) struct Out {
+    pub(super) lease: Lease,
+    pub(super) version: u64,
+    pub(super) state: BTreeMap<(String, String), u64>,
+    /// Tells subscriptions of one name apart that came one after another.
+    pub(super) round: u64,
+}
+
+pub(super) struct World {
+    store: MemoryStore,
+    pub(super) ledger: Ledger,
+    pub(super) now_ms: u64,
+    /// Time that never goes back, as the ledger should see it.
+    pub(super) tick: u64,
+    /// Leases nobody has settled, by token.
+    pub(super) leases: BTreeMap<u64, Out>,
+    fetches: Vec<Fetch>,
+    /// Settlements that are not committed yet.
+    pub(super) settled: Vec<Outcome>,
+    pub(super) model: Model,
+    next_id: u64,
+    delayed: usize,
+    rounds: BTreeMap<String, u64>,
+    /// Dead letters of subscriptions that are gone.
+    orphans: usize,
+    pub(super) played: Played,
+    /// Whether every turn is told.
+    is_told: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let store = MemoryStore::default();
+        let now_ms = 1_000_000;
+        let ledger = Ledger::new(load(&*store.view()).unwrap(), WINDOW, seed, now_ms);
+        let mut world = Self {
+            store,
+            ledger,
+            now_ms,
+            tick: now_ms,
+            leases: BTreeMap::new(),
+            fetches: Vec::new(),
+            settled: Vec::new(),
+            model: Model::default(),
+            next_id: 0,
+            delayed: 0,
+            rounds: BTreeMap::new(),
+            orphans: 0,
+            played: Played::default(),
+            is_told: std::env::var_os("USHER_TRACE").is_some(),
+        };
+        for subscription in subscriptions() {
+            world.ledger.subscribe(subscription.clone(), None).unwrap();
+            world.model.subscribe(subscription, 1);
+        }
+        world.commit();
+        world
+    }
+
+    /// For whoever replays a history to see what happens in it.
+    pub(super) fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if self.is_told {
+            println!("{:>8} {what}", self.tick - 1_000_000);
+        }
+    }
+
+    pub(super) fn played(&self) -> Played {
+        Played { events: self.model.events.len(), ..self.played }
+    }
+
+    pub(super) fn round_of(&self, name: &str) -> u64 {
+        self.rounds.get(name).copied().unwrap_or_default()
+    }
+
+    pub(super) fn step(&mut self, mut random: Random) {
+        for _ in 0..=random.below(3) {
+            match random.below(24) {
+                0..7 => self.publish(&mut random),
+                7..17 => self.settle(&mut random),
+                17 => self.pass_time(&mut random),
+                18 | 19 => self.redrive_or_discard(&mut random),
+                20 => self.change_subscriptions(&mut random),
+                _ => self.answer_fetches(),
+            }
+        }
+        self.ledger.tick(self.now_ms);
+        match random.below(40) {
+            0 | 1 => self.crash(&mut random),
+            // The batch is on disk, but nobody hears of it.
+            2 => {
+                self.store.commit(self.ledger.finish()).unwrap();
+                self.learn_all();
+                self.crash(&mut random);
+            }
+            _ => self.commit(),
+        }
+    }
+
+    fn publish(&mut self, random: &mut Random) {
+        let mut batch = Vec::new();
+        for _ in 0..random.below(6) {
+            // Now and then one that was published before.
+            let back = if random.once_in(4) { random.below(40) as u64 } else { 0 };
+            let id = self.next_id.saturating_sub(back);
+            self.next_id += u64::from(back == 0);
+            let ty = TYPES[id as usize % TYPES.len()];
+            let mut event = Event::builder(id.to_string(), "/sim", ty);
+            // Some have no ordering key.
+            if id % 7 != 0 {
+                event = event.subject(format!("k{}", id * 31 % 5));
+            }
+            let event = event.build().unwrap();
+            let identity = event.identity();
+            batch.push((event, identity));
+        }
+        let asked = batch.clone();
+        let published = self.ledger.publish(batch, self.now_ms);
+        for ((event, _), published) in asked.into_iter().zip(published) {
+            self.tell(format_args!("publish {published:?} {} {:?}", event.ty(), event.subject()));
+            // [7] The same event, the same answer.
+            if published.duplicate
+                && let Some(first) = self.model.events.get(published.sequence as usize - 1)
+            {
+                assert_eq!(*first, event, "duplicate of another event");
+            }
+        }
+    }
+
+    fn pass_time(&mut self, random: &mut Random) {
+        let by_ms = random.below(2_000) as u64;
+        if random.once_in(5) {
+            self.played.faults += 1;
+            self.now_ms -= by_ms.min(self.now_ms / 2);
+        } else if random.once_in(40) {
+            // A day at once.
+            self.played.faults += 1;
+            self.now_ms += 24 * 3_600_000;
+            self.tick += 24 * 3_600_000;
+        } else {
+            self.now_ms += by_ms;
+            self.tick += by_ms;
+        }
+    }
+
+    /// Committed at once, as all changes of subscriptions are, so that a crash needs no undoing in
+    /// the model.
+    fn redrive_or_discard(&mut self, random: &mut Random) {
+        self.commit();
+        let dead = self.model.stands.iter().filter_map(|(key, stands)| match stands {
+            Stands::Dead { id: Some(id) } => Some((key.clone(), *id)),
+            _ => None,
+        });
+        let dead: Vec<_> = dead.collect();
+        let Some((key, id)) = dead.get(random.below(dead.len())).cloned() else { return };
+        let row = self.store.view().get(Space::Dead, &keys::number(id)).unwrap();
+        let row = DeadRow::read(&row.expect("a dead letter is on disk")).unwrap();
+        assert_eq!(row.stored.event, *self.model.event(key.1));
+        assert_eq!(row.attempt_count as usize, row.attempts.len());
+        self.tell(format_args!("redrive or discard {key:?}"));
+        if random.below(3) > 0 {
+            self.ledger.redrive(id, &row, self.now_ms).unwrap();
+            self.model.replayed.insert(key.clone());
+            self.model.stands.insert(key, Stands::Ready { failures: 0 });
+        } else {
+            self.ledger.discard(id, &row);
+            self.model.stands.insert(key, Stands::Dead { id: None });
+        }
+        self.commit();
+    }
+
+    fn change_subscriptions(&mut self, random: &mut Random) {
+        self.commit();
+        match random.below(4) {
+            0 => self.change_filter(random),
+            1 => self.change_order(random),
+            2 => self.remove(random),
+            _ => self.add(random),
+        }
+        self.commit();
+    }
+
+    fn any_subscription(&self, random: &mut Random) -> Option<Subscription> {
+        let subscriptions = &self.model.subscriptions;
+        subscriptions.values().nth(random.below(subscriptions.len())).cloned()
+    }
+
+    fn change_filter(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        changed.filter = filters()[random.below(filters().len())].clone();
+        let name = changed.name.to_string();
+        let statuses = self.ledger.statuses();
+        let status = statuses.iter().find(|status| status.subscription.name == changed.name);
+        let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
+        let out = self.leases.values().map(|out| &out.lease.delivery);
+        let out = out.filter(|delivery| delivery.subscription == changed.name);
+        let out: Vec<u64> = out.map(|delivery| delivery.sequence).collect();
+        if *self.model.subscriptions[&name].filter.to_json().to_string()
+            != *changed.filter.to_json().to_string()
+        {
+            self.model.change_filter(&name, changed.filter.clone(), next, &out);
+        }
+        self.tell(format_args!("filter of {name} from {next}: {}", changed.filter.to_json()));
+        self.ledger.subscribe(changed, None).unwrap();
+    }
+
+    fn change_order(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
+        changed.order = orders[random.below(3)].clone();
+        let name = changed.name.to_string();
+        if self.model.subscriptions[&name].order != changed.order {
+            let open = self.model.stands.iter();
+            let open = open.filter(|((of, _), stands)| *of == name && stands.may_come());
+            self.model.unordered.extend(open.map(|(key, _)| key.clone()));
+        }
+        self.tell(format_args!("order of {name}: {:?}", changed.order));
+        self.model.subscriptions.insert(name, changed.clone());
+        self.ledger.subscribe(changed, None).unwrap();
+    }
+
+    fn remove(&mut self, random: &mut Random) {
+        let Some(gone) = self.any_subscription(random) else { return };
+        if self.model.subscriptions.len() < 5 {
+            return;
+        }
+        let name = gone.name.to_string();
+        self.tell(format_args!("remove {name}"));
+        assert!(self.ledger.unsubscribe(&gone.name).is_some());
+        self.model.unsubscribe(&name);
+        let dead = self.model.stands.extract_if(.., |(of, _), _| *of == name);
+        self.orphans += dead.filter(|(_, s)| matches!(s, Stands::Dead { id: Some(_) })).count();
+        self.model.replayed.retain(|(of, _)| *of != name);
+        self.model.unordered.retain(|(of, _)| *of != name);
+        *self.rounds.entry(name).or_default() += 1;
+    }
+
+    fn add(&mut self, random: &mut Random) {
+        let names = ["t/new", "p/new", "q/new", "q/all", "p/a"];
+        let name = names[random.below(names.len())];
+        if self.model.subscriptions.contains_key(name) {
+            return;
+        }
+        let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
+        let order = orders[random.below(3)].clone();
+        let mut added = subscription(name, random.below(4), order, 1 + random.below(6) as u32);
+        let last = self.model.events.len() as u64;
+        let from = 1 + random.below(self.model.events.len() + 1) as u64;
+        let (start, first) = match random.below(3) {
+            0 => (Start::Latest, last + 1),
+            1 => (Start::Earliest, 1),
+            _ => (Start::Sequence(from), from),
+        };
+        added.start = start;
+        self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
+        self.ledger.subscribe(added.clone(), None).unwrap();
+        self.model.subscribe(added, first);
+    }
+
+    fn answer_fetches(&mut self) {
+        for wanted in std::mem::take(&mut self.fetches) {
+            let fetched = fetch(&*self.store.view(), wanted).unwrap();
+            self.ledger.fetched(fetched, self.now_ms);
+        }
+    }
+
+    /// What the store has now becomes what the model knows.
+    fn learn_all(&mut self) {
+        self.learn_events();
+        for outcome in std::mem::take(&mut self.settled) {
+            self.learn(&outcome);
+        }
+        self.delayed = self.store.view().range(Space::Delayed, &[], None).count();
+    }
+
+    fn commit(&mut self) {
+        self.store.commit(self.ledger.finish()).unwrap();
+        self.learn_all();
+        let released = self.ledger.release();
+        self.fetches.extend(released.fetches);
+        for lease in released.grants.into_iter().flat_map(|(_, leases)| leases) {
+            self.check_lease(&lease);
+            let round = self.round_of(lease.delivery.subscription.as_str());
+            let (version, state) = (self.ledger.committed_version(), self.model.state.clone());
+            self.leases.insert(lease.token, Out { lease, version, state, round });
+        }
+        let rounds = &self.rounds;
+        self.leases.retain(|_, out| {
+            let name = out.lease.delivery.subscription.as_str();
+            out.round == rounds.get(name).copied().unwrap_or_default()
+        });
+        let statuses = self.ledger.statuses();
+        let in_flight: u64 = statuses.iter().map(|status| status.in_flight).sum();
+        assert_eq!(in_flight as usize, self.leases.len());
+        for status in statuses {
+            assert!(status.in_flight <= u64::from(status.subscription.max_in_flight));
+            assert!(status.cursor <= self.model.events.len() as u64 + 1);
+        }
+    }
+
+    /// What the log has now, and which deliveries that makes.
+    fn learn_events(&mut self) {
+        let last = self.ledger.stats().last_sequence;
+        for sequence in self.model.events.len() as u64 + 1..=last {
+            // [6] No gap, nothing twice.
+            let stored = crate::log::event(&*self.store.view(), sequence).unwrap().unwrap();
+            let newest = self.model.events.len().saturating_sub(WINDOW);
+            assert!(!self.model.events[newest..].contains(&stored.event), "appended twice");
+            self.model.append(stored.event);
+        }
+    }
+
+    fn check_lease(&mut self, lease: &Lease) {
+        let delivery = &lease.delivery;
+        let name = delivery.subscription.to_string();
+        let key = (name.clone(), delivery.sequence);
+        self.tell(format_args!("lease {key:?} attempt {}", delivery.attempt));
+        // [2] Only what was accepted, as it was accepted.
+        assert_eq!(*self.model.event(delivery.sequence), delivery.event);
+        let twice = self.leases.values().map(|out| &out.lease.delivery).any(|other| {
+            other.sequence == delivery.sequence && other.subscription == delivery.subscription
+        });
+        assert!(!twice, "{key:?} is out twice");
+        let failures = match self.model.stands.get(&key) {
+            Some(Stands::Ready { failures }) => *failures,
+            Some(Stands::Unsure) => 0,
+            Some(Stands::Waiting { failures, due_tick }) => {
+                assert!(*due_tick <= self.tick, "{key:?} comes too early");
+                *failures
+            }
+            other => panic!("{key:?} is delivered, but stands {other:?}"),
+        };
+        // [8] The count survives everything.
+        assert_eq!(delivery.attempt, failures + 1, "{key:?}");
+        // [5] Nothing before it in its lane is still to be done.
+        let blocker = self.model.blocker(&name, delivery.sequence);
+        assert_eq!(blocker, None, "{key:?} is delivered before one of the same key");
+        self.model.stands.entry(key).and_modify(|stands| {
+            if *stands == Stands::Unsure {
+                *stands = Stands::Ready { failures: 0 };
+            }
+        });
+    }
+
+    /// Loses what was not committed, and all leases; the rest goes on.
+    fn crash(&mut self, random: &mut Random) {
+        self.tell(format_args!("crash"));
+        self.played.faults += 1;
+        self.leases.clear();
+        self.fetches.clear();
+        self.settled.clear();
+        let recovered = load(&*self.store.view()).unwrap();
+        self.ledger = Ledger::new(recovered, WINDOW, random.next(), self.now_ms);
+        // Waits are read as wall time: what the clock was set back by counts again.
+        self.tick = self.tick.max(self.now_ms);
+        self.learn_waits();
+        // What was under way and no longer matches is not delivered again.
+        let Model { stands, subscriptions, replayed, events, .. } = &mut self.model;
+        for (key, stands) in stands {
+            let (name, sequence) = key;
+            let is_new = *stands == Stands::Ready { failures: 0 } && !replayed.contains(key);
+            if is_new && !subscriptions[name].filter.matches(&events[*sequence as usize - 1]) {
+                *stands = Stands::Unsure;
+            }
+        }
+        self.commit();
+    }
+
+    /// Reads when retries are due now that time is counted anew.
+    fn learn_waits(&mut self) {
+        let view = self.store.view();
+        let ids: BTreeMap<u32, String> = view
+            .range(Space::Subscriptions, &[], None)
+            .map(|row| {
+                let (key, value) = row.unwrap();
+                let row = SubscriptionRow::read(&value).unwrap();
+                (keys::first_subscription(&key).unwrap(), row.subscription.name.to_string())
+            })
+            .collect();
+        for row in view.range(Space::Retries, &[], None) {
+            let (key, value) = row.unwrap();
+            let retry = RetryRow::read(&value).unwrap();
+            let name = ids[&keys::first_subscription(&key).unwrap()].clone();
+            let key = (name, keys::last_number(&key).unwrap());
+            if let Some(Stands::Waiting { due_tick, .. }) = self.model.stands.get_mut(&key) {
+                *due_tick = self.tick + retry.due_ms.saturating_sub(self.now_ms);
+            }
+        }
+    }
+
+    /// [13] Without faults everything comes to an end.
+    pub(super) fn come_to_rest(&mut self) {
+        for _ in 0..REST_MAX_TURNS {
+            self.now_ms += 500;
+            self.tick += 500;
+            self.answer_fetches();
+            self.ledger.tick(self.now_ms);
+            for (_, out) in std::mem::take(&mut self.leases) {
+                self.hand_in(out, "ack", Disposition::Ack(Changes::default()), None);
+            }
+            self.commit();
+            if self.delayed == 0 && self.model.is_at_rest() {
+                return;
+            }
+        }
+        let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
+        let open: Vec<_> = open.take(5).collect();
+        panic!("no rest: {open:?}, {} delayed", self.delayed);
+    }
+
+    /// [3] Accepted × matching = done + dead, in memory as on disk; [4] state is what was committed.
+    pub(super) fn check_books(&self) {
+        for status in self.ledger.statuses() {
+            let name = status.subscription.name.to_string();
+            let dead = self.model.stands.iter().filter(|((of, _), stands)| {
+                *of == name && matches!(stands, Stands::Dead { id: Some(_) })
+            });
+            assert_eq!(status.dead as usize, dead.count(), "{name}");
+            let open = (status.lag, status.in_flight, status.retrying, status.parked);
+            assert_eq!(open, (0, 0, 0, 0), "{name}");
+            assert_eq!(status.cursor, self.model.events.len() as u64 + 1, "{name}");
+        }
+        let view = self.store.view();
+        for space in [Space::Retries, Space::Parked, Space::Delayed] {
+            assert_eq!(view.range(space, &[], None).count(), 0, "{}", space.name());
+        }
+        let letters = view.range(Space::Dead, &[], None).count();
+        assert_eq!(letters as u64, self.ledger.stats().dead_letters);
+        let dead = self.model.stands.values();
+        let dead = dead.filter(|stands| matches!(stands, Stands::Dead { id: Some(_) })).count();
+        assert_eq!(letters, dead + self.orphans);
+        let rows = view.range(Space::State, &[], None).map(|row| row.unwrap().1);
+        let mut stored: Vec<u64> =
+            rows.map(|value| std::str::from_utf8(&value).unwrap().parse().unwrap()).collect();
+        let mut expected: Vec<u64> = self.model.state.values().copied().collect();
+        stored.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(stored, expected);
+    }
+}
