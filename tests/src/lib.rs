@@ -16,6 +16,7 @@ mod ticket;
 mod usher;
 mod wait;
 
+pub mod crash;
 pub mod stand_ins;
 
 pub use artefacts::{guest, plugin, repository, target_dir, usher_binary};

@@ -81,6 +81,18 @@ impl Log {
         }
     }
 
+    /// How many lines there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.lock().lines.len()
+    }
+
+    /// Waits until there are this many lines in all, or no more can come, or patience ends.
+    pub(crate) fn wait_for_count(&self, count: usize) {
+        let missing = |state: &mut State| state.lines.len() < count && !state.ended;
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), PATIENCE, missing);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// The newest lines, for an error.
     pub(crate) fn tail(&self, count: usize) -> String {
         let state = self.shared.lock();

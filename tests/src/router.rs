@@ -177,7 +177,7 @@ impl Drop for Router {
 /// what ends the harness would not reach it.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "the child has to ask for it itself, before it becomes the router")]
-fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
     // SAFETY: between fork and exec only what is safe in a signal handler may be done. `ask` makes
     // one system call; it allocates nothing, takes no lock and touches no memory but its own.
@@ -186,9 +186,10 @@ fn die_with_parent(command: &mut Command) {
 
 /// Other systems have no such thing.
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
+pub(crate) fn die_with_parent(_: &mut Command) {}
 
-fn listening(line: &Value) -> Option<String> {
+/// The address in the log line that tells it.
+pub(crate) fn listening(line: &Value) -> Option<String> {
     let fields = line.get("fields")?;
     let listening = fields.get("message")?.as_str()? == "listening";
     listening.then(|| fields.get("address")?.as_str().map(ToOwned::to_owned))?

@@ -5,8 +5,10 @@
 
 mod bench;
 mod cargo;
+mod crash;
 mod demo;
 mod guests;
+mod simulate;
 mod style;
 mod suite;
 mod toolchain;
@@ -35,6 +37,10 @@ enum Task {
     Demo(demo::Options),
     /// Run every test, set-up included.
     Test(suite::Options),
+    /// End the router again and again under load, and check that nothing is lost or done twice.
+    Crash(crash::Options),
+    /// Play random histories of the ledger against a plain model.
+    Simulate(simulate::Options),
     /// Measure.
     #[command(subcommand)]
     Bench(bench::Benchmark),
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Task::Plugins => guests::build().map(drop),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => suite::run(&options),
+        Task::Crash(options) => crash::run(&options),
+        Task::Simulate(options) => simulate::run(&options),
         Task::Bench(benchmark) => bench::run_benchmark(&benchmark),
     };
     match done {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use usher_tests::crash::Fault;
 use usher_tests::{repository, target_dir};
 
 use crate::cargo::{cargo, run as run_command, shown};
-use crate::guests;
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
+use crate::{crash, guests};
 
 /// What to leave out.
 #[derive(Debug, Args)]
@@ -58,6 +59,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let mut test = cargo(&repository().join("plugins"), "test", &native);
             counted(test.args(["--workspace", "--no-fail-fast"]).args(filter(options)))
         }));
+        for (name, fault, rounds) in
+            [("crash: kill 20", Fault::Kill, 20), ("crash: power 50", Fault::Power, 50)]
+        {
+            if options.filter.as_ref().is_none_or(|filter| name.contains(filter)) {
+                steps.push(step(name, || crash::check(fault, rounds).map(|()| Counts::default())));
+            }
+        }
     }
     summarise(&steps, start.elapsed())
 }

@@ -99,6 +99,11 @@ impl Gateway {
         self.desk.released.send_replace(true);
     }
 
+    /// Holds calls with `tok_held` that come from now on, until they are released again.
+    pub fn hold(&self) {
+        self.desk.released.send_replace(false);
+    }
+
     /// All it was asked, by idempotency key.
     pub fn charges(&self) -> Vec<Charge> {
         self.desk.lock().values().cloned().collect()

@@ -1,0 +1,494 @@
+//! Rounds, one after another, on data folders that live for many of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::load::{Answers, publish};
+use super::log::{Entry, read};
+use super::model::Model;
+use super::plan::{self, Kind, Planned};
+use super::points::{Again, Point};
+use super::power::{Disk, clear_leftovers};
+use super::process::{Process, wait_for};
+use super::seed::Choices;
+use super::world::{Parts, World};
+use crate::artefacts::target_dir;
+use crate::http::Client;
+
+/// Rounds on one data folder; then a fresh one.
+const FOLDER_ROUNDS: u32 = 250;
+/// Rounds after which the whole log is read again, not only what is new.
+const WHOLE_ROUNDS: u32 = 50;
+/// Producers that publish side by side.
+const PRODUCERS: usize = 2;
+/// Earlier events that are sent again in each round.
+const RESENT: u64 = 5;
+
+/// What ends the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL.
+    Kill,
+    /// The power of its disk is cut, and then SIGKILL.
+    Power,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Rounds that were run.
+    pub rounds: u32,
+    /// Times that a router was ended.
+    pub faults: u32,
+    /// Events that were acknowledged before the router was ended.
+    pub acknowledged: usize,
+    /// Events of the log that were checked.
+    pub checked: usize,
+    /// Requests the gateway saw again, with the same key.
+    pub repeated: u32,
+}
+
+/// Runs these rounds with this binary, the one under test unless given, and tells of each by
+/// `say`.
+///
+/// # Errors
+/// Something is not as it must be, or could not be found out; the error says in which round.
+pub fn run(
+    fault: Fault,
+    seed: u64,
+    binary: Option<&Path>,
+    rounds: impl IntoIterator<Item = u32>,
+    mut say: impl FnMut(&str),
+) -> Result<Summary> {
+    clear_leftovers(&target_dir().join("crash"))?;
+    let parts = Parts::gather(binary)?;
+    let mut summary = Summary::default();
+    let done = run_rounds(&parts, fault, seed, rounds, &mut summary, &mut say);
+    done.with_context(|| format!("what it was about lies in {}", parts.root().display()))?;
+    parts.remove()?;
+    Ok(summary)
+}
+
+fn run_rounds(
+    parts: &Parts,
+    fault: Fault,
+    seed: u64,
+    rounds: impl IntoIterator<Item = u32>,
+    summary: &mut Summary,
+    say: &mut impl FnMut(&str),
+) -> Result<()> {
+    let mut stage: Option<Stage<'_>> = None;
+    for round in rounds {
+        let mut current = match stage.take() {
+            Some(stage) if stage.rounds < FOLDER_ROUNDS => stage,
+            before => {
+                before.map(|stage| stage.leave(summary)).transpose()?;
+                Stage::new(parts, fault, seed)?
+            }
+        };
+        current.round(round, summary, say).with_context(|| format!("round {round}"))?;
+        stage = Some(current);
+    }
+    stage.map(|stage| stage.leave(summary)).transpose()?;
+    Ok(())
+}
+
+/// A data folder, and the rounds on it.
+struct Stage<'p> {
+    // Dropped from top to bottom: the router goes before its disk.
+    running: Option<(Process, Client)>,
+    world: World,
+    model: Model,
+    parts: &'p Parts,
+    seed: u64,
+    rounds: u32,
+    /// The version of echo that is installed.
+    echo: &'static str,
+    /// All that was ever published, but for what only fills the disk.
+    history: Vec<Planned>,
+}
+
+/// What a round is about.
+struct Scenario {
+    choices: Choices,
+    point: Point,
+    planned: Vec<Planned>,
+    producers: Vec<Vec<Vec<Planned>>>,
+    /// How long the router lives on after the power is cut.
+    linger: Duration,
+}
+
+impl Scenario {
+    fn of(seed: u64, round: u32) -> Self {
+        let mut choices = Choices::of(seed, round);
+        let point = Point::choose(&mut choices);
+        let planned = plan::of_round(&mut choices, round, point == Point::Gateway);
+        let mut producers = vec![Vec::new(); PRODUCERS];
+        let requests = plan::requests(&mut choices, planned.clone());
+        for (number, request) in requests.into_iter().enumerate() {
+            if let Some(producer) = producers.get_mut(number % PRODUCERS) {
+                producer.push(request);
+            }
+        }
+        let linger = match choices.percent(50) {
+            true => Duration::from_micros(choices.below(20_000)),
+            false => Duration::ZERO,
+        };
+        Self { choices, point, planned, producers, linger }
+    }
+}
+
+impl<'p> Stage<'p> {
+    fn new(parts: &'p Parts, fault: Fault, seed: u64) -> Result<Self> {
+        let world = World::new(parts, |folder| match fault {
+            Fault::Kill => Ok(None),
+            Fault::Power => {
+                let image = folder.root().join("disk.img");
+                Ok(Some(Disk::image(image, &folder.data())?))
+            }
+        })?;
+        Ok(Self {
+            running: None,
+            world,
+            model: Model::default(),
+            parts,
+            seed,
+            rounds: 0,
+            echo: "echo",
+            history: Vec::new(),
+        })
+    }
+
+    fn round(
+        &mut self,
+        round: u32,
+        summary: &mut Summary,
+        say: &mut impl FnMut(&str),
+    ) -> Result<()> {
+        let start = Instant::now();
+        let mut scenario = Scenario::of(self.seed, round);
+        let shown = scenario.point.describe();
+        let (acknowledged, checked) =
+            self.play(&mut scenario, summary).with_context(|| shown.clone())?;
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(WHOLE_ROUNDS) {
+            self.check_whole()?;
+        }
+        summary.rounds += 1;
+        summary.acknowledged += acknowledged;
+        summary.checked += checked;
+        say(&format!(
+            "round {round:>4}  {shown:<44} acknowledged {acknowledged:>2} of {:>2}, checked \
+             {checked:>2} events  {:.2} s",
+            scenario.planned.len(),
+            start.elapsed().as_secs_f64(),
+        ));
+        Ok(())
+    }
+
+    /// Plays a round to its end; answers how many events were acknowledged before the fault, and
+    /// how many were checked.
+    fn play(&mut self, scenario: &mut Scenario, summary: &mut Summary) -> Result<(usize, usize)> {
+        let mut problems = Vec::new();
+        let answers = Answers::default();
+        self.fault(scenario, &answers, &mut problems)?;
+        summary.faults += 1;
+        let receipts = answers.into_receipts();
+        let acknowledged = receipts.len();
+        problems.extend(receipts.iter().filter_map(|receipt| self.model.acknowledge(receipt)));
+
+        if let Point::Start(_, again) = scenario.point {
+            for _ in 0..again.times {
+                self.fault_at_start(again, &mut problems)?;
+                summary.faults += 1;
+            }
+        }
+        let process = self.world.spawn()?;
+        let client = process.ready()?;
+        if scenario.point == Point::HalfFile {
+            self.world.folder.install(&self.parts.component(self.echo), "echo.wasm")?;
+        }
+        self.resend(&client, scenario, &mut problems)?;
+        let new = self.settle(&client, scenario, &process)?;
+        problems.extend(self.model.grow(&scenario.planned, &new));
+        self.check_inside(&client, &new, &mut problems)?;
+        self.check_outside(&scenario.planned, &mut problems)?;
+        problems.extend(process.panic());
+        self.running = Some((process, client));
+        let small = |planned: &&Planned| !matches!(planned.kind, Kind::Fill { .. });
+        self.history.extend(scenario.planned.iter().filter(small).cloned());
+        tell(&problems)?;
+        Ok((acknowledged, new.len()))
+    }
+
+    /// Publishes the load and ends the router at the chosen point.
+    fn fault(
+        &mut self,
+        scenario: &Scenario,
+        answers: &Answers,
+        problems: &mut Vec<String>,
+    ) -> Result<()> {
+        let (mut process, client) = match self.running.take() {
+            Some(running) => running,
+            None => {
+                let process = self.world.spawn()?;
+                let client = process.ready()?;
+                (process, client)
+            }
+        };
+        let other_echo = if self.echo == "echo" { "echo-v2" } else { "echo" };
+        let component = self.parts.component(other_echo);
+        let mails = self.model.mails();
+        self.world.gateway.hold();
+        let ended = thread::scope(|scope| {
+            for requests in &scenario.producers {
+                scope.spawn(|| answers.produce(&client, requests));
+            }
+            let world = &self.world;
+            let reached =
+                scenario.point.reach(world, &mut process, answers, PRODUCERS, mails, &component);
+            // Whatever became of it: the producers end with the router.
+            let ended = end(world, &mut process, scenario.linger);
+            reached.map(|()| ended)?
+        })?;
+        let may_end = matches!(scenario.point, Point::Shutdown { .. });
+        if let Some(status) = ended
+            && !(may_end && status.success())
+        {
+            let tail = process.tail(20);
+            problems.push(format!("the router ended by itself with {status}:\n{tail}"));
+        }
+        problems.extend(process.panic());
+        if matches!(scenario.point, Point::Swap(_) | Point::HalfFile) {
+            self.echo = other_echo;
+        }
+        self.world.gateway.release();
+        self.restore()
+    }
+
+    /// Starts the router and ends it before it is ready.
+    fn fault_at_start(&mut self, again: Again, problems: &mut Vec<String>) -> Result<()> {
+        let mut process = self.world.spawn()?;
+        process.wait_for_lines(1);
+        thread::sleep(again.after);
+        if let Some(status) = end(&self.world, &mut process, Duration::ZERO)? {
+            let tail = process.tail(20);
+            problems.push(format!("the router ended at start with {status}:\n{tail}"));
+        }
+        problems.extend(process.panic());
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        self.world.disk.as_mut().map_or(Ok(()), Disk::restore)
+    }
+
+    /// Sends all of the round once more, as a producer does that lost its answers, and some of
+    /// earlier rounds.
+    fn resend(
+        &mut self,
+        client: &Client,
+        scenario: &mut Scenario,
+        problems: &mut Vec<String>,
+    ) -> Result<()> {
+        let mut resent = Vec::new();
+        for _ in 0..RESENT {
+            let number = scenario.choices.below(self.history.len() as u64);
+            resent.extend(usize::try_from(number).ok().and_then(|n| self.history.get(n)).cloned());
+        }
+        let earlier = resent.len();
+        resent.extend(scenario.planned.iter().cloned());
+        let receipts = publish(client, &resent)?;
+        ensure!(receipts.len() == resent.len(), "{} receipts for {}", receipts.len(), resent.len());
+        for (number, (receipt, planned)) in receipts.iter().zip(&resent).enumerate() {
+            if receipt.id != planned.id {
+                problems.push(format!("the receipt of {} is for {}", planned.id, receipt.id));
+            }
+            if number < earlier && !receipt.duplicate {
+                problems.push(format!("{} is forgotten: taken in anew", planned.id));
+            }
+            problems.extend(self.model.acknowledge(receipt));
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is left to do; answers what the log has grown by.
+    fn settle(
+        &self,
+        client: &Client,
+        scenario: &Scenario,
+        process: &Process,
+    ) -> Result<Vec<Entry>> {
+        let wanted: usize = scenario.planned.iter().map(|planned| planned.flow().len()).sum();
+        let mut new: Vec<Entry> = Vec::new();
+        let grow = |new: &mut Vec<Entry>| -> Result<()> {
+            let next = new.last().map_or(self.model.next(), |entry| entry.sequence + 1);
+            new.extend(read(client, next)?);
+            Ok(())
+        };
+        let settled = wait_for("everything to settle", || {
+            if !is_quiet(client)? {
+                return Ok(None);
+            }
+            grow(&mut new)?;
+            Ok((new.len() >= wanted).then_some(()))
+        });
+        if let Err(error) = settled {
+            let subscriptions = client.get_json("/subscriptions").unwrap_or_default();
+            let mut seen = Model::default();
+            let wrong = seen.grow(&scenario.planned, &new).join("\n  ");
+            let tail = process.tail(20);
+            bail!(
+                "{error:#}: {} of {wanted} events\n  {wrong}\n{subscriptions}\n{tail}",
+                new.len()
+            );
+        }
+        grow(&mut new)?;
+        Ok(new)
+    }
+
+    /// State, dead letters and blobs.
+    fn check_inside(
+        &mut self,
+        client: &Client,
+        new: &[Entry],
+        problems: &mut Vec<String>,
+    ) -> Result<()> {
+        let wanted = self.model.revenue_cents();
+        let found = self.world.revenue_cents()?;
+        if found != wanted {
+            problems.push(format!("sales earned {found:?} instead of {wanted:?}"));
+        }
+        let wanted = self.model.abandoned();
+        let found = dead_letters(client)?;
+        if found.len() != wanted || found.iter().any(|name| name != "printer/abandoned") {
+            problems.push(format!("dead letters are {found:?} instead of {wanted} abandoned"));
+        }
+        for (digest, size_bytes) in new.iter().filter_map(|entry| entry.pdf.as_ref()) {
+            let blob = client.get(&format!("/blobs/{digest}"))?;
+            let is_right = blob.status == 200
+                && blob.body.len() as u64 == *size_bytes
+                && blob.body.starts_with(b"%PDF-");
+            if !is_right {
+                let (status, len) = (blob.status, blob.body.len());
+                problems.push(format!("blob {digest}: {status}, {len} of {size_bytes} bytes"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The gateway and the mail API were asked with one key for each order.
+    fn check_outside(&self, planned: &[Planned], problems: &mut Vec<String>) -> Result<()> {
+        let charges = self.world.gateway.charges();
+        let mails = self.world.mails()?;
+        for planned in planned {
+            let Kind::Purchase(order) = &planned.kind else { continue };
+            let id = &planned.id;
+            let keys: Vec<_> = charges.iter().filter(|charge| charge.order == *id).collect();
+            let is_right = matches!(
+                keys.as_slice(),
+                [charge] if charge.charge.is_some() == order.is_paid()
+            );
+            if !is_right {
+                problems.push(format!("{id}: the gateway knows {keys:?}"));
+            }
+            let keys = mails.get(&order.address(id)).map_or(0, Vec::len);
+            if keys != usize::from(order.is_mailed()) {
+                problems.push(format!("{id}: {keys} mails"));
+            }
+        }
+        if charges.len() != self.model.purchases() {
+            let (found, wanted) = (charges.len(), self.model.purchases());
+            problems.push(format!("{found} keys at the gateway for {wanted} purchases"));
+        }
+        let found: usize = mails.values().map(Vec::len).sum();
+        if found != self.model.mails() {
+            problems.push(format!("{found} mails instead of {}", self.model.mails()));
+        }
+        Ok(())
+    }
+
+    /// The whole log is as it was when each round was checked.
+    fn check_whole(&self) -> Result<()> {
+        let Some((_, client)) = &self.running else { return Ok(()) };
+        let found = read(client, 1)?;
+        let known = self.model.entries();
+        if let Some((found, known)) = found.iter().zip(known).find(|(found, known)| found != known)
+        {
+            bail!("the log has changed: {found:?} instead of {known:?}");
+        }
+        ensure!(found.len() == known.len(), "{} of {} events left", found.len(), known.len());
+        Ok(())
+    }
+
+    /// Checks the whole log and stops the router as an operator would.
+    fn leave(mut self, summary: &mut Summary) -> Result<()> {
+        self.check_whole().context("at the end")?;
+        if let Some((mut process, _)) = self.running.take() {
+            process.terminate()?;
+            let status = process.exited()?;
+            ensure!(status.success(), "the last stop: {status}\n{}", process.tail(20));
+        }
+        let repeated = |charge: &crate::stand_ins::Charge| match charge.card.as_str() {
+            "tok_flaky" => charge.calls.saturating_sub(3),
+            _ => charge.calls.saturating_sub(1),
+        };
+        summary.repeated += self.world.gateway.charges().iter().map(repeated).sum::<u32>();
+        Ok(())
+    }
+}
+
+/// Ends the router, its disk first where it has one; answers how it had ended before that.
+fn end(
+    world: &World,
+    process: &mut Process,
+    linger: Duration,
+) -> Result<Option<std::process::ExitStatus>> {
+    let Some(disk) = &world.disk else { return process.kill() };
+    let ended = process.ended()?;
+    disk.cut()?;
+    // Whatever it acknowledges from now on is a lie, and will be found missing.
+    thread::sleep(linger);
+    process.kill()?;
+    Ok(ended)
+}
+
+/// Whether no subscription has anything left to do.
+fn is_quiet(client: &Client) -> Result<bool> {
+    let body = client.get_json("/subscriptions")?;
+    let subscriptions = body.get("subscriptions").and_then(Value::as_array);
+    let is_idle = |subscription: &Value| {
+        ["lag", "in_flight", "retrying"]
+            .iter()
+            .all(|name| subscription.get(name).and_then(Value::as_u64) == Some(0))
+    };
+    Ok(subscriptions.context("no subscriptions")?.iter().all(is_idle))
+}
+
+/// The subscriptions of all dead letters.
+fn dead_letters(client: &Client) -> Result<Vec<String>> {
+    let mut found: BTreeMap<u64, String> = BTreeMap::new();
+    loop {
+        let after = found.last_key_value().map_or(0, |(id, _)| *id);
+        let page = client.get_json(&format!("/dead-letters?after={after}&max=1000"))?;
+        let listed = page.get("dead_letters").and_then(Value::as_array).context("no list")?;
+        if listed.is_empty() {
+            return Ok(found.into_values().collect());
+        }
+        for letter in listed {
+            let id = letter.get("id").and_then(Value::as_u64).context("no id")?;
+            let subscription = letter.get("subscription").and_then(Value::as_str);
+            found.insert(id, subscription.context("no subscription")?.to_owned());
+        }
+    }
+}
+
+fn tell(problems: &[String]) -> Result<()> {
+    ensure!(problems.is_empty(), "{} violations:\n  {}", problems.len(), problems.join("\n  "));
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Producers: publish a round's load side by side, and remember every answer.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::plan::Planned;
+use crate::http::{Client, Receipt};
+
+/// How long a round may wait for an acknowledgement.
+const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// All answers of a round so far.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    receipts: Vec<Receipt>,
+    requests: usize,
+    ended: usize,
+}
+
+impl Answers {
+    /// Waits until this many requests have been acknowledged or all producers have ended.
+    pub(super) fn wait_for(&self, requests: usize, producers: usize) {
+        let end = Instant::now() + ACKNOWLEDGED_MAX;
+        let mut state = self.lock();
+        while state.requests < requests && state.ended < producers {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What was acknowledged.
+    pub(super) fn into_receipts(self) -> Vec<Receipt> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).receipts
+    }
+
+    /// Publishes these requests one after another, until one is not acknowledged: what it brought
+    /// may be in the log or not, and is sent again after the restart.
+    pub(super) fn produce(&self, client: &Client, requests: &[Vec<Planned>]) {
+        for request in requests {
+            match publish(client, request) {
+                Ok(receipts) => {
+                    let mut state = self.lock();
+                    state.receipts.extend(receipts);
+                    state.requests += 1;
+                }
+                Err(_) => break,
+            }
+            self.changed.notify_all();
+        }
+        self.lock().ended += 1;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Publishes a few events: one by itself, several as a batch.
+pub(super) fn publish(client: &Client, planned: &[Planned]) -> Result<Vec<Receipt>> {
+    let events: Vec<Value> = planned.iter().map(Planned::event).collect();
+    match events.as_slice() {
+        [event] => Ok(vec![client.publish(event)?]),
+        events => client.publish_batch(events),
+    }
+}

@@ -1,0 +1,133 @@
+//! The router as a process that may be ended at any moment, also before it has come up.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::folder::Folder;
+use crate::http::Client;
+use crate::log::Log;
+use crate::router::{die_with_parent, listening};
+use crate::wait::PATIENCE;
+
+/// How long to wait between two looks. Shorter than the harness's own: a round has many waits.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// Looks again and again until `look` answers something.
+pub(super) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().with_context(|| format!("while waiting for {what}"))? {
+            return Ok(found);
+        }
+        if Instant::now() >= end {
+            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A router. Killed when dropped.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    log: Log,
+}
+
+impl Process {
+    /// Starts the binary on this folder and waits for nothing.
+    pub(super) fn spawn(binary: &Path, folder: &Folder) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(["run", "--config"]).arg(folder.config()).current_dir(folder.root());
+        for key in ["USHER_LOG", "USHER_URL", "RUST_LOG"] {
+            command.env_remove(key);
+        }
+        die_with_parent(&mut command);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", binary.display()))?;
+        let stderr = child.stderr.take().context("the child has no stderr")?;
+        let log = Log::follow(stderr, &folder.root().join("router.log"))?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// It did not come up; the error shows the end of its log.
+    pub(super) fn ready(&self) -> Result<Client> {
+        let address = self.log.wait_for(listening);
+        let address =
+            address.with_context(|| format!("it did not come up:\n{}", self.log.tail(30)))?;
+        let client = Client::new(format!("http://{address}"));
+        wait_for("the router to be ready", || {
+            Ok((client.get("/readyz")?.status == 200).then_some(()))
+        })
+        .with_context(|| self.log.tail(30))?;
+        Ok(client)
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) fn exited(&mut self) -> Result<ExitStatus> {
+        let status = wait_for("the router to exit", || Ok(self.child.try_wait()?))?;
+        self.log.finish();
+        Ok(status)
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub(super) fn terminate(&self) -> Result<()> {
+        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
+    }
+
+    /// Ends it on the spot (SIGKILL); answers how it had ended if that was before.
+    pub(super) fn kill(&mut self) -> Result<Option<ExitStatus>> {
+        let before = self.ended()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        self.log.finish();
+        Ok(before)
+    }
+
+    /// How many lines it has logged.
+    pub(super) fn logged(&self) -> usize {
+        self.log.count()
+    }
+
+    /// Waits until it has logged this many lines in all, or will log no more.
+    pub(super) fn wait_for_lines(&self, count: usize) {
+        self.log.wait_for_count(count);
+    }
+
+    /// The newest lines of its log.
+    pub(super) fn tail(&self, lines: usize) -> String {
+        self.log.tail(lines)
+    }
+
+    /// The first line that tells of a panic in the host.
+    pub(super) fn panic(&self) -> Option<String> {
+        let all = self.log.tail(usize::MAX);
+        all.lines().find(|line| line.contains("panicked at")).map(ToOwned::to_owned)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log.finish();
+    }
+}

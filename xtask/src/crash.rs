@@ -1,0 +1,122 @@
+//! `cargo xtask crash`: the router ended again and again under load, and what must be true then.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use usher_tests::crash::{Fault, missing_for_power, run as run_rounds};
+use usher_tests::{repository, target_dir};
+
+use crate::cargo::{build_release, cargo, run as run_command};
+use crate::guests;
+use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
+
+/// What to do, and how often.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct Options {
+    /// That many rounds in which the router is killed (SIGKILL).
+    #[arg(long, value_name = "ROUNDS", group = "what")]
+    kill: Option<u32>,
+    /// That many rounds in which the power of its disk is cut. Needs root.
+    #[arg(long, value_name = "ROUNDS", group = "what")]
+    power: Option<u32>,
+    /// Where all choices come from; one of chance unless given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only the round with this number.
+    #[arg(long)]
+    round: Option<u32>,
+    /// The release binary instead of the debug one.
+    #[arg(long)]
+    release: bool,
+    /// Take what was built before.
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Builds what is needed and runs what is asked for.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let seed = options.seed.unwrap_or_else(chance);
+    let binary = build(options)?;
+    for (fault, rounds) in [(Fault::Kill, options.kill), (Fault::Power, options.power)] {
+        let Some(rounds) = rounds else { continue };
+        let binary = binary.as_deref();
+        match options.round {
+            Some(round) => rounds_of(fault, seed, binary, [round])?,
+            None => rounds_of(fault, seed, binary, 1..=rounds)?,
+        }
+    }
+    Ok(())
+}
+
+/// These rounds, with what the suite has built.
+pub(crate) fn check(fault: Fault, rounds: u32) -> Result<()> {
+    rounds_of(fault, chance(), None, 1..=rounds)
+}
+
+fn rounds_of(
+    fault: Fault,
+    seed: u64,
+    binary: Option<&std::path::Path>,
+    rounds: impl IntoIterator<Item = u32>,
+) -> Result<()> {
+    let name = match fault {
+        Fault::Kill => "kill",
+        Fault::Power => "power",
+    };
+    if fault == Fault::Power
+        && let Some(missing) = missing_for_power()
+    {
+        anstream::println!("{FAINT}skipped{PLAIN} crash --power: {missing}");
+        return Ok(());
+    }
+    anstream::println!("{TITLE}crash --{name} --seed {seed}{PLAIN}");
+    let start = Instant::now();
+    let say = |line: &str| anstream::println!("{line}");
+    let summary = run_rounds(fault, seed, binary, rounds, say).with_context(|| {
+        format!(
+            "something is not as it must be; to play the round again: cargo xtask crash --{name} \
+             1 --seed {seed} --round ROUND"
+        )
+    });
+    let summary = summary.inspect_err(|_| anstream::println!("{BAD}failed{PLAIN}"))?;
+    let took = start.elapsed().as_secs_f64();
+    ensure!(summary.rounds > 0, "not one round was run");
+    anstream::println!(
+        "{GOOD}nothing lost, nothing twice{PLAIN} in {} rounds with {} faults: {} events \
+         acknowledged before them, {} checked, {} requests repeated outside; {took:.0} s, {:.2} s \
+         a round (seed {seed})",
+        summary.rounds,
+        summary.faults,
+        summary.acknowledged,
+        summary.checked,
+        summary.repeated,
+        took / f64::from(summary.rounds),
+    );
+    Ok(())
+}
+
+/// Builds, unless told not to; answers the binary to use where it isn't the usual one.
+fn build(options: &Options) -> Result<Option<std::path::PathBuf>> {
+    let binary = options.release.then(|| target_dir().join("release").join("usher"));
+    if options.no_build {
+        return Ok(binary);
+    }
+    guests::build()?;
+    if options.release {
+        announce("building the router (release)");
+        build_release()?;
+    } else if std::env::var_os("USHER_BIN").is_none() {
+        // As the suite does, so that nothing is compiled twice.
+        let mut build = cargo(&repository(), "build", &target_dir());
+        run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
+    }
+    Ok(binary)
+}
+
+/// A seed of chance.
+fn chance() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::from(since.subsec_nanos()) ^ since.as_secs()
+}
