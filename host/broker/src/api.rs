@@ -513,6 +513,12 @@ pub struct BrokerStats {
     pub dead_letters: u64,
     /// The newest committed sequence.
     pub last_sequence: u64,
+    /// The oldest sequence the log still has; one above the newest if it has none.
+    pub first_sequence: u64,
+    /// Size of the events in the log, as they are encoded.
+    pub log_bytes: u64,
+    /// Events that retention let go since the process started.
+    pub expired: u64,
     /// Emissions that wait for their delay.
     pub delayed: u64,
     /// Commands waiting for the committer.
@@ -543,6 +549,19 @@ pub enum BrokerError {
     /// More has arrived than the disk can take; try again after the given time.
     #[error("the broker is busy; try again in {} s", retry_after.as_secs().max(1))]
     Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk is about to be full: nothing is published until there is more room.
+    #[error(
+        "only {free_bytes} bytes of the disk are free, {reserve_bytes} are kept for what is \
+         under way; make room, or let the log keep less"
+    )]
+    Full {
+        /// What is free.
+        free_bytes: u64,
+        /// What has to be.
+        reserve_bytes: u64,
         /// When to try again.
         retry_after: Duration,
     },

@@ -130,10 +130,25 @@ impl Committer {
         for answer in self.answers.drain(..) {
             answer(Ok(()));
         }
+        if let Some(sequence) = released.dropped {
+            self.give_space_back(sequence);
+        }
         for digest in released.deleted_blobs {
             self.blobs.forget(&digest);
         }
         Ok(())
+    }
+
+    /// Removes what belongs to events that have left the log. Only space depends on it.
+    fn give_space_back(&self, sequence: u64) {
+        let shared = Arc::clone(&self.shared);
+        self.readers.submit(move || {
+            for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
+                if let Err(failure) = shared.store.drop_before(space, sequence) {
+                    tracing::warn!(table = space.name(), %failure, "space is not given back");
+                }
+            }
+        });
     }
 
     fn read(&self, wanted: Fetch) {

@@ -21,6 +21,7 @@ use crate::log;
 use crate::memory::MemoryDisk;
 use crate::prepare;
 use crate::readers::Readers;
+use crate::room::Room;
 use crate::shared::Shared;
 use crate::state::CommittedState;
 use crate::store::fjall::{FjallStore, OpenFailure};
@@ -42,6 +43,7 @@ pub struct EmbeddedBroker {
     shared: Arc<Shared>,
     blobs: Arc<Blobs>,
     queries: Readers,
+    room: Option<Room>,
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Keeps the data folder locked. Last, so that it goes last.
     _folder: Option<Folder>,
@@ -121,7 +123,8 @@ impl EmbeddedBroker {
             "the broker goes on from what is stored"
         );
         let now_ms = options.clock.now_ms();
-        let ledger = Ledger::new(recovered, options.duplicates_window_events, options.seed, now_ms);
+        let (window, retention) = (options.duplicates_window_events, options.retention);
+        let ledger = Ledger::new(recovered, window, retention, options.seed, now_ms);
 
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
         let shared = Arc::new(Shared::new(intake, store, last));
@@ -135,6 +138,8 @@ impl EmbeddedBroker {
             path: options.data.clone(),
             source,
         };
+        let on_disk = folder.is_some();
+        let room = on_disk.then(|| Room::new(options.data.clone(), options.disk_reserve_bytes));
         let readers = Readers::start("broker-fetch", 1, usize::MAX).map_err(refused)?;
         let queries =
             Readers::start("broker-query", QUERY_THREADS, QUERIES_MAX).map_err(refused)?;
@@ -148,6 +153,7 @@ impl EmbeddedBroker {
             shared,
             blobs,
             queries,
+            room,
             committer: Mutex::new(Some(thread)),
             _folder: folder,
         }))
@@ -235,6 +241,9 @@ impl Broker for EmbeddedBroker {
             let identity = event.identity();
             (event, identity)
         };
+        if let Some(room) = &self.room {
+            room.check()?;
+        }
         let events = batch.into_iter().map(identify).collect();
         let (reply, answer) = oneshot::channel();
         let pushed = self.shared.intake.try_push(Command::Publish { events, reply }, bytes);

@@ -3,7 +3,7 @@
 use usher_event::Identity;
 
 use crate::api::AttemptRecord;
-use crate::ledger::{Fetch, Fetched, FetchedDelivery, FetchedEmission};
+use crate::ledger::{Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission};
 use crate::store::rows::{read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -58,6 +58,9 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
             let deliveries: Result<_, StoreFailure> = sequences.into_iter().map(delivery).collect();
             Ok(Fetched::Deliveries { subscription, epoch, deliveries: deliveries? })
         }
+        Fetch::Expired { from, to, older_than_ms, excess_bytes } => {
+            expired(view, from, to, older_than_ms, excess_bytes).map(Fetched::Expired)
+        }
         Fetch::Delayed { keys: wanted } => {
             let emission = |(due_ms, number)| {
                 let key = keys::pair(due_ms, number);
@@ -76,6 +79,39 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
             Ok(Fetched::Delayed { emissions: emissions? })
         }
     }
+}
+
+/// Events from the beginning of the log that are too old or too many.
+fn expired(
+    view: &dyn View,
+    from: u64,
+    to: u64,
+    older_than_ms: u64,
+    excess_bytes: u64,
+) -> Result<Expired, StoreFailure> {
+    let mut expired = Expired { upto: from, bytes: 0, correlations: Vec::new(), has_more: false };
+    let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
+    for (looked_at, row) in rows.enumerate() {
+        let (key, value) = row?;
+        let damaged = || StoreFailure::damaged(Space::Events, &key);
+        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
+        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+        if stored.recorded_ms >= older_than_ms && expired.bytes >= excess_bytes {
+            break;
+        }
+        if looked_at >= SCAN_MAX_LOOKED_AT {
+            expired.has_more = true;
+            break;
+        }
+        expired.bytes += stored.event.encoded().len() as u64;
+        expired.upto = sequence + 1;
+        if stored.cause.is_none()
+            && let Some(correlationid) = stored.event.attribute("correlationid")
+        {
+            expired.correlations.push(keys::correlation(&correlationid, sequence));
+        }
+    }
+    Ok(expired)
 }
 
 /// The failed attempts of a delivery in all its rounds, oldest first, with their numbers.

@@ -4,7 +4,7 @@ use usher_event::Digest;
 
 use crate::PAGE_MAX;
 use crate::api::{BlobRecord, DeadLetter, EventPage, EventQuery, StoredEvent};
-use crate::store::rows::{DeadRow, read_blob, read_record};
+use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
 use crate::store::{Found, Space, StoreFailure, View, keys};
 
 /// Most events that one page looks at.
@@ -13,8 +13,18 @@ const PAGE_MAX_LOOKED_AT: usize = 10_000;
 /// Most bytes of events on one page; it may go over by one event.
 const PAGE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
+/// The oldest sequence that retention has kept. What lies below may still be on disk for a while.
+pub(crate) fn oldest(view: &dyn View) -> Result<u64, StoreFailure> {
+    let Some(row) = view.get(Space::Meta, COUNTERS_KEY)? else { return Ok(1) };
+    let damaged = || StoreFailure::damaged(Space::Meta, COUNTERS_KEY);
+    Ok(Counters::read(&row).ok_or_else(damaged)?.first_sequence)
+}
+
 /// One event.
 pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
+    if sequence < oldest(view)? {
+        return Ok(None);
+    }
     let key = keys::number(sequence);
     let Some(row) = view.get(Space::Events, &key)? else { return Ok(None) };
     let damaged = || StoreFailure::damaged(Space::Events, &key);
@@ -33,8 +43,10 @@ pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFai
         Ok(Some((sequence, stored.recorded_ms)))
     };
     let newest = at(view.range(Space::Events, &[], None).next_back())?;
-    let oldest = at(view.range(Space::Events, &[], None).next())?;
-    let (Some((mut low, _)), Some((newest, _))) = (oldest, newest) else { return Ok(1) };
+    let oldest = at(view.range(Space::Events, &keys::number(oldest(view)?), None).next())?;
+    let (Some((mut low, _)), Some((newest, _))) = (oldest, newest) else {
+        return self::oldest(view);
+    };
     let mut high = newest + 1;
     while low < high {
         let middle = low + (high - low) / 2;
@@ -49,7 +61,7 @@ pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFai
 
 /// Part of the log.
 pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, StoreFailure> {
-    let from = query.from.max(1);
+    let from = query.from.max(oldest(view)?);
     let max = query.max.min(PAGE_MAX);
     let mut page = EventPage { events: Vec::new(), next: from };
     let mut bytes = 0;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Clock, SystemClock};
 
@@ -21,8 +22,23 @@ pub struct Options {
     pub intake_max_commands: usize,
     /// Most bytes of events that wait for the committer; publishing is refused beyond it.
     pub intake_max_bytes: usize,
+    /// What the log keeps.
+    pub retention: Retention,
+    /// Free space on the disk below which nothing is published any more. What plugins emit is
+    /// still taken, so that the system drains instead of stopping half-way. 0 turns it off.
+    pub disk_reserve_bytes: u64,
     /// Block cache of the store.
     pub cache_bytes: u64,
+}
+
+/// How long the log keeps events. What a subscription has not settled yet is kept in any case, and
+/// so are dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Events older than this go.
+    pub max_age: Option<Duration>,
+    /// When the log has more bytes than this, the oldest events go.
+    pub max_bytes: Option<u64>,
 }
 
 impl Options {
@@ -35,6 +51,8 @@ impl Options {
             duplicates_window_events: 1_000_000,
             intake_max_commands: 4_096,
             intake_max_bytes: 64 * 1_024 * 1_024,
+            retention: Retention::default(),
+            disk_reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 64 * 1_024 * 1_024,
         }
     }
@@ -48,6 +66,8 @@ impl std::fmt::Debug for Options {
             .field("duplicates_window_events", &self.duplicates_window_events)
             .field("intake_max_commands", &self.intake_max_commands)
             .field("intake_max_bytes", &self.intake_max_bytes)
+            .field("retention", &self.retention)
+            .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)
             .finish_non_exhaustive()
     }

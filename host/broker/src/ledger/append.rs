@@ -37,6 +37,7 @@ impl Ledger {
             return Published { sequence, duplicate: true };
         }
         self.counters.last_sequence += 1;
+        self.counters.log_bytes += event.encoded().len() as u64;
         let sequence = self.counters.last_sequence;
         self.duplicates.push(identity);
         if origin.is_none()

@@ -69,6 +69,7 @@ impl Ledger {
             sub.add_retry(sequence, row, false);
             self.touched.insert(sub.id);
             self.outgoing.put(Space::Retries, keys::retry(sub.id, sequence), row.write());
+            self.put_back_event(&dead.stored);
         }
         self.remove_dead(id, dead);
         let delivery = keys::delivery(sequence, dead.subscription_id);

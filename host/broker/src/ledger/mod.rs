@@ -16,6 +16,7 @@ mod lanes;
 mod outgoing;
 mod parking;
 mod recovery;
+mod retention;
 mod retry;
 mod settle;
 #[cfg(test)]
@@ -41,6 +42,8 @@ use delay::Delayed;
 use duplicates::Duplicates;
 use outgoing::Outgoing;
 pub(crate) use recovery::Recovered;
+pub(crate) use retention::Expired;
+use retention::Expiry;
 pub(crate) use standing::{Standing, SubscriptionStanding};
 use state::StateLedger;
 use subscription::Sub;
@@ -73,6 +76,9 @@ pub(crate) struct Ledger {
     fetches: Vec<Fetch>,
     deleted_blobs: Vec<Digest>,
     alone: Alone,
+    expiry: Expiry,
+    /// Everything before this sequence has just left the log.
+    dropped: Option<u64>,
     /// Dead letters that the batch being put together removes.
     removed_dead: BTreeSet<u64>,
     stats: Counts,
@@ -86,6 +92,7 @@ struct Counts {
     acked: u64,
     failed: u64,
     conflicts: u64,
+    expired: u64,
 }
 
 /// A settlement with what could be worked out before it reached the committer.
@@ -104,6 +111,8 @@ pub(crate) struct Released {
     pub(crate) fetches: Vec<Fetch>,
     /// Blobs that lost a reference.
     pub(crate) deleted_blobs: Vec<Digest>,
+    /// Events before this one have left the log.
+    pub(crate) dropped: Option<u64>,
 }
 
 /// Something the ledger needs from the store. `epoch` goes back with the answer; an answer to a
@@ -116,6 +125,9 @@ pub(crate) enum Fetch {
     Deliveries { subscription: u32, epoch: u64, sequences: Vec<u64> },
     /// Emissions whose delay is over: due time and number.
     Delayed { keys: Vec<(u64, u64)> },
+    /// Which events from `from` on, before `to`, are to go: those recorded before `older_than_ms`,
+    /// and as many of the oldest as make up `excess_bytes`.
+    Expired { from: u64, to: u64, older_than_ms: u64, excess_bytes: u64 },
 }
 
 /// The answer to a [`Fetch`].
@@ -124,6 +136,7 @@ pub(crate) enum Fetched {
     Scan { subscription: u32, epoch: u64, events: Vec<StoredEvent>, next: u64 },
     Deliveries { subscription: u32, epoch: u64, deliveries: Vec<FetchedDelivery> },
     Delayed { emissions: Vec<FetchedEmission> },
+    Expired(Expired),
 }
 
 /// An event to deliver again.
@@ -170,6 +183,7 @@ impl Ledger {
                 }
             }
             Fetched::Delayed { emissions } => self.delays_over(emissions, now_ms),
+            Fetched::Expired(expired) => self.expired(expired),
         }
     }
 
@@ -187,9 +201,13 @@ impl Ledger {
             }
         }
         self.fetches.extend(self.delayed.take_due(tick));
-        let next =
-            self.due.first().map(|(due, ..)| *due).into_iter().chain(self.delayed.next_due());
-        next.min().map(|due| due.saturating_sub(tick))
+        self.expire(tick, now_ms);
+        let next = [
+            self.due.first().map(|(due, ..)| *due),
+            self.delayed.next_due(),
+            self.expiry.next_due(),
+        ];
+        next.into_iter().flatten().min().map(|due| due.saturating_sub(tick))
     }
 
     /// The batch that makes everything durable that was applied since the last call.
@@ -246,6 +264,7 @@ impl Ledger {
             grants,
             fetches: std::mem::take(&mut self.fetches),
             deleted_blobs: std::mem::take(&mut self.deleted_blobs),
+            dropped: self.dropped.take(),
         }
     }
 
@@ -266,6 +285,9 @@ impl Ledger {
             dead_letters: self.counters.dead_letters,
             last_sequence: self.counters.last_sequence,
             delayed: self.delayed.len() as u64,
+            first_sequence: self.counters.first_sequence,
+            log_bytes: self.counters.log_bytes,
+            expired: self.stats.expired,
             queued: 0,
         }
     }

@@ -7,11 +7,13 @@ use usher_filter::FilterIndex;
 
 use super::delay::Delayed;
 use super::duplicates::Duplicates;
+use super::retention::Expiry;
 use super::retry::Jitter;
 use super::state::StateLedger;
 use super::subscription::Sub;
 use super::timeline::Timeline;
 use super::{Counts, Ledger};
+use crate::Retention;
 use crate::store::rows::{Counters, CursorRow, RetryRow, SubscriptionRow, millis};
 
 /// What was read from a store.
@@ -32,7 +34,13 @@ pub(crate) struct Recovered {
 
 impl Ledger {
     /// Goes on from what a store has; `window` is the size of the duplicates window in events.
-    pub(crate) fn new(recovered: Recovered, window: usize, seed: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        recovered: Recovered,
+        window: usize,
+        retention: Retention,
+        seed: u64,
+        now_ms: u64,
+    ) -> Self {
         let last = recovered.counters.last_sequence;
         let mut timeline = Timeline::default();
         let tick = timeline.tick(now_ms);
@@ -57,6 +65,8 @@ impl Ledger {
             fetches: Vec::new(),
             deleted_blobs: Vec::new(),
             alone: Default::default(),
+            expiry: Expiry::new(retention),
+            dropped: None,
             removed_dead: Default::default(),
             stats: Counts::default(),
         };

@@ -42,11 +42,11 @@ impl Ledger {
         self.counters.next_subscription += 1;
         let first = match subscription.start {
             Start::Latest => last + 1,
-            Start::Earliest => 1,
+            Start::Earliest => self.counters.first_sequence,
             Start::Sequence(sequence) => sequence,
             Start::Time(_) => first.unwrap_or(last + 1),
         };
-        let first = first.clamp(1, last + 1);
+        let first = first.clamp(self.counters.first_sequence, last + 1);
         let row = SubscriptionRow { first, subscription };
         self.outgoing.put(Space::Subscriptions, keys::subscription(id), row.write());
         let cursor = CursorRow { next: first, ..CursorRow::default() };

@@ -446,6 +446,18 @@ impl Sub {
             || self.retries.get(&sequence).is_some_and(|retry| !retry.waiting)
     }
 
+    /// The lowest sequence whose event it still needs.
+    pub(super) fn oldest_unsettled(&self, last: u64) -> u64 {
+        let lowest = [
+            self.held.first_key_value().map(|(sequence, _)| *sequence),
+            self.retries.first_key_value().map(|(sequence, _)| *sequence),
+            self.parked.first_key_value().map(|(sequence, _)| *sequence),
+            self.open.first().copied(),
+            self.lanes.here().first().copied(),
+        ];
+        lowest.into_iter().flatten().fold(self.next(last), u64::min)
+    }
+
     /// For people.
     pub(super) fn status(&self, last: u64) -> SubscriptionStatus {
         let next = self.next(last);

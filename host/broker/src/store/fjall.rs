@@ -74,6 +74,13 @@ impl Store for FjallStore {
         writes.commit().map_err(failure)
     }
 
+    fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
+        use fjall::AbstractTree as _;
+        // Whole table files go; what shares a file with rows that stay goes with a later one.
+        let tree = &self.spaces.get(space)?.tree;
+        tree.drop_range(..super::keys::number(number)).map_err(|error| failure(error.into()))
+    }
+
     fn view(&self) -> Box<dyn View> {
         Box::new(FjallView { snapshot: self.database.snapshot(), spaces: self.spaces.clone() })
     }

@@ -63,6 +63,15 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
+        let mut tables = self.tables();
+        if let Some(table) = tables.0.get_mut(space as usize) {
+            let table = Arc::make_mut(table);
+            *table = table.split_off(&super::keys::number(number)[..]);
+        }
+        Ok(())
+    }
+
     fn view(&self) -> Box<dyn View> {
         Box::new(self.tables().clone())
     }

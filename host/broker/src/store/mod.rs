@@ -152,6 +152,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// disk is unknown and the store must not be used for commits again.
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure>;
 
+    /// Gives the space of rows back whose key begins with a lower number, as far as that costs
+    /// little. Nobody asks for them any more.
+    fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure>;
+
     /// Everything committed so far, unchanged by later commits.
     fn view(&self) -> Box<dyn View>;
 }

@@ -24,8 +24,12 @@ pub(crate) struct Counters {
     pub(crate) next_dead: u64,
     pub(crate) next_delayed: u64,
     pub(crate) next_subscription: u32,
-    /// How many dead letters there are; the one that may fall.
+    /// How many dead letters there are; this and `log_bytes` may fall.
     pub(crate) dead_letters: u64,
+    /// The oldest event the log still has; one above the newest if it has none.
+    pub(crate) first_sequence: u64,
+    /// Size of the events in the log, as they are encoded.
+    pub(crate) log_bytes: u64,
 }
 
 impl Default for Counters {
@@ -36,6 +40,8 @@ impl Default for Counters {
             next_delayed: 1,
             next_subscription: 1,
             dead_letters: 0,
+            first_sequence: 1,
+            log_bytes: 0,
         }
     }
 }
@@ -48,20 +54,36 @@ impl Counters {
         put(&mut row, self.next_delayed);
         put(&mut row, self.next_subscription.into());
         put(&mut row, self.dead_letters);
+        put(&mut row, self.first_sequence);
+        put(&mut row, self.log_bytes);
         row
     }
 
     pub(crate) fn read(row: &Bytes) -> Option<Self> {
         let mut parts = Parts::versioned(row, VERSION)?;
-        let counters = Self {
+        let mut counters = Self {
             last_sequence: parts.number()?,
             next_dead: parts.number()?,
             next_delayed: parts.number()?,
             next_subscription: parts.number_as()?,
             dead_letters: parts.number()?,
+            ..Self::default()
         };
+        if parts.is_empty() {
+            // Format 1 kept everything and didn't count it.
+            return Some(counters);
+        }
+        (counters.first_sequence, counters.log_bytes) = (parts.number()?, parts.number()?);
         parts.end().map(|()| counters)
     }
+}
+
+/// The record of an event.
+pub(crate) fn write_record(stored: &StoredEvent) -> Vec<u8> {
+    let StoredEvent { recorded_ms, flow, depth, cause, event, .. } = stored;
+    let mut row = Vec::with_capacity(64 + event.encoded().len());
+    put_record(&mut row, *recorded_ms, *flow, *depth, cause.as_ref(), event);
+    row
 }
 
 /// Appends the record of an event.

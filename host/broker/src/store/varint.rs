@@ -75,6 +75,11 @@ impl Parts {
         Some(array)
     }
 
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// All that is left.
     pub(crate) fn rest(self) -> Bytes {
         self.rest

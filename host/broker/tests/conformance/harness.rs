@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use usher_broker::{
     Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, MemoryDisk, NewEvent,
-    Options, Order, RetryPolicy, Settled, Settlement, Start, Subscription,
+    Options, Order, Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
 use usher_filter::Filter;
@@ -22,6 +22,7 @@ pub(crate) struct Disk {
     kind: Kind,
     pub(crate) clock: ManualClock,
     pub(crate) window: usize,
+    retention: Retention,
 }
 
 enum Kind {
@@ -39,7 +40,13 @@ impl Disk {
     }
 
     fn new(kind: Kind) -> Self {
-        Self { kind, clock: ManualClock::at(START_MS), window: 10_000 }
+        let clock = ManualClock::at(START_MS);
+        Self { kind, clock, window: 10_000, retention: Retention::default() }
+    }
+
+    /// The same, whose brokers keep less.
+    pub(crate) fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Opens a broker. The one before must be dropped.
@@ -48,6 +55,7 @@ impl Disk {
         options.clock = Arc::new(self.clock.clone());
         options.seed = 7;
         options.duplicates_window_events = self.window;
+        options.retention = self.retention;
         match &self.kind {
             Kind::Fjall(folder) => {
                 options.data = folder.path().to_owned();

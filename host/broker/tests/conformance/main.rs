@@ -14,6 +14,7 @@ mod harness;
 mod order;
 mod publishing;
 mod restarts;
+mod retention;
 mod side_effects;
 mod subscriptions;
 
@@ -96,6 +97,12 @@ on_every_store! {
         blobs_live_as_long_as_someone_keeps_them,
         a_blob_without_content_fails_the_delivery,
         nothing_of_a_failed_delivery_is_left,
+    },
+    retention::{
+        old_events_go_and_new_ones_stay,
+        what_is_unsettled_stays,
+        a_dead_letter_outlives_its_event,
+        too_many_bytes_push_out_the_oldest,
     },
     restarts::{
         what_was_acknowledged_is_there,

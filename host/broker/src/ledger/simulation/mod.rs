@@ -33,15 +33,24 @@ struct Played {
     events: usize,
     faults: usize,
     deliveries: usize,
+    expired: usize,
 }
 
 impl Played {
+    const MOST: Self = Self {
+        events: usize::MAX,
+        faults: usize::MAX,
+        deliveries: usize::MAX,
+        expired: usize::MAX,
+    };
+
     /// The least of both.
     fn with(self, other: &Self) -> Self {
         Self {
             events: self.events.min(other.events),
             faults: self.faults.min(other.faults),
             deliveries: self.deliveries.min(other.deliveries),
+            expired: self.expired.min(other.expired),
         }
     }
 }
@@ -119,7 +128,7 @@ fn random_histories_agree_with_the_model() {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let (all, next) = (&all, &AtomicU64::new(first));
     let play_on = move || {
-        let mut least = Played { events: usize::MAX, faults: usize::MAX, deliveries: usize::MAX };
+        let mut least = Played::MOST;
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + count {
@@ -139,14 +148,19 @@ fn random_histories_agree_with_the_model() {
         played.reduce(|one, other| one.with(&other)).expect("at least one thread")
     });
     println!(
-        "seeds {first} to {}: no violation; at least {} events, {} deliveries, {} faults each",
+        "seeds {first} to {}: no violation; at least {} events, {} deliveries, {} faults, \
+         {} events expired each",
         first + count - 1,
         least.events,
         least.deliveries,
-        least.faults
+        least.faults,
+        least.expired
     );
     if std::env::var("USHER_STEPS").is_err() {
-        assert!(least.events >= 500 && least.faults >= 10, "too little happens: {least:?}");
+        assert!(
+            least.events >= 500 && least.faults >= 10 && least.expired > 0,
+            "too little happens: {least:?}"
+        );
     }
 }
 

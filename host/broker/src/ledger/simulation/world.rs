@@ -8,6 +8,7 @@ use super::Played;
 use super::model::{Model, Stands, TYPES, filters, subscription, subscriptions};
 use super::random::Random;
 use super::settling::Outcome;
+use crate::Retention;
 use crate::api::*;
 use crate::fetch::fetch;
 use crate::ledger::{Fetch, Ledger};
@@ -17,6 +18,10 @@ use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
 use crate::store::{Space, Store, keys};
 
 const WINDOW: usize = 64;
+
+/// The log keeps some two hundred events.
+const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) };
+
 pub(super) const MAX_ATTEMPTS: u32 = 4;
 
 /// Turns of half a second after which everything has come to rest.
@@ -57,7 +62,7 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let store = MemoryStore::default();
         let now_ms = 1_000_000;
-        let ledger = Ledger::new(load(&*store.view()).unwrap(), WINDOW, seed, now_ms);
+        let ledger = Ledger::new(load(&*store.view()).unwrap(), WINDOW, RETENTION, seed, now_ms);
         let mut world = Self {
             store,
             ledger,
@@ -90,7 +95,8 @@ impl World {
     }
 
     pub(super) fn played(&self) -> Played {
-        Played { events: self.model.events.len(), ..self.played }
+        let expired = self.ledger.stats().first_sequence as usize - 1;
+        Played { events: self.model.events.len(), expired, ..self.played }
     }
 
     pub(super) fn round_of(&self, name: &str) -> u64 {
@@ -278,7 +284,7 @@ impl World {
         added.start = start;
         self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
         self.ledger.subscribe(added.clone(), None).unwrap();
-        self.model.subscribe(added, first);
+        self.model.subscribe(added, first.max(self.ledger.stats().first_sequence));
     }
 
     fn answer_fetches(&mut self) {
@@ -302,6 +308,11 @@ impl World {
         self.learn_all();
         let released = self.ledger.release();
         self.fetches.extend(released.fetches);
+        if let Some(sequence) = released.dropped {
+            for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
+                self.store.drop_before(space, sequence).unwrap();
+            }
+        }
         for lease in released.grants.into_iter().flat_map(|(_, leases)| leases) {
             self.check_lease(&lease);
             let round = self.round_of(lease.delivery.subscription.as_str());
@@ -316,6 +327,15 @@ impl World {
         let statuses = self.ledger.statuses();
         let in_flight: u64 = statuses.iter().map(|status| status.in_flight).sum();
         assert_eq!(in_flight as usize, self.leases.len());
+        // [1] Nothing leaves the log that is still to be delivered.
+        let first = self.ledger.stats().first_sequence;
+        let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
+        for (key, _) in open.filter(|((_, sequence), _)| *sequence < first) {
+            assert!(
+                self.model.replayed.contains(key),
+                "{key:?} is open, the log begins at {first}"
+            );
+        }
         for status in statuses {
             assert!(status.in_flight <= u64::from(status.subscription.max_in_flight));
             assert!(status.cursor <= self.model.events.len() as u64 + 1);
@@ -374,7 +394,7 @@ impl World {
         self.fetches.clear();
         self.settled.clear();
         let recovered = load(&*self.store.view()).unwrap();
-        self.ledger = Ledger::new(recovered, WINDOW, random.next(), self.now_ms);
+        self.ledger = Ledger::new(recovered, WINDOW, RETENTION, random.next(), self.now_ms);
         // Waits are read as wall time: what the clock was set back by counts again.
         self.tick = self.tick.max(self.now_ms);
         self.learn_waits();
@@ -445,6 +465,14 @@ impl World {
             assert_eq!(status.cursor, self.model.events.len() as u64 + 1, "{name}");
         }
         let view = self.store.view();
+        // [1] What retention has kept is as it was.
+        let first = self.ledger.stats().first_sequence;
+        assert!(first > 1, "nothing has expired");
+        for sequence in 1..=self.model.events.len() as u64 {
+            let stored = crate::log::event(&*view, sequence).unwrap().map(|stored| stored.event);
+            let expected = (sequence >= first).then(|| self.model.event(sequence).clone());
+            assert_eq!(stored, expected, "{sequence}, the log begins at {first}");
+        }
         for space in [Space::Retries, Space::Parked, Space::Delayed] {
             assert_eq!(view.range(space, &[], None).count(), 0, "{}", space.name());
         }

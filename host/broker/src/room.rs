@@ -1,0 +1,85 @@
+//! Whether the disk has room for what producers publish. What plugins emit doesn't ask: it is what
+//! lets a full system drain.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::api::BrokerError;
+
+/// How long an answer of the file system is good for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a refused producer should wait.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The room on the disk of a data folder.
+pub(crate) struct Room {
+    folder: PathBuf,
+    reserve_bytes: u64,
+    /// When the file system was asked last, and how much was free.
+    known: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Room {
+    pub(crate) fn new(folder: PathBuf, reserve_bytes: u64) -> Self {
+        Self { folder, reserve_bytes, known: Mutex::default() }
+    }
+
+    /// Refuses where less is free than the reserve.
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        if self.reserve_bytes == 0 {
+            return Ok(());
+        }
+        let free_bytes = self.free_bytes(Instant::now());
+        if free_bytes >= self.reserve_bytes {
+            return Ok(());
+        }
+        let reserve_bytes = self.reserve_bytes;
+        Err(BrokerError::Full { free_bytes, reserve_bytes, retry_after: RETRY_AFTER })
+    }
+
+    fn free_bytes(&self, now: Instant) -> u64 {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, free_bytes)) = *known
+            && now.saturating_duration_since(asked) < LOOK_EVERY
+        {
+            return free_bytes;
+        }
+        let free_bytes = match rustix::fs::statvfs(&self.folder) {
+            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+            Err(error) => {
+                // The commit will tell if there really is none.
+                tracing::warn!(%error, "cannot tell how much of the disk is free");
+                u64::MAX
+            }
+        };
+        *known = Some((now, free_bytes));
+        free_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_the_reserve_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = |reserve_bytes| Room::new(folder.path().to_owned(), reserve_bytes);
+        room(0).check().unwrap();
+        room(1).check().unwrap();
+        let refused = room(u64::MAX).check().unwrap_err();
+        assert!(matches!(refused, BrokerError::Full { reserve_bytes: u64::MAX, .. }), "{refused}");
+    }
+
+    #[test]
+    fn the_file_system_is_asked_now_and_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = Room::new(folder.path().to_owned(), 1);
+        let start = Instant::now();
+        *room.known.lock().unwrap() = Some((start, 7));
+        assert_eq!(room.free_bytes(start + LOOK_EVERY / 2), 7);
+        assert_ne!(room.free_bytes(start + LOOK_EVERY), 7);
+    }
+}
