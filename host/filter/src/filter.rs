@@ -42,7 +42,7 @@ impl Comparison {
         }
     }
 
-    fn holds(self, found: &str, wanted: &str) -> bool {
+    pub(crate) fn holds(self, found: &str, wanted: &str) -> bool {
         match self {
             Self::Exact => found == wanted,
             Self::Prefix => found.starts_with(wanted),
@@ -67,7 +67,7 @@ impl Filter {
     /// # Errors
     /// Together they go past a limit that each of them keeps.
     pub fn try_all(filters: impl IntoIterator<Item = Self>) -> Result<Self, FilterError> {
-        let all = Self::all(filters);
+        let all = Self(combine(filters.into_iter().map(|filter| filter.0)));
         let Size { depth, expressions } = all.0.size();
         if depth > FILTER_MAX_DEPTH {
             return Err(FilterError::new("", too_deep()));
@@ -136,7 +136,7 @@ impl Expression {
         })
     }
 
-    fn holds(&self, event: &Event) -> bool {
+    pub(crate) fn holds(&self, event: &Event) -> bool {
         match self {
             Self::Compare(comparison, attributes) => attributes.iter().all(|(name, wanted)| {
                 match &**name {
@@ -153,7 +153,7 @@ impl Expression {
         }
     }
 
-    fn to_json(&self) -> Json {
+    pub(crate) fn to_json(&self) -> Json {
         let list = |of: &[Self]| Json::Array(of.iter().map(Self::to_json).collect());
         match self {
             Self::Compare(comparison, attributes) => {

@@ -5,10 +5,12 @@
 mod error;
 mod filter;
 mod index;
+mod mismatch;
 mod parse;
 mod strict;
 
 pub use error::FilterError;
 pub use filter::Filter;
 pub use index::FilterIndex;
+pub use mismatch::Mismatch;
 pub use parse::{FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, VALUE_MAX_BYTES};

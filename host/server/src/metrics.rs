@@ -159,6 +159,7 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
         "Deliveries run again because state they had read had changed",
         stats.conflicts,
     );
+    counter("events_expired", "Events that retention let go", stats.expired);
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge: Gauge<u64, AtomicU64> = Gauge::default();
         gauge.set(value);
@@ -166,6 +167,8 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
     };
     gauge("dead_letters", "Dead letters kept", stats.dead_letters);
     gauge("log_last_sequence", "The newest committed sequence", stats.last_sequence);
+    gauge("log_first_sequence", "The oldest sequence the log keeps", stats.first_sequence);
+    gauge("log_size_bytes", "Size of the events in the log", stats.log_bytes);
     gauge("emissions_delayed", "Emissions that wait for their delay", stats.delayed);
     gauge("broker_waiting_commands", "Commands waiting for the committer", stats.queued);
 }

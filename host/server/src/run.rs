@@ -171,7 +171,9 @@ async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
         duplicates_window_events: config.broker.duplicates_window_events,
         intake_max_commands: config.broker.intake_max_commands,
         intake_max_bytes: config.broker.intake_max_bytes,
+        disk_reserve_bytes: config.broker.disk_reserve_bytes,
         cache_bytes: config.broker.cache_bytes,
+        retention: config.broker.retention,
         ..Options::new(&config.data)
     };
     let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;

@@ -27,14 +27,14 @@ fn expression() -> impl Strategy<Value = Json> {
     })
 }
 
-fn filter() -> impl Strategy<Value = Filter> {
+pub(crate) fn filter() -> impl Strategy<Value = Filter> {
     prop_oneof![
         1 => Just(Filter::everything()),
         20 => expression().prop_map(|json| Filter::from_json(&json).expect("it is valid")),
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     (text(), text(), prop::option::of(text())).prop_map(|(id, ty, subject)| {
         let builder = Event::builder(id, "/s", ty);
         subject.into_iter().fold(builder, |b, subject| b.subject(subject)).build().expect("valid")

@@ -2,6 +2,8 @@
 
 // Lints know helpers of tests by the attribute alone.
 #[cfg(test)]
+mod explaining;
+#[cfg(test)]
 mod index;
 #[cfg(test)]
 mod matching;

@@ -28,7 +28,11 @@ fn the_example_loads_and_states_the_defaults() {
         .unwrap_or_else(|problems| panic!("{problems}"));
 
     assert_eq!(config.http, HttpConfig::default());
-    assert_eq!(config.broker, BrokerConfig::default());
+    // Everything is kept by default; the example shows what a limit looks like.
+    let Retention { max_age, max_bytes } = config.broker.retention;
+    assert!(max_age.is_some() && max_bytes.is_some());
+    let kept = BrokerConfig { retention: Retention::default(), ..config.broker };
+    assert_eq!(kept, BrokerConfig::default());
     assert_eq!(config.retry, RetryPolicy::default());
     let (name, payment) = config.plugin.first_key_value().unwrap();
     assert_eq!(name.as_str(), "payment");

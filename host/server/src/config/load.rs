@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
-use usher_broker::RetryPolicy;
+use usher_broker::{Retention, RetryPolicy};
 
 use super::problem::{Place, Problem, Problems};
 use super::table::{At, Source, Table};
@@ -101,7 +101,7 @@ fn read_root(
         },
         drain: drain(flags, &table, problems),
         http: table.table("http").map_or_else(HttpConfig::default, http),
-        broker: table.table("broker").map_or_else(BrokerConfig::default, broker),
+        broker: broker(table.table("broker"), table.table("retention")),
         plugin: plugins_table
             .map(|table| plugin::read_all(&table, folder, &retry))
             .unwrap_or_default(),
@@ -254,23 +254,39 @@ fn http(table: Table<'_>) -> HttpConfig {
     config
 }
 
-fn broker(table: Table<'_>) -> BrokerConfig {
-    let default = BrokerConfig::default();
-    let config = BrokerConfig {
-        duplicates_window_events: table
-            .size("duplicates_window_events", 1_000..=100_000_000)
-            .unwrap_or(default.duplicates_window_events),
-        intake_max_commands: table
-            .size("intake_max_commands", 16..=1_000_000)
-            .unwrap_or(default.intake_max_commands),
-        intake_max_bytes: table
-            .size("intake_max_bytes", 1024 * 1024..=4 * 1024 * 1024 * 1024)
-            .unwrap_or(default.intake_max_bytes),
-        cache_bytes: table
-            .integer("cache_bytes", 1024 * 1024..=64 * 1024 * 1024 * 1024)
-            .unwrap_or(default.cache_bytes),
-    };
-    table.finish();
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+/// A hundred years.
+const RETENTION_MAX_MS: u64 = 100 * 365 * 24 * 60 * MINUTE_MS;
+
+fn broker(table: Option<Table<'_>>, retention: Option<Table<'_>>) -> BrokerConfig {
+    let mut config = BrokerConfig::default();
+    if let Some(table) = table {
+        config = BrokerConfig {
+            duplicates_window_events: table
+                .size("duplicates_window_events", 1_000..=100_000_000)
+                .unwrap_or(config.duplicates_window_events),
+            intake_max_commands: table
+                .size("intake_max_commands", 16..=1_000_000)
+                .unwrap_or(config.intake_max_commands),
+            intake_max_bytes: table
+                .size("intake_max_bytes", MIB as usize..=4 * GIB as usize)
+                .unwrap_or(config.intake_max_bytes),
+            disk_reserve_bytes: table
+                .integer("disk_reserve_bytes", 0..=1024 * GIB)
+                .unwrap_or(config.disk_reserve_bytes),
+            cache_bytes: table.integer("cache_bytes", MIB..=64 * GIB).unwrap_or(config.cache_bytes),
+            retention: config.retention,
+        };
+        table.finish();
+    }
+    if let Some(table) = retention {
+        config.retention = Retention {
+            max_age: table.millis("max_age_ms", MINUTE_MS..=RETENTION_MAX_MS),
+            max_bytes: table.integer("max_bytes", MIB..=1024 * 1024 * GIB),
+        };
+        table.finish();
+    }
     config
 }
 

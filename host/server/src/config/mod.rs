@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use usher_broker::RetryPolicy;
+use usher_broker::{Retention, RetryPolicy};
 use usher_event::PluginName;
 
 pub(crate) use flags::Flags;
@@ -100,8 +100,12 @@ pub(crate) struct BrokerConfig {
     pub(crate) intake_max_commands: usize,
     /// How many bytes wait for the disk before producers are asked to come back later.
     pub(crate) intake_max_bytes: usize,
+    /// Free space on the disk below which producers are refused.
+    pub(crate) disk_reserve_bytes: u64,
     /// The store's block cache.
     pub(crate) cache_bytes: u64,
+    /// What the log keeps.
+    pub(crate) retention: Retention,
 }
 
 impl Default for BrokerConfig {
@@ -111,7 +115,9 @@ impl Default for BrokerConfig {
             duplicates_window_events: options.duplicates_window_events,
             intake_max_commands: options.intake_max_commands,
             intake_max_bytes: options.intake_max_bytes,
+            disk_reserve_bytes: options.disk_reserve_bytes,
             cache_bytes: options.cache_bytes,
+            retention: options.retention,
         }
     }
 }

@@ -56,7 +56,12 @@ fn everything_can_be_written() {
         duplicates_window_events = 5000
         intake_max_commands = 100
         intake_max_bytes = 1048576
+        disk_reserve_bytes = 0
         cache_bytes = 2097152
+
+        [retention]
+        max_age_ms = 60000
+        max_bytes = 1048576
 
         [retry]
         first_delay_ms = 10
@@ -94,6 +99,9 @@ fn everything_can_be_written() {
     assert_eq!(config.http.max_body_bytes, 4_096);
     assert_eq!(config.http.max_connections, 7);
     assert_eq!(config.broker.duplicates_window_events, 5_000);
+    let retention = config.broker.retention;
+    assert_eq!(retention.max_age, Some(Duration::from_secs(60)));
+    assert_eq!((retention.max_bytes, config.broker.disk_reserve_bytes), (Some(1_048_576), 0));
     assert_eq!(config.retry.max_attempts, 4);
     let payment = &config.plugin[&"payment".parse().unwrap()];
     assert_eq!(payment.instances, 2);

@@ -88,6 +88,11 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(RETRY_AFTER)
     }
 
+    /// 507: the disk is about to be full (RFC 4918, section 11.5).
+    fn full(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk full", detail)
+    }
+
     /// 500: not the client's doing.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error", detail)
@@ -145,6 +150,7 @@ impl From<BrokerError> for ApiError {
             BrokerError::TooLarge { member, .. } => Self::too_large(detail).of_member(Some(member)),
             BrokerError::BatchTooLong { .. } => Self::too_large(detail),
             BrokerError::Busy { retry_after } => Self::busy(detail).after(retry_after),
+            BrokerError::Full { retry_after, .. } => Self::full(detail).after(retry_after),
             BrokerError::NoSubscription(_) => Self::not_found(detail),
             BrokerError::Invalid(_) => Self::invalid(detail),
             BrokerError::Poisoned(_) | BrokerError::Closed => Self::unavailable(detail),

@@ -11,7 +11,7 @@ use usher_broker::BrokerError;
 use usher_event::Digest;
 
 use super::schema::{resolve, violations};
-use super::stub::{CONTENT, Stub, busy, printer};
+use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send};
 use crate::config::HttpConfig;
 use crate::http::routes;
@@ -129,6 +129,10 @@ async fn fulfil(promise: &Promise) -> Answer {
         }
         429 => {
             api = stub_api(Stub::failing(busy()));
+            good()
+        }
+        507 => {
+            api = stub_api(Stub::failing(full()));
             good()
         }
         500 => {

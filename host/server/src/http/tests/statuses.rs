@@ -6,7 +6,7 @@ use serde_json::json;
 use usher_broker::BrokerError;
 use usher_event::Digest;
 
-use super::stub::{CONTENT, Stub, busy};
+use super::stub::{CONTENT, Stub, busy, full};
 use super::{BATCH, EVENT, STRUCTURED, api, publish, request, send};
 use crate::http::state::INTAKE_MAX_BYTES;
 
@@ -95,6 +95,15 @@ async fn busy_says_when_to_come_back() {
     let answer = send(&api, publish(STRUCTURED, EVENT)).await;
     assert_eq!(answer.status, 429);
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_almost_full_takes_nothing() {
+    let (api, _stop) = api(Stub::failing(full()));
+    let answer = send(&api, publish(STRUCTURED, EVENT)).await;
+    assert_eq!(answer.status, 507);
+    assert_eq!(answer.header("retry-after"), Some("10"));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("make room"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -374,3 +374,9 @@ impl Listener for Printer {
 pub(super) fn busy() -> BrokerError {
     BrokerError::Busy { retry_after: Duration::from_millis(2_500) }
 }
+
+/// A broker whose disk is about to be full.
+pub(super) fn full() -> BrokerError {
+    let retry_after = Duration::from_secs(10);
+    BrokerError::Full { free_bytes: 7, reserve_bytes: 8, retry_after }
+}
