@@ -10,11 +10,12 @@ use anyhow::ensure;
 use usher_broker::{
     Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, Order, RetryPolicy, Start, Subscription,
 };
+use usher_event::Listener as _;
 use usher_filter::Filter;
 use usher_router::{EmissionLimits, Installation, Router};
 
 use crate::runtime;
-use crate::sample::{EMITTED_TYPE, Sample};
+use crate::sample::Sample;
 
 /// The most a run puts into its backlog.
 pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
@@ -45,10 +46,19 @@ pub(crate) fn open(data: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
     Ok(EmbeddedBroker::open(Options::new(data))?)
 }
 
+/// What takes the deliveries, and how.
+pub(crate) struct Setup<'a> {
+    pub(crate) component: &'a [u8],
+    /// The type it emits, which it must not be given again.
+    pub(crate) emitted: &'a str,
+    pub(crate) order: Order,
+    pub(crate) has_state: bool,
+}
+
 /// Publishes `events` events and lets them through the listener.
 pub(crate) fn run(
     folder: &Path,
-    component: &[u8],
+    setup: &Setup<'_>,
     sample: &Sample,
     events: usize,
 ) -> anyhow::Result<Run> {
@@ -60,13 +70,15 @@ pub(crate) fn run(
         tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build()?;
     executor.block_on(async {
         let broker = open(data.path())?;
+        let listener = runtime::load(setup.component, &broker, setup.has_state).await?;
         let subscription = Subscription {
-            name: "hop/go".parse()?,
+            name: format!("{}/go", listener.name()).parse()?,
             filter: Filter::parse(&format!(
-                r#"{{"not":{{"exact":{{"type":"{EMITTED_TYPE}"}}}}}}"#
+                r#"{{"not":{{"exact":{{"type":"{}"}}}}}}"#,
+                setup.emitted
             ))?,
             start: Start::Earliest,
-            order: Order::None,
+            order: setup.order.clone(),
             retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
             max_in_flight: IN_FLIGHT_MAX,
         };
@@ -74,7 +86,6 @@ pub(crate) fn run(
             let batch = (start..events.min(start + PUBLISH_BATCH)).map(|n| sample.event(n));
             broker.publish(batch.collect::<Result<_, _>>()?).await?;
         }
-        let listener = runtime::load(component, &broker).await?;
         let router = Router::new(Arc::clone(&broker) as Arc<dyn Broker>, guests.handle().clone());
         let before = broker.stats();
         let mut committed = broker.committed();

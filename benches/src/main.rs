@@ -14,8 +14,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use usher_broker::Order;
 
 use crate::table::Table;
+
+/// Ordering keys of the rows with an order.
+const KEYS: usize = 1_000;
 
 #[derive(Parser)]
 #[command(about = "Benchmarks of Usher; run them through `cargo xtask bench`")]
@@ -54,6 +58,8 @@ fn main() -> anyhow::Result<()> {
     let component = std::fs::read(&guest).with_context(|| {
         format!("can't read {}: run `cargo xtask plugins` first", guest.display())
     })?;
+    let state = std::fs::read(guest.with_file_name("state.wasm"))
+        .context("can't read state.wasm beside it: run `cargo xtask plugins` first")?;
     let folder = args.folder.unwrap_or_else(|| format!("{root}/target").into());
     let github =
         args.github.unwrap_or_else(|| format!("{root}/../shared/data/events/github.ndjson").into());
@@ -78,6 +84,31 @@ fn main() -> anyhow::Result<()> {
         table.row(&format!("durable publish, batches of {batch}"), publish, Some((mark, "append")));
     }
 
+    let hop = |order| hops::Setup {
+        component: &component,
+        emitted: sample::HOP_EMITS,
+        order,
+        has_state: false,
+    };
+    let counting = |order| hops::Setup {
+        component: &state,
+        emitted: sample::STATE_EMITS,
+        order,
+        has_state: true,
+    };
+    let by_subject = || Order::key("subject").context("it is an attribute");
+    let keyed = sample::events_about(KEYS)?;
+    let plain = hops::run(&folder, &hop(Order::None), &keyed, args.events)?.per_hop();
+    table.row("durable hop, no order", plain, None);
+    for (name, setup) in [
+        ("durable hop, in order of 1,000 keys", hop(by_subject()?)),
+        ("durable hop with a count in state, in order of 1,000 keys", counting(by_subject()?)),
+        ("durable hop with a count in state, no order", counting(Order::None)),
+    ] {
+        let run = hops::run(&folder, &setup, &keyed, args.events)?;
+        table.row(name, run.per_hop(), Some((plain, "no order")));
+    }
+
     let mut rows = vec![("256 B", small), ("8 KiB", large)];
     match sample::read(&github) {
         Ok(real) => rows.push(("273 real events", real)),
@@ -85,7 +116,7 @@ fn main() -> anyhow::Result<()> {
     }
     for (name, sample) in rows {
         let events = args.events.min(hops::STORED_MAX_BYTES / sample.encoded_bytes());
-        let run = hops::run(&folder, &component, &sample, events)?;
+        let run = hops::run(&folder, &hop(Order::None), &sample, events)?;
         let mark = disk::time_per_record(&folder, run.mean_batch(), hops::STORED_BYTES_PER_HOP)?;
         table.row(
             &format!(

@@ -15,13 +15,14 @@ use crate::sample::Sample;
 pub(crate) async fn load(
     component: &[u8],
     broker: &EmbeddedBroker,
+    has_state: bool,
 ) -> anyhow::Result<Arc<WasmListener>> {
     let runtime = Runtime::new(RuntimeOptions::default())?;
-    let loaded = runtime.load(Bytes::copy_from_slice(component), "hop.wasm").await?;
+    let loaded = runtime.load(Bytes::copy_from_slice(component), "listener.wasm").await?;
     loaded
         .listener(Settings {
             limits: Limits::default(),
-            grants: Grants::default(),
+            grants: Grants { state: has_state, ..Grants::default() },
             state: broker.state(),
             blobs: broker.blobs(),
         })
@@ -33,7 +34,7 @@ pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> 
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let broker = EmbeddedBroker::in_memory(Options::new("memory"))?;
-    let listener = executor.block_on(load(component, &broker))?;
+    let listener = executor.block_on(load(component, &broker, false))?;
     let delivery = Delivery {
         sequence: 1,
         event: sample.template(0).clone(),

@@ -5,8 +5,11 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use usher_event::{Event, json};
 
-/// The type that the benchmark's listener emits; everything else is its input.
-pub(crate) const EMITTED_TYPE: &str = "hop.done";
+/// The type that the hop listener emits; everything else is its input.
+pub(crate) const HOP_EMITS: &str = "hop.done";
+
+/// The type that the counting listener emits.
+pub(crate) const STATE_EMITS: &str = "test.counted";
 
 /// Events to cycle through.
 pub(crate) struct Sample {
@@ -68,6 +71,24 @@ pub(crate) fn events_of_size(size_bytes: usize) -> anyhow::Result<Sample> {
     let bare = build(0)?.encoded().len();
     ensure!(bare <= size_bytes, "an event without padding already has {bare} bytes");
     Ok(Sample { events: vec![build(size_bytes - bare)?] })
+}
+
+/// Events of about 256 bytes that are about `keys` things in turn: as subject, and in the data.
+pub(crate) fn events_about(keys: usize) -> anyhow::Result<Sample> {
+    let event = |key: usize| {
+        let data = serde_json::json!({
+            "key": format!("k-{key}"),
+            "amount_cents": 8500,
+            "note": "x".repeat(96),
+        });
+        Event::builder("1000000", "/bench", "hop.go")
+            .subject(format!("k-{key}"))
+            .time("2026-01-01T00:00:00Z")
+            .datacontenttype("application/json")
+            .data(data.to_string())
+            .build()
+    };
+    Ok(Sample { events: (0..keys).map(event).collect::<Result<_, _>>()? })
 }
 
 /// CloudEvents from a file with one JSON object a line.
