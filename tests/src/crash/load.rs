@@ -12,6 +12,14 @@ use crate::http::{Client, Receipt};
 /// How long a round may wait for an acknowledgement.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
+/// What was acknowledged to a producer, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) receipt: Receipt,
+    pub(super) asked: Instant,
+    pub(super) answered: Instant,
+}
+
 /// All answers of a round so far.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -21,7 +29,7 @@ pub(super) struct Answers {
 
 #[derive(Debug, Default)]
 struct State {
-    receipts: Vec<Receipt>,
+    receipts: Vec<Answer>,
     requests: usize,
     ended: usize,
 }
@@ -42,7 +50,7 @@ impl Answers {
     }
 
     /// What was acknowledged.
-    pub(super) fn into_receipts(self) -> Vec<Receipt> {
+    pub(super) fn into_answers(self) -> Vec<Answer> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).receipts
     }
 
@@ -50,10 +58,13 @@ impl Answers {
     /// may be in the log or not, and is sent again after the restart.
     pub(super) fn produce(&self, client: &Client, requests: &[Vec<Planned>]) {
         for request in requests {
+            let asked = Instant::now();
             match publish(client, request) {
                 Ok(receipts) => {
+                    let answered = Instant::now();
+                    let answer = |receipt| Answer { receipt, asked, answered };
                     let mut state = self.lock();
-                    state.receipts.extend(receipts);
+                    state.receipts.extend(receipts.into_iter().map(answer));
                     state.requests += 1;
                 }
                 Err(_) => break,

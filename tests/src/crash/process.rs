@@ -1,5 +1,6 @@
 //! The router as a process that may be ended at any moment, also before it has come up.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -88,8 +89,34 @@ impl Process {
 
     /// Asks it to stop (SIGTERM).
     pub(super) fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Stops it in its tracks (SIGSTOP), and waits until none of its threads runs; or it has
+    /// ended.
+    pub(super) fn freeze(&mut self) -> Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        self.signal(Signal::STOP)?;
+        let tasks = Path::new("/proc").join(self.child.id().to_string()).join("task");
+        wait_for("every thread to stop", || {
+            for task in fs::read_dir(&tasks)? {
+                // A thread that has ended meanwhile runs no more.
+                let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+                let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+                if !state.is_some_and(|state| "TtZX".contains(state)) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
+        let process = process.context("no such process id")?;
+        kill_process(process, signal).with_context(|| format!("sending {signal:?}"))
     }
 
     /// Ends it on the spot (SIGKILL); answers how it had ended if that was before.
@@ -116,10 +143,13 @@ impl Process {
         self.log.tail(lines)
     }
 
-    /// The first line that tells of a panic in the host.
+    /// The lines of its log around a panic of the host.
     pub(super) fn panic(&self) -> Option<String> {
         let all = self.log.tail(usize::MAX);
-        all.lines().find(|line| line.contains("panicked at")).map(ToOwned::to_owned)
+        let lines: Vec<&str> = all.lines().collect();
+        let at = lines.iter().position(|line| line.contains("panicked at"))?;
+        let around = lines.get(at.saturating_sub(8)..lines.len().min(at + 4))?;
+        Some(format!("it panicked:\n{}", around.join("\n")))
     }
 }
 
