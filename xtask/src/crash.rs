@@ -1,15 +1,19 @@
 //! `cargo xtask crash`: the router ended again and again under load, and what must be true then.
 
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use usher_tests::crash::{Fault, missing_for_power, run as run_rounds};
+use usher_tests::crash::{Fault, missing_for_power, run as run_rounds, run_full};
 use usher_tests::{repository, target_dir};
 
 use crate::cargo::{build_release, cargo, run as run_command};
 use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
+
+/// Disks that are filled.
+const FULL_ROUNDS: u32 = 3;
 
 /// What to do, and how often.
 #[derive(Debug, Args)]
@@ -21,10 +25,13 @@ pub(crate) struct Options {
     /// That many rounds in which the power of its disk is cut. Needs root.
     #[arg(long, value_name = "ROUNDS", group = "what")]
     power: Option<u32>,
+    /// A small disk that fills up, a few times. Needs root.
+    #[arg(long, group = "what")]
+    full: bool,
     /// Where all choices come from; one of chance unless given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only the round with this number.
+    /// Only the round with this number, on a fresh data folder.
     #[arg(long)]
     round: Option<u32>,
     /// The release binary instead of the debug one.
@@ -47,7 +54,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             None => rounds_of(fault, seed, binary, 1..=rounds)?,
         }
     }
-    Ok(())
+    match options.round {
+        _ if !options.full => Ok(()),
+        Some(round) => full(seed, binary.as_deref(), [round]),
+        None => full(seed, binary.as_deref(), 1..=FULL_ROUNDS),
+    }
 }
 
 /// These rounds, with what the suite has built.
@@ -58,7 +69,7 @@ pub(crate) fn check(fault: Fault, rounds: u32) -> Result<()> {
 fn rounds_of(
     fault: Fault,
     seed: u64,
-    binary: Option<&std::path::Path>,
+    binary: Option<&Path>,
     rounds: impl IntoIterator<Item = u32>,
 ) -> Result<()> {
     let name = match fault {
@@ -97,8 +108,32 @@ fn rounds_of(
     Ok(())
 }
 
+fn full(seed: u64, binary: Option<&Path>, rounds: impl IntoIterator<Item = u32>) -> Result<()> {
+    if let Some(missing) = missing_for_power() {
+        anstream::println!("{FAINT}skipped{PLAIN} crash --full: {missing}");
+        return Ok(());
+    }
+    anstream::println!("{TITLE}crash --full --seed {seed}{PLAIN}");
+    let say = |line: &str| anstream::println!("{line}");
+    let summary = run_full(seed, binary, rounds, say).with_context(|| {
+        format!(
+            "something is not as it must be; to play the round again: cargo xtask crash --full \
+             --seed {seed} --round ROUND"
+        )
+    });
+    let summary = summary.inspect_err(|_| anstream::println!("{BAD}failed{PLAIN}"))?;
+    anstream::println!(
+        "{GOOD}nothing lost on a full disk{PLAIN} in {} rounds: {} events acknowledged, {} checked \
+         (seed {seed})",
+        summary.rounds,
+        summary.acknowledged,
+        summary.checked,
+    );
+    Ok(())
+}
+
 /// Builds, unless told not to; answers the binary to use where it isn't the usual one.
-fn build(options: &Options) -> Result<Option<std::path::PathBuf>> {
+fn build(options: &Options) -> Result<Option<PathBuf>> {
     let binary = options.release.then(|| target_dir().join("release").join("usher"));
     if options.no_build {
         return Ok(binary);

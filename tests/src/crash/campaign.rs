@@ -1,5 +1,7 @@
 //! Rounds, one after another, on data folders that live for many of them.
 
+mod full;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -20,6 +22,8 @@ use super::seed::Choices;
 use super::world::{Parts, World};
 use crate::artefacts::target_dir;
 use crate::http::Client;
+
+pub use full::run_full;
 
 /// Rounds on one data folder; then a fresh one.
 const FOLDER_ROUNDS: u32 = 250;
@@ -162,7 +166,11 @@ impl<'p> Stage<'p> {
                 Ok(Some(Disk::image(image, &folder.data())?))
             }
         })?;
-        Ok(Self {
+        Ok(Self::with(world, parts, seed))
+    }
+
+    fn with(world: World, parts: &'p Parts, seed: u64) -> Self {
+        Self {
             running: None,
             world,
             model: Model::default(),
@@ -171,7 +179,7 @@ impl<'p> Stage<'p> {
             rounds: 0,
             echo: "echo",
             history: Vec::new(),
-        })
+        }
     }
 
     fn round(
@@ -226,7 +234,7 @@ impl<'p> Stage<'p> {
             self.world.folder.install(&self.parts.component(self.echo), "echo.wasm")?;
         }
         self.resend(&client, scenario, &mut problems)?;
-        let new = self.settle(&client, scenario, &process)?;
+        let new = self.settle(&client, &scenario.planned, &process)?;
         problems.extend(self.model.grow(&scenario.planned, &new));
         self.check_inside(&client, &new, &mut problems)?;
         self.check_outside(&scenario.planned, &mut problems)?;
@@ -336,10 +344,10 @@ impl<'p> Stage<'p> {
     fn settle(
         &self,
         client: &Client,
-        scenario: &Scenario,
+        planned: &[Planned],
         process: &Process,
     ) -> Result<Vec<Entry>> {
-        let wanted: usize = scenario.planned.iter().map(|planned| planned.flow().len()).sum();
+        let wanted: usize = planned.iter().map(|planned| planned.flow().len()).sum();
         let mut new: Vec<Entry> = Vec::new();
         let grow = |new: &mut Vec<Entry>| -> Result<()> {
             let next = new.last().map_or(self.model.next(), |entry| entry.sequence + 1);
@@ -356,7 +364,7 @@ impl<'p> Stage<'p> {
         if let Err(error) = settled {
             let subscriptions = client.get_json("/subscriptions").unwrap_or_default();
             let mut seen = Model::default();
-            let wrong = seen.grow(&scenario.planned, &new).join("\n  ");
+            let wrong = seen.grow(planned, &new).join("\n  ");
             let tail = process.tail(20);
             bail!(
                 "{error:#}: {} of {wanted} events\n  {wrong}\n{subscriptions}\n{tail}",

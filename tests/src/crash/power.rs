@@ -128,7 +128,8 @@ fn shut_down(file: &File) -> std::io::Result<()> {
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a command to its end; an error has its words.
+pub(super) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let finished = command.stdin(Stdio::null()).output().with_context(|| shown.clone())?;
     if !finished.status.success() {
