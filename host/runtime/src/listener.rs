@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -135,8 +135,7 @@ impl WasmListener {
         guest.cpu.begin(limits.cpu_ms);
         store.set_epoch_deadline(1);
 
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let deadline_ms = u64::try_from((now + wall).as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = self.runtime.now_ms().saturating_add(limits.wall_ms);
         let extensions = convert::extensions(&delivery.event);
         let extensions = convert::borrow_extensions(&extensions);
         let asked = convert::delivery(delivery, &extensions, deadline_ms);
@@ -155,7 +154,9 @@ impl WasmListener {
         guest.end();
         if instance.calls < limits.calls_per_instance {
             let max = crate::limits::size(limits.idle_instances);
-            self.pool.put(instance, max, std::time::Instant::now());
+            // Idle since the call began, near enough: reading the clock once more costs more than
+            // what hangs on it.
+            self.pool.put(instance, max, started.into_std());
         }
         outcome
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, Sleep};
 use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
@@ -23,6 +23,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Moves the engine's epoch until dropped.
 pub(crate) struct Ticker {
     ticks: Arc<AtomicU64>,
+    /// Unix time in milliseconds, as of the last tick.
+    unix_ms: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -34,9 +36,11 @@ impl Ticker {
         mut then: impl FnMut() + Send + 'static,
     ) -> std::io::Result<Self> {
         let ticks = Arc::new(AtomicU64::new(0));
+        let unix_ms = Arc::new(AtomicU64::new(unix_now_ms()));
         let stop = Arc::new(AtomicBool::new(false));
         let engine = engine.clone();
         let (thread_ticks, thread_stop) = (ticks.clone(), stop.clone());
+        let thread_unix_ms = unix_ms.clone();
         let thread =
             std::thread::Builder::new().name("usher-ticker".to_owned()).spawn(move || {
                 while !thread_stop.load(Ordering::Relaxed) {
@@ -44,14 +48,21 @@ impl Ticker {
                     // Count first: whoever sees the epoch move must see the count, too.
                     thread_ticks.fetch_add(1, Ordering::Release);
                     engine.increment_epoch();
+                    thread_unix_ms.store(unix_now_ms(), Ordering::Relaxed);
                     then();
                 }
             })?;
-        Ok(Self { ticks, stop, thread: Some(thread) })
+        Ok(Self { ticks, unix_ms, stop, thread: Some(thread) })
     }
 
     pub(crate) fn ticks(&self) -> &Arc<AtomicU64> {
         &self.ticks
+    }
+
+    /// Unix time in milliseconds, at most a tick old. Asking the system for each delivery would
+    /// cost more than being so exact is worth.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.unix_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -63,6 +74,11 @@ impl Drop for Ticker {
             let _ = thread.join();
         }
     }
+}
+
+fn unix_now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The guest ran longer than it may.

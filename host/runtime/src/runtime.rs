@@ -116,6 +116,11 @@ fn link(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 impl Inner {
+    /// Unix time in milliseconds, at most a tick old.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.ticker.unix_ms()
+    }
+
     /// A new instance. Its start functions run under the CPU limit and the deadline. Where there
     /// are as many as there may be, idle ones of all plugins go; where that is not enough, this
     /// waits for one to end, until the deadline.

@@ -2,6 +2,7 @@
 //! attributed to plugin, delivery and attempt. Control characters are escaped, secrets are taken
 //! out, and a delivery's output is cut at the limit. Output streams are gathered into lines.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -33,6 +34,9 @@ pub(crate) struct Log {
 
 struct Shared {
     plugin: Arc<Plugin>,
+    /// Whether there may be lines that were not ended: most deliveries leave none, or write
+    /// nothing at all.
+    has_rest: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -73,7 +77,8 @@ impl Stream {
 impl Log {
     pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
         let state = State { left_bytes: size(plugin.limits.log_bytes), ..State::default() };
-        Self { shared: Arc::new(Shared { plugin: plugin.clone(), state: Mutex::new(state) }) }
+        let (has_rest, state) = (AtomicBool::new(false), Mutex::new(state));
+        Self { shared: Arc::new(Shared { plugin: plugin.clone(), has_rest, state }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,6 +101,9 @@ impl Log {
 
     /// Writes out lines that were not ended.
     pub(crate) fn end(&self) {
+        if !self.shared.has_rest.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let state = &mut *self.lock();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(state.buffer(stream));
@@ -139,6 +147,9 @@ impl Log {
                 self.emit(state.place(), stream, Level::INFO, &buffer);
                 buffer.clear();
             }
+        }
+        if !buffer.is_empty() {
+            self.shared.has_rest.store(true, Ordering::Relaxed);
         }
         *state.buffer(stream) = buffer;
     }
