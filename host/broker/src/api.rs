@@ -402,8 +402,19 @@ pub struct DeliveryStatus {
 /// How a delivery stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// Not yet tried, or under way.
+    /// Not handed out yet, or about to be again.
     Pending,
+    /// Handed out: the listener has it.
+    InFlight {
+        /// Which attempt this is; the first is 1.
+        attempt: u32,
+    },
+    /// Waits for one of the same key before it.
+    Parked {
+        /// The head of its lane, which has to be over first; `None` while that is being found
+        /// after a restart.
+        behind: Option<u64>,
+    },
     /// Failed; the next attempt is due at this time (Unix milliseconds).
     Waiting {
         /// When.
@@ -460,6 +471,8 @@ pub struct DeadLetter {
 pub struct SubscriptionStatus {
     /// What it is.
     pub subscription: Subscription,
+    /// The sequence it began with: events before it are none of its own.
+    pub first: u64,
     /// Every matching event before this sequence is settled or waits for a retry.
     pub cursor: u64,
     /// What waits: events of the log it has not looked at yet, and deliveries ready that nobody
@@ -522,7 +535,7 @@ pub struct BrokerStats {
     /// Emissions that wait for their delay.
     pub delayed: u64,
     /// Commands waiting for the committer.
-    pub queued: u64,
+    pub waiting: u64,
 }
 
 /// Why the broker did not do what it was asked.

@@ -15,7 +15,7 @@ use crate::api::{BrokerError, SubscriptionStatus};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
 use crate::intake::{Command, Phase, Reply};
-use crate::ledger::{Fetch, Ledger};
+use crate::ledger::{Fetch, Ledger, Standing};
 use crate::readers::Readers;
 use crate::shared::Shared;
 use crate::store::rows::DeadRow;
@@ -197,7 +197,7 @@ impl Committer {
                 self.answer(reply, Ok(statuses));
             }
             Command::Standing { flow, sequences, reply } => {
-                let standing = self.ledger.standing(flow, &sequences);
+                let standing = self.standing(flow, &sequences);
                 self.answer(reply, Ok(standing));
             }
             Command::Redrive { id, reply } => {
@@ -243,6 +243,19 @@ impl Committer {
     }
 
     /// What nobody has taken from its outlet yet is not under way: it waits.
+    fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
+        let mut standing = self.ledger.standing(flow, sequences);
+        let busy = standing.subscriptions.iter_mut().filter(|one| !one.in_flight.is_empty());
+        for one in busy {
+            if let Some(outlet) = self.shared.outlets.numbered(one.id) {
+                outlet.for_each(|sequence| {
+                    one.in_flight.remove(&sequence);
+                });
+            }
+        }
+        standing
+    }
+
     fn statuses(&self) -> Vec<SubscriptionStatus> {
         let mut statuses = self.ledger.statuses();
         for status in &mut statuses {

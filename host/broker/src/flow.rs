@@ -117,14 +117,10 @@ fn deliveries(
         if !is_meant && failures.is_empty() && dead.is_none() {
             continue;
         }
-        let state = match (dead, standing.waiting.get(&sequence)) {
-            (Some(id), _) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
-            (None, Some(due_ms)) => DeliveryState::Waiting { due_ms: *due_ms },
-            (None, None) if !is_known => DeliveryState::Pending,
-            (None, None) if standing.open.contains(&sequence) || sequence >= standing.next => {
-                DeliveryState::Pending
-            }
-            (None, None) => DeliveryState::Done,
+        let state = match dead {
+            Some(id) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
+            None if !is_known => DeliveryState::Pending,
+            None => living(sequence, standing),
         };
         let subscription = row.subscription.name.clone();
         deliveries.push(DeliveryStatus { subscription, state, failures });
@@ -138,6 +134,21 @@ fn deliveries(
     }
     deliveries.sort_by(|a, b| a.subscription.cmp(&b.subscription));
     Ok(deliveries)
+}
+
+/// How a delivery stands that was not given up.
+fn living(sequence: u64, standing: &SubscriptionStanding) -> DeliveryState {
+    if let Some(attempt) = standing.in_flight.get(&sequence) {
+        DeliveryState::InFlight { attempt: *attempt }
+    } else if let Some(due_ms) = standing.waiting.get(&sequence) {
+        DeliveryState::Waiting { due_ms: *due_ms }
+    } else if let Some(behind) = standing.parked.get(&sequence) {
+        DeliveryState::Parked { behind: *behind }
+    } else if standing.open.contains(&sequence) || sequence >= standing.next {
+        DeliveryState::Pending
+    } else {
+        DeliveryState::Done
+    }
 }
 
 fn name_of(view: &dyn View, letter: u64) -> Result<Option<SubscriptionName>, StoreFailure> {

@@ -67,6 +67,11 @@ impl Outlet {
         self.state().leases.len()
     }
 
+    /// Names what waits.
+    pub(crate) fn for_each(&self, named: impl FnMut(u64)) {
+        self.state().leases.iter().map(|lease| lease.delivery.sequence).for_each(named);
+    }
+
     /// Takes back what waits: sequences and tokens.
     pub(crate) fn take_back(&self) -> Vec<(u64, u64)> {
         let leases = std::mem::take(&mut self.state().leases);

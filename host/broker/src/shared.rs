@@ -49,7 +49,7 @@ impl Shared {
     /// Counters and sizes.
     pub(crate) fn stats(&self) -> BrokerStats {
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        stats.queued = self.intake.len() as u64;
+        stats.waiting = self.intake.len() as u64;
         stats
     }
 

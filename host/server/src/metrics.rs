@@ -170,7 +170,7 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
     gauge("log_first_sequence", "The oldest sequence the log keeps", stats.first_sequence);
     gauge("log_size_bytes", "Size of the events in the log", stats.log_bytes);
     gauge("emissions_delayed", "Emissions that wait for their delay", stats.delayed);
-    gauge("broker_waiting_commands", "Commands waiting for the committer", stats.queued);
+    gauge("broker_waiting_commands", "Commands waiting for the committer", stats.waiting);
 }
 
 /// The numbers of one subscription, or of several together.

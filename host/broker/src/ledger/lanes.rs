@@ -5,7 +5,7 @@
 //! what waits behind it is then *parked*, a row on disk and a few bytes in memory each, so that a
 //! lane may wait for hours while the others go on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use usher_event::{Digest, Event};
 
@@ -30,8 +30,8 @@ pub(super) fn lane_of(order: &Order, event: &Event) -> Option<u64> {
 #[derive(Default)]
 pub(super) struct Lanes {
     lanes: HashMap<u64, Lane>,
-    /// What waits in memory.
-    here: BTreeSet<u64>,
+    /// What waits in memory, each with its lane.
+    here: BTreeMap<u64, u64>,
     here_bytes: usize,
 }
 
@@ -74,8 +74,8 @@ impl Lanes {
         self.here.len() < HERE_MAX_EVENTS && self.here_bytes < HERE_MAX_BYTES
     }
 
-    /// What waits in memory, rising.
-    pub(super) fn here(&self) -> &BTreeSet<u64> {
+    /// What waits in memory, each with its lane.
+    pub(super) fn here(&self) -> &BTreeMap<u64, u64> {
         &self.here
     }
 
@@ -88,6 +88,14 @@ impl Lanes {
     pub(super) fn is_waiting(&self, lane: Option<u64>, sequence: u64) -> bool {
         lane.and_then(|lane| self.lanes.get(&lane))
             .is_some_and(|lane| lane.waiting.contains_key(&sequence))
+    }
+
+    /// The head that a delivery waits behind, `None` inside where its lane has none yet; `None` if
+    /// it doesn't wait. `lane` is that of one that doesn't wait in memory.
+    pub(super) fn head_before(&self, lane: Option<u64>, sequence: u64) -> Option<Option<u64>> {
+        let key = lane.or_else(|| self.here.get(&sequence).copied())?;
+        let lane = self.lanes.get(&key)?;
+        lane.waiting.contains_key(&sequence).then_some(lane.head)
     }
 
     /// A new event.
@@ -108,7 +116,7 @@ impl Lanes {
     /// Has an event wait in memory even if nothing is before it, until [`Lanes::start`].
     pub(super) fn wait(&mut self, key: u64, stored: StoredEvent) {
         self.here_bytes += stored.event.encoded().len();
-        self.here.insert(stored.sequence);
+        self.here.insert(stored.sequence, key);
         let lane = self.lanes.entry(key).or_default();
         lane.waiting.insert(stored.sequence, Waiting::Here(stored));
     }

@@ -288,7 +288,7 @@ impl Ledger {
             first_sequence: self.counters.first_sequence,
             log_bytes: self.counters.log_bytes,
             expired: self.stats.expired,
-            queued: 0,
+            waiting: 0,
         }
     }
 

@@ -21,8 +21,12 @@ pub(crate) struct SubscriptionStanding {
     pub(crate) row: Arc<SubscriptionRow>,
     /// Nothing from here on has been handed out.
     pub(crate) next: u64,
-    /// Of the events asked for, those under way.
+    /// Of the events asked for, those that are not over and wait for nothing.
     pub(crate) open: BTreeSet<u64>,
+    /// Those that a listener has, and at which attempt.
+    pub(crate) in_flight: BTreeMap<u64, u32>,
+    /// Those that wait in a lane, and the head before them.
+    pub(crate) parked: BTreeMap<u64, Option<u64>>,
     /// Those that wait for another attempt, and until when.
     pub(crate) waiting: BTreeMap<u64, u64>,
 }
@@ -35,6 +39,15 @@ impl Ledger {
             // Most subscriptions have nothing open at most times.
             let sequences = if sub.has_unsettled() { sequences } else { &[] };
             let open = sequences.iter().copied().filter(|sequence| sub.is_open(*sequence));
+            let in_flight = sequences.iter().filter_map(|sequence| {
+                let held = sub.held.get(sequence).filter(|held| held.token.is_some())?;
+                Some((*sequence, held.pending.attempt()))
+            });
+            let parked = sequences.iter().filter_map(|sequence| {
+                let parked = sub.parked.get(sequence).copied().flatten();
+                let lane = parked.or_else(|| sub.retries.get(sequence)?.row.lane);
+                Some((*sequence, sub.lanes.head_before(lane, *sequence)?))
+            });
             let waiting = sequences.iter().filter_map(|sequence| {
                 let retry = sub.retries.get(sequence).filter(|retry| retry.waiting)?;
                 Some((*sequence, retry.row.due_ms))
@@ -44,6 +57,8 @@ impl Ledger {
                 row: Arc::clone(&sub.row),
                 next: sub.next(last),
                 open: open.collect(),
+                in_flight: in_flight.collect(),
+                parked: parked.collect(),
                 waiting: waiting.collect(),
             }
         });

@@ -102,6 +102,13 @@ pub(super) struct Pending {
     pub(super) lane: Option<u64>,
 }
 
+impl Pending {
+    /// Which attempt comes next, or is under way; the first is 1.
+    pub(super) fn attempt(&self) -> u32 {
+        self.retry.map_or(1, |retry| retry.failures.saturating_add(1))
+    }
+}
+
 /// What [`Sub::grant`] did.
 #[derive(Default)]
 pub(super) struct Granted {
@@ -414,7 +421,7 @@ impl Sub {
         let mut open: Vec<u64> = held.map(|(sequence, _)| *sequence).collect();
         if !self.open.is_empty() || !self.lanes.here().is_empty() {
             open.extend(&self.open);
-            open.extend(self.lanes.here());
+            open.extend(self.lanes.here().keys());
             open.sort_unstable();
         }
         CursorRow { next: self.next(last), dead: self.dead, open }
@@ -442,7 +449,7 @@ impl Sub {
         self.held.contains_key(&sequence)
             || self.open.contains(&sequence)
             || self.parked.contains_key(&sequence)
-            || self.lanes.here().contains(&sequence)
+            || self.lanes.here().contains_key(&sequence)
             || self.retries.get(&sequence).is_some_and(|retry| !retry.waiting)
     }
 
@@ -453,7 +460,7 @@ impl Sub {
             self.retries.first_key_value().map(|(sequence, _)| *sequence),
             self.parked.first_key_value().map(|(sequence, _)| *sequence),
             self.open.first().copied(),
-            self.lanes.here().first().copied(),
+            self.lanes.here().first_key_value().map(|(sequence, _)| *sequence),
         ];
         lowest.into_iter().flatten().fold(self.next(last), u64::min)
     }
@@ -466,11 +473,12 @@ impl Sub {
             first_held.map(|(sequence, _)| *sequence),
             self.open.first().copied(),
             self.parked.first_key_value().map(|(sequence, _)| *sequence),
-            self.lanes.here().first().copied(),
+            self.lanes.here().first_key_value().map(|(sequence, _)| *sequence),
         ];
         let waiting = self.retries.values().filter(|retry| retry.waiting);
         SubscriptionStatus {
             subscription: self.row.subscription.clone(),
+            first: self.row.first,
             cursor: lowest.into_iter().flatten().min().unwrap_or(next).min(next),
             lag: (last + 1).saturating_sub(next),
             in_flight: self.in_flight as u64,
@@ -495,7 +503,7 @@ fn lease(subscription: &Subscription, held: &mut Held, next_token: &mut u64) -> 
             sequence: stored.sequence,
             event: stored.event.clone(),
             subscription: subscription.name.clone(),
-            attempt: retry.map_or(1, |retry| retry.failures.saturating_add(1)),
+            attempt: held.pending.attempt(),
             flow: stored.flow,
             depth: stored.depth,
             replay: retry.is_some_and(|retry| retry.replay),

@@ -1,6 +1,8 @@
 //! Which deliveries wait for others.
 
-use usher_broker::{Broker, EmbeddedBroker, Lease, Order, Settled, Start, Subscription};
+use usher_broker::{
+    Broker, DeliveryState, EmbeddedBroker, Lease, Order, Settled, Start, Subscription,
+};
 use usher_event::Event;
 
 use crate::harness::*;
@@ -18,6 +20,12 @@ async fn publish_about(broker: &EmbeddedBroker, subjects: &str) {
     let next = broker.stats().last_sequence + 1;
     let events = subjects.chars().zip(next..).map(|(s, id)| about(&s.to_string(), id)).collect();
     soon(broker.publish(events)).await.unwrap();
+}
+
+/// How the only delivery of an event stands.
+async fn state(broker: &EmbeddedBroker, sequence: u64) -> DeliveryState {
+    let flow = broker.flow(sequence).await.unwrap().unwrap();
+    flow.events[0].deliveries[0].state.clone()
 }
 
 fn sequences(leases: &[Lease]) -> Vec<u64> {
@@ -50,6 +58,8 @@ pub(crate) async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     publish_about(&broker, "xxyxy").await;
     let first = lease_many(&broker, "p/s", 2).await;
     assert_eq!(sequences(&first), [1, 3]);
+    assert_eq!(state(&broker, 1).await, DeliveryState::InFlight { attempt: 1 });
+    assert_eq!(state(&broker, 2).await, DeliveryState::Parked { behind: Some(1) });
     for lease in &first {
         let disposition = if lease.delivery.sequence == 1 { retry() } else { acknowledged() };
         settle(&broker, lease, disposition).await;
@@ -63,6 +73,10 @@ pub(crate) async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     ack(&broker, &z).await;
     let status = broker.subscriptions().await.unwrap().remove(0);
     assert_eq!((status.parked, status.stalled_lanes, status.retrying), (3, 1, 1));
+    assert!(matches!(state(&broker, 1).await, DeliveryState::Waiting { .. }));
+    for parked in [2, 4, 6] {
+        assert_eq!(state(&broker, parked).await, DeliveryState::Parked { behind: Some(1) });
+    }
     assert!(status.next_retry_ms.is_some());
     drop(broker);
 
@@ -70,8 +84,11 @@ pub(crate) async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
     disk.advance(&broker, 1_000);
     for (sequence, attempt) in [(1, 2), (2, 1), (4, 1), (6, 1)] {
+        // Ready, but nobody has taken it.
+        assert!(!matches!(state(&broker, sequence).await, DeliveryState::InFlight { .. }));
         let lease = lease_one(&broker, "p/s").await;
         assert_eq!((lease.delivery.sequence, lease.delivery.attempt), (sequence, attempt));
+        assert_eq!(state(&broker, sequence).await, DeliveryState::InFlight { attempt });
         assert!(nothing_ready(&broker, "p/s").await);
         ack(&broker, &lease).await;
     }

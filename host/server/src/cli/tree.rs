@@ -291,6 +291,14 @@ fn state(delivery: &DeliveryReport, cause: Option<&Cause>) -> Vec<Span> {
         DeliveryState::Pending => {
             vec![Span(format!("pending, attempt {}", failed + 1), style::OPEN)]
         }
+        DeliveryState::InFlight => {
+            let attempt = delivery.attempt.map(|attempt| format!(", attempt {attempt}"));
+            vec![Span(format!("under way{}", attempt.unwrap_or_default()), style::OPEN)]
+        }
+        DeliveryState::Parked => {
+            let behind = delivery.behind.map(|head| format!(" behind #{head}"));
+            vec![Span(format!("parked{}", behind.unwrap_or_default()), style::OPEN)]
+        }
         DeliveryState::Waiting => {
             let due = delivery.due.map(|due| format!(", due {}", clock(due))).unwrap_or_default();
             vec![Span(format!("waiting for attempt {}{due}", failed + 1), style::OPEN)]

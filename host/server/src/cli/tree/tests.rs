@@ -116,6 +116,10 @@ fn deliveries_that_are_not_done() {
     waiting["due"] = json!("2026-01-31T12:00:01.005Z");
     let mut dead = delivery("c/three", "dead", &[failure(1, 6, "reject", "no such seat")]);
     dead["dead_letter"] = json!(4);
+    let mut in_flight = delivery("e/five", "in_flight", &[]);
+    in_flight["attempt"] = json!(1);
+    let mut parked = delivery("f/six", "parked", &[]);
+    parked["behind"] = json!(16);
     let flow = flow(
         false,
         json!([event(
@@ -128,6 +132,8 @@ fn deliveries_that_are_not_done() {
                 waiting,
                 dead,
                 delivery("d/four", "dead", &[]),
+                in_flight,
+                parked,
             ])
         )]),
         json!([{
@@ -147,7 +153,9 @@ t #17                 0 ms  o-1001
 │  └─ attempt 1       5 ms  trap: unreachable (8.2 ms)
 ├─ c/three                  dead letter 4
 │  └─ attempt 1       6 ms  reject: no such seat (8.2 ms)
-└─ d/four                   dead; its dead letter was redriven or discarded
+├─ d/four                   dead; its dead letter was redriven or discarded
+├─ e/five                   under way, attempt 1
+└─ f/six                    parked behind #16
 ",
     );
 }

@@ -73,22 +73,37 @@ impl From<broker::DelayedEvent> for Delayed {
 
 impl From<broker::DeliveryStatus> for DeliveryReport {
     fn from(status: broker::DeliveryStatus) -> Self {
-        let (state, due, dead_letter) = match status.state {
-            broker::DeliveryState::Pending => (DeliveryState::Pending, None, None),
-            broker::DeliveryState::Waiting { due_ms } => {
-                (DeliveryState::Waiting, Some(Timestamp::from_ms(due_ms)), None)
-            }
-            broker::DeliveryState::Done => (DeliveryState::Done, None, None),
-            broker::DeliveryState::Dead { id } => (DeliveryState::Dead, None, id),
-        };
-        Self {
+        let mut report = Self {
             plugin: status.subscription.plugin().to_owned(),
             subscription: status.subscription,
-            state,
-            due,
-            dead_letter,
+            state: DeliveryState::Pending,
+            attempt: None,
+            due: None,
+            behind: None,
+            dead_letter: None,
             failures: status.failures.into_iter().map(Into::into).collect(),
-        }
+        };
+        report.state = match status.state {
+            broker::DeliveryState::Pending => DeliveryState::Pending,
+            broker::DeliveryState::InFlight { attempt } => {
+                report.attempt = Some(attempt);
+                DeliveryState::InFlight
+            }
+            broker::DeliveryState::Parked { behind } => {
+                report.behind = behind;
+                DeliveryState::Parked
+            }
+            broker::DeliveryState::Waiting { due_ms } => {
+                report.due = Some(Timestamp::from_ms(due_ms));
+                DeliveryState::Waiting
+            }
+            broker::DeliveryState::Done => DeliveryState::Done,
+            broker::DeliveryState::Dead { id } => {
+                report.dead_letter = id;
+                DeliveryState::Dead
+            }
+        };
+        report
     }
 }
 

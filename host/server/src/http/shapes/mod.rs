@@ -81,7 +81,7 @@ pub(crate) struct Cause {
 pub(crate) struct Flow {
     /// The sequence of its first event.
     pub(crate) flow: u64,
-    /// Whether nothing is left to happen: no delivery pending or waiting, nothing delayed.
+    /// Whether nothing is left to happen: every delivery done or dead, nothing delayed.
     pub(crate) settled: bool,
     /// Whether events were left out because the flow is too large.
     pub(crate) truncated: bool,
@@ -110,9 +110,15 @@ pub(crate) struct DeliveryReport {
     pub(crate) plugin: String,
     /// How it stands.
     pub(crate) state: DeliveryState,
+    /// Which attempt is under way, while one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<u32>,
     /// When the next attempt is due, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) due: Option<Timestamp>,
+    /// The sequence of the same key that has to be over first, while it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) behind: Option<u64>,
     /// The dead letter it became, unless that was redriven or discarded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dead_letter: Option<u64>,
@@ -122,10 +128,14 @@ pub(crate) struct DeliveryReport {
 
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum DeliveryState {
-    /// Not yet tried, or under way.
+    /// Not handed out yet, or about to be again.
     Pending,
+    /// The listener has it.
+    InFlight,
+    /// Waits for one of the same key before it.
+    Parked,
     /// Failed; another attempt is due.
     Waiting,
     /// Acknowledged.

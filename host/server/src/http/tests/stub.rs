@@ -190,6 +190,8 @@ impl Broker for Stub {
             delivery("b/two", DeliveryState::Waiting { due_ms }),
             delivery("c/three", DeliveryState::Dead { id: Some(7) }),
             delivery("d/four", DeliveryState::Dead { id: None }),
+            delivery("e/five", DeliveryState::InFlight { attempt: 3 }),
+            delivery("f/six", DeliveryState::Parked { behind: Some(1) }),
             delivery("printer/tickets", DeliveryState::Done),
         ];
         Ok(Some(Flow {
@@ -219,6 +221,7 @@ impl Broker for Stub {
                 retry: RetryPolicy::default(),
                 max_in_flight: 16,
             },
+            first: 1,
             cursor: 3,
             lag: 0,
             in_flight: 1,
