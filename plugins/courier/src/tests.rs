@@ -14,7 +14,7 @@ fn generated(pdf: &str) -> Event {
             "starts": "2026-06-20T19:30:00+02:00",
         },
         "seat": { "section": "Parkett", "row": "F", "number": 12 },
-        "buyer": { "name": "Anna Bergmann", "email": "anna@example.com" },
+        "buyer": { "name": "Anna Magdalena Bach", "email": "anna@example.com" },
         "price": { "amount_cents": 8500, "currency": "EUR" },
         "ticket_number": "T-1234",
         "pdf": pdf,

@@ -14,7 +14,7 @@ fn purchased() -> Event {
             "starts": "2026-06-20T19:30:00+02:00",
         },
         "seat": { "section": "Parkett", "row": "F", "number": 12 },
-        "buyer": { "name": "Anna Bergmann", "email": "anna@example.com" },
+        "buyer": { "name": "Anna Magdalena Bach", "email": "anna@example.com" },
         "price": { "amount_cents": 8500, "currency": "EUR" },
         "card": "tok_ok",
     });

@@ -16,7 +16,7 @@ fn ticket(title: &str) -> Value {
             "starts": "2026-06-20T19:30:00+02:00",
         },
         "seat": { "section": "Parkett", "row": "F", "number": 12 },
-        "buyer": { "name": "Béla Őry", "email": "bela@example.com" },
+        "buyer": { "name": "Ernő Dohnányi", "email": "erno@example.com" },
         "price": { "amount_cents": 8500, "currency": "EUR" },
         "charge": "ch_0001",
     })

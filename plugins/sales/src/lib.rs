@@ -87,7 +87,7 @@ mod tests {
             "order": "o-1001",
             "concert": { "id": concert, "title": "Winterreise", "venue": "v", "starts": "s" },
             "seat": { "section": "Parkett", "row": "F", "number": 12 },
-            "buyer": { "name": "Anna Bergmann", "email": "anna@example.com" },
+            "buyer": { "name": "Anna Magdalena Bach", "email": "anna@example.com" },
             "price": { "amount_cents": amount_cents, "currency": "EUR" },
         });
         testing::event(ty, &ticket)

@@ -156,7 +156,7 @@ fn purchase(id: &str, order: &Order) -> Value {
             "starts": "2026-06-20T19:30:00+02:00",
         },
         "seat": { "section": "Parkett", "row": "F", "number": 12 },
-        "buyer": { "name": "Anna Bergmann", "email": order.address(id) },
+        "buyer": { "name": "Anna Magdalena Bach", "email": order.address(id) },
         "price": { "amount_cents": order.amount_cents, "currency": "EUR" },
         "card": order.card,
     })

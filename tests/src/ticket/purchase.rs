@@ -110,7 +110,7 @@ pub fn purchases() -> Vec<Purchase> {
         venue: "Konzerthaus, Kleiner Saal",
         concert: "c-7",
         seat: ("Parkett", "F", 12),
-        buyer: ("Anna Bergmann", "anna@example.com"),
+        buyer: ("Anna Magdalena Bach", "anna@example.com"),
         amount_cents: 8_500,
         card: "tok_ok",
     };
@@ -127,13 +127,13 @@ pub fn purchases() -> Vec<Purchase> {
         Purchase {
             order: "o-1002",
             seat: ("Parkett", "F", 13),
-            buyer: ("Béla Őry", "bela@example.com"),
+            buyer: ("Ernő Dohnányi", "erno@example.com"),
             ..plain.clone()
         },
         Purchase {
             order: "o-1003",
             story: "the card is declined",
-            buyer: ("Cara Lind", "cara@example.com"),
+            buyer: ("Clara Schumann", "clara@example.com"),
             card: "tok_declined",
             expected: Expected { ending: Ending::Declined, ..Expected::PLAIN },
             ..evening.clone()
@@ -141,7 +141,7 @@ pub fn purchases() -> Vec<Purchase> {
         Purchase {
             order: "o-1004",
             story: "the gateway answers 503 twice, then works",
-            buyer: ("Dario Conti", "dario@example.com"),
+            buyer: ("Dario Castello", "dario@example.com"),
             card: "tok_flaky",
             expected: Expected { gateway_failures: 2, ..Expected::PLAIN },
             ..evening.clone()
@@ -151,7 +151,7 @@ pub fn purchases() -> Vec<Purchase> {
             story: "the title is too long for the large layout; the next one holds it",
             title: LONG_TITLE,
             concert: "c-9",
-            buyer: ("Edda Falk", "edda@example.com"),
+            buyer: ("Ethel Smyth", "ethel@example.com"),
             expected: Expected { print_failures: 1, ..Expected::PLAIN },
             ..plain.clone()
         },
@@ -160,48 +160,48 @@ pub fn purchases() -> Vec<Purchase> {
             story: "the title can't be printed in any layout: a dead letter",
             title: "\u{1d11e}\u{1d122} \u{13080}\u{132f9}",
             concert: "c-10",
-            buyer: ("Finn Ozols", "finn@example.com"),
+            buyer: ("Fanny Hensel", "fanny@example.com"),
             expected: Expected { ending: Ending::Abandoned, print_failures: 3, ..Expected::PLAIN },
             ..plain.clone()
         },
         Purchase {
             order: "o-1007",
             story: "the gateway takes its time",
-            buyer: ("Greta Haas", "greta@example.com"),
+            buyer: ("Gustav Mahler", "gustav@example.com"),
             card: "tok_slow",
             ..evening.clone()
         },
         Purchase {
             order: "o-1008",
             story: "the mail API answers 503 once, then works",
-            buyer: ("Hugo Ihle", "flaky.hugo@example.com"),
+            buyer: ("Hugo Wolf", "flaky.hugo@example.com"),
             expected: Expected { mail_failures: 1, ..Expected::PLAIN },
             ..evening.clone()
         },
         Purchase {
             order: "o-1009",
             seat: ("Balcony", "2", 5),
-            buyer: ("Ida Jansson", "ida@example.com"),
+            buyer: ("Isaac Albéniz", "isaac@example.com"),
             ..evening.clone()
         },
         Purchase {
             order: "o-1010",
             seat: ("Stehplatz", "-", 118),
             amount_cents: 1_500,
-            buyer: ("Jonas Kühn", "jonas@example.com"),
+            buyer: ("Joaquín Turina", "joaquin@example.com"),
             ..plain.clone()
         },
         Purchase {
             order: "o-1011",
             seat: ("Balcony", "2", 6),
-            buyer: ("Klara Łoś", "klara@example.com"),
+            buyer: ("Stanisław Moniuszko", "stanislaw@example.com"),
             ..evening
         },
         Purchase {
             order: "o-1012",
             seat: ("Loge 3", "1", 2),
             amount_cents: 14_000,
-            buyer: ("Leo Månsson", "leo@example.com"),
+            buyer: ("Leoš Janáček", "leos@example.com"),
             ..plain
         },
     ]
