@@ -151,6 +151,41 @@ fn plugins_subscriptions_and_flows_are_shown() -> Result<()> {
 }
 
 #[test]
+fn why_says_what_became_of_an_event() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    let plugin = scene.client().wait_for_plugin("echo", "serving")?;
+    let name = plugin["subscriptions"][0].as_str().unwrap();
+    scene.flow_of("test.echo", "first", &json!({}))?;
+    let done = scene.usher(&["why", "first", name], "").stdout;
+    assert_eq!(done, format!("event 1 for {name}: done\n"));
+    let emitted = scene.usher(&["why", "2", name], "").stdout;
+    assert!(emitted.contains("its filter says no: type is \"test.echoed\""), "{emitted}");
+    let json = scene.usher(&["why", "2", name, "--json"], "").json()?;
+    assert_eq!(json, scene.client().get_json(&format!("/events/2/deliveries/{name}"))?);
+
+    fs::remove_file(scene.folder.plugins().join("echo.wasm"))?;
+    wait_for("the subscription to pause", || {
+        let status = scene.client().subscription(name)?;
+        Ok(status.filter(|status| status["state"] == "paused"))
+    })?;
+    scene.client().publish_new("test.echo", "waiting", &json!({}))?;
+    let waiting = scene.usher(&["why", "waiting", name], "").stdout;
+    for word in ["event 3", "pending", "nothing serves", "its file is gone", "the next to go out"] {
+        assert!(waiting.contains(word), "{word} is not in:\n{waiting}");
+    }
+    let subscriptions = scene.usher(&["subscriptions"], "").stdout;
+    assert!(subscriptions.contains("is paused: "), "{subscriptions}");
+    for (event, subscription, says) in
+        [("99", name, "no event 99"), ("3", "echo/none", "no subscription"), ("none", name, "none")]
+    {
+        let failed = scene.try_usher(&["why", event, subscription], "");
+        assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{failed:?}");
+        assert!(failed.stderr.contains(says), "{failed:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn subscriptions_that_nothing_serves_can_be_removed() -> Result<()> {
     let scene = Scene::with("", &["echo"])?;
     let plugin = scene.client().wait_for_plugin("echo", "serving")?;

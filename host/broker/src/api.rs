@@ -10,7 +10,7 @@ use usher_event::{
     BlobChange, BlobStore, Delivery, Digest, Event, Failure, FailureClass, PluginName, StateRead,
     StateReader, StateWrite, SubscriptionName,
 };
-use usher_filter::Filter;
+use usher_filter::{Filter, Mismatch};
 
 /// A durable log with subscriptions. Every method may be called from many tasks at once.
 #[async_trait]
@@ -51,6 +51,14 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The flow that the event `sequence` belongs to.
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
+
+    /// What became of the event `sequence` for a subscription, or why nothing did; `None` if the log
+    /// hasn't come to that sequence yet.
+    async fn explain(
+        &self,
+        sequence: u64,
+        subscription: &SubscriptionName,
+    ) -> Result<Option<Explanation>, BrokerError>;
 
     /// Sequences of the first events of the newest flows whose `correlationid` this is, at most
     /// `max`, oldest first.
@@ -429,6 +437,55 @@ pub enum DeliveryState {
     },
 }
 
+/// What became of an event for a subscription, or why nothing did.
+#[derive(Clone, Debug)]
+pub enum Explanation {
+    /// Retention let the event go. No subscription needed it any more.
+    Expired {
+        /// The oldest sequence the log still has.
+        first_sequence: u64,
+    },
+    /// It was there before the subscription, which began later in the log.
+    BeforeStart {
+        /// The first sequence the subscription takes.
+        first: u64,
+    },
+    /// The subscription's filter says no.
+    Unmatched(Mismatch),
+    /// There is a delivery.
+    Delivery {
+        /// Where it stands.
+        status: DeliveryStatus,
+        /// While it is pending: at most so many deliveries come before it.
+        ahead: u64,
+        /// While it is pending: why none of those it waits for goes out now, if so.
+        held_up: Option<HeldUp>,
+        /// Where it counts as done, but an earlier filter of the subscription may have passed it
+        /// over: the sequence from which the present one has been applied.
+        filter_from: Option<u64>,
+    },
+}
+
+/// Why a subscription hands out nothing more for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldUp {
+    /// As many deliveries as may be are under way, or ready and nobody takes them.
+    InFlight,
+    /// Its order is total, and this delivery is not over.
+    Total {
+        /// The event's sequence.
+        behind: u64,
+    },
+    /// As many deliveries as may be wait for another attempt: [`crate::RETRIES_MAX`].
+    Retrying,
+    /// As many deliveries as may be are parked: [`crate::PARKED_MAX`].
+    Parked,
+    /// The events under way or behind the heads of their lanes take as much memory as may be.
+    Memory,
+    /// A delivery of its plugin runs alone because state changed under it too often.
+    Alone,
+}
+
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
@@ -488,6 +545,10 @@ pub struct SubscriptionStatus {
     pub stalled_lanes: u64,
     /// When the next attempt of a failed delivery is due, Unix milliseconds.
     pub next_retry_ms: Option<u64>,
+    /// The oldest event it is not done with or has not looked at.
+    pub oldest_unsettled: Option<u64>,
+    /// When that was recorded, Unix milliseconds.
+    pub oldest_unsettled_ms: Option<u64>,
     /// Deliveries acknowledged since the process started.
     pub acked: u64,
     /// Failed attempts since the process started.

@@ -15,7 +15,7 @@ use crate::api::{BrokerError, SubscriptionStatus};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
 use crate::intake::{Command, Phase, Reply};
-use crate::ledger::{Fetch, Ledger, Standing};
+use crate::ledger::{DeliveryStanding, Fetch, Ledger, Standing};
 use crate::readers::Readers;
 use crate::shared::Shared;
 use crate::store::rows::DeadRow;
@@ -200,6 +200,10 @@ impl Committer {
                 let standing = self.standing(flow, &sequences);
                 self.answer(reply, Ok(standing));
             }
+            Command::Delivery { subscription, sequence, reply } => {
+                let standing = self.delivery_standing(&subscription, sequence);
+                self.answer(reply, standing.ok_or(BrokerError::NoSubscription(subscription)));
+            }
             Command::Redrive { id, reply } => {
                 let answer = self.dead_letter(id).and_then(|dead| match dead {
                     Some(dead) => self.ledger.redrive(id, &dead, now_ms).map(|()| true),
@@ -254,6 +258,26 @@ impl Committer {
             }
         }
         standing
+    }
+
+    fn delivery_standing(
+        &self,
+        name: &SubscriptionName,
+        sequence: u64,
+    ) -> Option<DeliveryStanding> {
+        let mut standing = self.ledger.delivery_standing(name, sequence)?;
+        if let Some(outlet) = self.shared.outlets.named(name) {
+            let mut waiting = Vec::new();
+            outlet.for_each(|sequence| waiting.push(sequence));
+            match waiting.iter().position(|waiting| *waiting == sequence) {
+                Some(place) => {
+                    standing.subscription.in_flight.remove(&sequence);
+                    (standing.ahead, standing.held_up) = (place as u64, None);
+                }
+                None => standing.ahead += waiting.len() as u64,
+            }
+        }
+        Some(standing)
     }
 
     fn statuses(&self) -> Vec<SubscriptionStatus> {

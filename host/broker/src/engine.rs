@@ -323,6 +323,17 @@ impl Broker for EmbeddedBroker {
         }
     }
 
+    async fn explain(
+        &self,
+        sequence: u64,
+        subscription: &SubscriptionName,
+    ) -> Result<Option<Explanation>, BrokerError> {
+        let subscription = subscription.clone();
+        let standing =
+            self.ask(|reply| Command::Delivery { subscription, sequence, reply }).await?;
+        self.read(move |view| flow::explain(view, sequence, &standing)).await
+    }
+
     async fn flows_by_correlation(
         &self,
         correlationid: &str,
@@ -333,7 +344,8 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
-        self.ask(|reply| Command::Statuses { reply }).await
+        let statuses = self.ask(|reply| Command::Statuses { reply }).await?;
+        self.read(move |view| log::with_times(view, statuses)).await
     }
 
     async fn dead_letters(

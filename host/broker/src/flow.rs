@@ -1,5 +1,5 @@
-//! A flow: an event and all that it caused, with what became of each delivery. Put together from
-//! the store and from what the ledger alone knows.
+//! A flow: an event and all that it caused, with what became of each delivery; and one delivery by
+//! itself. Put together from the store and from what the ledger alone knows.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,10 @@ use usher_event::SubscriptionName;
 
 use crate::FLOW_MAX_EVENTS;
 use crate::api::{
-    AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Flow, FlowEvent, StoredEvent,
+    AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Explanation, Flow, FlowEvent,
+    StoredEvent,
 };
-use crate::ledger::{Standing, SubscriptionStanding};
+use crate::ledger::{DeliveryStanding, Standing, SubscriptionStanding};
 use crate::log;
 use crate::store::rows::{DeadRow, read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
@@ -69,6 +70,38 @@ pub(crate) fn flow(
     Ok(Flow { root: members.root, events, delayed, truncated: members.truncated })
 }
 
+/// Says what became of an event for a subscription; `None` if the log hasn't come to it. The view
+/// must not be older than the standing.
+pub(crate) fn explain(
+    view: &dyn View,
+    sequence: u64,
+    standing: &DeliveryStanding,
+) -> Result<Option<Explanation>, StoreFailure> {
+    let DeliveryStanding { subscription, ahead, held_up } = standing;
+    let first_sequence = log::oldest(view)?;
+    if (1..first_sequence).contains(&sequence) && !subscription.has(sequence) {
+        return Ok(Some(Explanation::Expired { first_sequence }));
+    }
+    let Some(stored) = log::record(view, sequence)? else { return Ok(None) };
+    let mut on_disk = OnDisk::read(view, &keys::delivery(sequence, subscription.id))?;
+    let row = &subscription.row;
+    let Some(status) = on_disk.status(&stored, subscription, true) else {
+        let mismatch = row.subscription.filter.explain(&stored.event);
+        let before = Explanation::BeforeStart { first: row.first };
+        return Ok(Some(mismatch.map_or(before, Explanation::Unmatched)));
+    };
+    let is_pending = status.state == DeliveryState::Pending;
+    let may_be_passed_over = status.state == DeliveryState::Done
+        && status.failures.is_empty()
+        && sequence < row.filter_from;
+    Ok(Some(Explanation::Delivery {
+        status,
+        ahead: if is_pending { *ahead } else { 0 },
+        held_up: held_up.filter(|_| is_pending),
+        filter_from: may_be_passed_over.then_some(row.filter_from),
+    }))
+}
+
 /// What is on disk about the deliveries of one event, by subscription number.
 #[derive(Default)]
 struct OnDisk {
@@ -78,24 +111,50 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    fn read(view: &dyn View, sequence: u64) -> Result<Self, StoreFailure> {
+    /// Reads what begins with an event's key, or that of one delivery.
+    fn read(view: &dyn View, prefix: &[u8]) -> Result<Self, StoreFailure> {
         const SEQUENCE_BYTES: usize = 8;
-        let prefix = keys::number(sequence);
         let id = |key: &[u8]| keys::first_subscription(key.get(SEQUENCE_BYTES..)?);
         let mut found = Self::default();
-        for row in view.prefix(Space::Attempts, &prefix) {
+        for row in view.prefix(Space::Attempts, prefix) {
             let (key, value) = row?;
             let damaged = || StoreFailure::damaged(Space::Attempts, &key);
             let attempt = read_attempt(&value).ok_or_else(damaged)?;
             found.failures.entry(id(&key).ok_or_else(damaged)?).or_default().push(attempt);
         }
-        for row in view.prefix(Space::DeadByDelivery, &prefix) {
+        for row in view.prefix(Space::DeadByDelivery, prefix) {
             let (key, value) = row?;
             let damaged = || StoreFailure::damaged(Space::DeadByDelivery, &key);
             let letter = keys::first_number(&value).ok_or_else(damaged)?;
             found.dead.insert(id(&key).ok_or_else(damaged)?, letter);
         }
         Ok(found)
+    }
+
+    /// The delivery to one subscription, if there is one. Of one whose standing isn't known, nothing
+    /// but what is on disk counts.
+    fn status(
+        &mut self,
+        stored: &StoredEvent,
+        standing: &SubscriptionStanding,
+        is_known: bool,
+    ) -> Option<DeliveryStatus> {
+        let sequence = stored.sequence;
+        let failures = self.failures.remove(&standing.id).unwrap_or_default();
+        let dead = self.dead.remove(&standing.id);
+        let row = &standing.row;
+        let is_meant = row.first <= sequence && row.subscription.filter.matches(&stored.event);
+        // The filter may have changed since it was delivered.
+        let is_there = !failures.is_empty() || dead.is_some() || standing.has(sequence);
+        if !is_meant && !is_there {
+            return None;
+        }
+        let state = match dead {
+            Some(id) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
+            None if !is_known => DeliveryState::Pending,
+            None => living(sequence, standing),
+        };
+        Some(DeliveryStatus { subscription: row.subscription.name.clone(), state, failures })
     }
 }
 
@@ -105,26 +164,10 @@ fn deliveries(
     is_known: bool,
     subscriptions: &[SubscriptionStanding],
 ) -> Result<Vec<DeliveryStatus>, StoreFailure> {
-    let sequence = stored.sequence;
-    let mut on_disk = OnDisk::read(view, sequence)?;
-    let mut deliveries = Vec::new();
-    for standing in subscriptions {
-        let failures = on_disk.failures.remove(&standing.id).unwrap_or_default();
-        let dead = on_disk.dead.remove(&standing.id);
-        let row = &standing.row;
-        let is_meant = row.first <= sequence && row.subscription.filter.matches(&stored.event);
-        // The filter may have changed since it was delivered.
-        if !is_meant && failures.is_empty() && dead.is_none() {
-            continue;
-        }
-        let state = match dead {
-            Some(id) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
-            None if !is_known => DeliveryState::Pending,
-            None => living(sequence, standing),
-        };
-        let subscription = row.subscription.name.clone();
-        deliveries.push(DeliveryStatus { subscription, state, failures });
-    }
+    let mut on_disk = OnDisk::read(view, &keys::number(stored.sequence))?;
+    let known = subscriptions.iter();
+    let mut deliveries: Vec<DeliveryStatus> =
+        known.filter_map(|standing| on_disk.status(stored, standing, is_known)).collect();
     // Of subscriptions that are gone, dead letters still tell the name.
     for (subscription, letter) in on_disk.dead {
         let Some(name) = name_of(view, letter)? else { continue };

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use usher_event::{Event, Identity, SubscriptionName};
 
 use crate::api::{BrokerError, Published, Settled, Subscription, SubscriptionStatus};
-use crate::ledger::{Decided, Fetched, Standing};
+use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
 
 /// Most bytes of events that one commit takes on; what is beyond waits for the next.
 const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
@@ -50,6 +50,11 @@ pub(crate) enum Command {
         flow: u64,
         sequences: Vec<u64>,
         reply: Reply<Standing>,
+    },
+    Delivery {
+        subscription: SubscriptionName,
+        sequence: u64,
+        reply: Reply<DeliveryStanding>,
     },
     Redrive {
         id: u64,

@@ -3,7 +3,7 @@
 use usher_event::Digest;
 
 use crate::PAGE_MAX;
-use crate::api::{BlobRecord, DeadLetter, EventPage, EventQuery, StoredEvent};
+use crate::api::{BlobRecord, DeadLetter, EventPage, EventQuery, StoredEvent, SubscriptionStatus};
 use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
 use crate::store::{Found, Space, StoreFailure, View, keys};
 
@@ -22,13 +22,29 @@ pub(crate) fn oldest(view: &dyn View) -> Result<u64, StoreFailure> {
 
 /// One event.
 pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
-    if sequence < oldest(view)? {
-        return Ok(None);
-    }
+    if sequence < oldest(view)? { Ok(None) } else { record(view, sequence) }
+}
+
+/// One event, even if retention let it go: a redriven dead letter brings its own back.
+pub(crate) fn record(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
     let key = keys::number(sequence);
     let Some(row) = view.get(Space::Events, &key)? else { return Ok(None) };
     let damaged = || StoreFailure::damaged(Space::Events, &key);
     Ok(Some(read_record(sequence, &row).ok_or_else(damaged)?))
+}
+
+/// Adds since when subscriptions are not done. What the log has lost since has no time.
+pub(crate) fn with_times(
+    view: &dyn View,
+    mut statuses: Vec<SubscriptionStatus>,
+) -> Result<Vec<SubscriptionStatus>, StoreFailure> {
+    for status in &mut statuses {
+        if let Some(oldest) = status.oldest_unsettled {
+            let stored = event(view, oldest)?;
+            status.oldest_unsettled_ms = stored.map(|stored| stored.recorded_ms);
+        }
+    }
+    Ok(statuses)
 }
 
 /// The first sequence that was recorded at this time or later; the one after the newest if there

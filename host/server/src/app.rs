@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use usher_broker::{Broker, BrokerError, SubscriptionStatus};
+use usher_broker::{Broker, BrokerError, Order, SubscriptionStatus};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::Router;
 
 use crate::config::Config;
 use crate::plugins::Registry;
+use crate::serving::{Served, Serving};
 
 /// The parts of a running router.
 pub(crate) struct App {
@@ -37,19 +38,13 @@ impl App {
     /// # Errors
     /// The broker can't be read.
     pub(crate) async fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, BrokerError> {
-        let active = self.router.active_subscriptions();
         let statuses = self.broker.subscriptions().await?;
-        Ok(statuses
-            .into_iter()
-            .map(|status| {
-                let state = if active.contains(&status.subscription.name) {
-                    SubscriptionState::Active
-                } else {
-                    SubscriptionState::Paused
-                };
-                SubscriptionReport::new(status, state)
-            })
-            .collect())
+        let serving = Serving::now(self);
+        let report = |status: SubscriptionStatus| {
+            let served = serving.of(&status.subscription.name);
+            SubscriptionReport::new(status, served)
+        };
+        Ok(statuses.into_iter().map(report).collect())
     }
 }
 
@@ -181,24 +176,34 @@ pub(crate) struct PluginStats {
 }
 
 /// One subscription, as `GET /subscriptions` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct SubscriptionReport {
     /// Its full name, `PLUGIN/NAME`.
     pub(crate) name: SubscriptionName,
-    /// The plugin's part of the name.
-    pub(crate) plugin: String,
     /// Whether anything serves it.
-    pub(crate) state: SubscriptionState,
+    pub(crate) served: Served,
     /// Its filter, as of the CloudEvents Subscriptions API.
     pub(crate) filter: serde_json::Value,
+    /// Which deliveries wait for others.
+    pub(crate) order: Order,
     /// Everything that matches before this sequence is settled or waits for a retry.
     pub(crate) cursor: u64,
-    /// Events of the log it hasn't looked at.
+    /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
     pub(crate) lag: u64,
+    /// The oldest event it is not done with or has not looked at.
+    pub(crate) oldest_unsettled: Option<u64>,
+    /// When that was recorded, Unix milliseconds.
+    pub(crate) oldest_unsettled_ms: Option<u64>,
     /// Deliveries under way.
     pub(crate) in_flight: u64,
     /// Deliveries that wait for another attempt.
     pub(crate) retrying: u64,
+    /// When the next of those is due, Unix milliseconds.
+    pub(crate) next_retry_ms: Option<u64>,
+    /// Deliveries that wait for one of the same key before them.
+    pub(crate) parked: u64,
+    /// Keys whose first delivery failed and waits for another attempt.
+    pub(crate) stalled_lanes: u64,
     /// Acknowledged since the router started.
     pub(crate) acked: u64,
     /// Failed attempts since the router started.
@@ -210,32 +215,27 @@ pub(crate) struct SubscriptionReport {
 }
 
 impl SubscriptionReport {
-    fn new(status: SubscriptionStatus, state: SubscriptionState) -> Self {
+    fn new(status: SubscriptionStatus, served: Served) -> Self {
         Self {
-            plugin: status.subscription.name.plugin().to_owned(),
             filter: status.subscription.filter.to_json(),
+            order: status.subscription.order,
             max_in_flight: status.subscription.max_in_flight,
             name: status.subscription.name,
-            state,
+            served,
             cursor: status.cursor,
             lag: status.lag,
+            oldest_unsettled: status.oldest_unsettled,
+            oldest_unsettled_ms: status.oldest_unsettled_ms,
             in_flight: status.in_flight,
             retrying: status.retrying,
+            next_retry_ms: status.next_retry_ms,
+            parked: status.parked,
+            stalled_lanes: status.stalled_lanes,
             acked: status.acked,
             failed: status.failed,
             dead: status.dead,
         }
     }
-}
-
-/// Whether a subscription is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SubscriptionState {
-    /// A plugin takes its deliveries.
-    Active,
-    /// Its plugin is gone, or no longer asks for it, or it is switched off; its events wait.
-    Paused,
 }
 
 /// Unix milliseconds as RFC 3339 in UTC, `2026-01-31T12:00:00.000Z`.

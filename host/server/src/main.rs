@@ -8,6 +8,7 @@ mod http;
 mod metrics;
 mod plugins;
 mod run;
+mod serving;
 
 use std::process::ExitCode;
 

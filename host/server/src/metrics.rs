@@ -30,6 +30,7 @@ pub(crate) const OTHERS: &str = "_others";
 type Labels = Vec<(&'static str, String)>;
 type Counts = Family<Labels, Counter>;
 type Levels = Family<Labels, Gauge<u64, AtomicU64>>;
+type Times = Family<Labels, Gauge<f64, AtomicU64>>;
 type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
 type Durations = Family<Labels, Histogram, fn() -> Histogram>;
 
@@ -179,9 +180,19 @@ struct SubscriptionSums {
     lag: u64,
     in_flight: u64,
     retrying: u64,
+    parked: u64,
+    stalled_lanes: u64,
     dead: u64,
     acked: u64,
     failed: u64,
+    /// The earliest of all, Unix milliseconds.
+    oldest_unsettled_ms: Option<u64>,
+    next_retry_ms: Option<u64>,
+}
+
+/// The earlier of two times, where there are any.
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    [a, b].into_iter().flatten().min()
 }
 
 fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
@@ -192,6 +203,10 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         sum.lag += report.lag;
         sum.in_flight += report.in_flight;
         sum.retrying += report.retrying;
+        sum.parked += report.parked;
+        sum.stalled_lanes += report.stalled_lanes;
+        sum.oldest_unsettled_ms = earlier(sum.oldest_unsettled_ms, report.oldest_unsettled_ms);
+        sum.next_retry_ms = earlier(sum.next_retry_ms, report.next_retry_ms);
         sum.dead += report.dead;
         sum.acked += report.acked;
         sum.failed += report.failed;
@@ -212,7 +227,35 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
     level("subscription_retrying_deliveries", "Deliveries waiting to be retried", |sum| {
         sum.retrying
     });
+    level(
+        "subscription_parked_deliveries",
+        "Deliveries waiting for one of the same key before them",
+        |sum| sum.parked,
+    );
+    level(
+        "subscription_stalled_lanes",
+        "Keys whose first delivery failed and waits to be retried",
+        |sum| sum.stalled_lanes,
+    );
     level("subscription_dead_letters", "Dead letters kept", |sum| sum.dead);
+    let mut time = |name: &str, help: &str, value: fn(&SubscriptionSums) -> Option<u64>| {
+        let times = Times::default();
+        for (subscription, sum) in &sums {
+            if let Some(ms) = value(sum) {
+                let seconds = Duration::from_millis(ms).as_secs_f64();
+                times.get_or_create(&labels("subscription", subscription)).set(seconds);
+            }
+        }
+        registry.register_with_unit(name, help, Unit::Seconds, times);
+    };
+    time(
+        "subscription_oldest_unsettled_timestamp",
+        "When the oldest event was recorded that is not settled or not looked at, Unix time",
+        |sum| sum.oldest_unsettled_ms,
+    );
+    time("subscription_next_retry_timestamp", "When the next retry is due, Unix time", |sum| {
+        sum.next_retry_ms
+    });
     let mut count = |name: &str, help: &str, value: fn(&SubscriptionSums) -> u64| {
         let counts = Counts::default();
         for (subscription, sum) in &sums {
@@ -279,18 +322,26 @@ fn labels(name: &'static str, value: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::{PluginStats, SubscriptionState};
+    use usher_broker::Order;
+
+    use crate::app::PluginStats;
+    use crate::serving::Served;
 
     fn subscription(n: usize) -> SubscriptionReport {
         SubscriptionReport {
             name: format!("plugin-{n:04}/main").parse().unwrap(),
-            plugin: format!("plugin-{n:04}"),
-            state: SubscriptionState::Active,
+            served: Served::Active,
             filter: serde_json::json!({}),
+            order: Order::None,
             cursor: 1,
             lag: 1,
+            oldest_unsettled: Some(1),
+            oldest_unsettled_ms: Some(1_500 + n as u64),
             in_flight: 0,
             retrying: 0,
+            next_retry_ms: None,
+            parked: 3,
+            stalled_lanes: 2,
             acked: 2,
             failed: 0,
             dead: 0,
@@ -341,6 +392,10 @@ mod tests {
         for line in [
             "usher_events_appended_total 12",
             "usher_subscription_lag_events{subscription=\"plugin-0001/main\"} 1",
+            "usher_subscription_parked_deliveries{subscription=\"plugin-0001/main\"} 3",
+            "usher_subscription_stalled_lanes{subscription=\"plugin-0001/main\"} 2",
+            "usher_subscription_oldest_unsettled_timestamp_seconds\
+             {subscription=\"plugin-0001/main\"} 1.501",
             "usher_subscription_acked_deliveries_total{subscription=\"plugin-0001/main\"} 2",
             "usher_plugin_serving{plugin=\"printer\"} 1",
             "usher_plugin_failed_deliveries_total{plugin=\"printer\",class=\"trap\"} 2",
@@ -362,5 +417,9 @@ mod tests {
         assert_eq!(text.matches("usher_subscription_lag_events{").count(), SERIES_MAX + 1);
         let rest = format!("usher_subscription_lag_events{{subscription=\"{OTHERS}\"}} 150");
         assert!(text.contains(&rest), "{text}");
+        // Of times, the earliest.
+        let rest = format!("_timestamp_seconds{{subscription=\"{OTHERS}\"}} 1.6");
+        assert!(text.contains(&rest), "{text}");
+        assert!(!text.contains("next_retry_timestamp_seconds{"), "{text}");
     }
 }

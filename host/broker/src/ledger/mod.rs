@@ -44,7 +44,7 @@ use outgoing::Outgoing;
 pub(crate) use recovery::Recovered;
 pub(crate) use retention::Expired;
 use retention::Expiry;
-pub(crate) use standing::{Standing, SubscriptionStanding};
+pub(crate) use standing::{DeliveryStanding, Standing, SubscriptionStanding};
 use state::StateLedger;
 use subscription::Sub;
 use tail::Tail;

@@ -1,11 +1,15 @@
-//! How things stand, for questions about flows: what only memory knows. The rest of the answer is
-//! on disk.
+//! How things stand, for questions about flows and single deliveries: what only memory knows. The
+//! rest of the answer is on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use usher_event::SubscriptionName;
+
 use super::Ledger;
+use super::subscription::Sub;
 use crate::FLOW_MAX_EVENTS;
+use crate::api::HeldUp;
 use crate::store::rows::SubscriptionRow;
 
 /// How the deliveries of some events stand.
@@ -31,40 +35,75 @@ pub(crate) struct SubscriptionStanding {
     pub(crate) waiting: BTreeMap<u64, u64>,
 }
 
+/// How one delivery stands, and what it waits for while it is pending.
+pub(crate) struct DeliveryStanding {
+    pub(crate) subscription: SubscriptionStanding,
+    /// At most so many deliveries come before it.
+    pub(crate) ahead: u64,
+    pub(crate) held_up: Option<HeldUp>,
+}
+
 impl Ledger {
     /// How these events of a flow stand.
     pub(crate) fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
         let last = self.counters.last_sequence;
-        let subscriptions = self.subs.values().map(|sub| {
-            // Most subscriptions have nothing open at most times.
-            let sequences = if sub.has_unsettled() { sequences } else { &[] };
-            let open = sequences.iter().copied().filter(|sequence| sub.is_open(*sequence));
-            let in_flight = sequences.iter().filter_map(|sequence| {
-                let held = sub.held.get(sequence).filter(|held| held.token.is_some())?;
-                Some((*sequence, held.pending.attempt()))
-            });
-            let parked = sequences.iter().filter_map(|sequence| {
-                let parked = sub.parked.get(sequence).copied().flatten();
-                let lane = parked.or_else(|| sub.retries.get(sequence)?.row.lane);
-                Some((*sequence, sub.lanes.head_before(lane, *sequence)?))
-            });
-            let waiting = sequences.iter().filter_map(|sequence| {
-                let retry = sub.retries.get(sequence).filter(|retry| retry.waiting)?;
-                Some((*sequence, retry.row.due_ms))
-            });
-            SubscriptionStanding {
-                id: sub.id,
-                row: Arc::clone(&sub.row),
-                next: sub.next(last),
-                open: open.collect(),
-                in_flight: in_flight.collect(),
-                parked: parked.collect(),
-                waiting: waiting.collect(),
-            }
-        });
         Standing {
-            subscriptions: subscriptions.collect(),
+            subscriptions: self.subs.values().map(|sub| sub.standing(sequences, last)).collect(),
             delayed: self.delayed.of_flow(flow, FLOW_MAX_EVENTS),
         }
+    }
+
+    /// How one event stands with one subscription, if there is one of that name.
+    pub(crate) fn delivery_standing(
+        &self,
+        name: &SubscriptionName,
+        sequence: u64,
+    ) -> Option<DeliveryStanding> {
+        let sub = self.subs.get(self.names.get(name)?)?;
+        let subscription = sub.standing(&[sequence], self.counters.last_sequence);
+        let is_new = sequence >= subscription.next;
+        let alone = self.alone.holds_up(name.plugin()).then_some(HeldUp::Alone);
+        Some(DeliveryStanding {
+            ahead: sequence.saturating_sub(subscription.next),
+            held_up: sub.held_up(is_new).or(alone),
+            subscription,
+        })
+    }
+}
+
+impl Sub {
+    fn standing(&self, sequences: &[u64], last: u64) -> SubscriptionStanding {
+        // Most subscriptions have nothing open at most times.
+        let sequences = if self.has_unsettled() { sequences } else { &[] };
+        let open = sequences.iter().copied().filter(|sequence| self.is_open(*sequence));
+        let in_flight = sequences.iter().filter_map(|sequence| {
+            let held = self.held.get(sequence).filter(|held| held.token.is_some())?;
+            Some((*sequence, held.pending.attempt()))
+        });
+        let parked = sequences.iter().filter_map(|sequence| {
+            let parked = self.parked.get(sequence).copied().flatten();
+            let lane = parked.or_else(|| self.retries.get(sequence)?.row.lane);
+            Some((*sequence, self.lanes.head_before(lane, *sequence)?))
+        });
+        let waiting = sequences.iter().filter_map(|sequence| {
+            let retry = self.retries.get(sequence).filter(|retry| retry.waiting)?;
+            Some((*sequence, retry.row.due_ms))
+        });
+        SubscriptionStanding {
+            id: self.id,
+            row: Arc::clone(&self.row),
+            next: self.next(last),
+            open: open.collect(),
+            in_flight: in_flight.collect(),
+            parked: parked.collect(),
+            waiting: waiting.collect(),
+        }
+    }
+}
+
+impl SubscriptionStanding {
+    /// Whether the event is not over, whatever the present filter says of it.
+    pub(crate) fn has(&self, sequence: u64) -> bool {
+        self.open.contains(&sequence) || self.waiting.contains_key(&sequence)
     }
 }

@@ -47,7 +47,7 @@ impl Ledger {
             Start::Time(_) => first.unwrap_or(last + 1),
         };
         let first = first.clamp(self.counters.first_sequence, last + 1);
-        let row = SubscriptionRow { first, subscription };
+        let row = SubscriptionRow { first, filter_from: first, subscription };
         self.outgoing.put(Space::Subscriptions, keys::subscription(id), row.write());
         let cursor = CursorRow { next: first, ..CursorRow::default() };
         let sub = Sub::new(id, row, cursor, last);

@@ -16,7 +16,9 @@ use super::Fetch;
 use super::lanes::{Entered, Lanes};
 use super::outgoing::Outgoing;
 use super::tail::Tail;
-use crate::api::{AttemptRecord, Lease, Order, StoredEvent, Subscription, SubscriptionStatus};
+use crate::api::{
+    AttemptRecord, HeldUp, Lease, Order, StoredEvent, Subscription, SubscriptionStatus,
+};
 use crate::store::rows::{CursorRow, RetryRow, SubscriptionRow};
 use crate::{PARKED_MAX, RETRIES_MAX};
 
@@ -167,9 +169,10 @@ impl Sub {
     ) {
         let new_filter = subscription.filter != self.row.subscription.filter;
         let new_order = subscription.order != self.row.subscription.order;
-        self.row = Arc::new(SubscriptionRow { first: self.row.first, subscription });
+        let next = self.next(last);
+        let filter_from = if new_filter { next } else { self.row.filter_from };
+        self.row = Arc::new(SubscriptionRow { first: self.row.first, filter_from, subscription });
         if new_filter {
-            let next = self.next(last);
             self.filter = Arc::new(self.row.subscription.filter.clone());
             self.ready.clear();
             self.ready_bytes = 0;
@@ -288,6 +291,25 @@ impl Sub {
             Order::None | Order::Key(_) => self.row.subscription.max_in_flight as usize,
         };
         max_in_flight.saturating_sub(self.in_flight)
+    }
+
+    /// Why nothing goes out now that is ready, or that is new (never handed out), if so.
+    pub(super) fn held_up(&self, is_new: bool) -> Option<HeldUp> {
+        if self.row.subscription.order == Order::Total
+            && is_new
+            && let Some(behind) = self.lowest_unsettled()
+        {
+            return Some(HeldUp::Total { behind });
+        }
+        if self.credit() == 0 {
+            return Some(HeldUp::InFlight);
+        }
+        let is_full = [
+            (self.retries.len() >= RETRIES_MAX, HeldUp::Retrying),
+            (self.parked.len() >= PARKED_MAX, HeldUp::Parked),
+            (self.open.is_empty() && !self.may_take_new(), HeldUp::Memory),
+        ];
+        is_full.into_iter().find_map(|(is_full, why)| (is_new && is_full).then_some(why))
     }
 
     /// Whether deliveries that were never handed out may follow those that were.
@@ -455,6 +477,12 @@ impl Sub {
 
     /// The lowest sequence whose event it still needs.
     pub(super) fn oldest_unsettled(&self, last: u64) -> u64 {
+        let next = self.next(last);
+        self.lowest_unsettled().map_or(next, |lowest| lowest.min(next))
+    }
+
+    /// The lowest sequence that was handed out, or waits in its lane, and is not over.
+    fn lowest_unsettled(&self) -> Option<u64> {
         let lowest = [
             self.held.first_key_value().map(|(sequence, _)| *sequence),
             self.retries.first_key_value().map(|(sequence, _)| *sequence),
@@ -462,7 +490,7 @@ impl Sub {
             self.open.first().copied(),
             self.lanes.here().first_key_value().map(|(sequence, _)| *sequence),
         ];
-        lowest.into_iter().flatten().fold(self.next(last), u64::min)
+        lowest.into_iter().flatten().min()
     }
 
     /// For people.
@@ -486,6 +514,8 @@ impl Sub {
             parked: (self.parked.len() + self.lanes.here().len()) as u64,
             stalled_lanes: self.lanes.stalled() as u64,
             next_retry_ms: waiting.map(|retry| retry.row.due_ms).min(),
+            oldest_unsettled: Some(self.oldest_unsettled(last)).filter(|oldest| *oldest <= last),
+            oldest_unsettled_ms: None,
             acked: self.acked,
             failed: self.failed,
             dead: self.dead,

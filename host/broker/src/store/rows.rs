@@ -136,13 +136,15 @@ pub(crate) fn read_record(sequence: u64, row: &Bytes) -> Option<StoredEvent> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SubscriptionRow {
     pub(crate) first: u64,
+    /// The lowest sequence that its present filter has judged.
+    pub(crate) filter_from: u64,
     pub(crate) subscription: Subscription,
 }
 
 impl SubscriptionRow {
     pub(crate) fn write(&self) -> Vec<u8> {
         let Subscription { name, filter, start, order, retry, max_in_flight } = &self.subscription;
-        let row = json!({
+        let mut row = json!({
             "v": VERSION,
             "name": name,
             "first": self.first,
@@ -168,6 +170,11 @@ impl SubscriptionRow {
                 "max_age_ms": millis(retry.max_age),
             },
         });
+        if self.filter_from > self.first
+            && let Value::Object(members) = &mut row
+        {
+            members.insert("filter_from".to_owned(), json!(self.filter_from));
+        }
         row.to_string().into_bytes()
     }
 
@@ -178,8 +185,10 @@ impl SubscriptionRow {
         }
         let retry = row.get("retry")?;
         let retry_ms = |field| Some(Duration::from_millis(retry.get(field)?.as_u64()?));
+        let first = row.get("first")?.as_u64()?;
         Some(Self {
-            first: row.get("first")?.as_u64()?,
+            first,
+            filter_from: row.get("filter_from").map_or(Some(first), Value::as_u64)?,
             subscription: Subscription {
                 name: row.get("name")?.as_str()?.parse().ok()?,
                 filter: Filter::from_json(row.get("filter")?).ok()?,

@@ -9,6 +9,7 @@
 )]
 
 mod deliveries;
+mod explaining;
 mod failures;
 mod harness;
 mod order;
@@ -76,6 +77,12 @@ on_every_store! {
         emissions_make_a_flow,
         a_delayed_emission_waits,
         a_flow_that_goes_in_circles_ends,
+    },
+    explaining::{
+        an_event_may_be_none_of_a_subscriptions_own,
+        a_delivery_is_followed_from_log_to_end,
+        order_names_what_a_delivery_waits_for,
+        a_changed_filter_is_told,
     },
     failures::{
         retries_wait_longer_each_time,

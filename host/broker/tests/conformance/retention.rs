@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use usher_broker::{Broker, EmbeddedBroker, EventQuery, Retention, Settled, Start, Subscription};
+use usher_broker::{
+    Broker, DeliveryState, EmbeddedBroker, EventQuery, Explanation, Retention, Settled, Start,
+    Subscription,
+};
 use usher_event::{Event, Value};
 
 use crate::harness::*;
@@ -102,11 +105,16 @@ pub(crate) async fn a_dead_letter_outlives_its_event(disk: Disk) {
     ack(&broker, &leases[1]).await;
     disk.advance(&broker, 48 * 3_600_000);
     begins_at(&broker, &disk, 3).await;
+    let told = broker.explain(1, &name("p/s")).await.unwrap();
+    assert!(matches!(told, Some(Explanation::Expired { first_sequence: 3 })), "{told:?}");
     assert!(broker.redrive(1).await.unwrap());
     drop(broker);
     let broker = disk.open();
     disk.advance(&broker, 2_000);
     let lease = lease_one(&broker, "p/s").await;
+    let told = broker.explain(1, &name("p/s")).await.unwrap();
+    let Some(Explanation::Delivery { status, .. }) = told else { panic!("{told:?}") };
+    assert_eq!(status.state, DeliveryState::InFlight { attempt: 1 });
     assert_eq!((lease.delivery.sequence, lease.delivery.event.id()), (1, "1"));
     assert!(lease.delivery.replay);
     ack(&broker, &lease).await;

@@ -170,4 +170,6 @@ pub(crate) async fn status_tells_lag_and_flight(disk: Disk) {
     // 2 is under way; 3, which nobody took, waits with 4 and 5.
     assert_eq!((status.cursor, status.lag, status.in_flight), (2, 3, 1));
     assert_eq!((status.retrying, status.acked, status.failed, status.dead), (1, 0, 1, 0));
+    assert_eq!((status.oldest_unsettled, status.oldest_unsettled_ms), (Some(1), Some(START_MS)));
+    assert_eq!((all[0].lag, all[0].oldest_unsettled), (0, None));
 }

@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use usher_broker::{
-    Broker, EmbeddedBroker, EventQuery, ManualClock, Options, Order, RetryPolicy, Start, Subscription,
-    SubscriptionStatus,
+    Broker, EmbeddedBroker, EventQuery, ManualClock, Options, Order, RetryPolicy, Start,
+    Subscription, SubscriptionStatus,
 };
 use usher_event::{
     Delivery, Digest, Effects, Emission, Event, Listener, Outcome, PluginName, Verdict,

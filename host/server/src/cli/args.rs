@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Subscriptions(SubscriptionsArgs),
     /// Show an event and all that it caused, as a tree
     Flow(FlowArgs),
+    /// Say what became of an event for a subscription, or why nothing did
+    Why(WhyArgs),
     /// Look after events that a subscription could not deal with
     #[command(subcommand)]
     DeadLetters(DeadLettersVerb),
@@ -133,6 +135,18 @@ pub(crate) struct SubscriptionArgs {
 pub(crate) struct FlowArgs {
     /// The sequence of any of its events, or its correlationid
     pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher why`.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// The event's sequence; or its id, where that is no number and unique among the newest events
+    pub(crate) event: String,
+    /// The subscription's name
+    #[arg(value_name = "PLUGIN/NAME")]
+    pub(crate) subscription: SubscriptionName,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -304,6 +318,8 @@ mod tests {
             "subscriptions remove printer/tickets --json --url http://127.0.0.1:9",
             "flow 7",
             "flow order-1001",
+            "why 7 printer/tickets",
+            "why order-1001 printer/tickets --json",
             "dead-letters list --after 3 --max 10",
             "dead-letters show 1",
             "dead-letters redrive 1 2 3",
@@ -337,6 +353,8 @@ mod tests {
             ("subscriptions remove", MissingRequiredArgument),
             ("subscriptions remove printer", ValueValidation),
             ("flow", MissingRequiredArgument),
+            ("why 7", MissingRequiredArgument),
+            ("why 7 printer", ValueValidation),
             ("dead-letters redrive", MissingRequiredArgument),
             ("dead-letters bury 1", InvalidSubcommand),
             ("blobs get nothing", ValueValidation),

@@ -23,6 +23,7 @@ mod table;
 mod tail;
 mod text;
 mod tree;
+mod why;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
             Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),
         },
         Command::Flow(args) => flow::run(&args, out),
+        Command::Why(args) => why::run(&args, out),
         Command::DeadLetters(verb) => match verb {
             DeadLettersVerb::List(args) => dead_letters::list(&args, out),
             DeadLettersVerb::Show(args) => dead_letters::show(&args, out),

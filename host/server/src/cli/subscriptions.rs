@@ -5,13 +5,18 @@ use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table};
-use super::text::printable;
-use crate::http::shapes::{Subscription, SubscriptionGone, SubscriptionState, Subscriptions};
+use super::text::{elapsed, now, printable, until};
+use crate::http::shapes::{
+    Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions, Timestamp,
+};
+
+/// Stands where there is nothing to say.
+const NOTHING: &str = "-";
 
 /// Shows the subscriptions.
 pub(super) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
     let found: Subscriptions = Client::new(&args.url).get("/subscriptions", &[])?;
-    if args.json { out.json(&found) } else { out.text(&render(&found.subscriptions)) }
+    if args.json { out.json(&found) } else { out.text(&render(&found.subscriptions, now())) }
 }
 
 /// Removes one.
@@ -25,17 +30,22 @@ pub(super) fn remove(args: &SubscriptionArgs, out: &mut Output) -> Result<(), Cl
     out.text(&format!("subscription {} removed\n", gone.name))
 }
 
-fn render(subscriptions: &[Subscription]) -> String {
+fn render(subscriptions: &[Subscription], now: Timestamp) -> String {
     if subscriptions.is_empty() {
         return "no subscriptions: plugins bring them\n".to_owned();
     }
     let mut table = Table::new(&[
         ("SUBSCRIPTION", Align::Left),
         ("STATE", Align::Left),
-        ("CURSOR", Align::Right),
+        ("ORDER", Align::Left),
         ("LAG", Align::Right),
+        ("OLDEST", Align::Right),
+        ("AGE", Align::Right),
         ("IN FLIGHT", Align::Right),
         ("RETRYING", Align::Right),
+        ("NEXT RETRY", Align::Right),
+        ("PARKED", Align::Right),
+        ("STALLED LANES", Align::Right),
         ("ACKED", Align::Right),
         ("FAILED", Align::Right),
         ("DEAD", Align::Right),
@@ -45,23 +55,41 @@ fn render(subscriptions: &[Subscription]) -> String {
     for subscription in subscriptions {
         let number = |count: u64, style| Cell::styled(count.to_string(), style);
         let unless_zero = |count: u64, style| number(count, if count == 0 { plain } else { style });
+        let oldest = subscription.oldest_unsettled;
+        let age = oldest.and_then(|oldest| oldest.recorded).map(|since| elapsed(since, now));
+        let next_retry = subscription.next_retry.map(|due| until(now, due));
         table.row([
             Cell::styled(subscription.name.as_str(), style::NAME),
             match subscription.state {
                 SubscriptionState::Active => Cell::styled("active", style::GOOD),
                 SubscriptionState::Paused => Cell::styled("paused", style::OPEN),
             },
-            number(subscription.cursor, plain),
+            match &subscription.order {
+                Order::None => "none".into(),
+                Order::Key(attribute) => format!("by {}", printable(attribute)).into(),
+                Order::Total => "total".into(),
+            },
             unless_zero(subscription.lag, style::OPEN),
+            oldest.map_or(NOTHING.into(), |oldest| oldest.sequence.to_string().into()),
+            age.map_or(NOTHING.into(), Cell::from),
             Cell::from(format!("{}/{}", subscription.in_flight, subscription.max_in_flight)),
             unless_zero(subscription.retrying, style::OPEN),
+            next_retry.map_or(NOTHING.into(), Cell::from),
+            unless_zero(subscription.parked, style::OPEN),
+            unless_zero(subscription.stalled_lanes, style::OPEN),
             number(subscription.acked, plain),
             unless_zero(subscription.failed, style::BAD),
             unless_zero(subscription.dead, style::BAD),
             Cell::styled(printable(&subscription.filter.to_string()), style::FAINT),
         ]);
     }
-    table.render()
+    let mut text = table.render();
+    for subscription in subscriptions {
+        if let Some(reason) = &subscription.paused_because {
+            text.push_str(&format!("{} is paused: {}\n", subscription.name, printable(reason)));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -70,20 +98,38 @@ mod tests {
 
     #[test]
     fn subscriptions_are_a_table() {
-        let subscriptions: Vec<Subscription> = serde_json::from_value(serde_json::json!([{
-            "name": "payment/purchases", "plugin": "payment", "state": "paused",
-            "filter": {"exact": {"type": "ticket.purchased"}}, "cursor": 18, "lag": 3,
-            "in_flight": 2, "retrying": 1, "acked": 12, "failed": 4, "dead": 0, "max_in_flight": 16
-        }]))
+        let subscriptions: Vec<Subscription> = serde_json::from_value(serde_json::json!([
+            {
+                "name": "payment/purchases", "plugin": "payment", "state": "paused",
+                "paused_because": "no file is plugin payment",
+                "filter": {"exact": {"type": "ticket.purchased"}}, "order": {"key": "subject"},
+                "cursor": 18, "lag": 3,
+                "oldest_unsettled": {"sequence": 16, "recorded": "2026-01-31T12:00:00.000Z"},
+                "in_flight": 2, "retrying": 1, "next_retry": "2026-01-31T12:00:05.250Z",
+                "parked": 40, "stalled_lanes": 1, "acked": 12, "failed": 4, "dead": 0,
+                "max_in_flight": 16
+            },
+            {
+                "name": "sales/all", "plugin": "sales", "state": "active", "filter": {},
+                "order": "none", "cursor": 21, "lag": 0, "in_flight": 0, "retrying": 0,
+                "parked": 0, "stalled_lanes": 0, "acked": 20, "failed": 0, "dead": 0,
+                "max_in_flight": 1024
+            }
+        ]))
         .unwrap();
+        let now = Timestamp::from_ms(1_769_860_801_000);
         assert_eq!(
-            anstream::adapter::strip_str(&render(&subscriptions)).to_string(),
+            anstream::adapter::strip_str(&render(&subscriptions, now)).to_string(),
             "\
-SUBSCRIPTION       STATE   CURSOR  LAG  IN FLIGHT  RETRYING  ACKED  FAILED  DEAD  FILTER
-payment/purchases  paused      18    3       2/16         1     12       4     0  \
-{\"exact\":{\"type\":\"ticket.purchased\"}}
+SUBSCRIPTION       STATE   ORDER       LAG  OLDEST      AGE  IN FLIGHT  RETRYING  NEXT RETRY  \
+PARKED  STALLED LANES  ACKED  FAILED  DEAD  FILTER
+payment/purchases  paused  by subject    3      16  1.000 s       2/16         1  in 4.250 s      \
+40              1     12       4     0  {\"exact\":{\"type\":\"ticket.purchased\"}}
+sales/all          active  none          0       -        -     0/1024         0           -       \
+0              0     20       0     0  {}
+payment/purchases is paused: no file is plugin payment
 "
         );
-        assert!(render(&[]).starts_with("no subscriptions"));
+        assert!(render(&[], now).starts_with("no subscriptions"));
     }
 }

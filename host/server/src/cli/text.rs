@@ -1,6 +1,7 @@
 //! Text for terminals: foreign text made harmless, numbers and times made readable.
 
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http::shapes::Timestamp;
 
@@ -69,6 +70,17 @@ pub(super) fn elapsed(start: Timestamp, end: Timestamp) -> String {
         ms @ 0..1_000 => format!("{ms} ms"),
         ms => duration(ms.saturating_mul(1_000)),
     }
+}
+
+/// The time now, by this machine's clock.
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `in 4.200 s`; `now` where it has passed.
+pub(super) fn until(now: Timestamp, due: Timestamp) -> String {
+    if due <= now { "now".to_owned() } else { format!("in {}", elapsed(now, due)) }
 }
 
 /// `2026-01-31 12:00:00.007`, in UTC.
@@ -145,6 +157,8 @@ mod tests {
         let (start, end) = (Timestamp::from_ms(1_000), Timestamp::from_ms(3_500));
         assert_eq!(elapsed(start, end), "2.500 s");
         assert_eq!(elapsed(end, start), "0 ms");
+        assert_eq!(until(start, end), "in 2.500 s");
+        assert_eq!(until(end, start), "now");
     }
 
     #[test]

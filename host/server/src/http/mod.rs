@@ -44,6 +44,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
     vec![
         ("/events", get(events::list).post(ingest::publish)),
         ("/events/{sequence}", get(events::one)),
+        ("/events/{sequence}/deliveries/{plugin}/{name}", get(events::delivery)),
         ("/events/stream", get(stream::follow)),
         ("/flows/{id}", get(flows::one)),
         ("/plugins", get(plugins::plugins)),

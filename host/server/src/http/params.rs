@@ -6,6 +6,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use usher_event::SubscriptionName;
 use usher_filter::Filter;
 
 use super::problem::ApiError;
@@ -47,6 +48,15 @@ pub(super) fn page(max: Option<usize>) -> Result<usize, ApiError> {
 /// It is none.
 pub(super) fn number(name: &str, text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| ApiError::invalid(format!("{name}: use a whole number")))
+}
+
+/// A subscription's name, of its two parts in a path.
+///
+/// # Errors
+/// They make none.
+pub(super) fn subscription(plugin: &str, local: &str) -> Result<SubscriptionName, ApiError> {
+    let name = format!("{plugin}/{local}").parse();
+    name.map_err(|error| ApiError::invalid(format!("name: {error}")))
 }
 
 /// The parameters that choose events.

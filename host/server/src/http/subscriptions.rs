@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use usher_event::SubscriptionName;
 
+use super::params::subscription;
 use super::problem::ApiError;
 use super::shapes::{SubscriptionGone, Subscriptions};
 use super::state::Api;
@@ -19,9 +19,7 @@ pub(super) async fn remove(
     State(api): State<Api>,
     Path((plugin, local)): Path<(String, String)>,
 ) -> Result<Json<SubscriptionGone>, ApiError> {
-    let name: SubscriptionName = format!("{plugin}/{local}")
-        .parse()
-        .map_err(|error| ApiError::invalid(format!("name: {error}")))?;
+    let name = subscription(&plugin, &local)?;
     if api.app.router.active_subscriptions().contains(&name) {
         return Err(ApiError::conflict(format!(
             "subscription {name} is being served: remove the file of plugin {plugin}, or switch \

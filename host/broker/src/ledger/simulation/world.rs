@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use usher_event::Event;
 
 use super::Played;
-use super::model::{Model, Stands, TYPES, filters, subscription, subscriptions};
+use super::model::{Key, Model, Stands, TYPES, filters, subscription, subscriptions};
 use super::random::Random;
 use super::settling::Outcome;
 use crate::Retention;
@@ -339,6 +339,73 @@ impl World {
         for status in statuses {
             assert!(status.in_flight <= u64::from(status.subscription.max_in_flight));
             assert!(status.cursor <= self.model.events.len() as u64 + 1);
+        }
+        self.check_explanations();
+    }
+
+    /// What people are told of a few deliveries is what the model thinks of them.
+    fn check_explanations(&self) {
+        const FEW: u64 = 4;
+        let (view, last) = (self.store.view(), self.model.events.len() as u64);
+        for (name, subscription) in &self.model.subscriptions {
+            for back in 0..FEW {
+                // Now the newest, now one from anywhere.
+                let sequence = match back {
+                    0 => last,
+                    _ => (self.tick / 7 + back * 31) % (last + 2),
+                };
+                let standing = self.ledger.delivery_standing(&subscription.name, sequence);
+                let told = crate::flow::explain(&*view, sequence, &standing.unwrap()).unwrap();
+                let key = (name.clone(), sequence);
+                let agrees = self.agrees(&key, told.as_ref());
+                assert!(agrees, "{key:?}: {told:?}, stands {:?}", self.model.stands.get(&key));
+            }
+        }
+    }
+
+    fn agrees(&self, key: &Key, told: Option<&Explanation>) -> bool {
+        let (name, sequence) = key;
+        let first = self.ledger.stats().first_sequence;
+        let stands = self.model.stands.get(key).copied();
+        let (status, filter_from) = match told {
+            None => return *sequence == 0 || *sequence > self.model.events.len() as u64,
+            Some(Explanation::Expired { first_sequence }) => {
+                let is_over = stands.is_none_or(Stands::is_over);
+                return *first_sequence == first && *sequence < first && is_over;
+            }
+            Some(Explanation::BeforeStart { first }) => {
+                return stands.is_none() && sequence < first;
+            }
+            Some(Explanation::Unmatched(_)) => {
+                // Done under a filter it had before, perhaps.
+                let filter = &self.model.subscriptions[name].filter;
+                let matches = filter.matches(self.model.event(*sequence));
+                return !matches && matches!(stands, None | Some(Stands::Done | Stands::Unsure));
+            }
+            Some(Explanation::Delivery { status, filter_from, .. }) => (status, filter_from),
+        };
+        let mut out = self.leases.values().map(|out| &out.lease.delivery);
+        let is_out = out.any(|out| out.subscription.as_str() == name && out.sequence == *sequence);
+        // Retention takes failed attempts along.
+        let has = |failures| *sequence < first || status.failures.len() >= failures as usize;
+        match (stands, &status.state) {
+            (Some(Stands::Ready { failures } | Stands::Waiting { failures, .. }), state) => {
+                let stands_so = match state {
+                    DeliveryState::InFlight { attempt } => is_out && *attempt == failures + 1,
+                    DeliveryState::Pending | DeliveryState::Parked { .. } => !is_out,
+                    // What was redriven waits for the clock to be looked at.
+                    DeliveryState::Waiting { .. } => {
+                        !is_out && (failures > 0 || self.model.replayed.contains(key))
+                    }
+                    DeliveryState::Done | DeliveryState::Dead { .. } => false,
+                };
+                stands_so && has(failures)
+            }
+            (Some(Stands::Unsure), _) | (Some(Stands::Done), DeliveryState::Done) => true,
+            // It may have been passed over.
+            (None, DeliveryState::Done) => filter_from.is_some_and(|from| *sequence < from),
+            (Some(Stands::Dead { id }), DeliveryState::Dead { id: told }) => id == *told,
+            _ => false,
         }
     }
 

@@ -1,13 +1,16 @@
 //! From the broker's and the router's types to the shapes.
 
 use usher_broker as broker;
+use usher_event::SubscriptionName;
 
 use super::{
     Attempt, Blob, Capability, Cause, CloudEvent, DeadLetter, Delayed, DeliveryReport,
-    DeliveryState, Flow, FlowEvent, Plugin, PluginState, PluginStats, Refused, Stored,
-    Subscription, SubscriptionState, Timestamp,
+    DeliveryState, Explanation, Flow, FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin,
+    PluginState, PluginStats, Refused, Stored, Subscription, SubscriptionState, Timestamp,
+    Unsettled,
 };
 use crate::app;
+use crate::serving::Served;
 
 impl From<broker::StoredEvent> for Stored {
     fn from(stored: broker::StoredEvent) -> Self {
@@ -104,6 +107,97 @@ impl From<broker::DeliveryStatus> for DeliveryReport {
             }
         };
         report
+    }
+}
+
+impl Explanation {
+    /// What the broker says of an event and a subscription, and whether that is served.
+    pub(crate) fn new(
+        sequence: u64,
+        subscription: SubscriptionName,
+        explanation: broker::Explanation,
+        served: Served,
+    ) -> Self {
+        let (served, paused_because) = served.into();
+        let mut told = Self {
+            sequence,
+            plugin: subscription.plugin().to_owned(),
+            subscription,
+            served,
+            paused_because,
+            outcome: Outcome::Expired,
+            mismatch: None,
+            begins: None,
+            ahead: None,
+            held_up: None,
+            behind: None,
+            attempt: None,
+            due: None,
+            dead_letter: None,
+            filter_from: None,
+            failures: Vec::new(),
+        };
+        match explanation {
+            broker::Explanation::Expired { first_sequence } => told.begins = Some(first_sequence),
+            broker::Explanation::BeforeStart { first } => {
+                (told.outcome, told.begins) = (Outcome::BeforeStart, Some(first));
+            }
+            broker::Explanation::Unmatched(mismatch) => {
+                (told.outcome, told.mismatch) = (Outcome::Unmatched, Some(mismatch.into()));
+            }
+            broker::Explanation::Delivery { status, ahead, held_up, filter_from } => {
+                let report = DeliveryReport::from(status);
+                told.outcome = Outcome::Delivery(report.state);
+                told.ahead = (report.state == DeliveryState::Pending).then_some(ahead);
+                told.held_up = held_up.map(Into::into);
+                told.behind = match held_up {
+                    Some(broker::HeldUp::Total { behind }) => Some(behind),
+                    _ => report.behind,
+                };
+                (told.attempt, told.due) = (report.attempt, report.due);
+                (told.dead_letter, told.filter_from) = (report.dead_letter, filter_from);
+                told.failures = report.failures;
+            }
+        }
+        told
+    }
+}
+
+impl From<usher_filter::Mismatch> for Mismatch {
+    fn from(mismatch: usher_filter::Mismatch) -> Self {
+        Self { path: mismatch.path().to_owned(), reason: mismatch.reason().to_owned() }
+    }
+}
+
+impl From<broker::HeldUp> for HeldUp {
+    fn from(held_up: broker::HeldUp) -> Self {
+        match held_up {
+            broker::HeldUp::InFlight => Self::InFlight,
+            broker::HeldUp::Total { .. } => Self::Total,
+            broker::HeldUp::Retrying => Self::Retrying,
+            broker::HeldUp::Parked => Self::Parked,
+            broker::HeldUp::Memory => Self::Memory,
+            broker::HeldUp::Alone => Self::Alone,
+        }
+    }
+}
+
+impl From<broker::Order> for Order {
+    fn from(order: broker::Order) -> Self {
+        match order {
+            broker::Order::None => Self::None,
+            broker::Order::Key(attribute) => Self::Key(attribute),
+            broker::Order::Total => Self::Total,
+        }
+    }
+}
+
+impl From<Served> for (SubscriptionState, Option<String>) {
+    fn from(served: Served) -> Self {
+        match served {
+            Served::Active => (SubscriptionState::Active, None),
+            Served::Paused(reason) => (SubscriptionState::Paused, Some(reason)),
+        }
     }
 }
 
@@ -213,18 +307,25 @@ impl From<app::PluginStats> for PluginStats {
 
 impl From<app::SubscriptionReport> for Subscription {
     fn from(report: app::SubscriptionReport) -> Self {
+        let (state, paused_because) = report.served.into();
+        let recorded = report.oldest_unsettled_ms.map(Timestamp::from_ms);
         Self {
+            plugin: report.name.plugin().to_owned(),
             name: report.name,
-            plugin: report.plugin,
-            state: match report.state {
-                app::SubscriptionState::Active => SubscriptionState::Active,
-                app::SubscriptionState::Paused => SubscriptionState::Paused,
-            },
+            state,
+            paused_because,
             filter: report.filter,
+            order: report.order.into(),
             cursor: report.cursor,
             lag: report.lag,
+            oldest_unsettled: report
+                .oldest_unsettled
+                .map(|sequence| Unsettled { sequence, recorded }),
             in_flight: report.in_flight,
             retrying: report.retrying,
+            next_retry: report.next_retry_ms.map(Timestamp::from_ms),
+            parked: report.parked,
+            stalled_lanes: report.stalled_lanes,
             acked: report.acked,
             failed: report.failed,
             dead: report.dead,

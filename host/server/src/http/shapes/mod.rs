@@ -163,6 +163,97 @@ pub(crate) struct Attempt {
     pub(crate) digest: Option<Digest>,
 }
 
+/// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a
+/// subscription, or why nothing did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Explanation {
+    /// The event.
+    pub(crate) sequence: u64,
+    /// The subscription.
+    pub(crate) subscription: SubscriptionName,
+    /// The plugin's part of that name.
+    pub(crate) plugin: String,
+    /// Whether anything serves the subscription.
+    pub(crate) served: SubscriptionState,
+    /// Why nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paused_because: Option<String>,
+    /// What became of the event.
+    pub(crate) outcome: Outcome,
+    /// Why the filter says no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mismatch: Option<Mismatch>,
+    /// Where it begins: the subscription (`before_start`) or what retention kept (`expired`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) begins: Option<u64>,
+    /// While it is pending: at most so many deliveries come before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ahead: Option<u64>,
+    /// While it is pending: why none of those goes out now, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) held_up: Option<HeldUp>,
+    /// The sequence that has to be over first: while it is parked, or held up by a total order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) behind: Option<u64>,
+    /// Which attempt is under way, while one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<u32>,
+    /// When the next attempt is due, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<Timestamp>,
+    /// The dead letter it became, unless that was redriven or discarded since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dead_letter: Option<u64>,
+    /// Where it counts as done, but an earlier filter may have passed it over: the sequence from
+    /// which the present one has been applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filter_from: Option<u64>,
+    /// The failed attempts, oldest first.
+    pub(crate) failures: Vec<Attempt>,
+}
+
+/// What became of an event for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Retention let the event go.
+    Expired,
+    /// The subscription began later in the log.
+    BeforeStart,
+    /// The subscription's filter says no.
+    Unmatched,
+    /// As of a [`DeliveryReport`].
+    #[serde(untagged)]
+    Delivery(DeliveryState),
+}
+
+/// The part of a filter that an event doesn't satisfy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mismatch {
+    /// Where in the filter, such as `all[1].prefix.type`; empty for all of it.
+    pub(crate) path: String,
+    /// What is wrong with the event there.
+    pub(crate) reason: String,
+}
+
+/// Why a subscription hands out nothing more for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HeldUp {
+    /// As many deliveries as may be are under way, or ready and nobody takes them.
+    InFlight,
+    /// Its order is total, and the delivery `behind` is not over.
+    Total,
+    /// As many deliveries as may be wait for another attempt.
+    Retrying,
+    /// As many deliveries as may be are parked.
+    Parked,
+    /// The events under way, or behind the heads of their lanes, take as much memory as may be.
+    Memory,
+    /// A delivery of its plugin runs alone because state changed under it too often.
+    Alone,
+}
+
 /// An emission that waits for its delay.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delayed {
@@ -278,16 +369,31 @@ pub(crate) struct Subscription {
     pub(crate) plugin: String,
     /// Whether anything serves it.
     pub(crate) state: SubscriptionState,
+    /// Why nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paused_because: Option<String>,
     /// Its filter, as of the CloudEvents Subscriptions API.
     pub(crate) filter: Value,
+    /// Which deliveries wait for others.
+    pub(crate) order: Order,
     /// Every match before this sequence is settled or waits for a retry.
     pub(crate) cursor: u64,
-    /// Events of the log it hasn't looked at.
+    /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
     pub(crate) lag: u64,
+    /// The oldest event it is not done with or hasn't looked at; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) oldest_unsettled: Option<Unsettled>,
     /// Deliveries under way.
     pub(crate) in_flight: u64,
     /// Deliveries that wait for another attempt.
     pub(crate) retrying: u64,
+    /// When the next of those is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_retry: Option<Timestamp>,
+    /// Deliveries that wait for one of the same key before them.
+    pub(crate) parked: u64,
+    /// Keys whose first delivery failed and waits for another attempt.
+    pub(crate) stalled_lanes: u64,
     /// Acknowledged since the router started.
     pub(crate) acked: u64,
     /// Failed attempts since the router started.
@@ -296,6 +402,28 @@ pub(crate) struct Subscription {
     pub(crate) dead: u64,
     /// Deliveries that may be under way at once.
     pub(crate) max_in_flight: u32,
+}
+
+/// Which deliveries of a subscription wait for others, as the configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// None.
+    None,
+    /// Those whose event has the same value of this attribute.
+    Key(String),
+    /// All.
+    Total,
+}
+
+/// An event that a subscription is not done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unsettled {
+    /// Its place in the log.
+    pub(crate) sequence: u64,
+    /// When it was appended; absent where the log has lost it meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recorded: Option<Timestamp>,
 }
 
 /// Answer to `DELETE /subscriptions/{plugin}/{name}`.

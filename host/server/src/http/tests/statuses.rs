@@ -6,7 +6,8 @@ use serde_json::json;
 use usher_broker::BrokerError;
 use usher_event::Digest;
 
-use super::stub::{CONTENT, Stub, busy, full};
+use super::schema::violations;
+use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{BATCH, EVENT, STRUCTURED, api, publish, request, send};
 use crate::http::state::INTAKE_MAX_BYTES;
 
@@ -175,6 +176,66 @@ async fn flows_are_found_by_correlation() {
     assert_eq!(deliveries[2]["dead_letter"], 7);
     assert_eq!(deliveries[3].get("dead_letter"), None);
     assert_eq!(deliveries[0]["failures"][1]["backtrace"], "draw\nhandle");
+}
+
+#[tokio::test]
+async fn explanations_say_what_became_of_an_event() {
+    let (api, _stop) = api(Stub::new());
+    for (sequence, outcome, more) in [
+        (1, "pending", json!({"ahead": 7, "held_up": "total", "behind": 1})),
+        (2, "in_flight", json!({"attempt": 3})),
+        (3, "parked", json!({"behind": 1})),
+        (4, "waiting", json!({"due": "2026-01-31T12:01:00.000Z"})),
+        (5, "done", json!({"filter_from": 6})),
+        (6, "dead", json!({"dead_letter": 7})),
+        (7, "expired", json!({"begins": 8})),
+        (8, "before_start", json!({"begins": 9})),
+        (
+            9,
+            "unmatched",
+            json!({"mismatch": {
+                "path": "exact.type", "reason": "type is \"t\", needs to be \"other\""
+            }}),
+        ),
+    ] {
+        let path = format!("/events/{sequence}/deliveries/printer/tickets");
+        let mut found = send(&api, request("GET", &path)).await.json();
+        let document = serde_json::from_str(crate::http::status::OPENAPI).unwrap();
+        let schema = json!({"$ref": "#/components/schemas/Explanation"});
+        assert_eq!(violations(&document, &schema, &found), Vec::<String>::new());
+        let told = found.as_object_mut().unwrap();
+        told.remove("failures");
+        let mut expected = json!({
+            "sequence": sequence, "subscription": "printer/tickets", "plugin": "printer",
+            "served": "paused", "paused_because": "no file is plugin printer", "outcome": outcome
+        });
+        expected.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        assert_eq!(found, expected);
+    }
+    api.app.router.install(printer()).await.unwrap();
+    let path = "/events/1/deliveries/printer/tickets";
+    let found = send(&api, request("GET", path)).await.json();
+    assert_eq!((&found["served"], found.get("paused_because")), (&json!("active"), None));
+    for path in ["/events/10/deliveries/printer/tickets", "/events/1/deliveries/printer/none"] {
+        assert_eq!(send(&api, request("GET", path)).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_say_what_holds_them_up() {
+    let (api, _stop) = api(Stub::new());
+    let found = send(&api, request("GET", "/subscriptions")).await.json();
+    let found = &found["subscriptions"][0];
+    for (field, expected) in [
+        ("order", json!({"key": "subject"})),
+        ("oldest_unsettled", json!({"sequence": 1, "recorded": "2026-01-31T12:00:00.000Z"})),
+        ("next_retry", json!("2026-01-31T12:01:00.000Z")),
+        ("parked", json!(6)),
+        ("stalled_lanes", json!(1)),
+        ("paused_because", json!("no file is plugin printer")),
+    ] {
+        assert_eq!(found[field], expected, "{field}");
+    }
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
     AttemptRecord, BlobRecord, Broker, BrokerError, BrokerStats, Cause, DeadLetter, DelayedEvent,
-    DeliveryState, DeliveryStatus, EventPage, EventQuery, Flow, FlowEvent, Lease, Order, Published,
-    RetryPolicy, Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
+    DeliveryState, DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, HeldUp,
+    Lease, Order, Published, RetryPolicy, Settled, Settlement, Start, StoredEvent, Subscription,
+    SubscriptionStatus,
 };
 use usher_event::{
     BlobInfo, BlobStore, Delivery, Digest, Event, FailureClass, Listener, Outcome, PluginName,
@@ -205,6 +206,39 @@ impl Broker for Stub {
         }))
     }
 
+    /// One of each kind, by sequence.
+    async fn explain(
+        &self,
+        sequence: u64,
+        subscription: &SubscriptionName,
+    ) -> Result<Option<Explanation>, BrokerError> {
+        self.check()?;
+        if *subscription != name("printer/tickets") {
+            return Err(BrokerError::NoSubscription(subscription.clone()));
+        }
+        let delivery = |state, ahead, held_up, filter_from| Explanation::Delivery {
+            status: delivery("printer/tickets", state),
+            ahead,
+            held_up,
+            filter_from,
+        };
+        let total = HeldUp::Total { behind: 1 };
+        let wanted = Filter::parse(r#"{"exact":{"type":"other"}}"#).unwrap();
+        let due_ms = 1_769_860_860_000;
+        Ok(Some(match sequence {
+            1 => delivery(DeliveryState::Pending, 7, Some(total), None),
+            2 => delivery(DeliveryState::InFlight { attempt: 3 }, 0, None, None),
+            3 => delivery(DeliveryState::Parked { behind: Some(1) }, 0, None, None),
+            4 => delivery(DeliveryState::Waiting { due_ms }, 0, None, None),
+            5 => delivery(DeliveryState::Done, 0, None, Some(6)),
+            6 => delivery(DeliveryState::Dead { id: Some(7) }, 0, None, None),
+            7 => Explanation::Expired { first_sequence: 8 },
+            8 => Explanation::BeforeStart { first: 9 },
+            9 => Explanation::Unmatched(wanted.explain(&stored(9, None).event).unwrap()),
+            _ => return Ok(None),
+        }))
+    }
+
     async fn flows_by_correlation(&self, id: &str, _: usize) -> Result<Vec<u64>, BrokerError> {
         self.check()?;
         Ok(if id == "order 1" { vec![1] } else { Vec::new() })
@@ -217,7 +251,7 @@ impl Broker for Stub {
                 name: name("printer/tickets"),
                 filter: Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap(),
                 start: Start::Latest,
-                order: Order::None,
+                order: Order::key("subject").unwrap(),
                 retry: RetryPolicy::default(),
                 max_in_flight: 16,
             },
@@ -226,9 +260,11 @@ impl Broker for Stub {
             lag: 0,
             in_flight: 1,
             retrying: 2,
-            parked: 0,
-            stalled_lanes: 0,
-            next_retry_ms: None,
+            parked: 6,
+            stalled_lanes: 1,
+            next_retry_ms: Some(1_769_860_860_000),
+            oldest_unsettled: Some(1),
+            oldest_unsettled_ms: Some(1_769_860_800_000),
             acked: 3,
             failed: 4,
             dead: 5,

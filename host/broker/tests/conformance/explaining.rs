@@ -1,0 +1,124 @@
+//! What became of an event for a subscription, or why nothing did.
+
+use usher_broker::{
+    Broker, BrokerError, DeliveryState, EmbeddedBroker, Explanation, HeldUp, Order, Start,
+    Subscription,
+};
+
+use crate::harness::*;
+
+async fn explain(broker: &EmbeddedBroker, sequence: u64) -> Explanation {
+    broker.explain(sequence, &name("p/s")).await.unwrap().unwrap()
+}
+
+/// State, deliveries ahead, and what holds it up.
+async fn delivery(broker: &EmbeddedBroker, sequence: u64) -> (DeliveryState, u64, Option<HeldUp>) {
+    match explain(broker, sequence).await {
+        Explanation::Delivery { status, ahead, held_up, filter_from: None } => {
+            assert_eq!(status.subscription, name("p/s"));
+            (status.state, ahead, held_up)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn an_event_may_be_none_of_a_subscriptions_own(disk: Disk) {
+    let broker = disk.open();
+    publish(&broker, event("a", 1)).await;
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("b", 2)).await;
+    let Explanation::BeforeStart { first: 2 } = explain(&broker, 1).await else { panic!() };
+    let Explanation::Unmatched(mismatch) = explain(&broker, 2).await else { panic!() };
+    assert_eq!(mismatch.path(), "exact.type");
+    assert_eq!(mismatch.reason(), r#"type is "b", needs to be "a""#);
+    for sequence in [0, 3] {
+        assert!(broker.explain(sequence, &name("p/s")).await.unwrap().is_none());
+    }
+    let gone = broker.explain(1, &name("p/gone")).await.unwrap_err();
+    assert!(matches!(gone, BrokerError::NoSubscription(_)));
+}
+
+pub(crate) async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
+    let broker = disk.open();
+    let two = Subscription { max_in_flight: 2, ..to_type("p/s", "a") };
+    broker.subscribe(two).await.unwrap();
+    for id in 1..=6 {
+        publish(&broker, event("a", id)).await;
+    }
+    // Granted, but nobody took them; the others wait for that.
+    let pending = DeliveryState::Pending;
+    assert_eq!(delivery(&broker, 2).await, (pending.clone(), 1, None));
+    assert_eq!(delivery(&broker, 5).await, (pending.clone(), 4, Some(HeldUp::InFlight)));
+    let leases = lease_many(&broker, "p/s", 2).await;
+    assert_eq!(delivery(&broker, 1).await, (DeliveryState::InFlight { attempt: 1 }, 0, None));
+    assert_eq!(delivery(&broker, 3).await, (pending.clone(), 0, Some(HeldUp::InFlight)));
+    assert_eq!(delivery(&broker, 5).await, (pending, 2, Some(HeldUp::InFlight)));
+
+    settle(&broker, &leases[0], retry()).await;
+    let due_ms = START_MS + 1_000;
+    assert_eq!(delivery(&broker, 1).await, (DeliveryState::Waiting { due_ms }, 0, None));
+    ack(&broker, &leases[1]).await;
+    assert_eq!(delivery(&broker, 2).await, (DeliveryState::Done, 0, None));
+    let third = lease_one(&broker, "p/s").await;
+    settle(&broker, &third, reject()).await;
+    assert_eq!(delivery(&broker, 3).await, (DeliveryState::Dead { id: Some(1) }, 0, None));
+
+    for _ in 4..=6 {
+        let other = lease_one(&broker, "p/s").await;
+        ack(&broker, &other).await;
+    }
+    disk.advance(&broker, 1_000);
+    let again = lease_one(&broker, "p/s").await;
+    assert_eq!(delivery(&broker, 1).await, (DeliveryState::InFlight { attempt: 2 }, 0, None));
+    ack(&broker, &again).await;
+    let Explanation::Delivery { status, .. } = explain(&broker, 1).await else { panic!() };
+    assert_eq!(status.state, DeliveryState::Done);
+    assert_eq!(status.failures.len(), 1);
+    assert_eq!(status.failures[0].reason, "not now");
+}
+
+pub(crate) async fn order_names_what_a_delivery_waits_for(disk: Disk) {
+    let broker = disk.open();
+    let total = Subscription { order: Order::Total, ..to_type("p/s", "a") };
+    broker.subscribe(total).await.unwrap();
+    for id in 1..=3 {
+        publish(&broker, event("a", id)).await;
+    }
+    let first = lease_one(&broker, "p/s").await;
+    settle(&broker, &first, retry()).await;
+    let held_up = Some(HeldUp::Total { behind: 1 });
+    assert_eq!(delivery(&broker, 3).await, (DeliveryState::Pending, 1, held_up));
+
+    let keyed = Subscription { order: Order::key("subject").unwrap(), ..to_type("p/k", "a") };
+    broker.subscribe(Subscription { start: Start::Earliest, ..keyed }).await.unwrap();
+    let first = lease_one(&broker, "p/k").await;
+    settle(&broker, &first, retry()).await;
+    let told = broker.explain(2, &name("p/k")).await.unwrap();
+    let Some(Explanation::Delivery { status, held_up, .. }) = told else { panic!() };
+    assert_eq!((status.state, held_up), (DeliveryState::Parked { behind: Some(1) }, None));
+}
+
+/// What an earlier filter passed over isn't told as done for sure; restarts don't forget that.
+pub(crate) async fn a_changed_filter_is_told(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    publish(&broker, event("b", 1)).await;
+    publish(&broker, event("a", 2)).await;
+    let taken = lease_one(&broker, "p/s").await;
+    broker.subscribe(to_type("p/s", "b")).await.unwrap();
+    publish(&broker, event("b", 3)).await;
+    let third = lease_one(&broker, "p/s").await;
+    ack(&broker, &third).await;
+    // Under way, whatever the filter says now.
+    assert_eq!(delivery(&broker, 2).await, (DeliveryState::InFlight { attempt: 1 }, 0, None));
+    ack(&broker, &taken).await;
+    drop(broker);
+    let broker = disk.open();
+    let Explanation::Delivery { status, filter_from: Some(3), .. } = explain(&broker, 1).await
+    else {
+        panic!()
+    };
+    assert_eq!(status.state, DeliveryState::Done);
+    let Explanation::Unmatched(_) = explain(&broker, 2).await else { panic!() };
+    assert_eq!(delivery(&broker, 3).await, (DeliveryState::Done, 0, None));
+}

@@ -1,0 +1,102 @@
+//! Whether anything serves a subscription, and if not, why: what the router, the plugins folder and
+//! the configuration know of it together.
+
+use std::collections::BTreeMap;
+
+use usher_event::SubscriptionName;
+
+use crate::app::{App, PluginState, PluginStatus};
+use crate::config::Config;
+
+/// How many files that were refused are named.
+const REFUSED_MAX: usize = 3;
+
+/// Whether a subscription is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A plugin takes its deliveries.
+    Active,
+    /// Its events wait, for this reason.
+    Paused(String),
+}
+
+/// What serves at one moment.
+pub(crate) struct Serving<'a> {
+    /// Subscriptions the router has a dispatcher for, and why it stopped where it did.
+    active: BTreeMap<SubscriptionName, Option<String>>,
+    plugins: Vec<PluginStatus>,
+    config: &'a Config,
+    readiness: Result<(), &'static str>,
+}
+
+impl<'a> Serving<'a> {
+    /// What serves now.
+    pub(crate) fn now(app: &'a App) -> Self {
+        let active = app.router.status().into_iter();
+        Self {
+            active: active.map(|dispatch| (dispatch.subscription, dispatch.stopped)).collect(),
+            plugins: app.plugins.status(),
+            config: &app.config,
+            readiness: app.readiness.check(),
+        }
+    }
+
+    /// Whether this subscription is served.
+    pub(crate) fn of(&self, name: &SubscriptionName) -> Served {
+        match self.active.get(name) {
+            Some(None) => Served::Active,
+            Some(Some(stopped)) => Served::Paused(format!("its deliveries stopped: {stopped}")),
+            None => Served::Paused(self.why_nobody(name)),
+        }
+    }
+
+    fn why_nobody(&self, name: &SubscriptionName) -> String {
+        let plugin = name.plugin();
+        let is_own = |status: &&PluginStatus| {
+            status.name.as_ref().is_some_and(|name| name.as_str() == plugin)
+        };
+        match self.plugins.iter().find(is_own) {
+            Some(own) if own.state == PluginState::Serving => {
+                if self.is_switched_off(name) {
+                    return format!("enabled = false in [plugin.{plugin}.subscription]");
+                }
+                format!("plugin {plugin} no longer asks for it")
+            }
+            Some(own) => {
+                let reason = own.reason.as_deref().unwrap_or("its file is gone");
+                format!("plugin {plugin} does not serve: {reason}")
+            }
+            None => match self.readiness {
+                Err(reason) => reason.to_owned(),
+                Ok(()) => format!("no file is plugin {plugin}{}", self.refused()),
+            },
+        }
+    }
+
+    fn is_switched_off(&self, name: &SubscriptionName) -> bool {
+        let mut plugins = self.config.plugin.iter();
+        let own = plugins.find(|(plugin, _)| plugin.as_str() == name.plugin());
+        let changes = own.and_then(|(_, own)| own.subscriptions.get(name.local()));
+        changes.is_some_and(|changes| !changes.enabled)
+    }
+
+    /// One of the files that were refused may be the one that is missing.
+    fn refused(&self) -> String {
+        let refused = || self.plugins.iter().filter(|status| status.name.is_none());
+        let told: Vec<String> = refused()
+            .take(REFUSED_MAX)
+            .map(|file| {
+                let reason = file.reason.as_deref().unwrap_or_default();
+                match reason.starts_with(&file.file) {
+                    true => reason.to_owned(),
+                    false => format!("{}: {reason}", file.file),
+                }
+            })
+            .collect();
+        match (told.len(), refused().count() - told.len()) {
+            (0, _) => String::new(),
+            (_, 0) => format!("; refused: {}", told.join("; ")),
+            (_, more) => format!("; refused: {}; and {more} more", told.join("; ")),
+        }
+    }
+}
