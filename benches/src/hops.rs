@@ -21,7 +21,8 @@ use crate::sample::Sample;
 pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
 /// About what a hop leaves on disk: its emission's record and keys.
 pub(crate) const STORED_BYTES_PER_HOP: usize = 256;
-const PUBLISH_BATCH: usize = 512;
+/// Events published at a time.
+pub(crate) const PUBLISH_BATCH: usize = 512;
 
 /// What a run came to.
 pub(crate) struct Run {

@@ -1,9 +1,12 @@
 //! Side by side, in one run on one machine: bare wasmtime, usher-runtime, durable publish and
-//! durable hops. Absolute figures depend on the machine; the ratios are what to compare.
+//! durable hops; and a long backlog. Absolute figures depend on the machine; the ratios are what to compare.
 
+mod backlog;
 mod bare;
 mod disk;
 mod hops;
+mod native;
+mod process;
 mod publish;
 mod rounds;
 mod runtime;
@@ -32,6 +35,8 @@ struct Args {
 enum Suite {
     /// One event's hop, layer by layer.
     Hop(HopArgs),
+    /// A long backlog: what of time and memory grows with it.
+    Backlog(backlog::BacklogArgs),
 }
 
 #[derive(clap::Args)]
@@ -52,7 +57,13 @@ struct HopArgs {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Suite::Hop(args) = Args::parse().suite;
+    match Args::parse().suite {
+        Suite::Hop(args) => hop(args),
+        Suite::Backlog(args) => backlog::run(args),
+    }
+}
+
+fn hop(args: HopArgs) -> anyhow::Result<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let guest = args.guest.unwrap_or_else(|| format!("{root}/target/guests/hop.wasm").into());
     let component = std::fs::read(&guest).with_context(|| {
@@ -84,7 +95,7 @@ fn main() -> anyhow::Result<()> {
         table.row(&format!("durable publish, batches of {batch}"), publish, Some((mark, "append")));
     }
 
-    let hop = |order| hops::Setup {
+    let plain_hop = |order| hops::Setup {
         component: &component,
         emitted: sample::HOP_EMITS,
         order,
@@ -98,10 +109,10 @@ fn main() -> anyhow::Result<()> {
     };
     let by_subject = || Order::key("subject").context("it is an attribute");
     let keyed = sample::events_about(KEYS)?;
-    let plain = hops::run(&folder, &hop(Order::None), &keyed, args.events)?.per_hop();
+    let plain = hops::run(&folder, &plain_hop(Order::None), &keyed, args.events)?.per_hop();
     table.row("durable hop, no order", plain, None);
     for (name, setup) in [
-        ("durable hop, in order of 1,000 keys", hop(by_subject()?)),
+        ("durable hop, in order of 1,000 keys", plain_hop(by_subject()?)),
         ("durable hop with a count in state, in order of 1,000 keys", counting(by_subject()?)),
         ("durable hop with a count in state, no order", counting(Order::None)),
     ] {
@@ -116,7 +127,7 @@ fn main() -> anyhow::Result<()> {
     }
     for (name, sample) in rows {
         let events = args.events.min(hops::STORED_MAX_BYTES / sample.encoded_bytes());
-        let run = hops::run(&folder, &hop(Order::None), &sample, events)?;
+        let run = hops::run(&folder, &plain_hop(Order::None), &sample, events)?;
         let mark = disk::time_per_record(&folder, run.mean_batch(), hops::STORED_BYTES_PER_HOP)?;
         table.row(
             &format!(

@@ -19,16 +19,27 @@ pub(crate) enum Benchmark {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Millions of events that wait for one subscription: what of time and memory grows with them.
+    Backlog {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 /// Builds what the benchmark needs and runs it.
 pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
-    let Benchmark::Hop { options } = benchmark;
     announce("building the benchmarks (release)");
     let binaries = build_release()?;
-    guests::build()?;
+    let (suite, options) = match benchmark {
+        Benchmark::Hop { options } => {
+            guests::build()?;
+            ("hop", options)
+        }
+        Benchmark::Backlog { options } => ("backlog", options),
+    };
     run(Command::new(binaries.join("usher-benches"))
         .current_dir(repository())
-        .arg("hop")
+        .arg(suite)
         .args(options))
 }

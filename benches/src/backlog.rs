@@ -1,0 +1,178 @@
+//! A long backlog: a subscription that begins with the oldest of millions of events. What should
+//! not grow with it is watched: the time of a hop, memory, the time of a restart.
+//!
+//! The listener is native and emits one event for each delivery, so that a hop is all that broker
+//! and router do for one in a sandbox.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use usher_broker::{
+    Broker, EmbeddedBroker, IN_FLIGHT_MAX, Order, RetryPolicy, Start, Subscription,
+};
+use usher_filter::Filter;
+use usher_router::{EmissionLimits, Installation, Router};
+
+use crate::hops::{PUBLISH_BATCH, open};
+use crate::native::Echo;
+use crate::process::{folder_bytes, resident_bytes};
+use crate::sample::{self, Sample};
+
+/// How large an event is in the storage encoding.
+const EVENT_BYTES: usize = 256;
+
+/// The log with which a restart is timed besides the whole one.
+const RESTART_EVENTS: usize = 1_000_000;
+
+/// The parts of the backlog that are timed.
+const PARTS: usize = 10;
+
+#[derive(clap::Args)]
+pub(crate) struct BacklogArgs {
+    /// How many events are published before anyone takes them.
+    #[arg(long, default_value_t = 5_000_000)]
+    events: usize,
+    /// Where to write; a folder on the disk to be measured.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+/// Part of the backlog, taken.
+struct Part {
+    rate: f64,
+    resident_bytes: u64,
+}
+
+pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
+    ensure!(args.events >= PARTS, "use at least {PARTS} events");
+    let folder =
+        args.folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
+    let data = tempfile::tempdir_in(folder)?;
+    let cores = std::thread::available_parallelism()?.get();
+    let executor =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let guests =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build()?;
+    let sample = sample::events_of_size(EVENT_BYTES)?;
+    let events = args.events;
+
+    let published = Instant::now();
+    let first = events.min(RESTART_EVENTS);
+    executor.block_on(publish(data.path(), &sample, 0..first))?;
+    say(&format!("restart with {first} events"), &restart(data.path(), &executor)?)?;
+    if first < events {
+        executor.block_on(publish(data.path(), &sample, first..events))?;
+        say(&format!("restart with {events} events"), &restart(data.path(), &executor)?)?;
+    }
+    say(&format!("published {events} events, restarts included"), &seconds(published.elapsed()))?;
+    say("on disk", &mib(folder_bytes(data.path())?))?;
+
+    let broker = open(data.path())?;
+    let before = resident_bytes()?;
+    say("resident memory before", &mib(before))?;
+    let parts = executor.block_on(drain(&broker, guests.handle(), events))?;
+    for (number, part) in parts.iter().enumerate() {
+        let hops = format!("{:>9.0} hops/s   {:>7} resident", part.rate, mib(part.resident_bytes));
+        say(&format!("part {} of {PARTS}", number + 1), &hops)?;
+    }
+    executor.block_on(broker.close())?;
+    drop(broker);
+    say("on disk, emitted events included", &mib(folder_bytes(data.path())?))?;
+    say(&format!("restart with {} events", 2 * events), &restart(data.path(), &executor)?)?;
+
+    if let (Some(start), Some(end)) = (parts.first(), parts.last()) {
+        say("rate at the end / at the start", &format!("{:.2}", end.rate / start.rate))?;
+        let grown = end.resident_bytes as f64 / start.resident_bytes as f64;
+        say("resident at the end / at the start", &format!("{grown:.2}"))?;
+    }
+    Ok(())
+}
+
+/// Publishes with a broker of its own.
+async fn publish(
+    data: &Path,
+    sample: &Sample,
+    numbers: std::ops::Range<usize>,
+) -> anyhow::Result<()> {
+    let broker = open(data)?;
+    for start in numbers.clone().step_by(PUBLISH_BATCH) {
+        let batch = (start..numbers.end.min(start + PUBLISH_BATCH)).map(|n| sample.event(n));
+        broker.publish(batch.collect::<Result<_, _>>()?).await?;
+    }
+    // As after a crash: nothing is put in order for the next start.
+    drop(broker);
+    Ok(())
+}
+
+/// Times an open until the broker answers.
+fn restart(data: &Path, executor: &tokio::runtime::Runtime) -> anyhow::Result<String> {
+    let start = Instant::now();
+    let broker = open(data)?;
+    executor.block_on(broker.subscriptions())?;
+    let taken = start.elapsed();
+    drop(broker);
+    Ok(seconds(taken))
+}
+
+/// Lets a listener take all events.
+async fn drain(
+    broker: &Arc<EmbeddedBroker>,
+    guests: &tokio::runtime::Handle,
+    events: usize,
+) -> anyhow::Result<Vec<Part>> {
+    let listener = Echo::new(sample::HOP_EMITS)?;
+    let subscription = Subscription {
+        name: format!("{}/go", Echo::NAME).parse()?,
+        filter: Filter::parse(&format!(
+            r#"{{"not":{{"exact":{{"type":"{}"}}}}}}"#,
+            sample::HOP_EMITS
+        ))?,
+        start: Start::Earliest,
+        order: Order::None,
+        retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
+        max_in_flight: IN_FLIGHT_MAX,
+    };
+    let router = Router::new(Arc::clone(broker) as Arc<dyn Broker>, guests.clone());
+    let mut committed = broker.committed();
+    let mut start = Instant::now();
+    router
+        .install(Installation {
+            listener: Arc::new(listener),
+            subscriptions: vec![subscription],
+            instances: guests.metrics().num_workers(),
+            emissions: EmissionLimits::default(),
+        })
+        .await?;
+    let mut parts: Vec<Part> = Vec::new();
+    let mut taken_before = 0;
+    while parts.len() < PARTS {
+        committed.changed().await?;
+        let stats = broker.stats();
+        ensure!(stats.dead_letters == 0, "{} deliveries were rejected", stats.dead_letters);
+        let taken = stats.acked;
+        if taken as usize * PARTS >= events * (parts.len() + 1) {
+            let hops = (taken - taken_before) as f64;
+            let rate = hops / start.elapsed().as_secs_f64();
+            parts.push(Part { rate, resident_bytes: resident_bytes()? });
+            (taken_before, start) = (taken, Instant::now());
+        }
+    }
+    router.shutdown(Duration::from_secs(5)).await;
+    Ok(parts)
+}
+
+fn say(what: &str, how_much: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{what:<48} {how_much}")?;
+    Ok(())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}

@@ -1,0 +1,48 @@
+//! A listener without a sandbox, so that broker and router are all there is to measure.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use usher_event::{Delivery, Digest, Effects, Emission, Listener, Outcome, PluginName, Verdict};
+
+/// Emits one event for each it is given.
+pub(crate) struct Echo {
+    name: PluginName,
+    digest: Digest,
+    emitted: &'static str,
+}
+
+impl Echo {
+    pub(crate) const NAME: &str = "echo";
+
+    /// One that emits events of a type.
+    pub(crate) fn new(emitted: &'static str) -> anyhow::Result<Self> {
+        Ok(Self { name: Self::NAME.parse()?, digest: Digest::of(b"native"), emitted })
+    }
+}
+
+#[async_trait]
+impl Listener for Echo {
+    fn name(&self) -> &PluginName {
+        &self.name
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    async fn handle(&self, _: &Delivery) -> Outcome {
+        let emission = Emission {
+            ty: self.emitted.into(),
+            subject: None,
+            datacontenttype: Some("application/json".into()),
+            dataschema: None,
+            extensions: Vec::new(),
+            data: Some(Bytes::from_static(br#"{"done":true}"#)),
+            delay_ms: None,
+        };
+        let effects = Effects { emissions: vec![emission], ..Effects::default() };
+        Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO }
+    }
+}
