@@ -224,6 +224,7 @@ impl Ledger {
             self.outgoing.put_counters(&self.counters);
             self.written_counters = self.counters;
         }
+        self.state.save_usage(&mut self.outgoing);
         self.commit += 1;
         self.removed_dead.clear();
         self.outgoing.take(&mut self.duplicates)

@@ -19,7 +19,11 @@ const GENERATION_MAX_ADDRESSES: usize = 16_384;
 /// What is remembered of state. Each plugin by itself: however much one writes, the reads of
 /// another hold.
 #[derive(Default)]
-pub(super) struct StateLedger(HashMap<PluginName, PluginState>);
+pub(super) struct StateLedger {
+    plugins: HashMap<PluginName, PluginState>,
+    /// Plugins whose usage has to be written.
+    unsaved: Vec<PluginName>,
+}
 
 #[derive(Default)]
 struct PluginState {
@@ -28,6 +32,7 @@ struct PluginState {
     /// Writes up to this commit may have been forgotten.
     floor: u64,
     usage: StateUsage,
+    is_unsaved: bool,
 }
 
 /// In which commit something was written last.
@@ -42,7 +47,7 @@ struct Writes {
 impl StateLedger {
     pub(super) fn new(usage: HashMap<PluginName, StateUsage>) -> Self {
         let state = |(plugin, usage)| (plugin, PluginState { usage, ..PluginState::default() });
-        Self(usage.into_iter().map(state).collect())
+        Self { plugins: usage.into_iter().map(state).collect(), unsaved: Vec::new() }
     }
 
     /// Whether nothing that was read has been written since.
@@ -52,7 +57,7 @@ impl StateLedger {
                 StateRead::Key { address, version } => (&address.plugin, *version),
                 StateRead::Bucket { plugin, version, .. } => (plugin, *version),
             };
-            let Some(PluginState { young, old, floor, .. }) = self.0.get(plugin) else {
+            let Some(PluginState { young, old, floor, .. }) = self.plugins.get(plugin) else {
                 return true;
             };
             let written = match read {
@@ -69,12 +74,12 @@ impl StateLedger {
 
     /// Applies writes as part of the commit `commit`.
     pub(super) fn write(&mut self, commit: u64, writes: Vec<StateWrite>, outgoing: &mut Outgoing) {
-        let mut plugins: Vec<PluginName> = Vec::new();
         for StateWrite { address, value, previous_bytes } in writes {
-            if !plugins.contains(&address.plugin) {
-                plugins.push(address.plugin.clone());
+            let state = self.plugins.entry(address.plugin.clone()).or_default();
+            if !std::mem::replace(&mut state.is_unsaved, true) {
+                self.unsaved.push(address.plugin.clone());
             }
-            let PluginState { young, usage, .. } = self.of(&address.plugin);
+            let PluginState { young, usage, .. } = &mut *state;
             let key = keys::state(&address);
             let name_bytes = (address.bucket.len() + address.key.len()) as u64;
             if let Some(previous) = previous_bytes {
@@ -94,20 +99,22 @@ impl StateLedger {
             }
             young.keys.insert(address, commit);
             young.newest = commit;
-        }
-        for plugin in plugins {
-            let state = self.of(&plugin);
-            let key = plugin.as_str().as_bytes().to_vec();
-            outgoing.put(Space::StateUsage, key, write_usage(state.usage));
-            if state.young.keys.len() >= GENERATION_MAX_ADDRESSES {
+            if young.keys.len() >= GENERATION_MAX_ADDRESSES {
                 state.floor = state.old.newest.max(state.floor);
                 state.old = std::mem::take(&mut state.young);
             }
         }
     }
 
-    fn of(&mut self, plugin: &PluginName) -> &mut PluginState {
-        self.0.entry(plugin.clone()).or_default()
+    /// Has the batch say what plugins use now: once for each, however many deliveries changed it.
+    pub(super) fn save_usage(&mut self, outgoing: &mut Outgoing) {
+        for plugin in self.unsaved.drain(..) {
+            if let Some(state) = self.plugins.get_mut(&plugin) {
+                state.is_unsaved = false;
+                let key = plugin.as_str().as_bytes().to_vec();
+                outgoing.put(Space::StateUsage, key, write_usage(state.usage));
+            }
+        }
     }
 }
 
@@ -115,6 +122,7 @@ impl StateLedger {
 mod tests {
     use bytes::Bytes;
 
+    use super::super::duplicates::Duplicates;
     use super::*;
 
     fn address(key: &str) -> StateAddress {
@@ -180,9 +188,27 @@ mod tests {
         let mut outgoing = Outgoing::default();
         state.write(1, vec![put("a", None), put("bb", None)], &mut outgoing);
         let plugin: PluginName = "p".parse().unwrap();
-        assert_eq!(state.0[&plugin].usage, StateUsage { bytes: 3 + 4, keys: 2 });
+        assert_eq!(state.plugins[&plugin].usage, StateUsage { bytes: 3 + 4, keys: 2 });
         let delete = StateWrite { address: address("a"), value: None, previous_bytes: Some(1) };
         state.write(2, vec![delete], &mut outgoing);
-        assert_eq!(state.0[&plugin].usage, StateUsage { bytes: 4, keys: 1 });
+        assert_eq!(state.plugins[&plugin].usage, StateUsage { bytes: 4, keys: 1 });
+    }
+    #[test]
+    fn usage_is_written_once_for_a_commit() {
+        let mut state = StateLedger::default();
+        let mut outgoing = Outgoing::default();
+        let mut usage_rows = |state: &mut StateLedger| {
+            state.save_usage(&mut outgoing);
+            let rows = outgoing.take(&mut Duplicates::new(1, 1)).rows;
+            rows.into_iter().filter(|row| row.space == Space::StateUsage).count()
+        };
+        let mut others = Outgoing::default();
+        for key in ["a", "b", "c"] {
+            state.write(1, vec![put(key, None)], &mut others);
+        }
+        assert_eq!(usage_rows(&mut state), 1);
+        assert_eq!(usage_rows(&mut state), 0);
+        state.write(2, vec![put("a", Some(1))], &mut others);
+        assert_eq!(usage_rows(&mut state), 1);
     }
 }
