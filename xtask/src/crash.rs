@@ -28,6 +28,13 @@ pub(crate) struct Options {
     /// A small disk that fills up, a few times. Needs root.
     #[arg(long, group = "what")]
     full: bool,
+    /// Every call by which the broker changes its files fails, each in its turn and in every way it
+    /// can, in a scripted history. Nothing in it is left to chance.
+    #[arg(long, group = "what")]
+    io: bool,
+    /// With --io: only the call with this number.
+    #[arg(long, value_name = "NUMBER", requires = "io")]
+    call: Option<usize>,
     /// Where all choices come from; one of chance unless given.
     #[arg(long)]
     seed: Option<u64>,
@@ -44,6 +51,12 @@ pub(crate) struct Options {
 
 /// Builds what is needed and runs what is asked for.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.io {
+        io(options.call)?;
+    }
+    if options.kill.is_none() && options.power.is_none() && !options.full {
+        return Ok(());
+    }
     let seed = options.seed.unwrap_or_else(chance);
     let binary = build(options)?;
     for (fault, rounds) in [(Fault::Kill, options.kill), (Fault::Power, options.power)] {
@@ -59,6 +72,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(round) => full(seed, binary.as_deref(), [round]),
         None => full(seed, binary.as_deref(), 1..=FULL_ROUNDS),
     }
+}
+
+/// Every call fails once, in every way.
+fn io(call: Option<usize>) -> Result<()> {
+    announce("crash --io");
+    let mut test = cargo(&repository(), "test", &target_dir());
+    test.args(["--package", "usher-broker", "--test", "io", "--", "--nocapture"])
+        .env("RUST_BACKTRACE", "0")
+        .env("USHER_IO_FAULTS", "all");
+    if let Some(call) = call {
+        test.env("USHER_IO_CALL", call.to_string());
+    }
+    run_command(&mut test)
 }
 
 /// These rounds, with what the suite has built.

@@ -3,6 +3,7 @@
 //! fjall poisons itself when a write or an fsync fails and refuses everything from then on; the
 //! committer does the same one level up.
 
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -46,6 +47,13 @@ impl Spaces {
 impl FjallStore {
     /// Opens the database in this folder, recovers it, makes it if it isn't there.
     pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
+        if !folder.try_exists()? {
+            make(folder)?;
+        }
+        Self::open_present(folder, cache_bytes)
+    }
+
+    fn open_present(folder: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
         let database = Database::builder(folder)
             .cache_size(cache_bytes)
             .max_journaling_size(JOURNALS_MAX_BYTES)
@@ -86,6 +94,23 @@ impl Store for FjallStore {
     }
 }
 
+/// Makes a database aside and moves it here once it is whole: fjall can't go on with one whose
+/// making was cut off.
+fn make(folder: &Path) -> Result<(), OpenFailure> {
+    let new = folder.with_extension("new");
+    match fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    // Closed before it is moved.
+    drop(FjallStore::open_present(&new, 0)?);
+    fs::rename(&new, folder)?;
+    if let Some(parent) = folder.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Why a database could not be opened.
 #[derive(Debug)]
 pub(crate) enum OpenFailure {
@@ -93,6 +118,12 @@ pub(crate) enum OpenFailure {
     Io(io::Error),
     /// What it holds can't be recovered.
     Damaged(StoreFailure),
+}
+
+impl From<io::Error> for OpenFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl From<fjall::Error> for OpenFailure {

@@ -1,0 +1,319 @@
+//! A disk that fails on command: every call by which a thread, or one that it starts, changes
+//! files of a folder is answered here, by the kernel's leave (seccomp user notification), so that
+//! what lies above runs as it is: fjall's files, the blobs, the format, the lock.
+//!
+//! Nothing of this reaches a disk: fsync is answered without being done. What a failed one may cost
+//! is played instead ([`Fault::Lost`]).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Error};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use libc::{c_int, c_long};
+
+/// What a call is answered with in place of being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails; the next one works again.
+    Eio,
+    /// It and all that follow fail.
+    EioForGood,
+    /// It finds no room, and neither does any that follows.
+    Enospc,
+    /// Half of it is written, and then there is no room.
+    Short,
+    /// The fsync fails, and what was written to the file since the one before is gone, as the page
+    /// cache may forget it; the next one works again.
+    Lost,
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Write,
+    Sync,
+    SyncFolder,
+    Resize,
+    Create,
+    Rename,
+}
+
+impl Kind {
+    /// The ways in which such a call can fail, the worst first.
+    pub(crate) fn faults(self) -> &'static [Fault] {
+        use Fault::*;
+        match self {
+            Self::Write => &[Short, Eio, EioForGood, Enospc],
+            Self::Sync => &[Lost, Eio, EioForGood, Enospc],
+            Self::SyncFolder | Self::Resize | Self::Create | Self::Rename => &[Eio, Enospc],
+        }
+    }
+}
+
+/// A call that was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) kind: Kind,
+    /// The file; empty where the call names it by path.
+    pub(crate) file: PathBuf,
+}
+
+/// The calls that are intercepted, beside `openat`.
+const CALLS: &[c_long] = &[
+    libc::SYS_write,
+    libc::SYS_pwrite64,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_mkdirat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+];
+
+/// Does the work on a thread of its own, whose call with this number is answered with the fault.
+/// Answers what the work did, and all calls.
+///
+/// # Errors
+/// The kernel refuses.
+pub(crate) fn run<T: Send>(
+    folder: &Path,
+    fault: Option<(usize, Fault)>,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<(thread::Result<T>, Vec<Call>)> {
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        let working = scope.spawn(move || {
+            let listener = intercept();
+            let refused = listener.is_err();
+            // The receiver waits for it.
+            let _ = sender.send(listener);
+            (!refused).then(work)
+        });
+        let listener = receiver.recv().map_err(Error::other)??;
+        let mut disk = Disk {
+            listener,
+            folder: fs::canonicalize(folder)?,
+            fault,
+            lasting: None,
+            calls: Vec::new(),
+            unsynced: BTreeMap::new(),
+        };
+        disk.serve()?;
+        let done = working.join().and_then(|done| done.ok_or_else(|| Box::new("refused") as _));
+        Ok((done, disk.calls))
+    })
+}
+
+/// From now on this thread and those that it starts ask the answered descriptor.
+#[allow(unsafe_code, reason = "no crate that is here installs seccomp filters")]
+fn intercept() -> io::Result<OwnedFd> {
+    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    let (jump, answer) = ((libc::BPF_JMP | libc::BPF_JEQ) as u16, libc::BPF_RET as u16);
+    let test = (libc::BPF_JMP | libc::BPF_JSET) as u16;
+    // Offsets in `seccomp_data`: the number of the call, and its third argument.
+    let (number, third) = (0, 32);
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = vec![step(load, 0, 0, number)];
+    for (position, call) in CALLS.iter().enumerate() {
+        let to_the_end = u8::try_from(CALLS.len() - position + 3).unwrap();
+        program.push(step(jump, to_the_end, 0, *call as u32));
+    }
+    program.extend([
+        // Opening a file is of interest where it may make one.
+        step(jump, 0, 2, libc::SYS_openat as u32),
+        step(load, 0, 0, third),
+        step(test, 1, 0, libc::O_CREAT as u32),
+        step(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(answer, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+    ]);
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: prctl takes numbers here. seccomp reads `program` and what it points to, both of
+    // which outlive the call, and answers a new descriptor that nobody else owns.
+    unsafe {
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+            return Err(Error::last_os_error());
+        }
+        let listener = libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const program,
+        );
+        if listener < 0 {
+            return Err(Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(listener as RawFd))
+    }
+}
+
+/// What was written to a file since its last fsync.
+#[derive(Default)]
+struct Unsynced {
+    /// The file's length before.
+    len: u64,
+    /// Where, and how much.
+    writes: Vec<(u64, u64)>,
+}
+
+/// Answers the calls.
+struct Disk {
+    listener: OwnedFd,
+    folder: PathBuf,
+    fault: Option<(usize, Fault)>,
+    /// What every further call is answered with.
+    lasting: Option<c_int>,
+    calls: Vec<Call>,
+    unsynced: BTreeMap<u64, Unsynced>,
+}
+
+/// An answer; `None` lets the kernel do the call.
+type Answer = Option<io::Result<i64>>;
+
+impl Disk {
+    /// Until no thread is left that could ask.
+    #[allow(unsafe_code, reason = "no crate that is here speaks seccomp notification")]
+    fn serve(&mut self) -> io::Result<()> {
+        let listener = self.listener.as_raw_fd();
+        loop {
+            let mut poll = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
+            // SAFETY: one pollfd, which lives until after the call.
+            if unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
+                return Err(Error::last_os_error());
+            }
+            if poll.revents & libc::POLLIN == 0 {
+                return Ok(());
+            }
+            // SAFETY: all zero is a valid value of it, and what the kernel asks for.
+            let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+            // SAFETY: the kernel writes a `seccomp_notif` to where one lives until after the call.
+            let got =
+                unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) };
+            if got < 0 {
+                // The thread that asked has ended.
+                continue;
+            }
+            let answer = self.answer(c_long::from(asked.data.nr), &asked.data.args);
+            let (val, error, flags) = match answer {
+                None => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+                Some(Ok(val)) => (val, 0, 0),
+                Some(Err(error)) => (0, -error.raw_os_error().unwrap_or(libc::EIO), 0),
+            };
+            let answer = libc::seccomp_notif_resp { id: asked.id, val, error, flags };
+            // SAFETY: the kernel reads a `seccomp_notif_resp` that lives until after the call. It
+            // fails only if the thread that asked has ended.
+            unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) };
+        }
+    }
+
+    fn answer(&mut self, call: c_long, args: &[u64; 6]) -> Answer {
+        let kind = match call {
+            libc::SYS_write | libc::SYS_pwrite64 => Kind::Write,
+            libc::SYS_fsync | libc::SYS_fdatasync => Kind::Sync,
+            libc::SYS_ftruncate => Kind::Resize,
+            libc::SYS_openat | libc::SYS_mkdirat => Kind::Create,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_mkdir => Kind::Create,
+            _ => Kind::Rename,
+        };
+        if matches!(kind, Kind::Create | Kind::Rename) {
+            // By path: only what is under test makes or moves files on these threads.
+            return self.fault(kind, PathBuf::new()).map(|fault| Err(self.errno(fault)));
+        }
+        let fd = args[0] as RawFd;
+        let path = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+        // Pipes, sockets, the log of the test.
+        let file = path.strip_prefix(&self.folder).ok()?.to_owned();
+        let metadata = fs::metadata(format!("/proc/self/fd/{fd}")).ok()?;
+        let kind = if kind == Kind::Sync && metadata.is_dir() { Kind::SyncFolder } else { kind };
+        let fault = self.fault(kind, file);
+        match (kind, fault) {
+            (Kind::Write, None) => Some(self.write(fd, call, args, args[2], &metadata)),
+            (Kind::Write, Some(Fault::Short)) if args[2] > 1 => {
+                self.lasting = Some(libc::ENOSPC);
+                Some(self.write(fd, call, args, args[2] / 2, &metadata))
+            }
+            (Kind::Sync | Kind::SyncFolder, None) => {
+                self.unsynced.remove(&metadata.ino());
+                Some(Ok(0))
+            }
+            (Kind::Sync, Some(Fault::Lost)) => {
+                self.lose(fd, &metadata);
+                Some(Err(self.errno(Fault::Lost)))
+            }
+            (_, Some(fault)) => Some(Err(self.errno(fault))),
+            (_, None) => None,
+        }
+    }
+
+    /// Counts the call; how it has to fail, if it has to.
+    fn fault(&mut self, kind: Kind, file: PathBuf) -> Option<Fault> {
+        let number = self.calls.len();
+        self.calls.push(Call { kind, file });
+        match self.lasting {
+            Some(libc::ENOSPC) => Some(Fault::Enospc),
+            Some(_) => Some(Fault::EioForGood),
+            None => self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault),
+        }
+    }
+
+    fn errno(&mut self, fault: Fault) -> Error {
+        let errno = match fault {
+            Fault::Eio | Fault::EioForGood | Fault::Lost => libc::EIO,
+            Fault::Enospc | Fault::Short => libc::ENOSPC,
+        };
+        if matches!(fault, Fault::EioForGood | Fault::Enospc | Fault::Short) {
+            self.lasting = Some(errno);
+        }
+        Error::from_raw_os_error(errno)
+    }
+
+    /// Writes the first `len` bytes of what was to be written.
+    #[allow(unsafe_code, reason = "the bytes are named by address")]
+    fn write(
+        &mut self,
+        fd: RawFd,
+        call: c_long,
+        args: &[u64; 6],
+        len: u64,
+        before: &fs::Metadata,
+    ) -> io::Result<i64> {
+        let (bytes, len) = (args[1] as *const libc::c_void, len as usize);
+        // SAFETY: the thread that asked lent these bytes and this descriptor to the call, which
+        // lasts until it is answered; it is one of this process, so they mean the same here.
+        let (written, end) = unsafe {
+            if call == libc::SYS_pwrite64 {
+                let written = libc::pwrite(fd, bytes, len, args[3] as libc::off_t);
+                (written, args[3] as i64 + written as i64)
+            } else {
+                (libc::write(fd, bytes, len), libc::lseek(fd, 0, libc::SEEK_CUR))
+            }
+        };
+        if written < 0 {
+            return Err(Error::last_os_error());
+        }
+        let first = Unsynced { len: before.len(), writes: Vec::new() };
+        let unsynced = self.unsynced.entry(before.ino()).or_insert(first);
+        unsynced.writes.push(((end - written as i64) as u64, written as u64));
+        Ok(written as i64)
+    }
+
+    /// Undoes what was written to the file since its last fsync. All files here only grow, or into
+    /// room that was zero, so zero is what there was before.
+    fn lose(&mut self, fd: RawFd, now: &fs::Metadata) {
+        let Some(unsynced) = self.unsynced.remove(&now.ino()) else { return };
+        let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
+        for (from, len) in unsynced.writes {
+            file.write_all_at(&vec![0; len as usize], from).unwrap();
+        }
+        file.set_len(unsynced.len).unwrap();
+    }
+}

@@ -1,0 +1,290 @@
+//! The scripted history: everything that makes a broker write, one commit a step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use usher_broker::{
+    Broker, BrokerError, BrokerStats, Changes, Disposition, EmbeddedBroker, Lease, ManualClock,
+    NewEvent, OpenError, Options, Order, Retention, RetryPolicy, Settlement, Start, Subscription,
+};
+use usher_event::{
+    BlobChange, BlobInfo, Digest, Event, Failure, FailureClass, StateAddress, StateRead,
+    StateWrite, StoreError, SubscriptionName,
+};
+use usher_filter::Filter;
+
+/// When every history begins; whoever looks at one from then sees it stand still.
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Longest wait for something that must happen; only a failing test takes as long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One step.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Opens the data folder; what was open is dropped, as if the process had ended.
+    Open,
+    /// Stops in order, and opens again.
+    Reopen,
+    /// Makes or changes a subscription: its name, the type it wants, whether it is ordered.
+    Subscribe(&'static str, &'static str, Order),
+    Unsubscribe(&'static str),
+    /// Events of these types; the id is type and number.
+    Publish(&'static [(&'static str, usize)]),
+    /// One with that much data.
+    PublishLarge(&'static str, usize),
+    /// Takes the next delivery of this subscription, and settles it.
+    Settle(&'static str, Verdict),
+    Redrive(u64),
+    Discard(u64),
+    /// Waits for what the clock brings about.
+    Until(fn(&BrokerStats) -> bool),
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verdict {
+    Ack,
+    /// Acknowledged, with an emission, a counter read and counted up, and a blob.
+    AckWithAll,
+    /// Acknowledged, with an emission in a minute.
+    AckWithDelay,
+    /// Acknowledged; what [`Verdict::AckWithAll`] kept is deleted.
+    AckWithDeletes,
+    Retry,
+    Reject,
+}
+
+/// Every step, and by how much the clock moves before it.
+pub(crate) fn steps() -> Vec<(u64, Step)> {
+    use Step::*;
+    use Verdict::*;
+    let by_subject = Order::key("subject").unwrap();
+    vec![
+        (0, Open),
+        (0, Subscribe("p/plain", "a", Order::None)),
+        (0, Subscribe("p/keyed", "k", by_subject)),
+        (0, Subscribe("q/sink", "b", Order::None)),
+        (1, Publish(&[("a", 1), ("a", 2), ("k", 1)])),
+        // One is there already.
+        (1, Publish(&[("k", 2), ("a", 2), ("a", 3)])),
+        (1, PublishLarge("a", 40_000)),
+        (1, Settle("p/plain", AckWithAll)),
+        (1, Settle("p/plain", AckWithAll)),
+        (1, Settle("p/plain", AckWithDelay)),
+        (1, Settle("p/plain", Retry)),
+        (1, Settle("p/keyed", Retry)),
+        (1, Settle("q/sink", Reject)),
+        (1_000, Settle("p/plain", Reject)),
+        (0, Redrive(2)),
+        (1, Settle("p/plain", Ack)),
+        (0, Discard(1)),
+        (0, Open),
+        (1, Settle("p/keyed", Ack)),
+        (1, Settle("p/keyed", AckWithDelay)),
+        (0, Subscribe("q/sink", "c", Order::Total)),
+        (60_000, Until(|stats| stats.delayed == 0)),
+        (0, Publish(&[("a", 4), ("a", 5), ("c", 1)])),
+        (0, Settle("p/plain", AckWithDeletes)),
+        (0, Settle("p/plain", Retry)),
+        (0, Unsubscribe("p/keyed")),
+        (0, Reopen),
+        (2_000, Settle("p/plain", Ack)),
+        (0, Settle("q/sink", Ack)),
+        // Retention.
+        (40 * DAY_MS, Until(|stats| stats.first_sequence > stats.last_sequence)),
+        (0, Publish(&[("a", 6)])),
+        (0, Open),
+        (0, Settle("p/plain", AckWithAll)),
+    ]
+}
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error(transparent)]
+    Open(OpenError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Blob(StoreError),
+}
+
+/// Plays steps on one data folder.
+pub(crate) struct Player {
+    folder: PathBuf,
+    pub(crate) clock: ManualClock,
+    pub(crate) broker: Option<Arc<EmbeddedBroker>>,
+}
+
+impl Player {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, clock: ManualClock::at(START_MS), broker: None }
+    }
+
+    pub(crate) fn open(&mut self) -> Result<Arc<EmbeddedBroker>, OpenError> {
+        // The data folder is one broker's alone.
+        self.broker = None;
+        let mut options = Options::new(&self.folder);
+        options.clock = Arc::new(self.clock.clone());
+        options.seed = 7;
+        options.duplicates_window_events = 1_000;
+        options.disk_reserve_bytes = 0;
+        options.retention =
+            Retention { max_age: Some(Duration::from_millis(30 * DAY_MS)), max_bytes: None };
+        let broker = EmbeddedBroker::open(options)?;
+        self.broker = Some(Arc::clone(&broker));
+        Ok(broker)
+    }
+
+    fn broker(&self) -> &Arc<EmbeddedBroker> {
+        self.broker.as_ref().expect("it is open")
+    }
+
+    pub(crate) async fn step(&mut self, (advance_ms, step): &(u64, Step)) -> Result<(), Failed> {
+        self.clock.advance(*advance_ms);
+        if let (Some(broker), 1..) = (&self.broker, *advance_ms) {
+            broker.wake();
+        }
+        soon(self.play(step)).await
+    }
+
+    async fn play(&mut self, step: &Step) -> Result<(), Failed> {
+        match step {
+            Step::Open => {
+                self.open().map_err(Failed::Open)?;
+            }
+            Step::Reopen => {
+                self.broker().close().await?;
+                self.open().map_err(Failed::Open)?;
+            }
+            Step::Subscribe(name, ty, order) => {
+                self.broker().subscribe(subscription(name, ty, order.clone())).await?;
+            }
+            Step::Unsubscribe(name) => {
+                assert!(self.broker().unsubscribe(&self::name(name)).await?);
+            }
+            Step::Publish(events) => {
+                let events = events.iter().map(|(ty, number)| event(ty, *number, 10));
+                self.broker().publish(events.collect()).await?;
+            }
+            Step::PublishLarge(ty, len) => {
+                self.broker().publish(vec![event(ty, *len, *len)]).await?;
+            }
+            Step::Settle(from, verdict) => {
+                let lease = self.broker().lease(&name(from), 1).await?.remove(0);
+                self.settle(&lease, *verdict).await?;
+            }
+            Step::Redrive(id) => assert!(self.broker().redrive(*id).await?),
+            Step::Discard(id) => assert!(self.broker().discard(*id).await?),
+            Step::Until(is_so) => {
+                // Each answer comes behind a commit.
+                while !is_so(&self.broker().stats()) {
+                    self.broker().subscriptions().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn settle(&self, lease: &Lease, verdict: Verdict) -> Result<(), Failed> {
+        let failure =
+            || Failure { class: FailureClass::Trap, reason: "no".into(), backtrace: None };
+        let disposition = match verdict {
+            Verdict::Ack => Disposition::Ack(Changes::default()),
+            Verdict::AckWithAll => Disposition::Ack(self.all(lease)?),
+            Verdict::AckWithDelay => {
+                let delay = Some(Duration::from_secs(60));
+                let emissions = vec![NewEvent { event: emission(lease), delay }];
+                Disposition::Ack(Changes { emissions, ..Changes::default() })
+            }
+            Verdict::AckWithDeletes => Disposition::Ack(Changes {
+                writes: vec![StateWrite {
+                    address: address(),
+                    value: None,
+                    previous_bytes: Some(1),
+                }],
+                blobs: vec![BlobChange::Delete(Digest::of(&content(1)))],
+                ..Changes::default()
+            }),
+            Verdict::Retry => Disposition::Retry { failure: failure(), after: None },
+            Verdict::Reject => Disposition::Reject { failure: failure() },
+        };
+        self.broker().settle(vec![settlement(lease, disposition)]).await?;
+        Ok(())
+    }
+
+    /// An emission, a counter counted up, and a blob, which is on disk already.
+    fn all(&self, lease: &Lease) -> Result<Changes, Failed> {
+        let snapshot = self.broker().state().snapshot();
+        let before = snapshot.get(&address()).map_err(Failed::Blob)?;
+        let number = before.as_ref().map_or(0, |value| value[0]) + 1;
+        let content = content(lease.delivery.sequence);
+        let digest = self.broker().blobs().write(&content).map_err(Failed::Blob)?;
+        Ok(Changes {
+            emissions: vec![NewEvent { event: emission(lease), delay: None }],
+            reads: vec![StateRead::Key { address: address(), version: snapshot.version() }],
+            writes: vec![StateWrite {
+                address: address(),
+                value: Some(Bytes::from(vec![number])),
+                previous_bytes: before.map(|value| value.len() as u32),
+            }],
+            blobs: vec![BlobChange::Put(BlobInfo {
+                digest,
+                size_bytes: content.len() as u64,
+                content_type: "text/plain".into(),
+            })],
+        })
+    }
+}
+
+/// Fails the test if it takes for ever.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing happened for too long")
+}
+
+pub(crate) fn name(name: &str) -> SubscriptionName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn subscription(name: &str, ty: &str, order: Order) -> Subscription {
+    Subscription {
+        name: self::name(name),
+        filter: Filter::parse(&format!(r#"{{"exact":{{"type":"{ty}"}}}}"#)).unwrap(),
+        start: Start::Earliest,
+        order,
+        retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
+        max_in_flight: 16,
+    }
+}
+
+pub(crate) fn event(ty: &str, number: usize, len: usize) -> Event {
+    let event = Event::builder(format!("{ty}{number}"), "/io", ty).subject("s");
+    event.data(vec![b'x'; len]).build().unwrap()
+}
+
+fn emission(lease: &Lease) -> Event {
+    let id = format!("{}/{}", lease.delivery.sequence, lease.delivery.subscription);
+    Event::builder(id, "/plugins/p", "b").data("emitted").build().unwrap()
+}
+
+fn address() -> StateAddress {
+    StateAddress { plugin: "p".parse().unwrap(), bucket: "b".into(), key: "count".into() }
+}
+
+fn content(sequence: u64) -> Vec<u8> {
+    format!("the blob of {sequence}").repeat(100).into_bytes()
+}
+
+fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
+    Settlement {
+        subscription: lease.delivery.subscription.clone(),
+        sequence: lease.delivery.sequence,
+        token: lease.token,
+        digest: None,
+        took: Duration::ZERO,
+        disposition,
+    }
+}

@@ -1,0 +1,245 @@
+//! Every call by which a broker changes its files fails once, each in its turn and in every way it
+//! can, in a scripted history; and what must be true of the broker then, and of the next.
+//!
+//! A round plays the history up to the fault. Then the broker refuses everything and says why, or
+//! the fault was of no consequence. What the next broker finds is compared whole with what one finds
+//! after the same steps without a fault: exactly what was acknowledged, with or without the step
+//! that failed. And from there everything comes to an end.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by failing what went wrong"
+)]
+
+mod disk;
+mod history;
+mod view;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use disk::{Call, Fault, Kind};
+use history::{Failed, Player, START_MS, Step, steps};
+use tempfile::TempDir;
+use usher_broker::{Broker as _, Clock as _, EmbeddedBroker};
+
+/// Of the calls that make a new data folder, which are the same for each table, every so manyth
+/// fails, unless all are asked for.
+const MAKING_SAMPLE: usize = 16;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+/// How far a history came.
+struct Played {
+    player: Player,
+    /// Steps that were done, all before the first that was not.
+    done: usize,
+    /// What became of the broker.
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// Every step was done.
+    NothingFailed,
+    /// It did not open.
+    NotOpened,
+    /// It refuses everything.
+    Poisoned,
+    /// A blob could not be written; all else goes on.
+    BlobRefused,
+    /// The history made fewer calls this time.
+    NotReached,
+}
+
+/// Plays these steps, to the end or to the first that fails.
+fn play(folder: &TempDir, steps: &[(u64, Step)]) -> Played {
+    let mut player = Player::new(folder.path().join("data"));
+    let played = block_on(async {
+        for (number, step) in steps.iter().enumerate() {
+            let failed = match player.step(step).await {
+                Ok(()) => continue,
+                Err(failed) => failed,
+            };
+            let broker = player.broker.clone();
+            assert!(!failed.to_string().is_empty());
+            let outcome = match (failed, broker) {
+                (Failed::Open(_), _) => Outcome::NotOpened,
+                (Failed::Blob(_), Some(broker)) if broker.poisoned().borrow().is_none() => {
+                    broker.subscriptions().await.unwrap();
+                    Outcome::BlobRefused
+                }
+                (_, broker) => {
+                    view::refuses_everything(&broker.unwrap()).await;
+                    Outcome::Poisoned
+                }
+            };
+            return (number, outcome);
+        }
+        (steps.len(), Outcome::NothingFailed)
+    });
+    player.broker = None;
+    Played { player, done: played.0, outcome: played.1 }
+}
+
+/// Does it on a disk without faults; also there no fsync takes its time.
+fn unharmed<T: Send>(folder: &TempDir, work: impl FnOnce() -> T + Send) -> T {
+    let (done, _) = disk::run(folder.path(), None, work).unwrap();
+    done.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// What the next broker finds, before time goes on.
+fn found(player: &mut Player) -> (Arc<EmbeddedBroker>, String) {
+    let now_ms = player.clock.now_ms();
+    player.clock.set(START_MS);
+    let broker = player.open().unwrap();
+    let seen = block_on(view::seen(&broker));
+    player.clock.set(now_ms);
+    (broker, seen)
+}
+
+/// What is found after so many steps, none of which has failed.
+fn found_without_fault(steps: &[(u64, Step)]) -> Vec<String> {
+    let after = |done: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        unharmed(&folder, || {
+            let Played { mut player, outcome, .. } = play(&folder, &steps[..done]);
+            assert_eq!(outcome, Outcome::NothingFailed);
+            found(&mut player).1
+        })
+    };
+    (0..=steps.len()).map(after).collect()
+}
+
+/// One round; answers what became of the broker, and whether what failed was done all the same.
+fn round(steps: &[(u64, Step)], expected: &[String], at: usize, fault: Fault) -> (Outcome, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let work = || play(&folder, steps);
+    let (played, calls) = disk::run(folder.path(), Some((at, fault)), work).unwrap();
+    let Played { mut player, done, outcome } = played.unwrap_or_else(|panic| resume_unwind(panic));
+    if calls.len() <= at {
+        // What is done in the background may be more or less.
+        assert_eq!(outcome, Outcome::NothingFailed);
+        return (Outcome::NotReached, false);
+    }
+    let (without, with) = (&expected[done], expected.get(done + 1));
+    unharmed(&folder, move || {
+        let (broker, seen) = found(&mut player);
+        let is_with = with.is_some_and(|with| seen == *with);
+        assert!(
+            is_with || seen == *without,
+            "after {done} steps it found\n{seen}\ninstead of\n{without}\nor\n{}",
+            with.map_or("", String::as_str),
+        );
+        block_on(view::goes_on(&player, &broker));
+        (outcome, is_with && seen != *without)
+    })
+}
+
+/// Invariants 1, 3, 4, 6, 7, 9 and 13, for every call and every way in which it can fail.
+#[test]
+fn every_call_fails_in_its_turn() {
+    let steps = steps();
+    let folder = tempfile::tempdir().unwrap();
+    let (played, calls) = match disk::run(folder.path(), None, || play(&folder, &steps)) {
+        Ok(done) => done,
+        Err(error) => {
+            println!("skipped: this kernel lets nobody answer calls in its place: {error}");
+            return;
+        }
+    };
+    assert_eq!(played.unwrap().outcome, Outcome::NothingFailed);
+    let expected = found_without_fault(&steps);
+
+    let making = calls_of(&steps[..1]);
+    let rounds: Vec<(usize, Fault)> = calls
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| is_all() || *at >= making || at.is_multiple_of(MAKING_SAMPLE))
+        .flat_map(|(at, call)| faults(call.kind).iter().map(move |fault| (at, *fault)))
+        .filter(|(at, _)| only().is_none_or(|only| only == *at))
+        .collect();
+    let (next, tally, failures) =
+        (AtomicUsize::new(0), Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((at, fault)) = rounds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match catch_unwind(AssertUnwindSafe(|| round(&steps, &expected, *at, *fault))) {
+                        Ok(became) => *tally.lock().unwrap().entry(became).or_insert(0) += 1,
+                        Err(panic) => failures.lock().unwrap().push((*at, *fault, words(&*panic))),
+                    }
+                }
+            });
+        }
+    });
+    report(&steps, &calls, &rounds, &tally.into_inner().unwrap());
+    let failures = failures.into_inner().unwrap();
+    for (at, fault, words) in &failures {
+        println!(
+            "call {at} ({:?} {}), {fault:?}: {words}",
+            calls[*at].kind,
+            calls[*at].file.display()
+        );
+    }
+    assert!(
+        failures.is_empty(),
+        "{} rounds failed; USHER_IO_CALL=N plays one call",
+        failures.len()
+    );
+}
+
+/// The ways to fail: all of them if that is asked for, otherwise the one that leaves the most behind.
+fn faults(kind: Kind) -> &'static [Fault] {
+    let all = kind.faults();
+    if is_all() { all } else { &all[..1] }
+}
+
+/// How many calls these steps make.
+fn calls_of(steps: &[(u64, Step)]) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, calls) = disk::run(folder.path(), None, || play(&folder, steps)).unwrap();
+    calls.len()
+}
+
+/// Whether every call is to fail in every way (`cargo xtask crash --io`).
+fn is_all() -> bool {
+    std::env::var_os("USHER_IO_FAULTS").is_some()
+}
+
+/// The only call to fail, if one is asked for.
+fn only() -> Option<usize> {
+    std::env::var("USHER_IO_CALL").ok().map(|number| number.parse().expect("a number"))
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+fn report(
+    steps: &[(u64, Step)],
+    calls: &[Call],
+    rounds: &[(usize, Fault)],
+    tally: &BTreeMap<(Outcome, bool), usize>,
+) {
+    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
+    for call in calls {
+        *kinds.entry(call.kind).or_default() += 1;
+    }
+    println!("{} steps make {} calls: {kinds:?}", steps.len(), calls.len());
+    println!("{} rounds, each with one call that fails in one way:", rounds.len());
+    for ((outcome, is_with), count) in tally {
+        let rest =
+            if *is_with { "what was under way is there" } else { "nothing more than acknowledged" };
+        println!("  {count:>5}  {outcome:?}, {rest}");
+    }
+}

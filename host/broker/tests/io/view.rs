@@ -1,0 +1,165 @@
+//! All that can be seen of a broker, in words that can be compared; and what must hold of any.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use usher_broker::{Broker, DeliveryState, EmbeddedBroker, EventQuery};
+
+use crate::history::{PATIENCE, Player, Verdict, event, name, soon};
+
+const BUCKET: &str = "b";
+/// How long to wait before looking again whether all is at rest.
+const PAUSE: Duration = Duration::from_millis(1);
+/// By how much the broker's clock moves meanwhile.
+const TURN_MS: u64 = 60 * 60 * 1_000;
+
+/// Events, deliveries, attempts, delays, dead letters, subscriptions, state and blobs.
+pub(crate) async fn seen(broker: &EmbeddedBroker) -> String {
+    let mut seen = String::new();
+    let stats = broker.stats();
+    writeln!(
+        seen,
+        "log {}..={}, {} delayed, {} dead",
+        stats.first_sequence, stats.last_sequence, stats.delayed, stats.dead_letters
+    )
+    .unwrap();
+    for stored in events(broker).await {
+        let Some(flow) = broker.flow(stored).await.unwrap() else {
+            // Its first event has left the log.
+            writeln!(seen, "{:?}", broker.event(stored).await.unwrap()).unwrap();
+            continue;
+        };
+        let in_flow = flow.events.iter().find(|found| found.stored.sequence == stored).unwrap();
+        writeln!(seen, "{:?}", in_flow.stored).unwrap();
+        for delivery in &in_flow.deliveries {
+            let state = match &delivery.state {
+                // How far it has looked along the lanes since it was opened.
+                DeliveryState::Parked { .. } => "Pending".to_owned(),
+                state => format!("{state:?}"),
+            };
+            writeln!(seen, "  {} {state} {:?}", delivery.subscription, delivery.failures).unwrap();
+        }
+        if flow.root == stored {
+            writeln!(seen, "  delayed {:?}", flow.delayed).unwrap();
+        }
+    }
+    writeln!(seen, "{:?}", broker.dead_letters(None, 1_000).await.unwrap()).unwrap();
+    for status in broker.subscriptions().await.unwrap() {
+        let asked = &status.subscription;
+        let filter = asked.filter.to_json();
+        writeln!(
+            seen,
+            "{} {filter} {:?} from {}, {} retrying until {:?}, {} dead",
+            asked.name,
+            asked.order,
+            status.first,
+            status.retrying,
+            status.next_retry_ms,
+            status.dead
+        )
+        .unwrap();
+    }
+    let (snapshot, plugin) = (broker.state().snapshot(), "p".parse().unwrap());
+    writeln!(seen, "{:?}", snapshot.usage(&plugin).unwrap()).unwrap();
+    for key in snapshot.keys(&plugin, BUCKET, None, 1_000).unwrap().keys {
+        let address = usher_event::StateAddress {
+            plugin: plugin.clone(),
+            bucket: BUCKET.into(),
+            key: key.clone(),
+        };
+        writeln!(seen, "{key} = {:?}", snapshot.get(&address).unwrap()).unwrap();
+    }
+    for record in broker.list_blobs(None, 1_000).await.unwrap() {
+        // Whole and right, or this fails.
+        broker.blobs().read(&record.info.digest).unwrap().unwrap();
+        writeln!(seen, "{record:?}").unwrap();
+    }
+    seen
+}
+
+/// The sequences of the log.
+async fn events(broker: &EmbeddedBroker) -> Vec<u64> {
+    let query = EventQuery { from: 0, max: 1_000, filter: None };
+    let page = broker.events(query).await.unwrap();
+    page.events.iter().map(|stored| stored.sequence).collect()
+}
+
+/// Invariant 13: whatever has happened, everything ends. Invariant 3: and every delivery is done or
+/// dead then. Invariant 7: what is there is recognised. Invariant 6: the next has the next sequence.
+pub(crate) async fn goes_on(player: &Player, broker: &EmbeddedBroker) {
+    let mut known = BTreeMap::new();
+    for sequence in events(broker).await {
+        // Retention goes on beside it.
+        let Some(stored) = broker.event(sequence).await.unwrap() else { continue };
+        let is_new = known.insert(stored.event.identity(), sequence).is_none();
+        assert!(is_new, "{sequence} is in the log twice");
+        let again = broker.publish(vec![stored.event]).await.unwrap();
+        assert!(again[0].duplicate && again[0].sequence == sequence, "{again:?} for {sequence}");
+    }
+    let last = broker.stats().last_sequence;
+    let published = broker.publish(vec![event("a", 1_000_000, 10)]).await.unwrap();
+    assert_eq!((published[0].sequence, published[0].duplicate), (last + 1, false));
+    let rest = async {
+        while !is_at_rest(player, broker).await {
+            tokio::time::sleep(PAUSE).await;
+            player.clock.advance(TURN_MS);
+            broker.wake();
+        }
+    };
+    if timeout(PATIENCE, rest).await.is_err() {
+        panic!("no rest: {:?}\n{}", broker.subscriptions().await, seen(broker).await);
+    }
+}
+
+/// Acknowledges what is ready. Whether every delivery is done or dead, and no emission waits.
+async fn is_at_rest(player: &Player, broker: &EmbeddedBroker) -> bool {
+    let mut is_at_rest = broker.stats().delayed == 0;
+    for status in broker.subscriptions().await.unwrap() {
+        let open = status.lag + status.in_flight + status.retrying + status.parked;
+        is_at_rest &= open == 0;
+        let ready = name(status.subscription.name.as_str());
+        let mut lease = std::pin::pin!(broker.lease(&ready, 16));
+        let leases = tokio::select! {
+            biased;
+            leases = &mut lease => leases.unwrap(),
+            () = std::future::ready(()) => Vec::new(),
+        };
+        for lease in leases {
+            soon(player.settle(&lease, Verdict::Ack)).await.unwrap();
+        }
+    }
+    for sequence in events(broker).await {
+        let Some(flow) = broker.flow(sequence).await.unwrap() else { continue };
+        let mut deliveries = flow.events.iter().flat_map(|event| &event.deliveries);
+        is_at_rest &= deliveries
+            .all(|one| matches!(one.state, DeliveryState::Done | DeliveryState::Dead { .. }));
+    }
+    is_at_rest
+}
+
+/// Invariant 9: one that has lost its store refuses everything, and says why.
+pub(crate) async fn refuses_everything(broker: &EmbeddedBroker) -> String {
+    use usher_broker::BrokerError::{NoSubscription, Poisoned};
+    let reason = broker.poisoned().borrow().clone().expect("it is poisoned");
+    assert!(!reason.is_empty() && !reason.contains("panicked"), "{reason}");
+    let refusals = [
+        broker.publish(vec![event("a", 7_777, 10)]).await.map(drop),
+        broker.lease(&name("p/plain"), 1).await.map(drop),
+        broker.unsubscribe(&name("p/plain")).await.map(drop),
+        broker.event(1).await.map(drop),
+        broker.subscriptions().await.map(drop),
+        broker.redrive(1).await.map(drop),
+        broker.close().await,
+    ];
+    for refused in refusals {
+        // Of a subscription that is not there nobody leases anything in any case.
+        let is_refused = match &refused {
+            Err(Poisoned(why)) => *why == reason,
+            refused => matches!(refused, Err(NoSubscription(_))),
+        };
+        assert!(is_refused, "{refused:?}");
+    }
+    reason
+}
