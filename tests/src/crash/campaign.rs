@@ -3,6 +3,8 @@
 mod full;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::thread;
@@ -21,6 +23,7 @@ use super::process::{Process, wait_for};
 use super::seed::Choices;
 use super::world::{Parts, World};
 use crate::artefacts::target_dir;
+use crate::folder::Folder;
 use crate::http::Client;
 
 pub use full::run_full;
@@ -222,11 +225,19 @@ impl<'p> Stage<'p> {
             problems.extend(self.model.acknowledge(&answer.receipt));
         }
 
-        if let Point::Start(_, again) = scenario.point {
-            for _ in 0..again.times {
-                self.fault_at_start(again, &mut problems)?;
-                summary.faults += 1;
+        match scenario.point {
+            Point::Start(_, again) => {
+                for _ in 0..again.times {
+                    let process = self.world.spawn()?;
+                    self.fault_at_start(process, again, scenario.power, &mut problems)?;
+                }
+                summary.faults += again.times;
             }
+            Point::Birth(_, again) => {
+                self.birth(again, scenario.power, &mut problems)?;
+                summary.faults += again.times;
+            }
+            _ => {}
         }
         let process = self.world.spawn()?;
         let client = process.ready()?;
@@ -293,18 +304,47 @@ impl<'p> Stage<'p> {
         Ok(cut)
     }
 
-    /// Starts the router and ends it before it is ready.
-    fn fault_at_start(&mut self, again: Again, problems: &mut Vec<String>) -> Result<()> {
-        let mut process = self.world.spawn()?;
+    /// Ends a router before it is ready.
+    fn fault_at_start(
+        &mut self,
+        mut process: Process,
+        again: Again,
+        power: PowerCut,
+        problems: &mut Vec<String>,
+    ) -> Result<()> {
         process.wait_for_lines(1);
         thread::sleep(again.after);
-        let power = PowerCut::Running { linger: Duration::ZERO };
         if let Some(status) = end(&self.world, &mut process, power)?.before {
             let tail = process.tail(20);
             problems.push(format!("the router ended at start with {status}:\n{tail}"));
         }
         problems.extend(process.panic());
         self.restore()
+    }
+
+    /// Ends a router while it makes its data folder, on the same disk; the next one takes it over.
+    fn birth(&mut self, again: Again, power: PowerCut, problems: &mut Vec<String>) -> Result<()> {
+        let folder = Folder::kept_in(self.parts.root(), "birth-")?;
+        let data = self.world.folder.data().join("birth");
+        if data.exists() {
+            fs::remove_dir_all(&data)?;
+        }
+        fs::create_dir(&data)?;
+        self.world.disk.as_ref().map_or(Ok(()), Disk::sync)?;
+        symlink(&data, folder.data())?;
+        for _ in 0..again.times {
+            let process = Process::spawn(&self.parts.binary(), &folder)?;
+            self.fault_at_start(process, again, power, problems)?;
+        }
+        let mut process = Process::spawn(&self.parts.binary(), &folder)?;
+        let client = process.ready().context("after its first start was cut off")?;
+        let receipt = client.publish_new("test.first", "first", &Value::Null)?;
+        ensure!(receipt.sequence == 1 && !receipt.duplicate, "in a new folder: {receipt:?}");
+        process.terminate()?;
+        let status = process.exited()?;
+        ensure!(status.success(), "its first stop: {status}\n{}", process.tail(20));
+        fs::remove_dir_all(folder.root())?;
+        Ok(())
     }
 
     fn restore(&mut self) -> Result<()> {

@@ -37,6 +37,9 @@ pub(super) enum Point {
     },
     /// So long after the load began, and then again before it has come up.
     Start(Duration, Again),
+    /// So long after the load began; and another router, on a data folder that is not there yet,
+    /// is ended before it has come up for the first time.
+    Birth(Duration, Again),
 }
 
 /// How often, and when, a router that starts is ended before it is ready.
@@ -64,9 +67,10 @@ impl Point {
                 let lines = usize::try_from(choices.below(5)).unwrap_or(0);
                 Self::Shutdown { requests, lines }
             }
-            _ => {
+            last => {
                 let times = u32::try_from(1 + choices.below(3)).unwrap_or(1);
-                Self::Start(long, Again { times, after: short })
+                let again = Again { times, after: short };
+                if last < 96 { Self::Start(long, again) } else { Self::Birth(long, again) }
             }
         }
     }
@@ -87,6 +91,9 @@ impl Point {
             Self::Start(after, Again { times, .. }) => {
                 format!("after {}, and {times} times at start", ms(after))
             }
+            Self::Birth(after, Again { times, .. }) => {
+                format!("after {}, and {times} times at the first start", ms(after))
+            }
         }
     }
 
@@ -102,7 +109,9 @@ impl Point {
         other_echo: &Path,
     ) -> Result<()> {
         match self {
-            Self::Random(after) | Self::Start(after, _) => thread::sleep(*after),
+            Self::Random(after) | Self::Start(after, _) | Self::Birth(after, _) => {
+                thread::sleep(*after);
+            }
             Self::Acknowledged(requests) => answers.wait_for(*requests, producers),
             Self::Gateway => wait_for("a request the gateway holds", || {
                 let is_held = |charge: &crate::stand_ins::Charge| {
