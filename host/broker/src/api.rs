@@ -583,6 +583,8 @@ pub struct BrokerStats {
     pub failed: u64,
     /// Settlements dropped because state had changed.
     pub conflicts: u64,
+    /// Settlements ignored because their lease no longer held: settled before, unsubscribed…
+    pub stale: u64,
     /// Dead letters now.
     pub dead_letters: u64,
     /// The newest committed sequence.

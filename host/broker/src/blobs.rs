@@ -349,6 +349,7 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
     }
 
+    /// Invariant 9, for blobs.
     #[test]
     fn damage_is_told() {
         let folder = tempfile::tempdir().unwrap();

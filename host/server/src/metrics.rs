@@ -160,6 +160,11 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
         "Deliveries run again because state they had read had changed",
         stats.conflicts,
     );
+    counter(
+        "settlements_stale",
+        "Settlements ignored because their lease no longer held",
+        stats.stale,
+    );
     counter("events_expired", "Events that retention let go", stats.expired);
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge: Gauge<u64, AtomicU64> = Gauge::default();

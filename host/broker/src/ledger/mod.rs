@@ -92,6 +92,7 @@ struct Counts {
     acked: u64,
     failed: u64,
     conflicts: u64,
+    stale: u64,
     expired: u64,
 }
 
@@ -283,6 +284,7 @@ impl Ledger {
             acked: self.stats.acked,
             failed: self.stats.failed,
             conflicts: self.stats.conflicts,
+            stale: self.stats.stale,
             dead_letters: self.counters.dead_letters,
             last_sequence: self.counters.last_sequence,
             delayed: self.delayed.len() as u64,

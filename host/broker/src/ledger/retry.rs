@@ -12,15 +12,24 @@ use crate::store::rows::{millis, write_attempt};
 use crate::store::{Space, keys};
 use crate::{ATTEMPTS_KEPT, BACKTRACE_MAX_BYTES, REASON_MAX_BYTES};
 
+/// Room in a reason for the words about a wait that was cut.
+const CUT_WAIT_MAX_BYTES: usize = 128;
+
 impl Ledger {
     /// Another attempt by the policy, or the end.
     pub(super) fn fail(
         &mut self,
         report: &Report,
-        failure: Failure,
+        mut failure: Failure,
         after: Option<Duration>,
         now_ms: u64,
     ) -> Settled {
+        let Some(left_ms) = self.left_ms(report, now_ms) else { return Settled::Stale };
+        if let Some(after) = after.filter(|after| millis(*after) > left_ms) {
+            let (asked_s, left_s) = (after.as_secs(), left_ms / 1_000);
+            failure.reason = cut(failure.reason, REASON_MAX_BYTES - CUT_WAIT_MAX_BYTES);
+            failure.reason += &format!(" (asked to wait {asked_s} s, {left_s} s are left)");
+        }
         let Some(mut pending) = self.failed(report, failure, now_ms) else {
             return Settled::Stale;
         };
@@ -32,8 +41,6 @@ impl Ledger {
             row.first_ms = now_ms;
         }
         row.failures = row.failures.saturating_add(1);
-        let age_ms = now_ms.saturating_sub(row.first_ms);
-        let left_ms = millis(policy.max_age).saturating_sub(age_ms);
         if row.failures >= policy.max_attempts || (left_ms == 0 && row.failures > 1) {
             pending.retry = Some(row);
             return self.bury(report, pending, now_ms);
@@ -55,6 +62,14 @@ impl Ledger {
         self.outgoing.put(Space::Retries, keys::retry(id, sequence), row.write());
         self.unsaved.insert(id);
         Settled::RetryAt(row.due_ms)
+    }
+
+    /// How long from now on the delivery may be tried again.
+    fn left_ms(&self, report: &Report, now_ms: u64) -> Option<u64> {
+        let sub = self.subs.get(&report.subscription)?;
+        let retry = sub.held.get(&report.sequence)?.pending.retry.filter(|row| row.failures > 0);
+        let age_ms = retry.map_or(0, |row| now_ms.saturating_sub(row.first_ms));
+        Some(millis(sub.subscription().retry.max_age).saturating_sub(age_ms))
     }
 
     /// The end at once.

@@ -18,8 +18,16 @@ pub(super) struct Report {
 }
 
 impl Ledger {
-    /// Applies one settlement.
+    /// Applies one settlement; one for a lease that no longer holds is only counted.
     pub(crate) fn settle(&mut self, decided: Decided, now_ms: u64) -> Settled {
+        let settled = self.apply(decided, now_ms);
+        if settled == Settled::Stale {
+            self.stats.stale += 1;
+        }
+        settled
+    }
+
+    fn apply(&mut self, decided: Decided, now_ms: u64) -> Settled {
         let Decided { settlement, identities } = decided;
         let sequence = settlement.sequence;
         let Some(id) = self.names.get(&settlement.subscription).copied() else {

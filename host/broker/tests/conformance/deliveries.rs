@@ -39,6 +39,8 @@ pub(crate) async fn a_released_delivery_comes_again_as_the_same_attempt(disk: Di
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
+/// Invariant 4: what is settled is settled once; a second word, or one about nothing, is ignored and
+/// counted.
 pub(crate) async fn settling_twice_is_stale(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -48,7 +50,13 @@ pub(crate) async fn settling_twice_is_stale(disk: Disk) {
         vec![settlement(&lease, Disposition::Ack(Default::default())), settlement(&lease, retry())];
     assert_eq!(soon(broker.settle(twice)).await.unwrap(), [Settled::Committed, Settled::Stale]);
     assert_eq!(settle(&broker, &lease, reject()).await, Settled::Stale);
-    assert_eq!(broker.stats().dead_letters, 0);
+    // Neither is there anything to settle where nothing is known.
+    let mut unknown = [(); 2].map(|()| settlement(&lease, reject()));
+    unknown[0].sequence = 77;
+    unknown[1].subscription = name("p/other");
+    let settled = soon(broker.settle(unknown.into())).await.unwrap();
+    assert_eq!(settled, [Settled::Stale, Settled::Stale]);
+    assert_eq!((broker.stats().dead_letters, broker.stats().stale), (0, 4));
 }
 
 pub(crate) async fn a_dropped_lease_call_takes_nothing(disk: Disk) {

@@ -55,6 +55,11 @@ pub(crate) async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
     let disposition = Disposition::Retry { failure: failure("busy"), after };
     let day_ms = 24 * 3_600 * 1_000;
     assert_eq!(settle(&broker, &lease, disposition).await, Settled::RetryAt(START_MS + day_ms));
+    // Which is told.
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    let reasons: Vec<_> =
+        flow.events[0].deliveries[0].failures.iter().map(|failed| &*failed.reason).collect();
+    assert_eq!(reasons, ["busy", "busy (asked to wait 315360000 s, 86310 s are left)"]);
 }
 
 fn with_policy(max_attempts: u32, max_age: Duration) -> Subscription {
@@ -62,6 +67,7 @@ fn with_policy(max_attempts: u32, max_age: Duration) -> Subscription {
     Subscription { retry, ..to_type("p/s", "a") }
 }
 
+/// Invariant 8: so many attempts and no more.
 pub(crate) async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(3, Duration::from_secs(3_600))).await.unwrap();
@@ -224,6 +230,36 @@ pub(crate) async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
     }
 }
 
+/// Invariant 13, with a clock that is set forward by a day and back again: each retry comes, once.
+pub(crate) async fn a_clock_that_jumps_brings_no_storm(disk: Disk) {
+    const DAY_MS: u64 = 24 * 3_600 * 1_000;
+    const EVENTS: usize = 12;
+    let broker = disk.open();
+    broker.subscribe(with_policy(60, Duration::from_secs(1 << 40))).await.unwrap();
+    for id in 0..EVENTS {
+        publish(&broker, event("a", id)).await;
+    }
+    for lease in lease_many(&broker, "p/s", EVENTS).await {
+        settle(&broker, &lease, retry()).await;
+    }
+    disk.advance(&broker, DAY_MS);
+    let leases = lease_many(&broker, "p/s", EVENTS).await;
+    assert!(leases.iter().all(|lease| lease.delivery.attempt == 2));
+    for lease in &leases {
+        settle(&broker, lease, retry()).await;
+    }
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.clock.set(START_MS);
+    settled_down(&broker).await;
+    disk.advance(&broker, 1_999);
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 1);
+    let leases = lease_many(&broker, "p/s", EVENTS).await;
+    assert!(leases.iter().all(|lease| lease.delivery.attempt == 3));
+    assert!(nothing_ready(&broker, "p/s").await);
+}
+
+/// Invariant 13.
 pub(crate) async fn a_clock_set_back_delays_nothing(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();

@@ -94,6 +94,7 @@ on_every_store! {
         many_attempts_keep_the_first_and_the_newest,
         the_attempts_of_a_redriven_round_are_its_own,
         a_clock_set_back_delays_nothing,
+        a_clock_that_jumps_brings_no_storm,
     },
     side_effects::{
         state_is_read_from_snapshots,
