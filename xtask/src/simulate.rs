@@ -23,6 +23,13 @@ pub(crate) struct Options {
     trace: bool,
 }
 
+impl Options {
+    /// So many seeds from the first on.
+    pub(crate) fn first(seeds: u64) -> Self {
+        Self { seeds, seed: 1, steps: Vec::new(), trace: false }
+    }
+}
+
 /// Plays them; fails with the first history that breaks an invariant, made as short as possible.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut test = cargo(&repository(), "test", &target_dir());

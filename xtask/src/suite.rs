@@ -11,7 +11,11 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{cargo, run as run_command, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
-use crate::{crash, guests};
+use crate::{crash, guests, simulate};
+
+/// Histories of the ledger that are played.
+const SIMULATED_SEEDS: u64 = 1_000;
+const SIMULATE: &str = "simulate: 1000 seeds";
 
 /// What to leave out.
 #[derive(Debug, Args)]
@@ -59,6 +63,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let mut test = cargo(&repository().join("plugins"), "test", &native);
             counted(test.args(["--workspace", "--no-fail-fast"]).args(filter(options)))
         }));
+        if options.filter.as_ref().is_none_or(|filter| SIMULATE.contains(filter)) {
+            let histories = simulate::Options::first(SIMULATED_SEEDS);
+            steps.push(step(SIMULATE, || simulate::run(&histories).map(|()| Counts::default())));
+        }
         for (name, fault, rounds) in
             [("crash: kill 20", Fault::Kill, 20), ("crash: power 50", Fault::Power, 50)]
         {
