@@ -20,6 +20,7 @@ impl Scene {
     }
 }
 
+/// Invariant 10, as an operator sees it.
 #[test]
 fn nothing_is_granted_unless_the_operator_says_so() -> Result<()> {
     let gateway = Gateway::start(std::time::Duration::ZERO)?;

@@ -13,6 +13,7 @@ use crate::scene::{Scene, event};
 const SWAPS: usize = 6;
 const BATCH: usize = 25;
 
+/// Invariant 12: each delivery was the work of one version.
 #[test]
 fn swaps_under_load_lose_and_double_nothing() -> Result<()> {
     let scene = Scene::with("", &["echo"])?;

@@ -74,6 +74,7 @@ fn failures_that_pass_are_tried_again_and_others_are_not() -> Result<()> {
     Ok(())
 }
 
+/// Invariant 4, for emissions.
 #[test]
 fn bad_emissions_fail_the_delivery_and_none_becomes_visible() -> Result<()> {
     let scene = Scene::with(QUICK_RETRIES, &["emit"])?;
@@ -167,6 +168,7 @@ fn state_counts_right_however_many_count_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Invariant 4, for state.
 #[test]
 fn a_failed_delivery_leaves_no_state() -> Result<()> {
     let tables = format!("{QUICK_RETRIES}[plugin.state.grants]\nstate = true\n");

@@ -22,6 +22,7 @@ fn run(config: &Path) -> Result<Finished> {
     usher(&[Path::new("run"), Path::new("--config"), config], b"")
 }
 
+/// Invariant 1, with SIGKILL.
 #[test]
 fn what_was_accepted_is_there_after_a_kill() -> Result<()> {
     let scene = Scene::empty()?;

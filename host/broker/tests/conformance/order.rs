@@ -34,7 +34,7 @@ fn sequences(leases: &[Lease]) -> Vec<u64> {
     sequences
 }
 
-/// [5] One after another where the key is the same, side by side where it is not.
+/// Invariant 5: one after another where the key is the same, side by side where it is not.
 pub(crate) async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
 }
 
-/// [5] A failing key blocks its own lane only, across restarts too.
+/// Invariant 5: a failing key blocks its own lane only, across restarts too.
 pub(crate) async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();

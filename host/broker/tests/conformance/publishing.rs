@@ -6,6 +6,7 @@ use usher_filter::Filter;
 
 use crate::harness::*;
 
+/// Invariant 6: sequences rise, without gaps.
 pub(crate) async fn sequences_rise_and_events_are_kept(disk: Disk) {
     let broker = disk.open();
     let events = vec![event("a", 1), event("b", 2), event("a", 3)];
@@ -26,6 +27,7 @@ pub(crate) async fn sequences_rise_and_events_are_kept(disk: Disk) {
     assert_eq!(broker.stats().appended, 4);
 }
 
+/// Invariant 7: one event, and the same answer.
 pub(crate) async fn a_repeated_event_gets_the_same_answer(disk: Disk) {
     let broker = disk.open();
     let batch = vec![event("a", 1), event("a", 2), event("other", 1)];

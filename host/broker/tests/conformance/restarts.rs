@@ -11,6 +11,7 @@ use usher_broker::{
 
 use crate::harness::*;
 
+/// Invariant 1: what was acknowledged is there, as it was.
 pub(crate) async fn what_was_acknowledged_is_there(disk: Disk) {
     let broker = disk.open();
     for id in 0..50 {
@@ -27,6 +28,7 @@ pub(crate) async fn what_was_acknowledged_is_there(disk: Disk) {
     assert_eq!(publish(&broker, event("a", 50)).await, 51);
 }
 
+/// Invariant 7, by the next process too.
 pub(crate) async fn the_duplicates_window_survives(disk: Disk) {
     let mut disk = disk;
     disk.window = 8;
@@ -44,6 +46,7 @@ pub(crate) async fn the_duplicates_window_survives(disk: Disk) {
     assert_eq!(publish(&broker, event("a", 0)).await, 21);
 }
 
+/// Invariant 3: what is done stays done, and all else is still to be done.
 pub(crate) async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -69,6 +72,7 @@ pub(crate) async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Dis
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
+/// Invariant 8: the count survives.
 pub(crate) async fn retries_go_on_where_they_stopped(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -203,6 +207,7 @@ pub(crate) async fn closing_refuses_work_and_keeps_everything(disk: Disk) {
     );
 }
 
+/// Invariant 9: nothing is done on a store of which nobody knows what it holds.
 pub(crate) async fn a_failed_commit_poisons() {
     let disk = MemoryDisk::default();
     let broker = EmbeddedBroker::on(&disk, Options::new("unused")).unwrap();
@@ -246,7 +251,7 @@ pub(crate) async fn a_second_instance_is_refused() {
     EmbeddedBroker::open(Options::new(folder.path())).unwrap();
 }
 
-/// A process that dies while it writes leaves half a batch at the end of the journal.
+/// Invariant 9: a process that dies while it writes leaves half a batch at the end of the journal.
 pub(crate) async fn a_torn_journal_is_cut_to_what_was_committed() {
     const BATCH: u64 = 4;
     let folder = tempfile::tempdir().unwrap();

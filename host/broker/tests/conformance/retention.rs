@@ -69,7 +69,7 @@ pub(crate) async fn old_events_go_and_new_ones_stay(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 5);
 }
 
-/// [1] Never past an event that a subscription has not settled.
+/// Invariant 1: never past an event that a subscription has not settled.
 pub(crate) async fn what_is_unsettled_stays(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();

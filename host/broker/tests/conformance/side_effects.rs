@@ -60,6 +60,7 @@ fn increment(lease: &Lease, snapshot: &dyn StateSnapshot) -> usher_broker::Settl
     settlement(lease, Disposition::Ack(Changes { reads, writes, ..Changes::default() }))
 }
 
+/// Invariant 4: no update is lost where deliveries change the same state side by side.
 pub(crate) async fn a_changed_read_runs_again(disk: Disk) {
     const DELIVERIES: u64 = 12;
     let broker = disk.open();
@@ -88,7 +89,7 @@ pub(crate) async fn a_changed_read_runs_again(disk: Disk) {
     assert_eq!(broker.stats().failed, 0);
 }
 
-/// [13] One that others keep outrunning gets its turn, and they get theirs after it.
+/// Invariant 13: one that others keep outrunning gets its turn, and they get theirs after it.
 pub(crate) async fn a_starved_delivery_runs_alone(disk: Disk) {
     let broker = disk.open();
     for subscription in ["p/slow", "p/quick", "q/other"] {
@@ -243,6 +244,7 @@ pub(crate) async fn a_blob_without_content_fails_the_delivery(disk: Disk) {
     assert_eq!(change_blobs(&broker, "p/s", put).await, Settled::RetryAt(START_MS + 1_000));
 }
 
+/// Invariant 4: all of it or nothing.
 pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();

@@ -17,6 +17,7 @@ pub(crate) async fn latest_starts_with_the_next_event_and_earliest_with_the_firs
     assert_eq!(both.iter().map(|lease| lease.delivery.sequence).collect::<Vec<_>>(), [1, 2]);
 }
 
+/// Invariant 2: what is delivered was accepted, and was wanted.
 pub(crate) async fn only_matching_events_are_delivered(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/a", "a")).await.unwrap();

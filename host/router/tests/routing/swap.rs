@@ -39,6 +39,7 @@ fn puppet_of(puppet: &Puppet) -> Digest {
     usher_event::Listener::digest(puppet)
 }
 
+/// Invariant 12: a swap comes between deliveries, not into one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_under_way_end_on_the_version_they_began_on() {
     let world = World::new(LONG);
@@ -57,6 +58,7 @@ async fn deliveries_under_way_end_on_the_version_they_began_on() {
     assert_eq!((old.begun(), new.begun()), (vec![1], vec![2]));
 }
 
+/// Invariant 12: what is cut short runs again, all of it on the new version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_end_on_the_old_version_runs_again_on_the_new() {
     let world = World::new(NONE);

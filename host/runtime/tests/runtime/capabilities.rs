@@ -20,6 +20,7 @@ fn assert_denied(probed: &Value) {
     assert_eq!(probed["kind"], "denied", "{probed}");
 }
 
+/// Invariant 10: nothing beyond the grants; each denial is counted, and logged once.
 #[test]
 fn without_grants_everything_is_denied_and_counted_and_logged_once() {
     let setup = setup("probe", Grants::default());
@@ -61,6 +62,7 @@ fn denials_name_the_grant_to_the_guest() {
     assert_denied(&setup.probe(&json!({"try": "state", "key": "k"})));
 }
 
+/// Invariant 10, for what nobody can grant.
 #[test]
 fn there_are_no_files_no_sockets_and_no_environment() {
     let setup = setup("probe", state());

@@ -265,6 +265,7 @@ fn instances_are_recycled_after_their_calls() {
     assert_eq!(setup.listener.stats().instances_made, 3);
 }
 
+/// Invariant 11, for the instances of a version that has gone.
 #[test]
 fn a_retired_listener_frees_its_instances() {
     let setup =
@@ -351,6 +352,7 @@ fn idle_instances_make_room_for_others() {
     }
 }
 
+/// Invariant 11, for instances.
 #[test]
 fn an_abandoned_delivery_frees_its_instance() {
     let setup = setup("spin", Grants::default());
