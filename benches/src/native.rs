@@ -28,6 +28,10 @@ impl Listener for Echo {
         &self.name
     }
 
+    fn version(&self) -> &str {
+        "0.0.0"
+    }
+
     fn digest(&self) -> Digest {
         self.digest
     }

@@ -1,6 +1,8 @@
 //! The seam for engines: everything above speaks [`Broker`] and the types here. Nothing in it
 //! assumes that broker and router share a process.
 
+mod dead_letters;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use usher_event::{
     StateReader, StateWrite, SubscriptionName,
 };
 use usher_filter::{Filter, Mismatch};
+
+pub use dead_letters::*;
 
 /// A durable log with subscriptions. Every method may be called from many tasks at once.
 #[async_trait]
@@ -71,12 +75,8 @@ pub trait Broker: Send + Sync + 'static {
     /// All subscriptions and where they stand, by name.
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError>;
 
-    /// Dead letters by id, oldest first, those after `after`, at most `max`.
-    async fn dead_letters(
-        &self,
-        after: Option<u64>,
-        max: usize,
-    ) -> Result<Vec<DeadLetter>, BrokerError>;
+    /// Dead letters by id, oldest first, and where to read on.
+    async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError>;
 
     /// One dead letter, with all its attempts.
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError>;
@@ -85,8 +85,21 @@ pub trait Broker: Send + Sync + 'static {
     /// removes the dead letter. `false` where there is none with this id.
     async fn redrive(&self, id: u64) -> Result<bool, BrokerError>;
 
+    /// Appends `edited` in place of a dead letter's event, delivers it to that subscription and no
+    /// other, and removes the dead letter, all in one commit. Answers the new event's sequence;
+    /// `None` where there is no dead letter with this id.
+    ///
+    /// `edited` is the dead letter's event with whatever has to be mended; `id` and `source` are
+    /// those of the old one, by which it is recognised. The event that is appended gets the id
+    /// `OLD/redrive/DEAD-LETTER` and the extension `redriveof`, the old id.
+    async fn redrive_edited(&self, id: u64, edited: Event) -> Result<Option<u64>, BrokerError>;
+
     /// Removes a dead letter for good. `false` where there is none with this id.
     async fn discard(&self, id: u64) -> Result<bool, BrokerError>;
+
+    /// What operators did, oldest first: the records after the one with this number, at most
+    /// `max`. The newest [`crate::AUDIT_MAX_RECORDS`] are kept.
+    async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError>;
 
     /// Committed state, for running deliveries.
     fn state(&self) -> Arc<dyn StateReader>;
@@ -229,6 +242,8 @@ pub struct Settlement {
     pub token: u64,
     /// Which bytes handled it.
     pub digest: Option<Digest>,
+    /// Their author's version; of use only where it failed.
+    pub version: Option<Box<str>>,
     /// How long the listener took.
     pub took: Duration,
     /// What became of it.
@@ -329,9 +344,37 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
-/// The delivery that emitted an event.
+impl StoredEvent {
+    /// The only subscription it is for, where it is for one.
+    pub fn addressee(&self) -> Option<&SubscriptionName> {
+        let cause = self.cause.as_ref()?;
+        (cause.kind == CauseKind::Redrive).then_some(&cause.subscription)
+    }
+
+    /// Why a subscription doesn't take it; `None` where it does.
+    pub(crate) fn mismatch(&self, subscription: &Subscription) -> Option<Mismatch> {
+        match self.addressee() {
+            None => subscription.filter.explain(&self.event),
+            Some(addressee) => (*addressee != subscription.name).then(|| {
+                Mismatch::because(format!(
+                    "it is for {addressee} alone, in place of the event of a dead letter"
+                ))
+            }),
+        }
+    }
+
+    /// Whether a subscription with this filter takes it as it comes by in the log. One that has an
+    /// addressee goes there by itself.
+    pub(crate) fn matches(&self, filter: &Filter) -> bool {
+        self.addressee().is_none() && filter.matches(&self.event)
+    }
+}
+
+/// The delivery that an event came of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
+    /// How it came of it.
+    pub kind: CauseKind,
     /// The event that was delivered.
     pub parent: u64,
     /// To which subscription.
@@ -340,6 +383,26 @@ pub struct Cause {
     pub attempt: u32,
     /// How long the listener took, microseconds.
     pub took_us: u64,
+}
+
+/// How an event came of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CauseKind {
+    /// The listener emitted it.
+    Emission,
+    /// The delivery became a dead letter, and an operator redrove it with this event in place of
+    /// its own. It is for that subscription alone.
+    Redrive,
+}
+
+impl CauseKind {
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Emission => "emission",
+            Self::Redrive => "redrive",
+        }
+    }
 }
 
 /// Which part of the log to read.
@@ -503,24 +566,8 @@ pub struct AttemptRecord {
     pub backtrace: Option<String>,
     /// Which bytes handled it.
     pub digest: Option<Digest>,
-}
-
-/// A delivery that was given up.
-#[derive(Clone, Debug)]
-pub struct DeadLetter {
-    /// Names it; rises, is never reused.
-    pub id: u64,
-    /// When it was given up, Unix milliseconds.
-    pub time_ms: u64,
-    /// The subscription that could not deal with it.
-    pub subscription: SubscriptionName,
-    /// The event, whole.
-    pub stored: StoredEvent,
-    /// The failed attempts, oldest first; the last one is what ended it. At most
-    /// [`crate::ATTEMPTS_KEPT`], the first and the newest.
-    pub attempts: Vec<AttemptRecord>,
-    /// How many attempts were made in all.
-    pub attempt_count: u32,
+    /// Their author's version.
+    pub version: Option<String>,
 }
 
 /// Where a subscription stands.
@@ -638,6 +685,18 @@ pub enum BrokerError {
         free_bytes: u64,
         /// What has to be.
         reserve_bytes: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// A subscription has as many deliveries waiting for another attempt as it may have.
+    #[error(
+        "{subscription} has {} deliveries waiting for another attempt; try again when there are \
+         fewer",
+        crate::RETRIES_MAX
+    )]
+    ManyRetries {
+        /// Which subscription.
+        subscription: SubscriptionName,
         /// When to try again.
         retry_after: Duration,
     },

@@ -211,10 +211,20 @@ impl Committer {
                 });
                 self.answer(reply, answer);
             }
+            Command::RedriveEdited { id, event, identity, reply } => {
+                let answer = self.dead_letter(id).and_then(|dead| match dead {
+                    Some(dead) => {
+                        let new = (event, &identity);
+                        self.ledger.redrive_edited(id, &dead, new, now_ms).map(Some)
+                    }
+                    None => Ok(None),
+                });
+                self.answer(reply, answer);
+            }
             Command::Discard { id, reply } => {
-                let answer = self
-                    .dead_letter(id)
-                    .map(|dead| dead.inspect(|dead| self.ledger.discard(id, dead)).is_some());
+                let answer = self.dead_letter(id).map(|dead| {
+                    dead.inspect(|dead| self.ledger.discard(id, dead, now_ms)).is_some()
+                });
                 self.answer(reply, answer);
             }
             Command::Fetched(fetched) => {

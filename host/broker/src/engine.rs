@@ -348,12 +348,8 @@ impl Broker for EmbeddedBroker {
         self.read(move |view| log::with_times(view, statuses)).await
     }
 
-    async fn dead_letters(
-        &self,
-        after: Option<u64>,
-        max: usize,
-    ) -> Result<Vec<DeadLetter>, BrokerError> {
-        self.read(move |view| log::dead_letters(view, after, max)).await
+    async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
+        self.read(move |view| log::dead_letters(view, &query)).await
     }
 
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
@@ -362,6 +358,18 @@ impl Broker for EmbeddedBroker {
 
     async fn redrive(&self, id: u64) -> Result<bool, BrokerError> {
         self.ask(|reply| Command::Redrive { id, reply }).await
+    }
+
+    async fn redrive_edited(&self, id: u64, edited: Event) -> Result<Option<u64>, BrokerError> {
+        let Some(dead) = self.dead_letter(id).await? else { return Ok(None) };
+        let event = prepare::in_place_of(&dead, &edited)?;
+        let (identity, bytes) = (event.identity(), event.encoded().len());
+        let command = |reply| Command::RedriveEdited { id, event, identity, reply };
+        self.send(command, bytes).await?.wait(&self.shared).await
+    }
+
+    async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {
+        self.read(move |view| log::audit(view, after, max)).await
     }
 
     async fn discard(&self, id: u64) -> Result<bool, BrokerError> {

@@ -28,7 +28,7 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
                 let sequence = keys::first_number(&key).ok_or_else(damaged)?;
                 let stored = read_record(sequence, &value).ok_or_else(damaged)?;
                 next = sequence + 1;
-                if filter.matches(&stored.event) {
+                if stored.matches(&filter) {
                     bytes += value.len();
                     events.push(stored);
                     if events.len() >= SCAN_MAX_EVENTS || bytes >= SCAN_MAX_BYTES {

@@ -8,7 +8,7 @@ use usher_event::SubscriptionName;
 use crate::FLOW_MAX_EVENTS;
 use crate::api::{
     AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Explanation, Flow, FlowEvent,
-    StoredEvent,
+    StoredEvent, Subscription,
 };
 use crate::ledger::{DeliveryStanding, Standing, SubscriptionStanding};
 use crate::log;
@@ -86,7 +86,7 @@ pub(crate) fn explain(
     let mut on_disk = OnDisk::read(view, &keys::delivery(sequence, subscription.id))?;
     let row = &subscription.row;
     let Some(status) = on_disk.status(&stored, subscription, true) else {
-        let mismatch = row.subscription.filter.explain(&stored.event);
+        let mismatch = stored.mismatch(&row.subscription);
         let before = Explanation::BeforeStart { first: row.first };
         return Ok(Some(mismatch.map_or(before, Explanation::Unmatched)));
     };
@@ -143,7 +143,12 @@ impl OnDisk {
         let failures = self.failures.remove(&standing.id).unwrap_or_default();
         let dead = self.dead.remove(&standing.id);
         let row = &standing.row;
-        let is_meant = row.first <= sequence && row.subscription.filter.matches(&stored.event);
+        let Subscription { name, filter, .. } = &row.subscription;
+        let is_meant = row.first <= sequence
+            && match stored.addressee() {
+                Some(addressee) => addressee == name,
+                None => stored.matches(filter),
+            };
         // The filter may have changed since it was delivered.
         let is_there = !failures.is_empty() || dead.is_some() || standing.has(sequence);
         if !is_meant && !is_there {
@@ -152,9 +157,11 @@ impl OnDisk {
         let state = match dead {
             Some(id) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
             None if !is_known => DeliveryState::Pending,
+            // It went there by itself, so it never lies ahead.
+            None if stored.addressee().is_some() && !standing.has(sequence) => DeliveryState::Done,
             None => living(sequence, standing),
         };
-        Some(DeliveryStatus { subscription: row.subscription.name.clone(), state, failures })
+        Some(DeliveryStatus { subscription: name.clone(), state, failures })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::OpenError;
 
 /// The newest format this version reads, and the one it writes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The oldest format this version reads; opening turns it into the newest.
 const FORMAT_OLDEST: u32 = 1;
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_and_nothing_changed() {
         let data = tempfile::tempdir().unwrap();
-        fs::write(data.path().join("format"), "usher 3\n").unwrap();
+        fs::write(data.path().join("format"), "usher 4\n").unwrap();
         let Err(error) = Folder::open(data.path()) else { panic!("opened a newer format") };
-        assert!(matches!(error, OpenError::NewerFormat { found: 3, supported: 2, .. }));
+        assert!(matches!(error, OpenError::NewerFormat { found: 4, supported: 3, .. }));
         let names: Vec<_> =
             fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["format"]);
@@ -144,9 +144,11 @@ mod tests {
     #[test]
     fn an_older_format_is_upgraded() {
         let data = tempfile::tempdir().unwrap();
-        fs::write(data.path().join("format"), "usher 1\n").unwrap();
-        drop(Folder::open(data.path()).unwrap());
-        assert_eq!(fs::read_to_string(data.path().join("format")).unwrap(), "usher 2\n");
+        for older in 1..FORMAT {
+            fs::write(data.path().join("format"), format!("usher {older}\n")).unwrap();
+            drop(Folder::open(data.path()).unwrap());
+            assert_eq!(fs::read_to_string(data.path().join("format")).unwrap(), "usher 3\n");
+        }
         fs::write(data.path().join("format"), "usher 0\n").unwrap();
         assert!(matches!(Folder::open(data.path()), Err(OpenError::Foreign { .. })));
     }

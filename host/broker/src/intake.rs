@@ -60,6 +60,12 @@ pub(crate) enum Command {
         id: u64,
         reply: Reply<bool>,
     },
+    RedriveEdited {
+        id: u64,
+        event: Event,
+        identity: Identity,
+        reply: Reply<Option<u64>>,
+    },
     Discard {
         id: u64,
         reply: Reply<bool>,

@@ -8,6 +8,9 @@ pub const FLOW_MAX_EVENTS: usize = 1_000;
 /// Most failed attempts kept for one delivery: the first and the newest.
 pub const ATTEMPTS_KEPT: usize = 20;
 
+/// Most records kept of what operators did; the oldest go.
+pub const AUDIT_MAX_RECORDS: u64 = 10_000;
+
 /// Longest chain of emissions; a delivery that would make it longer becomes a dead letter.
 pub const HOPS_MAX: u16 = 16;
 

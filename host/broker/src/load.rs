@@ -25,6 +25,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
         delayed: delayed(view)?,
         usage: usage(view)?,
         identities: identities(view, counters.last_sequence)?,
+        next_audit: next_audit(view)?,
     })
 }
 
@@ -104,6 +105,14 @@ fn delayed(view: &dyn View) -> Result<Vec<(u64, u64, u64)>, StoreFailure> {
         delayed.push(emission.ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?);
     }
     Ok(delayed)
+}
+
+/// One above the newest record: the newest is never removed.
+fn next_audit(view: &dyn View) -> Result<u64, StoreFailure> {
+    let Some(row) = view.range(Space::Audit, &[], None).next_back() else { return Ok(1) };
+    let (key, _) = row?;
+    let newest = keys::first_number(&key);
+    newest.map(|newest| newest + 1).ok_or_else(|| StoreFailure::damaged(Space::Audit, &key))
 }
 
 fn usage(

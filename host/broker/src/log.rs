@@ -3,21 +3,30 @@
 use usher_event::Digest;
 
 use crate::PAGE_MAX;
-use crate::api::{BlobRecord, DeadLetter, EventPage, EventQuery, StoredEvent, SubscriptionStatus};
+use crate::api::{
+    AuditRecord, BlobRecord, DeadLetter, DeadLetterPage, DeadLetterQuery, EventPage, EventQuery,
+    StoredEvent, SubscriptionStatus,
+};
 use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
-use crate::store::{Found, Space, StoreFailure, View, keys};
+use crate::store::{Found, Space, StoreFailure, View, audit, keys};
 
 /// Most events that one page looks at.
 const PAGE_MAX_LOOKED_AT: usize = 10_000;
+
+/// Most bytes of rows that one page of dead letters looks at; it may go over by one.
+const DEAD_MAX_BYTES_LOOKED_AT: usize = 4 * PAGE_MAX_BYTES;
 
 /// Most bytes of events on one page; it may go over by one event.
 const PAGE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// The oldest sequence that retention has kept. What lies below may still be on disk for a while.
 pub(crate) fn oldest(view: &dyn View) -> Result<u64, StoreFailure> {
-    let Some(row) = view.get(Space::Meta, COUNTERS_KEY)? else { return Ok(1) };
-    let damaged = || StoreFailure::damaged(Space::Meta, COUNTERS_KEY);
-    Ok(Counters::read(&row).ok_or_else(damaged)?.first_sequence)
+    Ok(counters(view)?.first_sequence)
+}
+
+fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
+    let Some(row) = view.get(Space::Meta, COUNTERS_KEY)? else { return Ok(Counters::default()) };
+    Counters::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Meta, COUNTERS_KEY))
 }
 
 /// One event.
@@ -116,23 +125,48 @@ pub(crate) fn flows_by_correlation(
     Ok(sequences)
 }
 
-/// Dead letters after `after`.
+/// Dead letters of one kind.
 pub(crate) fn dead_letters(
+    view: &dyn View,
+    query: &DeadLetterQuery,
+) -> Result<DeadLetterPage, StoreFailure> {
+    let from = keys::number(query.after.map_or(0, |after| after.saturating_add(1)));
+    let max = query.max.clamp(1, PAGE_MAX);
+    let last = counters(view)?.next_dead.saturating_sub(1);
+    let mut letters = Vec::new();
+    let (mut bytes, mut bytes_looked_at) = (0, 0);
+    for row in view.range(Space::Dead, &from, None) {
+        let (key, value) = row?;
+        let dead = read_dead(&key, &value)?;
+        let id = dead.id;
+        bytes_looked_at += value.len();
+        if query.takes(&dead) {
+            bytes += value.len();
+            letters.push(dead);
+        }
+        if letters.len() >= max
+            || bytes >= PAGE_MAX_BYTES
+            || bytes_looked_at >= DEAD_MAX_BYTES_LOOKED_AT
+        {
+            return Ok(DeadLetterPage { letters, next: Some(id), last });
+        }
+    }
+    Ok(DeadLetterPage { letters, next: None, last })
+}
+
+/// What operators did, after the record with this number.
+pub(crate) fn audit(
     view: &dyn View,
     after: Option<u64>,
     max: usize,
-) -> Result<Vec<DeadLetter>, StoreFailure> {
+) -> Result<Vec<AuditRecord>, StoreFailure> {
     let from = keys::number(after.map_or(0, |after| after.saturating_add(1)));
-    let (mut letters, mut bytes) = (Vec::new(), 0);
-    for row in view.range(Space::Dead, &from, None).take(max.min(PAGE_MAX)) {
+    let read = |row: Found| {
         let (key, value) = row?;
-        bytes += value.len();
-        letters.push(read_dead(&key, &value)?);
-        if bytes >= PAGE_MAX_BYTES {
-            break;
-        }
-    }
-    Ok(letters)
+        let read = || audit::read(keys::first_number(&key)?, &value);
+        read().ok_or_else(|| StoreFailure::damaged(Space::Audit, &key))
+    };
+    view.range(Space::Audit, &from, None).take(max.min(PAGE_MAX)).map(read).collect()
 }
 
 /// One dead letter.

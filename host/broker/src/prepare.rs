@@ -1,8 +1,8 @@
 //! Checks and work that need not be done on the committer's thread.
 
-use usher_event::{BlobChange, Failure, FailureClass};
+use usher_event::{BlobChange, Event, Failure, FailureClass};
 
-use crate::api::{BrokerError, Changes, Disposition, Order, Settlement, Subscription};
+use crate::api::{BrokerError, Changes, DeadLetter, Disposition, Order, Settlement, Subscription};
 use crate::blobs::Blobs;
 use crate::ledger::Decided;
 use crate::{IN_FLIGHT_MAX, STATE_ADDRESS_MAX_BYTES};
@@ -29,6 +29,23 @@ pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), Brok
         return wrong("max_attempts must be at least 1");
     }
     Ok(())
+}
+
+/// The event that is appended in place of a dead letter's.
+pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, BrokerError> {
+    let (id, old) = (dead.id, &dead.stored.event);
+    for (attribute, found, wanted) in
+        [("source", edited.source(), old.source()), ("id", edited.id(), old.id())]
+    {
+        if found != wanted {
+            return Err(BrokerError::Invalid(format!(
+                "attribute {attribute:?} is {found:?}, but the event of dead letter {id} has \
+                 {wanted:?}: leave id and source as they are, the new event gets an id of its own"
+            )));
+        }
+    }
+    let new_id = format!("{}/redrive/{id}", old.id());
+    edited.in_place_of(old, &new_id).map_err(|error| BrokerError::Invalid(error.to_string()))
 }
 
 /// Works out what the committer will need. Changes that can never be committed turn into a

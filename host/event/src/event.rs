@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::encoding::{self, Core, Layout, Parts, Span};
+use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::value::ValueRef;
 use crate::{EventBuilder, EventError, Value};
 
@@ -82,6 +83,26 @@ impl Event {
     /// CloudEvents `dataschema`.
     pub fn dataschema(&self) -> Option<&str> {
         self.core_text(Core::DataSchema)
+    }
+
+    /// The event that takes this one's place when it is delivered again: all the same but for its
+    /// `id`, with the extension `redriveof`, the id of the event it takes the place of.
+    ///
+    /// # Errors
+    /// The id is too long, or there is no room for another extension.
+    pub fn in_place_of(&self, old: &Self, id: &str) -> Result<Self, EventError> {
+        const REDRIVE_OF: &str = "redriveof";
+        let mut parts = Parts { data: self.data_slice(), ..Parts::default() };
+        for core in Core::ALL {
+            if let Some(text) = self.core_text(core) {
+                parts.set(core, text);
+            }
+        }
+        parts.set(Core::Id, id);
+        let others = self.extension_refs().filter(|(name, _)| *name != REDRIVE_OF);
+        parts.extensions.extend(others);
+        parts.extensions.push((REDRIVE_OF, ValueRef::String(old.id())));
+        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
     }
 
     /// The extension attributes by name.
@@ -241,6 +262,22 @@ mod tests {
             let read = Event::from_encoded(written.bytes.clone()).unwrap();
             assert_eq!(read.layout, written.layout, "{written:?}");
         }
+    }
+
+    #[test]
+    fn an_event_in_anothers_place_names_it() {
+        let old = Event::builder("1", "/s", "t").extension("b", Value::Integer(1)).data("old");
+        let old = old.build().unwrap();
+        let edited = Event::builder("1", "/s", "u").extension("b", Value::Integer(2)).data("new");
+        let new = edited.build().unwrap().in_place_of(&old, "1/redrive/4").unwrap();
+        assert_eq!((new.id(), new.source(), new.ty()), ("1/redrive/4", "/s", "u"));
+        assert_eq!(new.attribute("redriveof").as_deref(), Some("1"));
+        assert_eq!(new.extension("b"), Some(Value::Integer(2)));
+        assert_eq!(new.data().unwrap(), "new");
+        // Once more: it names the one before, not the first.
+        let again = new.in_place_of(&new, "1/redrive/4/redrive/5").unwrap();
+        assert_eq!(again.attribute("redriveof").as_deref(), Some("1/redrive/4"));
+        assert_eq!(again.extensions().count(), 2);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub trait Listener: Send + Sync + 'static {
     /// The plugin's name.
     fn name(&self) -> &PluginName;
 
+    /// The version its author gave it.
+    fn version(&self) -> &str;
+
     /// The digest of the bytes that run.
     fn digest(&self) -> Digest;
 

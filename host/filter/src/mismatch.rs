@@ -26,6 +26,11 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
+    /// One that is not about any part of the filter.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { path: String::new(), reason: reason.into() }
+    }
+
     /// Where in the filter, such as `all[1].prefix.type`; empty for its root.
     pub fn path(&self) -> &str {
         &self.path

@@ -31,6 +31,13 @@ impl Home {
     }
 }
 
+/// Which bytes handled a delivery.
+pub(crate) struct Handler {
+    pub(crate) digest: Digest,
+    /// The author's version; only of those that failed, for their records.
+    pub(crate) version: Option<Box<str>>,
+}
+
 /// Leased deliveries: those to come, the one under way, and what became of those before.
 pub(crate) struct Run {
     home: Arc<Home>,
@@ -62,10 +69,10 @@ impl Run {
         Some((&self.current.as_ref()?.delivery, rest))
     }
 
-    /// Says what became of the one under way.
-    pub(crate) fn finish(&mut self, digest: Digest, took: Duration, disposition: Disposition) {
+    /// Says what became of the one under way, and who handled it.
+    pub(crate) fn finish(&mut self, handler: Handler, took: Duration, disposition: Disposition) {
         if let Some(lease) = self.current.take() {
-            self.settle(&lease, Some(digest), took, disposition);
+            self.settle(&lease, Some(handler), took, disposition);
         }
     }
 
@@ -94,15 +101,18 @@ impl Run {
     fn settle(
         &mut self,
         lease: &Lease,
-        digest: Option<Digest>,
+        handler: Option<Handler>,
         took: Duration,
         disposition: Disposition,
     ) {
+        let digest = handler.as_ref().map(|handler| handler.digest);
+        let version = handler.and_then(|handler| handler.version);
         self.done.push(Settlement {
             subscription: self.home.subscription.clone(),
             sequence: lease.delivery.sequence,
             token: lease.token,
             digest,
+            version,
             took,
             disposition,
         });

@@ -112,6 +112,7 @@ impl Batch {
                 sequence,
                 token,
                 digest,
+                version: None,
                 took: std::time::Duration::ZERO,
                 disposition: Disposition::Retry {
                     failure: Failure::new(

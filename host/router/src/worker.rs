@@ -18,7 +18,7 @@ use usher_event::{Delivery, Failure, FailureClass, Listener, Outcome, Verdict};
 
 use crate::clock::Stamp;
 use crate::dispatcher::{Dispatch, Phase};
-use crate::run::{Run, RunSize};
+use crate::run::{Handler, Run, RunSize};
 use crate::stats::Tally;
 use crate::swap::Hold;
 use crate::verdict::disposition;
@@ -93,7 +93,9 @@ async fn handle_run(
         let limits = hold.emissions();
         let decision = disposition(outcome, delivery, listener.name(), limits, stamp.now());
         dispatch.note_failure(delivery, &decision);
-        run.finish(digest, took, decision);
+        let failed = matches!(decision, Disposition::Retry { .. } | Disposition::Reject { .. });
+        let version = failed.then(|| listener.version().into());
+        run.finish(Handler { digest, version }, took, decision);
     }
     size.learn(tally.handled, started.elapsed());
     let (settlements, released) = run.end();

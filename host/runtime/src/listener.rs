@@ -38,6 +38,7 @@ pub struct Settings {
 /// A plugin that takes deliveries.
 pub struct WasmListener {
     name: PluginName,
+    version: String,
     digest: Digest,
     runtime: Arc<Inner>,
     prepared: Prepared,
@@ -75,6 +76,7 @@ impl WasmListener {
         runtime: Arc<Inner>,
         prepared: Prepared,
         name: PluginName,
+        version: String,
         digest: Digest,
         settings: Settings,
     ) -> Self {
@@ -84,7 +86,8 @@ impl WasmListener {
         plugin.blobs = grants.blobs.then(|| (name.clone(), blobs));
         plugin.grants = grants;
         let (plugin, pool) = (Arc::new(plugin), runtime.pools.add());
-        Self { name, digest, pool, runtime, prepared, plugin, counters: Counters::default() }
+        let counters = Counters::default();
+        Self { name, version, digest, pool, runtime, prepared, plugin, counters }
     }
 
     /// How it went so far.
@@ -205,6 +208,10 @@ impl WasmListener {
 impl Listener for WasmListener {
     fn name(&self) -> &PluginName {
         &self.name
+    }
+
+    fn version(&self) -> &str {
+        &self.version
     }
 
     fn digest(&self) -> Digest {

@@ -171,6 +171,7 @@ impl Loaded {
             runtime.clone(),
             linked.prepared.clone(),
             name,
+            description.version.clone(),
             linked.digest,
             settings,
         );

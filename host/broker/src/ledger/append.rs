@@ -6,7 +6,8 @@ use super::Ledger;
 use crate::api::{Cause, Published, StoredEvent};
 use crate::store::{Space, keys};
 
-/// What an emission inherits.
+/// What an event inherits that no producer published.
+#[derive(Clone)]
 pub(super) struct Origin {
     pub(super) flow: u64,
     pub(super) depth: u16,
@@ -53,12 +54,14 @@ impl Ledger {
         let stored = StoredEvent { sequence, recorded_ms: now_ms, flow, depth, cause, event };
         self.outgoing.put_event(&stored, identity);
         let (subs, touched) = (&mut self.subs, &mut self.touched);
-        self.index.for_each_match(&stored.event, |id| {
-            if let Some(sub) = subs.get_mut(id) {
-                sub.offer(&stored);
-                touched.insert(*id);
-            }
-        });
+        if stored.addressee().is_none() {
+            self.index.for_each_match(&stored.event, |id| {
+                if let Some(sub) = subs.get_mut(id) {
+                    sub.offer(&stored);
+                    touched.insert(*id);
+                }
+            });
+        }
         self.tail.push(stored);
         self.stats.appended += 1;
         Published { sequence, duplicate: false }

@@ -1,12 +1,22 @@
 //! Dead letters: deliveries that were given up, kept whole until an operator decides.
 
+use std::time::Duration;
+
+use usher_event::{Event, Identity};
+
 use super::Ledger;
+use super::append::Origin;
 use super::settle::Report;
 use super::subscription::Pending;
 use crate::RETRIES_MAX;
-use crate::api::{BrokerError, Settled};
+use crate::api::{
+    AuditAction, AuditedDeadLetter, BrokerError, Cause, CauseKind, Settled, StoredEvent,
+};
 use crate::store::rows::{DeadRow, RetryRow};
 use crate::store::{Space, keys};
+
+/// How long to wait where a subscription has too many retries.
+const MANY_RETRIES_AFTER: Duration = Duration::from_secs(1);
 
 impl Ledger {
     /// Turns a delivery that is no longer held into a dead letter.
@@ -48,38 +58,97 @@ impl Ledger {
         dead: &DeadRow,
         now_ms: u64,
     ) -> Result<(), BrokerError> {
-        let name = &dead.subscription;
-        let sub_id = self.names.get(name).copied();
-        let Some(sub) = sub_id.and_then(|sub_id| self.subs.get_mut(&sub_id)) else {
-            return Err(BrokerError::NoSubscription(name.clone()));
-        };
-        let sequence = dead.stored.sequence;
-        if !sub.is_pending(&dead.stored, self.counters.last_sequence) {
-            if sub.retries.len() >= RETRIES_MAX {
-                return Err(BrokerError::Invalid(format!(
-                    "{name} has {RETRIES_MAX} deliveries waiting for another attempt; \
-                     try again when there are fewer"
-                )));
-            }
-            let same = sub.id == dead.subscription_id;
+        let sub_id = self.ready_to_redrive(dead)?;
+        let last = self.counters.last_sequence;
+        let sub = self.subs.get(&sub_id);
+        if !sub.is_some_and(|sub| sub.is_pending(&dead.stored, last)) {
+            let same = sub_id == dead.subscription_id;
             let before = if same { dead.before.saturating_add(dead.attempt_count) } else { 0 };
-            let lane = sub.lane_of(&dead.stored.event);
-            let (failures, first_ms) = (0, 0);
-            let row = RetryRow { failures, due_ms: now_ms, first_ms, before, replay: true, lane };
-            sub.add_retry(sequence, row, false);
-            self.touched.insert(sub.id);
-            self.outgoing.put(Space::Retries, keys::retry(sub.id, sequence), row.write());
+            self.deliver_again(sub_id, &dead.stored, before, now_ms);
             self.put_back_event(&dead.stored);
         }
         self.remove_dead(id, dead);
-        let delivery = keys::delivery(sequence, dead.subscription_id);
+        let delivery = keys::delivery(dead.stored.sequence, dead.subscription_id);
         self.outgoing.delete(Space::DeadByDelivery, delivery);
+        self.record(&dead.subscription, AuditAction::Redrive(audited(id, dead)), now_ms);
         Ok(())
     }
 
-    /// Removes a dead letter for good; that there was one stays visible in its flow.
-    pub(crate) fn discard(&mut self, id: u64, dead: &DeadRow) {
+    /// Delivers another event in a dead letter's place, to its subscription alone; answers the new
+    /// event's sequence.
+    pub(crate) fn redrive_edited(
+        &mut self,
+        id: u64,
+        dead: &DeadRow,
+        (event, identity): (Event, &Identity),
+        now_ms: u64,
+    ) -> Result<u64, BrokerError> {
+        let sub_id = self.ready_to_redrive(dead)?;
+        let cause = Cause {
+            kind: CauseKind::Redrive,
+            parent: dead.stored.sequence,
+            subscription: dead.subscription.clone(),
+            attempt: dead.attempt_count,
+            took_us: dead.attempts.last().map_or(0, |attempt| attempt.took_us),
+        };
+        // It takes the old one's place, so it is no hop further.
+        let origin = Origin { flow: dead.stored.flow, depth: dead.stored.depth, cause };
+        let published = self.append(event.clone(), identity, Some(origin.clone()), now_ms);
+        if published.duplicate {
+            return Err(BrokerError::Invalid(format!(
+                "event {} has the id that the new event would get, {:?}: redrive dead letter {id} \
+                 as it is, or discard it",
+                published.sequence,
+                event.id()
+            )));
+        }
+        let Origin { flow, depth, cause } = origin;
+        let (sequence, recorded_ms) = (published.sequence, now_ms);
+        let stored = StoredEvent { sequence, recorded_ms, flow, depth, cause: Some(cause), event };
+        self.deliver_again(sub_id, &stored, 0, now_ms);
         self.remove_dead(id, dead);
+        self.keep_track(dead);
+        let action = AuditAction::RedriveEdited { dead: audited(id, dead), sequence };
+        self.record(&dead.subscription, action, now_ms);
+        Ok(sequence)
+    }
+
+    /// The subscription of a dead letter, if it is there and may have another retry.
+    fn ready_to_redrive(&self, dead: &DeadRow) -> Result<u32, BrokerError> {
+        let name = &dead.subscription;
+        let sub_id = self.names.get(name).copied();
+        let Some(sub) = sub_id.and_then(|sub_id| self.subs.get(&sub_id)) else {
+            return Err(BrokerError::NoSubscription(name.clone()));
+        };
+        if sub.retries.len() >= RETRIES_MAX {
+            return Err(BrokerError::ManyRetries {
+                subscription: name.clone(),
+                retry_after: MANY_RETRIES_AFTER,
+            });
+        }
+        Ok(sub.id)
+    }
+
+    /// Has a delivery begin from the beginning, as a retry that is due.
+    fn deliver_again(&mut self, sub_id: u32, stored: &StoredEvent, before: u32, now_ms: u64) {
+        let Some(sub) = self.subs.get_mut(&sub_id) else { return };
+        let lane = sub.lane_of(&stored.event);
+        let (failures, first_ms) = (0, 0);
+        let row = RetryRow { failures, due_ms: now_ms, first_ms, before, replay: true, lane };
+        sub.add_retry(stored.sequence, row, false);
+        self.touched.insert(sub_id);
+        self.outgoing.put(Space::Retries, keys::retry(sub_id, stored.sequence), row.write());
+    }
+
+    /// Removes a dead letter for good; that there was one stays visible in its flow.
+    pub(crate) fn discard(&mut self, id: u64, dead: &DeadRow, now_ms: u64) {
+        self.remove_dead(id, dead);
+        self.keep_track(dead);
+        self.record(&dead.subscription, AuditAction::Discard(audited(id, dead)), now_ms);
+    }
+
+    /// Keeps that there was a dead letter.
+    fn keep_track(&mut self, dead: &DeadRow) {
         let delivery = keys::delivery(dead.stored.sequence, dead.subscription_id);
         self.outgoing.put(Space::DeadByDelivery, delivery, keys::number(0));
     }
@@ -98,4 +167,9 @@ impl Ledger {
             self.unsaved.insert(dead.subscription_id);
         }
     }
+}
+
+fn audited(id: u64, dead: &DeadRow) -> AuditedDeadLetter {
+    let DeadRow { time_ms, attempts, stored, .. } = dead;
+    AuditedDeadLetter::new(id, *time_ms, attempts, stored.sequence, &stored.event)
 }

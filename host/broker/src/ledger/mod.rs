@@ -8,6 +8,7 @@
 
 mod alone;
 mod append;
+mod audit;
 mod blobs;
 mod dead;
 mod delay;
@@ -81,6 +82,7 @@ pub(crate) struct Ledger {
     dropped: Option<u64>,
     /// Dead letters that the batch being put together removes.
     removed_dead: BTreeSet<u64>,
+    next_audit: u64,
     stats: Counts,
 }
 

@@ -7,6 +7,7 @@ use super::FetchedDelivery;
 use super::lanes::{Next, lane_of};
 use super::outgoing::Outgoing;
 use super::subscription::{Pending, Retry, Sub};
+use crate::api::StoredEvent;
 use crate::store::rows::{RetryRow, write_parked};
 use crate::store::{Space, keys};
 
@@ -132,8 +133,8 @@ impl Sub {
         if (retry.is_none() && parked.is_none() && !was_open) || self.held.contains_key(&sequence) {
             return false;
         }
-        let wanted = |event: &Event| retry.is_some() || self.filter.matches(event);
-        let Some(stored) = stored.filter(|stored| wanted(&stored.event)) else {
+        let wanted = |stored: &StoredEvent| retry.is_some() || stored.matches(&self.filter);
+        let Some(stored) = stored.filter(wanted) else {
             // The filter has changed since it was parked or handed out, or the log has lost it.
             self.let_go(sequence, retry, parked, outgoing);
             self.start_lanes();

@@ -30,6 +30,7 @@ pub(crate) struct Recovered {
     pub(crate) usage: HashMap<PluginName, StateUsage>,
     /// First sequence and identities of each row of the window, oldest first.
     pub(crate) identities: Vec<(u64, Vec<Identity>)>,
+    pub(crate) next_audit: u64,
 }
 
 impl Ledger {
@@ -68,6 +69,7 @@ impl Ledger {
             expiry: Expiry::new(retention),
             dropped: None,
             removed_dead: Default::default(),
+            next_audit: recovered.next_audit,
             stats: Counts::default(),
         };
         for (id, row, cursor) in recovered.subscriptions {

@@ -101,6 +101,7 @@ impl Ledger {
             reason: cut(failure.reason, REASON_MAX_BYTES),
             backtrace: failure.backtrace.map(|text| cut(text, BACKTRACE_MAX_BYTES)),
             digest: report.digest,
+            version: report.version.as_deref().map(str::to_owned),
         };
         let key = |attempt: u32| keys::attempt(sequence, id, before.saturating_add(attempt));
         self.outgoing.put(Space::Attempts, key(attempt), write_attempt(&record));

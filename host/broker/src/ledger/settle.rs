@@ -5,7 +5,7 @@ use usher_event::{Failure, FailureClass};
 
 use super::append::Origin;
 use super::{Decided, Ledger};
-use crate::api::{Cause, Changes, Disposition, NewEvent, Settled};
+use crate::api::{Cause, CauseKind, Changes, Disposition, NewEvent, Settled};
 use crate::store::{Space, keys};
 use crate::{CONFLICTS_MAX, DELAYED_MAX, HOPS_MAX};
 
@@ -15,6 +15,7 @@ pub(super) struct Report {
     pub(super) sequence: u64,
     pub(super) took_us: u64,
     pub(super) digest: Option<usher_event::Digest>,
+    pub(super) version: Option<Box<str>>,
 }
 
 impl Ledger {
@@ -43,6 +44,7 @@ impl Ledger {
             sequence,
             took_us: u64::try_from(settlement.took.as_micros()).unwrap_or(u64::MAX),
             digest: settlement.digest,
+            version: settlement.version,
         };
         match settlement.disposition {
             Disposition::Release => {
@@ -132,6 +134,7 @@ impl Ledger {
         for (new, identity) in changes.emissions.into_iter().zip(identities) {
             let NewEvent { event, delay } = new;
             let cause = Cause {
+                kind: CauseKind::Emission,
                 parent: report.sequence,
                 subscription: subscription.clone(),
                 attempt,

@@ -194,10 +194,10 @@ impl Sub {
     /// Lets go of what was ready for its first attempt and is no longer asked for.
     fn drop_unwanted(&mut self, outgoing: &mut Outgoing) {
         let filter = Arc::clone(&self.filter);
-        self.lanes.retain(|stored| filter.matches(&stored.event));
+        self.lanes.retain(|stored| stored.matches(&filter));
         let unwanted = |held: &Held| {
             let Pending { retry, stored, .. } = &held.pending;
-            held.token.is_none() && retry.is_none() && !filter.matches(&stored.event)
+            held.token.is_none() && retry.is_none() && !stored.matches(&filter)
         };
         let unwanted = self.held.iter().filter(|(_, held)| unwanted(held));
         let unwanted: Vec<u64> = unwanted.map(|(sequence, _)| *sequence).collect();
@@ -361,7 +361,7 @@ impl Sub {
         } else if let Some(newest) = tail.from(from) {
             self.position = Position::Live;
             for stored in newest {
-                if !self.filter.matches(&stored.event) {
+                if !stored.matches(&self.filter) {
                     continue;
                 }
                 if self.is_full() {
@@ -454,7 +454,7 @@ impl Sub {
         let sequence = stored.sequence;
         self.is_open(sequence)
             || self.retries.contains_key(&sequence)
-            || (sequence >= self.next(last) && self.filter.matches(&stored.event))
+            || (sequence >= self.next(last) && stored.matches(&self.filter))
     }
 
     /// Whether anything was handed out and not settled, or waits for a retry.

@@ -8,10 +8,16 @@ use bytes::Bytes;
 use usher_event::{BlobInfo, Digest, Event, FailureClass, PluginName, StateAddress, StateUsage};
 use usher_filter::Filter;
 
-use super::{keys, rows};
-use crate::api::{AttemptRecord, Cause, Order, RetryPolicy, Start, StoredEvent, Subscription};
+use super::{audit, keys, rows};
+use crate::api::{
+    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, Order,
+    RetryPolicy, Start, StoredEvent, Subscription,
+};
 
-const GOLDEN: &str = include_str!("../../tests/golden/rows-v2.txt");
+const GOLDEN: &str = include_str!("../../tests/golden/rows-v3.txt");
+
+/// As format 2 wrote them.
+const GOLDEN_2: &str = include_str!("../../tests/golden/rows-v2.txt");
 
 /// As format 1 wrote them.
 const GOLDEN_1: &str = include_str!("../../tests/golden/rows-v1.txt");
@@ -25,6 +31,7 @@ fn attempt() -> AttemptRecord {
         reason: "missed its deadline".into(),
         backtrace: Some("0: handle".into()),
         digest: Some(Digest::from_bytes([7; 32])),
+        version: Some("1.2.0".into()),
     }
 }
 
@@ -35,6 +42,7 @@ fn emission() -> StoredEvent {
         flow: 200,
         depth: 2,
         cause: Some(Cause {
+            kind: CauseKind::Emission,
             parent: 299,
             subscription: "printer/tickets".parse().unwrap(),
             attempt: 2,
@@ -49,7 +57,7 @@ fn emission() -> StoredEvent {
 
 fn dead() -> rows::DeadRow {
     let mut short = attempt();
-    (short.backtrace, short.digest, short.attempt) = (None, None, 1);
+    (short.backtrace, short.digest, short.version, short.attempt) = (None, None, None, 1);
     rows::DeadRow {
         time_ms: 1_800_000_000_789,
         subscription_id: 5,
@@ -124,6 +132,25 @@ fn published() -> StoredEvent {
     StoredEvent { flow: 300, depth: 0, cause: None, ..emission() }
 }
 
+/// Stored in place of a dead letter's event.
+fn redriven() -> StoredEvent {
+    let mut stored = emission();
+    stored.cause = stored.cause.map(|cause| Cause { kind: CauseKind::Redrive, ..cause });
+    stored
+}
+
+fn audited() -> AuditRecord {
+    let dead = dead();
+    let event = &dead.stored.event;
+    let dead = AuditedDeadLetter::new(4, dead.time_ms, &dead.attempts, 300, event);
+    AuditRecord {
+        number: 9,
+        time_ms: 1_800_000_001_000,
+        subscription: "printer/tickets".parse().unwrap(),
+        action: AuditAction::RedriveEdited { dead, sequence: 301 },
+    }
+}
+
 fn written() -> Vec<(&'static str, Vec<u8>)> {
     let plugin: PluginName = "printer".parse().unwrap();
     let address = StateAddress { plugin, bucket: "default".into(), key: "sold".into() };
@@ -131,6 +158,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("counters", COUNTERS.write()),
         ("record of a published event", record(&published())),
         ("record of an emission", record(&emission())),
+        ("record of a redriven event", record(&redriven())),
         ("subscription", subscription().write()),
         ("subscription, filter changed", refiltered().write()),
         ("cursor", cursor().write()),
@@ -138,6 +166,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("parked", rows::write_parked(LANE)),
         ("attempt", rows::write_attempt(&attempt())),
         ("dead letter", dead().write()),
+        ("audit", audit::write(&audited())),
         ("usage", rows::write_usage(StateUsage { bytes: 300, keys: 2 })),
         ("blob", rows::write_blob(&blob(), 1_800_000_000_000)),
         ("key of state", keys::state(&address)),
@@ -170,7 +199,7 @@ fn rows_are_written_as_the_format_says() {
     assert_eq!(golden.len(), written.len());
     for (name, row) in written {
         let expected = &golden[name];
-        if name.starts_with("subscription") {
+        if name.starts_with("subscription") || name == "audit" {
             // JSON: the order of members means nothing.
             let json = |row: &[u8]| serde_json::from_slice::<serde_json::Value>(row).unwrap();
             assert_eq!(json(&row), json(expected));
@@ -196,9 +225,12 @@ fn rows_of_the_format_are_read() {
     assert_eq!(usage, Some(StateUsage { bytes: 300, keys: 2 }));
     let read = rows::read_blob(blob().digest, row("blob"));
     assert_eq!(read, Some((blob(), 1_800_000_000_000)));
-    for (name, expected) in
-        [("record of a published event", published()), ("record of an emission", emission())]
-    {
+    assert_eq!(audit::read(9, row("audit")), Some(audited()));
+    for (name, expected) in [
+        ("record of a published event", published()),
+        ("record of an emission", emission()),
+        ("record of a redriven event", redriven()),
+    ] {
         let stored = rows::read_record(300, row(name)).unwrap();
         assert_eq!((stored.flow, stored.depth), (expected.flow, expected.depth), "{name}");
         assert_eq!((stored.cause, stored.event), (expected.cause, expected.event), "{name}");
@@ -221,9 +253,26 @@ fn rows_of_format_1_are_read() {
     let before = rows::Counters { first_sequence: 1, log_bytes: 0, ..COUNTERS };
     assert_eq!(rows::Counters::read(row("counters")), Some(before));
     let unchanged = ["cursor", "attempt", "dead letter", "usage", "blob"];
-    let new = self::golden(GOLDEN);
+    let second = self::golden(GOLDEN_2);
     for name in unchanged {
-        assert_eq!(row(name), &new[name], "{name}");
+        assert_eq!(row(name), &second[name], "{name}");
+    }
+}
+
+/// What format 3 added is absent in rows of format 2.
+#[test]
+fn rows_of_format_2_are_read() {
+    let golden = golden(GOLDEN_2);
+    let row = |name: &str| &golden[name];
+    let before = AttemptRecord { version: None, ..attempt() };
+    assert_eq!(rows::read_attempt(row("attempt")), Some(before.clone()));
+    let letter = rows::DeadRow::read(row("dead letter")).unwrap();
+    assert_eq!(letter.attempts.last(), Some(&before));
+    let new = self::golden(GOLDEN);
+    for (name, row) in &golden {
+        if !["attempt", "dead letter"].contains(name) {
+            assert_eq!(row, &new[name], "{name}");
+        }
     }
 }
 
@@ -239,6 +288,7 @@ fn cut_rows_do_no_harm() {
                 "cursor" => assert_eq!(rows::CursorRow::read(&cut), None),
                 "retry" => assert_eq!(rows::RetryRow::read(&cut), None),
                 "parked" => assert_eq!(rows::read_parked(&cut), None),
+                "audit" => assert_eq!(audit::read(9, &cut), None),
                 "attempt" => assert_eq!(rows::read_attempt(&cut), None),
                 "subscription" => assert_eq!(rows::SubscriptionRow::read(&cut), None),
                 "dead letter" => drop(rows::DeadRow::read(&cut)),

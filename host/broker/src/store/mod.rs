@@ -4,6 +4,7 @@
 //! Two stores exist: [`fjall::FjallStore`] on disk, [`memory::MemoryStore`] for tests, which can
 //! also fail on command.
 
+pub(crate) mod audit;
 pub(crate) mod fjall;
 #[cfg(test)]
 mod golden;
@@ -34,11 +35,12 @@ pub(crate) enum Space {
     StateUsage,
     Blobs,
     BlobsByPlugin,
+    Audit,
 }
 
 impl Space {
     /// All tables; the position of each is its number as `usize`.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Meta,
         Self::Events,
         Self::Identities,
@@ -56,6 +58,7 @@ impl Space {
         Self::StateUsage,
         Self::Blobs,
         Self::BlobsByPlugin,
+        Self::Audit,
     ];
 
     /// The table's name on disk.
@@ -78,6 +81,7 @@ impl Space {
             Self::StateUsage => "state_usage",
             Self::Blobs => "blobs",
             Self::BlobsByPlugin => "blobs_by_plugin",
+            Self::Audit => "audit",
         }
     }
 }

@@ -9,7 +9,9 @@ use usher_event::{BlobInfo, Digest, Event, FailureClass, StateUsage};
 use usher_filter::Filter;
 
 use super::varint::{Parts, put, put_bytes};
-use crate::api::{AttemptRecord, Cause, Order, RetryPolicy, Start, StoredEvent, Subscription};
+use crate::api::{
+    AttemptRecord, Cause, CauseKind, Order, RetryPolicy, Start, StoredEvent, Subscription,
+};
 
 /// The version of all rows that have one.
 const VERSION: u8 = 1;
@@ -102,7 +104,10 @@ pub(crate) fn put_record(
     match cause {
         None => buffer.push(0),
         Some(cause) => {
-            buffer.push(1);
+            buffer.push(match cause.kind {
+                CauseKind::Emission => 1,
+                CauseKind::Redrive => 2,
+            });
             put(buffer, cause.parent);
             put(buffer, cause.attempt.into());
             put(buffer, cause.took_us);
@@ -118,15 +123,21 @@ pub(crate) fn read_record(sequence: u64, row: &Bytes) -> Option<StoredEvent> {
     let recorded_ms = parts.number()?;
     let flow = parts.number()?;
     let depth = parts.number_as()?;
-    let cause = match parts.byte()? {
+    let kind = match parts.byte()? {
         0 => None,
-        1 => Some(Cause {
+        1 => Some(CauseKind::Emission),
+        2 => Some(CauseKind::Redrive),
+        _ => return None,
+    };
+    let cause = match kind {
+        None => None,
+        Some(kind) => Some(Cause {
+            kind,
             parent: parts.number()?,
             attempt: parts.number_as()?,
             took_us: parts.number()?,
             subscription: parts.text()?.parse().ok()?,
         }),
-        _ => return None,
     };
     let event = Event::from_encoded(parts.rest()).ok()?;
     Some(StoredEvent { sequence, recorded_ms, flow, depth, cause, event })
@@ -334,12 +345,16 @@ pub(crate) fn write_attempt(attempt: &AttemptRecord) -> Vec<u8> {
     let class = FailureClass::ALL.iter().position(|class| *class == attempt.class);
     row.push(class.and_then(|class| u8::try_from(class).ok()).unwrap_or(u8::MAX));
     put_bytes(&mut row, attempt.reason.as_bytes());
-    row.push(u8::from(attempt.backtrace.is_some()) | u8::from(attempt.digest.is_some()) << 1);
+    let flags = [attempt.backtrace.is_some(), attempt.digest.is_some(), attempt.version.is_some()];
+    row.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
     if let Some(backtrace) = &attempt.backtrace {
         put_bytes(&mut row, backtrace.as_bytes());
     }
     if let Some(digest) = &attempt.digest {
         row.extend_from_slice(digest.as_bytes());
+    }
+    if let Some(version) = &attempt.version {
+        put_bytes(&mut row, version.as_bytes());
     }
     row
 }
@@ -355,8 +370,9 @@ pub(crate) fn read_attempt(row: &Bytes) -> Option<AttemptRecord> {
     let flags = parts.byte()?;
     let backtrace = if flags & 1 != 0 { Some(parts.text()?) } else { None };
     let digest = if flags & 2 != 0 { Some(Digest::from_bytes(parts.array()?)) } else { None };
+    let version = if flags & 4 != 0 { Some(parts.text()?) } else { None };
     parts.end()?;
-    Some(AttemptRecord { attempt, time_ms, took_us, class, reason, backtrace, digest })
+    Some(AttemptRecord { attempt, time_ms, took_us, class, reason, backtrace, digest, version })
 }
 
 /// A dead letter as it is stored.

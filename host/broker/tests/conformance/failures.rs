@@ -80,7 +80,7 @@ pub(crate) async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
         disk.advance(&broker, 10_000);
     }
     assert!(nothing_ready(&broker, "p/s").await);
-    let letters = broker.dead_letters(None, 10).await.unwrap();
+    let letters = dead_letters(&broker, None, 10).await;
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.id, letter.attempt_count), (1, 3));
@@ -89,6 +89,7 @@ pub(crate) async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
     let attempts: Vec<_> = letter.attempts.iter().map(|a| (a.attempt, a.time_ms)).collect();
     assert_eq!(attempts, [(1, START_MS), (2, START_MS + 10_000), (3, START_MS + 20_000)]);
     assert_eq!(letter.attempts[2].digest, Some(Digest::of(b"plugin")));
+    assert_eq!(letter.attempts[2].version.as_deref(), Some("1.2.0"));
     let flow = broker.flow(1).await.unwrap().unwrap();
     assert_eq!(flow.events[0].deliveries[0].state, DeliveryState::Dead { id: Some(1) });
     assert_eq!(broker.subscriptions().await.unwrap()[0].dead, 1);
@@ -148,7 +149,7 @@ pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     broker.unsubscribe(&name("p/s")).await.unwrap();
     let refused = broker.redrive(3).await.unwrap_err();
     assert!(matches!(refused, BrokerError::NoSubscription(_)));
-    assert_eq!(broker.dead_letters(None, 9).await.unwrap().len(), 1);
+    assert_eq!(dead_letters(&broker, None, 9).await.len(), 1);
     let flow = broker.flow(2).await.unwrap().unwrap();
     assert_eq!(flow.events[0].deliveries[0].subscription, name("p/s"));
     // A new subscription of that name takes it on.
@@ -171,9 +172,9 @@ pub(crate) async fn a_dead_letter_is_discarded_for_good(disk: Disk) {
     let ids = |letters: Vec<usher_broker::DeadLetter>| -> Vec<u64> {
         letters.iter().map(|letter| letter.id).collect()
     };
-    assert_eq!(ids(broker.dead_letters(None, 10).await.unwrap()), [1, 3]);
-    assert_eq!(ids(broker.dead_letters(None, 1).await.unwrap()), [1]);
-    assert_eq!(ids(broker.dead_letters(Some(1), 10).await.unwrap()), [3]);
+    assert_eq!(ids(dead_letters(&broker, None, 10).await), [1, 3]);
+    assert_eq!(ids(dead_letters(&broker, None, 1).await), [1]);
+    assert_eq!(ids(dead_letters(&broker, Some(1), 10).await), [3]);
     let flow = broker.flow(2).await.unwrap().unwrap();
     assert_eq!(flow.events[0].deliveries[0].state, DeliveryState::Dead { id: None });
     assert_eq!(broker.stats().dead_letters, 2);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use usher_broker::{
-    Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, MemoryDisk, NewEvent,
-    Options, Order, Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
+    Broker, Changes, DeadLetter, DeadLetterQuery, Disposition, EmbeddedBroker, Lease, ManualClock,
+    MemoryDisk, NewEvent, Options, Order, Retention, RetryPolicy, Settled, Settlement, Start,
+    Subscription,
 };
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
 use usher_filter::Filter;
@@ -110,6 +111,16 @@ pub(crate) async fn publish(broker: &EmbeddedBroker, event: Event) -> u64 {
     soon(broker.publish(vec![event])).await.unwrap()[0].sequence
 }
 
+/// Dead letters behind this one.
+pub(crate) async fn dead_letters(
+    broker: &EmbeddedBroker,
+    after: Option<u64>,
+    max: usize,
+) -> Vec<DeadLetter> {
+    let query = DeadLetterQuery { after, max, ..DeadLetterQuery::default() };
+    broker.dead_letters(query).await.unwrap().letters
+}
+
 /// Takes exactly one delivery.
 pub(crate) async fn lease_one(broker: &EmbeddedBroker, subscription: &str) -> Lease {
     soon(broker.lease(&name(subscription), 1)).await.unwrap().remove(0)
@@ -185,6 +196,7 @@ pub(crate) fn settlement(lease: &Lease, disposition: Disposition) -> Settlement 
         sequence: lease.delivery.sequence,
         token: lease.token,
         digest: Some(Digest::of(b"plugin")),
+        version: Some("1.2.0".into()),
         took: Duration::from_micros(42),
         disposition,
     }

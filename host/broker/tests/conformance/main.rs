@@ -8,6 +8,7 @@
     reason = "a test says by failing what went wrong"
 )]
 
+mod dead_letters;
 mod deliveries;
 mod explaining;
 mod failures;
@@ -95,6 +96,14 @@ on_every_store! {
         the_attempts_of_a_redriven_round_are_its_own,
         a_clock_set_back_delays_nothing,
         a_clock_that_jumps_brings_no_storm,
+    },
+    dead_letters::{
+        they_are_listed_by_what_they_are,
+        a_page_ends_and_says_where_to_read_on,
+        an_edited_event_reaches_the_dead_letters_subscription_alone,
+        an_edited_event_takes_its_place_in_its_lane,
+        an_edited_event_must_be_the_dead_letters_own,
+        what_operators_did_is_recorded,
     },
     side_effects::{
         state_is_read_from_snapshots,

@@ -96,7 +96,7 @@ pub(crate) async fn retries_go_on_where_they_stopped(disk: Disk) {
     let lease = lease_one(&broker, "p/s").await;
     assert_eq!(lease.delivery.attempt, 3);
     assert!(matches!(settle(&broker, &lease, reject()).await, Settled::Dead(_)));
-    let letter = broker.dead_letters(None, 1).await.unwrap().remove(0);
+    let letter = dead_letters(&broker, None, 1).await.remove(0);
     assert_eq!(letter.attempts.iter().map(|a| a.attempt).collect::<Vec<_>>(), [1, 2, 3]);
     drop(broker);
     let broker = disk.open();

@@ -284,6 +284,7 @@ fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
         sequence: lease.delivery.sequence,
         token: lease.token,
         digest: None,
+        version: None,
         took: Duration::ZERO,
         disposition,
     }

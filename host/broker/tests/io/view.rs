@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use usher_broker::{Broker, DeliveryState, EmbeddedBroker, EventQuery};
+use usher_broker::{Broker, DeadLetterQuery, DeliveryState, EmbeddedBroker, EventQuery};
 
 use crate::history::{PATIENCE, Player, Verdict, event, name, soon};
 
@@ -45,7 +45,8 @@ pub(crate) async fn seen(broker: &EmbeddedBroker) -> String {
             writeln!(seen, "  delayed {:?}", flow.delayed).unwrap();
         }
     }
-    writeln!(seen, "{:?}", broker.dead_letters(None, 1_000).await.unwrap()).unwrap();
+    let letters = DeadLetterQuery { max: 1_000, ..DeadLetterQuery::default() };
+    writeln!(seen, "{:?}", broker.dead_letters(letters).await.unwrap().letters).unwrap();
     for status in broker.subscriptions().await.unwrap() {
         let asked = &status.subscription;
         let filter = asked.filter.to_json();

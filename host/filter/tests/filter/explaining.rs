@@ -44,7 +44,7 @@ fn the_part_that_says_no_is_named() {
         let mismatch = Filter::parse(filter).unwrap().explain(&event);
         assert_eq!(mismatch.map(|no| no.to_string()).as_deref(), Some(expected), "{filter}");
     }
-    let many = vec![r#"{"exact":{"id":"2"}}"#; 9].join(",");
+    let many = [r#"{"exact":{"id":"2"}}"#; 9].join(",");
     let many = Filter::parse(&format!(r#"{{"any":[{many}]}}"#)).unwrap();
     let mismatch = many.explain(&event).unwrap();
     assert!(mismatch.reason().ends_with("and so on, 9 in all"), "{mismatch}");

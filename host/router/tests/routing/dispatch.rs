@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use usher_broker::Broker;
+use usher_broker::{Broker, DeadLetterQuery};
 use usher_event::{Failure, FailureClass, Verdict};
 use usher_router::SwapOutcome;
 
@@ -41,7 +41,8 @@ async fn verdicts_arrive_with_their_class() {
     soon(world.router.install(installation(&puppet, &[to_type("s", "a")]))).await.unwrap();
     world.publish("a", 1, 4).await;
     world.until("puppet/s", |status| status.dead == 3 && status.acked == 1).await;
-    let letters = soon(world.broker.dead_letters(None, 10)).await.unwrap();
+    let query = DeadLetterQuery { max: 10, ..DeadLetterQuery::default() };
+    let letters = soon(world.broker.dead_letters(query)).await.unwrap().letters;
     let mut classes: Vec<_> = letters
         .iter()
         .map(|letter| (letter.stored.event.id().to_owned(), letter.attempts[0].class))
@@ -56,6 +57,8 @@ async fn verdicts_arrive_with_their_class() {
         ]
     );
     assert!(letters.iter().all(|letter| letter.attempts[0].digest == Some(puppet_digest(1))));
+    let versions = letters.iter().map(|letter| letter.attempts[0].version.as_deref());
+    assert!(versions.into_iter().all(|version| version == Some("1.2.3")));
     // Nothing that a failed delivery emitted is there.
     assert_eq!(world.types().await.len(), 1);
 }

@@ -91,6 +91,10 @@ impl Listener for Puppet {
         &self.name
     }
 
+    fn version(&self) -> &str {
+        "1.2.3"
+    }
+
     fn digest(&self) -> Digest {
         self.digest
     }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use usher_event::{Digest, SubscriptionName};
+use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
+
+use crate::http::shapes::Timestamp;
 
 /// Where `usher run` listens unless told otherwise.
 const URL_DEFAULT: &str = "http://127.0.0.1:7171";
@@ -26,6 +29,8 @@ pub(crate) enum Command {
     /// Look after events that a subscription could not deal with
     #[command(subcommand)]
     DeadLetters(DeadLettersVerb),
+    /// Show what operators did with dead letters, oldest first
+    Audit(AuditArgs),
     /// Look at the files plugins have put
     #[command(subcommand)]
     Blobs(BlobsVerb),
@@ -158,10 +163,10 @@ pub(crate) enum DeadLettersVerb {
     List(DeadLettersListArgs),
     /// Show one with its event and all its attempts
     Show(DeadLetterArgs),
-    /// Deliver events again, with a fresh count of attempts
-    Redrive(DeadLetterIdsArgs),
+    /// Deliver events again, with a fresh count of attempts, or one of them mended
+    Redrive(RedriveArgs),
     /// Drop dead letters for good
-    Discard(DeadLetterIdsArgs),
+    Discard(DiscardArgs),
 }
 
 /// `usher dead-letters list`.
@@ -171,9 +176,34 @@ pub(crate) struct DeadLettersListArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) after: Option<u64>,
     #[command(flatten)]
+    pub(crate) filter: DeadLetterFilterArgs,
+    #[command(flatten)]
     pub(crate) max: MaxArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// Which dead letters: those that are all of this.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DeadLetterFilterArgs {
+    /// Only those of this subscription
+    #[arg(long, value_name = "PLUGIN/NAME")]
+    pub(crate) subscription: Option<SubscriptionName>,
+    /// Only those of this plugin
+    #[arg(long)]
+    pub(crate) plugin: Option<PluginName>,
+    /// Only those that ended with this kind of failure
+    #[arg(long, value_parser = failure_class())]
+    pub(crate) class: Option<FailureClass>,
+    /// Only those whose event's type starts with this
+    #[arg(long = "type", value_name = "PREFIX")]
+    pub(crate) type_prefix: Option<String>,
+    /// Only those given up at this time or later, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only those given up before this time
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// `usher dead-letters show`.
@@ -181,16 +211,69 @@ pub(crate) struct DeadLettersListArgs {
 pub(crate) struct DeadLetterArgs {
     /// The dead letter's id
     pub(crate) id: u64,
+    /// Print its event alone, as JSON that `redrive --event` takes
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) event: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
 
-/// `usher dead-letters redrive` and `discard`.
+/// Dead letters by id, or as many as fit.
 #[derive(Debug, Args)]
-pub(crate) struct DeadLetterIdsArgs {
+pub(crate) struct ChosenArgs {
     /// The dead letters' ids
-    #[arg(required = true, value_name = "ID")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present_any = CHOICES,
+        conflicts_with_all = CHOICES
+    )]
     pub(crate) ids: Vec<u64>,
+    /// All there are
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) filter: DeadLetterFilterArgs,
+}
+
+/// What chooses dead letters other than by id.
+const CHOICES: [&str; 7] =
+    ["all", "subscription", "plugin", "class", "type_prefix", "since", "until"];
+
+/// `usher dead-letters redrive`.
+#[derive(Debug, Args)]
+pub(crate) struct RedriveArgs {
+    #[command(flatten)]
+    pub(crate) chosen: ChosenArgs,
+    /// Deliver the event in this JSON file in place of the dead letter's; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = CHOICES)]
+    pub(crate) event: Option<PathBuf>,
+    /// At most so many a second
+    #[arg(long, value_name = "N", default_value = "10", value_parser = rate)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher dead-letters discard`.
+#[derive(Debug, Args)]
+pub(crate) struct DiscardArgs {
+    #[command(flatten)]
+    pub(crate) chosen: ChosenArgs,
+    /// At most so many a second
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = rate)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Only records after this number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) after: Option<u64>,
+    #[command(flatten)]
+    pub(crate) max: MaxArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -265,6 +348,26 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
+/// How many a second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=10_000.0).contains(&rate) => Ok(rate),
+        _ => Err("use 0.001 to 10000".to_owned()),
+    }
+}
+
+/// RFC 3339.
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    Timestamp::from_text(text)
+        .ok_or_else(|| "use RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// One of the failure classes.
+fn failure_class() -> impl TypedValueParser<Value = FailureClass> {
+    let names = PossibleValuesParser::new(FailureClass::ALL.map(FailureClass::as_str));
+    names.try_map(|name| FailureClass::from_name(&name).ok_or("there is no such class"))
+}
+
 /// A router's base URL, without a slash at the end.
 fn base_url(text: &str) -> Result<String, String> {
     let uri: http::Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
@@ -322,8 +425,15 @@ mod tests {
             "why order-1001 printer/tickets --json",
             "dead-letters list --after 3 --max 10",
             "dead-letters show 1",
+            "dead-letters show 1 --event",
             "dead-letters redrive 1 2 3",
+            "dead-letters redrive --all --rate 0.5",
+            "dead-letters redrive --plugin printer --class trap --since 2026-01-31T12:00:00Z",
+            "dead-letters redrive 4 --event mended.json",
+            "dead-letters list --subscription printer/tickets --type ticket. --class timeout",
             "dead-letters discard 1",
+            "dead-letters discard --subscription printer/tickets",
+            "audit --after 3",
             "blobs list",
             "check --json",
             "inspect printer.wasm --json",
@@ -338,7 +448,8 @@ mod tests {
     #[test]
     fn bad_lines_say_why() {
         use ErrorKind::{
-            ArgumentConflict, InvalidSubcommand, MissingRequiredArgument, ValueValidation,
+            ArgumentConflict, InvalidSubcommand, InvalidValue, MissingRequiredArgument,
+            ValueValidation,
         };
         for (line, kind) in [
             ("publish", MissingRequiredArgument),
@@ -356,6 +467,12 @@ mod tests {
             ("why 7", MissingRequiredArgument),
             ("why 7 printer", ValueValidation),
             ("dead-letters redrive", MissingRequiredArgument),
+            ("dead-letters redrive 1 --all", ArgumentConflict),
+            ("dead-letters redrive --all --event mended.json", ArgumentConflict),
+            ("dead-letters redrive --all --rate 0", ValueValidation),
+            ("dead-letters list --class bad", InvalidValue),
+            ("dead-letters list --since yesterday", ValueValidation),
+            ("dead-letters discard --rate 5", MissingRequiredArgument),
             ("dead-letters bury 1", InvalidSubcommand),
             ("blobs get nothing", ValueValidation),
             ("blobs list --max 0", ValueValidation),

@@ -104,15 +104,6 @@ impl Client {
         Ok(bytes)
     }
 
-    /// `POST path` without a body.
-    pub(super) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
-        let mut response =
-            self.agent.post(self.url(path)).send_empty().map_err(|error| self.failed(error))?;
-        let bytes = self.read(&mut response)?;
-        self.check(&response, &bytes)?;
-        self.parse(path, &bytes)
-    }
-
     /// `DELETE path`.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         let mut response =
@@ -220,6 +211,11 @@ impl Client {
 impl Refusal {
     fn new(status: u16, body: &[u8]) -> Self {
         Self { status, problem: serde_json::from_slice(body).ok() }
+    }
+
+    /// Whether there is no such thing.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == 404
     }
 
     /// What the router said.

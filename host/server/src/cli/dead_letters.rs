@@ -1,13 +1,18 @@
 //! `usher dead-letters`: what subscriptions could not deal with.
 
-use super::args::{DeadLetterArgs, DeadLetterIdsArgs, DeadLettersListArgs};
+use super::args::{DeadLetterArgs, DeadLetterFilterArgs, DeadLettersListArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
-use super::pages;
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, printable, printable_cut};
-use crate::http::shapes::{Attempt, DeadLetter, DeadLetterGone, DeadLetters};
+use crate::http::shapes::{Attempt, DeadLetter, DeadLetters};
+
+/// Dead letters asked for at once.
+const PAGE_MAX: u64 = 100;
+
+/// How much of a plugin's version is shown.
+const VERSION_MAX_CHARS: usize = 32;
 
 /// How much of a reason a list shows.
 const REASON_MAX_CHARS: usize = 100;
@@ -16,22 +21,46 @@ const REASON_MAX_CHARS: usize = 100;
 pub(super) fn list(args: &DeadLettersListArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
     let wanted = args.max.count;
-    let fetch = |max: u64, after: Option<u64>| {
-        let mut query = vec![("max", max.to_string())];
-        query.extend(after.map(|after| ("after", after.to_string())));
-        Ok(client.get::<DeadLetters>("/dead-letters", &query)?.dead_letters)
-    };
-    let found = pages::collect(wanted, args.after, fetch, |dead| dead.id)?;
-    if args.client.json {
-        return out.json(&DeadLetters { dead_letters: found });
-    }
-    out.text(&table(&found))?;
-    match found.last() {
-        Some(last) if found.len() as u64 == wanted => {
-            out.text(&format!("there may be more: use --after {}\n", last.id))
+    let mut found = DeadLetters { dead_letters: Vec::new(), next: args.after, last: 0 };
+    loop {
+        let missing = wanted.saturating_sub(found.dead_letters.len() as u64);
+        let page = page(&client, &args.filter, missing, found.next)?;
+        found.dead_letters.extend(page.dead_letters);
+        (found.next, found.last) = (page.next, page.last);
+        if found.next.is_none() || found.dead_letters.len() as u64 >= wanted {
+            break;
         }
-        _ => Ok(()),
     }
+    if args.client.json {
+        return out.json(&found);
+    }
+    out.text(&table(&found.dead_letters))?;
+    match found.next {
+        Some(next) => out.text(&format!("there may be more: use --after {next}\n")),
+        None => Ok(()),
+    }
+}
+
+/// A page of the dead letters that fit, at most `max`, behind `after`.
+pub(super) fn page(
+    client: &Client,
+    filter: &DeadLetterFilterArgs,
+    max: u64,
+    after: Option<u64>,
+) -> Result<DeadLetters, CliError> {
+    let DeadLetterFilterArgs { subscription, plugin, class, type_prefix, since, until } = filter;
+    let given = [
+        ("after", after.map(|after| after.to_string())),
+        ("subscription", subscription.as_ref().map(ToString::to_string)),
+        ("plugin", plugin.as_ref().map(ToString::to_string)),
+        ("class", class.as_ref().map(ToString::to_string)),
+        ("type", type_prefix.clone()),
+        ("since", since.as_ref().map(ToString::to_string)),
+        ("until", until.as_ref().map(ToString::to_string)),
+    ];
+    let mut query = vec![("max", max.min(PAGE_MAX).to_string())];
+    query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    client.get("/dead-letters", &query)
 }
 
 /// Shows one.
@@ -41,38 +70,11 @@ pub(super) fn show(args: &DeadLetterArgs, out: &mut Output) -> Result<(), CliErr
     if args.client.json {
         return out.json(&dead);
     }
+    if args.event {
+        return out.json(&dead.event.event);
+    }
     let event = serde_json::to_string_pretty(&dead.event.event).map_err(std::io::Error::from)?;
     out.text(&details(&dead, &event))
-}
-
-/// Delivers them again.
-pub(super) fn redrive(args: &DeadLetterIdsArgs, out: &mut Output) -> Result<(), CliError> {
-    each(args, "redrive", "redriven", out)
-}
-
-/// Drops them.
-pub(super) fn discard(args: &DeadLetterIdsArgs, out: &mut Output) -> Result<(), CliError> {
-    each(args, "discard", "discarded", out)
-}
-
-/// Does the same to all of them; one that fails doesn't keep the others from it.
-fn each(
-    args: &DeadLetterIdsArgs,
-    verb: &str,
-    done: &str,
-    out: &mut Output,
-) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
-    let mut failed = Vec::new();
-    for id in &args.ids {
-        match client.post::<DeadLetterGone>(&format!("/dead-letters/{id}/{verb}")) {
-            Ok(gone) if args.client.json => out.json_line(&gone)?,
-            Ok(gone) => out.text(&format!("dead letter {} {done}\n", gone.id))?,
-            Err(CliError::Failed { what, .. }) => failed.push(what),
-            Err(error) => return Err(error),
-        }
-    }
-    if failed.is_empty() { Ok(()) } else { Err(CliError::new(failed.join("\n"))) }
 }
 
 fn table(found: &[DeadLetter]) -> String {
@@ -127,7 +129,9 @@ fn details(dead: &DeadLetter, event: &str) -> String {
 }
 
 fn attempt_text(attempt: &Attempt) -> String {
-    let digest = attempt.digest.map(|digest| format!("  {}", digest.short())).unwrap_or_default();
+    let version = attempt.version.iter().map(|version| printable_cut(version, VERSION_MAX_CHARS));
+    let digest = attempt.digest.iter().map(|digest| digest.short().to_string());
+    let digest: String = version.chain(digest).map(|word| format!("  {word}")).collect();
     let mut text = format!(
         "\n{}  {} UTC  {}  {}{}\n",
         paint(&format!("attempt {}", attempt.attempt), style::STRONG),
@@ -159,12 +163,14 @@ mod tests {
             "attempts": [
                 {
                     "attempt": 1, "time": "2026-01-31T12:00:01.000Z", "took_us": 900,
-                    "class": "retry", "reason": "first\nsecond", "backtrace": null, "digest": null
+                    "class": "retry", "reason": "first\nsecond", "backtrace": null, "digest": null,
+                    "version": null
                 },
                 {
                     "attempt": 3, "time": "2026-01-31T12:00:02.000Z", "took_us": 900,
                     "class": "trap", "reason": "unreachable", "backtrace": "draw\nhandle",
-                    "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+                    "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                    "version": "1.2.0"
                 }
             ]
         }))
@@ -200,7 +206,7 @@ attempt 1  2026-01-31 12:00:01.000 UTC  900 us  retry
   first
   second
 
-attempt 3  2026-01-31 12:00:02.000 UTC  900 us  trap  ba7816bf8f01
+attempt 3  2026-01-31 12:00:02.000 UTC  900 us  trap  1.2.0  ba7816bf8f01
   unreachable
   draw
   handle

@@ -6,10 +6,12 @@
 //! configuration.
 
 mod args;
+mod audit;
 mod blobs;
 mod check;
 mod client;
 mod dead_letters;
+mod dead_letters_chosen;
 mod error;
 mod feed;
 mod flow;
@@ -55,9 +57,10 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
         Command::DeadLetters(verb) => match verb {
             DeadLettersVerb::List(args) => dead_letters::list(&args, out),
             DeadLettersVerb::Show(args) => dead_letters::show(&args, out),
-            DeadLettersVerb::Redrive(args) => dead_letters::redrive(&args, out),
-            DeadLettersVerb::Discard(args) => dead_letters::discard(&args, out),
+            DeadLettersVerb::Redrive(args) => dead_letters_chosen::redrive(&args, out),
+            DeadLettersVerb::Discard(args) => dead_letters_chosen::discard(&args, out),
         },
+        Command::Audit(args) => audit::run(&args, out),
         Command::Blobs(verb) => match verb {
             BlobsVerb::List(args) => blobs::list(&args, out),
             BlobsVerb::Get(args) => blobs::get(&args, out),

@@ -173,6 +173,10 @@ impl<'a> Tree<'a> {
         if let Some(subject) = stored.event.subject() {
             note.push(Span(printable_cut(subject, NOTE_MAX_CHARS), Style::new()));
         }
+        if stored.cause.as_ref().is_some_and(|cause| cause.kind == "redrive") {
+            let gap = if note.is_empty() { "" } else { "  " };
+            note.push(Span(format!("{gap}redriven in its place"), style::OPEN));
+        }
         self.lines.push(Line {
             branch: branch.to_owned(),
             label: vec![

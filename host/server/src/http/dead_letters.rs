@@ -1,29 +1,64 @@
 //! `/dead-letters`: what was given up, and what an operator can do about it.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
+use http::HeaderMap;
 use serde::Deserialize;
+use usher_broker::{DeadLetterPage, DeadLetterQuery};
+use usher_event::{FailureClass, PluginName, SubscriptionName};
 
+use super::ingest;
 use super::params::{Params, number, page};
 use super::problem::ApiError;
-use super::shapes::{DeadLetter, DeadLetterGone, DeadLetters};
+use super::shapes::{DeadLetter, DeadLetterGone, DeadLetters, Timestamp};
 use super::state::Api;
 
 /// Which dead letters to list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Range {
+pub(super) struct Choice {
     after: Option<u64>,
     max: Option<usize>,
+    subscription: Option<SubscriptionName>,
+    plugin: Option<PluginName>,
+    class: Option<String>,
+    #[serde(rename = "type")]
+    type_prefix: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Choice {
+    fn query(self) -> Result<DeadLetterQuery, ApiError> {
+        let class = |name: String| {
+            FailureClass::from_name(&name).ok_or_else(|| {
+                let known: Vec<_> = FailureClass::ALL.map(FailureClass::as_str).into();
+                ApiError::invalid(format!("class: use one of {}", known.join(", ")))
+            })
+        };
+        Ok(DeadLetterQuery {
+            after: self.after,
+            max: page(self.max)?,
+            subscription: self.subscription,
+            plugin: self.plugin,
+            class: self.class.map(class).transpose()?,
+            type_prefix: self.type_prefix,
+            from_ms: self.since.map(Timestamp::as_ms),
+            to_ms: self.until.map(Timestamp::as_ms),
+        })
+    }
 }
 
 /// Dead letters, oldest first.
 pub(super) async fn list(
     State(api): State<Api>,
-    Params(range): Params<Range>,
+    Params(choice): Params<Choice>,
 ) -> Result<Json<DeadLetters>, ApiError> {
-    let found = api.app.broker.dead_letters(range.after, page(range.max)?).await?;
-    Ok(Json(DeadLetters { dead_letters: found.into_iter().map(DeadLetter::listed).collect() }))
+    let DeadLetterPage { letters, next, last } =
+        api.app.broker.dead_letters(choice.query()?).await?;
+    let dead_letters = letters.into_iter().map(DeadLetter::listed).collect();
+    Ok(Json(DeadLetters { dead_letters, next, last }))
 }
 
 /// One dead letter, with its attempts.
@@ -56,8 +91,24 @@ pub(super) async fn discard(
     gone(id, api.app.broker.discard(id).await?)
 }
 
+/// Delivers the event in the body in its event's place.
+pub(super) async fn redrive_edited(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<DeadLetterGone>, ApiError> {
+    let id = number("id", &id)?;
+    let event = ingest::one_structured(&api, &headers, body).await?;
+    match api.app.broker.redrive_edited(id, event).await? {
+        Some(sequence) => Ok(Json(DeadLetterGone { id, sequence: Some(sequence) })),
+        None => Err(missing(id)),
+    }
+}
+
 fn gone(id: u64, was_there: bool) -> Result<Json<DeadLetterGone>, ApiError> {
-    if was_there { Ok(Json(DeadLetterGone { id })) } else { Err(missing(id)) }
+    let gone = DeadLetterGone { id, sequence: None };
+    if was_there { Ok(Json(gone)) } else { Err(missing(id)) }
 }
 
 fn missing(id: u64) -> ApiError {

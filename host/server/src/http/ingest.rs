@@ -46,6 +46,23 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(Accepted { events: accepted })))
 }
 
+/// The one event of a request in structured mode.
+pub(super) async fn one_structured(
+    api: &Api,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Event, ApiError> {
+    if Mode::of(headers)? != Mode::Structured {
+        return Err(ApiError::unsupported_media_type(
+            "send one event as application/cloudevents+json",
+        ));
+    }
+    let http = &api.app.config.http;
+    let intake =
+        body::read(headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await?;
+    Ok(json::from_slice(&intake.bytes)?)
+}
+
 /// The modes of the CloudEvents HTTP protocol binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {

@@ -5,6 +5,7 @@
 //! once. [`router`] is the API without the sockets, for tests. The shapes of the answers are in
 //! [`shapes`], the document that describes it all is `openapi.json`.
 
+mod audit;
 mod blobs;
 mod body;
 mod dead_letters;
@@ -53,7 +54,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/dead-letters", get(dead_letters::list)),
         ("/dead-letters/{id}", get(dead_letters::one)),
         ("/dead-letters/{id}/redrive", post(dead_letters::redrive)),
+        ("/dead-letters/{id}/redrive-edited", post(dead_letters::redrive_edited)),
         ("/dead-letters/{id}/discard", post(dead_letters::discard)),
+        ("/audit", get(audit::list)),
         ("/blobs", get(blobs::list)),
         ("/blobs/{digest}", get(blobs::one)),
         ("/healthz", get(status::healthz)),

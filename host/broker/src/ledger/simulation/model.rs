@@ -47,6 +47,8 @@ pub(super) type Key = (String, u64);
 pub(super) struct Model {
     /// Committed events, in order; the first has sequence 1.
     pub(super) events: Vec<Event>,
+    /// Events that are for one subscription alone.
+    pub(super) addressees: BTreeMap<u64, String>,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) stands: BTreeMap<Key, Stands>,
     /// Deliveries that came again out of order on purpose, and so hold nobody up.
@@ -62,21 +64,32 @@ impl Model {
         &self.events[sequence as usize - 1]
     }
 
-    pub(super) fn append(&mut self, event: Event) {
-        self.events.push(event);
-        let sequence = self.events.len() as u64;
+    pub(super) fn append(&mut self, stored: StoredEvent) {
+        let sequence = stored.sequence;
+        if let Some(addressee) = stored.addressee() {
+            let key = (addressee.to_string(), sequence);
+            self.addressees.insert(sequence, key.0.clone());
+            self.replayed.insert(key.clone());
+            self.stands.insert(key, Stands::Ready { failures: 0 });
+        }
+        self.events.push(stored.event);
         for (name, subscription) in &self.subscriptions {
-            if subscription.filter.matches(self.event(sequence)) {
+            if self.matches(&subscription.filter, sequence) {
                 self.stands.insert((name.clone(), sequence), Stands::Ready { failures: 0 });
             }
         }
+    }
+
+    /// Whether a subscription with this filter takes an event as it comes by in the log.
+    pub(super) fn matches(&self, filter: &Filter, sequence: u64) -> bool {
+        !self.addressees.contains_key(&sequence) && filter.matches(self.event(sequence))
     }
 
     /// A subscription that takes events from `first` on.
     pub(super) fn subscribe(&mut self, subscription: Subscription, first: u64) {
         let name = subscription.name.to_string();
         for sequence in first..=self.events.len() as u64 {
-            if subscription.filter.matches(self.event(sequence)) {
+            if self.matches(&subscription.filter, sequence) {
                 self.stands.insert((name.clone(), sequence), Stands::Ready { failures: 0 });
             }
         }
@@ -95,7 +108,7 @@ impl Model {
         present.filter = filter.clone();
         for sequence in 1..=self.events.len() as u64 {
             let key = (name.to_owned(), sequence);
-            let matches = filter.matches(self.event(sequence));
+            let matches = self.matches(&filter, sequence);
             match self.stands.get(&key) {
                 // What was never tried and nobody holds is judged anew.
                 Some(Stands::Ready { failures: 0 })

@@ -65,6 +65,7 @@ impl World {
             sequence: random.below(self.model.events.len() + 5) as u64,
             token: u64::MAX - random.below(3) as u64,
             digest: None,
+            version: None,
             took: Duration::ZERO,
             disposition: Disposition::Ack(Changes::default()),
         };
@@ -108,6 +109,7 @@ impl World {
             sequence: out.lease.delivery.sequence,
             token: out.lease.token,
             digest: None,
+            version: None,
             took: Duration::ZERO,
             disposition,
         };

@@ -188,13 +188,26 @@ impl World {
         assert_eq!(row.stored.event, *self.model.event(key.1));
         assert_eq!(row.attempt_count as usize, row.attempts.len());
         self.tell(format_args!("redrive or discard {key:?}"));
-        if random.below(3) > 0 {
-            self.ledger.redrive(id, &row, self.now_ms).unwrap();
-            self.model.replayed.insert(key.clone());
-            self.model.stands.insert(key, Stands::Ready { failures: 0 });
-        } else {
-            self.ledger.discard(id, &row);
-            self.model.stands.insert(key, Stands::Dead { id: None });
+        match random.below(6) {
+            0..3 => {
+                self.ledger.redrive(id, &row, self.now_ms).unwrap();
+                self.model.replayed.insert(key.clone());
+                self.model.stands.insert(key, Stands::Ready { failures: 0 });
+            }
+            3 => {
+                let old = &row.stored.event;
+                let edited = Event::builder(old.id(), old.source(), TYPES[random.below(3)]);
+                let edited = edited.subject(format!("k{}", random.below(5))).build().unwrap();
+                let new = edited.in_place_of(old, &format!("{}/redrive/{id}", old.id())).unwrap();
+                let identity = new.identity();
+                let new = (new, &identity);
+                self.ledger.redrive_edited(id, &row, new, self.now_ms).unwrap();
+                self.model.stands.insert(key, Stands::Dead { id: None });
+            }
+            _ => {
+                self.ledger.discard(id, &row, self.now_ms);
+                self.model.stands.insert(key, Stands::Dead { id: None });
+            }
         }
         self.commit();
     }
@@ -379,7 +392,7 @@ impl World {
             Some(Explanation::Unmatched(_)) => {
                 // Done under a filter it had before, perhaps.
                 let filter = &self.model.subscriptions[name].filter;
-                let matches = filter.matches(self.model.event(*sequence));
+                let matches = self.model.matches(filter, *sequence);
                 return !matches && matches!(stands, None | Some(Stands::Done | Stands::Unsure));
             }
             Some(Explanation::Delivery { status, filter_from, .. }) => (status, filter_from),
@@ -403,7 +416,10 @@ impl World {
             }
             (Some(Stands::Unsure), _) | (Some(Stands::Done), DeliveryState::Done) => true,
             // It may have been passed over.
-            (None, DeliveryState::Done) => filter_from.is_some_and(|from| *sequence < from),
+            (None, DeliveryState::Done) => {
+                let is_addressed = self.model.addressees.get(sequence) == Some(name);
+                is_addressed || filter_from.is_some_and(|from| *sequence < from)
+            }
             (Some(Stands::Dead { id }), DeliveryState::Dead { id: told }) => id == *told,
             _ => false,
         }
@@ -417,7 +433,7 @@ impl World {
             let stored = crate::log::event(&*self.store.view(), sequence).unwrap().unwrap();
             let newest = self.model.events.len().saturating_sub(WINDOW);
             assert!(!self.model.events[newest..].contains(&stored.event), "appended twice");
-            self.model.append(stored.event);
+            self.model.append(stored);
         }
     }
 

@@ -17,7 +17,7 @@ fn event(sequence: u64, ty: &str, ms: u64, cause: Value, deliveries: Value) -> V
 
 fn cause(parent: u64, subscription: &str, attempt: u32, took_us: u64) -> Value {
     json!({
-        "parent": parent, "subscription": subscription, "attempt": attempt, "took_us": took_us
+        "kind": "emission", "parent": parent, "subscription": subscription, "attempt": attempt, "took_us": took_us
     })
 }
 

@@ -4,10 +4,10 @@ use usher_broker as broker;
 use usher_event::SubscriptionName;
 
 use super::{
-    Attempt, Blob, Capability, Cause, CloudEvent, DeadLetter, Delayed, DeliveryReport,
-    DeliveryState, Explanation, Flow, FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin,
-    PluginState, PluginStats, Refused, Stored, Subscription, SubscriptionState, Timestamp,
-    Unsettled,
+    Attempt, AuditRecord, AuditedDeadLetter, Blob, Capability, Cause, CloudEvent, DeadLetter,
+    Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent, HeldUp, Mismatch, Order,
+    Outcome, Plugin, PluginState, PluginStats, Refused, Stored, Subscription, SubscriptionState,
+    Timestamp, Unsettled,
 };
 use crate::app;
 use crate::serving::Served;
@@ -28,6 +28,7 @@ impl From<broker::StoredEvent> for Stored {
 impl From<broker::Cause> for Cause {
     fn from(cause: broker::Cause) -> Self {
         Self {
+            kind: cause.kind.as_str().to_owned(),
             parent: cause.parent,
             subscription: cause.subscription,
             attempt: cause.attempt,
@@ -211,6 +212,7 @@ impl From<broker::AttemptRecord> for Attempt {
             reason: attempt.reason,
             backtrace: attempt.backtrace,
             digest: attempt.digest,
+            version: attempt.version,
         }
     }
 }
@@ -238,6 +240,38 @@ impl DeadLetter {
             reason,
             event: dead.stored.into(),
             attempts: Some(attempts),
+        }
+    }
+}
+
+impl From<broker::AuditRecord> for AuditRecord {
+    fn from(record: broker::AuditRecord) -> Self {
+        let action = record.action.as_str().to_owned();
+        let (dead, sequence) = match record.action {
+            broker::AuditAction::Redrive(dead) | broker::AuditAction::Discard(dead) => (dead, None),
+            broker::AuditAction::RedriveEdited { dead, sequence } => (dead, Some(sequence)),
+        };
+        Self {
+            number: record.number,
+            time: Timestamp::from_ms(record.time_ms),
+            action,
+            subscription: record.subscription,
+            dead_letter: dead.into(),
+            sequence,
+        }
+    }
+}
+
+impl From<broker::AuditedDeadLetter> for AuditedDeadLetter {
+    fn from(dead: broker::AuditedDeadLetter) -> Self {
+        Self {
+            id: dead.id,
+            time: Timestamp::from_ms(dead.time_ms),
+            class: dead.class.map(|class| class.as_str().to_owned()),
+            sequence: dead.sequence,
+            source: dead.source,
+            event_id: dead.event_id,
+            ty: dead.ty,
         }
     }
 }

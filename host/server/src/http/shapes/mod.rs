@@ -63,9 +63,11 @@ pub(crate) struct Stored {
     pub(crate) event: CloudEvent,
 }
 
-/// The delivery that emitted an event.
+/// The delivery that an event came of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cause {
+    /// `emission`, or `redrive` where an operator redrove a dead letter with this event.
+    pub(crate) kind: String,
     /// The event that was delivered.
     pub(crate) parent: u64,
     /// To which subscription.
@@ -161,6 +163,8 @@ pub(crate) struct Attempt {
     pub(crate) backtrace: Option<String>,
     /// Which bytes handled it.
     pub(crate) digest: Option<Digest>,
+    /// Their author's version.
+    pub(crate) version: Option<String>,
 }
 
 /// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a
@@ -448,6 +452,10 @@ pub(crate) enum SubscriptionState {
 pub(crate) struct DeadLetters {
     /// By id, oldest first.
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Read on after this id; `null` where that was all.
+    pub(crate) next: Option<u64>,
+    /// The newest id there ever was; 0 where there was none.
+    pub(crate) last: u64,
 }
 
 /// A delivery that was given up.
@@ -480,6 +488,54 @@ pub(crate) struct DeadLetter {
 pub(crate) struct DeadLetterGone {
     /// The dead letter that is no more.
     pub(crate) id: u64,
+    /// The new event's sequence, where another one is delivered in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sequence: Option<u64>,
+}
+
+/// Answer to `GET /audit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Audit {
+    /// By number, oldest first.
+    pub(crate) records: Vec<AuditRecord>,
+}
+
+/// Something an operator did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuditRecord {
+    /// Names it; rises, is never reused.
+    pub(crate) number: u64,
+    /// When it was done.
+    pub(crate) time: Timestamp,
+    /// `redrive`, `redrive_edited` or `discard`.
+    pub(crate) action: String,
+    /// To which subscription.
+    pub(crate) subscription: SubscriptionName,
+    /// The dead letter that is no more.
+    pub(crate) dead_letter: AuditedDeadLetter,
+    /// The new event's sequence, where another one is delivered in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sequence: Option<u64>,
+}
+
+/// What is remembered of a dead letter that is no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuditedDeadLetter {
+    /// Its id.
+    pub(crate) id: u64,
+    /// When it was given up.
+    pub(crate) time: Timestamp,
+    /// What kind of failure ended it.
+    pub(crate) class: Option<String>,
+    /// The event's sequence.
+    pub(crate) sequence: u64,
+    /// The event's source.
+    pub(crate) source: String,
+    /// The event's id.
+    pub(crate) event_id: String,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub(crate) ty: String,
 }
 
 /// Answer to `GET /blobs`.

@@ -20,6 +20,12 @@ impl Timestamp {
         Self(ms)
     }
 
+    /// From RFC 3339; `None` for anything else, and for times before 1970.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
+    }
+
     /// Unix milliseconds.
     pub(crate) const fn as_ms(self) -> u64 {
         self.0
@@ -41,10 +47,8 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
-        u64::try_from(time.unix_timestamp_nanos() / 1_000_000)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom("times before 1970 don't occur here"))
+        Self::from_text(&text)
+            .ok_or_else(|| serde::de::Error::custom("use RFC 3339, such as 2026-01-31T12:00:00Z"))
     }
 }
 

@@ -82,14 +82,27 @@ fn stub_api(stub: std::sync::Arc<Stub>) -> Api {
     api
 }
 
+/// Whether the body of a request is an event.
+fn takes_events(path: &str, method: &str) -> bool {
+    method == "POST" && ["/events", "/dead-letters/{id}/redrive-edited"].contains(&path)
+}
+
 /// Brings the promise about.
 async fn fulfil(promise: &Promise) -> Answer {
     let Promise { path, method, status } = promise;
-    let is_publish = (path.as_str(), method.as_str()) == ("/events", "POST");
-    let good = || match is_publish {
-        true => publish(STRUCTURED, EVENT),
-        false => request(method, &there(path)),
+    let takes_events = takes_events(path, method);
+    let is_publish = takes_events && path == "/events";
+    let post = |uri: &str, media_type, body| {
+        let mut request = publish(media_type, body);
+        *request.uri_mut() = uri.parse().unwrap();
+        request
     };
+    let event = || Body::from(EVENT);
+    let good_for = |uri: &str| match takes_events {
+        true => post(uri, STRUCTURED, event()),
+        false => request(method, uri),
+    };
+    let good = || good_for(&there(path));
     let mut api = stub_api(Stub::new());
     let request = match status {
         200 | 202 => good(),
@@ -106,14 +119,17 @@ async fn fulfil(promise: &Promise) -> Answer {
             request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
             request
         }
-        404 => request(method, &missing(path)),
-        408 => publish(STRUCTURED, endless()),
+        404 => good_for(&missing(path)),
+        408 => post(&there(path), STRUCTURED, endless()),
         409 => {
             api.app.router.install(printer()).await.unwrap();
             good()
         }
-        413 => publish(STRUCTURED, vec![b' '; HttpConfig::default().max_body_bytes + 1]),
-        415 => publish("application/json", EVENT),
+        413 => {
+            let large = vec![b' '; HttpConfig::default().max_body_bytes + 1];
+            post(&there(path), STRUCTURED, large.into())
+        }
+        415 => post(&there(path), "application/json", event()),
         421 => {
             let mut request = good();
             request.headers_mut().insert("host", "evil.example".parse().unwrap());
@@ -213,8 +229,11 @@ async fn nothing_else_is_answered() {
                     .map(|path| request(&method, path))
                     .collect();
                 if operation.get("requestBody").is_some() {
-                    requests.push(publish(STRUCTURED, EVENT));
-                    requests.push(publish(BATCH, "[{}]"));
+                    for (media_type, body) in [(STRUCTURED, EVENT), (BATCH, "[{}]")] {
+                        let mut request = publish(media_type, body);
+                        *request.uri_mut() = there(path).parse().unwrap();
+                        requests.push(request);
+                    }
                 }
                 for request in requests {
                     let what = format!("{method} {} {error:?}", request.uri());
@@ -294,6 +313,10 @@ async fn described_queries_are_taken() {
             let value = match name {
                 "filter" => "%7B%22exact%22:%7B%22type%22:%22t%22%7D%7D".to_owned(),
                 "after" if path == "/blobs" => Digest::of(CONTENT).to_string(),
+                "subscription" => "printer/tickets".to_owned(),
+                "plugin" => "printer".to_owned(),
+                "class" => "trap".to_owned(),
+                "since" | "until" => "2026-01-31T12:00:00Z".to_owned(),
                 _ => "1".to_owned(),
             };
             let uri = format!("{}?{name}={value}", there(path));

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
-    AttemptRecord, BlobRecord, Broker, BrokerError, BrokerStats, Cause, DeadLetter, DelayedEvent,
+    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BlobRecord, Broker, BrokerError,
+    BrokerStats, Cause, CauseKind, DeadLetter, DeadLetterPage, DeadLetterQuery, DelayedEvent,
     DeliveryState, DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, HeldUp,
     Lease, Order, Published, RetryPolicy, Settled, Settlement, Start, StoredEvent, Subscription,
     SubscriptionStatus,
@@ -76,7 +77,8 @@ fn plugin() -> PluginName {
 }
 
 fn cause() -> Cause {
-    Cause { parent: 1, subscription: name("printer/tickets"), attempt: 2, took_us: 900 }
+    let kind = CauseKind::Emission;
+    Cause { kind, parent: 1, subscription: name("printer/tickets"), attempt: 2, took_us: 900 }
 }
 
 fn stored(sequence: u64, cause: Option<Cause>) -> StoredEvent {
@@ -103,6 +105,7 @@ fn attempt(attempt: u32, backtrace: Option<&str>) -> AttemptRecord {
         reason: "unreachable".to_owned(),
         backtrace: backtrace.map(str::to_owned),
         digest: backtrace.map(|text| Digest::of(text.as_bytes())),
+        version: backtrace.map(|_| "1.2.3".to_owned()),
     }
 }
 
@@ -271,13 +274,11 @@ impl Broker for Stub {
         }])
     }
 
-    async fn dead_letters(
-        &self,
-        after: Option<u64>,
-        _: usize,
-    ) -> Result<Vec<DeadLetter>, BrokerError> {
+    async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
         self.check()?;
-        Ok(if after.is_some_and(|after| after >= 7) { Vec::new() } else { vec![dead(7)] })
+        let is_behind = query.after.is_some_and(|after| after >= 7);
+        let letters = if is_behind { Vec::new() } else { vec![dead(7)] };
+        Ok(DeadLetterPage { letters, next: None, last: 7 })
     }
 
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
@@ -287,6 +288,36 @@ impl Broker for Stub {
 
     async fn redrive(&self, id: u64) -> Result<bool, BrokerError> {
         self.check().map(|()| id == 7)
+    }
+
+    async fn redrive_edited(&self, id: u64, _: Event) -> Result<Option<u64>, BrokerError> {
+        self.check().map(|()| (id == 7).then_some(3))
+    }
+
+    async fn audit(&self, after: Option<u64>, _: usize) -> Result<Vec<AuditRecord>, BrokerError> {
+        self.check()?;
+        let audited = || AuditedDeadLetter {
+            id: 7,
+            time_ms: 1_769_860_802_000,
+            class: Some(FailureClass::Trap),
+            sequence: 1,
+            source: "/s".to_owned(),
+            event_id: "1".to_owned(),
+            ty: "t".to_owned(),
+        };
+        let record = |number, action| AuditRecord {
+            number,
+            time_ms: 1_769_860_803_000,
+            subscription: name("printer/tickets"),
+            action,
+        };
+        let records = [
+            record(1, AuditAction::Redrive(audited())),
+            record(2, AuditAction::RedriveEdited { dead: audited(), sequence: 3 }),
+            record(3, AuditAction::Discard(audited())),
+        ];
+        let after = after.unwrap_or(0);
+        Ok(records.into_iter().filter(|record| record.number > after).collect())
     }
 
     async fn discard(&self, id: u64) -> Result<bool, BrokerError> {
@@ -398,6 +429,10 @@ struct Printer(PluginName);
 impl Listener for Printer {
     fn name(&self) -> &PluginName {
         &self.0
+    }
+
+    fn version(&self) -> &str {
+        "1.2.3"
     }
 
     fn digest(&self) -> Digest {

@@ -1,0 +1,81 @@
+//! Values of `audit`: what operators did, as JSON. They are few, and new kinds will come.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use usher_event::FailureClass;
+
+use crate::api::{AuditAction, AuditRecord, AuditedDeadLetter};
+
+const VERSION: u64 = 1;
+
+/// Writes a record; its number is the key.
+pub(crate) fn write(record: &AuditRecord) -> Vec<u8> {
+    let AuditRecord { time_ms, subscription, action, .. } = record;
+    let mut row = json!({
+        "v": VERSION,
+        "time_ms": time_ms,
+        "subscription": subscription,
+        "action": action.as_str(),
+    });
+    let (dead, sequence) = match action {
+        AuditAction::Redrive(dead) | AuditAction::Discard(dead) => (dead, None),
+        AuditAction::RedriveEdited { dead, sequence } => (dead, Some(*sequence)),
+    };
+    if let Value::Object(members) = &mut row {
+        members.insert("dead".to_owned(), write_dead(dead));
+        members.extend(sequence.map(|sequence| ("sequence".to_owned(), json!(sequence))));
+    }
+    row.to_string().into_bytes()
+}
+
+fn write_dead(dead: &AuditedDeadLetter) -> Value {
+    json!({
+        "id": dead.id,
+        "time_ms": dead.time_ms,
+        "class": dead.class.map(FailureClass::as_str),
+        "sequence": dead.sequence,
+        "source": dead.source,
+        "event_id": dead.event_id,
+        "type": dead.ty,
+    })
+}
+
+/// Reads a record; `None` where the bytes can't be one.
+pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
+    let row: Value = serde_json::from_slice(row).ok()?;
+    if row.get("v")?.as_u64()? != VERSION {
+        return None;
+    }
+    let dead = || read_dead(row.get("dead")?);
+    let action = match row.get("action")?.as_str()? {
+        "redrive" => AuditAction::Redrive(dead()?),
+        "redrive_edited" => {
+            AuditAction::RedriveEdited { dead: dead()?, sequence: row.get("sequence")?.as_u64()? }
+        }
+        "discard" => AuditAction::Discard(dead()?),
+        _ => return None,
+    };
+    Some(AuditRecord {
+        number,
+        time_ms: row.get("time_ms")?.as_u64()?,
+        subscription: row.get("subscription")?.as_str()?.parse().ok()?,
+        action,
+    })
+}
+
+fn read_dead(dead: &Value) -> Option<AuditedDeadLetter> {
+    let text = |member| Some(dead.get(member)?.as_str()?.to_owned());
+    let class = match dead.get("class")? {
+        Value::Null => None,
+        class => Some(FailureClass::from_name(class.as_str()?)?),
+    };
+    Some(AuditedDeadLetter {
+        id: dead.get("id")?.as_u64()?,
+        time_ms: dead.get("time_ms")?.as_u64()?,
+        class,
+        sequence: dead.get("sequence")?.as_u64()?,
+        source: text("source")?,
+        event_id: text("event_id")?,
+        ty: text("type")?,
+    })
+}

@@ -1,0 +1,214 @@
+//! What operators do with dead letters.
+
+use usher_broker::{
+    AuditAction, Broker, BrokerError, DeadLetterQuery, DeliveryState, Disposition, EmbeddedBroker,
+    Order, Settled, Start, Subscription,
+};
+use usher_event::{Event, Failure, FailureClass};
+use usher_filter::Filter;
+
+use crate::harness::*;
+
+/// Publishes an event and has its only delivery rejected with this class.
+async fn bury(broker: &EmbeddedBroker, subscription: &str, event: Event, class: FailureClass) {
+    publish(broker, event).await;
+    let lease = lease_one(broker, subscription).await;
+    let failure = Failure::new(class, "never");
+    settle(broker, &lease, Disposition::Reject { failure }).await;
+}
+
+pub(crate) async fn they_are_listed_by_what_they_are(disk: Disk) {
+    let broker = disk.open();
+    for (subscription, ty) in [("p/one", "a"), ("p/two", "b.x"), ("q/one", "b.y")] {
+        broker.subscribe(to_type(subscription, ty)).await.unwrap();
+    }
+    bury(&broker, "p/one", event("a", 1), FailureClass::Trap).await;
+    disk.advance(&broker, 1_000);
+    bury(&broker, "p/two", event("b.x", 2), FailureClass::Timeout).await;
+    disk.advance(&broker, 1_000);
+    bury(&broker, "q/one", event("b.y", 3), FailureClass::Trap).await;
+
+    let all = || DeadLetterQuery { max: 10, ..DeadLetterQuery::default() };
+    let cases = [
+        (all(), vec![1, 2, 3]),
+        (DeadLetterQuery { subscription: Some(name("p/two")), ..all() }, vec![2]),
+        (DeadLetterQuery { plugin: Some("p".parse().unwrap()), ..all() }, vec![1, 2]),
+        (DeadLetterQuery { class: Some(FailureClass::Trap), ..all() }, vec![1, 3]),
+        (DeadLetterQuery { type_prefix: Some("b.".into()), ..all() }, vec![2, 3]),
+        (DeadLetterQuery { from_ms: Some(START_MS + 1_000), ..all() }, vec![2, 3]),
+        (DeadLetterQuery { to_ms: Some(START_MS + 1_000), ..all() }, vec![1]),
+        (DeadLetterQuery { after: Some(1), class: Some(FailureClass::Trap), ..all() }, vec![3]),
+        (DeadLetterQuery { class: Some(FailureClass::Host), ..all() }, vec![]),
+    ];
+    for (query, expected) in cases {
+        let page = broker.dead_letters(query.clone()).await.unwrap();
+        let ids: Vec<u64> = page.letters.iter().map(|letter| letter.id).collect();
+        assert_eq!((ids, page.next, page.last), (expected, None, 3), "{query:?}");
+    }
+}
+
+pub(crate) async fn a_page_ends_and_says_where_to_read_on(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let query = DeadLetterQuery { max: 2, ..DeadLetterQuery::default() };
+    assert_eq!(broker.dead_letters(query.clone()).await.unwrap().last, 0);
+    for id in 1..=5 {
+        let class = if id % 2 == 0 { FailureClass::Trap } else { FailureClass::Reject };
+        bury(&broker, "p/s", event("a", id), class).await;
+    }
+    let mut query = DeadLetterQuery { class: Some(FailureClass::Reject), ..query };
+    let mut ids = Vec::new();
+    loop {
+        let page = broker.dead_letters(query.clone()).await.unwrap();
+        assert!(page.letters.len() <= 2);
+        ids.extend(page.letters.iter().map(|letter| letter.id));
+        if page.next.is_none() {
+            break;
+        }
+        query.after = page.next;
+    }
+    assert_eq!(ids, [1, 3, 5]);
+    // The newest id there ever was stays known, whatever is left.
+    assert!(broker.discard(5).await.unwrap());
+    assert_eq!(broker.dead_letters(query).await.unwrap().last, 5);
+}
+
+fn everything(subscription: &str, start: Start) -> Subscription {
+    Subscription { filter: Filter::everything(), start, ..to_type(subscription, "a") }
+}
+
+pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.subscribe(everything("q/all", Start::Latest)).await.unwrap();
+    bury(&broker, "p/s", event("a", "o"), FailureClass::Reject).await;
+    ack(&broker, &lease_one(&broker, "q/all").await).await;
+
+    // Its type is another now, which the subscription's filter doesn't ask for.
+    let edited = Event::builder("o", "/tests", "b").subject("s").data("mended").build().unwrap();
+    let sequence = soon(broker.redrive_edited(1, edited.clone())).await.unwrap();
+    assert_eq!(sequence, Some(2));
+    assert_eq!(broker.redrive_edited(1, edited).await.unwrap(), None, "it is gone");
+    assert!(broker.dead_letter(1).await.unwrap().is_none());
+    let lease = lease_one(&broker, "p/s").await;
+    let delivery = &lease.delivery;
+    assert_eq!((delivery.sequence, delivery.attempt, delivery.replay), (2, 1, true));
+    assert_eq!((delivery.flow, delivery.depth), (1, 0));
+    let event = &delivery.event;
+    assert_eq!((event.id(), event.source(), event.ty()), ("o/redrive/1", "/tests", "b"));
+    assert_eq!(event.attribute("redriveof").as_deref(), Some("o"));
+    assert_eq!(event.data().unwrap(), "mended");
+    assert!(nothing_ready(&broker, "q/all").await);
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    let states = |event: &usher_broker::FlowEvent| -> Vec<_> {
+        let states = event.deliveries.iter();
+        states.map(|one| (one.subscription.to_string(), one.state.clone())).collect()
+    };
+    let old = [
+        ("p/s".to_owned(), DeliveryState::Dead { id: None }),
+        ("q/all".to_owned(), DeliveryState::Done),
+    ];
+    assert_eq!(states(&flow.events[0]), old);
+    let under_way = [("p/s".to_owned(), DeliveryState::InFlight { attempt: 1 })];
+    assert_eq!(states(&flow.events[1]), under_way);
+    drop(broker);
+
+    // Neither a restart nor a subscription that begins at the beginning changes that.
+    let broker = disk.open();
+    broker.subscribe(everything("r/new", Start::Earliest)).await.unwrap();
+    let lease = lease_one(&broker, "r/new").await;
+    assert_eq!(lease.delivery.sequence, 1);
+    ack(&broker, &lease).await;
+    assert!(nothing_ready(&broker, "r/new").await);
+    assert!(nothing_ready(&broker, "q/all").await);
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!((lease.delivery.sequence, lease.delivery.attempt), (2, 1));
+    // Given up again it is a dead letter like any other, and can be mended once more.
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(2));
+    let event = broker.dead_letter(2).await.unwrap().unwrap().stored.event;
+    assert_eq!(soon(broker.redrive_edited(2, event)).await.unwrap(), Some(3));
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(lease.delivery.event.attribute("redriveof").as_deref(), Some("o/redrive/1"));
+    assert_eq!(ack(&broker, &lease).await, Settled::Committed);
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    assert_eq!(states(&flow.events[2]), [("p/s".to_owned(), DeliveryState::Done)]);
+    for status in broker.subscriptions().await.unwrap() {
+        assert_eq!((status.dead, status.lag, status.retrying), (0, 0, 0), "{status:?}");
+    }
+}
+
+pub(crate) async fn an_edited_event_takes_its_place_in_its_lane(disk: Disk) {
+    let broker = disk.open();
+    let order = Order::key("subject").unwrap();
+    broker.subscribe(Subscription { order, ..to_type("p/s", "a") }).await.unwrap();
+    bury(&broker, "p/s", event("a", 1), FailureClass::Reject).await;
+    publish(&broker, event("a", 2)).await;
+    let head = lease_one(&broker, "p/s").await;
+    let edited = broker.dead_letter(1).await.unwrap().unwrap().stored.event;
+    assert_eq!(soon(broker.redrive_edited(1, edited)).await.unwrap(), Some(3));
+    assert!(nothing_ready(&broker, "p/s").await);
+    ack(&broker, &head).await;
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(lease.delivery.sequence, 3);
+}
+
+pub(crate) async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    bury(&broker, "p/s", event("a", "o"), FailureClass::Reject).await;
+    for (id, source) in [("other", "/tests"), ("o", "/elsewhere")] {
+        let edited = Event::builder(id, source, "a").build().unwrap();
+        let refused = broker.redrive_edited(1, edited).await.unwrap_err();
+        assert!(matches!(refused, BrokerError::Invalid(_)), "{refused}");
+    }
+    // A producer was there first with the id that the new event would get.
+    publish(&broker, event("a", "o/redrive/1")).await;
+    let refused = broker.redrive_edited(1, event("a", "o")).await.unwrap_err();
+    assert!(refused.to_string().contains("o/redrive/1"), "{refused}");
+    assert_eq!(dead_letters(&broker, None, 9).await.len(), 1);
+    assert!(broker.audit(None, 9).await.unwrap().is_empty());
+    broker.unsubscribe(&name("p/s")).await.unwrap();
+    let refused = broker.redrive_edited(1, event("a", "o")).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::NoSubscription(_)), "{refused}");
+}
+
+pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 1..=3 {
+        bury(&broker, "p/s", event("a", id), FailureClass::Trap).await;
+    }
+    disk.advance(&broker, 5);
+    assert!(broker.redrive(1).await.unwrap());
+    assert!(broker.discard(2).await.unwrap());
+    assert!(!broker.discard(2).await.unwrap());
+    assert_eq!(broker.redrive_edited(3, event("a", 3)).await.unwrap(), Some(4));
+    drop(broker);
+    let broker = disk.open();
+    let records = broker.audit(None, 10).await.unwrap();
+    let words: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let (dead, new) = match &record.action {
+                AuditAction::Redrive(dead) | AuditAction::Discard(dead) => (dead, None),
+                AuditAction::RedriveEdited { dead, sequence } => (dead, Some(*sequence)),
+            };
+            assert_eq!((record.time_ms, dead.time_ms), (START_MS + 5, START_MS));
+            assert_eq!(
+                (&*dead.source, &*dead.ty, dead.class),
+                ("/tests", "a", FailureClass::Trap.into())
+            );
+            assert_eq!((dead.sequence, dead.event_id.parse().ok()), (dead.id, Some(dead.id)));
+            (record.number, record.action.as_str(), dead.id, new)
+        })
+        .collect();
+    let expected =
+        [(1, "redrive", 1, None), (2, "discard", 2, None), (3, "redrive_edited", 3, Some(4))];
+    assert_eq!(words, expected);
+    assert_eq!(broker.audit(Some(1), 1).await.unwrap(), records[1..2]);
+    // Numbers go on after a restart.
+    let lease = lease_one(&broker, "p/s").await;
+    assert!(matches!(settle(&broker, &lease, reject()).await, Settled::Dead(4)));
+    assert!(broker.discard(4).await.unwrap());
+    assert_eq!(broker.audit(Some(3), 9).await.unwrap()[0].number, 4);
+}

@@ -1,0 +1,93 @@
+//! `usher audit`: what operators did.
+
+use super::args::AuditArgs;
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::pages;
+use super::table::{Align, Cell, Table};
+use super::text::{date_time, printable, printable_cut};
+use crate::http::shapes::{Audit, AuditRecord};
+
+/// How much of a type is shown.
+const TYPE_MAX_CHARS: usize = 60;
+
+/// Shows the records.
+pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), CliError> {
+    let client = Client::new(&args.client.url);
+    let fetch = |max: u64, after: Option<u64>| {
+        let mut query = vec![("max", max.to_string())];
+        query.extend(after.map(|after| ("after", after.to_string())));
+        Ok(client.get::<Audit>("/audit", &query)?.records)
+    };
+    let wanted = args.max.count;
+    let records = pages::collect(wanted, args.after, fetch, |record| record.number)?;
+    if args.client.json {
+        return out.json(&Audit { records });
+    }
+    out.text(&table(&records))?;
+    match records.last() {
+        Some(last) if records.len() as u64 == wanted => {
+            out.text(&format!("there may be more: use --after {}\n", last.number))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn table(records: &[AuditRecord]) -> String {
+    if records.is_empty() {
+        return "nothing was done yet\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("NUMBER", Align::Right),
+        ("TIME", Align::Left),
+        ("ACTION", Align::Left),
+        ("SUBSCRIPTION", Align::Left),
+        ("DEAD LETTER", Align::Right),
+        ("EVENT", Align::Right),
+        ("TYPE", Align::Left),
+        ("NEW EVENT", Align::Right),
+    ]);
+    for record in records {
+        let dead = &record.dead_letter;
+        table.row([
+            Cell::styled(record.number.to_string(), style::STRONG),
+            Cell::styled(date_time(record.time), style::FAINT),
+            printable(&record.action).into(),
+            Cell::styled(record.subscription.as_str(), style::NAME),
+            dead.id.to_string().into(),
+            dead.sequence.to_string().into(),
+            printable_cut(&dead.ty, TYPE_MAX_CHARS).into(),
+            record.sequence.map(|sequence| sequence.to_string()).unwrap_or_default().into(),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_a_table() {
+        let records: Vec<AuditRecord> = serde_json::from_value(serde_json::json!([{
+            "number": 9, "time": "2026-01-31T12:00:02.000Z", "action": "redrive_edited",
+            "subscription": "printer/tickets", "sequence": 40,
+            "dead_letter": {
+                "id": 4, "time": "2026-01-31T11:00:02.000Z", "class": "trap", "sequence": 18,
+                "source": "/shop", "event_id": "o-1", "type": "ticket.purchased"
+            }
+        }]))
+        .unwrap();
+        assert_eq!(
+            anstream::adapter::strip_str(&table(&records)).to_string(),
+            "\
+NUMBER  TIME                     ACTION          SUBSCRIPTION     DEAD LETTER  EVENT  \
+TYPE              NEW EVENT
+     9  2026-01-31 12:00:02.000  redrive_edited  printer/tickets            4     18  \
+ticket.purchased         40
+"
+        );
+        assert!(table(&[]).starts_with("nothing"));
+    }
+}

@@ -1,0 +1,192 @@
+//! `usher dead-letters redrive` and `discard`: those named by id, or all that fit, one request for
+//! each and no more a second than asked for.
+//!
+//! What is done is done: a run that was broken off goes on where it was when it is started again,
+//! because what it redrove or discarded is no dead letter any more. What fails again meanwhile is
+//! another dead letter, with a higher id than those a run takes on.
+
+use std::io::Read;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::args::{ChosenArgs, ClientArgs, DiscardArgs, RedriveArgs};
+use super::client::{Answer, Client};
+use super::dead_letters::page;
+use super::error::CliError;
+use super::output::Output;
+use super::text::count;
+use crate::http::shapes::DeadLetterGone;
+
+/// Dead letters asked for at once.
+const PAGE_MAX: u64 = 100;
+
+/// Delivers them again.
+pub(super) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliError> {
+    let verb = Verb { path: "redrive", done: "redriven" };
+    match &args.event {
+        None => each(&verb, &args.chosen, args.rate, &args.client, out),
+        Some(file) => redrive_edited(&args.chosen.ids, file, &args.client, out),
+    }
+}
+
+/// Drops them.
+pub(super) fn discard(args: &DiscardArgs, out: &mut Output) -> Result<(), CliError> {
+    let verb = Verb { path: "discard", done: "discarded" };
+    each(&verb, &args.chosen, args.rate, &args.client, out)
+}
+
+/// What is done to each.
+struct Verb {
+    path: &'static str,
+    done: &'static str,
+}
+
+fn each(
+    verb: &Verb,
+    chosen: &ChosenArgs,
+    rate: f64,
+    client: &ClientArgs,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let mut run = Run {
+        client: Client::new(&client.url),
+        verb,
+        pace: Pace::new(rate),
+        json: client.json,
+        done: 0,
+        failed: Vec::new(),
+    };
+    if !chosen.ids.is_empty() {
+        for id in &chosen.ids {
+            run.one(*id, true, out)?;
+        }
+        return run.end();
+    }
+    let first = page(&run.client, &chosen.filter, PAGE_MAX, None)?;
+    // What comes to be while this runs is not meant.
+    let (last, mut next) = (first.last, first);
+    loop {
+        for dead in next.dead_letters.iter().take_while(|dead| dead.id <= last) {
+            run.one(dead.id, false, out)?;
+        }
+        match next.next {
+            Some(after) if after < last => {
+                next = page(&run.client, &chosen.filter, PAGE_MAX, Some(after))?;
+            }
+            _ => break,
+        }
+    }
+    if !client.json {
+        out.text(&format!("{} {}\n", count(run.done, "dead letter"), verb.done))?;
+    }
+    run.end()
+}
+
+/// A run over dead letters. One that fails doesn't keep the others from it.
+struct Run<'a> {
+    client: Client,
+    verb: &'a Verb,
+    pace: Pace,
+    json: bool,
+    done: usize,
+    failed: Vec<String>,
+}
+
+impl Run<'_> {
+    fn one(&mut self, id: u64, is_named: bool, out: &mut Output) -> Result<(), CliError> {
+        self.pace.wait(out)?;
+        let path = format!("/dead-letters/{id}/{}", self.verb.path);
+        loop {
+            match self.client.submit::<DeadLetterGone>(&path, "application/json", b"")? {
+                Answer::Done(gone) if self.json => out.json_line(&gone)?,
+                Answer::Done(gone) => {
+                    out.text(&format!("dead letter {} {}\n", gone.id, self.verb.done))?;
+                }
+                Answer::Wait(wait) => {
+                    out.flush()?;
+                    sleep(wait);
+                    continue;
+                }
+                // Someone else was faster.
+                Answer::Refused(refusal) if !is_named && refusal.is_not_found() => return Ok(()),
+                Answer::Refused(refusal) => {
+                    self.failed.push(refusal.text());
+                    return Ok(());
+                }
+            }
+            self.done += 1;
+            return Ok(());
+        }
+    }
+
+    fn end(self) -> Result<(), CliError> {
+        if self.failed.is_empty() { Ok(()) } else { Err(CliError::new(self.failed.join("\n"))) }
+    }
+}
+
+fn redrive_edited(
+    ids: &[u64],
+    file: &Path,
+    args: &ClientArgs,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let [id] = ids else {
+        return Err(CliError::Usage("--event needs the id of one dead letter".to_owned()));
+    };
+    let client = Client::new(&args.url);
+    let event = read(file)?;
+    let path = format!("/dead-letters/{id}/redrive-edited");
+    loop {
+        match client.submit::<DeadLetterGone>(&path, "application/cloudevents+json", &event)? {
+            Answer::Done(gone) if args.json => return out.json(&gone),
+            Answer::Done(gone) => {
+                let sequence = gone.sequence.unwrap_or_default();
+                return out.text(&format!("dead letter {id} redriven as event {sequence}\n"));
+            }
+            Answer::Wait(wait) => sleep(wait),
+            Answer::Refused(refusal) => return Err((*refusal).into()),
+        }
+    }
+}
+
+/// The event in a file.
+fn read(file: &Path) -> Result<Vec<u8>, CliError> {
+    const MAX_BYTES: u64 = usher_event::limits::JSON_MAX_BYTES as u64;
+    let failed = |error| CliError::new(format!("{}: {error}", file.display()));
+    let mut event = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut event)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut event))
+    };
+    read.map_err(failed)?;
+    if event.len() as u64 > MAX_BYTES {
+        return Err(CliError::new(format!("{} is too large for one event", file.display())));
+    }
+    Ok(event)
+}
+
+/// Keeps to a rate.
+struct Pace {
+    between: Duration,
+    next: Option<Instant>,
+}
+
+impl Pace {
+    fn new(rate: f64) -> Self {
+        Self { between: Duration::from_secs_f64(1.0 / rate), next: None }
+    }
+
+    /// Waits until it is time for another one; whoever watches sees what was done so far.
+    fn wait(&mut self, out: &mut Output) -> Result<(), CliError> {
+        let now = Instant::now();
+        let due = self.next.unwrap_or(now);
+        if due > now {
+            out.flush()?;
+            sleep(due - now);
+        }
+        self.next = Some(due.max(now) + self.between);
+        Ok(())
+    }
+}
