@@ -148,6 +148,13 @@ fn dead_letters_are_listed_shown_redriven_and_discarded() -> Result<()> {
     let path = format!("/dead-letters/{next}/discard");
     assert_eq!(scene.client().post(&path)?.status, 200);
     assert_eq!(scene.client().get_json("/dead-letters")?["dead_letters"], json!([]));
+    let audit = scene.client().get_json("/audit")?;
+    let done = |number: usize| {
+        let record = &audit["records"][number];
+        (record["action"].clone(), record["dead_letter"]["id"].clone())
+    };
+    assert_eq!(done(0), (json!("redrive"), json!(id)));
+    assert_eq!(done(1), (json!("discard"), json!(next)));
     Ok(())
 }
 

@@ -245,6 +245,24 @@ fn dead_letters_are_looked_after() -> Result<()> {
     let redriven = scene.usher(&["dead-letters", "redrive", &again, "--json"], "").json_lines()?;
     assert_eq!(json!(redriven), json!([{ "id": again.parse::<u64>()? }]));
     let next = next_after(&again)?;
+    // Mended, it is an event of its own, which fails as well.
+    let event = scene.usher(&["dead-letters", "show", &next, "--event"], "").stdout;
+    let mended = event.replace("{}", r#"{"mended":true}"#);
+    let redrive = ["dead-letters", "redrive", &next, "--event", "-"];
+    let redriven = scene.usher(&redrive, &mended).stdout;
+    assert!(redriven.starts_with(&format!("dead letter {next} redriven as event ")), "{redriven}");
+    let last = next_after(&next)?;
+    let shown = scene.usher(&["dead-letters", "show", &last], "").stdout;
+    assert!(shown.contains("redriveof") && shown.contains("mended"), "{shown}");
+    // Many at once; each becomes another one, which is not meant.
+    let all = ["dead-letters", "redrive", "--plugin", "trap", "--class", "trap", "--rate", "50"];
+    let redriven = scene.usher(&all, "").stdout;
+    assert_eq!(redriven, format!("dead letter {last} redriven\n1 dead letter redriven\n"));
+    let next = next_after(&last)?;
+    let none = scene.usher(&["dead-letters", "discard", "--class", "timeout"], "").stdout;
+    assert_eq!(none, "0 dead letters discarded\n");
+    let audit = scene.usher(&["audit"], "").stdout;
+    assert_eq!(audit.lines().filter(|line| line.contains(" redrive")).count(), 4, "{audit}");
     scene.usher(&["dead-letters", "discard", &next, "--json"], "");
     let gone = scene.try_usher(&["dead-letters", "show", &next], "");
     assert_eq!(gone.code, 1);

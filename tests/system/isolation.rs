@@ -26,7 +26,8 @@ fn spinning_and_trapping_plugins_hurt_nobody_else() -> Result<()> {
     }
     for receipt in bad {
         let flow = scene.client().settled_flow(receipt.sequence)?;
-        assert_eq!(flow["events"].as_array().map(Vec::len), Some(1), "{flow}");
+        let types = types(&flow);
+        assert_eq!((types.len(), types[1]), (2, "dev.usher.delivery.dead"), "{flow}");
         let delivery = delivery(&flow);
         assert_eq!(delivery["state"], "dead", "{delivery}");
         let failures = delivery["failures"].as_array().unwrap();
@@ -89,10 +90,11 @@ fn bad_emissions_fail_the_delivery_and_none_becomes_visible() -> Result<()> {
         (json!({ "what": "attribute", "name": "correlationid", "value": "x" }), "correlationid"),
         (json!({ "what": "attribute", "name": "causationid", "value": "x" }), "causationid"),
         (json!({ "what": "type", "value": "" }), "type"),
+        (json!({ "what": "type", "value": "dev.usher.delivery.dead" }), "dev.usher."),
         (json!({ "what": "good-then-bad" }), "Not-A-Name"),
     ] {
         let flow = scene.flow_of("test.emit", &data.to_string(), &data)?;
-        assert_eq!(types(&flow), ["test.emit"], "{data}");
+        assert_eq!(types(&flow), ["test.emit", "dev.usher.delivery.dead"], "{data}");
         let delivery = delivery(&flow);
         assert_eq!(delivery["state"], "dead", "{data}: {delivery}");
         let failure = &delivery["failures"][0];
@@ -113,7 +115,8 @@ fn a_cycle_ends_at_the_hop_limit() -> Result<()> {
     let scene = Scene::with(QUICK_RETRIES, &["emit"])?;
     let flow = scene.flow_of("test.emit", "1", &json!({ "what": "cycle" }))?;
     let events = flow["events"].as_array().unwrap();
-    assert_eq!(events.len(), 17, "the first event and 16 hops");
+    assert_eq!(events.len(), 18, "the first event, 16 hops, and the report of the dead letter");
+    assert_eq!(events[17]["event"]["source"], "/usher");
     let last = &events[16]["deliveries"][0];
     assert_eq!(last["state"], "dead", "{last}");
     assert!(last["failures"][0]["reason"].as_str().unwrap().contains("16"), "{last}");

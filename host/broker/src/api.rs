@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use usher_event::{
-    BlobChange, BlobStore, Delivery, Digest, Event, Failure, FailureClass, PluginName, StateRead,
-    StateReader, StateWrite, SubscriptionName,
+    BlobChange, BlobStore, Delivery, Digest, Event, Failure, FailureClass, PluginName,
+    SYSTEM_TYPE_PREFIX, StateRead, StateReader, StateWrite, SubscriptionName,
 };
 use usher_filter::{Filter, Mismatch};
 
@@ -354,7 +354,13 @@ impl StoredEvent {
     /// Why a subscription doesn't take it; `None` where it does.
     pub(crate) fn mismatch(&self, subscription: &Subscription) -> Option<Mismatch> {
         match self.addressee() {
-            None => subscription.filter.explain(&self.event),
+            None if self.matches(&subscription.filter) => None,
+            None => subscription.filter.explain(&self.event).or_else(|| {
+                Some(Mismatch::because(format!(
+                    "it is the router's own, and the filter names no type that begins with \
+                     {SYSTEM_TYPE_PREFIX}"
+                )))
+            }),
             Some(addressee) => (*addressee != subscription.name).then(|| {
                 Mismatch::because(format!(
                     "it is for {addressee} alone, in place of the event of a dead letter"
@@ -364,9 +370,14 @@ impl StoredEvent {
     }
 
     /// Whether a subscription with this filter takes it as it comes by in the log. One that has an
-    /// addressee goes there by itself.
+    /// addressee goes there by itself; the router's reports are for those that ask for them.
     pub(crate) fn matches(&self, filter: &Filter) -> bool {
-        self.addressee().is_none() && filter.matches(&self.event)
+        let may_match = match self.cause.as_ref().map(|cause| cause.kind) {
+            None | Some(CauseKind::Emission) => true,
+            Some(CauseKind::Redrive) => false,
+            Some(CauseKind::Report) => filter.names_types(SYSTEM_TYPE_PREFIX),
+        };
+        may_match && filter.matches(&self.event)
     }
 }
 
@@ -393,6 +404,8 @@ pub enum CauseKind {
     /// The delivery became a dead letter, and an operator redrove it with this event in place of
     /// its own. It is for that subscription alone.
     Redrive,
+    /// The delivery became a dead letter, which this event of the router's own reports.
+    Report,
 }
 
 impl CauseKind {
@@ -401,6 +414,7 @@ impl CauseKind {
         match self {
             Self::Emission => "emission",
             Self::Redrive => "redrive",
+            Self::Report => "report",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks and work that need not be done on the committer's thread.
 
-use usher_event::{BlobChange, Event, Failure, FailureClass};
+use usher_event::{BlobChange, Event, Failure, FailureClass, SYSTEM_TYPE_PREFIX};
 
 use crate::api::{BrokerError, Changes, DeadLetter, Disposition, Order, Settlement, Subscription};
 use crate::blobs::Blobs;
@@ -43,6 +43,12 @@ pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, Br
                  {wanted:?}: leave id and source as they are, the new event gets an id of its own"
             )));
         }
+    }
+    if edited.has_system_type() && !old.has_system_type() {
+        return Err(BrokerError::Invalid(format!(
+            "attribute \"type\" must not start with {SYSTEM_TYPE_PREFIX}, which is for the \
+             router's own events"
+        )));
     }
     let new_id = format!("{}/redrive/{id}", old.id());
     edited.in_place_of(old, &new_id).map_err(|error| BrokerError::Invalid(error.to_string()))

@@ -8,7 +8,7 @@ use crate::encoding::{Core, Parts};
 use crate::error::cut;
 use crate::limits::EXTENSION_NAME_MAX_BYTES;
 use crate::value::ValueRef;
-use crate::{Delivery, Event, EventError, PluginName, Value, trace};
+use crate::{Delivery, Event, EventError, PluginName, SYSTEM_TYPE_PREFIX, Value, trace};
 
 /// Sources under this path belong to the router; producers can't use them.
 pub const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
@@ -64,6 +64,10 @@ impl Emission {
         time: &str,
     ) -> Result<Event, EmissionError> {
         let refuse = |reason| EmissionError { position, ty: cut(&self.ty), reason };
+        if self.ty.starts_with(SYSTEM_TYPE_PREFIX) {
+            let rule = format!("must not start with {SYSTEM_TYPE_PREFIX}, which is for the router");
+            return Err(refuse(EventError::rule("type", rule)));
+        }
         let parent = &delivery.event;
         let local = delivery.subscription.local();
         let id = format!("{}/{plugin}/{local}/{position}", delivery.sequence);

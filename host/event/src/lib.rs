@@ -15,6 +15,8 @@ mod listener;
 mod media;
 mod name;
 mod rules;
+mod system;
+mod time;
 mod trace;
 mod value;
 
@@ -35,4 +37,6 @@ pub use host::{
 };
 pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, SubscriptionName};
+pub use system::{DELIVERY_DEAD_TYPE, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX, SystemEvent};
+pub use time::write_time;
 pub use value::Value;

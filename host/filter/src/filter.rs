@@ -83,6 +83,12 @@ impl Filter {
         self.0.holds(event)
     }
 
+    /// Whether it asks for types that begin with `prefix`: it compares `type`, exactly or by its
+    /// beginning, with something that does, and not only to exclude it.
+    pub fn names_types(&self, prefix: &str) -> bool {
+        self.0.names_types(prefix)
+    }
+
     /// The filter as the JSON it can be read from again. [`Filter::everything`] is an empty array,
     /// everything else an object.
     pub fn to_json(&self) -> Json {
@@ -134,6 +140,16 @@ impl Expression {
             depth: sum.depth.max(1 + member.depth),
             expressions: sum.expressions + member.expressions,
         })
+    }
+
+    fn names_types(&self, prefix: &str) -> bool {
+        match self {
+            Self::Compare(Comparison::Exact | Comparison::Prefix, attributes) => attributes
+                .iter()
+                .any(|(name, wanted)| &**name == "type" && wanted.starts_with(prefix)),
+            Self::Compare(Comparison::Suffix, _) | Self::Not(_) => false,
+            Self::All(of) | Self::Any(of) => of.iter().any(|member| member.names_types(prefix)),
+        }
     }
 
     pub(crate) fn holds(&self, event: &Event) -> bool {

@@ -75,6 +75,7 @@ const ABANDONED: &[&str] = &[
     "ticket.generation.failed",
     "ticket.generation.failed",
     "ticket.generation.abandoned",
+    "dev.usher.delivery.dead",
 ];
 
 impl Order {

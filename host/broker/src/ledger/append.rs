@@ -3,7 +3,7 @@
 use usher_event::{Event, Identity};
 
 use super::Ledger;
-use crate::api::{Cause, Published, StoredEvent};
+use crate::api::{Cause, CauseKind, Published, StoredEvent};
 use crate::store::{Space, keys};
 
 /// What an event inherits that no producer published.
@@ -47,6 +47,7 @@ impl Ledger {
             let key = keys::correlation(&correlationid, sequence);
             self.outgoing.put(Space::Correlations, key, Vec::new());
         }
+        let kind = origin.as_ref().map(|origin| origin.cause.kind);
         let (flow, depth, cause) = match origin {
             Some(origin) => (origin.flow, origin.depth, Some(origin.cause)),
             None => (sequence, 0, None),
@@ -54,14 +55,16 @@ impl Ledger {
         let stored = StoredEvent { sequence, recorded_ms: now_ms, flow, depth, cause, event };
         self.outgoing.put_event(&stored, identity);
         let (subs, touched) = (&mut self.subs, &mut self.touched);
-        if stored.addressee().is_none() {
-            self.index.for_each_match(&stored.event, |id| {
-                if let Some(sub) = subs.get_mut(id) {
-                    sub.offer(&stored);
-                    touched.insert(*id);
-                }
-            });
-        }
+        // Which filters match is all that matters for what producers and plugins append.
+        let is_plain = kind.is_none_or(|kind| kind == CauseKind::Emission);
+        self.index.for_each_match(&stored.event, |id| {
+            if let Some(sub) = subs.get_mut(id)
+                && (is_plain || stored.matches(&sub.filter))
+            {
+                sub.offer(&stored);
+                touched.insert(*id);
+            }
+        });
         self.tail.push(stored);
         self.stats.appended += 1;
         Published { sequence, duplicate: false }

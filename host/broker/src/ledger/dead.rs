@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use usher_event::{Event, Identity};
+use serde_json::json;
+use usher_event::{DELIVERY_DEAD_TYPE, Event, Identity, SystemEvent};
 
 use super::Ledger;
 use super::append::Origin;
@@ -48,7 +49,50 @@ impl Ledger {
         self.outgoing.put(Space::Dead, keys::number(id), dead.write());
         let delivery = keys::delivery(sequence, subscription_id);
         self.outgoing.put(Space::DeadByDelivery, delivery, keys::number(id));
+        self.report(id, dead, now_ms);
         Settled::Dead(id)
+    }
+
+    /// Tells whoever listens that there is a dead letter. Not where the event is itself a report:
+    /// that would never end.
+    fn report(&mut self, id: u64, dead: DeadRow, now_ms: u64) {
+        let DeadRow { subscription, attempt_count, mut attempts, stored, .. } = dead;
+        if stored.event.has_system_type() {
+            return;
+        }
+        let last = attempts.pop();
+        let took_us = last.as_ref().map_or(0, |attempt| attempt.took_us);
+        let data = json!({
+            "dead_letter": id,
+            "subscription": subscription,
+            "plugin": subscription.plugin(),
+            "version": last.as_ref().and_then(|attempt| attempt.version.as_deref()),
+            "digest": last.as_ref().and_then(|attempt| attempt.digest).map(|d| d.to_string()),
+            "class": last.as_ref().map(|attempt| attempt.class.as_str()),
+            "reason": last.as_ref().map(|attempt| &*attempt.reason),
+            "attempts": attempt_count,
+            "event": {
+                "source": stored.event.source(),
+                "id": stored.event.id(),
+                "type": stored.event.ty(),
+                "sequence": stored.sequence,
+            },
+        });
+        let event = SystemEvent {
+            id: &format!("dead-letter/{id}"),
+            ty: DELIVERY_DEAD_TYPE,
+            subject: subscription.as_str(),
+            time_ms: now_ms,
+            data: &data,
+        };
+        // Everything in it comes from a valid event and has a limit of its own.
+        let Ok(event) = event.about(&stored.event, stored.flow) else { return };
+        let (kind, parent) = (CauseKind::Report, stored.sequence);
+        let cause = Cause { kind, parent, subscription, attempt: attempt_count, took_us };
+        let depth = stored.depth.saturating_add(1);
+        let identity = event.identity();
+        let origin = Origin { flow: stored.flow, depth, cause };
+        self.append(event, &identity, Some(origin), now_ms);
     }
 
     /// Delivers a dead letter's event again, with a fresh count.

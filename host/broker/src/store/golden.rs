@@ -132,10 +132,10 @@ fn published() -> StoredEvent {
     StoredEvent { flow: 300, depth: 0, cause: None, ..emission() }
 }
 
-/// Stored in place of a dead letter's event.
-fn redriven() -> StoredEvent {
+/// The same, having come about in another way.
+fn caused_by(kind: CauseKind) -> StoredEvent {
     let mut stored = emission();
-    stored.cause = stored.cause.map(|cause| Cause { kind: CauseKind::Redrive, ..cause });
+    stored.cause = stored.cause.map(|cause| Cause { kind, ..cause });
     stored
 }
 
@@ -158,7 +158,8 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("counters", COUNTERS.write()),
         ("record of a published event", record(&published())),
         ("record of an emission", record(&emission())),
-        ("record of a redriven event", record(&redriven())),
+        ("record of a redriven event", record(&caused_by(CauseKind::Redrive))),
+        ("record of a report", record(&caused_by(CauseKind::Report))),
         ("subscription", subscription().write()),
         ("subscription, filter changed", refiltered().write()),
         ("cursor", cursor().write()),
@@ -229,7 +230,8 @@ fn rows_of_the_format_are_read() {
     for (name, expected) in [
         ("record of a published event", published()),
         ("record of an emission", emission()),
-        ("record of a redriven event", redriven()),
+        ("record of a redriven event", caused_by(CauseKind::Redrive)),
+        ("record of a report", caused_by(CauseKind::Report)),
     ] {
         let stored = rows::read_record(300, row(name)).unwrap();
         assert_eq!((stored.flow, stored.depth), (expected.flow, expected.depth), "{name}");

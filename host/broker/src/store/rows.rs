@@ -107,6 +107,7 @@ pub(crate) fn put_record(
             buffer.push(match cause.kind {
                 CauseKind::Emission => 1,
                 CauseKind::Redrive => 2,
+                CauseKind::Report => 3,
             });
             put(buffer, cause.parent);
             put(buffer, cause.attempt.into());
@@ -127,6 +128,7 @@ pub(crate) fn read_record(sequence: u64, row: &Bytes) -> Option<StoredEvent> {
         0 => None,
         1 => Some(CauseKind::Emission),
         2 => Some(CauseKind::Redrive),
+        3 => Some(CauseKind::Report),
         _ => return None,
     };
     let cause = match kind {

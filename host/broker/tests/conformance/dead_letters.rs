@@ -87,12 +87,13 @@ pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(
     // Its type is another now, which the subscription's filter doesn't ask for.
     let edited = Event::builder("o", "/tests", "b").subject("s").data("mended").build().unwrap();
     let sequence = soon(broker.redrive_edited(1, edited.clone())).await.unwrap();
-    assert_eq!(sequence, Some(2));
+    // Event 2 reports the dead letter.
+    assert_eq!(sequence, Some(3));
     assert_eq!(broker.redrive_edited(1, edited).await.unwrap(), None, "it is gone");
     assert!(broker.dead_letter(1).await.unwrap().is_none());
     let lease = lease_one(&broker, "p/s").await;
     let delivery = &lease.delivery;
-    assert_eq!((delivery.sequence, delivery.attempt, delivery.replay), (2, 1, true));
+    assert_eq!((delivery.sequence, delivery.attempt, delivery.replay), (3, 1, true));
     assert_eq!((delivery.flow, delivery.depth), (1, 0));
     let event = &delivery.event;
     assert_eq!((event.id(), event.source(), event.ty()), ("o/redrive/1", "/tests", "b"));
@@ -110,7 +111,7 @@ pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(
     ];
     assert_eq!(states(&flow.events[0]), old);
     let under_way = [("p/s".to_owned(), DeliveryState::InFlight { attempt: 1 })];
-    assert_eq!(states(&flow.events[1]), under_way);
+    assert_eq!(states(&flow.events[2]), under_way);
     drop(broker);
 
     // Neither a restart nor a subscription that begins at the beginning changes that.
@@ -122,16 +123,16 @@ pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(
     assert!(nothing_ready(&broker, "r/new").await);
     assert!(nothing_ready(&broker, "q/all").await);
     let lease = lease_one(&broker, "p/s").await;
-    assert_eq!((lease.delivery.sequence, lease.delivery.attempt), (2, 1));
+    assert_eq!((lease.delivery.sequence, lease.delivery.attempt), (3, 1));
     // Given up again it is a dead letter like any other, and can be mended once more.
     assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(2));
     let event = broker.dead_letter(2).await.unwrap().unwrap().stored.event;
-    assert_eq!(soon(broker.redrive_edited(2, event)).await.unwrap(), Some(3));
+    assert_eq!(soon(broker.redrive_edited(2, event)).await.unwrap(), Some(5));
     let lease = lease_one(&broker, "p/s").await;
     assert_eq!(lease.delivery.event.attribute("redriveof").as_deref(), Some("o/redrive/1"));
     assert_eq!(ack(&broker, &lease).await, Settled::Committed);
     let flow = broker.flow(1).await.unwrap().unwrap();
-    assert_eq!(states(&flow.events[2]), [("p/s".to_owned(), DeliveryState::Done)]);
+    assert_eq!(states(&flow.events[4]), [("p/s".to_owned(), DeliveryState::Done)]);
     for status in broker.subscriptions().await.unwrap() {
         assert_eq!((status.dead, status.lag, status.retrying), (0, 0, 0), "{status:?}");
     }
@@ -145,11 +146,11 @@ pub(crate) async fn an_edited_event_takes_its_place_in_its_lane(disk: Disk) {
     publish(&broker, event("a", 2)).await;
     let head = lease_one(&broker, "p/s").await;
     let edited = broker.dead_letter(1).await.unwrap().unwrap().stored.event;
-    assert_eq!(soon(broker.redrive_edited(1, edited)).await.unwrap(), Some(3));
+    assert_eq!(soon(broker.redrive_edited(1, edited)).await.unwrap(), Some(4));
     assert!(nothing_ready(&broker, "p/s").await);
     ack(&broker, &head).await;
     let lease = lease_one(&broker, "p/s").await;
-    assert_eq!(lease.delivery.sequence, 3);
+    assert_eq!(lease.delivery.sequence, 4);
 }
 
 pub(crate) async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
@@ -182,7 +183,7 @@ pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
     assert!(broker.redrive(1).await.unwrap());
     assert!(broker.discard(2).await.unwrap());
     assert!(!broker.discard(2).await.unwrap());
-    assert_eq!(broker.redrive_edited(3, event("a", 3)).await.unwrap(), Some(4));
+    assert_eq!(broker.redrive_edited(3, event("a", 3)).await.unwrap(), Some(7));
     drop(broker);
     let broker = disk.open();
     let records = broker.audit(None, 10).await.unwrap();
@@ -198,12 +199,16 @@ pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
                 (&*dead.source, &*dead.ty, dead.class),
                 ("/tests", "a", FailureClass::Trap.into())
             );
-            assert_eq!((dead.sequence, dead.event_id.parse().ok()), (dead.id, Some(dead.id)));
+            // Each is followed by its report.
+            assert_eq!(
+                (dead.sequence, dead.event_id.parse().ok()),
+                (2 * dead.id - 1, Some(dead.id))
+            );
             (record.number, record.action.as_str(), dead.id, new)
         })
         .collect();
     let expected =
-        [(1, "redrive", 1, None), (2, "discard", 2, None), (3, "redrive_edited", 3, Some(4))];
+        [(1, "redrive", 1, None), (2, "discard", 2, None), (3, "redrive_edited", 3, Some(7))];
     assert_eq!(words, expected);
     assert_eq!(broker.audit(Some(1), 1).await.unwrap(), records[1..2]);
     // Numbers go on after a restart.
@@ -211,4 +216,58 @@ pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
     assert!(matches!(settle(&broker, &lease, reject()).await, Settled::Dead(4)));
     assert!(broker.discard(4).await.unwrap());
     assert_eq!(broker.audit(Some(3), 9).await.unwrap()[0].number, 4);
+}
+
+/// A listener to what the router itself says.
+fn reports(subscription: &str, start: Start) -> Subscription {
+    let filter = Filter::parse(r#"{"prefix":{"type":"dev.usher."}}"#).unwrap();
+    Subscription { filter, start, ..to_type(subscription, "a") }
+}
+
+pub(crate) async fn a_dead_letter_is_reported_to_those_who_ask(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.subscribe(everything("q/all", Start::Latest)).await.unwrap();
+    broker.subscribe(reports("w/reports", Start::Latest)).await.unwrap();
+    bury(&broker, "p/s", event("a", "o"), FailureClass::Trap).await;
+    ack(&broker, &lease_one(&broker, "q/all").await).await;
+
+    let lease = lease_one(&broker, "w/reports").await;
+    assert_eq!((lease.delivery.sequence, lease.delivery.flow, lease.delivery.depth), (2, 1, 1));
+    let report = &lease.delivery.event;
+    assert_eq!((report.source(), report.ty()), ("/usher", "dev.usher.delivery.dead"));
+    assert_eq!((report.id(), report.subject()), ("dead-letter/1", Some("p/s")));
+    assert_eq!(report.attribute("causationid").as_deref(), Some("o"));
+    let data: serde_json::Value = serde_json::from_slice(&report.data().unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "dead_letter": 1,
+        "subscription": "p/s",
+        "plugin": "p",
+        "version": "1.2.0",
+        "digest": usher_event::Digest::of(b"plugin").to_string(),
+        "class": "trap",
+        "reason": "never",
+        "attempts": 1,
+        "event": { "source": "/tests", "id": "o", "type": "a", "sequence": 1 },
+    });
+    assert_eq!(data, expected);
+    // Who takes everything did not mean the router's own.
+    assert!(nothing_ready(&broker, "q/all").await);
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    let told: Vec<_> = flow.events[1].deliveries.iter().map(|one| &one.subscription).collect();
+    assert_eq!(told, [&name("w/reports")]);
+    // Where telling fails, nobody is told about that.
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(2));
+    assert!(nothing_ready(&broker, "w/reports").await);
+    assert_eq!(broker.stats().last_sequence, 2);
+    drop(broker);
+
+    // The same holds for what is read from the log.
+    let broker = disk.open();
+    broker.subscribe(everything("r/all", Start::Earliest)).await.unwrap();
+    broker.subscribe(reports("x/reports", Start::Earliest)).await.unwrap();
+    assert_eq!(lease_one(&broker, "r/all").await.delivery.sequence, 1);
+    assert!(nothing_ready(&broker, "r/all").await);
+    assert_eq!(lease_one(&broker, "x/reports").await.delivery.sequence, 2);
+    assert!(nothing_ready(&broker, "q/all").await);
 }

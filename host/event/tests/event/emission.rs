@@ -101,6 +101,11 @@ fn bad_emissions_are_refused_by_place_and_attribute() {
     let host = "is set by the host alone";
     let cloudevents = "is CloudEvents' own and can't be an extension";
     let cases = [
+        (
+            Emission { ty: "dev.usher.delivery.dead".into(), ..emission() },
+            "type",
+            "must not start with dev.usher., which is for the router",
+        ),
         (own("correlationid"), "correlationid", host),
         (own("causationid"), "causationid", host),
         (own("traceparent"), "traceparent", host),

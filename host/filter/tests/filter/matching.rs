@@ -90,3 +90,21 @@ fn the_order_of_attributes_means_nothing() {
     let one = Filter::parse(r#"{"exact":{"type":"a","id":"b"}}"#).unwrap();
     assert_eq!(one, Filter::parse(r#"{"exact":{"id":"b","type":"a"}}"#).unwrap());
 }
+
+#[test]
+fn a_filter_names_the_types_it_asks_for() {
+    let cases = [
+        (r#"{"exact":{"type":"dev.usher.delivery.dead"}}"#, true),
+        (r#"{"prefix":{"type":"dev.usher."}}"#, true),
+        (r#"{"any":[{"exact":{"type":"a"}},{"all":[{"prefix":{"type":"dev.usher.d"}}]}]}"#, true),
+        (r#"{"prefix":{"type":"dev."}}"#, false),
+        (r#"{"suffix":{"type":"dev.usher.delivery.dead"}}"#, false),
+        (r#"{"exact":{"subject":"dev.usher.delivery.dead"}}"#, false),
+        (r#"{"not":{"exact":{"type":"dev.usher.delivery.dead"}}}"#, false),
+    ];
+    for (filter, expected) in cases {
+        let parsed = Filter::parse(filter).unwrap();
+        assert_eq!(parsed.names_types("dev.usher."), expected, "{filter}");
+    }
+    assert!(!Filter::everything().names_types("dev.usher."));
+}

@@ -173,9 +173,14 @@ impl<'a> Tree<'a> {
         if let Some(subject) = stored.event.subject() {
             note.push(Span(printable_cut(subject, NOTE_MAX_CHARS), Style::new()));
         }
-        if stored.cause.as_ref().is_some_and(|cause| cause.kind == "redrive") {
+        let how = match stored.cause.as_ref().map(|cause| cause.kind.as_str()) {
+            Some("redrive") => Some("redriven in its place"),
+            Some("report") => Some("reported by the router"),
+            _ => None,
+        };
+        if let Some(how) = how {
             let gap = if note.is_empty() { "" } else { "  " };
-            note.push(Span(format!("{gap}redriven in its place"), style::OPEN));
+            note.push(Span(format!("{gap}{how}"), style::OPEN));
         }
         self.lines.push(Line {
             branch: branch.to_owned(),

@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use usher_event::{Event, PLUGIN_SOURCE_PREFIX, http_binary, json};
+use usher_event::{
+    Event, PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX, http_binary, json,
+};
 
 use super::body;
 use super::problem::ApiError;
@@ -29,7 +31,7 @@ pub(super) async fn publish(
     let intake =
         body::read(&headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await?;
     let events = mode.decode(&headers, intake.bytes.clone())?;
-    check_sources(mode, &events)?;
+    check_reserved(mode, &events)?;
 
     let published =
         if events.is_empty() { Vec::new() } else { api.app.broker.publish(events.clone()).await? };
@@ -136,16 +138,29 @@ fn is_utf8(parameters: &str) -> bool {
     })
 }
 
-/// Nobody may speak in a plugin's name.
-fn check_sources(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
-    match events.iter().position(|event| event.source().starts_with(PLUGIN_SOURCE_PREFIX)) {
+/// Nobody may speak in a plugin's name, nor in the router's.
+fn check_reserved(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
+    let refusal = |event: &Event| {
+        if event.source().starts_with(PLUGIN_SOURCE_PREFIX) {
+            let what = format!("start with {PLUGIN_SOURCE_PREFIX}, which is for plugins' events");
+            return Some(("source", what));
+        }
+        if event.has_system_source() {
+            let what = format!("be {SYSTEM_SOURCE} or under it, which is for the router's events");
+            return Some(("source", what));
+        }
+        if event.has_system_type() {
+            let what = format!("start with {SYSTEM_TYPE_PREFIX}, which is for the router's events");
+            return Some(("type", what));
+        }
+        None
+    };
+    let refused = events.iter().map(refusal).enumerate();
+    match refused.filter_map(|(member, refusal)| Some((member, refusal?))).next() {
         None => Ok(()),
-        Some(member) => Err(ApiError::invalid_event(
-            "source",
-            format!(
-                "attribute \"source\" must not start with {PLUGIN_SOURCE_PREFIX}, which is for \
-                 plugins' events; use a source of your own"
-            ),
+        Some((member, (attribute, what))) => Err(ApiError::invalid_event(
+            attribute,
+            format!("attribute \"{attribute}\" must not {what}; use one of your own"),
         )
         .of_member((mode == Mode::Batch).then_some(member))),
     }

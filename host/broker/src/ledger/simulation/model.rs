@@ -49,6 +49,10 @@ pub(super) struct Model {
     pub(super) events: Vec<Event>,
     /// Events that are for one subscription alone.
     pub(super) addressees: BTreeMap<u64, String>,
+    /// Reports of dead letters.
+    pub(super) reports: BTreeSet<u64>,
+    /// Dead letters that a report is due of.
+    pub(super) deaths: usize,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) stands: BTreeMap<Key, Stands>,
     /// Deliveries that came again out of order on purpose, and so hold nobody up.
@@ -72,6 +76,9 @@ impl Model {
             self.replayed.insert(key.clone());
             self.stands.insert(key, Stands::Ready { failures: 0 });
         }
+        if stored.cause.is_some_and(|cause| cause.kind == CauseKind::Report) {
+            self.reports.insert(sequence);
+        }
         self.events.push(stored.event);
         for (name, subscription) in &self.subscriptions {
             if self.matches(&subscription.filter, sequence) {
@@ -82,7 +89,9 @@ impl Model {
 
     /// Whether a subscription with this filter takes an event as it comes by in the log.
     pub(super) fn matches(&self, filter: &Filter, sequence: u64) -> bool {
-        !self.addressees.contains_key(&sequence) && filter.matches(self.event(sequence))
+        let may_match = !self.addressees.contains_key(&sequence)
+            && (!self.reports.contains(&sequence) || filter.names_types("dev.usher."));
+        may_match && filter.matches(self.event(sequence))
     }
 
     /// A subscription that takes events from `first` on.
@@ -165,6 +174,7 @@ pub(super) fn filters() -> Vec<Filter> {
         r#"{"prefix":{"source":"/"}}"#,
         r#"{"not":{"exact":{"type":"a"}}}"#,
         r#"{"any":[{"exact":{"type":"b"}},{"exact":{"subject":"k1"}}]}"#,
+        r#"{"any":[{"prefix":{"type":"dev.usher."}},{"exact":{"type":"c"}}]}"#,
     ];
     filters.iter().map(|filter| Filter::parse(filter).unwrap()).collect()
 }
@@ -199,5 +209,6 @@ pub(super) fn subscriptions() -> Vec<Subscription> {
         subscription("q/total", 2, Order::Total, 4),
         subscription("r/not-a", 2, Order::None, 1),
         subscription("s/keyed", 3, by_subject(), 9),
+        subscription("v/reports", 4, Order::None, 3),
     ]
 }

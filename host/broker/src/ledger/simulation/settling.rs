@@ -153,6 +153,9 @@ impl World {
             assert_eq!(*present, before, "{key:?} committed what it read before it changed");
             *present += 1;
         }
+        if matches!(settled, Settled::Dead(_)) && !delivery.event.has_system_type() {
+            self.model.deaths += 1;
+        }
         self.played.deliveries += 1;
         self.tell(format_args!("settled {key:?} {what} {settled:?}"));
         self.model.stands.insert(key, stands);

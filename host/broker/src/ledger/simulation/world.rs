@@ -286,7 +286,8 @@ impl World {
         }
         let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
         let order = orders[random.below(3)].clone();
-        let mut added = subscription(name, random.below(4), order, 1 + random.below(6) as u32);
+        let mut added =
+            subscription(name, random.below(filters().len()), order, 1 + random.below(6) as u32);
         let last = self.model.events.len() as u64;
         let from = 1 + random.below(self.model.events.len() + 1) as u64;
         let (start, first) = match random.below(3) {
@@ -482,13 +483,16 @@ impl World {
         self.tick = self.tick.max(self.now_ms);
         self.learn_waits();
         // What was under way and no longer matches is not delivered again.
-        let Model { stands, subscriptions, replayed, events, .. } = &mut self.model;
-        for (key, stands) in stands {
-            let (name, sequence) = key;
-            let is_new = *stands == Stands::Ready { failures: 0 } && !replayed.contains(key);
-            if is_new && !subscriptions[name].filter.matches(&events[*sequence as usize - 1]) {
-                *stands = Stands::Unsure;
-            }
+        let model = &self.model;
+        let is_unsure = |(key, stands): &(&Key, &Stands)| {
+            let is_new =
+                **stands == Stands::Ready { failures: 0 } && !model.replayed.contains(*key);
+            is_new && !model.matches(&model.subscriptions[&key.0].filter, key.1)
+        };
+        let unsure: Vec<Key> =
+            model.stands.iter().filter(is_unsure).map(|(key, _)| key.clone()).collect();
+        for key in unsure {
+            self.model.stands.insert(key, Stands::Unsure);
         }
         self.commit();
     }
@@ -547,6 +551,8 @@ impl World {
             assert_eq!(open, (0, 0, 0, 0), "{name}");
             assert_eq!(status.cursor, self.model.events.len() as u64 + 1, "{name}");
         }
+        // Each dead letter is reported once, but for those of reports.
+        assert_eq!(self.model.reports.len(), self.model.deaths);
         let view = self.store.view();
         // [1] What retention has kept is as it was.
         let first = self.ledger.stats().first_sequence;

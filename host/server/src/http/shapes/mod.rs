@@ -66,7 +66,8 @@ pub(crate) struct Stored {
 /// The delivery that an event came of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cause {
-    /// `emission`, or `redrive` where an operator redrove a dead letter with this event.
+    /// `emission`; `redrive` where an operator redrove a dead letter with this event; `report`
+    /// where the router reports a dead letter.
     pub(crate) kind: String,
     /// The event that was delivered.
     pub(crate) parent: u64,

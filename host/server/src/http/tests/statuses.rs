@@ -52,12 +52,16 @@ async fn bad_events_name_attribute_and_member() {
     let (api, _stop) = api(stub.clone());
     let no_type = r#"{"specversion":"1.0","id":"1","source":"/s"}"#;
     let posing = EVENT.replace("\"/s\"", "\"/plugins/printer\"");
+    let usher = EVENT.replace("\"/s\"", "\"/usher\"");
+    let report = EVENT.replace("\"t\"", "\"dev.usher.delivery.dead\"");
     for (request, attribute, member, word) in [
         (publish(STRUCTURED, "{"), json!(null), json!(null), "JSON"),
         (publish(STRUCTURED, no_type), json!("type"), json!(null), "required"),
         (publish(BATCH, format!("[{EVENT},{no_type}]")), json!("type"), json!(1), "required"),
         (publish(BATCH, EVENT), json!(null), json!(null), ""),
         (publish(STRUCTURED, posing.clone()), json!("source"), json!(null), "/plugins/"),
+        (publish(STRUCTURED, usher.clone()), json!("source"), json!(null), "/usher"),
+        (publish(BATCH, format!("[{EVENT},{report}]")), json!("type"), json!(1), "dev.usher."),
         (publish(BATCH, format!("[{EVENT},{posing}]")), json!("source"), json!(1), "/plugins/"),
     ] {
         let answer = send(&api, request).await;

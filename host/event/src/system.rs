@@ -1,0 +1,121 @@
+//! Events of the router's own: facts about its work that listeners can subscribe to.
+
+use std::borrow::Cow;
+
+use crate::{Event, EventError, Value, trace, write_time};
+
+/// Types that begin with this are the router's own; neither producers nor plugins can use them.
+pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
+
+/// The source of the router's own events; nobody else can use it, nor what lies under it.
+pub const SYSTEM_SOURCE: &str = "/usher";
+
+/// A delivery was given up and became a dead letter.
+pub const DELIVERY_DEAD_TYPE: &str = "dev.usher.delivery.dead";
+
+/// An event of the router's own about what became of another event.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemEvent<'a> {
+    /// CloudEvents `id`.
+    pub id: &'a str,
+    /// CloudEvents `type`.
+    pub ty: &'a str,
+    /// CloudEvents `subject`.
+    pub subject: &'a str,
+    /// CloudEvents `time`, as Unix milliseconds.
+    pub time_ms: u64,
+    /// The payload: JSON.
+    pub data: &'a serde_json::Value,
+}
+
+impl SystemEvent<'_> {
+    /// The event, in the flow and the trace of the one it is about. `flow` is the sequence of the
+    /// flow's first event.
+    ///
+    /// # Errors
+    /// An attribute is too long.
+    pub fn about(&self, parent: &Event, flow: u64) -> Result<Event, EventError> {
+        let mut time = String::new();
+        write_time(self.time_ms, &mut time);
+        let correlationid = parent.attribute("correlationid");
+        let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
+        let traceparent =
+            parent.attribute("traceparent").and_then(|parent| trace::child(&parent, self.id));
+        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute("tracestate"));
+        let mut event = Event::builder(self.id, SYSTEM_SOURCE, self.ty)
+            .subject(self.subject)
+            .time(time)
+            .datacontenttype("application/json")
+            .extension("causationid", Value::String(parent.id().to_owned()))
+            .extension("correlationid", Value::String(correlationid.into_owned()));
+        if let Some(traceparent) = traceparent {
+            event = event.extension("traceparent", Value::String(traceparent));
+        }
+        if let Some(tracestate) = tracestate {
+            event = event.extension("tracestate", Value::String(tracestate.into_owned()));
+        }
+        event.data(self.data.to_string()).build()
+    }
+}
+
+impl Event {
+    /// Whether its type is one of the router's own.
+    pub fn has_system_type(&self) -> bool {
+        self.ty().starts_with(SYSTEM_TYPE_PREFIX)
+    }
+
+    /// Whether its source is the router's own.
+    pub fn has_system_source(&self) -> bool {
+        let rest = self.source().strip_prefix(SYSTEM_SOURCE);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_about_another_is_in_its_flow_and_trace() {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parent = Event::builder("o-1", "/shop", "ticket.purchased")
+            .extension("correlationid", Value::String("order".into()))
+            .extension("traceparent", Value::String(traceparent.into()))
+            .extension("tracestate", Value::String("a=b".into()));
+        let data = json!({ "dead_letter": 4 });
+        let system = SystemEvent {
+            id: "dead-letter/4",
+            ty: DELIVERY_DEAD_TYPE,
+            subject: "printer/tickets",
+            time_ms: 0,
+            data: &data,
+        };
+        let event = system.about(&parent.build().unwrap(), 17).unwrap();
+        assert!(event.has_system_type() && event.has_system_source());
+        assert_eq!(event.subject(), Some("printer/tickets"));
+        assert_eq!(event.time(), Some("1970-01-01T00:00:00.000Z"));
+        assert_eq!(event.attribute("causationid").as_deref(), Some("o-1"));
+        assert_eq!(event.attribute("correlationid").as_deref(), Some("order"));
+        let trace = event.attribute("traceparent").unwrap();
+        assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && trace != traceparent);
+        assert_eq!(event.attribute("tracestate").as_deref(), Some("a=b"));
+        assert_eq!(event.data().unwrap(), r#"{"dead_letter":4}"#);
+
+        let parent = Event::builder("o-1", "/shop", "ticket.purchased").build().unwrap();
+        let event = system.about(&parent, 17).unwrap();
+        assert_eq!(event.attribute("correlationid").as_deref(), Some("17"));
+        assert_eq!(event.attribute("traceparent"), None);
+    }
+
+    #[test]
+    fn only_whole_segments_of_the_source_count() {
+        for (source, expected) in
+            [("/usher", true), ("/usher/x", true), ("/usherette", false), ("/shop/usher", false)]
+        {
+            let event = Event::builder("1", source, "t").build().unwrap();
+            assert_eq!(event.has_system_source(), expected, "{source}");
+        }
+    }
+}
