@@ -35,8 +35,14 @@ pub const CONFLICTS_MAX: u32 = 3;
 /// Most emissions that wait for their delay, in all.
 pub const DELAYED_MAX: usize = 100_000;
 
-/// Longest delay of an emission and longest wait a listener may ask for before another attempt;
-/// longer ones are cut to this.
+/// Longest wait a listener may ask for before another attempt; longer ones are cut to this, and to
+/// what the subscription's policy leaves.
+pub const AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A listener that asks for a wait of at least this is busy: the attempt doesn't count.
+pub const RATE_LIMITED_MIN: Duration = Duration::from_secs(1);
+
+/// Longest delay of an emission; longer ones are cut to this.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Longest state address: bucket and key together.

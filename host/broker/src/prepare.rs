@@ -25,7 +25,13 @@ pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), Brok
     if !(0.0..=1.0).contains(&retry.jitter) {
         return wrong("the jitter of retries must be 0 to 1");
     }
-    if retry.max_attempts == 0 {
+    let own = retry.classes.values();
+    if own.clone().filter_map(|own| own.factor).any(|factor| !(factor.is_finite() && factor >= 1.0))
+    {
+        return wrong("the factor of retries must be at least 1");
+    }
+    let mut attempts = own.filter_map(|own| own.max_attempts).chain([retry.max_attempts]);
+    if attempts.any(|attempts| attempts == 0) {
         return wrong("max_attempts must be at least 1");
     }
     Ok(())

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
-use usher_broker::{BrokerError, Disposition};
+use usher_broker::{AFTER_MAX, BrokerError, Disposition};
 use usher_event::{Delivery, Failure, FailureClass, Listener, Outcome, Verdict};
 
 use crate::clock::Stamp;
@@ -162,6 +162,17 @@ impl Dispatch {
             Disposition::Ack(_) | Disposition::Release => return,
         };
         self.count_failure(failure.class);
+        if let Disposition::Retry { after: Some(after), .. } = disposition
+            && *after > AFTER_MAX
+        {
+            tracing::warn!(
+                subscription = self.name().as_str(),
+                sequence = delivery.sequence,
+                asked_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+                max_ms = AFTER_MAX.as_millis() as u64,
+                "the wait asked for is too long and is cut"
+            );
+        }
         tracing::warn!(
             subscription = self.name().as_str(),
             sequence = delivery.sequence,

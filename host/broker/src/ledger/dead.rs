@@ -178,7 +178,15 @@ impl Ledger {
         let Some(sub) = self.subs.get_mut(&sub_id) else { return };
         let lane = sub.lane_of(&stored.event);
         let (failures, first_ms) = (0, 0);
-        let row = RetryRow { failures, due_ms: now_ms, first_ms, before, replay: true, lane };
+        let row = RetryRow {
+            failures,
+            due_ms: now_ms,
+            first_ms,
+            before,
+            replay: true,
+            lane,
+            ..RetryRow::default()
+        };
         sub.add_retry(stored.sequence, row, false);
         self.touched.insert(sub_id);
         self.outgoing.put(Space::Retries, keys::retry(sub_id, stored.sequence), row.write());

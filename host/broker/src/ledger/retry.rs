@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use usher_event::Failure;
+use usher_event::{Failure, FailureClass};
 
 use super::Ledger;
 use super::settle::Report;
 use super::subscription::{Pending, Retry};
 use crate::api::{AttemptRecord, RetryPolicy, Settled};
-use crate::store::rows::{millis, write_attempt};
+use crate::store::rows::{RetryRow, millis, write_attempt};
 use crate::store::{Space, keys};
-use crate::{ATTEMPTS_KEPT, BACKTRACE_MAX_BYTES, REASON_MAX_BYTES};
+use crate::{AFTER_MAX, ATTEMPTS_KEPT, BACKTRACE_MAX_BYTES, RATE_LIMITED_MIN, REASON_MAX_BYTES};
 
 /// Room in a reason for the words about a wait that was cut.
 const CUT_WAIT_MAX_BYTES: usize = 128;
@@ -25,33 +25,47 @@ impl Ledger {
         now_ms: u64,
     ) -> Settled {
         let Some(left_ms) = self.left_ms(report, now_ms) else { return Settled::Stale };
-        if let Some(after) = after.filter(|after| millis(*after) > left_ms) {
-            let (asked_s, left_s) = (after.as_secs(), left_ms / 1_000);
+        let after_ms = after.map_or(0, millis);
+        let allowed_ms = after_ms.min(millis(AFTER_MAX)).min(left_ms);
+        let asked_ms = (after_ms > allowed_ms).then_some(after_ms);
+        if asked_ms.is_some() {
+            let (asked_s, left_s) = (after_ms / 1_000, allowed_ms / 1_000);
             failure.reason = cut(failure.reason, REASON_MAX_BYTES - CUT_WAIT_MAX_BYTES);
             failure.reason += &format!(" (asked to wait {asked_s} s, {left_s} s are left)");
         }
-        let Some(mut pending) = self.failed(report, failure, now_ms) else {
-            return Settled::Stale;
-        };
+        let class = failure.class;
         let tick = self.timeline.tick(now_ms);
-        let Some(sub) = self.subs.get_mut(&report.subscription) else { return Settled::Stale };
-        let policy = &sub.subscription().retry;
-        let mut row = pending.retry.take().unwrap_or_default();
+        let (id, sequence) = (report.subscription, report.sequence);
+        let Some(sub) = self.subs.get(&id) else { return Settled::Stale };
+        let Some(held) = sub.held.get(&sequence) else { return Settled::Stale };
+        let mut row = held.pending.retry.unwrap_or_default();
+        let policy = sub.subscription().retry.clone();
         if row.failures == 0 {
             row.first_ms = now_ms;
         }
+        let counted =
+            class != FailureClass::Retry || after.is_none_or(|after| after < RATE_LIMITED_MIN);
+        let Some(pending) = self.failed(report, failure, (counted, asked_ms), now_ms) else {
+            return Settled::Stale;
+        };
+        let mut pending = Pending { retry: None, ..pending };
         row.failures = row.failures.saturating_add(1);
-        if row.failures >= policy.max_attempts || (left_ms == 0 && row.failures > 1) {
+        row.count(class, counted);
+        let class_policy = ClassPolicy::of(&policy, class);
+        let count = row.counted(&policy, class);
+        let is_last = counted && count >= class_policy.max_attempts;
+        if is_last || (left_ms == 0 && row.failures > 1) {
             pending.retry = Some(row);
             return self.bury(report, pending, now_ms);
         }
         let spread = self.jitter.next_fraction();
-        let wait_ms = backoff_ms(policy, row.failures, spread).max(after.map_or(0, millis));
+        // Waiting as long as it would for its first failure is the least.
+        let backoff_ms = class_policy.backoff_ms(count.max(1), policy.jitter * spread);
         // The last attempt may start when the age is reached, not later.
-        let wait_ms = wait_ms.min(left_ms);
+        let wait_ms = backoff_ms.max(allowed_ms).min(left_ms);
+        let Some(sub) = self.subs.get_mut(&id) else { return Settled::Stale };
         row.due_ms = now_ms.saturating_add(wait_ms);
         let due_tick = tick.saturating_add(wait_ms);
-        let (id, sequence) = (report.subscription, report.sequence);
         row.lane = pending.lane;
         sub.unpark(sequence, &mut self.outgoing);
         if let Some(lane) = pending.lane {
@@ -74,7 +88,7 @@ impl Ledger {
 
     /// The end at once.
     pub(super) fn give_up(&mut self, report: &Report, failure: Failure, now_ms: u64) -> Settled {
-        let Some(mut pending) = self.failed(report, failure, now_ms) else {
+        let Some(mut pending) = self.failed(report, failure, (true, None), now_ms) else {
             return Settled::Stale;
         };
         let mut row = pending.retry.take().unwrap_or_default();
@@ -85,7 +99,13 @@ impl Ledger {
 
     /// Ends the lease and records the failed attempt. `retry` of the answer is still as it was
     /// before.
-    fn failed(&mut self, report: &Report, failure: Failure, now_ms: u64) -> Option<Pending> {
+    fn failed(
+        &mut self,
+        report: &Report,
+        failure: Failure,
+        (counted, asked_ms): (bool, Option<u64>),
+        now_ms: u64,
+    ) -> Option<Pending> {
         let (id, sequence) = (report.subscription, report.sequence);
         let sub = self.subs.get_mut(&id)?;
         let mut pending = sub.remove_held(sequence)?;
@@ -102,6 +122,8 @@ impl Ledger {
             backtrace: failure.backtrace.map(|text| cut(text, BACKTRACE_MAX_BYTES)),
             digest: report.digest,
             version: report.version.as_deref().map(str::to_owned),
+            counted,
+            asked_ms,
         };
         let key = |attempt: u32| keys::attempt(sequence, id, before.saturating_add(attempt));
         self.outgoing.put(Space::Attempts, key(attempt), write_attempt(&record));
@@ -115,14 +137,59 @@ impl Ledger {
     }
 }
 
-/// The wait after the `failures`th failure; `spread` is between -1 and 1.
-fn backoff_ms(policy: &RetryPolicy, failures: u32, spread: f64) -> u64 {
-    let exponent = f64::from(failures.saturating_sub(1));
-    let grown = policy.first_delay.as_secs_f64() * policy.factor.max(1.0).powf(exponent);
-    let wait = grown.min(policy.max_delay.as_secs_f64());
-    let spread = wait * (1.0 + spread * policy.jitter.clamp(0.0, 1.0));
-    // Casting saturates; the wait is finite and not negative.
-    (spread * 1_000.0) as u64
+impl RetryRow {
+    /// Counts a failure of this round.
+    fn count(&mut self, class: FailureClass, counted: bool) {
+        if !counted {
+            self.uncounted = self.uncounted.saturating_add(1);
+        } else if let Some(count) = self.counts.get_mut(place(class)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// How many failures count together with one of this class.
+    fn counted(&self, policy: &RetryPolicy, class: FailureClass) -> u32 {
+        let of = |class: FailureClass| self.counts.get(place(class)).copied().unwrap_or(0);
+        if policy.classes.contains_key(&class) {
+            return of(class);
+        }
+        let apart = policy.classes.keys().map(|class| of(*class)).fold(0, u32::saturating_add);
+        self.failures.saturating_sub(self.uncounted).saturating_sub(apart)
+    }
+}
+
+/// Where a class stands among all.
+fn place(class: FailureClass) -> usize {
+    FailureClass::ALL.iter().position(|other| *other == class).unwrap_or(usize::MAX)
+}
+
+/// What a policy says of one class.
+struct ClassPolicy {
+    first_delay: Duration,
+    factor: f64,
+    max_delay: Duration,
+    max_attempts: u32,
+}
+
+impl ClassPolicy {
+    fn of(policy: &RetryPolicy, class: FailureClass) -> Self {
+        let own = policy.classes.get(&class).copied().unwrap_or_default();
+        Self {
+            first_delay: own.first_delay.unwrap_or(policy.first_delay),
+            factor: own.factor.unwrap_or(policy.factor),
+            max_delay: own.max_delay.unwrap_or(policy.max_delay),
+            max_attempts: own.max_attempts.unwrap_or(policy.max_attempts),
+        }
+    }
+
+    /// The wait after the `failures`th failure; `spread` is a fraction of it, between -1 and 1.
+    fn backoff_ms(&self, failures: u32, spread: f64) -> u64 {
+        let exponent = f64::from(failures.saturating_sub(1));
+        let grown = self.first_delay.as_secs_f64() * self.factor.max(1.0).powf(exponent);
+        let wait = grown.min(self.max_delay.as_secs_f64());
+        // Casting saturates; the wait is finite and not negative.
+        (wait * (1.0 + spread.clamp(-1.0, 1.0)) * 1_000.0) as u64
+    }
 }
 
 /// At most so many bytes of a text, with a mark where it was cut.
@@ -158,15 +225,41 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::ClassRetry;
 
     #[test]
     fn waits_grow_up_to_the_cap() {
-        let policy = RetryPolicy::default();
-        let waits: Vec<u64> = (1..=13).map(|n| backoff_ms(&policy, n, 0.0)).collect();
+        let policy = ClassPolicy::of(&RetryPolicy::default(), FailureClass::Trap);
+        let waits: Vec<u64> = (1..=13).map(|n| policy.backoff_ms(n, 0.0)).collect();
         assert_eq!(waits[..5], [1_000, 2_000, 4_000, 8_000, 16_000]);
         assert_eq!(waits[11..], [1_800_000, 1_800_000]);
-        assert_eq!(backoff_ms(&policy, u32::MAX, 1.0), 2_160_000);
-        assert_eq!(backoff_ms(&policy, 1, -1.0), 800);
+        assert_eq!(policy.backoff_ms(u32::MAX, 0.2), 2_160_000);
+        assert_eq!(policy.backoff_ms(1, -0.2), 800);
+    }
+
+    #[test]
+    fn classes_of_their_own_are_counted_by_themselves() {
+        let own = ClassRetry { max_attempts: Some(2), ..ClassRetry::default() };
+        let classes = [(FailureClass::Trap, own)].into();
+        let policy = RetryPolicy { classes, ..RetryPolicy::default() };
+        // Two failures are left from an older version, which knew no classes.
+        let mut row = RetryRow { failures: 2, ..RetryRow::default() };
+        let failures = [
+            (FailureClass::Trap, true),
+            (FailureClass::Timeout, true),
+            (FailureClass::Retry, false),
+            (FailureClass::Trap, true),
+        ];
+        for (class, counted) in failures {
+            row.failures += 1;
+            row.count(class, counted);
+        }
+        assert_eq!(row.counted(&policy, FailureClass::Trap), 2);
+        assert_eq!(row.counted(&policy, FailureClass::Timeout), 3);
+        assert_eq!(row.counted(&policy, FailureClass::Retry), 3);
+        let trap = ClassPolicy::of(&policy, FailureClass::Trap);
+        assert_eq!((trap.max_attempts, trap.first_delay), (2, policy.first_delay));
+        assert_eq!(ClassPolicy::of(&policy, FailureClass::Host).max_attempts, 60);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use usher_filter::Filter;
 
 use super::{audit, keys, rows};
 use crate::api::{
-    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, Order,
-    RetryPolicy, Start, StoredEvent, Subscription,
+    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, ClassRetry,
+    Order, RetryPolicy, Start, StoredEvent, Subscription,
 };
 
 const GOLDEN: &str = include_str!("../../tests/golden/rows-v3.txt");
@@ -32,6 +32,8 @@ fn attempt() -> AttemptRecord {
         backtrace: Some("0: handle".into()),
         digest: Some(Digest::from_bytes([7; 32])),
         version: Some("1.2.0".into()),
+        counted: false,
+        asked_ms: Some(315_360_000_000),
     }
 }
 
@@ -58,6 +60,7 @@ fn emission() -> StoredEvent {
 fn dead() -> rows::DeadRow {
     let mut short = attempt();
     (short.backtrace, short.digest, short.version, short.attempt) = (None, None, None, 1);
+    (short.counted, short.asked_ms) = (true, None);
     rows::DeadRow {
         time_ms: 1_800_000_000_789,
         subscription_id: 5,
@@ -78,7 +81,11 @@ fn subscription() -> rows::SubscriptionRow {
             filter: Filter::parse(r#"{"exact":{"type":"ticket.paid"}}"#).unwrap(),
             start: Start::Latest,
             order: Order::Key("subject".into()),
-            retry: RetryPolicy { first_delay: Duration::from_millis(250), ..Default::default() },
+            retry: RetryPolicy {
+                first_delay: Duration::from_millis(250),
+                classes: [(FailureClass::Trap, CLASS)].into(),
+                ..Default::default()
+            },
             max_in_flight: 16,
         },
     }
@@ -87,6 +94,13 @@ fn subscription() -> rows::SubscriptionRow {
 fn refiltered() -> rows::SubscriptionRow {
     rows::SubscriptionRow { filter_from: 40, ..subscription() }
 }
+
+const CLASS: ClassRetry = ClassRetry {
+    first_delay: Some(Duration::from_millis(5)),
+    factor: Some(1.5),
+    max_delay: None,
+    max_attempts: Some(3),
+};
 
 const COUNTERS: rows::Counters = rows::Counters {
     last_sequence: 1_000_000,
@@ -107,6 +121,8 @@ const RETRY: rows::RetryRow = rows::RetryRow {
     before: 1,
     replay: true,
     lane: Some(LANE),
+    uncounted: 1,
+    counts: [0, 0, 1, 0, 0, 0, 0],
 };
 
 fn cursor() -> rows::CursorRow {
@@ -249,8 +265,9 @@ fn rows_of_format_1_are_read() {
     let row = |name: &str| &golden[name];
     let mut before = subscription();
     before.subscription.order = Order::None;
+    before.subscription.retry.classes.clear();
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(before));
-    let before = rows::RetryRow { lane: None, ..RETRY };
+    let before = rows::RetryRow { lane: None, uncounted: 0, counts: [0; 7], ..RETRY };
     assert_eq!(rows::RetryRow::read(row("retry")), Some(before));
     let before = rows::Counters { first_sequence: 1, log_bytes: 0, ..COUNTERS };
     assert_eq!(rows::Counters::read(row("counters")), Some(before));
@@ -266,13 +283,19 @@ fn rows_of_format_1_are_read() {
 fn rows_of_format_2_are_read() {
     let golden = golden(GOLDEN_2);
     let row = |name: &str| &golden[name];
-    let before = AttemptRecord { version: None, ..attempt() };
+    let before = rows::RetryRow { uncounted: 0, counts: [0; 7], ..RETRY };
+    assert_eq!(rows::RetryRow::read(row("retry")), Some(before));
+    let mut before = subscription();
+    before.subscription.retry.classes.clear();
+    assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(before));
+    let before = AttemptRecord { version: None, counted: true, asked_ms: None, ..attempt() };
     assert_eq!(rows::read_attempt(row("attempt")), Some(before.clone()));
     let letter = rows::DeadRow::read(row("dead letter")).unwrap();
     assert_eq!(letter.attempts.last(), Some(&before));
     let new = self::golden(GOLDEN);
     for (name, row) in &golden {
-        if !["attempt", "dead letter"].contains(name) {
+        let is_changed = ["attempt", "dead letter", "retry"].contains(name);
+        if !is_changed && !name.starts_with("subscription") {
             assert_eq!(row, &new[name], "{name}");
         }
     }

@@ -1,6 +1,7 @@
 //! Values of the tables, to bytes and back. Reading answers `None` where the bytes can't be a row
 //! of that table. The forms are described in `docs/storage.md`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use usher_filter::Filter;
 
 use super::varint::{Parts, put, put_bytes};
 use crate::api::{
-    AttemptRecord, Cause, CauseKind, Order, RetryPolicy, Start, StoredEvent, Subscription,
+    AttemptRecord, Cause, CauseKind, ClassRetry, Order, RetryPolicy, Start, StoredEvent,
+    Subscription,
 };
 
 /// The version of all rows that have one.
@@ -188,6 +190,13 @@ impl SubscriptionRow {
         {
             members.insert("filter_from".to_owned(), json!(self.filter_from));
         }
+        if !retry.classes.is_empty()
+            && let Some(retry_row) = row.get_mut("retry").and_then(Value::as_object_mut)
+        {
+            let classes = retry.classes.iter();
+            let classes = classes.map(|(class, own)| (class.as_str().to_owned(), write_class(own)));
+            retry_row.insert("classes".to_owned(), classes.collect());
+        }
         row.to_string().into_bytes()
     }
 
@@ -227,10 +236,45 @@ impl SubscriptionRow {
                     jitter: retry.get("jitter")?.as_f64()?,
                     max_attempts: retry.get("max_attempts")?.as_u64()?.try_into().ok()?,
                     max_age: retry_ms("max_age_ms")?,
+                    classes: match retry.get("classes") {
+                        None => BTreeMap::new(),
+                        Some(classes) => {
+                            classes.as_object()?.iter().map(read_class).collect::<Option<_>>()?
+                        }
+                    },
                 },
             },
         })
     }
+}
+
+fn write_class(own: &ClassRetry) -> Value {
+    json!({
+        "first_delay_ms": own.first_delay.map(millis),
+        "factor": own.factor,
+        "max_delay_ms": own.max_delay.map(millis),
+        "max_attempts": own.max_attempts,
+    })
+}
+
+fn read_class((name, own): (&String, &Value)) -> Option<(FailureClass, ClassRetry)> {
+    let number = |member| match own.get(member)? {
+        Value::Null => Some(None),
+        number => number.as_u64().map(Some),
+    };
+    let own = ClassRetry {
+        first_delay: number("first_delay_ms")?.map(Duration::from_millis),
+        factor: match own.get("factor")? {
+            Value::Null => None,
+            factor => Some(factor.as_f64()?),
+        },
+        max_delay: number("max_delay_ms")?.map(Duration::from_millis),
+        max_attempts: match number("max_attempts")? {
+            None => None,
+            Some(number) => Some(number.try_into().ok()?),
+        },
+    };
+    Some((FailureClass::from_name(name)?, own))
 }
 
 /// A duration in whole milliseconds.
@@ -290,6 +334,11 @@ pub(crate) struct RetryRow {
     pub(crate) replay: bool,
     /// The lane it belongs to, if the subscription has lanes.
     pub(crate) lane: Option<u64>,
+    /// Failures of this round that don't count.
+    pub(crate) uncounted: u32,
+    /// Those that do, by class in the order of [`FailureClass::ALL`]. What an older version left
+    /// behind is missing here and is of no class in particular.
+    pub(crate) counts: [u32; FailureClass::ALL.len()],
 }
 
 /// Writes the lane of a parked delivery.
@@ -307,6 +356,7 @@ pub(crate) fn read_parked(row: &Bytes) -> Option<u64> {
 impl RetryRow {
     const REPLAY: u64 = 1;
     const LANE: u64 = 2;
+    const COUNTS: u64 = 4;
 
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut row = vec![VERSION];
@@ -314,10 +364,20 @@ impl RetryRow {
         put(&mut row, self.due_ms);
         put(&mut row, self.first_ms);
         put(&mut row, self.before.into());
-        let flags = [(self.replay, Self::REPLAY), (self.lane.is_some(), Self::LANE)];
+        let has_counts = self.uncounted > 0 || self.counts.iter().any(|count| *count > 0);
+        let flags = [
+            (self.replay, Self::REPLAY),
+            (self.lane.is_some(), Self::LANE),
+            (has_counts, Self::COUNTS),
+        ];
         put(&mut row, flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         if let Some(lane) = self.lane {
             row.extend_from_slice(&lane.to_be_bytes());
+        }
+        if has_counts {
+            put(&mut row, self.uncounted.into());
+            put(&mut row, self.counts.len() as u64);
+            self.counts.iter().for_each(|count| put(&mut row, (*count).into()));
         }
         row
     }
@@ -327,13 +387,22 @@ impl RetryRow {
         let (failures, due_ms) = (parts.number_as()?, parts.number()?);
         let (first_ms, before) = (parts.number()?, parts.number_as()?);
         let flags = parts.number()?;
-        if flags > Self::REPLAY | Self::LANE {
+        if flags > Self::REPLAY | Self::LANE | Self::COUNTS {
             return None;
         }
         let lane = if flags & Self::LANE != 0 { Some(parts.array()?) } else { None };
         let lane = lane.map(u64::from_be_bytes);
         let replay = flags & Self::REPLAY != 0;
-        parts.end().map(|()| Self { failures, due_ms, first_ms, before, replay, lane })
+        let (mut uncounted, mut counts) = (0, [0; FailureClass::ALL.len()]);
+        if flags & Self::COUNTS != 0 {
+            uncounted = parts.number_as()?;
+            let classes: usize = parts.number_as()?;
+            for count in counts.get_mut(..classes)? {
+                *count = parts.number_as()?;
+            }
+        }
+        parts.end()?;
+        Some(Self { failures, due_ms, first_ms, before, replay, lane, uncounted, counts })
     }
 }
 
@@ -347,7 +416,13 @@ pub(crate) fn write_attempt(attempt: &AttemptRecord) -> Vec<u8> {
     let class = FailureClass::ALL.iter().position(|class| *class == attempt.class);
     row.push(class.and_then(|class| u8::try_from(class).ok()).unwrap_or(u8::MAX));
     put_bytes(&mut row, attempt.reason.as_bytes());
-    let flags = [attempt.backtrace.is_some(), attempt.digest.is_some(), attempt.version.is_some()];
+    let flags = [
+        attempt.backtrace.is_some(),
+        attempt.digest.is_some(),
+        attempt.version.is_some(),
+        !attempt.counted,
+        attempt.asked_ms.is_some(),
+    ];
     row.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
     if let Some(backtrace) = &attempt.backtrace {
         put_bytes(&mut row, backtrace.as_bytes());
@@ -357,6 +432,9 @@ pub(crate) fn write_attempt(attempt: &AttemptRecord) -> Vec<u8> {
     }
     if let Some(version) = &attempt.version {
         put_bytes(&mut row, version.as_bytes());
+    }
+    if let Some(asked_ms) = attempt.asked_ms {
+        put(&mut row, asked_ms);
     }
     row
 }
@@ -373,8 +451,21 @@ pub(crate) fn read_attempt(row: &Bytes) -> Option<AttemptRecord> {
     let backtrace = if flags & 1 != 0 { Some(parts.text()?) } else { None };
     let digest = if flags & 2 != 0 { Some(Digest::from_bytes(parts.array()?)) } else { None };
     let version = if flags & 4 != 0 { Some(parts.text()?) } else { None };
+    let counted = flags & 8 == 0;
+    let asked_ms = if flags & 16 != 0 { Some(parts.number()?) } else { None };
     parts.end()?;
-    Some(AttemptRecord { attempt, time_ms, took_us, class, reason, backtrace, digest, version })
+    Some(AttemptRecord {
+        attempt,
+        time_ms,
+        took_us,
+        class,
+        reason,
+        backtrace,
+        digest,
+        version,
+        counted,
+        asked_ms,
+    })
 }
 
 /// A dead letter as it is stored.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use usher_broker::{
-    ATTEMPTS_KEPT, Broker, BrokerError, DeliveryState, Disposition, RetryPolicy, Settled,
-    Subscription,
+    ATTEMPTS_KEPT, Broker, BrokerError, ClassRetry, DeliveryState, Disposition, RetryPolicy,
+    Settled, Subscription,
 };
 use usher_event::{Digest, FailureClass};
 
@@ -60,6 +60,100 @@ pub(crate) async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
     let reasons: Vec<_> =
         flow.events[0].deliveries[0].failures.iter().map(|failed| &*failed.reason).collect();
     assert_eq!(reasons, ["busy", "busy (asked to wait 315360000 s, 86310 s are left)"]);
+}
+
+pub(crate) async fn a_rate_limit_does_not_count_but_ends(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(with_policy(2, Duration::from_secs(3_600))).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let busy = |after_s| Disposition::Retry {
+        failure: usher_event::Failure::new(FailureClass::Retry, "busy"),
+        after: Some(Duration::from_secs(after_s)),
+    };
+    let minute_ms = 60_000;
+    for attempt in 1..=30 {
+        let lease = lease_one(&broker, "p/s").await;
+        assert_eq!(lease.delivery.attempt, attempt);
+        let due_ms = START_MS + u64::from(attempt) * minute_ms;
+        assert_eq!(settle(&broker, &lease, busy(60)).await, Settled::RetryAt(due_ms));
+        disk.advance(&broker, minute_ms);
+    }
+    // The first failure that counts waits as a first one does.
+    let lease = lease_one(&broker, "p/s").await;
+    let due_ms = START_MS + 30 * minute_ms + 1_000;
+    assert_eq!(settle(&broker, &lease, retry()).await, Settled::RetryAt(due_ms));
+    disk.advance(&broker, 1_000);
+    // Ten years are cut to what the age leaves; then it is over.
+    let lease = lease_one(&broker, "p/s").await;
+    let ten_years_s = 10 * 365 * 24 * 3_600;
+    let end_ms = START_MS + 3_600_000;
+    assert_eq!(settle(&broker, &lease, busy(ten_years_s)).await, Settled::RetryAt(end_ms));
+    disk.clock.set(end_ms);
+    broker.wake();
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(lease.delivery.attempt, 33);
+    assert_eq!(settle(&broker, &lease, busy(60)).await, Settled::Dead(1));
+    let letter = broker.dead_letter(1).await.unwrap().unwrap();
+    assert_eq!(letter.attempt_count, 33);
+    let newest: Vec<_> = letter.attempts.iter().rev().take(3).rev().collect();
+    let told: Vec<_> = newest.iter().map(|one| (one.attempt, one.counted, one.asked_ms)).collect();
+    assert_eq!(
+        told,
+        [(31, true, None), (32, false, Some(ten_years_s * 1_000)), (33, false, Some(60_000))]
+    );
+}
+
+pub(crate) async fn no_wait_is_longer_than_a_week(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(with_policy(2, Duration::from_secs(365 * 24 * 3_600))).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let failure = usher_event::Failure::new(FailureClass::Retry, "busy");
+    let after = Some(Duration::from_secs(10 * 365 * 24 * 3_600));
+    let week_ms = 7 * 24 * 3_600 * 1_000;
+    let settled = settle(&broker, &lease, Disposition::Retry { failure, after }).await;
+    assert_eq!(settled, Settled::RetryAt(START_MS + week_ms));
+}
+
+pub(crate) async fn each_class_has_its_own_limit_and_waits(disk: Disk) {
+    let broker = disk.open();
+    let trap = ClassRetry {
+        first_delay: Some(Duration::from_secs(10)),
+        max_attempts: Some(2),
+        ..ClassRetry::default()
+    };
+    let mut subscription = with_policy(3, Duration::from_secs(1 << 40));
+    subscription.retry.classes = [(FailureClass::Trap, trap)].into();
+    broker.subscribe(subscription).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    publish(&broker, event("a", 2)).await;
+    let fail =
+        |class| Disposition::Retry { failure: usher_event::Failure::new(class, "no"), after: None };
+    let first = lease_one(&broker, "p/s").await;
+    let second = lease_one(&broker, "p/s").await;
+    let now = START_MS;
+    // One trap and one timeout, each the first of its kind.
+    let settled = settle(&broker, &first, fail(FailureClass::Trap)).await;
+    assert_eq!(settled, Settled::RetryAt(now + 10_000));
+    let settled = settle(&broker, &second, fail(FailureClass::Timeout)).await;
+    assert_eq!(settled, Settled::RetryAt(now + 1_000));
+    drop(broker);
+    // Counts survive a restart.
+    let broker = disk.open();
+    disk.advance(&broker, 10_000);
+    let mut leases = lease_many(&broker, "p/s", 2).await;
+    leases.sort_by_key(|lease| lease.delivery.sequence);
+    let settled = settle(&broker, &leases[0], fail(FailureClass::Limit)).await;
+    assert_eq!(settled, Settled::RetryAt(now + 11_000), "the first that is no trap");
+    let settled = settle(&broker, &leases[1], fail(FailureClass::Host)).await;
+    assert_eq!(settled, Settled::RetryAt(now + 12_000), "counted with the timeout");
+    disk.advance(&broker, 2_000);
+    let mut leases = lease_many(&broker, "p/s", 2).await;
+    leases.sort_by_key(|lease| lease.delivery.sequence);
+    let settled = settle(&broker, &leases[0], fail(FailureClass::Trap)).await;
+    assert_eq!(settled, Settled::Dead(1), "the second trap is the last");
+    let settled = settle(&broker, &leases[1], fail(FailureClass::Timeout)).await;
+    assert_eq!(settled, Settled::Dead(2), "the third of all others is the last");
 }
 
 fn with_policy(max_attempts: u32, max_age: Duration) -> Subscription {

@@ -88,6 +88,9 @@ on_every_store! {
     failures::{
         retries_wait_longer_each_time,
         the_listener_may_ask_for_a_longer_wait,
+        a_rate_limit_does_not_count_but_ends,
+        no_wait_is_longer_than_a_week,
+        each_class_has_its_own_limit_and_waits,
         the_last_attempt_makes_a_dead_letter,
         old_failures_are_given_up,
         a_dead_letter_is_redriven_as_a_replay,

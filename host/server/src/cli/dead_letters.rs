@@ -140,6 +140,13 @@ fn attempt_text(attempt: &Attempt) -> String {
         paint(&printable(&attempt.class), style::BAD),
         paint(&digest, style::FAINT),
     );
+    if !attempt.counted {
+        text.push_str("  does not count\n");
+    }
+    if let Some(asked_ms) = attempt.asked_ms {
+        let asked = duration(asked_ms.saturating_mul(1_000));
+        text.push_str(&format!("  asked for a wait of {asked}, which was cut\n"));
+    }
     let lines = attempt.reason.lines().chain(attempt.backtrace.iter().flat_map(|b| b.lines()));
     for line in lines {
         text.push_str(&format!("  {}\n", printable(line)));
@@ -164,13 +171,13 @@ mod tests {
                 {
                     "attempt": 1, "time": "2026-01-31T12:00:01.000Z", "took_us": 900,
                     "class": "retry", "reason": "first\nsecond", "backtrace": null, "digest": null,
-                    "version": null
+                    "version": null, "counted": false, "asked_ms": 864_000_000
                 },
                 {
                     "attempt": 3, "time": "2026-01-31T12:00:02.000Z", "took_us": 900,
                     "class": "trap", "reason": "unreachable", "backtrace": "draw\nhandle",
                     "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-                    "version": "1.2.0"
+                    "version": "1.2.0", "counted": true
                 }
             ]
         }))
@@ -203,6 +210,8 @@ event 18 (flow 17):
   }
 
 attempt 1  2026-01-31 12:00:01.000 UTC  900 us  retry
+  does not count
+  asked for a wait of 10 d 00 h, which was cut
   first
   second
 

@@ -305,7 +305,7 @@ mod tests {
             "failures": [{
                 "attempt": 2, "time": "2026-01-31T12:00:00.500Z", "took_us": 8_200,
                 "class": "retry", "reason": "the gateway\nanswered 503", "backtrace": null,
-                "digest": null
+                "digest": null, "counted": true
             }]
         }));
         assert_eq!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use usher_broker::Start;
+use usher_event::FailureClass;
 
 use super::*;
 
@@ -63,6 +64,9 @@ fn everything_can_be_written() {
         max_age_ms = 60000
         max_bytes = 1048576
 
+        [retry.trap]
+        max_attempts = 3
+
         [retry]
         first_delay_ms = 10
         factor = 3
@@ -86,7 +90,7 @@ fn everything_can_be_written() {
         filters = [{ exact = { type = "a" } }, { not = { prefix = { source = "/x" } } }]
         max_in_flight = 1
         start = "earliest"
-        retry = { max_attempts = 2 }
+        retry = { max_attempts = 2, trap = { first_delay_ms = 20 }, host = { max_attempts = 9 } }
         [plugin.payment.subscription.refunds]
         enabled = false
         "#,
@@ -115,6 +119,12 @@ fn everything_can_be_written() {
     let retry = purchases.retry.as_ref().unwrap();
     assert_eq!((retry.max_attempts, retry.first_delay), (2, Duration::from_millis(10)));
     assert!(purchases.enabled && !payment.subscriptions["refunds"].enabled);
+    let trap = retry.classes[&FailureClass::Trap];
+    let own = (trap.max_attempts, trap.first_delay, trap.max_delay, trap.factor);
+    let (attempts, delay) = (Some(3), Some(Duration::from_millis(20)));
+    assert_eq!(own, (attempts, delay, None, None));
+    assert_eq!(retry.classes[&FailureClass::Host].max_attempts, Some(9));
+    assert_eq!(config.retry.classes[&FailureClass::Trap].first_delay, None);
 }
 
 #[test]
@@ -222,6 +232,8 @@ fn every_problem_has_a_hint() {
         "listen = 1",
         "drain_ms = \"1\"",
         "retry = { factor = \"2\" }",
+        "retry = { reject = { max_attempts = 2 } }",
+        "retry = { trap = { max_age_ms = 2 } }",
         "plugin = 1",
         "http = []",
         "a = ",

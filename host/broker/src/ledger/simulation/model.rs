@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use usher_event::Event;
+use usher_event::{Event, FailureClass};
 use usher_filter::Filter;
 
-use super::world::MAX_ATTEMPTS;
+use super::world::{MAX_ATTEMPTS, MAX_TRAPS};
 use crate::api::*;
 
 /// How the model thinks a delivery stands.
@@ -59,6 +59,8 @@ pub(super) struct Model {
     pub(super) replayed: BTreeSet<Key>,
     /// Deliveries that were parked or under way when the order changed.
     pub(super) unordered: BTreeSet<Key>,
+    /// Failures that count since a delivery began from the beginning: traps, and all others.
+    pub(super) counts: BTreeMap<Key, (u32, u32)>,
     /// State by plugin and key: what was committed.
     pub(super) state: BTreeMap<(String, String), u64>,
 }
@@ -160,6 +162,17 @@ impl Model {
         open.map(|((_, earlier), _)| *earlier).find(|earlier| value(*earlier) == mine)
     }
 
+    /// Counts a failure; answers traps and all others so far.
+    pub(super) fn count(&mut self, key: &Key, what: &str) -> (u32, u32) {
+        let counts = self.counts.entry(key.clone()).or_default();
+        match what {
+            "trap" => counts.0 += 1,
+            "retry" => counts.1 += 1,
+            _ => {}
+        }
+        *counts
+    }
+
     pub(super) fn is_at_rest(&self) -> bool {
         self.stands.values().all(|stands| stands.is_over())
     }
@@ -185,6 +198,7 @@ pub(super) fn subscription(
     order: Order,
     in_flight: u32,
 ) -> Subscription {
+    let trap = ClassRetry { max_attempts: Some(MAX_TRAPS), ..ClassRetry::default() };
     Subscription {
         name: name.parse().unwrap(),
         filter: filters()[filter].clone(),
@@ -194,6 +208,7 @@ pub(super) fn subscription(
             first_delay: Duration::from_millis(100),
             max_attempts: MAX_ATTEMPTS,
             max_age: Duration::from_secs(1 << 40),
+            classes: [(FailureClass::Trap, trap)].into(),
             ..RetryPolicy::default()
         },
         max_in_flight: in_flight,

@@ -7,7 +7,8 @@ use usher_event::{Event, Failure, FailureClass, StateAddress, StateRead, StateWr
 
 use super::model::{Stands, TYPES};
 use super::random::Random;
-use super::world::{MAX_ATTEMPTS, Out, World};
+use super::world::{MAX_ATTEMPTS, MAX_TRAPS, Out, World};
+use crate::RATE_LIMITED_MIN;
 use crate::api::*;
 use crate::ledger::Decided;
 
@@ -33,8 +34,16 @@ impl World {
         let Some(out) = self.leases.remove(&token) else { return };
         let failure = || Failure::new(FailureClass::Retry, "no");
         let mut counted = None;
-        let (what, disposition) = match random.below(11) {
+        let (what, disposition) = match random.below(13) {
             0 => ("retry", Disposition::Retry { failure: failure(), after: None }),
+            11 => {
+                let failure = Failure::new(FailureClass::Trap, "unreachable");
+                ("trap", Disposition::Retry { failure, after: None })
+            }
+            12 => {
+                let after = Some(RATE_LIMITED_MIN);
+                ("busy", Disposition::Retry { failure: failure(), after })
+            }
             1 => ("reject", Disposition::Reject { failure: failure() }),
             2 => ("release", Disposition::Release),
             3 | 4 if out.lease.delivery.depth < 3 => {
@@ -133,13 +142,15 @@ impl World {
                 Stands::Ready { failures: failures - 1 }
             }
             ("release", Settled::Committed) => Stands::Ready { failures: failures - 1 },
-            ("retry", Settled::RetryAt(due_ms)) => {
+            ("retry" | "trap" | "busy", Settled::RetryAt(due_ms)) => {
                 // [8] Fewer attempts than allowed so far.
-                assert!(failures < MAX_ATTEMPTS);
+                let (traps, others) = self.model.count(&key, what);
+                assert!(traps < MAX_TRAPS && others < MAX_ATTEMPTS, "{key:?}");
                 Stands::Waiting { failures, due_tick: tick + (due_ms - now_ms) }
             }
-            ("retry", Settled::Dead(id)) => {
-                assert_eq!(failures, MAX_ATTEMPTS);
+            ("retry" | "trap", Settled::Dead(id)) => {
+                let (traps, others) = self.model.count(&key, what);
+                assert!(traps == MAX_TRAPS || others == MAX_ATTEMPTS, "{key:?}");
                 Stands::Dead { id: Some(*id) }
             }
             ("reject", Settled::Dead(id)) => Stands::Dead { id: Some(*id) },

@@ -24,6 +24,9 @@ const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) 
 
 pub(super) const MAX_ATTEMPTS: u32 = 4;
 
+/// Traps are counted apart.
+pub(super) const MAX_TRAPS: u32 = 2;
+
 /// Turns of half a second after which everything has come to rest.
 const REST_MAX_TURNS: u32 = 3_000;
 
@@ -192,6 +195,7 @@ impl World {
             0..3 => {
                 self.ledger.redrive(id, &row, self.now_ms).unwrap();
                 self.model.replayed.insert(key.clone());
+                self.model.counts.remove(&key);
                 self.model.stands.insert(key, Stands::Ready { failures: 0 });
             }
             3 => {
@@ -274,6 +278,7 @@ impl World {
         let dead = self.model.stands.extract_if(.., |(of, _), _| *of == name);
         self.orphans += dead.filter(|(_, s)| matches!(s, Stands::Dead { id: Some(_) })).count();
         self.model.replayed.retain(|(of, _)| *of != name);
+        self.model.counts.retain(|(of, _), _| *of != name);
         self.model.unordered.retain(|(of, _)| *of != name);
         *self.rounds.entry(name).or_default() += 1;
     }

@@ -31,7 +31,7 @@ fn delivery(subscription: &str, state: &str, failures: &[Value]) -> Value {
 fn failure(attempt: u32, ms: u64, class: &str, reason: &str) -> Value {
     json!({
         "attempt": attempt, "time": Timestamp::from_ms(1_769_860_800_000 + ms), "took_us": 8_200,
-        "class": class, "reason": reason, "backtrace": null, "digest": null
+        "class": class, "reason": reason, "backtrace": null, "digest": null, "counted": true
     })
 }
 

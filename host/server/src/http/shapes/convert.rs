@@ -213,6 +213,8 @@ impl From<broker::AttemptRecord> for Attempt {
             backtrace: attempt.backtrace,
             digest: attempt.digest,
             version: attempt.version,
+            counted: attempt.counted,
+            asked_ms: attempt.asked_ms,
         }
     }
 }

@@ -166,6 +166,11 @@ pub(crate) struct Attempt {
     pub(crate) digest: Option<Digest>,
     /// Their author's version.
     pub(crate) version: Option<String>,
+    /// Whether it counts towards the most attempts.
+    pub(crate) counted: bool,
+    /// The wait the plugin asked for, milliseconds, where that was longer than it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked_ms: Option<u64>,
 }
 
 /// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a

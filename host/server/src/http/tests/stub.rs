@@ -106,6 +106,8 @@ fn attempt(attempt: u32, backtrace: Option<&str>) -> AttemptRecord {
         backtrace: backtrace.map(str::to_owned),
         digest: backtrace.map(|text| Digest::of(text.as_bytes())),
         version: backtrace.map(|_| "1.2.3".to_owned()),
+        counted: backtrace.is_some(),
+        asked_ms: backtrace.map(|_| 315_360_000_000),
     }
 }
 
