@@ -4,6 +4,7 @@
 mod dead_letters;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +115,14 @@ pub trait Broker: Send + Sync + 'static {
         after: Option<Digest>,
         max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError>;
+
+    /// Copies everything that is committed now to a new data folder, which must not be there yet.
+    /// What goes on meanwhile is not in the copy, and doesn't wait for it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Conflict`]: the folder is there, or a copy is being made;
+    /// [`BrokerError::Backup`]: it failed, and nothing is left of it.
+    async fn backup(&self, to: PathBuf) -> Result<BackupReport, BrokerError>;
 
     /// The newest committed sequence (0 when there is none); changes wake readers of the log.
     fn committed(&self) -> watch::Receiver<u64>;
@@ -687,6 +696,21 @@ pub struct BrokerStats {
     pub waiting: u64,
 }
 
+/// A copy that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupReport {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// The newest event in it.
+    pub last_sequence: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Blobs in it.
+    pub blobs: u64,
+    /// Size of rows and blobs.
+    pub bytes: u64,
+}
+
 /// Why the broker did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -745,6 +769,12 @@ pub enum BrokerError {
     /// Something in the request can't be right.
     #[error("{0}")]
     Invalid(String),
+    /// What is there stands against it.
+    #[error("{0}")]
+    Conflict(String),
+    /// A copy could not be made; nothing is left of it.
+    #[error("the backup failed: {0}")]
+    Backup(String),
     /// A commit failed. What the disk holds is unknown until the next start, which recovers.
     #[error("the store failed and refuses all work until restarted: {0}")]
     Poisoned(String),

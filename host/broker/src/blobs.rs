@@ -34,6 +34,17 @@ struct Staged {
     since: HashMap<Digest, Instant>,
     /// In the order of time; outdated where `since` has a later one.
     order: VecDeque<(Instant, Digest)>,
+    /// While a copy is made, nothing is removed.
+    keep_all: bool,
+}
+
+/// Until dropped, no content is removed. What nobody refers to afterwards goes with the next start.
+pub(crate) struct Kept<'a>(&'a Blobs);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.staged).keep_all = false;
+    }
 }
 
 impl Staged {
@@ -100,10 +111,29 @@ impl Blobs {
         }
     }
 
+    /// Has all content stay, for as long as a copy is made. One copy at a time.
+    pub(crate) fn keep_all(&self) -> Kept<'_> {
+        lock(&self.staged).keep_all = true;
+        Kept(self)
+    }
+
+    /// The content of a digest, whether anybody still refers to it or not.
+    pub(crate) fn content(&self, digest: &Digest) -> io::Result<Bytes> {
+        let content = match &self.contents {
+            Contents::Disk(folder) => Bytes::from(fs::read(file(folder, digest).1)?),
+            Contents::Memory(contents) => lock(contents).get(digest).cloned().unwrap_or_default(),
+        };
+        if Digest::of(&content) != *digest {
+            let words = format!("blob {digest} is damaged; restore it from a backup");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
+        Ok(content)
+    }
+
     /// A commit removed a reference: the content goes if that was the last.
     pub(crate) fn forget(&self, digest: &Digest) {
         let staged = lock(&self.staged);
-        if !staged.since.contains_key(digest) {
+        if !staged.keep_all && !staged.since.contains_key(digest) {
             self.remove_if_unreferenced(digest);
         }
     }
@@ -153,6 +183,9 @@ impl Blobs {
     fn stage(&self, digest: Digest, now: Instant) {
         let mut staged = lock(&self.staged);
         staged.add(digest, now);
+        if staged.keep_all {
+            return;
+        }
         while let Some(old) = staged.take_old(now) {
             self.remove_if_unreferenced(&old);
         }
@@ -189,14 +222,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The folder and the file of a digest.
-fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
+pub(crate) fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
     let name = digest.to_string();
     let shelf = folder.join(name.get(..2).unwrap_or_default());
     let file = shelf.join(name);
     (shelf, file)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -223,16 +256,10 @@ impl BlobStore for Blobs {
         let (key, row) = row.map_err(|failure| StoreError(failure.0))?;
         let (info, _) = read_blob(*digest, &row)
             .ok_or_else(|| StoreError(StoreFailure::damaged(Space::Blobs, &key).0))?;
-        let content = match &self.contents {
-            Contents::Disk(folder) => Bytes::from(
-                fs::read(file(folder, digest).1)
-                    .map_err(|error| StoreError(format!("cannot read blob {digest}: {error}")))?,
-            ),
-            Contents::Memory(contents) => lock(contents).get(digest).cloned().unwrap_or_default(),
-        };
-        if Digest::of(&content) != *digest {
-            return Err(StoreError(format!("blob {digest} is damaged; restore it from a backup")));
-        }
+        let content = self.content(digest).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => StoreError(error.to_string()),
+            _ => StoreError(format!("cannot read blob {digest}: {error}")),
+        })?;
         Ok(Some((info, content)))
     }
 

@@ -1,6 +1,8 @@
 //! The embedded engine behind the [`Broker`] trait: checks and prepares what comes in, off the
 //! committer's thread, and asks the store what only the store knows.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -10,6 +12,7 @@ use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
 
 use crate::api::*;
+use crate::backup;
 use crate::blobs::Blobs;
 use crate::committer::Committer;
 use crate::flow;
@@ -24,8 +27,8 @@ use crate::readers::Readers;
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::state::CommittedState;
-use crate::store::fjall::{FjallStore, OpenFailure};
-use crate::store::{Store, StoreFailure, View};
+use crate::store::fjall::FjallStore;
+use crate::store::{OpenFailure, Store, StoreFailure, View};
 use crate::{OpenError, Options};
 
 /// Threads that read for questions from outside.
@@ -43,6 +46,10 @@ pub struct EmbeddedBroker {
     shared: Arc<Shared>,
     blobs: Arc<Blobs>,
     queries: Readers,
+    backups: Readers,
+    /// Whether a copy is being made.
+    is_backing_up: Arc<AtomicBool>,
+    data: PathBuf,
     room: Option<Room>,
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Keeps the data folder locked. Last, so that it goes last.
@@ -58,15 +65,24 @@ impl EmbeddedBroker {
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         let folder = Folder::open(&options.data)?;
         let log = folder.log();
-        let store =
-            FjallStore::open(&log, options.cache_bytes).map_err(|failure| match failure {
-                OpenFailure::Io(source) => {
-                    OpenError::Io { what: "cannot open the store in", path: log, source }
-                }
-                OpenFailure::Damaged(failure) => {
-                    OpenError::Damaged { path: options.data.clone(), reason: failure.0 }
-                }
-            })?;
+        let opened = FjallStore::open(&log, options.cache_bytes, Some(folder.lock()));
+        let (store, recovery) = opened.map_err(|failure| match failure {
+            OpenFailure::Io(source) => {
+                OpenError::Io { what: "cannot open the store in", path: log, source }
+            }
+            OpenFailure::Damaged(failure) => {
+                OpenError::Damaged { path: options.data.clone(), reason: failure.0 }
+            }
+        })?;
+        match recovery.cut {
+            Some((bytes, journal)) => tracing::warn!(
+                journal,
+                bytes,
+                "recovery: torn tail; cut off a commit that was under way when the last process ended"
+            ),
+            None if recovery.was_closed => tracing::info!("recovery: clean; the store was closed"),
+            None => tracing::info!("recovery: clean; nothing was under way"),
+        }
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
         let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
@@ -143,6 +159,7 @@ impl EmbeddedBroker {
         let readers = Readers::start("broker-fetch", 1, usize::MAX).map_err(refused)?;
         let queries =
             Readers::start("broker-query", QUERY_THREADS, QUERIES_MAX).map_err(refused)?;
+        let backups = Readers::start("broker-backup", 1, 1).map_err(refused)?;
         let sweeper = Arc::clone(&blobs);
         queries.submit(move || sweeper.sweep());
         let committer =
@@ -153,6 +170,9 @@ impl EmbeddedBroker {
             shared,
             blobs,
             queries,
+            backups,
+            is_backing_up: Arc::default(),
+            data: options.data,
             room,
             committer: Mutex::new(Some(thread)),
             _folder: folder,
@@ -210,6 +230,15 @@ impl EmbeddedBroker {
             Ok(Err(failure)) => Err(BrokerError::Read(failure.0)),
             Err(_) => Err(BrokerError::Read("reading panicked; see the log".to_owned())),
         }
+    }
+}
+
+/// A copy is being made until this is dropped.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -393,6 +422,26 @@ impl Broker for EmbeddedBroker {
         max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError> {
         self.read(move |view| log::blobs(view, after, max)).await
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<BackupReport, BrokerError> {
+        let busy = || BrokerError::Conflict("another backup is being made; wait for it".to_owned());
+        if self.is_backing_up.swap(true, Ordering::AcqRel) {
+            return Err(busy());
+        }
+        let (reply, answer) = oneshot::channel();
+        let (shared, blobs) = (Arc::clone(&self.shared), Arc::clone(&self.blobs));
+        let (data, running) = (self.data.clone(), Running(Arc::clone(&self.is_backing_up)));
+        // It ends what it has begun even when nobody waits for it any more.
+        let submitted = self.backups.submit(move || {
+            let made = backup::run(&shared, &blobs, &data, &to).map_err(BrokerError::from);
+            drop(running);
+            let _ = reply.send(made);
+        });
+        if !submitted {
+            return Err(busy());
+        }
+        answer.await.unwrap_or_else(|_| Err(BrokerError::Backup("it panicked; see the log".into())))
     }
 
     fn committed(&self) -> watch::Receiver<u64> {

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::OpenError;
 
@@ -21,8 +22,7 @@ const SMALL_FILE_MAX_BYTES: u64 = 64;
 /// A data folder that is this process's alone until dropped.
 pub(crate) struct Folder {
     path: PathBuf,
-    /// Keeps the lock.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Folder {
@@ -37,7 +37,22 @@ impl Folder {
         if found != Some(FORMAT) {
             write_format(path, &format_path).map_err(refused("cannot write", &format_path))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// Locks a folder that is there, and leaves its format as it is.
+    pub(crate) fn open_as_it_is(path: &Path) -> Result<Self, OpenError> {
+        let format_path = path.join(FORMAT_FILE);
+        if check_format(path, &format_path)?.is_none() {
+            let reason = "it has no format file".to_owned();
+            return Err(OpenError::Foreign { path: path.to_owned(), reason });
+        }
+        Ok(Self { path: path.to_owned(), lock: lock(path)? })
+    }
+
+    /// Holds the folder for as long as it is kept.
+    pub(crate) fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.lock)
     }
 
     /// Where the store is.
@@ -82,7 +97,8 @@ fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenErro
     }
 }
 
-fn write_format(path: &Path, format_path: &Path) -> io::Result<()> {
+/// Makes a folder a data folder.
+pub(crate) fn write_format(path: &Path, format_path: &Path) -> io::Result<()> {
     let new = path.join("format.new");
     let mut file = File::create(&new)?;
     writeln!(file, "usher {FORMAT}")?;
@@ -91,7 +107,7 @@ fn write_format(path: &Path, format_path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<Arc<File>, OpenError> {
     let lock_path = path.join(LOCK_FILE);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -111,7 +127,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(refused("cannot write", &lock_path))?;
-    Ok(file)
+    Ok(Arc::new(file))
 }
 
 #[cfg(test)]

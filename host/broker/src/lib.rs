@@ -9,6 +9,7 @@
 //! What is on the disk is described in `docs/storage.md`.
 
 mod api;
+mod backup;
 mod blobs;
 mod clock;
 mod committer;
@@ -31,6 +32,7 @@ mod room;
 mod shared;
 mod state;
 mod store;
+mod verify;
 
 pub use api::*;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -38,3 +40,4 @@ pub use engine::EmbeddedBroker;
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};
+pub use verify::{PROBLEMS_MAX, Problem, Verified, verify};

@@ -29,6 +29,13 @@ fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
     Counters::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Meta, COUNTERS_KEY))
 }
 
+/// The newest sequence.
+pub(crate) fn newest(view: &dyn View) -> Result<u64, StoreFailure> {
+    let Some(row) = view.get(Space::Meta, COUNTERS_KEY)? else { return Ok(0) };
+    let damaged = || StoreFailure::damaged(Space::Meta, COUNTERS_KEY);
+    Ok(Counters::read(&row).ok_or_else(damaged)?.last_sequence)
+}
+
 /// One event.
 pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
     if sequence < oldest(view)? { Ok(None) } else { record(view, sequence) }

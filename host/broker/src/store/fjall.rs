@@ -5,7 +5,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
@@ -13,7 +16,9 @@ use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
 };
 
-use super::{Batch, Found, Rows, Space, Store, StoreFailure, View};
+use super::{
+    Batch, Found, OpenFailure, Rows, Space, Store, StoreFailure, View, closed, journal, tables,
+};
 
 /// Size at which the memory table of a keyspace is written out. Bounds, with the journal's size,
 /// how much recovery has to read.
@@ -26,15 +31,50 @@ const JOURNALS_MAX_BYTES: u64 = 128 * 1_024 * 1_024;
 /// hands compactions back and forth while another one works (fjall 3.1 `worker_pool`).
 const WORKER_THREADS: usize = 1;
 
-/// A database on disk.
+/// Block cache for reading everything once.
+const READ_CACHE_BYTES: u64 = 16 * 1_024 * 1_024;
+
+/// A database on disk. Fields are dropped in their order.
 pub(crate) struct FjallStore {
     database: Database,
     spaces: Spaces,
+    end: End,
+}
+
+/// Notes how the journals end when the database is closed, so that the next start can tell what is
+/// missing.
+struct End {
+    folder: PathBuf,
+    /// A write failed: nobody knows what the journals hold.
+    failed: AtomicBool,
+    /// Nobody else may open the folder before the note is there.
+    _lock: Option<Arc<File>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let noted = journal::scan(&self.folder).map(|found| closed::write(&self.folder, &found));
+        if !matches!(noted, Ok(Ok(()))) {
+            tracing::warn!(?noted, "the store is closed without a note of how its journals end");
+        }
+    }
+}
+
+/// What recovery found in the journals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recovery {
+    /// Whether the store was closed, and not interrupted.
+    pub(crate) was_closed: bool,
+    /// Bytes of an unfinished commit that were cut off, and the journal they were in.
+    pub(crate) cut: Option<(u64, String)>,
 }
 
 /// The keyspaces in the order of [`Space::ALL`].
 #[derive(Clone)]
-struct Spaces(std::sync::Arc<[Keyspace]>);
+struct Spaces(Arc<[Keyspace]>);
 
 impl Spaces {
     fn get(&self, space: Space) -> Result<&Keyspace, StoreFailure> {
@@ -45,26 +85,100 @@ impl Spaces {
 }
 
 impl FjallStore {
-    /// Opens the database in this folder, recovers it, makes it if it isn't there.
-    pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
-        if !folder.try_exists()? {
+    /// Opens the database in this folder, recovers it, makes it if it isn't there. Where it is
+    /// damaged, nothing in the folder is changed.
+    pub(crate) fn open(
+        folder: &Path,
+        cache_bytes: u64,
+        lock: Option<Arc<File>>,
+    ) -> Result<(Self, Recovery), OpenFailure> {
+        let found = journal::scan(folder)?;
+        let note = closed::read(folder)?;
+        if let Some(difference) = note.as_ref().and_then(|note| closed::difference(note, &found)) {
+            return Err(OpenFailure::damaged(difference));
+        }
+        if folder.try_exists()? {
+            tables::check(folder)?;
+        } else {
             make(folder)?;
         }
-        Self::open_present(folder, cache_bytes)
+        found.cut()?;
+        closed::remove(folder)?;
+        let opened = Self::recover(folder, cache_bytes, WORKER_THREADS, lock);
+        if let (Err(_), Some(note)) = (&opened, &note) {
+            // Nothing was committed, so it still holds. The first failure is the one to tell.
+            let _ = closed::put(folder, note);
+        }
+        let recovery = Recovery {
+            was_closed: note.is_some(),
+            cut: found.torn().map(|journal| (journal.torn_bytes, journal.name())),
+        };
+        Ok((opened?, recovery))
     }
 
-    fn open_present(folder: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
-        let database = Database::builder(folder)
-            .cache_size(cache_bytes)
-            .max_journaling_size(JOURNALS_MAX_BYTES)
-            .worker_threads(WORKER_THREADS)
-            .manual_journal_persist(true)
-            .open()?;
-        let mut spaces = Vec::with_capacity(Space::ALL.len());
+    /// Opens a copy to read what is in it. Nothing happens in the background.
+    pub(crate) fn open_to_read(folder: &Path) -> Result<Self, OpenFailure> {
+        let store = Self::recover(folder, READ_CACHE_BYTES, 0, None)?;
+        store.end.failed.store(true, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// Makes a new store in this folder with all rows of a view; `each` sees every row before it is
+    /// written, and may stop the copy.
+    pub(crate) fn make_copy(
+        view: &dyn View,
+        folder: &Path,
+        mut each: impl FnMut(Space, &Bytes, &Bytes) -> Result<(), StoreFailure>,
+    ) -> Result<(), StoreFailure> {
+        let (store, _) =
+            Self::open(folder, READ_CACHE_BYTES, None).map_err(|failure| match failure {
+                OpenFailure::Io(error) => StoreFailure(error.to_string()),
+                OpenFailure::Damaged(failure) => failure,
+            })?;
         for space in Space::ALL {
-            spaces.push(database.keyspace(space.name(), || options(space))?);
+            let mut rows = view.range(space, &[], None).peekable();
+            if rows.peek().is_none() {
+                continue;
+            }
+            // In the order of keys, straight into table files.
+            let mut table = store.spaces.get(space)?.start_ingestion().map_err(failure)?;
+            for row in rows {
+                let (key, value) = row?;
+                each(space, &key, &value)?;
+                table.write(key, value).map_err(failure)?;
+            }
+            table.finish().map_err(failure)?;
         }
-        Ok(Self { database, spaces: Spaces(spaces.into()) })
+        Ok(())
+    }
+
+    fn recover(
+        folder: &Path,
+        cache_bytes: u64,
+        workers: usize,
+        lock: Option<Arc<File>>,
+    ) -> Result<Self, OpenFailure> {
+        let open = || {
+            let database = Database::builder(folder)
+                .cache_size(cache_bytes)
+                .max_journaling_size(JOURNALS_MAX_BYTES)
+                .worker_threads_unchecked(workers)
+                .manual_journal_persist(true)
+                .open()?;
+            let mut spaces = Vec::with_capacity(Space::ALL.len());
+            for space in Space::ALL {
+                spaces.push(database.keyspace(space.name(), || options(space))?);
+            }
+            Ok((database, spaces))
+        };
+        // fjall asserts some of what it reads.
+        let opened = catch_unwind(open).unwrap_or_else(|_| {
+            let words = "recovery panicked; the log has the details";
+            Err(OpenFailure::damaged(words))
+        });
+        let (database, spaces) = opened?;
+        let end = End { folder: folder.to_owned(), failed: AtomicBool::new(false), _lock: lock };
+        Ok(Self { database, spaces: Spaces(spaces.into()), end })
     }
 }
 
@@ -79,7 +193,10 @@ impl Store for FjallStore {
                 None => writes.remove(keyspace, row.key),
             }
         }
-        writes.commit().map_err(failure)
+        writes.commit().map_err(|error| {
+            self.end.failed.store(true, Ordering::Relaxed);
+            failure(error)
+        })
     }
 
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
@@ -103,7 +220,7 @@ fn make(folder: &Path) -> Result<(), OpenFailure> {
         _ => {}
     }
     // Closed before it is moved.
-    drop(FjallStore::open_present(&new, 0)?);
+    drop(FjallStore::recover(&new, 0, WORKER_THREADS, None)?);
     fs::rename(&new, folder)?;
     if let Some(parent) = folder.parent() {
         File::open(parent)?.sync_all()?;
@@ -111,25 +228,13 @@ fn make(folder: &Path) -> Result<(), OpenFailure> {
     Ok(())
 }
 
-/// Why a database could not be opened.
-#[derive(Debug)]
-pub(crate) enum OpenFailure {
-    /// The file system refused.
-    Io(io::Error),
-    /// What it holds can't be recovered.
-    Damaged(StoreFailure),
-}
-
-impl From<io::Error> for OpenFailure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
 impl From<fjall::Error> for OpenFailure {
     fn from(error: fjall::Error) -> Self {
         match error {
-            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            // fjall reads as far as its files say; that one ends early is no matter of the system.
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))
+                if error.kind() != io::ErrorKind::UnexpectedEof =>
+            {
                 Self::Io(error)
             }
             other => Self::Damaged(failure(other)),

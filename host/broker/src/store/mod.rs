@@ -5,13 +5,19 @@
 //! also fail on command.
 
 pub(crate) mod audit;
+pub(crate) mod closed;
 pub(crate) mod fjall;
 #[cfg(test)]
 mod golden;
+pub(crate) mod journal;
 pub(crate) mod keys;
 pub(crate) mod memory;
 pub(crate) mod rows;
+pub(crate) mod shadow;
+pub(crate) mod tables;
 pub(crate) mod varint;
+
+use std::io;
 
 use bytes::Bytes;
 
@@ -124,6 +130,37 @@ impl StoreFailure {
     pub(crate) fn damaged(space: Space, key: &[u8]) -> Self {
         let key: String = key.iter().take(48).map(|byte| format!("{byte:02x}")).collect();
         Self(format!("damaged row in {}, key {key}", space.name()))
+    }
+}
+
+/// Why a store could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenFailure {
+    /// The file system refused.
+    Io(io::Error),
+    /// What it holds can't be used.
+    Damaged(StoreFailure),
+}
+
+impl OpenFailure {
+    pub(crate) fn damaged(words: impl Into<String>) -> Self {
+        Self::Damaged(StoreFailure(words.into()))
+    }
+}
+
+impl From<io::Error> for OpenFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// For what was found whole a moment ago.
+impl From<OpenFailure> for io::Error {
+    fn from(failure: OpenFailure) -> Self {
+        match failure {
+            OpenFailure::Io(error) => error,
+            OpenFailure::Damaged(failure) => Self::other(failure.0),
+        }
     }
 }
 

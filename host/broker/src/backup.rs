@@ -1,0 +1,218 @@
+//! A copy of a store that is in use: all rows of one view, and the blobs they refer to, in a new
+//! data folder that a router starts from.
+//!
+//! The rows are written to a fresh store instead of copying the files of this one: fjall moves
+//! its files about in the background and can't be told to wait, while a view stays as it is
+//! whatever is committed meanwhile. Nobody waits for it; memory is bounded by one row and what
+//! fjall keeps for one table file.
+//!
+//! The copy is made beside its place and moved there when it is whole and fsynced, so that a
+//! failure or a crash leaves nothing that could be taken for one.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use usher_event::Digest;
+
+use crate::BrokerError;
+use crate::api::BackupReport;
+use crate::blobs::{Blobs, file, sync_folder};
+use crate::folder::write_format;
+use crate::log::oldest;
+use crate::shared::Shared;
+use crate::store::fjall::FjallStore;
+use crate::store::{Space, StoreFailure, View, keys};
+
+/// How many rows are copied between two looks at whether the broker is being closed.
+const LOOK_EVERY_ROWS: u64 = 1_024;
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Refused(BrokerError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Store(#[from] StoreFailure),
+}
+
+impl From<Failure> for BrokerError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refused) => refused,
+            failed => Self::Backup(failed.to_string()),
+        }
+    }
+}
+
+/// Makes a copy in the folder `to`, which must not be there yet.
+pub(crate) fn run(
+    shared: &Shared,
+    blobs: &Blobs,
+    data: &Path,
+    to: &Path,
+) -> Result<BackupReport, Failure> {
+    let place = Place::check(data, to)?;
+    // Before the view: what it refers to has to stay.
+    let _kept = blobs.keep_all();
+    let view = shared.store.view();
+    let copied = place.fill(shared, blobs, &*view);
+    if copied.is_err() {
+        // Nothing else can be done about a folder that can't be removed: it isn't taken for a copy.
+        let _ = fs::remove_dir_all(&place.new);
+    }
+    copied
+}
+
+/// Where the copy is made, and where it goes.
+struct Place {
+    new: PathBuf,
+    to: PathBuf,
+    parent: PathBuf,
+}
+
+impl Place {
+    fn check(data: &Path, to: &Path) -> Result<Self, Failure> {
+        let invalid = |words: String| Failure::Refused(BrokerError::Invalid(words));
+        let conflict = |words: String| Failure::Refused(BrokerError::Conflict(words));
+        if !to.is_absolute() {
+            return Err(invalid(format!("{} is no absolute path", to.display())));
+        }
+        let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
+            return Err(invalid(format!("{} can't be made", to.display())));
+        };
+        let parent = fs::canonicalize(parent).map_err(|error| {
+            invalid(format!("cannot make a folder in {}: {error}", parent.display()))
+        })?;
+        if fs::canonicalize(data).is_ok_and(|data| parent.starts_with(data)) {
+            return Err(invalid(format!("{} lies in the data folder itself", to.display())));
+        }
+        let to = parent.join(name);
+        if to.symlink_metadata().is_ok() {
+            return Err(conflict(format!("{} is there already; give a new folder", to.display())));
+        }
+        let mut new_name = name.to_owned();
+        new_name.push(".part");
+        let new = parent.join(new_name);
+        match fs::create_dir(&new) {
+            Ok(()) => Ok(Self { new, to, parent }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(conflict(format!(
+                "{} is there already, left by a backup that was interrupted; remove it",
+                new.display()
+            ))),
+            Err(error) => Err(invalid(format!("cannot make {}: {error}", new.display()))),
+        }
+    }
+
+    fn fill(
+        &self,
+        shared: &Shared,
+        blobs: &Blobs,
+        view: &dyn View,
+    ) -> Result<BackupReport, Failure> {
+        let mut copied = Copied::begin(shared, view)?;
+        FjallStore::make_copy(view, &self.new.join("log"), |space, key, value| {
+            copied.row(space, key, value)
+        })?;
+        let report = copied.end()?;
+        let (blobs, bytes) = self.copy_blobs(shared, blobs, view)?;
+        // Last: without it the folder is no data folder.
+        write_format(&self.new, &self.new.join("format"))?;
+        sync_folder(&self.new)?;
+        fs::rename(&self.new, &self.to)?;
+        sync_folder(&self.parent)?;
+        let folder = self.to.clone();
+        Ok(BackupReport { folder, blobs, bytes: report.bytes + bytes, ..report })
+    }
+
+    fn copy_blobs(
+        &self,
+        shared: &Shared,
+        blobs: &Blobs,
+        view: &dyn View,
+    ) -> Result<(u64, u64), Failure> {
+        let folder = self.new.join("blobs");
+        fs::create_dir(&folder)?;
+        let (mut count, mut bytes) = (0, 0);
+        let mut last = None;
+        for row in view.range(Space::Blobs, &[], None) {
+            let (key, _) = row?;
+            let digest = key.first_chunk::<32>();
+            let digest = digest.ok_or_else(|| StoreFailure::damaged(Space::Blobs, &key))?;
+            let digest = Digest::from_bytes(*digest);
+            if last.replace(digest) == Some(digest) {
+                continue;
+            }
+            go_on(shared)?;
+            let content = blobs.content(&digest)?;
+            let (shelf, path) = file(&folder, &digest);
+            fs::create_dir_all(&shelf)?;
+            let mut copy = File::create_new(path)?;
+            copy.write_all(&content)?;
+            copy.sync_all()?;
+            sync_folder(&shelf)?;
+            count += 1;
+            bytes += content.len() as u64;
+        }
+        sync_folder(&folder)?;
+        Ok((count, bytes))
+    }
+}
+
+fn go_on(shared: &Shared) -> Result<(), StoreFailure> {
+    if *shared.ended.borrow() {
+        return Err(StoreFailure("the router stopped while the backup was made".to_owned()));
+    }
+    Ok(())
+}
+
+/// Rows that were copied. Events must come without a gap: a copy that lacks some is none.
+struct Copied<'a> {
+    shared: &'a Shared,
+    rows: u64,
+    bytes: u64,
+    next_sequence: u64,
+    end: u64,
+}
+
+impl<'a> Copied<'a> {
+    fn begin(shared: &'a Shared, view: &dyn View) -> Result<Self, StoreFailure> {
+        let (next_sequence, end) = (oldest(view)?, crate::log::newest(view)? + 1);
+        Ok(Self { shared, rows: 0, bytes: 0, next_sequence, end })
+    }
+
+    fn row(&mut self, space: Space, key: &Bytes, value: &Bytes) -> Result<(), StoreFailure> {
+        if self.rows % LOOK_EVERY_ROWS == 0 {
+            go_on(self.shared)?;
+        }
+        self.rows += 1;
+        self.bytes += (key.len() + value.len()) as u64;
+        if space == Space::Events
+            && let Some(sequence) = keys::first_number(key)
+            && sequence >= self.next_sequence
+        {
+            self.expect(sequence)?;
+            self.next_sequence = sequence + 1;
+        }
+        Ok(())
+    }
+
+    fn expect(&self, sequence: u64) -> Result<(), StoreFailure> {
+        if sequence == self.next_sequence {
+            return Ok(());
+        }
+        Err(StoreFailure(format!("event {} is missing in the store", self.next_sequence)))
+    }
+
+    fn end(self) -> Result<BackupReport, StoreFailure> {
+        if self.next_sequence < self.end {
+            self.expect(self.end)?;
+        }
+        let (rows, bytes) = (self.rows, self.bytes);
+        let last_sequence = self.end - 1;
+        Ok(BackupReport { folder: PathBuf::new(), last_sequence, rows, blobs: 0, bytes })
+    }
+}

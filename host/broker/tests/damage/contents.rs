@@ -1,0 +1,43 @@
+//! All that a broker answers about what it stores.
+
+use usher_broker::{Broker, BrokerError, EmbeddedBroker, EventQuery};
+use usher_event::StateAddress;
+
+/// Everything, one line for each thing.
+pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerError> {
+    let mut lines = Vec::new();
+    let query = EventQuery { from: 1, max: 1_000, filter: None };
+    let page = broker.events(query).await?;
+    for stored in &page.events {
+        lines.push(format!("{stored:?}"));
+        if let Some(flow) = broker.flow(stored.sequence).await? {
+            // How its deliveries stand changes as it goes.
+            let sequences: Vec<_> = flow.events.iter().map(|one| one.stored.sequence).collect();
+            lines.push(format!("{:?} {sequences:?}", flow.root));
+        }
+        for plugin in ["p", "q"] {
+            let address = StateAddress {
+                plugin: plugin.parse().unwrap(),
+                bucket: "b".into(),
+                key: format!("k{}", stored.sequence).into(),
+            };
+            let read = |error: usher_event::StoreError| BrokerError::Read(error.0);
+            let value = broker.state().snapshot().get(&address).map_err(read)?;
+            lines.push(format!("{address:?} {value:?}"));
+        }
+    }
+    for status in broker.subscriptions().await? {
+        // What is ready and what is under way changes as it goes.
+        lines.push(format!("{:?} {}", status.subscription, status.dead));
+    }
+    for dead in broker.dead_letters(None, 1_000).await? {
+        lines.push(format!("{dead:?}"));
+    }
+    for blob in broker.list_blobs(None, 1_000).await? {
+        let digest = blob.info.digest;
+        let read = |error: usher_event::StoreError| BrokerError::Read(error.0);
+        let content = broker.blobs().read(&digest).map_err(read)?;
+        lines.push(format!("{blob:?} {content:?}"));
+    }
+    Ok(lines)
+}

@@ -1,0 +1,163 @@
+//! A store with something in each of its tables, in journals as well as in table files.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use usher_broker::{
+    Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent, Options, Order,
+    RetryPolicy, Settled, Settlement, Start, Subscription,
+};
+use usher_event::{
+    BlobChange, BlobInfo, Digest, Event, Failure, FailureClass, StateAddress, StateWrite,
+    SubscriptionName, Value,
+};
+use usher_filter::Filter;
+
+const START_MS: u64 = 1_800_000_000_000;
+
+/// Opens a folder as it would be by a router.
+pub(crate) fn open(folder: &Path) -> Result<Arc<EmbeddedBroker>, usher_broker::OpenError> {
+    let mut options = Options::new(folder);
+    options.clock = Arc::new(ManualClock::at(START_MS));
+    options.seed = 7;
+    options.duplicates_window_events = 1_000;
+    options.disk_reserve_bytes = 0;
+    EmbeddedBroker::open(options)
+}
+
+pub(crate) fn name(name: &str) -> SubscriptionName {
+    name.parse().unwrap()
+}
+
+/// Events of a type whose ids begin with a word, of many sizes.
+pub(crate) fn events(word: &str, count: usize) -> Vec<Event> {
+    let event = |number: usize| {
+        Event::builder(format!("{word}-{number}"), "/tests", "a")
+            .subject(format!("s{}", number % 3))
+            .extension("correlationid", Value::String(format!("flow-{word}-{number}")))
+            .data(vec![b'a' + (number % 26) as u8; number * 37 % 900])
+            .build()
+            .unwrap()
+    };
+    (0..count).map(event).collect()
+}
+
+fn subscription(name_of: &str, order: Order) -> Subscription {
+    Subscription {
+        name: name(name_of),
+        filter: Filter::parse(r#"{"exact":{"type":"a"}}"#).unwrap(),
+        start: Start::Earliest,
+        order,
+        retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
+        max_in_flight: 64,
+    }
+}
+
+fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
+    Settlement {
+        subscription: lease.delivery.subscription.clone(),
+        sequence: lease.delivery.sequence,
+        token: lease.token,
+        digest: Some(Digest::of(b"plugin")),
+        took: Duration::from_micros(42),
+        disposition,
+    }
+}
+
+fn failure(reason: &str) -> Failure {
+    Failure { class: FailureClass::Trap, reason: reason.into(), backtrace: Some("0: f".into()) }
+}
+
+/// What an acknowledged delivery changes: an emission, a delayed one, a state write, a blob.
+fn changes(broker: &EmbeddedBroker, lease: &Lease) -> Changes {
+    let sequence = lease.delivery.sequence;
+    let emission = |position: usize| {
+        let id = format!("{sequence}/{position}");
+        let source = format!("/plugins/{}", lease.delivery.subscription.plugin());
+        Event::builder(id, source, "b").data("emitted").build().unwrap()
+    };
+    let content = Bytes::from(format!("content {sequence}").repeat(20));
+    let digest = broker.blobs().write(&content).unwrap();
+    let size_bytes = content.len() as u64;
+    let info = BlobInfo { digest, size_bytes, content_type: "text/plain".into() };
+    let address = StateAddress {
+        plugin: lease.delivery.subscription.plugin().parse().unwrap(),
+        bucket: "b".into(),
+        key: format!("k{sequence}").into(),
+    };
+    Changes {
+        emissions: vec![
+            NewEvent { event: emission(0), delay: None },
+            NewEvent { event: emission(1), delay: Some(Duration::from_secs(3_600)) },
+        ],
+        writes: vec![StateWrite { address, value: Some(content), previous_bytes: None }],
+        blobs: vec![BlobChange::Put(info)],
+        ..Changes::default()
+    }
+}
+
+/// Publishes, and settles deliveries in all the ways there are.
+pub(crate) async fn work(broker: &EmbeddedBroker, word: &str) {
+    for (name, order) in [("p/free", Order::None), ("q/keyed", Order::Key("subject".into()))] {
+        broker.subscribe(subscription(name, order)).await.unwrap();
+    }
+    for batch in events(word, 48).chunks(6) {
+        broker.publish(batch.to_vec()).await.unwrap();
+    }
+    for subscription in ["p/free", "q/keyed"] {
+        let leases = broker.lease(&name(subscription), 9).await.unwrap();
+        for (position, lease) in leases.iter().enumerate() {
+            let disposition = match position % 4 {
+                0 | 1 => Disposition::Ack(changes(broker, lease)),
+                2 => Disposition::Retry { failure: failure("not now"), after: None },
+                _ => Disposition::Reject { failure: failure("never") },
+            };
+            let settled = broker.settle(vec![settlement(lease, disposition)]).await.unwrap();
+            assert!(!matches!(settled[0], Settled::Stale | Settled::Conflict), "{settled:?}");
+        }
+    }
+}
+
+/// Makes a closed store: a copy of one in use, so that each table has a file, and more on top of
+/// it in a journal.
+pub(crate) async fn make(folder: &Path) {
+    let first = tempfile::tempdir().unwrap();
+    let broker = open(first.path()).unwrap();
+    work(&broker, "first").await;
+    broker.backup(folder.to_owned()).await.unwrap();
+    drop(broker);
+    let broker = open(folder).unwrap();
+    work(&broker, "second").await;
+    broker.close().await.unwrap();
+    drop(broker);
+    // Cuts off the zeroes that a new journal has.
+    drop(open(folder).unwrap());
+}
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// All files below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
