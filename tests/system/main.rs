@@ -19,3 +19,4 @@ mod lifecycle;
 mod plugin_files;
 mod promises;
 mod scene;
+mod store;

@@ -75,6 +75,7 @@ struct Place {
 }
 
 impl Place {
+    /// Makes the folder that becomes the copy.
     fn check(data: &Path, to: &Path) -> Result<Self, Failure> {
         let invalid = |words: String| Failure::Refused(BrokerError::Invalid(words));
         let conflict = |words: String| Failure::Refused(BrokerError::Conflict(words));
@@ -107,6 +108,15 @@ impl Place {
         }
     }
 
+    /// Moves the whole copy to its place.
+    fn finish(&self) -> io::Result<()> {
+        // Last: without it the folder is no data folder.
+        write_format(&self.new, &self.new.join("format"))?;
+        sync_folder(&self.new)?;
+        fs::rename(&self.new, &self.to)?;
+        sync_folder(&self.parent)
+    }
+
     fn fill(
         &self,
         shared: &Shared,
@@ -119,11 +129,7 @@ impl Place {
         })?;
         let report = copied.end()?;
         let (blobs, bytes) = self.copy_blobs(shared, blobs, view)?;
-        // Last: without it the folder is no data folder.
-        write_format(&self.new, &self.new.join("format"))?;
-        sync_folder(&self.new)?;
-        fs::rename(&self.new, &self.to)?;
-        sync_folder(&self.parent)?;
+        self.finish()?;
         let folder = self.to.clone();
         Ok(BackupReport { folder, blobs, bytes: report.bytes + bytes, ..report })
     }
@@ -185,7 +191,7 @@ impl<'a> Copied<'a> {
     }
 
     fn row(&mut self, space: Space, key: &Bytes, value: &Bytes) -> Result<(), StoreFailure> {
-        if self.rows % LOOK_EVERY_ROWS == 0 {
+        if self.rows.is_multiple_of(LOOK_EVERY_ROWS) {
             go_on(self.shared)?;
         }
         self.rows += 1;

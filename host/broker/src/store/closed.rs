@@ -88,10 +88,8 @@ pub(crate) fn difference(note: &str, scan: &Scan) -> Option<String> {
         }
     }
     // What is left is the checksum.
-    match lines.next().and_then(|line| line.split_once(' ')) {
-        Some((name, _)) => Some(format!("journal {name} is gone")),
-        None => None,
-    }
+    let (name, _) = lines.next()?.split_once(' ')?;
+    Some(format!("journal {name} is gone"))
 }
 
 /// Writes the note. Nothing may write to the store afterwards.

@@ -129,7 +129,7 @@ fn name(path: &Path) -> String {
 }
 
 /// The journals, oldest first.
-pub(crate) fn journals(folder: &Path) -> Result<Vec<PathBuf>, OpenFailure> {
+fn journals(folder: &Path) -> Result<Vec<PathBuf>, OpenFailure> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -341,7 +341,7 @@ impl Source {
     /// The place after the last byte that is not zero, if there is one from `begin` on. Where the
     /// next batch would begin is left as it is.
     fn last_used(&mut self, begin: u64) -> io::Result<Option<u64>> {
-        const ZEROES: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
+        static ZEROES: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
         let back = self.at;
         self.go_to(begin)?;
         let mut used = None;

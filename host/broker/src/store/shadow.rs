@@ -2,8 +2,7 @@
 //! stand for them; journals and lists of tables are copied, as far as they are whole.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::ops::Range;
+use std::io::{self, Read as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -21,7 +20,7 @@ impl Shadow {
         let shadow = Self(tempfile::Builder::new().prefix("usher-store-").tempdir()?);
         shadow.copy_marker(log)?;
         for journal in &scan.journals {
-            shadow.copy_journal(&journal.path, &[0..journal.end])?;
+            shadow.copy_journal(&journal.path, journal.end)?;
         }
         for keyspace in tables::keyspaces(log)? {
             if let Some(version) = keyspace.version()? {
@@ -51,15 +50,11 @@ impl Shadow {
         Ok(())
     }
 
-    /// Copies these parts of a journal, one after another.
-    fn copy_journal(&self, path: &Path, parts: &[Range<u64>]) -> io::Result<()> {
+    /// Copies a journal up to here.
+    fn copy_journal(&self, path: &Path, end: u64) -> io::Result<()> {
         let name = path.file_name().unwrap_or_default();
         let mut copy = File::create(self.path().join(name))?;
-        let mut journal = File::open(path)?;
-        for part in parts {
-            journal.seek(SeekFrom::Start(part.start))?;
-            io::copy(&mut journal.by_ref().take(part.end - part.start), &mut copy)?;
-        }
+        io::copy(&mut File::open(path)?.take(end), &mut copy)?;
         Ok(())
     }
 

@@ -33,8 +33,8 @@ pub(super) fn check(view: &dyn View, folder: &Path, report: &mut Verified) {
             Err(error) => report.problem(format!("blob {digest}"), error.to_string()),
         }
     }
-    report.count("blobs", count);
-    report.count("bytes of blobs", bytes);
+    report.count("blob files", count);
+    report.count("bytes of blob files", bytes);
 }
 
 /// Length and digest of a file. A blob fits into memory: it came from there.

@@ -11,7 +11,7 @@ use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, DeadRow, RetryRow, SubscriptionRow, read_attempt, read_blob,
     read_parked, read_record, read_usage,
 };
-use crate::store::{Space, View, keys};
+use crate::store::{Space, View, audit, keys};
 
 const IDENTITY_BYTES: usize = 16;
 
@@ -33,6 +33,7 @@ pub(super) fn check(view: &dyn View, report: &mut Verified) {
     check.deliveries();
     check.attempts();
     check.dead_letters();
+    check.audit();
     check.delayed();
     check.state();
     check.blobs();
@@ -222,6 +223,13 @@ impl Check<'_> {
         });
     }
 
+    fn audit(&mut self) {
+        self.each(Space::Audit, |_, key, value| {
+            let number = read(keys::first_number(key).filter(|_| key.len() == 8))?;
+            read(audit::read(number, value)).map(drop)
+        });
+    }
+
     fn delayed(&mut self) {
         self.each(Space::Delayed, |check, key, value| {
             let number = read(keys::last_number(key).filter(|_| key.len() == 16))?;
@@ -235,14 +243,7 @@ impl Check<'_> {
     fn state(&mut self) {
         let mut used: HashMap<Bytes, StateUsage> = HashMap::new();
         self.each(Space::State, |_, key, value| {
-            let split = || {
-                let end = key.iter().position(|byte| *byte == 0)?;
-                let rest = key.get(end + 1..)?;
-                let (length, address) = rest.split_first_chunk::<2>()?;
-                (address.len() >= usize::from(u16::from_be_bytes(*length)))
-                    .then(|| (key.slice(..end), address.len()))
-            };
-            let (plugin, address_bytes) = read(split())?;
+            let (plugin, address_bytes) = read(state_parts(key))?;
             let used = used.entry(plugin).or_default();
             used.bytes += (value.len() + address_bytes) as u64;
             used.keys += 1;
@@ -284,6 +285,14 @@ impl Check<'_> {
             ensure(there, || format!("blob {digest} has no row"))
         });
     }
+}
+
+/// The plugin of a row of `state`, and the length of bucket and key.
+fn state_parts(key: &Bytes) -> Option<(Bytes, usize)> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    let (length, address) = key.get(end + 1..)?.split_first_chunk::<2>()?;
+    (address.len() >= usize::from(u16::from_be_bytes(*length)))
+        .then(|| (key.slice(..end), address.len()))
 }
 
 fn read<T>(found: Option<T>) -> Result<T, String> {

@@ -273,6 +273,10 @@ pub(crate) async fn a_torn_journal_is_cut_to_what_was_committed() {
         copy(folder.path(), &torn);
         let name = journal.file_name().unwrap();
         std::fs::write(torn.join("log").join(name), &whole[..end - lost]).unwrap();
+        // Invariant 9: a store that was closed has no torn tail; there it is damage.
+        let refused = EmbeddedBroker::open(Options::new(&torn)).unwrap_err();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+        std::fs::remove_file(torn.join("log").join("closed")).unwrap();
         let broker = EmbeddedBroker::open(Options::new(&torn)).unwrap();
         let last = broker.stats().last_sequence;
         assert_eq!(last, 4 * BATCH, "the last batch is gone, and nothing else");

@@ -1,6 +1,6 @@
 //! All that a broker answers about what it stores.
 
-use usher_broker::{Broker, BrokerError, EmbeddedBroker, EventQuery};
+use usher_broker::{Broker, BrokerError, DeadLetterQuery, EmbeddedBroker, EventQuery};
 use usher_event::StateAddress;
 
 /// Everything, one line for each thing.
@@ -30,8 +30,12 @@ pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerE
         // What is ready and what is under way changes as it goes.
         lines.push(format!("{:?} {}", status.subscription, status.dead));
     }
-    for dead in broker.dead_letters(None, 1_000).await? {
+    let letters = DeadLetterQuery { max: 1_000, ..DeadLetterQuery::default() };
+    for dead in broker.dead_letters(letters).await?.letters {
         lines.push(format!("{dead:?}"));
+    }
+    for record in broker.audit(None, 1_000).await? {
+        lines.push(format!("{record:?}"));
     }
     for blob in broker.list_blobs(None, 1_000).await? {
         let digest = blob.info.digest;

@@ -62,6 +62,7 @@ fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
         sequence: lease.delivery.sequence,
         token: lease.token,
         digest: Some(Digest::of(b"plugin")),
+        version: Some("1.0.0".into()),
         took: Duration::from_micros(42),
         disposition,
     }

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Look at the files plugins have put
     #[command(subcommand)]
     Blobs(BlobsVerb),
+    /// Copy and check what the router stores
+    #[command(subcommand)]
+    Store(StoreVerb),
     /// Check configuration and plugin files without serving
     Check(CheckArgs),
     /// Show what a plugin file is and what it asks for
@@ -315,6 +318,36 @@ pub(crate) struct BlobArgs {
     pub(crate) json: bool,
 }
 
+/// `usher store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreVerb {
+    /// Copy the data folder of a running router to a new folder, from which a router starts
+    Backup(StoreBackupArgs),
+    /// Read everything in a data folder that no router works with, and tell what is wrong with it
+    Verify(StoreVerifyArgs),
+}
+
+/// `usher store backup`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreBackupArgs {
+    /// The new folder, on the router's machine
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher store verify`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreVerifyArgs {
+    /// The data folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// How much to list.
 #[derive(Debug, Args)]
 pub(crate) struct MaxArgs {
@@ -435,6 +468,8 @@ mod tests {
             "dead-letters discard --subscription printer/tickets",
             "audit --after 3",
             "blobs list",
+            "store backup /backups/1 --url http://127.0.0.1:9",
+            "store verify data --json",
             "check --json",
             "inspect printer.wasm --json",
         ] {
@@ -466,6 +501,8 @@ mod tests {
             ("flow", MissingRequiredArgument),
             ("why 7", MissingRequiredArgument),
             ("why 7 printer", ValueValidation),
+            ("store verify", MissingRequiredArgument),
+            ("store mend data", InvalidSubcommand),
             ("dead-letters redrive", MissingRequiredArgument),
             ("dead-letters redrive 1 --all", ArgumentConflict),
             ("dead-letters redrive --all --event mended.json", ArgumentConflict),

@@ -104,6 +104,22 @@ impl Client {
         Ok(bytes)
     }
 
+    /// `POST path?query` without a body, for what takes its time.
+    pub(super) fn post_and_wait<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, CliError> {
+        let request = self.agent.post(self.url(path));
+        let request =
+            query.iter().fold(request, |request, (name, value)| request.query(*name, value));
+        let request = request.config().timeout_global(None).build();
+        let mut response = request.send_empty().map_err(|error| self.failed(error))?;
+        let bytes = self.read(&mut response)?;
+        self.check(&response, &bytes)?;
+        self.parse(path, &bytes)
+    }
+
     /// `DELETE path`.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         let mut response =

@@ -1,5 +1,5 @@
 //! The verbs of the command line other than `run`: clients of a running router over its HTTP API,
-//! and `check` and `inspect`, which look at files.
+//! and `check`, `inspect` and `store verify`, which look at files.
 //!
 //! What they print comes from the shapes of that API; `--json` prints the shapes themselves.
 //! Answers go to stdout and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
@@ -20,6 +20,7 @@ mod output;
 mod pages;
 mod plugins;
 mod publish;
+mod store;
 mod subscriptions;
 mod table;
 mod tail;
@@ -30,7 +31,7 @@ mod why;
 use std::process::ExitCode;
 
 pub(crate) use args::Command;
-use args::{BlobsVerb, DeadLettersVerb, SubscriptionsVerb};
+use args::{BlobsVerb, DeadLettersVerb, StoreVerb, SubscriptionsVerb};
 use error::CliError;
 use output::Output;
 
@@ -64,6 +65,10 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
         Command::Blobs(verb) => match verb {
             BlobsVerb::List(args) => blobs::list(&args, out),
             BlobsVerb::Get(args) => blobs::get(&args, out),
+        },
+        Command::Store(verb) => match verb {
+            StoreVerb::Backup(args) => store::backup(&args, out),
+            StoreVerb::Verify(args) => store::verify(&args, out),
         },
         Command::Check(args) => check::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),

@@ -6,6 +6,7 @@
 //! [`shapes`], the document that describes it all is `openapi.json`.
 
 mod audit;
+mod backup;
 mod blobs;
 mod body;
 mod dead_letters;
@@ -59,6 +60,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/audit", get(audit::list)),
         ("/blobs", get(blobs::list)),
         ("/blobs/{digest}", get(blobs::one)),
+        ("/backup", post(backup::make)),
         ("/healthz", get(status::healthz)),
         ("/readyz", get(status::readyz)),
         ("/metrics", get(status::metrics)),

@@ -155,8 +155,9 @@ impl From<BrokerError> for ApiError {
             BrokerError::Full { retry_after, .. } => Self::full(detail).after(retry_after),
             BrokerError::NoSubscription(_) => Self::not_found(detail),
             BrokerError::Invalid(_) => Self::invalid(detail),
+            BrokerError::Conflict(_) => Self::conflict(detail),
             BrokerError::Poisoned(_) | BrokerError::Closed => Self::unavailable(detail),
-            BrokerError::Read(_) => {
+            BrokerError::Read(_) | BrokerError::Backup(_) => {
                 tracing::error!(%error, "a request could not be answered");
                 Self::internal(detail)
             }

@@ -4,13 +4,20 @@ use usher_broker as broker;
 use usher_event::SubscriptionName;
 
 use super::{
-    Attempt, AuditRecord, AuditedDeadLetter, Blob, Capability, Cause, CloudEvent, DeadLetter,
-    Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent, HeldUp, Mismatch, Order,
-    Outcome, Plugin, PluginState, PluginStats, Refused, Stored, Subscription, SubscriptionState,
-    Timestamp, Unsettled,
+    Attempt, AuditRecord, AuditedDeadLetter, Backup, Blob, Capability, Cause, CloudEvent,
+    DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent, HeldUp,
+    Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Stored, Subscription,
+    SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
 use crate::serving::Served;
+
+impl From<broker::BackupReport> for Backup {
+    fn from(report: broker::BackupReport) -> Self {
+        let broker::BackupReport { folder, last_sequence, rows, blobs, bytes } = report;
+        Self { folder: folder.display().to_string(), last_sequence, rows, blobs, bytes }
+    }
+}
 
 impl From<broker::StoredEvent> for Stored {
     fn from(stored: broker::StoredEvent) -> Self {

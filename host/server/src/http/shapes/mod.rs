@@ -544,6 +544,21 @@ pub(crate) struct AuditedDeadLetter {
     pub(crate) ty: String,
 }
 
+/// Answer to `POST /backup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Backup {
+    /// Where the copy is.
+    pub(crate) folder: String,
+    /// The newest event in it.
+    pub(crate) last_sequence: u64,
+    /// Rows of all tables.
+    pub(crate) rows: u64,
+    /// Blobs in it.
+    pub(crate) blobs: u64,
+    /// Size of rows and blobs.
+    pub(crate) bytes: u64,
+}
+
 /// Answer to `GET /blobs`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Blobs {

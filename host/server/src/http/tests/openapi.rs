@@ -48,6 +48,9 @@ fn promises(document: &Value) -> Vec<Promise> {
 
 /// A path with its parameters filled in so that there is something.
 fn there(path: &str) -> String {
+    if path == "/backup" {
+        return "/backup?folder=/copy".to_owned();
+    }
     path.replace("{sequence}", "1")
         .replace("/flows/{id}", "/flows/1")
         .replace("{id}", "7")
@@ -121,6 +124,10 @@ async fn fulfil(promise: &Promise) -> Answer {
         }
         404 => good_for(&missing(path)),
         408 => post(&there(path), STRUCTURED, endless()),
+        409 if path == "/backup" => {
+            api = stub_api(Stub::failing(BrokerError::Conflict("it is there".to_owned())));
+            good()
+        }
         409 => {
             api.app.router.install(printer()).await.unwrap();
             good()

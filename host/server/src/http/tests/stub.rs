@@ -1,5 +1,6 @@
 //! A broker that has one of everything, and fails when it is told to.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
-    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BlobRecord, Broker, BrokerError,
-    BrokerStats, Cause, CauseKind, DeadLetter, DeadLetterPage, DeadLetterQuery, DelayedEvent,
-    DeliveryState, DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, HeldUp,
-    Lease, Order, Published, RetryPolicy, Settled, Settlement, Start, StoredEvent, Subscription,
-    SubscriptionStatus,
+    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
+    BrokerError, BrokerStats, Cause, CauseKind, DeadLetter, DeadLetterPage, DeadLetterQuery,
+    DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery, Explanation, Flow,
+    FlowEvent, HeldUp, Lease, Order, Published, RetryPolicy, Settled, Settlement, Start,
+    StoredEvent, Subscription, SubscriptionStatus,
 };
 use usher_event::{
     BlobInfo, BlobStore, Delivery, Digest, Event, FailureClass, Listener, Outcome, PluginName,
@@ -345,6 +346,11 @@ impl Broker for Stub {
         self.check()?;
         let record = BlobRecord { info: info(), plugin: plugin(), created_ms: 1_769_860_800_000 };
         Ok(if after.is_some() { Vec::new() } else { vec![record] })
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<BackupReport, BrokerError> {
+        self.check()?;
+        Ok(BackupReport { folder: to, last_sequence: 2, rows: 9, blobs: 1, bytes: 4_096 })
     }
 
     fn committed(&self) -> watch::Receiver<u64> {

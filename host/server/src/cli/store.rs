@@ -1,0 +1,137 @@
+//! `usher store`: what the router keeps on its disk.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+use usher_broker::Verified;
+
+use super::args::{StoreBackupArgs, StoreVerifyArgs};
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::table::{Align, Cell, Table, paint};
+use super::text::{bytes, printable};
+use crate::http::shapes::Backup;
+
+/// Has a running router copy its data folder.
+pub(super) fn backup(args: &StoreBackupArgs, out: &mut Output) -> Result<(), CliError> {
+    // The router may run in another folder.
+    let folder = std::path::absolute(&args.folder).map_err(|error| {
+        CliError::Usage(format!("{} is no folder: {error}", args.folder.display()))
+    })?;
+    let folder = folder.into_os_string().into_string().map_err(|folder| {
+        CliError::Usage(format!("{} is not UTF-8", Path::new(&folder).display()))
+    })?;
+    let client = Client::new(&args.client.url);
+    let made: Backup = client.post_and_wait("/backup", &[("folder", folder)])?;
+    if args.client.json {
+        return out.json(&made);
+    }
+    let (size, folder) = (bytes(made.bytes), printable(&made.folder));
+    out.text(&format!(
+        "{folder}: everything up to event {} ({} rows, {} blobs, {size})\n",
+        made.last_sequence, made.rows, made.blobs
+    ))
+}
+
+/// What was found, as JSON.
+#[derive(Serialize)]
+struct Report {
+    sound: bool,
+    counts: serde_json::Map<String, serde_json::Value>,
+    torn_bytes: u64,
+    problems: Vec<Problem>,
+    more_problems: u64,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    place: String,
+    what: String,
+}
+
+/// Reads everything in a data folder.
+pub(super) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), CliError> {
+    let found =
+        usher_broker::verify(&args.folder).map_err(|error| CliError::new(error.to_string()))?;
+    if args.json {
+        out.json(&report(&found))?;
+    } else {
+        out.text(&text(&found))?;
+    }
+    if found.is_sound() {
+        return Ok(());
+    }
+    // What was found stands before the error, also where both go to one file.
+    out.flush()?;
+    let count = found.problems.len() as u64 + found.more_problems;
+    let what = format!("{} has {count} problems", args.folder.display());
+    Err(CliError::with_hint(what, "restore a backup; see docs/backup-and-restore.md"))
+}
+
+fn report(found: &Verified) -> Report {
+    let count = |(what, count): &(&str, u64)| (what.replace(' ', "_"), (*count).into());
+    let problem = |problem: &usher_broker::Problem| Problem {
+        place: problem.place.clone(),
+        what: problem.what.clone(),
+    };
+    Report {
+        sound: found.is_sound(),
+        counts: found.counts.iter().map(count).collect(),
+        torn_bytes: found.torn_bytes,
+        problems: found.problems.iter().map(problem).collect(),
+        more_problems: found.more_problems,
+    }
+}
+
+fn text(found: &Verified) -> String {
+    let mut table = Table::new(&[("WHAT", Align::Left), ("COUNT", Align::Right)]);
+    for (what, count) in &found.counts {
+        table.row([Cell::from(*what), count.to_string().into()]);
+    }
+    let mut text = table.render();
+    if found.torn_bytes > 0 {
+        let _ = writeln!(
+            text,
+            "the newest journal ends with {} bytes of an unfinished commit; the next start cuts \
+             them off",
+            found.torn_bytes
+        );
+    }
+    for problem in &found.problems {
+        let place = paint(&printable(&problem.place), style::BAD);
+        let _ = writeln!(text, "{place}: {}", printable(&problem.what));
+    }
+    if found.more_problems > 0 {
+        let _ = writeln!(text, "and {} more problems", found.more_problems);
+    }
+    if found.is_sound() {
+        let _ = writeln!(text, "{}", paint("everything holds together", style::GOOD));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_told_with_their_place() {
+        let mut found = Verified { counts: vec![("events", 7)], ..Verified::default() };
+        let plain = |found: &Verified| anstream::adapter::strip_str(&text(found)).to_string();
+        assert_eq!(plain(&found), "WHAT    COUNT\nevents      7\neverything holds together\n");
+        let problem = usher_broker::Problem {
+            place: "events 3".into(),
+            what: "it can't be understood".into(),
+        };
+        found.problems.push(problem);
+        found.torn_bytes = 12;
+        let words = plain(&found);
+        assert!(words.contains("12 bytes of an unfinished commit"), "{words}");
+        assert!(words.ends_with("events 3: it can't be understood\n"), "{words}");
+        let json = serde_json::to_value(report(&found)).unwrap();
+        assert_eq!(json["problems"][0]["place"], "events 3");
+        assert_eq!((&json["sound"], &json["counts"]["events"]), (&false.into(), &7.into()));
+    }
+}

@@ -1,0 +1,34 @@
+//! `/backup`: a copy of the data folder, made while the router works.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::params::Params;
+use super::problem::ApiError;
+use super::shapes::Backup;
+use super::state::Api;
+
+/// Where the copy goes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    folder: PathBuf,
+}
+
+/// Answers when the copy is whole and on the disk. It is made to its end even if the client goes.
+pub(super) async fn make(
+    State(api): State<Api>,
+    Params(target): Params<Target>,
+) -> Result<Json<Backup>, ApiError> {
+    let report = api.app.broker.backup(target.folder).await?;
+    tracing::info!(
+        folder = %report.folder.display(),
+        last_sequence = report.last_sequence,
+        bytes = report.bytes,
+        "a backup was made"
+    );
+    Ok(Json(report.into()))
+}
