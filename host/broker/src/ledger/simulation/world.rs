@@ -239,6 +239,9 @@ impl World {
         let statuses = self.ledger.statuses();
         let status = statuses.iter().find(|status| status.subscription.name == changed.name);
         let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
+        // After a crash it looks again at what the filter it had then passed over, but for what has
+        // left the log since.
+        let next = next.max(self.ledger.stats().first_sequence);
         let out = self.leases.values().map(|out| &out.lease.delivery);
         let out = out.filter(|delivery| delivery.subscription == changed.name);
         let out: Vec<u64> = out.map(|delivery| delivery.sequence).collect();
