@@ -5,18 +5,17 @@
 //! and router do for one in a sandbox.
 
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use usher_broker::{
-    Broker, EmbeddedBroker, IN_FLIGHT_MAX, Order, RetryPolicy, Start, Subscription,
-};
-use usher_filter::Filter;
-use usher_router::{EmissionLimits, Installation, Router};
+use tokio::runtime::Runtime;
+use usher_broker::{Broker, EmbeddedBroker, Order};
+use usher_router::Router;
 
-use crate::hops::{PUBLISH_BATCH, open};
+use crate::hops::{self, executors, installation, open};
 use crate::native::Echo;
 use crate::process::{folder_bytes, resident_bytes};
 use crate::sample::{self, Sample};
@@ -51,11 +50,7 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
     let folder =
         args.folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
     let data = tempfile::tempdir_in(folder)?;
-    let cores = std::thread::available_parallelism()?.get();
-    let executor =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let guests =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build()?;
+    let (executor, guests) = executors()?;
     let sample = sample::events_of_size(EVENT_BYTES)?;
     let events = args.events;
 
@@ -73,7 +68,7 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
     let broker = open(data.path())?;
     let before = resident_bytes()?;
     say("resident memory before", &mib(before))?;
-    let parts = executor.block_on(drain(&broker, guests.handle(), events))?;
+    let parts = executor.block_on(drain(&broker, &guests, events))?;
     for (number, part) in parts.iter().enumerate() {
         let hops = format!("{:>9.0} hops/s   {:>7} resident", part.rate, mib(part.resident_bytes));
         say(&format!("part {} of {PARTS}", number + 1), &hops)?;
@@ -92,23 +87,16 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
 }
 
 /// Publishes with a broker of its own.
-async fn publish(
-    data: &Path,
-    sample: &Sample,
-    numbers: std::ops::Range<usize>,
-) -> anyhow::Result<()> {
+async fn publish(data: &Path, sample: &Sample, numbers: Range<usize>) -> anyhow::Result<()> {
     let broker = open(data)?;
-    for start in numbers.clone().step_by(PUBLISH_BATCH) {
-        let batch = (start..numbers.end.min(start + PUBLISH_BATCH)).map(|n| sample.event(n));
-        broker.publish(batch.collect::<Result<_, _>>()?).await?;
-    }
+    hops::publish(&broker, sample, numbers).await?;
     // As after a crash: nothing is put in order for the next start.
     drop(broker);
     Ok(())
 }
 
 /// Times an open until the broker answers.
-fn restart(data: &Path, executor: &tokio::runtime::Runtime) -> anyhow::Result<String> {
+fn restart(data: &Path, executor: &Runtime) -> anyhow::Result<String> {
     let start = Instant::now();
     let broker = open(data)?;
     executor.block_on(broker.subscriptions())?;
@@ -120,32 +108,15 @@ fn restart(data: &Path, executor: &tokio::runtime::Runtime) -> anyhow::Result<St
 /// Lets a listener take all events.
 async fn drain(
     broker: &Arc<EmbeddedBroker>,
-    guests: &tokio::runtime::Handle,
+    guests: &Runtime,
     events: usize,
 ) -> anyhow::Result<Vec<Part>> {
-    let listener = Echo::new(sample::HOP_EMITS)?;
-    let subscription = Subscription {
-        name: format!("{}/go", Echo::NAME).parse()?,
-        filter: Filter::parse(&format!(
-            r#"{{"not":{{"exact":{{"type":"{}"}}}}}}"#,
-            sample::HOP_EMITS
-        ))?,
-        start: Start::Earliest,
-        order: Order::None,
-        retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
-        max_in_flight: IN_FLIGHT_MAX,
-    };
-    let router = Router::new(Arc::clone(broker) as Arc<dyn Broker>, guests.clone());
+    let listener = Arc::new(Echo::new(sample::HOP_EMITS)?);
+    let installation = installation(listener, sample::HOP_EMITS, Order::None, guests)?;
+    let router = Router::new(Arc::clone(broker) as Arc<dyn Broker>, guests.handle().clone());
     let mut committed = broker.committed();
     let mut start = Instant::now();
-    router
-        .install(Installation {
-            listener: Arc::new(listener),
-            subscriptions: vec![subscription],
-            instances: guests.metrics().num_workers(),
-            emissions: EmissionLimits::default(),
-        })
-        .await?;
+    router.install(installation).await?;
     let mut parts: Vec<Part> = Vec::new();
     let mut taken_before = 0;
     while parts.len() < PARTS {

@@ -2,15 +2,17 @@
 //! acknowledgement committed and fsynced. The backlog is published first; the clock runs from the
 //! listener's installation until the last acknowledgement is on disk.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use tokio::runtime::{Builder, Runtime};
 use usher_broker::{
     Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, Order, RetryPolicy, Start, Subscription,
 };
-use usher_event::Listener as _;
+use usher_event::Listener;
 use usher_filter::Filter;
 use usher_router::{EmissionLimits, Installation, Router};
 
@@ -22,7 +24,7 @@ pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
 /// About what a hop leaves on disk: its emission's record and keys.
 pub(crate) const STORED_BYTES_PER_HOP: usize = 256;
 /// Events published at a time.
-pub(crate) const PUBLISH_BATCH: usize = 512;
+const PUBLISH_BATCH: usize = 512;
 
 /// What a run came to.
 pub(crate) struct Run {
@@ -47,6 +49,49 @@ pub(crate) fn open(data: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
     Ok(EmbeddedBroker::open(Options::new(data))?)
 }
 
+/// One thread for broker and router, and one for each core for listeners.
+pub(crate) fn executors() -> anyhow::Result<(Runtime, Runtime)> {
+    let cores = std::thread::available_parallelism()?.get();
+    let threads = |count| Builder::new_multi_thread().worker_threads(count).enable_all().build();
+    Ok((threads(1)?, threads(cores)?))
+}
+
+/// Publishes events by their numbers.
+pub(crate) async fn publish(
+    broker: &EmbeddedBroker,
+    sample: &Sample,
+    numbers: Range<usize>,
+) -> anyhow::Result<()> {
+    for start in numbers.clone().step_by(PUBLISH_BATCH) {
+        let batch = (start..numbers.end.min(start + PUBLISH_BATCH)).map(|n| sample.event(n));
+        broker.publish(batch.collect::<Result<_, _>>()?).await?;
+    }
+    Ok(())
+}
+
+/// Has a listener take all events from the oldest on, but not those of the type it emits.
+pub(crate) fn installation(
+    listener: Arc<dyn Listener>,
+    emitted: &str,
+    order: Order,
+    guests: &Runtime,
+) -> anyhow::Result<Installation> {
+    let subscription = Subscription {
+        name: format!("{}/go", listener.name()).parse()?,
+        filter: Filter::parse(&format!(r#"{{"not":{{"exact":{{"type":"{emitted}"}}}}}}"#))?,
+        start: Start::Earliest,
+        order,
+        retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
+        max_in_flight: IN_FLIGHT_MAX,
+    };
+    Ok(Installation {
+        listener,
+        subscriptions: vec![subscription],
+        instances: guests.metrics().num_workers(),
+        emissions: EmissionLimits::default(),
+    })
+}
+
 /// What takes the deliveries, and how.
 pub(crate) struct Setup<'a> {
     pub(crate) component: &'a [u8],
@@ -64,41 +109,17 @@ pub(crate) fn run(
     events: usize,
 ) -> anyhow::Result<Run> {
     let data = tempfile::tempdir_in(folder)?;
-    let cores = std::thread::available_parallelism()?.get();
-    let executor =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let guests =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build()?;
+    let (executor, guests) = executors()?;
     executor.block_on(async {
         let broker = open(data.path())?;
         let listener = runtime::load(setup.component, &broker, setup.has_state).await?;
-        let subscription = Subscription {
-            name: format!("{}/go", listener.name()).parse()?,
-            filter: Filter::parse(&format!(
-                r#"{{"not":{{"exact":{{"type":"{}"}}}}}}"#,
-                setup.emitted
-            ))?,
-            start: Start::Earliest,
-            order: setup.order.clone(),
-            retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
-            max_in_flight: IN_FLIGHT_MAX,
-        };
-        for start in (0..events).step_by(PUBLISH_BATCH) {
-            let batch = (start..events.min(start + PUBLISH_BATCH)).map(|n| sample.event(n));
-            broker.publish(batch.collect::<Result<_, _>>()?).await?;
-        }
+        publish(&broker, sample, 0..events).await?;
         let router = Router::new(Arc::clone(&broker) as Arc<dyn Broker>, guests.handle().clone());
+        let installation = installation(listener, setup.emitted, setup.order.clone(), &guests)?;
         let before = broker.stats();
         let mut committed = broker.committed();
         let start = Instant::now();
-        router
-            .install(Installation {
-                listener,
-                subscriptions: vec![subscription],
-                instances: cores,
-                emissions: EmissionLimits::default(),
-            })
-            .await?;
+        router.install(installation).await?;
         let stats = loop {
             committed.changed().await?;
             let stats = broker.stats();

@@ -18,7 +18,8 @@ use usher_event::Digest;
 
 use crate::BrokerError;
 use crate::api::BackupReport;
-use crate::blobs::{Blobs, file, sync_folder};
+use crate::blobs::{Blobs, file};
+use crate::files::sync_folder;
 use crate::folder::write_format;
 use crate::log::oldest;
 use crate::shared::Shared;
@@ -111,7 +112,7 @@ impl Place {
     /// Moves the whole copy to its place.
     fn finish(&self) -> io::Result<()> {
         // Last: without it the folder is no data folder.
-        write_format(&self.new, &self.new.join("format"))?;
+        write_format(&self.new)?;
         sync_folder(&self.new)?;
         fs::rename(&self.new, &self.to)?;
         sync_folder(&self.parent)

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use usher_event::{BlobInfo, BlobStore, Digest, StoreError};
 
+use crate::files::{remove_folder, sync_folder};
 use crate::store::rows::read_blob;
 use crate::store::{Space, Store, StoreFailure, keys};
 
@@ -82,10 +83,7 @@ impl Blobs {
     pub(crate) fn open(contents: Contents, store: Arc<dyn Store>) -> io::Result<Self> {
         if let Contents::Disk(folder) = &contents {
             let new = folder.join("new");
-            match fs::remove_dir_all(&new) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_folder(&new)?;
             fs::create_dir_all(&new)?;
             sync_folder(folder)?;
         }
@@ -227,10 +225,6 @@ pub(crate) fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
     let shelf = folder.join(name.get(..2).unwrap_or_default());
     let file = shelf.join(name);
     (shelf, file)
-}
-
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 impl BlobStore for Blobs {

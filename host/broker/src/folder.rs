@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::OpenError;
+use crate::files::replace;
 
 /// The newest format this version reads, and the one it writes.
 const FORMAT: u32 = 3;
@@ -35,7 +36,7 @@ impl Folder {
         // A version that knows only an older format must not meet rows of the new one, so this is
         // written before any of them.
         if found != Some(FORMAT) {
-            write_format(path, &format_path).map_err(refused("cannot write", &format_path))?;
+            write_format(path).map_err(refused("cannot write", &format_path))?;
         }
         Ok(Self { path: path.to_owned(), lock })
     }
@@ -98,13 +99,8 @@ fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenErro
 }
 
 /// Makes a folder a data folder.
-pub(crate) fn write_format(path: &Path, format_path: &Path) -> io::Result<()> {
-    let new = path.join("format.new");
-    let mut file = File::create(&new)?;
-    writeln!(file, "usher {FORMAT}")?;
-    file.sync_all()?;
-    fs::rename(&new, format_path)?;
-    File::open(path)?.sync_all()
+pub(crate) fn write_format(path: &Path) -> io::Result<()> {
+    replace(path, FORMAT_FILE, "format.new", format!("usher {FORMAT}\n").as_bytes())
 }
 
 fn lock(path: &Path) -> Result<Arc<File>, OpenError> {

@@ -15,6 +15,7 @@ mod clock;
 mod committer;
 mod engine;
 mod fetch;
+mod files;
 mod flow;
 mod folder;
 mod intake;

@@ -1,14 +1,13 @@
 //! Events a listener hands back, and how the host turns them into events of their own.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::encoding::{Core, Parts};
 use crate::error::cut;
 use crate::limits::EXTENSION_NAME_MAX_BYTES;
+use crate::trace::{LINEAGE_EXTENSIONS, Lineage};
 use crate::value::ValueRef;
-use crate::{Delivery, Event, EventError, PluginName, SYSTEM_TYPE_PREFIX, Value, trace};
+use crate::{Delivery, Event, EventError, PluginName, SYSTEM_TYPE_PREFIX, Value};
 
 /// Sources under this path belong to the router; producers can't use them.
 pub const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
@@ -45,9 +44,6 @@ pub struct EmissionError {
     pub reason: EventError,
 }
 
-/// Extensions that say how an event came about: only the host knows.
-const HOST_EXTENSIONS: [&str; 4] = ["causationid", "correlationid", "traceparent", "tracestate"];
-
 impl Emission {
     /// The event this emission becomes. Deterministic but for `time`: the id is
     /// `SEQUENCE/PLUGIN/SUBSCRIPTION/POSITION`, so a re-run of the delivery yields the same id.
@@ -68,16 +64,10 @@ impl Emission {
             let rule = format!("must not start with {SYSTEM_TYPE_PREFIX}, which is for the router");
             return Err(refuse(EventError::rule("type", rule)));
         }
-        let parent = &delivery.event;
         let local = delivery.subscription.local();
         let id = format!("{}/{plugin}/{local}/{position}", delivery.sequence);
         let source = format!("{PLUGIN_SOURCE_PREFIX}{plugin}");
-        let correlationid = parent
-            .attribute("correlationid")
-            .unwrap_or_else(|| Cow::Owned(delivery.flow.to_string()));
-        let traceparent =
-            parent.attribute("traceparent").and_then(|parent| trace::child(&parent, &id));
-        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute("tracestate"));
+        let lineage = Lineage::of(&delivery.event, delivery.flow, &id);
 
         let mut parts = Parts { data: self.data.as_deref(), ..Parts::default() };
         parts.set(Core::Id, &id);
@@ -94,18 +84,11 @@ impl Emission {
                 parts.set(core, text);
             }
         }
-        parts.extensions.reserve_exact(HOST_EXTENSIONS.len() + self.extensions.len());
-        let own = [
-            ("causationid", Some(parent.id())),
-            ("correlationid", Some(&*correlationid)),
-            ("traceparent", traceparent.as_deref()),
-            ("tracestate", tracestate.as_deref()),
-        ];
-        for (name, text) in own {
-            parts.extensions.extend(text.map(|text| (name, ValueRef::String(text))));
-        }
+        parts.extensions.reserve_exact(LINEAGE_EXTENSIONS.len() + self.extensions.len());
+        let own = lineage.extensions().map(|(name, text)| (name, ValueRef::String(text)));
+        parts.extensions.extend(own);
         for (name, value) in &self.extensions {
-            if HOST_EXTENSIONS.contains(&name.as_str()) {
+            if LINEAGE_EXTENSIONS.contains(&name.as_str()) {
                 return Err(refuse(EventError::rule(name, "is set by the host alone")));
             }
             parts.extensions.push((name, value.borrow()));

@@ -1,8 +1,7 @@
 //! Events of the router's own: facts about its work that listeners can subscribe to.
 
-use std::borrow::Cow;
-
-use crate::{Event, EventError, Value, trace, write_time};
+use crate::trace::Lineage;
+use crate::{Event, EventError, Value, write_time};
 
 /// Types that begin with this are the router's own; neither producers nor plugins can use them.
 pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
@@ -37,22 +36,13 @@ impl SystemEvent<'_> {
     pub fn about(&self, parent: &Event, flow: u64) -> Result<Event, EventError> {
         let mut time = String::new();
         write_time(self.time_ms, &mut time);
-        let correlationid = parent.attribute("correlationid");
-        let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
-        let traceparent =
-            parent.attribute("traceparent").and_then(|parent| trace::child(&parent, self.id));
-        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute("tracestate"));
+        let lineage = Lineage::of(parent, flow, self.id);
         let mut event = Event::builder(self.id, SYSTEM_SOURCE, self.ty)
             .subject(self.subject)
             .time(time)
-            .datacontenttype("application/json")
-            .extension("causationid", Value::String(parent.id().to_owned()))
-            .extension("correlationid", Value::String(correlationid.into_owned()));
-        if let Some(traceparent) = traceparent {
-            event = event.extension("traceparent", Value::String(traceparent));
-        }
-        if let Some(tracestate) = tracestate {
-            event = event.extension("tracestate", Value::String(tracestate.into_owned()));
+            .datacontenttype("application/json");
+        for (name, text) in lineage.extensions() {
+            event = event.extension(name, Value::String(text.to_owned()));
         }
         event.data(self.data.to_string()).build()
     }

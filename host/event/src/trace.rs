@@ -1,12 +1,42 @@
-//! W3C trace context: carried from an event to what it causes (CloudEvents' distributed tracing
-//! extension).
+//! How an event came about, carried from it to what it causes: the event before it, the flow, and
+//! the W3C trace context (CloudEvents' distributed tracing extension).
+
+use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::Event;
+
+/// Extensions that say how an event came about: only the host knows.
+pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
+    ["causationid", "correlationid", "traceparent", "tracestate"];
+
+/// The values of [`LINEAGE_EXTENSIONS`], in their order.
+pub(crate) struct Lineage<'a>([Option<Cow<'a, str>>; 4]);
+
+impl<'a> Lineage<'a> {
+    /// Of an event with the id `id`, caused by `parent` in the flow whose first event has the
+    /// sequence `flow`.
+    pub(crate) fn of(parent: &'a Event, flow: u64, id: &str) -> Self {
+        let correlationid = parent.attribute("correlationid");
+        let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
+        let traceparent = parent.attribute("traceparent").and_then(|parent| child(&parent, id));
+        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute("tracestate"));
+        let causationid = Some(Cow::Borrowed(parent.id()));
+        Self([causationid, Some(correlationid), traceparent.map(Cow::Owned), tracestate])
+    }
+
+    /// Those there are, by name.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let pairs = LINEAGE_EXTENSIONS.into_iter().zip(&self.0);
+        pairs.filter_map(|(name, text)| Some((name, text.as_deref()?)))
+    }
+}
 
 /// The `traceparent` of an event with the id `id`, caused by one with `parent`: the same trace and
 /// flags, and a span of its own that is the same at every attempt. `None` where `parent` is not
 /// valid.
-pub(crate) fn child(parent: &str, id: &str) -> Option<String> {
+fn child(parent: &str, id: &str) -> Option<String> {
     let mut fields = parent.split('-');
     let version = fields.next().filter(|v| is_hex(v, 2) && *v != "ff")?;
     let trace = fields.next().filter(|v| is_hex(v, 32) && !is_zero(v))?;

@@ -32,7 +32,7 @@ impl Home {
 }
 
 /// Which bytes handled a delivery.
-pub(crate) struct Handler {
+pub(crate) struct HandledBy {
     pub(crate) digest: Digest,
     /// The author's version; only of those that failed, for their records.
     pub(crate) version: Option<Box<str>>,
@@ -70,9 +70,9 @@ impl Run {
     }
 
     /// Says what became of the one under way, and who handled it.
-    pub(crate) fn finish(&mut self, handler: Handler, took: Duration, disposition: Disposition) {
+    pub(crate) fn finish(&mut self, by: HandledBy, took: Duration, disposition: Disposition) {
         if let Some(lease) = self.current.take() {
-            self.settle(&lease, Some(handler), took, disposition);
+            self.settle(&lease, Some(by), took, disposition);
         }
     }
 
@@ -101,12 +101,12 @@ impl Run {
     fn settle(
         &mut self,
         lease: &Lease,
-        handler: Option<Handler>,
+        by: Option<HandledBy>,
         took: Duration,
         disposition: Disposition,
     ) {
-        let digest = handler.as_ref().map(|handler| handler.digest);
-        let version = handler.and_then(|handler| handler.version);
+        let digest = by.as_ref().map(|by| by.digest);
+        let version = by.and_then(|by| by.version);
         self.done.push(Settlement {
             subscription: self.home.subscription.clone(),
             sequence: lease.delivery.sequence,

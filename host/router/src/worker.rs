@@ -18,7 +18,7 @@ use usher_event::{Delivery, Failure, FailureClass, Listener, Outcome, Verdict};
 
 use crate::clock::Stamp;
 use crate::dispatcher::{Dispatch, Phase};
-use crate::run::{Handler, Run, RunSize};
+use crate::run::{HandledBy, Run, RunSize};
 use crate::stats::Tally;
 use crate::swap::Hold;
 use crate::verdict::disposition;
@@ -95,7 +95,7 @@ async fn handle_run(
         dispatch.note_failure(delivery, &decision);
         let failed = matches!(decision, Disposition::Retry { .. } | Disposition::Reject { .. });
         let version = failed.then(|| listener.version().into());
-        run.finish(Handler { digest, version }, took, decision);
+        run.finish(HandledBy { digest, version }, took, decision);
     }
     size.learn(tally.handled, started.elapsed());
     let (settlements, released) = run.end();

@@ -6,13 +6,14 @@
 //! written to the store. One that is damaged itself counts as none.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::journal::Scan;
+use crate::files::{replace, sync_folder};
 
 const FILE: &str = "closed";
 
@@ -99,18 +100,13 @@ pub(crate) fn write(folder: &Path, scan: &Scan) -> io::Result<()> {
 
 /// Writes a note that was read before.
 pub(crate) fn put(folder: &Path, note: &str) -> io::Result<()> {
-    let new = folder.join("closed.new");
-    let mut file = File::create(&new)?;
-    file.write_all(note.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, folder.join(FILE))?;
-    File::open(folder)?.sync_all()
+    replace(folder, FILE, "closed.new", note.as_bytes())
 }
 
 /// Removes the note for good, power cuts included.
 pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_file(folder.join(FILE)) {
-        Ok(()) => File::open(folder)?.sync_all(),
+        Ok(()) => sync_folder(folder),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

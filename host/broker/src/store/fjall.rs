@@ -16,6 +16,8 @@ use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
 };
 
+use crate::files::{remove_folder, sync_folder};
+
 use super::{
     Batch, Found, OpenFailure, Rows, Space, Store, StoreFailure, View, closed, journal, tables,
 };
@@ -215,15 +217,12 @@ impl Store for FjallStore {
 /// making was cut off.
 fn make(folder: &Path) -> Result<(), OpenFailure> {
     let new = folder.with_extension("new");
-    match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    remove_folder(&new)?;
     // Closed before it is moved.
     drop(FjallStore::recover(&new, 0, WORKER_THREADS, None)?);
     fs::rename(&new, folder)?;
     if let Some(parent) = folder.parent() {
-        File::open(parent)?.sync_all()?;
+        sync_folder(parent)?;
     }
     Ok(())
 }

@@ -4,12 +4,10 @@ use super::args::{DeadLetterArgs, DeadLetterFilterArgs, DeadLettersListArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
+use super::pages::PAGE_MAX;
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, printable, printable_cut};
 use crate::http::shapes::{Attempt, DeadLetter, DeadLetters};
-
-/// Dead letters asked for at once.
-const PAGE_MAX: u64 = 100;
 
 /// How much of a plugin's version is shown.
 const VERSION_MAX_CHARS: usize = 32;

@@ -15,11 +15,9 @@ use super::client::{Answer, Client};
 use super::dead_letters::page;
 use super::error::CliError;
 use super::output::Output;
+use super::pages::PAGE_MAX;
 use super::text::count;
 use crate::http::shapes::DeadLetterGone;
-
-/// Dead letters asked for at once.
-const PAGE_MAX: u64 = 100;
 
 /// Delivers them again.
 pub(super) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use super::error::CliError;
 
 /// Items asked for at once.
-const PAGE_MAX: u64 = 100;
+pub(super) const PAGE_MAX: u64 = 100;
 
 /// Collects at most `wanted` items, those behind `after`. `fetch` gets one page, of at most so many
 /// items behind the given one; `key` names an item for it.

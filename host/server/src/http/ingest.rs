@@ -9,7 +9,7 @@ use usher_event::{
     Event, PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX, http_binary, json,
 };
 
-use super::body;
+use super::body::{self, Intake};
 use super::problem::ApiError;
 use super::shapes::{Accepted, AcceptedEvent};
 use super::state::Api;
@@ -27,9 +27,7 @@ pub(super) async fn publish(
         }));
     }
     let mode = Mode::of(&headers)?;
-    let http = &api.app.config.http;
-    let intake =
-        body::read(&headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await?;
+    let intake = read(&api, &headers, body).await?;
     let events = mode.decode(&headers, intake.bytes.clone())?;
     check_reserved(mode, &events)?;
 
@@ -48,6 +46,12 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(Accepted { events: accepted })))
 }
 
+/// The body, by the limits of the configuration.
+async fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<Intake, ApiError> {
+    let http = &api.app.config.http;
+    body::read(headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await
+}
+
 /// The one event of a request in structured mode.
 pub(super) async fn one_structured(
     api: &Api,
@@ -59,9 +63,7 @@ pub(super) async fn one_structured(
             "send one event as application/cloudevents+json",
         ));
     }
-    let http = &api.app.config.http;
-    let intake =
-        body::read(headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await?;
+    let intake = read(api, headers, body).await?;
     Ok(json::from_slice(&intake.bytes)?)
 }
 
