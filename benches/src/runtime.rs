@@ -42,7 +42,8 @@ pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> 
         attempt: 1,
         flow: 1,
         depth: 0,
-        replay: false,
+        replay: None,
+        is_dry_run: false,
     };
     Ok(Box::new(move |calls| {
         // The broker keeps the listener's state and blobs.

@@ -11,7 +11,7 @@ use crate::scene::{QUICK_RETRIES, Scene, event};
 impl Scene {
     /// Runs a verb against this router; it must succeed, with nothing on stderr.
     #[track_caller]
-    fn usher(&self, args: &[&str], stdin: &str) -> Finished {
+    pub(crate) fn usher(&self, args: &[&str], stdin: &str) -> Finished {
         let finished = self.try_usher(args, stdin);
         assert_eq!(finished.code, 0, "usher {args:?}: {finished:?}");
         assert_eq!(finished.stderr, "", "usher {args:?}");
@@ -20,7 +20,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn try_usher(&self, args: &[&str], stdin: &str) -> Finished {
+    pub(crate) fn try_usher(&self, args: &[&str], stdin: &str) -> Finished {
         let all: Vec<&str> = args.iter().copied().chain(["--url", self.router.url()]).collect();
         usher(&all, stdin.as_bytes()).unwrap()
     }

@@ -18,5 +18,6 @@ mod isolation;
 mod lifecycle;
 mod plugin_files;
 mod promises;
+mod replay;
 mod scene;
 mod store;

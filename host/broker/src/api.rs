@@ -2,6 +2,7 @@
 //! assumes that broker and router share a process.
 
 mod dead_letters;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use usher_event::{
 use usher_filter::{Filter, Mismatch};
 
 pub use dead_letters::*;
+pub use replay::*;
 
 /// A durable log with subscriptions. Every method may be called from many tasks at once.
 #[async_trait]
@@ -98,6 +100,17 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Removes a dead letter for good. `false` where there is none with this id.
     async fn discard(&self, id: u64) -> Result<bool, BrokerError>;
+
+    /// Has events of the log delivered to a subscription that are not to be delivered anyway, marked
+    /// as a replay; returns after fsync. One step of it: go on from [`Replayed::next`].
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSubscription`]; [`BrokerError::ManyRetries`]: go on with the same step when
+    /// some are over.
+    async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError>;
+
+    /// The events that [`Broker::replay`] would look at in one step; nothing is done.
+    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError>;
 
     /// What operators did, oldest first: the records after the one with this number, at most
     /// `max`. The newest [`crate::AUDIT_MAX_RECORDS`] are kept.

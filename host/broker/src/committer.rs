@@ -227,6 +227,10 @@ impl Committer {
                 });
                 self.answer(reply, answer);
             }
+            Command::Replay { subscription, found, reply } => {
+                let answer = self.ledger.replay(&subscription, found, now_ms);
+                self.answer(reply, answer);
+            }
             Command::Fetched(fetched) => {
                 self.ledger.fetched(fetched.map_err(StoreFailure)?, now_ms);
             }

@@ -24,6 +24,7 @@ use crate::log;
 use crate::memory::MemoryDisk;
 use crate::prepare;
 use crate::readers::Readers;
+use crate::replay;
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::state::CommittedState;
@@ -395,6 +396,19 @@ impl Broker for EmbeddedBroker {
         let (identity, bytes) = (event.identity(), event.encoded().len());
         let command = |reply| Command::RedriveEdited { id, event, identity, reply };
         self.send(command, bytes).await?.wait(&self.shared).await
+    }
+
+    async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError> {
+        let subscription = query.subscription.clone();
+        let found = self.read(move |view| replay::find(view, &query)).await??;
+        let sizes = found.candidates.iter().map(|one| one.stored.event.encoded().len());
+        let bytes = sizes.sum();
+        let command = |reply| Command::Replay { subscription, found, reply };
+        self.send(command, bytes).await?.wait(&self.shared).await
+    }
+
+    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
+        Ok(self.read(move |view| replay::find(view, &query)).await??.into())
     }
 
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {

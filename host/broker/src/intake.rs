@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use usher_event::{Event, Identity, SubscriptionName};
 
-use crate::api::{BrokerError, Published, Settled, Subscription, SubscriptionStatus};
+use crate::api::{BrokerError, Published, Replayed, Settled, Subscription, SubscriptionStatus};
 use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
+use crate::replay::Found;
 
 /// Most bytes of events that one commit takes on; what is beyond waits for the next.
 const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
@@ -70,6 +71,11 @@ pub(crate) enum Command {
         id: u64,
         reply: Reply<bool>,
     },
+    Replay {
+        subscription: SubscriptionName,
+        found: Found,
+        reply: Reply<Replayed>,
+    },
     /// What the ledger asked the store for.
     Fetched(Result<Fetched, String>),
 }
@@ -79,6 +85,7 @@ impl Command {
         match self {
             Self::Publish { events, .. } => events.len(),
             Self::Settle { batch, .. } => batch.len(),
+            Self::Replay { found, .. } => found.candidates.len(),
             _ => 1,
         }
     }

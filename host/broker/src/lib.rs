@@ -29,6 +29,7 @@ mod options;
 mod outlet;
 mod prepare;
 mod readers;
+mod replay;
 mod room;
 mod shared;
 mod state;

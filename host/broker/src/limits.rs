@@ -28,6 +28,16 @@ pub const RETRIES_MAX: usize = 10_000;
 /// another attempt; beyond it the subscription takes no new events until some of them are settled.
 pub const PARKED_MAX: usize = 100_000;
 
+/// Most events that one step of a replay has delivered.
+pub const REPLAY_MAX_EVENTS: usize = 256;
+
+/// Most events that one step of a replay looks at.
+pub const REPLAY_MAX_LOOKED_AT: usize = 16_384;
+
+/// Most replayed deliveries of one subscription that are not over; a replay waits beyond it. Fewer
+/// than [`RETRIES_MAX`], so that new events are taken meanwhile.
+pub const REPLAYS_MAX: usize = 1_024;
+
 /// How often a delivery may run again because state it had read changed meanwhile, before it runs
 /// while nothing else of its plugin does.
 pub const CONFLICTS_MAX: u32 = 3;

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::host::{BlobChange, StateRead, StateWrite};
-use crate::{Emission, Event, SubscriptionName};
+use crate::{Emission, Event, PLUGIN_SOURCE_PREFIX, SubscriptionName};
+
+/// Bytes of a hash in an idempotency key: 128 bits never meet by chance.
+const KEY_HASH_BYTES: usize = 16;
 
 /// One event for one subscription, at one attempt.
 #[derive(Clone, Debug)]
@@ -20,8 +25,44 @@ pub struct Delivery {
     pub flow: u64,
     /// How many emissions lie between the flow's first event and this one.
     pub depth: u16,
-    /// Whether an operator asked for this event to be delivered again.
-    pub replay: bool,
+    /// The audit record of an operator's request to deliver this event again, where there was one.
+    pub replay: Option<u64>,
+    /// Whether its effects will be dropped, whatever becomes of it: it must do nothing outside.
+    pub is_dry_run: bool,
+}
+
+impl Delivery {
+    /// A key for one of its calls to the outside: the same at every attempt and whenever the event
+    /// is delivered again, different for every other event, subscription and plugin, also those of
+    /// other routers. `call` tells the delivery's calls apart. At most 162 characters of a-z, 0-9,
+    /// '-' and '.'.
+    pub fn idempotency_key(&self, call: &[&str]) -> String {
+        let event = &self.event;
+        let mut hash = Sha256::new();
+        let mut add = |part: &str| {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        };
+        add(event.source());
+        add(event.id());
+        // Ids of emissions are made of sequences, which every router and every new data folder
+        // counts from 1; their time is the host's and never changes once they are in the log.
+        if event.source().starts_with(PLUGIN_SOURCE_PREFIX) {
+            add(event.time().unwrap_or_default());
+        }
+        call.iter().copied().for_each(add);
+        let (plugin, local) = (self.subscription.plugin(), self.subscription.local());
+        hash.finalize().iter().take(KEY_HASH_BYTES).fold(
+            format!("{plugin}.{local}."),
+            |mut key, byte| {
+                key.extend(
+                    [byte >> 4, byte & 15]
+                        .map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()),
+                );
+                key
+            },
+        )
+    }
 }
 
 /// What the listener, or the sandbox in its place, decided about a delivery.

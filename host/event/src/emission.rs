@@ -46,7 +46,9 @@ pub struct EmissionError {
 
 impl Emission {
     /// The event this emission becomes. Deterministic but for `time`: the id is
-    /// `SEQUENCE/PLUGIN/SUBSCRIPTION/POSITION`, so a re-run of the delivery yields the same id.
+    /// `SEQUENCE/PLUGIN/SUBSCRIPTION/POSITION`, so a re-run of the delivery yields the same id. Where
+    /// an operator asked for it, `/replay/RECORD` follows: what was emitted before must not pass for
+    /// what is emitted now.
     ///
     /// `time` is RFC 3339.
     ///
@@ -65,7 +67,10 @@ impl Emission {
             return Err(refuse(EventError::rule("type", rule)));
         }
         let local = delivery.subscription.local();
-        let id = format!("{}/{plugin}/{local}/{position}", delivery.sequence);
+        let mut id = format!("{}/{plugin}/{local}/{position}", delivery.sequence);
+        if let Some(record) = delivery.replay {
+            id.push_str(&format!("/replay/{record}"));
+        }
         let source = format!("{PLUGIN_SOURCE_PREFIX}{plugin}");
         let lineage = Lineage::of(&delivery.event, delivery.flow, &id);
 

@@ -14,6 +14,7 @@
 
 mod clock;
 mod dispatcher;
+mod dry_run;
 mod router;
 mod run;
 mod settling;
@@ -22,6 +23,7 @@ mod swap;
 mod verdict;
 mod worker;
 
+pub use dry_run::DryRun;
 pub use router::{InstallError, Installation, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;

@@ -64,7 +64,7 @@ pub enum InstallError {
 /// Takes deliveries from the broker to listeners, each on workers of its own.
 pub struct Router {
     broker: Arc<dyn Broker>,
-    guests: Handle,
+    pub(crate) guests: Handle,
     drain: Duration,
     /// One lock for each plugin: a slow drain holds up changes of that plugin only.
     plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Plugin>>>>>,
@@ -176,6 +176,12 @@ impl Router {
     pub fn status(&self) -> Vec<DispatchStatus> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
         active.values().map(|(plugin, dispatch)| dispatch.status(plugin)).collect()
+    }
+
+    /// What serves a subscription now.
+    pub(crate) fn dispatch(&self, name: &SubscriptionName) -> Option<Arc<Dispatch>> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.get(name).map(|(_, dispatch)| Arc::clone(dispatch))
     }
 
     /// The subscriptions that are being served.

@@ -147,7 +147,8 @@ mod tests {
             attempt: 1,
             flow: 7,
             depth: 0,
-            replay: false,
+            replay: None,
+            is_dry_run: false,
         }
     }
 

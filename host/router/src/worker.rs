@@ -107,7 +107,7 @@ async fn handle_run(
 }
 
 /// Calls the listener; `None` where the call was abandoned. Calls `slow` when it takes its time.
-async fn call(
+pub(crate) async fn call(
     listener: &dyn Listener,
     delivery: &Delivery,
     hold: &mut Hold,

@@ -63,7 +63,7 @@ pub(crate) fn delivery<'a>(
         attempt: delivery.attempt,
         sequence: delivery.sequence,
         deadline_ms,
-        replay: delivery.replay,
+        replay: delivery.replay.is_some(),
     }
 }
 

@@ -80,7 +80,7 @@ impl Guest {
         self.log.begin(delivery);
         self.state.begin();
         self.blobs.begin();
-        self.http.begin();
+        self.http.begin(delivery);
     }
 
     /// Forgets what the delivery staged and did not hand over, whatever its end: an instance may

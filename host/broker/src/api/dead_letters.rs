@@ -101,6 +101,15 @@ pub enum AuditAction {
     },
     /// Dropped a dead letter.
     Discard(AuditedDeadLetter),
+    /// Had events of the log delivered again.
+    Replay {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+        /// How many.
+        events: u64,
+    },
 }
 
 impl AuditAction {
@@ -110,6 +119,7 @@ impl AuditAction {
             Self::Redrive(_) => "redrive",
             Self::RedriveEdited { .. } => "redrive_edited",
             Self::Discard(_) => "discard",
+            Self::Replay { .. } => "replay",
         }
     }
 }

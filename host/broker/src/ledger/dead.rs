@@ -17,7 +17,7 @@ use crate::store::rows::{DeadRow, RetryRow};
 use crate::store::{Space, keys};
 
 /// How long to wait where a subscription has too many retries.
-const MANY_RETRIES_AFTER: Duration = Duration::from_secs(1);
+pub(super) const MANY_RETRIES_AFTER: Duration = Duration::from_secs(1);
 
 impl Ledger {
     /// Turns a delivery that is no longer held into a dead letter.
@@ -173,8 +173,15 @@ impl Ledger {
         Ok(sub.id)
     }
 
-    /// Has a delivery begin from the beginning, as a retry that is due.
-    fn deliver_again(&mut self, sub_id: u32, stored: &StoredEvent, before: u32, now_ms: u64) {
+    /// Has a delivery begin from the beginning, as a retry that is due. What has it do so is the next
+    /// thing that is recorded.
+    pub(super) fn deliver_again(
+        &mut self,
+        sub_id: u32,
+        stored: &StoredEvent,
+        before: u32,
+        now_ms: u64,
+    ) {
         let Some(sub) = self.subs.get_mut(&sub_id) else { return };
         let lane = sub.lane_of(&stored.event);
         let (failures, first_ms) = (0, 0);
@@ -183,7 +190,7 @@ impl Ledger {
             due_ms: now_ms,
             first_ms,
             before,
-            replay: true,
+            replay: Some(self.next_audit),
             lane,
             ..RetryRow::default()
         };

@@ -17,6 +17,7 @@ mod lanes;
 mod outgoing;
 mod parking;
 mod recovery;
+mod replay;
 mod retention;
 mod retry;
 mod settle;

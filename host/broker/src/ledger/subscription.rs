@@ -536,7 +536,8 @@ fn lease(subscription: &Subscription, held: &mut Held, next_token: &mut u64) -> 
             attempt: held.pending.attempt(),
             flow: stored.flow,
             depth: stored.depth,
-            replay: retry.is_some_and(|retry| retry.replay),
+            replay: retry.and_then(|retry| retry.replay),
+            is_dry_run: false,
         },
     }
 }

@@ -17,13 +17,19 @@ pub(crate) fn write(record: &AuditRecord) -> Vec<u8> {
         "subscription": subscription,
         "action": action.as_str(),
     });
-    let (dead, sequence) = match action {
-        AuditAction::Redrive(dead) | AuditAction::Discard(dead) => (dead, None),
-        AuditAction::RedriveEdited { dead, sequence } => (dead, Some(*sequence)),
+    let of_action = match action {
+        AuditAction::Redrive(dead) | AuditAction::Discard(dead) => {
+            vec![("dead", write_dead(dead))]
+        }
+        AuditAction::RedriveEdited { dead, sequence } => {
+            vec![("dead", write_dead(dead)), ("sequence", json!(sequence))]
+        }
+        AuditAction::Replay { first, last, events } => {
+            vec![("first", json!(first)), ("last", json!(last)), ("events", json!(events))]
+        }
     };
     if let Value::Object(members) = &mut row {
-        members.insert("dead".to_owned(), write_dead(dead));
-        members.extend(sequence.map(|sequence| ("sequence".to_owned(), json!(sequence))));
+        members.extend(of_action.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     row.to_string().into_bytes()
 }
@@ -47,11 +53,17 @@ pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
         return None;
     }
     let dead = || read_dead(row.get("dead")?);
+    let number_of = |member| row.get(member)?.as_u64();
     let action = match row.get("action")?.as_str()? {
         "redrive" => AuditAction::Redrive(dead()?),
         "redrive_edited" => {
-            AuditAction::RedriveEdited { dead: dead()?, sequence: row.get("sequence")?.as_u64()? }
+            AuditAction::RedriveEdited { dead: dead()?, sequence: number_of("sequence")? }
         }
+        "replay" => AuditAction::Replay {
+            first: number_of("first")?,
+            last: number_of("last")?,
+            events: number_of("events")?,
+        },
         "discard" => AuditAction::Discard(dead()?),
         _ => return None,
     };

@@ -119,7 +119,7 @@ const RETRY: rows::RetryRow = rows::RetryRow {
     due_ms: 1_800_000_003_000,
     first_ms: 1_800_000_000_000,
     before: 1,
-    replay: true,
+    replay: Some(0),
     lane: Some(LANE),
     uncounted: 1,
     counts: [0, 0, 1, 0, 0, 0, 0],

@@ -331,7 +331,8 @@ pub(crate) struct RetryRow {
     pub(crate) first_ms: u64,
     /// Failed attempts in the rounds before.
     pub(crate) before: u32,
-    pub(crate) replay: bool,
+    /// The audit record of what an operator asked for, where one did; 0 in rows of older versions.
+    pub(crate) replay: Option<u64>,
     /// The lane it belongs to, if the subscription has lanes.
     pub(crate) lane: Option<u64>,
     /// Failures of this round that don't count.
@@ -357,6 +358,7 @@ impl RetryRow {
     const REPLAY: u64 = 1;
     const LANE: u64 = 2;
     const COUNTS: u64 = 4;
+    const RECORD: u64 = 8;
 
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut row = vec![VERSION];
@@ -365,10 +367,12 @@ impl RetryRow {
         put(&mut row, self.first_ms);
         put(&mut row, self.before.into());
         let has_counts = self.uncounted > 0 || self.counts.iter().any(|count| *count > 0);
+        let record = self.replay.filter(|record| *record != 0);
         let flags = [
-            (self.replay, Self::REPLAY),
+            (self.replay.is_some(), Self::REPLAY),
             (self.lane.is_some(), Self::LANE),
             (has_counts, Self::COUNTS),
+            (record.is_some(), Self::RECORD),
         ];
         put(&mut row, flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         if let Some(lane) = self.lane {
@@ -379,6 +383,9 @@ impl RetryRow {
             put(&mut row, self.counts.len() as u64);
             self.counts.iter().for_each(|count| put(&mut row, (*count).into()));
         }
+        if let Some(record) = record {
+            put(&mut row, record);
+        }
         row
     }
 
@@ -387,12 +394,11 @@ impl RetryRow {
         let (failures, due_ms) = (parts.number_as()?, parts.number()?);
         let (first_ms, before) = (parts.number()?, parts.number_as()?);
         let flags = parts.number()?;
-        if flags > Self::REPLAY | Self::LANE | Self::COUNTS {
+        if flags > Self::REPLAY | Self::LANE | Self::COUNTS | Self::RECORD {
             return None;
         }
         let lane = if flags & Self::LANE != 0 { Some(parts.array()?) } else { None };
         let lane = lane.map(u64::from_be_bytes);
-        let replay = flags & Self::REPLAY != 0;
         let (mut uncounted, mut counts) = (0, [0; FailureClass::ALL.len()]);
         if flags & Self::COUNTS != 0 {
             uncounted = parts.number_as()?;
@@ -401,6 +407,8 @@ impl RetryRow {
                 *count = parts.number_as()?;
             }
         }
+        let record = if flags & Self::RECORD != 0 { parts.number()? } else { 0 };
+        let replay = (flags & Self::REPLAY != 0).then_some(record);
         parts.end()?;
         Some(Self { failures, due_ms, first_ms, before, replay, lane, uncounted, counts })
     }

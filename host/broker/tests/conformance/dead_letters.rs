@@ -93,7 +93,7 @@ pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(
     assert!(broker.dead_letter(1).await.unwrap().is_none());
     let lease = lease_one(&broker, "p/s").await;
     let delivery = &lease.delivery;
-    assert_eq!((delivery.sequence, delivery.attempt, delivery.replay), (3, 1, true));
+    assert_eq!((delivery.sequence, delivery.attempt, delivery.replay), (3, 1, Some(1)));
     assert_eq!((delivery.flow, delivery.depth), (1, 0));
     let event = &delivery.event;
     assert_eq!((event.id(), event.source(), event.ty()), ("o/redrive/1", "/tests", "b"));
@@ -193,6 +193,7 @@ pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
             let (dead, new) = match &record.action {
                 AuditAction::Redrive(dead) | AuditAction::Discard(dead) => (dead, None),
                 AuditAction::RedriveEdited { dead, sequence } => (dead, Some(*sequence)),
+                other => panic!("{other:?}"),
             };
             assert_eq!((record.time_ms, dead.time_ms), (START_MS + 5, START_MS));
             assert_eq!(

@@ -27,7 +27,7 @@ pub(crate) async fn retries_wait_longer_each_time(disk: Disk) {
         disk.advance(&broker, 1);
         now += wait_ms;
         lease = lease_one(&broker, "p/s").await;
-        assert!(!lease.delivery.replay);
+        assert!(lease.delivery.replay.is_none());
     }
     assert_eq!(ack(&broker, &other).await, Settled::Committed);
     assert_eq!(ack(&broker, &lease).await, Settled::Committed);
@@ -217,7 +217,7 @@ pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     assert!(broker.dead_letter(1).await.unwrap().is_none());
     let again = lease_one(&broker, "p/s").await;
     assert_eq!((again.delivery.sequence, again.delivery.attempt), (1, 1));
-    assert!(again.delivery.replay);
+    assert!(again.delivery.replay.is_some());
     // It may fail again; ids are not used twice, and all failures stay visible.
     assert_eq!(settle(&broker, &again, reject()).await, Settled::Dead(2));
     let letter = broker.dead_letter(2).await.unwrap().unwrap();
@@ -228,7 +228,7 @@ pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     assert_eq!(settle(&broker, &again, retry()).await, Settled::RetryAt(START_MS + 1_000));
     disk.advance(&broker, 1_000);
     let again = lease_one(&broker, "p/s").await;
-    assert_eq!((again.delivery.attempt, again.delivery.replay), (2, true));
+    assert_eq!((again.delivery.attempt, again.delivery.replay), (2, Some(2)));
     ack(&broker, &again).await;
     let flow = broker.flow(1).await.unwrap().unwrap();
     let delivery = &flow.events[0].deliveries[0];

@@ -15,6 +15,7 @@ mod failures;
 mod harness;
 mod order;
 mod publishing;
+mod replay;
 mod restarts;
 mod retention;
 mod side_effects;
@@ -108,6 +109,15 @@ on_every_store! {
         an_edited_event_must_be_the_dead_letters_own,
         what_operators_did_is_recorded,
         a_dead_letter_is_reported_to_those_who_ask,
+    },
+    replay::{
+        part_of_the_log_comes_again,
+        a_replay_goes_on_step_by_step,
+        what_is_pending_or_dead_is_left_alone,
+        a_replay_survives_a_restart,
+        a_replay_reaches_back_before_the_start,
+        a_replay_keeps_to_its_lanes,
+        a_replay_waits_when_too_much_of_it_is_not_over,
     },
     side_effects::{
         state_is_read_from_snapshots,

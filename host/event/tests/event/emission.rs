@@ -15,7 +15,8 @@ fn delivery(event: Event) -> Delivery {
         attempt: 3,
         flow: 40,
         depth: 2,
-        replay: false,
+        replay: None,
+        is_dry_run: false,
     }
 }
 

@@ -107,6 +107,23 @@ fn a_granted_origin_is_reached() {
 }
 
 #[test]
+fn a_call_without_a_key_gets_one_that_every_attempt_repeats() {
+    let server = Server::answering(OK);
+    let setup = granted(&server.origin(), Limits::default());
+    let key_of = |method: &str, path: &str| {
+        let url = format!("{}{path}", server.origin());
+        setup.probe(&json!({"try": "http", "url": url, "method": method, "body": "x"}));
+        let request = server.requests.recv().unwrap().to_ascii_lowercase();
+        let key = request.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+        key.map(str::to_owned)
+    };
+    let first = key_of("POST", "/charges").unwrap();
+    assert_eq!(key_of("POST", "/charges").as_ref(), Some(&first), "another attempt");
+    assert_ne!(key_of("POST", "/refunds"), Some(first), "another call");
+    assert_eq!(key_of("GET", "/charges"), None, "it changes nothing");
+}
+
+#[test]
 fn a_granted_localhost_is_reached() {
     let server = Server::answering(OK);
     let origin = format!("http://localhost:{}", server.address.port());

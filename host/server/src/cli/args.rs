@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Plugins(ClientArgs),
     /// Show the subscriptions and where they stand, or remove one
     Subscriptions(SubscriptionsArgs),
+    /// Deliver part of the log to a subscription again, or show what would become of it
+    Replay(ReplayArgs),
     /// Show an event and all that it caused, as a tree
     Flow(FlowArgs),
     /// Say what became of an event for a subscription, or why nothing did
@@ -29,7 +31,7 @@ pub(crate) enum Command {
     /// Look after events that a subscription could not deal with
     #[command(subcommand)]
     DeadLetters(DeadLettersVerb),
-    /// Show what operators did with dead letters, oldest first
+    /// Show what operators did with dead letters and replays, oldest first
     Audit(AuditArgs),
     /// Look at the files plugins have put
     #[command(subcommand)]
@@ -134,6 +136,37 @@ pub(crate) struct SubscriptionArgs {
     /// The subscription's name
     #[arg(value_name = "PLUGIN/NAME")]
     pub(crate) name: SubscriptionName,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The subscription's name
+    #[arg(value_name = "PLUGIN/NAME")]
+    pub(crate) subscription: SubscriptionName,
+    /// Start at this sequence
+    #[arg(long, value_name = "SEQUENCE", required_unless_present = "all")]
+    pub(crate) from: Option<u64>,
+    /// End before this sequence; unless given, at the newest event there is now
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) to: Option<u64>,
+    /// From the oldest event in the log
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) all: bool,
+    /// Only events whose type starts with this
+    #[arg(long = "type", value_name = "PREFIX")]
+    pub(crate) type_prefix: Option<String>,
+    /// Only events that match this filter of the CloudEvents Subscriptions API
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    /// Have the plugin handle them with nothing of it kept, and show what it would do
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// At most so many a second
+    #[arg(long, value_name = "N", default_value = "100", value_parser = rate)]
+    pub(crate) rate: f64,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -49,15 +49,23 @@ fn table(records: &[AuditRecord]) -> String {
         ("NEW EVENT", Align::Right),
     ]);
     for record in records {
-        let dead = &record.dead_letter;
+        let dead = record.dead_letter.as_ref();
+        let event = match (dead, record.replay) {
+            (Some(dead), _) => dead.sequence.to_string(),
+            (None, Some(replay)) => {
+                format!("{} of {}-{}", replay.events, replay.first, replay.last)
+            }
+            (None, None) => String::new(),
+        };
+        let ty = dead.map(|dead| printable_cut(&dead.ty, TYPE_MAX_CHARS));
         table.row([
             Cell::styled(record.number.to_string(), style::STRONG),
             Cell::styled(date_time(record.time), style::FAINT),
             printable(&record.action).into(),
             Cell::styled(record.subscription.as_str(), style::NAME),
-            dead.id.to_string().into(),
-            dead.sequence.to_string().into(),
-            printable_cut(&dead.ty, TYPE_MAX_CHARS).into(),
+            dead.map(|dead| dead.id.to_string()).unwrap_or_default().into(),
+            event.into(),
+            ty.unwrap_or_default().into(),
             record.sequence.map(|sequence| sequence.to_string()).unwrap_or_default().into(),
         ]);
     }
@@ -77,15 +85,19 @@ mod tests {
                 "id": 4, "time": "2026-01-31T11:00:02.000Z", "class": "trap", "sequence": 18,
                 "source": "/shop", "event_id": "o-1", "type": "ticket.purchased"
             }
+        }, {
+            "number": 10, "time": "2026-01-31T12:00:03.000Z", "action": "replay",
+            "subscription": "printer/tickets", "replay": {"first": 3, "last": 90, "events": 7}
         }]))
         .unwrap();
         assert_eq!(
             anstream::adapter::strip_str(&table(&records)).to_string(),
             "\
-NUMBER  TIME                     ACTION          SUBSCRIPTION     DEAD LETTER  EVENT  \
+NUMBER  TIME                     ACTION          SUBSCRIPTION     DEAD LETTER      EVENT  \
 TYPE              NEW EVENT
-     9  2026-01-31 12:00:02.000  redrive_edited  printer/tickets            4     18  \
+     9  2026-01-31 12:00:02.000  redrive_edited  printer/tickets            4         18  \
 ticket.purchased         40
+    10  2026-01-31 12:00:03.000  replay          printer/tickets               7 of 3-90
 "
         );
         assert!(table(&[]).starts_with("nothing"));

@@ -136,12 +136,29 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> Result<Answer<T>, CliError> {
-        let mut response = self
-            .agent
-            .post(self.url(path))
-            .content_type(content_type)
-            .send(body)
-            .map_err(|error| self.failed(error))?;
+        let request = self.agent.post(self.url(path)).content_type(content_type);
+        self.answer(path, request.send(body))
+    }
+
+    /// `POST path?query` without a body, telling refusals and requests to wait apart.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, CliError> {
+        let request = self.agent.post(self.url(path));
+        let request =
+            query.iter().fold(request, |request, (name, value)| request.query(*name, value));
+        let request = request.config().timeout_global(None).build();
+        self.answer(path, request.send_empty())
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        sent: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Answer<T>, CliError> {
+        let mut response = sent.map_err(|error| self.failed(error))?;
         let bytes = self.read(&mut response)?;
         match response.status().as_u16() {
             200..300 => Ok(Answer::Done(self.parse(path, &bytes)?)),

@@ -8,13 +8,13 @@
 use std::io::Read;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use super::args::{ChosenArgs, ClientArgs, DiscardArgs, RedriveArgs};
 use super::client::{Answer, Client};
 use super::dead_letters::page;
 use super::error::CliError;
 use super::output::Output;
+use super::pace::Pace;
 use super::pages::PAGE_MAX;
 use super::text::count;
 use crate::http::shapes::DeadLetterGone;
@@ -93,7 +93,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn one(&mut self, id: u64, is_named: bool, out: &mut Output) -> Result<(), CliError> {
-        self.pace.wait(out)?;
+        self.pace.wait(1, out)?;
         let path = format!("/dead-letters/{id}/{}", self.verb.path);
         loop {
             match self.client.submit::<DeadLetterGone>(&path, "application/json", b"")? {
@@ -163,28 +163,4 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
         return Err(CliError::new(format!("{} is too large for one event", file.display())));
     }
     Ok(event)
-}
-
-/// Keeps to a rate.
-struct Pace {
-    between: Duration,
-    next: Option<Instant>,
-}
-
-impl Pace {
-    fn new(rate: f64) -> Self {
-        Self { between: Duration::from_secs_f64(1.0 / rate), next: None }
-    }
-
-    /// Waits until it is time for another one; whoever watches sees what was done so far.
-    fn wait(&mut self, out: &mut Output) -> Result<(), CliError> {
-        let now = Instant::now();
-        let due = self.next.unwrap_or(now);
-        if due > now {
-            out.flush()?;
-            sleep(due - now);
-        }
-        self.next = Some(due.max(now) + self.between);
-        Ok(())
-    }
 }

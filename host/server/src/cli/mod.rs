@@ -17,9 +17,11 @@ mod feed;
 mod flow;
 mod inspect;
 mod output;
+mod pace;
 mod pages;
 mod plugins;
 mod publish;
+mod replay;
 mod store;
 mod subscriptions;
 mod table;
@@ -53,6 +55,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
             None => subscriptions::list(&args.client, out),
             Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),
         },
+        Command::Replay(args) => replay::run(&args, out),
         Command::Flow(args) => flow::run(&args, out),
         Command::Why(args) => why::run(&args, out),
         Command::DeadLetters(verb) => match verb {

@@ -18,6 +18,7 @@ mod leftover;
 mod params;
 mod plugins;
 mod problem;
+mod replay;
 mod serve;
 mod stall;
 mod state;
@@ -52,6 +53,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/plugins", get(plugins::plugins)),
         ("/subscriptions", get(subscriptions::list)),
         ("/subscriptions/{plugin}/{name}", delete(subscriptions::remove)),
+        ("/subscriptions/{plugin}/{name}/replay", post(replay::replay)),
+        ("/subscriptions/{plugin}/{name}/dry-run", post(replay::dry_run)),
         ("/dead-letters", get(dead_letters::list)),
         ("/dead-letters/{id}", get(dead_letters::one)),
         ("/dead-letters/{id}/redrive", post(dead_letters::redrive)),

@@ -17,6 +17,9 @@ pub(super) const INTAKE_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Blobs being read or sent at once; each is held in memory whole (16 MiB at most).
 pub(super) const BLOB_READS_MAX: usize = 16;
 
+/// Dry runs at once; each holds an instance of its plugin.
+pub(super) const DRY_RUNS_MAX: usize = 4;
+
 /// The running router, seen from its HTTP API. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Shared>);
@@ -33,6 +36,8 @@ pub(crate) struct Shared {
     pub(super) intake: Arc<Semaphore>,
     /// One permit for each blob being sent.
     pub(super) blob_reads: Arc<Semaphore>,
+    /// One permit for each dry run.
+    pub(super) dry_runs: Semaphore,
     /// Turns true when the server stops; streams end then.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -46,6 +51,7 @@ impl Api {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             intake: Arc::new(Semaphore::new(INTAKE_MAX_BYTES)),
             blob_reads: Arc::new(Semaphore::new(BLOB_READS_MAX)),
+            dry_runs: Semaphore::new(DRY_RUNS_MAX),
             stop,
         }))
     }

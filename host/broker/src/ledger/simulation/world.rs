@@ -108,12 +108,13 @@ impl World {
 
     pub(super) fn step(&mut self, mut random: Random) {
         for _ in 0..=random.below(3) {
-            match random.below(24) {
+            match random.below(25) {
                 0..7 => self.publish(&mut random),
                 7..17 => self.settle(&mut random),
                 17 => self.pass_time(&mut random),
                 18 | 19 => self.redrive_or_discard(&mut random),
                 20 => self.change_subscriptions(&mut random),
+                21 => self.replay(&mut random),
                 _ => self.answer_fetches(),
             }
         }
@@ -212,6 +213,49 @@ impl World {
                 self.ledger.discard(id, &row, self.now_ms);
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
+        }
+        self.commit();
+    }
+
+    /// Committed at once, like a redrive.
+    fn replay(&mut self, random: &mut Random) {
+        self.commit();
+        let Some(subscription) = self.any_subscription(random) else { return };
+        let name = subscription.name.to_string();
+        let from = 1 + random.below(self.model.events.len() + 1) as u64;
+        let query = ReplayQuery {
+            subscription: subscription.name.clone(),
+            from,
+            to: Some(from + random.below(20) as u64),
+            filter: None,
+            max: 1 + random.below(8),
+        };
+        let found = crate::replay::find(&*self.store.view(), &query).unwrap().unwrap();
+        let keys: Vec<Key> = found
+            .candidates
+            .iter()
+            .map(|candidate| (name.clone(), candidate.stored.sequence))
+            .collect();
+        for (_, sequence) in &keys {
+            let is_addressed = self.model.addressees.get(sequence) == Some(&name);
+            assert!(is_addressed || self.model.matches(&subscription.filter, *sequence));
+        }
+        let stands = |key: &Key| self.model.stands.get(key).copied();
+        if keys.iter().any(|key| stands(key) == Some(Stands::Unsure)) {
+            return;
+        }
+        let is_new = |key: &&Key| match stands(key) {
+            None | Some(Stands::Done | Stands::Dead { id: None }) => true,
+            Some(_) => false,
+        };
+        let new: Vec<Key> = keys.iter().filter(is_new).cloned().collect();
+        self.tell(format_args!("replay {new:?} of {keys:?}"));
+        let replayed = self.ledger.replay(&subscription.name, found, self.now_ms).unwrap();
+        assert_eq!(replayed.events as usize, new.len(), "{new:?} of {keys:?}: {replayed:?}");
+        for key in new {
+            self.model.replayed.insert(key.clone());
+            self.model.counts.remove(&key);
+            self.model.stands.insert(key, Stands::Ready { failures: 0 });
         }
         self.commit();
     }
@@ -396,7 +440,9 @@ impl World {
                 return *first_sequence == first && *sequence < first && is_over;
             }
             Some(Explanation::BeforeStart { first }) => {
-                return stands.is_none() && sequence < first;
+                let was_replayed = self.model.replayed.contains(key);
+                return sequence < first
+                    && (stands.is_none() || (was_replayed && stands == Some(Stands::Done)));
             }
             Some(Explanation::Unmatched(_)) => {
                 // Done under a filter it had before, perhaps.

@@ -7,9 +7,12 @@ mod body;
 mod requests;
 mod send;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::Semaphore;
+use usher_event::Delivery;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -30,10 +33,17 @@ const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
 const BODY_WRITE_MAX_BYTES: usize = 16 * 1024;
 const BODY_WRITES_HELD_MAX: usize = 1;
 
+/// The draft standard's header, which gateways know (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// One instance's outgoing HTTP.
 pub(crate) struct Http {
     plugin: Arc<Plugin>,
     calls_left: u64,
+    /// The delivery under way.
+    delivery: Option<Delivery>,
+    /// How often it made each call that got a key, by method and address.
+    keyed: HashMap<(Method, String), u64>,
     /// Permits for calls at a time; a call holds one until its response's body is gone.
     slots: Arc<Semaphore>,
 }
@@ -43,13 +53,37 @@ impl Http {
         Self {
             plugin: plugin.clone(),
             calls_left: plugin.limits.http_calls,
+            delivery: None,
+            keyed: HashMap::new(),
             slots: Arc::new(Semaphore::new(size(plugin.limits.http_concurrent_calls))),
         }
     }
 
     /// A new delivery, a new allowance.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, delivery: &Delivery) {
         self.calls_left = self.plugin.limits.http_calls;
+        if !self.plugin.grants.http.is_empty() {
+            self.delivery = Some(delivery.clone());
+            self.keyed.clear();
+        }
+    }
+
+    /// Gives a request that may do something a key by which the other side can recognise it when
+    /// another attempt makes it again, unless the guest has given it one.
+    fn add_key(&mut self, request: &mut http::Request<WasiBody>) {
+        let (Some(delivery), method) = (&self.delivery, request.method()) else { return };
+        if method.is_safe() || request.headers().contains_key(IDEMPOTENCY_KEY) {
+            return;
+        }
+        let address = request.uri().to_string();
+        // The order of a delivery's calls may differ between attempts, so each address counts by
+        // itself.
+        let nth = self.keyed.entry((method.clone(), address.clone())).or_default();
+        *nth += 1;
+        let key = delivery.idempotency_key(&[method.as_str(), &address, &nth.to_string()]);
+        if let Ok(key) = HeaderValue::from_str(&key) {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        }
     }
 
     /// Whether a request may be sent at all, and where to.
@@ -68,6 +102,9 @@ impl Http {
                 &format!("http = [\"{origin}\"]"),
             ));
         }
+        if self.delivery.as_ref().is_some_and(|delivery| delivery.is_dry_run) {
+            return Err("this is a dry run: nothing is sent".to_owned());
+        }
         let calls = self.plugin.limits.http_calls;
         self.calls_left = self
             .calls_left
@@ -83,7 +120,7 @@ type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Er
 impl WasiHttpHooks for Http {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _transmitted: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Exchange, Error>> + Send> {
@@ -98,6 +135,7 @@ impl WasiHttpHooks for Http {
             let words = format!("a plugin may make {slots} http calls at a time");
             return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
         };
+        self.add_key(&mut request);
         let (client, plugin) = (self.plugin.http.clone(), self.plugin.clone());
         let options = options.unwrap_or_default();
         Box::new(async move { client.send(request, &origin, options, &plugin, slot).await })

@@ -139,7 +139,8 @@ pub(crate) fn delivery(data: &Value) -> Delivery {
         attempt: 1,
         flow: 42,
         depth: 0,
-        replay: false,
+        replay: None,
+        is_dry_run: false,
     }
 }
 

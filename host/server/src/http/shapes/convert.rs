@@ -4,10 +4,10 @@ use usher_broker as broker;
 use usher_event::SubscriptionName;
 
 use super::{
-    Attempt, AuditRecord, AuditedDeadLetter, Backup, Blob, Capability, Cause, CloudEvent,
-    DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent, HeldUp,
-    Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Stored, Subscription,
-    SubscriptionState, Timestamp, Unsettled,
+    Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Capability, Cause,
+    CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent,
+    HeldUp, Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Stored,
+    Subscription, SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
 use crate::serving::Served;
@@ -256,17 +256,25 @@ impl DeadLetter {
 impl From<broker::AuditRecord> for AuditRecord {
     fn from(record: broker::AuditRecord) -> Self {
         let action = record.action.as_str().to_owned();
-        let (dead, sequence) = match record.action {
-            broker::AuditAction::Redrive(dead) | broker::AuditAction::Discard(dead) => (dead, None),
-            broker::AuditAction::RedriveEdited { dead, sequence } => (dead, Some(sequence)),
+        let (dead, sequence, replay) = match record.action {
+            broker::AuditAction::Redrive(dead) | broker::AuditAction::Discard(dead) => {
+                (Some(dead), None, None)
+            }
+            broker::AuditAction::RedriveEdited { dead, sequence } => {
+                (Some(dead), Some(sequence), None)
+            }
+            broker::AuditAction::Replay { first, last, events } => {
+                (None, None, Some(AuditedReplay { first, last, events }))
+            }
         };
         Self {
             number: record.number,
             time: Timestamp::from_ms(record.time_ms),
             action,
             subscription: record.subscription,
-            dead_letter: dead.into(),
+            dead_letter: dead.map(Into::into),
             sequence,
+            replay,
         }
     }
 }

@@ -11,12 +11,13 @@ use usher_broker::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
     BrokerError, BrokerStats, Cause, CauseKind, DeadLetter, DeadLetterPage, DeadLetterQuery,
     DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery, Explanation, Flow,
-    FlowEvent, HeldUp, Lease, Order, Published, RetryPolicy, Settled, Settlement, Start,
-    StoredEvent, Subscription, SubscriptionStatus,
+    FlowEvent, HeldUp, Lease, Order, Published, ReplayQuery, Replayable, Replayed, RetryPolicy,
+    Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
 };
 use usher_event::{
-    BlobInfo, BlobStore, Delivery, Digest, Event, FailureClass, Listener, Outcome, PluginName,
-    StateReader, StateSnapshot, StoreError, SubscriptionName,
+    BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
+    Listener, Outcome, PluginName, StateAddress, StateReader, StateSnapshot, StateWrite,
+    StoreError, SubscriptionName, Verdict,
 };
 use usher_filter::Filter;
 use usher_router::{EmissionLimits, Installation};
@@ -297,6 +298,22 @@ impl Broker for Stub {
         self.check().map(|()| (id == 7).then_some(3))
     }
 
+    async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError> {
+        self.check()?;
+        if query.subscription != name("printer/tickets") {
+            return Err(BrokerError::NoSubscription(query.subscription));
+        }
+        Ok(Replayed { events: 1, pending: 2, dead: 3, to: 9, next: Some(5) })
+    }
+
+    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
+        self.check()?;
+        if query.subscription != name("printer/tickets") {
+            return Err(BrokerError::NoSubscription(query.subscription));
+        }
+        Ok(Replayable { events: vec![stored(1, None)], to: 2, next: None })
+    }
+
     async fn audit(&self, after: Option<u64>, _: usize) -> Result<Vec<AuditRecord>, BrokerError> {
         self.check()?;
         let audited = || AuditedDeadLetter {
@@ -318,6 +335,7 @@ impl Broker for Stub {
             record(1, AuditAction::Redrive(audited())),
             record(2, AuditAction::RedriveEdited { dead: audited(), sequence: 3 }),
             record(3, AuditAction::Discard(audited())),
+            record(4, AuditAction::Replay { first: 1, last: 2, events: 2 }),
         ];
         let after = after.unwrap_or(0);
         Ok(records.into_iter().filter(|record| record.number > after).collect())
@@ -430,7 +448,7 @@ pub(super) fn printer() -> Installation {
     }
 }
 
-/// Nothing reaches it: the broker leases no deliveries.
+/// Only dry runs reach it: the broker leases no deliveries.
 struct Printer(PluginName);
 
 #[async_trait]
@@ -447,8 +465,20 @@ impl Listener for Printer {
         Digest::of(b"printer")
     }
 
-    async fn handle(&self, _: &Delivery) -> Outcome {
-        unreachable!("nothing is leased")
+    async fn handle(&self, delivery: &Delivery) -> Outcome {
+        assert!(delivery.is_dry_run, "nothing is leased");
+        let address = StateAddress { plugin: plugin(), bucket: "b".into(), key: "k".into() };
+        let effects = Effects {
+            emissions: vec![Emission { ty: "t".to_owned(), ..Emission::default() }],
+            reads: Vec::new(),
+            writes: vec![StateWrite {
+                address,
+                value: Some(Bytes::from_static(CONTENT)),
+                previous_bytes: None,
+            }],
+            blobs: vec![BlobChange::Put(info()), BlobChange::Delete(info().digest)],
+        };
+        Outcome { verdict: Verdict::Ack, effects, took: Duration::from_micros(7) }
     }
 }
 

@@ -1,0 +1,99 @@
+//! Finds the events of a replay in the log.
+
+use crate::api::{BrokerError, ReplayQuery, Replayable, StoredEvent, Subscription};
+use crate::log;
+use crate::store::rows::{SubscriptionRow, read_record};
+use crate::store::{Space, StoreFailure, View, keys};
+use crate::{REPLAY_MAX_EVENTS, REPLAY_MAX_LOOKED_AT};
+
+/// Most bytes of events in one step; it may go over by one event.
+const REPLAY_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// An event to replay, with what only the store knows of it.
+pub(crate) struct Candidate {
+    pub(crate) stored: StoredEvent,
+    /// Failed attempts on record, in all rounds.
+    pub(crate) before: u32,
+    /// The dead letter it became, if it was given up; 0 where an operator has decided about that.
+    pub(crate) letter: Option<u64>,
+}
+
+/// A part of the log that was looked through.
+pub(crate) struct Found {
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) to: u64,
+    pub(crate) next: Option<u64>,
+}
+
+impl From<Found> for Replayable {
+    fn from(found: Found) -> Self {
+        let events = found.candidates.into_iter().map(|candidate| candidate.stored).collect();
+        Self { events, to: found.to, next: found.next }
+    }
+}
+
+/// Looks for the events that are asked for, as far as one step goes.
+pub(crate) fn find(
+    view: &dyn View,
+    query: &ReplayQuery,
+) -> Result<Result<Found, BrokerError>, StoreFailure> {
+    let Some((id, subscription)) = subscription(view, query)? else {
+        return Ok(Err(BrokerError::NoSubscription(query.subscription.clone())));
+    };
+    let end = log::newest(view)? + 1;
+    let to = query.to.map_or(end, |to| to.min(end));
+    let from = query.from.max(log::oldest(view)?);
+    let max = query.max.clamp(1, REPLAY_MAX_EVENTS);
+    let (mut candidates, mut bytes, mut next) = (Vec::new(), 0, to.max(from));
+    let (low, high) = (keys::number(from), keys::number(to.max(from)));
+    for (looked_at, row) in view.range(Space::Events, &low, Some(&high)).enumerate() {
+        let (key, value) = row?;
+        let damaged = || StoreFailure::damaged(Space::Events, &key);
+        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
+        if looked_at >= REPLAY_MAX_LOOKED_AT || candidates.len() >= max || bytes >= REPLAY_MAX_BYTES
+        {
+            next = sequence;
+            break;
+        }
+        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+        let is_asked_for = query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event));
+        if is_asked_for && stored.mismatch(&subscription).is_none() {
+            bytes += value.len();
+            candidates.push(candidate(view, stored, id)?);
+        }
+    }
+    Ok(Ok(Found { candidates, to, next: (next < to).then_some(next) }))
+}
+
+fn subscription(
+    view: &dyn View,
+    query: &ReplayQuery,
+) -> Result<Option<(u32, Subscription)>, StoreFailure> {
+    for row in view.range(Space::Subscriptions, &[], None) {
+        let (key, value) = row?;
+        let damaged = || StoreFailure::damaged(Space::Subscriptions, &key);
+        let row = SubscriptionRow::read(&value).ok_or_else(damaged)?;
+        if row.subscription.name == query.subscription {
+            let id = keys::first_subscription(&key).ok_or_else(damaged)?;
+            return Ok(Some((id, row.subscription)));
+        }
+    }
+    Ok(None)
+}
+
+fn candidate(view: &dyn View, stored: StoredEvent, id: u32) -> Result<Candidate, StoreFailure> {
+    let delivery = keys::delivery(stored.sequence, id);
+    let before = match view.prefix(Space::Attempts, &delivery).next_back().transpose()? {
+        Some((key, _)) => keys::attempt_number(&key)
+            .ok_or_else(|| StoreFailure::damaged(Space::Attempts, &key))?,
+        None => 0,
+    };
+    let letter = match view.get(Space::DeadByDelivery, &delivery)? {
+        Some(letter) => {
+            let damaged = || StoreFailure::damaged(Space::DeadByDelivery, &delivery);
+            Some(keys::first_number(&letter).ok_or_else(damaged)?)
+        }
+        None => None,
+    };
+    Ok(Candidate { stored, before, letter })
+}

@@ -1,0 +1,39 @@
+//! Doing many things at a bounded rate.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::error::CliError;
+use super::output::Output;
+
+/// Keeps to a rate.
+pub(super) struct Pace {
+    between: Duration,
+    next: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(rate: f64) -> Self {
+        Self { between: Duration::from_secs_f64(1.0 / rate), next: None }
+    }
+
+    /// The most that should be done at once, at least 1 and at most `max`: as much as a second takes.
+    pub(super) fn piece(&self, max: u64) -> u64 {
+        let a_second = 1.0 / self.between.as_secs_f64().max(f64::MIN_POSITIVE);
+        // A float's cast saturates.
+        (a_second as u64).clamp(1, max)
+    }
+
+    /// Waits until it is time for `count` more; whoever watches sees what was done so far.
+    pub(super) fn wait(&mut self, count: u64, out: &mut Output) -> Result<(), CliError> {
+        let now = Instant::now();
+        let due = self.next.unwrap_or(now);
+        if due > now {
+            out.flush()?;
+            sleep(due - now);
+        }
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.next = Some(due.max(now) + self.between.saturating_mul(count));
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! `usher replay`: part of the log once more, step by step and no more a second than asked for.
+//!
+//! The end is fixed when it begins, so what comes meanwhile is not replayed. A run that was broken
+//! off says where to go on.
+
+use std::thread::sleep;
+
+use super::args::ReplayArgs;
+use super::client::{Answer, Client};
+use super::error::CliError;
+use super::output::{Output, style};
+use super::pace::Pace;
+use super::table::paint;
+use super::text::{bytes, count, duration, printable, printable_cut};
+use crate::http::shapes::{DryRun, DryRuns, Replayed};
+
+/// Events asked for in one step at most.
+const STEP_MAX_EVENTS: u64 = usher_broker::REPLAY_MAX_EVENTS as u64;
+
+/// Events asked for in one step of a dry run at most: they are handled one after another.
+const DRY_RUN_STEP_MAX_EVENTS: u64 = 16;
+
+/// How much of a reason is shown.
+const REASON_MAX_CHARS: usize = 240;
+
+/// Replays, or shows what would become of it.
+pub(super) fn run(args: &ReplayArgs, out: &mut Output) -> Result<(), CliError> {
+    let client = Client::new(&args.client.url);
+    if args.dry_run { dry_run(args, &client, out) } else { replay(args, &client, out) }
+}
+
+fn replay(args: &ReplayArgs, client: &Client, out: &mut Output) -> Result<(), CliError> {
+    let mut pace = Pace::new(args.rate);
+    let max = pace.piece(STEP_MAX_EVENTS);
+    let mut sum = Replayed { events: 0, pending: 0, dead: 0, to: 0, next: None };
+    let mut part = Part::of(args);
+    loop {
+        let done: Replayed = step(client, args, "replay", &part.query(args, max), out)
+            .map_err(|error| part.broken_off(args, error))?;
+        sum.events += done.events;
+        sum.pending += done.pending;
+        sum.dead += done.dead;
+        sum.to = done.to;
+        let Some(next) = done.next else { break };
+        part = Part { from: Some(next), to: Some(done.to) };
+        pace.wait(done.events, out)?;
+    }
+    if args.client.json {
+        return out.json(&sum);
+    }
+    out.text(&summary(args, &sum))
+}
+
+fn summary(args: &ReplayArgs, sum: &Replayed) -> String {
+    let number = |n: u64| count(usize::try_from(n).unwrap_or(usize::MAX), "event");
+    let mut text = format!("{} replayed to {}\n", number(sum.events), args.subscription);
+    if sum.pending > 0 {
+        text += &format!("{} left alone: not handled yet\n", number(sum.pending));
+    }
+    if sum.dead > 0 {
+        let (dead, name) = (number(sum.dead), &args.subscription);
+        text += &format!(
+            "{dead} left alone: dead letters; see usher dead-letters list --subscription {name}\n"
+        );
+    }
+    text
+}
+
+fn dry_run(args: &ReplayArgs, client: &Client, out: &mut Output) -> Result<(), CliError> {
+    let mut pace = Pace::new(args.rate);
+    let max = pace.piece(DRY_RUN_STEP_MAX_EVENTS);
+    let (mut done, mut failed) = (0, 0);
+    let mut part = Part::of(args);
+    loop {
+        let step: DryRuns = step(client, args, "dry-run", &part.query(args, max), out)
+            .map_err(|error| part.broken_off(args, error))?;
+        for delivery in &step.deliveries {
+            done += 1;
+            failed += usize::from(delivery.failure.is_some());
+            if args.client.json {
+                out.json_line(delivery)?;
+            } else {
+                out.text(&shown(delivery))?;
+            }
+        }
+        let Some(next) = step.next else { break };
+        part = Part { from: Some(next), to: Some(step.to) };
+        pace.wait(step.deliveries.len() as u64, out)?;
+    }
+    if args.client.json {
+        return Ok(());
+    }
+    out.text(&format!("{}, {failed} of them would fail; nothing was kept\n", count(done, "event")))
+}
+
+/// What is left of the log to go through.
+struct Part {
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+impl Part {
+    fn of(args: &ReplayArgs) -> Self {
+        Self { from: args.from, to: args.to }
+    }
+
+    fn query(&self, args: &ReplayArgs, max: u64) -> Vec<(&'static str, String)> {
+        let mut query = vec![("max", max.to_string())];
+        let numbers = [("from", self.from), ("to", self.to)];
+        query.extend(numbers.into_iter().filter_map(|(name, n)| Some((name, n?.to_string()))));
+        let texts = [("type", &args.type_prefix), ("filter", &args.filter)];
+        query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))));
+        query
+    }
+
+    /// Says where to go on, unless nothing was done yet.
+    fn broken_off(&self, args: &ReplayArgs, error: CliError) -> CliError {
+        match (error, self.from, self.to) {
+            (CliError::Failed { what, .. }, Some(from), Some(to)) if self.from != args.from => {
+                CliError::with_hint(what, format!("go on with --from {from} --to {to}"))
+            }
+            (error, ..) => error,
+        }
+    }
+}
+
+/// One step, however long the router has to be waited for.
+fn step<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    args: &ReplayArgs,
+    verb: &str,
+    query: &[(&str, String)],
+    out: &mut Output,
+) -> Result<T, CliError> {
+    let path = format!("/subscriptions/{}/{verb}", args.subscription);
+    loop {
+        match client.ask(&path, query)? {
+            Answer::Done(done) => return Ok(done),
+            Answer::Wait(wait) => {
+                out.flush()?;
+                sleep(wait);
+            }
+            Answer::Refused(refusal) => return Err((*refusal).into()),
+        }
+    }
+}
+
+fn shown(run: &DryRun) -> String {
+    let verdict_style = if run.failure.is_none() { style::GOOD } else { style::BAD };
+    let mut text = format!(
+        "{} {} {}  {}\n",
+        paint(&format!("#{}", run.sequence), style::STRONG),
+        printable(&run.ty),
+        paint(&run.verdict, verdict_style),
+        paint(&duration(run.took_us), style::FAINT),
+    );
+    let mut line = |words: String| text.push_str(&format!("   {words}\n"));
+    if let Some(failure) = &run.failure {
+        let reason = printable_cut(&failure.reason, REASON_MAX_CHARS);
+        line(format!("{}: {reason}", failure.class));
+    }
+    for emission in &run.emissions {
+        let event = &emission.event.0;
+        let subject = event.subject().map(|subject| format!("  {}", printable(subject)));
+        let delay = emission.delay_ms.map(|ms| format!("  after {}", duration(ms * 1_000)));
+        let ty = printable(event.ty());
+        line(format!("emits {ty}{}{}", subject.unwrap_or_default(), delay.unwrap_or_default()));
+    }
+    for write in &run.writes {
+        let key = format!("{}/{}", printable(&write.bucket), printable(&write.key));
+        line(match write.size_bytes {
+            Some(size_bytes) => format!("sets {key}, {}", bytes(size_bytes)),
+            None => format!("deletes {key}"),
+        });
+    }
+    for blob in &run.blobs {
+        line(match (blob.size_bytes, &blob.content_type) {
+            (Some(size_bytes), media_type) => {
+                let media_type = printable(media_type.as_deref().unwrap_or_default());
+                format!("puts blob {} ({media_type}, {})", blob.digest, bytes(size_bytes))
+            }
+            (None, _) => format!("deletes blob {}", blob.digest),
+        });
+    }
+    text
+}
