@@ -18,6 +18,7 @@ use crate::intake::{Command, Phase, Reply};
 use crate::ledger::{DeliveryStanding, Fetch, Ledger, Standing};
 use crate::readers::Readers;
 use crate::shared::Shared;
+use crate::state::Written;
 use crate::store::rows::DeadRow;
 use crate::store::{Space, StoreFailure, keys};
 
@@ -105,13 +106,15 @@ impl Committer {
     /// Makes durable what was applied, then acts on it.
     fn commit(&mut self) -> Result<(), StoreFailure> {
         let batch = self.ledger.finish();
+        let written = Written::by(&batch);
         if !batch.is_empty() {
             self.shared.store.commit(batch)?;
             self.commits += 1;
         }
         let mut stats = self.ledger.stats();
         stats.commits = self.commits;
-        self.shared.publish(self.ledger.committed_version(), stats);
+        self.shared.state.committed(self.ledger.committed_version(), written);
+        self.shared.publish(stats);
         for change in self.outlets.drain(..) {
             match change {
                 OutletChange::Open(id, name) => self.shared.outlets.open(id, &name),

@@ -27,7 +27,6 @@ use crate::readers::Readers;
 use crate::replay;
 use crate::room::Room;
 use crate::shared::Shared;
-use crate::state::CommittedState;
 use crate::store::fjall::FjallStore;
 use crate::store::{OpenFailure, Store, StoreFailure, View};
 use crate::{OpenError, Options};
@@ -148,7 +147,7 @@ impl EmbeddedBroker {
         for (id, name) in subscriptions {
             shared.outlets.open(id, &name);
         }
-        shared.publish(0, ledger.stats());
+        shared.publish(ledger.stats());
 
         let refused = |source| OpenError::Io {
             what: "cannot start a thread for",
@@ -420,10 +419,7 @@ impl Broker for EmbeddedBroker {
     }
 
     fn state(&self) -> Arc<dyn StateReader> {
-        Arc::new(CommittedState {
-            store: Arc::clone(&self.shared.store),
-            version: Arc::clone(&self.shared.version),
-        })
+        Arc::clone(&self.shared.state) as Arc<dyn StateReader>
     }
 
     fn blobs(&self) -> Arc<dyn BlobStore> {

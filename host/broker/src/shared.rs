@@ -1,6 +1,5 @@
 //! What the committer and everyone who talks to it have in common.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -8,6 +7,7 @@ use tokio::sync::watch;
 use crate::api::{BrokerError, BrokerStats};
 use crate::intake::{Intake, Phase};
 use crate::outlet::Outlets;
+use crate::state::CommittedState;
 use crate::store::Store;
 
 /// Shared by the committer and the engine.
@@ -19,8 +19,7 @@ pub(crate) struct Shared {
     pub(crate) poisoned: watch::Sender<Option<String>>,
     /// Whether the committer has ended.
     pub(crate) ended: watch::Sender<bool>,
-    /// The number of the newest commit of this process.
-    pub(crate) version: Arc<AtomicU64>,
+    pub(crate) state: Arc<CommittedState>,
     stats: Mutex<BrokerStats>,
 }
 
@@ -29,18 +28,17 @@ impl Shared {
         Self {
             intake,
             outlets: Outlets::default(),
+            state: Arc::new(CommittedState::new(Arc::clone(&store))),
             store,
             committed: watch::Sender::new(last_sequence),
             poisoned: watch::Sender::default(),
             ended: watch::Sender::default(),
-            version: Arc::default(),
             stats: Mutex::default(),
         }
     }
 
     /// Makes a commit known.
-    pub(crate) fn publish(&self, version: u64, stats: BrokerStats) {
-        self.version.store(version, Ordering::Release);
+    pub(crate) fn publish(&self, stats: BrokerStats) {
         let last = stats.last_sequence;
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
         self.committed.send_if_modified(|known| std::mem::replace(known, last) != last);

@@ -1,7 +1,9 @@
-//! Committed state, read-only, for deliveries that run.
+//! Committed state, read-only, for deliveries that run. What was written lately is in memory, and
+//! one view of the store serves all deliveries that begin between two commits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use usher_event::{
@@ -9,26 +11,120 @@ use usher_event::{
 };
 
 use crate::store::rows::read_usage;
-use crate::store::{Space, Store, StoreFailure, View, keys};
+use crate::store::{Batch, Row, Space, Store, StoreFailure, View, keys};
+
+/// Most rows of each of the two generations that are in memory.
+const GENERATION_MAX_ROWS: usize = 16_384;
+
+/// Most bytes of them; it may go over by one commit.
+const GENERATION_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// Hands out snapshots.
 pub(crate) struct CommittedState {
-    pub(crate) store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
     /// The number of the newest commit.
-    pub(crate) version: Arc<AtomicU64>,
+    version: AtomicU64,
+    /// The view of exactly one commit, if deliveries asked for views lately.
+    view: Mutex<Option<(u64, Arc<dyn View>)>>,
+    is_asked: AtomicBool,
+    recent: Arc<RwLock<Recent>>,
+}
+
+impl CommittedState {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            version: AtomicU64::new(0),
+            view: Mutex::default(),
+            is_asked: AtomicBool::new(false),
+            recent: Arc::default(),
+        }
+    }
+
+    /// Takes note of what a durable commit wrote, before the next one begins.
+    pub(crate) fn committed(&self, version: u64, written: Written) {
+        // Before the number: whoever sees that must find the values.
+        if !written.0.is_empty() {
+            self.recent.write().unwrap_or_else(PoisonError::into_inner).add(version, written);
+        }
+        // A view that nobody asks for would keep old values on the disk.
+        let is_asked = self.is_asked.swap(false, Ordering::Relaxed);
+        let view = is_asked.then(|| (version, self.store.view().into()));
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        self.version.store(version, Ordering::Release);
+    }
 }
 
 impl StateReader for CommittedState {
     fn snapshot(&self) -> Box<dyn StateSnapshot> {
-        // In this order: the view surely contains the commit of that number.
+        self.is_asked.store(true, Ordering::Relaxed);
+        let shared = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((version, view)) = shared {
+            return Box::new(Snapshot { version, view, recent: Some(Arc::clone(&self.recent)) });
+        }
+        // In this order: the view surely contains the commit of that number. It may contain the
+        // next one, too, of which nothing is in memory yet.
         let version = self.version.load(Ordering::Acquire);
-        Box::new(Snapshot { version, view: self.store.view() })
+        Box::new(Snapshot { version, view: self.store.view().into(), recent: None })
+    }
+}
+
+/// Rows of state in a batch.
+pub(crate) struct Written(Vec<Row>);
+
+impl Written {
+    /// Those of this batch. Keys of the two tables never meet: a zero byte is in all of one's.
+    pub(crate) fn by(batch: &Batch) -> Self {
+        let rows = batch.rows.iter();
+        let of_state = |row: &&Row| matches!(row.space, Space::State | Space::StateUsage);
+        Self(rows.filter(of_state).cloned().collect())
+    }
+}
+
+/// What was written lately, by key, each with the commit that wrote it.
+#[derive(Default)]
+struct Recent {
+    young: HashMap<Bytes, (u64, Option<Bytes>)>,
+    old: HashMap<Bytes, (u64, Option<Bytes>)>,
+    young_bytes: usize,
+}
+
+impl Recent {
+    fn add(&mut self, version: u64, written: Written) {
+        for Row { key, value, .. } in written.0 {
+            self.young_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+            self.young.insert(key, (version, value));
+        }
+        if self.young.len() >= GENERATION_MAX_ROWS || self.young_bytes >= GENERATION_MAX_BYTES {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+    }
+
+    /// The value as of a version, if it is known: nothing was written since but what is here.
+    fn get(&self, key: &[u8], version: u64) -> Option<Option<Bytes>> {
+        let (written, value) = self.young.get(key).or_else(|| self.old.get(key))?;
+        (*written <= version).then(|| value.clone())
     }
 }
 
 struct Snapshot {
     version: u64,
-    view: Box<dyn View>,
+    view: Arc<dyn View>,
+    /// Only beside a view of exactly that version: older values would not go with newer ones.
+    recent: Option<Arc<RwLock<Recent>>>,
+}
+
+impl Snapshot {
+    fn row(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let recent = self.recent.as_ref().and_then(|recent| {
+            recent.read().unwrap_or_else(PoisonError::into_inner).get(key, self.version)
+        });
+        match recent {
+            Some(value) => Ok(value),
+            None => self.view.get(space, key).map_err(failed),
+        }
+    }
 }
 
 fn failed(failure: StoreFailure) -> StoreError {
@@ -41,7 +137,7 @@ impl StateSnapshot for Snapshot {
     }
 
     fn get(&self, address: &StateAddress) -> Result<Option<Bytes>, StoreError> {
-        self.view.get(Space::State, &keys::state(address)).map_err(failed)
+        self.row(Space::State, &keys::state(address))
     }
 
     fn keys(
@@ -75,11 +171,91 @@ impl StateSnapshot for Snapshot {
 
     fn usage(&self, plugin: &PluginName) -> Result<StateUsage, StoreError> {
         let key = plugin.as_str().as_bytes();
-        let row = self.view.get(Space::StateUsage, key).map_err(failed)?;
-        match row {
+        match self.row(Space::StateUsage, key)? {
             Some(row) => read_usage(&row)
                 .ok_or_else(|| failed(StoreFailure::damaged(Space::StateUsage, key))),
             None => Ok(StateUsage::default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    fn address(key: &str) -> StateAddress {
+        StateAddress { plugin: "p".parse().unwrap(), bucket: "b".into(), key: key.into() }
+    }
+
+    fn commit(state: &CommittedState, version: u64, key: &str, value: Option<&'static str>) {
+        let mut batch = Batch::default();
+        let key = keys::state(&address(key));
+        match value {
+            Some(value) => batch.put(Space::State, key, value),
+            None => batch.delete(Space::State, key),
+        }
+        let written = Written::by(&batch);
+        state.store.commit(batch).unwrap();
+        state.committed(version, written);
+    }
+
+    #[test]
+    fn a_snapshot_sees_what_was_committed_before_it() {
+        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        commit(&state, 1, "a", Some("1"));
+        commit(&state, 1, "b", Some("1"));
+        let before = state.snapshot();
+        commit(&state, 2, "a", Some("2"));
+        commit(&state, 2, "b", None);
+        let after = state.snapshot();
+        let get = |snapshot: &dyn StateSnapshot, key| snapshot.get(&address(key)).unwrap();
+        assert_eq!((get(&*before, "a"), get(&*after, "a")), (Some("1".into()), Some("2".into())));
+        assert_eq!((get(&*before, "b"), get(&*after, "b")), (Some("1".into()), None));
+        assert_eq!((before.version(), after.version()), (1, 2));
+    }
+
+    #[test]
+    fn what_is_no_longer_in_memory_is_read_from_the_store() {
+        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        commit(&state, 1, "first", Some("1"));
+        for version in 2..=2 * GENERATION_MAX_ROWS as u64 + 2 {
+            commit(&state, version, &version.to_string(), Some("x"));
+        }
+        assert!(state.recent.read().unwrap().young.len() < GENERATION_MAX_ROWS);
+        assert!(state.recent.read().unwrap().old.len() <= GENERATION_MAX_ROWS);
+        drop(state.snapshot());
+        commit(&state, 99_999, "last", Some("x"));
+        assert_eq!(state.snapshot().get(&address("first")).unwrap(), Some("1".into()));
+        assert_eq!(state.snapshot().get(&address("last")).unwrap(), Some("x".into()));
+    }
+
+    #[test]
+    fn a_view_that_nobody_asks_for_is_let_go() {
+        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        let has_view = || state.view.lock().unwrap().is_some();
+        commit(&state, 1, "a", Some("1"));
+        assert!(!has_view());
+        drop(state.snapshot());
+        commit(&state, 2, "a", Some("2"));
+        assert!(has_view());
+        assert_eq!(state.snapshot().version(), 2);
+        commit(&state, 3, "a", Some("3"));
+        assert!(has_view());
+        commit(&state, 4, "a", Some("4"));
+        assert!(!has_view());
+    }
+
+    /// Between a commit and its number a view has what memory doesn't.
+    #[test]
+    fn a_view_of_its_own_goes_without_memory() {
+        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        commit(&state, 1, "a", Some("1"));
+        let mut batch = Batch::default();
+        batch.put(Space::State, keys::state(&address("a")), "2");
+        state.store.commit(batch).unwrap();
+        let snapshot = state.snapshot();
+        assert_eq!(snapshot.version(), 1);
+        assert_eq!(snapshot.get(&address("a")).unwrap(), Some("2".into()));
     }
 }
