@@ -20,4 +20,5 @@ mod plugin_files;
 mod promises;
 mod replay;
 mod scene;
+mod schedules;
 mod store;

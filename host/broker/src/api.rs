@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod replay;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use usher_filter::{Filter, Mismatch};
 
 pub use dead_letters::*;
 pub use replay::*;
+pub use schedules::*;
 
 /// A durable log with subscriptions. Every method may be called from many tasks at once.
 #[async_trait]
@@ -115,6 +117,17 @@ pub trait Broker: Send + Sync + 'static {
     /// What operators did, oldest first: the records after the one with this number, at most
     /// `max`. The newest [`crate::AUDIT_MAX_RECORDS`] are kept.
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError>;
+
+    /// Makes these the schedules there are; returns after fsync. One whose name is known goes on
+    /// from the tick it has come to, whatever else has changed; a new one begins now; one that is
+    /// not among them any more is forgotten.
+    ///
+    /// # Errors
+    /// [`BrokerError::Invalid`]: too many, two of one name, or an event that poses as another's.
+    async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError>;
+
+    /// All schedules and where they stand, by name.
+    async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError>;
 
     /// Committed state, for running deliveries.
     fn state(&self) -> Arc<dyn StateReader>;
@@ -705,6 +718,10 @@ pub struct BrokerStats {
     pub expired: u64,
     /// Emissions that wait for their delay.
     pub delayed: u64,
+    /// Ticks of schedules that became events since the process started.
+    pub ticks: u64,
+    /// Ticks of schedules that were missed and passed over since then.
+    pub ticks_passed_over: u64,
     /// Commands waiting for the committer.
     pub waiting: u64,
 }

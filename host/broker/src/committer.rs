@@ -234,6 +234,14 @@ impl Committer {
                 let answer = self.ledger.replay(&subscription, found, now_ms);
                 self.answer(reply, answer);
             }
+            Command::SetSchedules { schedules, reply } => {
+                self.ledger.set_schedules(schedules, now_ms);
+                self.answer(reply, Ok(()));
+            }
+            Command::Schedules { reply } => {
+                let schedules = self.ledger.schedules();
+                self.answer(reply, Ok(schedules));
+            }
             Command::Fetched(fetched) => {
                 self.ledger.fetched(fetched.map_err(StoreFailure)?, now_ms);
             }

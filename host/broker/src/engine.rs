@@ -418,6 +418,15 @@ impl Broker for EmbeddedBroker {
         self.ask(|reply| Command::Discard { id, reply }).await
     }
 
+    async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError> {
+        prepare::check_schedules(&schedules)?;
+        self.ask(|reply| Command::SetSchedules { schedules, reply }).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError> {
+        self.ask(|reply| Command::Schedules { reply }).await
+    }
+
     fn state(&self) -> Arc<dyn StateReader> {
         Arc::clone(&self.shared.state) as Arc<dyn StateReader>
     }

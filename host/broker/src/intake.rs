@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use usher_event::{Event, Identity, SubscriptionName};
 
-use crate::api::{BrokerError, Published, Replayed, Settled, Subscription, SubscriptionStatus};
+use crate::api::{
+    BrokerError, Published, Replayed, Schedule, ScheduleStatus, Settled, Subscription,
+    SubscriptionStatus,
+};
 use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
 use crate::replay::Found;
 
@@ -75,6 +78,13 @@ pub(crate) enum Command {
         subscription: SubscriptionName,
         found: Found,
         reply: Reply<Replayed>,
+    },
+    SetSchedules {
+        schedules: Vec<Schedule>,
+        reply: Reply<()>,
+    },
+    Schedules {
+        reply: Reply<Vec<ScheduleStatus>>,
     },
     /// What the ledger asked the store for.
     Fetched(Result<Fetched, String>),

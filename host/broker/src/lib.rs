@@ -11,6 +11,7 @@
 mod api;
 mod backup;
 mod blobs;
+mod calendar;
 mod clock;
 mod committer;
 mod engine;
@@ -37,6 +38,7 @@ mod store;
 mod verify;
 
 pub use api::*;
+pub use calendar::{Calendar, CalendarError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::EmbeddedBroker;
 pub use limits::*;

@@ -55,6 +55,21 @@ pub const RATE_LIMITED_MIN: Duration = Duration::from_secs(1);
 /// Longest delay of an emission; longer ones are cut to this.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// Most schedules at once.
+pub const SCHEDULES_MAX: usize = 256;
+
+/// A tick of a schedule that the broker comes to later than this counts as missed.
+pub const TICK_LATE_MAX: Duration = Duration::from_secs(10);
+
+/// Most missed ticks that are caught up with, where a schedule asks for all of them: the newest.
+pub const TICKS_CAUGHT_UP_MAX: usize = 1_000;
+
+/// Most missed ticks that are counted at a time; beyond it the count is too low.
+pub const TICKS_COUNTED_MAX: usize = 10_000;
+
+/// Longest cron pattern.
+pub const CRON_MAX_BYTES: usize = 256;
+
 /// Longest state address: bucket and key together.
 pub const STATE_ADDRESS_MAX_BYTES: usize = 8 * 1_024;
 

@@ -1,14 +1,14 @@
 //! Reads from a store what the ledger goes on from. Its cost depends on what is unfinished and on
 //! the duplicates window, never on the length of the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use usher_event::Identity;
+use usher_event::{Identity, ScheduleName};
 
 use crate::ledger::Recovered;
 use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, RetryRow, SubscriptionRow, read_parked, read_record,
-    read_usage,
+    COUNTERS_KEY, Counters, CursorRow, RetryRow, ScheduleRow, SubscriptionRow, read_parked,
+    read_record, read_usage,
 };
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -26,6 +26,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
         usage: usage(view)?,
         identities: identities(view, counters.last_sequence)?,
         next_audit: next_audit(view)?,
+        schedules: schedules(view)?,
     })
 }
 
@@ -113,6 +114,17 @@ fn next_audit(view: &dyn View) -> Result<u64, StoreFailure> {
     let (key, _) = row?;
     let newest = keys::first_number(&key);
     newest.map(|newest| newest + 1).ok_or_else(|| StoreFailure::damaged(Space::Audit, &key))
+}
+
+fn schedules(view: &dyn View) -> Result<BTreeMap<ScheduleName, ScheduleRow>, StoreFailure> {
+    let mut schedules = BTreeMap::new();
+    for row in view.range(Space::Schedules, &[], None) {
+        let (key, value) = row?;
+        let read = || Some((keys::schedule_name(&key)?, ScheduleRow::read(&value)?));
+        let (name, row) = read().ok_or_else(|| StoreFailure::damaged(Space::Schedules, &key))?;
+        schedules.insert(name, row);
+    }
+    Ok(schedules)
 }
 
 fn usage(

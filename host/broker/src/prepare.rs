@@ -1,11 +1,15 @@
 //! Checks and work that need not be done on the committer's thread.
 
+use std::collections::BTreeSet;
+
 use usher_event::{BlobChange, Event, Failure, FailureClass, SYSTEM_TYPE_PREFIX};
 
-use crate::api::{BrokerError, Changes, DeadLetter, Disposition, Order, Settlement, Subscription};
+use crate::api::{
+    BrokerError, Changes, DeadLetter, Disposition, Order, Schedule, Settlement, Subscription,
+};
 use crate::blobs::Blobs;
 use crate::ledger::Decided;
-use crate::{IN_FLIGHT_MAX, STATE_ADDRESS_MAX_BYTES};
+use crate::{IN_FLIGHT_MAX, SCHEDULES_MAX, STATE_ADDRESS_MAX_BYTES};
 
 /// Whether a subscription's numbers can be right.
 pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {
@@ -33,6 +37,27 @@ pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), Brok
     let mut attempts = own.filter_map(|own| own.max_attempts).chain([retry.max_attempts]);
     if attempts.any(|attempts| attempts == 0) {
         return wrong("max_attempts must be at least 1");
+    }
+    Ok(())
+}
+
+/// Whether these can be the schedules.
+pub(crate) fn check_schedules(schedules: &[Schedule]) -> Result<(), BrokerError> {
+    if schedules.len() > SCHEDULES_MAX {
+        return Err(BrokerError::Invalid(format!(
+            "there are {} schedules, the limit is {SCHEDULES_MAX}",
+            schedules.len()
+        )));
+    }
+    let mut names = BTreeSet::new();
+    for Schedule { name, event, .. } in schedules {
+        let wrong = |what: &str| Err(BrokerError::Invalid(format!("schedule {name}: {what}")));
+        if !names.insert(name) {
+            return wrong("there are two of this name");
+        }
+        if let Some((attribute, what)) = event.poses_as_another() {
+            return wrong(&format!("attribute {attribute:?} must not {what}"));
+        }
     }
     Ok(())
 }

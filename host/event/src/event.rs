@@ -92,17 +92,35 @@ impl Event {
     /// The id is too long, or there is no room for another extension.
     pub fn in_place_of(&self, old: &Self, id: &str) -> Result<Self, EventError> {
         const REDRIVE_OF: &str = "redriveof";
+        let mut parts = self.core_parts();
+        parts.set(Core::Id, id);
+        let others = self.extension_refs().filter(|(name, _)| *name != REDRIVE_OF);
+        parts.extensions.extend(others);
+        parts.extensions.push((REDRIVE_OF, ValueRef::String(old.id())));
+        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
+    }
+
+    /// The same event at another time, under another id.
+    ///
+    /// # Errors
+    /// The id or the time breaks a rule, or the event becomes too large.
+    pub fn at_time(&self, id: &str, time: &str) -> Result<Self, EventError> {
+        let mut parts = self.core_parts();
+        parts.set(Core::Id, id);
+        parts.set(Core::Time, time);
+        parts.extensions.extend(self.extension_refs());
+        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
+    }
+
+    /// All but the extensions.
+    fn core_parts(&self) -> Parts<'_> {
         let mut parts = Parts { data: self.data_slice(), ..Parts::default() };
         for core in Core::ALL {
             if let Some(text) = self.core_text(core) {
                 parts.set(core, text);
             }
         }
-        parts.set(Core::Id, id);
-        let others = self.extension_refs().filter(|(name, _)| *name != REDRIVE_OF);
-        parts.extensions.extend(others);
-        parts.extensions.push((REDRIVE_OF, ValueRef::String(old.id())));
-        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
+        parts
     }
 
     /// The extension attributes by name.
@@ -278,6 +296,17 @@ mod tests {
         let again = new.in_place_of(&new, "1/redrive/4/redrive/5").unwrap();
         assert_eq!(again.attribute("redriveof").as_deref(), Some("1/redrive/4"));
         assert_eq!(again.extensions().count(), 2);
+    }
+
+    #[test]
+    fn at_another_time_all_else_is_the_same() {
+        let event = Event::builder("1", "/s", "t").extension("b", Value::Integer(1)).data("x");
+        let event = event.build().unwrap();
+        let later = event.at_time("2", "2026-01-31T12:00:00Z").unwrap();
+        assert_eq!((later.id(), later.time()), ("2", Some("2026-01-31T12:00:00Z")));
+        let expected = Event::builder("2", "/s", "t").time("2026-01-31T12:00:00Z");
+        assert_eq!(later, expected.extension("b", Value::Integer(1)).data("x").build().unwrap());
+        assert!(event.at_time("3", "noon").is_err());
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use host::{
     StateSnapshot, StateUsage, StateWrite, StoreError,
 };
 pub use listener::Listener;
-pub use name::{NAME_MAX_BYTES, NameError, PluginName, SubscriptionName};
+pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName};
 pub use system::{DELIVERY_DEAD_TYPE, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX, SystemEvent};
 pub use time::write_time;
 pub use value::Value;

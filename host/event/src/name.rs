@@ -1,4 +1,4 @@
-//! Names of plugins and subscriptions: short, safe in paths, URIs, logs and metric labels.
+//! Names of plugins, subscriptions and schedules: short, safe in paths, URIs, logs and metric labels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -83,6 +83,28 @@ impl FromStr for PluginName {
 }
 
 text_type!(PluginName);
+
+/// A schedule's name in the configuration; made like a plugin's.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScheduleName(Arc<str>);
+
+impl ScheduleName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ScheduleName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        check("schedule", name)?;
+        Ok(Self(name.into()))
+    }
+}
+
+text_type!(ScheduleName);
 
 /// A subscription's full name: `PLUGIN/NAME`, each part as a plugin's name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

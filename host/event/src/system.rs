@@ -1,7 +1,7 @@
 //! Events of the router's own: facts about its work that listeners can subscribe to.
 
 use crate::trace::Lineage;
-use crate::{Event, EventError, Value, write_time};
+use crate::{Event, EventError, PLUGIN_SOURCE_PREFIX, Value, write_time};
 
 /// Types that begin with this are the router's own; neither producers nor plugins can use them.
 pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
@@ -58,6 +58,24 @@ impl Event {
     pub fn has_system_source(&self) -> bool {
         let rest = self.source().strip_prefix(SYSTEM_SOURCE);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The attribute by which it poses as a plugin's or the router's own, and what that must not
+    /// do.
+    pub fn poses_as_another(&self) -> Option<(&'static str, String)> {
+        if self.source().starts_with(PLUGIN_SOURCE_PREFIX) {
+            let what = format!("start with {PLUGIN_SOURCE_PREFIX}, which is for plugins' events");
+            return Some(("source", what));
+        }
+        if self.has_system_source() {
+            let what = format!("be {SYSTEM_SOURCE} or under it, which is for the router's events");
+            return Some(("source", what));
+        }
+        if self.has_system_type() {
+            let what = format!("start with {SYSTEM_TYPE_PREFIX}, which is for the router's events");
+            return Some(("type", what));
+        }
+        None
     }
 }
 

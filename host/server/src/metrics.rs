@@ -166,6 +166,12 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
         stats.stale,
     );
     counter("events_expired", "Events that retention let go", stats.expired);
+    counter("schedule_ticks", "Ticks of schedules that became events", stats.ticks);
+    counter(
+        "schedule_ticks_passed_over",
+        "Ticks of schedules that were missed and passed over",
+        stats.ticks_passed_over,
+    );
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge: Gauge<u64, AtomicU64> = Gauge::default();
         gauge.set(value);

@@ -109,6 +109,7 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
     // The data folder first: a second instance is told which process has it, not merely that the
     // address is taken.
     let broker = open_broker(&config).await?;
+    broker.set_schedules(config.schedules.clone()).await?;
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
         Err(error) => {

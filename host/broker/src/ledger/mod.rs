@@ -20,6 +20,7 @@ mod recovery;
 mod replay;
 mod retention;
 mod retry;
+mod schedules;
 mod settle;
 #[cfg(test)]
 mod simulation;
@@ -46,6 +47,7 @@ use outgoing::Outgoing;
 pub(crate) use recovery::Recovered;
 pub(crate) use retention::Expired;
 use retention::Expiry;
+use schedules::Schedules;
 pub(crate) use standing::{DeliveryStanding, Standing, SubscriptionStanding};
 use state::StateLedger;
 use subscription::Sub;
@@ -67,6 +69,7 @@ pub(crate) struct Ledger {
     /// When retries are due: tick, subscription, sequence.
     due: BTreeSet<(u64, u32, u64)>,
     delayed: Delayed,
+    schedules: Schedules,
     state: StateLedger,
     jitter: retry::Jitter,
     next_token: u64,
@@ -97,6 +100,8 @@ struct Counts {
     conflicts: u64,
     stale: u64,
     expired: u64,
+    ticks: u64,
+    ticks_passed_over: u64,
 }
 
 /// A settlement with what could be worked out before it reached the committer.
@@ -205,13 +210,16 @@ impl Ledger {
             }
         }
         self.fetches.extend(self.delayed.take_due(tick));
+        let next_scheduled_ms = self.run_schedules(now_ms);
         self.expire(tick, now_ms);
         let next = [
             self.due.first().map(|(due, ..)| *due),
             self.delayed.next_due(),
             self.expiry.next_due(),
         ];
-        next.into_iter().flatten().min().map(|due| due.saturating_sub(tick))
+        let next = next.into_iter().flatten().map(|due| due.saturating_sub(tick));
+        // Schedules go by the clock, not by what has passed.
+        next.chain(next_scheduled_ms.map(|due_ms| due_ms.saturating_sub(now_ms))).min()
     }
 
     /// The batch that makes everything durable that was applied since the last call.
@@ -294,6 +302,8 @@ impl Ledger {
             first_sequence: self.counters.first_sequence,
             log_bytes: self.counters.log_bytes,
             expired: self.stats.expired,
+            ticks: self.stats.ticks,
+            ticks_passed_over: self.stats.ticks_passed_over,
             waiting: 0,
         }
     }

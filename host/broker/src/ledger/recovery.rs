@@ -1,20 +1,21 @@
 //! The ledger as a store has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use usher_event::{Identity, PluginName, StateUsage};
+use usher_event::{Identity, PluginName, ScheduleName, StateUsage};
 use usher_filter::FilterIndex;
 
 use super::delay::Delayed;
 use super::duplicates::Duplicates;
 use super::retention::Expiry;
 use super::retry::Jitter;
+use super::schedules::Schedules;
 use super::state::StateLedger;
 use super::subscription::Sub;
 use super::timeline::Timeline;
 use super::{Counts, Ledger};
 use crate::Retention;
-use crate::store::rows::{Counters, CursorRow, RetryRow, SubscriptionRow, millis};
+use crate::store::rows::{Counters, CursorRow, RetryRow, ScheduleRow, SubscriptionRow, millis};
 
 /// What was read from a store.
 #[derive(Default)]
@@ -31,6 +32,7 @@ pub(crate) struct Recovered {
     /// First sequence and identities of each row of the window, oldest first.
     pub(crate) identities: Vec<(u64, Vec<Identity>)>,
     pub(crate) next_audit: u64,
+    pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRow>,
 }
 
 impl Ledger {
@@ -70,6 +72,7 @@ impl Ledger {
             dropped: None,
             removed_dead: Default::default(),
             next_audit: recovered.next_audit,
+            schedules: Schedules::new(recovered.schedules),
             stats: Counts::default(),
         };
         for (id, row, cursor) in recovered.subscriptions {

@@ -125,6 +125,13 @@ const RETRY: rows::RetryRow = rows::RetryRow {
     counts: [0, 0, 1, 0, 0, 0, 0],
 };
 
+const SCHEDULE: rows::ScheduleRow = rows::ScheduleRow {
+    until_ms: 1_800_000_060_000,
+    last_ms: 1_800_000_000_000,
+    emitted: 300,
+    passed_over: 2,
+};
+
 fn cursor() -> rows::CursorRow {
     rows::CursorRow { next: 1_000, dead: 2, open: vec![7, 8, 500] }
 }
@@ -184,6 +191,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("attempt", rows::write_attempt(&attempt())),
         ("dead letter", dead().write()),
         ("audit", audit::write(&audited())),
+        ("schedule", SCHEDULE.write()),
         ("usage", rows::write_usage(StateUsage { bytes: 300, keys: 2 })),
         ("blob", rows::write_blob(&blob(), 1_800_000_000_000)),
         ("key of state", keys::state(&address)),
@@ -238,6 +246,7 @@ fn rows_of_the_format_are_read() {
     assert_eq!(rows::RetryRow::read(row("retry")), Some(RETRY));
     assert_eq!(rows::read_parked(row("parked")), Some(LANE));
     assert_eq!(rows::read_attempt(row("attempt")), Some(attempt()));
+    assert_eq!(rows::ScheduleRow::read(row("schedule")), Some(SCHEDULE));
     let usage = rows::read_usage(row("usage"));
     assert_eq!(usage, Some(StateUsage { bytes: 300, keys: 2 }));
     let read = rows::read_blob(blob().digest, row("blob"));
@@ -314,6 +323,7 @@ fn cut_rows_do_no_harm() {
                 "retry" => assert_eq!(rows::RetryRow::read(&cut), None),
                 "parked" => assert_eq!(rows::read_parked(&cut), None),
                 "audit" => assert_eq!(audit::read(9, &cut), None),
+                "schedule" => assert_eq!(rows::ScheduleRow::read(&cut), None),
                 "attempt" => assert_eq!(rows::read_attempt(&cut), None),
                 "subscription" => assert_eq!(rows::SubscriptionRow::read(&cut), None),
                 "dead letter" => drop(rows::DeadRow::read(&cut)),

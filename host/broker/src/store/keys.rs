@@ -1,6 +1,6 @@
 //! Keys of the tables. Integers are big-endian, so that byte order is numeric order.
 
-use usher_event::{Digest, PluginName, StateAddress};
+use usher_event::{Digest, PluginName, ScheduleName, StateAddress};
 
 /// A sequence, or any other number that is a whole key.
 pub(crate) fn number(number: u64) -> Vec<u8> {
@@ -69,6 +69,16 @@ pub(crate) fn plugin_blobs(plugin: &str) -> Vec<u8> {
 /// `blobs_by_plugin`.
 pub(crate) fn plugin_blob(plugin: &str, digest: &Digest) -> Vec<u8> {
     [plugin.as_bytes(), &[0], digest.as_bytes()].concat()
+}
+
+/// `schedules`.
+pub(crate) fn schedule(name: &ScheduleName) -> Vec<u8> {
+    name.as_str().as_bytes().to_vec()
+}
+
+/// The name that a key of `schedules` is.
+pub(crate) fn schedule_name(key: &[u8]) -> Option<ScheduleName> {
+    std::str::from_utf8(key).ok()?.parse().ok()
 }
 
 /// The lowest key that is higher than all keys with this prefix; `None` if there can't be one.

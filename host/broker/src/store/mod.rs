@@ -42,11 +42,12 @@ pub(crate) enum Space {
     Blobs,
     BlobsByPlugin,
     Audit,
+    Schedules,
 }
 
 impl Space {
     /// All tables; the position of each is its number as `usize`.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Meta,
         Self::Events,
         Self::Identities,
@@ -65,6 +66,7 @@ impl Space {
         Self::Blobs,
         Self::BlobsByPlugin,
         Self::Audit,
+        Self::Schedules,
     ];
 
     /// The table's name on disk.
@@ -88,6 +90,7 @@ impl Space {
             Self::Blobs => "blobs",
             Self::BlobsByPlugin => "blobs_by_plugin",
             Self::Audit => "audit",
+            Self::Schedules => "schedules",
         }
     }
 }

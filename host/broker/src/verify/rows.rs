@@ -8,8 +8,8 @@ use usher_event::{Digest, StateUsage};
 
 use super::Verified;
 use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, DeadRow, RetryRow, SubscriptionRow, read_attempt, read_blob,
-    read_parked, read_record, read_usage,
+    COUNTERS_KEY, Counters, CursorRow, DeadRow, RetryRow, ScheduleRow, SubscriptionRow,
+    read_attempt, read_blob, read_parked, read_record, read_usage,
 };
 use crate::store::{Space, View, audit, keys};
 
@@ -35,6 +35,7 @@ pub(super) fn check(view: &dyn View, report: &mut Verified) {
     check.dead_letters();
     check.audit();
     check.delayed();
+    check.schedules();
     check.state();
     check.blobs();
 }
@@ -236,6 +237,14 @@ impl Check<'_> {
             let stored = read(read_record(0, value))?;
             ensure(number < check.counters.next_delayed, || "its number was never given".into())?;
             check.known(stored.flow)
+        });
+    }
+
+    fn schedules(&mut self) {
+        self.each(Space::Schedules, |_, key, value| {
+            read(keys::schedule_name(key))?;
+            let row = read(ScheduleRow::read(value))?;
+            ensure(row.last_ms <= row.until_ms, || "its last tick lies ahead".to_owned())
         });
     }
 

@@ -18,6 +18,7 @@ mod publishing;
 mod replay;
 mod restarts;
 mod retention;
+mod schedules;
 mod side_effects;
 mod subscriptions;
 
@@ -134,6 +135,14 @@ on_every_store! {
         what_is_unsettled_stays,
         a_dead_letter_outlives_its_event,
         too_many_bytes_push_out_the_oldest,
+    },
+    schedules::{
+        each_tick_is_one_event,
+        a_tick_never_comes_twice,
+        missed_ticks_come_as_the_schedule_says,
+        catching_up_has_a_limit,
+        schedules_come_change_and_go,
+        wrong_schedules_are_refused,
     },
     restarts::{
         what_was_acknowledged_is_there,

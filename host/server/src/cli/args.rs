@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Subscriptions(SubscriptionsArgs),
     /// Deliver part of the log to a subscription again, or show what would become of it
     Replay(ReplayArgs),
+    /// Show the schedules, when each has its next tick, and what became of those before
+    Schedules(ClientArgs),
     /// Show an event and all that it caused, as a tree
     Flow(FlowArgs),
     /// Say what became of an event for a subscription, or why nothing did
@@ -485,6 +487,7 @@ mod tests {
             "plugins --url http://127.0.0.1:9/",
             "subscriptions --json",
             "subscriptions remove printer/tickets --json --url http://127.0.0.1:9",
+            "schedules --json",
             "flow 7",
             "flow order-1001",
             "why 7 printer/tickets",

@@ -22,6 +22,7 @@ mod pages;
 mod plugins;
 mod publish;
 mod replay;
+mod schedules;
 mod store;
 mod subscriptions;
 mod table;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
             Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),
         },
         Command::Replay(args) => replay::run(&args, out),
+        Command::Schedules(args) => schedules::run(&args, out),
         Command::Flow(args) => flow::run(&args, out),
         Command::Why(args) => why::run(&args, out),
         Command::DeadLetters(verb) => match verb {

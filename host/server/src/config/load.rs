@@ -11,7 +11,7 @@ use usher_broker::{Retention, RetryPolicy};
 
 use super::problem::{Place, Problem, Problems};
 use super::table::{At, Source, Table};
-use super::{BrokerConfig, Config, Flags, HttpConfig, LogFormat, plugin, retry};
+use super::{BrokerConfig, Config, Flags, HttpConfig, LogFormat, plugin, retry, schedule};
 
 /// The longest configuration file.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -102,6 +102,7 @@ fn read_root(
         drain: drain(flags, &table, problems),
         http: table.table("http").map_or_else(HttpConfig::default, http),
         broker: broker(table.table("broker"), table.table("retention")),
+        schedules: schedule::read_all(&table),
         plugin: plugins_table
             .map(|table| plugin::read_all(&table, folder, &retry))
             .unwrap_or_default(),

@@ -13,6 +13,7 @@ mod load;
 mod plugin;
 mod problem;
 mod retry;
+mod schedule;
 mod secrets;
 mod table;
 mod values;
@@ -22,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use usher_broker::{Retention, RetryPolicy};
+use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::PluginName;
 
 pub(crate) use flags::Flags;
@@ -53,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) broker: BrokerConfig,
     /// The retry policy of subscriptions without one of their own.
     pub(crate) retry: RetryPolicy,
+    /// Events by the clock.
+    pub(crate) schedules: Vec<Schedule>,
     /// What plugins are granted and how they are limited, by name.
     pub(crate) plugin: BTreeMap<PluginName, PluginConfig>,
 }

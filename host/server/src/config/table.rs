@@ -200,6 +200,20 @@ impl<'a> Table<'a> {
         self.inner(key, value)
     }
 
+    /// A list of tables (`[[key]]`), each with its place.
+    pub(crate) fn list(&self, key: &'static str) -> Vec<At<Table<'a>>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            let written = format!("[[{key}]] on a line of its own, once for each");
+            self.wrong_type(key, value, "a list of tables", &written);
+            return Vec::new();
+        };
+        let table = |item: &'a Spanned<DeValue<'a>>| {
+            Some(At { value: self.inner(key, item)?, span: item.span() })
+        };
+        items.iter().filter_map(table).collect()
+    }
+
     /// Every entry as a table with its name, for tables whose keys are names.
     pub(crate) fn tables(&self) -> Vec<(At<&'a str>, Table<'a>)> {
         let named = |(key, value): (&'a Spanned<_>, &'a Spanned<_>)| {

@@ -49,7 +49,7 @@ fn one_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter>
 }
 
 /// The same value in JSON; dates, which JSON lacks, become strings.
-fn to_json(value: &DeValue<'_>) -> Json {
+pub(super) fn to_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())

@@ -5,9 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use usher_event::{
-    Event, PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX, http_binary, json,
-};
+use usher_event::{Event, http_binary, json};
 
 use super::body::{self, Intake};
 use super::problem::ApiError;
@@ -142,22 +140,7 @@ fn is_utf8(parameters: &str) -> bool {
 
 /// Nobody may speak in a plugin's name, nor in the router's.
 fn check_reserved(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
-    let refusal = |event: &Event| {
-        if event.source().starts_with(PLUGIN_SOURCE_PREFIX) {
-            let what = format!("start with {PLUGIN_SOURCE_PREFIX}, which is for plugins' events");
-            return Some(("source", what));
-        }
-        if event.has_system_source() {
-            let what = format!("be {SYSTEM_SOURCE} or under it, which is for the router's events");
-            return Some(("source", what));
-        }
-        if event.has_system_type() {
-            let what = format!("start with {SYSTEM_TYPE_PREFIX}, which is for the router's events");
-            return Some(("type", what));
-        }
-        None
-    };
-    let refused = events.iter().map(refusal).enumerate();
+    let refused = events.iter().map(Event::poses_as_another).enumerate();
     match refused.filter_map(|(member, refusal)| Some((member, refusal?))).next() {
         None => Ok(()),
         Some((member, (attribute, what))) => Err(ApiError::invalid_event(

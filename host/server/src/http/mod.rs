@@ -19,6 +19,7 @@ mod params;
 mod plugins;
 mod problem;
 mod replay;
+mod schedules;
 mod serve;
 mod stall;
 mod state;
@@ -55,6 +56,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/subscriptions/{plugin}/{name}", delete(subscriptions::remove)),
         ("/subscriptions/{plugin}/{name}/replay", post(replay::replay)),
         ("/subscriptions/{plugin}/{name}/dry-run", post(replay::dry_run)),
+        ("/schedules", get(schedules::list)),
         ("/dead-letters", get(dead_letters::list)),
         ("/dead-letters/{id}", get(dead_letters::one)),
         ("/dead-letters/{id}/redrive", post(dead_letters::redrive)),

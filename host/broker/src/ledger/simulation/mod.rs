@@ -1,6 +1,6 @@
 //! Random histories of the ledger on a store in memory, against a plain model: publishes, leases,
 //! settlements of every kind, conflicts over state, redrives, discards, subscriptions that come,
-//! change and go, a jumping clock, and crashes that lose what was not committed or nobody heard of.
+//! change and go, schedules, a jumping clock, and crashes that lose what was not committed or nobody heard of.
 //! Numbers in brackets are the invariants of the design.
 //!
 //! Each step of a history draws from random numbers of its own, so steps can be left out: a seed
@@ -8,6 +8,7 @@
 
 mod model;
 mod random;
+mod schedules;
 mod settling;
 mod world;
 

@@ -7,6 +7,7 @@ use usher_event::Event;
 use super::Played;
 use super::model::{Key, Model, Stands, TYPES, filters, subscription, subscriptions};
 use super::random::Random;
+use super::schedules::Clockwork;
 use super::settling::Outcome;
 use crate::Retention;
 use crate::api::*;
@@ -40,7 +41,7 @@ pub(super) struct Out {
 }
 
 pub(super) struct World {
-    store: MemoryStore,
+    pub(super) store: MemoryStore,
     pub(super) ledger: Ledger,
     pub(super) now_ms: u64,
     /// Time that never goes back, as the ledger should see it.
@@ -51,6 +52,9 @@ pub(super) struct World {
     /// Settlements that are not committed yet.
     pub(super) settled: Vec<Outcome>,
     pub(super) model: Model,
+    /// What is expected of schedules, with the batch that is being put together and without.
+    pub(super) expected: Clockwork,
+    pub(super) committed: Clockwork,
     next_id: u64,
     delayed: usize,
     rounds: BTreeMap<String, u64>,
@@ -75,6 +79,8 @@ impl World {
             fetches: Vec::new(),
             settled: Vec::new(),
             model: Model::default(),
+            expected: Clockwork::from(now_ms),
+            committed: Clockwork::from(now_ms),
             next_id: 0,
             delayed: 0,
             rounds: BTreeMap::new(),
@@ -86,8 +92,15 @@ impl World {
             world.ledger.subscribe(subscription.clone(), None).unwrap();
             world.model.subscribe(subscription, 1);
         }
+        world.ledger.set_schedules(world.expected.configured(), now_ms);
         world.commit();
         world
+    }
+
+    /// The ledger looks at the clock.
+    fn look(&mut self) {
+        self.ledger.tick(self.now_ms);
+        self.expected.look(self.now_ms);
     }
 
     /// For whoever replays a history to see what happens in it.
@@ -118,7 +131,7 @@ impl World {
                 _ => self.answer_fetches(),
             }
         }
-        self.ledger.tick(self.now_ms);
+        self.look();
         match random.below(40) {
             0 | 1 => self.crash(&mut random),
             // The batch is on disk, but nobody hears of it.
@@ -362,14 +375,17 @@ impl World {
 
     /// What the store has now becomes what the model knows.
     fn learn_all(&mut self) {
+        let known = self.model.events.len();
         self.learn_events();
+        let new = self.model.events[known..].to_vec();
+        self.check_ticks(&new);
         for outcome in std::mem::take(&mut self.settled) {
             self.learn(&outcome);
         }
         self.delayed = self.store.view().range(Space::Delayed, &[], None).count();
     }
 
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         self.store.commit(self.ledger.finish()).unwrap();
         self.learn_all();
         let released = self.ledger.release();
@@ -533,6 +549,11 @@ impl World {
         self.settled.clear();
         let recovered = load(&*self.store.view()).unwrap();
         self.ledger = Ledger::new(recovered, WINDOW, RETENTION, random.next(), self.now_ms);
+        self.expected = self.committed.clone();
+        if random.once_in(3) {
+            self.expected.reconfigure(self.now_ms, random);
+        }
+        self.ledger.set_schedules(self.expected.configured(), self.now_ms);
         // Waits are read as wall time: what the clock was set back by counts again.
         self.tick = self.tick.max(self.now_ms);
         self.learn_waits();
@@ -575,11 +596,12 @@ impl World {
 
     /// [13] Without faults everything comes to an end.
     pub(super) fn come_to_rest(&mut self) {
+        self.end_schedules();
         for _ in 0..REST_MAX_TURNS {
             self.now_ms += 500;
             self.tick += 500;
             self.answer_fetches();
-            self.ledger.tick(self.now_ms);
+            self.look();
             for (_, out) in std::mem::take(&mut self.leases) {
                 self.hand_in(out, "ack", Disposition::Ack(Changes::default()), None);
             }

@@ -6,7 +6,7 @@ use usher_event::SubscriptionName;
 use super::{
     Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Capability, Cause,
     CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent,
-    HeldUp, Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Stored,
+    HeldUp, Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Schedule, Stored,
     Subscription, SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
@@ -289,6 +289,25 @@ impl From<broker::AuditedDeadLetter> for AuditedDeadLetter {
             source: dead.source,
             event_id: dead.event_id,
             ty: dead.ty,
+        }
+    }
+}
+
+impl From<broker::ScheduleStatus> for Schedule {
+    fn from(status: broker::ScheduleStatus) -> Self {
+        let broker::ScheduleStatus { schedule, next_ms, last_ms, emitted, passed_over } = status;
+        let broker::Schedule { name, calendar, missed, event } = schedule;
+        Self {
+            name,
+            cron: calendar.cron().to_owned(),
+            time_zone: calendar.zone().to_owned(),
+            missed: missed.as_str().to_owned(),
+            ty: event.ty().to_owned(),
+            source: event.source().to_owned(),
+            next: next_ms.map(Timestamp::from_ms),
+            last: last_ms.map(Timestamp::from_ms),
+            emitted,
+            passed_over,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use usher_event::{Digest, PluginName, SubscriptionName};
+use usher_event::{Digest, PluginName, ScheduleName, SubscriptionName};
 
 pub(crate) use scalar::{CloudEvent, Timestamp};
 
@@ -498,6 +498,41 @@ pub(crate) struct DeadLetterGone {
     /// The new event's sequence, where another one is delivered in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sequence: Option<u64>,
+}
+
+/// Answer to `GET /schedules`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Schedules {
+    /// By name.
+    pub(crate) schedules: Vec<Schedule>,
+}
+
+/// An event at each tick of a calendar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Schedule {
+    /// Its name.
+    pub(crate) name: ScheduleName,
+    /// When its ticks are: a cron pattern.
+    pub(crate) cron: String,
+    /// The time zone that is meant in.
+    pub(crate) time_zone: String,
+    /// What becomes of missed ticks: `skip`, `once` or `all`.
+    pub(crate) missed: String,
+    /// The type of its events.
+    #[serde(rename = "type")]
+    pub(crate) ty: String,
+    /// Their source.
+    pub(crate) source: String,
+    /// The next tick; absent if there is none before the year 5000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<Timestamp>,
+    /// The newest tick that became an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<Timestamp>,
+    /// Ticks that became events.
+    pub(crate) emitted: u64,
+    /// Ticks that were missed and passed over.
+    pub(crate) passed_over: u64,
 }
 
 /// Answer to `GET /audit`.

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
-    BrokerError, BrokerStats, Cause, CauseKind, DeadLetter, DeadLetterPage, DeadLetterQuery,
-    DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery, Explanation, Flow,
-    FlowEvent, HeldUp, Lease, Order, Published, ReplayQuery, Replayable, Replayed, RetryPolicy,
-    Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
+    BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
+    DeadLetterQuery, DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery,
+    Explanation, Flow, FlowEvent, HeldUp, Lease, Missed, Order, Published, ReplayQuery, Replayable,
+    Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement, Start, StoredEvent,
+    Subscription, SubscriptionStatus,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -343,6 +344,27 @@ impl Broker for Stub {
 
     async fn discard(&self, id: u64) -> Result<bool, BrokerError> {
         self.check().map(|()| id == 7)
+    }
+
+    async fn set_schedules(&self, _: Vec<Schedule>) -> Result<(), BrokerError> {
+        self.check()
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError> {
+        self.check()?;
+        let status = |name: &str, last_ms| ScheduleStatus {
+            schedule: Schedule {
+                name: name.parse().unwrap(),
+                calendar: Calendar::new("0 3 * * *", "Europe/Berlin").unwrap(),
+                missed: Missed::Once,
+                event: stored(1, None).event,
+            },
+            next_ms: Some(1_769_911_200_000),
+            last_ms,
+            emitted: 3,
+            passed_over: 1,
+        };
+        Ok(vec![status("nightly", Some(1_769_824_800_000)), status("weekly", None)])
     }
 
     fn state(&self) -> Arc<dyn StateReader> {

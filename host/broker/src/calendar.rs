@@ -1,0 +1,249 @@
+//! When schedules are due: a cron pattern and the time zone it is meant in. Pure: a time goes in, a
+//! time comes out. Patterns are read by croner, zones come from the IANA database compiled in.
+
+use std::fmt;
+
+use chrono::DateTime;
+use chrono_tz::{TZ_VARIANTS, Tz};
+use croner::Cron;
+use croner::parser::{CronParser, Year};
+
+use crate::CRON_MAX_BYTES;
+
+/// The points in time that a cron pattern names in a time zone: its ticks. They are whole seconds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Calendar {
+    cron: Cron,
+    written: String,
+    zone: Tz,
+}
+
+/// Why a pattern and a zone name no points in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CalendarError {
+    /// The pattern can't be read.
+    #[error("{cron:?} is no cron pattern: {reason}")]
+    Cron {
+        /// The pattern.
+        cron: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The zone isn't known.
+    #[error("there is no time zone {0:?}")]
+    Zone(String),
+    /// No day fits the pattern.
+    #[error("{0:?} never comes")]
+    Never(String),
+}
+
+impl Calendar {
+    /// A pattern of five fields, or six with seconds before them, in a time zone of the IANA
+    /// database.
+    ///
+    /// # Errors
+    /// See [`CalendarError`].
+    pub fn new(cron: &str, zone: &str) -> Result<Self, CalendarError> {
+        let zone: Tz = zone.parse().map_err(|_| CalendarError::Zone(zone.to_owned()))?;
+        let wrong = |reason| CalendarError::Cron { cron: cron.to_owned(), reason };
+        if cron.len() > CRON_MAX_BYTES {
+            return Err(wrong(format!("it has more than {CRON_MAX_BYTES} bytes")));
+        }
+        let parser = CronParser::builder().year(Year::Disallowed).build();
+        let parsed = parser.parse(cron).map_err(|error| wrong(error.to_string()))?;
+        let calendar = Self { cron: parsed, written: cron.trim().to_owned(), zone };
+        match calendar.after(0) {
+            Some(_) => Ok(calendar),
+            None => Err(CalendarError::Never(cron.to_owned())),
+        }
+    }
+
+    /// The pattern as it was written.
+    pub fn cron(&self) -> &str {
+        &self.written
+    }
+
+    /// The time zone's name.
+    pub fn zone(&self) -> &'static str {
+        self.zone.name()
+    }
+
+    /// The names of all time zones.
+    pub fn zones() -> impl Iterator<Item = &'static str> {
+        TZ_VARIANTS.iter().map(|zone| zone.name())
+    }
+
+    /// The first tick after a time, both Unix milliseconds.
+    pub fn after(&self, time_ms: u64) -> Option<u64> {
+        let next = self.cron.find_next_occurrence(&self.local(time_ms)?, false).ok()?;
+        u64::try_from(next.timestamp_millis()).ok().filter(|next_ms| *next_ms > time_ms)
+    }
+
+    /// The last tick at a time or before it.
+    pub(crate) fn last_until(&self, time_ms: u64) -> Option<u64> {
+        let last = self.cron.find_previous_occurrence(&self.local(time_ms)?, true).ok()?;
+        u64::try_from(last.timestamp_millis()).ok().filter(|last_ms| *last_ms <= time_ms)
+    }
+
+    fn local(&self, time_ms: u64) -> Option<DateTime<Tz>> {
+        let time = DateTime::from_timestamp_millis(i64::try_from(time_ms).ok()?)?;
+        Some(time.with_timezone(&self.zone))
+    }
+}
+
+impl fmt::Debug for Calendar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} in {}", self.written, self.zone.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_event::write_time;
+
+    use super::*;
+
+    fn ms(time: &str) -> u64 {
+        DateTime::parse_from_rfc3339(time).unwrap().timestamp_millis() as u64
+    }
+
+    /// The ticks after a time and until another, as times in UTC without fractions.
+    fn ticks(cron: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
+        let (calendar, mut at) = (Calendar::new(cron, zone).unwrap(), ms(from));
+        let mut ticks = Vec::new();
+        while let Some(next) = calendar.after(at).filter(|next| *next <= ms(to)) {
+            let mut text = String::new();
+            write_time(next, &mut text);
+            ticks.push(text.replace(".000Z", "Z"));
+            at = next;
+        }
+        ticks
+    }
+
+    #[test]
+    fn ticks_follow_the_pattern() {
+        let day = |cron| ticks(cron, "UTC", "2026-01-31T12:00:00Z", "2026-02-01T12:00:00Z");
+        assert_eq!(day("0 12 * * *"), ["2026-02-01T12:00:00Z"]);
+        assert_eq!(day("0 12 * * SUN"), ["2026-02-01T12:00:00Z"]);
+        assert_eq!(day("0 12 * * MON"), [""; 0]);
+        assert_eq!(day("@daily"), ["2026-02-01T00:00:00Z"]);
+        assert_eq!(day("0 18 L * *"), ["2026-01-31T18:00:00Z"]);
+        assert_eq!(
+            day("30 59 23,0 * * *"),
+            ["2026-01-31T23:59:30Z", "2026-02-01T00:59:30Z"],
+            "with seconds before the minutes"
+        );
+        assert_eq!(day("* * * * *").len(), 24 * 60);
+    }
+
+    /// 2026: Berlin's clocks go from 2:00 to 3:00 on 29 March, and from 3:00 back to 2:00 on 25
+    /// October.
+    #[test]
+    fn one_fixed_time_a_day_comes_once_a_day_whatever_the_clocks_do() {
+        let berlin = |cron, from, to| ticks(cron, "Europe/Berlin", from, to);
+        let spring = ("2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
+        // 2:30 isn't there: at the first moment after.
+        assert_eq!(
+            berlin("30 2 * * *", spring.0, spring.1),
+            ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
+        );
+        let autumn = ("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z");
+        // 2:30 is there twice: at the first.
+        assert_eq!(
+            berlin("30 2 * * *", autumn.0, autumn.1),
+            ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
+        );
+    }
+
+    #[test]
+    fn repeated_times_follow_the_clock_on_the_wall() {
+        let berlin = |cron, from, to| ticks(cron, "Europe/Berlin", from, to);
+        // What isn't there is left out, what is there twice comes twice.
+        let spring = berlin("*/30 1-3 * * *", "2026-03-28T23:00:00Z", "2026-03-29T12:00:00Z");
+        let expected = [
+            "2026-03-29T00:00:00Z",
+            "2026-03-29T00:30:00Z",
+            "2026-03-29T01:00:00Z",
+            "2026-03-29T01:30:00Z",
+        ];
+        assert_eq!(spring, expected);
+        let autumn = berlin("0 2,3 * * *", "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z");
+        assert_eq!(
+            autumn,
+            ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"]
+        );
+        let hours = berlin("0 * * * *", "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z");
+        assert_eq!(hours.len(), 24);
+    }
+
+    /// Looking back finds what looking ahead finds, around changes of clocks too.
+    #[test]
+    fn the_same_ticks_from_both_sides() {
+        let crons = [
+            "30 2 * * *",
+            "0 2 * * *",
+            "0 3 * * *",
+            "*/7 * * * *",
+            "15,45 0-4 * * *",
+            "*/20 10 2 * * *",
+            "0 0 1 * *",
+            "59 59 23 * * *",
+        ];
+        let zones =
+            ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"];
+        let spans = [
+            ("2026-03-07T00:00:00Z", "2026-03-09T00:00:00Z"),
+            ("2026-03-28T12:00:00Z", "2026-03-30T00:00:00Z"),
+            ("2026-04-04T00:00:00Z", "2026-04-06T00:00:00Z"),
+            ("2026-10-03T00:00:00Z", "2026-10-05T00:00:00Z"),
+            ("2026-10-24T12:00:00Z", "2026-10-26T00:00:00Z"),
+            ("2026-10-31T12:00:00Z", "2026-11-02T00:00:00Z"),
+        ];
+        for cron in crons {
+            for zone in zones {
+                let calendar = Calendar::new(cron, zone).unwrap();
+                for (from, to) in spans {
+                    let (from, to) = (ms(from), ms(to));
+                    let ahead =
+                        std::iter::successors(calendar.after(from), |at| calendar.after(*at));
+                    let ahead: Vec<u64> = ahead.take_while(|at| *at <= to).collect();
+                    let back = std::iter::successors(calendar.last_until(to), |at| {
+                        calendar.last_until(*at - 1)
+                    });
+                    let mut back: Vec<u64> = back.take_while(|at| *at > from).collect();
+                    back.reverse();
+                    assert_eq!(ahead, back, "{cron} in {zone} from {from}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_lie_after_the_time_whatever_its_milliseconds() {
+        let calendar = Calendar::new("* * * * * *", "UTC").unwrap();
+        for (time_ms, expected) in [(0, 1_000), (1, 1_000), (999, 1_000), (1_000, 2_000)] {
+            assert_eq!(calendar.after(time_ms), Some(expected));
+            assert_eq!(calendar.last_until(time_ms), Some(expected - 1_000), "{time_ms}");
+        }
+        assert_eq!(calendar.after(u64::MAX), None);
+    }
+
+    #[test]
+    fn what_names_no_time_is_refused() {
+        let refused = |cron: &str, zone: &str| Calendar::new(cron, zone).unwrap_err().to_string();
+        for cron in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 0 31 4 *"] {
+            assert_eq!(refused(cron, "Europe/Berlin"), format!("{cron:?} never comes"));
+        }
+        assert!(Calendar::new("0 0 29 2 *", "UTC").is_ok(), "every four years is not never");
+        assert_eq!(
+            refused("* * * * *", "Europe/Berlim"),
+            "there is no time zone \"Europe/Berlim\""
+        );
+        let long = ["*"; 1_000].join(",");
+        for cron in ["", "* * * *", "60 * * * *", "* * * * * * 2027", "@reboot", "x * * * *", &long]
+        {
+            let words = refused(cron, "UTC");
+            assert!(words.contains("is no cron pattern: "), "{words}");
+        }
+    }
+}
