@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use usher_tests::usher;
 
 use crate::scene::{QUICK_RETRIES, Scene, delivery, event, types};
 
@@ -120,6 +121,30 @@ fn a_cycle_ends_at_the_hop_limit() -> Result<()> {
     let last = &events[16]["deliveries"][0];
     assert_eq!(last["state"], "dead", "{last}");
     assert!(last["failures"][0]["reason"].as_str().unwrap().contains("16"), "{last}");
+    Ok(())
+}
+
+#[test]
+fn two_plugins_that_go_in_circles_are_shown_their_cycle() -> Result<()> {
+    let subscriptions = r#"
+[plugin.emit.subscription.emit]
+filter = { exact = { type = "test.echoed" } }
+[plugin.echo.subscription.echo]
+filter = { exact = { type = "test.emit" } }
+"#;
+    let scene = Scene::with(&format!("{QUICK_RETRIES}{subscriptions}"), &["emit", "echo"])?;
+    let flow = scene.flow_of("test.emit", "1", &json!({ "what": "cycle" }))?;
+    let cycle = " in a cycle: test.emit →(echo/echo)→ test.echoed →(emit/emit)→ test.emit, 8 times";
+    let last = &flow["events"][16]["deliveries"][0];
+    assert!(last["failures"][0]["reason"].as_str().unwrap().ends_with(cycle), "{last}");
+    // Wherever people and plugins look.
+    let report = &flow["events"][17]["event"];
+    assert!(report["data"]["reason"].as_str().unwrap().ends_with(cycle), "{report}");
+    for args in [["dead-letters", "show", "1"].as_slice(), &["flow", "1"]] {
+        let all: Vec<&str> = args.iter().copied().chain(["--url", scene.router.url()]).collect();
+        let shown = usher(&all, b"")?;
+        assert!(shown.stdout.contains(cycle), "{args:?}: {shown:?}");
+    }
     Ok(())
 }
 

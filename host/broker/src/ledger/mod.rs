@@ -13,6 +13,7 @@ mod blobs;
 mod dead;
 mod delay;
 mod duplicates;
+mod hops;
 mod lanes;
 mod outgoing;
 mod parking;

@@ -78,12 +78,10 @@ impl Ledger {
         let sub = self.subs.get(&report.subscription)?;
         let stored = &sub.held.get(&report.sequence)?.pending.stored;
         if stored.depth >= HOPS_MAX {
-            let mut chain = self.types_above(stored);
-            chain.extend(changes.emissions.first().map(|new| new.event.ty().to_owned()));
-            let reason = format!(
-                "the flow is {HOPS_MAX} hops deep and would go on: {}; break the cycle",
-                chain.join(" → ")
-            );
+            let subscription = sub.subscription().name.as_str();
+            let emitted = changes.emissions.first().map_or("", |new| new.event.ty());
+            let way = self.way_to(stored, subscription, emitted);
+            let reason = format!("the flow is {HOPS_MAX} hops deep and would go on{way}");
             return Some((Failure::new(FailureClass::Limit, reason), true));
         }
         let delayed = changes.emissions.iter().filter(|new| new.delay.is_some()).count();
@@ -92,19 +90,6 @@ impl Ledger {
             return Some((Failure::new(FailureClass::Limit, reason), false));
         }
         None
-    }
-
-    /// The types from the flow's first event to this one, as far back as memory reaches.
-    fn types_above(&self, stored: &crate::api::StoredEvent) -> Vec<String> {
-        let mut types = vec![stored.event.ty().to_owned()];
-        let mut parent = stored.cause.as_ref().map(|cause| cause.parent);
-        for _ in 0..HOPS_MAX {
-            let Some(above) = parent.and_then(|sequence| self.tail.get(sequence)) else { break };
-            types.push(above.event.ty().to_owned());
-            parent = above.cause.as_ref().map(|cause| cause.parent);
-        }
-        types.reverse();
-        types
     }
 
     fn acknowledge(
