@@ -18,6 +18,7 @@ mod isolation;
 mod lifecycle;
 mod plugin_files;
 mod promises;
+mod questions;
 mod replay;
 mod scene;
 mod schedules;

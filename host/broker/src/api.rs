@@ -536,8 +536,11 @@ pub struct DeliveryStatus {
     pub subscription: SubscriptionName,
     /// How it stands.
     pub state: DeliveryState,
-    /// The failed attempts, oldest first.
-    pub failures: Vec<AttemptRecord>,
+    /// Which round it is in: 1, and one more each time it was redriven or replayed. Attempts are
+    /// counted by round. A replay that was acknowledged without a failure leaves no trace here.
+    pub round: u32,
+    /// The failed attempts of all rounds, oldest first.
+    pub failures: Vec<PastAttempt>,
 }
 
 /// How a delivery stands.
@@ -619,10 +622,19 @@ pub enum HeldUp {
     Alone,
 }
 
+/// A failed attempt, and in which round it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastAttempt {
+    /// The round; the first is 1.
+    pub round: u32,
+    /// The attempt.
+    pub record: AttemptRecord,
+}
+
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
-    /// Which attempt; the first is 1.
+    /// Which attempt of its round; the first is 1.
     pub attempt: u32,
     /// When it ended, Unix milliseconds.
     pub time_ms: u64,
@@ -642,6 +654,8 @@ pub struct AttemptRecord {
     pub counted: bool,
     /// The wait the listener asked for, milliseconds, where that was longer than it may be.
     pub asked_ms: Option<u64>,
+    /// Whether the delivery was given up with it. What comes after belongs to the next round.
+    pub ended: bool,
 }
 
 /// Where a subscription stands.

@@ -8,7 +8,7 @@ use usher_event::SubscriptionName;
 use crate::FLOW_MAX_EVENTS;
 use crate::api::{
     AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Explanation, Flow, FlowEvent,
-    StoredEvent, Subscription,
+    PastAttempt, StoredEvent, Subscription,
 };
 use crate::ledger::{DeliveryStanding, Standing, SubscriptionStanding};
 use crate::log;
@@ -102,10 +102,47 @@ pub(crate) fn explain(
     }))
 }
 
+/// The failed attempts of one delivery.
+#[derive(Default)]
+struct Rounds {
+    failures: Vec<PastAttempt>,
+    /// How many attempts were made before the round of the last one.
+    before: u32,
+}
+
+impl Rounds {
+    /// Takes in the next one; `number` counts through all rounds.
+    fn push(&mut self, number: u32, record: AttemptRecord) {
+        let before = number.saturating_sub(record.attempt);
+        let round = match self.failures.last() {
+            Some(last) if last.record.ended || before != self.before => last.round + 1,
+            Some(last) => last.round,
+            // Retention may have let the first rounds go.
+            None if before > 0 => 2,
+            None => 1,
+        };
+        self.before = before;
+        self.failures.push(PastAttempt { round, record });
+    }
+
+    /// The round that a delivery is in, which is over or not. `before` is known while it isn't, once
+    /// it has failed or was begun again.
+    fn present(&self, is_dead: bool, before: Option<u32>) -> u32 {
+        match self.failures.last() {
+            Some(last) if is_dead => last.round,
+            Some(last) if last.record.ended => last.round + 1,
+            Some(last) => {
+                last.round + u32::from(before.is_some_and(|before| before != self.before))
+            }
+            None => 1,
+        }
+    }
+}
+
 /// What is on disk about the deliveries of one event, by subscription number.
 #[derive(Default)]
 struct OnDisk {
-    failures: BTreeMap<u32, Vec<AttemptRecord>>,
+    failures: BTreeMap<u32, Rounds>,
     /// Dead letters by id; 0 for a discarded one.
     dead: BTreeMap<u32, u64>,
 }
@@ -119,8 +156,9 @@ impl OnDisk {
         for row in view.prefix(Space::Attempts, prefix) {
             let (key, value) = row?;
             let damaged = || StoreFailure::damaged(Space::Attempts, &key);
-            let attempt = read_attempt(&value).ok_or_else(damaged)?;
-            found.failures.entry(id(&key).ok_or_else(damaged)?).or_default().push(attempt);
+            let read = || Some((id(&key)?, keys::attempt_number(&key)?, read_attempt(&value)?));
+            let (id, number, attempt) = read().ok_or_else(damaged)?;
+            found.failures.entry(id).or_default().push(number, attempt);
         }
         for row in view.prefix(Space::DeadByDelivery, prefix) {
             let (key, value) = row?;
@@ -140,7 +178,7 @@ impl OnDisk {
         is_known: bool,
     ) -> Option<DeliveryStatus> {
         let sequence = stored.sequence;
-        let failures = self.failures.remove(&standing.id).unwrap_or_default();
+        let rounds = self.failures.remove(&standing.id).unwrap_or_default();
         let dead = self.dead.remove(&standing.id);
         let row = &standing.row;
         let Subscription { name, filter, .. } = &row.subscription;
@@ -150,7 +188,7 @@ impl OnDisk {
                 None => stored.matches(filter),
             };
         // The filter may have changed since it was delivered.
-        let is_there = !failures.is_empty() || dead.is_some() || standing.has(sequence);
+        let is_there = !rounds.failures.is_empty() || dead.is_some() || standing.has(sequence);
         if !is_meant && !is_there {
             return None;
         }
@@ -161,7 +199,9 @@ impl OnDisk {
             None if stored.addressee().is_some() && !standing.has(sequence) => DeliveryState::Done,
             None => living(sequence, standing),
         };
-        Some(DeliveryStatus { subscription: name.clone(), state, failures })
+        let round = rounds.present(dead.is_some(), standing.before.get(&sequence).copied());
+        let failures = rounds.failures;
+        Some(DeliveryStatus { subscription: name.clone(), state, round, failures })
     }
 }
 
@@ -178,9 +218,10 @@ fn deliveries(
     // Of subscriptions that are gone, dead letters still tell the name.
     for (subscription, letter) in on_disk.dead {
         let Some(name) = name_of(view, letter)? else { continue };
-        let failures = on_disk.failures.remove(&subscription).unwrap_or_default();
+        let rounds = on_disk.failures.remove(&subscription).unwrap_or_default();
+        let (round, failures) = (rounds.present(true, None), rounds.failures);
         let state = DeliveryState::Dead { id: Some(letter) };
-        deliveries.push(DeliveryStatus { subscription: name, state, failures });
+        deliveries.push(DeliveryStatus { subscription: name, state, round, failures });
     }
     deliveries.sort_by(|a, b| a.subscription.cmp(&b.subscription));
     Ok(deliveries)

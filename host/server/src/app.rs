@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use usher_broker::{Broker, BrokerError, Order, SubscriptionStatus};
+use usher_broker::{Broker, BrokerError, Order, RetryPolicy, Start, SubscriptionStatus};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::Router;
 
@@ -184,8 +184,12 @@ pub(crate) struct SubscriptionReport {
     pub(crate) served: Served,
     /// Its filter, as of the CloudEvents Subscriptions API.
     pub(crate) filter: serde_json::Value,
+    /// Where it would begin if it were new.
+    pub(crate) start: Start,
     /// Which deliveries wait for others.
     pub(crate) order: Order,
+    /// What becomes of failed deliveries.
+    pub(crate) retry: RetryPolicy,
     /// Everything that matches before this sequence is settled or waits for a retry.
     pub(crate) cursor: u64,
     /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
@@ -215,10 +219,13 @@ pub(crate) struct SubscriptionReport {
 }
 
 impl SubscriptionReport {
-    fn new(status: SubscriptionStatus, served: Served) -> Self {
+    /// What the broker says of a subscription, and whether it is served.
+    pub(crate) fn new(status: SubscriptionStatus, served: Served) -> Self {
         Self {
             filter: status.subscription.filter.to_json(),
+            start: status.subscription.start,
             order: status.subscription.order,
+            retry: status.subscription.retry,
             max_in_flight: status.subscription.max_in_flight,
             name: status.subscription.name,
             served,

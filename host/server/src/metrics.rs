@@ -333,7 +333,7 @@ fn labels(name: &'static str, value: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use usher_broker::Order;
+    use usher_broker::{Order, RetryPolicy, Start};
 
     use crate::app::PluginStats;
     use crate::serving::Served;
@@ -343,7 +343,9 @@ mod tests {
             name: format!("plugin-{n:04}/main").parse().unwrap(),
             served: Served::Active,
             filter: serde_json::json!({}),
+            start: Start::Latest,
             order: Order::None,
+            retry: RetryPolicy::default(),
             cursor: 1,
             lag: 1,
             oldest_unsettled: Some(1),

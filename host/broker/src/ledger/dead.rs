@@ -13,7 +13,7 @@ use crate::RETRIES_MAX;
 use crate::api::{
     AuditAction, AuditedDeadLetter, BrokerError, Cause, CauseKind, Settled, StoredEvent,
 };
-use crate::store::rows::{DeadRow, RetryRow};
+use crate::store::rows::{DeadRow, RetryRow, write_attempt};
 use crate::store::{Space, keys};
 
 /// How long to wait where a subscription has too many retries.
@@ -21,7 +21,7 @@ pub(super) const MANY_RETRIES_AFTER: Duration = Duration::from_secs(1);
 
 impl Ledger {
     /// Turns a delivery that is no longer held into a dead letter.
-    pub(super) fn bury(&mut self, report: &Report, pending: Pending, now_ms: u64) -> Settled {
+    pub(super) fn bury(&mut self, report: &Report, mut pending: Pending, now_ms: u64) -> Settled {
         let (subscription_id, sequence) = (report.subscription, report.sequence);
         let Some(sub) = self.subs.get_mut(&subscription_id) else { return Settled::Stale };
         let id = self.counters.next_dead;
@@ -29,6 +29,13 @@ impl Ledger {
         self.counters.dead_letters += 1;
         sub.dead += 1;
         let row = pending.retry.unwrap_or_default();
+        if let Some(last) = pending.attempts.last_mut() {
+            // Written a moment ago, when it wasn't known yet.
+            last.ended = true;
+            let number = row.before.saturating_add(last.attempt);
+            let key = keys::attempt(sequence, subscription_id, number);
+            self.outgoing.put(Space::Attempts, key, write_attempt(last));
+        }
         let dead = DeadRow {
             time_ms: now_ms,
             subscription_id,

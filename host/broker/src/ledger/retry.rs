@@ -124,6 +124,7 @@ impl Ledger {
             version: report.version.as_deref().map(str::to_owned),
             counted,
             asked_ms,
+            ended: false,
         };
         let key = |attempt: u32| keys::attempt(sequence, id, before.saturating_add(attempt));
         self.outgoing.put(Space::Attempts, key(attempt), write_attempt(&record));

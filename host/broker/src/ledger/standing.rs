@@ -33,6 +33,9 @@ pub(crate) struct SubscriptionStanding {
     pub(crate) parked: BTreeMap<u64, Option<u64>>,
     /// Those that wait for another attempt, and until when.
     pub(crate) waiting: BTreeMap<u64, u64>,
+    /// How many attempts failed before their present round, of those that have failed in it or were
+    /// begun again.
+    pub(crate) before: BTreeMap<u64, u32>,
 }
 
 /// How one delivery stands, and what it waits for while it is pending.
@@ -89,6 +92,9 @@ impl Sub {
             let retry = self.retries.get(sequence).filter(|retry| retry.waiting)?;
             Some((*sequence, retry.row.due_ms))
         });
+        let before = sequences
+            .iter()
+            .filter_map(|sequence| Some((*sequence, self.retries.get(sequence)?.row.before)));
         SubscriptionStanding {
             id: self.id,
             row: Arc::clone(&self.row),
@@ -97,6 +103,7 @@ impl Sub {
             in_flight: in_flight.collect(),
             parked: parked.collect(),
             waiting: waiting.collect(),
+            before: before.collect(),
         }
     }
 }

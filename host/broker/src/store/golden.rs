@@ -34,7 +34,13 @@ fn attempt() -> AttemptRecord {
         version: Some("1.2.0".into()),
         counted: false,
         asked_ms: Some(315_360_000_000),
+        ended: false,
     }
+}
+
+/// What a delivery was given up with.
+fn last_attempt() -> AttemptRecord {
+    AttemptRecord { ended: true, asked_ms: None, ..attempt() }
 }
 
 fn emission() -> StoredEvent {
@@ -189,6 +195,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("retry", RETRY.write()),
         ("parked", rows::write_parked(LANE)),
         ("attempt", rows::write_attempt(&attempt())),
+        ("last attempt", rows::write_attempt(&last_attempt())),
         ("dead letter", dead().write()),
         ("audit", audit::write(&audited())),
         ("schedule", SCHEDULE.write()),
@@ -246,6 +253,7 @@ fn rows_of_the_format_are_read() {
     assert_eq!(rows::RetryRow::read(row("retry")), Some(RETRY));
     assert_eq!(rows::read_parked(row("parked")), Some(LANE));
     assert_eq!(rows::read_attempt(row("attempt")), Some(attempt()));
+    assert_eq!(rows::read_attempt(row("last attempt")), Some(last_attempt()));
     assert_eq!(rows::ScheduleRow::read(row("schedule")), Some(SCHEDULE));
     let usage = rows::read_usage(row("usage"));
     assert_eq!(usage, Some(StateUsage { bytes: 300, keys: 2 }));

@@ -430,6 +430,7 @@ pub(crate) fn write_attempt(attempt: &AttemptRecord) -> Vec<u8> {
         attempt.version.is_some(),
         !attempt.counted,
         attempt.asked_ms.is_some(),
+        attempt.ended,
     ];
     row.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
     if let Some(backtrace) = &attempt.backtrace {
@@ -461,6 +462,7 @@ pub(crate) fn read_attempt(row: &Bytes) -> Option<AttemptRecord> {
     let version = if flags & 4 != 0 { Some(parts.text()?) } else { None };
     let counted = flags & 8 == 0;
     let asked_ms = if flags & 16 != 0 { Some(parts.number()?) } else { None };
+    let ended = flags & 32 != 0;
     parts.end()?;
     Some(AttemptRecord {
         attempt,
@@ -473,6 +475,7 @@ pub(crate) fn read_attempt(row: &Bytes) -> Option<AttemptRecord> {
         version,
         counted,
         asked_ms,
+        ended,
     })
 }
 

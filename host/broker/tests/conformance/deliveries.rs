@@ -107,7 +107,7 @@ pub(crate) async fn emissions_make_a_flow(disk: Disk) {
         assert_eq!(cause.subscription, name("p/s"));
         let waiting = DeliveryState::Waiting { due_ms: START_MS + 1_000 };
         assert_eq!(child.deliveries[0].state, waiting);
-        let failed = &child.deliveries[0].failures[0];
+        let failed = &child.deliveries[0].failures[0].record;
         assert_eq!((failed.attempt, failed.class), (1, FailureClass::Trap));
         assert_eq!(
             (failed.reason.as_str(), failed.backtrace.as_deref()),

@@ -1,7 +1,7 @@
 //! What became of an event for a subscription, or why nothing did.
 
 use usher_broker::{
-    Broker, BrokerError, DeliveryState, EmbeddedBroker, Explanation, HeldUp, Order, Start,
+    Broker, BrokerError, DeliveryState, EmbeddedBroker, Explanation, HeldUp, Order, Settled, Start,
     Subscription,
 };
 
@@ -74,7 +74,58 @@ pub(crate) async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
     let Explanation::Delivery { status, .. } = explain(&broker, 1).await else { panic!() };
     assert_eq!(status.state, DeliveryState::Done);
     assert_eq!(status.failures.len(), 1);
-    assert_eq!(status.failures[0].reason, "not now");
+    assert_eq!(status.failures[0].record.reason, "not now");
+}
+
+/// Invariant 8, as it is told: a redriven delivery's attempts are counted anew.
+pub(crate) async fn rounds_are_told_apart(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    for id in 1..=2 {
+        publish(&broker, event("a", id)).await;
+    }
+    let told = async |broker: &EmbeddedBroker, sequence| {
+        let Explanation::Delivery { status, .. } = explain(broker, sequence).await else {
+            panic!()
+        };
+        let failures = status.failures.iter().map(|one| (one.round, one.record.attempt));
+        (status.state, status.round, failures.collect::<Vec<_>>())
+    };
+    for sequence in [1, 2] {
+        let lease = lease_one(&broker, "p/s").await;
+        assert_eq!(lease.delivery.sequence, sequence);
+        settle(&broker, &lease, retry()).await;
+    }
+    disk.advance(&broker, 1_000);
+    let leases = lease_many(&broker, "p/s", 2).await;
+    for lease in &leases {
+        match lease.delivery.sequence {
+            1 => assert_eq!(settle(&broker, lease, reject()).await, Settled::Dead(1)),
+            _ => assert_eq!(ack(&broker, lease).await, Settled::Committed),
+        }
+    }
+    let dead = DeliveryState::Dead { id: Some(1) };
+    assert_eq!(told(&broker, 1).await, (dead, 1, vec![(1, 1), (1, 2)]));
+    // Done at its second attempt, and never redriven.
+    assert_eq!(told(&broker, 2).await, (DeliveryState::Done, 1, vec![(1, 1)]));
+    assert!(broker.redrive(1).await.unwrap());
+    drop(broker);
+    let broker = disk.open();
+    let lease = lease_one(&broker, "p/s").await;
+    let in_flight = DeliveryState::InFlight { attempt: 1 };
+    assert_eq!(told(&broker, 1).await, (in_flight, 2, vec![(1, 1), (1, 2)]));
+    settle(&broker, &lease, retry()).await;
+    let due_ms = START_MS + 2_000;
+    let waiting = DeliveryState::Waiting { due_ms };
+    assert_eq!(told(&broker, 1).await, (waiting, 2, vec![(1, 1), (1, 2), (2, 1)]));
+    disk.advance(&broker, 1_000);
+    let lease = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(2));
+    assert!(broker.redrive(2).await.unwrap());
+    let lease = lease_one(&broker, "p/s").await;
+    ack(&broker, &lease).await;
+    let failures = vec![(1, 1), (1, 2), (2, 1), (2, 2)];
+    assert_eq!(told(&broker, 1).await, (DeliveryState::Done, 3, failures));
 }
 
 pub(crate) async fn order_names_what_a_delivery_waits_for(disk: Disk) {

@@ -34,7 +34,7 @@ pub(crate) async fn retries_wait_longer_each_time(disk: Disk) {
     let flow = broker.flow(1).await.unwrap().unwrap();
     let delivery = &flow.events[0].deliveries[0];
     assert_eq!(delivery.state, DeliveryState::Done);
-    let attempts: Vec<_> = delivery.failures.iter().map(|failed| failed.attempt).collect();
+    let attempts: Vec<_> = delivery.failures.iter().map(|failed| failed.record.attempt).collect();
     assert_eq!(attempts, [1, 2, 3, 4]);
     let status = broker.subscriptions().await.unwrap().remove(0);
     assert_eq!((status.cursor, status.retrying, status.failed), (3, 0, 4));
@@ -58,7 +58,7 @@ pub(crate) async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
     // Which is told.
     let flow = broker.flow(1).await.unwrap().unwrap();
     let reasons: Vec<_> =
-        flow.events[0].deliveries[0].failures.iter().map(|failed| &*failed.reason).collect();
+        flow.events[0].deliveries[0].failures.iter().map(|failed| &*failed.record.reason).collect();
     assert_eq!(reasons, ["busy", "busy (asked to wait 315360000 s, 86310 s are left)"]);
 }
 
@@ -233,7 +233,9 @@ pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     let flow = broker.flow(1).await.unwrap().unwrap();
     let delivery = &flow.events[0].deliveries[0];
     assert_eq!(delivery.state, DeliveryState::Done);
-    assert_eq!(delivery.failures.len(), 3);
+    let rounds: Vec<_> =
+        delivery.failures.iter().map(|one| (one.round, one.record.attempt)).collect();
+    assert_eq!((delivery.round, rounds), (3, vec![(1, 1), (2, 1), (3, 1)]));
     let status = broker.subscriptions().await.unwrap().remove(0);
     assert_eq!((status.dead, status.retrying), (0, 0));
 
@@ -294,7 +296,8 @@ pub(crate) async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
     let newest = ATTEMPTS - ATTEMPTS_KEPT as u32 + 2..=ATTEMPTS;
     assert_eq!(kept, std::iter::once(1).chain(newest).collect::<Vec<_>>());
     let flow = broker.flow(1).await.unwrap().unwrap();
-    assert_eq!(flow.events[0].deliveries[0].failures, letter.attempts);
+    let told = flow.events[0].deliveries[0].failures.iter().map(|one| one.record.clone());
+    assert_eq!(told.collect::<Vec<_>>(), letter.attempts);
 }
 
 /// More failures than are kept, in a round before as well as in this one.
@@ -320,6 +323,7 @@ pub(crate) async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
         let flow = broker.flow(1).await.unwrap().unwrap();
         let failures = &flow.events[0].deliveries[0].failures;
         assert_eq!(failures.len(), ATTEMPTS_KEPT * round as usize);
+        assert_eq!(failures.last().map(|last| u64::from(last.round)), Some(round));
         if round == 1 {
             assert!(broker.redrive(round).await.unwrap());
         }

@@ -84,6 +84,7 @@ on_every_store! {
     explaining::{
         an_event_may_be_none_of_a_subscriptions_own,
         a_delivery_is_followed_from_log_to_end,
+        rounds_are_told_apart,
         order_names_what_a_delivery_waits_for,
         a_changed_filter_is_told,
     },

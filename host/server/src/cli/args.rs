@@ -176,7 +176,8 @@ pub(crate) struct ReplayArgs {
 /// `usher flow`.
 #[derive(Debug, Args)]
 pub(crate) struct FlowArgs {
-    /// The sequence of any of its events, or its correlationid
+    /// The sequence of any of its events, its correlationid, or the id of one of its events, where
+    /// that is no number and unique among the newest events
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -401,6 +402,9 @@ pub(crate) struct MaxArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) flags: crate::config::Flags,
+    /// Tell what would change about the subscriptions of the router that runs here
+    #[arg(long, value_parser = base_url)]
+    pub(crate) url: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -507,6 +511,7 @@ mod tests {
             "store backup /backups/1 --url http://127.0.0.1:9",
             "store verify data --json",
             "check --json",
+            "check --config usher.toml --url http://127.0.0.1:9",
             "inspect printer.wasm --json",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));

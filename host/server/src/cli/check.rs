@@ -1,16 +1,20 @@
 //! `usher check`: would the router start with this configuration, and take these plugin files?
 //!
-//! Nothing is opened for writing, nothing listens and nothing is served.
+//! Nothing is opened for writing, nothing listens and nothing is served. With `--url` it also tells
+//! what would change about the subscriptions of a running router.
 
 use serde::Serialize;
 
 use super::args::CheckArgs;
+use super::client::Client;
+use super::compare::Comparison;
 use super::error::CliError;
 use super::inspect::Inspected;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, printable, without_name};
 use crate::config::{self, Config, Problems};
+use crate::http::shapes::Subscriptions;
 use crate::plugins::{FileCheck, check_folder};
 use usher_event::PluginName;
 
@@ -25,6 +29,9 @@ struct Report {
     plugins: Vec<FileReport>,
     /// Plugins that the configuration names and no file holds.
     absent: Vec<PluginName>,
+    /// What would change for a running router, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    router: Option<Comparison>,
 }
 
 /// What was found about one plugin file.
@@ -43,7 +50,8 @@ struct FileReport {
 
 impl Report {
     fn of_configuration(Problems(problems): Problems) -> Self {
-        Self { ok: false, configuration: problems, plugins: Vec::new(), absent: Vec::new() }
+        let (plugins, absent) = (Vec::new(), Vec::new());
+        Self { ok: false, configuration: problems, plugins, absent, router: None }
     }
 
     fn of_plugins<'a>(
@@ -56,7 +64,7 @@ impl Report {
             found.any(|plugin| plugin.name() == name.as_str())
         };
         let absent = configured.filter(|name| !found(name)).cloned().collect();
-        Self { ok, configuration: Vec::new(), plugins, absent }
+        Self { ok, configuration: Vec::new(), plugins, absent, router: None }
     }
 
     fn refused(&self) -> usize {
@@ -77,7 +85,7 @@ impl FileReport {
 
 /// Checks.
 pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
-    let config = match config::load(&args.flags) {
+    let config = match config::load_to_check(&args.flags) {
         Ok(config) => config,
         Err(problems) => {
             let text = problems.to_string();
@@ -92,11 +100,17 @@ pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::new(error.to_string()))?;
-    let checks = executor
+    let mut checks = executor
         .block_on(check_folder(&config))
         .map_err(|error| CliError::new(format!("{error:#}")))?;
+    let served = checks.iter_mut().flat_map(|check| std::mem::take(&mut check.subscriptions));
+    let served: Vec<_> = served.collect();
     let files = checks.into_iter().map(|check| FileReport::new(check, &config)).collect();
-    let report = Report::of_plugins(files, config.plugin.keys());
+    let mut report = Report::of_plugins(files, config.plugin.keys());
+    if let Some(url) = &args.url {
+        let running: Subscriptions = Client::new(url).get("/subscriptions", &[])?;
+        report.router = Some(Comparison::new(url, &served, &running.subscriptions));
+    }
     if args.json {
         out.json(&report)?;
     } else {
@@ -121,8 +135,17 @@ fn render(report: &Report) -> String {
     }
     if report.plugins.is_empty() {
         text.push_str("the plugins folder has no .wasm file\n");
-        return text;
+    } else {
+        text.push_str(&render_plugins(report));
     }
+    if let Some(router) = &report.router {
+        text.push('\n');
+        text.push_str(&router.render());
+    }
+    text
+}
+
+fn render_plugins(report: &Report) -> String {
     let mut table = Table::new(&[
         ("FILE", Align::Left),
         ("VERDICT", Align::Left),
@@ -142,8 +165,7 @@ fn render(report: &Report) -> String {
             printable(plugin.map_or("-", Inspected::version)).into(),
         ]);
     }
-    text.push('\n');
-    text.push_str(&table.render());
+    let mut text = format!("\n{}", table.render());
     let remarks: Vec<String> = report.plugins.iter().flat_map(remarks).collect();
     if !remarks.is_empty() {
         text.push('\n');

@@ -89,6 +89,18 @@ impl Client {
         self.parse(path, &bytes)
     }
 
+    /// `GET path`, as a shape, where there may be nothing.
+    pub(super) fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, CliError> {
+        let mut response =
+            self.agent.get(self.url(path)).call().map_err(|error| self.failed(error))?;
+        let bytes = self.read(&mut response)?;
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        self.check(&response, &bytes)?;
+        self.parse(path, &bytes).map(Some)
+    }
+
     /// `GET path?query`, as bytes.
     pub(super) fn get_bytes(
         &self,

@@ -3,6 +3,7 @@
 use super::args::FlowArgs;
 use super::client::{Client, path_part};
 use super::error::CliError;
+use super::ids::{is_sequence, sequence_of};
 use super::output::Output;
 use super::tree;
 use crate::http::shapes::Flow;
@@ -10,6 +11,19 @@ use crate::http::shapes::Flow;
 /// Shows one flow.
 pub(super) fn run(args: &FlowArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
-    let flow: Flow = client.get(&format!("/flows/{}", path_part(&args.id)), &[])?;
+    let flow = find(&client, &args.id)?;
     if args.client.json { out.json(&flow) } else { out.text(&tree::render(&flow)) }
+}
+
+/// The flow that is meant: by a sequence, by its `correlationid`, or else by the id of one of its
+/// events.
+fn find(client: &Client, id: &str) -> Result<Flow, CliError> {
+    let path = |id: &str| format!("/flows/{}", path_part(id));
+    if is_sequence(id) {
+        return client.get(&path(id), &[]);
+    }
+    match client.find(&path(id))? {
+        Some(flow) => Ok(flow),
+        None => client.get(&path(&sequence_of(client, id)?.to_string()), &[]),
+    }
 }

@@ -98,11 +98,16 @@ mod tests {
 
     #[test]
     fn subscriptions_are_a_table() {
+        let retry = serde_json::json!({
+            "first_delay_ms": 1, "factor": 2.0, "max_delay_ms": 9, "jitter": 0.2,
+            "max_attempts": 3, "max_age_ms": 9, "classes": {}
+        });
         let subscriptions: Vec<Subscription> = serde_json::from_value(serde_json::json!([
             {
                 "name": "payment/purchases", "plugin": "payment", "state": "paused",
                 "paused_because": "no file is plugin payment",
                 "filter": {"exact": {"type": "ticket.purchased"}}, "order": {"key": "subject"},
+                "start": "latest", "retry": retry,
                 "cursor": 18, "lag": 3,
                 "oldest_unsettled": {"sequence": 16, "recorded": "2026-01-31T12:00:00.000Z"},
                 "in_flight": 2, "retrying": 1, "next_retry": "2026-01-31T12:00:05.250Z",
@@ -111,7 +116,7 @@ mod tests {
             },
             {
                 "name": "sales/all", "plugin": "sales", "state": "active", "filter": {},
-                "order": "none", "cursor": 21, "lag": 0, "in_flight": 0, "retrying": 0,
+                "order": "none", "start": "latest", "retry": retry, "cursor": 21, "lag": 0, "in_flight": 0, "retrying": 0,
                 "parked": 0, "stalled_lanes": 0, "acked": 20, "failed": 0, "dead": 0,
                 "max_in_flight": 1024
             }

@@ -21,7 +21,7 @@ use super::output::style;
 use super::table::paint;
 use super::text::{clock, count, date_time, duration, elapsed, printable, printable_cut, width};
 use crate::http::shapes::{
-    Attempt, Cause, Delayed, DeliveryReport, DeliveryState, Flow, FlowEvent, Timestamp,
+    Attempt, Cause, Delayed, DeliveryReport, DeliveryState, Flow, FlowEvent, Timestamp, failed_in,
 };
 
 /// Labels wider than this stick out instead of moving the other columns away.
@@ -251,7 +251,7 @@ impl<'a> Tree<'a> {
     fn failure(&mut self, failure: &Attempt, branch: String) {
         self.lines.push(Line {
             branch,
-            label: vec![Span(format!("attempt {}", failure.attempt), style::BAD)],
+            label: vec![Span(attempt(failure), style::BAD)],
             time: elapsed(self.start, failure.time),
             note: vec![
                 Span(format!("{}: ", printable(&failure.class)), style::BAD),
@@ -268,6 +268,14 @@ impl<'a> Tree<'a> {
             time: elapsed(self.start, delayed.due),
             note: vec![Span(format!("delayed until {}", clock(delayed.due)), style::OPEN)],
         });
+    }
+}
+
+/// Which attempt it is.
+fn attempt(failure: &Attempt) -> String {
+    match failure.round {
+        None => format!("attempt {}", failure.attempt),
+        Some(round) => format!("round {round}, attempt {}", failure.attempt),
     }
 }
 
@@ -292,31 +300,35 @@ fn branches(below: &str, last: bool) -> (String, String) {
 /// How a delivery stands, in words. `cause` is that of an event it emitted, where there is one:
 /// it knows the attempt that worked and how long it took.
 fn state(delivery: &DeliveryReport, cause: Option<&Cause>) -> Vec<Span> {
-    let failed = delivery.failures.last().map_or(0, |failure| failure.attempt);
+    let failed = failed_in(delivery.round, &delivery.failures);
+    let again = delivery.round.map(|round| format!(", round {round}")).unwrap_or_default();
     match delivery.state {
         DeliveryState::Pending if failed == 0 => {
-            vec![Span("pending".to_owned(), style::OPEN)]
+            vec![Span(format!("pending{again}"), style::OPEN)]
         }
         DeliveryState::Pending => {
-            vec![Span(format!("pending, attempt {}", failed + 1), style::OPEN)]
+            vec![Span(format!("pending{again}, attempt {}", failed + 1), style::OPEN)]
         }
         DeliveryState::InFlight => {
             let attempt = delivery.attempt.map(|attempt| format!(", attempt {attempt}"));
-            vec![Span(format!("under way{}", attempt.unwrap_or_default()), style::OPEN)]
+            vec![Span(format!("under way{again}{}", attempt.unwrap_or_default()), style::OPEN)]
         }
         DeliveryState::Parked => {
             let behind = delivery.behind.map(|head| format!(" behind #{head}"));
-            vec![Span(format!("parked{}", behind.unwrap_or_default()), style::OPEN)]
+            vec![Span(format!("parked{again}{}", behind.unwrap_or_default()), style::OPEN)]
         }
         DeliveryState::Waiting => {
             let due = delivery.due.map(|due| format!(", due {}", clock(due))).unwrap_or_default();
-            vec![Span(format!("waiting for attempt {}{due}", failed + 1), style::OPEN)]
+            vec![Span(format!("waiting for attempt {}{again}{due}", failed + 1), style::OPEN)]
         }
         DeliveryState::Done => {
             let attempt = cause.map_or(failed + 1, |cause| cause.attempt);
             let mut spans = vec![Span("done".to_owned(), style::GOOD)];
             if attempt > 1 {
                 spans.push(Span(format!(" at attempt {attempt}"), style::GOOD));
+            }
+            if !again.is_empty() {
+                spans.push(Span(again, style::GOOD));
             }
             if let Some(cause) = cause {
                 spans.push(Span(format!(", {}", duration(cause.took_us)), style::FAINT));

@@ -1,21 +1,17 @@
 //! `usher why`: what became of an event for a subscription, or why nothing did, in words.
 
 use anstyle::Style;
-use serde_json::json;
 
 use super::args::WhyArgs;
 use super::client::Client;
 use super::error::CliError;
+use super::ids::sequence_of;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, now, printable, printable_cut, until};
 use crate::http::shapes::{
-    Attempt, DeliveryState, Events, Explanation, HeldUp, Outcome, Stored, SubscriptionState,
-    Timestamp,
+    Attempt, DeliveryState, Explanation, HeldUp, Outcome, SubscriptionState, Timestamp, failed_in,
 };
-
-/// How many of the newest events are searched for an id.
-const SEARCHED_MAX: u64 = 100_000;
 
 /// How much of a reason is shown.
 const REASON_MAX_CHARS: usize = 240;
@@ -28,48 +24,6 @@ pub(super) fn run(args: &WhyArgs, out: &mut Output) -> Result<(), CliError> {
     let path = format!("/events/{sequence}/deliveries/{}", args.subscription);
     let told: Explanation = client.get(&path, &[])?;
     if args.client.json { out.json(&told) } else { out.text(&render(&told, now())) }
-}
-
-/// The sequence that is meant.
-fn sequence_of(client: &Client, event: &str) -> Result<u64, CliError> {
-    if event.bytes().all(|byte| byte.is_ascii_digit()) {
-        let wrong = |_| CliError::Usage(format!("{event:?} can't be a sequence"));
-        return event.parse().map_err(wrong);
-    }
-    let filter = json!({ "exact": { "id": event } }).to_string();
-    let last = client.get::<Events>("/events", &[("max", "1".to_owned())])?.last;
-    let mut from = last.saturating_sub(SEARCHED_MAX - 1).max(1);
-    let mut found: Vec<Stored> = Vec::new();
-    while from <= last {
-        let query = [("from", from.to_string()), ("filter", filter.clone())];
-        let page: Events = client.get("/events", &query)?;
-        found.extend(page.events);
-        if page.next <= from {
-            break;
-        }
-        from = page.next;
-    }
-    one_of(event, &found)
-}
-
-fn one_of(event: &str, found: &[Stored]) -> Result<u64, CliError> {
-    match found {
-        [one] => Ok(one.sequence),
-        [] => Err(CliError::with_hint(
-            format!("no event with id {event:?} is among the newest {SEARCHED_MAX}"),
-            "use its sequence, as `usher tail` shows it",
-        )),
-        many => {
-            let them: Vec<String> = many
-                .iter()
-                .map(|stored| format!("{} from {}", stored.sequence, stored.event.source()))
-                .collect();
-            Err(CliError::with_hint(
-                format!("{} have id {event:?}: {}", count(many.len(), "event"), them.join(", ")),
-                "use the sequence of one of them",
-            ))
-        }
-    }
 }
 
 fn render(told: &Explanation, now: Timestamp) -> String {
@@ -92,7 +46,7 @@ fn render(told: &Explanation, now: Timestamp) -> String {
 
 /// What became of it.
 fn headline(told: &Explanation, now: Timestamp) -> (String, Style) {
-    let failed = told.failures.last().map_or(0, |failure| failure.attempt);
+    let failed = failed_in(told.round, &told.failures);
     let begins = told.begins.unwrap_or_default();
     match told.outcome {
         Outcome::Expired => {
@@ -113,7 +67,9 @@ fn headline(told: &Explanation, now: Timestamp) -> (String, Style) {
             (words, style::OPEN)
         }
         Outcome::Delivery(state) => match state {
-            DeliveryState::Pending if failed == 0 => ("pending".to_owned(), style::OPEN),
+            DeliveryState::Pending if failed == 0 && told.round.is_none() => {
+                ("pending".to_owned(), style::OPEN)
+            }
             DeliveryState::Pending => (format!("pending, attempt {}", failed + 1), style::OPEN),
             DeliveryState::InFlight => {
                 let attempt = told.attempt.unwrap_or(failed + 1);
@@ -161,6 +117,13 @@ fn details(told: &Explanation) -> Vec<String> {
         let reason = told.paused_because.as_deref().unwrap_or("nobody knows why");
         lines.push(format!("nothing serves {subscription}: {}", printable(reason)));
     }
+    lines.extend(told.round.map(|round| {
+        let earlier = told.failures.iter().filter(|failure| failure.round != told.round).count();
+        format!(
+            "it was redriven or replayed: this is round {round}; the {} before don't count",
+            count(earlier, "failed attempt")
+        )
+    }));
     match told.ahead {
         Some(0) => lines.push("it is the next to go out".to_owned()),
         Some(1) => lines.push("at most 1 delivery comes before it".to_owned()),
@@ -213,16 +176,21 @@ fn details(told: &Explanation) -> Vec<String> {
 }
 
 fn attempts(failures: &[Attempt]) -> String {
+    let has_rounds = failures.iter().any(|failure| failure.round.is_some());
     let mut table = Table::new(&[
-        ("ATTEMPT", Align::Right),
+        (if has_rounds { "ROUND.ATTEMPT" } else { "ATTEMPT" }, Align::Right),
         ("TIME (UTC)", Align::Left),
         ("TOOK", Align::Right),
         ("WHY", Align::Left),
     ]);
     for failure in failures {
         let reason = printable_cut(&failure.reason, REASON_MAX_CHARS);
+        let attempt = match has_rounds {
+            true => format!("{}.{}", failure.round.unwrap_or(1), failure.attempt),
+            false => failure.attempt.to_string(),
+        };
         table.row([
-            Cell::from(failure.attempt.to_string()),
+            Cell::from(attempt),
             Cell::styled(date_time(failure.time), style::FAINT),
             duration(failure.took_us).into(),
             format!("{}: {reason}", printable(&failure.class)).into(),
@@ -233,7 +201,7 @@ fn attempts(failures: &[Attempt]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -320,22 +288,33 @@ ATTEMPT  TIME (UTC)                 TOOK  WHY
     }
 
     #[test]
-    fn an_id_has_to_be_of_one_event() {
-        let stored = |sequence: u64| -> Stored {
-            serde_json::from_value(json!({
-                "sequence": sequence, "recorded": "2026-01-31T12:00:00.000Z", "flow": sequence,
-                "depth": 0, "cause": null,
-                "event": {"specversion": "1.0", "id": "a", "source": "/s", "type": "t"}
-            }))
-            .unwrap()
+    fn a_redriven_delivery_is_counted_anew() {
+        let failure = |round: Option<u32>, attempt: u32| {
+            let mut failure = json!({
+                "attempt": attempt, "time": "2026-01-31T12:00:00.500Z", "took_us": 8_200,
+                "class": "retry", "reason": "503", "backtrace": null, "digest": null,
+                "version": null, "counted": true
+            });
+            if let Some(round) = round {
+                failure["round"] = json!(round);
+            }
+            failure
         };
-        assert_eq!(one_of("a", &[stored(7)]).unwrap(), 7);
-        for (found, expected) in [
-            (vec![], "no event with id \"a\" is among the newest 100000"),
-            (vec![stored(7), stored(9)], "2 events have id \"a\": 7 from /s, 9 from /s"),
-        ] {
-            let CliError::Failed { what, .. } = one_of("a", &found).unwrap_err() else { panic!() };
-            assert_eq!(what, expected);
+        let earlier = [failure(None, 1), failure(None, 2)];
+        let redriven = "  it was redriven or replayed: this is round 2; the 2 failed attempts before don't count\n";
+        for (outcome, expected) in [("pending", "pending, attempt 1\n"), ("done", "done\n")] {
+            let text = shown(json!({"outcome": outcome, "round": 2, "failures": earlier}));
+            let head = format!("event 17 for payment/purchases: {expected}{redriven}");
+            assert!(text.starts_with(&head), "{text}");
+            assert!(text.contains("\n      2  2026-01-31"), "{text}");
         }
+        let failures = [&earlier[..], &[failure(Some(2), 1)]].concat();
+        let text = shown(json!({"outcome": "done", "round": 2, "failures": failures}));
+        assert!(text.contains(": done, after 1 failed attempt\n"), "{text}");
+        assert!(text.contains("\nROUND.ATTEMPT  TIME"), "{text}");
+        assert!(
+            text.contains("\n          1.2  2026") && text.contains("\n          2.1  2026"),
+            "{text}"
+        );
     }
 }

@@ -26,11 +26,32 @@ const MINUTE_MS: u64 = 60_000;
 /// # Errors
 /// Every problem there is.
 pub(crate) fn load(flags: &Flags) -> Result<Config, Problems> {
+    load_for(Purpose::Run, flags)
+}
+
+/// The same for those who open nothing: they need no data folder.
+///
+/// # Errors
+/// Every problem there is.
+pub(crate) fn load_to_check(flags: &Flags) -> Result<Config, Problems> {
+    load_for(Purpose::Check, flags)
+}
+
+/// What a configuration is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be a router.
+    Run,
+    /// To tell what is wrong with it.
+    Check,
+}
+
+fn load_for(purpose: Purpose, flags: &Flags) -> Result<Config, Problems> {
     let Some(file) = &flags.config else {
-        return check(flags, None, "");
+        return check(purpose, flags, None, "");
     };
     match read(file) {
-        Ok(text) => check(flags, Some(file), &text),
+        Ok(text) => check(purpose, flags, Some(file), &text),
         Err(what) => Err(Problems(vec![Problem {
             place: Place::WholeFile { file: file.clone() },
             what,
@@ -52,7 +73,12 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Checks flags and the file's text; `file` is its name and where relative paths in it start.
-fn check(flags: &Flags, file: Option<&Path>, text: &str) -> Result<Config, Problems> {
+fn check(
+    purpose: Purpose,
+    flags: &Flags,
+    file: Option<&Path>,
+    text: &str,
+) -> Result<Config, Problems> {
     let name = file.unwrap_or(Path::new("usher.toml"));
     let source = Source::new(name, text);
     let (entries, errors) = DeTable::parse_recoverable(text);
@@ -63,7 +89,8 @@ fn check(flags: &Flags, file: Option<&Path>, text: &str) -> Result<Config, Probl
         source.problem(&span, error.message(), Some(hint.to_owned()));
     }
     let mut from_flags = Vec::new();
-    let config = read_root(flags, file, Table::root(&source, entries.get_ref()), &mut from_flags);
+    let root = Table::root(&source, entries.get_ref());
+    let config = read_root(purpose, flags, file, root, &mut from_flags);
     let mut problems = source.into_problems();
     problems.append(&mut from_flags);
     match config {
@@ -73,6 +100,7 @@ fn check(flags: &Flags, file: Option<&Path>, text: &str) -> Result<Config, Probl
 }
 
 fn read_root(
+    purpose: Purpose,
     flags: &Flags,
     file: Option<&Path>,
     table: Table<'_>,
@@ -86,6 +114,9 @@ fn read_root(
     let plugins_table = table.table("plugin");
     let listen = listen(flags, &table, problems);
     let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
+    if purpose == Purpose::Check {
+        problems.retain(|problem| problem.place != Place::Flag { flag: "--data" });
+    }
     let plugins =
         folder_of("plugins", "--plugins", flags.plugins.as_ref(), &table, folder, problems)
             .and_then(|place| existing_folder(place, &table, problems));

@@ -27,7 +27,7 @@ use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::PluginName;
 
 pub(crate) use flags::Flags;
-pub(crate) use load::load;
+pub(crate) use load::{load, load_to_check};
 pub(crate) use plugin::{PluginConfig, SubscriptionConfig};
 pub(crate) use problem::{Problem, Problems};
 

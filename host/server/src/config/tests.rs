@@ -17,11 +17,12 @@ fn flags() -> Flags {
 }
 
 fn good(text: &str) -> Config {
-    check(&flags(), Some(Path::new("conf/usher.toml")), text).unwrap_or_else(|p| panic!("{p}"))
+    check(Purpose::Run, &flags(), Some(Path::new("conf/usher.toml")), text)
+        .unwrap_or_else(|p| panic!("{p}"))
 }
 
 fn problems(flags: &Flags, text: &str) -> Vec<String> {
-    match check(flags, Some(Path::new("usher.toml")), text) {
+    match check(Purpose::Run, flags, Some(Path::new("usher.toml")), text) {
         Ok(_) => Vec::new(),
         Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
     }
@@ -130,7 +131,8 @@ fn everything_can_be_written() {
 #[test]
 fn paths_in_the_file_start_at_its_folder() {
     let flags = Flags { data: None, ..flags() };
-    let config = check(&flags, Some(Path::new("conf/usher.toml")), r#"data = "d""#).unwrap();
+    let config =
+        check(Purpose::Run, &flags, Some(Path::new("conf/usher.toml")), r#"data = "d""#).unwrap();
     assert_eq!(config.data, Path::new("conf/d"));
 }
 
@@ -308,4 +310,14 @@ fn a_level_that_is_none_is_an_error() {
     for log in ["off", "WARN", "info,plugin=debug", "usher=trace"] {
         assert_eq!(problems(&flags(), &format!("log = {log:?}")), Vec::<String>::new(), "{log}");
     }
+}
+
+#[test]
+fn only_a_router_needs_a_data_folder() {
+    let flags = Flags { data: None, ..flags() };
+    let said = load(&flags).unwrap_err().to_string();
+    assert!(said.contains("no data folder is given"), "{said}");
+    assert!(load_to_check(&flags).is_ok());
+    let empty = Flags { plugins: None, ..flags };
+    assert!(load_to_check(&empty).unwrap_err().to_string().contains("no plugins folder is given"));
 }

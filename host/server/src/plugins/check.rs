@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use usher_broker::Subscription;
 use usher_event::PluginName;
 use usher_runtime::{Loaded, Runtime, RuntimeOptions};
 
 use super::folder::{self, Unreadable};
-use super::subscriptions::merge;
+use super::subscriptions::{Merged, merge};
 use crate::config::Config;
 
 /// A plugin file, checked.
@@ -16,6 +17,8 @@ pub(crate) struct FileCheck {
     pub(crate) file: String,
     /// What it holds, or why it would be refused.
     pub(crate) result: Result<Loaded, String>,
+    /// What it would serve.
+    pub(crate) subscriptions: Vec<Subscription>,
     /// Settings for it that would have no effect.
     pub(crate) warnings: Vec<String>,
 }
@@ -31,10 +34,10 @@ pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileChec
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     let mut checks = Vec::with_capacity(files.len());
     for file in files.into_keys() {
-        let mut warnings = Vec::new();
+        let mut merged = Merged::default();
         let result = match check_file(&runtime, config, &file).await {
-            Ok((loaded, merged_warnings)) => {
-                warnings = merged_warnings;
+            Ok((loaded, found)) => {
+                merged.warnings = found.warnings;
                 let name = loaded.description().name.clone();
                 match owners.get(&name) {
                     Some(owner) => {
@@ -42,13 +45,15 @@ pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileChec
                     }
                     None => {
                         owners.insert(name, file.clone());
+                        merged.subscriptions = found.subscriptions;
                         Ok(loaded)
                     }
                 }
             }
             Err(reason) => Err(reason),
         };
-        checks.push(FileCheck { file, result, warnings });
+        let Merged { subscriptions, warnings } = merged;
+        checks.push(FileCheck { file, result, subscriptions, warnings });
     }
     Ok(checks)
 }
@@ -57,7 +62,7 @@ async fn check_file(
     runtime: &Runtime,
     config: &Config,
     file: &str,
-) -> Result<(Loaded, Vec<String>), String> {
+) -> Result<(Loaded, Merged), String> {
     let content = folder::read(&config.plugins.join(file)).map_err(|error| match error {
         Unreadable::Unsettled => format!("{file} is being written; check again"),
         Unreadable::Refused(reason) | Unreadable::Failed(reason) => format!("{file} {reason}"),
@@ -66,5 +71,5 @@ async fn check_file(
     let description = loaded.description();
     let plugin = config.plugin.get(&description.name).cloned().unwrap_or_default();
     let merged = merge(&description.name, &description.subscriptions, &plugin, &config.retry)?;
-    Ok((loaded, merged.warnings))
+    Ok((loaded, merged))
 }

@@ -471,7 +471,8 @@ impl World {
         let mut out = self.leases.values().map(|out| &out.lease.delivery);
         let is_out = out.any(|out| out.subscription.as_str() == name && out.sequence == *sequence);
         // Retention takes failed attempts along.
-        let has = |failures| *sequence < first || status.failures.len() >= failures as usize;
+        let in_round = status.failures.iter().filter(|one| one.round == status.round).count();
+        let has = |failures| in_round == failures as usize;
         match (stands, &status.state) {
             (Some(Stands::Ready { failures } | Stands::Waiting { failures, .. }), state) => {
                 let stands_so = match state {

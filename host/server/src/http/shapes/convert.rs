@@ -1,13 +1,15 @@
 //! From the broker's and the router's types to the shapes.
 
+use std::time::Duration;
+
 use usher_broker as broker;
 use usher_event::SubscriptionName;
 
 use super::{
     Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Capability, Cause,
-    CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow, FlowEvent,
-    HeldUp, Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Schedule, Stored,
-    Subscription, SubscriptionState, Timestamp, Unsettled,
+    ClassRetry, CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow,
+    FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Retry,
+    Schedule, Start, Stored, Subscription, SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
 use crate::serving::Served;
@@ -88,6 +90,7 @@ impl From<broker::DeliveryStatus> for DeliveryReport {
             plugin: status.subscription.plugin().to_owned(),
             subscription: status.subscription,
             state: DeliveryState::Pending,
+            round: later(status.round),
             attempt: None,
             due: None,
             behind: None,
@@ -139,6 +142,7 @@ impl Explanation {
             ahead: None,
             held_up: None,
             behind: None,
+            round: None,
             attempt: None,
             due: None,
             dead_letter: None,
@@ -162,7 +166,7 @@ impl Explanation {
                     Some(broker::HeldUp::Total { behind }) => Some(behind),
                     _ => report.behind,
                 };
-                (told.attempt, told.due) = (report.attempt, report.due);
+                (told.round, told.attempt, told.due) = (report.round, report.attempt, report.due);
                 (told.dead_letter, told.filter_from) = (report.dead_letter, filter_from);
                 told.failures = report.failures;
             }
@@ -200,6 +204,44 @@ impl From<broker::Order> for Order {
     }
 }
 
+impl From<broker::Start> for Start {
+    fn from(start: broker::Start) -> Self {
+        match start {
+            broker::Start::Latest => Self::Latest,
+            broker::Start::Earliest => Self::Earliest,
+            broker::Start::Sequence(sequence) => Self::Sequence(sequence),
+            broker::Start::Time(time_ms) => Self::Time(Timestamp::from_ms(time_ms)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<broker::RetryPolicy> for Retry {
+    fn from(policy: broker::RetryPolicy) -> Self {
+        let class = |(class, own): (usher_event::FailureClass, broker::ClassRetry)| {
+            let own = ClassRetry {
+                first_delay_ms: own.first_delay.map(millis),
+                factor: own.factor,
+                max_delay_ms: own.max_delay.map(millis),
+                max_attempts: own.max_attempts,
+            };
+            (class.as_str().to_owned(), own)
+        };
+        Self {
+            first_delay_ms: millis(policy.first_delay),
+            factor: policy.factor,
+            max_delay_ms: millis(policy.max_delay),
+            jitter: policy.jitter,
+            max_attempts: policy.max_attempts,
+            max_age_ms: millis(policy.max_age),
+            classes: policy.classes.into_iter().map(class).collect(),
+        }
+    }
+}
+
 impl From<Served> for (SubscriptionState, Option<String>) {
     fn from(served: Served) -> Self {
         match served {
@@ -209,9 +251,21 @@ impl From<Served> for (SubscriptionState, Option<String>) {
     }
 }
 
+/// A round, where it isn't the first.
+fn later(round: u32) -> Option<u32> {
+    Some(round).filter(|round| *round > 1)
+}
+
+impl From<broker::PastAttempt> for Attempt {
+    fn from(past: broker::PastAttempt) -> Self {
+        Self { round: later(past.round), ..past.record.into() }
+    }
+}
+
 impl From<broker::AttemptRecord> for Attempt {
     fn from(attempt: broker::AttemptRecord) -> Self {
         Self {
+            round: None,
             attempt: attempt.attempt,
             time: Timestamp::from_ms(attempt.time_ms),
             took_us: attempt.took_us,
@@ -385,7 +439,9 @@ impl From<app::SubscriptionReport> for Subscription {
             state,
             paused_because,
             filter: report.filter,
+            start: report.start.into(),
             order: report.order.into(),
+            retry: report.retry.into(),
             cursor: report.cursor,
             lag: report.lag,
             oldest_unsettled: report

@@ -114,6 +114,9 @@ pub(crate) struct DeliveryReport {
     pub(crate) plugin: String,
     /// How it stands.
     pub(crate) state: DeliveryState,
+    /// Which round it is in, once it was redriven or replayed: 2 after the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round: Option<u32>,
     /// Which attempt is under way, while one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<u32>,
@@ -151,7 +154,10 @@ pub(crate) enum DeliveryState {
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attempt {
-    /// Which attempt; the first is 1.
+    /// In which round of its delivery; absent in the first, and in a dead letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round: Option<u32>,
+    /// Which attempt of its round; the first is 1.
     pub(crate) attempt: u32,
     /// When it ended.
     pub(crate) time: Timestamp,
@@ -172,6 +178,12 @@ pub(crate) struct Attempt {
     /// The wait the plugin asked for, milliseconds, where that was longer than it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked_ms: Option<u64>,
+}
+
+/// How many attempts of this round have failed; attempts of those before don't count.
+pub(crate) fn failed_in(round: Option<u32>, failures: &[Attempt]) -> u32 {
+    let last = failures.last().filter(|last| last.round == round);
+    last.map_or(0, |last| last.attempt)
 }
 
 /// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a
@@ -206,6 +218,9 @@ pub(crate) struct Explanation {
     /// The sequence that has to be over first: while it is parked, or held up by a total order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) behind: Option<u64>,
+    /// Which round the delivery is in, once it was redriven or replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round: Option<u32>,
     /// Which attempt is under way, while one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<u32>,
@@ -385,8 +400,12 @@ pub(crate) struct Subscription {
     pub(crate) paused_because: Option<String>,
     /// Its filter, as of the CloudEvents Subscriptions API.
     pub(crate) filter: Value,
+    /// Where it would begin if it were new.
+    pub(crate) start: Start,
     /// Which deliveries wait for others.
     pub(crate) order: Order,
+    /// What becomes of failed deliveries.
+    pub(crate) retry: Retry,
     /// Every match before this sequence is settled or waits for a retry.
     pub(crate) cursor: u64,
     /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
@@ -425,6 +444,56 @@ pub(crate) enum Order {
     Key(String),
     /// All.
     Total,
+}
+
+/// Where a new subscription begins, as the configuration has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Start {
+    /// With the next event.
+    Latest,
+    /// With the oldest event in the log.
+    Earliest,
+    /// With this event.
+    Sequence(u64),
+    /// With the first event recorded then or later.
+    Time(Timestamp),
+}
+
+/// A retry policy, as the configuration has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Retry {
+    /// Wait before the second attempt.
+    pub(crate) first_delay_ms: u64,
+    /// Growth from one wait to the next.
+    pub(crate) factor: f64,
+    /// The longest wait.
+    pub(crate) max_delay_ms: u64,
+    /// Spread as a fraction of the wait.
+    pub(crate) jitter: f64,
+    /// Attempts in all.
+    pub(crate) max_attempts: u32,
+    /// How long after the first failure the last attempt may start.
+    pub(crate) max_age_ms: u64,
+    /// What is different for some classes of failure.
+    pub(crate) classes: BTreeMap<String, ClassRetry>,
+}
+
+/// What of a retry policy is different for one class of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClassRetry {
+    /// Wait before the second attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_delay_ms: Option<u64>,
+    /// Growth from one wait to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) factor: Option<f64>,
+    /// The longest wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_delay_ms: Option<u64>,
+    /// Failures of this class at which it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_attempts: Option<u32>,
 }
 
 /// An event that a subscription is not done with.

@@ -208,7 +208,12 @@ async fn explanations_say_what_became_of_an_event() {
         let schema = json!({"$ref": "#/components/schemas/Explanation"});
         assert_eq!(violations(&document, &schema, &found), Vec::<String>::new());
         let told = found.as_object_mut().unwrap();
-        told.remove("failures");
+        let failures = told.remove("failures").unwrap();
+        let round = told.remove("round");
+        if !failures.as_array().unwrap().is_empty() {
+            let rounds = json!([round, failures[0].get("round"), failures[1]["round"]]);
+            assert_eq!(rounds, json!([2, null, 2]));
+        }
         let mut expected = json!({
             "sequence": sequence, "subscription": "printer/tickets", "plugin": "printer",
             "served": "paused", "paused_because": "no file is plugin printer", "outcome": outcome
@@ -231,6 +236,7 @@ async fn subscriptions_say_what_holds_them_up() {
     let found = send(&api, request("GET", "/subscriptions")).await.json();
     let found = &found["subscriptions"][0];
     for (field, expected) in [
+        ("start", json!("latest")),
         ("order", json!({"key": "subject"})),
         ("oldest_unsettled", json!({"sequence": 1, "recorded": "2026-01-31T12:00:00.000Z"})),
         ("next_retry", json!("2026-01-31T12:01:00.000Z")),

@@ -11,9 +11,9 @@ use usher_broker::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
     BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
     DeadLetterQuery, DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery,
-    Explanation, Flow, FlowEvent, HeldUp, Lease, Missed, Order, Published, ReplayQuery, Replayable,
-    Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement, Start, StoredEvent,
-    Subscription, SubscriptionStatus,
+    Explanation, Flow, FlowEvent, HeldUp, Lease, Missed, Order, PastAttempt, Published,
+    ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
+    Start, StoredEvent, Subscription, SubscriptionStatus,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -111,6 +111,7 @@ fn attempt(attempt: u32, backtrace: Option<&str>) -> AttemptRecord {
         version: backtrace.map(|_| "1.2.3".to_owned()),
         counted: backtrace.is_some(),
         asked_ms: backtrace.map(|_| 315_360_000_000),
+        ended: false,
     }
 }
 
@@ -118,7 +119,11 @@ fn delivery(subscription: &str, state: DeliveryState) -> DeliveryStatus {
     DeliveryStatus {
         subscription: name(subscription),
         state,
-        failures: vec![attempt(1, None), attempt(2, Some("draw\nhandle"))],
+        round: 2,
+        failures: vec![
+            PastAttempt { round: 1, record: attempt(1, None) },
+            PastAttempt { round: 2, record: attempt(1, Some("draw\nhandle")) },
+        ],
     }
 }
 
