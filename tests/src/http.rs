@@ -291,7 +291,7 @@ fn read(response: Response<ureq::Body>) -> Result<Answer> {
     Ok(Answer { status, headers, body })
 }
 
-fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -17,6 +17,7 @@ mod usher;
 mod wait;
 
 pub mod crash;
+pub mod hostile;
 pub mod stand_ins;
 
 pub use artefacts::{guest, plugin, repository, target_dir, usher_binary};

@@ -8,6 +8,7 @@ mod cargo;
 mod crash;
 mod demo;
 mod guests;
+mod hostile;
 mod simulate;
 mod style;
 mod suite;
@@ -39,6 +40,11 @@ enum Task {
     Test(suite::Options),
     /// End the router again and again under load, and check that nothing is lost or done twice.
     Crash(crash::Options),
+    /// Try every row of the catalogue of hostile plugins beside honest ones under load.
+    ///
+    /// Prints what each tries, what must happen and what was seen, with the router's memory and the
+    /// neighbours' latency before and during.
+    Hostile(hostile::Options),
     /// Play random histories of the ledger against a plain model.
     Simulate(simulate::Options),
     /// Measure.
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => suite::run(&options),
         Task::Crash(options) => crash::run(&options),
+        Task::Hostile(options) => hostile::run(&options),
         Task::Simulate(options) => simulate::run(&options),
         Task::Bench(benchmark) => bench::run_benchmark(&benchmark),
     };

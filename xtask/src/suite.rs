@@ -11,11 +11,12 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{cargo, run as run_command, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
-use crate::{crash, guests, simulate};
+use crate::{crash, guests, hostile, simulate};
 
 /// Histories of the ledger that are played.
 const SIMULATED_SEEDS: u64 = 1_000;
 const SIMULATE: &str = "simulate: 1000 seeds";
+const HOSTILE: &str = "hostile: every row";
 
 /// What to leave out.
 #[derive(Debug, Args)]
@@ -66,6 +67,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.filter.as_ref().is_none_or(|filter| SIMULATE.contains(filter)) {
             let histories = simulate::Options::first(SIMULATED_SEEDS);
             steps.push(step(SIMULATE, || simulate::run(&histories).map(|()| Counts::default())));
+        }
+        if options.filter.as_ref().is_none_or(|filter| HOSTILE.contains(filter)) {
+            steps.push(step(HOSTILE, || hostile::check_all().map(|()| Counts::default())));
         }
         for (name, fault, rounds) in
             [("crash: kill 20", Fault::Kill, 20), ("crash: power 50", Fault::Power, 50)]

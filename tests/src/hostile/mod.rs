@@ -1,0 +1,150 @@
+//! Hostile plugins, and what must happen: every row of the catalogue, tried in a real router beside
+//! three honest plugins under steady load.
+//!
+//! A row is contained when the router is unharmed, nothing of the misbehaviour's effects remains,
+//! the operator reads the reason wherever it is told, memory comes back, and the neighbours go on
+//! with each of their events, once and at its first attempt. How long those took is measured, and
+//! judged only where asked: a machine that does other things besides has no say in what is right.
+
+mod neighbours;
+mod process;
+mod report;
+mod row;
+mod rows;
+mod stage;
+mod text;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+pub use text::Text;
+
+use report::Line;
+use row::Row;
+use stage::Stage;
+
+/// How often a neighbour's latency may grow.
+const LATENCY_FACTOR_MAX: f64 = 2.0;
+/// The load goes on for so long before it is measured, and before and during each row where
+/// latency is judged.
+const REST: Duration = Duration::from_secs(1);
+
+/// What to try.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// All of it so often.
+    pub times: u32,
+    /// Only these rows; all where there are none.
+    pub rows: Vec<u8>,
+    /// Whether neighbours that slow down count as harmed.
+    pub judge_latency: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Rows tried, each time.
+    pub tried: usize,
+    /// Of those, rows that were contained.
+    pub contained: usize,
+    /// Events of the neighbours, each handled once.
+    pub neighbours: u64,
+}
+
+/// Tries the rows and says a line on each.
+///
+/// # Errors
+/// A row isn't contained, or the router couldn't be started.
+pub fn run(options: &Options, say: impl Fn(&str)) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for time in 1..=options.times.max(1) {
+        if options.times > 1 {
+            say(&format!("\ntime {time} of {}", options.times));
+        }
+        say(&report::head());
+        let mut known: Vec<u8> = Vec::new();
+        for act in rows::acts() {
+            known.extend(act.iter().map(|row| row.number));
+            let chosen: Vec<&Row> = act.iter().filter(|row| options.takes(row.number)).collect();
+            if !chosen.is_empty() {
+                play(&chosen, options, &say, &mut summary)?;
+            }
+        }
+        if let Some(unknown) = options.rows.iter().find(|row| !known.contains(row)) {
+            bail!("there is no row {unknown}: there are {known:?}");
+        }
+    }
+    for (row, why) in rows::NOT_YET {
+        say(&format!("not yet contained: row {row}: {why}"));
+    }
+    let Summary { tried, contained, .. } = summary;
+    ensure!(tried == contained, "{} of {tried} rows were not contained", tried - contained);
+    Ok(summary)
+}
+
+impl Options {
+    fn takes(&self, row: u8) -> bool {
+        match self.rows.as_slice() {
+            [] => !rows::NOT_YET.iter().any(|(number, _)| *number == row),
+            rows => rows.contains(&row),
+        }
+    }
+}
+
+/// Tries rows in one router.
+fn play(
+    rows: &[&Row],
+    options: &Options,
+    say: &impl Fn(&str),
+    summary: &mut Summary,
+) -> Result<()> {
+    let stage = Stage::set(rows)?;
+    let mut rested = rest();
+    for row in rows {
+        if options.judge_latency {
+            rested = rest();
+        }
+        let line = try_row(&stage, row, rested, options)?;
+        say(&line.to_string());
+        summary.tried += 1;
+        summary.contained += usize::from(line.seen.is_ok());
+    }
+    summary.neighbours += stage.strike()?;
+    Ok(())
+}
+
+/// Lets the load go on for a while; answers from when to when.
+fn rest() -> (Instant, Instant) {
+    let begun = Instant::now();
+    std::thread::sleep(REST);
+    (begun, Instant::now())
+}
+
+fn try_row<'a>(
+    stage: &Stage,
+    row: &'a Row,
+    rested: (Instant, Instant),
+    options: &Options,
+) -> Result<Line<'a>> {
+    let process = stage.router.process();
+    let before_bytes = process::memory_bytes(process)?;
+    let begun = Instant::now();
+    let mut seen = stage.try_row(row);
+    if options.judge_latency {
+        std::thread::sleep(REST.saturating_sub(begun.elapsed()));
+    }
+    let after_bytes = process::memory_bytes(process)?;
+    let p99_before = stage.neighbours.p99(rested.0, rested.1).unwrap_or_default();
+    let p99_during = stage.neighbours.p99(begun, Instant::now()).unwrap_or_default();
+    let grown_bytes = after_bytes.saturating_sub(before_bytes);
+    if seen.is_ok() && grown_bytes > row.growth_max_bytes {
+        let max_bytes = row.growth_max_bytes;
+        seen = Err(anyhow::anyhow!("the router grew by {grown_bytes} bytes, not {max_bytes}"));
+    }
+    let factor = p99_during.as_secs_f64() / p99_before.as_secs_f64().max(f64::MIN_POSITIVE);
+    if seen.is_ok() && options.judge_latency && factor > LATENCY_FACTOR_MAX {
+        seen = Err(anyhow::anyhow!("the neighbours became {factor:.1} times slower"));
+    }
+    Ok(Line { row, seen, before_bytes, after_bytes, p99_before, p99_during })
+}

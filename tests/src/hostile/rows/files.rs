@@ -1,0 +1,410 @@
+//! Rows 53 to 64: what comes to lie in the plugins folder.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::super::process;
+use super::super::row::{Component, Plugin, Row, placed, play, refused};
+use super::super::stage::{Stage, build, text};
+use super::super::text::Text;
+use crate::wait::wait_for;
+
+/// Files put into the folder at once.
+const BATCH: usize = 2_000;
+/// Bits that are flipped.
+const FLIPS: usize = 1_000;
+/// How often a file is replaced while it is read.
+const REPLACEMENTS: usize = 200;
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row::new(
+            54,
+            "no byte, 1 GiB, gzip, ELF",
+            "refused, named",
+            [
+                refused(|_| Ok(Vec::new()), &["empty"]),
+                placed(
+                    |path, _| {
+                        fs::remove_file(path)?;
+                        Ok(fs::File::create(path)?.set_len(1 << 30)?)
+                    },
+                    &["1073741824 bytes, the limit is 67108864"],
+                ),
+                refused(|_| Ok(b"\x1f\x8b\x08\0\0\0\0\0\0\0".to_vec()), &["a gzip file"]),
+                refused(|_| Ok(b"\x7fELF\x02\x01\x01\0".to_vec()), &["an ELF file"]),
+            ],
+        ),
+        Row::new(
+            55,
+            "core module",
+            "refused, named",
+            [refused(
+                |_| Ok(wat::parse_str("(module (func (export \"handle\")))")?),
+                &["core module"],
+            )],
+        ),
+        Row::new(
+            56,
+            "import that isn't offered, or of another version",
+            "named in the error",
+            [
+                refused(
+                    |name| {
+                        let text = Text {
+                            imports: r#"(import "tests:other/thing@1.0.0" "f" (func))"#.into(),
+                            world_imports: "import tests:other/thing@1.0.0;".into(),
+                            packages: vec![
+                                "package tests:other@1.0.0; interface thing { f: func(); }",
+                            ],
+                            ..Text::default()
+                        };
+                        text.build(name)
+                    },
+                    &["imports tests:other/thing@1.0.0, which is not offered"],
+                ),
+                refused(
+                    |_| {
+                        let text = r#"(component
+                        (import "wasi:cli/environment@9.9.9" (instance
+                            (export "get-arguments" (func (result (list string))))))
+                        (instance $empty)
+                        (export "usher:plugin/listener@0.1.0" (instance $empty)))"#;
+                        Ok(wat::parse_str(text)?)
+                    },
+                    &["imports wasi:cli/environment@9.9.9"],
+                ),
+                refused(
+                    |_| {
+                        let text = r#"(component
+                        (instance $empty)
+                        (export "usher:plugin/listener@9.0.0" (instance $empty)))"#;
+                        Ok(wat::parse_str(text)?)
+                    },
+                    &["exports usher:plugin/listener@9.0.0"],
+                ),
+            ],
+        ),
+        Row::new(
+            57,
+            "right export, wrong type",
+            "refused",
+            [refused(
+                |_| {
+                    let text = r#"(component
+                    (core module $m (func (export "f")))
+                    (core instance $i (instantiate $m))
+                    (func $f (canon lift (core func $i "f")))
+                    (instance $listener (export "describe" (func $f)) (export "handle" (func $f)))
+                    (export "usher:plugin/listener@0.1.0" (instance $listener)))"#;
+                    Ok(wat::parse_str(text)?)
+                },
+                &["not as the contract has it"],
+            )],
+        ),
+        Row::new(
+            59,
+            "compiled code; poisoned cache",
+            "refused; compiled again",
+            [
+                refused(
+                    |_| Ok([b"\x7fELF\x02\x01\x01\0", &[0; 4096][..]].concat()),
+                    &["precompiled code is not accepted"],
+                ),
+                play([Plugin::text(Text::default())], poisoned),
+            ],
+        ),
+        Row::new(
+            60,
+            "file replaced while it is read",
+            "what was hashed is what runs",
+            [play([Plugin::text(Text::default())], replaced)],
+        ),
+        Row::new(
+            61,
+            "link, pipe, folder, same name in other case",
+            "regular files only",
+            [
+                placed(
+                    |path, _| {
+                        let target = path.with_extension("target");
+                        fs::rename(path, &target)?;
+                        Ok(symlink(target, path)?)
+                    },
+                    &["symbolic link"],
+                ),
+                placed(
+                    |path, _| {
+                        fs::remove_file(path)?;
+                        Ok(symlink("/dev/zero", path)?)
+                    },
+                    &["symbolic link"],
+                ),
+                placed(
+                    |path, _| {
+                        fs::remove_file(path)?;
+                        let made = Command::new("mkfifo").arg(path).status()?;
+                        ensure!(made.success(), "mkfifo failed");
+                        Ok(())
+                    },
+                    &["not a regular file"],
+                ),
+                placed(
+                    |path, _| {
+                        fs::remove_file(path)?;
+                        Ok(fs::create_dir(path)?)
+                    },
+                    &["not a regular file"],
+                ),
+                play([Plugin::text(Text::default())], namesakes),
+            ],
+        ),
+        Row::new(
+            62,
+            "other bytes, an older version, more wishes",
+            "shown by digest; grants stay",
+            [play([Plugin::text(Text::default())], other_bytes)],
+        ),
+        Row::new(
+            63,
+            "reloads without end",
+            "few of them load; nothing is left",
+            [play([Plugin::text(Text::default())], reloads)],
+        ),
+    ]
+}
+
+/// Thousands of files that are broken somewhere: in an act of its own, for all that is logged.
+pub(super) fn broken() -> Vec<Row> {
+    vec![Row::new(
+        53,
+        "truncated at each byte; bits flipped",
+        "refused, or harmless",
+        [play([Plugin::text(Text::default())], broken_files)],
+    )]
+}
+
+fn broken_files(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let whole = Text::default().build(name)?;
+    let cut: Vec<Vec<u8>> =
+        (1..whole.len()).map(|size| whole.get(..size).unwrap_or_default().to_vec()).collect();
+    for batch in cut.chunks(BATCH) {
+        let taken = all_looked_at(stage, batch)?;
+        ensure!(taken.is_empty(), "a part of it was taken: {taken:?}");
+    }
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let flipped: Vec<Vec<u8>> = (0..FLIPS)
+        .map(|_| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let bit = usize::try_from(random % (whole.len() as u64 * 8)).unwrap_or_default();
+            let mut bytes = whole.clone();
+            if let Some(byte) = bytes.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+            bytes
+        })
+        .collect();
+    let mut taken = 0;
+    for batch in flipped.chunks(BATCH) {
+        taken += all_looked_at(stage, batch)?.len();
+    }
+    stage.done(name, &Value::Null)?;
+    Ok(format!("{} cut and {FLIPS} flipped; {taken} of them harmless", cut.len()))
+}
+
+/// Puts files into the folder and waits until each serves or is refused; takes them away again.
+/// Answers those that served.
+fn all_looked_at(stage: &Stage, files: &[Vec<u8>]) -> Result<Vec<String>> {
+    let path = |number: usize| stage.folder.plugins().join(format!("broken-{number}.wasm"));
+    for (number, bytes) in files.iter().enumerate() {
+        let partial = path(number).with_extension("partial");
+        fs::write(&partial, bytes)?;
+        fs::rename(&partial, path(number))?;
+    }
+    let mut served = Vec::new();
+    wait_for("every file to be looked at", || {
+        let all = stage.client().get_json("/plugins")?;
+        let plugins = all.get("plugins").and_then(Value::as_array).context("no plugins")?;
+        let broken = |plugin: &&Value| text(plugin, "/file").starts_with("broken-");
+        served = plugins
+            .iter()
+            .filter(broken)
+            .filter(|plugin| text(plugin, "/state") == "serving")
+            .map(|plugin| text(plugin, "/name").to_owned())
+            .collect();
+        Ok((plugins.iter().filter(broken).count() >= files.len()).then_some(()))
+    })?;
+    for number in 0..files.len() {
+        fs::remove_file(path(number))?;
+    }
+    wait_for("the files to be forgotten", || {
+        Ok((stage.metric("usher_plugin_refused_files")? == Some(0)).then_some(()))
+    })?;
+    Ok(served)
+}
+
+fn poisoned(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let digest = stage.digest(name)?;
+    let cache = stage.folder.data().join("cache");
+    let entry = fs::read_dir(&cache)?
+        .filter_map(|entry| entry.ok())
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(&digest))
+        .with_context(|| format!("no entry for {digest} in the cache"))?;
+    let mut code = fs::read(entry.path())?;
+    let middle = code.len() / 2;
+    for byte in code.iter_mut().skip(middle).take(64) {
+        *byte ^= 0xff;
+    }
+    fs::write(entry.path(), code)?;
+    let path = stage.file(name);
+    let bytes = fs::read(&path)?;
+    stage.remove(name)?;
+    fs::write(&path, bytes)?;
+    stage.client().wait_for_plugin(name, "serving")?;
+    stage.router.wait_for_log("a word on the cache", |line| {
+        text(line, "/fields/message").contains("the cache entry was tampered with").then_some(())
+    })?;
+    stage.done(name, &Value::Null)?;
+    Ok("tampered with: compiled again".to_owned())
+}
+
+/// Two versions of a plugin, told apart by a section that means nothing.
+fn versions(name: &str) -> Result<[Vec<u8>; 2]> {
+    let first = Text::default().build(name)?;
+    let fields = "(data (i32.const 2048) \"the second\")".to_owned();
+    let second = Text { fields, ..Text::default() }.build(name)?;
+    Ok([first, second])
+}
+
+fn replaced(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let path = stage.file(name);
+    let versions = versions(name)?;
+    for (_, version) in (0..REPLACEMENTS).zip(versions.iter().cycle()) {
+        // In place, in two steps: whoever reads meanwhile reads neither.
+        let (half, _) = version.split_at(version.len() / 2);
+        fs::write(&path, half)?;
+        fs::write(&path, version)?;
+    }
+    let last = settled(stage, name, &versions, REPLACEMENTS)?;
+    let log = fs::read_to_string(stage.folder.root().join("router.log"))?;
+    let digests: std::collections::BTreeSet<String> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| text(line, "/fields/plugin") == name)
+        .filter(|line| text(line, "/fields/message") == "plugin serving")
+        .map(|line| text(&line, "/fields/digest").to_owned())
+        .collect();
+    ensure!(digests.len() <= 2, "mixtures were loaded: {digests:?}");
+    Ok(format!("{REPLACEMENTS} replacements, {last}"))
+}
+
+/// Waits until the newest version serves; answers how it was told apart.
+fn settled(stage: &Stage, name: &str, versions: &[Vec<u8>; 2], written: usize) -> Result<String> {
+    let last = versions.get((written + 1) % 2).context("no such version")?;
+    let path = stage.file(name);
+    ensure!(&fs::read(&path)? == last, "the last version isn't the last");
+    let digest = sha256(&path)?;
+    wait_for("the last version to serve", || Ok((stage.digest(name)? == digest).then_some(())))?;
+    stage.done(name, &Value::Null)?;
+    Ok("the last one serves".to_owned())
+}
+
+/// As another program counts it.
+fn sha256(path: &Path) -> Result<String> {
+    let output = Command::new("sha256sum").arg(path).output().context("running sha256sum")?;
+    let line = String::from_utf8(output.stdout)?;
+    Ok(line.split_whitespace().next().context("sha256sum said nothing")?.to_owned())
+}
+
+fn namesakes(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let path = stage.file(name);
+    let digest = stage.digest(name)?;
+    for other in [format!("{}.wasm", name.to_ascii_uppercase()), "linked.wasm".to_owned()] {
+        let other_path = stage.folder.plugins().join(&other);
+        fs::hard_link(&path, &other_path)?;
+        wait_for(&format!("{other} to be refused"), || {
+            let all = stage.client().get_json("/plugins")?;
+            let plugins = all.get("plugins").and_then(Value::as_array).context("no plugins")?;
+            let refused = plugins.iter().find(|plugin| {
+                text(plugin, "/state") == "refused" && text(plugin, "/file") == other
+            });
+            Ok(refused.and_then(|refused| {
+                text(refused, "/reason").contains("that name is taken by").then_some(())
+            }))
+        })?;
+        fs::remove_file(other_path)?;
+    }
+    ensure!(stage.digest(name)? == digest, "another version serves");
+    stage.done(name, &Value::Null)?;
+    Ok("that name is taken".to_owned())
+}
+
+fn other_bytes(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let path = stage.file(name);
+    let before = stage.digest(name)?;
+    let partial = path.with_extension("partial");
+    fs::write(&partial, build(&Component::Rust, name)?)?;
+    fs::rename(&partial, &path)?;
+    let digest = sha256(&path)?;
+    wait_for("the other version to serve", || Ok((stage.digest(name)? == digest).then_some(())))?;
+    stage.router.wait_for_log("the change of digests", |line| {
+        let fits = text(line, "/fields/plugin") == name.as_str()
+            && text(line, "/fields/digest") == digest
+            && text(line, "/fields/from").starts_with(before.get(..8).unwrap_or_default());
+        fits.then_some(())
+    })?;
+    let found = stage.emitted(name, &json!({ "mode": "look", "key": "any" }))?;
+    ensure!(text(&found, "/kind") == "denied", "it got what nobody granted: {found}");
+    Ok("both digests are logged and shown; nothing more is granted".to_owned())
+}
+
+fn reloads(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let path = stage.file(name);
+    let versions = versions(name)?;
+    let process = stage.router.process();
+    let descriptors = process::descriptors(process)?;
+    let end = Instant::now() + Duration::from_secs(4);
+    let mut written = 0;
+    // As quickly as 1,000 a minute.
+    for (number, version) in versions.iter().cycle().enumerate() {
+        if Instant::now() > end && number % 2 == 0 {
+            break;
+        }
+        let partial = path.with_extension("partial");
+        fs::write(&partial, version)?;
+        fs::rename(&partial, &path)?;
+        written = number + 1;
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    settled(stage, name, &versions, written)?;
+    let log = fs::read_to_string(stage.folder.root().join("router.log"))?;
+    let loaded = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| text(line, "/fields/plugin") == name)
+        .filter(|line| text(line, "/fields/message") == "plugin serving")
+        .count();
+    ensure!(loaded <= written + 1, "{loaded} loads of {written} files");
+    let open = process::descriptors(process)?;
+    ensure!(open <= descriptors + 8, "{open} descriptors, {descriptors} before");
+    wait_for("the old versions' instances to go", || {
+        let instances = stage.client().plugin(name)?;
+        let instances = instances.as_ref().and_then(|plugin| plugin.pointer("/stats/instances"));
+        Ok((instances.and_then(Value::as_u64) <= Some(1)).then_some(()))
+    })?;
+    Ok(format!("{written} files, {loaded} loads, {open} descriptors"))
+}
