@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod crash;
 mod demo;
+mod fuzz;
 mod guests;
 mod hostile;
 mod simulate;
@@ -45,6 +46,10 @@ enum Task {
     /// Prints what each tries, what must happen and what was seen, with the router's memory and the
     /// neighbours' latency before and during.
     Hostile(hostile::Options),
+    /// Feed every fuzz target for a while.
+    ///
+    /// By libFuzzer, where cargo-fuzz and a nightly compiler are there.
+    Fuzz(fuzz::Options),
     /// Play random histories of the ledger against a plain model.
     Simulate(simulate::Options),
     /// Measure.
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Crash(options) => crash::run(&options),
         Task::Hostile(options) => hostile::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Simulate(options) => simulate::run(&options),
         Task::Bench(benchmark) => bench::run_benchmark(&benchmark),
     };

@@ -44,4 +44,6 @@ pub use engine::EmbeddedBroker;
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};
+#[doc(hidden)]
+pub use store::read_any_row;
 pub use verify::{PROBLEMS_MAX, Problem, Verified, verify};

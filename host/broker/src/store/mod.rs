@@ -4,6 +4,7 @@
 //! Two stores exist: [`fjall::FjallStore`] on disk, [`memory::MemoryStore`] for tests, which can
 //! also fail on command.
 
+mod any;
 pub(crate) mod audit;
 pub(crate) mod closed;
 pub(crate) mod fjall;
@@ -16,6 +17,8 @@ pub(crate) mod rows;
 pub(crate) mod shadow;
 pub(crate) mod tables;
 pub(crate) mod varint;
+
+pub use any::read_any_row;
 
 use std::io;
 
