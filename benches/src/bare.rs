@@ -1,10 +1,12 @@
 //! The baseline: the same component on wasmtime with nothing around it. No limits, no epochs, no
-//! capabilities; one instance, called over and over.
+//! capabilities; one instance, called over and over, or one for each call.
 
 use crate::rounds::Calls;
 
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::sample::Sample;
@@ -81,6 +83,40 @@ pub(crate) fn interruptible_calls(component: &[u8], sample: &Sample) -> anyhow::
         executor.block_on(async {
             for _ in 0..calls {
                 store.set_epoch_deadline(1);
+                let listener = plugin.usher_plugin_listener();
+                check(listener.call_handle(&mut store, &delivery).await?)?;
+            }
+            Ok(())
+        })
+    }))
+}
+
+/// The same with an instance for each call, from a pool that keeps as much resident as Usher's.
+pub(crate) fn fresh_calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
+    const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(10)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let engine = Engine::new(&config)?;
+    let component = Component::new(&engine, component)?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    let pre = interruptible::PluginPre::new(linker.instantiate_pre(&component)?)?;
+    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let delivery = delivery(sample);
+    Ok(Box::new(move |calls| {
+        executor.block_on(async {
+            for _ in 0..calls {
+                let mut store = Store::new(&engine, Host::new());
+                store.set_epoch_deadline(1);
+                let plugin = pre.instantiate_async(&mut store).await?;
                 let listener = plugin.usher_plugin_listener();
                 check(listener.call_handle(&mut store, &delivery).await?)?;
             }

@@ -15,6 +15,7 @@ use usher_broker::{
 use usher_event::Listener;
 use usher_filter::Filter;
 use usher_router::{EmissionLimits, Installation, Router};
+use usher_runtime::Isolation;
 
 use crate::runtime;
 use crate::sample::Sample;
@@ -112,7 +113,8 @@ pub(crate) fn run(
     let (executor, guests) = executors()?;
     executor.block_on(async {
         let broker = open(data.path())?;
-        let listener = runtime::load(setup.component, &broker, setup.has_state).await?;
+        let listener =
+            runtime::load(setup.component, &broker, setup.has_state, Isolation::Warm).await?;
         publish(&broker, sample, 0..events).await?;
         let router = Router::new(Arc::clone(&broker) as Arc<dyn Broker>, guests.handle().clone());
         let installation = installation(listener, setup.emitted, setup.order.clone(), &guests)?;

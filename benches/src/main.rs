@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use usher_broker::Order;
+use usher_runtime::Isolation;
 
 use crate::table::Table;
 
@@ -79,14 +80,26 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
     let small = sample::events_of_size(256)?;
     let large = sample::events_of_size(8 * 1024)?;
 
-    let [bare, interruptible, through_runtime] = rounds::time_per_call([
-        bare::calls(&component, &small)?,
-        bare::interruptible_calls(&component, &small)?,
-        runtime::calls(&component, &small)?,
-    ])?;
+    let [bare, interruptible, through_runtime] = rounds::time_per_call(
+        rounds::WARM_ROUND_CALLS,
+        [
+            bare::calls(&component, &small)?,
+            bare::interruptible_calls(&component, &small)?,
+            runtime::calls(&component, &small, Isolation::Warm)?,
+        ],
+    )?;
     table.row("bare wasmtime call", bare, None);
     table.row("bare wasmtime call, interruptible", interruptible, Some((bare, "bare call")));
     table.row("usher-runtime, warm", through_runtime, Some((bare, "bare call")));
+    let [bare, through_runtime] = rounds::time_per_call(
+        rounds::FRESH_ROUND_CALLS,
+        [
+            bare::fresh_calls(&component, &small)?,
+            runtime::calls(&component, &small, Isolation::Fresh)?,
+        ],
+    )?;
+    table.row("bare wasmtime call, fresh instance", bare, None);
+    table.row("usher-runtime, fresh", through_runtime, Some((bare, "bare fresh call")));
 
     for batch in [1, 64, 512] {
         let mark = disk::time_per_record(&folder, batch, small.encoded_bytes())?;

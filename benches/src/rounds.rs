@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-const WARM_UP_CALLS: u32 = 20_000;
-const ROUND_CALLS: u32 = 50_000;
+/// Calls in a round, and half as many to warm up.
+pub(crate) const WARM_ROUND_CALLS: u32 = 50_000;
+/// The same for calls that each take a fresh instance, and so take ten times as long.
+pub(crate) const FRESH_ROUND_CALLS: u32 = 5_000;
 const ROUNDS: usize = 21;
 
 /// Makes so many calls.
@@ -13,17 +15,18 @@ pub(crate) type Calls = Box<dyn FnMut(u32) -> anyhow::Result<()>>;
 /// The median over rounds of the time one call takes, for each that is compared; they
 /// take turns.
 pub(crate) fn time_per_call<const N: usize>(
+    round_calls: u32,
     mut compared: [Calls; N],
 ) -> anyhow::Result<[Duration; N]> {
     for calls in &mut compared {
-        calls(WARM_UP_CALLS)?;
+        calls(round_calls / 2)?;
     }
     let mut times = [const { Vec::new() }; N];
     for _ in 0..ROUNDS {
         for (calls, times) in compared.iter_mut().zip(&mut times) {
             let start = Instant::now();
-            calls(ROUND_CALLS)?;
-            times.push(start.elapsed() / ROUND_CALLS);
+            calls(round_calls)?;
+            times.push(start.elapsed() / round_calls);
         }
     }
     Ok(times.map(median))

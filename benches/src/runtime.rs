@@ -1,4 +1,4 @@
-//! The same component through usher-runtime: warm, with every limit, epochs and capabilities in
+//! The same component through usher-runtime: warm or fresh, with every limit, epochs and capabilities in
 //! place, called as the router calls it.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use usher_broker::{Broker as _, EmbeddedBroker, Options};
 use usher_event::{Delivery, Listener, Verdict};
-use usher_runtime::{Grants, Limits, Runtime, RuntimeOptions, Settings, WasmListener};
+use usher_runtime::{Grants, Isolation, Limits, Runtime, RuntimeOptions, Settings, WasmListener};
 
 use crate::rounds::Calls;
 use crate::sample::Sample;
@@ -16,6 +16,7 @@ pub(crate) async fn load(
     component: &[u8],
     broker: &EmbeddedBroker,
     has_state: bool,
+    isolation: Isolation,
 ) -> anyhow::Result<Arc<WasmListener>> {
     let runtime = Runtime::new(RuntimeOptions::default())?;
     let loaded = runtime.load(Bytes::copy_from_slice(component), "listener.wasm").await?;
@@ -23,6 +24,7 @@ pub(crate) async fn load(
         .listener(Settings {
             limits: Limits::default(),
             grants: Grants { state: has_state, ..Grants::default() },
+            isolation,
             state: broker.state(),
             blobs: broker.blobs(),
         })
@@ -30,11 +32,15 @@ pub(crate) async fn load(
 }
 
 /// Deliveries to the listener, without broker and router.
-pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
+pub(crate) fn calls(
+    component: &[u8],
+    sample: &Sample,
+    isolation: Isolation,
+) -> anyhow::Result<Calls> {
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let broker = EmbeddedBroker::in_memory(Options::new("memory"))?;
-    let listener = executor.block_on(load(component, &broker, false))?;
+    let listener = executor.block_on(load(component, &broker, false, isolation))?;
     let delivery = Delivery {
         sequence: 1,
         event: sample.template(0).clone(),

@@ -10,6 +10,7 @@ mod api;
 mod capabilities;
 mod cloudevents;
 mod command_line;
+mod compiling;
 mod config;
 mod flows;
 mod footprint;

@@ -93,7 +93,7 @@ impl Cache {
             return None;
         }
         // SAFETY: `deserialize` runs what it is given as native code. These bytes were made by
-        // `Component::serialize` of this engine: the tag just verified was computed by `put` with
+        // the compiler for this engine: the tag just verified was computed by `put` with
         // a key that only this user can read, over this very name, which stands for component,
         // wasmtime version and configuration.
         #[allow(unsafe_code, reason = "loading our own compiled code")]
@@ -105,12 +105,8 @@ impl Cache {
     }
 
     /// Keeps the compiled form of a component. Failing to is only worth a warning.
-    pub(crate) fn put(&self, engine: &Engine, digest: &Digest, component: &Component) {
-        let kept = component
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| self.write(&entry_name(engine, digest), &code));
-        if let Err(error) = kept {
+    pub(crate) fn put(&self, engine: &Engine, digest: &Digest, code: &[u8]) {
+        if let Err(error) = self.write(&entry_name(engine, digest), code) {
             tracing::warn!(%error, "compiled code was not cached; the next start compiles again");
         }
     }

@@ -10,7 +10,7 @@ use wasmtime::{
 use crate::limits::{Limits, size};
 
 /// Stack of a guest.
-const WASM_STACK_BYTES: usize = 512 * 1024;
+pub(crate) const WASM_STACK_BYTES: usize = 512 * 1024;
 /// Stack of a call: the guest's, and that of the host functions it calls.
 const ASYNC_STACK_BYTES: usize = 2 * 1024 * 1024;
 /// Memory and table contents kept in place when an instance goes, to be zeroed instead of faulted
@@ -26,7 +26,7 @@ const MEMORIES_PER_INSTANCE: u32 = 2;
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 /// An engine for at most `max_instances` instances at a time.
-pub(crate) fn build(max_instances: u32) -> wasmtime::Result<Engine> {
+pub(crate) fn for_running(max_instances: u32) -> wasmtime::Result<Engine> {
     let ceiling = Limits::CEILING;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(max_instances)
@@ -45,6 +45,17 @@ pub(crate) fn build(max_instances: u32) -> wasmtime::Result<Engine> {
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
 
+    Engine::new(config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
+}
+
+/// An engine that makes code for [`for_running`]'s. It has no pool, which reserves more address
+/// space than a process that only compiles may have.
+pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config())
+}
+
+/// Everything that code depends on.
+fn config() -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -54,11 +65,27 @@ pub(crate) fn build(max_instances: u32) -> wasmtime::Result<Engine> {
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(ASYNC_STACK_BYTES)
         .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
         // Names come from the name section. Debug information is a guest's own words, in a format
         // that takes long to read.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_memory64(false);
-    Engine::new(&config)
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+
+    #[test]
+    fn what_is_compiled_apart_fits_the_engine_that_runs_it() {
+        let hash = |engine: wasmtime::Result<Engine>| {
+            let mut hasher = DefaultHasher::new();
+            engine.unwrap().precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(for_compiling()), hash(for_running(10)));
+    }
 }

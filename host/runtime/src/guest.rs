@@ -20,10 +20,10 @@ use crate::meter::{self, CpuMeter};
 use crate::plugin::Plugin;
 
 /// Header bytes of one HTTP message, as counted by wasi:http.
-const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
+pub(crate) const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
 /// Memories and tables that an instance may have.
-const MEMORIES_MAX: usize = 8;
-const TABLES_MAX: usize = 32;
+pub(crate) const MEMORIES_MAX: usize = 8;
+pub(crate) const TABLES_MAX: usize = 32;
 
 /// What the host keeps for one instance.
 pub(crate) struct Guest {
@@ -104,6 +104,7 @@ fn host_call_fuel(plugin: &Plugin) -> usize {
 
 /// Caps memory, tables and instances; remembers what it refused, to explain the trap that follows.
 pub(crate) struct Room {
+    memory_limit_bytes: usize,
     memory_left_bytes: usize,
     table_elements: usize,
     core_instances: usize,
@@ -112,12 +113,19 @@ pub(crate) struct Room {
 
 impl Room {
     fn new(plugin: &Plugin) -> Self {
+        let memory_limit_bytes = size(plugin.limits.memory_bytes);
         Self {
-            memory_left_bytes: size(plugin.limits.memory_bytes),
+            memory_limit_bytes,
+            memory_left_bytes: memory_limit_bytes,
             table_elements: size(plugin.limits.table_elements),
             core_instances: size(plugin.limits.core_instances),
             refused: None,
         }
+    }
+
+    /// Linear memory of the instance, all its memories together. They never shrink.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_limit_bytes.saturating_sub(self.memory_left_bytes)
     }
 
     /// What was refused in the call under way.

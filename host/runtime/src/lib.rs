@@ -2,19 +2,21 @@
 //!
 //! A plugin's life: [`Runtime::load`] compiles, links and describes it ([`Loaded`]);
 //! [`Loaded::listener`] gives it its [`Limits`] and [`Grants`]; the [`WasmListener`] then takes
-//! deliveries, each in a warm instance of its own, and answers with a verdict and staged effects.
-//! Whatever the guest does, the answer is a verdict: it can use up its own time and memory, fail
-//! its own deliveries, and nothing else.
+//! deliveries, each in an instance of its own that is [warm or fresh](Isolation), and answers with a
+//! verdict and staged effects. Whatever the guest does, the answer is a verdict: it can use up its
+//! own time and memory, fail its own deliveries, and nothing else.
 
 mod bindings;
 mod cache;
 mod capabilities;
+mod compiler;
 mod convert;
 mod description;
 mod engine;
 mod format;
 mod grants;
 mod guest;
+mod isolation;
 mod limits;
 mod listener;
 mod load;
@@ -30,11 +32,13 @@ mod testing;
 mod text;
 mod verdict;
 
+pub use compiler::{CompileError, Compiler, CompilerProcess, compile_as_child};
 pub use description::{
     CAPABILITIES, CapabilityRequest, Description, DescriptionError, SubscriptionRequest,
 };
 pub use format::FormatError;
 pub use grants::{Grant, Grants, Origin, OriginError, Secret};
+pub use isolation::Isolation;
 pub use limits::{LimitError, LimitErrors, LimitRow, Limits};
 pub use listener::{ListenerStats, Settings, WasmListener};
 pub use load::{COMPONENT_MAX_BYTES, LoadError, LoadErrorKind, Loaded};

@@ -112,6 +112,8 @@ limits! {
     emission_bytes = MIB, 0 => 16 * MIB;
     /// Log output of one delivery; the rest is cut.
     log_bytes = 64 * KIB, 0 => MIB;
+    /// Log output of all deliveries in a minute; the rest is cut.
+    log_minute_bytes = MIB, 0 => 64 * MIB;
     /// One value of state.
     state_value_bytes = 64 * KIB, 0 => MIB;
     /// Keys and values of state, all together.
@@ -138,6 +140,8 @@ limits! {
     http_response_bytes = MIB, 0 => 64 * MIB;
     /// Deliveries after which a warm instance is replaced.
     calls_per_instance = 10_000, 1 => 1_000_000_000;
+    /// Memory of a warm instance beyond which it is replaced after its delivery.
+    recycle_memory_bytes = 64 * MIB, MIB => GIB;
     /// Instances kept warm while nothing runs.
     idle_instances = 16, 0 => 1_000;
 }

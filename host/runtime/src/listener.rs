@@ -16,11 +16,12 @@ use usher_event::{
 
 use crate::bindings::types;
 use crate::guest::Guest;
+use crate::limits::size;
 use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
 use crate::runtime::{Inner, Prepared};
 use crate::verdict::Ending;
-use crate::{Grants, Limits, convert, meter};
+use crate::{Grants, Isolation, Limits, convert, meter};
 
 /// What the operator decides about a plugin, and where its state and blobs are.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What it may do.
     pub grants: Grants,
+    /// How long its instances live.
+    pub isolation: Isolation,
     /// Committed state; asked only where state is granted.
     pub state: Arc<dyn StateReader>,
     /// Blobs; asked only where blobs are granted.
@@ -43,6 +46,7 @@ pub struct WasmListener {
     runtime: Arc<Inner>,
     prepared: Prepared,
     plugin: Arc<Plugin>,
+    isolation: Isolation,
     pool: Arc<Pool>,
     counters: Counters,
 }
@@ -80,14 +84,14 @@ impl WasmListener {
         digest: Digest,
         settings: Settings,
     ) -> Self {
-        let Settings { limits, grants, state, blobs } = settings;
+        let Settings { limits, grants, isolation, state, blobs } = settings;
         let mut plugin = Plugin::unconfigured(name.as_str(), limits, runtime.http.clone());
         plugin.state = grants.state.then(|| (name.clone(), state));
         plugin.blobs = grants.blobs.then(|| (name.clone(), blobs));
         plugin.grants = grants;
         let (plugin, pool) = (Arc::new(plugin), runtime.pools.add());
         let counters = Counters::default();
-        Self { name, version, digest, pool, runtime, prepared, plugin, counters }
+        Self { name, version, digest, isolation, pool, runtime, prepared, plugin, counters }
     }
 
     /// How it went so far.
@@ -155,13 +159,22 @@ impl WasmListener {
         };
         let outcome = self.judge(guest, answer);
         guest.end();
-        if instance.calls < limits.calls_per_instance {
-            let max = crate::limits::size(limits.idle_instances);
+        if self.serves_on(&instance) {
+            let max = size(limits.idle_instances);
             // Idle since the call began, near enough: reading the clock once more costs more than
             // what hangs on it.
             self.pool.put(instance, max, started.into_std());
         }
         outcome
+    }
+
+    /// Whether an instance whose delivery ended well may take another one.
+    fn serves_on(&self, instance: &Instance) -> bool {
+        let limits = &self.plugin.limits;
+        let memory_bytes = instance.store.data().room.memory_bytes();
+        self.isolation == Isolation::Warm
+            && instance.calls < limits.calls_per_instance
+            && memory_bytes <= size(limits.recycle_memory_bytes)
     }
 
     /// What a guest's answer comes to.

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use usher_event::Digest;
+use tokio::runtime::Handle;
+use usher_event::{Digest, FailureClass};
+use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::bindings::WorldIndices;
+use crate::compiler::CompileError;
 use crate::description::{Description, DescriptionError};
 use crate::format::{self, FormatError};
 use crate::listener::{Settings, WasmListener};
@@ -41,9 +44,9 @@ pub enum LoadErrorKind {
     /// It can't be a component.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// It is a component by its header, but not a valid one.
-    #[error("not a valid component: {0}")]
-    Invalid(String),
+    /// It can't be compiled, or not within its bounds.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// It is a component for something else.
     #[error("exports {found}, expected usher:plugin/listener@0.1.0")]
     WrongWorld {
@@ -64,6 +67,8 @@ pub enum LoadErrorKind {
     /// `describe`, or what runs before it, did not end well.
     #[error("describe failed: {reason}")]
     Describe {
+        /// What kind of failure it is.
+        class: FailureClass,
         /// What happened.
         reason: String,
         /// The guest's call stack.
@@ -108,11 +113,11 @@ impl Runtime {
     pub async fn load(&self, bytes: Bytes, file: &str) -> Result<Loaded, LoadError> {
         let runtime = self.inner.clone();
         let label = file.to_owned();
-        let executor = tokio::runtime::Handle::current();
+        let executor = Handle::current();
         // On a blocking thread, so that neither compiling nor a guest that spins in `describe`
         // holds up anything else.
         let loading = tokio::task::spawn_blocking(move || {
-            let linked = link(&runtime, &bytes)?;
+            let linked = link(&runtime, &bytes, &executor)?;
             let said = executor
                 .block_on(runtime.describe(&linked.prepared, &label))
                 .map_err(describe_failed)?;
@@ -189,7 +194,7 @@ impl std::fmt::Debug for Loaded {
 }
 
 /// Compiles, unless that was done before, and links.
-fn link(runtime: &Inner, bytes: &[u8]) -> Result<Linked, LoadErrorKind> {
+fn link(runtime: &Inner, bytes: &[u8], executor: &Handle) -> Result<Linked, LoadErrorKind> {
     format::check(bytes, COMPONENT_MAX_BYTES)?;
     let digest = Digest::of(bytes);
     let engine = &runtime.engine;
@@ -198,10 +203,10 @@ fn link(runtime: &Inner, bytes: &[u8]) -> Result<Linked, LoadErrorKind> {
     let component = match cached {
         Some(component) => component,
         None => {
-            let component = Component::from_binary(engine, bytes)
-                .map_err(|error| LoadErrorKind::Invalid(detail(&error)))?;
+            let code = executor.block_on(runtime.compiler.compile(engine, bytes))?;
+            let component = revive(engine, &code)?;
             if let Some(cache) = &runtime.cache {
-                cache.put(engine, &digest, &component);
+                cache.put(engine, &digest, &code);
             }
             component
         }
@@ -223,13 +228,24 @@ fn link(runtime: &Inner, bytes: &[u8]) -> Result<Linked, LoadErrorKind> {
     Ok(Linked { prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
 }
 
+/// The component that was just compiled to this code.
+fn revive(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
+    // SAFETY: `deserialize` runs what it is given as native code. These bytes were made a moment ago
+    // by `precompile_component`, in this process or in a child that runs a program of ours, has
+    // opened nothing and was handed nothing but the component.
+    #[allow(unsafe_code, reason = "loading our own compiled code")]
+    let component = unsafe { Component::deserialize(engine, code) };
+    // Sound code may still ask for more than any instance may have.
+    component.map_err(|error| CompileError::Invalid(detail(&error)))
+}
+
 fn describe_failed(failed: Failed) -> LoadErrorKind {
     if let Failed::Contract(error) = &failed {
         return LoadErrorKind::WrongExport(detail(error));
     }
     let ending = Ending::from(failed);
     let reason = text::cut(text::escape(&ending.reason).into_owned(), DETAIL_MAX_BYTES);
-    LoadErrorKind::Describe { reason, backtrace: ending.backtrace }
+    LoadErrorKind::Describe { class: ending.class, reason, backtrace: ending.backtrace }
 }
 
 /// Finds the import that a linker error is about.
@@ -256,6 +272,6 @@ fn escaped(name: &str) -> String {
     text::cut(text::escape(name).into_owned(), 128)
 }
 
-fn detail(error: &wasmtime::Error) -> String {
+pub(crate) fn detail(error: &wasmtime::Error) -> String {
     text::cut(text::escape(&format!("{error:#}")).into_owned(), DETAIL_MAX_BYTES)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use usher_event::{BlobStore, PluginName, StateReader};
 
 use crate::capabilities::http::Client;
+use crate::capabilities::log::Minute;
 use crate::{Grant, Grants, Limits, redaction, text};
 
 /// Different denials that are logged; beyond that they are only counted.
@@ -30,6 +31,8 @@ pub(crate) struct Plugin {
     pub(crate) blobs_held_bytes: Mutex<Option<u64>>,
     pub(crate) http: Arc<Client>,
     pub(crate) denials: Denials,
+    /// What the log still takes of this plugin in the minute under way.
+    pub(crate) log_minute: Mutex<Minute>,
     /// Instances there are now.
     pub(crate) instances: AtomicU64,
 }
@@ -39,12 +42,13 @@ impl Plugin {
     pub(crate) fn unconfigured(label: &str, limits: Limits, http: Arc<Client>) -> Self {
         Self {
             label: label.into(),
-            limits,
             grants: Grants::default(),
             state: None,
             blobs: None,
             blobs_held_bytes: Mutex::new(None),
             http,
+            log_minute: Mutex::new(Minute::new(&limits)),
+            limits,
             denials: Denials::default(),
             instances: AtomicU64::new(0),
         }

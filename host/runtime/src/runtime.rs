@@ -12,6 +12,7 @@ use wasmtime::{Engine, PoolConcurrencyLimitError};
 use crate::bindings::{WorldIndices, types};
 use crate::cache::Cache;
 use crate::capabilities;
+use crate::compiler::Compiler;
 use crate::engine;
 use crate::guest::Guest;
 use crate::meter::{self, Ticker};
@@ -26,13 +27,15 @@ pub struct RuntimeOptions {
     /// Where compiled components are kept; made if missing, and private to this user. `None`
     /// compiles at each start.
     pub cache_dir: Option<PathBuf>,
+    /// Who compiles components.
+    pub compiler: Compiler,
     /// Instances of all plugins together, at a time. Each reserves address space, not memory.
     pub max_instances: u32,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { cache_dir: None, max_instances: 1_000 }
+        Self { cache_dir: None, compiler: Compiler::default(), max_instances: 1_000 }
     }
 }
 
@@ -69,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
     pub(crate) cache: Option<Cache>,
+    pub(crate) compiler: Compiler,
     pub(crate) http: Arc<capabilities::http::Client>,
     pub(crate) pools: Arc<Pools>,
     ticker: Ticker,
@@ -81,7 +85,7 @@ impl Runtime {
     /// See [`RuntimeError`].
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
         let engine_error = |error: wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
-        let engine = engine::build(options.max_instances).map_err(engine_error)?;
+        let engine = engine::for_running(options.max_instances).map_err(engine_error)?;
         let linker = link(&engine).map_err(engine_error)?;
         let cache = options
             .cache_dir
@@ -92,9 +96,9 @@ impl Runtime {
         let mut sweep = Sweep::new(&pools);
         let ticker = Ticker::start(&engine, move || sweep.tick(std::time::Instant::now()))
             .map_err(RuntimeError::Clock)?;
-        Ok(Self {
-            inner: Arc::new(Inner { engine, linker, cache, http: Arc::default(), pools, ticker }),
-        })
+        let (compiler, http) = (options.compiler, Arc::default());
+        let inner = Inner { engine, linker, cache, compiler, http, pools, ticker };
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
@@ -210,9 +214,9 @@ impl From<Failed> for Ending {
 }
 
 /// CPU time of loading: start functions, then `describe`.
-const DESCRIBE_CPU_MS: u64 = 1_000;
+pub(crate) const DESCRIBE_CPU_MS: u64 = 1_000;
 /// How long either may take by the clock on the wall.
-const DESCRIBE_WALL_MS: u64 = 5_000;
+pub(crate) const DESCRIBE_WALL_MS: u64 = 5_000;
 
 impl Inner {
     /// Asks a component what it is: in an instance of its own, with nothing granted.

@@ -18,6 +18,10 @@ const BACKTRACE_MAX_BYTES: usize = 8 * 1024;
 /// Longest name of a function in it.
 const FUNCTION_MAX_BYTES: usize = 256;
 
+/// How wasmtime says that a limit of ours was met.
+const LIMITS_OF_WASMTIME: [&str; 3] =
+    ["fuel allocated for hostcalls", "handle limit exceeded", "resource limit exceeded"];
+
 /// How a call ended that brought no answer.
 pub(crate) struct Ending {
     /// What kind of failure it is.
@@ -77,8 +81,8 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
         return (FailureClass::Limit, "too many host resources held at a time".to_owned());
     }
     let cause = error.root_cause().to_string();
-    // These two have no type of their own that could be asked for.
-    if cause.contains("fuel allocated for hostcalls") || cause.contains("handle limit exceeded") {
+    // These have no type of their own that could be asked for.
+    if LIMITS_OF_WASMTIME.iter().any(|limit| cause.contains(limit)) {
         return (FailureClass::Limit, cause);
     }
     if let Some(refused) = guest.room.refused() {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use usher_broker::{Broker, BrokerError, Order, RetryPolicy, Start, SubscriptionStatus};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::Router;
+use usher_runtime::Isolation;
 
 use crate::config::Config;
 use crate::plugins::Registry;
@@ -114,6 +115,9 @@ pub(crate) struct PluginStatus {
     /// The newer file that was refused while this version serves on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<Refused>,
+    /// How long its instances live; absent for a file that never loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) isolation: Option<Isolation>,
     /// The subscriptions it serves.
     pub(crate) subscriptions: Vec<SubscriptionName>,
     /// What it would like to have, and whether the operator granted it.

@@ -8,6 +8,7 @@ mod http;
 mod metrics;
 mod plugins;
 mod run;
+mod sandbox;
 mod serving;
 
 use std::process::ExitCode;
@@ -26,6 +27,12 @@ struct Usher {
 enum Verb {
     /// Run the router until SIGTERM or Ctrl-C.
     Run(config::Flags),
+    /// Compile one component from standard input to standard output; the router starts this.
+    #[command(hide = true)]
+    CompileComponent {
+        /// Memory it may take
+        memory_bytes: u64,
+    },
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -33,6 +40,7 @@ enum Verb {
 fn main() -> ExitCode {
     match Usher::parse().verb {
         Verb::Run(flags) => run::run(&flags),
+        Verb::CompileComponent { memory_bytes } => usher_runtime::compile_as_child(memory_bytes),
         Verb::Client(command) => cli::run(command),
     }
 }

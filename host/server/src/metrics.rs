@@ -372,6 +372,7 @@ mod tests {
             state: PluginState::Serving,
             reason: None,
             refused: None,
+            isolation: None,
             subscriptions: Vec::new(),
             capabilities: Vec::new(),
             stats: PluginStats {

@@ -22,12 +22,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use usher_broker::{Broker, EmbeddedBroker, Options};
 use usher_router::Router;
-use usher_runtime::{Runtime, RuntimeOptions};
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, HTTP, Parts, WATCHER, Why, running};
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LogFormat};
 use crate::plugins::{Installer, Keeper, Registry};
+use crate::sandbox;
 
 /// How long threads may take to end when everything else has.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -118,11 +118,8 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         }
     };
     let address = listener.local_addr()?;
-    let runtime = Runtime::new(RuntimeOptions {
-        cache_dir: Some(config.data.join("cache")),
-        ..RuntimeOptions::default()
-    })
-    .map_err(|error| anyhow!("{error}"))?;
+    let runtime = sandbox::set_up(config.compiler, Some(config.data.join("cache")))
+        .map_err(|error| anyhow!("{error}"))?;
 
     let router =
         Arc::new(Router::new(Arc::clone(&broker), guests.clone()).with_drain(config.drain));

@@ -10,7 +10,8 @@ use usher_event::{
     Verdict,
 };
 use usher_runtime::{
-    Grants, Limits, LoadErrorKind, Loaded, Runtime, RuntimeOptions, Settings, WasmListener,
+    Grants, Isolation, Limits, LoadErrorKind, Loaded, Runtime, RuntimeOptions, Settings,
+    WasmListener,
 };
 use usher_tests::hostile::Text;
 
@@ -102,6 +103,7 @@ fn listener(loaded: &Loaded) -> Arc<WasmListener> {
     let settings = Settings {
         limits,
         grants: Grants::default(),
+        isolation: Isolation::default(),
         state: Arc::new(Nothing),
         blobs: Arc::new(Nothing),
     };

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -17,12 +18,13 @@ use crate::bindings::logging::{self, Level as GuestLevel};
 use crate::guest::Guest;
 use crate::limits::size;
 use crate::plugin::Plugin;
-use crate::text;
+use crate::{Limits, text};
 
 /// What a stream accepts in one write.
 const WRITE_MAX_BYTES: usize = 64 * 1024;
 /// What a line costs besides its bytes: each is a record of its own wherever the log goes.
 const LINE_BYTES: usize = 64;
+const MINUTE: Duration = Duration::from_secs(60);
 /// The end of stderr that is kept to explain a trap: a panic's message.
 const TAIL_MAX_BYTES: usize = 1024;
 
@@ -166,25 +168,47 @@ impl Log {
         }
     }
 
-    /// As much of `bytes` as the delivery may still write; where that is all of it, `more_bytes`
-    /// are charged besides.
+    /// As much of `bytes` as the delivery, and the plugin in this minute, may still write; where
+    /// that is all of it, `more_bytes` are charged besides.
     fn take<'a>(&self, state: &mut State, bytes: &'a [u8], more_bytes: usize) -> &'a [u8] {
-        if let Some(left) = state.left_bytes.checked_sub(bytes.len()) {
-            state.left_bytes = left.saturating_sub(more_bytes);
-            return bytes;
-        }
-        if !state.is_cut {
-            state.is_cut = true;
-            let limit_bytes = self.shared.plugin.limits.log_bytes;
-            let words = format!(
-                "log cut: this delivery wrote more than {limit_bytes} bytes, {LINE_BYTES} counted \
-                 for each line besides its own"
-            );
-            self.emit(state.place(), Stream::Logging, Level::WARN, words.as_bytes());
-        }
-        let taken = bytes.get(..state.left_bytes).unwrap_or_default();
-        state.left_bytes = 0;
-        taken
+        let plugin = &self.shared.plugin;
+        let taken_bytes = match state.left_bytes.checked_sub(bytes.len()) {
+            Some(left) => {
+                state.left_bytes = left.saturating_sub(more_bytes);
+                bytes.len()
+            }
+            None => {
+                if !state.is_cut {
+                    state.is_cut = true;
+                    let limit_bytes = plugin.limits.log_bytes;
+                    self.cut(state, &format!("this delivery wrote more than {limit_bytes} bytes"));
+                }
+                std::mem::take(&mut state.left_bytes)
+            }
+        };
+        let charged_bytes = taken_bytes + if taken_bytes == bytes.len() { more_bytes } else { 0 };
+        let mut minute = plugin.log_minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute_left = minute.take(charged_bytes, Instant::now());
+        drop(minute);
+        let taken_bytes = match minute_left {
+            Left::Enough => taken_bytes,
+            Left::Cut { bytes, is_first } => {
+                if is_first {
+                    let limit_bytes = plugin.limits.log_minute_bytes;
+                    let words =
+                        format!("the plugin wrote more than {limit_bytes} bytes in a minute");
+                    self.cut(state, &words);
+                }
+                taken_bytes.min(bytes)
+            }
+        };
+        bytes.get(..taken_bytes).unwrap_or_default()
+    }
+
+    /// Says that what follows is missing.
+    fn cut(&self, state: &State, why: &str) {
+        let words = format!("log cut: {why}, {LINE_BYTES} counted for each line besides its own");
+        self.emit(state.place(), Stream::Logging, Level::WARN, words.as_bytes());
     }
 
     fn emit(&self, place: Place<'_>, stream: Stream, level: Level, line: &[u8]) {
@@ -213,6 +237,50 @@ impl Log {
             Level::INFO => emit!(Level::INFO),
             Level::DEBUG => emit!(Level::DEBUG),
             Level::TRACE => emit!(Level::TRACE),
+        }
+    }
+}
+
+/// What the log takes of one plugin in a minute, whichever of its instances writes.
+pub(crate) struct Minute {
+    limit_bytes: usize,
+    left_bytes: usize,
+    began: Option<Instant>,
+    is_cut: bool,
+}
+
+/// Whether a minute had room.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Enough,
+    /// For so many bytes, and for no more until it is over.
+    Cut {
+        bytes: usize,
+        /// Whether nothing was cut in this minute before.
+        is_first: bool,
+    },
+}
+
+impl Minute {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let limit_bytes = size(limits.log_minute_bytes);
+        Self { limit_bytes, left_bytes: limit_bytes, began: None, is_cut: false }
+    }
+
+    /// Charges so many bytes. A minute begins with the first line after the one before is over.
+    fn take(&mut self, bytes: usize, now: Instant) -> Left {
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= MINUTE) {
+            *self = Self { began: Some(now), left_bytes: self.limit_bytes, is_cut: false, ..*self };
+        }
+        match self.left_bytes.checked_sub(bytes) {
+            Some(left_bytes) => {
+                self.left_bytes = left_bytes;
+                Left::Enough
+            }
+            None => Left::Cut {
+                bytes: std::mem::take(&mut self.left_bytes),
+                is_first: !std::mem::replace(&mut self.is_cut, true),
+            },
         }
     }
 }
@@ -362,7 +430,7 @@ impl AsyncWrite for Output {
 mod tests {
     use super::*;
     use crate::testing::{limited, plugin};
-    use crate::{Grants, Limits, Secret};
+    use crate::{Grants, Secret};
 
     #[test]
     fn empty_lines_are_not_free() {
@@ -380,6 +448,32 @@ mod tests {
         assert_eq!(log.lock().left_bytes, 64 * 1024 - 21 - LINE_BYTES);
         log.write_line(Level::INFO, "", "");
         assert_eq!(log.lock().left_bytes, 64 * 1024 - 21 - 2 * LINE_BYTES);
+    }
+
+    #[test]
+    fn a_minute_has_room_for_its_limit_and_the_next_one_again() {
+        let limits = Limits { log_minute_bytes: 100, ..Limits::default() };
+        let mut minute = Minute::new(&limits);
+        let start = Instant::now();
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(minute.take(60, after(0)), Left::Enough);
+        assert_eq!(minute.take(40, after(59)), Left::Enough, "at the limit");
+        assert_eq!(minute.take(1, after(59)), Left::Cut { bytes: 0, is_first: true });
+        assert_eq!(minute.take(1, after(59)), Left::Cut { bytes: 0, is_first: false });
+        assert_eq!(minute.take(99, after(60)), Left::Enough, "one below");
+        assert_eq!(minute.take(2, after(61)), Left::Cut { bytes: 1, is_first: true });
+    }
+
+    #[test]
+    fn all_instances_of_a_plugin_share_a_minute() {
+        let limits = Limits { log_bytes: 1000, log_minute_bytes: 1000, ..Limits::default() };
+        let plugin = limited(Grants::default(), limits);
+        let taken = [600, 600, 1].map(|bytes| {
+            let log = Log::new(&plugin);
+            let mut state = log.lock();
+            log.take(&mut state, &vec![b'x'; bytes], 0).len()
+        });
+        assert_eq!(taken, [600, 400, 0]);
     }
 
     #[test]

@@ -255,16 +255,6 @@ fn waiting_counts_against_the_wall_not_the_cpu() {
     assert_eq!(hurried.listener.stats().instances_idle, 0);
 }
 
-#[test]
-fn instances_are_recycled_after_their_calls() {
-    let limits = Limits { calls_per_instance: 3, ..Limits::default() };
-    let setup = Setup::new(&guest("hop"), Grants::default(), limits);
-    for _ in 0..7 {
-        setup.deliver(&json!({"n": 1})).unwrap();
-    }
-    assert_eq!(setup.listener.stats().instances_made, 3);
-}
-
 /// Invariant 11, for the instances of a version that has gone.
 #[test]
 fn a_retired_listener_frees_its_instances() {
@@ -373,6 +363,7 @@ fn limits_out_of_range_are_refused() {
     let settings = usher_runtime::Settings {
         limits: Limits { cpu_ms: 1, ..Limits::default() },
         grants: Grants::default(),
+        isolation: usher_runtime::Isolation::default(),
         state: std::sync::Arc::<crate::support::stores::MemoryState>::default(),
         blobs: std::sync::Arc::<crate::support::stores::MemoryBlobs>::default(),
     };

@@ -15,5 +15,7 @@ mod cache;
 mod capabilities;
 mod containment;
 mod http;
+mod isolation;
+mod limits;
 mod loading;
 mod logs;

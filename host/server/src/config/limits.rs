@@ -10,12 +10,16 @@ use super::table::Table;
 type Two = fn(&Limits) -> (u64, u64);
 
 /// Limits on a part with that on the whole it is a part of.
-const PARTS: [(&str, &str, Two); 5] = [
+const PARTS: [(&str, &str, Two); 7] = [
     ("cpu_ms", "wall_ms", |limits| (limits.cpu_ms, limits.wall_ms)),
+    ("log_bytes", "log_minute_bytes", |limits| (limits.log_bytes, limits.log_minute_bytes)),
     ("state_value_bytes", "state_bytes", |limits| (limits.state_value_bytes, limits.state_bytes)),
     ("blob_bytes", "delivery_blob_bytes", |limits| (limits.blob_bytes, limits.delivery_blob_bytes)),
     ("delivery_blob_bytes", "blobs_bytes", |limits| {
         (limits.delivery_blob_bytes, limits.blobs_bytes)
+    }),
+    ("recycle_memory_bytes", "memory_bytes", |limits| {
+        (limits.recycle_memory_bytes, limits.memory_bytes)
     }),
     ("http_connect_ms", "http_total_ms", |limits| (limits.http_connect_ms, limits.http_total_ms)),
 ];

@@ -11,7 +11,9 @@ use usher_broker::{Retention, RetryPolicy};
 
 use super::problem::{Place, Problem, Problems};
 use super::table::{At, Source, Table};
-use super::{BrokerConfig, Config, Flags, HttpConfig, LogFormat, plugin, retry, schedule};
+use super::{
+    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, plugin, retry, schedule,
+};
 
 /// The longest configuration file.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -134,6 +136,7 @@ fn read_root(
         http: table.table("http").map_or_else(HttpConfig::default, http),
         broker: broker(table.table("broker"), table.table("retention")),
         schedules: schedule::read_all(&table),
+        compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
         plugin: plugins_table
             .map(|table| plugin::read_all(&table, folder, &retry))
             .unwrap_or_default(),
@@ -290,6 +293,18 @@ const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 /// A hundred years.
 const RETENTION_MAX_MS: u64 = 100 * 365 * 24 * 60 * MINUTE_MS;
+
+fn compiler(table: Table<'_>) -> CompilerConfig {
+    let default = CompilerConfig::default();
+    let config = CompilerConfig {
+        memory_bytes: table
+            .integer("memory_bytes", 16 * MIB..=16 * GIB)
+            .unwrap_or(default.memory_bytes),
+        wall_ms: table.integer("wall_ms", 10..=10 * MINUTE_MS).unwrap_or(default.wall_ms),
+    };
+    table.finish();
+    config
+}
 
 fn broker(table: Option<Table<'_>>, retention: Option<Table<'_>>) -> BrokerConfig {
     let mut config = BrokerConfig::default();

@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) http: HttpConfig,
     /// The broker's settings.
     pub(crate) broker: BrokerConfig,
+    /// What compiling a plugin may take.
+    pub(crate) compiler: CompilerConfig,
     /// The retry policy of subscriptions without one of their own.
     pub(crate) retry: RetryPolicy,
     /// Events by the clock.
@@ -91,6 +93,21 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(30),
             max_connections: 1024,
         }
+    }
+}
+
+/// What compiling one plugin may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CompilerConfig {
+    /// Memory of the process that compiles it.
+    pub(crate) memory_bytes: u64,
+    /// How long it may take by the clock on the wall.
+    pub(crate) wall_ms: u64,
+}
+
+impl Default for CompilerConfig {
+    fn default() -> Self {
+        Self { memory_bytes: 1024 * 1024 * 1024, wall_ms: 30_000 }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
-use usher_runtime::{Grants, Limits, Origin, Secret};
+use usher_runtime::{Grants, Isolation, Limits, Origin, Secret};
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
@@ -15,6 +15,8 @@ use super::{delivery, limits, retry, values};
 
 /// The most deliveries of one subscription a plugin may handle at once.
 const INSTANCES_MAX: usize = 256;
+/// How `isolation` is written.
+const ISOLATIONS: [(&str, Isolation); 2] = [("warm", Isolation::Warm), ("fresh", Isolation::Fresh)];
 /// The most settings of one plugin, and the longest.
 const SETTINGS_MAX: usize = 1_000;
 const SETTING_MAX_BYTES: usize = 64 * 1024;
@@ -24,6 +26,8 @@ const SETTING_MAX_BYTES: usize = 64 * 1024;
 pub(crate) struct PluginConfig {
     /// How many deliveries of one subscription it handles at once.
     pub(crate) instances: usize,
+    /// How long its instances live.
+    pub(crate) isolation: Isolation,
     /// What it may reach.
     pub(crate) grants: Grants,
     /// What it may use.
@@ -36,6 +40,7 @@ impl Default for PluginConfig {
     fn default() -> Self {
         Self {
             instances: 16,
+            isolation: Isolation::default(),
             grants: Grants::default(),
             limits: Limits::default(),
             subscriptions: BTreeMap::new(),
@@ -105,6 +110,7 @@ fn read(
     }
     let plugin = PluginConfig {
         instances: table.size("instances", 1..=INSTANCES_MAX).unwrap_or(default.instances),
+        isolation: table.choice("isolation", &ISOLATIONS).unwrap_or_default(),
         grants,
         limits: table.table("limits").map(limits::read).unwrap_or_default(),
         subscriptions,

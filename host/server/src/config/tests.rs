@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use usher_broker::Start;
 use usher_event::FailureClass;
+use usher_runtime::Isolation;
 
 use super::*;
 
@@ -54,6 +55,10 @@ fn everything_can_be_written() {
         body_timeout_ms = 200
         max_connections = 7
 
+        [compiler]
+        memory_bytes = 536870912
+        wall_ms = 5000
+
         [broker]
         duplicates_window_events = 5000
         intake_max_commands = 100
@@ -78,6 +83,7 @@ fn everything_can_be_written() {
 
         [plugin.payment]
         instances = 2
+        isolation = "fresh"
         [plugin.payment.grants]
         http = ["https://pay.example.com", "http://127.0.0.1:9001"]
         state = true
@@ -103,13 +109,14 @@ fn everything_can_be_written() {
     assert_eq!(config.drain, Duration::from_millis(1_500));
     assert_eq!(config.http.max_body_bytes, 4_096);
     assert_eq!(config.http.max_connections, 7);
+    assert_eq!((config.compiler.memory_bytes, config.compiler.wall_ms), (536_870_912, 5_000));
     assert_eq!(config.broker.duplicates_window_events, 5_000);
     let retention = config.broker.retention;
     assert_eq!(retention.max_age, Some(Duration::from_secs(60)));
     assert_eq!((retention.max_bytes, config.broker.disk_reserve_bytes), (Some(1_048_576), 0));
     assert_eq!(config.retry.max_attempts, 4);
     let payment = &config.plugin[&"payment".parse().unwrap()];
-    assert_eq!(payment.instances, 2);
+    assert_eq!((payment.instances, payment.isolation), (2, Isolation::Fresh));
     assert_eq!(payment.grants.http.len(), 2);
     assert!(payment.grants.state && payment.grants.blobs);
     assert_eq!(payment.grants.config.as_ref().unwrap()["tries"], "3");
@@ -210,6 +217,7 @@ fn limits_on_a_part_beyond_the_whole_are_refused() {
             "cpu_ms = 300 can never be reached: wall_ms is 200",
         ),
         ("cpu_ms = 60000", ":2:10: ", "wall_ms is 30000"),
+        ("recycle_memory_bytes = 134217729", ":2:24: ", "memory_bytes is 134217728"),
         ("http_connect_ms = 20000", ":2:19: ", "http_total_ms is 10000"),
         ("state_value_bytes = 9\nstate_bytes = 8", ":2:21: ", "raise state_bytes to 9 or more"),
         ("blob_bytes = 67108864", ":2:14: ", "delivery_blob_bytes is 33554432"),
@@ -228,6 +236,22 @@ fn limits_on_a_part_beyond_the_whole_are_refused() {
 }
 
 #[test]
+fn every_limit_is_taken_within_its_range_and_nowhere_else() {
+    for row in usher_runtime::Limits::ROWS {
+        let said = |value: u64| {
+            problems(&flags(), &format!("[plugin.a.limits]\n{} = {value}\n", row.name)).concat()
+        };
+        for value in [row.min, row.max] {
+            assert!(!said(value).contains("out of range"), "{}", said(value));
+        }
+        for value in [row.min.checked_sub(1), row.max.checked_add(1)].into_iter().flatten() {
+            let words = format!("{} = {value} is out of range", row.name);
+            assert!(said(value).contains(&words), "{}", said(value));
+        }
+    }
+}
+
+#[test]
 fn every_problem_has_a_hint() {
     let setting = "x".repeat(70_000);
     for text in [
@@ -240,6 +264,7 @@ fn every_problem_has_a_hint() {
         "http = []",
         "a = ",
         "[plugin.Bad]",
+        "[plugin.a]\nisolation = \"cold\"",
         "[plugin.a.subscription.Bad]",
         "[plugin.a.grants]\nhttp = \"x\"",
         "[plugin.a.grants]\nhttp = [1]",

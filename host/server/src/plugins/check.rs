@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use usher_broker::Subscription;
 use usher_event::PluginName;
-use usher_runtime::{Loaded, Runtime, RuntimeOptions};
+use usher_runtime::{Loaded, Runtime};
 
 use super::folder::{self, Unreadable};
 use super::subscriptions::{Merged, merge};
 use crate::config::Config;
+use crate::sandbox;
 
 /// A plugin file, checked.
 pub(crate) struct FileCheck {
@@ -30,7 +31,7 @@ pub(crate) struct FileCheck {
 pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileCheck>> {
     let files = folder::scan(&config.plugins)
         .map_err(|error| anyhow::anyhow!("{}: {error}", config.plugins.display()))?;
-    let runtime = Runtime::new(RuntimeOptions::default())?;
+    let runtime = sandbox::set_up(config.compiler, None)?;
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     let mut checks = Vec::with_capacity(files.len());
     for file in files.into_keys() {

@@ -21,8 +21,8 @@ use crate::config::{Config, PluginConfig};
 
 /// Plugins loaded at once: compiling takes a core.
 const LOADS_MAX: usize = 2;
-/// How long one may take to load, compiling included.
-const LOAD_MAX: Duration = Duration::from_secs(60);
+/// How long one may take to load when it is compiled.
+const DESCRIBE_MAX: Duration = Duration::from_secs(30);
 
 /// Loads and installs plugins.
 pub(crate) struct Installer {
@@ -79,14 +79,15 @@ impl Installer {
             };
             runtime.load(bytes, &name).await.map_err(|error| NotLoaded::Refused(error.into()))
         });
-        match timeout(LOAD_MAX, loading).await {
+        let load_max = Duration::from_millis(self.config.compiler.wall_ms) + DESCRIBE_MAX;
+        match timeout(load_max, loading).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(_)) => {
                 Err(NotLoaded::Refused(Refusal::passing(format!("{file} made the loader panic"))))
             }
             Err(_) => Err(NotLoaded::Refused(Refusal::passing(format!(
                 "{file} took longer than {} s to load",
-                LOAD_MAX.as_secs()
+                load_max.as_secs()
             )))),
         }
     }
@@ -108,12 +109,13 @@ impl Installer {
                 .map_err(Refusal::lasting)?;
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config);
-        let instances = config.instances;
+        let PluginConfig { instances, isolation, .. } = config;
         let capabilities =
             description.capabilities.iter().map(|asked| status(asked, &config.grants)).collect();
         let settings = Settings {
             limits: config.limits,
             grants: config.grants,
+            isolation,
             state: self.broker.state(),
             blobs: self.broker.blobs(),
         };
@@ -128,6 +130,7 @@ impl Installer {
             summary: description.summary.clone(),
             digest: loaded.digest(),
             file: file.to_owned(),
+            isolation,
             life: Life::Serving(listener),
             subscriptions: names,
             capabilities,

@@ -1,7 +1,8 @@
 //! Why a file was not taken, and whether the same file may be taken later.
 
+use usher_event::FailureClass;
 use usher_router::InstallError;
-use usher_runtime::{LoadError, LoadErrorKind};
+use usher_runtime::{CompileError, LoadError, LoadErrorKind};
 
 /// Why a file was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +28,13 @@ impl Refusal {
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
         match &error.kind {
-            // A guest has run: its time limits depend on how busy the machine is.
-            LoadErrorKind::Describe { .. } | LoadErrorKind::Host(_) => Self::passing(error),
+            // How long a guest takes depends on how busy the machine is; all else it would do again.
+            LoadErrorKind::Describe {
+                class: FailureClass::Timeout | FailureClass::Host, ..
+            }
+            | LoadErrorKind::Host(_)
+            | LoadErrorKind::Compile(CompileError::NotRun(_)) => Self::passing(error),
+            // Trying what takes too long again and again would be what it is limited for.
             _ => Self::lasting(error.to_string()),
         }
     }
@@ -55,11 +61,20 @@ mod tests {
             subscription: "a/b".parse().unwrap(),
             error: usher_broker::BrokerError::Invalid("too many; remove some".to_owned()),
         };
-        let describe = LoadErrorKind::Describe { reason: "too slow".to_owned(), backtrace: None };
+        let describe = |class| LoadErrorKind::Describe {
+            class,
+            reason: "did not end well".to_owned(),
+            backtrace: None,
+        };
         for (refusal, passes) in [
             (load(LoadErrorKind::Host("panicked".to_owned())), true),
-            (load(describe), true),
-            (load(LoadErrorKind::Invalid("nonsense".to_owned())), false),
+            (load(describe(FailureClass::Timeout)), true),
+            (load(describe(FailureClass::Host)), true),
+            (load(describe(FailureClass::Trap)), false),
+            (load(describe(FailureClass::Limit)), false),
+            (load(CompileError::NotRun("no memory".to_owned()).into()), true),
+            (load(CompileError::Invalid("nonsense".to_owned()).into()), false),
+            (load(CompileError::TooSlow { wall_ms: 30_000 }.into()), false),
             (load(LoadErrorKind::WrongWorld { found: "nothing".to_owned() }), false),
             (busy.into(), true),
             (InstallError::Twice("a/b".parse().unwrap()).into(), false),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Router};
-use usher_runtime::WasmListener;
+use usher_runtime::{Isolation, WasmListener};
 
 use crate::app::{CapabilityStatus, PluginState, PluginStats, PluginStatus, Refused};
 
@@ -30,6 +30,7 @@ pub(super) struct Plugin {
     pub(super) summary: String,
     pub(super) digest: Digest,
     pub(super) file: String,
+    pub(super) isolation: Isolation,
     pub(super) life: Life,
     pub(super) subscriptions: Vec<SubscriptionName>,
     pub(super) capabilities: Vec<CapabilityStatus>,
@@ -198,6 +199,7 @@ impl Plugin {
             state,
             reason,
             refused: self.refused.clone(),
+            isolation: Some(self.isolation),
             subscriptions: self.subscriptions.clone(),
             capabilities: self.capabilities.clone(),
             stats: self.stats(dispatches),
@@ -247,6 +249,7 @@ fn never_loaded(refused: Refused) -> PluginStatus {
         state: PluginState::Refused,
         reason: Some(refused.reason.clone()),
         refused: Some(refused),
+        isolation: None,
         subscriptions: Vec::new(),
         capabilities: Vec::new(),
         stats: PluginStats::default(),

@@ -15,7 +15,7 @@ use usher_event::{
     SubscriptionName, Verdict,
 };
 use usher_runtime::{
-    Grants, Limits, LoadError, Loaded, Runtime, RuntimeOptions, Settings, WasmListener,
+    Grants, Isolation, Limits, LoadError, Loaded, Runtime, RuntimeOptions, Settings, WasmListener,
 };
 
 use stores::{MemoryBlobs, MemoryState};
@@ -81,8 +81,25 @@ impl Setup {
         limits: Limits,
         state: MemoryState,
     ) -> Self {
+        Self::with(loaded, grants, limits, Isolation::default(), state)
+    }
+
+    /// With the default limits and no grants.
+    pub(crate) fn isolated(loaded: &Loaded, isolation: Isolation) -> Self {
+        let (grants, limits) = (Grants::default(), Limits::default());
+        Self::with(loaded, grants, limits, isolation, MemoryState::default())
+    }
+
+    fn with(
+        loaded: &Loaded,
+        grants: Grants,
+        limits: Limits,
+        isolation: Isolation,
+        state: MemoryState,
+    ) -> Self {
         let (state, blobs) = (Arc::new(state), Arc::<MemoryBlobs>::default());
-        let settings = Settings { limits, grants, state: state.clone(), blobs: blobs.clone() };
+        let settings =
+            Settings { limits, grants, isolation, state: state.clone(), blobs: blobs.clone() };
         Self { listener: loaded.listener(settings).unwrap(), state, blobs }
     }
 

@@ -393,6 +393,7 @@ impl From<app::PluginStatus> for Plugin {
             },
             reason: status.reason,
             refused: status.refused.map(Into::into),
+            isolation: status.isolation.map(|isolation| isolation.as_str().to_owned()),
             subscriptions: status.subscriptions,
             capabilities: status.capabilities.into_iter().map(Into::into).collect(),
             stats: status.stats.into(),

@@ -319,6 +319,9 @@ pub(crate) struct Plugin {
     /// The newer file that was refused while this version serves on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<Refused>,
+    /// `warm` or `fresh`; absent for a file that never loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) isolation: Option<String>,
     /// The subscriptions it serves.
     pub(crate) subscriptions: Vec<SubscriptionName>,
     /// What it would like to have.

@@ -1,0 +1,127 @@
+//! The parent's side: start the child, give it the component, take its code, and end it when its
+//! time is over.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join3;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::child::EXIT_INVALID;
+use super::{CODE_MAX_BYTES, CompileError};
+use crate::text;
+
+/// Threads that one compilation has at most: each reserves memory of its own.
+const THREADS_MAX: usize = 4;
+/// What is read of the child's words.
+const WORDS_MAX_BYTES: u64 = 2 * 1024;
+/// How Rust programs say that they got no memory.
+const OUT_OF_MEMORY: &str = "memory allocation of";
+
+/// A program that compiles one component and ends.
+#[derive(Clone, Debug)]
+pub struct CompilerProcess {
+    /// The program. It must be of the same build as this one, for what it writes is run as native
+    /// code; best this very one.
+    pub program: PathBuf,
+    /// Its arguments. One more follows, the memory limit in bytes: the program calls
+    /// [`compile_as_child`](super::compile_as_child) with it, and does nothing else.
+    pub args: Vec<OsString>,
+    /// Memory the compilation may take.
+    pub memory_bytes: u64,
+    /// How long it may take by the clock on the wall.
+    pub wall_ms: u64,
+}
+
+/// What came of a child that ended.
+struct Ended {
+    status: ExitStatus,
+    code: Vec<u8>,
+    words: Vec<u8>,
+}
+
+impl CompilerProcess {
+    pub(super) async fn compile(&self, component: &[u8]) -> Result<Vec<u8>, CompileError> {
+        let mut child = self.start().map_err(|error| {
+            CompileError::NotRun(format!("{}: {error}", self.program.display()))
+        })?;
+        // The child is killed where it is dropped, which is what a timeout comes to.
+        let talk = timeout(Duration::from_millis(self.wall_ms), talk(&mut child, component));
+        let ended = match talk.await {
+            Ok(ended) => ended.map_err(|error| CompileError::NotRun(error.to_string()))?,
+            Err(_) => {
+                // Waited for, so that nothing of it is left when the next one starts.
+                let _ = child.kill().await;
+                return Err(CompileError::TooSlow { wall_ms: self.wall_ms });
+            }
+        };
+        self.judge(ended)
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Command::new(&self.program)
+            .args(&self.args)
+            .arg(self.memory_bytes.to_string())
+            .env_clear()
+            .env("RAYON_NUM_THREADS", threads.min(THREADS_MAX).to_string())
+            .current_dir("/")
+            // Ctrl-C at a terminal is meant for the router.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    fn judge(&self, ended: Ended) -> Result<Vec<u8>, CompileError> {
+        let Ended { status, code, words } = ended;
+        if code.len() > CODE_MAX_BYTES {
+            return Err(CompileError::TooMuchCode { limit_bytes: CODE_MAX_BYTES });
+        }
+        if status.success() {
+            return Ok(code);
+        }
+        let words = String::from_utf8_lossy(&words);
+        let words = text::escape(words.trim()).into_owned();
+        if status.code() == Some(EXIT_INVALID.into()) {
+            return Err(CompileError::Invalid(words));
+        }
+        if words.contains(OUT_OF_MEMORY) {
+            return Err(CompileError::TooLarge { memory_bytes: self.memory_bytes });
+        }
+        Err(CompileError::Failed { how: status.to_string(), words })
+    }
+}
+
+/// Hands the component over and takes what comes back, all at once: each of the pipes may be full.
+async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+        return Err(std::io::Error::other("the compiler has no pipes"));
+    };
+    let (mut code, mut words) = (Vec::new(), Vec::new());
+    let give = async {
+        // One that ends early doesn't read to the end; how it ended says why.
+        let _ = stdin.write_all(component).await;
+        drop(stdin);
+    };
+    let mut code_pipe = stdout.take(CODE_MAX_BYTES as u64 + 1);
+    let mut words_pipe = stderr.take(WORDS_MAX_BYTES);
+    let ((), code_read, words_read) = join3(
+        give,
+        // A child that has more to say than is read finds its pipe closed, and ends.
+        async { (code_pipe.read_to_end(&mut code).await, drop(code_pipe)).0 },
+        async { (words_pipe.read_to_end(&mut words).await, drop(words_pipe)).0 },
+    )
+    .await;
+    code_read?;
+    words_read?;
+    let status = child.wait().await?;
+    Ok(Ended { status, code, words })
+}
