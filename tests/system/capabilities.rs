@@ -104,9 +104,10 @@ PASSWORD = {{ file = {secret:?} }}
     assert_eq!(got, json!({ "ok": "hello" }));
     let got = scene.probe("no-key", &json!({ "try": "config", "key": "other" }))?;
     assert_eq!(got, json!({ "ok": null }));
-    for (key, value) in [("TOKEN", "from-the-environment"), ("PASSWORD", "from-the-file")] {
+    // The guest has them; the events it hands back carry nothing of them.
+    for key in ["TOKEN", "PASSWORD"] {
         let got = scene.probe(key, &json!({ "try": "config", "key": key }))?;
-        assert_eq!(got, json!({ "ok": value }));
+        assert_eq!(got, json!({ "ok": "[redacted]" }));
     }
 
     let set = json!({ "try": "state", "key": "k", "set": "v" });

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
+
+use crate::HttpGrant;
 
 /// A plugin's grants, as the operator wrote them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,9 +21,8 @@ pub struct Grants {
     pub state: bool,
     /// Whether the plugin reads and writes blobs (usher:plugin/blobs).
     pub blobs: bool,
-    /// Where the plugin may send HTTP requests. A name leads to public addresses only; an address,
-    /// or `localhost`, is granted as what it is.
-    pub http: Vec<Origin>,
+    /// Where the plugin may send HTTP requests; the first that covers a request holds.
+    pub http: Vec<HttpGrant>,
 }
 
 /// The kinds of grants; stable names for denials, logs and metrics.
@@ -142,15 +143,6 @@ impl Origin {
     /// Name or address; an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
-    }
-
-    /// The origin that has this address instead of a host.
-    pub(crate) fn at(&self, address: IpAddr) -> Self {
-        let host = match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
-        Self { host, ..self.clone() }
     }
 
     /// The port, also where it is the scheme's default.

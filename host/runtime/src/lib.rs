@@ -16,6 +16,7 @@ mod engine;
 mod format;
 mod grants;
 mod guest;
+mod http_grant;
 mod isolation;
 mod limits;
 mod listener;
@@ -38,6 +39,7 @@ pub use description::{
 };
 pub use format::FormatError;
 pub use grants::{Grant, Grants, Origin, OriginError, Secret};
+pub use http_grant::{AddressRange, AddressRangeError, HttpGrant, HttpGrantError};
 pub use isolation::Isolation;
 pub use limits::{LimitError, LimitErrors, LimitRow, Limits};
 pub use listener::{ListenerStats, Settings, WasmListener};

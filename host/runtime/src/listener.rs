@@ -193,7 +193,8 @@ impl WasmListener {
         if let Some(reached) = guest.state.limit_reached().or_else(|| guest.blobs.limit_reached()) {
             return Err(self.verdict(Ending::limit(reached)));
         }
-        let emissions = convert::emissions(emitted, &self.plugin.limits)?;
+        let mut emissions = convert::emissions(emitted, &self.plugin.limits)?;
+        self.plugin.redact_emissions(&mut emissions);
         let (reads, writes) = guest.state.take();
         Ok(Effects { emissions, reads, writes, blobs: guest.blobs.take() })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use usher_event::{BlobStore, PluginName, StateReader};
+use usher_event::{BlobStore, Emission, PluginName, StateReader};
 
 use crate::capabilities::http::Client;
 use crate::capabilities::log::Minute;
@@ -57,12 +57,25 @@ impl Plugin {
     /// Counts and logs that something was denied; answers the words for the guest. `what` is what
     /// was asked for, `remedy` what to write into which part of the plugin's configuration.
     pub(crate) fn deny(&self, grant: Grant, what: &str, section: &str, remedy: &str) -> String {
+        self.deny_one_of(grant, what, what, section, remedy)
+    }
+
+    /// As [`Plugin::deny`], of many things that are alike: only the first of a `kind` is logged.
+    pub(crate) fn deny_one_of(
+        &self,
+        grant: Grant,
+        kind: &str,
+        what: &str,
+        section: &str,
+        remedy: &str,
+    ) -> String {
         let what = text::head(what, DENIED_MAX_BYTES);
-        let words = format!(
+        // The guest may have been asked for with a secret in it.
+        let words = self.redact(format!(
             "{what} is not granted: add {remedy} to [plugin.{}.{section}] in usher.toml",
             self.label
-        );
-        if self.denials.note(grant, what) {
+        ));
+        if self.denials.note(grant, text::head(kind, DENIED_MAX_BYTES)) {
             tracing::warn!(plugin = &*self.label, grant = grant.as_str(), "{words}");
         }
         words
@@ -84,6 +97,16 @@ impl Plugin {
     /// Takes granted secrets out of text that is going to be shown.
     pub(crate) fn redact(&self, text: String) -> String {
         redaction::redact(&self.grants.secrets, text)
+    }
+
+    /// Takes granted secrets out of what becomes events.
+    pub(crate) fn redact_emissions(&self, emissions: &mut [Emission]) {
+        if self.grants.secrets.is_empty() {
+            return;
+        }
+        for emission in emissions {
+            redaction::redact_emission(&self.grants.secrets, emission);
+        }
     }
 
     /// As [`Plugin::redact`], for text whose start was cut off.

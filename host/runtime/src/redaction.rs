@@ -1,7 +1,12 @@
-//! Secrets taken out of text that is going to be shown. This protects from accidents, such as an
+//! Secrets taken out of what is going to be shown: text, and events that a plugin hands back. This protects from accidents, such as an
 //! error that quotes what it was given; a plugin that means to give a secret away can spell it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use memchr::memmem;
+use usher_event::{Emission, Value};
 
 use crate::Secret;
 
@@ -11,18 +16,73 @@ const SECRET_MIN_BYTES: usize = 4;
 const LINE_MIN_BYTES: usize = 8;
 const REDACTED: &str = "[redacted]";
 
-/// What is looked for: secrets, and lines of those that have several, because output is shown line
-/// by line. Longer ones first, for a shorter one may be a part of them.
-fn needles(secrets: &BTreeMap<String, Secret>) -> Vec<&str> {
+/// What is looked for: secrets, as they are and as they stand in JSON, and lines of those that have
+/// several, because output is shown line by line. Longer ones first, for a shorter one may be a part
+/// of them.
+fn needles(secrets: &BTreeMap<String, Secret>) -> Vec<Cow<'_, str>> {
     let secrets = secrets.values().map(Secret::expose);
     let mut needles = Vec::new();
     for secret in secrets.filter(|secret| secret.len() >= SECRET_MIN_BYTES) {
-        needles.push(secret);
+        needles.push(Cow::Borrowed(secret));
+        needles.extend(in_json(secret).map(Cow::Owned));
         let lines = secret.lines().map(str::trim);
-        needles.extend(lines.filter(|line| line.len() >= LINE_MIN_BYTES));
+        needles.extend(lines.filter(|line| line.len() >= LINE_MIN_BYTES).map(Cow::Borrowed));
     }
     needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
     needles
+}
+
+/// A secret as a JSON string holds it, where that is something else.
+fn in_json(secret: &str) -> Option<String> {
+    let quoted = serde_json::to_string(secret).ok()?;
+    let inner = quoted.get(1..quoted.len().saturating_sub(1))?;
+    (inner != secret).then(|| inner.to_owned())
+}
+
+/// Takes secrets out of what becomes an event.
+pub(crate) fn redact_emission(secrets: &BTreeMap<String, Secret>, emission: &mut Emission) {
+    let needles = needles(secrets);
+    let text = |text: &mut String| {
+        for needle in needles.iter().filter(|needle| text.contains(&***needle)).collect::<Vec<_>>()
+        {
+            *text = text.replace(&**needle, REDACTED);
+        }
+    };
+    let Emission { ty, subject, datacontenttype, dataschema, extensions, data, delay_ms: _ } =
+        emission;
+    text(ty);
+    for attribute in [subject, datacontenttype, dataschema].into_iter().flatten() {
+        text(attribute);
+    }
+    for (_, value) in extensions {
+        match value {
+            Value::Boolean(_) | Value::Integer(_) => {}
+            Value::String(value)
+            | Value::Uri(value)
+            | Value::UriReference(value)
+            | Value::Timestamp(value) => text(value),
+            Value::Binary(value) => redact_bytes(&needles, value),
+        }
+    }
+    if let Some(data) = data {
+        redact_bytes(&needles, data);
+    }
+}
+
+fn redact_bytes(needles: &[Cow<'_, str>], bytes: &mut Bytes) {
+    for needle in needles {
+        let mut rest = 0;
+        let mut redacted = Vec::new();
+        for at in memmem::find_iter(bytes, needle.as_bytes()) {
+            redacted.extend_from_slice(bytes.get(rest..at).unwrap_or_default());
+            redacted.extend_from_slice(REDACTED.as_bytes());
+            rest = at + needle.len();
+        }
+        if rest > 0 {
+            redacted.extend_from_slice(bytes.get(rest..).unwrap_or_default());
+            *bytes = redacted.into();
+        }
+    }
 }
 
 /// Takes secrets out.
@@ -31,8 +91,8 @@ pub(crate) fn redact(secrets: &BTreeMap<String, Secret>, mut text: String) -> St
         return text;
     }
     for needle in needles(secrets) {
-        if text.contains(needle) {
-            text = text.replace(needle, REDACTED);
+        if text.contains(&*needle) {
+            text = text.replace(&*needle, REDACTED);
         }
     }
     text
@@ -41,7 +101,7 @@ pub(crate) fn redact(secrets: &BTreeMap<String, Secret>, mut text: String) -> St
 /// Takes secrets out of text whose start was cut off, maybe within a secret.
 pub(crate) fn redact_end(secrets: &BTreeMap<String, Secret>, text: String) -> String {
     let cut = needles(secrets)
-        .into_iter()
+        .iter()
         .flat_map(|needle| {
             let ends = needle.char_indices().skip(1).filter_map(|(at, _)| needle.get(at..));
             ends.take_while(|end| end.len() >= SECRET_MIN_BYTES)
@@ -83,6 +143,34 @@ mod tests {
             assert_eq!(redact(text), expected);
         }
         assert_eq!(redact(&format!("<{PEM}>")), "<[redacted]>");
+    }
+
+    #[test]
+    fn events_carry_no_secret() {
+        let mut secrets = secrets();
+        secrets.insert("Q".to_owned(), Secret::new("say \"hunter\""));
+        let text = || "a hunter2".to_owned();
+        let mut emission = Emission {
+            ty: text(),
+            subject: Some(text()),
+            datacontenttype: Some(text()),
+            dataschema: Some(text()),
+            extensions: vec![
+                ("a".into(), Value::String(text())),
+                ("b".into(), Value::Binary(Bytes::from_static(b"\xff hunter2 \xfe hunter2"))),
+                ("c".into(), Value::Boolean(true)),
+            ],
+            data: Some(Bytes::from(r#"{"key":"say \"hunter\"","other":"hunter2"}"#)),
+            delay_ms: None,
+        };
+        redact_emission(&secrets, &mut emission);
+        let shown = format!("{emission:?}");
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert_eq!(emission.ty, "a [redacted]");
+        let data = emission.data.as_deref();
+        assert_eq!(data, Some(&br#"{"key":"[redacted]","other":"[redacted]"}"#[..]));
+        let binary = Value::Binary(Bytes::from_static(b"\xff [redacted] \xfe [redacted]"));
+        assert_eq!(emission.extensions[1].1, binary);
     }
 
     #[test]

@@ -1,16 +1,56 @@
-//! The rest of WASI 0.2: real, but empty. Clocks and random numbers work; there are no files, no
+//! The rest of WASI 0.2: real, but empty. Clocks and random numbers work, the clocks in steps; there are no files, no
 //! sockets, no environment and no arguments.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi::p2::bindings::io::error;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use super::log::{Log, Output, Stream};
 use crate::guest::Guest;
 
 /// Random bytes a guest gets in one call.
-const RANDOM_MAX_BYTES: u64 = 64 * 1024;
+pub(crate) const RANDOM_MAX_BYTES: u64 = 64 * 1024;
+
+/// Steps of the clocks that guests read: too long to time by them what neighbours do.
+const CLOCK_STEP: Duration = Duration::from_millis(1);
+
+/// The time of day, in steps.
+struct Wall;
+
+impl HostWallClock for Wall {
+    fn resolution(&self) -> Duration {
+        CLOCK_STEP
+    }
+
+    fn now(&self) -> Duration {
+        whole_steps(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+}
+
+/// The time since the instance was made, in steps.
+struct Monotonic(Instant);
+
+impl HostMonotonicClock for Monotonic {
+    fn resolution(&self) -> u64 {
+        nanos(CLOCK_STEP)
+    }
+
+    fn now(&self) -> u64 {
+        nanos(whole_steps(self.0.elapsed()))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn whole_steps(time: Duration) -> Duration {
+    let rest = time.as_nanos() % CLOCK_STEP.as_nanos();
+    time.saturating_sub(Duration::from_nanos(u64::try_from(rest).unwrap_or_default()))
+}
 
 /// The context of one instance.
 pub(crate) fn context(log: &Log) -> WasiCtx {
@@ -21,6 +61,8 @@ pub(crate) fn context(log: &Log) -> WasiCtx {
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(RANDOM_MAX_BYTES)
+        .wall_clock(Wall)
+        .monotonic_clock(Monotonic(Instant::now()))
         .build()
 }
 
@@ -60,4 +102,25 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     error::add_to_linker::<_, Errors>(linker, |guest| ErrorsView(&mut guest.table))?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_move_in_steps_of_a_millisecond() {
+        for (given, shown) in [
+            (0, 0),
+            (999_999, 0),
+            (1_000_000, 1_000_000),
+            (1_000_001, 1_000_000),
+            (1_769_860_800_007_999_999, 1_769_860_800_007_000_000),
+        ] {
+            assert_eq!(nanos(whole_steps(Duration::from_nanos(given))), shown);
+        }
+        let monotonic = Monotonic(Instant::now());
+        assert_eq!((Wall.resolution(), monotonic.resolution()), (CLOCK_STEP, 1_000_000));
+        assert_eq!((Wall.now().subsec_nanos() % 1_000_000, monotonic.now() % 1_000_000), (0, 0));
+    }
 }

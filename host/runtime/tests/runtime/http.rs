@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use usher_runtime::{Grants, Limits};
+use usher_runtime::{Grants, HttpGrant, Limits};
 
 use crate::support::{Setup, guest};
 
@@ -121,6 +121,40 @@ fn a_call_without_a_key_gets_one_that_every_attempt_repeats() {
     assert_eq!(key_of("POST", "/charges").as_ref(), Some(&first), "another attempt");
     assert_ne!(key_of("POST", "/refunds"), Some(first), "another call");
     assert_eq!(key_of("GET", "/charges"), None, "it changes nothing");
+}
+
+#[test]
+fn a_grant_of_a_path_covers_what_lies_below_it_and_nothing_else() {
+    let server = Server::answering(OK);
+    let origin = server.origin();
+    let setup = granted(&format!("{origin}/v1/charges"), Limits::default());
+    for path in ["/v1/charges", "/v1/charges/17?x=/../y"] {
+        assert_eq!(get(&setup, &format!("{origin}{path}"))["ok"]["status"], 200, "{path}");
+        assert!(server.requests.recv().unwrap().starts_with(&format!("GET {path} HTTP/1.1\r\n")));
+    }
+    let denied = |path: &str| get(&setup, &format!("{origin}{path}"))["error"].to_string();
+    for path in ["/", "/v1", "/v1/chargesX", "/v1/charges/../admin", "/v1/charges/%2e%2e%2fadmin"] {
+        assert!(denied(path).contains("is not granted"), "{path}: {}", denied(path));
+    }
+    let line = format!("add http = [\\\"{origin}/v1/charges\\\", \\\"{origin}/v2\\\"]");
+    assert!(denied("/v2").contains(&line), "{}", denied("/v2"));
+    assert!(denied("/v1/charges/../admin").contains("servers read differently"));
+    assert!(server.requests.try_recv().is_err(), "the server was reached");
+}
+
+#[test]
+fn a_name_that_leads_to_a_granted_address_is_reached() {
+    let server = Server::answering(OK);
+    let url = format!("http://localhost:{}", server.address.port());
+    let over = |range: &str| {
+        let mut grant: HttpGrant = url.parse().unwrap();
+        grant.addresses = vec![range.parse().unwrap()];
+        let grants = Grants { http: vec![grant], ..Grants::default() };
+        get(&Setup::new(&guest("probe"), grants, Limits::default()), &url)
+    };
+    assert_eq!(over("127.0.0.0/8")["ok"]["status"], 200);
+    let denied = over("10.0.0.0/8")["error"].to_string();
+    assert!(denied.contains("the loopback address that http://localhost"), "{denied}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod delivery;
 #[cfg(test)]
 mod documented;
 mod flags;
+mod http_grants;
 mod limits;
 mod load;
 mod plugin;

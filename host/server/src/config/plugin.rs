@@ -7,11 +7,11 @@ use std::path::Path;
 use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
-use usher_runtime::{Grants, Isolation, Limits, Origin, Secret};
+use usher_runtime::{Grants, Isolation, Limits, Secret};
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
-use super::{delivery, limits, retry, values};
+use super::{delivery, http_grants, limits, retry, values};
 
 /// The most deliveries of one subscription a plugin may handle at once.
 const INSTANCES_MAX: usize = 256;
@@ -130,17 +130,6 @@ fn secrets<'a>(table: &Table<'a>, folder: &Path) -> BTreeMap<&'a str, At<Option<
 
 fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource>>>) -> Grants {
     let source = table.source();
-    let mut http = Vec::new();
-    for At { value, span } in table.strings("http") {
-        match value.parse::<Origin>() {
-            Ok(origin) => http.push(origin),
-            Err(error) => {
-                let hint = "write scheme, host and port alone, such as https://pay.example.com \
-                            or http://127.0.0.1:9001";
-                source.problem(&span, format!("http: {error}"), Some(hint.to_owned()));
-            }
-        }
-    }
     let mut granted: BTreeMap<String, Secret> = BTreeMap::new();
     for At { value: name, span } in table.strings("secrets") {
         let Some(described) = secrets.get(name) else {
@@ -169,7 +158,7 @@ fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource
         secrets: granted,
         state: table.boolean("state").unwrap_or(false),
         blobs: table.boolean("blobs").unwrap_or(false),
-        http,
+        http: http_grants::read(&table),
     };
     table.finish();
     grants

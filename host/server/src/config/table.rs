@@ -189,6 +189,23 @@ impl<'a> Table<'a> {
         items.iter().filter_map(text).collect()
     }
 
+    /// A list of anything, for the caller to look into.
+    pub(crate) fn items(&self, key: &'static str) -> &'a [Spanned<DeValue<'a>>] {
+        let Some(value) = self.get(key) else { return &[] };
+        match value.get_ref().as_array() {
+            Some(items) => items,
+            None => {
+                self.wrong_type(key, value, "a list", &format!("{key} = [\"…\"]"));
+                &[]
+            }
+        }
+    }
+
+    /// A table in a list of this one.
+    pub(crate) fn item(&self, key: &str, item: &'a Spanned<DeValue<'a>>) -> Option<Table<'a>> {
+        self.inner(key, item)
+    }
+
     /// Any value, for the caller to look into.
     pub(crate) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.get(key)

@@ -85,7 +85,11 @@ fn everything_can_be_written() {
         instances = 2
         isolation = "fresh"
         [plugin.payment.grants]
-        http = ["https://pay.example.com", "http://127.0.0.1:9001"]
+        http = [
+            "https://pay.example.com/v1",
+            "http://127.0.0.1:9001",
+            { url = "https://db.internal", addresses = ["10.0.0.0/8", "fd00::1"] },
+        ]
         state = true
         blobs = true
         [plugin.payment.config]
@@ -117,7 +121,19 @@ fn everything_can_be_written() {
     assert_eq!(config.retry.max_attempts, 4);
     let payment = &config.plugin[&"payment".parse().unwrap()];
     assert_eq!((payment.instances, payment.isolation), (2, Isolation::Fresh));
-    assert_eq!(payment.grants.http.len(), 2);
+    let http: Vec<_> = payment.grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        http,
+        ["https://pay.example.com/v1", "http://127.0.0.1:9001", "https://db.internal"]
+    );
+    let ranges: Vec<_> = payment
+        .grants
+        .http
+        .iter()
+        .flat_map(|grant| &grant.addresses)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(ranges, ["10.0.0.0/8", "fd00::1"]);
     assert!(payment.grants.state && payment.grants.blobs);
     assert_eq!(payment.grants.config.as_ref().unwrap()["tries"], "3");
     assert_eq!(payment.limits.cpu_ms, 500);
@@ -268,6 +284,11 @@ fn every_problem_has_a_hint() {
         "[plugin.a.subscription.Bad]",
         "[plugin.a.grants]\nhttp = \"x\"",
         "[plugin.a.grants]\nhttp = [1]",
+        "[plugin.a.grants]\nhttp = [{ addresses = [\"10.0.0.0/8\"] }]",
+        "[plugin.a.grants]\nhttp = [{ url = \"https://a\", address = \"10.0.0.1\" }]",
+        "[plugin.a.grants]\nhttp = [{ url = \"https://a\", addresses = [\"10.0.0.1/8\"] }]",
+        "[plugin.a.grants]\nhttp = [{ url = \"https://10.0.0.1\", addresses = [\"10.0.0.0/8\"] }]",
+        "[plugin.a.grants]\nhttp = [\"https://a/b/../c\"]",
         "[plugin.a.grants]\nhttp = [\"pay.example.com\"]",
         "[plugin.a.grants]\nstate = 1",
         &format!("[plugin.a.config]\nk = {setting:?}"),

@@ -1,11 +1,12 @@
 //! Which addresses a granted name may stand for. A grant of a name is one of the server that the
 //! public knows by it: whoever answers for the name must not lead a plugin into the operator's own
-//! network. A grant of an address, or of localhost, is one of just that.
+//! network, unless the grant names the addresses it leads to. A grant of an address, or of localhost,
+//! is one of just that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::plugin::Plugin;
-use crate::{Grant, Origin};
+use crate::{Grant, HttpGrant};
 
 /// Addresses of one name that are tried.
 const ADDRESSES_TRIED_MAX: usize = 4;
@@ -16,14 +17,17 @@ const LOCALHOST: &str = "localhost";
 /// are none but others, with words for the guest.
 pub(super) fn admit(
     plugin: &Plugin,
-    origin: &Origin,
+    grant: &HttpGrant,
     resolved: impl Iterator<Item = SocketAddr>,
 ) -> Result<Vec<SocketAddr>, String> {
+    let HttpGrant { origin, addresses, .. } = grant;
     let mut admitted = Vec::new();
     let mut refused = None;
     for address in resolved {
         let ip = address.ip();
         match kind(ip) {
+            _ if addresses.iter().any(|range| range.contains(ip)) => admitted.push(address),
+            kind if !addresses.is_empty() => refused = Some((ip, kind.unwrap_or("public"))),
             Some(_) if origin.host() == LOCALHOST && ip.is_loopback() => admitted.push(address),
             Some(kind) => refused = Some((ip, kind)),
             None => admitted.push(address),
@@ -33,9 +37,8 @@ pub(super) fn admit(
     match refused {
         Some((ip, kind)) if admitted.is_empty() => {
             let what = format!("http to {ip}, the {kind} address that {origin} stands for,");
-            let remedy = format!("http = [\"{}\"]", origin.at(ip));
-            let words = plugin.deny(Grant::Http, &what, "grants", &remedy);
-            Err(format!("{words}, and have the plugin call that"))
+            let remedy = format!("http = [{{ url = \"{grant}\", addresses = [\"{ip}\"] }}]");
+            Err(plugin.deny(Grant::Http, &what, "grants", &remedy))
         }
         _ => Ok(admitted),
     }
@@ -167,6 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_granted_addresses_leads_to_those_and_no_others() {
+        let plugin = plugin(Grants::default());
+        let mut grant: HttpGrant = "https://db.internal".parse().unwrap();
+        grant.addresses = vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let admit = |resolved: &[&str]| {
+            let resolved = resolved.iter().map(|address| address.parse().unwrap());
+            super::admit(&plugin, &grant, resolved)
+                .map(|admitted| admitted.iter().map(SocketAddr::to_string).collect::<Vec<_>>())
+        };
+        let inside = ["10.1.255.255:443", "[fd00::1]:443"];
+        assert_eq!(admit(&inside).unwrap(), inside);
+        for outside in ["10.2.0.0:443", "127.0.0.1:443", "1.1.1.1:443", "[::1]:443"] {
+            assert_eq!(admit(&["10.1.0.0:443", outside]).unwrap(), ["10.1.0.0:443"], "{outside}");
+            assert!(admit(&[outside]).is_err(), "{outside}");
+        }
+        assert!(admit(&["1.1.1.1:443"]).unwrap_err().contains("the public address"));
+    }
+
+    #[test]
     fn a_name_leads_to_public_addresses_only_and_localhost_to_this_machine() {
         let plugin = plugin(Grants::default());
         let admit = |origin: &str, resolved: &[&str]| {
@@ -187,8 +209,8 @@ mod tests {
         assert_eq!(
             admit("https://pay.example.com:8443", &["10.0.0.1:8443"]).unwrap_err(),
             "http to 10.0.0.1, the private address that https://pay.example.com:8443 stands for, \
-             is not granted: add http = [\"https://10.0.0.1:8443\"] to [plugin.tested.grants] in \
-             usher.toml, and have the plugin call that"
+             is not granted: add http = [{ url = \"https://pay.example.com:8443\", addresses = \
+             [\"10.0.0.1\"] }] to [plugin.tested.grants] in usher.toml"
         );
     }
 }

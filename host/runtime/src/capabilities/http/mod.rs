@@ -21,12 +21,15 @@ use wasmtime_wasi_http::{
 pub(crate) use send::Client;
 
 use crate::guest::Guest;
+use crate::http_grant::Path;
 use crate::limits::size;
 use crate::plugin::Plugin;
-use crate::{Grant, Origin, text};
+use crate::{Grant, HttpGrant, Origin, text};
 
 /// Text of a refused address is repeated up to this length.
 const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
+/// Grants that a denial repeats, to say how the whole line would be.
+const GRANTS_SHOWN_MAX: usize = 8;
 
 /// What a body being written holds until it is sent: so many bytes in one write, so many writes.
 /// A guest may have hundreds of them, granted or not.
@@ -86,22 +89,15 @@ impl Http {
         }
     }
 
-    /// Whether a request may be sent at all, and where to.
-    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<Origin, String> {
+    /// Whether a request may be sent at all, and by which grant.
+    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<HttpGrant, String> {
         let uri = request.uri();
         let origin = Origin::of(uri).ok_or_else(|| {
             let shown = uri.to_string();
             let shown = text::escape(text::head(&shown, ADDRESS_SHOWN_MAX_BYTES));
             format!("{shown:?} is not an http or https address with a plain host and port")
         })?;
-        if !self.plugin.grants.http.contains(&origin) {
-            return Err(self.plugin.deny(
-                Grant::Http,
-                &format!("http to {origin}"),
-                "grants",
-                &format!("http = [\"{origin}\"]"),
-            ));
-        }
+        let grant = self.grant(&origin, uri.path())?.clone();
         if self.delivery.as_ref().is_some_and(|delivery| delivery.is_dry_run) {
             return Err("this is a dry run: nothing is sent".to_owned());
         }
@@ -110,8 +106,55 @@ impl Http {
             .calls_left
             .checked_sub(1)
             .ok_or_else(|| format!("one delivery may make {calls} http calls"))?;
-        Ok(origin)
+        Ok(grant)
     }
+
+    /// The first grant that covers a path of an origin.
+    fn grant(&self, origin: &Origin, path: &str) -> Result<&HttpGrant, String> {
+        let plugin = &self.plugin;
+        let deny = |what: &str, grant: &str| {
+            let kind = format!("http to {origin}");
+            let what = format!("{kind}{what}");
+            Err(plugin.deny_one_of(Grant::Http, &kind, &what, "grants", &remedy(plugin, grant)))
+        };
+        let of_origin = || plugin.grants.http.iter().filter(|grant| grant.origin == *origin);
+        if of_origin().next().is_none() {
+            return deny("", &origin.to_string());
+        }
+        let mut is_ambiguous = false;
+        for grant in of_origin() {
+            match grant.covers(path) {
+                Path::Below => return Ok(grant),
+                Path::Elsewhere => {}
+                Path::Ambiguous => is_ambiguous = true,
+            }
+        }
+        let path = text::escape(text::head(path, ADDRESS_SHOWN_MAX_BYTES));
+        if is_ambiguous {
+            let what = format!("{path} (with dots or slashes that servers read differently)");
+            return deny(&what, &origin.to_string());
+        }
+        deny(&path, &format!("{origin}{path}"))
+    }
+}
+
+/// The line that grants one thing more than what is granted already.
+fn remedy(plugin: &Plugin, more: &str) -> String {
+    let granted = plugin.grants.http.iter().map(written);
+    let all: Vec<_> = granted.chain([format!("{more:?}")]).collect();
+    match all.get(..=GRANTS_SHOWN_MAX) {
+        Some(_) => format!("{more:?} to the list http"),
+        None => format!("http = [{}]", all.join(", ")),
+    }
+}
+
+/// A grant as it stands in the configuration.
+fn written(grant: &HttpGrant) -> String {
+    if grant.addresses.is_empty() {
+        return format!("\"{grant}\"");
+    }
+    let addresses: Vec<_> = grant.addresses.iter().map(|range| format!("\"{range}\"")).collect();
+    format!("{{ url = \"{grant}\", addresses = [{}] }}", addresses.join(", "))
 }
 
 /// Response, and what has to run for its body to arrive.
@@ -124,8 +167,8 @@ impl WasiHttpHooks for Http {
         options: Option<RequestOptions>,
         _transmitted: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Exchange, Error>> + Send> {
-        let origin = match self.admit(&request) {
-            Ok(origin) => origin,
+        let grant = match self.admit(&request) {
+            Ok(grant) => grant,
             Err(words) => {
                 return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
             }
@@ -138,7 +181,7 @@ impl WasiHttpHooks for Http {
         self.add_key(&mut request);
         let (client, plugin) = (self.plugin.http.clone(), self.plugin.clone());
         let options = options.unwrap_or_default();
-        Box::new(async move { client.send(request, &origin, options, &plugin, slot).await })
+        Box::new(async move { client.send(request, &grant, options, &plugin, slot).await })
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {

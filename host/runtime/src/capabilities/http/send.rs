@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::body::{RequestBody, ResponseBody};
 use super::{Exchange, address};
-use crate::Origin;
+use crate::HttpGrant;
 use crate::plugin::Plugin;
 
 /// Head of a response, and what is read of it at a time.
@@ -50,7 +50,7 @@ impl Client {
     pub(super) async fn send(
         self: Arc<Self>,
         mut request: Request<WasiBody>,
-        origin: &Origin,
+        grant: &HttpGrant,
         options: RequestOptions,
         plugin: &Plugin,
         slot: OwnedSemaphorePermit,
@@ -68,7 +68,7 @@ impl Client {
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         let request = request.map(|body| RequestBody::new(body, limits.http_request_bytes));
 
-        let (mut sender, connection) = timeout(connect_time, self.connect(plugin, origin))
+        let (mut sender, connection) = timeout(connect_time, self.connect(plugin, grant))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
         let mut connection = Some(connection);
@@ -94,9 +94,10 @@ impl Client {
     async fn connect(
         self: Arc<Self>,
         plugin: &Plugin,
-        origin: &Origin,
+        grant: &HttpGrant,
     ) -> Result<(http1::SendRequest<RequestBody>, Connection), Error> {
-        let tcp = dial(plugin, origin).await?;
+        let origin = &grant.origin;
+        let tcp = dial(plugin, grant).await?;
         let _ = tcp.set_nodelay(true);
         let stream: Box<dyn Stream> = if origin.tls() {
             let name = ServerName::try_from(origin.host().to_owned())
@@ -143,7 +144,8 @@ fn tls_config() -> Result<Arc<ClientConfig>, String> {
 }
 
 /// Connects to one of the addresses that the name stands for at this moment.
-async fn dial(plugin: &Plugin, origin: &Origin) -> Result<TcpStream, Error> {
+async fn dial(plugin: &Plugin, grant: &HttpGrant) -> Result<TcpStream, Error> {
+    let origin = &grant.origin;
     let addresses: Vec<SocketAddr> = match origin.host().parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, origin.port())],
         Err(_) => {
@@ -152,7 +154,7 @@ async fn dial(plugin: &Plugin, origin: &Origin) -> Result<TcpStream, Error> {
                 rcode: Some(error.to_string()),
                 info_code: None,
             })?;
-            address::admit(plugin, origin, resolved)
+            address::admit(plugin, grant, resolved)
                 .map_err(|words| Error::InternalError(Some(words)))?
         }
     };

@@ -1,0 +1,309 @@
+//! A grant of outgoing HTTP: which server, which of its paths, and which addresses its name may
+//! stand for.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::{Origin, OriginError};
+
+/// What stands in a path only encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// Where a plugin may send HTTP requests: an origin, maybe only below a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpGrant {
+    /// The server.
+    pub origin: Origin,
+    /// The segments that a request's path has to begin with.
+    prefix: Vec<String>,
+    /// The addresses the origin's name may stand for. None here: public ones only; of an address,
+    /// or `localhost`, that very one.
+    pub addresses: Vec<AddressRange>,
+}
+
+/// Text that is no grant of HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpGrantError {
+    /// It doesn't begin with an origin.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// Its path is none that requests could be compared with.
+    #[error(
+        "{path:?} can't be granted: write a path without query, empty segments, dots or encoded \
+         slashes, like \"https://pay.example.com/v1/charges\""
+    )]
+    Path {
+        /// The path.
+        path: String,
+    },
+}
+
+/// Whether a path lies below a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    Below,
+    Elsewhere,
+    /// Servers might take it for one or the other.
+    Ambiguous,
+}
+
+impl HttpGrant {
+    /// The whole of an origin.
+    pub fn of(origin: Origin) -> Self {
+        Self { origin, prefix: Vec::new(), addresses: Vec::new() }
+    }
+
+    /// Where a request's path lies. Compared segment by segment, as it would be after decoding.
+    pub(crate) fn covers(&self, path: &str) -> Path {
+        if self.prefix.is_empty() {
+            return Path::Below;
+        }
+        let Some(segments) = path.strip_prefix('/').map(|path| path.split('/')) else {
+            return Path::Elsewhere;
+        };
+        let Some(segments) = segments.map(plain).collect::<Option<Vec<_>>>() else {
+            return Path::Ambiguous;
+        };
+        if segments.starts_with(&self.prefix) { Path::Below } else { Path::Elsewhere }
+    }
+}
+
+/// A segment after decoding; `None` where it is one that servers read in different ways: dots,
+/// slashes in disguise, or what would change if it were decoded once more.
+fn plain(segment: &str) -> Option<String> {
+    let decoded = percent_decode_str(segment).decode_utf8().ok()?;
+    // What follows a semicolon is a parameter to some.
+    let name = decoded.split(';').next().unwrap_or_default();
+    let is_plain = !matches!(name, "." | "..")
+        && !decoded.contains(['/', '\\'])
+        && !decoded.contains(char::is_control)
+        && percent_decode_str(&decoded).decode_utf8().is_ok_and(|twice| twice == decoded);
+    is_plain.then(|| decoded.into_owned())
+}
+
+impl FromStr for HttpGrant {
+    type Err = HttpGrantError;
+
+    fn from_str(text: &str) -> Result<Self, HttpGrantError> {
+        // The path begins with the first slash after the two that follow the scheme.
+        let after_scheme = text.find("://").map_or(0, |at| at + "://".len());
+        let slash = text.get(after_scheme..).and_then(|rest| rest.find('/'));
+        let (origin, path) = text.split_at(slash.map_or(text.len(), |at| after_scheme + at));
+        let origin: Origin = origin.parse()?;
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path.is_empty() {
+            return Ok(Self::of(origin));
+        }
+        let segment = |segment: &str| {
+            let is_clean = !segment.is_empty() && !segment.contains(['?', '#', ' ']);
+            if is_clean { plain(segment) } else { None }
+        };
+        let error = || HttpGrantError::Path { path: path.chars().take(256).collect() };
+        let prefix = path.split('/').map(segment).collect::<Option<_>>().ok_or_else(error)?;
+        Ok(Self { origin, prefix, addresses: Vec::new() })
+    }
+}
+
+/// The URL, as it is written in the configuration.
+impl fmt::Display for HttpGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.origin)?;
+        let mut segments = self.prefix.iter().map(|segment| utf8_percent_encode(segment, ENCODED));
+        segments.try_for_each(|segment| write!(f, "/{segment}"))
+    }
+}
+
+/// A range of addresses, as `10.0.0.0/8`, or one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    network: IpAddr,
+    prefix_bits: u32,
+}
+
+/// Text that is no range of addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no range of addresses: write {hint}")]
+pub struct AddressRangeError {
+    text: String,
+    hint: String,
+}
+
+impl AddressRange {
+    /// Whether an address lies in it. One of IPv4 in the clothes of IPv6 counts as what it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.network.is_ipv4()
+            && network(address, self.prefix_bits) == self.network
+    }
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.network)?;
+        if self.prefix_bits == bits(self.network) {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.prefix_bits)
+        }
+    }
+}
+
+fn bits(address: IpAddr) -> u32 {
+    if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS }
+}
+
+/// The first address of the range that an address lies in.
+fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
+    let host_bits = bits(address).saturating_sub(prefix_bits);
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = AddressRangeError;
+
+    fn from_str(text: &str) -> Result<Self, AddressRangeError> {
+        let error =
+            |hint: String| AddressRangeError { text: text.chars().take(64).collect(), hint };
+        let no_range = || error("an address, or a range like \"10.0.0.0/8\"".to_owned());
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| no_range())?;
+        let most = bits(address);
+        let prefix_bits = match prefix {
+            Some(prefix) => {
+                prefix.parse().ok().filter(|bits| *bits <= most).ok_or_else(no_range)?
+            }
+            None => most,
+        };
+        let first = network(address, prefix_bits);
+        if first != address {
+            return Err(error(format!("\"{first}/{prefix_bits}\", the first address of it")));
+        }
+        Ok(Self { network: address, prefix_bits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_shown_as_it_was_meant() {
+        for (text, shown) in [
+            ("https://pay.example.com", "https://pay.example.com"),
+            ("https://pay.example.com/", "https://pay.example.com"),
+            ("https://Pay.example.com:443/v1/charges/", "https://pay.example.com/v1/charges"),
+            ("http://[::1]:9001/a%20b:%3f", "http://[::1]:9001/a%20b:%3F"),
+        ] {
+            assert_eq!(text.parse::<HttpGrant>().unwrap().to_string(), shown, "{text}");
+        }
+        for text in [
+            "https://a/b/../c",
+            "https://a/./b",
+            "https://a//b",
+            "https://a/b?c",
+            "https://a/b#c",
+            "https://a/b%2fc",
+            "https://a/%2e%2e",
+            "https://a/b%5cc",
+            "https://a/b%252fc",
+            "https://a/%ff",
+            "https://a/b c",
+        ] {
+            let error = text.parse::<HttpGrant>().unwrap_err();
+            assert!(matches!(error, HttpGrantError::Path { .. }), "{text}: {error}");
+        }
+        for text in ["", "a/b", "ftp://a/b", "https:///b", "https://u@a/b", "https://a:0/b"] {
+            let error = text.parse::<HttpGrant>().unwrap_err();
+            assert!(matches!(error, HttpGrantError::Origin(_)), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn paths_are_compared_segment_by_segment() {
+        let grant: HttpGrant = "https://a/v1/char%67es".parse().unwrap();
+        for (path, expected) in [
+            ("/v1/charges", Path::Below),
+            ("/v1/charges/", Path::Below),
+            ("/v1/charges/17/refund", Path::Below),
+            ("/v1/%63harges/x%20y", Path::Below),
+            ("/v1/charges//x", Path::Below),
+            ("/v1/charges/a.b/...", Path::Below),
+            ("/v1/chargesX", Path::Elsewhere),
+            ("/v1/charge", Path::Elsewhere),
+            ("/v1", Path::Elsewhere),
+            ("/", Path::Elsewhere),
+            ("", Path::Elsewhere),
+            ("*", Path::Elsewhere),
+            ("//v1/charges", Path::Elsewhere),
+            ("/V1/charges", Path::Elsewhere),
+            ("/v1/charges/../admin", Path::Ambiguous),
+            ("/v1/charges/%2e%2e/admin", Path::Ambiguous),
+            ("/v1/charges/.%2E/admin", Path::Ambiguous),
+            ("/v1/charges/..;x/admin", Path::Ambiguous),
+            ("/v1/charges/%252e%252e/admin", Path::Ambiguous),
+            ("/v1/charges/..%2fadmin", Path::Ambiguous),
+            ("/v1/charges/a%5c..%5cadmin", Path::Ambiguous),
+            ("/v1/charges/a%00b", Path::Ambiguous),
+            ("/v1/./charges", Path::Ambiguous),
+            ("/v1/charges/%ff", Path::Ambiguous),
+        ] {
+            assert_eq!(grant.covers(path), expected, "{path}");
+        }
+        let whole: HttpGrant = "https://a".parse().unwrap();
+        assert_eq!(whole.covers("/any/../thing"), Path::Below);
+    }
+
+    #[test]
+    fn ranges_contain_their_first_and_last_address() {
+        for (range, inside, outside) in [
+            ("10.0.0.0/8", ["10.0.0.0", "10.255.255.255"], ["9.255.255.255", "11.0.0.0"]),
+            ("10.1.2.3", ["10.1.2.3", "::ffff:10.1.2.3"], ["10.1.2.2", "10.1.2.4"]),
+            ("0.0.0.0/0", ["0.0.0.0", "255.255.255.255"], ["::", "fd00::1"]),
+            ("fd00::/8", ["fd00::", "fdff::1"], ["fc00::1", "fe00::1"]),
+            ("::/0", ["::1", "fd00::1"], ["10.0.0.1", "::ffff:10.0.0.1"]),
+        ] {
+            let parsed: AddressRange = range.parse().unwrap();
+            let contains = |address: &str| parsed.contains(address.parse().unwrap());
+            assert!(inside.iter().all(|address| contains(address)), "{range}");
+            assert!(!outside.iter().any(|address| contains(address)), "{range}");
+        }
+        for text in ["", "10.0.0.0/33", "fd00::/129", "10.0.0.0/", "10/8", "10.0.0.0/-1", "a/8"] {
+            assert!(text.parse::<AddressRange>().is_err(), "{text}");
+        }
+        let error = "10.1.2.3/8".parse::<AddressRange>().unwrap_err().to_string();
+        assert!(error.contains("write \"10.0.0.0/8\""), "{error}");
+    }
+}
