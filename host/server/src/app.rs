@@ -161,6 +161,8 @@ pub(crate) struct CapabilityStatus {
     pub(crate) reason: String,
     /// Whether the configuration grants it.
     pub(crate) granted: bool,
+    /// Whether the version before did not ask for it.
+    pub(crate) added: bool,
 }
 
 /// What a plugin has done since it began to serve, whatever its versions since; what a removed one

@@ -415,6 +415,9 @@ pub(crate) struct CheckArgs {
 pub(crate) struct InspectArgs {
     /// The plugin's file
     pub(crate) file: PathBuf,
+    /// A configuration file, to see what of it would be denied
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

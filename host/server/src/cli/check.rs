@@ -76,7 +76,7 @@ impl FileReport {
     fn new(check: FileCheck, config: &Config) -> Self {
         let path = config.plugins.join(&check.file);
         let (plugin, reason) = match check.result {
-            Ok(loaded) => (Some(Inspected::new(&path, &loaded)), None),
+            Ok(loaded) => (Some(Inspected::new(&path, &loaded, Some(config))), None),
             Err(reason) => (None, Some(reason)),
         };
         Self { file: check.file, plugin, reason, warnings: check.warnings }

@@ -1,7 +1,8 @@
 //! `usher inspect`: what a plugin file is, what it asks for, and what to write to grant it.
 //!
 //! The file is loaded as the router would load it, `describe` included, and runs in the same
-//! sandbox with the same limits; nothing is granted to it and no delivery reaches it.
+//! sandbox with the same limits; nothing is granted to it and no delivery reaches it. With a
+//! configuration file it also says what of its abilities would be denied.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,13 +12,17 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use usher_event::Digest;
-use usher_runtime::{COMPONENT_MAX_BYTES, Loaded, Runtime, RuntimeOptions};
+use usher_runtime::{COMPONENT_MAX_BYTES, Loaded};
 
+use super::abilities::{self, Ability};
 use super::args::InspectArgs;
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::paint;
 use super::text::{bytes, printable};
+use crate::config::{self, Config, Flags, Problems};
+use crate::plugins::is_granted;
+use crate::sandbox;
 
 /// A plugin file, looked at.
 #[derive(Debug, Serialize)]
@@ -30,6 +35,7 @@ pub(super) struct Inspected {
     summary: String,
     subscriptions: Vec<Asked>,
     capabilities: Vec<Wanted>,
+    abilities: Vec<Ability>,
     imports: Vec<String>,
     exports: Vec<String>,
 }
@@ -50,9 +56,14 @@ struct Wanted {
 }
 
 impl Inspected {
-    /// What `loaded` says of itself.
-    pub(super) fn new(file: &Path, loaded: &Loaded) -> Self {
+    /// What `loaded` says of itself, and what it could do under a configuration.
+    pub(super) fn new(file: &Path, loaded: &Loaded, config: Option<&Config>) -> Self {
         let description = loaded.description();
+        let plugin =
+            |config: &Config| config.plugin.get(&description.name).cloned().unwrap_or_default();
+        let grants = config.map(|config| plugin(config).grants);
+        let is_granted = grants.as_ref().map(|grants| |name: &str| is_granted(name, grants));
+        let is_granted = is_granted.as_ref().map(|is_granted| is_granted as &dyn Fn(&str) -> bool);
         Self {
             file: file.display().to_string(),
             digest: loaded.digest(),
@@ -77,6 +88,7 @@ impl Inspected {
                     reason: capability.reason.clone(),
                 })
                 .collect(),
+            abilities: abilities::of(loaded.imports(), is_granted),
             imports: loaded.imports().to_vec(),
             exports: loaded.exports().to_vec(),
         }
@@ -109,6 +121,7 @@ impl Inspected {
                 max_in_flight: Some(4),
             }],
             capabilities: vec![wanted("blobs"), wanted("config"), wanted("secrets")],
+            abilities: abilities::of(&["usher:plugin/blobs@0.1.0".to_owned()], None),
             imports: vec!["usher:plugin/blobs@0.1.0".to_owned()],
             exports: vec!["usher:plugin/listener@0.1.0".to_owned()],
         }
@@ -117,24 +130,32 @@ impl Inspected {
 
 /// Looks at a file.
 pub(super) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> {
-    let inspected = inspect(&args.file)?;
+    let config = match &args.config {
+        None => None,
+        Some(file) => {
+            let flags = Flags { config: Some(file.clone()), ..Flags::default() };
+            let problems = |problems: Problems| CliError::Usage(problems.to_string());
+            Some(config::load(&flags).map_err(problems)?)
+        }
+    };
+    let inspected = inspect(&args.file, config.as_ref())?;
     if args.json { out.json(&inspected) } else { out.text(&render(&inspected)) }
 }
 
-fn inspect(file: &Path) -> Result<Inspected, CliError> {
+fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> {
     let failed = |what: String| CliError::new(format!("{}: {what}", file.display()));
     let content = read(file).map_err(|error| failed(error.to_string()))?;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| failed(error.to_string()))?;
-    let runtime =
-        Runtime::new(RuntimeOptions::default()).map_err(|error| failed(error.to_string()))?;
+    let runtime = sandbox::set_up(config.map(|config| config.compiler).unwrap_or_default(), None)
+        .map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let loaded = executor
         .block_on(runtime.load(Bytes::from(content), &name))
         .map_err(|error| CliError::new(error.to_string()))?;
-    Ok(Inspected::new(file, &loaded))
+    Ok(Inspected::new(file, &loaded, config))
 }
 
 /// A file's content. Of one that is too large, only so much that loading it says so.
@@ -160,6 +181,9 @@ fn render(inspected: &Inspected) -> String {
     });
     section(&mut text, "asks for", &inspected.capabilities, |wanted| {
         (printable(&wanted.name), printable(&wanted.reason))
+    });
+    section(&mut text, "what its imports let it do", &inspected.abilities, |ability| {
+        (ability.words.to_owned(), ability.condition())
     });
     section(&mut text, "imports", &inspected.imports, |import| (printable(import), String::new()));
     section(&mut text, "exports", &inspected.exports, |export| (printable(export), String::new()));
@@ -239,6 +263,9 @@ asks for
   blobs    for work
   config   for work
   secrets  for work
+
+what its imports let it do
+  puts blobs, and reads those of all plugins  where blobs is granted
 
 imports
   usher:plugin/blobs@0.1.0

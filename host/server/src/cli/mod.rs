@@ -5,6 +5,7 @@
 //! Answers go to stdout and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
 //! configuration.
 
+mod abilities;
 mod args;
 mod audit;
 mod blobs;

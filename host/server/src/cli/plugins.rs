@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{date_time, duration, printable, without_name};
-use crate::http::shapes::{Plugin, PluginState, Plugins};
+use crate::http::shapes::{Capability, Plugin, PluginState, Plugins};
 
 /// Shows the plugins.
 pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
@@ -81,9 +81,16 @@ fn remarks(plugin: &Plugin) -> Vec<String> {
         );
         remarks.push(remark(&refused.file, &what, &refused.reason));
     }
-    for capability in plugin.capabilities.iter().filter(|capability| !capability.granted) {
+    if plugin.isolation.as_deref() == Some("fresh") {
         let subject = plugin.name.as_ref().map_or(&*plugin.file, |name| name.as_str());
-        let what = format!(" asks for {}, which is not granted", printable(&capability.name));
+        remarks.push(remark(subject, " is fresh", "each delivery has an instance of its own"));
+    }
+    let news = |capability: &&Capability| capability.added || !capability.granted;
+    for capability in plugin.capabilities.iter().filter(news) {
+        let subject = plugin.name.as_ref().map_or(&*plugin.file, |name| name.as_str());
+        let granted = if capability.granted { "is granted" } else { "is not granted" };
+        let before = if capability.added { "the version before did not ask for and " } else { "" };
+        let what = format!(" asks for {}, which {before}{granted}", printable(&capability.name));
         remarks.push(remark(subject, &what, &capability.reason));
     }
     remarks
@@ -123,10 +130,13 @@ mod tests {
                     "file": "payment.wasm", "digest": digest, "reason": "payment.wasm: not a component",
                     "time": "2026-01-31T12:00:00.007Z"
                 },
+                "isolation": "fresh",
                 "subscriptions": ["payment/purchases"],
                 "capabilities": [
                     {"name": "http", "reason": "to ask the gateway", "granted": false},
-                    {"name": "config", "reason": "where it is", "granted": true}
+                    {"name": "config", "reason": "where it is", "granted": true},
+                    {"name": "state", "reason": "to count", "granted": true, "added": true},
+                    {"name": "blobs", "reason": "to keep", "granted": false, "added": true}
                 ],
                 "stats": stats
             },
@@ -145,7 +155,10 @@ payment  0.1.0    serving       12       3       0  85.0 ms  ba7816bf8f01  payme
 
 payment.wasm (ba7816bf8f01) refused at 2026-01-31 12:00:00.007; the version before serves on: \
 not a component
+payment is fresh: each delivery has an instance of its own
 payment asks for http, which is not granted: to ask the gateway
+payment asks for state, which the version before did not ask for and is granted: to count
+payment asks for blobs, which the version before did not ask for and is not granted: to keep
 broken\\x1b.wasm: found a core module
 "
         );

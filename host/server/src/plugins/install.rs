@@ -164,10 +164,12 @@ fn status(asked: &CapabilityRequest, grants: &Grants) -> CapabilityStatus {
         name: asked.name.clone(),
         reason: asked.reason.clone(),
         granted: is_granted(&asked.name, grants),
+        added: false,
     }
 }
 
-fn is_granted(capability: &str, grants: &Grants) -> bool {
+/// Whether a plugin that asks for this capability has it.
+pub(crate) fn is_granted(capability: &str, grants: &Grants) -> bool {
     match capability {
         "config" => grants.config.is_some(),
         "secrets" => !grants.secrets.is_empty(),

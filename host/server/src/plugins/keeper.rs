@@ -232,6 +232,15 @@ impl Keeper {
         self.disown(file, Some(&name));
         self.registry.forgives(file);
         self.registry.serves(plugin);
+        for asked in self.registry.added(&name) {
+            tracing::warn!(
+                plugin = %name,
+                capability = asked.name,
+                granted = asked.granted,
+                reason = asked.reason,
+                "the new version asks for more than the one before"
+            );
+        }
     }
 
     /// Stops what a file held, but for `keep`.

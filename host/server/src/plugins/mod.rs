@@ -17,6 +17,6 @@ mod subscriptions;
 mod watch;
 
 pub(crate) use check::{FileCheck, check_folder};
-pub(crate) use install::Installer;
+pub(crate) use install::{Installer, is_granted};
 pub(crate) use keeper::Keeper;
 pub(crate) use registry::Registry;

@@ -97,9 +97,12 @@ impl Registry {
     }
 
     /// A plugin serves from its file now.
-    pub(super) fn serves(&self, plugin: Plugin) {
+    pub(super) fn serves(&self, mut plugin: Plugin) {
         self.change(|state| {
             state.refused.remove(&plugin.file);
+            if let Some(before) = state.plugins.get(&plugin.name) {
+                plugin.note_added(before);
+            }
             let file = plugin.file.clone();
             let before = state.plugins.insert(plugin.name.clone(), plugin);
             // What was said against the file that had the name before still holds.
@@ -160,6 +163,13 @@ impl Registry {
         });
     }
 
+    /// What a plugin asks for that the version before did not.
+    pub(super) fn added(&self, name: &PluginName) -> Vec<CapabilityStatus> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let asked = state.plugins.get(name).map(|plugin| plugin.capabilities.iter());
+        asked.into_iter().flatten().filter(|asked| asked.added).cloned().collect()
+    }
+
     /// The listener of a plugin that serves, without keeping it.
     #[cfg(test)]
     pub(super) fn listener_of(&self, name: &PluginName) -> std::sync::Weak<WasmListener> {
@@ -203,6 +213,16 @@ impl Plugin {
             subscriptions: self.subscriptions.clone(),
             capabilities: self.capabilities.clone(),
             stats: self.stats(dispatches),
+        }
+    }
+
+    /// Notes which capabilities the version before did not ask for.
+    fn note_added(&mut self, before: &Self) {
+        for asked in &mut self.capabilities {
+            let known = before.capabilities.iter().find(|known| known.name == asked.name);
+            // The same version again says nothing new.
+            let is_same = before.digest == self.digest;
+            asked.added = known.map_or(!is_same, |known| is_same && known.added);
         }
     }
 

@@ -414,7 +414,8 @@ impl From<app::Refused> for Refused {
 
 impl From<app::CapabilityStatus> for Capability {
     fn from(capability: app::CapabilityStatus) -> Self {
-        Self { name: capability.name, reason: capability.reason, granted: capability.granted }
+        let app::CapabilityStatus { name, reason, granted, added } = capability;
+        Self { name, reason, granted, added }
     }
 }
 

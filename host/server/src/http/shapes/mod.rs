@@ -364,6 +364,9 @@ pub(crate) struct Capability {
     pub(crate) reason: String,
     /// Whether the configuration grants it.
     pub(crate) granted: bool,
+    /// Whether the version before did not ask for it.
+    #[serde(default)]
+    pub(crate) added: bool,
 }
 
 /// What a plugin has done since it began to serve, whatever its versions since; what a removed one

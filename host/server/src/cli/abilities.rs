@@ -1,0 +1,90 @@
+//! What a plugin is able to do, in plain words, from what it imports.
+
+use serde::Serialize;
+
+/// Something a plugin's imports let it try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Ability {
+    /// In words, following "it".
+    pub(super) words: &'static str,
+    /// The capability that has to be granted; `null` where it needs no grant.
+    pub(super) capability: Option<&'static str>,
+    /// Whether the configuration looked at grants it; `null` where there was none to look at, or
+    /// nothing to grant.
+    pub(super) granted: Option<bool>,
+}
+
+/// How imports begin, and what they let a plugin try.
+const ABILITIES: [(&[&str], &str, Option<&str>); 9] = [
+    (&["wasi:http/"], "reaches the network, by HTTP", Some("http")),
+    (&["wasi:keyvalue/"], "keeps state", Some("state")),
+    (&["usher:plugin/blobs"], "puts blobs, and reads those of all plugins", Some("blobs")),
+    (&["wasi:config/"], "reads its configuration", Some("config")),
+    (&["wasi:logging/", "wasi:cli/stdout", "wasi:cli/stderr"], "writes to the log", None),
+    (&["wasi:clocks/"], "reads clocks", None),
+    (&["wasi:random/"], "draws random numbers", None),
+    (&["wasi:filesystem/"], "looks for files, and finds none", None),
+    (&["wasi:sockets/"], "looks for sockets, and finds none", None),
+];
+
+/// What these imports come to; `is_granted` says what the configuration grants.
+pub(super) fn of(imports: &[String], is_granted: Option<&dyn Fn(&str) -> bool>) -> Vec<Ability> {
+    let mut abilities = Vec::new();
+    for (starts, words, capability) in ABILITIES {
+        let is_start = |import: &String| starts.iter().any(|start| import.starts_with(start));
+        if imports.iter().any(is_start) {
+            let granted = is_granted.zip(capability).map(|(is_granted, name)| is_granted(name));
+            abilities.push(Ability { words, capability, granted });
+        }
+    }
+    abilities
+}
+
+impl Ability {
+    /// On what it depends.
+    pub(super) fn condition(&self) -> String {
+        match (self.capability, self.granted) {
+            (None, _) => "always".to_owned(),
+            (Some(name), None) => format!("where {name} is granted"),
+            (Some(name), Some(true)) => format!("{name} is granted"),
+            (Some(name), Some(false)) => format!("denied: {name} is not granted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_told_in_words_once_each() {
+        let imports = [
+            "wasi:keyvalue/store@0.2.0-draft2",
+            "wasi:keyvalue/atomics@0.2.0-draft2",
+            "wasi:io/poll@0.2.6",
+            "wasi:cli/stdout@0.2.6",
+            "wasi:http/outgoing-handler@0.2.12",
+        ]
+        .map(str::to_owned);
+        let shown = |is_granted: Option<&dyn Fn(&str) -> bool>| {
+            let abilities = of(&imports, is_granted).into_iter();
+            abilities.map(|one| format!("{}: {}", one.words, one.condition())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shown(None),
+            [
+                "reaches the network, by HTTP: where http is granted",
+                "keeps state: where state is granted",
+                "writes to the log: always"
+            ]
+        );
+        assert_eq!(
+            shown(Some(&|name| name == "state")),
+            [
+                "reaches the network, by HTTP: denied: http is not granted",
+                "keeps state: state is granted",
+                "writes to the log: always"
+            ]
+        );
+    }
+}
