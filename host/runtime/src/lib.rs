@@ -41,7 +41,7 @@ pub use format::FormatError;
 pub use grants::{Grant, Grants, Origin, OriginError, Secret};
 pub use http_grant::{AddressRange, AddressRangeError, HttpGrant, HttpGrantError};
 pub use isolation::Isolation;
-pub use limits::{LimitError, LimitErrors, LimitRow, Limits};
+pub use limits::{FIXED_LIMITS, LimitError, LimitErrors, LimitRow, Limits};
 pub use listener::{ListenerStats, Settings, WasmListener};
 pub use load::{COMPONENT_MAX_BYTES, LoadError, LoadErrorKind, Loaded};
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

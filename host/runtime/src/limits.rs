@@ -162,6 +162,21 @@ impl Limits {
     }
 }
 
+/// What no configuration changes, for the documentation: what is limited, and the number.
+pub const FIXED_LIMITS: [(&str, u64); 11] = [
+    ("bytes of a component file", crate::load::COMPONENT_MAX_BYTES as u64),
+    ("bytes of native code it is compiled to", crate::compiler::CODE_MAX_BYTES as u64),
+    ("milliseconds of CPU for start functions and `describe`", crate::runtime::DESCRIBE_CPU_MS),
+    ("milliseconds by the clock for the same", crate::runtime::DESCRIBE_WALL_MS),
+    ("bytes of a guest's stack", crate::engine::WASM_STACK_BYTES as u64),
+    ("memories of one instance", crate::guest::MEMORIES_MAX as u64),
+    ("tables of one instance", crate::guest::TABLES_MAX as u64),
+    ("random bytes in one call", crate::capabilities::wasi::RANDOM_MAX_BYTES),
+    ("bytes of the header fields of an HTTP message", crate::guest::HTTP_FIELDS_MAX_BYTES as u64),
+    ("bytes of the reason of a failure", crate::convert::REASON_MAX_BYTES as u64),
+    ("bytes of an event", usher_event::limits::EVENT_MAX_BYTES as u64),
+];
+
 /// A limit as a size in memory. Ceilings keep all of them far below the address space.
 pub(crate) fn size(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)

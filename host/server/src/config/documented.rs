@@ -1,12 +1,13 @@
 //! docs/configuration.md is kept true: its example loads and changes nothing but what it says, and
-//! its table of limits is the runtime's.
+//! its table of limits is the runtime's; and so are those of docs/security.md.
 
 use std::os::unix::fs::PermissionsExt;
 
-use usher_runtime::Limits;
+use usher_runtime::{FIXED_LIMITS, Limits};
 
 use super::*;
 
+const SECURITY: &str = include_str!("../../../../docs/security.md");
 const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
 
 fn example() -> &'static str {
@@ -28,6 +29,7 @@ fn the_example_loads_and_states_the_defaults() {
         .unwrap_or_else(|problems| panic!("{problems}"));
 
     assert_eq!(config.http, HttpConfig::default());
+    assert_eq!(config.compiler, CompilerConfig::default());
     // Everything is kept by default; the example shows what a limit looks like.
     let Retention { max_age, max_bytes } = config.broker.retention;
     assert!(max_age.is_some() && max_bytes.is_some());
@@ -53,4 +55,20 @@ fn the_table_of_limits_is_the_runtimes() {
             REFERENCE.lines().any(|line| line.starts_with(&start) && line.ends_with(&end));
         assert!(written, "docs/configuration.md needs a row `{start} … {end}`");
     }
+}
+
+#[test]
+fn the_limits_of_the_security_page_are_the_runtimes() {
+    let rows = Limits::ROWS.iter().map(|row| {
+        let summary = row.summary.trim().trim_end_matches('.');
+        format!("| `{}` | {summary} | {} | {} |", row.name, row.default, row.max)
+    });
+    let fixed = FIXED_LIMITS.iter().map(|(what, limit)| format!("| {what} | {limit} |"));
+    let wanted: Vec<String> = rows.chain(fixed).collect();
+    for row in &wanted {
+        assert!(SECURITY.lines().any(|line| line == row), "docs/security.md needs a row `{row}`");
+    }
+    let (_, limits) = SECURITY.split_once("## Limits").unwrap();
+    let written = limits.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(written, Limits::ROWS.len(), "docs/security.md has rows of limits that are no more");
 }
