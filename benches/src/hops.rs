@@ -14,7 +14,7 @@ use usher_broker::{
 };
 use usher_event::Listener;
 use usher_filter::Filter;
-use usher_router::{EmissionLimits, Installation, Router};
+use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation, Router};
 use usher_runtime::Isolation;
 
 use crate::runtime;
@@ -90,6 +90,8 @@ pub(crate) fn installation(
         subscriptions: vec![subscription],
         instances: guests.metrics().num_workers(),
         emissions: EmissionLimits::default(),
+        breaker: BreakerPolicy::default(),
+        held: Held::default(),
     })
 }
 

@@ -17,11 +17,15 @@ const GOOD: usize = 200;
 /// What the log's own tables, in memory until they are written out, and the allocator may keep.
 const SLACK_BYTES: u64 = 24 * 1_024 * 1_024;
 
+/// Plugins that fail at everything, and are to go on failing.
+const MANY_FAILURES: &str = "[plugin.spin.breaker]\nfailures = 1000\n\
+    [plugin.trap.breaker]\nfailures = 1000\n";
+
 /// Invariant 11: after loads with traps, blown budgets and swaps, file descriptors, threads and
 /// memory are where they were before.
 #[test]
 fn everything_returns_to_where_it_was() -> Result<()> {
-    let tables = format!("{QUICK_RETRIES}[plugin.spin.limits]\ncpu_ms = 50\n");
+    let tables = format!("{QUICK_RETRIES}{MANY_FAILURES}[plugin.spin.limits]\ncpu_ms = 50\n");
     let scene = Scene::with(&tables, &["spin", "trap", "echo"])?;
     for number in 0..WARM_UP {
         load(&scene, number)?;

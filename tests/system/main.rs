@@ -16,6 +16,7 @@ mod flows;
 mod footprint;
 mod hot_swap;
 mod isolation;
+mod ladder;
 mod lifecycle;
 mod plugin_files;
 mod promises;

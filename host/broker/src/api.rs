@@ -114,6 +114,13 @@ pub trait Broker: Send + Sync + 'static {
     /// The events that [`Broker::replay`] would look at in one step; nothing is done.
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError>;
 
+    /// Records for the audit what an operator is about to do to a plugin; returns after fsync.
+    async fn record_plugin_change(
+        &self,
+        plugin: PluginName,
+        change: PluginChange,
+    ) -> Result<(), BrokerError>;
+
     /// What operators did, oldest first: the records after the one with this number, at most
     /// `max`. The newest [`crate::AUDIT_MAX_RECORDS`] are kept.
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError>;
@@ -426,14 +433,23 @@ impl StoredEvent {
     }
 
     /// Whether a subscription with this filter takes it as it comes by in the log. One that has an
-    /// addressee goes there by itself; the router's reports are for those that ask for them.
+    /// addressee goes there by itself; the router's own are for those that ask for them.
     pub(crate) fn matches(&self, filter: &Filter) -> bool {
         let may_match = match self.cause.as_ref().map(|cause| cause.kind) {
-            None | Some(CauseKind::Emission) => true,
             Some(CauseKind::Redrive) => false,
-            Some(CauseKind::Report) => filter.names_types(SYSTEM_TYPE_PREFIX),
+            _ => self.is_for_all() || filter.names_types(SYSTEM_TYPE_PREFIX),
         };
         may_match && filter.matches(&self.event)
+    }
+
+    /// Whether it is for whoever has a filter that matches, as what producers and plugins append.
+    pub(crate) fn is_for_all(&self) -> bool {
+        match self.cause.as_ref().map(|cause| cause.kind) {
+            // Nobody but the router publishes with its source.
+            None => !self.event.has_system_source(),
+            Some(CauseKind::Emission) => true,
+            Some(CauseKind::Redrive | CauseKind::Report) => false,
+        }
     }
 }
 

@@ -242,6 +242,10 @@ impl Committer {
                 let schedules = self.ledger.schedules();
                 self.answer(reply, Ok(schedules));
             }
+            Command::RecordPluginChange { plugin, change, reply } => {
+                self.ledger.record_plugin_change(plugin, change, now_ms);
+                self.answer(reply, Ok(()));
+            }
             Command::Fetched(fetched) => {
                 self.ledger.fetched(fetched.map_err(StoreFailure)?, now_ms);
             }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
-use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
+use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 
 use crate::api::*;
 use crate::backup;
@@ -408,6 +408,14 @@ impl Broker for EmbeddedBroker {
 
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
         Ok(self.read(move |view| replay::find(view, &query)).await??.into())
+    }
+
+    async fn record_plugin_change(
+        &self,
+        plugin: PluginName,
+        change: PluginChange,
+    ) -> Result<(), BrokerError> {
+        self.ask(|reply| Command::RecordPluginChange { plugin, change, reply }).await
     }
 
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {

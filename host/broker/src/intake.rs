@@ -6,11 +6,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use usher_event::{Event, Identity, SubscriptionName};
+use usher_event::{Event, Identity, PluginName, SubscriptionName};
 
 use crate::api::{
-    BrokerError, Published, Replayed, Schedule, ScheduleStatus, Settled, Subscription,
-    SubscriptionStatus,
+    BrokerError, PluginChange, Published, Replayed, Schedule, ScheduleStatus, Settled,
+    Subscription, SubscriptionStatus,
 };
 use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
 use crate::replay::Found;
@@ -85,6 +85,11 @@ pub(crate) enum Command {
     },
     Schedules {
         reply: Reply<Vec<ScheduleStatus>>,
+    },
+    RecordPluginChange {
+        plugin: PluginName,
+        change: PluginChange,
+        reply: Reply<()>,
     },
     /// What the ledger asked the store for.
     Fetched(Result<Fetched, String>),

@@ -1,7 +1,7 @@
 //! Events of the router's own: facts about its work that listeners can subscribe to.
 
 use crate::trace::Lineage;
-use crate::{Event, EventError, PLUGIN_SOURCE_PREFIX, Value, write_time};
+use crate::{Event, EventBuilder, EventError, PLUGIN_SOURCE_PREFIX, Value, write_time};
 
 /// Types that begin with this are the router's own; neither producers nor plugins can use them.
 pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
@@ -12,7 +12,10 @@ pub const SYSTEM_SOURCE: &str = "/usher";
 /// A delivery was given up and became a dead letter.
 pub const DELIVERY_DEAD_TYPE: &str = "dev.usher.delivery.dead";
 
-/// An event of the router's own about what became of another event.
+/// A plugin was quarantined because it kept failing.
+pub const PLUGIN_QUARANTINED_TYPE: &str = "dev.usher.plugin.quarantined";
+
+/// An event of the router's own.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemEvent<'a> {
     /// CloudEvents `id`.
@@ -28,23 +31,39 @@ pub struct SystemEvent<'a> {
 }
 
 impl SystemEvent<'_> {
+    /// The event, about no other event: the first of its flow.
+    ///
+    /// # Errors
+    /// An attribute is too long.
+    pub fn alone(&self) -> Result<Event, EventError> {
+        self.built(|event| event)
+    }
+
     /// The event, in the flow and the trace of the one it is about. `flow` is the sequence of the
     /// flow's first event.
     ///
     /// # Errors
     /// An attribute is too long.
     pub fn about(&self, parent: &Event, flow: u64) -> Result<Event, EventError> {
+        let lineage = Lineage::of(parent, flow, self.id);
+        self.built(|event| {
+            lineage.extensions().fold(event, |event, (name, text)| {
+                event.extension(name, Value::String(text.to_owned()))
+            })
+        })
+    }
+
+    fn built(
+        &self,
+        extend: impl FnOnce(EventBuilder) -> EventBuilder,
+    ) -> Result<Event, EventError> {
         let mut time = String::new();
         write_time(self.time_ms, &mut time);
-        let lineage = Lineage::of(parent, flow, self.id);
-        let mut event = Event::builder(self.id, SYSTEM_SOURCE, self.ty)
+        let event = Event::builder(self.id, SYSTEM_SOURCE, self.ty)
             .subject(self.subject)
             .time(time)
             .datacontenttype("application/json");
-        for (name, text) in lineage.extensions() {
-            event = event.extension(name, Value::String(text.to_owned()));
-        }
-        event.data(self.data.to_string()).build()
+        extend(event).data(self.data.to_string()).build()
     }
 }
 

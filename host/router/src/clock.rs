@@ -12,11 +12,16 @@ pub(crate) struct Stamp {
     text: String,
 }
 
+/// The present time, Unix milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Stamp {
     /// The present time.
     pub(crate) fn now(&mut self) -> &str {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.at(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.at(unix_ms())
     }
 
     fn at(&mut self, time_ms: u64) -> &str {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use usher_broker::{BrokerError, Lease, Settlement, Subscription};
 use usher_event::{FailureClass, PluginName, SubscriptionName};
 
+use crate::ladder::{Ladder, Pass, Probing};
 use crate::run::{Home, Rest, Run};
 use crate::settling::Settling;
 use crate::stats::{DispatchStatus, Stats, Tally};
@@ -36,6 +37,7 @@ pub(crate) enum Phase {
 pub(crate) struct Dispatch {
     home: Arc<Home>,
     slot: Arc<Slot>,
+    ladder: Arc<Ladder>,
     stats: Arc<Stats>,
     settling: Settling,
     phase: watch::Sender<Phase>,
@@ -61,8 +63,43 @@ impl Dispatch {
         self.slot.hold()
     }
 
-    /// Waits for deliveries, at most `max`. Dropping the future takes none.
-    pub(crate) async fn next_run(&self, max: usize) -> Result<Run, BrokerError> {
+    /// What stands between the plugin and its deliveries.
+    pub(crate) fn ladder(&self) -> &Arc<Ladder> {
+        &self.ladder
+    }
+
+    /// Waits until the plugin may have deliveries and for at most `max` of them. Dropping the
+    /// future takes none. `changes` are those of the ladder.
+    pub(crate) async fn next_run(
+        &self,
+        max: usize,
+        changes: &mut watch::Receiver<u64>,
+    ) -> Result<(Run, Option<Probing>), BrokerError> {
+        loop {
+            let pass = self.ladder.admitted(changes, || self.give_back_shed()).await;
+            let run = tokio::select! {
+                biased;
+                run = self.run(max), if matches!(pass, Pass::Free) => run?,
+                leases = self.lease(1), if matches!(pass, Pass::Probe) => {
+                    Run::new(Arc::clone(&self.home), leases?)
+                }
+                // The sender is part of the ladder.
+                _ = changes.changed() => continue,
+            };
+            // Dropping a run gives it back.
+            match pass {
+                Pass::Free if self.ladder.is_free() => return Ok((run, None)),
+                Pass::Free => {}
+                Pass::Probe => {
+                    if let Some(probing) = self.ladder.begin_probe() {
+                        return Ok((run, Some(probing)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn run(&self, max: usize) -> Result<Run, BrokerError> {
         loop {
             if let Some(run) = self.take_shed() {
                 return Ok(run);
@@ -99,6 +136,13 @@ impl Dispatch {
             self.shed_wakes.notify_one();
         }
         run
+    }
+
+    /// Gives back what was shed and nobody has taken on.
+    fn give_back_shed(&self) {
+        while let Some(run) = self.take_shed() {
+            drop(run);
+        }
     }
 
     pub(crate) async fn submit(&self, settlements: Vec<Settlement>) {
@@ -138,7 +182,7 @@ impl Dispatcher {
     /// Serves `subscription`, which the broker knows already, with what `slot` holds.
     pub(crate) fn start(
         home: Home,
-        slot: Arc<Slot>,
+        (slot, ladder): (Arc<Slot>, Arc<Ladder>),
         subscription: Subscription,
         instances: usize,
         stats: Arc<Stats>,
@@ -147,6 +191,7 @@ impl Dispatcher {
         let dispatch = Arc::new(Dispatch {
             settling: Settling::new(Arc::clone(&home), Arc::clone(&stats)),
             slot,
+            ladder,
             stats,
             phase: watch::Sender::new(Phase::Serving),
             turn: tokio::sync::Mutex::default(),
@@ -206,10 +251,7 @@ impl Dispatcher {
                 self.workers.abort_all();
             }
         }
-        // Dropping a run gives it back.
-        while let Some(run) = dispatch.take_shed() {
-            drop(run);
-        }
+        dispatch.give_back_shed();
         ended &= timeout(ABANDON_GRACE, dispatch.settling.finished()).await.is_ok();
         ended
     }

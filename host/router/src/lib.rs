@@ -8,13 +8,17 @@
 //! - A leased delivery is settled, whatever happens to worker or listener: panics, cancellation
 //!   and abandoned calls give it back.
 //! - One delivery sees one version of a plugin. A hot swap takes effect between two runs.
+//! - A plugin that keeps failing gets fewer deliveries and in the end none; its events wait in the
+//!   log, and no other plugin notices.
 //! - A listener that hangs holds up only the delivery it hangs on, not the rest of its run.
 //!
 //! Nothing here knows wasm, a disk or a network: listeners and broker are traits.
 
+mod breaker;
 mod clock;
 mod dispatcher;
 mod dry_run;
+mod ladder;
 mod router;
 mod run;
 mod settling;
@@ -23,8 +27,10 @@ mod swap;
 mod verdict;
 mod worker;
 
+pub use breaker::BreakerPolicy;
 pub use dry_run::DryRun;
-pub use router::{InstallError, Installation, Router};
+pub use ladder::{Quarantine, Standing};
+pub use router::{Held, InstallError, Installation, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;
 pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits, REASON_MAX_BYTES};

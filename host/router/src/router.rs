@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use usher_broker::{Broker, BrokerError, Subscription};
-use usher_event::{Listener, PluginName, SubscriptionName};
+use usher_event::{Digest, Listener, PluginName, SubscriptionName};
 
+use crate::breaker::BreakerPolicy;
 use crate::dispatcher::{Dispatch, Dispatcher};
+use crate::ladder::{Ladder, Quarantine, Standing};
 use crate::run::Home;
 use crate::stats::{DispatchStatus, Stats};
 use crate::swap::{Serving, Slot, SwapOutcome};
@@ -32,6 +35,19 @@ pub struct Installation {
     pub instances: usize,
     /// How much one delivery may emit.
     pub emissions: EmissionLimits,
+    /// When it is left alone because it keeps failing.
+    pub breaker: BreakerPolicy,
+    /// What stood in its way when it was served last; for a plugin that isn't served now.
+    pub held: Held,
+}
+
+/// What stands in a plugin's way from the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Whether an operator paused it.
+    pub is_paused: bool,
+    /// Why it is quarantined; of no account where other bytes serve now.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// Why a listener was not installed. What served before serves on.
@@ -69,14 +85,23 @@ pub struct Router {
     /// One lock for each plugin: a slow drain holds up changes of that plugin only.
     plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Plugin>>>>>,
     /// What is being served, for those who only look.
-    active: RwLock<BTreeMap<SubscriptionName, (PluginName, Arc<Dispatch>)>>,
+    active: RwLock<Active>,
+    /// Counts what whoever keeps the books on plugins should look at.
+    notices: watch::Sender<u64>,
     /// Versions on their way out.
     drains: Mutex<JoinSet<()>>,
     shut_down: AtomicBool,
 }
 
+#[derive(Default)]
+struct Active {
+    dispatches: BTreeMap<SubscriptionName, (PluginName, Arc<Dispatch>)>,
+    ladders: BTreeMap<PluginName, Arc<Ladder>>,
+}
+
 struct Plugin {
     slot: Arc<Slot>,
+    ladder: Arc<Ladder>,
     dispatchers: BTreeMap<SubscriptionName, Dispatcher>,
 }
 
@@ -89,6 +114,7 @@ impl Router {
             drain: DRAIN_DEFAULT,
             plugins: Mutex::default(),
             active: RwLock::default(),
+            notices: watch::Sender::new(0),
             drains: Mutex::default(),
             shut_down: AtomicBool::new(false),
         }
@@ -114,7 +140,8 @@ impl Router {
     /// # Errors
     /// See [`InstallError`]; the version before serves on then.
     pub async fn install(&self, installation: Installation) -> Result<SwapOutcome, InstallError> {
-        let Installation { listener, subscriptions, instances, emissions } = installation;
+        let Installation { listener, subscriptions, instances, emissions, breaker, held } =
+            installation;
         let name = listener.name().clone();
         let wanted = by_name(&name, subscriptions)?;
         let entry = self.entry(&name);
@@ -133,19 +160,22 @@ impl Router {
         }
         let mut present = plugin.take().unwrap_or_else(|| Plugin {
             slot: Arc::new(Slot::new(Arc::clone(&serving))),
+            ladder: self.ladder(&name, breaker, held, digest),
             dispatchers: BTreeMap::new(),
         });
+        let served = present.slot.present().listener().digest();
         let changed = self.change_subscriptions(&mut present, wanted, instances).await;
         let replaced = changed.map(|changed| {
             let replaced = present.slot.replace(serving);
+            present.ladder.renew(breaker, served != digest);
             for (subscription, stats) in changed {
                 self.start(&mut present, subscription, instances, stats);
             }
             replaced
         });
-        self.publish_active(&name, &present);
         // A first version that could not be installed leaves nothing behind.
         if replaced.is_ok() || from.is_some() {
+            self.publish_active(&name, &present);
             *plugin = Some(present);
         }
         let replaced = replaced?;
@@ -166,7 +196,10 @@ impl Router {
         let Some(mut plugin) = entry.take() else {
             return false;
         };
-        self.active_mut(|active| active.retain(|_, (plugin, _)| plugin != name));
+        self.active_mut(|active| {
+            active.dispatches.retain(|_, (plugin, _)| plugin != name);
+            active.ladders.remove(name);
+        });
         let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(self.drain));
         join_all(stopped).await;
         true
@@ -175,19 +208,64 @@ impl Router {
     /// Each subscription that is being served, by name.
     pub fn status(&self) -> Vec<DispatchStatus> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        active.values().map(|(plugin, dispatch)| dispatch.status(plugin)).collect()
+        active.dispatches.values().map(|(plugin, dispatch)| dispatch.status(plugin)).collect()
+    }
+
+    /// What stands between each plugin that is installed and its deliveries.
+    pub fn standings(&self) -> BTreeMap<PluginName, Standing> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        let standing =
+            |(name, ladder): (&PluginName, &Arc<Ladder>)| (name.clone(), ladder.standing());
+        active.ladders.iter().map(standing).collect()
+    }
+
+    /// Changes when [`Router::standings`] has something that has to be kept.
+    pub fn notices(&self) -> watch::Receiver<u64> {
+        self.notices.subscribe()
+    }
+
+    /// Keeps new deliveries from a plugin, or lets it have them again; what is under way ends.
+    /// Answers whether it is installed.
+    pub fn pause(&self, name: &PluginName, is_paused: bool) -> bool {
+        self.ladder_of(name).inspect(|ladder| ladder.pause(is_paused)).is_some()
+    }
+
+    /// Lifts a plugin's quarantine. Answers why there was one.
+    pub fn release(&self, name: &PluginName) -> Option<Quarantine> {
+        self.ladder_of(name)?.release()
+    }
+
+    fn ladder_of(&self, name: &PluginName) -> Option<Arc<Ladder>> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.ladders.get(name).cloned()
+    }
+
+    /// The ladder of a plugin that was not served until now.
+    fn ladder(
+        &self,
+        name: &PluginName,
+        policy: BreakerPolicy,
+        held: Held,
+        digest: Digest,
+    ) -> Arc<Ladder> {
+        let ladder = Ladder::new(name.clone(), policy, self.notices.clone());
+        ladder.pause(held.is_paused);
+        if let Some(quarantine) = held.quarantine.filter(|held| held.digest == digest) {
+            ladder.quarantine(quarantine);
+        }
+        ladder
     }
 
     /// What serves a subscription now.
     pub(crate) fn dispatch(&self, name: &SubscriptionName) -> Option<Arc<Dispatch>> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        active.get(name).map(|(_, dispatch)| Arc::clone(dispatch))
+        active.dispatches.get(name).map(|(_, dispatch)| Arc::clone(dispatch))
     }
 
     /// The subscriptions that are being served.
     pub fn active_subscriptions(&self) -> BTreeSet<SubscriptionName> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        active.keys().cloned().collect()
+        active.dispatches.keys().cloned().collect()
     }
 
     /// Stops everything: nothing new is taken, deliveries under way end, those that don't by
@@ -203,7 +281,7 @@ impl Router {
             join_all(stopped).await.into_iter().all(|ended| ended)
         });
         let ended = join_all(stopping).await.into_iter().all(|ended| ended);
-        self.active_mut(BTreeMap::clear);
+        self.active_mut(|active| *active = Active::default());
         let mut drains =
             std::mem::take(&mut *self.drains.lock().unwrap_or_else(PoisonError::into_inner));
         let drained = timeout(deadline, async { while drains.join_next().await.is_some() {} });
@@ -287,8 +365,8 @@ impl Router {
             settling: TaskTracker::new(),
         };
         let name = subscription.name.clone();
-        let slot = Arc::clone(&plugin.slot);
-        let dispatcher = Dispatcher::start(home, slot, subscription, instances, stats);
+        let shared = (Arc::clone(&plugin.slot), Arc::clone(&plugin.ladder));
+        let dispatcher = Dispatcher::start(home, shared, subscription, instances, stats);
         plugin.dispatchers.insert(name, dispatcher);
     }
 
@@ -303,18 +381,16 @@ impl Router {
 
     fn publish_active(&self, name: &PluginName, plugin: &Plugin) {
         self.active_mut(|active| {
-            active.retain(|_, (owner, _)| owner != name);
+            active.dispatches.retain(|_, (owner, _)| owner != name);
             for (subscription, dispatcher) in &plugin.dispatchers {
                 let dispatch = Arc::clone(dispatcher.dispatch());
-                active.insert(subscription.clone(), (name.clone(), dispatch));
+                active.dispatches.insert(subscription.clone(), (name.clone(), dispatch));
             }
+            active.ladders.insert(name.clone(), Arc::clone(&plugin.ladder));
         });
     }
 
-    fn active_mut(
-        &self,
-        change: impl FnOnce(&mut BTreeMap<SubscriptionName, (PluginName, Arc<Dispatch>)>),
-    ) {
+    fn active_mut(&self, change: impl FnOnce(&mut Active)) {
         change(&mut self.active.write().unwrap_or_else(PoisonError::into_inner));
     }
 

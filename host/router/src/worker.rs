@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use usher_broker::{AFTER_MAX, BrokerError, Disposition};
-use usher_event::{Delivery, Failure, FailureClass, Listener, Outcome, Verdict};
+use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Verdict};
 
+use crate::breaker::Sign;
 use crate::clock::Stamp;
 use crate::dispatcher::{Dispatch, Phase};
 use crate::run::{HandledBy, Run, RunSize};
@@ -34,14 +35,19 @@ pub(crate) async fn work(dispatch: Arc<Dispatch>) {
     let mut phase = dispatch.phase();
     let mut size = RunSize::default();
     let mut stamp = Stamp::default();
+    let mut changes = dispatch.ladder().changes();
     loop {
         let leased = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-            leased = dispatch.next_run(size.deliveries()) => leased,
+            leased = dispatch.next_run(size.deliveries(), &mut changes) => leased,
         };
         match leased {
-            Ok(run) => handle_run(&dispatch, run, &mut phase, &mut size, &mut stamp).await,
+            Ok((run, probing)) => {
+                handle_run(&dispatch, run, &mut phase, &mut size, &mut stamp, probing.is_some())
+                    .await;
+                drop(probing);
+            }
             Err(error) if is_final(&error) => return dispatch.stopped_by(&error),
             Err(error) => {
                 tracing::warn!(subscription = %dispatch.name(), %error, "leasing failed");
@@ -67,6 +73,7 @@ async fn handle_run(
     phase: &mut watch::Receiver<Phase>,
     size: &mut RunSize,
     stamp: &mut Stamp,
+    is_probe: bool,
 ) {
     let mut hold = dispatch.hold();
     let listener = Arc::clone(hold.listener());
@@ -74,6 +81,7 @@ async fn handle_run(
     let mut tally = Tally::default();
     let started = Instant::now();
     while *phase.borrow() == Phase::Serving
+        && (is_probe || dispatch.ladder().is_free())
         && let Some((delivery, rest)) = run.advance()
     {
         let slow = || dispatch.shed(rest);
@@ -92,7 +100,7 @@ async fn handle_run(
         tally.handle_time += took;
         let limits = hold.emissions();
         let decision = disposition(outcome, delivery, listener.name(), limits, stamp.now());
-        dispatch.note_failure(delivery, &decision);
+        dispatch.note(delivery, digest, &decision);
         let failed = matches!(decision, Disposition::Retry { .. } | Disposition::Reject { .. });
         let version = failed.then(|| listener.version().into());
         run.finish(HandledBy { digest, version }, took, decision);
@@ -154,14 +162,21 @@ fn panicked(panic: &(dyn Any + Send), took: Duration) -> Outcome {
 }
 
 impl Dispatch {
-    /// Logs and counts a failed delivery.
-    fn note_failure(&self, delivery: &Delivery, disposition: &Disposition) {
+    /// Tells the ladder what became of a delivery; logs and counts one that failed.
+    fn note(&self, delivery: &Delivery, digest: Digest, disposition: &Disposition) {
+        let sequence = delivery.sequence;
         let (failure, verdict) = match disposition {
             Disposition::Retry { failure, .. } => (failure, "retry"),
             Disposition::Reject { failure } => (failure, "reject"),
-            Disposition::Ack(_) | Disposition::Release => return,
+            Disposition::Ack(_) => return self.ladder().answered(sequence),
+            Disposition::Release => return,
         };
         self.count_failure(failure.class);
+        match Sign::of(failure.class) {
+            Sign::Answered => self.ladder().answered(sequence),
+            Sign::Failed => self.ladder().failed(sequence, digest, failure),
+            Sign::None => {}
+        }
         if let Disposition::Retry { after: Some(after), .. } = disposition
             && *after > AFTER_MAX
         {

@@ -14,7 +14,7 @@ use usher_router::Router;
 use usher_runtime::Isolation;
 
 use crate::config::Config;
-use crate::plugins::Registry;
+use crate::plugins::{Control, Registry};
 use crate::serving::{Served, Serving};
 
 /// The parts of a running router.
@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) router: Arc<Router>,
     /// Which plugins there are.
     pub(crate) plugins: Arc<Registry>,
+    /// What operators do to them.
+    pub(crate) control: Control,
     /// What the operator configured.
     pub(crate) config: Arc<Config>,
     /// Whether producers are let in.
@@ -109,6 +111,8 @@ pub(crate) struct PluginStatus {
     pub(crate) file: String,
     /// How it stands.
     pub(crate) state: PluginState,
+    /// Whether nothing but single deliveries is taken because it fails.
+    pub(crate) is_breaker_open: bool,
     /// Why it stands so, where there is something to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -132,10 +136,32 @@ pub(crate) struct PluginStatus {
 pub(crate) enum PluginState {
     /// It takes deliveries.
     Serving,
+    /// An operator paused it; its events wait.
+    Paused,
+    /// It failed too often; its events wait.
+    Quarantined,
     /// Its file is gone; its subscriptions are paused and its events wait.
     Removed,
     /// Its file could not be loaded and no version before it serves.
     Refused,
+}
+
+impl PluginState {
+    /// The name used in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Paused => "paused",
+            Self::Quarantined => "quarantined",
+            Self::Removed => "removed",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Whether there is a plugin, with or without deliveries.
+    pub(crate) fn is_installed(self) -> bool {
+        matches!(self, Self::Serving | Self::Paused | Self::Quarantined)
+    }
 }
 
 /// A file that was not taken.

@@ -280,6 +280,9 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
 
 fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
     let serving = Levels::default();
+    let paused = Levels::default();
+    let quarantined = Levels::default();
+    let open = Levels::default();
     let instances = Levels::default();
     let handled = Counts::default();
     let failed = Counts::default();
@@ -295,6 +298,11 @@ fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
         place += 1;
         let label = labels("plugin", name);
         serving.get_or_create(&label).inc_by(u64::from(plugin.state == PluginState::Serving));
+        paused.get_or_create(&label).inc_by(u64::from(plugin.state == PluginState::Paused));
+        quarantined
+            .get_or_create(&label)
+            .inc_by(u64::from(plugin.state == PluginState::Quarantined));
+        open.get_or_create(&label).inc_by(u64::from(plugin.is_breaker_open));
         instances.get_or_create(&label).inc_by(plugin.stats.instances);
         handled.get_or_create(&label).inc_by(plugin.stats.handled);
         denied.get_or_create(&label).inc_by(plugin.stats.denied);
@@ -307,6 +315,17 @@ fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
         }
     }
     registry.register("plugin_serving", "Whether the plugin takes deliveries", serving);
+    registry.register("plugin_paused", "Whether an operator paused the plugin", paused);
+    registry.register(
+        "plugin_quarantined",
+        "Whether the plugin failed too often and gets no deliveries",
+        quarantined,
+    );
+    registry.register(
+        "plugin_breaker_open",
+        "Whether the plugin failed in a row and gets single deliveries",
+        open,
+    );
     registry.register(
         "plugin_instances",
         "Sandboxes there are, at work or waiting for it",
@@ -370,6 +389,7 @@ mod tests {
             digest: None,
             file: format!("{name}.wasm"),
             state: PluginState::Serving,
+            is_breaker_open: true,
             reason: None,
             refused: None,
             isolation: None,
@@ -412,6 +432,8 @@ mod tests {
              {subscription=\"plugin-0001/main\"} 1.501",
             "usher_subscription_acked_deliveries_total{subscription=\"plugin-0001/main\"} 2",
             "usher_plugin_serving{plugin=\"printer\"} 1",
+            "usher_plugin_quarantined{plugin=\"printer\"} 0",
+            "usher_plugin_breaker_open{plugin=\"printer\"} 1",
             "usher_plugin_failed_deliveries_total{plugin=\"printer\",class=\"trap\"} 2",
             "usher_plugin_handle_time_seconds_total{plugin=\"printer\"} 1.5",
             "usher_http_requests_total{route=\"/events\",method=\"POST\",status=\"202\"} 1",

@@ -26,7 +26,7 @@ use usher_router::Router;
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, HTTP, Parts, WATCHER, Why, running};
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LogFormat};
-use crate::plugins::{Installer, Keeper, Registry};
+use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry};
 use crate::sandbox;
 
 /// How long threads may take to end when everything else has.
@@ -118,6 +118,9 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         }
     };
     let address = listener.local_addr()?;
+    let data = config.data.clone();
+    let chronicle = tokio::task::spawn_blocking(move || Chronicle::open(&data)).await?;
+    let chronicle = Arc::new(chronicle.context("can't read what is kept of plugins")?);
     let runtime = sandbox::set_up(config.compiler, Some(config.data.join("cache")))
         .map_err(|error| anyhow!("{error}"))?;
 
@@ -129,10 +132,12 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         Arc::clone(&router),
         Arc::clone(&broker),
         Arc::clone(&config),
+        Arc::clone(&chronicle),
     ));
     let keeper = Keeper::new(config.plugins.clone(), Arc::clone(&registry), installer, guests);
     let app = Arc::new(App {
         broker: Arc::clone(&broker),
+        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle),
         router,
         plugins: registry,
         config,

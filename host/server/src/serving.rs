@@ -44,19 +44,30 @@ impl<'a> Serving<'a> {
     /// Whether this subscription is served.
     pub(crate) fn of(&self, name: &SubscriptionName) -> Served {
         match self.active.get(name) {
-            Some(None) => Served::Active,
+            Some(None) => self.held(name).map_or(Served::Active, Served::Paused),
             Some(Some(stopped)) => Served::Paused(format!("its deliveries stopped: {stopped}")),
             None => Served::Paused(self.why_nobody(name)),
         }
     }
 
+    /// Why its plugin gets no deliveries, though it is there.
+    fn held(&self, name: &SubscriptionName) -> Option<String> {
+        let own = self.plugin_of(name)?;
+        let is_held = matches!(own.state, PluginState::Paused | PluginState::Quarantined);
+        let reason = own.reason.as_deref().filter(|_| is_held)?;
+        Some(format!("plugin {} is {}: {reason}", name.plugin(), own.state.as_str()))
+    }
+
+    fn plugin_of(&self, name: &SubscriptionName) -> Option<&PluginStatus> {
+        self.plugins.iter().find(|status| {
+            status.name.as_ref().is_some_and(|plugin| plugin.as_str() == name.plugin())
+        })
+    }
+
     fn why_nobody(&self, name: &SubscriptionName) -> String {
         let plugin = name.plugin();
-        let is_own = |status: &&PluginStatus| {
-            status.name.as_ref().is_some_and(|name| name.as_str() == plugin)
-        };
-        match self.plugins.iter().find(is_own) {
-            Some(own) if own.state == PluginState::Serving => {
+        match self.plugin_of(name) {
+            Some(own) if own.state.is_installed() => {
                 if self.is_switched_off(name) {
                     return format!("enabled = false in [plugin.{plugin}.subscription]");
                 }

@@ -81,8 +81,8 @@ pub struct AuditRecord {
     pub number: u64,
     /// When it was done, Unix milliseconds.
     pub time_ms: u64,
-    /// To which subscription.
-    pub subscription: SubscriptionName,
+    /// To which subscription; `None` where it was done to a plugin.
+    pub subscription: Option<SubscriptionName>,
     /// What was done.
     pub action: AuditAction,
 }
@@ -110,6 +110,46 @@ pub enum AuditAction {
         /// How many.
         events: u64,
     },
+    /// Changed how a plugin stands.
+    Plugin {
+        /// Which.
+        plugin: PluginName,
+        /// How.
+        change: PluginChange,
+    },
+}
+
+/// What an operator does to a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginChange {
+    /// Keeps deliveries from it.
+    Pause,
+    /// Lets it have them again.
+    Resume,
+    /// Lifts its quarantine.
+    Release,
+    /// Puts the version before in its place.
+    Rollback,
+}
+
+impl PluginChange {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Release, Self::Rollback];
+
+    /// The name used in JSON and storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Release => "release",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// The change with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|change| change.as_str() == name)
+    }
 }
 
 impl AuditAction {
@@ -120,6 +160,7 @@ impl AuditAction {
             Self::RedriveEdited { .. } => "redrive_edited",
             Self::Discard(_) => "discard",
             Self::Replay { .. } => "replay",
+            Self::Plugin { change, .. } => change.as_str(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use usher_event::{Event, Identity};
 
 use super::Ledger;
-use crate::api::{Cause, CauseKind, Published, StoredEvent};
+use crate::api::{Cause, Published, StoredEvent};
 use crate::store::{Space, keys};
 
 /// What an event inherits that no producer published.
@@ -47,7 +47,6 @@ impl Ledger {
             let key = keys::correlation(&correlationid, sequence);
             self.outgoing.put(Space::Correlations, key, Vec::new());
         }
-        let kind = origin.as_ref().map(|origin| origin.cause.kind);
         let (flow, depth, cause) = match origin {
             Some(origin) => (origin.flow, origin.depth, Some(origin.cause)),
             None => (sequence, 0, None),
@@ -55,8 +54,7 @@ impl Ledger {
         let stored = StoredEvent { sequence, recorded_ms: now_ms, flow, depth, cause, event };
         self.outgoing.put_event(&stored, identity);
         let (subs, touched) = (&mut self.subs, &mut self.touched);
-        // Which filters match is all that matters for what producers and plugins append.
-        let is_plain = kind.is_none_or(|kind| kind == CauseKind::Emission);
+        let is_plain = stored.is_for_all();
         self.index.for_each_match(&stored.event, |id| {
             if let Some(sub) = subs.get_mut(id)
                 && (is_plain || stored.matches(&sub.filter))

@@ -4,32 +4,34 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use usher_event::FailureClass;
 
-use crate::api::{AuditAction, AuditRecord, AuditedDeadLetter};
+use crate::api::{AuditAction, AuditRecord, AuditedDeadLetter, PluginChange};
 
 const VERSION: u64 = 1;
 
 /// Writes a record; its number is the key.
 pub(crate) fn write(record: &AuditRecord) -> Vec<u8> {
     let AuditRecord { time_ms, subscription, action, .. } = record;
-    let mut row = json!({
-        "v": VERSION,
-        "time_ms": time_ms,
-        "subscription": subscription,
-        "action": action.as_str(),
-    });
-    let of_action = match action {
-        AuditAction::Redrive(dead) | AuditAction::Discard(dead) => {
-            vec![("dead", write_dead(dead))]
-        }
-        AuditAction::RedriveEdited { dead, sequence } => {
-            vec![("dead", write_dead(dead)), ("sequence", json!(sequence))]
-        }
-        AuditAction::Replay { first, last, events } => {
-            vec![("first", json!(first)), ("last", json!(last)), ("events", json!(events))]
+    let mut row = json!({ "v": VERSION, "time_ms": time_ms, "action": action.as_str() });
+    let mut more = |member: &str, value: Value| {
+        if let Value::Object(members) = &mut row {
+            members.insert(member.to_owned(), value);
         }
     };
-    if let Value::Object(members) = &mut row {
-        members.extend(of_action.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    if let Some(subscription) = subscription {
+        more("subscription", json!(subscription));
+    }
+    match action {
+        AuditAction::Redrive(dead) | AuditAction::Discard(dead) => more("dead", write_dead(dead)),
+        AuditAction::RedriveEdited { dead, sequence } => {
+            more("dead", write_dead(dead));
+            more("sequence", json!(sequence));
+        }
+        AuditAction::Replay { first, last, events } => {
+            more("first", json!(first));
+            more("last", json!(last));
+            more("events", json!(events));
+        }
+        AuditAction::Plugin { plugin, .. } => more("plugin", json!(plugin)),
     }
     row.to_string().into_bytes()
 }
@@ -65,14 +67,16 @@ pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
             events: number_of("events")?,
         },
         "discard" => AuditAction::Discard(dead()?),
-        _ => return None,
+        other => AuditAction::Plugin {
+            plugin: row.get("plugin")?.as_str()?.parse().ok()?,
+            change: PluginChange::from_name(other)?,
+        },
     };
-    Some(AuditRecord {
-        number,
-        time_ms: row.get("time_ms")?.as_u64()?,
-        subscription: row.get("subscription")?.as_str()?.parse().ok()?,
-        action,
-    })
+    let subscription = match row.get("subscription") {
+        None => None,
+        Some(name) => Some(name.as_str()?.parse().ok()?),
+    };
+    Some(AuditRecord { number, time_ms: row.get("time_ms")?.as_u64()?, subscription, action })
 }
 
 fn read_dead(dead: &Value) -> Option<AuditedDeadLetter> {

@@ -11,7 +11,7 @@ use usher_filter::Filter;
 use super::{audit, keys, rows};
 use crate::api::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, ClassRetry,
-    Order, RetryPolicy, Start, StoredEvent, Subscription,
+    Order, PluginChange, RetryPolicy, Start, StoredEvent, Subscription,
 };
 
 const GOLDEN: &str = include_str!("../../tests/golden/rows-v3.txt");
@@ -175,9 +175,15 @@ fn audited() -> AuditRecord {
     AuditRecord {
         number: 9,
         time_ms: 1_800_000_001_000,
-        subscription: "printer/tickets".parse().unwrap(),
+        subscription: Some("printer/tickets".parse().unwrap()),
         action: AuditAction::RedriveEdited { dead, sequence: 301 },
     }
+}
+
+fn audited_plugin() -> AuditRecord {
+    let (plugin, change) = ("printer".parse().unwrap(), PluginChange::Release);
+    let action = AuditAction::Plugin { plugin, change };
+    AuditRecord { number: 9, time_ms: 1_800_000_001_000, subscription: None, action }
 }
 
 fn written() -> Vec<(&'static str, Vec<u8>)> {
@@ -199,6 +205,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("dead letter", dead().write()),
         ("audit", audit::write(&audited())),
         ("schedule", SCHEDULE.write()),
+        ("audit of a plugin", audit::write(&audited_plugin())),
         ("usage", rows::write_usage(StateUsage { bytes: 300, keys: 2 })),
         ("blob", rows::write_blob(&blob(), 1_800_000_000_000)),
         ("key of state", keys::state(&address)),
@@ -231,7 +238,7 @@ fn rows_are_written_as_the_format_says() {
     assert_eq!(golden.len(), written.len());
     for (name, row) in written {
         let expected = &golden[name];
-        if name.starts_with("subscription") || name == "audit" {
+        if name.starts_with("subscription") || name.starts_with("audit") {
             // JSON: the order of members means nothing.
             let json = |row: &[u8]| serde_json::from_slice::<serde_json::Value>(row).unwrap();
             assert_eq!(json(&row), json(expected));
@@ -260,6 +267,7 @@ fn rows_of_the_format_are_read() {
     let read = rows::read_blob(blob().digest, row("blob"));
     assert_eq!(read, Some((blob(), 1_800_000_000_000)));
     assert_eq!(audit::read(9, row("audit")), Some(audited()));
+    assert_eq!(audit::read(9, row("audit of a plugin")), Some(audited_plugin()));
     for (name, expected) in [
         ("record of a published event", published()),
         ("record of an emission", emission()),
@@ -330,7 +338,7 @@ fn cut_rows_do_no_harm() {
                 "cursor" => assert_eq!(rows::CursorRow::read(&cut), None),
                 "retry" => assert_eq!(rows::RetryRow::read(&cut), None),
                 "parked" => assert_eq!(rows::read_parked(&cut), None),
-                "audit" => assert_eq!(audit::read(9, &cut), None),
+                "audit" | "audit of a plugin" => assert_eq!(audit::read(9, &cut), None),
                 "schedule" => assert_eq!(rows::ScheduleRow::read(&cut), None),
                 "attempt" => assert_eq!(rows::read_attempt(&cut), None),
                 "subscription" => assert_eq!(rows::SubscriptionRow::read(&cut), None),

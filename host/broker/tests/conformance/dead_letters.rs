@@ -2,9 +2,9 @@
 
 use usher_broker::{
     AuditAction, Broker, BrokerError, DeadLetterQuery, DeliveryState, Disposition, EmbeddedBroker,
-    Order, Settled, Start, Subscription,
+    Order, PluginChange, Settled, Start, Subscription,
 };
-use usher_event::{Event, Failure, FailureClass};
+use usher_event::{Event, Failure, FailureClass, PLUGIN_QUARANTINED_TYPE, SystemEvent};
 use usher_filter::Filter;
 
 use crate::harness::*;
@@ -173,6 +173,32 @@ pub(crate) async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
     assert!(matches!(refused, BrokerError::NoSubscription(_)), "{refused}");
 }
 
+/// What the router publishes about plugins.
+pub(crate) async fn the_routers_own_events_are_for_those_who_ask(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(everything("p/all", Start::Earliest)).await.unwrap();
+    broker.subscribe(reports("w/reports", Start::Latest)).await.unwrap();
+    let data = serde_json::json!({});
+    let system = SystemEvent {
+        id: "quarantine/p/1",
+        ty: PLUGIN_QUARANTINED_TYPE,
+        subject: "p",
+        time_ms: 1,
+        data: &data,
+    };
+    let own = system.alone().unwrap();
+    broker.publish(vec![own.clone(), event("a", 2)]).await.unwrap();
+    assert_eq!(lease_one(&broker, "w/reports").await.delivery.sequence, 1);
+    assert_eq!(lease_one(&broker, "p/all").await.delivery.sequence, 2);
+    // Told twice, it is one event.
+    assert!(broker.publish(vec![own]).await.unwrap()[0].duplicate);
+    drop(broker);
+    // Read from the log, it is no different.
+    let broker = disk.open();
+    broker.subscribe(everything("p/later", Start::Earliest)).await.unwrap();
+    assert_eq!(lease_one(&broker, "p/later").await.delivery.sequence, 2);
+}
+
 pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -195,6 +221,7 @@ pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
                 AuditAction::RedriveEdited { dead, sequence } => (dead, Some(*sequence)),
                 other => panic!("{other:?}"),
             };
+            assert_eq!(record.subscription, Some(name("p/s")));
             assert_eq!((record.time_ms, dead.time_ms), (START_MS + 5, START_MS));
             assert_eq!(
                 (&*dead.source, &*dead.ty, dead.class),
@@ -212,11 +239,16 @@ pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
         [(1, "redrive", 1, None), (2, "discard", 2, None), (3, "redrive_edited", 3, Some(7))];
     assert_eq!(words, expected);
     assert_eq!(broker.audit(Some(1), 1).await.unwrap(), records[1..2]);
+    let (plugin, change) = ("p".parse().unwrap(), PluginChange::Release);
+    broker.record_plugin_change(plugin, change).await.unwrap();
+    let record = broker.audit(Some(3), 10).await.unwrap().remove(0);
+    let action = AuditAction::Plugin { plugin: "p".parse().unwrap(), change };
+    assert_eq!((record.number, record.subscription, record.action), (4, None, action));
     // Numbers go on after a restart.
     let lease = lease_one(&broker, "p/s").await;
     assert!(matches!(settle(&broker, &lease, reject()).await, Settled::Dead(4)));
     assert!(broker.discard(4).await.unwrap());
-    assert_eq!(broker.audit(Some(3), 9).await.unwrap()[0].number, 4);
+    assert_eq!(broker.audit(Some(4), 9).await.unwrap()[0].number, 5);
 }
 
 /// A listener to what the router itself says.

@@ -109,6 +109,7 @@ on_every_store! {
         an_edited_event_reaches_the_dead_letters_subscription_alone,
         an_edited_event_takes_its_place_in_its_lane,
         an_edited_event_must_be_the_dead_letters_own,
+        the_routers_own_events_are_for_those_who_ask,
         what_operators_did_is_recorded,
         a_dead_letter_is_reported_to_those_who_ask,
     },

@@ -23,7 +23,7 @@ use usher_event::{
     Delivery, Digest, Effects, Emission, Event, Listener, Outcome, PluginName, Verdict,
 };
 use usher_filter::Filter;
-use usher_router::{EmissionLimits, Installation, Router};
+use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation, Router};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -206,6 +206,8 @@ pub(crate) fn installation(puppet: &Arc<Puppet>, subscriptions: &[Subscription])
         subscriptions: subscriptions.to_vec(),
         instances: 4,
         emissions: EmissionLimits::default(),
+        breaker: BreakerPolicy::default(),
+        held: Held::default(),
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod dispatch;
 mod harness;
+mod ladder;
 mod swap;

@@ -18,8 +18,9 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Show events of the log, newest last
     Tail(TailArgs),
-    /// Show the plugins, what they are granted, and which files were refused and why
-    Plugins(ClientArgs),
+    /// Show the plugins, what they are granted, and which files were refused and why; or change
+    /// how one stands
+    Plugins(PluginsArgs),
     /// Show the subscriptions and where they stand, or remove one
     Subscriptions(SubscriptionsArgs),
     /// Deliver part of the log to a subscription again, or show what would become of it
@@ -33,7 +34,7 @@ pub(crate) enum Command {
     /// Look after events that a subscription could not deal with
     #[command(subcommand)]
     DeadLetters(DeadLettersVerb),
-    /// Show what operators did with dead letters and replays, oldest first
+    /// Show what operators did to dead letters, subscriptions and plugins, oldest first
     Audit(AuditArgs),
     /// Look at the files plugins have put
     #[command(subcommand)]
@@ -111,6 +112,36 @@ pub(crate) struct TailArgs {
     /// Go on with events as they come
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `usher plugins`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct PluginsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<PluginsVerb>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// What can be done to plugins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsVerb {
+    /// Keep deliveries from one until it is resumed; its events wait
+    Pause(PluginArgs),
+    /// Let a paused one have deliveries again
+    Resume(PluginArgs),
+    /// Lift the quarantine of one that failed too often
+    Release(PluginArgs),
+}
+
+/// `usher plugins release` and its like.
+#[derive(Debug, Args)]
+pub(crate) struct PluginArgs {
+    /// The plugin's name
+    pub(crate) name: PluginName,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -492,6 +523,9 @@ mod tests {
             "tail --type ticket. --from 7 --follow --json",
             "tail -n 0 -f",
             "plugins --url http://127.0.0.1:9/",
+            "plugins release printer --json",
+            "plugins pause printer",
+            "plugins resume printer --url http://127.0.0.1:9",
             "subscriptions --json",
             "subscriptions remove printer/tickets --json --url http://127.0.0.1:9",
             "schedules --json",

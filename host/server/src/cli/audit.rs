@@ -42,7 +42,7 @@ fn table(records: &[AuditRecord]) -> String {
         ("NUMBER", Align::Right),
         ("TIME", Align::Left),
         ("ACTION", Align::Left),
-        ("SUBSCRIPTION", Align::Left),
+        ("OF", Align::Left),
         ("DEAD LETTER", Align::Right),
         ("EVENT", Align::Right),
         ("TYPE", Align::Left),
@@ -58,11 +58,12 @@ fn table(records: &[AuditRecord]) -> String {
             (None, None) => String::new(),
         };
         let ty = dead.map(|dead| printable_cut(&dead.ty, TYPE_MAX_CHARS));
+        let of = record.subscription.as_ref().map_or(&*record.plugin, |name| name.as_str());
         table.row([
             Cell::styled(record.number.to_string(), style::STRONG),
             Cell::styled(date_time(record.time), style::FAINT),
             printable(&record.action).into(),
-            Cell::styled(record.subscription.as_str(), style::NAME),
+            Cell::styled(printable(of), style::NAME),
             dead.map(|dead| dead.id.to_string()).unwrap_or_default().into(),
             event.into(),
             ty.unwrap_or_default().into(),
@@ -80,24 +81,29 @@ mod tests {
     fn records_are_a_table() {
         let records: Vec<AuditRecord> = serde_json::from_value(serde_json::json!([{
             "number": 9, "time": "2026-01-31T12:00:02.000Z", "action": "redrive_edited",
-            "subscription": "printer/tickets", "sequence": 40,
+            "plugin": "printer", "subscription": "printer/tickets", "sequence": 40,
             "dead_letter": {
                 "id": 4, "time": "2026-01-31T11:00:02.000Z", "class": "trap", "sequence": 18,
                 "source": "/shop", "event_id": "o-1", "type": "ticket.purchased"
             }
         }, {
             "number": 10, "time": "2026-01-31T12:00:03.000Z", "action": "replay",
-            "subscription": "printer/tickets", "replay": {"first": 3, "last": 90, "events": 7}
+            "plugin": "printer", "subscription": "printer/tickets",
+            "replay": {"first": 3, "last": 90, "events": 7}
+        }, {
+            "number": 11, "time": "2026-01-31T12:00:04.000Z", "action": "release",
+            "plugin": "printer"
         }]))
         .unwrap();
         assert_eq!(
             anstream::adapter::strip_str(&table(&records)).to_string(),
             "\
-NUMBER  TIME                     ACTION          SUBSCRIPTION     DEAD LETTER      EVENT  \
+NUMBER  TIME                     ACTION          OF               DEAD LETTER      EVENT  \
 TYPE              NEW EVENT
      9  2026-01-31 12:00:02.000  redrive_edited  printer/tickets            4         18  \
 ticket.purchased         40
     10  2026-01-31 12:00:03.000  replay          printer/tickets               7 of 3-90
+    11  2026-01-31 12:00:04.000  release         printer
 "
         );
         assert!(table(&[]).starts_with("nothing"));

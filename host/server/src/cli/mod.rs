@@ -37,7 +37,7 @@ mod why;
 use std::process::ExitCode;
 
 pub(crate) use args::Command;
-use args::{BlobsVerb, DeadLettersVerb, StoreVerb, SubscriptionsVerb};
+use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, StoreVerb, SubscriptionsVerb};
 use error::CliError;
 use output::Output;
 
@@ -54,7 +54,12 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
     match command {
         Command::Publish(args) => publish::run(&args, out),
         Command::Tail(args) => tail::run(&args, out),
-        Command::Plugins(args) => plugins::run(&args, out),
+        Command::Plugins(args) => match args.verb {
+            None => plugins::list(&args.client, out),
+            Some(PluginsVerb::Pause(args)) => plugins::change(&args, "pause", "paused", out),
+            Some(PluginsVerb::Resume(args)) => plugins::change(&args, "resume", "goes on", out),
+            Some(PluginsVerb::Release(args)) => plugins::change(&args, "release", "released", out),
+        },
         Command::Subscriptions(args) => match args.verb {
             None => subscriptions::list(&args.client, out),
             Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),

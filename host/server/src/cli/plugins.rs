@@ -1,17 +1,39 @@
-//! `usher plugins`: what serves, what it is granted, and what was refused and why.
+//! `usher plugins`: what serves, what it is granted, what was refused and why; and what an operator
+//! can do about it.
 
-use super::args::ClientArgs;
+use super::args::{ClientArgs, PluginArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{date_time, duration, printable, without_name};
-use crate::http::shapes::{Capability, Plugin, PluginState, Plugins};
+use crate::http::shapes::{Capability, Plugin, PluginStanding, PluginState, Plugins};
 
 /// Shows the plugins.
-pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
+pub(super) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
     let found: Plugins = Client::new(&args.url).get("/plugins", &[])?;
     if args.json { out.json(&found) } else { out.text(&render(&found.plugins)) }
+}
+
+/// Does something to a plugin: `verb` is the last part of the path, `done` what to say then.
+pub(super) fn change(
+    args: &PluginArgs,
+    verb: &str,
+    done: &str,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    // Names are made of characters that stand for themselves in a path.
+    let path = format!("/plugins/{}/{verb}", args.name);
+    let standing: PluginStanding = Client::new(&args.client.url).post_and_wait(&path, &[])?;
+    if args.client.json {
+        return out.json(&standing);
+    }
+    let but = match (standing.quarantined, standing.paused) {
+        (true, _) => "; it is quarantined",
+        (false, true) if verb != "pause" => "; it is paused",
+        _ => "",
+    };
+    out.text(&format!("plugin {} {done}{but}\n", standing.name))
 }
 
 fn render(plugins: &[Plugin]) -> String {
@@ -53,6 +75,8 @@ fn render(plugins: &[Plugin]) -> String {
 fn state(state: PluginState) -> Cell {
     match state {
         PluginState::Serving => Cell::styled("serving", style::GOOD),
+        PluginState::Paused => Cell::styled("paused", style::OPEN),
+        PluginState::Quarantined => Cell::styled("quarantined", style::BAD),
         PluginState::Removed => Cell::styled("removed", style::OPEN),
         PluginState::Refused => Cell::styled("refused", style::BAD),
     }
@@ -125,7 +149,7 @@ mod tests {
         let text = plain(serde_json::json!([
             {
                 "name": "payment", "version": "0.1.0", "summary": "asks the gateway",
-                "digest": digest, "file": "payment.wasm", "state": "serving",
+                "digest": digest, "file": "payment.wasm", "state": "serving", "breaker": "closed",
                 "refused": {
                     "file": "payment.wasm", "digest": digest, "reason": "payment.wasm: not a component",
                     "time": "2026-01-31T12:00:00.007Z"
@@ -142,7 +166,8 @@ mod tests {
             },
             {
                 "name": null, "version": null, "summary": null, "digest": null,
-                "file": "broken\u{1b}.wasm", "state": "refused", "reason": "found a core module",
+                "file": "broken\u{1b}.wasm", "state": "refused", "breaker": "closed",
+                "reason": "found a core module",
                 "subscriptions": [], "capabilities": [], "stats": none
             }
         ]));

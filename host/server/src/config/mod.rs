@@ -4,6 +4,7 @@
 //! Loading opens nothing but the configuration file itself, and reports every problem it finds at
 //! once, each with file, line and a hint. Flags win over the file.
 
+mod breaker;
 mod delivery;
 #[cfg(test)]
 mod documented;

@@ -7,11 +7,12 @@ use std::path::Path;
 use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
+use usher_router::BreakerPolicy;
 use usher_runtime::{Grants, Isolation, Limits, Secret};
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
-use super::{delivery, http_grants, limits, retry, values};
+use super::{breaker, delivery, http_grants, limits, retry, values};
 
 /// The most deliveries of one subscription a plugin may handle at once.
 const INSTANCES_MAX: usize = 256;
@@ -32,6 +33,8 @@ pub(crate) struct PluginConfig {
     pub(crate) grants: Grants,
     /// What it may use.
     pub(crate) limits: Limits,
+    /// When it is left alone because it keeps failing.
+    pub(crate) breaker: BreakerPolicy,
     /// Changes to its subscriptions, by their names within the plugin.
     pub(crate) subscriptions: BTreeMap<String, SubscriptionConfig>,
 }
@@ -43,6 +46,7 @@ impl Default for PluginConfig {
             isolation: Isolation::default(),
             grants: Grants::default(),
             limits: Limits::default(),
+            breaker: BreakerPolicy::default(),
             subscriptions: BTreeMap::new(),
         }
     }
@@ -113,6 +117,7 @@ fn read(
         isolation: table.choice("isolation", &ISOLATIONS).unwrap_or_default(),
         grants,
         limits: table.table("limits").map(limits::read).unwrap_or_default(),
+        breaker: table.table("breaker").map(breaker::read).unwrap_or_default(),
         subscriptions,
     };
     table.finish();

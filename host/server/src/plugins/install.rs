@@ -9,9 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use usher_broker::Broker;
 use usher_event::{Digest, PluginName};
-use usher_router::{EmissionLimits, Installation, Router, SwapOutcome};
+use usher_router::{EmissionLimits, Held, Installation, Router, SwapOutcome};
 use usher_runtime::{CapabilityRequest, Grants, Loaded, Runtime, Settings};
 
+use super::books::Books;
+use super::chronicle::Chronicle;
 use super::folder::{self, Unreadable};
 use super::refusal::Refusal;
 use super::registry::{Life, Plugin};
@@ -30,6 +32,7 @@ pub(crate) struct Installer {
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
     config: Arc<Config>,
+    chronicle: Arc<Chronicle>,
     loads: Arc<Semaphore>,
 }
 
@@ -47,8 +50,19 @@ impl Installer {
         router: Arc<Router>,
         broker: Arc<dyn Broker>,
         config: Arc<Config>,
+        chronicle: Arc<Chronicle>,
     ) -> Self {
-        Self { runtime, router, broker, config, loads: Arc::new(Semaphore::new(LOADS_MAX)) }
+        let loads = Arc::new(Semaphore::new(LOADS_MAX));
+        Self { runtime, router, broker, config, chronicle, loads }
+    }
+
+    /// Who keeps the books on what is installed.
+    pub(super) fn books(&self) -> Books {
+        Books {
+            router: Arc::clone(&self.router),
+            broker: Arc::clone(&self.broker),
+            chronicle: Arc::clone(&self.chronicle),
+        }
     }
 
     /// Reads the file, compiles, checks and asks what it is; nothing serves yet. Waits for its turn
@@ -121,8 +135,19 @@ impl Installer {
         };
         let listener =
             loaded.listener(settings).map_err(|errors| Refusal::lasting(errors.to_string()))?;
-        let installation =
-            Installation { listener: listener.clone(), subscriptions, instances, emissions };
+        let record = self.chronicle.record(name);
+        let held = Held {
+            is_paused: record.is_paused,
+            quarantine: record.quarantine.map(|kept| kept.quarantine()),
+        };
+        let installation = Installation {
+            listener: listener.clone(),
+            subscriptions,
+            instances,
+            emissions,
+            breaker: config.breaker,
+            held,
+        };
         let outcome = self.router.install(installation).await?;
         let plugin = Plugin {
             name: name.clone(),

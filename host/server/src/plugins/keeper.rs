@@ -92,6 +92,8 @@ impl Keeper {
     pub(crate) async fn run(mut self, ready: oneshot::Sender<()>, mut stop: watch::Receiver<bool>) {
         let mut watching = JoinSet::new();
         watching.spawn(watch(self.folder.clone(), Arc::clone(&self.look)));
+        let books = self.installer.books();
+        watching.spawn(async move { match books.keep().await {} });
         let mut ready = Some(ready);
         let look = Arc::clone(&self.look);
         look.notify_one();

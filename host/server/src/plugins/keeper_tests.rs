@@ -45,6 +45,7 @@ impl World {
             router,
             Arc::clone(&broker),
             Arc::new(config),
+            Arc::new(crate::plugins::Chronicle::in_memory()),
         );
         let keeper = Keeper::new(
             folder.path().to_owned(),

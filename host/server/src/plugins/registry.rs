@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use usher_event::{Digest, PluginName, SubscriptionName};
-use usher_router::{DispatchStatus, Router};
+use usher_router::{DispatchStatus, Quarantine, Router, Standing};
 use usher_runtime::{Isolation, WasmListener};
 
-use crate::app::{CapabilityStatus, PluginState, PluginStats, PluginStatus, Refused};
+use crate::app::{CapabilityStatus, PluginState, PluginStats, PluginStatus, Refused, rfc3339};
 
 /// The plugins of a router.
 pub(crate) struct Registry {
@@ -57,8 +57,12 @@ impl Registry {
     /// All plugins by name, then the files that did not become one.
     pub(crate) fn status(&self) -> Vec<PluginStatus> {
         let dispatches = self.router.status();
+        let standings = self.router.standings();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let plugins = state.plugins.values().map(|plugin| plugin.status(&dispatches));
+        let plugins = state
+            .plugins
+            .values()
+            .map(|plugin| plugin.status(&dispatches, standings.get(&plugin.name)));
         plugins.chain(state.refused.values().cloned().map(never_loaded)).collect()
     }
 
@@ -189,16 +193,21 @@ impl Plugin {
         matches!(self.life, Life::Serving(_))
     }
 
-    fn status(&self, dispatches: &[DispatchStatus]) -> PluginStatus {
+    fn status(&self, dispatches: &[DispatchStatus], standing: Option<&Standing>) -> PluginStatus {
+        let held = standing.and_then(|standing| held(&self.name, standing));
+        let open = standing.and_then(|standing| standing.open.as_ref());
         let (state, reason) = match &self.life {
             Life::Removed(_) => {
                 let reason = "its file is gone; its events wait until it is back";
                 (PluginState::Removed, Some(reason.to_owned()))
             }
-            Life::Serving(_) => {
+            Life::Serving(_) => held.unwrap_or_else(|| {
+                let open = open.map(|why| {
+                    format!("breaker open: {why}; one delivery at a time until one is answered")
+                });
                 let warnings = (!self.warnings.is_empty()).then(|| self.warnings.join("; "));
-                (PluginState::Serving, self.stopped(dispatches).or(warnings))
-            }
+                (PluginState::Serving, self.stopped(dispatches).or(open).or(warnings))
+            }),
         };
         PluginStatus {
             name: Some(self.name.clone()),
@@ -207,6 +216,7 @@ impl Plugin {
             digest: Some(self.digest),
             file: self.file.clone(),
             state,
+            is_breaker_open: open.is_some(),
             reason,
             refused: self.refused.clone(),
             isolation: Some(self.isolation),
@@ -259,6 +269,24 @@ impl Plugin {
     }
 }
 
+/// How a plugin stands that is installed and gets no deliveries, and what to do.
+fn held(name: &PluginName, standing: &Standing) -> Option<(PluginState, Option<String>)> {
+    let paused = "an operator paused it; its events wait";
+    if let Some(quarantine) = &standing.quarantine {
+        let Quarantine { time_ms, failures, window, class, reason, .. } = quarantine;
+        let (time, window_s) = (rfc3339(*time_ms), window.as_secs());
+        let also = if standing.is_paused { format!("; also, {paused}") } else { String::new() };
+        let reason = format!(
+            "{failures} events failed within {window_s} s, the last at {time}: {class}: {reason}; \
+             its events wait: put a mended version into the folder, or let it try again with \
+             `usher plugins release {name}`{also}"
+        );
+        return Some((PluginState::Quarantined, Some(reason)));
+    }
+    let reason = format!("{paused}; `usher plugins resume {name}` lets it go on");
+    standing.is_paused.then_some((PluginState::Paused, Some(reason)))
+}
+
 fn never_loaded(refused: Refused) -> PluginStatus {
     PluginStatus {
         name: None,
@@ -267,6 +295,7 @@ fn never_loaded(refused: Refused) -> PluginStatus {
         digest: refused.digest,
         file: refused.file.clone(),
         state: PluginState::Refused,
+        is_breaker_open: false,
         reason: Some(refused.reason.clone()),
         refused: Some(refused),
         isolation: None,

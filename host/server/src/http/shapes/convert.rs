@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use usher_broker as broker;
-use usher_event::SubscriptionName;
+use usher_event::{PluginName, SubscriptionName};
+use usher_router::Standing;
 
 use super::{
-    Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Capability, Cause,
-    ClassRetry, CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow,
-    FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin, PluginState, PluginStats, Refused, Retry,
-    Schedule, Start, Stored, Subscription, SubscriptionState, Timestamp, Unsettled,
+    Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Breaker, Capability,
+    Cause, ClassRetry, CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation,
+    Flow, FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin, PluginStanding, PluginState,
+    PluginStats, Refused, Retry, Schedule, Start, Stored, Subscription, SubscriptionState,
+    Timestamp, Unsettled,
 };
 use crate::app;
 use crate::serving::Served;
@@ -310,26 +312,34 @@ impl DeadLetter {
 impl From<broker::AuditRecord> for AuditRecord {
     fn from(record: broker::AuditRecord) -> Self {
         let action = record.action.as_str().to_owned();
-        let (dead, sequence, replay) = match record.action {
-            broker::AuditAction::Redrive(dead) | broker::AuditAction::Discard(dead) => {
-                (Some(dead), None, None)
-            }
-            broker::AuditAction::RedriveEdited { dead, sequence } => {
-                (Some(dead), Some(sequence), None)
-            }
-            broker::AuditAction::Replay { first, last, events } => {
-                (None, None, Some(AuditedReplay { first, last, events }))
-            }
-        };
-        Self {
+        let mut written = Self {
             number: record.number,
             time: Timestamp::from_ms(record.time_ms),
             action,
+            plugin: record
+                .subscription
+                .as_ref()
+                .map(|name| name.plugin())
+                .unwrap_or_default()
+                .into(),
             subscription: record.subscription,
-            dead_letter: dead.map(Into::into),
-            sequence,
-            replay,
+            dead_letter: None,
+            sequence: None,
+            replay: None,
+        };
+        match record.action {
+            broker::AuditAction::Redrive(dead) | broker::AuditAction::Discard(dead) => {
+                written.dead_letter = Some(dead.into());
+            }
+            broker::AuditAction::RedriveEdited { dead, sequence } => {
+                (written.dead_letter, written.sequence) = (Some(dead.into()), Some(sequence));
+            }
+            broker::AuditAction::Replay { first, last, events } => {
+                written.replay = Some(AuditedReplay { first, last, events });
+            }
+            broker::AuditAction::Plugin { plugin, .. } => written.plugin = plugin.to_string(),
         }
+        written
     }
 }
 
@@ -388,15 +398,34 @@ impl From<app::PluginStatus> for Plugin {
             file: status.file,
             state: match status.state {
                 app::PluginState::Serving => PluginState::Serving,
+                app::PluginState::Paused => PluginState::Paused,
+                app::PluginState::Quarantined => PluginState::Quarantined,
                 app::PluginState::Removed => PluginState::Removed,
                 app::PluginState::Refused => PluginState::Refused,
             },
+            breaker: breaker(status.is_breaker_open),
             reason: status.reason,
             refused: status.refused.map(Into::into),
             isolation: status.isolation.map(|isolation| isolation.as_str().to_owned()),
             subscriptions: status.subscriptions,
             capabilities: status.capabilities.into_iter().map(Into::into).collect(),
             stats: status.stats.into(),
+        }
+    }
+}
+
+fn breaker(is_open: bool) -> Breaker {
+    if is_open { Breaker::Open } else { Breaker::Closed }
+}
+
+impl PluginStanding {
+    /// How the router has a plugin.
+    pub(crate) fn new(name: PluginName, standing: &Standing) -> Self {
+        Self {
+            name,
+            paused: standing.is_paused,
+            quarantined: standing.quarantine.is_some(),
+            breaker: breaker(standing.open.is_some()),
         }
     }
 }

@@ -313,6 +313,8 @@ pub(crate) struct Plugin {
     pub(crate) file: String,
     /// How it stands.
     pub(crate) state: PluginState,
+    /// Whether it is left alone for a while because it fails.
+    pub(crate) breaker: Breaker,
     /// Why it stands so, where there is something to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -336,10 +338,38 @@ pub(crate) struct Plugin {
 pub(crate) enum PluginState {
     /// It takes deliveries.
     Serving,
+    /// An operator paused it; its events wait.
+    Paused,
+    /// It failed too often; its events wait.
+    Quarantined,
     /// Its file is gone; its events wait.
     Removed,
     /// Its file could not be loaded and no version before it serves.
     Refused,
+}
+
+/// Whether a plugin is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Breaker {
+    /// No.
+    Closed,
+    /// It failed; single deliveries show whether it still does.
+    Open,
+}
+
+/// Answer to `POST /plugins/{plugin}/pause` and its like: what stands between a plugin and its
+/// deliveries now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginStanding {
+    /// The plugin.
+    pub(crate) name: PluginName,
+    /// Whether an operator paused it.
+    pub(crate) paused: bool,
+    /// Whether it is quarantined.
+    pub(crate) quarantined: bool,
+    /// Whether it is left alone for a while because it fails.
+    pub(crate) breaker: Breaker,
 }
 
 /// A file that was not taken.
@@ -624,11 +654,15 @@ pub(crate) struct AuditRecord {
     pub(crate) number: u64,
     /// When it was done.
     pub(crate) time: Timestamp,
-    /// `redrive`, `redrive_edited`, `discard` or `replay`.
+    /// To dead letters: `redrive`, `redrive_edited`, `discard`; to subscriptions: `replay`; to plugins:
+    /// `pause`, `resume`, `release`, `rollback`.
     pub(crate) action: String,
-    /// To which subscription.
-    pub(crate) subscription: SubscriptionName,
-    /// The dead letter that is no more; not of a replay.
+    /// To which plugin, or to which one's subscription.
+    pub(crate) plugin: String,
+    /// To which subscription; not where it was done to a plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subscription: Option<SubscriptionName>,
+    /// The dead letter that is no more, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dead_letter: Option<AuditedDeadLetter>,
     /// The new event's sequence, where another one is delivered in its place.

@@ -25,7 +25,7 @@ use usher_router::Router;
 use super::state::Api;
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Flags};
-use crate::plugins::Registry;
+use crate::plugins::{Chronicle, Control, Registry};
 
 /// A router over `broker`, without plugins, open and ready.
 pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
@@ -36,7 +36,9 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
         ..Flags::default()
     };
     let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
+    let chronicle = Arc::new(Chronicle::in_memory());
     let app = App {
+        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle),
         broker,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,

@@ -9,6 +9,7 @@ use http::{Method, Request};
 use serde_json::Value;
 use usher_broker::BrokerError;
 use usher_event::Digest;
+use usher_router::{Held, Installation, Quarantine};
 
 use super::schema::{resolve, violations};
 use super::stub::{CONTENT, Stub, busy, full, printer};
@@ -55,6 +56,7 @@ fn there(path: &str) -> String {
         .replace("/flows/{id}", "/flows/1")
         .replace("{id}", "7")
         .replace("{plugin}/{name}", "printer/tickets")
+        .replace("{plugin}", "printer")
         .replace("{digest}", &Digest::of(CONTENT).to_string())
 }
 
@@ -63,6 +65,7 @@ fn missing(path: &str) -> String {
     path.replace("{sequence}", "99")
         .replace("{id}", "99")
         .replace("{plugin}/{name}", "printer/nothing")
+        .replace("{plugin}", "nothing")
         .replace("{digest}", &Digest::of(b"nothing").to_string())
 }
 
@@ -72,7 +75,8 @@ fn wrong(path: &str) -> String {
         "/flows/{id}" => "/flows/99999999999999999999".to_owned(),
         path if path.contains('{') => {
             let path = path.replace("{sequence}", "x").replace("{id}", "x");
-            path.replace("{plugin}/{name}", "No/Name").replace("{digest}", "x")
+            let path = path.replace("{plugin}/{name}", "No/Name").replace("{plugin}", "No");
+            path.replace("{digest}", "x")
         }
         path => format!("{path}?nonsense=1"),
     }
@@ -82,6 +86,29 @@ fn stub_api(stub: std::sync::Arc<Stub>) -> Api {
     // Without a sender a stream would end at once; nothing here reads one to its end.
     let (api, stop) = api(stub);
     std::mem::forget(stop);
+    api
+}
+
+/// An API with a plugin to which the operation can be done, or can't because it was done before;
+/// the broker fails from then on.
+async fn with_plugin(path: &str, is_done: bool, fails: Option<BrokerError>) -> Api {
+    let stub = Stub::new();
+    let api = stub_api(std::sync::Arc::clone(&stub));
+    let quarantine = Quarantine {
+        time_ms: 1_769_860_800_000,
+        digest: Digest::of(b"printer"),
+        failures: 21,
+        window: std::time::Duration::from_secs(60),
+        class: usher_event::FailureClass::Trap,
+        reason: "unreachable".to_owned(),
+    };
+    let held = match path.rsplit('/').next() {
+        Some("pause") => Held { is_paused: is_done, quarantine: None },
+        Some("resume") => Held { is_paused: !is_done, quarantine: None },
+        _ => Held { is_paused: false, quarantine: (!is_done).then_some(quarantine) },
+    };
+    api.app.router.install(Installation { held, ..printer() }).await.unwrap();
+    *stub.fails.lock().unwrap() = fails;
     api
 }
 
@@ -107,11 +134,22 @@ async fn fulfil(promise: &Promise) -> Answer {
     };
     let good = || good_for(&there(path));
     let mut api = stub_api(Stub::new());
+    let is_of_plugin = path.starts_with("/plugins/");
+    if is_of_plugin {
+        let fails = match status {
+            429 => Some(busy()),
+            500 => Some(BrokerError::Read("broken".to_owned())),
+            503 => Some(BrokerError::Closed),
+            _ => None,
+        };
+        api = with_plugin(path, *status == 409, fails).await;
+    }
     let request = match status {
         200 if path.ends_with("dry-run") => {
             api.app.router.install(printer()).await.unwrap();
             good()
         }
+        409 | 429 | 500 | 503 if is_of_plugin => good(),
         200 | 202 => good(),
         304 => {
             let mut request = good();

@@ -11,9 +11,9 @@ use usher_broker::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
     BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
     DeadLetterQuery, DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery,
-    Explanation, Flow, FlowEvent, HeldUp, Lease, Missed, Order, PastAttempt, Published,
-    ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
-    Start, StoredEvent, Subscription, SubscriptionStatus,
+    Explanation, Flow, FlowEvent, HeldUp, Lease, Missed, Order, PastAttempt, PluginChange,
+    Published, ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled,
+    Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -21,7 +21,7 @@ use usher_event::{
     StoreError, SubscriptionName, Verdict,
 };
 use usher_filter::Filter;
-use usher_router::{EmissionLimits, Installation};
+use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation};
 
 /// The content of the only blob.
 pub(super) const CONTENT: &[u8] = b"%PDF-";
@@ -320,6 +320,14 @@ impl Broker for Stub {
         Ok(Replayable { events: vec![stored(1, None)], to: 2, next: None })
     }
 
+    async fn record_plugin_change(
+        &self,
+        _: PluginName,
+        _: PluginChange,
+    ) -> Result<(), BrokerError> {
+        self.check()
+    }
+
     async fn audit(&self, after: Option<u64>, _: usize) -> Result<Vec<AuditRecord>, BrokerError> {
         self.check()?;
         let audited = || AuditedDeadLetter {
@@ -334,14 +342,18 @@ impl Broker for Stub {
         let record = |number, action| AuditRecord {
             number,
             time_ms: 1_769_860_803_000,
-            subscription: name("printer/tickets"),
+            subscription: Some(name("printer/tickets")),
             action,
         };
+        let (plugin, change) = (plugin(), PluginChange::Release);
+        let of_plugin =
+            AuditRecord { subscription: None, ..record(5, AuditAction::Plugin { plugin, change }) };
         let records = [
             record(1, AuditAction::Redrive(audited())),
             record(2, AuditAction::RedriveEdited { dead: audited(), sequence: 3 }),
             record(3, AuditAction::Discard(audited())),
             record(4, AuditAction::Replay { first: 1, last: 2, events: 2 }),
+            of_plugin,
         ];
         let after = after.unwrap_or(0);
         Ok(records.into_iter().filter(|record| record.number > after).collect())
@@ -472,6 +484,8 @@ pub(super) fn printer() -> Installation {
         subscriptions: vec![subscription()],
         instances: 1,
         emissions: EmissionLimits::default(),
+        breaker: BreakerPolicy::default(),
+        held: Held::default(),
     }
 }
 

@@ -1,0 +1,345 @@
+//! When a plugin that keeps failing is left alone for a while, and when for good: pure rules, with
+//! the time handed in.
+//!
+//! What counts is how many different events failed. An event that fails again and again is one
+//! event, which the retry policy deals with; the plugin is not punished for it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use usher_event::FailureClass;
+
+/// When a plugin's breaker opens, and when the plugin is quarantined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// So many different events failed in a row open it; at least 1.
+    pub failures: u32,
+    /// How long it stays open before the first probe; each wait in vain doubles the next.
+    pub first_wait: Duration,
+    /// The longest wait between two probes.
+    pub max_wait: Duration,
+    /// More different events than this that failed within the window quarantine the plugin.
+    pub quarantine_failures: u32,
+    /// How far back failures count for the quarantine.
+    pub quarantine_window: Duration,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            first_wait: Duration::from_millis(500),
+            // Short enough that a plugin that fails at everything is quarantined within the window.
+            max_wait: Duration::from_secs(3),
+            quarantine_failures: 20,
+            quarantine_window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What a delivery says of its plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// The plugin came to an answer, whichever.
+    Answered,
+    /// It trapped, took too long or went past a limit.
+    Failed,
+    /// Nothing: it never ran, or something else was to blame.
+    None,
+}
+
+impl Sign {
+    /// What a failure of this class says.
+    pub(crate) fn of(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Trap | FailureClass::Timeout | FailureClass::Limit => Self::Failed,
+            FailureClass::Retry | FailureClass::Reject => Self::Answered,
+            FailureClass::Emission | FailureClass::Host => Self::None,
+        }
+    }
+}
+
+/// Whether deliveries may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// As many as there are.
+    Free,
+    /// One, to see how it fares: a probe.
+    Probe,
+    /// None before this time.
+    Until(u64),
+    /// None before somebody says more.
+    Never,
+}
+
+/// What a failure led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// No more deliveries are taken until a probe.
+    Opened,
+    /// Deliveries are taken again.
+    Closed,
+    /// No more deliveries are taken; so many events failed.
+    Quarantined(usize),
+}
+
+/// Where one plugin stands.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    policy: BreakerPolicy,
+    state: State,
+    /// Different events that failed since the last answer; at most as many as open it.
+    run: Vec<u64>,
+    /// Different events that failed, each with when it first did, oldest first; at most one more
+    /// than may be.
+    recent: VecDeque<(u64, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open { until_ms: u64, wait_ms: u64 },
+    Probing { wait_ms: u64 },
+    Quarantined,
+}
+
+impl Breaker {
+    pub(crate) fn new(policy: BreakerPolicy) -> Self {
+        Self { policy, state: State::Closed, run: Vec::new(), recent: VecDeque::new() }
+    }
+
+    /// Goes by another policy from now on.
+    pub(crate) fn change_policy(&mut self, policy: BreakerPolicy) {
+        self.policy = policy;
+    }
+
+    /// Whether deliveries may be taken now.
+    pub(crate) fn admission(&self, now_ms: u64) -> Admission {
+        match self.state {
+            State::Closed => Admission::Free,
+            State::Open { until_ms, .. } if now_ms < until_ms => Admission::Until(until_ms),
+            State::Open { .. } => Admission::Probe,
+            State::Probing { .. } | State::Quarantined => Admission::Never,
+        }
+    }
+
+    /// Begins a probe if one may; it has to be followed by [`Breaker::probed`].
+    pub(crate) fn begin_probe(&mut self, now_ms: u64) -> bool {
+        match self.state {
+            State::Open { until_ms, wait_ms } if now_ms >= until_ms => {
+                self.state = State::Probing { wait_ms };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes how a delivery of this event fared.
+    pub(crate) fn note(&mut self, sign: Sign, sequence: u64, now_ms: u64) -> Option<Change> {
+        match sign {
+            Sign::None => None,
+            Sign::Answered => self.answered(),
+            Sign::Failed => self.failed(sequence, now_ms),
+        }
+    }
+
+    /// A probe is over, or came to nothing. Unless it led to something, the next one waits longer.
+    pub(crate) fn probed(&mut self, now_ms: u64) {
+        if let State::Probing { wait_ms } = self.state {
+            self.wait(wait_ms.saturating_mul(2), now_ms);
+        }
+    }
+
+    /// Whether something failed that an answer would make good.
+    pub(crate) fn is_troubled(&self) -> bool {
+        !self.run.is_empty() || self.state != State::Closed
+    }
+
+    /// Whether nothing but probes is taken.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Probing { .. })
+    }
+
+    /// Has it as if it had been quarantined by itself.
+    pub(crate) fn quarantine(&mut self) {
+        self.state = State::Quarantined;
+    }
+
+    /// Forgets everything that failed.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new(self.policy);
+    }
+
+    fn answered(&mut self) -> Option<Change> {
+        self.run.clear();
+        match self.state {
+            State::Closed | State::Quarantined => None,
+            State::Open { .. } | State::Probing { .. } => {
+                self.state = State::Closed;
+                Some(Change::Closed)
+            }
+        }
+    }
+
+    fn failed(&mut self, sequence: u64, now_ms: u64) -> Option<Change> {
+        if self.state == State::Quarantined {
+            return None;
+        }
+        let window_ms = millis(self.policy.quarantine_window);
+        let is_old = |(first_ms, _): &(u64, u64)| now_ms.saturating_sub(*first_ms) >= window_ms;
+        while self.recent.front().is_some_and(is_old) {
+            self.recent.pop_front();
+        }
+        if self.recent.iter().all(|(_, known)| *known != sequence) {
+            self.recent.push_back((now_ms, sequence));
+        }
+        if self.recent.len() > size(self.policy.quarantine_failures) {
+            self.state = State::Quarantined;
+            return Some(Change::Quarantined(self.recent.len()));
+        }
+        if self.state != State::Closed {
+            return None;
+        }
+        if !self.run.contains(&sequence) {
+            self.run.push(sequence);
+        }
+        if self.run.len() < size(self.policy.failures) {
+            return None;
+        }
+        self.wait(millis(self.policy.first_wait), now_ms);
+        Some(Change::Opened)
+    }
+
+    fn wait(&mut self, wait_ms: u64, now_ms: u64) {
+        let wait_ms = wait_ms.min(millis(self.policy.max_wait));
+        self.state = State::Open { until_ms: now_ms.saturating_add(wait_ms), wait_ms };
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn size(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Breaker {
+        Breaker::new(BreakerPolicy::default())
+    }
+
+    /// Lets these events fail, all at once.
+    fn fail(breaker: &mut Breaker, events: std::ops::Range<u64>, now_ms: u64) -> Option<Change> {
+        events.map(|event| breaker.note(Sign::Failed, event, now_ms)).last().flatten()
+    }
+
+    /// Admits a probe and lets it fare so.
+    fn probe(breaker: &mut Breaker, sign: Sign, event: u64, now_ms: u64) -> Option<Change> {
+        assert!(breaker.begin_probe(now_ms));
+        let change = breaker.note(sign, event, now_ms);
+        breaker.probed(now_ms);
+        change
+    }
+
+    #[test]
+    fn a_run_of_failures_opens_it_and_an_answered_probe_closes_it() {
+        let mut breaker = breaker();
+        assert_eq!(fail(&mut breaker, 1..5, 0), None);
+        assert_eq!(breaker.admission(0), Admission::Free);
+        assert_eq!(fail(&mut breaker, 5..6, 0), Some(Change::Opened));
+        assert_eq!(breaker.admission(499), Admission::Until(500));
+        assert!(!breaker.begin_probe(499));
+        assert_eq!(breaker.admission(500), Admission::Probe);
+        assert!(breaker.begin_probe(500));
+        assert!(!breaker.begin_probe(500), "one probe at a time");
+        assert_eq!(breaker.admission(500), Admission::Never);
+        assert_eq!(breaker.note(Sign::Answered, 6, 501), Some(Change::Closed));
+        breaker.probed(501);
+        assert_eq!(breaker.admission(501), Admission::Free);
+        assert!(!breaker.is_troubled());
+    }
+
+    #[test]
+    fn an_answer_in_between_begins_the_run_anew() {
+        let mut breaker = breaker();
+        for round in 0..3 {
+            assert_eq!(fail(&mut breaker, round * 4..round * 4 + 4, round * 1_000), None);
+            assert_eq!(breaker.note(Sign::Answered, 100, round * 1_000), None);
+        }
+        assert_eq!(breaker.admission(3_000), Admission::Free);
+    }
+
+    #[test]
+    fn waits_between_probes_double_up_to_the_longest() {
+        let mut breaker = breaker();
+        fail(&mut breaker, 1..6, 0);
+        let mut now_ms = 0;
+        for wait_ms in [500, 1_000, 2_000, 3_000, 3_000] {
+            assert_eq!(breaker.admission(now_ms), Admission::Until(now_ms + wait_ms));
+            now_ms += wait_ms;
+            // One that says nothing is no reason to probe again at once.
+            assert_eq!(probe(&mut breaker, Sign::None, 9, now_ms), None);
+        }
+    }
+
+    #[test]
+    fn a_plugin_that_fails_at_everything_is_quarantined_within_the_window() {
+        let mut breaker = breaker();
+        fail(&mut breaker, 1..6, 0);
+        let mut event = 6;
+        let quarantined_ms = loop {
+            let Admission::Until(now_ms) = breaker.admission(0) else { panic!("not open") };
+            match probe(&mut breaker, Sign::Failed, event, now_ms) {
+                Some(Change::Quarantined(failures)) => {
+                    assert_eq!(failures, 21);
+                    break now_ms;
+                }
+                other => assert_eq!(other, None),
+            }
+            event += 1;
+        };
+        assert_eq!(quarantined_ms, 42_500);
+        assert_eq!(breaker.admission(u64::MAX), Admission::Never);
+        // What was under way ends, and changes nothing.
+        assert_eq!(breaker.note(Sign::Answered, 99, quarantined_ms), None);
+        assert_eq!(breaker.admission(u64::MAX), Admission::Never);
+        breaker.reset();
+        assert_eq!(breaker.admission(quarantined_ms), Admission::Free);
+    }
+
+    #[test]
+    fn one_event_that_fails_for_ever_opens_nothing() {
+        let mut breaker = breaker();
+        for now_ms in 0..1_000 {
+            assert_eq!(breaker.note(Sign::Failed, 7, now_ms * 1_000), None);
+        }
+        assert_eq!(breaker.admission(1_000_000), Admission::Free);
+    }
+
+    #[test]
+    fn failures_beyond_the_window_no_longer_count() {
+        let mut breaker = breaker();
+        for event in 0..200 {
+            // 20 within any 60 s, none in a row.
+            assert_eq!(breaker.note(Sign::Failed, event, event * 3_000), None, "{event}");
+            breaker.note(Sign::Answered, 1_000, event * 3_000);
+        }
+        let policy = BreakerPolicy { quarantine_failures: 19, ..BreakerPolicy::default() };
+        breaker.change_policy(policy);
+        let change = breaker.note(Sign::Failed, 200, 600_000);
+        assert_eq!(change, Some(Change::Quarantined(20)));
+    }
+
+    #[test]
+    fn what_was_under_way_when_it_opened_counts_for_the_quarantine_alone() {
+        let mut breaker = breaker();
+        assert_eq!(fail(&mut breaker, 1..6, 0), Some(Change::Opened));
+        assert_eq!(fail(&mut breaker, 6..21, 1), None);
+        assert_eq!(breaker.admission(1), Admission::Until(500));
+        assert_eq!(fail(&mut breaker, 21..22, 2), Some(Change::Quarantined(21)));
+    }
+}

@@ -1,0 +1,82 @@
+//! Keeps the chronicle in step with what the router decides by itself, and reports it.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use usher_broker::Broker;
+use usher_event::PluginName;
+use usher_router::{Quarantine, Router};
+
+use super::chronicle::{Chronicle, KeptQuarantine};
+use super::report;
+
+/// How long to wait before what the disk did not take is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The one who keeps the books. Dropped at any moment it has lost nothing: what is not reported
+/// yet is reported after the next start.
+pub(super) struct Books {
+    pub(super) router: Arc<Router>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) chronicle: Arc<Chronicle>,
+}
+
+impl Books {
+    /// Looks whenever the router has something to be kept.
+    pub(super) async fn keep(self) -> Infallible {
+        let mut notices = self.router.notices();
+        loop {
+            notices.mark_unchanged();
+            if let Err(error) = self.look().await {
+                tracing::error!(%error, "what became of a plugin can't be kept; it will be tried again");
+                sleep(AGAIN_AFTER).await;
+                continue;
+            }
+            // The sender lives as long as the router.
+            let _ = notices.changed().await;
+        }
+    }
+
+    async fn look(&self) -> io::Result<()> {
+        let standings = self.router.standings();
+        // All of it before any report: the broker may have no room for a while.
+        for (name, standing) in &standings {
+            let kept = self.chronicle.record(name).quarantine;
+            let kept = kept.as_ref();
+            let is_kept = match &standing.quarantine {
+                Some(quarantine) => kept.is_some_and(|kept| kept.is(quarantine)),
+                None => kept.is_none(),
+            };
+            if !is_kept {
+                let now = standing.quarantine.as_ref().map(KeptQuarantine::new);
+                self.chronicle.change(name, |record| record.quarantine = now).await?;
+            }
+        }
+        for (name, standing) in standings {
+            if let Some(quarantine) = standing.quarantine {
+                self.report(&name, &quarantine).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(&self, name: &PluginName, quarantine: &Quarantine) -> io::Result<()> {
+        let kept = self.chronicle.record(name).quarantine;
+        if kept.is_none_or(|kept| kept.is_reported || !kept.is(quarantine)) {
+            return Ok(());
+        }
+        let Some(event) = report::quarantined(name, quarantine) else { return Ok(()) };
+        if !report::publish(&*self.broker, event).await {
+            return Ok(());
+        }
+        let reported = |record: &mut super::chronicle::Record| {
+            if let Some(kept) = record.quarantine.as_mut().filter(|kept| kept.is(quarantine)) {
+                kept.is_reported = true;
+            }
+        };
+        self.chronicle.change(name, reported).await
+    }
+}

@@ -1,0 +1,98 @@
+//! What an operator does to a plugin that is there: recorded for the audit, kept for the next
+//! start, and only then done.
+
+use std::io;
+use std::sync::Arc;
+
+use usher_broker::{Broker, BrokerError, PluginChange};
+use usher_event::PluginName;
+use usher_router::{Router, Standing};
+
+use super::chronicle::Chronicle;
+
+/// Changes how plugins stand.
+pub(crate) struct Control {
+    router: Arc<Router>,
+    broker: Arc<dyn Broker>,
+    chronicle: Arc<Chronicle>,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// Nothing of that name is installed.
+    #[error("no plugin {0} is installed; see /plugins")]
+    NoPlugin(PluginName),
+    /// There is nothing to be done.
+    #[error("{0}")]
+    Needless(String),
+    /// The audit has no record of it.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The next start would not know of it.
+    #[error("the data folder can't be written to: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl Control {
+    pub(crate) fn new(
+        router: Arc<Router>,
+        broker: Arc<dyn Broker>,
+        chronicle: Arc<Chronicle>,
+    ) -> Self {
+        Self { router, broker, chronicle }
+    }
+
+    /// Keeps deliveries from a plugin until it is resumed; what is under way ends.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; nothing has changed then.
+    pub(crate) async fn pause(&self, name: &PluginName) -> Result<Standing, ControlError> {
+        self.set_paused(name, true, PluginChange::Pause).await
+    }
+
+    /// Lets a paused plugin have deliveries again.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; nothing has changed then.
+    pub(crate) async fn resume(&self, name: &PluginName) -> Result<Standing, ControlError> {
+        self.set_paused(name, false, PluginChange::Resume).await
+    }
+
+    /// Lifts a plugin's quarantine.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; nothing has changed then.
+    pub(crate) async fn release(&self, name: &PluginName) -> Result<Standing, ControlError> {
+        if self.standing(name)?.quarantine.is_none() {
+            return Err(ControlError::Needless(format!("plugin {name} is not quarantined")));
+        }
+        self.broker.record_plugin_change(name.clone(), PluginChange::Release).await?;
+        self.chronicle.change(name, |record| record.quarantine = None).await?;
+        self.router.release(name);
+        tracing::info!(plugin = %name, "plugin released from quarantine");
+        self.standing(name)
+    }
+
+    async fn set_paused(
+        &self,
+        name: &PluginName,
+        is_paused: bool,
+        change: PluginChange,
+    ) -> Result<Standing, ControlError> {
+        if self.standing(name)?.is_paused == is_paused {
+            let is = if is_paused { "is paused already" } else { "is not paused" };
+            return Err(ControlError::Needless(format!("plugin {name} {is}")));
+        }
+        self.broker.record_plugin_change(name.clone(), change).await?;
+        self.chronicle.change(name, |record| record.is_paused = is_paused).await?;
+        self.router.pause(name, is_paused);
+        tracing::info!(plugin = %name, is_paused, "plugin paused or resumed");
+        self.standing(name)
+    }
+
+    fn standing(&self, name: &PluginName) -> Result<Standing, ControlError> {
+        let standing = self.router.standings().remove(name);
+        standing.ok_or_else(|| ControlError::NoPlugin(name.clone()))
+    }
+}

@@ -1,0 +1,55 @@
+//! Events of the router's own about plugins, for listeners that ask for them.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+use usher_broker::{Broker, BrokerError};
+use usher_event::{Event, PLUGIN_QUARANTINED_TYPE, PluginName, SystemEvent};
+use usher_router::Quarantine;
+
+/// How long to wait before what could not be published is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What is published of a quarantine. Its id is the same however often that is tried.
+pub(super) fn quarantined(plugin: &PluginName, quarantine: &Quarantine) -> Option<Event> {
+    let Quarantine { time_ms, digest, failures, window, class, reason } = quarantine;
+    let data = json!({
+        "plugin": plugin,
+        "digest": digest,
+        "failures": failures,
+        "window_ms": u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        "class": class.as_str(),
+        "reason": reason,
+    });
+    let event = SystemEvent {
+        id: &format!("quarantine/{plugin}/{time_ms}"),
+        ty: PLUGIN_QUARANTINED_TYPE,
+        subject: plugin.as_str(),
+        time_ms: *time_ms,
+        data: &data,
+    };
+    // Every attribute has a limit of its own, so there is always one.
+    event.alone().ok()
+}
+
+/// Publishes an event, however long that takes. Answers whether it is in the log; it isn't where
+/// the broker is no more.
+pub(super) async fn publish(broker: &dyn Broker, event: Event) -> bool {
+    loop {
+        let error = match broker.publish(vec![event.clone()]).await {
+            Ok(_) => return true,
+            Err(error) => error,
+        };
+        match error {
+            BrokerError::Poisoned(_) | BrokerError::Closed => return false,
+            BrokerError::Busy { retry_after } | BrokerError::Full { retry_after, .. } => {
+                sleep(retry_after).await;
+            }
+            error => {
+                tracing::error!(%error, id = event.id(), "an event of the router's own is not taken");
+                sleep(AGAIN_AFTER).await;
+            }
+        }
+    }
+}
