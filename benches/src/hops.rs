@@ -91,6 +91,7 @@ pub(crate) fn installation(
         instances: guests.metrics().num_workers(),
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
+        trial: None,
         held: Held::default(),
     })
 }

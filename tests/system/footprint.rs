@@ -46,14 +46,14 @@ fn everything_returns_to_where_it_was() -> Result<()> {
 
 /// What the process holds.
 #[derive(Clone, Copy, Debug)]
-struct Holds {
-    descriptors: usize,
+pub(crate) struct Holds {
+    pub(crate) descriptors: usize,
     threads: u64,
-    memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
 }
 
 impl Holds {
-    fn now(scene: &Scene) -> Result<Self> {
+    pub(crate) fn now(scene: &Scene) -> Result<Self> {
         let process = format!("/proc/{}", scene.router.process());
         let status = fs::read_to_string(format!("{process}/status"))?;
         let number = |name: &str| -> Result<u64> {

@@ -22,6 +22,7 @@ mod plugin_files;
 mod promises;
 mod questions;
 mod replay;
+mod rollback;
 mod scene;
 mod schedules;
 mod store;

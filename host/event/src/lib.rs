@@ -38,7 +38,8 @@ pub use host::{
 pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName};
 pub use system::{
-    DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX, SystemEvent,
+    DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SYSTEM_SOURCE,
+    SYSTEM_TYPE_PREFIX, SystemEvent,
 };
 pub use time::write_time;
 pub use value::Value;

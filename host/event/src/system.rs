@@ -15,6 +15,9 @@ pub const DELIVERY_DEAD_TYPE: &str = "dev.usher.delivery.dead";
 /// A plugin was quarantined because it kept failing.
 pub const PLUGIN_QUARANTINED_TYPE: &str = "dev.usher.plugin.quarantined";
 
+/// A new version of a plugin was rolled back.
+pub const PLUGIN_ROLLED_BACK_TYPE: &str = "dev.usher.plugin.rolled-back";
+
 /// An event of the router's own.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemEvent<'a> {

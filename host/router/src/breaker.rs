@@ -57,6 +57,11 @@ impl Sign {
             FailureClass::Emission | FailureClass::Host => Self::None,
         }
     }
+
+    /// Whether the plugin is to blame.
+    pub(crate) fn is_failed(self) -> bool {
+        self == Self::Failed
+    }
 }
 
 /// Whether deliveries may be taken.

@@ -45,7 +45,8 @@ impl Router {
         let run = async move {
             let (mut phase, mut hold) = (dispatch.phase(), dispatch.hold());
             let listener = std::sync::Arc::clone(hold.listener());
-            let outcome = call(&*listener, &delivery, &mut hold, &mut phase, || {}).await?;
+            let mut slow = Some(|| {});
+            let outcome = call(&*listener, &delivery, &mut hold, &mut phase, &mut slow).await?;
             let (took, limits) = (outcome.took, hold.emissions());
             let mut stamp = Stamp::default();
             let disposition = disposition(outcome, &delivery, listener.name(), limits, stamp.now());

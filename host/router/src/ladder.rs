@@ -1,5 +1,5 @@
 //! What stands between a plugin and its deliveries: its breaker, its quarantine, an operator's
-//! pause. One for each plugin, shared by all that serve its subscriptions; it outlives a hot swap.
+//! pause, the trial of a new version. One for each plugin, shared by all that serve its subscriptions; it outlives a hot swap.
 //!
 //! While nothing is wrong, a delivery costs two loads here and no lock.
 
@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use usher_event::{Digest, Failure, FailureClass, PluginName};
+use usher_event::{Digest, Failure, FailureClass, PluginName, SubscriptionName};
 
 use crate::breaker::{Admission, Breaker, BreakerPolicy, Change, Sign};
 use crate::clock::unix_ms;
+use crate::swap::Hold;
+use crate::trial::{FailedTrial, Ruling, Trial};
 
 /// Why a plugin was quarantined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +36,18 @@ pub struct Quarantine {
 /// What keeps deliveries from a plugin that is installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
+    /// The bytes that serve.
+    pub digest: Option<Digest>,
     /// Whether an operator paused it.
     pub is_paused: bool,
     /// Why nothing but probes is taken, while its breaker is open.
     pub open: Option<String>,
     /// Why it is quarantined, where it is.
     pub quarantine: Option<Quarantine>,
+    /// The version whose trial has failed, until another is installed.
+    pub failed_trial: Option<FailedTrial>,
+    /// The bytes that served before, while the ones that serve are on trial.
+    pub last_good: Option<Digest>,
 }
 
 /// See above.
@@ -58,12 +66,15 @@ pub(crate) struct Ladder {
 }
 
 struct State {
+    digest: Digest,
     policy: BreakerPolicy,
     breaker: Breaker,
     is_paused: bool,
     quarantine: Option<Quarantine>,
     /// Why the breaker is open, for as long as it is.
     open: Option<String>,
+    trial: Option<Trial>,
+    failed_trial: Option<FailedTrial>,
 }
 
 /// Leave to take deliveries.
@@ -80,15 +91,19 @@ pub(crate) struct Probing(Arc<Ladder>);
 impl Ladder {
     pub(crate) fn new(
         plugin: PluginName,
+        digest: Digest,
         policy: BreakerPolicy,
         notices: watch::Sender<u64>,
     ) -> Arc<Self> {
         let state = State {
+            digest,
             policy,
             breaker: Breaker::new(policy),
             is_paused: false,
             quarantine: None,
             open: None,
+            trial: None,
+            failed_trial: None,
         };
         Arc::new(Self {
             plugin,
@@ -101,17 +116,66 @@ impl Ladder {
         })
     }
 
-    /// Goes by this policy from now on; what failed before is forgotten where other bytes serve.
-    pub(crate) fn renew(&self, policy: BreakerPolicy, others_serve: bool) {
+    /// These bytes serve from now on, by this policy; what failed before is forgotten where they are
+    /// others.
+    pub(crate) fn renew(&self, digest: Digest, policy: BreakerPolicy, trial: Option<Trial>) {
         self.change(|state| {
+            let others_serve = std::mem::replace(&mut state.digest, digest) != digest;
             state.policy = policy;
+            state.trial = trial;
+            state.failed_trial = None;
             state.breaker.change_policy(policy);
             if others_serve {
                 state.breaker.reset();
-                if state.quarantine.take().is_some() {
-                    self.notify();
+                state.quarantine = None;
+            }
+            self.notify();
+        });
+    }
+
+    /// Ends the trial, where there is one, without a ruling.
+    pub(crate) fn take_trial(&self) -> Option<Trial> {
+        self.change(|state| state.trial.take())
+    }
+
+    /// The version before, where it stands in for these bytes.
+    pub(crate) fn stand_in(&self, digest: Digest, subscription: &SubscriptionName) -> Option<Hold> {
+        let state = self.lock();
+        let trial = state.trial.as_ref().filter(|trial| trial.stands_in(digest, subscription))?;
+        Some(trial.last_good.serving.hold())
+    }
+
+    /// Notes that these bytes failed where the version before came to an answer.
+    pub(crate) fn stood_in(&self, digest: Digest, failure: &Failure) {
+        self.try_out(digest, |trial| trial.failed(failure));
+    }
+
+    fn try_out(&self, digest: Digest, note: impl FnOnce(&mut Trial) -> Option<Ruling>) {
+        self.change(|state| {
+            let is_over = state.failed_trial.is_some();
+            let on_trial = |trial: &&mut Trial| trial.digest() == digest && !is_over;
+            let Some(ruling) = state.trial.as_mut().filter(on_trial).and_then(note) else { return };
+            match ruling {
+                Ruling::Passed => {
+                    tracing::info!(plugin = %self.plugin, %digest, "trial passed");
+                    state.trial = None;
+                }
+                // The version before still stands in for what is under way.
+                Ruling::Failed(failed) => {
+                    tracing::error!(
+                        plugin = %self.plugin,
+                        %digest,
+                        good = %failed.good,
+                        failures = failed.failures,
+                        deliveries = failed.deliveries,
+                        class = failed.class.as_str(),
+                        reason = failed.reason,
+                        "trial failed: the version before is to serve again"
+                    );
+                    state.failed_trial = Some(failed);
                 }
             }
+            self.notify();
         });
     }
 
@@ -143,7 +207,14 @@ impl Ladder {
     pub(crate) fn standing(&self) -> Standing {
         let state = self.lock();
         let open = state.open.clone().filter(|_| state.breaker.is_open());
-        Standing { is_paused: state.is_paused, open, quarantine: state.quarantine.clone() }
+        Standing {
+            digest: Some(state.digest),
+            is_paused: state.is_paused,
+            open,
+            quarantine: state.quarantine.clone(),
+            failed_trial: state.failed_trial.clone(),
+            last_good: state.trial.as_ref().map(Trial::good),
+        }
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -200,11 +271,12 @@ impl Ladder {
         })
     }
 
-    /// Notes that the plugin came to an answer.
-    pub(crate) fn answered(&self, sequence: u64) {
+    /// Notes that these bytes came to an answer.
+    pub(crate) fn answered(&self, sequence: u64, digest: Digest) {
         if !self.is_watched.load(Ordering::Acquire) {
             return;
         }
+        self.try_out(digest, Trial::answered);
         let now_ms = self.now_ms();
         let change = self.change(|state| state.breaker.note(Sign::Answered, sequence, now_ms));
         if change == Some(Change::Closed) {
@@ -260,7 +332,8 @@ impl Ladder {
     }
 
     fn admission_of(&self, state: &State) -> Admission {
-        match state.is_paused || state.quarantine.is_some() {
+        let is_held = state.is_paused || state.quarantine.is_some() || state.failed_trial.is_some();
+        match is_held {
             true => Admission::Never,
             false => state.breaker.admission(self.now_ms()),
         }
@@ -272,7 +345,8 @@ impl Ladder {
         let answer = change(&mut state);
         let is_free = self.admission_of(&state) == Admission::Free;
         self.is_free.store(is_free, Ordering::Release);
-        self.is_watched.store(state.breaker.is_troubled(), Ordering::Release);
+        let is_watched = state.breaker.is_troubled() || state.trial.is_some();
+        self.is_watched.store(is_watched, Ordering::Release);
         drop(state);
         if before != is_free {
             self.wake();

@@ -7,7 +7,8 @@
 //!
 //! - A leased delivery is settled, whatever happens to worker or listener: panics, cancellation
 //!   and abandoned calls give it back.
-//! - One delivery sees one version of a plugin. A hot swap takes effect between two runs.
+//! - One delivery sees one version of a plugin. A hot swap takes effect between two runs. Where a
+//!   version on trial fails, all that it did is dropped and the version before runs from the start.
 //! - A plugin that keeps failing gets fewer deliveries and in the end none; its events wait in the
 //!   log, and no other plugin notices.
 //! - A listener that hangs holds up only the delivery it hangs on, not the rest of its run.
@@ -24,6 +25,7 @@ mod run;
 mod settling;
 mod stats;
 mod swap;
+mod trial;
 mod verdict;
 mod worker;
 
@@ -33,4 +35,5 @@ pub use ladder::{Quarantine, Standing};
 pub use router::{Held, InstallError, Installation, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;
+pub use trial::{FailedTrial, TrialPolicy};
 pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits, REASON_MAX_BYTES};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -20,6 +20,7 @@ use crate::ladder::{Ladder, Quarantine, Standing};
 use crate::run::Home;
 use crate::stats::{DispatchStatus, Stats};
 use crate::swap::{Serving, Slot, SwapOutcome};
+use crate::trial::{LastGood, Trial, TrialPolicy};
 use crate::verdict::EmissionLimits;
 
 /// How long deliveries may take to end on a version that was replaced or removed.
@@ -37,6 +38,8 @@ pub struct Installation {
     pub emissions: EmissionLimits,
     /// When it is left alone because it keeps failing.
     pub breaker: BreakerPolicy,
+    /// When it is rolled back, where other bytes served before; `None` to trust it.
+    pub trial: Option<TrialPolicy>,
     /// What stood in its way when it was served last; for a plugin that isn't served now.
     pub held: Held,
 }
@@ -93,6 +96,9 @@ pub struct Router {
     shut_down: AtomicBool,
 }
 
+/// A version to drain, and what it has to wait for before.
+type Replaced = (Arc<Serving>, Option<oneshot::Receiver<()>>);
+
 #[derive(Default)]
 struct Active {
     dispatches: BTreeMap<SubscriptionName, (PluginName, Arc<Dispatch>)>,
@@ -140,7 +146,7 @@ impl Router {
     /// # Errors
     /// See [`InstallError`]; the version before serves on then.
     pub async fn install(&self, installation: Installation) -> Result<SwapOutcome, InstallError> {
-        let Installation { listener, subscriptions, instances, emissions, breaker, held } =
+        let Installation { listener, subscriptions, instances, emissions, breaker, trial, held } =
             installation;
         let name = listener.name().clone();
         let wanted = by_name(&name, subscriptions)?;
@@ -163,15 +169,17 @@ impl Router {
             ladder: self.ladder(&name, breaker, held, digest),
             dispatchers: BTreeMap::new(),
         });
-        let served = present.slot.present().listener().digest();
         let changed = self.change_subscriptions(&mut present, wanted, instances).await;
         let replaced = changed.map(|changed| {
+            let before = present.ladder.take_trial();
             let replaced = present.slot.replace(serving);
-            present.ladder.renew(breaker, served != digest);
+            let trial = trial.filter(|_| from.is_some());
+            let (trial, drained) = present.try_out(trial, digest, before, replaced);
+            present.ladder.renew(digest, breaker, trial);
             for (subscription, stats) in changed {
                 self.start(&mut present, subscription, instances, stats);
             }
-            replaced
+            drained
         });
         // A first version that could not be installed leaves nothing behind.
         if replaced.is_ok() || from.is_some() {
@@ -202,6 +210,7 @@ impl Router {
         });
         let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(self.drain));
         join_all(stopped).await;
+        drop(plugin.ladder.take_trial());
         true
     }
 
@@ -248,7 +257,7 @@ impl Router {
         held: Held,
         digest: Digest,
     ) -> Arc<Ladder> {
-        let ladder = Ladder::new(name.clone(), policy, self.notices.clone());
+        let ladder = Ladder::new(name.clone(), digest, policy, self.notices.clone());
         ladder.pause(held.is_paused);
         if let Some(quarantine) = held.quarantine.filter(|held| held.digest == digest) {
             ladder.quarantine(quarantine);
@@ -278,7 +287,9 @@ impl Router {
             // Someone else's drain may hold the lock, for no longer than this one would take.
             let Some(mut plugin) = entry.lock().await.take() else { return true };
             let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(deadline));
-            join_all(stopped).await.into_iter().all(|ended| ended)
+            let ended = join_all(stopped).await.into_iter().all(|ended| ended);
+            drop(plugin.ladder.take_trial());
+            ended
         });
         let ended = join_all(stopping).await.into_iter().all(|ended| ended);
         self.active_mut(|active| *active = Active::default());
@@ -394,13 +405,18 @@ impl Router {
         change(&mut self.active.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Lets a replaced version end what it has under way.
-    fn drain_aside(&self, plugin: PluginName, replaced: Arc<Serving>) {
+    /// Lets a replaced version end what it has under way, once `is_free` resolves: until then it may
+    /// have to stand in.
+    fn drain_aside(&self, plugin: PluginName, (replaced, is_free): Replaced) {
         let deadline = self.drain;
         let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
         while drains.try_join_next().is_some() {}
         let drain = async move {
             let digest = replaced.listener().digest();
+            if let Some(is_free) = is_free {
+                // Nothing is ever sent: the other end is dropped.
+                let _ = is_free.await;
+            }
             if replaced.drain(deadline).await {
                 tracing::info!(%plugin, %digest, "replaced version drained");
             } else {
@@ -416,6 +432,36 @@ impl Router {
 }
 
 impl Plugin {
+    /// The trial of the bytes that serve from now on, where there is to be one; and the version to
+    /// drain, once that resolves. `before` is the trial of the version they replace.
+    fn try_out(
+        &self,
+        policy: Option<TrialPolicy>,
+        digest: Digest,
+        before: Option<Trial>,
+        replaced: Arc<Serving>,
+    ) -> (Option<Trial>, Replaced) {
+        let unchanged: BTreeSet<_> = self.dispatchers.keys().cloned().collect();
+        match (before, policy) {
+            // The same bytes with other settings go on with their trial.
+            (Some(mut before), Some(_)) if before.digest() == digest => {
+                before.kept.retain(|name| unchanged.contains(name));
+                (Some(before), (replaced, None))
+            }
+            // One that had not passed can't stand in; the one before it still can.
+            (Some(before), Some(policy)) if before.good() != digest => {
+                let kept = before.kept.intersection(&unchanged).cloned().collect();
+                (Some(Trial::new(policy, digest, kept, before.last_good)), (replaced, None))
+            }
+            (None, Some(policy)) if replaced.listener().digest() != digest => {
+                let (last_good, is_free) = LastGood::new(Arc::clone(&replaced));
+                let trial = Trial::new(policy, digest, unchanged, last_good);
+                (Some(trial), (replaced, Some(is_free)))
+            }
+            _ => (None, (replaced, None)),
+        }
+    }
+
     fn serves_exactly(
         &self,
         wanted: &BTreeMap<SubscriptionName, Subscription>,

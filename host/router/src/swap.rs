@@ -55,6 +55,15 @@ impl Serving {
         &self.listener
     }
 
+    /// Holds it.
+    pub(crate) fn hold(&self) -> Hold {
+        Hold {
+            listener: Arc::clone(&self.listener),
+            emissions: self.emissions,
+            abandon: self.runs.subscribe(),
+        }
+    }
+
     /// Waits until no run uses it, then answers `true`; when `deadline` passes first, makes the
     /// rest give their deliveries back and answers `false`.
     pub(crate) async fn drain(&self, deadline: Duration) -> bool {
@@ -97,12 +106,7 @@ impl Slot {
     /// Holds the present version for a run.
     pub(crate) fn hold(&self) -> Hold {
         // Subscribing under the lock: a drain that starts after `replace` sees every run.
-        let serving = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Hold {
-            listener: Arc::clone(&serving.listener),
-            emissions: serving.emissions,
-            abandon: serving.runs.subscribe(),
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).hold()
     }
 
     /// The present version.

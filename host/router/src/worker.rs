@@ -76,16 +76,16 @@ async fn handle_run(
     is_probe: bool,
 ) {
     let mut hold = dispatch.hold();
-    let listener = Arc::clone(hold.listener());
-    let digest = listener.digest();
+    let digest = hold.listener().digest();
     let mut tally = Tally::default();
     let started = Instant::now();
     while *phase.borrow() == Phase::Serving
         && (is_probe || dispatch.ladder().is_free())
         && let Some((delivery, rest)) = run.advance()
     {
-        let slow = || dispatch.shed(rest);
-        let Some(outcome) = call(&*listener, delivery, &mut hold, phase, slow).await else {
+        let mut slow = Some(|| dispatch.shed(rest));
+        let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;
+        let Some(Handled { by, took, decision }) = handled else {
             tracing::warn!(
                 subscription = %dispatch.name(),
                 sequence = delivery.sequence,
@@ -95,15 +95,11 @@ async fn handle_run(
             );
             break;
         };
-        let took = outcome.took;
         tally.handled += 1;
         tally.handle_time += took;
-        let limits = hold.emissions();
-        let decision = disposition(outcome, delivery, listener.name(), limits, stamp.now());
-        dispatch.note(delivery, digest, &decision);
         let failed = matches!(decision, Disposition::Retry { .. } | Disposition::Reject { .. });
-        let version = failed.then(|| listener.version().into());
-        run.finish(HandledBy { digest, version }, took, decision);
+        let version = failed.then(|| by.version().into());
+        run.finish(HandledBy { digest: by.digest(), version }, took, decision);
     }
     size.learn(tally.handled, started.elapsed());
     let (settlements, released) = run.end();
@@ -114,13 +110,86 @@ async fn handle_run(
     drop(hold);
 }
 
+/// What became of a delivery.
+struct Handled {
+    by: Arc<dyn Listener>,
+    took: Duration,
+    decision: Disposition,
+}
+
+/// Has a version handle a delivery; where it is on trial and fails, the one before. `None` where
+/// that was abandoned.
+async fn handle(
+    dispatch: &Dispatch,
+    delivery: &Delivery,
+    hold: &mut Hold,
+    phase: &mut watch::Receiver<Phase>,
+    slow: &mut Option<impl FnOnce()>,
+    stamp: &mut Stamp,
+) -> Option<Handled> {
+    let handled = handle_on(delivery, hold, phase, slow, stamp).await?;
+    let digest = handled.by.digest();
+    let failed =
+        failure_of(&handled.decision).filter(|failure| Sign::of(failure.class).is_failed());
+    if let Some(failure) = failed
+        && let Some(mut before) = dispatch.ladder().stand_in(digest, dispatch.name())
+    {
+        tracing::warn!(
+            subscription = dispatch.name().as_str(),
+            sequence = delivery.sequence,
+            attempt = delivery.attempt,
+            digest = %digest,
+            class = failure.class.as_str(),
+            reason = failure.reason.as_str(),
+            backtrace = failure.backtrace.as_deref(),
+            "delivery failed on a version on trial; it runs again on the version before"
+        );
+        dispatch.count_failure(failure.class);
+        let again = handle_on(delivery, &mut before, phase, slow, stamp).await?;
+        let sign = failure_of(&again.decision).map(|failure| Sign::of(failure.class));
+        let blamed = match sign {
+            // The event is to blame, or nobody knows.
+            Some(Sign::Failed | Sign::None) => digest,
+            Some(Sign::Answered) | None => {
+                dispatch.ladder().stood_in(digest, failure);
+                again.by.digest()
+            }
+        };
+        dispatch.note(delivery, blamed, &again.decision);
+        return Some(Handled { took: handled.took + again.took, ..again });
+    }
+    dispatch.note(delivery, digest, &handled.decision);
+    Some(handled)
+}
+
+async fn handle_on(
+    delivery: &Delivery,
+    hold: &mut Hold,
+    phase: &mut watch::Receiver<Phase>,
+    slow: &mut Option<impl FnOnce()>,
+    stamp: &mut Stamp,
+) -> Option<Handled> {
+    let by = Arc::clone(hold.listener());
+    let outcome = call(&*by, delivery, hold, phase, slow).await?;
+    let took = outcome.took;
+    let decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
+    Some(Handled { by, took, decision })
+}
+
+fn failure_of(decision: &Disposition) -> Option<&Failure> {
+    match decision {
+        Disposition::Retry { failure, .. } | Disposition::Reject { failure } => Some(failure),
+        Disposition::Ack(_) | Disposition::Release => None,
+    }
+}
+
 /// Calls the listener; `None` where the call was abandoned. Calls `slow` when it takes its time.
 pub(crate) async fn call(
     listener: &dyn Listener,
     delivery: &Delivery,
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
-    slow: impl FnOnce(),
+    slow: &mut Option<impl FnOnce()>,
 ) -> Option<Outcome> {
     let started = Instant::now();
     let handle = AssertUnwindSafe(async { listener.handle(delivery).await }).catch_unwind();
@@ -133,7 +202,6 @@ pub(crate) async fn call(
     {
         return ended(result);
     }
-    let mut slow = Some(slow);
     let mut slow_after = pin!(sleep(SLOW_AFTER));
     loop {
         tokio::select! {
@@ -168,12 +236,12 @@ impl Dispatch {
         let (failure, verdict) = match disposition {
             Disposition::Retry { failure, .. } => (failure, "retry"),
             Disposition::Reject { failure } => (failure, "reject"),
-            Disposition::Ack(_) => return self.ladder().answered(sequence),
+            Disposition::Ack(_) => return self.ladder().answered(sequence, digest),
             Disposition::Release => return,
         };
         self.count_failure(failure.class);
         match Sign::of(failure.class) {
-            Sign::Answered => self.ladder().answered(sequence),
+            Sign::Answered => self.ladder().answered(sequence, digest),
             Sign::Failed => self.ladder().failed(sequence, digest, failure),
             Sign::None => {}
         }

@@ -16,7 +16,7 @@ use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -26,7 +26,7 @@ use usher_router::Router;
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, HTTP, Parts, WATCHER, Why, running};
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LogFormat};
-use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry};
+use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, WISHES_MAX};
 use crate::sandbox;
 
 /// How long threads may take to end when everything else has.
@@ -134,10 +134,12 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         Arc::clone(&config),
         Arc::clone(&chronicle),
     ));
-    let keeper = Keeper::new(config.plugins.clone(), Arc::clone(&registry), installer, guests);
+    let (wishes, wanted) = mpsc::channel(WISHES_MAX);
+    let plugins = config.plugins.clone();
+    let keeper = Keeper::new(plugins, Arc::clone(&registry), installer, guests, wanted);
     let app = Arc::new(App {
         broker: Arc::clone(&broker),
-        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle),
+        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
         router,
         plugins: registry,
         config,

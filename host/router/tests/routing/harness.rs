@@ -207,6 +207,7 @@ pub(crate) fn installation(puppet: &Arc<Puppet>, subscriptions: &[Subscription])
         instances: 4,
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
+        trial: None,
         held: Held::default(),
     }
 }

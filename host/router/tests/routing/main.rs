@@ -4,3 +4,4 @@ mod dispatch;
 mod harness;
 mod ladder;
 mod swap;
+mod trial;

@@ -135,6 +135,10 @@ pub(crate) enum PluginsVerb {
     Resume(PluginArgs),
     /// Lift the quarantine of one that failed too often
     Release(PluginArgs),
+    /// Put the version before in the place of one; the present one stays off until its file changes
+    Rollback(PluginArgs),
+    /// Show how changes of one ended, oldest first
+    History(PluginArgs),
 }
 
 /// `usher plugins release` and its like.
@@ -525,6 +529,8 @@ mod tests {
             "plugins --url http://127.0.0.1:9/",
             "plugins release printer --json",
             "plugins pause printer",
+            "plugins rollback printer",
+            "plugins history printer --json",
             "plugins resume printer --url http://127.0.0.1:9",
             "subscriptions --json",
             "subscriptions remove printer/tickets --json --url http://127.0.0.1:9",

@@ -22,6 +22,7 @@ mod inspect;
 mod output;
 mod pace;
 mod pages;
+mod plugin_history;
 mod plugins;
 mod publish;
 mod replay;
@@ -58,6 +59,10 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
             None => plugins::list(&args.client, out),
             Some(PluginsVerb::Pause(args)) => plugins::change(&args, "pause", "paused", out),
             Some(PluginsVerb::Resume(args)) => plugins::change(&args, "resume", "goes on", out),
+            Some(PluginsVerb::Rollback(args)) => {
+                plugins::change(&args, "rollback", "rolled back", out)
+            }
+            Some(PluginsVerb::History(args)) => plugin_history::run(&args, out),
             Some(PluginsVerb::Release(args)) => plugins::change(&args, "release", "released", out),
         },
         Command::Subscriptions(args) => match args.verb {

@@ -18,6 +18,7 @@ mod retry;
 mod schedule;
 mod secrets;
 mod table;
+mod trial;
 mod values;
 
 use std::collections::BTreeMap;

@@ -7,12 +7,12 @@ use std::path::Path;
 use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
-use usher_router::BreakerPolicy;
+use usher_router::{BreakerPolicy, TrialPolicy};
 use usher_runtime::{Grants, Isolation, Limits, Secret};
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
-use super::{breaker, delivery, http_grants, limits, retry, values};
+use super::{breaker, delivery, http_grants, limits, retry, trial, values};
 
 /// The most deliveries of one subscription a plugin may handle at once.
 const INSTANCES_MAX: usize = 256;
@@ -35,6 +35,8 @@ pub(crate) struct PluginConfig {
     pub(crate) limits: Limits,
     /// When it is left alone because it keeps failing.
     pub(crate) breaker: BreakerPolicy,
+    /// When a new version of it is rolled back; `None` to trust it.
+    pub(crate) trial: Option<TrialPolicy>,
     /// Changes to its subscriptions, by their names within the plugin.
     pub(crate) subscriptions: BTreeMap<String, SubscriptionConfig>,
 }
@@ -47,6 +49,7 @@ impl Default for PluginConfig {
             grants: Grants::default(),
             limits: Limits::default(),
             breaker: BreakerPolicy::default(),
+            trial: Some(TrialPolicy::default()),
             subscriptions: BTreeMap::new(),
         }
     }
@@ -118,6 +121,7 @@ fn read(
         grants,
         limits: table.table("limits").map(limits::read).unwrap_or_default(),
         breaker: table.table("breaker").map(breaker::read).unwrap_or_default(),
+        trial: table.table("trial").map_or(default.trial, trial::read),
         subscriptions,
     };
     table.finish();

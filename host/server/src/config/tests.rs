@@ -286,6 +286,8 @@ fn every_problem_has_a_hint() {
         "[plugin.a.breaker]\nfailures = 0",
         "[plugin.a.breaker]\nfirst_wait_ms = 4000",
         "[plugin.a.breaker]\nquarantine = 1",
+        "[plugin.a.trial]\nfailures = 21",
+        "[plugin.a.trial]\ndeliveries = 4",
         "[plugin.a.grants]\nhttp = [1]",
         "[plugin.a.grants]\nhttp = [{ addresses = [\"10.0.0.0/8\"] }]",
         "[plugin.a.grants]\nhttp = [{ url = \"https://a\", address = \"10.0.0.1\" }]",

@@ -55,6 +55,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/plugins/{plugin}/pause", post(plugins::pause)),
         ("/plugins/{plugin}/resume", post(plugins::resume)),
         ("/plugins/{plugin}/release", post(plugins::release)),
+        ("/plugins/{plugin}/rollback", post(plugins::rollback)),
+        ("/plugins/{plugin}/history", get(plugins::history)),
         ("/subscriptions", get(subscriptions::list)),
         ("/subscriptions/{plugin}/{name}", delete(subscriptions::remove)),
         ("/subscriptions/{plugin}/{name}/replay", post(replay::replay)),

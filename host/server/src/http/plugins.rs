@@ -6,7 +6,7 @@ use usher_event::PluginName;
 use usher_router::Standing;
 
 use super::problem::ApiError;
-use super::shapes::{PluginStanding, Plugins};
+use super::shapes::{PluginHistory, PluginStanding, Plugins};
 use super::state::Api;
 use crate::plugins::ControlError;
 
@@ -43,6 +43,26 @@ pub(super) async fn release(
     answer(name.clone(), api.app.control.release(&name).await)
 }
 
+/// Puts the version before in a plugin's place.
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<PluginStanding>, ApiError> {
+    let name = plugin(&name)?;
+    answer(name.clone(), api.app.control.rollback(&name).await)
+}
+
+/// How changes of a plugin ended.
+pub(super) async fn history(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<PluginHistory>, ApiError> {
+    let name = plugin(&name)?;
+    let history = api.app.control.history(&name)?;
+    let history = history.into_iter().map(Into::into).collect();
+    Ok(Json(PluginHistory { name, history }))
+}
+
 fn plugin(name: &str) -> Result<PluginName, ApiError> {
     name.parse().map_err(|error| ApiError::invalid(format!("plugin: {error}")))
 }
@@ -51,11 +71,16 @@ fn answer(
     name: PluginName,
     done: Result<Standing, ControlError>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    match done {
-        Ok(standing) => Ok(Json(PluginStanding::new(name, &standing))),
-        Err(ControlError::Broker(error)) => Err(error.into()),
-        Err(error @ ControlError::NoPlugin(_)) => Err(ApiError::not_found(error.to_string())),
-        Err(error @ ControlError::Needless(_)) => Err(ApiError::conflict(error.to_string())),
-        Err(error @ ControlError::Disk(_)) => Err(ApiError::internal(error.to_string())),
+    done.map(|standing| Json(PluginStanding::new(name, &standing))).map_err(Into::into)
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Broker(error) => error.into(),
+            error @ ControlError::NoPlugin(_) => Self::not_found(error.to_string()),
+            error @ ControlError::Needless(_) => Self::conflict(error.to_string()),
+            error @ ControlError::Disk(_) => Self::internal(error.to_string()),
+        }
     }
 }

@@ -10,7 +10,7 @@ use usher_broker::Broker;
 use usher_event::PluginName;
 use usher_router::{Quarantine, Router};
 
-use super::chronicle::{Chronicle, KeptQuarantine};
+use super::chronicle::{Chronicle, KeptQuarantine, Record, Rollback};
 use super::report;
 
 /// How long to wait before what the disk did not take is tried again.
@@ -27,16 +27,20 @@ pub(super) struct Books {
 impl Books {
     /// Looks whenever the router has something to be kept.
     pub(super) async fn keep(self) -> Infallible {
-        let mut notices = self.router.notices();
+        let (mut notices, mut changes) = (self.router.notices(), self.chronicle.changes());
         loop {
             notices.mark_unchanged();
+            changes.mark_unchanged();
             if let Err(error) = self.look().await {
                 tracing::error!(%error, "what became of a plugin can't be kept; it will be tried again");
                 sleep(AGAIN_AFTER).await;
                 continue;
             }
-            // The sender lives as long as the router.
-            let _ = notices.changed().await;
+            // Both senders live as long as what they belong to.
+            tokio::select! {
+                _ = notices.changed() => {}
+                _ = changes.changed() => {}
+            }
         }
     }
 
@@ -50,6 +54,12 @@ impl Books {
                 Some(quarantine) => kept.is_some_and(|kept| kept.is(quarantine)),
                 None => kept.is_none(),
             };
+            if let Some(digest) = standing.digest
+                && standing.last_good.is_none()
+                && standing.failed_trial.is_none()
+            {
+                self.chronicle.change(name, |record| record.is_good(digest)).await?;
+            }
             if !is_kept {
                 let now = standing.quarantine.as_ref().map(KeptQuarantine::new);
                 self.chronicle.change(name, |record| record.quarantine = now).await?;
@@ -59,8 +69,24 @@ impl Books {
             if let Some(quarantine) = standing.quarantine {
                 self.report(&name, &quarantine).await?;
             }
+            if let Some(off) = self.chronicle.record(&name).off.filter(|off| !off.is_reported) {
+                self.report_rollback(&name, &off).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn report_rollback(&self, name: &PluginName, rollback: &Rollback) -> io::Result<()> {
+        let Some(event) = report::rolled_back(name, rollback) else { return Ok(()) };
+        if !report::publish(&*self.broker, event).await {
+            return Ok(());
+        }
+        let reported = |record: &mut Record| {
+            if let Some(off) = record.off.as_mut().filter(|off| *off == rollback) {
+                off.is_reported = true;
+            }
+        };
+        self.chronicle.change(name, reported).await
     }
 
     async fn report(&self, name: &PluginName, quarantine: &Quarantine) -> io::Result<()> {
@@ -72,7 +98,7 @@ impl Books {
         if !report::publish(&*self.broker, event).await {
             return Ok(());
         }
-        let reported = |record: &mut super::chronicle::Record| {
+        let reported = |record: &mut Record| {
             if let Some(kept) = record.quarantine.as_mut().filter(|kept| kept.is(quarantine)) {
                 kept.is_reported = true;
             }

@@ -1,23 +1,30 @@
-//! What is kept of each plugin across restarts: one small JSON file for each, in the folder
-//! `plugins` of the data folder, replaced as a whole and fsynced. Only then is it true here.
+//! What is kept of each plugin across restarts, in the folder `plugins` of the data folder: one
+//! small JSON file for each, and the bytes of the versions to go back to. A file is replaced as a
+//! whole and fsynced; only then is what it says true here.
 //!
 //! It is not the store: a file that can't be read is told in the log, and its plugin begins anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use usher_event::{Digest, FailureClass, PluginName};
-use usher_router::Quarantine;
+use usher_router::{FailedTrial, Quarantine};
+
+use super::outcome::{Outcome, Past};
 
 /// The version of the files.
 const VERSION: u32 = 1;
 /// The longest file that is read.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
+/// The most changes of one plugin that are remembered.
+pub(crate) const HISTORY_MAX: usize = 100;
 /// How much of a failure's reason is kept.
 const REASON_MAX_BYTES: usize = 1024;
 
@@ -31,6 +38,76 @@ pub(crate) struct Record {
     /// Why it is quarantined, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) quarantine: Option<KeptQuarantine>,
+    /// The bytes that serve, or served last, and are not on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) good: Option<Digest>,
+    /// Those that were good before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Digest>,
+    /// Bytes that were rolled back and stay off until their file changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) off: Option<Rollback>,
+    /// How changes ended, oldest first; the newest [`HISTORY_MAX`].
+    #[serde(default)]
+    pub(crate) history: VecDeque<Past>,
+}
+
+impl Record {
+    /// Takes down how a change ended.
+    pub(crate) fn past(&mut self, past: Past) {
+        while self.history.len() >= HISTORY_MAX {
+            self.history.pop_front();
+        }
+        let outcome = match past.outcome {
+            Outcome::Refused(reason) => Outcome::Refused(cut(reason)),
+            Outcome::RolledBack(reason) => Outcome::RolledBack(cut(reason)),
+            other => other,
+        };
+        self.history.push_back(Past { outcome, ..past });
+    }
+
+    /// These bytes are good.
+    pub(crate) fn is_good(&mut self, digest: Digest) {
+        if self.good != Some(digest) {
+            self.before = self.good.replace(digest);
+        }
+    }
+}
+
+/// Bytes that were rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rollback {
+    /// When, Unix milliseconds.
+    pub(crate) time_ms: u64,
+    /// Which.
+    pub(crate) digest: Digest,
+    /// The bytes in their place.
+    pub(crate) good: Digest,
+    /// How many of the first deliveries failed; absent where an operator wanted it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failures: Option<u32>,
+    /// Why, in words.
+    pub(crate) reason: String,
+    /// Whether its event is in the log.
+    pub(crate) is_reported: bool,
+}
+
+impl Rollback {
+    /// What follows from a trial that failed.
+    pub(crate) fn after(failed: &FailedTrial) -> Self {
+        let FailedTrial { time_ms, digest, good, failures, deliveries, class, reason } = failed;
+        let reason = cut(format!(
+            "{failures} of its first {deliveries} deliveries failed, the last with {class}: {reason}"
+        ));
+        let (time_ms, digest, good, failures) = (*time_ms, *digest, *good, Some(*failures));
+        Self { time_ms, digest, good, failures, reason, is_reported: false }
+    }
+
+    /// What an operator asked for.
+    pub(crate) fn asked(digest: Digest, good: Digest, time_ms: u64) -> Self {
+        let reason = "an operator rolled it back".to_owned();
+        Self { time_ms, digest, good, failures: None, reason, is_reported: false }
+    }
 }
 
 /// A quarantine, and whether it was reported.
@@ -49,15 +126,13 @@ pub(crate) struct KeptQuarantine {
 impl KeptQuarantine {
     /// One that was not reported yet.
     pub(crate) fn new(quarantine: &Quarantine) -> Self {
-        let reason = &quarantine.reason;
-        let end = reason.floor_char_boundary(REASON_MAX_BYTES);
         Self {
             time_ms: quarantine.time_ms,
             digest: quarantine.digest,
             failures: quarantine.failures,
             window_ms: u64::try_from(quarantine.window.as_millis()).unwrap_or(u64::MAX),
             class: quarantine.class.as_str().to_owned(),
-            reason: reason.get(..end).unwrap_or(reason).to_owned(),
+            reason: cut(quarantine.reason.clone()),
             is_reported: false,
         }
     }
@@ -87,6 +162,7 @@ pub(crate) struct Chronicle {
     records: Mutex<BTreeMap<PluginName, Record>>,
     /// Held while a file is written, so that files and records change in the same order.
     writing: tokio::sync::Mutex<()>,
+    changes: watch::Sender<u64>,
 }
 
 impl Chronicle {
@@ -111,14 +187,77 @@ impl Chronicle {
                 ),
             }
         }
-        let (records, writing) = (Mutex::new(records), tokio::sync::Mutex::default());
-        Ok(Self { folder: Some(folder), records, writing })
+        Ok(Self::new(Some(folder), records))
     }
 
     /// One that forgets.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        Self { folder: None, records: Mutex::default(), writing: tokio::sync::Mutex::default() }
+        Self::new(None, BTreeMap::new())
+    }
+
+    fn new(folder: Option<PathBuf>, records: BTreeMap<PluginName, Record>) -> Self {
+        let writing = tokio::sync::Mutex::default();
+        Self { folder, records: Mutex::new(records), writing, changes: watch::Sender::new(0) }
+    }
+
+    /// Changes whenever something kept does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The plugin whose bytes these are that stay off, and how that came.
+    pub(crate) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
+        let records = self.records();
+        let mut all = records.iter();
+        all.find_map(|(name, record)| {
+            let off = record.off.as_ref().filter(|off| off.digest == *digest)?;
+            Some((name.clone(), off.clone()))
+        })
+    }
+
+    /// Keeps the bytes of a version, so that it can come back when its file has changed.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub(crate) async fn keep(
+        &self,
+        name: &PluginName,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> io::Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let file = bytes_file(name, digest);
+        let kept = tokio::task::spawn_blocking(move || match folder.join(&file).exists() {
+            true => Ok(()),
+            false => replace(&folder, &file, &bytes),
+        });
+        kept.await.map_err(io::Error::other).flatten()
+    }
+
+    /// Where the bytes of a version are, if they were kept.
+    pub(crate) fn kept(&self, name: &PluginName, digest: Digest) -> Option<PathBuf> {
+        let path = self.folder.as_ref()?.join(bytes_file(name, digest));
+        path.exists().then_some(path)
+    }
+
+    /// Lets go of bytes that nobody would go back to.
+    fn sweep(folder: &Path, name: &PluginName, record: &Record) -> io::Result<()> {
+        let wanted: Vec<String> = [record.good, record.before]
+            .into_iter()
+            .flatten()
+            .map(|digest| bytes_file(name, digest))
+            .collect();
+        let prefix = format!("{name}.");
+        for entry in fs::read_dir(folder)? {
+            let file = entry?.file_name();
+            let Some(file) = file.to_str() else { continue };
+            let is_own = file.starts_with(&prefix) && file.ends_with(".wasm");
+            if is_own && !wanted.iter().any(|wanted| wanted == file) {
+                fs::remove_file(folder.join(file))?;
+            }
+        }
+        Ok(())
     }
 
     /// What is kept of a plugin.
@@ -144,16 +283,36 @@ impl Chronicle {
         }
         if let Some(folder) = self.folder.clone() {
             let (name, record) = (name.clone(), record.clone());
-            let written = tokio::task::spawn_blocking(move || write(&folder, &name, &record)).await;
+            let of = |record: &Record| {
+                (record.good, record.before, record.off.as_ref().map(|off| off.digest))
+            };
+            let is_swept = of(&record) != of(&before);
+            let written = tokio::task::spawn_blocking(move || {
+                write(&folder, &name, &record)?;
+                if is_swept { Self::sweep(&folder, &name, &record) } else { Ok(()) }
+            });
+            let written = written.await;
             written.map_err(io::Error::other).flatten()?;
         }
         self.records().insert(name.clone(), record);
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<PluginName, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn bytes_file(name: &PluginName, digest: Digest) -> String {
+    // A name has no dot.
+    format!("{name}.{digest}.wasm")
+}
+
+/// A reason as long as it may be.
+fn cut(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
+    reason
 }
 
 /// The plugin whose file this is.

@@ -4,17 +4,21 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
 use usher_broker::{Broker, BrokerError, PluginChange};
 use usher_event::PluginName;
 use usher_router::{Router, Standing};
 
 use super::chronicle::Chronicle;
+use super::keeper::Wish;
+use super::outcome::Past;
 
 /// Changes how plugins stand.
 pub(crate) struct Control {
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
     chronicle: Arc<Chronicle>,
+    wishes: mpsc::Sender<Wish>,
 }
 
 /// Why nothing was done.
@@ -39,8 +43,37 @@ impl Control {
         router: Arc<Router>,
         broker: Arc<dyn Broker>,
         chronicle: Arc<Chronicle>,
+        wishes: mpsc::Sender<Wish>,
     ) -> Self {
-        Self { router, broker, chronicle }
+        Self { router, broker, chronicle, wishes }
+    }
+
+    /// Puts the version before in a plugin's place; the present one stays off until its file
+    /// changes.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; nothing has changed then.
+    pub(crate) async fn rollback(&self, name: &PluginName) -> Result<Standing, ControlError> {
+        self.standing(name)?;
+        self.broker.record_plugin_change(name.clone(), PluginChange::Rollback).await?;
+        let (answer, answered) = oneshot::channel();
+        let wish = Wish { name: name.clone(), answer };
+        let gone = |_| ControlError::Broker(BrokerError::Closed);
+        self.wishes.send(wish).await.map_err(|_| ControlError::Broker(BrokerError::Closed))?;
+        answered.await.map_err(gone)?.map_err(ControlError::Needless)?;
+        self.standing(name)
+    }
+
+    /// How changes of a plugin ended, oldest first.
+    ///
+    /// # Errors
+    /// There never was one of that name.
+    pub(crate) fn history(&self, name: &PluginName) -> Result<Vec<Past>, ControlError> {
+        let history = self.chronicle.record(name).history;
+        if history.is_empty() {
+            self.standing(name)?;
+        }
+        Ok(history.into())
     }
 
     /// Keeps deliveries from a plugin until it is resumed; what is under way ends.

@@ -1,22 +1,25 @@
 //! From a plugin's bytes to a listener that serves: load aside, grant and limit as configured,
 //! hand to the router.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use usher_broker::Broker;
 use usher_event::{Digest, PluginName};
-use usher_router::{EmissionLimits, Held, Installation, Router, SwapOutcome};
+use usher_router::{EmissionLimits, Held, Installation, Router, Standing, SwapOutcome};
 use usher_runtime::{CapabilityRequest, Grants, Loaded, Runtime, Settings};
 
 use super::books::Books;
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, Record, Rollback};
 use super::folder::{self, Unreadable};
+use super::outcome::{Outcome, Past};
 use super::refusal::Refusal;
-use super::registry::{Life, Plugin};
+use super::registry::{Life, Plugin, unix_ms};
 use super::subscriptions::{Merged, merge};
 use crate::app::CapabilityStatus;
 use crate::config::{Config, PluginConfig};
@@ -34,6 +37,12 @@ pub(crate) struct Installer {
     config: Arc<Config>,
     chronicle: Arc<Chronicle>,
     loads: Arc<Semaphore>,
+}
+
+/// A version that was loaded and does not serve yet.
+pub(super) struct Fresh {
+    pub(super) loaded: Loaded,
+    bytes: Bytes,
 }
 
 /// Why nothing was loaded.
@@ -75,7 +84,7 @@ impl Installer {
         path: PathBuf,
         file: &str,
         digest: Digest,
-    ) -> Result<Loaded, NotLoaded> {
+    ) -> Result<Fresh, NotLoaded> {
         // Never closed; loading without a permit would do no harm either.
         let permit = Arc::clone(&self.loads).acquire_owned().await.ok();
         let runtime = Arc::clone(&self.runtime);
@@ -91,7 +100,9 @@ impl Installer {
                     return Err(NotLoaded::Refused(refusal));
                 }
             };
-            runtime.load(bytes, &name).await.map_err(|error| NotLoaded::Refused(error.into()))
+            let loaded = runtime.load(bytes.clone(), &name).await;
+            let loaded = loaded.map_err(|error| NotLoaded::Refused(error.into()))?;
+            Ok(Fresh { loaded, bytes })
         });
         let load_max = Duration::from_millis(self.config.compiler.wall_ms) + DESCRIBE_MAX;
         match timeout(load_max, loading).await {
@@ -106,14 +117,130 @@ impl Installer {
         }
     }
 
-    /// Serves what was loaded, in place of the version before.
+    /// Serves what was loaded, in place of the version before, and on trial.
     ///
     /// # Errors
     /// What served before serves on; the text says why.
     pub(super) async fn install(
         &self,
+        fresh: &Fresh,
+        file: &str,
+    ) -> Result<(Plugin, SwapOutcome), Refusal> {
+        let Fresh { loaded, bytes } = fresh;
+        let name = &loaded.description().name;
+        let before = self.bring_back(name, loaded.digest(), file).await;
+        let can_go_back = self.router.standings().get(name).is_some_and(|standing| {
+            let good = standing.last_good.or(standing.digest);
+            good.is_some_and(|good| self.chronicle.kept(name, good).is_some())
+        });
+        let (plugin, outcome) = self.serve(loaded, file, can_go_back).await?;
+        let outcome = match (before, outcome) {
+            // The version before served for a moment only, to be there for the trial.
+            (Some(_), SwapOutcome::Replaced { to, .. }) => SwapOutcome::Loaded { digest: to },
+            (_, outcome) => outcome,
+        };
+        let (version, digest) = (plugin.version.clone(), plugin.digest);
+        let past = match outcome {
+            SwapOutcome::Unchanged { .. } => Outcome::Unchanged,
+            SwapOutcome::Loaded { .. } | SwapOutcome::Replaced { .. } => Outcome::Loaded,
+        };
+        self.past(name, Some(digest), Some(version), past, |record| record.off = None).await;
+        if let Err(error) = self.chronicle.keep(name, digest, bytes.clone()).await {
+            tracing::warn!(
+                plugin = %name,
+                %digest,
+                %error,
+                "this version can't be kept: the next one can't be rolled back to it"
+            );
+        }
+        Ok((plugin, outcome))
+    }
+
+    /// Serves the version that was good when the router stopped, where its file holds another by
+    /// now: start and change are one path, and a new version is on trial either way.
+    async fn bring_back(&self, name: &PluginName, digest: Digest, file: &str) -> Option<Digest> {
+        if self.router.standings().contains_key(name) {
+            return None;
+        }
+        let record = self.chronicle.record(name);
+        let good = record.good.filter(|good| *good != digest)?;
+        // What an operator has removed stays removed.
+        if record.history.back().is_some_and(|past| past.outcome == Outcome::Removed) {
+            return None;
+        }
+        self.go_back(name, good, file).await.ok()?;
+        Some(good)
+    }
+
+    /// Serves a version whose bytes were kept.
+    ///
+    /// # Errors
+    /// What served before serves on; the text says why.
+    pub(super) async fn go_back(
+        &self,
+        name: &PluginName,
+        digest: Digest,
+        file: &str,
+    ) -> Result<Plugin, Refusal> {
+        let kept = self.chronicle.kept(name, digest).ok_or_else(|| {
+            Refusal::passing(format!("the bytes of {} were not kept", digest.short()))
+        })?;
+        let fresh = match self.load(kept, file, digest).await {
+            Ok(fresh) => fresh,
+            Err(NotLoaded::Refused(refusal)) => return Err(refusal),
+            Err(NotLoaded::Changed) => {
+                let what = format!("the bytes kept of {} are damaged", digest.short());
+                return Err(Refusal::passing(what));
+            }
+        };
+        self.serve(&fresh.loaded, file, false).await.map(|(plugin, _)| plugin)
+    }
+
+    /// Takes down how a change ended, and what else changes with it. That it ended so is true even
+    /// where the disk has no room for it.
+    pub(super) async fn past(
+        &self,
+        name: &PluginName,
+        digest: Option<Digest>,
+        version: Option<String>,
+        outcome: Outcome,
+        change: impl FnOnce(&mut Record),
+    ) {
+        let past = Past { time_ms: unix_ms(), digest, version, outcome };
+        let written = self.chronicle.change(name, |record| {
+            change(record);
+            record.past(past);
+        });
+        if let Err(error) = written.await {
+            tracing::error!(plugin = %name, %error, "the history of a plugin can't be written");
+        }
+    }
+
+    /// What is kept of a plugin.
+    pub(super) fn record(&self, name: &PluginName) -> Record {
+        self.chronicle.record(name)
+    }
+
+    /// Whether these bytes stay off, of which plugin, and why.
+    pub(super) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
+        self.chronicle.off(digest)
+    }
+
+    /// What stands between plugins and their deliveries.
+    pub(super) fn standings(&self) -> BTreeMap<PluginName, Standing> {
+        self.router.standings()
+    }
+
+    /// Changes when the router has something that has to be looked at.
+    pub(super) fn notices(&self) -> watch::Receiver<u64> {
+        self.router.notices()
+    }
+
+    async fn serve(
+        &self,
         loaded: &Loaded,
         file: &str,
+        is_on_trial: bool,
     ) -> Result<(Plugin, SwapOutcome), Refusal> {
         let description = loaded.description();
         let name = &description.name;
@@ -146,6 +273,7 @@ impl Installer {
             instances,
             emissions,
             breaker: config.breaker,
+            trial: config.trial.filter(|_| is_on_trial),
             held,
         };
         let outcome = self.router.install(installation).await?;

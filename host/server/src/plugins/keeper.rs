@@ -1,10 +1,11 @@
 //! The keeper: the one task that decides what each file in the plugins folder means. It looks
-//! ([`look`]), starts work on what changed, and takes in what the work came to; the work itself
+//! ([`look`]), rolls back ([`rollback`]), starts work on what changed, and takes in what the work came to; the work itself
 //! (reading, compiling, draining) goes on aside, at most one piece for each file.
 //!
 //! When it stops, work under way is dropped: a version is either in place or it isn't.
 
 mod look;
+mod rollback;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -14,18 +15,20 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use usher_event::{Digest, PluginName};
 use usher_router::SwapOutcome;
-use usher_runtime::Loaded;
 
 use super::backoff::Backoff;
 use super::folder::Stamp;
-use super::install::{Installer, NotLoaded};
+use super::install::{Fresh, Installer, NotLoaded};
+use super::outcome::Outcome;
 use super::refusal::Refusal;
 use super::registry::{Plugin, Registry};
 use super::watch::watch;
+use rollback::WentBack;
+pub(crate) use rollback::{WISHES_MAX, Wish};
 
 /// Keeps plugins and folder in step.
 pub(crate) struct Keeper {
@@ -39,6 +42,8 @@ pub(crate) struct Keeper {
     owners: BTreeMap<PluginName, String>,
     work: JoinSet<Done>,
     look: Arc<Notify>,
+    /// What operators want.
+    wishes: mpsc::Receiver<Wish>,
     /// Whether the folder could not be read at the last look.
     unreadable: bool,
 }
@@ -60,9 +65,24 @@ struct Known {
 
 /// Work that came to an end.
 enum Done {
-    Loaded { file: String, digest: Digest, since: Instant, result: Result<Loaded, NotLoaded> },
-    Installed { file: String, digest: Digest, since: Instant, result: Installed },
-    Removed { name: PluginName },
+    Loaded {
+        file: String,
+        digest: Digest,
+        since: Instant,
+        result: Result<Fresh, NotLoaded>,
+    },
+    Installed {
+        file: String,
+        digest: Digest,
+        since: Instant,
+        result: Installed,
+    },
+    WentBack(WentBack),
+    Removed {
+        name: PluginName,
+    },
+    /// Something was taken down.
+    Written,
 }
 
 type Installed = Result<(Box<Plugin>, SwapOutcome), (PluginName, Refusal)>;
@@ -73,6 +93,7 @@ impl Keeper {
         registry: Arc<Registry>,
         installer: Arc<Installer>,
         guests: Handle,
+        wishes: mpsc::Receiver<Wish>,
     ) -> Self {
         Self {
             folder,
@@ -83,6 +104,7 @@ impl Keeper {
             owners: BTreeMap::new(),
             work: JoinSet::new(),
             look: Arc::new(Notify::new()),
+            wishes,
             unreadable: false,
         }
     }
@@ -98,6 +120,7 @@ impl Keeper {
         let look = Arc::clone(&self.look);
         look.notify_one();
         let mut looked = false;
+        let mut notices = self.installer.notices();
         loop {
             if looked
                 && self.work.is_empty()
@@ -110,6 +133,9 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = until_true(&mut stop) => return,
+                // The sender is the router's, which the installer has.
+                _ = notices.changed() => self.look_at_trials(),
+                Some(wish) = self.wishes.recv() => self.follow(wish),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take_in(done),
                     Err(error) => tracing::error!(%error, "work on a plugin ended without a result"),
@@ -143,8 +169,8 @@ impl Keeper {
 
     fn take_in(&mut self, done: Done) {
         match done {
-            Done::Loaded { file, digest, since, result: Ok(loaded) } => {
-                self.start_install(file, digest, since, loaded);
+            Done::Loaded { file, digest, since, result: Ok(fresh) } => {
+                self.start_install(file, digest, since, fresh);
             }
             Done::Loaded { file, digest, result: Err(NotLoaded::Refused(refusal)), .. } => {
                 self.refuse(&file, Some(digest), refusal);
@@ -168,12 +194,14 @@ impl Keeper {
                 self.refuse(&file, Some(digest), refusal);
                 self.idle(&file);
             }
+            Done::WentBack(back) => self.went_back(back),
             Done::Removed { name } => tracing::info!(plugin = %name, "plugin removed"),
+            Done::Written => {}
         }
     }
 
-    fn start_install(&mut self, file: String, digest: Digest, since: Instant, loaded: Loaded) {
-        let name = loaded.description().name.clone();
+    fn start_install(&mut self, file: String, digest: Digest, since: Instant, fresh: Fresh) {
+        let name = fresh.loaded.description().name.clone();
         let owner = self.owners.get(&name).filter(|owner| **owner != file);
         if let Some(owner) = owner.filter(|owner| self.holds(owner, &name)) {
             let reason = format!(
@@ -187,7 +215,7 @@ impl Keeper {
         self.owners.insert(name.clone(), file.clone());
         let installer = Arc::clone(&self.installer);
         self.work.spawn(async move {
-            let install = AssertUnwindSafe(installer.install(&loaded, &file)).catch_unwind();
+            let install = AssertUnwindSafe(installer.install(&fresh, &file)).catch_unwind();
             let result = match install.await {
                 Ok(Ok((plugin, outcome))) => Ok((Box::new(plugin), outcome)),
                 Ok(Err(Refusal { reason, passes })) => {
@@ -255,6 +283,7 @@ impl Keeper {
             .collect();
         for name in names {
             self.owners.remove(&name);
+            let digest = self.registry.digest_of(&name);
             self.registry.removed(&name);
             // Whoever wanted the name may have it.
             for known in
@@ -267,6 +296,7 @@ impl Keeper {
             let installer = Arc::clone(&self.installer);
             self.work.spawn(async move {
                 installer.remove(&name).await;
+                installer.past(&name, digest, None, Outcome::Removed, |_| {}).await;
                 Done::Removed { name }
             });
         }
@@ -283,9 +313,18 @@ impl Keeper {
                 file,
                 digest = digest.map(tracing::field::display),
                 reason,
-                serving = serving.map(|(name, digest)| format!("{name} {}", digest.short())),
+                serving =
+                    serving.as_ref().map(|(name, digest)| format!("{name} {}", digest.short())),
                 "plugin refused"
             );
+            if let Some((name, _)) = serving {
+                let (installer, outcome) =
+                    (Arc::clone(&self.installer), Outcome::Refused(reason.clone()));
+                self.work.spawn(async move {
+                    installer.past(&name, digest, None, outcome, |_| {}).await;
+                    Done::Written
+                });
+            }
         }
         self.registry.refuses(file, digest, reason);
     }
@@ -294,6 +333,7 @@ impl Keeper {
     fn idle(&mut self, file: &str) {
         self.known(file).busy = false;
         self.look.notify_one();
+        self.look_at_trials();
     }
 
     fn known(&mut self, file: &str) -> &mut Known {

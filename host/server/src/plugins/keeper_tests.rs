@@ -15,6 +15,7 @@ use usher_runtime::{Runtime, RuntimeOptions};
 use super::*;
 use crate::app::{PluginState, PluginStatus};
 use crate::config::{Config, Flags, load};
+use crate::plugins::{Chronicle, Control};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,8 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A keeper at work on a folder of its own.
 struct World {
     folder: TempDir,
+    /// Only there to be removed in the end.
+    _data: TempDir,
     broker: Arc<dyn Broker>,
     registry: Arc<Registry>,
+    control: Control,
     stop: watch::Sender<bool>,
     keeper: JoinHandle<()>,
 }
@@ -35,29 +39,40 @@ impl World {
         for (file, guest) in files {
             std::fs::copy(path_of(guest), folder.path().join(file)).unwrap();
         }
-        let config = config(folder.path());
+        let plugins = folder.path().to_owned();
+        Self::at(folder, &plugins).await
+    }
+
+    /// With plugins in this place.
+    async fn at(folder: TempDir, plugins: &Path) -> Self {
+        let config = config(plugins);
         let broker: Arc<dyn Broker> = EmbeddedBroker::in_memory(Options::new("")).unwrap();
         let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
         let registry = Arc::new(Registry::new(Arc::clone(&router)));
         let runtime = Runtime::new(RuntimeOptions { max_instances: 20, ..Default::default() });
+        let data = tempfile::tempdir().unwrap();
+        let chronicle = Arc::new(Chronicle::open(data.path()).unwrap());
         let installer = Installer::new(
             Arc::new(runtime.unwrap()),
-            router,
+            Arc::clone(&router),
             Arc::clone(&broker),
             Arc::new(config),
-            Arc::new(crate::plugins::Chronicle::in_memory()),
+            Arc::clone(&chronicle),
         );
+        let (wishes, wanted) = mpsc::channel(1);
+        let control = Control::new(router, Arc::clone(&broker), chronicle, wishes);
         let keeper = Keeper::new(
-            folder.path().to_owned(),
+            plugins.to_owned(),
             Arc::clone(&registry),
             Arc::new(installer),
             Handle::current(),
+            wanted,
         );
         let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = oneshot::channel();
         let keeper = tokio::spawn(keeper.run(ready, stopped));
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
-        Self { folder, broker, registry, stop, keeper }
+        Self { folder, _data: data, broker, registry, control, stop, keeper }
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -358,5 +373,111 @@ async fn a_folder_that_vanishes_removes_nothing() {
     world.put("a.wasm", "echo-v2");
     world.serves("a.wasm", "2.0.0").await;
     std::fs::remove_dir_all(aside).unwrap();
+    world.end().await;
+}
+
+/// As some editors save: the new file beside the old one, which goes, and then its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_editors_write_delete_rename_is_a_new_version() {
+    let world = World::with(&[("echo.wasm", "echo")]).await;
+    world.echoes("1").await;
+    std::fs::copy(path_of("echo-v2"), world.path("echo.wasm~")).unwrap();
+    std::fs::remove_file(world.path("echo.wasm")).unwrap();
+    world.rename(&[("echo.wasm~", "echo.wasm")]);
+    world.serves("echo.wasm", "2.0.0").await;
+    world.echoes("2").await;
+    assert_eq!(world.registry.status().len(), 1, "{:#?}", world.registry.status());
+    world.end().await;
+}
+
+/// As deployments do that keep each release in a folder of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_symbolic_link_to_the_folder_may_be_swapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (release, guest) in [("one", "echo"), ("two", "echo-v2")] {
+        std::fs::create_dir(path(release)).unwrap();
+        std::fs::copy(path_of(guest), path(release).join("echo.wasm")).unwrap();
+    }
+    let (plugins, next) = (path("plugins"), path("next"));
+    std::os::unix::fs::symlink(path("one"), &plugins).unwrap();
+    std::os::unix::fs::symlink(path("two"), &next).unwrap();
+    let world = World::at(folder, &plugins).await;
+    world.serves("echo.wasm", "1.0.0").await;
+    std::fs::rename(&next, &plugins).unwrap();
+    world.serves("echo.wasm", "2.0.0").await;
+    world.echoes("1").await;
+    // From now on the other folder is the one that is watched.
+    std::fs::copy(path_of("echo"), world.path("two/echo.wasm")).unwrap();
+    world.serves("echo.wasm", "1.0.0").await;
+    world.end().await;
+}
+
+/// As a slow network does it: a piece at a time, each seen and refused before the next comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_copy_in_pieces_takes_over_once_it_is_whole() {
+    let world = World::with(&[("echo.wasm", "echo")]).await;
+    let whole = std::fs::read(path_of("echo-v2")).unwrap();
+    let mut copied = std::fs::File::create(world.path("echo.wasm")).unwrap();
+    let pieces: Vec<_> = whole.chunks(whole.len() / 4 + 1).collect();
+    for (number, piece) in pieces.iter().enumerate() {
+        std::io::Write::write_all(&mut copied, piece).unwrap();
+        if number + 1 < pieces.len() {
+            let length = pieces[..=number].iter().map(|piece| piece.len()).sum();
+            let seen = Digest::of(&whole[..length]);
+            let refused = |status: &PluginStatus| {
+                status.refused.as_ref().is_some_and(|refused| refused.digest == Some(seen))
+            };
+            let status = world.until("echo.wasm", refused).await;
+            assert_eq!(status.version.as_deref(), Some("1.0.0"));
+            world.echoes(&number.to_string()).await;
+        }
+    }
+    world.serves("echo.wasm", "2.0.0").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_changes() {
+    let world = World::with(&[("echo.wasm", "echo")]).await;
+    world.echoes("0").await;
+    world.put("echo.wasm", "echo-trap");
+    let tried = |status: &PluginStatus| status.version.as_deref() == Some("3.0.0");
+    world.until("echo.wasm", tried).await;
+    for id in 1..=5 {
+        world.echoes(&id.to_string()).await;
+    }
+    let refused = |status: &PluginStatus| status.refused.is_some();
+    let status = world.until("echo.wasm", refused).await;
+    assert_eq!((status.state, status.version.as_deref()), (PluginState::Serving, Some("1.0.0")));
+    let reason = status.refused.unwrap().reason;
+    assert!(reason.starts_with("rolled back: 5 of its first 5 deliveries failed"), "{reason}");
+    world.echoes("6").await;
+    world.put("echo.wasm", "echo-v2");
+    assert_eq!(world.serves("echo.wasm", "2.0.0").await.refused, None);
+
+    let name = "echo".parse().unwrap();
+    let outcomes: Vec<_> =
+        world.control.history(&name).unwrap().iter().map(|past| past.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["loaded", "loaded", "rolled_back", "loaded"]);
+    // Written again, it is the same.
+    std::fs::File::options()
+        .append(true)
+        .open(world.path("echo.wasm"))
+        .unwrap()
+        .set_modified(std::time::SystemTime::now() + Duration::from_secs(1))
+        .unwrap();
+    let unchanged = async {
+        let last = || world.control.history(&name).unwrap().pop().unwrap();
+        while last().outcome.as_str() != "unchanged" {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, unchanged).await.unwrap();
+    // By hand: the first version was the last good one, and is still kept.
+    let back = world.control.rollback(&name).await.unwrap();
+    assert_eq!(back.digest, Some(Digest::of(&std::fs::read(path_of("echo")).unwrap())));
+    world.serves("echo.wasm", "1.0.0").await;
+    assert!(world.control.rollback(&name).await.is_err());
     world.end().await;
 }

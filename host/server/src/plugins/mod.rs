@@ -15,6 +15,7 @@ mod control;
 mod folder;
 mod install;
 mod keeper;
+mod outcome;
 mod refusal;
 mod registry;
 mod report;
@@ -25,5 +26,8 @@ pub(crate) use check::{FileCheck, check_folder};
 pub(crate) use chronicle::Chronicle;
 pub(crate) use control::{Control, ControlError};
 pub(crate) use install::{Installer, is_granted};
-pub(crate) use keeper::Keeper;
+#[cfg(test)]
+pub(crate) use keeper::Wish;
+pub(crate) use keeper::{Keeper, WISHES_MAX};
+pub(crate) use outcome::Past;
 pub(crate) use registry::Registry;

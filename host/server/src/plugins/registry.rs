@@ -81,6 +81,12 @@ impl Registry {
         Some(plugin.file.clone())
     }
 
+    /// The bytes a plugin serves, or served last.
+    pub(super) fn digest_of(&self, name: &PluginName) -> Option<Digest> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.plugins.get(name).map(|plugin| plugin.digest)
+    }
+
     /// The plugins that serve these bytes, by name, each with its file.
     pub(super) fn serving(&self, digest: &Digest) -> Vec<(PluginName, String)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -143,8 +149,7 @@ impl Registry {
 
     /// A file was not taken.
     pub(super) fn refuses(&self, file: &str, digest: Option<Digest>, reason: String) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let time_ms = unix_ms();
         let refused = Refused { file: file.to_owned(), digest, reason, time_ms };
         self.change(|state| {
             let mut plugins = state.plugins.values_mut();
@@ -205,8 +210,11 @@ impl Plugin {
                 let open = open.map(|why| {
                     format!("breaker open: {why}; one delivery at a time until one is answered")
                 });
+                let trial = standing
+                    .and_then(|standing| standing.last_good)
+                    .map(|good| format!("on trial; {} stands in where it fails", good.short()));
                 let warnings = (!self.warnings.is_empty()).then(|| self.warnings.join("; "));
-                (PluginState::Serving, self.stopped(dispatches).or(open).or(warnings))
+                (PluginState::Serving, self.stopped(dispatches).or(open).or(warnings).or(trial))
             }),
         };
         PluginStatus {
@@ -269,9 +277,19 @@ impl Plugin {
     }
 }
 
+/// The present time, Unix milliseconds.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How a plugin stands that is installed and gets no deliveries, and what to do.
 fn held(name: &PluginName, standing: &Standing) -> Option<(PluginState, Option<String>)> {
     let paused = "an operator paused it; its events wait";
+    if let Some(failed) = &standing.failed_trial {
+        let reason = format!("it failed its trial; {} is being brought back", failed.good.short());
+        return Some((PluginState::Paused, Some(reason)));
+    }
     if let Some(quarantine) = &standing.quarantine {
         let Quarantine { time_ms, failures, window, class, reason, .. } = quarantine;
         let (time, window_s) = (rfc3339(*time_ms), window.as_secs());

@@ -5,8 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 use usher_broker::{Broker, BrokerError};
-use usher_event::{Event, PLUGIN_QUARANTINED_TYPE, PluginName, SystemEvent};
+use usher_event::{
+    Event, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, PluginName, SystemEvent,
+};
 use usher_router::Quarantine;
+
+use super::chronicle::Rollback;
 
 /// How long to wait before what could not be published is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -30,6 +34,26 @@ pub(super) fn quarantined(plugin: &PluginName, quarantine: &Quarantine) -> Optio
         data: &data,
     };
     // Every attribute has a limit of its own, so there is always one.
+    event.alone().ok()
+}
+
+/// What is published of a version that was rolled back.
+pub(super) fn rolled_back(plugin: &PluginName, rollback: &Rollback) -> Option<Event> {
+    let Rollback { time_ms, digest, good, failures, reason, .. } = rollback;
+    let data = json!({
+        "plugin": plugin,
+        "digest": digest,
+        "good": good,
+        "failures": failures,
+        "reason": reason,
+    });
+    let event = SystemEvent {
+        id: &format!("rolled-back/{plugin}/{time_ms}"),
+        ty: PLUGIN_ROLLED_BACK_TYPE,
+        subject: plugin.as_str(),
+        time_ms: *time_ms,
+        data: &data,
+    };
     event.alone().ok()
 }
 

@@ -9,11 +9,12 @@ use usher_router::Standing;
 use super::{
     Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Breaker, Capability,
     Cause, ClassRetry, CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation,
-    Flow, FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin, PluginStanding, PluginState,
-    PluginStats, Refused, Retry, Schedule, Start, Stored, Subscription, SubscriptionState,
-    Timestamp, Unsettled,
+    Flow, FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin, PluginChange, PluginStanding,
+    PluginState, PluginStats, Refused, Retry, Schedule, Start, Stored, Subscription,
+    SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
+use crate::plugins::Past;
 use crate::serving::Served;
 
 impl From<broker::BackupReport> for Backup {
@@ -426,6 +427,19 @@ impl PluginStanding {
             paused: standing.is_paused,
             quarantined: standing.quarantine.is_some(),
             breaker: breaker(standing.open.is_some()),
+            digest: standing.digest,
+        }
+    }
+}
+
+impl From<Past> for PluginChange {
+    fn from(past: Past) -> Self {
+        Self {
+            time: Timestamp::from_ms(past.time_ms),
+            outcome: past.outcome.as_str().to_owned(),
+            reason: past.outcome.reason().map(str::to_owned),
+            digest: past.digest,
+            version: past.version,
         }
     }
 }

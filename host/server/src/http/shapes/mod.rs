@@ -370,6 +370,33 @@ pub(crate) struct PluginStanding {
     pub(crate) quarantined: bool,
     /// Whether it is left alone for a while because it fails.
     pub(crate) breaker: Breaker,
+    /// The bytes that serve.
+    pub(crate) digest: Option<Digest>,
+}
+
+/// Answer to `GET /plugins/{plugin}/history`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginHistory {
+    /// The plugin.
+    pub(crate) name: PluginName,
+    /// How its changes ended, oldest first.
+    pub(crate) history: Vec<PluginChange>,
+}
+
+/// How a change of a plugin ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginChange {
+    /// When.
+    pub(crate) time: Timestamp,
+    /// `loaded`, `unchanged`, `refused`, `rolled_back` or `removed`.
+    pub(crate) outcome: String,
+    /// The bytes it is about.
+    pub(crate) digest: Option<Digest>,
+    /// Their author's version, where it is known.
+    pub(crate) version: Option<String>,
+    /// Why, where they were refused or rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 /// A file that was not taken.

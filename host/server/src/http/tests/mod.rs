@@ -17,7 +17,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use usher_broker::Broker;
 use usher_router::Router;
@@ -25,7 +25,7 @@ use usher_router::Router;
 use super::state::Api;
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Flags};
-use crate::plugins::{Chronicle, Control, Registry};
+use crate::plugins::{Chronicle, Control, Registry, Wish};
 
 /// A router over `broker`, without plugins, open and ready.
 pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
@@ -37,8 +37,10 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
     };
     let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
     let chronicle = Arc::new(Chronicle::in_memory());
+    let (wishes, wanted) = mpsc::channel(1);
+    tokio::spawn(grant(wanted, Arc::clone(&router)));
     let app = App {
-        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle),
+        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
         broker,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,
@@ -49,6 +51,15 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
     app.intake.open();
     app.readiness.set(Ok(()));
     app
+}
+
+/// Stands in for the keeper: a plugin that is paused has no version before.
+async fn grant(mut wanted: mpsc::Receiver<Wish>, router: Arc<Router>) {
+    while let Some(Wish { name, answer }) = wanted.recv().await {
+        let is_paused = router.standings()[&name].is_paused;
+        let granted = if is_paused { Err("no earlier version is kept".to_owned()) } else { Ok(()) };
+        answer.send(granted).unwrap();
+    }
 }
 
 /// Its API, until the sender says stop.

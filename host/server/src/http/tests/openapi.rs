@@ -103,7 +103,7 @@ async fn with_plugin(path: &str, is_done: bool, fails: Option<BrokerError>) -> A
         reason: "unreachable".to_owned(),
     };
     let held = match path.rsplit('/').next() {
-        Some("pause") => Held { is_paused: is_done, quarantine: None },
+        Some("pause" | "rollback") => Held { is_paused: is_done, quarantine: None },
         Some("resume") => Held { is_paused: !is_done, quarantine: None },
         _ => Held { is_paused: false, quarantine: (!is_done).then_some(quarantine) },
     };

@@ -485,6 +485,7 @@ pub(super) fn printer() -> Installation {
         instances: 1,
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
+        trial: None,
         held: Held::default(),
     }
 }

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use usher_event::{Digest, PluginName};
 
-use super::Keeper;
+use super::{Done, Keeper};
 use crate::plugins::folder::{self, Stamp, Unreadable};
+use crate::plugins::outcome::Outcome;
 use crate::plugins::refusal::Refusal;
 
 /// Files as they were before the look, as far as they have changed.
@@ -107,7 +108,8 @@ impl Keeper {
                 if known.digest.replace(digest) != Some(digest) {
                     known.again = None;
                 } else if !due {
-                    tracing::debug!(%file, "plugin file touched, its content is the same");
+                    tracing::debug!(%file, "plugin file unchanged: its content is the same");
+                    self.unchanged(file);
                     return None;
                 }
                 return Some(digest);
@@ -125,6 +127,21 @@ impl Keeper {
             }
         }
         None
+    }
+
+    /// Takes down that a file was written again and holds what it did, once in a row.
+    fn unchanged(&mut self, file: &str) {
+        let Some((name, digest)) = self.registry.served_from(file) else { return };
+        let history = self.installer.record(&name).history;
+        if history.back().is_some_and(|past| past.outcome == Outcome::Unchanged) {
+            return;
+        }
+        let installer = std::sync::Arc::clone(&self.installer);
+        self.work.spawn(async move {
+            let outcome = Outcome::Unchanged;
+            installer.past(&name, Some(digest), None, outcome, |_| {}).await;
+            Done::Written
+        });
     }
 
     /// The plugins whose bytes are in another file now than the one they serve from.
@@ -179,6 +196,8 @@ impl Keeper {
             self.known(&file).again = None;
             return self.registry.forgives(&file);
         }
-        self.start_load(file, digest);
+        if !self.stays_off(&file, digest) {
+            self.start_load(file, digest);
+        }
     }
 }

@@ -1,0 +1,125 @@
+//! New versions on trial: those that fail their first deliveries hurt nothing.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test that called it")]
+
+use std::sync::Arc;
+
+use usher_event::{Delivery, Digest, Failure, FailureClass, Verdict};
+use usher_router::{Installation, Standing, TrialPolicy};
+
+use crate::harness::*;
+
+fn trap() -> Step {
+    let failure = Failure::new(FailureClass::Trap, "unreachable");
+    Step::Say(Verdict::Retry { failure, after: None })
+}
+
+fn trapping(version: u8, at: impl Fn(&Delivery) -> bool + Send + Sync + 'static) -> Arc<Puppet> {
+    Puppet::new(version, move |delivery| if at(delivery) { trap() } else { Step::Emit(vec!["b"]) })
+}
+
+/// On trial if there was another before.
+fn on_trial(puppet: &Arc<Puppet>) -> Installation {
+    let trial = Some(TrialPolicy::default());
+    Installation { trial, ..installation(puppet, &[to_type("s", "a")]) }
+}
+
+fn digest(version: u8) -> Digest {
+    Digest::from_bytes([version; 32])
+}
+
+impl World {
+    fn puppet(&self) -> Standing {
+        let standing = self.router.standings().remove(&"puppet".parse().unwrap()).unwrap();
+        Standing { digest: None, ..standing }
+    }
+
+    async fn serve(&self, puppet: &Arc<Puppet>) {
+        soon(self.router.install(on_trial(puppet))).await.unwrap();
+    }
+}
+
+/// Invariants 4 and 12: what the new version did is dropped, the old one does all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_traps_at_first_fails_its_trial_and_its_deliveries_end_on_the_old_one() {
+    let world = World::new(LONG);
+    let (old, new) = (trapping(1, |_| false), trapping(2, |_| true));
+    world.serve(&old).await;
+    assert_eq!(world.puppet().last_good, None);
+    world.serve(&new).await;
+    let mut notices = world.router.notices();
+    assert_eq!(world.puppet().last_good, Some(digest(1)));
+    world.publish("a", 1, 200).await;
+    soon(notices.changed()).await.unwrap();
+    let failed = world.puppet().failed_trial.unwrap();
+    assert_eq!((failed.digest, failed.good), (digest(2), digest(1)));
+    assert_eq!((failed.failures, failed.deliveries), (5, 5));
+    assert_eq!((failed.class, &*failed.reason), (FailureClass::Trap, "unreachable"));
+    // Nothing goes to either until somebody decides.
+    let status = world.until("puppet/s", |status| status.in_flight == 0).await;
+    assert!((5..=8).contains(&status.acked) && status.failed == 0, "{status:?}");
+    assert_eq!(status.acked, new.begun().len() as u64);
+
+    world.serve(&old).await;
+    let status = world.until("puppet/s", |status| status.acked == 200).await;
+    assert_eq!((status.failed, status.dead), (0, 0));
+    assert_each_once(old.begun(), 200);
+    let types = world.types().await;
+    assert_eq!((types["a"], types["b"]), (200, 200));
+    assert_eq!(world.puppet(), Standing::default());
+    assert!(soon(world.router.shutdown(LONG)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_answers_passes_even_if_it_fails_now_and_then() {
+    let world = World::new(LONG);
+    let (old, new) = (Puppet::willing(1), trapping(2, |delivery| delivery.sequence % 10 == 0));
+    world.serve(&old).await;
+    world.serve(&new).await;
+    let mut notices = world.router.notices();
+    world.publish("a", 1, 30).await;
+    soon(notices.changed()).await.unwrap();
+    assert_eq!((world.puppet().failed_trial, world.puppet().last_good), (None, None));
+    // From now on it is on its own.
+    world.until("puppet/s", |status| status.acked + status.retrying == 30).await;
+    assert!(old.begun().iter().all(|sequence| sequence % 10 == 0), "{:?}", old.begun());
+    assert!(soon(world.router.shutdown(LONG)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_on_both_versions_says_nothing_of_the_new_one() {
+    let world = World::new(LONG);
+    let poison = |delivery: &Delivery| delivery.sequence <= 4;
+    let (old, new) = (trapping(1, poison), trapping(2, poison));
+    world.serve(&old).await;
+    world.serve(&new).await;
+    world.publish("a", 1, 4).await;
+    let status = world.until("puppet/s", |status| status.retrying == 4).await;
+    // One attempt of each is counted, though two versions had it.
+    assert_eq!((status.failed, old.begun().len(), new.begun().len()), (4, 4, 4));
+    assert_eq!(world.puppet().last_good, Some(digest(1)));
+    assert_eq!(world.puppet().failed_trial, None);
+    // Ends although the trial is still on.
+    assert!(soon(world.router.shutdown(LONG)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_third_version_is_compared_with_the_last_that_was_good() {
+    let world = World::new(LONG);
+    let (good, bad, worse) = (trapping(1, |_| false), trapping(2, |_| true), trapping(3, |_| true));
+    world.serve(&good).await;
+    world.serve(&bad).await;
+    world.publish("a", 1, 2).await;
+    world.until("puppet/s", |status| status.acked == 2).await;
+    world.serve(&worse).await;
+    assert_eq!(world.puppet().last_good, Some(digest(1)));
+    world.publish("a", 3, 2).await;
+    world.until("puppet/s", |status| status.acked == 4).await;
+    assert_eq!((good.begun().len(), bad.begun().len(), worse.begun().len()), (4, 2, 2));
+    // Back to what is good is no trial.
+    world.serve(&good).await;
+    assert_eq!(world.puppet(), Standing::default());
+    world.publish("a", 5, 1).await;
+    world.until("puppet/s", |status| status.acked == 5).await;
+    assert!(soon(world.router.shutdown(LONG)).await);
+}

@@ -1,0 +1,177 @@
+//! Back to the version before: because the one in its file failed its trial, because it did before
+//! the last start, or because an operator wants it.
+//!
+//! The bytes that were rolled back stay off until their file changes: the keeper knows what it has
+//! read of a file, and the chronicle what was off when the router stopped.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use usher_event::{Digest, PluginName};
+
+use super::{Done, Keeper};
+use crate::plugins::chronicle::Rollback;
+use crate::plugins::outcome::Outcome;
+use crate::plugins::refusal::Refusal;
+use crate::plugins::registry::{Plugin, unix_ms};
+
+/// How long to wait before a rollback that did not work is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Wishes of operators that wait.
+pub(crate) const WISHES_MAX: usize = 16;
+
+/// An operator wants the version before.
+pub(crate) struct Wish {
+    /// Of this plugin.
+    pub(crate) name: PluginName,
+    /// What came of it.
+    pub(crate) answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// A rollback that came to an end.
+pub(super) struct WentBack {
+    name: PluginName,
+    file: String,
+    rollback: Rollback,
+    result: Result<Box<Plugin>, Refusal>,
+    answer: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Keeper {
+    /// Rolls back what has failed its trial.
+    pub(super) fn look_at_trials(&mut self) {
+        for (name, standing) in self.installer.standings() {
+            let Some(failed) = standing.failed_trial else { continue };
+            if let Some(file) = self.owners.get(&name).cloned()
+                && !self.known(&file).busy
+            {
+                self.start_rollback(name, file, Rollback::after(&failed), None);
+            }
+        }
+    }
+
+    /// Does what an operator wants, or says why not.
+    pub(super) fn follow(&mut self, wish: Wish) {
+        let Wish { name, answer } = wish;
+        match self.version_before(&name) {
+            Ok((file, rollback)) => self.start_rollback(name, file, rollback, Some(answer)),
+            // Whoever asked may be gone.
+            Err(reason) => drop(answer.send(Err(reason))),
+        }
+    }
+
+    fn version_before(&mut self, name: &PluginName) -> Result<(String, Rollback), String> {
+        let standing = self.installer.standings().remove(name);
+        let owner = self.owners.get(name).cloned();
+        let (Some(file), Some(standing)) = (owner, standing) else {
+            return Err(format!("no plugin {name} is installed"));
+        };
+        let Some(present) = standing.digest else {
+            return Err(format!("no plugin {name} is installed"));
+        };
+        if self.known(&file).busy {
+            return Err(format!("{file} is being worked on; try again"));
+        }
+        let record = self.installer.record(name);
+        // On trial, the good one is that before.
+        let mut before = [record.good, record.before].into_iter().flatten();
+        let off = record.off.map(|off| off.digest);
+        let good = before.find(|digest| *digest != present && Some(*digest) != off);
+        let good = good.ok_or_else(|| format!("no earlier version of plugin {name} is kept"))?;
+        Ok((file, Rollback::asked(present, good, unix_ms())))
+    }
+
+    /// What to do about a file whose bytes stay off. Answers whether that is all.
+    pub(super) fn stays_off(&mut self, file: &str, digest: Digest) -> bool {
+        let Some((name, rollback)) = self.installer.off(&digest) else { return false };
+        if let Some((serving, _)) = self.registry.served_from(file) {
+            let is_own = serving == name;
+            if is_own {
+                self.registry.refuses(file, Some(digest), rollback.words());
+            }
+            return is_own;
+        }
+        if self.owners.contains_key(&name) {
+            return false;
+        }
+        self.start_rollback(name, file.to_owned(), rollback, None);
+        true
+    }
+
+    fn start_rollback(
+        &mut self,
+        name: PluginName,
+        file: String,
+        rollback: Rollback,
+        answer: Option<oneshot::Sender<Result<(), String>>>,
+    ) {
+        self.known(&file).busy = true;
+        self.owners.insert(name.clone(), file.clone());
+        let installer = std::sync::Arc::clone(&self.installer);
+        let work = async move {
+            let result = installer.go_back(&name, rollback.good, &file).await.map(Box::new);
+            match &result {
+                Ok(_) => {
+                    let outcome = Outcome::RolledBack(rollback.reason.clone());
+                    let (digest, off) = (rollback.digest, rollback.clone());
+                    let change = |record: &mut crate::plugins::chronicle::Record| {
+                        if record.off.as_ref().is_none_or(|known| known.digest != off.digest) {
+                            record.off = Some(off);
+                        }
+                    };
+                    installer.past(&name, Some(digest), None, outcome, change).await;
+                }
+                Err(_) if answer.is_none() => sleep(AGAIN_AFTER).await,
+                Err(_) => {}
+            }
+            Done::WentBack(WentBack { name, file, rollback, result, answer })
+        };
+        self.work.spawn_on(work, &self.guests);
+    }
+
+    pub(super) fn went_back(&mut self, back: WentBack) {
+        let WentBack { name, file, rollback, result, answer } = back;
+        let told = match result {
+            Ok(plugin) => {
+                tracing::warn!(
+                    plugin = %name,
+                    version = plugin.version,
+                    digest = %plugin.digest,
+                    from = %rollback.digest,
+                    reason = rollback.reason,
+                    outcome = "rolled_back",
+                    "the version before serves again; the other stays off until its file changes"
+                );
+                self.registry.serves(*plugin);
+                self.registry.refuses(&file, Some(rollback.digest), rollback.words());
+                Ok(())
+            }
+            Err(Refusal { reason, .. }) => {
+                tracing::error!(plugin = %name, reason, "the version before can't be brought back");
+                if self.registry.served_from(&file).is_none() {
+                    // Nothing serves: what is in the file is better than nothing.
+                    self.owners.remove(&name);
+                    if let Some(digest) = self.known(&file).digest {
+                        self.start_load(file, digest);
+                        return;
+                    }
+                }
+                Err(reason)
+            }
+        };
+        if let Some(answer) = answer {
+            // Whoever asked may be gone.
+            let _ = answer.send(told);
+        }
+        self.idle(&file);
+    }
+}
+
+impl Rollback {
+    /// Why the bytes are off, and for how long.
+    fn words(&self) -> String {
+        format!("rolled back: {}; it stays off until its file changes", self.reason)
+    }
+}
