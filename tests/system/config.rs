@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use usher_tests::{Folder, usher};
 
@@ -105,4 +105,35 @@ max_in_flight = 3
         ["other.thing", "test.echoed"]
     );
     Ok(())
+}
+
+#[test]
+fn a_change_of_a_plugins_tables_is_in_force_without_a_restart() -> Result<()> {
+    let Scene { router, folder } = Scene::with("", &["echo"])?;
+    let paused = |is_paused: bool| {
+        usher_tests::wait_for("the subscription to follow", || {
+            let status = router.client().subscription("echo/echo")?.context("no subscription")?;
+            Ok(((status["state"] == "paused") == is_paused).then_some(status))
+        })
+    };
+    folder.configure("", "[plugin.echo.subscription.echo]\nenabled = false\n")?;
+    let status = paused(true)?;
+    let why = status["paused_because"].as_str().context("no reason")?;
+    assert!(why.contains("enabled = false"), "{why}");
+    // One with problems changes nothing, and its problems are told.
+    folder.configure("", "[plugin.echo]\nisntances = 2\n")?;
+    router.wait_for_log("the problem", |line| {
+        let says = line["fields"]["message"].as_str()?;
+        says.contains("isntances").then_some(())
+    })?;
+    paused(true)?;
+    folder.configure("drain_ms = 5", "")?;
+    paused(false)?;
+    router.wait_for_log("what takes a restart", |line| {
+        let says = line["fields"]["message"].as_str()?;
+        says.contains("only [plugin.*] and [retry] change").then_some(())
+    })?;
+    let flow = router.client().publish_new("test.echo", "1", &json!({}))?;
+    assert_eq!(types(&router.client().settled_flow(flow.sequence)?).len(), 2);
+    router.stop()
 }

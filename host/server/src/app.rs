@@ -13,7 +13,7 @@ use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::Router;
 use usher_runtime::Isolation;
 
-use crate::config::Config;
+use crate::config::{Config, LiveConfig};
 use crate::plugins::{Control, Registry};
 use crate::serving::{Served, Serving};
 
@@ -27,8 +27,10 @@ pub(crate) struct App {
     pub(crate) plugins: Arc<Registry>,
     /// What operators do to them.
     pub(crate) control: Control,
-    /// What the operator configured.
+    /// What the operator configured, as of the start.
     pub(crate) config: Arc<Config>,
+    /// What of it may change, as of now.
+    pub(crate) live: Arc<LiveConfig>,
     /// Whether producers are let in.
     pub(crate) intake: Gate,
     /// Whether everything has started.

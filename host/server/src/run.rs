@@ -5,6 +5,7 @@
 //! timers or the signals, which live on the main one.
 
 mod closing;
+mod reload;
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
@@ -24,8 +25,9 @@ use usher_broker::{Broker, EmbeddedBroker, Options};
 use usher_router::Router;
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, HTTP, Parts, WATCHER, Why, running};
+use self::reload::reload;
 use crate::app::{App, Gate, Readiness};
-use crate::config::{self, Config, Flags, LogFormat};
+use crate::config::{self, Config, Flags, LiveConfig, LogFormat};
 use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, WISHES_MAX};
 use crate::sandbox;
 
@@ -42,7 +44,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
         }
     };
     start_log(&config);
-    match executors().and_then(|(main, guests)| run_on(main, guests, config)) {
+    match executors().and_then(|(main, guests)| run_on(main, guests, config, flags)) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -51,8 +53,13 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     }
 }
 
-fn run_on(main: Executor, guests: Executor, config: Config) -> anyhow::Result<ExitCode> {
-    let ended = main.block_on(serve(Arc::new(config), guests.handle().clone()));
+fn run_on(
+    main: Executor,
+    guests: Executor,
+    config: Config,
+    flags: &Flags,
+) -> anyhow::Result<ExitCode> {
+    let ended = main.block_on(serve(Arc::new(config), flags, guests.handle().clone()));
     // A thread may be in a file system that hangs: it ends with the process.
     guests.shutdown_timeout(THREADS_END);
     main.shutdown_timeout(THREADS_END);
@@ -97,8 +104,9 @@ fn executors() -> anyhow::Result<(Executor, Executor)> {
 }
 
 /// Opens, serves, closes.
-async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> {
+async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let hangups = signal(SignalKind::hangup()).context("can't listen to signals")?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = config.file.as_deref().map(|file| tracing::field::display(file.display())),
@@ -127,11 +135,12 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
     let router =
         Arc::new(Router::new(Arc::clone(&broker), guests.clone()).with_drain(config.drain));
     let registry = Arc::new(Registry::new(Arc::clone(&router)));
+    let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
     let installer = Arc::new(Installer::new(
         Arc::new(runtime),
         Arc::clone(&router),
         Arc::clone(&broker),
-        Arc::clone(&config),
+        Arc::clone(&live),
         Arc::clone(&chronicle),
     ));
     let (wishes, wanted) = mpsc::channel(WISHES_MAX);
@@ -143,6 +152,7 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         router,
         plugins: registry,
         config,
+        live: Arc::clone(&live),
         intake: Gate::default(),
         readiness: Readiness::waiting("the plugins are being loaded"),
     });
@@ -160,6 +170,7 @@ async fn serve(config: Arc<Config>, guests: Handle) -> anyhow::Result<ExitCode> 
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut keeper => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
+        never = reload(flags.clone(), live, hangups) => match never {},
     };
     let parts = Parts { app, stop, http: running(http), keeper: running(keeper) };
     tokio::select! {

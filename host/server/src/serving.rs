@@ -2,6 +2,7 @@
 //! the configuration know of it together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use usher_event::SubscriptionName;
 
@@ -21,22 +22,22 @@ pub(crate) enum Served {
 }
 
 /// What serves at one moment.
-pub(crate) struct Serving<'a> {
+pub(crate) struct Serving {
     /// Subscriptions the router has a dispatcher for, and why it stopped where it did.
     active: BTreeMap<SubscriptionName, Option<String>>,
     plugins: Vec<PluginStatus>,
-    config: &'a Config,
+    config: Arc<Config>,
     readiness: Result<(), &'static str>,
 }
 
-impl<'a> Serving<'a> {
+impl Serving {
     /// What serves now.
-    pub(crate) fn now(app: &'a App) -> Self {
+    pub(crate) fn now(app: &App) -> Self {
         let active = app.router.status().into_iter();
         Self {
             active: active.map(|dispatch| (dispatch.subscription, dispatch.stopped)).collect(),
             plugins: app.plugins.status(),
-            config: &app.config,
+            config: app.live.now(),
             readiness: app.readiness.check(),
         }
     }

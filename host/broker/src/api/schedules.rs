@@ -5,7 +5,7 @@ use usher_event::{Event, EventError, ScheduleName, write_time};
 use crate::Calendar;
 
 /// An event at each tick of a calendar.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// Its name; how far it has come is kept under it.
     pub name: ScheduleName,

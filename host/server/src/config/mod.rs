@@ -11,6 +11,7 @@ mod documented;
 mod flags;
 mod http_grants;
 mod limits;
+mod live;
 mod load;
 mod plugin;
 mod problem;
@@ -30,12 +31,13 @@ use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::PluginName;
 
 pub(crate) use flags::Flags;
+pub(crate) use live::{Adopted, LiveConfig};
 pub(crate) use load::{load, load_to_check};
 pub(crate) use plugin::{PluginConfig, SubscriptionConfig};
 pub(crate) use problem::{Problem, Problems};
 
 /// Everything the operator decided, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     /// Where the HTTP API listens; always a loopback address.
     pub(crate) listen: SocketAddr,

@@ -23,7 +23,7 @@ const SETTINGS_MAX: usize = 1_000;
 const SETTING_MAX_BYTES: usize = 64 * 1024;
 
 /// What the operator decided about one plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PluginConfig {
     /// How many deliveries of one subscription it handles at once.
     pub(crate) instances: usize,

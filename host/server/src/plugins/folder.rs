@@ -26,6 +26,11 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// That of the file at this place; `None` where there is none to be seen.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
     fn of(metadata: &Metadata) -> Self {
         let nanos = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
         Self {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use usher_broker::Broker;
+use usher_broker::{Broker, RetryPolicy};
 use usher_event::{Digest, PluginName};
 use usher_router::{EmissionLimits, Held, Installation, Router, Standing, SwapOutcome};
 use usher_runtime::{CapabilityRequest, Grants, Loaded, Runtime, Settings};
@@ -22,7 +22,7 @@ use super::refusal::Refusal;
 use super::registry::{Life, Plugin, unix_ms};
 use super::subscriptions::{Merged, merge};
 use crate::app::CapabilityStatus;
-use crate::config::{Config, PluginConfig};
+use crate::config::{LiveConfig, PluginConfig};
 
 /// Plugins loaded at once: compiling takes a core.
 const LOADS_MAX: usize = 2;
@@ -34,7 +34,7 @@ pub(crate) struct Installer {
     runtime: Arc<Runtime>,
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
-    config: Arc<Config>,
+    config: Arc<LiveConfig>,
     chronicle: Arc<Chronicle>,
     loads: Arc<Semaphore>,
 }
@@ -58,7 +58,7 @@ impl Installer {
         runtime: Arc<Runtime>,
         router: Arc<Router>,
         broker: Arc<dyn Broker>,
-        config: Arc<Config>,
+        config: Arc<LiveConfig>,
         chronicle: Arc<Chronicle>,
     ) -> Self {
         let loads = Arc::new(Semaphore::new(LOADS_MAX));
@@ -104,7 +104,7 @@ impl Installer {
             let loaded = loaded.map_err(|error| NotLoaded::Refused(error.into()))?;
             Ok(Fresh { loaded, bytes })
         });
-        let load_max = Duration::from_millis(self.config.compiler.wall_ms) + DESCRIBE_MAX;
+        let load_max = Duration::from_millis(self.config.now().compiler.wall_ms) + DESCRIBE_MAX;
         match timeout(load_max, loading).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(_)) => {
@@ -244,10 +244,10 @@ impl Installer {
     ) -> Result<(Plugin, SwapOutcome), Refusal> {
         let description = loaded.description();
         let name = &description.name;
-        let config = self.config.plugin.get(name).cloned().unwrap_or_default();
+        let configured = self.config.plugin(name);
+        let (config, retry) = configured.clone();
         let Merged { subscriptions, warnings } =
-            merge(name, &description.subscriptions, &config, &self.config.retry)
-                .map_err(Refusal::lasting)?;
+            merge(name, &description.subscriptions, &config, &retry).map_err(Refusal::lasting)?;
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config);
         let PluginConfig { instances, isolation, .. } = config;
@@ -288,6 +288,7 @@ impl Installer {
             subscriptions: names,
             capabilities,
             warnings,
+            configured,
             refused: None,
         };
         Ok((plugin, outcome))
@@ -299,8 +300,18 @@ impl Installer {
     }
 
     /// The plugins that are configured.
-    pub(super) fn configured(&self) -> impl Iterator<Item = &PluginName> {
-        self.config.plugin.keys()
+    pub(super) fn configured(&self) -> Vec<PluginName> {
+        self.config.now().plugin.keys().cloned().collect()
+    }
+
+    /// What is in force for a plugin.
+    pub(super) fn config_of(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
+        self.config.plugin(name)
+    }
+
+    /// Changes when something else is in force.
+    pub(super) fn config_changes(&self) -> watch::Receiver<u64> {
+        self.config.changes()
     }
 }
 

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use usher_broker::RetryPolicy;
 use usher_event::{Digest, PluginName};
 use usher_router::SwapOutcome;
 
@@ -27,6 +28,7 @@ use super::outcome::Outcome;
 use super::refusal::Refusal;
 use super::registry::{Plugin, Registry};
 use super::watch::watch;
+use crate::config::PluginConfig;
 use rollback::WentBack;
 pub(crate) use rollback::{WISHES_MAX, Wish};
 
@@ -59,6 +61,8 @@ struct Known {
     busy: bool,
     /// The name it would have had, had it been free.
     wanted_name: Option<PluginName>,
+    /// The configuration by which its plugin was to be installed anew.
+    tried: Option<(PluginConfig, RetryPolicy)>,
     /// When to try it again, where it was refused for a reason that may pass.
     again: Option<Backoff>,
 }
@@ -121,6 +125,7 @@ impl Keeper {
         look.notify_one();
         let mut looked = false;
         let mut notices = self.installer.notices();
+        let mut config_changes = self.installer.config_changes();
         loop {
             if looked
                 && self.work.is_empty()
@@ -133,8 +138,9 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = until_true(&mut stop) => return,
-                // The sender is the router's, which the installer has.
+                // The senders are the router's and the configuration's, which the installer has.
                 _ = notices.changed() => self.look_at_trials(),
+                _ = config_changes.changed() => self.look_at_config(),
                 Some(wish) = self.wishes.recv() => self.follow(wish),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take_in(done),
@@ -334,6 +340,26 @@ impl Keeper {
         self.known(file).busy = false;
         self.look.notify_one();
         self.look_at_trials();
+        self.look_at_config();
+    }
+
+    /// Installs anew what the configuration has changed for, and tries again what it may have been
+    /// refused for.
+    fn look_at_config(&mut self) {
+        for (name, digest, file, configured) in self.registry.installed() {
+            let wanted = self.installer.config_of(&name);
+            let known = self.known(&file);
+            if configured == wanted || known.busy || known.tried.as_ref() == Some(&wanted) {
+                continue;
+            }
+            known.tried = Some(wanted);
+            tracing::info!(plugin = %name, "the plugin's configuration has changed");
+            match self.known(&file).digest {
+                Some(held) if held == digest => self.start_load(file, digest),
+                // The file holds bytes that stay off, or can't be loaded.
+                _ => self.start_again(name, digest, file),
+            }
+        }
     }
 
     fn known(&mut self, file: &str) -> &mut Known {
@@ -341,7 +367,9 @@ impl Keeper {
     }
 
     fn warn_of_idle_settings(&self) {
-        for name in self.installer.configured().filter(|name| !self.owners.contains_key(*name)) {
+        for name in
+            self.installer.configured().iter().filter(|name| !self.owners.contains_key(*name))
+        {
             tracing::warn!(plugin = %name, "the configuration names a plugin that is not in the folder");
         }
     }

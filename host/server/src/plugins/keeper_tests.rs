@@ -14,7 +14,7 @@ use usher_runtime::{Runtime, RuntimeOptions};
 
 use super::*;
 use crate::app::{PluginState, PluginStatus};
-use crate::config::{Config, Flags, load};
+use crate::config::{Config, Flags, LiveConfig, load};
 use crate::plugins::{Chronicle, Control};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
@@ -28,6 +28,7 @@ struct World {
     broker: Arc<dyn Broker>,
     registry: Arc<Registry>,
     control: Control,
+    live: Arc<LiveConfig>,
     stop: watch::Sender<bool>,
     keeper: JoinHandle<()>,
 }
@@ -45,7 +46,7 @@ impl World {
 
     /// With plugins in this place.
     async fn at(folder: TempDir, plugins: &Path) -> Self {
-        let config = config(plugins);
+        let live = Arc::new(LiveConfig::new(Arc::new(config(plugins))));
         let broker: Arc<dyn Broker> = EmbeddedBroker::in_memory(Options::new("")).unwrap();
         let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
         let registry = Arc::new(Registry::new(Arc::clone(&router)));
@@ -56,7 +57,7 @@ impl World {
             Arc::new(runtime.unwrap()),
             Arc::clone(&router),
             Arc::clone(&broker),
-            Arc::new(config),
+            Arc::clone(&live),
             Arc::clone(&chronicle),
         );
         let (wishes, wanted) = mpsc::channel(1);
@@ -72,7 +73,7 @@ impl World {
         let (ready, is_ready) = oneshot::channel();
         let keeper = tokio::spawn(keeper.run(ready, stopped));
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
-        Self { folder, _data: data, broker, registry, control, stop, keeper }
+        Self { folder, _data: data, broker, registry, control, live, stop, keeper }
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -479,5 +480,39 @@ async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_change
     assert_eq!(back.digest, Some(Digest::of(&std::fs::read(path_of("echo")).unwrap())));
     world.serves("echo.wasm", "1.0.0").await;
     assert!(world.control.rollback(&name).await.is_err());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_changes_nothing() {
+    let world = World::with(&[("echo.wasm", "echo"), ("hop.wasm", "hop")]).await;
+    let active = |status: &PluginStatus| status.subscriptions.len();
+    assert_eq!(active(&world.serves("echo.wasm", "1.0.0").await), 1);
+    let with = |text: &str| {
+        let folder = world.folder.path();
+        let file = world.path("usher.toml");
+        std::fs::write(&file, text).unwrap();
+        let flags = Flags {
+            data: Some("unused".into()),
+            plugins: Some(folder.to_owned()),
+            config: Some(file),
+            ..Flags::default()
+        };
+        load(&flags).map(|config| world.live.adopt(config))
+    };
+    let more = r#"plugin.echo.subscription.more.filter = { exact = { type = "b" } }"#;
+    assert!(with(more).unwrap().is_new);
+    world.until("echo.wasm", |status| active(status) == 2).await;
+    world.echoes("1").await;
+    // Refused as a whole.
+    assert!(with("plugin.echo.subscription.more.filter = 1").is_err());
+    assert!(with("plugin.echo.instances = 0").is_err());
+    assert_eq!(active(&world.serves("echo.wasm", "1.0.0").await), 2);
+    assert!(!with(more).unwrap().is_new);
+    assert!(with("").unwrap().is_new);
+    world.until("echo.wasm", |status| active(status) == 1).await;
+    // The neighbour was left alone.
+    let hop = world.control.history(&"hop".parse().unwrap()).unwrap();
+    assert_eq!(hop.len(), 1, "{hop:?}");
     world.end().await;
 }

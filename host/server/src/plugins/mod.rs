@@ -25,6 +25,7 @@ mod watch;
 pub(crate) use check::{FileCheck, check_folder};
 pub(crate) use chronicle::Chronicle;
 pub(crate) use control::{Control, ControlError};
+pub(crate) use folder::Stamp;
 pub(crate) use install::{Installer, is_granted};
 #[cfg(test)]
 pub(crate) use keeper::Wish;

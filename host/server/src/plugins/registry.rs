@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use usher_broker::RetryPolicy;
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Quarantine, Router, Standing};
 use usher_runtime::{Isolation, WasmListener};
 
 use crate::app::{CapabilityStatus, PluginState, PluginStats, PluginStatus, Refused, rfc3339};
+use crate::config::PluginConfig;
 
 /// The plugins of a router.
 pub(crate) struct Registry {
@@ -36,6 +38,8 @@ pub(super) struct Plugin {
     pub(super) capabilities: Vec<CapabilityStatus>,
     /// Settings that have no effect.
     pub(super) warnings: Vec<String>,
+    /// By which configuration it was installed.
+    pub(super) configured: (PluginConfig, RetryPolicy),
     /// The file that was to take its place.
     pub(super) refused: Option<Refused>,
 }
@@ -79,6 +83,27 @@ impl Registry {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let plugin = state.plugins.get(name).filter(|plugin| plugin.serves())?;
         Some(plugin.file.clone())
+    }
+
+    /// What was said against the file of a plugin.
+    pub(super) fn refused_of(&self, name: &PluginName) -> Option<Refused> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.plugins.get(name).and_then(|plugin| plugin.refused.clone())
+    }
+
+    /// The plugins that serve, each with its bytes, its file, and the configuration it was installed
+    /// by.
+    pub(super) fn installed(
+        &self,
+    ) -> Vec<(PluginName, Digest, String, (PluginConfig, RetryPolicy))> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let serving = state.plugins.values().filter(|plugin| plugin.serves());
+        serving
+            .map(|plugin| {
+                let Plugin { name, digest, file, configured, .. } = plugin;
+                (name.clone(), *digest, file.clone(), configured.clone())
+            })
+            .collect()
     }
 
     /// The bytes a plugin serves, or served last.

@@ -24,7 +24,7 @@ use usher_router::Router;
 
 use super::state::Api;
 use crate::app::{App, Gate, Readiness};
-use crate::config::{self, Flags};
+use crate::config::{self, Flags, LiveConfig};
 use crate::plugins::{Chronicle, Control, Registry, Wish};
 
 /// A router over `broker`, without plugins, open and ready.
@@ -37,6 +37,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
     };
     let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
     let chronicle = Arc::new(Chronicle::in_memory());
+    let config = Arc::new(config::load(&flags).unwrap());
     let (wishes, wanted) = mpsc::channel(1);
     tokio::spawn(grant(wanted, Arc::clone(&router)));
     let app = App {
@@ -44,7 +45,8 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
         broker,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,
-        config: Arc::new(config::load(&flags).unwrap()),
+        live: Arc::new(LiveConfig::new(Arc::new((*config).clone()))),
+        config,
         intake: Gate::default(),
         readiness: Readiness::waiting("starting"),
     };

@@ -30,11 +30,12 @@ pub(crate) struct Wish {
     pub(crate) answer: oneshot::Sender<Result<(), String>>,
 }
 
-/// A rollback that came to an end.
+/// A version whose bytes were kept was installed, or was not.
 pub(super) struct WentBack {
     name: PluginName,
     file: String,
-    rollback: Rollback,
+    /// `None` where it was the one that served.
+    rollback: Option<Rollback>,
     result: Result<Box<Plugin>, Refusal>,
     answer: Option<oneshot::Sender<Result<(), String>>>,
 }
@@ -126,15 +127,34 @@ impl Keeper {
                 Err(_) if answer.is_none() => sleep(AGAIN_AFTER).await,
                 Err(_) => {}
             }
-            Done::WentBack(WentBack { name, file, rollback, result, answer })
+            Done::WentBack(WentBack { name, file, rollback: Some(rollback), result, answer })
+        };
+        self.work.spawn_on(work, &self.guests);
+    }
+
+    /// Installs a version anew that serves, and is not what its file holds.
+    pub(super) fn start_again(&mut self, name: PluginName, digest: Digest, file: String) {
+        self.known(&file).busy = true;
+        let installer = std::sync::Arc::clone(&self.installer);
+        let work = async move {
+            let result = installer.go_back(&name, digest, &file).await.map(Box::new);
+            if result.is_err() {
+                sleep(AGAIN_AFTER).await;
+            }
+            Done::WentBack(WentBack { name, file, rollback: None, result, answer: None })
         };
         self.work.spawn_on(work, &self.guests);
     }
 
     pub(super) fn went_back(&mut self, back: WentBack) {
         let WentBack { name, file, rollback, result, answer } = back;
-        let told = match result {
-            Ok(plugin) => {
+        let told = match (result, rollback) {
+            (Ok(mut plugin), None) => {
+                plugin.refused = self.registry.refused_of(&name);
+                self.registry.serves(*plugin);
+                Ok(())
+            }
+            (Ok(plugin), Some(rollback)) => {
                 tracing::warn!(
                     plugin = %name,
                     version = plugin.version,
@@ -142,13 +162,14 @@ impl Keeper {
                     from = %rollback.digest,
                     reason = rollback.reason,
                     outcome = "rolled_back",
-                    "the version before serves again; the other stays off until its file changes"
+                    "rolled back: the version before serves again, the other stays off until its \
+                     file changes"
                 );
                 self.registry.serves(*plugin);
                 self.registry.refuses(&file, Some(rollback.digest), rollback.words());
                 Ok(())
             }
-            Err(Refusal { reason, .. }) => {
+            (Err(Refusal { reason, .. }), _) => {
                 tracing::error!(plugin = %name, reason, "the version before can't be brought back");
                 if self.registry.served_from(&file).is_none() {
                     // Nothing serves: what is in the file is better than nothing.
