@@ -13,7 +13,7 @@ use super::{audit, rows};
 /// # Panics
 /// The row that was read again is another one.
 pub fn read_any_row(table: u8, row: &Bytes) {
-    match table % 10 {
+    match table % 11 {
         0 => again(row, rows::Counters::read, rows::Counters::write),
         1 => again(row, |row| rows::read_record(7, row), rows::write_record),
         2 => again(row, rows::SubscriptionRow::read, rows::SubscriptionRow::write),
@@ -23,6 +23,7 @@ pub fn read_any_row(table: u8, row: &Bytes) {
         6 => again(row, rows::read_attempt, rows::write_attempt),
         7 => again(row, rows::DeadRow::read, rows::DeadRow::write),
         8 => again(row, rows::read_usage, |usage| rows::write_usage(*usage)),
+        9 => again(row, rows::ScheduleRow::read, rows::ScheduleRow::write),
         _ => {
             again(row, |row| audit::read(9, row), audit::write);
             let digest = Digest::from_bytes([7; 32]);

@@ -13,7 +13,7 @@
 //!   and so on; two of them at each of the first doublings;
 //! - `log` with `"lines"` and `"bytes"`: lines, and a flood;
 //! - `http` with `"url"`, `"method"`, `"headers"`, `"body"`: what the call brings;
-//! - `leak` with `"key"`: a secret, wherever it can be put.
+//! - `leak` with `"key"`: a secret in the log and in a failure's reason; `tell`: in an event.
 //!
 //! What it finds goes out as `hostile.done`. Each row of the catalogue gets a copy of its own, with
 //! another name: see [`NAME`].
@@ -54,6 +54,7 @@ enum Mode {
     Log { lines: Vec<String>, bytes: usize },
     Http(Call),
     Leak { key: String },
+    Tell { key: String },
 }
 
 #[derive(Deserialize)]
@@ -140,6 +141,7 @@ impl Listener for Hostile {
             }
             Mode::Http(call) => request(call),
             Mode::Leak { key } => return leak(&key),
+            Mode::Tell { key } => json!(config::get(&key)?),
         };
         Ok(vec![Emission::new("hostile.done").json(&found)?])
     }
@@ -221,7 +223,7 @@ fn told(error: &Error) -> Value {
     json!({ "error": error.to_string(), "kind": kind })
 }
 
-/// A secret in the log, in an event, and in the reason of a failure.
+/// A secret in the log and in the reason of a failure.
 fn leak(key: &str) -> Result<Vec<Emission>, Failure> {
     let secret = config::get(key)?.unwrap_or_default();
     log::info!("the secret is {secret}");

@@ -16,7 +16,7 @@ use super::row::Row;
 
 /// Rows of the catalogue that are not contained yet, and what happens. They are tried only when
 /// they are named.
-pub(super) const NOT_YET: &[(u8, &str)] = &[(64, "a new version that traps goes on serving")];
+pub(super) const NOT_YET: &[(u8, &str)] = &[];
 
 /// All rows. Few enough in each act for every plugin to have metrics of its own.
 pub(super) fn acts() -> Vec<Vec<Row>> {

@@ -146,7 +146,7 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         Row::new(
             50,
-            "secret in log, reason and URL",
+            "secret in log, reason, event and URL",
             "redacted",
             [play(
                 [Plugin::rust().with(
@@ -245,6 +245,8 @@ fn secrets(stage: &Stage, names: &[String]) -> Result<String> {
     let name = names.first().context("no plugin")?;
     let seen =
         stage.fails(name, &json!({ "mode": "leak", "key": "KEY" }), "reject", "[redacted]")?;
+    let told = stage.done(name, &json!({ "mode": "tell", "key": "KEY" }))?;
+    ensure!(text(&told, "/events/1/event/data") == "[redacted]", "in an event: {told}");
     let url = format!("http://{SECRET}.example/?key={SECRET}");
     stage.emitted(name, &json!({ "mode": "http", "url": url }))?;
     let log = fs::read_to_string(stage.folder.root().join("router.log"))?;

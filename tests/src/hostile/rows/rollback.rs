@@ -46,7 +46,7 @@ fn rolled_back(stage: &Stage, names: &[String]) -> Result<String> {
     }
     stage.router.wait_for_log("a word on the rollback", |line| {
         let mine = text(line, "/fields/plugin") == name;
-        (mine && line.to_string().contains("rolled back")).then_some(())
+        (mine && text(line, "/fields/outcome") == "rolled_back").then_some(())
     })?;
     Ok("the version before serves, and handled what the new one failed".to_owned())
 }
