@@ -386,6 +386,9 @@ pub enum Settled {
     Dead(u64),
     /// State it read has changed since: dropped, will run again; no attempt counted.
     Conflict,
+    /// A subscription that would take what it emits is too far behind: dropped, will run again once
+    /// that has caught up; no attempt counted.
+    HeldBack,
     /// The lease no longer holds (redriven, unsubscribed…): dropped.
     Stale,
 }
@@ -636,6 +639,8 @@ pub enum HeldUp {
     Memory,
     /// A delivery of its plugin runs alone because state changed under it too often.
     Alone,
+    /// A subscription that would take what it emits is too far behind.
+    Backlog,
 }
 
 /// A failed attempt, and in which round it was made.
@@ -686,6 +691,10 @@ pub struct SubscriptionStatus {
     /// What waits: events of the log it has not looked at yet, and deliveries ready that nobody
     /// took.
     pub lag: u64,
+    /// Whom it keeps waiting because it is too far behind.
+    pub holds_back: Option<HoldsBack>,
+    /// The subscription that has to catch up before it gets any more.
+    pub held_back_by: Option<SubscriptionName>,
     /// Deliveries under way.
     pub in_flight: u64,
     /// Deliveries that wait for another attempt.
@@ -706,6 +715,15 @@ pub struct SubscriptionStatus {
     pub failed: u64,
     /// Dead letters it has now.
     pub dead: u64,
+}
+
+/// Whom a subscription that is too far behind keeps waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldsBack {
+    /// Producers: nothing is published.
+    Producers,
+    /// Producers, and plugins whose emissions it would take.
+    Plugins,
 }
 
 /// A blob and who put it.
@@ -746,6 +764,10 @@ pub struct BrokerStats {
     pub log_bytes: u64,
     /// Events that retention let go since the process started.
     pub expired: u64,
+    /// Batches that were not published because a subscription was too far behind.
+    pub refused: u64,
+    /// Settlements dropped because a subscription that takes their emissions was too far behind.
+    pub held_back: u64,
     /// Emissions that wait for their delay.
     pub delayed: u64,
     /// Ticks of schedules that became events since the process started.
@@ -808,6 +830,22 @@ pub enum BrokerError {
         free_bytes: u64,
         /// What has to be.
         reserve_bytes: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// A subscription is so far behind that nothing is added until it has caught up.
+    #[error(
+        "subscription {subscription} is {lag} events of the log behind, the limit is {max_events}; \
+         usher subscriptions shows whether anything serves it: let it catch up, remove it if \
+         nothing will, or raise broker.backlog_max_events"
+    )]
+    Behind {
+        /// Which subscription; where it is several, the one that is furthest behind.
+        subscription: SubscriptionName,
+        /// How far.
+        lag: u64,
+        /// How far it may be.
+        max_events: u64,
         /// When to try again.
         retry_after: Duration,
     },

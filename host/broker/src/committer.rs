@@ -40,6 +40,8 @@ pub(crate) struct Committer {
     /// Outlets to open and to close once the batch is durable.
     outlets: Vec<OutletChange>,
     commits: u64,
+    /// Whether producers are refused because of what there is to be done.
+    is_refusing: bool,
 }
 
 /// A subscription that came or went.
@@ -57,8 +59,8 @@ impl Committer {
         blobs: Arc<Blobs>,
         readers: Readers,
     ) -> Self {
-        let (answers, outlets) = (Vec::new(), Vec::new());
-        Self { ledger, shared, clock, blobs, readers, answers, outlets, commits: 0 }
+        let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
+        Self { ledger, shared, clock, blobs, readers, answers, outlets, commits: 0, is_refusing }
     }
 
     /// Works until the end.
@@ -139,7 +141,21 @@ impl Committer {
         for digest in released.deleted_blobs {
             self.blobs.forget(&digest);
         }
+        self.tell_of_backlog();
         Ok(())
+    }
+
+    /// Tells when producers are kept out, and when they are let in again.
+    fn tell_of_backlog(&mut self) {
+        let refusal = self.ledger.refusal();
+        match &refusal {
+            Some(reason) if !self.is_refusing => {
+                tracing::warn!(%reason, "nothing is published until a subscription has caught up");
+            }
+            None if self.is_refusing => tracing::info!("events are published again"),
+            _ => {}
+        }
+        self.is_refusing = refusal.is_some();
     }
 
     /// Removes what belongs to events that have left the log. Only space depends on it.
@@ -168,7 +184,7 @@ impl Committer {
         match command {
             Command::Publish { events, reply } => {
                 let published = self.ledger.publish(events, now_ms);
-                self.answer(reply, Ok(published));
+                self.answer(reply, published);
             }
             Command::Settle { batch, reply } => {
                 let ledger = &mut self.ledger;

@@ -18,7 +18,7 @@ use crate::committer::Committer;
 use crate::flow;
 use crate::folder::Folder;
 use crate::intake::{Command, Intake, Phase, Reply};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Rules};
 use crate::load::load;
 use crate::log;
 use crate::memory::MemoryDisk;
@@ -139,8 +139,12 @@ impl EmbeddedBroker {
             "the broker goes on from what is stored"
         );
         let now_ms = options.clock.now_ms();
-        let (window, retention) = (options.duplicates_window_events, options.retention);
-        let ledger = Ledger::new(recovered, window, retention, options.seed, now_ms);
+        let rules = Rules {
+            window_events: options.duplicates_window_events,
+            retention: options.retention,
+            backlog_max_events: options.backlog_max_events,
+        };
+        let ledger = Ledger::new(recovered, rules, options.seed, now_ms);
 
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
         let shared = Arc::new(Shared::new(intake, store, last));

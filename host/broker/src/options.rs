@@ -22,6 +22,10 @@ pub struct Options {
     pub intake_max_commands: usize,
     /// Most bytes of events that wait for the committer; publishing is refused beyond it.
     pub intake_max_bytes: usize,
+    /// How many events of the log a subscription may be behind before nothing is published any
+    /// more; `None` for any number. What plugins emit is taken up to twice as many: beyond that a
+    /// delivery runs again, uncounted, whose emissions would go to that subscription.
+    pub backlog_max_events: Option<u64>,
     /// What the log keeps.
     pub retention: Retention,
     /// Free space on the disk below which nothing is published any more. What plugins emit is
@@ -51,6 +55,7 @@ impl Options {
             duplicates_window_events: 1_000_000,
             intake_max_commands: 4_096,
             intake_max_bytes: 64 * 1_024 * 1_024,
+            backlog_max_events: None,
             retention: Retention::default(),
             disk_reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 64 * 1_024 * 1_024,
@@ -66,6 +71,7 @@ impl std::fmt::Debug for Options {
             .field("duplicates_window_events", &self.duplicates_window_events)
             .field("intake_max_commands", &self.intake_max_commands)
             .field("intake_max_bytes", &self.intake_max_bytes)
+            .field("backlog_max_events", &self.backlog_max_events)
             .field("retention", &self.retention)
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)

@@ -141,6 +141,9 @@ impl Batch {
             Settled::Conflict => {
                 tracing::debug!(%subscription, sequence, "state changed meanwhile, running again");
             }
+            Settled::HeldBack => {
+                tracing::debug!(%subscription, sequence, "its emissions have no room, running again");
+            }
             Settled::Stale => {
                 tracing::debug!(%subscription, sequence, "the lease no longer held");
             }

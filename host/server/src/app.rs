@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use usher_broker::{Broker, BrokerError, Order, RetryPolicy, Start, SubscriptionStatus};
+use usher_broker::{Broker, BrokerError, HoldsBack, Order, RetryPolicy, Start, SubscriptionStatus};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::Router;
 use usher_runtime::Isolation;
@@ -228,6 +228,10 @@ pub(crate) struct SubscriptionReport {
     pub(crate) cursor: u64,
     /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
     pub(crate) lag: u64,
+    /// Whom it keeps waiting because that is too many.
+    pub(crate) holds_back: Option<HoldsBack>,
+    /// The subscription that has to catch up before it gets any more.
+    pub(crate) held_back_by: Option<SubscriptionName>,
     /// The oldest event it is not done with or has not looked at.
     pub(crate) oldest_unsettled: Option<u64>,
     /// When that was recorded, Unix milliseconds.
@@ -265,6 +269,8 @@ impl SubscriptionReport {
             served,
             cursor: status.cursor,
             lag: status.lag,
+            holds_back: status.holds_back,
+            held_back_by: status.held_back_by,
             oldest_unsettled: status.oldest_unsettled,
             oldest_unsettled_ms: status.oldest_unsettled_ms,
             in_flight: status.in_flight,

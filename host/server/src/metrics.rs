@@ -165,6 +165,16 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
         "Settlements ignored because their lease no longer held",
         stats.stale,
     );
+    counter(
+        "publishes_refused",
+        "Batches not published because a subscription was too far behind",
+        stats.refused,
+    );
+    counter(
+        "deliveries_held_back",
+        "Deliveries run again because a subscription that takes their emissions was too far behind",
+        stats.held_back,
+    );
     counter("events_expired", "Events that retention let go", stats.expired);
     counter("schedule_ticks", "Ticks of schedules that became events", stats.ticks);
     counter(
@@ -189,6 +199,7 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
 #[derive(Default)]
 struct SubscriptionSums {
     lag: u64,
+    holds_back: u64,
     in_flight: u64,
     retrying: u64,
     parked: u64,
@@ -212,6 +223,7 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         let name = if place < SERIES_MAX { report.name.as_str() } else { OTHERS };
         let sum = sums.entry(name).or_default();
         sum.lag += report.lag;
+        sum.holds_back += u64::from(report.holds_back.is_some());
         sum.in_flight += report.in_flight;
         sum.retrying += report.retrying;
         sum.parked += report.parked;
@@ -233,6 +245,11 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         "subscription_lag_events",
         "Events of the log not looked at yet, and deliveries ready that nobody took",
         |sum| sum.lag,
+    );
+    level(
+        "subscription_holds_back_producers",
+        "Whether producers are refused because it is too far behind",
+        |sum| sum.holds_back,
     );
     level("subscription_in_flight_deliveries", "Deliveries under way", |sum| sum.in_flight);
     level("subscription_retrying_deliveries", "Deliveries waiting to be retried", |sum| {
@@ -352,7 +369,7 @@ fn labels(name: &'static str, value: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use usher_broker::{Order, RetryPolicy, Start};
+    use usher_broker::{HoldsBack, Order, RetryPolicy, Start};
 
     use crate::app::PluginStats;
     use crate::serving::Served;
@@ -367,6 +384,8 @@ mod tests {
             retry: RetryPolicy::default(),
             cursor: 1,
             lag: 1,
+            holds_back: Some(HoldsBack::Producers),
+            held_back_by: None,
             oldest_unsettled: Some(1),
             oldest_unsettled_ms: Some(1_500 + n as u64),
             in_flight: 0,
@@ -426,6 +445,7 @@ mod tests {
         for line in [
             "usher_events_appended_total 12",
             "usher_subscription_lag_events{subscription=\"plugin-0001/main\"} 1",
+            "usher_subscription_holds_back_producers{subscription=\"plugin-0001/main\"} 1",
             "usher_subscription_parked_deliveries{subscription=\"plugin-0001/main\"} 3",
             "usher_subscription_stalled_lanes{subscription=\"plugin-0001/main\"} 2",
             "usher_subscription_oldest_unsettled_timestamp_seconds\

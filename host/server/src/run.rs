@@ -187,6 +187,7 @@ async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
         duplicates_window_events: config.broker.duplicates_window_events,
         intake_max_commands: config.broker.intake_max_commands,
         intake_max_bytes: config.broker.intake_max_bytes,
+        backlog_max_events: config.broker.backlog_max_events,
         disk_reserve_bytes: config.broker.disk_reserve_bytes,
         cache_bytes: config.broker.cache_bytes,
         retention: config.broker.retention,

@@ -3,7 +3,7 @@
 use usher_event::{Event, Identity};
 
 use super::Ledger;
-use crate::api::{Cause, Published, StoredEvent};
+use crate::api::{BrokerError, Cause, Published, StoredEvent};
 use crate::store::{Space, keys};
 
 /// What an event inherits that no producer published.
@@ -15,14 +15,18 @@ pub(super) struct Origin {
 }
 
 impl Ledger {
-    /// Appends what a producer sent.
+    /// Appends what a producer sent, all of it or, with too much to be done already, none.
     pub(crate) fn publish(
         &mut self,
         events: Vec<(Event, Identity)>,
         now_ms: u64,
-    ) -> Vec<Published> {
+    ) -> Result<Vec<Published>, BrokerError> {
+        if let Some(refusal) = self.refusal() {
+            self.stats.refused += 1;
+            return Err(refusal);
+        }
         let publish = |(event, identity)| self.append(event, &identity, None, now_ms);
-        events.into_iter().map(publish).collect()
+        Ok(events.into_iter().map(publish).collect())
     }
 
     /// Appends one event, unless it is in the duplicates window.

@@ -164,7 +164,7 @@ impl Ledger {
         Ok(sequence)
     }
 
-    /// The subscription of a dead letter, if it is there and may have another retry.
+    /// The subscription of a dead letter, if it is there and may have more to do.
     fn ready_to_redrive(&self, dead: &DeadRow) -> Result<u32, BrokerError> {
         let name = &dead.subscription;
         let sub_id = self.names.get(name).copied();
@@ -177,7 +177,7 @@ impl Ledger {
                 retry_after: MANY_RETRIES_AFTER,
             });
         }
-        Ok(sub.id)
+        self.refusal_of(sub).map_or(Ok(sub.id), Err)
     }
 
     /// Has a delivery begin from the beginning, as a retry that is due. What has it do so is the next

@@ -9,6 +9,7 @@
 mod alone;
 mod append;
 mod audit;
+mod backlog;
 mod blobs;
 mod dead;
 mod delay;
@@ -42,10 +43,11 @@ use crate::api::{AttemptRecord, BrokerStats, Lease, Settlement, StoredEvent};
 use crate::store::Batch;
 use crate::store::rows::Counters;
 use alone::Alone;
+use backlog::Backlog;
 use delay::Delayed;
 use duplicates::Duplicates;
 use outgoing::Outgoing;
-pub(crate) use recovery::Recovered;
+pub(crate) use recovery::{Recovered, Rules};
 pub(crate) use retention::Expired;
 use retention::Expiry;
 use schedules::Schedules;
@@ -82,6 +84,7 @@ pub(crate) struct Ledger {
     fetches: Vec<Fetch>,
     deleted_blobs: Vec<Digest>,
     alone: Alone,
+    backlog: Backlog,
     expiry: Expiry,
     /// Everything before this sequence has just left the log.
     dropped: Option<u64>,
@@ -103,6 +106,8 @@ struct Counts {
     expired: u64,
     ticks: u64,
     ticks_passed_over: u64,
+    refused: u64,
+    held_back: u64,
 }
 
 /// A settlement with what could be worked out before it reached the committer.
@@ -247,9 +252,24 @@ impl Ledger {
     pub(crate) fn release(&mut self) -> Released {
         let mut grants = Vec::new();
         self.grant_alone(&mut grants);
+        self.grant_touched(&mut grants);
+        // What was handed out may be what others waited for.
+        while self.watch_backlog() {
+            self.grant_touched(&mut grants);
+        }
+        Released {
+            grants,
+            fetches: std::mem::take(&mut self.fetches),
+            deleted_blobs: std::mem::take(&mut self.deleted_blobs),
+            dropped: self.dropped.take(),
+        }
+    }
+
+    fn grant_touched(&mut self, grants: &mut Vec<(u32, Vec<Lease>)>) {
         for id in std::mem::take(&mut self.touched) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
-            if self.alone.holds_up(sub.subscription().name.plugin()) {
+            let is_held_back = self.backlog.holds_back(id);
+            if is_held_back || self.alone.holds_up(sub.subscription().name.plugin()) {
                 continue;
             }
             let mut has_parked = false;
@@ -273,12 +293,6 @@ impl Ledger {
             if has_parked {
                 self.unsaved.insert(id);
             }
-        }
-        Released {
-            grants,
-            fetches: std::mem::take(&mut self.fetches),
-            deleted_blobs: std::mem::take(&mut self.deleted_blobs),
-            dropped: self.dropped.take(),
         }
     }
 
@@ -305,6 +319,8 @@ impl Ledger {
             expired: self.stats.expired,
             ticks: self.stats.ticks,
             ticks_passed_over: self.stats.ticks_passed_over,
+            refused: self.stats.refused,
+            held_back: self.stats.held_back,
             waiting: 0,
         }
     }

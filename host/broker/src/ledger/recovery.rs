@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use usher_event::{Identity, PluginName, ScheduleName, StateUsage};
 use usher_filter::FilterIndex;
 
+use super::backlog::Backlog;
 use super::delay::Delayed;
 use super::duplicates::Duplicates;
 use super::retention::Expiry;
@@ -35,15 +36,20 @@ pub(crate) struct Recovered {
     pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRow>,
 }
 
+/// What the operator decided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Size of the duplicates window.
+    pub(crate) window_events: usize,
+    pub(crate) retention: Retention,
+    /// How far behind a subscription may be before nothing is published any more.
+    pub(crate) backlog_max_events: Option<u64>,
+}
+
 impl Ledger {
-    /// Goes on from what a store has; `window` is the size of the duplicates window in events.
-    pub(crate) fn new(
-        recovered: Recovered,
-        window: usize,
-        retention: Retention,
-        seed: u64,
-        now_ms: u64,
-    ) -> Self {
+    /// Goes on from what a store has; `seed` is that of the jitter of retries.
+    pub(crate) fn new(recovered: Recovered, rules: Rules, seed: u64, now_ms: u64) -> Self {
+        let Rules { window_events, retention, backlog_max_events } = rules;
         let last = recovered.counters.last_sequence;
         let mut timeline = Timeline::default();
         let tick = timeline.tick(now_ms);
@@ -52,7 +58,7 @@ impl Ledger {
             written_counters: recovered.counters,
             timeline,
             commit: 1,
-            duplicates: Self::window(recovered.identities, window, last),
+            duplicates: Self::window(recovered.identities, window_events, last),
             tail: super::Tail::default(),
             subs: Default::default(),
             names: HashMap::new(),
@@ -68,6 +74,7 @@ impl Ledger {
             fetches: Vec::new(),
             deleted_blobs: Vec::new(),
             alone: Default::default(),
+            backlog: Backlog::new(backlog_max_events),
             expiry: Expiry::new(retention),
             dropped: None,
             removed_dead: Default::default(),
@@ -103,6 +110,7 @@ impl Ledger {
         for (due_ms, number, flow) in recovered.delayed {
             ledger.delayed.insert(due_ms.max(tick), number, due_ms, flow);
         }
+        ledger.watch_backlog();
         ledger
     }
 

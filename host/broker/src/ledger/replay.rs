@@ -20,6 +20,9 @@ impl Ledger {
     ) -> Result<Replayed, BrokerError> {
         let known = self.names.get(name).and_then(|id| self.subs.get(id));
         let Some(sub) = known else { return Err(BrokerError::NoSubscription(name.clone())) };
+        if let Some(refusal) = self.refusal_of(sub) {
+            return Err(refusal);
+        }
         let replays = sub.retries.values().filter(|retry| retry.row.replay.is_some()).count();
         let more = found.candidates.len();
         if replays + more > REPLAYS_MAX || sub.retries.len() + more > RETRIES_MAX {

@@ -61,9 +61,16 @@ impl Ledger {
                     }
                     return Settled::Conflict;
                 }
-                match self.refusal(&report, &changes) {
+                match self.objection(&report, &changes) {
                     Some((failure, true)) => self.give_up(&report, failure, now_ms),
                     Some((failure, false)) => self.fail(&report, failure, None, now_ms),
+                    None if self.hold_back(id, &changes.emissions) => {
+                        self.stats.held_back += 1;
+                        if let Some(sub) = self.subs.get_mut(&id) {
+                            sub.put_back(sequence);
+                        }
+                        Settled::HeldBack
+                    }
                     None => self.acknowledge(&report, changes, &identities, now_ms),
                 }
             }
@@ -71,7 +78,7 @@ impl Ledger {
     }
 
     /// Why these changes can't be committed, and whether that is for good.
-    fn refusal(&self, report: &Report, changes: &Changes) -> Option<(Failure, bool)> {
+    fn objection(&self, report: &Report, changes: &Changes) -> Option<(Failure, bool)> {
         if changes.emissions.is_empty() {
             return None;
         }

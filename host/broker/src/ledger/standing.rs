@@ -66,9 +66,10 @@ impl Ledger {
         let subscription = sub.standing(&[sequence], self.counters.last_sequence);
         let is_new = sequence >= subscription.next;
         let alone = self.alone.holds_up(name.plugin()).then_some(HeldUp::Alone);
+        let backlog = self.backlog.holds_back(sub.id).then_some(HeldUp::Backlog);
         Some(DeliveryStanding {
             ahead: sequence.saturating_sub(subscription.next),
-            held_up: sub.held_up(is_new).or(alone),
+            held_up: backlog.or(sub.held_up(is_new)).or(alone),
             subscription,
         })
     }

@@ -97,7 +97,11 @@ impl Ledger {
     /// All subscriptions by name.
     pub(crate) fn statuses(&self) -> Vec<SubscriptionStatus> {
         let last = self.counters.last_sequence;
-        let mut all: Vec<_> = self.subs.values().map(|sub| sub.status(last)).collect();
+        let status = |sub: &Sub| {
+            let (holds_back, held_back_by) = self.backlog_of(sub.id);
+            SubscriptionStatus { holds_back, held_back_by, ..sub.status(last) }
+        };
+        let mut all: Vec<_> = self.subs.values().map(status).collect();
         all.sort_by(|a, b| a.subscription.name.cmp(&b.subscription.name));
         all
     }

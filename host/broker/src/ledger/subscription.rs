@@ -44,6 +44,8 @@ pub(super) struct Sub {
     position: Position,
     ready: VecDeque<StoredEvent>,
     ready_bytes: usize,
+    /// Whether it has come to something to do, or to the end of the log, since the start.
+    has_looked: bool,
     pub(super) held: BTreeMap<u64, Held>,
     pub(super) held_bytes: usize,
     /// Held deliveries to hand out before anything else.
@@ -137,6 +139,7 @@ impl Sub {
             position: Position::Live,
             ready: VecDeque::new(),
             ready_bytes: 0,
+            has_looked: false,
             held: BTreeMap::new(),
             held_bytes: 0,
             again: VecDeque::new(),
@@ -224,6 +227,17 @@ impl Sub {
         }
     }
 
+    /// How many events of the log it has not handed out or passed over.
+    pub(super) fn lag(&self, last: u64) -> u64 {
+        (last + 1).saturating_sub(self.next(last))
+    }
+
+    /// The same, as far as it is known to be work: where a subscription stands on disk may be far
+    /// before the next event that it takes.
+    pub(super) fn backlog(&self, last: u64) -> u64 {
+        if self.has_looked { self.lag(last) } else { 0 }
+    }
+
     /// A new event that matches.
     pub(super) fn offer(&mut self, stored: &StoredEvent) {
         if self.position != Position::Live {
@@ -243,6 +257,7 @@ impl Sub {
     fn push_ready(&mut self, stored: StoredEvent) {
         self.ready_bytes += stored.event.encoded().len();
         self.ready.push_back(stored);
+        self.has_looked = true;
     }
 
     /// Hands out what may be handed out.
@@ -358,8 +373,10 @@ impl Sub {
         }
         if from > last {
             self.position = Position::Live;
+            self.has_looked = true;
         } else if let Some(newest) = tail.from(from) {
             self.position = Position::Live;
+            self.has_looked = true;
             for stored in newest {
                 if !stored.matches(&self.filter) {
                     continue;
@@ -508,7 +525,9 @@ impl Sub {
             subscription: self.row.subscription.clone(),
             first: self.row.first,
             cursor: lowest.into_iter().flatten().min().unwrap_or(next).min(next),
-            lag: (last + 1).saturating_sub(next),
+            lag: self.lag(last),
+            holds_back: None,
+            held_back_by: None,
             in_flight: self.in_flight as u64,
             retrying: self.retries.len() as u64,
             parked: (self.parked.len() + self.lanes.here().len()) as u64,

@@ -24,6 +24,7 @@ pub(crate) struct Disk {
     pub(crate) clock: ManualClock,
     pub(crate) window: usize,
     retention: Retention,
+    backlog_max_events: Option<u64>,
 }
 
 enum Kind {
@@ -42,12 +43,18 @@ impl Disk {
 
     fn new(kind: Kind) -> Self {
         let clock = ManualClock::at(START_MS);
-        Self { kind, clock, window: 10_000, retention: Retention::default() }
+        let (retention, backlog_max_events) = (Retention::default(), None);
+        Self { kind, clock, window: 10_000, retention, backlog_max_events }
     }
 
     /// The same, whose brokers keep less.
     pub(crate) fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// The same, whose brokers let subscriptions be so far behind.
+    pub(crate) fn with_backlog(self, max_events: u64) -> Self {
+        Self { backlog_max_events: Some(max_events), ..self }
     }
 
     /// Opens a broker. The one before must be dropped.
@@ -57,6 +64,7 @@ impl Disk {
         options.seed = 7;
         options.duplicates_window_events = self.window;
         options.retention = self.retention;
+        options.backlog_max_events = self.backlog_max_events;
         match &self.kind {
             Kind::Fjall(folder) => {
                 options.data = folder.path().to_owned();

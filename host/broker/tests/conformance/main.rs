@@ -8,6 +8,7 @@
     reason = "a test says by failing what went wrong"
 )]
 
+mod backlog;
 mod dead_letters;
 mod deliveries;
 mod explaining;
@@ -131,6 +132,11 @@ on_every_store! {
         blobs_live_as_long_as_someone_keeps_them,
         a_blob_without_content_fails_the_delivery,
         nothing_of_a_failed_delivery_is_left,
+    },
+    backlog::{
+        who_is_too_far_behind_keeps_producers_out,
+        emissions_have_a_reserve_and_then_wait,
+        those_who_feed_each_other_drain,
     },
     retention::{
         old_events_go_and_new_ones_stay,

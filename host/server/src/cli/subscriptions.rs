@@ -7,7 +7,7 @@ use super::output::{Output, style};
 use super::table::{Align, Cell, Table};
 use super::text::{elapsed, now, printable, until};
 use crate::http::shapes::{
-    Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions, Timestamp,
+    HoldsBack, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions, Timestamp,
 };
 
 /// Stands where there is nothing to say.
@@ -88,6 +88,19 @@ fn render(subscriptions: &[Subscription], now: Timestamp) -> String {
         if let Some(reason) = &subscription.paused_because {
             text.push_str(&format!("{} is paused: {}\n", subscription.name, printable(reason)));
         }
+        if let Some(whom) = subscription.holds_back {
+            let whom = match whom {
+                HoldsBack::Producers => "producers are refused until it has caught up",
+                HoldsBack::Plugins => {
+                    "producers are refused, and plugins that emit what it takes wait, until it has \
+                     caught up"
+                }
+            };
+            text.push_str(&format!("{} is too far behind: {whom}\n", subscription.name));
+        }
+        if let Some(by) = &subscription.held_back_by {
+            text.push_str(&format!("{} waits until {by} has caught up\n", subscription.name));
+        }
     }
     text
 }
@@ -108,7 +121,7 @@ mod tests {
                 "paused_because": "no file is plugin payment",
                 "filter": {"exact": {"type": "ticket.purchased"}}, "order": {"key": "subject"},
                 "start": "latest", "retry": retry,
-                "cursor": 18, "lag": 3,
+                "cursor": 18, "lag": 3, "holds_back": "producers", "held_back_by": "sales/all",
                 "oldest_unsettled": {"sequence": 16, "recorded": "2026-01-31T12:00:00.000Z"},
                 "in_flight": 2, "retrying": 1, "next_retry": "2026-01-31T12:00:05.250Z",
                 "parked": 40, "stalled_lanes": 1, "acked": 12, "failed": 4, "dead": 0,
@@ -133,6 +146,8 @@ payment/purchases  paused  by subject    3      16  1.000 s       2/16         1
 sales/all          active  none          0       -        -     0/1024         0           -       \
 0              0     20       0     0  {}
 payment/purchases is paused: no file is plugin payment
+payment/purchases is too far behind: producers are refused until it has caught up
+payment/purchases waits until sales/all has caught up
 "
         );
         assert!(render(&[], now).starts_with("no subscriptions"));

@@ -148,6 +148,11 @@ fn details(told: &Explanation) -> Vec<String> {
                 "a delivery of its plugin runs alone, because state changed under it too often"
                     .to_owned()
             }
+            HeldUp::Backlog => {
+                "a subscription that takes what it emits has to catch up first: see usher \
+                 subscriptions"
+                    .to_owned()
+            }
         }
     }));
     match told.outcome {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -291,6 +292,8 @@ fn http(table: Table<'_>) -> HttpConfig {
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
+/// What `backlog_max_events` may be.
+const BACKLOG_EVENTS: RangeInclusive<u64> = 100..=1_000_000_000_000;
 /// A hundred years.
 const RETENTION_MAX_MS: u64 = 100 * 365 * 24 * 60 * MINUTE_MS;
 
@@ -319,6 +322,7 @@ fn broker(table: Option<Table<'_>>, retention: Option<Table<'_>>) -> BrokerConfi
             intake_max_bytes: table
                 .size("intake_max_bytes", MIB as usize..=4 * GIB as usize)
                 .unwrap_or(config.intake_max_bytes),
+            backlog_max_events: table.integer("backlog_max_events", BACKLOG_EVENTS),
             disk_reserve_bytes: table
                 .integer("disk_reserve_bytes", 0..=1024 * GIB)
                 .unwrap_or(config.disk_reserve_bytes),

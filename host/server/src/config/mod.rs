@@ -125,6 +125,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) intake_max_commands: usize,
     /// How many bytes wait for the disk before producers are asked to come back later.
     pub(crate) intake_max_bytes: usize,
+    /// How far behind in the log a subscription may be before producers are refused.
+    pub(crate) backlog_max_events: Option<u64>,
     /// Free space on the disk below which producers are refused.
     pub(crate) disk_reserve_bytes: u64,
     /// The store's block cache.
@@ -140,6 +142,7 @@ impl Default for BrokerConfig {
             duplicates_window_events: options.duplicates_window_events,
             intake_max_commands: options.intake_max_commands,
             intake_max_bytes: options.intake_max_bytes,
+            backlog_max_events: options.backlog_max_events,
             disk_reserve_bytes: options.disk_reserve_bytes,
             cache_bytes: options.cache_bytes,
             retention: options.retention,

@@ -63,6 +63,7 @@ fn everything_can_be_written() {
         duplicates_window_events = 5000
         intake_max_commands = 100
         intake_max_bytes = 1048576
+        backlog_max_events = 5000
         disk_reserve_bytes = 0
         cache_bytes = 2097152
 
@@ -115,6 +116,7 @@ fn everything_can_be_written() {
     assert_eq!(config.http.max_connections, 7);
     assert_eq!((config.compiler.memory_bytes, config.compiler.wall_ms), (536_870_912, 5_000));
     assert_eq!(config.broker.duplicates_window_events, 5_000);
+    assert_eq!(config.broker.backlog_max_events, Some(5_000));
     let retention = config.broker.retention;
     assert_eq!(retention.max_age, Some(Duration::from_secs(60)));
     assert_eq!((retention.max_bytes, config.broker.disk_reserve_bytes), (Some(1_048_576), 0));

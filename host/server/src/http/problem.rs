@@ -149,9 +149,9 @@ impl From<BrokerError> for ApiError {
         match error {
             BrokerError::TooLarge { member, .. } => Self::too_large(detail).of_member(Some(member)),
             BrokerError::BatchTooLong { .. } => Self::too_large(detail),
-            BrokerError::Busy { retry_after } | BrokerError::ManyRetries { retry_after, .. } => {
-                Self::busy(detail).after(retry_after)
-            }
+            BrokerError::Busy { retry_after }
+            | BrokerError::Behind { retry_after, .. }
+            | BrokerError::ManyRetries { retry_after, .. } => Self::busy(detail).after(retry_after),
             BrokerError::Full { retry_after, .. } => Self::full(detail).after(retry_after),
             BrokerError::NoSubscription(_) => Self::not_found(detail),
             BrokerError::Invalid(_) => Self::invalid(detail),

@@ -35,6 +35,9 @@ struct Played {
     faults: usize,
     deliveries: usize,
     expired: usize,
+    /// Batches that were not published, and deliveries that were held back.
+    refused: usize,
+    held_back: usize,
 }
 
 impl Played {
@@ -43,15 +46,19 @@ impl Played {
         faults: usize::MAX,
         deliveries: usize::MAX,
         expired: usize::MAX,
+        refused: 0,
+        held_back: 0,
     };
 
-    /// The least of both.
+    /// The least of both; of what happens in some histories only, the sum.
     fn with(self, other: &Self) -> Self {
         Self {
             events: self.events.min(other.events),
             faults: self.faults.min(other.faults),
             deliveries: self.deliveries.min(other.deliveries),
             expired: self.expired.min(other.expired),
+            refused: self.refused + other.refused,
+            held_back: self.held_back + other.held_back,
         }
     }
 }
@@ -150,12 +157,14 @@ fn random_histories_agree_with_the_model() {
     });
     println!(
         "seeds {first} to {}: no violation; at least {} events, {} deliveries, {} faults, \
-         {} events expired each",
+         {} events expired each; {} batches refused and {} deliveries held back in all",
         first + count - 1,
         least.events,
         least.deliveries,
         least.faults,
-        least.expired
+        least.expired,
+        least.refused,
+        least.held_back
     );
     if std::env::var("USHER_STEPS").is_err() {
         assert!(

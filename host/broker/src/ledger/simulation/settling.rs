@@ -142,6 +142,10 @@ impl World {
                 Stands::Ready { failures: failures - 1 }
             }
             ("release", Settled::Committed) => Stands::Ready { failures: failures - 1 },
+            ("ack", Settled::HeldBack) => {
+                self.played.held_back += 1;
+                Stands::Ready { failures: failures - 1 }
+            }
             ("retry" | "trap" | "busy", Settled::RetryAt(due_ms)) => {
                 // [8] Fewer attempts than allowed so far.
                 let (traps, others) = self.model.count(&key, what);

@@ -12,7 +12,7 @@ use super::settling::Outcome;
 use crate::Retention;
 use crate::api::*;
 use crate::fetch::fetch;
-use crate::ledger::{Fetch, Ledger};
+use crate::ledger::{Fetch, Ledger, Rules};
 use crate::load::load;
 use crate::store::memory::MemoryStore;
 use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
@@ -22,6 +22,9 @@ const WINDOW: usize = 64;
 
 /// The log keeps some two hundred events.
 const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) };
+
+/// How far behind a subscription may be, where there is a limit.
+const BACKLOG_MAX_EVENTS: u64 = 20;
 
 pub(super) const MAX_ATTEMPTS: u32 = 4;
 
@@ -42,6 +45,7 @@ pub(super) struct Out {
 
 pub(super) struct World {
     pub(super) store: MemoryStore,
+    rules: Rules,
     pub(super) ledger: Ledger,
     pub(super) now_ms: u64,
     /// Time that never goes back, as the ledger should see it.
@@ -69,9 +73,13 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let store = MemoryStore::default();
         let now_ms = 1_000_000;
-        let ledger = Ledger::new(load(&*store.view()).unwrap(), WINDOW, RETENTION, seed, now_ms);
+        // With some seeds producers and plugins are kept waiting by whoever is far behind.
+        let backlog_max_events = (seed % 3 == 0).then_some(BACKLOG_MAX_EVENTS);
+        let rules = Rules { window_events: WINDOW, retention: RETENTION, backlog_max_events };
+        let ledger = Ledger::new(load(&*store.view()).unwrap(), rules, seed, now_ms);
         let mut world = Self {
             store,
+            rules,
             ledger,
             now_ms,
             tick: now_ms,
@@ -111,8 +119,16 @@ impl World {
     }
 
     pub(super) fn played(&self) -> Played {
+        if self.is_limited() {
+            // Where producers are kept out, little may happen.
+            return Played { events: usize::MAX, expired: usize::MAX, ..self.played };
+        }
         let expired = self.ledger.stats().first_sequence as usize - 1;
         Played { events: self.model.events.len(), expired, ..self.played }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.rules.backlog_max_events.is_some()
     }
 
     pub(super) fn round_of(&self, name: &str) -> u64 {
@@ -162,7 +178,24 @@ impl World {
             batch.push((event, identity));
         }
         let asked = batch.clone();
-        let published = self.ledger.publish(batch, self.now_ms);
+        let last = self.ledger.stats().last_sequence;
+        let published = match self.ledger.publish(batch, self.now_ms) {
+            Ok(published) => published,
+            Err(refusal) => {
+                self.tell(format_args!("refused: {refusal}"));
+                let BrokerError::Behind { lag, max_events, .. } = refusal else {
+                    panic!("{refusal}")
+                };
+                assert!(lag > max_events - max_events / 4);
+                assert_eq!(self.ledger.stats().last_sequence, last, "some of it was appended");
+                self.played.refused += 1;
+                // Plugins go on.
+                for _ in 0..3 {
+                    self.settle(random);
+                }
+                return;
+            }
+        };
         for ((event, _), published) in asked.into_iter().zip(published) {
             self.tell(format_args!("publish {published:?} {} {:?}", event.ty(), event.subject()));
             // [7] The same event, the same answer.
@@ -207,7 +240,10 @@ impl World {
         self.tell(format_args!("redrive or discard {key:?}"));
         match random.below(6) {
             0..3 => {
-                self.ledger.redrive(id, &row, self.now_ms).unwrap();
+                if let Err(refusal) = self.ledger.redrive(id, &row, self.now_ms) {
+                    assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
+                    return;
+                }
                 self.model.replayed.insert(key.clone());
                 self.model.counts.remove(&key);
                 self.model.stands.insert(key, Stands::Ready { failures: 0 });
@@ -219,7 +255,10 @@ impl World {
                 let new = edited.in_place_of(old, &format!("{}/redrive/{id}", old.id())).unwrap();
                 let identity = new.identity();
                 let new = (new, &identity);
-                self.ledger.redrive_edited(id, &row, new, self.now_ms).unwrap();
+                if let Err(refusal) = self.ledger.redrive_edited(id, &row, new, self.now_ms) {
+                    assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
+                    return;
+                }
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
             _ => {
@@ -263,7 +302,13 @@ impl World {
         };
         let new: Vec<Key> = keys.iter().filter(is_new).cloned().collect();
         self.tell(format_args!("replay {new:?} of {keys:?}"));
-        let replayed = self.ledger.replay(&subscription.name, found, self.now_ms).unwrap();
+        let replayed = match self.ledger.replay(&subscription.name, found, self.now_ms) {
+            Ok(replayed) => replayed,
+            Err(refusal) => {
+                assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
+                return;
+            }
+        };
         assert_eq!(replayed.events as usize, new.len(), "{new:?} of {keys:?}: {replayed:?}");
         for key in new {
             self.model.replayed.insert(key.clone());
@@ -549,7 +594,7 @@ impl World {
         self.fetches.clear();
         self.settled.clear();
         let recovered = load(&*self.store.view()).unwrap();
-        self.ledger = Ledger::new(recovered, WINDOW, RETENTION, random.next(), self.now_ms);
+        self.ledger = Ledger::new(recovered, self.rules, random.next(), self.now_ms);
         self.expected = self.committed.clone();
         if random.once_in(3) {
             self.expected.reconfigure(self.now_ms, random);
@@ -633,7 +678,7 @@ impl World {
         let view = self.store.view();
         // [1] What retention has kept is as it was.
         let first = self.ledger.stats().first_sequence;
-        assert!(first > 1, "nothing has expired");
+        assert!(first > 1 || self.is_limited(), "nothing has expired");
         for sequence in 1..=self.model.events.len() as u64 {
             let stored = crate::log::event(&*view, sequence).unwrap().map(|stored| stored.event);
             let expected = (sequence >= first).then(|| self.model.event(sequence).clone());

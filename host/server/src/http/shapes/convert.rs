@@ -9,9 +9,9 @@ use usher_router::Standing;
 use super::{
     Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Breaker, Capability,
     Cause, ClassRetry, CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation,
-    Flow, FlowEvent, HeldUp, Mismatch, Order, Outcome, Plugin, PluginChange, PluginStanding,
-    PluginState, PluginStats, Refused, Retry, Schedule, Start, Stored, Subscription,
-    SubscriptionState, Timestamp, Unsettled,
+    Flow, FlowEvent, HeldUp, HoldsBack, Mismatch, Order, Outcome, Plugin, PluginChange,
+    PluginStanding, PluginState, PluginStats, Refused, Retry, Schedule, Start, Stored,
+    Subscription, SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
 use crate::plugins::Past;
@@ -193,6 +193,16 @@ impl From<broker::HeldUp> for HeldUp {
             broker::HeldUp::Parked => Self::Parked,
             broker::HeldUp::Memory => Self::Memory,
             broker::HeldUp::Alone => Self::Alone,
+            broker::HeldUp::Backlog => Self::Backlog,
+        }
+    }
+}
+
+impl From<broker::HoldsBack> for HoldsBack {
+    fn from(holds_back: broker::HoldsBack) -> Self {
+        match holds_back {
+            broker::HoldsBack::Producers => Self::Producers,
+            broker::HoldsBack::Plugins => Self::Plugins,
         }
     }
 }
@@ -489,6 +499,8 @@ impl From<app::SubscriptionReport> for Subscription {
             retry: report.retry.into(),
             cursor: report.cursor,
             lag: report.lag,
+            holds_back: report.holds_back.map(Into::into),
+            held_back_by: report.held_back_by,
             oldest_unsettled: report
                 .oldest_unsettled
                 .map(|sequence| Unsettled { sequence, recorded }),

@@ -278,6 +278,8 @@ pub(crate) enum HeldUp {
     Memory,
     /// A delivery of its plugin runs alone because state changed under it too often.
     Alone,
+    /// A subscription that would take what it emits is too far behind.
+    Backlog,
 }
 
 /// An emission that waits for its delay.
@@ -473,6 +475,12 @@ pub(crate) struct Subscription {
     pub(crate) cursor: u64,
     /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
     pub(crate) lag: u64,
+    /// Whom it keeps waiting because that is too many; absent where nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) holds_back: Option<HoldsBack>,
+    /// The subscription that has to catch up before it gets any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) held_back_by: Option<SubscriptionName>,
     /// The oldest event it is not done with or hasn't looked at; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) oldest_unsettled: Option<Unsettled>,
@@ -495,6 +503,16 @@ pub(crate) struct Subscription {
     pub(crate) dead: u64,
     /// Deliveries that may be under way at once.
     pub(crate) max_in_flight: u32,
+}
+
+/// Whom a subscription that is too far behind keeps waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HoldsBack {
+    /// Producers.
+    Producers,
+    /// Producers, and plugins whose emissions it would take.
+    Plugins,
 }
 
 /// Which deliveries of a subscription wait for others, as the configuration has it.

@@ -11,9 +11,9 @@ use usher_broker::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
     BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
     DeadLetterQuery, DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery,
-    Explanation, Flow, FlowEvent, HeldUp, Lease, Missed, Order, PastAttempt, PluginChange,
-    Published, ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled,
-    Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
+    Explanation, Flow, FlowEvent, HeldUp, HoldsBack, Lease, Missed, Order, PastAttempt,
+    PluginChange, Published, ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule,
+    ScheduleStatus, Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -271,6 +271,8 @@ impl Broker for Stub {
             first: 1,
             cursor: 3,
             lag: 0,
+            holds_back: Some(HoldsBack::Producers),
+            held_back_by: Some(name("printer/receipts")),
             in_flight: 1,
             retrying: 2,
             parked: 6,

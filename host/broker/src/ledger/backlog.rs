@@ -1,0 +1,129 @@
+//! Backpressure by backlog: whom a subscription that is too far behind in the log keeps waiting.
+//!
+//! Beyond the mark nothing is published. Beyond twice the mark a delivery is held back whose
+//! emissions that subscription would take: nothing of it is kept, it runs again later, and nothing
+//! more of its subscription is handed out until then. Never held back is a delivery of one that is
+//! itself beyond twice the mark, or one that runs alone: they are what the others wait for. So
+//! whoever is furthest behind can always go on, and the rest follows (invariant 13).
+//!
+//! Who was beyond a mark is so until a quarter of it is caught up, or everyone would be let in and
+//! kept out by turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use usher_event::SubscriptionName;
+
+use super::Ledger;
+use super::subscription::Sub;
+use crate::api::{BrokerError, HoldsBack, NewEvent};
+
+/// How long a refused producer should wait.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Who is too far behind, and who waits because of it.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// The mark; `None` for no limit.
+    max_events: Option<u64>,
+    beyond: BTreeSet<u32>,
+    beyond_twice: BTreeSet<u32>,
+    /// Subscriptions that are handed nothing, and the one they wait for.
+    held_back: BTreeMap<u32, u32>,
+}
+
+impl Backlog {
+    pub(super) fn new(max_events: Option<u64>) -> Self {
+        Self { max_events, ..Self::default() }
+    }
+
+    /// Whether a subscription is handed nothing for now.
+    pub(super) fn holds_back(&self, id: u32) -> bool {
+        self.held_back.contains_key(&id)
+    }
+
+    fn twice(&self) -> u64 {
+        self.max_events.unwrap_or(u64::MAX).saturating_mul(2)
+    }
+}
+
+/// Whether `lag` is beyond a mark for one that was so before or not.
+fn is_beyond(was_before: bool, lag: u64, mark: u64) -> bool {
+    lag > if was_before { mark - mark / 4 } else { mark }
+}
+
+impl Ledger {
+    /// Looks how far behind everyone is. Answers whether someone may go on who could not.
+    pub(super) fn watch_backlog(&mut self) -> bool {
+        let Some(max_events) = self.backlog.max_events else { return false };
+        let last = self.counters.last_sequence;
+        let twice = self.backlog.twice();
+        let (mut beyond, mut beyond_twice) = (BTreeSet::new(), BTreeSet::new());
+        for sub in self.subs.values() {
+            let (id, lag) = (sub.id, sub.backlog(last));
+            if is_beyond(self.backlog.beyond.contains(&id), lag, max_events) {
+                beyond.insert(id);
+            }
+            if is_beyond(self.backlog.beyond_twice.contains(&id), lag, twice) {
+                beyond_twice.insert(id);
+            }
+        }
+        let waits = |id: &u32, on: &u32| beyond_twice.contains(on) && !beyond_twice.contains(id);
+        let freed = self.backlog.held_back.extract_if(.., |id, on| !waits(id, on));
+        let freed: Vec<u32> = freed.map(|(id, _)| id).collect();
+        self.touched.extend(freed.iter().filter(|id| self.subs.contains_key(id)));
+        (self.backlog.beyond, self.backlog.beyond_twice) = (beyond, beyond_twice);
+        !freed.is_empty()
+    }
+
+    /// Why nothing is published now, if so.
+    pub(crate) fn refusal(&self) -> Option<BrokerError> {
+        let last = self.counters.last_sequence;
+        let beyond = self.backlog.beyond.iter().filter_map(|id| self.subs.get(id));
+        let furthest = beyond.max_by_key(|sub| sub.lag(last))?;
+        Some(self.too_far_behind(furthest, self.backlog.max_events?))
+    }
+
+    /// Why nothing is added to what a subscription has to do, if so.
+    pub(super) fn refusal_of(&self, sub: &Sub) -> Option<BrokerError> {
+        let is_beyond = self.backlog.beyond_twice.contains(&sub.id);
+        is_beyond.then(|| self.too_far_behind(sub, self.backlog.twice()))
+    }
+
+    fn too_far_behind(&self, sub: &Sub, max_events: u64) -> BrokerError {
+        BrokerError::Behind {
+            subscription: sub.subscription().name.clone(),
+            lag: sub.lag(self.counters.last_sequence),
+            max_events,
+            retry_after: RETRY_AFTER,
+        }
+    }
+
+    /// Holds a subscription back if one of these emissions would go to one that has far too much to
+    /// do; answers whether that is so.
+    pub(super) fn hold_back(&mut self, id: u32, emissions: &[NewEvent]) -> bool {
+        let Backlog { beyond_twice, .. } = &self.backlog;
+        if beyond_twice.is_empty() || emissions.is_empty() || beyond_twice.contains(&id) {
+            return false;
+        }
+        let plugin = self.subs.get(&id).map(|sub| sub.subscription().name.plugin());
+        if plugin.is_some_and(|plugin| self.alone.holds_up(plugin)) {
+            return false;
+        }
+        let takes = |sub: &Sub| emissions.iter().any(|new| sub.filter.matches(&new.event));
+        let on = beyond_twice.iter().find(|on| self.subs.get(on).is_some_and(takes)).copied();
+        self.backlog.held_back.extend(on.map(|on| (id, on)));
+        on.is_some()
+    }
+
+    /// Whom a subscription keeps waiting, and on whom it waits.
+    pub(super) fn backlog_of(&self, id: u32) -> (Option<HoldsBack>, Option<SubscriptionName>) {
+        let holds_back = if self.backlog.beyond_twice.contains(&id) {
+            Some(HoldsBack::Plugins)
+        } else {
+            self.backlog.beyond.contains(&id).then_some(HoldsBack::Producers)
+        };
+        let on = self.backlog.held_back.get(&id).and_then(|on| self.subs.get(on));
+        (holds_back, on.map(|on| on.subscription().name.clone()))
+    }
+}
