@@ -84,6 +84,7 @@ pub(crate) fn installation(
         order,
         retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
         max_in_flight: IN_FLIGHT_MAX,
+        expires: false,
     };
     Ok(Installation {
         listener,

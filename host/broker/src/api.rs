@@ -107,8 +107,8 @@ pub trait Broker: Send + Sync + 'static {
     /// as a replay; returns after fsync. One step of it: go on from [`Replayed::next`].
     ///
     /// # Errors
-    /// [`BrokerError::NoSubscription`]; [`BrokerError::ManyRetries`]: go on with the same step when
-    /// some are over.
+    /// [`BrokerError::NoSubscription`]; [`BrokerError::ManyRetries`] and
+    /// [`BrokerError::Behind`]: go on with the same step when some are over.
     async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError>;
 
     /// The events that [`Broker::replay`] would look at in one step; nothing is done.
@@ -194,6 +194,9 @@ pub struct Subscription {
     pub retry: RetryPolicy,
     /// How many deliveries may be under way at once.
     pub max_in_flight: u32,
+    /// Whether retention may let go of events that it has not settled. They are counted; its
+    /// deliveries of them are over.
+    pub expires: bool,
 }
 
 /// Which deliveries of a subscription wait for others. An event goes before another where it comes
@@ -389,6 +392,8 @@ pub enum Settled {
     /// A subscription that would take what it emits is too far behind: dropped, will run again once
     /// that has caught up; no attempt counted.
     HeldBack,
+    /// Retention has let go of the event since, so it can't come again: counted as expired.
+    Expired,
     /// The lease no longer holds (redriven, unsubscribed…): dropped.
     Stale,
 }
@@ -595,10 +600,13 @@ pub enum DeliveryState {
 /// What became of an event for a subscription, or why nothing did.
 #[derive(Clone, Debug)]
 pub enum Explanation {
-    /// Retention let the event go. No subscription needed it any more.
+    /// Retention let the event go. The subscription didn't need it any more, or lets its events
+    /// expire.
     Expired {
         /// The oldest sequence the log still has.
         first_sequence: u64,
+        /// Whether the subscription lets them expire.
+        expires: bool,
     },
     /// It was there before the subscription, which began later in the log.
     BeforeStart {
@@ -715,6 +723,8 @@ pub struct SubscriptionStatus {
     pub failed: u64,
     /// Dead letters it has now.
     pub dead: u64,
+    /// Deliveries that were not over when retention let their event go, since it was made.
+    pub expired: u64,
 }
 
 /// Whom a subscription that is too far behind keeps waiting.

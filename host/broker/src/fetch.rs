@@ -3,7 +3,7 @@
 use usher_event::Identity;
 
 use crate::api::AttemptRecord;
-use crate::ledger::{Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission};
+use crate::ledger::{Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, Unseen, Watched};
 use crate::store::rows::{read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -15,6 +15,10 @@ const SCAN_MAX_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// Most events that one scan looks at.
 const SCAN_MAX_LOOKED_AT: usize = 16_384;
+
+/// Most deliveries, of all subscriptions, that an answer about expired events names; it may go over
+/// by one of each.
+const UNSEEN_MAX_SEQUENCES: usize = 65_536;
 
 /// Reads one thing.
 pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailure> {
@@ -58,8 +62,8 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
             let deliveries: Result<_, StoreFailure> = sequences.into_iter().map(delivery).collect();
             Ok(Fetched::Deliveries { subscription, epoch, deliveries: deliveries? })
         }
-        Fetch::Expired { from, to, older_than_ms, excess_bytes } => {
-            expired(view, from, to, older_than_ms, excess_bytes).map(Fetched::Expired)
+        Fetch::Expired { from, to, older_than_ms, excess_bytes, watched } => {
+            expired(view, (from, to), older_than_ms, excess_bytes, &watched).map(Fetched::Expired)
         }
         Fetch::Delayed { keys: wanted } => {
             let emission = |(due_ms, number)| {
@@ -84,12 +88,23 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
 /// Events from the beginning of the log that are too old or too many.
 fn expired(
     view: &dyn View,
-    from: u64,
-    to: u64,
+    (from, to): (u64, u64),
     older_than_ms: u64,
     excess_bytes: u64,
+    watched: &[Watched],
 ) -> Result<Expired, StoreFailure> {
-    let mut expired = Expired { upto: from, bytes: 0, correlations: Vec::new(), has_more: false };
+    let none_yet = |watched: &Watched| {
+        let Watched { subscription, epoch, .. } = *watched;
+        Unseen { subscription, epoch, sequences: Vec::new() }
+    };
+    let mut expired = Expired {
+        upto: from,
+        bytes: 0,
+        correlations: Vec::new(),
+        unseen: watched.iter().map(none_yet).collect(),
+        has_more: false,
+    };
+    let mut unseen_count = 0;
     let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
     for (looked_at, row) in rows.enumerate() {
         let (key, value) = row?;
@@ -99,9 +114,15 @@ fn expired(
         if stored.recorded_ms >= older_than_ms && expired.bytes >= excess_bytes {
             break;
         }
-        if looked_at >= SCAN_MAX_LOOKED_AT {
+        if looked_at >= SCAN_MAX_LOOKED_AT || unseen_count >= UNSEEN_MAX_SEQUENCES {
             expired.has_more = true;
             break;
+        }
+        for (watched, unseen) in watched.iter().zip(&mut expired.unseen) {
+            if sequence >= watched.from && stored.matches(&watched.filter) {
+                unseen.sequences.push(sequence);
+                unseen_count += 1;
+            }
         }
         expired.bytes += stored.event.encoded().len() as u64;
         expired.upto = sequence + 1;

@@ -77,12 +77,17 @@ pub(crate) fn explain(
     sequence: u64,
     standing: &DeliveryStanding,
 ) -> Result<Option<Explanation>, StoreFailure> {
-    let DeliveryStanding { subscription, ahead, held_up } = standing;
+    let DeliveryStanding { subscription, ahead, held_up, stored } = standing;
     let first_sequence = log::oldest(view)?;
     if (1..first_sequence).contains(&sequence) && !subscription.has(sequence) {
-        return Ok(Some(Explanation::Expired { first_sequence }));
+        let expires = subscription.row.subscription.expires;
+        return Ok(Some(Explanation::Expired { first_sequence, expires }));
     }
-    let Some(stored) = log::record(view, sequence)? else { return Ok(None) };
+    let stored = match stored {
+        Some(stored) => Some(stored.clone()),
+        None => log::record(view, sequence)?,
+    };
+    let Some(stored) = stored else { return Ok(None) };
     let mut on_disk = OnDisk::read(view, &keys::delivery(sequence, subscription.id))?;
     let row = &subscription.row;
     let Some(status) = on_disk.status(&stored, subscription, true) else {

@@ -144,6 +144,9 @@ impl Batch {
             Settled::HeldBack => {
                 tracing::debug!(%subscription, sequence, "its emissions have no room, running again");
             }
+            Settled::Expired => {
+                tracing::warn!(%subscription, sequence, "retention took the event: it expired");
+            }
             Settled::Stale => {
                 tracing::debug!(%subscription, sequence, "the lease no longer held");
             }

@@ -70,7 +70,11 @@ impl Stats {
         match settled {
             Settled::Conflict => self.conflicts.fetch_add(1, Ordering::Relaxed),
             Settled::Dead(_) => self.dead.fetch_add(1, Ordering::Relaxed),
-            Settled::Committed | Settled::RetryAt(_) | Settled::HeldBack | Settled::Stale => 0,
+            Settled::Committed
+            | Settled::RetryAt(_)
+            | Settled::HeldBack
+            | Settled::Expired
+            | Settled::Stale => 0,
         };
     }
 

@@ -252,6 +252,10 @@ pub(crate) struct SubscriptionReport {
     pub(crate) failed: u64,
     /// Dead letters it has.
     pub(crate) dead: u64,
+    /// Whether retention may take what it has not settled.
+    pub(crate) expires: bool,
+    /// How many deliveries expired so.
+    pub(crate) expired: u64,
     /// Deliveries that may be under way at once.
     pub(crate) max_in_flight: u32,
 }
@@ -264,6 +268,8 @@ impl SubscriptionReport {
             start: status.subscription.start,
             order: status.subscription.order,
             retry: status.subscription.retry,
+            expires: status.subscription.expires,
+            expired: status.expired,
             max_in_flight: status.subscription.max_in_flight,
             name: status.subscription.name,
             served,

@@ -207,6 +207,7 @@ struct SubscriptionSums {
     dead: u64,
     acked: u64,
     failed: u64,
+    expired: u64,
     /// The earliest of all, Unix milliseconds.
     oldest_unsettled_ms: Option<u64>,
     next_retry_ms: Option<u64>,
@@ -233,6 +234,7 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         sum.dead += report.dead;
         sum.acked += report.acked;
         sum.failed += report.failed;
+        sum.expired += report.expired;
     }
     let mut level = |name: &str, help: &str, value: fn(&SubscriptionSums) -> u64| {
         let levels = Levels::default();
@@ -293,6 +295,11 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
     };
     count("subscription_acked_deliveries", "Deliveries acknowledged", |sum| sum.acked);
     count("subscription_failed_attempts", "Failed attempts", |sum| sum.failed);
+    count(
+        "subscription_expired_deliveries",
+        "Deliveries that were not over when retention took their event",
+        |sum| sum.expired,
+    );
 }
 
 fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
@@ -396,6 +403,8 @@ mod tests {
             acked: 2,
             failed: 0,
             dead: 0,
+            expires: true,
+            expired: 9,
             max_in_flight: 1,
         }
     }
@@ -451,6 +460,7 @@ mod tests {
             "usher_subscription_oldest_unsettled_timestamp_seconds\
              {subscription=\"plugin-0001/main\"} 1.501",
             "usher_subscription_acked_deliveries_total{subscription=\"plugin-0001/main\"} 2",
+            "usher_subscription_expired_deliveries_total{subscription=\"plugin-0001/main\"} 9",
             "usher_plugin_serving{plugin=\"printer\"} 1",
             "usher_plugin_quarantined{plugin=\"printer\"} 0",
             "usher_plugin_breaker_open{plugin=\"printer\"} 1",

@@ -59,7 +59,8 @@ impl Ledger {
         let last = self.counters.last_sequence;
         let twice = self.backlog.twice();
         let (mut beyond, mut beyond_twice) = (BTreeSet::new(), BTreeSet::new());
-        for sub in self.subs.values() {
+        // What may expire is no reason to keep anyone waiting.
+        for sub in self.subs.values().filter(|sub| !sub.subscription().expires) {
             let (id, lag) = (sub.id, sub.backlog(last));
             if is_beyond(self.backlog.beyond.contains(&id), lag, max_events) {
                 beyond.insert(id);

@@ -182,6 +182,19 @@ impl Lanes {
         keys.into_iter().filter_map(|key| Some((key, self.leave(key)?))).collect()
     }
 
+    /// Forgets a delivery that waits behind a head; answers whether it did.
+    pub(super) fn forget(&mut self, key: u64, sequence: u64) -> bool {
+        let lane = self.lanes.get_mut(&key);
+        let Some(waiting) = lane.and_then(|lane| lane.waiting.remove(&sequence)) else {
+            return false;
+        };
+        if let Waiting::Here(stored) = waiting {
+            self.here_bytes -= stored.event.encoded().len();
+            self.here.remove(&sequence);
+        }
+        true
+    }
+
     /// Takes out of memory what `wanted` refuses.
     pub(super) fn retain(&mut self, wanted: impl Fn(&StoredEvent) -> bool) {
         for lane in self.lanes.values_mut() {

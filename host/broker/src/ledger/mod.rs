@@ -14,6 +14,7 @@ mod blobs;
 mod dead;
 mod delay;
 mod duplicates;
+mod expiring;
 mod hops;
 mod lanes;
 mod outgoing;
@@ -48,8 +49,8 @@ use delay::Delayed;
 use duplicates::Duplicates;
 use outgoing::Outgoing;
 pub(crate) use recovery::{Recovered, Rules};
-pub(crate) use retention::Expired;
 use retention::Expiry;
+pub(crate) use retention::{Expired, Unseen, Watched};
 use schedules::Schedules;
 pub(crate) use standing::{DeliveryStanding, Standing, SubscriptionStanding};
 use state::StateLedger;
@@ -141,8 +142,8 @@ pub(crate) enum Fetch {
     /// Emissions whose delay is over: due time and number.
     Delayed { keys: Vec<(u64, u64)> },
     /// Which events from `from` on, before `to`, are to go: those recorded before `older_than_ms`,
-    /// and as many of the oldest as make up `excess_bytes`.
-    Expired { from: u64, to: u64, older_than_ms: u64, excess_bytes: u64 },
+    /// and as many of the oldest as make up `excess_bytes`; and which of them `watched` would take.
+    Expired { from: u64, to: u64, older_than_ms: u64, excess_bytes: u64, watched: Vec<Watched> },
 }
 
 /// The answer to a [`Fetch`].

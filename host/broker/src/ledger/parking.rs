@@ -133,6 +133,7 @@ impl Sub {
         if (retry.is_none() && parked.is_none() && !was_open) || self.held.contains_key(&sequence) {
             return false;
         }
+        self.expired += u64::from(stored.is_none());
         let wanted = |stored: &StoredEvent| retry.is_some() || stored.matches(&self.filter);
         let Some(stored) = stored.filter(wanted) else {
             // The filter has changed since it was parked or handed out, or the log has lost it.

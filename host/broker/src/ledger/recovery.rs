@@ -104,6 +104,7 @@ impl Ledger {
                 sub.found_parked(sequence, lane);
             }
         }
+        ledger.expire_what_was_out();
         for sub in ledger.subs.values_mut() {
             sub.start_lanes();
         }

@@ -1,6 +1,10 @@
 //! What the log keeps: events go from its beginning once they are too old or too many, never past
-//! one that a subscription has not settled. They go by a number that rises; the store gives their
-//! space back afterwards.
+//! one that a subscription has not settled, unless it lets them expire. They go by a number that
+//! rises; the store gives their space back afterwards.
+
+use std::sync::Arc;
+
+use usher_filter::Filter;
 
 use super::{Fetch, Ledger};
 use crate::Retention;
@@ -26,8 +30,27 @@ pub(crate) struct Expired {
     pub(crate) bytes: u64,
     /// Rows of `correlations`.
     pub(crate) correlations: Vec<Vec<u8>>,
+    /// For each subscription that was named, what of them it would take.
+    pub(crate) unseen: Vec<Unseen>,
     /// Whether more would have to go.
     pub(crate) has_more: bool,
+}
+
+/// A subscription that lets events expire which it has not looked at yet, those from `from` on.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    pub(crate) subscription: u32,
+    pub(crate) epoch: u64,
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) from: u64,
+}
+
+/// The sequences it would take.
+#[derive(Debug)]
+pub(crate) struct Unseen {
+    pub(crate) subscription: u32,
+    pub(crate) epoch: u64,
+    pub(crate) sequences: Vec<u64>,
 }
 
 impl Expiry {
@@ -61,23 +84,34 @@ impl Ledger {
         }
         let older_than_ms = retention.max_age.map_or(0, |age| now_ms.saturating_sub(millis(age)));
         self.expiry.is_asked = true;
-        self.fetches.push(Fetch::Expired { from, to, older_than_ms, excess_bytes });
+        let expiring = self.subs.values().filter(|sub| sub.subscription().expires);
+        let watched = expiring.filter_map(|sub| {
+            let from = sub.unseen_from().filter(|from| *from < to)?;
+            let (subscription, epoch, filter) = (sub.id, sub.epoch, Arc::clone(&sub.filter));
+            Some(Watched { subscription, epoch, filter, from })
+        });
+        let watched = watched.collect();
+        self.fetches.push(Fetch::Expired { from, to, older_than_ms, excess_bytes, watched });
     }
 
     /// The lowest sequence that a subscription still needs.
     fn oldest_unsettled(&self) -> u64 {
         let last = self.counters.last_sequence;
-        let needed = self.subs.values().map(|sub| sub.oldest_unsettled(last));
-        needed.min().unwrap_or(last + 1)
+        let needing = self.subs.values().filter(|sub| !sub.subscription().expires);
+        needing.map(|sub| sub.oldest_unsettled(last)).min().unwrap_or(last + 1)
     }
 
     /// Lets them go.
     pub(super) fn expired(&mut self, expired: Expired) {
         self.expiry.is_asked = false;
-        let Expired { upto, bytes, correlations, has_more } = expired;
-        // A redriven dead letter may need one of them since the question was asked.
-        let upto = upto.min(self.oldest_unsettled());
+        let Expired { upto, bytes, correlations, unseen, has_more } = expired;
         if upto <= self.counters.first_sequence {
+            return;
+        }
+        // A redriven dead letter or another subscription may need one of them since the question
+        // was asked, or another filter would take others: it is asked again.
+        let Some(unseen) = self.count_unseen(upto, &unseen) else { return };
+        if upto > self.oldest_unsettled() {
             return;
         }
         self.stats.expired += upto - self.counters.first_sequence;
@@ -86,7 +120,10 @@ impl Ledger {
         for key in correlations {
             self.outgoing.delete(Space::Correlations, key);
         }
-        self.dropped = Some(upto);
+        for (id, unseen) in unseen {
+            self.expire_deliveries(id, upto, unseen);
+        }
+        self.dropped = Some(self.disposable_before(upto));
         if has_more {
             self.expiry.next_tick = 0;
         }

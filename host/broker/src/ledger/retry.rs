@@ -58,6 +58,9 @@ impl Ledger {
             pending.retry = Some(row);
             return self.bury(report, pending, now_ms);
         }
+        if self.is_gone(sequence, row.replay.is_some()) {
+            return self.expire_failed(report, pending);
+        }
         let spread = self.jitter.next_fraction();
         // Waiting as long as it would for its first failure is the least.
         let backoff_ms = class_policy.backoff_ms(count.max(1), policy.jitter * spread);

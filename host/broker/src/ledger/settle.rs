@@ -49,7 +49,7 @@ impl Ledger {
         match settlement.disposition {
             Disposition::Release => {
                 sub.put_back(sequence);
-                Settled::Committed
+                self.expire_if_gone(id, sequence, Settled::Committed)
             }
             Disposition::Retry { failure, after } => self.fail(&report, failure, after, now_ms),
             Disposition::Reject { failure } => self.give_up(&report, failure, now_ms),
@@ -59,7 +59,7 @@ impl Ledger {
                     if sub.put_back_conflicting(sequence) > CONFLICTS_MAX {
                         self.alone.ask(&settlement.subscription, id, sequence);
                     }
-                    return Settled::Conflict;
+                    return self.expire_if_gone(id, sequence, Settled::Conflict);
                 }
                 match self.objection(&report, &changes) {
                     Some((failure, true)) => self.give_up(&report, failure, now_ms),
@@ -69,7 +69,7 @@ impl Ledger {
                         if let Some(sub) = self.subs.get_mut(&id) {
                             sub.put_back(sequence);
                         }
-                        Settled::HeldBack
+                        self.expire_if_gone(id, sequence, Settled::HeldBack)
                     }
                     None => self.acknowledge(&report, changes, &identities, now_ms),
                 }

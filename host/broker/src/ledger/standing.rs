@@ -9,7 +9,7 @@ use usher_event::SubscriptionName;
 use super::Ledger;
 use super::subscription::Sub;
 use crate::FLOW_MAX_EVENTS;
-use crate::api::HeldUp;
+use crate::api::{HeldUp, StoredEvent};
 use crate::store::rows::SubscriptionRow;
 
 /// How the deliveries of some events stand.
@@ -44,6 +44,8 @@ pub(crate) struct DeliveryStanding {
     /// At most so many deliveries come before it.
     pub(crate) ahead: u64,
     pub(crate) held_up: Option<HeldUp>,
+    /// The event, where a listener has it; the log may have let it go.
+    pub(crate) stored: Option<StoredEvent>,
 }
 
 impl Ledger {
@@ -70,6 +72,7 @@ impl Ledger {
         Some(DeliveryStanding {
             ahead: sequence.saturating_sub(subscription.next),
             held_up: backlog.or(sub.held_up(is_new)).or(alone),
+            stored: sub.held.get(&sequence).map(|held| held.pending.stored.clone()),
             subscription,
         })
     }

@@ -67,12 +67,14 @@ impl Ledger {
 
     /// Takes back leases that nobody has seen: their deliveries are ready again.
     pub(crate) fn take_back(&mut self, name: &SubscriptionName, leases: &[(u64, u64)]) {
-        let Some(sub) = self.names.get(name).and_then(|id| self.subs.get_mut(id)) else { return };
+        let Some(id) = self.names.get(name).copied() else { return };
+        let Some(sub) = self.subs.get_mut(&id) else { return };
         for (sequence, token) in leases {
             if sub.is_leased(*sequence, *token) {
                 sub.put_back(*sequence);
             }
         }
+        self.expire_deliveries(id, self.counters.first_sequence, 0);
     }
 
     /// Removes a subscription with everything but its dead letters; answers its number.

@@ -61,6 +61,8 @@ pub(super) struct Sub {
     pub(super) wanted: VecDeque<u64>,
     pub(super) fetching: usize,
     pub(super) dead: u64,
+    /// Deliveries that were not over when their event left the log.
+    pub(super) expired: u64,
     pub(super) acked: u64,
     pub(super) failed: u64,
     /// `next` as the disk has it.
@@ -69,7 +71,7 @@ pub(super) struct Sub {
 
 /// How far it has looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
+pub(super) enum Position {
     /// At every event so far.
     Live,
     /// At all before `from`; the rest is in the log.
@@ -151,6 +153,7 @@ impl Sub {
             open: cursor.open.into_iter().collect(),
             fetching: 0,
             dead: cursor.dead,
+            expired: cursor.expired,
             acked: 0,
             failed: 0,
             written_next: cursor.next,
@@ -401,12 +404,30 @@ impl Sub {
         refilled
     }
 
-    /// Part of the log came back.
+    /// Part of the log came back. What has expired meanwhile was counted then.
     pub(super) fn scanned(&mut self, events: Vec<StoredEvent>, next: u64) {
-        for stored in events {
+        let from = self.unseen_from().unwrap_or(next);
+        for stored in events.into_iter().filter(|stored| stored.sequence >= from) {
             self.push_ready(stored);
         }
-        self.position = Position::Behind { from: next, fetching: false };
+        self.position = Position::Behind { from: next.max(from), fetching: false };
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Looks at nothing before `upto` any more; answers how many were ready.
+    pub(super) fn pass_over(&mut self, upto: u64) -> u64 {
+        let mut passed_over = 0;
+        while let Some(stored) = self.ready.pop_front_if(|stored| stored.sequence < upto) {
+            self.ready_bytes -= stored.event.encoded().len();
+            passed_over += 1;
+        }
+        if let Position::Behind { from, .. } = &mut self.position {
+            *from = (*from).max(upto);
+        }
+        passed_over
     }
 
     /// Makes a lease nobody's: the delivery is ready again at once.
@@ -463,7 +484,7 @@ impl Sub {
             open.extend(self.lanes.here().keys());
             open.sort_unstable();
         }
-        CursorRow { next: self.next(last), dead: self.dead, open }
+        CursorRow { next: self.next(last), dead: self.dead, open, expired: self.expired }
     }
 
     /// Whether a delivery of this event is yet to come or under way.
@@ -538,6 +559,7 @@ impl Sub {
             acked: self.acked,
             failed: self.failed,
             dead: self.dead,
+            expired: self.expired,
         }
     }
 }

@@ -93,8 +93,15 @@ fn subscription() -> rows::SubscriptionRow {
                 ..Default::default()
             },
             max_in_flight: 16,
+            expires: false,
         },
     }
+}
+
+fn expiring() -> rows::SubscriptionRow {
+    let mut row = subscription();
+    row.subscription.expires = true;
+    row
 }
 
 fn refiltered() -> rows::SubscriptionRow {
@@ -139,7 +146,11 @@ const SCHEDULE: rows::ScheduleRow = rows::ScheduleRow {
 };
 
 fn cursor() -> rows::CursorRow {
-    rows::CursorRow { next: 1_000, dead: 2, open: vec![7, 8, 500] }
+    rows::CursorRow { next: 1_000, dead: 2, open: vec![7, 8, 500], expired: 0 }
+}
+
+fn cursor_past_expired() -> rows::CursorRow {
+    rows::CursorRow { expired: 300, ..cursor() }
 }
 
 fn blob() -> BlobInfo {
@@ -197,7 +208,9 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("record of a report", record(&caused_by(CauseKind::Report))),
         ("subscription", subscription().write()),
         ("subscription, filter changed", refiltered().write()),
+        ("subscription, expires", expiring().write()),
         ("cursor", cursor().write()),
+        ("cursor, some expired", cursor_past_expired().write()),
         ("retry", RETRY.write()),
         ("parked", rows::write_parked(LANE)),
         ("attempt", rows::write_attempt(&attempt())),
@@ -256,6 +269,9 @@ fn rows_of_the_format_are_read() {
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(subscription()));
     let changed = rows::SubscriptionRow::read(row("subscription, filter changed"));
     assert_eq!(changed, Some(refiltered()));
+    let expired = rows::CursorRow::read(row("cursor, some expired"));
+    assert_eq!(expired, Some(cursor_past_expired()));
+    assert_eq!(rows::SubscriptionRow::read(row("subscription, expires")), Some(expiring()));
     assert_eq!(rows::CursorRow::read(row("cursor")), Some(cursor()));
     assert_eq!(rows::RetryRow::read(row("retry")), Some(RETRY));
     assert_eq!(rows::read_parked(row("parked")), Some(LANE));

@@ -158,7 +158,8 @@ pub(crate) struct SubscriptionRow {
 
 impl SubscriptionRow {
     pub(crate) fn write(&self) -> Vec<u8> {
-        let Subscription { name, filter, start, order, retry, max_in_flight } = &self.subscription;
+        let Subscription { name, filter, start, order, retry, max_in_flight, expires } =
+            &self.subscription;
         let mut row = json!({
             "v": VERSION,
             "name": name,
@@ -185,6 +186,9 @@ impl SubscriptionRow {
                 "max_age_ms": millis(retry.max_age),
             },
         });
+        if *expires && let Value::Object(members) = &mut row {
+            members.insert("expires".to_owned(), json!(true));
+        }
         if self.filter_from > self.first
             && let Value::Object(members) = &mut row
         {
@@ -229,6 +233,7 @@ impl SubscriptionRow {
                     Some(order) => Order::Key(order.get("key")?.as_str()?.to_owned()),
                 },
                 max_in_flight: row.get("max_in_flight")?.as_u64()?.try_into().ok()?,
+                expires: row.get("expires").map_or(Some(false), Value::as_bool)?,
                 retry: RetryPolicy {
                     first_delay: retry_ms("first_delay_ms")?,
                     factor: retry.get("factor")?.as_f64()?,
@@ -291,6 +296,8 @@ pub(crate) struct CursorRow {
     pub(crate) dead: u64,
     /// Below `next`, neither settled nor waiting for a retry; rising.
     pub(crate) open: Vec<u64>,
+    /// Deliveries that were not over when their event left the log.
+    pub(crate) expired: u64,
 }
 
 impl CursorRow {
@@ -305,6 +312,9 @@ impl CursorRow {
             put(&mut row, sequence - before);
             before = *sequence;
         }
+        if self.expired > 0 {
+            put(&mut row, self.expired);
+        }
         row
     }
 
@@ -317,7 +327,8 @@ impl CursorRow {
             before = before.checked_add(parts.number()?)?;
             open.push(before);
         }
-        parts.end().map(|()| Self { next, dead, open })
+        let expired = if parts.is_empty() { 0 } else { parts.number()? };
+        parts.end().map(|()| Self { next, dead, open, expired })
     }
 }
 

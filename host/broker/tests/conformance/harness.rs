@@ -111,6 +111,7 @@ pub(crate) fn to_type(subscription: &str, ty: &str) -> Subscription {
         order: Order::None,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 16,
+        expires: false,
     }
 }
 

@@ -11,6 +11,7 @@
 mod backlog;
 mod dead_letters;
 mod deliveries;
+mod expiring;
 mod explaining;
 mod failures;
 mod harness;
@@ -137,6 +138,14 @@ on_every_store! {
         who_is_too_far_behind_keeps_producers_out,
         emissions_have_a_reserve_and_then_wait,
         those_who_feed_each_other_drain,
+    },
+    expiring::{
+        what_expires_is_counted_and_the_log_goes_on,
+        what_a_listener_has_may_end,
+        a_lane_goes_on_behind_what_expired,
+        what_was_never_looked_at_expires_too,
+        what_was_redriven_does_not_expire,
+        what_expires_keeps_nobody_waiting,
     },
     retention::{
         old_events_go_and_new_ones_stay,

@@ -53,6 +53,7 @@ fn subscription(name_of: &str, order: Order) -> Subscription {
         order,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 64,
+        expires: false,
     }
 }
 

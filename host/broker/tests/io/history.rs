@@ -257,6 +257,7 @@ pub(crate) fn subscription(name: &str, ty: &str, order: Order) -> Subscription {
         order,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 16,
+        expires: false,
     }
 }
 

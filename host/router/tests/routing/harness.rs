@@ -196,6 +196,7 @@ pub(crate) fn to_type(local: &str, ty: &str) -> Subscription {
         order: Order::None,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 256,
+        expires: false,
     }
 }
 

@@ -49,6 +49,7 @@ fn render(subscriptions: &[Subscription], now: Timestamp) -> String {
         ("ACKED", Align::Right),
         ("FAILED", Align::Right),
         ("DEAD", Align::Right),
+        ("EXPIRED", Align::Right),
         ("FILTER", Align::Left),
     ]);
     let plain = anstyle::Style::new();
@@ -80,6 +81,10 @@ fn render(subscriptions: &[Subscription], now: Timestamp) -> String {
             number(subscription.acked, plain),
             unless_zero(subscription.failed, style::BAD),
             unless_zero(subscription.dead, style::BAD),
+            match subscription.expired {
+                0 if !subscription.expires => NOTHING.into(),
+                expired => unless_zero(expired, style::BAD),
+            },
             Cell::styled(printable(&subscription.filter.to_string()), style::FAINT),
         ]);
     }
@@ -125,13 +130,13 @@ mod tests {
                 "oldest_unsettled": {"sequence": 16, "recorded": "2026-01-31T12:00:00.000Z"},
                 "in_flight": 2, "retrying": 1, "next_retry": "2026-01-31T12:00:05.250Z",
                 "parked": 40, "stalled_lanes": 1, "acked": 12, "failed": 4, "dead": 0,
-                "max_in_flight": 16
+                "expires": true, "expired": 7, "max_in_flight": 16
             },
             {
                 "name": "sales/all", "plugin": "sales", "state": "active", "filter": {},
                 "order": "none", "start": "latest", "retry": retry, "cursor": 21, "lag": 0, "in_flight": 0, "retrying": 0,
                 "parked": 0, "stalled_lanes": 0, "acked": 20, "failed": 0, "dead": 0,
-                "max_in_flight": 1024
+                "expires": false, "expired": 0, "max_in_flight": 1024
             }
         ]))
         .unwrap();
@@ -140,11 +145,11 @@ mod tests {
             anstream::adapter::strip_str(&render(&subscriptions, now)).to_string(),
             "\
 SUBSCRIPTION       STATE   ORDER       LAG  OLDEST      AGE  IN FLIGHT  RETRYING  NEXT RETRY  \
-PARKED  STALLED LANES  ACKED  FAILED  DEAD  FILTER
+PARKED  STALLED LANES  ACKED  FAILED  DEAD  EXPIRED  FILTER
 payment/purchases  paused  by subject    3      16  1.000 s       2/16         1  in 4.250 s      \
-40              1     12       4     0  {\"exact\":{\"type\":\"ticket.purchased\"}}
+40              1     12       4     0        7  {\"exact\":{\"type\":\"ticket.purchased\"}}
 sales/all          active  none          0       -        -     0/1024         0           -       \
-0              0     20       0     0  {}
+0              0     20       0     0        -  {}
 payment/purchases is paused: no file is plugin payment
 payment/purchases is too far behind: producers are refused until it has caught up
 payment/purchases waits until sales/all has caught up

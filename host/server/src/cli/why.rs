@@ -163,11 +163,15 @@ fn details(told: &Explanation) -> Vec<String> {
             lines.extend(told.dead_letter.map(|id| format!("see usher dead-letters show {id}")));
         }
         Outcome::Expired => {
-            lines.push(
+            lines.push(if told.expires == Some(true) {
+                "it was settled, or it expired: retention takes what this subscription has not \
+                 settled (expires = true); usher subscriptions counts them"
+                    .to_owned()
+            } else {
                 "no subscription needed it any more; had it become a dead letter, usher \
                  dead-letters list would show it"
-                    .to_owned(),
-            );
+                    .to_owned()
+            });
         }
         _ => {}
     }

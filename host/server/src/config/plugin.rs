@@ -70,6 +70,8 @@ pub(crate) struct SubscriptionConfig {
     pub(crate) enabled: bool,
     /// What to do with failed deliveries.
     pub(crate) retry: Option<RetryPolicy>,
+    /// Whether retention may take what it has not settled.
+    pub(crate) expires: bool,
 }
 
 /// All `[plugin.NAME]` tables; `folder` is where relative paths start.
@@ -210,6 +212,7 @@ fn subscription(table: Table<'_>, default_retry: &RetryPolicy) -> SubscriptionCo
         order: delivery::order(&table).unwrap_or_default(),
         enabled: table.boolean("enabled").unwrap_or(true),
         retry: table.table("retry").map(|table| retry::read(table, default_retry)),
+        expires: table.boolean("expires").unwrap_or(false),
     };
     table.finish();
     subscription

@@ -102,6 +102,7 @@ fn everything_can_be_written() {
         filters = [{ exact = { type = "a" } }, { not = { prefix = { source = "/x" } } }]
         max_in_flight = 1
         start = "earliest"
+        expires = true
         retry = { max_attempts = 2, trap = { first_delay_ms = 20 }, host = { max_attempts = 9 } }
         [plugin.payment.subscription.refunds]
         enabled = false
@@ -141,6 +142,7 @@ fn everything_can_be_written() {
     assert_eq!(payment.limits.cpu_ms, 500);
     let purchases = &payment.subscriptions["purchases"];
     assert_eq!((purchases.max_in_flight, purchases.start), (Some(1), Start::Earliest));
+    assert!(purchases.expires && !payment.subscriptions["refunds"].expires);
     // What a retry table leaves out is as in [retry].
     let retry = purchases.retry.as_ref().unwrap();
     assert_eq!((retry.max_attempts, retry.first_delay), (2, Duration::from_millis(10)));

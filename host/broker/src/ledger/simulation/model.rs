@@ -27,16 +27,18 @@ pub(super) enum Stands {
     Dead {
         id: Option<u64>,
     },
+    /// Its event left the log before it was over.
+    Expired,
 }
 
 impl Stands {
     /// Whether it can be delivered once more without being redriven.
     pub(super) fn may_come(self) -> bool {
-        !matches!(self, Self::Done | Self::Dead { .. })
+        !matches!(self, Self::Done | Self::Dead { .. } | Self::Expired)
     }
 
     pub(super) fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Dead { .. } | Self::Unsure)
+        matches!(self, Self::Done | Self::Dead { .. } | Self::Unsure | Self::Expired)
     }
 }
 
@@ -59,6 +61,10 @@ pub(super) struct Model {
     pub(super) replayed: BTreeSet<Key>,
     /// Deliveries that were parked or under way when the order changed.
     pub(super) unordered: BTreeSet<Key>,
+    /// Deliveries that were out when their event left the log.
+    pub(super) passed: BTreeSet<Key>,
+    /// How many expired for sure by subscription, and how many more perhaps.
+    pub(super) expired: BTreeMap<String, (u64, u64)>,
     /// Failures that count since a delivery began from the beginning: traps, and all others.
     pub(super) counts: BTreeMap<Key, (u32, u32)>,
     /// State by plugin and key: what was committed.
@@ -139,6 +145,31 @@ impl Model {
         }
     }
 
+    /// Everything before `first` has left the log, but for what was `out` or redriven: deliveries of
+    /// it that may expire do.
+    pub(super) fn expire(&mut self, first: u64, out: &BTreeSet<Key>) {
+        for (key, stands) in &mut self.stands {
+            let may_expire = self.passed.contains(key) || self.subscriptions[&key.0].expires;
+            if key.1 >= first || !may_expire || self.replayed.contains(key) || !stands.may_come() {
+                continue;
+            }
+            if out.contains(key) {
+                self.passed.insert(key.clone());
+                continue;
+            }
+            let (surely, perhaps) = self.expired.entry(key.0.clone()).or_default();
+            *(if *stands == Stands::Unsure { perhaps } else { surely }) += 1;
+            *stands = Stands::Expired;
+        }
+    }
+
+    /// A delivery that was out expired when it was handed back.
+    pub(super) fn expire_handed_in(&mut self, key: &Key, first: u64) {
+        let may_expire = self.passed.contains(key) || self.subscriptions[&key.0].expires;
+        assert!(may_expire && key.1 < first && !self.replayed.contains(key), "{key:?}");
+        self.expired.entry(key.0.clone()).or_default().0 += 1;
+    }
+
     /// [5] What must be over before this delivery begins and isn't.
     pub(super) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
         let subscription = &self.subscriptions[name];
@@ -212,6 +243,7 @@ pub(super) fn subscription(
             ..RetryPolicy::default()
         },
         max_in_flight: in_flight,
+        expires: false,
     }
 }
 

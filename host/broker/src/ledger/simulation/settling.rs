@@ -158,6 +158,11 @@ impl World {
                 Stands::Dead { id: Some(*id) }
             }
             ("reject", Settled::Dead(id)) => Stands::Dead { id: Some(*id) },
+            ("retry" | "trap" | "busy" | "release" | "ack", Settled::Expired) => {
+                let first = self.ledger.stats().first_sequence;
+                self.model.expire_handed_in(&key, first);
+                Stands::Expired
+            }
             other => panic!("{key:?}: {other:?}"),
         };
         if let (Settled::Committed, "ack", Some(counted)) = (settled, *what, counted) {

@@ -1,6 +1,6 @@
 //! The ledger with a store, a clock and all that happens to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use usher_event::Event;
 
@@ -96,7 +96,9 @@ impl World {
             played: Played::default(),
             is_told: std::env::var_os("USHER_TRACE").is_some(),
         };
-        for subscription in subscriptions() {
+        let mut random = Random::of_step(seed, u32::MAX);
+        for mut subscription in subscriptions() {
+            subscription.expires = random.once_in(2);
             world.ledger.subscribe(subscription.clone(), None).unwrap();
             world.model.subscribe(subscription, 1);
         }
@@ -124,7 +126,9 @@ impl World {
             return Played { events: usize::MAX, expired: usize::MAX, ..self.played };
         }
         let expired = self.ledger.stats().first_sequence as usize - 1;
-        Played { events: self.model.events.len(), expired, ..self.played }
+        let unsettled: u64 = self.model.expired.values().map(|(surely, _)| surely).sum();
+        let events = self.model.events.len();
+        Played { events, expired, expired_unsettled: unsettled as usize, ..self.played }
     }
 
     fn is_limited(&self) -> bool {
@@ -320,10 +324,11 @@ impl World {
 
     fn change_subscriptions(&mut self, random: &mut Random) {
         self.commit();
-        match random.below(4) {
+        match random.below(5) {
             0 => self.change_filter(random),
             1 => self.change_order(random),
             2 => self.remove(random),
+            3 => self.change_expiry(random),
             _ => self.add(random),
         }
         self.commit();
@@ -371,6 +376,14 @@ impl World {
         self.ledger.subscribe(changed, None).unwrap();
     }
 
+    fn change_expiry(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        changed.expires = !changed.expires;
+        self.tell(format_args!("{} expires: {}", changed.name, changed.expires));
+        self.model.subscriptions.insert(changed.name.to_string(), changed.clone());
+        self.ledger.subscribe(changed, None).unwrap();
+    }
+
     fn remove(&mut self, random: &mut Random) {
         let Some(gone) = self.any_subscription(random) else { return };
         if self.model.subscriptions.len() < 5 {
@@ -384,6 +397,8 @@ impl World {
         self.orphans += dead.filter(|(_, s)| matches!(s, Stands::Dead { id: Some(_) })).count();
         self.model.replayed.retain(|(of, _)| *of != name);
         self.model.counts.retain(|(of, _), _| *of != name);
+        self.model.passed.retain(|(of, _)| *of != name);
+        self.model.expired.remove(&name);
         self.model.unordered.retain(|(of, _)| *of != name);
         *self.rounds.entry(name).or_default() += 1;
     }
@@ -405,7 +420,7 @@ impl World {
             1 => (Start::Earliest, 1),
             _ => (Start::Sequence(from), from),
         };
-        added.start = start;
+        (added.start, added.expires) = (start, random.once_in(2));
         self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
         self.ledger.subscribe(added.clone(), None).unwrap();
         self.model.subscribe(added, first.max(self.ledger.stats().first_sequence));
@@ -427,7 +442,14 @@ impl World {
         for outcome in std::mem::take(&mut self.settled) {
             self.learn(&outcome);
         }
+        self.model.expire(self.ledger.stats().first_sequence, &self.out());
         self.delayed = self.store.view().range(Space::Delayed, &[], None).count();
+    }
+
+    /// What is out.
+    fn out(&self) -> BTreeSet<Key> {
+        let out = self.leases.values().map(|out| &out.lease.delivery);
+        out.map(|delivery| (delivery.subscription.to_string(), delivery.sequence)).collect()
     }
 
     pub(super) fn commit(&mut self) {
@@ -454,18 +476,25 @@ impl World {
         let statuses = self.ledger.statuses();
         let in_flight: u64 = statuses.iter().map(|status| status.in_flight).sum();
         assert_eq!(in_flight as usize, self.leases.len());
-        // [1] Nothing leaves the log that is still to be delivered.
+        // [1] Nothing leaves the log that is still to be delivered, but for what may expire.
         let first = self.ledger.stats().first_sequence;
+        let out = self.out();
         let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
         for (key, _) in open.filter(|((_, sequence), _)| *sequence < first) {
+            let was_passed = out.contains(key) && self.model.passed.contains(key);
             assert!(
-                self.model.replayed.contains(key),
+                was_passed || self.model.replayed.contains(key),
                 "{key:?} is open, the log begins at {first}"
             );
         }
         for status in statuses {
             assert!(status.in_flight <= u64::from(status.subscription.max_in_flight));
             assert!(status.cursor <= self.model.events.len() as u64 + 1);
+            // [3] What expired is counted, through crashes too.
+            let name = status.subscription.name.as_str();
+            let (surely, perhaps) = self.model.expired.get(name).copied().unwrap_or_default();
+            let expected = surely..=surely + perhaps;
+            assert!(expected.contains(&status.expired), "{name}: {} {expected:?}", status.expired);
         }
         self.check_explanations();
     }
@@ -496,7 +525,7 @@ impl World {
         let stands = self.model.stands.get(key).copied();
         let (status, filter_from) = match told {
             None => return *sequence == 0 || *sequence > self.model.events.len() as u64,
-            Some(Explanation::Expired { first_sequence }) => {
+            Some(Explanation::Expired { first_sequence, .. }) => {
                 let is_over = stands.is_none_or(Stands::is_over);
                 return *first_sequence == first && *sequence < first && is_over;
             }
@@ -661,7 +690,7 @@ impl World {
         panic!("no rest: {open:?}, {} delayed", self.delayed);
     }
 
-    /// [3] Accepted × matching = done + dead, in memory as on disk; [4] state is what was committed.
+    /// [3] Accepted × matching = done + dead + expired, in memory as on disk; [4] state is what was committed.
     pub(super) fn check_books(&self) {
         for status in self.ledger.statuses() {
             let name = status.subscription.name.to_string();

@@ -142,6 +142,7 @@ impl Explanation {
             outcome: Outcome::Expired,
             mismatch: None,
             begins: None,
+            expires: None,
             ahead: None,
             held_up: None,
             behind: None,
@@ -153,7 +154,9 @@ impl Explanation {
             failures: Vec::new(),
         };
         match explanation {
-            broker::Explanation::Expired { first_sequence } => told.begins = Some(first_sequence),
+            broker::Explanation::Expired { first_sequence, expires } => {
+                (told.begins, told.expires) = (Some(first_sequence), Some(expires));
+            }
             broker::Explanation::BeforeStart { first } => {
                 (told.outcome, told.begins) = (Outcome::BeforeStart, Some(first));
             }
@@ -512,6 +515,8 @@ impl From<app::SubscriptionReport> for Subscription {
             acked: report.acked,
             failed: report.failed,
             dead: report.dead,
+            expires: report.expires,
+            expired: report.expired,
             max_in_flight: report.max_in_flight,
         }
     }

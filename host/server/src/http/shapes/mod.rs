@@ -209,6 +209,9 @@ pub(crate) struct Explanation {
     /// Where it begins: the subscription (`before_start`) or what retention kept (`expired`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) begins: Option<u64>,
+    /// Whether retention takes what the subscription has not settled, where the event is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<bool>,
     /// While it is pending: at most so many deliveries come before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ahead: Option<u64>,
@@ -501,6 +504,10 @@ pub(crate) struct Subscription {
     pub(crate) failed: u64,
     /// Dead letters it has.
     pub(crate) dead: u64,
+    /// Whether retention may take events it has not settled.
+    pub(crate) expires: bool,
+    /// Deliveries that were not over when retention took their event, since it was made.
+    pub(crate) expired: u64,
     /// Deliveries that may be under way at once.
     pub(crate) max_in_flight: u32,
 }

@@ -192,7 +192,7 @@ async fn explanations_say_what_became_of_an_event() {
         (4, "waiting", json!({"due": "2026-01-31T12:01:00.000Z"})),
         (5, "done", json!({"filter_from": 6})),
         (6, "dead", json!({"dead_letter": 7})),
-        (7, "expired", json!({"begins": 8})),
+        (7, "expired", json!({"begins": 8, "expires": true})),
         (8, "before_start", json!({"begins": 9})),
         (
             9,

@@ -72,6 +72,7 @@ fn subscription() -> Subscription {
         order: Order::None,
         retry: RetryPolicy::default(),
         max_in_flight: 16,
+        expires: false,
     }
 }
 
@@ -245,7 +246,7 @@ impl Broker for Stub {
             4 => delivery(DeliveryState::Waiting { due_ms }, 0, None, None),
             5 => delivery(DeliveryState::Done, 0, None, Some(6)),
             6 => delivery(DeliveryState::Dead { id: Some(7) }, 0, None, None),
-            7 => Explanation::Expired { first_sequence: 8 },
+            7 => Explanation::Expired { first_sequence: 8, expires: true },
             8 => Explanation::BeforeStart { first: 9 },
             9 => Explanation::Unmatched(wanted.explain(&stored(9, None).event).unwrap()),
             _ => return Ok(None),
@@ -267,6 +268,7 @@ impl Broker for Stub {
                 order: Order::key("subject").unwrap(),
                 retry: RetryPolicy::default(),
                 max_in_flight: 16,
+                expires: false,
             },
             first: 1,
             cursor: 3,
@@ -283,6 +285,7 @@ impl Broker for Stub {
             acked: 3,
             failed: 4,
             dead: 5,
+            expired: 6,
         }])
     }
 
