@@ -28,6 +28,7 @@ use crate::replay;
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::store::fjall::FjallStore;
+use crate::store::rows::millis;
 use crate::store::{OpenFailure, Store, StoreFailure, View};
 use crate::{OpenError, Options};
 
@@ -141,6 +142,7 @@ impl EmbeddedBroker {
         let now_ms = options.clock.now_ms();
         let rules = Rules {
             window_events: options.duplicates_window_events,
+            window_ms: options.duplicates_window.map(millis),
             retention: options.retention,
             backlog_max_events: options.backlog_max_events,
         };

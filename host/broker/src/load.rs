@@ -3,16 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usher_event::{Identity, ScheduleName};
+use usher_event::ScheduleName;
 
 use crate::ledger::Recovered;
 use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, RetryRow, ScheduleRow, SubscriptionRow, read_parked,
-    read_record, read_usage,
+    COUNTERS_KEY, Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
+    read_parked, read_record, read_usage,
 };
 use crate::store::{Space, StoreFailure, View, keys};
-
-const IDENTITY_BYTES: usize = 16;
 
 /// Reads everything.
 pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
@@ -143,19 +141,19 @@ fn usage(
     Ok(usage)
 }
 
-fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, Vec<Identity>)>, StoreFailure> {
+fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, IdentitiesRow)>, StoreFailure> {
     let mut rows = Vec::new();
     let mut expected = None;
     for row in view.range(Space::Identities, &[], None) {
         let (key, value) = row?;
         let damaged = || StoreFailure::damaged(Space::Identities, &key);
         let first = keys::first_number(&key).ok_or_else(damaged)?;
-        let (identities, rest) = value.as_chunks::<IDENTITY_BYTES>();
-        if !rest.is_empty() || expected.is_some_and(|expected| expected != first) {
+        let row = IdentitiesRow::read(&value).ok_or_else(damaged)?;
+        if expected.is_some_and(|expected| expected != first) {
             return Err(damaged());
         }
-        expected = Some(first + identities.len() as u64);
-        rows.push((first, identities.iter().copied().map(Identity::from_bytes).collect()));
+        expected = Some(first + row.identities.len() as u64);
+        rows.push((first, row));
     }
     if expected.unwrap_or(1) != last + 1 {
         return Err(StoreFailure("the duplicates window does not end with the log".to_owned()));

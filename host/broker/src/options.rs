@@ -18,6 +18,9 @@ pub struct Options {
     /// How many of the newest events a published one is compared with to find duplicates. Takes
     /// 24 bytes of memory for each.
     pub duplicates_window_events: usize,
+    /// How long a published event is remembered to find duplicates, if not for as long as it is
+    /// among the newest.
+    pub duplicates_window: Option<Duration>,
     /// Most commands that wait for the committer; publishing is refused beyond it.
     pub intake_max_commands: usize,
     /// Most bytes of events that wait for the committer; publishing is refused beyond it.
@@ -53,6 +56,7 @@ impl Options {
             clock: Arc::new(SystemClock),
             seed: SystemClock.now_ms(),
             duplicates_window_events: 1_000_000,
+            duplicates_window: None,
             intake_max_commands: 4_096,
             intake_max_bytes: 64 * 1_024 * 1_024,
             backlog_max_events: None,
@@ -69,6 +73,7 @@ impl std::fmt::Debug for Options {
             .field("data", &self.data)
             .field("seed", &self.seed)
             .field("duplicates_window_events", &self.duplicates_window_events)
+            .field("duplicates_window", &self.duplicates_window)
             .field("intake_max_commands", &self.intake_max_commands)
             .field("intake_max_bytes", &self.intake_max_bytes)
             .field("backlog_max_events", &self.backlog_max_events)

@@ -185,6 +185,7 @@ async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Re
 async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
     let options = Options {
         duplicates_window_events: config.broker.duplicates_window_events,
+        duplicates_window: config.broker.duplicates_window,
         intake_max_commands: config.broker.intake_max_commands,
         intake_max_bytes: config.broker.intake_max_bytes,
         backlog_max_events: config.broker.backlog_max_events,

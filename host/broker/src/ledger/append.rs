@@ -37,6 +37,7 @@ impl Ledger {
         origin: Option<Origin>,
         now_ms: u64,
     ) -> Published {
+        self.duplicates.forget_old(now_ms);
         if let Some(sequence) = self.duplicates.find(identity) {
             self.stats.duplicates += u64::from(origin.is_none());
             return Published { sequence, duplicate: true };

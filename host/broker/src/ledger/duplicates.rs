@@ -1,4 +1,5 @@
-//! The duplicates window: which of the newest events a published one repeats.
+//! The duplicates window: which of the newest events a published one repeats. How far it reaches is
+//! a number of events, and perhaps a time as well: what is older is forgotten, a whole commit at once.
 //!
 //! The identity of event `s` lies in slot `s % capacity` of a ring, so that a new event overwrites
 //! the one that leaves the window. An open-addressed table of slot numbers finds an identity in
@@ -24,13 +25,32 @@ pub(super) struct Duplicates {
     oldest: u64,
     next: u64,
     keys: [u64; 2],
-    /// Rows on disk: first sequence and length of each, oldest first.
-    rows: VecDeque<(u64, u32)>,
+    /// How long an identity is remembered at most.
+    window_ms: Option<u64>,
+    /// Rows on disk, oldest first.
+    rows: VecDeque<Row>,
+    /// How many of them are known to be older than may be.
+    forgotten_rows: usize,
+}
+
+/// The identities of one commit, as a row on disk has them.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    first: u64,
+    count: u32,
+    recorded_ms: u64,
+}
+
+impl Row {
+    /// The sequence after its last.
+    fn end(self) -> u64 {
+        self.first + u64::from(self.count)
+    }
 }
 
 impl Duplicates {
     /// An empty window before the event `next`.
-    pub(super) fn new(capacity: usize, next: u64) -> Self {
+    pub(super) fn new(capacity: usize, window_ms: Option<u64>, next: u64) -> Self {
         let capacity = capacity.clamp(1, CAPACITY_MAX);
         // At most half full, so that runs of taken places stay short.
         let places = (2 * capacity).next_power_of_two();
@@ -43,7 +63,9 @@ impl Duplicates {
             oldest: next,
             next,
             keys: [random.hash_one(1u8), random.hash_one(2u8) | 1],
+            window_ms,
             rows: VecDeque::new(),
+            forgotten_rows: 0,
         }
     }
 
@@ -77,22 +99,34 @@ impl Duplicates {
         self.set(place, slot as u32 + 1);
     }
 
+    /// Forgets what is older than may be.
+    pub(super) fn forget_old(&mut self, now_ms: u64) {
+        let Some(window_ms) = self.window_ms else { return };
+        // Rows go from the disk with the next one written.
+        while let Some(row) = self.rows.get(self.forgotten_rows).copied() {
+            if row.recorded_ms.saturating_add(window_ms) > now_ms {
+                break;
+            }
+            while self.oldest < row.end() {
+                self.forget_oldest();
+            }
+            self.forgotten_rows += 1;
+        }
+    }
+
     /// Notes a row that is on disk since before the restart.
-    pub(super) fn note_old_row(&mut self, first: u64, count: u32) {
-        self.rows.push_back((first, count));
+    pub(super) fn note_old_row(&mut self, first: u64, count: u32, recorded_ms: u64) {
+        self.rows.push_back(Row { first, count, recorded_ms });
     }
 
     /// Notes a new row on disk that holds the identities from `first` on; answers the keys of
     /// those that have left the window as a whole.
-    pub(super) fn note_row(&mut self, first: u64, count: u32) -> Vec<u64> {
-        self.rows.push_back((first, count));
+    pub(super) fn note_row(&mut self, first: u64, count: u32, recorded_ms: u64) -> Vec<u64> {
+        self.rows.push_back(Row { first, count, recorded_ms });
         let mut gone = Vec::new();
-        while let Some((first, count)) = self.rows.front().copied() {
-            if first + u64::from(count) > self.oldest {
-                break;
-            }
-            gone.push(first);
-            self.rows.pop_front();
+        while let Some(row) = self.rows.pop_front_if(|row| row.end() <= self.oldest) {
+            gone.push(row.first);
+            self.forgotten_rows = self.forgotten_rows.saturating_sub(1);
         }
         gone
     }
@@ -170,7 +204,7 @@ mod tests {
     #[test]
     fn the_window_holds_exactly_the_newest() {
         for capacity in [1, 2, 3, 7, 64] {
-            let mut window = Duplicates::new(capacity, 5);
+            let mut window = Duplicates::new(capacity, None, 5);
             let mut model = HashMap::new();
             for sequence in 5..400u64 {
                 let number = sequence * 31 % 1_009;
@@ -189,15 +223,41 @@ mod tests {
 
     #[test]
     fn rows_leave_with_their_last_event() {
-        let mut window = Duplicates::new(4, 1);
+        let mut window = Duplicates::new(4, None, 1);
         for number in 1..=4 {
             window.push(&identity(number));
         }
-        assert_eq!(window.note_row(1, 2), Vec::<u64>::new());
-        assert_eq!(window.note_row(3, 2), Vec::<u64>::new());
+        assert_eq!(window.note_row(1, 2, 0), Vec::<u64>::new());
+        assert_eq!(window.note_row(3, 2, 0), Vec::<u64>::new());
         window.push(&identity(5));
-        assert_eq!(window.note_row(5, 1), Vec::<u64>::new());
+        assert_eq!(window.note_row(5, 1, 0), Vec::<u64>::new());
         window.push(&identity(6));
-        assert_eq!(window.note_row(6, 1), vec![1]);
+        assert_eq!(window.note_row(6, 1, 0), vec![1]);
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten_whatever_the_capacity() {
+        let mut window = Duplicates::new(100, Some(1_000), 1);
+        let known = |window: &Duplicates| {
+            let known = (1..=6).filter(|number| window.find(&identity(*number)).is_some());
+            known.collect::<Vec<u64>>()
+        };
+        for (first, recorded_ms) in [(1, 5_000), (3, 5_400), (5, 5_200)] {
+            window.push(&identity(first));
+            window.push(&identity(first + 1));
+            assert_eq!(window.note_row(first, 2, recorded_ms), Vec::<u64>::new());
+        }
+        window.forget_old(5_999);
+        assert_eq!(known(&window), [1, 2, 3, 4, 5, 6]);
+        window.forget_old(6_000);
+        assert_eq!(known(&window), [3, 4, 5, 6]);
+        // The clock was set back before the third row: it stays as long as the one before it.
+        window.forget_old(6_399);
+        assert_eq!(known(&window), [3, 4, 5, 6]);
+        window.forget_old(6_400);
+        assert_eq!(known(&window), [0u64; 0]);
+        window.push(&identity(1));
+        assert_eq!(window.find(&identity(1)), Some(7));
+        assert_eq!(window.note_row(7, 1, 6_500), [1, 3, 5]);
     }
 }

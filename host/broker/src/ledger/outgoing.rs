@@ -6,7 +6,7 @@ use usher_event::{Digest, Identity};
 
 use super::duplicates::Duplicates;
 use crate::api::StoredEvent;
-use crate::store::rows::{COUNTERS_KEY, Counters, CursorRow, put_record};
+use crate::store::rows::{COUNTERS_KEY, Counters, CursorRow, end_identities, put_record};
 use crate::store::{Batch, Space, keys};
 
 /// Length of a key that is one number.
@@ -28,6 +28,8 @@ pub(super) struct Outgoing {
     /// Identities of the appended events, and the sequence of the first.
     identities: Vec<u8>,
     first: Option<u64>,
+    /// When the last of them was recorded.
+    recorded_ms: u64,
 }
 
 impl Outgoing {
@@ -35,6 +37,7 @@ impl Outgoing {
     pub(super) fn put_event(&mut self, stored: &StoredEvent, identity: &Identity) {
         let StoredEvent { sequence, recorded_ms, flow, depth, cause, event } = stored;
         self.first.get_or_insert(*sequence);
+        self.recorded_ms = *recorded_ms;
         self.events.extend_from_slice(&sequence.to_be_bytes());
         put_record(&mut self.events, *recorded_ms, *flow, *depth, cause.as_ref(), event);
         self.event_ends.push(self.events.len());
@@ -73,9 +76,10 @@ impl Outgoing {
         batch.rows.reserve(2 * self.event_ends.len() + 1);
         if let Some(first) = self.first.take() {
             let count = u32::try_from(self.event_ends.len()).unwrap_or(u32::MAX);
-            let identities = std::mem::take(&mut self.identities);
+            let mut identities = std::mem::take(&mut self.identities);
+            end_identities(&mut identities, self.recorded_ms);
             batch.put(Space::Identities, keys::number(first), identities);
-            for gone in duplicates.note_row(first, count) {
+            for gone in duplicates.note_row(first, count, self.recorded_ms) {
                 batch.delete(Space::Identities, keys::number(gone));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usher_event::{Identity, PluginName, ScheduleName, StateUsage};
+use usher_event::{PluginName, ScheduleName, StateUsage};
 use usher_filter::FilterIndex;
 
 use super::backlog::Backlog;
@@ -16,7 +16,9 @@ use super::subscription::Sub;
 use super::timeline::Timeline;
 use super::{Counts, Ledger};
 use crate::Retention;
-use crate::store::rows::{Counters, CursorRow, RetryRow, ScheduleRow, SubscriptionRow, millis};
+use crate::store::rows::{
+    Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow, millis,
+};
 
 /// What was read from a store.
 #[derive(Default)]
@@ -31,7 +33,7 @@ pub(crate) struct Recovered {
     pub(crate) delayed: Vec<(u64, u64, u64)>,
     pub(crate) usage: HashMap<PluginName, StateUsage>,
     /// First sequence and identities of each row of the window, oldest first.
-    pub(crate) identities: Vec<(u64, Vec<Identity>)>,
+    pub(crate) identities: Vec<(u64, IdentitiesRow)>,
     pub(crate) next_audit: u64,
     pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRow>,
 }
@@ -41,6 +43,8 @@ pub(crate) struct Recovered {
 pub(crate) struct Rules {
     /// Size of the duplicates window.
     pub(crate) window_events: usize,
+    /// How long it reaches back at most.
+    pub(crate) window_ms: Option<u64>,
     pub(crate) retention: Retention,
     /// How far behind a subscription may be before nothing is published any more.
     pub(crate) backlog_max_events: Option<u64>,
@@ -49,7 +53,7 @@ pub(crate) struct Rules {
 impl Ledger {
     /// Goes on from what a store has; `seed` is that of the jitter of retries.
     pub(crate) fn new(recovered: Recovered, rules: Rules, seed: u64, now_ms: u64) -> Self {
-        let Rules { window_events, retention, backlog_max_events } = rules;
+        let Rules { window_events, window_ms, retention, backlog_max_events } = rules;
         let last = recovered.counters.last_sequence;
         let mut timeline = Timeline::default();
         let tick = timeline.tick(now_ms);
@@ -58,7 +62,12 @@ impl Ledger {
             written_counters: recovered.counters,
             timeline,
             commit: 1,
-            duplicates: Self::window(recovered.identities, window_events, last),
+            duplicates: Self::window(
+                recovered.identities,
+                (window_events, window_ms),
+                last,
+                now_ms,
+            ),
             tail: super::Tail::default(),
             subs: Default::default(),
             names: HashMap::new(),
@@ -115,16 +124,23 @@ impl Ledger {
         ledger
     }
 
-    fn window(rows: Vec<(u64, Vec<Identity>)>, window: usize, last: u64) -> Duplicates {
+    fn window(
+        rows: Vec<(u64, IdentitiesRow)>,
+        (events, window_ms): (usize, Option<u64>),
+        last: u64,
+        now_ms: u64,
+    ) -> Duplicates {
         let first = rows.first().map_or(last + 1, |(first, _)| *first);
-        let mut duplicates = Duplicates::new(window, first);
-        for (first, identities) in rows {
+        let mut duplicates = Duplicates::new(events, window_ms, first);
+        for (first, row) in rows {
+            let IdentitiesRow { identities, recorded_ms } = row;
             for identity in &identities {
                 duplicates.push(identity);
             }
             let count = u32::try_from(identities.len()).unwrap_or(u32::MAX);
             // Rows that have left the window are deleted along with the next one written.
-            duplicates.note_old_row(first, count);
+            // Older versions didn't note the time: then it counts from now.
+            duplicates.note_old_row(first, count, recorded_ms.unwrap_or(now_ms));
         }
         duplicates
     }

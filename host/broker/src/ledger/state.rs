@@ -199,7 +199,7 @@ mod tests {
         let mut outgoing = Outgoing::default();
         let mut usage_rows = |state: &mut StateLedger| {
             state.save_usage(&mut outgoing);
-            let rows = outgoing.take(&mut Duplicates::new(1, 1)).rows;
+            let rows = outgoing.take(&mut Duplicates::new(1, None, 1)).rows;
             rows.into_iter().filter(|row| row.space == Space::StateUsage).count()
         };
         let mut others = Outgoing::default();

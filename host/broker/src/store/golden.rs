@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use usher_event::{BlobInfo, Digest, Event, FailureClass, PluginName, StateAddress, StateUsage};
+use usher_event::{
+    BlobInfo, Digest, Event, FailureClass, Identity, PluginName, StateAddress, StateUsage,
+};
 use usher_filter::Filter;
 
 use super::{audit, keys, rows};
@@ -101,6 +103,17 @@ fn subscription() -> rows::SubscriptionRow {
 fn expiring() -> rows::SubscriptionRow {
     let mut row = subscription();
     row.subscription.expires = true;
+    row
+}
+
+fn identities() -> rows::IdentitiesRow {
+    let identities = vec![Identity::from_bytes([3; 16]), Identity::from_bytes([4; 16])];
+    rows::IdentitiesRow { identities, recorded_ms: Some(1_800_000_000_456) }
+}
+
+fn written_identities() -> Vec<u8> {
+    let mut row: Vec<u8> = identities().identities.iter().flat_map(|one| *one.as_bytes()).collect();
+    rows::end_identities(&mut row, 1_800_000_000_456);
     row
 }
 
@@ -211,6 +224,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("subscription, expires", expiring().write()),
         ("cursor", cursor().write()),
         ("cursor, some expired", cursor_past_expired().write()),
+        ("identities", written_identities()),
         ("retry", RETRY.write()),
         ("parked", rows::write_parked(LANE)),
         ("attempt", rows::write_attempt(&attempt())),
@@ -269,6 +283,11 @@ fn rows_of_the_format_are_read() {
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(subscription()));
     let changed = rows::SubscriptionRow::read(row("subscription, filter changed"));
     assert_eq!(changed, Some(refiltered()));
+    assert_eq!(rows::IdentitiesRow::read(row("identities")), Some(identities()));
+    // Without the time it is one that an older version wrote.
+    let untimed = row("identities").slice(..32);
+    let before = rows::IdentitiesRow { recorded_ms: None, ..identities() };
+    assert_eq!(rows::IdentitiesRow::read(&untimed), Some(before));
     let expired = rows::CursorRow::read(row("cursor, some expired"));
     assert_eq!(expired, Some(cursor_past_expired()));
     assert_eq!(rows::SubscriptionRow::read(row("subscription, expires")), Some(expiring()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use usher_event::{BlobInfo, Digest, Event, FailureClass, StateUsage};
+use usher_event::{BlobInfo, Digest, Event, FailureClass, Identity, StateUsage};
 use usher_filter::Filter;
 
 use super::varint::{Parts, put, put_bytes};
@@ -79,6 +79,32 @@ impl Counters {
         }
         (counters.first_sequence, counters.log_bytes) = (parts.number()?, parts.number()?);
         parts.end().map(|()| counters)
+    }
+}
+
+/// The identities of the events of one commit, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdentitiesRow {
+    pub(crate) identities: Vec<Identity>,
+    /// When they were recorded, where that is known.
+    pub(crate) recorded_ms: Option<u64>,
+}
+
+/// Ends a row of identities, which stand one after another, with the time they were recorded at.
+pub(crate) fn end_identities(row: &mut Vec<u8>, recorded_ms: u64) {
+    row.extend_from_slice(&recorded_ms.to_be_bytes());
+}
+
+impl IdentitiesRow {
+    pub(crate) fn read(row: &Bytes) -> Option<Self> {
+        const IDENTITY_BYTES: usize = 16;
+        let (identities, time) = row.as_chunks::<IDENTITY_BYTES>();
+        let recorded_ms = match time {
+            [] => None,
+            time => Some(u64::from_be_bytes(time.try_into().ok()?)),
+        };
+        let identities = identities.iter().copied().map(Identity::from_bytes).collect();
+        Some(Self { identities, recorded_ms })
     }
 }
 

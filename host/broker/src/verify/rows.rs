@@ -8,12 +8,10 @@ use usher_event::{Digest, StateUsage};
 
 use super::Verified;
 use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, DeadRow, RetryRow, ScheduleRow, SubscriptionRow,
-    read_attempt, read_blob, read_parked, read_record, read_usage,
+    COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
+    SubscriptionRow, read_attempt, read_blob, read_parked, read_record, read_usage,
 };
 use crate::store::{Space, View, audit, keys};
-
-const IDENTITY_BYTES: usize = 16;
 
 /// Reads all rows of all tables.
 pub(super) fn check(view: &dyn View, report: &mut Verified) {
@@ -134,9 +132,8 @@ impl Check<'_> {
         self.each(Space::Identities, |_, key, value| {
             let first = read(keys::first_number(key).filter(|_| key.len() == 8))?;
             let follows = expected.is_none_or(|expected| expected == first);
-            let (identities, rest) = value.as_chunks::<IDENTITY_BYTES>();
-            expected = Some(first + identities.len() as u64);
-            ensure(rest.is_empty(), || "it can't be understood".to_owned())?;
+            let row = read(IdentitiesRow::read(value))?;
+            expected = Some(first + row.identities.len() as u64);
             ensure(follows, || "it doesn't follow the row before it".to_owned())
         });
         let last = self.counters.last_sequence;

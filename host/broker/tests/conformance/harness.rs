@@ -23,6 +23,7 @@ pub(crate) struct Disk {
     kind: Kind,
     pub(crate) clock: ManualClock,
     pub(crate) window: usize,
+    pub(crate) window_time: Option<Duration>,
     retention: Retention,
     backlog_max_events: Option<u64>,
 }
@@ -44,7 +45,7 @@ impl Disk {
     fn new(kind: Kind) -> Self {
         let clock = ManualClock::at(START_MS);
         let (retention, backlog_max_events) = (Retention::default(), None);
-        Self { kind, clock, window: 10_000, retention, backlog_max_events }
+        Self { kind, clock, window: 10_000, window_time: None, retention, backlog_max_events }
     }
 
     /// The same, whose brokers keep less.
@@ -63,6 +64,7 @@ impl Disk {
         options.clock = Arc::new(self.clock.clone());
         options.seed = 7;
         options.duplicates_window_events = self.window;
+        options.duplicates_window = self.window_time;
         options.retention = self.retention;
         options.backlog_max_events = self.backlog_max_events;
         match &self.kind {

@@ -164,6 +164,7 @@ on_every_store! {
     restarts::{
         what_was_acknowledged_is_there,
         the_duplicates_window_survives,
+        the_duplicates_window_ends_with_its_time,
         open_deliveries_come_again_and_settled_ones_do_not,
         retries_go_on_where_they_stopped,
         delays_go_on_where_they_stopped,

@@ -28,6 +28,29 @@ pub(crate) async fn what_was_acknowledged_is_there(disk: Disk) {
     assert_eq!(publish(&broker, event("a", 50)).await, 51);
 }
 
+/// Invariant 7: within the window, which a restart doesn't begin anew.
+pub(crate) async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
+    disk.window_time = Some(Duration::from_secs(60));
+    let broker = disk.open();
+    assert_eq!(publish(&broker, event("a", 1)).await, 1);
+    disk.advance(&broker, 30_000);
+    assert_eq!(publish(&broker, event("a", 2)).await, 2);
+    assert_eq!(publish(&broker, event("a", 1)).await, 1);
+    drop(broker);
+    let broker = disk.open();
+    disk.advance(&broker, 29_999);
+    assert_eq!(publish(&broker, event("a", 1)).await, 1);
+    disk.advance(&broker, 1);
+    // A minute old, though it is one of the newest two.
+    assert_eq!(publish(&broker, event("a", 1)).await, 3);
+    assert_eq!(publish(&broker, event("a", 2)).await, 2);
+    drop(broker);
+    let broker = disk.open();
+    assert_eq!(publish(&broker, event("a", 1)).await, 3);
+    disk.advance(&broker, 3_600_000);
+    assert_eq!(publish(&broker, event("a", 2)).await, 4);
+}
+
 /// Invariant 7, by the next process too.
 pub(crate) async fn the_duplicates_window_survives(disk: Disk) {
     let mut disk = disk;

@@ -316,6 +316,7 @@ fn broker(table: Option<Table<'_>>, retention: Option<Table<'_>>) -> BrokerConfi
             duplicates_window_events: table
                 .size("duplicates_window_events", 1_000..=100_000_000)
                 .unwrap_or(config.duplicates_window_events),
+            duplicates_window: table.millis("duplicates_window_ms", 1_000..=RETENTION_MAX_MS),
             intake_max_commands: table
                 .size("intake_max_commands", 16..=1_000_000)
                 .unwrap_or(config.intake_max_commands),

@@ -121,6 +121,8 @@ impl Default for CompilerConfig {
 pub(crate) struct BrokerConfig {
     /// How many of the newest events are remembered to recognise duplicates.
     pub(crate) duplicates_window_events: usize,
+    /// How long they are remembered at most.
+    pub(crate) duplicates_window: Option<Duration>,
     /// How many commands wait for the disk before producers are asked to come back later.
     pub(crate) intake_max_commands: usize,
     /// How many bytes wait for the disk before producers are asked to come back later.
@@ -140,6 +142,7 @@ impl Default for BrokerConfig {
         let options = usher_broker::Options::new(PathBuf::new());
         Self {
             duplicates_window_events: options.duplicates_window_events,
+            duplicates_window: options.duplicates_window,
             intake_max_commands: options.intake_max_commands,
             intake_max_bytes: options.intake_max_bytes,
             backlog_max_events: options.backlog_max_events,

@@ -61,6 +61,7 @@ fn everything_can_be_written() {
 
         [broker]
         duplicates_window_events = 5000
+        duplicates_window_ms = 60000
         intake_max_commands = 100
         intake_max_bytes = 1048576
         backlog_max_events = 5000
@@ -117,6 +118,7 @@ fn everything_can_be_written() {
     assert_eq!(config.http.max_connections, 7);
     assert_eq!((config.compiler.memory_bytes, config.compiler.wall_ms), (536_870_912, 5_000));
     assert_eq!(config.broker.duplicates_window_events, 5_000);
+    assert_eq!(config.broker.duplicates_window, Some(Duration::from_secs(60)));
     assert_eq!(config.broker.backlog_max_events, Some(5_000));
     let retention = config.broker.retention;
     assert_eq!(retention.max_age, Some(Duration::from_secs(60)));

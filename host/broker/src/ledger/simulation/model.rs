@@ -49,6 +49,8 @@ pub(super) type Key = (String, u64);
 pub(super) struct Model {
     /// Committed events, in order; the first has sequence 1.
     pub(super) events: Vec<Event>,
+    /// When each was recorded.
+    pub(super) recorded: Vec<u64>,
     /// Events that are for one subscription alone.
     pub(super) addressees: BTreeMap<u64, String>,
     /// Reports of dead letters.
@@ -87,6 +89,7 @@ impl Model {
         if stored.cause.is_some_and(|cause| cause.kind == CauseKind::Report) {
             self.reports.insert(sequence);
         }
+        self.recorded.push(stored.recorded_ms);
         self.events.push(stored.event);
         for (name, subscription) in &self.subscriptions {
             if self.matches(&subscription.filter, sequence) {

@@ -20,6 +20,9 @@ use crate::store::{Space, Store, keys};
 
 const WINDOW: usize = 64;
 
+/// How long it reaches back, where there is a limit.
+const WINDOW_MS: u64 = 3_000;
+
 /// The log keeps some two hundred events.
 const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) };
 
@@ -48,6 +51,8 @@ pub(super) struct World {
     rules: Rules,
     pub(super) ledger: Ledger,
     pub(super) now_ms: u64,
+    /// The latest it ever was.
+    latest_ms: u64,
     /// Time that never goes back, as the ledger should see it.
     pub(super) tick: u64,
     /// Leases nobody has settled, by token.
@@ -74,14 +79,20 @@ impl World {
         let store = MemoryStore::default();
         let now_ms = 1_000_000;
         // With some seeds producers and plugins are kept waiting by whoever is far behind.
-        let backlog_max_events = (seed % 3 == 0).then_some(BACKLOG_MAX_EVENTS);
-        let rules = Rules { window_events: WINDOW, retention: RETENTION, backlog_max_events };
+        let backlog_max_events = seed.is_multiple_of(3).then_some(BACKLOG_MAX_EVENTS);
+        let rules = Rules {
+            window_events: WINDOW,
+            window_ms: (seed % 4 == 1).then_some(WINDOW_MS),
+            retention: RETENTION,
+            backlog_max_events,
+        };
         let ledger = Ledger::new(load(&*store.view()).unwrap(), rules, seed, now_ms);
         let mut world = Self {
             store,
             rules,
             ledger,
             now_ms,
+            latest_ms: now_ms,
             tick: now_ms,
             leases: BTreeMap::new(),
             fetches: Vec::new(),
@@ -151,6 +162,7 @@ impl World {
                 _ => self.answer_fetches(),
             }
         }
+        self.latest_ms = self.latest_ms.max(self.now_ms);
         self.look();
         match random.below(40) {
             0 | 1 => self.crash(&mut random),
@@ -578,7 +590,12 @@ impl World {
             // [6] No gap, nothing twice.
             let stored = crate::log::event(&*self.store.view(), sequence).unwrap().unwrap();
             let newest = self.model.events.len().saturating_sub(WINDOW);
-            assert!(!self.model.events[newest..].contains(&stored.event), "appended twice");
+            let is_remembered = |recorded_ms: u64| {
+                self.rules.window_ms.is_none_or(|window| recorded_ms + window > self.latest_ms)
+            };
+            let mut known = self.model.events.iter().zip(&self.model.recorded).skip(newest);
+            let is_twice = known.any(|(event, at)| *event == stored.event && is_remembered(*at));
+            assert!(!is_twice, "appended twice");
             self.model.append(stored);
         }
     }
