@@ -12,6 +12,7 @@ mod cloudevents;
 mod command_line;
 mod compiling;
 mod config;
+mod delivery;
 mod flows;
 mod footprint;
 mod hot_swap;
