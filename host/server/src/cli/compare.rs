@@ -210,6 +210,16 @@ impl Change {
                 "its place stays".to_owned(),
             ),
             (
+                "expires",
+                json!(old.expires),
+                json!(new.expires),
+                format!(
+                    "its place stays; retention {} take what it has not settled (lag {})",
+                    if new.expires { "may now" } else { "may no longer" },
+                    old.lag
+                ),
+            ),
+            (
                 "retry",
                 json!(old.retry),
                 json!(retry),
@@ -263,6 +273,7 @@ mod tests {
             order: broker::Order::None,
             retry: broker::RetryPolicy::default(),
             max_in_flight: 16,
+            expires: false,
         }
     }
 
@@ -283,6 +294,9 @@ mod tests {
             acked: 0,
             failed: 0,
             dead: 0,
+            expired: 0,
+            holds_back: None,
+            held_back_by: None,
         };
         crate::app::SubscriptionReport::new(status, crate::serving::Served::Active).into()
     }
