@@ -24,6 +24,7 @@ use crate::folder::write_format;
 use crate::log::oldest;
 use crate::shared::Shared;
 use crate::store::fjall::FjallStore;
+use crate::store::lost::Lost;
 use crate::store::{Space, StoreFailure, View, keys};
 
 /// How many rows are copied between two looks at whether the broker is being closed.
@@ -183,12 +184,15 @@ struct Copied<'a> {
     bytes: u64,
     next_sequence: u64,
     end: u64,
+    /// What is missing, and known to be.
+    lost: Lost,
 }
 
 impl<'a> Copied<'a> {
     fn begin(shared: &'a Shared, view: &dyn View) -> Result<Self, StoreFailure> {
         let (next_sequence, end) = (oldest(view)?, crate::log::newest(view)? + 1);
-        Ok(Self { shared, rows: 0, bytes: 0, next_sequence, end })
+        let lost = Lost::read_from(view)?;
+        Ok(Self { shared, rows: 0, bytes: 0, next_sequence, end, lost })
     }
 
     fn row(&mut self, space: Space, key: &Bytes, value: &Bytes) -> Result<(), StoreFailure> {
@@ -208,7 +212,7 @@ impl<'a> Copied<'a> {
     }
 
     fn expect(&self, sequence: u64) -> Result<(), StoreFailure> {
-        if sequence == self.next_sequence {
+        if sequence == self.next_sequence || self.lost.has(self.next_sequence, sequence - 1) {
             return Ok(());
         }
         Err(StoreFailure(format!("event {} is missing in the store", self.next_sequence)))

@@ -32,6 +32,7 @@ mod prepare;
 mod readers;
 mod replay;
 mod room;
+mod salvage;
 mod shared;
 mod state;
 mod store;
@@ -44,6 +45,7 @@ pub use engine::EmbeddedBroker;
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};
+pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
 #[doc(hidden)]
 pub use store::read_any_row;
 pub use verify::{PROBLEMS_MAX, Problem, Verified, verify};

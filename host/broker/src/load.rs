@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use usher_event::ScheduleName;
 
 use crate::ledger::Recovered;
+use crate::store::lost::Lost;
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
     read_parked, read_record, read_usage,
@@ -42,7 +43,10 @@ fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
     };
     // Where all events have expired, their rows may be gone or not.
     let is_empty = counters.first_sequence > counters.last_sequence;
-    if newest != counters.last_sequence && !(is_empty && newest < counters.last_sequence) {
+    let lost = Lost::read_from(view)?;
+    let is_known = (is_empty && newest < counters.last_sequence)
+        || lost.has(newest + 1, counters.last_sequence);
+    if newest != counters.last_sequence && !is_known {
         return Err(StoreFailure(format!(
             "the log ends at {newest}, but {} events were appended",
             counters.last_sequence
@@ -155,7 +159,9 @@ fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, IdentitiesRow)>, S
         expected = Some(first + row.identities.len() as u64);
         rows.push((first, row));
     }
-    if expected.unwrap_or(1) != last + 1 {
+    // One that was begun anew has nothing yet.
+    let begins = Lost::read_from(view)?.window_from.max(1);
+    if expected.unwrap_or(begins) != last + 1 {
         return Err(StoreFailure("the duplicates window does not end with the log".to_owned()));
     }
     Ok(rows)

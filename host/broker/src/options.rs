@@ -135,7 +135,11 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// What is stored can't be understood.
-    #[error("the store in {} is damaged: {reason}; restore a backup", path.display())]
+    #[error(
+        "the store in {path} is damaged: {reason}; restore a backup, or rescue what can be read with \
+         usher store salvage {path} NEW",
+        path = path.display()
+    )]
     Damaged {
         /// The data folder.
         path: PathBuf,

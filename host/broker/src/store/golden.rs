@@ -10,6 +10,7 @@ use usher_event::{
 };
 use usher_filter::Filter;
 
+use super::lost::Lost;
 use super::{audit, keys, rows};
 use crate::api::{
     AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, ClassRetry,
@@ -104,6 +105,10 @@ fn expiring() -> rows::SubscriptionRow {
     let mut row = subscription();
     row.subscription.expires = true;
     row
+}
+
+fn lost() -> Lost {
+    Lost { window_from: 2_001, runs: vec![(7, 9), (1_001, 2_000)] }
 }
 
 fn identities() -> rows::IdentitiesRow {
@@ -215,6 +220,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
     let address = StateAddress { plugin, bucket: "default".into(), key: "sold".into() };
     vec![
         ("counters", COUNTERS.write()),
+        ("lost", lost().write()),
         ("record of a published event", record(&published())),
         ("record of an emission", record(&emission())),
         ("record of a redriven event", record(&caused_by(CauseKind::Redrive))),
@@ -283,6 +289,7 @@ fn rows_of_the_format_are_read() {
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(subscription()));
     let changed = rows::SubscriptionRow::read(row("subscription, filter changed"));
     assert_eq!(changed, Some(refiltered()));
+    assert_eq!(Lost::read(row("lost")), Some(lost()));
     assert_eq!(rows::IdentitiesRow::read(row("identities")), Some(identities()));
     // Without the time it is one that an older version wrote.
     let untimed = row("identities").slice(..32);

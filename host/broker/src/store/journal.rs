@@ -21,19 +21,19 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::OpenFailure;
 
 /// Ends every End entry, so that one that was written in part is recognised.
-const END_MAGIC: [u8; 4] = *b"FJL\x03";
+pub(crate) const END_MAGIC: [u8; 4] = *b"FJL\x03";
 
-const TAG_START: u8 = 1;
-const TAG_ITEM: u8 = 2;
-const TAG_END: u8 = 3;
-const TAG_CLEAR: u8 = 4;
+pub(crate) const TAG_START: u8 = 1;
+pub(crate) const TAG_ITEM: u8 = 2;
+pub(crate) const TAG_END: u8 = 3;
+pub(crate) const TAG_CLEAR: u8 = 4;
 
 /// Start: tag, number of items, sequence number of the store.
-const START_BYTES: usize = 1 + 4 + 8;
+pub(crate) const START_BYTES: usize = 1 + 4 + 8;
 /// Item: tag, kind of value, compression, keyspace, lengths of key, value and stored value.
-const ITEM_HEAD_BYTES: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;
+pub(crate) const ITEM_HEAD_BYTES: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;
 /// End: tag, checksum, magic.
-const END_BYTES: usize = 1 + 8 + END_MAGIC.len();
+pub(crate) const END_BYTES: usize = 1 + 8 + END_MAGIC.len();
 /// Clear: tag, keyspace.
 const CLEAR_BYTES: usize = 1 + 8;
 
@@ -124,12 +124,12 @@ fn damaged(path: &Path, at: u64, what: &str) -> OpenFailure {
     OpenFailure::damaged(format!("journal {} at byte {at}: {what}", name(path)))
 }
 
-fn name(path: &Path) -> String {
+pub(crate) fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The journals, oldest first.
-fn journals(folder: &Path) -> Result<Vec<PathBuf>, OpenFailure> {
+pub(crate) fn journals(folder: &Path) -> Result<Vec<PathBuf>, OpenFailure> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -399,14 +399,14 @@ impl Source {
 }
 
 /// Number of items and sequence number of a Start.
-fn parse_start(start: &[u8; START_BYTES]) -> Option<(u32, u64)> {
+pub(crate) fn parse_start(start: &[u8; START_BYTES]) -> Option<(u32, u64)> {
     let [TAG_START, a, b, c, d, seqno @ ..] = *start else { return None };
     let count = u32::from_le_bytes([a, b, c, d]);
     (count > 0).then_some((count, u64::from_le_bytes(seqno)))
 }
 
 /// How many bytes of key and value follow the head of an item, its tag left out.
-fn parse_item(head: &[u8; ITEM_HEAD_BYTES - 1]) -> Option<u64> {
+pub(crate) fn parse_item(head: &[u8; ITEM_HEAD_BYTES - 1]) -> Option<u64> {
     let (kind, compression) = (*head.first()?, *head.get(1)?);
     let key = u16::from_le_bytes(*head.get(10..)?.first_chunk()?);
     let value = u32::from_le_bytes(*head.get(12..)?.first_chunk()?);

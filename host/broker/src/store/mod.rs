@@ -12,6 +12,7 @@ pub(crate) mod fjall;
 mod golden;
 pub(crate) mod journal;
 pub(crate) mod keys;
+pub(crate) mod lost;
 pub(crate) mod memory;
 pub(crate) mod rows;
 pub(crate) mod shadow;

@@ -5,6 +5,8 @@
 mod blobs;
 mod rows;
 
+pub(crate) use rows::state_parts;
+
 use std::path::Path;
 
 use crate::OpenError;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use usher_event::{Digest, StateUsage};
 
 use super::Verified;
+use crate::store::lost::Lost;
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
     SubscriptionRow, read_attempt, read_blob, read_parked, read_record, read_usage,
@@ -23,7 +24,11 @@ pub(super) fn check(view: &dyn View, report: &mut Verified) {
         },
         Err(failure) => return report.problem("meta counters", failure.0),
     };
-    let mut check = Check { view, report, counters, cursors: HashMap::new() };
+    let lost = match Lost::read_from(view) {
+        Ok(lost) => lost,
+        Err(failure) => return report.problem("meta lost", failure.0),
+    };
+    let mut check = Check { view, report, counters, lost, cursors: HashMap::new() };
     check.events();
     check.identities();
     check.flows();
@@ -45,6 +50,8 @@ struct Check<'a> {
     view: &'a dyn View,
     report: &'a mut Verified,
     counters: Counters,
+    /// What is missing, and known to be.
+    lost: Lost,
     /// Where each subscription stands.
     cursors: HashMap<u32, CursorRow>,
 }
@@ -121,6 +128,7 @@ impl Check<'_> {
         if expected <= last {
             gaps.push((expected, last));
         }
+        gaps.retain(|(from, to)| !self.lost.has(*from, *to));
         for (from, to) in gaps {
             self.report.problem("events", format!("events {from} to {to} are missing"));
         }
@@ -137,7 +145,7 @@ impl Check<'_> {
             ensure(follows, || "it doesn't follow the row before it".to_owned())
         });
         let last = self.counters.last_sequence;
-        if expected.unwrap_or(1) != last + 1 {
+        if expected.unwrap_or(self.lost.window_from.max(1)) != last + 1 {
             self.report.problem("identities", format!("they don't end with event {last}"));
         }
     }
@@ -299,7 +307,7 @@ impl Check<'_> {
 }
 
 /// The plugin of a row of `state`, and the length of bucket and key.
-fn state_parts(key: &Bytes) -> Option<(Bytes, usize)> {
+pub(crate) fn state_parts(key: &Bytes) -> Option<(Bytes, usize)> {
     let end = key.iter().position(|byte| *byte == 0)?;
     let (length, address) = key.get(end + 1..)?.split_first_chunk::<2>()?;
     (address.len() >= usize::from(u16::from_be_bytes(*length)))

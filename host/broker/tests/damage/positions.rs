@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use usher_broker::Broker as _;
+
 use crate::{contents, scene};
 
 /// How many positions an ordinary run damages.
@@ -137,6 +139,7 @@ async fn look(folder: &Path, expected: &[String], what: &str) -> Noticed {
         Err(error) => {
             told(&error.to_string());
             assert!(!is_sound, "{what}: verify saw nothing, but {error}");
+            rescue(folder, expected, what).await;
             return Noticed::AtStart;
         }
     };
@@ -154,6 +157,35 @@ async fn look(folder: &Path, expected: &[String], what: &str) -> Noticed {
             if is_sound { Noticed::NotAtAll } else { Noticed::ByVerify }
         }
     }
+}
+
+/// Invariant 6: what is rescued of a store that is refused holds together, is true, and goes on
+/// behind all that was there.
+async fn rescue(folder: &Path, expected: &[String], what: &str) {
+    let new = folder.with_extension("rescued");
+    let before = scene::contents_of_files(folder);
+    let made = match usher_broker::salvage(folder, &new) {
+        Ok(made) => made,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    assert_eq!(scene::contents_of_files(folder), before, "{what}: the damaged folder has changed");
+    let verified = usher_broker::verify(&new).unwrap();
+    assert!(verified.is_sound(), "{what}: {verified:#?} {made:#?}");
+    let broker = scene::open(&new).unwrap_or_else(|error| panic!("{what}: {error} {made:#?}"));
+    let found = contents::read(&broker).await.unwrap();
+    let is_event = |line: &&String| line.starts_with("StoredEvent");
+    for kind in ["StoredEvent", "DeadLetter", "AuditRecord"] {
+        for line in found.iter().filter(|line| line.starts_with(kind)) {
+            assert!(expected.contains(line), "{what}: {line} was never there");
+        }
+    }
+    let (rescued, all) =
+        (found.iter().filter(is_event).count(), expected.iter().filter(is_event).count());
+    println!("{what}: {rescued} of {all} events rescued, {} losses", made.losses.len());
+    let next = broker.publish(scene::events("after", 1)).await.unwrap()[0].sequence;
+    assert!(next > all as u64 && next == made.last_sequence + 1, "{what}: {next} {made:#?}");
+    drop(broker);
+    fs::remove_dir_all(&new).unwrap();
 }
 
 /// Journals, table files, and all others, with their lengths.

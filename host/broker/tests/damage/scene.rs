@@ -163,3 +163,8 @@ pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files.sort();
     files
 }
+
+/// All files below a folder with what is in them.
+pub(crate) fn contents_of_files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    files(folder).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}

@@ -396,6 +396,8 @@ pub(crate) enum StoreVerb {
     Backup(StoreBackupArgs),
     /// Read everything in a data folder that no router works with, and tell what is wrong with it
     Verify(StoreVerifyArgs),
+    /// Make a new data folder with everything that can be read in a damaged one, which stays as it is
+    Salvage(StoreSalvageArgs),
 }
 
 /// `usher store backup`.
@@ -414,6 +416,20 @@ pub(crate) struct StoreVerifyArgs {
     /// The data folder
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `usher store salvage`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreSalvageArgs {
+    /// The damaged data folder; it is only read
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// The new folder, which must not be there yet
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -553,6 +569,7 @@ mod tests {
             "blobs list",
             "store backup /backups/1 --url http://127.0.0.1:9",
             "store verify data --json",
+            "store salvage data rescued --json",
             "check --json",
             "check --config usher.toml --url http://127.0.0.1:9",
             "inspect printer.wasm --json",
@@ -586,6 +603,7 @@ mod tests {
             ("why 7", MissingRequiredArgument),
             ("why 7 printer", ValueValidation),
             ("store verify", MissingRequiredArgument),
+            ("store salvage data", MissingRequiredArgument),
             ("store mend data", InvalidSubcommand),
             ("dead-letters redrive", MissingRequiredArgument),
             ("dead-letters redrive 1 --all", ArgumentConflict),

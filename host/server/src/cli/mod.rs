@@ -87,6 +87,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
         Command::Store(verb) => match verb {
             StoreVerb::Backup(args) => store::backup(&args, out),
             StoreVerb::Verify(args) => store::verify(&args, out),
+            StoreVerb::Salvage(args) => store::salvage(&args, out),
         },
         Command::Check(args) => check::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),

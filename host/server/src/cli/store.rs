@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use usher_broker::Verified;
+use usher_broker::{Salvaged, Verified};
 
-use super::args::{StoreBackupArgs, StoreVerifyArgs};
+use super::args::{StoreBackupArgs, StoreSalvageArgs, StoreVerifyArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
@@ -67,7 +67,11 @@ pub(super) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), Cli
     out.flush()?;
     let count = found.problems.len() as u64 + found.more_problems;
     let what = format!("{} has {count} problems", args.folder.display());
-    Err(CliError::with_hint(what, "restore a backup; see docs/backup-and-restore.md"))
+    Err(CliError::with_hint(
+        what,
+        "restore a backup, or rescue what can be read with usher store salvage; see \
+         docs/backup-and-restore.md",
+    ))
 }
 
 fn report(found: &Verified) -> Report {
@@ -112,9 +116,90 @@ fn text(found: &Verified) -> String {
     text
 }
 
+/// What was rescued, as JSON.
+#[derive(Serialize)]
+struct Rescued {
+    folder: String,
+    counts: serde_json::Map<String, serde_json::Value>,
+    losses: Vec<String>,
+    more_losses: u64,
+    missing_events: Vec<(u64, u64)>,
+    last_sequence: u64,
+    skipped_sequences: u64,
+}
+
+/// Rescues what can be read of a damaged data folder.
+pub(super) fn salvage(args: &StoreSalvageArgs, out: &mut Output) -> Result<(), CliError> {
+    let made = usher_broker::salvage(&args.folder, &args.new);
+    let made = made.map_err(|error| CliError::new(error.to_string()))?;
+    let folder = args.new.display().to_string();
+    if !args.json {
+        return out.text(&rescued(&folder, &made));
+    }
+    let count = |(what, count): &(&str, u64)| (what.replace(' ', "_"), (*count).into());
+    out.json(&Rescued {
+        folder,
+        counts: made.counts.iter().map(count).collect(),
+        losses: made.losses,
+        more_losses: made.more_losses,
+        missing_events: made.missing_events,
+        last_sequence: made.last_sequence,
+        skipped_sequences: made.skipped_sequences,
+    })
+}
+
+fn rescued(folder: &str, made: &Salvaged) -> String {
+    let mut table = Table::new(&[("RESCUED", Align::Left), ("COUNT", Align::Right)]);
+    for (what, count) in &made.counts {
+        table.row([Cell::from(*what), count.to_string().into()]);
+    }
+    let mut text = table.render();
+    for (first, last) in &made.missing_events {
+        let lost = paint("lost", style::BAD);
+        let _ = match first == last {
+            true => writeln!(text, "{lost}: event {first}"),
+            false => writeln!(text, "{lost}: events {first} to {last}"),
+        };
+    }
+    for loss in &made.losses {
+        let _ = writeln!(text, "{}: {}", paint("lost", style::BAD), printable(loss));
+    }
+    if made.more_losses > 0 {
+        let _ = writeln!(text, "and {} more losses", made.more_losses);
+    }
+    if made.skipped_sequences > 0 {
+        let _ = writeln!(
+            text,
+            "newer events may be lost: {} sequences are left out, so that none is given twice",
+            made.skipped_sequences
+        );
+    }
+    let next = made.last_sequence.saturating_add(1);
+    let _ = writeln!(text, "{} is made; the next event gets sequence {next}", printable(folder));
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_rescued_is_told_with_what_was_not() {
+        let made = Salvaged {
+            counts: vec![("events", 7)],
+            losses: vec!["the counters; they are made anew".to_owned()],
+            missing_events: vec![(3, 3), (5, 6)],
+            last_sequence: 109,
+            skipped_sequences: 100,
+            ..Salvaged::default()
+        };
+        assert_eq!(
+            anstream::adapter::strip_str(&rescued("new", &made)).to_string(),
+            "RESCUED  COUNT\nevents       7\nlost: event 3\nlost: events 5 to 6\nlost: the counters; \
+             they are made anew\nnewer events may be lost: 100 sequences are left out, so that none \
+             is given twice\nnew is made; the next event gets sequence 110\n"
+        );
+    }
 
     #[test]
     fn problems_are_told_with_their_place() {
