@@ -556,9 +556,10 @@ impl World {
         };
         let mut out = self.leases.values().map(|out| &out.lease.delivery);
         let is_out = out.any(|out| out.subscription.as_str() == name && out.sequence == *sequence);
-        // Retention takes failed attempts along.
         let in_round = status.failures.iter().filter(|one| one.round == status.round).count();
-        let has = |failures| in_round == failures as usize;
+        // Where retention passes what is under way, it takes failed attempts along.
+        let was_passed = *sequence < first && self.model.passed.contains(key);
+        let has = |failures| was_passed || in_round == failures as usize;
         match (stands, &status.state) {
             (Some(Stands::Ready { failures } | Stands::Waiting { failures, .. }), state) => {
                 let stands_so = match state {
