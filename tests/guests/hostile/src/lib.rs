@@ -16,7 +16,7 @@
 //! - `leak` with `"key"`: a secret in the log and in a failure's reason; `tell`: in an event.
 //!
 //! What it finds goes out as `hostile.done`. Each row of the catalogue gets a copy of its own, with
-//! another name: see [`NAME`].
+//! another name: see `NAME`.
 
 #![allow(clippy::panic, reason = "trapping is what this guest is for")]
 
