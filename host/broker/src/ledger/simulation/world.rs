@@ -591,8 +591,9 @@ impl World {
             // [6] No gap, nothing twice.
             let stored = crate::log::event(&*self.store.view(), sequence).unwrap().unwrap();
             let newest = self.model.events.len().saturating_sub(WINDOW);
+            let latest_ms = self.latest_ms.max(stored.recorded_ms);
             let is_remembered = |recorded_ms: u64| {
-                self.rules.window_ms.is_none_or(|window| recorded_ms + window > self.latest_ms)
+                self.rules.window_ms.is_none_or(|window| recorded_ms + window > latest_ms)
             };
             let mut known = self.model.events.iter().zip(&self.model.recorded).skip(newest);
             let is_twice = known.any(|(event, at)| *event == stored.event && is_remembered(*at));
