@@ -253,7 +253,8 @@ fn amplifying() -> String {
     )
 }
 
-/// Many deliveries, all of which get done: where an instance had to go, in the next one.
+/// Many deliveries, all of which get done: an instance is replaced at a mark of its memory, or fails
+/// at the cap and the next one does it.
 fn all_done(stage: &Stage, names: &[String]) -> Result<String> {
     let name = names.first().context("no plugin")?;
     let mut again = 0;
@@ -264,5 +265,5 @@ fn all_done(stage: &Stage, names: &[String]) -> Result<String> {
         let failures = delivery.get("failures").and_then(Value::as_array);
         again += failures.map_or(0, Vec::len);
     }
-    Ok(format!("{MANY} deliveries done, {again} of them in another instance"))
+    Ok(format!("{MANY} deliveries done, {again} of them at a second attempt"))
 }
