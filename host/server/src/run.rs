@@ -24,7 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use usher_broker::{Broker, EmbeddedBroker, Options};
 use usher_router::Router;
 
-use self::closing::{EXIT_CONFIG, EXIT_FAILED, HTTP, Parts, WATCHER, Why, running};
+use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LiveConfig, LogFormat};
@@ -60,6 +60,12 @@ fn run_on(
     flags: &Flags,
 ) -> anyhow::Result<ExitCode> {
     let ended = main.block_on(serve(Arc::new(config), flags, guests.handle().clone()));
+    if ended.as_ref().is_ok_and(|code| *code == ExitCode::from(EXIT_POISONED)) {
+        // Deliveries may be under way, and nothing of them is left to be closed: it all ends with the
+        // process. Executors that shut down take the timers from what still runs, which panics.
+        std::mem::forget((guests, main));
+        return ended;
+    }
     // A thread may be in a file system that hangs: it ends with the process.
     guests.shutdown_timeout(THREADS_END);
     main.shutdown_timeout(THREADS_END);

@@ -14,7 +14,7 @@ use crate::app::App;
 const EXIT_DONE: u8 = 0;
 pub(super) const EXIT_FAILED: u8 = 1;
 pub(super) const EXIT_CONFIG: u8 = 2;
-const EXIT_POISONED: u8 = 3;
+pub(super) const EXIT_POISONED: u8 = 3;
 
 /// How long closing the broker may take beyond the drain.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
