@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
@@ -58,8 +59,8 @@ impl Stage {
             let config = plugin.config.replace("NAME", &name);
             tables.push_str(&config.replace("SERVER", &server.url()));
         }
-        let tables =
-            tables.replace("VARIABLE", SECRET_VARIABLE).replace("LOCAL", &local_origin(&server));
+        let local = local_origin(&server).unwrap_or_else(|| "http://none.invalid".to_owned());
+        let tables = tables.replace("VARIABLE", SECRET_VARIABLE).replace("LOCAL", &local);
         let folder = Folder::with_config("", &tables)?;
         folder.install_guests(&NEIGHBOURS.map(|(name, ..)| name))?;
         for (plugin, name) in plugins(rows) {
@@ -94,8 +95,8 @@ impl Stage {
         self.router.client()
     }
 
-    /// The hostile server, by a name that is not `localhost`.
-    pub(crate) fn local_origin(&self) -> String {
+    /// The hostile server, by a name that is not `localhost`, where the system knows one.
+    pub(crate) fn local_origin(&self) -> Option<String> {
         local_origin(&self.server)
     }
 
@@ -351,16 +352,16 @@ impl Stage {
     }
 }
 
-/// The origin of a server on loopback, by a name that the system knows for that address; a name
-/// that doesn't exist where it knows none, so that the row which needs one fails and says so.
-fn local_origin(server: &Hostile) -> String {
+/// The origin of a server on loopback, by a name that the system knows for such an address.
+fn local_origin(server: &Hostile) -> Option<String> {
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let names = hosts.lines().filter_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();
-        words.next()?.starts_with("127.").then_some(words)
+        let address: IpAddr = words.next()?.parse().ok()?;
+        address.is_loopback().then_some(words)
     });
     let name = names.flatten().find(|name| !name.starts_with("localhost"));
-    format!("http://{}:{}", name.unwrap_or("none.invalid"), server.port())
+    name.map(|name| format!("http://{name}:{}", server.port()))
 }
 
 /// The type of the events for a plugin.
