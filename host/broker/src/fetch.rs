@@ -4,6 +4,7 @@ use usher_event::Identity;
 
 use crate::api::AttemptRecord;
 use crate::ledger::{Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, Unseen, Watched};
+use crate::log;
 use crate::store::rows::{read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -28,10 +29,8 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
             let (low, high) = (keys::number(from), keys::number(to));
             for row in view.range(Space::Events, &low, Some(&high)).take(SCAN_MAX_LOOKED_AT) {
                 let (key, value) = row?;
-                let damaged = || StoreFailure::damaged(Space::Events, &key);
-                let sequence = keys::first_number(&key).ok_or_else(damaged)?;
-                let stored = read_record(sequence, &value).ok_or_else(damaged)?;
-                next = sequence + 1;
+                let stored = log::read_event(&key, &value)?;
+                next = stored.sequence + 1;
                 if stored.matches(&filter) {
                     bytes += value.len();
                     events.push(stored);
@@ -48,14 +47,7 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
         }
         Fetch::Deliveries { subscription, epoch, sequences } => {
             let delivery = |sequence| {
-                let key = keys::number(sequence);
-                let stored = match view.get(Space::Events, &key)? {
-                    Some(row) => Some(
-                        read_record(sequence, &row)
-                            .ok_or_else(|| StoreFailure::damaged(Space::Events, &key))?,
-                    ),
-                    None => None,
-                };
+                let stored = log::record(view, sequence)?;
                 let attempts = attempts(view, sequence, subscription)?;
                 Ok(FetchedDelivery { sequence, stored, attempts })
             };
@@ -108,9 +100,8 @@ fn expired(
     let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
     for (looked_at, row) in rows.enumerate() {
         let (key, value) = row?;
-        let damaged = || StoreFailure::damaged(Space::Events, &key);
-        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
-        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+        let stored = log::read_event(&key, &value)?;
+        let sequence = stored.sequence;
         if stored.recorded_ms >= older_than_ms && expired.bytes >= excess_bytes {
             break;
         }

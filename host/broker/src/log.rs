@@ -1,5 +1,6 @@
 //! Questions that the store alone can answer: events, dead letters, blobs.
 
+use bytes::Bytes;
 use usher_event::Digest;
 
 use crate::PAGE_MAX;
@@ -44,9 +45,14 @@ pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent
 /// One event, even if retention let it go: a redriven dead letter brings its own back.
 pub(crate) fn record(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
     let key = keys::number(sequence);
-    let Some(row) = view.get(Space::Events, &key)? else { return Ok(None) };
-    let damaged = || StoreFailure::damaged(Space::Events, &key);
-    Ok(Some(read_record(sequence, &row).ok_or_else(damaged)?))
+    let row = view.get(Space::Events, &key)?;
+    row.map(|row| read_event(&key, &row)).transpose()
+}
+
+/// The event in a row of the log.
+pub(crate) fn read_event(key: &[u8], value: &Bytes) -> Result<StoredEvent, StoreFailure> {
+    let read = || read_record(keys::first_number(key)?, value);
+    read().ok_or_else(|| StoreFailure::damaged(Space::Events, key))
 }
 
 /// Adds since when subscriptions are not done. What the log has lost since has no time.
@@ -69,10 +75,8 @@ pub(crate) fn with_times(
 pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFailure> {
     let at = |found: Option<Found>| -> Result<Option<(u64, u64)>, StoreFailure> {
         let Some((key, value)) = found.transpose()? else { return Ok(None) };
-        let damaged = || StoreFailure::damaged(Space::Events, &key);
-        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
-        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
-        Ok(Some((sequence, stored.recorded_ms)))
+        let stored = read_event(&key, &value)?;
+        Ok(Some((stored.sequence, stored.recorded_ms)))
     };
     let newest = at(view.range(Space::Events, &[], None).next_back())?;
     let oldest = at(view.range(Space::Events, &keys::number(oldest(view)?), None).next())?;
@@ -100,10 +104,8 @@ pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, S
     let rows = view.range(Space::Events, &keys::number(from), None);
     for row in rows.take(if max == 0 { 0 } else { PAGE_MAX_LOOKED_AT }) {
         let (key, value) = row?;
-        let damaged = || StoreFailure::damaged(Space::Events, &key);
-        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
-        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
-        page.next = sequence + 1;
+        let stored = read_event(&key, &value)?;
+        page.next = stored.sequence + 1;
         if query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event)) {
             page.events.push(stored);
             bytes += value.len();

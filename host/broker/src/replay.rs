@@ -2,7 +2,7 @@
 
 use crate::api::{BrokerError, ReplayQuery, Replayable, StoredEvent, Subscription};
 use crate::log;
-use crate::store::rows::{SubscriptionRow, read_record};
+use crate::store::rows::SubscriptionRow;
 use crate::store::{Space, StoreFailure, View, keys};
 use crate::{REPLAY_MAX_EVENTS, REPLAY_MAX_LOOKED_AT};
 
@@ -48,14 +48,13 @@ pub(crate) fn find(
     let (low, high) = (keys::number(from), keys::number(to.max(from)));
     for (looked_at, row) in view.range(Space::Events, &low, Some(&high)).enumerate() {
         let (key, value) = row?;
-        let damaged = || StoreFailure::damaged(Space::Events, &key);
-        let sequence = keys::first_number(&key).ok_or_else(damaged)?;
         if looked_at >= REPLAY_MAX_LOOKED_AT || candidates.len() >= max || bytes >= REPLAY_MAX_BYTES
         {
-            next = sequence;
+            let sequence = keys::first_number(&key);
+            next = sequence.ok_or_else(|| StoreFailure::damaged(Space::Events, &key))?;
             break;
         }
-        let stored = read_record(sequence, &value).ok_or_else(damaged)?;
+        let stored = log::read_event(&key, &value)?;
         let is_asked_for = query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event));
         if is_asked_for && stored.mismatch(&subscription).is_none() {
             bytes += value.len();

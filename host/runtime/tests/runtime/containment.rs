@@ -7,7 +7,7 @@ use serde_json::json;
 use usher_event::{FailureClass, Listener as _, Verdict};
 use usher_runtime::{Grants, Limits, Runtime, RuntimeOptions};
 
-use crate::support::guest::Parts;
+use crate::support::guest::{POLLABLES, Parts};
 use crate::support::stores::MemoryState;
 use crate::support::{
     Setup, any_delivery, assert_failure, block_on, delivery, guest, guest_bytes, load, setup,
@@ -228,14 +228,7 @@ fn sleeping(handle: &str) -> Parts<'_> {
                 (func $subscribe (param i64) (result i32)))
             (import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))"#,
         world_imports: "import wasi:clocks/monotonic-clock@0.2.6; import wasi:io/poll@0.2.6;",
-        packages: &[
-            "package wasi:io@0.2.6; interface poll { resource pollable { block: func(); } }",
-            "package wasi:clocks@0.2.6; interface monotonic-clock {
-                use wasi:io/poll@0.2.6.{pollable};
-                type duration = u64;
-                subscribe-duration: func(when: duration) -> pollable;
-             }",
-        ],
+        packages: &POLLABLES,
         handle,
         ..Parts::default()
     }

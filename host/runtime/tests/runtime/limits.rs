@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use usher_event::FailureClass;
 use usher_runtime::{Grants, Limits};
 
-use crate::support::guest::Parts;
+use crate::support::guest::{POLLABLES, Parts};
 use crate::support::{Setup, any_delivery, assert_failure, guest, load};
 
 const MIB: u64 = 1 << 20;
@@ -90,14 +90,7 @@ fn hoarder(pollables: u64, limits: Limits) -> Setup {
         imports: r#"(import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration"
             (func $subscribe (param i64) (result i32)))"#,
         world_imports: "import wasi:clocks/monotonic-clock@0.2.6;",
-        packages: &[
-            "package wasi:io@0.2.6; interface poll { resource pollable { block: func(); } }",
-            "package wasi:clocks@0.2.6; interface monotonic-clock {
-                use wasi:io/poll@0.2.6.{pollable};
-                type duration = u64;
-                subscribe-duration: func(when: duration) -> pollable;
-             }",
-        ],
+        packages: &POLLABLES,
         fields: &fields,
         handle: "call $hoard i32.const 128",
         ..Parts::default()
@@ -133,14 +126,7 @@ fn a_forged_or_dropped_handle_traps() {
                 (import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))
                 (import "wasi:io/poll@0.2.6" "[resource-drop]pollable" (func $drop (param i32)))"#,
             world_imports: "import wasi:clocks/monotonic-clock@0.2.6; import wasi:io/poll@0.2.6;",
-            packages: &[
-                "package wasi:io@0.2.6; interface poll { resource pollable { block: func(); } }",
-                "package wasi:clocks@0.2.6; interface monotonic-clock {
-                    use wasi:io/poll@0.2.6.{pollable};
-                    type duration = u64;
-                    subscribe-duration: func(when: duration) -> pollable;
-                 }",
-            ],
+            packages: &POLLABLES,
             fields,
             handle: &format!("{handle} i32.const 128"),
             ..Parts::default()

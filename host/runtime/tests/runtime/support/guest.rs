@@ -4,6 +4,16 @@ use bytes::Bytes;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve};
 
+/// Packages of WIT whose interfaces hand out pollables, and wait for them.
+pub(crate) const POLLABLES: [&str; 2] = [
+    "package wasi:io@0.2.6; interface poll { resource pollable { block: func(); } }",
+    "package wasi:clocks@0.2.6; interface monotonic-clock {
+        use wasi:io/poll@0.2.6.{pollable};
+        type duration = u64;
+        subscribe-duration: func(when: duration) -> pollable;
+     }",
+];
+
 /// The parts of a hostile guest. Each is the text of an instruction sequence or of module fields.
 pub(crate) struct Parts<'a> {
     /// Module fields that come before the memory: imports.
