@@ -18,6 +18,8 @@ use usher_event::{
 };
 use usher_filter::{Filter, Mismatch};
 
+use crate::DELAYED_MAX;
+
 pub use dead_letters::*;
 pub use replay::*;
 pub use schedules::*;
@@ -357,7 +359,7 @@ pub enum Disposition {
 }
 
 /// Effects in the form the broker commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Changes {
     /// Events to append, in order.
     pub emissions: Vec<NewEvent>,
@@ -367,6 +369,22 @@ pub struct Changes {
     pub writes: Vec<StateWrite>,
     /// Blobs put or deleted by the subscription's plugin.
     pub blobs: Vec<BlobChange>,
+    /// How many emissions of the subscription's plugin may wait for their delay at a time, these
+    /// included. Where it would be more, the delivery fails and nothing of it is committed.
+    pub delayed_max: usize,
+}
+
+impl Default for Changes {
+    /// Nothing, by a plugin that has all the room there is.
+    fn default() -> Self {
+        Self {
+            emissions: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            blobs: Vec::new(),
+            delayed_max: DELAYED_MAX,
+        }
+    }
 }
 
 /// An event to append, perhaps later.
@@ -376,6 +394,13 @@ pub struct NewEvent {
     pub event: Event,
     /// How long after the commit it is appended; `None` for at once.
     pub delay: Option<Duration>,
+}
+
+impl NewEvent {
+    /// How long it waits, if it does.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.delay.filter(|delay| !delay.is_zero())
+    }
 }
 
 /// What the broker did with a settlement.
@@ -713,6 +738,8 @@ pub struct SubscriptionStatus {
     pub stalled_lanes: u64,
     /// When the next attempt of a failed delivery is due, Unix milliseconds.
     pub next_retry_ms: Option<u64>,
+    /// Emissions of its deliveries that wait for their delay.
+    pub delayed: u64,
     /// The oldest event it is not done with or has not looked at.
     pub oldest_unsettled: Option<u64>,
     /// When that was recorded, Unix milliseconds.

@@ -42,7 +42,8 @@ pub const REPLAYS_MAX: usize = 1_024;
 /// while nothing else of its plugin does.
 pub const CONFLICTS_MAX: u32 = 3;
 
-/// Most emissions that wait for their delay, in all.
+/// Most emissions that wait for their delay, of all plugins; each has a share of its own below it
+/// ([`crate::Changes::delayed_max`]).
 pub const DELAYED_MAX: usize = 100_000;
 
 /// Longest wait a listener may ask for before another attempt; longer ones are cut to this, and to

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use usher_event::ScheduleName;
 
-use crate::ledger::Recovered;
+use crate::ledger::{DelayedEmission, Recovered};
 use crate::store::lost::Lost;
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
@@ -97,13 +97,15 @@ fn parked(view: &dyn View) -> Result<Vec<(u32, u64, u64)>, StoreFailure> {
     Ok(parked)
 }
 
-fn delayed(view: &dyn View) -> Result<Vec<(u64, u64, u64)>, StoreFailure> {
+fn delayed(view: &dyn View) -> Result<Vec<DelayedEmission>, StoreFailure> {
     let mut delayed = Vec::new();
     for row in view.range(Space::Delayed, &[], None) {
         let (key, value) = row?;
         let emission = (|| {
-            let due_ms = keys::first_number(&key)?;
-            Some((due_ms, keys::last_number(&key)?, read_record(0, &value)?.flow))
+            let (due_ms, number) = (keys::first_number(&key)?, keys::last_number(&key)?);
+            let stored = read_record(0, &value)?;
+            let subscription = stored.cause?.subscription;
+            Some(DelayedEmission { due_ms, number, flow: stored.flow, subscription })
         })();
         delayed.push(emission.ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?);
     }

@@ -88,10 +88,14 @@ impl Batch {
             .iter()
             .map(|settlement| (settlement.sequence, settlement.token, settlement.digest))
             .collect();
+        let acks: Vec<_> = settlements
+            .iter()
+            .map(|settlement| matches!(settlement.disposition, Disposition::Ack(_)))
+            .collect();
         let error = match self.home.broker.settle(settlements).await {
             Ok(answers) => {
-                for ((sequence, ..), answer) in leases.iter().zip(&answers) {
-                    self.answered(*sequence, answer, stats);
+                for (((sequence, ..), is_ack), answer) in leases.iter().zip(acks).zip(&answers) {
+                    self.answered(*sequence, is_ack, answer, stats);
                 }
                 return;
             }
@@ -128,12 +132,20 @@ impl Batch {
         }
     }
 
-    fn answered(&self, sequence: u64, answer: &Settled, stats: &Stats) {
+    fn answered(&self, sequence: u64, is_ack: bool, answer: &Settled, stats: &Stats) {
         stats.settled(answer);
         let subscription = &self.home.subscription;
         match answer {
             Settled::Dead(id) => {
                 tracing::warn!(%subscription, sequence, dead_letter = id, "event became a dead letter");
+            }
+            // The worker has told of all other failures; of this one only the broker knows.
+            Settled::RetryAt(due_ms) if is_ack => {
+                tracing::warn!(
+                    %subscription, sequence, due_ms,
+                    "the broker can't take what the delivery would change, another attempt is due; \
+                     usher why tells the reason"
+                );
             }
             Settled::RetryAt(due_ms) => {
                 tracing::debug!(%subscription, sequence, due_ms, "another attempt is due");

@@ -9,18 +9,20 @@ use usher_event::{
     Verdict,
 };
 
-/// How much one delivery may emit.
+/// How much a plugin may emit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmissionLimits {
-    /// The most emissions.
+    /// The most emissions of one delivery.
     pub max_count: usize,
-    /// The most bytes of all emissions together, as the events they become.
+    /// The most bytes of all emissions of one delivery together, as the events they become.
     pub max_bytes: usize,
+    /// The most emissions of all its deliveries that wait for their delay at a time.
+    pub max_delayed: usize,
 }
 
 impl Default for EmissionLimits {
     fn default() -> Self {
-        Self { max_count: 100, max_bytes: 1024 * 1024 }
+        Self { max_count: 100, max_bytes: 1024 * 1024, max_delayed: 10_000 }
     }
 }
 
@@ -78,7 +80,7 @@ fn changes(
         }
         events.push(new);
     }
-    Ok(Changes { emissions: events, reads, writes, blobs })
+    Ok(Changes { emissions: events, reads, writes, blobs, delayed_max: limits.max_delayed })
 }
 
 fn new_event(

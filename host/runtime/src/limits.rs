@@ -110,6 +110,8 @@ limits! {
     emissions = 100, 0 => 1_000;
     /// Emissions of one delivery, all together.
     emission_bytes = MIB, 0 => 16 * MIB;
+    /// Emissions of all deliveries that wait for their delay.
+    delayed_emissions = 10_000, 0 => 50_000;
     /// Log output of one delivery; the rest is cut.
     log_bytes = 64 * KIB, 0 => MIB;
     /// Log output of all deliveries in a minute; the rest is cut.

@@ -242,6 +242,8 @@ pub(crate) struct SubscriptionReport {
     pub(crate) retrying: u64,
     /// When the next of those is due, Unix milliseconds.
     pub(crate) next_retry_ms: Option<u64>,
+    /// Emissions of its deliveries that wait for their delay.
+    pub(crate) delayed: u64,
     /// Deliveries that wait for one of the same key before them.
     pub(crate) parked: u64,
     /// Keys whose first delivery failed and waits for another attempt.
@@ -282,6 +284,7 @@ impl SubscriptionReport {
             in_flight: status.in_flight,
             retrying: status.retrying,
             next_retry_ms: status.next_retry_ms,
+            delayed: status.delayed,
             parked: status.parked,
             stalled_lanes: status.stalled_lanes,
             acked: status.acked,

@@ -202,6 +202,7 @@ struct SubscriptionSums {
     holds_back: u64,
     in_flight: u64,
     retrying: u64,
+    delayed: u64,
     parked: u64,
     stalled_lanes: u64,
     dead: u64,
@@ -227,6 +228,7 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         sum.holds_back += u64::from(report.holds_back.is_some());
         sum.in_flight += report.in_flight;
         sum.retrying += report.retrying;
+        sum.delayed += report.delayed;
         sum.parked += report.parked;
         sum.stalled_lanes += report.stalled_lanes;
         sum.oldest_unsettled_ms = earlier(sum.oldest_unsettled_ms, report.oldest_unsettled_ms);
@@ -256,6 +258,9 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
     level("subscription_in_flight_deliveries", "Deliveries under way", |sum| sum.in_flight);
     level("subscription_retrying_deliveries", "Deliveries waiting to be retried", |sum| {
         sum.retrying
+    });
+    level("subscription_delayed_emissions", "Emissions that wait for their delay", |sum| {
+        sum.delayed
     });
     level(
         "subscription_parked_deliveries",
@@ -398,6 +403,7 @@ mod tests {
             in_flight: 0,
             retrying: 0,
             next_retry_ms: None,
+            delayed: 4,
             parked: 3,
             stalled_lanes: 2,
             acked: 2,
@@ -455,6 +461,7 @@ mod tests {
             "usher_events_appended_total 12",
             "usher_subscription_lag_events{subscription=\"plugin-0001/main\"} 1",
             "usher_subscription_holds_back_producers{subscription=\"plugin-0001/main\"} 1",
+            "usher_subscription_delayed_emissions{subscription=\"plugin-0001/main\"} 4",
             "usher_subscription_parked_deliveries{subscription=\"plugin-0001/main\"} 3",
             "usher_subscription_stalled_lanes{subscription=\"plugin-0001/main\"} 2",
             "usher_subscription_oldest_unsettled_timestamp_seconds\

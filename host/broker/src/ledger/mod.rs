@@ -48,7 +48,7 @@ use backlog::Backlog;
 use delay::Delayed;
 use duplicates::Duplicates;
 use outgoing::Outgoing;
-pub(crate) use recovery::{Recovered, Rules};
+pub(crate) use recovery::{DelayedEmission, Recovered, Rules};
 use retention::Expiry;
 pub(crate) use retention::{Expired, Unseen, Watched};
 use schedules::Schedules;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usher_event::{PluginName, ScheduleName, StateUsage};
+use usher_event::{PluginName, ScheduleName, StateUsage, SubscriptionName};
 use usher_filter::FilterIndex;
 
 use super::backlog::Backlog;
@@ -29,13 +29,22 @@ pub(crate) struct Recovered {
     pub(crate) retries: Vec<(u32, u64, RetryRow)>,
     /// Subscription, sequence, lane.
     pub(crate) parked: Vec<(u32, u64, u64)>,
-    /// Due time, number, flow.
-    pub(crate) delayed: Vec<(u64, u64, u64)>,
+    pub(crate) delayed: Vec<DelayedEmission>,
     pub(crate) usage: HashMap<PluginName, StateUsage>,
     /// First sequence and identities of each row of the window, oldest first.
     pub(crate) identities: Vec<(u64, IdentitiesRow)>,
     pub(crate) next_audit: u64,
     pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRow>,
+}
+
+/// An emission that waits for its delay.
+#[derive(Clone, Debug)]
+pub(crate) struct DelayedEmission {
+    pub(crate) due_ms: u64,
+    pub(crate) number: u64,
+    pub(crate) flow: u64,
+    /// Whose delivery emitted it.
+    pub(crate) subscription: SubscriptionName,
 }
 
 /// What the operator decided.
@@ -117,8 +126,11 @@ impl Ledger {
         for sub in ledger.subs.values_mut() {
             sub.start_lanes();
         }
-        for (due_ms, number, flow) in recovered.delayed {
-            ledger.delayed.insert(due_ms.max(tick), number, due_ms, flow);
+        for DelayedEmission { due_ms, number, flow, subscription } in recovered.delayed {
+            // One name for all that have it, not one each.
+            let known = ledger.names.get_key_value(&subscription);
+            let subscription = known.map_or(subscription.clone(), |(name, _)| name.clone());
+            ledger.delayed.insert(due_ms.max(tick), (due_ms, number), flow, subscription);
         }
         ledger.watch_backlog();
         ledger

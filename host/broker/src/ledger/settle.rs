@@ -7,7 +7,7 @@ use super::append::Origin;
 use super::{Decided, Ledger};
 use crate::api::{Cause, CauseKind, Changes, Disposition, NewEvent, Settled};
 use crate::store::{Space, keys};
-use crate::{CONFLICTS_MAX, DELAYED_MAX, HOPS_MAX};
+use crate::{CONFLICTS_MAX, HOPS_MAX};
 
 /// What a settlement says besides its disposition.
 pub(super) struct Report {
@@ -91,12 +91,10 @@ impl Ledger {
             let reason = format!("the flow is {HOPS_MAX} hops deep and would go on{way}");
             return Some((Failure::new(FailureClass::Limit, reason), true));
         }
-        let delayed = changes.emissions.iter().filter(|new| new.delay.is_some()).count();
-        if delayed > 0 && self.delayed.len() + delayed > DELAYED_MAX {
-            let reason = format!("{DELAYED_MAX} emissions wait for their delay already");
-            return Some((Failure::new(FailureClass::Limit, reason), false));
-        }
-        None
+        let more = changes.emissions.iter().filter(|new| new.wait().is_some()).count();
+        let plugin = sub.subscription().name.plugin();
+        let (reason, is_final) = self.delayed.objection(plugin, more, changes.delayed_max)?;
+        Some((Failure::new(FailureClass::Limit, reason), is_final))
     }
 
     fn acknowledge(
@@ -124,7 +122,8 @@ impl Ledger {
         let subscription = sub.subscription().name.clone();
         let attempt = pending.retry.map_or(1, |retry| retry.failures.saturating_add(1));
         for (new, identity) in changes.emissions.into_iter().zip(identities) {
-            let NewEvent { event, delay } = new;
+            let wait = new.wait();
+            let NewEvent { event, .. } = new;
             let cause = Cause {
                 kind: CauseKind::Emission,
                 parent: report.sequence,
@@ -134,11 +133,11 @@ impl Ledger {
             };
             let depth = pending.stored.depth + 1;
             let origin = Origin { flow: pending.stored.flow, depth, cause };
-            match delay.filter(|delay| !delay.is_zero()) {
+            match wait {
                 None => {
                     self.append(event, identity, Some(origin), now_ms);
                 }
-                Some(delay) => self.delay(event, origin, delay, now_ms),
+                Some(wait) => self.delay(event, origin, wait, now_ms),
             }
         }
         self.state.write(self.commit, changes.writes, &mut self.outgoing);

@@ -101,7 +101,8 @@ impl Ledger {
         let last = self.counters.last_sequence;
         let status = |sub: &Sub| {
             let (holds_back, held_back_by) = self.backlog_of(sub.id);
-            SubscriptionStatus { holds_back, held_back_by, ..sub.status(last) }
+            let delayed = self.delayed.of_subscription(&sub.subscription().name) as u64;
+            SubscriptionStatus { holds_back, held_back_by, delayed, ..sub.status(last) }
         };
         let mut all: Vec<_> = self.subs.values().map(status).collect();
         all.sort_by(|a, b| a.subscription.name.cmp(&b.subscription.name));

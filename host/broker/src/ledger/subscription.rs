@@ -554,6 +554,7 @@ impl Sub {
             parked: (self.parked.len() + self.lanes.here().len()) as u64,
             stalled_lanes: self.lanes.stalled() as u64,
             next_retry_ms: waiting.map(|retry| retry.row.due_ms).min(),
+            delayed: 0,
             oldest_unsettled: Some(self.oldest_unsettled(last)).filter(|oldest| *oldest <= last),
             oldest_unsettled_ms: None,
             acked: self.acked,

@@ -347,7 +347,8 @@ impl Rescue<'_> {
             if is_row { rescue.put(Space::Schedules, key, value) } else { Ok(false) }
         })?;
         self.each(Space::Delayed, |rescue, key, value| {
-            let is_row = key.len() == 16 && read_record(0, value).is_some();
+            let stored = read_record(0, value).filter(|_| key.len() == 16);
+            let is_row = stored.is_some_and(|stored| stored.cause.is_some());
             if is_row { rescue.put(Space::Delayed, key, value) } else { Ok(false) }
         })
     }

@@ -245,6 +245,7 @@ impl Check<'_> {
         self.each(Space::Delayed, |check, key, value| {
             let number = read(keys::last_number(key).filter(|_| key.len() == 16))?;
             let stored = read(read_record(0, value))?;
+            read(stored.cause.as_ref())?;
             ensure(number < check.counters.next_delayed, || "its number was never given".into())?;
             check.known(stored.flow)
         });

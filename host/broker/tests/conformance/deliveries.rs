@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use usher_broker::{Broker, DeliveryState, Disposition, HOPS_MAX, Settled, Subscription};
+use usher_broker::{
+    Broker, Changes, DeliveryState, Disposition, EmbeddedBroker, HOPS_MAX, Lease, NewEvent,
+    Settled, Subscription,
+};
 use usher_event::FailureClass;
 
 use crate::harness::*;
@@ -140,6 +143,92 @@ pub(crate) async fn a_delayed_emission_waits(disk: Disk) {
     let flow = broker.flow(1).await.unwrap().unwrap();
     assert_eq!((flow.events.len(), flow.delayed.len()), (2, 0));
     assert_eq!(flow.events[1].stored.recorded_ms, START_MS + 60_000);
+}
+
+/// What a delivery changes that emits with these delays, for a plugin of which 3 may wait.
+fn timers(lease: &Lease, delays_s: &[u64]) -> Disposition {
+    let emissions = delays_s.iter().enumerate().map(|(position, delay_s)| NewEvent {
+        event: emission(lease, "b", position),
+        delay: Some(Duration::from_secs(*delay_s)),
+    });
+    Disposition::Ack(Changes {
+        emissions: emissions.collect(),
+        delayed_max: 3,
+        ..Changes::default()
+    })
+}
+
+async fn delayed(broker: &EmbeddedBroker) -> Vec<u64> {
+    broker.subscriptions().await.unwrap().iter().map(|status| status.delayed).collect()
+}
+
+pub(crate) async fn no_plugin_takes_the_room_for_timers_of_others(disk: Disk) {
+    let broker = disk.open();
+    for subscription in ["p/s", "p/t", "q/s"] {
+        broker.subscribe(to_type(subscription, "a")).await.unwrap();
+    }
+    for id in 0..8 {
+        publish(&broker, event("a", id)).await;
+    }
+    let mut of_s = lease_many(&broker, "p/s", 8).await.into_iter();
+    let mut settle_s = async |delays_s: &[u64]| {
+        let lease = of_s.next().unwrap();
+        settle(&broker, &lease, timers(&lease, delays_s)).await
+    };
+    // Alone beyond the share: it can never fit.
+    assert_eq!(settle_s(&[60; 4]).await, Settled::Dead(1));
+    assert_eq!(settle_s(&[60, 60]).await, Settled::Committed, "below");
+    assert_eq!(settle_s(&[60, 60]).await, Settled::RetryAt(START_MS + 1_000), "above");
+    assert_eq!(settle_s(&[0, 0, 0]).await, Settled::Committed, "these wait for nothing");
+    assert_eq!(delayed(&broker).await, [2, 0, 0]);
+
+    // All subscriptions of a plugin have one share. Of two in a batch, only the first fits.
+    let of_t = lease_many(&broker, "p/t", 2).await;
+    let batch = of_t.iter().map(|lease| settlement(lease, timers(lease, &[30]))).collect();
+    let settled = soon(broker.settle(batch)).await.unwrap();
+    assert_eq!(settled, [Settled::Committed, Settled::RetryAt(START_MS + 1_000)], "at, above");
+    assert_eq!(delayed(&broker).await, [2, 1, 0]);
+    let lease = lease_one(&broker, "q/s").await;
+    assert_eq!(settle(&broker, &lease, timers(&lease, &[60])).await, Settled::Committed);
+
+    let letter = broker.dead_letter(1).await.unwrap().unwrap();
+    let failure = &letter.attempts[0];
+    assert_eq!(failure.class, FailureClass::Limit);
+    assert_eq!(
+        failure.reason,
+        "0 emissions of plugin p wait for their delay and 4 would be added, the limit is 3; emit \
+         fewer or let them wait less, or raise plugin.p.limits.delayed_emissions"
+    );
+
+    // When one is over, there is room for one again: for the attempt that was put off.
+    disk.advance(&broker, 30_000);
+    let again = lease_again(&broker, "p/t", of_t[1].delivery.sequence).await;
+    assert_eq!(again.delivery.attempt, 2);
+    assert_eq!(settle(&broker, &again, timers(&again, &[60])).await, Settled::Committed);
+    assert_eq!(delayed(&broker).await, [2, 1, 1]);
+}
+
+pub(crate) async fn the_share_of_timers_is_counted_again_after_a_restart(disk: Disk) {
+    let broker = disk.open();
+    for subscription in ["p/gone", "p/s"] {
+        broker.subscribe(to_type(subscription, "a")).await.unwrap();
+    }
+    publish(&broker, event("a", 1)).await;
+    for subscription in ["p/gone", "p/s"] {
+        let lease = lease_one(&broker, subscription).await;
+        assert_eq!(settle(&broker, &lease, timers(&lease, &[60])).await, Settled::Committed);
+    }
+    // What it emitted waits on, and counts for its plugin.
+    broker.unsubscribe(&name("p/gone")).await.unwrap();
+    drop(broker);
+    let broker = disk.open();
+    assert_eq!(delayed(&broker).await, [1]);
+    publish(&broker, event("a", 2)).await;
+    publish(&broker, event("a", 3)).await;
+    let leases = lease_many(&broker, "p/s", 2).await;
+    let settled = settle(&broker, &leases[0], timers(&leases[0], &[60, 60])).await;
+    assert_eq!(settled, Settled::RetryAt(START_MS + 1_000), "above");
+    assert_eq!(settle(&broker, &leases[1], timers(&leases[1], &[60])).await, Settled::Committed);
 }
 
 pub(crate) async fn a_flow_that_goes_in_circles_ends(disk: Disk) {

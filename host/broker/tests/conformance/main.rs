@@ -81,6 +81,8 @@ on_every_store! {
         a_dropped_lease_call_takes_nothing,
         emissions_make_a_flow,
         a_delayed_emission_waits,
+        no_plugin_takes_the_room_for_timers_of_others,
+        the_share_of_timers_is_counted_again_after_a_restart,
         a_flow_that_goes_in_circles_ends,
     },
     explaining::{

@@ -260,6 +260,7 @@ pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
         reads: vec![StateRead::Key { address: address("k"), version: snapshot.version() }],
         writes: vec![write("l", Some("y"), None)],
         blobs: vec![BlobChange::Put(content.clone())],
+        ..Changes::default()
     };
     let settled = settle(&broker, &lease, Disposition::Ack(changes)).await;
     assert_eq!(settled, Settled::Conflict);

@@ -236,6 +236,7 @@ impl Player {
                 size_bytes: content.len() as u64,
                 content_type: "text/plain".into(),
             })],
+            ..Changes::default()
         })
     }
 }

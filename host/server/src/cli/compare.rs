@@ -286,6 +286,7 @@ mod tests {
             lag: 3,
             in_flight: 2,
             retrying: 1,
+            delayed: 0,
             parked: 4,
             stalled_lanes: 1,
             next_retry_ms: None,

@@ -129,13 +129,13 @@ mod tests {
                 "cursor": 18, "lag": 3, "holds_back": "producers", "held_back_by": "sales/all",
                 "oldest_unsettled": {"sequence": 16, "recorded": "2026-01-31T12:00:00.000Z"},
                 "in_flight": 2, "retrying": 1, "next_retry": "2026-01-31T12:00:05.250Z",
-                "parked": 40, "stalled_lanes": 1, "acked": 12, "failed": 4, "dead": 0,
+                "delayed": 0, "parked": 40, "stalled_lanes": 1, "acked": 12, "failed": 4, "dead": 0,
                 "expires": true, "expired": 7, "max_in_flight": 16
             },
             {
                 "name": "sales/all", "plugin": "sales", "state": "active", "filter": {},
                 "order": "none", "start": "latest", "retry": retry, "cursor": 21, "lag": 0, "in_flight": 0, "retrying": 0,
-                "parked": 0, "stalled_lanes": 0, "acked": 20, "failed": 0, "dead": 0,
+                "delayed": 0, "parked": 0, "stalled_lanes": 0, "acked": 20, "failed": 0, "dead": 0,
                 "expires": false, "expired": 0, "max_in_flight": 1024
             }
         ]))

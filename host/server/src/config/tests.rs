@@ -258,6 +258,12 @@ fn limits_on_a_part_beyond_the_whole_are_refused() {
 }
 
 #[test]
+fn no_plugin_may_have_all_the_room_for_timers() {
+    let (most, all) = (usher_runtime::Limits::CEILING.delayed_emissions, usher_broker::DELAYED_MAX);
+    assert!(most < all as u64, "{most} of {all}");
+}
+
+#[test]
 fn every_limit_is_taken_within_its_range_and_nowhere_else() {
     for row in usher_runtime::Limits::ROWS {
         let said = |value: u64| {

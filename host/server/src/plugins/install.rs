@@ -320,6 +320,7 @@ fn emission_limits(config: &PluginConfig) -> EmissionLimits {
     EmissionLimits {
         max_count: size(config.limits.emissions),
         max_bytes: size(config.limits.emission_bytes),
+        max_delayed: size(config.limits.delayed_emissions),
     }
 }
 

@@ -510,6 +510,7 @@ impl From<app::SubscriptionReport> for Subscription {
             in_flight: report.in_flight,
             retrying: report.retrying,
             next_retry: report.next_retry_ms.map(Timestamp::from_ms),
+            delayed: report.delayed,
             parked: report.parked,
             stalled_lanes: report.stalled_lanes,
             acked: report.acked,

@@ -494,6 +494,8 @@ pub(crate) struct Subscription {
     /// When the next of those is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next_retry: Option<Timestamp>,
+    /// Emissions of its deliveries that wait for their delay.
+    pub(crate) delayed: u64,
     /// Deliveries that wait for one of the same key before them.
     pub(crate) parked: u64,
     /// Keys whose first delivery failed and waits for another attempt.

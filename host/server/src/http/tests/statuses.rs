@@ -240,6 +240,7 @@ async fn subscriptions_say_what_holds_them_up() {
         ("order", json!({"key": "subject"})),
         ("oldest_unsettled", json!({"sequence": 1, "recorded": "2026-01-31T12:00:00.000Z"})),
         ("next_retry", json!("2026-01-31T12:01:00.000Z")),
+        ("delayed", json!(8)),
         ("parked", json!(6)),
         ("stalled_lanes", json!(1)),
         ("paused_because", json!("no file is plugin printer")),

@@ -277,6 +277,7 @@ impl Broker for Stub {
             held_back_by: Some(name("printer/receipts")),
             in_flight: 1,
             retrying: 2,
+            delayed: 8,
             parked: 6,
             stalled_lanes: 1,
             next_retry_ms: Some(1_769_860_860_000),
