@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use usher_event::{
-    BlobChange, BlobStore, Delivery, Digest, Event, Failure, FailureClass, PluginName,
-    SYSTEM_TYPE_PREFIX, StateRead, StateReader, StateWrite, SubscriptionName,
+    BlobChange, BlobStore, Delivery, Digest, Event, Failure, FailureClass, PluginName, Quota,
+    SYSTEM_TYPE_PREFIX, StagedBlob, StateRead, StateReader, StateWrite, SubscriptionName,
 };
 use usher_filter::{Filter, Mismatch};
 
@@ -369,6 +369,11 @@ pub struct Changes {
     pub writes: Vec<StateWrite>,
     /// Blobs put or deleted by the subscription's plugin.
     pub blobs: Vec<BlobChange>,
+    /// Keeps the content of the blobs put where it is until they are committed.
+    pub staged: Vec<StagedBlob>,
+    /// What the plugin may keep. Where it would keep more afterwards than this and than before, the
+    /// delivery fails instead, with the class [`FailureClass::Limit`].
+    pub quota: Quota,
     /// How many emissions of the subscription's plugin may wait for their delay at a time, these
     /// included. Where it would be more, the delivery fails and nothing of it is committed.
     pub delayed_max: usize,
@@ -382,6 +387,8 @@ impl Default for Changes {
             reads: Vec::new(),
             writes: Vec::new(),
             blobs: Vec::new(),
+            staged: Vec::new(),
+            quota: Quota::default(),
             delayed_max: DELAYED_MAX,
         }
     }

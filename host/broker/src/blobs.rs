@@ -1,25 +1,24 @@
 //! Blobs: content named by its digest, written and fsynced before the commit that refers to it.
 //!
-//! Content that was written but not (yet) committed is *staged*: nobody removes it for a while. A
-//! file goes when no row refers to it and it isn't staged.
+//! Content that was written but not (yet) committed is *staged*: it stays as long as a
+//! [`StagedBlob`] of it lives, which goes with the delivery through settlement and commit. A file
+//! goes when no row refers to it and it isn't staged; so what lies on the disk in vain is bounded by
+//! what deliveries under way have put.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
-use usher_event::{BlobInfo, BlobStore, Digest, StoreError};
+use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 
 use crate::files::{remove_folder, sync_folder};
 use crate::store::rows::read_blob;
 use crate::store::{Space, Store, StoreFailure, keys};
-
-/// How long content stays without a commit that refers to it. Longer than any delivery may take.
-const STAGED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Where content lies.
 pub(crate) enum Contents {
@@ -29,44 +28,44 @@ pub(crate) enum Contents {
     Memory(Arc<Mutex<HashMap<Digest, Bytes>>>),
 }
 
-/// What was written lately. Bounded by how much can be written in [`STAGED_FOR`].
+/// What must stay though no row may refer to it.
 #[derive(Default)]
-struct Staged {
-    since: HashMap<Digest, Instant>,
-    /// In the order of time; outdated where `since` has a later one.
-    order: VecDeque<(Instant, Digest)>,
+struct Held {
+    /// How many hold on to it. Whoever has let go counts until [`Blobs::tidy`].
+    staged: HashMap<Digest, usize>,
     /// While a copy is made, nothing is removed.
     keep_all: bool,
 }
 
-/// Until dropped, no content is removed. What nobody refers to afterwards goes with the next start.
+/// Content that may have to go.
+enum Loose {
+    /// Somebody who had staged it let go of it.
+    Staged(Digest),
+    /// A commit removed a reference to it.
+    Unreferenced(Digest),
+}
+
+/// What waits for [`Blobs::tidy`]. A lock that nobody holds for long: executors take it.
+type AllLoose = Mutex<Vec<Loose>>;
+
+/// What is in a [`StagedBlob`].
+struct Hold {
+    digest: Digest,
+    loose: Arc<AllLoose>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        lock(&self.loose).push(Loose::Staged(self.digest));
+    }
+}
+
+/// Until dropped, no content is removed.
 pub(crate) struct Kept<'a>(&'a Blobs);
 
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
-        lock(&self.0.staged).keep_all = false;
-    }
-}
-
-impl Staged {
-    fn add(&mut self, digest: Digest, now: Instant) {
-        self.since.insert(digest, now);
-        self.order.push_back((now, digest));
-    }
-
-    /// Takes one that has been staged for long enough.
-    fn take_old(&mut self, now: Instant) -> Option<Digest> {
-        while let Some((since, digest)) = self.order.front().copied() {
-            if now.saturating_duration_since(since) < STAGED_FOR {
-                return None;
-            }
-            self.order.pop_front();
-            if self.since.get(&digest) == Some(&since) {
-                self.since.remove(&digest);
-                return Some(digest);
-            }
-        }
-        None
+        lock(&self.0.held).keep_all = false;
     }
 }
 
@@ -74,7 +73,10 @@ impl Staged {
 pub(crate) struct Blobs {
     contents: Contents,
     store: Arc<dyn Store>,
-    staged: Mutex<Staged>,
+    held: Mutex<Held>,
+    loose: Arc<AllLoose>,
+    /// How much each plugin keeps, as of the newest commit.
+    kept_bytes: RwLock<HashMap<Box<str>, u64>>,
     next_file: AtomicU64,
 }
 
@@ -87,19 +89,31 @@ impl Blobs {
             fs::create_dir_all(&new)?;
             sync_folder(folder)?;
         }
-        let staged = Mutex::default();
-        Ok(Self { contents, store, staged, next_file: AtomicU64::new(0) })
+        Ok(Self {
+            contents,
+            store,
+            held: Mutex::default(),
+            loose: Arc::default(),
+            kept_bytes: RwLock::default(),
+            next_file: AtomicU64::new(0),
+        })
     }
 
-    /// Whether the content is there; if so it stays for a while, so that a commit that refers to it
-    /// can still come.
-    pub(crate) fn hold(&self, digest: &Digest) -> bool {
-        let mut staged = lock(&self.staged);
-        let there = self.has(digest);
-        if there {
-            staged.add(*digest, Instant::now());
-        }
-        there
+    /// Has the content stay, so that a commit that refers to it can still come; `None` where it is
+    /// not there.
+    pub(crate) fn hold(&self, digest: &Digest) -> Option<StagedBlob> {
+        let mut held = lock(&self.held);
+        self.has(digest).then(|| self.stage(&mut held, *digest))
+    }
+
+    fn stage(&self, held: &mut Held, digest: Digest) -> StagedBlob {
+        *held.staged.entry(digest).or_default() += 1;
+        StagedBlob::new(digest, Hold { digest, loose: Arc::clone(&self.loose) })
+    }
+
+    /// Takes note of what plugins keep after a commit, in bytes.
+    pub(crate) fn keeps(&self, plugins: impl IntoIterator<Item = (Box<str>, u64)>) {
+        self.kept_bytes.write().unwrap_or_else(PoisonError::into_inner).extend(plugins);
     }
 
     fn has(&self, digest: &Digest) -> bool {
@@ -111,7 +125,7 @@ impl Blobs {
 
     /// Has all content stay, for as long as a copy is made. One copy at a time.
     pub(crate) fn keep_all(&self) -> Kept<'_> {
-        lock(&self.staged).keep_all = true;
+        lock(&self.held).keep_all = true;
         Kept(self)
     }
 
@@ -128,11 +142,39 @@ impl Blobs {
         Ok(content)
     }
 
-    /// A commit removed a reference: the content goes if that was the last.
-    pub(crate) fn forget(&self, digest: &Digest) {
-        let staged = lock(&self.staged);
-        if !staged.keep_all && !staged.since.contains_key(digest) {
-            self.remove_if_unreferenced(digest);
+    /// A commit removed a reference: where that was the last, the content goes with the next
+    /// [`Blobs::tidy`].
+    pub(crate) fn forget(&self, digest: Digest) {
+        lock(&self.loose).push(Loose::Unreferenced(digest));
+    }
+
+    /// Whether there is something to tidy up.
+    pub(crate) fn is_untidy(&self) -> bool {
+        !lock(&self.loose).is_empty()
+    }
+
+    /// Removes content that lost what kept it. Blocks on the disk.
+    pub(crate) fn tidy(&self) {
+        loop {
+            // Held until it is removed, so that nobody stages it in between.
+            let mut held = lock(&self.held);
+            if held.keep_all {
+                return;
+            }
+            let Some(loose) = lock(&self.loose).pop() else { return };
+            let digest = match loose {
+                Loose::Unreferenced(digest) => digest,
+                Loose::Staged(digest) => {
+                    if let Entry::Occupied(mut holders) = held.staged.entry(digest) {
+                        *holders.get_mut() -= 1;
+                        if *holders.get() == 0 {
+                            holders.remove();
+                        }
+                    }
+                    digest
+                }
+            };
+            self.remove_if_unneeded(&held, &digest);
         }
     }
 
@@ -144,13 +186,15 @@ impl Blobs {
         for found in files.flatten() {
             let name = found.file_name();
             if let Some(digest) = name.to_str().and_then(|name| name.parse().ok()) {
-                self.forget(&digest);
+                self.remove_if_unneeded(&lock(&self.held), &digest);
             }
         }
     }
 
-    /// The caller holds the lock on `staged`, so that nobody stages it in between.
-    fn remove_if_unreferenced(&self, digest: &Digest) {
+    fn remove_if_unneeded(&self, held: &Held, digest: &Digest) {
+        if held.keep_all || held.staged.contains_key(digest) {
+            return;
+        }
         match self.is_referenced(digest) {
             Ok(true) => {}
             Ok(false) => {
@@ -175,18 +219,6 @@ impl Blobs {
         let view = self.store.view();
         let first = view.prefix(Space::Blobs, digest.as_bytes()).next();
         first.transpose().map(|row| row.is_some())
-    }
-
-    /// Protects content from removal, and removes what has been staged in vain.
-    fn stage(&self, digest: Digest, now: Instant) {
-        let mut staged = lock(&self.staged);
-        staged.add(digest, now);
-        if staged.keep_all {
-            return;
-        }
-        while let Some(old) = staged.take_old(now) {
-            self.remove_if_unreferenced(&old);
-        }
     }
 
     fn write_file(&self, folder: &Path, digest: &Digest, content: &[u8]) -> io::Result<()> {
@@ -228,9 +260,11 @@ pub(crate) fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
 }
 
 impl BlobStore for Blobs {
-    fn write(&self, content: &[u8]) -> Result<Digest, StoreError> {
+    fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError> {
+        // Before it takes more room: what others left in vain.
+        self.tidy();
         let digest = Digest::of(content);
-        self.stage(digest, Instant::now());
+        let staged = self.stage(&mut lock(&self.held), digest);
         match &self.contents {
             Contents::Disk(folder) => self
                 .write_file(folder, &digest, content)
@@ -239,7 +273,7 @@ impl BlobStore for Blobs {
                 lock(contents).entry(digest).or_insert_with(|| Bytes::copy_from_slice(content));
             }
         }
-        Ok(digest)
+        Ok(staged)
     }
 
     fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
@@ -259,7 +293,7 @@ impl BlobStore for Blobs {
 
     fn list(
         &self,
-        plugin: &usher_event::PluginName,
+        plugin: &PluginName,
         after: Option<&Digest>,
         max: usize,
     ) -> Result<Vec<BlobInfo>, StoreError> {
@@ -286,6 +320,11 @@ impl BlobStore for Blobs {
         }
         Ok(infos)
     }
+
+    fn kept_bytes(&self, plugin: &PluginName) -> Result<u64, StoreError> {
+        let kept = self.kept_bytes.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(kept.get(plugin.as_str()).copied().unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
@@ -305,38 +344,74 @@ mod tests {
         digest
     }
 
+    fn open(folder: &Path, store: &Arc<MemoryStore>) -> Blobs {
+        let contents = Contents::Disk(folder.to_owned());
+        Blobs::open(contents, Arc::clone(store) as Arc<dyn Store>).unwrap()
+    }
+
     #[test]
-    fn what_nobody_keeps_goes_after_its_time() {
+    fn what_nobody_keeps_goes_with_the_last_who_staged_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let contents = Contents::Disk(folder.path().to_owned());
-        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let blobs = open(folder.path(), &store);
         let in_vain = blobs.write(b"in vain").unwrap();
+        let again = blobs.write(b"in vain").unwrap();
         let kept = blobs.write(b"kept").unwrap();
-        assert_eq!(keep(&store, b"kept"), kept);
-        blobs.forget(&in_vain);
+        assert_eq!(keep(&store, b"kept"), kept.digest());
+        let (digest, kept_digest) = (in_vain.digest(), kept.digest());
+        blobs.forget(digest);
+        blobs.tidy();
         blobs.sweep();
-        assert!(blobs.has(&in_vain), "it is staged");
-        let now = Instant::now();
-        blobs.stage(Digest::of(b"another"), now + STAGED_FOR / 2);
-        assert!(blobs.has(&in_vain));
-        blobs.stage(Digest::of(b"another"), now + 2 * STAGED_FOR);
-        assert!(!blobs.has(&in_vain));
-        assert!(blobs.has(&kept));
+        assert!(blobs.has(&digest), "it is staged");
+        drop((in_vain, kept));
+        blobs.tidy();
+        assert!(blobs.has(&digest), "it is staged once more");
+        assert!(!blobs.is_untidy());
+        drop(again);
+        assert!(blobs.is_untidy());
+        blobs.tidy();
+        assert!(!blobs.has(&digest));
+        assert!(blobs.has(&kept_digest));
+    }
+
+    /// What deliveries leave in vain never adds up.
+    #[test]
+    fn whoever_writes_removes_what_was_left_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path(), &Arc::default());
+        for number in 0..20 {
+            let staged = blobs.write(format!("content {number}").as_bytes()).unwrap();
+            let there = (0..20).map(|n| Digest::of(format!("content {n}").as_bytes()));
+            assert_eq!(
+                there.filter(|digest| blobs.has(digest)).collect::<Vec<_>>(),
+                [staged.digest()]
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_goes_while_a_copy_is_made_and_what_was_left_goes_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path(), &Arc::default());
+        let kept = blobs.keep_all();
+        let digest = blobs.write(b"in vain").unwrap().digest();
+        blobs.tidy();
+        blobs.sweep();
+        assert!(blobs.has(&digest));
+        drop(kept);
+        blobs.tidy();
+        assert!(!blobs.has(&digest));
     }
 
     #[test]
     fn a_start_removes_what_no_row_refers_to() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let open = || {
-            let contents = Contents::Disk(folder.path().to_owned());
-            Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap()
-        };
-        let (kept, in_vain) = (open().write(b"kept").unwrap(), open().write(b"in vain").unwrap());
+        let write = |content: &[u8]| open(folder.path(), &store).write(content).unwrap().digest();
+        let (kept, in_vain) = (write(b"kept"), write(b"in vain"));
         keep(&store, b"kept");
         fs::write(folder.path().join("new").join("7"), "half").unwrap();
-        let blobs = open();
+        let blobs = open(folder.path(), &store);
         blobs.sweep();
         assert!(blobs.has(&kept) && !blobs.has(&in_vain));
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
@@ -346,23 +421,25 @@ mod tests {
     fn what_is_about_to_be_committed_stays() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let contents = Contents::Disk(folder.path().to_owned());
-        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
-        let long_ago = Instant::now();
-        let digest = blobs.write(b"content").unwrap();
-        lock(&blobs.staged).since.insert(digest, long_ago);
-        assert!(blobs.hold(&digest));
-        let renewed = lock(&blobs.staged).since[&digest];
-        assert!(renewed > long_ago);
-        assert!(!blobs.hold(&Digest::of(b"nothing")));
+        let blobs = open(folder.path(), &store);
+        let written = blobs.write(b"content").unwrap();
+        let digest = written.digest();
+        let held = blobs.hold(&digest).unwrap();
+        drop(written);
+        blobs.tidy();
+        assert!(blobs.has(&digest));
+        keep(&store, b"content");
+        drop(held);
+        blobs.tidy();
+        assert!(blobs.has(&digest));
+        assert!(blobs.hold(&Digest::of(b"nothing")).is_none());
     }
 
     #[test]
     fn a_write_that_fails_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let contents = Contents::Disk(folder.path().to_owned());
-        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let blobs = open(folder.path(), &store);
         // A file where the shelf should be.
         let (shelf, _) = file(folder.path(), &Digest::of(b"content"));
         fs::write(&shelf, "in the way").unwrap();
@@ -375,9 +452,8 @@ mod tests {
     fn damage_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let contents = Contents::Disk(folder.path().to_owned());
-        let blobs = Blobs::open(contents, Arc::clone(&store) as Arc<dyn Store>).unwrap();
-        let digest = blobs.write(b"content").unwrap();
+        let blobs = open(folder.path(), &store);
+        let digest = blobs.write(b"content").unwrap().digest();
         keep(&store, b"content");
         assert_eq!(blobs.read(&digest).unwrap().unwrap().1, "content");
         fs::write(file(folder.path(), &digest).1, "c0ntent").unwrap();

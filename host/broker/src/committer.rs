@@ -8,18 +8,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use usher_event::SubscriptionName;
+use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
 
 use crate::Clock;
-use crate::api::{BrokerError, SubscriptionStatus};
+use crate::api::{BrokerError, Changes, Disposition, SubscriptionStatus};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
 use crate::intake::{Command, Phase, Reply};
-use crate::ledger::{DeliveryStanding, Fetch, Ledger, Standing};
+use crate::ledger::{Decided, DeliveryStanding, Fetch, Ledger, ReleasedBlobs, Standing};
 use crate::readers::Readers;
 use crate::shared::Shared;
 use crate::state::Written;
-use crate::store::rows::DeadRow;
+use crate::store::rows::{DeadRow, read_blob};
 use crate::store::{Space, StoreFailure, keys};
 
 /// The longest time between two looks at the clock while a timer runs: the system's clock may be
@@ -124,6 +124,10 @@ impl Committer {
             }
         }
         let released = self.ledger.release();
+        let ReleasedBlobs { staged, deleted, kept_bytes } = released.blobs;
+        // Before the sums and whoever is handed something: what was staged counts no longer.
+        drop(staged);
+        self.blobs.keeps(kept_bytes);
         for (id, leases) in released.grants {
             if let Some(outlet) = self.shared.outlets.numbered(id) {
                 outlet.offer(leases);
@@ -138,8 +142,12 @@ impl Committer {
         if let Some(sequence) = released.dropped {
             self.give_space_back(sequence);
         }
-        for digest in released.deleted_blobs {
-            self.blobs.forget(&digest);
+        for digest in deleted {
+            self.blobs.forget(digest);
+        }
+        if self.blobs.is_untidy() {
+            let blobs = Arc::clone(&self.blobs);
+            self.readers.submit(move || blobs.tidy());
         }
         self.tell_of_backlog();
         Ok(())
@@ -187,8 +195,10 @@ impl Committer {
                 self.answer(reply, published);
             }
             Command::Settle { batch, reply } => {
-                let ledger = &mut self.ledger;
-                let settle = |decided| ledger.settle(decided, now_ms);
+                let settle = |mut decided| {
+                    self.look_up_blobs(&mut decided);
+                    self.ledger.settle(decided, now_ms)
+                };
                 let settled = batch.into_iter().map(settle).collect();
                 self.answer(reply, Ok(settled));
             }
@@ -275,6 +285,33 @@ impl Committer {
             // Whoever asked may be gone; what was done stays done.
             let _ = reply.send(committed.and(answer));
         }));
+    }
+
+    /// Adds what the store has of the blobs that a delivery changes. Only here that is as new as it
+    /// has to be.
+    fn look_up_blobs(&self, decided: &mut Decided) {
+        let Decided { settlement, stored_blobs, .. } = decided;
+        let plugin = settlement.subscription.plugin();
+        let Disposition::Ack(Changes { blobs, .. }) = &settlement.disposition else { return };
+        if blobs.is_empty() {
+            return;
+        }
+        let view = self.shared.store.view();
+        let size = |change: &BlobChange| {
+            let (BlobChange::Put(BlobInfo { digest, .. }) | BlobChange::Delete(digest)) = change;
+            let key = keys::blob(digest, plugin);
+            let damaged = || StoreFailure::damaged(Space::Blobs, &key);
+            let row = view.get(Space::Blobs, &key)?;
+            row.map(|row| Ok(read_blob(*digest, &row).ok_or_else(damaged)?.0.size_bytes))
+                .transpose()
+        };
+        match blobs.iter().map(size).collect() {
+            Ok(sizes) => *stored_blobs = sizes,
+            Err(StoreFailure(reason)) => {
+                let failure = Failure::new(FailureClass::Host, reason);
+                settlement.disposition = Disposition::Retry { failure, after: None };
+            }
+        }
     }
 
     /// A dead letter that no command of this batch has removed.

@@ -139,6 +139,7 @@ impl EmbeddedBroker {
             dead_letters = recovered.counters.dead_letters,
             "the broker goes on from what is stored"
         );
+        blobs.keeps(recovered.blob_bytes.clone());
         let now_ms = options.clock.now_ms();
         let rules = Rules {
             window_events: options.duplicates_window_events,

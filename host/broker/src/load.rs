@@ -1,5 +1,5 @@
-//! Reads from a store what the ledger goes on from. Its cost depends on what is unfinished and on
-//! the duplicates window, never on the length of the log.
+//! Reads from a store what the ledger goes on from. Its cost depends on what is unfinished, on the
+//! duplicates window and on how many blobs there are, never on the length of the log.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,7 @@ use crate::ledger::{DelayedEmission, Recovered};
 use crate::store::lost::Lost;
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
-    read_parked, read_record, read_usage,
+    read_blob, read_parked, read_record, read_usage,
 };
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -23,6 +23,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
         parked: parked(view)?,
         delayed: delayed(view)?,
         usage: usage(view)?,
+        blob_bytes: blob_bytes(view)?,
         identities: identities(view, counters.last_sequence)?,
         next_audit: next_audit(view)?,
         schedules: schedules(view)?,
@@ -145,6 +146,24 @@ fn usage(
         usage.insert(plugin, used);
     }
     Ok(usage)
+}
+
+/// Added up from the blobs themselves: a sum of its own could be wrong.
+fn blob_bytes(view: &dyn View) -> Result<HashMap<Box<str>, u64>, StoreFailure> {
+    let mut sums = HashMap::<Box<str>, u64>::new();
+    for row in view.range(Space::Blobs, &[], None) {
+        let (key, value) = row?;
+        let read = || {
+            let (digest, plugin) = keys::blob_parts(&key)?;
+            Some((plugin, read_blob(digest, &value)?.0.size_bytes))
+        };
+        let (plugin, bytes) = read().ok_or_else(|| StoreFailure::damaged(Space::Blobs, &key))?;
+        match sums.get_mut(plugin) {
+            Some(sum) => *sum += bytes,
+            None => drop(sums.insert(plugin.into(), bytes)),
+        }
+    }
+    Ok(sums)
 }
 
 fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, IdentitiesRow)>, StoreFailure> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use usher_event::{BlobChange, Event, Failure, FailureClass, SYSTEM_TYPE_PREFIX};
+use usher_event::{BlobChange, BlobInfo, Event, Failure, FailureClass, SYSTEM_TYPE_PREFIX};
 
 use crate::api::{
     BrokerError, Changes, DeadLetter, Disposition, Order, Schedule, Settlement, Subscription,
@@ -88,7 +88,7 @@ pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, Br
 /// Works out what the committer will need. Changes that can never be committed turn into a
 /// failure.
 pub(crate) fn decide(mut settlement: Settlement, blobs: &Blobs) -> Decided {
-    if let Disposition::Ack(changes) = &settlement.disposition
+    if let Disposition::Ack(changes) = &mut settlement.disposition
         && let Some(disposition) = refusal(changes, blobs)
     {
         settlement.disposition = disposition;
@@ -99,10 +99,10 @@ pub(crate) fn decide(mut settlement: Settlement, blobs: &Blobs) -> Decided {
         }
         _ => Vec::new(),
     };
-    Decided { settlement, identities }
+    Decided { settlement, identities, stored_blobs: Vec::new() }
 }
 
-fn refusal(changes: &Changes, blobs: &Blobs) -> Option<Disposition> {
+fn refusal(changes: &mut Changes, blobs: &Blobs) -> Option<Disposition> {
     let too_long = changes.writes.iter().find(|write| {
         write.address.bucket.len() + write.address.key.len() > STATE_ADDRESS_MAX_BYTES
     });
@@ -112,12 +112,17 @@ fn refusal(changes: &Changes, blobs: &Blobs) -> Option<Disposition> {
         );
         return Some(Disposition::Reject { failure: Failure::new(FailureClass::Limit, reason) });
     }
-    let missing = changes.blobs.iter().find_map(|change| match change {
-        BlobChange::Put(info) if !blobs.hold(&info.digest) => Some(info.digest),
-        _ => None,
-    });
-    missing.map(|digest| {
-        let reason = format!("the content of blob {digest} is not there");
-        Disposition::Retry { failure: Failure::new(FailureClass::Host, reason), after: None }
-    })
+    for change in &changes.blobs {
+        let BlobChange::Put(BlobInfo { digest, .. }) = change else { continue };
+        // Held here, too: not everyone who settles has written it just now.
+        match blobs.hold(digest) {
+            Some(staged) => changes.staged.push(staged),
+            None => {
+                let reason = format!("the content of blob {digest} is not there");
+                let failure = Failure::new(FailureClass::Host, reason);
+                return Some(Disposition::Retry { failure, after: None });
+            }
+        }
+    }
+    None
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::host::{BlobChange, StateRead, StateWrite};
-use crate::{Emission, Event, PLUGIN_SOURCE_PREFIX, SubscriptionName};
+use crate::host::{BlobChange, StagedBlob, StateRead, StateWrite};
+use crate::{Emission, Event, PLUGIN_SOURCE_PREFIX, Quota, SubscriptionName};
 
 /// Bytes of a hash in an idempotency key: 128 bits never meet by chance.
 const KEY_HASH_BYTES: usize = 16;
@@ -170,6 +170,10 @@ pub struct Effects {
     pub writes: Vec<StateWrite>,
     /// Blobs put or deleted.
     pub blobs: Vec<BlobChange>,
+    /// Keeps the content of the blobs put where it is until they are committed.
+    pub staged: Vec<StagedBlob>,
+    /// What the plugin may keep; the broker checks at commit that all of this fits.
+    pub quota: Quota,
 }
 
 /// A verdict with what goes with it.

@@ -129,14 +129,40 @@ pub struct BlobInfo {
     pub content_type: String,
 }
 
+/// Content that waits for the commit that refers to it. It stays as long as this lives; afterwards
+/// it goes, unless a commit has come to refer to it. Never blocks when dropped.
+#[derive(Clone)]
+pub struct StagedBlob {
+    digest: Digest,
+    _held: Arc<dyn Send + Sync>,
+}
+
+impl StagedBlob {
+    /// Of content that stays as long as `held` lives.
+    pub fn new(digest: Digest, held: impl Send + Sync + 'static) -> Self {
+        Self { digest, _held: Arc::new(held) }
+    }
+
+    /// The digest of the content.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl std::fmt::Debug for StagedBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StagedBlob").field(&self.digest).finish()
+    }
+}
+
 /// Content-addressed files. Calls block on the disk.
 pub trait BlobStore: Send + Sync + 'static {
-    /// Writes content and fsyncs it. Not visible to anyone until a commit refers to it; content
-    /// that no commit refers to is removed in time. Writing the same content again is cheap.
+    /// Writes content and fsyncs it. Not visible to anyone until a commit refers to it; where none
+    /// does, it goes with the last [`StagedBlob`] of it. Writing the same content again is cheap.
     ///
     /// # Errors
     /// The disk is full or broken.
-    fn write(&self, content: &[u8]) -> Result<Digest, StoreError>;
+    fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError>;
 
     /// A committed blob's info and content, whichever plugin put it.
     ///
@@ -154,4 +180,10 @@ pub trait BlobStore: Send + Sync + 'static {
         after: Option<&Digest>,
         max: usize,
     ) -> Result<Vec<BlobInfo>, StoreError>;
+
+    /// How many bytes a plugin's committed blobs have, all together.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn kept_bytes(&self, plugin: &PluginName) -> Result<u64, StoreError>;
 }

@@ -14,6 +14,7 @@ mod host;
 mod listener;
 mod media;
 mod name;
+mod quota;
 mod rules;
 mod system;
 mod time;
@@ -32,11 +33,12 @@ pub use emission::{Emission, EmissionError, PLUGIN_SOURCE_PREFIX};
 pub use error::{BatchError, EventError, EventErrorKind};
 pub use event::{Event, Identity};
 pub use host::{
-    BlobChange, BlobInfo, BlobStore, StateAddress, StatePage, StateRead, StateReader,
+    BlobChange, BlobInfo, BlobStore, StagedBlob, StateAddress, StatePage, StateRead, StateReader,
     StateSnapshot, StateUsage, StateWrite, StoreError,
 };
 pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName};
+pub use quota::{Quota, QuotaError};
 pub use system::{
     DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SYSTEM_SOURCE,
     SYSTEM_TYPE_PREFIX, SystemEvent,

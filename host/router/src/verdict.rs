@@ -58,7 +58,7 @@ fn changes(
     limits: EmissionLimits,
     time: &str,
 ) -> Result<Changes, Failure> {
-    let Effects { emissions, reads, writes, blobs } = effects;
+    let Effects { emissions, reads, writes, blobs, staged, quota } = effects;
     let count = emissions.len();
     if count > limits.max_count {
         let max_count = limits.max_count;
@@ -80,7 +80,8 @@ fn changes(
         }
         events.push(new);
     }
-    Ok(Changes { emissions: events, reads, writes, blobs, delayed_max: limits.max_delayed })
+    let delayed_max = limits.max_delayed;
+    Ok(Changes { emissions: events, reads, writes, blobs, staged, quota, delayed_max })
 }
 
 fn new_event(

@@ -2,6 +2,7 @@
 //! that configuration can't leave, so that documentation, validation and enforcement agree.
 
 use serde::{Deserialize, Serialize};
+use usher_event::Quota;
 
 /// One row of the table of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +162,12 @@ impl Limits {
             .map(|(row, value)| LimitError { name: row.name, value, min: row.min, max: row.max })
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(LimitErrors(errors)) }
+    }
+
+    /// What of it the broker enforces at commit.
+    pub(crate) fn quota(&self) -> Quota {
+        let Self { state_bytes, state_keys, blobs_bytes, .. } = *self;
+        Quota { state_bytes, state_keys, blobs_bytes }
     }
 }
 

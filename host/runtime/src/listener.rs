@@ -196,7 +196,9 @@ impl WasmListener {
         let mut emissions = convert::emissions(emitted, &self.plugin.limits)?;
         self.plugin.redact_emissions(&mut emissions);
         let (reads, writes) = guest.state.take();
-        Ok(Effects { emissions, reads, writes, blobs: guest.blobs.take() })
+        let (blobs, staged) = guest.blobs.take();
+        let quota = self.plugin.limits.quota();
+        Ok(Effects { emissions, reads, writes, blobs, staged, quota })
     }
 
     fn verdict(&self, ending: Ending) -> Verdict {

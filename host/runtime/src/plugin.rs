@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use usher_event::{BlobStore, Emission, PluginName, StateReader};
+use usher_event::{BlobStore, Emission, PluginName, QuotaError, StateReader};
 
 use crate::capabilities::http::Client;
 use crate::capabilities::log::Minute;
@@ -26,9 +26,8 @@ pub(crate) struct Plugin {
     pub(crate) state: Option<(PluginName, Arc<dyn StateReader>)>,
     /// There where blobs are granted.
     pub(crate) blobs: Option<(PluginName, Arc<dyn BlobStore>)>,
-    /// Bytes of blobs this plugin holds, once known. Never too low: puts that came to nothing
-    /// count until the next reckoning.
-    pub(crate) blobs_held_bytes: Mutex<Option<u64>>,
+    /// Bytes of blobs that its deliveries have on disk and nothing is committed of.
+    blobs_staged_bytes: AtomicU64,
     pub(crate) http: Arc<Client>,
     pub(crate) denials: Denials,
     /// What the log still takes of this plugin in the minute under way.
@@ -45,7 +44,7 @@ impl Plugin {
             grants: Grants::default(),
             state: None,
             blobs: None,
-            blobs_held_bytes: Mutex::new(None),
+            blobs_staged_bytes: AtomicU64::new(0),
             http,
             log_minute: Mutex::new(Minute::new(&limits)),
             limits,
@@ -81,16 +80,25 @@ impl Plugin {
         words
     }
 
-    /// Counts `more_bytes` of blobs as held if the limit allows; starts from `reckoned_bytes` where
-    /// the plugin's blobs were just added up. `false` where they are too many, or never were.
-    pub(crate) fn reserve_blobs(&self, reckoned_bytes: Option<u64>, more_bytes: u64) -> bool {
-        let mut held = self.blobs_held_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        match reckoned_bytes.or(*held).map(|held_bytes| held_bytes.saturating_add(more_bytes)) {
-            Some(sum_bytes) if sum_bytes <= self.limits.blobs_bytes => {
-                *held = Some(sum_bytes);
-                true
-            }
-            _ => false,
+    /// Counts `more_bytes` of blobs as staged if that, all else that is staged, and the `kept_bytes`
+    /// that are committed stay within the limit together.
+    ///
+    /// # Errors
+    /// They don't.
+    pub(crate) fn stage_blob(
+        self: &Arc<Self>,
+        kept_bytes: u64,
+        more_bytes: u64,
+    ) -> Result<BlobRoom, QuotaError> {
+        let quota = self.limits.quota();
+        let add = |staged_bytes: u64| {
+            let staged_bytes = staged_bytes.saturating_add(more_bytes);
+            let after_bytes = kept_bytes.saturating_add(staged_bytes);
+            quota.check_blobs(kept_bytes, after_bytes).is_ok().then_some(staged_bytes)
+        };
+        match self.blobs_staged_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            Ok(_) => Ok(BlobRoom { plugin: Arc::clone(self), bytes: more_bytes }),
+            Err(_) => Err(QuotaError::Blobs { limit_bytes: quota.blobs_bytes }),
         }
     }
 
@@ -112,6 +120,18 @@ impl Plugin {
     /// As [`Plugin::redact`], for text whose start was cut off.
     pub(crate) fn redact_end(&self, text: String) -> String {
         redaction::redact_end(&self.grants.secrets, text)
+    }
+}
+
+/// Room for a blob, taken until this is dropped.
+pub(crate) struct BlobRoom {
+    plugin: Arc<Plugin>,
+    bytes: u64,
+}
+
+impl Drop for BlobRoom {
+    fn drop(&mut self) {
+        self.plugin.blobs_staged_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use usher_event::{
     BlobInfo, BlobStore, Delivery, Digest, Event, FailureClass, Listener as _, PluginName,
-    StateAddress, StatePage, StateReader, StateSnapshot, StateUsage, StoreError, SubscriptionName,
-    Verdict,
+    StagedBlob, StateAddress, StatePage, StateReader, StateSnapshot, StateUsage, StoreError,
+    SubscriptionName, Verdict,
 };
 use usher_runtime::{
     Grants, Isolation, Limits, LoadErrorKind, Loaded, Runtime, RuntimeOptions, Settings,
@@ -176,7 +176,7 @@ impl StateSnapshot for Nothing {
 }
 
 impl BlobStore for Nothing {
-    fn write(&self, _: &[u8]) -> Result<Digest, StoreError> {
+    fn write(&self, _: &[u8]) -> Result<StagedBlob, StoreError> {
         Err(StoreError("there are no blobs".to_owned()))
     }
 
@@ -191,5 +191,9 @@ impl BlobStore for Nothing {
         _: usize,
     ) -> Result<Vec<BlobInfo>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn kept_bytes(&self, _: &PluginName) -> Result<u64, StoreError> {
+        Ok(0)
     }
 }

@@ -37,7 +37,7 @@ mod timeline;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use usher_event::{Digest, Identity, SubscriptionName};
+use usher_event::{Identity, SubscriptionName};
 use usher_filter::{Filter, FilterIndex};
 
 use crate::api::{AttemptRecord, BrokerStats, Lease, Settlement, StoredEvent};
@@ -45,6 +45,8 @@ use crate::store::Batch;
 use crate::store::rows::Counters;
 use alone::Alone;
 use backlog::Backlog;
+use blobs::BlobLedger;
+pub(crate) use blobs::ReleasedBlobs;
 use delay::Delayed;
 use duplicates::Duplicates;
 use outgoing::Outgoing;
@@ -83,7 +85,7 @@ pub(crate) struct Ledger {
     unsaved: BTreeSet<u32>,
     outgoing: Outgoing,
     fetches: Vec<Fetch>,
-    deleted_blobs: Vec<Digest>,
+    blobs: BlobLedger,
     alone: Alone,
     backlog: Backlog,
     expiry: Expiry,
@@ -116,6 +118,9 @@ pub(crate) struct Decided {
     pub(crate) settlement: Settlement,
     /// Those of the emissions, in order.
     pub(crate) identities: Vec<Identity>,
+    /// How large the store has each of the plugin's blobs that change, bytes, in their order; `None`
+    /// where the plugin doesn't keep it. As of the newest commit.
+    pub(crate) stored_blobs: Vec<Option<u64>>,
 }
 
 /// What may leave the ledger once the batch is durable.
@@ -125,8 +130,7 @@ pub(crate) struct Released {
     pub(crate) grants: Vec<(u32, Vec<Lease>)>,
     /// What to read and hand back.
     pub(crate) fetches: Vec<Fetch>,
-    /// Blobs that lost a reference.
-    pub(crate) deleted_blobs: Vec<Digest>,
+    pub(crate) blobs: ReleasedBlobs,
     /// Events before this one have left the log.
     pub(crate) dropped: Option<u64>,
 }
@@ -261,7 +265,7 @@ impl Ledger {
         Released {
             grants,
             fetches: std::mem::take(&mut self.fetches),
-            deleted_blobs: std::mem::take(&mut self.deleted_blobs),
+            blobs: self.blobs.release(),
             dropped: self.dropped.take(),
         }
     }

@@ -6,6 +6,7 @@ use usher_event::{PluginName, ScheduleName, StateUsage, SubscriptionName};
 use usher_filter::FilterIndex;
 
 use super::backlog::Backlog;
+use super::blobs::BlobLedger;
 use super::delay::Delayed;
 use super::duplicates::Duplicates;
 use super::retention::Expiry;
@@ -31,6 +32,8 @@ pub(crate) struct Recovered {
     pub(crate) parked: Vec<(u32, u64, u64)>,
     pub(crate) delayed: Vec<DelayedEmission>,
     pub(crate) usage: HashMap<PluginName, StateUsage>,
+    /// How much of blobs each plugin keeps.
+    pub(crate) blob_bytes: HashMap<Box<str>, u64>,
     /// First sequence and identities of each row of the window, oldest first.
     pub(crate) identities: Vec<(u64, IdentitiesRow)>,
     pub(crate) next_audit: u64,
@@ -90,7 +93,7 @@ impl Ledger {
             unsaved: Default::default(),
             outgoing: Default::default(),
             fetches: Vec::new(),
-            deleted_blobs: Vec::new(),
+            blobs: BlobLedger::new(recovered.blob_bytes),
             alone: Default::default(),
             backlog: Backlog::new(backlog_max_events),
             expiry: Expiry::new(retention),

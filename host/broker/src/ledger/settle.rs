@@ -1,7 +1,7 @@
 //! What became of a delivery. An acknowledgement and everything that goes with it enter the same
 //! batch, or nothing of it does.
 
-use usher_event::{Failure, FailureClass};
+use usher_event::{Failure, FailureClass, QuotaError};
 
 use super::append::Origin;
 use super::{Decided, Ledger};
@@ -29,7 +29,7 @@ impl Ledger {
     }
 
     fn apply(&mut self, decided: Decided, now_ms: u64) -> Settled {
-        let Decided { settlement, identities } = decided;
+        let Decided { settlement, identities, stored_blobs } = decided;
         let sequence = settlement.sequence;
         let Some(id) = self.names.get(&settlement.subscription).copied() else {
             return Settled::Stale;
@@ -61,7 +61,7 @@ impl Ledger {
                     }
                     return self.expire_if_gone(id, sequence, Settled::Conflict);
                 }
-                match self.objection(&report, &changes) {
+                match self.objection(&report, &changes, &stored_blobs) {
                     Some((failure, true)) => self.give_up(&report, failure, now_ms),
                     Some((failure, false)) => self.fail(&report, failure, None, now_ms),
                     None if self.hold_back(id, &changes.emissions) => {
@@ -71,14 +71,22 @@ impl Ledger {
                         }
                         self.expire_if_gone(id, sequence, Settled::HeldBack)
                     }
-                    None => self.acknowledge(&report, changes, &identities, now_ms),
+                    None => self.acknowledge(&report, changes, &identities, &stored_blobs, now_ms),
                 }
             }
         }
     }
 
     /// Why these changes can't be committed, and whether that is for good.
-    fn objection(&self, report: &Report, changes: &Changes) -> Option<(Failure, bool)> {
+    fn objection(
+        &self,
+        report: &Report,
+        changes: &Changes,
+        stored_blobs: &[Option<u64>],
+    ) -> Option<(Failure, bool)> {
+        if let Err(error) = self.fits(report.subscription, changes, stored_blobs) {
+            return Some((Failure::new(FailureClass::Limit, error.to_string()), false));
+        }
         if changes.emissions.is_empty() {
             return None;
         }
@@ -97,11 +105,35 @@ impl Ledger {
         Some((Failure::new(FailureClass::Limit, reason), is_final))
     }
 
+    /// Whether the plugin stays within its quota. Only here that is sure: others may have been
+    /// committed since the delivery looked.
+    fn fits(
+        &self,
+        subscription: u32,
+        changes: &Changes,
+        stored_blobs: &[Option<u64>],
+    ) -> Result<(), QuotaError> {
+        let Changes { writes, blobs, quota, .. } = changes;
+        if let Some(write) = writes.first() {
+            let (before, after) = self.state.usage(&write.address.plugin, writes);
+            quota.check_state(before, after)?;
+        }
+        if !blobs.is_empty()
+            && let Some(sub) = self.subs.get(&subscription)
+        {
+            let plugin = sub.subscription().name.plugin();
+            let (before_bytes, after_bytes) = self.blobs.usage(plugin, blobs, stored_blobs);
+            quota.check_blobs(before_bytes, after_bytes)?;
+        }
+        Ok(())
+    }
+
     fn acknowledge(
         &mut self,
         report: &Report,
         changes: Changes,
         identities: &[usher_event::Identity],
+        stored_blobs: &[Option<u64>],
         now_ms: u64,
     ) -> Settled {
         let id = report.subscription;
@@ -141,7 +173,8 @@ impl Ledger {
             }
         }
         self.state.write(self.commit, changes.writes, &mut self.outgoing);
-        self.change_blobs(subscription.plugin(), changes.blobs, now_ms);
+        let Changes { blobs, staged, .. } = changes;
+        self.change_blobs(subscription.plugin(), blobs, stored_blobs, staged, now_ms);
         Settled::Committed
     }
 }

@@ -72,24 +72,28 @@ impl StateLedger {
         })
     }
 
+    /// What a plugin uses now, and with these writes of it.
+    pub(super) fn usage(
+        &self,
+        plugin: &PluginName,
+        writes: &[StateWrite],
+    ) -> (StateUsage, StateUsage) {
+        let before = self.plugins.get(plugin).map(|state| state.usage).unwrap_or_default();
+        (before, writes.iter().fold(before, StateUsage::after))
+    }
+
     /// Applies writes as part of the commit `commit`.
     pub(super) fn write(&mut self, commit: u64, writes: Vec<StateWrite>, outgoing: &mut Outgoing) {
-        for StateWrite { address, value, previous_bytes } in writes {
+        for write in writes {
+            let StateWrite { address, .. } = &write;
             let state = self.plugins.entry(address.plugin.clone()).or_default();
             if !std::mem::replace(&mut state.is_unsaved, true) {
                 self.unsaved.push(address.plugin.clone());
             }
-            let PluginState { young, usage, .. } = &mut *state;
+            state.usage = state.usage.after(&write);
+            let young = &mut state.young;
+            let StateWrite { address, value, previous_bytes } = write;
             let key = keys::state(&address);
-            let name_bytes = (address.bucket.len() + address.key.len()) as u64;
-            if let Some(previous) = previous_bytes {
-                usage.bytes = usage.bytes.saturating_sub(u64::from(previous) + name_bytes);
-                usage.keys = usage.keys.saturating_sub(1);
-            }
-            if let Some(value) = &value {
-                usage.bytes += value.len() as u64 + name_bytes;
-                usage.keys += 1;
-            }
             if previous_bytes.is_some() != value.is_some() {
                 young.buckets.insert(Arc::clone(&address.bucket), commit);
             }

@@ -61,6 +61,12 @@ pub(crate) fn blob(digest: &Digest, plugin: &str) -> Vec<u8> {
     [&digest.as_bytes()[..], plugin.as_bytes()].concat()
 }
 
+/// The digest and the plugin that a key of `blobs` is.
+pub(crate) fn blob_parts(key: &[u8]) -> Option<(Digest, &str)> {
+    let (digest, plugin) = key.split_first_chunk::<32>()?;
+    Some((Digest::from_bytes(*digest), std::str::from_utf8(plugin).ok()?))
+}
+
 /// `blobs_by_plugin`: what all rows of a plugin begin with.
 pub(crate) fn plugin_blobs(plugin: &str) -> Vec<u8> {
     [plugin.as_bytes(), &[0]].concat()

@@ -135,6 +135,8 @@ on_every_store! {
         blobs_live_as_long_as_someone_keeps_them,
         a_blob_without_content_fails_the_delivery,
         nothing_of_a_failed_delivery_is_left,
+        deliveries_in_flight_together_keep_to_the_quota_of_state,
+        deliveries_in_flight_together_keep_to_the_quota_of_blobs,
     },
     backlog::{
         who_is_too_far_behind_keeps_producers_out,

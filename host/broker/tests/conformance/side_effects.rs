@@ -1,9 +1,12 @@
 //! State and blobs: committed with the acknowledgement, or not at all.
 
 use bytes::Bytes;
-use usher_broker::{Broker, CONFLICTS_MAX, Changes, Disposition, EmbeddedBroker, Lease, Settled};
+use usher_broker::{
+    Broker, CONFLICTS_MAX, Changes, Disposition, EmbeddedBroker, Explanation, Lease, Settled,
+};
 use usher_event::{
-    BlobChange, BlobInfo, Digest, StateAddress, StateRead, StateSnapshot, StateUsage, StateWrite,
+    BlobChange, BlobInfo, Digest, FailureClass, Quota, StateAddress, StateRead, StateSnapshot,
+    StateUsage, StateWrite,
 };
 
 use crate::harness::*;
@@ -200,9 +203,10 @@ async fn change_blobs(
 pub(crate) async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
     let broker = disk.open();
     let store = broker.blobs();
-    let digest = store.write(b"content").unwrap();
+    let staged = store.write(b"content").unwrap();
+    let digest = staged.digest();
     assert_eq!(digest, Digest::of(b"content"));
-    assert_eq!(store.write(b"content").unwrap(), digest);
+    assert_eq!(store.write(b"content").unwrap().digest(), digest);
     assert!(store.read(&digest).unwrap().is_none(), "no commit refers to it");
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let put = BlobChange::Put(info(b"content"));
@@ -213,8 +217,11 @@ pub(crate) async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
 
     broker.subscribe(to_type("q/s", "a")).await.unwrap();
     let other = store.write(b"other").unwrap();
+    let both_staged = [staged, other.clone()];
+    let other = other.digest();
     let both = vec![put, BlobChange::Put(info(b"other"))];
     assert_eq!(change_blobs(&broker, "q/s", both).await, Settled::Committed);
+    drop(both_staged);
     let plugin = "q".parse().unwrap();
     let mut expected = vec![info(b"content"), info(b"other")];
     expected.sort_by_key(|info| info.digest);
@@ -232,7 +239,6 @@ pub(crate) async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
     assert!(store.read(&digest).unwrap().is_some());
     assert!(store.read(&other).unwrap().is_none());
     drop((store, broker));
-    // Nothing is staged in a new process: what nobody keeps is gone after a while.
     let broker = disk.open();
     assert!(broker.blobs().read(&digest).unwrap().is_some());
 }
@@ -253,13 +259,14 @@ pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     let snapshot = broker.state().snapshot();
     commit(&broker, "2", vec![write("k", Some("x"), None)]).await;
     let content = info(b"content");
-    broker.blobs().write(b"content").unwrap();
+    let staged = broker.blobs().write(b"content").unwrap();
     // It conflicts: emission, write and blob are dropped along with it.
     let changes = Changes {
         emissions: vec![usher_broker::NewEvent { event: emission(&lease, "b", 0), delay: None }],
         reads: vec![StateRead::Key { address: address("k"), version: snapshot.version() }],
         writes: vec![write("l", Some("y"), None)],
         blobs: vec![BlobChange::Put(content.clone())],
+        staged: vec![staged],
         ..Changes::default()
     };
     let settled = settle(&broker, &lease, Disposition::Ack(changes)).await;
@@ -268,4 +275,107 @@ pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     assert_eq!(get(&*broker.state().snapshot(), "l"), None);
     assert!(broker.blobs().read(&content.digest).unwrap().is_none());
     assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 1);
+}
+
+/// Settlements of as many deliveries, all in flight together, in one batch; answers what became of
+/// each.
+async fn settle_together(broker: &EmbeddedBroker, changes: Vec<Changes>) -> Vec<Settled> {
+    let mut leases = Vec::new();
+    for _ in &changes {
+        publish(broker, event("a", broker.stats().last_sequence)).await;
+        leases.push(lease_one(broker, "p/s").await);
+    }
+    let batch = leases.iter().zip(changes);
+    let batch = batch.map(|(lease, changes)| settlement(lease, Disposition::Ack(changes)));
+    soon(broker.settle(batch.collect())).await.unwrap()
+}
+
+/// Invariant 4: what would pass the quota together does not, and leaves nothing.
+pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk) {
+    const RETRIED: Settled = Settled::RetryAt(START_MS + 1_000);
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.subscribe(to_type("p/failed", "b")).await.unwrap();
+    let version = broker.state().snapshot().version();
+    let one = |quota: Quota, key: &str, value: &str| Changes {
+        reads: vec![StateRead::Key { address: address(key), version }],
+        writes: vec![write(key, Some(value), None)],
+        quota,
+        ..Changes::default()
+    };
+    // Each has a bucket and a key of one byte.
+    let bytes = |state_bytes| Quota { state_bytes, ..Quota::default() };
+    let keys = |state_keys| Quota { state_keys, ..Quota::default() };
+    let usage = || broker.state().snapshot().usage(&"p".parse().unwrap()).unwrap();
+
+    let two = vec![one(bytes(9), "a", "1"), one(bytes(9), "b", "12345")];
+    assert_eq!(settle_together(&broker, two).await, [Settled::Committed, RETRIED]);
+    assert_eq!(usage(), StateUsage { bytes: 3, keys: 1 });
+    assert_eq!(get(&*broker.state().snapshot(), "b"), None);
+    // One byte less in all: it fits exactly.
+    let two = vec![one(bytes(8), "c", "1"), one(bytes(8), "d", "")];
+    assert_eq!(settle_together(&broker, two).await, [Settled::Committed, Settled::Committed]);
+    assert_eq!(usage(), StateUsage { bytes: 8, keys: 3 });
+
+    let emissions = |lease: &Lease| {
+        vec![usher_broker::NewEvent { event: emission(lease, "b", 0), delay: None }]
+    };
+    publish(&broker, event("a", "over")).await;
+    let lease = lease_one(&broker, "p/s").await;
+    let over = Changes { emissions: emissions(&lease), ..one(keys(3), "e", "1") };
+    assert_eq!(settle(&broker, &lease, Disposition::Ack(over)).await, RETRIED);
+    assert!(nothing_ready(&broker, "p/failed").await, "its emission was appended");
+    let explained = broker.explain(lease.delivery.sequence, &name("p/s")).await.unwrap();
+    let Some(Explanation::Delivery { status, .. }) = explained else { panic!("{explained:?}") };
+    let failure = &status.failures[0].record;
+    assert_eq!(failure.class, FailureClass::Limit);
+    assert_eq!(failure.reason, "state has 3 keys, which is the limit");
+
+    // What shrinks is fine, whatever the quota.
+    let version = broker.state().snapshot().version();
+    let reads = vec![StateRead::Key { address: address("a"), version }];
+    let writes = vec![write("a", None, Some(1))];
+    let shrinking = Changes { reads, writes, quota: bytes(0), ..Changes::default() };
+    assert_eq!(settle_together(&broker, vec![shrinking]).await, [Settled::Committed]);
+    assert_eq!(usage(), StateUsage { bytes: 5, keys: 2 });
+}
+
+/// The same of blobs, through a restart, too.
+pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(disk: Disk) {
+    const RETRIED: Settled = Settled::RetryAt(START_MS + 1_000);
+    let plugin = "p".parse().unwrap();
+    let quota = Quota { blobs_bytes: 10, ..Quota::default() };
+    let put = |broker: &EmbeddedBroker, contents: &[&[u8]]| Changes {
+        blobs: contents.iter().map(|content| BlobChange::Put(info(content))).collect(),
+        staged: contents.iter().map(|content| broker.blobs().write(content).unwrap()).collect(),
+        quota,
+        ..Changes::default()
+    };
+    let delete = |content: &[u8]| Changes {
+        blobs: vec![BlobChange::Delete(Digest::of(content))],
+        ..Changes::default()
+    };
+    let broker = disk.open();
+    let kept = |broker: &EmbeddedBroker| broker.blobs().kept_bytes(&plugin).unwrap();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+
+    let two = vec![put(&broker, &[b"1234"]), put(&broker, &[b"1234567"])];
+    assert_eq!(settle_together(&broker, two).await, [Settled::Committed, RETRIED]);
+    assert_eq!(kept(&broker), 4);
+    assert!(broker.blobs().read(&Digest::of(b"1234567")).unwrap().is_none());
+    // The same content twice counts once, in one delivery and in two.
+    let two = vec![put(&broker, &[b"12345", b"12345"]), put(&broker, &[b"12345", b"1"])];
+    assert_eq!(settle_together(&broker, two).await, [Settled::Committed, Settled::Committed]);
+    assert_eq!(kept(&broker), 10);
+    drop(broker);
+
+    let broker = disk.open();
+    assert_eq!(kept(&broker), 10);
+    // What its plugin doesn't keep makes no room.
+    let two = vec![delete(b"never put"), put(&broker, &[b"x"])];
+    assert_eq!(settle_together(&broker, two).await, [Settled::Committed, RETRIED]);
+    let again = vec![delete(b"1234"), delete(b"1234"), put(&broker, &[b"abcd"])];
+    assert_eq!(settle_together(&broker, again).await, [const { Settled::Committed }; 3]);
+    assert_eq!(kept(&broker), 10);
+    assert_eq!(settle_together(&broker, vec![put(&broker, &[b"x"])]).await, [RETRIED]);
 }

@@ -82,7 +82,8 @@ fn changes(broker: &EmbeddedBroker, lease: &Lease) -> Changes {
         Event::builder(id, source, "b").data("emitted").build().unwrap()
     };
     let content = Bytes::from(format!("content {sequence}").repeat(20));
-    let digest = broker.blobs().write(&content).unwrap();
+    let staged = broker.blobs().write(&content).unwrap();
+    let digest = staged.digest();
     let size_bytes = content.len() as u64;
     let info = BlobInfo { digest, size_bytes, content_type: "text/plain".into() };
     let address = StateAddress {
@@ -97,6 +98,7 @@ fn changes(broker: &EmbeddedBroker, lease: &Lease) -> Changes {
         ],
         writes: vec![StateWrite { address, value: Some(content), previous_bytes: None }],
         blobs: vec![BlobChange::Put(info)],
+        staged: vec![staged],
         ..Changes::default()
     }
 }

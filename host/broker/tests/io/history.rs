@@ -222,7 +222,8 @@ impl Player {
         let before = snapshot.get(&address()).map_err(Failed::Blob)?;
         let number = before.as_ref().map_or(0, |value| value[0]) + 1;
         let content = content(lease.delivery.sequence);
-        let digest = self.broker().blobs().write(&content).map_err(Failed::Blob)?;
+        let staged = self.broker().blobs().write(&content).map_err(Failed::Blob)?;
+        let digest = staged.digest();
         Ok(Changes {
             emissions: vec![NewEvent { event: emission(lease), delay: None }],
             reads: vec![StateRead::Key { address: address(), version: snapshot.version() }],
@@ -236,6 +237,7 @@ impl Player {
                 size_bytes: content.len() as u64,
                 content_type: "text/plain".into(),
             })],
+            staged: vec![staged],
             ..Changes::default()
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
-use usher_event::{BlobChange, BlobInfo, BlobStore, Digest, PluginName, StoreError};
+use usher_event::{BlobChange, BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 use wasmtime::component::{HasData, Linker};
 
 use crate::bindings::blobs::{self, Blob, Error, Info};
@@ -21,29 +21,26 @@ const PAGE_BLOBS: usize = 100;
 const CHANGES_MAX: usize = 1_000;
 /// Longest media type.
 const CONTENT_TYPE_MAX_BYTES: usize = 256;
-/// Blobs looked at when adding up what a plugin holds.
-const RECKONED_MAX_BLOBS: usize = 1_000_000;
 
 /// One instance's blobs.
 pub(crate) struct Blobs {
     plugin: Arc<Plugin>,
     /// What the delivery under way changes; a put may be followed by a delete and vice versa.
     staged: BTreeMap<Digest, Staged>,
-    reckoned: bool,
     limit_reached: Option<String>,
 }
 
 /// The last word on one digest.
 enum Staged {
     /// Its content is on disk, but nobody else can see it yet: kept here to be read again.
-    Put(BlobInfo, Bytes),
+    Put(BlobInfo, Bytes, StagedBlob),
     Delete,
 }
 
 impl Staged {
     fn size_bytes(&self) -> u64 {
         match self {
-            Self::Put(info, _) => info.size_bytes,
+            Self::Put(info, ..) => info.size_bytes,
             Self::Delete => 0,
         }
     }
@@ -54,13 +51,12 @@ type Answer<T> = wasmtime::Result<Result<T, Error>>;
 impl Blobs {
     pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
         let plugin = plugin.clone();
-        Self { plugin, staged: BTreeMap::new(), reckoned: false, limit_reached: None }
+        Self { plugin, staged: BTreeMap::new(), limit_reached: None }
     }
 
     /// A new delivery, nothing staged.
     pub(crate) fn begin(&mut self) {
         self.clear();
-        self.reckoned = false;
         self.limit_reached = None;
     }
 
@@ -74,15 +70,19 @@ impl Blobs {
         self.limit_reached.take()
     }
 
-    /// What the delivery wants to change.
-    pub(crate) fn take(&mut self) -> Vec<BlobChange> {
-        std::mem::take(&mut self.staged)
-            .into_iter()
-            .map(|(digest, staged)| match staged {
-                Staged::Put(info, _) => BlobChange::Put(info),
+    /// What the delivery wants to change, and what keeps the content of it on disk meanwhile.
+    pub(crate) fn take(&mut self) -> (Vec<BlobChange>, Vec<StagedBlob>) {
+        let (mut changes, mut contents) = (Vec::new(), Vec::new());
+        for (digest, staged) in std::mem::take(&mut self.staged) {
+            changes.push(match staged {
+                Staged::Put(info, _, content) => {
+                    contents.push(content);
+                    BlobChange::Put(info)
+                }
                 Staged::Delete => BlobChange::Delete(digest),
-            })
-            .collect()
+            });
+        }
+        (changes, contents)
     }
 
     fn granted(&self) -> Result<(PluginName, Arc<dyn BlobStore>), Error> {
@@ -127,46 +127,31 @@ impl Blobs {
             let limit_bytes = limits.delivery_blob_bytes;
             return Err(self.refuse(format!("one delivery may put {limit_bytes} bytes of blobs")));
         }
-        self.reserve(&name, &store, size_bytes).await?;
         let content = Bytes::from(content);
-        let digest = blocking({
-            let content = content.clone();
-            move || store.write(&content)
+        let written = blocking({
+            let (content, plugin) = (content.clone(), self.plugin.clone());
+            move || {
+                let room = match plugin.stage_blob(store.kept_bytes(&name)?, size_bytes) {
+                    Ok(room) => room,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let written = store.write(&content)?;
+                // The room is free again when the content may go.
+                Ok(Ok(StagedBlob::new(written.digest(), (written, room))))
+            }
         })
         .await?;
+        let written = written.map_err(|error| self.refuse(error.to_string()))?;
+        let digest = written.digest();
         let info = BlobInfo { digest, size_bytes, content_type };
-        self.stage(digest, Staged::Put(info, content))?;
+        self.stage(digest, Staged::Put(info, content, written))?;
         Ok(digest.to_string())
-    }
-
-    /// Makes sure that the plugin may hold so much more.
-    async fn reserve(
-        &mut self,
-        name: &PluginName,
-        store: &Arc<dyn BlobStore>,
-        more_bytes: u64,
-    ) -> Result<(), Error> {
-        if self.plugin.reserve_blobs(None, more_bytes) {
-            return Ok(());
-        }
-        // Not known yet, or estimated too high: add up what is there, once in a delivery.
-        if !self.reckoned {
-            self.reckoned = true;
-            let (name, store) = (name.clone(), store.clone());
-            let held_bytes = blocking(move || held_bytes(&name, store.as_ref())).await?;
-            let staged_bytes = self.staged.values().map(Staged::size_bytes).sum::<u64>();
-            if self.plugin.reserve_blobs(Some(held_bytes + staged_bytes), more_bytes) {
-                return Ok(());
-            }
-        }
-        let limit_bytes = self.plugin.limits.blobs_bytes;
-        Err(self.refuse(format!("the plugin's blobs would have more than {limit_bytes} bytes")))
     }
 
     async fn get(&mut self, digest: &str) -> Result<Option<Blob>, Error> {
         let (_, store) = self.granted()?;
         let Ok(digest) = digest.parse::<Digest>() else { return Ok(None) };
-        if let Some(Staged::Put(info, content)) = self.staged.get(&digest) {
+        if let Some(Staged::Put(info, content, _)) = self.staged.get(&digest) {
             return Ok(Some(blob(info, content)));
         }
         let found = blocking(move || store.read(&digest)).await?;
@@ -200,7 +185,7 @@ impl Blobs {
         for (digest, staged) in &self.staged {
             let in_page = after.is_none_or(|after| *digest > after)
                 && (is_end || cursor.is_some_and(|cursor| *digest <= cursor));
-            if let Staged::Put(info, _) = staged
+            if let Staged::Put(info, ..) = staged
                 && in_page
             {
                 page.insert(*digest, info.clone());
@@ -227,22 +212,6 @@ async fn blocking<T: Send + 'static>(
         Ok(Err(error)) => Err(Error::Unavailable(error.0)),
         Err(_) => Err(Error::Unavailable("the router is shutting down".to_owned())),
     }
-}
-
-/// Adds up what a plugin holds. Beyond a million blobs it is an estimate from below.
-fn held_bytes(name: &PluginName, store: &dyn BlobStore) -> Result<u64, StoreError> {
-    const PAGE: usize = 1_000;
-    let mut sum_bytes = 0;
-    let mut after = None;
-    for _ in 0..RECKONED_MAX_BLOBS / PAGE {
-        let page = store.list(name, after.as_ref(), PAGE)?;
-        sum_bytes += page.iter().map(|info| info.size_bytes).sum::<u64>();
-        after = page.last().map(|info| info.digest);
-        if page.len() < PAGE {
-            break;
-        }
-    }
-    Ok(sum_bytes)
 }
 
 fn info(info: &BlobInfo) -> Info {

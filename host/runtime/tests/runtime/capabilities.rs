@@ -1,7 +1,7 @@
 //! Each capability, granted and denied; what a failed delivery leaves behind.
 
 use serde_json::{Value, json};
-use usher_event::{FailureClass, StateRead, StateWrite};
+use usher_event::{FailureClass, StateRead, StateWrite, Verdict};
 use usher_runtime::{Grants, Limits, Secret};
 
 use crate::support::logs::capture;
@@ -188,4 +188,23 @@ fn blobs_beyond_their_quota_fail_the_delivery() {
     let digest = usher_event::Digest::of(b"01234").to_string();
     setup.probe(&json!({"try": "delete-blob", "digest": digest}));
     assert!(put("x").is_ok(), "what was deleted no longer counts");
+}
+
+/// What a delivery has staged counts for all of its plugin's deliveries until it is committed or
+/// dropped, so that failing ones can't fill the disk together.
+#[test]
+fn staged_blobs_count_until_they_are_committed_or_dropped() {
+    let limits = Limits { blobs_bytes: 10, ..Limits::default() };
+    let setup = Setup::new(&guest("probe"), blobs(), limits);
+    let put =
+        |content: &str| setup.handle(&delivery(&json!({"try": "put-blob", "content": content})));
+    let staged = put("123456");
+    let effects = &staged.effects;
+    assert_eq!((effects.staged.len(), effects.quota.blobs_bytes), (1, 10));
+    let Verdict::Retry { failure, .. } = put("12345").verdict else { panic!("it fitted") };
+    assert_failure(&failure, FailureClass::Limit, "more than 10 bytes");
+    assert_eq!(put("1234").effects.staged.len(), 1, "it fits exactly");
+    // Nothing was committed of it.
+    drop(staged);
+    assert_eq!(put("1234567890").effects.staged.len(), 1);
 }

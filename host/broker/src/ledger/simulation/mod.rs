@@ -43,6 +43,8 @@ struct Played {
     /// Batches that were not published, and deliveries that were held back.
     refused: usize,
     held_back: usize,
+    /// Deliveries that would have passed the quota.
+    over_quota: usize,
 }
 
 impl Played {
@@ -54,6 +56,7 @@ impl Played {
         expired_unsettled: 0,
         refused: 0,
         held_back: 0,
+        over_quota: 0,
     };
 
     /// The least of both; of what happens in some histories only, the sum.
@@ -66,6 +69,7 @@ impl Played {
             expired_unsettled: self.expired_unsettled + other.expired_unsettled,
             refused: self.refused + other.refused,
             held_back: self.held_back + other.held_back,
+            over_quota: self.over_quota + other.over_quota,
         }
     }
 }
@@ -195,8 +199,8 @@ fn random_histories_agree_with_the_model() {
     });
     println!(
         "seeds {first} to {}: no violation; at least {} events, {} deliveries, {} faults, \
-         {} events expired each; {} deliveries expired, {} batches refused and {} deliveries held \
-         back in all",
+         {} events expired each; {} deliveries expired, {} batches refused, {} deliveries held \
+         back and {} over quota in all",
         first + count - 1,
         least.events,
         least.deliveries,
@@ -204,14 +208,16 @@ fn random_histories_agree_with_the_model() {
         least.expired,
         least.expired_unsettled,
         least.refused,
-        least.held_back
+        least.held_back,
+        least.over_quota
     );
     if std::env::var("USHER_STEPS").is_err() {
         assert!(
             least.events >= 500
                 && least.faults >= 10
                 && least.expired > 0
-                && least.expired_unsettled > 0,
+                && least.expired_unsettled > 0
+                && (count < SEEDS || least.over_quota > 0),
             "too little happens: {least:?}"
         );
     }

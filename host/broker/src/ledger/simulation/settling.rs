@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use usher_event::{Event, Failure, FailureClass, StateAddress, StateRead, StateWrite};
+use usher_event::{Event, Failure, FailureClass, Identity, StateAddress, StateRead, StateWrite};
 
 use super::model::{Stands, TYPES};
 use super::random::Random;
@@ -78,7 +78,7 @@ impl World {
             took: Duration::ZERO,
             disposition: Disposition::Ack(Changes::default()),
         };
-        let decided = Decided { settlement, identities: Vec::new() };
+        let decided = decided(settlement, Vec::new());
         assert_eq!(self.ledger.settle(decided, self.now_ms), Settled::Stale);
     }
 
@@ -96,8 +96,24 @@ impl World {
                 value: Some(Bytes::from(value)),
                 previous_bytes: before.map(|before| before.to_string().len() as u32),
             }],
+            quota: self.quota,
             ..Changes::default()
         }
+    }
+
+    /// Whether the plugin would keep too much with this key counted up once more.
+    fn is_over_quota(&self, out: &Out, key: &str) -> bool {
+        let plugin = out.lease.delivery.subscription.plugin();
+        let own = self.model.state.iter().filter(|((of, _), _)| of == plugin);
+        let size = |key: &str, value: u64| ("b".len() + key.len() + value.to_string().len()) as u64;
+        let bytes: u64 = own.clone().map(|((_, key), value)| size(key, *value)).sum();
+        let keys = own.count() as u64;
+        let present = self.model.state.get(&(plugin.to_owned(), key.to_owned()));
+        let before_bytes = present.map_or(0, |value| size(key, *value));
+        let grown_bytes = size(key, present.unwrap_or(&0) + 1) - before_bytes;
+        let is_new = present.is_none();
+        (is_new && keys >= self.quota.state_keys)
+            || (grown_bytes > 0 && bytes + grown_bytes > self.quota.state_bytes)
     }
 
     pub(super) fn hand_in(
@@ -122,7 +138,7 @@ impl World {
             took: Duration::ZERO,
             disposition,
         };
-        let settled = self.ledger.settle(Decided { settlement, identities }, self.now_ms);
+        let settled = self.ledger.settle(decided(settlement, identities), self.now_ms);
         let (now_ms, tick) = (self.now_ms, self.tick);
         self.settled.push(Outcome { out, what, settled, now_ms, tick, counted });
     }
@@ -133,15 +149,31 @@ impl World {
         let delivery = &out.lease.delivery;
         let failures = delivery.attempt;
         let key = (delivery.subscription.to_string(), delivery.sequence);
+        let is_over = counted.as_ref().is_some_and(|counted| self.is_over_quota(out, counted));
         let stands = match (*what, settled) {
             // Its subscription was removed meanwhile.
             (_, Settled::Stale) if !self.model.stands.contains_key(&key) => return,
             (_, Settled::Stale) if out.round < self.round_of(&key.0) => return,
-            ("ack", Settled::Committed) => Stands::Done,
+            ("ack", Settled::Committed) => {
+                assert!(!is_over, "{key:?} passed the quota");
+                Stands::Done
+            }
             ("ack", Settled::Conflict) if counted.is_some() => {
                 Stands::Ready { failures: failures - 1 }
             }
             ("release", Settled::Committed) => Stands::Ready { failures: failures - 1 },
+            ("ack", Settled::RetryAt(due_ms)) => {
+                assert!(is_over, "{key:?} was refused below the quota");
+                let (_, others) = self.model.count(&key, "retry");
+                assert!(others < MAX_ATTEMPTS, "{key:?}");
+                self.played.over_quota += 1;
+                Stands::Waiting { failures, due_tick: tick + (due_ms - now_ms) }
+            }
+            ("ack", Settled::Dead(id)) => {
+                assert!(is_over, "{key:?} was refused below the quota");
+                assert_eq!(self.model.count(&key, "retry").1, MAX_ATTEMPTS, "{key:?}");
+                Stands::Dead { id: Some(*id) }
+            }
             ("ack", Settled::HeldBack) => {
                 self.played.held_back += 1;
                 Stands::Ready { failures: failures - 1 }
@@ -180,6 +212,10 @@ impl World {
         self.tell(format_args!("settled {key:?} {what} {settled:?}"));
         self.model.stands.insert(key, stands);
     }
+}
+
+fn decided(settlement: Settlement, identities: Vec<Identity>) -> Decided {
+    Decided { settlement, identities, stored_blobs: Vec::new() }
 }
 
 fn emission(lease: &Lease, random: &mut Random) -> NewEvent {

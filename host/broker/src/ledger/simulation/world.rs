@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use usher_event::Event;
+use usher_event::{Event, Quota};
 
 use super::Played;
 use super::model::{Key, Model, Stands, TYPES, filters, subscription, subscriptions};
@@ -29,6 +29,9 @@ const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) 
 /// How far behind a subscription may be, where there is a limit.
 const BACKLOG_MAX_EVENTS: u64 = 20;
 
+/// How much state a plugin may keep, where there is a limit: two counters of five digits together.
+const STATE_MAX_BYTES: u64 = 11;
+
 pub(super) const MAX_ATTEMPTS: u32 = 4;
 
 /// Traps are counted apart.
@@ -49,6 +52,8 @@ pub(super) struct Out {
 pub(super) struct World {
     pub(super) store: MemoryStore,
     rules: Rules,
+    /// What each plugin may keep.
+    pub(super) quota: Quota,
     pub(super) ledger: Ledger,
     pub(super) now_ms: u64,
     /// The latest it ever was.
@@ -87,9 +92,16 @@ impl World {
             backlog_max_events,
         };
         let ledger = Ledger::new(load(&*store.view()).unwrap(), rules, seed, now_ms);
+        let none = Quota::default();
+        let quota = match seed % 10 {
+            2 => Quota { state_bytes: STATE_MAX_BYTES, ..none },
+            7 => Quota { state_keys: 1, ..none },
+            _ => none,
+        };
         let mut world = Self {
             store,
             rules,
+            quota,
             ledger,
             now_ms,
             latest_ms: now_ms,

@@ -143,19 +143,11 @@ impl Staging {
             Some(staged) => staged.as_ref().map(|value| value.len() as u64),
             None => known.committed_bytes.map(u64::from),
         };
-        let key_bytes = (bucket.len() + key.len()) as u64;
-        let after = usage_after(usage, key_bytes, before_bytes, size_bytes.map(|n| n as u64));
-        // What shrinks is always fine, so that a plugin can get out of a limit that was lowered.
-        if after.keys > usage.keys && after.keys > limits.state_keys {
-            let words = format!("state has {} keys, which is the limit", limits.state_keys);
-            return Err(self.refuse(words));
-        }
-        if after.bytes > usage.bytes && after.bytes > limits.state_bytes {
-            let words = format!(
-                "state would have {} bytes of keys and values, the limit is {}",
-                after.bytes, limits.state_bytes
-            );
-            return Err(self.refuse(words));
+        let name_bytes = (bucket.len() + key.len()) as u64;
+        let after_bytes = size_bytes.map(|size_bytes| size_bytes as u64);
+        let after = usage.replacing(name_bytes, before_bytes, after_bytes);
+        if let Err(error) = limits.quota().check_state(usage, after) {
+            return Err(self.refuse(error.to_string()));
         }
         known.staged = Some(value);
         self.usage = Some(after);
@@ -257,22 +249,6 @@ impl Staging {
     fn refuse(&mut self, words: String) -> StateError {
         self.limit_reached.get_or_insert_with(|| words.clone());
         StateError::Limit(words)
-    }
-}
-
-/// Usage once a value of `before_bytes` is replaced by one of `after_bytes`.
-fn usage_after(
-    usage: StateUsage,
-    key_bytes: u64,
-    before_bytes: Option<u64>,
-    after_bytes: Option<u64>,
-) -> StateUsage {
-    let weight = |value: Option<u64>| value.map_or((0, 0), |value| (1, key_bytes + value));
-    let (keys_before, bytes_before) = weight(before_bytes);
-    let (keys_after, bytes_after) = weight(after_bytes);
-    StateUsage {
-        keys: usage.keys.saturating_sub(keys_before) + keys_after,
-        bytes: usage.bytes.saturating_sub(bytes_before) + bytes_after,
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usher_event::{
-    BlobChange, BlobInfo, BlobStore, Digest, PluginName, StateAddress, StatePage, StateReader,
-    StateSnapshot, StateUsage, StateWrite, StoreError,
+    BlobChange, BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StateAddress, StatePage,
+    StateReader, StateSnapshot, StateUsage, StateWrite, StoreError,
 };
 
 /// Committed state.
@@ -130,10 +130,10 @@ impl MemoryBlobs {
 }
 
 impl BlobStore for MemoryBlobs {
-    fn write(&self, content: &[u8]) -> Result<Digest, StoreError> {
+    fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError> {
         let digest = Digest::of(content);
         self.written.lock().unwrap().insert(digest, Bytes::copy_from_slice(content));
-        Ok(digest)
+        Ok(StagedBlob::new(digest, ()))
     }
 
     fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
@@ -157,5 +157,11 @@ impl BlobStore for MemoryBlobs {
             _ => true,
         });
         Ok(from.map(|(_, info)| info.clone()).take(max).collect())
+    }
+
+    fn kept_bytes(&self, plugin: &PluginName) -> Result<u64, StoreError> {
+        let held = self.held.lock().unwrap();
+        let own = held.iter().filter(|((owner, _), _)| owner == plugin);
+        Ok(own.map(|(_, info)| info.size_bytes).sum())
     }
 }

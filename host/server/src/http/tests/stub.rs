@@ -17,8 +17,8 @@ use usher_broker::{
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
-    Listener, Outcome, PluginName, StateAddress, StateReader, StateSnapshot, StateWrite,
-    StoreError, SubscriptionName, Verdict,
+    Listener, Outcome, PluginName, StagedBlob, StateAddress, StateReader, StateSnapshot,
+    StateWrite, StoreError, SubscriptionName, Verdict,
 };
 use usher_filter::Filter;
 use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation};
@@ -437,8 +437,8 @@ impl Broker for Stub {
 struct OneBlob;
 
 impl BlobStore for OneBlob {
-    fn write(&self, content: &[u8]) -> Result<Digest, StoreError> {
-        Ok(Digest::of(content))
+    fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError> {
+        Ok(StagedBlob::new(Digest::of(content), ()))
     }
 
     fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
@@ -453,13 +453,17 @@ impl BlobStore for OneBlob {
     ) -> Result<Vec<BlobInfo>, StoreError> {
         Ok(vec![info()])
     }
+
+    fn kept_bytes(&self, _: &PluginName) -> Result<u64, StoreError> {
+        Ok(info().size_bytes)
+    }
 }
 
 /// Can't be read.
 struct Nothing;
 
 impl BlobStore for Nothing {
-    fn write(&self, _: &[u8]) -> Result<Digest, StoreError> {
+    fn write(&self, _: &[u8]) -> Result<StagedBlob, StoreError> {
         Err(StoreError("broken".to_owned()))
     }
 
@@ -473,6 +477,10 @@ impl BlobStore for Nothing {
         _: Option<&Digest>,
         _: usize,
     ) -> Result<Vec<BlobInfo>, StoreError> {
+        Err(StoreError("broken".to_owned()))
+    }
+
+    fn kept_bytes(&self, _: &PluginName) -> Result<u64, StoreError> {
         Err(StoreError("broken".to_owned()))
     }
 }
@@ -525,6 +533,7 @@ impl Listener for Printer {
                 previous_bytes: None,
             }],
             blobs: vec![BlobChange::Put(info()), BlobChange::Delete(info().digest)],
+            ..Effects::default()
         };
         Outcome { verdict: Verdict::Ack, effects, took: Duration::from_micros(7) }
     }
