@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use usher_broker::{Broker, EmbeddedBroker, Order};
 use usher_router::Router;
 
-use crate::hops::{self, executors, installation, open};
+use crate::hops::{self, all_but, executors, installation, open};
 use crate::native::Echo;
 use crate::process::{folder_bytes, resident_bytes};
 use crate::sample::{self, Sample};
@@ -112,7 +112,9 @@ async fn drain(
     events: usize,
 ) -> anyhow::Result<Vec<Part>> {
     let listener = Arc::new(Echo::new(sample::HOP_EMITS)?);
-    let installation = installation(listener, sample::HOP_EMITS, Order::None, guests)?;
+    let filter = all_but(sample::HOP_EMITS);
+    let instances = guests.metrics().num_workers();
+    let installation = installation(listener, &filter, Order::None, instances)?;
     let router = Router::new(Arc::clone(broker) as Arc<dyn Broker>, guests.handle().clone());
     let mut committed = broker.committed();
     let mut start = Instant::now();

@@ -24,6 +24,8 @@ use crate::sample::Sample;
 pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
 /// About what a hop leaves on disk: its emission's record and keys.
 pub(crate) const STORED_BYTES_PER_HOP: usize = 256;
+/// The type that a listener beside the one that is timed spins at.
+pub(crate) const SPINS: &str = "test.spin";
 /// Events published at a time.
 const PUBLISH_BATCH: usize = 512;
 
@@ -70,16 +72,16 @@ pub(crate) async fn publish(
     Ok(())
 }
 
-/// Has a listener take all events from the oldest on, but not those of the type it emits.
+/// Has a listener take the events that match, from the oldest on, so many at once.
 pub(crate) fn installation(
     listener: Arc<dyn Listener>,
-    emitted: &str,
+    filter: &str,
     order: Order,
-    guests: &Runtime,
+    instances: usize,
 ) -> anyhow::Result<Installation> {
     let subscription = Subscription {
         name: format!("{}/go", listener.name()).parse()?,
-        filter: Filter::parse(&format!(r#"{{"not":{{"exact":{{"type":"{emitted}"}}}}}}"#))?,
+        filter: Filter::parse(filter)?,
         start: Start::Earliest,
         order,
         retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
@@ -89,12 +91,20 @@ pub(crate) fn installation(
     Ok(Installation {
         listener,
         subscriptions: vec![subscription],
-        instances: guests.metrics().num_workers(),
+        instances,
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
         trial: None,
         held: Held::default(),
     })
+}
+
+/// A filter for all that a listener is meant for: neither what it emits itself nor what
+/// [`SPINS`].
+pub(crate) fn all_but(emitted: &str) -> String {
+    format!(
+        r#"{{"all":[{{"not":{{"exact":{{"type":"{emitted}"}}}}}},{{"not":{{"exact":{{"type":"{SPINS}"}}}}}}]}}"#
+    )
 }
 
 /// What takes the deliveries, and how.
@@ -106,6 +116,12 @@ pub(crate) struct Setup<'a> {
     pub(crate) has_state: bool,
 }
 
+/// Where a run takes place.
+pub(crate) struct Stage<'a> {
+    pub(crate) broker: &'a EmbeddedBroker,
+    pub(crate) router: &'a Router,
+}
+
 /// Publishes `events` events and lets them through the listener.
 pub(crate) fn run(
     folder: &Path,
@@ -113,15 +129,29 @@ pub(crate) fn run(
     sample: &Sample,
     events: usize,
 ) -> anyhow::Result<Run> {
+    run_beside(folder, setup, sample, events, async |_| Ok(()))
+}
+
+/// The same beside what `beside` has put there before the clock starts.
+pub(crate) fn run_beside(
+    folder: &Path,
+    setup: &Setup<'_>,
+    sample: &Sample,
+    events: usize,
+    beside: impl AsyncFnOnce(&Stage<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Run> {
     let data = tempfile::tempdir_in(folder)?;
     let (executor, guests) = executors()?;
     executor.block_on(async {
         let broker = open(data.path())?;
         let listener =
             runtime::load(setup.component, &broker, setup.has_state, Isolation::Warm).await?;
-        publish(&broker, sample, 0..events).await?;
         let router = Router::new(Arc::clone(&broker) as Arc<dyn Broker>, guests.handle().clone());
-        let installation = installation(listener, setup.emitted, setup.order.clone(), &guests)?;
+        beside(&Stage { broker: &broker, router: &router }).await?;
+        publish(&broker, sample, 0..events).await?;
+        let instances = guests.metrics().num_workers();
+        let filter = all_but(setup.emitted);
+        let installation = installation(listener, &filter, setup.order.clone(), instances)?;
         let before = broker.stats();
         let mut committed = broker.committed();
         let start = Instant::now();

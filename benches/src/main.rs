@@ -1,11 +1,12 @@
 //! Side by side, in one run on one machine: bare wasmtime, usher-runtime, durable publish and
-//! durable hops; and a long backlog. Absolute figures depend on the machine; the ratios are what to compare.
+//! durable hops; a long backlog; and plugins beside each other. Absolute figures depend on the machine; the ratios are what to compare.
 
 mod backlog;
 mod bare;
 mod disk;
 mod hops;
 mod native;
+mod neighbours;
 mod process;
 mod publish;
 mod rounds;
@@ -38,6 +39,8 @@ enum Suite {
     Hop(HopArgs),
     /// A long backlog: what of time and memory grows with it.
     Backlog(backlog::BacklogArgs),
+    /// What plugins cost each other: many that are idle, one that spins, one that is replaced.
+    Neighbours(neighbours::NeighboursArgs),
 }
 
 #[derive(clap::Args)]
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().suite {
         Suite::Hop(args) => hop(args),
         Suite::Backlog(args) => backlog::run(args),
+        Suite::Neighbours(args) => neighbours::run(args),
     }
 }
 

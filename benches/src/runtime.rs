@@ -19,6 +19,17 @@ pub(crate) async fn load(
     isolation: Isolation,
 ) -> anyhow::Result<Arc<WasmListener>> {
     let runtime = Runtime::new(RuntimeOptions::default())?;
+    load_into(&runtime, component, broker, has_state, isolation).await
+}
+
+/// The same, into a runtime that is there.
+pub(crate) async fn load_into(
+    runtime: &Runtime,
+    component: &[u8],
+    broker: &EmbeddedBroker,
+    has_state: bool,
+    isolation: Isolation,
+) -> anyhow::Result<Arc<WasmListener>> {
     let loaded = runtime.load(Bytes::copy_from_slice(component), "listener.wasm").await?;
     loaded
         .listener(Settings {
@@ -31,6 +42,20 @@ pub(crate) async fn load(
         .map_err(|errors| anyhow::anyhow!("the default limits are out of range: {errors:?}"))
 }
 
+/// A delivery of the sample's first event.
+pub(crate) fn delivery(sample: &Sample) -> anyhow::Result<Delivery> {
+    Ok(Delivery {
+        sequence: 1,
+        event: sample.template(0).clone(),
+        subscription: "hop/go".parse()?,
+        attempt: 1,
+        flow: 1,
+        depth: 0,
+        replay: None,
+        is_dry_run: false,
+    })
+}
+
 /// Deliveries to the listener, without broker and router.
 pub(crate) fn calls(
     component: &[u8],
@@ -41,16 +66,7 @@ pub(crate) fn calls(
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let broker = EmbeddedBroker::in_memory(Options::new("memory"))?;
     let listener = executor.block_on(load(component, &broker, false, isolation))?;
-    let delivery = Delivery {
-        sequence: 1,
-        event: sample.template(0).clone(),
-        subscription: "hop/go".parse()?,
-        attempt: 1,
-        flow: 1,
-        depth: 0,
-        replay: None,
-        is_dry_run: false,
-    };
+    let delivery = delivery(sample)?;
     Ok(Box::new(move |calls| {
         // The broker keeps the listener's state and blobs.
         let _broker = &broker;

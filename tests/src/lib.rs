@@ -7,11 +7,13 @@
 
 mod artefacts;
 mod folder;
+mod holds;
 mod http;
 mod interrupt;
 mod log;
 mod router;
 mod stream;
+mod swaps;
 mod ticket;
 mod usher;
 mod wait;
@@ -22,10 +24,12 @@ pub mod stand_ins;
 
 pub use artefacts::{guest, plugin, repository, target_dir, usher_binary};
 pub use folder::Folder;
+pub use holds::Holds;
 pub use http::{Answer, Client, Receipt};
 pub use interrupt::wait_for_interrupt;
 pub use router::Router;
 pub use stream::{EventStream, Streamed};
+pub use swaps::Swaps;
 pub use ticket::check::{Run, check_flow, check_world};
 pub use ticket::config::{TICKET_PLUGINS, TicketConfig};
 pub use ticket::purchase::{Ending, Expected, Purchase, purchases};

@@ -1,10 +1,8 @@
 //! What a router holds on to, seen from the outside.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use usher_tests::{guest, wait_for};
+use usher_tests::{Holds, guest, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
@@ -30,43 +28,18 @@ fn everything_returns_to_where_it_was() -> Result<()> {
     for number in 0..WARM_UP {
         load(&scene, number)?;
     }
-    let before = Holds::now(&scene)?;
+    let before = Holds::now(&scene.router)?;
     for number in WARM_UP..WARM_UP + LOADS {
         load(&scene, number)?;
     }
     let returned = wait_for("everything to return", || {
-        let now = Holds::now(&scene)?;
+        let now = Holds::now(&scene.router)?;
         let is_back = now.descriptors <= before.descriptors
             && now.threads <= before.threads
             && now.memory_bytes <= before.memory_bytes + SLACK_BYTES;
         Ok(is_back.then_some(()))
     });
-    returned.with_context(|| format!("{before:?} became {:?}", Holds::now(&scene)))
-}
-
-/// What the process holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Holds {
-    pub(crate) descriptors: usize,
-    threads: u64,
-    pub(crate) memory_bytes: u64,
-}
-
-impl Holds {
-    pub(crate) fn now(scene: &Scene) -> Result<Self> {
-        let process = format!("/proc/{}", scene.router.process());
-        let status = fs::read_to_string(format!("{process}/status"))?;
-        let number = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let word = line.and_then(|line| line.split_whitespace().next());
-            Ok(word.with_context(|| format!("no {name}"))?.parse()?)
-        };
-        Ok(Self {
-            descriptors: fs::read_dir(format!("{process}/fd"))?.count(),
-            threads: number("Threads:")?,
-            memory_bytes: number("VmRSS:")? * 1_024,
-        })
-    }
+    returned.with_context(|| format!("{before:?} became {:?}", Holds::now(&scene.router)))
 }
 
 /// Events that succeed, trap and spin, all settled; and two swaps.

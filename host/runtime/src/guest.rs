@@ -18,6 +18,7 @@ use crate::capabilities::wasi;
 use crate::limits::size;
 use crate::meter::{self, CpuMeter};
 use crate::plugin::Plugin;
+use crate::turns::Turns;
 
 /// Header bytes of one HTTP message, as counted by wasi:http.
 pub(crate) const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
@@ -45,6 +46,7 @@ impl Guest {
         engine: &Engine,
         plugin: &Arc<Plugin>,
         ticks: &Arc<AtomicU64>,
+        turns: &Arc<Turns>,
     ) -> wasmtime::Result<Store<Self>> {
         let limits = &plugin.limits;
         let mut table = ResourceTable::new();
@@ -52,7 +54,7 @@ impl Guest {
         let log = Log::new(plugin);
         let mut http_ctx = WasiHttpCtx::new();
         http_ctx.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
-        let cpu = CpuMeter::new(ticks);
+        let cpu = CpuMeter::new(ticks, turns);
         let state = State::new(plugin, cpu.clock());
         let guest = Self {
             cpu,

@@ -31,6 +31,7 @@ mod runtime;
 #[cfg(test)]
 mod testing;
 mod text;
+mod turns;
 mod verdict;
 
 pub use compiler::{CompileError, Compiler, CompilerProcess, compile_as_child};

@@ -2,11 +2,11 @@
 //!
 //! The ticker moves the engine's epoch every 10 ms from an OS thread of its own, which also does
 //! what little is to be done regularly. A guest that sees
-//! the epoch move stops at its next loop or call, is charged for the ticks it ran, and gives way to
-//! other tasks. Ticks that pass while the guest waits (for a host call or for its turn) are not
+//! the epoch move stops at its next loop or call, is charged for the ticks it ran, and gives way
+//! until it has a turn (see [`Turns`]). Ticks that pass while the guest waits (for a host call or for its turn) are not
 //! charged: [`drive`] notes the tick at which the guest goes on.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,8 +14,11 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{Instant, Sleep};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
+
+use crate::turns::{Turn, Turns};
 
 /// How often the epoch moves.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -99,6 +102,9 @@ pub(crate) struct CpuMeter {
 pub(crate) struct GuestClock {
     ticks: Arc<AtomicU64>,
     resumed_at: AtomicU64,
+    /// Whether the guest stopped because the epoch moved, and for nothing else.
+    gave_way: AtomicBool,
+    turns: Arc<Turns>,
 }
 
 impl GuestClock {
@@ -117,8 +123,13 @@ impl GuestClock {
 }
 
 impl CpuMeter {
-    pub(crate) fn new(ticks: &Arc<AtomicU64>) -> Self {
-        let clock = GuestClock { ticks: ticks.clone(), resumed_at: AtomicU64::new(0) };
+    pub(crate) fn new(ticks: &Arc<AtomicU64>, turns: &Arc<Turns>) -> Self {
+        let clock = GuestClock {
+            ticks: ticks.clone(),
+            resumed_at: AtomicU64::new(0),
+            gave_way: AtomicBool::new(false),
+            turns: turns.clone(),
+        };
         Self { clock: Arc::new(clock), used_ticks: 0, budget_ticks: 0 }
     }
 
@@ -157,32 +168,92 @@ pub(crate) fn on_tick<T>(
     mut store: StoreContextMut<'_, T>,
     meter: fn(&mut T) -> &mut CpuMeter,
 ) -> wasmtime::Result<UpdateDeadline> {
-    meter(store.data_mut()).charge()?;
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    let meter = meter(store.data_mut());
+    meter.charge()?;
+    meter.clock.gave_way.store(true, Ordering::Relaxed);
+    // Woken by nobody: whoever drives the call goes on with it when the guest has a turn.
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(polled_again())))
 }
 
 /// The wall deadline passed.
 #[derive(Debug)]
 pub(crate) struct WallExceeded;
 
-/// Runs a guest call until it ends or the deadline passes. Arms a timer only for a call that does
-/// not finish at once; most do.
+/// Runs a guest call until it ends or the deadline passes.
 pub(crate) async fn drive<F: Future>(
     clock: &GuestClock,
     deadline: Instant,
     call: F,
 ) -> Result<F::Output, WallExceeded> {
     let mut call = pin!(call);
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    std::future::poll_fn(move |cx| {
-        clock.note_resumption();
-        if let Poll::Ready(output) = call.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
+    clock.gave_way.store(false, Ordering::Relaxed);
+    match step(clock, call.as_mut(), None).await {
+        // Most calls never wait, and need no timer.
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => drive_on(clock, deadline, call).await,
+    }
+}
+
+/// Runs a guest call that did not end at once.
+async fn drive_on<F: Future>(
+    clock: &GuestClock,
+    deadline: Instant,
+    mut call: Pin<&mut F>,
+) -> Result<F::Output, WallExceeded> {
+    let mut is_over = pin!(sleep_until(deadline));
+    // A guest that was long once stays so until the call ends: it may not get round the line by
+    // waiting for something now and then.
+    let mut is_long = false;
+    loop {
+        let gave_way = clock.gave_way.swap(false, Ordering::Relaxed);
+        is_long |= gave_way;
+        let may_go_on = async {
+            if gave_way {
+                // Others wait for this task, too: to abandon it, for one.
+                yield_now().await;
+            } else {
+                polled_again().await;
+            }
+            if is_long { Some(clock.turns.next().await) } else { None }
+        };
+        let turn = tokio::select! {
+            biased;
+            () = &mut is_over => return Err(WallExceeded),
+            turn = may_go_on => turn,
+        };
+        if let Poll::Ready(output) = step(clock, call.as_mut(), turn.as_ref()).await {
+            return Ok(output);
         }
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        timer.as_mut().poll(cx).map(|()| Err(WallExceeded))
+    }
+}
+
+/// Lets the guest run until it ends, waits or gives way.
+async fn step<F: Future>(
+    clock: &GuestClock,
+    mut call: Pin<&mut F>,
+    turn: Option<&Turn<'_>>,
+) -> Poll<F::Output> {
+    poll_fn(|context| {
+        let mut run = || {
+            clock.note_resumption();
+            call.as_mut().poll(context)
+        };
+        Poll::Ready(match turn {
+            Some(turn) => turn.work(run),
+            None => run(),
+        })
     })
     .await
+}
+
+/// Waits once, for nothing in particular: until whatever it is part of is polled again.
+async fn polled_again() {
+    let mut is_again = false;
+    poll_fn(|_| match std::mem::replace(&mut is_again, true) {
+        false => Poll::Pending,
+        true => Poll::Ready(()),
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -190,7 +261,7 @@ mod tests {
     use super::*;
 
     fn meter(ticks: &Arc<AtomicU64>, cpu_ms: u64) -> CpuMeter {
-        let mut meter = CpuMeter::new(ticks);
+        let mut meter = CpuMeter::new(ticks, &Arc::new(Turns::for_this_machine()));
         meter.begin(cpu_ms);
         meter.clock.note_resumption();
         meter
@@ -254,5 +325,81 @@ mod tests {
             assert!(matches!(done, UpdateDeadline::YieldCustom(1, _)), "{charged}, {uncharged}");
         }
         assert!(tick(1, 0).is_err());
+    }
+
+    /// A call that gives way so many times, and then ends.
+    fn long(clock: &GuestClock, times: u32) -> impl Future<Output = u32> {
+        let mut gave_way = 0;
+        poll_fn(move |_| {
+            if gave_way == times {
+                return Poll::Ready(gave_way);
+            }
+            gave_way += 1;
+            clock.gave_way.store(true, Ordering::Relaxed);
+            Poll::Pending
+        })
+    }
+
+    fn polled<F: Future>(call: Pin<&mut F>) -> Poll<F::Output> {
+        call.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_call_goes_on_only_in_its_turn_and_a_short_one_always() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let turns = Arc::new(Turns::new(1));
+        let meter = CpuMeter::new(&ticks, &turns);
+        let clock = meter.clock();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        assert_eq!(drive(clock, deadline, long(clock, 3)).await.unwrap(), 3);
+
+        let others = turns.next().await;
+        assert_eq!(drive(clock, deadline, long(clock, 0)).await.unwrap(), 0);
+        let mut call = pin!(drive(clock, deadline, long(clock, 1)));
+        for _ in 0..3 {
+            assert!(polled(call.as_mut()).is_pending(), "it is not its turn");
+        }
+        drop(others);
+        assert_eq!(call.await.unwrap(), 1);
+        assert!(polled(pin!(turns.next())).is_ready(), "its turn is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_ends_the_wait_for_a_turn_and_calls_that_only_give_way() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let turns = Arc::new(Turns::new(1));
+        let meter = CpuMeter::new(&ticks, &turns);
+        let clock = meter.clock();
+        let others = turns.next().await;
+        let start = Instant::now();
+        let deadline = start + Duration::from_secs(1);
+        assert!(drive(clock, deadline, long(clock, 1)).await.is_err());
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        drop(others);
+        assert!(drive(clock, Instant::now(), long(clock, u32::MAX)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_call_that_waits_for_something_lines_up_again() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let turns = Arc::new(Turns::new(1));
+        let meter = CpuMeter::new(&ticks, &turns);
+        let clock = meter.clock();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let mut call = pin!(drive(clock, deadline, async {
+            long(clock, 1).await;
+            answered.await.unwrap()
+        }));
+        while polled(call.as_mut()).is_pending() && clock.gave_way.load(Ordering::Relaxed) {}
+        for _ in 0..3 {
+            assert!(polled(call.as_mut()).is_pending(), "it waits");
+        }
+        let others = polled(pin!(turns.next()));
+        assert!(others.is_ready(), "whoever waits has no turn");
+        answer.send(7).unwrap();
+        assert!(polled(call.as_mut()).is_pending(), "it is not its turn");
+        drop(others);
+        assert_eq!(call.await.unwrap(), 7);
     }
 }

@@ -19,6 +19,7 @@ use crate::meter::{self, Ticker};
 use crate::plugin::Plugin;
 use crate::pool::Instance;
 use crate::pools::{Pools, Sweep};
+use crate::turns::Turns;
 use crate::verdict::Ending;
 
 /// How the runtime is set up.
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) compiler: Compiler,
     pub(crate) http: Arc<capabilities::http::Client>,
     pub(crate) pools: Arc<Pools>,
+    turns: Arc<Turns>,
     ticker: Ticker,
 }
 
@@ -97,7 +99,8 @@ impl Runtime {
         let ticker = Ticker::start(&engine, move || sweep.tick(std::time::Instant::now()))
             .map_err(RuntimeError::Clock)?;
         let (compiler, http) = (options.compiler, Arc::default());
-        let inner = Inner { engine, linker, cache, compiler, http, pools, ticker };
+        let turns = Arc::new(Turns::for_this_machine());
+        let inner = Inner { engine, linker, cache, compiler, http, pools, turns, ticker };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -168,7 +171,7 @@ impl Inner {
     ) -> Result<Instance, Failed> {
         // Declared before the store, to be dropped after it.
         let place = self.pools.places.take();
-        let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks())
+        let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks(), &self.turns)
             .map_err(|error| Failed::Ended(Ending::host(&error)))?;
         let cpu = &mut store.data_mut().cpu;
         cpu.begin(plugin.limits.cpu_ms);

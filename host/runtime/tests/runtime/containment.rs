@@ -103,6 +103,40 @@ fn a_spinning_guest_gives_way_to_others() {
 }
 
 #[test]
+fn short_deliveries_do_not_stand_in_line_with_long_ones() {
+    const SPINNING: u64 = 16;
+    const HOPS: usize = 200;
+    // With a tick of each of those that spin between two of the others, they would need a second
+    // and a half of each before the others were through.
+    let limits = Limits { cpu_ms: 1_000, ..Limits::default() };
+    let spinning = Setup::new(&guest("spin"), Grants::default(), limits);
+    let honest = setup("hop", Grants::default());
+    let mut executor = tokio::runtime::Builder::new_multi_thread();
+    executor.worker_threads(1).enable_all().build().unwrap().block_on(async {
+        let spun: Vec<_> = (0..SPINNING)
+            .map(|_| {
+                let listener = spinning.listener.clone();
+                tokio::spawn(async move { listener.handle(&any_delivery()).await })
+            })
+            .collect();
+        while spinning.listener.stats().instances < SPINNING {
+            tokio::task::yield_now().await;
+        }
+        let hops = tokio::spawn(async move {
+            let hop = delivery(&json!({"n": 1}));
+            for _ in 0..HOPS {
+                assert_eq!(honest.listener.handle(&hop).await.verdict, Verdict::Ack);
+                tokio::task::yield_now().await;
+            }
+        });
+        hops.await.unwrap();
+        let over = spun.iter().filter(|one| one.is_finished()).count();
+        assert_eq!(over, 0, "of those that spin, so many were through before");
+        spun.iter().for_each(tokio::task::JoinHandle::abort);
+    });
+}
+
+#[test]
 fn a_guest_that_only_calls_the_host_gives_way_and_meets_its_deadline() {
     let reading = Parts {
         imports: r#"

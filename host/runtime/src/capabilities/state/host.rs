@@ -266,7 +266,6 @@ impl batch::Host for StateView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
     use std::sync::{Mutex, PoisonError};
 
     use atomics::HostCas;
@@ -280,6 +279,7 @@ mod tests {
     use crate::meter::CpuMeter;
     use crate::plugin::Plugin;
     use crate::testing::Committed;
+    use crate::turns::Turns;
 
     /// Committed state that changes between deliveries.
     #[derive(Default)]
@@ -308,7 +308,7 @@ mod tests {
             let committed = Arc::<Changing>::default();
             let mut plugin = Plugin::unconfigured("tested", Limits::default(), Arc::default());
             plugin.state = Some(("tested".parse().unwrap(), committed.clone()));
-            let cpu = CpuMeter::new(&Arc::<AtomicU64>::default());
+            let cpu = CpuMeter::new(&Arc::default(), &Arc::new(Turns::for_this_machine()));
             let state = State::new(&Arc::new(plugin), cpu.clock());
             Self { committed, state, table: ResourceTable::new() }
         }

@@ -1,0 +1,154 @@
+//! A plugin that is replaced again and again while it works, and what became of every event.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::artefacts::guest;
+use crate::folder::Folder;
+use crate::http::{Client, event};
+use crate::router::Router;
+use crate::wait::wait_for;
+
+/// Events of a batch; there is always one on its way.
+const BATCH: usize = 4;
+
+/// How swaps went.
+#[derive(Clone, Debug)]
+pub struct Swaps {
+    /// Events that were published meanwhile; each was handled once.
+    pub published: usize,
+    /// From saving a version to the commit of the first event it handled, in ascending order.
+    took_ms: Vec<u64>,
+}
+
+impl Swaps {
+    /// Has two versions of the guest `echo` take turns `swaps` times while events keep coming, each
+    /// time as bytes that were never seen before, so that they are compiled anew. `before_each` is
+    /// told which turn comes.
+    ///
+    /// # Errors
+    /// An event was lost or handled twice, a version did not come to work, or `before_each` failed.
+    pub fn under_load(
+        folder: &Folder,
+        router: &Router,
+        swaps: usize,
+        mut before_each: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Self> {
+        let client = router.client();
+        let versions = [fs::read(guest("echo-v2")?)?, fs::read(guest("echo")?)?];
+        let done = AtomicBool::new(false);
+        let mut saves: Vec<(SystemTime, usize)> = Vec::new();
+        let published = thread::scope(|scope| -> Result<usize> {
+            let producer = scope.spawn(|| publish_until(&done, client));
+            let mut turns = (0..swaps).zip(versions.iter().enumerate().cycle());
+            let swapped = turns.try_for_each(|(turn, (number, bytes))| {
+                before_each(turn)?;
+                let before = digest(client)?;
+                let version = folder.root().join("next.wasm");
+                fs::write(&version, stamped(bytes, turn))?;
+                saves.push((SystemTime::now(), number));
+                folder.install(&version, "echo.wasm")?;
+                wait_for("the other version to serve", || {
+                    Ok((digest(client)? != before).then_some(()))
+                })?;
+                // Let it work: the swap is only worth something between two loads.
+                let acked = acked(client)?;
+                wait_for("it to handle events", || Ok((self::acked(client)? > acked).then_some(())))
+            });
+            done.store(true, Ordering::Relaxed);
+            let published =
+                producer.join().map_err(|_| anyhow::anyhow!("the producer panicked"))?;
+            swapped.and(published)
+        })?;
+        wait_for("every event to be handled", || {
+            Ok((acked(client)? >= published as u64).then_some(()))
+        })?;
+        let took_ms = judge(client, published, &saves)?;
+        Ok(Self { published, took_ms })
+    }
+
+    /// What this share of the swaps took at most, in percent; milliseconds.
+    pub fn took_ms(&self, percent: usize) -> u64 {
+        let last = self.took_ms.len().saturating_sub(1);
+        self.took_ms.get(last * percent / 100).copied().unwrap_or_default()
+    }
+}
+
+/// The same component with a custom section more: other bytes, which do the same.
+fn stamped(component: &[u8], number: usize) -> Vec<u8> {
+    // A section is its id (0: custom), its size, the size of its name, its name, its content; both
+    // sizes are below 128 and so take one byte.
+    let stamp = format!("{number:08}");
+    let [name_bytes, section_bytes] = [4, 5 + stamp.len() as u8];
+    let head = [&[0, section_bytes, name_bytes], b"turn".as_slice()].concat();
+    [component, &head, stamp.as_bytes()].concat()
+}
+
+fn publish_until(done: &AtomicBool, client: &Client) -> Result<usize> {
+    let mut published = 0;
+    while !done.load(Ordering::Relaxed) {
+        let batch: Vec<Value> = (published..published + BATCH)
+            .map(|n| event("test.echo", &n.to_string(), &json!({ "n": n })))
+            .collect();
+        client.publish_batch(&batch)?;
+        published += BATCH;
+    }
+    Ok(published)
+}
+
+/// Looks at every event in the log; answers how long each version took to handle its first, in
+/// ascending order.
+fn judge(client: &Client, published: usize, saves: &[(SystemTime, usize)]) -> Result<Vec<u64>> {
+    let mut echoes: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut recorded: Vec<(u64, usize)> = Vec::new();
+    for stored in client.events_of_type("test.echoed")? {
+        let data = stored.pointer("/event/data").context("an echo without data")?;
+        let number = data.get("n").and_then(Value::as_u64).context("an echo of nothing")?;
+        *echoes.entry(number).or_default() += 1;
+        let by = usize::from(data.get("v") != Some(&json!(2)));
+        recorded.push((millis(stored.get("recorded"))?, by));
+    }
+    ensure!(echoes.len() == published, "{published} published, {} handled", echoes.len());
+    ensure!(echoes.values().all(|count| *count == 1), "events were handled twice");
+    let mut took_ms = Vec::new();
+    for (save, number) in saves {
+        let save_ms = u64::try_from(save.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
+        // In order of their sequence, and so of their time.
+        let later = recorded.partition_point(|(time_ms, _)| *time_ms < save_ms);
+        let mut later = recorded.iter().skip(later).filter(|(_, by)| by == number);
+        let (first_ms, _) = later.next().context("a version that was saved handled nothing")?;
+        took_ms.push(first_ms - save_ms);
+    }
+    took_ms.sort_unstable();
+    Ok(took_ms)
+}
+
+/// RFC 3339 as Unix milliseconds.
+fn millis(time: Option<&Value>) -> Result<u64> {
+    let text = time.and_then(Value::as_str).context("no time")?;
+    let time = OffsetDateTime::parse(text, &Rfc3339)?;
+    Ok(u64::try_from(time.unix_timestamp_nanos() / 1_000_000)?)
+}
+
+fn digest(client: &Client) -> Result<Value> {
+    let plugin = client.plugin("echo")?;
+    Ok(plugin.and_then(|plugin| plugin.get("digest").cloned()).unwrap_or_default())
+}
+
+fn acked(client: &Client) -> Result<u64> {
+    let subscriptions = client.get_json("/subscriptions")?;
+    let subscriptions = subscriptions.get("subscriptions").and_then(Value::as_array);
+    let of_echo = subscriptions
+        .context("no subscriptions")?
+        .iter()
+        .filter(|subscription| subscription.get("plugin") == Some(&json!("echo")));
+    Ok(of_echo.filter_map(|one| one.get("acked").and_then(Value::as_u64)).sum())
+}
