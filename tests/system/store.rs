@@ -84,6 +84,43 @@ fn a_router_goes_on_from_a_backup_made_under_load() -> Result<()> {
     scene.router.stop()
 }
 
+/// What an operator or the router decided about plugins holds after a restore.
+#[test]
+fn a_paused_and_a_quarantined_plugin_are_so_after_a_restore() -> Result<()> {
+    const TABLES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 3\n\
+        [plugin.trap.breaker]\nfirst_wait_ms = 10\nmax_wait_ms = 10\nquarantine_failures = 8\n";
+    let Scene { router, folder } = Scene::with(TABLES, &["trap", "echo"])?;
+    let events: Vec<_> = (0..50).map(|n| event("test.trap", &n.to_string(), &json!({}))).collect();
+    router.client().publish_batch(&events)?;
+    router.client().wait_for_plugin("trap", "quarantined")?;
+    // Both are kept before they are reported.
+    usher_tests::wait_for("the quarantine to be reported", || {
+        Ok(router.client().events_of_type("dev.usher.plugin.quarantined")?.pop())
+    })?;
+    let paused = usher(&["plugins", "pause", "echo", "--url", router.url()], b"")?;
+    assert_eq!(paused.code, 0, "{paused:?}");
+    let history = router.client().get_json("/plugins/echo/history")?;
+
+    let restored = Folder::new()?;
+    let made = backup(&router, &restored.data())?;
+    assert_eq!(made.code, 0, "{made:?}");
+    router.stop()?;
+    drop(folder);
+    let checked = verify(&restored.data())?;
+    assert_eq!(checked.code, 0, "{checked:?}");
+
+    restored.install_guests(&["trap", "echo"])?;
+    let router = Router::start(&restored)?;
+    router.client().wait_for_plugin("trap", "quarantined")?;
+    router.client().wait_for_plugin("echo", "paused")?;
+    let restored_history = router.client().get_json("/plugins/echo/history")?;
+    let count = |history: &Value| history["history"].as_array().map_or(0, Vec::len);
+    assert!(count(&history) > 0 && count(&restored_history) >= count(&history));
+    let reports = router.client().events_of_type("dev.usher.plugin.quarantined")?;
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    router.stop()
+}
+
 #[test]
 fn a_backup_goes_to_a_new_folder_only() -> Result<()> {
     let scene = Scene::empty()?;

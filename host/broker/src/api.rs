@@ -6,7 +6,7 @@ mod replay;
 mod schedules;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,12 +152,13 @@ pub trait Broker: Send + Sync + 'static {
     ) -> Result<Vec<BlobRecord>, BrokerError>;
 
     /// Copies everything that is committed now to a new data folder, which must not be there yet.
-    /// What goes on meanwhile is not in the copy, and doesn't wait for it.
+    /// What goes on meanwhile is not in the copy, and doesn't wait for it. `beside` adds what else
+    /// belongs into the folder.
     ///
     /// # Errors
     /// [`BrokerError::Conflict`]: the folder is there, or a copy is being made;
     /// [`BrokerError::Backup`]: it failed, and nothing is left of it.
-    async fn backup(&self, to: PathBuf) -> Result<BackupReport, BrokerError>;
+    async fn backup(&self, to: PathBuf, beside: Beside) -> Result<BackupReport, BrokerError>;
 
     /// The newest committed sequence (0 when there is none); changes wake readers of the log.
     fn committed(&self) -> watch::Receiver<u64>;
@@ -171,6 +172,11 @@ pub trait Broker: Send + Sync + 'static {
     /// Stops intake, commits what has arrived, fsyncs, and closes.
     async fn close(&self) -> Result<(), BrokerError>;
 }
+
+/// Writes into the folder of a copy in the making what others keep in the data folder, and has it
+/// fsynced; answers how many bytes. Called before the copy of the store begins: what it tells is
+/// never newer than the log. May block.
+pub type Beside = Box<dyn FnOnce(&Path) -> std::io::Result<u64> + Send>;
 
 /// What became of a published event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -833,7 +839,7 @@ pub struct BackupReport {
     pub rows: u64,
     /// Blobs in it.
     pub blobs: u64,
-    /// Size of rows and blobs.
+    /// Size of rows, blobs and what came beside them.
     pub bytes: u64,
 }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use usher_event::Digest;
 
 use crate::BrokerError;
-use crate::api::BackupReport;
+use crate::api::{BackupReport, Beside};
 use crate::blobs::{Blobs, file};
 use crate::files::sync_folder;
 use crate::folder::write_format;
@@ -56,12 +56,15 @@ pub(crate) fn run(
     blobs: &Blobs,
     data: &Path,
     to: &Path,
+    beside: Beside,
 ) -> Result<BackupReport, Failure> {
     let place = Place::check(data, to)?;
-    // Before the view: what it refers to has to stay.
-    let _kept = blobs.keep_all();
-    let view = shared.store.view();
-    let copied = place.fill(shared, blobs, &*view);
+    let copied = beside(&place.new).map_err(Failure::Io).and_then(|beside_bytes| {
+        // Before the view: what it refers to has to stay.
+        let _kept = blobs.keep_all();
+        let view = shared.store.view();
+        place.fill(shared, blobs, &*view, beside_bytes)
+    });
     if copied.is_err() {
         // Nothing else can be done about a folder that can't be removed: it isn't taken for a copy.
         let _ = fs::remove_dir_all(&place.new);
@@ -124,6 +127,7 @@ impl Place {
         shared: &Shared,
         blobs: &Blobs,
         view: &dyn View,
+        beside_bytes: u64,
     ) -> Result<BackupReport, Failure> {
         let mut copied = Copied::begin(shared, view)?;
         FjallStore::make_copy(view, &self.new.join("log"), |space, key, value| {
@@ -133,7 +137,8 @@ impl Place {
         let (blobs, bytes) = self.copy_blobs(shared, blobs, view)?;
         self.finish()?;
         let folder = self.to.clone();
-        Ok(BackupReport { folder, blobs, bytes: report.bytes + bytes, ..report })
+        let bytes = report.bytes + bytes + beside_bytes;
+        Ok(BackupReport { folder, blobs, bytes, ..report })
     }
 
     fn copy_blobs(

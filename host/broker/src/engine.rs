@@ -458,7 +458,7 @@ impl Broker for EmbeddedBroker {
         self.read(move |view| log::blobs(view, after, max)).await
     }
 
-    async fn backup(&self, to: PathBuf) -> Result<BackupReport, BrokerError> {
+    async fn backup(&self, to: PathBuf, beside: Beside) -> Result<BackupReport, BrokerError> {
         let busy = || BrokerError::Conflict("another backup is being made; wait for it".to_owned());
         if self.is_backing_up.swap(true, Ordering::AcqRel) {
             return Err(busy());
@@ -468,7 +468,7 @@ impl Broker for EmbeddedBroker {
         let (data, running) = (self.data.clone(), Running(Arc::clone(&self.is_backing_up)));
         // It ends what it has begun even when nobody waits for it any more.
         let submitted = self.backups.submit(move || {
-            let made = backup::run(&shared, &blobs, &data, &to).map_err(BrokerError::from);
+            let made = backup::run(&shared, &blobs, &data, &to, beside).map_err(BrokerError::from);
             drop(running);
             let _ = reply.send(made);
         });

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use usher_broker::{Broker, BrokerError, EventQuery};
+use usher_broker::{Beside, Broker, BrokerError, EventQuery};
 
+use crate::scene::nothing;
 use crate::{contents, scene};
 
 /// Invariant 1: all that was acknowledged before the copy was begun is in it, and it goes on from
@@ -24,7 +25,7 @@ async fn a_copy_made_under_load_is_whole() {
             }
         }
     });
-    let report = broker.backup(copy.clone()).await.unwrap();
+    let report = broker.backup(copy.clone(), nothing()).await.unwrap();
     publisher.await.unwrap();
     assert!(report.last_sequence >= before, "{report:?}");
     assert_eq!(report.folder, copy.canonicalize().unwrap());
@@ -68,13 +69,24 @@ async fn what_can_not_be_a_copy_is_refused_and_leaves_nothing() {
         (work.path().join("no/such/folder"), "cannot make a folder"),
     ];
     for (to, words) in cases {
-        let error = broker.backup(to.clone()).await.unwrap_err();
+        let error = broker.backup(to.clone(), nothing()).await.unwrap_err();
         assert!(error.to_string().contains(words), "{}: {error}", to.display());
     }
+    // What comes beside is in the copy or there is none.
+    let failing = || -> Beside { Box::new(|_| Err(std::io::Error::other("no room"))) };
+    let error = broker.backup(work.path().join("copy"), failing()).await.unwrap_err();
+    assert!(matches!(&error, BrokerError::Backup(words) if words.contains("no room")), "{error}");
+    assert!(!work.path().join("copy").exists() && !work.path().join("copy.part").exists());
+    let file = |folder: &std::path::Path| folder.join("beside");
+    let beside: Beside = Box::new(move |folder| fs::write(file(folder), "12345").map(|()| 5));
+    let (with, without) = (work.path().join("with"), work.path().join("without"));
+    let more = broker.backup(with.clone(), beside).await.unwrap().bytes;
+    assert_eq!(more, broker.backup(without, nothing()).await.unwrap().bytes + 5);
+    assert_eq!(fs::read(file(&with)).unwrap(), b"12345");
     // A blob that can't be copied.
     let blob = scene::files(&data.join("blobs")).remove(0);
     fs::write(&blob, "something else").unwrap();
-    let error = broker.backup(work.path().join("copy")).await.unwrap_err();
+    let error = broker.backup(work.path().join("copy"), nothing()).await.unwrap_err();
     assert!(matches!(&error, BrokerError::Backup(words) if words.contains("damaged")), "{error}");
     assert!(!work.path().join("copy").exists() && !work.path().join("copy.part").exists());
 }
@@ -84,12 +96,13 @@ async fn one_copy_at_a_time() {
     let work = tempfile::tempdir().unwrap();
     let broker = scene::open(&work.path().join("data")).unwrap();
     scene::work(&broker, "a").await;
-    let copies = (0..4).map(|number| broker.backup(work.path().join(format!("copy-{number}"))));
+    let copies =
+        (0..4).map(|number| broker.backup(work.path().join(format!("copy-{number}")), nothing()));
     let made = futures(copies.collect()).await;
     let refused = |made: &Result<_, BrokerError>| matches!(made, Err(BrokerError::Conflict(_)));
     assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
     assert_eq!(made.iter().filter(|made| refused(made)).count(), 3, "{made:?}");
-    broker.backup(work.path().join("later")).await.unwrap();
+    broker.backup(work.path().join("later"), nothing()).await.unwrap();
 }
 
 /// Polls all of them before the first is done.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usher_broker::{
-    Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent, Options, Order,
-    RetryPolicy, Settled, Settlement, Start, Subscription,
+    Beside, Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent, Options,
+    Order, RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{
     BlobChange, BlobInfo, Digest, Event, Failure, FailureClass, StateAddress, StateWrite,
@@ -67,6 +67,11 @@ fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
         took: Duration::from_micros(42),
         disposition,
     }
+}
+
+/// Nothing beside the store.
+pub(crate) fn nothing() -> Beside {
+    Box::new(|_| Ok(0))
 }
 
 fn failure(reason: &str) -> Failure {
@@ -131,7 +136,7 @@ pub(crate) async fn make(folder: &Path) {
     let first = tempfile::tempdir().unwrap();
     let broker = open(first.path()).unwrap();
     work(&broker, "first").await;
-    broker.backup(folder.to_owned()).await.unwrap();
+    broker.backup(folder.to_owned(), nothing()).await.unwrap();
     drop(broker);
     let broker = open(folder).unwrap();
     work(&broker, "second").await;

@@ -1,6 +1,6 @@
 //! `/backup`: a copy of the data folder, made while the router works.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::Json;
 use axum::extract::State;
@@ -23,7 +23,9 @@ pub(super) async fn make(
     State(api): State<Api>,
     Params(target): Params<Target>,
 ) -> Result<Json<Backup>, ApiError> {
-    let report = api.app.broker.backup(target.folder).await?;
+    let kept = api.app.control.kept();
+    let beside = Box::new(move |folder: &Path| kept.copy_to(folder));
+    let report = api.app.broker.backup(target.folder, beside).await?;
     tracing::info!(
         folder = %report.folder.display(),
         last_sequence = report.last_sequence,

@@ -25,6 +25,8 @@ const VERSION: u32 = 1;
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// The most changes of one plugin that are remembered.
 pub(crate) const HISTORY_MAX: usize = 100;
+/// How often a plugin is copied whose versions change meanwhile.
+const COPY_TRIES_MAX: u32 = 5;
 /// How much of a failure's reason is kept.
 const REASON_MAX_BYTES: usize = 1024;
 
@@ -299,6 +301,60 @@ impl Chronicle {
         Ok(())
     }
 
+    /// Writes what is kept of every plugin into another data folder, which has nothing of it yet;
+    /// answers how many bytes. Each plugin's record and bytes fit together; who changes them doesn't
+    /// wait. Blocks on the disk: not for executors.
+    ///
+    /// # Errors
+    /// A disk fails, or a plugin's versions change faster than they can be copied.
+    pub(crate) fn copy_to(&self, data: &Path) -> io::Result<u64> {
+        let Some(from) = &self.folder else { return Ok(0) };
+        let to = data.join("plugins");
+        fs::create_dir(&to)?;
+        let names: Vec<_> = self.records().keys().cloned().collect();
+        let mut sum_bytes = 0;
+        for name in names {
+            let copied = self.copy_plugin(from, &to, &name);
+            let words = |error| io::Error::other(format!("what is kept of plugin {name}: {error}"));
+            sum_bytes += copied.map_err(words)?;
+        }
+        Ok(sum_bytes)
+    }
+
+    fn copy_plugin(&self, from: &Path, to: &Path, name: &PluginName) -> io::Result<u64> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let record = self.record(name);
+            let mut sum_bytes = 0;
+            for digest in [record.good, record.before].into_iter().flatten() {
+                let file = bytes_file(name, digest);
+                match fs::read(from.join(&file)) {
+                    Ok(bytes) => {
+                        replace(to, &file, &bytes)?;
+                        sum_bytes += bytes.len() as u64;
+                    }
+                    // Never kept, or swept since the record was read.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // Bytes are swept while a change is under way, so one must not be.
+            let now = {
+                let _writing = self.writing.blocking_lock();
+                self.record(name)
+            };
+            if (now.good, now.before) == (record.good, record.before) {
+                write(to, name, &record)?;
+                Self::sweep(to, name, &record)?;
+                return Ok(sum_bytes);
+            }
+            if tries == COPY_TRIES_MAX {
+                return Err(io::Error::other("its versions change too fast; try again"));
+            }
+        }
+    }
+
     fn records(&self) -> MutexGuard<'_, BTreeMap<PluginName, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -347,6 +403,8 @@ fn replace(folder: &Path, file: &str, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn quarantine() -> Quarantine {
@@ -391,5 +449,43 @@ mod tests {
         fs::remove_dir_all(data.path()).unwrap();
         assert!(chronicle.change(&name, |record| record.is_paused = true).await.is_err());
         assert!(!chronicle.record(&name).is_paused);
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_the_records_and_the_bytes_they_name() {
+        let data = tempfile::tempdir().unwrap();
+        let (echo, other): (PluginName, PluginName) =
+            ("echo".parse().unwrap(), "other".parse().unwrap());
+        let chronicle = Chronicle::open(data.path()).unwrap();
+        let versions = [&b"one"[..], b"two", b"three"];
+        for bytes in versions {
+            let digest = Digest::of(bytes);
+            chronicle.keep(&echo, digest, Bytes::from_static(bytes)).await.unwrap();
+            chronicle.change(&echo, |record| record.is_good(digest)).await.unwrap();
+        }
+        // On trial: no record names it.
+        let trial = Digest::of(b"four");
+        chronicle.keep(&echo, trial, Bytes::from_static(b"four")).await.unwrap();
+        let kept = KeptQuarantine::new(&quarantine());
+        chronicle.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
+        chronicle.change(&other, |record| record.is_paused = true).await.unwrap();
+
+        let copy = tempfile::tempdir().unwrap();
+        let chronicle = Arc::new(chronicle);
+        let copy_to = async || {
+            let (chronicle, to) = (Arc::clone(&chronicle), copy.path().to_owned());
+            tokio::task::spawn_blocking(move || chronicle.copy_to(&to)).await.unwrap()
+        };
+        assert_eq!(copy_to().await.unwrap(), 3 + 5);
+        let copied = Chronicle::open(copy.path()).unwrap();
+        for name in [&echo, &other] {
+            assert_eq!(copied.record(name), chronicle.record(name));
+        }
+        for (bytes, is_there) in [(versions[0], false), (versions[1], true), (versions[2], true)] {
+            let kept = copied.kept(&echo, Digest::of(bytes));
+            assert_eq!(kept.map(|path| fs::read(path).unwrap()), is_there.then(|| bytes.to_vec()));
+        }
+        assert!(copied.kept(&echo, trial).is_none());
+        assert!(copy_to().await.is_err(), "there is something already");
     }
 }

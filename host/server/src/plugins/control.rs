@@ -64,6 +64,11 @@ impl Control {
         self.standing(name)
     }
 
+    /// What is kept of all plugins.
+    pub(crate) fn kept(&self) -> Arc<Chronicle> {
+        Arc::clone(&self.chronicle)
+    }
+
     /// How changes of a plugin ended, oldest first.
     ///
     /// # Errors

@@ -874,7 +874,7 @@ pub(crate) struct Backup {
     pub(crate) rows: u64,
     /// Blobs in it.
     pub(crate) blobs: u64,
-    /// Size of rows and blobs.
+    /// Size of rows, blobs and what is kept of plugins.
     pub(crate) bytes: u64,
 }
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
-    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, BlobRecord, Broker,
-    BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
+    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, Beside, BlobRecord,
+    Broker, BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
     DeadLetterQuery, DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery,
     Explanation, Flow, FlowEvent, HeldUp, HoldsBack, Lease, Missed, Order, PastAttempt,
     PluginChange, Published, ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule,
@@ -411,7 +411,7 @@ impl Broker for Stub {
         Ok(if after.is_some() { Vec::new() } else { vec![record] })
     }
 
-    async fn backup(&self, to: PathBuf) -> Result<BackupReport, BrokerError> {
+    async fn backup(&self, to: PathBuf, _: Beside) -> Result<BackupReport, BrokerError> {
         self.check()?;
         Ok(BackupReport { folder: to, last_sequence: 2, rows: 9, blobs: 1, bytes: 4_096 })
     }
