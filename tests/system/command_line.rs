@@ -334,6 +334,14 @@ fn inspect_and_check_look_at_files() -> Result<()> {
     assert_eq!(json["name"], "echo");
     assert_eq!(json["digest"].as_str().map(str::len), Some(64));
 
+    let (newer, same) = (guest("echo-v2")?, file);
+    let newer = newer.to_str().unwrap();
+    let told = usher(&["inspect", newer, "--against", same], b"")?;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.stdout.contains("version") && told.stdout.contains(" becomes "), "{told:?}");
+    let none = usher(&["inspect", file, "--against", same, "--json"], b"")?.json()?;
+    assert_eq!((&none["changes"], &none["old"]), (&json!([]), &none["new"]), "{none}");
+
     let core = scene.folder.root().join("core.wasm");
     fs::write(&core, b"\0asm\x01\0\0\0")?;
     let refused = usher(&["inspect", core.to_str().unwrap()], b"")?;

@@ -64,12 +64,8 @@ fn attempts_of_a_redriven_delivery_are_shown_by_round() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn check_tells_what_would_change_for_a_running_router() -> Result<()> {
-    let scene = Scene::with("", &["echo", "emit", "fail"])?;
-    let planned = Folder::with_config(
-        "",
-        r#"
+/// What is planned for plugins.
+const PLANNED: &str = r#"
 [plugin.echo.subscription.echo]
 max_in_flight = 7
 filter = { prefix = { type = "test.echo" } }
@@ -78,8 +74,17 @@ enabled = false
 [plugin.fail.subscription.renamed]
 filter = { exact = { type = "test.fail" } }
 start = "earliest"
-"#,
-    )?;
+"#;
+
+#[test]
+fn check_tells_what_would_change_for_a_running_router() -> Result<()> {
+    let schedule = |name: &str, cron: &str| {
+        format!("[[schedule]]\nname = {name:?}\ncron = {cron:?}\nevent = {{ type = \"due\" }}\n")
+    };
+    let (kept, yearly) = (schedule("kept", "0 0 1 1 *"), schedule("yearly", "0 0 2 1 *"));
+    let scene = Scene::with(&format!("{kept}{yearly}"), &["echo", "emit", "fail"])?;
+    let planned =
+        Folder::with_config("", &format!("{kept}{}{PLANNED}", schedule("yearly", "0 0 3 1 *")))?;
     planned.install_guests(&["echo", "emit", "fail"])?;
     let config = planned.config();
     let config = config.to_str().context("not UTF-8")?;
@@ -107,9 +112,15 @@ start = "earliest"
         settings.iter().map(|one| json!([one["setting"], one["after"]])).collect();
     let filter = json!({ "prefix": { "type": "test.echo" } });
     assert_eq!(json!(settings), json!([["filter", filter], ["max_in_flight", 7]]));
+    let schedules = &router["schedules"];
+    let changed = &schedules["changes"][0];
+    assert_eq!((&schedules["unchanged"], &changed["schedule"]), (&json!(1), &json!("yearly")));
+    let next = changed["next"].as_str().context("no next tick")?;
+    assert!(next.ends_with("-01-03T00:00:00.000Z"), "{next}");
     let human = check(&[])?;
     for words in [
         "1 new, 1 changed, 1 gone, 1 unchanged",
+        "schedules: 0 new, 1 changed, 0 gone, 1 unchanged",
         "it begins with the oldest event in the log",
         "usher subscriptions remove fail/fail forgets it",
     ] {

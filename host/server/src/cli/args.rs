@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Store(StoreVerb),
     /// Check configuration and plugin files without serving
     Check(CheckArgs),
-    /// Show what a plugin file is and what it asks for
+    /// Show what a plugin file is and what it asks for, or what is different between two versions
     Inspect(InspectArgs),
 }
 
@@ -453,7 +453,7 @@ pub(crate) struct MaxArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) flags: crate::config::Flags,
-    /// Tell what would change about the subscriptions of the router that runs here
+    /// Tell what would change about subscriptions and schedules of the router that runs here
     #[arg(long, value_parser = base_url)]
     pub(crate) url: Option<String>,
     /// Print JSON
@@ -466,6 +466,9 @@ pub(crate) struct CheckArgs {
 pub(crate) struct InspectArgs {
     /// The plugin's file
     pub(crate) file: PathBuf,
+    /// Another version's file: show what is different in this one
+    #[arg(long, value_name = "OLD")]
+    pub(crate) against: Option<PathBuf>,
     /// A configuration file, to see what of it would be denied
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -573,6 +576,7 @@ mod tests {
             "check --json",
             "check --config usher.toml --url http://127.0.0.1:9",
             "inspect printer.wasm --json",
+            "inspect printer-2.wasm --against printer.wasm --config usher.toml",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
         }

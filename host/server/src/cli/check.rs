@@ -1,20 +1,21 @@
 //! `usher check`: would the router start with this configuration, and take these plugin files?
 //!
 //! Nothing is opened for writing, nothing listens and nothing is served. With `--url` it also tells
-//! what would change about the subscriptions of a running router.
+//! what would change about the subscriptions and schedules of a running router.
 
 use serde::Serialize;
 
 use super::args::CheckArgs;
 use super::client::Client;
 use super::compare::Comparison;
+use super::compare_schedules::ScheduleComparison;
 use super::error::CliError;
 use super::inspect::Inspected;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
-use super::text::{count, printable, without_name};
+use super::text::{count, now, printable, without_name};
 use crate::config::{self, Config, Problems};
-use crate::http::shapes::Subscriptions;
+use crate::http::shapes::{Schedules, Subscriptions};
 use crate::plugins::{FileCheck, check_folder};
 use usher_event::PluginName;
 
@@ -31,7 +32,15 @@ struct Report {
     absent: Vec<PluginName>,
     /// What would change for a running router, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    router: Option<Comparison>,
+    router: Option<RouterReport>,
+}
+
+/// What would change for a running router.
+#[derive(Debug, Serialize)]
+struct RouterReport {
+    #[serde(flatten)]
+    subscriptions: Comparison,
+    schedules: ScheduleComparison,
 }
 
 /// What was found about one plugin file.
@@ -108,8 +117,12 @@ pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
     let files = checks.into_iter().map(|check| FileReport::new(check, &config)).collect();
     let mut report = Report::of_plugins(files, config.plugin.keys());
     if let Some(url) = &args.url {
-        let running: Subscriptions = Client::new(url).get("/subscriptions", &[])?;
-        report.router = Some(Comparison::new(url, &served, &running.subscriptions));
+        let client = Client::new(url);
+        let running: Subscriptions = client.get("/subscriptions", &[])?;
+        let subscriptions = Comparison::new(url, &served, &running.subscriptions);
+        let running: Schedules = client.get("/schedules", &[])?;
+        let schedules = ScheduleComparison::new(&config.schedules, &running.schedules, now());
+        report.router = Some(RouterReport { subscriptions, schedules });
     }
     if args.json {
         out.json(&report)?;
@@ -140,7 +153,8 @@ fn render(report: &Report) -> String {
     }
     if let Some(router) = &report.router {
         text.push('\n');
-        text.push_str(&router.render());
+        text.push_str(&router.subscriptions.render());
+        text.push_str(&router.schedules.render());
     }
     text
 }

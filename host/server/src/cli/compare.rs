@@ -45,7 +45,7 @@ struct Change {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(super) enum Kind {
     New,
     Gone,
     Changed,
@@ -53,10 +53,10 @@ enum Kind {
 
 /// A setting that would be different.
 #[derive(Debug, Serialize)]
-struct Setting {
-    setting: &'static str,
-    before: Value,
-    after: Value,
+pub(super) struct Setting {
+    pub(super) setting: &'static str,
+    pub(super) before: Value,
+    pub(super) after: Value,
 }
 
 impl Comparison {
@@ -90,33 +90,40 @@ impl Comparison {
 
     /// In words.
     pub(super) fn render(&self) -> String {
-        let of = |kind| self.changes.iter().filter(|change| change.change == kind).count();
-        let mut text = format!(
-            "subscriptions of the router at {}: {} new, {} changed, {} gone, {} unchanged\n",
-            printable(&self.url),
-            of(Kind::New),
-            of(Kind::Changed),
-            of(Kind::Gone),
-            self.unchanged
-        );
-        for change in &self.changes {
-            let (word, color) = match change.change {
-                Kind::New => ("new", style::GOOD),
-                Kind::Gone => ("gone", style::OPEN),
-                Kind::Changed => ("changed", style::OPEN),
-            };
-            let name = paint(change.subscription.as_str(), style::NAME);
-            text.push_str(&format!("\n{name}: {}\n", paint(word, color)));
-            for Setting { setting, before, after } in &change.settings {
-                let [before, after] = [before, after].map(|value| printable(&value.to_string()));
-                text.push_str(&format!("  {setting}: {before} becomes {after}\n"));
-            }
-            for line in &change.meaning {
-                text.push_str(&format!("  {}\n", printable(line)));
-            }
+        let kinds = self.changes.iter().map(|change| change.change);
+        let tally = tally(kinds, self.unchanged);
+        let mut text =
+            format!("subscriptions of the router at {}: {tally}\n", printable(&self.url));
+        for Change { subscription, change, settings, meaning, .. } in &self.changes {
+            text.push_str(&told(subscription.as_str(), *change, settings, meaning));
         }
         text
     }
+}
+
+/// How many there are of each kind.
+pub(super) fn tally(kinds: impl Iterator<Item = Kind> + Clone, unchanged: usize) -> String {
+    let of = |kind| kinds.clone().filter(|other| *other == kind).count();
+    let (new, changed, gone) = (of(Kind::New), of(Kind::Changed), of(Kind::Gone));
+    format!("{new} new, {changed} changed, {gone} gone, {unchanged} unchanged")
+}
+
+/// One that comes, goes or changes, in words.
+pub(super) fn told(name: &str, change: Kind, settings: &[Setting], meaning: &[String]) -> String {
+    let (word, color) = match change {
+        Kind::New => ("new", style::GOOD),
+        Kind::Gone => ("gone", style::OPEN),
+        Kind::Changed => ("changed", style::OPEN),
+    };
+    let mut text = format!("\n{}: {}\n", paint(name, style::NAME), paint(word, color));
+    for Setting { setting, before, after } in settings {
+        let [before, after] = [before, after].map(|value| printable(&value.to_string()));
+        text.push_str(&format!("  {setting}: {before} becomes {after}\n"));
+    }
+    for line in meaning {
+        text.push_str(&format!("  {}\n", printable(line)));
+    }
+    text
 }
 
 impl Change {
@@ -302,7 +309,7 @@ mod tests {
         crate::app::SubscriptionReport::new(status, crate::serving::Served::Active).into()
     }
 
-    fn told(new: &[broker::Subscription], running: &[Subscription]) -> String {
+    fn compared(new: &[broker::Subscription], running: &[Subscription]) -> String {
         let text = Comparison::new("http://127.0.0.1:7171", new, running).render();
         anstream::adapter::strip_str(&text).to_string()
     }
@@ -311,7 +318,7 @@ mod tests {
     fn what_stays_is_only_counted() {
         let all = [new("printer/tickets", "t"), new("sales/all", "u")];
         assert_eq!(
-            told(&all, &all.clone().map(running)),
+            compared(&all, &all.clone().map(running)),
             "subscriptions of the router at http://127.0.0.1:7171: 0 new, 0 changed, 0 gone, 2 \
              unchanged\n"
         );
@@ -326,7 +333,7 @@ mod tests {
             retry: broker::RetryPolicy { max_attempts: 3, ..broker::RetryPolicy::default() },
             ..new("printer/tickets", "other")
         };
-        let text = told(
+        let text = compared(
             &[changed, new("sales/new-name", "u"), new("sales/more", "v")],
             &[new("printer/tickets", "t"), new("sales/all", "u"), new("old/one", "t")].map(running),
         );

@@ -2,7 +2,8 @@
 //!
 //! The file is loaded as the router would load it, `describe` included, and runs in the same
 //! sandbox with the same limits; nothing is granted to it and no delivery reaches it. With a
-//! configuration file it also says what of its abilities would be denied.
+//! configuration file it also says what of its abilities would be denied, and with another version's
+//! file what is different in this one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,6 +17,7 @@ use usher_runtime::{COMPONENT_MAX_BYTES, Loaded};
 
 use super::abilities::{self, Ability};
 use super::args::InspectArgs;
+use super::difference::Difference;
 use super::error::CliError;
 use super::output::{Output, style};
 use super::table::paint;
@@ -27,32 +29,40 @@ use crate::sandbox;
 /// A plugin file, looked at.
 #[derive(Debug, Serialize)]
 pub(super) struct Inspected {
-    file: String,
-    digest: Digest,
-    size_bytes: usize,
-    name: String,
-    version: String,
-    summary: String,
-    subscriptions: Vec<Asked>,
-    capabilities: Vec<Wanted>,
-    abilities: Vec<Ability>,
-    imports: Vec<String>,
-    exports: Vec<String>,
+    pub(super) file: String,
+    pub(super) digest: Digest,
+    pub(super) size_bytes: usize,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) summary: String,
+    pub(super) subscriptions: Vec<Asked>,
+    pub(super) capabilities: Vec<Wanted>,
+    pub(super) abilities: Vec<Ability>,
+    pub(super) imports: Vec<String>,
+    pub(super) exports: Vec<String>,
 }
 
 /// A subscription it asks for.
 #[derive(Debug, Serialize)]
-struct Asked {
-    name: String,
-    filter: Value,
-    max_in_flight: Option<u32>,
+pub(super) struct Asked {
+    pub(super) name: String,
+    pub(super) filter: Value,
+    pub(super) max_in_flight: Option<u32>,
+}
+
+impl Asked {
+    /// What it takes, and how much of it at once.
+    pub(super) fn words(&self) -> String {
+        let most = self.max_in_flight.map(|most| format!(", {most} in flight at most"));
+        format!("{}{}", self.filter, most.unwrap_or_default())
+    }
 }
 
 /// A capability it would like.
 #[derive(Debug, Serialize)]
-struct Wanted {
-    name: String,
-    reason: String,
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) reason: String,
 }
 
 impl Inspected {
@@ -126,6 +136,33 @@ impl Inspected {
             exports: vec!["usher:plugin/listener@0.1.0".to_owned()],
         }
     }
+
+    /// Its next version, of which much is different.
+    #[cfg(test)]
+    pub(super) fn newer_example() -> Self {
+        let wanted =
+            |name: &str, reason: &str| Wanted { name: name.to_owned(), reason: reason.to_owned() };
+        let asked = |name: &str, ty: &str, max_in_flight| Asked {
+            name: name.to_owned(),
+            filter: serde_json::json!({"exact": {"type": ty}}),
+            max_in_flight,
+        };
+        let imports = vec!["wasi:http/outgoing-handler@0.2.12".to_owned()];
+        Self {
+            file: "printer-2.wasm".to_owned(),
+            digest: Digest::of(b"abcd"),
+            version: "0.2.0".to_owned(),
+            subscriptions: vec![asked("tickets", "u", None), asked("refunds", "r", Some(2))],
+            capabilities: vec![
+                wanted("config", "for more work"),
+                wanted("secrets", "for work"),
+                wanted("http", "to print elsewhere"),
+            ],
+            abilities: abilities::of(&imports, None),
+            imports,
+            ..Self::example()
+        }
+    }
 }
 
 /// Looks at a file.
@@ -139,6 +176,10 @@ pub(super) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> 
         }
     };
     let inspected = inspect(&args.file, config.as_ref())?;
+    if let Some(old) = &args.against {
+        let difference = Difference::between(&inspect(old, config.as_ref())?, &inspected);
+        return if args.json { out.json(&difference) } else { out.text(&difference.render()) };
+    }
     if args.json { out.json(&inspected) } else { out.text(&render(&inspected)) }
 }
 
@@ -176,8 +217,7 @@ fn render(inspected: &Inspected) -> String {
         inspected.digest,
     );
     section(&mut text, "subscribes to", &inspected.subscriptions, |asked| {
-        let most = asked.max_in_flight.map(|most| format!(", {most} in flight at most"));
-        (printable(&asked.name), format!("{}{}", asked.filter, most.unwrap_or_default()))
+        (printable(&asked.name), asked.words())
     });
     section(&mut text, "asks for", &inspected.capabilities, |wanted| {
         (printable(&wanted.name), printable(&wanted.reason))
@@ -198,7 +238,12 @@ fn render(inspected: &Inspected) -> String {
 }
 
 /// A heading and a line for each item, its name and what there is to say of it in two columns.
-fn section<T>(text: &mut String, head: &str, items: &[T], line: impl Fn(&T) -> (String, String)) {
+pub(super) fn section<T>(
+    text: &mut String,
+    head: &str,
+    items: &[T],
+    line: impl Fn(&T) -> (String, String),
+) {
     if items.is_empty() {
         return;
     }
