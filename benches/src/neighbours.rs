@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use usher_broker::{Broker as _, Order, RetryPolicy};
 use usher_event::{Delivery, Digest, Event, Listener, Outcome, PluginName};
 use usher_runtime::{Isolation, Runtime, RuntimeOptions};
-use usher_tests::{Folder, Router as RouterProcess, Swaps, guest, target_dir};
+use usher_tests::{Folder, Load, Router as RouterProcess, Swaps, guest, target_dir};
 
 use crate::hops::{self, Setup, Stage};
 use crate::process::resident_bytes;
@@ -196,7 +196,7 @@ fn swap(swaps: usize) -> anyhow::Result<Swaps> {
     folder.install_guests(&["echo"])?;
     let router = RouterProcess::start(&folder).context("starting the router")?;
     router.client().wait_for_plugin("echo", "serving")?;
-    let swapped = Swaps::under_load(&folder, &router, swaps, |_| Ok(()))?;
+    let swapped = Swaps::run(&folder, &router, Load::Steady, swaps, |_| Ok(()))?;
     router.stop()?;
     Ok(swapped)
 }

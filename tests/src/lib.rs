@@ -29,7 +29,7 @@ pub use http::{Answer, Client, Receipt};
 pub use interrupt::wait_for_interrupt;
 pub use router::Router;
 pub use stream::{EventStream, Streamed};
-pub use swaps::Swaps;
+pub use swaps::{Load, Swaps};
 pub use ticket::check::{Run, check_flow, check_world};
 pub use ticket::config::{TICKET_PLUGINS, TicketConfig};
 pub use ticket::purchase::{Ending, Expected, Purchase, purchases};

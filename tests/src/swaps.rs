@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,8 +17,17 @@ use crate::http::{Client, event};
 use crate::router::Router;
 use crate::wait::wait_for;
 
-/// Events of a batch; there is always one on its way.
+/// Events of a batch.
 const BATCH: usize = 4;
+
+/// What comes in while versions take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Batch after batch, without a pause.
+    Steady,
+    /// One batch for each version, so that the log hardly grows.
+    Light,
+}
 
 /// How swaps went.
 #[derive(Clone, Debug)]
@@ -30,15 +39,16 @@ pub struct Swaps {
 }
 
 impl Swaps {
-    /// Has two versions of the guest `echo` take turns `swaps` times while events keep coming, each
-    /// time as bytes that were never seen before, so that they are compiled anew. `before_each` is
-    /// told which turn comes.
+    /// Has two versions of the guest `echo` take turns `swaps` times while events come in, each time
+    /// as bytes that were never seen before, so that they are compiled anew. `before_each` is told
+    /// which turn comes.
     ///
     /// # Errors
     /// An event was lost or handled twice, a version did not come to work, or `before_each` failed.
-    pub fn under_load(
+    pub fn run(
         folder: &Folder,
         router: &Router,
+        load: Load,
         swaps: usize,
         mut before_each: impl FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
@@ -46,8 +56,16 @@ impl Swaps {
         let versions = [fs::read(guest("echo-v2")?)?, fs::read(guest("echo")?)?];
         let done = AtomicBool::new(false);
         let mut saves: Vec<(SystemTime, usize)> = Vec::new();
-        let published = thread::scope(|scope| -> Result<usize> {
-            let producer = scope.spawn(|| publish_until(&done, client));
+        let published = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let producer = (load == Load::Steady).then(|| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        publish(client, &published)?;
+                    }
+                    anyhow::Ok(())
+                })
+            });
             let mut turns = (0..swaps).zip(versions.iter().enumerate().cycle());
             let swapped = turns.try_for_each(|(turn, (number, bytes))| {
                 before_each(turn)?;
@@ -61,13 +79,17 @@ impl Swaps {
                 })?;
                 // Let it work: the swap is only worth something between two loads.
                 let acked = acked(client)?;
+                if load == Load::Light {
+                    publish(client, &published)?;
+                }
                 wait_for("it to handle events", || Ok((self::acked(client)? > acked).then_some(())))
             });
             done.store(true, Ordering::Relaxed);
-            let published =
-                producer.join().map_err(|_| anyhow::anyhow!("the producer panicked"))?;
-            swapped.and(published)
+            let joined = producer.map(|producer| producer.join());
+            let joined = joined.transpose().map_err(|_| anyhow!("the producer panicked"))?;
+            swapped.and(joined.unwrap_or(Ok(())))
         })?;
+        let published = published.into_inner();
         wait_for("every event to be handled", || {
             Ok((acked(client)? >= published as u64).then_some(()))
         })?;
@@ -92,16 +114,14 @@ fn stamped(component: &[u8], number: usize) -> Vec<u8> {
     [component, &head, stamp.as_bytes()].concat()
 }
 
-fn publish_until(done: &AtomicBool, client: &Client) -> Result<usize> {
-    let mut published = 0;
-    while !done.load(Ordering::Relaxed) {
-        let batch: Vec<Value> = (published..published + BATCH)
-            .map(|n| event("test.echo", &n.to_string(), &json!({ "n": n })))
-            .collect();
-        client.publish_batch(&batch)?;
-        published += BATCH;
-    }
-    Ok(published)
+fn publish(client: &Client, published: &AtomicUsize) -> Result<()> {
+    let first = published.load(Ordering::Relaxed);
+    let batch: Vec<Value> = (first..first + BATCH)
+        .map(|n| event("test.echo", &n.to_string(), &json!({ "n": n })))
+        .collect();
+    client.publish_batch(&batch)?;
+    published.store(first + BATCH, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Looks at every event in the log; answers how long each version took to handle its first, in

@@ -43,6 +43,17 @@ pub enum CompileError {
         /// The limit.
         wall_ms: u64,
     },
+    /// Its time was over, but it had too little of the processor to blame it for that.
+    #[error(
+        "compiling it takes longer than {wall_ms} ms, of which it had the processor for {cpu_ms} ms: \
+         the machine is busy"
+    )]
+    Starved {
+        /// The limit.
+        wall_ms: u64,
+        /// Processor time that it had.
+        cpu_ms: u64,
+    },
     /// It needs more memory than there is.
     #[error(
         "compiling it takes more than {memory_bytes} bytes of memory: make it smaller, or raise \

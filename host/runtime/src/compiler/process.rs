@@ -3,13 +3,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join3;
+use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::child::EXIT_INVALID;
 use super::{CODE_MAX_BYTES, CompileError};
@@ -17,6 +19,11 @@ use crate::text;
 
 /// Threads that one compilation has at most: each reserves memory of its own.
 const THREADS_MAX: usize = 4;
+/// For so long a child competes for the processor like everyone else: a plugin of usual size is
+/// compiled by then, and its author is waiting. From then on it takes what others leave.
+const EAGER: Duration = Duration::from_millis(250);
+/// How much nicer it is then. The nicest there is: 19.
+const NICER: i32 = 10;
 /// What is read of the child's words.
 const WORDS_MAX_BYTES: u64 = 2 * 1024;
 /// How Rust programs say that they got no memory.
@@ -49,17 +56,29 @@ impl CompilerProcess {
         let mut child = self.start().map_err(|error| {
             CompileError::NotRun(format!("{}: {error}", self.program.display()))
         })?;
-        // The child is killed where it is dropped, which is what a timeout comes to.
-        let talk = timeout(Duration::from_millis(self.wall_ms), talk(&mut child, component));
-        let ended = match talk.await {
-            Ok(ended) => ended.map_err(|error| CompileError::NotRun(error.to_string()))?,
-            Err(_) => {
-                // Waited for, so that nothing of it is left when the next one starts.
-                let _ = child.kill().await;
-                return Err(CompileError::TooSlow { wall_ms: self.wall_ms });
+        let id = child.id();
+        let ended = {
+            let deadline = Instant::now() + Duration::from_millis(self.wall_ms);
+            let mut talk = pin!(timeout_at(deadline, talk(&mut child, component)));
+            tokio::select! {
+                ended = &mut talk => ended,
+                () = sleep(EAGER) => {
+                    give_way(id);
+                    talk.await
+                }
             }
         };
-        self.judge(ended)
+        if let Ok(ended) = ended {
+            return self.judge(ended.map_err(|error| CompileError::NotRun(error.to_string()))?);
+        }
+        let cpu_ms = id.and_then(cpu_ms);
+        // Waited for, so that nothing of it is left when the next one starts.
+        let _ = child.kill().await;
+        let wall_ms = self.wall_ms;
+        Err(match cpu_ms {
+            Some(cpu_ms) if cpu_ms < wall_ms / 2 => CompileError::Starved { wall_ms, cpu_ms },
+            _ => CompileError::TooSlow { wall_ms },
+        })
     }
 
     fn start(&self) -> std::io::Result<Child> {
@@ -70,7 +89,7 @@ impl CompilerProcess {
             .env_clear()
             .env("RAYON_NUM_THREADS", threads.min(THREADS_MAX).to_string())
             .current_dir("/")
-            // Ctrl-C at a terminal is meant for the router.
+            // Ctrl-C at a terminal is meant for the router, and its threads can be told from ours.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -99,6 +118,27 @@ impl CompilerProcess {
     }
 }
 
+/// Makes all threads of the child's process group nicer. One that is gone by now needs it no more.
+fn give_way(id: Option<u32>) {
+    let group = id.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let nice = getpriority_process(None).unwrap_or_default();
+    if let Some(group) = group
+        && let Err(error) = setpriority_pgrp(Some(group), nice.saturating_add(NICER))
+    {
+        tracing::debug!(%error, "the compiler competes with everyone else");
+    }
+}
+
+/// Processor time that a process has used, where the system tells.
+fn cpu_ms(id: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<Result<u64, _>>().ok()?;
+    Some(ticks * 1_000 / rustix::param::clock_ticks_per_second())
+}
+
 /// Hands the component over and takes what comes back, all at once: each of the pipes may be full.
 async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -124,4 +164,33 @@ async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
     words_read?;
     let status = child.wait().await?;
     Ok(Ended { status, code, words })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, wall_ms: u64) -> CompilerProcess {
+        let args = vec!["-c".into(), script.into()];
+        CompilerProcess { program: "/bin/sh".into(), args, memory_bytes: 1 << 30, wall_ms }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_takes_long_leaves_the_processor_to_others() {
+        let nice = getpriority_process(None).unwrap();
+        let script = "while [ \"$(nice)\" = NICE ]; do :; done; nice";
+        let script = script.replace("NICE", &nice.to_string());
+        let code = shell(&script, 60_000).compile(b"").await.unwrap();
+        let expected = (nice + NICER).min(19);
+        assert_eq!(String::from_utf8(code).unwrap().trim(), expected.to_string());
+    }
+
+    #[tokio::test]
+    async fn who_had_no_processor_is_not_blamed_for_being_slow() {
+        let waiting = shell("read -r line; exec sleep 1000", 300).compile(b"").await;
+        let Err(CompileError::Starved { wall_ms: 300, cpu_ms }) = waiting else {
+            panic!("{waiting:?}")
+        };
+        assert!(cpu_ms < 150, "{cpu_ms}");
+    }
 }

@@ -33,7 +33,9 @@ impl From<LoadError> for Refusal {
                 class: FailureClass::Timeout | FailureClass::Host, ..
             }
             | LoadErrorKind::Host(_)
-            | LoadErrorKind::Compile(CompileError::NotRun(_)) => Self::passing(error),
+            | LoadErrorKind::Compile(CompileError::NotRun(_) | CompileError::Starved { .. }) => {
+                Self::passing(error)
+            }
             // Trying what takes too long again and again would be what it is limited for.
             _ => Self::lasting(error.to_string()),
         }
@@ -75,6 +77,7 @@ mod tests {
             (load(CompileError::NotRun("no memory".to_owned()).into()), true),
             (load(CompileError::Invalid("nonsense".to_owned()).into()), false),
             (load(CompileError::TooSlow { wall_ms: 30_000 }.into()), false),
+            (load(CompileError::Starved { wall_ms: 30_000, cpu_ms: 9_000 }.into()), true),
             (load(LoadErrorKind::WrongWorld { found: "nothing".to_owned() }), false),
             (busy.into(), true),
             (InstallError::Twice("a/b".parse().unwrap()).into(), false),
