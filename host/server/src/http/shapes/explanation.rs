@@ -1,0 +1,105 @@
+//! `/events/{sequence}/deliveries`: what became of an event for a subscription, or why nothing did.
+
+use serde::{Deserialize, Serialize};
+use usher_event::SubscriptionName;
+
+use super::{Attempt, DeliveryState, SubscriptionState, Timestamp};
+
+/// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a
+/// subscription, or why nothing did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Explanation {
+    /// The event.
+    pub(crate) sequence: u64,
+    /// The subscription.
+    pub(crate) subscription: SubscriptionName,
+    /// The plugin's part of that name.
+    pub(crate) plugin: String,
+    /// Whether anything serves the subscription.
+    pub(crate) served: SubscriptionState,
+    /// Why nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paused_because: Option<String>,
+    /// What became of the event.
+    pub(crate) outcome: Outcome,
+    /// Why the filter says no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mismatch: Option<Mismatch>,
+    /// Where it begins: the subscription (`before_start`) or what retention kept (`expired`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) begins: Option<u64>,
+    /// Whether retention takes what the subscription has not settled, where the event is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<bool>,
+    /// While it is pending: at most so many deliveries come before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ahead: Option<u64>,
+    /// While it is pending: why none of those goes out now, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) held_up: Option<HeldUp>,
+    /// The sequence that has to be over first: while it is parked, or held up by a total order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) behind: Option<u64>,
+    /// Which round the delivery is in, once it was redriven or replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round: Option<u32>,
+    /// Which attempt is under way, while one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<u32>,
+    /// When the next attempt is due, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<Timestamp>,
+    /// The dead letter it became, unless that was redriven or discarded since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dead_letter: Option<u64>,
+    /// Where it counts as done, but an earlier filter may have passed it over: the sequence from
+    /// which the present one has been applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filter_from: Option<u64>,
+    /// The failed attempts, oldest first.
+    pub(crate) failures: Vec<Attempt>,
+}
+
+/// What became of an event for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Retention let the event go.
+    Expired,
+    /// The subscription began later in the log.
+    BeforeStart,
+    /// The subscription's filter says no.
+    Unmatched,
+    /// As of a [`DeliveryReport`](super::DeliveryReport).
+    #[serde(untagged)]
+    Delivery(DeliveryState),
+}
+
+/// The part of a filter that an event doesn't satisfy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mismatch {
+    /// Where in the filter, such as `all[1].prefix.type`; empty for all of it.
+    pub(crate) path: String,
+    /// What is wrong with the event there.
+    pub(crate) reason: String,
+}
+
+/// Why a subscription hands out nothing more for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HeldUp {
+    /// As many deliveries as may be are under way, or ready and nobody takes them.
+    InFlight,
+    /// Its order is total, and the delivery `behind` is not over.
+    Total,
+    /// As many deliveries as may be wait for another attempt.
+    Retrying,
+    /// As many deliveries as may be are parked.
+    Parked,
+    /// The events under way, or behind the heads of their lanes, take as much memory as may be.
+    Memory,
+    /// A delivery of its plugin runs alone because state changed under it too often.
+    Alone,
+    /// A subscription that would take what it emits is too far behind.
+    Backlog,
+}
