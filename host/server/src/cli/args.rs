@@ -1,12 +1,22 @@
 //! What can be written on the command line.
 
+mod dead_letters;
+mod plugins;
+mod store;
+mod subscriptions;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
+use usher_event::{FailureClass, SubscriptionName};
 
 use crate::http::shapes::Timestamp;
+
+pub(crate) use dead_letters::*;
+pub(crate) use plugins::*;
+pub(crate) use store::*;
+pub(crate) use subscriptions::*;
 
 /// Where `usher run` listens unless told otherwise.
 const URL_DEFAULT: &str = "http://127.0.0.1:7171";
@@ -116,98 +126,6 @@ pub(crate) struct TailArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// `usher plugins`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct PluginsArgs {
-    #[command(subcommand)]
-    pub(crate) verb: Option<PluginsVerb>,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// What can be done to plugins.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PluginsVerb {
-    /// Keep deliveries from one until it is resumed; its events wait
-    Pause(PluginArgs),
-    /// Let a paused one have deliveries again
-    Resume(PluginArgs),
-    /// Lift the quarantine of one that failed too often
-    Release(PluginArgs),
-    /// Put the version before in the place of one; the present one stays off until its file changes
-    Rollback(PluginArgs),
-    /// Show how changes of one ended, oldest first
-    History(PluginArgs),
-}
-
-/// `usher plugins release` and its like.
-#[derive(Debug, Args)]
-pub(crate) struct PluginArgs {
-    /// The plugin's name
-    pub(crate) name: PluginName,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `usher subscriptions`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct SubscriptionsArgs {
-    #[command(subcommand)]
-    pub(crate) verb: Option<SubscriptionsVerb>,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// What else can be done with subscriptions.
-#[derive(Debug, Subcommand)]
-pub(crate) enum SubscriptionsVerb {
-    /// Forget one that nothing serves, with its place in the log and all that waits for it
-    Remove(SubscriptionArgs),
-}
-
-/// `usher subscriptions remove`.
-#[derive(Debug, Args)]
-pub(crate) struct SubscriptionArgs {
-    /// The subscription's name
-    #[arg(value_name = "PLUGIN/NAME")]
-    pub(crate) name: SubscriptionName,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `usher replay`.
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// The subscription's name
-    #[arg(value_name = "PLUGIN/NAME")]
-    pub(crate) subscription: SubscriptionName,
-    /// Start at this sequence
-    #[arg(long, value_name = "SEQUENCE", required_unless_present = "all")]
-    pub(crate) from: Option<u64>,
-    /// End before this sequence; unless given, at the newest event there is now
-    #[arg(long, value_name = "SEQUENCE")]
-    pub(crate) to: Option<u64>,
-    /// From the oldest event in the log
-    #[arg(long, conflicts_with = "from")]
-    pub(crate) all: bool,
-    /// Only events whose type starts with this
-    #[arg(long = "type", value_name = "PREFIX")]
-    pub(crate) type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API
-    #[arg(long, value_name = "JSON")]
-    pub(crate) filter: Option<String>,
-    /// Have the plugin handle them with nothing of it kept, and show what it would do
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// At most so many a second
-    #[arg(long, value_name = "N", default_value = "100", value_parser = rate)]
-    pub(crate) rate: f64,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
 /// `usher flow`.
 #[derive(Debug, Args)]
 pub(crate) struct FlowArgs {
@@ -230,116 +148,6 @@ pub(crate) struct WhyArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// `usher dead-letters`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadLettersVerb {
-    /// Show dead letters, oldest first
-    List(DeadLettersListArgs),
-    /// Show one with its event and all its attempts
-    Show(DeadLetterArgs),
-    /// Deliver events again, with a fresh count of attempts, or one of them mended
-    Redrive(RedriveArgs),
-    /// Drop dead letters for good
-    Discard(DiscardArgs),
-}
-
-/// `usher dead-letters list`.
-#[derive(Debug, Args)]
-pub(crate) struct DeadLettersListArgs {
-    /// Only those after this id
-    #[arg(long, value_name = "ID")]
-    pub(crate) after: Option<u64>,
-    #[command(flatten)]
-    pub(crate) filter: DeadLetterFilterArgs,
-    #[command(flatten)]
-    pub(crate) max: MaxArgs,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// Which dead letters: those that are all of this.
-#[derive(Debug, Default, Args)]
-pub(crate) struct DeadLetterFilterArgs {
-    /// Only those of this subscription
-    #[arg(long, value_name = "PLUGIN/NAME")]
-    pub(crate) subscription: Option<SubscriptionName>,
-    /// Only those of this plugin
-    #[arg(long)]
-    pub(crate) plugin: Option<PluginName>,
-    /// Only those that ended with this kind of failure
-    #[arg(long, value_parser = failure_class())]
-    pub(crate) class: Option<FailureClass>,
-    /// Only those whose event's type starts with this
-    #[arg(long = "type", value_name = "PREFIX")]
-    pub(crate) type_prefix: Option<String>,
-    /// Only those given up at this time or later, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
-    pub(crate) since: Option<Timestamp>,
-    /// Only those given up before this time
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
-    pub(crate) until: Option<Timestamp>,
-}
-
-/// `usher dead-letters show`.
-#[derive(Debug, Args)]
-pub(crate) struct DeadLetterArgs {
-    /// The dead letter's id
-    pub(crate) id: u64,
-    /// Print its event alone, as JSON that `redrive --event` takes
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) event: bool,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// Dead letters by id, or as many as fit.
-#[derive(Debug, Args)]
-pub(crate) struct ChosenArgs {
-    /// The dead letters' ids
-    #[arg(
-        value_name = "ID",
-        required_unless_present_any = CHOICES,
-        conflicts_with_all = CHOICES
-    )]
-    pub(crate) ids: Vec<u64>,
-    /// All there are
-    #[arg(long)]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) filter: DeadLetterFilterArgs,
-}
-
-/// What chooses dead letters other than by id.
-const CHOICES: [&str; 7] =
-    ["all", "subscription", "plugin", "class", "type_prefix", "since", "until"];
-
-/// `usher dead-letters redrive`.
-#[derive(Debug, Args)]
-pub(crate) struct RedriveArgs {
-    #[command(flatten)]
-    pub(crate) chosen: ChosenArgs,
-    /// Deliver the event in this JSON file in place of the dead letter's; `-` for standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = CHOICES)]
-    pub(crate) event: Option<PathBuf>,
-    /// At most so many a second
-    #[arg(long, value_name = "N", default_value = "10", value_parser = rate)]
-    pub(crate) rate: f64,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `usher dead-letters discard`.
-#[derive(Debug, Args)]
-pub(crate) struct DiscardArgs {
-    #[command(flatten)]
-    pub(crate) chosen: ChosenArgs,
-    /// At most so many a second
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = rate)]
-    pub(crate) rate: f64,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
 /// `usher audit`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
@@ -350,89 +158,6 @@ pub(crate) struct AuditArgs {
     pub(crate) max: MaxArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
-}
-
-/// `usher blobs`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BlobsVerb {
-    /// Show blobs, by digest
-    List(BlobsListArgs),
-    /// Fetch a blob's content
-    Get(BlobArgs),
-}
-
-/// `usher blobs list`.
-#[derive(Debug, Args)]
-pub(crate) struct BlobsListArgs {
-    /// Only those after this digest
-    #[arg(long, value_name = "DIGEST")]
-    pub(crate) after: Option<Digest>,
-    #[command(flatten)]
-    pub(crate) max: MaxArgs,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `usher blobs get`.
-#[derive(Debug, Args)]
-pub(crate) struct BlobArgs {
-    /// The blob's digest
-    pub(crate) digest: Digest,
-    /// Write it to this file; standard output unless given
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// The router's address
-    #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
-    pub(crate) url: String,
-    /// Print what is known of the blob as JSON; needs --output for the content
-    #[arg(long, requires = "output")]
-    pub(crate) json: bool,
-}
-
-/// `usher store`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum StoreVerb {
-    /// Copy the data folder of a running router to a new folder, from which a router starts
-    Backup(StoreBackupArgs),
-    /// Read everything in a data folder that no router works with, and tell what is wrong with it
-    Verify(StoreVerifyArgs),
-    /// Make a new data folder with everything that can be read in a damaged one, which stays as it is
-    Salvage(StoreSalvageArgs),
-}
-
-/// `usher store backup`.
-#[derive(Debug, Args)]
-pub(crate) struct StoreBackupArgs {
-    /// The new folder, on the router's machine
-    #[arg(value_name = "DIR")]
-    pub(crate) folder: PathBuf,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `usher store verify`.
-#[derive(Debug, Args)]
-pub(crate) struct StoreVerifyArgs {
-    /// The data folder
-    #[arg(value_name = "DIR")]
-    pub(crate) folder: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `usher store salvage`.
-#[derive(Debug, Args)]
-pub(crate) struct StoreSalvageArgs {
-    /// The damaged data folder; it is only read
-    #[arg(value_name = "DIR")]
-    pub(crate) folder: PathBuf,
-    /// The new folder, which must not be there yet
-    #[arg(value_name = "NEW")]
-    pub(crate) new: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// How much to list.
@@ -446,35 +171,6 @@ pub(crate) struct MaxArgs {
         value_parser = clap::value_parser!(u64).range(1..=100_000)
     )]
     pub(crate) count: u64,
-}
-
-/// `usher check`.
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    #[command(flatten)]
-    pub(crate) flags: crate::config::Flags,
-    /// Tell what would change about subscriptions and schedules of the router that runs here
-    #[arg(long, value_parser = base_url)]
-    pub(crate) url: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `usher inspect`.
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// The plugin's file
-    pub(crate) file: PathBuf,
-    /// Another version's file: show what is different in this one
-    #[arg(long, value_name = "OLD")]
-    pub(crate) against: Option<PathBuf>,
-    /// A configuration file, to see what of it would be denied
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// How many a second.
