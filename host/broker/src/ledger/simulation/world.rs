@@ -1,11 +1,14 @@
 //! The ledger with a store, a clock and all that happens to them.
 
+mod checks;
+mod subscriptions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use usher_event::{Event, Quota};
 
 use super::Played;
-use super::model::{Key, Model, Stands, TYPES, filters, subscription, subscriptions};
+use super::model::{Key, Model, Stands, TYPES, subscriptions};
 use super::random::Random;
 use super::schedules::Clockwork;
 use super::settling::Outcome;
@@ -346,110 +349,6 @@ impl World {
         self.commit();
     }
 
-    fn change_subscriptions(&mut self, random: &mut Random) {
-        self.commit();
-        match random.below(5) {
-            0 => self.change_filter(random),
-            1 => self.change_order(random),
-            2 => self.remove(random),
-            3 => self.change_expiry(random),
-            _ => self.add(random),
-        }
-        self.commit();
-    }
-
-    fn any_subscription(&self, random: &mut Random) -> Option<Subscription> {
-        let subscriptions = &self.model.subscriptions;
-        subscriptions.values().nth(random.below(subscriptions.len())).cloned()
-    }
-
-    fn change_filter(&mut self, random: &mut Random) {
-        let Some(mut changed) = self.any_subscription(random) else { return };
-        changed.filter = filters()[random.below(filters().len())].clone();
-        let name = changed.name.to_string();
-        let statuses = self.ledger.statuses();
-        let status = statuses.iter().find(|status| status.subscription.name == changed.name);
-        let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
-        // After a crash it looks again at what the filter it had then passed over, but for what has
-        // left the log since.
-        let next = next.max(self.ledger.stats().first_sequence);
-        let out = self.leases.values().map(|out| &out.lease.delivery);
-        let out = out.filter(|delivery| delivery.subscription == changed.name);
-        let out: Vec<u64> = out.map(|delivery| delivery.sequence).collect();
-        if *self.model.subscriptions[&name].filter.to_json().to_string()
-            != *changed.filter.to_json().to_string()
-        {
-            self.model.change_filter(&name, changed.filter.clone(), next, &out);
-        }
-        self.tell(format_args!("filter of {name} from {next}: {}", changed.filter.to_json()));
-        self.ledger.subscribe(changed, None).unwrap();
-    }
-
-    fn change_order(&mut self, random: &mut Random) {
-        let Some(mut changed) = self.any_subscription(random) else { return };
-        let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
-        changed.order = orders[random.below(3)].clone();
-        let name = changed.name.to_string();
-        if self.model.subscriptions[&name].order != changed.order {
-            let open = self.model.stands.iter();
-            let open = open.filter(|((of, _), stands)| *of == name && stands.may_come());
-            self.model.unordered.extend(open.map(|(key, _)| key.clone()));
-        }
-        self.tell(format_args!("order of {name}: {:?}", changed.order));
-        self.model.subscriptions.insert(name, changed.clone());
-        self.ledger.subscribe(changed, None).unwrap();
-    }
-
-    fn change_expiry(&mut self, random: &mut Random) {
-        let Some(mut changed) = self.any_subscription(random) else { return };
-        changed.expires = !changed.expires;
-        self.tell(format_args!("{} expires: {}", changed.name, changed.expires));
-        self.model.subscriptions.insert(changed.name.to_string(), changed.clone());
-        self.ledger.subscribe(changed, None).unwrap();
-    }
-
-    fn remove(&mut self, random: &mut Random) {
-        let Some(gone) = self.any_subscription(random) else { return };
-        if self.model.subscriptions.len() < 5 {
-            return;
-        }
-        let name = gone.name.to_string();
-        self.tell(format_args!("remove {name}"));
-        assert!(self.ledger.unsubscribe(&gone.name).is_some());
-        self.model.unsubscribe(&name);
-        let dead = self.model.stands.extract_if(.., |(of, _), _| *of == name);
-        self.orphans += dead.filter(|(_, s)| matches!(s, Stands::Dead { id: Some(_) })).count();
-        self.model.replayed.retain(|(of, _)| *of != name);
-        self.model.counts.retain(|(of, _), _| *of != name);
-        self.model.passed.retain(|(of, _)| *of != name);
-        self.model.expired.remove(&name);
-        self.model.unordered.retain(|(of, _)| *of != name);
-        *self.rounds.entry(name).or_default() += 1;
-    }
-
-    fn add(&mut self, random: &mut Random) {
-        let names = ["t/new", "p/new", "q/new", "q/all", "p/a"];
-        let name = names[random.below(names.len())];
-        if self.model.subscriptions.contains_key(name) {
-            return;
-        }
-        let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
-        let order = orders[random.below(3)].clone();
-        let mut added =
-            subscription(name, random.below(filters().len()), order, 1 + random.below(6) as u32);
-        let last = self.model.events.len() as u64;
-        let from = 1 + random.below(self.model.events.len() + 1) as u64;
-        let (start, first) = match random.below(3) {
-            0 => (Start::Latest, last + 1),
-            1 => (Start::Earliest, 1),
-            _ => (Start::Sequence(from), from),
-        };
-        (added.start, added.expires) = (start, random.once_in(2));
-        self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
-        self.ledger.subscribe(added.clone(), None).unwrap();
-        self.model.subscribe(added, first.max(self.ledger.stats().first_sequence));
-    }
-
     fn answer_fetches(&mut self) {
         for wanted in std::mem::take(&mut self.fetches) {
             let fetched = fetch(&*self.store.view(), wanted).unwrap();
@@ -523,79 +422,6 @@ impl World {
         self.check_explanations();
     }
 
-    /// What people are told of a few deliveries is what the model thinks of them.
-    fn check_explanations(&self) {
-        const FEW: u64 = 4;
-        let (view, last) = (self.store.view(), self.model.events.len() as u64);
-        for (name, subscription) in &self.model.subscriptions {
-            for back in 0..FEW {
-                // Now the newest, now one from anywhere.
-                let sequence = match back {
-                    0 => last,
-                    _ => (self.tick / 7 + back * 31) % (last + 2),
-                };
-                let standing = self.ledger.delivery_standing(&subscription.name, sequence);
-                let told = crate::flow::explain(&*view, sequence, &standing.unwrap()).unwrap();
-                let key = (name.clone(), sequence);
-                let agrees = self.agrees(&key, told.as_ref());
-                assert!(agrees, "{key:?}: {told:?}, stands {:?}", self.model.stands.get(&key));
-            }
-        }
-    }
-
-    fn agrees(&self, key: &Key, told: Option<&Explanation>) -> bool {
-        let (name, sequence) = key;
-        let first = self.ledger.stats().first_sequence;
-        let stands = self.model.stands.get(key).copied();
-        let (status, filter_from) = match told {
-            None => return *sequence == 0 || *sequence > self.model.events.len() as u64,
-            Some(Explanation::Expired { first_sequence, .. }) => {
-                let is_over = stands.is_none_or(Stands::is_over);
-                return *first_sequence == first && *sequence < first && is_over;
-            }
-            Some(Explanation::BeforeStart { first }) => {
-                let was_replayed = self.model.replayed.contains(key);
-                return sequence < first
-                    && (stands.is_none() || (was_replayed && stands == Some(Stands::Done)));
-            }
-            Some(Explanation::Unmatched(_)) => {
-                // Done under a filter it had before, perhaps.
-                let filter = &self.model.subscriptions[name].filter;
-                let matches = self.model.matches(filter, *sequence);
-                return !matches && matches!(stands, None | Some(Stands::Done | Stands::Unsure));
-            }
-            Some(Explanation::Delivery { status, filter_from, .. }) => (status, filter_from),
-        };
-        let mut out = self.leases.values().map(|out| &out.lease.delivery);
-        let is_out = out.any(|out| out.subscription.as_str() == name && out.sequence == *sequence);
-        let in_round = status.failures.iter().filter(|one| one.round == status.round).count();
-        // Where retention passes what is under way, it takes failed attempts along.
-        let was_passed = *sequence < first && self.model.passed.contains(key);
-        let has = |failures| was_passed || in_round == failures as usize;
-        match (stands, &status.state) {
-            (Some(Stands::Ready { failures } | Stands::Waiting { failures, .. }), state) => {
-                let stands_so = match state {
-                    DeliveryState::InFlight { attempt } => is_out && *attempt == failures + 1,
-                    DeliveryState::Pending | DeliveryState::Parked { .. } => !is_out,
-                    // What was redriven waits for the clock to be looked at.
-                    DeliveryState::Waiting { .. } => {
-                        !is_out && (failures > 0 || self.model.replayed.contains(key))
-                    }
-                    DeliveryState::Done | DeliveryState::Dead { .. } => false,
-                };
-                stands_so && has(failures)
-            }
-            (Some(Stands::Unsure), _) | (Some(Stands::Done), DeliveryState::Done) => true,
-            // It may have been passed over.
-            (None, DeliveryState::Done) => {
-                let is_addressed = self.model.addressees.get(sequence) == Some(name);
-                is_addressed || filter_from.is_some_and(|from| *sequence < from)
-            }
-            (Some(Stands::Dead { id }), DeliveryState::Dead { id: told }) => id == *told,
-            _ => false,
-        }
-    }
-
     /// What the log has now, and which deliveries that makes.
     fn learn_events(&mut self) {
         let last = self.ledger.stats().last_sequence;
@@ -612,38 +438,6 @@ impl World {
             assert!(!is_twice, "appended twice");
             self.model.append(stored);
         }
-    }
-
-    fn check_lease(&mut self, lease: &Lease) {
-        let delivery = &lease.delivery;
-        let name = delivery.subscription.to_string();
-        let key = (name.clone(), delivery.sequence);
-        self.tell(format_args!("lease {key:?} attempt {}", delivery.attempt));
-        // [2] Only what was accepted, as it was accepted.
-        assert_eq!(*self.model.event(delivery.sequence), delivery.event);
-        let twice = self.leases.values().map(|out| &out.lease.delivery).any(|other| {
-            other.sequence == delivery.sequence && other.subscription == delivery.subscription
-        });
-        assert!(!twice, "{key:?} is out twice");
-        let failures = match self.model.stands.get(&key) {
-            Some(Stands::Ready { failures }) => *failures,
-            Some(Stands::Unsure) => 0,
-            Some(Stands::Waiting { failures, due_tick }) => {
-                assert!(*due_tick <= self.tick, "{key:?} comes too early");
-                *failures
-            }
-            other => panic!("{key:?} is delivered, but stands {other:?}"),
-        };
-        // [8] The count survives everything.
-        assert_eq!(delivery.attempt, failures + 1, "{key:?}");
-        // [5] Nothing before it in its lane is still to be done.
-        let blocker = self.model.blocker(&name, delivery.sequence);
-        assert_eq!(blocker, None, "{key:?} is delivered before one of the same key");
-        self.model.stands.entry(key).and_modify(|stands| {
-            if *stands == Stands::Unsure {
-                *stands = Stands::Ready { failures: 0 };
-            }
-        });
     }
 
     /// Loses what was not committed, and all leases; the rest goes on.

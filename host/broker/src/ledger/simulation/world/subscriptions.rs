@@ -1,0 +1,112 @@
+//! Subscriptions that come, change and go.
+
+use super::World;
+use crate::api::*;
+use crate::ledger::simulation::model::{Stands, filters, subscription};
+use crate::ledger::simulation::random::Random;
+
+impl World {
+    pub(super) fn change_subscriptions(&mut self, random: &mut Random) {
+        self.commit();
+        match random.below(5) {
+            0 => self.change_filter(random),
+            1 => self.change_order(random),
+            2 => self.remove(random),
+            3 => self.change_expiry(random),
+            _ => self.add(random),
+        }
+        self.commit();
+    }
+
+    pub(super) fn any_subscription(&self, random: &mut Random) -> Option<Subscription> {
+        let subscriptions = &self.model.subscriptions;
+        subscriptions.values().nth(random.below(subscriptions.len())).cloned()
+    }
+
+    fn change_filter(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        changed.filter = filters()[random.below(filters().len())].clone();
+        let name = changed.name.to_string();
+        let statuses = self.ledger.statuses();
+        let status = statuses.iter().find(|status| status.subscription.name == changed.name);
+        let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
+        // After a crash it looks again at what the filter it had then passed over, but for what has
+        // left the log since.
+        let next = next.max(self.ledger.stats().first_sequence);
+        let out = self.leases.values().map(|out| &out.lease.delivery);
+        let out = out.filter(|delivery| delivery.subscription == changed.name);
+        let out: Vec<u64> = out.map(|delivery| delivery.sequence).collect();
+        if *self.model.subscriptions[&name].filter.to_json().to_string()
+            != *changed.filter.to_json().to_string()
+        {
+            self.model.change_filter(&name, changed.filter.clone(), next, &out);
+        }
+        self.tell(format_args!("filter of {name} from {next}: {}", changed.filter.to_json()));
+        self.ledger.subscribe(changed, None).unwrap();
+    }
+
+    fn change_order(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
+        changed.order = orders[random.below(3)].clone();
+        let name = changed.name.to_string();
+        if self.model.subscriptions[&name].order != changed.order {
+            let open = self.model.stands.iter();
+            let open = open.filter(|((of, _), stands)| *of == name && stands.may_come());
+            self.model.unordered.extend(open.map(|(key, _)| key.clone()));
+        }
+        self.tell(format_args!("order of {name}: {:?}", changed.order));
+        self.model.subscriptions.insert(name, changed.clone());
+        self.ledger.subscribe(changed, None).unwrap();
+    }
+
+    fn change_expiry(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        changed.expires = !changed.expires;
+        self.tell(format_args!("{} expires: {}", changed.name, changed.expires));
+        self.model.subscriptions.insert(changed.name.to_string(), changed.clone());
+        self.ledger.subscribe(changed, None).unwrap();
+    }
+
+    pub(super) fn remove(&mut self, random: &mut Random) {
+        let Some(gone) = self.any_subscription(random) else { return };
+        if self.model.subscriptions.len() < 5 {
+            return;
+        }
+        let name = gone.name.to_string();
+        self.tell(format_args!("remove {name}"));
+        assert!(self.ledger.unsubscribe(&gone.name).is_some());
+        self.model.unsubscribe(&name);
+        let dead = self.model.stands.extract_if(.., |(of, _), _| *of == name);
+        self.orphans += dead.filter(|(_, s)| matches!(s, Stands::Dead { id: Some(_) })).count();
+        self.model.replayed.retain(|(of, _)| *of != name);
+        self.model.counts.retain(|(of, _), _| *of != name);
+        self.model.passed.retain(|(of, _)| *of != name);
+        self.model.expired.remove(&name);
+        self.model.unordered.retain(|(of, _)| *of != name);
+        *self.rounds.entry(name).or_default() += 1;
+    }
+
+    fn add(&mut self, random: &mut Random) {
+        let names = ["t/new", "p/new", "q/new", "q/all", "p/a"];
+        let name = names[random.below(names.len())];
+        if self.model.subscriptions.contains_key(name) {
+            return;
+        }
+        let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
+        let order = orders[random.below(3)].clone();
+        let mut added =
+            subscription(name, random.below(filters().len()), order, 1 + random.below(6) as u32);
+        let last = self.model.events.len() as u64;
+        let from = 1 + random.below(self.model.events.len() + 1) as u64;
+        let (start, first) = match random.below(3) {
+            0 => (Start::Latest, last + 1),
+            1 => (Start::Earliest, 1),
+            _ => (Start::Sequence(from), from),
+        };
+        (added.start, added.expires) = (start, random.once_in(2));
+        self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
+        self.ledger.subscribe(added.clone(), None).unwrap();
+        self.model.subscribe(added, first.max(self.ledger.stats().first_sequence));
+    }
+}
