@@ -347,4 +347,16 @@ mod tests {
         assert_eq!(breaker.admission(1), Admission::Until(500));
         assert_eq!(fail(&mut breaker, 21..22, 2), Some(Change::Quarantined(21)));
     }
+
+    #[test]
+    fn a_failure_counts_as_long_as_the_window() {
+        for (last_ms, is_quarantined) in [(59_999, true), (60_000, false), (60_001, false)] {
+            let mut breaker = breaker();
+            assert_eq!(breaker.note(Sign::Failed, 1, 0), None);
+            assert_eq!(fail(&mut breaker, 2..21, 1), None, "20 may fail within it");
+            let change = breaker.note(Sign::Failed, 21, last_ms);
+            let expected = is_quarantined.then_some(Change::Quarantined(21));
+            assert_eq!(change, expected, "{last_ms}");
+        }
+    }
 }

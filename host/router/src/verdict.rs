@@ -207,7 +207,36 @@ mod tests {
     }
 
     #[test]
+    fn emissions_count_by_number_and_by_byte() {
+        let sizes = |disposition: Disposition| match disposition {
+            Disposition::Ack(changes) => {
+                Some(changes.emissions.iter().map(|new| new.event.encoded().len()).sum::<usize>())
+            }
+            _ => None,
+        };
+        let decide = |count: usize, limits: EmissionLimits| {
+            let effects = Effects { emissions: vec![emission(5); count], ..Effects::default() };
+            let outcome = Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO };
+            let plugin = "echo".parse().unwrap();
+            sizes(disposition(outcome, &delivery(), &plugin, limits, "2026-01-31T12:00:00.000Z"))
+        };
+        let of = |max_count, max_bytes| EmissionLimits {
+            max_count,
+            max_bytes,
+            ..EmissionLimits::default()
+        };
+        let bytes = decide(3, of(3, 1 << 20)).expect("as many as there may be");
+        assert!(decide(3, of(4, 1 << 20)).is_some() && decide(3, of(2, 1 << 20)).is_none());
+        assert_eq!(decide(3, of(3, bytes)), Some(bytes));
+        assert!(decide(3, of(3, bytes + 1)).is_some() && decide(3, of(3, bytes - 1)).is_none());
+    }
+
+    #[test]
     fn bad_attributes_and_delays_fail_the_delivery() {
+        for delay_ms in [EMISSION_DELAY_MAX_MS - 1, EMISSION_DELAY_MAX_MS] {
+            let longest = Emission { delay_ms: Some(delay_ms), ..emission(0) };
+            assert!(matches!(decide(vec![longest]), Disposition::Ack(_)), "{delay_ms}");
+        }
         let cases = [
             Emission { ty: String::new(), ..emission(0) },
             Emission { delay_ms: Some(EMISSION_DELAY_MAX_MS + 1), ..emission(0) },

@@ -206,5 +206,18 @@ mod tests {
         let Verdict::Reject { failure } = verdict else { panic!("expected a rejection") };
         assert!(failure.reason.len() <= REASON_MAX_BYTES);
         assert!(!failure.reason.contains('\x1b'));
+
+        let reason = |bytes: usize| {
+            let words = types::Failure::Reject("x".repeat(bytes));
+            match super::failure(words, |text| text) {
+                Verdict::Reject { failure } => failure.reason,
+                other => panic!("expected a rejection, found {other:?}"),
+            }
+        };
+        for bytes in [REASON_MAX_BYTES - 1, REASON_MAX_BYTES] {
+            assert_eq!(reason(bytes), "x".repeat(bytes));
+        }
+        let cut = reason(REASON_MAX_BYTES + 1);
+        assert!(cut.len() <= REASON_MAX_BYTES && cut.ends_with("x… (cut)"), "{}", cut.len());
     }
 }

@@ -146,4 +146,21 @@ mod tests {
             assert_eq!(check(&whole[..size], LIMIT_BYTES).is_ok(), expected, "{size}");
         }
     }
+
+    #[test]
+    fn a_file_may_be_as_large_as_the_limit() {
+        // One custom section with an empty name.
+        let file = |size: usize| {
+            let mut bytes = b"\0asm\x0d\0\x01\0\x00".to_vec();
+            let length = size - bytes.len() - 2;
+            bytes.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+            bytes.resize(size, 0);
+            bytes
+        };
+        assert_eq!(check(&file(LIMIT_BYTES - 1), LIMIT_BYTES), Ok(()));
+        assert_eq!(check(&file(LIMIT_BYTES), LIMIT_BYTES), Ok(()));
+        let (size_bytes, limit_bytes) = (LIMIT_BYTES + 1, LIMIT_BYTES);
+        let error = FormatError::TooLarge { size_bytes, limit_bytes };
+        assert_eq!(check(&file(size_bytes), limit_bytes), Err(error));
+    }
 }

@@ -269,16 +269,24 @@ mod tests {
 
     #[test]
     fn ticks_that_ran_are_charged() {
-        let ticks = Arc::new(AtomicU64::new(7));
-        let mut meter = meter(&ticks, 20);
-        assert!(meter.charge().is_ok());
-        for _ in 0..2 {
-            ticks.fetch_add(1, Ordering::Relaxed);
+        // As many ticks as there are in the limit are fine, whether they are noticed one by one or
+        // all at once.
+        for (cpu_ms, step) in [(20, 1), (250, 1), (250, 24), (crate::runtime::DESCRIBE_CPU_MS, 1)] {
+            let ticks = Arc::new(AtomicU64::new(7));
+            let mut meter = meter(&ticks, cpu_ms);
             assert!(meter.charge().is_ok());
+            let limit = cpu_ms / TICK.as_millis() as u64;
+            let mut used = 0;
+            while used < limit {
+                let more = step.min(limit - used);
+                ticks.fetch_add(more, Ordering::Relaxed);
+                used += more;
+                assert!(meter.charge().is_ok(), "{used} of {limit} ticks");
+            }
+            ticks.fetch_add(1, Ordering::Relaxed);
+            let exceeded = meter.charge().unwrap_err();
+            assert_eq!(exceeded.to_string(), format!("used up its CPU time of {cpu_ms} ms"));
         }
-        ticks.fetch_add(1, Ordering::Relaxed);
-        let exceeded = meter.charge().unwrap_err();
-        assert_eq!(exceeded.to_string(), "used up its CPU time of 20 ms");
     }
 
     #[test]
@@ -401,5 +409,19 @@ mod tests {
         assert!(polled(call.as_mut()).is_pending(), "it is not its turn");
         drop(others);
         assert_eq!(call.await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_may_take_until_its_deadline() {
+        let meter = CpuMeter::new(&Arc::default(), &Arc::new(Turns::new(1)));
+        let wall_ms = crate::Limits::default().wall_ms;
+        // At the deadline itself it is over: a guest that only gives way would not end otherwise.
+        for (took_ms, is_done) in [(wall_ms - 1, true), (wall_ms, false), (wall_ms + 1, false)] {
+            let begun = Instant::now();
+            let call = tokio::time::sleep(Duration::from_millis(took_ms));
+            let deadline = begun + Duration::from_millis(wall_ms);
+            assert_eq!(drive(meter.clock(), deadline, call).await.is_ok(), is_done, "{took_ms}");
+            assert_eq!(begun.elapsed(), Duration::from_millis(took_ms.min(wall_ms)));
+        }
     }
 }

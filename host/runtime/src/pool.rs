@@ -192,4 +192,15 @@ mod tests {
         pool.put(1, 10, Instant::now());
         assert_eq!(pool.len(), 2);
     }
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let (pool, _) = pool_of(0, Instant::now());
+        let waiting = [1, 2, 3].map(|number| {
+            pool.put(number, 2, Instant::now());
+            pool.len()
+        });
+        assert_eq!(waiting, [1, 2, 2]);
+        assert_eq!(pool.take(), Some(2), "the one too many went");
+    }
 }

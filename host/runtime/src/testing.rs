@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use usher_event::{
-    PluginName, StateAddress, StatePage, StateReader, StateSnapshot, StateUsage, StoreError,
+    Delivery, Event, PluginName, StateAddress, StatePage, StateReader, StateSnapshot, StateUsage,
+    StoreError,
 };
 
 use crate::plugin::Plugin;
@@ -21,6 +22,20 @@ pub(crate) fn limited(grants: Grants, limits: Limits) -> Arc<Plugin> {
     let mut plugin = Plugin::unconfigured("tested", limits, Arc::default());
     plugin.grants = grants;
     Arc::new(plugin)
+}
+
+/// A delivery whose data nobody looks at.
+pub(crate) fn delivery() -> Delivery {
+    Delivery {
+        sequence: 42,
+        event: Event::builder("e-1", "/tests", "test.event").build().unwrap(),
+        subscription: "tested/all".parse().unwrap(),
+        attempt: 1,
+        flow: 42,
+        depth: 0,
+        replay: None,
+        is_dry_run: false,
+    }
 }
 
 /// Committed state of one version, in memory. Each key is `BUCKET/KEY`.

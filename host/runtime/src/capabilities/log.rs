@@ -493,4 +493,17 @@ mod tests {
         let rest = "x".repeat(TAIL_MAX_BYTES - 1);
         assert_eq!(words(&format!("ü{rest}")), rest);
     }
+
+    #[test]
+    fn a_delivery_has_room_for_its_limit() {
+        let limits = Limits { log_bytes: 100, ..Limits::default() };
+        let plugin = limited(Grants::default(), limits);
+        for (written_bytes, taken_bytes) in [(99, 99), (100, 100), (101, 100)] {
+            let log = Log::new(&plugin);
+            let mut state = log.lock();
+            let taken = log.take(&mut state, &vec![b'x'; written_bytes], 0).len();
+            let is_cut = written_bytes > taken_bytes;
+            assert_eq!((taken, state.is_cut), (taken_bytes, is_cut), "{written_bytes}");
+        }
+    }
 }

@@ -168,6 +168,8 @@ async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     fn shell(script: &str, wall_ms: u64) -> CompilerProcess {
@@ -192,5 +194,39 @@ mod tests {
             panic!("{waiting:?}")
         };
         assert!(cpu_ms < 150, "{cpu_ms}");
+    }
+
+    #[test]
+    fn code_may_be_as_large_as_the_limit() {
+        let judge = |bytes: usize| {
+            // Of zeros that nobody touches, so no memory is taken.
+            let code = vec![0; bytes];
+            let ended = Ended { status: ExitStatus::from_raw(0), code, words: Vec::new() };
+            shell("", 1).judge(ended).map(|code| code.len())
+        };
+        for bytes in [CODE_MAX_BYTES - 1, CODE_MAX_BYTES] {
+            assert_eq!(judge(bytes), Ok(bytes));
+        }
+        let error = CompileError::TooMuchCode { limit_bytes: CODE_MAX_BYTES };
+        assert_eq!(judge(CODE_MAX_BYTES + 1), Err(error));
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_and_what_does_not_is_taken() {
+        let quick = shell("cat >/dev/null; printf code", 600_000).compile(b"component").await;
+        assert_eq!(quick.as_deref(), Ok(&b"code"[..]));
+        let endless = shell("while :; do :; done", 50).compile(b"component").await;
+        // On a busy machine it may be told that it had no processor.
+        let is_over = |error: &CompileError| {
+            use CompileError::{Starved, TooSlow};
+            matches!(error, TooSlow { wall_ms: 50 } | Starved { wall_ms: 50, .. })
+        };
+        assert!(endless.as_ref().is_err_and(is_over), "{endless:?}");
+    }
+
+    #[tokio::test]
+    async fn a_child_is_told_how_much_memory_it_has() {
+        let told = shell("cat >/dev/null; printf %s \"$0\"", 600_000).compile(b"component").await;
+        assert_eq!(told.as_deref(), Ok(&b"1073741824"[..]));
     }
 }

@@ -6,9 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use usher_event::FailureClass;
 use usher_runtime::{Grants, HttpGrant, Limits};
 
-use crate::support::{Setup, guest};
+use crate::support::{Setup, assert_failure, guest};
 
 /// A server whose connections go to `serve`, each on a thread of its own, as `(request, stream)`
 /// with the request's head and whatever of the body came along.
@@ -215,6 +216,30 @@ fn a_long_body_goes_out_in_pieces() {
     assert!(server.requests.recv().unwrap().matches('x').count() >= 200_000);
 }
 
+/// What a field counts besides its name and value is wasi:http's affair, so the most that goes is
+/// found by trying.
+#[test]
+fn header_fields_are_bounded() {
+    let server = Server::answering(OK);
+    let setup = granted(&server.origin(), Limits::default());
+    let sends = |bytes: usize| {
+        let headers = json!([["x-long", "v".repeat(bytes)]]);
+        let call = json!({"try": "http", "url": server.origin(), "headers": headers});
+        let sent = setup.deliver(&call);
+        if let Err(failure) = &sent {
+            assert_failure(failure, FailureClass::Trap, "total size of fields exceeds limit");
+        }
+        sent.is_ok()
+    };
+    let (mut most, mut too_much) = (1, 32 * 1024 + 1);
+    while too_much - most > 1 {
+        let middle = (most + too_much) / 2;
+        if sends(middle) { most = middle } else { too_much = middle }
+    }
+    assert!(sends(most) && !sends(too_much));
+    assert!(most > 31 * 1024, "{most}");
+}
+
 #[test]
 fn redirects_are_handed_to_the_guest() {
     let server = Server::answering(
@@ -279,6 +304,7 @@ fn bodies_are_bounded_both_ways() {
         setup.probe(&json!({"try": "http", "url": server.origin(), "method": "POST", "body": body}))
     };
     assert_eq!(post(1000)["ok"]["status"], 200);
+    assert_eq!(post(999)["ok"]["status"], 200);
     let probed = post(1001);
     assert!(probed["error"].is_string(), "{probed}");
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use usher_event::FailureClass;
 use usher_runtime::{Grants, Limits};
 
-use crate::support::guest::{POLLABLES, Parts};
+use crate::support::guest::{POLLABLES, Parts, with_component};
 use crate::support::{Setup, any_delivery, assert_failure, guest, load};
 
 const MIB: u64 = 1 << 20;
@@ -18,12 +18,18 @@ fn tries(setup: &Setup, amount: u64) -> Result<(), usher_event::Failure> {
 /// Checks one below, at and one above the limit; `with` makes a guest that takes so much.
 #[track_caller]
 fn check(limit: u64, words: &str, with: impl Fn(u64) -> Setup) {
+    check_as(FailureClass::Limit, limit, words, with);
+}
+
+/// As [`check`]; what goes beyond it fails as this.
+#[track_caller]
+fn check_as(class: FailureClass, limit: u64, words: &str, with: impl Fn(u64) -> Setup) {
     for amount in [limit - 1, limit] {
         let done = tries(&with(amount), amount);
         assert!(done.is_ok(), "{amount} of {limit}: {done:?}");
     }
     let failure = tries(&with(limit + 1), limit + 1).unwrap_err();
-    assert_failure(&failure, FailureClass::Limit, words);
+    assert_failure(&failure, class, words);
 }
 
 fn hostile(parts: &Parts<'_>, limits: Limits) -> Setup {
@@ -219,9 +225,96 @@ fn blobs_count_one_by_one_and_all_together() {
         assert_failure(&put(&setup, "abcd").unwrap_err(), FailureClass::Limit, words);
     }
     let setup = probes(Limits { blobs_bytes: 5, ..Limits::default() });
-    assert_eq!((put(&setup, "ab"), put(&setup, "cde")), (Ok(()), Ok(())));
+    for content in ["ab", "cd", "e"] {
+        assert_eq!(put(&setup, content), Ok(()), "up to the limit");
+    }
     let failure = put(&setup, "f").unwrap_err();
     assert_failure(&failure, FailureClass::Limit, "blobs would have more than 5 bytes");
+}
+
+#[test]
+fn random_bytes_are_counted() {
+    check_as(FailureClass::Trap, 64 * 1024, "exceeds limit 65536", |bytes| {
+        let parts = Parts {
+            imports: r#"(import "wasi:random/random@0.2.6" "get-random-bytes"
+                (func $random (param i64 i32)))"#,
+            world_imports: "import wasi:random/random@0.2.6;",
+            packages: &["package wasi:random@0.2.6;
+                interface random { get-random-bytes: func(len: u64) -> list<u8>; }"],
+            handle: &format!("i64.const {bytes} i32.const 256 call $random i32.const 128"),
+            ..Parts::default()
+        };
+        hostile(&parts, Limits::default())
+    });
+}
+
+/// A guest that goes one call deeper with each delivery than with the one before. How much of the
+/// stack a call takes is the compiler's affair; that the last depth works again and again, and one
+/// more never does, is ours.
+#[test]
+fn the_stack_has_an_end() {
+    let parts = Parts {
+        fields: "(global $depth (mut i32) (i32.const 4000))
+            (func $descend (param $left i32) (result i32)
+                local.get $left i32.eqz if i32.const 0 return end
+                local.get $left i32.const 1 i32.sub call $descend i32.const 1 i32.add)
+            (func $deeper
+                i32.const 4096 global.set $next
+                global.get $depth i32.const 1 i32.add global.set $depth
+                global.get $depth call $descend drop)",
+        handle: "call $deeper i32.const 128",
+        ..Parts::default()
+    };
+    let loaded = load(parts.build()).unwrap_or_else(|error| panic!("{error}"));
+    let limits = Limits { calls_per_instance: 1_000_000, ..Limits::default() };
+    let setup = Setup::new(&loaded, Grants::default(), limits);
+    let deepest = || {
+        let mut deliveries = 0;
+        loop {
+            match setup.deliver_on(&any_delivery()) {
+                Ok(_) => deliveries += 1,
+                Err(failure) => {
+                    assert_failure(&failure, FailureClass::Trap, "stack overflowed");
+                    return deliveries;
+                }
+            }
+        }
+    };
+    let calls = deepest();
+    assert!(calls > 0, "4001 calls are too many already");
+    assert_eq!(deepest(), calls, "the next instance has as much");
+    let call_bytes = 512 * 1024 / (4_000 + calls);
+    assert!((16..=128).contains(&call_bytes), "{call_bytes} bytes for a call");
+}
+
+/// A guest beside which lies a component of so many core instances, each with these fields.
+fn beside(fields: &[String]) -> Result<Setup, usher_runtime::LoadError> {
+    let instances = fields.iter().enumerate().map(|(number, fields)| {
+        format!("(core module $m{number} {fields}) (core instance (instantiate $m{number}))")
+    });
+    let component = format!("(component {})", instances.collect::<String>());
+    let loaded = load(with_component(&Parts::default().build(), &component))?;
+    Ok(Setup::new(&loaded, Grants::default(), Limits::default()))
+}
+
+#[test]
+fn memories_and_tables_of_all_parts_are_counted() {
+    // The guest itself has a memory and no table.
+    let memories = |count: usize| vec!["(memory 1)".to_owned(); count - 1];
+    let tables = |count: usize| {
+        let of = |part: usize| "(table 1 funcref)".repeat((count - part * 4).min(4));
+        (0..count.div_ceil(4)).map(of).collect::<Vec<_>>()
+    };
+    for (limit, what, fields) in
+        [(8, "memories", &memories as &dyn Fn(usize) -> Vec<String>), (32, "tables", &tables)]
+    {
+        for count in [limit - 1, limit] {
+            let setup = beside(&fields(count)).unwrap_or_else(|error| panic!("{count}: {error}"));
+            assert_eq!(setup.deliver_on(&any_delivery()), Ok(vec![]), "{count} {what}");
+        }
+        let error = beside(&fields(limit + 1)).map(drop).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains(&limit.to_string()), "{error}");
+    }
 }
 
 #[test]

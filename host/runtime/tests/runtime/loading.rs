@@ -1,11 +1,17 @@
 //! What is loaded, and why the rest isn't.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use usher_event::{Event, PluginName};
 use usher_runtime::{LoadError, LoadErrorKind, Loaded};
 
-use crate::support::guest::Parts;
+use crate::support::guest::{CUSTOM_SECTION, Parts, sections};
 use crate::support::{guest, guest_bytes, load};
+
+const FLIPS: usize = 10_000;
+/// From one to the next, in bits: a prime, so that they are all over the component.
+const FLIP_STEP: usize = 7_919;
 
 #[track_caller]
 fn refused(bytes: impl Into<Bytes>) -> String {
@@ -51,6 +57,58 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
     }
 }
 
+/// Which kinds of error there may be for bytes that were damaged: any but the host's own.
+#[track_caller]
+fn assert_not_the_hosts(error: &LoadError, what: usize) {
+    assert!(!matches!(error.kind, LoadErrorKind::Host(_)), "{what}: {error:?}");
+}
+
+/// Every place to cut a small component, those between its sections included.
+#[test]
+fn a_component_that_is_cut_anywhere_is_refused() {
+    let whole = Parts::default().build();
+    // What comes last may be sections that mean nothing.
+    let mut last: Vec<_> = sections(&whole).collect();
+    while last.pop_if(|(_, id)| *id == CUSTOM_SECTION).is_some() {}
+    let needed = sections(&whole).nth(last.len()).map_or(whole.len(), |(place, _)| place);
+    each_beside(needed - 1, |number| {
+        let size = number + 1;
+        assert_not_the_hosts(&load(whole.slice(..size)).map(drop).unwrap_err(), size);
+    });
+    assert!(load(whole.slice(..needed)).is_ok());
+}
+
+#[test]
+fn ten_thousand_flipped_bits_are_refused_or_harmless() {
+    let whole = Parts::default().build();
+    let bits = whole.len() * 8;
+    assert!(!bits.is_multiple_of(FLIP_STEP) && bits >= FLIPS, "a bit is flipped twice");
+    let refused = AtomicUsize::new(0);
+    each_beside(FLIPS, |number| {
+        let bit = number * FLIP_STEP % bits;
+        let mut bytes = whole.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Err(error) = load(bytes) {
+            assert_not_the_hosts(&error, bit);
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // Much of a component is names and constants, which may be others as well.
+    assert!(refused.into_inner() > FLIPS / 2);
+}
+
+/// Does something for each of so many numbers, on as many threads as there are processors.
+fn each_beside(count: usize, what: impl Fn(usize) + Sync) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let of = |thread| (thread..count).step_by(threads);
+        let what = &what;
+        for thread in 0..threads {
+            scope.spawn(move || of(thread).for_each(what));
+        }
+    });
+}
+
 #[test]
 fn flipped_bits_are_refused_or_harmless() {
     let whole = guest_bytes("echo");
@@ -58,9 +116,9 @@ fn flipped_bits_are_refused_or_harmless() {
         let mut bytes = whole.to_vec();
         bytes[position] ^= 0x10;
         // Either is fine; what is not is a panic, which is an error of the host's.
-        let error = load(bytes).err();
-        let is_host = |error: &LoadError| matches!(error.kind, LoadErrorKind::Host(_));
-        assert!(!error.as_ref().is_some_and(is_host), "{position}: {error:?}");
+        if let Err(error) = load(bytes) {
+            assert_not_the_hosts(&error, position);
+        }
     }
 }
 

@@ -52,8 +52,8 @@ impl Body for RequestBody {
 
 /// A response's body, cut off beyond a number of bytes, at a deadline, and where the peer pauses
 /// for too long. Holds the call's slot.
-pub(super) struct ResponseBody {
-    inner: Incoming,
+pub(super) struct ResponseBody<B = Incoming> {
+    inner: B,
     limit_bytes: u64,
     left_bytes: u64,
     deadline: Instant,
@@ -62,9 +62,9 @@ pub(super) struct ResponseBody {
     _slot: OwnedSemaphorePermit,
 }
 
-impl ResponseBody {
+impl<B> ResponseBody<B> {
     pub(super) fn new(
-        inner: Incoming,
+        inner: B,
         limit_bytes: u64,
         deadline: Instant,
         pause: Duration,
@@ -93,7 +93,10 @@ fn take(left_bytes: &mut u64, frame: &Frame<Bytes>) -> bool {
     }
 }
 
-impl Body for ResponseBody {
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<Error>> + Unpin,
+{
     type Data = Bytes;
     type Error = Error;
 
@@ -103,7 +106,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         // First of all the deadline: a peer that drips never lets the body be pending for long.
-        if Instant::now() >= this.deadline {
+        if Instant::now() > this.deadline {
             return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
         }
         match Pin::new(&mut this.inner).poll_frame(cx) {
@@ -131,5 +134,84 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::stream;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// How many bytes come of a body of so many pieces of 3 bytes, each a second after the one
+    /// before, under these limits.
+    async fn received(
+        pieces: u64,
+        limit_bytes: u64,
+        total: Duration,
+        pause: Duration,
+    ) -> Result<usize, Error> {
+        let pieces = stream::unfold(0, move |sent| async move {
+            if sent == pieces {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Error>(Frame::data(Bytes::from_static(b"abc"))), sent + 1))
+        });
+        let inner = StreamBody::new(Box::pin(pieces));
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let body = ResponseBody::new(inner, limit_bytes, Instant::now() + total, pause, slot);
+        Ok(body.collect().await?.to_bytes().len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_has_so_many_bytes() {
+        for limit_bytes in [13, 12] {
+            let bytes = received(4, limit_bytes, DAY, DAY).await;
+            assert_eq!(bytes.ok(), Some(12), "{limit_bytes}");
+        }
+        let error = received(4, 11, DAY, DAY).await.unwrap_err();
+        assert!(matches!(error, Error::HttpResponseBodySize(Some(11))), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_has_so_much_time() {
+        for limit_ms in [4_001, 4_000] {
+            let limit = Duration::from_millis(limit_ms);
+            assert_eq!(received(4, 100, limit, DAY).await.ok(), Some(12), "{limit_ms} in all");
+        }
+        for limit_ms in [1_001, 1_000] {
+            let limit = Duration::from_millis(limit_ms);
+            assert_eq!(received(4, 100, DAY, limit).await.ok(), Some(12), "{limit_ms} between");
+        }
+        let below = Duration::from_millis(1);
+        let too_late = [
+            received(4, 100, Duration::from_secs(4) - below, DAY).await,
+            received(4, 100, DAY, Duration::from_secs(1) - below).await,
+        ];
+        for error in too_late {
+            assert!(matches!(error, Err(Error::HttpResponseTimeout)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_has_so_many_bytes() {
+        let sent = async |limit_bytes| {
+            let inner = Full::new(Bytes::from_static(b"0123456789"));
+            let inner = inner.map_err(|never| match never {}).boxed_unsync();
+            let sent = RequestBody::new(inner, limit_bytes).collect().await;
+            sent.map(|sent| sent.to_bytes().len())
+        };
+        for limit_bytes in [11, 10] {
+            assert_eq!(sent(limit_bytes).await.ok(), Some(10), "{limit_bytes}");
+        }
+        let error = sent(9).await.unwrap_err();
+        assert!(matches!(error, Error::HttpRequestBodySize(Some(9))), "{error}");
     }
 }

@@ -207,9 +207,12 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use http_body_util::BodyExt as _;
+
     use super::*;
-    use crate::Grants;
-    use crate::testing::plugin;
+    use crate::testing::{delivery, limited, plugin};
+    use crate::{Grants, Limits};
 
     #[test]
     fn a_body_that_nobody_reads_holds_little() {
@@ -217,5 +220,50 @@ mod tests {
         // wasmtime keeps one write more than it is told to.
         let writes = http.p2_outgoing_body_buffer_chunks() + 1;
         assert!(writes * http.p2_outgoing_body_chunk_size() <= 32 * 1024);
+    }
+
+    fn request() -> http::Request<WasiBody> {
+        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        http::Request::get("http://127.0.0.1:9/").body(body).unwrap()
+    }
+
+    fn granted(limits: Limits) -> Http {
+        let grants =
+            Grants { http: vec!["http://127.0.0.1:9".parse().unwrap()], ..Grants::default() };
+        Http::new(&limited(grants, limits))
+    }
+
+    #[test]
+    fn calls_of_a_delivery_are_counted() {
+        let mut http = granted(Limits { http_calls: 3, ..Limits::default() });
+        for _ in 1..=3 {
+            assert!(http.admit(&request()).is_ok());
+        }
+        let words = http.admit(&request()).unwrap_err();
+        assert_eq!(words, "one delivery may make 3 http calls");
+        http.begin(&delivery());
+        assert!(http.admit(&request()).is_ok(), "the next delivery has its own");
+    }
+
+    #[test]
+    fn calls_at_a_time_are_counted() {
+        let mut http = granted(Limits { http_concurrent_calls: 2, ..Limits::default() });
+        // Nobody drives these: they are under way until they are dropped.
+        let mut call = || http.send_request(request(), None, Box::new(std::future::ready(Ok(()))));
+        let refused =
+            |call: Box<dyn Future<Output = Result<Exchange, Error>> + Send>| match Box::into_pin(
+                call,
+            )
+            .now_or_never()
+            {
+                Some(Err(Error::InternalError(words))) => words,
+                _ => panic!("not refused"),
+            };
+        let (first, _second) = (call(), call());
+        let words = "a plugin may make 2 http calls at a time";
+        assert_eq!(refused(call()).as_deref(), Some(words));
+        drop(first);
+        let _third = call();
+        assert_eq!(refused(call()).as_deref(), Some(words));
     }
 }

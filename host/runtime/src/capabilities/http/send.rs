@@ -25,8 +25,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::body::{RequestBody, ResponseBody};
 use super::{Exchange, address};
-use crate::HttpGrant;
 use crate::plugin::Plugin;
+use crate::{HttpGrant, Limits};
 
 /// Head of a response, and what is read of it at a time.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
@@ -38,6 +38,47 @@ const RESPONSE_FIELDS_MAX: usize = 100;
 pub(crate) struct Client {
     /// The system's roots, read when first needed.
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+/// How long the parts of a call may take. A guest may ask for less, never for more.
+struct Times {
+    connect: Duration,
+    first_byte: Duration,
+    /// Between two pieces of the response's body.
+    pause: Duration,
+    total: Duration,
+}
+
+impl Times {
+    fn of(limits: &Limits, options: &RequestOptions) -> Self {
+        let total = Duration::from_millis(limits.http_total_ms);
+        let connect = Duration::from_millis(limits.http_connect_ms);
+        Self {
+            connect: options.connect_timeout.unwrap_or(connect).min(connect),
+            first_byte: options.first_byte_timeout.unwrap_or(total).min(total),
+            pause: options.between_bytes_timeout.unwrap_or(total).min(total),
+            total,
+        }
+    }
+
+    /// What connecting comes to, if it comes in time.
+    async fn connected<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        timeout(self.connect, connecting).await.map_err(|_| Error::ConnectionTimeout)?
+    }
+
+    /// The response's head, if it comes in time and before the deadline.
+    async fn answered<T>(
+        &self,
+        deadline: Instant,
+        response: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        timeout_at(deadline.min(Instant::now() + self.first_byte), response)
+            .await
+            .map_err(|_| Error::HttpResponseTimeout)?
+    }
 }
 
 type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, RequestBody>;
@@ -56,28 +97,20 @@ impl Client {
         slot: OwnedSemaphorePermit,
     ) -> Result<Exchange, Error> {
         let limits = &plugin.limits;
-        let total = Duration::from_millis(limits.http_total_ms);
-        let deadline = Instant::now() + total;
-        let connect_time = Duration::from_millis(limits.http_connect_ms)
-            .min(options.connect_timeout.unwrap_or(Duration::MAX));
-        let first_byte = options.first_byte_timeout.unwrap_or(total).min(total);
-        let pause = options.between_bytes_timeout.unwrap_or(total).min(total);
+        let times = Times::of(limits, &options);
+        let deadline = Instant::now() + times.total;
 
         // Scheme and authority belong to proxies; the host header is already there.
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         let request = request.map(|body| RequestBody::new(body, limits.http_request_bytes));
 
-        let (mut sender, connection) = timeout(connect_time, self.connect(plugin, grant))
-            .await
-            .map_err(|_| Error::ConnectionTimeout)??;
+        let (mut sender, connection) = times.connected(self.connect(plugin, grant)).await?;
         let mut connection = Some(connection);
         let response = sender.send_request(request);
-        let response =
-            timeout_at(deadline.min(Instant::now() + first_byte), drive(response, &mut connection))
-                .await
-                .map_err(|_| Error::HttpResponseTimeout)??;
+        let response = times.answered(deadline, drive(response, &mut connection)).await?;
 
+        let pause = times.pause;
         let limit_bytes = limits.http_response_bytes;
         let response = response
             .map(|body| ResponseBody::new(body, limit_bytes, deadline, pause, slot).boxed_unsync());
@@ -207,4 +240,54 @@ async fn drive(
         response.as_mut().poll(cx).map_err(Error::from)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Something that takes so long and then works.
+    async fn takes(ms: u64) -> Result<(), Error> {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connecting_and_answering_have_their_time() {
+        let Limits { http_connect_ms: connect_ms, http_total_ms: total_ms, .. } = Limits::default();
+        let times = Times::of(&Limits::default(), &RequestOptions::default());
+        for (ms, is_done) in [(connect_ms - 1, true), (connect_ms, true), (connect_ms + 1, false)] {
+            let done = times.connected(takes(ms)).await;
+            assert!(matches!(done, Ok(()) | Err(Error::ConnectionTimeout)));
+            assert_eq!(done.is_ok(), is_done, "{ms} ms to connect");
+        }
+        for (ms, is_done) in [(total_ms - 1, true), (total_ms, true), (total_ms + 1, false)] {
+            let done = times.answered(Instant::now() + times.total, takes(ms)).await;
+            assert!(matches!(done, Ok(()) | Err(Error::HttpResponseTimeout)));
+            assert_eq!(done.is_ok(), is_done, "{ms} ms to answer");
+        }
+        // What connecting took is gone.
+        let late = Instant::now() + Duration::from_millis(100);
+        assert!(times.answered(late, takes(100)).await.is_ok());
+        assert!(times.answered(Instant::now(), takes(1)).await.is_err());
+    }
+
+    #[test]
+    fn a_guest_may_ask_for_less_time_and_not_for_more() {
+        let limits = Limits { http_connect_ms: 20, http_total_ms: 100, ..Limits::default() };
+        let asked = |ms: u64| {
+            let time = Some(Duration::from_millis(ms));
+            let options = RequestOptions {
+                connect_timeout: time,
+                first_byte_timeout: time,
+                between_bytes_timeout: time,
+            };
+            let Times { connect, first_byte, pause, total } = Times::of(&limits, &options);
+            [connect, first_byte, pause, total].map(|time| time.as_millis())
+        };
+        assert_eq!(asked(19), [19, 19, 19, 100]);
+        assert_eq!(asked(20), [20, 20, 20, 100]);
+        assert_eq!(asked(21), [20, 21, 21, 100]);
+        assert_eq!(asked(101), [20, 100, 100, 100]);
+    }
 }

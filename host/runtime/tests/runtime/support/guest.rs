@@ -109,3 +109,43 @@ impl Parts<'_> {
 fn push(resolve: &mut Resolve, text: &str) -> PackageId {
     resolve.push_str("guest.wit", text).unwrap()
 }
+
+/// A section that says nothing about what a component does.
+pub(crate) const CUSTOM_SECTION: u8 = 0;
+const COMPONENT_SECTION: u8 = 4;
+const INSTANCE_SECTION: u8 = 5;
+
+/// A component that has another one in it, written as text, and an instance of that.
+pub(crate) fn with_component(component: &[u8], inner: &str) -> Bytes {
+    let mut bytes = component.to_vec();
+    let before = sections(component).filter(|(_, id)| *id == COMPONENT_SECTION).count();
+    section(&mut bytes, COMPONENT_SECTION, &wat::parse_str(inner).unwrap());
+    // One instance, of the last component, without arguments.
+    section(&mut bytes, INSTANCE_SECTION, &[1, 0, u8::try_from(before).unwrap(), 0]);
+    bytes.into()
+}
+
+fn section(component: &mut Vec<u8>, id: u8, content: &[u8]) {
+    component.push(id);
+    let mut length = content.len();
+    while length > 0x7f {
+        component.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    component.push(length as u8);
+    component.extend_from_slice(content);
+}
+
+/// Where a component's sections begin, and of which kind they are.
+pub(crate) fn sections(component: &[u8]) -> impl Iterator<Item = (usize, u8)> {
+    let mut rest = &component[8..];
+    std::iter::from_fn(move || {
+        let place = component.len() - rest.len();
+        let (id, after) = rest.split_first()?;
+        let bytes = after.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (number, content) = after.split_at(bytes);
+        let length = number.iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+        rest = &content[length..];
+        Some((place, *id))
+    })
+}
