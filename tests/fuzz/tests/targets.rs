@@ -8,9 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use usher_fuzz::{TARGETS, Target};
+use wasm_mutate::WasmMutate;
 
 /// Inputs tried without a word on time.
 const INPUTS: u32 = 1_000;
+/// Modules that are mutated into others, how many are tried of each, and in all where there is no
+/// word on time.
+const MODULES_KEPT: usize = 32;
+const MUTANTS_OF_ONE: usize = 4;
+const MUTANTS: usize = 500;
 /// The longest input.
 const INPUT_MAX_BYTES: usize = 64 * 1024;
 /// Changes made of one seed, at most.
@@ -33,6 +39,41 @@ fn nothing_that_is_fed_makes_a_target_fail() {
         }
     }
     assert!(run > 0, "there is no target {only:?}");
+}
+
+/// What wasm-mutate makes of a plugin's module still is a module, whose exports may be gone, whose
+/// functions do something else, and whose sections are of other sizes.
+#[test]
+fn what_is_mutated_of_a_plugin_makes_nothing_fail() {
+    let target =
+        Target { name: "mutated-modules", run: |module| usher_fuzz::load_module(module.to_vec()) };
+    let only = std::env::var("USHER_FUZZ_TARGET").ok();
+    if only.is_some_and(|only| only != target.name) {
+        return;
+    }
+    let seed = variable("USHER_FUZZ_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("USHER_FUZZ_SEED={seed}");
+    let time = variable("USHER_FUZZ_SECONDS").map(Duration::from_secs);
+    let start = Instant::now();
+    let mut modules = vec![usher_fuzz::contract()];
+    let mut tried = 0;
+    for seed in seed.. {
+        if time.map_or(tried >= MUTANTS, |time| start.elapsed() >= time) {
+            break;
+        }
+        let from = modules[seed as usize % modules.len()].clone();
+        let mut mutate = WasmMutate::default();
+        // Some modules leave nothing to change in the way that was chosen.
+        let Ok(mutants) = mutate.seed(seed).preserve_semantics(false).run(&from) else { continue };
+        for mutant in mutants.take(MUTANTS_OF_ONE).flatten() {
+            feed(&target, &mutant);
+            tried += 1;
+            // Of these, others are made.
+            let place = tried % MODULES_KEPT;
+            if modules.len() <= place { modules.push(mutant) } else { modules[place] = mutant }
+        }
+    }
+    println!("{}: {tried} in {:.1} s", target.name, start.elapsed().as_secs_f64());
 }
 
 fn variable(name: &str) -> Option<u64> {
