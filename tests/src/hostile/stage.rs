@@ -16,7 +16,7 @@ use super::process;
 use super::row::{BadFile, Component, Must, Plugin, Row, Trial};
 use crate::artefacts::{guest, usher_binary};
 use crate::folder::Folder;
-use crate::http::Client;
+use crate::http::{Client, event};
 use crate::router::Router;
 use crate::stand_ins::Hostile;
 use crate::usher::usher;
@@ -28,6 +28,9 @@ const RETRIES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 2\n";
 
 /// The name in the guest `hostile` that is written over.
 const WRITTEN_OVER: &[u8] = b"row-00-a";
+
+/// The most events of one batch.
+const BATCH_MAX_EVENTS: usize = 1_000;
 
 /// A secret that a row may be granted.
 pub(crate) const SECRET: &str = "hunter2-and-more";
@@ -149,6 +152,18 @@ impl Stage {
         let number = self.next.replace(self.next.get() + 1);
         let receipt = self.client().publish_new(&ty(name), &format!("{name}-{number}"), data)?;
         self.client().settled_flow(receipt.sequence)
+    }
+
+    /// Publishes so many events for this plugin, all alike, and waits for none of them.
+    pub(crate) fn publish_many(&self, name: &str, count: u64, data: &Value) -> Result<()> {
+        let first = self.next.replace(self.next.get() + count);
+        let events: Vec<Value> = (first..first + count)
+            .map(|number| event(&ty(name), &format!("{name}-{number}"), data))
+            .collect();
+        for batch in events.chunks(BATCH_MAX_EVENTS) {
+            self.client().publish_batch(batch)?;
+        }
+        Ok(())
     }
 
     /// An event that must be handled at its first attempt; answers its flow.

@@ -5,7 +5,8 @@
 //! - `insist`: writes state that is too large, again and again;
 //! - `overrun`: the same once, and answers as if nothing had happened;
 //! - `fill` with `"keys"` and `"bytes"`: that many keys of so many bytes;
-//! - `leave` with `"key"`: a key, for others to look for; `look` with `"key"`: whether it is there;
+//! - `leave` with `"key"`: a key, for others to look for; `look` with `"key"`, and `"bucket"`
+//!   where it is another's: whether it is there;
 //! - `half`: emissions, state and a blob, and then a trap;
 //! - `again`: a trap at the first attempt; tells at the next what is left of it;
 //! - `emit` with `"count"`, `"type"`, `"data_bytes"`, `"delay_ms"`, `"extensions"`: emissions;
@@ -46,7 +47,7 @@ enum Mode {
     Overrun,
     Fill { keys: u32, bytes: usize },
     Leave { key: String },
-    Look { key: String },
+    Look { key: String, bucket: Option<String> },
     Half,
     Again,
     Emit(Emit),
@@ -112,10 +113,13 @@ impl Listener for Hostile {
                 state::bucket(BUCKET)?.set(&key, b"left")?;
                 Value::Null
             }
-            Mode::Look { key } => match state::bucket(BUCKET).and_then(|all| all.exists(&key)) {
-                Ok(there) => json!(there),
-                Err(error) => told(&error),
-            },
+            Mode::Look { key, bucket } => {
+                let bucket = state::bucket(bucket.as_deref().unwrap_or(BUCKET));
+                match bucket.and_then(|all| all.exists(&key)) {
+                    Ok(there) => json!(there),
+                    Err(error) => told(&error),
+                }
+            }
             Mode::Half => half(&delivery)?,
             Mode::Again => {
                 let before = LEFT.fetch_add(1, Ordering::Relaxed);

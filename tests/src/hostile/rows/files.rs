@@ -17,7 +17,7 @@ use crate::wait::wait_for;
 
 /// Files put into the folder at once.
 const BATCH: usize = 2_000;
-/// Bits that are flipped.
+/// Bits that are flipped; the tests of the runtime flip ten times as many, with no router around it.
 const FLIPS: usize = 1_000;
 /// How often a file is replaced while it is read.
 const REPLACEMENTS: usize = 200;
@@ -128,7 +128,7 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         Row::new(
             61,
-            "link, pipe, folder, same name in other case",
+            "link, pipe, folder, device, same name in other case",
             "regular files only",
             [
                 placed(
@@ -162,6 +162,7 @@ pub(super) fn rows() -> Vec<Row> {
                     },
                     &["not a regular file"],
                 ),
+                play([Plugin::text(Text::default())], device),
                 play([Plugin::text(Text::default())], namesakes),
             ],
         ),
@@ -325,6 +326,24 @@ fn sha256(path: &Path) -> Result<String> {
     let output = Command::new("sha256sum").arg(path).output().context("running sha256sum")?;
     let line = String::from_utf8(output.stdout)?;
     Ok(line.split_whitespace().next().context("sha256sum said nothing")?.to_owned())
+}
+
+/// `/dev/zero` by another path, where this user may make such a thing.
+fn device(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    let path = stage.file(name);
+    let digest = stage.digest(name)?;
+    let node = path.with_extension("device");
+    let made = Command::new("mknod").arg(&node).args(["c", "1", "5"]).output()?;
+    if !made.status.success() {
+        let why = String::from_utf8_lossy(&made.stderr);
+        return Ok(format!("no device was tried: {}", why.trim()));
+    }
+    fs::rename(&node, &path)?;
+    let reason = stage.refused(name, &["not a regular file"])?;
+    ensure!(stage.digest(name)? == digest, "another version serves");
+    stage.done(name, &Value::Null)?;
+    Ok(format!("a device is refused: {reason}"))
 }
 
 fn namesakes(stage: &Stage, names: &[String]) -> Result<String> {

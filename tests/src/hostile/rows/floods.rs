@@ -11,9 +11,19 @@ use super::super::stage::{Stage, text, ty};
 use super::super::text::Text;
 use super::imports::stores;
 use super::short_cpu;
+use crate::wait::wait_for;
 
 /// Hops of a flow, as the catalogue has it.
 const HOPS_MAX: u64 = 16;
+/// Timers of one plugin, where the configuration says nothing else.
+const SHARE: u64 = 10_000;
+/// Timers set in one delivery, and deliveries: ten times the share, for what comes after is all the
+/// same.
+const TIMERS: u64 = 1_000;
+const DELIVERIES: u64 = 100;
+/// Hops at each of which a flow doubles. At all 16 of them it would make a quarter of a million
+/// events, which end no differently and take a minute.
+const DOUBLINGS: u32 = 10;
 const STATE: &str = "[plugin.NAME.grants]\nstate = true";
 
 pub(super) fn rows() -> Vec<Row> {
@@ -47,7 +57,10 @@ pub(super) fn rows() -> Vec<Row> {
             36,
             "cycle of two plugins that doubles",
             "hop limit 16, dead letters",
-            [play([Plugin::rust(), Plugin::rust()], cycle)],
+            [
+                play([Plugin::rust(), Plugin::rust()], cycle),
+                play([Plugin::rust(), Plugin::rust()], doubling),
+            ],
         ),
         Row::new(
             37,
@@ -117,15 +130,24 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         Row::new(
             40,
-            "10^6 timers",
-            "quota",
-            [Trial::Events(
-                Plugin::rust(),
-                vec![(
-                    json!({ "mode": "emit", "count": 101, "delay_ms": 3_600_000 }),
-                    Fail("limit", "101 emissions, the limit is 100"),
-                )],
-            )],
+            "100,000 timers",
+            "quota by delivery and by plugin",
+            [
+                Trial::Events(
+                    Plugin::rust(),
+                    vec![(
+                        json!({ "mode": "emit", "count": 101, "delay_ms": 3_600_000 }),
+                        Fail("limit", "101 emissions, the limit is 100"),
+                    )],
+                ),
+                play(
+                    [
+                        Plugin::rust().with("[plugin.NAME.limits]\nemissions = 1000\n"),
+                        Plugin::rust(),
+                    ],
+                    timers,
+                ),
+            ],
         ),
         Row::new(
             41,
@@ -136,7 +158,33 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// A sends two to B, B sends two to A, and so on: 64 branches, all of which end at the hop limit.
+/// A sends two to B, B sends two to A, and so on: more branches than one answer tells of, each of
+/// which is counted once where it ends.
+fn doubling(stage: &Stage, names: &[String]) -> Result<String> {
+    let [a, b] = names else { anyhow::bail!("not two plugins") };
+    let data = json!({ "mode": "split", "into": ty(b), "doublings": DOUBLINGS });
+    stage.publish_many(a, 1, &data)?;
+    let branches = 1 << DOUBLINGS;
+    // After an even number of hops it is A's turn.
+    let series = |what: &str, name: &str| {
+        stage.metric(&format!("usher_subscription_{what}{{subscription=\"{name}/all\"}}"))
+    };
+    wait_for("every branch to end", || {
+        Ok((series("dead_letters", a)? >= Some(branches)).then_some(()))
+    })?;
+    let mut acked = 0;
+    for name in [a, b] {
+        acked += series("acked_deliveries_total", name)?.unwrap_or_default();
+    }
+    let dead = (series("dead_letters", a)?, series("dead_letters", b)?);
+    ensure!(dead == (Some(branches), Some(0)), "{dead:?} dead letters");
+    // One more at each hop until they no longer double, and as many as there are until the last.
+    let done = branches - 1 + branches * (HOPS_MAX - u64::from(DOUBLINGS));
+    ensure!(acked == done, "{acked} deliveries done, not {done}");
+    Ok(format!("{branches} branches dead at hop {HOPS_MAX}"))
+}
+
+/// The same with 64 branches, and all that is told of them.
 fn cycle(stage: &Stage, names: &[String]) -> Result<String> {
     let [a, b] = names else { anyhow::bail!("not two plugins") };
     let flow = stage.flow(a, &json!({ "mode": "split", "into": ty(b), "doublings": 6 }))?;
@@ -155,6 +203,31 @@ fn cycle(stage: &Stage, names: &[String]) -> Result<String> {
     // The report of a dead letter is one hop from the event that it is about.
     ensure!(depth <= Some(HOPS_MAX + 1), "{depth:?} hops");
     Ok(format!("{} events, 64 branches dead at hop {HOPS_MAX}", events.len()))
+}
+
+/// 100,000 timers of one plugin: as many as it may have are set, and another plugin still sets its
+/// own.
+fn timers(stage: &Stage, names: &[String]) -> Result<String> {
+    let [greedy, modest] = names else { anyhow::bail!("not two plugins") };
+    let timers = json!({ "mode": "emit", "count": TIMERS, "delay_ms": 3_600_000 });
+    stage.publish_many(greedy, DELIVERIES, &timers)?;
+    let subscription = format!("subscription=\"{greedy}/all\"");
+    let metric = |name: &str| stage.metric(&format!("usher_subscription_{name}{{{subscription}}}"));
+    let done = SHARE / TIMERS;
+    wait_for("all to be settled", || {
+        let dead = metric("dead_letters")?.unwrap_or_default();
+        Ok((dead + done >= DELIVERIES).then_some(()))
+    })?;
+    let (acked, delayed) = (metric("acked_deliveries_total")?, metric("delayed_emissions")?);
+    ensure!(acked == Some(done) && delayed == Some(SHARE), "{acked:?} done, {delayed:?} timers");
+    let letters = stage.client().get_json(&format!("/dead-letters?subscription={greedy}/all"))?;
+    let letters = letters.pointer("/dead_letters").and_then(Value::as_array);
+    let reason = letters.and_then(|all| all.first()).map(|letter| text(letter, "/reason"));
+    let reason = reason.context("no dead letter")?;
+    let says = format!("the limit is {SHARE}");
+    ensure!(reason.contains(&says) && reason.contains("delayed_emissions"), "{reason}");
+    stage.done(modest, &json!({ "mode": "emit", "delay_ms": 1 }))?;
+    Ok(format!("{SHARE} of {} set; {reason}", DELIVERIES * TIMERS))
 }
 
 fn log(stage: &Stage, names: &[String]) -> Result<String> {

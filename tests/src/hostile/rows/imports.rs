@@ -64,6 +64,35 @@ pub(super) fn random() -> Text {
     }
 }
 
+/// The clocks: `$monotonic` is in nanoseconds, `$wall` lays down seconds and nanoseconds.
+pub(super) fn clocks() -> Text {
+    Text {
+        imports: r#"
+            (import "wasi:clocks/monotonic-clock@0.2.6" "now" (func $monotonic (result i64)))
+            (import "wasi:clocks/monotonic-clock@0.2.6" "resolution"
+                (func $resolution (result i64)))
+            (import "wasi:clocks/wall-clock@0.2.6" "now" (func $wall (param i32)))"#
+            .to_owned(),
+        world_imports: "import wasi:clocks/monotonic-clock@0.2.6;
+            import wasi:clocks/wall-clock@0.2.6;"
+            .to_owned(),
+        packages: vec![
+            "package wasi:clocks@0.2.6;
+            interface monotonic-clock {
+                type instant = u64;
+                type duration = u64;
+                now: func() -> instant;
+                resolution: func() -> duration;
+            }
+            interface wall-clock {
+                record datetime { seconds: u64, nanoseconds: u32 }
+                now: func() -> datetime;
+            }",
+        ],
+        ..Text::default()
+    }
+}
+
 /// `$open` a bucket by its name, and `$delete_many` keys of one; each answers at the last address.
 pub(super) fn state() -> Text {
     Text {

@@ -9,6 +9,7 @@ use super::super::stage::{Stage, delivery};
 use super::super::text::Text;
 use super::composed;
 use super::imports::{self, stores};
+use crate::wait::wait_for;
 
 const MIB: u64 = 1024 * 1024;
 /// Deliveries of a plugin that keeps what it should let go of.
@@ -94,19 +95,26 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         Row::new(
             16,
-            "leak with each call",
+            "leak with each of 10^6 calls for memory",
             "recycled at the cap",
-            [play(
-                [Plugin::text(Text {
-                    fields: "(func $leak (param $size i32) (result i32)
+            [
+                play(
+                    [Plugin::text(Text {
+                        fields: "(func $leak (param $size i32) (result i32)
                     memory.size i32.const 16 i32.shl
                     i32.const 8 memory.grow i32.const -1 i32.eq if unreachable end)"
-                        .into(),
-                    realloc: "call $leak".into(),
-                    ..Text::default()
-                })],
-                all_done,
-            )],
+                            .into(),
+                        realloc: "call $leak".into(),
+                        ..Text::default()
+                    })],
+                    all_done,
+                ),
+                play(
+                    [Plugin::text(leaking())
+                        .with("[plugin.NAME.limits]\nrecycle_memory_bytes = 8388608\n")],
+                    leaked,
+                ),
+            ],
         ),
         Row::new(
             17,
@@ -226,6 +234,65 @@ pub(super) fn rows() -> Vec<Row> {
         }
     }
     rows
+}
+
+/// Deliveries of the plugin that leaks, and its leaks in each.
+const LEAKING: u64 = 10_000;
+const LEAKS: u64 = 100;
+/// Memory it has from the start, and the mark beyond which it is replaced; in pages.
+const BEGIN_PAGES: u64 = 16;
+const MARK_PAGES: u64 = 128;
+
+/// Leaks 1 KiB with each of its calls for memory, all of it written to, and emits an event once it
+/// has more than it may keep. An instance that goes on beyond that traps.
+fn leaking() -> Text {
+    let over = MARK_PAGES + 2;
+    Text {
+        fields: format!(
+            r#"(data (i32.const 1024) "hostile.full")
+            (global $top (mut i32) (i32.const {}))
+            (func $leak
+                global.get $top i32.const 1024 i32.add global.set $top
+                global.get $top memory.size i32.const 16 i32.shl i32.gt_u if
+                    i32.const 1 memory.grow i32.const -1 i32.eq if unreachable end
+                end
+                (memory.fill (i32.sub (global.get $top) (i32.const 1024))
+                    (i32.const 170) (i32.const 1024)))
+            (func $calls (local $left i32)
+                i32.const {LEAKS} local.set $left
+                loop
+                    call $leak
+                    local.get $left i32.const 1 i32.sub local.tee $left br_if 0
+                end
+                memory.size i32.const {over} i32.gt_u if unreachable end
+                i32.const 4096 global.set $next
+                memory.size i32.const {MARK_PAGES} i32.gt_u if {} end)"#,
+            BEGIN_PAGES * 65_536,
+            // One emission, of which nothing but its type is there.
+            stores(&[(136, 2048), (140, 1), (2048, 1024), (2052, 12)]),
+        ),
+        handle: "call $calls i32.const 128".into(),
+        ..Text::default()
+    }
+}
+
+/// Each instance is replaced at the mark, and none that was fails a delivery.
+fn leaked(stage: &Stage, names: &[String]) -> Result<String> {
+    let name = names.first().context("no plugin")?;
+    stage.publish_many(name, LEAKING, &Value::Null)?;
+    let subscription = format!("subscription=\"{name}/all\"");
+    let metric = |what: &str| stage.metric(&format!("usher_subscription_{what}{{{subscription}}}"));
+    wait_for("the deliveries", || {
+        Ok((metric("acked_deliveries_total")? >= Some(LEAKING)).then_some(()))
+    })?;
+    let failed = metric("failed_attempts_total")?;
+    ensure!(failed == Some(0), "{failed:?} failed");
+    let full = stage.client().events_of_type("hostile.full")?.len() as u64;
+    let leaks = LEAKING * LEAKS;
+    // Each takes so many leaks to get there; instances that work side by side may be on their way.
+    let lives = leaks / ((MARK_PAGES - BEGIN_PAGES) * 64);
+    ensure!((lives / 2..=lives).contains(&full), "replaced {full} times, not {lives}");
+    Ok(format!("{leaks} leaks of 1 KiB in {LEAKING} deliveries: replaced {full} times"))
 }
 
 const EXTENSIONS: u32 = 131_072;

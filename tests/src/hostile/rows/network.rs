@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::super::row::Must::Fail;
+use super::super::row::Must::{Ack, Fail};
 use super::super::row::{Plugin, Row, always, always_with, play};
 use super::super::stage::{SECRET, Stage, text};
 use super::super::text::Text;
@@ -160,9 +160,26 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         Row::new(
             51,
-            "1 GiB of random bytes at once",
-            "64 KiB at most",
+            "timing by the clocks; 1 GiB of random bytes at once",
+            "steps of 1 ms; 64 KiB at most",
             [
+                always(
+                    Text {
+                        fields: CLOCK_WATCHER.into(),
+                        handle: "call $watch i32.const 128".into(),
+                        ..imports::clocks()
+                    },
+                    Ack,
+                ),
+                always(
+                    Text {
+                        handle: "i64.const 65536 i32.const 256 call $random
+                            i32.const 4096 global.set $next i32.const 128"
+                            .into(),
+                        ..imports::random()
+                    },
+                    Ack,
+                ),
                 always(
                     Text {
                         handle: "i64.const 1073741824 i32.const 256 call $random unreachable"
@@ -191,6 +208,22 @@ pub(super) fn rows() -> Vec<Row> {
         ),
     ]
 }
+
+/// Looks at both clocks until the monotonic one has moved 20 times, and traps where either shows
+/// anything but whole milliseconds, or one that is said to be finer.
+const CLOCK_WATCHER: &str = "(func $watch (local $left i32) (local $last i64) (local $now i64)
+    call $resolution i64.const 1000000 i64.lt_u if unreachable end
+    i32.const 20 local.set $left
+    call $monotonic local.set $last
+    loop
+        i32.const 256 call $wall
+        i32.const 264 i32.load i32.const 1000000 i32.rem_u if unreachable end
+        call $monotonic local.tee $now
+        i64.const 1000000 i64.rem_u i64.eqz i32.eqz if unreachable end
+        local.get $now local.get $last i64.eq br_if 0
+        local.get $now local.set $last
+        local.get $left i32.const 1 i32.sub local.tee $left br_if 0
+    end)";
 
 fn disguises(stage: &Stage, names: &[String]) -> Result<String> {
     let port = stage.server.port();
@@ -266,6 +299,20 @@ fn others(stage: &Stage, names: &[String]) -> Result<String> {
     let look = json!({ "mode": "look", "key": "mine" });
     ensure!(stage.emitted(owner, &look)? == json!(true), "its own state is gone");
     ensure!(stage.emitted(other, &look)? == json!(false), "another's state is there");
+    // Nor by a bucket whose name is made to lead there.
+    let buckets = [
+        format!("{owner}/hostile"),
+        format!("../{owner}/hostile"),
+        format!("/{owner}/hostile"),
+        format!("{owner}\u{0}\u{0}\u{7}hostile"),
+        format!("\u{0}{owner}\u{0}\u{0}\u{7}hostile"),
+        String::new(),
+    ];
+    for bucket in &buckets {
+        let look = json!({ "mode": "look", "key": "mine", "bucket": bucket });
+        let found = stage.emitted(other, &look)?;
+        ensure!(found == json!(false) || found.get("error").is_some(), "{bucket:?}: {found}");
+    }
     let denied = stage.emitted(stranger, &look)?;
     ensure!(kind(&denied) == "denied", "{denied}");
     let labels = format!("usher_plugin_denied_calls_total{{plugin=\"{stranger}\"}}");
