@@ -76,6 +76,13 @@ impl Disk {
         }
     }
 
+    /// How many blobs have content in files, committed or not; none in memory.
+    pub(crate) fn blob_files(&self) -> usize {
+        let Kind::Fjall(folder) = &self.kind else { return 0 };
+        let shelves = std::fs::read_dir(folder.path().join("blobs")).unwrap();
+        shelves.map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap().count()).sum()
+    }
+
     /// Moves the clock.
     pub(crate) fn advance(&self, broker: &EmbeddedBroker, by_ms: u64) {
         self.clock.advance(by_ms);

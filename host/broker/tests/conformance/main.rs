@@ -179,6 +179,11 @@ on_every_store! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn content_that_was_staged_in_vain_is_removed() {
+    side_effects::content_that_was_staged_in_vain_is_removed().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_commit_poisons() {
     restarts::a_failed_commit_poisons().await;
 }

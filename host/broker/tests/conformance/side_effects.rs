@@ -379,3 +379,36 @@ pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(dis
     assert_eq!(kept(&broker), 10);
     assert_eq!(settle_together(&broker, vec![put(&broker, &[b"x"])]).await, [RETRIED]);
 }
+
+/// Invariant 11: what is staged in vain goes with its delivery, whichever way that ends.
+pub(crate) async fn content_that_was_staged_in_vain_is_removed() {
+    let disk = Disk::fjall();
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let staged = |content: &[u8]| broker.blobs().write(content).unwrap();
+    let gone = async || {
+        soon(async {
+            // Each answer comes behind a commit, and after that the committer has it tidied up.
+            while disk.blob_files() > 0 {
+                broker.subscriptions().await.unwrap();
+            }
+        })
+        .await;
+    };
+    let refused = Changes {
+        blobs: vec![BlobChange::Put(info(b"too much"))],
+        staged: vec![staged(b"too much")],
+        quota: Quota { blobs_bytes: 1, ..Quota::default() },
+        ..Changes::default()
+    };
+    assert_eq!(disk.blob_files(), 1);
+    let settled = settle_together(&broker, vec![refused]).await;
+    assert_eq!(settled, [Settled::RetryAt(START_MS + 1_000)]);
+    gone().await;
+
+    // A trap: nobody hands it in.
+    let trapped = staged(b"trapped");
+    assert_eq!(disk.blob_files(), 1);
+    drop(trapped);
+    gone().await;
+}
