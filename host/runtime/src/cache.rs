@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use memmap2::MmapMut;
 use ring::rand::SecureRandom;
 use ring::{digest, hmac, rand};
 use usher_event::Digest;
@@ -76,7 +77,7 @@ impl Cache {
     pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let name = entry_name(engine, digest);
         let path = self.dir.join(&name);
-        let entry = match read_private(&path, ENTRY_MAX_BYTES) {
+        let (tag, signed) = match read_entry(&path, &name) {
             Ok(entry) => entry,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -84,14 +85,11 @@ impl Cache {
                 return None;
             }
         };
-        let Some((tag, code)) = entry.split_first_chunk::<TAG_BYTES>() else {
-            tracing::warn!(entry = name, "compiling again: the cache entry is truncated");
-            return None;
-        };
-        if hmac::verify(&self.key, &signed(&name, code), tag).is_err() {
+        if hmac::verify(&self.key, &signed, &tag).is_err() {
             tracing::warn!(entry = name, "compiling again: the cache entry was tampered with");
             return None;
         }
+        let code = signed.get(name.len()..).unwrap_or_default();
         // SAFETY: `deserialize` runs what it is given as native code. These bytes were made by
         // the compiler for this engine: the tag just verified was computed by `put` with
         // a key that only this user can read, over this very name, which stands for component,
@@ -112,7 +110,10 @@ impl Cache {
     }
 
     fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
-        let tag = hmac::sign(&self.key, &signed(name, code));
+        let mut signing = hmac::Context::with_key(&self.key);
+        signing.update(name.as_bytes());
+        signing.update(code);
+        let tag = signing.sign();
         let temporary = self.temporary();
         let written = create(&temporary)
             .and_then(|mut file| file.write_all(tag.as_ref()).and_then(|()| file.write_all(code)))
@@ -128,8 +129,10 @@ impl Cache {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.dir)? {
             let file = file?;
-            if file.file_name() != KEY_FILE {
-                let found = file.metadata()?;
+            // Others put entries, too: theirs get their names, or are removed, at any time.
+            let Some(found) = unless_gone(file.metadata())? else { continue };
+            let name = file.file_name();
+            if name != KEY_FILE && !name.to_string_lossy().starts_with(TEMPORARY) {
                 entries.push((found.modified()?, found.len(), file.path()));
             }
         }
@@ -140,7 +143,7 @@ impl Cache {
             if count <= entries_max && sum_bytes <= max_bytes {
                 break;
             }
-            fs::remove_file(path)?;
+            unless_gone(fs::remove_file(path))?;
             count -= 1;
             sum_bytes -= bytes;
         }
@@ -165,13 +168,14 @@ impl Cache {
     /// The folder's key; a new one where there is none or not a private one of ours.
     fn load_key(&self, uid: u32) -> io::Result<hmac::Key> {
         let path = self.dir.join(KEY_FILE);
-        if let Ok(bytes) = read_private(&path, KEY_BYTES as u64)
-            && bytes.len() == KEY_BYTES
+        let mut bytes = [0; KEY_BYTES];
+        if let Ok((mut file, len)) = open_private(&path, KEY_BYTES as u64)
+            && len == KEY_BYTES as u64
+            && file.read_exact(&mut bytes).is_ok()
             && fs::symlink_metadata(&path)?.uid() == uid
         {
             return Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes));
         }
-        let mut bytes = [0; KEY_BYTES];
         rand::SystemRandom::new()
             .fill(&mut bytes)
             .map_err(|_| io::Error::other("the system has no random numbers"))?;
@@ -179,6 +183,15 @@ impl Cache {
         create(&temporary)?.write_all(&bytes)?;
         fs::rename(&temporary, &path)?;
         Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    }
+}
+
+/// `None` of a file that is not there.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -202,8 +215,8 @@ fn create(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Reads a regular file that no other user can have written.
-fn read_private(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+/// Opens a regular file that no other user can have written; answers its length, too.
+fn open_private(path: &Path, max_bytes: u64) -> io::Result<(fs::File, u64)> {
     let found = fs::symlink_metadata(path)?;
     if !found.is_file() || found.mode() & 0o077 != 0 {
         return Err(refuse(path, "is not a private file"));
@@ -211,13 +224,21 @@ fn read_private(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     if found.len() > max_bytes {
         return Err(refuse(path, "is larger than it can be"));
     }
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((fs::File::open(path)?, found.len()))
 }
 
-fn signed(name: &str, code: &[u8]) -> Vec<u8> {
-    [name.as_bytes(), code].concat()
+/// An entry's tag, and what it is over: the name, then the code. In pages of their own, which go
+/// back to the system: the allocator would keep the room of a thousand plugins' code.
+fn read_entry(path: &Path, name: &str) -> io::Result<([u8; TAG_BYTES], MmapMut)> {
+    let (mut file, len) = open_private(path, ENTRY_MAX_BYTES)?;
+    let mut tag = [0; TAG_BYTES];
+    file.read_exact(&mut tag)?;
+    let code_bytes = usize::try_from(len).map_err(io::Error::other)?.saturating_sub(TAG_BYTES);
+    let mut signed = MmapMut::map_anon(name.len() + code_bytes)?;
+    let (named, code) = signed.split_at_mut(name.len());
+    named.copy_from_slice(name.as_bytes());
+    file.read_exact(code)?;
+    Ok((tag, signed))
 }
 
 /// Component and engine, in one name.
@@ -269,6 +290,23 @@ mod tests {
         // An entry is a tag and four bytes.
         cache.prune(usize::MAX, 2 * (TAG_BYTES as u64 + 4)).unwrap();
         assert_eq!(names(), ["a", "b"]);
+    }
+
+    #[test]
+    fn entries_are_put_side_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        cache.write(&format!("{writer}-{number}"), b"code").unwrap();
+                        cache.prune(3, u64::MAX).unwrap();
+                    }
+                });
+            }
+        });
     }
 
     #[test]

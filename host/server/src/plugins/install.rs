@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use usher_broker::{Broker, RetryPolicy};
 use usher_event::{Digest, PluginName};
@@ -26,6 +26,8 @@ use crate::config::{LiveConfig, PluginConfig};
 
 /// Plugins loaded at once: compiling takes a core.
 const LOADS_MAX: usize = 2;
+/// Versions at once that are being loaded or wait to be installed: each holds its bytes in memory.
+const FRESH_MAX: usize = 8;
 /// How long one may take to load when it is compiled.
 const DESCRIBE_MAX: Duration = Duration::from_secs(30);
 
@@ -37,12 +39,15 @@ pub(crate) struct Installer {
     config: Arc<LiveConfig>,
     chronicle: Arc<Chronicle>,
     loads: Arc<Semaphore>,
+    fresh: Arc<Semaphore>,
 }
 
 /// A version that was loaded and does not serve yet.
 pub(super) struct Fresh {
     pub(super) loaded: Loaded,
     bytes: Bytes,
+    /// One of [`FRESH_MAX`].
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why nothing was loaded.
@@ -62,7 +67,8 @@ impl Installer {
         chronicle: Arc<Chronicle>,
     ) -> Self {
         let loads = Arc::new(Semaphore::new(LOADS_MAX));
-        Self { runtime, router, broker, config, chronicle, loads }
+        let fresh = Arc::new(Semaphore::new(FRESH_MAX));
+        Self { runtime, router, broker, config, chronicle, loads, fresh }
     }
 
     /// Who keeps the books on what is installed.
@@ -86,6 +92,18 @@ impl Installer {
         digest: Digest,
     ) -> Result<Fresh, NotLoaded> {
         // Never closed; loading without a permit would do no harm either.
+        let permit = Arc::clone(&self.fresh).acquire_owned().await.ok();
+        let (loaded, bytes) = self.load_now(path, file, digest).await?;
+        Ok(Fresh { loaded, bytes, _permit: permit })
+    }
+
+    /// As [`Installer::load`], for an installation that is under way: it must not wait for others'.
+    async fn load_now(
+        &self,
+        path: PathBuf,
+        file: &str,
+        digest: Digest,
+    ) -> Result<(Loaded, Bytes), NotLoaded> {
         let permit = Arc::clone(&self.loads).acquire_owned().await.ok();
         let runtime = Arc::clone(&self.runtime);
         let name = file.to_owned();
@@ -102,7 +120,7 @@ impl Installer {
             };
             let loaded = runtime.load(bytes.clone(), &name).await;
             let loaded = loaded.map_err(|error| NotLoaded::Refused(error.into()))?;
-            Ok(Fresh { loaded, bytes })
+            Ok((loaded, bytes))
         });
         let load_max = Duration::from_millis(self.config.now().compiler.wall_ms) + DESCRIBE_MAX;
         match timeout(load_max, loading).await {
@@ -126,7 +144,7 @@ impl Installer {
         fresh: &Fresh,
         file: &str,
     ) -> Result<(Plugin, SwapOutcome), Refusal> {
-        let Fresh { loaded, bytes } = fresh;
+        let Fresh { loaded, bytes, .. } = fresh;
         let name = &loaded.description().name;
         let before = self.bring_back(name, loaded.digest(), file).await;
         let can_go_back = self.router.standings().get(name).is_some_and(|standing| {
@@ -185,15 +203,15 @@ impl Installer {
         let kept = self.chronicle.kept(name, digest).ok_or_else(|| {
             Refusal::passing(format!("the bytes of {} were not kept", digest.short()))
         })?;
-        let fresh = match self.load(kept, file, digest).await {
-            Ok(fresh) => fresh,
+        let (loaded, _) = match self.load_now(kept, file, digest).await {
+            Ok(loaded) => loaded,
             Err(NotLoaded::Refused(refusal)) => return Err(refusal),
             Err(NotLoaded::Changed) => {
                 let what = format!("the bytes kept of {} are damaged", digest.short());
                 return Err(Refusal::passing(what));
             }
         };
-        self.serve(&fresh.loaded, file, false).await.map(|(plugin, _)| plugin)
+        self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin)
     }
 
     /// Takes down how a change ended, and what else changes with it. That it ended so is true even
