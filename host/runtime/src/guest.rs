@@ -54,7 +54,7 @@ impl Guest {
         let log = Log::new(plugin);
         let mut http_ctx = WasiHttpCtx::new();
         http_ctx.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
-        let cpu = CpuMeter::new(ticks, turns);
+        let cpu = CpuMeter::new(ticks, turns, &plugin.is_long);
         let state = State::new(plugin, cpu.clock());
         let guest = Self {
             cpu,

@@ -22,6 +22,7 @@ mod limits;
 mod listener;
 mod load;
 mod meter;
+mod nice;
 mod places;
 mod plugin;
 mod pool;

@@ -90,7 +90,7 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
 limits! {
-    /// CPU time of one delivery, in steps of the 10 ms tick.
+    /// CPU time of one delivery.
     cpu_ms = 250, 10 => 60_000;
     /// Time of one delivery by the clock on the wall, host calls included.
     wall_ms = 30_000, 10 => 600_000;
@@ -205,7 +205,7 @@ mod tests {
     fn rows_are_made_from_the_table() {
         let row = Limits::ROWS[0];
         assert_eq!((row.name, row.default, row.min, row.max), ("cpu_ms", 250, 10, 60_000));
-        assert_eq!(row.summary, "CPU time of one delivery, in steps of the 10 ms tick.");
+        assert_eq!(row.summary, "CPU time of one delivery.");
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! CPU and wall time of guest calls.
 //!
-//! The ticker moves the engine's epoch every 10 ms from an OS thread of its own, which also does
-//! what little is to be done regularly. A guest that sees
-//! the epoch move stops at its next loop or call, is charged for the ticks it ran, and gives way
-//! until it has a turn (see [`Turns`]). Ticks that pass while the guest waits (for a host call or for its turn) are not
-//! charged: [`drive`] notes the tick at which the guest goes on.
+//! The ticker moves the engine's epoch every 5 ms from an OS thread of its own, which also does
+//! what little is to be done regularly. A guest that sees the epoch move stops at its next loop or
+//! call, is charged for what it ran, and gives way until it has a turn (see [`Turns`]). Until its
+//! first turn it is charged in ticks, which cost nothing to count; from then on by the processor time
+//! of its thread, which leaves out the time that others had the processor. What passes while the guest
+//! waits (for a host call or for its turn) is not charged: [`drive`] notes when the guest goes on.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +22,8 @@ use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
 use crate::turns::{Turn, Turns};
 
 /// How often the epoch moves.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+const TICK_US: u64 = TICK.as_micros() as u64;
 
 /// Moves the engine's epoch until dropped.
 pub(crate) struct Ticker {
@@ -94,68 +96,107 @@ pub(crate) struct CpuExceeded {
 /// What one instance's guest has used in the call under way.
 pub(crate) struct CpuMeter {
     clock: Arc<GuestClock>,
-    used_ticks: u64,
-    budget_ticks: u64,
+    used_us: u64,
+    budget_us: u64,
 }
 
 /// The part of the meter that is reachable while the guest runs.
 pub(crate) struct GuestClock {
     ticks: Arc<AtomicU64>,
+    /// The tick at which the guest went on.
     resumed_at: AtomicU64,
+    /// The processor time of its thread then; [`NO_TURN`] where it is charged in ticks.
+    resumed_cpu_us: AtomicU64,
     /// Whether the guest stopped because the epoch moved, and for nothing else.
     gave_way: AtomicBool,
     turns: Arc<Turns>,
+    /// Whether the plugin's delivery that ended last took longer than a tick: the next one most
+    /// likely does, too, and begins with a turn.
+    is_long: Arc<AtomicBool>,
+    thread_cpu_us: fn() -> u64,
+}
+
+/// The guest runs without a turn.
+const NO_TURN: u64 = u64::MAX;
+
+/// Processor time of this thread.
+fn thread_cpu_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000
 }
 
 impl GuestClock {
-    fn note_resumption(&self) {
+    fn note_resumption(&self, has_turn: bool) {
         self.resumed_at.store(self.ticks.load(Ordering::Acquire), Ordering::Relaxed);
+        let cpu_us = if has_turn { (self.thread_cpu_us)() } else { NO_TURN };
+        self.resumed_cpu_us.store(cpu_us, Ordering::Relaxed);
+    }
+
+    /// What the guest ran since it went on.
+    fn ran_us(&self) -> u64 {
+        match self.resumed_cpu_us.load(Ordering::Relaxed) {
+            NO_TURN => {
+                let now = self.ticks.load(Ordering::Acquire);
+                now.saturating_sub(self.resumed_at.load(Ordering::Relaxed)) * TICK_US
+            }
+            before_us => (self.thread_cpu_us)().saturating_sub(before_us),
+        }
+    }
+
+    /// Takes from what the guest ran.
+    fn deduct(&self, ran_us: u64) {
+        match self.resumed_cpu_us.load(Ordering::Relaxed) {
+            NO_TURN => self.resumed_at.fetch_add(ran_us / TICK_US, Ordering::Relaxed),
+            _ => self.resumed_cpu_us.fetch_add(ran_us, Ordering::Relaxed),
+        };
     }
 
     /// Does work for the guest that may take a while, without charging the guest for it.
     pub(crate) fn uncharged<T>(&self, work: impl FnOnce() -> T) -> T {
-        let before = self.ticks.load(Ordering::Acquire);
+        let before_us = self.ran_us();
         let done = work();
-        let passed = self.ticks.load(Ordering::Acquire).saturating_sub(before);
-        self.resumed_at.fetch_add(passed, Ordering::Relaxed);
+        self.deduct(self.ran_us().saturating_sub(before_us));
         done
     }
 }
 
 impl CpuMeter {
-    pub(crate) fn new(ticks: &Arc<AtomicU64>, turns: &Arc<Turns>) -> Self {
+    pub(crate) fn new(
+        ticks: &Arc<AtomicU64>,
+        turns: &Arc<Turns>,
+        is_long: &Arc<AtomicBool>,
+    ) -> Self {
         let clock = GuestClock {
             ticks: ticks.clone(),
             resumed_at: AtomicU64::new(0),
+            resumed_cpu_us: AtomicU64::new(NO_TURN),
             gave_way: AtomicBool::new(false),
             turns: turns.clone(),
+            is_long: is_long.clone(),
+            thread_cpu_us,
         };
-        Self { clock: Arc::new(clock), used_ticks: 0, budget_ticks: 0 }
+        Self { clock: Arc::new(clock), used_us: 0, budget_us: 0 }
     }
 
     /// Starts a call that may take this much CPU time.
     pub(crate) fn begin(&mut self, cpu_ms: u64) {
-        self.used_ticks = 0;
-        self.budget_ticks = cpu_ms.div_ceil(TICK.as_millis() as u64);
+        self.used_us = 0;
+        self.budget_us = cpu_ms.saturating_mul(1_000);
     }
 
     pub(crate) fn clock(&self) -> &Arc<GuestClock> {
         &self.clock
     }
 
-    /// Charges the ticks since the guest went on, if any.
+    /// Charges what the guest ran since it went on, if anything.
     fn charge(&mut self) -> Result<(), CpuExceeded> {
-        let now = self.clock.ticks.load(Ordering::Acquire);
-        let ran_ticks = now.saturating_sub(self.clock.resumed_at.load(Ordering::Relaxed));
-        if ran_ticks == 0 {
-            return Ok(());
-        }
-        self.used_ticks += ran_ticks;
-        self.clock.resumed_at.store(now, Ordering::Relaxed);
+        let ran_us = self.clock.ran_us();
+        self.clock.deduct(ran_us);
+        self.used_us += ran_us;
         // The first tick was under way when the guest started: up to the budget is fine.
-        if self.used_ticks > self.budget_ticks {
-            let cpu_ms = self.budget_ticks * TICK.as_millis() as u64;
-            return Err(CpuExceeded { cpu_ms });
+        if self.used_us > self.budget_us {
+            return Err(CpuExceeded { cpu_ms: self.budget_us / 1_000 });
         }
         Ok(())
     }
@@ -180,38 +221,51 @@ pub(crate) fn on_tick<T>(
 pub(crate) struct WallExceeded;
 
 /// Runs a guest call until it ends or the deadline passes.
-pub(crate) async fn drive<F: Future>(
+pub(crate) async fn drive<F>(
     clock: &GuestClock,
     deadline: Instant,
     call: F,
-) -> Result<F::Output, WallExceeded> {
+) -> Result<F::Output, WallExceeded>
+where
+    F: Future<Output: Send> + Send,
+{
     let mut call = pin!(call);
     clock.gave_way.store(false, Ordering::Relaxed);
+    if clock.is_long.load(Ordering::Relaxed) {
+        return drive_on(clock, deadline, call, false).await;
+    }
     match step(clock, call.as_mut(), None).await {
         // Most calls never wait, and need no timer.
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => drive_on(clock, deadline, call).await,
+        Poll::Pending => drive_on(clock, deadline, call, true).await,
     }
 }
 
-/// Runs a guest call that did not end at once.
-async fn drive_on<F: Future>(
+/// Runs a guest call that did not end at once, or is not expected to: one that has not begun needs a
+/// turn.
+async fn drive_on<F>(
     clock: &GuestClock,
     deadline: Instant,
     mut call: Pin<&mut F>,
-) -> Result<F::Output, WallExceeded> {
+    mut has_begun: bool,
+) -> Result<F::Output, WallExceeded>
+where
+    F: Future<Output: Send> + Send,
+{
     let mut is_over = pin!(sleep_until(deadline));
     // A guest that was long once stays so until the call ends: it may not get round the line by
     // waiting for something now and then.
-    let mut is_long = false;
+    let mut is_long = !has_begun;
+    let mut took_long = false;
     loop {
         let gave_way = clock.gave_way.swap(false, Ordering::Relaxed);
+        took_long |= gave_way;
         is_long |= gave_way;
         let may_go_on = async {
             if gave_way {
                 // Others wait for this task, too: to abandon it, for one.
                 yield_now().await;
-            } else {
+            } else if has_begun {
                 polled_again().await;
             }
             if is_long { Some(clock.turns.next().await) } else { None }
@@ -221,26 +275,32 @@ async fn drive_on<F: Future>(
             () = &mut is_over => return Err(WallExceeded),
             turn = may_go_on => turn,
         };
+        has_begun = true;
         if let Poll::Ready(output) = step(clock, call.as_mut(), turn.as_ref()).await {
+            clock.is_long.store(took_long, Ordering::Relaxed);
             return Ok(output);
         }
     }
 }
 
 /// Lets the guest run until it ends, waits or gives way.
-async fn step<F: Future>(
+async fn step<F>(
     clock: &GuestClock,
     mut call: Pin<&mut F>,
     turn: Option<&Turn<'_>>,
-) -> Poll<F::Output> {
+) -> Poll<F::Output>
+where
+    F: Future<Output: Send> + Send,
+{
     poll_fn(|context| {
-        let mut run = || {
-            clock.note_resumption();
-            call.as_mut().poll(context)
+        let call = call.as_mut();
+        let run = |context: &mut Context<'_>| {
+            clock.note_resumption(turn.is_some());
+            call.poll(context)
         };
         Poll::Ready(match turn {
-            Some(turn) => turn.work(run),
-            None => run(),
+            Some(turn) => turn.poll(context, run),
+            None => run(context),
         })
     })
     .await
@@ -260,10 +320,12 @@ async fn polled_again() {
 mod tests {
     use super::*;
 
+    const TWO_TICKS_MS: u64 = 2 * TICK.as_millis() as u64;
+
     fn meter(ticks: &Arc<AtomicU64>, cpu_ms: u64) -> CpuMeter {
-        let mut meter = CpuMeter::new(ticks, &Arc::new(Turns::for_this_machine()));
+        let mut meter = CpuMeter::new(ticks, &Arc::new(Turns::for_this_machine()), &Arc::default());
         meter.begin(cpu_ms);
-        meter.clock.note_resumption();
+        meter.clock.note_resumption(false);
         meter
     }
 
@@ -292,12 +354,12 @@ mod tests {
     #[test]
     fn ticks_that_pass_during_work_for_the_guest_are_not_charged() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let mut meter = meter(&ticks, 20);
+        let mut meter = meter(&ticks, TWO_TICKS_MS);
         let pass = |count: u64| ticks.fetch_add(count, Ordering::Relaxed);
         for used_ticks in 0..2 {
             meter.clock.uncharged(|| pass(50));
             assert!(meter.charge().is_ok());
-            assert_eq!(meter.used_ticks, used_ticks);
+            assert_eq!(meter.used_us, used_ticks * TICK_US);
             pass(1);
             assert!(meter.charge().is_ok());
         }
@@ -308,20 +370,47 @@ mod tests {
     #[test]
     fn ticks_spent_waiting_are_not_charged() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let mut meter = meter(&ticks, 20);
+        let mut meter = meter(&ticks, TWO_TICKS_MS);
         for _ in 0..100 {
             ticks.fetch_add(50, Ordering::Relaxed);
-            meter.clock.note_resumption();
+            meter.clock.note_resumption(false);
             assert!(meter.charge().is_ok());
         }
-        assert_eq!(meter.used_ticks, 0);
+        assert_eq!(meter.used_us, 0);
+    }
+
+    #[test]
+    fn a_guest_with_a_turn_is_charged_for_the_processor_it_had() {
+        thread_local! {
+            static CPU_US: std::cell::Cell<u64> = const { std::cell::Cell::new(7) };
+        }
+        let ticks = Arc::new(AtomicU64::new(0));
+        let turns = Arc::new(Turns::new(1));
+        let mut meter = CpuMeter::new(&ticks, &turns, &Arc::default());
+        let clock = Arc::get_mut(&mut meter.clock).unwrap();
+        clock.thread_cpu_us = || CPU_US.get();
+        meter.begin(10);
+        let run = |us: u64| CPU_US.set(CPU_US.get() + us);
+        meter.clock.note_resumption(true);
+        // Ticks pass while others have the processor.
+        ticks.fetch_add(1_000, Ordering::Relaxed);
+        run(9_000);
+        meter.clock.uncharged(|| run(500_000));
+        assert!(meter.charge().is_ok());
+        meter.clock.note_resumption(true);
+        for _ in 0..2 {
+            run(500);
+            assert!(meter.charge().is_ok(), "{} us", meter.used_us);
+        }
+        run(1);
+        assert!(meter.charge().is_err());
     }
 
     #[test]
     fn a_guest_gives_way_at_every_tick_until_its_budget_is_used_up() {
         let ticks = Arc::new(AtomicU64::new(0));
         let clock_ticks = ticks.clone();
-        let mut store = wasmtime::Store::new(&Engine::default(), meter(&ticks, 20));
+        let mut store = wasmtime::Store::new(&Engine::default(), meter(&ticks, TWO_TICKS_MS));
         let mut tick = |charged: u64, uncharged: u64| {
             let clock = store.data().clock.clone();
             clock.uncharged(|| clock_ticks.fetch_add(uncharged, Ordering::Relaxed));
@@ -356,11 +445,9 @@ mod tests {
     async fn a_long_call_goes_on_only_in_its_turn_and_a_short_one_always() {
         let ticks = Arc::new(AtomicU64::new(0));
         let turns = Arc::new(Turns::new(1));
-        let meter = CpuMeter::new(&ticks, &turns);
+        let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let deadline = Instant::now() + Duration::from_secs(1);
-        assert_eq!(drive(clock, deadline, long(clock, 3)).await.unwrap(), 3);
-
         let others = turns.next().await;
         assert_eq!(drive(clock, deadline, long(clock, 0)).await.unwrap(), 0);
         let mut call = pin!(drive(clock, deadline, long(clock, 1)));
@@ -373,10 +460,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn after_a_long_call_the_next_begins_with_a_turn_until_one_is_short() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let turns = Arc::new(Turns::new(1));
+        let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
+        let clock = meter.clock();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        assert_eq!(drive(clock, deadline, long(clock, 3)).await.unwrap(), 3);
+
+        let others = turns.next().await;
+        let mut call = pin!(drive(clock, deadline, long(clock, 0)));
+        assert!(polled(call.as_mut()).is_pending(), "it is not its turn");
+        drop(others);
+        assert_eq!(call.await.unwrap(), 0);
+
+        let _others = turns.next().await;
+        assert_eq!(drive(clock, deadline, long(clock, 0)).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_deadline_ends_the_wait_for_a_turn_and_calls_that_only_give_way() {
         let ticks = Arc::new(AtomicU64::new(0));
         let turns = Arc::new(Turns::new(1));
-        let meter = CpuMeter::new(&ticks, &turns);
+        let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let others = turns.next().await;
         let start = Instant::now();
@@ -391,7 +497,7 @@ mod tests {
     async fn a_long_call_that_waits_for_something_lines_up_again() {
         let ticks = Arc::new(AtomicU64::new(0));
         let turns = Arc::new(Turns::new(1));
-        let meter = CpuMeter::new(&ticks, &turns);
+        let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let deadline = Instant::now() + Duration::from_secs(60);
         let (answer, answered) = tokio::sync::oneshot::channel();
@@ -413,7 +519,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_may_take_until_its_deadline() {
-        let meter = CpuMeter::new(&Arc::default(), &Arc::new(Turns::new(1)));
+        let meter = CpuMeter::new(&Arc::default(), &Arc::new(Turns::new(1)), &Arc::default());
         let wall_ms = crate::Limits::default().wall_ms;
         // At the deadline itself it is over: a guest that only gives way would not end otherwise.
         for (took_ms, is_done) in [(wall_ms - 1, true), (wall_ms, false), (wall_ms + 1, false)] {

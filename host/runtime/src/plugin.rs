@@ -1,7 +1,7 @@
 //! What all instances of one plugin share: limits, what it was granted, and what it was denied.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use usher_event::{BlobStore, Emission, PluginName, QuotaError, StateReader};
@@ -34,6 +34,8 @@ pub(crate) struct Plugin {
     pub(crate) log_minute: Mutex<Minute>,
     /// Instances there are now.
     pub(crate) instances: AtomicU64,
+    /// Whether the delivery that ended last took long.
+    pub(crate) is_long: Arc<AtomicBool>,
 }
 
 impl Plugin {
@@ -50,6 +52,7 @@ impl Plugin {
             limits,
             denials: Denials::default(),
             instances: AtomicU64::new(0),
+            is_long: Arc::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::places::Places;
 use crate::pool::{Instance, Pool};
 
 /// How often pools are looked through for instances that waited for too long, in ticks.
-const SWEEP_TICKS: u64 = 100;
+const SWEEP_TICKS: u64 = 200;
 /// Instances freed at one tick; the rest follow at the next ones, for the tick must not be late.
 const EXPIRED_PER_TICK_MAX: usize = 2;
 

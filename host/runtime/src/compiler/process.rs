@@ -8,22 +8,19 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join3;
-use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::child::EXIT_INVALID;
 use super::{CODE_MAX_BYTES, CompileError};
-use crate::text;
+use crate::{nice, text};
 
 /// Threads that one compilation has at most: each reserves memory of its own.
 const THREADS_MAX: usize = 4;
 /// For so long a child competes for the processor like everyone else: a plugin of usual size is
 /// compiled by then, and its author is waiting. From then on it takes what others leave.
 const EAGER: Duration = Duration::from_millis(250);
-/// How much nicer it is then. The nicest there is: 19.
-const NICER: i32 = 10;
 /// What is read of the child's words.
 const WORDS_MAX_BYTES: u64 = 2 * 1024;
 /// How Rust programs say that they got no memory.
@@ -63,7 +60,7 @@ impl CompilerProcess {
             tokio::select! {
                 ended = &mut talk => ended,
                 () = sleep(EAGER) => {
-                    give_way(id);
+                    id.into_iter().for_each(nice::process_group);
                     talk.await
                 }
             }
@@ -118,17 +115,6 @@ impl CompilerProcess {
     }
 }
 
-/// Makes all threads of the child's process group nicer. One that is gone by now needs it no more.
-fn give_way(id: Option<u32>) {
-    let group = id.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let nice = getpriority_process(None).unwrap_or_default();
-    if let Some(group) = group
-        && let Err(error) = setpriority_pgrp(Some(group), nice.saturating_add(NICER))
-    {
-        tracing::debug!(%error, "the compiler competes with everyone else");
-    }
-}
-
 /// Processor time that a process has used, where the system tells.
 fn cpu_ms(id: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
@@ -179,11 +165,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_takes_long_leaves_the_processor_to_others() {
-        let nice = getpriority_process(None).unwrap();
+        let before = rustix::process::getpriority_process(None).unwrap();
         let script = "while [ \"$(nice)\" = NICE ]; do :; done; nice";
-        let script = script.replace("NICE", &nice.to_string());
+        let script = script.replace("NICE", &before.to_string());
         let code = shell(&script, 60_000).compile(b"").await.unwrap();
-        let expected = (nice + NICER).min(19);
+        let expected = (before + nice::NICER).min(19);
         assert_eq!(String::from_utf8(code).unwrap().trim(), expected.to_string());
     }
 

@@ -308,7 +308,11 @@ mod tests {
             let committed = Arc::<Changing>::default();
             let mut plugin = Plugin::unconfigured("tested", Limits::default(), Arc::default());
             plugin.state = Some(("tested".parse().unwrap(), committed.clone()));
-            let cpu = CpuMeter::new(&Arc::default(), &Arc::new(Turns::for_this_machine()));
+            let cpu = CpuMeter::new(
+                &Arc::default(),
+                &Arc::new(Turns::for_this_machine()),
+                &Arc::default(),
+            );
             let state = State::new(&Arc::new(plugin), cpu.clock());
             Self { committed, state, table: ResourceTable::new() }
         }
