@@ -110,8 +110,11 @@ pub(super) fn rows() -> Vec<Row> {
                     all_done,
                 ),
                 play(
-                    [Plugin::text(leaking())
-                        .with("[plugin.NAME.limits]\nrecycle_memory_bytes = 8388608\n")],
+                    // What it holds at most by the mark must be less than a leak of all would be.
+                    [Plugin::text(leaking()).with(
+                        "[plugin.NAME]\ninstances = 2\n\
+                         [plugin.NAME.limits]\nrecycle_memory_bytes = 8388608\n",
+                    )],
                     leaked,
                 ),
             ],
