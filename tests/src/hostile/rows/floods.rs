@@ -260,17 +260,19 @@ fn labels(stage: &Stage, names: &[String]) -> Result<String> {
         stage.client().request(&format!("CARDINALITY{number}"), "/events", &[], b"")
     };
     ask(0)?;
-    let before = series(stage)?;
+    let before = label_sets(stage)?;
     for number in 1..20 {
         ask(number)?;
     }
-    let after = series(stage)?;
-    ensure!(before == after, "new series: {:?}", after.difference(&before).collect::<Vec<_>>());
-    Ok(format!("{} series, as before", after.len()))
+    let after = label_sets(stage)?;
+    ensure!(before == after, "new labels: {:?}", after.difference(&before).collect::<Vec<_>>());
+    Ok(format!("{} sets of labels, as before", after.len()))
 }
 
-fn series(stage: &Stage) -> Result<BTreeSet<String>> {
+/// Without the names of the series: some are there only while there is something to tell.
+fn label_sets(stage: &Stage) -> Result<BTreeSet<String>> {
     let text = stage.client().get("/metrics")?.text();
-    let names = text.lines().filter(|line| !line.starts_with('#'));
-    Ok(names.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect())
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    let labels = series.filter_map(|line| Some(line.split_once('{')?.1.rsplit_once('}')?.0));
+    Ok(labels.map(str::to_owned).collect())
 }
