@@ -260,6 +260,8 @@ fn labels(stage: &Stage, names: &[String]) -> Result<String> {
         stage.client().request(&format!("CARDINALITY{number}"), "/events", &[], b"")
     };
     ask(0)?;
+    // Looking is a request, too, and has labels of its own from the second time on.
+    label_sets(stage)?;
     let before = label_sets(stage)?;
     for number in 1..20 {
         ask(number)?;
