@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use usher_broker::{BrokerError, Lease, Settlement, Subscription};
-use usher_event::{FailureClass, PluginName, SubscriptionName};
+use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
 
 use crate::ladder::{Ladder, Pass, Probing};
 use crate::run::{Home, Rest, Run};
@@ -61,6 +61,15 @@ impl Dispatch {
     /// Holds the version that serves now.
     pub(crate) fn hold(&self) -> Hold {
         self.slot.hold()
+    }
+
+    /// The version on which a delivery runs again that failed on these bytes: the one before them
+    /// while they are on trial, and the one that serves once that has failed.
+    pub(crate) fn stand_in(&self, digest: Digest) -> Option<Hold> {
+        self.ladder.stand_in(digest, self.name()).or_else(|| {
+            let present = self.ladder.is_undone(digest).then(|| self.hold())?;
+            (present.listener().digest() != digest).then_some(present)
+        })
     }
 
     /// What stands between the plugin and its deliveries.

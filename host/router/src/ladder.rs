@@ -75,6 +75,9 @@ struct State {
     open: Option<String>,
     trial: Option<Trial>,
     failed_trial: Option<FailedTrial>,
+    /// The bytes whose trial failed last: deliveries may still be under way on them when they no
+    /// longer serve.
+    undone: Option<Digest>,
 }
 
 /// Leave to take deliveries.
@@ -104,6 +107,7 @@ impl Ladder {
             open: None,
             trial: None,
             failed_trial: None,
+            undone: None,
         };
         Arc::new(Self {
             plugin,
@@ -124,6 +128,7 @@ impl Ladder {
             state.policy = policy;
             state.trial = trial;
             state.failed_trial = None;
+            state.undone = state.undone.filter(|undone| *undone != digest);
             state.breaker.change_policy(policy);
             if others_serve {
                 state.breaker.reset();
@@ -143,6 +148,11 @@ impl Ladder {
         let state = self.lock();
         let trial = state.trial.as_ref().filter(|trial| trial.stands_in(digest, subscription))?;
         Some(trial.last_good.serving.hold())
+    }
+
+    /// Whether the trial of these bytes failed, and others serve or are about to.
+    pub(crate) fn is_undone(&self, digest: Digest) -> bool {
+        self.lock().undone == Some(digest)
     }
 
     /// Notes that these bytes failed where the version before came to an answer.
@@ -172,6 +182,7 @@ impl Ladder {
                         reason = failed.reason,
                         "trial failed: the version before is to serve again"
                     );
+                    state.undone = Some(digest);
                     state.failed_trial = Some(failed);
                 }
             }

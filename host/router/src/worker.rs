@@ -132,7 +132,7 @@ async fn handle(
     let failed =
         failure_of(&handled.decision).filter(|failure| Sign::of(failure.class).is_failed());
     if let Some(failure) = failed
-        && let Some(mut before) = dispatch.ladder().stand_in(digest, dispatch.name())
+        && let Some(mut before) = dispatch.stand_in(digest)
     {
         tracing::warn!(
             subscription = dispatch.name().as_str(),
