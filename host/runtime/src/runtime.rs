@@ -218,8 +218,8 @@ impl From<Failed> for Ending {
 
 /// CPU time of loading: start functions, then `describe`.
 pub(crate) const DESCRIBE_CPU_MS: u64 = 1_000;
-/// How long either may take by the clock on the wall.
-pub(crate) const DESCRIBE_WALL_MS: u64 = 5_000;
+/// How long either may take by the clock on the wall, on a machine that may be busy.
+pub(crate) const DESCRIBE_WALL_MS: u64 = 15_000;
 
 impl Inner {
     /// Asks a component what it is: in an instance of its own, with nothing granted.
