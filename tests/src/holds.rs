@@ -1,9 +1,8 @@
 //! What a router's process holds, seen from the outside, as Linux tells.
 
-use std::fs;
+use anyhow::Result;
 
-use anyhow::{Context as _, Result};
-
+use crate::process;
 use crate::router::Router;
 
 /// What a process holds.
@@ -23,17 +22,11 @@ impl Holds {
     /// # Errors
     /// Its process is gone, or the system doesn't tell.
     pub fn now(router: &Router) -> Result<Self> {
-        let process = format!("/proc/{}", router.process());
-        let status = fs::read_to_string(format!("{process}/status"))?;
-        let number = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let word = line.and_then(|line| line.split_whitespace().next());
-            Ok(word.with_context(|| format!("no {name}"))?.parse()?)
-        };
+        let process = router.process();
         Ok(Self {
-            descriptors: fs::read_dir(format!("{process}/fd"))?.count(),
-            threads: number("Threads:")?,
-            memory_bytes: number("VmRSS:")? * 1_024,
+            descriptors: process::descriptors(process)?,
+            threads: process::threads(process)?,
+            memory_bytes: process::memory_bytes(process)?,
         })
     }
 }

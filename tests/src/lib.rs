@@ -11,6 +11,7 @@ mod holds;
 mod http;
 mod interrupt;
 mod log;
+mod process;
 mod router;
 mod stream;
 mod swaps;

@@ -7,7 +7,6 @@
 //! judged only where asked: a machine that does other things besides has no say in what is right.
 
 mod neighbours;
-mod process;
 mod report;
 mod row;
 mod rows;
@@ -23,6 +22,8 @@ pub use text::Text;
 use report::Line;
 use row::Row;
 use stage::Stage;
+
+use crate::process;
 
 /// How often a neighbour's latency may grow.
 const LATENCY_FACTOR_MAX: f64 = 2.0;

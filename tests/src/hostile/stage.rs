@@ -12,11 +12,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::neighbours::{self, NEIGHBOURS, Neighbours};
-use super::process;
 use super::row::{BadFile, Component, Must, Plugin, Row, Trial};
 use crate::artefacts::{guest, usher_binary};
 use crate::folder::Folder;
 use crate::http::{Client, event};
+use crate::process;
 use crate::router::Router;
 use crate::stand_ins::Hostile;
 use crate::usher::usher;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::super::process;
 use super::super::row::{Component, Plugin, Row, placed, play, refused};
 use super::super::stage::{Stage, build, text};
 use super::super::text::Text;
+use crate::process;
 use crate::wait::wait_for;
 
 /// Files put into the folder at once.
