@@ -26,6 +26,7 @@ pub mod http_binary;
 pub mod json;
 pub mod limits;
 
+pub use self::time::{read_time, write_time};
 pub use builder::EventBuilder;
 pub use delivery::{Delivery, Effects, Failure, FailureClass, Outcome, Verdict};
 pub use digest::Digest;
@@ -39,9 +40,9 @@ pub use host::{
 pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName};
 pub use quota::{Quota, QuotaError};
+pub use rules::check_attribute_name;
 pub use system::{
     DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SYSTEM_SOURCE,
     SYSTEM_TYPE_PREFIX, SystemEvent,
 };
-pub use time::write_time;
 pub use value::Value;

@@ -5,6 +5,7 @@ use fluent_uri::{Uri, UriRef};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::{EventError, media};
 
 /// Names that are not free for extensions.
@@ -41,6 +42,26 @@ pub(crate) fn check_name(name: &str, max_bytes: usize) -> Result<(), EventError>
         return Err(EventError::rule(name, "is CloudEvents' own and can't be an extension"));
     }
     Ok(())
+}
+
+/// Whether an attribute can have this name, whether CloudEvents' own or an extension's. For those who
+/// look attributes up; `data` is none.
+///
+/// # Errors
+/// No attribute can; the text says why.
+pub fn check_attribute_name(name: &str) -> Result<(), String> {
+    let fits = name.len() <= FOREIGN_EXTENSION_NAME_MAX_BYTES
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if name.is_empty() {
+        Err("an attribute's name must not be empty".to_owned())
+    } else if name == "data" {
+        Err("data is not an attribute and can't be compared".to_owned())
+    } else if !fits {
+        let shown: String = name.chars().take(64).collect();
+        Err(format!("no attribute can be named {shown:?}: names are a-z and 0-9"))
+    } else {
+        Ok(())
+    }
 }
 
 /// No control characters and no noncharacters (surrogates can't be in a `str`).

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// Writes Unix milliseconds into `text`, in place of what it holds.
@@ -18,6 +21,13 @@ pub fn write_time(time_ms: u64, text: &mut String) {
         second / 60 % 60,
         second % 60,
     );
+}
+
+/// Reads RFC 3339 as Unix milliseconds; `None` for anything else, and for times before 1970.
+pub fn read_time(text: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let ns = u128::try_from(time.unix_timestamp_nanos()).ok()?;
+    u64::try_from(ns / 1_000_000).ok()
 }
 
 /// Year, month and day of a number of days since 1970-01-01, counted in years that begin in March

@@ -78,6 +78,21 @@ impl Filter {
         Ok(all)
     }
 
+    /// The filter that takes what both take. Each keeps the limits by itself, and so they hold for the
+    /// two together only twice over: it is for questions, not to be stored.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(combine([self.0, other.0]))
+    }
+
+    /// The filter that takes events whose type begins with `prefix`.
+    ///
+    /// # Errors
+    /// No type begins so: the prefix is empty or too long.
+    pub fn type_prefix(prefix: &str) -> Result<Self, FilterError> {
+        Self::from_json(&json!({ "prefix": { "type": prefix } }))
+    }
+
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
         self.0.holds(event)

@@ -1,6 +1,7 @@
 //! Reading filters from JSON. All limits are checked here, so evaluating needs none.
 
 use serde_json::Value as Json;
+use usher_event::check_attribute_name;
 
 use crate::filter::{Comparison, Expression, combine};
 use crate::strict::Strict;
@@ -107,7 +108,7 @@ impl Reader {
         let mut attributes = Vec::with_capacity(object.len());
         for (name, value) in object {
             self.count()?;
-            check_name(name).map_err(|reason| self.error(reason))?;
+            check_attribute_name(name).map_err(|reason| self.error(reason))?;
             let value = self.within(&format!(".{name}"), |reader| reader.value(value))?;
             attributes.push((name.as_str().into(), value));
         }
@@ -178,21 +179,6 @@ pub(crate) fn too_deep() -> String {
 
 pub(crate) fn too_many() -> String {
     format!("the filter has more than {FILTER_MAX_EXPRESSIONS} expressions and attributes")
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    let fits = name.len() <= usher_event::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if name.is_empty() {
-        Err("an attribute's name must not be empty".to_owned())
-    } else if name == "data" {
-        Err("data is not an attribute and can't be compared".to_owned())
-    } else if !fits {
-        let shown: String = name.chars().take(64).collect();
-        Err(format!("no attribute can be named {shown:?}: names are a-z and 0-9"))
-    } else {
-        Ok(())
-    }
 }
 
 fn kind(json: &Json) -> &'static str {
