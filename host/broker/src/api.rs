@@ -71,6 +71,20 @@ pub trait Broker: Send + Sync + 'static {
     /// Events from `from` on in order, at most `max`, and where to read on.
     async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError>;
 
+    /// The same, of at most so many bytes of events or one event; for those who read on and on and
+    /// hold little at a time.
+    ///
+    /// # Errors
+    /// The engine is poisoned, closed or can't read.
+    async fn events_within(
+        &self,
+        query: EventQuery,
+        max_bytes: usize,
+    ) -> Result<EventPage, BrokerError> {
+        let _ = max_bytes;
+        self.events(query).await
+    }
+
     /// The flow that the event `sequence` belongs to.
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
 

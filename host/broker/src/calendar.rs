@@ -50,7 +50,9 @@ impl Calendar {
             return Err(wrong(format!("it has more than {CRON_MAX_BYTES} bytes")));
         }
         let parser = CronParser::builder().year(Year::Disallowed).build();
-        let parsed = parser.parse(cron).map_err(|error| wrong(error.to_string()))?;
+        let parsed = parser
+            .parse(cron)
+            .map_err(|error| wrong(backwards(cron).unwrap_or_else(|| error.to_string())))?;
         let calendar = Self { cron: parsed, written: cron.trim().to_owned(), zone };
         match calendar.after(0) {
             Some(_) => Ok(calendar),
@@ -89,6 +91,51 @@ impl Calendar {
         let time = DateTime::from_timestamp_millis(i64::try_from(time_ms).ok()?)?;
         Some(time.with_timezone(&self.zone))
     }
+}
+
+/// A field's names, its first value and its last.
+type Field = (&'static [&'static str], u32, u32);
+
+const MONTHS: &[&str] =
+    &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+const FIELDS: [Field; 6] =
+    [(&[], 0, 59), (&[], 0, 59), (&[], 0, 23), (&[], 1, 31), (MONTHS, 1, 12), (DAYS, 0, 6)];
+
+/// What is wrong with a pattern that has a range which ends before it begins, and how to write it;
+/// `None` where it has none.
+fn backwards(cron: &str) -> Option<String> {
+    let parts: Vec<&str> = cron.split_whitespace().collect();
+    let fields = FIELDS.get(FIELDS.len().checked_sub(parts.len())?..)?;
+    let (part, (names, first, last)) = parts.iter().zip(fields).find_map(|(part, field)| {
+        let found = part.split(',').find(|range| is_backwards(range, field));
+        found.map(|range| (range, field))
+    })?;
+    let range = part.split('/').next().unwrap_or(part);
+    let (from, to) = range.split_once('-')?;
+    let name = |value: &u32| match names.get((*value - *first) as usize) {
+        Some(name) if from.parse::<u32>().is_err() => (*name).to_owned(),
+        _ => value.to_string(),
+    };
+    let (first, last) = (name(first), name(last));
+    let whole = |begin: &str, end: &str| match begin.eq_ignore_ascii_case(end) {
+        true => begin.to_owned(),
+        false => format!("{begin}-{end}"),
+    };
+    let (one, other) = (whole(from, &last), whole(&first, to));
+    Some(format!("{range} ends before it begins; write {one},{other}"))
+}
+
+fn is_backwards(range: &str, (names, first, _): &Field) -> bool {
+    let range = range.split('/').next().unwrap_or(range);
+    let value = |text: &str| {
+        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        named.map(|place| place as u32 + first).or_else(|| text.parse().ok())
+    };
+    range
+        .split_once('-')
+        .and_then(|(from, to)| Some((value(from)?, value(to)?)))
+        .is_some_and(|(from, to)| from > to)
 }
 
 impl fmt::Debug for Calendar {
@@ -245,5 +292,19 @@ mod tests {
             let words = refused(cron, "UTC");
             assert!(words.contains("is no cron pattern: "), "{words}");
         }
+    }
+
+    #[test]
+    fn ranges_that_run_backwards_are_told_how_to_be_written() {
+        for (cron, expected) in [
+            ("0 3 * * FRI-MON", "FRI-MON ends before it begins; write FRI-SAT,SUN-MON"),
+            ("0 3 * * 5-1", "5-1 ends before it begins; write 5-6,0-1"),
+            ("0 22-2 * * *", "22-2 ends before it begins; write 22-23,0-2"),
+            ("0 0 1 NOV-FEB/2 *", "NOV-FEB ends before it begins; write NOV-DEC,JAN-FEB"),
+        ] {
+            let error = Calendar::new(cron, "UTC").unwrap_err().to_string();
+            assert!(error.contains(expected), "{cron}: {error}");
+        }
+        assert!(Calendar::new("0 3 * * FRI-SAT,SUN-MON", "UTC").is_ok());
     }
 }

@@ -93,7 +93,9 @@ impl Committer {
             for command in commands.drain(..) {
                 self.apply(command, now_ms)?;
             }
+            let passed_over = self.ledger.stats().ticks_passed_over;
             let due_in_ms = self.ledger.tick(now_ms);
+            self.tell_of_time(passed_over);
             if phase == Phase::Closing {
                 self.ledger.save_all_cursors();
             }
@@ -151,6 +153,25 @@ impl Committer {
         }
         self.tell_of_backlog();
         Ok(())
+    }
+
+    /// Tells when the clock was set back, and when ticks of schedules were passed over.
+    fn tell_of_time(&mut self, passed_over_before: u64) {
+        if let Some(set_back_ms) = self.ledger.take_set_back_ms() {
+            tracing::warn!(
+                set_back_ms,
+                "the clock was set back: it was ahead before, or is behind now; retries, delayed \
+                 emissions and schedules wait no longer than they should, counted from now"
+            );
+        }
+        let passed_over = self.ledger.stats().ticks_passed_over - passed_over_before;
+        if passed_over > 0 {
+            tracing::warn!(
+                ticks = passed_over,
+                "ticks of schedules were missed and are passed over, as configured; see `usher \
+                 schedules`"
+            );
+        }
     }
 
     /// Tells when producers are kept out, and when they are let in again.

@@ -66,7 +66,7 @@ impl EmbeddedBroker {
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         let folder = Folder::open(&options.data)?;
         let log = folder.log();
-        let opened = FjallStore::open(&log, options.cache_bytes, Some(folder.lock()));
+        let opened = FjallStore::open(&log, options.caches(), Some(folder.lock()));
         let (store, recovery) = opened.map_err(|failure| match failure {
             OpenFailure::Io(source) => {
                 OpenError::Io { what: "cannot open the store in", path: log, source }
@@ -328,7 +328,16 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
-        self.read(move |view| log::events(view, &query)).await
+        self.events_within(query, log::PAGE_MAX_BYTES).await
+    }
+
+    async fn events_within(
+        &self,
+        query: EventQuery,
+        max_bytes: usize,
+    ) -> Result<EventPage, BrokerError> {
+        let max_bytes = max_bytes.min(log::PAGE_MAX_BYTES);
+        self.read(move |view| log::events(view, &query, max_bytes)).await
     }
 
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
@@ -483,7 +492,8 @@ impl Broker for EmbeddedBroker {
     }
 
     fn stats(&self) -> BrokerStats {
-        self.shared.stats()
+        let is_disk_full = self.room.as_ref().is_some_and(|room| room.check().is_err());
+        BrokerStats { is_disk_full, ..self.shared.stats() }
     }
 
     fn poisoned(&self) -> watch::Receiver<Option<String>> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use usher_event::SubscriptionName;
 
-use crate::FLOW_MAX_EVENTS;
 use crate::api::{
     AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Explanation, Flow, FlowEvent,
     PastAttempt, StoredEvent, Subscription,
@@ -14,6 +13,7 @@ use crate::ledger::{DeliveryStanding, Standing, SubscriptionStanding};
 use crate::log;
 use crate::store::rows::{DeadRow, read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
+use crate::{FLOW_MAX_BYTES, FLOW_MAX_EVENTS};
 
 /// The events of a flow, by sequence.
 pub(crate) struct Members {
@@ -50,8 +50,14 @@ pub(crate) fn flow(
     standing: &Standing,
 ) -> Result<Flow, StoreFailure> {
     let mut events = Vec::with_capacity(members.sequences.len());
+    let (mut bytes, mut truncated) = (0, members.truncated);
     for sequence in members.sequences {
         if let Some(stored) = log::event(view, sequence)? {
+            bytes += stored.event.encoded().len();
+            if bytes > FLOW_MAX_BYTES && !events.is_empty() {
+                truncated = true;
+                break;
+            }
             let is_known = asked.binary_search(&sequence).is_ok();
             let deliveries = deliveries(view, &stored, is_known, &standing.subscriptions)?;
             events.push(FlowEvent { stored, deliveries });
@@ -67,7 +73,7 @@ pub(crate) fn flow(
         let cause = cause.ok_or_else(damaged)?;
         delayed.push(DelayedEvent { due_ms: *due_ms, cause, event });
     }
-    Ok(Flow { root: members.root, events, delayed, truncated: members.truncated })
+    Ok(Flow { root: members.root, events, delayed, truncated })
 }
 
 /// Says what became of an event for a subscription; `None` if the log hasn't come to it. The view

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Most events that [`crate::Flow`] holds.
 pub const FLOW_MAX_EVENTS: usize = 1_000;
 
+/// Most bytes of events that [`crate::Flow`] holds; a single one may have more.
+pub const FLOW_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+
 /// Most failed attempts kept for one delivery: the first and the newest.
 pub const ATTEMPTS_KEPT: usize = 20;
 
@@ -58,6 +61,13 @@ pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Most schedules at once.
 pub const SCHEDULES_MAX: usize = 256;
+
+/// A clock that is set back by more than this was wrong before: what was to wait by it is worked out
+/// again, counted from now. Less is waited out, so that nothing happens twice.
+pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(60);
+
+/// The same for schedules, which repeat nothing where a clock is set back by an hour and set right.
+pub const SCHEDULE_STEP_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// A tick of a schedule that the broker comes to later than this counts as missed.
 pub const TICK_LATE_MAX: Duration = Duration::from_secs(10);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use usher_event::ScheduleName;
 
 use crate::ledger::{DelayedEmission, Recovered};
+use crate::log;
 use crate::store::lost::Lost;
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
@@ -18,6 +19,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
     let counters = counters(view)?;
     Ok(Recovered {
         counters,
+        newest_recorded_ms: newest_recorded_ms(view)?,
         subscriptions: subscriptions(view)?,
         retries: retries(view)?,
         parked: parked(view)?,
@@ -54,6 +56,13 @@ fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
         )));
     }
     Ok(counters)
+}
+
+/// When the newest event was recorded; 0 where there is none.
+fn newest_recorded_ms(view: &dyn View) -> Result<u64, StoreFailure> {
+    let Some(row) = view.range(Space::Events, &[], None).next_back() else { return Ok(0) };
+    let (key, value) = row?;
+    Ok(log::read_event(&key, &value)?.recorded_ms)
 }
 
 fn subscriptions(view: &dyn View) -> Result<Vec<(u32, SubscriptionRow, CursorRow)>, StoreFailure> {
@@ -106,7 +115,8 @@ fn delayed(view: &dyn View) -> Result<Vec<DelayedEmission>, StoreFailure> {
             let (due_ms, number) = (keys::first_number(&key)?, keys::last_number(&key)?);
             let stored = read_record(0, &value)?;
             let subscription = stored.cause?.subscription;
-            Some(DelayedEmission { due_ms, number, flow: stored.flow, subscription })
+            let emitted_ms = stored.recorded_ms;
+            Some(DelayedEmission { due_ms, number, emitted_ms, flow: stored.flow, subscription })
         })();
         delayed.push(emission.ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?);
     }

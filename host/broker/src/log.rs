@@ -17,8 +17,8 @@ const PAGE_MAX_LOOKED_AT: usize = 10_000;
 /// Most bytes of rows that one page of dead letters looks at; it may go over by one.
 const DEAD_MAX_BYTES_LOOKED_AT: usize = 4 * PAGE_MAX_BYTES;
 
-/// Most bytes of events on one page; it may go over by one event.
-const PAGE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+/// Most bytes of events or dead letters on one page; it may go over by one.
+pub(crate) const PAGE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// The oldest sequence that retention has kept. What lies below may still be on disk for a while.
 pub(crate) fn oldest(view: &dyn View) -> Result<u64, StoreFailure> {
@@ -95,8 +95,12 @@ pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFai
     Ok(low)
 }
 
-/// Part of the log.
-pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, StoreFailure> {
+/// Part of the log, of at most so many bytes; it may go over by one event.
+pub(crate) fn events(
+    view: &dyn View,
+    query: &EventQuery,
+    max_bytes: usize,
+) -> Result<EventPage, StoreFailure> {
     let from = query.from.max(oldest(view)?);
     let max = query.max.min(PAGE_MAX);
     let mut page = EventPage { events: Vec::new(), next: from };
@@ -109,7 +113,7 @@ pub(crate) fn events(view: &dyn View, query: &EventQuery) -> Result<EventPage, S
         if query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event)) {
             page.events.push(stored);
             bytes += value.len();
-            if page.events.len() >= max || bytes >= PAGE_MAX_BYTES {
+            if page.events.len() >= max || bytes >= max_bytes {
                 break;
             }
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::fjall::Caches;
 use crate::{Clock, SystemClock};
 
 /// How to open an [`crate::EmbeddedBroker`].
@@ -36,6 +37,8 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// Block cache of the store.
     pub cache_bytes: u64,
+    /// Files of tables that the store keeps open; others are opened when they are read.
+    pub open_tables_max: usize,
 }
 
 /// How long the log keeps events. What a subscription has not settled yet is kept in any case, and
@@ -63,7 +66,12 @@ impl Options {
             retention: Retention::default(),
             disk_reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 64 * 1_024 * 1_024,
+            open_tables_max: 256,
         }
+    }
+
+    pub(crate) fn caches(&self) -> Caches {
+        Caches { bytes: self.cache_bytes, open_tables_max: self.open_tables_max }
     }
 }
 
@@ -80,6 +88,7 @@ impl std::fmt::Debug for Options {
             .field("retention", &self.retention)
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)
+            .field("open_tables_max", &self.open_tables_max)
             .finish_non_exhaustive()
     }
 }

@@ -34,9 +34,9 @@ impl Schedule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missed {
     /// They are passed over.
-    #[default]
     Skip,
     /// The newest of them is caught up with, the others are passed over.
+    #[default]
     Once,
     /// All of them are caught up with, oldest first; at most the newest
     /// [`crate::TICKS_CAUGHT_UP_MAX`].

@@ -50,6 +50,11 @@ pub struct BrokerStats {
     pub ticks: u64,
     /// Ticks of schedules that were missed and passed over since then.
     pub ticks_passed_over: u64,
+    /// The latest time at which an event was recorded, Unix milliseconds; 0 if there is none. Where it
+    /// lies ahead, the clock was wrong then or is now.
+    pub newest_recorded_ms: u64,
+    /// Whether too little is free on the disk for what producers publish.
+    pub is_disk_full: bool,
     /// Commands waiting for the committer.
     pub waiting: u64,
 }

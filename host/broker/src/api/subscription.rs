@@ -1,6 +1,6 @@
 //! Subscriptions: what they take, in which order, and where they stand.
 
-use usher_event::SubscriptionName;
+use usher_event::{SubscriptionName, check_attribute_name};
 use usher_filter::Filter;
 
 use super::RetryPolicy;
@@ -43,9 +43,8 @@ impl Order {
     /// By an attribute; `None` if no attribute can have this name (CloudEvents 1.0.2, section
     /// "Naming conventions").
     pub fn key(attribute: &str) -> Option<Self> {
-        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let valid = !attribute.is_empty() && attribute.bytes().all(is_name);
-        valid.then(|| Self::Key(attribute.to_owned()))
+        check_attribute_name(attribute).ok()?;
+        Some(Self::Key(attribute.to_owned()))
     }
 }
 

@@ -69,6 +69,7 @@ impl Ledger {
             }
         });
         self.tail.push(stored);
+        self.timeline.recorded(now_ms);
         self.stats.appended += 1;
         Published { sequence, duplicate: false }
     }

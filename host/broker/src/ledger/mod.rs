@@ -210,6 +210,9 @@ impl Ledger {
     /// Looks at the clock: what is due now is asked for. Answers how long nothing else will be.
     pub(crate) fn tick(&mut self, now_ms: u64) -> Option<u64> {
         let tick = self.timeline.tick(now_ms);
+        if self.timeline.was_set_back() {
+            self.reckon_again(tick, now_ms);
+        }
         while let Some((due, id, sequence)) = self.due.first().copied() {
             if due > tick {
                 break;
@@ -231,6 +234,17 @@ impl Ledger {
         let next = next.into_iter().flatten().map(|due| due.saturating_sub(tick));
         // Schedules go by the clock, not by what has passed.
         next.chain(next_scheduled_ms.map(|due_ms| due_ms.saturating_sub(now_ms))).min()
+    }
+
+    /// Works out again by the clock when retries are due; the timers themselves have lost nothing.
+    fn reckon_again(&mut self, tick: u64, now_ms: u64) {
+        for (due_tick, id, sequence) in &self.due {
+            let sub = self.subs.get_mut(id);
+            if let Some(retry) = sub.and_then(|sub| sub.retries.get_mut(sequence)) {
+                retry.row.due_ms = now_ms.saturating_add(due_tick.saturating_sub(tick));
+                retry.row.first_ms = retry.row.first_ms.min(now_ms);
+            }
+        }
     }
 
     /// The batch that makes everything durable that was applied since the last call.
@@ -301,6 +315,11 @@ impl Ledger {
         }
     }
 
+    /// By how much the clock was set back, once for each time it was by more than a step.
+    pub(crate) fn take_set_back_ms(&mut self) -> Option<u64> {
+        self.timeline.take_set_back_ms()
+    }
+
     /// The number of the commit that [`Ledger::finish`] put together last.
     pub(crate) fn committed_version(&self) -> u64 {
         self.commit.saturating_sub(1)
@@ -326,6 +345,8 @@ impl Ledger {
             ticks_passed_over: self.stats.ticks_passed_over,
             refused: self.stats.refused,
             held_back: self.stats.held_back,
+            newest_recorded_ms: self.timeline.newest_ms(),
+            is_disk_full: false,
             waiting: 0,
         }
     }

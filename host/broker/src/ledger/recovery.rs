@@ -10,11 +10,11 @@ use super::blobs::BlobLedger;
 use super::delay::Delayed;
 use super::duplicates::Duplicates;
 use super::retention::Expiry;
-use super::retry::Jitter;
+use super::retry::{Jitter, longest_backoff_ms};
 use super::schedules::Schedules;
 use super::state::StateLedger;
 use super::subscription::Sub;
-use super::timeline::Timeline;
+use super::timeline::{Timeline, is_ahead};
 use super::{Counts, Ledger};
 use crate::Retention;
 use crate::store::rows::{
@@ -25,6 +25,8 @@ use crate::store::rows::{
 #[derive(Default)]
 pub(crate) struct Recovered {
     pub(crate) counters: Counters,
+    /// When the newest event was recorded; 0 where there is none.
+    pub(crate) newest_recorded_ms: u64,
     pub(crate) subscriptions: Vec<(u32, SubscriptionRow, CursorRow)>,
     /// Subscription, sequence, and how it stands.
     pub(crate) retries: Vec<(u32, u64, RetryRow)>,
@@ -45,6 +47,8 @@ pub(crate) struct Recovered {
 pub(crate) struct DelayedEmission {
     pub(crate) due_ms: u64,
     pub(crate) number: u64,
+    /// When its delay began.
+    pub(crate) emitted_ms: u64,
     pub(crate) flow: u64,
     /// Whose delivery emitted it.
     pub(crate) subscription: SubscriptionName,
@@ -111,11 +115,19 @@ impl Ledger {
             ledger.subs.insert(id, sub);
             ledger.touched.insert(id);
         }
-        for (id, sequence, row) in recovered.retries {
+        ledger.timeline.found(recovered.newest_recorded_ms, now_ms);
+        for (id, sequence, mut row) in recovered.retries {
             let Some(sub) = ledger.subs.get_mut(&id) else { continue };
-            // A clock set back while nobody looked must not keep it waiting longer than its policy.
-            let longest_ms = millis(sub.subscription().retry.max_age);
-            let wait_ms = row.due_ms.saturating_sub(now_ms).min(longest_ms);
+            // A clock set back since then must not keep it waiting longer than its policy.
+            let policy = &sub.subscription().retry;
+            let mut wait_ms = row.due_ms.saturating_sub(now_ms).min(millis(policy.max_age));
+            let is_ahead = is_ahead(row.first_ms, now_ms);
+            if is_ahead || ledger.timeline.was_set_back() {
+                wait_ms = wait_ms.min(longest_backoff_ms(policy, row.failures));
+            }
+            if is_ahead {
+                (row.first_ms, row.due_ms) = (now_ms, now_ms.saturating_add(wait_ms));
+            }
             let due_tick = tick.saturating_add(wait_ms);
             sub.add_retry(sequence, row, true);
             ledger.due.insert((due_tick, id, sequence));
@@ -129,11 +141,17 @@ impl Ledger {
         for sub in ledger.subs.values_mut() {
             sub.start_lanes();
         }
-        for DelayedEmission { due_ms, number, flow, subscription } in recovered.delayed {
+        for emission in recovered.delayed {
+            let DelayedEmission { due_ms, number, emitted_ms, flow, subscription } = emission;
             // One name for all that have it, not one each.
             let known = ledger.names.get_key_value(&subscription);
             let subscription = known.map_or(subscription.clone(), |(name, _)| name.clone());
-            ledger.delayed.insert(due_ms.max(tick), (due_ms, number), flow, subscription);
+            let mut wait_ms = due_ms.saturating_sub(now_ms);
+            if is_ahead(emitted_ms, now_ms) {
+                wait_ms = wait_ms.min(due_ms.saturating_sub(emitted_ms));
+            }
+            let due_tick = tick.saturating_add(wait_ms);
+            ledger.delayed.insert(due_tick, (due_ms, number), flow, subscription);
         }
         ledger.watch_backlog();
         ledger

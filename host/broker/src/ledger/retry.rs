@@ -39,6 +39,8 @@ impl Ledger {
         let Some(sub) = self.subs.get(&id) else { return Settled::Stale };
         let Some(held) = sub.held.get(&sequence) else { return Settled::Stale };
         let mut row = held.pending.retry.unwrap_or_default();
+        // A clock that was set back since would keep it from ever growing old.
+        row.first_ms = row.first_ms.min(now_ms);
         let policy = sub.subscription().retry.clone();
         if row.failures == 0 {
             row.first_ms = now_ms;
@@ -204,6 +206,14 @@ fn cut(mut text: String, max_bytes: usize) -> String {
         text.push_str(MARK);
     }
     text
+}
+
+/// The longest wait after so many failures, of whatever class.
+pub(super) fn longest_backoff_ms(policy: &RetryPolicy, failures: u32) -> u64 {
+    let classes = FailureClass::ALL.iter();
+    let waits = classes
+        .map(|class| ClassPolicy::of(policy, *class).backoff_ms(failures.max(1), policy.jitter));
+    waits.max().unwrap_or_default()
 }
 
 /// Pseudo-random numbers from a seed (splitmix64); good enough to keep retries apart.

@@ -1,12 +1,15 @@
 //! Schedules: an event at each tick of a calendar. An event and how far its schedule has come are
 //! in one batch, so each tick is dealt with once: it becomes one event or, if it was missed and the
-//! schedule says so, none. A clock that is set back repeats nothing.
+//! schedule says so, none. A clock that is set back by an hour or two repeats nothing. One that is set
+//! back by more was wrong: schedules go on from the present, and a tick that comes again is recognised by its
+//! identity, as any duplicate is.
 
 use std::collections::BTreeMap;
 
 use usher_event::ScheduleName;
 
 use super::Ledger;
+use super::timeline::is_schedule_ahead;
 use crate::api::{Missed, Schedule, ScheduleStatus};
 use crate::store::rows::{ScheduleRow, millis};
 use crate::store::{Space, keys};
@@ -26,6 +29,8 @@ pub(super) struct Schedules {
     stored: BTreeMap<ScheduleName, ScheduleRow>,
     /// The next tick of all.
     next_ms: Option<u64>,
+    /// The latest time up to which any schedule has come.
+    until_ms: u64,
 }
 
 struct Running {
@@ -59,6 +64,8 @@ impl Schedules {
 
     fn find_next(&mut self) {
         self.next_ms = self.running.values().filter_map(|running| running.next_ms).min();
+        self.until_ms =
+            self.running.values().map(|running| running.row.until_ms).max().unwrap_or(0);
     }
 }
 
@@ -75,6 +82,7 @@ impl Ledger {
                 self.outgoing.put(Space::Schedules, keys::schedule(&name), row.write());
                 row
             });
+            let row = ScheduleRow { until_ms: come_to(row.until_ms, now_ms), ..row };
             let next_ms = schedule.calendar.after(row.until_ms);
             self.schedules.running.insert(name, Running { schedule, row, next_ms });
         }
@@ -98,6 +106,13 @@ impl Ledger {
 
     /// Deals with the ticks whose time has come; answers when the next one is.
     pub(super) fn run_schedules(&mut self, now_ms: u64) -> Option<u64> {
+        if is_schedule_ahead(self.schedules.until_ms, now_ms) {
+            for Running { schedule, row, next_ms } in self.schedules.running.values_mut() {
+                row.until_ms = come_to(row.until_ms, now_ms);
+                *next_ms = schedule.calendar.after(row.until_ms);
+            }
+            self.schedules.find_next();
+        }
         if self.schedules.next_ms? > now_ms {
             return self.schedules.next_ms;
         }
@@ -168,6 +183,12 @@ impl Ledger {
             self.stats.ticks += 1;
         }
     }
+}
+
+/// How far a schedule has come, seen from now: where it came further while the clock was wrong, it
+/// goes on from here.
+fn come_to(until_ms: u64, now_ms: u64) -> u64 {
+    if is_schedule_ahead(until_ms, now_ms) { now_ms } else { until_ms }
 }
 
 /// Ticks after one time and before another, newest first; at most as many as are counted.

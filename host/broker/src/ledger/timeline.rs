@@ -1,11 +1,28 @@
 //! A time that never runs backwards, made of one that may. Timers in memory run on it, so that a
 //! clock set back by an hour doesn't keep every retry waiting for that hour.
 
+use crate::store::rows::millis;
+use crate::{CLOCK_STEP_MAX, SCHEDULE_STEP_MAX};
+
 /// Counts milliseconds; equal to Unix time until the clock is first set back.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     ahead_ms: u64,
     last_tick: u64,
+    /// The latest time at which an event was recorded.
+    newest_ms: u64,
+    /// By how much the clock was set back, until somebody was told.
+    set_back_ms: Option<u64>,
+}
+
+/// Whether a time lies further ahead than a clock that is right can have shown it.
+pub(super) fn is_ahead(time_ms: u64, now_ms: u64) -> bool {
+    time_ms > now_ms.saturating_add(millis(CLOCK_STEP_MAX))
+}
+
+/// The same for the time up to which a schedule has come.
+pub(super) fn is_schedule_ahead(until_ms: u64, now_ms: u64) -> bool {
+    until_ms > now_ms.saturating_add(millis(SCHEDULE_STEP_MAX))
 }
 
 impl Timeline {
@@ -14,11 +31,43 @@ impl Timeline {
         let tick = now_ms.saturating_add(self.ahead_ms);
         if tick < self.last_tick {
             // Set back: the tick stands still now and goes on from here.
+            let back_ms = self.last_tick - tick;
+            if back_ms > millis(CLOCK_STEP_MAX) {
+                self.set_back_ms = Some(back_ms);
+            }
             self.ahead_ms = self.last_tick - now_ms;
         } else {
             self.last_tick = tick;
         }
         self.last_tick
+    }
+
+    /// What a store has recorded before; the clock may have been set back since.
+    pub(super) fn found(&mut self, newest_ms: u64, now_ms: u64) {
+        self.newest_ms = newest_ms;
+        if is_ahead(newest_ms, now_ms) {
+            self.set_back_ms = Some(newest_ms - now_ms);
+        }
+    }
+
+    /// An event was recorded at this time.
+    pub(super) fn recorded(&mut self, now_ms: u64) {
+        self.newest_ms = self.newest_ms.max(now_ms);
+    }
+
+    /// The latest time at which an event was recorded.
+    pub(super) fn newest_ms(&self) -> u64 {
+        self.newest_ms
+    }
+
+    /// Whether it was, and that was not reported yet.
+    pub(super) fn was_set_back(&self) -> bool {
+        self.set_back_ms.is_some()
+    }
+
+    /// By how much the clock was set back, once for each time it was by more than a step.
+    pub(super) fn take_set_back_ms(&mut self) -> Option<u64> {
+        self.set_back_ms.take()
     }
 }
 
@@ -35,5 +84,19 @@ mod tests {
         assert_eq!(timeline.tick(100), 10_500);
         assert_eq!(timeline.tick(101), 10_501);
         assert_eq!(timeline.tick(20_000), 30_400);
+    }
+
+    #[test]
+    fn a_clock_set_back_by_more_than_a_step_is_told_once() {
+        let mut timeline = Timeline::default();
+        timeline.tick(1_000_000);
+        timeline.tick(940_000);
+        assert_eq!(timeline.take_set_back_ms(), None, "a step");
+        timeline.tick(1_000_000);
+        timeline.tick(939_999);
+        assert_eq!(timeline.take_set_back_ms(), Some(60_001));
+        assert_eq!(timeline.take_set_back_ms(), None);
+        timeline.found(1_000_000, 900_000);
+        assert_eq!(timeline.take_set_back_ms(), Some(100_000));
     }
 }

@@ -24,7 +24,7 @@ use usher_event::Digest;
 use crate::blobs::file;
 use crate::files::{remove_folder, sync_folder};
 use crate::folder::write_format;
-use crate::store::fjall::FjallStore;
+use crate::store::fjall::{Caches, FjallStore};
 use crate::store::{Batch, OpenFailure, Space, Store as _, StoreFailure};
 use remains::Remains;
 
@@ -42,7 +42,7 @@ const LOSSES_MAX: usize = 1_000;
 const COMMIT_MAX_ROWS: usize = 4_096;
 const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-const CACHE_BYTES: u64 = 16 * 1_024 * 1_024;
+const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
 
 /// What was rescued, and what was not.
 #[derive(Clone, Debug, Default)]
@@ -182,7 +182,7 @@ impl Place {
 
 fn fill(data: &Path, new: &Path, report: &mut Salvaged) -> Result<(), SalvageError> {
     let remains = Remains::find(&data.join("log"), report)?;
-    let (store, _) = FjallStore::open(&new.join("log"), CACHE_BYTES, None)?;
+    let (store, _) = FjallStore::open(&new.join("log"), CACHES, None)?;
     let mut blobs = Blobs::new(data.join("blobs"), new.join("blobs"))?;
     let mut writer = Writer { store, batch: Batch::default(), bytes: 0 };
     rows::rescue(&remains, &mut writer, &mut blobs, report)?;

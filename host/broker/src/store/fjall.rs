@@ -34,7 +34,7 @@ const JOURNALS_MAX_BYTES: u64 = 128 * 1_024 * 1_024;
 const WORKER_THREADS: usize = 1;
 
 /// Block cache for reading everything once.
-const READ_CACHE_BYTES: u64 = 16 * 1_024 * 1_024;
+const READ_CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
 
 /// A database on disk. Fields are dropped in their order.
 pub(crate) struct FjallStore {
@@ -65,6 +65,15 @@ impl Drop for End {
     }
 }
 
+/// What is kept of tables between reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caches {
+    /// Blocks.
+    pub(crate) bytes: u64,
+    /// Open files.
+    pub(crate) open_tables_max: usize,
+}
+
 /// What recovery found in the journals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recovery {
@@ -91,7 +100,7 @@ impl FjallStore {
     /// damaged, nothing in the folder is changed.
     pub(crate) fn open(
         folder: &Path,
-        cache_bytes: u64,
+        caches: Caches,
         lock: Option<Arc<File>>,
     ) -> Result<(Self, Recovery), OpenFailure> {
         let found = journal::scan(folder)?;
@@ -106,7 +115,7 @@ impl FjallStore {
         }
         found.cut()?;
         closed::remove(folder)?;
-        let opened = Self::recover(folder, cache_bytes, WORKER_THREADS, lock);
+        let opened = Self::recover(folder, caches, WORKER_THREADS, lock);
         if let (Err(_), Some(note)) = (&opened, &note) {
             // Nothing was committed, so it still holds. The first failure is the one to tell.
             let _ = closed::put(folder, note);
@@ -120,7 +129,7 @@ impl FjallStore {
 
     /// Opens a copy to read what is in it. Nothing happens in the background.
     pub(crate) fn open_to_read(folder: &Path) -> Result<Self, OpenFailure> {
-        let store = Self::recover(folder, READ_CACHE_BYTES, 0, None)?;
+        let store = Self::recover(folder, READ_CACHES, 0, None)?;
         store.end.failed.store(true, Ordering::Relaxed);
         Ok(store)
     }
@@ -133,7 +142,7 @@ impl FjallStore {
         mut each: impl FnMut(Space, &Bytes, &Bytes) -> Result<(), StoreFailure>,
     ) -> Result<(), StoreFailure> {
         let (store, _) =
-            Self::open(folder, READ_CACHE_BYTES, None).map_err(|failure| match failure {
+            Self::open(folder, READ_CACHES, None).map_err(|failure| match failure {
                 OpenFailure::Io(error) => StoreFailure(error.to_string()),
                 OpenFailure::Damaged(failure) => failure,
             })?;
@@ -156,13 +165,14 @@ impl FjallStore {
 
     fn recover(
         folder: &Path,
-        cache_bytes: u64,
+        caches: Caches,
         workers: usize,
         lock: Option<Arc<File>>,
     ) -> Result<Self, OpenFailure> {
         let open = || {
             let database = Database::builder(folder)
-                .cache_size(cache_bytes)
+                .cache_size(caches.bytes)
+                .max_cached_files(Some(caches.open_tables_max))
                 .max_journaling_size(JOURNALS_MAX_BYTES)
                 .worker_threads_unchecked(workers)
                 .manual_journal_persist(true)
@@ -219,7 +229,12 @@ fn make(folder: &Path) -> Result<(), OpenFailure> {
     let new = folder.with_extension("new");
     remove_folder(&new)?;
     // Closed before it is moved.
-    drop(FjallStore::recover(&new, 0, WORKER_THREADS, None)?);
+    drop(FjallStore::recover(
+        &new,
+        Caches { bytes: 0, open_tables_max: 16 },
+        WORKER_THREADS,
+        None,
+    )?);
     fs::rename(&new, folder)?;
     if let Some(parent) = folder.parent() {
         sync_folder(parent)?;

@@ -1,8 +1,8 @@
 //! Subscriptions that let events expire: retention takes what they have not settled, and counts it.
 
 use usher_broker::{
-    Broker, DeliveryState, EmbeddedBroker, Explanation, Order, Retention, Settled, Subscription,
-    SubscriptionStatus,
+    Broker, DeliveryState, EmbeddedBroker, Explanation, Order, Retention, RetryPolicy, Settled,
+    Subscription, SubscriptionStatus,
 };
 use usher_event::Event;
 
@@ -97,7 +97,11 @@ pub(crate) async fn what_a_listener_has_may_end(disk: Disk) {
 pub(crate) async fn a_lane_goes_on_behind_what_expired(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
-    broker.subscribe(expiring(5, Order::key("subject").unwrap())).await.unwrap();
+    let subscription = expiring(5, Order::key("subject").unwrap());
+    // Longer than retention, or the wait would be over just when the event goes.
+    let max_age = std::time::Duration::from_millis(10 * DAY_MS);
+    let retry = RetryPolicy { max_age, ..subscription.retry.clone() };
+    broker.subscribe(Subscription { retry, ..subscription }).await.unwrap();
     publish_many(&broker, 0..3).await;
     let head = lease_one(&broker, "p/s").await;
     let wait = usher_broker::Disposition::Retry {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use usher_broker::{
-    ATTEMPTS_KEPT, Broker, BrokerError, ClassRetry, DeliveryState, Disposition, RetryPolicy,
-    Settled, Subscription,
+    ATTEMPTS_KEPT, Broker, BrokerError, Calendar, ClassRetry, DeliveryState, Disposition, Missed,
+    RetryPolicy, Schedule, Settled, Subscription,
 };
-use usher_event::{Digest, FailureClass};
+use usher_event::{Digest, Event, FailureClass};
 
 use crate::harness::*;
 
@@ -373,4 +373,56 @@ pub(crate) async fn a_clock_set_back_delays_nothing(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
     disk.advance(&broker, 1);
     assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 2);
+}
+
+pub(crate) async fn a_clock_that_is_set_right_keeps_nothing_waiting(disk: Disk) {
+    set_right(disk, false).await;
+}
+
+pub(crate) async fn a_clock_that_is_set_right_between_two_starts_keeps_nothing_waiting(disk: Disk) {
+    set_right(disk, true).await;
+}
+
+/// Invariant 13: a router that ran with a clock four years ahead waits for nothing as long as that.
+async fn set_right(disk: Disk, between_two_starts: bool) {
+    const HOUR_MS: u64 = 3_600_000;
+    const AHEAD_MS: u64 = 4 * 365 * 24 * HOUR_MS;
+    let hourly = || Schedule {
+        name: "hourly".parse().unwrap(),
+        calendar: Calendar::new("0 * * * *", "UTC").unwrap(),
+        missed: Missed::Once,
+        event: Event::builder("first", "/tests", "due").build().unwrap(),
+    };
+    disk.clock.set(START_MS + AHEAD_MS);
+    let mut broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    broker.set_schedules(vec![hourly()]).await.unwrap();
+    publish(&broker, event("a", 1)).await;
+    let failing = lease_one(&broker, "p/s").await;
+    settle(&broker, &failing, retry()).await;
+    publish(&broker, event("a", 2)).await;
+    let delaying = lease_one(&broker, "p/s").await;
+    let delayed = (emission(&delaying, "b", 0), Some(Duration::from_millis(HOUR_MS)));
+    assert_eq!(ack_with(&broker, &delaying, vec![delayed]).await, Settled::Committed);
+
+    disk.clock.set(START_MS);
+    if between_two_starts {
+        drop(broker);
+        broker = disk.open();
+        broker.set_schedules(vec![hourly()]).await.unwrap();
+    } else {
+        broker.wake();
+        settled_down(&broker).await;
+    }
+    let next_ms = broker.schedules().await.unwrap().remove(0).next_ms.unwrap();
+    assert!((START_MS..=START_MS + HOUR_MS).contains(&next_ms), "{}", next_ms - START_MS);
+    let retried = broker.subscriptions().await.unwrap().remove(0).next_retry_ms.unwrap();
+    assert!((START_MS..=START_MS + 2_000).contains(&retried), "{}", retried - START_MS);
+    assert_eq!(broker.stats().newest_recorded_ms, START_MS + AHEAD_MS);
+    disk.advance(&broker, 2_000);
+    assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 2);
+    let before = *broker.committed().borrow();
+    disk.advance(&broker, HOUR_MS);
+    // The emission and the tick.
+    soon(broker.committed().wait_for(|last| *last >= before + 2)).await.unwrap();
 }

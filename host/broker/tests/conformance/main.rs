@@ -106,6 +106,8 @@ on_every_store! {
         the_attempts_of_a_redriven_round_are_its_own,
         a_clock_set_back_delays_nothing,
         a_clock_that_jumps_brings_no_storm,
+        a_clock_that_is_set_right_keeps_nothing_waiting,
+        a_clock_that_is_set_right_between_two_starts_keeps_nothing_waiting,
     },
     dead_letters::{
         they_are_listed_by_what_they_are,
