@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use usher_broker::{Broker as _, EmbeddedBroker, Options};
 use usher_event::{Delivery, Listener, Verdict};
-use usher_runtime::{Grants, Isolation, Limits, Runtime, RuntimeOptions, Settings, WasmListener};
+use usher_runtime::{
+    Attempt, Grants, Isolation, Limits, Runtime, RuntimeOptions, Settings, WasmListener,
+};
 
 use crate::rounds::Calls;
 use crate::sample::Sample;
@@ -30,7 +32,8 @@ pub(crate) async fn load_into(
     has_state: bool,
     isolation: Isolation,
 ) -> anyhow::Result<Arc<WasmListener>> {
-    let loaded = runtime.load(Bytes::copy_from_slice(component), "listener.wasm").await?;
+    let loaded =
+        runtime.load(Bytes::copy_from_slice(component), "listener.wasm", Attempt::Patient).await?;
     loaded
         .listener(Settings {
             limits: Limits::default(),

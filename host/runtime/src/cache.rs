@@ -73,6 +73,11 @@ impl Cache {
         Ok(cache)
     }
 
+    /// Whether there is a compiled form of a component, sound or not.
+    pub(crate) fn has(&self, engine: &Engine, digest: &Digest) -> bool {
+        self.dir.join(entry_name(engine, digest)).exists()
+    }
+
     /// The compiled form of a component, if a sound one is here.
     pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let name = entry_name(engine, digest);

@@ -2,11 +2,13 @@
 
 use std::num::NonZeroUsize;
 
+use wasmtime::error::Context as _;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    Strategy, WasmBacktraceDetails,
+    Strategy, WasmBacktraceDetails, WasmFeatures,
 };
 
+use crate::guest::{MEMORIES_MAX, TABLES_MAX};
 use crate::limits::{Limits, size};
 
 /// Stack of a guest.
@@ -22,21 +24,50 @@ const UNUSED_WARM_SLOTS: u32 = 100;
 const CORE_INSTANCES_PER_INSTANCE: u32 = 8;
 const TABLES_PER_INSTANCE: u32 = 3;
 const MEMORIES_PER_INSTANCE: u32 = 2;
+/// Instances whose address space is left for everything else: half a tebibyte.
+const HEADROOM_INSTANCES: u32 = 64;
 /// Frames of a backtrace.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
-/// An engine for at most `max_instances` instances at a time.
+/// An engine for at most `max_instances` instances at a time, or for as many as the address space has
+/// room for; says how many. Room for as many again, or for 64, stays free for everything else.
+pub(crate) fn for_at_most(max_instances: u32) -> wasmtime::Result<(Engine, u32)> {
+    let mut instances = max_instances.max(1);
+    let with_headroom =
+        |instances: u32| instances.saturating_add(instances.min(HEADROOM_INSTANCES));
+    while instances > 1 && for_running(with_headroom(instances)).is_err() {
+        instances /= 2;
+    }
+    let engine = for_running(instances).context(
+        "the system has too little address space for a plugin (ulimit -v): one may need 40 GiB, which \
+         are reserved, not used",
+    )?;
+    Ok((engine, instances))
+}
+
+/// An engine for one instance at a time, for those who serve none: where the address space has no room
+/// for a pool, each memory is reserved when it is needed.
+pub(crate) fn for_looking() -> wasmtime::Result<Engine> {
+    for_running(1).or_else(|_| for_compiling())
+}
+
+/// An engine for this many instances.
 pub(crate) fn for_running(max_instances: u32) -> wasmtime::Result<Engine> {
     let ceiling = Limits::CEILING;
+    // A single plugin may have as many as any.
+    let total = |average: u32, most: u32| max_instances.saturating_mul(average).max(most);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(max_instances)
-        .total_core_instances(max_instances.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
-        .total_memories(max_instances.saturating_mul(MEMORIES_PER_INSTANCE))
-        .total_tables(max_instances.saturating_mul(TABLES_PER_INSTANCE))
+        .total_core_instances(total(
+            CORE_INSTANCES_PER_INSTANCE,
+            u32::try_from(ceiling.core_instances)?,
+        ))
+        .total_memories(total(MEMORIES_PER_INSTANCE, MEMORIES_MAX as u32))
+        .total_tables(total(TABLES_PER_INSTANCE, TABLES_MAX as u32))
         .total_stacks(max_instances)
         .max_core_instances_per_component(u32::try_from(ceiling.core_instances)?)
-        .max_memories_per_component(8)
-        .max_tables_per_component(32)
+        .max_memories_per_component(MEMORIES_MAX as u32)
+        .max_tables_per_component(TABLES_MAX as u32)
         .max_tables_per_module(4)
         .max_memory_size(size(ceiling.memory_bytes))
         .table_elements(size(ceiling.table_elements))
@@ -47,6 +78,19 @@ pub(crate) fn for_running(max_instances: u32) -> wasmtime::Result<Engine> {
 
     Engine::new(config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
 }
+
+/// Proposals whose instructions no plugin may use. Most of them need a part of wasmtime that isn't
+/// built in. The engine checks that by proposal and not by instruction (RUSTSEC-2026-0570: up to
+/// 48.0.8 code may call what isn't there, which ends the process), so what leads there is switched
+/// off by name.
+const SWITCHED_OFF: WasmFeatures = WasmFeatures::EXCEPTIONS
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::SHARED_EVERYTHING_THREADS)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::THREADS);
 
 /// An engine that makes code for [`for_running`]'s. It has no pool, which reserves more address
 /// space than a process that only compiles may have.
@@ -69,7 +113,7 @@ fn config() -> Config {
         // Names come from the name section. Debug information is a guest's own words, in a format
         // that takes long to read.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_memory64(false);
+        .wasm_features(SWITCHED_OFF, false);
     config
 }
 

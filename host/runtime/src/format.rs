@@ -96,6 +96,23 @@ fn skip_section(bytes: &[u8]) -> Option<&[u8]> {
     None
 }
 
+/// How much of a file is looked at to guess what it is.
+const GUESSED_BYTES: usize = 64;
+
+/// Whether bytes are text, which has no control characters but for white space.
+fn is_text(bytes: &[u8]) -> bool {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        // A character may be cut off at the end.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())
+                .unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.is_empty() && text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace())
+}
+
 fn guess(bytes: &[u8]) -> &'static str {
     match bytes {
         [0x7f, b'E', b'L', b'F', ..] => "an ELF file (precompiled code is not accepted)",
@@ -103,7 +120,10 @@ fn guess(bytes: &[u8]) -> &'static str {
         [b'P', b'K', 3, 4, ..] => "a zip file",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
         [b'(', ..] => "WebAssembly text",
-        _ if std::str::from_utf8(bytes.get(..64).unwrap_or(bytes)).is_ok() => "text",
+        [0, rest @ ..] if rest.iter().take(GUESSED_BYTES).all(|byte| *byte == 0) => {
+            "bytes that are all zero; the file may not be written yet"
+        }
+        _ if is_text(bytes.get(..GUESSED_BYTES).unwrap_or(bytes)) => "text",
         _ => "unknown data",
     }
 }
@@ -127,6 +147,8 @@ mod tests {
             (b"\x1f\x8b\x08", "gzip"),
             (b"(component)", "WebAssembly text"),
             (b"hello", "text"),
+            (&[b'a', 0, b'b', 1], "unknown data"),
+            (&[0; 100], "all zero"),
             (b"\xff\xfe\0", "unknown data"),
             (&[0; 1025], "limit is 1024"),
         ] {

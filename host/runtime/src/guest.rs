@@ -15,7 +15,7 @@ use crate::capabilities::http::Http;
 use crate::capabilities::log::Log;
 use crate::capabilities::state::{State, StateView};
 use crate::capabilities::wasi;
-use crate::limits::size;
+use crate::limits::{Limits, size};
 use crate::meter::{self, CpuMeter};
 use crate::plugin::Plugin;
 use crate::turns::Turns;
@@ -92,8 +92,35 @@ impl Guest {
         self.blobs.clear();
     }
 
+    /// What the instance holds that adds up over its calls.
+    pub(crate) fn held(&mut self) -> Held {
+        Held { resources: self.table.iter_mut().count(), memory_bytes: self.room.memory_bytes() }
+    }
+
     pub(crate) fn state(&mut self) -> StateView<'_> {
         StateView { state: &mut self.state, table: &mut self.table }
+    }
+}
+
+/// What an instance holds between two deliveries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// Host resources. Each has a handle in the guest; runtimes with a garbage collector may never
+    /// give one back.
+    resources: usize,
+    /// Linear memory, which never shrinks.
+    memory_bytes: usize,
+}
+
+impl Held {
+    /// Whether another call like the one that began with `before` may meet a limit: then it gets an
+    /// instance of its own.
+    pub(crate) fn is_too_much(self, before: Self, limits: &Limits) -> bool {
+        let resources_max = size(limits.resources.min(limits.handles));
+        let grown_bytes = self.memory_bytes.saturating_sub(before.memory_bytes);
+        self.resources > resources_max / 2
+            || self.memory_bytes.saturating_add(grown_bytes) > size(limits.memory_bytes)
+            || self.memory_bytes > size(limits.recycle_memory_bytes)
     }
 }
 

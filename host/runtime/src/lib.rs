@@ -23,6 +23,7 @@ mod listener;
 mod load;
 mod meter;
 mod nice;
+mod outline;
 mod places;
 mod plugin;
 mod pool;
@@ -35,7 +36,7 @@ mod text;
 mod turns;
 mod verdict;
 
-pub use compiler::{CompileError, Compiler, CompilerProcess, compile_as_child};
+pub use compiler::{Attempt, CompileError, Compiler, CompilerProcess, compile_as_child};
 pub use description::{
     CAPABILITIES, CapabilityRequest, Description, DescriptionError, SubscriptionRequest,
 };

@@ -51,6 +51,13 @@ pub struct WasmListener {
     counters: Counters,
 }
 
+/// A delivery that was not acknowledged.
+struct Stopped {
+    verdict: Verdict,
+    /// Whether it may be the fault of deliveries before it.
+    adds_up: bool,
+}
+
 #[derive(Default)]
 struct Counters {
     handled: AtomicU64,
@@ -123,18 +130,43 @@ impl WasmListener {
     /// One delivery: take an instance, call it, take its effects, put it back. Whoever drops this
     /// future drops the instance with it.
     async fn run(&self, delivery: &Delivery, started: Instant) -> Result<Effects, Verdict> {
-        let limits = &self.plugin.limits;
-        let wall = Duration::from_millis(limits.wall_ms);
-        let deadline = started + wall;
-        let mut instance = match self.pool.take() {
+        let deadline = started + Duration::from_millis(self.plugin.limits.wall_ms);
+        let instance = match self.pool.take() {
             Some(instance) => instance,
-            None => {
-                self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
-                // Apart: a large future that is rarely needed would be moved with every delivery's.
-                let made = self.runtime.instantiate(&self.prepared, &self.plugin, deadline);
-                Box::pin(made).await.map_err(|failed| self.verdict(failed.into()))?
-            }
+            // Apart: a large future that is rarely needed would be moved with every delivery's.
+            None => Box::pin(self.make(deadline)).await?,
         };
+        let has_served = instance.calls > 0;
+        match self.call(instance, delivery, started, deadline).await {
+            // Not the delivery's fault, maybe: it has left nothing, and runs in an instance that
+            // holds nothing.
+            Err(Stopped { adds_up: true, .. }) if has_served => {
+                let again = async {
+                    let instance = self.make(deadline).await?;
+                    let called = self.call(instance, delivery, started, deadline).await;
+                    called.map_err(|stopped| stopped.verdict)
+                };
+                Box::pin(again).await
+            }
+            called => called.map_err(|stopped| stopped.verdict),
+        }
+    }
+
+    async fn make(&self, deadline: Instant) -> Result<Instance, Verdict> {
+        self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
+        let made = self.runtime.instantiate(&self.prepared, &self.plugin, deadline).await;
+        made.map_err(|failed| self.verdict(failed.into()))
+    }
+
+    /// Calls an instance, and puts it back where it may take another delivery.
+    async fn call(
+        &self,
+        mut instance: Instance,
+        delivery: &Delivery,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<Effects, Stopped> {
+        let limits = &self.plugin.limits;
         let Instance { store, world, clock, calls, .. } = &mut instance;
         *calls += 1;
         let guest = store.data_mut();
@@ -152,29 +184,35 @@ impl WasmListener {
         // Only an instance that returned goes back: any other is in an unknown state.
         let guest = store.data_mut();
         guest.log.end();
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.verdict(Ending::of(&error, guest))),
-            Err(_) => return Err(self.verdict(Ending::deadline(limits.wall_ms))),
+        let ending = match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Ending::of(&error, guest)),
+            Err(_) => Err(Ending::deadline(limits.wall_ms)),
         };
+        let answer = ending.map_err(|ending| {
+            // What went out to others goes out again at the next attempt only, which counts.
+            let adds_up = ending.adds_up && !guest.http.has_called();
+            Stopped { adds_up, verdict: self.verdict(ending) }
+        })?;
         let outcome = self.judge(guest, answer);
         guest.end();
-        if self.serves_on(&instance) {
+        if self.serves_on(&mut instance) {
             let max = size(limits.idle_instances);
             // Idle since the call began, near enough: reading the clock once more costs more than
             // what hangs on it.
             self.pool.put(instance, max, started.into_std());
         }
-        outcome
+        outcome.map_err(|verdict| Stopped { verdict, adds_up: false })
     }
 
     /// Whether an instance whose delivery ended well may take another one.
-    fn serves_on(&self, instance: &Instance) -> bool {
+    fn serves_on(&self, instance: &mut Instance) -> bool {
+        let held = instance.store.data_mut().held();
+        let before = std::mem::replace(&mut instance.held, held);
         let limits = &self.plugin.limits;
-        let memory_bytes = instance.store.data().room.memory_bytes();
         self.isolation == Isolation::Warm
             && instance.calls < limits.calls_per_instance
-            && memory_bytes <= size(limits.recycle_memory_bytes)
+            && !held.is_too_much(before, limits)
     }
 
     /// What a guest's answer comes to.

@@ -10,10 +10,11 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::bindings::WorldIndices;
-use crate::compiler::CompileError;
+use crate::compiler::{Attempt, CompileError};
 use crate::description::{Description, DescriptionError};
 use crate::format::{self, FormatError};
 use crate::listener::{Settings, WasmListener};
+use crate::outline::Outline;
 use crate::runtime::{Failed, Inner, Prepared, Runtime};
 use crate::verdict::Ending;
 use crate::{LimitErrors, text};
@@ -22,7 +23,7 @@ use crate::{LimitErrors, text};
 pub const COMPONENT_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What every plugin has to export.
-const LISTENER: &str = "usher:plugin/listener@0.1.0";
+pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
 /// Longest explanation that is kept of what wasmtime says.
 const DETAIL_MAX_BYTES: usize = 2 * 1024;
 /// Names of exports that an error repeats.
@@ -57,11 +58,11 @@ pub enum LoadErrorKind {
     #[error("exports usher:plugin/listener@0.1.0, but not as the contract has it: {0}")]
     WrongExport(String),
     /// It needs something that isn't offered, or in another version.
-    #[error("imports {import}, which is not offered like that: {detail}")]
+    #[error("imports {import}, {detail}")]
     UnknownImport {
         /// The name it imports.
         import: String,
-        /// More precisely.
+        /// Why that is not offered, and what is.
         detail: String,
     },
     /// `describe`, or what runs before it, did not end well.
@@ -105,19 +106,30 @@ struct Linked {
 }
 
 impl Runtime {
+    /// Whether a component was compiled before, so that loading it takes no time.
+    pub fn is_compiled(&self, digest: &Digest) -> bool {
+        let inner = &self.inner;
+        inner.cache.get().is_some_and(|cache| cache.has(&inner.engine, digest))
+    }
+
     /// Loads a component. Compiling and describing happen off the executor; dropping the future
     /// leaves them to finish there with no one to take the result.
     ///
     /// # Errors
     /// See [`LoadErrorKind`].
-    pub async fn load(&self, bytes: Bytes, file: &str) -> Result<Loaded, LoadError> {
+    pub async fn load(
+        &self,
+        bytes: Bytes,
+        file: &str,
+        attempt: Attempt,
+    ) -> Result<Loaded, LoadError> {
         let runtime = self.inner.clone();
         let label = file.to_owned();
         let executor = Handle::current();
         // On a blocking thread, so that neither compiling nor a guest that spins in `describe`
         // holds up anything else.
         let loading = tokio::task::spawn_blocking(move || {
-            let linked = link(&runtime, &bytes, &executor)?;
+            let linked = link(&runtime, &bytes, &executor, attempt)?;
             let said = executor
                 .block_on(runtime.describe(&linked.prepared, &label))
                 .map_err(describe_failed)?;
@@ -194,18 +206,26 @@ impl std::fmt::Debug for Loaded {
 }
 
 /// Compiles, unless that was done before, and links.
-fn link(runtime: &Inner, bytes: &[u8], executor: &Handle) -> Result<Linked, LoadErrorKind> {
+fn link(
+    runtime: &Inner,
+    bytes: &[u8],
+    executor: &Handle,
+    attempt: Attempt,
+) -> Result<Linked, LoadErrorKind> {
     format::check(bytes, COMPONENT_MAX_BYTES)?;
+    // Compiling may take long: what can be told from the names comes first.
+    let outline = Outline::read(bytes).map_err(|words| CompileError::invalid(&words))?;
+    outline.check()?;
     let digest = Digest::of(bytes);
     let engine = &runtime.engine;
-    let cached = runtime.cache.as_ref().and_then(|cache| cache.get(engine, &digest));
+    let cached = runtime.cache.get().and_then(|cache| cache.get(engine, &digest));
     let from_cache = cached.is_some();
     let component = match cached {
         Some(component) => component,
         None => {
-            let code = executor.block_on(runtime.compiler.compile(engine, bytes))?;
+            let code = executor.block_on(runtime.compiler.compile(engine, bytes, attempt))?;
             let component = revive(engine, &code)?;
-            if let Some(cache) = &runtime.cache {
+            if let Some(cache) = runtime.cache.get() {
                 cache.put(engine, &digest, &code);
             }
             component
@@ -215,6 +235,7 @@ fn link(runtime: &Inner, bytes: &[u8], executor: &Handle) -> Result<Linked, Load
     let names = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
     let imports: Vec<String> = names(&mut ty.imports(engine).map(|(name, _)| name));
     let exports: Vec<String> = names(&mut ty.exports(engine).map(|(name, _)| name));
+    // The outline has said so; what the engine says counts.
     if component.get_export_index(None, LISTENER).is_none() {
         return Err(LoadErrorKind::WrongWorld { found: shown(&exports) });
     }
@@ -236,7 +257,7 @@ fn revive(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
     #[allow(unsafe_code, reason = "loading our own compiled code")]
     let component = unsafe { Component::deserialize(engine, code) };
     // Sound code may still ask for more than any instance may have.
-    component.map_err(|error| CompileError::Invalid(detail(&error)))
+    component.map_err(|error| CompileError::too_much(&detail(&error)))
 }
 
 fn describe_failed(failed: Failed) -> LoadErrorKind {
@@ -253,10 +274,11 @@ fn unknown_import(error: &wasmtime::Error, imports: &[String]) -> LoadErrorKind 
     let detail = detail(error);
     let import = imports.iter().find(|import| detail.contains(&format!("`{import}`")));
     let import = import.map_or_else(|| "something".to_owned(), |name| escaped(name));
+    let detail = format!("which is not offered like that: {detail}");
     LoadErrorKind::UnknownImport { import, detail }
 }
 
-fn shown(exports: &[String]) -> String {
+pub(crate) fn shown(exports: &[String]) -> String {
     match exports {
         [] => "nothing".to_owned(),
         names => {
@@ -268,7 +290,7 @@ fn shown(exports: &[String]) -> String {
     }
 }
 
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     text::cut(text::escape(name).into_owned(), 128)
 }
 

@@ -4,25 +4,34 @@
 use rustix::io;
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp, setpriority_process};
 
+use crate::compiler::Attempt;
+
 /// How much nicer than the router it is. The nicest there is: 19.
 pub(crate) const NICER: i32 = 10;
 
-fn nicer() -> io::Result<i32> {
-    Ok(getpriority_process(None)?.saturating_add(NICER))
+/// The same for what may take minutes.
+pub(crate) const NICEST: i32 = 19;
+
+fn nicer(by: i32) -> io::Result<i32> {
+    Ok(getpriority_process(None)?.saturating_add(by))
 }
 
 /// Makes this thread nicer, and those that it starts from now on.
 pub(crate) fn this_thread() {
     // Elsewhere it would be all threads.
     if cfg!(target_os = "linux") {
-        told(nicer().and_then(|nice| setpriority_process(None, nice)));
+        told(nicer(NICER).and_then(|nice| setpriority_process(None, nice)));
     }
 }
 
 /// Makes all threads of a process nicer that leads a group. One that is gone by now needs it no more.
-pub(crate) fn process_group(id: u32) {
+pub(crate) fn process_group(id: u32, attempt: Attempt) {
+    let by = match attempt {
+        Attempt::Quick => NICER,
+        Attempt::Patient => NICEST,
+    };
     if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-        told(nicer().and_then(|nice| setpriority_pgrp(Some(group), nice)));
+        told(nicer(by).and_then(|nice| setpriority_pgrp(Some(group), nice)));
     }
 }
 

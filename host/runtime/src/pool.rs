@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 
 use crate::bindings::World;
-use crate::guest::Guest;
+use crate::guest::{Guest, Held};
 use crate::meter::GuestClock;
 use crate::places::{Place, Places};
 use crate::plugin::Plugin;
@@ -24,6 +24,8 @@ pub(crate) struct Instance {
     pub(crate) clock: Arc<GuestClock>,
     /// Deliveries handled so far.
     pub(crate) calls: u64,
+    /// What it held after the last of them.
+    pub(crate) held: Held,
     _counted: Counted,
     // The last field: the store goes first, and then its place is free.
     _place: Place,
@@ -31,13 +33,14 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn new(
-        store: Store<Guest>,
+        mut store: Store<Guest>,
         world: World,
         plugin: &Arc<Plugin>,
         place: Place,
     ) -> Self {
         let clock = store.data().cpu.clock().clone();
-        Self { store, world, clock, calls: 0, _counted: Counted::new(plugin), _place: place }
+        let held = store.data_mut().held();
+        Self { store, world, clock, calls: 0, held, _counted: Counted::new(plugin), _place: place }
     }
 }
 

@@ -1,8 +1,8 @@
 //! [`Runtime`]: the engine with everything all plugins share, and how instances come about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -30,13 +30,21 @@ pub struct RuntimeOptions {
     pub cache_dir: Option<PathBuf>,
     /// Who compiles components.
     pub compiler: Compiler,
-    /// Instances of all plugins together, at a time. Each reserves address space, not memory.
+    /// Instances of all plugins together, at a time. Each reserves address space, not memory; where
+    /// the system has less of it, there are fewer.
     pub max_instances: u32,
+    /// Connections to HTTP servers of all plugins together, at a time.
+    pub max_http_connections: usize,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { cache_dir: None, compiler: Compiler::default(), max_instances: 1_000 }
+        Self {
+            cache_dir: None,
+            compiler: Compiler::default(),
+            max_instances: 1_000,
+            max_http_connections: capabilities::http::CONNECTIONS_DEFAULT,
+        }
     }
 }
 
@@ -72,12 +80,17 @@ pub(crate) struct Prepared {
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
-    pub(crate) cache: Option<Cache>,
+    pub(crate) cache: OnceLock<Cache>,
     pub(crate) compiler: Compiler,
     pub(crate) http: Arc<capabilities::http::Client>,
     pub(crate) pools: Arc<Pools>,
     turns: Arc<Turns>,
     ticker: Ticker,
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn engine_error(error: wasmtime::Error) -> RuntimeError {
+    RuntimeError::Engine(format!("{error:#}"))
 }
 
 impl Runtime {
@@ -86,22 +99,58 @@ impl Runtime {
     /// # Errors
     /// See [`RuntimeError`].
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        let engine_error = |error: wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
-        let engine = engine::for_running(options.max_instances).map_err(engine_error)?;
+        let (engine, instances) =
+            engine::for_at_most(options.max_instances).map_err(engine_error)?;
+        if instances < options.max_instances {
+            tracing::warn!(
+                instances,
+                max_instances = options.max_instances,
+                "the address space holds fewer instances of plugins than may be: raise its limit \
+                 (ulimit -v), or lower max_instances in [sandbox] in usher.toml"
+            );
+        }
+        Self::on(engine, options)
+    }
+
+    /// Sets up one to look at plugins in, one after another, which serves none: it needs little.
+    ///
+    /// # Errors
+    /// See [`RuntimeError`].
+    pub fn to_look(compiler: Compiler) -> Result<Self, RuntimeError> {
+        let engine = engine::for_looking().map_err(engine_error)?;
+        let options =
+            RuntimeOptions { compiler, max_http_connections: 1, ..RuntimeOptions::default() };
+        Self::on(engine, options)
+    }
+
+    fn on(engine: Engine, options: RuntimeOptions) -> Result<Self, RuntimeError> {
         let linker = link(&engine).map_err(engine_error)?;
-        let cache = options
-            .cache_dir
-            .map(|dir| Cache::open(&dir))
-            .transpose()
-            .map_err(RuntimeError::Cache)?;
+        let cache = OnceLock::new();
         let pools = Arc::<Pools>::default();
         let mut sweep = Sweep::new(&pools);
         let ticker = Ticker::start(&engine, move || sweep.tick(std::time::Instant::now()))
             .map_err(RuntimeError::Clock)?;
-        let (compiler, http) = (options.compiler, Arc::default());
+        let compiler = options.compiler;
+        let http = Arc::new(capabilities::http::Client::new(options.max_http_connections));
         let turns = Arc::new(Turns::for_this_machine());
         let inner = Inner { engine, linker, cache, compiler, http, pools, turns, ticker };
-        Ok(Self { inner: Arc::new(inner) })
+        let runtime = Self { inner: Arc::new(inner) };
+        match options.cache_dir {
+            Some(dir) => runtime.open_cache(&dir).map(|()| runtime),
+            None => Ok(runtime),
+        }
+    }
+
+    /// Keeps compiled components in this folder from now on; made if missing, and private to this
+    /// user. The first call counts.
+    ///
+    /// # Errors
+    /// The folder is not usable.
+    pub fn open_cache(&self, dir: &Path) -> Result<(), RuntimeError> {
+        let cache = Cache::open(dir).map_err(RuntimeError::Cache)?;
+        // The one that came first has the same right.
+        let _ = self.inner.cache.set(cache);
+        Ok(())
     }
 }
 

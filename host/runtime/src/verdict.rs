@@ -20,7 +20,8 @@ const FUNCTION_MAX_BYTES: usize = 256;
 
 /// How wasmtime says that a limit of ours was met.
 const LIMITS_OF_WASMTIME: [&str; 3] =
-    ["fuel allocated for hostcalls", "handle limit exceeded", "resource limit exceeded"];
+    ["fuel allocated for hostcalls", HANDLES_FULL, "resource limit exceeded"];
+const HANDLES_FULL: &str = "handle limit exceeded";
 
 /// How a call ended that brought no answer.
 pub(crate) struct Ending {
@@ -30,29 +31,36 @@ pub(crate) struct Ending {
     pub(crate) reason: String,
     /// The guest's call stack.
     pub(crate) backtrace: Option<String>,
+    /// Whether it may be the fault of calls before: a limit was met on what adds up over them.
+    pub(crate) adds_up: bool,
 }
 
 impl Ending {
     /// From the error of a call, with what the instance knows about it.
     pub(crate) fn of(error: &wasmtime::Error, guest: &Guest) -> Self {
         let (class, reason) = classify(error, guest);
-        Self { class, reason, backtrace: backtrace(error) }
+        let adds_up = class == FailureClass::Limit && adds_up(error, guest);
+        Self { class, reason, backtrace: backtrace(error), adds_up }
     }
 
     /// The sandbox could not be set up.
     pub(crate) fn host(error: &wasmtime::Error) -> Self {
-        Self { class: FailureClass::Host, reason: format!("{error:#}"), backtrace: None }
+        Self::plain(FailureClass::Host, format!("{error:#}"))
     }
 
     /// A limit was reached that makes the guest's answer worthless.
     pub(crate) fn limit(reason: String) -> Self {
-        Self { class: FailureClass::Limit, reason, backtrace: None }
+        Self::plain(FailureClass::Limit, reason)
     }
 
     /// The wall deadline passed.
     pub(crate) fn deadline(wall_ms: u64) -> Self {
         let reason = format!("did not finish within {wall_ms} ms");
-        Self { class: FailureClass::Timeout, reason, backtrace: None }
+        Self::plain(FailureClass::Timeout, reason)
+    }
+
+    fn plain(class: FailureClass, reason: String) -> Self {
+        Self { class, reason, backtrace: None, adds_up: false }
     }
 
     /// A retry with this as the reason, fit to be stored.
@@ -65,6 +73,14 @@ impl Ending {
         };
         Verdict::Retry { failure, after: None }
     }
+}
+
+/// Whether a limit was met on handles, resources or memory, which a guest keeps from call to call.
+fn adds_up(error: &wasmtime::Error, guest: &Guest) -> bool {
+    let is_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+    is_full
+        || guest.room.refused().is_some()
+        || error.root_cause().to_string().contains(HANDLES_FULL)
 }
 
 fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {

@@ -30,7 +30,11 @@ impl HostWallClock for Wall {
     }
 }
 
-/// The time since the instance was made, in steps.
+/// What a monotonic clock shows when its instance is made. Not zero: Go's runtime takes a zero for
+/// no time at all and gives up.
+const MONOTONIC_START: Duration = Duration::from_secs(1);
+
+/// The time since the instance was made and [`MONOTONIC_START`], in steps.
 struct Monotonic(Instant);
 
 impl HostMonotonicClock for Monotonic {
@@ -39,7 +43,7 @@ impl HostMonotonicClock for Monotonic {
     }
 
     fn now(&self) -> u64 {
-        nanos(whole_steps(self.0.elapsed()))
+        nanos(MONOTONIC_START + whole_steps(self.0.elapsed()))
     }
 }
 
@@ -122,5 +126,6 @@ mod tests {
         let monotonic = Monotonic(Instant::now());
         assert_eq!((Wall.resolution(), monotonic.resolution()), (CLOCK_STEP, 1_000_000));
         assert_eq!((Wall.now().subsec_nanos() % 1_000_000, monotonic.now() % 1_000_000), (0, 0));
+        assert!(Monotonic(Instant::now()).now() >= nanos(MONOTONIC_START));
     }
 }

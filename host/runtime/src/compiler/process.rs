@@ -2,6 +2,7 @@
 //! time is over.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -10,10 +11,10 @@ use std::time::Duration;
 use futures_util::future::join3;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::EXIT_INVALID;
-use super::{CODE_MAX_BYTES, CompileError};
+use super::{Attempt, CODE_MAX_BYTES, CompileError, QUICK_CPU_MS};
 use crate::{nice, text};
 
 /// Threads that one compilation has at most: each reserves memory of its own.
@@ -21,6 +22,12 @@ const THREADS_MAX: usize = 4;
 /// For so long a child competes for the processor like everyone else: a plugin of usual size is
 /// compiled by then, and its author is waiting. From then on it takes what others leave.
 const EAGER: Duration = Duration::from_millis(250);
+/// How often the processor time that a child has used is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a quick attempt may take by the clock, so that one without a processor doesn't keep its place.
+const QUICK_WALL_MAX: Duration = Duration::from_secs(10);
+/// Signals that a child doesn't bring about itself: SIGHUP, SIGINT, SIGKILL, SIGTERM.
+const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 /// What is read of the child's words.
 const WORDS_MAX_BYTES: u64 = 2 * 1024;
 /// How Rust programs say that they got no memory.
@@ -37,7 +44,9 @@ pub struct CompilerProcess {
     pub args: Vec<OsString>,
     /// Memory the compilation may take.
     pub memory_bytes: u64,
-    /// How long it may take by the clock on the wall.
+    /// Processor time that it may take.
+    pub cpu_ms: u64,
+    /// How long it may take by the clock on the wall, for a machine that has no processor to spare.
     pub wall_ms: u64,
 }
 
@@ -49,33 +58,60 @@ struct Ended {
 }
 
 impl CompilerProcess {
-    pub(super) async fn compile(&self, component: &[u8]) -> Result<Vec<u8>, CompileError> {
+    pub(super) async fn compile(
+        &self,
+        component: &[u8],
+        attempt: Attempt,
+    ) -> Result<Vec<u8>, CompileError> {
         let mut child = self.start().map_err(|error| {
             CompileError::NotRun(format!("{}: {error}", self.program.display()))
         })?;
         let id = child.id();
-        let ended = {
-            let deadline = Instant::now() + Duration::from_millis(self.wall_ms);
-            let mut talk = pin!(timeout_at(deadline, talk(&mut child, component)));
-            tokio::select! {
-                ended = &mut talk => ended,
-                () = sleep(EAGER) => {
-                    id.into_iter().for_each(nice::process_group);
-                    talk.await
+        let deadline = Instant::now() + Duration::from_millis(self.wall_ms);
+        let (cpu_ms, eager) = match attempt {
+            Attempt::Quick => (self.cpu_ms.min(QUICK_CPU_MS), EAGER),
+            Attempt::Patient => (self.cpu_ms, Duration::ZERO),
+        };
+        let quick_until = match attempt {
+            Attempt::Quick => Instant::now() + QUICK_WALL_MAX,
+            Attempt::Patient => deadline,
+        };
+        let stopped = {
+            let mut talk = pin!(talk(&mut child, component));
+            let mut eager = pin!(sleep(eager));
+            let mut is_eager = true;
+            loop {
+                tokio::select! {
+                    biased;
+                    ended = &mut talk => {
+                        let not_run = |error: std::io::Error| CompileError::NotRun(error.to_string());
+                        return self.judge(ended.map_err(not_run)?);
+                    }
+                    () = &mut eager, if is_eager => {
+                        is_eager = false;
+                        id.into_iter().for_each(|id| nice::process_group(id, attempt));
+                    }
+                    () = sleep_until((Instant::now() + LOOK_EVERY).min(deadline)) => {}
+                }
+                let used_ms = id.and_then(used_ms);
+                if used_ms.is_some_and(|used_ms| used_ms >= cpu_ms) {
+                    break match cpu_ms < self.cpu_ms {
+                        true => CompileError::NotQuick,
+                        false => CompileError::TooSlow { cpu_ms },
+                    };
+                }
+                if quick_until < deadline && Instant::now() >= quick_until {
+                    break CompileError::NotQuick;
+                }
+                if Instant::now() >= deadline {
+                    let cpu_ms = used_ms.unwrap_or_default();
+                    break CompileError::Starved { wall_ms: self.wall_ms, cpu_ms };
                 }
             }
         };
-        if let Ok(ended) = ended {
-            return self.judge(ended.map_err(|error| CompileError::NotRun(error.to_string()))?);
-        }
-        let cpu_ms = id.and_then(cpu_ms);
         // Waited for, so that nothing of it is left when the next one starts.
         let _ = child.kill().await;
-        let wall_ms = self.wall_ms;
-        Err(match cpu_ms {
-            Some(cpu_ms) if cpu_ms < wall_ms / 2 => CompileError::Starved { wall_ms, cpu_ms },
-            _ => CompileError::TooSlow { wall_ms },
-        })
+        Err(stopped)
     }
 
     fn start(&self) -> std::io::Result<Child> {
@@ -103,10 +139,14 @@ impl CompilerProcess {
         if status.success() {
             return Ok(code);
         }
+        // Not of its own doing: asked to stop with the router, or picked when memory ran out.
+        if status.signal().is_some_and(|signal| FROM_OUTSIDE.contains(&signal)) {
+            return Err(CompileError::NotRun(format!("it was ended from outside ({status})")));
+        }
         let words = String::from_utf8_lossy(&words);
         let words = text::escape(words.trim()).into_owned();
         if status.code() == Some(EXIT_INVALID.into()) {
-            return Err(CompileError::Invalid(words));
+            return Err(CompileError::invalid(&words));
         }
         if words.contains(OUT_OF_MEMORY) {
             return Err(CompileError::TooLarge { memory_bytes: self.memory_bytes });
@@ -116,7 +156,7 @@ impl CompilerProcess {
 }
 
 /// Processor time that a process has used, where the system tells.
-fn cpu_ms(id: u32) -> Option<u64> {
+fn used_ms(id: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th after it.
     let (_, fields) = stat.rsplit_once(')')?;
@@ -158,28 +198,40 @@ mod tests {
 
     use super::*;
 
-    fn shell(script: &str, wall_ms: u64) -> CompilerProcess {
-        let args = vec!["-c".into(), script.into()];
-        CompilerProcess { program: "/bin/sh".into(), args, memory_bytes: 1 << 30, wall_ms }
+    fn shell(script: &str, cpu_ms: u64, wall_ms: u64) -> CompilerProcess {
+        let (program, args) = ("/bin/sh".into(), vec!["-c".into(), script.into()]);
+        CompilerProcess { program, args, memory_bytes: 1 << 30, cpu_ms, wall_ms }
     }
+
+    const LONG: u64 = 600_000;
 
     #[tokio::test]
     async fn a_child_that_takes_long_leaves_the_processor_to_others() {
         let before = rustix::process::getpriority_process(None).unwrap();
         let script = "while [ \"$(nice)\" = NICE ]; do :; done; nice";
         let script = script.replace("NICE", &before.to_string());
-        let code = shell(&script, 60_000).compile(b"").await.unwrap();
-        let expected = (before + nice::NICER).min(19);
-        assert_eq!(String::from_utf8(code).unwrap().trim(), expected.to_string());
+        for (attempt, nicer) in [(Attempt::Quick, nice::NICER), (Attempt::Patient, nice::NICEST)] {
+            let code = shell(&script, LONG, LONG).compile(b"", attempt).await;
+            let code = match code {
+                // On a busy machine the loop alone may take more than a quick attempt has.
+                Err(CompileError::NotQuick) => continue,
+                code => code.unwrap(),
+            };
+            let expected = (before + nicer).min(19);
+            assert_eq!(String::from_utf8(code).unwrap().trim(), expected.to_string());
+        }
     }
 
     #[tokio::test]
     async fn who_had_no_processor_is_not_blamed_for_being_slow() {
-        let waiting = shell("read -r line; exec sleep 1000", 300).compile(b"").await;
-        let Err(CompileError::Starved { wall_ms: 300, cpu_ms }) = waiting else {
-            panic!("{waiting:?}")
-        };
-        assert!(cpu_ms < 150, "{cpu_ms}");
+        let waiting = shell("read -r line; exec sleep 1000", LONG, 300);
+        for attempt in [Attempt::Quick, Attempt::Patient] {
+            let waiting = waiting.compile(b"", attempt).await;
+            let Err(CompileError::Starved { wall_ms: 300, cpu_ms }) = waiting else {
+                panic!("{waiting:?}")
+            };
+            assert!(cpu_ms < 150, "{cpu_ms}");
+        }
     }
 
     #[test]
@@ -188,7 +240,7 @@ mod tests {
             // Of zeros that nobody touches, so no memory is taken.
             let code = vec![0; bytes];
             let ended = Ended { status: ExitStatus::from_raw(0), code, words: Vec::new() };
-            shell("", 1).judge(ended).map(|code| code.len())
+            shell("", 1, 1).judge(ended).map(|code| code.len())
         };
         for bytes in [CODE_MAX_BYTES - 1, CODE_MAX_BYTES] {
             assert_eq!(judge(bytes), Ok(bytes));
@@ -199,20 +251,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_too_long_is_ended_and_what_does_not_is_taken() {
-        let quick = shell("cat >/dev/null; printf code", 600_000).compile(b"component").await;
+        let quick = shell("cat >/dev/null; printf code", LONG, LONG);
+        let quick = quick.compile(b"component", Attempt::Quick).await;
         assert_eq!(quick.as_deref(), Ok(&b"code"[..]));
-        let endless = shell("while :; do :; done", 50).compile(b"component").await;
-        // On a busy machine it may be told that it had no processor.
-        let is_over = |error: &CompileError| {
-            use CompileError::{Starved, TooSlow};
-            matches!(error, TooSlow { wall_ms: 50 } | Starved { wall_ms: 50, .. })
-        };
-        assert!(endless.as_ref().is_err_and(is_over), "{endless:?}");
+        let endless = |cpu_ms| shell("while :; do :; done", cpu_ms, LONG);
+        for attempt in [Attempt::Quick, Attempt::Patient] {
+            let ended = endless(50).compile(b"component", attempt).await;
+            assert_eq!(ended, Err(CompileError::TooSlow { cpu_ms: 50 }), "{attempt:?}");
+        }
+        let ended = endless(LONG).compile(b"component", Attempt::Quick).await;
+        assert_eq!(ended, Err(CompileError::NotQuick));
     }
 
     #[tokio::test]
     async fn a_child_is_told_how_much_memory_it_has() {
-        let told = shell("cat >/dev/null; printf %s \"$0\"", 600_000).compile(b"component").await;
+        let told = shell("cat >/dev/null; printf %s \"$0\"", LONG, LONG);
+        let told = told.compile(b"component", Attempt::Quick).await;
         assert_eq!(told.as_deref(), Ok(&b"1073741824"[..]));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use usher_event::{FailureClass, Listener as _, Verdict};
-use usher_runtime::{Grants, Limits, Runtime, RuntimeOptions};
+use usher_runtime::{Attempt, Grants, Limits, Runtime, RuntimeOptions};
 
 use crate::support::guest::{POLLABLES, Parts};
 use crate::support::stores::MemoryState;
@@ -251,6 +251,42 @@ fn a_hostile_allocator_traps() {
     assert_eq!(failure.class, FailureClass::Timeout);
 }
 
+#[test]
+fn a_guest_that_never_gives_handles_back_gets_a_new_instance_in_time() {
+    let opening = Parts {
+        imports: r#"(import "wasi:keyvalue/store@0.2.0-draft2" "open"
+            (func $open (param i32 i32 i32)))"#,
+        world_imports: "import wasi:keyvalue/store@0.2.0-draft2;",
+        // Opens the bucket "t" once more.
+        handle: "i32.const 512 i32.const 1 i32.const 256 call $open i32.const 128",
+        ..Parts::default()
+    };
+    let loaded = load(opening.build()).unwrap_or_else(|error| panic!("{error}"));
+    let grants = Grants { state: true, ..Grants::default() };
+    for limits in [Limits { handles: 16, ..Limits::default() }, Limits::default()] {
+        let setup = Setup::over(&loaded, grants.clone(), limits, MemoryState::slow(Duration::ZERO));
+        for number in 0..3_000 {
+            let done = setup.deliver_on(&any_delivery());
+            assert!(done.is_ok(), "delivery {number}: {done:?}");
+        }
+    }
+}
+
+#[test]
+fn a_delivery_that_meets_a_limit_that_others_used_up_runs_again_on_a_new_instance() {
+    // Memory is never given back: each call takes more than a third of what there is.
+    let growing = Parts {
+        handle: "i32.const 12 memory.grow i32.const -1 i32.eq if unreachable end i32.const 128",
+        ..Parts::default()
+    };
+    let limits = Limits { memory_bytes: 2 << 20, ..Limits::default() };
+    let setup = hostile(&growing, limits);
+    for number in 0..20 {
+        let done = setup.deliver_on(&any_delivery());
+        assert!(done.is_ok(), "delivery {number}: {done:?}");
+    }
+}
+
 /// How a guest waits on the host, for 200 ms and for 20 s.
 const SLEEP: &str = "i64.const 200000000 call $subscribe call $block i32.const 128";
 const SLEEP_LONG: &str = "i64.const 20000000000 call $subscribe call $block i32.const 128";
@@ -311,7 +347,7 @@ fn small(max_instances: u32) -> Runtime {
 }
 
 fn load_into(runtime: &Runtime, bytes: Bytes, limits: Limits) -> Setup {
-    let loaded = block_on(runtime.load(bytes, "tested.wasm")).unwrap();
+    let loaded = block_on(runtime.load(bytes, "tested.wasm", Attempt::Patient)).unwrap();
     Setup::new(&loaded, Grants::default(), limits)
 }
 

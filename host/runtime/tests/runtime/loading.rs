@@ -39,13 +39,82 @@ fn a_plugin_tells_what_it_is() {
 }
 
 #[test]
-fn files_that_are_no_component_are_named() {
-    assert_refused(Bytes::new(), "empty");
-    assert_refused(&b"#!/bin/sh"[..], "found text");
-    assert_refused(&b"\x7fELF\x02\x01"[..], "ELF");
-    assert_refused(&b"\x1f\x8b\x08"[..], "gzip");
-    assert_refused(wat::parse_str("(module)").unwrap(), "found a core module");
+fn a_file_beyond_the_limit_is_refused() {
     assert_refused(vec![0; 64 * 1024 * 1024 + 1], "the limit is 67108864");
+}
+
+/// What authors and toolchains hand over, and what the answer has to say: what was found, what was
+/// expected, what to do.
+#[test]
+fn the_reason_is_in_its_readers_words() {
+    let bytes = |bytes: &'static [u8]| Bytes::from_static(bytes);
+    let component = |text: &str| Bytes::from(wat::parse_str(text).unwrap());
+    let module = |fields| Parts { fields, ..Parts::default() }.build();
+    let listener = |core: &str, lifted: &str| {
+        component(&format!(
+            r#"(component
+                (core module $m {core})
+                (core instance $i (instantiate $m))
+                {lifted}
+                (export "usher:plugin/listener@0.1.0" (instance $listener)))"#
+        ))
+    };
+    let two_memories = listener("(memory 1) (memory 1)", "(instance $listener)");
+    let in_async = listener(
+        r#"(func (export "f"))
+           (func (export "c") (param i32 i32 i32) (result i32) i32.const 0)"#,
+        r#"(func $f (canon lift (core func $i "f") async (callback (core func $i "c"))))
+           (instance $listener (export "handle" (func $f)))"#,
+    );
+    let importing = |import| {
+        component(&format!(
+            r#"(component (import "{import}" (instance)) (instance $l)
+                (export "usher:plugin/listener@0.1.0" (instance $l)))"#
+        ))
+    };
+    for (found, bytes, expected, advice) in [
+        ("nothing in it", bytes(b""), "the file is empty", "may still be being written"),
+        ("zero bytes", bytes(&[0; 4096]), "all zero", "may not be written yet"),
+        ("a script", bytes(b"#!/bin/sh"), "found text", "expected a WebAssembly component"),
+        (
+            "an archive",
+            bytes(b"\x1f\x8b\x08"),
+            "found a gzip file",
+            "expected a WebAssembly component",
+        ),
+        ("a core module", component("(module)"), "found a core module", "wasm32-wasip2"),
+        ("no exports", component("(component)"), "exports nothing", "usher:plugin/listener@0.1.0"),
+        ("two memories", two_memories, "needs more than an instance may have", "may have 1 memory"),
+        ("async", in_async, "uses the component model's async", "for WASI 0.2"),
+        ("WASI 0.3", importing("wasi:io/poll@0.3.0"), "there is version 0.2.x", "wasm32-wasip2"),
+        ("no such package", importing("a:b/c"), "imports a:b/c, which", "plugins get usher:plugin"),
+        (
+            "a server",
+            importing("wasi:http/incoming-handler@0.2.0"),
+            "of wasi:http there are",
+            "types, outgoing-handler",
+        ),
+        ("subtypes", module("(type (sub (func)))"), "garbage-collected", "linear memory"),
+        (
+            "typed references",
+            module("(type $t (func)) (func (param (ref $t)))"),
+            "typed references",
+            "linear memory",
+        ),
+        ("structs", module("(type (struct))"), "garbage-collected", "linear memory"),
+        ("tags", module("(tag)"), "WebAssembly's exceptions", "-fno-exceptions"),
+        ("shared memory", module("(memory 1 1 shared)"), "uses threads", "for one thread"),
+        (
+            "atomics",
+            module("(func (drop (i32.atomic.load (i32.const 0))))"),
+            "uses threads",
+            "for one thread",
+        ),
+        ("64-bit memory", module("(memory i64 1)"), "uses 64-bit memory", "for 32 bits"),
+    ] {
+        let error = refused(bytes);
+        assert!(error.contains(expected) && error.contains(advice), "{found}: {error}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-pub(crate) use send::Client;
+pub(crate) use send::{CONNECTIONS_DEFAULT, Client};
 
 use crate::guest::Guest;
 use crate::http_grant::Path;
@@ -60,6 +60,11 @@ impl Http {
             keyed: HashMap::new(),
             slots: Arc::new(Semaphore::new(size(plugin.limits.http_concurrent_calls))),
         }
+    }
+
+    /// Whether the delivery has made calls.
+    pub(crate) fn has_called(&self) -> bool {
+        self.calls_left < self.plugin.limits.http_calls
     }
 
     /// A new delivery, a new allowance.

@@ -9,15 +9,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::uri::Uri;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
@@ -33,11 +33,25 @@ const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
 /// Header fields of a response.
 const RESPONSE_FIELDS_MAX: usize = 100;
 
+/// What a plugin's requests are sent as, unless it says otherwise: some servers refuse requests without.
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION")));
+
+/// Connections of all plugins at a time, unless told otherwise.
+pub(crate) const CONNECTIONS_DEFAULT: usize = 512;
+
 /// Sends requests for all plugins.
-#[derive(Default)]
 pub(crate) struct Client {
     /// The system's roots, read when first needed.
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// One permit for each connection.
+    connections: Arc<Semaphore>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new(CONNECTIONS_DEFAULT)
+    }
 }
 
 /// How long the parts of a call may take. A guest may ask for less, never for more.
@@ -87,6 +101,11 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
+    /// One with at most so many connections at a time.
+    pub(crate) fn new(max_connections: usize) -> Self {
+        Self { tls: OnceLock::new(), connections: Arc::new(Semaphore::new(max_connections)) }
+    }
+
     /// Sends a request; answers once the response's head is there.
     pub(super) async fn send(
         self: Arc<Self>,
@@ -103,8 +122,12 @@ impl Client {
         // Scheme and authority belong to proxies; the host header is already there.
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
         let request = request.map(|body| RequestBody::new(body, limits.http_request_bytes));
 
+        let place = Arc::clone(&self.connections).acquire_owned();
+        let place = times.connected(async { place.await.map_err(|_| Error::ConnectionTerminated) });
+        let place = place.await?;
         let (mut sender, connection) = times.connected(self.connect(plugin, grant)).await?;
         let mut connection = Some(connection);
         let response = sender.send_request(request);
@@ -115,6 +138,7 @@ impl Client {
         let response = response
             .map(|body| ResponseBody::new(body, limit_bytes, deadline, pause, slot).boxed_unsync());
         let rest = async move {
+            let _place = place;
             let Some(connection) = connection else { return Ok(()) };
             match timeout_at(deadline, connection).await {
                 Ok(ended) => ended.map_err(Error::from),
@@ -136,7 +160,8 @@ impl Client {
             let name = ServerName::try_from(origin.host().to_owned())
                 .map_err(|_| Error::HttpRequestUriInvalid)?;
             let connector = TlsConnector::from(self.tls().await?);
-            Box::new(connector.connect(name, tcp).await.map_err(tls_error)?)
+            let connected = connector.connect(name, tcp).await;
+            Box::new(connected.map_err(|error| tls_error(origin.host(), error))?)
         } else {
             Box::new(tcp)
         };
@@ -212,13 +237,43 @@ fn connect_error(error: io::Error) -> Error {
     }
 }
 
-fn tls_error(error: io::Error) -> Error {
+/// Why there is no TLS connection, in words: the types of wasi:http name no cause.
+fn tls_error(host: &str, error: io::Error) -> Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    match cause {
-        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
-        Some(_) => Error::TlsProtocolError,
-        None => Error::Tls(error),
-    }
+    let words = match cause {
+        Some(rustls::Error::InvalidCertificate(cause)) => certificate_error(host, cause),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            format!("{host} ended the TLS handshake with the alert {alert:?}")
+        }
+        Some(cause) => format!("TLS with {host} failed: {cause}; does it speak TLS on this port?"),
+        None => return Error::Tls(error),
+    };
+    Error::InternalError(Some(words))
+}
+
+fn certificate_error(host: &str, error: &CertificateError) -> String {
+    let what = match error {
+        CertificateError::UnknownIssuer => {
+            return format!(
+                "the certificate of {host} is issued by an authority that the router does not know: \
+                 add the authority's certificate to the system's roots, or name a file of roots in \
+                 the router's environment as SSL_CERT_FILE"
+            );
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            return format!(
+                "the certificate of {host} is for other names: use the name that it is for, or give \
+                 the server a certificate for this one"
+            );
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet, or the router's clock is behind"
+        }
+        CertificateError::Revoked => "was revoked",
+        other => return format!("the certificate of {host} is not valid: {other}"),
+    };
+    format!("the certificate of {host} {what}: the server needs a new one")
 }
 
 /// Waits for the response's head, moving the connection along until it ends.
@@ -270,6 +325,26 @@ mod tests {
         let late = Instant::now() + Duration::from_millis(100);
         assert!(times.answered(late, takes(100)).await.is_ok());
         assert!(times.answered(Instant::now(), takes(1)).await.is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told_in_words() {
+        use rustls::Error::{AlertReceived, InvalidCertificate};
+        for (error, expected) in [
+            (InvalidCertificate(CertificateError::UnknownIssuer), "SSL_CERT_FILE"),
+            (InvalidCertificate(CertificateError::NotValidForName), "is for other names"),
+            (InvalidCertificate(CertificateError::Expired), "has expired"),
+            (InvalidCertificate(CertificateError::NotValidYet), "is not valid yet"),
+            (InvalidCertificate(CertificateError::BadSignature), "is not valid: "),
+            (AlertReceived(rustls::AlertDescription::HandshakeFailure), "alert HandshakeFailure"),
+            (rustls::Error::DecryptError, "does it speak TLS"),
+        ] {
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            let Error::InternalError(Some(words)) = tls_error("pay.example", error) else {
+                panic!("no words")
+            };
+            assert!(words.contains(expected) && words.contains("pay.example"), "{words}");
+        }
     }
 
     #[test]

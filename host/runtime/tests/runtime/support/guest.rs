@@ -99,10 +99,8 @@ impl Parts<'_> {
         );
         let package = push(&mut resolve, &world);
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
-            .unwrap();
-        let mut encoder = ComponentEncoder::default();
-        encoder.module(&module).unwrap().encode().unwrap().into()
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        ComponentEncoder::default().module(&module).unwrap().encode().unwrap().into()
     }
 }
 

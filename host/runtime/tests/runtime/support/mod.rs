@@ -15,7 +15,8 @@ use usher_event::{
     SubscriptionName, Verdict,
 };
 use usher_runtime::{
-    Grants, Isolation, Limits, LoadError, Loaded, Runtime, RuntimeOptions, Settings, WasmListener,
+    Attempt, Grants, Isolation, Limits, LoadError, Loaded, Runtime, RuntimeOptions, Settings,
+    WasmListener,
 };
 
 use stores::{MemoryBlobs, MemoryState};
@@ -49,7 +50,7 @@ pub(crate) fn guest_bytes(name: &str) -> Bytes {
 }
 
 pub(crate) fn load(bytes: impl Into<Bytes>) -> Result<Loaded, LoadError> {
-    block_on(runtime().load(bytes.into(), "tested.wasm"))
+    block_on(runtime().load(bytes.into(), "tested.wasm", Attempt::Patient))
 }
 
 /// A guest built from tests/guests, compiled once for all tests.

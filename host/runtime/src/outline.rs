@@ -1,0 +1,174 @@
+//! What a component imports and exports, read without compiling it: compiling a component of another
+//! world to find out would take as long as its author likes.
+
+use wasmparser::{Parser, Payload};
+
+use crate::load::{LISTENER, LoadErrorKind, escaped, shown};
+
+/// The packages that plugins may import, each in one version or in all that begin so, and which of its
+/// interfaces; without any, all.
+const OFFERED: [(&str, &str, &[&str]); 11] = [
+    ("usher:plugin", "0.1.", &[]),
+    ("wasi:cli", "0.2.", &[]),
+    ("wasi:clocks", "0.2.", &[]),
+    ("wasi:config", "0.2.0-draft", &["store"]),
+    ("wasi:filesystem", "0.2.", &[]),
+    ("wasi:http", "0.2.", &["types", "outgoing-handler"]),
+    ("wasi:io", "0.2.", &[]),
+    ("wasi:keyvalue", "0.2.0-draft2", &["store", "atomics", "batch"]),
+    ("wasi:logging", "0.1.0-draft", &["logging"]),
+    ("wasi:random", "0.2.", &[]),
+    ("wasi:sockets", "0.2.", &[]),
+];
+/// Names that are read of a component, at most.
+const NAMES_MAX: usize = 10_000;
+
+/// The names at a component's edge.
+#[derive(Debug, Default)]
+pub(crate) struct Outline {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Outline {
+    /// Reads the names; what is inside of the component is passed over.
+    ///
+    /// # Errors
+    /// It is not a component, in the parser's words.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let words = |error: wasmparser::BinaryReaderError| error.to_string();
+        let mut outline = Self::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.map_err(words)? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        outline.imports.push(import.map_err(words)?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        outline.exports.push(export.map_err(words)?.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+            if outline.imports.len() + outline.exports.len() > NAMES_MAX {
+                return Err(format!("it imports and exports more than {NAMES_MAX} names"));
+            }
+        }
+        Ok(outline)
+    }
+
+    /// Checks that it is a plugin, and wants nothing that no plugin gets.
+    pub(crate) fn check(&self) -> Result<(), LoadErrorKind> {
+        if !self.exports.iter().any(|name| name == LISTENER) {
+            return Err(LoadErrorKind::WrongWorld { found: shown(&self.exports) });
+        }
+        let refused = self.imports.iter().find_map(|name| Some((name, objection(name)?)));
+        match refused {
+            None => Ok(()),
+            Some((name, detail)) => {
+                Err(LoadErrorKind::UnknownImport { import: escaped(name), detail })
+            }
+        }
+    }
+}
+
+/// Why no plugin can import this, and what it can import in its place.
+fn objection(name: &str) -> Option<String> {
+    let Some((package, rest)) = name.split_once('/') else {
+        return Some(format!(
+            "which is not offered: it is no interface; plugins import interfaces of {}",
+            packages()
+        ));
+    };
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+    let Some((_, offered, interfaces)) = OFFERED.iter().find(|(known, ..)| *known == package)
+    else {
+        return Some(format!("which is not offered: plugins get {}", packages()));
+    };
+    let is_fit = match offered.strip_suffix('.') {
+        Some(_) => version.starts_with(offered),
+        None => version == *offered,
+    };
+    if !is_fit {
+        let offered = match offered.strip_suffix('.') {
+            Some(line) => format!("{line}.x"),
+            None => (*offered).to_owned(),
+        };
+        let advice = match version.starts_with("0.3") && package.starts_with("wasi:") {
+            true => "; build it for WASI 0.2, such as Rust's target wasm32-wasip2",
+            false => "",
+        };
+        return Some(format!(
+            "which is not offered like that: there is version {offered}, not {}{advice}",
+            if version.is_empty() { "without one".to_owned() } else { escaped(version) }
+        ));
+    }
+    if !interfaces.is_empty() && !interfaces.contains(&interface) {
+        let all = interfaces.join(", ");
+        return Some(format!("which is not offered: of {package} there are {all}"));
+    }
+    None
+}
+
+fn packages() -> String {
+    OFFERED.map(|(package, ..)| package).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_without_what_is_inside() {
+        let text = r#"(component
+            (import "wasi:io/error@0.2.0" (instance))
+            (component (import "inner" (func)) (export "also-inner" (func 0)))
+            (core module (func))
+            (instance $empty)
+            (export "usher:plugin/listener@0.1.0" (instance $empty)))"#;
+        let bytes = wat::parse_str(text).unwrap();
+        let outline = Outline::read(&bytes).unwrap();
+        assert_eq!(outline.imports, ["wasi:io/error@0.2.0"]);
+        assert_eq!(outline.exports, ["usher:plugin/listener@0.1.0"]);
+        assert!(outline.check().is_ok());
+        let end = bytes.len() - 1;
+        assert!(Outline::read(&bytes[..end]).is_err());
+    }
+
+    #[test]
+    fn what_is_not_offered_is_told_with_what_is() {
+        for (name, expected) in [
+            ("wasi:io/streams@0.2.12", None),
+            ("wasi:http/types@0.2.0", None),
+            ("wasi:keyvalue/store@0.2.0-draft2", None),
+            ("usher:plugin/types@0.1.0", None),
+            (
+                "wasi:http/incoming-handler@0.2.0",
+                Some("of wasi:http there are types, outgoing-handler"),
+            ),
+            (
+                "wasi:io/streams@0.3.0",
+                Some("there is version 0.2.x, not 0.3.0; build it for WASI 0.2"),
+            ),
+            (
+                "wasi:keyvalue/store@0.2.0-draft",
+                Some("there is version 0.2.0-draft2, not 0.2.0-draft"),
+            ),
+            ("usher:plugin/types@9.0.0", Some("there is version 0.1.x, not 9.0.0")),
+            ("wasi:nn/tensor@0.2.0", Some("which is not offered: plugins get usher:plugin")),
+            ("env", Some("it is no interface")),
+        ] {
+            let found = objection(name);
+            let is_expected = match expected {
+                None => found.is_none(),
+                Some(words) => found.as_ref().is_some_and(|found| found.contains(words)),
+            };
+            assert!(is_expected, "{name}: {found:?}");
+        }
+    }
+}
