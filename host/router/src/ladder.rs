@@ -59,6 +59,8 @@ pub(crate) struct Ladder {
     is_free: AtomicBool,
     /// Whether an answer would change something.
     is_watched: AtomicBool,
+    /// Whether the bytes that serve have acknowledged a delivery.
+    has_acked: AtomicBool,
     /// Wakes those who wait to be admitted, and those who were and wait for deliveries.
     changes: watch::Sender<u64>,
     /// Wakes whoever keeps the books on plugins.
@@ -115,6 +117,7 @@ impl Ladder {
             state: Mutex::new(state),
             is_free: AtomicBool::new(true),
             is_watched: AtomicBool::new(false),
+            has_acked: AtomicBool::new(false),
             changes: watch::Sender::new(0),
             notices,
         })
@@ -133,6 +136,7 @@ impl Ladder {
             if others_serve {
                 state.breaker.reset();
                 state.quarantine = None;
+                self.has_acked.store(false, Ordering::Release);
             }
             self.notify();
         });
@@ -155,9 +159,34 @@ impl Ladder {
         self.lock().undone == Some(digest)
     }
 
-    /// Notes that these bytes failed where the version before came to an answer.
-    pub(crate) fn stood_in(&self, digest: Digest, failure: &Failure) {
-        self.try_out(digest, |trial| trial.failed(failure));
+    /// Notes that these bytes failed where the version before came to an answer; `is_ack` says that it
+    /// acknowledged the delivery.
+    pub(crate) fn stood_in(&self, digest: Digest, failure: &Failure, is_ack: bool) {
+        self.try_out(digest, |trial| trial.stood_in(failure, is_ack));
+    }
+
+    /// Notes that the bytes that serve acknowledged a delivery before they were served here.
+    pub(crate) fn has_acked_before(&self) {
+        self.has_acked.store(true, Ordering::Release);
+    }
+
+    /// Notes that a delivery was acknowledged by these bytes.
+    pub(crate) fn acked(&self, sequence: u64, digest: Digest) {
+        if !self.has_acked.load(Ordering::Acquire) {
+            // Under the lock, so that bytes that have just been replaced don't count.
+            let state = self.lock();
+            if state.digest == digest && !self.has_acked.swap(true, Ordering::AcqRel) {
+                self.notify();
+            }
+        }
+        self.answered(sequence, digest);
+    }
+
+    /// Whether the version before the one on trial has ever acknowledged a delivery.
+    pub(crate) fn is_worth_going_back(&self, digest: Digest) -> bool {
+        let state = self.lock();
+        let trial = state.trial.as_ref().filter(|trial| trial.digest() == digest);
+        trial.is_none_or(Trial::is_worth_going_back)
     }
 
     fn try_out(&self, digest: Digest, note: impl FnOnce(&mut Trial) -> Option<Ruling>) {
@@ -226,6 +255,12 @@ impl Ladder {
             failed_trial: state.failed_trial.clone(),
             last_good: state.trial.as_ref().map(Trial::good),
         }
+    }
+
+    /// The bytes that serve, where they have acknowledged a delivery.
+    pub(crate) fn proven(&self) -> Option<Digest> {
+        let state = self.lock();
+        self.has_acked.load(Ordering::Acquire).then_some(state.digest)
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {

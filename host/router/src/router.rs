@@ -49,6 +49,8 @@ pub struct Installation {
 pub struct Held {
     /// Whether an operator paused it.
     pub is_paused: bool,
+    /// The newest bytes of it that have acknowledged a delivery.
+    pub acked: Option<Digest>,
     /// Why it is quarantined; of no account where other bytes serve now.
     pub quarantine: Option<Quarantine>,
 }
@@ -220,6 +222,11 @@ impl Router {
         active.dispatches.values().map(|(plugin, dispatch)| dispatch.status(plugin)).collect()
     }
 
+    /// The bytes of a plugin that serve, where they have acknowledged a delivery.
+    pub fn proven(&self, name: &PluginName) -> Option<Digest> {
+        self.ladder_of(name)?.proven()
+    }
+
     /// What stands between each plugin that is installed and its deliveries.
     pub fn standings(&self) -> BTreeMap<PluginName, Standing> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
@@ -259,6 +266,9 @@ impl Router {
     ) -> Arc<Ladder> {
         let ladder = Ladder::new(name.clone(), digest, policy, self.notices.clone());
         ladder.pause(held.is_paused);
+        if held.acked == Some(digest) {
+            ladder.has_acked_before();
+        }
         if let Some(quarantine) = held.quarantine.filter(|held| held.digest == digest) {
             ladder.quarantine(quarantine);
         }
@@ -454,7 +464,8 @@ impl Plugin {
                 (Some(Trial::new(policy, digest, kept, before.last_good)), (replaced, None))
             }
             (None, Some(policy)) if replaced.listener().digest() != digest => {
-                let (last_good, is_free) = LastGood::new(Arc::clone(&replaced));
+                let has_acked = self.ladder.proven() == Some(replaced.listener().digest());
+                let (last_good, is_free) = LastGood::new(Arc::clone(&replaced), has_acked);
                 let trial = Trial::new(policy, digest, unchanged, last_good);
                 (Some(trial), (replaced, Some(is_free)))
             }

@@ -50,15 +50,18 @@ pub struct FailedTrial {
 /// The version that served before, kept ready.
 pub(crate) struct LastGood {
     pub(crate) serving: Arc<Serving>,
+    /// Whether it has ever acknowledged a delivery: one that only rejects proves nothing against
+    /// another.
+    has_acked: bool,
     /// Tells whoever waits to drain it that it is no longer needed, by being dropped.
     _over: oneshot::Sender<()>,
 }
 
 impl LastGood {
     /// The second answer resolves once it is no longer needed.
-    pub(crate) fn new(serving: Arc<Serving>) -> (Self, oneshot::Receiver<()>) {
+    pub(crate) fn new(serving: Arc<Serving>, has_acked: bool) -> (Self, oneshot::Receiver<()>) {
         let (over, is_over) = oneshot::channel();
-        (Self { serving, _over: over }, is_over)
+        (Self { serving, has_acked, _over: over }, is_over)
     }
 }
 
@@ -107,6 +110,11 @@ impl Trial {
         digest == self.digest && self.kept.contains(subscription)
     }
 
+    /// Whether the version before has ever acknowledged a delivery.
+    pub(crate) fn is_worth_going_back(&self) -> bool {
+        self.last_good.has_acked
+    }
+
     /// The version came to an answer.
     pub(crate) fn answered(&mut self) -> Option<Ruling> {
         self.answered += 1;
@@ -114,8 +122,14 @@ impl Trial {
         (self.failed + left < self.policy.failures).then_some(Ruling::Passed)
     }
 
-    /// The version failed where the one before came to an answer.
-    pub(crate) fn failed(&mut self, failure: &Failure) -> Option<Ruling> {
+    /// The version failed where the one before came to an answer, which was an acknowledgement or not.
+    pub(crate) fn stood_in(&mut self, failure: &Failure, is_ack: bool) -> Option<Ruling> {
+        self.last_good.has_acked |= is_ack;
+        if self.last_good.has_acked { self.failed(failure) } else { None }
+    }
+
+    /// The version failed, and it is its own fault.
+    fn failed(&mut self, failure: &Failure) -> Option<Ruling> {
         self.failed += 1;
         if self.failed < self.policy.failures {
             let left = self.policy.deliveries.saturating_sub(self.answered + self.failed);
@@ -164,12 +178,13 @@ mod tests {
 
     fn trial(deliveries: u32, failures: u32) -> Trial {
         let before = Arc::new(Before("p".parse().unwrap()));
-        let (last_good, _) = LastGood::new(Serving::new(before, EmissionLimits::default()));
+        let (last_good, _) = LastGood::new(Serving::new(before, EmissionLimits::default()), false);
         let kept = ["p/kept".parse().unwrap()].into();
         Trial::new(TrialPolicy { deliveries, failures }, Digest::of(b"new"), kept, last_good)
     }
 
-    /// Plays deliveries, `.` answered and `x` failed; only the last may lead to a ruling.
+    /// Plays deliveries: `.` answered, `x` failed where the version before acknowledged it, `r` where
+    /// that rejected it. Only the last may lead to a ruling.
     fn play(trial: &mut Trial, deliveries: &str) -> Option<Ruling> {
         let failure = Failure::new(FailureClass::Trap, "unreachable");
         let mut ruling = None;
@@ -177,7 +192,8 @@ mod tests {
             assert_eq!(ruling, None, "{deliveries}");
             ruling = match delivery {
                 '.' => trial.answered(),
-                _ => trial.failed(&failure),
+                'r' => trial.stood_in(&failure, false),
+                _ => trial.stood_in(&failure, true),
             };
         }
         ruling
@@ -196,6 +212,9 @@ mod tests {
             (20, 5, "xxxx...............x", Some(false)),
             (20, 5, "xxxx................", Some(true)),
             (1, 1, "x", Some(false)),
+            // What has acknowledged nothing is no better.
+            (5, 5, "rrrrrrrrrr", None),
+            (5, 5, "rrrrxrrrr", Some(false)),
         ] {
             let mut trial = trial(deliveries, failures);
             let passed = play(&mut trial, played).map(|ruling| ruling == Ruling::Passed);

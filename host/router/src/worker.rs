@@ -22,7 +22,7 @@ use crate::dispatcher::{Dispatch, Phase};
 use crate::run::{HandledBy, Run, RunSize};
 use crate::stats::Tally;
 use crate::swap::Hold;
-use crate::verdict::disposition;
+use crate::verdict::{REASON_MAX_BYTES, disposition};
 
 /// When one delivery has kept its worker this long, what came before it in the run is settled, and
 /// the rest goes to other workers.
@@ -145,18 +145,32 @@ async fn handle(
             "delivery failed on a version on trial; it runs again on the version before"
         );
         dispatch.count_failure(failure.class);
-        let again = handle_on(delivery, &mut before, phase, slow, stamp).await?;
-        let sign = failure_of(&again.decision).map(|failure| Sign::of(failure.class));
-        let blamed = match sign {
+        let tried = failure.clone();
+        let mut again = handle_on(delivery, &mut before, phase, slow, stamp).await?;
+        let took = handled.took + again.took;
+        let Some(failed_again) = failure_of(&again.decision) else {
+            dispatch.ladder().stood_in(digest, &tried, true);
+            dispatch.note(delivery, again.by.digest(), &again.decision);
+            return Some(Handled { took, ..again });
+        };
+        let told = both(failed_again, &*again.by, &tried, &*handled.by);
+        if !dispatch.ladder().is_worth_going_back(digest) {
+            // One that has only ever failed is no better: what the new one says counts.
+            let decision = with_reason(handled.decision, told);
+            dispatch.note(delivery, digest, &decision);
+            return Some(Handled { took, decision, ..handled });
+        }
+        let blamed = match Sign::of(failed_again.class) {
             // The event is to blame, or nobody knows.
-            Some(Sign::Failed | Sign::None) => digest,
-            Some(Sign::Answered) | None => {
-                dispatch.ladder().stood_in(digest, failure);
+            Sign::Failed | Sign::None => digest,
+            Sign::Answered => {
+                dispatch.ladder().stood_in(digest, &tried, false);
                 again.by.digest()
             }
         };
+        again.decision = with_reason(again.decision, told);
         dispatch.note(delivery, blamed, &again.decision);
-        return Some(Handled { took: handled.took + again.took, ..again });
+        return Some(Handled { took, ..again });
     }
     dispatch.note(delivery, digest, &handled.decision);
     Some(handled)
@@ -174,6 +188,38 @@ async fn handle_on(
     let took = outcome.took;
     let decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
     Some(Handled { by, took, decision })
+}
+
+/// Why a delivery failed on two versions, one after the other: who looks into either has to know of
+/// both.
+fn both(before: &Failure, old: &dyn Listener, tried: &Failure, new: &dyn Listener) -> String {
+    format!(
+        "version {} before it: {}: {}; version {}, which is on trial: {}: {}",
+        old.version(),
+        before.class,
+        head(&before.reason),
+        new.version(),
+        tried.class,
+        head(&tried.reason),
+    )
+}
+
+/// The beginning of a reason, so that two of them fit into one.
+fn head(reason: &str) -> &str {
+    reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES / 3)).unwrap_or_default()
+}
+
+/// The same decision for this reason.
+fn with_reason(decision: Disposition, reason: String) -> Disposition {
+    match decision {
+        Disposition::Retry { failure, after } => {
+            Disposition::Retry { failure: Failure { reason, ..failure }, after }
+        }
+        Disposition::Reject { failure } => {
+            Disposition::Reject { failure: Failure { reason, ..failure } }
+        }
+        other => other,
+    }
 }
 
 fn failure_of(decision: &Disposition) -> Option<&Failure> {
@@ -236,7 +282,7 @@ impl Dispatch {
         let (failure, verdict) = match disposition {
             Disposition::Retry { failure, .. } => (failure, "retry"),
             Disposition::Reject { failure } => (failure, "reject"),
-            Disposition::Ack(_) => return self.ladder().answered(sequence, digest),
+            Disposition::Ack(_) => return self.ladder().acked(sequence, digest),
             Disposition::Release => return,
         };
         self.count_failure(failure.class);

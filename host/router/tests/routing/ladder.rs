@@ -151,7 +151,7 @@ async fn too_many_failures_quarantine_until_somebody_says_otherwise() {
 
     // A restart, or its file back: the same bytes are as they were.
     soon(world.router.remove(&name())).await;
-    let held = Held { is_paused: false, quarantine: Some(quarantine.clone()) };
+    let held = Held { quarantine: Some(quarantine.clone()), ..Held::default() };
     let again = Installation { held: held.clone(), ..with(&puppet, strict) };
     let begun = puppet.begun().len();
     soon(world.router.install(again)).await.unwrap();

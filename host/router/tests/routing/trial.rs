@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use usher_broker::Broker;
 use usher_event::{Delivery, Digest, Failure, FailureClass, Verdict};
 use usher_router::{Installation, Standing, TrialPolicy};
 
@@ -121,5 +122,46 @@ async fn a_third_version_is_compared_with_the_last_that_was_good() {
     assert_eq!(world.puppet(), Standing::default());
     world.publish("a", 5, 1).await;
     world.until("puppet/s", |status| status.acked == 5).await;
+    assert!(soon(world.router.shutdown(LONG)).await);
+}
+
+fn rejecting(version: u8, at: impl Fn(&Delivery) -> bool + Send + Sync + 'static) -> Arc<Puppet> {
+    Puppet::new(version, move |delivery| {
+        let failure = Failure::new(FailureClass::Reject, "as ever");
+        if at(delivery) { Step::Say(Verdict::Reject { failure }) } else { Step::Emit(vec!["b"]) }
+    })
+}
+
+/// Who looks into a dead letter has to know of both versions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejection_by_the_version_before_tells_what_the_new_one_did() {
+    let world = World::new(LONG);
+    let (old, new) = (rejecting(1, |delivery| delivery.sequence > 1), trapping(2, |_| true));
+    world.serve(&old).await;
+    world.publish("a", 1, 1).await;
+    world.until("puppet/s", |status| status.acked == 1).await;
+    world.serve(&new).await;
+    world.publish("a", 2, 1).await;
+    world.until("puppet/s", |status| status.dead == 1).await;
+    let query = usher_broker::DeadLetterQuery { max: 10, ..Default::default() };
+    let letters = soon(world.broker.dead_letters(query)).await.unwrap().letters;
+    let attempt = letters[0].attempts.last().unwrap();
+    assert_eq!(attempt.class, FailureClass::Reject);
+    for words in ["reject: as ever", "trap: unreachable"] {
+        assert!(attempt.reason.contains(words), "{}", attempt.reason);
+    }
+    assert!(soon(world.router.shutdown(LONG)).await);
+}
+
+/// One that has only ever rejected is no better than one that traps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_acknowledged_nothing_is_not_gone_back_to() {
+    let world = World::new(LONG);
+    let (old, new) = (rejecting(1, |_| true), trapping(2, |_| true));
+    world.serve(&old).await;
+    world.serve(&new).await;
+    world.publish("a", 1, 10).await;
+    let status = world.until("puppet/s", |status| status.retrying == 10).await;
+    assert_eq!((status.dead, world.puppet().failed_trial), (0, None));
     assert!(soon(world.router.shutdown(LONG)).await);
 }
