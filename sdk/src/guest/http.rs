@@ -3,8 +3,8 @@
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, HeaderError, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme,
 };
 use wasip2::io::poll::{self, Pollable};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
@@ -42,14 +42,7 @@ pub(crate) fn http_send(request: Request) -> Result<Response, Error> {
 
 fn outgoing(request: &Request) -> Result<OutgoingRequest, Error> {
     let parts = url::parse(&request.url)?;
-    let headers: Vec<(String, Vec<u8>)> = request
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone().into_bytes()))
-        .chain([("content-length".to_owned(), request.body.len().to_string().into_bytes())])
-        .collect();
-    let headers = Fields::from_list(&headers)
-        .map_err(|error| Error::Invalid(format!("headers for {}: {error}", request.url)))?;
+    let headers = headers(request)?;
     let outgoing = OutgoingRequest::new(headers);
     let scheme = if parts.https { Scheme::Https } else { Scheme::Http };
     let path = match parts.path_with_query {
@@ -62,6 +55,43 @@ fn outgoing(request: &Request) -> Result<OutgoingRequest, Error> {
     outgoing.set_authority(Some(parts.authority)).map_err(|()| refused("host"))?;
     outgoing.set_path_with_query(Some(&path)).map_err(|()| refused("path"))?;
     Ok(outgoing)
+}
+
+/// The headers of a request, its length among them.
+fn headers(request: &Request) -> Result<Fields, Error> {
+    let length = request.body.len().to_string();
+    let fields = Fields::new();
+    let own = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own {
+        if name.eq_ignore_ascii_case("content-length") {
+            if value.trim() == length {
+                continue;
+            }
+            return Err(Error::Invalid(format!(
+                "header content-length of {} is {value}, but the body has {length} bytes: leave it out, \
+                 it is set by the body",
+                request.url
+            )));
+        }
+        fields
+            .append(&name.to_ascii_lowercase(), value.as_bytes())
+            .map_err(|error| refused_header(name, &request.url, error))?;
+    }
+    let length = fields.append("content-length", length.as_bytes());
+    length.map_err(|error| refused_header("content-length", &request.url, error))?;
+    Ok(fields)
+}
+
+fn refused_header(name: &str, url: &str, error: HeaderError) -> Error {
+    let why = match error {
+        HeaderError::InvalidSyntax => {
+            "has a name or value that HTTP can't carry: use letters, digits and hyphens in names, and no \
+             line breaks in values"
+        }
+        HeaderError::Forbidden => "is the host's to set: leave it out",
+        HeaderError::Immutable => "can't be set any more",
+    };
+    Error::Invalid(format!("header {name} of {url} {why}"))
 }
 
 fn method(name: &str) -> Method {
@@ -108,11 +138,49 @@ fn failed(request: &Request) -> impl Fn(ErrorCode) -> Error {
                 Error::Limit(format!("{request}: the request is too large"))
             }
             ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
-                Error::Invalid(format!("{request}: {code}"))
+                Error::Invalid(format!("{request}: {}", words(&code)))
             }
-            code => Error::Unavailable(format!("{request}: {code}")),
+            code => Error::Unavailable(format!("{request}: {}", words(&code))),
         }
     }
+}
+
+/// An error of the host as people say it.
+fn words(code: &ErrorCode) -> String {
+    match code {
+        ErrorCode::DnsError(error) => {
+            let detail = error.rcode.as_deref().map(|detail| format!(": {detail}"));
+            format!("the name can't be resolved{}", detail.unwrap_or_default())
+        }
+        ErrorCode::DestinationNotFound => "there is no such host".to_owned(),
+        ErrorCode::DestinationUnavailable => "the host can't be reached".to_owned(),
+        ErrorCode::ConnectionRefused => "the host refused the connection".to_owned(),
+        ErrorCode::ConnectionTerminated => "the connection broke off".to_owned(),
+        ErrorCode::TlsCertificateError => "the server's certificate is not valid".to_owned(),
+        ErrorCode::TlsProtocolError => "TLS failed".to_owned(),
+        ErrorCode::HttpRequestUriInvalid => "the address is not valid".to_owned(),
+        ErrorCode::HttpRequestMethodInvalid => "the method is not valid".to_owned(),
+        ErrorCode::HttpResponseIncomplete => "the response broke off".to_owned(),
+        ErrorCode::HttpProtocolError => {
+            "the server does not speak HTTP/1.1 as it should".to_owned()
+        }
+        // The others have names that say what they are, run together.
+        other => spaced(&format!("{other:?}")),
+    }
+}
+
+/// A name in words: `ConnectionLimitReached` is `connection limit reached`.
+fn spaced(name: &str) -> String {
+    let name = name.rsplit("::").next().unwrap_or(name);
+    let name = name.split(['(', '{', ' ']).next().unwrap_or(name);
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 fn send_body(body: OutgoingBody, bytes: &[u8], deadline: &Deadline) -> Result<(), Error> {
