@@ -5,7 +5,7 @@
 //! fixed sets, or from names of plugins and subscriptions, of which at most [`SERIES_MAX`] are
 //! shown; the rest are added up under [`OTHERS`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -20,6 +20,8 @@ use prometheus_client::registry::{Registry, Unit};
 use usher_broker::BrokerStats;
 
 use crate::app::{PluginState, PluginStatus, SubscriptionReport};
+use crate::config::State;
+use crate::states::States;
 
 /// Plugins, and likewise subscriptions, that get series of their own.
 pub(crate) const SERIES_MAX: usize = 100;
@@ -40,6 +42,7 @@ pub(crate) struct Metrics {
     requests: Counts,
     durations: Durations,
     connections: Gauge,
+    cut: Counter,
     streams: Gauge,
 }
 
@@ -61,9 +64,15 @@ impl Default for Metrics {
         );
         let connections = Gauge::default();
         registry.register("http_connections", "Connections open now", connections.clone());
+        let cut = Counter::default();
+        registry.register(
+            "http_connections_cut",
+            "Connections ended because others needed what they held and made no use of",
+            cut.clone(),
+        );
         let streams = Gauge::default();
         registry.register("http_streams", "Event streams open now", streams.clone());
-        Self { registry, requests, durations, connections, streams }
+        Self { registry, requests, durations, connections, cut, streams }
     }
 }
 
@@ -117,6 +126,11 @@ impl Metrics {
         Open::new(&self.connections)
     }
 
+    /// What counts connections that are ended for others' sake.
+    pub(crate) fn cut(&self) -> Counter {
+        self.cut.clone()
+    }
+
     /// Counts an event stream for as long as the answer lives.
     pub(crate) fn stream(&self) -> Open {
         Open::new(&self.streams)
@@ -131,11 +145,13 @@ impl Metrics {
         broker: &BrokerStats,
         subscriptions: &[SubscriptionReport],
         plugins: &[PluginStatus],
+        states: &States,
     ) -> Result<String, fmt::Error> {
         let mut now = Registry::with_prefix("usher");
         add_broker(&mut now, broker);
         add_subscriptions(&mut now, subscriptions);
         add_plugins(&mut now, plugins);
+        add_states(&mut now, states);
         let mut text = String::new();
         encode_registry(&mut text, &now)?;
         encode_registry(&mut text, &self.registry)?;
@@ -374,19 +390,33 @@ fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
     registry.register("plugin_refused_files", "Files in the plugins folder not taken", gauge);
 }
 
+fn add_states(registry: &mut Registry, states: &States) {
+    let concerned: Family<Labels, Gauge<u64, AtomicU64>> = Family::default();
+    for state in State::ALL {
+        let count = states.get(&state).map_or(0, BTreeSet::len);
+        concerned.get_or_create(&labels("state", state.as_str())).set(count as u64);
+    }
+    registry.register(
+        "state_concerned",
+        "Subscriptions or plugins that a state concerns in which producers are refused or deliveries \
+         are held; 1 where it is the router",
+        concerned,
+    );
+}
+
 fn labels(name: &'static str, value: &str) -> Labels {
     vec![(name, value.to_owned())]
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use usher_broker::{HoldsBack, Order, RetryPolicy, Start};
 
     use crate::app::PluginStats;
     use crate::serving::Served;
 
-    fn subscription(n: usize) -> SubscriptionReport {
+    pub(crate) fn subscription(n: usize) -> SubscriptionReport {
         SubscriptionReport {
             name: format!("plugin-{n:04}/main").parse().unwrap(),
             served: Served::Active,
@@ -415,7 +445,7 @@ mod tests {
         }
     }
 
-    fn plugin(name: &str) -> PluginStatus {
+    pub(crate) fn plugin(name: &str) -> PluginStatus {
         PluginStatus {
             name: Some(name.parse().unwrap()),
             version: None,
@@ -451,7 +481,9 @@ mod tests {
         let _open = metrics.connection();
         drop(metrics.connection());
         let stats = BrokerStats { appended: 12, ..BrokerStats::default() };
-        metrics.render(&stats, subscriptions, plugins).unwrap()
+        let paused = BTreeSet::from(["printer".to_owned(), "payment".to_owned()]);
+        let states = States::from([(State::Paused, paused)]);
+        metrics.render(&stats, subscriptions, plugins, &states).unwrap()
     }
 
     #[test]
@@ -469,6 +501,8 @@ mod tests {
             "usher_subscription_acked_deliveries_total{subscription=\"plugin-0001/main\"} 2",
             "usher_subscription_expired_deliveries_total{subscription=\"plugin-0001/main\"} 9",
             "usher_plugin_serving{plugin=\"printer\"} 1",
+            "usher_state_concerned{state=\"paused\"} 2",
+            "usher_state_concerned{state=\"disk_full\"} 0",
             "usher_plugin_quarantined{plugin=\"printer\"} 0",
             "usher_plugin_breaker_open{plugin=\"printer\"} 1",
             "usher_plugin_failed_deliveries_total{plugin=\"printer\",class=\"trap\"} 2",

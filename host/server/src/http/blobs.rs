@@ -1,21 +1,27 @@
 //! `/blobs`: the files plugins have put.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use usher_event::Digest;
 
-use super::params::{Params, page};
+use super::clients::Caller;
+use super::params::{Params, PathParams, page};
 use super::problem::ApiError;
 use super::shapes::Blobs;
 use super::state::Api;
 use super::status::alive;
+
+/// Set aside for a blob while it is read: what one has by default at most.
+const BLOB_ROOM_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long a request waits until other blobs have gone out.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which blobs to list.
 #[derive(Debug, Deserialize)]
@@ -38,18 +44,20 @@ pub(super) async fn list(
 /// A blob's content.
 pub(super) async fn one(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Caller(client): Caller,
+    PathParams(name): PathParams<String>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let digest = digest("digest", &name)?;
     alive(&api)?;
-    let permit = Arc::clone(&api.blob_reads)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::busy("too many blobs are being read; try again"))?;
+    let room = api.blobs.take_within(&client, BLOB_ROOM_BYTES, PATIENCE).await;
+    let room = room.ok_or_else(|| ApiError::busy("too many blobs are being read; try again"))?;
     let store = api.app.broker.blobs();
-    let (info, content) = tokio::task::spawn_blocking(move || store.read(&digest))
+    // The room goes with the reading, which goes on where the client is gone.
+    let (room, read) = tokio::task::spawn_blocking(move || (room, store.read(&digest)))
         .await
-        .map_err(|error| ApiError::internal(error.to_string()))?
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let (info, content) = read
         .map_err(|error| ApiError::internal(error.to_string()))?
         .ok_or_else(|| ApiError::not_found(format!("there is no blob {digest}")))?;
 
@@ -62,15 +70,7 @@ pub(super) async fn one(
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let length_bytes = content.len();
-        // The permit goes when the content has gone out, or the client has.
-        let sending = stream::once(async move {
-            let _permit = permit;
-            Ok::<_, std::convert::Infallible>(content)
-        });
-        let mut response = Body::from_stream(sending).into_response();
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length_bytes));
-        response
+        Body::from(room.charged(content)).into_response()
     };
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::try_from(etag) {

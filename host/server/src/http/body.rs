@@ -1,33 +1,98 @@
 //! Reading a request's body: bounded in bytes, in time, and together with all other bodies.
+//!
+//! Room is taken as bytes arrive, not as they are announced, so that a client holds no more than it
+//! has sent. Where bodies under way together want more than there is, one that has begun waits for
+//! room and the others are refused, which makes it: of several that wait for each other, none would
+//! end.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::budget::{Budget, Kind, Share};
+use super::clients::{Client, Clients};
 use super::problem::ApiError;
+
+/// How long a body that has not begun waits for room.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Memory set aside for a body before any of it is here.
+const BEGIN_MAX_BYTES: usize = 64 * 1024;
+
+/// A byte order mark, which JSON may not begin with (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Room for all bodies together.
+pub(super) struct Room {
+    budget: Budget,
+    /// For the one body that has begun and waits for more.
+    waiting: Semaphore,
+}
+
+impl Room {
+    /// Room for so many bytes.
+    pub(super) fn new(total_bytes: usize, clients: &Arc<Clients>) -> Self {
+        Self { budget: Budget::new(Kind::Bodies, total_bytes, clients), waiting: Semaphore::new(1) }
+    }
+
+    /// Takes room as if a body of a client that is served had it.
+    #[cfg(test)]
+    pub(super) fn hold(&self, bytes: usize) -> Option<Share> {
+        self.budget.try_take(&Client::alone(), bytes)
+    }
+
+    async fn take(&self, client: &Arc<Client>, bytes: usize) -> Option<Share> {
+        if let Some(share) = self.budget.try_take(client, bytes) {
+            return Some(share);
+        }
+        // The router's turn: that this body stands still is not its client's fault.
+        client.is_served();
+        if !client.is_holding(Kind::Bodies) {
+            return self.budget.take_within(client, bytes, BEGIN_PATIENCE).await;
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        self.budget.take(client, bytes).await
+    }
+}
 
 /// A body, with its share of what all bodies together may hold. The share is given back on drop.
 pub(super) struct Intake {
     /// The content.
     pub(super) bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Option<Share>,
+}
+
+impl Intake {
+    /// The content as JSON.
+    ///
+    /// # Errors
+    /// 400 where it begins with a byte order mark, which parsers describe as a missing value.
+    pub(super) fn json(&self) -> Result<&Bytes, ApiError> {
+        if self.bytes.starts_with(BYTE_ORDER_MARK) {
+            return Err(ApiError::invalid(
+                "the body begins with a byte order mark; send UTF-8 without one",
+            ));
+        }
+        Ok(&self.bytes)
+    }
 }
 
 /// Reads `body` whole.
 ///
 /// # Errors
-/// 413 above `max_bytes`; 408 after `timeout`; 429 when all bodies together are too much; 400 when
-/// the client breaks off.
+/// 413 above `max_bytes`; 408 after `timeout`, or where others wait for the room of a body that hardly
+/// moves; 429 when all bodies together are too much; 400 when the client breaks off.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
-    max_bytes: usize,
-    timeout: Duration,
-    room: &Arc<Semaphore>,
+    client: &Arc<Client>,
+    (max_bytes, timeout): (usize, Duration),
+    room: &Room,
 ) -> Result<Intake, ApiError> {
     let too_large = || ApiError::too_large(format!("the body is larger than {max_bytes} bytes"));
     let announced_bytes = announced_bytes(headers).unwrap_or_default();
@@ -35,51 +100,36 @@ pub(super) async fn read(
         .ok()
         .filter(|bytes| *bytes <= max_bytes)
         .ok_or_else(too_large)?;
-    // Room first, memory second: what is announced may come, so it counts from the start.
-    let mut share: Option<OwnedSemaphorePermit> = None;
-    let mut taken_bytes = announced_bytes;
-    take(room, announced_bytes, &mut share)?;
+    let mut share: Option<Share> = None;
     let reading = async {
-        let mut bytes = BytesMut::with_capacity(announced_bytes);
+        let mut bytes = BytesMut::with_capacity(announced_bytes.min(BEGIN_MAX_BYTES));
         while let Some(frame) = body.frame().await {
             let frame =
                 frame.map_err(|error| ApiError::invalid(format!("the body broke off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
-            let read_bytes = bytes.len() + data.len();
-            if read_bytes > max_bytes {
+            if bytes.len() + data.len() > max_bytes {
                 return Err(too_large());
             }
-            take(room, read_bytes.saturating_sub(taken_bytes), &mut share)?;
-            taken_bytes = taken_bytes.max(read_bytes);
+            let more = room.take(client, data.len()).await.ok_or_else(|| {
+                ApiError::busy("more is being published than the router takes at once; try again")
+            })?;
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
             bytes.extend_from_slice(&data);
         }
         Ok(Intake { bytes: bytes.freeze(), _share: share })
     };
-    match tokio::time::timeout(timeout, reading).await {
-        Ok(read) => read,
-        Err(_) => {
+    tokio::select! {
+        biased;
+        read = tokio::time::timeout(timeout, reading) => read.unwrap_or_else(|_| {
             Err(ApiError::timeout(format!("the body took longer than {} ms", timeout.as_millis())))
+        }),
+        () = client.cut() => {
+            Err(ApiError::timeout("the body hardly moved while others waited; send it faster"))
         }
     }
-}
-
-/// Takes room for `bytes` more.
-fn take(
-    room: &Arc<Semaphore>,
-    bytes: usize,
-    share: &mut Option<OwnedSemaphorePermit>,
-) -> Result<(), ApiError> {
-    let more = u32::try_from(bytes)
-        .ok()
-        .and_then(|bytes| Arc::clone(room).try_acquire_many_owned(bytes).ok())
-        .ok_or_else(|| {
-            ApiError::busy("more is being published than the router takes at once; try again")
-        })?;
-    match share {
-        Some(share) => share.merge(more),
-        None => *share = Some(more),
-    }
-    Ok(())
 }
 
 fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
@@ -90,16 +140,28 @@ fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
 mod tests {
     use super::*;
     use axum::response::IntoResponse;
+    use futures_util::StreamExt as _;
     use http::StatusCode;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const FOREVER: Duration = Duration::from_secs(3600);
+
+    fn never() -> Body {
+        Body::from_stream(futures_util::stream::pending::<Result<Bytes, String>>())
+    }
+
+    fn room(bytes: usize) -> (Room, Arc<Clients>) {
+        let clients = Clients::new(Default::default());
+        (Room::new(bytes, &clients), clients)
+    }
 
     async fn status(body: Body, announced: Option<&str>, room_bytes: usize) -> StatusCode {
         let mut headers = HeaderMap::new();
         if let Some(announced) = announced {
             headers.insert(header::CONTENT_LENGTH, announced.parse().unwrap());
         }
-        match read(&headers, body, 8, SECOND, &Arc::new(Semaphore::new(room_bytes))).await {
+        let (room, clients) = room(room_bytes);
+        let entry = clients.enter(false);
+        match read(&headers, body, entry.client(), (8, FOREVER), &room).await {
             Ok(intake) => {
                 assert!(intake.bytes.len() <= 8);
                 StatusCode::OK
@@ -108,36 +170,71 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn bodies_are_bounded() {
         assert_eq!(status(Body::from("8 bytes!"), None, 8).await, StatusCode::OK);
         assert_eq!(status(Body::from("9 bytes!!"), None, 99).await, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(status(Body::empty(), Some("9"), 99).await, StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(status(Body::from("8 bytes!"), None, 7).await, StatusCode::TOO_MANY_REQUESTS);
     }
 
-    #[tokio::test]
-    async fn what_is_announced_has_its_room_before_it_comes() {
-        let announced = status(Body::empty(), Some("8"), 7).await;
-        assert_eq!(announced, StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(status(Body::from("8 bytes!"), Some("8"), 8).await, StatusCode::OK);
-        assert_eq!(status(Body::from("8 bytes!"), Some("3"), 8).await, StatusCode::OK);
+    #[tokio::test(start_paused = true)]
+    async fn what_is_only_announced_takes_no_room() {
+        let (room, clients) = room(8);
+        let (announcing, sending) = (clients.enter(false), clients.enter(false));
+        let headers: HeaderMap =
+            [(header::CONTENT_LENGTH, "8".parse().unwrap())].into_iter().collect();
+        let announced = read(&headers, never(), announcing.client(), (8, FOREVER), &room);
+        let sent = async {
+            let body = Body::from("8 bytes!");
+            let limits = (8, FOREVER);
+            read(&HeaderMap::new(), body, sending.client(), limits, &room).await.is_ok()
+        };
+        tokio::select! {
+            is_taken = sent => assert!(is_taken),
+            _ = announced => panic!("it never ends"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_makes_room_for_one_that_moves() {
+        let (room, clients) = room(8);
+        let (standing, moving) = (clients.enter(false), clients.enter(false));
+        let frames = futures_util::stream::iter([Ok::<_, String>(Bytes::from_static(b"7 bytes"))]);
+        let body = Body::from_stream(frames.chain(futures_util::stream::pending()));
+        let stands = async {
+            standing.client().is_served();
+            let headers = HeaderMap::new();
+            let reading = read(&headers, body, standing.client(), (8, FOREVER), &room);
+            standing.client().awaits_body();
+            reading.await.err().map(|error| error.into_response().status())
+        };
+        let moves = async {
+            // Behind the other.
+            tokio::task::yield_now().await;
+            let headers = HeaderMap::new();
+            read(&headers, Body::from("8 bytes!"), moving.client(), (8, FOREVER), &room)
+                .await
+                .is_ok()
+        };
+        let (stood, is_taken) = tokio::join!(stands, moves);
+        assert_eq!((stood, is_taken), (Some(StatusCode::REQUEST_TIMEOUT), true));
     }
 
     #[tokio::test(start_paused = true)]
     async fn bodies_that_never_end_time_out() {
-        let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, String>>());
-        assert_eq!(status(never, None, 8).await, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(status(never(), None, 8).await, StatusCode::REQUEST_TIMEOUT);
     }
 
     #[tokio::test]
     async fn the_share_is_given_back() {
-        let room = Arc::new(Semaphore::new(8));
-        let intake = read(&HeaderMap::new(), Body::from("8 bytes!"), 8, SECOND, &room)
+        let (room, clients) = room(8);
+        let entry = clients.enter(false);
+        let (headers, body) = (HeaderMap::new(), Body::from("8 bytes!"));
+        let intake = read(&headers, body, entry.client(), (8, FOREVER), &room)
             .await
             .unwrap_or_else(|error| panic!("{error:?}"));
-        assert_eq!(room.available_permits(), 0);
+        assert_eq!(room.budget.free_bytes(), 0);
         drop(intake);
-        assert_eq!(room.available_permits(), 8);
+        assert_eq!(room.budget.free_bytes(), 8);
     }
 }

@@ -2,17 +2,19 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 use usher_broker::{DeadLetterPage, DeadLetterQuery};
 use usher_event::{FailureClass, PluginName, SubscriptionName};
 
-use super::ingest;
-use super::params::{Params, number, page};
+use super::clients::Caller;
+use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
 use super::shapes::{DeadLetter, DeadLetterGone, DeadLetters, Timestamp};
 use super::state::Api;
+use super::{answers, ingest};
 
 /// Which dead letters to list.
 #[derive(Debug, Deserialize)]
@@ -53,18 +55,20 @@ impl Choice {
 /// Dead letters, oldest first.
 pub(super) async fn list(
     State(api): State<Api>,
+    Caller(client): Caller,
     Params(choice): Params<Choice>,
-) -> Result<Json<DeadLetters>, ApiError> {
+) -> Result<Response, ApiError> {
+    let room = answers::room(&api, &client).await?;
     let DeadLetterPage { letters, next, last } =
         api.app.broker.dead_letters(choice.query()?).await?;
     let dead_letters = letters.into_iter().map(DeadLetter::listed).collect();
-    Ok(Json(DeadLetters { dead_letters, next, last }))
+    answers::json(room, &DeadLetters { dead_letters, next, last })
 }
 
 /// One dead letter, with its attempts.
 pub(super) async fn one(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetter>, ApiError> {
     let id = number("id", &id)?;
     match api.app.broker.dead_letter(id).await? {
@@ -76,7 +80,7 @@ pub(super) async fn one(
 /// Delivers the event to its subscription again.
 pub(super) async fn redrive(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
     gone(id, api.app.broker.redrive(id).await?)
@@ -85,7 +89,7 @@ pub(super) async fn redrive(
 /// Drops the dead letter for good.
 pub(super) async fn discard(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
     gone(id, api.app.broker.discard(id).await?)
@@ -94,12 +98,13 @@ pub(super) async fn discard(
 /// Delivers the event in the body in its event's place.
 pub(super) async fn redrive_edited(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Caller(client): Caller,
+    PathParams(id): PathParams<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    let event = ingest::one_structured(&api, &headers, body).await?;
+    let event = ingest::one_structured(&api, &client, &headers, body).await?;
     match api.app.broker.redrive_edited(id, event).await? {
         Some(sequence) => Ok(Json(DeadLetterGone { id, sequence: Some(sequence) })),
         None => Err(missing(id)),

@@ -1,41 +1,90 @@
 //! `GET /events`, `GET /events/{sequence}` and what became of an event for a subscription: reading
 //! the log.
 
-use axum::Json;
-use axum::extract::{Path, State};
-use usher_broker::EventQuery;
+use std::io;
 
-use super::params::{Choice, Params, number, page, subscription};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use tracing::warn;
+
+use super::answers::json_bytes;
+use super::clients::Caller;
+use super::log::Reader;
+use super::params::{Choice, Params, PathParams, number, page, subscription};
 use super::problem::ApiError;
-use super::shapes::{Events, Explanation, Stored};
+use super::shapes::{Explanation, Stored};
 use super::state::Api;
 use crate::serving::Serving;
 
 /// Where the log starts.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
 
-/// A page of the log.
+/// Part of the log, as one answer that is sent while it is read.
 pub(super) async fn list(
     State(api): State<Api>,
+    Caller(client): Caller,
     Params(choice): Params<Choice>,
-) -> Result<Json<Events>, ApiError> {
-    let query = EventQuery {
-        from: choice.from.unwrap_or(FIRST_SEQUENCE),
-        max: page(choice.max)?,
-        filter: choice.filter()?,
-    };
-    let page = api.app.broker.events(query).await?;
-    Ok(Json(Events {
-        events: page.events.into_iter().map(Into::into).collect(),
-        next: page.next,
-        last: *api.app.broker.committed().borrow(),
-    }))
+) -> Result<Response, ApiError> {
+    let from = choice.from.unwrap_or(FIRST_SEQUENCE);
+    let missing = page(choice.max)?;
+    let reader = Reader::new(api.clone(), client, choice.filter()?, from);
+    let mut listing = Listing { api, reader, missing, is_begun: false, is_over: false };
+    // What fails at once is an error; what fails later breaks the answer off.
+    let first = listing.next().await?.unwrap_or_default();
+    if listing.is_over {
+        return Ok(json_bytes(Body::from(first)));
+    }
+    let rest = stream::try_unfold(listing, |mut listing| async move {
+        let more = listing.next().await.map_err(|error| {
+            warn!(error = error.detail(), "an answer is broken off: the log can't be read on");
+            io::Error::other(error.detail().to_owned())
+        })?;
+        Ok::<_, io::Error>(more.map(|more| (more, listing)))
+    });
+    let body = stream::once(std::future::ready(Ok(first))).chain(rest);
+    Ok(json_bytes(Body::from_stream(body)))
+}
+
+/// `{"events":[…],"next":N,"last":N}`, piece by piece.
+struct Listing {
+    api: Api,
+    reader: Reader,
+    /// How many events may still come.
+    missing: usize,
+    is_begun: bool,
+    is_over: bool,
+}
+
+impl Listing {
+    /// The next piece; `None` behind the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let page = self.reader.page(self.missing).await?;
+        self.missing = self.missing.saturating_sub(page.len());
+        let last = *self.api.app.broker.committed().borrow();
+        self.is_over = self.missing == 0 || page.is_empty() || self.reader.next > last;
+        let is_first = !std::mem::replace(&mut self.is_begun, true);
+        let begin = if is_first { "{\"events\":[" } else { "" };
+        let comma = |position: usize, _: &Stored| {
+            if is_first && position == 0 { String::new() } else { ",".to_owned() }
+        };
+        let end = format!("],\"next\":{},\"last\":{last}}}", self.reader.next);
+        let end = if self.is_over { &*end } else { "" };
+        let written = page.written(begin, (comma, ""), end);
+        written.map(Some).map_err(|error| ApiError::internal(error.to_string()))
+    }
 }
 
 /// One event.
 pub(super) async fn one(
     State(api): State<Api>,
-    Path(sequence): Path<String>,
+    PathParams(sequence): PathParams<String>,
 ) -> Result<Json<Stored>, ApiError> {
     let sequence = number("sequence", &sequence)?;
     match api.app.broker.event(sequence).await? {
@@ -47,7 +96,7 @@ pub(super) async fn one(
 /// What became of an event for a subscription, or why nothing did.
 pub(super) async fn delivery(
     State(api): State<Api>,
-    Path((sequence, plugin, local)): Path<(String, String, String)>,
+    PathParams((sequence, plugin, local)): PathParams<(String, String, String)>,
 ) -> Result<Json<Explanation>, ApiError> {
     let sequence = number("sequence", &sequence)?;
     let name = subscription(&plugin, &local)?;

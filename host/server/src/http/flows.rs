@@ -1,9 +1,11 @@
 //! `GET /flows/{id}`: an event and all that it caused.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::response::Response;
 
-use super::params::number;
+use super::answers;
+use super::clients::Caller;
+use super::params::{PathParams, number};
 use super::problem::ApiError;
 use super::shapes::Flow;
 use super::state::Api;
@@ -11,8 +13,10 @@ use super::state::Api;
 /// The flow of an event (by sequence), or the newest one with a `correlationid`.
 pub(super) async fn one(
     State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Json<Flow>, ApiError> {
+    Caller(client): Caller,
+    PathParams(id): PathParams<String>,
+) -> Result<Response, ApiError> {
+    let room = answers::room(&api, &client).await?;
     let broker = &api.app.broker;
     let sequence = if id.bytes().all(|byte| byte.is_ascii_digit()) {
         Some(number("id", &id)?)
@@ -24,7 +28,7 @@ pub(super) async fn one(
         None => None,
     };
     match flow {
-        Some(flow) => Ok(Json(flow.into())),
+        Some(flow) => answers::json(room, &Flow::from(flow)),
         None => Err(ApiError::not_found(format!(
             "there is no flow {id}; use the sequence of one of its events, or its correlationid"
         ))),

@@ -1,44 +1,144 @@
-//! Keeps web pages out. The API listens on loopback and asks for no token, so a page in a browser
-//! on the same machine could reach it: by sending forms across origins, or by pointing a name of
-//! its own at 127.0.0.1. Programs send neither an `Origin` nor a foreign `Host`.
+//! What every request has to be before a handler sees it: unambiguous, and meant for this router.
+//!
+//! A proxy in front may read a request otherwise than we do where RFC 9112 leaves it no right to; such
+//! requests are refused rather than guessed at. And the API listens on loopback and asks for no token,
+//! so web pages are kept out: a page in a browser on the same machine could send forms across origins,
+//! or point a name of its own at 127.0.0.1. Programs send neither an `Origin` nor a foreign `Host`.
 
 use std::net::IpAddr;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
-use super::problem::ApiError;
+use super::clients::Caller;
+use super::problem::{ApiError, HEADER_MAX_BYTES};
+use super::state::Api;
 
-/// Refuses requests that were sent by a web page from elsewhere.
-pub(super) async fn same_machine(request: Request, next: Next) -> Response {
-    match check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+/// Paths that say nothing about events: probes may ask for them under any name.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Where the paths of events and files begin, which the spare places are not for.
+const BULK: [&str; 2] = ["/events", "/blobs"];
+
+/// Refuses requests that are ambiguous, not meant for this router, or not for its spare places.
+pub(super) async fn admit(
+    State(api): State<Api>,
+    Caller(client): Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    let allowed = &api.app.config.http.allowed_hosts;
+    let (uri, headers) = (request.uri(), request.headers());
+    let checked = size(uri, headers)
+        .and_then(|()| framing(headers))
+        .and_then(|()| authority(request.version(), request.method(), uri, headers))
+        .and_then(|authority| ours(authority.as_ref(), uri.path(), headers, allowed));
+    if let Err(error) = checked {
+        // What follows on the connection is not told apart from this request for sure.
+        return ([(header::CONNECTION, "close")], error).into_response();
+    }
+    if client.is_spare && BULK.iter().any(|start| uri.path().starts_with(start)) {
+        if request.method() == Method::POST {
+            api.app.busy.note();
+        }
+        let what = "all places for connections are taken; close some, or try again";
+        return ApiError::busy(what).into_response();
+    }
+    next.run(request).await
+}
+
+/// Checks the head as a whole; the HTTP library's own bound is a matter of how it reads.
+fn size(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    // A name, a colon, a space, a value, and the end of the line.
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let query_bytes = uri.query().map_or(0, str::len);
+    if uri.path().len() + query_bytes + fields.sum::<usize>() > HEADER_MAX_BYTES {
+        return Err(ApiError::header_too_large());
+    }
+    Ok(())
+}
+
+/// Checks that there is one way to tell where the body ends (RFC 9112, section 6).
+fn framing(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    {
+        return Err(ApiError::invalid(
+            "transfer-encoding: only chunked, once and alone, is taken; send the body as it is",
+        ));
+    }
+    Ok(())
+}
+
+/// Whom the request is for, as target and `Host` say it together (RFC 9112, section 3.2).
+fn authority(
+    version: Version,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Option<Authority>, ApiError> {
+    let host = one(headers, header::HOST)?.map(|host| host.parse::<Authority>());
+    let host = match host {
+        None if version >= Version::HTTP_11 => {
+            return Err(ApiError::invalid("there is no host header, which HTTP/1.1 asks for"));
+        }
+        None => None,
+        Some(Ok(host)) if !host.as_str().contains('@') && !host.host().is_empty() => Some(host),
+        Some(_) => {
+            return Err(ApiError::invalid("host: use a name or address, and perhaps a port"));
+        }
+    };
+    let target = uri.authority().filter(|_| method != Method::CONNECT);
+    match (target, host) {
+        (None, host) => Ok(host),
+        (Some(target), None) => Ok(Some(target.clone())),
+        (Some(target), Some(host)) if target.as_str().eq_ignore_ascii_case(host.as_str()) => {
+            Ok(Some(host))
+        }
+        (Some(_), Some(_)) => {
+            Err(ApiError::invalid("the request's target names another host than the host header"))
+        }
     }
 }
 
-fn check(headers: &HeaderMap) -> Result<(), ApiError> {
-    if let Some(host) = text(headers, header::HOST)
-        && !host.parse::<Authority>().is_ok_and(|host| is_loopback(host.host()))
+/// Checks that the request is meant for this router and doesn't come from a page elsewhere.
+fn ours(
+    authority: Option<&Authority>,
+    path: &str,
+    headers: &HeaderMap,
+    allowed: &[String],
+) -> Result<(), ApiError> {
+    let is_ours =
+        |host: &str| is_loopback(host) || allowed.iter().any(|one| one.eq_ignore_ascii_case(host));
+    if let Some(authority) = authority
+        && !is_ours(authority.host())
+        && !PROBES.contains(&path)
     {
         return Err(ApiError::misdirected(
-            "the host header names another machine; use a loopback address or localhost",
+            "the host header names another machine; use a loopback address or localhost, or add \
+             the name to allowed_hosts in [http] in usher.toml",
         ));
     }
-    if let Some(origin) = text(headers, header::ORIGIN)
-        && !origin.parse::<Uri>().is_ok_and(|origin| origin.host().is_some_and(is_loopback))
+    if let Some(origin) = one(headers, header::ORIGIN)?
+        && !origin.parse::<Uri>().is_ok_and(|origin| origin.host().is_some_and(is_ours))
     {
         return Err(ApiError::forbidden("web pages from elsewhere may not use this API"));
     }
     Ok(())
 }
 
-/// A header's text; empty, and so no host at all, where it is not text.
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or_default())
+/// The text of a header that may be there once; empty, and so no host at all, where it is not text.
+fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ApiError> {
+    let mut values = headers.get_all(&name).iter();
+    let value = values.next().map(|value| value.to_str().unwrap_or_default());
+    match values.next() {
+        None => Ok(value),
+        Some(_) => Err(ApiError::invalid(format!("there is more than one {name} header"))),
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -52,32 +152,88 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
-    #[track_caller]
-    fn check_headers(headers: &[(HeaderName, &str)], allowed: bool) {
-        let headers: HeaderMap =
-            headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        assert_eq!(check(&headers).is_ok(), allowed, "{headers:?}");
+    /// The status that a request is refused with; 200 where it is let through.
+    fn check(target: &str, fields: &str) -> StatusCode {
+        let (version, fields) = match fields.strip_prefix("HTTP/1.0\n") {
+            Some(rest) => (Version::HTTP_10, rest),
+            None => (Version::HTTP_11, fields),
+        };
+        let mut headers = HeaderMap::new();
+        for line in fields.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let uri: Uri = target.parse().unwrap();
+        let allowed = ["router.internal".to_owned()];
+        framing(&headers)
+            .and_then(|()| authority(version, &Method::GET, &uri, &headers))
+            .and_then(|authority| ours(authority.as_ref(), uri.path(), &headers, &allowed))
+            .map_or_else(|error| error.into_response().status(), |()| StatusCode::OK)
     }
 
     #[test]
-    fn programs_on_this_machine_pass() {
-        check_headers(&[], true);
-        for host in ["127.0.0.1:7171", "localhost:7171", "LOCALHOST", "[::1]:7171", "127.9.9.9"] {
-            check_headers(&[(header::HOST, host)], true);
-        }
-        check_headers(&[(header::ORIGIN, "http://localhost:7171")], true);
-    }
-
-    #[test]
-    fn pages_from_elsewhere_do_not() {
-        for host in ["evil.example", "evil.example:7171", "localhost.evil.example", "10.0.0.1", ""]
-        {
-            check_headers(&[(header::HOST, host)], false);
-        }
-        for origin in ["https://evil.example", "null", "http://127.0.0.1.evil.example"] {
-            check_headers(&[(header::HOST, "127.0.0.1:7171"), (header::ORIGIN, origin)], false);
+    fn requests_are_judged_by_the_letter() {
+        const OK: StatusCode = StatusCode::OK;
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        const MISDIRECTED: StatusCode = StatusCode::MISDIRECTED_REQUEST;
+        const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
+        let cases = [
+            // For us.
+            ("/plugins", "Host: 127.0.0.1:7171", OK),
+            ("/plugins", "Host: localhost:7171", OK),
+            ("/plugins", "Host: LOCALHOST", OK),
+            ("/plugins", "Host: [::1]:7171", OK),
+            ("/plugins", "Host: 127.9.9.9", OK),
+            ("/plugins", "Host: Router.Internal:80", OK),
+            ("/plugins", "HTTP/1.0\n", OK),
+            ("/plugins", "Host: localhost:7171\nOrigin: http://localhost:7171", OK),
+            ("http://localhost:7171/plugins", "Host: localhost:7171", OK),
+            ("http://LOCALHOST/plugins", "Host: localhost", OK),
+            ("http://localhost/plugins", "HTTP/1.0\n", OK),
+            ("/events", "Host: localhost\nTransfer-Encoding: Chunked", OK),
+            // For somebody else.
+            ("/plugins", "Host: evil.example", MISDIRECTED),
+            ("/plugins", "Host: localhost.evil.example", MISDIRECTED),
+            ("/plugins", "Host: 10.0.0.1", MISDIRECTED),
+            ("http://evil.example/plugins", "HTTP/1.0\n", MISDIRECTED),
+            ("http://evil.example/plugins", "Host: evil.example", MISDIRECTED),
+            ("/healthz", "Host: 10.0.0.1:7171", OK),
+            ("/readyz", "Host: pod-7.cluster", OK),
+            // From a page elsewhere.
+            ("/plugins", "Host: localhost\nOrigin: https://evil.example", FORBIDDEN),
+            ("/plugins", "Host: localhost\nOrigin: null", FORBIDDEN),
+            ("/healthz", "Host: localhost\nOrigin: http://127.0.0.1.evil.example", FORBIDDEN),
+            ("/plugins", "Host: localhost\nOrigin: http://router.internal", OK),
+            // Ambiguous.
+            ("/plugins", "Host: localhost\nHost: evil.example", BAD),
+            ("/plugins", "Host: localhost\nHost: localhost", BAD),
+            ("/plugins", "Host: localhost\nOrigin: http://localhost\nOrigin: null", BAD),
+            ("/plugins", "", BAD),
+            ("/healthz", "", BAD),
+            ("/plugins", "Host: evil@localhost", BAD),
+            ("/plugins", "Host: local host", BAD),
+            ("/plugins", "Host: localhost, localhost", BAD),
+            ("/plugins", "Host: localhost/x", BAD),
+            ("/plugins", "Host: :7171", BAD),
+            ("http://evil.example/plugins", "Host: localhost", BAD),
+            ("http://localhost:1/plugins", "Host: localhost:2", BAD),
+            ("http://evil@localhost/plugins", "Host: localhost", BAD),
+            ("/events", "Host: localhost\nTransfer-Encoding: gzip, chunked", BAD),
+            ("/events", "Host: localhost\nTransfer-Encoding: identity, chunked", BAD),
+            ("/events", "Host: localhost\nTransfer-Encoding: chunked, chunked", BAD),
+            (
+                "/events",
+                "Host: localhost\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked",
+                BAD,
+            ),
+            ("/events", "Host: localhost\nTransfer-Encoding: identity", BAD),
+        ];
+        for (target, fields, expected) in cases {
+            assert_eq!(check(target, fields), expected, "{target} {fields:?}");
         }
     }
 }

@@ -1,13 +1,16 @@
 //! `POST /events`: where producers' events come in. Answered after fsync, or refused whole.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use usher_broker::BrokerError;
 use usher_event::{Event, http_binary, json};
 
 use super::body::{self, Intake};
+use super::clients::{Caller, Client};
 use super::problem::ApiError;
 use super::shapes::{Accepted, AcceptedEvent};
 use super::state::Api;
@@ -15,6 +18,7 @@ use super::state::Api;
 /// Takes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
 pub(super) async fn publish(
     State(api): State<Api>,
+    Caller(client): Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
@@ -25,12 +29,23 @@ pub(super) async fn publish(
         }));
     }
     let mode = Mode::of(&headers)?;
-    let intake = read(&api, &headers, body).await?;
-    let events = mode.decode(&headers, intake.bytes.clone())?;
+    let intake = read(&api, &client, &headers, body).await;
+    let intake = intake.inspect_err(|error| {
+        if error.is_busy() {
+            api.app.busy.note();
+        }
+    })?;
+    let events = mode.decode(&headers, &intake)?;
     check_reserved(mode, &events)?;
 
-    let published =
-        if events.is_empty() { Vec::new() } else { api.app.broker.publish(events.clone()).await? };
+    let published = match events.is_empty() {
+        true => Vec::new(),
+        false => api.app.broker.publish(events.clone()).await.inspect_err(|error| {
+            if matches!(error, BrokerError::Busy { .. }) {
+                api.app.busy.note();
+            }
+        })?,
+    };
     let accepted = events
         .iter()
         .zip(published)
@@ -45,14 +60,21 @@ pub(super) async fn publish(
 }
 
 /// The body, by the limits of the configuration.
-async fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<Intake, ApiError> {
+async fn read(
+    api: &Api,
+    client: &Arc<Client>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Intake, ApiError> {
     let http = &api.app.config.http;
-    body::read(headers, body, http.max_body_bytes, http.body_timeout, &api.intake).await
+    let limits = (http.max_body_bytes, http.body_timeout);
+    body::read(headers, body, client, limits, &api.intake).await
 }
 
 /// The one event of a request in structured mode.
 pub(super) async fn one_structured(
     api: &Api,
+    client: &Arc<Client>,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Event, ApiError> {
@@ -61,8 +83,8 @@ pub(super) async fn one_structured(
             "send one event as application/cloudevents+json",
         ));
     }
-    let intake = read(api, headers, body).await?;
-    Ok(json::from_slice(&intake.bytes)?)
+    let intake = read(api, client, headers, body).await?;
+    Ok(json::from_slice(intake.json()?)?)
 }
 
 /// The modes of the CloudEvents HTTP protocol binding.
@@ -119,11 +141,11 @@ impl Mode {
         ))
     }
 
-    fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, ApiError> {
+    fn decode(self, headers: &HeaderMap, body: &Intake) -> Result<Vec<Event>, ApiError> {
         Ok(match self {
-            Self::Structured => vec![json::from_slice(&body)?],
-            Self::Batch => json::batch_from_slice(&body)?,
-            Self::Binary => vec![http_binary::from_parts(headers, body)?],
+            Self::Structured => vec![json::from_slice(body.json()?)?],
+            Self::Batch => json::batch_from_slice(body.json()?)?,
+            Self::Binary => vec![http_binary::from_parts(headers, body.bytes.clone())?],
         })
     }
 }

@@ -1,27 +1,32 @@
 //! The HTTP API: producers publish here, people and programs look at the router through it.
 //!
 //! [`serve()`] runs it on a listener, with a limit on everything a client could use up: connections,
-//! header and body bytes, the time each of them takes, open streams, and what is being read in at
-//! once. [`router`] is the API without the sockets, for tests. The shapes of the answers are in
+//! header and body bytes, the time each of them takes, open streams, and the memory of all bodies and
+//! of all answers. Who holds any of it and makes no progress loses it to those who do ([`clients`]).
+//! [`router`] is the API without the sockets, for tests. The shapes of the answers are in
 //! [`shapes`], the document that describes it all is `openapi.json`.
 
+mod answers;
+mod arrival;
 mod audit;
 mod backup;
 mod blobs;
 mod body;
+mod budget;
+mod clients;
 mod dead_letters;
 mod events;
 mod flows;
 mod guard;
 mod ingest;
-mod leftover;
+mod log;
 mod params;
 mod plugins;
 mod problem;
 mod replay;
 mod schedules;
 mod serve;
-mod stall;
+mod socket;
 mod state;
 mod status;
 mod stream;
@@ -40,7 +45,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use http::Uri;
 
 use problem::ApiError;
-pub(crate) use serve::serve;
+pub(crate) use serve::{EXTRA_CONNECTIONS, serve};
 use state::Api;
 
 /// Every path of the API with its methods; `openapi.json` has the same ones.
@@ -71,6 +76,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/blobs", get(blobs::list)),
         ("/blobs/{digest}", get(blobs::one)),
         ("/backup", post(backup::make)),
+        ("/states", get(status::states)),
         ("/healthz", get(status::healthz)),
         ("/readyz", get(status::readyz)),
         ("/metrics", get(status::metrics)),
@@ -88,8 +94,8 @@ fn router(api: Api) -> Router {
         .fold(Router::new(), counted)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn(guard::same_machine))
-        .layer(from_fn(leftover::discard_leftover))
+        .layer(from_fn_with_state(api.clone(), guard::admit))
+        .layer(from_fn(arrival::track))
         .with_state(api)
 }
 

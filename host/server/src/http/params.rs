@@ -1,11 +1,10 @@
 //! Parameters in paths and queries. Unknown ones are refused, so that a misspelt filter never
 //! passes as no filter.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use usher_event::SubscriptionName;
 use usher_filter::Filter;
 
@@ -27,6 +26,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         Query::try_from_uri(&parts.uri)
             .map(|Query(params)| Self(params))
             .map_err(|error| ApiError::invalid(error.body_text()))
+    }
+}
+
+/// The parts of the path, or 400.
+pub(super) struct PathParams<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Path::from_request_parts(parts, state)
+            .await
+            .map(|Path(params)| Self(params))
+            .map_err(|error| ApiError::invalid(format!("path: {}", error.body_text())))
     }
 }
 
@@ -78,25 +91,13 @@ impl Choice {
     /// What `type` and `filter` ask for together; `None` for every event.
     ///
     /// # Errors
-    /// `filter` is not a filter, or `type` is empty.
+    /// `filter` is not a filter, or no type begins with `type`.
     pub(super) fn filter(&self) -> Result<Option<Filter>, ApiError> {
-        let mut wanted: Vec<Value> = Vec::new();
-        if let Some(prefix) = &self.type_prefix {
-            if prefix.is_empty() {
-                return Err(ApiError::invalid("type: leave it out to take every type"));
-            }
-            wanted.push(json!({ "prefix": { "type": prefix } }));
-        }
-        if let Some(text) = &self.filter {
-            let filter = serde_json::from_str(text)
-                .map_err(|error| ApiError::invalid(format!("filter: not JSON: {error}")))?;
-            wanted.push(filter);
-        }
-        if wanted.is_empty() {
-            return Ok(None);
-        }
-        Filter::from_json(&json!({ "all": wanted }))
-            .map(Some)
-            .map_err(|error| ApiError::invalid(format!("filter: {error}")))
+        let prefix = self.type_prefix.as_deref().map(Filter::type_prefix).transpose();
+        let prefix =
+            prefix.map_err(|error| ApiError::invalid(format!("type: {}", error.reason())))?;
+        let filter = self.filter.as_deref().map(Filter::parse).transpose();
+        let filter = filter.map_err(|error| ApiError::invalid(error.to_string()))?;
+        Ok(prefix.into_iter().chain(filter).reduce(Filter::and))
     }
 }

@@ -1,10 +1,11 @@
 //! `/plugins`: how they stand, and what an operator can do about it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use usher_event::PluginName;
 use usher_router::Standing;
 
+use super::params::PathParams;
 use super::problem::ApiError;
 use super::shapes::{PluginHistory, PluginStanding, Plugins};
 use super::state::Api;
@@ -19,7 +20,7 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
 /// Keeps deliveries from a plugin.
 pub(super) async fn pause(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
     answer(name.clone(), api.app.control.pause(&name).await)
@@ -28,7 +29,7 @@ pub(super) async fn pause(
 /// Lets a paused plugin have deliveries again.
 pub(super) async fn resume(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
     answer(name.clone(), api.app.control.resume(&name).await)
@@ -37,7 +38,7 @@ pub(super) async fn resume(
 /// Lifts a plugin's quarantine.
 pub(super) async fn release(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
     answer(name.clone(), api.app.control.release(&name).await)
@@ -46,7 +47,7 @@ pub(super) async fn release(
 /// Puts the version before in a plugin's place.
 pub(super) async fn rollback(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
     answer(name.clone(), api.app.control.rollback(&name).await)
@@ -55,7 +56,7 @@ pub(super) async fn rollback(
 /// How changes of a plugin ended.
 pub(super) async fn history(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginHistory>, ApiError> {
     let name = plugin(&name)?;
     let history = api.app.control.history(&name)?;

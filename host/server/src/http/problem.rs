@@ -9,8 +9,13 @@ use usher_event::{BatchError, EventError, EventErrorKind};
 
 use super::shapes::Problem;
 
+const PROBLEM_JSON: &str = "application/problem+json";
+
 /// How long a client should wait when the router says no and doesn't know better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Request line and header fields together.
+pub(super) const HEADER_MAX_BYTES: usize = 64 * 1024;
 
 /// The longest text repeated from a request, so that an error is never larger than its cause.
 const DETAIL_MAX_CHARS: usize = 2048;
@@ -83,9 +88,21 @@ impl ApiError {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected request", detail)
     }
 
+    /// Whether it asks to come back later.
+    pub(super) fn is_busy(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// 429, with the time to wait.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(RETRY_AFTER)
+    }
+
+    /// 431.
+    pub(super) fn header_too_large() -> Self {
+        let what =
+            format!("the request's line and header fields may have {HEADER_MAX_BYTES} bytes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header too large", what)
     }
 
     /// 507: the disk is about to be full (RFC 4918, section 11.5).
@@ -114,6 +131,11 @@ impl ApiError {
     /// The same, about one member of a batch.
     pub(super) fn of_member(self, member: Option<usize>) -> Self {
         Self { member, ..self }
+    }
+
+    /// What is wrong, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     fn after(self, wait: Duration) -> Self {
@@ -165,20 +187,69 @@ impl From<BrokerError> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// The problem in JSON.
+    fn body(&self) -> Vec<u8> {
         let problem = Problem {
             kind: "about:blank".to_owned(),
             title: self.title.to_owned(),
             status: self.status.as_u16(),
-            detail: cut(self.detail),
-            attribute: self.attribute,
+            detail: cut(self.detail.clone()),
+            attribute: self.attribute.clone(),
             member: self.member,
         };
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+}
+
+/// What goes out in the place of a refusal that the HTTP library writes by itself, before there is
+/// a request: the same with a body. `None` for any other bytes.
+pub(super) fn in_place_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    let head = bytes.strip_suffix(b"\r\n\r\n").filter(|head| head.starts_with(b"HTTP/1.1 4"))?;
+    let head = std::str::from_utf8(head).ok()?;
+    let status = StatusCode::from_bytes(head.get(9..12)?.as_bytes()).ok()?;
+    let mut lines = head.split("\r\n");
+    let first = lines.next()?;
+    let (empty, kept): (Vec<_>, Vec<_>) = lines.partition(|line| *line == "content-length: 0");
+    if empty.is_empty() {
+        return None;
+    }
+    let (title, detail) = match status {
+        StatusCode::URI_TOO_LONG => ("address too long", "the address is too long".to_owned()),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            return Some(written(first, &kept, &ApiError::header_too_large()));
+        }
+        _ => ("invalid request", "the request's line or header fields are not HTTP/1.1".to_owned()),
+    };
+    Some(written(first, &kept, &ApiError::new(status, title, detail)))
+}
+
+/// What goes out where a request's header does not end in time.
+pub(super) fn header_timeout(timeout: Duration) -> Vec<u8> {
+    let detail = format!("the header took longer than {} ms", timeout.as_millis());
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let error = ApiError::timeout(detail);
+    written("HTTP/1.1 408 Request Timeout", &[&format!("date: {date}")], &error)
+}
+
+/// A whole answer as it goes out.
+fn written(first: &str, fields: &[&str], error: &ApiError) -> Vec<u8> {
+    let body = error.body();
+    let mut answer = format!("{first}\r\n");
+    let fields = fields.iter().filter(|field| !field.starts_with("connection:"));
+    fields.for_each(|field| answer.push_str(&format!("{field}\r\n")));
+    answer.push_str(&format!(
+        "connection: close\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ));
+    [answer.into_bytes(), body].concat()
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.body()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }

@@ -2,12 +2,15 @@
 //! only to see what would become of it. One request is one step; the client asks for the next.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::response::Response;
 use serde::Deserialize;
 use usher_broker::{Disposition, ReplayQuery, Replayable};
 
+use super::answers;
+use super::clients::Caller;
 use super::events::FIRST_SEQUENCE;
-use super::params::{Choice, Params, subscription};
+use super::params::{Choice, Params, PathParams, subscription};
 use super::problem::ApiError;
 use super::shapes::{DryRun, DryRuns, Replayed};
 use super::state::Api;
@@ -52,7 +55,7 @@ impl Part {
 /// Has events delivered again.
 pub(super) async fn replay(
     State(api): State<Api>,
-    Path((plugin, local)): Path<(String, String)>,
+    PathParams((plugin, local)): PathParams<(String, String)>,
     Params(part): Params<Part>,
 ) -> Result<Json<Replayed>, ApiError> {
     let query = part.query(&plugin, &local, usher_broker::REPLAY_MAX_EVENTS)?;
@@ -62,9 +65,10 @@ pub(super) async fn replay(
 /// Says what the plugin would do with events.
 pub(super) async fn dry_run(
     State(api): State<Api>,
-    Path((plugin, local)): Path<(String, String)>,
+    Caller(client): Caller,
+    PathParams((plugin, local)): PathParams<(String, String)>,
     Params(part): Params<Part>,
-) -> Result<Json<DryRuns>, ApiError> {
+) -> Result<Response, ApiError> {
     let query = part.query(&plugin, &local, DRY_RUN_EVENTS)?;
     let Ok(_permit) = api.dry_runs.try_acquire() else {
         return Err(ApiError::busy("other dry runs are under way; try again"));
@@ -88,5 +92,7 @@ pub(super) async fn dry_run(
         }
         deliveries.push(DryRun::new(sequence, ty, run));
     }
-    Ok(Json(DryRuns { deliveries, to, next }))
+    // Taken last: plugins take their time, and the memory until here has a bound of its own.
+    let room = answers::room(&api, &client).await?;
+    answers::json(room, &DryRuns { deliveries, to, next })
 }

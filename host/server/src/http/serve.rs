@@ -1,35 +1,68 @@
 //! Connections: accepting them, bounding them, ending them.
 //!
-//! Each connection has a task in one set. When the server stops, it accepts no more, lets
+//! Each connection has a task in one set. Where all places are taken, the client that is furthest
+//! behind makes room for the next one; where none is behind, a few spare places are left for health
+//! checks and operators. When the server stops, it accepts no more, cuts what has not arrived, lets
 //! requests under way finish for the drain time, and then drops what is left; none outlives
 //! [`serve`].
 
-use std::io;
-use std::pin::pin;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tower::Service as _;
 use tracing::{debug, warn};
 
-use super::stall::StallGuard;
+use super::clients::{Caller, Client, Clients, Entry};
+use super::problem::{self, HEADER_MAX_BYTES};
+use super::socket::Socket;
 use super::state::Api;
 use crate::app::App;
-
-/// Request line and header fields together.
-const HEADER_MAX_BYTES: usize = 64 * 1024;
 
 /// Pause after a failed accept (out of file descriptors, most likely), so as not to spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// How long a client may refuse to take what is sent to it.
-const STALL_MAX_MS: u64 = 30_000;
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Connections beyond the configured number, for health checks and operators.
+pub(super) const SPARE_CONNECTIONS: usize = 16;
+
+/// Connections that there may be beyond the configured number, whatever they are for.
+pub(crate) const EXTRA_CONNECTIONS: usize = SPARE_CONNECTIONS + LOBBY_MAX;
+
+/// Connections that wait for a place at a time; more wait to be accepted.
+const LOBBY_MAX: usize = 128;
+
+/// How far behind a client has to be to make room for another.
+const IDLE_MIN: Duration = Duration::from_millis(250);
+
+/// How long a place for all is waited for: long enough that one that falls idle now makes room.
+const PLACE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// How often one that waits for a place looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How far behind a client may be once the router stops, and how often that is looked at.
+const STOP_BEHIND_MAX: Duration = Duration::from_millis(500);
+const STOP_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What a request under way gets to end with an answer once its client is cut.
+const CUT_GRACE: Duration = Duration::from_millis(250);
 
 /// Serves the API on `listener` until `stop` turns true (or its sender is gone), then drains.
 ///
@@ -39,7 +72,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
     let drain = app.config.drain;
     let api = Api::new(app, stop.clone());
     let router = super::router(api.clone());
-    let permits = Arc::new(Semaphore::new(http.max_connections));
+    let places = Places::new(api.app.max_connections, &api.clients);
     let mut connections = JoinSet::new();
 
     loop {
@@ -47,42 +80,106 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
             biased;
             () = stopped(&mut stop) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((socket, permit)) => {
-                let router = router.clone();
-                let stop = stop.clone();
-                let metrics = api.clone();
-                connections.spawn(async move {
-                    let _permit = permit;
-                    let _open = metrics.metrics.connection();
-                    connection(socket, router, http.header_timeout, stop).await;
-                });
-            }
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
             Err(error) => {
                 warn!(%error, "can't accept a connection");
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                continue;
             }
-        }
+        };
+        // Who waits for a place is waited for no longer than there is room to wait in.
+        let waiting = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            waiting = Arc::clone(&places.lobby).acquire_owned() => waiting,
+        };
+        let (places, router) = (Arc::clone(&places), router.clone());
+        let (mut stop, api) = (stop.clone(), api.clone());
+        connections.spawn(async move {
+            let place = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                place = places.take() => place,
+            };
+            drop(waiting);
+            let _open = api.metrics.connection();
+            connection(socket, router, http.header_timeout, place.entry.client(), stop).await;
+            drop(place);
+        });
     }
 
     drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(drain, ended).await.is_err() {
+    let ended = async {
+        let mut looks = tokio::time::interval(STOP_LOOK_EVERY);
+        loop {
+            tokio::select! {
+                ended = connections.join_next() => if ended.is_none() { return },
+                _ = looks.tick() => api.clients.cut_all(STOP_BEHIND_MAX),
+            }
+        }
+    };
+    if timeout(drain, ended).await.is_err() {
         warn!(connections = connections.len(), "closing connections that did not end in time");
         connections.shutdown().await;
     }
 }
 
-/// The next connection, as soon as there is room for one.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
-    Ok((socket, permit))
+/// Places for connections.
+struct Places {
+    regular: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+    /// For connections that were accepted and wait for a place.
+    lobby: Arc<Semaphore>,
+    clients: Arc<Clients>,
+}
+
+/// One connection's place.
+struct Place {
+    entry: Entry,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    fn new(regular: usize, clients: &Arc<Clients>) -> Arc<Self> {
+        Arc::new(Self {
+            regular: Arc::new(Semaphore::new(regular)),
+            spare: Arc::new(Semaphore::new(SPARE_CONNECTIONS)),
+            lobby: Arc::new(Semaphore::new(LOBBY_MAX)),
+            clients: Arc::clone(clients),
+        })
+    }
+
+    /// A place: one of those for all, where somebody makes room for it in time; else a spare one, from
+    /// which an earlier connection has to go if it makes no use of it.
+    async fn take(&self) -> Place {
+        let place =
+            |permit, is_spare| Place { entry: self.clients.enter(is_spare), _permit: permit };
+        if let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned() {
+            return place(permit, false);
+        }
+        let deadline = Instant::now() + PLACE_WAIT_MAX;
+        while Instant::now() < deadline {
+            let waiting = LOBBY_MAX.saturating_sub(self.lobby.available_permits()).max(1);
+            self.clients.cut_one(IDLE_MIN, waiting, |client| !client.is_spare);
+            let regular = Arc::clone(&self.regular).acquire_owned();
+            if let Ok(Ok(permit)) = timeout(LOOK_EVERY, regular).await {
+                return place(permit, false);
+            }
+        }
+        loop {
+            if let Ok(permit) = Arc::clone(&self.spare).try_acquire_owned() {
+                return place(permit, true);
+            }
+            self.clients.cut_one(LOOK_EVERY, SPARE_CONNECTIONS, |client| client.is_spare);
+            let spare = Arc::clone(&self.spare).acquire_owned();
+            if let Ok(Ok(permit)) = timeout(LOOK_EVERY, spare).await {
+                return place(permit, true);
+            }
+        }
+    }
 }
 
 /// Waits until the server is to stop; a sender that is gone says so, too.
@@ -95,27 +192,107 @@ async fn connection(
     socket: TcpStream,
     router: Router,
     header_timeout: Duration,
+    client: &Arc<Client>,
     mut stop: watch::Receiver<bool>,
 ) {
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "can't set TCP_NODELAY");
     }
-    let socket = StallGuard::new(socket, Duration::from_millis(STALL_MAX_MS));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .max_buf_size(HEADER_MAX_BYTES)
-            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(router))
-    );
+    let socket = Socket::new(socket, Arc::clone(client), STALL_MAX);
+    let serve = service_fn(|request| answer(request, router.clone(), Arc::clone(client)));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEADER_MAX_BYTES)
+        .serve_connection(TokioIo::new(socket), serve);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => Some(ended),
+        () = client.cut() => None,
         () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            tokio::select! {
+                ended = &mut connection => Some(ended),
+                () = client.cut() => None,
+            }
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "a connection ended early");
+    let ended = match ended {
+        None if client.has_request() => timeout(CUT_GRACE, &mut connection).await.ok(),
+        ended => ended,
+    };
+    let is_timeout = match &ended {
+        None | Some(Ok(())) => false,
+        Some(Err(error)) => {
+            debug!(%error, "a connection ended early");
+            error.is_timeout()
+        }
+    };
+    let is_late = is_timeout || ended.is_none();
+    let parts = connection.into_parts();
+    let mut socket = parts.io.into_inner();
+    if is_late && !client.has_request() {
+        if is_timeout && !parts.read_buf.is_empty() {
+            socket.refuse(&problem::header_timeout(header_timeout)).await;
+        }
+        // Of what it sent everything is read: nothing resets the connection.
+        return;
+    }
+    let cut = async {
+        client.cut().await;
+        tokio::time::sleep(CUT_GRACE).await;
+    };
+    tokio::select! {
+        () = socket.linger() => {}
+        () = cut => {}
+        () = stopped(&mut stop) => {}
+    }
+}
+
+/// Has the API answer a request, and notes whose turn it is.
+async fn answer(
+    mut request: Request<Incoming>,
+    mut router: Router,
+    client: Arc<Client>,
+) -> Result<http::Response<Leaving>, Infallible> {
+    client.is_served();
+    request.extensions_mut().insert(Caller(Arc::clone(&client)));
+    let is_spare = client.is_spare;
+    let leaving = |body| Leaving { body, client };
+    let mut response = router.call(request).await?.map(leaving);
+    if is_spare {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// An answer's body on its way out; when it is gone, what is left to be sent is with the socket.
+struct Leaving {
+    body: Body,
+    client: Arc<Client>,
+}
+
+impl HttpBody for Leaving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.client.is_answered();
     }
 }

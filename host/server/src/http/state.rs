@@ -5,17 +5,23 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::body::Room;
+use super::budget::{Budget, Kind};
+use super::clients::Clients;
 use crate::app::App;
 use crate::metrics::Metrics;
 
-/// Event streams open at once; each holds one page of the log at most.
+/// Event streams open at once.
 pub(super) const STREAMS_MAX: usize = 256;
 
 /// Request bodies being read in or published, all together.
 pub(super) const INTAKE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Blobs being read or sent at once; each is held in memory whole (16 MiB at most).
-pub(super) const BLOB_READS_MAX: usize = 16;
+/// Answers being put together or sent, all together.
+const ANSWERS_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Blobs being read or sent, all together.
+pub(super) const BLOBS_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Dry runs at once; each holds an instance of its plugin.
 pub(super) const DRY_RUNS_MAX: usize = 4;
@@ -32,10 +38,14 @@ pub(crate) struct Shared {
     pub(super) metrics: Metrics,
     /// One permit for each open stream.
     pub(super) streams: Arc<Semaphore>,
-    /// One permit for each byte of a body.
-    pub(super) intake: Arc<Semaphore>,
-    /// One permit for each blob being sent.
-    pub(super) blob_reads: Arc<Semaphore>,
+    /// The open connections.
+    pub(super) clients: Arc<Clients>,
+    /// For bodies.
+    pub(super) intake: Room,
+    /// For answers.
+    pub(super) answers: Budget,
+    /// For blobs, which are large and may go out slowly.
+    pub(super) blobs: Budget,
     /// One permit for each dry run.
     pub(super) dry_runs: Semaphore,
     /// Turns true when the server stops; streams end then.
@@ -45,12 +55,16 @@ pub(crate) struct Shared {
 impl Api {
     /// The API of `app`, until `stop` turns true.
     pub(super) fn new(app: Arc<App>, stop: watch::Receiver<bool>) -> Self {
+        let metrics = Metrics::default();
+        let clients = Clients::new(metrics.cut());
         Self(Arc::new(Shared {
             app,
-            metrics: Metrics::default(),
+            metrics,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            intake: Arc::new(Semaphore::new(INTAKE_MAX_BYTES)),
-            blob_reads: Arc::new(Semaphore::new(BLOB_READS_MAX)),
+            intake: Room::new(INTAKE_MAX_BYTES, &clients),
+            answers: Budget::new(Kind::Answers, ANSWERS_MAX_BYTES, &clients),
+            blobs: Budget::new(Kind::Blobs, BLOBS_MAX_BYTES, &clients),
+            clients,
             dry_runs: Semaphore::new(DRY_RUNS_MAX),
             stop,
         }))

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 
 use super::problem::ApiError;
-use super::shapes::Health;
+use super::shapes::{Health, States};
 use super::state::Api;
+use crate::states;
 
 /// The description of this API.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -19,20 +20,41 @@ pub(super) async fn healthz(State(api): State<Api>) -> Result<Json<Health>, ApiE
     Ok(ok())
 }
 
-/// 200 once the broker has recovered and the plugins folder was read.
+/// 200 once the broker has recovered and the plugins folder was read, unless a state holds that the
+/// configuration names.
 pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
     alive(&api)?;
     api.app.readiness.check().map_err(ApiError::unavailable)?;
-    Ok(ok())
+    let unready_on = &api.app.config.http.unready_on;
+    if unready_on.is_empty() {
+        return Ok(ok());
+    }
+    let states = states::now(&api.app).await;
+    let states = states.map_err(|error| ApiError::unavailable(error.to_string()))?;
+    match states.keys().find(|state| unready_on.contains(state)) {
+        None => Ok(ok()),
+        Some(state) => {
+            let words = format!("{}: {}; see `usher states`", state.as_str(), state.meaning());
+            Err(ApiError::unavailable(words))
+        }
+    }
+}
+
+/// The states that hold in which producers are refused or deliveries are held.
+pub(super) async fn states(State(api): State<Api>) -> Result<Json<States>, ApiError> {
+    let states = states::now(&api.app).await?.into_iter().map(Into::into).collect();
+    Ok(Json(States { states }))
 }
 
 /// Everything that is counted, as OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
     let subscriptions = api.app.subscriptions().await?;
     let plugins = api.app.plugins.status();
+    let broker = api.app.broker.stats();
+    let states = states::of(&api.app.busy, &broker, &subscriptions, &plugins);
     let text = api
         .metrics
-        .render(&api.app.broker.stats(), &subscriptions, &plugins)
+        .render(&broker, &subscriptions, &plugins, &states)
         .map_err(|error| ApiError::internal(error.to_string()))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

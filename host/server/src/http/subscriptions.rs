@@ -1,9 +1,9 @@
 //! `/subscriptions`: where they stand, and removing one that nobody will serve again.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 
-use super::params::subscription;
+use super::params::{PathParams, subscription};
 use super::problem::ApiError;
 use super::shapes::{SubscriptionGone, Subscriptions};
 use super::state::Api;
@@ -17,7 +17,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Subscriptions>, 
 /// Forgets a subscription: its place in the log, and what waits for it.
 pub(super) async fn remove(
     State(api): State<Api>,
-    Path((plugin, local)): Path<(String, String)>,
+    PathParams((plugin, local)): PathParams<(String, String)>,
 ) -> Result<Json<SubscriptionGone>, ApiError> {
     let name = subscription(&plugin, &local)?;
     if api.app.router.active_subscriptions().contains(&name) {

@@ -1,5 +1,6 @@
 //! From the broker's and the router's types to the shapes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use usher_broker as broker;
@@ -8,12 +9,13 @@ use usher_router::Standing;
 
 use super::{
     Attempt, AuditRecord, AuditedDeadLetter, AuditedReplay, Backup, Blob, Breaker, Capability,
-    Cause, ClassRetry, CloudEvent, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation,
-    Flow, FlowEvent, HeldUp, HoldsBack, Mismatch, Order, Outcome, Plugin, PluginChange,
-    PluginStanding, PluginState, PluginStats, Refused, Retry, Schedule, Start, Stored,
-    Subscription, SubscriptionState, Timestamp, Unsettled,
+    Cause, ClassRetry, DeadLetter, Delayed, DeliveryReport, DeliveryState, Explanation, Flow,
+    FlowEvent, HeldUp, HoldsBack, Mismatch, Order, Outcome, Plugin, PluginChange, PluginStanding,
+    PluginState, PluginStats, Refused, Retry, Schedule, Start, StateHeld, Stored, Subscription,
+    SubscriptionState, Timestamp, Unsettled,
 };
 use crate::app;
+use crate::config::State;
 use crate::plugins::Past;
 use crate::serving::Served;
 
@@ -21,6 +23,13 @@ impl From<broker::BackupReport> for Backup {
     fn from(report: broker::BackupReport) -> Self {
         let broker::BackupReport { folder, last_sequence, rows, blobs, bytes } = report;
         Self { folder: folder.display().to_string(), last_sequence, rows, blobs, bytes }
+    }
+}
+
+impl From<(State, BTreeSet<String>)> for StateHeld {
+    fn from((state, concerned): (State, BTreeSet<String>)) -> Self {
+        let (name, meaning) = (state.as_str().to_owned(), state.meaning().to_owned());
+        Self { name, meaning, concerned: concerned.into_iter().collect() }
     }
 }
 
@@ -32,7 +41,7 @@ impl From<broker::StoredEvent> for Stored {
             flow: stored.flow,
             depth: stored.depth,
             cause: stored.cause.map(Into::into),
-            event: CloudEvent(stored.event),
+            event: stored.event.into(),
         }
     }
 }
@@ -82,7 +91,7 @@ impl From<broker::DelayedEvent> for Delayed {
         Self {
             due: Timestamp::from_ms(delayed.due_ms),
             cause: delayed.cause.into(),
-            event: CloudEvent(delayed.event),
+            event: delayed.event.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use usher_broker::{self as broker, Changes, Disposition};
 use usher_event::{BlobChange, Failure, StateWrite};
 
-use super::{CloudEvent, DryRun, DryRunBlob, DryRunEmission, DryRunFailure, DryRunWrite, Replayed};
+use super::{DryRun, DryRunBlob, DryRunEmission, DryRunFailure, DryRunWrite, Replayed};
 
 impl From<broker::Replayed> for Replayed {
     fn from(replayed: broker::Replayed) -> Self {
@@ -54,7 +54,7 @@ fn shown(failure: Failure, after_ms: Option<u64>) -> DryRunFailure {
 impl From<broker::NewEvent> for DryRunEmission {
     fn from(new: broker::NewEvent) -> Self {
         let delay_ms = new.delay.map(|delay| whole(delay.as_millis()));
-        Self { delay_ms, event: CloudEvent(new.event) }
+        Self { delay_ms, event: new.event.into() }
     }
 }
 

@@ -1,6 +1,8 @@
 //! `/flows`: an event, all that it caused, and how its deliveries stand.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use usher_event::{Digest, SubscriptionName};
 
 use super::{Cause, CloudEvent, Stored, Timestamp};
@@ -21,13 +23,28 @@ pub(crate) struct Flow {
 }
 
 /// An event of a flow, with its deliveries.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct FlowEvent {
     /// The event.
     #[serde(flatten)]
     pub(crate) stored: Stored,
     /// Its deliveries, by subscription.
     pub(crate) deliveries: Vec<DeliveryReport>,
+}
+
+impl<'de> Deserialize<'de> for FlowEvent {
+    /// Reads the text twice: serde's `flatten` goes by way of a value of its own, which can't hold
+    /// every payload.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Rest {
+            deliveries: Vec<DeliveryReport>,
+        }
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let stored = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+        let Rest { deliveries } = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+        Ok(Self { stored, deliveries })
+    }
 }
 
 /// Where one delivery stands.

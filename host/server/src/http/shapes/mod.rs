@@ -15,6 +15,7 @@ mod plugins;
 mod replays;
 mod scalar;
 mod schedules;
+mod states;
 mod store;
 mod subscriptions;
 
@@ -29,6 +30,7 @@ pub(crate) use plugins::*;
 pub(crate) use replays::*;
 pub(crate) use scalar::{CloudEvent, Timestamp};
 pub(crate) use schedules::*;
+pub(crate) use states::*;
 pub(crate) use store::*;
 pub(crate) use subscriptions::*;
 

@@ -1,12 +1,11 @@
 //! The two scalars that need a word of their own: points in time and whole CloudEvents.
 
 use std::fmt;
-use std::ops::Deref;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use usher_event::Event;
+use serde_json::value::RawValue;
+use usher_event::{Event, read_time};
 
 use crate::app::rfc3339;
 
@@ -22,8 +21,7 @@ impl Timestamp {
 
     /// From RFC 3339; `None` for anything else, and for times before 1970.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
+        read_time(text).map(Self)
     }
 
     /// Unix milliseconds.
@@ -52,31 +50,71 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// An event in the CloudEvents JSON format.
+/// An event in the CloudEvents JSON format. Its payload passes through as the bytes that were sent:
+/// no number is rounded, no member reordered, and nothing that the router stores is refused here.
 #[derive(Clone, Debug)]
-pub(crate) struct CloudEvent(pub(crate) Event);
+pub(crate) enum CloudEvent {
+    /// One whose attributes can be read.
+    Event(Event),
+    /// JSON that breaks a rule of this version. Kept as it is, so that it hides no other event.
+    Unreadable(Box<RawValue>),
+}
 
-impl Deref for CloudEvent {
-    type Target = Event;
+/// Stands for an attribute of an event that can't be read.
+const UNREADABLE: &str = "?";
 
-    fn deref(&self) -> &Event {
-        &self.0
+impl CloudEvent {
+    fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Unreadable(_) => None,
+        }
+    }
+
+    /// `type`.
+    pub(crate) fn ty(&self) -> &str {
+        self.event().map_or(UNREADABLE, Event::ty)
+    }
+
+    /// `source`.
+    pub(crate) fn source(&self) -> &str {
+        self.event().map_or(UNREADABLE, Event::source)
+    }
+
+    /// `subject`.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.event().and_then(Event::subject)
+    }
+
+    /// The payload; all there is of an event that can't be read.
+    pub(crate) fn data(&self) -> Option<Bytes> {
+        match self {
+            Self::Event(event) => event.data(),
+            Self::Unreadable(json) => Some(Bytes::copy_from_slice(json.get().as_bytes())),
+        }
+    }
+}
+
+impl From<Event> for CloudEvent {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
     }
 }
 
 impl Serialize for CloudEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        match self {
+            Self::Event(event) => event.serialize(serializer),
+            Self::Unreadable(json) => json.serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for CloudEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // By way of a value, because a raw one can't be had inside `#[serde(flatten)]`. Only the
-        // command line reads events from shapes, and it reads few.
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let text = serde_json::to_vec(&value).map_err(serde::de::Error::custom)?;
-        usher_event::json::from_slice(&text).map(Self).map_err(serde::de::Error::custom)
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let event = usher_event::json::from_slice(json.get().as_bytes());
+        Ok(event.map_or(Self::Unreadable(json), Self::Event))
     }
 }
 
@@ -100,13 +138,50 @@ mod tests {
         }
     }
 
+    /// What the router takes as data and a general JSON parser refuses or changes.
+    fn awkward_data() -> Vec<String> {
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let texts = [
+            "1e400",
+            "-1e400",
+            "1.10",
+            "-0",
+            "123456789012345678901234567890",
+            r#""\ud800""#,
+            r#"{"a":"\udc00\ud800"}"#,
+            r#"{"b":1,"a":2,"b":3}"#,
+            r#"{"\ud800":null}"#,
+            r#""\u0000""#,
+            "null",
+            r#"{"a" :  [ 1 ,2 ] }"#,
+        ];
+        texts.map(str::to_owned).into_iter().chain([130, 10_000].map(deep)).collect()
+    }
+
     #[test]
-    fn events_round_trip() {
-        let text = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}"#;
-        let event: CloudEvent = serde_json::from_str(text).unwrap();
-        assert_eq!((event.id(), event.source(), event.ty()), ("1", "/s", "t"));
-        let again: CloudEvent =
-            serde_json::from_slice(&serde_json::to_vec(&event).unwrap()).unwrap();
-        assert_eq!(again.encoded(), event.encoded());
+    fn data_passes_through_as_it_was_sent() {
+        for data in awkward_data() {
+            let text = format!(
+                r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#
+            );
+            let sent = usher_event::json::from_slice(text.as_bytes()).unwrap();
+            let written = serde_json::to_string(&CloudEvent::from(sent)).unwrap();
+            let read: CloudEvent = serde_json::from_str(&written).unwrap();
+            assert_eq!((read.ty(), read.source()), ("t", "/s"));
+            assert_eq!(read.data().as_deref(), Some(data.as_bytes()));
+            assert_eq!(serde_json::to_string(&read).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn an_event_that_breaks_a_rule_hides_no_other() {
+        let text = r#"[{"specversion":"2.0","data":1e400},
+            {"specversion":"1.0","id":"1","source":"/s","type":"t"}]"#;
+        let events: Vec<CloudEvent> = serde_json::from_str(text).unwrap();
+        let types: Vec<_> = events.iter().map(CloudEvent::ty).collect();
+        assert_eq!(types, ["?", "t"]);
+        let raw = serde_json::to_string(&events[0]).unwrap();
+        assert_eq!(raw, r#"{"specversion":"2.0","data":1e400}"#);
+        assert_eq!(events[0].data().as_deref(), Some(raw.as_bytes()));
     }
 }

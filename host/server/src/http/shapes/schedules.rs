@@ -10,6 +10,10 @@ use super::Timestamp;
 pub(crate) struct Schedules {
     /// By name.
     pub(crate) schedules: Vec<Schedule>,
+    /// By how much the router's clock is behind the time of the newest event, milliseconds; absent
+    /// unless it is by more than a clock may be set back by in passing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clock_behind_ms: Option<u64>,
 }
 
 /// An event at each tick of a calendar.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt;
-use http::Request;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,7 +15,7 @@ use tower::ServiceExt;
 use usher_broker::{Broker, EmbeddedBroker, Options};
 use usher_event::Event;
 
-use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send};
+use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send, to_us};
 use crate::config::HttpConfig;
 use crate::http::state::Api;
 
@@ -37,7 +36,7 @@ struct Follower {
 
 impl Follower {
     async fn open(api: &Api, query: &str, last: Option<&str>) -> Self {
-        let mut request = Request::builder().uri(format!("/events/stream{query}"));
+        let mut request = to_us().uri(format!("/events/stream{query}"));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -144,6 +143,7 @@ struct Server {
 impl Server {
     async fn start(http: HttpConfig) -> Self {
         let mut app = app(broker());
+        app.max_connections = http.max_connections.unwrap_or(app.max_connections);
         let config = Arc::get_mut(&mut app.config).unwrap();
         config.http = http;
         config.drain = FOREVER;
@@ -200,24 +200,95 @@ async fn bodies_that_do_not_end_are_cut_off() {
     assert!(text.starts_with("HTTP/1.1 408"), "{text}");
 }
 
-#[tokio::test]
-async fn connections_beyond_the_limit_wait() {
-    let http = HttpConfig { max_connections: 1, ..HttpConfig::default() };
-    let server = Server::start(http).await;
-    let get = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
-    let mut first = server.connect().await;
-    first.write_all(get).await.unwrap();
-    read_to(&mut first, "\"ok\"}").await;
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
 
-    let mut second = server.connect().await;
-    second.write_all(get).await.unwrap();
-    // The first connection is answered while the second waits: it has its place.
-    first.write_all(get).await.unwrap();
-    read_to(&mut first, "\"ok\"}").await;
-    let waiting = second.try_read(&mut [0]).unwrap_err();
-    assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
-    drop(first);
-    read_to(&mut second, "\"ok\"}").await;
+#[tokio::test]
+async fn an_idle_connection_makes_room_for_another() {
+    let http = HttpConfig { max_connections: Some(1), ..HttpConfig::default() };
+    let server = Server::start(http).await;
+    let mut idle = server.connect().await;
+    idle.write_all(HEALTH).await.unwrap();
+    read_to(&mut idle, "\"ok\"}").await;
+    let mut other = server.connect().await;
+    other.write_all(HEALTH).await.unwrap();
+    let answer = read_to(&mut other, "\"ok\"}").await;
+    assert!(!answer.contains("connection: close"), "it has a place like any: {answer}");
+    assert_eq!(rest(&mut idle).await, "", "it was ended, with nothing more to read");
+}
+
+#[tokio::test]
+async fn where_all_are_at_work_a_few_places_are_left_for_operators() {
+    let http = HttpConfig { max_connections: Some(1), ..HttpConfig::default() };
+    let server = Server::start(http).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /events/stream HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+    read_to(&mut stream, "\r\n\r\n").await;
+    for (path, status) in
+        [("/healthz", 200), ("/plugins", 200), ("/metrics", 200), ("/events", 429)]
+    {
+        let mut operator = server.connect().await;
+        let get = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        operator.write_all(get.as_bytes()).await.unwrap();
+        let answer = rest(&mut operator).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(answer.contains("connection: close"), "{path}: {answer}");
+    }
+    // Also where others hold the spare places and send nothing.
+    let mut silent = Vec::new();
+    for _ in 0..2 * crate::http::serve::SPARE_CONNECTIONS {
+        silent.push(server.connect().await);
+    }
+    let mut operator = server.connect().await;
+    operator.write_all(HEALTH).await.unwrap();
+    assert!(rest(&mut operator).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn refusals_come_as_problems_before_there_is_a_request() {
+    let server = Server::start(HttpConfig::default()).await;
+    let long = "x".repeat(70 * 1024);
+    for (head, status) in [
+        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(65_535)), 414),
+        (format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"), 431),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+        (
+            "GET /events/%ff HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("GET /plugins HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut socket = server.connect().await;
+        let _ = socket.write_all(head.as_bytes()).await;
+        let answer = rest(&mut socket).await;
+        let shown = &head[..head.len().min(40)];
+        // Of an address as long as this, either may be too long.
+        let is_expected = answer.starts_with(&format!("HTTP/1.1 {status}"))
+            || (status == 414 && answer.starts_with("HTTP/1.1 431"));
+        assert!(is_expected, "{shown}: {answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{shown}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{shown}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_what_has_not_arrived() {
+    let server = Server::start(HttpConfig::default()).await;
+    let mut half_head = server.connect().await;
+    half_head.write_all(b"GET /healthz HTTP/1.1\r\nhost: 127").await.unwrap();
+    let mut half_body = server.connect().await;
+    let head = format!(
+        "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\n\
+         content-length: 9\r\ncontent-type: {STRUCTURED}\r\n\r\n"
+    );
+    half_body.write_all(head.as_bytes()).await.unwrap();
+    read_to(&mut half_body, "100 Continue\r\n\r\n").await;
+    let began = std::time::Instant::now();
+    server.stop.send_replace(true);
+    server.serving.await.unwrap();
+    // The header has 10 s, the body 30 s, the drain as long as is configured.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

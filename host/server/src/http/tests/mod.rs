@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -26,6 +26,7 @@ use super::state::Api;
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Flags, LiveConfig};
 use crate::plugins::{Chronicle, Control, Registry, Wish};
+use crate::states::Busy;
 
 /// A router over `broker`, without plugins, open and ready.
 pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
@@ -41,6 +42,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
     let (wishes, wanted) = mpsc::channel(1);
     tokio::spawn(grant(wanted, Arc::clone(&router)));
     let app = App {
+        max_connections: config.http.max_connections.unwrap_or(1_024),
         control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
         broker,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
@@ -48,6 +50,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
         live: Arc::new(LiveConfig::new(Arc::new((*config).clone()))),
         config,
         intake: Gate::default(),
+        busy: Busy::default(),
         readiness: Readiness::waiting("starting"),
     };
     app.intake.open();
@@ -104,13 +107,18 @@ async fn send(api: &Api, request: Request<Body>) -> Answer {
     Answer::of(super::router(api.clone()).oneshot(request).await.unwrap()).await
 }
 
+/// What every request of HTTP/1.1 has.
+fn to_us() -> http::request::Builder {
+    Request::builder().header(header::HOST, "localhost")
+}
+
 fn request(method: &str, path: &str) -> Request<Body> {
-    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+    to_us().method(method).uri(path).body(Body::empty()).unwrap()
 }
 
 /// `POST /events` in structured or batch mode.
 fn publish(media_type: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::builder()
+    to_us()
         .method("POST")
         .uri("/events")
         .header("content-type", media_type)

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-use http::{Method, Request};
+use http::Method;
 use serde_json::Value;
 use usher_broker::BrokerError;
 use usher_event::Digest;
@@ -13,10 +13,11 @@ use usher_router::{Held, Installation, Quarantine};
 
 use super::schema::{resolve, violations};
 use super::stub::{CONTENT, Stub, busy, full, printer};
-use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send};
+use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us};
 use crate::config::HttpConfig;
+use crate::http::clients::Client;
 use crate::http::routes;
-use crate::http::state::{Api, STREAMS_MAX};
+use crate::http::state::{Api, BLOBS_MAX_BYTES, STREAMS_MAX};
 use crate::http::status::OPENAPI;
 
 fn document() -> Value {
@@ -103,9 +104,9 @@ async fn with_plugin(path: &str, is_done: bool, fails: Option<BrokerError>) -> A
         reason: "unreachable".to_owned(),
     };
     let held = match path.rsplit('/').next() {
-        Some("pause" | "rollback") => Held { is_paused: is_done, quarantine: None },
-        Some("resume") => Held { is_paused: !is_done, quarantine: None },
-        _ => Held { is_paused: false, quarantine: (!is_done).then_some(quarantine) },
+        Some("pause" | "rollback") => Held { is_paused: is_done, ..Held::default() },
+        Some("resume") => Held { is_paused: !is_done, ..Held::default() },
+        _ => Held { quarantine: (!is_done).then_some(quarantine), ..Held::default() },
     };
     api.app.router.install(Installation { held, ..printer() }).await.unwrap();
     *stub.fails.lock().unwrap() = fails;
@@ -190,7 +191,8 @@ async fn fulfil(promise: &Promise) -> Answer {
             good()
         }
         429 if path == "/blobs/{digest}" => {
-            api.blob_reads.close();
+            // Held until the process ends.
+            std::mem::forget(api.blobs.try_take(&Client::alone(), BLOBS_MAX_BYTES));
             good()
         }
         429 => {
@@ -370,7 +372,7 @@ async fn described_queries_are_taken() {
                 _ => "1".to_owned(),
             };
             let uri = format!("{}?{name}={value}", there(path));
-            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+            let request = to_us().uri(uri).body(Body::empty()).unwrap();
             use tower::ServiceExt;
             let router = crate::http::router(stub_api(Stub::new()));
             let status = router.oneshot(request).await.unwrap().status();

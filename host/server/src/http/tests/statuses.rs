@@ -1,22 +1,25 @@
 //! What the answers say: which words, which attribute, which member, how long to wait.
 
+use std::sync::Arc;
+
 use axum::body::Body;
-use http::Request;
 use serde_json::json;
+use tokio::sync::watch;
 use usher_broker::BrokerError;
 use usher_event::Digest;
 
 use super::schema::violations;
 use super::stub::{CONTENT, Stub, busy, full, printer};
-use super::{BATCH, EVENT, STRUCTURED, api, publish, request, send};
-use crate::http::state::INTAKE_MAX_BYTES;
+use super::{BATCH, EVENT, STRUCTURED, api, app, publish, request, send, to_us};
+use crate::config::State;
+use crate::http::state::{Api, INTAKE_MAX_BYTES};
 
 #[tokio::test]
 async fn all_three_modes_are_accepted() {
     let stub = Stub::new();
     let (api, _stop) = api(stub.clone());
     let again = EVENT.replace("\"1\"", "\"again\"");
-    let binary = Request::builder()
+    let binary = to_us()
         .method("POST")
         .uri("/events")
         .header("ce-specversion", "1.0")
@@ -88,7 +91,7 @@ async fn large_events_and_batches_are_too_large() {
     assert_eq!((answer.status.as_u16(), &answer.json()["member"]), (413, &json!(1)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn busy_says_when_to_come_back() {
     let (api, _stop) = api(Stub::failing(busy()));
     let answer = send(&api, publish(STRUCTURED, EVENT)).await;
@@ -96,7 +99,7 @@ async fn busy_says_when_to_come_back() {
     assert_eq!(answer.header("retry-after"), Some("3"));
 
     let (api, _stop) = self::api(Stub::new());
-    api.intake.forget_permits(INTAKE_MAX_BYTES - 10);
+    let _held = api.intake.hold(INTAKE_MAX_BYTES - 10).unwrap();
     let answer = send(&api, publish(STRUCTURED, EVENT)).await;
     assert_eq!(answer.status, 429);
     assert_eq!(answer.header("retry-after"), Some("1"));
@@ -128,6 +131,30 @@ async fn a_closed_or_waiting_router_takes_nothing() {
     assert!(answer.json()["detail"].as_str().unwrap().contains("recovering"));
     assert_eq!(send(&api, request("GET", "/healthz")).await.status, 200);
     assert!(stub.published.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn readiness_says_no_in_the_states_that_the_configuration_names() {
+    let stub = Stub::new();
+    for (unready_on, status) in [(State::Paused, 200), (State::NotServed, 503)] {
+        let mut app = app(stub.clone());
+        let mut config = (*app.config).clone();
+        config.http.unready_on = vec![unready_on];
+        app.config = Arc::new(config);
+        let (_stop, stopped) = watch::channel(false);
+        let api = Api::new(Arc::new(app), stopped);
+        // Nothing serves what the stub has.
+        let answer = send(&api, request("GET", "/states")).await;
+        let states = answer.json()["states"].clone();
+        let not_served =
+            states.as_array().unwrap().iter().find(|held| held["name"] == "not_served");
+        assert_eq!(not_served.unwrap()["concerned"][0], "printer/tickets", "{answer:?}");
+        let answer = send(&api, request("GET", "/readyz")).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let is_named =
+            answer.json()["detail"].as_str().is_some_and(|why| why.starts_with("not_served: "));
+        assert_eq!(is_named, status == 503, "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -264,7 +291,9 @@ async fn blobs_are_sent_as_they_were_put() {
     ] {
         assert_eq!(answer.header(name), Some(value), "{name}");
     }
-    assert_eq!(api.blob_reads.available_permits(), crate::http::state::BLOB_READS_MAX);
+    assert_eq!(api.blobs.free_bytes(), crate::http::state::BLOBS_MAX_BYTES - 5, "until it is gone");
+    drop(answer);
+    assert_eq!(api.blobs.free_bytes(), crate::http::state::BLOBS_MAX_BYTES);
 }
 
 #[tokio::test]

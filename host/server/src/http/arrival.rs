@@ -1,0 +1,110 @@
+//! A request's body on its way in: whose turn it is, and what becomes of a rest that is not read.
+//!
+//! A rest that has arrived with the head is thrown away and the connection serves on. A client that
+//! is still sending is told to close; the end of the connection reads on for a while, so that it
+//! meets the answer and not a reset (RFC 9112, section 9.6).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, header};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::oneshot;
+
+use super::clients::{Caller, Client};
+
+/// How much of a rest is thrown away without closing the connection.
+const REST_MAX_BYTES: usize = 64 * 1024;
+
+/// Answers, and closes the connection where the client is still sending.
+pub(super) async fn track(Caller(client): Caller, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    // Who waits for "100 Continue" has not sent the body, and reading would ask for it.
+    let waits = head.headers.contains_key(header::EXPECT);
+    let (back, mut left) = oneshot::channel();
+    let lent = Lent { body, client, is_begun: false, back: Some(back) };
+    let mut response = next.run(Request::from_parts(head, Body::new(lent))).await;
+    if let Ok((is_begun, body)) = left.try_recv()
+        && ((waits && !is_begun) || !has_arrived(body))
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Whether the rest of a body is here; reads it then.
+fn has_arrived(mut body: Body) -> bool {
+    let mut read_bytes = 0;
+    while read_bytes <= REST_MAX_BYTES {
+        match body.frame().now_or_never() {
+            None | Some(Some(Err(_))) => return false,
+            Some(None) => return true,
+            Some(Some(Ok(frame))) => read_bytes += frame.data_ref().map_or(0, Bytes::len),
+        }
+    }
+    false
+}
+
+/// A body that goes back when its reader has had enough.
+struct Lent {
+    body: Body,
+    client: Arc<Client>,
+    /// Whether any of it was asked for.
+    is_begun: bool,
+    back: Option<oneshot::Sender<(bool, Body)>>,
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.is_begun = true;
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        match &frame {
+            Poll::Pending => self.client.awaits_body(),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.client.body_came(frame.data_ref().map_or(0, Bytes::len));
+                if self.body.is_end_stream() {
+                    self.client.is_served();
+                }
+            }
+            Poll::Ready(_) => self.client.is_served(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.client.is_served();
+        if let Some(back) = self.back.take()
+            && !self.body.is_end_stream()
+        {
+            // Where the connection is gone, nothing waits for it.
+            let _ = back.send((self.is_begun, std::mem::take(&mut self.body)));
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Connections as others see them who want their place or their memory: whose turn it is, since
+//! when, and how to end one.
+//!
+//! A client is *behind* while it is its turn (to send a request, the rest of a body, or to take an
+//! answer) and nothing comes of it. Only clients that are behind are cut, the one that is furthest
+//! behind first, and only where somebody else needs what it holds.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Kind;
+
+/// A body that comes faster than this never falls behind.
+const BODY_MIN_BYTES_PER_S: u64 = 64 * 1024;
+
+/// No time: it is not the client's turn.
+const NEVER: u64 = u64::MAX;
+
+/// All open connections.
+pub(super) struct Clients {
+    started: Instant,
+    open: Mutex<HashMap<u64, Arc<Client>>>,
+    next: AtomicU64,
+    cut: Counter,
+}
+
+/// One connection.
+pub(super) struct Client {
+    started: Instant,
+    /// Since when it is the client's turn in the exchange of requests and answers, milliseconds.
+    turn_since_ms: AtomicU64,
+    /// Since when it takes nothing of what is being sent to it, milliseconds.
+    stalled_since_ms: AtomicU64,
+    has_request: AtomicBool,
+    /// Whether an answer of it is whole and only has to go out.
+    is_answered: AtomicBool,
+    held_bytes: [AtomicUsize; Kind::COUNT],
+    cut: CancellationToken,
+    /// Whether it has one of the spare places, which are for health checks and operators.
+    pub(super) is_spare: bool,
+}
+
+/// A connection's entry, until it is dropped.
+pub(super) struct Entry {
+    clients: Arc<Clients>,
+    number: u64,
+    client: Arc<Client>,
+}
+
+impl Clients {
+    /// None yet; `cut` counts those that are ended for others' sake.
+    pub(super) fn new(cut: Counter) -> Arc<Self> {
+        let (open, next) = Default::default();
+        Arc::new(Self { started: Instant::now(), open, next, cut })
+    }
+
+    /// A new connection; it is the client's turn.
+    pub(super) fn enter(self: &Arc<Self>, is_spare: bool) -> Entry {
+        let client = Arc::new(Client::new(self.started, is_spare));
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open().insert(number, Arc::clone(&client));
+        Entry { clients: Arc::clone(self), number, client }
+    }
+
+    /// Cuts the client that is furthest behind of those that may go, if one is by at least this much,
+    /// unless so many of them are going already as are wanted.
+    pub(super) fn cut_one(&self, by: Duration, wanted: usize, may_go: impl Fn(&Client) -> bool) {
+        let open = self.open();
+        let candidates = || open.values().filter(|client| may_go(client));
+        if candidates().filter(|client| client.cut.is_cancelled()).count() >= wanted {
+            return;
+        }
+        let behind = candidates()
+            .filter(|client| !client.cut.is_cancelled())
+            .map(|client| (client.behind(), client));
+        let furthest = behind.max_by_key(|(behind, _)| *behind).filter(|(behind, _)| *behind >= by);
+        if let Some((_, client)) = furthest {
+            client.cut.cancel();
+            self.cut.inc();
+        }
+    }
+
+    /// Cuts every client that is behind by at least this much.
+    pub(super) fn cut_all(&self, by: Duration) {
+        for client in self.open().values().filter(|client| client.behind() >= by) {
+            client.cut.cancel();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.clients.open().remove(&self.number);
+    }
+}
+
+impl Client {
+    fn new(started: Instant, is_spare: bool) -> Self {
+        let client = Self {
+            started,
+            turn_since_ms: AtomicU64::new(NEVER),
+            stalled_since_ms: AtomicU64::new(NEVER),
+            has_request: AtomicBool::new(false),
+            is_answered: AtomicBool::new(false),
+            held_bytes: Default::default(),
+            cut: CancellationToken::new(),
+            is_spare,
+        };
+        client.awaits_request();
+        client
+    }
+
+    /// One that is not among the others, for requests that come without a connection.
+    pub(super) fn alone() -> Arc<Self> {
+        Arc::new(Self::new(Instant::now(), false))
+    }
+
+    /// The client's turn: to send a request.
+    pub(super) fn awaits_request(&self) {
+        self.has_request.store(false, Ordering::Relaxed);
+        self.turn_since_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// The last of an answer was handed over to be sent: once it is out, it is the client's turn.
+    pub(super) fn is_answered(&self) {
+        self.is_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything that was handed over has gone out.
+    pub(super) fn has_all(&self) {
+        if self.is_answered.swap(false, Ordering::Relaxed) {
+            self.awaits_request();
+        }
+    }
+
+    /// The router's turn.
+    pub(super) fn is_served(&self) {
+        self.has_request.store(true, Ordering::Relaxed);
+        self.turn_since_ms.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// The client's turn: to send more of a body.
+    pub(super) fn awaits_body(&self) {
+        let since = &self.turn_since_ms;
+        // Fails where it has been its turn before: then it still counts from there.
+        let _ = since.compare_exchange(NEVER, self.now_ms(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Part of a body came, which makes up for the time it may take.
+    pub(super) fn body_came(&self, bytes: usize) {
+        let now_ms = self.now_ms();
+        let earned_ms = (bytes as u64).saturating_mul(1_000) / BODY_MIN_BYTES_PER_S;
+        let since = self.turn_since_ms.load(Ordering::Relaxed);
+        let since = if since == NEVER { now_ms } else { since };
+        self.turn_since_ms.store(since.saturating_add(earned_ms).min(now_ms), Ordering::Relaxed);
+    }
+
+    /// Whether it takes what is being sent to it.
+    pub(super) fn takes(&self, is_taking: bool) {
+        let since = &self.stalled_since_ms;
+        if is_taking {
+            since.store(NEVER, Ordering::Relaxed);
+        } else {
+            let now_ms = self.now_ms();
+            let _ = since.compare_exchange(NEVER, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request of it is being answered.
+    pub(super) fn has_request(&self) -> bool {
+        self.has_request.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it holds of a budget.
+    pub(super) fn held_bytes(&self, of: Kind) -> &AtomicUsize {
+        match (of, &self.held_bytes) {
+            (Kind::Bodies, [bytes, ..])
+            | (Kind::Answers, [_, bytes, _])
+            | (Kind::Blobs, [.., bytes]) => bytes,
+        }
+    }
+
+    /// Whether it holds bytes of a budget.
+    pub(super) fn is_holding(&self, of: Kind) -> bool {
+        self.held_bytes(of).load(Ordering::Relaxed) > 0
+    }
+
+    /// Resolves once it is to be ended.
+    pub(super) async fn cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// How far it is behind; zero while it is the router's turn.
+    fn behind(&self) -> Duration {
+        let since = self.turn_since_ms.load(Ordering::Relaxed);
+        let since = since.min(self.stalled_since_ms.load(Ordering::Relaxed));
+        Duration::from_millis(self.now_ms().saturating_sub(since))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1)
+    }
+}
+
+/// The client that a request came from.
+#[derive(Clone)]
+pub(super) struct Caller(pub(super) Arc<Client>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let known = parts.extensions.get::<Self>().cloned();
+        Ok(known.unwrap_or_else(|| Self(Client::alone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn pass(seconds: u64) {
+        tokio::time::sleep(SECOND * u32::try_from(seconds).unwrap()).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_furthest_behind_goes_first_and_who_is_served_stays() {
+        let clients = Clients::new(Counter::default());
+        let enter = || clients.enter(false);
+        let (idle, served, stalled) = (enter(), enter(), enter());
+        served.client().is_served();
+        stalled.client().is_served();
+        pass(1).await;
+        stalled.client().takes(false);
+        pass(1).await;
+        let is_cut = || [&idle, &served, &stalled].map(|entry| entry.client().cut.is_cancelled());
+        clients.cut_one(3 * SECOND, 1, |_| true);
+        assert_eq!(is_cut(), [false; 3], "none is that far behind");
+        clients.cut_one(SECOND, 1, |_| true);
+        assert_eq!(is_cut(), [true, false, false]);
+        clients.cut_one(SECOND, 1, |_| true);
+        assert_eq!(is_cut(), [true, false, false], "one is wanted and one is going");
+        clients.cut_one(SECOND, 2, |_| true);
+        clients.cut_one(SECOND, 3, |_| true);
+        assert_eq!(is_cut(), [true, false, true]);
+        assert_eq!(clients.cut.get(), 2);
+        drop((idle, served, stalled));
+        assert!(clients.open().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_holders_go_where_memory_is_wanted() {
+        let clients = Clients::new(Counter::default());
+        let (empty, holder) = (clients.enter(false), clients.enter(false));
+        pass(1).await;
+        holder.client().awaits_request();
+        holder.client().held_bytes(Kind::Blobs).fetch_add(7, Ordering::Relaxed);
+        pass(1).await;
+        let is_cut = || [&empty, &holder].map(|entry| entry.client().cut.is_cancelled());
+        clients.cut_one(SECOND, 1, |client| client.is_holding(Kind::Answers));
+        assert_eq!(is_cut(), [false, false], "what it holds is of no use here");
+        clients.cut_one(SECOND, 1, |client| client.is_holding(Kind::Blobs));
+        assert_eq!(is_cut(), [false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_not_behind_while_its_answer_goes_out() {
+        let clients = Clients::new(Counter::default());
+        let entry = clients.enter(false);
+        entry.client().is_served();
+        entry.client().is_answered();
+        pass(9).await;
+        assert_eq!(entry.client().behind(), Duration::ZERO);
+        entry.client().has_all();
+        pass(1).await;
+        assert_eq!(entry.client().behind(), SECOND);
+        entry.client().has_all();
+        assert_eq!(entry.client().behind(), SECOND, "it has had all for a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_falls_behind_and_one_that_flows_does_not() {
+        let clients = Clients::new(Counter::default());
+        let (dripping, flowing) = (clients.enter(false), clients.enter(false));
+        for entry in [&dripping, &flowing] {
+            entry.client().is_served();
+            entry.client().awaits_body();
+        }
+        for _ in 0..10 {
+            pass(1).await;
+            dripping.client().body_came(1);
+            flowing.client().body_came(usize::try_from(BODY_MIN_BYTES_PER_S).unwrap());
+        }
+        assert_eq!(dripping.client().behind().as_secs(), 10);
+        assert_eq!(flowing.client().behind(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,97 @@
+//! Reading the log for an answer, however long: a small page at a time, each in memory that is taken
+//! from the budget of all answers before it is read and given back when it has gone out. Who doesn't
+//! take an answer holds one page.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize as _;
+use usher_broker::{BrokerError, EventPage, EventQuery};
+use usher_event::limits::JSON_MAX_BYTES;
+use usher_filter::Filter;
+
+use super::budget::Share;
+use super::clients::Client;
+use super::shapes::Stored;
+use super::state::Api;
+
+/// Events on one page, all together; the last may go over.
+const EVENTS_BYTES: usize = 128 * 1024;
+
+/// Set aside for one page until it is read: its events and, beside them, their JSON, both with one event
+/// too many.
+const PAGE_BYTES: usize = 2 * (EVENTS_BYTES + JSON_MAX_BYTES);
+
+/// What the JSON of an event has around the bytes of the event, and a little more.
+const AROUND_BYTES: usize = 512;
+
+/// A place in the log.
+pub(super) struct Reader {
+    api: Api,
+    client: Arc<Client>,
+    filter: Option<Filter>,
+    /// The sequence to read on from.
+    pub(super) next: u64,
+}
+
+/// Events that were read, with their share of the budget.
+pub(super) struct Page {
+    events: Vec<Stored>,
+    size_bytes: usize,
+    share: Share,
+}
+
+impl Reader {
+    pub(super) fn new(api: Api, client: Arc<Client>, filter: Option<Filter>, from: u64) -> Self {
+        Self { api, client, filter, next: from }
+    }
+
+    /// At most so many events, and moves on behind them; none where there are none, or where many
+    /// that don't match were looked at.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub(super) async fn page(&mut self, max: usize) -> Result<Page, BrokerError> {
+        let share = self.api.answers.take(&self.client, PAGE_BYTES).await;
+        let mut share = share.ok_or(BrokerError::Closed)?;
+        let query = EventQuery { from: self.next, max, filter: self.filter.clone() };
+        let EventPage { events, next } =
+            self.api.app.broker.events_within(query, EVENTS_BYTES).await?;
+        self.next = next;
+        let size_bytes: usize = events.iter().map(|stored| stored.event.encoded().len()).sum();
+        // Twice: once as it was read, once as it goes out.
+        share.shrink(2 * (size_bytes + events.len() * AROUND_BYTES));
+        let events = events.into_iter().map(Into::into).collect();
+        Ok(Page { events, size_bytes, share })
+    }
+}
+
+impl Page {
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The events as they go out: `begin`, then each between what comes before and behind one, then
+    /// `end`.
+    pub(super) fn written(
+        self,
+        begin: &str,
+        (before, behind): (impl Fn(usize, &Stored) -> String, &str),
+        end: &str,
+    ) -> Result<Bytes, serde_json::Error> {
+        let mut bytes = Vec::with_capacity(self.size_bytes + self.events.len() * AROUND_BYTES);
+        bytes.extend_from_slice(begin.as_bytes());
+        for (position, stored) in self.events.iter().enumerate() {
+            bytes.extend_from_slice(before(position, stored).as_bytes());
+            stored.serialize(&mut serde_json::Serializer::new(&mut bytes))?;
+            bytes.extend_from_slice(behind.as_bytes());
+        }
+        bytes.extend_from_slice(end.as_bytes());
+        bytes.shrink_to_fit();
+        Ok(self.share.charged(bytes))
+    }
+}
