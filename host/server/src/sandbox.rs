@@ -12,19 +12,32 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The verb it compiles by.
 const VERB: &str = "compile-component";
 
-/// A sandbox that compiles in a process apart; `cache_dir` keeps what was compiled.
+/// A sandbox that compiles in a process apart.
 ///
 /// # Errors
 /// See [`RuntimeError`].
 pub(crate) fn set_up(
     compiler: CompilerConfig,
-    cache_dir: Option<PathBuf>,
+    max_instances: u32,
+    max_http_connections: usize,
 ) -> Result<Runtime, RuntimeError> {
-    let CompilerConfig { memory_bytes, wall_ms } = compiler;
-    let process =
-        CompilerProcess { program: program(), args: vec![VERB.into()], memory_bytes, wall_ms };
-    let compiler = Compiler::Child(process);
-    Runtime::new(RuntimeOptions { cache_dir, compiler, ..RuntimeOptions::default() })
+    let (compiler, cache_dir) = (apart(compiler), None);
+    Runtime::new(RuntimeOptions { cache_dir, compiler, max_instances, max_http_connections })
+}
+
+/// The same for those who look at one plugin after another and serve none: it needs little.
+///
+/// # Errors
+/// See [`RuntimeError`].
+pub(crate) fn set_up_to_look(compiler: CompilerConfig) -> Result<Runtime, RuntimeError> {
+    Runtime::to_look(apart(compiler))
+}
+
+/// Compiling in a process of its own.
+fn apart(compiler: CompilerConfig) -> Compiler {
+    let CompilerConfig { memory_bytes, cpu_ms, wall_ms } = compiler;
+    let (program, args) = (program(), vec![VERB.into()]);
+    Compiler::Child(CompilerProcess { program, args, memory_bytes, cpu_ms, wall_ms })
 }
 
 fn program() -> PathBuf {

@@ -54,6 +54,9 @@ impl Books {
                 Some(quarantine) => kept.is_some_and(|kept| kept.is(quarantine)),
                 None => kept.is_none(),
             };
+            if let Some(digest) = self.router.proven(name) {
+                self.chronicle.change(name, |record| record.acked = Some(digest)).await?;
+            }
             if let Some(digest) = standing.digest
                 && standing.last_good.is_none()
                 && standing.failed_trial.is_none()

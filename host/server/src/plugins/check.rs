@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use usher_broker::Subscription;
 use usher_event::PluginName;
-use usher_runtime::{Loaded, Runtime};
+use usher_runtime::{Attempt, Loaded, Runtime};
 
-use super::folder::{self, Unreadable};
+use super::folder::{self, Scanned, Unreadable};
 use super::subscriptions::{Merged, merge};
 use crate::config::Config;
 use crate::sandbox;
@@ -29,11 +29,15 @@ pub(crate) struct FileCheck {
 /// # Errors
 /// The folder can't be read, or the sandbox can't be set up.
 pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileCheck>> {
-    let files = folder::scan(&config.plugins)
+    let Scanned { files, misnamed } = folder::scan(&config.plugins)
         .map_err(|error| anyhow::anyhow!("{}: {error}", config.plugins.display()))?;
-    let runtime = sandbox::set_up(config.compiler, None)?;
+    let runtime = sandbox::set_up_to_look(config.compiler)?;
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
-    let mut checks = Vec::with_capacity(files.len());
+    let mut checks = Vec::with_capacity(files.len() + misnamed.len());
+    for file in misnamed {
+        let result = Err(folder::misnamed(&file));
+        checks.push(FileCheck { file, result, subscriptions: Vec::new(), warnings: Vec::new() });
+    }
     for file in files.into_keys() {
         let mut merged = Merged::default();
         let result = match check_file(&runtime, config, &file).await {
@@ -41,9 +45,7 @@ pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileChec
                 merged.warnings = found.warnings;
                 let name = loaded.description().name.clone();
                 match owners.get(&name) {
-                    Some(owner) => {
-                        Err(format!("{file} says it is plugin {name}, and so does {owner}"))
-                    }
+                    Some(owner) => Err(taken(&file, &name, owner)),
                     None => {
                         owners.insert(name, file.clone());
                         merged.subscriptions = found.subscriptions;
@@ -59,6 +61,14 @@ pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileChec
     Ok(checks)
 }
 
+/// Why a file is not taken whose plugin another one is, which comes first by name.
+pub(super) fn taken(file: &str, name: &PluginName, owner: &str) -> String {
+    format!(
+        "{file} says it is plugin {name}, but that name is taken by {owner}, which comes first by name: \
+         remove one of them, or give the plugin in {file} another name"
+    )
+}
+
 async fn check_file(
     runtime: &Runtime,
     config: &Config,
@@ -68,7 +78,8 @@ async fn check_file(
         Unreadable::Unsettled => format!("{file} is being written; check again"),
         Unreadable::Refused(reason) | Unreadable::Failed(reason) => format!("{file} {reason}"),
     })?;
-    let loaded = runtime.load(content.bytes, file).await.map_err(|error| error.to_string())?;
+    let loaded = runtime.load(content.bytes, file, Attempt::Patient).await;
+    let loaded = loaded.map_err(|error| error.to_string())?;
     let description = loaded.description();
     let plugin = config.plugin.get(&description.name).cloned().unwrap_or_default();
     let merged = merge(&description.name, &description.subscriptions, &plugin, &config.retry)?;

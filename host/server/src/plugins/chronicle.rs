@@ -46,6 +46,10 @@ pub(crate) struct Record {
     /// Those that were good before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Digest>,
+    /// The newest bytes that acknowledged a delivery. Only such say by rejecting an event that another
+    /// version is worse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acked: Option<Digest>,
     /// Bytes that were rolled back and stay off until their file changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) off: Option<Rollback>,
@@ -218,7 +222,8 @@ impl Chronicle {
         })
     }
 
-    /// Keeps the bytes of a version, so that it can come back when its file has changed.
+    /// Keeps the bytes of a version, so that it can come back when its file has changed, and lets go
+    /// of those that were kept for nothing: on a quiet topic no version ever becomes a good one.
     ///
     /// # Errors
     /// The disk does not take them.
@@ -229,10 +234,15 @@ impl Chronicle {
         bytes: Bytes,
     ) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
-        let file = bytes_file(name, digest);
-        let kept = tokio::task::spawn_blocking(move || match folder.join(&file).exists() {
-            true => Ok(()),
-            false => replace(&folder, &file, &bytes),
+        // A sweep for a change that is under way doesn't know of these bytes.
+        let _writing = self.writing.lock().await;
+        let (name, record) = (name.clone(), self.record(name));
+        let kept = tokio::task::spawn_blocking(move || {
+            let file = bytes_file(&name, digest);
+            if !folder.join(&file).exists() {
+                replace(&folder, &file, &bytes)?;
+            }
+            Self::sweep(&folder, &name, &record, Some(digest))
         });
         kept.await.map_err(io::Error::other).flatten()
     }
@@ -243,9 +253,14 @@ impl Chronicle {
         path.exists().then_some(path)
     }
 
-    /// Lets go of bytes that nobody would go back to.
-    fn sweep(folder: &Path, name: &PluginName, record: &Record) -> io::Result<()> {
-        let wanted: Vec<String> = [record.good, record.before]
+    /// Lets go of bytes that are not gone back to, but for `present`, which may become good.
+    fn sweep(
+        folder: &Path,
+        name: &PluginName,
+        record: &Record,
+        present: Option<Digest>,
+    ) -> io::Result<()> {
+        let wanted: Vec<String> = [record.good, record.before, present]
             .into_iter()
             .flatten()
             .map(|digest| bytes_file(name, digest))
@@ -291,7 +306,7 @@ impl Chronicle {
             let is_swept = of(&record) != of(&before);
             let written = tokio::task::spawn_blocking(move || {
                 write(&folder, &name, &record)?;
-                if is_swept { Self::sweep(&folder, &name, &record) } else { Ok(()) }
+                if is_swept { Self::sweep(&folder, &name, &record, None) } else { Ok(()) }
             });
             let written = written.await;
             written.map_err(io::Error::other).flatten()?;
@@ -346,7 +361,7 @@ impl Chronicle {
             };
             if (now.good, now.before) == (record.good, record.before) {
                 write(to, name, &record)?;
-                Self::sweep(to, name, &record)?;
+                Self::sweep(to, name, &record, None)?;
                 return Ok(sum_bytes);
             }
             if tries == COPY_TRIES_MAX {
@@ -392,7 +407,7 @@ fn write(folder: &Path, name: &PluginName, record: &Record) -> io::Result<()> {
 }
 
 /// Puts a file into the folder as a whole: after a crash there is the old one or the new one.
-fn replace(folder: &Path, file: &str, content: &[u8]) -> io::Result<()> {
+pub(super) fn replace(folder: &Path, file: &str, content: &[u8]) -> io::Result<()> {
     let partial = folder.join(format!("{file}.new"));
     let mut new = File::create(&partial)?;
     new.write_all(content)?;

@@ -1,7 +1,7 @@
 //! The plugins folder on disk: which files there are, whether they changed, and reading one of
 //! them so that what was hashed is what is compiled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -29,6 +29,11 @@ impl Stamp {
     /// That of the file at this place; `None` where there is none to be seen.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
+    /// How large the file is.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     fn of(metadata: &Metadata) -> Self {
@@ -71,16 +76,38 @@ pub(crate) struct Content {
     pub(crate) digest: Digest,
 }
 
+/// What a look at the folder found.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    /// Plugin files by name.
+    pub(crate) files: BTreeMap<String, Stamp>,
+    /// Files that would be some if their names were UTF-8, as far as they are.
+    pub(crate) misnamed: BTreeSet<String>,
+}
+
+/// Why a file whose name is not UTF-8 is not taken.
+pub(crate) fn misnamed(file: &str) -> String {
+    format!("{file} has a name that is not UTF-8: rename it, for instance to plugin.wasm")
+}
+
 /// Looks at the folder: files whose names end in `.wasm` and don't begin with a dot.
 ///
 /// # Errors
 /// The folder can't be read, or holds too many files.
-pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
-    let mut files = BTreeMap::new();
+pub(crate) fn scan(folder: &Path) -> io::Result<Scanned> {
+    let Scanned { mut files, mut misnamed } = Scanned::default();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| is_plugin_file(name)) else { continue };
+        if !is_plugin_file(&name.to_string_lossy()) {
+            continue;
+        }
+        let Some(name) = name.to_str() else {
+            if misnamed.len() < FILES_MAX {
+                misnamed.insert(name.to_string_lossy().into_owned());
+            }
+            continue;
+        };
         // Asked of the open folder, not by its path: where another folder is put in its place at
         // this moment, the files of the old one must not look as if they were gone.
         match entry.metadata() {
@@ -94,7 +121,7 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
             return Err(io::Error::other(what));
         }
     }
-    Ok(files)
+    Ok(Scanned { files, misnamed })
 }
 
 fn is_plugin_file(name: &str) -> bool {
@@ -178,10 +205,14 @@ mod tests {
         for name in ["b.wasm", "a.wasm", ".hidden.wasm", "a.wasm.tmp", "readme.md", "wasm"] {
             std::fs::write(folder.path().join(name), name).unwrap();
         }
-        let before = scan(folder.path()).unwrap();
+        use std::os::unix::ffi::OsStrExt as _;
+        let odd = std::ffi::OsStr::from_bytes(b"caf\xe9.wasm");
+        std::fs::write(folder.path().join(odd), "odd").unwrap();
+        let Scanned { files: before, misnamed } = scan(folder.path()).unwrap();
         assert_eq!(before.keys().collect::<Vec<_>>(), ["a.wasm", "b.wasm"]);
+        assert_eq!(misnamed.into_iter().collect::<Vec<_>>(), ["caf\u{fffd}.wasm"]);
         std::fs::write(folder.path().join("a.wasm"), "longer than before").unwrap();
-        let after = scan(folder.path()).unwrap();
+        let after = scan(folder.path()).unwrap().files;
         assert_ne!(before["a.wasm"], after["a.wasm"]);
         assert_eq!(before["b.wasm"], after["b.wasm"]);
         assert!(scan(&folder.path().join("none")).is_err());

@@ -7,27 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use usher_broker::{Broker, RetryPolicy};
 use usher_event::{Digest, PluginName};
 use usher_router::{EmissionLimits, Held, Installation, Router, Standing, SwapOutcome};
-use usher_runtime::{CapabilityRequest, Grants, Loaded, Runtime, Settings};
+use usher_runtime::{
+    CapabilityRequest, CompileError, Grants, LoadError, LoadErrorKind, Loaded, Runtime, Settings,
+};
 
 use super::books::Books;
 use super::chronicle::{Chronicle, Record, Rollback};
 use super::folder::{self, Unreadable};
+use super::lanes::{Lane, Lanes, Room};
 use super::outcome::{Outcome, Past};
 use super::refusal::Refusal;
 use super::registry::{Life, Plugin, unix_ms};
+use super::remembered::Remembered;
 use super::subscriptions::{Merged, merge};
 use crate::app::CapabilityStatus;
 use crate::config::{LiveConfig, PluginConfig};
 
-/// Plugins loaded at once: compiling takes a core.
-const LOADS_MAX: usize = 2;
-/// Versions at once that are being loaded or wait to be installed: each holds its bytes in memory.
-const FRESH_MAX: usize = 8;
 /// How long one may take to load when it is compiled.
 const DESCRIBE_MAX: Duration = Duration::from_secs(30);
 
@@ -38,22 +38,24 @@ pub(crate) struct Installer {
     broker: Arc<dyn Broker>,
     config: Arc<LiveConfig>,
     chronicle: Arc<Chronicle>,
-    loads: Arc<Semaphore>,
-    fresh: Arc<Semaphore>,
+    remembered: Arc<Remembered>,
+    lanes: Lanes,
 }
 
 /// A version that was loaded and does not serve yet.
 pub(super) struct Fresh {
     pub(super) loaded: Loaded,
     bytes: Bytes,
-    /// One of [`FRESH_MAX`].
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Room for the bytes.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Why nothing was loaded.
 pub(super) enum NotLoaded {
     /// The file holds something else by now.
     Changed,
+    /// It takes longer than a quick attempt does.
+    NotQuick,
     /// It is not a plugin, or not one that works.
     Refused(Refusal),
 }
@@ -65,10 +67,24 @@ impl Installer {
         broker: Arc<dyn Broker>,
         config: Arc<LiveConfig>,
         chronicle: Arc<Chronicle>,
+        remembered: Arc<Remembered>,
     ) -> Self {
-        let loads = Arc::new(Semaphore::new(LOADS_MAX));
-        let fresh = Arc::new(Semaphore::new(FRESH_MAX));
-        Self { runtime, router, broker, config, chronicle, loads, fresh }
+        Self { runtime, router, broker, config, chronicle, remembered, lanes: Lanes::new() }
+    }
+
+    /// In which lane a file is loaded.
+    pub(super) fn lane_of(&self, digest: &Digest, size_bytes: u64) -> Lane {
+        Lane::of(self.runtime.is_compiled(digest), size_bytes)
+    }
+
+    /// Room for what a file holds, in the order of asking.
+    pub(super) fn room(&self, lane: Lane) -> Room {
+        self.lanes.room(lane)
+    }
+
+    /// Why a file with these bytes was refused before, where that still holds.
+    pub(super) fn refused_before(&self, file: &str, digest: &Digest) -> Option<String> {
+        self.remembered.reason(digest).map(|reason| format!("{file}: {reason}"))
     }
 
     /// Who keeps the books on what is installed.
@@ -90,11 +106,12 @@ impl Installer {
         path: PathBuf,
         file: &str,
         digest: Digest,
+        lane: Lane,
+        room: Room,
     ) -> Result<Fresh, NotLoaded> {
-        // Never closed; loading without a permit would do no harm either.
-        let permit = Arc::clone(&self.fresh).acquire_owned().await.ok();
-        let (loaded, bytes) = self.load_now(path, file, digest).await?;
-        Ok(Fresh { loaded, bytes, _permit: permit })
+        let room = room.await;
+        let (loaded, bytes) = self.load_now(path, file, digest, lane).await?;
+        Ok(Fresh { loaded, bytes, _room: room })
     }
 
     /// As [`Installer::load`], for an installation that is under way: it must not wait for others'.
@@ -103,13 +120,14 @@ impl Installer {
         path: PathBuf,
         file: &str,
         digest: Digest,
+        lane: Lane,
     ) -> Result<(Loaded, Bytes), NotLoaded> {
-        let permit = Arc::clone(&self.loads).acquire_owned().await.ok();
-        let runtime = Arc::clone(&self.runtime);
+        let turn = self.lanes.turn(lane).await;
+        let (runtime, remembered) = (Arc::clone(&self.runtime), Arc::clone(&self.remembered));
         let name = file.to_owned();
         // A task of its own: whoever waits may give up, but the turn is over only when the work is.
         let loading = tokio::spawn(async move {
-            let _permit = permit;
+            let _turn = turn;
             let bytes = match folder::read_aside(path).await {
                 Ok(content) if content.digest == digest => content.bytes,
                 Ok(_) | Err(Unreadable::Unsettled) => return Err(NotLoaded::Changed),
@@ -118,9 +136,22 @@ impl Installer {
                     return Err(NotLoaded::Refused(refusal));
                 }
             };
-            let loaded = runtime.load(bytes.clone(), &name).await;
-            let loaded = loaded.map_err(|error| NotLoaded::Refused(error.into()))?;
-            Ok((loaded, bytes))
+            match runtime.load(bytes.clone(), &name, lane.attempt()).await {
+                Ok(loaded) => Ok((loaded, bytes)),
+                Err(LoadError { kind: LoadErrorKind::Compile(CompileError::NotQuick), .. }) => {
+                    Err(NotLoaded::NotQuick)
+                }
+                Err(error) => {
+                    let reason = error.kind.to_string();
+                    let refusal = Refusal::from(error);
+                    if refusal.is_costly {
+                        let remember = move || remembered.remember(digest, &reason);
+                        // Failing to remember is told in the log.
+                        let _ = tokio::task::spawn_blocking(remember).await;
+                    }
+                    Err(NotLoaded::Refused(refusal))
+                }
+            }
         });
         let load_max = Duration::from_millis(self.config.now().compiler.wall_ms) + DESCRIBE_MAX;
         match timeout(load_max, loading).await {
@@ -203,12 +234,17 @@ impl Installer {
         let kept = self.chronicle.kept(name, digest).ok_or_else(|| {
             Refusal::passing(format!("the bytes of {} were not kept", digest.short()))
         })?;
-        let (loaded, _) = match self.load_now(kept, file, digest).await {
-            Ok(loaded) => loaded,
-            Err(NotLoaded::Refused(refusal)) => return Err(refusal),
-            Err(NotLoaded::Changed) => {
-                let what = format!("the bytes kept of {} are damaged", digest.short());
-                return Err(Refusal::passing(what));
+        // It has served: most likely its code is still in the cache.
+        let mut lane = self.lane_of(&digest, 0);
+        let loaded = loop {
+            match self.load_now(kept.clone(), file, digest, lane).await {
+                Ok((loaded, _)) => break loaded,
+                Err(NotLoaded::NotQuick) => lane = Lane::Long,
+                Err(NotLoaded::Refused(refusal)) => return Err(refusal),
+                Err(NotLoaded::Changed) => {
+                    let what = format!("the bytes kept of {} are damaged", digest.short());
+                    return Err(Refusal::passing(what));
+                }
             }
         };
         self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin)
@@ -283,6 +319,7 @@ impl Installer {
         let record = self.chronicle.record(name);
         let held = Held {
             is_paused: record.is_paused,
+            acked: record.acked,
             quarantine: record.quarantine.map(|kept| kept.quarantine()),
         };
         let installation = Installation {

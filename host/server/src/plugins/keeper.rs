@@ -7,7 +7,7 @@
 mod look;
 mod rollback;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,8 +22,10 @@ use usher_event::{Digest, PluginName};
 use usher_router::SwapOutcome;
 
 use super::backoff::Backoff;
+use super::check::taken;
 use super::folder::Stamp;
 use super::install::{Fresh, Installer, NotLoaded};
+use super::lanes::Lane;
 use super::outcome::Outcome;
 use super::refusal::Refusal;
 use super::registry::{Plugin, Registry};
@@ -43,11 +45,20 @@ pub(crate) struct Keeper {
     /// Which file a plugin belongs to.
     owners: BTreeMap<PluginName, String>,
     work: JoinSet<Done>,
+    /// Loaded versions whose turn to be installed has not come.
+    parked: Vec<Parked>,
+    /// Whether every file that was there at the start has been dealt with, but for those that take
+    /// long.
+    has_started: bool,
+    /// Counts loads that were begun.
+    loads: u64,
     look: Arc<Notify>,
     /// What operators want.
     wishes: mpsc::Receiver<Wish>,
     /// Whether the folder could not be read at the last look.
     unreadable: bool,
+    /// Files whose names are not UTF-8, as of the last look.
+    misnamed: BTreeSet<String>,
 }
 
 /// What is known of a file.
@@ -59,12 +70,26 @@ struct Known {
     digest: Option<Digest>,
     /// Whether work on it is under way.
     busy: bool,
+    /// How it is loaded, or was.
+    lane: Option<Lane>,
+    /// Which load of all is under way, while one is.
+    load: Option<u64>,
     /// The name it would have had, had it been free.
     wanted_name: Option<PluginName>,
     /// The configuration by which its plugin was to be installed anew.
     tried: Option<(PluginConfig, RetryPolicy)>,
     /// When to try it again, where it was refused for a reason that may pass.
     again: Option<Backoff>,
+}
+
+/// A version that is loaded and waits: a file that comes first by name may be the same plugin.
+struct Parked {
+    file: String,
+    digest: Digest,
+    since: Instant,
+    /// Which load of all it was.
+    load: u64,
+    fresh: Fresh,
 }
 
 /// Work that came to an end.
@@ -107,14 +132,19 @@ impl Keeper {
             files: BTreeMap::new(),
             owners: BTreeMap::new(),
             work: JoinSet::new(),
+            parked: Vec::new(),
+            has_started: false,
+            loads: 0,
             look: Arc::new(Notify::new()),
             wishes,
             unreadable: false,
+            misnamed: BTreeSet::new(),
         }
     }
 
     /// Keeps in step until `stop` turns true. Tells `ready` when every file that was there at the
-    /// start either serves or is refused.
+    /// start serves, is refused, or takes long to compile: what can serve doesn't wait for what may
+    /// not.
     pub(crate) async fn run(mut self, ready: oneshot::Sender<()>, mut stop: watch::Receiver<bool>) {
         let mut watching = JoinSet::new();
         watching.spawn(watch(self.folder.clone(), Arc::clone(&self.look)));
@@ -128,9 +158,10 @@ impl Keeper {
         let mut config_changes = self.installer.config_changes();
         loop {
             if looked
-                && self.work.is_empty()
+                && self.is_settled()
                 && let Some(ready) = ready.take()
             {
+                self.has_started = true;
                 self.warn_of_idle_settings();
                 // Nobody waits any more when the router is being stopped.
                 let _ = ready.send(());
@@ -159,24 +190,51 @@ impl Keeper {
         }
     }
 
+    /// Whether no work is under way but on files that may take long.
+    fn is_settled(&self) -> bool {
+        self.files.values().all(|known| !known.busy || known.lane >= Some(Lane::Large))
+    }
+
     fn start_load(&mut self, file: String, digest: Digest) {
+        let size_bytes = self.known(&file).stamp.map_or(0, |stamp| stamp.size_bytes());
+        let lane = self.installer.lane_of(&digest, size_bytes);
+        self.start_load_in(lane, file, digest);
+    }
+
+    fn start_load_in(&mut self, lane: Lane, file: String, digest: Digest) {
+        self.loads += 1;
+        let load = self.loads;
         let known = self.known(&file);
         known.busy = true;
         known.wanted_name = None;
+        known.lane = Some(lane);
+        known.load = Some(load);
         let installer = Arc::clone(&self.installer);
         let path = self.folder.join(&file);
         let since = Instant::now();
+        let room = installer.room(lane);
         let work = async move {
-            let result = installer.load(path, &file, digest).await;
+            let result = installer.load(path, &file, digest, lane, room).await;
             Done::Loaded { file, digest, since, result }
         };
         self.work.spawn_on(work, &self.guests);
     }
 
     fn take_in(&mut self, done: Done) {
+        let load = match &done {
+            Done::Loaded { file, .. } => {
+                self.files.get_mut(file).and_then(|known| known.load.take())
+            }
+            _ => None,
+        };
         match done {
             Done::Loaded { file, digest, since, result: Ok(fresh) } => {
-                self.start_install(file, digest, since, fresh);
+                let load = load.unwrap_or_default();
+                self.parked.push(Parked { file, digest, since, load, fresh });
+            }
+            Done::Loaded { file, digest, result: Err(NotLoaded::NotQuick), .. } => {
+                tracing::info!(file, %digest, "compiling this plugin takes long; it goes on aside");
+                self.start_load_in(Lane::Long, file, digest);
             }
             Done::Loaded { file, digest, result: Err(NotLoaded::Refused(refusal)), .. } => {
                 self.refuse(&file, Some(digest), refusal);
@@ -189,14 +247,20 @@ impl Keeper {
                 self.idle(&file);
             }
             Done::Installed { file, since, result: Ok((plugin, outcome)), .. } => {
+                let name = plugin.name.clone();
+                let displaced = self.registry.file_of(&name).filter(|before| *before != file);
                 self.installed(&file, *plugin, outcome, since.elapsed());
+                if let Some(displaced) = displaced.filter(|before| self.holds(before, &name)) {
+                    self.refuse_as_taken(&displaced, name, &file);
+                }
                 self.idle(&file);
             }
             Done::Installed { file, digest, result: Err((name, refusal)), .. } => {
                 match self.registry.file_of(&name) {
-                    Some(owner) => self.owners.insert(name, owner),
+                    Some(owner) => self.owners.insert(name.clone(), owner),
                     None => self.owners.remove(&name),
                 };
+                self.wake_wanting(&name);
                 self.refuse(&file, Some(digest), refusal);
                 self.idle(&file);
             }
@@ -204,19 +268,60 @@ impl Keeper {
             Done::Removed { name } => tracing::info!(plugin = %name, "plugin removed"),
             Done::Written => {}
         }
+        self.install_parked();
+    }
+
+    /// Installs what is loaded, each once no file before it by name may turn out to be the same
+    /// plugin. That is waited for at the start only, where all are loaded at once: which of two
+    /// serves must not depend on which is loaded first.
+    fn install_parked(&mut self) {
+        let mut parked = std::mem::take(&mut self.parked);
+        parked.sort_by(|one, other| one.file.cmp(&other.file));
+        for one in parked {
+            if !self.has_started && self.is_awaited(&one) {
+                self.parked.push(one);
+            } else {
+                let Parked { file, digest, since, fresh, .. } = one;
+                self.start_install(file, digest, since, fresh);
+            }
+        }
+    }
+
+    /// Whether a file before this one by name is still being loaded, and takes no longer than it did.
+    /// Loads that began later are not waited for: they may wait for this one's place.
+    fn is_awaited(&self, parked: &Parked) -> bool {
+        let lane = self.files.get(&parked.file).and_then(|known| known.lane);
+        self.files.range(..parked.file.clone()).any(|(_, known)| {
+            known.load.is_some_and(|load| load < parked.load)
+                && known.lane <= lane
+                && known.lane != Some(Lane::Long)
+        })
+    }
+
+    /// Notes that a file's plugin is another one's, which comes first by name.
+    fn refuse_as_taken(&mut self, file: &str, name: PluginName, owner: &str) {
+        let reason = taken(file, &name, owner);
+        let known = self.known(file);
+        known.wanted_name = Some(name);
+        let digest = known.digest;
+        self.refuse(file, digest, Refusal::lasting(reason));
     }
 
     fn start_install(&mut self, file: String, digest: Digest, since: Instant, fresh: Fresh) {
         let name = fresh.loaded.description().name.clone();
-        let owner = self.owners.get(&name).filter(|owner| **owner != file);
+        let owner = self.owners.get(&name).filter(|owner| **owner != file).cloned();
         if let Some(owner) = owner.filter(|owner| self.holds(owner, &name)) {
-            let reason = format!(
-                "{file} says it is plugin {name}, but that name is taken by {owner}: \
-                 give it another name, or remove {owner}"
-            );
-            self.known(&file).wanted_name = Some(name);
-            self.refuse(&file, Some(digest), Refusal::lasting(reason));
-            return self.idle(&file);
+            // The first by name has it, whichever came first: what serves depends on nothing but what
+            // is in the folder.
+            if owner < file {
+                self.refuse_as_taken(&file, name, &owner);
+                return self.idle(&file);
+            }
+            if self.known(&owner).busy {
+                let reason = format!("{file} takes plugin {name} over once {owner} is dealt with");
+                self.refuse(&file, Some(digest), Refusal::passing(reason));
+                return self.idle(&file);
+            }
         }
         self.owners.insert(name.clone(), file.clone());
         let installer = Arc::clone(&self.installer);
@@ -224,9 +329,9 @@ impl Keeper {
             let install = AssertUnwindSafe(installer.install(&fresh, &file)).catch_unwind();
             let result = match install.await {
                 Ok(Ok((plugin, outcome))) => Ok((Box::new(plugin), outcome)),
-                Ok(Err(Refusal { reason, passes })) => {
-                    let reason = format!("{file} can't be installed: {reason}");
-                    Err((name, Refusal { reason, passes }))
+                Ok(Err(refusal)) => {
+                    let reason = format!("{file} can't be installed: {}", refusal.reason);
+                    Err((name, Refusal { reason, ..refusal }))
                 }
                 Err(_) => Err((name, Refusal::passing(format!("installing {file} panicked")))),
             };
@@ -291,14 +396,7 @@ impl Keeper {
             self.owners.remove(&name);
             let digest = self.registry.digest_of(&name);
             self.registry.removed(&name);
-            // Whoever wanted the name may have it.
-            for known in
-                self.files.values_mut().filter(|known| known.wanted_name == Some(name.clone()))
-            {
-                known.stamp = None;
-                known.digest = None;
-                self.look.notify_one();
-            }
+            self.wake_wanting(&name);
             let installer = Arc::clone(&self.installer);
             self.work.spawn(async move {
                 installer.remove(&name).await;
@@ -308,8 +406,19 @@ impl Keeper {
         }
     }
 
+    /// Has files looked at again that wanted a name which may be free now.
+    fn wake_wanting(&mut self, name: &PluginName) {
+        for known in
+            self.files.values_mut().filter(|known| known.wanted_name.as_ref() == Some(name))
+        {
+            known.stamp = None;
+            known.digest = None;
+            self.look.notify_one();
+        }
+    }
+
     fn refuse(&mut self, file: &str, digest: Option<Digest>, refusal: Refusal) {
-        let Refusal { reason, passes } = refusal;
+        let Refusal { reason, passes, .. } = refusal;
         let known = self.known(file);
         known.again = passes.then(|| Backoff::begin(known.again, Instant::now()));
         // Said once, however often it is tried.

@@ -15,7 +15,7 @@ use usher_runtime::{Runtime, RuntimeOptions};
 use super::*;
 use crate::app::{PluginState, PluginStatus};
 use crate::config::{Config, Flags, LiveConfig, load};
-use crate::plugins::{Chronicle, Control};
+use crate::plugins::{Chronicle, Control, Remembered};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,8 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A keeper at work on a folder of its own.
 struct World {
     folder: TempDir,
-    /// Only there to be removed in the end.
-    _data: TempDir,
+    data: TempDir,
     broker: Arc<dyn Broker>,
     registry: Arc<Registry>,
     control: Control,
@@ -59,6 +58,7 @@ impl World {
             Arc::clone(&broker),
             Arc::clone(&live),
             Arc::clone(&chronicle),
+            Arc::new(Remembered::in_memory()),
         );
         let (wishes, wanted) = mpsc::channel(1);
         let control = Control::new(router, Arc::clone(&broker), chronicle, wishes);
@@ -73,7 +73,11 @@ impl World {
         let (ready, is_ready) = oneshot::channel();
         let keeper = tokio::spawn(keeper.run(ready, stopped));
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
-        Self { folder, _data: data, broker, registry, control, live, stop, keeper }
+        Self { folder, data, broker, registry, control, live, stop, keeper }
+    }
+
+    fn data(&self) -> &Path {
+        self.data.path()
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -342,6 +346,62 @@ async fn a_name_belongs_to_one_file_at_a_time() {
     std::fs::remove_file(world.path("a.wasm")).unwrap();
     world.serves("b.wasm", "2.0.0").await;
     assert_eq!(world.registry.status().len(), 1);
+    world.end().await;
+}
+
+/// What serves depends on what is in the folder, not on what was loaded first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_files_with_one_plugin_the_first_by_name_serves() {
+    for round in 0..10 {
+        let world = World::with(&[("echo-2.wasm", "echo-v2"), ("echo-1.wasm", "echo")]).await;
+        let serving = |status: &PluginStatus| status.state == PluginState::Serving;
+        let status = world.until("echo-1.wasm", serving).await;
+        assert_eq!(status.version.as_deref(), Some("1.0.0"), "round {round}");
+        let refused = world.until("echo-2.wasm", |status| status.reason.is_some()).await;
+        let reason = refused.reason.unwrap();
+        assert!(reason.contains("that name is taken by echo-1.wasm"), "{reason}");
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_comes_first_by_name_takes_over_and_gives_back() {
+    let world = World::with(&[("b.wasm", "echo-v2")]).await;
+    world.serves("b.wasm", "2.0.0").await;
+    world.put("a.wasm", "echo");
+    world.serves("a.wasm", "1.0.0").await;
+    let refused = world.until("b.wasm", |status| status.state == PluginState::Refused).await;
+    assert!(refused.reason.unwrap().contains("comes first by name"));
+    std::fs::remove_file(world.path("a.wasm")).unwrap();
+    world.serves("b.wasm", "2.0.0").await;
+    world.end().await;
+}
+
+/// On a quiet topic no version ever acknowledges anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_nobody_used_do_not_add_up() {
+    let world = World::with(&[("a.wasm", "echo")]).await;
+    for round in 0..10 {
+        let (guest, version) =
+            if round % 2 == 0 { ("echo-v2", "2.0.0") } else { ("echo", "1.0.0") };
+        // The same guest as another version: a custom section makes it other bytes.
+        let mut bytes = std::fs::read(path_of(guest)).unwrap();
+        bytes.extend([0, 3, 1, b'n', round]);
+        std::fs::write(world.path("next"), bytes).unwrap();
+        std::fs::rename(world.path("next"), world.path("a.wasm")).unwrap();
+        world.serves("a.wasm", version).await;
+    }
+    let kept = async {
+        loop {
+            let files = std::fs::read_dir(world.data().join("plugins")).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            if names.filter(|name| name.ends_with(".wasm")).count() <= 3 {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, kept).await.unwrap();
     world.end().await;
 }
 

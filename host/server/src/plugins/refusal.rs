@@ -11,17 +11,19 @@ pub(super) struct Refusal {
     pub(super) reason: String,
     /// Whether the reason may pass without the file changing.
     pub(super) passes: bool,
+    /// Whether it took long to find out, and will be found again.
+    pub(super) is_costly: bool,
 }
 
 impl Refusal {
     /// It is the file's content that can't be taken, now or later.
     pub(super) fn lasting(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), passes: false }
+        Self { reason: reason.into(), passes: false, is_costly: false }
     }
 
     /// The reason lies outside the file: it is worth trying again.
     pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
-        Self { reason: format!("{reason}; it will be tried again"), passes: true }
+        Self { reason: format!("{reason}; it will be tried again"), passes: true, is_costly: false }
     }
 }
 
@@ -37,6 +39,13 @@ impl From<LoadError> for Refusal {
                 Self::passing(error)
             }
             // Trying what takes too long again and again would be what it is limited for.
+            LoadErrorKind::Compile(
+                CompileError::TooSlow { .. }
+                | CompileError::TooLarge { .. }
+                | CompileError::TooMuchCode { .. }
+                | CompileError::Invalid(_)
+                | CompileError::NotOffered(_),
+            ) => Self { is_costly: true, ..Self::lasting(error.to_string()) },
             _ => Self::lasting(error.to_string()),
         }
     }
@@ -76,7 +85,7 @@ mod tests {
             (load(describe(FailureClass::Limit)), false),
             (load(CompileError::NotRun("no memory".to_owned()).into()), true),
             (load(CompileError::Invalid("nonsense".to_owned()).into()), false),
-            (load(CompileError::TooSlow { wall_ms: 30_000 }.into()), false),
+            (load(CompileError::TooSlow { cpu_ms: 30_000 }.into()), false),
             (load(CompileError::Starved { wall_ms: 30_000, cpu_ms: 9_000 }.into()), true),
             (load(LoadErrorKind::WrongWorld { found: "nothing".to_owned() }), false),
             (busy.into(), true),

@@ -10,7 +10,7 @@ use std::time::Instant;
 use usher_event::{Digest, PluginName};
 
 use super::{Done, Keeper};
-use crate::plugins::folder::{self, Stamp, Unreadable};
+use crate::plugins::folder::{self, Scanned, Stamp, Unreadable};
 use crate::plugins::outcome::Outcome;
 use crate::plugins::refusal::Refusal;
 
@@ -26,7 +26,8 @@ struct Move {
 
 impl Keeper {
     pub(super) async fn look_at_folder(&mut self) {
-        let Some(scanned) = self.scan().await else { return };
+        let Some(Scanned { files: scanned, misnamed }) = self.scan().await else { return };
+        self.tell_of_misnamed(misnamed);
         let now = Instant::now();
         let changed: Vec<_> = scanned
             .iter()
@@ -59,6 +60,12 @@ impl Keeper {
             .filter_map(|(file, stamp, read)| Some((self.note(&file, stamp, read, now)?, file)))
             .collect();
         self.follow_moves(self.moves(&fresh, &before, &gone));
+        let mut fresh = fresh;
+        // By name within a lane, so that turns come in that order.
+        fresh.sort_by_cached_key(|(digest, file)| {
+            let size_bytes = self.known(file).stamp.map_or(0, |stamp| stamp.size_bytes());
+            (self.installer.lane_of(digest, size_bytes), file.clone())
+        });
         for (digest, file) in fresh {
             self.consider(file, digest);
         }
@@ -69,8 +76,21 @@ impl Keeper {
         }
     }
 
+    /// Shows files whose names are not UTF-8, which nothing else could be said of.
+    fn tell_of_misnamed(&mut self, misnamed: BTreeSet<String>) {
+        for gone in self.misnamed.difference(&misnamed) {
+            self.registry.forgives(gone);
+        }
+        for file in misnamed.difference(&self.misnamed) {
+            let reason = folder::misnamed(file);
+            tracing::warn!(file, reason, "plugin refused");
+            self.registry.refuses(file, None, reason);
+        }
+        self.misnamed = misnamed;
+    }
+
     /// What is in the folder; `None` while it can't be read.
-    async fn scan(&mut self) -> Option<BTreeMap<String, Stamp>> {
+    async fn scan(&mut self) -> Option<Scanned> {
         let folder = self.folder.clone();
         let scanned = tokio::task::spawn_blocking(move || folder::scan(&folder)).await;
         match scanned.map_err(std::io::Error::other).flatten() {
@@ -196,8 +216,12 @@ impl Keeper {
             self.known(&file).again = None;
             return self.registry.forgives(&file);
         }
-        if !self.stays_off(&file, digest) {
-            self.start_load(file, digest);
+        if self.stays_off(&file, digest) {
+            return;
+        }
+        match self.installer.refused_before(&file, &digest) {
+            Some(reason) => self.refuse(&file, Some(digest), Refusal::lasting(reason)),
+            None => self.start_load(file, digest),
         }
     }
 }
