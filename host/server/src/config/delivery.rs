@@ -3,6 +3,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 use usher_broker::{Order, Start};
+use usher_event::read_time;
 
 use super::table::Table;
 
@@ -51,7 +52,7 @@ pub(super) fn start(table: &Table<'_>) -> Option<Start> {
             let inner = table.table("start")?;
             let sequence = inner.integer("sequence", 1..=u64::MAX).map(Start::Sequence);
             let time = inner.string("time").and_then(|time| {
-                let time_ms = time_ms(time.value);
+                let time_ms = read_time(time.value);
                 if time_ms.is_none() {
                     let what = format!("{:?} is not a time", time.value);
                     let hint = "use RFC 3339, such as 2026-01-31T12:00:00Z".to_owned();
@@ -76,12 +77,4 @@ pub(super) fn start(table: &Table<'_>) -> Option<Start> {
 
 fn refuse(table: &Table<'_>, value: &Spanned<DeValue<'_>>, what: String, hint: &str) {
     table.source().problem(&value.span(), what, Some(hint.to_owned()));
-}
-
-/// A point in time as Unix milliseconds; what lies before 1970 counts as 1970.
-fn time_ms(text: &str) -> Option<u64> {
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    u64::try_from(time.unix_timestamp_nanos().max(0) / 1_000_000).ok()
 }

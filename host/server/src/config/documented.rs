@@ -28,7 +28,9 @@ fn the_example_loads_and_states_the_defaults() {
     let config = load(&Flags { config: Some(file), ..Flags::default() })
         .unwrap_or_else(|problems| panic!("{problems}"));
 
-    assert_eq!(config.http, HttpConfig::default());
+    let http = HttpConfig { max_connections: None, ..config.http };
+    assert_eq!(http, HttpConfig::default());
+    assert!(config.http.max_connections.is_some(), "it says what the default depends on");
     assert_eq!(config.compiler, CompilerConfig::default());
     // By default there is no such limit; the example shows what one looks like.
     let broker = &config.broker;
@@ -60,6 +62,23 @@ fn the_table_of_limits_is_the_runtimes() {
         let written =
             REFERENCE.lines().any(|line| line.starts_with(&start) && line.ends_with(&end));
         assert!(written, "docs/configuration.md needs a row `{start} … {end}`");
+    }
+}
+
+#[test]
+fn the_limits_of_filters_are_the_readers() {
+    use usher_filter::{
+        FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, VALUE_MAX_BYTES,
+    };
+    for (what, limit) in [
+        ("levels of a filter", FILTER_MAX_DEPTH),
+        ("expressions and attributes of a filter", FILTER_MAX_EXPRESSIONS),
+        ("bytes of a value to compare with", VALUE_MAX_BYTES),
+        ("bytes of a filter as JSON", FILTER_MAX_BYTES),
+    ] {
+        let row = format!("| {what} | {limit} |");
+        let written = REFERENCE.lines().any(|line| line == row);
+        assert!(written, "docs/configuration.md needs a row `{row}`");
     }
 }
 

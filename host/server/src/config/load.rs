@@ -13,14 +13,16 @@ use usher_broker::{Retention, RetryPolicy};
 use super::problem::{Place, Problem, Problems};
 use super::table::{At, Source, Table};
 use super::{
-    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, plugin, retry, schedule,
+    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, State, plugin, retry,
+    schedule,
 };
 
 /// The longest configuration file.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// The port the HTTP API listens on, unless told otherwise.
 const PORT_DEFAULT: u16 = 7171;
-const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
+/// Together with what closing takes less than the 10 s that container runtimes wait before they kill.
+const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
 const DRAIN_MAX_MS: u64 = 600_000;
 const MINUTE_MS: u64 = 60_000;
 
@@ -138,6 +140,7 @@ fn read_root(
         broker: broker(table.table("broker"), table.table("retention")),
         schedules: schedule::read_all(&table),
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
+        max_instances: table.table("sandbox").and_then(sandbox).unwrap_or(INSTANCES_DEFAULT),
         plugin: plugins_table
             .map(|table| plugin::read_all(&table, folder, &retry))
             .unwrap_or_default(),
@@ -282,12 +285,40 @@ fn http(table: Table<'_>) -> HttpConfig {
         body_timeout: table
             .millis("body_timeout_ms", 10..=10 * MINUTE_MS)
             .unwrap_or(default.body_timeout),
-        max_connections: table
-            .size("max_connections", 1..=65_536)
-            .unwrap_or(default.max_connections),
+        max_connections: table.size("max_connections", 1..=65_536),
+        allowed_hosts: hosts(&table),
+        unready_on: unready_on(&table),
     };
     table.finish();
     config
+}
+
+/// The names in `allowed_hosts`.
+fn hosts(table: &Table<'_>) -> Vec<String> {
+    let check = |At { value, span }: At<&str>| {
+        let is_host = value.parse::<http::uri::Authority>().is_ok_and(|name| name.host() == value);
+        if !is_host {
+            let hint = "write names or addresses without a port, such as \"router.internal\"";
+            let what = format!("allowed_hosts can't have {value:?}");
+            table.source().problem(&span, what, Some(hint.to_owned()));
+        }
+        value.to_owned()
+    };
+    table.strings("allowed_hosts").into_iter().map(check).collect()
+}
+
+/// The states in `unready_on`.
+fn unready_on(table: &Table<'_>) -> Vec<State> {
+    let check = |At { value, span }: At<&str>| {
+        let state = State::ALL.into_iter().find(|state| state.as_str() == value);
+        if state.is_none() {
+            let hint = format!("use any of {}", State::ALL.map(State::as_str).join(", "));
+            let what = format!("unready_on can't have {value:?}");
+            table.source().problem(&span, what, Some(hint));
+        }
+        state
+    };
+    table.strings("unready_on").into_iter().filter_map(check).collect()
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -297,13 +328,23 @@ const BACKLOG_EVENTS: RangeInclusive<u64> = 100..=1_000_000_000_000;
 /// A hundred years.
 const RETENTION_MAX_MS: u64 = 100 * 365 * 24 * 60 * MINUTE_MS;
 
+/// Instances of all plugins together.
+const INSTANCES_DEFAULT: u32 = 1_000;
+
+fn sandbox(table: Table<'_>) -> Option<u32> {
+    let max_instances = table.integer("max_instances", 1..=10_000);
+    table.finish();
+    max_instances.and_then(|number| u32::try_from(number).ok())
+}
+
 fn compiler(table: Table<'_>) -> CompilerConfig {
     let default = CompilerConfig::default();
     let config = CompilerConfig {
         memory_bytes: table
             .integer("memory_bytes", 16 * MIB..=16 * GIB)
             .unwrap_or(default.memory_bytes),
-        wall_ms: table.integer("wall_ms", 10..=10 * MINUTE_MS).unwrap_or(default.wall_ms),
+        cpu_ms: table.integer("cpu_ms", 10..=10 * MINUTE_MS).unwrap_or(default.cpu_ms),
+        wall_ms: table.integer("wall_ms", 10..=60 * MINUTE_MS).unwrap_or(default.wall_ms),
     };
     table.finish();
     config

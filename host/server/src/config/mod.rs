@@ -18,6 +18,7 @@ mod problem;
 mod retry;
 mod schedule;
 mod secrets;
+mod state;
 mod table;
 mod trial;
 mod values;
@@ -35,6 +36,7 @@ pub(crate) use live::{Adopted, LiveConfig};
 pub(crate) use load::{load, load_to_check};
 pub(crate) use plugin::{PluginConfig, SubscriptionConfig};
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use state::State;
 
 /// Everything the operator decided, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) broker: BrokerConfig,
     /// What compiling a plugin may take.
     pub(crate) compiler: CompilerConfig,
+    /// Instances of all plugins together, at a time.
+    pub(crate) max_instances: u32,
     /// The retry policy of subscriptions without one of their own.
     pub(crate) retry: RetryPolicy,
     /// Events by the clock.
@@ -86,8 +90,12 @@ pub(crate) struct HttpConfig {
     pub(crate) header_timeout: Duration,
     /// How long a client may take to send the body of a request.
     pub(crate) body_timeout: Duration,
-    /// Connections at once.
-    pub(crate) max_connections: usize,
+    /// Connections at once; `None` for as many as there are file descriptors for, up to a number.
+    pub(crate) max_connections: Option<usize>,
+    /// Names besides loopback ones that requests may be for, without a port.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// States in which `/readyz` says no.
+    pub(crate) unready_on: Vec<State>,
 }
 
 impl Default for HttpConfig {
@@ -96,7 +104,9 @@ impl Default for HttpConfig {
             max_body_bytes: usher_event::limits::BATCH_MAX_BYTES,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
-            max_connections: 1024,
+            max_connections: None,
+            allowed_hosts: Vec::new(),
+            unready_on: Vec::new(),
         }
     }
 }
@@ -106,13 +116,15 @@ impl Default for HttpConfig {
 pub(crate) struct CompilerConfig {
     /// Memory of the process that compiles it.
     pub(crate) memory_bytes: u64,
+    /// Processor time that it may take.
+    pub(crate) cpu_ms: u64,
     /// How long it may take by the clock on the wall.
     pub(crate) wall_ms: u64,
 }
 
 impl Default for CompilerConfig {
     fn default() -> Self {
-        Self { memory_bytes: 1024 * 1024 * 1024, wall_ms: 30_000 }
+        Self { memory_bytes: 1024 * 1024 * 1024, cpu_ms: 60_000, wall_ms: 600_000 }
     }
 }
 

@@ -17,8 +17,13 @@ const SECRET_MAX_BYTES: u64 = 64 * 1024;
 pub(crate) enum SecretSource {
     /// An environment variable.
     Env(String),
-    /// A file that only its owner can read; a line break at its end is left out.
-    File(PathBuf),
+    /// A file; a line break at its end is left out.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether everybody may read it: a mount's mode may not be the operator's to set.
+        shared: bool,
+    },
 }
 
 impl SecretSource {
@@ -29,7 +34,15 @@ impl SecretSource {
         at: &std::ops::Range<usize>,
     ) -> Option<Self> {
         let env = table.string("env").map(|env| Self::Env(env.value.to_owned()));
-        let file = table.string("file").map(|file| Self::File(folder.join(file.value)));
+        let shared = table.boolean("shared");
+        let file = table.string("file").map(|file| {
+            let (path, shared) = (folder.join(file.value), shared.unwrap_or(false));
+            Self::File { path, shared }
+        });
+        if shared.is_some() && env.is_some() {
+            let what = "shared is about files, and this secret comes from the environment";
+            table.source().problem(at, what, Some("leave shared out".to_owned()));
+        }
         let source = match (env, file) {
             (Some(source), None) | (None, Some(source)) => Some(source),
             (None, None) | (Some(_), Some(_)) => {
@@ -55,12 +68,12 @@ impl SecretSource {
                     "set it for the router's process".to_owned(),
                 )
             }),
-            Self::File(path) => fetch_file(path),
+            Self::File { path, shared } => fetch_file(path, *shared),
         }
     }
 }
 
-fn fetch_file(path: &Path) -> Result<Secret, (String, String)> {
+fn fetch_file(path: &Path, is_shared: bool) -> Result<Secret, (String, String)> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
         (format!("{shown}: {error}"), "make the file readable for the router's user".to_owned())
@@ -72,10 +85,16 @@ fn fetch_file(path: &Path) -> Result<Secret, (String, String)> {
     }
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
+    // The group may read it: that is how containers are given a secret as another user.
+    if mode & 0o022 != 0 || (mode & 0o004 != 0 && !is_shared) {
+        let (who, what) =
+            if mode & 0o022 != 0 { ("others", "changed") } else { ("everybody", "read") };
         return Err((
-            format!("{shown} can be read by others than its owner (mode {:04o})", mode & 0o7777),
-            format!("chmod 600 {shown}"),
+            format!("{shown} can be {what} by {who} (mode {:04o})", mode & 0o7777),
+            format!(
+                "chmod 600 {shown}; where its mode is not yours to set, as with a mounted secret, add \
+                 shared = true"
+            ),
         ));
     }
     let mut text = String::new();

@@ -115,7 +115,7 @@ fn everything_can_be_written() {
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.drain, Duration::from_millis(1_500));
     assert_eq!(config.http.max_body_bytes, 4_096);
-    assert_eq!(config.http.max_connections, 7);
+    assert_eq!(config.http.max_connections, Some(7));
     assert_eq!((config.compiler.memory_bytes, config.compiler.wall_ms), (536_870_912, 5_000));
     assert_eq!(config.broker.duplicates_window_events, 5_000);
     assert_eq!(config.broker.duplicates_window, Some(Duration::from_secs(60)));
@@ -340,11 +340,29 @@ fn secrets_come_from_private_files_and_stay_secret() {
     let found = problems(&flags(), &text);
     assert!(found.len() == 1 && found[0].contains("hint: chmod 600"), "{found:?}");
 
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let config = good(&text);
-    let grants = &config.plugin[&"pay".parse().unwrap()].grants;
-    assert_eq!(grants.secrets["KEY"].expose(), "hunter2");
-    assert!(!format!("{config:?}").contains("hunter2"));
+    // As secrets are mounted for another user's group, and for everybody.
+    let shared = text.replace("} }", "}").replace(" }", ", shared = true }");
+    for (mode, text, is_good) in [
+        (0o600, &text, true),
+        (0o440, &text, true),
+        (0o640, &text, true),
+        (0o444, &text, false),
+        (0o444, &shared, true),
+        (0o644, &shared, true),
+        (0o660, &text, false),
+        (0o666, &shared, false),
+    ] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        if !is_good {
+            let found = problems(&flags(), text);
+            assert!(found.len() == 1 && found[0].contains("shared = true"), "{mode:o}: {found:?}");
+            continue;
+        }
+        let config = good(text);
+        let grants = &config.plugin[&"pay".parse().unwrap()].grants;
+        assert_eq!(grants.secrets["KEY"].expose(), "hunter2", "{mode:o}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
 }
 
 #[test]

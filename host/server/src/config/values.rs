@@ -14,20 +14,12 @@ pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
     let many = table.value("filters");
     match (one, many) {
         (None, None) => None,
-        (Some(value), None) => one_filter(table, value),
+        (Some(value), None) => read_filter(table, value),
+        (None, Some(value)) if value.get_ref().is_array() => read_filter(table, value),
         (None, Some(value)) => {
-            let Some(items) = value.get_ref().as_array() else {
-                let hint = "write filters = [ { exact = { type = \"…\" } } ]".to_owned();
-                table.source().problem(&value.span(), "filters must be a list", Some(hint));
-                return None;
-            };
-            let all: Vec<_> = items.iter().map(|item| one_filter(table, item)).collect();
-            let all = all.into_iter().collect::<Option<Vec<_>>>()?;
-            let too_much = |error| {
-                let hint = "use fewer filters, or split the subscription".to_owned();
-                table.source().problem(&value.span(), error, Some(hint));
-            };
-            Filter::try_all(all).map_err(too_much).ok()
+            let hint = "write filters = [ { exact = { type = \"…\" } } ]".to_owned();
+            table.source().problem(&value.span(), "filters must be a list", Some(hint));
+            None
         }
         (Some(_), Some(value)) => {
             let hint = "put the one filter into the list".to_owned();
@@ -38,8 +30,9 @@ pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
     }
 }
 
-fn one_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter> {
-    Filter::from_json(&to_json(value.get_ref()))
+/// As JSON text, so that it is read as filters from elsewhere are, limits included.
+fn read_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter> {
+    Filter::parse(&to_json(value.get_ref()).to_string())
         .map_err(|error| {
             let hint = "a filter is one of exact, prefix, suffix, all, any, not, such as \
                         { prefix = { type = \"ticket.\" } }";
