@@ -16,6 +16,7 @@ use usher_runtime::Isolation;
 use crate::config::{Config, LiveConfig};
 use crate::plugins::{Control, Registry};
 use crate::serving::{Served, Serving};
+use crate::states::Busy;
 
 /// The parts of a running router.
 pub(crate) struct App {
@@ -27,12 +28,16 @@ pub(crate) struct App {
     pub(crate) plugins: Arc<Registry>,
     /// What operators do to them.
     pub(crate) control: Control,
+    /// How many connections clients may have.
+    pub(crate) max_connections: usize,
     /// What the operator configured, as of the start.
     pub(crate) config: Arc<Config>,
     /// What of it may change, as of now.
     pub(crate) live: Arc<LiveConfig>,
     /// Whether producers are let in.
     pub(crate) intake: Gate,
+    /// Whether they were asked to come back later.
+    pub(crate) busy: Busy,
     /// Whether everything has started.
     pub(crate) readiness: Readiness,
 }

@@ -4,12 +4,14 @@
 mod app;
 mod cli;
 mod config;
+mod descriptors;
 mod http;
 mod metrics;
 mod plugins;
 mod run;
 mod sandbox;
 mod serving;
+mod states;
 
 use std::process::ExitCode;
 

@@ -28,8 +28,10 @@ use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHE
 use self::reload::reload;
 use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LiveConfig, LogFormat};
-use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, WISHES_MAX};
+use crate::descriptors::Descriptors;
+use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, Remembered, WISHES_MAX};
 use crate::sandbox;
+use crate::states::{self, Busy};
 
 /// How long threads may take to end when everything else has.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -44,7 +46,8 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
         }
     };
     start_log(&config);
-    match executors().and_then(|(main, guests)| run_on(main, guests, config, flags)) {
+    let descriptors = Descriptors::raise();
+    match executors().and_then(|(main, guests)| run_on(main, guests, config, flags, descriptors)) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -58,8 +61,9 @@ fn run_on(
     guests: Executor,
     config: Config,
     flags: &Flags,
+    descriptors: Descriptors,
 ) -> anyhow::Result<ExitCode> {
-    let ended = main.block_on(serve(Arc::new(config), flags, guests.handle().clone()));
+    let ended = main.block_on(serve(Arc::new(config), flags, guests.handle().clone(), descriptors));
     if ended.as_ref().is_ok_and(|code| *code == ExitCode::from(EXIT_POISONED)) {
         // Deliveries may be under way, and nothing of them is left to be closed: it all ends with the
         // process. Executors that shut down take the timers from what still runs, which panics.
@@ -110,7 +114,12 @@ fn executors() -> anyhow::Result<(Executor, Executor)> {
 }
 
 /// Opens, serves, closes.
-async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: Arc<Config>,
+    flags: &Flags,
+    guests: Handle,
+    descriptors: Descriptors,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let hangups = signal(SignalKind::hangup()).context("can't listen to signals")?;
     tracing::info!(
@@ -120,23 +129,35 @@ async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Re
         plugins = %config.plugins.display(),
         "starting"
     );
-    // The data folder first: a second instance is told which process has it, not merely that the
-    // address is taken.
-    let broker = open_broker(&config).await?;
+    // What may fail without touching the disk comes first: a start that fails leaves nothing.
+    let (compiler, calls) = (config.compiler, descriptors.calls);
+    let runtime = sandbox::set_up(compiler, config.max_instances, calls)
+        .map_err(|error| anyhow!("{error}"))?;
+    let bound = TcpListener::bind(config.listen).await;
+    let bound = bound.with_context(|| format!("can't listen on {}", config.listen));
+    let bound = match bound {
+        Err(error) if !config.data.exists() => return Err(error),
+        bound => bound,
+    };
+    // The data folder before the address: a second instance is told which process has it, not merely
+    // that the address is taken.
+    let broker = open_broker(&config, descriptors.store).await?;
     broker.set_schedules(config.schedules.clone()).await?;
-    let listener = match TcpListener::bind(config.listen).await {
+    let listener = match bound {
         Ok(listener) => listener,
         Err(error) => {
             broker.close().await?;
-            return Err(error).with_context(|| format!("can't listen on {}", config.listen));
+            return Err(error);
         }
     };
     let address = listener.local_addr()?;
     let data = config.data.clone();
     let chronicle = tokio::task::spawn_blocking(move || Chronicle::open(&data)).await?;
     let chronicle = Arc::new(chronicle.context("can't read what is kept of plugins")?);
-    let runtime = sandbox::set_up(config.compiler, Some(config.data.join("cache")))
-        .map_err(|error| anyhow!("{error}"))?;
+    let data = config.data.clone();
+    let remembered = tokio::task::spawn_blocking(move || Remembered::open(&data, compiler)).await?;
+    let remembered = Arc::new(remembered);
+    runtime.open_cache(&config.data.join("cache")).map_err(|error| anyhow!("{error}"))?;
 
     let router =
         Arc::new(Router::new(Arc::clone(&broker), guests.clone()).with_drain(config.drain));
@@ -148,6 +169,7 @@ async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Re
         Arc::clone(&broker),
         Arc::clone(&live),
         Arc::clone(&chronicle),
+        remembered,
     ));
     let (wishes, wanted) = mpsc::channel(WISHES_MAX);
     let plugins = config.plugins.clone();
@@ -157,9 +179,11 @@ async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Re
         control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
         router,
         plugins: registry,
+        max_connections: descriptors.connections(config.http.max_connections),
         config,
         live: Arc::clone(&live),
         intake: Gate::default(),
+        busy: Busy::default(),
         readiness: Readiness::waiting("the plugins are being loaded"),
     });
 
@@ -188,7 +212,7 @@ async fn serve(config: Arc<Config>, flags: &Flags, guests: Handle) -> anyhow::Re
     }
 }
 
-async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
+async fn open_broker(config: &Config, open_tables_max: usize) -> anyhow::Result<Arc<dyn Broker>> {
     let options = Options {
         duplicates_window_events: config.broker.duplicates_window_events,
         duplicates_window: config.broker.duplicates_window,
@@ -197,6 +221,7 @@ async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
         backlog_max_events: config.broker.backlog_max_events,
         disk_reserve_bytes: config.broker.disk_reserve_bytes,
         cache_bytes: config.broker.cache_bytes,
+        open_tables_max,
         retention: config.broker.retention,
         ..Options::new(&config.data)
     };
@@ -215,11 +240,12 @@ async fn until_poisoned(broker: &dyn Broker) -> String {
     reason.unwrap_or_default()
 }
 
-/// Says so when the plugins are there, and then waits for ever.
+/// Says so when the plugins are there, and from then on which states hold.
 async fn mark_ready(app: &App, is_ready: oneshot::Receiver<()>) -> Infallible {
     if is_ready.await.is_ok() {
         app.readiness.set(Ok(()));
         tracing::info!("ready");
+        return states::watch(app).await;
     }
     std::future::pending().await
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use usher_event::{FailureClass, SubscriptionName};
+use usher_filter::Filter;
 
 use crate::http::shapes::Timestamp;
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Plugins(PluginsArgs),
     /// Show the subscriptions and where they stand, or remove one
     Subscriptions(SubscriptionsArgs),
+    /// Show the states in which producers are refused or deliveries are held, and whom they concern
+    States(ClientArgs),
     /// Deliver part of the log to a subscription again, or show what would become of it
     Replay(ReplayArgs),
     /// Show the schedules, when each has its next tick, and what became of those before
@@ -104,7 +107,7 @@ pub(crate) struct TailArgs {
     #[arg(long = "type", value_name = "PREFIX")]
     pub(crate) type_prefix: Option<String>,
     /// Only events that match this filter of the CloudEvents Subscriptions API
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", value_parser = filter)]
     pub(crate) filter: Option<String>,
     /// Start at this sequence
     #[arg(long, value_name = "SEQUENCE")]
@@ -191,6 +194,11 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
 fn failure_class() -> impl TypedValueParser<Value = FailureClass> {
     let names = PossibleValuesParser::new(FailureClass::ALL.map(FailureClass::as_str));
     names.try_map(|name| FailureClass::from_name(&name).ok_or("there is no such class"))
+}
+
+/// A filter, in the very words that the router refuses a wrong one with.
+fn filter(text: &str) -> Result<String, String> {
+    Filter::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// A router's base URL, without a slash at the end.

@@ -13,6 +13,7 @@ use super::args::{ChosenArgs, ClientArgs, DiscardArgs, RedriveArgs};
 use super::client::{Answer, Client};
 use super::dead_letters::page;
 use super::error::CliError;
+use super::feed::BYTE_ORDER_MARK;
 use super::output::Output;
 use super::pace::Pace;
 use super::pages::PAGE_MAX;
@@ -162,5 +163,8 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
     if event.len() as u64 > MAX_BYTES {
         return Err(CliError::new(format!("{} is too large for one event", file.display())));
     }
-    Ok(event)
+    match event.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => Ok(rest.to_vec()),
+        None => Ok(event),
+    }
 }

@@ -18,6 +18,10 @@ const BATCH_MAX_BYTES: usize = 1024 * 1024;
 /// The longest event read before giving up on finding its end.
 const EVENT_MAX_BYTES: usize = usher_event::limits::JSON_MAX_BYTES;
 
+/// What a file may begin with although it means nothing in UTF-8 (RFC 8259, section 8.1).
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+const BYTE_ORDER_MARK_BEGIN: u8 = 0xef;
+
 /// Why a feed can't be read on.
 #[derive(Debug)]
 pub(super) enum FeedError {
@@ -61,6 +65,8 @@ pub(super) struct Feed<R> {
     reader: BufReader<R>,
     line: u64,
     place: Place,
+    /// Whether a byte order mark was read over.
+    has_mark: bool,
     /// A piece that did not fit into the batch before.
     held: Option<Piece>,
     /// What stopped the batch before, told after it.
@@ -93,6 +99,7 @@ impl<R: Read> Feed<R> {
             reader: BufReader::with_capacity(BATCH_MAX_BYTES, reader),
             line: 1,
             place: Place::Start,
+            has_mark: false,
             held: None,
             failed: None,
         }
@@ -159,6 +166,13 @@ impl<R: Read> Feed<R> {
                 (b' ' | b'\t' | b'\r' | b'\n', place) => place,
                 (_, Place::Closed) => {
                     return Err(self.syntax("there is something behind the array"));
+                }
+                (BYTE_ORDER_MARK_BEGIN, Place::Start) if !self.has_mark => {
+                    self.skip_mark()?;
+                    continue;
+                }
+                (0xfe | 0xff, Place::Start) => {
+                    return Err(self.syntax("this is UTF-16, expected UTF-8; save it as that"));
                 }
                 (b'[', Place::Start) => Place::Opened,
                 (b']', Place::Opened | Place::BehindEvent) => Place::Closed,
@@ -228,6 +242,20 @@ impl<R: Read> Feed<R> {
     fn skip(&mut self, byte: u8) {
         self.line += u64::from(byte == b'\n');
         self.reader.consume(1);
+    }
+
+    /// Reads over a byte order mark, as editors on some systems put in front of UTF-8.
+    fn skip_mark(&mut self) -> Result<(), FeedError> {
+        self.has_mark = true;
+        for expected in BYTE_ORDER_MARK {
+            if self.peek()? != Some(*expected) {
+                return Err(
+                    self.syntax("found bytes that are not UTF-8, expected an event in JSON")
+                );
+            }
+            self.skip(*expected);
+        }
+        Ok(())
     }
 
     fn syntax(&self, what: &str) -> FeedError {
@@ -328,6 +356,8 @@ mod tests {
             ("[]", &[]),
             ("{\"a\":1}", &one),
             ("[{\"a\":1}]\n", &one),
+            ("\u{feff}{\"a\":1}", &one),
+            ("\u{feff}[{\"a\":1}]", &one),
             ("{\"a\":1}\n{\"b\":\"}]\\\"\"}", &two),
             ("{\"a\":1}\r\n{\"b\":\"}]\\\"\"}\r\n\r\n", &two),
             ("[{\"a\":1},\n{\"b\":\"}]\\\"\"}\n]", &two),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use usher_event::Digest;
-use usher_runtime::{COMPONENT_MAX_BYTES, Loaded};
+use usher_runtime::{Attempt, COMPONENT_MAX_BYTES, Loaded};
 
 use super::abilities::{self, Ability};
 use super::args::InspectArgs;
@@ -190,11 +190,11 @@ fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> 
         .enable_all()
         .build()
         .map_err(|error| failed(error.to_string()))?;
-    let runtime = sandbox::set_up(config.map(|config| config.compiler).unwrap_or_default(), None)
-        .map_err(|error| failed(error.to_string()))?;
+    let compiler = config.map(|config| config.compiler).unwrap_or_default();
+    let runtime = sandbox::set_up_to_look(compiler).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let loaded = executor
-        .block_on(runtime.load(Bytes::from(content), &name))
+        .block_on(runtime.load(Bytes::from(content), &name, Attempt::Patient))
         .map_err(|error| CliError::new(error.to_string()))?;
     Ok(Inspected::new(file, &loaded, config))
 }

@@ -29,6 +29,7 @@ mod plugins;
 mod publish;
 mod replay;
 mod schedules;
+mod states;
 mod store;
 mod subscriptions;
 mod table;
@@ -71,6 +72,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
             None => subscriptions::list(&args.client, out),
             Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),
         },
+        Command::States(args) => states::run(&args, out),
         Command::Replay(args) => replay::run(&args, out),
         Command::Schedules(args) => schedules::run(&args, out),
         Command::Flow(args) => flow::run(&args, out),

@@ -160,7 +160,7 @@ fn shown(run: &DryRun) -> String {
         line(format!("{}: {reason}", failure.class));
     }
     for emission in &run.emissions {
-        let event = &emission.event.0;
+        let event = &emission.event;
         let subject = event.subject().map(|subject| format!("  {}", printable(subject)));
         let delay = emission.delay_ms.map(|ms| format!("  after {}", duration(ms * 1_000)));
         let ty = printable(event.ty());

@@ -4,8 +4,8 @@ use super::args::ClientArgs;
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Output, style};
-use super::table::{Align, Cell, Table};
-use super::text::{date_time, now, printable, printable_cut, until};
+use super::table::{Align, Cell, Table, paint};
+use super::text::{date_time, duration, now, printable, printable_cut, until};
 use crate::http::shapes::{Schedule, Schedules, Timestamp};
 
 /// Stands where there is nothing to say.
@@ -17,7 +17,18 @@ const TYPE_MAX_CHARS: usize = 60;
 /// Shows the schedules.
 pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
     let found: Schedules = Client::new(&args.url).get("/schedules", &[])?;
-    if args.json { out.json(&found) } else { out.text(&render(&found.schedules, now())) }
+    if args.json {
+        return out.json(&found);
+    }
+    if let Some(behind_ms) = found.clock_behind_ms {
+        let behind = duration(behind_ms.saturating_mul(1_000));
+        let note = format!(
+            "the router's clock is {behind} behind the newest event: it was ahead when that was \
+             recorded, or is behind now; everything waits from its present time on\n\n"
+        );
+        out.text(&paint(&note, style::OPEN))?;
+    }
+    out.text(&render(&found.schedules, now()))
 }
 
 fn render(schedules: &[Schedule], now: Timestamp) -> String {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use usher_event::SubscriptionName;
 
-use super::{ClientArgs, rate};
+use super::{ClientArgs, filter, rate};
 
 /// `usher subscriptions`.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long = "type", value_name = "PREFIX")]
     pub(crate) type_prefix: Option<String>,
     /// Only events that match this filter of the CloudEvents Subscriptions API
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", value_parser = filter)]
     pub(crate) filter: Option<String>,
     /// Have the plugin handle them with nothing of it kept, and show what it would do
     #[arg(long)]

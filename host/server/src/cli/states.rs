@@ -1,0 +1,47 @@
+//! `usher states`: in which states producers are refused or deliveries are held.
+
+use super::args::ClientArgs;
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Output, style};
+use super::table::paint;
+use super::text::printable;
+use crate::http::shapes::{StateHeld, States};
+
+/// Shows those that hold.
+pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
+    let found: States = Client::new(&args.url).get("/states", &[])?;
+    if args.json { out.json(&found) } else { out.text(&render(&found.states)) }
+}
+
+fn render(states: &[StateHeld]) -> String {
+    if states.is_empty() {
+        return "nothing is refused and nothing is held\n".to_owned();
+    }
+    let mut text = String::new();
+    for state in states {
+        let name = paint(&printable(&state.name), style::OPEN);
+        text.push_str(&format!("{name}: {}\n", printable(&state.meaning)));
+        for whom in &state.concerned {
+            text.push_str(&format!("  {}\n", printable(whom)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_told_with_whom_they_concern() {
+        let state = StateHeld {
+            name: "paused".to_owned(),
+            meaning: "these wait".to_owned(),
+            concerned: vec!["payment".to_owned(), "printer".to_owned()],
+        };
+        let text = anstream::adapter::strip_str(&render(&[state])).to_string();
+        assert_eq!(text, "paused: these wait\n  payment\n  printer\n");
+        assert_eq!(render(&[]), "nothing is refused and nothing is held\n");
+    }
+}

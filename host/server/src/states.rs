@@ -1,0 +1,197 @@
+//! Which of the states hold in which producers are refused or deliveries are held, and whom they
+//! concern.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use usher_broker::{BrokerError, BrokerStats, PARKED_MAX, RETRIES_MAX};
+
+use crate::app::{App, PluginState, PluginStatus, SubscriptionReport};
+use crate::config::State;
+use crate::serving::Served;
+
+/// How often the log is told.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a router counts as busy after it asked a producer to come back later.
+const BUSY_FOR: Duration = Duration::from_secs(10);
+/// How many of those concerned a line of the log names.
+const NAMED_MAX: usize = 5;
+/// Whom a state concerns that concerns everyone.
+const ROUTER: &str = "router";
+
+/// Whom each state that holds concerns: names of subscriptions or plugins, or `router`.
+pub(crate) type States = BTreeMap<State, BTreeSet<String>>;
+
+/// When a producer was last asked to come back later because too much is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Busy(Mutex<Option<Instant>>);
+
+impl Busy {
+    /// It was now.
+    pub(crate) fn note(&self) {
+        *self.last() = Some(Instant::now());
+    }
+
+    fn is_recent(&self) -> bool {
+        self.last().is_some_and(|last| last.elapsed() < BUSY_FOR)
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The states that hold now.
+///
+/// # Errors
+/// The broker can't be read.
+pub(crate) async fn now(app: &App) -> Result<States, BrokerError> {
+    let subscriptions = app.subscriptions().await?;
+    Ok(of(&app.busy, &app.broker.stats(), &subscriptions, &app.plugins.status()))
+}
+
+/// The states that hold by these reports.
+pub(crate) fn of(
+    busy: &Busy,
+    broker: &BrokerStats,
+    subscriptions: &[SubscriptionReport],
+    plugins: &[PluginStatus],
+) -> States {
+    let mut states = States::new();
+    let mut add = |state: State, holds: bool, whom: &dyn ToString| {
+        if holds {
+            states.entry(state).or_default().insert(whom.to_string());
+        }
+    };
+    add(State::DiskFull, broker.is_disk_full, &ROUTER);
+    add(State::Busy, busy.is_recent(), &ROUTER);
+    let mut held_plugins = BTreeSet::new();
+    for plugin in plugins {
+        let Some(name) = &plugin.name else { continue };
+        let (is_paused, is_quarantined) =
+            (plugin.state == PluginState::Paused, plugin.state == PluginState::Quarantined);
+        add(State::Paused, is_paused, name);
+        add(State::Quarantined, is_quarantined, name);
+        add(State::BreakerOpen, plugin.is_breaker_open, name);
+        if is_paused || is_quarantined {
+            held_plugins.insert(name.as_str());
+        }
+    }
+    for report in subscriptions {
+        let name = &report.name;
+        let is_served = report.served == Served::Active || held_plugins.contains(name.plugin());
+        add(State::NotServed, !is_served, name);
+        add(State::Backlog, report.holds_back.is_some(), name);
+        add(State::HeldBack, report.held_back_by.is_some(), name);
+        add(State::RetriesFull, report.retrying >= RETRIES_MAX as u64, name);
+        add(State::ParkedFull, report.parked >= PARKED_MAX as u64, name);
+    }
+    states
+}
+
+/// Tells the log of each state when it begins to concern someone, and when it is over; but for those
+/// that are logged where they come about.
+pub(crate) async fn watch(app: &App) -> Infallible {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut known = States::new();
+    loop {
+        looks.tick().await;
+        // The broker says itself why it can't be read.
+        let Ok(states) = now(app).await else { continue };
+        for state in State::ALL.into_iter().filter(|state| !is_told_of(*state)) {
+            tell(state, known.get(&state), states.get(&state));
+        }
+        known = states;
+    }
+}
+
+/// Whether the log has a line of it anyway, with the reason.
+fn is_told_of(state: State) -> bool {
+    matches!(state, State::Backlog | State::Paused | State::Quarantined | State::BreakerOpen)
+}
+
+fn tell(state: State, before: Option<&BTreeSet<String>>, now: Option<&BTreeSet<String>>) {
+    let name = state.as_str();
+    match (before, now) {
+        (_, Some(now)) => {
+            let added: Vec<_> =
+                now.iter().filter(|whom| before.is_none_or(|b| !b.contains(*whom))).collect();
+            if added.is_empty() {
+                return;
+            }
+            let named: Vec<_> = added.iter().take(NAMED_MAX).map(|whom| whom.as_str()).collect();
+            let more = if added.len() > NAMED_MAX { ", …" } else { "" };
+            let (count, named) = (now.len(), format!("{}{more}", named.join(", ")));
+            tracing::warn!(state = name, concerned = count, new = named, "{}", state.meaning());
+        }
+        (Some(_), None) => tracing::info!(state = name, "the state is over"),
+        (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::tests::{plugin, subscription};
+
+    fn names(states: &States) -> Vec<(&'static str, String)> {
+        states
+            .iter()
+            .map(|(state, whom)| (state.as_str(), Vec::from_iter(whom.clone()).join(" ")))
+            .collect()
+    }
+
+    #[test]
+    fn each_state_names_whom_it_concerns() {
+        let busy = Busy::default();
+        let nothing = of(&busy, &BrokerStats::default(), &[], &[]);
+        assert!(nothing.is_empty(), "{nothing:?}");
+
+        busy.note();
+        let broker = BrokerStats { is_disk_full: true, ..BrokerStats::default() };
+        let mut held = plugin("held");
+        (held.state, held.is_breaker_open) = (PluginState::Paused, false);
+        let mut failing = plugin("failing");
+        (failing.state, failing.is_breaker_open) = (PluginState::Quarantined, true);
+        let report = |name: &str, served: Served| {
+            let mut report = subscription(1);
+            report.name = name.parse().unwrap();
+            (report.served, report.holds_back, report.held_back_by) = (served, None, None);
+            report
+        };
+        let waiting = || Served::Paused("it waits".to_owned());
+        let mut subscriptions = vec![
+            report("held/all", waiting()),
+            report("gone/all", waiting()),
+            report("slow/all", Served::Active),
+            report("fast/all", Served::Active),
+        ];
+        subscriptions[2].holds_back = Some(usher_broker::HoldsBack::Plugins);
+        subscriptions[2].retrying = RETRIES_MAX as u64;
+        subscriptions[3].held_back_by = Some("slow/all".parse().unwrap());
+        subscriptions[3].parked = PARKED_MAX as u64;
+        let states = of(&busy, &broker, &subscriptions, &[held, failing]);
+        let expected = [
+            ("disk_full", "router"),
+            ("busy", "router"),
+            ("backlog", "slow/all"),
+            ("held_back", "fast/all"),
+            ("not_served", "gone/all"),
+            ("paused", "held"),
+            ("quarantined", "failing"),
+            ("breaker_open", "failing"),
+            ("retries_full", "slow/all"),
+            ("parked_full", "fast/all"),
+        ];
+        assert_eq!(names(&states), expected.map(|(state, whom)| (state, whom.to_owned())));
+    }
+
+    #[test]
+    fn the_words_have_the_limits() {
+        assert!(State::RetriesFull.meaning().contains(&RETRIES_MAX.to_string()));
+        assert!(State::ParkedFull.meaning().contains(&PARKED_MAX.to_string()));
+        assert!(State::Busy.meaning().contains(&format!("{} s", BUSY_FOR.as_secs())));
+    }
+}
