@@ -270,6 +270,72 @@ fn dead_letters_are_looked_after() -> Result<()> {
     Ok(())
 }
 
+/// Data that the router takes as it is and a reader of numbers, text or trees stumbles over.
+fn awkward() -> Vec<String> {
+    let nested = format!("{}{}", "[".repeat(130), "]".repeat(130));
+    let data = ["1e400", "-0", "123456789012345678901234567890", r#""\ud800""#, r#"{"a":1,"a":2}"#];
+    let data = data.map(str::to_owned).into_iter().chain([nested, "9".repeat(4_000)]);
+    data.enumerate()
+        .map(|(number, data)| {
+            format!(
+                r#"{{"specversion":"1.0","id":"awkward-{number}","source":"/n","type":"test.trap","data":{data}}}"#
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn no_tool_stumbles_over_what_the_router_takes() -> Result<()> {
+    let scene = Scene::with("[retry]\nmax_attempts = 1\n", &["trap"])?;
+    let client = scene.client();
+    let awkward = awkward();
+    for event in &awkward {
+        let answer = client.post_as("/events", "application/cloudevents+json", event.as_bytes())?;
+        assert_eq!(answer.status, 202, "{event}: {}", answer.text());
+    }
+    let count = awkward.len();
+    let dead = |count: usize| {
+        wait_for("the dead letters", || {
+            let listed =
+                usher(&["dead-letters", "list", "--json", "--url", scene.router.url()], b"")?;
+            assert_eq!(listed.code, 0, "{listed:?}");
+            Ok((listed.stdout.matches("\"awkward-").count() == count).then_some(()))
+        })
+    };
+    dead(count)?;
+    // Whole and as it was sent, by every way that leads to it.
+    let data = |event: &str| {
+        let data = event.trim_end_matches('}').rsplit_once("\"data\":").unwrap().1;
+        data.chars().take(5).collect::<String>()
+    };
+    scene.usher(&["replay", "trap/trap", "--from", "1", "--dry-run"], "");
+    let text = scene.usher(&["tail"], "").stdout;
+    let json = scene.usher(&["tail", "--json"], "").stdout;
+    for event in &awkward {
+        assert!(json.contains(&data(event)), "{event} is not in {json}");
+        assert!(text.contains(&data(event)), "{event} is not in {text}");
+    }
+    for sequence in 1..=count {
+        let sequence = sequence.to_string();
+        for args in [
+            &["flow", sequence.as_str()][..],
+            &["flow", &sequence, "--json"],
+            &["why", &sequence, "trap/trap"],
+            &["why", &sequence, "trap/trap", "--json"],
+        ] {
+            scene.usher(args, "");
+        }
+    }
+    scene.usher(&["dead-letters", "list"], "");
+    // And from there back into the log.
+    let redriven = scene.usher(&["dead-letters", "redrive", "--plugin", "trap"], "").stdout;
+    assert!(redriven.ends_with(&format!("{count} dead letters redriven\n")), "{redriven}");
+    dead(count)?;
+    let discarded = scene.usher(&["dead-letters", "discard", "--plugin", "trap"], "").stdout;
+    assert!(discarded.ends_with(&format!("{count} dead letters discarded\n")), "{discarded}");
+    Ok(())
+}
+
 #[test]
 fn blobs_are_listed_and_fetched() -> Result<()> {
     let scene = Scene::with("[plugin.probe.grants]\nblobs = true\n", &["probe"])?;

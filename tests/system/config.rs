@@ -9,6 +9,47 @@ use usher_tests::{Folder, usher};
 
 use crate::scene::{Scene, types};
 
+/// Filters in JSON that are wrong, and where. TOML has no way to write a key twice.
+const WRONG_FILTERS: [(&str, &str); 8] = [
+    (r#"{"exact":{"type":""}}"#, "exact.type"),
+    (r#"{"exact":{"Type":"a"}}"#, "Type"),
+    (r#"{"exact":{}}"#, "exact"),
+    (r#"{"not":[]}"#, "not"),
+    (r#"{"any":[]}"#, "any"),
+    (r#"{"all":[{"suffix":{"source":1}}]}"#, "all[0]"),
+    (r#"{"exact":{"type":"a"},"prefix":{"type":"a"}}"#, "one"),
+    (r#"{"sql":"TRUE"}"#, "sql"),
+];
+
+#[test]
+fn a_wrong_filter_is_told_in_the_same_words_everywhere() -> Result<()> {
+    let scene = Scene::empty()?;
+    let folder = Folder::new()?;
+    let deep =
+        format!("{}{}{}", r#"{"not":"#.repeat(16), r#"{"exact":{"type":"a"}}"#, "}".repeat(16));
+    let wrong = WRONG_FILTERS.iter().map(|(filter, says)| ((*filter).to_owned(), *says));
+    for (filter, says) in wrong.chain([(deep, "16")]) {
+        let encoded: String = filter.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let answer = scene.client().get(&format!("/events?filter={encoded}"))?;
+        assert_eq!(answer.status, 400, "{filter}: {}", answer.text());
+        let of_http = answer.json()?["detail"].as_str().context("no detail")?.to_owned();
+        let of_cli = usher(&["tail", "--url", scene.router.url(), "--filter", &filter], b"")?;
+        assert_eq!(of_cli.code, 2, "{filter}: {of_cli:?}");
+        // JSON is TOML here, once its keys are set apart by = and not by a colon.
+        let toml = filter.replace("\":", "\"=");
+        folder.configure("", &format!("[plugin.echo.subscription.echo]\nfilter = {toml}\n"))?;
+        let finished = usher(&[Path::new("check"), Path::new("--config"), &folder.config()], b"")?;
+        assert_eq!(finished.code, 2, "{filter}: {finished:?}");
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        // What is wrong, after what the parameter is called here and the key there.
+        let words = of_http.trim_start_matches("filter").trim_start_matches([':', ' ']);
+        assert!(words.contains(says), "{filter}: {of_http}");
+        assert!(said.contains(words), "{filter}: {words}\n{said}");
+        assert!(of_cli.stderr.contains(words), "{filter}: {words}\n{of_cli:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn every_error_is_reported_at_once() -> Result<()> {
     let folder = Folder::new()?;

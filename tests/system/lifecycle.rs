@@ -13,7 +13,7 @@ use rustix::process::{Pid, getpgid};
 use serde_json::json;
 use usher_tests::stand_ins::{Gateway, Mail};
 use usher_tests::{
-    Finished, Folder, Router, TicketConfig, purchases, usher, usher_binary, wait_for,
+    Finished, Folder, Router, TicketConfig, guest, purchases, usher, usher_binary, wait_for,
 };
 
 use crate::scene::{Scene, event};
@@ -132,6 +132,49 @@ fn a_port_in_use_and_a_foreign_address_are_refused() -> Result<()> {
         assert_eq!(finished.code, code, "{listen}: {finished:?}");
         assert!(finished.stderr.contains(says), "{listen}: {finished:?}");
     }
+    assert!(!folder.data().exists(), "a start that failed left something");
+    Ok(())
+}
+
+/// A command that has so many kibibytes of address space.
+fn with_address_space(kib: u64) -> Result<Command> {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -v {kib} && exec \"$0\" \"$@\"")]).arg(usher_binary()?);
+    Ok(command)
+}
+
+#[test]
+fn a_router_takes_the_address_space_that_there_is() -> Result<()> {
+    // 39 bits and less, as small machines have.
+    for kib in [400_000_000, 100_000_000] {
+        let folder = Folder::new()?;
+        folder.install_guests(&["echo"])?;
+        let mut command = with_address_space(kib)?;
+        command.args(["run", "--config"]).arg(folder.config());
+        let router = Router::start_command(command, &folder)?;
+        router.client().wait_for_plugin("echo", "serving")?;
+        let receipt = router.client().publish_new("test.echo", "1", &json!({}))?;
+        assert_eq!(
+            router.client().settled_flow(receipt.sequence)?["events"][1]["event"]["type"],
+            "test.echoed"
+        );
+        router.stop()?;
+        for args in [
+            vec!["check".into(), "--config".into(), folder.config()],
+            vec!["inspect".into(), guest("echo")?],
+        ] {
+            let kib = kib / 10;
+            let looked = with_address_space(kib)?.args(&args).output()?;
+            assert!(looked.status.success(), "{args:?} in {kib} KiB: {looked:?}");
+        }
+    }
+    // Too little for anything says so, and leaves nothing.
+    let folder = Folder::new()?;
+    let run =
+        with_address_space(10_000_000)?.args(["run", "--config"]).arg(folder.config()).output()?;
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(said.contains("address space") && !folder.data().exists(), "{said}");
     Ok(())
 }
 

@@ -86,9 +86,8 @@ impl Text {
         let package = push(&mut resolve, &world)?;
         let world = resolve.select_world(&[package], Some("guest"))?;
         let encoding = if self.utf16 { StringEncoding::UTF16 } else { StringEncoding::UTF8 };
-        embed_component_metadata(&mut module, &resolve, world, encoding, false)?;
-        let mut encoder = ComponentEncoder::default();
-        encoder.module(&module)?.encode().context("making a component of it")
+        embed_component_metadata(&mut module, &resolve, world, encoding)?;
+        ComponentEncoder::default().module(&module)?.encode().context("making a component of it")
     }
 
     /// At 64 lies a description (name, version, no summary, no subscriptions, no capabilities), at
