@@ -7,16 +7,15 @@
 //! [`serve`].
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
-use hyper::body::{Frame, Incoming, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -253,46 +252,29 @@ async fn answer(
     mut request: Request<Incoming>,
     mut router: Router,
     client: Arc<Client>,
-) -> Result<http::Response<Leaving>, Infallible> {
+) -> Result<http::Response<impl HttpBody<Data = Bytes, Error = axum::Error>>, Infallible> {
     client.is_served();
     request.extensions_mut().insert(Caller(Arc::clone(&client)));
     let is_spare = client.is_spare;
-    let leaving = |body| Leaving { body, client };
-    let mut response = router.call(request).await?.map(leaving);
+    let leaving = Leaving(client);
+    let mut response = router.call(request).await?.map(|body| {
+        // An adapter that changes nothing and keeps the size: it holds what notices the end.
+        body.map_err(move |error: axum::Error| {
+            let _held = &leaving;
+            error
+        })
+    });
     if is_spare {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
 
-/// An answer's body on its way out; when it is gone, what is left to be sent is with the socket.
-struct Leaving {
-    body: Body,
-    client: Arc<Client>,
-}
-
-impl HttpBody for Leaving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// Held by an answer's body: once that is gone, what is left to be sent is with the socket.
+struct Leaving(Arc<Client>);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.client.is_answered();
+        self.0.is_answered();
     }
 }
