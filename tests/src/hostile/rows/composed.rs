@@ -94,16 +94,26 @@ fn components(component: &[u8]) -> Result<u8> {
     Ok(count)
 }
 
+const LISTENER: &str = "usher:plugin/listener@0.1.0";
+
 fn section(component: &mut Vec<u8>, id: u8, content: &[u8]) {
     component.push(id);
     leb128(component, content.len());
     component.extend_from_slice(content);
 }
 
-/// A core module as the only part of a component: it is compiled before anybody asks what it is.
+/// A core module as the only part of a component, which has an instance without anything in it for a
+/// listener: what no listener is said of is not compiled at all.
 pub(super) fn wrapped(module: &[u8]) -> Vec<u8> {
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
     section(&mut component, 1, module);
+    section(&mut component, 5, &[1, 1, 0]);
+    let mut export = vec![1, 0];
+    leb128(&mut export, LISTENER.len());
+    export.extend_from_slice(LISTENER.as_bytes());
+    // Instance 0, of no type of its own.
+    export.extend_from_slice(&[5, 0, 0]);
+    section(&mut component, 11, &export);
     component
 }
 

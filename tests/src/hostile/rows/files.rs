@@ -222,10 +222,11 @@ fn broken_files(stage: &Stage, names: &[String]) -> Result<String> {
     Ok(format!("{} cut and {FLIPS} flipped; {taken} of them harmless", cut.len()))
 }
 
-/// Puts files into the folder and waits until each serves or is refused; takes them away again.
+/// Puts files into the folder, behind all others by name, and waits until each serves or is refused;
+/// takes them away again.
 /// Answers those that served.
 fn all_looked_at(stage: &Stage, files: &[Vec<u8>]) -> Result<Vec<String>> {
-    let path = |number: usize| stage.folder.plugins().join(format!("broken-{number}.wasm"));
+    let path = |number: usize| stage.folder.plugins().join(format!("z-broken-{number}.wasm"));
     for (number, bytes) in files.iter().enumerate() {
         let partial = path(number).with_extension("partial");
         fs::write(&partial, bytes)?;
@@ -235,7 +236,7 @@ fn all_looked_at(stage: &Stage, files: &[Vec<u8>]) -> Result<Vec<String>> {
     wait_for("every file to be looked at", || {
         let all = stage.client().get_json("/plugins")?;
         let plugins = all.get("plugins").and_then(Value::as_array).context("no plugins")?;
-        let broken = |plugin: &&Value| text(plugin, "/file").starts_with("broken-");
+        let broken = |plugin: &&Value| text(plugin, "/file").starts_with("z-broken-");
         served = plugins
             .iter()
             .filter(broken)
@@ -353,17 +354,27 @@ fn namesakes(stage: &Stage, names: &[String]) -> Result<String> {
     for other in [format!("{}.wasm", name.to_ascii_uppercase()), "linked.wasm".to_owned()] {
         let other_path = stage.folder.plugins().join(&other);
         fs::hard_link(&path, &other_path)?;
-        wait_for(&format!("{other} to be refused"), || {
+        // Which of two files comes first by name has it, whichever was there before.
+        let own = path.file_name().and_then(|name| name.to_str()).context("no file name")?;
+        let last = own.max(&other);
+        wait_for(&format!("{last} to be refused"), || {
             let all = stage.client().get_json("/plugins")?;
             let plugins = all.get("plugins").and_then(Value::as_array).context("no plugins")?;
             let refused = plugins.iter().find(|plugin| {
-                text(plugin, "/state") == "refused" && text(plugin, "/file") == other
+                text(plugin, "/state") == "refused" && text(plugin, "/file") == last
             });
             Ok(refused.and_then(|refused| {
                 text(refused, "/reason").contains("that name is taken by").then_some(())
             }))
         })?;
         fs::remove_file(other_path)?;
+        wait_for(&format!("{own} to serve again"), || {
+            let plugin = stage.client().plugin(name)?;
+            let serves = |plugin: &Value| {
+                text(plugin, "/state") == "serving" && text(plugin, "/file") == own
+            };
+            Ok(plugin.as_ref().is_some_and(serves).then_some(()))
+        })?;
     }
     ensure!(stage.digest(name)? == digest, "another version serves");
     stage.done(name, &Value::Null)?;
