@@ -33,16 +33,22 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// room for; says how many. Room for as many again, or for 64, stays free for everything else.
 pub(crate) fn for_at_most(max_instances: u32) -> wasmtime::Result<(Engine, u32)> {
     let mut instances = max_instances.max(1);
-    let with_headroom =
-        |instances: u32| instances.saturating_add(instances.min(HEADROOM_INSTANCES));
-    while instances > 1 && for_running(with_headroom(instances)).is_err() {
-        instances /= 2;
+    loop {
+        let engine = for_running(instances);
+        // One beside it, for the moment, shows that as much stays free.
+        let has_headroom =
+            || instances == 1 || for_running(instances.min(HEADROOM_INSTANCES)).is_ok();
+        match engine {
+            Ok(engine) if has_headroom() => return Ok((engine, instances)),
+            Err(error) if instances == 1 => {
+                return Err(error).context(
+                    "the system has too little address space for a plugin (ulimit -v): one may need \
+                     40 GiB, which are reserved, not used",
+                );
+            }
+            _ => instances /= 2,
+        }
     }
-    let engine = for_running(instances).context(
-        "the system has too little address space for a plugin (ulimit -v): one may need 40 GiB, which \
-         are reserved, not used",
-    )?;
-    Ok((engine, instances))
 }
 
 /// An engine for one instance at a time, for those who serve none: where the address space has no room

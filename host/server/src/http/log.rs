@@ -91,7 +91,10 @@ impl Page {
             bytes.extend_from_slice(behind.as_bytes());
         }
         bytes.extend_from_slice(end.as_bytes());
-        bytes.shrink_to_fit();
+        // What is charged is what is there, or up to twice that.
+        if bytes.len() < bytes.capacity() / 2 {
+            bytes.shrink_to_fit();
+        }
         Ok(self.share.charged(bytes))
     }
 }
