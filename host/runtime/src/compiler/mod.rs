@@ -101,7 +101,7 @@ pub enum CompileError {
 }
 
 /// How the compiler says that it was given something that is switched off, and what to do about it.
-const SWITCHED_OFF: [(&str, &str); 9] = [
+const SWITCHED_OFF: [(&str, &str); 8] = [
     (
         "async",
         "it uses the component model's async (WASI 0.3), which Usher does not run: build it for WASI \
@@ -114,7 +114,6 @@ const SWITCHED_OFF: [(&str, &str); 9] = [
     ),
     ("memory64", "it uses 64-bit memory, which Usher does not run: build it for 32 bits"),
     ("exceptions", EXCEPTIONS),
-    ("legacy_exceptions", EXCEPTIONS),
     ("threads", "it uses threads, which Usher does not run: build it for one thread"),
     ("function references", REFERENCES),
     ("gc", REFERENCES),

@@ -68,13 +68,11 @@ impl CompilerProcess {
         })?;
         let id = child.id();
         let deadline = Instant::now() + Duration::from_millis(self.wall_ms);
-        let (cpu_ms, eager) = match attempt {
-            Attempt::Quick => (self.cpu_ms.min(QUICK_CPU_MS), EAGER),
-            Attempt::Patient => (self.cpu_ms, Duration::ZERO),
-        };
-        let quick_until = match attempt {
-            Attempt::Quick => Instant::now() + QUICK_WALL_MAX,
-            Attempt::Patient => deadline,
+        let (cpu_ms, eager, quick_until) = match attempt {
+            Attempt::Quick => {
+                (self.cpu_ms.min(QUICK_CPU_MS), EAGER, Instant::now() + QUICK_WALL_MAX)
+            }
+            Attempt::Patient => (self.cpu_ms, Duration::ZERO, deadline),
         };
         let stopped = {
             let mut talk = pin!(talk(&mut child, component));
