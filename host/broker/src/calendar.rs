@@ -146,7 +146,7 @@ impl fmt::Debug for Calendar {
 
 #[cfg(test)]
 mod tests {
-    use usher_event::write_time;
+    use usher_event::format_time;
 
     use super::*;
 
@@ -159,9 +159,7 @@ mod tests {
         let (calendar, mut at) = (Calendar::new(cron, zone).unwrap(), ms(from));
         let mut ticks = Vec::new();
         while let Some(next) = calendar.after(at).filter(|next| *next <= ms(to)) {
-            let mut text = String::new();
-            write_time(next, &mut text);
-            ticks.push(text.replace(".000Z", "Z"));
+            ticks.push(format_time(next).replace(".000Z", "Z"));
             at = next;
         }
         ticks

@@ -14,6 +14,8 @@ mod host;
 mod listener;
 mod media;
 mod name;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod quota;
 mod rules;
 mod system;
@@ -26,7 +28,7 @@ pub mod http_binary;
 pub mod json;
 pub mod limits;
 
-pub use self::time::{read_time, write_time};
+pub use self::time::{format_time, read_time};
 pub use builder::EventBuilder;
 pub use delivery::{Delivery, Effects, Failure, FailureClass, Outcome, Verdict};
 pub use digest::Digest;

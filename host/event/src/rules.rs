@@ -1,9 +1,8 @@
 //! The rules CloudEvents 1.0.2 has for names and values. Whatever becomes an [`crate::Event`]
 //! passes through here: once when it is made, and again when it is read from bytes.
 
+use crate::time::is_time;
 use fluent_uri::{Uri, UriRef};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::{EventError, media};
@@ -114,9 +113,7 @@ pub(crate) fn check_uri_reference(attribute: &str, text: &str) -> Result<(), Eve
 }
 
 pub(crate) fn check_timestamp(attribute: &str, text: &str) -> Result<(), EventError> {
-    // The parser takes any character between date and time; RFC 3339 has T (or t).
-    let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
-    if separated && OffsetDateTime::parse(text, &Rfc3339).is_ok() {
+    if is_time(text) {
         return Ok(());
     }
     Err(EventError::rule(

@@ -1,7 +1,7 @@
 //! Events of the router's own: facts about its work that listeners can subscribe to.
 
 use crate::trace::Lineage;
-use crate::{Event, EventBuilder, EventError, PLUGIN_SOURCE_PREFIX, Value, write_time};
+use crate::{Event, EventBuilder, EventError, PLUGIN_SOURCE_PREFIX, Value, format_time};
 
 /// Types that begin with this are the router's own; neither producers nor plugins can use them.
 pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
@@ -60,11 +60,9 @@ impl SystemEvent<'_> {
         &self,
         extend: impl FnOnce(EventBuilder) -> EventBuilder,
     ) -> Result<Event, EventError> {
-        let mut time = String::new();
-        write_time(self.time_ms, &mut time);
         let event = Event::builder(self.id, SYSTEM_SOURCE, self.ty)
             .subject(self.subject)
-            .time(time)
+            .time(format_time(self.time_ms))
             .datacontenttype("application/json");
         extend(event).data(self.data.to_string()).build()
     }

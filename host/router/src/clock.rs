@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use usher_event::write_time;
+use usher_event::format_time;
 
 /// The wall clock as text.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Stamp {
     fn at(&mut self, time_ms: u64) -> &str {
         if self.text.is_empty() || self.time_ms != time_ms {
             self.time_ms = time_ms;
-            write_time(time_ms, &mut self.text);
+            self.text = format_time(time_ms);
         }
         &self.text
     }

@@ -1,14 +1,15 @@
 //! The `usher` program: `usher run` is the router itself, every other verb is a client of a
 //! running one or looks at files.
 
-mod app;
 mod cli;
 mod config;
 mod descriptors;
 mod http;
 mod metrics;
 mod plugins;
+mod project;
 mod run;
+mod running;
 mod sandbox;
 mod serving;
 mod states;

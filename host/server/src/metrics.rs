@@ -17,9 +17,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use usher_api::{Breaker, Plugin, PluginState, Subscription, Timestamp};
 use usher_broker::BrokerStats;
 
-use crate::app::{PluginState, PluginStatus, SubscriptionReport};
 use crate::config::State;
 use crate::states::States;
 
@@ -143,8 +143,8 @@ impl Metrics {
     pub(crate) fn render(
         &self,
         broker: &BrokerStats,
-        subscriptions: &[SubscriptionReport],
-        plugins: &[PluginStatus],
+        subscriptions: &[Subscription],
+        plugins: &[Plugin],
         states: &States,
     ) -> Result<String, fmt::Error> {
         let mut now = Registry::with_prefix("usher");
@@ -225,17 +225,17 @@ struct SubscriptionSums {
     acked: u64,
     failed: u64,
     expired: u64,
-    /// The earliest of all, Unix milliseconds.
-    oldest_unsettled_ms: Option<u64>,
-    next_retry_ms: Option<u64>,
+    /// The earliest of all.
+    oldest_unsettled: Option<Timestamp>,
+    next_retry: Option<Timestamp>,
 }
 
 /// The earlier of two times, where there are any.
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     [a, b].into_iter().flatten().min()
 }
 
-fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
+fn add_subscriptions(registry: &mut Registry, reports: &[Subscription]) {
     let mut sums: BTreeMap<&str, SubscriptionSums> = BTreeMap::new();
     for (place, report) in reports.iter().enumerate() {
         let name = if place < SERIES_MAX { report.name.as_str() } else { OTHERS };
@@ -247,8 +247,9 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         sum.delayed += report.delayed;
         sum.parked += report.parked;
         sum.stalled_lanes += report.stalled_lanes;
-        sum.oldest_unsettled_ms = earlier(sum.oldest_unsettled_ms, report.oldest_unsettled_ms);
-        sum.next_retry_ms = earlier(sum.next_retry_ms, report.next_retry_ms);
+        let recorded = report.oldest_unsettled.and_then(|oldest| oldest.recorded);
+        sum.oldest_unsettled = earlier(sum.oldest_unsettled, recorded);
+        sum.next_retry = earlier(sum.next_retry, report.next_retry);
         sum.dead += report.dead;
         sum.acked += report.acked;
         sum.failed += report.failed;
@@ -289,11 +290,11 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
         |sum| sum.stalled_lanes,
     );
     level("subscription_dead_letters", "Dead letters kept", |sum| sum.dead);
-    let mut time = |name: &str, help: &str, value: fn(&SubscriptionSums) -> Option<u64>| {
+    let mut time = |name: &str, help: &str, value: fn(&SubscriptionSums) -> Option<Timestamp>| {
         let times = Times::default();
         for (subscription, sum) in &sums {
-            if let Some(ms) = value(sum) {
-                let seconds = Duration::from_millis(ms).as_secs_f64();
+            if let Some(time) = value(sum) {
+                let seconds = Duration::from_millis(time.as_ms()).as_secs_f64();
                 times.get_or_create(&labels("subscription", subscription)).set(seconds);
             }
         }
@@ -302,10 +303,10 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
     time(
         "subscription_oldest_unsettled_timestamp",
         "When the oldest event was recorded that is not settled or not looked at, Unix time",
-        |sum| sum.oldest_unsettled_ms,
+        |sum| sum.oldest_unsettled,
     );
     time("subscription_next_retry_timestamp", "When the next retry is due, Unix time", |sum| {
-        sum.next_retry_ms
+        sum.next_retry
     });
     let mut count = |name: &str, help: &str, value: fn(&SubscriptionSums) -> u64| {
         let counts = Counts::default();
@@ -323,7 +324,7 @@ fn add_subscriptions(registry: &mut Registry, reports: &[SubscriptionReport]) {
     );
 }
 
-fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
+fn add_plugins(registry: &mut Registry, plugins: &[Plugin]) {
     let serving = Levels::default();
     let paused = Levels::default();
     let quarantined = Levels::default();
@@ -347,7 +348,7 @@ fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
         quarantined
             .get_or_create(&label)
             .inc_by(u64::from(plugin.state == PluginState::Quarantined));
-        open.get_or_create(&label).inc_by(u64::from(plugin.is_breaker_open));
+        open.get_or_create(&label).inc_by(u64::from(plugin.breaker == Breaker::Open));
         instances.get_or_create(&label).inc_by(plugin.stats.instances);
         handled.get_or_create(&label).inc_by(plugin.stats.handled);
         denied.get_or_create(&label).inc_by(plugin.stats.denied);
@@ -355,7 +356,7 @@ fn add_plugins(registry: &mut Registry, plugins: &[PluginStatus]) {
             .inc_by(Duration::from_micros(plugin.stats.handle_time_us).as_secs_f64());
         for (class, count) in &plugin.stats.failed {
             let mut label = labels("plugin", name);
-            label.push(("class", (*class).to_owned()));
+            label.push(("class", class.clone()));
             failed.get_or_create(&label).inc_by(*count);
         }
     }
@@ -411,28 +412,29 @@ fn labels(name: &'static str, value: &str) -> Labels {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use usher_broker::{HoldsBack, Order, RetryPolicy, Start};
+    use usher_api::{HoldsBack, Order, PluginStats, Start, SubscriptionState, Unsettled};
 
-    use crate::app::PluginStats;
-    use crate::serving::Served;
+    use crate::project;
 
-    pub(crate) fn subscription(n: usize) -> SubscriptionReport {
-        SubscriptionReport {
+    pub(crate) fn subscription(n: usize) -> Subscription {
+        let recorded = Some(Timestamp::from_ms(1_500 + n as u64));
+        Subscription {
             name: format!("plugin-{n:04}/main").parse().unwrap(),
-            served: Served::Active,
+            plugin: format!("plugin-{n:04}"),
+            state: SubscriptionState::Active,
+            paused_because: None,
             filter: serde_json::json!({}),
             start: Start::Latest,
             order: Order::None,
-            retry: RetryPolicy::default(),
+            retry: project::retry(usher_broker::RetryPolicy::default()),
             cursor: 1,
             lag: 1,
             holds_back: Some(HoldsBack::Producers),
             held_back_by: None,
-            oldest_unsettled: Some(1),
-            oldest_unsettled_ms: Some(1_500 + n as u64),
+            oldest_unsettled: Some(Unsettled { sequence: 1, recorded }),
             in_flight: 0,
             retrying: 0,
-            next_retry_ms: None,
+            next_retry: None,
             delayed: 4,
             parked: 3,
             stalled_lanes: 2,
@@ -445,15 +447,15 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn plugin(name: &str) -> PluginStatus {
-        PluginStatus {
+    pub(crate) fn plugin(name: &str) -> Plugin {
+        Plugin {
             name: Some(name.parse().unwrap()),
             version: None,
             summary: None,
             digest: None,
             file: format!("{name}.wasm"),
             state: PluginState::Serving,
-            is_breaker_open: true,
+            breaker: Breaker::Open,
             reason: None,
             refused: None,
             isolation: None,
@@ -461,7 +463,7 @@ pub(crate) mod tests {
             capabilities: Vec::new(),
             stats: PluginStats {
                 handled: 7,
-                failed: BTreeMap::from([("trap", 2)]),
+                failed: BTreeMap::from([("trap".to_owned(), 2)]),
                 denied: 1,
                 handle_time_us: 1_500_000,
                 instances: 3,
@@ -469,7 +471,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn render(subscriptions: &[SubscriptionReport], plugins: &[PluginStatus]) -> String {
+    fn render(subscriptions: &[Subscription], plugins: &[Plugin]) -> String {
         let metrics = Metrics::default();
         metrics.request("/events", &Method::POST, StatusCode::ACCEPTED, Duration::from_millis(3));
         metrics.request(

@@ -26,10 +26,10 @@ use usher_router::Router;
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
-use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Config, Flags, LiveConfig, LogFormat};
 use crate::descriptors::Descriptors;
 use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, Remembered, WISHES_MAX};
+use crate::running::{Gate, Readiness, Running};
 use crate::sandbox;
 use crate::states::{self, Busy};
 
@@ -174,7 +174,7 @@ async fn serve(
     let (wishes, wanted) = mpsc::channel(WISHES_MAX);
     let plugins = config.plugins.clone();
     let keeper = Keeper::new(plugins, Arc::clone(&registry), installer, guests, wanted);
-    let app = Arc::new(App {
+    let app = Arc::new(Running {
         broker: Arc::clone(&broker),
         control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
         router,
@@ -241,7 +241,7 @@ async fn until_poisoned(broker: &dyn Broker) -> String {
 }
 
 /// Says so when the plugins are there, and from then on which states hold.
-async fn mark_ready(app: &App, is_ready: oneshot::Receiver<()>) -> Infallible {
+async fn mark_ready(app: &Running, is_ready: oneshot::Receiver<()>) -> Infallible {
     if is_ready.await.is_ok() {
         app.readiness.set(Ok(()));
         tracing::info!("ready");

@@ -6,48 +6,41 @@ use std::sync::Arc;
 
 use usher_event::SubscriptionName;
 
-use crate::app::{App, PluginState, PluginStatus};
+use usher_api::{Plugin, PluginState};
+
 use crate::config::Config;
+use crate::running::Running;
 
 /// How many files that were refused are named.
 const REFUSED_MAX: usize = 3;
-
-/// Whether a subscription is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// A plugin takes its deliveries.
-    Active,
-    /// Its events wait, for this reason.
-    Paused(String),
-}
 
 /// What serves at one moment.
 pub(crate) struct Serving {
     /// Subscriptions the router has a dispatcher for, and why it stopped where it did.
     active: BTreeMap<SubscriptionName, Option<String>>,
-    plugins: Vec<PluginStatus>,
+    plugins: Vec<Plugin>,
     config: Arc<Config>,
     readiness: Result<(), &'static str>,
 }
 
 impl Serving {
     /// What serves now.
-    pub(crate) fn now(app: &App) -> Self {
-        let active = app.router.status().into_iter();
+    pub(crate) fn now(running: &Running) -> Self {
+        let active = running.router.status().into_iter();
         Self {
             active: active.map(|dispatch| (dispatch.subscription, dispatch.stopped)).collect(),
-            plugins: app.plugins.status(),
-            config: app.live.now(),
-            readiness: app.readiness.check(),
+            plugins: running.plugins.status(),
+            config: running.live.now(),
+            readiness: running.readiness.check(),
         }
     }
 
-    /// Whether this subscription is served.
-    pub(crate) fn of(&self, name: &SubscriptionName) -> Served {
+    /// Why nothing serves this subscription; `None` while a plugin does.
+    pub(crate) fn paused_because(&self, name: &SubscriptionName) -> Option<String> {
         match self.active.get(name) {
-            Some(None) => self.held(name).map_or(Served::Active, Served::Paused),
-            Some(Some(stopped)) => Served::Paused(format!("its deliveries stopped: {stopped}")),
-            None => Served::Paused(self.why_nobody(name)),
+            Some(None) => self.held(name),
+            Some(Some(stopped)) => Some(format!("its deliveries stopped: {stopped}")),
+            None => Some(self.why_inactive(name)),
         }
     }
 
@@ -59,13 +52,13 @@ impl Serving {
         Some(format!("plugin {} is {}: {reason}", name.plugin(), own.state.as_str()))
     }
 
-    fn plugin_of(&self, name: &SubscriptionName) -> Option<&PluginStatus> {
+    fn plugin_of(&self, name: &SubscriptionName) -> Option<&Plugin> {
         self.plugins.iter().find(|status| {
             status.name.as_ref().is_some_and(|plugin| plugin.as_str() == name.plugin())
         })
     }
 
-    fn why_nobody(&self, name: &SubscriptionName) -> String {
+    fn why_inactive(&self, name: &SubscriptionName) -> String {
         let plugin = name.plugin();
         match self.plugin_of(name) {
             Some(own) if own.state.is_installed() => {

@@ -6,11 +6,11 @@ use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use usher_api::{Breaker, Plugin, PluginState, Subscription, SubscriptionState};
 use usher_broker::{BrokerError, BrokerStats, PARKED_MAX, RETRIES_MAX};
 
-use crate::app::{App, PluginState, PluginStatus, SubscriptionReport};
 use crate::config::State;
-use crate::serving::Served;
+use crate::running::Running;
 
 /// How often the log is told.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -47,17 +47,17 @@ impl Busy {
 ///
 /// # Errors
 /// The broker can't be read.
-pub(crate) async fn now(app: &App) -> Result<States, BrokerError> {
-    let subscriptions = app.subscriptions().await?;
-    Ok(of(&app.busy, &app.broker.stats(), &subscriptions, &app.plugins.status()))
+pub(crate) async fn now(running: &Running) -> Result<States, BrokerError> {
+    let subscriptions = running.subscriptions().await?;
+    Ok(of(&running.busy, &running.broker.stats(), &subscriptions, &running.plugins.status()))
 }
 
 /// The states that hold by these reports.
 pub(crate) fn of(
     busy: &Busy,
     broker: &BrokerStats,
-    subscriptions: &[SubscriptionReport],
-    plugins: &[PluginStatus],
+    subscriptions: &[Subscription],
+    plugins: &[Plugin],
 ) -> States {
     let mut states = States::new();
     let mut add = |state: State, holds: bool, whom: &dyn ToString| {
@@ -74,14 +74,15 @@ pub(crate) fn of(
             (plugin.state == PluginState::Paused, plugin.state == PluginState::Quarantined);
         add(State::Paused, is_paused, name);
         add(State::Quarantined, is_quarantined, name);
-        add(State::BreakerOpen, plugin.is_breaker_open, name);
+        add(State::BreakerOpen, plugin.breaker == Breaker::Open, name);
         if is_paused || is_quarantined {
             held_plugins.insert(name.as_str());
         }
     }
     for report in subscriptions {
         let name = &report.name;
-        let is_served = report.served == Served::Active || held_plugins.contains(name.plugin());
+        let is_served =
+            report.state == SubscriptionState::Active || held_plugins.contains(name.plugin());
         add(State::NotServed, !is_served, name);
         add(State::Backlog, report.holds_back.is_some(), name);
         add(State::HeldBack, report.held_back_by.is_some(), name);
@@ -93,13 +94,13 @@ pub(crate) fn of(
 
 /// Tells the log of each state when it begins to concern someone, and when it is over; but for those
 /// that are logged where they come about.
-pub(crate) async fn watch(app: &App) -> Infallible {
+pub(crate) async fn watch(running: &Running) -> Infallible {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut known = States::new();
     loop {
         looks.tick().await;
         // The broker says itself why it can't be read.
-        let Ok(states) = now(app).await else { continue };
+        let Ok(states) = now(running).await else { continue };
         for state in State::ALL.into_iter().filter(|state| !is_told_of(*state)) {
             tell(state, known.get(&state), states.get(&state));
         }
@@ -152,23 +153,22 @@ mod tests {
         busy.note();
         let broker = BrokerStats { is_disk_full: true, ..BrokerStats::default() };
         let mut held = plugin("held");
-        (held.state, held.is_breaker_open) = (PluginState::Paused, false);
+        (held.state, held.breaker) = (PluginState::Paused, Breaker::Closed);
         let mut failing = plugin("failing");
-        (failing.state, failing.is_breaker_open) = (PluginState::Quarantined, true);
-        let report = |name: &str, served: Served| {
+        (failing.state, failing.breaker) = (PluginState::Quarantined, Breaker::Open);
+        let report = |name: &str, state: SubscriptionState| {
             let mut report = subscription(1);
             report.name = name.parse().unwrap();
-            (report.served, report.holds_back, report.held_back_by) = (served, None, None);
+            (report.state, report.holds_back, report.held_back_by) = (state, None, None);
             report
         };
-        let waiting = || Served::Paused("it waits".to_owned());
         let mut subscriptions = vec![
-            report("held/all", waiting()),
-            report("gone/all", waiting()),
-            report("slow/all", Served::Active),
-            report("fast/all", Served::Active),
+            report("held/all", SubscriptionState::Paused),
+            report("gone/all", SubscriptionState::Paused),
+            report("slow/all", SubscriptionState::Active),
+            report("fast/all", SubscriptionState::Active),
         ];
-        subscriptions[2].holds_back = Some(usher_broker::HoldsBack::Plugins);
+        subscriptions[2].holds_back = Some(usher_api::HoldsBack::Plugins);
         subscriptions[2].retrying = RETRIES_MAX as u64;
         subscriptions[3].held_back_by = Some("slow/all".parse().unwrap());
         subscriptions[3].parked = PARKED_MAX as u64;

@@ -1,6 +1,6 @@
 //! Schedules: events by the clock.
 
-use usher_event::{Event, EventError, ScheduleName, write_time};
+use usher_event::{Event, EventError, ScheduleName, format_time};
 
 use crate::Calendar;
 
@@ -23,8 +23,7 @@ impl Schedule {
     /// # Errors
     /// It would be too large.
     pub fn event_at(&self, tick_ms: u64) -> Result<Event, EventError> {
-        let mut time = String::new();
-        write_time(tick_ms, &mut time);
+        let time = format_time(tick_ms);
         self.event.at_time(&format!("{}/{time}", self.name), &time)
     }
 }

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use usher_event::{FailureClass, SubscriptionName};
 use usher_filter::Filter;
 
-use crate::http::shapes::Timestamp;
+use usher_api::Timestamp;
 
 pub(crate) use dead_letters::*;
 pub(crate) use plugins::*;

@@ -7,7 +7,7 @@ use super::output::{Output, style};
 use super::pages;
 use super::table::{Align, Cell, Table};
 use super::text::{date_time, printable, printable_cut};
-use crate::http::shapes::{Audit, AuditRecord};
+use usher_api::{Audit, AuditRecord};
 
 /// How much of a type is shown.
 const TYPE_MAX_CHARS: usize = 60;

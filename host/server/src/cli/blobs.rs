@@ -12,7 +12,7 @@ use super::output::{Output, style};
 use super::pages;
 use super::table::{Align, Cell, Table};
 use super::text::{bytes, date_time, printable_cut};
-use crate::http::shapes::{Blob, Blobs};
+use usher_api::{Blob, Blobs};
 
 /// Lists blobs.
 pub(super) fn list(args: &BlobsListArgs, out: &mut Output) -> Result<(), CliError> {

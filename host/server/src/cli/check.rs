@@ -15,8 +15,8 @@ use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, now, printable, without_name};
 use crate::config::{self, Config, Problems};
-use crate::http::shapes::{Schedules, Subscriptions};
 use crate::plugins::{FileCheck, check_folder};
+use usher_api::{Schedules, Subscriptions};
 use usher_event::PluginName;
 
 /// What was found.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body};
 
 use super::error::CliError;
-use crate::http::shapes::Problem;
+use usher_api::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -9,7 +9,8 @@ use usher_event::SubscriptionName;
 use super::output::style;
 use super::table::paint;
 use super::text::{count, printable};
-use crate::http::shapes::{Order, Retry, Start, Subscription, Timestamp};
+use crate::project;
+use usher_api::{Subscription, Timestamp};
 
 /// What would change.
 #[derive(Debug, Serialize)]
@@ -189,8 +190,8 @@ impl Change {
     fn between(old: &Subscription, new: &broker::Subscription) -> Option<Self> {
         let waiting = waiting(old);
         let filter = new.filter.to_json();
-        let (order, start) = (Order::from(new.order.clone()), Start::from(new.start));
-        let retry = Retry::from(new.retry.clone());
+        let (order, start) = (project::order(new.order.clone()), project::start(new.start));
+        let retry = project::retry(new.retry.clone());
         let rows = [
             (
                 "filter",
@@ -306,7 +307,7 @@ mod tests {
             holds_back: None,
             held_back_by: None,
         };
-        crate::app::SubscriptionReport::new(status, crate::serving::Served::Active).into()
+        project::subscription(status, None)
     }
 
     fn compared(new: &[broker::Subscription], running: &[Subscription]) -> String {

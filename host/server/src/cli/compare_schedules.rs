@@ -8,7 +8,7 @@ use usher_event::ScheduleName;
 
 use super::compare::{self, Kind, Setting, tally};
 use super::text::date_time;
-use crate::http::shapes::{Schedule, Timestamp};
+use usher_api::{Schedule, Timestamp};
 
 /// What would change.
 #[derive(Debug, Serialize)]
@@ -157,7 +157,8 @@ mod tests {
     fn running(schedule: broker::Schedule) -> Schedule {
         let next_ms = schedule.calendar.after(NOW_MS);
         let (last_ms, emitted, passed_over) = (None, 0, 0);
-        broker::ScheduleStatus { schedule, next_ms, last_ms, emitted, passed_over }.into()
+        let status = broker::ScheduleStatus { schedule, next_ms, last_ms, emitted, passed_over };
+        crate::project::schedule(status)
     }
 
     fn compared(new: &[broker::Schedule], old: &[broker::Schedule]) -> ScheduleComparison {

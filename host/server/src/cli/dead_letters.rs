@@ -7,7 +7,7 @@ use super::output::{Output, style};
 use super::pages::PAGE_MAX;
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, printable, printable_cut};
-use crate::http::shapes::{Attempt, DeadLetter, DeadLetters};
+use usher_api::{Attempt, DeadLetter, DeadLetters};
 
 /// How much of a plugin's version is shown.
 const VERSION_MAX_CHARS: usize = 32;

@@ -18,7 +18,7 @@ use super::output::Output;
 use super::pace::Pace;
 use super::pages::PAGE_MAX;
 use super::text::count;
-use crate::http::shapes::DeadLetterGone;
+use usher_api::DeadLetterGone;
 
 /// Delivers them again.
 pub(super) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliError> {

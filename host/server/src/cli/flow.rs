@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::ids::{is_sequence, sequence_of};
 use super::output::Output;
 use super::tree;
-use crate::http::shapes::Flow;
+use usher_api::Flow;
 
 /// Shows one flow.
 pub(super) fn run(args: &FlowArgs, out: &mut Output) -> Result<(), CliError> {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::client::Client;
 use super::error::CliError;
 use super::text::count;
-use crate::http::shapes::{Events, Stored};
+use usher_api::{Events, Stored};
 
 /// How many of the newest events are searched for an id.
 const SEARCHED_MAX: u64 = 100_000;

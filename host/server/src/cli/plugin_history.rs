@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table};
 use super::text::{date_time, printable};
-use crate::http::shapes::{PluginChange, PluginHistory};
+use usher_api::{PluginChange, PluginHistory};
 
 /// Shows the changes.
 pub(super) fn run(args: &PluginArgs, out: &mut Output) -> Result<(), CliError> {

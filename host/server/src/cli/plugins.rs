@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{date_time, duration, printable, without_name};
-use crate::http::shapes::{Capability, Plugin, PluginStanding, PluginState, Plugins};
+use usher_api::{Capability, Plugin, PluginStanding, PluginState, Plugins};
 
 /// Shows the plugins.
 pub(super) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {

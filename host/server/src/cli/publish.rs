@@ -15,7 +15,7 @@ use super::feed::{Feed, Piece};
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table};
 use super::text::{count, printable, printable_cut};
-use crate::http::shapes::{Accepted, AcceptedEvent, Timestamp};
+use usher_api::{Accepted, AcceptedEvent, Timestamp};
 
 /// How often a batch is sent again while the router says that it is busy.
 const TRIES_MAX: u32 = 30;

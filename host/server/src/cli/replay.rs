@@ -12,7 +12,7 @@ use super::output::{Output, style};
 use super::pace::Pace;
 use super::table::paint;
 use super::text::{bytes, count, duration, printable, printable_cut};
-use crate::http::shapes::{DryRun, DryRuns, Replayed};
+use usher_api::{DryRun, DryRuns, Replayed};
 
 /// Events asked for in one step at most.
 const STEP_MAX_EVENTS: u64 = usher_broker::REPLAY_MAX_EVENTS as u64;

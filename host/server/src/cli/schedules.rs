@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{date_time, duration, now, printable, printable_cut, until};
-use crate::http::shapes::{Schedule, Schedules, Timestamp};
+use usher_api::{Schedule, Schedules, Timestamp};
 
 /// Stands where there is nothing to say.
 const NOTHING: &str = "-";

@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::paint;
 use super::text::printable;
-use crate::http::shapes::{StateHeld, States};
+use usher_api::{StateHeld, States};
 
 /// Shows those that hold.
 pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {

@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{bytes, printable};
-use crate::http::shapes::Backup;
+use usher_api::Backup;
 
 /// Has a running router copy its data folder.
 pub(super) fn backup(args: &StoreBackupArgs, out: &mut Output) -> Result<(), CliError> {

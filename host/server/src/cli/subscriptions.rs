@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table};
 use super::text::{elapsed, now, printable, until};
-use crate::http::shapes::{
+use usher_api::{
     HoldsBack, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions, Timestamp,
 };
 

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::paint;
 use super::text::{clock, printable, printable_cut, width};
-use crate::http::shapes::{Events, Stored};
+use usher_api::{Events, Stored};
 
 /// Events asked for at once.
 const PAGE_EVENTS: u64 = 200;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::http::shapes::Timestamp;
+use usher_api::Timestamp;
 
 /// Text from elsewhere with everything escaped that a terminal would act on: control characters
 /// (escape sequences begin with one), and characters that reorder a line or break it.

@@ -20,7 +20,7 @@ use anstyle::Style;
 use super::output::style;
 use super::table::paint;
 use super::text::{clock, count, date_time, duration, elapsed, printable, printable_cut, width};
-use crate::http::shapes::{
+use usher_api::{
     Attempt, Cause, Delayed, DeliveryReport, DeliveryState, Flow, FlowEvent, Timestamp, failed_in,
 };
 

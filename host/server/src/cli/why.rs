@@ -9,7 +9,7 @@ use super::ids::sequence_of;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, now, printable, printable_cut, until};
-use crate::http::shapes::{
+use usher_api::{
     Attempt, DeliveryState, Explanation, HeldUp, Outcome, SubscriptionState, Timestamp, failed_in,
 };
 

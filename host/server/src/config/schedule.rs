@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value as Json};
 use usher_broker::{Calendar, CalendarError, Missed, SCHEDULES_MAX, Schedule};
-use usher_event::{Event, EventError, ScheduleName, json, write_time};
+use usher_event::{Event, EventError, ScheduleName, format_time, json};
 
 use super::table::{At, Table, closest};
 use super::values;
@@ -142,8 +142,7 @@ fn read_event(table: &Table<'_>, whole: &Range<usize>, name: &ScheduleName) -> O
 
 /// The event of a tick at the beginning of 1970.
 fn first_event(mut members: Map<String, Json>, name: &ScheduleName) -> Result<Event, EventError> {
-    let mut time = String::new();
-    write_time(0, &mut time);
+    let time = format_time(0);
     members.insert("specversion".to_owned(), "1.0".into());
     members.insert("id".to_owned(), format!("{name}/{time}").into());
     members.insert("time".to_owned(), time.into());

@@ -7,15 +7,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Deserialize;
 use usher_event::Digest;
 
 use super::clients::Caller;
 use super::params::{Params, PathParams, page};
 use super::problem::ApiError;
-use super::shapes::Blobs;
 use super::state::Api;
 use super::status::alive;
+use crate::project;
+use usher_api::{Blobs, BlobsQuery};
 
 /// Set aside for a blob while it is read: what one has by default at most.
 const BLOB_ROOM_BYTES: usize = 16 * 1024 * 1024;
@@ -23,22 +23,13 @@ const BLOB_ROOM_BYTES: usize = 16 * 1024 * 1024;
 /// How long a request waits until other blobs have gone out.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which blobs to list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Range {
-    after: Option<String>,
-    max: Option<usize>,
-}
-
 /// Blobs by digest.
 pub(super) async fn list(
     State(api): State<Api>,
-    Params(range): Params<Range>,
+    Params(range): Params<BlobsQuery>,
 ) -> Result<Json<Blobs>, ApiError> {
-    let after = range.after.as_deref().map(|text| digest("after", text)).transpose()?;
-    let records = api.app.broker.list_blobs(after, page(range.max)?).await?;
-    Ok(Json(Blobs { blobs: records.into_iter().map(Into::into).collect() }))
+    let records = api.running.broker.list_blobs(range.after, page(range.max)?).await?;
+    Ok(Json(Blobs { blobs: records.into_iter().map(project::blob).collect() }))
 }
 
 /// A blob's content.
@@ -48,11 +39,12 @@ pub(super) async fn one(
     PathParams(name): PathParams<String>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let digest = digest("digest", &name)?;
+    let digest: Digest =
+        name.parse().map_err(|error| ApiError::invalid(format!("digest: {error}")))?;
     alive(&api)?;
     let room = api.blobs.take_within(&client, BLOB_ROOM_BYTES, PATIENCE).await;
     let room = room.ok_or_else(|| ApiError::busy("too many blobs are being read; try again"))?;
-    let store = api.app.broker.blobs();
+    let store = api.running.broker.blobs();
     // The room goes with the reading, which goes on where the client is gone.
     let (room, read) = tokio::task::spawn_blocking(move || (room, store.read(&digest)))
         .await
@@ -100,10 +92,6 @@ fn disposition(content_type: &str) -> HeaderValue {
         "text/plain",
     ];
     HeaderValue::from_static(if shown.contains(&&*essence) { "inline" } else { "attachment" })
-}
-
-fn digest(name: &str, text: &str) -> Result<Digest, ApiError> {
-    text.parse().map_err(|error| ApiError::invalid(format!("{name}: {error}")))
 }
 
 #[cfg(test)]

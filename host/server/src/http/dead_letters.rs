@@ -5,63 +5,46 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use serde::Deserialize;
 use usher_broker::{DeadLetterPage, DeadLetterQuery};
-use usher_event::{FailureClass, PluginName, SubscriptionName};
+use usher_event::FailureClass;
 
 use super::clients::Caller;
 use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
-use super::shapes::{DeadLetter, DeadLetterGone, DeadLetters, Timestamp};
 use super::state::Api;
 use super::{answers, ingest};
+use crate::project;
+use usher_api::{DeadLetter, DeadLetterGone, DeadLetters, DeadLettersQuery, Timestamp};
 
-/// Which dead letters to list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Choice {
-    after: Option<u64>,
-    max: Option<usize>,
-    subscription: Option<SubscriptionName>,
-    plugin: Option<PluginName>,
-    class: Option<String>,
-    #[serde(rename = "type")]
-    type_prefix: Option<String>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-}
-
-impl Choice {
-    fn query(self) -> Result<DeadLetterQuery, ApiError> {
-        let class = |name: String| {
-            FailureClass::from_name(&name).ok_or_else(|| {
-                let known: Vec<_> = FailureClass::ALL.map(FailureClass::as_str).into();
-                ApiError::invalid(format!("class: use one of {}", known.join(", ")))
-            })
-        };
-        Ok(DeadLetterQuery {
-            after: self.after,
-            max: page(self.max)?,
-            subscription: self.subscription,
-            plugin: self.plugin,
-            class: self.class.map(class).transpose()?,
-            type_prefix: self.type_prefix,
-            from_ms: self.since.map(Timestamp::as_ms),
-            to_ms: self.until.map(Timestamp::as_ms),
+fn query(asked: DeadLettersQuery) -> Result<DeadLetterQuery, ApiError> {
+    let class = |name: String| {
+        FailureClass::from_name(&name).ok_or_else(|| {
+            let known: Vec<_> = FailureClass::ALL.map(FailureClass::as_str).into();
+            ApiError::invalid(format!("class: use one of {}", known.join(", ")))
         })
-    }
+    };
+    Ok(DeadLetterQuery {
+        after: asked.after,
+        max: page(asked.max)?,
+        subscription: asked.subscription,
+        plugin: asked.plugin,
+        class: asked.class.map(class).transpose()?,
+        type_prefix: asked.type_prefix,
+        from_ms: asked.since.map(Timestamp::as_ms),
+        to_ms: asked.until.map(Timestamp::as_ms),
+    })
 }
 
 /// Dead letters, oldest first.
 pub(super) async fn list(
     State(api): State<Api>,
     Caller(client): Caller,
-    Params(choice): Params<Choice>,
+    Params(asked): Params<DeadLettersQuery>,
 ) -> Result<Response, ApiError> {
     let room = answers::room(&api, &client).await?;
     let DeadLetterPage { letters, next, last } =
-        api.app.broker.dead_letters(choice.query()?).await?;
-    let dead_letters = letters.into_iter().map(DeadLetter::listed).collect();
+        api.running.broker.dead_letters(query(asked)?).await?;
+    let dead_letters = letters.into_iter().map(project::listed_dead_letter).collect();
     answers::json(room, &DeadLetters { dead_letters, next, last })
 }
 
@@ -71,8 +54,8 @@ pub(super) async fn one(
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetter>, ApiError> {
     let id = number("id", &id)?;
-    match api.app.broker.dead_letter(id).await? {
-        Some(dead) => Ok(Json(DeadLetter::whole(dead))),
+    match api.running.broker.dead_letter(id).await? {
+        Some(dead) => Ok(Json(project::dead_letter(dead))),
         None => Err(missing(id)),
     }
 }
@@ -83,7 +66,7 @@ pub(super) async fn redrive(
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    gone(id, api.app.broker.redrive(id).await?)
+    gone(id, api.running.broker.redrive(id).await?)
 }
 
 /// Drops the dead letter for good.
@@ -92,7 +75,7 @@ pub(super) async fn discard(
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    gone(id, api.app.broker.discard(id).await?)
+    gone(id, api.running.broker.discard(id).await?)
 }
 
 /// Delivers the event in the body in its event's place.
@@ -105,7 +88,7 @@ pub(super) async fn redrive_edited(
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
     let event = ingest::one_structured(&api, &client, &headers, body).await?;
-    match api.app.broker.redrive_edited(id, event).await? {
+    match api.running.broker.redrive_edited(id, event).await? {
         Some(sequence) => Ok(Json(DeadLetterGone { id, sequence: Some(sequence) })),
         None => Err(missing(id)),
     }

@@ -14,11 +14,12 @@ use tracing::warn;
 use super::answers::json_bytes;
 use super::clients::Caller;
 use super::log::Reader;
-use super::params::{Choice, Params, PathParams, number, page, subscription};
+use super::params::{Params, PathParams, filter, number, page, subscription};
 use super::problem::ApiError;
-use super::shapes::{Explanation, Stored};
 use super::state::Api;
+use crate::project;
 use crate::serving::Serving;
+use usher_api::{EventsQuery, Explanation, Stored};
 
 /// Where the log starts.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
@@ -27,11 +28,12 @@ pub(super) const FIRST_SEQUENCE: u64 = 1;
 pub(super) async fn list(
     State(api): State<Api>,
     Caller(client): Caller,
-    Params(choice): Params<Choice>,
+    Params(asked): Params<EventsQuery>,
 ) -> Result<Response, ApiError> {
-    let from = choice.from.unwrap_or(FIRST_SEQUENCE);
-    let missing = page(choice.max)?;
-    let reader = Reader::new(api.clone(), client, choice.filter()?, from);
+    let from = asked.from.unwrap_or(FIRST_SEQUENCE);
+    let missing = page(asked.max)?;
+    let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
+    let reader = Reader::new(api.clone(), client, filter, from);
     let mut listing = Listing { api, reader, missing, is_begun: false, is_over: false };
     // What fails at once is an error; what fails later breaks the answer off.
     let first = listing.next().await?.unwrap_or_default();
@@ -67,7 +69,7 @@ impl Listing {
         }
         let page = self.reader.page(self.missing).await?;
         self.missing = self.missing.saturating_sub(page.len());
-        let last = *self.api.app.broker.committed().borrow();
+        let last = *self.api.running.broker.committed().borrow();
         self.is_over = self.missing == 0 || page.is_empty() || self.reader.next > last;
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let begin = if is_first { "{\"events\":[" } else { "" };
@@ -87,8 +89,8 @@ pub(super) async fn one(
     PathParams(sequence): PathParams<String>,
 ) -> Result<Json<Stored>, ApiError> {
     let sequence = number("sequence", &sequence)?;
-    match api.app.broker.event(sequence).await? {
-        Some(stored) => Ok(Json(stored.into())),
+    match api.running.broker.event(sequence).await? {
+        Some(stored) => Ok(Json(project::stored(stored))),
         None => Err(ApiError::not_found(format!("there is no event {sequence}"))),
     }
 }
@@ -100,10 +102,10 @@ pub(super) async fn delivery(
 ) -> Result<Json<Explanation>, ApiError> {
     let sequence = number("sequence", &sequence)?;
     let name = subscription(&plugin, &local)?;
-    match api.app.broker.explain(sequence, &name).await? {
+    match api.running.broker.explain(sequence, &name).await? {
         Some(explanation) => {
-            let served = Serving::now(&api.app).of(&name);
-            Ok(Json(Explanation::new(sequence, name, explanation, served)))
+            let paused_because = Serving::now(&api.running).paused_because(&name);
+            Ok(Json(project::explanation(sequence, name, explanation, paused_because)))
         }
         None => Err(ApiError::not_found(format!("there is no event {sequence}"))),
     }

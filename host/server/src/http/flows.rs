@@ -7,8 +7,8 @@ use super::answers;
 use super::clients::Caller;
 use super::params::{PathParams, number};
 use super::problem::ApiError;
-use super::shapes::Flow;
 use super::state::Api;
+use crate::project;
 
 /// The flow of an event (by sequence), or the newest one with a `correlationid`.
 pub(super) async fn one(
@@ -17,7 +17,7 @@ pub(super) async fn one(
     PathParams(id): PathParams<String>,
 ) -> Result<Response, ApiError> {
     let room = answers::room(&api, &client).await?;
-    let broker = &api.app.broker;
+    let broker = &api.running.broker;
     let sequence = if id.bytes().all(|byte| byte.is_ascii_digit()) {
         Some(number("id", &id)?)
     } else {
@@ -28,7 +28,7 @@ pub(super) async fn one(
         None => None,
     };
     match flow {
-        Some(flow) => answers::json(room, &Flow::from(flow)),
+        Some(flow) => answers::json(room, &project::flow(flow)),
         None => Err(ApiError::not_found(format!(
             "there is no flow {id}; use the sequence of one of its events, or its correlationid"
         ))),

@@ -30,7 +30,7 @@ pub(super) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let allowed = &api.app.config.http.allowed_hosts;
+    let allowed = &api.running.config.http.allowed_hosts;
     let (uri, headers) = (request.uri(), request.headers());
     let checked = size(uri, headers)
         .and_then(|()| framing(headers))
@@ -42,7 +42,7 @@ pub(super) async fn admit(
     }
     if client.is_spare && BULK.iter().any(|start| uri.path().starts_with(start)) {
         if request.method() == Method::POST {
-            api.app.busy.note();
+            api.running.busy.note();
         }
         let what = "all places for connections are taken; close some, or try again";
         return ApiError::busy(what).into_response();

@@ -12,8 +12,8 @@ use usher_event::{Event, http_binary, json};
 use super::body::{self, Intake};
 use super::clients::{Caller, Client};
 use super::problem::ApiError;
-use super::shapes::{Accepted, AcceptedEvent};
 use super::state::Api;
+use usher_api::{Accepted, AcceptedEvent};
 
 /// Takes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
 pub(super) async fn publish(
@@ -22,8 +22,8 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    if !api.app.intake.is_open() {
-        return Err(ApiError::unavailable(match api.app.readiness.check() {
+    if !api.running.intake.is_open() {
+        return Err(ApiError::unavailable(match api.running.readiness.check() {
             Err(reason) => format!("the router takes no events now: {reason}"),
             Ok(()) => "the router takes no events now: it is stopping".to_owned(),
         }));
@@ -32,7 +32,7 @@ pub(super) async fn publish(
     let intake = read(&api, &client, &headers, body).await;
     let intake = intake.inspect_err(|error| {
         if error.is_busy() {
-            api.app.busy.note();
+            api.running.busy.note();
         }
     })?;
     let events = mode.decode(&headers, &intake)?;
@@ -40,9 +40,9 @@ pub(super) async fn publish(
 
     let published = match events.is_empty() {
         true => Vec::new(),
-        false => api.app.broker.publish(events.clone()).await.inspect_err(|error| {
+        false => api.running.broker.publish(events.clone()).await.inspect_err(|error| {
             if matches!(error, BrokerError::Busy { .. }) {
-                api.app.busy.note();
+                api.running.busy.note();
             }
         })?,
     };
@@ -66,7 +66,7 @@ async fn read(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Intake, ApiError> {
-    let http = &api.app.config.http;
+    let http = &api.running.config.http;
     let limits = (http.max_body_bytes, http.body_timeout);
     body::read(headers, body, client, limits, &api.intake).await
 }

@@ -12,8 +12,9 @@ use usher_filter::Filter;
 
 use super::budget::Share;
 use super::clients::Client;
-use super::shapes::Stored;
 use super::state::Api;
+use crate::project;
+use usher_api::Stored;
 
 /// Events on one page, all together; the last may go over.
 const EVENTS_BYTES: usize = 128 * 1024;
@@ -56,12 +57,12 @@ impl Reader {
         let mut share = share.ok_or(BrokerError::Closed)?;
         let query = EventQuery { from: self.next, max, filter: self.filter.clone() };
         let EventPage { events, next } =
-            self.api.app.broker.events_within(query, EVENTS_BYTES).await?;
+            self.api.running.broker.events_within(query, EVENTS_BYTES).await?;
         self.next = next;
         let size_bytes: usize = events.iter().map(|stored| stored.event.encoded().len()).sum();
         // Twice: once as it was read, once as it goes out.
         share.shrink(2 * (size_bytes + events.len() * AROUND_BYTES));
-        let events = events.into_iter().map(Into::into).collect();
+        let events = events.into_iter().map(project::stored).collect();
         Ok(Page { events, size_bytes, share })
     }
 }

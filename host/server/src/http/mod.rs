@@ -3,8 +3,7 @@
 //! [`serve()`] runs it on a listener, with a limit on everything a client could use up: connections,
 //! header and body bytes, the time each of them takes, open streams, and the memory of all bodies and
 //! of all answers. Who holds any of it and makes no progress loses it to those who do ([`clients`]).
-//! [`router`] is the API without the sockets, for tests. The shapes of the answers are in
-//! [`shapes`], the document that describes it all is `openapi.json`.
+//! [`router`] is the API without the sockets, for tests. Routes and types are `usher-api`'s.
 
 mod answers;
 mod arrival;
@@ -32,64 +31,75 @@ mod status;
 mod stream;
 mod subscriptions;
 
-pub(crate) mod shapes;
-
 #[cfg(test)]
 pub(crate) mod tests;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::handler::Handler;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{self, MethodFilter, MethodRouter};
 use http::Uri;
+use usher_api::{Method, Route, routes};
 
 use problem::ApiError;
 pub(crate) use serve::{EXTRA_CONNECTIONS, serve};
 use state::Api;
 
-/// Every path of the API with its methods; `openapi.json` has the same ones.
-fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
+/// Each route of the API with its handler.
+fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
     vec![
-        ("/events", get(events::list).post(ingest::publish)),
-        ("/events/{sequence}", get(events::one)),
-        ("/events/{sequence}/deliveries/{plugin}/{name}", get(events::delivery)),
-        ("/events/stream", get(stream::follow)),
-        ("/flows/{id}", get(flows::one)),
-        ("/plugins", get(plugins::list)),
-        ("/plugins/{plugin}/pause", post(plugins::pause)),
-        ("/plugins/{plugin}/resume", post(plugins::resume)),
-        ("/plugins/{plugin}/release", post(plugins::release)),
-        ("/plugins/{plugin}/rollback", post(plugins::rollback)),
-        ("/plugins/{plugin}/history", get(plugins::history)),
-        ("/subscriptions", get(subscriptions::list)),
-        ("/subscriptions/{plugin}/{name}", delete(subscriptions::remove)),
-        ("/subscriptions/{plugin}/{name}/replay", post(replay::replay)),
-        ("/subscriptions/{plugin}/{name}/dry-run", post(replay::dry_run)),
-        ("/schedules", get(schedules::list)),
-        ("/dead-letters", get(dead_letters::list)),
-        ("/dead-letters/{id}", get(dead_letters::one)),
-        ("/dead-letters/{id}/redrive", post(dead_letters::redrive)),
-        ("/dead-letters/{id}/redrive-edited", post(dead_letters::redrive_edited)),
-        ("/dead-letters/{id}/discard", post(dead_letters::discard)),
-        ("/audit", get(audit::list)),
-        ("/blobs", get(blobs::list)),
-        ("/blobs/{digest}", get(blobs::one)),
-        ("/backup", post(backup::make)),
-        ("/states", get(status::states)),
-        ("/healthz", get(status::healthz)),
-        ("/readyz", get(status::readyz)),
-        ("/metrics", get(status::metrics)),
-        ("/openapi.json", get(status::openapi)),
+        on(routes::EVENTS, events::list),
+        on(routes::PUBLISH, ingest::publish),
+        on(routes::EVENT, events::one),
+        on(routes::DELIVERY, events::delivery),
+        on(routes::STREAM, stream::follow),
+        on(routes::FLOW, flows::one),
+        on(routes::PLUGINS, plugins::list),
+        on(routes::PAUSE, plugins::pause),
+        on(routes::RESUME, plugins::resume),
+        on(routes::RELEASE, plugins::release),
+        on(routes::ROLLBACK, plugins::rollback),
+        on(routes::HISTORY, plugins::history),
+        on(routes::SUBSCRIPTIONS, subscriptions::list),
+        on(routes::UNSUBSCRIBE, subscriptions::remove),
+        on(routes::REPLAY, replay::replay),
+        on(routes::DRY_RUN, replay::dry_run),
+        on(routes::SCHEDULES, schedules::list),
+        on(routes::DEAD_LETTERS, dead_letters::list),
+        on(routes::DEAD_LETTER, dead_letters::one),
+        on(routes::REDRIVE, dead_letters::redrive),
+        on(routes::REDRIVE_EDITED, dead_letters::redrive_edited),
+        on(routes::DISCARD, dead_letters::discard),
+        on(routes::AUDIT, audit::list),
+        on(routes::BLOBS, blobs::list),
+        on(routes::BLOB, blobs::one),
+        on(routes::BACKUP, backup::make),
+        on(routes::STATES, status::states),
+        on(routes::HEALTH, status::healthz),
+        on(routes::READINESS, status::readyz),
+        on(routes::METRICS, status::metrics),
+        on(routes::OPENAPI, status::openapi),
     ]
+}
+
+fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, MethodRouter<Api>) {
+    let method = match route.method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Delete => MethodFilter::DELETE,
+    };
+    (route, routing::on(method, handler))
 }
 
 /// The API, ready to be served.
 fn router(api: Api) -> Router {
-    let counted = |router: Router<Api>, (path, methods): (&'static str, MethodRouter<Api>)| {
-        router.route(path, methods.layer(from_fn_with_state((api.clone(), path), count)))
+    let counted = |router: Router<Api>, (route, handler): (Route, MethodRouter<Api>)| {
+        let count = from_fn_with_state((api.clone(), route.path), count);
+        router.route(route.path, handler.layer(count))
     };
-    routes()
+    handlers()
         .into_iter()
         .fold(Router::new(), counted)
         .fallback(unknown_path)

@@ -3,18 +3,12 @@
 
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use usher_api::{PAGE_DEFAULT, PAGE_MAX};
 use usher_event::SubscriptionName;
 use usher_filter::Filter;
 
 use super::problem::ApiError;
-
-/// Items in one answer unless the client says otherwise.
-const PAGE_DEFAULT: usize = 100;
-
-/// Items in one answer at most.
-pub(super) const PAGE_MAX: usize = 1000;
 
 /// The query, or 400.
 pub(super) struct Params<T>(pub(super) T);
@@ -72,32 +66,17 @@ pub(super) fn subscription(plugin: &str, local: &str) -> Result<SubscriptionName
     name.map_err(|error| ApiError::invalid(format!("name: {error}")))
 }
 
-/// The parameters that choose events.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Choice {
-    /// First sequence to look at.
-    pub(super) from: Option<u64>,
-    /// At most so many events; not for streams.
-    pub(super) max: Option<usize>,
-    /// What the type starts with.
-    #[serde(rename = "type")]
-    pub(super) type_prefix: Option<String>,
-    /// A filter of the CloudEvents Subscriptions API, as JSON.
-    pub(super) filter: Option<String>,
-}
-
-impl Choice {
-    /// What `type` and `filter` ask for together; `None` for every event.
-    ///
-    /// # Errors
-    /// `filter` is not a filter, or no type begins with `type`.
-    pub(super) fn filter(&self) -> Result<Option<Filter>, ApiError> {
-        let prefix = self.type_prefix.as_deref().map(Filter::type_prefix).transpose();
-        let prefix =
-            prefix.map_err(|error| ApiError::invalid(format!("type: {}", error.reason())))?;
-        let filter = self.filter.as_deref().map(Filter::parse).transpose();
-        let filter = filter.map_err(|error| ApiError::invalid(error.to_string()))?;
-        Ok(prefix.into_iter().chain(filter).reduce(Filter::and))
-    }
+/// What the parameters `type` and `filter` select together; `None` for every event.
+///
+/// # Errors
+/// `filter` is not a filter, or no type begins with `type_prefix`.
+pub(super) fn filter(
+    type_prefix: Option<&str>,
+    filter: Option<&str>,
+) -> Result<Option<Filter>, ApiError> {
+    let prefix = type_prefix.map(Filter::type_prefix).transpose();
+    let prefix = prefix.map_err(|error| ApiError::invalid(format!("type: {}", error.reason())))?;
+    let filter = filter.map(Filter::parse).transpose();
+    let filter = filter.map_err(|error| ApiError::invalid(error.to_string()))?;
+    Ok(prefix.into_iter().chain(filter).reduce(Filter::and))
 }

@@ -7,14 +7,14 @@ use usher_router::Standing;
 
 use super::params::PathParams;
 use super::problem::ApiError;
-use super::shapes::{PluginHistory, PluginStanding, Plugins};
 use super::state::Api;
 use crate::plugins::ControlError;
+use crate::project;
+use usher_api::{PluginHistory, PluginStanding, Plugins};
 
 /// All plugins, and files that did not become one.
 pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
-    let plugins = api.app.plugins.status().into_iter().map(Into::into).collect();
-    Json(Plugins { plugins })
+    Json(Plugins { plugins: api.running.plugins.status() })
 }
 
 /// Keeps deliveries from a plugin.
@@ -23,7 +23,7 @@ pub(super) async fn pause(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.app.control.pause(&name).await)
+    answer(name.clone(), api.running.control.pause(&name).await)
 }
 
 /// Lets a paused plugin have deliveries again.
@@ -32,7 +32,7 @@ pub(super) async fn resume(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.app.control.resume(&name).await)
+    answer(name.clone(), api.running.control.resume(&name).await)
 }
 
 /// Lifts a plugin's quarantine.
@@ -41,7 +41,7 @@ pub(super) async fn release(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.app.control.release(&name).await)
+    answer(name.clone(), api.running.control.release(&name).await)
 }
 
 /// Puts the version before in a plugin's place.
@@ -50,7 +50,7 @@ pub(super) async fn rollback(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.app.control.rollback(&name).await)
+    answer(name.clone(), api.running.control.rollback(&name).await)
 }
 
 /// How changes of a plugin ended.
@@ -59,8 +59,8 @@ pub(super) async fn history(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginHistory>, ApiError> {
     let name = plugin(&name)?;
-    let history = api.app.control.history(&name)?;
-    let history = history.into_iter().map(Into::into).collect();
+    let history = api.running.control.history(&name)?;
+    let history = history.into_iter().map(project::plugin_change).collect();
     Ok(Json(PluginHistory { name, history }))
 }
 
@@ -72,7 +72,7 @@ fn answer(
     name: PluginName,
     done: Result<Standing, ControlError>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    done.map(|standing| Json(PluginStanding::new(name, &standing))).map_err(Into::into)
+    done.map(|standing| Json(project::standing(name, &standing))).map_err(Into::into)
 }
 
 impl From<ControlError> for ApiError {

@@ -7,9 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use usher_broker::BrokerError;
 use usher_event::{BatchError, EventError, EventErrorKind};
 
-use super::shapes::Problem;
-
-const PROBLEM_JSON: &str = "application/problem+json";
+use usher_api::{PROBLEM_JSON, Problem};
 
 /// How long a client should wait when the router says no and doesn't know better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -4,16 +4,16 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
-use usher_broker::{Disposition, ReplayQuery, Replayable};
+use usher_broker::{Disposition, REPLAY_MAX_EVENTS, ReplayQuery, Replayable};
 
 use super::answers;
 use super::clients::Caller;
 use super::events::FIRST_SEQUENCE;
-use super::params::{Choice, Params, PathParams, subscription};
+use super::params::{Params, PathParams, filter, subscription};
 use super::problem::ApiError;
-use super::shapes::{DryRun, DryRuns, Replayed};
 use super::state::Api;
+use crate::project;
+use usher_api::{DryRuns, Replayed};
 
 /// Events of one step of a dry run, unless the client says otherwise.
 const DRY_RUN_EVENTS: usize = 16;
@@ -21,45 +21,34 @@ const DRY_RUN_EVENTS: usize = 16;
 /// Bytes of emissions after which a step of a dry run ends; it may go over by one delivery.
 const DRY_RUN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Which events.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Part {
-    from: Option<u64>,
-    /// The sequence to end before.
-    to: Option<u64>,
-    max: Option<usize>,
-    #[serde(rename = "type")]
-    type_prefix: Option<String>,
-    filter: Option<String>,
-}
-
-impl Part {
-    fn query(self, plugin: &str, local: &str, default_max: usize) -> Result<ReplayQuery, ApiError> {
-        let Self { from, to, max, type_prefix, filter } = self;
-        let most = usher_broker::REPLAY_MAX_EVENTS;
-        let max = max.unwrap_or(default_max);
-        if !(1..=most).contains(&max) {
-            return Err(ApiError::invalid(format!("max: use 1 to {most}")));
-        }
-        let from = from.unwrap_or(FIRST_SEQUENCE);
-        if to.is_some_and(|to| to < from) {
-            return Err(ApiError::invalid("to: must not be less than from"));
-        }
-        let subscription = subscription(plugin, local)?;
-        let filter = Choice { type_prefix, filter, ..Choice::default() }.filter()?;
-        Ok(ReplayQuery { subscription, from, to, filter, max })
+/// What the broker is asked for.
+fn query(
+    asked: usher_api::ReplayQuery,
+    plugin: &str,
+    local: &str,
+    default_max: usize,
+) -> Result<ReplayQuery, ApiError> {
+    let max = asked.max.unwrap_or(default_max);
+    if !(1..=REPLAY_MAX_EVENTS).contains(&max) {
+        return Err(ApiError::invalid(format!("max: use 1 to {REPLAY_MAX_EVENTS}")));
     }
+    let from = asked.from.unwrap_or(FIRST_SEQUENCE);
+    if asked.to.is_some_and(|to| to < from) {
+        return Err(ApiError::invalid("to: must not be less than from"));
+    }
+    let subscription = subscription(plugin, local)?;
+    let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
+    Ok(ReplayQuery { subscription, from, to: asked.to, filter, max })
 }
 
 /// Has events delivered again.
 pub(super) async fn replay(
     State(api): State<Api>,
     PathParams((plugin, local)): PathParams<(String, String)>,
-    Params(part): Params<Part>,
+    Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Json<Replayed>, ApiError> {
-    let query = part.query(&plugin, &local, usher_broker::REPLAY_MAX_EVENTS)?;
-    Ok(Json(api.app.broker.replay(query).await?.into()))
+    let query = query(asked, &plugin, &local, REPLAY_MAX_EVENTS)?;
+    Ok(Json(project::replayed(api.running.broker.replay(query).await?)))
 }
 
 /// Says what the plugin would do with events.
@@ -67,14 +56,14 @@ pub(super) async fn dry_run(
     State(api): State<Api>,
     Caller(client): Caller,
     PathParams((plugin, local)): PathParams<(String, String)>,
-    Params(part): Params<Part>,
+    Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Response, ApiError> {
-    let query = part.query(&plugin, &local, DRY_RUN_EVENTS)?;
+    let query = query(asked, &plugin, &local, DRY_RUN_EVENTS)?;
     let Ok(_permit) = api.dry_runs.try_acquire() else {
         return Err(ApiError::busy("other dry runs are under way; try again"));
     };
     let name = query.subscription.clone();
-    let Replayable { events, to, mut next } = api.app.broker.replayable(query).await?;
+    let Replayable { events, to, mut next } = api.running.broker.replayable(query).await?;
     let (mut deliveries, mut bytes) = (Vec::with_capacity(events.len()), 0);
     for stored in events {
         if bytes >= DRY_RUN_MAX_BYTES {
@@ -82,7 +71,7 @@ pub(super) async fn dry_run(
             break;
         }
         let (sequence, ty) = (stored.sequence, stored.event.ty().to_owned());
-        let Some(run) = api.app.router.dry_run(&name, stored).await else {
+        let Some(run) = api.running.router.dry_run(&name, stored).await else {
             return Err(ApiError::conflict(format!(
                 "nothing serves subscription {name} now; see /subscriptions for the reason"
             )));
@@ -90,7 +79,7 @@ pub(super) async fn dry_run(
         if let Disposition::Ack(changes) = &run.disposition {
             bytes += changes.emissions.iter().map(|new| new.event.encoded().len()).sum::<usize>();
         }
-        deliveries.push(DryRun::new(sequence, ty, run));
+        deliveries.push(project::dry_run(sequence, ty, run));
     }
     // Taken last: plugins take their time, and the memory until here has a bound of its own.
     let room = answers::room(&api, &client).await?;

@@ -6,14 +6,16 @@ use axum::extract::State;
 use usher_broker::CLOCK_STEP_MAX;
 
 use super::problem::ApiError;
-use super::shapes::Schedules;
 use super::state::Api;
 use crate::plugins::unix_ms;
+use crate::project;
+use usher_api::Schedules;
 
 /// All schedules and where they stand.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Schedules>, ApiError> {
-    let schedules = api.app.broker.schedules().await?.into_iter().map(Into::into).collect();
-    let behind_ms = api.app.broker.stats().newest_recorded_ms.saturating_sub(unix_ms());
+    let schedules =
+        api.running.broker.schedules().await?.into_iter().map(project::schedule).collect();
+    let behind_ms = api.running.broker.stats().newest_recorded_ms.saturating_sub(unix_ms());
     let clock_behind_ms = Some(behind_ms).filter(|ms| u128::from(*ms) > CLOCK_STEP_MAX.as_millis());
     Ok(Json(Schedules { schedules, clock_behind_ms }))
 }

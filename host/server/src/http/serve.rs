@@ -30,7 +30,7 @@ use super::clients::{Caller, Client, Clients, Entry};
 use super::problem::{self, HEADER_MAX_BYTES};
 use super::socket::Socket;
 use super::state::Api;
-use crate::app::App;
+use crate::running::Running;
 
 /// Pause after a failed accept (out of file descriptors, most likely), so as not to spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -66,12 +66,16 @@ const CUT_GRACE: Duration = Duration::from_millis(250);
 /// Serves the API on `listener` until `stop` turns true (or its sender is gone), then drains.
 ///
 /// Dropping the future closes all connections at once.
-pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Arc<Running>,
+    mut stop: watch::Receiver<bool>,
+) {
     let http = app.config.http.clone();
     let drain = app.config.drain;
     let api = Api::new(app, stop.clone());
     let router = super::router(api.clone());
-    let places = Places::new(api.app.max_connections, &api.clients);
+    let places = Places::new(api.running.max_connections, &api.clients);
     let mut connections = JoinSet::new();
 
     loop {

@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use super::body::Room;
 use super::budget::{Budget, Kind};
 use super::clients::Clients;
-use crate::app::App;
 use crate::metrics::Metrics;
+use crate::running::Running;
 
 /// Event streams open at once.
 pub(super) const STREAMS_MAX: usize = 256;
@@ -33,7 +33,7 @@ pub(crate) struct Api(Arc<Shared>);
 /// What all requests share.
 pub(crate) struct Shared {
     /// The router.
-    pub(super) app: Arc<App>,
+    pub(super) running: Arc<Running>,
     /// What is counted here.
     pub(super) metrics: Metrics,
     /// One permit for each open stream.
@@ -53,12 +53,12 @@ pub(crate) struct Shared {
 }
 
 impl Api {
-    /// The API of `app`, until `stop` turns true.
-    pub(super) fn new(app: Arc<App>, stop: watch::Receiver<bool>) -> Self {
+    /// The API of `running`, until `stop` turns true.
+    pub(super) fn new(running: Arc<Running>, stop: watch::Receiver<bool>) -> Self {
         let metrics = Metrics::default();
         let clients = Clients::new(metrics.cut());
         Self(Arc::new(Shared {
-            app,
+            running,
             metrics,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             intake: Room::new(INTAKE_MAX_BYTES, &clients),

@@ -7,12 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 
 use super::problem::ApiError;
-use super::shapes::{Health, States};
 use super::state::Api;
 use crate::states;
-
-/// The description of this API.
-pub(super) const OPENAPI: &str = include_str!("openapi.json");
+use usher_api::{Health, StateHeld, States};
 
 /// 200 as long as the broker is not poisoned.
 pub(super) async fn healthz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
@@ -24,12 +21,12 @@ pub(super) async fn healthz(State(api): State<Api>) -> Result<Json<Health>, ApiE
 /// configuration names.
 pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
     alive(&api)?;
-    api.app.readiness.check().map_err(ApiError::unavailable)?;
-    let unready_on = &api.app.config.http.unready_on;
+    api.running.readiness.check().map_err(ApiError::unavailable)?;
+    let unready_on = &api.running.config.http.unready_on;
     if unready_on.is_empty() {
         return Ok(ok());
     }
-    let states = states::now(&api.app).await;
+    let states = states::now(&api.running).await;
     let states = states.map_err(|error| ApiError::unavailable(error.to_string()))?;
     match states.keys().find(|state| unready_on.contains(state)) {
         None => Ok(ok()),
@@ -42,16 +39,21 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiEr
 
 /// The states that hold in which producers are refused or deliveries are held.
 pub(super) async fn states(State(api): State<Api>) -> Result<Json<States>, ApiError> {
-    let states = states::now(&api.app).await?.into_iter().map(Into::into).collect();
-    Ok(Json(States { states }))
+    let held = states::now(&api.running).await?.into_iter();
+    let states = held.map(|(state, concerned)| StateHeld {
+        name: state.as_str().to_owned(),
+        meaning: state.meaning().to_owned(),
+        concerned: concerned.into_iter().collect(),
+    });
+    Ok(Json(States { states: states.collect() }))
 }
 
 /// Everything that is counted, as OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
-    let subscriptions = api.app.subscriptions().await?;
-    let plugins = api.app.plugins.status();
-    let broker = api.app.broker.stats();
-    let states = states::of(&api.app.busy, &broker, &subscriptions, &plugins);
+    let subscriptions = api.running.subscriptions().await?;
+    let plugins = api.running.plugins.status();
+    let broker = api.running.broker.stats();
+    let states = states::of(&api.running.busy, &broker, &subscriptions, &plugins);
     let text = api
         .metrics
         .render(&broker, &subscriptions, &plugins, &states)
@@ -61,13 +63,14 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError
 }
 
 /// The OpenAPI document.
-pub(super) async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+pub(super) async fn openapi() -> Result<Response, ApiError> {
+    let document = usher_api::document().map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
 }
 
 /// Fails with 503 once the broker is poisoned.
 pub(super) fn alive(api: &Api) -> Result<(), ApiError> {
-    match &*api.app.broker.poisoned().borrow() {
+    match &*api.running.broker.poisoned().borrow() {
         None => Ok(()),
         Some(reason) => Err(ApiError::unavailable(format!(
             "the store failed and refuses all work until restarted: {reason}"

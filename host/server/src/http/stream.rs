@@ -18,13 +18,13 @@ use tracing::warn;
 
 use super::clients::Caller;
 use super::log::Reader;
-use super::params::{Choice, Params, number};
+use super::params::{Params, filter, number};
 use super::problem::ApiError;
 use super::serve::stopped;
-use super::shapes::Stored;
 use super::state::Api;
 use super::status::alive;
 use crate::metrics::Open;
+use usher_api::{Stored, StreamQuery};
 
 /// Events read at once for one stream.
 const PAGE_EVENTS: usize = 1_000;
@@ -39,18 +39,15 @@ const COMMENT: &[u8] = b":\n\n";
 pub(super) async fn follow(
     State(api): State<Api>,
     Caller(client): Caller,
-    Params(choice): Params<Choice>,
+    Params(asked): Params<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if choice.max.is_some() {
-        return Err(ApiError::invalid("max: a stream has no end; leave it out"));
-    }
-    let filter = choice.filter()?;
+    let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     alive(&api)?;
-    let committed = api.app.broker.committed();
+    let committed = api.running.broker.committed();
     let next = match headers.get("last-event-id") {
         Some(seen) => number("last-event-id", seen.to_str().unwrap_or_default())?.saturating_add(1),
-        None => choice.from.unwrap_or_else(|| committed.borrow().saturating_add(1)),
+        None => asked.from.unwrap_or_else(|| committed.borrow().saturating_add(1)),
     };
     let permit = Arc::clone(&api.streams)
         .try_acquire_owned()

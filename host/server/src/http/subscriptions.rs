@@ -5,13 +5,12 @@ use axum::extract::State;
 
 use super::params::{PathParams, subscription};
 use super::problem::ApiError;
-use super::shapes::{SubscriptionGone, Subscriptions};
 use super::state::Api;
+use usher_api::{SubscriptionGone, Subscriptions};
 
 /// All subscriptions and where they stand.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Subscriptions>, ApiError> {
-    let subscriptions = api.app.subscriptions().await?.into_iter().map(Into::into).collect();
-    Ok(Json(Subscriptions { subscriptions }))
+    Ok(Json(Subscriptions { subscriptions: api.running.subscriptions().await? }))
 }
 
 /// Forgets a subscription: its place in the log, and what waits for it.
@@ -20,13 +19,13 @@ pub(super) async fn remove(
     PathParams((plugin, local)): PathParams<(String, String)>,
 ) -> Result<Json<SubscriptionGone>, ApiError> {
     let name = subscription(&plugin, &local)?;
-    if api.app.router.active_subscriptions().contains(&name) {
+    if api.running.router.active_subscriptions().contains(&name) {
         return Err(ApiError::conflict(format!(
             "subscription {name} is being served: remove the file of plugin {plugin}, or switch \
              the subscription off in its configuration"
         )));
     }
-    if api.app.broker.unsubscribe(&name).await? {
+    if api.running.broker.unsubscribe(&name).await? {
         tracing::info!(subscription = %name, "subscription removed");
         Ok(Json(SubscriptionGone { name }))
     } else {

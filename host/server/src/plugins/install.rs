@@ -22,11 +22,11 @@ use super::folder::{self, Unreadable};
 use super::lanes::{Lane, Lanes, Room};
 use super::outcome::{Outcome, Past};
 use super::refusal::Refusal;
-use super::registry::{Life, Plugin, unix_ms};
+use super::registry::{Entry, Life, unix_ms};
 use super::remembered::Remembered;
 use super::subscriptions::{Merged, merge};
-use crate::app::CapabilityStatus;
 use crate::config::{LiveConfig, PluginConfig};
+use usher_api::Capability;
 
 /// How long one may take to load when it is compiled.
 const DESCRIBE_MAX: Duration = Duration::from_secs(30);
@@ -174,7 +174,7 @@ impl Installer {
         &self,
         fresh: &Fresh,
         file: &str,
-    ) -> Result<(Plugin, SwapOutcome), Refusal> {
+    ) -> Result<(Entry, SwapOutcome), Refusal> {
         let Fresh { loaded, bytes, .. } = fresh;
         let name = &loaded.description().name;
         let before = self.bring_back(name, loaded.digest(), file).await;
@@ -230,7 +230,7 @@ impl Installer {
         name: &PluginName,
         digest: Digest,
         file: &str,
-    ) -> Result<Plugin, Refusal> {
+    ) -> Result<Entry, Refusal> {
         let kept = self.chronicle.kept(name, digest).ok_or_else(|| {
             Refusal::passing(format!("the bytes of {} were not kept", digest.short()))
         })?;
@@ -295,7 +295,7 @@ impl Installer {
         loaded: &Loaded,
         file: &str,
         is_on_trial: bool,
-    ) -> Result<(Plugin, SwapOutcome), Refusal> {
+    ) -> Result<(Entry, SwapOutcome), Refusal> {
         let description = loaded.description();
         let name = &description.name;
         let configured = self.config.plugin(name);
@@ -332,7 +332,7 @@ impl Installer {
             held,
         };
         let outcome = self.router.install(installation).await?;
-        let plugin = Plugin {
+        let plugin = Entry {
             name: name.clone(),
             version: description.version.clone(),
             summary: description.summary.clone(),
@@ -379,8 +379,8 @@ fn emission_limits(config: &PluginConfig) -> EmissionLimits {
     }
 }
 
-fn status(asked: &CapabilityRequest, grants: &Grants) -> CapabilityStatus {
-    CapabilityStatus {
+fn status(asked: &CapabilityRequest, grants: &Grants) -> Capability {
+    Capability {
         name: asked.name.clone(),
         reason: asked.reason.clone(),
         granted: is_granted(&asked.name, grants),

@@ -28,7 +28,7 @@ use super::install::{Fresh, Installer, NotLoaded};
 use super::lanes::Lane;
 use super::outcome::Outcome;
 use super::refusal::Refusal;
-use super::registry::{Plugin, Registry};
+use super::registry::{Entry, Registry};
 use super::watch::watch;
 use crate::config::PluginConfig;
 use rollback::WentBack;
@@ -114,7 +114,7 @@ enum Done {
     Written,
 }
 
-type Installed = Result<(Box<Plugin>, SwapOutcome), (PluginName, Refusal)>;
+type Installed = Result<(Box<Entry>, SwapOutcome), (PluginName, Refusal)>;
 
 impl Keeper {
     pub(crate) fn new(
@@ -347,7 +347,7 @@ impl Keeper {
         wanted.is_none_or(|wanted| wanted == name)
     }
 
-    fn installed(&mut self, file: &str, plugin: Plugin, outcome: SwapOutcome, took: Duration) {
+    fn installed(&mut self, file: &str, plugin: Entry, outcome: SwapOutcome, took: Duration) {
         for warning in &plugin.warnings {
             tracing::warn!(plugin = %plugin.name, "{warning}");
         }

@@ -13,9 +13,9 @@ use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
 
 use super::*;
-use crate::app::{PluginState, PluginStatus};
 use crate::config::{Config, Flags, LiveConfig, load};
 use crate::plugins::{Chronicle, Control, Remembered};
+use usher_api::{Plugin, PluginState};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -91,10 +91,10 @@ impl World {
     }
 
     /// Waits until the plugin of this file stands so.
-    async fn until(&self, file: &str, condition: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
+    async fn until(&self, file: &str, condition: impl Fn(&Plugin) -> bool) -> Plugin {
         let waiting = async {
             loop {
-                let of_file = |status: &PluginStatus| status.file == file && condition(status);
+                let of_file = |status: &Plugin| status.file == file && condition(status);
                 if let Some(status) = self.registry.status().into_iter().find(of_file) {
                     return status;
                 }
@@ -107,8 +107,8 @@ impl World {
         }
     }
 
-    async fn serves(&self, file: &str, version: &str) -> PluginStatus {
-        let serves = |status: &PluginStatus| {
+    async fn serves(&self, file: &str, version: &str) -> Plugin {
+        let serves = |status: &Plugin| {
             status.state == PluginState::Serving && status.version.as_deref() == Some(version)
         };
         self.until(file, serves).await
@@ -122,8 +122,8 @@ impl World {
     }
 
     /// Waits until this file serves this plugin.
-    async fn holds(&self, file: &str, plugin: &str) -> PluginStatus {
-        let holds = |status: &PluginStatus| {
+    async fn holds(&self, file: &str, plugin: &str) -> Plugin {
+        let holds = |status: &Plugin| {
             status.state == PluginState::Serving
                 && status.name.as_ref().is_some_and(|name| name.as_str() == plugin)
         };
@@ -268,7 +268,7 @@ async fn a_file_renamed_over_another_takes_its_place() {
     let world = World::with(&[("a.wasm", "echo"), ("b.wasm", "hop")]).await;
     world.rename(&[("a.wasm", "b.wasm")]);
     world.holds("b.wasm", "echo").await;
-    let hop = |status: &&PluginStatus| status.name.as_ref().is_some_and(|n| n.as_str() == "hop");
+    let hop = |status: &&Plugin| status.name.as_ref().is_some_and(|n| n.as_str() == "hop");
     let removed = || world.registry.status().iter().find(hop).unwrap().state;
     let waiting = async {
         while removed() != PluginState::Removed {
@@ -284,9 +284,8 @@ async fn what_was_refused_for_a_passing_reason_is_tried_again() {
     let world = World::with(&[("loop.wasm", "describe-loop")]).await;
     let first = world.until("loop.wasm", |status| status.refused.is_some()).await.refused.unwrap();
     assert!(first.reason.ends_with("it will be tried again"), "{}", first.reason);
-    let later = |status: &PluginStatus| {
-        status.refused.as_ref().is_some_and(|refused| refused.time_ms > first.time_ms)
-    };
+    let later =
+        |status: &Plugin| status.refused.as_ref().is_some_and(|refused| refused.time > first.time);
     world.until("loop.wasm", later).await;
 
     // The broker has no room until the operator makes some.
@@ -354,7 +353,7 @@ async fn a_name_belongs_to_one_file_at_a_time() {
 async fn of_two_files_with_one_plugin_the_first_by_name_serves() {
     for round in 0..10 {
         let world = World::with(&[("echo-2.wasm", "echo-v2"), ("echo-1.wasm", "echo")]).await;
-        let serving = |status: &PluginStatus| status.state == PluginState::Serving;
+        let serving = |status: &Plugin| status.state == PluginState::Serving;
         let status = world.until("echo-1.wasm", serving).await;
         assert_eq!(status.version.as_deref(), Some("1.0.0"), "round {round}");
         let refused = world.until("echo-2.wasm", |status| status.reason.is_some()).await;
@@ -409,7 +408,7 @@ async fn versions_that_nobody_used_do_not_add_up() {
 async fn a_file_may_come_to_hold_another_plugin() {
     let world = World::with(&[("a.wasm", "echo")]).await;
     world.put("a.wasm", "hop");
-    let hop = |status: &PluginStatus| {
+    let hop = |status: &Plugin| {
         status.name.as_ref().is_some_and(|name| name.as_str() == "hop")
             && status.state == PluginState::Serving
     };
@@ -487,7 +486,7 @@ async fn a_slow_copy_in_pieces_takes_over_once_it_is_whole() {
         if number + 1 < pieces.len() {
             let length = pieces[..=number].iter().map(|piece| piece.len()).sum();
             let seen = Digest::of(&whole[..length]);
-            let refused = |status: &PluginStatus| {
+            let refused = |status: &Plugin| {
                 status.refused.as_ref().is_some_and(|refused| refused.digest == Some(seen))
             };
             let status = world.until("echo.wasm", refused).await;
@@ -504,12 +503,12 @@ async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_change
     let world = World::with(&[("echo.wasm", "echo")]).await;
     world.echoes("0").await;
     world.put("echo.wasm", "echo-trap");
-    let tried = |status: &PluginStatus| status.version.as_deref() == Some("3.0.0");
+    let tried = |status: &Plugin| status.version.as_deref() == Some("3.0.0");
     world.until("echo.wasm", tried).await;
     for id in 1..=5 {
         world.echoes(&id.to_string()).await;
     }
-    let refused = |status: &PluginStatus| status.refused.is_some();
+    let refused = |status: &Plugin| status.refused.is_some();
     let status = world.until("echo.wasm", refused).await;
     assert_eq!((status.state, status.version.as_deref()), (PluginState::Serving, Some("1.0.0")));
     let reason = status.refused.unwrap().reason;
@@ -547,7 +546,7 @@ async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_change
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_changes_nothing() {
     let world = World::with(&[("echo.wasm", "echo"), ("hop.wasm", "hop")]).await;
-    let active = |status: &PluginStatus| status.subscriptions.len();
+    let active = |status: &Plugin| status.subscriptions.len();
     assert_eq!(active(&world.serves("echo.wasm", "1.0.0").await), 1);
     let with = |text: &str| {
         let folder = world.folder.path();

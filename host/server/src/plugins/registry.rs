@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use usher_api::{self as api, Breaker, Capability, PluginState, PluginStats, Refused, Timestamp};
 use usher_broker::RetryPolicy;
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Quarantine, Router, Standing};
 use usher_runtime::{Isolation, WasmListener};
 
-use crate::app::{CapabilityStatus, PluginState, PluginStats, PluginStatus, Refused, rfc3339};
 use crate::config::PluginConfig;
 
 /// The plugins of a router.
@@ -20,13 +20,13 @@ pub(crate) struct Registry {
 
 #[derive(Default)]
 struct State {
-    plugins: BTreeMap<PluginName, Plugin>,
+    plugins: BTreeMap<PluginName, Entry>,
     /// Files that aren't a plugin's, by name.
     refused: BTreeMap<String, Refused>,
 }
 
 /// A plugin that was installed.
-pub(super) struct Plugin {
+pub(super) struct Entry {
     pub(super) name: PluginName,
     pub(super) version: String,
     pub(super) summary: String,
@@ -35,7 +35,7 @@ pub(super) struct Plugin {
     pub(super) isolation: Isolation,
     pub(super) life: Life,
     pub(super) subscriptions: Vec<SubscriptionName>,
-    pub(super) capabilities: Vec<CapabilityStatus>,
+    pub(super) capabilities: Vec<Capability>,
     /// Settings that have no effect.
     pub(super) warnings: Vec<String>,
     /// By which configuration it was installed.
@@ -59,7 +59,7 @@ impl Registry {
     }
 
     /// All plugins by name, then the files that did not become one.
-    pub(crate) fn status(&self) -> Vec<PluginStatus> {
+    pub(crate) fn status(&self) -> Vec<api::Plugin> {
         let dispatches = self.router.status();
         let standings = self.router.standings();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +100,7 @@ impl Registry {
         let serving = state.plugins.values().filter(|plugin| plugin.serves());
         serving
             .map(|plugin| {
-                let Plugin { name, digest, file, configured, .. } = plugin;
+                let Entry { name, digest, file, configured, .. } = plugin;
                 (name.clone(), *digest, file.clone(), configured.clone())
             })
             .collect()
@@ -132,7 +132,7 @@ impl Registry {
     }
 
     /// A plugin serves from its file now.
-    pub(super) fn serves(&self, mut plugin: Plugin) {
+    pub(super) fn serves(&self, mut plugin: Entry) {
         self.change(|state| {
             state.refused.remove(&plugin.file);
             if let Some(before) = state.plugins.get(&plugin.name) {
@@ -174,8 +174,8 @@ impl Registry {
 
     /// A file was not taken.
     pub(super) fn refuses(&self, file: &str, digest: Option<Digest>, reason: String) {
-        let time_ms = unix_ms();
-        let refused = Refused { file: file.to_owned(), digest, reason, time_ms };
+        let time = Timestamp::from_ms(unix_ms());
+        let refused = Refused { file: file.to_owned(), digest, reason, time };
         self.change(|state| {
             let mut plugins = state.plugins.values_mut();
             match plugins.find(|plugin| plugin.file == file && plugin.serves()) {
@@ -198,7 +198,7 @@ impl Registry {
     }
 
     /// What a plugin asks for that the version before did not.
-    pub(super) fn added(&self, name: &PluginName) -> Vec<CapabilityStatus> {
+    pub(super) fn added(&self, name: &PluginName) -> Vec<Capability> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let asked = state.plugins.get(name).map(|plugin| plugin.capabilities.iter());
         asked.into_iter().flatten().filter(|asked| asked.added).cloned().collect()
@@ -218,12 +218,12 @@ impl Registry {
     }
 }
 
-impl Plugin {
+impl Entry {
     fn serves(&self) -> bool {
         matches!(self.life, Life::Serving(_))
     }
 
-    fn status(&self, dispatches: &[DispatchStatus], standing: Option<&Standing>) -> PluginStatus {
+    fn status(&self, dispatches: &[DispatchStatus], standing: Option<&Standing>) -> api::Plugin {
         let held = standing.and_then(|standing| held(&self.name, standing));
         let open = standing.and_then(|standing| standing.open.as_ref());
         let (state, reason) = match &self.life {
@@ -242,17 +242,17 @@ impl Plugin {
                 (PluginState::Serving, self.stopped(dispatches).or(open).or(warnings).or(trial))
             }),
         };
-        PluginStatus {
+        api::Plugin {
             name: Some(self.name.clone()),
             version: Some(self.version.clone()),
             summary: Some(self.summary.clone()),
             digest: Some(self.digest),
             file: self.file.clone(),
             state,
-            is_breaker_open: open.is_some(),
+            breaker: Breaker::from_is_open(open.is_some()),
             reason,
             refused: self.refused.clone(),
-            isolation: Some(self.isolation),
+            isolation: Some(self.isolation.as_str().to_owned()),
             subscriptions: self.subscriptions.clone(),
             capabilities: self.capabilities.clone(),
             stats: self.stats(dispatches),
@@ -290,7 +290,7 @@ impl Plugin {
         let handle_time: Duration = own().map(|dispatch| dispatch.handle_time).sum();
         let mut failed = BTreeMap::new();
         for (class, count) in own().flat_map(|dispatch| &dispatch.failed) {
-            *failed.entry(class.as_str()).or_default() += count;
+            *failed.entry(class.as_str().to_owned()).or_default() += count;
         }
         PluginStats {
             handled: own().map(|dispatch| dispatch.handled).sum(),
@@ -317,7 +317,7 @@ fn held(name: &PluginName, standing: &Standing) -> Option<(PluginState, Option<S
     }
     if let Some(quarantine) = &standing.quarantine {
         let Quarantine { time_ms, failures, window, class, reason, .. } = quarantine;
-        let (time, window_s) = (rfc3339(*time_ms), window.as_secs());
+        let (time, window_s) = (Timestamp::from_ms(*time_ms), window.as_secs());
         let also = if standing.is_paused { format!("; also, {paused}") } else { String::new() };
         let reason = format!(
             "{failures} events failed within {window_s} s, the last at {time}: {class}: {reason}; \
@@ -330,15 +330,15 @@ fn held(name: &PluginName, standing: &Standing) -> Option<(PluginState, Option<S
     standing.is_paused.then_some((PluginState::Paused, Some(reason)))
 }
 
-fn never_loaded(refused: Refused) -> PluginStatus {
-    PluginStatus {
+fn never_loaded(refused: Refused) -> api::Plugin {
+    api::Plugin {
         name: None,
         version: None,
         summary: None,
         digest: refused.digest,
         file: refused.file.clone(),
         state: PluginState::Refused,
-        is_breaker_open: false,
+        breaker: Breaker::Closed,
         reason: Some(refused.reason.clone()),
         refused: Some(refused),
         isolation: None,

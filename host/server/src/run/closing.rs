@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use usher_broker::BrokerError;
 
-use crate::app::App;
+use crate::running::Running;
 
 /// Exit codes.
 const EXIT_DONE: u8 = 0;
@@ -46,7 +46,7 @@ impl Why {
 
 /// What has to be stopped; without the parts that have ended.
 pub(super) struct Parts {
-    pub(super) app: Arc<App>,
+    pub(super) app: Arc<Running>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) http: Option<JoinHandle<()>>,
     pub(super) keeper: Option<JoinHandle<()>>,

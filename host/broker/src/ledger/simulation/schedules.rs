@@ -83,8 +83,7 @@ impl Clockwork {
             let kept = &missed[missed.len() - caught_up_with..];
             pace.passed_over += (missed.len().min(TICKS_COUNTED_MAX) - kept.len()) as u64;
             for tick_ms in kept.iter().chain(on_time) {
-                let mut time = String::new();
-                usher_event::write_time(*tick_ms, &mut time);
+                let time = usher_event::format_time(*tick_ms);
                 self.due.push(format!("{name}/{time}"));
                 pace.emitted += 1;
             }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use usher_event::{FailureClass, PluginName, SubscriptionName};
 
 use super::{ClientArgs, MaxArgs, failure_class, rate, timestamp};
-use crate::http::shapes::Timestamp;
+use usher_api::Timestamp;
 
 /// `usher dead-letters`.
 #[derive(Debug, Subcommand)]

@@ -2,8 +2,7 @@
 //! `live`, with sockets over the real one in memory).
 
 mod live;
-mod openapi;
-mod schema;
+mod routes;
 mod statuses;
 mod stub;
 
@@ -23,13 +22,13 @@ use usher_broker::Broker;
 use usher_router::Router;
 
 use super::state::Api;
-use crate::app::{App, Gate, Readiness};
 use crate::config::{self, Flags, LiveConfig};
 use crate::plugins::{Chronicle, Control, Registry, Wish};
+use crate::running::{Gate, Readiness, Running};
 use crate::states::Busy;
 
 /// A router over `broker`, without plugins, open and ready.
-pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
+pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
     let flags = Flags {
         data: Some("not-used".into()),
         // It has to be there; nothing looks into it.
@@ -41,7 +40,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> App {
     let config = Arc::new(config::load(&flags).unwrap());
     let (wishes, wanted) = mpsc::channel(1);
     tokio::spawn(grant(wanted, Arc::clone(&router)));
-    let app = App {
+    let app = Running {
         max_connections: config.http.max_connections.unwrap_or(1_024),
         control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
         broker,

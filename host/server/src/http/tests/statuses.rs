@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use usher_broker::BrokerError;
 use usher_event::Digest;
 
-use super::schema::violations;
+use super::routes::{document, violations};
 use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{BATCH, EVENT, STRUCTURED, api, app, publish, request, send, to_us};
 use crate::config::State;
@@ -118,12 +118,12 @@ async fn a_disk_that_is_almost_full_takes_nothing() {
 async fn a_closed_or_waiting_router_takes_nothing() {
     let stub = Stub::new();
     let (api, _stop) = api(stub.clone());
-    api.app.intake.close();
+    api.running.intake.close();
     let answer = send(&api, publish(STRUCTURED, EVENT)).await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.json()["detail"].as_str().unwrap().contains("stopping"));
 
-    api.app.readiness.set(Err("recovering"));
+    api.running.readiness.set(Err("recovering"));
     let answer = send(&api, publish(STRUCTURED, EVENT)).await;
     assert!(answer.json()["detail"].as_str().unwrap().contains("recovering"), "{answer:?}");
     let answer = send(&api, request("GET", "/readyz")).await;
@@ -231,7 +231,7 @@ async fn explanations_say_what_became_of_an_event() {
     ] {
         let path = format!("/events/{sequence}/deliveries/printer/tickets");
         let mut found = send(&api, request("GET", &path)).await.json();
-        let document = serde_json::from_str(crate::http::status::OPENAPI).unwrap();
+        let document = document();
         let schema = json!({"$ref": "#/components/schemas/Explanation"});
         assert_eq!(violations(&document, &schema, &found), Vec::<String>::new());
         let told = found.as_object_mut().unwrap();
@@ -248,7 +248,7 @@ async fn explanations_say_what_became_of_an_event() {
         expected.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
         assert_eq!(found, expected);
     }
-    api.app.router.install(printer()).await.unwrap();
+    api.running.router.install(printer()).await.unwrap();
     let path = "/events/1/deliveries/printer/tickets";
     let found = send(&api, request("GET", path)).await.json();
     assert_eq!((&found["served"], found.get("paused_because")), (&json!("active"), None));

@@ -14,7 +14,7 @@ use super::{Done, Keeper};
 use crate::plugins::chronicle::Rollback;
 use crate::plugins::outcome::Outcome;
 use crate::plugins::refusal::Refusal;
-use crate::plugins::registry::{Plugin, unix_ms};
+use crate::plugins::registry::{Entry, unix_ms};
 
 /// How long to wait before a rollback that did not work is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub(super) struct WentBack {
     file: String,
     /// `None` where it was the one that served.
     rollback: Option<Rollback>,
-    result: Result<Box<Plugin>, Refusal>,
+    result: Result<Box<Entry>, Refusal>,
     answer: Option<oneshot::Sender<Result<(), String>>>,
 }
 

@@ -5,34 +5,35 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use usher_event::{Event, read_time};
-
-use crate::app::rfc3339;
+use usher_event::{Event, format_time, read_time};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{KnownFormat, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A point in time: Unix milliseconds, written as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Timestamp(u64);
+pub struct Timestamp(u64);
 
 impl Timestamp {
     /// From Unix milliseconds.
-    pub(crate) const fn from_ms(ms: u64) -> Self {
+    pub const fn from_ms(ms: u64) -> Self {
         Self(ms)
     }
 
     /// From RFC 3339; `None` for anything else, and for times before 1970.
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
+    pub fn from_text(text: &str) -> Option<Self> {
         read_time(text).map(Self)
     }
 
     /// Unix milliseconds.
-    pub(crate) const fn as_ms(self) -> u64 {
+    pub const fn as_ms(self) -> u64 {
         self.0
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&rfc3339(self.0))
+        f.write_str(&format_time(self.0))
     }
 }
 
@@ -50,10 +51,22 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+impl ToSchema for Timestamp {}
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339 in UTC, with milliseconds."))
+            .into()
+    }
+}
+
 /// An event in the CloudEvents JSON format. Its payload passes through as the bytes that were sent:
 /// no number is rounded, no member reordered, and nothing that the router stores is refused here.
 #[derive(Clone, Debug)]
-pub(crate) enum CloudEvent {
+pub enum CloudEvent {
     /// One whose attributes can be read.
     Event(Event),
     /// JSON that breaks a rule of this version. Kept as it is, so that it hides no other event.
@@ -72,22 +85,22 @@ impl CloudEvent {
     }
 
     /// `type`.
-    pub(crate) fn ty(&self) -> &str {
+    pub fn ty(&self) -> &str {
         self.event().map_or(UNREADABLE, Event::ty)
     }
 
     /// `source`.
-    pub(crate) fn source(&self) -> &str {
+    pub fn source(&self) -> &str {
         self.event().map_or(UNREADABLE, Event::source)
     }
 
     /// `subject`.
-    pub(crate) fn subject(&self) -> Option<&str> {
+    pub fn subject(&self) -> Option<&str> {
         self.event().and_then(Event::subject)
     }
 
     /// The payload; all there is of an event that can't be read.
-    pub(crate) fn data(&self) -> Option<Bytes> {
+    pub fn data(&self) -> Option<Bytes> {
         match self {
             Self::Event(event) => event.data(),
             Self::Unreadable(json) => Some(Bytes::copy_from_slice(json.get().as_bytes())),
@@ -115,6 +128,36 @@ impl<'de> Deserialize<'de> for CloudEvent {
         let json = Box::<RawValue>::deserialize(deserializer)?;
         let event = usher_event::json::from_slice(json.get().as_bytes());
         Ok(event.map_or(Self::Unreadable(json), Self::Event))
+    }
+}
+
+impl ToSchema for CloudEvent {}
+
+impl PartialSchema for CloudEvent {
+    fn schema() -> RefOr<Schema> {
+        let text =
+            |min_length| ObjectBuilder::new().schema_type(Type::String).min_length(min_length);
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some(
+                "CloudEvents 1.0.2 in the JSON format: the attributes, extensions among them, and \
+                 `data` or `data_base64`.",
+            ))
+            .property("specversion", text(None).enum_values(Some(["1.0"])))
+            .required("specversion")
+            .property("id", text(Some(1)))
+            .required("id")
+            .property("source", text(Some(1)))
+            .required("source")
+            .property("type", text(Some(1)))
+            .required("type")
+            .property("subject", text(None))
+            .property("time", Timestamp::schema())
+            .property("datacontenttype", text(None))
+            .property("dataschema", text(None))
+            .property("data", serde_json::Value::schema())
+            .property("data_base64", text(None))
+            .into()
     }
 }
 

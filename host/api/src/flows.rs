@@ -4,32 +4,33 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use usher_event::{Digest, SubscriptionName};
+use utoipa::ToSchema;
 
 use super::{Cause, CloudEvent, Stored, Timestamp};
 
 /// Answer to `GET /flows/{id}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Flow {
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Flow {
     /// The sequence of its first event.
-    pub(crate) flow: u64,
+    pub flow: u64,
     /// Whether nothing is left to happen: every delivery done or dead, nothing delayed.
-    pub(crate) settled: bool,
+    pub settled: bool,
     /// Whether events were left out because the flow is too large.
-    pub(crate) truncated: bool,
+    pub truncated: bool,
     /// Its events by sequence; a parent comes before its children.
-    pub(crate) events: Vec<FlowEvent>,
+    pub events: Vec<FlowEvent>,
     /// Emissions that wait for their delay, soonest first.
-    pub(crate) delayed: Vec<Delayed>,
+    pub delayed: Vec<Delayed>,
 }
 
 /// An event of a flow, with its deliveries.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct FlowEvent {
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FlowEvent {
     /// The event.
     #[serde(flatten)]
-    pub(crate) stored: Stored,
+    pub stored: Stored,
     /// Its deliveries, by subscription.
-    pub(crate) deliveries: Vec<DeliveryReport>,
+    pub deliveries: Vec<DeliveryReport>,
 }
 
 impl<'de> Deserialize<'de> for FlowEvent {
@@ -48,37 +49,37 @@ impl<'de> Deserialize<'de> for FlowEvent {
 }
 
 /// Where one delivery stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DeliveryReport {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryReport {
     /// To which subscription.
-    pub(crate) subscription: SubscriptionName,
+    pub subscription: SubscriptionName,
     /// The plugin's part of that name.
-    pub(crate) plugin: String,
+    pub plugin: String,
     /// How it stands.
-    pub(crate) state: DeliveryState,
+    pub state: DeliveryState,
     /// Which round it is in, once it was redriven or replayed: 2 after the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) round: Option<u32>,
+    pub round: Option<u32>,
     /// Which attempt is under way, while one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) attempt: Option<u32>,
+    pub attempt: Option<u32>,
     /// When the next attempt is due, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) due: Option<Timestamp>,
+    pub due: Option<Timestamp>,
     /// The sequence of the same key that has to be over first, while it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) behind: Option<u64>,
+    pub behind: Option<u64>,
     /// The dead letter it became, unless that was redriven or discarded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) dead_letter: Option<u64>,
+    pub dead_letter: Option<u64>,
     /// The failed attempts, oldest first.
-    pub(crate) failures: Vec<Attempt>,
+    pub failures: Vec<Attempt>,
 }
 
 /// How a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum DeliveryState {
+pub enum DeliveryState {
     /// Not handed out yet, or about to be again.
     Pending,
     /// The listener has it.
@@ -94,47 +95,47 @@ pub(crate) enum DeliveryState {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Attempt {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
     /// In which round of its delivery; absent in the first, and in a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) round: Option<u32>,
+    pub round: Option<u32>,
     /// Which attempt of its round; the first is 1.
-    pub(crate) attempt: u32,
+    pub attempt: u32,
     /// When it ended.
-    pub(crate) time: Timestamp,
+    pub time: Timestamp,
     /// How long it took, microseconds.
-    pub(crate) took_us: u64,
+    pub took_us: u64,
     /// What kind of failure.
-    pub(crate) class: String,
+    pub class: String,
     /// What happened.
-    pub(crate) reason: String,
+    pub reason: String,
     /// The plugin's call stack, where there is one.
-    pub(crate) backtrace: Option<String>,
+    pub backtrace: Option<String>,
     /// Which bytes handled it.
-    pub(crate) digest: Option<Digest>,
+    pub digest: Option<Digest>,
     /// Their author's version.
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
     /// Whether it counts towards the most attempts.
-    pub(crate) counted: bool,
+    pub counted: bool,
     /// The wait the plugin asked for, milliseconds, where that was longer than it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) asked_ms: Option<u64>,
+    pub asked_ms: Option<u64>,
 }
 
 /// How many attempts of this round have failed; attempts of those before don't count.
-pub(crate) fn failed_in(round: Option<u32>, failures: &[Attempt]) -> u32 {
+pub fn failed_in(round: Option<u32>, failures: &[Attempt]) -> u32 {
     let last = failures.last().filter(|last| last.round == round);
     last.map_or(0, |last| last.attempt)
 }
 
 /// An emission that waits for its delay.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Delayed {
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Delayed {
     /// When it will be appended.
-    pub(crate) due: Timestamp,
+    pub due: Timestamp,
     /// How it came about.
-    pub(crate) cause: Cause,
+    pub cause: Cause,
     /// The event.
-    pub(crate) event: CloudEvent,
+    pub event: CloudEvent,
 }

@@ -2,68 +2,71 @@
 
 use serde::{Deserialize, Serialize};
 use usher_event::SubscriptionName;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::{Attempt, DeliveryState, SubscriptionState, Timestamp};
 
 /// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a
 /// subscription, or why nothing did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Explanation {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
     /// The event.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
     /// The subscription.
-    pub(crate) subscription: SubscriptionName,
+    pub subscription: SubscriptionName,
     /// The plugin's part of that name.
-    pub(crate) plugin: String,
+    pub plugin: String,
     /// Whether anything serves the subscription.
-    pub(crate) served: SubscriptionState,
+    pub served: SubscriptionState,
     /// Why nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) paused_because: Option<String>,
+    pub paused_because: Option<String>,
     /// What became of the event.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
     /// Why the filter says no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mismatch: Option<Mismatch>,
+    pub mismatch: Option<Mismatch>,
     /// Where it begins: the subscription (`before_start`) or what retention kept (`expired`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) begins: Option<u64>,
+    pub begins: Option<u64>,
     /// Whether retention takes what the subscription has not settled, where the event is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) expires: Option<bool>,
+    pub expires: Option<bool>,
     /// While it is pending: at most so many deliveries come before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ahead: Option<u64>,
+    pub ahead: Option<u64>,
     /// While it is pending: why none of those goes out now, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) held_up: Option<HeldUp>,
+    pub held_up: Option<HeldUp>,
     /// The sequence that has to be over first: while it is parked, or held up by a total order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) behind: Option<u64>,
+    pub behind: Option<u64>,
     /// Which round the delivery is in, once it was redriven or replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) round: Option<u32>,
+    pub round: Option<u32>,
     /// Which attempt is under way, while one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) attempt: Option<u32>,
+    pub attempt: Option<u32>,
     /// When the next attempt is due, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) due: Option<Timestamp>,
+    pub due: Option<Timestamp>,
     /// The dead letter it became, unless that was redriven or discarded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) dead_letter: Option<u64>,
+    pub dead_letter: Option<u64>,
     /// Where it counts as done, but an earlier filter may have passed it over: the sequence from
     /// which the present one has been applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) filter_from: Option<u64>,
+    pub filter_from: Option<u64>,
     /// The failed attempts, oldest first.
-    pub(crate) failures: Vec<Attempt>,
+    pub failures: Vec<Attempt>,
 }
 
 /// What became of an event for a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Retention let the event go.
     Expired,
     /// The subscription began later in the log.
@@ -75,19 +78,35 @@ pub(crate) enum Outcome {
     Delivery(DeliveryState),
 }
 
+impl ToSchema for Outcome {}
+
+/// By hand: the derive doesn't know a variant that is untagged.
+impl PartialSchema for Outcome {
+    fn schema() -> RefOr<Schema> {
+        let own = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(["expired", "before_start", "unmatched"]))
+            .description(Some(
+                "`expired`: retention removed the event; `before_start`: the subscription began \
+                 later in the log; `unmatched`: its filter doesn't match.",
+            ));
+        OneOfBuilder::new().item(own).item(DeliveryState::schema()).into()
+    }
+}
+
 /// The part of a filter that an event doesn't satisfy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mismatch {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Mismatch {
     /// Where in the filter, such as `all[1].prefix.type`; empty for all of it.
-    pub(crate) path: String,
+    pub path: String,
     /// What is wrong with the event there.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// Why a subscription hands out nothing more for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum HeldUp {
+pub enum HeldUp {
     /// As many deliveries as may be are under way, or ready and nobody takes them.
     InFlight,
     /// Its order is total, and the delivery `behind` is not over.

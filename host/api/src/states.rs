@@ -1,21 +1,22 @@
 //! `/states`: in which states producers are refused or deliveries are held.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Answer to `GET /states`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct States {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct States {
     /// Those that hold.
-    pub(crate) states: Vec<StateHeld>,
+    pub states: Vec<StateHeld>,
 }
 
 /// A state that holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StateHeld {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateHeld {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// What it means, and what to do.
-    pub(crate) meaning: String,
+    pub meaning: String,
     /// Whom it concerns: subscriptions or plugins by name, or `router`.
-    pub(crate) concerned: Vec<String>,
+    pub concerned: Vec<String>,
 }

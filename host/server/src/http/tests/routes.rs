@@ -1,51 +1,36 @@
-//! Holds `openapi.json` and the router together: every route, method and status the document
-//! names is brought about here and its answer checked against the schema; and whatever the broker
-//! says, and whether the request is right, wrong or about nothing, the document names the status.
+//! Holds the API's routes and the handlers together: every route and status is brought about here and
+//! its answer checked against the OpenAPI document; and whatever the broker says, and whether the
+//! request is right, wrong or about nothing, the route names the status.
 
 use std::collections::BTreeSet;
 
 use axum::body::Body;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use usher_api::{Route, routes};
 use usher_broker::BrokerError;
 use usher_event::Digest;
 use usher_router::{Held, Installation, Quarantine};
 
-use super::schema::{resolve, violations};
 use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us};
 use crate::config::HttpConfig;
 use crate::http::clients::Client;
-use crate::http::routes;
+use crate::http::handlers;
 use crate::http::state::{Api, BLOBS_MAX_BYTES, STREAMS_MAX};
-use crate::http::status::OPENAPI;
 
-fn document() -> Value {
-    serde_json::from_str(OPENAPI).unwrap()
+pub(super) fn document() -> Value {
+    serde_json::from_str(&usher_api::document().unwrap()).unwrap()
 }
 
-/// One thing the document promises.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Promise {
-    path: String,
-    method: String,
-    status: u16,
-}
-
-fn promises(document: &Value) -> Vec<Promise> {
-    let mut promises = Vec::new();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
-            for status in operation["responses"].as_object().unwrap().keys() {
-                promises.push(Promise {
-                    path: path.clone(),
-                    method: method.to_uppercase(),
-                    status: status.parse().unwrap(),
-                });
-            }
-        }
-    }
-    promises
+/// What `value` does that `schema`, a part of `document`, doesn't allow.
+pub(super) fn violations(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    let schema = json!({ "allOf": [schema], "components": document["components"] });
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    validator
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect()
 }
 
 /// A path with its parameters filled in so that there is something.
@@ -108,7 +93,7 @@ async fn with_plugin(path: &str, is_done: bool, fails: Option<BrokerError>) -> A
         Some("resume") => Held { is_paused: !is_done, ..Held::default() },
         _ => Held { quarantine: (!is_done).then_some(quarantine), ..Held::default() },
     };
-    api.app.router.install(Installation { held, ..printer() }).await.unwrap();
+    api.running.router.install(Installation { held, ..printer() }).await.unwrap();
     *stub.fails.lock().unwrap() = fails;
     api
 }
@@ -118,9 +103,9 @@ fn takes_events(path: &str, method: &str) -> bool {
     method == "POST" && ["/events", "/dead-letters/{id}/redrive-edited"].contains(&path)
 }
 
-/// Brings the promise about.
-async fn fulfil(promise: &Promise) -> Answer {
-    let Promise { path, method, status } = promise;
+/// Brings an answer with this status about.
+async fn answer_with(route: &Route, status: u16) -> Answer {
+    let (path, method) = (route.path, route.method.as_str());
     let takes_events = takes_events(path, method);
     let is_publish = takes_events && path == "/events";
     let post = |uri: &str, media_type, body| {
@@ -143,11 +128,11 @@ async fn fulfil(promise: &Promise) -> Answer {
             503 => Some(BrokerError::Closed),
             _ => None,
         };
-        api = with_plugin(path, *status == 409, fails).await;
+        api = with_plugin(path, status == 409, fails).await;
     }
     let request = match status {
         200 if path.ends_with("dry-run") => {
-            api.app.router.install(printer()).await.unwrap();
+            api.running.router.install(printer()).await.unwrap();
             good()
         }
         409 | 429 | 500 | 503 if is_of_plugin => good(),
@@ -173,7 +158,7 @@ async fn fulfil(promise: &Promise) -> Answer {
         }
         409 if path.ends_with("dry-run") => good(),
         409 => {
-            api.app.router.install(printer()).await.unwrap();
+            api.running.router.install(printer()).await.unwrap();
             good()
         }
         413 => {
@@ -215,7 +200,7 @@ async fn fulfil(promise: &Promise) -> Answer {
         }
         other => panic!("the test does not know how to bring about {other}"),
     };
-    if *status == 200 && path == "/events/stream" {
+    if status == 200 && path == "/events/stream" {
         // It has no end; the head is what is checked.
         use tower::ServiceExt;
         let response = crate::http::router(api).oneshot(request).await.unwrap();
@@ -226,130 +211,102 @@ async fn fulfil(promise: &Promise) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_promise_is_kept() {
+async fn every_status_of_a_route_can_be_had() {
     let document = document();
-    for promise in promises(&document) {
-        let answer = fulfil(&promise).await;
-        assert_eq!(answer.status.as_u16(), promise.status, "{promise:?}: {answer:?}");
-        let pointer = format!(
-            "/paths/{}/{}/responses/{}",
-            promise.path.replace('/', "~1"),
-            promise.method.to_lowercase(),
-            promise.status
-        );
-        let described = document.pointer(&pointer).unwrap();
-        let described = match described.get("$ref") {
-            Some(reference) => resolve(&document, reference.as_str().unwrap()),
-            None => described,
-        };
-        for name in described["headers"].as_object().into_iter().flat_map(|all| all.keys()) {
-            assert!(answer.header(name).is_some(), "{promise:?}: no header {name}");
-        }
-        let Some(content) = described["content"].as_object() else {
-            assert!(answer.body.is_empty(), "{promise:?}: {answer:?}");
-            continue;
-        };
-        let sent = answer.header("content-type").unwrap_or_default();
-        let essence = sent.split(';').next().unwrap();
-        let media = content
-            .get(essence)
-            .or(content.get("*/*"))
-            .unwrap_or_else(|| panic!("{promise:?}: {sent} is not described"));
-        if essence.ends_with("json") {
-            let found = violations(&document, &media["schema"], &answer.json());
-            assert!(found.is_empty(), "{promise:?}: {found:#?}\n{answer:?}");
+    for route in routes::ALL {
+        for status in route.statuses() {
+            let what = format!("{} {} {status}", route.method.as_str(), route.path);
+            let answer = answer_with(&route, status).await;
+            assert_eq!(answer.status.as_u16(), status, "{what}: {answer:?}");
+            let method = route.method.as_str().to_lowercase();
+            let pointer =
+                format!("/paths/{}/{method}/responses/{status}", route.path.replace('/', "~1"));
+            let mut described = document.pointer(&pointer).unwrap();
+            if let Some(reference) = described.get("$ref") {
+                described = document.pointer(&reference.as_str().unwrap()[1..]).unwrap();
+            }
+            for name in described["headers"].as_object().into_iter().flat_map(|all| all.keys()) {
+                assert!(answer.header(name).is_some(), "{what}: no header {name}");
+            }
+            let Some(content) = described["content"].as_object() else {
+                assert!(answer.body.is_empty(), "{what}: {answer:?}");
+                continue;
+            };
+            let sent = answer.header("content-type").unwrap_or_default();
+            let essence = sent.split(';').next().unwrap();
+            let media = content
+                .get(essence)
+                .or(content.get("*/*"))
+                .unwrap_or_else(|| panic!("{what}: {sent} is not described"));
+            if essence.ends_with("json") {
+                let found = violations(&document, &media["schema"], &answer.json());
+                assert!(found.is_empty(), "{what}: {found:#?}\n{answer:?}");
+            }
         }
     }
 }
 
-/// Whatever the broker answers, and however the request is: the document names what comes of it.
+/// Whatever the broker returns, and however the request is: the route names the status.
 #[tokio::test]
-async fn nothing_else_is_answered() {
-    let document = document();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
-            let method = method.to_uppercase();
-            for error in [
-                None,
-                Some(busy()),
-                Some(BrokerError::Read("broken".to_owned())),
-                Some(BrokerError::Poisoned("disk".to_owned())),
-                Some(BrokerError::Closed),
-            ] {
-                let mut requests: Vec<_> = [there(path), missing(path), wrong(path)]
-                    .iter()
-                    .map(|path| request(&method, path))
-                    .collect();
-                if operation.get("requestBody").is_some() {
-                    for (media_type, body) in [(STRUCTURED, EVENT), (BATCH, "[{}]")] {
-                        let mut request = publish(media_type, body);
-                        *request.uri_mut() = there(path).parse().unwrap();
-                        requests.push(request);
-                    }
+async fn no_other_status_is_returned() {
+    for route in routes::ALL {
+        for error in [
+            None,
+            Some(busy()),
+            Some(BrokerError::Read("broken".to_owned())),
+            Some(BrokerError::Poisoned("disk".to_owned())),
+            Some(BrokerError::Closed),
+        ] {
+            let (path, method) = (route.path, route.method.as_str());
+            let mut requests: Vec<_> = [there(path), missing(path), wrong(path)]
+                .iter()
+                .map(|path| request(method, path))
+                .collect();
+            if takes_events(path, method) {
+                for (media_type, body) in [(STRUCTURED, EVENT), (BATCH, "[{}]")] {
+                    let mut request = publish(media_type, body);
+                    *request.uri_mut() = there(path).parse().unwrap();
+                    requests.push(request);
                 }
-                for request in requests {
-                    let what = format!("{method} {} {error:?}", request.uri());
-                    let stub = error.clone().map_or_else(Stub::new, Stub::failing);
-                    let router = crate::http::router(stub_api(stub));
-                    use tower::ServiceExt;
-                    let status = router.oneshot(request).await.unwrap().status();
-                    let named = operation["responses"].get(status.as_str()).is_some();
-                    assert!(named, "{what}: {status} is not in the document");
-                }
+            }
+            for request in requests {
+                let what = format!("{method} {} {error:?}", request.uri());
+                let stub = error.clone().map_or_else(Stub::new, Stub::failing);
+                let router = crate::http::router(stub_api(stub));
+                use tower::ServiceExt;
+                let status = router.oneshot(request).await.unwrap().status();
+                let is_named = route.statuses().contains(&status.as_u16());
+                assert!(is_named, "{what}: {status} is not named");
             }
         }
     }
 }
 
 #[test]
-fn document_and_router_have_the_same_paths() {
-    let document = document();
-    let described: BTreeSet<&str> =
-        document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let served: BTreeSet<&str> = routes().into_iter().map(|(path, _)| path).collect();
-    assert_eq!(described, served);
+fn every_route_has_its_handler() {
+    let handled: Vec<_> =
+        handlers().into_iter().map(|(route, _)| (route.path, route.method)).collect();
+    let routes: BTreeSet<_> = routes::ALL.map(|route| (route.path, route.method)).into();
+    assert_eq!(routes, handled.iter().copied().collect());
+    assert_eq!(routes.len(), handled.len());
 }
 
 #[tokio::test]
-async fn methods_the_document_does_not_name_are_refused() {
-    let document = document();
+async fn methods_without_a_route_are_refused() {
     let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for method in &methods {
-            if operations.get(method.as_str().to_lowercase()).is_some() {
-                continue;
-            }
+    for route in routes::ALL {
+        let on_path = routes::ALL.into_iter().filter(|other| other.path == route.path);
+        let known: BTreeSet<_> = on_path.map(|other| other.method.as_str()).collect();
+        for method in methods.iter().filter(|method| !known.contains(method.as_str())) {
+            let path = route.path;
             let api = stub_api(Stub::new());
             let answer = send(&api, request(method.as_str(), &there(path))).await;
             assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
             assert_eq!(answer.json()["status"], 405);
-            let allowed: BTreeSet<String> = answer
-                .header("allow")
-                .unwrap_or_else(|| panic!("{method} {path}: {answer:?}"))
-                .split(',')
-                .map(|method| method.trim().to_lowercase())
-                .filter(|method| method != "head")
-                .collect();
-            let described: BTreeSet<String> =
-                operations.as_object().unwrap().keys().cloned().collect();
-            assert_eq!(allowed, described, "{path}");
-        }
-    }
-}
-
-#[test]
-fn parameters_in_paths_are_described() {
-    let document = document();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        let in_path: BTreeSet<&str> =
-            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-        for operation in operations.as_object().unwrap().values() {
-            let parameters = operation["parameters"].as_array().into_iter().flatten();
-            let described: BTreeSet<&str> = parameters
-                .filter(|parameter| parameter["in"] == "path")
-                .map(|parameter| parameter["name"].as_str().unwrap())
-                .collect();
-            assert_eq!(in_path, described, "{path}");
+            let allowed = answer.header("allow").unwrap_or_else(|| panic!("{method} {path}"));
+            let allowed: BTreeSet<_> =
+                allowed.split(',').map(str::trim).filter(|method| *method != "HEAD").collect();
+            assert_eq!(allowed, known, "{path}");
         }
     }
 }

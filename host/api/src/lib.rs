@@ -1,0 +1,48 @@
+//! The HTTP API as types: the [`routes`], their queries, what they return, and problems.
+//!
+//! The server returns these types and its clients read them. [`document`] derives the OpenAPI
+//! description from them. Nothing here does I/O.
+
+mod audit;
+mod dead_letters;
+mod events;
+mod explanation;
+mod flows;
+mod openapi;
+mod plugins;
+mod problem;
+mod queries;
+mod replays;
+pub mod routes;
+mod scalar;
+mod schedules;
+mod states;
+mod store;
+mod subscriptions;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use audit::*;
+pub use dead_letters::*;
+pub use events::*;
+pub use explanation::*;
+pub use flows::*;
+pub use openapi::document;
+pub use plugins::*;
+pub use problem::{PROBLEM_JSON, Problem, Refusal};
+pub use queries::*;
+pub use replays::*;
+pub use routes::{Method, Route, Scope};
+pub use scalar::{CloudEvent, Timestamp};
+pub use schedules::*;
+pub use states::*;
+pub use store::*;
+pub use subscriptions::*;
+
+/// Answer to `GET /healthz` and `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}

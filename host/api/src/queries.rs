@@ -1,0 +1,132 @@
+//! Query parameters. A parameter that is not listed here is an error, so that a misspelt filter
+//! never passes as no filter.
+
+use serde::{Deserialize, Serialize};
+use usher_event::{Digest, PluginName, SubscriptionName};
+use utoipa::IntoParams;
+
+use crate::Timestamp;
+
+/// Items in one answer unless the client says otherwise.
+pub const PAGE_DEFAULT: usize = 100;
+
+/// Items in one answer at most.
+pub const PAGE_MAX: usize = 1000;
+
+/// Events of one step of a replay or a dry run at most.
+pub const REPLAY_MAX_EVENTS: usize = 256;
+
+/// `GET /events`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// First sequence to look at.
+    #[param(default = 1)]
+    pub from: Option<u64>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub max: Option<usize>,
+    /// Only events whose type starts with this.
+    #[serde(rename = "type")]
+    #[param(min_length = 1)]
+    pub type_prefix: Option<String>,
+    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    pub filter: Option<String>,
+}
+
+/// `GET /events/stream`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StreamQuery {
+    /// First sequence to send; the next one to be appended unless given.
+    pub from: Option<u64>,
+    /// Only events whose type starts with this.
+    #[serde(rename = "type")]
+    #[param(min_length = 1)]
+    pub type_prefix: Option<String>,
+    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    pub filter: Option<String>,
+}
+
+/// `POST /subscriptions/{plugin}/{name}/replay` and `…/dry-run`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReplayQuery {
+    /// First sequence.
+    #[param(default = 1)]
+    pub from: Option<u64>,
+    /// The sequence to end before; the present end of the log unless given.
+    pub to: Option<u64>,
+    /// How many events at most; unless given, 256 for a replay and 16 for a dry run.
+    #[param(minimum = 1, maximum = 256)]
+    pub max: Option<usize>,
+    /// Only events whose type starts with this.
+    #[serde(rename = "type")]
+    #[param(min_length = 1)]
+    pub type_prefix: Option<String>,
+    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    pub filter: Option<String>,
+}
+
+/// `GET /dead-letters`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLettersQuery {
+    /// Only those after this id.
+    pub after: Option<u64>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub max: Option<usize>,
+    /// Only those of this subscription.
+    pub subscription: Option<SubscriptionName>,
+    /// Only those of this plugin's subscriptions.
+    pub plugin: Option<PluginName>,
+    /// Only those that ended with this class of failure: `retry`, `reject`, `trap`, `timeout`,
+    /// `limit`, `emission` or `host`.
+    pub class: Option<String>,
+    /// Only those whose event's type starts with this.
+    #[serde(rename = "type")]
+    pub type_prefix: Option<String>,
+    /// Only those given up at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only those given up before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// `GET /audit`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    /// Only those after this number.
+    pub after: Option<u64>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub max: Option<usize>,
+}
+
+/// `GET /blobs`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BlobsQuery {
+    /// Only those after this digest.
+    pub after: Option<Digest>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub max: Option<usize>,
+}
+
+/// `POST /backup`
+#[derive(Clone, Debug, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BackupQuery {
+    /// Where the copy goes: an absolute path on the router's machine. The folder must not exist,
+    /// its parent must.
+    pub folder: String,
+}

@@ -1,0 +1,559 @@
+//! The routes of the API: method, path, scope, and what each takes and returns. The server mounts
+//! its handlers on them and the OpenAPI document is derived from them.
+
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema as _, ToSchema};
+
+use crate::problem::{
+    BUSY, CONFLICT, FORBIDDEN, FULL, INTERNAL, INVALID, MISDIRECTED, NOT_FOUND, Refusal, TIMEOUT,
+    TOO_LARGE, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+};
+use crate::{
+    Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
+    DeadLetterGone, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery, Explanation, Flow,
+    Health, PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules, States,
+    Stored, StreamQuery, SubscriptionGone, Subscriptions,
+};
+
+/// The permission that a route asks for. Not enforced: the API listens on loopback only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// None: probes and the description of the API.
+    Open,
+    /// Appends events.
+    Publish,
+    /// Reads events and the state of the router.
+    Read,
+    /// Changes what becomes of deliveries.
+    Operate,
+    /// Changes the router or copies all of its data.
+    Admin,
+}
+
+/// The methods in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// `GET`, and with it `HEAD`.
+    Get,
+    /// `POST`
+    Post,
+    /// `DELETE`
+    Delete,
+}
+
+impl Method {
+    /// As it stands in a request.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One method of one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path; parameters in braces.
+    pub path: &'static str,
+    /// The permission it asks for.
+    pub scope: Scope,
+    /// Its `operationId`.
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) description: Option<&'static str>,
+    pub(crate) parameters: fn() -> Vec<Parameter>,
+    pub(crate) body: Option<Body>,
+    pub(crate) success: Success,
+    /// What a handler of it refuses; see [`Route::refusals`].
+    own_refusals: &'static [Refusal],
+}
+
+/// A request's body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    pub(crate) description: &'static str,
+    /// Media types and their schemas.
+    pub(crate) content: &'static [(&'static str, SchemaOf)],
+}
+
+/// The answer to a request that was done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Success {
+    pub(crate) status: u16,
+    pub(crate) description: &'static str,
+    pub(crate) media_type: &'static str,
+    pub(crate) schema: SchemaOf,
+}
+
+/// A schema, and the named ones that it refers to.
+pub(crate) type SchemaOf = fn(&mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema>;
+
+/// What every route but the probes refuses; the guard in front of the handlers does.
+const GUARDED: [Refusal; 2] = [FORBIDDEN, MISDIRECTED];
+
+impl Route {
+    const fn new(method: Method, path: &'static str, id: &'static str, scope: Scope) -> Self {
+        Self {
+            method,
+            path,
+            scope,
+            id,
+            summary: "",
+            description: None,
+            parameters: Vec::new,
+            body: None,
+            success: Success {
+                status: 200,
+                description: "",
+                media_type: "application/json",
+                schema: anything,
+            },
+            own_refusals: &[],
+        }
+    }
+
+    const fn get(path: &'static str, id: &'static str, scope: Scope) -> Self {
+        Self::new(Method::Get, path, id, scope)
+    }
+
+    const fn post(path: &'static str, id: &'static str, scope: Scope) -> Self {
+        Self::new(Method::Post, path, id, scope)
+    }
+
+    const fn summary(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    const fn description(self, description: &'static str) -> Self {
+        Self { description: Some(description), ..self }
+    }
+
+    const fn query(self, parameters: fn() -> Vec<Parameter>) -> Self {
+        Self { parameters, ..self }
+    }
+
+    const fn body(
+        self,
+        description: &'static str,
+        content: &'static [(&'static str, SchemaOf)],
+    ) -> Self {
+        Self { body: Some(Body { description, content }), ..self }
+    }
+
+    const fn returns(self, description: &'static str, schema: SchemaOf) -> Self {
+        let success = Success { description, schema, ..self.success };
+        Self { success, ..self }
+    }
+
+    const fn with_status(self, status: u16) -> Self {
+        let success = Success { status, ..self.success };
+        Self { success, ..self }
+    }
+
+    const fn with_media_type(self, media_type: &'static str) -> Self {
+        let success = Success { media_type, ..self.success };
+        Self { success, ..self }
+    }
+
+    const fn refuses(self, own_refusals: &'static [Refusal]) -> Self {
+        Self { own_refusals, ..self }
+    }
+
+    /// Whether it answers requests whatever their `Host` header: probes come by address.
+    pub fn is_probe(&self) -> bool {
+        matches!(self.path, "/healthz" | "/readyz")
+    }
+
+    /// All that it may refuse.
+    pub fn refusals(&self) -> impl Iterator<Item = Refusal> + use<> {
+        let guarded = if self.is_probe() { &GUARDED[..1] } else { &GUARDED[..] };
+        guarded.iter().chain(self.own_refusals).copied()
+    }
+
+    /// 304, for the one answer that a client may have a copy of.
+    pub(crate) fn not_modified(&self) -> Option<u16> {
+        (self.path == BLOB.path).then_some(304)
+    }
+
+    /// Every status it returns.
+    pub fn statuses(&self) -> Vec<u16> {
+        let refused = self.refusals().map(|refusal| refusal.status);
+        [self.success.status].into_iter().chain(self.not_modified()).chain(refused).collect()
+    }
+}
+
+fn params<T: IntoParams>() -> Vec<Parameter> {
+    T::into_params(|| None)
+}
+
+fn json<T: ToSchema + 'static>(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    named.push((T::name().into_owned(), T::schema()));
+    T::schemas(named);
+    utoipa::openapi::Ref::from_schema_name(T::name()).into()
+}
+
+fn batch(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    utoipa::openapi::schema::ArrayBuilder::new()
+        .items(json::<CloudEvent>(named))
+        .max_items(Some(1000))
+        .into()
+}
+
+fn text(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    String::schema()
+}
+
+/// Any JSON, or any bytes.
+fn anything(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    serde_json::Value::schema()
+}
+
+/// Every refusal of a route whose handler asks the broker.
+const BROKER: &[Refusal] = &[INVALID, NOT_FOUND, BUSY, INTERNAL, UNAVAILABLE];
+const LISTS: &[Refusal] = &[INVALID, BUSY, INTERNAL, UNAVAILABLE];
+const READS: &[Refusal] = &[BUSY, INTERNAL, UNAVAILABLE];
+const CONTROLS: &[Refusal] = &[INVALID, NOT_FOUND, CONFLICT, BUSY, INTERNAL, UNAVAILABLE];
+
+/// Read the log.
+pub const EVENTS: Route = Route::get("/events", "listEvents", Scope::Read)
+    .summary("Read the log")
+    .query(params::<EventsQuery>)
+    .returns("A page of the log.", json::<Events>)
+    .refuses(LISTS);
+
+/// Publish one event or a batch.
+pub const PUBLISH: Route = Route::post("/events", "publish", Scope::Publish)
+    .summary("Publish one event or a batch")
+    .description(
+        "All or nothing: an event that breaks a rule refuses the whole batch. An event whose source \
+         and id are in the log already is not stored again; its first sequence is returned. \
+         Sources under /plugins/ are reserved for plugins.",
+    )
+    .body(
+        "In any mode of the CloudEvents HTTP protocol binding. In binary mode the attributes are in \
+         ce- headers, percent-encoded, and the body is the data; any content type but \
+         application/cloudevents* is binary mode.",
+        &[
+            ("application/cloudevents+json", json::<CloudEvent>),
+            ("application/cloudevents-batch+json", batch),
+            ("*/*", anything),
+        ],
+    )
+    .returns("The events are in the log: written and fsynced.", json::<Accepted>)
+    .with_status(202)
+    .refuses(&[
+        INVALID,
+        TIMEOUT,
+        TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+        BUSY,
+        INTERNAL,
+        UNAVAILABLE,
+        FULL,
+    ]);
+
+/// Read one event.
+pub const EVENT: Route = Route::get("/events/{sequence}", "getEvent", Scope::Read)
+    .summary("Read one event")
+    .returns("The event.", json::<Stored>)
+    .refuses(BROKER);
+
+/// Explain a delivery, or why there is none.
+pub const DELIVERY: Route =
+    Route::get("/events/{sequence}/deliveries/{plugin}/{name}", "explainDelivery", Scope::Read)
+        .summary("What became of an event for a subscription, or why nothing did")
+        .returns("The explanation.", json::<Explanation>)
+        .refuses(BROKER);
+
+/// Follow the log.
+pub const STREAM: Route = Route::get("/events/stream", "streamEvents", Scope::Read)
+    .summary("Follow the log")
+    .query(stream_parameters)
+    .returns(
+        "Server-sent events: `id` is the sequence, `data` a Stored as JSON on one line. A comment \
+         goes out every 15 s of silence. The stream ends when the router stops.",
+        text,
+    )
+    .with_media_type("text/event-stream")
+    .refuses(&[INVALID, BUSY, UNAVAILABLE]);
+
+/// Read a flow.
+pub const FLOW: Route = Route::get("/flows/{id}", "getFlow", Scope::Read)
+    .summary("An event and all that it caused")
+    .returns("The flow.", json::<Flow>)
+    .refuses(BROKER);
+
+/// List plugins.
+pub const PLUGINS: Route = Route::get("/plugins", "listPlugins", Scope::Read)
+    .summary("Plugins, and files that were refused")
+    .returns("All plugins.", json::<Plugins>);
+
+/// Pause a plugin.
+pub const PAUSE: Route = Route::post("/plugins/{plugin}/pause", "pausePlugin", Scope::Operate)
+    .summary("Stop delivering to a plugin")
+    .description(
+        "Deliveries under way finish; its events wait, across restarts and new versions, until it \
+         is resumed.",
+    )
+    .returns("It is paused.", json::<PluginStanding>)
+    .refuses(CONTROLS);
+
+/// Resume a paused plugin.
+pub const RESUME: Route = Route::post("/plugins/{plugin}/resume", "resumePlugin", Scope::Operate)
+    .summary("Resume deliveries to a paused plugin")
+    .description("They continue where they stopped.")
+    .returns("It is no longer paused.", json::<PluginStanding>)
+    .refuses(CONTROLS);
+
+/// Release a plugin from quarantine.
+pub const RELEASE: Route =
+    Route::post("/plugins/{plugin}/release", "releasePlugin", Scope::Operate)
+        .summary("Lift the quarantine of a plugin")
+        .description("Its failures are forgotten; if it keeps failing, it is quarantined again.")
+        .returns("It is no longer quarantined.", json::<PluginStanding>)
+        .refuses(CONTROLS);
+
+/// Roll a plugin back.
+pub const ROLLBACK: Route =
+    Route::post("/plugins/{plugin}/rollback", "rollbackPlugin", Scope::Operate)
+        .summary("Return to the previous version of a plugin")
+        .description(
+            "Without a version on trial, the one before the present one. The present one stays off \
+             until its file changes.",
+        )
+        .returns("The previous version serves.", json::<PluginStanding>)
+        .refuses(CONTROLS);
+
+/// Read the history of a plugin.
+pub const HISTORY: Route = Route::get("/plugins/{plugin}/history", "pluginHistory", Scope::Read)
+    .summary("How changes of a plugin ended")
+    .returns("The newest 100, oldest first.", json::<PluginHistory>)
+    .refuses(&[INVALID, NOT_FOUND]);
+
+/// List subscriptions.
+pub const SUBSCRIPTIONS: Route = Route::get("/subscriptions", "listSubscriptions", Scope::Read)
+    .summary("Subscriptions and their progress")
+    .returns("All subscriptions.", json::<Subscriptions>)
+    .refuses(READS);
+
+/// Remove a subscription.
+pub const UNSUBSCRIBE: Route = Route {
+    method: Method::Delete,
+    ..Route::get("/subscriptions/{plugin}/{name}", "removeSubscription", Scope::Admin)
+}
+.summary("Remove a subscription that nothing serves")
+.description(
+    "Its cursor and its waiting deliveries are removed; its dead letters stay. A plugin that asks \
+     for it again creates a new one.",
+)
+.returns("It is removed.", json::<SubscriptionGone>)
+.refuses(CONTROLS);
+
+/// Replay part of the log.
+pub const REPLAY: Route =
+    Route::post("/subscriptions/{plugin}/{name}/replay", "replay", Scope::Operate)
+        .summary("Deliver part of the log to a subscription again")
+        .description(
+            "One step: events that match the subscription, in order, marked as a replay; those with \
+             a delivery that is pending or under way, or with a dead letter, are skipped. 429 while \
+             more than 1,024 replayed deliveries of the subscription are unsettled. Continue from \
+             `next`, with `to` as it was returned.",
+        )
+        .query(params::<ReplayQuery>)
+        .returns("What was done.", json::<Replayed>)
+        .refuses(BROKER);
+
+/// Show what a replay would do.
+pub const DRY_RUN: Route =
+    Route::post("/subscriptions/{plugin}/{name}/dry-run", "dryRun", Scope::Operate)
+        .summary("Show what would become of events")
+        .description(
+            "One step: the plugin that serves the subscription handles the events, its effects are \
+             dropped and its HTTP calls refused. Continue from `next`, with `to` as it was returned.",
+        )
+        .query(params::<ReplayQuery>)
+        .returns("What would become of each.", json::<DryRuns>)
+        .refuses(CONTROLS);
+
+/// List schedules.
+pub const SCHEDULES: Route = Route::get("/schedules", "listSchedules", Scope::Read)
+    .summary("Schedules and their ticks")
+    .returns("All schedules.", json::<Schedules>)
+    .refuses(READS);
+
+/// List dead letters.
+pub const DEAD_LETTERS: Route = Route::get("/dead-letters", "listDeadLetters", Scope::Read)
+    .summary("Deliveries that were given up, oldest first")
+    .query(params::<DeadLettersQuery>)
+    .returns(
+        "Dead letters, without their attempts. A page may be shorter than `max`, even empty, \
+         although there are more: continue with `next` as `after` until that is null.",
+        json::<DeadLetters>,
+    )
+    .refuses(LISTS);
+
+/// Read one dead letter.
+pub const DEAD_LETTER: Route = Route::get("/dead-letters/{id}", "getDeadLetter", Scope::Read)
+    .summary("One dead letter, with its attempts")
+    .returns("The dead letter.", json::<DeadLetter>)
+    .refuses(BROKER);
+
+/// Redrive a dead letter.
+pub const REDRIVE: Route =
+    Route::post("/dead-letters/{id}/redrive", "redriveDeadLetter", Scope::Operate)
+        .summary("Deliver its event to its subscription again")
+        .returns("It is no longer a dead letter; its attempts start over.", json::<DeadLetterGone>)
+        .refuses(BROKER);
+
+/// Redrive a dead letter with another event.
+pub const REDRIVE_EDITED: Route =
+    Route::post("/dead-letters/{id}/redrive-edited", "redriveDeadLetterEdited", Scope::Operate)
+        .summary("Deliver another event in its event's place, to its subscription alone")
+        .body(
+            "The dead letter's event, corrected; `id` and `source` unchanged.",
+            &[("application/cloudevents+json", json::<CloudEvent>)],
+        )
+        .returns(
+            "It is no longer a dead letter; the new event has an id of its own.",
+            json::<DeadLetterGone>,
+        )
+        .refuses(&[
+            INVALID,
+            NOT_FOUND,
+            TIMEOUT,
+            TOO_LARGE,
+            UNSUPPORTED_MEDIA_TYPE,
+            BUSY,
+            INTERNAL,
+            UNAVAILABLE,
+        ]);
+
+/// Discard a dead letter.
+pub const DISCARD: Route =
+    Route::post("/dead-letters/{id}/discard", "discardDeadLetter", Scope::Operate)
+        .summary("Drop it for good")
+        .returns("It is removed.", json::<DeadLetterGone>)
+        .refuses(BROKER);
+
+/// Read what operators did.
+pub const AUDIT: Route = Route::get("/audit", "listAudit", Scope::Read)
+    .summary("What operators did, oldest first; the newest 10,000 records are kept")
+    .query(params::<AuditQuery>)
+    .returns("Records. Continue with `after` until a page is empty.", json::<Audit>)
+    .refuses(LISTS);
+
+/// List blobs.
+pub const BLOBS: Route = Route::get("/blobs", "listBlobs", Scope::Read)
+    .summary("Blobs of plugins, by digest")
+    .query(params::<BlobsQuery>)
+    .returns(
+        "Blobs. A page may be shorter than `max` although there are more: continue with `after` \
+         until one is empty.",
+        json::<Blobs>,
+    )
+    .refuses(LISTS);
+
+/// Read a blob.
+pub const BLOB: Route = Route::get("/blobs/{digest}", "getBlob", Scope::Read)
+    .summary("A blob's content")
+    .returns("The content, with the media type it was put with. ETag is the digest.", anything)
+    .with_media_type("*/*")
+    .refuses(BROKER);
+
+/// Make a backup.
+pub const BACKUP: Route = Route::post("/backup", "backup", Scope::Admin)
+    .summary("Copy the data folder while the router runs")
+    .description(
+        "Returns once the copy is complete and on the disk: everything acknowledged before the \
+         request is in it. A router starts from it. One at a time; a failure leaves nothing behind.",
+    )
+    .query(params::<BackupQuery>)
+    .returns("It is complete.", json::<Backup>)
+    .refuses(&[INVALID, CONFLICT, BUSY, INTERNAL, UNAVAILABLE]);
+
+/// List the states that hold.
+pub const STATES: Route = Route::get("/states", "listStates", Scope::Read)
+    .summary("The states in which producers are refused or deliveries are held")
+    .returns("Those that hold now.", json::<States>)
+    .refuses(READS);
+
+/// Liveness probe.
+pub const HEALTH: Route = Route::get("/healthz", "health", Scope::Open)
+    .summary("Whether the router is alive")
+    .description("503 once the store has failed: only a restart helps.")
+    .returns("It is.", json::<Health>)
+    .refuses(&[UNAVAILABLE]);
+
+/// Readiness probe.
+pub const READINESS: Route = Route::get("/readyz", "readiness", Scope::Open)
+    .summary("Whether the router is ready")
+    .returns(
+        "The broker has recovered, the plugins folder was read, and no state holds that \
+         `http.unready_on` names.",
+        json::<Health>,
+    )
+    .refuses(&[UNAVAILABLE]);
+
+/// Read metrics.
+pub const METRICS: Route = Route::get("/metrics", "metrics", Scope::Read)
+    .summary("Counters and gauges")
+    .returns("OpenMetrics text.", text)
+    .with_media_type("application/openmetrics-text")
+    .refuses(READS);
+
+/// Read the OpenAPI document.
+pub const OPENAPI: Route = Route::get("/openapi.json", "openapi", Scope::Open)
+    .summary("This document")
+    .returns("OpenAPI 3.1.", anything);
+
+/// All of them.
+pub const ALL: [Route; 31] = [
+    EVENTS,
+    PUBLISH,
+    EVENT,
+    DELIVERY,
+    STREAM,
+    FLOW,
+    PLUGINS,
+    PAUSE,
+    RESUME,
+    RELEASE,
+    ROLLBACK,
+    HISTORY,
+    SUBSCRIPTIONS,
+    UNSUBSCRIBE,
+    REPLAY,
+    DRY_RUN,
+    SCHEDULES,
+    DEAD_LETTERS,
+    DEAD_LETTER,
+    REDRIVE,
+    REDRIVE_EDITED,
+    DISCARD,
+    AUDIT,
+    BLOBS,
+    BLOB,
+    BACKUP,
+    STATES,
+    HEALTH,
+    READINESS,
+    METRICS,
+    OPENAPI,
+];
+
+fn stream_parameters() -> Vec<Parameter> {
+    let seen = utoipa::openapi::path::ParameterBuilder::new()
+        .name("Last-Event-ID")
+        .parameter_in(utoipa::openapi::path::ParameterIn::Header)
+        .description(Some("The last sequence seen; takes precedence over `from`."))
+        .schema(Some(u64::schema()))
+        .build();
+    let mut all = params::<StreamQuery>();
+    all.push(seen);
+    all
+}
