@@ -1,5 +1,5 @@
-//! The seam for engines: everything above speaks [`Broker`] and the types here. Nothing in it
-//! assumes that broker and router share a process.
+//! The engine interface: everything above the broker uses only [`Broker`] and the types here.
+//! Nothing here assumes that broker and router share a process.
 
 mod backup;
 mod dead_letters;
@@ -34,45 +34,45 @@ pub use stats::*;
 pub use stored::*;
 pub use subscription::*;
 
-/// A durable log with subscriptions. Every method may be called from many tasks at once.
+/// A durable log with subscriptions. All methods may be called concurrently.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Appends events, all or none; returns after fsync, one answer for each event in order.
+    /// Appends a batch of events atomically; returns after fsync, one result per event, in order.
     ///
     /// # Errors
-    /// See [`BrokerError`]; nothing of the batch is stored then.
+    /// See [`BrokerError`]; on error nothing of the batch is stored.
     async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError>;
 
-    /// Makes a subscription, or changes the one with this name; returns after fsync. Its cursor
-    /// stays where it is when only the specification changes.
+    /// Creates a subscription, or updates the one with this name; returns after fsync. An update
+    /// keeps the cursor.
     async fn subscribe(&self, subscription: Subscription) -> Result<(), BrokerError>;
 
-    /// Removes a subscription with its cursor and pending retries (dead letters stay). Answers
-    /// whether there was one.
+    /// Removes a subscription with its cursor and pending retries; dead letters are kept. Returns
+    /// `false` if there is none with this name.
     async fn unsubscribe(&self, name: &SubscriptionName) -> Result<bool, BrokerError>;
 
-    /// Waits until a delivery is ready and takes at most `max`. What is taken is held until
-    /// settled or until the process ends; never more than the subscription's `max_in_flight`.
+    /// Waits until a delivery is ready and leases at most `max`, bounded by the subscription's
+    /// `max_in_flight`. A lease is held until it is settled or the process ends.
     ///
-    /// Dropping the future takes nothing.
+    /// Cancel-safe: dropping the future leases nothing.
     async fn lease(
         &self,
         subscription: &SubscriptionName,
         max: usize,
     ) -> Result<Vec<Lease>, BrokerError>;
 
-    /// Hands over what became of deliveries. They are committed in the order of the calls;
-    /// the answer comes after fsync, one for each settlement.
+    /// Settles a batch of leased deliveries. Settlements commit in call order; returns after fsync,
+    /// with one result per settlement, in order.
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError>;
 
     /// One event, by sequence.
     async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError>;
 
-    /// Events from `from` on in order, at most `max`, and where to read on.
+    /// Events from `from` on, in order, at most `max`, and the sequence to continue from.
     async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError>;
 
-    /// The same, of at most so many bytes of events or one event; for those who read on and on and
-    /// hold little at a time.
+    /// Like [`Broker::events`], but also limited to `max_bytes` of events, which the last event may
+    /// exceed. For callers that page through the log with bounded memory.
     ///
     /// # Errors
     /// The engine is poisoned, closed or can't read.
@@ -88,78 +88,79 @@ pub trait Broker: Send + Sync + 'static {
     /// The flow that the event `sequence` belongs to.
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
 
-    /// What became of the event `sequence` for a subscription, or why nothing did; `None` if the log
-    /// hasn't come to that sequence yet.
+    /// What became of the event `sequence` for a subscription, or why there is no delivery; `None`
+    /// if the log hasn't reached that sequence.
     async fn explain(
         &self,
         sequence: u64,
         subscription: &SubscriptionName,
     ) -> Result<Option<Explanation>, BrokerError>;
 
-    /// Sequences of the first events of the newest flows whose `correlationid` this is, at most
-    /// `max`, oldest first.
+    /// Root sequences of the newest flows with this `correlationid`, at most `max`, oldest first.
     async fn flows_by_correlation(
         &self,
         correlationid: &str,
         max: usize,
     ) -> Result<Vec<u64>, BrokerError>;
 
-    /// All subscriptions and where they stand, by name.
+    /// Status of all subscriptions, sorted by name.
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError>;
 
-    /// Dead letters by id, oldest first, and where to read on.
+    /// Dead letters by id, oldest first, and the id to continue after.
     async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError>;
 
-    /// One dead letter, with all its attempts.
+    /// One dead letter, with its recorded attempts.
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError>;
 
-    /// Delivers a dead letter's event to its subscription again, with a fresh attempt count, and
-    /// removes the dead letter. `false` where there is none with this id.
+    /// Redelivers a dead letter's event to its subscription with a fresh attempt count, and removes
+    /// the dead letter. Returns `false` if there is none with this id.
     async fn redrive(&self, id: u64) -> Result<bool, BrokerError>;
 
-    /// Appends `edited` in place of a dead letter's event, delivers it to that subscription and no
-    /// other, and removes the dead letter, all in one commit. Answers the new event's sequence;
-    /// `None` where there is no dead letter with this id.
+    /// Appends `edited` in place of a dead letter's event, delivers it to that subscription only,
+    /// and removes the dead letter, all in one commit. Returns the new event's sequence, or `None`
+    /// if there is no dead letter with this id.
     ///
-    /// `edited` is the dead letter's event with whatever has to be mended; `id` and `source` are
-    /// those of the old one, by which it is recognised. The event that is appended gets the id
-    /// `OLD/redrive/DEAD-LETTER` and the extension `redriveof`, the old id.
+    /// `edited` is the dead letter's event with corrections; its `id` and `source` must equal the
+    /// original's. The appended event gets the id `OLD/redrive/DEAD-LETTER` and the extension
+    /// `redriveof`, set to the old id.
     async fn redrive_edited(&self, id: u64, edited: Event) -> Result<Option<u64>, BrokerError>;
 
-    /// Removes a dead letter for good. `false` where there is none with this id.
+    /// Deletes a dead letter. Returns `false` if there is none with this id.
     async fn discard(&self, id: u64) -> Result<bool, BrokerError>;
 
-    /// Has events of the log delivered to a subscription that are not to be delivered anyway, marked
-    /// as a replay; returns after fsync. One step of it: go on from [`Replayed::next`].
+    /// Redelivers events of the log to a subscription, marked as a replay, skipping those whose
+    /// delivery is still pending; returns after fsync. One call is one step: continue from
+    /// [`Replayed::next`].
     ///
     /// # Errors
-    /// [`BrokerError::NoSubscription`]; [`BrokerError::ManyRetries`] and
-    /// [`BrokerError::Behind`]: go on with the same step when some are over.
+    /// [`BrokerError::NoSubscription`]; [`BrokerError::ManyRetries`] and [`BrokerError::Behind`]:
+    /// repeat the same step once some deliveries have finished.
     async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError>;
 
-    /// The events that [`Broker::replay`] would look at in one step; nothing is done.
+    /// Dry run of one step of [`Broker::replay`]: the events it would consider.
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError>;
 
-    /// Records for the audit what an operator is about to do to a plugin; returns after fsync.
+    /// Records an operator's change to a plugin before it is made; returns after fsync.
     async fn record_plugin_change(
         &self,
         plugin: PluginName,
         change: PluginChange,
     ) -> Result<(), BrokerError>;
 
-    /// What operators did, oldest first: the records after the one with this number, at most
-    /// `max`. The newest [`crate::AUDIT_MAX_RECORDS`] are kept.
+    /// Audit records with numbers above `after`, oldest first, at most `max`. The newest
+    /// [`crate::AUDIT_MAX_RECORDS`] are kept.
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError>;
 
-    /// Makes these the schedules there are; returns after fsync. One whose name is known goes on
-    /// from the tick it has come to, whatever else has changed; a new one begins now; one that is
-    /// not among them any more is forgotten.
+    /// Replaces the set of schedules; returns after fsync. A schedule with a known name continues
+    /// from its last handled tick, whatever else has changed; a new one starts now; one no longer
+    /// listed is removed, along with its position.
     ///
     /// # Errors
-    /// [`BrokerError::Invalid`]: too many, two of one name, or an event that poses as another's.
+    /// [`BrokerError::Invalid`]: too many schedules, a duplicate name, or an event with a reserved
+    /// source or type.
     async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError>;
 
-    /// All schedules and where they stand, by name.
+    /// Status of all schedules, sorted by name.
     async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError>;
 
     /// Committed state, for running deliveries.
@@ -168,31 +169,31 @@ pub trait Broker: Send + Sync + 'static {
     /// Blobs, for running deliveries and for reading.
     fn blobs(&self) -> Arc<dyn BlobStore>;
 
-    /// Blobs by digest, whoever put them, those after `after`, at most `max`.
+    /// Blobs of all plugins by digest, those after `after`, at most `max`.
     async fn list_blobs(
         &self,
         after: Option<Digest>,
         max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError>;
 
-    /// Copies everything that is committed now to a new data folder, which must not be there yet.
-    /// What goes on meanwhile is not in the copy, and doesn't wait for it. `beside` adds what else
-    /// belongs into the folder.
+    /// Copies a snapshot of everything committed so far to a new data folder, which must not exist
+    /// yet. Commits continue meanwhile and aren't in the copy. `beside` adds files that others keep
+    /// in the data folder.
     ///
     /// # Errors
-    /// [`BrokerError::Conflict`]: the folder is there, or a copy is being made;
-    /// [`BrokerError::Backup`]: it failed, and nothing is left of it.
+    /// [`BrokerError::Conflict`]: the folder exists, or another backup is running;
+    /// [`BrokerError::Backup`]: it failed, and the partial copy was removed.
     async fn backup(&self, to: PathBuf, beside: Beside) -> Result<BackupReport, BrokerError>;
 
-    /// The newest committed sequence (0 when there is none); changes wake readers of the log.
+    /// The newest committed sequence (0 if there is none); changes wake readers of the log.
     fn committed(&self) -> watch::Receiver<u64>;
 
     /// Counters and sizes.
     fn stats(&self) -> BrokerStats;
 
-    /// Why the broker refuses everything, once it does; wakes whoever has to stop the process.
+    /// Why the engine refuses all work, once it does; wakes the task that stops the process.
     fn poisoned(&self) -> watch::Receiver<Option<String>>;
 
-    /// Stops intake, commits what has arrived, fsyncs, and closes.
+    /// Stops intake, commits queued commands, fsyncs and closes.
     async fn close(&self) -> Result<(), BrokerError>;
 }

@@ -1,13 +1,13 @@
-//! A copy of a store that is in use: all rows of one view, and the blobs they refer to, in a new
-//! data folder that a router starts from.
+//! Online backup: copies all rows of one view, and the blobs they refer to, to a new data folder
+//! that a router can start from.
 //!
-//! The rows are written to a fresh store instead of copying the files of this one: fjall moves
-//! its files about in the background and can't be told to wait, while a view stays as it is
-//! whatever is committed meanwhile. Nobody waits for it; memory is bounded by one row and what
-//! fjall keeps for one table file.
+//! The rows are written to a fresh store instead of copying this store's files: fjall moves its
+//! files in the background and can't be paused, while a view is unaffected by later commits.
+//! Nothing waits for the backup; memory is bounded by one row and fjall's buffers for one table
+//! file.
 //!
-//! The copy is made beside its place and moved there when it is whole and fsynced, so that a
-//! failure or a crash leaves nothing that could be taken for one.
+//! The copy is made under a temporary name and renamed once it is complete and fsynced, so that a
+//! failure or crash leaves nothing that could be mistaken for a backup.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -27,10 +27,10 @@ use crate::store::fjall::FjallStore;
 use crate::store::lost::Lost;
 use crate::store::{Space, StoreFailure, View, keys};
 
-/// How many rows are copied between two looks at whether the broker is being closed.
+/// How many rows are copied between two checks for shutdown.
 const LOOK_EVERY_ROWS: u64 = 1_024;
 
-/// Why there is no copy.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]
@@ -50,7 +50,7 @@ impl From<Failure> for BrokerError {
     }
 }
 
-/// Makes a copy in the folder `to`, which must not be there yet.
+/// Makes a copy in the folder `to`, which must not exist yet.
 pub(crate) fn run(
     shared: &Shared,
     blobs: &Blobs,
@@ -60,19 +60,19 @@ pub(crate) fn run(
 ) -> Result<BackupReport, Failure> {
     let place = Place::check(data, to)?;
     let copied = beside(&place.new).map_err(Failure::Io).and_then(|beside_bytes| {
-        // Before the view: what it refers to has to stay.
+        // Before the view: the blobs it refers to must not be removed.
         let _kept = blobs.keep_all();
         let view = shared.store.view();
         place.fill(shared, blobs, &*view, beside_bytes)
     });
     if copied.is_err() {
-        // Nothing else can be done about a folder that can't be removed: it isn't taken for a copy.
+        // Best effort: a leftover folder isn't mistaken for a backup.
         let _ = fs::remove_dir_all(&place.new);
     }
     copied
 }
 
-/// Where the copy is made, and where it goes.
+/// The temporary folder and the destination.
 struct Place {
     new: PathBuf,
     to: PathBuf,
@@ -80,7 +80,7 @@ struct Place {
 }
 
 impl Place {
-    /// Makes the folder that becomes the copy.
+    /// Validates the destination and creates the temporary folder.
     fn check(data: &Path, to: &Path) -> Result<Self, Failure> {
         let invalid = |words: String| Failure::Refused(BrokerError::Invalid(words));
         let conflict = |words: String| Failure::Refused(BrokerError::Conflict(words));
@@ -113,9 +113,9 @@ impl Place {
         }
     }
 
-    /// Moves the whole copy to its place.
+    /// Renames the complete copy to its destination.
     fn finish(&self) -> io::Result<()> {
-        // Last: without it the folder is no data folder.
+        // Last: without a format file the folder isn't a data folder.
         write_format(&self.new)?;
         sync_folder(&self.new)?;
         fs::rename(&self.new, &self.to)?;
@@ -182,14 +182,14 @@ fn go_on(shared: &Shared) -> Result<(), StoreFailure> {
     Ok(())
 }
 
-/// Rows that were copied. Events must come without a gap: a copy that lacks some is none.
+/// Checks and counts copied rows. Events must be contiguous: a copy with gaps is no backup.
 struct Copied<'a> {
     shared: &'a Shared,
     rows: u64,
     bytes: u64,
     next_sequence: u64,
     end: u64,
-    /// What is missing, and known to be.
+    /// Ranges that are known to be missing.
     lost: Lost,
 }
 

@@ -1,9 +1,9 @@
-//! Blobs: content named by its digest, written and fsynced before the commit that refers to it.
+//! Blobs: content addressed by its digest, written and fsynced before the commit that refers to it.
 //!
-//! Content that was written but not (yet) committed is *staged*: it stays as long as a
-//! [`StagedBlob`] of it lives, which goes with the delivery through settlement and commit. A file
-//! goes when no row refers to it and it isn't staged; so what lies on the disk in vain is bounded by
-//! what deliveries under way have put.
+//! Content that is written but not (yet) committed is *staged*: it is kept while a [`StagedBlob`]
+//! of it lives, which travels with the delivery through settlement and commit. A file is removed
+//! once no row refers to it and it isn't staged, so orphaned content is bounded by what deliveries
+//! in flight have put.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,7 +20,7 @@ use crate::files::{remove_folder, sync_folder};
 use crate::store::rows::read_blob;
 use crate::store::{Space, Store, StoreFailure, keys};
 
-/// Where content lies.
+/// Where content is stored.
 pub(crate) enum Contents {
     /// In files below this folder.
     Disk(PathBuf),
@@ -28,27 +28,27 @@ pub(crate) enum Contents {
     Memory(Arc<Mutex<HashMap<Digest, Bytes>>>),
 }
 
-/// What must stay though no row may refer to it.
+/// Content that is kept even if no row refers to it.
 #[derive(Default)]
 struct Held {
-    /// How many hold on to it. Whoever has let go counts until [`Blobs::tidy`].
+    /// Number of holders. Dropped holders still count until [`Blobs::tidy`].
     staged: HashMap<Digest, usize>,
-    /// While a copy is made, nothing is removed.
+    /// Set during a backup: nothing is removed.
     keep_all: bool,
 }
 
-/// Content that may have to go.
+/// Content that may no longer be needed.
 enum Loose {
-    /// Somebody who had staged it let go of it.
+    /// A [`StagedBlob`] of it was dropped.
     Staged(Digest),
     /// A commit removed a reference to it.
     Unreferenced(Digest),
 }
 
-/// What waits for [`Blobs::tidy`]. A lock that nobody holds for long: executors take it.
+/// Pending work of [`Blobs::tidy`]. Held only briefly, because executors take the lock.
 type AllLoose = Mutex<Vec<Loose>>;
 
-/// What is in a [`StagedBlob`].
+/// The guard inside a [`StagedBlob`].
 struct Hold {
     digest: Digest,
     loose: Arc<AllLoose>,
@@ -60,7 +60,7 @@ impl Drop for Hold {
     }
 }
 
-/// Until dropped, no content is removed.
+/// Blocks the removal of content until dropped.
 pub(crate) struct Kept<'a>(&'a Blobs);
 
 impl Drop for Kept<'_> {
@@ -75,13 +75,13 @@ pub(crate) struct Blobs {
     store: Arc<dyn Store>,
     held: Mutex<Held>,
     loose: Arc<AllLoose>,
-    /// How much each plugin keeps, as of the newest commit.
+    /// Bytes kept by each plugin, as of the newest commit.
     kept_bytes: RwLock<HashMap<Box<str>, u64>>,
     next_file: AtomicU64,
 }
 
 impl Blobs {
-    /// Goes on with what is there; what was being written when the last process ended is removed.
+    /// Opens existing content; removes partial writes of the last process.
     pub(crate) fn open(contents: Contents, store: Arc<dyn Store>) -> io::Result<Self> {
         if let Contents::Disk(folder) = &contents {
             let new = folder.join("new");
@@ -99,8 +99,8 @@ impl Blobs {
         })
     }
 
-    /// Has the content stay, so that a commit that refers to it can still come; `None` where it is
-    /// not there.
+    /// Keeps the content while the guard lives, so that a commit can still refer to it; `None` if
+    /// it doesn't exist.
     pub(crate) fn hold(&self, digest: &Digest) -> Option<StagedBlob> {
         let mut held = lock(&self.held);
         self.has(digest).then(|| self.stage(&mut held, *digest))
@@ -111,7 +111,7 @@ impl Blobs {
         StagedBlob::new(digest, Hold { digest, loose: Arc::clone(&self.loose) })
     }
 
-    /// Takes note of what plugins keep after a commit, in bytes.
+    /// Updates the bytes kept by plugins after a commit.
     pub(crate) fn keeps(&self, plugins: impl IntoIterator<Item = (Box<str>, u64)>) {
         self.kept_bytes.write().unwrap_or_else(PoisonError::into_inner).extend(plugins);
     }
@@ -123,13 +123,13 @@ impl Blobs {
         }
     }
 
-    /// Has all content stay, for as long as a copy is made. One copy at a time.
+    /// Keeps all content during a backup. Only one backup at a time.
     pub(crate) fn keep_all(&self) -> Kept<'_> {
         lock(&self.held).keep_all = true;
         Kept(self)
     }
 
-    /// The content of a digest, whether anybody still refers to it or not.
+    /// Reads and verifies content, referenced or not.
     pub(crate) fn content(&self, digest: &Digest) -> io::Result<Bytes> {
         let content = match &self.contents {
             Contents::Disk(folder) => Bytes::from(fs::read(file(folder, digest).1)?),
@@ -142,21 +142,21 @@ impl Blobs {
         Ok(content)
     }
 
-    /// A commit removed a reference: where that was the last, the content goes with the next
-    /// [`Blobs::tidy`].
+    /// Call when a commit removed a reference: if that was the last, the next [`Blobs::tidy`]
+    /// removes the content.
     pub(crate) fn forget(&self, digest: Digest) {
         lock(&self.loose).push(Loose::Unreferenced(digest));
     }
 
-    /// Whether there is something to tidy up.
+    /// Whether [`Blobs::tidy`] has work to do.
     pub(crate) fn is_untidy(&self) -> bool {
         !lock(&self.loose).is_empty()
     }
 
-    /// Removes content that lost what kept it. Blocks on the disk.
+    /// Removes content that is no longer staged or referenced. Blocks on the disk.
     pub(crate) fn tidy(&self) {
         loop {
-            // Held until it is removed, so that nobody stages it in between.
+            // Locked until the removal, so that the content can't be staged in between.
             let mut held = lock(&self.held);
             if held.keep_all {
                 return;
@@ -178,7 +178,7 @@ impl Blobs {
         }
     }
 
-    /// Removes content that nobody refers to. Looks through everything: for after the start.
+    /// Removes unreferenced content. Scans all files, so it only runs after the start.
     pub(crate) fn sweep(&self) {
         let Contents::Disk(folder) = &self.contents else { return };
         let folders = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -235,14 +235,14 @@ impl Blobs {
                 fs::rename(&new, &target)
             })();
             if let Err(error) = written {
-                // What is left of it would take room that may be what was missing.
+                // Best effort: frees the space, the lack of which may be why the write failed.
                 let _ = fs::remove_file(&new);
                 return Err(error);
             }
-            // Whoever made the shelf may not have come this far yet.
+            // A concurrent writer may have created the shelf without syncing it yet.
             sync_folder(folder)?;
         }
-        // Also when it was there: whoever wrote it may not have come this far yet.
+        // Even if the file existed: its writer may not have synced it yet.
         sync_folder(&shelf)
     }
 }
@@ -251,7 +251,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The folder and the file of a digest.
+/// The folder and the file path of a digest.
 pub(crate) fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
     let name = digest.to_string();
     let shelf = folder.join(name.get(..2).unwrap_or_default());
@@ -261,7 +261,7 @@ pub(crate) fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
 
 impl BlobStore for Blobs {
     fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError> {
-        // Before it takes more room: what others left in vain.
+        // Removes orphaned content before using more space.
         self.tidy();
         let digest = Digest::of(content);
         let staged = self.stage(&mut lock(&self.held), digest);
@@ -374,7 +374,7 @@ mod tests {
         assert!(blobs.has(&kept_digest));
     }
 
-    /// What deliveries leave in vain never adds up.
+    /// Orphaned blobs don't accumulate.
     #[test]
     fn whoever_writes_removes_what_was_left_first() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! When schedules are due: a cron pattern and the time zone it is meant in. Pure: a time goes in, a
-//! time comes out. Patterns are read by croner, zones come from the IANA database compiled in.
+//! Schedule times: a cron pattern in a time zone. Pure: a time in, a time out. Patterns are parsed
+//! by croner; zones come from the IANA database compiled in.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use croner::parser::{CronParser, Year};
 
 use crate::CRON_MAX_BYTES;
 
-/// The points in time that a cron pattern names in a time zone: its ticks. They are whole seconds.
+/// A cron pattern in a time zone. The times it matches are its ticks, in whole seconds.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Calendar {
     cron: Cron,
@@ -18,10 +18,10 @@ pub struct Calendar {
     zone: Tz,
 }
 
-/// Why a pattern and a zone name no points in time.
+/// Why a pattern and a zone are rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CalendarError {
-    /// The pattern can't be read.
+    /// The pattern is invalid.
     #[error("{cron:?} is no cron pattern: {reason}")]
     Cron {
         /// The pattern.
@@ -29,16 +29,16 @@ pub enum CalendarError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The zone isn't known.
+    /// The zone is unknown.
     #[error("there is no time zone {0:?}")]
     Zone(String),
-    /// No day fits the pattern.
+    /// No date matches the pattern.
     #[error("{0:?} never comes")]
     Never(String),
 }
 
 impl Calendar {
-    /// A pattern of five fields, or six with seconds before them, in a time zone of the IANA
+    /// Parses a pattern of five fields, or six with leading seconds, in a time zone of the IANA
     /// database.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Calendar {
         u64::try_from(next.timestamp_millis()).ok().filter(|next_ms| *next_ms > time_ms)
     }
 
-    /// The last tick at a time or before it.
+    /// The last tick at or before a time.
     pub(crate) fn last_until(&self, time_ms: u64) -> Option<u64> {
         let last = self.cron.find_previous_occurrence(&self.local(time_ms)?, true).ok()?;
         u64::try_from(last.timestamp_millis()).ok().filter(|last_ms| *last_ms <= time_ms)
@@ -93,7 +93,7 @@ impl Calendar {
     }
 }
 
-/// A field's names, its first value and its last.
+/// A field's value names, minimum and maximum.
 type Field = (&'static [&'static str], u32, u32);
 
 const MONTHS: &[&str] =
@@ -102,8 +102,7 @@ const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 const FIELDS: [Field; 6] =
     [(&[], 0, 59), (&[], 0, 59), (&[], 0, 23), (&[], 1, 31), (MONTHS, 1, 12), (DAYS, 0, 6)];
 
-/// What is wrong with a pattern that has a range which ends before it begins, and how to write it;
-/// `None` where it has none.
+/// If the pattern has a range that ends before it begins, says how to write it; otherwise `None`.
 fn backwards(cron: &str) -> Option<String> {
     let parts: Vec<&str> = cron.split_whitespace().collect();
     let fields = FIELDS.get(FIELDS.len().checked_sub(parts.len())?..)?;
@@ -154,7 +153,7 @@ mod tests {
         DateTime::parse_from_rfc3339(time).unwrap().timestamp_millis() as u64
     }
 
-    /// The ticks after a time and until another, as times in UTC without fractions.
+    /// The ticks after `from`, up to and including `to`, in UTC without fractions.
     fn ticks(cron: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
         let (calendar, mut at) = (Calendar::new(cron, zone).unwrap(), ms(from));
         let mut ticks = Vec::new();
@@ -187,13 +186,13 @@ mod tests {
     fn one_fixed_time_a_day_comes_once_a_day_whatever_the_clocks_do() {
         let berlin = |cron, from, to| ticks(cron, "Europe/Berlin", from, to);
         let spring = ("2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
-        // 2:30 isn't there: at the first moment after.
+        // 2:30 doesn't exist: runs at the first moment after the gap.
         assert_eq!(
             berlin("30 2 * * *", spring.0, spring.1),
             ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
         );
         let autumn = ("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z");
-        // 2:30 is there twice: at the first.
+        // 2:30 exists twice: runs at the first.
         assert_eq!(
             berlin("30 2 * * *", autumn.0, autumn.1),
             ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
@@ -203,7 +202,7 @@ mod tests {
     #[test]
     fn repeated_times_follow_the_clock_on_the_wall() {
         let berlin = |cron, from, to| ticks(cron, "Europe/Berlin", from, to);
-        // What isn't there is left out, what is there twice comes twice.
+        // Times in the gap are skipped; repeated times tick twice.
         let spring = berlin("*/30 1-3 * * *", "2026-03-28T23:00:00Z", "2026-03-29T12:00:00Z");
         let expected = [
             "2026-03-29T00:00:00Z",
@@ -221,7 +220,7 @@ mod tests {
         assert_eq!(hours.len(), 24);
     }
 
-    /// Looking back finds what looking ahead finds, around changes of clocks too.
+    /// Searching backwards finds the same ticks as searching forwards, also around clock changes.
     #[test]
     fn the_same_ticks_from_both_sides() {
         let crons = [

@@ -1,11 +1,11 @@
-//! Where the broker's time comes from. Nothing else here asks the system for it, so that tests
-//! decide what time it is.
+//! The broker's time source. Nothing else in the broker reads the system's clock, so that tests
+//! control the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tells the time.
+/// A source of wall-clock time.
 pub trait Clock: Send + Sync + 'static {
     /// Unix time in milliseconds. It may jump in either direction.
     fn now_ms(&self) -> u64;
@@ -22,23 +22,23 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told otherwise; clones share the time. After moving it,
-/// call [`crate::EmbeddedBroker::wake`], so that the broker looks at it.
+/// A clock that moves only when told to; clones share the time. After moving it, call
+/// [`crate::EmbeddedBroker::wake`] so that the broker notices.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// A clock that shows `now_ms`.
+    /// A clock set to `now_ms`.
     pub fn at(now_ms: u64) -> Self {
         Self(Arc::new(AtomicU64::new(now_ms)))
     }
 
-    /// Shows `now_ms` from now on, be it earlier or later.
+    /// Sets the time, which may move backwards.
     pub fn set(&self, now_ms: u64) {
         self.0.store(now_ms, Ordering::SeqCst);
     }
 
-    /// Moves on.
+    /// Advances the time.
     pub fn advance(&self, by_ms: u64) {
         self.0.fetch_add(by_ms, Ordering::SeqCst);
     }

@@ -1,8 +1,7 @@
-//! The committer: one thread that takes what has arrived, lets the ledger apply it, commits, and
+//! The committer: one thread that drains the intake, applies commands to the ledger, commits, and
 //! then acts. Batches form by themselves while the disk is busy.
 //!
-//! It ends when the intake is closed and empty, or when a commit fails; then everything that
-//! waits for an answer hears why.
+//! It ends when the intake is closed and empty, or when a commit fails; pending replies then fail.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,14 +21,13 @@ use crate::state::Written;
 use crate::store::rows::{DeadRow, read_blob};
 use crate::store::{Space, StoreFailure, keys};
 
-/// The longest time between two looks at the clock while a timer runs: the system's clock may be
-/// set forward.
+/// Longest wait between two clock checks while a timer runs: the system clock may be set forward.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
-/// Sends an answer, or the reason why there is none.
+/// Sends a reply, given the outcome of the commit.
 type Answer = Box<dyn FnOnce(Result<(), BrokerError>) + Send>;
 
-/// Owns the ledger.
+/// Owns the ledger and runs the commit loop.
 pub(crate) struct Committer {
     ledger: Ledger,
     shared: Arc<Shared>,
@@ -37,21 +35,21 @@ pub(crate) struct Committer {
     blobs: Arc<Blobs>,
     readers: Readers,
     answers: Vec<Answer>,
-    /// Outlets to open and to close once the batch is durable.
+    /// Outlets to open or close once the batch is durable.
     outlets: Vec<OutletChange>,
     commits: u64,
-    /// Whether producers are refused because of what there is to be done.
+    /// Whether producers are currently refused because of backlog.
     is_refusing: bool,
 }
 
-/// A subscription that came or went.
+/// A subscription that was added or removed.
 enum OutletChange {
     Open(u32, SubscriptionName),
     Remove(u32, SubscriptionName),
 }
 
 impl Committer {
-    /// A committer that has not begun.
+    /// Creates a committer; [`Committer::run`] starts it.
     pub(crate) fn new(
         ledger: Ledger,
         shared: Arc<Shared>,
@@ -63,7 +61,7 @@ impl Committer {
         Self { ledger, shared, clock, blobs, readers, answers, outlets, commits: 0, is_refusing }
     }
 
-    /// Works until the end.
+    /// Runs until the intake is closed or a commit fails.
     pub(crate) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work()));
@@ -72,7 +70,7 @@ impl Committer {
             Ok(Err(failure)) => shared.poison(&failure.0),
             Err(_) => shared.poison("the committer panicked; the log has the details"),
         }
-        // What was not answered is not durable for sure.
+        // Commands without a reply may or may not be durable.
         for answer in self.answers.drain(..) {
             answer(Err(shared.gone()));
         }
@@ -82,7 +80,7 @@ impl Committer {
 
     fn work(&mut self) -> Result<(), StoreFailure> {
         let mut commands = Vec::new();
-        // The first turn hands out what was ready before the restart.
+        // The first iteration hands out what was ready before the restart.
         let mut wait = Some(Duration::ZERO);
         loop {
             let phase = self.shared.intake.take(&mut commands, wait);
@@ -107,7 +105,7 @@ impl Committer {
         }
     }
 
-    /// Makes durable what was applied, then acts on it.
+    /// Commits what was applied, then acts on it.
     fn commit(&mut self) -> Result<(), StoreFailure> {
         let batch = self.ledger.finish();
         let written = Written::by(&batch);
@@ -127,7 +125,7 @@ impl Committer {
         }
         let released = self.ledger.release();
         let ReleasedBlobs { staged, deleted, kept_bytes } = released.blobs;
-        // Before the sums and whoever is handed something: what was staged counts no longer.
+        // First, as blobs that are both staged and kept would count twice against the quota.
         drop(staged);
         self.blobs.keeps(kept_bytes);
         for (id, leases) in released.grants {
@@ -155,7 +153,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Tells when the clock was set back, and when ticks of schedules were passed over.
+    /// Logs clock setbacks and skipped schedule ticks.
     fn tell_of_time(&mut self, passed_over_before: u64) {
         if let Some(set_back_ms) = self.ledger.take_set_back_ms() {
             tracing::warn!(
@@ -174,7 +172,7 @@ impl Committer {
         }
     }
 
-    /// Tells when producers are kept out, and when they are let in again.
+    /// Logs when publishing starts and stops being refused.
     fn tell_of_backlog(&mut self) {
         let refusal = self.ledger.refusal();
         match &refusal {
@@ -187,7 +185,7 @@ impl Committer {
         self.is_refusing = refusal.is_some();
     }
 
-    /// Removes what belongs to events that have left the log. Only space depends on it.
+    /// Frees the space of events that have left the log. Best effort: nothing else depends on it.
     fn give_space_back(&self, sequence: u64) {
         let shared = Arc::clone(&self.shared);
         self.readers.submit(move || {
@@ -228,7 +226,7 @@ impl Committer {
                 if let Some(outlet) = self.shared.outlets.named(&name)
                     && self.ledger.changes_filter(&subscription)
                 {
-                    // What nobody took yet is judged by the new filter.
+                    // Deliveries not leased yet are matched against the new filter.
                     self.ledger.take_back(&name, &outlet.take_back());
                 }
                 let made = self.ledger.subscribe(subscription, first);
@@ -300,16 +298,16 @@ impl Committer {
         Ok(())
     }
 
-    /// Keeps an answer until the batch is durable.
+    /// Defers a reply until the batch is durable.
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, BrokerError>) {
         self.answers.push(Box::new(move |committed| {
-            // Whoever asked may be gone; what was done stays done.
+            // The caller may have gone; the command still takes effect.
             let _ = reply.send(committed.and(answer));
         }));
     }
 
-    /// Adds what the store has of the blobs that a delivery changes. Only here that is as new as it
-    /// has to be.
+    /// Looks up the stored sizes of the blobs that a delivery changes. Done here because only the
+    /// committer is sure to see the latest commit.
     fn look_up_blobs(&self, decided: &mut Decided) {
         let Decided { settlement, stored_blobs, .. } = decided;
         let plugin = settlement.subscription.plugin();
@@ -335,7 +333,7 @@ impl Committer {
         }
     }
 
-    /// A dead letter that no command of this batch has removed.
+    /// Reads a dead letter, unless a command of this batch has removed it.
     fn dead_letter(&self, id: u64) -> Result<Option<DeadRow>, BrokerError> {
         if self.ledger.is_dead_letter_gone(id) {
             return Ok(None);
@@ -349,7 +347,7 @@ impl Committer {
         read().map_err(|failure| BrokerError::Read(failure.0))
     }
 
-    /// What nobody has taken from its outlet yet is not under way: it waits.
+    /// Deliveries still in their outlet aren't in flight: they count as pending.
     fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
         let mut standing = self.ledger.standing(flow, sequences);
         let busy = standing.subscriptions.iter_mut().filter(|one| !one.in_flight.is_empty());

@@ -1,5 +1,5 @@
-//! The embedded engine behind the [`Broker`] trait: checks and prepares what comes in, off the
-//! committer's thread, and asks the store what only the store knows.
+//! The embedded engine behind the [`Broker`] trait: validates and prepares requests off the
+//! committer's thread, and reads from the store what the ledger doesn't hold.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,34 +32,33 @@ use crate::store::rows::millis;
 use crate::store::{OpenFailure, Store, StoreFailure, View};
 use crate::{OpenError, Options};
 
-/// Threads that read for questions from outside.
+/// Threads for store queries.
 const QUERY_THREADS: usize = 2;
 
-/// How often a flow that grows while it is read is looked at again.
+/// How often a flow that grows while it is read is read again.
 const FLOW_TRIES_MAX: u32 = 8;
 
-/// Most questions that wait for a thread.
+/// Maximum queries waiting for a thread.
 const QUERIES_MAX: usize = 1_024;
 
-/// The engine that lives in this process. Dropping it without [`Broker::close`] is like pulling
-/// the plug: what was not answered may be lost, all else is there when it is opened again.
+/// The in-process engine. Dropping it without [`Broker::close`] is like a crash: writes that were
+/// not acknowledged may be lost, everything else is recovered at the next open.
 pub struct EmbeddedBroker {
     shared: Arc<Shared>,
     blobs: Arc<Blobs>,
     queries: Readers,
     backups: Readers,
-    /// Whether a copy is being made.
+    /// Whether a backup is running.
     is_backing_up: Arc<AtomicBool>,
     data: PathBuf,
     room: Option<Room>,
     committer: Mutex<Option<JoinHandle<()>>>,
-    /// Keeps the data folder locked. Last, so that it goes last.
+    /// Keeps the data folder locked. Last, so that it is dropped last.
     _folder: Option<Folder>,
 }
 
 impl EmbeddedBroker {
-    /// Opens a data folder, makes it if need be, and goes on where the last process stopped.
-    /// Blocks on the disk.
+    /// Opens or creates a data folder and recovers what the last process left. Blocks on the disk.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -92,15 +91,15 @@ impl EmbeddedBroker {
         Self::start(options, store, blobs, Some(folder))
     }
 
-    /// An engine that forgets everything when dropped, for tests.
+    /// An engine without persistence, for tests.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// A thread can't be started.
     pub fn in_memory(options: Options) -> Result<Arc<Self>, OpenError> {
         Self::on(&MemoryDisk::default(), options)
     }
 
-    /// An engine on a disk in memory, which may have been used by another before.
+    /// An engine on a disk in memory, which may hold data of an earlier engine.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -186,12 +185,12 @@ impl EmbeddedBroker {
         }))
     }
 
-    /// Makes the committer look at the clock at once.
+    /// Makes the committer check the clock at once.
     pub fn wake(&self) {
         self.shared.intake.wake();
     }
 
-    /// Has the committer do something that is neither large nor refused for lack of room.
+    /// Sends a small command and waits for its reply. Waits for room instead of being refused.
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, BrokerError> {
         self.send(command, 0).await?.wait(&self.shared).await
     }
@@ -207,7 +206,7 @@ impl EmbeddedBroker {
         Ok(Pending(answer))
     }
 
-    /// A closed intake may mean worse.
+    /// The intake is also closed when the broker is poisoned.
     fn refused(&self, error: BrokerError) -> BrokerError {
         match error {
             BrokerError::Closed => self.shared.gone(),
@@ -215,7 +214,7 @@ impl EmbeddedBroker {
         }
     }
 
-    /// Reads from the store on another thread.
+    /// Reads from the store on a query thread.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, StoreFailure> + Send + 'static,
@@ -226,7 +225,7 @@ impl EmbeddedBroker {
         let (reply, answer) = oneshot::channel();
         let store = Arc::clone(&self.shared.store);
         let submitted = self.queries.submit(move || {
-            // Whoever asked may be gone.
+            // The caller may have gone.
             let _ = reply.send(read(&*store.view()));
         });
         if !submitted {
@@ -240,7 +239,7 @@ impl EmbeddedBroker {
     }
 }
 
-/// A copy is being made until this is dropped.
+/// Resets the flag when the backup ends.
 struct Running(Arc<AtomicBool>);
 
 impl Drop for Running {
@@ -249,7 +248,7 @@ impl Drop for Running {
     }
 }
 
-/// An answer that is on its way.
+/// A reply that hasn't arrived yet.
 struct Pending<T>(oneshot::Receiver<Result<T, BrokerError>>);
 
 impl<T> Pending<T> {
@@ -351,8 +350,8 @@ impl Broker for EmbeddedBroker {
             let standing =
                 self.ask(|reply| Command::Standing { flow: root, sequences, reply }).await?;
             let is_last = tries == FLOW_TRIES_MAX;
-            // What came meanwhile was not asked about: a delivery is only done together with its
-            // emissions, so the events are looked up again behind the standing, not before it.
+            // The standing doesn't cover events appended since. A delivery is done only together
+            // with its emissions, so the members are read again after the standing, not before it.
             let read = move |view: &dyn View| {
                 let Some(now) = flow::members(view, root)? else { return Ok(None) };
                 if now.sequences != asked && !is_last {
@@ -475,7 +474,7 @@ impl Broker for EmbeddedBroker {
         let (reply, answer) = oneshot::channel();
         let (shared, blobs) = (Arc::clone(&self.shared), Arc::clone(&self.blobs));
         let (data, running) = (self.data.clone(), Running(Arc::clone(&self.is_backing_up)));
-        // It ends what it has begun even when nobody waits for it any more.
+        // Runs to completion even if the caller is gone.
         let submitted = self.backups.submit(move || {
             let made = backup::run(&shared, &blobs, &data, &to, beside).map_err(BrokerError::from);
             drop(running);

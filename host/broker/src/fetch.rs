@@ -1,4 +1,4 @@
-//! Reads what the ledger asks for.
+//! Executes the reads that the ledger requests.
 
 use usher_event::Identity;
 
@@ -8,20 +8,20 @@ use crate::log;
 use crate::store::rows::{read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
 
-/// Most matching events that one scan answers with.
+/// Maximum matching events returned by one scan.
 const SCAN_MAX_EVENTS: usize = 1_024;
 
-/// Most bytes of matching events that one scan answers with; it may go over by one event.
+/// Maximum bytes of matching events returned by one scan; may be exceeded by one event.
 const SCAN_MAX_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Most events that one scan looks at.
+/// Maximum events looked at by one scan.
 const SCAN_MAX_LOOKED_AT: usize = 16_384;
 
-/// Most deliveries, of all subscriptions, that an answer about expired events names; it may go over
-/// by one of each.
+/// Maximum deliveries, over all subscriptions, named in a result about expired events; may be
+/// exceeded by one per subscription.
 const UNSEEN_MAX_SEQUENCES: usize = 65_536;
 
-/// Reads one thing.
+/// Executes one read.
 pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailure> {
     match fetch {
         Fetch::Scan { subscription, epoch, filter, from, to } => {
@@ -40,7 +40,7 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
                 }
             }
             if next == from {
-                // Nothing there at all: the whole range has been looked at.
+                // The range has no events, so all of it was scanned.
                 next = to;
             }
             Ok(Fetched::Scan { subscription, epoch, events, next })
@@ -77,7 +77,7 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
     }
 }
 
-/// Events from the beginning of the log that are too old or too many.
+/// Events at the start of the log that exceed the retention limits.
 fn expired(
     view: &dyn View,
     (from, to): (u64, u64),

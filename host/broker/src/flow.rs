@@ -1,5 +1,4 @@
-//! A flow: an event and all that it caused, with what became of each delivery; and one delivery by
-//! itself. Put together from the store and from what the ledger alone knows.
+//! Flows and explanations of single deliveries, from the store and what only the ledger knows.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +14,7 @@ use crate::store::rows::{DeadRow, read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
 use crate::{FLOW_MAX_BYTES, FLOW_MAX_EVENTS};
 
-/// The events of a flow, by sequence.
+/// Sequences of the events of a flow.
 pub(crate) struct Members {
     pub(crate) root: u64,
     pub(crate) sequences: Vec<u64>,
@@ -40,9 +39,9 @@ pub(crate) fn members(view: &dyn View, sequence: u64) -> Result<Option<Members>,
     Ok(Some(Members { root, sequences, truncated }))
 }
 
-/// Puts the flow together. View and members must not be older than the standing, or a delivery
-/// could be done without what it emitted. `asked` are the events the standing is about; of others
-/// nothing is known, and so their deliveries count as pending.
+/// Assembles the flow. View and members must not be older than the standing, or a delivery could be
+/// done without its emissions. `asked` are the events the standing covers; deliveries of others
+/// count as pending.
 pub(crate) fn flow(
     view: &dyn View,
     members: Members,
@@ -66,7 +65,7 @@ pub(crate) fn flow(
     let mut delayed = Vec::with_capacity(standing.delayed.len());
     for (due_ms, number) in &standing.delayed {
         let key = keys::pair(*due_ms, *number);
-        // Gone means appended since the standing was taken.
+        // A missing emission was appended after the standing was taken.
         let Some(row) = view.get(Space::Delayed, &key)? else { continue };
         let damaged = || StoreFailure::damaged(Space::Delayed, &key);
         let StoredEvent { cause, event, .. } = read_record(0, &row).ok_or_else(damaged)?;
@@ -76,8 +75,8 @@ pub(crate) fn flow(
     Ok(Flow { root: members.root, events, delayed, truncated })
 }
 
-/// Says what became of an event for a subscription; `None` if the log hasn't come to it. The view
-/// must not be older than the standing.
+/// Explains what became of an event for a subscription; `None` if the log hasn't reached it. The
+/// view must not be older than the standing.
 pub(crate) fn explain(
     view: &dyn View,
     sequence: u64,
@@ -113,22 +112,22 @@ pub(crate) fn explain(
     }))
 }
 
-/// The failed attempts of one delivery.
+/// The failed attempts of one delivery, grouped into rounds.
 #[derive(Default)]
 struct Rounds {
     failures: Vec<PastAttempt>,
-    /// How many attempts were made before the round of the last one.
+    /// Number of attempts in rounds before that of the last attempt.
     before: u32,
 }
 
 impl Rounds {
-    /// Takes in the next one; `number` counts through all rounds.
+    /// Adds the next attempt; `number` counts through all rounds.
     fn push(&mut self, number: u32, record: AttemptRecord) {
         let before = number.saturating_sub(record.attempt);
         let round = match self.failures.last() {
             Some(last) if last.record.ended || before != self.before => last.round + 1,
             Some(last) => last.round,
-            // Retention may have let the first rounds go.
+            // Retention may have removed the first rounds.
             None if before > 0 => 2,
             None => 1,
         };
@@ -136,8 +135,8 @@ impl Rounds {
         self.failures.push(PastAttempt { round, record });
     }
 
-    /// The round that a delivery is in, which is over or not. `before` is known while it isn't, once
-    /// it has failed or was begun again.
+    /// The current round of a delivery, finished or not. `before` is known for an unfinished
+    /// delivery that has failed or was started again.
     fn present(&self, is_dead: bool, before: Option<u32>) -> u32 {
         match self.failures.last() {
             Some(last) if is_dead => last.round,
@@ -150,7 +149,7 @@ impl Rounds {
     }
 }
 
-/// What is on disk about the deliveries of one event, by subscription number.
+/// On-disk records of the deliveries of one event, by subscription id.
 #[derive(Default)]
 struct OnDisk {
     failures: BTreeMap<u32, Rounds>,
@@ -159,7 +158,7 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    /// Reads what begins with an event's key, or that of one delivery.
+    /// Reads all rows under the key of an event or of one delivery.
     fn read(view: &dyn View, prefix: &[u8]) -> Result<Self, StoreFailure> {
         const SEQUENCE_BYTES: usize = 8;
         let id = |key: &[u8]| keys::first_subscription(key.get(SEQUENCE_BYTES..)?);
@@ -180,8 +179,8 @@ impl OnDisk {
         Ok(found)
     }
 
-    /// The delivery to one subscription, if there is one. Of one whose standing isn't known, nothing
-    /// but what is on disk counts.
+    /// Status of the delivery to one subscription, if there is one. If its standing isn't known,
+    /// only what is on disk counts.
     fn status(
         &mut self,
         stored: &StoredEvent,
@@ -206,7 +205,7 @@ impl OnDisk {
         let state = match dead {
             Some(id) => DeliveryState::Dead { id: Some(id).filter(|id| *id != 0) },
             None if !is_known => DeliveryState::Pending,
-            // It went there by itself, so it never lies ahead.
+            // Delivered directly to its addressee, so it is never ahead of the cursor.
             None if stored.addressee().is_some() && !standing.has(sequence) => DeliveryState::Done,
             None => living(sequence, standing),
         };
@@ -226,7 +225,7 @@ fn deliveries(
     let known = subscriptions.iter();
     let mut deliveries: Vec<DeliveryStatus> =
         known.filter_map(|standing| on_disk.status(stored, standing, is_known)).collect();
-    // Of subscriptions that are gone, dead letters still tell the name.
+    // Dead letters still name subscriptions that no longer exist.
     for (subscription, letter) in on_disk.dead {
         let Some(name) = name_of(view, letter)? else { continue };
         let rounds = on_disk.failures.remove(&subscription).unwrap_or_default();
@@ -238,7 +237,7 @@ fn deliveries(
     Ok(deliveries)
 }
 
-/// How a delivery stands that was not given up.
+/// State of a delivery that isn't dead-lettered.
 fn living(sequence: u64, standing: &SubscriptionStanding) -> DeliveryState {
     if let Some(attempt) = standing.in_flight.get(&sequence) {
         DeliveryState::InFlight { attempt: *attempt }

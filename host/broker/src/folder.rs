@@ -1,4 +1,4 @@
-//! The data folder: its format, its lock, and where things are in it.
+//! The data folder: its format, lock and layout.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,40 +8,39 @@ use std::sync::Arc;
 use crate::OpenError;
 use crate::files::replace;
 
-/// The newest format this version reads, and the one it writes.
+/// The format this version writes, and the newest it reads.
 const FORMAT: u32 = 3;
 
-/// The oldest format this version reads; opening turns it into the newest.
+/// The oldest format this version reads; opening upgrades it to the newest.
 const FORMAT_OLDEST: u32 = 1;
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
 
-/// Longest content of the small files that is read.
+/// Maximum bytes read of the small files.
 const SMALL_FILE_MAX_BYTES: u64 = 64;
 
-/// A data folder that is this process's alone until dropped.
+/// A data folder locked by this process until dropped.
 pub(crate) struct Folder {
     path: PathBuf,
     lock: Arc<File>,
 }
 
 impl Folder {
-    /// Makes the folder if need be, checks its format, locks it.
+    /// Creates the folder if needed, checks its format and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(refused("cannot make the data folder", path))?;
         let format_path = path.join(FORMAT_FILE);
         let found = check_format(path, &format_path)?;
         let lock = lock(path)?;
-        // A version that knows only an older format must not meet rows of the new one, so this is
-        // written before any of them.
+        // Written before any row of the new format, so that an older version refuses the folder.
         if found != Some(FORMAT) {
             write_format(path).map_err(refused("cannot write", &format_path))?;
         }
         Ok(Self { path: path.to_owned(), lock })
     }
 
-    /// Locks a folder that is there, and leaves its format as it is.
+    /// Locks an existing folder without upgrading its format.
     pub(crate) fn open_as_it_is(path: &Path) -> Result<Self, OpenError> {
         let format_path = path.join(FORMAT_FILE);
         if check_format(path, &format_path)?.is_none() {
@@ -51,17 +50,17 @@ impl Folder {
         Ok(Self { path: path.to_owned(), lock: lock(path)? })
     }
 
-    /// Holds the folder for as long as it is kept.
+    /// The lock, held until the last clone is dropped.
     pub(crate) fn lock(&self) -> Arc<File> {
         Arc::clone(&self.lock)
     }
 
-    /// Where the store is.
+    /// Path of the store.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }
 
-    /// Where blobs are.
+    /// Path of the blobs.
     pub(crate) fn blobs(&self) -> PathBuf {
         self.path.join("blobs")
     }
@@ -98,7 +97,7 @@ fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenErro
     }
 }
 
-/// Makes a folder a data folder.
+/// Writes the format file, which marks a folder as a data folder.
 pub(crate) fn write_format(path: &Path) -> io::Result<()> {
     replace(path, FORMAT_FILE, "format.new", format!("usher {FORMAT}\n").as_bytes())
 }
@@ -112,7 +111,7 @@ fn lock(path: &Path) -> Result<Arc<File>, OpenError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            // Only for the message: without it the lock holds just the same.
+            // Best effort, for the message only.
             let _ = file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text);
             return Err(OpenError::InUse { path: path.to_owned(), pid: text.trim().parse().ok() });
         }

@@ -1,5 +1,5 @@
-//! The way to the committer: commands in the order they arrive, bounded by number and by bytes.
-//! A full intake refuses what producers publish and lets everyone else wait.
+//! The committer's command queue: first in, first out, bounded by count and bytes. When full, it
+//! refuses publishes and makes all other callers wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,19 +15,19 @@ use crate::api::{
 use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
 use crate::replay::Found;
 
-/// Most bytes of events that one commit takes on; what is beyond waits for the next.
+/// Maximum bytes of events per commit; the rest waits for the next.
 const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// Most events and settlements that one commit takes on.
+/// Maximum events and settlements per commit.
 const COMMIT_MAX_ITEMS: usize = 4_096;
 
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where an answer goes. Dropped without one only when the broker stops.
+/// Where a reply goes. Dropped without one only when the broker stops.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, BrokerError>>;
 
-/// What the committer is asked to do.
+/// A command for the committer.
 pub(crate) enum Command {
     Publish {
         events: Vec<(Event, Identity)>,
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     },
     Subscribe {
         subscription: Subscription,
-        /// Where a new one that starts at a time begins.
+        /// First sequence of a new subscription that starts at a time.
         first: Option<u64>,
         reply: Reply<()>,
     },
@@ -91,7 +91,7 @@ pub(crate) enum Command {
         change: PluginChange,
         reply: Reply<()>,
     },
-    /// What the ledger asked the store for.
+    /// Result of a read that the ledger requested.
     Fetched(Result<Fetched, String>),
 }
 
@@ -106,18 +106,18 @@ impl Command {
     }
 }
 
-/// How far the intake is on its way out.
+/// Shutdown phase of the intake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Takes commands.
+    /// Accepts commands.
     Open,
-    /// Takes no more; what has arrived is still done.
+    /// Accepts no more commands; queued ones are still applied.
     Closing,
-    /// What has arrived is dropped.
+    /// Drops queued commands.
     Abandoned,
 }
 
-/// Commands that wait.
+/// The command queue.
 pub(crate) struct Intake {
     state: Mutex<State>,
     arrived: Condvar,
@@ -130,11 +130,11 @@ struct State {
     commands: VecDeque<(Command, usize)>,
     bytes: usize,
     phase: Phase,
-    /// Those who wait for room, in the order they came: a large command must not wait for ever
-    /// because smaller ones keep slipping in.
+    /// Tickets of callers waiting for room, in arrival order: a large command must not starve
+    /// behind smaller ones.
     line: VecDeque<u64>,
     next_ticket: u64,
-    /// Someone wants the committer to look up.
+    /// Whether the committer should return without waiting for a command.
     woken: bool,
 }
 
@@ -157,7 +157,7 @@ impl Intake {
         }
     }
 
-    /// Adds a command if there is room.
+    /// Queues a command; fails if there is no room.
     pub(crate) fn try_push(&self, command: Command, bytes: usize) -> Result<(), BrokerError> {
         match self.offer(command, bytes, None) {
             Ok(()) => Ok(()),
@@ -166,8 +166,8 @@ impl Intake {
         }
     }
 
-    /// Adds a command when there is room and those who came before have had their turn. Dropping
-    /// the future adds nothing.
+    /// Queues a command, waiting for room behind earlier callers. Cancel-safe: dropping the future
+    /// queues nothing.
     pub(crate) async fn push(&self, mut command: Command, bytes: usize) -> Result<(), BrokerError> {
         match self.offer(command, bytes, None) {
             Ok(()) => return Ok(()),
@@ -187,7 +187,7 @@ impl Intake {
         }
     }
 
-    /// Adds what the ledger itself asked for; the ledger bounds it.
+    /// Queues the result of a read that the ledger requested; the ledger bounds how many there are.
     pub(crate) fn push_fetched(&self, fetched: Result<Fetched, String>) {
         let mut state = self.state();
         if state.phase == Phase::Open {
@@ -207,7 +207,7 @@ impl Intake {
         if state.phase != Phase::Open {
             return Err((command, Some(BrokerError::Closed)));
         }
-        // One command always fits, however large, and questions take no bytes.
+        // A command always fits if no bytes are queued, whatever its size; queries have size 0.
         let full = state.commands.len() >= self.max_commands
             || (bytes > 0 && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.max_bytes);
         if full || state.line.front().is_some_and(|first| Some(*first) != ticket) {
@@ -219,8 +219,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Moves what has arrived to `into`, as much as one commit takes on. Waits for something to
-    /// arrive, at most `wait` where given.
+    /// Moves queued commands to `into`, up to the limits of one commit. Waits for a command to
+    /// arrive, for at most `wait` if given.
     pub(crate) fn take(&self, into: &mut Vec<Command>, wait: Option<Duration>) -> Phase {
         let mut state = self.state();
         if state.commands.is_empty() && state.phase == Phase::Open && !state.woken {
@@ -252,20 +252,20 @@ impl Intake {
                 break;
             }
         }
-        // With commands left there is more to do before the end.
+        // Still open while commands are left.
         let phase = if state.commands.is_empty() { state.phase } else { Phase::Open };
         drop(state);
         self.space.notify_waiters();
         phase
     }
 
-    /// Makes the committer look up.
+    /// Wakes the committer.
     pub(crate) fn wake(&self) {
         self.state().woken = true;
         self.arrived.notify_one();
     }
 
-    /// Takes no more. Once abandoned, whoever waits for an answer hears that there is none.
+    /// Closes the intake. [`Phase::Abandoned`] also drops queued commands, failing their callers.
     pub(crate) fn close(&self, phase: Phase) {
         let mut state = self.state();
         if state.phase != Phase::Abandoned {
@@ -277,13 +277,13 @@ impl Intake {
             state.bytes = 0;
         }
         drop(state);
-        // Not under the lock: dropping wakes those who wait for answers.
+        // Outside the lock: dropping the replies wakes their receivers.
         drop(dropped);
         self.arrived.notify_one();
         self.space.notify_waiters();
     }
 
-    /// Commands that wait.
+    /// Number of queued commands.
     pub(crate) fn len(&self) -> usize {
         self.state().commands.len()
     }
@@ -293,7 +293,7 @@ impl Intake {
     }
 }
 
-/// A place in the line of those who wait for room, given up when dropped.
+/// A place in the line of callers waiting for room; given up on drop.
 struct Place<'a> {
     intake: &'a Intake,
     ticket: u64,
@@ -312,7 +312,7 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.intake.state().line.retain(|ticket| *ticket != self.ticket);
-        // Whoever comes next may be able to get in now.
+        // The next caller in line may fit now.
         self.intake.space.notify_waiters();
     }
 }
@@ -366,7 +366,7 @@ mod tests {
             tokio::spawn(async move { intake.push(command(), 80).await })
         };
         tokio::task::yield_now().await;
-        // It would fit, but someone waits for more room.
+        // It would fit, but an earlier caller waits for more room.
         assert!(matches!(intake.try_push(command(), 1), Err(BrokerError::Busy { .. })));
         let small = {
             let intake = Arc::clone(&intake);

@@ -1,12 +1,12 @@
 //! The broker: a durable log of events, subscriptions with cursors, and effects that commit
 //! exactly once, together with the acknowledgement of the delivery that caused them.
 //!
-//! [`Broker`] is the seam for engines; [`EmbeddedBroker`] is the engine that lives in this
-//! process. It has three parts. The **ledger** is a pure state machine that holds all delivery
-//! semantics: commands and a time go in, writes and replies come out. The **store** commits a
-//! batch of writes atomically and fsyncs it. The **committer** is one thread between them: it
-//! takes what has arrived, lets the ledger apply it, commits, and only then acts and answers.
-//! What is on the disk is described in `docs/storage.md`.
+//! [`Broker`] is the engine interface; [`EmbeddedBroker`] is the in-process implementation. It has
+//! three parts. The **ledger** is a pure state machine that holds all delivery semantics: it takes
+//! commands and a timestamp, and returns writes and replies. The **store** commits a batch of
+//! writes atomically and fsyncs it. The **committer** is one thread between them: it drains the
+//! intake, applies commands to the ledger, commits, and only then hands out deliveries and replies.
+//! The on-disk format is documented in `docs/storage.md`.
 
 mod api;
 mod backup;

@@ -2,80 +2,80 @@
 
 use std::time::Duration;
 
-/// Most events that [`crate::Flow`] holds.
+/// Maximum events in a [`crate::Flow`].
 pub const FLOW_MAX_EVENTS: usize = 1_000;
 
-/// Most bytes of events that [`crate::Flow`] holds; a single one may have more.
+/// Maximum bytes of events in a [`crate::Flow`], which a single event may exceed.
 pub const FLOW_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// Most failed attempts kept for one delivery: the first and the newest.
+/// Maximum failed attempts kept for one delivery: the first and the newest.
 pub const ATTEMPTS_KEPT: usize = 20;
 
-/// Most records kept of what operators did; the oldest go.
+/// Maximum audit records kept; the oldest are removed.
 pub const AUDIT_MAX_RECORDS: u64 = 10_000;
 
-/// Longest chain of emissions; a delivery that would make it longer becomes a dead letter.
+/// Longest chain of emissions; a delivery that would exceed it is dead-lettered.
 pub const HOPS_MAX: u16 = 16;
 
-/// Most subscriptions at once.
+/// Maximum number of subscriptions.
 pub const SUBSCRIPTIONS_MAX: usize = 1_024;
 
-/// Most deliveries under way at once that a subscription may ask for.
+/// Upper bound of a subscription's `max_in_flight`.
 pub const IN_FLIGHT_MAX: u32 = 4_096;
 
-/// Most deliveries of one subscription that wait for another attempt; beyond it the subscription
-/// takes no new events until some of them are settled.
+/// Maximum deliveries of one subscription that wait for another attempt; beyond it the subscription
+/// takes no new events until some are settled.
 pub const RETRIES_MAX: usize = 10_000;
 
-/// Most deliveries of one subscription that are parked behind one of the same key that waits for
-/// another attempt; beyond it the subscription takes no new events until some of them are settled.
+/// Maximum deliveries of one subscription parked behind a lane head that waits for another attempt;
+/// beyond it the subscription takes no new events until some are settled.
 pub const PARKED_MAX: usize = 100_000;
 
-/// Most events that one step of a replay has delivered.
+/// Maximum events that one step of a replay delivers.
 pub const REPLAY_MAX_EVENTS: usize = 256;
 
-/// Most events that one step of a replay looks at.
+/// Maximum events that one step of a replay scans.
 pub const REPLAY_MAX_LOOKED_AT: usize = 16_384;
 
-/// Most replayed deliveries of one subscription that are not over; a replay waits beyond it. Fewer
-/// than [`RETRIES_MAX`], so that new events are taken meanwhile.
+/// Maximum unfinished replayed deliveries of one subscription; a replay waits beyond it. Less than
+/// [`RETRIES_MAX`], so that new events are still taken.
 pub const REPLAYS_MAX: usize = 1_024;
 
-/// How often a delivery may run again because state it had read changed meanwhile, before it runs
-/// while nothing else of its plugin does.
+/// How often a delivery may run again because state it read has changed, before it runs alone, with
+/// nothing else of its plugin in flight.
 pub const CONFLICTS_MAX: u32 = 3;
 
-/// Most emissions that wait for their delay, of all plugins; each has a share of its own below it
-/// ([`crate::Changes::delayed_max`]).
+/// Maximum emissions waiting for their delay, over all plugins; each plugin has a lower limit of
+/// its own ([`crate::Changes::delayed_max`]).
 pub const DELAYED_MAX: usize = 100_000;
 
-/// Longest wait a listener may ask for before another attempt; longer ones are cut to this, and to
-/// what the subscription's policy leaves.
+/// Longest retry delay a listener may ask for; longer ones are clamped to this and to what the
+/// subscription's policy leaves.
 pub const AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A listener that asks for a wait of at least this is busy: the attempt doesn't count.
+/// A listener that asks for at least this delay is busy: the attempt isn't counted.
 pub const RATE_LIMITED_MIN: Duration = Duration::from_secs(1);
 
-/// Longest delay of an emission; longer ones are cut to this.
+/// Longest delay of an emission; longer ones are clamped.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Most schedules at once.
+/// Maximum number of schedules.
 pub const SCHEDULES_MAX: usize = 256;
 
-/// A clock that is set back by more than this was wrong before: what was to wait by it is worked out
-/// again, counted from now. Less is waited out, so that nothing happens twice.
+/// A clock set back by more than this was wrong before: remaining waits are recomputed from now.
+/// Smaller steps are waited out, so that nothing happens twice.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(60);
 
-/// The same for schedules, which repeat nothing where a clock is set back by an hour and set right.
+/// The same for schedules, which repeat nothing if a clock is set back by an hour and corrected.
 pub const SCHEDULE_STEP_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// A tick of a schedule that the broker comes to later than this counts as missed.
+/// A schedule's tick that is handled later than this counts as missed.
 pub const TICK_LATE_MAX: Duration = Duration::from_secs(10);
 
-/// Most missed ticks that are caught up with, where a schedule asks for all of them: the newest.
+/// Maximum missed ticks emitted if a schedule asks for all of them: the newest.
 pub const TICKS_CAUGHT_UP_MAX: usize = 1_000;
 
-/// Most missed ticks that are counted at a time; beyond it the count is too low.
+/// Maximum missed ticks counted at a time; beyond it the count is too low.
 pub const TICKS_COUNTED_MAX: usize = 10_000;
 
 /// Longest cron pattern.
@@ -84,11 +84,11 @@ pub const CRON_MAX_BYTES: usize = 256;
 /// Longest state address: bucket and key together.
 pub const STATE_ADDRESS_MAX_BYTES: usize = 8 * 1_024;
 
-/// Longest reason kept of a failed attempt; the rest is cut.
+/// Longest failure reason kept; the rest is cut.
 pub const REASON_MAX_BYTES: usize = 4 * 1_024;
 
-/// Longest backtrace kept of a failed attempt; the rest is cut.
+/// Longest backtrace kept; the rest is cut.
 pub const BACKTRACE_MAX_BYTES: usize = 16 * 1_024;
 
-/// Most rows that one call of a listing method answers with.
+/// Maximum rows returned by one call of a listing method.
 pub const PAGE_MAX: usize = 1_000;

@@ -1,5 +1,5 @@
-//! Reads from a store what the ledger goes on from. Its cost depends on what is unfinished, on the
-//! duplicates window and on how many blobs there are, never on the length of the log.
+//! Loads the ledger's state from a store. The cost depends on unfinished deliveries, the duplicates
+//! window and the number of blobs, never on the length of the log.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,12 +39,12 @@ fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
         }
         None => Counters::default(),
     };
-    // Both are written in one batch: one without the other means that a table is lost.
+    // Both are written in one batch: a mismatch means that a table is lost.
     let newest = match view.range(Space::Events, &[], None).next_back() {
         Some(row) => keys::first_number(&row?.0).unwrap_or(u64::MAX),
         None => 0,
     };
-    // Where all events have expired, their rows may be gone or not.
+    // If all events have expired, their rows may or may not have been removed.
     let is_empty = counters.first_sequence > counters.last_sequence;
     let lost = Lost::read_from(view)?;
     let is_known = (is_empty && newest < counters.last_sequence)
@@ -58,7 +58,7 @@ fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
     Ok(counters)
 }
 
-/// When the newest event was recorded; 0 where there is none.
+/// When the newest event was recorded; 0 if there is none.
 fn newest_recorded_ms(view: &dyn View) -> Result<u64, StoreFailure> {
     let Some(row) = view.range(Space::Events, &[], None).next_back() else { return Ok(0) };
     let (key, value) = row?;
@@ -123,7 +123,7 @@ fn delayed(view: &dyn View) -> Result<Vec<DelayedEmission>, StoreFailure> {
     Ok(delayed)
 }
 
-/// One above the newest record: the newest is never removed.
+/// One above the newest record, which is never removed.
 fn next_audit(view: &dyn View) -> Result<u64, StoreFailure> {
     let Some(row) = view.range(Space::Audit, &[], None).next_back() else { return Ok(1) };
     let (key, _) = row?;
@@ -158,7 +158,7 @@ fn usage(
     Ok(usage)
 }
 
-/// Added up from the blobs themselves: a sum of its own could be wrong.
+/// Summed from the blobs themselves: a stored total could be wrong.
 fn blob_bytes(view: &dyn View) -> Result<HashMap<Box<str>, u64>, StoreFailure> {
     let mut sums = HashMap::<Box<str>, u64>::new();
     for row in view.range(Space::Blobs, &[], None) {
@@ -190,7 +190,7 @@ fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, IdentitiesRow)>, S
         expected = Some(first + row.identities.len() as u64);
         rows.push((first, row));
     }
-    // One that was begun anew has nothing yet.
+    // A window that was reset has no rows yet.
     let begins = Lost::read_from(view)?.window_from.max(1);
     if expected.unwrap_or(begins) != last + 1 {
         return Err(StoreFailure("the duplicates window does not end with the log".to_owned()));

@@ -1,4 +1,4 @@
-//! Questions that the store alone can answer: events, dead letters, blobs.
+//! Queries answered from the store alone: events, dead letters, blobs.
 
 use bytes::Bytes;
 use usher_event::Digest;
@@ -11,16 +11,16 @@ use crate::api::{
 use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
 use crate::store::{Found, Space, StoreFailure, View, audit, keys};
 
-/// Most events that one page looks at.
+/// Maximum events scanned per page.
 const PAGE_MAX_LOOKED_AT: usize = 10_000;
 
-/// Most bytes of rows that one page of dead letters looks at; it may go over by one.
+/// Maximum bytes of rows scanned per page of dead letters; may be exceeded by one row.
 const DEAD_MAX_BYTES_LOOKED_AT: usize = 4 * PAGE_MAX_BYTES;
 
-/// Most bytes of events or dead letters on one page; it may go over by one.
+/// Maximum bytes of events or dead letters per page; may be exceeded by one.
 pub(crate) const PAGE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// The oldest sequence that retention has kept. What lies below may still be on disk for a while.
+/// The oldest sequence in the log. Rows below it may remain on disk for a while.
 pub(crate) fn oldest(view: &dyn View) -> Result<u64, StoreFailure> {
     Ok(counters(view)?.first_sequence)
 }
@@ -37,12 +37,12 @@ pub(crate) fn newest(view: &dyn View) -> Result<u64, StoreFailure> {
     Ok(Counters::read(&row).ok_or_else(damaged)?.last_sequence)
 }
 
-/// One event.
+/// One event; `None` once retention has removed it.
 pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
     if sequence < oldest(view)? { Ok(None) } else { record(view, sequence) }
 }
 
-/// One event, even if retention let it go: a redriven dead letter brings its own back.
+/// One event, even if retention has removed it: redriving a dead letter restores its event.
 pub(crate) fn record(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
     let key = keys::number(sequence);
     let row = view.get(Space::Events, &key)?;
@@ -55,7 +55,7 @@ pub(crate) fn read_event(key: &[u8], value: &Bytes) -> Result<StoredEvent, Store
     read().ok_or_else(|| StoreFailure::damaged(Space::Events, key))
 }
 
-/// Adds since when subscriptions are not done. What the log has lost since has no time.
+/// Adds when each oldest unsettled event was recorded, unless the log no longer has it.
 pub(crate) fn with_times(
     view: &dyn View,
     mut statuses: Vec<SubscriptionStatus>,
@@ -69,9 +69,9 @@ pub(crate) fn with_times(
     Ok(statuses)
 }
 
-/// The first sequence that was recorded at this time or later; the one after the newest if there
-/// is none. Where the clock was set back, times don't rise with sequences: then it is one of those
-/// at which the time is passed.
+/// The first sequence recorded at or after this time; one above the newest if there is none. If the
+/// clock was set back, times don't rise with sequences, and the result is one of the sequences at
+/// which the time is passed.
 pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFailure> {
     let at = |found: Option<Found>| -> Result<Option<(u64, u64)>, StoreFailure> {
         let Some((key, value)) = found.transpose()? else { return Ok(None) };
@@ -95,7 +95,7 @@ pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFai
     Ok(low)
 }
 
-/// Part of the log, of at most so many bytes; it may go over by one event.
+/// Part of the log, up to `max_bytes`; may exceed it by one event.
 pub(crate) fn events(
     view: &dyn View,
     query: &EventQuery,
@@ -138,7 +138,7 @@ pub(crate) fn flows_by_correlation(
     Ok(sequences)
 }
 
-/// Dead letters of one kind.
+/// Dead letters that match the query.
 pub(crate) fn dead_letters(
     view: &dyn View,
     query: &DeadLetterQuery,
@@ -167,7 +167,7 @@ pub(crate) fn dead_letters(
     Ok(DeadLetterPage { letters, next: None, last })
 }
 
-/// What operators did, after the record with this number.
+/// Audit records with numbers above `after`.
 pub(crate) fn audit(
     view: &dyn View,
     after: Option<u64>,

@@ -1,4 +1,4 @@
-//! A disk in memory, for tests of all that is above the broker.
+//! A disk in memory, for tests of the layers above the broker.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,8 +8,7 @@ use usher_event::Digest;
 
 use crate::store::memory::MemoryStore;
 
-/// Outlives the brokers that use it, one after another, so that a restart can be played; clones
-/// are the same disk.
+/// Outlives the brokers that use it, so that tests can restart them; clones share the same disk.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     pub(crate) store: Arc<MemoryStore>,
@@ -17,7 +16,7 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// Lets the next commit fail, as a broken disk would.
+    /// Makes the next commit fail, as a broken disk would.
     pub fn fail_next_commit(&self) {
         self.store.fail_next_commit();
     }

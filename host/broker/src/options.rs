@@ -1,4 +1,4 @@
-//! How the embedded engine is opened, and why that may fail.
+//! Options for opening the embedded engine, and the errors of opening it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,44 +10,42 @@ use crate::{Clock, SystemClock};
 /// How to open an [`crate::EmbeddedBroker`].
 #[derive(Clone)]
 pub struct Options {
-    /// The data folder; made if it isn't there. Not used in memory.
+    /// The data folder; created if missing. Unused in memory.
     pub data: PathBuf,
-    /// Where the time comes from.
+    /// The time source.
     pub clock: Arc<dyn Clock>,
     /// Seeds the jitter of retries.
     pub seed: u64,
-    /// How many of the newest events a published one is compared with to find duplicates. Takes
-    /// 24 bytes of memory for each.
+    /// Size of the duplicates window, in events. Takes 24 bytes of memory per event.
     pub duplicates_window_events: usize,
-    /// How long a published event is remembered to find duplicates, if not for as long as it is
-    /// among the newest.
+    /// Maximum age of an event in the duplicates window; `None` for no limit.
     pub duplicates_window: Option<Duration>,
-    /// Most commands that wait for the committer; publishing is refused beyond it.
+    /// Maximum commands waiting for the committer; publishing is refused beyond it.
     pub intake_max_commands: usize,
-    /// Most bytes of events that wait for the committer; publishing is refused beyond it.
+    /// Maximum bytes of events waiting for the committer; publishing is refused beyond it.
     pub intake_max_bytes: usize,
-    /// How many events of the log a subscription may be behind before nothing is published any
-    /// more; `None` for any number. What plugins emit is taken up to twice as many: beyond that a
-    /// delivery runs again, uncounted, whose emissions would go to that subscription.
+    /// How many events of the log a subscription may be behind before publishing is refused; `None`
+    /// for no limit. Emissions are accepted up to twice as many: beyond that, a delivery whose
+    /// emissions would go to that subscription runs again, uncounted.
     pub backlog_max_events: Option<u64>,
     /// What the log keeps.
     pub retention: Retention,
-    /// Free space on the disk below which nothing is published any more. What plugins emit is
-    /// still taken, so that the system drains instead of stopping half-way. 0 turns it off.
+    /// Free disk space below which publishing is refused. Emissions are still accepted, so that the
+    /// system drains instead of stopping half-way. 0 disables the check.
     pub disk_reserve_bytes: u64,
-    /// Block cache of the store.
+    /// Size of the store's block cache.
     pub cache_bytes: u64,
-    /// Files of tables that the store keeps open; others are opened when they are read.
+    /// Maximum table files the store keeps open; others are opened on demand.
     pub open_tables_max: usize,
 }
 
-/// How long the log keeps events. What a subscription has not settled yet is kept in any case, and
+/// How long the log keeps events. Events that a subscription still needs are kept in any case, and
 /// so are dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Events older than this go.
+    /// Events older than this are removed.
     pub max_age: Option<Duration>,
-    /// When the log has more bytes than this, the oldest events go.
+    /// The oldest events are removed while the log has more bytes than this.
     pub max_bytes: Option<u64>,
 }
 
@@ -96,7 +94,7 @@ impl std::fmt::Debug for Options {
 /// Why a data folder could not be opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process works with it.
+    /// Another process is using it.
     #[error(
         "data folder {} is in use by {}; stop that process or give another folder",
         path.display(),
@@ -105,10 +103,10 @@ pub enum OpenError {
     InUse {
         /// The data folder.
         path: PathBuf,
-        /// The process that holds it, where it is known.
+        /// The process that holds it, if known.
         pid: Option<u32>,
     },
-    /// A newer version of Usher wrote it.
+    /// It was written by a newer version of Usher.
     #[error(
         "data folder {} has format {found}, this version reads formats up to {supported}; \
          use the version of usher that wrote it or a newer one",
@@ -133,17 +131,17 @@ pub enum OpenError {
         /// What was found.
         reason: String,
     },
-    /// The file system refused.
+    /// A file system operation failed.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// What failed.
         what: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// What is stored can't be understood.
+    /// The store is damaged.
     #[error(
         "the store in {path} is damaged: {reason}; restore a backup, or rescue what can be read with \
          usher store salvage {path} NEW",

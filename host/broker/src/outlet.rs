@@ -1,5 +1,5 @@
-//! Deliveries that were granted and wait for someone to take them, one outlet for each
-//! subscription. Taking them doesn't go through the committer.
+//! Granted deliveries waiting to be leased, one outlet per subscription. Leasing doesn't involve
+//! the committer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use usher_event::SubscriptionName;
 
 use crate::api::{BrokerError, Lease};
 
-/// The deliveries of one subscription.
+/// The granted deliveries of one subscription.
 #[derive(Default)]
 pub(crate) struct Outlet {
     state: Mutex<State>,
@@ -19,12 +19,12 @@ pub(crate) struct Outlet {
 #[derive(Default)]
 struct State {
     leases: VecDeque<Lease>,
-    /// Why there will be no more.
+    /// Why it was closed.
     closed: Option<BrokerError>,
 }
 
 impl Outlet {
-    /// Adds deliveries; the ledger bounds how many there are.
+    /// Adds deliveries; the ledger bounds their number.
     pub(crate) fn offer(&self, leases: Vec<Lease>) {
         let mut state = self.state();
         if state.closed.is_none() {
@@ -33,7 +33,7 @@ impl Outlet {
         }
     }
 
-    /// Takes at most `max`, waits for the first.
+    /// Leases at most `max` deliveries; waits for the first. Cancel-safe.
     pub(crate) async fn lease(&self, max: usize) -> Result<Vec<Lease>, BrokerError> {
         loop {
             let mut ready = std::pin::pin!(self.ready.notified());
@@ -56,29 +56,29 @@ impl Outlet {
         let count = max.clamp(1, state.leases.len());
         let leases = state.leases.drain(..count).collect();
         if !state.leases.is_empty() {
-            // One grant wakes one taker; that one wakes the next while there is something left.
+            // A grant wakes one waiter, which wakes the next while deliveries remain.
             self.ready.notify_one();
         }
         Ok(Some(leases))
     }
 
-    /// How many wait.
+    /// Number of waiting deliveries.
     pub(crate) fn len(&self) -> usize {
         self.state().leases.len()
     }
 
-    /// Names what waits.
+    /// Calls `named` with the sequence of each waiting delivery.
     pub(crate) fn for_each(&self, named: impl FnMut(u64)) {
         self.state().leases.iter().map(|lease| lease.delivery.sequence).for_each(named);
     }
 
-    /// Takes back what waits: sequences and tokens.
+    /// Removes all waiting deliveries; returns their sequences and tokens.
     pub(crate) fn take_back(&self) -> Vec<(u64, u64)> {
         let leases = std::mem::take(&mut self.state().leases);
         leases.into_iter().map(|lease| (lease.delivery.sequence, lease.token)).collect()
     }
 
-    /// Drops what waits and answers all takers with this.
+    /// Drops waiting deliveries and fails current and future `lease` calls with `reason`.
     pub(crate) fn close(&self, reason: BrokerError) {
         let mut state = self.state();
         state.leases.clear();
@@ -92,7 +92,7 @@ impl Outlet {
     }
 }
 
-/// All outlets, by name for takers and by number for the committer.
+/// All outlets, by name for callers and by id for the committer.
 #[derive(Default)]
 pub(crate) struct Outlets {
     by_name: RwLock<HashMap<SubscriptionName, Arc<Outlet>>>,
@@ -105,12 +105,12 @@ impl Outlets {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// The outlet of the subscription with this number.
+    /// The outlet of the subscription with this id.
     pub(crate) fn numbered(&self, id: u32) -> Option<Arc<Outlet>> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Makes an outlet, unless it is there.
+    /// Creates an outlet, unless there is one.
     pub(crate) fn open(&self, id: u32, name: &SubscriptionName) {
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         let outlet = Arc::clone(by_id.entry(id).or_default());
@@ -118,7 +118,7 @@ impl Outlets {
         by_name.insert(name.clone(), outlet);
     }
 
-    /// Removes an outlet; its takers hear that the subscription is gone.
+    /// Removes an outlet; its waiters get [`BrokerError::NoSubscription`].
     pub(crate) fn remove(&self, id: u32, name: &SubscriptionName) {
         let outlet = self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -127,7 +127,7 @@ impl Outlets {
         }
     }
 
-    /// Closes all.
+    /// Closes all outlets.
     pub(crate) fn close(&self, reason: &BrokerError) {
         for outlet in self.by_id.read().unwrap_or_else(PoisonError::into_inner).values() {
             outlet.close(reason.clone());

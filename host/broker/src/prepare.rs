@@ -1,4 +1,4 @@
-//! Checks and work that need not be done on the committer's thread.
+//! Validation and preparation that runs off the committer's thread.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::blobs::Blobs;
 use crate::ledger::Decided;
 use crate::{IN_FLIGHT_MAX, SCHEDULES_MAX, STATE_ADDRESS_MAX_BYTES};
 
-/// Whether a subscription's numbers can be right.
+/// Validates the numbers of a subscription.
 pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {
     let Subscription { name, order, retry, max_in_flight, .. } = subscription;
     let wrong = |what: &str| Err(BrokerError::Invalid(format!("subscription {name}: {what}")));
@@ -41,7 +41,7 @@ pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), Brok
     Ok(())
 }
 
-/// Whether these can be the schedules.
+/// Validates the set of schedules.
 pub(crate) fn check_schedules(schedules: &[Schedule]) -> Result<(), BrokerError> {
     if schedules.len() > SCHEDULES_MAX {
         return Err(BrokerError::Invalid(format!(
@@ -62,7 +62,7 @@ pub(crate) fn check_schedules(schedules: &[Schedule]) -> Result<(), BrokerError>
     Ok(())
 }
 
-/// The event that is appended in place of a dead letter's.
+/// Builds the event that is appended in place of a dead letter's.
 pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, BrokerError> {
     let (id, old) = (dead.id, &dead.stored.event);
     for (attribute, found, wanted) in
@@ -85,8 +85,7 @@ pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, Br
     edited.in_place_of(old, &new_id).map_err(|error| BrokerError::Invalid(error.to_string()))
 }
 
-/// Works out what the committer will need. Changes that can never be committed turn into a
-/// failure.
+/// Precomputes what the committer will need. Changes that can never be committed become a failure.
 pub(crate) fn decide(mut settlement: Settlement, blobs: &Blobs) -> Decided {
     if let Disposition::Ack(changes) = &mut settlement.disposition
         && let Some(disposition) = refusal(changes, blobs)
@@ -114,7 +113,7 @@ fn refusal(changes: &mut Changes, blobs: &Blobs) -> Option<Disposition> {
     }
     for change in &changes.blobs {
         let BlobChange::Put(BlobInfo { digest, .. }) = change else { continue };
-        // Held here, too: not everyone who settles has written it just now.
+        // Held here as well: not every caller has just written the blob.
         match blobs.hold(digest) {
             Some(staged) => changes.staged.push(staged),
             None => {

@@ -1,5 +1,4 @@
-//! Threads that read from the store, so that neither the committer nor an executor ever waits for
-//! a disk.
+//! Threads for store reads, so that neither the committer nor an executor blocks on a disk.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +7,7 @@ use std::thread::JoinHandle;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads and the jobs that wait for them. Dropping it drops the jobs that have not begun
-/// and waits for those that have.
+/// A thread pool with a bounded queue. Dropping it drops queued jobs and waits for running ones.
 pub(crate) struct Readers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -41,7 +39,7 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Has a thread do this; `false` if too much is waiting already, or the threads are gone.
+    /// Queues a job; `false` if the queue is full or the pool is closed.
     pub(crate) fn submit(&self, job: impl FnOnce() + Send + 'static) -> bool {
         let mut state = self.shared.state();
         if state.closed || state.jobs.len() >= self.shared.max_jobs {
@@ -61,8 +59,7 @@ impl Shared {
             let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             let Some(job) = state.jobs.pop_front() else { return };
             drop(state);
-            // Whoever waits for the answer hears of a panic by the sender being dropped; the
-            // panic hook has logged it.
+            // The caller sees a panic as a dropped sender; the panic hook has logged it.
             let _ = catch_unwind(AssertUnwindSafe(job));
         }
     }

@@ -1,4 +1,4 @@
-//! Finds the events of a replay in the log.
+//! Finds the events to replay in the log.
 
 use crate::api::{BrokerError, ReplayQuery, Replayable, StoredEvent, Subscription};
 use crate::log;
@@ -6,19 +6,19 @@ use crate::store::rows::SubscriptionRow;
 use crate::store::{Space, StoreFailure, View, keys};
 use crate::{REPLAY_MAX_EVENTS, REPLAY_MAX_LOOKED_AT};
 
-/// Most bytes of events in one step; it may go over by one event.
+/// Maximum bytes of events per step; may be exceeded by one event.
 const REPLAY_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// An event to replay, with what only the store knows of it.
+/// An event to replay, with its delivery history from the store.
 pub(crate) struct Candidate {
     pub(crate) stored: StoredEvent,
     /// Failed attempts on record, in all rounds.
     pub(crate) before: u32,
-    /// The dead letter it became, if it was given up; 0 where an operator has decided about that.
+    /// Its dead letter, if it was given up; 0 if an operator has resolved that.
     pub(crate) letter: Option<u64>,
 }
 
-/// A part of the log that was looked through.
+/// Result of scanning part of the log.
 pub(crate) struct Found {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) to: u64,
@@ -32,7 +32,7 @@ impl From<Found> for Replayable {
     }
 }
 
-/// Looks for the events that are asked for, as far as one step goes.
+/// Scans for the events to replay, up to the limits of one step.
 pub(crate) fn find(
     view: &dyn View,
     query: &ReplayQuery,

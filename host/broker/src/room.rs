@@ -1,5 +1,4 @@
-//! Whether the disk has room for what producers publish. What plugins emit doesn't ask: it is what
-//! lets a full system drain.
+//! Free-space check for publishing. Emissions aren't checked, so that a full system can drain.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -7,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::api::BrokerError;
 
-/// How long an answer of the file system is good for.
+/// How long a free-space reading is reused.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The room on the disk of a data folder.
+/// Free space on the disk of a data folder.
 pub(crate) struct Room {
     folder: PathBuf,
     reserve_bytes: u64,
-    /// When the file system was asked last, and how much was free.
+    /// When the file system was last asked, and how much was free.
     known: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -26,7 +25,7 @@ impl Room {
         Self { folder, reserve_bytes, known: Mutex::default() }
     }
 
-    /// Refuses where less is free than the reserve.
+    /// Fails if less than the reserve is free.
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if self.reserve_bytes == 0 {
             return Ok(());
@@ -49,7 +48,7 @@ impl Room {
         let free_bytes = match rustix::fs::statvfs(&self.folder) {
             Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
             Err(error) => {
-                // The commit will tell if there really is none.
+                // If the disk really is full, the commit fails.
                 tracing::warn!(%error, "cannot tell how much of the disk is free");
                 u64::MAX
             }

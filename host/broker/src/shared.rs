@@ -1,4 +1,4 @@
-//! What the committer and everyone who talks to it have in common.
+//! State shared by the committer and the engine.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::outlet::Outlets;
 use crate::state::CommittedState;
 use crate::store::Store;
 
-/// Shared by the committer and the engine.
+/// Connects the committer and the engine.
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
     pub(crate) outlets: Outlets,
@@ -37,7 +37,7 @@ impl Shared {
         }
     }
 
-    /// Makes a commit known.
+    /// Publishes the outcome of a commit: statistics and newest sequence.
     pub(crate) fn publish(&self, stats: BrokerStats) {
         let last = stats.last_sequence;
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
@@ -51,7 +51,7 @@ impl Shared {
         stats
     }
 
-    /// Refuses everything from now on.
+    /// Refuses everything from now on. The first reason is kept.
     pub(crate) fn poison(&self, reason: &str) {
         tracing::error!(reason, "the store failed; refusing all work until restarted");
         self.poisoned.send_if_modified(|known| {
@@ -63,7 +63,7 @@ impl Shared {
         self.outlets.close(&BrokerError::Poisoned(reason.to_owned()));
     }
 
-    /// Why nothing is answered any more.
+    /// Why calls fail: poisoned or closed.
     pub(crate) fn gone(&self) -> BrokerError {
         match &*self.poisoned.borrow() {
             Some(reason) => BrokerError::Poisoned(reason.clone()),

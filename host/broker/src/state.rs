@@ -1,5 +1,5 @@
-//! Committed state, read-only, for deliveries that run. What was written lately is in memory, and
-//! one view of the store serves all deliveries that begin between two commits.
+//! Committed state, read-only, for running deliveries. Recent writes are cached in memory, and all
+//! deliveries that begin between two commits share one view of the store.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,18 +13,18 @@ use usher_event::{
 use crate::store::rows::read_usage;
 use crate::store::{Batch, Row, Space, Store, StoreFailure, View, keys};
 
-/// Most rows of each of the two generations that are in memory.
+/// Maximum rows in each of the two cached generations.
 const GENERATION_MAX_ROWS: usize = 16_384;
 
-/// Most bytes of them; it may go over by one commit.
+/// Maximum bytes in each generation; may be exceeded by one commit.
 const GENERATION_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// Hands out snapshots.
+/// Creates snapshots of committed state.
 pub(crate) struct CommittedState {
     store: Arc<dyn Store>,
     /// The number of the newest commit.
     version: AtomicU64,
-    /// The view of exactly one commit, if deliveries asked for views lately.
+    /// A view of exactly this commit, kept while deliveries ask for views.
     view: Mutex<Option<(u64, Arc<dyn View>)>>,
     is_asked: AtomicBool,
     recent: Arc<RwLock<Recent>>,
@@ -41,13 +41,13 @@ impl CommittedState {
         }
     }
 
-    /// Takes note of what a durable commit wrote, before the next one begins.
+    /// Caches what a durable commit wrote; called before the next commit begins.
     pub(crate) fn committed(&self, version: u64, written: Written) {
-        // Before the number: whoever sees that must find the values.
+        // Before the version: a reader that sees it must find the values.
         if !written.0.is_empty() {
             self.recent.write().unwrap_or_else(PoisonError::into_inner).add(version, written);
         }
-        // A view that nobody asks for would keep old values on the disk.
+        // An unused view would keep old values on disk.
         let is_asked = self.is_asked.swap(false, Ordering::Relaxed);
         let view = is_asked.then(|| (version, self.store.view().into()));
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
@@ -62,18 +62,18 @@ impl StateReader for CommittedState {
         if let Some((version, view)) = shared {
             return Box::new(Snapshot { version, view, recent: Some(Arc::clone(&self.recent)) });
         }
-        // In this order: the view surely contains the commit of that number. It may contain the
-        // next one, too, of which nothing is in memory yet.
+        // In this order: the view contains at least the commit of this version. It may also contain
+        // the next one, whose values aren't cached yet.
         let version = self.version.load(Ordering::Acquire);
         Box::new(Snapshot { version, view: self.store.view().into(), recent: None })
     }
 }
 
-/// Rows of state in a batch.
+/// The state rows of a batch.
 pub(crate) struct Written(Vec<Row>);
 
 impl Written {
-    /// Those of this batch. Keys of the two tables never meet: a zero byte is in all of one's.
+    /// Extracts them. Keys of the two tables differ: only those of state contain a zero byte.
     pub(crate) fn by(batch: &Batch) -> Self {
         let rows = batch.rows.iter();
         let of_state = |row: &&Row| matches!(row.space, Space::State | Space::StateUsage);
@@ -81,7 +81,7 @@ impl Written {
     }
 }
 
-/// What was written lately, by key, each with the commit that wrote it.
+/// Recent writes by key, each with the commit that wrote it.
 #[derive(Default)]
 struct Recent {
     young: HashMap<Bytes, (u64, Option<Bytes>)>,
@@ -101,7 +101,7 @@ impl Recent {
         }
     }
 
-    /// The value as of a version, if it is known: nothing was written since but what is here.
+    /// The value as of `version`; `None` if it isn't cached or was overwritten since.
     fn get(&self, key: &[u8], version: u64) -> Option<Option<Bytes>> {
         let (written, value) = self.young.get(key).or_else(|| self.old.get(key))?;
         (*written <= version).then(|| value.clone())
@@ -111,7 +111,7 @@ impl Recent {
 struct Snapshot {
     version: u64,
     view: Arc<dyn View>,
-    /// Only beside a view of exactly that version: older values would not go with newer ones.
+    /// Only with a view of exactly that version, so that cached and stored values are consistent.
     recent: Option<Arc<RwLock<Recent>>>,
 }
 
@@ -150,7 +150,7 @@ impl StateSnapshot for Snapshot {
         let prefix = keys::bucket(plugin, bucket);
         let mut from = prefix.clone();
         if let Some(after) = after {
-            // The lowest key above `after` is `after` with a zero byte.
+            // The smallest key above `after` is `after` plus a zero byte.
             from.extend_from_slice(after.as_bytes());
             from.push(0);
         }
@@ -246,7 +246,7 @@ mod tests {
         assert!(!has_view());
     }
 
-    /// Between a commit and its number a view has what memory doesn't.
+    /// Between a commit and its version update, a view is ahead of the cache.
     #[test]
     fn a_view_of_its_own_goes_without_memory() {
         let state = CommittedState::new(Arc::new(MemoryStore::default()));

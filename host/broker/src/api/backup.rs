@@ -1,23 +1,23 @@
-//! Copies of a data folder in use.
+//! Online backups of a data folder.
 
 use std::path::{Path, PathBuf};
 
-/// Writes into the folder of a copy in the making what others keep in the data folder, and has it
-/// fsynced; answers how many bytes. Called before the copy of the store begins: what it tells is
-/// never newer than the log. May block.
+/// Writes the files that others keep in the data folder to the copy's folder, fsyncs them and
+/// returns their size in bytes. Called before the store is copied, so that their content is never
+/// newer than the log. May block.
 pub type Beside = Box<dyn FnOnce(&Path) -> std::io::Result<u64> + Send>;
 
-/// A copy that was made.
+/// A completed backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupReport {
-    /// Where it is.
+    /// The copy's folder.
     pub folder: PathBuf,
-    /// The newest event in it.
+    /// Sequence of the newest event in the copy.
     pub last_sequence: u64,
-    /// Rows of all tables.
+    /// Number of rows copied, over all tables.
     pub rows: u64,
-    /// Blobs in it.
+    /// Number of blobs copied.
     pub blobs: u64,
-    /// Size of rows, blobs and what came beside them.
+    /// Total size of rows, blobs and the files written by [`Beside`].
     pub bytes: u64,
 }

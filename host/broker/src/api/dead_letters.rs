@@ -1,4 +1,4 @@
-//! Dead letters, and what operators did about them.
+//! Dead letters, and the audit log of operator actions.
 
 use usher_event::{Event, FailureClass, PluginName, SubscriptionName};
 
@@ -7,42 +7,42 @@ use super::{AttemptRecord, StoredEvent};
 /// A delivery that was given up.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
-    /// Names it; rises, is never reused.
+    /// Unique id; increasing, never reused.
     pub id: u64,
     /// When it was given up, Unix milliseconds.
     pub time_ms: u64,
-    /// The subscription that could not deal with it.
+    /// The subscription whose delivery failed.
     pub subscription: SubscriptionName,
-    /// The event, whole.
+    /// The event.
     pub stored: StoredEvent,
-    /// The failed attempts, oldest first; the last one is what ended it. At most
-    /// [`crate::ATTEMPTS_KEPT`], the first and the newest.
+    /// The recorded failed attempts, oldest first; the last one ended the delivery. At most
+    /// [`crate::ATTEMPTS_KEPT`]: the first and the newest.
     pub attempts: Vec<AttemptRecord>,
-    /// How many attempts were made in all.
+    /// Total number of attempts made.
     pub attempt_count: u32,
 }
 
 impl DeadLetter {
-    /// What kind of failure ended it.
+    /// Failure class of the last attempt.
     pub fn class(&self) -> Option<FailureClass> {
         self.attempts.last().map(|attempt| attempt.class)
     }
 }
 
-/// Which dead letters to list: those that are all of this.
+/// Filter for listing dead letters; all fields that are set must match.
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterQuery {
-    /// Only those after this id.
+    /// Only ids above this one.
     pub after: Option<u64>,
-    /// At most so many; an engine may answer with fewer and say where to read on.
+    /// Maximum number to return; an engine may return fewer and say where to continue.
     pub max: usize,
     /// Of this subscription.
     pub subscription: Option<SubscriptionName>,
     /// Of this plugin's subscriptions.
     pub plugin: Option<PluginName>,
-    /// That ended with this kind of failure.
+    /// With this failure class.
     pub class: Option<FailureClass>,
-    /// Whose event's type begins with this.
+    /// Whose event's type starts with this.
     pub type_prefix: Option<String>,
     /// Given up at this time or later, Unix milliseconds.
     pub from_ms: Option<u64>,
@@ -51,7 +51,7 @@ pub struct DeadLetterQuery {
 }
 
 impl DeadLetterQuery {
-    /// Whether this is one of them.
+    /// Whether a dead letter matches.
     pub(crate) fn takes(&self, dead: &DeadLetter) -> bool {
         let Self { subscription, plugin, class, type_prefix, from_ms, to_ms, .. } = self;
         subscription.as_ref().is_none_or(|name| dead.subscription == *name)
@@ -63,25 +63,25 @@ impl DeadLetterQuery {
     }
 }
 
-/// Some of the dead letters.
+/// A page of dead letters.
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterPage {
     /// By id, oldest first.
     pub letters: Vec<DeadLetter>,
-    /// Read on after this id; `None` where that was all.
+    /// Continue after this id; `None` on the last page.
     pub next: Option<u64>,
-    /// The newest id of all there ever were; 0 where there was none.
+    /// The highest id ever assigned; 0 if there is none.
     pub last: u64,
 }
 
-/// Something an operator did.
+/// An operator's action, as the audit log records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// Names it; rises, is never reused.
+    /// Unique number; increasing, never reused.
     pub number: u64,
     /// When it was done, Unix milliseconds.
     pub time_ms: u64,
-    /// To which subscription; `None` where it was done to a plugin.
+    /// The subscription it was applied to; `None` for a plugin change.
     pub subscription: Option<SubscriptionName>,
     /// What was done.
     pub action: AuditAction,
@@ -90,50 +90,50 @@ pub struct AuditRecord {
 /// What an operator did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditAction {
-    /// Had a dead letter's event delivered again.
+    /// Redrove a dead letter.
     Redrive(AuditedDeadLetter),
-    /// Had another event delivered in place of a dead letter's.
+    /// Redrove a dead letter with an edited event.
     RedriveEdited {
         /// The dead letter.
         dead: AuditedDeadLetter,
         /// The new event's sequence.
         sequence: u64,
     },
-    /// Dropped a dead letter.
+    /// Discarded a dead letter.
     Discard(AuditedDeadLetter),
-    /// Had events of the log delivered again.
+    /// Replayed events of the log.
     Replay {
-        /// The first of them.
+        /// The first sequence replayed.
         first: u64,
-        /// The last of them.
+        /// The last sequence replayed.
         last: u64,
-        /// How many.
+        /// Number of events replayed.
         events: u64,
     },
-    /// Changed how a plugin stands.
+    /// Changed a plugin's state.
     Plugin {
-        /// Which.
+        /// The plugin.
         plugin: PluginName,
-        /// How.
+        /// The change.
         change: PluginChange,
     },
 }
 
-/// What an operator does to a plugin.
+/// An operator's change to a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PluginChange {
-    /// Keeps deliveries from it.
+    /// Stops deliveries to it.
     Pause,
-    /// Lets it have them again.
+    /// Resumes deliveries to it.
     Resume,
     /// Lifts its quarantine.
     Release,
-    /// Puts the version before in its place.
+    /// Replaces it with the previous version.
     Rollback,
 }
 
 impl PluginChange {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Release, Self::Rollback];
 
     /// The name used in JSON and storage.
@@ -165,14 +165,14 @@ impl AuditAction {
     }
 }
 
-/// What is remembered of a dead letter that is no more.
+/// What the audit log keeps of a dead letter that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditedDeadLetter {
     /// Its id.
     pub id: u64,
     /// When it was given up, Unix milliseconds.
     pub time_ms: u64,
-    /// What kind of failure ended it.
+    /// Failure class of the last attempt.
     pub class: Option<FailureClass>,
     /// The event's sequence.
     pub sequence: u64,
@@ -185,7 +185,7 @@ pub struct AuditedDeadLetter {
 }
 
 impl AuditedDeadLetter {
-    /// What is remembered of this one.
+    /// Summarizes a dead letter.
     pub(crate) fn new(
         id: u64,
         time_ms: u64,

@@ -1,59 +1,59 @@
-//! What became of one event for one subscription, or why nothing did.
+//! What became of one event for one subscription, or why there is no delivery.
 
 use usher_filter::Mismatch;
 
 use super::DeliveryStatus;
 
-/// What became of an event for a subscription, or why nothing did.
+/// What became of an event for a subscription, or why there is no delivery.
 #[derive(Clone, Debug)]
 pub enum Explanation {
-    /// Retention let the event go. The subscription didn't need it any more, or lets its events
+    /// Retention removed the event: the subscription no longer needed it, or lets its events
     /// expire.
     Expired {
-        /// The oldest sequence the log still has.
+        /// The oldest sequence in the log.
         first_sequence: u64,
-        /// Whether the subscription lets them expire.
+        /// Whether the subscription lets its events expire.
         expires: bool,
     },
-    /// It was there before the subscription, which began later in the log.
+    /// The event precedes the subscription's start.
     BeforeStart {
         /// The first sequence the subscription takes.
         first: u64,
     },
-    /// The subscription's filter says no.
+    /// The subscription's filter doesn't match.
     Unmatched(Mismatch),
     /// There is a delivery.
     Delivery {
-        /// Where it stands.
+        /// Its status.
         status: DeliveryStatus,
-        /// While it is pending: at most so many deliveries come before it.
+        /// If pending: upper bound on the number of deliveries ahead of it.
         ahead: u64,
-        /// While it is pending: why none of those it waits for goes out now, if so.
+        /// If pending: what currently blocks it, if anything.
         held_up: Option<HeldUp>,
-        /// Where it counts as done, but an earlier filter of the subscription may have passed it
-        /// over: the sequence from which the present one has been applied.
+        /// Set if it counts as done but an earlier filter of the subscription may have skipped it:
+        /// the sequence from which the current filter applies.
         filter_from: Option<u64>,
     },
 }
 
-/// Why a subscription hands out nothing more for now.
+/// Why a subscription currently hands out nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldUp {
-    /// As many deliveries as may be are under way, or ready and nobody takes them.
+    /// The in-flight limit is reached; granted deliveries count even before they are leased.
     InFlight,
-    /// Its order is total, and this delivery is not over.
+    /// The order is total, and an earlier delivery is unfinished.
     Total {
-        /// The event's sequence.
+        /// The sequence of the earlier event.
         behind: u64,
     },
-    /// As many deliveries as may be wait for another attempt: [`crate::RETRIES_MAX`].
+    /// The limit of deliveries waiting for a retry is reached: [`crate::RETRIES_MAX`].
     Retrying,
-    /// As many deliveries as may be are parked: [`crate::PARKED_MAX`].
+    /// The limit of parked deliveries is reached: [`crate::PARKED_MAX`].
     Parked,
-    /// The events under way or behind the heads of their lanes take as much memory as may be.
+    /// Events in flight or waiting behind lane heads have reached the memory limit.
     Memory,
-    /// A delivery of its plugin runs alone because state changed under it too often.
+    /// A delivery of its plugin runs alone after too many state conflicts.
     Alone,
-    /// A subscription that would take what it emits is too far behind.
+    /// A subscription that would take its emissions is too far behind.
     Backlog,
 }

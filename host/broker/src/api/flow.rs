@@ -1,18 +1,17 @@
-//! Flows: an event, all that it caused, and how its deliveries stand.
+//! Flows: an event, all events it caused, and the status of their deliveries.
 
 use usher_event::{Digest, Event, FailureClass, SubscriptionName};
 
 use super::{Cause, StoredEvent};
 
-/// An event and all that it caused.
+/// An event and all events it caused.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// The first event's sequence.
     pub root: u64,
-    /// All its events by sequence; a parent comes before its children. At most
-    /// [`crate::FLOW_MAX_EVENTS`].
+    /// Its events by sequence, parents before children. At most [`crate::FLOW_MAX_EVENTS`].
     pub events: Vec<FlowEvent>,
-    /// Emissions that wait for their delay, soonest first.
+    /// Emissions waiting for their delay, soonest first.
     pub delayed: Vec<DelayedEvent>,
     /// Whether events were left out because the flow is too large.
     pub truncated: bool,
@@ -27,65 +26,65 @@ pub struct FlowEvent {
     pub deliveries: Vec<DeliveryStatus>,
 }
 
-/// An emission that waits for its delay.
+/// An emission waiting for its delay.
 #[derive(Clone, Debug)]
 pub struct DelayedEvent {
     /// When it will be appended, Unix milliseconds.
     pub due_ms: u64,
-    /// How it came about.
+    /// The delivery that emitted it.
     pub cause: Cause,
     /// The event.
     pub event: Event,
 }
 
-/// Where one delivery stands.
+/// Status of one delivery.
 #[derive(Clone, Debug)]
 pub struct DeliveryStatus {
-    /// To which subscription.
+    /// The subscription it is for.
     pub subscription: SubscriptionName,
-    /// How it stands.
+    /// Its state.
     pub state: DeliveryState,
-    /// Which round it is in: 1, and one more each time it was redriven or replayed. Attempts are
-    /// counted by round. A replay that was acknowledged without a failure leaves no trace here.
+    /// The current round: starts at 1 and grows with each redrive or replay. Attempts are numbered
+    /// per round. A replay that was acknowledged without a failure isn't recorded here.
     pub round: u32,
-    /// The failed attempts of all rounds, oldest first.
+    /// Failed attempts of all rounds, oldest first.
     pub failures: Vec<PastAttempt>,
 }
 
-/// How a delivery stands.
+/// State of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// Not handed out yet, or about to be again.
+    /// Not handed out yet, or ready to be handed out again.
     Pending,
-    /// Handed out: the listener has it.
+    /// Leased to a listener.
     InFlight {
-        /// Which attempt this is; the first is 1.
+        /// The attempt number, from 1.
         attempt: u32,
     },
-    /// Waits for one of the same key before it.
+    /// Waits for an earlier delivery with the same key.
     Parked {
-        /// The head of its lane, which has to be over first; `None` while that is being found
+        /// The head of its lane, which must finish first; `None` while the lane is being rebuilt
         /// after a restart.
         behind: Option<u64>,
     },
-    /// Failed; the next attempt is due at this time (Unix milliseconds).
+    /// Failed, and waits for its next attempt.
     Waiting {
-        /// When.
+        /// When that is due, Unix milliseconds.
         due_ms: u64,
     },
     /// Acknowledged.
     Done,
-    /// Became a dead letter.
+    /// Dead-lettered.
     Dead {
-        /// Its id, unless it was redriven or discarded since.
+        /// The dead letter's id; `None` once it has been redriven or discarded.
         id: Option<u64>,
     },
 }
 
-/// A failed attempt, and in which round it was made.
+/// A failed attempt, with the round it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastAttempt {
-    /// The round; the first is 1.
+    /// The round, from 1.
     pub round: u32,
     /// The attempt.
     pub record: AttemptRecord,
@@ -94,26 +93,26 @@ pub struct PastAttempt {
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
-    /// Which attempt of its round; the first is 1.
+    /// Number within its round, from 1.
     pub attempt: u32,
     /// When it ended, Unix milliseconds.
     pub time_ms: u64,
     /// How long it took, microseconds.
     pub took_us: u64,
-    /// What kind of failure.
+    /// Failure class.
     pub class: FailureClass,
-    /// What happened.
+    /// Reason of the failure.
     pub reason: String,
-    /// The guest's call stack, where there is one.
+    /// The guest's call stack, if available.
     pub backtrace: Option<String>,
-    /// Which bytes handled it.
+    /// Digest of the component that handled it.
     pub digest: Option<Digest>,
-    /// Their author's version.
+    /// The component's version.
     pub version: Option<String>,
-    /// Whether it counts towards the most attempts.
+    /// Whether it counts towards `max_attempts`.
     pub counted: bool,
-    /// The wait the listener asked for, milliseconds, where that was longer than it may be.
+    /// The delay the listener asked for, milliseconds, if that was cut.
     pub asked_ms: Option<u64>,
-    /// Whether the delivery was given up with it. What comes after belongs to the next round.
+    /// Whether the delivery was given up after it. Later attempts belong to the next round.
     pub ended: bool,
 }

@@ -1,23 +1,22 @@
-//! Replay: delivering events of the log to a subscription again, or for the first time where it
-//! began later.
+//! Replay: delivers events of the log to a subscription again, or those that precede its start.
 
 use usher_event::SubscriptionName;
 use usher_filter::Filter;
 
 use super::StoredEvent;
 
-/// Which events to replay: those in this part of the log that the subscription takes.
+/// Selects the events to replay: those in a range of the log that the subscription takes.
 #[derive(Clone, Debug)]
 pub struct ReplayQuery {
-    /// To which subscription.
+    /// The subscription.
     pub subscription: SubscriptionName,
     /// First sequence.
     pub from: u64,
-    /// The sequence to end before; `None` for the end of the log as it is now.
+    /// End of the range, exclusive; `None` for the current end of the log.
     pub to: Option<u64>,
-    /// Only events that match this, too.
+    /// An additional filter.
     pub filter: Option<Filter>,
-    /// At most so many events; an engine may take fewer and say where to go on.
+    /// Maximum number of events; an engine may take fewer and say where to continue.
     pub max: usize,
 }
 
@@ -32,17 +31,17 @@ pub struct Replayable {
     pub next: Option<u64>,
 }
 
-/// What was done about a part of the log.
+/// Result of one step of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// Events that are delivered now.
+    /// Events that are now due for delivery.
     pub events: u64,
-    /// Events left alone because a delivery of them is yet to come or under way.
+    /// Events skipped because their delivery is pending or in flight.
     pub pending: u64,
-    /// Events left alone because they are a dead letter of the subscription: redrive those.
+    /// Events skipped because they are dead letters of the subscription: redrive those.
     pub dead: u64,
-    /// Where the part of the log ends that was asked for.
+    /// End of the requested range, exclusive.
     pub to: u64,
-    /// The next sequence to ask for; `None` where that was all.
+    /// The sequence to continue from; `None` at the end of the range.
     pub next: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What becomes of failed deliveries.
+//! Retry policy for failed deliveries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,39 +6,40 @@ use std::time::Duration;
 use usher_event::FailureClass;
 
 /// Exponential backoff: `first_delay × factor^(attempt − 1)`, at most `max_delay`, spread by
-/// ± `jitter`; a dead letter after `max_attempts` or once `max_age` has passed since the first.
+/// ±`jitter`. The delivery is dead-lettered after `max_attempts`, or once `max_age` has passed
+/// since the first failure.
 ///
-/// A kind of failure with settings of its own is counted by itself; all others are counted
-/// together. A listener that answers `retry` and asks for a wait of [`crate::RATE_LIMITED_MIN`] or
-/// more tells that it is busy, not that it failed: that doesn't count, and only `max_age` ends it.
+/// Failure classes with settings of their own are counted separately; all others share one count. A
+/// listener that returns `retry` with a delay of at least [`crate::RATE_LIMITED_MIN`] is busy
+/// rather than failing: the attempt isn't counted, and only `max_age` ends the delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// Wait before the second attempt.
+    /// Delay before the second attempt.
     pub first_delay: Duration,
-    /// Growth from one wait to the next; at least 1.
+    /// Growth factor from one delay to the next; at least 1.
     pub factor: f64,
-    /// The longest wait.
+    /// The longest delay.
     pub max_delay: Duration,
-    /// Spread as a fraction of the wait, 0 to 1.
+    /// Jitter as a fraction of the delay, 0 to 1.
     pub jitter: f64,
-    /// Attempts in all, the first included; at least 1.
+    /// Total attempts, including the first; at least 1.
     pub max_attempts: u32,
     /// How long after the first failure the last attempt may start.
     pub max_age: Duration,
-    /// What is different for some kinds of failure.
+    /// Overrides per failure class.
     pub classes: BTreeMap<FailureClass, ClassRetry>,
 }
 
-/// What of a [`RetryPolicy`] is different for one kind of failure; the rest is as in the policy.
+/// Overrides of a [`RetryPolicy`] for one failure class; `None` keeps the policy's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClassRetry {
-    /// Wait before the second attempt.
+    /// Delay before the second attempt.
     pub first_delay: Option<Duration>,
-    /// Growth from one wait to the next; at least 1.
+    /// Growth factor from one delay to the next; at least 1.
     pub factor: Option<f64>,
-    /// The longest wait.
+    /// The longest delay.
     pub max_delay: Option<Duration>,
-    /// Failures of this kind at which it ends; at least 1.
+    /// Failures of this class after which the delivery is given up; at least 1.
     pub max_attempts: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Schedules: events by the clock.
+//! Schedules: events triggered by the clock.
 
 use usher_event::{Event, EventError, ScheduleName, format_time};
 
@@ -7,43 +7,42 @@ use crate::Calendar;
 /// An event at each tick of a calendar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
-    /// Its name; how far it has come is kept under it.
+    /// Its name, under which its position is stored.
     pub name: ScheduleName,
-    /// When its ticks are.
+    /// Defines its ticks.
     pub calendar: Calendar,
-    /// What becomes of ticks that were missed.
+    /// What to do with missed ticks.
     pub missed: Missed,
-    /// What is appended; `id` and `time` are the tick's.
+    /// The event to append; its `id` and `time` are set per tick.
     pub event: Event,
 }
 
 impl Schedule {
-    /// The event of a tick, Unix milliseconds. The same tick always makes the same one.
+    /// The event for a tick, Unix milliseconds. Deterministic: a tick always yields the same event.
     ///
     /// # Errors
-    /// It would be too large.
+    /// It would exceed the size limit.
     pub fn event_at(&self, tick_ms: u64) -> Result<Event, EventError> {
         let time = format_time(tick_ms);
         self.event.at_time(&format!("{}/{time}", self.name), &time)
     }
 }
 
-/// What becomes of ticks the broker comes to more than [`crate::TICK_LATE_MAX`] late, because it
-/// wasn't running or the clock jumped.
+/// What to do with ticks handled more than [`crate::TICK_LATE_MAX`] late, because the broker wasn't
+/// running or the clock jumped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missed {
-    /// They are passed over.
+    /// Skips them.
     Skip,
-    /// The newest of them is caught up with, the others are passed over.
+    /// Emits the newest and skips the others.
     #[default]
     Once,
-    /// All of them are caught up with, oldest first; at most the newest
-    /// [`crate::TICKS_CAUGHT_UP_MAX`].
+    /// Emits all of them, oldest first; at most the newest [`crate::TICKS_CAUGHT_UP_MAX`].
     All,
 }
 
 impl Missed {
-    /// All of them, by their name in the configuration and in JSON.
+    /// All variants, with their names in the configuration and in JSON.
     pub const NAMED: [(&'static str, Self); 3] =
         [("skip", Self::Skip), ("once", Self::Once), ("all", Self::All)];
 
@@ -57,18 +56,17 @@ impl Missed {
     }
 }
 
-/// Where a schedule stands.
+/// Status of a schedule.
 #[derive(Clone, Debug)]
 pub struct ScheduleStatus {
-    /// What it is.
+    /// The schedule.
     pub schedule: Schedule,
     /// Its next tick, Unix milliseconds; `None` if there is none before the year 5000.
     pub next_ms: Option<u64>,
     /// The newest tick that became an event.
     pub last_ms: Option<u64>,
-    /// Ticks that became events since it was first configured.
+    /// Ticks that became events since the schedule was first configured.
     pub emitted: u64,
-    /// Ticks that were missed and passed over since then; of one gap at most
-    /// [`crate::TICKS_COUNTED_MAX`] are counted.
+    /// Ticks missed and skipped since then; per gap at most [`crate::TICKS_COUNTED_MAX`] counted.
     pub passed_over: u64,
 }

@@ -1,4 +1,4 @@
-//! A delivery that is handed out, and what comes back: the decision with its effects.
+//! Leases, and the settlements that return a verdict with its effects.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use usher_event::{
 
 use crate::DELAYED_MAX;
 
-/// A delivery that is the holder's until settled.
+/// A delivery leased to the caller until it is settled.
 #[derive(Debug)]
 pub struct Lease {
     /// What to deliver.
     pub delivery: Delivery,
-    /// Tells this lease from earlier ones of the same delivery; goes back with the settlement.
+    /// Distinguishes this lease from earlier ones of the same delivery; part of the settlement.
     pub token: u64,
 }
 
-/// What became of a leased delivery.
+/// Outcome of a leased delivery.
 #[derive(Debug)]
 pub struct Settlement {
     /// The subscription it was leased from.
@@ -27,18 +27,18 @@ pub struct Settlement {
     pub sequence: u64,
     /// The lease's token.
     pub token: u64,
-    /// Which bytes handled it.
+    /// Digest of the component that handled it.
     pub digest: Option<Digest>,
-    /// Their author's version; of use only where it failed.
+    /// The component's version; only used for failures.
     pub version: Option<Box<str>>,
     /// How long the listener took.
     pub took: Duration,
-    /// What became of it.
+    /// The verdict.
     pub disposition: Disposition,
 }
 
 impl Settlement {
-    /// About how much memory it holds on to, bytes.
+    /// Approximate memory it occupies, bytes.
     pub fn bytes(&self) -> usize {
         const ITSELF_BYTES: usize = 128;
         let carried = match &self.disposition {
@@ -56,24 +56,24 @@ impl Settlement {
     }
 }
 
-/// The decision, with what is to be committed along with it.
+/// The verdict, with the effects to commit along with it.
 #[derive(Debug)]
 pub enum Disposition {
-    /// Done: commit the acknowledgement and all of this at once.
+    /// Acknowledged: commits the acknowledgement and these effects atomically.
     Ack(Changes),
-    /// Try again later by the retry policy, not before `after` has passed.
+    /// Retry by the retry policy, but not before `after` has passed.
     Retry {
         /// Why.
         failure: Failure,
-        /// The shortest wait.
+        /// Minimum delay.
         after: Option<Duration>,
     },
-    /// Dead letter now.
+    /// Dead-letter immediately.
     Reject {
         /// Why.
         failure: Failure,
     },
-    /// Never ran, or was cut short by the host: ready again at once, no attempt counted.
+    /// Never ran, or interrupted by the host: ready again immediately; not counted as an attempt.
     Release,
 }
 
@@ -82,24 +82,24 @@ pub enum Disposition {
 pub struct Changes {
     /// Events to append, in order.
     pub emissions: Vec<NewEvent>,
-    /// What was read from state; all of it must still hold, or the delivery runs again.
+    /// State that was read; if any of it has changed, the delivery runs again.
     pub reads: Vec<StateRead>,
     /// State writes.
     pub writes: Vec<StateWrite>,
     /// Blobs put or deleted by the subscription's plugin.
     pub blobs: Vec<BlobChange>,
-    /// Keeps the content of the blobs put where it is until they are committed.
+    /// Keeps the content of stored blobs from being removed before the commit.
     pub staged: Vec<StagedBlob>,
-    /// What the plugin may keep. Where it would keep more afterwards than this and than before, the
-    /// delivery fails instead, with the class [`FailureClass::Limit`](usher_event::FailureClass::Limit).
+    /// The plugin's quota. If usage would grow beyond it, the delivery fails instead, with the
+    /// class [`FailureClass::Limit`](usher_event::FailureClass::Limit).
     pub quota: Quota,
-    /// How many emissions of the subscription's plugin may wait for their delay at a time, these
-    /// included. Where it would be more, the delivery fails and nothing of it is committed.
+    /// How many emissions of the subscription's plugin may wait for their delay at once, including
+    /// these. Beyond it the delivery fails and nothing of it is committed.
     pub delayed_max: usize,
 }
 
 impl Default for Changes {
-    /// Nothing, by a plugin that has all the room there is.
+    /// No effects, and no limits beyond those of the broker.
     fn default() -> Self {
         Self {
             emissions: Vec::new(),
@@ -113,38 +113,38 @@ impl Default for Changes {
     }
 }
 
-/// An event to append, perhaps later.
+/// An event to append, optionally after a delay.
 #[derive(Debug)]
 pub struct NewEvent {
     /// The event, complete.
     pub event: Event,
-    /// How long after the commit it is appended; `None` for at once.
+    /// Delay after the commit; `None` appends it with the commit.
     pub delay: Option<Duration>,
 }
 
 impl NewEvent {
-    /// How long it waits, if it does.
+    /// The delay, unless it is zero.
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.delay.filter(|delay| !delay.is_zero())
     }
 }
 
-/// What the broker did with a settlement.
+/// Result of a settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// Committed as asked.
     Committed,
-    /// A retry is due at this time (Unix milliseconds).
+    /// Retried at this time (Unix milliseconds).
     RetryAt(u64),
-    /// Became the dead letter with this id.
+    /// Dead-lettered under this id.
     Dead(u64),
-    /// State it read has changed since: dropped, will run again; no attempt counted.
+    /// State it read has changed: dropped, and run again; not counted as an attempt.
     Conflict,
-    /// A subscription that would take what it emits is too far behind: dropped, will run again once
-    /// that has caught up; no attempt counted.
+    /// A subscription that would take its emissions is too far behind: dropped, and run again once
+    /// that has caught up; not counted as an attempt.
     HeldBack,
-    /// Retention has let go of the event since, so it can't come again: counted as expired.
+    /// Retention has removed the event, so it can't be redelivered: counted as expired.
     Expired,
-    /// The lease no longer holds (redriven, unsubscribed…): dropped.
+    /// The lease is no longer valid (redriven, unsubscribed…): dropped.
     Stale,
 }

@@ -1,24 +1,24 @@
-//! What there is: counters, sizes, blobs.
+//! Counters, sizes and blob records.
 
 use usher_event::PluginName;
 
-/// A blob and who put it.
+/// A blob and the plugin that stored it.
 #[derive(Clone, Debug)]
 pub struct BlobRecord {
     /// Digest, size, type.
     pub info: usher_event::BlobInfo,
-    /// The plugin that put it.
+    /// The plugin that stored it.
     pub plugin: PluginName,
     /// When it was committed, Unix milliseconds.
     pub created_ms: u64,
 }
 
-/// Counters since start and present sizes.
+/// Counters since process start, and current sizes.
 #[derive(Clone, Debug, Default)]
 pub struct BrokerStats {
     /// Events appended.
     pub appended: u64,
-    /// Published events that were there before.
+    /// Published events that were duplicates.
     pub duplicates: u64,
     /// Commits (each one fsync).
     pub commits: u64,
@@ -26,34 +26,34 @@ pub struct BrokerStats {
     pub acked: u64,
     /// Failed attempts.
     pub failed: u64,
-    /// Settlements dropped because state had changed.
+    /// Settlements dropped because state they had read has changed.
     pub conflicts: u64,
-    /// Settlements ignored because their lease no longer held: settled before, unsubscribed…
+    /// Settlements ignored because their lease had ended: already settled, unsubscribed…
     pub stale: u64,
-    /// Dead letters now.
+    /// Current number of dead letters.
     pub dead_letters: u64,
     /// The newest committed sequence.
     pub last_sequence: u64,
-    /// The oldest sequence the log still has; one above the newest if it has none.
+    /// The oldest sequence in the log; one above the newest if the log is empty.
     pub first_sequence: u64,
-    /// Size of the events in the log, as they are encoded.
+    /// Encoded size of the events in the log.
     pub log_bytes: u64,
-    /// Events that retention let go since the process started.
+    /// Events removed by retention since the process started.
     pub expired: u64,
-    /// Batches that were not published because a subscription was too far behind.
+    /// Batches refused because a subscription was too far behind.
     pub refused: u64,
     /// Settlements dropped because a subscription that takes their emissions was too far behind.
     pub held_back: u64,
-    /// Emissions that wait for their delay.
+    /// Emissions waiting for their delay.
     pub delayed: u64,
-    /// Ticks of schedules that became events since the process started.
+    /// Schedule ticks that became events since the process started.
     pub ticks: u64,
-    /// Ticks of schedules that were missed and passed over since then.
+    /// Schedule ticks missed and skipped since the process started.
     pub ticks_passed_over: u64,
-    /// The latest time at which an event was recorded, Unix milliseconds; 0 if there is none. Where it
-    /// lies ahead, the clock was wrong then or is now.
+    /// The latest time at which an event was recorded, Unix milliseconds; 0 if there is none. If it
+    /// lies in the future, the clock was wrong then or is wrong now.
     pub newest_recorded_ms: u64,
-    /// Whether too little is free on the disk for what producers publish.
+    /// Whether publishing is refused because the disk is nearly full.
     pub is_disk_full: bool,
     /// Commands waiting for the committer.
     pub waiting: u64,

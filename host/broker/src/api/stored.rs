@@ -1,44 +1,44 @@
-//! Events as the log has them: where, since when and what for.
+//! Events as stored in the log, with position, time and cause.
 
 use usher_event::{Event, SYSTEM_TYPE_PREFIX, SubscriptionName};
 use usher_filter::{Filter, Mismatch};
 
 use super::Subscription;
 
-/// What became of a published event.
+/// Result of publishing one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Its place in the log; for a duplicate, that of the first.
+    /// Its sequence; for a duplicate, that of the original.
     pub sequence: u64,
-    /// Whether an event with the same source and id was there before.
+    /// Whether an event with the same source and id was already in the duplicates window.
     pub duplicate: bool,
 }
 
 /// An event in the log.
 #[derive(Clone, Debug)]
 pub struct StoredEvent {
-    /// Its place in the log.
+    /// Its sequence in the log.
     pub sequence: u64,
     /// When it was appended, Unix milliseconds.
     pub recorded_ms: u64,
-    /// The first event of its flow.
+    /// Sequence of the first event of its flow.
     pub flow: u64,
-    /// How many emissions lie between the flow's first event and this one.
+    /// Number of hops from the flow's first event to this one.
     pub depth: u16,
-    /// How it came about, unless a producer published it.
+    /// The delivery that caused it, if one did.
     pub cause: Option<Cause>,
     /// The event.
     pub event: Event,
 }
 
 impl StoredEvent {
-    /// The only subscription it is for, where it is for one.
+    /// The only subscription it is delivered to; `None` if it isn't addressed.
     pub fn addressee(&self) -> Option<&SubscriptionName> {
         let cause = self.cause.as_ref()?;
         (cause.kind == CauseKind::Redrive).then_some(&cause.subscription)
     }
 
-    /// Why a subscription doesn't take it; `None` where it does.
+    /// Why a subscription doesn't take the event; `None` if it does.
     pub(crate) fn mismatch(&self, subscription: &Subscription) -> Option<Mismatch> {
         match self.addressee() {
             None if self.matches(&subscription.filter) => None,
@@ -56,8 +56,9 @@ impl StoredEvent {
         }
     }
 
-    /// Whether a subscription with this filter takes it as it comes by in the log. One that has an
-    /// addressee goes there by itself; the router's own are for those that ask for them.
+    /// Whether a subscription with this filter takes the event when scanning the log. Addressed
+    /// events are delivered directly instead; the router's own events go only to filters that name
+    /// them.
     pub(crate) fn matches(&self, filter: &Filter) -> bool {
         let may_match = match self.cause.as_ref().map(|cause| cause.kind) {
             Some(CauseKind::Redrive) => false,
@@ -66,10 +67,10 @@ impl StoredEvent {
         may_match && filter.matches(&self.event)
     }
 
-    /// Whether it is for whoever has a filter that matches, as what producers and plugins append.
+    /// Whether any matching filter takes it, as for events appended by producers and plugins.
     pub(crate) fn is_for_all(&self) -> bool {
         match self.cause.as_ref().map(|cause| cause.kind) {
-            // Nobody but the router publishes with its source.
+            // Only the router publishes with its own source.
             None => !self.event.has_system_source(),
             Some(CauseKind::Emission) => true,
             Some(CauseKind::Redrive | CauseKind::Report) => false,
@@ -77,30 +78,30 @@ impl StoredEvent {
     }
 }
 
-/// The delivery that an event came of.
+/// The delivery that caused an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// How it came of it.
+    /// How the delivery caused it.
     pub kind: CauseKind,
-    /// The event that was delivered.
+    /// Sequence of the delivered event.
     pub parent: u64,
-    /// To which subscription.
+    /// The subscription it was delivered to.
     pub subscription: SubscriptionName,
-    /// At which attempt.
+    /// The attempt that caused it.
     pub attempt: u32,
     /// How long the listener took, microseconds.
     pub took_us: u64,
 }
 
-/// How an event came of a delivery.
+/// How a delivery caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CauseKind {
     /// The listener emitted it.
     Emission,
-    /// The delivery became a dead letter, and an operator redrove it with this event in place of
-    /// its own. It is for that subscription alone.
+    /// The delivery was dead-lettered, and an operator redrove it with this event in place of the
+    /// original. Delivered to that subscription only.
     Redrive,
-    /// The delivery became a dead letter, which this event of the router's own reports.
+    /// The router's own report that the delivery was dead-lettered.
     Report,
 }
 
@@ -120,17 +121,17 @@ impl CauseKind {
 pub struct EventQuery {
     /// First sequence to look at.
     pub from: u64,
-    /// At most so many events; an engine may return fewer and say where to read on.
+    /// Maximum number of events; an engine may return fewer and say where to continue.
     pub max: usize,
     /// Only events that match.
     pub filter: Option<Filter>,
 }
 
-/// Part of the log.
+/// A page of the log.
 #[derive(Clone, Debug)]
 pub struct EventPage {
     /// The events, in order.
     pub events: Vec<StoredEvent>,
-    /// The next sequence to ask for.
+    /// The sequence to continue from.
     pub next: u64,
 }

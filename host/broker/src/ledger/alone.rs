@@ -1,5 +1,5 @@
-//! Deliveries that had to run again too often because state they read had changed meanwhile: each
-//! runs while nothing else of its plugin does, so that nothing can change it.
+//! Deliveries that had too many state conflicts: each runs while nothing else of its plugin is in
+//! flight, so that the state it reads can't change.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,12 +8,12 @@ use usher_event::SubscriptionName;
 use super::Ledger;
 use crate::api::Lease;
 
-/// Those that wait for it or do it, by plugin.
+/// Deliveries that wait to run alone or are doing so, by plugin.
 #[derive(Default)]
 pub(super) struct Alone(BTreeMap<String, VecDeque<(u32, u64)>>);
 
 impl Alone {
-    /// Has a delivery run alone.
+    /// Queues a delivery to run alone.
     pub(super) fn ask(&mut self, subscription: &SubscriptionName, id: u32, sequence: u64) {
         let waiting = self.0.entry(subscription.plugin().to_owned()).or_default();
         if !waiting.contains(&(id, sequence)) {
@@ -28,7 +28,7 @@ impl Alone {
 }
 
 impl Ledger {
-    /// Lets those run that nothing is in the way of, and ends what is over.
+    /// Grants deliveries that nothing blocks, and removes finished ones.
     pub(super) fn grant_alone(&mut self, grants: &mut Vec<(u32, Vec<Lease>)>) {
         let plugins: Vec<String> = self.alone.0.keys().cloned().collect();
         for plugin in plugins {

@@ -1,4 +1,4 @@
-//! Into the log: published events and emissions take the same path.
+//! Appending to the log: published events and emissions take the same path.
 
 use usher_event::{Event, Identity};
 
@@ -6,7 +6,7 @@ use super::Ledger;
 use crate::api::{BrokerError, Cause, Published, StoredEvent};
 use crate::store::{Space, keys};
 
-/// What an event inherits that no producer published.
+/// What an event inherits from the delivery that caused it.
 #[derive(Clone)]
 pub(super) struct Origin {
     pub(super) flow: u64,
@@ -15,7 +15,7 @@ pub(super) struct Origin {
 }
 
 impl Ledger {
-    /// Appends what a producer sent, all of it or, with too much to be done already, none.
+    /// Appends a producer's batch, all or nothing: refused while a subscription is too far behind.
     pub(crate) fn publish(
         &mut self,
         events: Vec<(Event, Identity)>,
@@ -29,7 +29,7 @@ impl Ledger {
         Ok(events.into_iter().map(publish).collect())
     }
 
-    /// Appends one event, unless it is in the duplicates window.
+    /// Appends one event, unless it is a duplicate.
     pub(super) fn append(
         &mut self,
         event: Event,

@@ -1,4 +1,4 @@
-//! What operators did: recorded in the same commit as what it did.
+//! The audit log: an operator's action is recorded in the same commit as its effect.
 
 use usher_event::{PluginName, SubscriptionName};
 
@@ -8,7 +8,7 @@ use crate::api::{AuditAction, AuditRecord, PluginChange};
 use crate::store::{Space, audit, keys};
 
 impl Ledger {
-    /// Records what was done to a subscription.
+    /// Records an action on a subscription.
     pub(super) fn record(
         &mut self,
         subscription: &SubscriptionName,
@@ -18,7 +18,7 @@ impl Ledger {
         self.note(Some(subscription.clone()), action, now_ms);
     }
 
-    /// Records what is done to a plugin.
+    /// Records a plugin change.
     pub(crate) fn record_plugin_change(
         &mut self,
         plugin: PluginName,
@@ -28,7 +28,7 @@ impl Ledger {
         self.note(None, AuditAction::Plugin { plugin, change }, now_ms);
     }
 
-    /// The oldest record goes where there are too many.
+    /// Appends a record; removes the oldest beyond the limit.
     fn note(&mut self, subscription: Option<SubscriptionName>, action: AuditAction, now_ms: u64) {
         let number = self.next_audit;
         self.next_audit += 1;

@@ -1,13 +1,13 @@
-//! Backpressure by backlog: whom a subscription that is too far behind in the log keeps waiting.
+//! Backpressure: a subscription too far behind in the log blocks producers, and then plugins.
 //!
-//! Beyond the mark nothing is published. Beyond twice the mark a delivery is held back whose
-//! emissions that subscription would take: nothing of it is kept, it runs again later, and nothing
-//! more of its subscription is handed out until then. Never held back is a delivery of one that is
-//! itself beyond twice the mark, or one that runs alone: they are what the others wait for. So
-//! whoever is furthest behind can always go on, and the rest follows (invariant 13).
+//! Beyond the mark, publishing is refused. Beyond twice the mark, a delivery is held back if that
+//! subscription would take its emissions: its effects are dropped, it runs again later, and its
+//! subscription gets nothing more until then. Never held back are deliveries of a subscription that
+//! is itself beyond twice the mark, or deliveries that run alone, since the others wait for them.
+//! So the subscription furthest behind can always proceed, and the rest follow (invariant 13).
 //!
-//! Who was beyond a mark is so until a quarter of it is caught up, or everyone would be let in and
-//! kept out by turns.
+//! With hysteresis: a subscription stays beyond a mark until it has caught up a quarter of it, or
+//! producers would alternate between admitted and refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::api::{BrokerError, HoldsBack, NewEvent};
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Who is too far behind, and who waits because of it.
+/// Which subscriptions are too far behind, and which wait because of it.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     /// The mark; `None` for no limit.
     max_events: Option<u64>,
     beyond: BTreeSet<u32>,
     beyond_twice: BTreeSet<u32>,
-    /// Subscriptions that are handed nothing, and the one they wait for.
+    /// Subscriptions that are granted nothing, and the one each waits for.
     held_back: BTreeMap<u32, u32>,
 }
 
@@ -37,7 +37,7 @@ impl Backlog {
         Self { max_events, ..Self::default() }
     }
 
-    /// Whether a subscription is handed nothing for now.
+    /// Whether a subscription is granted nothing for now.
     pub(super) fn holds_back(&self, id: u32) -> bool {
         self.held_back.contains_key(&id)
     }
@@ -47,19 +47,19 @@ impl Backlog {
     }
 }
 
-/// Whether `lag` is beyond a mark for one that was so before or not.
+/// Whether `lag` is beyond a mark, with hysteresis.
 fn is_beyond(was_before: bool, lag: u64, mark: u64) -> bool {
     lag > if was_before { mark - mark / 4 } else { mark }
 }
 
 impl Ledger {
-    /// Looks how far behind everyone is. Answers whether someone may go on who could not.
+    /// Updates which subscriptions are too far behind. Returns whether any held back was released.
     pub(super) fn watch_backlog(&mut self) -> bool {
         let Some(max_events) = self.backlog.max_events else { return false };
         let last = self.counters.last_sequence;
         let twice = self.backlog.twice();
         let (mut beyond, mut beyond_twice) = (BTreeSet::new(), BTreeSet::new());
-        // What may expire is no reason to keep anyone waiting.
+        // Subscriptions whose events may expire cause no backpressure.
         for sub in self.subs.values().filter(|sub| !sub.subscription().expires) {
             let (id, lag) = (sub.id, sub.backlog(last));
             if is_beyond(self.backlog.beyond.contains(&id), lag, max_events) {
@@ -77,7 +77,7 @@ impl Ledger {
         !freed.is_empty()
     }
 
-    /// Why nothing is published now, if so.
+    /// Why publishing is currently refused, if it is.
     pub(crate) fn refusal(&self) -> Option<BrokerError> {
         let last = self.counters.last_sequence;
         let beyond = self.backlog.beyond.iter().filter_map(|id| self.subs.get(id));
@@ -85,7 +85,7 @@ impl Ledger {
         Some(self.too_far_behind(furthest, self.backlog.max_events?))
     }
 
-    /// Why nothing is added to what a subscription has to do, if so.
+    /// Why a subscription currently accepts no more deliveries, if so.
     pub(super) fn refusal_of(&self, sub: &Sub) -> Option<BrokerError> {
         let is_beyond = self.backlog.beyond_twice.contains(&sub.id);
         is_beyond.then(|| self.too_far_behind(sub, self.backlog.twice()))
@@ -100,8 +100,8 @@ impl Ledger {
         }
     }
 
-    /// Holds a subscription back if one of these emissions would go to one that has far too much to
-    /// do; answers whether that is so.
+    /// Holds a subscription back if a subscription beyond twice the mark would take one of these
+    /// emissions; returns whether it does.
     pub(super) fn hold_back(&mut self, id: u32, emissions: &[NewEvent]) -> bool {
         let Backlog { beyond_twice, .. } = &self.backlog;
         if beyond_twice.is_empty() || emissions.is_empty() || beyond_twice.contains(&id) {
@@ -117,7 +117,7 @@ impl Ledger {
         on.is_some()
     }
 
-    /// Whom a subscription keeps waiting, and on whom it waits.
+    /// What a subscription blocks, and which subscription it waits for.
     pub(super) fn backlog_of(&self, id: u32) -> (Option<HoldsBack>, Option<SubscriptionName>) {
         let holds_back = if self.backlog.beyond_twice.contains(&id) {
             Some(HoldsBack::Plugins)

@@ -1,5 +1,4 @@
-//! Which plugin keeps which blob, and how much that comes to. The content is on disk before the
-//! settlement gets here.
+//! Blobs kept by each plugin, and their size. The content is on disk before the settlement arrives.
 
 use std::collections::HashMap;
 
@@ -9,38 +8,37 @@ use super::Ledger;
 use crate::store::rows::write_blob;
 use crate::store::{Space, keys};
 
-/// What is known of blobs.
+/// Accounting of blobs.
 #[derive(Default)]
 pub(super) struct BlobLedger {
-    /// How much each plugin keeps.
+    /// Bytes kept by each plugin.
     kept_bytes: HashMap<Box<str>, u64>,
-    /// What the batch being put together changes: how large each plugin's blob is by then, `None`
-    /// where it keeps it no more. What is not in here is as the store has it.
+    /// Changes of the batch being assembled: the new size of each plugin's blob, `None` if it was
+    /// deleted. Everything else is as stored.
     changed: HashMap<Box<str>, HashMap<Digest, Option<u64>>>,
-    /// Keeps what the batch refers to where it is until that is durable.
+    /// Keeps content that the batch refers to until it is durable.
     staged: Vec<StagedBlob>,
     deleted: Vec<Digest>,
 }
 
-/// What of blobs may happen once a batch is durable.
+/// What may happen to blobs once a batch is durable.
 #[derive(Default)]
 pub(crate) struct ReleasedBlobs {
-    /// The batch refers to their content now.
+    /// No longer needed: the committed batch refers to their content.
     pub(crate) staged: Vec<StagedBlob>,
-    /// Those that lost a reference.
+    /// Blobs that lost a reference.
     pub(crate) deleted: Vec<Digest>,
-    /// How much the plugins whose blobs changed keep now, bytes.
+    /// Bytes now kept by each plugin whose blobs changed.
     pub(crate) kept_bytes: Vec<(Box<str>, u64)>,
 }
 
 impl BlobLedger {
-    /// Goes on from how many bytes each plugin keeps.
     pub(super) fn new(kept_bytes: HashMap<Box<str>, u64>) -> Self {
         Self { kept_bytes, ..Self::default() }
     }
 
-    /// How many bytes a plugin keeps now, and how many with these changes. `stored` is how large
-    /// the store has each of the plugin's blobs that change, in their order.
+    /// How many bytes a plugin keeps now, and after these changes. `stored` holds the stored sizes
+    /// of the blobs that change, in the same order.
     pub(super) fn usage(
         &self,
         plugin: &str,
@@ -61,14 +59,13 @@ impl BlobLedger {
         (before_bytes, after_bytes)
     }
 
-    /// How large a plugin's blob is, the batch being put together included; `None` where it keeps
-    /// none of this digest.
+    /// Size of a plugin's blob, including the current batch; `None` if the plugin doesn't keep it.
     fn size(&self, plugin: &str, digest: &Digest, stored: Option<u64>) -> Option<u64> {
         let changed = self.changed.get(plugin).and_then(|changed| changed.get(digest));
         changed.copied().unwrap_or(stored)
     }
 
-    /// What may happen now that the batch is durable.
+    /// Returns what may happen now that the batch is durable.
     pub(super) fn release(&mut self) -> ReleasedBlobs {
         let plugins = std::mem::take(&mut self.changed).into_keys();
         let kept_bytes = plugins.map(|plugin| {
@@ -83,7 +80,7 @@ impl BlobLedger {
     }
 }
 
-/// The digest of a change, and how large the plugin's blob is afterwards.
+/// The digest of a change, and the resulting size of the plugin's blob.
 fn outcome(change: &BlobChange) -> (Digest, Option<u64>) {
     match change {
         BlobChange::Put(info) => (info.digest, Some(info.size_bytes)),
@@ -96,7 +93,7 @@ fn replace(sum_bytes: u64, old: Option<u64>, new: Option<u64>) -> u64 {
 }
 
 impl Ledger {
-    /// Applies what a delivery did to its plugin's blobs; `stored` as for [`BlobLedger::usage`].
+    /// Applies a delivery's blob changes; `stored` as for [`BlobLedger::usage`].
     pub(super) fn change_blobs(
         &mut self,
         plugin: &str,
@@ -116,7 +113,7 @@ impl Ledger {
                     let row = write_blob(&info, now_ms);
                     self.outgoing.put(Space::Blobs, keys::blob(&digest, plugin), row);
                 }
-                // There is nothing to delete.
+                // Nothing to delete.
                 BlobChange::Delete(_) if old.is_none() => continue,
                 BlobChange::Delete(_) => {
                     self.outgoing.delete_blob(&digest, plugin);

@@ -1,4 +1,4 @@
-//! Dead letters: deliveries that were given up, kept whole until an operator decides.
+//! Dead letters: deliveries that were given up, kept with their event until an operator decides.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::api::{
 use crate::store::rows::{DeadRow, RetryRow, write_attempt};
 use crate::store::{Space, keys};
 
-/// How long to wait where a subscription has too many retries.
+/// How long to wait if a subscription has too many retries.
 pub(super) const MANY_RETRIES_AFTER: Duration = Duration::from_secs(1);
 
 impl Ledger {
@@ -30,7 +30,7 @@ impl Ledger {
         sub.dead += 1;
         let row = pending.retry.unwrap_or_default();
         if let Some(last) = pending.attempts.last_mut() {
-            // Written a moment ago, when it wasn't known yet.
+            // Written a moment ago, before this was known.
             last.ended = true;
             let number = row.before.saturating_add(last.attempt);
             let key = keys::attempt(sequence, subscription_id, number);
@@ -60,8 +60,7 @@ impl Ledger {
         Settled::Dead(id)
     }
 
-    /// Tells whoever listens that there is a dead letter. Not where the event is itself a report:
-    /// that would never end.
+    /// Appends a report of a dead letter. Not for a report itself, which could loop forever.
     fn report(&mut self, id: u64, dead: DeadRow, now_ms: u64) {
         let DeadRow { subscription, attempt_count, mut attempts, stored, .. } = dead;
         if stored.event.has_system_type() {
@@ -92,7 +91,7 @@ impl Ledger {
             time_ms: now_ms,
             data: &data,
         };
-        // Everything in it comes from a valid event and has a limit of its own.
+        // Can't fail: everything in it comes from a valid event and is bounded.
         let Ok(event) = event.about(&stored.event, stored.flow) else { return };
         let (kind, parent) = (CauseKind::Report, stored.sequence);
         let cause = Cause { kind, parent, subscription, attempt: attempt_count, took_us };
@@ -102,7 +101,7 @@ impl Ledger {
         self.append(event, &identity, Some(origin), now_ms);
     }
 
-    /// Delivers a dead letter's event again, with a fresh count.
+    /// Redelivers a dead letter's event with a fresh attempt count.
     pub(crate) fn redrive(
         &mut self,
         id: u64,
@@ -125,8 +124,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Delivers another event in a dead letter's place, to its subscription alone; answers the new
-    /// event's sequence.
+    /// Delivers another event in place of a dead letter's, to its subscription only; returns the
+    /// new event's sequence.
     pub(crate) fn redrive_edited(
         &mut self,
         id: u64,
@@ -142,7 +141,7 @@ impl Ledger {
             attempt: dead.attempt_count,
             took_us: dead.attempts.last().map_or(0, |attempt| attempt.took_us),
         };
-        // It takes the old one's place, so it is no hop further.
+        // It replaces the old event, so it is no deeper.
         let origin = Origin { flow: dead.stored.flow, depth: dead.stored.depth, cause };
         let published = self.append(event.clone(), identity, Some(origin.clone()), now_ms);
         if published.duplicate {
@@ -164,7 +163,7 @@ impl Ledger {
         Ok(sequence)
     }
 
-    /// The subscription of a dead letter, if it is there and may have more to do.
+    /// The subscription of a dead letter, if it exists and accepts more deliveries.
     fn ready_to_redrive(&self, dead: &DeadRow) -> Result<u32, BrokerError> {
         let name = &dead.subscription;
         let sub_id = self.names.get(name).copied();
@@ -180,8 +179,8 @@ impl Ledger {
         self.refusal_of(sub).map_or(Ok(sub.id), Err)
     }
 
-    /// Has a delivery begin from the beginning, as a retry that is due. What has it do so is the next
-    /// thing that is recorded.
+    /// Starts a delivery again, as a retry that is due. The next audit record must be the
+    /// operator's action that caused this, because the row refers to it.
     pub(super) fn deliver_again(
         &mut self,
         sub_id: u32,
@@ -206,20 +205,20 @@ impl Ledger {
         self.outgoing.put(Space::Retries, keys::retry(sub_id, stored.sequence), row.write());
     }
 
-    /// Removes a dead letter for good; that there was one stays visible in its flow.
+    /// Removes a dead letter for good; its flow still shows that there was one.
     pub(crate) fn discard(&mut self, id: u64, dead: &DeadRow, now_ms: u64) {
         self.remove_dead(id, dead);
         self.keep_track(dead);
         self.record(&dead.subscription, AuditAction::Discard(audited(id, dead)), now_ms);
     }
 
-    /// Keeps that there was a dead letter.
+    /// Marks on disk that there was a dead letter.
     fn keep_track(&mut self, dead: &DeadRow) {
         let delivery = keys::delivery(dead.stored.sequence, dead.subscription_id);
         self.outgoing.put(Space::DeadByDelivery, delivery, keys::number(0));
     }
 
-    /// Whether the batch that is being put together removes this dead letter.
+    /// Whether the batch being assembled removes this dead letter.
     pub(crate) fn is_dead_letter_gone(&self, id: u64) -> bool {
         self.removed_dead.contains(&id)
     }

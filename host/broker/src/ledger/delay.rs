@@ -1,4 +1,4 @@
-//! Emissions with a delay: stored at once, appended to the log when their time has come.
+//! Delayed emissions: stored at once, appended to the log when due.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,18 +11,17 @@ use crate::store::rows::{millis, put_record};
 use crate::store::{Space, keys};
 use crate::{DELAY_MAX, DELAYED_MAX};
 
-/// Most emissions read from the store at once when their time has come.
+/// Maximum emissions read from the store at once.
 const FETCH_MAX_EMISSIONS: usize = 256;
 
-/// The emissions that wait: only when, of which flow, and of which subscription's deliveries; the
-/// rest is on disk.
+/// Waiting emissions: only their due time, flow and subscription; the rest is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
     /// By tick and number.
     waiting: BTreeMap<(u64, u64), Emission>,
     /// Being read from the store, by their key on disk.
     fetching: BTreeMap<(u64, u64), Emission>,
-    /// How many wait or are being read, by plugin and subscription; none that has none.
+    /// How many wait or are being read, by plugin and subscription; zero counts are removed.
     counts: HashMap<Box<str>, HashMap<SubscriptionName, usize>>,
 }
 
@@ -38,18 +37,17 @@ impl Delayed {
         self.waiting.len() + self.fetching.len()
     }
 
-    /// How many of a plugin wait.
+    /// Number of waiting emissions of a plugin.
     fn of_plugin(&self, plugin: &str) -> usize {
         self.counts.get(plugin).map_or(0, |counts| counts.values().sum())
     }
 
-    /// How many of a subscription's deliveries wait.
+    /// Number of waiting emissions of a subscription's deliveries.
     pub(super) fn of_subscription(&self, name: &SubscriptionName) -> usize {
         self.counts.get(name.plugin()).and_then(|counts| counts.get(name)).copied().unwrap_or(0)
     }
 
-    /// Why `more` emissions of a plugin, of which `plugin_max` may wait, can't wait as well; and
-    /// whether that is for good.
+    /// Why `more` emissions of a plugin limited to `plugin_max` don't fit, and if that is final.
     pub(super) fn objection(
         &self,
         plugin: &str,
@@ -85,7 +83,7 @@ impl Delayed {
         self.fetching.is_empty().then(|| self.waiting.first_key_value())?.map(|((due, _), _)| *due)
     }
 
-    /// Adds one that waits until `due_tick`; `due_ms` and `number` are its key on disk.
+    /// Adds an emission due at `due_tick`; `due_ms` and `number` are its key on disk.
     pub(super) fn insert(
         &mut self,
         due_tick: u64,
@@ -101,7 +99,7 @@ impl Delayed {
         self.waiting.insert((due_tick, number), Emission { due_ms, flow, subscription });
     }
 
-    /// Asks for those whose time has come, one piece at a time.
+    /// Requests emissions that are due, one batch at a time.
     pub(super) fn take_due(&mut self, tick: u64) -> Option<Fetch> {
         if !self.fetching.is_empty() {
             return None;
@@ -119,7 +117,7 @@ impl Delayed {
         (!keys.is_empty()).then_some(Fetch::Delayed { keys })
     }
 
-    /// Lets go of one that was read; answers whether it was being read.
+    /// Removes an emission that was read; returns whether it was being read.
     fn fetched(&mut self, key: (u64, u64)) -> bool {
         let Some(Emission { subscription, .. }) = self.fetching.remove(&key) else { return false };
         if let Some(counts) = self.counts.get_mut(subscription.plugin()) {
@@ -134,7 +132,7 @@ impl Delayed {
         true
     }
 
-    /// The keys of those that belong to a flow.
+    /// Keys on disk of a flow's waiting emissions.
     pub(super) fn of_flow(&self, flow: u64, max: usize) -> Vec<(u64, u64)> {
         let waiting = self.waiting.iter().filter(|(_, emission)| emission.flow == flow);
         let waiting = waiting.map(|((_, number), emission)| (emission.due_ms, *number));
@@ -147,7 +145,7 @@ impl Delayed {
 }
 
 impl Ledger {
-    /// Keeps an emission until its time has come.
+    /// Stores an emission until it is due.
     pub(super) fn delay(&mut self, event: Event, origin: Origin, delay: Duration, now_ms: u64) {
         let delay_ms = millis(delay.min(DELAY_MAX));
         let number = self.counters.next_delayed;
@@ -161,7 +159,7 @@ impl Ledger {
         self.delayed.insert(due_tick, (due_ms, number), flow, cause.subscription);
     }
 
-    /// Appends emissions whose delay is over.
+    /// Appends emissions whose delay has elapsed.
     pub(super) fn delays_over(&mut self, emissions: Vec<FetchedEmission>, now_ms: u64) {
         for FetchedEmission { key: (due_ms, number), stored } in emissions {
             if !self.delayed.fetched((due_ms, number)) {

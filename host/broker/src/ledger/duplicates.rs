@@ -1,19 +1,19 @@
-//! The duplicates window: which of the newest events a published one repeats. How far it reaches is
-//! a number of events, and perhaps a time as well: what is older is forgotten, a whole commit at once.
+//! The duplicates window: detects published events that repeat a recent one. It is bounded by a
+//! number of events and optionally by age; what is too old is dropped a whole commit at a time.
 //!
-//! The identity of event `s` lies in slot `s % capacity` of a ring, so that a new event overwrites
-//! the one that leaves the window. An open-addressed table of slot numbers finds an identity in
-//! the ring. That is 24 bytes for each event; memory is touched only as the window fills.
+//! The identity of event `s` is in slot `s % capacity` of a ring, so that a new event overwrites
+//! the one that leaves the window. An open-addressed table of slot numbers finds an identity in the
+//! ring. That is 24 bytes per event; memory is touched only as the window fills.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use usher_event::Identity;
 
-/// Marks a free place in the table; slots are stored one higher.
+/// Marks a free place in the table; stored slots are offset by one.
 const FREE: u32 = 0;
 
-/// The largest window; slot numbers have to fit.
+/// The largest window; slot numbers must fit in the table.
 const CAPACITY_MAX: usize = 1 << 30;
 
 /// The window.
@@ -21,19 +21,19 @@ pub(super) struct Duplicates {
     ring: Vec<[u8; 16]>,
     table: Vec<u32>,
     mask: usize,
-    /// The lowest sequence in the window and the one after the highest.
+    /// The lowest sequence in the window, and one above the highest.
     oldest: u64,
     next: u64,
     keys: [u64; 2],
-    /// How long an identity is remembered at most.
+    /// Maximum age of an identity.
     window_ms: Option<u64>,
     /// Rows on disk, oldest first.
     rows: VecDeque<Row>,
-    /// How many of them are known to be older than may be.
+    /// How many of them have exceeded the maximum age.
     forgotten_rows: usize,
 }
 
-/// The identities of one commit, as a row on disk has them.
+/// The identities of one commit, stored in one row.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     first: u64,
@@ -42,19 +42,19 @@ struct Row {
 }
 
 impl Row {
-    /// The sequence after its last.
+    /// One above its last sequence.
     fn end(self) -> u64 {
         self.first + u64::from(self.count)
     }
 }
 
 impl Duplicates {
-    /// An empty window before the event `next`.
+    /// An empty window whose first event will be `next`.
     pub(super) fn new(capacity: usize, window_ms: Option<u64>, next: u64) -> Self {
         let capacity = capacity.clamp(1, CAPACITY_MAX);
-        // At most half full, so that runs of taken places stay short.
+        // At most half full, so that probes stay short.
         let places = (2 * capacity).next_power_of_two();
-        // Producers choose ids; without a secret they could choose which ones collide.
+        // Producers choose ids; secret keys keep them from forcing collisions.
         let random = RandomState::new();
         Self {
             ring: vec![[0; 16]; capacity],
@@ -81,7 +81,7 @@ impl Duplicates {
         }
     }
 
-    /// Takes in the next event; its sequence is one above that of the last.
+    /// Adds the next event; sequences are consecutive.
     pub(super) fn push(&mut self, identity: &Identity) {
         let capacity = self.ring.len() as u64;
         if self.next - self.oldest == capacity {
@@ -99,10 +99,10 @@ impl Duplicates {
         self.set(place, slot as u32 + 1);
     }
 
-    /// Forgets what is older than may be.
+    /// Drops identities that exceed the maximum age.
     pub(super) fn forget_old(&mut self, now_ms: u64) {
         let Some(window_ms) = self.window_ms else { return };
-        // Rows go from the disk with the next one written.
+        // Their rows are deleted with the next row written.
         while let Some(row) = self.rows.get(self.forgotten_rows).copied() {
             if row.recorded_ms.saturating_add(window_ms) > now_ms {
                 break;
@@ -114,13 +114,13 @@ impl Duplicates {
         }
     }
 
-    /// Notes a row that is on disk since before the restart.
+    /// Registers a row found on disk at the start.
     pub(super) fn note_old_row(&mut self, first: u64, count: u32, recorded_ms: u64) {
         self.rows.push_back(Row { first, count, recorded_ms });
     }
 
-    /// Notes a new row on disk that holds the identities from `first` on; answers the keys of
-    /// those that have left the window as a whole.
+    /// Registers a new row with the identities from `first` on; returns the keys of rows that have
+    /// left the window entirely.
     pub(super) fn note_row(&mut self, first: u64, count: u32, recorded_ms: u64) -> Vec<u64> {
         self.rows.push_back(Row { first, count, recorded_ms });
         let mut gone = Vec::new();
@@ -145,7 +145,7 @@ impl Duplicates {
         }
     }
 
-    /// Frees a place and moves up what had to sit further on because of it.
+    /// Frees a place and moves displaced entries up (backward-shift deletion).
     fn free(&mut self, mut hole: usize) {
         let mut place = hole;
         loop {
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(known(&window), [1, 2, 3, 4, 5, 6]);
         window.forget_old(6_000);
         assert_eq!(known(&window), [3, 4, 5, 6]);
-        // The clock was set back before the third row: it stays as long as the one before it.
+        // The clock was set back before the third row: it stays as long as the second.
         window.forget_old(6_399);
         assert_eq!(known(&window), [3, 4, 5, 6]);
         window.forget_old(6_400);

@@ -1,9 +1,9 @@
-//! What a subscription that lets its events expire loses when retention takes them: every delivery
-//! of them that is not over. Each is counted (invariant 3), its rows go, and its lane goes on.
+//! What a subscription that lets its events expire loses to retention: all unfinished deliveries of
+//! the removed events. Each is counted (invariant 3), its rows are deleted, and its lane continues.
 //!
-//! A delivery that a listener has at that moment may end: acknowledged it is done, given up it is a
-//! dead letter. To come again it would need its event, so anything else lets it expire. What an
-//! operator redrove doesn't expire; its event stays on disk for it.
+//! A delivery in flight at that moment may still be acknowledged or dead-lettered. To be retried it
+//! would need its event, so any other outcome expires it. Redriven deliveries don't expire; their
+//! events stay on disk.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +16,8 @@ use crate::api::Settled;
 use crate::store::{Space, keys};
 
 impl Sub {
-    /// Lets go of all deliveries before `upto` that are neither out nor redriven. `unseen` are those
-    /// it hadn't looked at. Answers whether any waited for another attempt.
+    /// Expires all deliveries before `upto` that are neither in flight nor redriven. `unseen` is
+    /// the number of events not looked at yet. Returns whether any was a retry.
     pub(super) fn expire(&mut self, upto: u64, unseen: u64, outgoing: &mut Outgoing) -> bool {
         let gone = self.unsettled_before(upto);
         let was_reading_back = !self.open.is_empty();
@@ -48,7 +48,7 @@ impl Sub {
         has_retries
     }
 
-    /// Deliveries that were handed out before, or wait in their lane, and are nobody's now.
+    /// Unfinished deliveries before `upto` that are neither in flight nor redriven.
     fn unsettled_before(&self, upto: u64) -> BTreeSet<u64> {
         let mut unsettled: BTreeSet<u64> = self.open.range(..upto).copied().collect();
         unsettled.extend(self.held.range(..upto).map(|(sequence, _)| *sequence));
@@ -65,7 +65,7 @@ impl Sub {
         unsettled
     }
 
-    /// The lowest sequence it has not looked at.
+    /// The lowest sequence it hasn't looked at; `None` if it has looked at all.
     pub(super) fn unseen_from(&self) -> Option<u64> {
         match self.position() {
             Position::Live => None,
@@ -73,7 +73,7 @@ impl Sub {
         }
     }
 
-    /// The lowest event that it needs though the log may have let it go.
+    /// The lowest sequence needed by a replay; the log may have removed its event.
     fn oldest_replay(&self) -> Option<u64> {
         let mut retries = self.retries.iter();
         retries.find(|(_, retry)| retry.row.replay.is_some()).map(|(sequence, _)| *sequence)
@@ -81,7 +81,7 @@ impl Sub {
 }
 
 impl Ledger {
-    /// Lets a subscription's deliveries of events that the log lets go expire.
+    /// Expires a subscription's deliveries of events that the log removes.
     pub(super) fn expire_deliveries(&mut self, id: u32, upto: u64, unseen: u64) {
         let Some(sub) = self.subs.get_mut(&id) else { return };
         if sub.expire(upto, unseen, &mut self.outgoing) {
@@ -92,7 +92,7 @@ impl Ledger {
         self.touched.insert(id);
     }
 
-    /// After a restart nobody has a delivery any more whose event is gone.
+    /// No lease survives a restart: expires deliveries whose event is gone.
     pub(super) fn expire_what_was_out(&mut self) {
         let first = self.counters.first_sequence;
         for sub in self.subs.values_mut() {
@@ -104,8 +104,8 @@ impl Ledger {
         }
     }
 
-    /// How many deliveries each subscription that lets them expire hasn't looked at before `upto`;
-    /// `None` where that isn't known.
+    /// How many deliveries before `upto` each expiring subscription hasn't looked at; `None` if
+    /// that is unknown.
     pub(super) fn count_unseen(&self, upto: u64, found: &[Unseen]) -> Option<Vec<(u32, u64)>> {
         let expiring = self.subs.values().filter(|sub| sub.subscription().expires);
         let count = |sub: &Sub| {
@@ -120,13 +120,13 @@ impl Ledger {
         expiring.map(count).collect()
     }
 
-    /// Up to where space may be given back when the log lets go of all before `upto`.
+    /// Up to where the store may free space when events before `upto` are removed.
     pub(super) fn disposable_before(&self, upto: u64) -> u64 {
         let expiring = self.subs.values().filter(|sub| sub.subscription().expires);
         expiring.filter_map(Sub::oldest_replay).min().map_or(upto, |needed| needed.min(upto))
     }
 
-    /// Lets a delivery that was put back expire if its event is gone.
+    /// Expires a delivery that was put back if its event is gone.
     pub(super) fn expire_if_gone(&mut self, id: u32, sequence: u64, settled: Settled) -> Settled {
         let first = self.counters.first_sequence;
         if sequence >= first {
@@ -137,12 +137,12 @@ impl Ledger {
         if is_there { settled } else { Settled::Expired }
     }
 
-    /// Whether a delivery that failed has no event to come again with.
+    /// Whether a failed delivery can't be retried because its event is gone.
     pub(super) fn is_gone(&self, sequence: u64, is_replay: bool) -> bool {
         sequence < self.counters.first_sequence && !is_replay
     }
 
-    /// The end of a delivery that failed and has no event to come again with.
+    /// Ends a failed delivery that can't be retried because its event is gone.
     pub(super) fn expire_failed(&mut self, report: &Report, pending: Pending) -> Settled {
         let Some(sub) = self.subs.get_mut(&report.subscription) else { return Settled::Stale };
         if sub.retries.remove(&report.sequence).is_some() {

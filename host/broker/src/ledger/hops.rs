@@ -1,4 +1,4 @@
-//! Flows that don't end: which way one has taken until it was too deep, and what repeats in it.
+//! Endless flows: the path of a flow that got too deep, and the cycle in it.
 
 use std::ops::Range;
 
@@ -6,22 +6,22 @@ use super::Ledger;
 use crate::HOPS_MAX;
 use crate::api::{CauseKind, StoredEvent};
 
-/// How much of a type is told.
+/// Maximum characters shown of a type.
 const TYPE_MAX_CHARS: usize = 64;
 
-/// The way of a flow from its first event on.
+/// The path of a flow from its first event on.
 #[derive(Debug, Default)]
 struct Way {
-    /// The type it begins with, and whether something came before it that isn't known any more.
+    /// The type of the first known event, and whether earlier ones are unknown.
     first: String,
     is_cut: bool,
-    /// What each event led to: the subscription and how, and the type that came of it.
+    /// For each hop, the subscription (marked if redriven or a report) and the resulting type.
     hops: Vec<(String, String)>,
 }
 
 impl Ledger {
-    /// Continues a sentence with how a flow came to this event, of which a subscription makes
-    /// another one; what repeats is told once. As far back as memory reaches.
+    /// Describes the path of a flow to this event and on to `emitted`, to continue a sentence; a
+    /// cycle is written once. Reaches as far back as the tail in memory.
     pub(super) fn way_to(&self, stored: &StoredEvent, subscription: &str, emitted: &str) -> String {
         let mut way = Way { first: stored.event.ty().to_owned(), ..Way::default() };
         way.hops.push((subscription.to_owned(), emitted.to_owned()));
@@ -61,7 +61,7 @@ impl Way {
         text
     }
 
-    /// Some of the hops, and the type they begin with.
+    /// A range of hops, preceded by the type it starts from.
     fn part(&self, range: Range<usize>) -> String {
         let begin = range.start.checked_sub(1).and_then(|before| self.hops.get(before));
         let mut text = match begin {
@@ -75,8 +75,8 @@ impl Way {
         text
     }
 
-    /// Where it begins to repeat up to the end, twice at least, and after how many hops: the fewest
-    /// hops, and of those the earliest beginning.
+    /// A cycle that occurs at least twice and lasts to the end: where it begins, and its length in
+    /// hops. The shortest one, and of those the earliest beginning.
     fn repeated(&self) -> Option<(usize, usize)> {
         let hops = &self.hops;
         (1..=hops.len() / 2).find_map(|period| {
@@ -87,7 +87,7 @@ impl Way {
     }
 }
 
-/// The beginning of a type.
+/// Truncates a type.
 fn cut(ty: &str) -> String {
     match ty.char_indices().nth(TYPE_MAX_CHARS) {
         Some((end, _)) => format!("{}…", ty.get(..end).unwrap_or_default()),
@@ -99,7 +99,7 @@ fn cut(ty: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A way through these types, each by the subscription to it.
+    /// A path through these types; each hop is named after the type before it.
     fn told(types: &str) -> String {
         let mut types = types.split(' ').map(str::to_owned);
         let mut way = Way { first: types.next().unwrap(), ..Way::default() };
@@ -115,7 +115,7 @@ mod tests {
     fn what_repeats_is_told_once() {
         let cycle = " in a cycle: a →(p/a)→ b →(p/b)→ a, 2 times";
         assert_eq!(told("a b a b a"), cycle);
-        // The last round need not be whole.
+        // The last round may be incomplete.
         assert_eq!(told("a b a b a b"), cycle);
         assert_eq!(told("a a a a"), " in a cycle: a →(p/a)→ a, 3 times");
         assert_eq!(told("x y a b a b a"), format!("{cycle}; before it x →(p/x)→ y →(p/y)→ a"));

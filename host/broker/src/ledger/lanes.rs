@@ -1,9 +1,9 @@
-//! Lanes: the deliveries of one ordering key, one under way at a time, in the order of the log.
+//! Lanes: the deliveries of one ordering key, one in flight at a time, in the order of the log.
 //!
-//! The first delivery of a lane is its *head*: under way, or waiting for another attempt. The
-//! others wait behind it, in memory as long as the head works. A head that failed stalls its lane:
-//! what waits behind it is then *parked*, a row on disk and a few bytes in memory each, so that a
-//! lane may wait for hours while the others go on.
+//! The first delivery of a lane is its *head*: in flight, or waiting for a retry. The others wait
+//! behind it, in memory while the head is in flight. A head that failed stalls its lane: what waits
+//! behind it is then *parked* (a row on disk and a few bytes in memory each), so that a lane can
+//! wait for hours without blocking the others.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,14 +11,14 @@ use usher_event::{Digest, Event};
 
 use crate::api::{Order, StoredEvent};
 
-/// Most deliveries that wait in memory behind the heads of their lanes.
+/// Maximum deliveries waiting in memory behind lane heads.
 const HERE_MAX_EVENTS: usize = 4_096;
 
-/// Most bytes of their events.
+/// Maximum bytes of their events.
 const HERE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// The lane an event belongs to; `None` if it may run at any time. Two keys that share a lane by
-/// chance only wait for each other.
+/// The lane of an event; `None` if it is unordered. Keys whose digests collide share a lane, which
+/// only makes them wait for each other.
 pub(super) fn lane_of(order: &Order, event: &Event) -> Option<u64> {
     let Order::Key(attribute) = order else { return None };
     let key = event.attribute(attribute.as_str())?;
@@ -26,11 +26,11 @@ pub(super) fn lane_of(order: &Order, event: &Event) -> Option<u64> {
     digest.as_bytes().first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// All lanes of a subscription that have something in them.
+/// All non-empty lanes of a subscription.
 #[derive(Default)]
 pub(super) struct Lanes {
     lanes: HashMap<u64, Lane>,
-    /// What waits in memory, each with its lane.
+    /// Deliveries waiting in memory, each with its lane.
     here: BTreeMap<u64, u64>,
     here_bytes: usize,
 }
@@ -38,7 +38,7 @@ pub(super) struct Lanes {
 #[derive(Default)]
 struct Lane {
     head: Option<u64>,
-    /// Whether the head waits for another attempt.
+    /// Whether the head waits for a retry.
     stalled: bool,
     waiting: BTreeMap<u64, Waiting>,
 }
@@ -47,21 +47,21 @@ struct Lane {
 enum Waiting {
     Here(StoredEvent),
     Parked,
-    /// It failed before, or is to be repeated, and has a row of its own.
+    /// Failed before, or to be redelivered; has a row of its own.
     Retry,
 }
 
-/// What became of an event that came to its lane.
+/// Result of [`Lanes::enter`].
 pub(super) enum Entered {
-    /// Nothing is before it.
+    /// It is the head.
     First(StoredEvent),
     /// It waits in memory.
     Waits,
-    /// It is to be parked.
+    /// The caller must park it.
     Parks,
 }
 
-/// Who comes next in a lane.
+/// The new head of a lane.
 pub(super) enum Next {
     Here(StoredEvent),
     Parked(u64),
@@ -69,17 +69,16 @@ pub(super) enum Next {
 }
 
 impl Lanes {
-    /// Whether more may come to wait in memory.
+    /// Whether more deliveries may wait in memory.
     pub(super) fn has_room(&self) -> bool {
         self.here.len() < HERE_MAX_EVENTS && self.here_bytes < HERE_MAX_BYTES
     }
 
-    /// What waits in memory, each with its lane.
     pub(super) fn here(&self) -> &BTreeMap<u64, u64> {
         &self.here
     }
 
-    /// Lanes whose head waits for another attempt.
+    /// Number of lanes whose head waits for a retry.
     pub(super) fn stalled(&self) -> usize {
         self.lanes.values().filter(|lane| lane.stalled).count()
     }
@@ -90,15 +89,15 @@ impl Lanes {
             .is_some_and(|lane| lane.waiting.contains_key(&sequence))
     }
 
-    /// The head that a delivery waits behind, `None` inside where its lane has none yet; `None` if
-    /// it doesn't wait. `lane` is that of one that doesn't wait in memory.
+    /// The head that a delivery waits behind (inner `None` if the lane has no head yet); `None` if
+    /// it doesn't wait. `lane` is needed only for deliveries that don't wait in memory.
     pub(super) fn head_before(&self, lane: Option<u64>, sequence: u64) -> Option<Option<u64>> {
         let key = lane.or_else(|| self.here.get(&sequence).copied())?;
         let lane = self.lanes.get(&key)?;
         lane.waiting.contains_key(&sequence).then_some(lane.head)
     }
 
-    /// A new event.
+    /// Enters a new event.
     pub(super) fn enter(&mut self, key: u64, stored: StoredEvent) -> Entered {
         let Some(lane) = self.lanes.get_mut(&key) else {
             let lane = Lane { head: Some(stored.sequence), ..Lane::default() };
@@ -113,7 +112,7 @@ impl Lanes {
         Entered::Waits
     }
 
-    /// Has an event wait in memory even if nothing is before it, until [`Lanes::start`].
+    /// Queues an event in memory even if its lane is empty, until [`Lanes::start`].
     pub(super) fn wait(&mut self, key: u64, stored: StoredEvent) {
         self.here_bytes += stored.event.encoded().len();
         self.here.insert(stored.sequence, key);
@@ -121,12 +120,12 @@ impl Lanes {
         lane.waiting.insert(stored.sequence, Waiting::Here(stored));
     }
 
-    /// A parked delivery that was found on disk.
+    /// Registers a parked delivery found on disk.
     pub(super) fn found_parked(&mut self, key: u64, sequence: u64) {
         self.lanes.entry(key).or_default().waiting.insert(sequence, Waiting::Parked);
     }
 
-    /// A delivery that has a row as a retry; answers whether nothing is before it.
+    /// Enters a delivery that has a retry row; returns whether it is the head.
     pub(super) fn enter_retry(&mut self, key: u64, sequence: u64) -> bool {
         let lane = self.lanes.entry(key).or_default();
         if lane.head.is_some() {
@@ -137,7 +136,7 @@ impl Lanes {
         true
     }
 
-    /// The head failed and will come again: what waits in memory is to be parked.
+    /// Stalls a lane whose head will be retried; returns the deliveries to park.
     pub(super) fn stall(&mut self, key: u64) -> Vec<u64> {
         let Some(lane) = self.lanes.get_mut(&key) else { return Vec::new() };
         lane.stalled = true;
@@ -153,7 +152,7 @@ impl Lanes {
         parked
     }
 
-    /// The head is done: who comes next is the new one.
+    /// Removes the finished head; the next delivery becomes the head.
     pub(super) fn leave(&mut self, key: u64) -> Option<Next> {
         let lane = self.lanes.get_mut(&key)?;
         lane.stalled = false;
@@ -173,16 +172,16 @@ impl Lanes {
         })
     }
 
-    /// Gives every lane that has none a head; answers those with their lanes.
+    /// Gives every lane without a head one; returns the new heads with their lanes.
     pub(super) fn start(&mut self) -> Vec<(u64, Next)> {
         let headless = self.lanes.iter().filter(|(_, lane)| lane.head.is_none());
         let mut keys: Vec<u64> = headless.map(|(key, _)| *key).collect();
-        // The same history always goes the same way.
+        // Deterministic: the same history always takes the same path.
         keys.sort_unstable();
         keys.into_iter().filter_map(|key| Some((key, self.leave(key)?))).collect()
     }
 
-    /// Forgets a delivery that waits behind a head; answers whether it did.
+    /// Removes a delivery that waits behind a head; returns whether it did.
     pub(super) fn forget(&mut self, key: u64, sequence: u64) -> bool {
         let lane = self.lanes.get_mut(&key);
         let Some(waiting) = lane.and_then(|lane| lane.waiting.remove(&sequence)) else {
@@ -195,7 +194,7 @@ impl Lanes {
         true
     }
 
-    /// Takes out of memory what `wanted` refuses.
+    /// Removes deliveries in memory that `wanted` rejects.
     pub(super) fn retain(&mut self, wanted: impl Fn(&StoredEvent) -> bool) {
         for lane in self.lanes.values_mut() {
             lane.waiting.retain(|sequence, waiting| {
@@ -210,7 +209,7 @@ impl Lanes {
         }
     }
 
-    /// Ends all lanes: everything that waited may run at any time now.
+    /// Dissolves all lanes; returns everything that waited, in the order of the log.
     pub(super) fn dissolve(&mut self) -> Vec<Next> {
         let lanes = std::mem::take(self).lanes;
         let mut freed: BTreeMap<u64, Next> = BTreeMap::new();

@@ -1,10 +1,10 @@
-//! The ledger: a pure state machine that holds all delivery semantics. Commands and a time go in;
-//! a batch of writes, answers, grants and requests to read come out. No I/O, no clock, no threads,
-//! so that a test can drive it through any history.
+//! The ledger: a pure state machine that holds all delivery semantics. It takes commands and a
+//! timestamp, and produces a batch of writes, replies, grants and read requests. No I/O, no clock,
+//! no threads, so that a test can drive it through any history.
 //!
-//! The committer calls any number of commands, then [`Ledger::finish`] for the batch to commit,
-//! and once that is durable acts on what [`Ledger::release`] answers. Nothing that is not yet
-//! committed leaves the ledger by another way.
+//! The committer applies any number of commands, calls [`Ledger::finish`] for the batch to commit,
+//! and once that is durable acts on the result of [`Ledger::release`]. Nothing uncommitted leaves
+//! the ledger in any other way.
 
 mod alone;
 mod append;
@@ -60,12 +60,12 @@ use subscription::Sub;
 use tail::Tail;
 use timeline::Timeline;
 
-/// Everything the engine knows that is not merely on disk.
+/// All engine state that isn't only on disk.
 pub(crate) struct Ledger {
     counters: Counters,
     written_counters: Counters,
     timeline: Timeline,
-    /// The number of the commit that is being put together; counts from 1 in every process.
+    /// Number of the commit being assembled; counts from 1 in every process.
     commit: u64,
     duplicates: Duplicates,
     tail: Tail,
@@ -79,7 +79,7 @@ pub(crate) struct Ledger {
     state: StateLedger,
     jitter: retry::Jitter,
     next_token: u64,
-    /// Subscriptions that may be able to take or hand out something.
+    /// Subscriptions that may have something to take or to hand out.
     touched: BTreeSet<u32>,
     /// Subscriptions whose cursor row has to be written.
     unsaved: BTreeSet<u32>,
@@ -89,15 +89,15 @@ pub(crate) struct Ledger {
     alone: Alone,
     backlog: Backlog,
     expiry: Expiry,
-    /// Everything before this sequence has just left the log.
+    /// Set when the events before this sequence were just removed from the log.
     dropped: Option<u64>,
-    /// Dead letters that the batch being put together removes.
+    /// Dead letters removed by the batch being assembled.
     removed_dead: BTreeSet<u64>,
     next_audit: u64,
     stats: Counts,
 }
 
-/// What has happened since the process started.
+/// Counters since the process started.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     appended: u64,
@@ -113,13 +113,13 @@ struct Counts {
     held_back: u64,
 }
 
-/// A settlement with what could be worked out before it reached the committer.
+/// A settlement, with what could be computed before it reached the committer.
 pub(crate) struct Decided {
     pub(crate) settlement: Settlement,
-    /// Those of the emissions, in order.
+    /// Identities of the emissions, in order.
     pub(crate) identities: Vec<Identity>,
-    /// How large the store has each of the plugin's blobs that change, bytes, in their order; `None`
-    /// where the plugin doesn't keep it. As of the newest commit.
+    /// Stored size of each of the plugin's blobs that change, bytes, in order; `None` if the plugin
+    /// doesn't keep it. As of the newest commit.
     pub(crate) stored_blobs: Vec<Option<u64>>,
 }
 
@@ -128,29 +128,29 @@ pub(crate) struct Decided {
 pub(crate) struct Released {
     /// Deliveries to hand out, by subscription.
     pub(crate) grants: Vec<(u32, Vec<Lease>)>,
-    /// What to read and hand back.
+    /// Store reads to execute.
     pub(crate) fetches: Vec<Fetch>,
     pub(crate) blobs: ReleasedBlobs,
     /// Events before this one have left the log.
     pub(crate) dropped: Option<u64>,
 }
 
-/// Something the ledger needs from the store. `epoch` goes back with the answer; an answer to a
-/// question that no longer matters is ignored.
+/// A store read that the ledger needs. `epoch` is returned with the result; results of an outdated
+/// epoch are ignored.
 #[derive(Clone, Debug)]
 pub(crate) enum Fetch {
     /// Events of the log for a subscription that is behind.
     Scan { subscription: u32, epoch: u64, filter: Arc<Filter>, from: u64, to: u64 },
     /// Single deliveries: events with their failed attempts.
     Deliveries { subscription: u32, epoch: u64, sequences: Vec<u64> },
-    /// Emissions whose delay is over: due time and number.
+    /// Emissions whose delay has elapsed: due time and number.
     Delayed { keys: Vec<(u64, u64)> },
-    /// Which events from `from` on, before `to`, are to go: those recorded before `older_than_ms`,
+    /// Which events from `from` on, before `to`, to remove: those recorded before `older_than_ms`,
     /// and as many of the oldest as make up `excess_bytes`; and which of them `watched` would take.
     Expired { from: u64, to: u64, older_than_ms: u64, excess_bytes: u64, watched: Vec<Watched> },
 }
 
-/// The answer to a [`Fetch`].
+/// The result of a [`Fetch`].
 #[derive(Debug)]
 pub(crate) enum Fetched {
     Scan { subscription: u32, epoch: u64, events: Vec<StoredEvent>, next: u64 },
@@ -159,17 +159,17 @@ pub(crate) enum Fetched {
     Expired(Expired),
 }
 
-/// An event to deliver again.
+/// An event to redeliver.
 #[derive(Debug)]
 pub(crate) struct FetchedDelivery {
     pub(crate) sequence: u64,
     /// `None` if the log no longer has it.
     pub(crate) stored: Option<StoredEvent>,
-    /// Its failed attempts in all rounds, oldest first, with their numbers through all of them.
+    /// Its failed attempts in all rounds, oldest first, numbered across rounds.
     pub(crate) attempts: Vec<(u32, AttemptRecord)>,
 }
 
-/// An emission whose delay is over; the sequence of `stored` has no meaning.
+/// An emission whose delay has elapsed; the sequence of `stored` is meaningless.
 #[derive(Debug)]
 pub(crate) struct FetchedEmission {
     pub(crate) key: (u64, u64),
@@ -177,7 +177,7 @@ pub(crate) struct FetchedEmission {
 }
 
 impl Ledger {
-    /// Takes back what the store was asked for.
+    /// Takes the result of a read.
     pub(crate) fn fetched(&mut self, fetched: Fetched, now_ms: u64) {
         match fetched {
             Fetched::Scan { subscription, epoch, events, next } => {
@@ -207,7 +207,7 @@ impl Ledger {
         }
     }
 
-    /// Looks at the clock: what is due now is asked for. Answers how long nothing else will be.
+    /// Fires all timers that are due. Returns the milliseconds until the next one.
     pub(crate) fn tick(&mut self, now_ms: u64) -> Option<u64> {
         let tick = self.timeline.tick(now_ms);
         if self.timeline.was_set_back() {
@@ -232,11 +232,11 @@ impl Ledger {
             self.expiry.next_due(),
         ];
         let next = next.into_iter().flatten().map(|due| due.saturating_sub(tick));
-        // Schedules go by the clock, not by what has passed.
+        // Schedules follow the wall clock, not elapsed time.
         next.chain(next_scheduled_ms.map(|due_ms| due_ms.saturating_sub(now_ms))).min()
     }
 
-    /// Works out again by the clock when retries are due; the timers themselves have lost nothing.
+    /// Recomputes the due times of retries after a clock setback; their timers are unaffected.
     fn reckon_again(&mut self, tick: u64, now_ms: u64) {
         for (due_tick, id, sequence) in &self.due {
             let sub = self.subs.get_mut(id);
@@ -247,7 +247,7 @@ impl Ledger {
         }
     }
 
-    /// The batch that makes everything durable that was applied since the last call.
+    /// Returns the batch with everything applied since the last call.
     pub(crate) fn finish(&mut self) -> Batch {
         self.save_idle_cursors();
         for id in std::mem::take(&mut self.unsaved) {
@@ -267,12 +267,12 @@ impl Ledger {
         self.outgoing.take(&mut self.duplicates)
     }
 
-    /// What may happen now that the batch is durable.
+    /// Returns what may happen now that the batch is durable.
     pub(crate) fn release(&mut self) -> Released {
         let mut grants = Vec::new();
         self.grant_alone(&mut grants);
         self.grant_touched(&mut grants);
-        // What was handed out may be what others waited for.
+        // What was granted may unblock other subscriptions.
         while self.watch_backlog() {
             self.grant_touched(&mut grants);
         }
@@ -300,7 +300,7 @@ impl Ledger {
                 }
             };
             grant(sub);
-            // Where everything ready was parked, there may be more.
+            // If everything ready was parked, there may be more.
             loop {
                 let more = sub.refill(&self.tail, self.counters.last_sequence);
                 self.fetches.extend(more.fetches);
@@ -315,12 +315,12 @@ impl Ledger {
         }
     }
 
-    /// By how much the clock was set back, once for each time it was by more than a step.
+    /// By how much the clock was set back; reported once per setback of more than a step.
     pub(crate) fn take_set_back_ms(&mut self) -> Option<u64> {
         self.timeline.take_set_back_ms()
     }
 
-    /// The number of the commit that [`Ledger::finish`] put together last.
+    /// The number of the last commit assembled by [`Ledger::finish`].
     pub(crate) fn committed_version(&self) -> u64 {
         self.commit.saturating_sub(1)
     }
@@ -351,16 +351,15 @@ impl Ledger {
         }
     }
 
-    /// Has the cursors of all subscriptions written with the next batch, so that the next start
-    /// scans nothing twice.
+    /// Writes all cursors with the next batch, so that the next start rescans nothing.
     pub(crate) fn save_all_cursors(&mut self) {
         let last = self.counters.last_sequence;
         let stale = self.subs.values().filter(|sub| sub.next(last) != sub.written_next);
         self.unsaved.extend(stale.map(|sub| sub.id));
     }
 
-    /// A subscription that nothing matches for long would have to scan all of it after a restart:
-    /// its cursor is written from time to time.
+    /// Writes the cursors of subscriptions without matches from time to time; they would rescan the
+    /// log after a restart.
     fn save_idle_cursors(&mut self) {
         const EVERY_EVENTS: u64 = 8_192;
         let last = self.counters.last_sequence;

@@ -1,5 +1,5 @@
-//! What the next commit writes. Records of events share one allocation, keys of children another:
-//! an allocation for each row would cost more than the rows.
+//! Writes of the next commit. Event records share one allocation, keys of `children` another: one
+//! allocation per row would cost more than the rows.
 
 use bytes::Bytes;
 use usher_event::{Digest, Identity};
@@ -9,21 +9,21 @@ use crate::api::StoredEvent;
 use crate::store::rows::{COUNTERS_KEY, Counters, CursorRow, end_identities, put_record};
 use crate::store::{Batch, Space, keys};
 
-/// Length of a key that is one number.
+/// Length of a key made of one number.
 const NUMBER_BYTES: usize = 8;
 
-/// Length of a key that is two.
+/// Length of a key made of two numbers.
 const PAIR_BYTES: usize = 16;
 
-/// Rows being gathered.
+/// Collects the rows of the next batch.
 #[derive(Default)]
 pub(super) struct Outgoing {
     batch: Batch,
-    /// Key and record of each appended event, one after another.
+    /// Key and record of each appended event, concatenated.
     events: Vec<u8>,
-    /// Where each of them ends.
+    /// Where each of them ends in `events`.
     event_ends: Vec<usize>,
-    /// Keys of `children`, one after another.
+    /// Keys of `children`, concatenated.
     children: Vec<u8>,
     /// Identities of the appended events, and the sequence of the first.
     identities: Vec<u8>,
@@ -33,7 +33,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// An event to append to the log.
+    /// Adds an event appended to the log.
     pub(super) fn put_event(&mut self, stored: &StoredEvent, identity: &Identity) {
         let StoredEvent { sequence, recorded_ms, flow, depth, cause, event } = stored;
         self.first.get_or_insert(*sequence);
@@ -70,7 +70,7 @@ impl Outgoing {
         self.delete(Space::BlobsByPlugin, keys::plugin_blob(plugin, digest));
     }
 
-    /// The whole batch; nothing is left behind.
+    /// Takes the whole batch and leaves an empty one.
     pub(super) fn take(&mut self, duplicates: &mut Duplicates) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
         batch.rows.reserve(2 * self.event_ends.len() + 1);
@@ -99,7 +99,7 @@ impl Outgoing {
     }
 }
 
-/// Takes the bytes and leaves a buffer of about the size that will be needed again.
+/// Takes the bytes and leaves a buffer with room for as many again.
 fn renew(buffer: &mut Vec<u8>) -> Bytes {
     let capacity = buffer.len();
     Bytes::from(std::mem::replace(buffer, Vec::with_capacity(capacity)))

@@ -1,5 +1,5 @@
-//! How a subscription's deliveries go through its lanes: what waits, what is parked on disk, what
-//! comes next, and how all of it is found again after a restart.
+//! How deliveries pass through a subscription's lanes: waiting, parking on disk, resuming, and
+//! recovery after a restart.
 
 use usher_event::Event;
 
@@ -12,32 +12,31 @@ use crate::store::rows::{RetryRow, write_parked};
 use crate::store::{Space, keys};
 
 impl Sub {
-    /// The lane of an event.
     pub(super) fn lane_of(&self, event: &Event) -> Option<u64> {
         lane_of(&self.row.subscription.order, event)
     }
 
-    /// Has a delivery wait on disk.
+    /// Parks a delivery on disk.
     pub(super) fn park(&mut self, sequence: u64, lane: u64, outgoing: &mut Outgoing) {
         self.parked.insert(sequence, Some(lane));
         outgoing.put(Space::Parked, keys::retry(self.id, sequence), write_parked(lane));
     }
 
-    /// Forgets that a delivery was parked.
+    /// Removes a delivery's parked row, if there is one.
     pub(super) fn unpark(&mut self, sequence: u64, outgoing: &mut Outgoing) {
         if self.parked.remove(&sequence).is_some() {
             outgoing.delete(Space::Parked, keys::retry(self.id, sequence));
         }
     }
 
-    /// A delivery will come again: what is behind it in its lane is parked.
+    /// The lane's head will be retried: parks what waits behind it.
     pub(super) fn stall_lane(&mut self, lane: u64, outgoing: &mut Outgoing) {
         for sequence in self.lanes.stall(lane) {
             self.park(sequence, lane, outgoing);
         }
     }
 
-    /// The head of a lane is over: whoever is next takes its turn.
+    /// The lane's head has finished: the next delivery becomes the head.
     pub(super) fn leave_lane(&mut self, lane: u64) {
         if let Some(next) = self.lanes.leave(lane) {
             self.take_turn(Some(lane), next);
@@ -53,7 +52,7 @@ impl Sub {
             }
             Next::Parked(sequence) => self.wanted.push_back(sequence),
             Next::Retry(sequence) => {
-                // One that still waits for its time is asked for when that comes.
+                // If it still waits for its due time, the timer requests it.
                 if self.retries.get(&sequence).is_some_and(|retry| !retry.waiting) {
                     self.wanted.push_back(sequence);
                 }
@@ -61,7 +60,7 @@ impl Sub {
         }
     }
 
-    /// Adds a delivery to be tried again; `waiting` until its time has come.
+    /// Adds a retry; `waiting` until it is due.
     pub(super) fn add_retry(&mut self, sequence: u64, row: RetryRow, waiting: bool) {
         self.retries.insert(sequence, Retry { row, waiting });
         let is_first = row.lane.is_none_or(|lane| self.lanes.enter_retry(lane, sequence));
@@ -70,7 +69,7 @@ impl Sub {
         }
     }
 
-    /// A retry's time has come.
+    /// Marks a retry as due.
     pub(super) fn retry_due(&mut self, sequence: u64) {
         let Some(retry) = self.retries.get_mut(&sequence) else { return };
         retry.waiting = false;
@@ -79,13 +78,13 @@ impl Sub {
         }
     }
 
-    /// A parked delivery that was found on disk.
+    /// Registers a parked delivery found on disk.
     pub(super) fn found_parked(&mut self, sequence: u64, lane: u64) {
         self.parked.insert(sequence, Some(lane));
         self.lanes.found_parked(lane, sequence);
     }
 
-    /// All rows have been found: lanes begin, once what was under way is back in them.
+    /// Starts the lanes once all deliveries that were open before the restart are back in them.
     pub(super) fn start_lanes(&mut self) {
         if self.open.is_empty() {
             for (lane, next) in self.lanes.start() {
@@ -94,7 +93,7 @@ impl Sub {
         }
     }
 
-    /// Lets everything that waits in a lane run at any time: the order has changed.
+    /// Releases everything that waits in a lane, because the order has changed.
     pub(super) fn dissolve_lanes(&mut self) {
         for next in self.lanes.dissolve() {
             self.take_turn(None, next);
@@ -110,7 +109,7 @@ impl Sub {
         }
     }
 
-    /// Asks anew for what was being read: the answers on their way will be ignored.
+    /// Requests everything being read again; results of earlier requests will be ignored.
     pub(super) fn want_again(&mut self) {
         let retries = self.retries.iter().filter(|(_, retry)| !retry.waiting);
         let retries = retries.map(|(sequence, retry)| (*sequence, retry.row.lane));
@@ -123,7 +122,7 @@ impl Sub {
         self.fetching = 0;
     }
 
-    /// A delivery came back. Answers whether the cursor has to be written.
+    /// Handles a delivery read from the store. Returns whether the cursor must be written.
     pub(super) fn fetched(&mut self, delivery: FetchedDelivery, outgoing: &mut Outgoing) -> bool {
         self.fetching = self.fetching.saturating_sub(1);
         let FetchedDelivery { sequence, stored, attempts } = delivery;
@@ -136,7 +135,7 @@ impl Sub {
         self.expired += u64::from(stored.is_none());
         let wanted = |stored: &StoredEvent| retry.is_some() || stored.matches(&self.filter);
         let Some(stored) = stored.filter(wanted) else {
-            // The filter has changed since it was parked or handed out, or the log has lost it.
+            // The filter has changed since it was parked or handed out, or its event is gone.
             self.let_go(sequence, retry, parked, outgoing);
             self.start_lanes();
             return true;

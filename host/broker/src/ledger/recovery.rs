@@ -1,4 +1,4 @@
-//! The ledger as a store has it.
+//! Restores the ledger from a store.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,20 +21,20 @@ use crate::store::rows::{
     Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow, millis,
 };
 
-/// What was read from a store.
+/// State read from a store.
 #[derive(Default)]
 pub(crate) struct Recovered {
     pub(crate) counters: Counters,
-    /// When the newest event was recorded; 0 where there is none.
+    /// When the newest event was recorded; 0 if there is none.
     pub(crate) newest_recorded_ms: u64,
     pub(crate) subscriptions: Vec<(u32, SubscriptionRow, CursorRow)>,
-    /// Subscription, sequence, and how it stands.
+    /// Subscription, sequence, retry row.
     pub(crate) retries: Vec<(u32, u64, RetryRow)>,
     /// Subscription, sequence, lane.
     pub(crate) parked: Vec<(u32, u64, u64)>,
     pub(crate) delayed: Vec<DelayedEmission>,
     pub(crate) usage: HashMap<PluginName, StateUsage>,
-    /// How much of blobs each plugin keeps.
+    /// Bytes of blobs kept by each plugin.
     pub(crate) blob_bytes: HashMap<Box<str>, u64>,
     /// First sequence and identities of each row of the window, oldest first.
     pub(crate) identities: Vec<(u64, IdentitiesRow)>,
@@ -42,7 +42,7 @@ pub(crate) struct Recovered {
     pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRow>,
 }
 
-/// An emission that waits for its delay.
+/// An emission waiting for its delay.
 #[derive(Clone, Debug)]
 pub(crate) struct DelayedEmission {
     pub(crate) due_ms: u64,
@@ -50,24 +50,24 @@ pub(crate) struct DelayedEmission {
     /// When its delay began.
     pub(crate) emitted_ms: u64,
     pub(crate) flow: u64,
-    /// Whose delivery emitted it.
+    /// The subscription whose delivery emitted it.
     pub(crate) subscription: SubscriptionName,
 }
 
-/// What the operator decided.
+/// Limits from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// Size of the duplicates window.
+    /// Size of the duplicates window, in events.
     pub(crate) window_events: usize,
-    /// How long it reaches back at most.
+    /// Maximum age of an event in it.
     pub(crate) window_ms: Option<u64>,
     pub(crate) retention: Retention,
-    /// How far behind a subscription may be before nothing is published any more.
+    /// How far behind a subscription may be before publishing is refused.
     pub(crate) backlog_max_events: Option<u64>,
 }
 
 impl Ledger {
-    /// Goes on from what a store has; `seed` is that of the jitter of retries.
+    /// Restores the ledger from a store; `seed` is for the jitter of retries.
     pub(crate) fn new(recovered: Recovered, rules: Rules, seed: u64, now_ms: u64) -> Self {
         let Rules { window_events, window_ms, retention, backlog_max_events } = rules;
         let last = recovered.counters.last_sequence;
@@ -118,7 +118,7 @@ impl Ledger {
         ledger.timeline.found(recovered.newest_recorded_ms, now_ms);
         for (id, sequence, mut row) in recovered.retries {
             let Some(sub) = ledger.subs.get_mut(&id) else { continue };
-            // A clock set back since then must not keep it waiting longer than its policy.
+            // A clock set back since must not delay it beyond its policy.
             let policy = &sub.subscription().retry;
             let mut wait_ms = row.due_ms.saturating_sub(now_ms).min(millis(policy.max_age));
             let is_ahead = is_ahead(row.first_ms, now_ms);
@@ -143,7 +143,7 @@ impl Ledger {
         }
         for emission in recovered.delayed {
             let DelayedEmission { due_ms, number, emitted_ms, flow, subscription } = emission;
-            // One name for all that have it, not one each.
+            // Share one name instead of allocating one per emission.
             let known = ledger.names.get_key_value(&subscription);
             let subscription = known.map_or(subscription.clone(), |(name, _)| name.clone());
             let mut wait_ms = due_ms.saturating_sub(now_ms);
@@ -171,8 +171,8 @@ impl Ledger {
                 duplicates.push(identity);
             }
             let count = u32::try_from(identities.len()).unwrap_or(u32::MAX);
-            // Rows that have left the window are deleted along with the next one written.
-            // Older versions didn't note the time: then it counts from now.
+            // Rows that have left the window are deleted with the next one written. Older versions
+            // didn't record the time: then the age counts from now.
             duplicates.note_old_row(first, count, recorded_ms.unwrap_or(now_ms));
         }
         duplicates

@@ -1,4 +1,4 @@
-//! Replay: events of the log become deliveries that are due, beside the cursor.
+//! Replay: turns events of the log into retries that are due, independent of the cursor.
 
 use usher_event::SubscriptionName;
 
@@ -10,8 +10,8 @@ use crate::store::{Space, keys};
 use crate::{REPLAYS_MAX, RETRIES_MAX};
 
 impl Ledger {
-    /// Has events delivered to a subscription again, as far as they are not to be delivered anyway.
-    /// What it takes in of new events goes on beside it.
+    /// Redelivers events to a subscription, except those that are still pending. New events are
+    /// delivered concurrently.
     pub(crate) fn replay(
         &mut self,
         name: &SubscriptionName,

@@ -1,6 +1,6 @@
-//! What the log keeps: events go from its beginning once they are too old or too many, never past
-//! one that a subscription has not settled, unless it lets them expire. They go by a number that
-//! rises; the store gives their space back afterwards.
+//! Retention: events are removed from the start of the log once they are too old or too many, but
+//! never beyond one that a subscription hasn't settled, unless it lets its events expire. Removal
+//! only advances `first_sequence`; the store frees the space afterwards.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::Retention;
 use crate::store::rows::millis;
 use crate::store::{Space, keys};
 
-/// How often the log is looked at.
+/// How often the limits are checked.
 const EVERY_MS: u64 = 1_000;
 
-/// When the log was looked at, and whether an answer is on its way.
+/// When the limits are checked next, and whether a read is pending.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
     retention: Retention,
@@ -22,21 +22,21 @@ pub(super) struct Expiry {
     is_asked: bool,
 }
 
-/// The events that are to go, and what goes with them.
+/// Events to remove, and what is removed with them.
 #[derive(Debug)]
 pub(crate) struct Expired {
-    /// The first that stays.
+    /// The first sequence to keep.
     pub(crate) upto: u64,
     pub(crate) bytes: u64,
-    /// Rows of `correlations`.
+    /// Keys of rows in `correlations`.
     pub(crate) correlations: Vec<Vec<u8>>,
-    /// For each subscription that was named, what of them it would take.
+    /// For each watched subscription, which of the events it would take.
     pub(crate) unseen: Vec<Unseen>,
-    /// Whether more would have to go.
+    /// Whether more events exceed the limits.
     pub(crate) has_more: bool,
 }
 
-/// A subscription that lets events expire which it has not looked at yet, those from `from` on.
+/// A subscription that lets its events expire and hasn't looked at those from `from` on.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     pub(crate) subscription: u32,
@@ -45,7 +45,7 @@ pub(crate) struct Watched {
     pub(crate) from: u64,
 }
 
-/// The sequences it would take.
+/// Sequences the subscription would take.
 #[derive(Debug)]
 pub(crate) struct Unseen {
     pub(crate) subscription: u32,
@@ -68,7 +68,7 @@ impl Expiry {
 }
 
 impl Ledger {
-    /// Asks which events are to go, if it is time to.
+    /// Requests the events to remove, if a check is due.
     pub(super) fn expire(&mut self, tick: u64, now_ms: u64) {
         let Expiry { retention, next_tick, is_asked } = self.expiry;
         if !self.expiry.is_on() || is_asked || tick < next_tick {
@@ -101,15 +101,15 @@ impl Ledger {
         needing.map(|sub| sub.oldest_unsettled(last)).min().unwrap_or(last + 1)
     }
 
-    /// Lets them go.
+    /// Removes expired events from the log.
     pub(super) fn expired(&mut self, expired: Expired) {
         self.expiry.is_asked = false;
         let Expired { upto, bytes, correlations, unseen, has_more } = expired;
         if upto <= self.counters.first_sequence {
             return;
         }
-        // A redriven dead letter or another subscription may need one of them since the question
-        // was asked, or another filter would take others: it is asked again.
+        // Since the request, a redrive or another subscription may have come to need one of them,
+        // or a filter may have changed: the next check asks again.
         let Some(unseen) = self.count_unseen(upto, &unseen) else { return };
         if upto > self.oldest_unsettled() {
             return;
@@ -129,7 +129,7 @@ impl Ledger {
         }
     }
 
-    /// Puts an event back that the log no longer has, for a delivery of it.
+    /// Restores the event of a delivery if retention has removed it.
     pub(super) fn put_back_event(&mut self, stored: &crate::api::StoredEvent) {
         if stored.sequence < self.counters.first_sequence {
             let key = keys::number(stored.sequence);

@@ -1,4 +1,4 @@
-//! Failed attempts: counted, recorded, tried again with growing waits, given up in the end.
+//! Failed attempts: recorded, counted, retried with backoff, and finally dead-lettered.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::store::rows::{RetryRow, millis, write_attempt};
 use crate::store::{Space, keys};
 use crate::{AFTER_MAX, ATTEMPTS_KEPT, BACKTRACE_MAX_BYTES, RATE_LIMITED_MIN, REASON_MAX_BYTES};
 
-/// Room in a reason for the words about a wait that was cut.
+/// Space in a reason for the note about a delay that was cut.
 const CUT_WAIT_MAX_BYTES: usize = 128;
 
 impl Ledger {
-    /// Another attempt by the policy, or the end.
+    /// Schedules a retry by the policy, or ends the delivery.
     pub(super) fn fail(
         &mut self,
         report: &Report,
@@ -39,7 +39,7 @@ impl Ledger {
         let Some(sub) = self.subs.get(&id) else { return Settled::Stale };
         let Some(held) = sub.held.get(&sequence) else { return Settled::Stale };
         let mut row = held.pending.retry.unwrap_or_default();
-        // A clock that was set back since would keep it from ever growing old.
+        // Otherwise a clock set back since would keep `max_age` from being reached.
         row.first_ms = row.first_ms.min(now_ms);
         let policy = sub.subscription().retry.clone();
         if row.failures == 0 {
@@ -64,9 +64,9 @@ impl Ledger {
             return self.expire_failed(report, pending);
         }
         let spread = self.jitter.next_fraction();
-        // Waiting as long as it would for its first failure is the least.
+        // At least the delay after a first failure.
         let backoff_ms = class_policy.backoff_ms(count.max(1), policy.jitter * spread);
-        // The last attempt may start when the age is reached, not later.
+        // The last attempt may start when `max_age` is reached, not later.
         let wait_ms = backoff_ms.max(allowed_ms).min(left_ms);
         let Some(sub) = self.subs.get_mut(&id) else { return Settled::Stale };
         row.due_ms = now_ms.saturating_add(wait_ms);
@@ -83,7 +83,7 @@ impl Ledger {
         Settled::RetryAt(row.due_ms)
     }
 
-    /// How long from now on the delivery may be tried again.
+    /// How much longer the delivery may be retried.
     fn left_ms(&self, report: &Report, now_ms: u64) -> Option<u64> {
         let sub = self.subs.get(&report.subscription)?;
         let retry = sub.held.get(&report.sequence)?.pending.retry.filter(|row| row.failures > 0);
@@ -91,7 +91,7 @@ impl Ledger {
         Some(millis(sub.subscription().retry.max_age).saturating_sub(age_ms))
     }
 
-    /// The end at once.
+    /// Dead-letters a delivery immediately.
     pub(super) fn give_up(&mut self, report: &Report, failure: Failure, now_ms: u64) -> Settled {
         let Some(mut pending) = self.failed(report, failure, (true, None), now_ms) else {
             return Settled::Stale;
@@ -102,8 +102,7 @@ impl Ledger {
         self.bury(report, pending, now_ms)
     }
 
-    /// Ends the lease and records the failed attempt. `retry` of the answer is still as it was
-    /// before.
+    /// Ends the lease and records the failed attempt. `retry` of the result doesn't include it yet.
     fn failed(
         &mut self,
         report: &Report,
@@ -134,7 +133,7 @@ impl Ledger {
         let key = |attempt: u32| keys::attempt(sequence, id, before.saturating_add(attempt));
         self.outgoing.put(Space::Attempts, key(attempt), write_attempt(&record));
         if pending.attempts.len() >= ATTEMPTS_KEPT {
-            // The first stays, the oldest of the others goes.
+            // Keep the first, remove the oldest of the others.
             let gone = pending.attempts.remove(1);
             self.outgoing.delete(Space::Attempts, key(gone.attempt));
         }
@@ -164,12 +163,12 @@ impl RetryRow {
     }
 }
 
-/// Where a class stands among all.
+/// Index of a class in [`FailureClass::ALL`].
 fn place(class: FailureClass) -> usize {
     FailureClass::ALL.iter().position(|other| *other == class).unwrap_or(usize::MAX)
 }
 
-/// What a policy says of one class.
+/// The effective policy of one class.
 struct ClassPolicy {
     first_delay: Duration,
     factor: f64,
@@ -188,7 +187,7 @@ impl ClassPolicy {
         }
     }
 
-    /// The wait after the `failures`th failure; `spread` is a fraction of it, between -1 and 1.
+    /// Delay after the `failures`th failure; `spread` is a fraction of it, between -1 and 1.
     fn backoff_ms(&self, failures: u32, spread: f64) -> u64 {
         let exponent = f64::from(failures.saturating_sub(1));
         let grown = self.first_delay.as_secs_f64() * self.factor.max(1.0).powf(exponent);
@@ -198,7 +197,7 @@ impl ClassPolicy {
     }
 }
 
-/// At most so many bytes of a text, with a mark where it was cut.
+/// Truncates a text to `max_bytes`, with a mark if it was cut.
 fn cut(mut text: String, max_bytes: usize) -> String {
     if text.len() > max_bytes {
         const MARK: &str = "…";
@@ -208,7 +207,7 @@ fn cut(mut text: String, max_bytes: usize) -> String {
     text
 }
 
-/// The longest wait after so many failures, of whatever class.
+/// The longest delay after this many failures, over all classes.
 pub(super) fn longest_backoff_ms(policy: &RetryPolicy, failures: u32) -> u64 {
     let classes = FailureClass::ALL.iter();
     let waits = classes
@@ -256,7 +255,7 @@ mod tests {
         let own = ClassRetry { max_attempts: Some(2), ..ClassRetry::default() };
         let classes = [(FailureClass::Trap, own)].into();
         let policy = RetryPolicy { classes, ..RetryPolicy::default() };
-        // Two failures are left from an older version, which knew no classes.
+        // Two failures recorded by an older version, which knew no classes.
         let mut row = RetryRow { failures: 2, ..RetryRow::default() };
         let failures = [
             (FailureClass::Trap, true),

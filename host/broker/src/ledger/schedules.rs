@@ -1,8 +1,7 @@
-//! Schedules: an event at each tick of a calendar. An event and how far its schedule has come are
-//! in one batch, so each tick is dealt with once: it becomes one event or, if it was missed and the
-//! schedule says so, none. A clock that is set back by an hour or two repeats nothing. One that is set
-//! back by more was wrong: schedules go on from the present, and a tick that comes again is recognised by its
-//! identity, as any duplicate is.
+//! Schedules: an event at each tick of a calendar. An event and its schedule's position are in one
+//! batch, so each tick is handled once: it becomes one event or, if it was missed and the schedule
+//! says so, none. A clock set back by up to two hours repeats nothing. One set back by more was
+//! wrong: schedules continue from the present, and a repeated tick is a duplicate by its identity.
 
 use std::collections::BTreeMap;
 
@@ -15,32 +14,32 @@ use crate::store::rows::{ScheduleRow, millis};
 use crate::store::{Space, keys};
 use crate::{TICK_LATE_MAX, TICKS_CAUGHT_UP_MAX, TICKS_COUNTED_MAX};
 
-/// Most ticks that become events in one commit; what is beyond goes into the next.
+/// Maximum ticks that become events in one commit; the rest goes into the next.
 const COMMIT_MAX_TICKS: usize = 256;
 
-/// Most bytes of such events.
+/// Maximum bytes of those events.
 const COMMIT_MAX_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// All schedules, and how far they have come.
+/// All schedules and their positions.
 #[derive(Default)]
 pub(super) struct Schedules {
     running: BTreeMap<ScheduleName, Running>,
-    /// Rows of the store, until it is said which schedules there are.
+    /// Stored rows, until [`Ledger::set_schedules`] tells which schedules exist.
     stored: BTreeMap<ScheduleName, ScheduleRow>,
-    /// The next tick of all.
+    /// The earliest next tick.
     next_ms: Option<u64>,
-    /// The latest time up to which any schedule has come.
+    /// The latest position of any schedule.
     until_ms: u64,
 }
 
 struct Running {
     schedule: Schedule,
     row: ScheduleRow,
-    /// The first tick that is not dealt with.
+    /// The first tick that isn't handled yet.
     next_ms: Option<u64>,
 }
 
-/// What is left of a commit.
+/// Remaining budget of a commit.
 struct Room {
     ticks: usize,
     bytes: usize,
@@ -70,7 +69,7 @@ impl Schedules {
 }
 
 impl Ledger {
-    /// Makes these the schedules there are.
+    /// Replaces the set of schedules.
     pub(crate) fn set_schedules(&mut self, schedules: Vec<Schedule>, now_ms: u64) {
         let before = std::mem::take(&mut self.schedules);
         let mut rows = before.stored;
@@ -92,7 +91,7 @@ impl Ledger {
         self.schedules.find_next();
     }
 
-    /// All schedules and where they stand, by name.
+    /// Status of all schedules, sorted by name.
     pub(crate) fn schedules(&self) -> Vec<ScheduleStatus> {
         let status = |running: &Running| ScheduleStatus {
             schedule: running.schedule.clone(),
@@ -104,7 +103,7 @@ impl Ledger {
         self.schedules.running.values().map(status).collect()
     }
 
-    /// Deals with the ticks whose time has come; answers when the next one is.
+    /// Handles ticks that are due; returns when the next one is, Unix milliseconds.
     pub(super) fn run_schedules(&mut self, now_ms: u64) -> Option<u64> {
         if is_schedule_ahead(self.schedules.until_ms, now_ms) {
             for Running { schedule, row, next_ms } in self.schedules.running.values_mut() {
@@ -131,8 +130,7 @@ impl Ledger {
         self.schedules.next_ms
     }
 
-    /// Deals with a schedule's ticks up to now, as far as there is room: first with those that are
-    /// too late.
+    /// Handles a schedule's ticks up to now, within the commit's budget: missed ones first.
     fn catch_up(&mut self, running: &mut Running, now_ms: u64, room: &mut Room) {
         let Running { schedule, row, .. } = running;
         let on_time_ms = now_ms.saturating_sub(millis(TICK_LATE_MAX));
@@ -176,7 +174,7 @@ impl Ledger {
         let Ok(event) = schedule.event_at(tick_ms) else { return };
         room.take(event.encoded().len());
         let identity = event.identity();
-        // It may have been there before its schedule was forgotten.
+        // It is a duplicate if its schedule was removed and added again.
         if !self.append(event, &identity, None, now_ms).duplicate {
             row.last_ms = tick_ms;
             row.emitted += 1;
@@ -185,13 +183,12 @@ impl Ledger {
     }
 }
 
-/// How far a schedule has come, seen from now: where it came further while the clock was wrong, it
-/// goes on from here.
+/// A schedule's position; now, if it was reached while the clock was wrong.
 fn come_to(until_ms: u64, now_ms: u64) -> u64 {
     if is_schedule_ahead(until_ms, now_ms) { now_ms } else { until_ms }
 }
 
-/// Ticks after one time and before another, newest first; at most as many as are counted.
+/// Ticks between two times (exclusive), newest first; at most [`TICKS_COUNTED_MAX`].
 fn missed(schedule: &Schedule, after_ms: u64, before_ms: u64) -> Vec<u64> {
     let calendar = &schedule.calendar;
     let newest = before_ms.checked_sub(1).and_then(|until_ms| calendar.last_until(until_ms));

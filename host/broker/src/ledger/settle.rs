@@ -1,5 +1,4 @@
-//! What became of a delivery. An acknowledgement and everything that goes with it enter the same
-//! batch, or nothing of it does.
+//! Settling deliveries. An acknowledgement and all its effects enter the same batch, or none do.
 
 use usher_event::{Failure, FailureClass, QuotaError};
 
@@ -9,7 +8,7 @@ use crate::api::{Cause, CauseKind, Changes, Disposition, NewEvent, Settled};
 use crate::store::{Space, keys};
 use crate::{CONFLICTS_MAX, HOPS_MAX};
 
-/// What a settlement says besides its disposition.
+/// A settlement without its disposition.
 pub(super) struct Report {
     pub(super) subscription: u32,
     pub(super) sequence: u64,
@@ -19,7 +18,7 @@ pub(super) struct Report {
 }
 
 impl Ledger {
-    /// Applies one settlement; one for a lease that no longer holds is only counted.
+    /// Applies one settlement; one whose lease is no longer valid is only counted.
     pub(crate) fn settle(&mut self, decided: Decided, now_ms: u64) -> Settled {
         let settled = self.apply(decided, now_ms);
         if settled == Settled::Stale {
@@ -77,7 +76,7 @@ impl Ledger {
         }
     }
 
-    /// Why these changes can't be committed, and whether that is for good.
+    /// Why these changes can't be committed, and whether that is final.
     fn objection(
         &self,
         report: &Report,
@@ -105,8 +104,7 @@ impl Ledger {
         Some((Failure::new(FailureClass::Limit, reason), is_final))
     }
 
-    /// Whether the plugin stays within its quota. Only here that is sure: others may have been
-    /// committed since the delivery looked.
+    /// Checks the plugin's quota. Only conclusive here: other deliveries may have committed since.
     fn fits(
         &self,
         subscription: u32,

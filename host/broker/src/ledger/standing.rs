@@ -1,4 +1,4 @@
-//! How things stand, for questions about flows and single deliveries: what only memory knows. The
+//! Status of deliveries as only memory knows it, for queries about flows and single deliveries. The
 //! rest of the answer is on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,44 +12,43 @@ use crate::FLOW_MAX_EVENTS;
 use crate::api::{HeldUp, StoredEvent};
 use crate::store::rows::SubscriptionRow;
 
-/// How the deliveries of some events stand.
+/// Status of the deliveries of some events.
 pub(crate) struct Standing {
     pub(crate) subscriptions: Vec<SubscriptionStanding>,
-    /// Emissions of the flow that wait for their delay: due time and number.
+    /// Emissions of the flow waiting for their delay: due time and number.
     pub(crate) delayed: Vec<(u64, u64)>,
 }
 
-/// How they stand with one subscription.
+/// Their status with one subscription.
 pub(crate) struct SubscriptionStanding {
     pub(crate) id: u32,
     pub(crate) row: Arc<SubscriptionRow>,
-    /// Nothing from here on has been handed out.
+    /// Nothing from this sequence on has been handed out.
     pub(crate) next: u64,
-    /// Of the events asked for, those that are not over and wait for nothing.
+    /// Of the requested events, those unfinished, except retries that aren't due yet.
     pub(crate) open: BTreeSet<u64>,
-    /// Those that a listener has, and at which attempt.
+    /// Those in flight, with their attempt number.
     pub(crate) in_flight: BTreeMap<u64, u32>,
-    /// Those that wait in a lane, and the head before them.
+    /// Those waiting in a lane, with its head.
     pub(crate) parked: BTreeMap<u64, Option<u64>>,
-    /// Those that wait for another attempt, and until when.
+    /// Those waiting for a retry, with its due time, Unix milliseconds.
     pub(crate) waiting: BTreeMap<u64, u64>,
-    /// How many attempts failed before their present round, of those that have failed in it or were
-    /// begun again.
+    /// Attempts before their current round, for those that failed in it or were started again.
     pub(crate) before: BTreeMap<u64, u32>,
 }
 
-/// How one delivery stands, and what it waits for while it is pending.
+/// Status of one delivery, and what it waits for while it is pending.
 pub(crate) struct DeliveryStanding {
     pub(crate) subscription: SubscriptionStanding,
-    /// At most so many deliveries come before it.
+    /// Upper bound on the number of deliveries ahead of it.
     pub(crate) ahead: u64,
     pub(crate) held_up: Option<HeldUp>,
-    /// The event, where a listener has it; the log may have let it go.
+    /// The event, if it is held; the log may no longer have it.
     pub(crate) stored: Option<StoredEvent>,
 }
 
 impl Ledger {
-    /// How these events of a flow stand.
+    /// Status of these events of a flow.
     pub(crate) fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
         let last = self.counters.last_sequence;
         Standing {
@@ -58,7 +57,7 @@ impl Ledger {
         }
     }
 
-    /// How one event stands with one subscription, if there is one of that name.
+    /// Status of one event with one subscription; `None` if there is none of that name.
     pub(crate) fn delivery_standing(
         &self,
         name: &SubscriptionName,
@@ -80,7 +79,7 @@ impl Ledger {
 
 impl Sub {
     fn standing(&self, sequences: &[u64], last: u64) -> SubscriptionStanding {
-        // Most subscriptions have nothing open at most times.
+        // Most subscriptions have nothing unsettled most of the time.
         let sequences = if self.has_unsettled() { sequences } else { &[] };
         let open = sequences.iter().copied().filter(|sequence| self.is_open(*sequence));
         let in_flight = sequences.iter().filter_map(|sequence| {
@@ -113,7 +112,7 @@ impl Sub {
 }
 
 impl SubscriptionStanding {
-    /// Whether the event is not over, whatever the present filter says of it.
+    /// Whether the delivery is unfinished, whatever the current filter.
     pub(crate) fn has(&self, sequence: u64) -> bool {
         self.open.contains(&sequence) || self.waiting.contains_key(&sequence)
     }

@@ -1,7 +1,7 @@
-//! Plugins' state: who wrote what when, so that a delivery commits only if everything it read
-//! still holds; and how much each plugin keeps.
+//! Plugin state: which commit last wrote what, so that a delivery commits only if everything it
+//! read is unchanged; and how much each plugin stores.
 //!
-//! Only recent writes are remembered. A read from before the oldest remembered commit counts as
+//! Only recent writes are remembered. A read older than the oldest remembered commit counts as
 //! changed: the delivery runs again, which is always safe.
 
 use std::collections::HashMap;
@@ -13,11 +13,11 @@ use super::outgoing::Outgoing;
 use crate::store::rows::write_usage;
 use crate::store::{Space, keys};
 
-/// Most addresses of each of a plugin's two generations of writes that are remembered.
+/// Maximum addresses in each of a plugin's two generations of remembered writes.
 const GENERATION_MAX_ADDRESSES: usize = 16_384;
 
-/// What is remembered of state. Each plugin by itself: however much one writes, the reads of
-/// another hold.
+/// Remembered writes and usage. Kept per plugin, so that one plugin's writes never invalidate
+/// another's reads.
 #[derive(Default)]
 pub(super) struct StateLedger {
     plugins: HashMap<PluginName, PluginState>,
@@ -29,17 +29,17 @@ pub(super) struct StateLedger {
 struct PluginState {
     young: Writes,
     old: Writes,
-    /// Writes up to this commit may have been forgotten.
+    /// Writes up to this commit may have been evicted.
     floor: u64,
     usage: StateUsage,
     is_unsaved: bool,
 }
 
-/// In which commit something was written last.
+/// The commit that last wrote each key and bucket.
 #[derive(Default)]
 struct Writes {
     keys: HashMap<StateAddress, u64>,
-    /// Buckets in which a key came or went.
+    /// Buckets in which a key was added or removed.
     buckets: HashMap<Arc<str>, u64>,
     newest: u64,
 }
@@ -72,7 +72,7 @@ impl StateLedger {
         })
     }
 
-    /// What a plugin uses now, and with these writes of it.
+    /// A plugin's usage now, and after these writes.
     pub(super) fn usage(
         &self,
         plugin: &PluginName,
@@ -110,7 +110,7 @@ impl StateLedger {
         }
     }
 
-    /// Has the batch say what plugins use now: once for each, however many deliveries changed it.
+    /// Adds a usage row per changed plugin to the batch, however many deliveries changed it.
     pub(super) fn save_usage(&mut self, outgoing: &mut Outgoing) {
         for plugin in self.unsaved.drain(..) {
             if let Some(state) = self.plugins.get_mut(&plugin) {

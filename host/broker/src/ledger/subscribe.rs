@@ -1,4 +1,4 @@
-//! Making, changing and removing subscriptions.
+//! Creating, changing and removing subscriptions.
 
 use usher_event::SubscriptionName;
 
@@ -10,8 +10,8 @@ use crate::store::rows::{CursorRow, SubscriptionRow};
 use crate::store::{Space, keys};
 
 impl Ledger {
-    /// Makes a subscription, or changes the one with this name; answers its number. `first` is
-    /// where a new one that starts at a time begins.
+    /// Creates or updates a subscription; returns its id. `first` is where a new one with
+    /// [`Start::Time`] begins.
     pub(crate) fn subscribe(
         &mut self,
         subscription: Subscription,
@@ -59,13 +59,13 @@ impl Ledger {
         Ok(id)
     }
 
-    /// Whether this would change the filter of a subscription that is there.
+    /// Whether this would change the filter of an existing subscription.
     pub(crate) fn changes_filter(&self, subscription: &Subscription) -> bool {
         let known = self.names.get(&subscription.name).and_then(|id| self.subs.get(id));
         known.is_some_and(|known| known.subscription().filter != subscription.filter)
     }
 
-    /// Takes back leases that nobody has seen: their deliveries are ready again.
+    /// Takes back leases that no caller has received: their deliveries are ready again.
     pub(crate) fn take_back(&mut self, name: &SubscriptionName, leases: &[(u64, u64)]) {
         let Some(id) = self.names.get(name).copied() else { return };
         let Some(sub) = self.subs.get_mut(&id) else { return };
@@ -77,7 +77,7 @@ impl Ledger {
         self.expire_deliveries(id, self.counters.first_sequence, 0);
     }
 
-    /// Removes a subscription with everything but its dead letters; answers its number.
+    /// Removes a subscription, except for its dead letters; returns its id.
     pub(crate) fn unsubscribe(&mut self, name: &SubscriptionName) -> Option<u32> {
         let id = self.names.remove(name)?;
         let sub = self.subs.remove(&id)?;
@@ -96,7 +96,7 @@ impl Ledger {
         Some(id)
     }
 
-    /// All subscriptions by name.
+    /// Status of all subscriptions, sorted by name.
     pub(crate) fn statuses(&self) -> Vec<SubscriptionStatus> {
         let last = self.counters.last_sequence;
         let status = |sub: &Sub| {

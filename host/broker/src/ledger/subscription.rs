@@ -1,10 +1,10 @@
-//! Where one subscription stands: what is ready, what is under way, what waits for a retry, and
-//! how far in the log it has come.
+//! State of one subscription: what is ready, what is in flight, what waits for a retry, and how far
+//! it has read the log.
 //!
-//! An event goes from *ready* (matched, in memory) to *held* (handed out, or about to be again)
-//! and leaves by a settlement, or becomes a *retry* that holds the cursor no longer. Where one of
-//! the same key is before it, it waits in its lane or is *parked*. What doesn't fit in memory is
-//! not kept: the subscription falls behind and reads it again from the log.
+//! An event goes from *ready* (matched, in memory) to *held* (handed out, or about to be again) and
+//! leaves by a settlement, or becomes a *retry*, which no longer holds the cursor. Behind an
+//! earlier event with the same key it waits in its lane or is *parked*. What exceeds the memory
+//! limits isn't kept: the subscription falls behind and rereads it from the log.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::api::{
 use crate::store::rows::{CursorRow, RetryRow, SubscriptionRow};
 use crate::{PARKED_MAX, RETRIES_MAX};
 
-/// Most matched events kept ready; beyond it the subscription falls behind.
+/// Maximum matched events kept ready; beyond it the subscription falls behind.
 const READY_MAX_EVENTS: usize = 2_048;
 
-/// Most bytes of matched events kept ready.
+/// Maximum bytes of matched events kept ready.
 const READY_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// Bytes of held events beyond which no new ones are handed out.
 const HELD_MAX_BYTES: usize = 64 * 1_024 * 1_024;
 
-/// Most deliveries that are being read from the store, or were and wait to be handed out.
+/// Maximum deliveries being read from the store, or read and waiting to be handed out.
 const FETCHED_MAX: usize = 256;
 
 /// One subscription.
@@ -39,12 +39,12 @@ pub(super) struct Sub {
     pub(super) id: u32,
     pub(super) row: Arc<SubscriptionRow>,
     pub(super) filter: Arc<Filter>,
-    /// Changes whenever answers to earlier fetches must be ignored.
+    /// Incremented when results of earlier fetches must be ignored.
     pub(super) epoch: u64,
     position: Position,
     ready: VecDeque<StoredEvent>,
     ready_bytes: usize,
-    /// Whether it has come to something to do, or to the end of the log, since the start.
+    /// Whether it has found a match or reached the end of the log since the start.
     has_looked: bool,
     pub(super) held: BTreeMap<u64, Held>,
     pub(super) held_bytes: usize,
@@ -53,54 +53,54 @@ pub(super) struct Sub {
     in_flight: usize,
     pub(super) retries: BTreeMap<u64, Retry>,
     pub(super) lanes: Lanes,
-    /// Deliveries with a row that says in which lane they wait.
+    /// Deliveries with a parked row, and the lane they wait in.
     pub(super) parked: BTreeMap<u64, Option<u64>>,
-    /// Open since before the restart and not yet read back.
+    /// Open before the restart and not read back yet.
     pub(super) open: BTreeSet<u64>,
-    /// Deliveries to read from the store, in order, and how many were asked for.
+    /// Deliveries to read from the store, in order, and the number already requested.
     pub(super) wanted: VecDeque<u64>,
     pub(super) fetching: usize,
     pub(super) dead: u64,
-    /// Deliveries that were not over when their event left the log.
+    /// Deliveries unfinished when their event left the log.
     pub(super) expired: u64,
     pub(super) acked: u64,
     pub(super) failed: u64,
-    /// `next` as the disk has it.
+    /// `next` as stored on disk.
     pub(super) written_next: u64,
 }
 
-/// How far it has looked.
+/// How far it has read the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Position {
-    /// At every event so far.
+    /// All events so far.
     Live,
-    /// At all before `from`; the rest is in the log.
+    /// All events before `from`; the rest must be read from the log.
     Behind { from: u64, fetching: bool },
 }
 
-/// A delivery that failed, or is to be repeated.
+/// A delivery that failed, or is to be redelivered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retry {
     pub(super) row: RetryRow,
-    /// Whether its time has not come yet.
+    /// Whether it isn't due yet.
     pub(super) waiting: bool,
 }
 
 /// A delivery that was handed out, or is about to be again.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// The lease's; `None` while it is nobody's.
+    /// The token of its lease; `None` while it isn't leased.
     pub(super) token: Option<u64>,
-    /// How often it had to run again because state had changed.
+    /// Number of state conflicts.
     pub(super) conflicts: u32,
     pub(super) pending: Pending,
 }
 
-/// An event with all that a delivery of it needs.
+/// An event with everything its delivery needs.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) stored: StoredEvent,
-    /// Where it stands as a retry; `None` at the first attempt of an ordinary delivery.
+    /// Its retry row; `None` at the first attempt of an ordinary delivery.
     pub(super) retry: Option<RetryRow>,
     /// Its failed attempts in this round, oldest first.
     pub(super) attempts: Vec<AttemptRecord>,
@@ -109,21 +109,21 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Which attempt comes next, or is under way; the first is 1.
+    /// Number of the next or current attempt, from 1.
     pub(super) fn attempt(&self) -> u32 {
         self.retry.map_or(1, |retry| retry.failures.saturating_add(1))
     }
 }
 
-/// What [`Sub::grant`] did.
+/// Result of [`Sub::grant`].
 #[derive(Default)]
 pub(super) struct Granted {
     pub(super) leases: Vec<Lease>,
-    /// Whether deliveries were parked, so that the cursor has to be written.
+    /// Whether deliveries were parked, so that the cursor must be written.
     pub(super) has_parked: bool,
 }
 
-/// What [`Sub::refill`] did.
+/// Result of [`Sub::refill`].
 #[derive(Default)]
 pub(super) struct Refilled {
     pub(super) fetches: Vec<Fetch>,
@@ -131,7 +131,7 @@ pub(super) struct Refilled {
 }
 
 impl Sub {
-    /// A subscription that has looked at everything before `next`.
+    /// A subscription that continues from its cursor; `last` is the newest sequence of the log.
     pub(super) fn new(id: u32, row: SubscriptionRow, cursor: CursorRow, last: u64) -> Self {
         let mut sub = Self {
             id,
@@ -166,7 +166,7 @@ impl Sub {
         &self.row.subscription
     }
 
-    /// Takes a new specification; what it has not handed out yet is judged by the new filter.
+    /// Applies a new specification; what isn't handed out yet is matched against the new filter.
     pub(super) fn change(
         &mut self,
         subscription: Subscription,
@@ -197,7 +197,7 @@ impl Sub {
         }
     }
 
-    /// Lets go of what was ready for its first attempt and is no longer asked for.
+    /// Drops first attempts, not handed out yet, that no longer match.
     fn drop_unwanted(&mut self, outgoing: &mut Outgoing) {
         let filter = Arc::clone(&self.filter);
         self.lanes.retain(|stored| stored.matches(&filter));
@@ -221,7 +221,7 @@ impl Sub {
             if from > last { Position::Live } else { Position::Behind { from, fetching: false } };
     }
 
-    /// The lowest sequence that it has not handed out; `last` is the newest of the log.
+    /// The lowest sequence it hasn't handed out; `last` is the newest of the log.
     pub(super) fn next(&self, last: u64) -> u64 {
         match (self.ready.front(), self.position) {
             (Some(stored), _) => stored.sequence,
@@ -230,18 +230,18 @@ impl Sub {
         }
     }
 
-    /// How many events of the log it has not handed out or passed over.
+    /// How many events of the log it hasn't handed out or skipped.
     pub(super) fn lag(&self, last: u64) -> u64 {
         (last + 1).saturating_sub(self.next(last))
     }
 
-    /// The same, as far as it is known to be work: where a subscription stands on disk may be far
-    /// before the next event that it takes.
+    /// The lag once it has looked at the log, else 0: after a restart the cursor may be far before
+    /// the next match.
     pub(super) fn backlog(&self, last: u64) -> u64 {
         if self.has_looked { self.lag(last) } else { 0 }
     }
 
-    /// A new event that matches.
+    /// Takes a new event that matches, or falls behind if memory is full.
     pub(super) fn offer(&mut self, stored: &StoredEvent) {
         if self.position != Position::Live {
             return;
@@ -263,7 +263,7 @@ impl Sub {
         self.has_looked = true;
     }
 
-    /// Hands out what may be handed out.
+    /// Grants deliveries as far as the in-flight limit allows.
     pub(super) fn grant(&mut self, next_token: &mut u64, outgoing: &mut Outgoing) -> Granted {
         let credit = self.credit();
         let mut granted = Granted::default();
@@ -293,7 +293,7 @@ impl Sub {
         granted
     }
 
-    /// Hands out one delivery and nothing else.
+    /// Grants one particular delivery.
     pub(super) fn grant_alone(&mut self, sequence: u64, next_token: &mut u64) -> Option<Lease> {
         let position = self.again.iter().position(|other| *other == sequence)?;
         self.again.remove(position);
@@ -302,7 +302,7 @@ impl Sub {
         Some(lease)
     }
 
-    /// How many more may be handed out now.
+    /// How many more deliveries may be handed out.
     fn credit(&self) -> usize {
         let max_in_flight = match self.row.subscription.order {
             Order::Total => 1,
@@ -311,7 +311,7 @@ impl Sub {
         max_in_flight.saturating_sub(self.in_flight)
     }
 
-    /// Why nothing goes out now that is ready, or that is new (never handed out), if so.
+    /// Why nothing is handed out, if so; `is_new` asks for deliveries never handed out before.
     pub(super) fn held_up(&self, is_new: bool) -> Option<HeldUp> {
         if self.row.subscription.order == Order::Total
             && is_new
@@ -330,7 +330,7 @@ impl Sub {
         is_full.into_iter().find_map(|(is_full, why)| (is_new && is_full).then_some(why))
     }
 
-    /// Whether deliveries that were never handed out may follow those that were.
+    /// Whether deliveries never handed out before may be handed out now.
     fn may_take_new(&self) -> bool {
         let has_room = self.retries.len() < RETRIES_MAX
             && self.parked.len() < PARKED_MAX
@@ -338,7 +338,7 @@ impl Sub {
         has_room
             && match self.row.subscription.order {
                 Order::None => true,
-                // What was under way before the restart comes first in its lane.
+                // What was open before the restart comes first in its lane.
                 Order::Key(_) => self.open.is_empty() && self.lanes.has_room(),
                 Order::Total => !self.has_unsettled(),
             }
@@ -356,8 +356,8 @@ impl Sub {
         self.held.insert(sequence, Held { token: None, conflicts: 0, pending });
     }
 
-    /// Gets more to hand out: from memory where the newest events reach back far enough, else by
-    /// asking for a piece of the log; and asks for deliveries to read back.
+    /// Gets more to hand out: from memory if the tail reaches back far enough, else by requesting a
+    /// part of the log. Also requests deliveries to read back.
     pub(super) fn refill(&mut self, tail: &Tail, last: u64) -> Refilled {
         let mut refilled = Refilled::default();
         let room = FETCHED_MAX.saturating_sub(self.again.len() + self.fetching);
@@ -404,7 +404,7 @@ impl Sub {
         refilled
     }
 
-    /// Part of the log came back. What has expired meanwhile was counted then.
+    /// Takes the result of a scan; skips events that expired since, which are already counted.
     pub(super) fn scanned(&mut self, events: Vec<StoredEvent>, next: u64) {
         let from = self.unseen_from().unwrap_or(next);
         for stored in events.into_iter().filter(|stored| stored.sequence >= from) {
@@ -417,7 +417,7 @@ impl Sub {
         self.position
     }
 
-    /// Looks at nothing before `upto` any more; answers how many were ready.
+    /// Skips everything before `upto`; returns how many of it was ready.
     pub(super) fn pass_over(&mut self, upto: u64) -> u64 {
         let mut passed_over = 0;
         while let Some(stored) = self.ready.pop_front_if(|stored| stored.sequence < upto) {
@@ -430,7 +430,7 @@ impl Sub {
         passed_over
     }
 
-    /// Makes a lease nobody's: the delivery is ready again at once.
+    /// Releases a lease: the delivery is ready again immediately.
     pub(super) fn put_back(&mut self, sequence: u64) {
         if let Some(held) = self.held.get_mut(&sequence)
             && held.token.take().is_some()
@@ -440,7 +440,7 @@ impl Sub {
         }
     }
 
-    /// As [`Sub::put_back`], because state it had read has changed. Answers how often that was.
+    /// Like [`Sub::put_back`], after a state conflict. Returns the number of conflicts so far.
     pub(super) fn put_back_conflicting(&mut self, sequence: u64) -> u32 {
         self.put_back(sequence);
         let Some(held) = self.held.get_mut(&sequence) else { return 0 };
@@ -448,7 +448,7 @@ impl Sub {
         held.conflicts
     }
 
-    /// Whether it is about to be handed out.
+    /// Whether it is held but not leased.
     pub(super) fn is_again(&self, sequence: u64) -> bool {
         self.held.get(&sequence).is_some_and(|held| held.token.is_none())
     }
@@ -457,12 +457,12 @@ impl Sub {
         self.in_flight
     }
 
-    /// Whether this lease holds.
+    /// Whether this lease is valid.
     pub(super) fn is_leased(&self, sequence: u64, token: u64) -> bool {
         self.held.get(&sequence).is_some_and(|held| held.token == Some(token))
     }
 
-    /// Ends a lease.
+    /// Removes a held delivery and ends its lease.
     pub(super) fn remove_held(&mut self, sequence: u64) -> Option<Pending> {
         let held = self.held.remove(&sequence)?;
         self.held_bytes -= held.pending.stored.event.encoded().len();
@@ -472,7 +472,7 @@ impl Sub {
         Some(held.pending)
     }
 
-    /// The cursor as it is to be stored.
+    /// The cursor row to store.
     pub(super) fn cursor(&self, last: u64) -> CursorRow {
         let has_no_row = |sequence: &u64, held: &Held| {
             held.pending.retry.is_none() && !self.parked.contains_key(sequence)
@@ -487,7 +487,7 @@ impl Sub {
         CursorRow { next: self.next(last), dead: self.dead, open, expired: self.expired }
     }
 
-    /// Whether a delivery of this event is yet to come or under way.
+    /// Whether a delivery of this event is pending or in flight.
     pub(super) fn is_pending(&self, stored: &StoredEvent, last: u64) -> bool {
         let sequence = stored.sequence;
         self.is_open(sequence)
@@ -495,7 +495,7 @@ impl Sub {
             || (sequence >= self.next(last) && stored.matches(&self.filter))
     }
 
-    /// Whether anything was handed out and not settled, or waits for a retry.
+    /// Whether anything that was handed out is unsettled or waits for a retry.
     pub(super) fn has_unsettled(&self) -> bool {
         !(self.held.is_empty()
             && self.open.is_empty()
@@ -504,7 +504,7 @@ impl Sub {
             && self.lanes.here().is_empty())
     }
 
-    /// Whether it is under way, or about to be again.
+    /// Whether its delivery is unfinished, except for a retry that isn't due yet.
     pub(super) fn is_open(&self, sequence: u64) -> bool {
         self.held.contains_key(&sequence)
             || self.open.contains(&sequence)
@@ -519,7 +519,7 @@ impl Sub {
         self.lowest_unsettled().map_or(next, |lowest| lowest.min(next))
     }
 
-    /// The lowest sequence that was handed out, or waits in its lane, and is not over.
+    /// The lowest unfinished sequence that was handed out or waits in its lane.
     fn lowest_unsettled(&self) -> Option<u64> {
         let lowest = [
             self.held.first_key_value().map(|(sequence, _)| *sequence),
@@ -531,7 +531,7 @@ impl Sub {
         lowest.into_iter().flatten().min()
     }
 
-    /// For people.
+    /// Status for operators.
     pub(super) fn status(&self, last: u64) -> SubscriptionStatus {
         let next = self.next(last);
         let first_held = self.held.iter().find(|(_, held)| held.pending.retry.is_none());

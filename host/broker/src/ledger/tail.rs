@@ -1,14 +1,14 @@
-//! The newest events, in memory: a subscription that is only a little behind catches up from here
-//! instead of from the disk.
+//! The newest events, in memory: a subscription that is only slightly behind catches up from here
+//! instead of from disk.
 
 use std::collections::VecDeque;
 
 use crate::api::StoredEvent;
 
-/// Most events kept.
+/// Maximum events kept.
 const TAIL_MAX_EVENTS: usize = 16_384;
 
-/// Most bytes of events kept.
+/// Maximum bytes of events kept.
 const TAIL_MAX_BYTES: usize = 32 * 1_024 * 1_024;
 
 /// Consecutive events up to the newest.
@@ -19,7 +19,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Takes in the newest event.
+    /// Adds the newest event; evicts the oldest beyond the limits.
     pub(super) fn push(&mut self, stored: StoredEvent) {
         self.bytes += stored.event.encoded().len();
         self.events.push_back(stored);
@@ -34,7 +34,6 @@ impl Tail {
         self.events.front().map(|stored| stored.sequence)
     }
 
-    /// One event.
     pub(super) fn get(&self, sequence: u64) -> Option<&StoredEvent> {
         let position = sequence.checked_sub(self.first()?)?;
         self.events.get(usize::try_from(position).ok()?)

@@ -1,36 +1,36 @@
-//! A time that never runs backwards, made of one that may. Timers in memory run on it, so that a
-//! clock set back by an hour doesn't keep every retry waiting for that hour.
+//! A monotonic time derived from a clock that may be set back. In-memory timers run on it, so that
+//! a clock set back by an hour doesn't delay every retry by an hour.
 
 use crate::store::rows::millis;
 use crate::{CLOCK_STEP_MAX, SCHEDULE_STEP_MAX};
 
-/// Counts milliseconds; equal to Unix time until the clock is first set back.
+/// Counts milliseconds; equals Unix time until the clock is first set back.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     ahead_ms: u64,
     last_tick: u64,
     /// The latest time at which an event was recorded.
     newest_ms: u64,
-    /// By how much the clock was set back, until somebody was told.
+    /// By how much the clock was set back, until that is reported.
     set_back_ms: Option<u64>,
 }
 
-/// Whether a time lies further ahead than a clock that is right can have shown it.
+/// Whether a recorded time is further ahead than a correct clock could have been.
 pub(super) fn is_ahead(time_ms: u64, now_ms: u64) -> bool {
     time_ms > now_ms.saturating_add(millis(CLOCK_STEP_MAX))
 }
 
-/// The same for the time up to which a schedule has come.
+/// The same for a schedule's position.
 pub(super) fn is_schedule_ahead(until_ms: u64, now_ms: u64) -> bool {
     until_ms > now_ms.saturating_add(millis(SCHEDULE_STEP_MAX))
 }
 
 impl Timeline {
-    /// The tick at this time.
+    /// Advances to `now_ms` and returns the tick.
     pub(super) fn tick(&mut self, now_ms: u64) -> u64 {
         let tick = now_ms.saturating_add(self.ahead_ms);
         if tick < self.last_tick {
-            // Set back: the tick stands still now and goes on from here.
+            // Set back: the tick holds here and continues from it.
             let back_ms = self.last_tick - tick;
             if back_ms > millis(CLOCK_STEP_MAX) {
                 self.set_back_ms = Some(back_ms);
@@ -42,7 +42,7 @@ impl Timeline {
         self.last_tick
     }
 
-    /// What a store has recorded before; the clock may have been set back since.
+    /// Registers the newest time found in the store; the clock may have been set back since.
     pub(super) fn found(&mut self, newest_ms: u64, now_ms: u64) {
         self.newest_ms = newest_ms;
         if is_ahead(newest_ms, now_ms) {
@@ -50,22 +50,21 @@ impl Timeline {
         }
     }
 
-    /// An event was recorded at this time.
+    /// Notes when an event was recorded.
     pub(super) fn recorded(&mut self, now_ms: u64) {
         self.newest_ms = self.newest_ms.max(now_ms);
     }
 
-    /// The latest time at which an event was recorded.
     pub(super) fn newest_ms(&self) -> u64 {
         self.newest_ms
     }
 
-    /// Whether it was, and that was not reported yet.
+    /// Whether a setback hasn't been reported yet.
     pub(super) fn was_set_back(&self) -> bool {
         self.set_back_ms.is_some()
     }
 
-    /// By how much the clock was set back, once for each time it was by more than a step.
+    /// By how much the clock was set back; reported once per setback of more than a step.
     pub(super) fn take_set_back_ms(&mut self) -> Option<u64> {
         self.set_back_ms.take()
     }
