@@ -1,4 +1,4 @@
-//! Generated from wit/, once. Everything else uses the names re-exported here.
+//! Bindings generated from wit/. The rest of the crate uses only the names re-exported here.
 
 #![allow(missing_docs, reason = "generated; the documentation is in wit/")]
 #![allow(clippy::all, reason = "generated")]

@@ -1,13 +1,13 @@
-//! Compiled components on disk, so that a restart doesn't compile again.
+//! On-disk cache of compiled components, so that a restart doesn't recompile.
 //!
-//! Whatever is loaded from here runs as native code in this process. So: the folder is 0700 and
-//! ours, each file is 0600 and carries an HMAC-SHA256 under a random key that lies in the same
-//! folder, and the name binds component and engine. An entry that fails any check is compiled and
-//! written anew; the cache never makes a load fail.
+//! Entries run as native code in this process. Therefore the folder is 0700 and owned by us, each
+//! file is 0600 and carries an HMAC-SHA256 under a random key kept in the same folder, and the name
+//! binds component and engine. An entry that fails any check is recompiled and rewritten; the cache
+//! never fails a load.
 //!
-//! The folder is bounded: what was not used for longest goes first.
+//! The folder is bounded; least recently used entries are evicted first.
 //!
-//! An entry is `tag (32 bytes) ‖ code`, the tag being over `name ‖ code`.
+//! An entry is `tag (32 bytes) ‖ code`; the tag covers `name ‖ code`.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -30,11 +30,10 @@ const KEY_FILE: &str = "key";
 /// Compiled code is a few times larger than its component.
 const ENTRY_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Most entries.
 const ENTRIES_MAX: usize = 4_096;
-/// Most bytes, all entries together.
+/// All entries together.
 const FOLDER_MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
-/// What temporary files start with; they are left behind only by a crash.
+/// Prefix of temporary files; only a crash leaves any behind.
 const TEMPORARY: &str = ".";
 
 /// A folder of compiled components.
@@ -45,7 +44,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the folder, or makes it.
+    /// Opens the folder, creating it if missing. Fails if other users own it or have access.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).recursive(true).create(dir) {
             Ok(()) => {}
@@ -60,7 +59,7 @@ impl Cache {
             return Err(refuse(dir, "is open to other users; make it private with chmod 700"));
         }
         let cache = Self { dir: dir.to_owned(), key: placeholder(), writes: AtomicU64::new(0) };
-        // A file made here and now is ours; the folder has to have the same owner.
+        // A file created now has our uid; the folder must have the same owner.
         let probe = cache.temporary();
         let ours = create(&probe).and_then(|file| file.metadata());
         let _ = fs::remove_file(&probe);
@@ -73,12 +72,12 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Whether there is a compiled form of a component, sound or not.
+    /// Whether there is an entry for a component; doesn't verify it.
     pub(crate) fn has(&self, engine: &Engine, digest: &Digest) -> bool {
         self.dir.join(entry_name(engine, digest)).exists()
     }
 
-    /// The compiled form of a component, if a sound one is here.
+    /// Loads a compiled component; `None` if the entry is missing or fails a check.
     pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let name = entry_name(engine, digest);
         let path = self.dir.join(&name);
@@ -95,10 +94,10 @@ impl Cache {
             return None;
         }
         let code = signed.get(name.len()..).unwrap_or_default();
-        // SAFETY: `deserialize` runs what it is given as native code. These bytes were made by
-        // the compiler for this engine: the tag just verified was computed by `put` with
-        // a key that only this user can read, over this very name, which stands for component,
-        // wasmtime version and configuration.
+        // SAFETY: `deserialize` runs its input as native code. These bytes were produced by our
+        // compiler for this engine: the tag just verified was computed by `put`, with a key that
+        // only this user can read, over this exact name, which identifies the component, the
+        // wasmtime version and its configuration.
         #[allow(unsafe_code, reason = "loading our own compiled code")]
         let component = unsafe { Component::deserialize(engine, code) };
         note_use(&path);
@@ -107,7 +106,7 @@ impl Cache {
             .ok()
     }
 
-    /// Keeps the compiled form of a component. Failing to is only worth a warning.
+    /// Stores compiled code. Best effort: a failure is only logged.
     pub(crate) fn put(&self, engine: &Engine, digest: &Digest, code: &[u8]) {
         if let Err(error) = self.write(&entry_name(engine, digest), code) {
             tracing::warn!(%error, "compiled code was not cached; the next start compiles again");
@@ -129,12 +128,12 @@ impl Cache {
         written.and_then(|()| self.prune(ENTRIES_MAX, FOLDER_MAX_BYTES))
     }
 
-    /// Removes what was not used for longest, until the rest is within the bounds.
+    /// Evicts least recently used entries until both bounds hold.
     fn prune(&self, entries_max: usize, max_bytes: u64) -> io::Result<()> {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.dir)? {
             let file = file?;
-            // Others put entries, too: theirs get their names, or are removed, at any time.
+            // Concurrent writers rename and remove files at any time.
             let Some(found) = unless_gone(file.metadata())? else { continue };
             let name = file.file_name();
             if name != KEY_FILE && !name.to_string_lossy().starts_with(TEMPORARY) {
@@ -170,7 +169,7 @@ impl Cache {
         self.dir.join(format!("{TEMPORARY}{}-{number}", std::process::id()))
     }
 
-    /// The folder's key; a new one where there is none or not a private one of ours.
+    /// Loads the folder's key; replaces it if it is missing, not private or not ours.
     fn load_key(&self, uid: u32) -> io::Result<hmac::Key> {
         let path = self.dir.join(KEY_FILE);
         let mut bytes = [0; KEY_BYTES];
@@ -191,7 +190,7 @@ impl Cache {
     }
 }
 
-/// `None` of a file that is not there.
+/// Maps `NotFound` to `None`.
 fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -200,7 +199,7 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Failing to only makes the entry look older than it is.
+/// Updates an entry's mtime. Best effort: failure only makes the entry look older than it is.
 fn note_use(path: &Path) {
     let _ = OpenOptions::new()
         .append(true)
@@ -220,7 +219,7 @@ fn create(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Opens a regular file that no other user can have written; answers its length, too.
+/// Opens a regular file that no other user can access; also returns its length.
 fn open_private(path: &Path, max_bytes: u64) -> io::Result<(fs::File, u64)> {
     let found = fs::symlink_metadata(path)?;
     if !found.is_file() || found.mode() & 0o077 != 0 {
@@ -232,8 +231,9 @@ fn open_private(path: &Path, max_bytes: u64) -> io::Result<(fs::File, u64)> {
     Ok((fs::File::open(path)?, found.len()))
 }
 
-/// An entry's tag, and what it is over: the name, then the code. In pages of their own, which go
-/// back to the system: the allocator would keep the room of a thousand plugins' code.
+/// Reads an entry: its tag, and the signed bytes (name, then code). Mapped rather than allocated,
+/// so that the pages return to the system: the allocator would retain the space of a thousand
+/// plugins.
 fn read_entry(path: &Path, name: &str) -> io::Result<([u8; TAG_BYTES], MmapMut)> {
     let (mut file, len) = open_private(path, ENTRY_MAX_BYTES)?;
     let mut tag = [0; TAG_BYTES];
@@ -246,7 +246,7 @@ fn read_entry(path: &Path, name: &str) -> io::Result<([u8; TAG_BYTES], MmapMut)>
     Ok((tag, signed))
 }
 
-/// Component and engine, in one name.
+/// File name of an entry: the component's digest and a hash of the engine's configuration.
 fn entry_name(engine: &Engine, digest: &Digest) -> String {
     struct Sha256(digest::Context);
     impl Hasher for Sha256 {

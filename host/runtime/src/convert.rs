@@ -1,5 +1,5 @@
-//! Between Usher's types and the contract's, at the edge and nowhere else. On the way in nothing is
-//! copied but what wasm needs in its own memory; on the way out payloads are moved.
+//! Converts between Usher's types and the contract's, only at this boundary. Arguments are borrowed
+//! and copied only into wasm memory; payloads of results are moved.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::bindings::types;
 use crate::limits::size;
 use crate::{Limits, text};
 
-/// Longest reason of a failure that is kept.
+/// Maximum length of a stored failure reason.
 pub(crate) const REASON_MAX_BYTES: usize = 4 * 1024;
 
-/// An event's extensions, for the contract's form to borrow from.
+/// An event's extensions, for [`borrow_extensions`] to borrow from.
 pub(crate) fn extensions(event: &Event) -> Vec<(&str, Value)> {
     event.extensions().collect()
 }
 
-/// Extensions in the contract's words.
+/// Extensions in the contract's types.
 pub(crate) fn borrow_extensions<'a>(
     extensions: &'a [(&'a str, Value)],
 ) -> Vec<types::ExtensionParam<'a>> {
@@ -40,7 +40,7 @@ fn borrow_value(value: &Value) -> types::ValueParam<'_> {
     }
 }
 
-/// A delivery in the contract's words.
+/// A delivery in the contract's types.
 pub(crate) fn delivery<'a>(
     delivery: &'a Delivery,
     extensions: &'a [types::ExtensionParam<'a>],
@@ -67,7 +67,7 @@ pub(crate) fn delivery<'a>(
     }
 }
 
-/// A guest's emissions; or, where there are too many, a verdict.
+/// Converts a guest's emissions; a reject verdict if they exceed a limit.
 pub(crate) fn emissions(
     emitted: Vec<types::Emission>,
     limits: &Limits,
@@ -89,7 +89,7 @@ pub(crate) fn emissions(
     Ok(emitted.into_iter().map(emission).collect())
 }
 
-/// A retry would hand back the same again.
+/// Rejects, because a retry would return the same again.
 fn too_much(reason: String) -> Verdict {
     Verdict::Reject { failure: Failure::new(FailureClass::Limit, reason) }
 }
@@ -148,7 +148,7 @@ fn own_value(value: types::ValueResult) -> Value {
     }
 }
 
-/// The verdict a guest pronounced itself.
+/// Converts the verdict that a guest returned.
 pub(crate) fn failure(failure: types::Failure, redact: impl Fn(String) -> String) -> Verdict {
     let reason = |words: String| {
         text::cut(text::escape_lines(&redact(words)).into_owned(), REASON_MAX_BYTES)

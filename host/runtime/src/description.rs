@@ -1,4 +1,4 @@
-//! What a plugin says of itself, checked: it comes from the guest.
+//! A plugin's description of itself, validated because it is guest input.
 
 use std::collections::BTreeSet;
 
@@ -14,17 +14,17 @@ pub(crate) const VERSION_MAX_BYTES: usize = 64;
 pub(crate) const SUMMARY_MAX_BYTES: usize = 256;
 /// Longest reason for a capability, in bytes.
 pub(crate) const REASON_MAX_BYTES: usize = 256;
-/// Most subscriptions.
+/// Maximum number of subscriptions.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 32;
-/// Most capabilities.
+/// Maximum number of capabilities.
 pub(crate) const CAPABILITIES_MAX: usize = 16;
-/// Most deliveries a plugin may ask to have under way at once.
+/// Largest `max-in-flight` that a plugin may request.
 pub(crate) const IN_FLIGHT_MAX: u32 = 10_000;
 
-/// The capabilities a plugin can ask for.
+/// The capabilities a plugin may request.
 pub const CAPABILITIES: [&str; 5] = ["config", "secrets", "state", "blobs", "http"];
 
-/// What a plugin is and asks for.
+/// A plugin's validated description.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// Its name.
@@ -33,33 +33,33 @@ pub struct Description {
     pub version: String,
     /// One line for the operator.
     pub summary: String,
-    /// Subscriptions it asks for.
+    /// Requested subscriptions.
     pub subscriptions: Vec<SubscriptionRequest>,
-    /// Capabilities it would like.
+    /// Requested capabilities.
     pub capabilities: Vec<CapabilityRequest>,
 }
 
-/// A subscription a plugin asks for.
+/// A subscription requested by a plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriptionRequest {
     /// Its name within the plugin.
     pub name: String,
-    /// Which events it takes.
+    /// Selects the events to deliver.
     pub filter: Filter,
-    /// How many deliveries may be under way at once; `None` for the operator's default.
+    /// Maximum concurrent deliveries; `None` uses the operator's default.
     pub max_in_flight: Option<u32>,
 }
 
-/// A capability a plugin would like.
+/// A capability requested by a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapabilityRequest {
     /// One of [`CAPABILITIES`].
     pub name: String,
-    /// What for, in the author's words.
+    /// Why it is needed, as stated by the author.
     pub reason: String,
 }
 
-/// A rule that a description breaks.
+/// Why a description is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DescriptionError(String);
@@ -69,7 +69,7 @@ fn broken(words: impl Into<String>) -> DescriptionError {
 }
 
 impl Description {
-    /// Checks what the guest said.
+    /// Validates the description that the guest returned.
     pub(crate) fn check(said: types::Description) -> Result<Self, DescriptionError> {
         let name: PluginName = said.name.parse().map_err(|error| broken(format!("{error}")))?;
         let version = line("version", said.version, VERSION_MAX_BYTES)?;

@@ -1,4 +1,4 @@
-//! The engine all plugins share: compiler, memory pool, interruption.
+//! The wasmtime engine that all plugins share: code generation, instance pool, epoch interruption.
 
 use std::num::NonZeroUsize;
 
@@ -11,31 +11,33 @@ use wasmtime::{
 use crate::guest::{MEMORIES_MAX, TABLES_MAX};
 use crate::limits::{Limits, size};
 
-/// Stack of a guest.
+/// Maximum wasm stack of a guest.
 pub(crate) const WASM_STACK_BYTES: usize = 512 * 1024;
-/// Stack of a call: the guest's, and that of the host functions it calls.
+/// Stack of an async call: wasm frames plus those of the host functions they call.
 const ASYNC_STACK_BYTES: usize = 2 * 1024 * 1024;
-/// Memory and table contents kept in place when an instance goes, to be zeroed instead of faulted
-/// in again.
+/// Memory and table bytes that stay resident when an instance is dropped: zeroing them is cheaper
+/// than faulting them in again.
 const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
-/// Slots that keep a plugin's image mapped although no instance uses them.
+/// Unused pool slots that keep their plugin's image mapped.
 const UNUSED_WARM_SLOTS: u32 = 100;
-/// Core instances, tables and memories that instances have on average, at most.
+/// Pool capacity for core instances, tables and memories: the most that instances may use on
+/// average.
 const CORE_INSTANCES_PER_INSTANCE: u32 = 8;
 const TABLES_PER_INSTANCE: u32 = 3;
 const MEMORIES_PER_INSTANCE: u32 = 2;
-/// Instances whose address space is left for everything else: half a tebibyte.
+/// Address space kept free for the rest of the process, in instances: half a tebibyte.
 const HEADROOM_INSTANCES: u32 = 64;
-/// Frames of a backtrace.
+/// Maximum frames of a backtrace.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
-/// An engine for at most `max_instances` instances at a time, or for as many as the address space has
-/// room for; says how many. Room for as many again, or for 64, stays free for everything else.
+/// An engine for up to `max_instances` concurrent instances, halved until the address space has
+/// room for them and for the headroom: as many again, at most [`HEADROOM_INSTANCES`]. Also returns
+/// the resulting maximum.
 pub(crate) fn for_at_most(max_instances: u32) -> wasmtime::Result<(Engine, u32)> {
     let mut instances = max_instances.max(1);
     loop {
         let engine = for_running(instances);
-        // One beside it, for the moment, shows that as much stays free.
+        // A second pool, dropped right away, proves that the headroom exists.
         let has_headroom =
             || instances == 1 || for_running(instances.min(HEADROOM_INSTANCES)).is_ok();
         match engine {
@@ -51,16 +53,16 @@ pub(crate) fn for_at_most(max_instances: u32) -> wasmtime::Result<(Engine, u32)>
     }
 }
 
-/// An engine for one instance at a time, for those who serve none: where the address space has no room
-/// for a pool, each memory is reserved when it is needed.
+/// An engine for one instance at a time, for inspection. Falls back to on-demand allocation if the
+/// address space has no room for a pool.
 pub(crate) fn for_looking() -> wasmtime::Result<Engine> {
     for_running(1).or_else(|_| for_compiling())
 }
 
-/// An engine for this many instances.
+/// An engine with a pool for `max_instances` concurrent instances.
 pub(crate) fn for_running(max_instances: u32) -> wasmtime::Result<Engine> {
     let ceiling = Limits::CEILING;
-    // A single plugin may have as many as any.
+    // At least enough for one plugin at its ceiling.
     let total = |average: u32, most: u32| max_instances.saturating_mul(average).max(most);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(max_instances)
@@ -85,10 +87,10 @@ pub(crate) fn for_running(max_instances: u32) -> wasmtime::Result<Engine> {
     Engine::new(config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
 }
 
-/// Proposals whose instructions no plugin may use. Most of them need a part of wasmtime that isn't
-/// built in. The engine checks that by proposal and not by instruction (RUSTSEC-2026-0570: up to
-/// 48.0.8 code may call what isn't there, which ends the process), so what leads there is switched
-/// off by name.
+/// Proposals that no plugin may use. Most need a part of wasmtime that isn't compiled in. The
+/// engine checks that per proposal, not per instruction (RUSTSEC-2026-0570: up to 48.0.8, code may
+/// call a missing part and so abort the process), so every proposal that leads there is disabled
+/// explicitly.
 const SWITCHED_OFF: WasmFeatures = WasmFeatures::EXCEPTIONS
     .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::GC)
@@ -98,13 +100,13 @@ const SWITCHED_OFF: WasmFeatures = WasmFeatures::EXCEPTIONS
     .union(WasmFeatures::STACK_SWITCHING)
     .union(WasmFeatures::THREADS);
 
-/// An engine that makes code for [`for_running`]'s. It has no pool, which reserves more address
-/// space than a process that only compiles may have.
+/// An engine whose code runs on that of [`for_running`]. It has no pool: a pool reserves more
+/// address space than the compiler process is allowed.
 pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
     Engine::new(&config())
 }
 
-/// Everything that code depends on.
+/// All settings that affect generated code.
 fn config() -> Config {
     let mut config = Config::new();
     config
@@ -116,8 +118,8 @@ fn config() -> Config {
         .async_stack_size(ASYNC_STACK_BYTES)
         .memory_init_cow(true)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
-        // Names come from the name section. Debug information is a guest's own words, in a format
-        // that takes long to read.
+        // Function names come from the name section. Debug information is untrusted and slow to
+        // parse.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_features(SWITCHED_OFF, false);
     config

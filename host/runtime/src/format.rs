@@ -1,10 +1,10 @@
-//! What kind of file this is, told from its first bytes and its frame, so that an operator reads
-//! "a core module" rather than a parser's complaint.
+//! Detects the file type from its header and section framing, so that an operator reads "a core
+//! module" rather than a parser error.
 
-/// Why bytes can't be a component.
+/// Why a file can't be a component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// Nothing in it.
+    /// The file is empty.
     #[error("the file is empty; it may still be being written")]
     Empty,
     /// Larger than the limit.
@@ -15,7 +15,7 @@ pub enum FormatError {
         /// The limit.
         limit_bytes: usize,
     },
-    /// Something else altogether.
+    /// Not a WebAssembly binary.
     #[error("found {found}, expected a WebAssembly component")]
     NotWasm {
         /// What it looks like.
@@ -27,13 +27,13 @@ pub enum FormatError {
          `wasm-tools component new`"
     )]
     CoreModule,
-    /// A version that doesn't exist, or not any more.
+    /// An unknown or obsolete version of the binary format.
     #[error("found a component of an unknown binary format ({version:#x}), expected version 0xd")]
     Version {
         /// The header's version field.
         version: u16,
     },
-    /// It ends in the middle.
+    /// It ends inside the header or a section.
     #[error(
         "the file ends at byte {size_bytes} in the middle of a section; it is truncated, or still \
          being written"
@@ -49,7 +49,7 @@ const HEADER_BYTES: usize = 8;
 const CORE_LAYER: u16 = 0;
 const COMPONENT_VERSION: u16 = 0xd;
 
-/// Checks size, header and that every section is there in full.
+/// Checks size and header, and that every section is complete.
 pub(crate) fn check(bytes: &[u8], limit_bytes: usize) -> Result<(), FormatError> {
     let size_bytes = bytes.len();
     if bytes.is_empty() {
@@ -81,7 +81,7 @@ pub(crate) fn check(bytes: &[u8], limit_bytes: usize) -> Result<(), FormatError>
     Ok(())
 }
 
-/// What follows a section: its id, its length as LEB128, its content.
+/// Returns what follows one section (id, LEB128 length, content); `None` if it is incomplete.
 fn skip_section(bytes: &[u8]) -> Option<&[u8]> {
     let (_id, mut rest) = bytes.split_first()?;
     let mut length = 0u64;
@@ -96,10 +96,10 @@ fn skip_section(bytes: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// How much of a file is looked at to guess what it is.
+/// Leading bytes that [`guess`] examines.
 const GUESSED_BYTES: usize = 64;
 
-/// Whether bytes are text, which has no control characters but for white space.
+/// Whether bytes are UTF-8 without control characters other than white space.
 fn is_text(bytes: &[u8]) -> bool {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,

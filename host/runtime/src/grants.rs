@@ -13,7 +13,7 @@ use crate::HttpGrant;
 /// A plugin's grants, as the operator wrote them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Settings readable through wasi:config; `None` where the operator gave none.
+    /// Settings readable through wasi:config; `None` if not granted.
     pub config: Option<BTreeMap<String, String>>,
     /// Secrets readable by name through wasi:config.
     pub secrets: BTreeMap<String, Secret>,
@@ -21,11 +21,11 @@ pub struct Grants {
     pub state: bool,
     /// Whether the plugin reads and writes blobs (usher:plugin/blobs).
     pub blobs: bool,
-    /// Where the plugin may send HTTP requests; the first that covers a request holds.
+    /// Where the plugin may send HTTP requests; the first grant that covers a request applies.
     pub http: Vec<HttpGrant>,
 }
 
-/// The kinds of grants; stable names for denials, logs and metrics.
+/// Kind of a grant, with a stable name for denials, logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grant {
@@ -60,17 +60,17 @@ impl fmt::Display for Grant {
     }
 }
 
-/// A value that is never shown.
+/// A secret value, redacted in `Debug` output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Keeps a value secret.
+    /// Wraps a secret value.
     pub fn new(value: impl Into<Arc<str>>) -> Self {
         Self(value.into())
     }
 
-    /// The value, for the one who was granted it.
+    /// The plain value. Only for the plugin that was granted it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Longest name of a host that DNS allows; a longer one is no host.
+/// Longest host name that DNS allows.
 pub(crate) const HOST_MAX_BYTES: usize = 253;
 
 /// Scheme, host and port of an HTTP server.
@@ -94,7 +94,7 @@ pub struct Origin {
     port: u16,
 }
 
-/// Text that is not an origin.
+/// Error from parsing an [`Origin`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is not an origin: write scheme, host and port only, like \"https://pay.example.com\" or \"http://127.0.0.1:9001\""
@@ -113,7 +113,7 @@ impl Origin {
             _ => return None,
         };
         let authority = uri.authority()?;
-        // User information would be sent nowhere, but it makes an authority look like another.
+        // Userinfo is never sent, but can make one authority look like another.
         if authority.as_str().contains('@') {
             return None;
         }
@@ -145,13 +145,13 @@ impl Origin {
         self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
     }
 
-    /// The port, also where it is the scheme's default.
+    /// The port, explicit or the scheme's default.
     pub fn port(&self) -> u16 {
         self.port
     }
 }
 
-/// Brings the spellings of one host to one form.
+/// Normalises a host; `None` if it is invalid.
 fn canonical_host(host: &str) -> Option<String> {
     if host.len() > HOST_MAX_BYTES {
         return None;
@@ -162,7 +162,7 @@ fn canonical_host(host: &str) -> Option<String> {
     let host = host.to_ascii_lowercase();
     let valid = !host.is_empty()
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    // Resolvers read `127.1`, `0x7f.1` and the like as addresses; only the common form is taken.
+    // Resolvers read `127.1`, `0x7f.1` and the like as addresses; accept only dotted quads.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.starts_with(|c: char| c.is_ascii_digit());
     (valid && (!numeric || host.parse::<Ipv4Addr>().is_ok())).then_some(host)

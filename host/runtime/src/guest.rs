@@ -1,4 +1,4 @@
-//! The data of a store: everything the host keeps for one instance, and what caps its memory.
+//! Store data: the host's state for one instance, and the limiter of its memory.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,13 +20,13 @@ use crate::meter::{self, CpuMeter};
 use crate::plugin::Plugin;
 use crate::turns::Turns;
 
-/// Header bytes of one HTTP message, as counted by wasi:http.
+/// Maximum header bytes of one HTTP message, as counted by wasi:http.
 pub(crate) const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
-/// Memories and tables that an instance may have.
+/// Maximum memories and tables of an instance.
 pub(crate) const MEMORIES_MAX: usize = 8;
 pub(crate) const TABLES_MAX: usize = 32;
 
-/// What the host keeps for one instance.
+/// The host's state for one instance.
 pub(crate) struct Guest {
     pub(crate) cpu: CpuMeter,
     pub(crate) room: Room,
@@ -41,7 +41,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// An empty store for an instance of this plugin.
+    /// Creates the store for a new instance of this plugin.
     pub(crate) fn store(
         engine: &Engine,
         plugin: &Arc<Plugin>,
@@ -76,7 +76,7 @@ impl Guest {
         Ok(store)
     }
 
-    /// Makes everything ready for a delivery.
+    /// Resets per-delivery state.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
         self.room.refused = None;
         self.log.begin(delivery);
@@ -85,14 +85,14 @@ impl Guest {
         self.http.begin(delivery);
     }
 
-    /// Forgets what the delivery staged and did not hand over, whatever its end: an instance may
-    /// wait for long, and a snapshot keeps the store from clearing up.
+    /// Discards staged effects that were not taken: an instance may stay idle for long, and an open
+    /// snapshot keeps the state store from reclaiming space.
     pub(crate) fn end(&mut self) {
         self.state.clear();
         self.blobs.clear();
     }
 
-    /// What the instance holds that adds up over its calls.
+    /// Resources that accumulate over the instance's calls.
     pub(crate) fn held(&mut self) -> Held {
         Held { resources: self.table.iter_mut().count(), memory_bytes: self.room.memory_bytes() }
     }
@@ -105,16 +105,16 @@ impl Guest {
 /// What an instance holds between two deliveries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
-    /// Host resources. Each has a handle in the guest; runtimes with a garbage collector may never
-    /// give one back.
+    /// Host resources. Each has a handle in the guest, which a garbage-collected runtime may never
+    /// drop.
     resources: usize,
     /// Linear memory, which never shrinks.
     memory_bytes: usize,
 }
 
 impl Held {
-    /// Whether another call like the one that began with `before` may meet a limit: then it gets an
-    /// instance of its own.
+    /// Whether another call that grows as much as the one that began with `before` might hit a
+    /// limit, so that the instance should be replaced.
     pub(crate) fn is_too_much(self, before: Self, limits: &Limits) -> bool {
         let resources_max = size(limits.resources.min(limits.handles));
         let grown_bytes = self.memory_bytes.saturating_sub(before.memory_bytes);
@@ -124,7 +124,7 @@ impl Held {
     }
 }
 
-/// What a guest may hand over in one call: a blob is the one large thing.
+/// Bytes a guest may pass in one host call; only blobs are large.
 fn host_call_fuel(plugin: &Plugin) -> usize {
     let limits = &plugin.limits;
     let blob_bytes = if plugin.blobs.is_some() { limits.blob_bytes } else { 0 };
@@ -157,7 +157,7 @@ impl Room {
         self.memory_limit_bytes.saturating_sub(self.memory_left_bytes)
     }
 
-    /// What was refused in the call under way.
+    /// What was refused in the current call.
     pub(crate) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }
@@ -170,7 +170,7 @@ impl ResourceLimiter for Room {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // What will fail for another reason must not be taken off.
+        // Don't charge growth that fails anyway, beyond the memory's own maximum.
         if maximum.is_some_and(|maximum| desired > maximum) {
             self.refused =
                 Some(format!("asked for {desired} bytes of memory, its own limit is less"));

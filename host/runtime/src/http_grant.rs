@@ -1,5 +1,5 @@
-//! A grant of outgoing HTTP: which server, which of its paths, and which addresses its name may
-//! stand for.
+//! Grants of outgoing HTTP: an origin, an optional path prefix, and the addresses its name may
+//! resolve to.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::{Origin, OriginError};
 
-/// What stands in a path only encoded.
+/// Characters that are percent-encoded in a path.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -28,25 +28,25 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// Where a plugin may send HTTP requests: an origin, maybe only below a path.
+/// Where a plugin may send HTTP requests: an origin, optionally limited to a path prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpGrant {
     /// The server.
     pub origin: Origin,
-    /// The segments that a request's path has to begin with.
+    /// Decoded segments that a request's path must start with.
     prefix: Vec<String>,
-    /// The addresses the origin's name may stand for. None here: public ones only; of an address,
-    /// or `localhost`, that very one.
+    /// Addresses the origin's name may resolve to. If empty: public addresses only, or loopback for
+    /// `localhost`. Not used if the origin is an IP address, which is granted as it is.
     pub addresses: Vec<AddressRange>,
 }
 
-/// Text that is no grant of HTTP.
+/// Error from parsing an [`HttpGrant`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpGrantError {
-    /// It doesn't begin with an origin.
+    /// It doesn't start with a valid origin.
     #[error(transparent)]
     Origin(#[from] OriginError),
-    /// Its path is none that requests could be compared with.
+    /// Its path can't be compared with those of requests.
     #[error(
         "{path:?} can't be granted: write a path without query, empty segments, dots or encoded \
          slashes, like \"https://pay.example.com/v1/charges\""
@@ -57,22 +57,22 @@ pub enum HttpGrantError {
     },
 }
 
-/// Whether a path lies below a prefix.
+/// Relation of a request's path to a grant's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
     Below,
     Elsewhere,
-    /// Servers might take it for one or the other.
+    /// Servers may disagree on which of the two it is.
     Ambiguous,
 }
 
 impl HttpGrant {
-    /// The whole of an origin.
+    /// Grants a whole origin.
     pub fn of(origin: Origin) -> Self {
         Self { origin, prefix: Vec::new(), addresses: Vec::new() }
     }
 
-    /// Where a request's path lies. Compared segment by segment, as it would be after decoding.
+    /// Compares a request's path with the prefix, by decoded segments.
     pub(crate) fn covers(&self, path: &str) -> Path {
         if self.prefix.is_empty() {
             return Path::Below;
@@ -87,11 +87,11 @@ impl HttpGrant {
     }
 }
 
-/// A segment after decoding; `None` where it is one that servers read in different ways: dots,
-/// slashes in disguise, or what would change if it were decoded once more.
+/// Decodes a segment; `None` if servers may interpret it differently: dot segments, encoded
+/// slashes, control characters, invalid UTF-8 or double encoding.
 fn plain(segment: &str) -> Option<String> {
     let decoded = percent_decode_str(segment).decode_utf8().ok()?;
-    // What follows a semicolon is a parameter to some.
+    // Some servers treat what follows a semicolon as a parameter.
     let name = decoded.split(';').next().unwrap_or_default();
     let is_plain = !matches!(name, "." | "..")
         && !decoded.contains(['/', '\\'])
@@ -104,7 +104,7 @@ impl FromStr for HttpGrant {
     type Err = HttpGrantError;
 
     fn from_str(text: &str) -> Result<Self, HttpGrantError> {
-        // The path begins with the first slash after the two that follow the scheme.
+        // The path starts at the first slash after `://`.
         let after_scheme = text.find("://").map_or(0, |at| at + "://".len());
         let slash = text.get(after_scheme..).and_then(|rest| rest.find('/'));
         let (origin, path) = text.split_at(slash.map_or(text.len(), |at| after_scheme + at));
@@ -133,14 +133,14 @@ impl fmt::Display for HttpGrant {
     }
 }
 
-/// A range of addresses, as `10.0.0.0/8`, or one.
+/// A CIDR range such as `10.0.0.0/8`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressRange {
     network: IpAddr,
     prefix_bits: u32,
 }
 
-/// Text that is no range of addresses.
+/// Error from parsing an [`AddressRange`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no range of addresses: write {hint}")]
 pub struct AddressRangeError {
@@ -149,7 +149,7 @@ pub struct AddressRangeError {
 }
 
 impl AddressRange {
-    /// Whether an address lies in it. One of IPv4 in the clothes of IPv6 counts as what it is.
+    /// Whether the range contains an address. IPv4-mapped IPv6 addresses count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.network.is_ipv4()
@@ -173,7 +173,7 @@ fn bits(address: IpAddr) -> u32 {
     if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS }
 }
 
-/// The first address of the range that an address lies in.
+/// The network address: `address` with its host bits cleared.
 fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
     let host_bits = bits(address).saturating_sub(prefix_bits);
     match address {

@@ -1,17 +1,17 @@
-//! How long an instance lives, and with it what a plugin's deliveries can see of one another.
+//! Lifetime of instances, which determines what a plugin's deliveries can see of one another.
 
 use serde::Serialize;
 
-/// How long an instance lives.
+/// Lifetime of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// It takes one delivery after another, and its memory lives on between them. It goes after so
-    /// many deliveries, once its memory has grown large, once it has waited for a minute, and
-    /// whenever a delivery trapped or was cut off.
+    /// Reused for many deliveries, one at a time; memory persists between them. Dropped after a
+    /// number of deliveries, once its memory has grown large, after a minute idle, and after a trap
+    /// or timeout.
     #[default]
     Warm,
-    /// It takes one delivery and goes: nothing survives.
+    /// One instance per delivery; no memory persists.
     Fresh,
 }
 

@@ -1,10 +1,10 @@
 //! Runs listeners as sandboxed WebAssembly components. The only crate that knows wasmtime.
 //!
-//! A plugin's life: [`Runtime::load`] compiles, links and describes it ([`Loaded`]);
-//! [`Loaded::listener`] gives it its [`Limits`] and [`Grants`]; the [`WasmListener`] then takes
-//! deliveries, each in an instance of its own that is [warm or fresh](Isolation), and answers with a
-//! verdict and staged effects. Whatever the guest does, the answer is a verdict: it can use up its
-//! own time and memory, fail its own deliveries, and nothing else.
+//! Lifecycle: [`Runtime::load`] compiles, links and describes a plugin ([`Loaded`]);
+//! [`Loaded::listener`] applies [`Limits`] and [`Grants`]; the [`WasmListener`] then handles
+//! deliveries, each with exclusive use of a [warm or fresh](Isolation) instance, and returns a
+//! verdict and staged effects. Whatever the guest does, the result is a verdict: a guest can
+//! exhaust its own time and memory and fail its own deliveries, nothing else.
 
 mod bindings;
 mod cache;

@@ -1,5 +1,5 @@
-//! What one plugin may use. One table: each row has a name with its unit, a default and the range
-//! that configuration can't leave, so that documentation, validation and enforcement agree.
+//! Limits of one plugin, as one table: each row has a name with its unit, a default and the range
+//! configuration may use, so that documentation, validation and enforcement agree.
 
 use serde::{Deserialize, Serialize};
 use usher_event::Quota;
@@ -7,11 +7,11 @@ use usher_event::Quota;
 /// One row of the table of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitRow {
-    /// Its key in the configuration; the unit comes last in it.
+    /// Configuration key, with the unit last.
     pub name: &'static str,
     /// What it limits.
     pub summary: &'static str,
-    /// The value without configuration.
+    /// The value if not configured.
     pub default: u64,
     /// The smallest value configuration may set.
     pub min: u64,
@@ -25,7 +25,7 @@ pub struct LimitRow {
 pub struct LimitError {
     /// The row's name.
     pub name: &'static str,
-    /// What was asked for.
+    /// The configured value.
     pub value: u64,
     /// The smallest value.
     pub min: u64,
@@ -164,14 +164,14 @@ impl Limits {
         if errors.is_empty() { Ok(()) } else { Err(LimitErrors(errors)) }
     }
 
-    /// What of it the broker enforces at commit.
+    /// The limits that the broker enforces at commit.
     pub(crate) fn quota(&self) -> Quota {
         let Self { state_bytes, state_keys, blobs_bytes, .. } = *self;
         Quota { state_bytes, state_keys, blobs_bytes }
     }
 }
 
-/// What no configuration changes, for the documentation: what is limited, and the number.
+/// Limits that can't be configured, for the documentation: description and value.
 pub const FIXED_LIMITS: [(&str, u64); 11] = [
     ("bytes of a component file", crate::load::COMPONENT_MAX_BYTES as u64),
     ("bytes of native code it is compiled to", crate::compiler::CODE_MAX_BYTES as u64),
@@ -186,7 +186,7 @@ pub const FIXED_LIMITS: [(&str, u64); 11] = [
     ("bytes of an event", usher_event::limits::EVENT_MAX_BYTES as u64),
 ];
 
-/// A limit as a size in memory. Ceilings keep all of them far below the address space.
+/// A limit as `usize`. Ceilings keep all of them far below the address space.
 pub(crate) fn size(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

@@ -1,5 +1,5 @@
-//! [`WasmListener`]: one plugin, configured, taking deliveries. The path of one delivery through
-//! the sandbox is [`WasmListener::run`].
+//! [`WasmListener`]: one configured plugin that handles deliveries. [`WasmListener::run`] is the
+//! path of one delivery through the sandbox.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use crate::runtime::{Inner, Prepared};
 use crate::verdict::Ending;
 use crate::{Grants, Isolation, Limits, convert, meter};
 
-/// What the operator decides about a plugin, and where its state and blobs are.
+/// The operator's settings for a plugin, and its state and blob stores.
 #[derive(Clone)]
 pub struct Settings {
-    /// What it may use.
+    /// Resource limits.
     pub limits: Limits,
-    /// What it may do.
+    /// Granted capabilities.
     pub grants: Grants,
-    /// How long its instances live.
+    /// Lifetime of its instances.
     pub isolation: Isolation,
-    /// Committed state; asked only where state is granted.
+    /// Committed state; used only if state is granted.
     pub state: Arc<dyn StateReader>,
-    /// Blobs; asked only where blobs are granted.
+    /// Blob store; used only if blobs are granted.
     pub blobs: Arc<dyn BlobStore>,
 }
 
-/// A plugin that takes deliveries.
+/// A configured plugin as a [`Listener`].
 pub struct WasmListener {
     name: PluginName,
     version: String,
@@ -51,10 +51,10 @@ pub struct WasmListener {
     counters: Counters,
 }
 
-/// A delivery that was not acknowledged.
+/// A call that did not end in an acknowledgement.
 struct Stopped {
     verdict: Verdict,
-    /// Whether it may be the fault of deliveries before it.
+    /// Whether earlier deliveries to the same instance may be the cause.
     adds_up: bool,
 }
 
@@ -65,20 +65,20 @@ struct Counters {
     instances_made: AtomicU64,
 }
 
-/// Counts since the listener was made.
+/// Counters since the listener was created, and current numbers of instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ListenerStats {
-    /// Deliveries that ended with an acknowledgement.
+    /// Acknowledged deliveries.
     pub handled: u64,
-    /// Deliveries that ended otherwise, by the name of the failure's class; all classes are there.
+    /// Failed deliveries by failure class; every class is present.
     pub failed: BTreeMap<&'static str, u64>,
-    /// What the plugin asked for without a grant, by the name of the grant; all grants are there.
+    /// Denied requests by the grant they lacked; every grant is present.
     pub denied: BTreeMap<&'static str, u64>,
-    /// Instances there are now, waiting or at work.
+    /// Current instances, idle or busy.
     pub instances: u64,
-    /// Instances made.
+    /// Instances created.
     pub instances_made: u64,
-    /// Instances that wait for work now.
+    /// Current idle instances.
     pub instances_idle: u64,
 }
 
@@ -101,7 +101,7 @@ impl WasmListener {
         Self { name, version, digest, isolation, pool, runtime, prepared, plugin, counters }
     }
 
-    /// How it went so far.
+    /// A snapshot of the counters.
     pub fn stats(&self) -> ListenerStats {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let failed = FailureClass::ALL.iter().zip(&self.counters.failed);
@@ -120,26 +120,25 @@ impl WasmListener {
         }
     }
 
-    /// Frees the instances of a plugin that is no longer used: those that wait at once, and each
-    /// that is at work when its delivery ends. Its counts stay, and deliveries are still taken,
-    /// each in an instance that is made for it.
+    /// Drops the instances of a plugin that is no longer in use: idle ones now, busy ones when
+    /// their delivery ends. Counters are kept. Later deliveries still work, each in a new instance.
     pub fn retire(&self) {
         self.pool.retire();
     }
 
-    /// One delivery: take an instance, call it, take its effects, put it back. Whoever drops this
-    /// future drops the instance with it.
+    /// Handles one delivery: takes an instance, calls it, collects its effects and returns it to
+    /// the pool. Cancel-safe: dropping the future drops the instance.
     async fn run(&self, delivery: &Delivery, started: Instant) -> Result<Effects, Verdict> {
         let deadline = started + Duration::from_millis(self.plugin.limits.wall_ms);
         let instance = match self.pool.take() {
             Some(instance) => instance,
-            // Apart: a large future that is rarely needed would be moved with every delivery's.
+            // Boxed: rarely needed, and would enlarge the future of every delivery.
             None => Box::pin(self.make(deadline)).await?,
         };
         let has_served = instance.calls > 0;
         match self.call(instance, delivery, started, deadline).await {
-            // Not the delivery's fault, maybe: it has left nothing, and runs in an instance that
-            // holds nothing.
+            // Earlier deliveries may be the cause. This one had no effects yet, so retry it once in
+            // a new instance.
             Err(Stopped { adds_up: true, .. }) if has_served => {
                 let again = async {
                     let instance = self.make(deadline).await?;
@@ -158,7 +157,7 @@ impl WasmListener {
         made.map_err(|failed| self.verdict(failed.into()))
     }
 
-    /// Calls an instance, and puts it back where it may take another delivery.
+    /// Calls an instance, and returns it to the pool if it may be reused.
     async fn call(
         &self,
         mut instance: Instance,
@@ -181,7 +180,7 @@ impl WasmListener {
         let call = world.usher_plugin_listener().call_handle(&mut *store, asked);
         let answer = meter::drive(clock, deadline, call).await;
 
-        // Only an instance that returned goes back: any other is in an unknown state.
+        // Only an instance whose call returned is pooled: any other is in an unknown state.
         let guest = store.data_mut();
         guest.log.end();
         let ending = match answer {
@@ -190,7 +189,7 @@ impl WasmListener {
             Err(_) => Err(Ending::deadline(limits.wall_ms)),
         };
         let answer = ending.map_err(|ending| {
-            // What went out to others goes out again at the next attempt only, which counts.
+            // HTTP requests already sent are repeated only by the next attempt, which is counted.
             let adds_up = ending.adds_up && !guest.http.has_called();
             Stopped { adds_up, verdict: self.verdict(ending) }
         })?;
@@ -198,14 +197,13 @@ impl WasmListener {
         guest.end();
         if self.serves_on(&mut instance) {
             let max = size(limits.idle_instances);
-            // Idle since the call began, near enough: reading the clock once more costs more than
-            // what hangs on it.
+            // The start of the call is close enough for the idle time, and saves a clock read.
             self.pool.put(instance, max, started.into_std());
         }
         outcome.map_err(|verdict| Stopped { verdict, adds_up: false })
     }
 
-    /// Whether an instance whose delivery ended well may take another one.
+    /// Whether an instance whose call returned may be reused; updates its `held`.
     fn serves_on(&self, instance: &mut Instance) -> bool {
         let held = instance.store.data_mut().held();
         let before = std::mem::replace(&mut instance.held, held);
@@ -215,7 +213,7 @@ impl WasmListener {
             && !held.is_too_much(before, limits)
     }
 
-    /// What a guest's answer comes to.
+    /// Turns the guest's result into effects or a verdict.
     fn judge(
         &self,
         guest: &mut Guest,
@@ -227,7 +225,7 @@ impl WasmListener {
                 return Err(convert::failure(failure, |words| self.plugin.redact(words)));
             }
         };
-        // A guest that goes on after a write was refused has done only part of what it meant to.
+        // The guest ignored a refused write, so its effects are incomplete.
         if let Some(reached) = guest.state.limit_reached().or_else(|| guest.blobs.limit_reached()) {
             return Err(self.verdict(Ending::limit(reached)));
         }

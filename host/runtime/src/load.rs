@@ -1,5 +1,5 @@
-//! From bytes to a plugin that could serve: check, compile (or take from the cache), link, ask what
-//! it is. Nothing of this happens per event.
+//! Loads a plugin from bytes: check, compile (or read from the cache), link, describe. None of this
+//! happens per event.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use crate::runtime::{Failed, Inner, Prepared, Runtime};
 use crate::verdict::Ending;
 use crate::{LimitErrors, text};
 
-/// The largest component that is loaded.
+/// Maximum size of a component.
 pub const COMPONENT_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What every plugin has to export.
+/// The interface that every plugin must export.
 pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
-/// Longest explanation that is kept of what wasmtime says.
+/// How much of a wasmtime error is kept.
 const DETAIL_MAX_BYTES: usize = 2 * 1024;
-/// Names of exports that an error repeats.
+/// Maximum export names listed in an error.
 const EXPORTS_SHOWN_MAX: usize = 8;
 
 /// Why a file is not loaded: which file, what was found, what was expected.
@@ -45,10 +45,10 @@ pub enum LoadErrorKind {
     /// It can't be a component.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// It can't be compiled, or not within its bounds.
+    /// It can't be compiled within the compiler's limits, or not at all.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// It is a component for something else.
+    /// It is a component for another world.
     #[error("exports {found}, expected usher:plugin/listener@0.1.0")]
     WrongWorld {
         /// What it exports.
@@ -57,7 +57,7 @@ pub enum LoadErrorKind {
     /// It exports the right name with the wrong type.
     #[error("exports usher:plugin/listener@0.1.0, but not as the contract has it: {0}")]
     WrongExport(String),
-    /// It needs something that isn't offered, or in another version.
+    /// It imports an interface, or a version of one, that isn't offered.
     #[error("imports {import}, {detail}")]
     UnknownImport {
         /// The name it imports.
@@ -65,7 +65,7 @@ pub enum LoadErrorKind {
         /// Why that is not offered, and what is.
         detail: String,
     },
-    /// `describe`, or what runs before it, did not end well.
+    /// `describe` or a start function failed.
     #[error("describe failed: {reason}")]
     Describe {
         /// What kind of failure it is.
@@ -75,7 +75,7 @@ pub enum LoadErrorKind {
         /// The guest's call stack.
         backtrace: Option<String>,
     },
-    /// `describe` answered something that breaks a rule.
+    /// `describe` returned an invalid description.
     #[error("describe breaks a rule: {0}")]
     Description(#[from] DescriptionError),
     /// The router is shutting down, or compiling panicked.
@@ -106,14 +106,15 @@ struct Linked {
 }
 
 impl Runtime {
-    /// Whether a component was compiled before, so that loading it takes no time.
+    /// Whether the cache has compiled code for a component, so that loading it is fast. Doesn't
+    /// verify the entry.
     pub fn is_compiled(&self, digest: &Digest) -> bool {
         let inner = &self.inner;
         inner.cache.get().is_some_and(|cache| cache.has(&inner.engine, digest))
     }
 
-    /// Loads a component. Compiling and describing happen off the executor; dropping the future
-    /// leaves them to finish there with no one to take the result.
+    /// Loads a component. Compiles and describes off the executor. Dropping the future doesn't
+    /// cancel the work: it runs to completion and its result is discarded.
     ///
     /// # Errors
     /// See [`LoadErrorKind`].
@@ -127,7 +128,7 @@ impl Runtime {
         let label = file.to_owned();
         let executor = Handle::current();
         // On a blocking thread, so that neither compiling nor a guest that spins in `describe`
-        // holds up anything else.
+        // blocks the executor.
         let loading = tokio::task::spawn_blocking(move || {
             let linked = link(&runtime, &bytes, &executor, attempt)?;
             let said = executor
@@ -146,7 +147,7 @@ impl Runtime {
 }
 
 impl Loaded {
-    /// What the plugin says of itself.
+    /// The plugin's description of itself.
     pub fn description(&self) -> &Description {
         &self.inner.description
     }
@@ -166,7 +167,7 @@ impl Loaded {
         &self.inner.linked.exports
     }
 
-    /// How large the component is.
+    /// Size of the component.
     pub fn size_bytes(&self) -> usize {
         self.inner.linked.size_bytes
     }
@@ -176,7 +177,7 @@ impl Loaded {
         self.inner.linked.from_cache
     }
 
-    /// A listener with the operator's limits and grants. May be called again with others.
+    /// Creates a listener with the operator's settings. May be called again with others.
     ///
     /// # Errors
     /// Some of the limits are out of range.
@@ -205,7 +206,7 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
-/// Compiles, unless that was done before, and links.
+/// Compiles a component, unless it is cached, and links it.
 fn link(
     runtime: &Inner,
     bytes: &[u8],
@@ -213,7 +214,7 @@ fn link(
     attempt: Attempt,
 ) -> Result<Linked, LoadErrorKind> {
     format::check(bytes, COMPONENT_MAX_BYTES)?;
-    // Compiling may take long: what can be told from the names comes first.
+    // Compiling may take long: check the names first.
     let outline = Outline::read(bytes).map_err(|words| CompileError::invalid(&words))?;
     outline.check()?;
     let digest = Digest::of(bytes);
@@ -235,7 +236,7 @@ fn link(
     let names = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
     let imports: Vec<String> = names(&mut ty.imports(engine).map(|(name, _)| name));
     let exports: Vec<String> = names(&mut ty.exports(engine).map(|(name, _)| name));
-    // The outline has said so; what the engine says counts.
+    // The outline checked this already, but the engine is authoritative.
     if component.get_export_index(None, LISTENER).is_none() {
         return Err(LoadErrorKind::WrongWorld { found: shown(&exports) });
     }
@@ -249,14 +250,14 @@ fn link(
     Ok(Linked { prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
 }
 
-/// The component that was just compiled to this code.
+/// Loads code that was just compiled.
 fn revive(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
-    // SAFETY: `deserialize` runs what it is given as native code. These bytes were made a moment ago
-    // by `precompile_component`, in this process or in a child that runs a program of ours, has
-    // opened nothing and was handed nothing but the component.
+    // SAFETY: `deserialize` runs its input as native code. These bytes were just produced by
+    // `precompile_component`, in this process or in a child that runs our own program, opened
+    // nothing and received nothing but the component.
     #[allow(unsafe_code, reason = "loading our own compiled code")]
     let component = unsafe { Component::deserialize(engine, code) };
-    // Sound code may still ask for more than any instance may have.
+    // Valid code may still need more than the engine allows an instance.
     component.map_err(|error| CompileError::too_much(&detail(&error)))
 }
 

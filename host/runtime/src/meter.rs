@@ -1,11 +1,11 @@
 //! CPU and wall time of guest calls.
 //!
-//! The ticker moves the engine's epoch every 5 ms from an OS thread of its own, which also does
-//! what little is to be done regularly. A guest that sees the epoch move stops at its next loop or
-//! call, is charged for what it ran, and gives way until it has a turn (see [`Turns`]). Until its
-//! first turn it is charged in ticks, which cost nothing to count; from then on by the processor time
-//! of its thread, which leaves out the time that others had the processor. What passes while the guest
-//! waits (for a host call or for its turn) is not charged: [`drive`] notes when the guest goes on.
+//! The ticker, a dedicated OS thread, increments the engine's epoch every 5 ms and runs small
+//! periodic work. When the epoch changes, a running guest stops at its next loop or call, is
+//! charged for the time it ran, and yields until it gets a turn (see [`Turns`]). Before its first
+//! turn it is charged in ticks, which cost nothing to count; after that by its thread's CPU time,
+//! which excludes time used by other threads. Waiting (for a host call or a turn) is not charged:
+//! [`drive`] records when the guest resumes.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,11 +21,11 @@ use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
 
 use crate::turns::{Turn, Turns};
 
-/// How often the epoch moves.
+/// Interval between epoch increments.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 const TICK_US: u64 = TICK.as_micros() as u64;
 
-/// Moves the engine's epoch until dropped.
+/// Increments the engine's epoch until dropped.
 pub(crate) struct Ticker {
     ticks: Arc<AtomicU64>,
     /// Unix time in milliseconds, as of the last tick.
@@ -35,7 +35,7 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Starts the thread. It calls `then` after each tick; that must not block nor take long.
+    /// Spawns the thread. It calls `then` after each tick, which must be short and not block.
     pub(crate) fn start(
         engine: &Engine,
         mut then: impl FnMut() + Send + 'static,
@@ -50,7 +50,7 @@ impl Ticker {
             std::thread::Builder::new().name("usher-ticker".to_owned()).spawn(move || {
                 while !thread_stop.load(Ordering::Relaxed) {
                     std::thread::park_timeout(TICK);
-                    // Count first: whoever sees the epoch move must see the count, too.
+                    // Count first: a guest that sees the new epoch must also see the new count.
                     thread_ticks.fetch_add(1, Ordering::Release);
                     engine.increment_epoch();
                     thread_unix_ms.store(unix_now_ms(), Ordering::Relaxed);
@@ -64,8 +64,7 @@ impl Ticker {
         &self.ticks
     }
 
-    /// Unix time in milliseconds, at most a tick old. Asking the system for each delivery would
-    /// cost more than being so exact is worth.
+    /// Unix time in milliseconds, at most one tick old. Saves a clock read per delivery.
     pub(crate) fn unix_ms(&self) -> u64 {
         self.unix_ms.load(Ordering::Relaxed)
     }
@@ -86,14 +85,14 @@ fn unix_now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The guest ran longer than it may.
+/// The guest exceeded its CPU budget.
 #[derive(Debug, thiserror::Error)]
 #[error("used up its CPU time of {cpu_ms} ms")]
 pub(crate) struct CpuExceeded {
     cpu_ms: u64,
 }
 
-/// What one instance's guest has used in the call under way.
+/// CPU use of one instance in its current call.
 pub(crate) struct CpuMeter {
     clock: Arc<GuestClock>,
     used_us: u64,
@@ -103,23 +102,22 @@ pub(crate) struct CpuMeter {
 /// The part of the meter that is reachable while the guest runs.
 pub(crate) struct GuestClock {
     ticks: Arc<AtomicU64>,
-    /// The tick at which the guest went on.
+    /// Tick at which the guest last resumed.
     resumed_at: AtomicU64,
-    /// The processor time of its thread then; [`NO_TURN`] where it is charged in ticks.
+    /// Its thread's CPU time at that point; [`NO_TURN`] if it is charged in ticks.
     resumed_cpu_us: AtomicU64,
-    /// Whether the guest stopped because the epoch moved, and for nothing else.
+    /// Whether the guest stopped because of the epoch rather than a host call.
     gave_way: AtomicBool,
     turns: Arc<Turns>,
-    /// Whether the plugin's delivery that ended last took longer than a tick: the next one most
-    /// likely does, too, and begins with a turn.
+    /// Whether the plugin's last call outlasted a tick. The next one probably does too, so it waits
+    /// for a turn before it starts.
     is_long: Arc<AtomicBool>,
     thread_cpu_us: fn() -> u64,
 }
 
-/// The guest runs without a turn.
+/// Value of `resumed_cpu_us` while the guest runs without a turn.
 const NO_TURN: u64 = u64::MAX;
 
-/// Processor time of this thread.
 fn thread_cpu_us() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -133,7 +131,7 @@ impl GuestClock {
         self.resumed_cpu_us.store(cpu_us, Ordering::Relaxed);
     }
 
-    /// What the guest ran since it went on.
+    /// Time the guest has run since it resumed or was last charged.
     fn ran_us(&self) -> u64 {
         match self.resumed_cpu_us.load(Ordering::Relaxed) {
             NO_TURN => {
@@ -144,7 +142,7 @@ impl GuestClock {
         }
     }
 
-    /// Takes from what the guest ran.
+    /// Excludes `ran_us` from the next [`ran_us`](Self::ran_us).
     fn deduct(&self, ran_us: u64) {
         match self.resumed_cpu_us.load(Ordering::Relaxed) {
             NO_TURN => self.resumed_at.fetch_add(ran_us / TICK_US, Ordering::Relaxed),
@@ -152,7 +150,7 @@ impl GuestClock {
         };
     }
 
-    /// Does work for the guest that may take a while, without charging the guest for it.
+    /// Runs host work without charging its time to the guest.
     pub(crate) fn uncharged<T>(&self, work: impl FnOnce() -> T) -> T {
         let before_us = self.ran_us();
         let done = work();
@@ -179,7 +177,7 @@ impl CpuMeter {
         Self { clock: Arc::new(clock), used_us: 0, budget_us: 0 }
     }
 
-    /// Starts a call that may take this much CPU time.
+    /// Resets the meter for a call with this CPU budget.
     pub(crate) fn begin(&mut self, cpu_ms: u64) {
         self.used_us = 0;
         self.budget_us = cpu_ms.saturating_mul(1_000);
@@ -189,12 +187,12 @@ impl CpuMeter {
         &self.clock
     }
 
-    /// Charges what the guest ran since it went on, if anything.
+    /// Charges the time since the guest resumed or was last charged.
     fn charge(&mut self) -> Result<(), CpuExceeded> {
         let ran_us = self.clock.ran_us();
         self.clock.deduct(ran_us);
         self.used_us += ran_us;
-        // The first tick was under way when the guest started: up to the budget is fine.
+        // The first tick had partly elapsed when the guest started: reaching the budget is fine.
         if self.used_us > self.budget_us {
             return Err(CpuExceeded { cpu_ms: self.budget_us / 1_000 });
         }
@@ -202,9 +200,9 @@ impl CpuMeter {
     }
 }
 
-/// The callback for stores: what a guest does when it sees the epoch move. It gives way also where
-/// it is charged nothing: one that does little but call the host would otherwise hold its thread,
-/// and never be asked whether its deadline has passed.
+/// Epoch deadline callback of a store: charges the guest and yields. Yields even if nothing was
+/// charged: a guest that mostly calls the host would otherwise hold its thread, and its wall
+/// deadline would never be checked.
 pub(crate) fn on_tick<T>(
     mut store: StoreContextMut<'_, T>,
     meter: fn(&mut T) -> &mut CpuMeter,
@@ -212,7 +210,7 @@ pub(crate) fn on_tick<T>(
     let meter = meter(store.data_mut());
     meter.charge()?;
     meter.clock.gave_way.store(true, Ordering::Relaxed);
-    // Woken by nobody: whoever drives the call goes on with it when the guest has a turn.
+    // Registers no waker: `drive` polls the call again once the guest has a turn.
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(polled_again())))
 }
 
@@ -241,8 +239,8 @@ where
     }
 }
 
-/// Runs a guest call that did not end at once, or is not expected to: one that has not begun needs a
-/// turn.
+/// Slow path of [`drive`]: a call that is pending, or one that is expected to be long and so needs
+/// a turn before it begins.
 async fn drive_on<F>(
     clock: &GuestClock,
     deadline: Instant,
@@ -253,8 +251,8 @@ where
     F: Future<Output: Send> + Send,
 {
     let mut is_over = pin!(sleep_until(deadline));
-    // A guest that was long once stays so until the call ends: it may not get round the line by
-    // waiting for something now and then.
+    // Once long, a guest stays long until the call ends: it must not bypass the queue by waiting
+    // for something now and then.
     let mut is_long = !has_begun;
     let mut took_long = false;
     loop {
@@ -263,7 +261,7 @@ where
         is_long |= gave_way;
         let may_go_on = async {
             if gave_way {
-                // Others wait for this task, too: to abandon it, for one.
+                // Yield the whole task, for example so that it can be cancelled.
                 yield_now().await;
             } else if has_begun {
                 polled_again().await;
@@ -283,7 +281,7 @@ where
     }
 }
 
-/// Lets the guest run until it ends, waits or gives way.
+/// Polls the guest once: it runs until it ends, waits or yields.
 async fn step<F>(
     clock: &GuestClock,
     mut call: Pin<&mut F>,
@@ -306,7 +304,7 @@ where
     .await
 }
 
-/// Waits once, for nothing in particular: until whatever it is part of is polled again.
+/// Pending once, without registering a waker: ready at the next poll of the enclosing future.
 async fn polled_again() {
     let mut is_again = false;
     poll_fn(|_| match std::mem::replace(&mut is_again, true) {
@@ -331,8 +329,7 @@ mod tests {
 
     #[test]
     fn ticks_that_ran_are_charged() {
-        // As many ticks as there are in the limit are fine, whether they are noticed one by one or
-        // all at once.
+        // As many ticks as the limit has are fine, whether they are charged singly or together.
         for (cpu_ms, step) in [(20, 1), (250, 1), (250, 24), (crate::runtime::DESCRIBE_CPU_MS, 1)] {
             let ticks = Arc::new(AtomicU64::new(7));
             let mut meter = meter(&ticks, cpu_ms);
@@ -424,7 +421,7 @@ mod tests {
         assert!(tick(1, 0).is_err());
     }
 
-    /// A call that gives way so many times, and then ends.
+    /// A call that yields `times` times, then ends.
     fn long(clock: &GuestClock, times: u32) -> impl Future<Output = u32> {
         let mut gave_way = 0;
         poll_fn(move |_| {
@@ -521,7 +518,7 @@ mod tests {
     async fn a_call_may_take_until_its_deadline() {
         let meter = CpuMeter::new(&Arc::default(), &Arc::new(Turns::new(1)), &Arc::default());
         let wall_ms = crate::Limits::default().wall_ms;
-        // At the deadline itself it is over: a guest that only gives way would not end otherwise.
+        // Fails at the deadline itself: otherwise a guest that only yields would never end.
         for (took_ms, is_done) in [(wall_ms - 1, true), (wall_ms, false), (wall_ms + 1, false)] {
             let begun = Instant::now();
             let call = tokio::time::sleep(Duration::from_millis(took_ms));

@@ -1,30 +1,29 @@
-//! Work that is to leave the processor to others: it takes what they leave, and they don't wait for
-//! it when they have something to do.
+//! Lowers the priority of background work, so that it uses only CPU time that nothing else needs.
 
 use rustix::io;
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp, setpriority_process};
 
 use crate::compiler::Attempt;
 
-/// How much nicer than the router it is. The nicest there is: 19.
+/// Added to the router's own niceness; the kernel caps the result at 19.
 pub(crate) const NICER: i32 = 10;
 
-/// The same for what may take minutes.
+/// The same, for work that may take minutes.
 pub(crate) const NICEST: i32 = 19;
 
 fn nicer(by: i32) -> io::Result<i32> {
     Ok(getpriority_process(None)?.saturating_add(by))
 }
 
-/// Makes this thread nicer, and those that it starts from now on.
+/// Raises the niceness of this thread and of threads it spawns later.
 pub(crate) fn this_thread() {
-    // Elsewhere it would be all threads.
+    // On other systems this would affect the whole process.
     if cfg!(target_os = "linux") {
         told(nicer(NICER).and_then(|nice| setpriority_process(None, nice)));
     }
 }
 
-/// Makes all threads of a process nicer that leads a group. One that is gone by now needs it no more.
+/// Raises a process group's niceness; no-op if it has exited.
 pub(crate) fn process_group(id: u32, attempt: Attempt) {
     let by = match attempt {
         Attempt::Quick => NICER,
@@ -35,7 +34,7 @@ pub(crate) fn process_group(id: u32, attempt: Attempt) {
     }
 }
 
-/// Without it everything goes on as well, only less politely.
+/// Best effort: failure only costs scheduling priority.
 fn told(made: io::Result<()>) {
     if let Err(error) = made {
         tracing::debug!(%error, "background work competes with all other for the processor");

@@ -1,12 +1,11 @@
-//! What a component imports and exports, read without compiling it: compiling a component of another
-//! world to find out would take as long as its author likes.
+//! Reads a component's imports and exports without compiling it: compiling a component only to find
+//! that it targets another world could take arbitrarily long.
 
 use wasmparser::{Parser, Payload};
 
 use crate::load::{LISTENER, LoadErrorKind, escaped, shown};
 
-/// The packages that plugins may import, each in one version or in all that begin so, and which of its
-/// interfaces; without any, all.
+/// Importable packages: name, version (a prefix if it ends in `.`) and interfaces (empty: all).
 const OFFERED: [(&str, &str, &[&str]); 11] = [
     ("usher:plugin", "0.1.", &[]),
     ("wasi:cli", "0.2.", &[]),
@@ -20,10 +19,10 @@ const OFFERED: [(&str, &str, &[&str]); 11] = [
     ("wasi:random", "0.2.", &[]),
     ("wasi:sockets", "0.2.", &[]),
 ];
-/// Names that are read of a component, at most.
+/// Maximum number of imports and exports together.
 const NAMES_MAX: usize = 10_000;
 
-/// The names at a component's edge.
+/// Names of a component's top-level imports and exports.
 #[derive(Debug, Default)]
 pub(crate) struct Outline {
     imports: Vec<String>,
@@ -31,10 +30,10 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// Reads the names; what is inside of the component is passed over.
+    /// Reads the top-level names; nested modules and components are skipped.
     ///
     /// # Errors
-    /// It is not a component, in the parser's words.
+    /// The parser's message for an invalid binary, or more than `NAMES_MAX` names.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let words = |error: wasmparser::BinaryReaderError| error.to_string();
         let mut outline = Self::default();
@@ -62,7 +61,7 @@ impl Outline {
         Ok(outline)
     }
 
-    /// Checks that it is a plugin, and wants nothing that no plugin gets.
+    /// Checks that the component exports the listener interface and imports only what is offered.
     pub(crate) fn check(&self) -> Result<(), LoadErrorKind> {
         if !self.exports.iter().any(|name| name == LISTENER) {
             return Err(LoadErrorKind::WrongWorld { found: shown(&self.exports) });
@@ -77,7 +76,7 @@ impl Outline {
     }
 }
 
-/// Why no plugin can import this, and what it can import in its place.
+/// Why an import is not offered, and what is; `None` if it is offered.
 fn objection(name: &str) -> Option<String> {
     let Some((package, rest)) = name.split_once('/') else {
         return Some(format!(

@@ -1,6 +1,6 @@
-//! Places for instances, of all plugins together. The engine counts them and refuses what is too
-//! much; here one waits until another instance is gone. No instance goes unnoticed: whoever waits
-//! has said so before it last looked for a place.
+//! Waiting for the engine's instance limit, which all plugins share. The engine counts and refuses;
+//! this module wakes waiters when an instance is dropped. No wakeup is lost: a waiter registers
+//! before its last attempt to instantiate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// Who waits for a place, and the signal that one is free.
+/// Number of waiters, and the signal that a place was freed.
 #[derive(Default)]
 pub(crate) struct Places {
     freed: Notify,
@@ -16,34 +16,34 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The place an instance is about to take.
+    /// The place of an instance about to be created. Never fails: the engine enforces the limit.
     pub(crate) fn take(self: &Arc<Self>) -> Place {
         Place(Some(self.clone()))
     }
 
-    /// From here until it is dropped, someone waits.
+    /// Registers a waiter until the guard is dropped.
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         Waiting(self)
     }
 
-    /// Whether someone waits, so that an instance should rather go than stay idle.
+    /// Whether there are waiters; if so, drop instances instead of pooling them.
     pub(crate) fn are_waited_for(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Ready once a place became free after this future was enabled.
+    /// Resolves when a place is freed after this future was enabled.
     pub(crate) fn freed(&self) -> Notified<'_> {
         self.freed.notified()
     }
 }
 
-/// One instance's place. Kept beside the instance's store and dropped after it, because that is
-/// when the place is free.
+/// One instance's place. Must be dropped after the instance's store: only then does the engine have
+/// room again.
 pub(crate) struct Place(Option<Arc<Places>>);
 
 impl Place {
-    /// The engine refused it, so that nothing becomes free when it goes.
+    /// The engine refused the instance: drops the place without waking waiters.
     pub(crate) fn refused(mut self) {
         self.0 = None;
     }
@@ -57,7 +57,7 @@ impl Drop for Place {
     }
 }
 
-/// Someone waits for a place.
+/// Guard of a registered waiter.
 pub(crate) struct Waiting<'a>(&'a Places);
 
 impl Drop for Waiting<'_> {

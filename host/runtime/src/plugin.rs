@@ -1,4 +1,4 @@
-//! What all instances of one plugin share: limits, what it was granted, and what it was denied.
+//! State shared by all instances of one plugin: limits, grants, denials.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,36 +10,36 @@ use crate::capabilities::http::Client;
 use crate::capabilities::log::Minute;
 use crate::{Grant, Grants, Limits, redaction, text};
 
-/// Different denials that are logged; beyond that they are only counted.
+/// Maximum distinct denials that are logged; further ones are only counted.
 const DENIALS_LOGGED_MAX: usize = 64;
 
-/// What was denied is logged and remembered up to this length: the guest chose the words.
+/// How much of a denied request is logged and remembered: the text is controlled by the guest.
 const DENIED_MAX_BYTES: usize = 512;
 
-/// A plugin as its instances see it.
+/// One plugin, shared by its instances.
 pub(crate) struct Plugin {
-    /// The name, or the file's where the plugin has not said its name yet.
+    /// The plugin's name, or its file name until `describe` has returned.
     pub(crate) label: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) grants: Grants,
-    /// There where state is granted.
+    /// Set if state is granted.
     pub(crate) state: Option<(PluginName, Arc<dyn StateReader>)>,
-    /// There where blobs are granted.
+    /// Set if blobs are granted.
     pub(crate) blobs: Option<(PluginName, Arc<dyn BlobStore>)>,
-    /// Bytes of blobs that its deliveries have on disk and nothing is committed of.
+    /// Bytes of blobs that its deliveries have put but not yet committed.
     blobs_staged_bytes: AtomicU64,
     pub(crate) http: Arc<Client>,
     pub(crate) denials: Denials,
-    /// What the log still takes of this plugin in the minute under way.
+    /// Log budget of the current minute.
     pub(crate) log_minute: Mutex<Minute>,
-    /// Instances there are now.
+    /// Current number of instances.
     pub(crate) instances: AtomicU64,
-    /// Whether the delivery that ended last took long.
+    /// Whether the call that finished last outlasted a tick.
     pub(crate) is_long: Arc<AtomicBool>,
 }
 
 impl Plugin {
-    /// A plugin before anything is known of it: no grants, the default limits.
+    /// A plugin without grants or stores.
     pub(crate) fn unconfigured(label: &str, limits: Limits, http: Arc<Client>) -> Self {
         Self {
             label: label.into(),
@@ -56,13 +56,13 @@ impl Plugin {
         }
     }
 
-    /// Counts and logs that something was denied; answers the words for the guest. `what` is what
-    /// was asked for, `remedy` what to write into which part of the plugin's configuration.
+    /// Counts and logs a denial; returns the message for the guest. `what` is the denied request,
+    /// `remedy` what to add to `section` of the plugin's configuration.
     pub(crate) fn deny(&self, grant: Grant, what: &str, section: &str, remedy: &str) -> String {
         self.deny_one_of(grant, what, what, section, remedy)
     }
 
-    /// As [`Plugin::deny`], of many things that are alike: only the first of a `kind` is logged.
+    /// Like [`Plugin::deny`], but logs only the first denial of each `kind`.
     pub(crate) fn deny_one_of(
         &self,
         grant: Grant,
@@ -72,7 +72,7 @@ impl Plugin {
         remedy: &str,
     ) -> String {
         let what = text::head(what, DENIED_MAX_BYTES);
-        // The guest may have been asked for with a secret in it.
+        // `what` comes from the guest and may contain a secret.
         let words = self.redact(format!(
             "{what} is not granted: add {remedy} to [plugin.{}.{section}] in usher.toml",
             self.label
@@ -83,11 +83,11 @@ impl Plugin {
         words
     }
 
-    /// Counts `more_bytes` of blobs as staged if that, all else that is staged, and the `kept_bytes`
-    /// that are committed stay within the limit together.
+    /// Reserves `more_bytes` for a staged blob, if they fit the quota together with all other
+    /// staged bytes and the committed `kept_bytes`.
     ///
     /// # Errors
-    /// They don't.
+    /// The quota would be exceeded.
     pub(crate) fn stage_blob(
         self: &Arc<Self>,
         kept_bytes: u64,
@@ -105,12 +105,12 @@ impl Plugin {
         }
     }
 
-    /// Takes granted secrets out of text that is going to be shown.
+    /// Redacts granted secrets in text that will be shown.
     pub(crate) fn redact(&self, text: String) -> String {
         redaction::redact(&self.grants.secrets, text)
     }
 
-    /// Takes granted secrets out of what becomes events.
+    /// Redacts granted secrets in emissions.
     pub(crate) fn redact_emissions(&self, emissions: &mut [Emission]) {
         if self.grants.secrets.is_empty() {
             return;
@@ -120,13 +120,13 @@ impl Plugin {
         }
     }
 
-    /// As [`Plugin::redact`], for text whose start was cut off.
+    /// Like [`Plugin::redact`], for text whose start was cut off.
     pub(crate) fn redact_end(&self, text: String) -> String {
         redaction::redact_end(&self.grants.secrets, text)
     }
 }
 
-/// Room for a blob, taken until this is dropped.
+/// Reservation for a staged blob; released on drop.
 pub(crate) struct BlobRoom {
     plugin: Arc<Plugin>,
     bytes: u64,
@@ -146,7 +146,7 @@ pub(crate) struct Denials {
 }
 
 impl Denials {
-    /// Counts; answers whether this one is to be logged.
+    /// Counts a denial; returns whether to log it.
     fn note(&self, grant: Grant, what: &str) -> bool {
         if let Some((_, count)) = self.pairs().find(|(other, _)| *other == grant) {
             count.fetch_add(1, Ordering::Relaxed);

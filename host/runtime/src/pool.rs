@@ -1,6 +1,6 @@
-//! Warm instances of one plugin. The one used last is used next, so that under light load few
-//! instances stay in the caches. An instance leaves the pool for good when it trapped, was cut off,
-//! has served its number of calls, or waited for too long.
+//! Pool of one plugin's warm instances. LIFO, so that light load keeps to few instances, which stay
+//! in the CPU caches. An instance is dropped after a trap or timeout, after its maximum number of
+//! calls, or once idle for too long.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::meter::GuestClock;
 use crate::places::{Place, Places};
 use crate::plugin::Plugin;
 
-/// How long an instance waits for work before it goes.
+/// Idle time after which an instance is evicted.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// An instance and its store.
@@ -24,10 +24,10 @@ pub(crate) struct Instance {
     pub(crate) clock: Arc<GuestClock>,
     /// Deliveries handled so far.
     pub(crate) calls: u64,
-    /// What it held after the last of them.
+    /// What it held after the last one.
     pub(crate) held: Held,
     _counted: Counted,
-    // The last field: the store goes first, and then its place is free.
+    // Must be the last field: the place is free only once the store is dropped.
     _place: Place,
 }
 
@@ -44,7 +44,7 @@ impl Instance {
     }
 }
 
-/// Counts an instance for as long as it is there.
+/// Counts an instance in [`Plugin::instances`] until dropped.
 struct Counted(Arc<Plugin>);
 
 impl Counted {
@@ -60,20 +60,19 @@ impl Drop for Counted {
     }
 }
 
-/// Instances that wait for work.
+/// Idle instances of one plugin.
 pub(crate) struct Pool<T = Instance> {
     idle: Mutex<Idle<T>>,
     places: Arc<Places>,
 }
 
 struct Idle<T> {
-    /// With the time of their return: those that wait longest come first.
+    /// With the time of their return; longest idle first.
     instances: Vec<(T, Instant)>,
     is_retired: bool,
 }
 
-// Whatever leaves a pool is dropped after its lock is: tearing an instance down takes a while, and
-// nobody has to wait for it.
+// Instances are dropped after the lock is released: teardown is slow and must not block others.
 impl<T> Pool<T> {
     pub(crate) fn new(places: &Arc<Places>) -> Self {
         let idle = Mutex::new(Idle { instances: Vec::new(), is_retired: false });
@@ -84,16 +83,16 @@ impl<T> Pool<T> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The instance that was put back last.
+    /// Takes the most recently returned instance.
     pub(crate) fn take(&self) -> Option<T> {
         self.idle().instances.pop().map(|(instance, _)| instance)
     }
 
-    /// Keeps an instance for later, unless `max` are waiting already, someone waits for its place,
-    /// or the pool is retired.
+    /// Pools an instance, or drops it if `max` are idle already, a place is being waited for, or
+    /// the pool is retired.
     pub(crate) fn put(&self, instance: T, max: usize, now: Instant) {
         let mut idle = self.idle();
-        // Asked under the lock: whoever says later that it waits finds the instance here.
+        // Checked under the lock: a waiter that registers later finds the instance here.
         if idle.instances.len() < max && !idle.is_retired && !self.places.are_waited_for() {
             idle.instances.push((instance, now));
             return;
@@ -102,12 +101,12 @@ impl<T> Pool<T> {
         drop(instance);
     }
 
-    /// How many wait.
+    /// Number of idle instances.
     pub(crate) fn len(&self) -> usize {
         self.idle().instances.len()
     }
 
-    /// Frees the instances that waited longest: half of them, at least one.
+    /// Evicts the longest-idle half of the instances, rounded up.
     pub(crate) fn shrink(&self) {
         let freed: Vec<_> = {
             let mut idle = self.idle();
@@ -117,7 +116,7 @@ impl<T> Pool<T> {
         drop(freed);
     }
 
-    /// Frees at most `max` of the instances that have waited for [`IDLE_MAX`]; answers how many.
+    /// Evicts up to `max` instances that have been idle for [`IDLE_MAX`]; returns how many.
     pub(crate) fn expire(&self, now: Instant, max: usize) -> usize {
         let expired: Vec<_> = {
             let mut idle = self.idle();
@@ -129,7 +128,7 @@ impl<T> Pool<T> {
         expired.len()
     }
 
-    /// Frees all instances, and from now on those that are put back.
+    /// Drops all idle instances, and from now on every instance that is returned.
     pub(crate) fn retire(&self) {
         let freed = {
             let mut idle = self.idle();

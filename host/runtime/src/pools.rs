@@ -1,5 +1,5 @@
-//! The pools of all plugins: where idle instances are found when others need the room, or when they
-//! have waited for too long.
+//! The pools of all plugins, for evicting idle instances: to make room for others, or once they
+//! have been idle for too long.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -7,12 +7,12 @@ use std::time::Instant;
 use crate::places::Places;
 use crate::pool::{Instance, Pool};
 
-/// How often pools are looked through for instances that waited for too long, in ticks.
+/// Interval between sweeps for expired instances, in ticks.
 const SWEEP_TICKS: u64 = 200;
-/// Instances freed at one tick; the rest follow at the next ones, for the tick must not be late.
+/// Instances evicted per tick; the rest follow on the next ticks, so that none is delayed.
 const EXPIRED_PER_TICK_MAX: usize = 2;
 
-/// Every plugin's pool, for as long as its listener is there.
+/// Every plugin's pool, held weakly: its listener owns it.
 pub(crate) struct Pools<T = Instance> {
     pools: Mutex<Vec<Weak<Pool<T>>>>,
     pub(crate) places: Arc<Places>,
@@ -25,7 +25,7 @@ impl<T> Default for Pools<T> {
 }
 
 impl<T> Pools<T> {
-    /// A pool for another plugin.
+    /// Creates and registers a pool.
     pub(crate) fn add(&self) -> Arc<Pool<T>> {
         let pool = Arc::new(Pool::new(&self.places));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,14 +38,14 @@ impl<T> Pools<T> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Frees idle instances of all plugins.
+    /// Evicts the longest-idle half of every pool.
     pub(crate) fn shrink(&self) {
         for pool in self.all().iter().filter_map(Weak::upgrade) {
             pool.shrink();
         }
     }
 
-    /// Frees at most `max` instances that waited for too long; answers how many.
+    /// Evicts up to `max` expired instances; returns how many.
     fn expire(&self, now: Instant, max: usize) -> usize {
         let mut freed = 0;
         for pool in self.all().iter().filter_map(Weak::upgrade) {
@@ -55,11 +55,11 @@ impl<T> Pools<T> {
     }
 }
 
-/// Frees instances that waited for too long, a few at each call; called once a tick.
+/// Evicts expired instances, a few per tick.
 pub(crate) struct Sweep<T = Instance> {
     pools: Arc<Pools<T>>,
     ticks: u64,
-    /// Whether the last tick freed as many as it may, so that there may be more.
+    /// Whether the last tick reached its limit, so that more may be expired.
     is_under_way: bool,
 }
 

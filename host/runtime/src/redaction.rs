@@ -1,5 +1,6 @@
-//! Secrets taken out of what is going to be shown: text, and events that a plugin hands back. This protects from accidents, such as an
-//! error that quotes what it was given; a plugin that means to give a secret away can spell it.
+//! Redacts secrets in text that will be shown and in events that a plugin emits. Protects against
+//! accidents, such as an error that quotes its input; a plugin that means to leak a secret can
+//! encode it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,15 +11,14 @@ use usher_event::{Emission, Value};
 
 use crate::Secret;
 
-/// Shorter secrets are not looked for: they'd be found everywhere, and give themselves away.
+/// Shorter secrets are not redacted: they would match everywhere, and the matches reveal them.
 const SECRET_MIN_BYTES: usize = 4;
-/// Nor are shorter lines of a secret that has several, such as a key in PEM.
+/// Nor are shorter lines of a multi-line secret, such as a PEM key.
 const LINE_MIN_BYTES: usize = 8;
 const REDACTED: &str = "[redacted]";
 
-/// What is looked for: secrets, as they are and as they stand in JSON, and lines of those that have
-/// several, because output is shown line by line. Longer ones first, for a shorter one may be a part
-/// of them.
+/// Strings to redact: each secret, its JSON-escaped form, and its lines, because output is shown
+/// line by line. Longest first, because a shorter one may be part of a longer one.
 fn needles(secrets: &BTreeMap<String, Secret>) -> Vec<Cow<'_, str>> {
     let secrets = secrets.values().map(Secret::expose);
     let mut needles = Vec::new();
@@ -32,14 +32,14 @@ fn needles(secrets: &BTreeMap<String, Secret>) -> Vec<Cow<'_, str>> {
     needles
 }
 
-/// A secret as a JSON string holds it, where that is something else.
+/// The JSON-escaped form of a secret, if it differs.
 fn in_json(secret: &str) -> Option<String> {
     let quoted = serde_json::to_string(secret).ok()?;
     let inner = quoted.get(1..quoted.len().saturating_sub(1))?;
     (inner != secret).then(|| inner.to_owned())
 }
 
-/// Takes secrets out of what becomes an event.
+/// Redacts secrets in an emission.
 pub(crate) fn redact_emission(secrets: &BTreeMap<String, Secret>, emission: &mut Emission) {
     let needles = needles(secrets);
     let text = |text: &mut String| {
@@ -85,7 +85,7 @@ fn redact_bytes(needles: &[Cow<'_, str>], bytes: &mut Bytes) {
     }
 }
 
-/// Takes secrets out.
+/// Redacts secrets in text.
 pub(crate) fn redact(secrets: &BTreeMap<String, Secret>, mut text: String) -> String {
     if secrets.is_empty() {
         return text;
@@ -98,7 +98,7 @@ pub(crate) fn redact(secrets: &BTreeMap<String, Secret>, mut text: String) -> St
     text
 }
 
-/// Takes secrets out of text whose start was cut off, maybe within a secret.
+/// Redacts secrets in text whose start was cut off, possibly inside a secret.
 pub(crate) fn redact_end(secrets: &BTreeMap<String, Secret>, text: String) -> String {
     let cut = needles(secrets)
         .iter()

@@ -1,4 +1,4 @@
-//! [`Runtime`]: the engine with everything all plugins share, and how instances come about.
+//! [`Runtime`]: the engine, the resources that all plugins share, and instantiation.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -22,18 +22,18 @@ use crate::pools::{Pools, Sweep};
 use crate::turns::Turns;
 use crate::verdict::Ending;
 
-/// How the runtime is set up.
+/// Options of a [`Runtime`].
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
-    /// Where compiled components are kept; made if missing, and private to this user. `None`
-    /// compiles at each start.
+    /// Folder of the compiled-code cache, created with mode 0700 if missing. `None`: no cache until
+    /// [`Runtime::open_cache`] is called.
     pub cache_dir: Option<PathBuf>,
-    /// Who compiles components.
+    /// How components are compiled.
     pub compiler: Compiler,
-    /// Instances of all plugins together, at a time. Each reserves address space, not memory; where
-    /// the system has less of it, there are fewer.
+    /// Maximum concurrent instances across all plugins. Each reserves address space, not memory;
+    /// lowered if the address space is too small.
     pub max_instances: u32,
-    /// Connections to HTTP servers of all plugins together, at a time.
+    /// Maximum concurrent outgoing HTTP connections across all plugins.
     pub max_http_connections: usize,
 }
 
@@ -51,32 +51,32 @@ impl Default for RuntimeOptions {
 /// Why the runtime could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// The engine refused its configuration, or the system the memory to reserve.
+    /// The engine rejected its configuration, or address space could not be reserved.
     #[error("the wasm engine can't be set up: {0}")]
     Engine(String),
     /// The cache folder is not usable.
     #[error("the cache of compiled plugins can't be used: {0}")]
     Cache(#[source] std::io::Error),
-    /// The thread that moves the clock could not be started.
+    /// The epoch ticker thread could not be spawned.
     #[error("the runtime's clock can't be started: {0}")]
     Clock(#[source] std::io::Error),
 }
 
-/// Compiles plugins and runs them. Cheap to clone; the clock stops with the last clone and the
-/// last listener.
+/// Compiles and runs plugins. Cheap to clone; the ticker thread stops once all clones, loaded
+/// plugins and listeners are dropped.
 #[derive(Clone)]
 pub struct Runtime {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// A component that is linked, with the places of its exports.
+/// A linked component and the indices of its exports.
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: WorldIndices,
 }
 
-/// What all plugins share.
+/// State shared by all plugins.
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
@@ -112,7 +112,7 @@ impl Runtime {
         Self::on(engine, options)
     }
 
-    /// Sets up one to look at plugins in, one after another, which serves none: it needs little.
+    /// A minimal runtime for inspecting plugins one at a time; not for serving deliveries.
     ///
     /// # Errors
     /// See [`RuntimeError`].
@@ -141,14 +141,14 @@ impl Runtime {
         }
     }
 
-    /// Keeps compiled components in this folder from now on; made if missing, and private to this
-    /// user. The first call counts.
+    /// Enables the compiled-code cache in `dir`, created with mode 0700 if missing. Once a cache is
+    /// set, later calls don't replace it.
     ///
     /// # Errors
     /// The folder is not usable.
     pub fn open_cache(&self, dir: &Path) -> Result<(), RuntimeError> {
         let cache = Cache::open(dir).map_err(RuntimeError::Cache)?;
-        // The one that came first has the same right.
+        // Already set: keep the first one.
         let _ = self.inner.cache.set(cache);
         Ok(())
     }
@@ -172,14 +172,14 @@ fn link(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 impl Inner {
-    /// Unix time in milliseconds, at most a tick old.
+    /// Unix time in milliseconds, at most one tick old.
     pub(crate) fn now_ms(&self) -> u64 {
         self.ticker.unix_ms()
     }
 
-    /// A new instance. Its start functions run under the CPU limit and the deadline. Where there
-    /// are as many as there may be, idle ones of all plugins go; where that is not enough, this
-    /// waits for one to end, until the deadline.
+    /// Creates an instance. Start functions run under the CPU limit and `deadline`. If the engine
+    /// is at its instance limit, evicts idle instances of all plugins and retries whenever one is
+    /// dropped, until `deadline`.
     pub(crate) async fn instantiate(
         &self,
         prepared: &Prepared,
@@ -188,7 +188,7 @@ impl Inner {
     ) -> Result<Instance, Failed> {
         let places = &self.pools.places;
         if places.are_waited_for() {
-            // Whoever waits has just been woken, maybe: it comes first.
+            // A waiter may just have been woken: let it go first.
             tokio::task::yield_now().await;
         }
         match self.try_instantiate(prepared, plugin, deadline).await {
@@ -198,7 +198,7 @@ impl Inner {
         let _waiting = places.wait();
         loop {
             let mut freed = pin!(places.freed());
-            // Before looking again, so that nothing that ends from here on goes unnoticed.
+            // Register before retrying, so that no wakeup is lost.
             freed.as_mut().enable();
             self.pools.shrink();
             match self.try_instantiate(prepared, plugin, deadline).await {
@@ -218,7 +218,7 @@ impl Inner {
         plugin: &Arc<Plugin>,
         deadline: Instant,
     ) -> Result<Instance, Failed> {
-        // Declared before the store, to be dropped after it.
+        // Declared before the store so that it is dropped after it.
         let place = self.pools.places.take();
         let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks(), &self.turns)
             .map_err(|error| Failed::Ended(Ending::host(&error)))?;
@@ -246,11 +246,11 @@ impl Inner {
     }
 }
 
-/// Why there is no instance.
+/// Why instantiation failed.
 pub(crate) enum Failed {
-    /// As many as there may be; others may be waiting for nothing.
+    /// The engine is at its instance limit; evicting idle instances may help.
     Full(Ending),
-    /// The exports don't have the contract's types.
+    /// An export's type doesn't match the contract.
     Contract(wasmtime::Error),
     /// Anything else.
     Ended(Ending),
@@ -265,13 +265,13 @@ impl From<Failed> for Ending {
     }
 }
 
-/// CPU time of loading: start functions, then `describe`.
+/// CPU budget of loading: start functions plus `describe`.
 pub(crate) const DESCRIBE_CPU_MS: u64 = 1_000;
-/// How long either may take by the clock on the wall, on a machine that may be busy.
+/// Wall-clock limit of the same; generous, because the machine may be busy.
 pub(crate) const DESCRIBE_WALL_MS: u64 = 15_000;
 
 impl Inner {
-    /// Asks a component what it is: in an instance of its own, with nothing granted.
+    /// Calls `describe` in a throwaway instance without grants.
     pub(crate) async fn describe(
         &self,
         prepared: &Prepared,
@@ -286,7 +286,7 @@ impl Inner {
         let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
         let mut instance = self.instantiate(prepared, &plugin, deadline).await?;
         let Instance { store, world, clock, .. } = &mut instance;
-        // The budget goes on from where the start functions left it.
+        // No `cpu.begin`: `describe` shares the CPU budget with the start functions.
         store.set_epoch_deadline(1);
         let call = world.usher_plugin_listener().call_describe(&mut *store);
         let said = match meter::drive(clock, deadline, call).await {

@@ -1,4 +1,4 @@
-//! What the unit tests of several modules need.
+//! Helpers shared by unit tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) fn limited(grants: Grants, limits: Limits) -> Arc<Plugin> {
     Arc::new(plugin)
 }
 
-/// A delivery whose data nobody looks at.
+/// A delivery whose contents don't matter.
 pub(crate) fn delivery() -> Delivery {
     Delivery {
         sequence: 42,
@@ -38,7 +38,7 @@ pub(crate) fn delivery() -> Delivery {
     }
 }
 
-/// Committed state of one version, in memory. Each key is `BUCKET/KEY`.
+/// In-memory committed state with a fixed version. Each key is `BUCKET/KEY`.
 #[derive(Clone, Default)]
 pub(crate) struct Committed(pub(crate) BTreeMap<String, Bytes>);
 
@@ -83,7 +83,7 @@ impl StateSnapshot for Committed {
     }
 
     fn usage(&self, _plugin: &PluginName) -> Result<StateUsage, StoreError> {
-        // The slash stands for nothing.
+        // Don't count the slash.
         let bytes = self.0.iter().map(|(key, value)| (key.len() - 1 + value.len()) as u64).sum();
         Ok(StateUsage { bytes, keys: self.0.len() as u64 })
     }

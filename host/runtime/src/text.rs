@@ -1,4 +1,4 @@
-//! Guests' words made fit for logs and storage: no control characters, no more than agreed.
+//! Sanitises guest text for logs and storage: escapes control characters, bounds the length.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Writes control characters as escapes.
+/// Escapes control characters, and those that break lines or reorder text.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     escape_but(text, |_| false)
 }
 
-/// As [`escape`], keeping line feeds.
+/// Like [`escape`], but keeps line feeds.
 pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
     escape_but(text, |c| c == '\n')
 }
@@ -33,12 +33,12 @@ fn escape_but(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The longest start of `text` of at most `max_bytes` that ends between characters.
+/// The longest prefix of `text` within `max_bytes` that ends on a char boundary.
 pub(crate) fn head(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes)).unwrap_or_default()
 }
 
-/// Cuts text, and says so.
+/// Truncates text to `max_bytes`, including a mark that says so.
 pub(crate) fn cut(mut text: String, max_bytes: usize) -> String {
     const MARK: &str = "… (cut)";
     if text.len() > max_bytes {

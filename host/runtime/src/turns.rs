@@ -1,10 +1,9 @@
-//! Turns of guests that take long.
+//! Scheduling of long-running guests.
 //!
-//! A guest that has not come back when the epoch moves is long: from then on it goes on only when
-//! it is its turn, for one tick, and then joins the end of the line. There are as many turns as
-//! cores, each with a thread of its own that is nicer than the others: deliveries that take
-//! microseconds neither stand in line with those that take seconds nor wait for the processor that
-//! these have, however many they are.
+//! A guest still running when the epoch changes is long: from then on it runs only in its turn, for
+//! one tick, and then rejoins the end of the queue. There are as many turns as cores, each with its
+//! own thread of raised niceness, so that deliveries of microseconds neither queue behind
+//! deliveries of seconds nor compete with them for the CPU, however many there are.
 
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
@@ -15,22 +14,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::nice;
 
-/// The line of guests that take long.
+/// FIFO queue of long-running guests.
 pub(crate) struct Turns {
     count: usize,
     permits: Semaphore,
-    /// One for each turn; made for the first guest that takes long, `None` where that failed.
+    /// One per turn; created for the first long-running guest, `None` if that failed.
     threads: OnceLock<Option<ThreadPool>>,
 }
 
-/// A guest's turn, until it is dropped.
+/// A guest's turn; ends on drop.
 pub(crate) struct Turn<'a> {
     turns: &'a Turns,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Turns {
-    /// One turn at a time for each core of this machine.
+    /// As many concurrent turns as this machine has cores.
     pub(crate) fn for_this_machine() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
@@ -41,7 +40,7 @@ impl Turns {
 
     /// Waits for a turn; first come, first served.
     pub(crate) async fn next(&self) -> Turn<'_> {
-        // Never closed; going on without a turn would harm nothing but fairness.
+        // The semaphore is never closed; running without a permit would only cost fairness.
         Turn { turns: self, _permit: self.permits.acquire().await.ok() }
     }
 
@@ -63,8 +62,8 @@ impl Turns {
 }
 
 impl Turn<'_> {
-    /// Polls a guest's call, while others use the place on the executor. Where this executor has one
-    /// thread only, or there are no threads to be had, they wait.
+    /// Polls a guest's call on a turn's thread, while other tasks use the executor. On a
+    /// current-thread executor, or if there are no turn threads, polls inline.
     pub(crate) fn poll<T: Send>(
         &self,
         context: &mut Context<'_>,

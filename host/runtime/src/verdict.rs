@@ -1,5 +1,4 @@
-//! What a call that did not end well means: a verdict with a class, a reason and the guest's call
-//! stack.
+//! Maps a failed guest call to a verdict with a failure class, a reason and the guest's backtrace.
 
 use std::fmt::Write as _;
 
@@ -13,17 +12,17 @@ use crate::guest::Guest;
 use crate::meter::CpuExceeded;
 use crate::text;
 
-/// Longest backtrace that is kept.
+/// Maximum length of a stored backtrace.
 const BACKTRACE_MAX_BYTES: usize = 8 * 1024;
-/// Longest name of a function in it.
+/// Maximum length of a function name in it.
 const FUNCTION_MAX_BYTES: usize = 256;
 
-/// How wasmtime says that a limit of ours was met.
+/// Parts of wasmtime's messages about a limit that we set.
 const LIMITS_OF_WASMTIME: [&str; 3] =
     ["fuel allocated for hostcalls", HANDLES_FULL, "resource limit exceeded"];
 const HANDLES_FULL: &str = "handle limit exceeded";
 
-/// How a call ended that brought no answer.
+/// How a call without a usable result ended.
 pub(crate) struct Ending {
     /// What kind of failure it is.
     pub(crate) class: FailureClass,
@@ -31,12 +30,12 @@ pub(crate) struct Ending {
     pub(crate) reason: String,
     /// The guest's call stack.
     pub(crate) backtrace: Option<String>,
-    /// Whether it may be the fault of calls before: a limit was met on what adds up over them.
+    /// Whether earlier calls may be the cause: the limit is on what accumulates over calls.
     pub(crate) adds_up: bool,
 }
 
 impl Ending {
-    /// From the error of a call, with what the instance knows about it.
+    /// Classifies a call's error, using what the instance recorded about it.
     pub(crate) fn of(error: &wasmtime::Error, guest: &Guest) -> Self {
         let (class, reason) = classify(error, guest);
         let adds_up = class == FailureClass::Limit && adds_up(error, guest);
@@ -48,7 +47,7 @@ impl Ending {
         Self::plain(FailureClass::Host, format!("{error:#}"))
     }
 
-    /// A limit was reached that makes the guest's answer worthless.
+    /// A limit was exceeded that invalidates the guest's result.
     pub(crate) fn limit(reason: String) -> Self {
         Self::plain(FailureClass::Limit, reason)
     }
@@ -63,7 +62,7 @@ impl Ending {
         Self { class, reason, backtrace: None, adds_up: false }
     }
 
-    /// A retry with this as the reason, fit to be stored.
+    /// A retry verdict with this reason, redacted, escaped and truncated for storage.
     pub(crate) fn into_verdict(self, redact: impl Fn(String) -> String) -> Verdict {
         let reason = text::escape_lines(&redact(self.reason)).into_owned();
         let failure = Failure {
@@ -75,7 +74,7 @@ impl Ending {
     }
 }
 
-/// Whether a limit was met on handles, resources or memory, which a guest keeps from call to call.
+/// Whether the limit was on handles, resources or memory, which a guest keeps across calls.
 fn adds_up(error: &wasmtime::Error, guest: &Guest) -> bool {
     let is_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
     is_full
@@ -97,7 +96,7 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
         return (FailureClass::Limit, "too many host resources held at a time".to_owned());
     }
     let cause = error.root_cause().to_string();
-    // These have no type of their own that could be asked for.
+    // There is no type to downcast to, so match the message.
     if LIMITS_OF_WASMTIME.iter().any(|limit| cause.contains(limit)) {
         return (FailureClass::Limit, cause);
     }

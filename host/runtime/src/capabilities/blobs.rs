@@ -1,5 +1,5 @@
-//! Blobs: usher:plugin/blobs. Content goes to disk at once, off the executor; that the plugin holds
-//! it is staged and committed with the acknowledgement.
+//! Blobs (usher:plugin/blobs). Content is written to disk immediately, off the executor; the
+//! plugin's reference to it is staged and committed with the acknowledgement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,14 +25,15 @@ const CONTENT_TYPE_MAX_BYTES: usize = 256;
 /// One instance's blobs.
 pub(crate) struct Blobs {
     plugin: Arc<Plugin>,
-    /// What the delivery under way changes; a put may be followed by a delete and vice versa.
+    /// Changes of the current delivery; the last put or delete of a digest wins.
     staged: BTreeMap<Digest, Staged>,
     limit_reached: Option<String>,
 }
 
-/// The last word on one digest.
+/// Staged change of one digest.
 enum Staged {
-    /// Its content is on disk, but nobody else can see it yet: kept here to be read again.
+    /// On disk but not committed, so the store can't return it yet: keeps the content for reads by
+    /// the same delivery.
     Put(BlobInfo, Bytes, StagedBlob),
     Delete,
 }
@@ -54,23 +55,23 @@ impl Blobs {
         Self { plugin, staged: BTreeMap::new(), limit_reached: None }
     }
 
-    /// A new delivery, nothing staged.
+    /// Resets for a new delivery.
     pub(crate) fn begin(&mut self) {
         self.clear();
         self.limit_reached = None;
     }
 
-    /// Forgets what is staged.
+    /// Discards staged changes.
     pub(crate) fn clear(&mut self) {
         self.staged.clear();
     }
 
-    /// The limit that this delivery ran into, if any: its blobs are not all there.
+    /// Takes the first limit this delivery exceeded; if there is one, its changes are incomplete.
     pub(crate) fn limit_reached(&mut self) -> Option<String> {
         self.limit_reached.take()
     }
 
-    /// What the delivery wants to change, and what keeps the content of it on disk meanwhile.
+    /// Takes the staged changes, and the guards that keep their content on disk until the commit.
     pub(crate) fn take(&mut self) -> (Vec<BlobChange>, Vec<StagedBlob>) {
         let (mut changes, mut contents) = (Vec::new(), Vec::new());
         for (digest, staged) in std::mem::take(&mut self.staged) {
@@ -136,7 +137,7 @@ impl Blobs {
                     Err(error) => return Ok(Err(error)),
                 };
                 let written = store.write(&content)?;
-                // The room is free again when the content may go.
+                // The reservation is released together with the guard of the content.
                 Ok(Ok(StagedBlob::new(written.digest(), (written, room))))
             }
         })
@@ -165,7 +166,7 @@ impl Blobs {
             Some(Ok(digest)) => Some(digest),
             Some(Err(error)) => return Err(Error::Limit(error.to_string())),
         };
-        // Deletions shorten a page, so read on until it is full or there is no more.
+        // Staged deletions shorten a page: read until it is full or the listing ends.
         let mut page = BTreeMap::new();
         let mut cursor = after;
         let mut is_end = false;
@@ -203,7 +204,7 @@ impl Blobs {
     }
 }
 
-/// Runs what blocks on the disk where that does no harm.
+/// Runs blocking disk I/O off the executor.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Error> {

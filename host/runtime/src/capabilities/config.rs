@@ -1,5 +1,4 @@
-//! Configuration and secrets: wasi:config/store. A secret is read by name; listing shows settings
-//! only.
+//! Configuration and secrets (wasi:config/store). Secrets are readable by name but not listed.
 
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use crate::guest::Guest;
 use crate::plugin::Plugin;
 use crate::{Grant, text};
 
-/// A key is repeated to the guest up to this length.
+/// How much of a key an error quotes.
 const KEY_SHOWN_MAX_BYTES: usize = 64;
 
 /// One instance's view of its configuration.

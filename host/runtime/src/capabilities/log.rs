@@ -1,6 +1,6 @@
-//! The plugin's log: stdout, stderr and wasi:logging, as events of the tracing target `plugin`,
-//! attributed to plugin, delivery and attempt. Control characters are escaped, secrets are taken
-//! out, and a delivery's output is cut at the limit. Output streams are gathered into lines.
+//! Plugin logs: stdout, stderr and wasi:logging become `tracing` events with target `plugin`,
+//! attributed to plugin, delivery and attempt. Streams are split into lines, control characters are
+//! escaped, secrets are redacted, and output is limited per delivery and per minute.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +20,12 @@ use crate::limits::size;
 use crate::plugin::Plugin;
 use crate::{Limits, text};
 
-/// What a stream accepts in one write.
+/// Maximum bytes a stream accepts per write.
 const WRITE_MAX_BYTES: usize = 64 * 1024;
-/// What a line costs besides its bytes: each is a record of its own wherever the log goes.
+/// Overhead charged per line: each becomes a separate log record.
 const LINE_BYTES: usize = 64;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The end of stderr that is kept to explain a trap: a panic's message.
+/// Tail of stderr kept to explain a trap, usually a panic message.
 const TAIL_MAX_BYTES: usize = 1024;
 
 /// One instance's log. Cheap to clone: the streams the guest holds share it.
@@ -36,13 +36,13 @@ pub(crate) struct Log {
 
 struct Shared {
     plugin: Arc<Plugin>,
-    /// Whether there may be lines that were not ended: most deliveries leave none, or write
-    /// nothing at all.
+    /// Whether a buffer may hold an unterminated line. Saves [`Log::end`] the lock, since most
+    /// deliveries leave none.
     has_rest: AtomicBool,
     state: Mutex<State>,
 }
 
-/// The delivery under way and what it wrote so far.
+/// The current delivery, its remaining limit and its buffered output.
 #[derive(Default)]
 struct State {
     subscription: Option<SubscriptionName>,
@@ -52,9 +52,9 @@ struct State {
     is_cut: bool,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// The last of what went to stderr in this delivery.
+    /// End of this delivery's stderr.
     tail: Vec<u8>,
-    /// Whether there was more before it.
+    /// Whether `tail` lacks the start.
     is_tail_cut: bool,
 }
 
@@ -87,7 +87,7 @@ impl Log {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From here on, lines belong to this delivery.
+    /// Attributes subsequent lines to this delivery and resets its limit.
     pub(crate) fn begin(&self, delivery: &Delivery) {
         let mut state = self.lock();
         if state.subscription.as_ref() != Some(&delivery.subscription) {
@@ -101,7 +101,7 @@ impl Log {
         state.is_tail_cut = false;
     }
 
-    /// Writes out lines that were not ended.
+    /// Flushes unterminated lines.
     pub(crate) fn end(&self) {
         if !self.shared.has_rest.swap(false, Ordering::Relaxed) {
             return;
@@ -115,10 +115,10 @@ impl Log {
         }
     }
 
-    /// What the guest wrote to stderr last, on one line.
+    /// The tail of stderr, redacted and joined to one line.
     pub(crate) fn last_words(&self) -> Option<String> {
         let state = self.lock();
-        // Secrets go first: joined to one line, those with spaces would not be recognised.
+        // Redact before joining lines, which would alter secrets that contain white space.
         let plugin = &self.shared.plugin;
         let tail = if state.is_tail_cut {
             let rest = state.tail.iter().position(|byte| !is_continuation(*byte));
@@ -168,8 +168,8 @@ impl Log {
         }
     }
 
-    /// As much of `bytes` as the delivery, and the plugin in this minute, may still write; where
-    /// that is all of it, `more_bytes` are charged besides.
+    /// Charges `bytes` to the delivery and to the plugin's current minute, and returns the prefix
+    /// that fits. If all of it fits, also charges `more_bytes`.
     fn take<'a>(&self, state: &mut State, bytes: &'a [u8], more_bytes: usize) -> &'a [u8] {
         let plugin = &self.shared.plugin;
         let taken_bytes = match state.left_bytes.checked_sub(bytes.len()) {
@@ -205,7 +205,7 @@ impl Log {
         bytes.get(..taken_bytes).unwrap_or_default()
     }
 
-    /// Says that what follows is missing.
+    /// Logs that output is dropped from here on.
     fn cut(&self, state: &State, why: &str) {
         let words = format!("log cut: {why}, {LINE_BYTES} counted for each line besides its own");
         self.emit(state.place(), Stream::Logging, Level::WARN, words.as_bytes());
@@ -241,7 +241,7 @@ impl Log {
     }
 }
 
-/// What the log takes of one plugin in a minute, whichever of its instances writes.
+/// Log budget of one plugin per minute, shared by its instances.
 pub(crate) struct Minute {
     limit_bytes: usize,
     left_bytes: usize,
@@ -249,14 +249,14 @@ pub(crate) struct Minute {
     is_cut: bool,
 }
 
-/// Whether a minute had room.
+/// Result of charging a [`Minute`].
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
     Enough,
-    /// For so many bytes, and for no more until it is over.
+    /// Only `bytes` fit; the rest of the minute's output is dropped.
     Cut {
         bytes: usize,
-        /// Whether nothing was cut in this minute before.
+        /// Whether this is the first cut of the minute.
         is_first: bool,
     },
 }
@@ -267,7 +267,7 @@ impl Minute {
         Self { limit_bytes, left_bytes: limit_bytes, began: None, is_cut: false }
     }
 
-    /// Charges so many bytes. A minute begins with the first line after the one before is over.
+    /// Charges `bytes`. A new minute starts with the first write after the previous one ended.
     fn take(&mut self, bytes: usize, now: Instant) -> Left {
         if self.began.is_none_or(|began| now.saturating_duration_since(began) >= MINUTE) {
             *self = Self { began: Some(now), left_bytes: self.limit_bytes, is_cut: false, ..*self };
@@ -285,7 +285,7 @@ impl Minute {
     }
 }
 
-/// Where in the course of things a line was written; nothing while the plugin describes itself.
+/// Attribution of a line; empty during `describe`.
 #[derive(Clone, Copy, Default)]
 struct Place<'a> {
     subscription: Option<&'a str>,
@@ -321,7 +321,7 @@ impl State {
     }
 }
 
-/// Whether a byte of UTF-8 goes on with a character, so that text can't start with it.
+/// UTF-8 continuation bytes are `0b10xx_xxxx`.
 fn is_continuation(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }
@@ -441,7 +441,7 @@ mod tests {
         log.write(Stream::Stdout, &[b'\n'; 64 * 1024]);
         assert_eq!(log.lock().left_bytes, 0);
         assert!(log.lock().is_cut);
-        // What doesn't end a line is charged its bytes only.
+        // A write that doesn't end a line is charged its bytes only.
         let log = Log::new(&plugin(Grants::default()));
         log.write(Stream::Stdout, b"a line in");
         log.write(Stream::Stdout, b" two pieces\n");

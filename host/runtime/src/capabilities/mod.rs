@@ -1,6 +1,6 @@
-//! What a plugin may import, each capability a module: its context (what an instance keeps), the
-//! implementation of the imported interface on it, and `add_to_linker`. All are always linked; what
-//! is not granted answers with an error that says what to write into the configuration.
+//! Host capabilities, one module each: per-instance context, its implementation of the imported
+//! interface, and `add_to_linker`. All are always linked; a capability that is not granted returns
+//! an error that says what to add to the configuration.
 
 pub(crate) mod blobs;
 pub(crate) mod config;

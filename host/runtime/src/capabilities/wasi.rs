@@ -1,5 +1,5 @@
-//! The rest of WASI 0.2: real, but empty. Clocks and random numbers work, the clocks in steps; there are no files, no
-//! sockets, no environment and no arguments.
+//! The rest of WASI 0.2, linked but empty: clocks (coarse) and random numbers work; there are no
+//! files, sockets, environment variables or arguments.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,13 +11,13 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, Was
 use super::log::{Log, Output, Stream};
 use crate::guest::Guest;
 
-/// Random bytes a guest gets in one call.
+/// Maximum random bytes per call.
 pub(crate) const RANDOM_MAX_BYTES: u64 = 64 * 1024;
 
-/// Steps of the clocks that guests read: too long to time by them what neighbours do.
+/// Resolution of the guest's clocks: too coarse for timing attacks on other plugins.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
 
-/// The time of day, in steps.
+/// Wall clock, rounded down to [`CLOCK_STEP`].
 struct Wall;
 
 impl HostWallClock for Wall {
@@ -30,11 +30,11 @@ impl HostWallClock for Wall {
     }
 }
 
-/// What a monotonic clock shows when its instance is made. Not zero: Go's runtime takes a zero for
-/// no time at all and gives up.
+/// Monotonic time at which an instance is created. Not zero: Go's runtime treats zero as a missing
+/// clock and aborts.
 const MONOTONIC_START: Duration = Duration::from_secs(1);
 
-/// The time since the instance was made and [`MONOTONIC_START`], in steps.
+/// [`MONOTONIC_START`] plus the time since the instance was created, rounded down likewise.
 struct Monotonic(Instant);
 
 impl HostMonotonicClock for Monotonic {
@@ -56,7 +56,7 @@ fn whole_steps(time: Duration) -> Duration {
     time.saturating_sub(Duration::from_nanos(u64::try_from(rest).unwrap_or_default()))
 }
 
-/// The context of one instance.
+/// WASI context of one instance.
 pub(crate) fn context(log: &Log) -> WasiCtx {
     WasiCtx::builder()
         .stdout(Output::new(log, Stream::Stdout))
@@ -76,8 +76,8 @@ impl WasiView for Guest {
     }
 }
 
-/// `wasi:io/error` with the words of an error only. wasmtime's own shows a backtrace of the host
-/// where those are switched on, and takes long to make it.
+/// `wasi:io/error` that returns the message only. wasmtime's implementation exposes a host
+/// backtrace if those are enabled, and is slow to build it.
 struct Errors;
 
 struct ErrorsView<'a>(&'a mut ResourceTable);
@@ -99,7 +99,7 @@ impl error::HostError for ErrorsView<'_> {
     }
 }
 
-/// Links all of WASI 0.2 but http.
+/// Links all of WASI 0.2 except http.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);

@@ -1,4 +1,4 @@
-//! The child's side: confine itself, then read a component from stdin and write its code to stdout.
+//! Child side: confines itself, reads a component from stdin and writes its code to stdout.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -7,17 +7,17 @@ use super::confine::confine;
 use crate::load::COMPONENT_MAX_BYTES;
 use crate::{engine, load};
 
-/// Exit status where the component is not valid; stderr says why.
+/// Exit status for an invalid component; stderr says why.
 pub(super) const EXIT_INVALID: u8 = 65;
 
-/// Compiles one component from stdin to stdout, with no more than so many bytes of memory. The
-/// whole work of a process that [`CompilerProcess`](super::CompilerProcess) starts; it must have
-/// opened nothing before.
+/// Compiles one component from stdin to stdout within `memory_bytes` of memory. The entire work of
+/// a process started by [`CompilerProcess`](super::CompilerProcess), which must not have opened
+/// anything before.
 pub fn compile_as_child(memory_bytes: u64) -> ExitCode {
     match compile(memory_bytes) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(invalid)) => {
-            // Whoever reads it may be gone; the exit status says enough.
+            // Best effort: the reader may be gone, and the exit status says enough.
             let _ = write!(io::stderr(), "{}", load::detail(&invalid));
             ExitCode::from(EXIT_INVALID)
         }

@@ -1,16 +1,16 @@
-//! What a process that compiles gives up before it reads a stranger's bytes.
+//! Sandbox that the compiler process enters before it reads untrusted bytes.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Address space that is reserved and never used: that of the program itself, and what the C
-/// library reserves for each thread.
+/// Allowance for address space that is reserved but never used: the program itself, and what the C
+/// library reserves per thread.
 const RESERVED_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// From here on this process has no more than so many bytes of memory, writes no file, opens none,
-/// starts no program and reaches no network. It leaves no core behind, and ends with the thread
-/// that started it.
+/// Limits this process to `memory_bytes` of memory and disables core dumps and file writes. On
+/// Linux it also can't open files, execute programs or use the network, and is killed when the
+/// thread that started it exits.
 pub(super) fn confine(memory_bytes: u64) -> io::Result<()> {
     let limit = |resource, most: u64| {
         let most = Some(most);
@@ -30,7 +30,7 @@ mod system {
     use rustix::process::{Signal, set_parent_process_death_signal};
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-    /// What compiling has no use for; it fails as if it were not permitted.
+    /// System calls that compiling doesn't need; they fail with `EPERM`.
     const REFUSED: &[i64] = &[
         libc::SYS_socket,
         libc::SYS_socketpair,
@@ -62,7 +62,7 @@ mod system {
         libc::SYS_unshare,
         libc::SYS_setns,
         libc::SYS_chroot,
-        // The forms that newer systems no longer have.
+        // Legacy calls that newer architectures don't have.
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open,
         #[cfg(target_arch = "x86_64")]
@@ -101,7 +101,7 @@ mod tests {
 
     use super::system;
 
-    /// On a thread of its own, which alone the filter holds.
+    /// On its own thread: the filter applies only to the thread that installs it.
     #[test]
     fn neither_network_nor_files_nor_programs_are_left() {
         let tried = || {
@@ -124,7 +124,7 @@ mod tests {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    /// Other systems have no filter of system calls that a program can put on itself.
+    /// No-op: the system call filter is Linux only.
     pub(super) fn confine() -> std::io::Result<()> {
         Ok(())
     }

@@ -1,10 +1,9 @@
-//! Who turns components into native code, and within which bounds.
+//! Compiles components to native code, within bounds.
 //!
-//! Compiling a stranger's component takes as much time and memory as the stranger likes, and no
-//! epoch or limiter interrupts it. So it is done by a child process that has a limit on its memory,
-//! no network, no files and no environment, and is killed when its time is over. What it hands back
-//! is run as native code: it is trusted because the program is ours and nothing but the component
-//! went in.
+//! Compiling an untrusted component may take arbitrary time and memory, and no epoch or limiter
+//! interrupts it. So it runs in a child process with a memory limit and without network, files or
+//! environment, which is killed at its time limit. Its output is run as native code: it is trusted
+//! because the program is ours and its only input is the component.
 
 mod child;
 mod confine;
@@ -15,41 +14,42 @@ use wasmtime::Engine;
 pub use child::compile_as_child;
 pub use process::CompilerProcess;
 
-/// Most bytes of native code of one component; it is a few times larger than the component.
+/// Maximum native code of one component, which is a few times larger than the component.
 pub(crate) const CODE_MAX_BYTES: usize = 512 * 1024 * 1024;
 
-/// Who compiles components.
+/// Where components are compiled.
 #[derive(Clone, Debug, Default)]
 pub enum Compiler {
-    /// This process, with no bound: for components that are known.
+    /// In this process, unbounded: for trusted components only.
     #[default]
     Here,
-    /// A child process, within bounds.
+    /// In a child process, within bounds.
     Child(CompilerProcess),
 }
 
-/// Processor time of a quick attempt.
+/// CPU time limit of a quick attempt.
 pub(crate) const QUICK_CPU_MS: u64 = 1_000;
 
-/// How much of its time a compilation gets.
+/// How much CPU time a compilation gets, and at which priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// A second of processor time, so that what takes long shows early.
+    /// At most one second of CPU time, to detect slow compilations early.
     Quick,
-    /// All of it, with what processor time others leave.
+    /// Up to the configured limit, at the lowest priority.
     Patient,
 }
 
 /// Why a component was not compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    /// It isn't valid.
+    /// It is not a valid component.
     #[error("not a valid component: {0}")]
     Invalid(String),
-    /// It is built for something that is not run here; the words say what to do.
+    /// It uses an unsupported feature, or needs more than an instance may have; the message says
+    /// what to do.
     #[error("{0}")]
     NotOffered(String),
-    /// Its time was over.
+    /// It reached the CPU time limit.
     #[error(
         "compiling it takes more than {cpu_ms} ms of processor time: make it smaller, or raise \
          cpu_ms in [compiler] in usher.toml"
@@ -58,10 +58,10 @@ pub enum CompileError {
         /// The limit.
         cpu_ms: u64,
     },
-    /// A quick attempt was not enough; a patient one may be.
+    /// The quick attempt reached its limit; a patient one may succeed.
     #[error("compiling it takes more than {QUICK_CPU_MS} ms of processor time")]
     NotQuick,
-    /// It had too little of the processor to be done in the time there is.
+    /// It reached the wall-clock limit before the CPU time limit: the machine is busy.
     #[error(
         "compiling it takes longer than {wall_ms} ms, of which it had the processor for {cpu_ms} ms: \
          the machine is busy"
@@ -69,10 +69,10 @@ pub enum CompileError {
     Starved {
         /// The limit.
         wall_ms: u64,
-        /// Processor time that it had.
+        /// CPU time that it used.
         cpu_ms: u64,
     },
-    /// It needs more memory than there is.
+    /// It needs more memory than the limit.
     #[error(
         "compiling it takes more than {memory_bytes} bytes of memory: make it smaller, or raise \
          memory_bytes in [compiler] in usher.toml"
@@ -81,26 +81,26 @@ pub enum CompileError {
         /// The limit.
         memory_bytes: u64,
     },
-    /// It comes to too much code.
+    /// The compiled code exceeds the limit.
     #[error("compiled, it has more than {limit_bytes} bytes, which is the limit: make it smaller")]
     TooMuchCode {
         /// The limit.
         limit_bytes: usize,
     },
-    /// The compiler gave up on it.
+    /// The compiler process failed.
     #[error("the compiler failed on it ({how}): {words}")]
     Failed {
-        /// How the process ended.
+        /// Its exit status.
         how: String,
-        /// What it said.
+        /// Its stderr, escaped.
         words: String,
     },
-    /// The compiler could not be run at all.
+    /// The compiler could not be started, or was killed from outside.
     #[error("the compiler can't be run: {0}")]
     NotRun(String),
 }
 
-/// How the compiler says that it was given something that is switched off, and what to do about it.
+/// Parts of the compiler's messages about disabled features, and the advice for each.
 const SWITCHED_OFF: [(&str, &str); 8] = [
     (
         "async",
@@ -124,7 +124,7 @@ const EXCEPTIONS: &str = "it uses WebAssembly's exceptions, which Usher does not
 const REFERENCES: &str = "it uses garbage-collected types or typed references, which Usher does not \
                           run: build it with a compiler that keeps its data in linear memory";
 
-/// How the engine says that a component needs more than any instance may have.
+/// Parts of the engine's messages about per-instance maximums, and the advice for each.
 const TOO_MUCH: [(&str, &str); 3] = [
     ("memories count", "a module of a plugin may have 1 memory, and all of a plugin's modules 8"),
     ("tables count", "a module of a plugin may have 4 tables, and all of a plugin's modules 32"),
@@ -132,7 +132,7 @@ const TOO_MUCH: [(&str, &str); 3] = [
 ];
 
 impl CompileError {
-    /// What the compiler has against a component.
+    /// Classifies the compiler's message about an invalid component.
     pub(crate) fn invalid(words: &str) -> Self {
         let mentions = |feature: &str| {
             let lower = words.to_ascii_lowercase();
@@ -153,7 +153,7 @@ impl CompileError {
         }
     }
 
-    /// What the engine that runs it has against its code.
+    /// Classifies the engine's message about code that it refuses to load.
     pub(crate) fn too_much(words: &str) -> Self {
         match TOO_MUCH.iter().find(|(count, _)| words.contains(count)) {
             Some((_, advice)) => {
@@ -168,7 +168,7 @@ impl CompileError {
 }
 
 impl Compiler {
-    /// The native code of a component, for `Component::deserialize`.
+    /// Compiles a component to native code for `Component::deserialize`.
     pub(crate) async fn compile(
         &self,
         engine: &Engine,

@@ -1,5 +1,5 @@
-//! The parent's side: start the child, give it the component, take its code, and end it when its
-//! time is over.
+//! Parent side: starts the child, sends the component, reads its code, and kills it at its time
+//! limit.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,40 +17,40 @@ use super::child::EXIT_INVALID;
 use super::{Attempt, CODE_MAX_BYTES, CompileError, QUICK_CPU_MS};
 use crate::{nice, text};
 
-/// Threads that one compilation has at most: each reserves memory of its own.
+/// Maximum threads per compilation: each reserves memory.
 const THREADS_MAX: usize = 4;
-/// For so long a child competes for the processor like everyone else: a plugin of usual size is
-/// compiled by then, and its author is waiting. From then on it takes what others leave.
+/// How long a quick attempt runs at normal priority: enough for a typical plugin, whose author is
+/// waiting. After that its niceness is raised.
 const EAGER: Duration = Duration::from_millis(250);
-/// How often the processor time that a child has used is looked at.
+/// Interval at which a child's CPU time is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long a quick attempt may take by the clock, so that one without a processor doesn't keep its place.
+/// Wall-clock limit of a quick attempt, so that one starved of CPU doesn't hold up others.
 const QUICK_WALL_MAX: Duration = Duration::from_secs(10);
-/// Signals that a child doesn't bring about itself: SIGHUP, SIGINT, SIGKILL, SIGTERM.
+/// Signals that a child doesn't cause itself: SIGHUP, SIGINT, SIGKILL, SIGTERM.
 const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
-/// What is read of the child's words.
+/// How much of the child's stderr is read.
 const WORDS_MAX_BYTES: u64 = 2 * 1024;
-/// How Rust programs say that they got no memory.
+/// In the message of a Rust program that aborts because an allocation failed.
 const OUT_OF_MEMORY: &str = "memory allocation of";
 
-/// A program that compiles one component and ends.
+/// A child process that compiles one component and exits.
 #[derive(Clone, Debug)]
 pub struct CompilerProcess {
-    /// The program. It must be of the same build as this one, for what it writes is run as native
-    /// code; best this very one.
+    /// The executable, ideally that of this process. Must be of the same build, because its output
+    /// is run as native code.
     pub program: PathBuf,
-    /// Its arguments. One more follows, the memory limit in bytes: the program calls
-    /// [`compile_as_child`](super::compile_as_child) with it, and does nothing else.
+    /// Its arguments. The memory limit in bytes is appended; the program must call
+    /// [`compile_as_child`](super::compile_as_child) with it and do nothing else.
     pub args: Vec<OsString>,
-    /// Memory the compilation may take.
+    /// Memory limit of the compilation.
     pub memory_bytes: u64,
-    /// Processor time that it may take.
+    /// CPU time limit of the compilation.
     pub cpu_ms: u64,
-    /// How long it may take by the clock on the wall, for a machine that has no processor to spare.
+    /// Wall-clock limit of the compilation, for a machine too busy to give it CPU time.
     pub wall_ms: u64,
 }
 
-/// What came of a child that ended.
+/// Output and status of a child that exited.
 struct Ended {
     status: ExitStatus,
     code: Vec<u8>,
@@ -107,7 +107,7 @@ impl CompilerProcess {
                 }
             }
         };
-        // Waited for, so that nothing of it is left when the next one starts.
+        // Also reaps the child, so that it is gone when the next one starts.
         let _ = child.kill().await;
         Err(stopped)
     }
@@ -120,7 +120,8 @@ impl CompilerProcess {
             .env_clear()
             .env("RAYON_NUM_THREADS", threads.min(THREADS_MAX).to_string())
             .current_dir("/")
-            // Ctrl-C at a terminal is meant for the router, and its threads can be told from ours.
+            // Own process group: Ctrl-C at a terminal reaches only the router, and niceness can be
+            // set for all of the child's threads.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -137,7 +138,7 @@ impl CompilerProcess {
         if status.success() {
             return Ok(code);
         }
-        // Not of its own doing: asked to stop with the router, or picked when memory ran out.
+        // Not the component's fault: stopped together with the router, or chosen by the OOM killer.
         if status.signal().is_some_and(|signal| FROM_OUTSIDE.contains(&signal)) {
             return Err(CompileError::NotRun(format!("it was ended from outside ({status})")));
         }
@@ -153,7 +154,7 @@ impl CompilerProcess {
     }
 }
 
-/// Processor time that a process has used, where the system tells.
+/// CPU time that a process has used; `None` without procfs.
 fn used_ms(id: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th after it.
@@ -163,7 +164,7 @@ fn used_ms(id: u32) -> Option<u64> {
     Some(ticks * 1_000 / rustix::param::clock_ticks_per_second())
 }
 
-/// Hands the component over and takes what comes back, all at once: each of the pipes may be full.
+/// Writes the component and reads both outputs concurrently, since any of the pipes may fill up.
 async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -171,7 +172,7 @@ async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
     };
     let (mut code, mut words) = (Vec::new(), Vec::new());
     let give = async {
-        // One that ends early doesn't read to the end; how it ended says why.
+        // A child that exits early doesn't read to the end; its status says why.
         let _ = stdin.write_all(component).await;
         drop(stdin);
     };
@@ -179,7 +180,7 @@ async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
     let mut words_pipe = stderr.take(WORDS_MAX_BYTES);
     let ((), code_read, words_read) = join3(
         give,
-        // A child that has more to say than is read finds its pipe closed, and ends.
+        // A child that writes more than is read gets a closed pipe, and exits.
         async { (code_pipe.read_to_end(&mut code).await, drop(code_pipe)).0 },
         async { (words_pipe.read_to_end(&mut words).await, drop(words_pipe)).0 },
     )
@@ -211,7 +212,7 @@ mod tests {
         for (attempt, nicer) in [(Attempt::Quick, nice::NICER), (Attempt::Patient, nice::NICEST)] {
             let code = shell(&script, LONG, LONG).compile(b"", attempt).await;
             let code = match code {
-                // On a busy machine the loop alone may take more than a quick attempt has.
+                // On a busy machine the loop alone may exceed the time of a quick attempt.
                 Err(CompileError::NotQuick) => continue,
                 code => code.unwrap(),
             };
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn code_may_be_as_large_as_the_limit() {
         let judge = |bytes: usize| {
-            // Of zeros that nobody touches, so no memory is taken.
+            // Untouched zero pages take no memory.
             let code = vec![0; bytes];
             let ended = Ended { status: ExitStatus::from_raw(0), code, words: Vec::new() };
             shell("", 1, 1).judge(ended).map(|code| code.len())

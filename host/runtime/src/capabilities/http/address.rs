@@ -1,20 +1,19 @@
-//! Which addresses a granted name may stand for. A grant of a name is one of the server that the
-//! public knows by it: whoever answers for the name must not lead a plugin into the operator's own
-//! network, unless the grant names the addresses it leads to. A grant of an address, or of localhost,
-//! is one of just that.
+//! Checks the addresses that a granted name resolves to. Granting a name means the public server of
+//! that name: its DNS must not direct a plugin into the operator's own network, unless the grant
+//! lists the addresses. Granting an IP address or localhost means exactly that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::plugin::Plugin;
 use crate::{Grant, HttpGrant};
 
-/// Addresses of one name that are tried.
+/// Maximum addresses tried per name.
 const ADDRESSES_TRIED_MAX: usize = 4;
-/// The one name that is as good as an address.
+/// The only name that may resolve to loopback without listed addresses.
 const LOCALHOST: &str = "localhost";
 
-/// Of the addresses an origin's name stands for, those that may be connected to. Fails where there
-/// are none but others, with words for the guest.
+/// Filters the resolved addresses of an origin's name to those that may be connected to. If all are
+/// refused, returns an error message for the guest.
 pub(super) fn admit(
     plugin: &Plugin,
     grant: &HttpGrant,
@@ -44,8 +43,7 @@ pub(super) fn admit(
     }
 }
 
-/// What an address is where it is not one of the public Internet (IANA's special-purpose
-/// registries).
+/// Classifies a non-public address (IANA special-purpose registries); `None` if it is public.
 fn kind(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => kind_v4(address),
@@ -77,7 +75,7 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
     Some(match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => "unspecified",
         [0, 0, 0, 0, 0, 0, 0, 1] => "loopback",
-        // IPv4 in other clothes: mapped, translated (NAT64), tunnelled (6to4).
+        // Embedded IPv4: mapped, translated (NAT64), tunnelled (6to4).
         [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x2002, high, low, ..] => return embedded(high, low),

@@ -1,4 +1,4 @@
-//! Bodies with an end: so many bytes, so much time.
+//! HTTP bodies bounded in bytes and time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// A request's body, refused beyond a number of bytes.
+/// A request body that fails beyond `limit_bytes`.
 pub(super) struct RequestBody {
     inner: WasiBody,
     limit_bytes: u64,
@@ -50,8 +50,8 @@ impl Body for RequestBody {
     }
 }
 
-/// A response's body, cut off beyond a number of bytes, at a deadline, and where the peer pauses
-/// for too long. Holds the call's slot.
+/// A response body that fails beyond `limit_bytes`, at `deadline`, or when the peer sends nothing
+/// for `pause`. Holds the call's slot.
 pub(super) struct ResponseBody<B = Incoming> {
     inner: B,
     limit_bytes: u64,
@@ -76,12 +76,12 @@ impl<B> ResponseBody<B> {
     }
 }
 
-/// The end of a pause, or the deadline where that comes first.
+/// End of a pause that starts now, capped at the deadline.
 fn until(deadline: Instant, pause: Duration) -> Instant {
     Instant::now().checked_add(pause).map_or(deadline, |end| end.min(deadline))
 }
 
-/// Takes a frame's bytes off; `false` where there are too many.
+/// Deducts a frame's bytes; `false` if fewer are left.
 fn take(left_bytes: &mut u64, frame: &Frame<Bytes>) -> bool {
     let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
     match left_bytes.checked_sub(bytes) {
@@ -105,7 +105,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        // First of all the deadline: a peer that drips never lets the body be pending for long.
+        // Check the deadline first: with a peer that drips bytes, the body may never be pending
+        // long enough for the timer to fire.
         if Instant::now() > this.deadline {
             return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
         }
@@ -149,8 +150,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// How many bytes come of a body of so many pieces of 3 bytes, each a second after the one
-    /// before, under these limits.
+    /// Bytes received under these limits from a body of `pieces` times 3 bytes, one per second.
     async fn received(
         pieces: u64,
         limit_bytes: u64,

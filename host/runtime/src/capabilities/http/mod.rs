@@ -1,6 +1,7 @@
-//! Outgoing HTTP: wasi:http/outgoing-handler, to granted origins only. The interface itself is
-//! wasmtime-wasi-http's; here are its hooks: who may call whom and how often ([`Http`]), how a
-//! request is sent ([`send`]) and to which of a name's addresses ([`address`]), and what bounds requests ([`requests`]) and bodies ([`body`]).
+//! Outgoing HTTP (wasi:http/outgoing-handler), to granted origins only. wasmtime-wasi-http
+//! implements the interface; this module provides its hooks: grants and call limits ([`Http`]),
+//! sending ([`send`]), address checks ([`address`]), and bounds on requests ([`requests`]) and
+//! bodies ([`body`]).
 
 mod address;
 mod body;
@@ -26,28 +27,28 @@ use crate::limits::size;
 use crate::plugin::Plugin;
 use crate::{Grant, HttpGrant, Origin, text};
 
-/// Text of a refused address is repeated up to this length.
+/// How much of a refused URL an error quotes.
 const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
-/// Grants that a denial repeats, to say how the whole line would be.
+/// Up to this many grants, a denial quotes the complete `http` list to configure.
 const GRANTS_SHOWN_MAX: usize = 8;
 
-/// What a body being written holds until it is sent: so many bytes in one write, so many writes.
-/// A guest may have hundreds of them, granted or not.
+/// Buffer of an outgoing body: bytes per write, and writes held. Small, because a guest may have
+/// hundreds of bodies, even without a grant.
 const BODY_WRITE_MAX_BYTES: usize = 16 * 1024;
 const BODY_WRITES_HELD_MAX: usize = 1;
 
-/// The draft standard's header, which gateways know (draft-ietf-httpapi-idempotency-key-header).
+/// Header of draft-ietf-httpapi-idempotency-key-header, which gateways support.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// One instance's outgoing HTTP.
 pub(crate) struct Http {
     plugin: Arc<Plugin>,
     calls_left: u64,
-    /// The delivery under way.
+    /// The current delivery; set only if HTTP is granted.
     delivery: Option<Delivery>,
-    /// How often it made each call that got a key, by method and address.
+    /// Its calls that need an idempotency key, counted by method and URL.
     keyed: HashMap<(Method, String), u64>,
-    /// Permits for calls at a time; a call holds one until its response's body is gone.
+    /// Limits concurrent calls; a call holds a permit until its response body is dropped.
     slots: Arc<Semaphore>,
 }
 
@@ -67,7 +68,7 @@ impl Http {
         self.calls_left < self.plugin.limits.http_calls
     }
 
-    /// A new delivery, a new allowance.
+    /// Resets the call limit for a new delivery.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
         self.calls_left = self.plugin.limits.http_calls;
         if !self.plugin.grants.http.is_empty() {
@@ -76,16 +77,15 @@ impl Http {
         }
     }
 
-    /// Gives a request that may do something a key by which the other side can recognise it when
-    /// another attempt makes it again, unless the guest has given it one.
+    /// Adds an idempotency key to a request whose method is not safe (RFC 9110), so that the server
+    /// recognises its repetition by another attempt. Keeps a key set by the guest.
     fn add_key(&mut self, request: &mut http::Request<WasiBody>) {
         let (Some(delivery), method) = (&self.delivery, request.method()) else { return };
         if method.is_safe() || request.headers().contains_key(IDEMPOTENCY_KEY) {
             return;
         }
         let address = request.uri().to_string();
-        // The order of a delivery's calls may differ between attempts, so each address counts by
-        // itself.
+        // The order of calls may differ between attempts, so count per method and URL.
         let nth = self.keyed.entry((method.clone(), address.clone())).or_default();
         *nth += 1;
         let key = delivery.idempotency_key(&[method.as_str(), &address, &nth.to_string()]);
@@ -94,7 +94,7 @@ impl Http {
         }
     }
 
-    /// Whether a request may be sent at all, and by which grant.
+    /// Checks that a request may be sent, charges the call limit, and returns the grant.
     fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<HttpGrant, String> {
         let uri = request.uri();
         let origin = Origin::of(uri).ok_or_else(|| {
@@ -143,7 +143,7 @@ impl Http {
     }
 }
 
-/// The line that grants one thing more than what is granted already.
+/// The configuration that adds `more` to the existing grants.
 fn remedy(plugin: &Plugin, more: &str) -> String {
     let granted = plugin.grants.http.iter().map(written);
     let all: Vec<_> = granted.chain([format!("{more:?}")]).collect();
@@ -153,7 +153,7 @@ fn remedy(plugin: &Plugin, more: &str) -> String {
     }
 }
 
-/// A grant as it stands in the configuration.
+/// A grant in the configuration's syntax.
 fn written(grant: &HttpGrant) -> String {
     if grant.addresses.is_empty() {
         return format!("\"{grant}\"");
@@ -162,7 +162,7 @@ fn written(grant: &HttpGrant) -> String {
     format!("{{ url = \"{grant}\", addresses = [{}] }}", addresses.join(", "))
 }
 
-/// Response, and what has to run for its body to arrive.
+/// A response, and the future that drives its body.
 type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl WasiHttpHooks for Http {
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_body_that_nobody_reads_holds_little() {
         let mut http = Http::new(&plugin(Grants::default()));
-        // wasmtime keeps one write more than it is told to.
+        // wasmtime buffers one write more than configured.
         let writes = http.p2_outgoing_body_buffer_chunks() + 1;
         assert!(writes * http.p2_outgoing_body_chunk_size() <= 32 * 1024);
     }
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn calls_at_a_time_are_counted() {
         let mut http = granted(Limits { http_concurrent_calls: 2, ..Limits::default() });
-        // Nobody drives these: they are under way until they are dropped.
+        // Never polled: each holds its slot until dropped.
         let mut call = || http.send_request(request(), None, Box::new(std::future::ready(Ok(()))));
         let refused =
             |call: Box<dyn Future<Output = Result<Exchange, Error>> + Send>| match Box::into_pin(

@@ -1,5 +1,5 @@
-//! Bounds for what the host keeps of a request that is only being built: wasmtime's own setters take
-//! whatever a call may carry, and a guest may build hundreds of requests, granted or not.
+//! Bounds host memory held for requests under construction: wasmtime's setters accept anything that
+//! fits a host call, and a guest may build hundreds of requests, even without a grant.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -10,24 +10,23 @@ use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use crate::grants::HOST_MAX_BYTES;
 use crate::guest::Guest;
 
-/// The interface that the setters below take the place of, as wasmtime-wasi-http names it.
+/// Interface of the replaced setters; must match the version that wasmtime-wasi-http links.
 const TYPES: &str = "wasi:http/types@0.2.12";
-/// Longest name of a method.
 const METHOD_MAX_BYTES: usize = 64;
 /// A host, a colon and a port.
 const AUTHORITY_MAX_BYTES: usize = HOST_MAX_BYTES + 6;
-/// Longest path with its query; few servers take more.
+/// Path and query; few servers accept more.
 const PATH_MAX_BYTES: usize = 8 * 1024;
 
 type Request = Resource<HostOutgoingRequest>;
-/// What a setter answers: an error without words where the value can't be taken.
+/// Result of a setter; the interface has no error detail.
 type Answer = wasmtime::Result<(Result<(), ()>,)>;
 
 fn is_within(text: Option<&str>, max_bytes: usize) -> bool {
     text.is_none_or(|text| text.len() <= max_bytes)
 }
 
-/// Links the setters of outgoing requests. They must be linked already, for these shadow them.
+/// Shadows the setters of outgoing requests; wasi:http must be linked already.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;

@@ -1,5 +1,5 @@
-//! One request, one connection: resolve once, check the addresses, connect to one that was checked;
-//! TLS verified against the system's roots, no redirects, no proxies.
+//! Sends one request per connection: resolves once, checks the addresses, and connects only to a
+//! checked one. TLS is verified against the system's roots; no redirects, no proxies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,21 +28,20 @@ use super::{Exchange, address};
 use crate::plugin::Plugin;
 use crate::{HttpGrant, Limits};
 
-/// Head of a response, and what is read of it at a time.
+/// Maximum response head, and size of the read buffer.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
-/// Header fields of a response.
 const RESPONSE_FIELDS_MAX: usize = 100;
 
-/// What a plugin's requests are sent as, unless it says otherwise: some servers refuse requests without.
+/// Default `user-agent`: some servers refuse requests without one.
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION")));
 
-/// Connections of all plugins at a time, unless told otherwise.
+/// Default limit on concurrent connections across all plugins.
 pub(crate) const CONNECTIONS_DEFAULT: usize = 512;
 
-/// Sends requests for all plugins.
+/// HTTP client shared by all plugins.
 pub(crate) struct Client {
-    /// The system's roots, read when first needed.
+    /// With the system's roots; loaded on first use.
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
     /// One permit for each connection.
     connections: Arc<Semaphore>,
@@ -54,11 +53,11 @@ impl Default for Client {
     }
 }
 
-/// How long the parts of a call may take. A guest may ask for less, never for more.
+/// Timeouts of a call. A guest may shorten them, never extend them.
 struct Times {
     connect: Duration,
     first_byte: Duration,
-    /// Between two pieces of the response's body.
+    /// Maximum time between two frames of the response body.
     pause: Duration,
     total: Duration,
 }
@@ -75,7 +74,7 @@ impl Times {
         }
     }
 
-    /// What connecting comes to, if it comes in time.
+    /// Applies the connect timeout.
     async fn connected<T>(
         &self,
         connecting: impl Future<Output = Result<T, Error>>,
@@ -83,7 +82,7 @@ impl Times {
         timeout(self.connect, connecting).await.map_err(|_| Error::ConnectionTimeout)?
     }
 
-    /// The response's head, if it comes in time and before the deadline.
+    /// Applies the first-byte timeout and the deadline to waiting for the response head.
     async fn answered<T>(
         &self,
         deadline: Instant,
@@ -101,12 +100,12 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
-    /// One with at most so many connections at a time.
+    /// A client with at most `max_connections` concurrent connections.
     pub(crate) fn new(max_connections: usize) -> Self {
         Self { tls: OnceLock::new(), connections: Arc::new(Semaphore::new(max_connections)) }
     }
 
-    /// Sends a request; answers once the response's head is there.
+    /// Sends a request; returns once the response head has arrived.
     pub(super) async fn send(
         self: Arc<Self>,
         mut request: Request<WasiBody>,
@@ -119,7 +118,7 @@ impl Client {
         let times = Times::of(limits, &options);
         let deadline = Instant::now() + times.total;
 
-        // Scheme and authority belong to proxies; the host header is already there.
+        // Origin form: only proxies take scheme and authority. The host header is already set.
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
@@ -201,7 +200,7 @@ fn tls_config() -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
-/// Connects to one of the addresses that the name stands for at this moment.
+/// Resolves the origin and connects to the first admitted address that accepts.
 async fn dial(plugin: &Plugin, grant: &HttpGrant) -> Result<TcpStream, Error> {
     let origin = &grant.origin;
     let addresses: Vec<SocketAddr> = match origin.host().parse::<IpAddr>() {
@@ -237,7 +236,7 @@ fn connect_error(error: io::Error) -> Error {
     }
 }
 
-/// Why there is no TLS connection, in words: the types of wasi:http name no cause.
+/// Describes a TLS failure in text: wasi:http's error types carry no cause.
 fn tls_error(host: &str, error: io::Error) -> Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     let words = match cause {
@@ -276,14 +275,14 @@ fn certificate_error(host: &str, error: &CertificateError) -> String {
     format!("the certificate of {host} {what}: the server needs a new one")
 }
 
-/// Waits for the response's head, moving the connection along until it ends.
+/// Waits for the response head while driving the connection; clears `connection` once it ends.
 async fn drive(
     response: impl Future<Output = hyper::Result<Response<Incoming>>>,
     connection: &mut Option<Connection>,
 ) -> Result<Response<Incoming>, Error> {
     let mut response = std::pin::pin!(response);
     std::future::poll_fn(|cx| {
-        // The connection first: it is what makes the response ready.
+        // Poll the connection first: it makes the response ready.
         if let Some(open) = connection
             && let Poll::Ready(ended) = Pin::new(open).poll(cx)
         {
@@ -301,7 +300,7 @@ async fn drive(
 mod tests {
     use super::*;
 
-    /// Something that takes so long and then works.
+    /// Succeeds after `ms` milliseconds.
     async fn takes(ms: u64) -> Result<(), Error> {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         Ok(())
@@ -321,7 +320,7 @@ mod tests {
             assert!(matches!(done, Ok(()) | Err(Error::HttpResponseTimeout)));
             assert_eq!(done.is_ok(), is_done, "{ms} ms to answer");
         }
-        // What connecting took is gone.
+        // Time spent on connecting counts towards the deadline.
         let late = Instant::now() + Duration::from_millis(100);
         assert!(times.answered(late, takes(100)).await.is_ok());
         assert!(times.answered(Instant::now(), takes(1)).await.is_err());

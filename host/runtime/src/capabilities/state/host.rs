@@ -11,8 +11,8 @@ use crate::bindings::atomics::{self, CasError};
 use crate::bindings::keyvalue::{self, Error, KeyResponse};
 use crate::{Grant, Limits, bindings::batch};
 
-/// Keys in one batch call, and what their values may come to: a host call is short, for nobody else
-/// runs on its thread.
+/// Limits of one batch call: keys, and total bytes of the values read. Host calls must be short
+/// because they block their thread.
 const BATCH_MAX_KEYS: usize = 1_000;
 const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -24,7 +24,7 @@ impl From<StateError> for Error {
     }
 }
 
-/// Refuses a batch call as a whole, before anything is done.
+/// Refuses a batch call with too many keys before any of it is applied.
 fn check_batch(keys: usize) -> Result<(), Error> {
     if keys <= BATCH_MAX_KEYS {
         return Ok(());
@@ -33,7 +33,7 @@ fn check_batch(keys: usize) -> Result<(), Error> {
 }
 
 impl StateView<'_> {
-    /// The delivery's staging, opened at first use, with the limits that apply.
+    /// The delivery's staging, opened on first use, and the plugin's limits.
     fn staging(&mut self) -> Result<(&mut Staging, &Limits), Error> {
         let plugin = &*self.state.plugin;
         let Some((name, reader)) = &plugin.state else {
@@ -180,8 +180,8 @@ impl atomics::HostCas for StateView<'_> {
     fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
         let delivery = self.state.delivery;
         let remembered = self.table.get(&cas)?;
-        // What an earlier delivery saw was not read in this one: the commit could not tell whether
-        // it still holds.
+        // A value seen by an earlier delivery is not in this one's read set, so the commit could
+        // not validate it: read it again.
         if remembered.delivery != delivery {
             let (bucket, key) = (remembered.bucket.clone(), remembered.key.clone());
             let seen = match self.read(&bucket, &key) {
@@ -210,7 +210,7 @@ impl batch::Host for StateView<'_> {
         if let Err(error) = check_batch(keys.len()) {
             return Ok(Err(error));
         }
-        // The same key over and over must not become a mountain of copies.
+        // Bounds the copies if a guest repeats one key.
         let mut left_bytes = BATCH_MAX_BYTES;
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    /// The same handle again, as a guest that keeps it would hand it over.
+    /// The same handle, as passed again by a guest that kept it.
     fn again<T: 'static>(handle: &Resource<T>) -> Resource<T> {
         Resource::new_borrow(handle.rep())
     }

@@ -1,5 +1,5 @@
-//! State: wasi:keyvalue. Reads come from a snapshot that is taken when the delivery first asks;
-//! writes are staged over it and travel back with the verdict (see [`staging`]).
+//! State (wasi:keyvalue). Reads come from a snapshot taken on first use in a delivery; writes are
+//! staged over it and returned with the verdict (see [`staging`]).
 
 mod host;
 pub(crate) mod staging;
@@ -28,7 +28,7 @@ pub struct Cas {
     bucket: Arc<str>,
     key: String,
     seen: Option<Bytes>,
-    /// The delivery that saw it, as [`State`] counts them.
+    /// The delivery that read it, by [`State`]'s counter.
     delivery: u64,
 }
 
@@ -36,9 +36,9 @@ pub struct Cas {
 pub(crate) struct State {
     plugin: Arc<Plugin>,
     clock: Arc<GuestClock>,
-    /// Counts deliveries, to tell handles that the guest kept from one to the next.
+    /// Counts deliveries, to detect handles that the guest kept from an earlier one.
     delivery: u64,
-    /// There once the delivery under way has asked for state.
+    /// Set once the current delivery has used state.
     staging: Option<Staging>,
 }
 
@@ -47,23 +47,23 @@ impl State {
         Self { plugin: plugin.clone(), clock: clock.clone(), delivery: 0, staging: None }
     }
 
-    /// A new delivery, nothing read and nothing staged.
+    /// Resets for a new delivery.
     pub(crate) fn begin(&mut self) {
         self.delivery += 1;
         self.clear();
     }
 
-    /// Forgets what is staged, and the snapshot below it.
+    /// Discards staged writes and releases the snapshot.
     pub(crate) fn clear(&mut self) {
         self.staging = None;
     }
 
-    /// The limit that this delivery ran into, if any: its writes are not all there.
+    /// Takes the first limit this delivery exceeded; if there is one, its writes are incomplete.
     pub(crate) fn limit_reached(&mut self) -> Option<String> {
         self.staging.as_mut().and_then(Staging::take_limit_reached)
     }
 
-    /// What the delivery read and wants to write.
+    /// Takes the delivery's reads and staged writes.
     pub(crate) fn take(&mut self) -> (Vec<StateRead>, Vec<StateWrite>) {
         self.staging.take().map(Staging::into_effects).unwrap_or_default()
     }

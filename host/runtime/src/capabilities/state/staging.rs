@@ -1,6 +1,6 @@
-//! One delivery's reads and writes of state, over a snapshot. Each read is remembered with the
-//! snapshot's version, so that the commit can tell whether it still holds; each write has been
-//! preceded by a read of its address, which also keeps usage exact.
+//! One delivery's reads and writes of state, over a snapshot. Each read is recorded with the
+//! snapshot's version, so that the commit can validate it; each write is preceded by a read of its
+//! address, which also keeps usage exact.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,20 +16,20 @@ use usher_event::{
 use crate::Limits;
 use crate::limits::size;
 
-/// Longest name of a bucket and of a key.
+/// Maximum length of a bucket name and of a key.
 pub(crate) const NAME_MAX_BYTES: usize = 1024;
-/// Different addresses one delivery may look at.
+/// Maximum distinct addresses per delivery; also bounds the buckets it may list.
 const ADDRESSES_MAX: usize = 10_000;
 /// Keys in one page of a listing.
 pub(crate) const PAGE_KEYS: usize = 1_000;
 
-/// Why an operation on state failed; in words for the guest.
+/// Why an operation on state failed; the message goes to the guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StateError {
-    /// A limit is reached.
+    /// A limit was exceeded; fails the delivery.
     #[error("{0}")]
     Limit(String),
-    /// The guest asked for something that makes no sense.
+    /// The guest passed an invalid argument.
     #[error("{0}")]
     Invalid(String),
     /// The store failed.
@@ -43,21 +43,22 @@ impl From<StoreError> for StateError {
     }
 }
 
-/// What is known of one address.
+/// One address that the delivery has read or written.
 struct Known {
     /// Size of the committed value, if there is one.
     committed_bytes: Option<u32>,
-    /// The staged value, `None` inside for a deletion.
+    /// The staged write; `Some(None)` is a deletion.
     staged: Option<Option<Bytes>>,
 }
 
 type Keys = BTreeMap<Arc<str>, Known>;
 
-/// A part of a bucket's keys, in order.
+/// One page of a bucket's keys, sorted.
 pub(crate) struct Page {
-    /// At most [`PAGE_KEYS`]; none where this delivery deleted all that were looked at.
+    /// At most [`PAGE_KEYS`]. May be empty before the last page, if this delivery deleted every key
+    /// of the page.
     pub(crate) keys: Vec<Arc<str>>,
-    /// Where the next page begins: after this key. `None` where this page is the last.
+    /// The next page starts after this key; `None` on the last page.
     pub(crate) next: Option<Arc<str>>,
 }
 
@@ -69,7 +70,7 @@ pub(crate) struct Staging {
     buckets: BTreeMap<Arc<str>, Keys>,
     addresses: usize,
     listed: BTreeSet<Arc<str>>,
-    /// Usage as it will be after the commit; known from the first write on.
+    /// Usage after the commit; `None` before the first write.
     usage: Option<StateUsage>,
     limit_reached: Option<String>,
 }
@@ -93,7 +94,7 @@ impl Staging {
         self.limit_reached.take()
     }
 
-    /// The value of a key, as this delivery sees it.
+    /// Reads a key, including this delivery's own writes.
     pub(crate) fn get(
         &mut self,
         bucket: &Arc<str>,
@@ -111,7 +112,7 @@ impl Staging {
         Ok(self.look(bucket, key)?.1)
     }
 
-    /// Sets a key, or deletes it.
+    /// Stages a write; `None` deletes the key.
     pub(crate) fn put(
         &mut self,
         bucket: &Arc<str>,
@@ -154,8 +155,8 @@ impl Staging {
         Ok(())
     }
 
-    /// The keys of a bucket after `after`. Looks at one page of committed keys and no more, however
-    /// many of them this delivery deleted, so that the call stays short.
+    /// Lists a bucket's keys after `after`. Reads a single page of committed keys, even if this
+    /// delivery deleted all of them, to bound the duration of the call.
     pub(crate) fn keys(
         &mut self,
         bucket: &Arc<str>,
@@ -170,7 +171,7 @@ impl Staging {
         let nothing = Keys::new();
         let overlay = self.buckets.get(bucket).unwrap_or(&nothing);
         let committed = self.snapshot.keys(&self.plugin, bucket, after, PAGE_KEYS)?;
-        // Beyond the committed keys looked at nothing is known yet.
+        // Committed keys beyond the horizon have not been read yet.
         let horizon = if committed.more { committed.keys.last().cloned() } else { None };
         let is_deleted =
             |key: &Arc<str>| matches!(overlay.get(key), Some(Known { staged: Some(None), .. }));
@@ -189,7 +190,7 @@ impl Staging {
         Ok(Page { keys, next })
     }
 
-    /// What goes into the commit.
+    /// The reads to validate and the writes to apply at commit.
     pub(crate) fn into_effects(self) -> (Vec<StateRead>, Vec<StateWrite>) {
         let Self { plugin, version, buckets, addresses, listed, .. } = self;
         let mut reads = Vec::with_capacity(addresses + listed.len());
@@ -198,7 +199,7 @@ impl Staging {
             for (key, known) in keys {
                 let address = StateAddress { plugin: plugin.clone(), bucket: bucket.clone(), key };
                 reads.push(StateRead::Key { address: address.clone(), version });
-                // Deleting what never was changes nothing.
+                // Deleting a key that was never committed is a no-op.
                 if let Some(value) = known.staged
                     && (value.is_some() || known.committed_bytes.is_some())
                 {
@@ -215,7 +216,7 @@ impl Staging {
         (reads, writes)
     }
 
-    /// Reads an address for the first time.
+    /// First read of an address; records it.
     fn look(
         &mut self,
         bucket: &Arc<str>,
@@ -245,7 +246,8 @@ impl Staging {
         StateAddress { plugin: self.plugin.clone(), bucket: bucket.clone(), key }
     }
 
-    /// Notes that the delivery can't be what its plugin wanted it to be.
+    /// Records that a limit was exceeded, which fails the delivery even if the guest ignores the
+    /// error.
     fn refuse(&mut self, words: String) -> StateError {
         self.limit_reached.get_or_insert_with(|| words.clone());
         StateError::Limit(words)
