@@ -1,4 +1,4 @@
-//! Makes events from owned parts, by the rules for those who make events.
+//! Builds events from owned parts, under the stricter rules for event producers.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use crate::encoding::{Core, Parts};
 use crate::limits::EXTENSION_NAME_MAX_BYTES;
 use crate::{Event, EventError, Value};
 
-/// Collects an event's parts; nothing is checked before [`EventBuilder::build`].
+/// Collects an event's parts; validated only by [`EventBuilder::build`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct EventBuilder {
@@ -60,8 +60,8 @@ impl EventBuilder {
         self
     }
 
-    /// Adds an extension attribute. Its name has 1 to 20 of a-z and 0-9; adding the same name
-    /// twice is an error.
+    /// Adds an extension attribute. Its name has 1 to 20 characters of a-z and 0-9; duplicates are
+    /// an error.
     pub fn extension(mut self, name: impl Into<String>, value: Value) -> Self {
         self.extensions.push((name.into(), value));
         self
@@ -73,7 +73,7 @@ impl EventBuilder {
         self
     }
 
-    /// The event.
+    /// Validates the parts and encodes the event.
     ///
     /// # Errors
     /// The first attribute that breaks a rule or limit.

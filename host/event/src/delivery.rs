@@ -1,4 +1,4 @@
-//! What a listener is given, and what became of it.
+//! What a listener receives and what it returns.
 
 use std::time::Duration;
 
@@ -7,35 +7,34 @@ use sha2::{Digest as _, Sha256};
 use crate::host::{BlobChange, StagedBlob, StateRead, StateWrite};
 use crate::{Emission, Event, PLUGIN_SOURCE_PREFIX, Quota, SubscriptionName};
 
-/// Bytes of a hash in an idempotency key: 128 bits never meet by chance.
+/// Bytes of the hash in an idempotency key: 128 bits don't collide by chance.
 const KEY_HASH_BYTES: usize = 16;
 
-/// One event for one subscription, at one attempt.
+/// One attempt to deliver an event to a subscription.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The event's place in the log. Rises, is never reused.
+    /// The event's position in the log. Increasing, never reused.
     pub sequence: u64,
     /// The event.
     pub event: Event,
     /// The subscription it is delivered to.
     pub subscription: SubscriptionName,
-    /// Which attempt this is; the first is 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// The sequence of the flow's first event (the event's own for a published one).
+    /// Sequence of the flow's first event; for a published event its own.
     pub flow: u64,
-    /// How many emissions lie between the flow's first event and this one.
+    /// Number of emissions between the flow's first event and this one.
     pub depth: u16,
-    /// The audit record of an operator's request to deliver this event again, where there was one.
+    /// The audit record of the operator's replay request, if this is a replay.
     pub replay: Option<u64>,
-    /// Whether its effects will be dropped, whatever becomes of it: it must do nothing outside.
+    /// Whether the effects are dropped regardless of the verdict; outbound calls must be refused.
     pub is_dry_run: bool,
 }
 
 impl Delivery {
-    /// A key for one of its calls to the outside: the same at every attempt and whenever the event
-    /// is delivered again, different for every other event, subscription and plugin, also those of
-    /// other routers. `call` tells the delivery's calls apart. At most 162 characters of a-z, 0-9,
-    /// '-' and '.'.
+    /// An idempotency key for one outbound call: the same at every attempt and redelivery of the
+    /// event, and distinct for every other event, subscription and plugin, across routers. `call`
+    /// distinguishes the calls of one delivery. At most 162 characters of a-z, 0-9, '-' and '.'.
     pub fn idempotency_key(&self, call: &[&str]) -> String {
         let event = &self.event;
         let mut hash = Sha256::new();
@@ -65,19 +64,19 @@ impl Delivery {
     }
 }
 
-/// What the listener, or the sandbox in its place, decided about a delivery.
+/// What the listener, or the sandbox on its behalf, decided about a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Done. The effects are committed together with this acknowledgement.
+    /// Success: the effects are committed together with this acknowledgement.
     Ack,
-    /// Did not work now, may work later: backoff, or after `after` where the listener said so.
+    /// Transient failure: retry after the backoff, or after `after` if the listener set it.
     Retry {
         /// Why.
         failure: Failure,
-        /// The shortest wait the listener asked for before the next attempt.
+        /// Minimum delay before the next attempt, as requested by the listener.
         after: Option<Duration>,
     },
-    /// Will never work: dead letter at once.
+    /// Permanent failure: dead letter at once.
     Reject {
         /// Why.
         failure: Failure,
@@ -89,9 +88,9 @@ pub enum Verdict {
 pub struct Failure {
     /// What kind of failure it is.
     pub class: FailureClass,
-    /// What happened, in words; lower case, no full stop.
+    /// What happened; lower case, no full stop.
     pub reason: String,
-    /// The guest's call stack, innermost frame first, one frame a line, where there is one.
+    /// The guest's call stack, one frame per line, innermost first.
     pub backtrace: Option<String>,
 }
 
@@ -102,27 +101,27 @@ impl Failure {
     }
 }
 
-/// The kinds of failure; stable names for logs, metrics and storage.
+/// Failure classes; stable names for logs, metrics and storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureClass {
-    /// The listener answered `retry`.
+    /// The listener returned `retry`.
     Retry,
-    /// The listener answered `reject`.
+    /// The listener returned `reject`.
     Reject,
     /// The guest trapped.
     Trap,
-    /// The guest used up its CPU budget or missed its wall deadline.
+    /// The guest exceeded its CPU budget or wall deadline.
     Timeout,
-    /// The guest went past a limit (memory, emissions, state, log, host calls…).
+    /// The guest exceeded a limit (memory, emissions, state, log, host calls…).
     Limit,
-    /// The guest emitted something that is not a valid event.
+    /// The guest emitted an invalid event.
     Emission,
-    /// The sandbox could not be set up; not the guest's doing.
+    /// The sandbox failed; not the guest's fault.
     Host,
 }
 
 impl FailureClass {
-    /// Every class, in the order of their storage codes.
+    /// All classes, ordered by storage code.
     pub const ALL: [Self; 7] = [
         Self::Retry,
         Self::Reject,
@@ -146,7 +145,7 @@ impl FailureClass {
         }
     }
 
-    /// The class with this name, if there is one.
+    /// Looks up a class by name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.as_str() == name)
     }
@@ -158,32 +157,32 @@ impl std::fmt::Display for FailureClass {
     }
 }
 
-/// Everything a delivery wants to change inside the broker: staged while it runs, committed with
-/// the acknowledgement, dropped whole otherwise.
+/// Changes a delivery makes inside the broker: staged while it runs, committed atomically with the
+/// ack, dropped otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
-    /// Events handed back, in order.
+    /// Emissions, in order.
     pub emissions: Vec<Emission>,
-    /// What the delivery read from state; the broker checks at commit that it still holds.
+    /// State the delivery read; validated at commit.
     pub reads: Vec<StateRead>,
-    /// State writes; at most one for each address (the last one wins while staging).
+    /// State writes; at most one per address (while staging, the last one wins).
     pub writes: Vec<StateWrite>,
     /// Blobs put or deleted.
     pub blobs: Vec<BlobChange>,
-    /// Keeps the content of the blobs put where it is until they are committed.
+    /// Keeps the content of put blobs on disk until the commit.
     pub staged: Vec<StagedBlob>,
-    /// What the plugin may keep; the broker checks at commit that all of this fits.
+    /// The plugin's quota, checked again at commit.
     pub quota: Quota,
 }
 
-/// A verdict with what goes with it.
+/// A verdict with its effects.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The decision.
     pub verdict: Verdict,
     /// The staged effects; empty unless the verdict is [`Verdict::Ack`].
     pub effects: Effects,
-    /// How long the listener took, by the wall clock.
+    /// Wall-clock duration of the call.
     pub took: Duration,
 }
 

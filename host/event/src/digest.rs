@@ -1,4 +1,4 @@
-//! SHA-256 digests: what identifies a plugin's bytes and a blob's content.
+//! SHA-256 digests, which identify plugin components and blobs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ impl Digest {
         &self.0
     }
 
-    /// The first 12 hexadecimal digits, for people.
+    /// The first 12 hexadecimal digits, for display.
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
     }

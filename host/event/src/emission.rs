@@ -1,4 +1,4 @@
-//! Events a listener hands back, and how the host turns them into events of their own.
+//! Emissions: events returned by a listener, and their conversion into full events.
 
 use bytes::Bytes;
 
@@ -9,11 +9,11 @@ use crate::trace::{LINEAGE_EXTENSIONS, Lineage};
 use crate::value::ValueRef;
 use crate::{Delivery, Event, EventError, PluginName, SYSTEM_TYPE_PREFIX, Value};
 
-/// Sources under this path belong to the router; producers can't use them.
+/// Sources under this path are reserved for plugins' emissions; producers can't use them.
 pub const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
 
-/// An event as a listener hands it back: the host adds id, source, time, `correlationid`,
-/// `causationid` and trace context.
+/// An event returned by a listener. The host adds id, source, time, `correlationid`, `causationid`
+/// and trace context.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Emission {
     /// CloudEvents `type`.
@@ -24,36 +24,36 @@ pub struct Emission {
     pub datacontenttype: Option<String>,
     /// CloudEvents `dataschema`.
     pub dataschema: Option<String>,
-    /// Extension attributes of the listener's own.
+    /// Extension attributes set by the listener.
     pub extensions: Vec<(String, Value)>,
     /// The payload.
     pub data: Option<Bytes>,
-    /// How long to wait, after the commit, before the event is appended to the log.
+    /// Delay between the commit and the append to the log.
     pub delay_ms: Option<u64>,
 }
 
-/// An emission the host can't accept.
+/// An invalid emission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("emission {position} ({ty:?}): {reason}")]
 pub struct EmissionError {
-    /// Its place in the list handed back; the first is 0.
+    /// Index in the returned list, from 0.
     pub position: usize,
-    /// The type it claims, cut when it is long.
+    /// The claimed type, truncated.
     pub ty: String,
-    /// Attribute and rule.
+    /// The attribute and the rule it breaks.
     pub reason: EventError,
 }
 
 impl Emission {
-    /// The event this emission becomes. Deterministic but for `time`: the id is
-    /// `SEQUENCE/PLUGIN/SUBSCRIPTION/POSITION`, so a re-run of the delivery yields the same id. Where
-    /// an operator asked for it, `/replay/RECORD` follows: what was emitted before must not pass for
-    /// what is emitted now.
+    /// Converts the emission into an event. Deterministic except for `time`: the id is
+    /// `SEQUENCE/PLUGIN/SUBSCRIPTION/POSITION`, so a re-run of the delivery yields the same id. A
+    /// replay appends `/replay/RECORD`, so that its emissions aren't duplicates of the original
+    /// ones.
     ///
     /// `time` is RFC 3339.
     ///
     /// # Errors
-    /// An attribute is not valid, or is one that only the host may set.
+    /// An attribute is invalid, or may only be set by the host.
     pub fn into_event(
         self,
         delivery: &Delivery,

@@ -1,4 +1,4 @@
-//! Why something is not a valid event: which attribute, which rule, and what was found instead.
+//! Errors for invalid events: the attribute, the rule and what was found.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,8 +7,8 @@ use crate::limits::FOUND_MAX_CHARS;
 
 /// Why bytes, JSON, headers or a builder don't make a valid event.
 ///
-/// Its text repeats at most [`FOUND_MAX_CHARS`] characters of the input, escaped, so it is safe
-/// in logs and answers.
+/// The message repeats at most [`FOUND_MAX_CHARS`] characters of the input, escaped, so it is safe
+/// to log and to return to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventError(Box<Inner>);
 
@@ -20,19 +20,19 @@ struct Inner {
     found: Option<String>,
 }
 
-/// What sort of thing is wrong with an event.
+/// Category of an [`EventError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventErrorKind {
-    /// The input can't be read at all: not JSON, not the compact encoding.
+    /// The input can't be parsed: not JSON, not the compact encoding.
     Malformed,
     /// An attribute or the data breaks a rule of CloudEvents or of Usher.
     Rule,
-    /// Something is larger, longer or more than a limit allows.
+    /// A size, length or count exceeds a limit.
     TooLarge,
 }
 
 impl EventError {
-    /// The input as a whole can't be read.
+    /// The input as a whole can't be parsed.
     pub(crate) fn malformed(what: impl Into<Cow<'static, str>>) -> Self {
         Self::make(EventErrorKind::Malformed, None, what.into())
     }
@@ -42,7 +42,7 @@ impl EventError {
         Self::make(EventErrorKind::Rule, Some(attribute), rule.into())
     }
 
-    /// An attribute, or the event where there is none, goes past a limit.
+    /// An attribute, or with `None` the event, exceeds a limit.
     pub(crate) fn too_large(attribute: Option<&str>, rule: impl Into<Cow<'static, str>>) -> Self {
         Self::make(EventErrorKind::TooLarge, attribute, rule.into())
     }
@@ -51,36 +51,35 @@ impl EventError {
         Self(Box::new(Inner { kind, attribute: attribute.map(cut), rule, found: None }))
     }
 
-    /// Adds the offending text, cut and quoted.
+    /// Adds the offending text, truncated and quoted.
     pub(crate) fn found(mut self, text: &str) -> Self {
         self.0.found = Some(format!("{:?}", cut(text)));
         self
     }
 
-    /// Adds what was found in words of ours, unquoted.
+    /// Adds a description of what was found, unquoted.
     pub(crate) fn found_a(mut self, what: impl Into<String>) -> Self {
         self.0.found = Some(what.into());
         self
     }
 
-    /// What sort of thing is wrong.
+    /// The category.
     pub fn kind(&self) -> EventErrorKind {
         self.0.kind
     }
 
-    /// The attribute (or `data`, `data_base64`) that is wrong, where it is a single one; cut when
-    /// it is long.
+    /// The offending attribute (or `data`, `data_base64`), if it is a single one; truncated.
     pub fn attribute(&self) -> Option<&str> {
         self.0.attribute.as_deref()
     }
 
-    /// The rule that is broken.
+    /// The broken rule.
     pub fn broken_rule(&self) -> &str {
         &self.0.rule
     }
 }
 
-/// At most [`FOUND_MAX_CHARS`] characters of a text, with an ellipsis where more follows.
+/// Truncates text to [`FOUND_MAX_CHARS`] characters, with an ellipsis.
 pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(FOUND_MAX_CHARS) {
         Some((end, _)) => text.get(..end).map_or_else(String::new, |head| format!("{head}…")),
@@ -105,10 +104,10 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// Why a batch is refused. One bad member refuses it whole.
+/// Why a batch is refused. One invalid member refuses the whole batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchError {
-    /// The member that is wrong, counted from 0; `None` where it is the batch as a whole.
+    /// Index of the invalid member, from 0; `None` if the batch itself is invalid.
     pub member: Option<usize>,
     /// What is wrong with it.
     pub reason: EventError,

@@ -1,4 +1,4 @@
-//! The event: immutable bytes in the compact encoding, and where its parts lie in them.
+//! The event: immutable bytes in the compact encoding, and the offsets of its parts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Starts an event with the attributes that every event has.
+    /// Starts an event with the required attributes.
     pub fn builder(
         id: impl Into<String>,
         source: impl Into<String>,
@@ -30,16 +30,16 @@ impl Event {
         EventBuilder::new(id.into(), source.into(), ty.into())
     }
 
-    /// The event in these bytes, which it keeps. See [`encoding`] for the form.
+    /// Decodes an event and keeps the bytes. See [`encoding`] for the format.
     ///
     /// # Errors
-    /// The bytes are not in that form or break a rule of CloudEvents.
+    /// The bytes are malformed or break a CloudEvents rule.
     pub fn from_encoded(bytes: Bytes) -> Result<Self, EventError> {
         let layout = encoding::read(&bytes)?;
         Ok(Self { bytes, layout })
     }
 
-    /// The event with these parts; `name_max_bytes` is for extension names.
+    /// Encodes an event; `name_max_bytes` limits extension names.
     pub(crate) fn from_parts(parts: Parts<'_>, name_max_bytes: usize) -> Result<Self, EventError> {
         let (bytes, layout) = encoding::write(parts, name_max_bytes)?;
         Ok(Self { bytes: bytes.into(), layout })
@@ -70,7 +70,7 @@ impl Event {
         self.core_text(Core::Subject)
     }
 
-    /// CloudEvents `time`, RFC 3339 as the producer wrote it.
+    /// CloudEvents `time`: RFC 3339, as written by the producer.
     pub fn time(&self) -> Option<&str> {
         self.core_text(Core::Time)
     }
@@ -85,11 +85,11 @@ impl Event {
         self.core_text(Core::DataSchema)
     }
 
-    /// The event that takes this one's place when it is delivered again: all the same but for its
-    /// `id`, with the extension `redriveof`, the id of the event it takes the place of.
+    /// This event as the redrive of `old`: a copy with another `id` and with the extension
+    /// `redriveof` set to the old event's id.
     ///
     /// # Errors
-    /// The id is too long, or there is no room for another extension.
+    /// The id is too long, or there are too many extensions.
     pub fn in_place_of(&self, old: &Self, id: &str) -> Result<Self, EventError> {
         const REDRIVE_OF: &str = "redriveof";
         let mut parts = self.core_parts();
@@ -100,7 +100,7 @@ impl Event {
         Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
     }
 
-    /// The same event at another time, under another id.
+    /// A copy of the event with another id and time.
     ///
     /// # Errors
     /// The id or the time breaks a rule, or the event becomes too large.
@@ -112,7 +112,7 @@ impl Event {
         Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
     }
 
-    /// All but the extensions.
+    /// The event's parts without extensions.
     fn core_parts(&self) -> Parts<'_> {
         let mut parts = Parts { data: self.data_slice(), ..Parts::default() };
         for core in Core::ALL {
@@ -123,7 +123,7 @@ impl Event {
         parts
     }
 
-    /// The extension attributes by name.
+    /// Extension attributes, ordered by name.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, Value)> {
         self.extension_refs().map(|(name, value)| (name, self.own(value)))
     }
@@ -133,8 +133,8 @@ impl Event {
         self.extension_ref(name).map(|value| self.own(value))
     }
 
-    /// Any attribute in the string form CloudEvents gives its type: `specversion`, those
-    /// CloudEvents defines, and extensions. Not data.
+    /// Any attribute in its CloudEvents string form: `specversion`, core attributes and extensions,
+    /// but not data.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
         if let Some(core) = Core::from_name(name) {
             return self.core_text(core).map(Cow::Borrowed);
@@ -160,7 +160,7 @@ impl Event {
         self.datacontenttype().is_none_or(crate::media::is_json)
     }
 
-    /// What tells the event from all others. Hashes, so keep it where it is needed often.
+    /// The event's identity, for deduplication. Computes a hash: cache the result.
     pub fn identity(&self) -> Identity {
         Identity::of(self.id(), self.source())
     }
@@ -177,7 +177,7 @@ impl Event {
 
     fn core(&self, core: Core) -> &str {
         let span = self.layout.core.get(core as usize).copied().unwrap_or_default();
-        // Checked when the event was made.
+        // Validated when the event was made.
         std::str::from_utf8(self.slice(span)).unwrap_or_default()
     }
 
@@ -210,7 +210,7 @@ impl PartialEq for Event {
 
 impl Eq for Event {}
 
-/// Shows all attributes, and of data only its length: payloads may be private.
+/// Shows all attributes but only the length of data: payloads may be private.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("Event");
@@ -226,9 +226,9 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Tells events apart: the first 16 bytes of a SHA-256 over the length of `source`, `source` and
-/// `id`. All of them depend on both: a producer that looks for two ids of its own source with the
-/// same identity, so that one event passes for the other's duplicate, has 2^64 of them to try.
+/// Identifies an event: the first 16 bytes of a SHA-256 over the length of `source`, `source` and
+/// `id`. All bytes depend on both, so finding two ids of one source that collide, to pass one event
+/// off as a duplicate of another, takes about 2^64 attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity([u8; 16]);
 
@@ -250,7 +250,7 @@ impl Identity {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(new.attribute("redriveof").as_deref(), Some("1"));
         assert_eq!(new.extension("b"), Some(Value::Integer(2)));
         assert_eq!(new.data().unwrap(), "new");
-        // Once more: it names the one before, not the first.
+        // A second redrive names its predecessor, not the original.
         let again = new.in_place_of(&new, "1/redrive/4/redrive/5").unwrap();
         assert_eq!(again.attribute("redriveof").as_deref(), Some("1/redrive/4"));
         assert_eq!(again.extensions().count(), 2);
@@ -321,7 +321,7 @@ mod tests {
         assert_ne!(Identity::of("a", "b"), Identity::of("b", "a"));
         assert_ne!(Identity::of("bc", "a"), Identity::of("c", "ab"), "the border counts");
 
-        // No part is left to id or source alone.
+        // Every part of the hash depends on both id and source.
         let halves = |id, source| Identity::of(id, source).as_bytes().as_chunks::<8>().0.to_vec();
         let base = halves("o-1", "/shop");
         for other in [halves("o-1", "/till"), halves("o-2", "/shop")] {

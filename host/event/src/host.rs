@@ -1,5 +1,5 @@
-//! What a running delivery sees of the broker's storage: state and blobs, read-only. Changes are
-//! staged as effects and travel back with the verdict.
+//! A delivery's read-only view of the broker's state and blobs. Changes are staged as effects and
+//! returned with the verdict.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use crate::{Digest, PluginName};
 
-/// Reading failed; the storage engine's own words.
+/// A read failed; carries the storage engine's message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);
 
-/// Where a value of a plugin's state lives.
+/// Address of a value in a plugin's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StateAddress {
     /// The plugin that owns it.
@@ -23,17 +23,18 @@ pub struct StateAddress {
     pub key: Arc<str>,
 }
 
-/// Something a delivery saw in its snapshot. The commit re-runs the delivery if it changed since.
+/// A read from a delivery's snapshot. If it changed by the time of the commit, the delivery is
+/// re-run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateRead {
-    /// The value at an address (or that there is none), as of a snapshot's version.
+    /// The value at an address, or its absence, as of a snapshot.
     Key {
-        /// Where.
+        /// The address.
         address: StateAddress,
         /// [`StateSnapshot::version`] of the snapshot it was read from.
         version: u64,
     },
-    /// The list of a bucket's keys, as of a snapshot's version.
+    /// The key list of a bucket, as of a snapshot.
     Bucket {
         /// The plugin that owns it.
         plugin: PluginName,
@@ -44,18 +45,18 @@ pub enum StateRead {
     },
 }
 
-/// A staged write. Whoever stages it has read the address first (so it is among the reads, too).
+/// A staged write. The writer has read the address first, so it is among the reads too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateWrite {
-    /// Where.
+    /// The address.
     pub address: StateAddress,
     /// The new value, or `None` to delete.
     pub value: Option<Bytes>,
-    /// How many bytes the committed value had, `None` where there was none; keeps usage exact.
+    /// Size of the committed value, `None` if there was none; keeps usage exact.
     pub previous_bytes: Option<u32>,
 }
 
-/// How much state a plugin keeps.
+/// A plugin's state usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateUsage {
     /// Bytes of keys (bucket and key) and values.
@@ -64,7 +65,7 @@ pub struct StateUsage {
     pub keys: u64,
 }
 
-/// Hands out snapshots of the committed state.
+/// Provides snapshots of the committed state.
 pub trait StateReader: Send + Sync + 'static {
     /// The state as of the newest commit.
     fn snapshot(&self) -> Box<dyn StateSnapshot>;
@@ -72,7 +73,7 @@ pub trait StateReader: Send + Sync + 'static {
 
 /// The state of all plugins at one commit.
 pub trait StateSnapshot: Send + Sync {
-    /// The number of a commit that this snapshot surely contains.
+    /// Number of a commit that the snapshot is guaranteed to include.
     fn version(&self) -> u64;
 
     /// The value at an address.
@@ -93,7 +94,7 @@ pub trait StateSnapshot: Send + Sync {
         max: usize,
     ) -> Result<StatePage, StoreError>;
 
-    /// What a plugin uses in all its buckets.
+    /// A plugin's usage over all its buckets.
     ///
     /// # Errors
     /// The store can't be read.
@@ -114,11 +115,11 @@ pub struct StatePage {
 pub enum BlobChange {
     /// The plugin keeps the blob. Its content is already on disk ([`BlobStore::write`]).
     Put(BlobInfo),
-    /// The plugin no longer needs the blob; the content goes when nobody does.
+    /// The plugin drops its reference; the content is deleted with the last one.
     Delete(Digest),
 }
 
-/// What is known of a blob.
+/// Metadata of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobInfo {
     /// The digest of its content, which is also its name.
@@ -129,8 +130,8 @@ pub struct BlobInfo {
     pub content_type: String,
 }
 
-/// Content that waits for the commit that refers to it. It stays as long as this lives; afterwards
-/// it goes, unless a commit has come to refer to it. Never blocks when dropped.
+/// Keeps staged content on disk until the commit that references it. After the drop, content
+/// without a reference is deleted. Dropping never blocks.
 #[derive(Clone)]
 pub struct StagedBlob {
     digest: Digest,
@@ -138,7 +139,7 @@ pub struct StagedBlob {
 }
 
 impl StagedBlob {
-    /// Of content that stays as long as `held` lives.
+    /// Staged content that is kept as long as `held` lives.
     pub fn new(digest: Digest, held: impl Send + Sync + 'static) -> Self {
         Self { digest, _held: Arc::new(held) }
     }
@@ -157,17 +158,17 @@ impl std::fmt::Debug for StagedBlob {
 
 /// Content-addressed files. Calls block on the disk.
 pub trait BlobStore: Send + Sync + 'static {
-    /// Writes content and fsyncs it. Not visible to anyone until a commit refers to it; where none
-    /// does, it goes with the last [`StagedBlob`] of it. Writing the same content again is cheap.
+    /// Writes content and fsyncs it. Invisible until a commit references it; unreferenced content
+    /// is deleted with its last [`StagedBlob`]. Writing existing content again is cheap.
     ///
     /// # Errors
     /// The disk is full or broken.
     fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError>;
 
-    /// A committed blob's info and content, whichever plugin put it.
+    /// Info and content of a committed blob, whichever plugin put it.
     ///
     /// # Errors
-    /// The disk is broken, or the file's content no longer fits its digest.
+    /// The disk failed, or the content doesn't match its digest.
     fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError>;
 
     /// At most `max` of a plugin's committed blobs ordered by digest, those after `after`.
@@ -181,7 +182,7 @@ pub trait BlobStore: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<BlobInfo>, StoreError>;
 
-    /// How many bytes a plugin's committed blobs have, all together.
+    /// Total size of a plugin's committed blobs.
     ///
     /// # Errors
     /// The store can't be read.

@@ -1,6 +1,6 @@
 //! CloudEvents over HTTP in binary mode: attributes in `ce-` headers, data in the body.
 //!
-//! Header values are text without types, so an extension that comes this way is a
+//! Header values are untyped text, so every extension becomes a
 //! [`Value::String`](crate::Value::String).
 
 use std::borrow::Cow;
@@ -17,13 +17,14 @@ use crate::{Event, EventError};
 
 const PREFIX: &str = "ce-";
 
-/// What the HTTP binding has encoded: everything but U+0021 to U+007E, and of these `"` and `%`.
+/// Characters the HTTP binding percent-encodes: all outside U+0021 to U+007E, plus `"` and `%`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// The event in a request's or response's headers and body. An empty body means no data.
+/// Decodes an event from the headers and body of a request or response. An empty body means no
+/// data.
 ///
 /// # Errors
-/// A header can't be decoded, an attribute breaks a rule of CloudEvents, or a limit is passed.
+/// A header can't be decoded, an attribute breaks a CloudEvents rule, or a limit is exceeded.
 pub fn from_parts(headers: &HeaderMap, body: Bytes) -> Result<Event, EventError> {
     let mut attributes = Vec::with_capacity(headers.len());
     for name in headers.keys() {
@@ -52,22 +53,22 @@ pub fn from_parts(headers: &HeaderMap, body: Bytes) -> Result<Event, EventError>
     }
     let content_type = Core::DataContentType.name();
     if headers.contains_key(CONTENT_TYPE) {
-        // Not a ce- header: it is as HTTP has it, quotes and percent signs included.
+        // Not a ce- header: taken verbatim, including quotes and percent signs.
         let value = single(headers, &CONTENT_TYPE, content_type)?;
         parts.set(Core::DataContentType, utf8(content_type, value.as_bytes())?);
     }
     Event::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
 }
 
-/// Headers and body for an event.
+/// Encodes an event as headers and body.
 ///
-/// JSON that has no `datacontenttype` gets the content type `application/json` that it implies,
-/// since without one HTTP implies nothing.
+/// JSON without `datacontenttype` gets the content type `application/json`, which CloudEvents
+/// implies but HTTP doesn't.
 pub fn to_parts(event: &Event) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::new();
     let mut add = |name: &str, text: &str| {
         let encoded = Cow::from(utf8_percent_encode(text, ENCODED));
-        // Both always work: names are [a-z0-9], and what is left of values is visible ASCII.
+        // Infallible: names are [a-z0-9], and encoded values are visible ASCII.
         let name = HeaderName::try_from(format!("{PREFIX}{name}"));
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&encoded)) {
             headers.insert(name, value);
@@ -108,7 +109,7 @@ fn single<'a>(
     }
 }
 
-/// Takes off quotes, if any, and one round of percent-encoding.
+/// Removes quotes, if any, and one level of percent-encoding.
 fn decode<'a>(attribute: &str, value: &'a HeaderValue) -> Result<Cow<'a, str>, EventError> {
     match unquote(attribute, value.as_bytes().trim_ascii())? {
         Cow::Borrowed(bytes) => percent_decoded(attribute, bytes),
@@ -125,8 +126,7 @@ fn percent_decoded<'a>(attribute: &str, bytes: &'a [u8]) -> Result<Cow<'a, str>,
     }
 }
 
-/// The content of a quoted string (RFC 9110, section 5.6.4) with its backslashes resolved;
-/// anything else as it is.
+/// Unescapes a quoted string (RFC 9110, section 5.6.4); returns anything else unchanged.
 fn unquote<'a>(attribute: &str, value: &'a [u8]) -> Result<Cow<'a, [u8]>, EventError> {
     let Some(rest) = value.strip_prefix(b"\"") else { return Ok(Cow::Borrowed(value)) };
     let unbalanced = || EventError::rule(attribute, "must have a closing quote at its end");

@@ -1,8 +1,8 @@
-//! The words all of Usher speaks: [`Event`], [`Delivery`], [`Verdict`], [`Emission`] and the
-//! [`Listener`] trait, with the CloudEvents 1.0.2 codecs that bring events in and out.
+//! The core types of Usher: [`Event`], [`Delivery`], [`Verdict`], [`Emission`] and the [`Listener`]
+//! trait, with the CloudEvents 1.0.2 codecs.
 //!
-//! Nothing here does I/O, knows a clock or an executor. An [`Event`] is one immutable run of bytes
-//! (see [`encoding`]) shared by reference count from the wire to the disk to the sandbox.
+//! No I/O, clock or executor. An [`Event`] is one immutable byte buffer (see [`encoding`]), shared
+//! by reference count from the wire to the disk to the sandbox.
 
 mod builder;
 mod delivery;

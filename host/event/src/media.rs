@@ -1,4 +1,4 @@
-//! Media types (RFC 2046), as far as events need them: is it one, and does it declare JSON?
+//! Media types (RFC 2046), as far as events need them: validity and whether one declares JSON.
 
 /// Whether this is `type/subtype` with well-formed parameters.
 pub(crate) fn is_valid(text: &str) -> bool {
@@ -48,7 +48,7 @@ fn split_essence(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Reads `name=value` and answers both with what follows the next semicolon.
+/// Parses `name=value`; returns both and what follows the next semicolon.
 fn parameter(text: &str) -> Option<(&str, &str, Option<&str>)> {
     let (name, rest) = text.trim_start_matches([' ', '\t']).split_once('=')?;
     if !is_token(name) {
@@ -70,7 +70,7 @@ fn parameter(text: &str) -> Option<(&str, &str, Option<&str>)> {
     }
 }
 
-/// Where a quoted string ends (behind the closing quote), given what follows the opening one.
+/// Index just after the closing quote, given the text after the opening one.
 fn quoted_end(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {

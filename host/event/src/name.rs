@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name, in bytes.
+/// Maximum length of a name, in bytes.
 pub const NAME_MAX_BYTES: usize = 64;
 
-/// A name that breaks the rules.
+/// An invalid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{what} name {name:?} is not valid: use 1 to 64 of a-z, 0-9 and '-', \
@@ -61,7 +61,7 @@ macro_rules! text_type {
     };
 }
 
-/// A plugin's name, as its `describe` gives it: `[a-z][a-z0-9-]*`, not ending with `-`, at most 64
+/// A plugin's name, as returned by `describe`: `[a-z][a-z0-9-]*`, not ending with `-`, at most 64
 /// bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginName(Arc<str>);
@@ -84,7 +84,7 @@ impl FromStr for PluginName {
 
 text_type!(PluginName);
 
-/// A schedule's name in the configuration; made like a plugin's.
+/// A schedule's name in the configuration; same rules as a plugin's.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScheduleName(Arc<str>);
 
@@ -114,7 +114,7 @@ impl SubscriptionName {
     /// The subscription `name` of `plugin`.
     ///
     /// # Errors
-    /// `name` breaks the rules.
+    /// `name` is invalid.
     pub fn new(plugin: &PluginName, name: &str) -> Result<Self, NameError> {
         check("subscription", name)?;
         Ok(Self(format!("{plugin}/{name}").into()))
@@ -125,12 +125,12 @@ impl SubscriptionName {
         &self.0
     }
 
-    /// The plugin it is bound to.
+    /// The plugin it belongs to.
     pub fn plugin(&self) -> &str {
         self.0.split_once('/').map_or(&*self.0, |(plugin, _)| plugin)
     }
 
-    /// The part behind the plugin's name.
+    /// The part after the slash.
     pub fn local(&self) -> &str {
         self.0.split_once('/').map_or(&*self.0, |(_, local)| local)
     }

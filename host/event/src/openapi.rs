@@ -1,4 +1,4 @@
-//! How names and digests are described in an OpenAPI document.
+//! OpenAPI schemas of names and digests.
 
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};

@@ -1,41 +1,40 @@
-//! How much a plugin may keep in the broker. Who stages a change and who commits it go by the same
-//! rule and say the same words.
+//! Storage quotas of a plugin. Staging and commit apply the same checks and return the same errors.
 
 use crate::{StateUsage, StateWrite};
 
-/// How much a plugin may keep. What shrinks is always fine, so that a plugin can get out of a quota
-/// that was lowered. The default is no bound at all.
+/// Limits on what a plugin may store. A change that doesn't grow usage is always allowed, so that a
+/// plugin can recover from a lowered quota. Unlimited by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Keys and values of state, all together.
+    /// Total bytes of state keys and values.
     pub state_bytes: u64,
-    /// Keys of state.
+    /// Number of state keys.
     pub state_keys: u64,
-    /// Blobs, all together.
+    /// Total bytes of blobs.
     pub blobs_bytes: u64,
 }
 
-/// Something would pass a plugin's quota; in words for its author.
+/// A change would exceed the plugin's quota; the text is for the plugin's author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
-    /// One more key of state.
+    /// Too many state keys.
     #[error("state has {limit_keys} keys, which is the limit")]
     StateKeys {
-        /// The most there may be.
+        /// The quota.
         limit_keys: u64,
     },
-    /// Too much state.
+    /// Too many bytes of state.
     #[error("state would have {bytes} bytes of keys and values, the limit is {limit_bytes}")]
     StateBytes {
-        /// How much it would be.
+        /// Usage after the change.
         bytes: u64,
-        /// The most there may be.
+        /// The quota.
         limit_bytes: u64,
     },
-    /// Too large blobs.
+    /// Too many bytes of blobs.
     #[error("the plugin's blobs would have more than {limit_bytes} bytes")]
     Blobs {
-        /// The most there may be.
+        /// The quota.
         limit_bytes: u64,
     },
 }
@@ -47,10 +46,10 @@ impl Default for Quota {
 }
 
 impl Quota {
-    /// Whether state may go from `before` to `after`.
+    /// Checks a change of state usage from `before` to `after`.
     ///
     /// # Errors
-    /// It grows beyond the quota.
+    /// Usage would grow beyond the quota.
     pub fn check_state(&self, before: StateUsage, after: StateUsage) -> Result<(), QuotaError> {
         if after.keys > before.keys && after.keys > self.state_keys {
             return Err(QuotaError::StateKeys { limit_keys: self.state_keys });
@@ -62,10 +61,10 @@ impl Quota {
         Ok(())
     }
 
-    /// Whether blobs may go from `before_bytes` to `after_bytes`.
+    /// Checks a change of blob usage from `before_bytes` to `after_bytes`.
     ///
     /// # Errors
-    /// They grow beyond the quota.
+    /// Usage would grow beyond the quota.
     pub fn check_blobs(&self, before_bytes: u64, after_bytes: u64) -> Result<(), QuotaError> {
         if after_bytes > before_bytes && after_bytes > self.blobs_bytes {
             return Err(QuotaError::Blobs { limit_bytes: self.blobs_bytes });
@@ -75,8 +74,8 @@ impl Quota {
 }
 
 impl StateUsage {
-    /// Usage once the value of a key, whose bucket and key have `name_bytes`, goes from
-    /// `before_bytes` to `after_bytes`; `None` where there is no value.
+    /// Usage after a value changes from `before_bytes` to `after_bytes` (`None`: no value).
+    /// `name_bytes` is the length of bucket and key.
     #[must_use]
     pub fn replacing(
         self,
@@ -93,7 +92,7 @@ impl StateUsage {
         }
     }
 
-    /// Usage once this is written.
+    /// Usage after this write.
     #[must_use]
     pub fn after(self, write: &StateWrite) -> Self {
         let StateWrite { address, value, previous_bytes } = write;

@@ -1,5 +1,5 @@
-//! The rules CloudEvents 1.0.2 has for names and values. Whatever becomes an [`crate::Event`]
-//! passes through here: once when it is made, and again when it is read from bytes.
+//! CloudEvents 1.0.2 rules for names and values. Every [`crate::Event`] is checked against them
+//! when it is made and again when it is decoded.
 
 use crate::time::is_time;
 use fluent_uri::{Uri, UriRef};
@@ -7,7 +7,7 @@ use fluent_uri::{Uri, UriRef};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::{EventError, media};
 
-/// Names that are not free for extensions.
+/// Names that extensions can't have.
 pub(crate) fn is_reserved(name: &str) -> bool {
     matches!(
         name,
@@ -23,7 +23,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     )
 }
 
-/// An extension's name: `[a-z0-9]`, 1 to `max_bytes`, not one of CloudEvents' own.
+/// An extension name: `[a-z0-9]`, 1 to `max_bytes` bytes, not reserved.
 pub(crate) fn check_name(name: &str, max_bytes: usize) -> Result<(), EventError> {
     if name.is_empty() {
         return Err(EventError::rule(name, "must have a name of a-z and 0-9"));
@@ -43,11 +43,11 @@ pub(crate) fn check_name(name: &str, max_bytes: usize) -> Result<(), EventError>
     Ok(())
 }
 
-/// Whether an attribute can have this name, whether CloudEvents' own or an extension's. For those who
-/// look attributes up; `data` is none.
+/// Checks that an attribute, core or extension, can have this name; for lookups by name. `data` is
+/// not an attribute.
 ///
 /// # Errors
-/// No attribute can; the text says why.
+/// No attribute can have this name; the text says why.
 pub fn check_attribute_name(name: &str) -> Result<(), String> {
     let fits = name.len() <= FOREIGN_EXTENSION_NAME_MAX_BYTES
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -63,9 +63,9 @@ pub fn check_attribute_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// No control characters and no noncharacters (surrogates can't be in a `str`).
+/// Refuses control characters and noncharacters (a `str` has no surrogates).
 pub(crate) fn check_string(attribute: &str, text: &str) -> Result<(), EventError> {
-    // Without a way out in the middle, this looks at many bytes at once.
+    // No early exit, so that the loop vectorises.
     if text.bytes().fold(true, |fine, b| fine & (0x20..0x7f).contains(&b)) {
         return Ok(());
     }

@@ -1,24 +1,24 @@
-//! Events of the router's own: facts about its work that listeners can subscribe to.
+//! System events: facts about the router's work that listeners can subscribe to.
 
 use crate::trace::Lineage;
 use crate::{Event, EventBuilder, EventError, PLUGIN_SOURCE_PREFIX, Value, format_time};
 
-/// Types that begin with this are the router's own; neither producers nor plugins can use them.
+/// Types with this prefix are reserved for system events; producers and plugins can't use them.
 pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
 
-/// The source of the router's own events; nobody else can use it, nor what lies under it.
+/// Source of system events; reserved, including everything below it.
 pub const SYSTEM_SOURCE: &str = "/usher";
 
-/// A delivery was given up and became a dead letter.
+/// A delivery became a dead letter.
 pub const DELIVERY_DEAD_TYPE: &str = "dev.usher.delivery.dead";
 
-/// A plugin was quarantined because it kept failing.
+/// A plugin was quarantined after repeated failures.
 pub const PLUGIN_QUARANTINED_TYPE: &str = "dev.usher.plugin.quarantined";
 
 /// A new version of a plugin was rolled back.
 pub const PLUGIN_ROLLED_BACK_TYPE: &str = "dev.usher.plugin.rolled-back";
 
-/// An event of the router's own.
+/// A system event.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemEvent<'a> {
     /// CloudEvents `id`.
@@ -34,7 +34,7 @@ pub struct SystemEvent<'a> {
 }
 
 impl SystemEvent<'_> {
-    /// The event, about no other event: the first of its flow.
+    /// A system event that concerns no other event: the first of its flow.
     ///
     /// # Errors
     /// An attribute is too long.
@@ -42,7 +42,7 @@ impl SystemEvent<'_> {
         self.built(|event| event)
     }
 
-    /// The event, in the flow and the trace of the one it is about. `flow` is the sequence of the
+    /// A system event in the flow and trace of the event it concerns. `flow` is the sequence of the
     /// flow's first event.
     ///
     /// # Errors
@@ -69,19 +69,19 @@ impl SystemEvent<'_> {
 }
 
 impl Event {
-    /// Whether its type is one of the router's own.
+    /// Whether the type is reserved for system events.
     pub fn has_system_type(&self) -> bool {
         self.ty().starts_with(SYSTEM_TYPE_PREFIX)
     }
 
-    /// Whether its source is the router's own.
+    /// Whether the source is reserved for system events.
     pub fn has_system_source(&self) -> bool {
         let rest = self.source().strip_prefix(SYSTEM_SOURCE);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The attribute by which it poses as a plugin's or the router's own, and what that must not
-    /// do.
+    /// The attribute with a reserved value, which only plugins or the router may use, and the rule
+    /// it breaks, continuing "must not".
     pub fn poses_as_another(&self) -> Option<(&'static str, String)> {
         if self.source().starts_with(PLUGIN_SOURCE_PREFIX) {
             let what = format!("start with {PLUGIN_SOURCE_PREFIX}, which is for plugins' events");

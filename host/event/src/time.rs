@@ -2,24 +2,24 @@
 
 use chrono::{DateTime, SecondsFormat};
 
-/// Unix milliseconds as text, `2026-01-31T12:00:00.000Z`.
+/// Formats Unix milliseconds, such as `2026-01-31T12:00:00.000Z`.
 pub fn format_time(time_ms: u64) -> String {
     let time = i64::try_from(time_ms).ok().and_then(DateTime::from_timestamp_millis);
     time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Reads RFC 3339 as Unix milliseconds; `None` for anything else, and for times before 1970.
+/// Parses RFC 3339 into Unix milliseconds; `None` if invalid or before 1970.
 pub fn read_time(text: &str) -> Option<u64> {
     u64::try_from(parse(text)?.timestamp_millis()).ok()
 }
 
-/// Whether the text is a date and time of RFC 3339.
+/// Whether the text is an RFC 3339 date and time.
 pub(crate) fn is_time(text: &str) -> bool {
     parse(text).is_some()
 }
 
 fn parse(text: &str) -> Option<DateTime<chrono::FixedOffset>> {
-    // The parser takes a space between date and time; RFC 3339 has T (or t).
+    // The parser also accepts a space between date and time; RFC 3339 requires T (or t).
     let is_separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
     is_separated.then(|| DateTime::parse_from_rfc3339(text).ok())?
 }

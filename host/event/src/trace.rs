@@ -1,5 +1,5 @@
-//! How an event came about, carried from it to what it causes: the event before it, the flow, and
-//! the W3C trace context (CloudEvents' distributed tracing extension).
+//! Lineage, propagated from an event to those it causes: causation id, correlation id and W3C trace
+//! context (CloudEvents' distributed tracing extension).
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Event;
 
-/// Extensions that say how an event came about: only the host knows.
+/// Lineage extensions; only the host sets them.
 pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
     ["causationid", "correlationid", "traceparent", "tracestate"];
 
@@ -15,8 +15,8 @@ pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
 pub(crate) struct Lineage<'a>([Option<Cow<'a, str>>; 4]);
 
 impl<'a> Lineage<'a> {
-    /// Of an event with the id `id`, caused by `parent` in the flow whose first event has the
-    /// sequence `flow`.
+    /// Lineage of the event `id`, caused by `parent`; `flow` is the sequence of the flow's first
+    /// event.
     pub(crate) fn of(parent: &'a Event, flow: u64, id: &str) -> Self {
         let correlationid = parent.attribute("correlationid");
         let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
@@ -26,23 +26,22 @@ impl<'a> Lineage<'a> {
         Self([causationid, Some(correlationid), traceparent.map(Cow::Owned), tracestate])
     }
 
-    /// Those there are, by name.
+    /// The extensions that are present, as name and text.
     pub(crate) fn extensions(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let pairs = LINEAGE_EXTENSIONS.into_iter().zip(&self.0);
         pairs.filter_map(|(name, text)| Some((name, text.as_deref()?)))
     }
 }
 
-/// The `traceparent` of an event with the id `id`, caused by one with `parent`: the same trace and
-/// flags, and a span of its own that is the same at every attempt. `None` where `parent` is not
-/// valid.
+/// The `traceparent` of event `id`, caused by one with `parent`: same trace and flags, and a span
+/// id derived from `id`, so that it is the same at every attempt. `None` if `parent` is invalid.
 fn child(parent: &str, id: &str) -> Option<String> {
     let mut fields = parent.split('-');
     let version = fields.next().filter(|v| is_hex(v, 2) && *v != "ff")?;
     let trace = fields.next().filter(|v| is_hex(v, 32) && !is_zero(v))?;
     fields.next().filter(|v| is_hex(v, 16) && !is_zero(v))?;
     let flags = fields.next().filter(|v| is_hex(v, 2))?;
-    // Later versions may have more fields, which a reader of version 00 skips.
+    // Later versions may append fields; a version 00 reader ignores them.
     if version == "00" && fields.next().is_some() {
         return None;
     }

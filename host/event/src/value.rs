@@ -6,13 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-/// The value of an extension attribute. JSON and HTTP headers carry only some of the types, so
-/// a URI, a timestamp or a binary value that came that way is a [`Value::String`].
+/// The value of an extension attribute. JSON and HTTP headers carry only some of the types: a URI,
+/// timestamp or binary value received that way is a [`Value::String`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// True or false.
     Boolean(bool),
-    /// A whole number of 32 bits.
+    /// A 32-bit signed integer.
     Integer(i32),
     /// Text without control characters, surrogates and noncharacters.
     String(String),
@@ -22,7 +22,7 @@ pub enum Value {
     Uri(String),
     /// A URI or a relative reference (RFC 3986, section 4.1).
     UriReference(String),
-    /// A date and time as RFC 3339 has it, kept as written.
+    /// An RFC 3339 date and time, kept as written.
     Timestamp(String),
 }
 
@@ -39,7 +39,7 @@ impl Value {
         }
     }
 
-    /// The string form that CloudEvents gives a value of its type.
+    /// The value in its CloudEvents canonical string form.
     pub fn to_text(&self) -> Cow<'_, str> {
         self.borrow().to_text()
     }

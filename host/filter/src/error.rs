@@ -1,16 +1,16 @@
-//! Why JSON is not a filter, and where in it.
+//! Errors for invalid filters, with their location.
 
 use std::fmt;
 
-/// A filter that breaks the rules. The path leads from the filter's root to what is wrong, such
-/// as `any[1].prefix.type`; it is empty where that is the root itself.
+/// An invalid filter. The path leads from the root to the error, such as `any[1].prefix.type`;
+/// empty for the root itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError {
     path: String,
     reason: String,
 }
 
-/// How much of a path an error repeats; names in it come from outside.
+/// Maximum characters of a path in an error; it contains untrusted names.
 const PATH_MAX_CHARS: usize = 200;
 
 impl FilterError {
@@ -24,7 +24,7 @@ impl FilterError {
         Self { path: shown, reason: reason.into() }
     }
 
-    /// Where in the filter; empty for its root.
+    /// Location in the filter; empty for the root.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -1,4 +1,4 @@
-//! A filter and how it decides.
+//! Filters and their evaluation.
 
 use serde_json::{Map, Value as Json, json};
 use usher_event::Event;
@@ -6,7 +6,7 @@ use usher_event::Event;
 use crate::FilterError;
 use crate::parse::{FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, too_deep, too_many};
 
-/// Decides which events a subscription takes.
+/// Decides which events a subscription receives.
 ///
 /// An attribute that an event doesn't have matches nothing, so its `not` matches. Attributes that
 /// aren't strings are compared in the string form that CloudEvents gives their type.
@@ -15,11 +15,11 @@ pub struct Filter(pub(crate) Expression);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expression {
-    /// All of these attributes compare so; never empty.
+    /// All of these attributes compare true; never empty.
     Compare(Comparison, Vec<(Box<str>, Box<str>)>),
-    /// All of these hold; without any, every event matches (an absent or empty `filters` array).
+    /// All of these hold; empty matches every event (an absent or empty `filters` array).
     All(Vec<Expression>),
-    /// One of these holds; never empty.
+    /// At least one of these holds; never empty.
     Any(Vec<Expression>),
     /// This doesn't hold.
     Not(Box<Expression>),
@@ -52,20 +52,20 @@ impl Comparison {
 }
 
 impl Filter {
-    /// The filter that every event matches, as an empty `filters` array does.
+    /// The filter that matches every event, like an empty `filters` array.
     pub fn everything() -> Self {
         Self(Expression::All(Vec::new()))
     }
 
-    /// Whether every event matches without being looked at.
+    /// Whether it trivially matches every event.
     pub fn is_everything(&self) -> bool {
         self.0.is_everything()
     }
 
-    /// The filter that takes what all of `filters` take, as a `filters` array means it.
+    /// The conjunction of `filters`, like a `filters` array.
     ///
     /// # Errors
-    /// Together they go past a limit that each of them keeps.
+    /// The result exceeds a limit.
     pub fn try_all(filters: impl IntoIterator<Item = Self>) -> Result<Self, FilterError> {
         let all = Self(combine(filters.into_iter().map(|filter| filter.0)));
         let Size { depth, expressions } = all.0.size();
@@ -78,17 +78,17 @@ impl Filter {
         Ok(all)
     }
 
-    /// The filter that takes what both take. Each keeps the limits by itself, and so they hold for the
-    /// two together only twice over: it is for questions, not to be stored.
+    /// The conjunction of two filters. It may exceed the limits that each keeps, at most about
+    /// twofold: for queries, not to be stored.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(combine([self.0, other.0]))
     }
 
-    /// The filter that takes events whose type begins with `prefix`.
+    /// The filter for types that begin with `prefix`.
     ///
     /// # Errors
-    /// No type begins so: the prefix is empty or too long.
+    /// The prefix is empty or too long.
     pub fn type_prefix(prefix: &str) -> Result<Self, FilterError> {
         Self::from_json(&json!({ "prefix": { "type": prefix } }))
     }
@@ -98,14 +98,14 @@ impl Filter {
         self.0.holds(event)
     }
 
-    /// Whether it asks for types that begin with `prefix`: it compares `type`, exactly or by its
-    /// beginning, with something that does, and not only to exclude it.
+    /// Whether it selects types that begin with `prefix`: some `exact` or `prefix` comparison of
+    /// `type` does, outside a `not`.
     pub fn names_types(&self, prefix: &str) -> bool {
         self.0.names_types(prefix)
     }
 
-    /// The filter as the JSON it can be read from again. [`Filter::everything`] is an empty array,
-    /// everything else an object.
+    /// The filter as JSON that [`Filter::from_json`] accepts: an empty array for
+    /// [`Filter::everything`], otherwise an object.
     pub fn to_json(&self) -> Json {
         if self.is_everything() { Json::Array(Vec::new()) } else { self.0.to_json() }
     }
@@ -118,7 +118,7 @@ impl std::fmt::Display for Filter {
     }
 }
 
-/// One expression that holds where all of these do.
+/// The conjunction of expressions, without trivial ones.
 pub(crate) fn combine(of: impl IntoIterator<Item = Expression>) -> Expression {
     let mut of: Vec<_> = of.into_iter().filter(|one| !one.is_everything()).collect();
     match (of.pop(), of.is_empty()) {
@@ -131,7 +131,7 @@ pub(crate) fn combine(of: impl IntoIterator<Item = Expression>) -> Expression {
     }
 }
 
-/// What the limits of a filter are about.
+/// What the limits are checked against.
 struct Size {
     depth: usize,
     expressions: usize,
@@ -142,7 +142,7 @@ impl Expression {
         matches!(self, Self::All(of) if of.is_empty())
     }
 
-    /// Counts as reading does.
+    /// Counts in the same way as the parser.
     fn size(&self) -> Size {
         let members = match self {
             Self::Compare(_, attributes) => {
@@ -171,7 +171,7 @@ impl Expression {
         match self {
             Self::Compare(comparison, attributes) => attributes.iter().all(|(name, wanted)| {
                 match &**name {
-                    // Nearly all filters look at the type: not by way of its name.
+                    // Fast path: most filters compare the type.
                     "type" => comparison.holds(event.ty(), wanted),
                     name => {
                         event.attribute(name).is_some_and(|found| comparison.holds(&found, wanted))

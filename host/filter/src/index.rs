@@ -1,8 +1,8 @@
-//! Finds the filters an event matches without trying them all.
+//! Finds the filters that match an event without evaluating all of them.
 //!
-//! Most filters ask for a type or a type's prefix, alone or among other things. Such a filter is
-//! filed under what it asks for, and tried only for events that have it. A filter that can match
-//! events of any type is tried for each event.
+//! Most filters compare the type, exactly or by prefix, possibly among other conditions. Such a
+//! filter is indexed under that type or prefix and evaluated only for events that have it. A filter
+//! that can match any type is evaluated for every event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -13,14 +13,14 @@ use usher_event::Event;
 use crate::Filter;
 use crate::filter::{Comparison, Expression};
 
-/// The filters of many subscriptions, each under a key.
+/// The filters of many subscriptions, indexed by type.
 #[derive(Clone, Debug)]
 pub struct FilterIndex<K> {
-    /// Where each key's filter is filed.
+    /// The places of each key's filter.
     places: BTreeMap<K, Vec<Place>>,
     exact: HashMap<Box<str>, Vec<Candidate<K>>>,
     prefix: HashMap<Box<str>, Vec<Candidate<K>>>,
-    /// The lengths of prefixes, with how many prefixes have each: only these are looked up.
+    /// Prefix lengths with the number of prefixes of each: only these lengths are looked up.
     prefix_lengths: BTreeMap<usize, usize>,
     rest: Vec<Candidate<K>>,
 }
@@ -28,11 +28,11 @@ pub struct FilterIndex<K> {
 #[derive(Clone, Debug)]
 struct Candidate<K> {
     key: K,
-    /// What remains to be tried; `None` where the place decides.
+    /// The filter to evaluate; `None` if the place alone decides.
     filter: Option<Arc<Filter>>,
 }
 
-/// Where a filter is filed: which types it can match.
+/// Where a filter is indexed: the types it can match.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Exact(Box<str>),
@@ -41,7 +41,7 @@ enum Place {
 }
 
 impl<K: Clone + Ord> FilterIndex<K> {
-    /// An index without filters.
+    /// An empty index.
     pub fn new() -> Self {
         Self {
             places: BTreeMap::new(),
@@ -52,17 +52,17 @@ impl<K: Clone + Ord> FilterIndex<K> {
         }
     }
 
-    /// How many filters there are.
+    /// Number of filters.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no filters.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// Files a filter under a key, in place of the one before.
+    /// Inserts a key's filter, replacing any existing one.
     pub fn insert(&mut self, key: K, filter: &Filter) {
         self.remove(&key);
         let Types { places, decided } = Types::of(&filter.0);
@@ -84,7 +84,7 @@ impl<K: Clone + Ord> FilterIndex<K> {
         self.places.insert(key, places);
     }
 
-    /// Takes out a key's filter; answers whether there was one.
+    /// Removes a key's filter; returns whether there was one.
     pub fn remove(&mut self, key: &K) -> bool {
         let Some(places) = self.places.remove(key) else { return false };
         for place in places {
@@ -140,7 +140,7 @@ impl<K: Clone + Ord> Default for FilterIndex<K> {
     }
 }
 
-/// Takes a key's candidate out; answers whether its place is gone with it.
+/// Removes a key's candidate; returns whether its place became empty and was removed.
 fn take_out<P, K>(map: &mut HashMap<P, Vec<Candidate<K>>>, place: &P, key: &K) -> bool
 where
     P: Hash + Eq,
@@ -151,11 +151,11 @@ where
     filed.is_empty() && map.remove(place).is_some()
 }
 
-/// The types of the events that an expression can match.
+/// The event types an expression can match.
 struct Types {
     /// A matching event's type is in exactly one of these.
     places: Vec<Place>,
-    /// Whether, the other way round, each event with such a type matches.
+    /// Whether, conversely, every event with such a type matches.
     decided: bool,
 }
 
@@ -175,7 +175,8 @@ impl Types {
                 };
                 Self { places: vec![place], decided: attributes.len() == 1 }
             }
-            // Whatever matches all matches each: the narrowest of them will do.
+            // An event that matches all members matches each, so indexing by the narrowest
+            // suffices.
             Expression::All(of) => match of.iter().map(Self::of).min_by_key(Self::breadth) {
                 None => Self::any_type(true),
                 Some(only) if of.len() == 1 => only,
@@ -191,7 +192,7 @@ impl Types {
         }
     }
 
-    /// Less is better: any type at all, then prefixes, then many types, then few.
+    /// Sort key, narrowest first: few types, many types, prefixes, any type.
     fn breadth(&self) -> (bool, bool, usize) {
         let has = |what: fn(&Place) -> bool| self.places.iter().any(what);
         (
@@ -202,7 +203,7 @@ impl Types {
     }
 }
 
-/// Drops places that lie within others, so that no type is in two of them.
+/// Drops places contained in others, so that no type is in two of them.
 fn disjoint(mut places: Vec<Place>) -> Vec<Place> {
     if places.contains(&Place::Rest) {
         return vec![Place::Rest];

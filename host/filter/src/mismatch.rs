@@ -1,6 +1,6 @@
-//! Why an event doesn't match: the part of the filter that says no, in words.
+//! Explains why an event doesn't match a filter.
 //!
-//! Explaining takes the filter apart once more, with allocations; only people ask for it.
+//! Evaluates the filter again, with allocations; meant for diagnostics only.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use usher_event::Event;
 use crate::Filter;
 use crate::filter::{Comparison, Expression};
 
-/// How much of a value is repeated.
+/// Maximum characters of a value in an explanation.
 const VALUE_MAX_CHARS: usize = 80;
 
-/// How much of a filter is repeated.
+/// Maximum characters of a filter in an explanation.
 const FILTER_MAX_CHARS: usize = 200;
 
-/// Alternatives that are gone through one by one; of more, the rest is counted.
+/// Alternatives explained one by one; the rest is only counted.
 const ALTERNATIVES_MAX: usize = 4;
 
 /// The part of a filter that an event doesn't satisfy.
@@ -26,7 +26,7 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// One that is not about any part of the filter.
+    /// A mismatch that concerns no part of the filter.
     pub fn because(reason: impl Into<String>) -> Self {
         Self { path: String::new(), reason: reason.into() }
     }
@@ -36,7 +36,7 @@ impl Mismatch {
         &self.path
     }
 
-    /// What is wrong with the event there, such as `type is "a", needs to be "b"`.
+    /// Why it doesn't match there, such as `type is "a", needs to be "b"`.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Mismatch {
 }
 
 impl Filter {
-    /// Why the event doesn't match; `None` exactly when it does.
+    /// Why the event doesn't match; `None` if and only if it matches.
     pub fn explain(&self, event: &Event) -> Option<Mismatch> {
         explain(&self.0, event)
     }
@@ -76,7 +76,7 @@ fn explain(expression: &Expression, event: &Event) -> Option<Mismatch> {
         Expression::All(of) => {
             let mut members = of.iter().enumerate();
             let no = members.find_map(|(n, member)| Some((n, explain(member, event)?)));
-            // One of them says no, or all would hold.
+            // Some member doesn't hold, or `all` would; the fallback is unreachable.
             let (n, no) = no.unwrap_or_else(|| (0, refused(expression)));
             no.below(&format!("all[{n}]"))
         }
@@ -127,7 +127,7 @@ fn any(of: &[Expression], event: &Event) -> Mismatch {
     }
 }
 
-/// Why `inner`, which matches, is what the event must not be.
+/// Explains a `not`: `inner` matches.
 fn not(inner: &Expression, event: &Event) -> Mismatch {
     match inner {
         Expression::Not(twice) => {
@@ -159,13 +159,13 @@ fn not(inner: &Expression, event: &Event) -> Mismatch {
     }
 }
 
-/// The event matches `inner`, and must not.
+/// The event matches `inner` under a `not`.
 fn refused(inner: &Expression) -> Mismatch {
     let json = cut(&inner.to_json().to_string(), FILTER_MAX_CHARS);
     Mismatch { path: String::new(), reason: format!("must not match {json}, and does") }
 }
 
-/// A value in quotes, without line breaks or controls, and not too long.
+/// Quotes a value, escaped and truncated.
 fn quoted(value: &str) -> String {
     format!("{:?}", cut(value, VALUE_MAX_CHARS))
 }

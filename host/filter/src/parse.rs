@@ -1,4 +1,4 @@
-//! Reading filters from JSON. All limits are checked here, so evaluating needs none.
+//! Parses filters from JSON. All limits are checked here, so evaluation needs none.
 
 use serde_json::Value as Json;
 use usher_event::check_attribute_name;
@@ -7,20 +7,20 @@ use crate::filter::{Comparison, Expression, combine};
 use crate::strict::Strict;
 use crate::{Filter, FilterError};
 
-/// How deep filters nest at most; the root is at depth 1.
+/// Maximum nesting depth; the root is at depth 1.
 pub const FILTER_MAX_DEPTH: usize = 16;
 
-/// How many expressions and compared attributes a filter has at most.
+/// Maximum number of expressions and compared attributes in a filter.
 pub const FILTER_MAX_EXPRESSIONS: usize = 256;
 
-/// The longest value to compare with; no attribute is longer.
+/// Maximum length of a value to compare with; attributes are never longer.
 pub const VALUE_MAX_BYTES: usize = usher_event::limits::ATTRIBUTE_MAX_BYTES;
 
-/// The longest JSON text of a filter.
+/// Maximum size of a filter's JSON.
 pub const FILTER_MAX_BYTES: usize = 64 * 1024;
 
 impl Filter {
-    /// Reads a filter from JSON text; see [`Filter::from_json`].
+    /// Parses a filter from JSON text; see [`Filter::from_json`].
     ///
     /// # Errors
     /// The text is too long, not JSON, or not a filter.
@@ -36,18 +36,18 @@ impl Filter {
         Self::from_json(&json.0)
     }
 
-    /// Reads a filter: an object with one dialect, or an array of such objects, all of which must
-    /// match (`filters` of the Subscriptions API; empty means that every event matches).
+    /// Converts JSON into a filter: an object with one dialect, or an array of such objects, all of
+    /// which must match (`filters` of the Subscriptions API; empty matches every event).
     ///
     /// # Errors
-    /// Where it breaks a rule or a limit, and which.
+    /// The rule or limit it breaks, and where.
     pub fn from_json(json: &Json) -> Result<Self, FilterError> {
         let mut reader = Reader { path: String::new(), expressions: 0 };
         let of = match json {
             Json::Array(of) => of.as_slice(),
             one => return reader.expression(one, 1).map(Self),
         };
-        // More than one become the members of an `all`, which is written and counts as such.
+        // An array of several becomes an `all`, so it counts as an expression.
         let depth = if of.len() > 1 {
             reader.count()?;
             2
@@ -112,7 +112,7 @@ impl Reader {
             let value = self.within(&format!(".{name}"), |reader| reader.value(value))?;
             attributes.push((name.as_str().into(), value));
         }
-        // The order in the JSON means nothing; equal filters should be equal.
+        // Order in JSON is irrelevant; sort, so that equal filters compare equal.
         attributes.sort_unstable();
         Ok(Expression::Compare(how, attributes))
     }

@@ -1,5 +1,5 @@
-//! JSON in which no object has the same member twice. `serde_json`'s own value keeps the last one
-//! and drops the others, which in a filter would silently drop a condition.
+//! JSON that refuses duplicate members. `serde_json`'s own value keeps only the last one, which
+//! would silently drop a condition of a filter.
 
 use std::fmt;
 

@@ -1,8 +1,7 @@
-//! When a plugin that keeps failing is left alone for a while, and when for good: pure rules, with
-//! the time handed in.
+//! Circuit breaker and quarantine of a failing plugin: pure rules, with the clock passed in.
 //!
-//! What counts is how many different events failed. An event that fails again and again is one
-//! event, which the retry policy deals with; the plugin is not punished for it.
+//! Only distinct events count. One event that fails repeatedly is the retry policy's concern and
+//! doesn't open the breaker.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,15 +11,15 @@ use usher_event::FailureClass;
 /// When a plugin's breaker opens, and when the plugin is quarantined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerPolicy {
-    /// So many different events failed in a row open it; at least 1.
+    /// Distinct events that must fail in a row to open it; at least 1.
     pub failures: u32,
-    /// How long it stays open before the first probe; each wait in vain doubles the next.
+    /// Wait before the first probe; doubles after each failed probe.
     pub first_wait: Duration,
-    /// The longest wait between two probes.
+    /// Maximum wait between two probes.
     pub max_wait: Duration,
-    /// More different events than this that failed within the window quarantine the plugin.
+    /// The plugin is quarantined if more distinct events than this fail within the window.
     pub quarantine_failures: u32,
-    /// How far back failures count for the quarantine.
+    /// The window in which failures count towards quarantine.
     pub quarantine_window: Duration,
 }
 
@@ -29,7 +28,7 @@ impl Default for BreakerPolicy {
         Self {
             failures: 5,
             first_wait: Duration::from_millis(500),
-            // Short enough that a plugin that fails at everything is quarantined within the window.
+            // Short enough that a plugin failing every event is quarantined within the window.
             max_wait: Duration::from_secs(3),
             quarantine_failures: 20,
             quarantine_window: Duration::from_secs(60),
@@ -37,19 +36,19 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// What a delivery says of its plugin.
+/// What the outcome of a delivery tells about its plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// The plugin came to an answer, whichever.
+    /// It returned a verdict, of whatever kind.
     Answered,
-    /// It trapped, took too long or went past a limit.
+    /// It trapped, timed out or exceeded a limit.
     Failed,
-    /// Nothing: it never ran, or something else was to blame.
+    /// Nothing: it didn't run, or the failure has another cause.
     None,
 }
 
 impl Sign {
-    /// What a failure of this class says.
+    /// The sign for a failure of this class.
     pub(crate) fn of(class: FailureClass) -> Self {
         match class {
             FailureClass::Trap | FailureClass::Timeout | FailureClass::Limit => Self::Failed,
@@ -58,7 +57,7 @@ impl Sign {
         }
     }
 
-    /// Whether the plugin is to blame.
+    /// Whether the failure counts against the plugin.
     pub(crate) fn is_failed(self) -> bool {
         self == Self::Failed
     }
@@ -67,36 +66,36 @@ impl Sign {
 /// Whether deliveries may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// As many as there are.
+    /// Any number.
     Free,
-    /// One, to see how it fares: a probe.
+    /// One, as a probe.
     Probe,
-    /// None before this time.
+    /// None until this time, in milliseconds.
     Until(u64),
-    /// None before somebody says more.
+    /// None until the state changes.
     Never,
 }
 
-/// What a failure led to.
+/// State change caused by a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// No more deliveries are taken until a probe.
+    /// Deliveries stop until a probe.
     Opened,
-    /// Deliveries are taken again.
+    /// Deliveries resume.
     Closed,
-    /// No more deliveries are taken; so many events failed.
+    /// Deliveries stop; carries the number of failed events.
     Quarantined(usize),
 }
 
-/// Where one plugin stands.
+/// Breaker state of one plugin.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: BreakerPolicy,
     state: State,
-    /// Different events that failed since the last answer; at most as many as open it.
+    /// Distinct events that failed since the last verdict; at most `policy.failures`.
     run: Vec<u64>,
-    /// Different events that failed, each with when it first did, oldest first; at most one more
-    /// than may be.
+    /// Distinct failed events as (time of first failure, sequence), oldest first; at most
+    /// `policy.quarantine_failures` + 1.
     recent: VecDeque<(u64, u64)>,
 }
 
@@ -113,12 +112,12 @@ impl Breaker {
         Self { policy, state: State::Closed, run: Vec::new(), recent: VecDeque::new() }
     }
 
-    /// Goes by another policy from now on.
+    /// Applies to the next failure; the state is kept.
     pub(crate) fn change_policy(&mut self, policy: BreakerPolicy) {
         self.policy = policy;
     }
 
-    /// Whether deliveries may be taken now.
+    /// Whether deliveries are admitted at `now_ms`.
     pub(crate) fn admission(&self, now_ms: u64) -> Admission {
         match self.state {
             State::Closed => Admission::Free,
@@ -139,7 +138,7 @@ impl Breaker {
         }
     }
 
-    /// Notes how a delivery of this event fared.
+    /// Records the outcome of a delivery of event `sequence`.
     pub(crate) fn note(&mut self, sign: Sign, sequence: u64, now_ms: u64) -> Option<Change> {
         match sign {
             Sign::None => None,
@@ -148,29 +147,29 @@ impl Breaker {
         }
     }
 
-    /// A probe is over, or came to nothing. Unless it led to something, the next one waits longer.
+    /// Ends a probe. Doubles the wait unless the probe changed the state.
     pub(crate) fn probed(&mut self, now_ms: u64) {
         if let State::Probing { wait_ms } = self.state {
             self.wait(wait_ms.saturating_mul(2), now_ms);
         }
     }
 
-    /// Whether something failed that an answer would make good.
+    /// Whether a verdict would change anything: failures are pending, or it isn't closed.
     pub(crate) fn is_troubled(&self) -> bool {
         !self.run.is_empty() || self.state != State::Closed
     }
 
-    /// Whether nothing but probes is taken.
+    /// Whether only probes are admitted.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::Probing { .. })
     }
 
-    /// Has it as if it had been quarantined by itself.
+    /// Restores a quarantine.
     pub(crate) fn quarantine(&mut self) {
         self.state = State::Quarantined;
     }
 
-    /// Forgets everything that failed.
+    /// Closes the breaker and forgets all failures.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.policy);
     }
@@ -237,12 +236,12 @@ mod tests {
         Breaker::new(BreakerPolicy::default())
     }
 
-    /// Lets these events fail, all at once.
+    /// Fails each of these events once.
     fn fail(breaker: &mut Breaker, events: std::ops::Range<u64>, now_ms: u64) -> Option<Change> {
         events.map(|event| breaker.note(Sign::Failed, event, now_ms)).last().flatten()
     }
 
-    /// Admits a probe and lets it fare so.
+    /// Runs a probe with this outcome.
     fn probe(breaker: &mut Breaker, sign: Sign, event: u64, now_ms: u64) -> Option<Change> {
         assert!(breaker.begin_probe(now_ms));
         let change = breaker.note(sign, event, now_ms);
@@ -286,7 +285,7 @@ mod tests {
         for wait_ms in [500, 1_000, 2_000, 3_000, 3_000] {
             assert_eq!(breaker.admission(now_ms), Admission::Until(now_ms + wait_ms));
             now_ms += wait_ms;
-            // One that says nothing is no reason to probe again at once.
+            // An inconclusive probe must not shorten the wait.
             assert_eq!(probe(&mut breaker, Sign::None, 9, now_ms), None);
         }
     }
@@ -309,7 +308,7 @@ mod tests {
         };
         assert_eq!(quarantined_ms, 42_500);
         assert_eq!(breaker.admission(u64::MAX), Admission::Never);
-        // What was under way ends, and changes nothing.
+        // Deliveries still in flight change nothing.
         assert_eq!(breaker.note(Sign::Answered, 99, quarantined_ms), None);
         assert_eq!(breaker.admission(u64::MAX), Admission::Never);
         breaker.reset();
@@ -329,7 +328,7 @@ mod tests {
     fn failures_beyond_the_window_no_longer_count() {
         let mut breaker = breaker();
         for event in 0..200 {
-            // 20 within any 60 s, none in a row.
+            // 20 within any 60 s, never two in a row.
             assert_eq!(breaker.note(Sign::Failed, event, event * 3_000), None, "{event}");
             breaker.note(Sign::Answered, 1_000, event * 3_000);
         }

@@ -1,5 +1,5 @@
-//! The `time` of emitted events: RFC 3339 with milliseconds, written anew only when the
-//! millisecond has changed.
+//! The `time` of emitted events: RFC 3339 with milliseconds, formatted at most once per
+//! millisecond.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,14 +12,14 @@ pub(crate) struct Stamp {
     text: String,
 }
 
-/// The present time, Unix milliseconds.
+/// Current Unix time in milliseconds.
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Stamp {
-    /// The present time.
+    /// The current time as text.
     pub(crate) fn now(&mut self) -> &str {
         self.at(unix_ms())
     }

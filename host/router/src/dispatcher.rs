@@ -1,4 +1,4 @@
-//! A dispatcher: serves one subscription with a few workers, from its start to its stop.
+//! A dispatcher serves one subscription with a few workers.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -19,21 +19,21 @@ use crate::stats::{DispatchStatus, Stats, Tally};
 use crate::swap::{Hold, Slot};
 use crate::worker::work;
 
-/// How long abandoned calls may take to give up their thread before they are left behind.
+/// How long abandoned calls may hold their thread before the dispatcher gives up on them.
 const ABANDON_GRACE: Duration = Duration::from_secs(5);
 
-/// How far a dispatcher is.
+/// Lifecycle of a dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Taking deliveries.
     Serving,
-    /// Taking no more; what is under way may end.
+    /// Taking no more deliveries; those in flight may finish.
     Finishing,
-    /// What is under way is given back.
+    /// Releasing deliveries in flight.
     Abandoning,
 }
 
-/// What the workers of one subscription share.
+/// State shared by the workers of one subscription.
 pub(crate) struct Dispatch {
     home: Arc<Home>,
     slot: Arc<Slot>,
@@ -43,7 +43,7 @@ pub(crate) struct Dispatch {
     phase: watch::Sender<Phase>,
     /// Held by the one worker that waits for deliveries: an arrival wakes one, not all.
     turn: tokio::sync::Mutex<()>,
-    /// Runs that slow deliveries would have held up.
+    /// Runs handed over by workers that are stuck in a slow delivery.
     shed: Mutex<VecDeque<Run>>,
     shed_wakes: Notify,
     stopped: OnceLock<String>,
@@ -58,13 +58,13 @@ impl Dispatch {
         self.phase.subscribe()
     }
 
-    /// Holds the version that serves now.
+    /// Takes a hold on the serving version.
     pub(crate) fn hold(&self) -> Hold {
         self.slot.hold()
     }
 
-    /// The version on which a delivery runs again that failed on these bytes: the one before them
-    /// while they are on trial, and the one that serves once that has failed.
+    /// The version that re-runs a delivery which failed on `digest`: the previous version during a
+    /// trial, the serving version once the trial has failed.
     pub(crate) fn stand_in(&self, digest: Digest) -> Option<Hold> {
         self.ladder.stand_in(digest, self.name()).or_else(|| {
             let present = self.ladder.is_undone(digest).then(|| self.hold())?;
@@ -72,13 +72,13 @@ impl Dispatch {
         })
     }
 
-    /// What stands between the plugin and its deliveries.
+    /// Admission state of the plugin.
     pub(crate) fn ladder(&self) -> &Arc<Ladder> {
         &self.ladder
     }
 
-    /// Waits until the plugin may have deliveries and for at most `max` of them. Dropping the
-    /// future takes none. `changes` are those of the ladder.
+    /// Waits until the plugin is admitted, then leases up to `max` deliveries. Cancel-safe:
+    /// dropping the future takes none. `changes` is the ladder's channel.
     pub(crate) async fn next_run(
         &self,
         max: usize,
@@ -92,10 +92,10 @@ impl Dispatch {
                 leases = self.lease(1), if matches!(pass, Pass::Probe) => {
                     Run::new(Arc::clone(&self.home), leases?)
                 }
-                // The sender is part of the ladder.
+                // Can't be closed: the ladder owns the sender.
                 _ = changes.changed() => continue,
             };
-            // Dropping a run gives it back.
+            // Dropping a run releases it.
             match pass {
                 Pass::Free if self.ladder.is_free() => return Ok((run, None)),
                 Pass::Free => {}
@@ -126,7 +126,7 @@ impl Dispatch {
         self.home.broker.lease(&self.home.subscription, max).await
     }
 
-    /// Settles what is done of a run, and leaves what waits to whichever worker is free first.
+    /// Settles the finished part of a run and leaves the waiting part to the next idle worker.
     pub(crate) fn shed(&self, rest: Rest<'_>) {
         self.settling.submit_aside(std::mem::take(rest.done));
         if rest.waiting.is_empty() {
@@ -141,13 +141,13 @@ impl Dispatch {
         let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
         let run = shed.pop_front();
         if !shed.is_empty() {
-            // Two that were shed before anyone looked woke only one worker.
+            // `Notify` stores a single permit: two runs shed before a wake-up wake only one worker.
             self.shed_wakes.notify_one();
         }
         run
     }
 
-    /// Gives back what was shed and nobody has taken on.
+    /// Releases shed runs that no worker has picked up.
     fn give_back_shed(&self) {
         while let Some(run) = self.take_shed() {
             drop(run);
@@ -166,7 +166,7 @@ impl Dispatch {
         self.stats.failed(class);
     }
 
-    /// Remembers why nothing can be leased any more.
+    /// Records why leasing failed for good; the first error wins.
     pub(crate) fn stopped_by(&self, error: &BrokerError) {
         if self.stopped.set(error.to_string()).is_ok() {
             tracing::error!(subscription = %self.name(), %error, "deliveries stopped");
@@ -179,7 +179,7 @@ impl Dispatch {
     }
 }
 
-/// A subscription being served.
+/// A served subscription and its workers.
 pub(crate) struct Dispatcher {
     dispatch: Arc<Dispatch>,
     subscription: Subscription,
@@ -188,7 +188,7 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Serves `subscription`, which the broker knows already, with what `slot` holds.
+    /// Starts serving `subscription`, which the broker already has, with the version in `slot`.
     pub(crate) fn start(
         home: Home,
         (slot, ladder): (Arc<Slot>, Arc<Ladder>),
@@ -221,31 +221,30 @@ impl Dispatcher {
         &self.dispatch
     }
 
-    /// What it serves.
+    /// The subscription it serves.
     pub(crate) fn subscription(&self) -> &Subscription {
         &self.subscription
     }
 
-    /// How many workers it may have.
+    /// Configured limit on concurrent deliveries.
     pub(crate) fn instances(&self) -> usize {
         self.instances
     }
 
-    /// Counters, for a dispatcher that carries on with the same subscription.
+    /// Its counters, to carry over to the next dispatcher of the same subscription.
     pub(crate) fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.dispatch.stats)
     }
 
-    /// Whether it serves exactly this, and still does.
+    /// Whether it serves exactly this subscription and hasn't stopped on an error.
     pub(crate) fn serves(&self, subscription: &Subscription, instances: usize) -> bool {
         self.subscription == *subscription
             && self.instances == instances
             && self.dispatch.stopped.get().is_none()
     }
 
-    /// Stops: nothing new is taken, deliveries under way end, those that don't by `deadline` are
-    /// given back; returns when all settlements are committed. Answers whether all ended by
-    /// themselves.
+    /// Takes no new deliveries, lets those in flight finish and releases the rest at `deadline`;
+    /// returns when all settlements are committed, and whether everything finished in time.
     pub(crate) async fn stop(&mut self, deadline: Duration) -> bool {
         let dispatch = Arc::clone(&self.dispatch);
         dispatch.phase.send_replace(Phase::Finishing);
@@ -270,7 +269,7 @@ impl Dispatcher {
     }
 }
 
-/// A worker that must not be lost to a bug of ours: its run is given back, and it starts anew.
+/// Restarts the worker after a panic of the host; the panicked run is released.
 async fn keep_working(dispatch: Arc<Dispatch>) {
     while AssertUnwindSafe(work(Arc::clone(&dispatch))).catch_unwind().await.is_err() {
         tracing::error!(subscription = %dispatch.name(), "a worker panicked; it starts anew");

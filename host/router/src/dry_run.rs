@@ -1,4 +1,4 @@
-//! A dry run: what a plugin would do with an event, with nothing of it kept.
+//! Dry runs: what a plugin would do with an event, without keeping any effect.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::clock::Stamp;
 use crate::verdict::disposition;
 use crate::worker::call;
 
-/// What a plugin would have done with an event.
+/// Outcome of a dry run.
 #[derive(Debug)]
 pub struct DryRun {
-    /// Which bytes ran.
+    /// Digest of the component that ran.
     pub digest: Digest,
-    /// Their author's version.
+    /// Its version, as declared by the author.
     pub version: String,
     /// How long it took.
     pub took: Duration,
-    /// What would be handed to the broker.
+    /// What would be settled.
     pub disposition: Disposition,
 }
 
 impl Router {
-    /// Hands an event to the plugin that serves a subscription now, as a first attempt, and drops
-    /// its effects. Nothing leaves the sandbox: calls to the outside are refused.
+    /// Calls the plugin that serves a subscription as on a first attempt, and drops the effects.
+    /// Outbound calls are refused.
     ///
-    /// `None` where nothing serves the subscription, or the version was replaced and did not end in
-    /// time. Dropping the future ends the call.
+    /// Returns `None` if the subscription isn't served, or if the call was abandoned because its
+    /// version was replaced or removed. Dropping the future aborts the call.
     pub async fn dry_run(&self, name: &SubscriptionName, stored: StoredEvent) -> Option<DryRun> {
         let dispatch = self.dispatch(name)?;
         let delivery = Delivery {
@@ -53,7 +53,7 @@ impl Router {
             let (digest, version) = (listener.digest(), listener.version().to_owned());
             Some(DryRun { digest, version, took, disposition })
         };
-        // A panic is caught in there.
+        // `call` catches panics of the listener.
         AbortOnDropHandle::new(self.guests.spawn(run)).await.ok().flatten()
     }
 }

@@ -1,7 +1,7 @@
-//! What stands between a plugin and its deliveries: its breaker, its quarantine, an operator's
-//! pause, the trial of a new version. One for each plugin, shared by all that serve its subscriptions; it outlives a hot swap.
+//! Admission of deliveries to a plugin: breaker, quarantine, operator's pause, and the trial of a
+//! new version. One per plugin, shared by its subscriptions; survives a hot swap.
 //!
-//! While nothing is wrong, a delivery costs two loads here and no lock.
+//! In the healthy state a delivery costs two atomic loads and no lock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,11 +21,11 @@ use crate::trial::{FailedTrial, Ruling, Trial};
 pub struct Quarantine {
     /// When, Unix milliseconds.
     pub time_ms: u64,
-    /// The bytes that failed; others are not quarantined for it.
+    /// Digest of the component that failed; the quarantine applies to it alone.
     pub digest: Digest,
-    /// How many different events failed.
+    /// Number of distinct events that failed.
     pub failures: u64,
-    /// Within how long.
+    /// The window they failed in.
     pub window: Duration,
     /// The class of the last failure.
     pub class: FailureClass,
@@ -33,37 +33,37 @@ pub struct Quarantine {
     pub reason: String,
 }
 
-/// What keeps deliveries from a plugin that is installed.
+/// What restricts deliveries to an installed plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// The bytes that serve.
+    /// Digest of the serving component.
     pub digest: Option<Digest>,
     /// Whether an operator paused it.
     pub is_paused: bool,
-    /// Why nothing but probes is taken, while its breaker is open.
+    /// Why the breaker admits only probes; `None` while it is closed.
     pub open: Option<String>,
-    /// Why it is quarantined, where it is.
+    /// Why it is quarantined.
     pub quarantine: Option<Quarantine>,
-    /// The version whose trial has failed, until another is installed.
+    /// The version that failed its trial, until another is installed.
     pub failed_trial: Option<FailedTrial>,
-    /// The bytes that served before, while the ones that serve are on trial.
+    /// Digest of the previous component, during a trial.
     pub last_good: Option<Digest>,
 }
 
-/// See above.
+/// See the module documentation.
 pub(crate) struct Ladder {
     plugin: PluginName,
     began: Instant,
     state: Mutex<State>,
-    /// Whether deliveries may be taken as they come.
+    /// Whether deliveries are admitted without limit.
     is_free: AtomicBool,
-    /// Whether an answer would change something.
+    /// Whether a verdict could change the state; if not, the lock is skipped.
     is_watched: AtomicBool,
-    /// Whether the bytes that serve have acknowledged a delivery.
+    /// Whether the serving component has acked a delivery.
     has_acked: AtomicBool,
-    /// Wakes those who wait to be admitted, and those who were and wait for deliveries.
+    /// Wakes workers that wait for admission, or for deliveries while admitted.
     changes: watch::Sender<u64>,
-    /// Wakes whoever keeps the books on plugins.
+    /// Signals a change that must be persisted.
     notices: watch::Sender<u64>,
 }
 
@@ -73,24 +73,24 @@ struct State {
     breaker: Breaker,
     is_paused: bool,
     quarantine: Option<Quarantine>,
-    /// Why the breaker is open, for as long as it is.
+    /// Why the breaker is open.
     open: Option<String>,
     trial: Option<Trial>,
     failed_trial: Option<FailedTrial>,
-    /// The bytes whose trial failed last: deliveries may still be under way on them when they no
-    /// longer serve.
+    /// Digest that failed its trial last: deliveries on it may still be in flight when it no longer
+    /// serves.
     undone: Option<Digest>,
 }
 
-/// Leave to take deliveries.
+/// Permission to lease.
 pub(crate) enum Pass {
-    /// As many as there are.
+    /// Any number.
     Free,
-    /// One. Which of those who have one may use it is known when they have a delivery.
+    /// One. Of the workers that hold it, the first to lease a delivery runs the probe.
     Probe,
 }
 
-/// A probe that is under way until this is dropped.
+/// A running probe; ends when dropped.
 pub(crate) struct Probing(Arc<Ladder>);
 
 impl Ladder {
@@ -123,8 +123,7 @@ impl Ladder {
         })
     }
 
-    /// These bytes serve from now on, by this policy; what failed before is forgotten where they are
-    /// others.
+    /// Switches to `digest` and `policy`; failures are forgotten if the digest changes.
     pub(crate) fn renew(&self, digest: Digest, policy: BreakerPolicy, trial: Option<Trial>) {
         self.change(|state| {
             let others_serve = std::mem::replace(&mut state.digest, digest) != digest;
@@ -142,38 +141,38 @@ impl Ladder {
         });
     }
 
-    /// Ends the trial, where there is one, without a ruling.
+    /// Ends the trial, if any, without a ruling.
     pub(crate) fn take_trial(&self) -> Option<Trial> {
         self.change(|state| state.trial.take())
     }
 
-    /// The version before, where it stands in for these bytes.
+    /// The previous version, if it is the fallback for `digest`.
     pub(crate) fn stand_in(&self, digest: Digest, subscription: &SubscriptionName) -> Option<Hold> {
         let state = self.lock();
         let trial = state.trial.as_ref().filter(|trial| trial.stands_in(digest, subscription))?;
         Some(trial.last_good.serving.hold())
     }
 
-    /// Whether the trial of these bytes failed, and others serve or are about to.
+    /// Whether `digest` failed its trial, and another version serves or is about to.
     pub(crate) fn is_undone(&self, digest: Digest) -> bool {
         self.lock().undone == Some(digest)
     }
 
-    /// Notes that these bytes failed where the version before came to an answer; `is_ack` says that it
-    /// acknowledged the delivery.
+    /// Records that `digest` failed a delivery which the previous version then answered; `is_ack`
+    /// if with an ack.
     pub(crate) fn stood_in(&self, digest: Digest, failure: &Failure, is_ack: bool) {
         self.try_out(digest, |trial| trial.stood_in(failure, is_ack));
     }
 
-    /// Notes that the bytes that serve acknowledged a delivery before they were served here.
+    /// Records that the serving component acked deliveries in an earlier installation.
     pub(crate) fn has_acked_before(&self) {
         self.has_acked.store(true, Ordering::Release);
     }
 
-    /// Notes that a delivery was acknowledged by these bytes.
+    /// Records an ack by `digest`.
     pub(crate) fn acked(&self, sequence: u64, digest: Digest) {
         if !self.has_acked.load(Ordering::Acquire) {
-            // Under the lock, so that bytes that have just been replaced don't count.
+            // Under the lock, so that an ack of a version just replaced doesn't count.
             let state = self.lock();
             if state.digest == digest && !self.has_acked.swap(true, Ordering::AcqRel) {
                 self.notify();
@@ -182,7 +181,7 @@ impl Ladder {
         self.answered(sequence, digest);
     }
 
-    /// Whether the version before the one on trial has ever acknowledged a delivery.
+    /// Whether the previous version has ever acked a delivery; `true` if `digest` isn't on trial.
     pub(crate) fn is_worth_going_back(&self, digest: Digest) -> bool {
         let state = self.lock();
         let trial = state.trial.as_ref().filter(|trial| trial.digest() == digest);
@@ -199,7 +198,8 @@ impl Ladder {
                     tracing::info!(plugin = %self.plugin, %digest, "trial passed");
                     state.trial = None;
                 }
-                // The version before still stands in for what is under way.
+                // The trial stays: its previous version is still the fallback for deliveries in
+                // flight.
                 Ruling::Failed(failed) => {
                     tracing::error!(
                         plugin = %self.plugin,
@@ -219,12 +219,12 @@ impl Ladder {
         });
     }
 
-    /// Pauses or goes on.
+    /// Pauses or resumes deliveries.
     pub(crate) fn pause(&self, is_paused: bool) {
         self.change(|state| state.is_paused = is_paused);
     }
 
-    /// Quarantines for what happened before.
+    /// Restores a persisted quarantine.
     pub(crate) fn quarantine(&self, quarantine: Quarantine) {
         self.change(|state| {
             state.breaker.quarantine();
@@ -232,7 +232,7 @@ impl Ladder {
         });
     }
 
-    /// Lifts the quarantine; answers why there was one.
+    /// Lifts the quarantine and returns it.
     pub(crate) fn release(&self) -> Option<Quarantine> {
         self.change(|state| {
             let lifted = state.quarantine.take();
@@ -257,7 +257,7 @@ impl Ladder {
         }
     }
 
-    /// The bytes that serve, where they have acknowledged a delivery.
+    /// Digest of the serving component, if it has acked a delivery.
     pub(crate) fn proven(&self) -> Option<Digest> {
         let state = self.lock();
         self.has_acked.load(Ordering::Acquire).then_some(state.digest)
@@ -267,8 +267,7 @@ impl Ladder {
         self.changes.subscribe()
     }
 
-    /// Waits until deliveries may be taken. `changes` tells from then on that it may be otherwise.
-    /// Calls `idle` before it waits.
+    /// Waits for admission. A later change is signalled on `changes`. Calls `idle` before it waits.
     pub(crate) async fn admitted(
         &self,
         changes: &mut watch::Receiver<u64>,
@@ -293,19 +292,19 @@ impl Ladder {
                 }
             };
             tokio::select! {
-                // The sender is part of this ladder.
+                // Can't be closed: the ladder owns the sender.
                 _ = changes.changed() => {}
                 () = due => {}
             }
         }
     }
 
-    /// Whether nothing stands in the way of deliveries.
+    /// Whether deliveries are admitted without limit.
     pub(crate) fn is_free(&self) -> bool {
         self.is_free.load(Ordering::Acquire)
     }
 
-    /// Begins a probe, unless somebody else was first.
+    /// Begins a probe; `None` if another worker was first.
     pub(crate) fn begin_probe(self: &Arc<Self>) -> Option<Probing> {
         let mut state = self.lock();
         let begun = self.admission_of(&state) == Admission::Probe
@@ -317,7 +316,7 @@ impl Ladder {
         })
     }
 
-    /// Notes that these bytes came to an answer.
+    /// Records that `digest` returned a verdict.
     pub(crate) fn answered(&self, sequence: u64, digest: Digest) {
         if !self.is_watched.load(Ordering::Acquire) {
             return;
@@ -330,7 +329,7 @@ impl Ladder {
         }
     }
 
-    /// Notes that these bytes failed at an event.
+    /// Records that `digest` failed an event.
     pub(crate) fn failed(&self, sequence: u64, digest: Digest, failure: &Failure) {
         let now_ms = self.now_ms();
         let Failure { class, reason, .. } = failure;

@@ -1,19 +1,18 @@
-//! Takes deliveries from the broker to listeners, and what became of them back.
+//! Moves deliveries from the broker to listeners and their settlements back.
 //!
-//! For each subscription a dispatcher keeps a few workers. A worker leases a run of
-//! deliveries, hands them to the listener one after another, and gives the broker the settlements
-//! of the whole run at once, without waiting for the disk before it takes the next run. What
-//! always holds:
+//! Each subscription has a dispatcher with a few workers. A worker leases a run of deliveries,
+//! hands them to the listener one at a time, and settles the whole run in one batch; it takes the
+//! next run without waiting for the disk. Invariants:
 //!
-//! - A leased delivery is settled, whatever happens to worker or listener: panics, cancellation
-//!   and abandoned calls give it back.
-//! - One delivery sees one version of a plugin. A hot swap takes effect between two runs. Where a
-//!   version on trial fails, all that it did is dropped and the version before runs from the start.
-//! - A plugin that keeps failing gets fewer deliveries and in the end none; its events wait in the
-//!   log, and no other plugin notices.
-//! - A listener that hangs holds up only the delivery it hangs on, not the rest of its run.
+//! - A leased delivery is always settled: panics, cancellation and abandoned calls release it.
+//! - One delivery sees one version of a plugin. A hot swap takes effect between runs. Where a
+//!   version on trial fails, its effects are dropped and the previous version handles the delivery
+//!   from the start.
+//! - A plugin that keeps failing gets fewer deliveries and eventually none; its events wait in the
+//!   log, and other plugins are unaffected.
+//! - A hung listener blocks only its current delivery, not the rest of the run.
 //!
-//! Nothing here knows wasm, a disk or a network: listeners and broker are traits.
+//! Independent of wasm, disk and network: listeners and broker are traits.
 
 mod breaker;
 mod clock;

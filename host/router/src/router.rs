@@ -23,47 +23,47 @@ use crate::swap::{Serving, Slot, SwapOutcome};
 use crate::trial::{LastGood, Trial, TrialPolicy};
 use crate::verdict::EmissionLimits;
 
-/// How long deliveries may take to end on a version that was replaced or removed.
+/// Default drain timeout of a replaced or removed version.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 
-/// What to serve with what.
+/// A listener with its subscriptions and policies.
 pub struct Installation {
-    /// Takes the deliveries.
+    /// Handles the deliveries.
     pub listener: Arc<dyn Listener>,
-    /// The subscriptions it serves; all of its own plugin.
+    /// The subscriptions to serve; all must belong to the listener's plugin.
     pub subscriptions: Vec<Subscription>,
-    /// How many deliveries of one subscription it handles at once; at least 1.
+    /// Deliveries of one subscription handled concurrently; at least 1.
     pub instances: usize,
-    /// How much one delivery may emit.
+    /// Emission limits per delivery.
     pub emissions: EmissionLimits,
-    /// When it is left alone because it keeps failing.
+    /// When repeated failures stop deliveries.
     pub breaker: BreakerPolicy,
-    /// When it is rolled back, where other bytes served before; `None` to trust it.
+    /// When to roll back to the previous version, if there is one; `None` skips the trial.
     pub trial: Option<TrialPolicy>,
-    /// What stood in its way when it was served last; for a plugin that isn't served now.
+    /// Restrictions persisted from an earlier run; ignored if the plugin is being served.
     pub held: Held,
 }
 
-/// What stands in a plugin's way from the start.
+/// Persisted state that a plugin starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Whether an operator paused it.
     pub is_paused: bool,
-    /// The newest bytes of it that have acknowledged a delivery.
+    /// Digest of the newest component that has acked a delivery.
     pub acked: Option<Digest>,
-    /// Why it is quarantined; of no account where other bytes serve now.
+    /// Why it is quarantined; ignored if the digest differs from the one to serve.
     pub quarantine: Option<Quarantine>,
 }
 
-/// Why a listener was not installed. What served before serves on.
+/// Why a listener was not installed. The previous version keeps serving.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// The broker did not take a subscription.
+    /// The broker refused a subscription.
     #[error("subscription {subscription} was not taken: {error}")]
     Broker {
-        /// Which one.
+        /// The refused subscription.
         subscription: SubscriptionName,
-        /// Why.
+        /// The broker's error.
         error: BrokerError,
     },
     /// The same subscription is there twice.
@@ -72,9 +72,9 @@ pub enum InstallError {
     /// A subscription belongs to another plugin.
     #[error("subscription {subscription} does not belong to plugin {plugin}")]
     Foreign {
-        /// Which one.
+        /// The foreign subscription.
         subscription: SubscriptionName,
-        /// Who asked for it.
+        /// The plugin that claimed it.
         plugin: PluginName,
     },
     /// The router is shut down.
@@ -82,23 +82,23 @@ pub enum InstallError {
     ShutDown,
 }
 
-/// Takes deliveries from the broker to listeners, each on workers of its own.
+/// Moves deliveries from the broker to listeners; each subscription has its own workers.
 pub struct Router {
     broker: Arc<dyn Broker>,
     pub(crate) guests: Handle,
     drain: Duration,
-    /// One lock for each plugin: a slow drain holds up changes of that plugin only.
+    /// One lock per plugin: a slow drain blocks changes to that plugin only.
     plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Plugin>>>>>,
-    /// What is being served, for those who only look.
+    /// What is being served, readable without the plugin locks.
     active: RwLock<Active>,
-    /// Counts what whoever keeps the books on plugins should look at.
+    /// Incremented when a standing changes that must be persisted.
     notices: watch::Sender<u64>,
-    /// Versions on their way out.
+    /// Replaced versions being drained.
     drains: Mutex<JoinSet<()>>,
     shut_down: AtomicBool,
 }
 
-/// A version to drain, and what it has to wait for before.
+/// A version to drain, and the signal to wait for first.
 type Replaced = (Arc<Serving>, Option<oneshot::Receiver<()>>);
 
 #[derive(Default)]
@@ -128,25 +128,25 @@ impl Router {
         }
     }
 
-    /// Sets how long deliveries under way may take to end on a version that was replaced or
-    /// removed, before they are given back and run again.
+    /// Sets how long a replaced or removed version may finish its deliveries before they are
+    /// released and re-run.
     #[must_use]
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Serves the subscriptions with the listener, in place of the version of the same name that
-    /// served before. Returns once it serves; the version before ends what it has under way.
+    /// Installs the listener, replacing the serving version of the same plugin. Returns once the
+    /// new version serves; the old one finishes its current deliveries in the background.
     ///
-    /// Subscriptions the version before served and this one doesn't ask for are no longer served;
-    /// the broker keeps them. Where a subscription's specification changes, no delivery of the
-    /// old one reaches the new version: it is drained first.
+    /// Subscriptions that only the old version had are no longer served; the broker keeps them. A
+    /// subscription whose specification changes is drained first, so the new version sees no
+    /// delivery made under the old specification.
     ///
-    /// To be awaited to its end: dropped half-way, it leaves the plugin unserved.
+    /// Not cancel-safe: dropping the future midway leaves the plugin unserved.
     ///
     /// # Errors
-    /// See [`InstallError`]; the version before serves on then.
+    /// See [`InstallError`]; the old version then keeps serving.
     pub async fn install(&self, installation: Installation) -> Result<SwapOutcome, InstallError> {
         let Installation { listener, subscriptions, instances, emissions, breaker, trial, held } =
             installation;
@@ -183,7 +183,7 @@ impl Router {
             }
             drained
         });
-        // A first version that could not be installed leaves nothing behind.
+        // A first installation that failed leaves no entry behind.
         if replaced.is_ok() || from.is_some() {
             self.publish_active(&name, &present);
             *plugin = Some(present);
@@ -197,11 +197,11 @@ impl Router {
         Ok(SwapOutcome::Replaced { from, to: digest })
     }
 
-    /// Stops serving a plugin's subscriptions; the broker keeps them, and their events wait.
-    /// Deliveries under way end first. Answers whether it was served.
+    /// Stops serving a plugin after draining its deliveries. The broker keeps the subscriptions and
+    /// their events. Returns whether the plugin was served.
     pub async fn remove(&self, name: &PluginName) -> bool {
         let entry = self.entry(name);
-        // Held to the end, so that an installation of the same name comes after it, not into it.
+        // Held until the drain is done, so that a concurrent install of the same name waits for it.
         let mut entry = entry.lock().await;
         let Some(mut plugin) = entry.take() else {
             return false;
@@ -216,18 +216,18 @@ impl Router {
         true
     }
 
-    /// Each subscription that is being served, by name.
+    /// Status of each served subscription, ordered by name.
     pub fn status(&self) -> Vec<DispatchStatus> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
         active.dispatches.values().map(|(plugin, dispatch)| dispatch.status(plugin)).collect()
     }
 
-    /// The bytes of a plugin that serve, where they have acknowledged a delivery.
+    /// Digest of the serving component, if it has acked a delivery.
     pub fn proven(&self, name: &PluginName) -> Option<Digest> {
         self.ladder_of(name)?.proven()
     }
 
-    /// What stands between each plugin that is installed and its deliveries.
+    /// Standing of each installed plugin.
     pub fn standings(&self) -> BTreeMap<PluginName, Standing> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
         let standing =
@@ -235,18 +235,18 @@ impl Router {
         active.ladders.iter().map(standing).collect()
     }
 
-    /// Changes when [`Router::standings`] has something that has to be kept.
+    /// Changes when [`Router::standings`] has something new to persist.
     pub fn notices(&self) -> watch::Receiver<u64> {
         self.notices.subscribe()
     }
 
-    /// Keeps new deliveries from a plugin, or lets it have them again; what is under way ends.
-    /// Answers whether it is installed.
+    /// Pauses or resumes new deliveries to a plugin; deliveries in flight finish. Returns whether
+    /// the plugin is installed.
     pub fn pause(&self, name: &PluginName, is_paused: bool) -> bool {
         self.ladder_of(name).inspect(|ladder| ladder.pause(is_paused)).is_some()
     }
 
-    /// Lifts a plugin's quarantine. Answers why there was one.
+    /// Lifts a plugin's quarantine and returns it.
     pub fn release(&self, name: &PluginName) -> Option<Quarantine> {
         self.ladder_of(name)?.release()
     }
@@ -256,7 +256,7 @@ impl Router {
         active.ladders.get(name).cloned()
     }
 
-    /// The ladder of a plugin that was not served until now.
+    /// Builds the ladder of a plugin that isn't served yet, with its persisted state.
     fn ladder(
         &self,
         name: &PluginName,
@@ -275,26 +275,26 @@ impl Router {
         ladder
     }
 
-    /// What serves a subscription now.
+    /// The dispatch of a served subscription.
     pub(crate) fn dispatch(&self, name: &SubscriptionName) -> Option<Arc<Dispatch>> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
         active.dispatches.get(name).map(|(_, dispatch)| Arc::clone(dispatch))
     }
 
-    /// The subscriptions that are being served.
+    /// Names of the served subscriptions.
     pub fn active_subscriptions(&self) -> BTreeSet<SubscriptionName> {
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
         active.dispatches.keys().cloned().collect()
     }
 
-    /// Stops everything: nothing new is taken, deliveries under way end, those that don't by
-    /// `deadline` are given back. Answers whether all ended by themselves.
+    /// Stops all plugins: takes no new deliveries, lets those in flight finish and releases the
+    /// rest at `deadline`. Returns whether all finished in time.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         self.shut_down.store(true, Ordering::Release);
         let entries: Vec<_> =
             self.plugins.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let stopping = entries.iter().map(|entry| async {
-            // Someone else's drain may hold the lock, for no longer than this one would take.
+            // A concurrent change may hold the lock while it drains; that is bounded too.
             let Some(mut plugin) = entry.lock().await.take() else { return true };
             let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(deadline));
             let ended = join_all(stopped).await.into_iter().all(|ended| ended);
@@ -309,8 +309,8 @@ impl Router {
         drained.await.is_ok() && ended
     }
 
-    /// Stops what is no longer wanted as it is, and tells the broker what is; on error everything
-    /// is as it was. Answers which subscriptions to start.
+    /// Stops subscriptions that are removed or changed and registers the missing ones with the
+    /// broker; restores everything on error. Returns the subscriptions to start.
     async fn change_subscriptions(
         &self,
         plugin: &mut Plugin,
@@ -348,8 +348,8 @@ impl Router {
         Ok(started)
     }
 
-    /// The names of all subscriptions the broker has, so that an installation that fails leaves
-    /// none behind that it made. `None` where the broker can't answer.
+    /// Names of all subscriptions the broker has, so that a failed installation removes only those
+    /// it created. `None` if the broker can't tell.
     async fn known(&self) -> Option<Vec<SubscriptionName>> {
         let known = self.broker.subscriptions().await.ok()?;
         Some(known.into_iter().map(|status| status.subscription.name).collect())
@@ -361,7 +361,7 @@ impl Router {
         }
     }
 
-    /// Serves again what was stopped for a change that failed.
+    /// Restarts subscriptions stopped for a change that failed.
     async fn restore(&self, plugin: &mut Plugin, stopped: BTreeMap<SubscriptionName, Dispatcher>) {
         for (name, dispatcher) in stopped {
             let subscription = dispatcher.subscription().clone();
@@ -393,7 +393,7 @@ impl Router {
 
     fn entry(&self, name: &PluginName) -> Arc<tokio::sync::Mutex<Option<Plugin>>> {
         let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
-        // Names nobody uses any more go; an entry that someone else holds is in use.
+        // Drops unused names; a strong count above 1 means another caller holds the entry.
         plugins.retain(|_, entry| {
             Arc::strong_count(entry) > 1 || entry.try_lock().map_or(true, |entry| entry.is_some())
         });
@@ -415,8 +415,8 @@ impl Router {
         change(&mut self.active.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Lets a replaced version end what it has under way, once `is_free` resolves: until then it may
-    /// have to stand in.
+    /// Drains a replaced version in the background, once `is_free` resolves: until then the trial
+    /// may need it as the fallback.
     fn drain_aside(&self, plugin: PluginName, (replaced, is_free): Replaced) {
         let deadline = self.drain;
         let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
@@ -424,7 +424,7 @@ impl Router {
         let drain = async move {
             let digest = replaced.listener().digest();
             if let Some(is_free) = is_free {
-                // Nothing is ever sent: the other end is dropped.
+                // Never sent to: resolves when the sender is dropped.
                 let _ = is_free.await;
             }
             if replaced.drain(deadline).await {
@@ -442,8 +442,8 @@ impl Router {
 }
 
 impl Plugin {
-    /// The trial of the bytes that serve from now on, where there is to be one; and the version to
-    /// drain, once that resolves. `before` is the trial of the version they replace.
+    /// Returns the trial for the new version, if any, and the version to drain with the signal to
+    /// wait for. `before` is the trial of the version being replaced.
     fn try_out(
         &self,
         policy: Option<TrialPolicy>,
@@ -453,12 +453,12 @@ impl Plugin {
     ) -> (Option<Trial>, Replaced) {
         let unchanged: BTreeSet<_> = self.dispatchers.keys().cloned().collect();
         match (before, policy) {
-            // The same bytes with other settings go on with their trial.
+            // Same digest, new settings: the trial continues.
             (Some(mut before), Some(_)) if before.digest() == digest => {
                 before.kept.retain(|name| unchanged.contains(name));
                 (Some(before), (replaced, None))
             }
-            // One that had not passed can't stand in; the one before it still can.
+            // A version that hasn't passed can't be the fallback; the one before it still can.
             (Some(before), Some(policy)) if before.good() != digest => {
                 let kept = before.kept.intersection(&unchanged).cloned().collect();
                 (Some(Trial::new(policy, digest, kept, before.last_good)), (replaced, None))

@@ -1,5 +1,5 @@
-//! A run: leased deliveries on their way through one worker. Whatever of it isn't handled when it
-//! is dropped goes back to the broker, so that no lease is ever lost.
+//! A run: leased deliveries being handled by one worker. Dropping it releases whatever isn't
+//! handled, so no lease is lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,35 +10,35 @@ use tokio_util::task::TaskTracker;
 use usher_broker::{Broker, Disposition, Lease, Settlement};
 use usher_event::{Delivery, Digest, SubscriptionName};
 
-/// How much time one run should take.
+/// Target duration of one run.
 const RUN_TARGET: Duration = Duration::from_millis(1);
-/// The most deliveries of one run.
+/// Maximum deliveries per run.
 const RUN_MAX_DELIVERIES: usize = 256;
 
-/// What a run needs to give its deliveries back from anywhere.
+/// What a run needs to settle or release its deliveries from any task.
 pub(crate) struct Home {
     pub(crate) subscription: SubscriptionName,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) guests: Handle,
-    /// What hands settlements to the broker; none of it may be forgotten when serving ends.
+    /// Tasks that settle in the background; awaited before serving ends.
     pub(crate) settling: TaskTracker,
 }
 
 impl Home {
-    /// Runs something that hands settlements over, whatever becomes of whoever began it.
+    /// Spawns a settling task that outlives its caller.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.settling.spawn_on(work, &self.guests);
     }
 }
 
-/// Which bytes handled a delivery.
+/// The component that handled a delivery.
 pub(crate) struct HandledBy {
     pub(crate) digest: Digest,
-    /// The author's version; only of those that failed, for their records.
+    /// The author's version; set only for failures, which record it.
     pub(crate) version: Option<Box<str>>,
 }
 
-/// Leased deliveries: those to come, the one under way, and what became of those before.
+/// Leased deliveries: waiting, current and done.
 pub(crate) struct Run {
     home: Arc<Home>,
     waiting: VecDeque<Lease>,
@@ -46,11 +46,11 @@ pub(crate) struct Run {
     done: Vec<Settlement>,
 }
 
-/// All of a run but the delivery under way.
+/// A run without its current delivery.
 pub(crate) struct Rest<'a> {
-    /// What is still to be handled.
+    /// Deliveries not yet handled.
     pub(crate) waiting: &'a mut VecDeque<Lease>,
-    /// What became of those before.
+    /// Settlements of the deliveries handled so far.
     pub(crate) done: &'a mut Vec<Settlement>,
 }
 
@@ -61,7 +61,7 @@ impl Run {
         Self { home, waiting, current: None, done }
     }
 
-    /// Makes the next delivery the one under way; answers it and the rest of the run.
+    /// Makes the next delivery current; returns it and the rest of the run.
     pub(crate) fn advance(&mut self) -> Option<(&Delivery, Rest<'_>)> {
         self.release_current();
         self.current = self.waiting.pop_front();
@@ -69,15 +69,15 @@ impl Run {
         Some((&self.current.as_ref()?.delivery, rest))
     }
 
-    /// Says what became of the one under way, and who handled it.
+    /// Settles the current delivery.
     pub(crate) fn finish(&mut self, by: HandledBy, took: Duration, disposition: Disposition) {
         if let Some(lease) = self.current.take() {
             self.settle(&lease, Some(by), took, disposition);
         }
     }
 
-    /// Ends the run: the settlements to hand over. What was not handled is given back; the second
-    /// answer says how many that are.
+    /// Ends the run and releases what wasn't handled. Returns the settlements and the number of
+    /// released deliveries.
     pub(crate) fn end(mut self) -> (Vec<Settlement>, u64) {
         let released = self.release_all();
         (std::mem::take(&mut self.done), released)
@@ -126,7 +126,7 @@ impl Drop for Run {
             return;
         }
         let (done, home) = (std::mem::take(&mut self.done), Arc::clone(&self.home));
-        // Should the runtime be gone, so is the process: the broker leases anew after a restart.
+        // If the runtime is gone, so is the process: the broker leases them again after a restart.
         self.home.spawn(async move {
             if let Err(error) = home.broker.settle(done).await {
                 tracing::warn!(
@@ -139,7 +139,7 @@ impl Drop for Run {
     }
 }
 
-/// How many deliveries a worker takes at once: as many as it handled in [`RUN_TARGET`] lately.
+/// How many deliveries to lease at once: as many as fit into [`RUN_TARGET`], by a moving mean.
 #[derive(Debug)]
 pub(crate) struct RunSize {
     deliveries: usize,
@@ -157,7 +157,7 @@ impl RunSize {
         self.deliveries
     }
 
-    /// Learns from a run of `handled` deliveries that took `took` altogether.
+    /// Updates the mean from a run of `handled` deliveries that took `took` in total.
     pub(crate) fn learn(&mut self, handled: u64, took: Duration) {
         if handled == 0 {
             return;
@@ -166,7 +166,7 @@ impl RunSize {
         self.mean_ns =
             if self.mean_ns == 0 { sample_ns } else { (self.mean_ns * 3 + sample_ns) / 4 };
         let fitting = usize::try_from(RUN_TARGET.as_nanos() / self.mean_ns.max(1));
-        // At most doubling: one quick delivery says little about the next hundred.
+        // At most double: one fast delivery says little about the next hundred.
         let most = (self.deliveries * 2).min(RUN_MAX_DELIVERIES);
         self.deliveries = fitting.unwrap_or(RUN_MAX_DELIVERIES).clamp(1, most);
     }

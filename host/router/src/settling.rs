@@ -1,5 +1,5 @@
-//! Settlements on their way to the disk. A worker hands over a batch and goes on; only when too
-//! much is under way does it wait.
+//! Settlements in flight to the broker. Workers submit batches without waiting, until the bytes in
+//! flight reach the limit.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use usher_event::{Failure, FailureClass};
 use crate::run::Home;
 use crate::stats::Stats;
 
-/// How much of one subscription may wait for the disk before its workers do.
+/// Maximum bytes per subscription awaiting the disk; beyond it, workers block.
 const WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// What a batch counts as, at least.
+/// Minimum charge per batch.
 const BATCH_MIN_BYTES: usize = WAITING_MAX_BYTES / 64;
-/// The unit in which room is taken.
+/// Size of one semaphore permit.
 const UNIT_BYTES: usize = 1024;
 
-/// Hands batches of settlements to the broker.
+/// Submits batches of settlements to the broker.
 pub(crate) struct Settling {
     home: Arc<Home>,
     stats: Arc<Stats>,
     room: Arc<Semaphore>,
 }
 
-/// The units of room that a batch takes; one batch always fits.
+/// Permits for a batch; clamped so that a single batch always fits.
 fn units(batch: &[Settlement]) -> u32 {
     let bytes = batch.iter().map(Settlement::bytes).sum::<usize>();
     let units = bytes.clamp(BATCH_MIN_BYTES, WAITING_MAX_BYTES) / UNIT_BYTES;
@@ -37,25 +37,25 @@ impl Settling {
         Self { home, stats, room }
     }
 
-    /// Sends a batch on its way; waits only while too much is.
+    /// Submits a batch; blocks only while too many bytes are in flight.
     pub(crate) async fn submit(&self, batch: Vec<Settlement>) {
         if batch.is_empty() {
             return;
         }
         let units = units(&batch);
         let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
-        // The semaphore is never closed; without a permit the batch is sent all the same.
+        // The semaphore is never closed; without a permit the batch would still be sent.
         let permit = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
         let stats = Arc::clone(&self.stats);
-        // A task of its own: were the worker to end now, the batch would still arrive.
+        // A task of its own, so that the batch is settled even if the worker ends now.
         self.home.spawn(async move {
             batch.settle(&stats).await;
             drop(permit);
         });
     }
 
-    /// Sends a batch on its way without waiting; for what a worker has to hand over while it goes
-    /// on with a delivery, so at most one for each.
+    /// Submits a batch without blocking, for a worker in the middle of a slow delivery; at most one
+    /// per delivery.
     pub(crate) fn submit_aside(&self, batch: Vec<Settlement>) {
         if batch.is_empty() {
             return;
@@ -69,7 +69,7 @@ impl Settling {
         });
     }
 
-    /// Returns once everything that was handed over or given back has been answered.
+    /// Resolves once the broker has answered all submitted and released batches.
     pub(crate) async fn finished(&self) {
         self.home.settling.close();
         self.home.settling.wait().await;
@@ -106,8 +106,8 @@ impl Batch {
             tracing::debug!(%subscription, %error, "settlements wait for the next start");
             return;
         }
-        // The broker refused the batch as such. The deliveries must not hang, nor run again for
-        // ever: they fail, and the retry policy counts.
+        // The broker refused the batch as a whole. The deliveries must neither hang nor re-run
+        // forever: fail them, so that the retry policy counts the attempt.
         tracing::error!(%subscription, %error, "the broker refused settlements");
         let failed = leases
             .into_iter()
@@ -139,7 +139,7 @@ impl Batch {
             Settled::Dead(id) => {
                 tracing::warn!(%subscription, sequence, dead_letter = id, "event became a dead letter");
             }
-            // The worker has told of all other failures; of this one only the broker knows.
+            // Workers log all other failures; only the broker knows of this one.
             Settled::RetryAt(due_ms) if is_ack => {
                 tracing::warn!(
                     %subscription, sequence, due_ms,
@@ -169,7 +169,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        // Dropped while it waited for a slot: send it from a task of its own.
+        // Dropped while waiting for a permit: settle from a separate task.
         let settlements = std::mem::take(&mut self.settlements);
         if settlements.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! What is counted for each subscription.
+//! Counters per subscription.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,26 +7,26 @@ use std::time::Duration;
 use usher_broker::Settled;
 use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
 
-/// One subscription as the router serves it.
+/// Status of one subscription served by the router.
 #[derive(Clone, Debug)]
 pub struct DispatchStatus {
     /// The subscription.
     pub subscription: SubscriptionName,
     /// The plugin that serves it.
     pub plugin: PluginName,
-    /// The bytes that serve it.
+    /// Digest of the serving component.
     pub digest: Digest,
-    /// Why deliveries stopped although nobody asked for it, if they did.
+    /// Why deliveries stopped without a request to stop; `None` while they run.
     pub stopped: Option<String>,
-    /// Deliveries handled since it was installed, failed ones included.
+    /// Deliveries handled since installation, including failed ones.
     pub handled: u64,
-    /// Failed deliveries by class; classes without any are left out.
+    /// Failed deliveries by class; classes with a count of 0 are omitted.
     pub failed: BTreeMap<FailureClass, u64>,
-    /// Time the listener took altogether.
+    /// Total time spent in the listener.
     pub handle_time: Duration,
-    /// Deliveries given back without an attempt, such as those a shutdown cut short.
+    /// Deliveries released without an attempt, such as those cut short by a shutdown.
     pub released: u64,
-    /// Deliveries that run again because state they had read changed under them.
+    /// Deliveries re-run because state they had read changed before the commit.
     pub conflicts: u64,
     /// Deliveries that became dead letters.
     pub dead: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Stats {
     dead: AtomicU64,
 }
 
-/// What one run adds, gathered by its worker alone.
+/// What one run adds; gathered by its worker without sharing.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) handled: u64,

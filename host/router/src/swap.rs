@@ -1,4 +1,4 @@
-//! Which version of a plugin serves, who is still using an older one, and how a change ended.
+//! The serving version of a plugin, the runs still using older ones, and the outcome of a swap.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,24 +9,24 @@ use usher_event::{Digest, Listener};
 
 use crate::verdict::EmissionLimits;
 
-/// What installing a listener did.
+/// Outcome of installing a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapOutcome {
-    /// Nothing of this name served before; now it does.
+    /// The plugin wasn't served before.
     Loaded {
-        /// The bytes that serve.
+        /// Digest of the serving component.
         digest: Digest,
     },
-    /// It took over at a delivery boundary; deliveries under way end on the version before.
+    /// Replaced at a delivery boundary; deliveries in flight finish on the old version.
     Replaced {
-        /// The bytes that served.
+        /// Digest of the component that served before.
         from: Digest,
-        /// The bytes that serve.
+        /// Digest of the serving component.
         to: Digest,
     },
-    /// The same listener with the same subscriptions serves already.
+    /// The same listener already serves the same subscriptions.
     Unchanged {
-        /// The bytes that serve.
+        /// Digest of the serving component.
         digest: Digest,
     },
 }
@@ -35,11 +35,11 @@ pub enum SwapOutcome {
 pub(crate) struct Serving {
     listener: Arc<dyn Listener>,
     emissions: EmissionLimits,
-    /// Each run holds a receiver; `true` tells them to abandon what is under way.
+    /// Each run holds a receiver; `true` tells it to abandon its current delivery.
     runs: watch::Sender<bool>,
 }
 
-/// A run's hold on a version: while it lives the version isn't drained.
+/// A run's reference to a version; while it lives, the version isn't drained.
 pub(crate) struct Hold {
     listener: Arc<dyn Listener>,
     emissions: EmissionLimits,
@@ -55,7 +55,7 @@ impl Serving {
         &self.listener
     }
 
-    /// Holds it.
+    /// Takes a hold on this version.
     pub(crate) fn hold(&self) -> Hold {
         Hold {
             listener: Arc::clone(&self.listener),
@@ -64,8 +64,8 @@ impl Serving {
         }
     }
 
-    /// Waits until no run uses it, then answers `true`; when `deadline` passes first, makes the
-    /// rest give their deliveries back and answers `false`.
+    /// Waits until no run uses this version and returns `true`. At `deadline` makes the remaining
+    /// runs release their deliveries and returns `false`.
     pub(crate) async fn drain(&self, deadline: Duration) -> bool {
         if timeout(deadline, self.runs.closed()).await.is_ok() {
             return true;
@@ -85,17 +85,17 @@ impl Hold {
         self.emissions
     }
 
-    /// Returns once the deliveries under way must be given back.
+    /// Resolves when the deliveries in flight must be released.
     pub(crate) async fn abandoned(&mut self) {
-        // The sender can't be gone while the drain waits for this very receiver; if it ever were,
-        // nobody would wait for the run either.
+        // The drain borrows the sender while it waits for this receiver; without a sender there is
+        // no drain to wait for.
         if self.abandon.wait_for(|abandon| *abandon).await.is_err() {
             std::future::pending().await
         }
     }
 }
 
-/// The place that says which version of a plugin serves now; shared by all its subscriptions.
+/// The serving version of a plugin; shared by all its subscriptions.
 pub(crate) struct Slot(Mutex<Arc<Serving>>);
 
 impl Slot {
@@ -103,18 +103,18 @@ impl Slot {
         Self(Mutex::new(serving))
     }
 
-    /// Holds the present version for a run.
+    /// Takes a hold on the serving version.
     pub(crate) fn hold(&self) -> Hold {
         // Subscribing under the lock: a drain that starts after `replace` sees every run.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).hold()
     }
 
-    /// The present version.
+    /// The serving version.
     pub(crate) fn present(&self) -> Arc<Serving> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a version in place and answers the one before.
+    /// Replaces the serving version and returns the old one.
     pub(crate) fn replace(&self, serving: Arc<Serving>) -> Arc<Serving> {
         std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), serving)
     }

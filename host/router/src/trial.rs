@@ -1,8 +1,8 @@
-//! The first deliveries of a new version: whether they say that the version before was better.
+//! Trial of a new version: whether its first deliveries warrant a rollback.
 //!
-//! While a version is on trial the one before stays ready. A delivery at which the new one fails
-//! runs on it at once, within the same attempt; only where the version before comes to an answer is
-//! the failure the new one's own.
+//! During a trial the previous version stays ready. A delivery that the new version fails runs on
+//! the previous one within the same attempt; only if that returns a verdict does the failure count
+//! against the new version.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::swap::Serving;
 /// When a new version is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialPolicy {
-    /// So many deliveries are looked at; at least as many as `failures`.
+    /// Deliveries to observe; at least `failures`.
     pub deliveries: u32,
-    /// So many of them failed at the new version and not at the one before roll it back; at least 1.
+    /// Roll back after this many fail on the new version but not on the previous one; at least 1.
     pub failures: u32,
 }
 
@@ -33,13 +33,13 @@ impl Default for TrialPolicy {
 pub struct FailedTrial {
     /// When, Unix milliseconds.
     pub time_ms: u64,
-    /// The bytes that failed.
+    /// Digest of the component that failed.
     pub digest: Digest,
-    /// The bytes that served before.
+    /// Digest of the previous component.
     pub good: Digest,
     /// How many deliveries failed.
     pub failures: u32,
-    /// Of how many.
+    /// Number of deliveries observed.
     pub deliveries: u32,
     /// The class of the last failure.
     pub class: FailureClass,
@@ -47,18 +47,18 @@ pub struct FailedTrial {
     pub reason: String,
 }
 
-/// The version that served before, kept ready.
+/// The previous version, kept as the fallback.
 pub(crate) struct LastGood {
     pub(crate) serving: Arc<Serving>,
-    /// Whether it has ever acknowledged a delivery: one that only rejects proves nothing against
+    /// Whether it has ever acked a delivery: a version that only rejects is no evidence against
     /// another.
     has_acked: bool,
-    /// Tells whoever waits to drain it that it is no longer needed, by being dropped.
+    /// Dropped to signal that the version may be drained.
     _over: oneshot::Sender<()>,
 }
 
 impl LastGood {
-    /// The second answer resolves once it is no longer needed.
+    /// The receiver resolves once the version is no longer needed.
     pub(crate) fn new(serving: Arc<Serving>, has_acked: bool) -> (Self, oneshot::Receiver<()>) {
         let (over, is_over) = oneshot::channel();
         (Self { serving, has_acked, _over: over }, is_over)
@@ -69,19 +69,19 @@ impl LastGood {
 pub(crate) struct Trial {
     policy: TrialPolicy,
     digest: Digest,
-    /// The subscriptions that the version before served in the same way.
+    /// Subscriptions that the previous version serves with the same specification.
     pub(crate) kept: BTreeSet<SubscriptionName>,
     pub(crate) last_good: LastGood,
     answered: u32,
     failed: u32,
 }
 
-/// What a delivery led to.
+/// Result of a trial.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ruling {
-    /// The version is good.
+    /// Keep the new version.
     Passed,
-    /// The version is not.
+    /// Roll back.
     Failed(FailedTrial),
 }
 
@@ -95,40 +95,40 @@ impl Trial {
         Self { policy, digest, kept, last_good, answered: 0, failed: 0 }
     }
 
-    /// The bytes on trial.
+    /// Digest on trial.
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The bytes that served before.
+    /// Digest of the previous version.
     pub(crate) fn good(&self) -> Digest {
         self.last_good.serving.listener().digest()
     }
 
-    /// Whether this version takes in deliveries in place of the one on trial.
+    /// Whether the previous version is the fallback for `digest` on this subscription.
     pub(crate) fn stands_in(&self, digest: Digest, subscription: &SubscriptionName) -> bool {
         digest == self.digest && self.kept.contains(subscription)
     }
 
-    /// Whether the version before has ever acknowledged a delivery.
+    /// Whether the previous version has ever acked a delivery.
     pub(crate) fn is_worth_going_back(&self) -> bool {
         self.last_good.has_acked
     }
 
-    /// The version came to an answer.
+    /// Records a verdict of the version on trial.
     pub(crate) fn answered(&mut self) -> Option<Ruling> {
         self.answered += 1;
         let left = self.policy.deliveries.saturating_sub(self.answered + self.failed);
         (self.failed + left < self.policy.failures).then_some(Ruling::Passed)
     }
 
-    /// The version failed where the one before came to an answer, which was an acknowledgement or not.
+    /// Records a failure where the previous version returned a verdict; `is_ack` if an ack.
     pub(crate) fn stood_in(&mut self, failure: &Failure, is_ack: bool) -> Option<Ruling> {
         self.last_good.has_acked |= is_ack;
         if self.last_good.has_acked { self.failed(failure) } else { None }
     }
 
-    /// The version failed, and it is its own fault.
+    /// Counts a failure that is the new version's own.
     fn failed(&mut self, failure: &Failure) -> Option<Ruling> {
         self.failed += 1;
         if self.failed < self.policy.failures {
@@ -183,8 +183,8 @@ mod tests {
         Trial::new(TrialPolicy { deliveries, failures }, Digest::of(b"new"), kept, last_good)
     }
 
-    /// Plays deliveries: `.` answered, `x` failed where the version before acknowledged it, `r` where
-    /// that rejected it. Only the last may lead to a ruling.
+    /// Plays deliveries: `.` answered, `x` failed where the previous version acked, `r` failed
+    /// where it rejected. Only the last may produce a ruling.
     fn play(trial: &mut Trial, deliveries: &str) -> Option<Ruling> {
         let failure = Failure::new(FailureClass::Trap, "unreachable");
         let mut ruling = None;
@@ -212,7 +212,7 @@ mod tests {
             (20, 5, "xxxx...............x", Some(false)),
             (20, 5, "xxxx................", Some(true)),
             (1, 1, "x", Some(false)),
-            // What has acknowledged nothing is no better.
+            // A previous version that has never acked is no better.
             (5, 5, "rrrrrrrrrr", None),
             (5, 5, "rrrrxrrrr", Some(false)),
         ] {

@@ -1,5 +1,5 @@
-//! From what a listener answered to what the broker commits: emissions become events, and those
-//! that break a rule or a limit fail the delivery for good, before anything of it is visible.
+//! Turns a listener's outcome into the disposition that the broker commits. Emissions become
+//! events; one that breaks a rule or limit rejects the delivery before any effect is visible.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use usher_event::{
     Verdict,
 };
 
-/// How much a plugin may emit.
+/// Limits on what a plugin may emit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmissionLimits {
-    /// The most emissions of one delivery.
+    /// Maximum emissions per delivery.
     pub max_count: usize,
-    /// The most bytes of all emissions of one delivery together, as the events they become.
+    /// Maximum total size of a delivery's emissions, encoded as events.
     pub max_bytes: usize,
-    /// The most emissions of all its deliveries that wait for their delay at a time.
+    /// Maximum delayed emissions pending at a time, over all deliveries.
     pub max_delayed: usize,
 }
 
@@ -26,14 +26,14 @@ impl Default for EmissionLimits {
     }
 }
 
-/// The largest emission, as the event it becomes.
+/// Maximum size of an emission, encoded as an event.
 pub const EMISSION_MAX_BYTES: usize = usher_event::limits::EVENT_MAX_BYTES;
-/// The longest delay of an emission: 30 days.
+/// Maximum delay of an emission: 30 days.
 pub const EMISSION_DELAY_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-/// The longest reason that is kept of a failure; the rest is cut.
+/// Maximum length of a stored failure reason; longer ones are truncated.
 pub const REASON_MAX_BYTES: usize = 4 * 1024;
 
-/// The decision about `delivery`; `time` is what emitted events carry.
+/// Returns the disposition of `delivery`; `time` is the `time` of emitted events.
 pub(crate) fn disposition(
     outcome: Outcome,
     delivery: &Delivery,
@@ -125,7 +125,7 @@ fn limit(reason: String) -> Failure {
     Failure::new(FailureClass::Limit, reason)
 }
 
-/// The failure with its reason cut to [`REASON_MAX_BYTES`].
+/// Truncates the failure's reason to [`REASON_MAX_BYTES`].
 fn cut(mut failure: Failure) -> Failure {
     if failure.reason.len() > REASON_MAX_BYTES {
         let end = failure.reason.floor_char_boundary(REASON_MAX_BYTES - '…'.len_utf8());

@@ -1,4 +1,4 @@
-//! A worker: takes runs of deliveries and hands them to the listener, one after another, until its
+//! A worker takes runs of deliveries and hands them to the listener one at a time, until its
 //! dispatcher stops.
 
 use std::any::Any;
@@ -24,13 +24,13 @@ use crate::stats::Tally;
 use crate::swap::Hold;
 use crate::verdict::{REASON_MAX_BYTES, disposition};
 
-/// When one delivery has kept its worker this long, what came before it in the run is settled, and
-/// the rest goes to other workers.
+/// A delivery that takes longer than this is slow: the finished part of its run is settled and the
+/// rest goes to other workers.
 const SLOW_AFTER: Duration = Duration::from_millis(2);
-/// How long to wait before leasing again after the broker failed to answer.
+/// Delay before leasing again after a broker error.
 const LEASE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Works until the dispatcher stops, or the broker does.
+/// Works until the dispatcher stops or leasing fails for good.
 pub(crate) async fn work(dispatch: Arc<Dispatch>) {
     let mut phase = dispatch.phase();
     let mut size = RunSize::default();
@@ -57,12 +57,12 @@ pub(crate) async fn work(dispatch: Arc<Dispatch>) {
                 }
             }
         }
-        // Listeners that never wait would keep the thread from everybody else.
+        // Listeners that never await would starve other tasks on this thread.
         yield_now().await;
     }
 }
 
-/// Whether leasing can't succeed any more.
+/// Whether leasing can no longer succeed.
 fn is_final(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Poisoned(_) | BrokerError::Closed | BrokerError::NoSubscription(_))
 }
@@ -105,20 +105,19 @@ async fn handle_run(
     let (settlements, released) = run.end();
     tally.released = released;
     dispatch.add(&tally);
-    // Not before the settlements are on their way: a drained version has nothing left to say.
+    // Keep the hold until the settlements are submitted: once drained, a version has none left.
     dispatch.submit(settlements).await;
     drop(hold);
 }
 
-/// What became of a delivery.
 struct Handled {
     by: Arc<dyn Listener>,
     took: Duration,
     decision: Disposition,
 }
 
-/// Has a version handle a delivery; where it is on trial and fails, the one before. `None` where
-/// that was abandoned.
+/// Runs a delivery; where a version on trial fails it, runs it again on the previous version.
+/// `None` if the call was abandoned.
 async fn handle(
     dispatch: &Dispatch,
     delivery: &Delivery,
@@ -155,13 +154,13 @@ async fn handle(
         };
         let told = both(failed_again, &*again.by, &tried, &*handled.by);
         if !dispatch.ladder().is_worth_going_back(digest) {
-            // One that has only ever failed is no better: what the new one says counts.
+            // A previous version that has never acked proves nothing: the new one's verdict counts.
             let decision = with_reason(handled.decision, told);
             dispatch.note(delivery, digest, &decision);
             return Some(Handled { took, decision, ..handled });
         }
         let blamed = match Sign::of(failed_again.class) {
-            // The event is to blame, or nobody knows.
+            // Both failed, so probably the event's fault; or the cause is unknown.
             Sign::Failed | Sign::None => digest,
             Sign::Answered => {
                 dispatch.ladder().stood_in(digest, &tried, false);
@@ -190,8 +189,7 @@ async fn handle_on(
     Some(Handled { by, took, decision })
 }
 
-/// Why a delivery failed on two versions, one after the other: who looks into either has to know of
-/// both.
+/// Combines the reasons of two versions that failed one delivery, so that both are on record.
 fn both(before: &Failure, old: &dyn Listener, tried: &Failure, new: &dyn Listener) -> String {
     format!(
         "version {} before it: {}: {}; version {}, which is on trial: {}: {}",
@@ -204,12 +202,11 @@ fn both(before: &Failure, old: &dyn Listener, tried: &Failure, new: &dyn Listene
     )
 }
 
-/// The beginning of a reason, so that two of them fit into one.
+/// Truncates a reason so that two of them fit into one.
 fn head(reason: &str) -> &str {
     reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES / 3)).unwrap_or_default()
 }
 
-/// The same decision for this reason.
 fn with_reason(decision: Disposition, reason: String) -> Disposition {
     match decision {
         Disposition::Retry { failure, after } => {
@@ -229,7 +226,7 @@ fn failure_of(decision: &Disposition) -> Option<&Failure> {
     }
 }
 
-/// Calls the listener; `None` where the call was abandoned. Calls `slow` when it takes its time.
+/// Calls the listener; `None` if abandoned. Calls `slow` once after [`SLOW_AFTER`].
 pub(crate) async fn call(
     listener: &dyn Listener,
     delivery: &Delivery,
@@ -243,7 +240,7 @@ pub(crate) async fn call(
     let ended = |result: Result<Outcome, Box<dyn Any + Send>>| {
         Some(result.unwrap_or_else(|panic| panicked(&*panic, started.elapsed())))
     };
-    // Most calls never wait: no timer, no watching for them.
+    // Fast path: most calls never await, so they need no timer and no select.
     if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(handle.as_mut().poll(context))).await
     {
         return ended(result);
@@ -264,7 +261,7 @@ pub(crate) async fn call(
     }
 }
 
-/// Listeners promise not to panic. One that does all the same fails this delivery and no more.
+/// Listeners must not panic; if one does, only this delivery fails.
 fn panicked(panic: &(dyn Any + Send), took: Duration) -> Outcome {
     let words = panic
         .downcast_ref::<&str>()
@@ -276,7 +273,7 @@ fn panicked(panic: &(dyn Any + Send), took: Duration) -> Outcome {
 }
 
 impl Dispatch {
-    /// Tells the ladder what became of a delivery; logs and counts one that failed.
+    /// Reports the outcome of a delivery to the ladder; logs and counts a failure.
     fn note(&self, delivery: &Delivery, digest: Digest, disposition: &Disposition) {
         let sequence = delivery.sequence;
         let (failure, verdict) = match disposition {

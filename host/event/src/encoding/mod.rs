@@ -1,5 +1,5 @@
-//! The compact encoding: the one form an event has in memory and on disk. All integers are little
-//! endian; text is UTF-8; there is no padding.
+//! The compact encoding: the only form of an event in memory and on disk. Integers are
+//! little-endian; text is UTF-8; there is no padding.
 //!
 //! ```text
 //! offset  bytes
@@ -19,8 +19,8 @@
 //! Kinds and values of extensions: 0 boolean (one byte, 0 or 1), 1 integer (four bytes, two's
 //! complement), 2 string, 3 binary, 4 URI, 5 URI reference, 6 timestamp (text as written).
 //!
-//! An event has exactly one encoding, so equal events have equal bytes. Reading checks the layout
-//! and every CloudEvents rule, whoever wrote the bytes: what was read is a valid event.
+//! An event has exactly one encoding, so equal events have equal bytes. Decoding validates the
+//! layout and every CloudEvents rule, so a decoded event is always valid.
 
 mod parts;
 mod read;
@@ -40,7 +40,7 @@ pub const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 8;
 const DATA_PRESENT: u8 = 1 << 4;
 
-/// Where everything lies in an event's bytes.
+/// Offsets of an event's parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) core: [Span; CORE_COUNT],
@@ -48,7 +48,7 @@ pub(crate) struct Layout {
     pub(crate) data: Option<Span>,
 }
 
-/// A run of bytes. An absent attribute has an empty one, which no present attribute has.
+/// A byte range. Absent attributes have an empty one; present attributes are never empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -75,7 +75,7 @@ fn check_value(name: &str, value: ValueRef<'_>) -> Result<(), EventError> {
     }
 }
 
-/// The length again, if it is within the limit.
+/// Returns `length` if it is within the limit.
 #[inline]
 fn value_length(name: &str, length: usize) -> Result<usize, EventError> {
     if length > ATTRIBUTE_MAX_BYTES {
@@ -93,7 +93,7 @@ fn too_long(length: usize) -> EventError {
         .found_a(length.to_string())
 }
 
-// The limits keep every length and offset far below these maxima.
+// The limits keep all lengths and offsets below these maxima; the fallback is unreachable.
 #[inline]
 fn narrow_u8(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)

@@ -1,10 +1,10 @@
-//! What an event is made of: the attributes CloudEvents defines, extensions, data.
+//! The parts of an event: core attributes, extensions, data.
 
 use crate::value::ValueRef;
 use crate::{EventError, rules};
 
-/// The attributes that CloudEvents defines, in the order of the encoding; the discriminant is
-/// the place in [`Parts::core`] and [`super::Layout::core`].
+/// The core attributes of CloudEvents, in encoding order; the discriminant indexes [`Parts::core`]
+/// and [`super::Layout::core`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Core {
     Id,
@@ -54,7 +54,7 @@ impl Core {
         })
     }
 
-    /// Its bit among what is present; `None` for those that always are.
+    /// Its presence bit; `None` for required attributes.
     pub(super) fn bit(self) -> Option<u8> {
         match self {
             Self::Id | Self::Source | Self::Type => None,
@@ -79,7 +79,7 @@ impl Core {
     }
 }
 
-/// What an event is made of, borrowed from wherever it came from; not checked yet.
+/// The parts of an event, borrowed and not yet validated.
 #[derive(Default)]
 pub(crate) struct Parts<'a> {
     pub(crate) core: [Option<&'a str>; CORE_COUNT],

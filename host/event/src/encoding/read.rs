@@ -1,4 +1,4 @@
-//! From bytes to where everything lies in them. The bytes may be anyone's.
+//! Decodes events. The input is untrusted.
 
 use super::{
     CORE_COUNT, Core, DATA_PRESENT, Layout, Span, VERSION, check_value, too_long, value_length,
@@ -7,7 +7,7 @@ use crate::limits::{EVENT_MAX_BYTES, EXTENSIONS_MAX, FOREIGN_EXTENSION_NAME_MAX_
 use crate::value::ValueRef;
 use crate::{EventError, rules};
 
-/// Checks layout and rules of encoded bytes and answers where everything lies.
+/// Validates encoded bytes and returns their layout.
 pub(crate) fn read(bytes: &[u8]) -> Result<Layout, EventError> {
     if bytes.len() > EVENT_MAX_BYTES {
         return Err(too_long(bytes.len()));
@@ -63,7 +63,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layout, EventError> {
     })
 }
 
-/// The extensions in a run of bytes that [`read`] has checked.
+/// The extensions in bytes that [`read`] has validated.
 pub(crate) fn extensions(bytes: &[u8]) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
     let mut reader = Reader { bytes, at: 0 };
     std::iter::from_fn(

@@ -1,4 +1,4 @@
-//! From parts to bytes.
+//! Encodes events.
 
 use super::{
     CORE_COUNT, Core, DATA_PRESENT, HEADER_BYTES, Layout, Parts, Span, VERSION, check_value,
@@ -8,8 +8,8 @@ use crate::limits::{EVENT_MAX_BYTES, EXTENSIONS_MAX};
 use crate::value::ValueRef;
 use crate::{EventError, rules};
 
-/// Checks parts and writes them in one allocation; answers where everything lies, too, so that
-/// nobody has to read what was just written. Extension names have at most `name_max_bytes`.
+/// Validates and encodes parts in a single allocation. Also returns the layout, so that the result
+/// needn't be parsed again. Extension names are limited to `name_max_bytes`.
 pub(crate) fn write(
     mut parts: Parts<'_>,
     name_max_bytes: usize,
@@ -49,7 +49,7 @@ pub(crate) fn write(
     Ok((out, Layout { core, extensions, data }))
 }
 
-/// Checks all parts; answers where the attributes will end, and what is present.
+/// Validates all parts; returns the end of the attributes and the presence bits.
 fn check(parts: &Parts<'_>, name_max_bytes: usize) -> Result<(usize, u8), EventError> {
     let mut present = if parts.data.is_some() { DATA_PRESENT } else { 0 };
     let mut end = HEADER_BYTES;

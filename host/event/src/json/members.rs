@@ -1,5 +1,5 @@
-//! The members of a CloudEvents JSON object as they come off the wire: borrowed where possible,
-//! not checked against any rule but that there aren't too many.
+//! The members of a CloudEvents JSON object as parsed: borrowed where possible; only their number
+//! is checked.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,20 +11,21 @@ use serde_json::value::RawValue;
 use crate::error::cut;
 use crate::limits::EXTENSIONS_MAX;
 
-/// More members than any valid event has (all extensions, CloudEvents' own, data) are not read.
+/// Members beyond this are skipped; no valid event has that many (all extensions, CloudEvents' own,
+/// data).
 pub(super) const MEMBERS_MAX: usize = EXTENSIONS_MAX + 16;
 
 /// A JSON object's members in order, duplicates included.
 pub(super) struct Members<'a> {
     pub(super) attributes: Vec<(Cow<'a, str>, Scalar<'a>)>,
     pub(super) data: Option<&'a RawValue>,
-    /// Whether `data` came twice; the last one is above.
+    /// Whether `data` occurs twice; the last one is kept.
     pub(super) data_twice: bool,
-    /// Whether there are more than [`MEMBERS_MAX`]; the rest was skipped.
+    /// Whether there are more than [`MEMBERS_MAX`]; the rest is skipped.
     pub(super) too_many: bool,
 }
 
-/// A member's value; what can't be an attribute value is only named.
+/// A member's value; kinds that can't be an attribute value keep only what errors report.
 #[derive(Debug, PartialEq)]
 pub(super) enum Scalar<'a> {
     Null,
@@ -38,7 +39,7 @@ pub(super) enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    /// The value in words, for errors.
+    /// Describes the value for error messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Null => "null".to_owned(),
@@ -83,7 +84,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 members.too_many = true;
                 map.next_value::<de::IgnoredAny>()?;
             } else {
-                // The name helps to find an escape that stands for no character.
+                // The name helps to locate an invalid escape.
                 let value = map
                     .next_value_seed(ScalarSeed)
                     .map_err(|e| de::Error::custom(format!("member {:?}: {e}", cut(&name))))?;
@@ -94,7 +95,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// Text that borrows unless it has escapes.
+/// A string that borrows unless it contains escapes.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

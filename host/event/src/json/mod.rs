@@ -1,8 +1,8 @@
 //! The CloudEvents JSON format 1.0.2, for one event and for batches.
 //!
-//! JSON data is kept as it was written, byte for byte (but for white space around it), and written
-//! the same way, with line breaks between its tokens turned into spaces: an event's JSON is always
-//! one line. Data that isn't JSON is a string where it is UTF-8 text, and Base64 otherwise.
+//! JSON data is kept verbatim, without surrounding whitespace, and written back with line breaks
+//! between tokens replaced by spaces: an event's JSON is always one line. Other data is written as
+//! a string if it is UTF-8 text, else as Base64.
 
 mod members;
 mod read;

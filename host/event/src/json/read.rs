@@ -1,4 +1,4 @@
-//! From JSON to events.
+//! Decodes events from JSON.
 
 use std::borrow::Cow;
 
@@ -16,10 +16,10 @@ use crate::limits::{
 use crate::value::ValueRef;
 use crate::{BatchError, Event, EventError, media};
 
-/// The event in this JSON (`application/cloudevents+json`).
+/// Decodes an event from JSON (`application/cloudevents+json`).
 ///
 /// # Errors
-/// It is not JSON, breaks a rule of CloudEvents or goes past a limit.
+/// The input is not JSON, breaks a CloudEvents rule or exceeds a limit.
 pub fn from_slice(json: &[u8]) -> Result<Event, EventError> {
     if json.len() > JSON_MAX_BYTES {
         return Err(EventError::too_large(
@@ -33,11 +33,11 @@ pub fn from_slice(json: &[u8]) -> Result<Event, EventError> {
     from_members(&members)
 }
 
-/// The events in this JSON array (`application/cloudevents-batch+json`); it may be empty.
+/// Decodes a JSON array of events (`application/cloudevents-batch+json`); may be empty.
 ///
 /// # Errors
-/// It is not a JSON array, has too many members or too many bytes, or a member is not a valid
-/// event; then none of the others counts either.
+/// The input is not a JSON array, has too many members or bytes, or contains an invalid event,
+/// which refuses the whole batch.
 pub fn batch_from_slice(json: &[u8]) -> Result<Vec<Event>, BatchError> {
     let whole = |reason| BatchError { member: None, reason };
     if json.len() > BATCH_MAX_BYTES {
@@ -71,7 +71,7 @@ fn not_json(what: &str, error: &serde_json::Error) -> EventError {
     EventError::malformed(format!("not {what} in JSON: {error}"))
 }
 
-/// The members of a batch, one more than allowed at most.
+/// The members of a batch; reading stops one past the limit.
 struct Batch<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> de::Deserialize<'de> for Batch<'a> {
@@ -125,7 +125,7 @@ fn from_members(members: &Members<'_>) -> Result<Event, EventError> {
             continue;
         }
         let name = &**name;
-        // The same extension twice is noticed when the event is written.
+        // Duplicate extensions are detected when the event is encoded.
         let mut twice = false;
         if let Some(core) = Core::from_name(name) {
             twice = parts.get(core).is_some();
@@ -167,7 +167,7 @@ pub(crate) fn check_specversion(version: &str) -> Result<(), EventError> {
     Err(EventError::rule("specversion", "must be \"1.0\"").found(version))
 }
 
-/// Members that are null count, too: which of two is meant can't be known.
+/// Includes members that are null: it is unknown which of the duplicates is meant.
 fn refuse_duplicates(attributes: &[(Cow<'_, str>, Scalar<'_>)]) -> Result<(), EventError> {
     let mut names: Vec<&str> = attributes.iter().map(|(name, _)| &**name).collect();
     names.sort_unstable();

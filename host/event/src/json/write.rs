@@ -1,4 +1,4 @@
-//! From events to JSON.
+//! Encodes events as JSON.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use crate::encoding::Core;
 use crate::value::ValueRef;
 use crate::{Event, media};
 
-/// The event as JSON, on one line without a line end.
+/// Encodes the event as JSON on a single line, without a trailing newline.
 pub fn to_vec(event: &Event) -> Vec<u8> {
-    // Keys are strings and nothing in an event fails to serialize into memory.
+    // Can't fail: all keys are strings and the output is in memory.
     serde_json::to_vec(event).unwrap_or_default()
 }
 
-/// CloudEvents JSON. JSON data is passed through as raw JSON, which only `serde_json` knows.
+/// CloudEvents JSON. JSON data is passed through as `RawValue`, which only `serde_json` supports.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -46,7 +46,7 @@ impl Serialize for Event {
     }
 }
 
-/// How data appears in JSON.
+/// How an event's data is represented in JSON.
 enum JsonData<'a> {
     Raw(Cow<'a, RawValue>),
     Text(&'a str),
@@ -66,18 +66,18 @@ impl<'a> JsonData<'a> {
     }
 }
 
-/// The JSON text in `data`, on one line; `None` where it is none.
+/// `data` as JSON on one line; `None` if it isn't JSON.
 fn raw(data: &[u8]) -> Option<Cow<'_, RawValue>> {
     if !data.iter().any(|b| matches!(b, b'\n' | b'\r')) {
         return serde_json::from_slice::<&RawValue>(data).ok().map(Cow::Borrowed);
     }
-    // In valid JSON a line break can only be white space; strings have to escape it.
+    // In valid JSON, raw line breaks are whitespace; in strings they must be escaped.
     serde_json::from_slice::<&RawValue>(data).ok()?;
     let line = std::str::from_utf8(data).ok()?.replace(['\n', '\r'], " ");
     RawValue::from_string(line).ok().map(Cow::Owned)
 }
 
-/// The text in `data`; `None` where it isn't UTF-8 or has control characters no text has.
+/// `data` as text; `None` if it isn't UTF-8 or has control characters other than tab, LF and CR.
 fn printable(data: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(data).ok()?;
     text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r')).then_some(text)
