@@ -1,8 +1,8 @@
-//! A long backlog: a subscription that begins with the oldest of millions of events. What should
-//! not grow with it is watched: the time of a hop, memory, the time of a restart.
+//! A long backlog: a subscription that starts at the oldest of millions of events. Measures what
+//! must not grow with it: time per hop, memory, restart time.
 //!
-//! The listener is native and emits one event for each delivery, so that a hop is all that broker
-//! and router do for one in a sandbox.
+//! The listener is native and emits one event per delivery, so a hop costs what broker and router
+//! contribute to a sandboxed one.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -20,26 +20,26 @@ use crate::native::Echo;
 use crate::process::{folder_bytes, resident_bytes};
 use crate::sample::{self, Sample};
 
-/// How large an event is in the storage encoding.
+/// Size of an event in the storage encoding.
 const EVENT_BYTES: usize = 256;
 
-/// The log with which a restart is timed besides the whole one.
+/// Size of a second, shorter log whose restart is timed for comparison.
 const RESTART_EVENTS: usize = 1_000_000;
 
-/// The parts of the backlog that are timed.
+/// Number of parts the backlog is split into; each is timed.
 const PARTS: usize = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct BacklogArgs {
-    /// How many events are published before anyone takes them.
+    /// Events published before the subscription starts.
     #[arg(long, default_value_t = 5_000_000)]
     events: usize,
-    /// Where to write; a folder on the disk to be measured.
+    /// Folder to write to, on the disk to be measured.
     #[arg(long)]
     folder: Option<PathBuf>,
 }
 
-/// Part of the backlog, taken.
+/// Measurements of one part of the backlog.
 struct Part {
     rate: f64,
     resident_bytes: u64,
@@ -86,16 +86,16 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes with a broker of its own.
+/// Publishes events with a broker that is opened for it.
 async fn publish(data: &Path, sample: &Sample, numbers: Range<usize>) -> anyhow::Result<()> {
     let broker = open(data)?;
     hops::publish(&broker, sample, numbers).await?;
-    // As after a crash: nothing is put in order for the next start.
+    // Like a crash: dropped without an orderly shutdown.
     drop(broker);
     Ok(())
 }
 
-/// Times an open until the broker answers.
+/// Time from opening until the broker responds.
 fn restart(data: &Path, executor: &Runtime) -> anyhow::Result<String> {
     let start = Instant::now();
     let broker = open(data)?;
@@ -105,7 +105,7 @@ fn restart(data: &Path, executor: &Runtime) -> anyhow::Result<String> {
     Ok(seconds(taken))
 }
 
-/// Lets a listener take all events.
+/// Runs a listener through the whole backlog.
 async fn drain(
     broker: &Arc<EmbeddedBroker>,
     guests: &Runtime,

@@ -1,5 +1,5 @@
-//! The baseline: the same component on wasmtime with nothing around it. No limits, no epochs, no
-//! capabilities; one instance, called over and over, or one for each call.
+//! The baseline: the same component on bare wasmtime, without limits, epochs or capabilities.
+//! Either one instance for all calls, or one per call.
 
 use crate::rounds::Calls;
 
@@ -19,7 +19,7 @@ mod bindings {
     });
 }
 
-/// The same interfaces and types, with functions that wait.
+/// The same interfaces and types, with async functions.
 mod interruptible {
     #![allow(missing_docs, unreachable_pub, reason = "generated")]
     wasmtime::component::bindgen!({
@@ -49,7 +49,7 @@ impl WasiView for Host {
     }
 }
 
-/// Calls of `handle`, the event's lowering and the emission's lifting included.
+/// Calls `handle`, including lowering the event and lifting the emission.
 pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
     let engine = Engine::new(Config::new().concurrency_support(false))?;
     let component = Component::new(&engine, component)?;
@@ -66,8 +66,8 @@ pub(crate) fn calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> 
     }))
 }
 
-/// The same, of a guest that can be interrupted: on a stack of its own, looking at the epoch in
-/// every loop. What a host needs that must not hang, and nothing else.
+/// Like [`calls`], but interruptible: on a separate stack, with an epoch check in every loop. The
+/// minimum for a host that must not hang.
 pub(crate) fn interruptible_calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
     let engine = Engine::new(Config::new().concurrency_support(false).epoch_interruption(true))?;
     let component = Component::new(&engine, component)?;
@@ -91,7 +91,8 @@ pub(crate) fn interruptible_calls(component: &[u8], sample: &Sample) -> anyhow::
     }))
 }
 
-/// The same with an instance for each call, from a pool that keeps as much resident as Usher's.
+/// Like [`interruptible_calls`], with an instance per call from a pool that keeps as much memory
+/// resident as Usher's.
 pub(crate) fn fresh_calls(component: &[u8], sample: &Sample) -> anyhow::Result<Calls> {
     const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
     let mut pool = PoolingAllocationConfig::new();

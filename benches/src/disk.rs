@@ -1,4 +1,4 @@
-//! What the disk allows: append to a file and fdatasync, nothing else.
+//! Disk baseline: append to a file and fdatasync, nothing else.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const RUN_MIN: Duration = Duration::from_secs(2);
 
-/// Time for a record of `record_bytes` when `batch` of them are appended at a time.
+/// Time per record of `record_bytes`, appended in batches of `batch`.
 pub(crate) fn time_per_record(
     folder: &Path,
     batch: usize,

@@ -20,16 +20,16 @@ use usher_runtime::Isolation;
 use crate::runtime;
 use crate::sample::Sample;
 
-/// The most a run puts into its backlog.
+/// Maximum size of a run's backlog.
 pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
-/// About what a hop leaves on disk: its emission's record and keys.
+/// Approximate disk usage per hop: the emission's record and keys.
 pub(crate) const STORED_BYTES_PER_HOP: usize = 256;
-/// The type that a listener beside the one that is timed spins at.
+/// The event type that the neighbouring listener spins on.
 pub(crate) const SPINS: &str = "test.spin";
-/// Events published at a time.
+/// Events per publish call.
 const PUBLISH_BATCH: usize = 512;
 
-/// What a run came to.
+/// Result of a run.
 pub(crate) struct Run {
     hops: usize,
     commits: u64,
@@ -41,13 +41,13 @@ impl Run {
         self.taken.div_f64(self.hops as f64)
     }
 
-    /// Hops in one commit, on average.
+    /// Mean number of hops per commit.
     pub(crate) fn mean_batch(&self) -> usize {
         self.hops.div_ceil(usize::try_from(self.commits).unwrap_or(usize::MAX).max(1))
     }
 }
 
-/// A broker in a folder, with the defaults.
+/// Opens a broker in a folder, with default options.
 pub(crate) fn open(data: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
     Ok(EmbeddedBroker::open(Options::new(data))?)
 }
@@ -59,7 +59,7 @@ pub(crate) fn executors() -> anyhow::Result<(Runtime, Runtime)> {
     Ok((threads(1)?, threads(cores)?))
 }
 
-/// Publishes events by their numbers.
+/// Publishes the events with these indices.
 pub(crate) async fn publish(
     broker: &EmbeddedBroker,
     sample: &Sample,
@@ -72,7 +72,7 @@ pub(crate) async fn publish(
     Ok(())
 }
 
-/// Has a listener take the events that match, from the oldest on, so many at once.
+/// Subscribes a listener to the matching events, from the oldest, with this concurrency.
 pub(crate) fn installation(
     listener: Arc<dyn Listener>,
     filter: &str,
@@ -99,30 +99,29 @@ pub(crate) fn installation(
     })
 }
 
-/// A filter for all that a listener is meant for: neither what it emits itself nor what
-/// [`SPINS`].
+/// A filter for the listener's input: excludes its own emissions and [`SPINS`].
 pub(crate) fn all_but(emitted: &str) -> String {
     format!(
         r#"{{"all":[{{"not":{{"exact":{{"type":"{emitted}"}}}}}},{{"not":{{"exact":{{"type":"{SPINS}"}}}}}}]}}"#
     )
 }
 
-/// What takes the deliveries, and how.
+/// The listener under test and its options.
 pub(crate) struct Setup<'a> {
     pub(crate) component: &'a [u8],
-    /// The type it emits, which it must not be given again.
+    /// The type it emits; excluded from its subscription.
     pub(crate) emitted: &'a str,
     pub(crate) order: Order,
     pub(crate) has_state: bool,
 }
 
-/// Where a run takes place.
+/// The broker and router of a run.
 pub(crate) struct Stage<'a> {
     pub(crate) broker: &'a EmbeddedBroker,
     pub(crate) router: &'a Router,
 }
 
-/// Publishes `events` events and lets them through the listener.
+/// Publishes `events` events and runs them through the listener.
 pub(crate) fn run(
     folder: &Path,
     setup: &Setup<'_>,
@@ -132,7 +131,7 @@ pub(crate) fn run(
     run_beside(folder, setup, sample, events, async |_| Ok(()))
 }
 
-/// The same beside what `beside` has put there before the clock starts.
+/// Like [`run`], with `beside` called before the clock starts.
 pub(crate) fn run_beside(
     folder: &Path,
     setup: &Setup<'_>,

@@ -1,5 +1,6 @@
-//! Side by side, in one run on one machine: bare wasmtime, usher-runtime, durable publish and
-//! durable hops; a long backlog; and plugins beside each other. Absolute figures depend on the machine; the ratios are what to compare.
+//! Benchmarks in one run on one machine: bare wasmtime, usher-runtime, durable publish and durable
+//! hops; a long backlog; neighbouring plugins. Absolute figures depend on the machine; compare the
+//! ratios.
 
 mod backlog;
 mod bare;
@@ -23,7 +24,7 @@ use usher_runtime::Isolation;
 
 use crate::table::Table;
 
-/// Ordering keys of the rows with an order.
+/// Number of ordering keys in the rows with ordering.
 const KEYS: usize = 1_000;
 
 #[derive(Parser)]
@@ -35,27 +36,27 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Suite {
-    /// One event's hop, layer by layer.
+    /// One hop of an event, layer by layer.
     Hop(HopArgs),
-    /// A long backlog: what of time and memory grows with it.
+    /// A long backlog: what time and memory grow with it.
     Backlog(backlog::BacklogArgs),
-    /// What plugins cost each other: many that are idle, one that spins, one that is replaced.
+    /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours(neighbours::NeighboursArgs),
 }
 
 #[derive(clap::Args)]
 struct HopArgs {
-    /// How many events each row of durable hops takes.
+    /// Events per row of durable hops.
     #[arg(long, default_value_t = 200_000)]
     events: usize,
-    /// CloudEvents, one JSON object a line, for the row of real events. Left out when the file is
+    /// CloudEvents, one JSON object per line, for the row of real events. Skipped if the file is
     /// missing.
     #[arg(long)]
     github: Option<PathBuf>,
-    /// Where to write; a folder on the disk to be measured.
+    /// Folder to write to, on the disk to be measured.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// The benchmark's listener, as `cargo xtask plugins` builds it.
+    /// The benchmark's listener, as built by `cargo xtask plugins`.
     #[arg(long)]
     guest: Option<PathBuf>,
 }

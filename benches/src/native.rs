@@ -1,4 +1,4 @@
-//! A listener without a sandbox, so that broker and router are all there is to measure.
+//! A native listener, to measure broker and router without a sandbox.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use usher_event::{Delivery, Digest, Effects, Emission, Listener, Outcome, PluginName, Verdict};
 
-/// Emits one event for each it is given.
+/// Emits one event per delivery.
 pub(crate) struct Echo {
     name: PluginName,
     digest: Digest,
@@ -16,7 +16,7 @@ pub(crate) struct Echo {
 impl Echo {
     pub(crate) const NAME: &str = "echo";
 
-    /// One that emits events of a type.
+    /// Creates a listener that emits events of this type.
     pub(crate) fn new(emitted: &'static str) -> anyhow::Result<Self> {
         Ok(Self { name: Self::NAME.parse()?, digest: Digest::of(b"native"), emitted })
     }

@@ -1,5 +1,5 @@
-//! What plugins cost each other: a thousand that are loaded, and one that never comes back; and how
-//! long a new version of one takes to be at work.
+//! How plugins affect each other: a thousand idle ones, one that never returns, and the time until
+//! a replaced version takes over.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,24 +19,23 @@ use crate::runtime;
 use crate::sample::{self, Sample};
 use crate::table::Table;
 
-/// Deliveries that spin side by side: as many as a plugin handles at once unless it is configured
-/// otherwise.
+/// Concurrent spinning deliveries: the default concurrency of a plugin.
 const SPINNING: usize = 16;
-/// How large an event is in the storage encoding.
+/// Size of an event in the storage encoding.
 const EVENT_BYTES: usize = 256;
 
 #[derive(clap::Args)]
 pub(crate) struct NeighboursArgs {
-    /// How many events each row of durable hops takes.
+    /// Events per row of durable hops.
     #[arg(long, default_value_t = 200_000)]
     events: usize,
-    /// How many plugins are loaded beside the one that works.
+    /// Idle plugins loaded beside the one that works.
     #[arg(long, default_value_t = 1_000)]
     plugins: usize,
-    /// How often a plugin is replaced.
+    /// Number of hot swaps.
     #[arg(long, default_value_t = 50)]
     swaps: usize,
-    /// Where to write; a folder on the disk to be measured.
+    /// Folder to write to, on the disk to be measured.
     #[arg(long)]
     folder: Option<PathBuf>,
 }
@@ -98,16 +97,16 @@ pub(crate) fn run(args: NeighboursArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What many plugins take of memory, all together.
+/// Total memory of many plugins.
 struct Memory {
-    /// As they are.
+    /// After loading.
     loaded_bytes: u64,
-    /// Once each has handled an event, so that an instance waits for the next.
+    /// After each has handled one event, so that a warm instance is kept.
     used_bytes: u64,
 }
 
-/// Loads the component many times over, each time as another plugin with code, subscription and
-/// worker of its own.
+/// Loads the component many times as distinct plugins, each with its own code, subscription and
+/// worker.
 async fn load_many(
     stage: &Stage<'_>,
     component: &[u8],
@@ -120,7 +119,7 @@ async fn load_many(
         ..RuntimeOptions::default()
     })?;
     let load = || runtime::load_into(&runtime, component, stage.broker, false, Isolation::Warm);
-    // What is made once must not be counted.
+    // Warm-up: one-time allocations must not be counted.
     let delivery = runtime::delivery(sample)?;
     load().await?.handle(&delivery).await;
     let before_bytes = resident_bytes()?;
@@ -166,8 +165,8 @@ impl Listener for Named {
     }
 }
 
-/// Installs a plugin that never comes back, and that nothing stops: no breaker, no last attempt,
-/// and no wait between two.
+/// Installs a plugin that never returns, and disables everything that would stop it: no breaker,
+/// unlimited attempts, no backoff.
 async fn spin_for_ever(stage: &Stage<'_>, component: &[u8], spinning: usize) -> anyhow::Result<()> {
     let listener = runtime::load(component, stage.broker, false, Isolation::Warm).await?;
     let events = (0..spinning)
@@ -192,7 +191,7 @@ async fn spin_for_ever(stage: &Stage<'_>, component: &[u8], spinning: usize) -> 
     Ok(())
 }
 
-/// Replaces a plugin of the router's binary, as its author would.
+/// Hot-swaps a plugin of a running router by replacing its file.
 fn swap(load: Load, swaps: usize) -> anyhow::Result<Swaps> {
     let folder = Folder::new()?;
     folder.install_guests(&["echo"])?;

@@ -1,4 +1,4 @@
-//! What this process and its files take up, as Linux tells.
+//! Resource usage of this process and its files, as reported by Linux.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
     kib.map(|kib: u64| kib * 1_024).context("/proc/self/status has no VmRSS")
 }
 
-/// Size of all files in a folder and below it, bytes.
+/// Total size of all files in a folder, recursively, in bytes.
 pub(crate) fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {

@@ -1,4 +1,4 @@
-//! Durable publish: from the call to the answer after fsync, one batch at a time.
+//! Durable publish: from the call until it returns after fsync, one batch at a time.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub(crate) fn time_per_event(
         let mut taken = Duration::ZERO;
         let mut events = 0;
         while taken < RUN_MIN {
-            // Making the events is the producer's work, so it stays outside of the time.
+            // Creating the events is the producer's work, so it isn't timed.
             let batches = (0..BATCHES_PREPARED)
                 .map(|n| {
                     (0..batch)

@@ -1,19 +1,18 @@
-//! Timing of calls that take microseconds: in rounds, and round about where several are compared,
-//! so that whatever else the machine does meets all of them alike.
+//! Times calls that take microseconds. Runs in rounds and interleaves the candidates, so that noise
+//! affects all of them alike.
 
 use std::time::{Duration, Instant};
 
-/// Calls in a round, and half as many to warm up.
+/// Calls per round; half as many for warm-up.
 pub(crate) const WARM_ROUND_CALLS: u32 = 50_000;
-/// The same for calls that each take a fresh instance, and so take ten times as long.
+/// Calls per round with a fresh instance each, which take ten times as long.
 pub(crate) const FRESH_ROUND_CALLS: u32 = 5_000;
 const ROUNDS: usize = 21;
 
-/// Makes so many calls.
+/// Makes this many calls.
 pub(crate) type Calls = Box<dyn FnMut(u32) -> anyhow::Result<()>>;
 
-/// The median over rounds of the time one call takes, for each that is compared; they
-/// take turns.
+/// Median time per call over all rounds, for each candidate; candidates take turns.
 pub(crate) fn time_per_call<const N: usize>(
     round_calls: u32,
     mut compared: [Calls; N],

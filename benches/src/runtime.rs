@@ -1,5 +1,5 @@
-//! The same component through usher-runtime: warm or fresh, with every limit, epochs and capabilities in
-//! place, called as the router calls it.
+//! The same component through usher-runtime: warm or fresh, with all limits, epochs and
+//! capabilities, called the way the router calls it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use usher_runtime::{
 use crate::rounds::Calls;
 use crate::sample::Sample;
 
-/// Loads the component; `broker` has its state and blobs.
+/// Loads the component; `broker` stores its state and blobs.
 pub(crate) async fn load(
     component: &[u8],
     broker: &EmbeddedBroker,
@@ -24,7 +24,7 @@ pub(crate) async fn load(
     load_into(&runtime, component, broker, has_state, isolation).await
 }
 
-/// The same, into a runtime that is there.
+/// Loads the component into an existing runtime.
 pub(crate) async fn load_into(
     runtime: &Runtime,
     component: &[u8],
@@ -59,7 +59,7 @@ pub(crate) fn delivery(sample: &Sample) -> anyhow::Result<Delivery> {
     })
 }
 
-/// Deliveries to the listener, without broker and router.
+/// Calls the listener directly, without broker and router.
 pub(crate) fn calls(
     component: &[u8],
     sample: &Sample,
@@ -71,7 +71,7 @@ pub(crate) fn calls(
     let listener = executor.block_on(load(component, &broker, false, isolation))?;
     let delivery = delivery(sample)?;
     Ok(Box::new(move |calls| {
-        // The broker keeps the listener's state and blobs.
+        // Keeps the broker alive: it stores the listener's state and blobs.
         let _broker = &broker;
         executor.block_on(async {
             for _ in 0..calls {

@@ -1,4 +1,4 @@
-//! The events that are sent through.
+//! Sample events for the benchmarks.
 
 use std::path::Path;
 
@@ -11,14 +11,13 @@ pub(crate) const HOP_EMITS: &str = "hop.done";
 /// The type that the counting listener emits.
 pub(crate) const STATE_EMITS: &str = "test.counted";
 
-/// Events to cycle through.
+/// A set of events to cycle through.
 pub(crate) struct Sample {
     events: Vec<Event>,
 }
 
 impl Sample {
-    /// The event for position `index` of a run: the sample's events in turn, each with an id of
-    /// its own.
+    /// The event at position `index` of a run: the sample's events in turn, each with a unique id.
     pub(crate) fn event(&self, index: usize) -> anyhow::Result<Event> {
         let template = self.template(index);
         let mut builder = Event::builder(format!("{index}"), template.source(), template.ty());
@@ -40,13 +39,13 @@ impl Sample {
         Ok(builder.build()?)
     }
 
-    /// The sample's event at `index`, cycling.
+    /// The sample's event at `index`, modulo its length.
     #[allow(clippy::indexing_slicing, reason = "a sample is never empty; the index is reduced")]
     pub(crate) fn template(&self, index: usize) -> &Event {
         &self.events[index % self.events.len()]
     }
 
-    /// How many bytes an event has, on average, in the storage encoding.
+    /// Mean size of an event in the storage encoding.
     pub(crate) fn encoded_bytes(&self) -> usize {
         self.events.iter().map(|event| event.encoded().len()).sum::<usize>() / self.events.len()
     }
@@ -73,7 +72,7 @@ pub(crate) fn events_of_size(size_bytes: usize) -> anyhow::Result<Sample> {
     Ok(Sample { events: vec![build(size_bytes - bare)?] })
 }
 
-/// Events of about 256 bytes that are about `keys` things in turn: as subject, and in the data.
+/// Events of about 256 bytes that cycle through `keys` keys, both as subject and in the data.
 pub(crate) fn events_about(keys: usize) -> anyhow::Result<Sample> {
     let event = |key: usize| {
         let data = serde_json::json!({
@@ -91,7 +90,7 @@ pub(crate) fn events_about(keys: usize) -> anyhow::Result<Sample> {
     Ok(Sample { events: (0..keys).map(event).collect::<Result<_, _>>()? })
 }
 
-/// CloudEvents from a file with one JSON object a line.
+/// Reads CloudEvents from a file with one JSON object per line.
 pub(crate) fn read(file: &Path) -> anyhow::Result<Sample> {
     let text = std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
     let events = text

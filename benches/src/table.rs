@@ -1,4 +1,4 @@
-//! The one table a suite prints.
+//! The result table of a suite.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -18,8 +18,8 @@ impl Table {
         Self { rows: Vec::new() }
     }
 
-    /// Adds what one call, event or hop took, and what it is compared with. Says so on standard
-    /// error at once, since a suite takes minutes.
+    /// Adds a measured duration and its baseline. Also prints it to stderr at once, since a suite
+    /// takes minutes.
     pub(crate) fn row(
         &mut self,
         name: &str,

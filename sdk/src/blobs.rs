@@ -3,27 +3,27 @@
 
 use crate::{Error, backend};
 
-/// What is known of a blob.
+/// Metadata of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// SHA-256 of the content as 64 lower-case hexadecimal digits: the blob's name.
     pub digest: String,
     /// Length of the content.
     pub size_bytes: u64,
-    /// Media type, as it was put.
+    /// Media type, as given to [`put`].
     pub content_type: String,
 }
 
-/// A blob.
+/// A blob with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
-    /// What is known of it.
+    /// Its metadata.
     pub info: Info,
-    /// Its bytes.
+    /// The content.
     pub content: Vec<u8>,
 }
 
-/// Keeps content; answers its digest. Putting the same content again changes nothing.
+/// Stores content and returns its digest. Idempotent.
 ///
 /// # Errors
 /// [`Error::Denied`] without the grant, [`Error::Limit`] beyond 16 MiB a blob or 1 GiB a plugin,
@@ -32,7 +32,7 @@ pub fn put(content: &[u8], content_type: &str) -> Result<String, Error> {
     backend::blob_put(content, content_type)
 }
 
-/// The blob with this digest, whichever plugin put it; `None` where there is no such blob.
+/// Returns the blob with this digest, whichever plugin put it; `None` if it doesn't exist.
 ///
 /// # Errors
 /// [`Error::Denied`] without the grant, [`Error::Unavailable`] if the store failed.
@@ -40,7 +40,7 @@ pub fn get(digest: &str) -> Result<Option<Blob>, Error> {
     backend::blob_get(digest)
 }
 
-/// What this plugin has put, ordered by digest, those after `after`, at most 100.
+/// Lists this plugin's blobs, ordered by digest, starting after `after`; at most 100.
 ///
 /// # Errors
 /// [`Error::Denied`] without the grant, [`Error::Unavailable`] if the store failed.
@@ -48,7 +48,7 @@ pub fn list(after: Option<&str>) -> Result<Vec<Info>, Error> {
     backend::blob_list(after)
 }
 
-/// Gives up this plugin's hold on a blob; no error where it has none.
+/// Drops this plugin's reference to a blob; no-op if there is none.
 ///
 /// # Errors
 /// [`Error::Denied`] without the grant, [`Error::Unavailable`] if the store failed.

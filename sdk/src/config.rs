@@ -1,8 +1,8 @@
-//! What the operator configured for this plugin: settings, and secrets granted to it.
+//! The plugin's configuration: settings, and granted secrets.
 
 use crate::{Error, backend};
 
-/// The value of a key; `None` where the operator has not set it.
+/// Returns a key's value; `None` if the operator hasn't set it.
 ///
 /// # Errors
 /// [`Error::Denied`] if this plugin has no configuration at all.
@@ -10,11 +10,11 @@ pub fn get(key: &str) -> Result<Option<String>, Error> {
     backend::config_get(key)
 }
 
-/// The value of a key that must be there.
+/// Returns the value of a required key.
 ///
 /// # Errors
-/// [`Error::Denied`] if the operator has not set it. With `?` that asks for another attempt: once
-/// the value is there, all goes on by itself.
+/// [`Error::Denied`] if the operator hasn't set it. With `?` that retries the delivery, so it
+/// succeeds once the value is set.
 pub fn require(key: &str) -> Result<String, Error> {
     get(key)?.ok_or_else(|| {
         Error::Denied(format!("`{key}` is not configured: set it in this plugin's config"))

@@ -1,8 +1,8 @@
-//! What a plugin says of itself.
+//! A plugin's self-description.
 
 use crate::Filter;
 
-/// Name, version, subscriptions and wishes of a plugin.
+/// Name, version, subscriptions and requested capabilities of a plugin.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Description {
@@ -15,7 +15,7 @@ pub struct Description {
     pub summary: String,
     /// At most 32.
     pub subscriptions: Vec<Subscription>,
-    /// What it would like to use, and what for; at most 16.
+    /// The capabilities it requests, each with the reason; at most 16.
     pub capabilities: Vec<(Capability, String)>,
 }
 
@@ -35,38 +35,37 @@ impl Description {
         }
     }
 
-    /// Asks for the events that pass a filter, under a name that tells this subscription from the
-    /// plugin's others: a-z, 0-9 and '-', starting with a letter and not ending with '-', at most
-    /// 64 bytes.
+    /// Requests the events that match a filter, under a name that is unique within the plugin: a-z,
+    /// 0-9 and '-', starting with a letter and not ending with '-', at most 64 bytes.
     pub fn subscribe(self, name: impl Into<String>, filter: Filter) -> Self {
         self.subscription(Subscription { name: name.into(), filter, max_in_flight: None })
     }
 
-    /// Asks for a subscription.
+    /// Requests a subscription.
     pub fn subscription(mut self, subscription: Subscription) -> Self {
         self.subscriptions.push(subscription);
         self
     }
 
-    /// Says which capability the plugin would like, and what for. The operator decides.
+    /// Requests a capability, with the reason. The operator decides.
     pub fn wants(mut self, capability: Capability, reason: impl Into<String>) -> Self {
         self.capabilities.push((capability, reason.into()));
         self
     }
 }
 
-/// A subscription the plugin asks for. The operator's configuration may change or drop it.
+/// A subscription the plugin requests. The operator's configuration may change or drop it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscription {
-    /// Unique within the plugin, and otherwise as the plugin's own name.
+    /// Unique within the plugin; same rules as for the plugin's name.
     pub name: String,
-    /// Which events.
+    /// The events it receives.
     pub filter: Filter,
-    /// How many deliveries may be under way at once; 1 for one after the other.
+    /// Maximum deliveries in flight; 1 handles them one at a time.
     pub max_in_flight: Option<u32>,
 }
 
-/// Something only the operator can allow.
+/// A capability, granted by the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Capability {
     /// [`config`](crate::config): settings.
@@ -82,7 +81,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// Its name, as the operator's configuration has it.
+    /// The name used in the operator's configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What a listener answers with.
+//! Emissions: the events a listener returns.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use crate::{Error, Extension, Value};
 /// An event to emit. The host adds id, source, time, correlation, cause and trace context, and
 /// refuses an emission that sets one of these itself.
 ///
-/// At most 100 a delivery, 256 KiB each, 1 MiB together.
+/// At most 100 per delivery, 256 KiB each, 1 MiB in total.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "an emission is sent by returning it from `handle`"]
 pub struct Emission {
-    /// What happened: the attribute `type`.
+    /// The kind of event: the attribute `type`.
     pub ty: String,
-    /// What it is about.
+    /// What the event is about.
     pub subject: Option<String>,
     /// Media type of `data`.
     pub datacontenttype: Option<String>,
-    /// URI of the schema that `data` follows.
+    /// URI of the schema of `data`.
     pub dataschema: Option<String>,
-    /// Attributes of the listener's own.
+    /// Extension attributes.
     pub extensions: Vec<Extension>,
     /// The payload.
     pub data: Option<Vec<u8>>,
-    /// How long to wait, after the commit, before it is appended to the log.
+    /// Delay between the commit and the append to the log.
     pub delay: Option<Duration>,
 }
 
@@ -35,16 +35,16 @@ impl Emission {
         Self { ty: ty.into(), ..Self::default() }
     }
 
-    /// Sets what it is about.
+    /// Sets what the event is about.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Sets the payload to a value written as JSON.
+    /// Sets the payload to a value serialised as JSON.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if JSON can't express the value, as a map whose keys aren't text.
+    /// [`Error::Invalid`] if JSON can't represent the value, such as a map with non-string keys.
     pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self, Error> {
         match serde_json::to_vec(value) {
             Ok(data) => Ok(self.data(data, "application/json")),
@@ -52,32 +52,32 @@ impl Emission {
         }
     }
 
-    /// Sets the payload to bytes of some media type.
+    /// Sets the payload and its media type.
     pub fn data(mut self, data: impl Into<Vec<u8>>, content_type: impl Into<String>) -> Self {
         self.data = Some(data.into());
         self.datacontenttype = Some(content_type.into());
         self
     }
 
-    /// Says which schema the payload follows.
+    /// Sets the URI of the payload's schema.
     pub fn schema(mut self, uri: impl Into<String>) -> Self {
         self.dataschema = Some(uri.into());
         self
     }
 
-    /// Adds an attribute: a name of 1 to 20 characters of a-z and 0-9.
+    /// Adds an extension attribute; its name has 1 to 20 characters of a-z and 0-9.
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.extensions.push(Extension { name: name.into(), value: value.into() });
         self
     }
 
-    /// Has it appended to the log later; at most 30 days. This is how timers are made.
+    /// Delays the append to the log; at most 30 days. Use it for timers.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
 
-    /// The payload, read back from JSON.
+    /// The payload, parsed from JSON.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it isn't JSON or not of this type.

@@ -1,4 +1,4 @@
-//! What goes wrong in a listener, and what it asks the host to do about it.
+//! Errors of the SDK and failures of a delivery.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 /// Why a delivery was not handled. Its effects are dropped in either case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Did not work now: the host tries again later, until the subscription's limits are reached.
+    /// Transient: the host retries until the subscription's limits are reached.
     Retry {
         /// Why, for the operator.
         reason: String,
-        /// The shortest wait before the next attempt. It can make the host's own backoff longer,
-        /// never shorter. It is cut where the subscription's maximum age is reached, and that
-        /// attempt is the last.
+        /// Minimum delay before the next attempt. It can extend the host's backoff but not shorten
+        /// it. A delay past the subscription's maximum age is cut to it, and that attempt is the
+        /// last.
         after: Option<Duration>,
     },
-    /// Will never work: the event becomes a dead letter of this subscription at once.
+    /// Permanent: the event becomes a dead letter of this subscription at once.
     Reject {
         /// Why, for the operator.
         reason: String,
@@ -23,22 +23,22 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Asks for another attempt.
+    /// A transient failure.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { reason: reason.into(), after: None }
     }
 
-    /// Asks for another attempt, not before some time has passed.
+    /// A transient failure with a minimum delay before the next attempt.
     pub fn retry_after(reason: impl Into<String>, after: Duration) -> Self {
         Self::Retry { reason: reason.into(), after: Some(after) }
     }
 
-    /// Gives up on the event.
+    /// A permanent failure.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self::Reject { reason: reason.into() }
     }
 
-    /// Why, for the operator.
+    /// The reason, for the operator.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -61,20 +61,20 @@ impl Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What the SDK's own calls fail with. `?` turns it into a [`Failure`] of the fitting kind;
-/// [`OrFail`] is there to decide otherwise.
+/// An error of an SDK call. `?` converts it into the [`Failure`] noted at each variant; use
+/// [`OrFail`] to choose another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The operator has not granted it; the text names what is missing. Retried: a grant may
-    /// arrive while attempts last.
+    /// Not granted by the operator; the text names the missing grant. Retried: the grant may arrive
+    /// in the meantime.
     Denied(String),
-    /// The other side doesn't answer, or failed. Retried.
+    /// The service is unreachable or failed. Retried.
     Unavailable(String),
-    /// It took longer than it may. Retried.
+    /// Timed out. Retried.
     TimedOut(String),
     /// A limit is reached; the text says which. Rejected.
     Limit(String),
-    /// The input can't be worked with. Rejected.
+    /// Invalid input. Rejected.
     Invalid(String),
 }
 
@@ -103,7 +103,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Decides what the failure of any `Result`, or the lack of any `Option`, means for the delivery.
+/// Converts any `Result` or `Option` into a [`Failure`] of the chosen kind.
 ///
 /// ```
 /// use usher_sdk::prelude::*;
@@ -117,13 +117,13 @@ impl From<Error> for Failure {
 /// assert_eq!(seat("7/x").unwrap_err().reason(), "seat number: invalid digit found in string");
 /// ```
 pub trait OrFail<T> {
-    /// The value, or a [`Failure::Retry`] with this context in front of the error's own words.
+    /// Returns the value, or [`Failure::Retry`] with the context followed by the error.
     ///
     /// # Errors
     /// If there is no value.
     fn or_retry(self, context: impl Display) -> Result<T, Failure>;
 
-    /// The value, or a [`Failure::Reject`] with this context in front of the error's own words.
+    /// Returns the value, or [`Failure::Reject`] with the context followed by the error.
     ///
     /// # Errors
     /// If there is no value.

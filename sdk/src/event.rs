@@ -1,38 +1,38 @@
-//! What a listener is given: a CloudEvent and the circumstances of its delivery.
+//! What a listener receives: a CloudEvent with the context of its delivery.
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
 
-/// Whatever plugins emit has a source under this path; nothing else has.
+/// Source prefix of plugins' emissions; reserved for them.
 const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
-/// How much of the hash a key has: enough that nobody finds two events with the same.
+/// Bytes of the hash in a key: enough that collisions can't be found.
 const KEY_HASH_BYTES: usize = 16;
 
-/// One event for one subscription, at one attempt.
+/// One attempt to deliver an event to a subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// The event.
     pub event: Event,
-    /// The plugin's own name, as `describe` gives it.
+    /// The plugin's own name, as `describe` returns it.
     pub plugin: String,
     /// The name of the subscription, as `describe` or the operator gave it.
     pub subscription: String,
-    /// 1 for the first attempt. Rises by one with each failed attempt.
+    /// Number of this attempt, from 1; each failed attempt increments it.
     pub attempt: u32,
-    /// The event's place in the log.
+    /// The event's position in the log.
     pub sequence: u64,
-    /// When the host will cut the call off: milliseconds since 1970-01-01 UTC.
+    /// When the host aborts the call: milliseconds since 1970-01-01 UTC.
     pub deadline_ms: u64,
-    /// Whether an operator asked for this event to be delivered again.
+    /// Whether this is a replay, requested by an operator.
     pub replay: bool,
 }
 
 impl Delivery {
-    /// A key that is the same at every attempt and different for every other plugin, subscription
-    /// and event, also those of other routers. Give it to services that take idempotency keys, so
-    /// that a second attempt doesn't act twice. At most 162 characters of a-z, 0-9, '-' and '.'.
+    /// A key that is the same at every attempt and distinct for every other plugin, subscription
+    /// and event, across routers. Pass it to services that accept idempotency keys, so that a
+    /// second attempt has no further effect. At most 162 characters of a-z, 0-9, '-' and '.'.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         let event = &self.event;
@@ -57,36 +57,36 @@ impl Delivery {
     }
 }
 
-/// A CloudEvent, as it lies in the log.
+/// A CloudEvent as stored in the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
     /// Unique within `source`.
     pub id: String,
-    /// Where it happened: a URI reference.
+    /// The context it happened in: a URI reference.
     pub source: String,
-    /// What happened: the attribute `type`.
+    /// The kind of event: the attribute `type`.
     pub ty: String,
-    /// What it is about, within the source.
+    /// What the event is about, within the source.
     pub subject: Option<String>,
-    /// When it happened: RFC 3339, as the producer wrote it.
+    /// When it happened: RFC 3339, as written by the producer.
     pub time: Option<String>,
     /// Media type of `data`. Absent means JSON.
     pub datacontenttype: Option<String>,
-    /// URI of the schema that `data` follows.
+    /// URI of the schema of `data`.
     pub dataschema: Option<String>,
-    /// All attributes CloudEvents itself doesn't define.
+    /// Extension attributes: all that CloudEvents itself doesn't define.
     pub extensions: Vec<Extension>,
     /// The payload's bytes.
     pub data: Option<Vec<u8>>,
 }
 
 impl Event {
-    /// The payload, read from JSON. Works on an event without data for types that can be made of
-    /// `null`, such as an `Option`.
+    /// The payload, parsed from JSON. An event without data parses as `null`, which suits types
+    /// such as `Option`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the data isn't JSON or not of this type. With `?` that rejects the
-    /// event: it will be no better next time.
+    /// [`Error::Invalid`] if the data isn't JSON of this type. With `?` that rejects the event,
+    /// since a retry wouldn't help.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_slice(self.data.as_deref().unwrap_or(b"null")).map_err(|error| {
             Error::Invalid(format!("data of {} is not what was expected: {error}", self.ty))
@@ -99,8 +99,8 @@ impl Event {
         self.extensions.iter().find(|extension| extension.name == name).map(|found| &found.value)
     }
 
-    /// What all events of one flow have in common: the attribute `correlationid`. The host sets it
-    /// on whatever listeners emit.
+    /// The attribute `correlationid`, shared by all events of one flow. The host sets it on every
+    /// emission.
     #[must_use]
     pub fn correlation_id(&self) -> Option<&str> {
         match self.extension("correlationid") {
@@ -113,7 +113,7 @@ impl Event {
 /// An attribute beyond those that CloudEvents itself defines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extension {
-    /// 1 to 20 characters of a-z and 0-9. Events from elsewhere may bring longer names.
+    /// 1 to 20 characters of a-z and 0-9. Events from elsewhere may have longer names.
     pub name: String,
     /// Its value.
     pub value: Value,
@@ -124,7 +124,7 @@ pub struct Extension {
 pub enum Value {
     /// True or false.
     Boolean(bool),
-    /// A whole number of 32 bits.
+    /// A 32-bit signed integer.
     Integer(i32),
     /// Text without control characters.
     Text(String),
@@ -190,7 +190,7 @@ mod tests {
         };
         let first = delivery("payment", "purchases", "o-1", "/shop", "noon");
         let key = first.idempotency_key();
-        // SHA-256 over the lengths, 8 bytes with the lowest first, and the texts.
+        // SHA-256 over the lengths (8 bytes, little-endian) and the texts.
         assert_eq!(key, "payment.purchases.8658bfb5da1663ca2e931b7ccd937d97");
         let again = Delivery { attempt: 2, sequence: 7, replay: true, ..first };
         assert_eq!(again.idempotency_key(), key, "another attempt, be it of another router");

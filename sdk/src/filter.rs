@@ -1,4 +1,4 @@
-//! Filters of the CloudEvents Subscriptions API 1.0, by builder.
+//! A builder for filters of the CloudEvents Subscriptions API 1.0.
 
 use std::fmt;
 
@@ -22,49 +22,49 @@ use serde_json::{Value, json};
 pub struct Filter(Value);
 
 impl Filter {
-    /// Events of one type.
+    /// Matches events of one type.
     #[must_use]
     pub fn event_type(ty: &str) -> Self {
         Self::exact("type", ty)
     }
 
-    /// Events of all types that begin like this.
+    /// Matches events whose type begins with `prefix`.
     #[must_use]
     pub fn type_prefix(prefix: &str) -> Self {
         Self::prefix("type", prefix)
     }
 
-    /// Events with exactly this value of an attribute.
+    /// Matches events whose attribute has exactly this value.
     #[must_use]
     pub fn exact(attribute: &str, value: &str) -> Self {
         Self(json!({ "exact": { attribute: value } }))
     }
 
-    /// Events where an attribute begins like this.
+    /// Matches events whose attribute begins with this value.
     #[must_use]
     pub fn prefix(attribute: &str, value: &str) -> Self {
         Self(json!({ "prefix": { attribute: value } }))
     }
 
-    /// Events where an attribute ends like this.
+    /// Matches events whose attribute ends with this value.
     #[must_use]
     pub fn suffix(attribute: &str, value: &str) -> Self {
         Self(json!({ "suffix": { attribute: value } }))
     }
 
-    /// Events that pass each of these; at least one.
+    /// Matches events that match all of these filters; needs at least one.
     #[must_use]
     pub fn all(filters: impl IntoIterator<Item = Self>) -> Self {
         Self(json!({ "all": Self::values(filters) }))
     }
 
-    /// Events that pass one of these or more; at least one.
+    /// Matches events that match any of these filters; needs at least one.
     #[must_use]
     pub fn any(filters: impl IntoIterator<Item = Self>) -> Self {
         Self(json!({ "any": Self::values(filters) }))
     }
 
-    /// Events that don't pass this one.
+    /// Matches events that don't match this filter.
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "named as in the Subscriptions API")]
     pub fn not(filter: Self) -> Self {
@@ -77,7 +77,7 @@ impl Filter {
 }
 
 impl fmt::Display for Filter {
-    /// The filter as JSON, as the contract has it.
+    /// The filter as JSON, in the form the contract requires.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -1,5 +1,5 @@
-//! The SDK's side of the contract: bindings made of wit/, what `export!` needs, and the host's
-//! interfaces as the backend of this crate's modules. Not for listeners to use directly.
+//! The guest side of the contract: bindings generated from wit/, support for `export!`, and the
+//! backend over the host's interfaces. Not for direct use by listeners.
 
 pub mod backend;
 mod convert;
@@ -34,10 +34,10 @@ pub mod bindings {
     });
 }
 
-/// The plugin's name, asked for once an instance: a component has one listener.
+/// The plugin's name; cached because a component has exactly one listener.
 static PLUGIN: OnceLock<String> = OnceLock::new();
 
-/// A [`Listener`] in the shape the contract wants.
+/// Adapts a [`Listener`] to the generated trait.
 pub struct Exported<L>(PhantomData<L>);
 
 impl<L: Listener> Guest for Exported<L> {

@@ -1,4 +1,4 @@
-//! A client for HTTP, to the origins the operator has granted.
+//! HTTP client, limited to the origins the operator has granted.
 //!
 //! ```no_run
 //! use usher_sdk::{Failure, http};
@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! The host allows 10 calls a delivery, 1 MiB each way, and follows no redirects.
+//! The host allows 10 calls per delivery and 1 MiB in each direction, and follows no redirects.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Failure, backend, url};
 
-/// The longest body that is read of a response.
+/// Maximum size of a response body.
 pub const RESPONSE_MAX_BYTES: usize = 1024 * 1024;
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// How much of a response's body an error quotes.
+/// Bytes of a response body that an error quotes.
 const QUOTE_MAX_BYTES: usize = 200;
 
 /// A GET request.
@@ -49,19 +49,19 @@ pub fn delete(url: impl Into<String>) -> Request {
     Request::new("DELETE", url)
 }
 
-/// A request, built up and then sent.
+/// A request builder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
-    /// Such as `GET`.
+    /// The method, such as `GET`.
     pub method: String,
     /// Absolute: http or https.
     pub url: String,
     /// Names and values, in order.
     pub headers: Vec<(String, String)>,
-    /// Empty for none.
+    /// The body; empty for none.
     pub body: Vec<u8>,
-    /// How long connecting, sending, waiting and reading may take in all.
+    /// Total time for connecting, sending, waiting and reading.
     pub timeout: Duration,
 }
 
@@ -83,29 +83,29 @@ impl Request {
         self
     }
 
-    /// Sets the body to a value written as JSON, and the content type with it.
+    /// Sets the body to a value serialised as JSON, and the content type.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if JSON can't express the value.
+    /// [`Error::Invalid`] if JSON can't represent the value.
     pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self, Error> {
         let body = serde_json::to_vec(value)
             .map_err(|error| Error::Invalid(format!("body for {}: {error}", self.url)))?;
         Ok(self.body(body, "application/json"))
     }
 
-    /// Sets the body to bytes of some media type.
+    /// Sets the body and its media type.
     pub fn body(mut self, body: impl Into<Vec<u8>>, content_type: impl Into<String>) -> Self {
         self.body = body.into();
         self.header("content-type", content_type)
     }
 
-    /// Sets how long all of it may take; 10 s unless set. The host's own limits apply, too.
+    /// Sets the total timeout; 10 s by default. The host's own limits apply as well.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sends it and reads the whole response, whatever its status.
+    /// Sends the request and reads the whole response, whatever its status.
     ///
     /// # Errors
     /// [`Error::Denied`] if the operator has not granted this origin, [`Error::TimedOut`],
@@ -120,21 +120,21 @@ impl Request {
     }
 }
 
-/// A response, read to its end.
+/// A response with its whole body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
-    /// Such as 200.
+    /// The status, such as 200.
     pub status: u16,
     /// Names and values, in order.
     pub headers: Vec<(String, String)>,
-    /// All of it.
+    /// The whole body.
     pub body: Vec<u8>,
     /// Method and URL, for errors.
     request: String,
 }
 
 impl Response {
-    /// A response of that status, without headers and body. Only tests make responses themselves.
+    /// An empty response with this status; for tests.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
@@ -154,7 +154,7 @@ impl Response {
         self
     }
 
-    /// The first value of a header, by a name in any case.
+    /// The first value of a header; names are case-insensitive.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
@@ -164,14 +164,14 @@ impl Response {
     /// The body, read from JSON.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if it isn't JSON of this type: the service doesn't answer as it
-    /// should, and may do so later.
+    /// [`Error::Unavailable`] if it isn't JSON of this type: the service misbehaves and may
+    /// recover.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body)
             .map_err(|error| Error::Unavailable(format!("answer to {}: {error}", self.request)))
     }
 
-    /// How long the service asks to wait: `Retry-After` in seconds. A date there is not read.
+    /// The delay in `Retry-After`, in seconds; the date form is ignored.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
@@ -180,8 +180,8 @@ impl Response {
     /// The response if its status is 2xx.
     ///
     /// # Errors
-    /// [`Failure::Retry`] for what may pass (408, 425, 429, 5xx; after `Retry-After`, where given),
-    /// [`Failure::Reject`] for any other status, since the same request would fail again.
+    /// [`Failure::Retry`] for transient statuses (408, 425, 429, 5xx; after `Retry-After`, if set),
+    /// [`Failure::Reject`] for any other, since the same request would fail again.
     pub fn success(self) -> Result<Self, Failure> {
         match self.status {
             200..=299 => Ok(self),

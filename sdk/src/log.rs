@@ -1,5 +1,5 @@
-//! The plugin's log. The host adds plugin, event and attempt to every line. Needs no grant; what
-//! goes to stdout and stderr ends in the same log.
+//! The plugin's log. The host adds plugin, event and attempt to every line. Needs no grant; stdout
+//! and stderr go to the same log.
 //!
 //! ```
 //! use usher_sdk::log;
@@ -11,22 +11,22 @@ use std::fmt::Arguments;
 
 use crate::backend;
 
-/// How much a line matters.
+/// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Every step.
+    /// Individual steps.
     Trace,
-    /// For whoever looks for an error.
+    /// Details for debugging.
     Debug,
-    /// The normal course of things.
+    /// Normal operation.
     Info,
-    /// Not as it should be, and dealt with.
+    /// Unexpected, but handled.
     Warn,
     /// Something failed.
     Error,
 }
 
-/// Writes one line.
+/// Writes a log line.
 pub fn write(level: Level, line: Arguments<'_>) {
     match line.as_str() {
         Some(text) => backend::log(level, text),
@@ -34,35 +34,35 @@ pub fn write(level: Level, line: Arguments<'_>) {
     }
 }
 
-/// Logs every step.
+/// Logs at level `trace`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_trace {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Trace, ::core::format_args!($($line)+)) };
 }
 
-/// Logs for whoever looks for an error.
+/// Logs at level `debug`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_debug {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Debug, ::core::format_args!($($line)+)) };
 }
 
-/// Logs the normal course of things.
+/// Logs at level `info`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_info {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Info, ::core::format_args!($($line)+)) };
 }
 
-/// Logs what isn't as it should be, and dealt with.
+/// Logs at level `warn`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_warn {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Warn, ::core::format_args!($($line)+)) };
 }
 
-/// Logs that something failed.
+/// Logs at level `error`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_error {

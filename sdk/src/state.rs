@@ -1,23 +1,23 @@
-//! State that outlives a delivery. What a delivery writes it reads back at once; everyone else
-//! sees it when the delivery is acknowledged.
+//! State that persists across deliveries. A delivery sees its own writes at once; others see them
+//! when it is acknowledged.
 //!
-//! Reading, changing and writing needs no lock: where another delivery changed what this one read,
-//! the host drops this one's effects and delivers again.
+//! Read-modify-write needs no lock: if another delivery changed what this one read, the host drops
+//! this one's effects and delivers the event again.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, backend};
 
-/// How the host begins when its store failed, whatever else it says then.
+/// Prefix of the host's message when the store failed.
 const STORE_FAILED: &str = "state can't be read";
-/// What the host says of limits.
+/// Phrases of the host's messages about limits.
 const LIMIT_WORDS: [&str; 3] = ["the limit", "too many", "one delivery may use"];
-/// What it says of sums.
+/// Phrases of the host's messages about `increment`.
 const SUM_WORDS: [&str; 2] = ["does not hold a number", "does not fit into 64 bits"];
 
-/// What the host means with an error that the contract leaves to words (`other` of wasi:keyvalue).
-/// What can never work must not be tried for as long as attempts last.
+/// Classifies a wasi:keyvalue `other` error, which is untyped, by the host's message: permanent
+/// errors must not be retried.
 pub(crate) fn refused(words: String) -> Error {
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     if words.starts_with(STORE_FAILED) {
@@ -31,7 +31,7 @@ pub(crate) fn refused(words: String) -> Error {
     }
 }
 
-/// A named set of keys. Buckets come into being as they are written to.
+/// A named set of keys, created on first write.
 pub struct Bucket(backend::Bucket);
 
 /// Opens a bucket; the empty name is the default one.
@@ -43,7 +43,7 @@ pub fn bucket(name: &str) -> Result<Bucket, Error> {
 }
 
 impl Bucket {
-    /// The bytes a key holds; `None` where there is no such key.
+    /// Returns a key's value; `None` if it doesn't exist.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store failed.
@@ -51,7 +51,7 @@ impl Bucket {
         self.0.get(key)
     }
 
-    /// Sets a key, whether it exists or not. At most 64 KiB.
+    /// Creates or overwrites a key. At most 64 KiB.
     ///
     /// # Errors
     /// [`Error::Limit`] if the value is longer or the plugin's state is full,
@@ -60,7 +60,7 @@ impl Bucket {
         self.0.set(key, value)
     }
 
-    /// The value a key holds, read from JSON.
+    /// Returns a key's value, parsed from JSON.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it isn't JSON of this type, [`Error::Unavailable`] if the store
@@ -72,7 +72,7 @@ impl Bucket {
             .map_err(|error| Error::Invalid(format!("state at `{key}`: {error}")))
     }
 
-    /// Sets a key to a value written as JSON.
+    /// Sets a key to a value serialised as JSON.
     ///
     /// # Errors
     /// [`Error::Invalid`] if JSON can't express it, otherwise as [`Bucket::set`].
@@ -82,7 +82,7 @@ impl Bucket {
         self.set(key, &bytes)
     }
 
-    /// Removes a key; no error where there is none.
+    /// Removes a key; no-op if it doesn't exist.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store failed.
@@ -90,7 +90,7 @@ impl Bucket {
         self.0.delete(key)
     }
 
-    /// Whether there is such a key.
+    /// Whether the key exists.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store failed.
@@ -98,12 +98,11 @@ impl Bucket {
         self.0.exists(key)
     }
 
-    /// Adds to the number a key holds, kept as decimal text; a missing key counts as 0. Answers
-    /// the sum.
+    /// Adds to a number stored as decimal text and returns the sum. A missing key counts as 0.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the key holds something else or the sum is beyond 64 bits, otherwise
-    /// as [`Bucket::set`].
+    /// [`Error::Invalid`] if the value is not a number or the sum overflows 64 bits, otherwise as
+    /// [`Bucket::set`].
     pub fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         self.0.increment(key, delta)
     }
@@ -131,7 +130,7 @@ mod tests {
     use super::*;
     use crate::Failure;
 
-    /// Where the host's words are.
+    /// The sources that contain the host's messages.
     const HOST: [&str; 2] = [
         include_str!("../../host/runtime/src/capabilities/state/staging.rs"),
         include_str!("../../host/runtime/src/capabilities/state/host.rs"),

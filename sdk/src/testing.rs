@@ -18,9 +18,8 @@
 //! assert_eq!(emitted[0].payload(), Ok("Hello, Ada!"));
 //! ```
 //!
-//! As with the real host, what a delivery writes is kept if it returns `Ok` and dropped if it
-//! returns `Err`, emissions that break a rule have the delivery rejected, and a capability can be
-//! denied.
+//! Like the real host, it keeps a delivery's writes if it returns `Ok` and drops them if it returns
+//! `Err`, rejects a delivery with an invalid emission, and can deny capabilities.
 
 pub(crate) mod backend;
 mod emissions;
@@ -36,10 +35,10 @@ use crate::log::Level;
 use crate::{Capability, Delivery, Emission, Error, Event, Failure, Listener};
 use memory::Memory;
 
-/// An event of some type with a JSON payload. Its other attributes can be changed as fields.
+/// An event with this type and a JSON payload. Set other attributes through its fields.
 ///
 /// # Panics
-/// If JSON can't express the payload.
+/// If JSON can't represent the payload.
 #[must_use]
 #[expect(clippy::panic, reason = "a test that can't make its event has failed")]
 pub fn event<T: Serialize + ?Sized>(ty: &str, payload: &T) -> Event {
@@ -55,7 +54,7 @@ pub fn event<T: Serialize + ?Sized>(ty: &str, payload: &T) -> Event {
     }
 }
 
-/// The event that an emission becomes, to hand it on to the next listener.
+/// Converts an emission into an event, to deliver it to the next listener.
 #[must_use]
 pub fn emitted(emission: Emission) -> Event {
     Event {
@@ -71,7 +70,7 @@ pub fn emitted(emission: Emission) -> Event {
     }
 }
 
-/// A first delivery of an event. Its circumstances can be changed as fields.
+/// The first delivery of an event. Set other values through its fields.
 #[must_use]
 pub fn delivery(event: Event) -> Delivery {
     Delivery {
@@ -91,19 +90,19 @@ impl From<Event> for Delivery {
     }
 }
 
-/// The host of one test, for this thread, until it is dropped. Everything is granted, and empty,
-/// unless said otherwise.
+/// An in-memory host, bound to this thread until dropped. By default everything is granted and
+/// empty.
 #[must_use = "the host is gone when it is dropped: bind it to a name"]
 pub struct TestHost {
-    /// The host belongs to the thread that made it.
+    /// Makes it `!Send`: the host belongs to the thread that made it.
     thread_bound: PhantomData<*const ()>,
 }
 
 impl TestHost {
-    /// A fresh host.
+    /// Installs a new host on this thread.
     ///
     /// # Panics
-    /// If this thread has one already.
+    /// If this thread already has one.
     pub fn new() -> Self {
         memory::install();
         Self { thread_bound: PhantomData }
@@ -124,30 +123,30 @@ impl TestHost {
         })
     }
 
-    /// Takes back a grant. Without that of secrets there are none, and a key that names one is as
-    /// any other that isn't configured.
+    /// Revokes a grant. Without secrets, the key of a secret is like any unconfigured key.
     pub fn deny(self, capability: Capability) -> Self {
         self.change(|memory| {
             memory.denied.insert(capability);
         })
     }
 
-    /// Scripts the answer to the next HTTP request that has none yet. A request without an answer
-    /// fails as if nobody listened.
+    /// Queues the response to the next HTTP request. Without one, a request fails as if the
+    /// connection were refused.
     pub fn answer(self, response: Response) -> Self {
         self.change(|memory| memory.answers.push_back(Ok(response)))
     }
 
-    /// Scripts that the next HTTP request that has no answer yet fails.
+    /// Queues an error as the response to the next HTTP request.
     pub fn answer_error(self, error: Error) -> Self {
         self.change(|memory| memory.answers.push_back(Err(error)))
     }
 
-    /// Hands an event, or a delivery, to a listener; as the real host does, under its own name.
+    /// Delivers an event, or a delivery, to a listener under its own plugin name, as the real host
+    /// does.
     ///
     /// # Errors
-    /// What the listener fails with, or [`Failure::Reject`] for an emission that breaks a rule of
-    /// the contract; the delivery's effects are dropped then.
+    /// The listener's failure, or [`Failure::Reject`] for an emission that breaks a rule of the
+    /// contract; either way the delivery's effects are dropped.
     pub fn deliver<L: Listener>(
         &self,
         delivery: impl Into<Delivery>,
@@ -162,31 +161,31 @@ impl TestHost {
         outcome
     }
 
-    /// The HTTP requests so far.
+    /// HTTP requests made so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         memory::with(|memory| memory.requests.clone())
     }
 
-    /// What was logged so far.
+    /// Log lines written so far.
     #[must_use]
     pub fn logs(&self) -> Vec<(Level, String)> {
         memory::with(|memory| memory.logs.clone())
     }
 
-    /// The bytes that a key of a bucket holds.
+    /// The value of a key in a bucket.
     #[must_use]
     pub fn state(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
         memory::with(|memory| memory.stored.state.get(bucket)?.get(key).cloned())
     }
 
-    /// A blob by its digest.
+    /// A blob, by digest.
     #[must_use]
     pub fn blob(&self, digest: &str) -> Option<Blob> {
         memory::with(|memory| memory.stored.blobs.get(digest).cloned())
     }
 
-    /// Puts a blob there before the listener runs; answers its digest.
+    /// Stores a blob before the listener runs; returns its digest.
     pub fn put_blob(&self, content: &[u8], content_type: &str) -> String {
         memory::with(|memory| memory.stored.put_blob(content, content_type))
     }

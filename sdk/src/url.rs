@@ -1,4 +1,4 @@
-//! Taking an http URL apart, as far as a request needs it.
+//! Splits http URLs, as far as requests need it.
 
 use crate::Error;
 
@@ -6,13 +6,13 @@ use crate::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
     pub(crate) https: bool,
-    /// Host and, where given, port.
+    /// Host and optional port.
     pub(crate) authority: &'a str,
     /// Path and query; empty means `/`.
     pub(crate) path_with_query: &'a str,
 }
 
-/// Splits a URL. The fragment, which is never sent, is dropped.
+/// Splits a URL; drops the fragment, which is never sent.
 pub(crate) fn parse(url: &str) -> Result<Parts<'_>, Error> {
     let wrong = |what: &str| Error::Invalid(format!("`{url}` {what}"));
     if let Some(odd) = url.chars().find(|c| c.is_control() || c.is_whitespace()) {

@@ -1,10 +1,10 @@
-//! The Rust that the documentation shows is Rust that is built and tested.
+//! Checks that the Rust code shown in the documentation is code that is built and tested.
 
-/// What the documentation may show: files as they are, or a part of them.
+/// Sources the documentation may show, in full or in part.
 const SHOWN: [&str; 2] =
     [include_str!("../../tests/guests/greeter/src/lib.rs"), include_str!("../examples/welcome.rs")];
 
-/// The text of all blocks that begin with ```rust.
+/// The contents of all ```rust blocks.
 fn blocks(document: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = document.lines();

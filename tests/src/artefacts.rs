@@ -1,25 +1,24 @@
-//! Where the files under test lie: the `usher` binary and the wasm components.
+//! Paths of the artefacts under test: the `usher` binary and the wasm components.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The root of the repository this crate was compiled in.
+/// The repository in which this crate was compiled.
 pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// The root workspace's target folder, where xtask puts everything, whatever
-/// `CARGO_TARGET_DIR` says.
+/// The root workspace's target folder, which xtask always uses, regardless of `CARGO_TARGET_DIR`.
 pub fn target_dir() -> PathBuf {
     repository().join("target")
 }
 
-/// The binary under test: `USHER_BIN`, or else the one of the dev profile.
+/// The binary under test: `USHER_BIN`, by default the dev profile's.
 ///
 /// # Errors
-/// There is none.
+/// It doesn't exist.
 pub fn usher_binary() -> Result<PathBuf> {
     let path = std::env::var_os("USHER_BIN")
         .map_or_else(|| target_dir().join("debug").join("usher"), PathBuf::from);
@@ -31,7 +30,7 @@ pub fn usher_binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// One of the ticket plugins (`plugins/`), by the name of its crate.
+/// A ticket plugin (`plugins/`), by crate name.
 ///
 /// # Errors
 /// It has not been built.
@@ -39,7 +38,7 @@ pub fn plugin(name: &str) -> Result<PathBuf> {
     component(&target_dir().join("plugins"), name)
 }
 
-/// One of the plugins that misbehave or probe (`tests/guests/`), by the name of its crate.
+/// A misbehaving or probing plugin (`tests/guests/`), by crate name.
 ///
 /// # Errors
 /// It has not been built.

@@ -1,4 +1,4 @@
-//! Everything one router has on disk: a data folder, a plugins folder, its configuration.
+//! A router's files: data folder, plugins folder, configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,27 +8,27 @@ use tempfile::TempDir;
 
 use crate::artefacts;
 
-/// A folder of its own for one router; gone when dropped, unless kept.
+/// The folder of one router; removed when dropped, unless kept.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    // Only there to remove the folder in the end.
+    // Removes the folder on drop.
     _temporary: Option<TempDir>,
 }
 
 impl Folder {
-    /// A fresh one that is removed when dropped, configured with nothing but places.
+    /// Creates a temporary folder with a minimal configuration.
     ///
     /// # Errors
-    /// It can't be made.
+    /// The folder can't be created.
     pub fn new() -> Result<Self> {
         Self::with_config("", "")
     }
 
-    /// A fresh one that is removed when dropped; see [`Self::configure`] for the arguments.
+    /// Creates a temporary folder; see [`Self::configure`] for the arguments.
     ///
     /// # Errors
-    /// It can't be made.
+    /// The folder can't be created.
     pub fn with_config(top: &str, tables: &str) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("usher-test-").tempdir()?;
         let folder = Self { root: temporary.path().to_path_buf(), _temporary: Some(temporary) };
@@ -36,10 +36,10 @@ impl Folder {
         Ok(folder)
     }
 
-    /// A fresh one inside `parent` that stays.
+    /// Creates a folder inside `parent` that is kept.
     ///
     /// # Errors
-    /// It can't be made.
+    /// The folder can't be created.
     pub fn kept_in(parent: &Path, prefix: &str) -> Result<Self> {
         fs::create_dir_all(parent)?;
         let root = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?.keep();
@@ -57,7 +57,7 @@ impl Folder {
     /// `top` (keys of the top level) and `tables`.
     ///
     /// # Errors
-    /// It can't be written.
+    /// The file can't be written.
     pub fn configure(&self, top: &str, tables: &str) -> Result<()> {
         let text = format!(
             "listen = \"127.0.0.1:0\"\ndata = {:?}\nplugins = {:?}\nlog = \"info\"\n\
@@ -68,12 +68,12 @@ impl Folder {
         fs::write(self.config(), text).context("writing usher.toml")
     }
 
-    /// The folder itself.
+    /// The root folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The data folder; the router makes it.
+    /// The data folder; created by the router.
     pub fn data(&self) -> PathBuf {
         self.root.join("data")
     }
@@ -88,11 +88,11 @@ impl Folder {
         self.root.join("usher.toml")
     }
 
-    /// Puts a component into the plugins folder under this file name, in place of what was there:
-    /// written beside and renamed, as a careful operator would.
+    /// Installs a component in the plugins folder, replacing any file of that name. Atomic: written
+    /// to a temporary file and renamed.
     ///
     /// # Errors
-    /// It can't be copied.
+    /// The component can't be copied.
     pub fn install(&self, component: &Path, file: &str) -> Result<PathBuf> {
         let partial = self.root.join(format!("{file}.partial"));
         let path = self.plugins().join(file);

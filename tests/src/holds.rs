@@ -1,11 +1,11 @@
-//! What a router's process holds, seen from the outside, as Linux tells.
+//! Resources held by a router's process, as reported by Linux.
 
 use anyhow::Result;
 
 use crate::process;
 use crate::router::Router;
 
-/// What a process holds.
+/// Resources of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Holds {
     /// Open file descriptors.
@@ -17,10 +17,10 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// What a router holds now.
+    /// Measures a router's resources.
     ///
     /// # Errors
-    /// Its process is gone, or the system doesn't tell.
+    /// The process is gone, or `/proc` can't be read.
     pub fn now(router: &Router) -> Result<Self> {
         let process = router.process();
         Ok(Self {

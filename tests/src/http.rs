@@ -1,4 +1,4 @@
-//! A small HTTP client for the router's API: every answer is an answer, whatever its status.
+//! A small HTTP client for the router's API; error statuses are returned, not errors.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::wait::{PATIENCE, wait_for};
 
 const BODY_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Talks to one router.
+/// A client for one router.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
     agent: ureq::Agent,
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -29,14 +29,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What the router says of one published event.
+/// The router's acknowledgement of a published event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Receipt {
     /// The event's id.
     pub id: String,
     /// Its source.
     pub source: String,
-    /// Its place in the log.
+    /// Its sequence in the log.
     pub sequence: u64,
     /// Whether it was there before.
     pub duplicate: bool,
@@ -46,7 +46,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Errors
-    /// It is something else; the error shows it.
+    /// It isn't JSON; the error includes the body.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).with_context(|| {
             format!("status {} with a body that is not JSON: {}", self.status, self.text())
@@ -65,7 +65,7 @@ impl Answer {
 }
 
 impl Client {
-    /// A client for the router at this URL, without a slash at its end.
+    /// A client for the router at this URL (without a trailing slash).
     pub fn new(base: impl Into<String>) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -82,10 +82,10 @@ impl Client {
         &self.base
     }
 
-    /// Any request.
+    /// Sends any request.
     ///
     /// # Errors
-    /// No answer came.
+    /// There was no response.
     pub fn request(
         &self,
         method: &str,
@@ -106,15 +106,15 @@ impl Client {
     /// GET.
     ///
     /// # Errors
-    /// No answer came.
+    /// There was no response.
     pub fn get(&self, path: &str) -> Result<Answer> {
         self.request("GET", path, &[], &[])
     }
 
-    /// GET of something that must be there, as JSON.
+    /// GET of JSON that must exist.
     ///
     /// # Errors
-    /// No answer came, or another one than 200 with JSON.
+    /// There was no response, or it isn't a 200 with JSON.
     pub fn get_json(&self, path: &str) -> Result<Value> {
         let answer = self.get(path)?;
         ensure!(answer.status == 200, "GET {path}: {} {}", answer.status, answer.text());
@@ -124,7 +124,7 @@ impl Client {
     /// POST without a body.
     ///
     /// # Errors
-    /// No answer came.
+    /// There was no response.
     pub fn post(&self, path: &str) -> Result<Answer> {
         self.request("POST", path, &[], &[])
     }
@@ -132,7 +132,7 @@ impl Client {
     /// POST of a body with its content type.
     ///
     /// # Errors
-    /// No answer came.
+    /// There was no response.
     pub fn post_as(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
         self.request("POST", path, &[("content-type", content_type.as_bytes())], body)
     }
@@ -140,7 +140,7 @@ impl Client {
     /// Publishes one event in structured mode.
     ///
     /// # Errors
-    /// It was not accepted.
+    /// The event was not accepted.
     pub fn publish(&self, event: &Value) -> Result<Receipt> {
         let body = serde_json::to_vec(event)?;
         let answer = self.post_as("/events", "application/cloudevents+json", &body)?;
@@ -150,32 +150,32 @@ impl Client {
     /// Publishes a batch.
     ///
     /// # Errors
-    /// It was not accepted.
+    /// The batch was not accepted.
     pub fn publish_batch(&self, events: &[Value]) -> Result<Vec<Receipt>> {
         let body = serde_json::to_vec(events)?;
         receipts(&self.post_as("/events", "application/cloudevents-batch+json", &body)?)
     }
 
-    /// Publishes an event made up of a type, an id and JSON data.
+    /// Publishes an event with this type, id and JSON data.
     ///
     /// # Errors
-    /// It was not accepted.
+    /// The event was not accepted.
     pub fn publish_new(&self, ty: &str, id: &str, data: &Value) -> Result<Receipt> {
         self.publish(&event(ty, id, data))
     }
 
-    /// A plugin as `/plugins` shows it; `None` while there is none with this name.
+    /// A plugin's entry in `/plugins`; `None` if there is none with this name.
     ///
     /// # Errors
-    /// The router did not answer.
+    /// The router didn't respond as documented.
     pub fn plugin(&self, name: &str) -> Result<Option<Value>> {
         self.member("/plugins", "plugins", "name", name)
     }
 
-    /// A subscription as `/subscriptions` shows it, by its full name.
+    /// A subscription's entry in `/subscriptions`, by its full name.
     ///
     /// # Errors
-    /// The router did not answer.
+    /// The router didn't respond as documented.
     pub fn subscription(&self, name: &str) -> Result<Option<Value>> {
         self.member("/subscriptions", "subscriptions", "name", name)
     }
@@ -191,7 +191,7 @@ impl Client {
     /// Waits until a plugin is in this state.
     ///
     /// # Errors
-    /// It never got there.
+    /// The plugin didn't reach it in time.
     pub fn wait_for_plugin(&self, name: &str, state: &str) -> Result<Value> {
         wait_for(&format!("plugin {name} to be {state}"), || {
             let plugin = self.plugin(name)?;
@@ -199,10 +199,10 @@ impl Client {
         })
     }
 
-    /// A flow, once nothing of it is pending or waiting any more.
+    /// Waits until nothing in a flow is pending or delayed, and returns it.
     ///
     /// # Errors
-    /// It never settled.
+    /// The flow didn't settle in time.
     pub fn settled_flow(&self, sequence: u64) -> Result<Value> {
         let path = format!("/flows/{sequence}");
         wait_for(&format!("the flow of event {sequence} to settle"), || {
@@ -214,7 +214,7 @@ impl Client {
     /// All events in the log with this type, by sequence.
     ///
     /// # Errors
-    /// The router did not answer.
+    /// The router didn't respond as documented.
     pub fn events_of_type(&self, ty: &str) -> Result<Vec<Value>> {
         let filter = json!({ "exact": { "type": ty } }).to_string();
         let filter = percent_encoded(&filter);
@@ -226,14 +226,14 @@ impl Client {
             found.extend(events.context("a page without events")?.iter().cloned());
             let number = |key: &str| page.get(key).and_then(Value::as_u64);
             from = number("next").context("a page without next")?;
-            // A page may be empty although there is more: the search reads so far at a time.
+            // A page may be empty before the end: the scan per request is limited.
             if from > number("last").context("a page without last")? {
                 return Ok(found);
             }
         }
     }
 
-    /// A GET whose body goes on and on, as a reader; a silence longer than [`PATIENCE`] ends it.
+    /// GET of an endless body, as a reader; fails after [`PATIENCE`] without data.
     pub(crate) fn open(
         &self,
         path: &str,
@@ -256,7 +256,7 @@ impl Client {
     }
 }
 
-/// A CloudEvent as JSON, from `/tests`.
+/// A CloudEvent as JSON, with the source `/tests`.
 pub(crate) fn event(ty: &str, id: &str, data: &Value) -> Value {
     json!({
         "specversion": "1.0",

@@ -1,8 +1,8 @@
-//! Waiting for Ctrl-C.
+//! Waits for Ctrl-C.
 
 use anyhow::{Context as _, Result};
 
-/// Returns when Ctrl-C is pressed (SIGINT), which ends nothing by itself from the first call on.
+/// Waits for Ctrl-C (SIGINT). From the first call on, the signal no longer terminates the process.
 ///
 /// # Errors
 /// The signal can't be waited for.

@@ -1,9 +1,9 @@
-//! The harness of the whole-system tests, shared with `cargo xtask demo`: the real `usher` binary
-//! as a child process, stand-ins for the outside world, the twelve ticket purchases and what must
-//! become of each.
+//! The harness of the system tests, shared with `cargo xtask demo`: the real `usher` binary as a
+//! child process, stand-ins for outside services, and the twelve ticket purchases with their
+//! expected results.
 //!
-//! Nothing here knows the router's insides. It sees what an operator sees: files, HTTP, signals,
-//! exit codes and the log.
+//! Black box: uses only what an operator can use, namely files, HTTP, signals, exit codes and the
+//! log.
 
 mod artefacts;
 mod folder;

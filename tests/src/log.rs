@@ -1,4 +1,4 @@
-//! The router's log: read from its stderr as it comes, kept in part, and copied to a file.
+//! The router's log: read from its stderr, the newest lines kept, and copied to a file.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::wait::PATIENCE;
 
 const KEPT_LINES: usize = 20_000;
 
-/// Follows one process's stderr until it ends.
+/// Follows a process's output until it ends.
 #[derive(Debug)]
 pub(crate) struct Log {
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ struct State {
 }
 
 impl Log {
-    /// Reads `from` on a thread of its own and appends all of it to the file `copy`.
+    /// Reads `from` on a separate thread and appends everything to the file `copy`.
     pub(crate) fn follow(from: impl Read + Send + 'static, copy: &Path) -> Result<Self> {
         let mut file = File::options()
             .create(true)
@@ -48,7 +48,7 @@ impl Log {
             let mut lines = BufReader::new(from);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                // The copy is for people to look at after a failure; losing it fails nothing.
+                // Best effort: the copy is only for debugging.
                 let _ = file.write_all(&line);
                 sink.push(String::from_utf8_lossy(&line).trim_end().to_owned());
                 line.clear();
@@ -58,8 +58,8 @@ impl Log {
         Ok(Self { shared, reader: Some(reader) })
     }
 
-    /// Waits for a line that `find` recognises, those that came before included; `None` when the
-    /// process ended its log or patience ended first.
+    /// Waits for a line that `find` recognises, including past lines; `None` if the log ends or the
+    /// timeout expires.
     pub(crate) fn wait_for<T>(&self, find: impl Fn(&Value) -> Option<T>) -> Option<T> {
         let end = Instant::now() + PATIENCE;
         let mut state = self.shared.lock();
@@ -81,29 +81,29 @@ impl Log {
         }
     }
 
-    /// How many lines there are so far.
+    /// Number of lines so far.
     pub(crate) fn count(&self) -> usize {
         self.shared.lock().lines.len()
     }
 
-    /// Waits until there are this many lines in all, or no more can come, or patience ends.
+    /// Waits until there are this many lines in total, the log ends, or the timeout expires.
     pub(crate) fn wait_for_count(&self, count: usize) {
         let missing = |state: &mut State| state.lines.len() < count && !state.ended;
         let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), PATIENCE, missing);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The newest lines, for an error.
+    /// The newest lines, for error messages.
     pub(crate) fn tail(&self, count: usize) -> String {
         let state = self.shared.lock();
         let skipped = state.lines.len().saturating_sub(count);
         state.lines.iter().skip(skipped).cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// Waits until all the process has written is read.
+    /// Waits until all output has been read.
     pub(crate) fn finish(&mut self) {
         if let Some(reader) = self.reader.take() {
-            // It only fails if the reader panicked, and then there is no more to wait for.
+            // Fails only if the reader panicked; nothing is left to wait for then.
             let _ = reader.join();
         }
     }

@@ -1,10 +1,10 @@
-//! What the router's process holds, as Linux tells it.
+//! Resources held by the router's process, as reported by Linux.
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Memory in use, in bytes.
+/// Resident memory in bytes.
 ///
 /// # Errors
 /// The process is gone.
@@ -12,7 +12,7 @@ pub(crate) fn memory_bytes(process: u32) -> Result<u64> {
     Ok(status(process, "VmRSS:")? * 1024)
 }
 
-/// Threads.
+/// Number of threads.
 ///
 /// # Errors
 /// The process is gone.
@@ -20,7 +20,7 @@ pub(crate) fn threads(process: u32) -> Result<u64> {
     status(process, "Threads:")
 }
 
-/// Open file descriptors.
+/// Number of open file descriptors.
 ///
 /// # Errors
 /// The process is gone.

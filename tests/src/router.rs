@@ -1,4 +1,4 @@
-//! The real router as a child process: started, found, stopped, killed, started again.
+//! The real router as a child process: start, stop, kill, restart.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::http::Client;
 use crate::log::Log;
 use crate::wait::wait_for;
 
-/// A running `usher run`. Killed when dropped, and when the thread that started it is no more.
+/// A running `usher run`. Killed when dropped or when the thread that started it ends.
 #[derive(Debug)]
 pub struct Router {
     child: Child,
@@ -26,7 +26,7 @@ impl Router {
     /// Starts the binary under test on this folder and waits until it is ready.
     ///
     /// # Errors
-    /// It did not come up; the error shows the end of its log.
+    /// It didn't become ready; the error includes the end of its log.
     pub fn start(folder: &Folder) -> Result<Self> {
         Self::start_with(&usher_binary()?, folder, &[])
     }
@@ -34,7 +34,7 @@ impl Router {
     /// Starts `binary` with extra environment variables.
     ///
     /// # Errors
-    /// It did not come up; the error shows the end of its log.
+    /// It didn't become ready; the error includes the end of its log.
     pub fn start_with(binary: &Path, folder: &Folder, env: &[(&str, &str)]) -> Result<Self> {
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(folder.config()).envs(env.iter().copied());
@@ -44,17 +44,17 @@ impl Router {
     /// Starts the binary under test on this folder and waits until it listens, ready or not.
     ///
     /// # Errors
-    /// It did not come up; the error shows the end of its log.
+    /// It didn't come up; the error includes the end of its log.
     pub fn start_unready(folder: &Folder) -> Result<Self> {
         let mut command = Command::new(usher_binary()?);
         command.args(["run", "--config"]).arg(folder.config());
         Self::listen(command, folder)
     }
 
-    /// Starts any command that becomes a router with a log in JSON, in this folder.
+    /// Starts a command that runs a router with a JSON log, in this folder.
     ///
     /// # Errors
-    /// It did not come up; the error shows the end of its log.
+    /// It didn't become ready; the error includes the end of its log.
     pub fn start_command(command: Command, folder: &Folder) -> Result<Self> {
         let router = Self::listen(command, folder)?;
         wait_for("the router to be ready", || {
@@ -64,14 +64,14 @@ impl Router {
     }
 
     fn listen(mut command: Command, folder: &Folder) -> Result<Self> {
-        // What the command sets itself stays as it is.
+        // Variables set on the command itself are kept.
         for key in ["USHER_LOG", "USHER_URL", "RUST_LOG"] {
             if !command.get_envs().any(|(set, _)| set == key) {
                 command.env_remove(key);
             }
         }
-        // Ctrl-C at the terminal is for the harness alone, which then stops the router as it sees
-        // fit: of two signals the router takes the second as an order to drop everything.
+        // Ctrl-C in the terminal must reach the harness only, which then stops the router; the
+        // router takes a second signal as an order to abort.
         command.process_group(0);
         die_with_parent(&mut command);
         let mut child = command
@@ -92,7 +92,7 @@ impl Router {
         Ok(Self { child, log, client: Client::new(format!("http://{address}")) })
     }
 
-    /// A client for it.
+    /// A client for this router.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -107,7 +107,7 @@ impl Router {
         self.child.id()
     }
 
-    /// Asks it to stop (SIGTERM), without waiting.
+    /// Sends SIGTERM without waiting.
     ///
     /// # Errors
     /// The signal can't be sent.
@@ -116,20 +116,20 @@ impl Router {
         kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
     }
 
-    /// Waits until it has exited.
+    /// Waits for the process to exit.
     ///
     /// # Errors
-    /// It did not.
+    /// It didn't exit in time.
     pub fn exited(&mut self) -> Result<ExitStatus> {
         let status = wait_for("the router to exit", || Ok(self.child.try_wait()?))?;
         self.log.finish();
         Ok(status)
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Sends SIGTERM and waits for the process to exit.
     ///
     /// # Errors
-    /// It did not, or with another code than 0; the error shows the end of its log.
+    /// It didn't exit in time, or with a code other than 0; the error includes the end of its log.
     pub fn stop(mut self) -> Result<()> {
         self.terminate()?;
         let status = self.exited()?;
@@ -139,26 +139,26 @@ impl Router {
         Ok(())
     }
 
-    /// Ends it on the spot (SIGKILL): it gets no chance to do anything more.
+    /// Sends SIGKILL and waits for the process to exit.
     ///
     /// # Errors
-    /// It can't be killed.
+    /// The process can't be killed.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.exited().map(drop)
     }
 
-    /// Waits for a line of the log that `find` recognises, those that came before included.
+    /// Waits for a log line that `find` recognises, including past lines.
     ///
     /// # Errors
-    /// There was none; the error shows the end of the log.
+    /// There was none; the error includes the end of the log.
     pub fn wait_for_log<T>(&self, what: &str, find: impl Fn(&Value) -> Option<T>) -> Result<T> {
         self.log
             .wait_for(find)
             .with_context(|| format!("no log line with {what}:\n{}", self.log.tail(30)))
     }
 
-    /// The newest lines of its log, for an error.
+    /// The newest log lines, for error messages.
     pub fn log_tail(&self, lines: usize) -> String {
         self.log.tail(lines)
     }
@@ -166,29 +166,29 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.log.finish();
     }
 }
 
-/// Has the child killed when the thread that starts it ends: without a process group in common,
-/// what ends the harness would not reach it.
+/// Kills the child when the thread that started it ends: it has a process group of its own, so
+/// signals to the harness don't reach it.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "the child has to ask for it itself, before it becomes the router")]
 pub(crate) fn die_with_parent(command: &mut Command) {
     let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
-    // SAFETY: between fork and exec only what is safe in a signal handler may be done. `ask` makes
-    // one system call; it allocates nothing, takes no lock and touches no memory but its own.
+    // SAFETY: between fork and exec, only async-signal-safe operations are allowed. `ask` makes one
+    // system call; it doesn't allocate, takes no lock and touches no shared memory.
     unsafe { command.pre_exec(ask) };
 }
 
-/// Other systems have no such thing.
+/// Not supported on other systems.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn die_with_parent(_: &mut Command) {}
 
-/// The address in the log line that tells it.
+/// The address in the log line `listening`.
 pub(crate) fn listening(line: &Value) -> Option<String> {
     let fields = line.get("fields")?;
     let listening = fields.get("message")?.as_str()? == "listening";

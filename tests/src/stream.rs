@@ -25,7 +25,7 @@ impl EventStream {
     /// Opens a stream; `query` begins with `?` or is empty, `last` is a `Last-Event-ID`.
     ///
     /// # Errors
-    /// The router did not open it.
+    /// The router refused the stream.
     pub fn open(client: &Client, query: &str, last: Option<&str>) -> Result<Self> {
         let mut headers = vec![("accept", "text/event-stream")];
         headers.extend(last.map(|id| ("last-event-id", id)));
@@ -36,7 +36,7 @@ impl EventStream {
     /// The next event.
     ///
     /// # Errors
-    /// The stream ended, or stayed silent for too long.
+    /// The stream ended or timed out.
     pub fn read(&mut self) -> Result<Streamed> {
         let mut id = String::new();
         let mut data = String::new();

@@ -1,4 +1,4 @@
-//! A plugin that is replaced again and again while it works, and what became of every event.
+//! Hot-swaps a plugin repeatedly under load and accounts for every event.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,34 +17,34 @@ use crate::http::{Client, event};
 use crate::router::Router;
 use crate::wait::wait_for;
 
-/// Events of a batch.
+/// Events per batch.
 const BATCH: usize = 4;
 
-/// What comes in while versions take turns.
+/// The load during the swaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Batch after batch, without a pause.
+    /// Batches without a pause.
     Steady,
     /// One batch for each version, so that the log hardly grows.
     Light,
 }
 
-/// How swaps went.
+/// Result of the swaps.
 #[derive(Clone, Debug)]
 pub struct Swaps {
-    /// Events that were published meanwhile; each was handled once.
+    /// Events published meanwhile; each was handled exactly once.
     pub published: usize,
     /// From saving a version to the commit of the first event it handled, in ascending order.
     took_ms: Vec<u64>,
 }
 
 impl Swaps {
-    /// Has two versions of the guest `echo` take turns `swaps` times while events come in, each time
-    /// as bytes that were never seen before, so that they are compiled anew. `before_each` is told
-    /// which turn comes.
+    /// Swaps two versions of the guest `echo` `swaps` times under load. Each swap uses a unique
+    /// digest, so that it is compiled. Calls `before_each` with the number of each swap.
     ///
     /// # Errors
-    /// An event was lost or handled twice, a version did not come to work, or `before_each` failed.
+    /// An event was lost or handled twice, a version didn't start to serve, or `before_each`
+    /// failed.
     pub fn run(
         folder: &Folder,
         router: &Router,
@@ -77,7 +77,7 @@ impl Swaps {
                 wait_for("the other version to serve", || {
                     Ok((digest(client)? != before).then_some(()))
                 })?;
-                // Let it work: the swap is only worth something between two loads.
+                // Wait for a handled event, so that the next swap happens under load.
                 let acked = acked(client)?;
                 if load == Load::Light {
                     publish(client, &published)?;
@@ -97,14 +97,14 @@ impl Swaps {
         Ok(Self { published, took_ms })
     }
 
-    /// What this share of the swaps took at most, in percent; milliseconds.
+    /// The given percentile of swap times, in milliseconds.
     pub fn took_ms(&self, percent: usize) -> u64 {
         let last = self.took_ms.len().saturating_sub(1);
         self.took_ms.get(last * percent / 100).copied().unwrap_or_default()
     }
 }
 
-/// The same component with a custom section more: other bytes, which do the same.
+/// Adds a custom section: another digest, same behaviour.
 fn stamped(component: &[u8], number: usize) -> Vec<u8> {
     // A section is its id (0: custom), its size, the size of its name, its name, its content; both
     // sizes are below 128 and so take one byte.
@@ -124,8 +124,8 @@ fn publish(client: &Client, published: &AtomicUsize) -> Result<()> {
     Ok(())
 }
 
-/// Looks at every event in the log; answers how long each version took to handle its first, in
-/// ascending order.
+/// Checks that every event was handled once; returns how long each version took to handle its first
+/// event, ascending.
 fn judge(client: &Client, published: usize, saves: &[(SystemTime, usize)]) -> Result<Vec<u64>> {
     let mut echoes: BTreeMap<u64, usize> = BTreeMap::new();
     let mut recorded: Vec<(u64, usize)> = Vec::new();
@@ -141,7 +141,7 @@ fn judge(client: &Client, published: usize, saves: &[(SystemTime, usize)]) -> Re
     let mut took_ms = Vec::new();
     for (save, number) in saves {
         let save_ms = u64::try_from(save.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
-        // In order of their sequence, and so of their time.
+        // `recorded` is ordered by sequence, hence by time.
         let later = recorded.partition_point(|(time_ms, _)| *time_ms < save_ms);
         let mut later = recorded.iter().skip(later).filter(|(_, by)| by == number);
         let (first_ms, _) = later.next().context("a version that was saved handled nothing")?;

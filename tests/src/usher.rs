@@ -1,4 +1,4 @@
-//! The `usher` command line: run a verb to its end, with a deadline.
+//! The `usher` command line: runs a command to completion, with a timeout.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write as _};
@@ -13,7 +13,7 @@ use crate::artefacts::usher_binary;
 use crate::log::Log;
 use crate::wait::wait_for;
 
-/// What became of one call.
+/// Result of a command.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// The exit code; -1 if a signal ended it.
@@ -28,15 +28,15 @@ impl Finished {
     /// stdout as JSON.
     ///
     /// # Errors
-    /// It is something else; the error shows it and stderr.
+    /// It isn't JSON; the error includes stdout and stderr.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("not JSON: {self:?}"))
     }
 
-    /// stdout as one JSON value a line.
+    /// stdout as one JSON value per line.
     ///
     /// # Errors
-    /// It is something else; the error shows it and stderr.
+    /// It isn't JSON lines; the error includes stdout and stderr.
     pub fn json_lines(&self) -> Result<Vec<Value>> {
         let lines = self.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         lines.with_context(|| format!("not JSON lines: {self:?}"))
@@ -69,7 +69,7 @@ pub fn usher_with<A: AsRef<OsStr>>(
         .context("starting usher")?;
     let mut input = child.stdin.take().context("no stdin")?;
     let given = stdin.to_vec();
-    // A process that exits without reading its stdin breaks the pipe: no concern of ours.
+    // A process that exits without reading stdin closes the pipe; not an error.
     let writer = thread::spawn(move || drop(input.write_all(&given)));
     let stdout = collect(child.stdout.take().context("no stdout")?);
     let stderr = collect(child.stderr.take().context("no stderr")?);
@@ -86,7 +86,7 @@ pub fn usher_with<A: AsRef<OsStr>>(
     Ok(Finished { code, stdout, stderr })
 }
 
-/// A call that goes on by itself: what it writes is read as it comes. Killed when dropped.
+/// A command running in the background, its stdout followed. Killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -109,20 +109,19 @@ impl Running {
         Ok(Self { child, stdout })
     }
 
-    /// Waits for a line of JSON on its stdout that `find` recognises, those that came before
-    /// included.
+    /// Waits for a JSON line on stdout that `find` recognises, including past lines.
     ///
     /// # Errors
-    /// There was none; the error shows the end of its stdout.
+    /// There was none; the error includes the end of stdout.
     pub fn wait_for_line<T>(&self, what: &str, find: impl Fn(&Value) -> Option<T>) -> Result<T> {
         let tail = || format!("no line with {what}:\n{}", self.stdout.tail(30));
         self.stdout.wait_for(find).with_context(tail)
     }
 
-    /// Waits until it has exited; answers its code, -1 if a signal ended it.
+    /// Waits for it to exit; returns the exit code, -1 if killed by a signal.
     ///
     /// # Errors
-    /// It did not.
+    /// It didn't exit in time.
     pub fn exited(&mut self) -> Result<i32> {
         let status = wait_for("usher to exit", || Ok(self.child.try_wait()?))?;
         self.stdout.finish();
@@ -132,7 +131,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.stdout.finish();
@@ -148,7 +147,7 @@ fn command<A: AsRef<OsStr>>(args: &[A]) -> Result<Command> {
 fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What was read before an error is still what the process wrote.
+        // Keep what was read before an error.
         let _ = from.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })

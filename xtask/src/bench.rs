@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measurements, always in release.
+//! `cargo xtask bench`: benchmarks, always in release mode.
 
 use std::process::Command;
 
@@ -10,22 +10,22 @@ use crate::cargo::{build_release, run};
 use crate::guests;
 use crate::style::announce;
 
-/// What to measure.
+/// Command-line options of `cargo xtask bench`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Benchmark {
-    /// One event through one plugin and durably out again, beside what it is made of.
+    /// One event through one plugin and durably out again, with the cost of each layer.
     Hop {
         /// Passed on to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// What plugins cost each other: many that are idle, one that spins, one that is replaced.
+    /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours {
         /// Passed on to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Millions of events that wait for one subscription: what of time and memory grows with them.
+    /// Millions of events waiting for one subscription: what time and memory grow with them.
     Backlog {
         /// Passed on to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -33,7 +33,7 @@ pub(crate) enum Benchmark {
     },
 }
 
-/// Builds what the benchmark needs and runs it.
+/// Builds the prerequisites and runs the benchmark.
 pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
     announce("building the benchmarks (release)");
     let binaries = build_release()?;

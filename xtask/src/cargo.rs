@@ -1,4 +1,4 @@
-//! Running cargo, the same one that runs us.
+//! Runs cargo; the same one that runs xtask.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,15 +15,15 @@ pub(crate) fn cargo(folder: &Path, verb: &str, target_dir: &Path) -> Command {
     command
 }
 
-/// Builds the release binaries, all in one go: apart, cargo would unify their features
-/// differently and compile the sandbox once for each. Answers the folder they lie in.
+/// Builds all release binaries in one call: separately, cargo would unify features differently and
+/// compile the sandbox once for each. Returns their folder.
 pub(crate) fn build_release() -> Result<PathBuf> {
     let mut build = cargo(&repository(), "build", &target_dir());
     run(build.args(["--release", "--package", "usher", "--package", "usher-benches"]))?;
     Ok(target_dir().join("release"))
 }
 
-/// Takes out what would move cargo's output to where nobody looks for it.
+/// Removes variables that would redirect cargo's output.
 pub(crate) fn clean(command: &mut Command) -> &mut Command {
     command
         .env_remove("CARGO_TARGET_DIR")
@@ -31,7 +31,7 @@ pub(crate) fn clean(command: &mut Command) -> &mut Command {
         .env_remove("CARGO_BUILD_TARGET")
 }
 
-/// Runs a command to its end with its output on ours.
+/// Runs a command with inherited output; fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
     let status = command.status().with_context(|| format!("could not run `{shown}`"))?;
@@ -41,7 +41,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The command as one would type it, without places.
+/// The command line for display, without paths.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let mut shown = program.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! `cargo xtask crash`: the router ended again and again under load, and what must be true then.
+//! `cargo xtask crash`: crashes the router repeatedly under load and checks the invariants.
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,44 +12,44 @@ use crate::cargo::{build_release, cargo, run as run_command};
 use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
 
-/// Disks that are filled.
+/// Number of rounds that fill a disk.
 const FULL_ROUNDS: u32 = 3;
 
-/// What to do, and how often.
+/// Command-line options of `cargo xtask crash`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub(crate) struct Options {
-    /// That many rounds in which the router is killed (SIGKILL).
+    /// Number of rounds that kill the router (SIGKILL).
     #[arg(long, value_name = "ROUNDS", group = "what")]
     kill: Option<u32>,
-    /// That many rounds in which the power of its disk is cut. Needs root.
+    /// Number of rounds that cut the power of its disk. Needs root.
     #[arg(long, value_name = "ROUNDS", group = "what")]
     power: Option<u32>,
-    /// A small disk that fills up, a few times. Needs root.
+    /// Fill up a small disk, a few times. Needs root.
     #[arg(long, group = "what")]
     full: bool,
-    /// Every call by which the broker changes its files fails, each in its turn and in every way it
-    /// can, in a scripted history. Nothing in it is left to chance.
+    /// In a scripted history, fail every call with which the broker changes its files, one at a
+    /// time and in every way it can fail. Deterministic.
     #[arg(long, group = "what")]
     io: bool,
-    /// With --io: only the call with this number.
+    /// With --io: fail only the call with this number.
     #[arg(long, value_name = "NUMBER", requires = "io")]
     call: Option<usize>,
-    /// Where all choices come from; one of chance unless given.
+    /// Seed of all choices; random by default.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only the round with this number, on a fresh data folder.
+    /// Run only the round with this number, on a fresh data folder.
     #[arg(long)]
     round: Option<u32>,
-    /// The release binary instead of the debug one.
+    /// Use the release binary instead of the debug one.
     #[arg(long)]
     release: bool,
-    /// Take what was built before.
+    /// Use existing builds.
     #[arg(long)]
     no_build: bool,
 }
 
-/// Builds what is needed and runs what is asked for.
+/// Builds the prerequisites and runs the selected tests.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.io {
         io(options.call)?;
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Every call fails once, in every way.
+/// Fails every call once, in every way.
 fn io(call: Option<usize>) -> Result<()> {
     announce("crash --io");
     let mut test = cargo(&repository(), "test", &target_dir());
@@ -87,7 +87,7 @@ fn io(call: Option<usize>) -> Result<()> {
     run_command(&mut test)
 }
 
-/// These rounds, with what the suite has built.
+/// Runs these rounds with the suite's builds.
 pub(crate) fn check(fault: Fault, rounds: u32) -> Result<()> {
     rounds_of(fault, chance(), None, 1..=rounds)
 }
@@ -158,7 +158,7 @@ fn full(seed: u64, binary: Option<&Path>, rounds: impl IntoIterator<Item = u32>)
     Ok(())
 }
 
-/// Builds, unless told not to; answers the binary to use where it isn't the usual one.
+/// Builds unless told not to; returns the binary to use if it isn't the default one.
 fn build(options: &Options) -> Result<Option<PathBuf>> {
     let binary = options.release.then(|| target_dir().join("release").join("usher"));
     if options.no_build {
@@ -169,14 +169,14 @@ fn build(options: &Options) -> Result<Option<PathBuf>> {
         announce("building the router (release)");
         build_release()?;
     } else if std::env::var_os("USHER_BIN").is_none() {
-        // As the suite does, so that nothing is compiled twice.
+        // Same command as the test suite, so that nothing is compiled twice.
         let mut build = cargo(&repository(), "build", &target_dir());
         run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
     }
     Ok(binary)
 }
 
-/// A seed of chance.
+/// A seed from the clock.
 fn chance() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(since.subsec_nanos()) ^ since.as_secs()

@@ -1,8 +1,8 @@
-//! `cargo xtask demo`: twelve purchases, four plugins, one durable broker, nothing made up.
+//! `cargo xtask demo`: twelve purchases, four plugins, one durable broker; nothing is mocked.
 //!
-//! The router is the real release binary with a fresh data folder; the payment gateway and the
-//! mail API are real HTTP servers on loopback. What is printed comes from `usher flow`, what is
-//! verified from the router's API and from the two servers' own books.
+//! The router is the release binary with a fresh data folder; the payment gateway and the mail API
+//! are HTTP servers on loopback. The output comes from `usher flow`; results are verified against
+//! the router's API and the servers' own records.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,10 @@ const ENDINGS: [(Ending, &str); 3] = [
     (Ending::Abandoned, "dead letter"),
 ];
 
-/// How to run it.
+/// Command-line options of `cargo xtask demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Leave the router running until Ctrl-C, and show what to try next.
+    /// Keep the router running until Ctrl-C, and show what to try next.
     #[arg(long)]
     keep: bool,
     /// Skip the deliberate delays: the slow gateway and the pauses between attempts.
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     fast: bool,
 }
 
-/// All that runs while the demo runs. Dropped from top to bottom: the router first.
+/// Everything that runs during the demo. Fields drop in order: the router first.
 struct Scene {
     router: Router,
     gateway: Gateway,
@@ -48,7 +48,7 @@ struct Scene {
     usher: PathBuf,
 }
 
-/// Builds, starts, publishes, prints, checks.
+/// Runs the demo and verifies the result.
 pub(crate) fn run(options: &Options) -> Result<()> {
     announce("building the router (release)");
     let usher = build_release()?.join("usher");
@@ -97,7 +97,7 @@ impl Scene {
         Ok(Self { router, gateway, mail, folder, usher })
     }
 
-    /// Publishes the twelve, prints their flows, and answers what is wrong with them.
+    /// Publishes the purchases, prints their flows and returns the problems found.
     fn play(&self) -> Result<Vec<String>> {
         let client = self.router.client();
         let purchases = purchases();
@@ -130,13 +130,13 @@ impl Scene {
         Ok(problems)
     }
 
-    /// A flow as the operator sees it.
+    /// Prints a flow as an operator sees it.
     fn show(&self, sequence: u64) -> Result<()> {
         let mut usher = Command::new(&self.usher);
         run_command(usher.args(["flow", &sequence.to_string(), "--url", self.router.url()]))
     }
 
-    /// Copies every ticket out of the router's blobs, and answers how many there are.
+    /// Saves all ticket PDFs from the router's blobs; returns their number.
     fn save_pdfs(&self, client: &Client) -> Result<usize> {
         let folder = self.pdfs();
         fs::create_dir_all(&folder)?;
@@ -183,7 +183,7 @@ impl Scene {
         }
     }
 
-    /// Leaves everything running until Ctrl-C.
+    /// Keeps everything running until Ctrl-C.
     fn stay(&self) -> Result<()> {
         let url = self.router.url();
         let plugins = self.folder.plugins();

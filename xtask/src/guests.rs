@@ -1,4 +1,4 @@
-//! Building the guests: the ticket plugins and the plugins that misbehave.
+//! Builds the guests: the ticket plugins and the misbehaving plugins.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use crate::cargo;
 use crate::style::announce;
 use crate::toolchain::Toolchain;
 
-/// A guest workspace, and where its components go.
+/// A guest workspace and the output folder of its components.
 struct Workspace {
     folder: &'static str,
     output: &'static str,
@@ -24,7 +24,7 @@ const WORKSPACES: [Workspace; 2] = [
     Workspace { folder: "tests/guests", output: "guests" },
 ];
 
-/// Builds both workspaces and copies their components; cargo itself skips what is up to date.
+/// Builds both workspaces and copies their components; incremental, by cargo.
 pub(crate) fn build() -> Result<()> {
     let root = repository();
     let toolchain = Toolchain::find(&root.join("plugins"))?;
@@ -42,14 +42,14 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-/// A component as cargo built it.
+/// A built component.
 #[derive(Debug, PartialEq, Eq)]
 struct Component {
     name: String,
     path: PathBuf,
 }
 
-/// Runs the build with cargo's own progress on stderr, and learns from it what it made.
+/// Runs the build and collects the components from cargo's JSON messages.
 fn compile(mut command: Command) -> Result<Vec<Component>> {
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let shown = cargo::shown(&command);
@@ -67,7 +67,7 @@ fn compile(mut command: Command) -> Result<Vec<Component>> {
     Ok(components)
 }
 
-/// The component that one line of cargo's JSON tells of, if it does.
+/// The component reported by one line of cargo's JSON, if any.
 fn component(line: &str) -> Option<Component> {
     #[derive(Deserialize)]
     struct Artefact {
@@ -86,8 +86,8 @@ fn component(line: &str) -> Option<Component> {
     Some(Component { name: artefact.target.name.replace('_', "-"), path: path? })
 }
 
-/// Copies the components to `output` and removes those that no longer exist. A file that is the
-/// same stays untouched, so that a router that watches the folder sees only what changed.
+/// Copies the components to `output` and removes stale ones. Unchanged files aren't touched, so a
+/// router watching the folder sees only real changes.
 fn publish(components: &[Component], output: &Path) -> Result<()> {
     fs::create_dir_all(output)?;
     for entry in fs::read_dir(output)? {

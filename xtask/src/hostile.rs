@@ -1,4 +1,4 @@
-//! `cargo xtask hostile`: every row of the catalogue of hostile plugins, beside honest ones.
+//! `cargo xtask hostile`: runs every row of the catalogue of hostile plugins beside honest ones.
 
 use std::time::Instant;
 
@@ -11,30 +11,29 @@ use crate::cargo::{cargo, run as run_command};
 use crate::guests;
 use crate::style::{GOOD, PLAIN};
 
-/// What to try, and how often.
+/// Command-line options of `cargo xtask hostile`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// All of it so often.
+    /// Repeat everything this many times.
     #[arg(long, default_value_t = 1)]
     times: u32,
-    /// Only these rows of the catalogue; all where there are none.
+    /// Run only these rows of the catalogue; default: all.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<u8>,
-    /// Neighbours whose 99th percentile more than doubles count as harmed. Wants a machine that
-    /// does nothing else.
+    /// Fail if a neighbour's 99th percentile more than doubles. Needs an otherwise idle machine.
     #[arg(long)]
     judge_latency: bool,
-    /// Take what was built before.
+    /// Use existing builds.
     #[arg(long)]
     no_build: bool,
 }
 
-/// Builds what is needed and tries the rows.
+/// Builds the prerequisites and runs the rows.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.no_build {
         guests::build()?;
         if std::env::var_os("USHER_BIN").is_none() {
-            // As the suite does, so that nothing is compiled twice.
+            // Same command as the test suite, so that nothing is compiled twice.
             let mut build = cargo(&repository(), "build", &target_dir());
             run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
         }
@@ -43,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     check(&Hostile { times: *times, rows: rows.clone(), judge_latency: *judge_latency })
 }
 
-/// Each row once, with what the suite has built.
+/// Runs each row once, with the suite's builds.
 pub(crate) fn check_all() -> Result<()> {
     check(&Hostile { times: 1, ..Hostile::default() })
 }

@@ -1,7 +1,7 @@
-//! Everything a developer types. `cargo xtask help` lists it; nothing needs a shell script.
+//! Development tasks. `cargo xtask help` lists them; no shell scripts needed.
 //!
-//! All build output goes to the root workspace's `target/`, whatever `CARGO_TARGET_DIR` says, so
-//! that the tests and the demo know where to look.
+//! All build output goes to the root workspace's `target/`, regardless of `CARGO_TARGET_DIR`,
+//! because the tests and the demo look there.
 
 mod bench;
 mod cargo;
@@ -30,29 +30,29 @@ struct Arguments {
 enum Task {
     /// Build the plugins and the test guests as wasm components.
     ///
-    /// They come to lie in target/plugins and target/guests.
+    /// Output goes to target/plugins and target/guests.
     Plugins,
-    /// Watch twelve ticket purchases travel through four plugins.
+    /// Run twelve ticket purchases through four plugins.
     ///
-    /// Builds everything it needs, starts the router with a payment gateway and a mail API beside
-    /// it, publishes, prints each flow as a tree, and checks that each ended as it should.
+    /// Builds everything it needs, starts the router with a payment gateway and a mail API,
+    /// publishes, prints each flow as a tree, and checks the result of each.
     Demo(demo::Options),
-    /// Run every test, set-up included.
+    /// Run all tests, including set-up.
     Test(suite::Options),
-    /// End the router again and again under load, and check that nothing is lost or done twice.
+    /// Crash the router repeatedly under load, and check that nothing is lost or done twice.
     Crash(crash::Options),
-    /// Try every row of the catalogue of hostile plugins beside honest ones under load.
+    /// Run every row of the catalogue of hostile plugins beside honest ones under load.
     ///
-    /// Prints what each tries, what must happen and what was seen, with the router's memory and the
-    /// neighbours' latency before and during.
+    /// Prints what each row tries, what must happen and what was observed, with the router's memory
+    /// and the neighbours' latency before and during.
     Hostile(hostile::Options),
-    /// Feed every fuzz target for a while.
+    /// Run every fuzz target for a while.
     ///
-    /// By libFuzzer, where cargo-fuzz and a nightly compiler are there.
+    /// Uses libFuzzer if cargo-fuzz and a nightly compiler are available.
     Fuzz(fuzz::Options),
-    /// Play random histories of the ledger against a plain model.
+    /// Run random histories of the ledger against a simple model.
     Simulate(simulate::Options),
-    /// Measure.
+    /// Run a benchmark.
     #[command(subcommand)]
     Bench(bench::Benchmark),
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: random histories of the broker's ledger against a plain model.
+//! `cargo xtask simulate`: random histories of the broker's ledger against a simple model.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,31 +6,31 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{cargo, run as run_command};
 
-/// What to play.
+/// Command-line options of `cargo xtask simulate`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many seeds.
+    /// Number of seeds.
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only these steps of each history, as a failure names them.
+    /// Play only these steps of each history, as printed with a failure.
     #[arg(long, value_delimiter = ',')]
     steps: Vec<u32>,
-    /// Tell everything that happens.
+    /// Print every step.
     #[arg(long)]
     trace: bool,
 }
 
 impl Options {
-    /// So many seeds from the first on.
+    /// Options for the first `seeds` seeds.
     pub(crate) fn first(seeds: u64) -> Self {
         Self { seeds, seed: 1, steps: Vec::new(), trace: false }
     }
 }
 
-/// Plays them; fails with the first history that breaks an invariant, made as short as possible.
+/// Runs the simulation; fails with the first history that breaks an invariant, minimised.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut test = cargo(&repository(), "test", &target_dir());
     test.args(["--package", "usher-broker", "--lib", "simulation::random_histories", "--"])

@@ -1,4 +1,4 @@
-//! Colours, for terminals only (`anstream` strips them elsewhere).
+//! Colours; `anstream` strips them if the output isn't a terminal.
 
 use anstyle::{AnsiColor, Reset, Style};
 
@@ -8,7 +8,7 @@ pub(crate) const TITLE: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 pub(crate) const PLAIN: Reset = Reset;
 
-/// Says on stderr, where cargo reports too, what begins now.
+/// Announces a step on stderr, like cargo's progress.
 pub(crate) fn announce(what: &str) {
     anstream::eprintln!("{TITLE}==> {what}{PLAIN}");
 }

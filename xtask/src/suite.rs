@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of every workspace, and what they need before.
+//! `cargo xtask test`: all tests of all workspaces, including set-up.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -13,19 +13,19 @@ use crate::cargo::{cargo, run as run_command, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
 use crate::{crash, guests, hostile, simulate};
 
-/// Histories of the ledger that are played.
+/// Seeds played by the ledger simulation.
 const SIMULATED_SEEDS: u64 = 1_000;
 const SIMULATE: &str = "simulate: 1000 seeds";
 const HOSTILE: &str = "hostile: every row";
 
-/// What to leave out.
+/// Command-line options of `cargo xtask test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only tests whose name contains this.
+    /// Run only tests whose name contains this.
     filter: Option<String>,
 }
 
-/// What became of one step.
+/// Result of one step.
 struct Step {
     name: &'static str,
     took: Duration,
@@ -40,8 +40,8 @@ struct Counts {
     ignored: u64,
 }
 
-/// Builds, runs everything, and sums it up. A failing step doesn't keep later ones from running,
-/// except that nothing runs without what it needs.
+/// Builds and runs all steps and prints a summary. A failed step doesn't stop later ones, except
+/// those that depend on it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut steps = vec![step("guests", || guests::build().map(|()| Counts::default()))];
@@ -97,7 +97,7 @@ fn step(name: &'static str, work: impl FnOnce() -> Result<Counts>) -> Step {
     Step { name, took: start.elapsed(), counts, failure }
 }
 
-/// Runs `cargo test`, passes its words on, and counts the results among them.
+/// Runs `cargo test`, forwards its output and sums up the test results.
 fn counted(command: &mut Command) -> Result<Counts> {
     let name = shown(command);
     let mut child = command

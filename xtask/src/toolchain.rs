@@ -1,8 +1,8 @@
-//! Finding, or setting up, what compiles guests to `wasm32-wasip2`.
+//! Finds or sets up a toolchain that compiles guests to `wasm32-wasip2`.
 //!
-//! First the toolchain in use, with rustup's help where the target is missing; then Debian's
-//! packages, which bring a compiler and the source of its standard library. `USHER_GUEST_TOOLCHAIN`
-//! set to `rustup` or `debian` allows only that one.
+//! First the toolchain in use, adding the target with rustup if it is missing; then Debian's
+//! packages, which provide a compiler and the source of its standard library.
+//! `USHER_GUEST_TOOLCHAIN=rustup` or `=debian` restricts the search to one of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,17 +20,17 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBC: &str = "/usr/lib/wasm32-wasi";
 
-/// What compiles guests.
+/// A toolchain for guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
-    /// The Rust in use, with the target installed.
+    /// The current Rust toolchain, with the target installed.
     InUse,
     /// Debian's Rust for the web, which builds the standard library along.
     Debian,
 }
 
 impl Toolchain {
-    /// The first that works.
+    /// Returns the first toolchain that works.
     pub(crate) fn find(folder: &Path) -> Result<Self> {
         let wanted = std::env::var("USHER_GUEST_TOOLCHAIN").ok();
         let mut reasons = Vec::new();
@@ -49,7 +49,7 @@ impl Toolchain {
         bail!("nothing here compiles to {TARGET}:\n  {}\n{RECIPES}", reasons.join("\n  "));
     }
 
-    /// One line on it.
+    /// A one-line description.
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::InUse => "the Rust in use, with its target wasm32-wasip2",
@@ -147,7 +147,7 @@ fn install() -> Result<()> {
     cargo::run(command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
 }
 
-/// The first thing that isn't there.
+/// The first missing prerequisite.
 fn missing_from_debian() -> Option<String> {
     for file in [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_LIBC] {
         if !Path::new(file).exists() {

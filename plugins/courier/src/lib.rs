@@ -11,7 +11,7 @@ use usher_sdk::{blobs, config, http, log};
 
 const MAIL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A mail, as the mail API wants it.
+/// The request to the mail API.
 #[derive(Serialize)]
 struct Mail<'a> {
     to: &'a str,
@@ -27,7 +27,7 @@ struct Attachment {
     content_base64: String,
 }
 
-/// What the mail API answers.
+/// Its response.
 #[derive(Deserialize)]
 struct Accepted {
     mail: String,
@@ -57,7 +57,7 @@ impl Listener for Courier {
                 content_base64: BASE64.encode(&pdf.content),
             }],
         };
-        // The key is the same at every attempt: whatever happens, one mail is sent.
+        // The key is the same at every attempt, so the mail is sent only once.
         let Accepted { mail } = http::post(format!("{}/mails", config::require("mail")?))
             .header("idempotency-key", delivery.idempotency_key())
             .timeout(MAIL_TIMEOUT)

@@ -9,7 +9,7 @@ use usher_sdk::{config, http, log};
 
 const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the gateway is asked.
+/// The request to the gateway.
 #[derive(Serialize)]
 struct Charge<'a> {
     order: &'a str,
@@ -18,13 +18,13 @@ struct Charge<'a> {
     card: &'a str,
 }
 
-/// What it answers where it charged.
+/// The response of a successful charge.
 #[derive(Deserialize)]
 struct Receipt {
     charge: String,
 }
 
-/// What it answers where it didn't.
+/// The response of a declined charge.
 #[derive(Deserialize)]
 struct Refusal {
     reason: String,
@@ -48,7 +48,7 @@ impl Listener for Payment {
             currency: &ticket.price.currency,
             card: &card,
         };
-        // The key is the same at every attempt: whatever happens, the card is charged once.
+        // The key is the same at every attempt, so the card is charged only once.
         let response = http::post(format!("{}/charges", config::require("gateway")?))
             .header("idempotency-key", delivery.idempotency_key())
             .timeout(GATEWAY_TIMEOUT)

@@ -1,4 +1,4 @@
-//! Drawing on a page: shapes and texts, in points from its upper left corner.
+//! Drawing primitives: shapes and texts, in points from the upper left corner.
 
 use krilla::color::rgb;
 use krilla::geom::{Path, PathBuilder, Point};
@@ -24,31 +24,31 @@ impl From<Color> for Paint {
     }
 }
 
-/// Which point of a text lies at the x it is given.
+/// Which point of a text its x coordinate refers to.
 #[derive(Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
     Middle,
 }
 
-/// How a text is set.
+/// Text style.
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
     pub(crate) face: &'static Face,
     pub(crate) size: f32,
-    /// Space between characters, in parts of the size.
+    /// Space between characters, relative to the size.
     pub(crate) tracking: f32,
     pub(crate) color: Color,
     pub(crate) anchor: Anchor,
 }
 
-/// How a line is drawn; its ends are round.
+/// Line style; ends are round.
 #[derive(Clone, Default)]
 pub(crate) struct Pen {
     pub(crate) width: f32,
-    /// How transparent it is, from 0 (not at all) to 1.
+    /// Transparency from 0 (opaque) to 1.
     pub(crate) transparency: f32,
-    /// Lengths of dashes and gaps; none for a full line.
+    /// Lengths of dashes and gaps; empty for a solid line.
     pub(crate) dashes: Vec<f32>,
 }
 
@@ -70,7 +70,7 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    /// Fills a shape. There is none where its lengths make none; then nothing is drawn.
+    /// Fills a shape; no-op if its dimensions make none.
     pub(crate) fn fill(&mut self, shape: Option<Path>, paint: impl Into<Paint>) {
         let Some(shape) = shape else { return };
         self.0.set_stroke(None);
@@ -78,7 +78,7 @@ impl Canvas<'_> {
         self.0.draw_path(&shape);
     }
 
-    /// Draws along a shape.
+    /// Strokes a shape; no-op if its dimensions make none.
     pub(crate) fn stroke(&mut self, shape: Option<Path>, color: Color, pen: &Pen) {
         let Some(shape) = shape else { return };
         let dashes = pen.dashes.clone();
@@ -94,7 +94,7 @@ impl Canvas<'_> {
         self.0.draw_path(&shape);
     }
 
-    /// Draws within a shape only.
+    /// Clips drawing to a shape.
     pub(crate) fn within(&mut self, shape: Option<Path>, draw: impl FnOnce(&mut Self)) {
         let Some(shape) = shape else { return };
         self.0.push_clip_path(&shape, &FillRule::NonZero);
@@ -126,7 +126,8 @@ pub(crate) fn rounded(
     bottom: f32,
     radii: [f32; 4],
 ) -> Option<Path> {
-    /// How far a Bézier curve's handles lie from a quarter circle's ends, in parts of its radius.
+    /// Distance of a Bézier curve's handles from the ends of a quarter circle, relative to its
+    /// radius.
     const HANDLE: f32 = 0.552_284_8;
     let [a, b, c, d] = radii;
     let h = 1.0 - HANDLE;

@@ -1,4 +1,4 @@
-//! Typefaces: what to embed, how wide a text is, which characters there are.
+//! Typefaces: embedding, text widths and glyph lookup.
 
 use std::sync::LazyLock;
 
@@ -6,39 +6,39 @@ use krilla::text::{Font, GlyphId, KrillaGlyph};
 use skrifa::instance::{LocationRef, Size};
 use skrifa::{FontRef, MetadataProvider};
 
-/// Characters of Latin scripts, with the usual punctuation; see fonts/README.md.
+/// Subsets with Latin scripts and common punctuation; see fonts/README.md.
 static BOLD: LazyLock<Option<Face>> =
     LazyLock::new(|| Face::new(include_bytes!("../fonts/InterDisplay-Bold.otf")));
 static MEDIUM: LazyLock<Option<Face>> =
     LazyLock::new(|| Face::new(include_bytes!("../fonts/Inter-Medium.otf")));
 
-/// A typeface, ready to measure with and to embed.
+/// A typeface for measuring and embedding.
 pub(crate) struct Face {
     pub(crate) font: Font,
     outlines: FontRef<'static>,
 }
 
-/// A text in a typeface, as a row of glyphs.
+/// Text shaped into glyphs.
 pub(crate) struct Run {
     pub(crate) glyphs: Vec<KrillaGlyph>,
     /// At size 1.
     pub(crate) width: f32,
 }
 
-/// A character that a typeface doesn't have.
+/// The typeface lacks this character.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoGlyph(pub(crate) char);
 
-/// Both faces, for as long as the instance lives.
+/// The typefaces; parsed once per instance.
 pub(crate) struct Faces {
     /// For titles and values.
     pub(crate) bold: &'static Face,
-    /// For all else.
+    /// For everything else.
     pub(crate) medium: &'static Face,
 }
 
 impl Faces {
-    /// `None` if a font file is damaged, which a test rules out.
+    /// `None` if a font file is corrupt; a test ensures it isn't.
     pub(crate) fn get() -> Option<Self> {
         Some(Self { bold: BOLD.as_ref()?, medium: MEDIUM.as_ref()? })
     }
@@ -49,7 +49,7 @@ impl Face {
         Some(Self { font: Font::new(data.into(), 0)?, outlines: FontRef::new(data).ok()? })
     }
 
-    /// Sets a text, with `tracking` added between characters, in parts of the size.
+    /// Shapes a text; adds `tracking` between characters, relative to the size.
     pub(crate) fn set(&self, text: &str, tracking: f32) -> Result<Run, NoGlyph> {
         let characters = self.outlines.charmap();
         let metrics = self.outlines.glyph_metrics(Size::unscaled(), LocationRef::default());

@@ -1,8 +1,8 @@
-//! Layouts: how large a title is set, and how it is broken into lines.
+//! Layouts: title size and line breaking.
 
 use crate::face::{Face, NoGlyph};
 
-/// How the title is set.
+/// Title settings of a layout.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) name: &'static str,
@@ -12,14 +12,14 @@ pub(crate) struct Layout {
     pub(crate) title_lines_max: usize,
 }
 
-/// From handsome to cramped: one for each attempt.
+/// Largest first; each attempt uses the next one.
 pub(crate) const LAYOUTS: [Layout; 3] = [
     Layout { name: "large", title_size: 36.0, title_leading: 41.0, title_lines_max: 2 },
     Layout { name: "medium", title_size: 19.0, title_leading: 22.5, title_lines_max: 4 },
     Layout { name: "compact", title_size: 13.5, title_leading: 16.0, title_lines_max: 6 },
 ];
 
-/// Breaks a text between words into as few lines as fit. `None` where a single word is too wide.
+/// Breaks a text between words into as few lines as fit. `None` if a single word is too wide.
 pub(crate) fn lines(
     text: &str,
     face: &Face,

@@ -1,10 +1,9 @@
-//! Makes the PDF of each paid ticket.
+//! Renders the PDF of each paid ticket.
 //!
-//! A title may be too long for the handsome layout, so there are three, each tighter than the one
-//! before. An attempt that fails is an event like any other, `ticket.generation.failed`, which the
-//! printer itself listens to: it makes the next attempt, with the next layout. After the last one
-//! it gives up (`ticket.generation.abandoned`) and rejects that event, so that it waits as a dead
-//! letter for an operator, who can have it tried again once the cause is mended.
+//! A title may be too long for the large layout, so there are three, each tighter than the previous
+//! one. A failed attempt is an event, `ticket.generation.failed`, which the printer itself handles
+//! with the next layout. After the last one it emits `ticket.generation.abandoned` and rejects that
+//! event, so that it becomes a dead letter, which an operator can redrive once the cause is fixed.
 
 mod canvas;
 mod face;
@@ -68,7 +67,7 @@ impl Listener for Printer {
     }
 }
 
-/// One attempt: the ticket, or the event that brings about the next attempt.
+/// Runs one attempt; emits the ticket, or the event that triggers the next attempt.
 fn attempt(ticket: Ticket, generation_attempt: u32) -> Result<Vec<Emission>, Failure> {
     let layout = layout_of(generation_attempt).or_reject("there is no such attempt")?;
     match print(&ticket, layout) {
@@ -89,7 +88,7 @@ fn print(ticket: &Ticket, layout: &Layout) -> Result<Vec<u8>, Unprintable> {
     page::draw(ticket, &number::of(ticket), layout)
 }
 
-/// Keeps the PDF and tells where it is.
+/// Stores the PDF and emits its digest.
 fn generated(ticket: Ticket, pdf: &[u8]) -> Result<Vec<Emission>, Failure> {
     let order = ticket.order.clone();
     let generated = Generated {

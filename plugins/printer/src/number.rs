@@ -1,15 +1,15 @@
-//! The number of a ticket: what its QR code says, and what the door looks up.
+//! Ticket numbers: encoded in the QR code and looked up at the door.
 
 use sha2::{Digest, Sha256};
 use tickets::Ticket;
 
-/// Crockford's base 32: no letter looks like a digit.
+/// Crockford's base 32: no letter resembles a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CHARACTERS: usize = 12;
 const GROUP: usize = 4;
 
 /// `T-` and three groups of four characters: 60 bits of a digest over order, concert and seat.
-/// The same ticket always gets the same number.
+/// Deterministic.
 pub(crate) fn of(ticket: &Ticket) -> String {
     let Ticket { order, concert, seat, .. } = ticket;
     let mut digest = Sha256::new();
@@ -25,7 +25,7 @@ pub(crate) fn of(ticket: &Ticket) -> String {
             number.push('-');
         }
         let index = (bits >> (59 - 5 * position)) & 31;
-        // Five bits: there is a character for each.
+        // Five bits index all 32 characters.
         number.extend(ALPHABET.get(index as usize).copied().map(char::from));
     }
     number

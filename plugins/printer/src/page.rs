@@ -1,4 +1,4 @@
-//! The page: a ticket with a dark panel for the evening and a white stub for the door.
+//! The page: a ticket with a dark panel for the event and a white stub for admission.
 
 use std::fmt;
 
@@ -21,17 +21,17 @@ const LEFT: f32 = 24.0;
 const TOP: f32 = 24.0;
 const RIGHT: f32 = 636.0;
 const BOTTOM: f32 = 276.0;
-/// Where the panel ends and the stub begins.
+/// The x at which the panel ends and the stub begins.
 const TEAR: f32 = 466.0;
 const CORNER: f32 = 14.0;
 const NOTCH: f32 = 9.0;
-/// Where the panel's text begins and ends.
+/// Horizontal bounds of the panel's text.
 const MARGIN: f32 = 54.0;
 const PANEL_END: f32 = 440.0;
 const STUB_MIDDLE: f32 = (TEAR + RIGHT) / 2.0;
 const STUB_WIDTH: f32 = 138.0;
 const QR_WIDTH: f32 = 112.0;
-/// How far a text may shrink before it counts as too long.
+/// Minimum scale of a text; below it, the text counts as too long.
 const SHRINK_MAX: f32 = 0.55;
 
 const PAPER: Color = Color(240, 238, 245);
@@ -48,13 +48,13 @@ const GLOW: Color = Color(164, 48, 110);
 /// Why a ticket can't be printed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Unprintable {
-    /// The typeface lacks a character: no layout helps.
+    /// The typeface lacks a character; other layouts won't help.
     NoGlyph(char),
     /// A text doesn't fit its box in this layout.
     TooLong { what: &'static str, layout: &'static str },
     /// The start of the concert isn't RFC 3339.
     NoDate(String),
-    /// The PDF library failed, in its own words.
+    /// The PDF library failed, with its message.
     Library(String),
 }
 
@@ -77,7 +77,7 @@ impl From<NoGlyph> for Unprintable {
     }
 }
 
-/// The ticket as a PDF: the same bytes for the same ticket.
+/// Renders the ticket as a PDF. Deterministic.
 pub(crate) fn draw(ticket: &Ticket, number: &str, layout: &Layout) -> Result<Vec<u8>, Unprintable> {
     let library = |words: &str| Unprintable::Library(words.to_owned());
     let faces = Faces::get().ok_or_else(|| library("a typeface is damaged"))?;
@@ -158,7 +158,7 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Sets the title; answers where its last line stands.
+    /// Draws the title; returns the baseline of its last line.
     fn title(&mut self, title: &str) -> Result<f32, Unprintable> {
         let Layout { name, title_size, title_leading, title_lines_max } = *self.layout;
         let face = self.faces.bold;
@@ -201,7 +201,7 @@ impl Sheet<'_> {
         Style { tracking: 0.16, anchor, ..self.plain(7.5, color) }
     }
 
-    /// Draws a text, smaller than asked for if it must be.
+    /// Draws a text, scaled down if necessary.
     fn fitted(
         &mut self,
         what: &'static str,
@@ -220,7 +220,7 @@ impl Sheet<'_> {
     }
 }
 
-/// The panel's colours: night above, the glow of the stage below.
+/// The panel's gradient, from night sky to stage light.
 fn evening() -> Paint {
     let stop = |offset, color: Color| Stop {
         offset: NormalizedF32::new(offset).unwrap_or(NormalizedF32::ZERO),

@@ -3,15 +3,15 @@
 use krilla::geom::{Path, PathBuilder, Rect};
 use qrcode::{Color, EcLevel, QrCode};
 
-/// The code of a text, as a square of that width with its upper left corner at (x, y). `None` where
-/// the text is too long for any code.
+/// The QR code of a text, as a square of this width with its upper left corner at (x, y). `None` if
+/// the text is too long.
 pub(crate) fn path(text: &str, x: f32, y: f32, width: f32) -> Option<Path> {
     let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
     let modules = code.width();
     let module = width / modules as f32;
     let mut path = PathBuilder::new();
     for (row, colors) in code.to_colors().chunks(modules).enumerate() {
-        // One rectangle for each run of dark modules: no seams between them, and a smaller file.
+        // One rectangle per run of dark modules avoids seams and makes the file smaller.
         let mut column = 0;
         for run in colors.chunk_by(|one, other| one == other) {
             if run.first() == Some(&Color::Dark) {

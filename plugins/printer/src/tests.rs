@@ -26,8 +26,8 @@ fn paid(title: &str) -> Event {
     testing::event(event::PAYMENT_CONFIRMED, &ticket(title))
 }
 
-/// Delivers an event and whatever it brings about, as the router would; answers all types and the
-/// last delivery's outcome.
+/// Delivers an event and its emissions in turn, like the router; returns all types and the outcome
+/// of the last delivery.
 fn flow(host: &TestHost, first: Event) -> (Vec<String>, Result<Option<Event>, Failure>) {
     let mut types = vec![];
     let mut event = first;
@@ -129,7 +129,7 @@ fn numbers_tell_tickets_apart() {
     assert_ne!(number(12), number(13));
 }
 
-/// `TICKET_FOLDER=/tmp cargo test -p printer` leaves one ticket of each layout there to look at.
+/// `TICKET_FOLDER=/tmp cargo test -p printer` writes a ticket of each layout there for inspection.
 #[test]
 fn every_layout_prints() {
     for (title, layout) in

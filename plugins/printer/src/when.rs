@@ -1,4 +1,4 @@
-//! Dates as people read them.
+//! Dates in human-readable form.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -17,8 +17,7 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// Day and time of an RFC 3339 timestamp, in its own time zone: that of the venue. `None` if it
-/// isn't one.
+/// Day and time of an RFC 3339 timestamp, in its own offset: the venue's. `None` if invalid.
 pub(crate) fn day_and_time(timestamp: &str) -> Option<(String, String)> {
     let (date, time) = timestamp.split_once(['T', 't', ' '])?;
     let mut date = date.splitn(3, '-');
@@ -33,7 +32,7 @@ pub(crate) fn day_and_time(timestamp: &str) -> Option<(String, String)> {
     Some((format!("{weekday}, {day} {name} {year}"), hours_and_minutes.to_owned()))
 }
 
-/// Sakamoto's method; 0 is Sunday.
+/// Sakamoto's algorithm; 0 is Sunday.
 fn weekday(year: usize, month: usize, day: usize) -> usize {
     let offsets = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
     let year = if month < 3 { year.saturating_sub(1) } else { year };

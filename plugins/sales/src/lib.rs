@@ -1,4 +1,4 @@
-//! Counts the events of each concert, and what it earned. Answers nothing: its state is the result.
+//! Counts events and revenue of each concert. Emits nothing: its state is the result.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use tickets::{Ticket, event};
 use usher_sdk::prelude::*;
 use usher_sdk::{log, state};
 
-/// What counts together because anyone can make up more of it: state has a limit.
+/// Catch-all key: types and currencies come from producers, but state is limited.
 const OTHER: &str = "other";
-/// How many currencies are kept apart.
+/// Maximum number of currencies counted separately.
 const CURRENCIES_MAX: usize = 20;
 
-/// What is known of a concert's sales: the value of its id in the bucket `concerts`.
+/// Sales of a concert: the value of its id in the bucket `concerts`.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Sales {
     title: String,
-    /// How many events there were of each type, without `ticket.`; `other` for types that none of
-    /// the ticket plugins knows.
+    /// Number of events by type, without `ticket.`; `other` for types unknown to the ticket
+    /// plugins.
     events: BTreeMap<String, u64>,
-    /// Confirmed payments, by currency; `other` for all that came after the first 20.
+    /// Confirmed payments by currency; `other` for currencies after the first 20.
     revenue_cents: BTreeMap<String, u64>,
 }
 
@@ -46,7 +46,7 @@ struct Counter;
 
 impl Listener for Counter {
     fn describe() -> Description {
-        // One after the other: all of them change the same few keys.
+        // One delivery at a time: all of them update the same few keys.
         Description::new("sales", env!("CARGO_PKG_VERSION"), "Counts tickets and revenue")
             .subscription(Subscription {
                 name: "all".into(),

@@ -1,29 +1,29 @@
-//! The payloads of all ticket events, and their types' names. JSON Schemas of them lie in
-//! `schemas/`, for authors in other languages; a test keeps them true.
+//! Payloads and type names of all ticket events. `schemas/` has their JSON Schemas, for authors in
+//! other languages; a test keeps them in sync.
 //!
-//! Every payload holds the ticket's own fields, so that whoever sees an event needs no other.
+//! Every payload includes the ticket's fields, so that handling an event needs no other.
 
 use serde::{Deserialize, Serialize};
 
 /// The values of the attribute `type`.
 pub mod event {
-    /// Someone bought a ticket: [`Purchase`](crate::Purchase). From the shop.
+    /// A ticket was bought: [`Purchase`](crate::Purchase). Emitted by the shop.
     pub const PURCHASED: &str = "ticket.purchased";
-    /// The card was charged: [`Confirmed`](crate::Confirmed). From payment.
+    /// The card was charged: [`Confirmed`](crate::Confirmed). Emitted by payment.
     pub const PAYMENT_CONFIRMED: &str = "ticket.payment.confirmed";
-    /// The card was not charged: [`Declined`](crate::Declined). From payment.
+    /// The card was declined: [`Declined`](crate::Declined). Emitted by payment.
     pub const PAYMENT_DECLINED: &str = "ticket.payment.declined";
-    /// The PDF is there: [`Generated`](crate::Generated). From the printer.
+    /// The PDF was rendered: [`Generated`](crate::Generated). Emitted by the printer.
     pub const GENERATED: &str = "ticket.generated";
-    /// An attempt to make the PDF failed: [`GenerationFailed`](crate::GenerationFailed). From the
-    /// printer.
+    /// An attempt to render the PDF failed: [`GenerationFailed`](crate::GenerationFailed). Emitted
+    /// by the printer.
     pub const GENERATION_FAILED: &str = "ticket.generation.failed";
-    /// All attempts to make the PDF failed: [`GenerationFailed`](crate::GenerationFailed), the
-    /// last one. From the printer.
+    /// All attempts to render the PDF failed: [`GenerationFailed`](crate::GenerationFailed), the
+    /// last one. Emitted by the printer.
     pub const GENERATION_ABANDONED: &str = "ticket.generation.abandoned";
-    /// The ticket is in the buyer's mail: [`Delivered`](crate::Delivered). From the courier.
+    /// The ticket was mailed to the buyer: [`Delivered`](crate::Delivered). Emitted by the courier.
     pub const DELIVERED: &str = "ticket.delivered";
-    /// What all types of ticket events begin with.
+    /// Prefix of all ticket event types.
     pub const PREFIX: &str = "ticket.";
     /// All of them.
     pub const ALL: [&str; 7] = [

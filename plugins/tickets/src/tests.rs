@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Compares a type's schema with the file beside the crate, or writes the file if asked to.
+/// Compares a type's schema with its file; with `WRITE_SCHEMAS` set, writes the file.
 fn check<T: JsonSchema>(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file);
     let schema = serde_json::to_value(schemars::schema_for!(T)).unwrap();

@@ -1,4 +1,4 @@
-//! The host's interfaces, in the words of this crate.
+//! The backend over the host's interfaces.
 
 use super::bindings::usher::plugin::blobs as blob_store;
 use super::bindings::wasi::config::store as config_store;
@@ -71,7 +71,7 @@ impl From<blob_store::Error> for Error {
     }
 }
 
-/// A bucket's handle; the host frees it when this is dropped.
+/// A bucket handle; dropping it frees it in the host.
 pub(crate) struct Bucket(state_store::Bucket);
 
 impl Bucket {

@@ -1,4 +1,4 @@
-//! Between the contract's types and this crate's. All are moves; payloads are never copied.
+//! Conversions between the contract's types and the SDK's. All move; payloads are never copied.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ impl From<Description> for types::Description {
     }
 }
 
-/// Whole milliseconds, rounded up so that a wait is never shorter than asked for.
+/// Whole milliseconds, rounded up so that a delay is never shortened.
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Requests over wasi:http: send, wait, read; all of it under one deadline.
+//! Requests over wasi:http, with one deadline for sending, waiting and reading.
 
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
@@ -21,7 +21,7 @@ pub(crate) fn http_send(request: Request) -> Result<Response, Error> {
     let body = outgoing.body().map_err(|()| refused("body"))?;
     let options = RequestOptions::new();
     let timeout_ns = Some(u64::try_from(request.timeout.as_nanos()).unwrap_or(u64::MAX));
-    // A host that doesn't support one of these says so; the deadline holds all the same.
+    // Best effort: the host may not support these; the deadline applies regardless.
     let _ = options.set_connect_timeout(timeout_ns);
     let _ = options.set_first_byte_timeout(timeout_ns);
     let _ = options.set_between_bytes_timeout(timeout_ns);
@@ -31,7 +31,8 @@ pub(crate) fn http_send(request: Request) -> Result<Response, Error> {
     if let Err(error @ Error::TimedOut(_)) = sent {
         return Err(error);
     }
-    // A server may answer before it has read everything; its answer then says more than `sent`.
+    // A server may respond before it has read the whole body; its response takes precedence over
+    // `sent`.
     deadline.wait(&future.subscribe())?;
     match future.get() {
         Some(Ok(Ok(response))) => read(response, &deadline),
@@ -57,7 +58,7 @@ fn outgoing(request: &Request) -> Result<OutgoingRequest, Error> {
     Ok(outgoing)
 }
 
-/// The headers of a request, its length among them.
+/// The request's headers, including its length.
 fn headers(request: &Request) -> Result<Fields, Error> {
     let length = request.body.len().to_string();
     let fields = Fields::new();
@@ -111,7 +112,7 @@ fn refused(part: &str) -> Error {
     Error::Invalid(format!("the host refused the request's {part}: check its syntax"))
 }
 
-/// What an error of the host means. Its text goes along: it names a missing grant, for instance.
+/// Maps a host error; keeps its text, which may name a missing grant.
 fn failed(request: &Request) -> impl Fn(ErrorCode) -> Error {
     move |code| {
         let request = format!("{} {}", request.method, request.url);
@@ -119,7 +120,8 @@ fn failed(request: &Request) -> impl Fn(ErrorCode) -> Error {
             ErrorCode::HttpRequestDenied => Error::Denied(format!(
                 "{request} is not granted: the operator can allow its origin in `http`"
             )),
-            // `HttpRequestDenied` has no room for words, so Usher says here which grant is missing.
+            // `HttpRequestDenied` carries no text, so Usher names the missing grant in an internal
+            // error.
             ErrorCode::InternalError(Some(text)) if text.contains("is not granted") => {
                 Error::Denied(text)
             }
@@ -145,7 +147,7 @@ fn failed(request: &Request) -> impl Fn(ErrorCode) -> Error {
     }
 }
 
-/// An error of the host as people say it.
+/// Describes a host error.
 fn words(code: &ErrorCode) -> String {
     match code {
         ErrorCode::DnsError(error) => {
@@ -164,12 +166,12 @@ fn words(code: &ErrorCode) -> String {
         ErrorCode::HttpProtocolError => {
             "the server does not speak HTTP/1.1 as it should".to_owned()
         }
-        // The others have names that say what they are, run together.
+        // The names of the remaining variants are descriptive.
         other => spaced(&format!("{other:?}")),
     }
 }
 
-/// A name in words: `ConnectionLimitReached` is `connection limit reached`.
+/// Splits a name into words: `ConnectionLimitReached` becomes `connection limit reached`.
 fn spaced(name: &str) -> String {
     let name = name.rsplit("::").next().unwrap_or(name);
     let name = name.split(['(', '{', ' ']).next().unwrap_or(name);
@@ -249,7 +251,7 @@ fn read_all(stream: &InputStream, deadline: &Deadline) -> Result<Vec<u8>, Error>
     }
 }
 
-/// The moment by which all of a request must be over.
+/// The deadline of a whole request.
 struct Deadline {
     timer: Pollable,
     timeout_ms: u128,
@@ -267,7 +269,7 @@ impl Deadline {
         }
     }
 
-    /// Waits until `event` is ready.
+    /// Waits until `event` is ready, or fails at the deadline.
     fn wait(&self, event: &Pollable) -> Result<(), Error> {
         if event.ready() || poll::poll(&[event, &self.timer]).contains(&0) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The host's interfaces as this crate's modules call them, in memory.
+//! The in-memory backend of the SDK's modules.
 
 use super::memory::{granted, log as remember};
 use crate::blobs::{Blob, Info};

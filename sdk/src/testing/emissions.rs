@@ -1,6 +1,5 @@
-//! The rules an emission has to keep. The real host checks them after the listener has answered
-//! and, where one is broken, makes a dead letter of the delivery; so does this one. What it takes
-//! on trust is the grammar of URIs, media types and timestamps.
+//! Validates emissions. Like the real host, it rejects the delivery if one is invalid; unlike the
+//! real host, it doesn't check the syntax of URIs, media types and timestamps.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,9 +13,9 @@ const ATTRIBUTE_MAX_BYTES: usize = 4 * 1024;
 const EXTENSIONS_MAX: usize = 64;
 const NAME_MAX_BYTES: usize = 20;
 const DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How the host writes the time.
+/// Length of a time as the host writes it.
 const TIME_BYTES: usize = "2018-04-05T17:31:00.000Z".len();
-/// What the log takes for an event, and for each attribute, beside their texts.
+/// Encoding overhead of an event, an attribute and an extension, in bytes.
 const EVENT_BYTES: usize = 8;
 const ATTRIBUTE_BYTES: usize = 2;
 const EXTENSION_BYTES: usize = 4;
@@ -32,10 +31,10 @@ const CLOUDEVENTS: [&str; 9] = [
     "dataschema",
     "data",
 ];
-/// The host sets the first two on every emission, the others where the event has them.
+/// The host sets the first two on every emission, the others if the parent event has them.
 const HOST: [&str; 4] = ["causationid", "correlationid", "traceparent", "tracestate"];
 
-/// What the host adds to each emission of one delivery.
+/// What the host adds to each emission of a delivery.
 pub(super) struct Added {
     bytes: usize,
     extensions: usize,
@@ -62,7 +61,7 @@ impl Added {
         }
     }
 
-    /// The emissions, or why the host would refuse the delivery.
+    /// Returns the emissions, or the failure with which the host would reject the delivery.
     pub(super) fn check(&self, emissions: Vec<Emission>) -> Result<Vec<Emission>, Failure> {
         let count = emissions.len();
         if count > EMISSIONS_MAX {
@@ -86,7 +85,7 @@ impl Added {
         Ok(emissions)
     }
 
-    /// How many bytes the emission will have in the log.
+    /// Returns the emission's encoded size.
     fn check_one(&self, emission: &Emission) -> Result<usize, String> {
         let Emission { ty, subject, datacontenttype, dataschema, extensions, data, delay } =
             emission;

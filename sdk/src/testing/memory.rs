@@ -1,4 +1,4 @@
-//! What the in-memory host knows, one a thread.
+//! State of the in-memory host, one per thread.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,7 +25,7 @@ pub(super) struct Memory {
     pub(super) stored: Stored,
 }
 
-/// What a failed delivery must leave as it was.
+/// State that is rolled back when a delivery fails.
 #[derive(Clone, Default)]
 pub(super) struct Stored {
     /// Bucket → key → value.

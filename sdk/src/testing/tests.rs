@@ -4,7 +4,7 @@ use super::*;
 use crate::prelude::*;
 use crate::{blobs, config, http, log, state};
 
-/// Does one thing with each capability, then what its payload says.
+/// Uses each capability once, then returns the verdict named in the payload.
 struct Everything;
 
 impl Listener for Everything {
@@ -83,7 +83,7 @@ fn secrets_are_read_by_name_and_never_listed() {
     assert!(matches!(config::get("desk"), Err(Error::Denied(_))));
 }
 
-/// Writes state, then emits under a name that is the host's.
+/// Writes state, then sets an attribute reserved for the host.
 struct Presumptuous;
 
 impl Listener for Presumptuous {

@@ -1,4 +1,4 @@
-//! Rounds, one after another, on data folders that live for many of them.
+//! Runs rounds on data folders that are reused for many rounds.
 
 mod full;
 
@@ -28,44 +28,44 @@ use crate::http::Client;
 
 pub use full::run_full;
 
-/// Rounds on one data folder; then a fresh one.
+/// Rounds on one data folder, before a fresh one is used.
 const FOLDER_ROUNDS: u32 = 250;
-/// Rounds after which the whole log is read again, not only what is new.
+/// Interval, in rounds, at which the whole log is re-read, not only the new part.
 const WHOLE_ROUNDS: u32 = 50;
-/// Producers that publish side by side.
+/// Number of concurrent producers.
 const PRODUCERS: usize = 2;
-/// Earlier events that are sent again in each round.
+/// Earlier events resent in each round.
 const RESENT: u64 = 5;
 
-/// What ends the router.
+/// How the router is crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL.
     Kill,
-    /// The power of its disk is cut, and then SIGKILL.
+    /// Cut the power of its disk, then SIGKILL.
     Power,
 }
 
-/// What a run came to.
+/// Totals of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
-    /// Rounds that were run.
+    /// Rounds run.
     pub rounds: u32,
-    /// Times that a router was ended.
+    /// Times a router was crashed.
     pub faults: u32,
-    /// Events that were acknowledged before the router was ended.
+    /// Events acknowledged before a crash.
     pub acknowledged: usize,
-    /// Events of the log that were checked.
+    /// Log entries checked.
     pub checked: usize,
-    /// Requests the gateway saw again, with the same key.
+    /// Requests the gateway received more than once, with the same key.
     pub repeated: u32,
 }
 
-/// Runs these rounds with this binary, the one under test unless given, and tells of each by
+/// Runs these rounds with `binary`, by default the one under test, and reports each round through
 /// `say`.
 ///
 /// # Errors
-/// Something is not as it must be, or could not be found out; the error says in which round.
+/// A check failed or couldn't be made; the error names the round.
 pub fn run(
     fault: Fault,
     seed: u64,
@@ -108,20 +108,20 @@ fn run_rounds(
 
 /// A data folder, and the rounds on it.
 struct Stage<'p> {
-    // Dropped from top to bottom: the router goes before its disk.
+    // Fields drop in order: the router before its disk.
     running: Option<(Process, Client)>,
     world: World,
     model: Model,
     parts: &'p Parts,
     seed: u64,
     rounds: u32,
-    /// The version of echo that is installed.
+    /// The installed version of echo.
     echo: &'static str,
-    /// All that was ever published, but for what only fills the disk.
+    /// All events published so far, except those that only fill the disk.
     history: Vec<Planned>,
 }
 
-/// What a round is about.
+/// What happens in a round.
 struct Scenario {
     choices: Choices,
     point: Point,
@@ -130,12 +130,12 @@ struct Scenario {
     power: PowerCut,
 }
 
-/// What the router does while its power is cut.
+/// What the router does while the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PowerCut {
-    /// It has been stopped (SIGSTOP): whatever it had asked of the disk is done, or never begun.
+    /// It is frozen (SIGSTOP): each of its disk operations has completed or never started.
     Frozen,
-    /// It goes on, and so long with a disk that fails.
+    /// It keeps running on the failing disk for `linger`.
     Running { linger: Duration },
 }
 
@@ -212,8 +212,8 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
-    /// Plays a round to its end; answers how many events were acknowledged before the fault, and
-    /// how many were checked.
+    /// Plays a round to the end; returns the number of events acknowledged before the fault, and
+    /// the number checked.
     fn play(&mut self, scenario: &mut Scenario, summary: &mut Summary) -> Result<(usize, usize)> {
         let mut problems = Vec::new();
         let answers = Answers::default();
@@ -283,7 +283,7 @@ impl<'p> Stage<'p> {
             let world = &self.world;
             let reached =
                 scenario.point.reach(world, &mut process, answers, PRODUCERS, mails, &component);
-            // Whatever became of it: the producers end with the router.
+            // Also on error: the producers end with the router.
             let ended = end(world, &mut process, scenario.power);
             reached.map(|()| ended)?
         })?;
@@ -322,7 +322,8 @@ impl<'p> Stage<'p> {
         self.restore()
     }
 
-    /// Ends a router while it makes its data folder, on the same disk; the next one takes it over.
+    /// Crashes routers while they create a data folder on the same disk; the next one takes it
+    /// over.
     fn birth(&mut self, again: Again, power: PowerCut, problems: &mut Vec<String>) -> Result<()> {
         let folder = Folder::kept_in(self.parts.root(), "birth-")?;
         let data = self.world.folder.data().join("birth");
@@ -351,7 +352,7 @@ impl<'p> Stage<'p> {
         self.world.disk.as_mut().map_or(Ok(()), Disk::restore)
     }
 
-    /// Sends all of the round once more, as a producer does that lost its answers, and some of
+    /// Resends all events of the round, like a producer that lost its acknowledgements, and some of
     /// earlier rounds.
     fn resend(
         &mut self,
@@ -380,7 +381,7 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
-    /// Waits until nothing is left to do; answers what the log has grown by.
+    /// Waits until everything is settled; returns the new log entries.
     fn settle(
         &self,
         client: &Client,
@@ -415,7 +416,7 @@ impl<'p> Stage<'p> {
         Ok(new)
     }
 
-    /// State, dead letters and blobs.
+    /// Checks state, dead letters and blobs.
     fn check_inside(
         &mut self,
         client: &Client,
@@ -445,7 +446,7 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
-    /// The gateway and the mail API were asked with one key for each order.
+    /// Checks that gateway and mail API saw one key per order.
     fn check_outside(&self, planned: &[Planned], problems: &mut Vec<String>) -> Result<()> {
         let charges = self.world.gateway.charges();
         let mails = self.world.mails()?;
@@ -476,7 +477,7 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
-    /// The whole log is as it was when each round was checked.
+    /// Checks that the whole log is as it was when each round was checked.
     fn check_whole(&self) -> Result<()> {
         let Some((_, client)) = &self.running else { return Ok(()) };
         let found = read(client, 1)?;
@@ -489,7 +490,7 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
-    /// Checks the whole log and stops the router as an operator would.
+    /// Checks the whole log and stops the router in an orderly way.
     fn leave(mut self, summary: &mut Summary) -> Result<()> {
         self.check_whole().context("at the end")?;
         if let Some((mut process, _)) = self.running.take() {
@@ -508,18 +509,18 @@ impl<'p> Stage<'p> {
 
 /// How the router was ended.
 struct Ended {
-    /// How it had ended by itself before.
+    /// Its exit status, if it exited before the crash.
     before: Option<ExitStatus>,
     cut: Cut,
 }
 
-/// When the power was cut, where it was.
+/// The interval in which the power was cut, if it was.
 ///
-/// A request that is under way at that moment may be acknowledged and lost, and it is not the
-/// router that lies: an fdatasync that runs beside `EXT4_IOC_SHUTDOWN` answers success now and then
-/// although its write is gone (Linux 6.18: 5 of 300 cuts of a bare write-and-fdatasync loop, each
-/// time the very call that ran while the ioctl did). No disk does that. One that begins after the
-/// cut always fails, and what was answered before it must be there.
+/// A request in flight at that moment may be acknowledged and lost through no fault of the router:
+/// an fdatasync concurrent with `EXT4_IOC_SHUTDOWN` occasionally returns success although its write
+/// is lost (Linux 6.18: 5 of 300 cuts of a bare write-and-fdatasync loop, each time the call that
+/// ran during the ioctl). Real disks don't do that. A call that begins after the cut always fails,
+/// and whatever was acknowledged before it must be there.
 #[derive(Clone, Copy)]
 struct Cut(Option<(Instant, Instant)>);
 
@@ -529,7 +530,7 @@ impl Cut {
     }
 }
 
-/// Ends the router, its disk first where it has one.
+/// Cuts the power of the disk, if there is one, then kills the router.
 fn end(world: &World, process: &mut Process, power: PowerCut) -> Result<Ended> {
     let Some(disk) = &world.disk else {
         return Ok(Ended { before: process.kill()?, cut: Cut(None) });
@@ -537,7 +538,7 @@ fn end(world: &World, process: &mut Process, power: PowerCut) -> Result<Ended> {
     let before = process.ended()?;
     let cut = match power {
         PowerCut::Frozen => {
-            // No call is under way then: everything that is answered must be there.
+            // No call is in flight, so everything acknowledged must be there.
             process.freeze()?;
             disk.cut()?;
             Cut(None)
@@ -546,7 +547,7 @@ fn end(world: &World, process: &mut Process, power: PowerCut) -> Result<Ended> {
             let begun = Instant::now();
             disk.cut()?;
             let done = Instant::now();
-            // Whatever it takes in and acknowledges from now on will be found missing.
+            // Anything it acknowledges from now on would be found missing.
             thread::sleep(linger);
             Cut(Some((begun, done)))
         }
@@ -555,7 +556,7 @@ fn end(world: &World, process: &mut Process, power: PowerCut) -> Result<Ended> {
     Ok(Ended { before, cut })
 }
 
-/// Whether no subscription has anything left to do.
+/// Whether all subscriptions are idle.
 fn is_quiet(client: &Client) -> Result<bool> {
     let body = client.get_json("/subscriptions")?;
     let subscriptions = body.get("subscriptions").and_then(Value::as_array);

@@ -1,4 +1,4 @@
-//! Producers: publish a round's load side by side, and remember every answer.
+//! Producers: publish a round's load concurrently and record every acknowledgement.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::http::{Client, Receipt};
 /// How long a round may wait for an acknowledgement.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
-/// What was acknowledged to a producer, and when.
+/// An acknowledgement and its timing.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) receipt: Receipt,
@@ -20,7 +20,7 @@ pub(super) struct Answer {
     pub(super) answered: Instant,
 }
 
-/// All answers of a round so far.
+/// All acknowledgements of a round so far.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     state: Mutex<State>,
@@ -49,13 +49,13 @@ impl Answers {
         }
     }
 
-    /// What was acknowledged.
+    /// The acknowledgements.
     pub(super) fn into_answers(self) -> Vec<Answer> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).receipts
     }
 
-    /// Publishes these requests one after another, until one is not acknowledged: what it brought
-    /// may be in the log or not, and is sent again after the restart.
+    /// Publishes these requests in order and stops at the first that isn't acknowledged: its events
+    /// may or may not be in the log, and are resent after the restart.
     pub(super) fn produce(&self, client: &Client, requests: &[Vec<Planned>]) {
         for request in requests {
             let asked = Instant::now();

@@ -1,4 +1,4 @@
-//! The router's log of events, as its API shows it.
+//! The router's event log, as returned by its API.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -15,19 +15,19 @@ pub(super) struct Entry {
     pub(super) id: String,
     pub(super) source: String,
     pub(super) ty: String,
-    /// The sequence of the event it was emitted for, and by which subscription.
+    /// Parent sequence and subscription, if it is an emission.
     pub(super) cause: Option<(u64, String)>,
-    /// What a counter counted.
+    /// Key and value reported by a counter.
     pub(super) counted: Option<(String, u64)>,
     /// The digest and size of a ticket's PDF.
     pub(super) pdf: Option<(String, u64)>,
-    /// Of all that is stored of it.
+    /// Hash of everything stored.
     hash: u64,
-    /// Of what its producer sent.
+    /// Hash of what the producer sent.
     pub(super) event_hash: u64,
 }
 
-/// A hash of an event without what the router may add to it.
+/// Hashes an event without attributes that the router may add.
 pub(super) fn event_hash(event: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     for name in ["id", "source", "type", "subject", "datacontenttype", "data"] {

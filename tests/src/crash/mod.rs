@@ -1,10 +1,10 @@
-//! The proofs that nothing is lost and nothing is done twice: the real router under load, ended
-//! again and again, and a model outside of it that knows what must be true afterwards.
+//! Crash tests: the real router is crashed repeatedly under load, and an external model checks that
+//! nothing is lost and nothing is done twice.
 //!
-//! A **round** publishes a load, ends the router at a named or a random point, starts it again on
-//! the same data folder, sends again whatever was not acknowledged, waits until all is settled, and
-//! checks the log, state, order, blobs, dead letters and the world outside. All choices come from a
-//! seed and the number of the round; only the timing is the machine's.
+//! A **round** publishes a load, crashes the router at a named or random point, restarts it on the
+//! same data folder, resends whatever was not acknowledged, waits until everything is settled, and
+//! checks log, state, order, blobs, dead letters and the outside world. All choices are derived
+//! from a seed and the round number; only timing varies.
 
 mod campaign;
 mod load;

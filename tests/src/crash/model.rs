@@ -1,7 +1,7 @@
-//! What must be true of the log, told from what was published and what was answered alone.
+//! What must be true of the log, derived only from what was published and acknowledged.
 //!
-//! One model lives as long as a data folder. Each round hands it what was published, every answer,
-//! and what the log has grown by; it answers all that is wrong with it, in words.
+//! One model exists per data folder. Each round feeds it the published events, every
+//! acknowledgement and the new part of the log; it returns all violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,22 @@ use super::log::{Entry, event_hash};
 use super::plan::{Kind, Planned, SOURCE};
 use crate::http::Receipt;
 
-/// All that is known to be in the log.
+/// Everything known to be in the log.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     /// The whole log, as it was at the end of the last round.
     entries: Vec<Entry>,
-    /// Source and id of all of them.
+    /// Source and id of all entries.
     identities: BTreeSet<(String, String)>,
-    /// Where each acknowledged event lies, by id.
+    /// Sequence of each acknowledged event, by id.
     acknowledged: BTreeMap<String, u64>,
-    /// How far each counter has counted.
+    /// Current value of each counter.
     counts: BTreeMap<String, u64>,
-    /// What sales must have earned, by concert.
+    /// Expected revenue, by concert.
     revenue_cents: BTreeMap<String, u64>,
-    /// Tickets that could not be printed.
+    /// Number of tickets that couldn't be printed.
     abandoned: usize,
-    /// Purchases, mails and charges since the beginning.
+    /// Number of purchases and mails so far.
     purchases: usize,
     mails: usize,
 }
@@ -40,27 +40,27 @@ impl Model {
         &self.entries
     }
 
-    /// What sales must have earned, by concert.
+    /// Expected revenue, by concert.
     pub(super) fn revenue_cents(&self) -> &BTreeMap<String, u64> {
         &self.revenue_cents
     }
 
-    /// Dead letters there must be.
+    /// Expected number of dead letters.
     pub(super) fn abandoned(&self) -> usize {
         self.abandoned
     }
 
-    /// How many cards the gateway must have been asked about.
+    /// Expected number of charges requested from the gateway.
     pub(super) fn purchases(&self) -> usize {
         self.purchases
     }
 
-    /// How many mails there must be.
+    /// Expected number of mails.
     pub(super) fn mails(&self) -> usize {
         self.mails
     }
 
-    /// Takes in an answer to a producer: a later one must say the same.
+    /// Records an acknowledgement; returns a violation if it contradicts an earlier one.
     pub(super) fn acknowledge(&mut self, receipt: &Receipt) -> Option<String> {
         let Receipt { id, sequence, duplicate, .. } = receipt;
         match self.acknowledged.insert(id.clone(), *sequence) {
@@ -74,8 +74,7 @@ impl Model {
         }
     }
 
-    /// Takes in what the log has grown by in a round, everything of it settled, and answers what
-    /// is wrong with it.
+    /// Records the fully settled log growth of a round; returns the violations.
     pub(super) fn grow(&mut self, planned: &[Planned], new: &[Entry]) -> Vec<String> {
         let mut problems = Vec::new();
         self.check_places(planned, new, &mut problems);
@@ -97,7 +96,8 @@ impl Model {
         problems
     }
 
-    /// Every published event once, where it was acknowledged, as it was sent; and no others.
+    /// Every published event is present once, unmodified, at its acknowledged sequence; no others
+    /// are.
     fn check_places(&mut self, planned: &[Planned], new: &[Entry], problems: &mut Vec<String>) {
         let mut next = self.next();
         let mut wanted: BTreeMap<&str, &Planned> =
@@ -135,7 +135,7 @@ impl Model {
         }
     }
 
-    /// Each event brought about what it had to, once.
+    /// Each event caused exactly the expected events.
     fn check_flows(&self, planned: &[Planned], new: &[Entry], problems: &mut Vec<String>) {
         let mut roots: BTreeMap<u64, u64> = BTreeMap::new();
         let mut flows: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
@@ -159,7 +159,7 @@ impl Model {
         }
         for planned in planned {
             let root = self.acknowledged.get(&planned.id).copied().unwrap_or_default();
-            // One that is lost was told of already.
+            // A missing event has been reported already.
             let Some(flow) = flows.get(&root) else { continue };
             let wanted = planned.flow();
             if flow != wanted {
@@ -188,7 +188,7 @@ impl Model {
         for (key, number) in wanted {
             let before = self.counts.entry(key.to_owned()).or_default();
             let mut found = counted.remove(key).unwrap_or_default();
-            // Of the ordered ones, each counts higher than those before it in the log.
+            // Ordered counters must increase in log order.
             found.sort_by_key(
                 |(parent, value)| {
                     if key.starts_with("ordered-") { *parent } else { *value }
@@ -207,7 +207,7 @@ impl Model {
     }
 }
 
-/// Within a lane, emissions lie in the log in the order of the events they answer.
+/// Within a lane, emissions are in the order of the events that caused them.
 fn check_lanes(planned: &[Planned], new: &[Entry], problems: &mut Vec<String>) {
     let lanes: BTreeMap<&str, &str> =
         planned.iter().filter_map(|p| Some((p.id.as_str(), p.lane()?.1))).collect();

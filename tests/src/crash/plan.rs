@@ -1,10 +1,10 @@
-//! What is published in one round, and what must come of each event.
+//! The events of a round and their expected effects.
 
 use serde_json::{Value, json};
 
 use super::seed::{Choices, noise};
 
-/// The source of everything the harness publishes.
+/// The source of all events published by the harness.
 pub(super) const SOURCE: &str = "/crash";
 
 /// One event to publish.
@@ -12,37 +12,37 @@ pub(super) const SOURCE: &str = "/crash";
 pub(super) struct Planned {
     /// Its id; unique over all rounds.
     pub(super) id: String,
-    /// What it is.
+    /// Kind of event.
     pub(super) kind: Kind,
 }
 
-/// What an event is, and thereby what must come of it.
+/// Kinds of events; each determines the expected effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A ticket is bought: four plugins, two outside services.
     Purchase(Order),
-    /// Counted in state, side by side with others of its key.
+    /// Counted in state, concurrently with others of its key.
     Count {
-        /// What is counted.
+        /// The counter.
         key: String,
-        /// Whether the plugin reads, adds and writes, in place of the host's increment.
+        /// Whether the plugin uses get and set instead of the host's increment.
         by_reading: bool,
     },
-    /// Counted in state in the order of the log, one after another for each key.
+    /// Counted in state in log order, one at a time per key.
     Ordered {
-        /// What is counted; also the subject, by which it is ordered.
+        /// The counter; also the subject, which is the ordering key.
         key: String,
     },
-    /// Answered with itself, in the order of the log for each subject.
+    /// Echoed, in log order per subject.
     Echo {
-        /// By which it is ordered.
+        /// The ordering key.
         subject: String,
     },
-    /// Wanted by nobody; fills the disk.
+    /// Matches no subscription; fills the disk.
     Fill {
-        /// Where its data comes from.
+        /// Seed of its data.
         seed: u64,
-        /// How much of it there is.
+        /// Length of its data.
         len: usize,
     },
 }
@@ -50,21 +50,21 @@ pub(super) enum Kind {
 /// A purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Who buys: the subject, by which payments are ordered.
+    /// The buyer; the subject, which is the ordering key of payments.
     pub(super) buyer: String,
-    /// For what.
+    /// The concert.
     pub(super) concert: String,
     /// The price.
     pub(super) amount_cents: u64,
     /// The gateway stand-in's token.
     pub(super) card: &'static str,
-    /// Whether the mail API turns the first mail away.
+    /// Whether the mail API refuses the first attempt.
     pub(super) mail_is_flaky: bool,
-    /// Whether no layout can hold the title.
+    /// Whether the title fits no layout.
     pub(super) unprintable: bool,
 }
 
-/// The types of a purchase's flow.
+/// The types of a purchase's flow, by outcome.
 const DELIVERED: &[&str] =
     &["ticket.purchased", "ticket.payment.confirmed", "ticket.generated", "ticket.delivered"];
 const DECLINED: &[&str] = &["ticket.purchased", "ticket.payment.declined"];
@@ -89,7 +89,7 @@ impl Order {
         self.is_paid() && !self.unprintable
     }
 
-    /// The buyer's address, which only this order has.
+    /// The buyer's address; unique per order.
     pub(super) fn address(&self, id: &str) -> String {
         let flaky = if self.mail_is_flaky { "flaky." } else { "" };
         format!("{flaky}{id}@example.com")
@@ -97,7 +97,7 @@ impl Order {
 }
 
 impl Planned {
-    /// The types of the events of its flow, in order, its own first.
+    /// The expected event types of its flow, in order, starting with its own.
     pub(super) fn flow(&self) -> &'static [&'static str] {
         match &self.kind {
             Kind::Purchase(order) if !order.is_paid() => DECLINED,
@@ -110,7 +110,7 @@ impl Planned {
         }
     }
 
-    /// By what the first delivery of its flow is ordered: the subscription and the lane.
+    /// Subscription and lane that order the first delivery of its flow.
     pub(super) fn lane(&self) -> Option<(&'static str, &str)> {
         match &self.kind {
             Kind::Purchase(order) => Some(("payment/purchases", &order.buyer)),
@@ -163,7 +163,7 @@ fn purchase(id: &str, order: &Order) -> Value {
     })
 }
 
-/// The load of a round; `hold` has one purchase whose payment the gateway holds back.
+/// The load of a round; with `hold`, the gateway holds one purchase's payment.
 pub(super) fn of_round(choices: &mut Choices, round: u32, hold: bool) -> Vec<Planned> {
     let mut kinds: Vec<Kind> = Vec::new();
     // The first is always delivered, so that each round has a mail.
@@ -188,7 +188,7 @@ pub(super) fn of_round(choices: &mut Choices, round: u32, hold: bool) -> Vec<Pla
     for _ in 0..8 {
         kinds.push(Kind::Echo { subject: format!("echo-{}", choices.below(2)) });
     }
-    // Enough that memory tables are written out and journals emptied now and then.
+    // Large enough to flush memtables and rotate journals now and then.
     if choices.percent(30) {
         for _ in 0..=choices.below(8) {
             let len = usize::try_from(choices.below(200_000)).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Where a round is cut off: at a random moment, or right after something was seen from outside.
+//! Crash points: at a random moment, or right after an externally visible step.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,45 +13,45 @@ use super::process::{Process, wait_for};
 use super::seed::Choices;
 use super::world::World;
 
-/// A moment to end the router.
+/// The moment to crash the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
-    /// So long after the load began.
+    /// This long after the load began.
     Random(Duration),
-    /// Right after this many requests were acknowledged.
+    /// After this many acknowledged requests.
     Acknowledged(usize),
-    /// The gateway has a request and has not answered it.
+    /// While the gateway holds an unanswered request.
     Gateway,
-    /// So long after the mail API has stored a mail, which it then answers.
+    /// This long after the mail API stored a mail; it responds meanwhile.
     Mail(Duration),
-    /// Half of a plugin file has been written over the one that serves.
+    /// After half of a plugin file was written over the serving one.
     HalfFile,
-    /// So long after another version of a plugin was put in its place.
+    /// This long after another version of a plugin was installed.
     Swap(Duration),
-    /// This many log lines after it was asked to stop, with this many requests acknowledged.
+    /// During a shutdown.
     Shutdown {
-        /// Acknowledged requests before the signal.
+        /// Requests acknowledged before the signal.
         requests: usize,
-        /// Log lines after it.
+        /// Log lines written after the signal.
         lines: usize,
     },
-    /// So long after the load began, and then again before it has come up.
+    /// This long after the load began, and again before the restarted router is ready.
     Start(Duration, Again),
-    /// So long after the load began; and another router, on a data folder that is not there yet,
-    /// is ended before it has come up for the first time.
+    /// This long after the load began; then another router, on a new data folder, is crashed before
+    /// it is ready for the first time.
     Birth(Duration, Again),
 }
 
-/// How often, and when, a router that starts is ended before it is ready.
+/// Repeated crashes of a starting router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Again {
     pub(super) times: u32,
-    /// Of each: how long after it has logged its first line.
+    /// Delay between its first log line and the crash.
     pub(super) after: Duration,
 }
 
 impl Point {
-    /// A point of chance.
+    /// Chooses a random point.
     pub(super) fn choose(choices: &mut Choices) -> Self {
         let mut micros = |max_ms: u64| Duration::from_micros(choices.below(max_ms * 1_000));
         let (long, short) = (micros(200), micros(60));
@@ -75,7 +75,7 @@ impl Point {
         }
     }
 
-    /// Its name and what was chosen for it.
+    /// Describes the point and its parameters.
     pub(super) fn describe(&self) -> String {
         let ms = |after: &Duration| format!("{:.1} ms", after.as_secs_f64() * 1_000.0);
         match self {
@@ -97,8 +97,8 @@ impl Point {
         }
     }
 
-    /// Waits for the moment, and brings it about where it takes something. `mails` is how many
-    /// there were before; `other_echo` the component to swap in.
+    /// Waits for the moment, triggering it where necessary. `mails` is the number of mails before
+    /// the round; `other_echo` is the component to swap in.
     pub(super) fn reach(
         &self,
         world: &World,

@@ -1,9 +1,8 @@
 //! A disk whose power can be cut: an ext4 file system in a file, mounted as a data folder.
 //!
-//! The cut is `EXT4_IOC_SHUTDOWN` without a flush of the journal: nothing reaches the disk from
-//! then on, every write and fsync fails, and what is found after the next mount is what had been
-//! fsynced before. It needs root, a loop device and mkfs.ext4; [`missing_for_power`] says what is not
-//! there.
+//! The cut is `EXT4_IOC_SHUTDOWN` without a journal flush: from then on nothing reaches the disk
+//! and every write and fsync fails; after the next mount only what had been fsynced is there. Needs
+//! root, a loop device and mkfs.ext4; [`missing_for_power`] reports what is missing.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use anyhow::{Context as _, Result, bail};
 
 use super::process::wait_for;
 
-/// Sparse: takes what is written to it.
+/// Sparse: occupies only what is written.
 const IMAGE_BYTES: u64 = 2 * 1_024 * 1_024 * 1_024;
 
-/// Why no power can be cut here; `None` where it can.
+/// Why the power can't be cut on this system; `None` if it can.
 pub fn missing_for_power() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("mounting needs root".to_owned());
@@ -42,10 +41,10 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes one in the file `image` and mounts it here.
+    /// Creates the file system in `image` and mounts it at `mount`.
     pub(super) fn image(image: PathBuf, mount: &Path) -> Result<Self> {
         File::create(&image)?.set_len(IMAGE_BYTES)?;
-        // The whole of it initialised now: in the background it would only disturb.
+        // Initialise everything now; background initialisation would add noise.
         let mut make = Command::new("mkfs.ext4");
         make.args(["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]);
         run(make.arg(&image))?;
@@ -62,7 +61,7 @@ impl Disk {
     }
 
     fn unmount(&mut self) -> Result<()> {
-        // Busy until the last of a killed process's files is closed.
+        // Busy until all files of the killed process are closed.
         wait_for("the disk to be unmounted", || {
             Ok(run(Command::new("umount").arg(&self.mount)).is_ok().then_some(()))
         })?;
@@ -70,7 +69,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Everything written so far reaches the disk.
+    /// Flushes all writes to the disk.
     pub(super) fn sync(&self) -> Result<()> {
         run(Command::new("sync").arg("-f").arg(&self.mount))
     }
@@ -81,7 +80,7 @@ impl Disk {
             .with_context(|| format!("cutting the power of {}", self.mount.display()))
     }
 
-    /// Puts it on again, once no process uses it any more.
+    /// Restores the power, once no process uses the disk.
     pub(super) fn restore(&mut self) -> Result<()> {
         self.unmount()?;
         self.mount()
@@ -91,13 +90,13 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted {
-            // Detached even if somebody still looks at it: it must not outlive the run.
+            // Lazy unmount: it must not outlive the run, even if it is busy.
             let _ = run(Command::new("umount").arg("-l").arg(&self.mount));
         }
     }
 }
 
-/// Unmounts what runs that were killed have left below this folder.
+/// Unmounts leftovers of killed runs below this folder.
 pub(super) fn clear_leftovers(folder: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
@@ -121,14 +120,14 @@ fn shut_down(file: &File) -> std::io::Result<()> {
     const NO_LOG_FLUSH: u32 = 2;
 
     let flags = NO_LOG_FLUSH;
-    // SAFETY: the descriptor is open for as long as `file` is borrowed. The call reads one u32
-    // through the pointer, which is that of a u32 that lives until after the call, and keeps
-    // nothing. On another file system than ext4 it fails with ENOTTY.
+    // SAFETY: the descriptor is open while `file` is borrowed. The call reads one u32 through the
+    // pointer, which is valid for the duration of the call, and retains nothing. On file systems
+    // other than ext4 it fails with ENOTTY.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), EXT4_IOC_SHUTDOWN as _, &raw const flags) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Runs a command to its end; an error has its words.
+/// Runs a command to completion; an error includes its stderr.
 pub(super) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let finished = command.stdin(Stdio::null()).output().with_context(|| shown.clone())?;

@@ -1,4 +1,4 @@
-//! The router as a process that may be ended at any moment, also before it has come up.
+//! The router as a process that can be killed at any moment, including before it is ready.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::log::Log;
 use crate::router::{die_with_parent, listening};
 use crate::wait::PATIENCE;
 
-/// How long to wait between two looks. Shorter than the harness's own: a round has many waits.
+/// Polling interval. Shorter than the harness's default: a round has many waits.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// Looks again and again until `look` answers something.
+/// Polls `look` until it returns a value.
 pub(super) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -40,7 +40,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the binary on this folder and waits for nothing.
+    /// Starts the binary in this folder without waiting.
     pub(super) fn spawn(binary: &Path, folder: &Folder) -> Result<Self> {
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(folder.config()).current_dir(folder.root());
@@ -62,7 +62,7 @@ impl Process {
     /// Waits until it is ready.
     ///
     /// # Errors
-    /// It did not come up; the error shows the end of its log.
+    /// It didn't come up; the error includes the end of its log.
     pub(super) fn ready(&self) -> Result<Client> {
         let address = self.log.wait_for(listening);
         let address =
@@ -75,25 +75,24 @@ impl Process {
         Ok(client)
     }
 
-    /// Whether it has ended by itself, and how.
+    /// The exit status, if the process has exited by itself.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits for the process to exit by itself.
     pub(super) fn exited(&mut self) -> Result<ExitStatus> {
         let status = wait_for("the router to exit", || Ok(self.child.try_wait()?))?;
         self.log.finish();
         Ok(status)
     }
 
-    /// Asks it to stop (SIGTERM).
+    /// Sends SIGTERM.
     pub(super) fn terminate(&self) -> Result<()> {
         self.signal(Signal::TERM)
     }
 
-    /// Stops it in its tracks (SIGSTOP), and waits until none of its threads runs; or it has
-    /// ended.
+    /// Sends SIGSTOP and waits until no thread runs, or the process has exited.
     pub(super) fn freeze(&mut self) -> Result<()> {
         if self.ended()?.is_some() {
             return Ok(());
@@ -102,7 +101,7 @@ impl Process {
         let tasks = Path::new("/proc").join(self.child.id().to_string()).join("task");
         wait_for("every thread to stop", || {
             for task in fs::read_dir(&tasks)? {
-                // A thread that has ended meanwhile runs no more.
+                // A thread that has exited no longer runs.
                 let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
                 let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
                 if !state.is_some_and(|state| "TtZX".contains(state)) {
@@ -119,7 +118,7 @@ impl Process {
         kill_process(process, signal).with_context(|| format!("sending {signal:?}"))
     }
 
-    /// Ends it on the spot (SIGKILL); answers how it had ended if that was before.
+    /// Sends SIGKILL; returns the status if the process had exited before.
     pub(super) fn kill(&mut self) -> Result<Option<ExitStatus>> {
         let before = self.ended()?;
         self.child.kill()?;
@@ -128,22 +127,22 @@ impl Process {
         Ok(before)
     }
 
-    /// How many lines it has logged.
+    /// Number of log lines.
     pub(super) fn logged(&self) -> usize {
         self.log.count()
     }
 
-    /// Waits until it has logged this many lines in all, or will log no more.
+    /// Waits until it has logged this many lines in total, or the log ended.
     pub(super) fn wait_for_lines(&self, count: usize) {
         self.log.wait_for_count(count);
     }
 
-    /// The newest lines of its log.
+    /// The newest log lines.
     pub(super) fn tail(&self, lines: usize) -> String {
         self.log.tail(lines)
     }
 
-    /// The lines of its log around a panic of the host.
+    /// The log lines around a panic of the host, if there was one.
     pub(super) fn panic(&self) -> Option<String> {
         let all = self.log.tail(usize::MAX);
         let lines: Vec<&str> = all.lines().collect();
@@ -155,7 +154,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.log.finish();

@@ -1,11 +1,11 @@
-//! Choices from a seed: the same seed and round always choose the same.
+//! Reproducible choices: determined by seed and round.
 
-/// A stream of choices (splitmix64).
+/// A random number generator (splitmix64).
 #[derive(Clone, Debug)]
 pub(super) struct Choices(u64);
 
 impl Choices {
-    /// The choices of one round.
+    /// The generator of one round.
     pub(super) fn of(seed: u64, round: u32) -> Self {
         let mut choices = Self(seed ^ u64::from(round).wrapping_mul(0xa076_1d64_78bd_642f));
         choices.next();
@@ -20,17 +20,17 @@ impl Choices {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 where there is none.
+    /// A number below `end`; 0 if `end` is 0.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next().checked_rem(end).unwrap_or(0)
     }
 
-    /// Whether something that happens `percent` of the time happens now.
+    /// `true` with a probability of `percent`.
     pub(super) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// Puts things into an order of chance.
+    /// Shuffles a slice.
     pub(super) fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             let other = usize::try_from(self.below(last as u64 + 1)).unwrap_or(last);
@@ -39,7 +39,7 @@ impl Choices {
     }
 }
 
-/// Letters that don't compress, the same for the same seed.
+/// Incompressible text, determined by the seed.
 pub(super) fn noise(seed: u64, len: usize) -> String {
     let mut choices = Choices(seed);
     let mut letters = String::with_capacity(len + 12);
@@ -50,7 +50,7 @@ pub(super) fn noise(seed: u64, len: usize) -> String {
             bits >>= 6;
         }
     }
-    // `\` would be written as two letters.
+    // JSON would escape `\` with two characters.
     letters.truncate(len);
     letters.replace('\\', "~")
 }

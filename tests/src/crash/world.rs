@@ -1,5 +1,5 @@
-//! All that a run has: copies of what is under test, and for each data folder the plugins, the
-//! outside world, and maybe a disk of its own.
+//! The environment of a run: copies of the binaries under test, and for each data folder the
+//! plugins, the stand-ins and optionally a disk.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -23,7 +23,7 @@ const GUESTS: [&str; 3] = ["echo", "echo-v2", "state"];
 /// The plugins that run: the four of the ticket story, a counter and an echo.
 const SERVING: [&str; 6] = ["payment", "printer", "courier", "sales", "state", "echo"];
 
-/// What is under test, copied, so that building goes on beside a run without changing it.
+/// Copies of the binaries under test, so that a concurrent build doesn't affect the run.
 #[derive(Debug)]
 pub(super) struct Parts {
     root: PathBuf,
@@ -49,7 +49,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Where everything of this run lies.
+    /// The folder of this run.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -62,18 +62,18 @@ impl Parts {
         self.root.join(format!("{name}.wasm"))
     }
 
-    /// Compiled components, for the data folders to come.
+    /// Cache of compiled components, for new data folders.
     fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }
 
-    /// Removes everything; nothing went wrong.
+    /// Removes the folder, after a successful run.
     pub(super) fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.root).context("removing what the run has left")
     }
 }
 
-/// One data folder, and what is around it.
+/// One data folder and its environment.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) folder: Folder,
@@ -81,15 +81,15 @@ pub(super) struct World {
     pub(super) mail: Mail,
     pub(super) disk: Option<Disk>,
     binary: PathBuf,
-    /// How much of the router's log has been read for sales.
+    /// Length of the router's log already scanned for revenue.
     log_read: usize,
-    /// What sales said last, by concert.
+    /// Latest revenue logged by sales, by concert.
     revenue_cents: BTreeMap<String, u64>,
 }
 
 impl World {
-    /// A fresh one, with all plugins loaded once, so that their subscriptions are there and their
-    /// compiled code lies in the cache. `make_disk` mounts something as its data folder.
+    /// Creates a world and loads all plugins once, so that their subscriptions exist and their
+    /// compiled code is cached. `make_disk` mounts the data folder.
     pub(super) fn new(
         parts: &Parts,
         make_disk: impl FnOnce(&Folder) -> Result<Option<Disk>>,
@@ -148,7 +148,7 @@ impl World {
         Ok(())
     }
 
-    /// Starts the router and waits for nothing.
+    /// Starts the router without waiting.
     pub(super) fn spawn(&self) -> Result<Process> {
         Process::spawn(&self.binary, &self.folder)
     }
@@ -162,7 +162,7 @@ impl World {
         })
     }
 
-    /// Mails that were sent, as the mail API's folder shows them.
+    /// Sent mails, read from the mail API's folder.
     pub(super) fn mails(&self) -> Result<BTreeMap<String, Vec<String>>> {
         let mut mails: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for number in 1.. {
@@ -178,13 +178,13 @@ impl World {
         Ok(mails)
     }
 
-    /// Where the mail API keeps the mail with this number.
+    /// The file of the mail with this number.
     pub(super) fn mail_file(&self, number: usize) -> PathBuf {
         self.mail.folder().join(format!("m-{number}.json"))
     }
 
-    /// What sales has said of each concert's revenue, the newest of its words: it says so whenever
-    /// it adds to it, before that is committed.
+    /// Latest revenue of each concert, as logged by sales. Sales logs every increase before it is
+    /// committed.
     pub(super) fn revenue_cents(&mut self) -> Result<&BTreeMap<String, u64>> {
         let log = fs::read(self.folder.root().join("router.log"))?;
         let new = log.get(self.log_read..).unwrap_or_default();
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-/// Concert and cents of `c-7: {"EUR": 8500} cents so far`.
+/// Parses `c-7: {"EUR": 8500} cents so far` into concert and cents.
 fn revenue(line: &str) -> Option<(String, u64)> {
     if !line.contains("cents so far") {
         return None;
@@ -235,7 +235,7 @@ order = {{ key = "subject" }}
     )
 }
 
-/// Copies a flat folder of files that are only its owner's.
+/// Copies a flat folder with owner-only permissions.
 fn copy_private(from: &Path, to: &Path) -> Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(to)?;
     for file in fs::read_dir(from)? {

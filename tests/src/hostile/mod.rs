@@ -1,10 +1,10 @@
-//! Hostile plugins, and what must happen: every row of the catalogue, tried in a real router beside
-//! three honest plugins under steady load.
+//! Hostile plugins: runs every row of the catalogue in a real router beside three honest plugins
+//! under steady load.
 //!
-//! A row is contained when the router is unharmed, nothing of the misbehaviour's effects remains,
-//! the operator reads the reason wherever it is told, memory comes back, and the neighbours go on
-//! with each of their events, once and at its first attempt. How long those took is measured, and
-//! judged only where asked: a machine that does other things besides has no say in what is right.
+//! A row is contained if the router is unharmed, no effect of the misbehaviour remains, the reason
+//! is shown everywhere an operator may look, memory is freed, and every event of the neighbours is
+//! handled once and at its first attempt. The neighbours' latency is measured, but only judged on
+//! request: on a busy machine it is meaningless.
 
 mod neighbours;
 mod report;
@@ -25,35 +25,34 @@ use stage::Stage;
 
 use crate::process;
 
-/// How often a neighbour's latency may grow.
+/// Factor by which a neighbour's latency may grow.
 const LATENCY_FACTOR_MAX: f64 = 2.0;
-/// The load goes on for so long before it is measured, and before and during each row where
-/// latency is judged.
+/// Duration of the load before measurements, and before and during each row if latency is judged.
 const REST: Duration = Duration::from_secs(1);
 
-/// What to try.
+/// What to run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// All of it so often.
+    /// How often to run everything.
     pub times: u32,
-    /// Only these rows; all where there are none.
+    /// Rows to run; empty for all.
     pub rows: Vec<u8>,
     /// Whether neighbours that slow down count as harmed.
     pub judge_latency: bool,
 }
 
-/// What came of it.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
-    /// Rows tried, each time.
+    /// Rows run, over all repetitions.
     pub tried: usize,
-    /// Of those, rows that were contained.
+    /// Rows that were contained.
     pub contained: usize,
     /// Events of the neighbours, each handled once.
     pub neighbours: u64,
 }
 
-/// Tries the rows and says a line on each.
+/// Runs the rows and reports each on a line.
 ///
 /// # Errors
 /// A row isn't contained, or the router couldn't be started.
@@ -93,7 +92,7 @@ impl Options {
     }
 }
 
-/// Tries rows in one router.
+/// Runs rows in one router.
 fn play(
     rows: &[&Row],
     options: &Options,
@@ -115,7 +114,7 @@ fn play(
     Ok(())
 }
 
-/// Lets the load go on for a while; answers from when to when.
+/// Lets the load run for a while; returns the interval.
 fn rest() -> (Instant, Instant) {
     let begun = Instant::now();
     std::thread::sleep(REST);

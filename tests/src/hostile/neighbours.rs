@@ -1,5 +1,5 @@
-//! Three honest plugins under steady load, and how long each of their events took: from before it
-//! was published until what came of it was read back.
+//! Three honest plugins under steady load, with the latency of each event: from before it is
+//! published until its emission is read back.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,20 +15,20 @@ use crate::router::Router;
 use crate::stream::EventStream;
 use crate::wait::wait_for;
 
-/// The plugins, with the type of what each takes and of what it makes of it.
+/// The plugins, each with the types of its input and output.
 pub(crate) const NEIGHBOURS: [(&str, &str, &str); 3] = [
     ("echo", "test.echo", "test.echoed"),
     ("hop", "hop.go", "hop.done"),
     ("state", "test.count", "test.counted"),
 ];
 
-/// What they need in the configuration.
+/// Their configuration.
 pub(crate) const CONFIG: &str = "[plugin.state.grants]\nstate = true\n";
 
-/// One event for each of them, so often.
+/// Interval of the load; one event for each plugin.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// The load on them; ends when dropped.
+/// The load generator; stops when dropped.
 pub(crate) struct Neighbours {
     client: Client,
     book: Arc<Mutex<Book>>,
@@ -41,14 +41,14 @@ pub(crate) struct Neighbours {
 struct Book {
     under_way: HashMap<String, Instant>,
     returned: u64,
-    /// When each came back and how long it took, in order.
+    /// When each emission was read, and its latency; in order.
     took: Vec<(Instant, Duration)>,
-    /// Why the load ended before it was told to.
+    /// Why the load stopped prematurely.
     ended: Option<String>,
 }
 
 impl Neighbours {
-    /// Starts the load; the plugins serve already.
+    /// Starts the load; the plugins must be serving.
     pub(crate) fn start(router: &Router) -> Result<Self> {
         let client = router.client().clone();
         let made = NEIGHBOURS.map(|(_, _, made)| json!({ "exact": { "type": made } }));
@@ -75,8 +75,7 @@ impl Neighbours {
         Ok(Self { client, book, stop, producer: Some(producer), reader: Some(reader) })
     }
 
-    /// Waits until everything published so far has come back, each event once and at its first
-    /// attempt.
+    /// Waits until every event published so far was handled, exactly once and at its first attempt.
     pub(crate) fn caught_up(&self) -> Result<()> {
         let asked = Instant::now();
         wait_for("the neighbours to go on", || {
@@ -95,7 +94,7 @@ impl Neighbours {
         Ok(())
     }
 
-    /// The 99th percentile of what came back in this time; `None` where nothing did.
+    /// The 99th percentile of latencies in this interval; `None` if there are none.
     pub(crate) fn p99(&self, from: Instant, to: Instant) -> Option<Duration> {
         let book = lock(&self.book);
         let mut took: Vec<Duration> = book
@@ -109,7 +108,7 @@ impl Neighbours {
         took.get(place).copied()
     }
 
-    /// Ends the load; answers how many events there were.
+    /// Stops the load; returns the number of events.
     pub(crate) fn stop(mut self) -> Result<u64> {
         self.end_publishing();
         self.caught_up()?;
@@ -119,7 +118,7 @@ impl Neighbours {
     fn end_publishing(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(producer) = self.producer.take() {
-            // It only fails where the thread panicked, and then the load has ended, too.
+            // Fails only if the thread panicked; the load has stopped then, too.
             let _ = producer.join();
         }
     }
@@ -128,7 +127,7 @@ impl Neighbours {
 impl Drop for Neighbours {
     fn drop(&mut self) {
         self.end_publishing();
-        // The reader ends with the router's stream: whoever drops this stops the router next.
+        // Not joined: the reader ends with the router's stream, once the caller stops the router.
         drop(self.reader.take());
     }
 }
@@ -153,7 +152,7 @@ fn publish(client: &Client, book: &Mutex<Book>, stop: &AtomicBool) -> Result<()>
         }
         client.publish_batch(&events)?;
         next += PERIOD;
-        // Steady, as far as the machine can: what it missed is not made up for.
+        // Fixed rate, best effort: missed periods are skipped.
         next = next.max(Instant::now());
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }

@@ -1,4 +1,4 @@
-//! The table: one line for each row of the catalogue.
+//! The result table: one line per row of the catalogue.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const TRIES_CHARS: usize = 44;
 const EXPECTED_CHARS: usize = 36;
 const SEEN_CHARS: usize = 60;
 
-/// What came of one row.
+/// Result of one row.
 pub(crate) struct Line<'a> {
     pub(crate) row: &'a Row,
     pub(crate) seen: Result<String>,
@@ -21,7 +21,7 @@ pub(crate) struct Line<'a> {
     pub(crate) p99_during: Duration,
 }
 
-/// The heads of the columns.
+/// The table header.
 pub(crate) fn head() -> String {
     columns("row", "tries", "expected", "seen", "host MiB", "neighbours' p99 ms")
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// At most so many characters, on one line.
+/// Truncates text to `chars` characters, on one line.
 fn fitted(text: &str, chars: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= chars {

@@ -1,5 +1,5 @@
-//! One row of the catalogue, as it is tried: which plugins it takes, what makes them misbehave, and
-//! what must be seen of it.
+//! A row of the catalogue as an executable test: its plugins, what makes them misbehave, and what
+//! must be observed.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::stage::Stage;
 use super::text::Text;
 
-/// How much more memory the router may have after a row, unless the row says otherwise: what is
-/// kept warm of an instance or two, and the log's pages.
+/// Default limit on memory growth after a row: warm memory of an instance or two, and the log's
+/// pages.
 const GROWTH_MAX_BYTES: u64 = 48 * 1024 * 1024;
 
-/// One row.
+/// A row of the catalogue.
 pub(crate) struct Row {
     /// Its number in the catalogue.
     pub(crate) number: u8,
@@ -21,9 +21,9 @@ pub(crate) struct Row {
     pub(crate) tries: &'static str,
     /// What must happen.
     pub(crate) expected: &'static str,
-    /// How much more memory the router may have afterwards.
+    /// Limit on memory growth after the row, in bytes.
     pub(crate) growth_max_bytes: u64,
-    /// All of these are tried.
+    /// Trials; all of them run.
     pub(crate) trials: Vec<Trial>,
 }
 
@@ -39,8 +39,8 @@ impl Row {
         Self { number, tries, expected, growth_max_bytes: GROWTH_MAX_BYTES, trials }
     }
 
-    /// The names of its plugins, trial by trial. They all have the same length, because some are
-    /// written over another's in a component.
+    /// The names of its plugins, by trial. All have the same length, because some are patched into
+    /// a component.
     pub(crate) fn names(&self) -> Vec<Vec<String>> {
         let mut letters = 'a'..='z';
         let mut name = || {
@@ -52,22 +52,22 @@ impl Row {
     }
 }
 
-/// One way to try it.
+/// A trial of a row.
 pub(crate) enum Trial {
     /// A plugin serves, and events make it misbehave.
     Events(Plugin, Vec<(Value, Must)>),
-    /// A plugin serves, and a file takes the place of its own that must be refused; it serves on.
+    /// A plugin serves; its file is replaced by a bad one, which must be refused while the plugin
+    /// keeps serving.
     File(BadFile),
-    /// What takes more than that.
+    /// Anything more complex.
     Play(Vec<Plugin>, Play),
 }
 
-/// Is given the names of its plugins; answers what was seen, or fails where that isn't as it must
-/// be.
+/// Takes the names of its plugins; returns what was observed, or fails if it isn't as expected.
 pub(crate) type Play = Box<dyn Fn(&Stage, &[String]) -> Result<String>>;
 
 impl Trial {
-    /// The plugins that serve when it begins.
+    /// The plugins that serve at the start.
     pub(crate) fn plugins(&self) -> &[Plugin] {
         match self {
             Self::Events(plugin, _) => std::slice::from_ref(plugin),
@@ -77,42 +77,42 @@ impl Trial {
     }
 }
 
-/// A plugin, with what the operator wrote about it.
+/// A plugin with its configuration.
 pub(crate) struct Plugin {
     pub(crate) component: Component,
-    /// Tables of the configuration; `NAME` stands for its name.
+    /// Configuration tables; `NAME` is replaced by the plugin's name.
     pub(crate) config: String,
 }
 
-/// Where a component comes from.
+/// Source of a component.
 pub(crate) enum Component {
-    /// Written as text.
+    /// WebAssembly text.
     Text(Box<Text>),
-    /// The guest `hostile`, under another name.
+    /// The guest `hostile`, renamed.
     Rust,
 }
 
-/// What must become of an event.
+/// Expected result of an event.
 pub(crate) enum Must {
-    /// A dead letter, each attempt of this class and for a reason with these words.
+    /// A dead letter; each attempt fails with this class and a reason that contains this text.
     Fail(&'static str, &'static str),
-    /// Done at its first attempt.
+    /// Acked at the first attempt.
     Ack,
-    /// Done at its first attempt, and the first emission's data is so.
+    /// Acked at the first attempt; the first emission's data satisfies the predicate.
     Emit(Box<dyn Fn(&Value) -> bool>),
 }
 
 /// A file that must be refused.
 pub(crate) struct BadFile {
-    /// What serves before, and after.
+    /// The plugin that serves before and after.
     pub(crate) before: Plugin,
-    /// Puts the file there; is given its place and the plugin's name.
+    /// Places the file.
     pub(crate) put: PutFile,
-    /// Words of the reason.
+    /// Texts the reason must contain.
     pub(crate) says: &'static [&'static str],
 }
 
-/// Puts a file into the plugins folder, under this path, for the plugin of this name.
+/// Places a file at this path, for the plugin of this name.
 pub(crate) type PutFile = Box<dyn Fn(&Path, &str) -> Result<()>>;
 
 impl Plugin {
@@ -126,7 +126,7 @@ impl Plugin {
         Self { component: Component::Rust, config: String::new() }
     }
 
-    /// Adds tables of the configuration, in which `NAME` stands for its name.
+    /// Adds configuration tables; `NAME` is replaced by the plugin's name.
     pub(crate) fn with(mut self, tables: &str) -> Self {
         self.config.push_str(tables);
         self.config.push('\n');
@@ -134,23 +134,23 @@ impl Plugin {
     }
 }
 
-/// An event whose data nobody looks at, for a plugin that always misbehaves.
+/// A plugin that misbehaves on any event.
 pub(crate) fn always(text: Text, must: Must) -> Trial {
     Trial::Events(Plugin::text(text), vec![(Value::Null, must)])
 }
 
-/// As [`always`], with tables of the configuration.
+/// Like [`always`], with configuration tables.
 pub(crate) fn always_with(text: Text, tables: &str, must: Must) -> Trial {
     Trial::Events(Plugin::text(text).with(tables), vec![(Value::Null, must)])
 }
 
-/// A file with these bytes, in place of one that serves.
+/// Replaces a serving plugin's file by these bytes, which must be refused.
 pub(crate) fn refused(
     bytes: impl Fn(&str) -> Result<Vec<u8>> + 'static,
     says: &'static [&'static str],
 ) -> Trial {
     let put = move |path: &Path, name: &str| {
-        // Beside and renamed, so that it is whole when it is seen.
+        // Written to a temporary file and renamed, so that it is complete when seen.
         let partial = path.with_extension("partial");
         std::fs::write(&partial, bytes(name)?)?;
         Ok(std::fs::rename(&partial, path)?)
@@ -158,7 +158,7 @@ pub(crate) fn refused(
     placed(put, says)
 }
 
-/// Anything in place of a file that serves.
+/// Replaces a serving plugin's file by anything that `put` creates.
 pub(crate) fn placed(
     put: impl Fn(&Path, &str) -> Result<()> + 'static,
     says: &'static [&'static str],
@@ -166,7 +166,7 @@ pub(crate) fn placed(
     Trial::File(BadFile { before: Plugin::text(Text::default()), put: Box::new(put), says })
 }
 
-/// Something that takes more than an event or a file.
+/// A trial with custom logic.
 pub(crate) fn play(
     plugins: impl Into<Vec<Plugin>>,
     play: impl Fn(&Stage, &[String]) -> Result<String> + 'static,

@@ -1,6 +1,6 @@
-//! Where rows are tried: one router with their plugins and three neighbours. Here is what each
-//! misbehaviour must leave behind: the dead letter and its report, the log, the metrics and
-//! `usher plugins`, and nothing else.
+//! The stage of the rows: one router with their plugins and three neighbours. Checks the traces
+//! each misbehaviour must leave, and no others: the dead letter and its report, the log, the
+//! metrics and `usher plugins`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,29 +22,29 @@ use crate::stand_ins::Hostile;
 use crate::usher::usher;
 use crate::wait::wait_for;
 
-/// Attempts of a delivery.
+/// Maximum attempts of a delivery.
 const ATTEMPTS: usize = 2;
 const RETRIES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 2\n";
 
-/// The name in the guest `hostile` that is written over.
+/// The name in the guest `hostile` that is overwritten.
 const WRITTEN_OVER: &[u8] = b"row-00-a";
 
-/// The most events of one batch.
+/// Maximum events in a batch.
 const BATCH_MAX_EVENTS: usize = 1_000;
 
 /// A secret that a row may be granted.
 pub(crate) const SECRET: &str = "hunter2-and-more";
 const SECRET_VARIABLE: &str = "USHER_HOSTILE_SECRET";
 
-/// A router at work. What comes first is dropped first.
+/// A running router. Fields drop in order.
 pub(crate) struct Stage {
     pub(crate) router: Router,
     pub(crate) neighbours: Neighbours,
     pub(crate) folder: Folder,
     pub(crate) server: Hostile,
-    /// Gives each event an id of its own.
+    /// Counter for unique event ids.
     next: Cell<u64>,
-    /// How many failures of each class each plugin must have.
+    /// Expected number of failures, by plugin and class.
     failed: RefCell<BTreeMap<(String, String), u64>>,
     descriptors: usize,
 }
@@ -98,17 +98,17 @@ impl Stage {
         self.router.client()
     }
 
-    /// The hostile server, by a name that is not `localhost`, where the system knows one.
+    /// The hostile server under a name other than `localhost`, if the system has one.
     pub(crate) fn local_origin(&self) -> Option<String> {
         local_origin(&self.server)
     }
 
-    /// Where a plugin's file lies.
+    /// Path of a plugin's file.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         file(&self.folder, name)
     }
 
-    /// Tries one row; answers what was seen.
+    /// Runs one row; returns what was observed.
     pub(crate) fn try_row(&self, row: &Row) -> Result<String> {
         let mut seen: Vec<String> = Vec::new();
         for (trial, names) in row.trials.iter().zip(row.names()) {
@@ -147,14 +147,14 @@ impl Stage {
         Ok(seen)
     }
 
-    /// Publishes an event for this plugin and waits until all that came of it is settled.
+    /// Publishes an event for this plugin and waits until its flow is settled.
     pub(crate) fn flow(&self, name: &str, data: &Value) -> Result<Value> {
         let number = self.next.replace(self.next.get() + 1);
         let receipt = self.client().publish_new(&ty(name), &format!("{name}-{number}"), data)?;
         self.client().settled_flow(receipt.sequence)
     }
 
-    /// Publishes so many events for this plugin, all alike, and waits for none of them.
+    /// Publishes `count` identical events for this plugin, without waiting.
     pub(crate) fn publish_many(&self, name: &str, count: u64, data: &Value) -> Result<()> {
         let first = self.next.replace(self.next.get() + count);
         let events: Vec<Value> = (first..first + count)
@@ -166,7 +166,7 @@ impl Stage {
         Ok(())
     }
 
-    /// An event that must be handled at its first attempt; answers its flow.
+    /// Publishes an event that must be handled at its first attempt; returns its flow.
     pub(crate) fn done(&self, name: &str, data: &Value) -> Result<Value> {
         let flow = self.flow(name, data)?;
         let delivery = delivery(&flow)?;
@@ -175,15 +175,15 @@ impl Stage {
         Ok(flow)
     }
 
-    /// As [`Self::done`]; answers the data of the first emission.
+    /// Like [`Self::done`]; returns the data of the first emission.
     pub(crate) fn emitted(&self, name: &str, data: &Value) -> Result<Value> {
         let flow = self.done(name, data)?;
         let found = flow.pointer("/events/1/event/data");
         Ok(found.with_context(|| format!("{data} brought no event: {flow}"))?.clone())
     }
 
-    /// An event that must become a dead letter, each attempt of this class and for this reason,
-    /// with nothing else to show for it. Answers what the operator reads.
+    /// Publishes an event that must become a dead letter, with each attempt failing with this class
+    /// and reason and without other effects. Returns the reason shown to the operator.
     pub(crate) fn fails(
         &self,
         name: &str,
@@ -231,7 +231,7 @@ impl Stage {
         Ok(format!("{class}: {reason}"))
     }
 
-    /// Looks for the last attempt in the log; answers its verdict.
+    /// Finds the last attempt in the log; returns its verdict.
     fn logged(
         &self,
         name: &str,
@@ -254,7 +254,7 @@ impl Stage {
         })
     }
 
-    /// Adds failures to those that this plugin has had, and looks whether all are counted.
+    /// Adds to the expected failures of this plugin and checks the counters.
     fn counted(&self, name: &str, class: &str, more: usize) -> Result<()> {
         let key = (name.to_owned(), class.to_owned());
         let count = {
@@ -292,8 +292,8 @@ impl Stage {
         Ok(format!("refused: {reason}"))
     }
 
-    /// Waits until the file of a plugin that serves is refused with these words, wherever an
-    /// operator reads them; answers the reason.
+    /// Waits until the file of a serving plugin is refused for a reason that contains `says`, and
+    /// checks that it is shown everywhere an operator may look. Returns the reason.
     pub(crate) fn refused(&self, name: &str, says: &[&str]) -> Result<String> {
         let mut last = Value::Null;
         let reason = wait_for("the file to be refused", || {
@@ -313,7 +313,7 @@ impl Stage {
         let refused = self.metric("usher_plugin_refused_files")?;
         ensure!(refused.is_some_and(|count| count > 0), "the refusal is not counted");
         let shown = usher(&["plugins", "--url", self.router.url()], b"")?;
-        // The name comes before, apart from the reason.
+        // The file name is printed separately from the reason.
         let line = reason.lines().next().unwrap_or_default();
         let line = line.trim_start_matches(&file).trim_start_matches([':', ' ']);
         let told = shown.stdout.lines().any(|shown| shown.contains(line) && shown.contains(&file));
@@ -321,13 +321,13 @@ impl Stage {
         Ok(reason)
     }
 
-    /// The digest of the version that serves.
+    /// Digest of the serving version.
     pub(crate) fn digest(&self, name: &str) -> Result<String> {
         let plugin = self.client().plugin(name)?.with_context(|| format!("no plugin {name}"))?;
         Ok(text(&plugin, "/digest").to_owned())
     }
 
-    /// Takes a plugin's file away, and waits until the plugin is gone.
+    /// Removes a plugin's file and waits until the plugin is removed.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let path = self.file(name);
         if fs::symlink_metadata(&path)?.is_dir() {
@@ -338,8 +338,8 @@ impl Stage {
         self.client().wait_for_plugin(name, "removed").map(drop)
     }
 
-    /// Ends it, when all rows were tried: each plugin's failures stand in `usher plugins`, nothing
-    /// panicked, the router has no more descriptors open than before, and stops as it should.
+    /// Shuts down after all rows and checks that each plugin's failures are shown by `usher
+    /// plugins`, nothing panicked, no descriptors leaked, and the router stops cleanly.
     pub(crate) fn strike(self) -> Result<u64> {
         let Self { router, neighbours, failed, descriptors, .. } = self;
         let shown = usher(&["plugins", "--url", router.url()], b"")?;
@@ -354,12 +354,12 @@ impl Stage {
             ensure!(told, "`usher plugins` doesn't show {count} failures of {name}: {shown:?}");
         }
         let events = neighbours.stop()?;
-        // Connections of the harness come and go.
+        // Allowance for connections of the harness.
         let slack = 16;
         let open = process::descriptors(router.process())?;
         ensure!(open <= descriptors + slack, "{open} descriptors, {descriptors} at the start");
         let log = fs::read_to_string(self.folder.root().join("router.log"))?;
-        // A panic of the host's is no line of its log.
+        // A panic message is the only output that isn't JSON.
         let other = log.lines().find(|line| !line.starts_with('{'));
         ensure!(other.is_none(), "the host panicked: {other:?}");
         router.stop()?;
@@ -367,7 +367,7 @@ impl Stage {
     }
 }
 
-/// The origin of a server on loopback, by a name that the system knows for such an address.
+/// Origin of a loopback server under another name that the system knows for such an address.
 fn local_origin(server: &Hostile) -> Option<String> {
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let names = hosts.lines().filter_map(|line| {
@@ -379,7 +379,7 @@ fn local_origin(server: &Hostile) -> Option<String> {
     name.map(|name| format!("http://{name}:{}", server.port()))
 }
 
-/// The type of the events for a plugin.
+/// The event type for a plugin.
 pub(crate) fn ty(name: &str) -> String {
     format!("hostile.{name}")
 }
@@ -404,7 +404,7 @@ pub(crate) fn build(component: &Component, name: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// The guest `hostile` under another name.
+/// Patches another name into the guest `hostile`.
 fn renamed(component: &[u8], name: &str) -> Result<Vec<u8>> {
     ensure!(name.len() == WRITTEN_OVER.len(), "{name} has another length");
     let mut bytes = component.to_vec();
@@ -421,12 +421,12 @@ fn renamed(component: &[u8], name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The first event's delivery.
+/// The delivery of the flow's first event.
 pub(crate) fn delivery(flow: &Value) -> Result<&Value> {
     flow.pointer("/events/0/deliveries/0").with_context(|| format!("no delivery: {flow}"))
 }
 
-/// The text at this place, or nothing.
+/// The text at this JSON pointer, or an empty string.
 pub(crate) fn text<'a>(value: &'a Value, place: &str) -> &'a str {
     value.pointer(place).and_then(Value::as_str).unwrap_or_default()
 }

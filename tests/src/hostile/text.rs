@@ -1,4 +1,4 @@
-//! Plugins written as WebAssembly text, for what no compiler would produce.
+//! Plugins written in WebAssembly text, for code that no compiler would generate.
 
 use anyhow::{Context as _, Result};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -9,29 +9,29 @@ use crate::artefacts::repository;
 /// The parts of a plugin. Each is the text of an instruction sequence or of module fields.
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// Module fields that come before the memory: imports.
+    /// Module fields placed before the memory, such as imports.
     pub imports: String,
     /// Further module fields.
     pub fields: String,
-    /// Size of the memory, in pages.
+    /// Memory size in pages.
     pub pages: u64,
-    /// Body of `describe`; leaves the address of a description.
+    /// Body of `describe`; returns the address of a description.
     pub describe: String,
-    /// Body of `handle`, whose parameter is `$delivery`; leaves the address of a result.
+    /// Body of `handle` with the parameter `$delivery`; returns the address of a result.
     pub handle: String,
-    /// Body of what is called when the host has taken in that result; none without it.
+    /// Body of the post-return function of `handle`; optional.
     pub post_return: Option<String>,
-    /// Body of `cabi_realloc`; finds a size on the stack and leaves an address.
+    /// Body of `cabi_realloc`; pops a size and returns an address.
     pub realloc: String,
     /// Whether its strings are UTF-16.
     pub utf16: bool,
-    /// Further WIT: imports of the world.
+    /// Additional WIT: imports of the world.
     pub world_imports: String,
-    /// Further WIT: packages the imports refer to.
+    /// Additional WIT: packages the imports refer to.
     pub packages: Vec<&'static str>,
 }
 
-/// Where an answer lies: an ok without emissions, unless something is stored there.
+/// Address of the result: an ok without emissions, unless overwritten.
 pub(crate) const ANSWER: u32 = 128;
 
 impl Default for Text {
@@ -56,7 +56,7 @@ impl Text {
     /// The component of a plugin with this name.
     ///
     /// # Errors
-    /// The text is not what it should be.
+    /// The text is invalid.
     pub fn build(&self, name: &str) -> Result<Vec<u8>> {
         self.encode(self.core(name)?)
     }
@@ -64,15 +64,15 @@ impl Text {
     /// The core module of a plugin with this name.
     ///
     /// # Errors
-    /// The text is not what it should be.
+    /// The text is invalid.
     pub fn core(&self, name: &str) -> Result<Vec<u8>> {
         Ok(wat::parse_str(self.module(name))?)
     }
 
-    /// A component of any module that imports and exports what these parts say.
+    /// Wraps a module with matching imports and exports into a component.
     ///
     /// # Errors
-    /// It doesn't.
+    /// The module doesn't match.
     pub fn encode(&self, mut module: Vec<u8>) -> Result<Vec<u8>> {
         let mut resolve = Resolve::default();
         resolve.push_path(repository().join("wit"))?;
@@ -90,8 +90,8 @@ impl Text {
         ComponentEncoder::default().module(&module)?.encode().context("making a component of it")
     }
 
-    /// At 64 lies a description (name, version, no summary, no subscriptions, no capabilities), at
-    /// 128 an answer. What the host hands over is laid down from 4096 on.
+    /// Memory layout: a description at 64 (name, version, no summary, no subscriptions, no
+    /// capabilities), a result at 128; arguments from the host are allocated from 4096.
     fn module(&self, name: &str) -> String {
         let Self { imports, fields, pages, describe, handle, realloc, .. } = self;
         let (name, version) = (self.string(name), self.string("1.0.0"));
@@ -153,7 +153,7 @@ impl Text {
 /// A string in the text of a data segment.
 struct Laid {
     bytes: String,
-    /// In code units.
+    /// Length in code units.
     length: String,
 }
 

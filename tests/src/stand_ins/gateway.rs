@@ -1,4 +1,4 @@
-//! The payment gateway. What it answers depends on the card:
+//! The payment gateway. Its response depends on the card:
 //!
 //! | card | answer |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `tok_held` | as `tok_ok`, once the test says so |
 //! | any other | 422 |
 //!
-//! A key (`Idempotency-Key`) is charged once, however often it comes.
+//! A key (`Idempotency-Key`) is charged once, however often it is sent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,22 +30,22 @@ use super::server::Server;
 const CHARGES_MAX: usize = 100_000;
 const FLAKY_FAILURES: u32 = 2;
 
-/// What the gateway knows of one idempotency key.
+/// A charge request, by idempotency key.
 #[derive(Clone, Debug, Serialize)]
 pub struct Charge {
     /// The idempotency key.
     pub key: String,
-    /// What is paid for.
+    /// The order to pay for.
     pub order: String,
-    /// With which card.
+    /// The card's token.
     pub card: String,
-    /// How much.
+    /// The amount.
     pub amount_cents: i64,
-    /// In what.
+    /// The currency.
     pub currency: String,
-    /// How often the key came.
+    /// Number of calls with this key.
     pub calls: u32,
-    /// The charge's id, once it was made.
+    /// The charge's id, once charged.
     pub charge: Option<String>,
 }
 
@@ -72,10 +72,10 @@ struct Request {
 }
 
 impl Gateway {
-    /// Opens the gateway; `tok_slow` takes `slowness`.
+    /// Starts the gateway; `tok_slow` takes `slowness`.
     ///
     /// # Errors
-    /// There is no port or no thread to be had.
+    /// No port or thread is available.
     pub fn start(slowness: Duration) -> Result<Self> {
         let desk = Arc::new(Desk {
             charges: Mutex::default(),
@@ -94,17 +94,17 @@ impl Gateway {
         self.server.url()
     }
 
-    /// Lets all calls with `tok_held` go on, those to come as well.
+    /// Releases all calls with `tok_held`, including future ones.
     pub fn release(&self) {
         self.desk.released.send_replace(true);
     }
 
-    /// Holds calls with `tok_held` that come from now on, until they are released again.
+    /// Holds future calls with `tok_held` until released.
     pub fn hold(&self) {
         self.desk.released.send_replace(false);
     }
 
-    /// All it was asked, by idempotency key.
+    /// All requested charges, ordered by idempotency key.
     pub fn charges(&self) -> Vec<Charge> {
         self.desk.lock().values().cloned().collect()
     }
@@ -115,7 +115,8 @@ impl Desk {
         self.charges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the call and says how many came with this key so far; `None` when the book is full.
+    /// Counts the call; returns the number of calls with this key, or `None` if the limit is
+    /// reached.
     fn book(&self, key: &str, request: &Request) -> Option<u32> {
         let mut charges = self.lock();
         if charges.len() >= CHARGES_MAX && !charges.contains_key(key) {
@@ -134,7 +135,7 @@ impl Desk {
         Some(charge.calls)
     }
 
-    /// The charge of this key, made now if it wasn't before.
+    /// Returns the charge of this key, creating it if needed.
     fn confirm(&self, key: &str) -> Option<String> {
         let mut charges = self.lock();
         let next = charges.values().filter(|charge| charge.charge.is_some()).count() + 1;
@@ -166,7 +167,7 @@ async fn charge(
         "tok_flaky" => {}
         "tok_slow" => tokio::time::sleep(desk.slowness).await,
         "tok_held" => {
-            // An error means that the gateway closes; the connection is cut along with it.
+            // An error means that the gateway shuts down; the connection is closed with it.
             let _ = desk.released.subscribe().wait_for(|released| *released).await;
         }
         _ => return refusal(StatusCode::UNPROCESSABLE_ENTITY, "there is no such card"),

@@ -1,12 +1,12 @@
-//! An HTTP server that means no good: what it does is in the path.
+//! A hostile HTTP server; the path selects its behaviour.
 //!
-//! | path | answer |
+//! | path | response |
 //! |---|---|
-//! | `/drip` | one byte every 50 ms, for ever |
+//! | `/drip` | one byte every 50 ms, forever |
 //! | `/silent` | none |
-//! | `/endless` | a body without an end; `/endless/gzip` says that it is compressed |
-//! | `/bomb` | a body that is small, and 10 MiB when it is unpacked |
-//! | `/redirect` | a redirect to the address where clouds keep their secrets |
+//! | `/endless` | an endless body; `/endless/gzip` claims it is compressed |
+//! | `/bomb` | a small body that unpacks to 10 MiB |
+//! | `/redirect` | a redirect to the cloud metadata address |
 //! | any other | 200 |
 
 use std::io::{Read, Write};
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Requests kept.
+/// Maximum number of recorded requests.
 const REQUESTS_MAX: usize = 1_000;
-/// A request's head.
+/// Maximum size of a request head.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 const DRIP: Duration = Duration::from_millis(50);
-/// How long it waits for a client that says nothing.
+/// Read timeout for a silent client.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// What the bomb is when it is unpacked.
+/// Size of the bomb when unpacked.
 const BOMB_UNPACKED_BYTES: usize = 10 * 1024 * 1024;
 
 /// A running server.
@@ -39,10 +39,10 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    /// Opens it.
+    /// Starts the server.
     ///
     /// # Errors
-    /// There is no port or no thread to be had.
+    /// No port or thread is available.
     pub fn start() -> Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for a hostile server")?;
@@ -57,7 +57,7 @@ impl Hostile {
                 }
                 let (kept, stopped) = (Arc::clone(&kept), Arc::clone(&stopped));
                 let Ok(stream) = stream else { continue };
-                // A client that breaks off is what this is about; its thread ends with it.
+                // Clients that disconnect are expected; the thread ends with the connection.
                 thread::spawn(move || drop(serve(stream, &kept, &stopped)));
             }
         })?;
@@ -83,7 +83,7 @@ impl Hostile {
 impl Drop for Hostile {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A connection ends its wait for one.
+        // Unblocks `accept`.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -113,7 +113,7 @@ fn serve(
             }
             Ok(())
         }
-        // The client's end is an end of file, or its patience's end here.
+        // Returns when the client closes the connection or the read times out.
         "/silent" => stream.read(&mut [0; 1]).map(drop),
         "/endless" => endless(&stream, "", stopped),
         "/endless/gzip" => endless(&stream, "content-encoding: gzip\r\n", stopped),
@@ -155,14 +155,14 @@ fn endless(mut stream: &TcpStream, header: &str, stopped: &AtomicBool) -> std::i
     Ok(())
 }
 
-/// A gzip file of many zeros. The checksum at its end is wrong: nobody is to read that far.
+/// A gzip file of zeros. The trailing checksum is wrong: clients must stop before it.
 fn bomb() -> Vec<u8> {
     let mut bits = Bits::default();
-    // One last block with fixed codes: a zero, then copies of the 258 before, all 258 the same.
+    // A final block with fixed codes: one zero, then copies of length 258.
     bits.put(0b1, 1);
     bits.put(0b01, 2);
-    // The literal 0 has the code 00110000, the length 258 has 11000101 (symbol 285), the distance
-    // 1 has 00000, the end 0000000. Codes come with their highest bit first.
+    // The literal 0 has the code 00110000, the length 258 has 11000101 (symbol 285), the distance 1
+    // has 00000, the end 0000000. Codes are written with their highest bit first.
     bits.put_code(0b0011_0000, 8);
     for _ in 0..BOMB_UNPACKED_BYTES / 258 {
         bits.put_code(0b1100_0101, 8);
@@ -175,7 +175,7 @@ fn bomb() -> Vec<u8> {
     file
 }
 
-/// Bits, the first of which is a byte's lowest.
+/// A bit buffer; the first bit is a byte's lowest.
 #[derive(Default)]
 struct Bits {
     bytes: Vec<u8>,

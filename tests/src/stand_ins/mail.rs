@@ -1,8 +1,7 @@
-//! The mail API: keeps what it gets in a folder, one JSON file a mail and its attachments
-//! beside it.
+//! The mail API. Stores each mail as a JSON file in a folder, with its attachments beside it.
 //!
-//! A key (`Idempotency-Key`) is one mail, however often it comes. An address that begins with
-//! `flaky` gets one 503 before it works; one that begins with `refused` gets a 422 for ever.
+//! A key (`Idempotency-Key`) is one mail, however often it is sent. An address that begins with
+//! `flaky` gets one 503 first; one that begins with `refused` always gets a 422.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,10 +24,10 @@ use super::server::Server;
 const MAILS_MAX: usize = 100_000;
 const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// A mail that was sent.
+/// A sent mail.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sent {
-    /// `m-1`, `m-2` and so on, in the order of their coming.
+    /// `m-1`, `m-2` and so on, in order of arrival.
     pub mail: String,
     /// The idempotency key.
     pub key: String,
@@ -38,9 +37,9 @@ pub struct Sent {
     pub subject: String,
     /// The body.
     pub text: String,
-    /// The attachments, where they lie.
+    /// Paths of the attachments.
     pub attachments: Vec<PathBuf>,
-    /// How often the key came, the call that sent it included.
+    /// Number of calls with this key, including the first.
     pub calls: u32,
 }
 
@@ -60,7 +59,7 @@ struct Office {
 #[derive(Debug, Default)]
 struct Post {
     sent: BTreeMap<String, Sent>,
-    /// Calls that were turned away, by key.
+    /// Refused calls, by key.
     turned_away: BTreeMap<String, u32>,
 }
 
@@ -81,10 +80,10 @@ struct Attachment {
 }
 
 impl Mail {
-    /// Opens the mail API; it keeps mails in `folder`, which it makes.
+    /// Starts the mail API; creates `folder` and stores mails there.
     ///
     /// # Errors
-    /// The folder can't be made, or there is no port or thread to be had.
+    /// The folder can't be created, or no port or thread is available.
     pub fn start(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let office = Arc::new(Office { folder: folder.to_path_buf(), post: Mutex::default() });
@@ -101,12 +100,12 @@ impl Mail {
         self.server.url()
     }
 
-    /// Where the mails lie.
+    /// The folder with the mails.
     pub fn folder(&self) -> &Path {
         &self.office.folder
     }
 
-    /// All mails sent, by idempotency key.
+    /// All sent mails, ordered by idempotency key.
     pub fn mails(&self) -> Vec<Sent> {
         self.office.lock().sent.values().cloned().collect()
     }
@@ -157,7 +156,7 @@ async fn send(
     if !request.to.contains('@') || request.to.starts_with("refused") {
         return refusal(StatusCode::UNPROCESSABLE_ENTITY, "the address does not work");
     }
-    // Held while the files are written: small, rare, and it keeps one key from being kept twice.
+    // Held during the writes: they are small, and it prevents storing one key twice.
     let mut post = office.lock();
     if let Some(sent) = post.sent.get_mut(key) {
         sent.calls += 1;
@@ -196,7 +195,7 @@ fn refusal(status: StatusCode, reason: &str) -> Response {
     (status, Json(json!({ "reason": reason }))).into_response()
 }
 
-/// A file name that stays in its folder.
+/// A file name without path components.
 fn safe(name: &str) -> String {
     let kept = |c: char| if c.is_alphanumeric() || ".-_".contains(c) { c } else { '_' };
     name.chars().map(kept).take(100).collect()

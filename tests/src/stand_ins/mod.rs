@@ -1,7 +1,7 @@
-//! Stand-ins for the outside world: real HTTP servers on loopback, on ports the system chooses.
+//! Stand-ins for outside services: real HTTP servers on loopback, on free ports.
 //!
-//! Each lives as long as its value: dropping it closes the port and ends its thread. Gateway and mail
-//! count what they are asked, by idempotency key, so that a test can tell one payment from two.
+//! Dropping one closes its port and ends its thread. Gateway and mail API count requests by
+//! idempotency key, so that a test can detect duplicates.
 
 mod gateway;
 mod hostile;

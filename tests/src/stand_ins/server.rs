@@ -1,4 +1,4 @@
-//! One axum router on a thread of its own.
+//! Runs an axum router on its own thread.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::{self, JoinHandle};
@@ -17,7 +17,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves `app` on a free port of loopback.
+    /// Serves `app` on a free loopback port.
     pub(super) fn start(name: &str, app: Router) -> Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .with_context(|| format!("a port for the {name}"))?;
@@ -28,7 +28,8 @@ impl Server {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
-                // Open connections are cut, not waited for: their requests count as unanswered.
+                // Open connections are aborted rather than drained: their requests count as
+                // unanswered.
                 tokio::select! {
                     _ = axum::serve(listener, app) => {}
                     _ = stopped => {}
@@ -38,7 +39,7 @@ impl Server {
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Its base URL, without a slash at its end.
+    /// The base URL, without a trailing slash.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -1,6 +1,6 @@
-//! What must be true of a purchase's flow, and of the world outside, once all is settled.
+//! Checks of a purchase's flow and of the outside services, once everything is settled.
 //!
-//! Each check answers a list of what is wrong, all of it, in words; an empty list is success.
+//! Each check returns a list of all problems; an empty list is success.
 
 use std::fs;
 
@@ -10,13 +10,13 @@ use serde::Deserialize;
 use super::purchase::{Ending, Purchase};
 use crate::stand_ins::{Gateway, Mail};
 
-/// Whether the router ran through, or was killed on the way. A killed router forgets an attempt
-/// that was under way, so fewer failures may be on record then; nothing else may differ.
+/// Whether the router was killed during the run. A killed router forgets an attempt in flight, so
+/// fewer failures may be recorded; nothing else may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// It ran through.
+    /// Not killed.
     Smooth,
-    /// It was killed and started again.
+    /// Killed and restarted.
     Interrupted,
 }
 
@@ -67,10 +67,10 @@ struct Failure {
     reason: String,
 }
 
-/// Checks a purchase's flow as `/flows/{id}` shows it.
+/// Checks a purchase's flow as returned by `/flows/{id}`.
 ///
 /// # Errors
-/// It has another shape than the documented one.
+/// The flow isn't of the documented form.
 pub fn check_flow(purchase: &Purchase, flow: &serde_json::Value, run: Run) -> Result<Vec<String>> {
     let flow: Flow = Flow::deserialize(flow).with_context(|| format!("not a flow: {flow}"))?;
     let mut problems = Vec::new();
@@ -125,7 +125,7 @@ pub fn check_flow(purchase: &Purchase, flow: &serde_json::Value, run: Run) -> Re
     Ok(problems)
 }
 
-/// The router's own report of a dead letter.
+/// The system event about a dead letter.
 const REPORT: &str = "dev.usher.delivery.dead";
 
 fn expected_types(purchase: &Purchase) -> Vec<&'static str> {
@@ -151,7 +151,7 @@ fn deliveries<'f>(flow: &'f Flow, plugin: &str) -> impl Iterator<Item = &'f Deli
     all.filter(move |delivery| delivery.plugin == plugin)
 }
 
-/// The printer refuses abandoned tickets, for an operator to look at.
+/// The printer rejects abandoned tickets, as dead letters for an operator.
 fn is_given_up(flow: &Flow, delivery: &Delivery) -> bool {
     delivery.plugin == "printer"
         && flow.events.iter().any(|event| {
@@ -160,7 +160,7 @@ fn is_given_up(flow: &Flow, delivery: &Delivery) -> bool {
         })
 }
 
-/// What is wrong with where an event says it comes from.
+/// Checks an event's cause and source.
 fn lineage(flow: &Flow, event: &FlowEvent) -> Option<String> {
     let Some(cause) = &event.cause else {
         return (event.sequence != flow.flow)
@@ -181,8 +181,8 @@ fn lineage(flow: &Flow, event: &FlowEvent) -> Option<String> {
     (!right).then(|| format!("event {} has a wrong lineage: {event:?}", event.sequence))
 }
 
-/// Checks what the gateway and the mail API were asked: every card charged once and only where
-/// it should be, every ticket mailed once with one PDF.
+/// Checks the requests to gateway and mail API: every card charged once, if and only if expected,
+/// every ticket mailed once with one PDF.
 ///
 /// # Errors
 /// An attachment can't be read.

@@ -1,11 +1,11 @@
-//! What an operator writes into usher.toml to run the four ticket plugins.
+//! The operator's configuration of the four ticket plugins.
 
 use std::time::Duration;
 
-/// The ticket plugins, by the names of their crates and of themselves.
+/// The ticket plugins; crate and plugin names are the same.
 pub const TICKET_PLUGINS: [&str; 4] = ["payment", "printer", "courier", "sales"];
 
-/// Where the outside world is, and how soon to try again.
+/// URLs of the outside services, and the retry delay.
 #[derive(Clone, Debug)]
 pub struct TicketConfig {
     /// The payment gateway's base URL.

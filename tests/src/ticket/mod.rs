@@ -1,4 +1,4 @@
-//! The ticket story: the purchases, the plugins' configuration, and what must come of it all.
+//! The ticket scenario: purchases, plugin configuration and checks.
 
 pub(crate) mod check;
 pub(crate) mod config;

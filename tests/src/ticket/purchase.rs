@@ -1,15 +1,15 @@
-//! Twelve people buy tickets: most of them an ordinary way, each of the others in a way of its own.
+//! Twelve ticket purchases: most are ordinary, each of the others is a special case.
 
 use serde_json::{Value, json};
 
-/// One purchase, and what must become of it.
+/// A purchase and its expected result.
 #[derive(Clone, Debug)]
 pub struct Purchase {
     /// The order's number; also the event's subject.
     pub order: &'static str,
     /// What is special about it.
     pub story: &'static str,
-    /// What must become of it.
+    /// The expected result.
     pub expected: Expected,
     title: &'static str,
     venue: &'static str,
@@ -23,7 +23,7 @@ pub struct Purchase {
 /// How a flow ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The ticket is in the mail.
+    /// The ticket was mailed.
     Delivered,
     /// The card was declined.
     Declined,
@@ -31,14 +31,14 @@ pub enum Ending {
     Abandoned,
 }
 
-/// What must become of a purchase.
+/// Expected result of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// How it ends.
     pub ending: Ending,
     /// Failed attempts to charge the card.
     pub gateway_failures: usize,
-    /// Failed attempts to print, each an event of its own.
+    /// Failed attempts to print; each is an event.
     pub print_failures: usize,
     /// Failed attempts to mail.
     pub mail_failures: usize,
@@ -100,7 +100,7 @@ impl Purchase {
     }
 }
 
-/// The twelve.
+/// The twelve purchases.
 pub fn purchases() -> Vec<Purchase> {
     let plain = Purchase {
         order: "",

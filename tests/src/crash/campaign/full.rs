@@ -1,4 +1,4 @@
-//! A disk that fills up: the router refuses or stops as documented, and goes on once there is room.
+//! Disk full: the router refuses or stops as documented, and recovers once there is space.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,26 +18,26 @@ use crate::crash::world::{Parts, World};
 use crate::http::Client;
 
 const MIB: u64 = 1_024 * 1_024;
-/// The smallest disk: holds the compiled plugins and some hundred events.
+/// Minimum disk size: fits the compiled plugins and some hundred events.
 const DISK_MIN_BYTES: u64 = 64 * MIB;
-/// What a disk may have beyond it.
+/// Random addition to the minimum size.
 const DISK_MORE_BYTES: u64 = 96 * MIB;
-/// Events that fill a disk, at most.
+/// Maximum events to fill a disk.
 const FILL_MAX: usize = 20_000;
-/// So many of them come between two loads of the ordinary kind.
+/// Number of fill events between two ordinary loads.
 const FILL_BETWEEN: usize = 25;
-/// Events of one request when all is sent again.
+/// Events per request when everything is resent.
 const RESENT: usize = 40;
 /// How long a router that refuses may take to stop, if it stops.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// What the router exits with when its store has failed, and when it can't start.
+/// Exit codes: the store failed, and the router can't start.
 const EXIT_POISONED: i32 = 3;
 const EXIT_FAILED: i32 = 1;
 
-/// Fills a small disk in each of these rounds, and tells of each by `say`.
+/// Fills a small disk in each round, and reports each round through `say`.
 ///
 /// # Errors
-/// Something is not as it must be, or could not be found out; the error says in which round.
+/// A check failed or couldn't be made; the error names the round.
 pub fn run_full(
     seed: u64,
     binary: Option<&Path>,
@@ -59,7 +59,7 @@ pub fn run_full(
     Ok(summary)
 }
 
-/// A small disk in memory. Unmounted when dropped.
+/// A small tmpfs. Unmounted when dropped.
 #[derive(Debug)]
 struct Memory(PathBuf);
 
@@ -80,12 +80,12 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // It must not outlive the run, even if somebody still looks at it.
+        // Lazy unmount: it must not outlive the run, even if it is busy.
         let _ = run_command(Command::new("umount").arg("-l").arg(&self.0));
     }
 }
 
-/// Fills a disk, makes room, and checks everything.
+/// Fills a disk, frees space, and checks everything.
 fn fill(parts: &Parts, seed: u64, round: u32, summary: &mut Summary) -> Result<String> {
     let mut choices = Choices::of(seed, round);
     let size_bytes = DISK_MIN_BYTES + choices.below(DISK_MORE_BYTES);
@@ -153,8 +153,8 @@ fn fill(parts: &Parts, seed: u64, round: u32, summary: &mut Summary) -> Result<S
     ))
 }
 
-/// Publishes until something is refused; answers all that was sent, how many events were
-/// acknowledged, and the refusal.
+/// Publishes until an event is refused; returns everything sent, the number of acknowledged events,
+/// and the refusal.
 fn until_refused(
     stage: &mut Stage<'_>,
     client: &Client,
@@ -185,7 +185,7 @@ fn until_refused(
     bail!("{FILL_MAX} events did not fill the disk")
 }
 
-/// Status and detail of an answer that is a problem; all of it where it is something else.
+/// Status and detail of a problem response; the whole text of any other response.
 fn refusal(error: &str) -> String {
     let status = error.split(['{', ':']).nth(1).unwrap_or(error).trim();
     match error.split_once("\"detail\":\"") {
@@ -194,7 +194,7 @@ fn refusal(error: &str) -> String {
     }
 }
 
-/// Starts the router while there is still no room: it comes up or says why not.
+/// Starts the router while the disk is full: it must come up or exit with a documented code.
 fn on_a_full_disk(stage: &Stage<'_>, problems: &mut Vec<String>) -> Result<String> {
     let mut process: Process = stage.world.spawn()?;
     let told = match process.ready() {
@@ -215,7 +215,7 @@ fn on_a_full_disk(stage: &Stage<'_>, problems: &mut Vec<String>) -> Result<Strin
     Ok(told)
 }
 
-/// Sends everything again, what was refused as well as what was acknowledged.
+/// Resends everything, both refused and acknowledged events.
 fn resend(
     stage: &mut Stage<'_>,
     client: &Client,

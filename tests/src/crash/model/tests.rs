@@ -1,4 +1,4 @@
-//! The model has to see what is wrong: each kind of damage turns it red.
+//! Checks that the model detects each kind of damage.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn receipt(id: &str, sequence: u64, duplicate: bool) -> Receipt {
     Receipt { id: id.to_owned(), source: SOURCE.to_owned(), sequence, duplicate }
 }
 
-/// What the model says of two events of a counter and this log.
+/// The model's findings for these events and this log.
 fn problems(planned: &[Planned], log: &[Entry]) -> Vec<String> {
     let mut model = Model::default();
     for (sequence, planned) in (1..).zip(planned) {

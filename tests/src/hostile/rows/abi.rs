@@ -1,4 +1,4 @@
-//! Rows 23 to 27: what passes between plugin and host by the component model's rules.
+//! Rows 23 to 27: abuse of the canonical ABI between plugin and host.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::super::stage::Stage;
 use super::super::text::Text;
 use super::imports::{self, stores};
 
-/// An answer at 128 that rejects, for a reason at this place with so many code units.
+/// A reject result at 128 whose reason is at `place` with `units` code units.
 fn rejection(place: u32, units: u32) -> String {
     let answer = stores(&[(128, 1), (136, 1), (144, place), (148, units)]);
     format!("{answer} i32.const 128")
@@ -36,8 +36,8 @@ pub(super) fn rows() -> Vec<Row> {
                     Text { realloc: "drop i32.const 4099".into(), ..Text::default() },
                     Fail("trap", ""),
                 ),
-                // An address like any other: what is written there is the plugin's own, and so it
-                // doesn't matter what becomes of it.
+                // Address 0 is valid: whatever is written there is the plugin's own memory, so
+                // overwriting it is harmless.
                 always(
                     Text {
                         realloc: "drop i32.const 0".into(),
@@ -76,7 +76,7 @@ pub(super) fn rows() -> Vec<Row> {
                     },
                     Fail("trap", "utf-8"),
                 ),
-                // A surrogate without its other half; the same at an odd address.
+                // A lone surrogate; then one at an odd address.
                 always(
                     Text {
                         fields: r#"(data (i32.const 300) "\00\d8")"#.into(),
@@ -140,7 +140,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// One emission with an extension that is a bool of the value 2.
+/// One emission with a boolean extension of the value 2.
 fn with_flag() -> Text {
     let answer = [(136, 1024), (140, 1)];
     let emission = [(1024, 900), (1028, 12), (1068, 1152), (1072, 1)];

@@ -1,4 +1,4 @@
-//! Row 58: components that are small and take long, or much memory, to compile.
+//! Row 58: small components that take much time or memory to compile.
 
 use std::fs;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::super::text::Text;
 use super::composed::{leb128, module, wrapped};
 use crate::wait::wait_for;
 
-/// How long compilation may take, as the catalogue has it, and what comes before and after it.
+/// Limit on loading: the catalogue's limit on compilation, plus the steps around it.
 const LOAD_MAX: Duration = Duration::from_secs(40);
 
-/// A bomb: what it is, and how it is made.
+/// A bomb: description and generator.
 type Bomb = (&'static str, fn() -> Vec<u8>);
 
 const BOMBS: [Bomb; 4] = [
@@ -58,12 +58,12 @@ fn compiled(stage: &Stage, names: &[String], what: &str, bomb: fn() -> Vec<u8>) 
     Ok(format!("{what} after {:.1} s: {reason}", started.elapsed().as_secs_f64()))
 }
 
-/// One more than the format allows.
+/// One function more than the format allows.
 fn functions() -> Vec<u8> {
     wrapped(&module(&vec![vec![0, 0x0b]; 1_000_001]))
 }
 
-/// The largest function that the format allows, of sums.
+/// The largest function the format allows, full of multiplications.
 fn function() -> Vec<u8> {
     // One local, an i32.
     let mut body = vec![1, 1, 0x7f];
@@ -76,13 +76,13 @@ fn function() -> Vec<u8> {
     wrapped(&module(&[body]))
 }
 
-/// A list of a list of a list.
+/// Nested list types.
 fn types() -> Vec<u8> {
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
     let count: usize = 10_000;
     let mut section = Vec::new();
     leb128(&mut section, count);
-    // The first is a list of u8, each other one of the type before.
+    // The first is a list of u8, each following one a list of the previous type.
     section.extend_from_slice(&[0x70, 0x7d]);
     for before in 0..count - 1 {
         section.push(0x70);
@@ -94,7 +94,7 @@ fn types() -> Vec<u8> {
     component
 }
 
-/// Blocks within blocks, and a branch that may lead to any of them, a million times.
+/// Nested blocks, and a `br_table` with a million targets into them.
 fn branches() -> Vec<u8> {
     let depth: usize = 1_000;
     let mut body = vec![0];

@@ -1,4 +1,4 @@
-//! Components made of components.
+//! Nested components.
 
 use anyhow::{Context as _, Result};
 
@@ -7,8 +7,8 @@ use super::super::text::Text;
 const COMPONENT_SECTION: u8 = 4;
 const INSTANCE_SECTION: u8 = 5;
 
-/// A plugin whose inner components pass each other 100,000 borrowed handles of one resource when an
-/// instance is made: A makes the resource, B has it and lends it, C takes the list.
+/// A plugin whose inner components pass 100,000 borrowed handles of one resource at instantiation:
+/// A defines the resource, B owns and lends it, C takes the list.
 pub(super) fn lending(name: &str) -> Result<Vec<u8>> {
     let mut plugin = Text::default().build(name)?;
     let before = components(&plugin)?;
@@ -73,7 +73,7 @@ const LENDING: &str = r#"(component
             (export "take" (func $take)))))))
     (instance (instantiate $B (with "a" (instance $a)) (with "c" (instance $c)))))"#;
 
-/// How many components lie in a component, each in a section of its own.
+/// Number of inner components, each in its own section.
 fn components(component: &[u8]) -> Result<u8> {
     let mut rest = component.get(8..).context("no component")?;
     let mut count = 0;
@@ -102,8 +102,8 @@ fn section(component: &mut Vec<u8>, id: u8, content: &[u8]) {
     component.extend_from_slice(content);
 }
 
-/// A core module as the only part of a component, which has an instance without anything in it for a
-/// listener: what no listener is said of is not compiled at all.
+/// Wraps a core module into a component that exports an empty instance as its listener: without
+/// that export it wouldn't be compiled at all.
 pub(super) fn wrapped(module: &[u8]) -> Vec<u8> {
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
     section(&mut component, 1, module);
@@ -111,13 +111,13 @@ pub(super) fn wrapped(module: &[u8]) -> Vec<u8> {
     let mut export = vec![1, 0];
     leb128(&mut export, LISTENER.len());
     export.extend_from_slice(LISTENER.as_bytes());
-    // Instance 0, of no type of its own.
+    // Instance 0, without an explicit type.
     export.extend_from_slice(&[5, 0, 0]);
     section(&mut component, 11, &export);
     component
 }
 
-/// A core module of one type `[] -> []` and functions of it with these bodies.
+/// A core module with functions of type `[] -> []` that have these bodies.
 pub(super) fn module(bodies: &[Vec<u8>]) -> Vec<u8> {
     let mut module = b"\0asm\x01\0\0\0".to_vec();
     section(&mut module, 1, &[1, 0x60, 0, 0]);
@@ -135,7 +135,7 @@ pub(super) fn module(bodies: &[Vec<u8>]) -> Vec<u8> {
     module
 }
 
-/// A core module of a memory and so many empty segments for it.
+/// A core module with a memory and `count` empty data segments.
 pub(super) fn data_segments(count: usize) -> Vec<u8> {
     let mut module = b"\0asm\x01\0\0\0".to_vec();
     section(&mut module, 5, &[1, 0, 1]);

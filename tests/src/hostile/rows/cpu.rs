@@ -7,7 +7,7 @@ use super::super::row::{Plugin, Row, Trial, always, always_with, refused};
 use super::super::text::Text;
 use super::{imports, short_cpu};
 
-/// Instructions that never end.
+/// An infinite loop.
 pub(super) const SPIN: &str = "loop br 0 end";
 
 pub(super) fn rows() -> Vec<Row> {

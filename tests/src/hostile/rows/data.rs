@@ -120,7 +120,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// What a producer may not say, in each of the three attributes.
+/// Values a producer may not send, for each of the three attributes.
 fn published(stage: &Stage, _: &[String]) -> Result<String> {
     let long = "x".repeat(1024 * 1024);
     let mut refused = 0;

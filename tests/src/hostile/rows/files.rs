@@ -1,4 +1,4 @@
-//! Rows 53 to 64: what comes to lie in the plugins folder.
+//! Rows 53 to 64: bad files in the plugins folder.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,9 +15,9 @@ use super::super::text::Text;
 use crate::process;
 use crate::wait::wait_for;
 
-/// Files put into the folder at once.
+/// Files placed in the folder at a time.
 const BATCH: usize = 2_000;
-/// Bits that are flipped; the tests of the runtime flip ten times as many, with no router around it.
+/// Number of flipped bits; the runtime's own tests flip ten times as many, without a router.
 const FLIPS: usize = 1_000;
 /// How often a file is replaced while it is read.
 const REPLACEMENTS: usize = 200;
@@ -181,7 +181,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Thousands of files that are broken somewhere: in an act of its own, for all that is logged.
+/// Thousands of corrupt files; in an act of their own, because of the volume of logs.
 pub(super) fn broken() -> Vec<Row> {
     vec![Row::new(
         53,
@@ -222,9 +222,8 @@ fn broken_files(stage: &Stage, names: &[String]) -> Result<String> {
     Ok(format!("{} cut and {FLIPS} flipped; {taken} of them harmless", cut.len()))
 }
 
-/// Puts files into the folder, behind all others by name, and waits until each serves or is refused;
-/// takes them away again.
-/// Answers those that served.
+/// Places files in the folder, last in name order, waits until each serves or is refused, and
+/// removes them. Returns the names of those that served.
 fn all_looked_at(stage: &Stage, files: &[Vec<u8>]) -> Result<Vec<String>> {
     let path = |number: usize| stage.folder.plugins().join(format!("z-broken-{number}.wasm"));
     for (number, bytes) in files.iter().enumerate() {
@@ -280,7 +279,7 @@ fn poisoned(stage: &Stage, names: &[String]) -> Result<String> {
     Ok("tampered with: compiled again".to_owned())
 }
 
-/// Two versions of a plugin, told apart by a section that means nothing.
+/// Two versions of a plugin that differ only in an unused data segment.
 fn versions(name: &str) -> Result<[Vec<u8>; 2]> {
     let first = Text::default().build(name)?;
     let fields = "(data (i32.const 2048) \"the second\")".to_owned();
@@ -293,7 +292,7 @@ fn replaced(stage: &Stage, names: &[String]) -> Result<String> {
     let path = stage.file(name);
     let versions = versions(name)?;
     for (_, version) in (0..REPLACEMENTS).zip(versions.iter().cycle()) {
-        // In place, in two steps: whoever reads meanwhile reads neither.
+        // Overwritten in place in two steps, so that a concurrent reader sees a partial file.
         let (half, _) = version.split_at(version.len() / 2);
         fs::write(&path, half)?;
         fs::write(&path, version)?;
@@ -311,7 +310,7 @@ fn replaced(stage: &Stage, names: &[String]) -> Result<String> {
     Ok(format!("{REPLACEMENTS} replacements, {last}"))
 }
 
-/// Waits until the newest version serves; answers how it was told apart.
+/// Waits until the newest version serves.
 fn settled(stage: &Stage, name: &str, versions: &[Vec<u8>; 2], written: usize) -> Result<String> {
     let last = versions.get((written + 1) % 2).context("no such version")?;
     let path = stage.file(name);
@@ -322,14 +321,14 @@ fn settled(stage: &Stage, name: &str, versions: &[Vec<u8>; 2], written: usize) -
     Ok("the last one serves".to_owned())
 }
 
-/// As another program counts it.
+/// Computed by an independent program.
 fn sha256(path: &Path) -> Result<String> {
     let output = Command::new("sha256sum").arg(path).output().context("running sha256sum")?;
     let line = String::from_utf8(output.stdout)?;
     Ok(line.split_whitespace().next().context("sha256sum said nothing")?.to_owned())
 }
 
-/// `/dev/zero` by another path, where this user may make such a thing.
+/// A device node like `/dev/zero`, if this user may create one.
 fn device(stage: &Stage, names: &[String]) -> Result<String> {
     let name = names.first().context("no plugin")?;
     let path = stage.file(name);
@@ -354,7 +353,7 @@ fn namesakes(stage: &Stage, names: &[String]) -> Result<String> {
     for other in [format!("{}.wasm", name.to_ascii_uppercase()), "linked.wasm".to_owned()] {
         let other_path = stage.folder.plugins().join(&other);
         fs::hard_link(&path, &other_path)?;
-        // Which of two files comes first by name has it, whichever was there before.
+        // Of two files, the first by name wins, regardless of which was there before.
         let own = path.file_name().and_then(|name| name.to_str()).context("no file name")?;
         let last = own.max(&other);
         wait_for(&format!("{last} to be refused"), || {
@@ -409,7 +408,7 @@ fn reloads(stage: &Stage, names: &[String]) -> Result<String> {
     let descriptors = process::descriptors(process)?;
     let end = Instant::now() + Duration::from_secs(4);
     let mut written = 0;
-    // As quickly as 1,000 a minute.
+    // About 1,000 per minute.
     for (number, version) in versions.iter().cycle().enumerate() {
         if Instant::now() > end && number % 2 == 0 {
             break;

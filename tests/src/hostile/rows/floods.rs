@@ -1,4 +1,4 @@
-//! Rows 35 to 41: too much of what is allowed.
+//! Rows 35 to 41: excessive use of permitted operations.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use super::imports::stores;
 use super::short_cpu;
 use crate::wait::wait_for;
 
-/// Hops of a flow, as the catalogue has it.
+/// Maximum hops of a flow, according to the catalogue.
 const HOPS_MAX: u64 = 16;
-/// Timers of one plugin, where the configuration says nothing else.
+/// Default limit on a plugin's pending timers.
 const SHARE: u64 = 10_000;
-/// Timers set in one delivery, and deliveries: ten times the share, for what comes after is all the
-/// same.
+/// Timers per delivery, and number of deliveries: ten times the limit, which is enough to reach the
+/// steady state.
 const TIMERS: u64 = 1_000;
 const DELIVERIES: u64 = 100;
-/// Hops at each of which a flow doubles. At all 16 of them it would make a quarter of a million
-/// events, which end no differently and take a minute.
+/// Hops at which the flow doubles. Doubling at all 16 would create a quarter of a million events
+/// with the same result, and take a minute.
 const DOUBLINGS: u32 = 10;
 const STATE: &str = "[plugin.NAME.grants]\nstate = true";
 
@@ -158,14 +158,14 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// A sends two to B, B sends two to A, and so on: more branches than one answer tells of, each of
-/// which is counted once where it ends.
+/// A emits two events for B, B two for A, and so on: more branches than a single response lists.
+/// Each must be counted once, where it ends.
 fn doubling(stage: &Stage, names: &[String]) -> Result<String> {
     let [a, b] = names else { anyhow::bail!("not two plugins") };
     let data = json!({ "mode": "split", "into": ty(b), "doublings": DOUBLINGS });
     stage.publish_many(a, 1, &data)?;
     let branches = 1 << DOUBLINGS;
-    // After an even number of hops it is A's turn.
+    // After an even number of hops, A handles the event.
     let series = |what: &str, name: &str| {
         stage.metric(&format!("usher_subscription_{what}{{subscription=\"{name}/all\"}}"))
     };
@@ -178,13 +178,13 @@ fn doubling(stage: &Stage, names: &[String]) -> Result<String> {
     }
     let dead = (series("dead_letters", a)?, series("dead_letters", b)?);
     ensure!(dead == (Some(branches), Some(0)), "{dead:?} dead letters");
-    // One more at each hop until they no longer double, and as many as there are until the last.
+    // Doubles at each hop up to the limit of doublings, then stays constant until the last.
     let done = branches - 1 + branches * (HOPS_MAX - u64::from(DOUBLINGS));
     ensure!(acked == done, "{acked} deliveries done, not {done}");
     Ok(format!("{branches} branches dead at hop {HOPS_MAX}"))
 }
 
-/// The same with 64 branches, and all that is told of them.
+/// The same with 64 branches, checking every detail of the flow.
 fn cycle(stage: &Stage, names: &[String]) -> Result<String> {
     let [a, b] = names else { anyhow::bail!("not two plugins") };
     let flow = stage.flow(a, &json!({ "mode": "split", "into": ty(b), "doublings": 6 }))?;
@@ -200,12 +200,12 @@ fn cycle(stage: &Stage, names: &[String]) -> Result<String> {
     let by_hops =
         |letter: &&Value| text(letter, "/failures/0/reason").contains(&HOPS_MAX.to_string());
     ensure!(dead.iter().all(by_hops), "not for the hop limit: {dead:?}");
-    // The report of a dead letter is one hop from the event that it is about.
+    // The report of a dead letter is one hop further than its event.
     ensure!(depth <= Some(HOPS_MAX + 1), "{depth:?} hops");
     Ok(format!("{} events, 64 branches dead at hop {HOPS_MAX}", events.len()))
 }
 
-/// 100,000 timers of one plugin: as many as it may have are set, and another plugin still sets its
+/// 100,000 timers of one plugin: it gets as many as the limit, and another plugin can still set its
 /// own.
 fn timers(stage: &Stage, names: &[String]) -> Result<String> {
     let [greedy, modest] = names else { anyhow::bail!("not two plugins") };
@@ -260,7 +260,7 @@ fn labels(stage: &Stage, names: &[String]) -> Result<String> {
         stage.client().request(&format!("CARDINALITY{number}"), "/events", &[], b"")
     };
     ask(0)?;
-    // Looking is a request, too, and has labels of its own from the second time on.
+    // The request for the metrics has labels of its own from the second time on.
     label_sets(stage)?;
     let before = label_sets(stage)?;
     for number in 1..20 {
@@ -271,7 +271,7 @@ fn labels(stage: &Stage, names: &[String]) -> Result<String> {
     Ok(format!("{} sets of labels, as before", after.len()))
 }
 
-/// Without the names of the series: some are there only while there is something to tell.
+/// Label sets without series names: some series exist only while they have a value.
 fn label_sets(stage: &Stage) -> Result<BTreeSet<String>> {
     let text = stage.client().get("/metrics")?.text();
     let series = text.lines().filter(|line| !line.starts_with('#'));

@@ -1,8 +1,8 @@
-//! What rows import from the host when they are written as text.
+//! Host imports for plugins written as text.
 
 use super::super::text::Text;
 
-/// Polling: `$subscribe` (nanoseconds) makes a pollable, `$block` waits for one, `$drop` lets go of
+/// Polling: `$subscribe` (nanoseconds) creates a pollable, `$block` waits for one, `$drop` drops
 /// it.
 pub(super) fn polling() -> Text {
     Text {
@@ -19,7 +19,7 @@ pub(super) fn polling() -> Text {
     }
 }
 
-/// As [`polling`], and `$stdout` makes an output stream.
+/// Like [`polling`], plus `$stdout`, which creates an output stream.
 pub(super) fn polling_and_stdout() -> Text {
     let polling = polling();
     Text {
@@ -49,7 +49,7 @@ const CLI: &str = "package wasi:cli@0.2.6;
         get-stdout: func() -> output-stream;
     }";
 
-/// `$random` takes a number of bytes and the place for a list of them, which is allocated.
+/// `$random` takes a length and the address for the returned list, which is allocated.
 pub(super) fn random() -> Text {
     Text {
         imports: r#"(import "wasi:random/random@0.2.6" "get-random-bytes"
@@ -64,7 +64,7 @@ pub(super) fn random() -> Text {
     }
 }
 
-/// The clocks: `$monotonic` is in nanoseconds, `$wall` lays down seconds and nanoseconds.
+/// Clocks: `$monotonic` returns nanoseconds, `$wall` stores seconds and nanoseconds.
 pub(super) fn clocks() -> Text {
     Text {
         imports: r#"
@@ -93,7 +93,8 @@ pub(super) fn clocks() -> Text {
     }
 }
 
-/// `$open` a bucket by its name, and `$delete_many` keys of one; each answers at the last address.
+/// `$open` opens a bucket by name, `$delete_many` deletes keys; the last parameter is the result's
+/// address.
 pub(super) fn state() -> Text {
     Text {
         imports: r#"
@@ -120,7 +121,7 @@ pub(super) fn logging() -> Text {
     }
 }
 
-/// Stores numbers at addresses.
+/// Instructions that store these values at these addresses.
 pub(super) fn stores(pairs: &[(u32, u32)]) -> String {
     // Text has no unsigned constants beyond what fits.
     let number = |value: u32| i64::from(value);

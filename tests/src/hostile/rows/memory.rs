@@ -12,7 +12,7 @@ use super::imports::{self, stores};
 use crate::wait::wait_for;
 
 const MIB: u64 = 1024 * 1024;
-/// Deliveries of a plugin that keeps what it should let go of.
+/// Deliveries of a plugin that leaks memory.
 const MANY: usize = 60;
 
 pub(super) fn rows() -> Vec<Row> {
@@ -110,7 +110,7 @@ pub(super) fn rows() -> Vec<Row> {
                     all_done,
                 ),
                 play(
-                    // What it holds at most by the mark must be less than a leak of all would be.
+                    // Memory held at the threshold must stay below the total of all leaks.
                     [Plugin::text(leaking()).with(
                         "[plugin.NAME]\ninstances = 2\n\
                          [plugin.NAME.limits]\nrecycle_memory_bytes = 8388608\n",
@@ -239,15 +239,15 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// Deliveries of the plugin that leaks, and its leaks in each.
+/// Deliveries of the leaking plugin, and leaks per delivery.
 const LEAKING: u64 = 10_000;
 const LEAKS: u64 = 100;
-/// Memory it has from the start, and the mark beyond which it is replaced; in pages.
+/// Initial memory and the recycling threshold, in pages.
 const BEGIN_PAGES: u64 = 16;
 const MARK_PAGES: u64 = 128;
 
-/// Leaks 1 KiB with each of its calls for memory, all of it written to, and emits an event once it
-/// has more than it may keep. An instance that goes on beyond that traps.
+/// Leaks 1 KiB, written to, with each call of `realloc`, and emits an event once it exceeds the
+/// threshold. An instance that continues beyond that traps.
 fn leaking() -> Text {
     let over = MARK_PAGES + 2;
     Text {
@@ -271,7 +271,7 @@ fn leaking() -> Text {
                 i32.const 4096 global.set $next
                 memory.size i32.const {MARK_PAGES} i32.gt_u if {} end)"#,
             BEGIN_PAGES * 65_536,
-            // One emission, of which nothing but its type is there.
+            // One emission with only a type.
             stores(&[(136, 2048), (140, 1), (2048, 1024), (2052, 12)]),
         ),
         handle: "call $calls i32.const 128".into(),
@@ -279,7 +279,7 @@ fn leaking() -> Text {
     }
 }
 
-/// Each instance is replaced at the mark, and none that was fails a delivery.
+/// Each instance is recycled at the threshold, and no delivery fails.
 fn leaked(stage: &Stage, names: &[String]) -> Result<String> {
     let name = names.first().context("no plugin")?;
     stage.publish_many(name, LEAKING, &Value::Null)?;
@@ -292,7 +292,7 @@ fn leaked(stage: &Stage, names: &[String]) -> Result<String> {
     ensure!(failed == Some(0), "{failed:?} failed");
     let full = stage.client().events_of_type("hostile.full")?.len() as u64;
     let leaks = LEAKING * LEAKS;
-    // Each takes so many leaks to get there; instances that work side by side may be on their way.
+    // An instance's life takes a fixed number of leaks; concurrent instances may be partway.
     let lives = leaks / ((MARK_PAGES - BEGIN_PAGES) * 64);
     ensure!((lives / 2..=lives).contains(&full), "replaced {full} times, not {lives}");
     Ok(format!("{leaks} leaks of 1 KiB in {LEAKING} deliveries: replaced {full} times"))
@@ -323,8 +323,8 @@ fn amplifying() -> String {
     )
 }
 
-/// Many deliveries, all of which get done: an instance is replaced at a mark of its memory, or fails
-/// at the cap and the next one does it.
+/// All deliveries succeed: an instance is either recycled at the threshold, or fails at the limit
+/// and the retry succeeds on a new one.
 fn all_done(stage: &Stage, names: &[String]) -> Result<String> {
     let name = names.first().context("no plugin")?;
     let mut again = 0;

@@ -1,4 +1,4 @@
-//! The rows, by number, in the acts that share a router.
+//! All rows, grouped into acts that share a router.
 
 mod abi;
 mod compile;
@@ -14,11 +14,10 @@ mod rollback;
 
 use super::row::Row;
 
-/// Rows of the catalogue that are not contained yet, and what happens. They are tried only when
-/// they are named.
+/// Rows that aren't contained yet, with what happens. They run only if selected by number.
 pub(super) const NOT_YET: &[(u8, &str)] = &[];
 
-/// All rows. Few enough in each act for every plugin to have metrics of its own.
+/// All rows. Acts are small enough for every plugin to have its own metrics.
 pub(super) fn acts() -> Vec<Vec<Row>> {
     let acts = [
         vec![cpu::rows(), memory::rows()],
@@ -30,7 +29,7 @@ pub(super) fn acts() -> Vec<Vec<Row>> {
     acts.into_iter().map(|act| act.into_iter().flatten().collect()).collect()
 }
 
-/// So that what spins doesn't do so for long.
+/// A short CPU budget, so that spinning rows finish quickly.
 fn short_cpu() -> &'static str {
     "[plugin.NAME.limits]\ncpu_ms = 100\n"
 }
@@ -51,7 +50,7 @@ mod tests {
     fn every_plugin_of_an_act_has_metrics_of_its_own() {
         for act in acts() {
             let plugins = act.iter().map(|row| row.names().into_iter().flatten().count());
-            // The router shows 100 plugins by name, the neighbours among them.
+            // The router exports metrics of 100 plugins by name, including the neighbours.
             assert!(plugins.sum::<usize>() <= 90);
         }
     }

@@ -1,4 +1,4 @@
-//! Rows 42 to 52: what a plugin asks of the host and, through it, of the network.
+//! Rows 42 to 52: what a plugin requests from the host and, through it, from the network.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::super::stage::{SECRET, Stage, text};
 use super::super::text::Text;
 use super::imports;
 
-/// The hostile server is granted, and gets little time.
+/// Grants the hostile server, with a short timeout.
 const HTTP: &str = "[plugin.NAME.grants]\nhttp = [\"SERVER\"]
 [plugin.NAME.limits]\nhttp_total_ms = 400\n";
 const STATE: &str = "[plugin.NAME.grants]\nstate = true";
@@ -22,7 +22,7 @@ fn calling() -> Plugin {
     Plugin::rust().with(HTTP)
 }
 
-/// What a plugin finds that calls this URL; headers are pairs.
+/// Has a plugin call this URL, with pairs of headers; returns what it reports.
 fn call(stage: &Stage, names: &[String], url: &str, headers: &Value) -> Result<Value> {
     let name = names.first().context("no plugin")?;
     stage.emitted(name, &json!({ "mode": "http", "url": url, "headers": headers }))
@@ -69,7 +69,7 @@ pub(super) fn rows() -> Vec<Row> {
             "body without end, gzip bomb",
             "1 MiB at most; nothing is unpacked",
             [play(
-                // With time enough to come to the limit.
+                // With enough time to reach the limit.
                 [Plugin::rust().with("[plugin.NAME.grants]\nhttp = [\"SERVER\"]")],
                 |stage, names| {
                     for path in ["/endless", "/endless/gzip"] {
@@ -209,8 +209,8 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Looks at both clocks until the monotonic one has moved 20 times, and traps where either shows
-/// anything but whole milliseconds, or one that is said to be finer.
+/// Polls both clocks until the monotonic one has advanced 20 times; traps unless both show whole
+/// milliseconds and claim no finer resolution.
 const CLOCK_WATCHER: &str = "(func $watch (local $left i32) (local $last i64) (local $now i64)
     call $resolution i64.const 1000000 i64.lt_u if unreachable end
     i32.const 20 local.set $left
@@ -267,7 +267,7 @@ fn injections(stage: &Stage, names: &[String]) -> Result<String> {
         ensure!(kind(&found) == "invalid", "{name:?}: {value:?}: {found}");
     }
     stage.server.take_requests();
-    // The library adds one of its own: this makes two that don't agree.
+    // The library adds the correct length, so there are two conflicting ones.
     let found = call(stage, names, &url, &json!([["content-length", "5"]]))?;
     for head in stage.server.take_requests() {
         let lower = head.to_ascii_lowercase();
@@ -299,7 +299,7 @@ fn others(stage: &Stage, names: &[String]) -> Result<String> {
     let look = json!({ "mode": "look", "key": "mine" });
     ensure!(stage.emitted(owner, &look)? == json!(true), "its own state is gone");
     ensure!(stage.emitted(other, &look)? == json!(false), "another's state is there");
-    // Nor by a bucket whose name is made to lead there.
+    // Neither through a bucket name crafted to escape the prefix.
     let buckets = [
         format!("{owner}/hostile"),
         format!("../{owner}/hostile"),

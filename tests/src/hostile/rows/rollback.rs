@@ -10,7 +10,7 @@ use super::super::stage::{Stage, text, ty};
 use super::super::text::Text;
 use crate::wait::wait_for;
 
-/// Events that come while the new version serves.
+/// Events published while the new version serves.
 const EVENTS: usize = 10;
 
 pub(super) fn rows() -> Vec<Row> {
