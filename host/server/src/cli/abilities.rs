@@ -1,20 +1,19 @@
-//! What a plugin is able to do, in plain words, from what it imports.
+//! Describes in plain words what a plugin's imports let it do.
 
 use serde::Serialize;
 
-/// Something a plugin's imports let it try.
+/// Something a plugin's imports let it do, if granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Ability {
-    /// In words, following "it".
+    /// A predicate whose subject is the plugin: "keeps state".
     pub(super) words: &'static str,
-    /// The capability that has to be granted; `null` where it needs no grant.
+    /// The capability that must be granted; `null` if it needs no grant.
     pub(super) capability: Option<&'static str>,
-    /// Whether the configuration looked at grants it; `null` where there was none to look at, or
-    /// nothing to grant.
+    /// Whether the given configuration grants it; `null` without a configuration or capability.
     pub(super) granted: Option<bool>,
 }
 
-/// How imports begin, and what they let a plugin try.
+/// Import prefixes, what they let a plugin do, and the capability that it takes.
 const ABILITIES: [(&[&str], &str, Option<&str>); 9] = [
     (&["wasi:http/"], "reaches the network, by HTTP", Some("http")),
     (&["wasi:keyvalue/"], "keeps state", Some("state")),
@@ -27,7 +26,7 @@ const ABILITIES: [(&[&str], &str, Option<&str>); 9] = [
     (&["wasi:sockets/"], "looks for sockets, and finds none", None),
 ];
 
-/// What these imports come to; `is_granted` says what the configuration grants.
+/// The abilities that `imports` imply. `is_granted` is `None` without a configuration.
 pub(super) fn of(imports: &[String], is_granted: Option<&dyn Fn(&str) -> bool>) -> Vec<Ability> {
     let mut abilities = Vec::new();
     for (starts, words, capability) in ABILITIES {
@@ -41,7 +40,7 @@ pub(super) fn of(imports: &[String], is_granted: Option<&dyn Fn(&str) -> bool>) 
 }
 
 impl Ability {
-    /// On what it depends.
+    /// The condition under which it works, as text.
     pub(super) fn condition(&self) -> String {
         match (self.capability, self.granted) {
             (None, _) => "always".to_owned(),

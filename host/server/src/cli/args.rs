@@ -1,4 +1,4 @@
-//! What can be written on the command line.
+//! Command-line arguments.
 
 mod dead_letters;
 mod plugins;
@@ -19,55 +19,54 @@ pub(crate) use plugins::*;
 pub(crate) use store::*;
 pub(crate) use subscriptions::*;
 
-/// Where `usher run` listens unless told otherwise.
+/// The address `usher run` listens on by default.
 const URL_DEFAULT: &str = "http://127.0.0.1:7171";
 
-/// The verbs.
+/// Subcommands other than `run`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Publish events: a JSON file (one event, an array, or one event a line), or one made here
+    /// Publish events from a JSON file (one event, an array, or one per line), or one from flags
     Publish(PublishArgs),
-    /// Show events of the log, newest last
+    /// Show events in the log, newest last
     Tail(TailArgs),
-    /// Show the plugins, what they are granted, and which files were refused and why; or change
-    /// how one stands
+    /// Show plugins, their grants, and which files were refused and why; or change a plugin's state
     Plugins(PluginsArgs),
-    /// Show the subscriptions and where they stand, or remove one
+    /// Show subscriptions and their progress, or remove one
     Subscriptions(SubscriptionsArgs),
-    /// Show the states in which producers are refused or deliveries are held, and whom they concern
+    /// Show active states that refuse producers or hold deliveries, and what they affect
     States(ClientArgs),
-    /// Deliver part of the log to a subscription again, or show what would become of it
+    /// Redeliver part of the log to a subscription, or preview the outcome
     Replay(ReplayArgs),
-    /// Show the schedules, when each has its next tick, and what became of those before
+    /// Show schedules, their next tick, and how many ticks were emitted or missed
     Schedules(ClientArgs),
-    /// Show an event and all that it caused, as a tree
+    /// Show an event and everything it caused, as a tree
     Flow(FlowArgs),
-    /// Say what became of an event for a subscription, or why nothing did
+    /// Explain what happened to an event for a subscription, or why it was not delivered
     Why(WhyArgs),
-    /// Look after events that a subscription could not deal with
+    /// List, show, redrive or discard dead letters
     #[command(subcommand)]
     DeadLetters(DeadLettersVerb),
-    /// Show what operators did to dead letters, subscriptions and plugins, oldest first
+    /// Show operator actions on dead letters, subscriptions and plugins, oldest first
     Audit(AuditArgs),
-    /// Look at the files plugins have put
+    /// List or fetch blobs stored by plugins
     #[command(subcommand)]
     Blobs(BlobsVerb),
-    /// Copy and check what the router stores
+    /// Back up, verify or salvage a data folder
     #[command(subcommand)]
     Store(StoreVerb),
-    /// Check configuration and plugin files without serving
+    /// Check the configuration and plugin files without serving
     Check(CheckArgs),
-    /// Show what a plugin file is and what it asks for, or what is different between two versions
+    /// Show what a plugin file is and what it requests, or compare two versions
     Inspect(InspectArgs),
 }
 
-/// How to reach the router, and how to answer.
+/// Router address and output format.
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
     /// The router's address
     #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
     pub(crate) url: String,
-    /// Print JSON, as the HTTP API has it
+    /// Print JSON, as in the HTTP API
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -78,22 +77,22 @@ pub(crate) struct PublishArgs {
     /// File with events in the CloudEvents JSON format; `-` for standard input
     #[arg(required_unless_present = "ty", conflicts_with = "ty")]
     pub(crate) file: Option<PathBuf>,
-    /// Type of an event made here
+    /// Event type; publishes one event built from flags instead of a file
     #[arg(long = "type", value_name = "TYPE", requires = "source")]
     pub(crate) ty: Option<String>,
-    /// Its source
+    /// The event's source
     #[arg(long, requires = "ty", value_name = "URI")]
     pub(crate) source: Option<String>,
-    /// Its data: JSON, unless --content-type says otherwise
+    /// The event's data: JSON, unless --content-type says otherwise
     #[arg(long, requires = "ty", value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) data: Option<String>,
-    /// Its subject
+    /// The event's subject
     #[arg(long, requires = "ty")]
     pub(crate) subject: Option<String>,
-    /// Its id; a random one unless given
+    /// The event's id; random by default
     #[arg(long, requires = "ty")]
     pub(crate) id: Option<String>,
-    /// Media type of its data
+    /// Media type of the data
     #[arg(long, requires = "data", value_name = "MEDIA-TYPE")]
     pub(crate) content_type: Option<String>,
     #[command(flatten)]
@@ -106,7 +105,7 @@ pub(crate) struct TailArgs {
     /// Only events whose type starts with this
     #[arg(long = "type", value_name = "PREFIX")]
     pub(crate) type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API
+    /// Only events that match this CloudEvents Subscriptions API filter
     #[arg(long, value_name = "JSON", value_parser = filter)]
     pub(crate) filter: Option<String>,
     /// Start at this sequence
@@ -122,7 +121,7 @@ pub(crate) struct TailArgs {
         value_parser = clap::value_parser!(u64).range(0..=10_000)
     )]
     pub(crate) last: u64,
-    /// Go on with events as they come
+    /// Keep printing new events as they arrive
     #[arg(short, long)]
     pub(crate) follow: bool,
     #[command(flatten)]
@@ -132,8 +131,8 @@ pub(crate) struct TailArgs {
 /// `usher flow`.
 #[derive(Debug, Args)]
 pub(crate) struct FlowArgs {
-    /// The sequence of any of its events, its correlationid, or the id of one of its events, where
-    /// that is no number and unique among the newest events
+    /// The flow's correlationid, or the sequence or id of any of its events; an id must not be a
+    /// number and must be unique among the newest events
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -142,7 +141,7 @@ pub(crate) struct FlowArgs {
 /// `usher why`.
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// The event's sequence; or its id, where that is no number and unique among the newest events
+    /// The event's sequence; or its id, if not a number and unique among the newest events
     pub(crate) event: String,
     /// The subscription's name
     #[arg(value_name = "PLUGIN/NAME")]
@@ -163,10 +162,10 @@ pub(crate) struct AuditArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// How much to list.
+/// Limit on a listing.
 #[derive(Debug, Args)]
 pub(crate) struct MaxArgs {
-    /// At most so many
+    /// Maximum number of items to list
     #[arg(
         long = "max",
         value_name = "COUNT",
@@ -176,7 +175,7 @@ pub(crate) struct MaxArgs {
     pub(crate) count: u64,
 }
 
-/// How many a second.
+/// Parses a rate per second.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=10_000.0).contains(&rate) => Ok(rate),
@@ -190,18 +189,17 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "use RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())
 }
 
-/// One of the failure classes.
 fn failure_class() -> impl TypedValueParser<Value = FailureClass> {
     let names = PossibleValuesParser::new(FailureClass::ALL.map(FailureClass::as_str));
     names.try_map(|name| FailureClass::from_name(&name).ok_or("there is no such class"))
 }
 
-/// A filter, in the very words that the router refuses a wrong one with.
+/// Validates a filter with the router's own parser, so that error messages are the same.
 fn filter(text: &str) -> Result<String, String> {
     Filter::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// A router's base URL, without a slash at the end.
+/// Validates a router's base URL and strips a trailing slash.
 fn base_url(text: &str) -> Result<String, String> {
     let uri: http::Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
     match uri.scheme_str() {

@@ -1,4 +1,4 @@
-//! `usher audit`: what operators did.
+//! `usher audit`: operator actions.
 
 use super::args::AuditArgs;
 use super::client::Client;
@@ -9,10 +9,9 @@ use super::table::{Align, Cell, Table};
 use super::text::{date_time, printable, printable_cut};
 use usher_api::{Audit, AuditRecord};
 
-/// How much of a type is shown.
 const TYPE_MAX_CHARS: usize = 60;
 
-/// Shows the records.
+/// Runs `usher audit`.
 pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
     let fetch = |max: u64, after: Option<u64>| {

@@ -1,4 +1,4 @@
-//! `usher blobs`: the files plugins have put.
+//! `usher blobs`: lists and fetches blobs stored by plugins.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -36,7 +36,7 @@ pub(super) fn list(args: &BlobsListArgs, out: &mut Output) -> Result<(), CliErro
     }
 }
 
-/// What was fetched, as JSON.
+/// JSON output of `blobs get`.
 #[derive(Serialize)]
 struct Fetched {
     digest: Digest,
@@ -44,7 +44,7 @@ struct Fetched {
     file: String,
 }
 
-/// Fetches one blob, and checks that it is what its name says.
+/// Fetches one blob and verifies its digest.
 pub(super) fn get(args: &BlobArgs, out: &mut Output) -> Result<(), CliError> {
     if args.output.is_none() && io::stdout().is_terminal() {
         return Err(CliError::with_hint(

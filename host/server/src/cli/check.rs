@@ -1,7 +1,7 @@
-//! `usher check`: would the router start with this configuration, and take these plugin files?
+//! `usher check`: validates the configuration and plugin files as the router does at start.
 //!
-//! Nothing is opened for writing, nothing listens and nothing is served. With `--url` it also tells
-//! what would change about the subscriptions and schedules of a running router.
+//! Opens nothing for writing, and neither listens nor serves. With `--url` it also reports what
+//! would change in the subscriptions and schedules of a running router.
 
 use serde::Serialize;
 
@@ -19,23 +19,23 @@ use crate::plugins::{FileCheck, check_folder};
 use usher_api::{Schedules, Subscriptions};
 use usher_event::PluginName;
 
-/// What was found.
+/// JSON output of `check`.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Whether the router would start and take every file.
+    /// Whether the router would start and accept every file.
     ok: bool,
-    /// What is wrong with the configuration; the plugins are not looked at then.
+    /// Problems of the configuration; if there are any, plugins are not checked.
     configuration: Vec<config::Problem>,
     /// The plugin files, by name.
     plugins: Vec<FileReport>,
-    /// Plugins that the configuration names and no file holds.
+    /// Configured plugins that have no file.
     absent: Vec<PluginName>,
-    /// What would change for a running router, if that was asked for.
+    /// Only with `--url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     router: Option<RouterReport>,
 }
 
-/// What would change for a running router.
+/// Changes to a running router.
 #[derive(Debug, Serialize)]
 struct RouterReport {
     #[serde(flatten)]
@@ -43,11 +43,11 @@ struct RouterReport {
     schedules: ScheduleComparison,
 }
 
-/// What was found about one plugin file.
+/// Result for one plugin file.
 #[derive(Debug, Serialize)]
 struct FileReport {
     file: String,
-    /// What it holds, unless it would be refused.
+    /// Absent if the file would be refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<Inspected>,
     /// Why it would be refused.
@@ -92,7 +92,7 @@ impl FileReport {
     }
 }
 
-/// Checks.
+/// Runs `usher check`.
 pub(super) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
     let config = match config::load_to_check(&args.flags) {
         Ok(config) => config,
@@ -188,7 +188,7 @@ fn render_plugins(report: &Report) -> String {
     text
 }
 
-/// Why a file would be refused, and which settings would have no effect.
+/// A file's refusal reason and warnings.
 fn remarks(file: &FileReport) -> Vec<String> {
     let remark = |text: &String| {
         let text =

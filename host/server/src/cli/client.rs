@@ -1,4 +1,4 @@
-//! Talking to a running router: requests, answers, and what went wrong in words.
+//! HTTP client for a running router's API.
 
 use std::io::{self, BufReader};
 use std::time::Duration;
@@ -13,16 +13,15 @@ use usher_api::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer may take. Publishing waits for the disk.
+/// Total time of a request. Publishing waits for the disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a stream may be silent; the router sends a comment every 15 s.
+/// Read timeout of a stream; the router sends a comment after 15 s of silence.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest answer taken.
 const ANSWER_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// What a part of a path can't hold as it is.
+/// Characters to percent-encode within a path segment.
 const PATH_PART: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -41,27 +40,27 @@ const PATH_PART: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A router's HTTP API.
+/// Blocking client for a router's HTTP API.
 pub(super) struct Client {
     agent: Agent,
     base: String,
 }
 
-/// What came of a request that can be told to wait.
+/// Outcome of a request that the router may refuse or defer.
 pub(super) enum Answer<T> {
-    /// Done.
+    /// Success.
     Done(T),
-    /// The router is busy; ask again after this time.
+    /// Status 429: retry after this time.
     Wait(Duration),
-    /// Refused.
+    /// Another error status.
     Refused(Box<Refusal>),
 }
 
-/// A refusal, with the router's explanation where there is one.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: u16,
-    /// The explanation.
+    /// Problem details (RFC 9457), if the body has them.
     pub(super) problem: Option<Problem>,
 }
 
@@ -79,7 +78,7 @@ impl Client {
         Self { agent: Agent::new_with_config(config), base: base.to_owned() }
     }
 
-    /// `GET path?query`, as a shape.
+    /// `GET path?query`, parsed from JSON.
     pub(super) fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -89,7 +88,7 @@ impl Client {
         self.parse(path, &bytes)
     }
 
-    /// `GET path`, as a shape, where there may be nothing.
+    /// `GET path`, parsed from JSON; `None` on 404.
     pub(super) fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, CliError> {
         let mut response =
             self.agent.get(self.url(path)).call().map_err(|error| self.failed(error))?;
@@ -116,7 +115,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// `POST path?query` without a body, for what takes its time.
+    /// `POST path?query` without a body and without an overall timeout, for slow operations.
     pub(super) fn post_and_wait<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -141,7 +140,7 @@ impl Client {
         self.parse(path, &bytes)
     }
 
-    /// `POST path` with a body, telling refusals and requests to wait apart.
+    /// `POST path` with a body; error statuses are returned as an [`Answer`].
     pub(super) fn submit<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -152,7 +151,7 @@ impl Client {
         self.answer(path, request.send(body))
     }
 
-    /// `POST path?query` without a body, telling refusals and requests to wait apart.
+    /// Like [`Client::post_and_wait`], but error statuses are returned as an [`Answer`].
     pub(super) fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -179,8 +178,8 @@ impl Client {
         }
     }
 
-    /// Opens a stream of server-sent events; lines come as the router sends them. What a router
-    /// can't do now but may later is an error, not a refusal.
+    /// Opens a stream of server-sent events. Only 4xx is a refusal; any other failure is an error,
+    /// since it may be transient.
     pub(super) fn stream(
         &self,
         path: &str,
@@ -258,12 +257,12 @@ impl Refusal {
         Self { status, problem: serde_json::from_slice(body).ok() }
     }
 
-    /// Whether there is no such thing.
+    /// Whether the status is 404.
     pub(super) fn is_not_found(&self) -> bool {
         self.status == 404
     }
 
-    /// What the router said.
+    /// The problem's detail, or else the status code.
     pub(super) fn text(&self) -> String {
         match &self.problem {
             Some(problem) => problem.detail.clone(),
@@ -278,12 +277,12 @@ impl From<Refusal> for CliError {
     }
 }
 
-/// Text as one part of a path.
+/// Percent-encodes text as one path segment.
 pub(super) fn path_part(text: &str) -> String {
     utf8_percent_encode(text, PATH_PART).to_string()
 }
 
-/// The wait asked for; a second where the router doesn't say.
+/// The `Retry-After` header in seconds; 1 s without one.
 fn retry_after(response: &Response<Body>) -> Duration {
     let seconds = response
         .headers()
@@ -312,7 +311,7 @@ mod tests {
 
     #[test]
     fn nobody_listening_says_how_to_start() {
-        // A port that was just given back: nobody listens there.
+        // Bound and closed again, so that nothing listens on it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let base = format!("http://127.0.0.1:{port}");
         let error = Client::new(&base).get::<Problem>("/plugins", &[]).unwrap_err();

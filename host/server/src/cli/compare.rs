@@ -1,5 +1,5 @@
-//! `usher check --url`: what configuration and plugins folder would change about the subscriptions
-//! of a running router, and what that means for their places in the log.
+//! `usher check --url`: compares the subscriptions that configuration and plugins folder define
+//! with those of a running router, and explains the effect on their cursors.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,35 +12,32 @@ use super::text::{count, printable};
 use crate::project;
 use usher_api::{Subscription, Timestamp};
 
-/// What would change.
+/// Differences from a running router's subscriptions.
 #[derive(Debug, Serialize)]
 pub(super) struct Comparison {
-    /// The router.
     url: String,
-    /// Subscriptions that would come, go or change, by name.
+    /// Sorted by subscription.
     changes: Vec<Change>,
-    /// How many would stay as they are.
     unchanged: usize,
 }
 
-/// A subscription that would come, go or change.
+/// A new, removed or changed subscription.
 #[derive(Debug, Serialize)]
 struct Change {
     subscription: SubscriptionName,
     change: Kind,
-    /// The one that goes where this comes, or comes where this goes, and is the same but for its
-    /// name.
+    /// The removed counterpart of a new one, or the reverse: same plugin and filter, other name.
     #[serde(skip_serializing_if = "Option::is_none")]
     renamed: Option<SubscriptionName>,
-    /// What is different.
+    /// Settings that differ.
     settings: Vec<Setting>,
-    /// Where it stands now.
+    /// Its cursor in the running router.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<u64>,
-    /// How many events of the log it hasn't looked at.
+    /// Its lag in the running router, in events.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
-    /// What becomes of its place in the log, and of what waits.
+    /// Effects on its cursor and waiting deliveries, one line each.
     meaning: Vec<String>,
 }
 
@@ -52,7 +49,7 @@ pub(super) enum Kind {
     Changed,
 }
 
-/// A setting that would be different.
+/// A setting that differs.
 #[derive(Debug, Serialize)]
 pub(super) struct Setting {
     pub(super) setting: &'static str,
@@ -61,7 +58,7 @@ pub(super) struct Setting {
 }
 
 impl Comparison {
-    /// Compares what would be served with what the router at `url` keeps.
+    /// Compares `new` with the subscriptions of the router at `url`.
     pub(super) fn new(url: &str, new: &[broker::Subscription], running: &[Subscription]) -> Self {
         let known = |name: &SubscriptionName| running.iter().find(|one| one.name == *name);
         let stays = |name: &SubscriptionName| new.iter().any(|one| one.name == *name);
@@ -89,7 +86,7 @@ impl Comparison {
         Self { url: url.to_owned(), changes, unchanged }
     }
 
-    /// In words.
+    /// Renders it as text.
     pub(super) fn render(&self) -> String {
         let kinds = self.changes.iter().map(|change| change.change);
         let tally = tally(kinds, self.unchanged);
@@ -102,14 +99,14 @@ impl Comparison {
     }
 }
 
-/// How many there are of each kind.
+/// Counts by kind, as text.
 pub(super) fn tally(kinds: impl Iterator<Item = Kind> + Clone, unchanged: usize) -> String {
     let of = |kind| kinds.clone().filter(|other| *other == kind).count();
     let (new, changed, gone) = (of(Kind::New), of(Kind::Changed), of(Kind::Gone));
     format!("{new} new, {changed} changed, {gone} gone, {unchanged} unchanged")
 }
 
-/// One that comes, goes or changes, in words.
+/// Renders one change.
 pub(super) fn told(name: &str, change: Kind, settings: &[Setting], meaning: &[String]) -> String {
     let (word, color) = match change {
         Kind::New => ("new", style::GOOD),
@@ -186,7 +183,7 @@ impl Change {
         }
     }
 
-    /// What is different, if anything is.
+    /// Returns `None` if no setting differs.
     fn between(old: &Subscription, new: &broker::Subscription) -> Option<Self> {
         let waiting = waiting(old);
         let filter = new.filter.to_json();
@@ -262,7 +259,7 @@ impl Change {
     }
 }
 
-/// Deliveries that are under way or wait for something.
+/// Deliveries in flight, retrying or parked.
 fn waiting(subscription: &Subscription) -> u64 {
     subscription.in_flight + subscription.retrying + subscription.parked
 }
@@ -285,7 +282,7 @@ mod tests {
         }
     }
 
-    /// As a router tells of it that serves it.
+    /// As reported by a router that serves it.
     fn running(subscription: broker::Subscription) -> Subscription {
         let status = broker::SubscriptionStatus {
             subscription,

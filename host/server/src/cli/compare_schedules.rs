@@ -1,5 +1,5 @@
-//! `usher check --url`: what the configuration would change about the schedules of a running router,
-//! and when each has its next tick then.
+//! `usher check --url`: compares the configured schedules with those of a running router, and
+//! reports each one's next tick.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,31 +10,30 @@ use super::compare::{self, Kind, Setting, tally};
 use super::text::date_time;
 use usher_api::{Schedule, Timestamp};
 
-/// What would change.
+/// Differences from a running router's schedules.
 #[derive(Debug, Serialize)]
 pub(super) struct ScheduleComparison {
-    /// Schedules that would come, go or change, by name.
+    /// Sorted by schedule.
     changes: Vec<Change>,
-    /// How many would stay as they are.
     unchanged: usize,
 }
 
-/// A schedule that would come, go or change.
+/// A new, removed or changed schedule.
 #[derive(Debug, Serialize)]
 struct Change {
     schedule: ScheduleName,
     change: Kind,
-    /// What is different.
+    /// Settings that differ.
     settings: Vec<Setting>,
-    /// Its next tick under the new configuration, were that in force now.
+    /// Its next tick under the new configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Timestamp>,
-    /// What becomes of its ticks.
+    /// Effects on its ticks, one line each.
     meaning: Vec<String>,
 }
 
 impl ScheduleComparison {
-    /// Compares what is configured with what a router keeps.
+    /// Compares the configured schedules with a router's.
     pub(super) fn new(new: &[broker::Schedule], running: &[Schedule], now: Timestamp) -> Self {
         let mut changes = Vec::new();
         for one in new {
@@ -52,7 +51,7 @@ impl ScheduleComparison {
         Self { changes, unchanged }
     }
 
-    /// In words; nothing where there are no schedules.
+    /// Renders it as text; empty if neither side has schedules.
     pub(super) fn render(&self) -> String {
         if self.changes.is_empty() && self.unchanged == 0 {
             return String::new();
@@ -87,7 +86,7 @@ impl Change {
         Self { schedule, change: Kind::Gone, settings, next: None, meaning }
     }
 
-    /// What is different, if anything is that a router tells of.
+    /// Returns `None` if no setting differs that the router reports.
     fn between(old: &Schedule, new: &broker::Schedule, now: Timestamp) -> Option<Self> {
         let text = |text: &str| json!(text);
         let rows: [(&'static str, Value, Value); 5] = [
@@ -121,7 +120,7 @@ impl Change {
     }
 }
 
-/// The next tick by the calendar alone.
+/// The next tick by the calendar, ignoring missed ticks.
 fn next(schedule: &broker::Schedule, now: Timestamp) -> Option<Timestamp> {
     schedule.calendar.after(now.as_ms()).map(Timestamp::from_ms)
 }
@@ -153,7 +152,7 @@ mod tests {
         }
     }
 
-    /// As a router tells of it.
+    /// As reported by a router.
     fn running(schedule: broker::Schedule) -> Schedule {
         let next_ms = schedule.calendar.after(NOW_MS);
         let (last_ms, emitted, passed_over) = (None, 0, 0);

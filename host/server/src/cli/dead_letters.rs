@@ -1,4 +1,4 @@
-//! `usher dead-letters`: what subscriptions could not deal with.
+//! `usher dead-letters list` and `show`.
 
 use super::args::{DeadLetterArgs, DeadLetterFilterArgs, DeadLettersListArgs};
 use super::client::Client;
@@ -9,10 +9,9 @@ use super::table::{Align, Cell, Table, paint};
 use super::text::{count, date_time, duration, printable, printable_cut};
 use usher_api::{Attempt, DeadLetter, DeadLetters};
 
-/// How much of a plugin's version is shown.
 const VERSION_MAX_CHARS: usize = 32;
 
-/// How much of a reason a list shows.
+/// In lists only; `show` prints reasons whole.
 const REASON_MAX_CHARS: usize = 100;
 
 /// Lists dead letters.
@@ -39,7 +38,8 @@ pub(super) fn list(args: &DeadLettersListArgs, out: &mut Output) -> Result<(), C
     }
 }
 
-/// A page of the dead letters that fit, at most `max`, behind `after`.
+/// Fetches a page of matching dead letters with ids above `after`: at most `max`, capped at
+/// [`PAGE_MAX`].
 pub(super) fn page(
     client: &Client,
     filter: &DeadLetterFilterArgs,
@@ -61,7 +61,7 @@ pub(super) fn page(
     client.get("/dead-letters", &query)
 }
 
-/// Shows one.
+/// Shows one dead letter.
 pub(super) fn show(args: &DeadLetterArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
     let dead: DeadLetter = client.get(&format!("/dead-letters/{}", args.id), &[])?;

@@ -1,9 +1,9 @@
-//! `usher dead-letters redrive` and `discard`: those named by id, or all that fit, one request for
-//! each and no more a second than asked for.
+//! `usher dead-letters redrive` and `discard`, by id or by filter: one rate-limited request per
+//! dead letter.
 //!
-//! What is done is done: a run that was broken off goes on where it was when it is started again,
-//! because what it redrove or discarded is no dead letter any more. What fails again meanwhile is
-//! another dead letter, with a higher id than those a run takes on.
+//! An interrupted run is resumed by repeating the command: dead letters already redriven or
+//! discarded no longer exist. A delivery that fails again becomes a new dead letter, whose id is
+//! above those of the run.
 
 use std::io::Read;
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::pages::PAGE_MAX;
 use super::text::count;
 use usher_api::DeadLetterGone;
 
-/// Delivers them again.
+/// Redrives the selected dead letters.
 pub(super) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliError> {
     let verb = Verb { path: "redrive", done: "redriven" };
     match &args.event {
@@ -29,13 +29,13 @@ pub(super) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliErr
     }
 }
 
-/// Drops them.
+/// Discards the selected dead letters.
 pub(super) fn discard(args: &DiscardArgs, out: &mut Output) -> Result<(), CliError> {
     let verb = Verb { path: "discard", done: "discarded" };
     each(&verb, &args.chosen, args.rate, &args.client, out)
 }
 
-/// What is done to each.
+/// The endpoint, and its past participle for messages.
 struct Verb {
     path: &'static str,
     done: &'static str,
@@ -63,7 +63,7 @@ fn each(
         return run.end();
     }
     let first = page(&run.client, &chosen.filter, PAGE_MAX, None)?;
-    // What comes to be while this runs is not meant.
+    // Dead letters created during the run are left alone.
     let (last, mut next) = (first.last, first);
     loop {
         for dead in next.dead_letters.iter().take_while(|dead| dead.id <= last) {
@@ -82,7 +82,7 @@ fn each(
     run.end()
 }
 
-/// A run over dead letters. One that fails doesn't keep the others from it.
+/// A run over dead letters. Refusals don't stop it; they are reported at the end.
 struct Run<'a> {
     client: Client,
     verb: &'a Verb,
@@ -107,7 +107,7 @@ impl Run<'_> {
                     sleep(wait);
                     continue;
                 }
-                // Someone else was faster.
+                // Redriven or discarded concurrently.
                 Answer::Refused(refusal) if !is_named && refusal.is_not_found() => return Ok(()),
                 Answer::Refused(refusal) => {
                     self.failed.push(refusal.text());
@@ -149,7 +149,7 @@ fn redrive_edited(
     }
 }
 
-/// The event in a file.
+/// Reads one event, without a byte order mark.
 fn read(file: &Path) -> Result<Vec<u8>, CliError> {
     const MAX_BYTES: u64 = usher_event::limits::JSON_MAX_BYTES as u64;
     let failed = |error| CliError::new(format!("{}: {error}", file.display()));

@@ -1,5 +1,5 @@
-//! `usher inspect NEW --against OLD`: what a version says and imports that another didn't, and what
-//! it doesn't any more.
+//! `usher inspect NEW --against OLD`: compares the descriptions, imports and exports of two plugin
+//! versions.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,11 +16,11 @@ use super::text::printable;
 pub(super) struct Difference {
     old: Version,
     new: Version,
-    /// Empty where only code has changed, or nothing at all.
+    /// Empty if only code changed, or nothing.
     changes: Vec<Change>,
 }
 
-/// One of the two.
+/// Identifies one of the two versions.
 #[derive(Debug, Serialize)]
 struct Version {
     file: String,
@@ -29,7 +29,7 @@ struct Version {
     version: String,
 }
 
-/// What of a plugin can change.
+/// What kind of item changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum What {
@@ -42,7 +42,7 @@ enum What {
     Export,
 }
 
-/// In the order of the answer, with a heading for each.
+/// Headings, in output order.
 const WHATS: [(What, &str); 6] = [
     (What::Description, "what it is"),
     (What::Subscription, "subscribes to"),
@@ -52,21 +52,21 @@ const WHATS: [(What, &str); 6] = [
     (What::Export, "exports"),
 ];
 
-/// Something that came, went or is another.
+/// A new, removed or changed item.
 #[derive(Debug, Serialize)]
 struct Change {
     what: What,
     name: String,
     change: Kind,
-    /// What is different about it; empty where it came or went.
+    /// Settings that differ; empty if the item is new or removed.
     settings: Vec<Setting>,
-    /// What there is to say of one that came.
+    /// Describes a new item.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
 impl Difference {
-    /// What `new` has that `old` hadn't, and the other way round.
+    /// Compares two versions.
     pub(super) fn between(old: &Inspected, new: &Inspected) -> Self {
         let version = |one: &Inspected| Version {
             file: one.file.clone(),
@@ -125,7 +125,7 @@ impl Difference {
         Self { old: version(old), new: version(new), changes }
     }
 
-    /// In words.
+    /// Renders it as text.
     pub(super) fn render(&self) -> String {
         let Self { old, new, changes } = self;
         let named = |one: &Version| {
@@ -183,7 +183,7 @@ fn setting(setting: &'static str, before: Value, after: Value) -> Setting {
     Setting { setting, before, after }
 }
 
-/// Adds what came, went or changed of one kind: the new ones in their order, then those that went.
+/// Appends the changes of one kind: new and changed items in `new`'s order, then removed ones.
 fn compare<T>(
     changes: &mut Vec<Change>,
     what: What,

@@ -1,4 +1,4 @@
-//! Why a verb failed, in words for the person at the terminal.
+//! Errors of subcommands, as shown to the user.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -6,19 +6,19 @@ use std::process::ExitCode;
 
 use super::text::printable;
 
-/// Why a verb failed.
+/// Error of a subcommand.
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// It did not work. Exit code 1.
+    /// The operation failed. Exit code 1.
     Failed {
         /// What happened.
         what: String,
         /// What to do about it.
         hint: Option<String>,
     },
-    /// What was written on the command line or in the configuration can't be right. Exit code 2.
+    /// Invalid arguments or configuration. Exit code 2.
     Usage(String),
-    /// The reader of stdout has gone. Nobody is left to tell, and nothing is wrong.
+    /// Stdout is a closed pipe. Not a failure: exit code 0 without a message.
     Quiet,
 }
 
@@ -33,14 +33,14 @@ impl CliError {
         Self::Failed { what: what.into(), hint: Some(hint.into()) }
     }
 
-    /// Tells the person, and gives the exit code.
+    /// Prints the error to stderr and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         let code = match self {
             Self::Quiet => return ExitCode::SUCCESS,
             Self::Failed { .. } => 1,
             Self::Usage(_) => 2,
         };
-        // Where stderr is closed there is nobody to tell about that either.
+        // Best effort: stderr may be closed.
         let _ = write!(anstream::stderr().lock(), "{self}");
         ExitCode::from(code)
     }

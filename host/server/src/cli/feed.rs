@@ -1,35 +1,34 @@
-//! Cuts a file or stream of events into batches, holding one batch at a time.
+//! Splits a file or stream of events into batches, with one batch in memory at a time.
 //!
-//! It takes one JSON event, an array of them, or one after the other (a line each or not). What
-//! each event says is the router's to judge; here only its extent is found, and the line it
-//! starts on, so that errors can name it.
+//! Accepts one JSON event, an array, or concatenated events (one per line or not). Only the extent
+//! and JSON syntax of each event are checked here, and its line is noted for error messages; the
+//! router validates the contents.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::de::IgnoredAny;
 
-/// Events in one batch at most.
 const BATCH_MAX_EVENTS: usize = 512;
 
-/// Bytes in one batch at most, unless a single event is larger; also what is read at once.
+/// Exceeded only by a batch of one larger event. Also the size of the read buffer.
 const BATCH_MAX_BYTES: usize = 1024 * 1024;
 
-/// The longest event read before giving up on finding its end.
+/// Bounds the search for an event's end.
 const EVENT_MAX_BYTES: usize = usher_event::limits::JSON_MAX_BYTES;
 
-/// What a file may begin with although it means nothing in UTF-8 (RFC 8259, section 8.1).
+/// Ignored at the start of a file (RFC 8259, section 8.1).
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BYTE_ORDER_MARK_BEGIN: u8 = 0xef;
 
-/// Why a feed can't be read on.
+/// A feed can't be read any further.
 #[derive(Debug)]
 pub(super) enum FeedError {
-    /// It is not what it should be.
+    /// Invalid input.
     Syntax {
-        /// On which line; the first is 1.
+        /// Line number, from 1.
         line: u64,
-        /// Why.
+        /// What is wrong.
         what: String,
     },
     /// Reading failed.
@@ -54,7 +53,7 @@ impl From<io::Error> for FeedError {
 /// One event's text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// The line it starts on; the first is 1.
+    /// The line it starts on, from 1.
     pub(super) line: u64,
     /// The JSON object.
     pub(super) json: Vec<u8>,
@@ -65,30 +64,30 @@ pub(super) struct Feed<R> {
     reader: BufReader<R>,
     line: u64,
     place: Place,
-    /// Whether a byte order mark was read over.
+    /// Whether a byte order mark was skipped.
     has_mark: bool,
-    /// A piece that did not fit into the batch before.
+    /// Didn't fit into the previous batch.
     held: Option<Piece>,
-    /// What stopped the batch before, told after it.
+    /// Ended the previous batch; returned by the next call.
     failed: Option<FeedError>,
 }
 
-/// Where a feed stands, seen from outside its events.
+/// Parser state between events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Nothing was read yet: an array may begin.
+    /// Nothing read yet; an array may begin.
     Start,
-    /// Events follow each other.
+    /// In concatenated events.
     Plain,
-    /// An array was opened: an event or its end.
+    /// After `[`: expects an event or `]`.
     Opened,
-    /// In an array, behind an event: a comma or its end.
+    /// After an event in an array: expects `,` or `]`.
     BehindEvent,
-    /// In an array, behind a comma: an event.
+    /// After `,`: expects an event.
     BehindComma,
-    /// The array was closed: nothing more.
+    /// After `]`: expects the end of input.
     Closed,
-    /// An error was told: nothing more.
+    /// An error was returned; the feed has ended.
     Failed,
 }
 
@@ -105,11 +104,12 @@ impl<R: Read> Feed<R> {
         }
     }
 
-    /// The next batch; empty at the end. It goes out before it is full when the next event isn't
-    /// there yet, so that what comes through a pipe doesn't linger.
+    /// The next batch; empty at the end. A batch ends early when no further event is buffered, so
+    /// that events from a pipe aren't held back.
     ///
     /// # Errors
-    /// Once, after all that came before it; the feed is then at its end.
+    /// Invalid input or a failed read: returned once, after all events before it. The feed then
+    /// ends.
     pub(super) fn batch(&mut self) -> Result<Vec<Piece>, FeedError> {
         if let Some(error) = self.failed.take() {
             self.place = Place::Failed;
@@ -148,7 +148,7 @@ impl<R: Read> Feed<R> {
         Ok(batch)
     }
 
-    /// Whether (part of) another event can be had without waiting.
+    /// Whether another event, or part of one, is available without blocking.
     fn has_more_at_hand(&self) -> bool {
         self.held.is_some() || self.reader.buffer().iter().any(|byte| !is_between(*byte))
     }
@@ -244,7 +244,7 @@ impl<R: Read> Feed<R> {
         self.reader.consume(1);
     }
 
-    /// Reads over a byte order mark, as editors on some systems put in front of UTF-8.
+    /// Skips the byte order mark that some editors write.
     fn skip_mark(&mut self) -> Result<(), FeedError> {
         self.has_mark = true;
         for expected in BYTE_ORDER_MARK {
@@ -263,7 +263,8 @@ impl<R: Read> Feed<R> {
     }
 }
 
-/// What is at hand, reading more where that is nothing; empty at the end.
+/// Returns the buffered bytes, reading more if there are none; empty at the end of input. Retries
+/// interrupted reads.
 fn fill<R: Read>(reader: &mut BufReader<R>) -> io::Result<&[u8]> {
     while reader.buffer().is_empty() {
         match reader.fill_buf() {
@@ -280,7 +281,7 @@ fn is_between(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']')
 }
 
-/// Finds the end of a JSON object by its braces, minding strings.
+/// Finds the end of a JSON object by counting braces outside strings.
 #[derive(Default)]
 struct Extent {
     depth: usize,
@@ -289,7 +290,7 @@ struct Extent {
 }
 
 impl Extent {
-    /// Takes the next byte; whether the object ends with it.
+    /// Consumes the next byte; returns whether it ends the object.
     fn ends_with(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {
@@ -317,7 +318,7 @@ impl Extent {
 mod tests {
     use super::*;
 
-    /// Gives out one part at each read, as a pipe does.
+    /// Returns one part per read, like a pipe.
     struct Parts(std::vec::IntoIter<&'static str>);
 
     impl Read for Parts {

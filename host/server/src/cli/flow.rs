@@ -1,4 +1,4 @@
-//! `usher flow`: an event and all that it caused.
+//! `usher flow`: an event and everything it caused.
 
 use super::args::FlowArgs;
 use super::client::{Client, path_part};
@@ -15,8 +15,8 @@ pub(super) fn run(args: &FlowArgs, out: &mut Output) -> Result<(), CliError> {
     if args.client.json { out.json(&flow) } else { out.text(&tree::render(&flow)) }
 }
 
-/// The flow that is meant: by a sequence, by its `correlationid`, or else by the id of one of its
-/// events.
+/// Looks up a flow: digits are a sequence; anything else is a `correlationid`, or failing that the
+/// id of one of its events.
 fn find(client: &Client, id: &str) -> Result<Flow, CliError> {
     let path = |id: &str| format!("/flows/{}", path_part(id));
     if is_sequence(id) {

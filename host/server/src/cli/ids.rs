@@ -1,4 +1,4 @@
-//! Events by their id, which people know, where the API wants sequences.
+//! Resolves event ids to the sequences that the API takes.
 
 use serde_json::json;
 
@@ -10,12 +10,13 @@ use usher_api::{Events, Stored};
 /// How many of the newest events are searched for an id.
 const SEARCHED_MAX: u64 = 100_000;
 
-/// Whether this is meant as a sequence.
+/// Whether an argument is a sequence: all digits.
 pub(super) fn is_sequence(event: &str) -> bool {
     event.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The sequence of the event that is meant: by its sequence, or by its id.
+/// Resolves a sequence or an event id. An id must be unique among the newest [`SEARCHED_MAX`]
+/// events.
 pub(super) fn sequence_of(client: &Client, event: &str) -> Result<u64, CliError> {
     if is_sequence(event) {
         let wrong = |_| CliError::Usage(format!("{event:?} can't be a sequence"));

@@ -1,9 +1,8 @@
-//! `usher inspect`: what a plugin file is, what it asks for, and what to write to grant it.
+//! `usher inspect`: what a plugin file is, what it requests, and the configuration to grant it.
 //!
-//! The file is loaded as the router would load it, `describe` included, and runs in the same
-//! sandbox with the same limits; nothing is granted to it and no delivery reaches it. With a
-//! configuration file it also says what of its abilities would be denied, and with another version's
-//! file what is different in this one.
+//! The file is loaded as the router would load it, `describe` included, in the same sandbox with
+//! the same limits, but without grants or deliveries. With a configuration file it also reports
+//! which abilities would be denied; with another version's file, the differences.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,7 +25,7 @@ use crate::config::{self, Config, Flags, Problems};
 use crate::plugins::is_granted;
 use crate::sandbox;
 
-/// A plugin file, looked at.
+/// The contents of a plugin file; JSON output of `inspect`.
 #[derive(Debug, Serialize)]
 pub(super) struct Inspected {
     pub(super) file: String,
@@ -42,7 +41,7 @@ pub(super) struct Inspected {
     pub(super) exports: Vec<String>,
 }
 
-/// A subscription it asks for.
+/// A requested subscription.
 #[derive(Debug, Serialize)]
 pub(super) struct Asked {
     pub(super) name: String,
@@ -51,14 +50,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What it takes, and how much of it at once.
+    /// Its filter and in-flight limit, as text.
     pub(super) fn words(&self) -> String {
         let most = self.max_in_flight.map(|most| format!(", {most} in flight at most"));
         format!("{}{}", self.filter, most.unwrap_or_default())
     }
 }
 
-/// A capability it would like.
+/// A requested capability.
 #[derive(Debug, Serialize)]
 pub(super) struct Wanted {
     pub(super) name: String,
@@ -66,7 +65,7 @@ pub(super) struct Wanted {
 }
 
 impl Inspected {
-    /// What `loaded` says of itself, and what it could do under a configuration.
+    /// Collects the description of `loaded` and its abilities under `config`.
     pub(super) fn new(file: &Path, loaded: &Loaded, config: Option<&Config>) -> Self {
         let description = loaded.description();
         let plugin =
@@ -114,7 +113,7 @@ impl Inspected {
         &self.version
     }
 
-    /// A printer.
+    /// A fixture.
     #[cfg(test)]
     pub(super) fn example() -> Self {
         let wanted = |name: &str| Wanted { name: name.to_owned(), reason: "for work".to_owned() };
@@ -137,7 +136,7 @@ impl Inspected {
         }
     }
 
-    /// Its next version, of which much is different.
+    /// A later version of [`Self::example`] with many differences.
     #[cfg(test)]
     pub(super) fn newer_example() -> Self {
         let wanted =
@@ -165,7 +164,7 @@ impl Inspected {
     }
 }
 
-/// Looks at a file.
+/// Runs `usher inspect`.
 pub(super) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> {
     let config = match &args.config {
         None => None,
@@ -199,7 +198,7 @@ fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> 
     Ok(Inspected::new(file, &loaded, config))
 }
 
-/// A file's content. Of one that is too large, only so much that loading it says so.
+/// Reads at most one byte beyond the limit, so that loading refuses a file that is too large.
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(file)?.take(COMPONENT_MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
@@ -237,7 +236,7 @@ fn render(inspected: &Inspected) -> String {
     text
 }
 
-/// A heading and a line for each item, its name and what there is to say of it in two columns.
+/// Appends a heading and the items as lines of two columns; no-op without items.
 pub(super) fn section<T>(
     text: &mut String,
     head: &str,
@@ -258,7 +257,7 @@ pub(super) fn section<T>(
     }
 }
 
-/// The configuration that grants what the plugin asks for, with places to fill in.
+/// TOML that grants everything the plugin requests, with placeholders.
 fn grants(inspected: &Inspected) -> Vec<String> {
     let asks = |name: &str| inspected.capabilities.iter().any(|wanted| wanted.name == name);
     let plugin = &inspected.name;

@@ -1,8 +1,8 @@
-//! The verbs of the command line other than `run`: clients of a running router over its HTTP API,
-//! and `check`, `inspect` and `store verify`, which look at files.
+//! Every subcommand except `run`. Most are HTTP clients of a running router; `check`, `inspect`,
+//! `store verify` and `store salvage` read files directly.
 //!
-//! What they print comes from the shapes of that API; `--json` prints the shapes themselves.
-//! Answers go to stdout and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
+//! Output is rendered from the HTTP API's response types; `--json` prints those unchanged. Results
+//! go to stdout, errors to stderr. Exit codes: 0 success, 1 failure, 2 invalid usage or
 //! configuration.
 
 mod abilities;
@@ -45,7 +45,7 @@ use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, StoreVerb, SubscriptionsVerb
 use error::CliError;
 use output::Output;
 
-/// Runs one verb.
+/// Runs one subcommand and prints its error, if any.
 pub(crate) fn run(command: Command) -> ExitCode {
     let out = &mut Output::stdout();
     match dispatch(command, out).and_then(|()| out.flush()) {

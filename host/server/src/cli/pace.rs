@@ -1,4 +1,4 @@
-//! Doing many things at a bounded rate.
+//! Rate limiting of client requests.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::CliError;
 use super::output::Output;
 
-/// Keeps to a rate.
+/// Limits work to a rate per second.
 pub(super) struct Pace {
     between: Duration,
     next: Option<Instant>,
@@ -17,14 +17,15 @@ impl Pace {
         Self { between: Duration::from_secs_f64(1.0 / rate), next: None }
     }
 
-    /// The most that should be done at once, at least 1 and at most `max`: as much as a second takes.
+    /// The size of one request: one second's worth of items, clamped to `1..=max`.
     pub(super) fn piece(&self, max: u64) -> u64 {
         let a_second = 1.0 / self.between.as_secs_f64().max(f64::MIN_POSITIVE);
         // A float's cast saturates.
         (a_second as u64).clamp(1, max)
     }
 
-    /// Waits until it is time for `count` more; whoever watches sees what was done so far.
+    /// Sleeps until the next request is due and charges it `count` items. Flushes `out` before
+    /// sleeping, to show progress.
     pub(super) fn wait(&mut self, count: u64, out: &mut Output) -> Result<(), CliError> {
         let now = Instant::now();
         let due = self.next.unwrap_or(now);

@@ -1,15 +1,15 @@
-//! Reading a list of the HTTP API page by page.
+//! Pagination of HTTP API lists.
 
 use super::error::CliError;
 
-/// Items asked for at once.
+/// Largest page requested.
 pub(super) const PAGE_MAX: u64 = 100;
 
-/// Collects at most `wanted` items, those behind `after`. `fetch` gets one page, of at most so many
-/// items behind the given one; `key` names an item for it.
+/// Collects at most `wanted` items after the key `after`. `fetch(max, after)` returns one page;
+/// `key` returns an item's page key.
 ///
-/// A page that is shorter than was asked for is not the last: the router also ends a page at a
-/// number of bytes. Only an empty one is.
+/// Only an empty page is the last: the router also bounds pages by bytes, so a page may be shorter
+/// than requested.
 ///
 /// # Errors
 /// A page can't be fetched.

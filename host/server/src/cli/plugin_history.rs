@@ -1,4 +1,4 @@
-//! `usher plugins history`: how changes of a plugin ended.
+//! `usher plugins history`: the outcome of each change of a plugin.
 
 use super::args::PluginArgs;
 use super::client::Client;
@@ -10,7 +10,7 @@ use usher_api::{PluginChange, PluginHistory};
 
 /// Shows the changes.
 pub(super) fn run(args: &PluginArgs, out: &mut Output) -> Result<(), CliError> {
-    // Names are made of characters that stand for themselves in a path.
+    // Plugin names need no percent-encoding.
     let path = format!("/plugins/{}/history", args.name);
     let found: PluginHistory = Client::new(&args.client.url).get(&path, &[])?;
     if args.client.json { out.json(&found) } else { out.text(&table(&found.history)) }

@@ -1,5 +1,4 @@
-//! `usher plugins`: what serves, what it is granted, what was refused and why; and what an operator
-//! can do about it.
+//! `usher plugins`: lists plugins with their grants and refusals, and posts operator actions.
 
 use super::args::{ClientArgs, PluginArgs};
 use super::client::Client;
@@ -15,14 +14,14 @@ pub(super) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> 
     if args.json { out.json(&found) } else { out.text(&render(&found.plugins)) }
 }
 
-/// Does something to a plugin: `verb` is the last part of the path, `done` what to say then.
+/// Posts an action on a plugin: `verb` is the last path segment, `done` the message on success.
 pub(super) fn change(
     args: &PluginArgs,
     verb: &str,
     done: &str,
     out: &mut Output,
 ) -> Result<(), CliError> {
-    // Names are made of characters that stand for themselves in a path.
+    // Plugin names need no percent-encoding.
     let path = format!("/plugins/{}/{verb}", args.name);
     let standing: PluginStanding = Client::new(&args.client.url).post_and_wait(&path, &[])?;
     if args.client.json {
@@ -82,20 +81,20 @@ fn state(state: PluginState) -> Cell {
     }
 }
 
-/// A number that should be zero.
+/// A count that is highlighted unless zero.
 fn alarming(count: u64) -> Cell {
     let style = if count > 0 { style::BAD } else { anstyle::Style::new() };
     Cell::styled(count.to_string(), style)
 }
 
-/// What an operator should know of a plugin beyond its row.
+/// Notes on a plugin below the table.
 fn remarks(plugin: &Plugin) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(reason) = &plugin.reason {
         let subject = plugin.name.as_ref().map_or(&*plugin.file, |name| name.as_str());
         remarks.push(remark(subject, "", reason));
     }
-    // For a file that never loaded, the reason above is all there is.
+    // A file that never loaded has only the reason above.
     if let Some(refused) = plugin.refused.as_ref().filter(|_| plugin.name.is_some()) {
         let digest = refused.digest.map(|digest| format!(" ({})", digest.short()));
         let what = format!(

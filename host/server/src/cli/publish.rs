@@ -1,4 +1,4 @@
-//! `usher publish`: events from a file, from standard input, or from the command line itself.
+//! `usher publish`: events from a file, from standard input, or built from flags.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -17,16 +17,16 @@ use super::table::{Align, Cell, Table};
 use super::text::{count, printable, printable_cut};
 use usher_api::{Accepted, AcceptedEvent, Timestamp};
 
-/// How often a batch is sent again while the router says that it is busy.
+/// Attempts per batch while the router is busy (429).
 const TRIES_MAX: u32 = 30;
 
-/// The longest wait between two tries, whatever the router asks for.
+/// Caps the router's `Retry-After`.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// So many events are listed one by one; more of them are summed up.
+/// Up to this many events are listed; more are summarised.
 const LISTED_MAX: usize = 20;
 
-/// Publishes.
+/// Runs `usher publish`.
 pub(super) fn run(args: &PublishArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
     let mut publisher = Publisher { client, json: args.client.json, out, sum: Sum::default() };
@@ -60,7 +60,7 @@ struct Sum {
     duplicates: usize,
     first: Option<u64>,
     last: Option<u64>,
-    /// The first of them, for listing.
+    /// The first events, one more than [`LISTED_MAX`] at most.
     listed: Vec<AcceptedEvent>,
 }
 
@@ -92,8 +92,8 @@ impl Publisher<'_> {
         }
     }
 
-    /// Sends one batch; `place` says where the event on a line comes from. Of a batch with a bad
-    /// event, those before it are sent: the router takes all of a batch or nothing.
+    /// Sends one batch; `place` describes a line for error messages. The router accepts a batch as
+    /// a whole or not at all, so if an event is invalid, those before it are sent on their own.
     fn send(&mut self, batch: Vec<Piece>, place: impl Fn(u64) -> String) -> Result<(), CliError> {
         match self.submit(&batch)? {
             None => Ok(()),
@@ -112,7 +112,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// Has a batch accepted, or refused.
+    /// Sends a batch, retrying while the router is busy. Returns the refusal, if any.
     fn submit(&mut self, batch: &[Piece]) -> Result<Option<Box<Refusal>>, CliError> {
         let mut body = vec![b'['];
         for (n, piece) in batch.iter().enumerate() {
@@ -139,7 +139,7 @@ impl Publisher<'_> {
         Err(CliError::with_hint("the router stays busy", "try again later"))
     }
 
-    /// Says what was accepted, also where it ended with an error.
+    /// Reports what was accepted, also after an error.
     fn finish(self, ended: Result<(), CliError>) -> Result<(), CliError> {
         let Err(error) = ended else {
             return if self.json { Ok(()) } else { self.out.text(&render(&self.sum)) };
@@ -162,7 +162,7 @@ impl Publisher<'_> {
     }
 }
 
-/// The router counts members of a batch; here the line says it better.
+/// Strips the router's index into the batch, which the line number replaces.
 fn without_member(text: &str) -> &str {
     match text.strip_prefix("member ").and_then(|rest| rest.split_once(": ")) {
         Some((_, rest)) => rest,
@@ -199,7 +199,7 @@ fn render(sum: &Sum) -> String {
     format!("{}{range}{duplicates}\n", count(sum.events, "event"))
 }
 
-/// An event made of what the command line says.
+/// Builds an event from flags.
 fn made_here(args: &PublishArgs) -> Result<Event, CliError> {
     let usage = |error: String| CliError::Usage(error);
     let (Some(ty), Some(source)) = (&args.ty, &args.source) else {
@@ -230,7 +230,7 @@ fn now() -> String {
     Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)).to_string()
 }
 
-/// 128 random bits: each `RandomState` has keys of its own.
+/// 128 random bits; every `RandomState` has different keys.
 fn random_id() -> String {
     let random = || RandomState::new().hash_one(std::process::id());
     format!("{:016x}{:016x}", random(), random())

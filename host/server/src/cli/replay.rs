@@ -1,7 +1,7 @@
-//! `usher replay`: part of the log once more, step by step and no more a second than asked for.
+//! `usher replay`: redelivers part of the log in rate-limited steps.
 //!
-//! The end is fixed when it begins, so what comes meanwhile is not replayed. A run that was broken
-//! off says where to go on.
+//! The end is fixed at the first step, so events published during the run are not replayed. An
+//! interrupted run reports where to resume.
 
 use std::thread::sleep;
 
@@ -14,16 +14,14 @@ use super::table::paint;
 use super::text::{bytes, count, duration, printable, printable_cut};
 use usher_api::{DryRun, DryRuns, Replayed};
 
-/// Events asked for in one step at most.
 const STEP_MAX_EVENTS: u64 = usher_broker::REPLAY_MAX_EVENTS as u64;
 
-/// Events asked for in one step of a dry run at most: they are handled one after another.
+/// Smaller than a replay's: a dry run handles events one after another.
 const DRY_RUN_STEP_MAX_EVENTS: u64 = 16;
 
-/// How much of a reason is shown.
 const REASON_MAX_CHARS: usize = 240;
 
-/// Replays, or shows what would become of it.
+/// Runs `usher replay`, for real or dry.
 pub(super) fn run(args: &ReplayArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
     if args.dry_run { dry_run(args, &client, out) } else { replay(args, &client, out) }
@@ -93,7 +91,7 @@ fn dry_run(args: &ReplayArgs, client: &Client, out: &mut Output) -> Result<(), C
     out.text(&format!("{}, {failed} of them would fail; nothing was kept\n", count(done, "event")))
 }
 
-/// What is left of the log to go through.
+/// The remaining range of the log.
 struct Part {
     from: Option<u64>,
     to: Option<u64>,
@@ -113,7 +111,7 @@ impl Part {
         query
     }
 
-    /// Says where to go on, unless nothing was done yet.
+    /// Adds a hint on how to resume, unless nothing was done yet.
     fn broken_off(&self, args: &ReplayArgs, error: CliError) -> CliError {
         match (error, self.from, self.to) {
             (CliError::Failed { what, .. }, Some(from), Some(to)) if self.from != args.from => {
@@ -124,7 +122,7 @@ impl Part {
     }
 }
 
-/// One step, however long the router has to be waited for.
+/// Runs one step; waits without limit while the router is busy.
 fn step<T: serde::de::DeserializeOwned>(
     client: &Client,
     args: &ReplayArgs,

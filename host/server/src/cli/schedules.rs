@@ -1,4 +1,4 @@
-//! `usher schedules`: when each has its next tick, and what became of those before.
+//! `usher schedules`: each schedule's next tick, last tick and counts.
 
 use super::args::ClientArgs;
 use super::client::Client;
@@ -8,10 +8,9 @@ use super::table::{Align, Cell, Table, paint};
 use super::text::{date_time, duration, now, printable, printable_cut, until};
 use usher_api::{Schedule, Schedules, Timestamp};
 
-/// Stands where there is nothing to say.
+/// Placeholder in empty cells.
 const NOTHING: &str = "-";
 
-/// How much of a type is shown.
 const TYPE_MAX_CHARS: usize = 60;
 
 /// Shows the schedules.

@@ -1,4 +1,4 @@
-//! `usher states`: in which states producers are refused or deliveries are held.
+//! `usher states`: active states that refuse producers or hold deliveries.
 
 use super::args::ClientArgs;
 use super::client::Client;
@@ -8,7 +8,7 @@ use super::table::paint;
 use super::text::printable;
 use usher_api::{StateHeld, States};
 
-/// Shows those that hold.
+/// Shows the active states.
 pub(super) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
     let found: States = Client::new(&args.url).get("/states", &[])?;
     if args.json { out.json(&found) } else { out.text(&render(&found.states)) }

@@ -1,4 +1,4 @@
-//! `usher store`: what the router keeps on its disk.
+//! `usher store`: backup, verification and salvage of data folders.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,9 +14,9 @@ use super::table::{Align, Cell, Table, paint};
 use super::text::{bytes, printable};
 use usher_api::Backup;
 
-/// Has a running router copy its data folder.
+/// Asks a running router to copy its data folder.
 pub(super) fn backup(args: &StoreBackupArgs, out: &mut Output) -> Result<(), CliError> {
-    // The router may run in another folder.
+    // The router may have another working directory.
     let folder = std::path::absolute(&args.folder).map_err(|error| {
         CliError::Usage(format!("{} is no folder: {error}", args.folder.display()))
     })?;
@@ -35,7 +35,7 @@ pub(super) fn backup(args: &StoreBackupArgs, out: &mut Output) -> Result<(), Cli
     ))
 }
 
-/// What was found, as JSON.
+/// JSON output of `store verify`.
 #[derive(Serialize)]
 struct Report {
     sound: bool,
@@ -51,7 +51,7 @@ struct Problem {
     what: String,
 }
 
-/// Reads everything in a data folder.
+/// Reads everything in a data folder and reports problems.
 pub(super) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), CliError> {
     let found =
         usher_broker::verify(&args.folder).map_err(|error| CliError::new(error.to_string()))?;
@@ -63,7 +63,7 @@ pub(super) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), Cli
     if found.is_sound() {
         return Ok(());
     }
-    // What was found stands before the error, also where both go to one file.
+    // Keeps the report before the error if both streams go to one file.
     out.flush()?;
     let count = found.problems.len() as u64 + found.more_problems;
     let what = format!("{} has {count} problems", args.folder.display());
@@ -116,7 +116,7 @@ fn text(found: &Verified) -> String {
     text
 }
 
-/// What was rescued, as JSON.
+/// JSON output of `store salvage`.
 #[derive(Serialize)]
 struct Rescued {
     folder: String,
@@ -128,7 +128,7 @@ struct Rescued {
     skipped_sequences: u64,
 }
 
-/// Rescues what can be read of a damaged data folder.
+/// Copies what can be read in a damaged data folder to a new one.
 pub(super) fn salvage(args: &StoreSalvageArgs, out: &mut Output) -> Result<(), CliError> {
     let made = usher_broker::salvage(&args.folder, &args.new);
     let made = made.map_err(|error| CliError::new(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! `usher subscriptions`: where each of them stands, and removing one.
+//! `usher subscriptions`: lists subscriptions with their progress, and removes one.
 
 use super::args::{ClientArgs, SubscriptionArgs};
 use super::client::Client;
@@ -10,7 +10,7 @@ use usher_api::{
     HoldsBack, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions, Timestamp,
 };
 
-/// Stands where there is nothing to say.
+/// Placeholder in empty cells.
 const NOTHING: &str = "-";
 
 /// Shows the subscriptions.
@@ -19,9 +19,9 @@ pub(super) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> 
     if args.json { out.json(&found) } else { out.text(&render(&found.subscriptions, now())) }
 }
 
-/// Removes one.
+/// Removes one subscription.
 pub(super) fn remove(args: &SubscriptionArgs, out: &mut Output) -> Result<(), CliError> {
-    // Names are made of characters that stand for themselves in a path.
+    // The name is two path segments that need no percent-encoding.
     let path = format!("/subscriptions/{}", args.name);
     let gone: SubscriptionGone = Client::new(&args.client.url).delete(&path)?;
     if args.client.json {

@@ -1,4 +1,4 @@
-//! Columns that line up, whatever styles their cells have.
+//! Text tables; alignment ignores style escapes.
 
 use anstyle::Style;
 
@@ -8,16 +8,16 @@ use super::text::width;
 /// Between two columns.
 const GAP: &str = "  ";
 
-/// How a column's cells stand.
+/// Column alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
-    /// Words.
+    /// For words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// One cell: harmless text and its style.
+/// One cell: text that is already escaped, and its style.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     text: String,
@@ -45,12 +45,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with these columns. The last one is as wide as it likes.
+    /// A table with these columns.
     pub(super) fn new(heads: &[(&'static str, Align)]) -> Self {
         Self { heads: heads.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; a cell for each column.
+    /// Adds a row, with one cell per column.
     pub(super) fn row(&mut self, cells: impl Into<Vec<Cell>>) {
         self.rows.push(cells.into());
     }
@@ -96,7 +96,7 @@ impl Table {
     }
 }
 
-/// Text in a style.
+/// Wraps text in a style's escapes.
 pub(super) fn paint(text: &str, style: Style) -> String {
     if text.is_empty() || style.is_plain() {
         text.to_owned()

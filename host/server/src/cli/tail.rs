@@ -11,22 +11,19 @@ use super::table::paint;
 use super::text::{clock, printable, printable_cut, width};
 use usher_api::{Events, Stored};
 
-/// Events asked for at once.
 const PAGE_EVENTS: u64 = 200;
 
 /// How far back the log is searched for the newest events that match.
 const SEARCH_MAX_EVENTS: u64 = 100_000;
 
-/// How often a broken stream is opened again before giving up: a router may be restarted.
+/// Reconnects in a row before giving up: about 5 s, enough for the router to restart.
 const RECONNECTS_MAX: u32 = 10;
 
-/// The pause before opening it again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The longest line of a stream: one event as JSON, with what surrounds it.
+/// Bounds a line of the stream: one event as JSON, with its envelope.
 const LINE_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How much of the data is shown.
 const DATA_MAX_CHARS: usize = 100;
 
 /// Shows events.
@@ -66,7 +63,7 @@ impl Tail<'_> {
         self.client.get("/events", &query)
     }
 
-    /// Prints everything from `from` to the end; answers where to go on.
+    /// Prints everything from `from` to the end; returns the next sequence to read.
     fn print_from(&mut self, from: u64) -> Result<u64, CliError> {
         let mut next = from;
         loop {
@@ -79,15 +76,15 @@ impl Tail<'_> {
         }
     }
 
-    /// Prints the newest `count` events that match; answers where to go on.
+    /// Prints the newest `count` events that match; returns the next sequence to read.
     fn print_newest(&mut self, count: u64) -> Result<u64, CliError> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        // What comes after this page is for `follow`, or for another run.
+        // Events after `last` are left to `follow`.
         let last = self.client.get::<Events>("/events", &[("max", "1".to_owned())])?.last;
         let mut newest: Vec<Stored> = Vec::new();
         let mut end = last.saturating_add(1);
         let oldest = end.saturating_sub(SEARCH_MAX_EVENTS).max(1);
-        // From window to window towards the start of the log, each of them read forwards.
+        // Walks back through the log in windows, each read forwards.
         while newest.len() < count && end > oldest {
             let start = end.saturating_sub(PAGE_EVENTS).max(oldest);
             let mut window = self.window(start, end)?;
@@ -100,7 +97,7 @@ impl Tail<'_> {
         Ok(last.saturating_add(1))
     }
 
-    /// The matching events from `start` to before `end`.
+    /// The matching events in `start..end`.
     fn window(&self, start: u64, end: u64) -> Result<Vec<Stored>, CliError> {
         let mut found = Vec::new();
         let mut next = start;
@@ -115,7 +112,8 @@ impl Tail<'_> {
         Ok(found)
     }
 
-    /// Prints events as they come, from `next` on, until the router has gone for good.
+    /// Prints events as they arrive, from `next` on; reconnects until [`RECONNECTS_MAX`] streams in
+    /// a row received nothing.
     fn follow(&mut self, mut next: u64) -> Result<(), CliError> {
         let mut patience = Patience::default();
         loop {
@@ -127,10 +125,10 @@ impl Tail<'_> {
         }
     }
 
-    /// Prints what one stream brings, and answers how it ended.
+    /// Prints the events of one stream and returns how it ended.
     ///
     /// # Errors
-    /// Another stream would end no better.
+    /// Failures that reconnecting doesn't fix.
     fn follow_once(&mut self, next: &mut u64) -> Result<Ended, CliError> {
         let mut query = self.filter.clone();
         query.push(("from", next.to_string()));
@@ -150,7 +148,7 @@ impl Tail<'_> {
             let why = match lines.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line) {
                 Ok(0) => "the router ended the stream".to_owned(),
                 Ok(_) => {
-                    // Events or not: the router also says that it has nothing to say.
+                    // Keep-alive comments count, too.
                     brought_lines = true;
                     self.print_line(&line, next)?;
                     continue;
@@ -161,7 +159,7 @@ impl Tail<'_> {
         }
     }
 
-    /// Prints the event in a line of the stream, if it has one.
+    /// Prints the event of a `data:` line and advances `next`; no-op for other lines.
     fn print_line(&mut self, line: &[u8], next: &mut u64) -> Result<(), CliError> {
         let Some(data) = line.strip_prefix(b"data:") else { return Ok(()) };
         let stored: Stored = serde_json::from_slice(data)
@@ -173,28 +171,28 @@ impl Tail<'_> {
     }
 }
 
-/// How a stream ended that may be opened again.
+/// How a stream ended that can be reopened.
 struct Ended {
     why: CliError,
-    /// Whether it brought anything, if only a sign of life.
+    /// Whether anything was received, keep-alive comments included.
     brought_lines: bool,
 }
 
-/// How many streams in a row came to nothing.
+/// Counts streams in a row that received nothing.
 #[derive(Default)]
 struct Patience {
     failures: u32,
 }
 
 impl Patience {
-    /// Counts a stream that ended; whether that was one too many.
+    /// Counts a stream that ended; returns whether to give up.
     fn ends(&mut self, brought_lines: bool) -> bool {
         self.failures = if brought_lines { 1 } else { self.failures + 1 };
         self.failures > RECONNECTS_MAX
     }
 }
 
-/// Prints an event a line, in columns that grow with what they hold.
+/// Prints one event per line, in columns that only grow.
 struct Printer {
     json: bool,
     widths: Widths,
@@ -216,7 +214,7 @@ impl Widths {
 }
 
 impl Printer {
-    /// Prints events that are all there, so that they can share their columns from the first on.
+    /// Fits the columns to all of `events` before printing the first.
     fn print_all(&mut self, events: &[Stored], out: &mut Output) -> Result<(), CliError> {
         for stored in events {
             let (ty, source) = shown(stored);
@@ -252,7 +250,7 @@ impl Printer {
     }
 }
 
-/// Type and source as they are shown.
+/// Type and source, escaped and cut.
 fn shown(stored: &Stored) -> (String, String) {
     (printable_cut(stored.event.ty(), 60), printable_cut(stored.event.source(), 60))
 }
@@ -262,7 +260,7 @@ fn data(stored: &Stored) -> String {
     let Some(data) = stored.event.data() else { return String::new() };
     match std::str::from_utf8(&data) {
         Ok(text) => {
-            // Four bytes a character at most: no need to look at more of it.
+            // Cut before escaping; data may be large.
             let head: String = text.chars().take(DATA_MAX_CHARS + 1).collect();
             printable_cut(&head, DATA_MAX_CHARS)
         }
@@ -308,7 +306,7 @@ mod tests {
         let mut patience = Patience::default();
         for round in 0..3 {
             for failure in 1..=RECONNECTS_MAX {
-                // The first of each round had lived, quietly perhaps.
+                // The first stream of each round received something.
                 assert!(!patience.ends(failure == 1), "round {round}, failure {failure}");
             }
         }

@@ -1,12 +1,12 @@
-//! Text for terminals: foreign text made harmless, numbers and times made readable.
+//! Text for terminals: escapes untrusted text, formats numbers and times.
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use usher_api::Timestamp;
 
-/// Text from elsewhere with everything escaped that a terminal would act on: control characters
-/// (escape sequences begin with one), and characters that reorder a line or break it.
+/// Escapes what a terminal would interpret in untrusted text: control characters, which start
+/// escape sequences, bidirectional controls and line separators.
 pub(super) fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
@@ -26,7 +26,7 @@ pub(super) fn printable(text: &str) -> String {
     clean
 }
 
-/// The same, with at most `max_chars` characters and an ellipsis where more follows.
+/// Like [`printable`], cut to `max_chars` characters and an ellipsis.
 pub(super) fn printable_cut(text: &str, max_chars: usize) -> String {
     let clean = printable(text);
     match clean.char_indices().nth(max_chars) {
@@ -35,18 +35,18 @@ pub(super) fn printable_cut(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// A reason without the file's name in front, where the name is said already.
+/// Strips a leading file name from a reason, for output that shows the name already.
 pub(super) fn without_name<'a>(reason: &'a str, file: &str) -> &'a str {
     let rest = reason.strip_prefix(file).unwrap_or(reason);
     rest.strip_prefix(':').unwrap_or(rest).trim_start()
 }
 
-/// How wide text is; good enough for names, which are ASCII.
+/// Width in columns, assuming one per character; exact for names, which are ASCII.
 pub(super) fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A span of time, three or four digits with a unit: `870 us`, `12.3 ms`, `4.200 s`, `2 h 05 min`.
+/// Formats microseconds: `870 us`, `12.3 ms`, `4.200 s`, `2 h 05 min`.
 pub(super) fn duration(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} us"),
@@ -64,7 +64,7 @@ pub(super) fn duration(us: u64) -> String {
     }
 }
 
-/// The time from `start` to `end` in milliseconds' resolution; zero where it runs backwards.
+/// Formats the time from `start` to `end` in milliseconds' resolution; zero if `end` is earlier.
 pub(super) fn elapsed(start: Timestamp, end: Timestamp) -> String {
     match end.as_ms().saturating_sub(start.as_ms()) {
         ms @ 0..1_000 => format!("{ms} ms"),
@@ -78,7 +78,7 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// `in 4.200 s`; `now` where it has passed.
+/// `in 4.200 s`; `now` if overdue.
 pub(super) fn until(now: Timestamp, due: Timestamp) -> String {
     if due <= now { "now".to_owned() } else { format!("in {}", elapsed(now, due)) }
 }

@@ -10,8 +10,8 @@
 //! └─ sales/tickets                             done
 //! ```
 //!
-//! Three columns: the tree, the time since the flow began, and what there is to say. The text of
-//! events and plugins is made harmless before it gets here.
+//! Three columns: the tree, the time since the flow began, and a note. Text from events and plugins
+//! is escaped before it becomes part of a line.
 
 use std::collections::BTreeMap;
 
@@ -24,13 +24,13 @@ use usher_api::{
     Attempt, Cause, Delayed, DeliveryReport, DeliveryState, Flow, FlowEvent, Timestamp, failed_in,
 };
 
-/// Labels wider than this stick out instead of moving the other columns away.
+/// Wider labels overflow instead of widening the column.
 const LABEL_MAX_CHARS: usize = 64;
 
-/// How much of a reason or subject is shown.
+/// Cuts reasons and subjects.
 const NOTE_MAX_CHARS: usize = 240;
 
-/// Events nested deeper are left out; no router lets a flow get there.
+/// Bounds recursion; the router's own limit (`HOPS_MAX`) is lower.
 const DEPTH_MAX: usize = 64;
 
 /// Text in a style.
@@ -93,7 +93,7 @@ fn deliveries(n: usize) -> String {
     if n == 1 { "1 delivery".to_owned() } else { format!("{n} deliveries") }
 }
 
-/// When the last thing happened that has a time.
+/// Time of the newest event or failed attempt.
 fn newest(flow: &Flow) -> Option<Timestamp> {
     let recorded = flow.events.iter().map(|event| event.stored.recorded);
     let failed = flow
@@ -125,17 +125,17 @@ fn layout(lines: &[Line]) -> String {
     text
 }
 
-/// What a delivery emitted, or will.
+/// An emission of a delivery: an event, or one that is still delayed.
 enum Child<'a> {
     Event(&'a FlowEvent),
     Delayed(&'a Delayed),
 }
 
-/// The lines, as they are made.
+/// Builds the lines.
 struct Tree<'a> {
     flow: &'a Flow,
     start: Timestamp,
-    /// What each delivery emitted: by parent sequence and subscription.
+    /// Emissions by delivery: parent sequence and subscription.
     children: BTreeMap<(u64, &'a str), Vec<Child<'a>>>,
     lines: Vec<Line>,
 }
@@ -156,7 +156,7 @@ impl<'a> Tree<'a> {
         Self { flow, start, children, lines: Vec::new() }
     }
 
-    /// The first event, and any whose parent isn't there.
+    /// Adds the first event, and any whose parent is not in the flow.
     fn roots(&mut self) {
         for event in &self.flow.events {
             if parent(self.flow, event).is_none() {
@@ -165,8 +165,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// An event and all below it. `branch` stands before the event's own line, `below` before
-    /// those under it.
+    /// Adds an event and its subtree. `branch` prefixes the event's own line, `below` those under
+    /// it.
     fn event(&mut self, event: &'a FlowEvent, branch: &str, below: &str, depth: usize) {
         let stored = &event.stored;
         let mut note = Vec::new();
@@ -200,7 +200,7 @@ impl<'a> Tree<'a> {
             .iter()
             .map(|delivery| (delivery.subscription.as_str(), Some(delivery)))
             .collect();
-        // A subscription that is no more has no delivery, but what it emitted is still there.
+        // A removed subscription has no delivery, but its emissions remain.
         let here = (stored.sequence, "")..(stored.sequence.saturating_add(1), "");
         for (_, subscription) in self.children.range(here).map(|(key, _)| *key) {
             if !deliveries.iter().any(|(name, _)| *name == subscription) {
@@ -271,7 +271,6 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Which attempt it is.
 fn attempt(failure: &Attempt) -> String {
     match failure.round {
         None => format!("attempt {}", failure.attempt),
@@ -279,7 +278,7 @@ fn attempt(failure: &Attempt) -> String {
     }
 }
 
-/// How an event came about, if what caused it is in the flow before it.
+/// An event's cause, if its parent is an earlier event of the flow.
 fn parent<'a>(flow: &Flow, event: &'a FlowEvent) -> Option<&'a Cause> {
     let cause = event.stored.cause.as_ref()?;
     let known = cause.parent < event.stored.sequence
@@ -291,14 +290,14 @@ fn key(cause: &Cause) -> (u64, &str) {
     (cause.parent, cause.subscription.as_str())
 }
 
-/// What stands before a child's own line, and before those under it.
+/// Prefixes of a child's own line, and of those under it.
 fn branches(below: &str, last: bool) -> (String, String) {
     let (branch, under) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
     (format!("{below}{branch}"), format!("{below}{under}"))
 }
 
-/// How a delivery stands, in words. `cause` is that of an event it emitted, where there is one:
-/// it knows the attempt that worked and how long it took.
+/// A delivery's state as text. `cause` is that of one of its emissions, if any: it records the
+/// successful attempt and its duration.
 fn state(delivery: &DeliveryReport, cause: Option<&Cause>) -> Vec<Span> {
     let failed = failed_in(delivery.round, &delivery.failures);
     let again = delivery.round.map(|round| format!(", round {round}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `usher why`: what became of an event for a subscription, or why nothing did, in words.
+//! `usher why`: explains what happened to an event for a subscription.
 
 use anstyle::Style;
 
@@ -13,14 +13,13 @@ use usher_api::{
     Attempt, DeliveryState, Explanation, HeldUp, Outcome, SubscriptionState, Timestamp, failed_in,
 };
 
-/// How much of a reason is shown.
 const REASON_MAX_CHARS: usize = 240;
 
 /// Explains one event and subscription.
 pub(super) fn run(args: &WhyArgs, out: &mut Output) -> Result<(), CliError> {
     let client = Client::new(&args.client.url);
     let sequence = sequence_of(&client, &args.event)?;
-    // Names are made of characters that stand for themselves in a path.
+    // The name is two path segments that need no percent-encoding.
     let path = format!("/events/{sequence}/deliveries/{}", args.subscription);
     let told: Explanation = client.get(&path, &[])?;
     if args.client.json { out.json(&told) } else { out.text(&render(&told, now())) }
@@ -44,7 +43,7 @@ fn render(told: &Explanation, now: Timestamp) -> String {
     text
 }
 
-/// What became of it.
+/// The outcome, with its style.
 fn headline(told: &Explanation, now: Timestamp) -> (String, Style) {
     let failed = failed_in(told.round, &told.failures);
     let begins = told.begins.unwrap_or_default();
@@ -101,7 +100,7 @@ fn headline(told: &Explanation, now: Timestamp) -> (String, Style) {
     }
 }
 
-/// What else there is to say: what it waits for, and what to do.
+/// Lines below the headline: what the delivery waits for, and what to do.
 fn details(told: &Explanation) -> Vec<String> {
     let subscription = &told.subscription;
     let mut lines = Vec::new();
@@ -214,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// What is shown of an explanation, a second past noon.
+    /// Renders an explanation at 12:00:01 UTC.
     fn shown(more: Value) -> String {
         let mut told = json!({
             "sequence": 17, "subscription": "payment/purchases", "plugin": "payment",

@@ -1,4 +1,4 @@
-//! How a subscription's deliveries are ordered, and where a new one starts.
+//! `order` and `start` of a subscription.
 
 use toml::Spanned;
 use toml::de::DeValue;

@@ -1,5 +1,5 @@
-//! docs/configuration.md is kept true: its example loads and changes nothing but what it says, and
-//! its table of limits is the runtime's; and so are those of docs/security.md.
+//! Keeps the docs in sync with the code: the example in docs/configuration.md loads and states the
+//! defaults, and the tables of limits there and in docs/security.md are the runtime's.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -32,7 +32,7 @@ fn the_example_loads_and_states_the_defaults() {
     assert_eq!(http, HttpConfig::default());
     assert!(config.http.max_connections.is_some(), "it says what the default depends on");
     assert_eq!(config.compiler, CompilerConfig::default());
-    // By default there is no such limit; the example shows what one looks like.
+    // Unlimited by default; the example shows the syntax.
     let broker = &config.broker;
     assert!(broker.retention.max_age.is_some() && broker.retention.max_bytes.is_some());
     assert!(broker.backlog_max_events.is_some() && broker.duplicates_window.is_some());

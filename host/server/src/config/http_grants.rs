@@ -1,5 +1,5 @@
-//! `http = [ … ]` in `[plugin.NAME.grants]`: URLs, and URLs with the addresses their names may stand
-//! for.
+//! `http = [ … ]` in `[plugin.NAME.grants]`: URLs, optionally with the addresses their host names
+//! may resolve to.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ const HINT: &str = "write scheme, host and port, and maybe a path: https://pay.e
 const ADDRESSES_HINT: &str =
     "write { url = \"https://db.internal\", addresses = [\"10.0.0.0/8\"] }";
 
-/// The grants; none where none are written.
+/// Reads the grants; invalid ones are reported and left out.
 pub(super) fn read(table: &Table<'_>) -> Vec<HttpGrant> {
     table.items("http").iter().filter_map(|item| one(table, item)).collect()
 }

@@ -1,5 +1,5 @@
-//! `[plugin.NAME.limits]`: what one plugin may use, within the runtime's ranges, and no part beyond
-//! its whole.
+//! `[plugin.NAME.limits]`: resource limits of one plugin, checked against the runtime's ranges and
+//! against each other.
 
 use serde_json::{Map, Value};
 use usher_runtime::Limits;
@@ -9,7 +9,7 @@ use super::table::Table;
 /// The values of two limits.
 type Two = fn(&Limits) -> (u64, u64);
 
-/// Limits on a part with that on the whole it is a part of.
+/// Limits that another one bounds: the part, the whole, and the values of both.
 const PARTS: [(&str, &str, Two); 7] = [
     ("cpu_ms", "wall_ms", |limits| (limits.cpu_ms, limits.wall_ms)),
     ("log_bytes", "log_minute_bytes", |limits| (limits.log_bytes, limits.log_minute_bytes)),
@@ -24,7 +24,7 @@ const PARTS: [(&str, &str, Two); 7] = [
     ("http_connect_ms", "http_total_ms", |limits| (limits.http_connect_ms, limits.http_total_ms)),
 ];
 
-/// The limits; what the table leaves out is as the runtime's default.
+/// Reads the limits; missing keys take the runtime's defaults.
 pub(crate) fn read(table: Table<'_>) -> Limits {
     let mut written = Map::new();
     for row in Limits::ROWS {
@@ -37,7 +37,7 @@ pub(crate) fn read(table: Table<'_>) -> Limits {
         let (part_default, whole_default) = values(&unwritten);
         let limit = |key, default| written.get(key).and_then(Value::as_u64).unwrap_or(default);
         let (most, of) = (limit(part, part_default), limit(whole, whole_default));
-        // A whole that was lowered below the default of its part needs no word: it is met first.
+        // Lowering only the whole, below its part's default, is fine: the whole is reached first.
         if let Some(value) = table.value(part)
             && written.contains_key(part)
             && most > of
@@ -48,7 +48,6 @@ pub(crate) fn read(table: Table<'_>) -> Limits {
         }
     }
     table.finish();
-    // Every key is a row and every value in its range, so this can't fail; the rows and the
-    // fields are made from one table.
+    // Infallible: rows and fields come from one table, and every value is within its row's range.
     serde_json::from_value(written.into()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What of the configuration may change while the router runs: `[plugin.*]` and `[retry]`.
+//! The part of the configuration that is reloadable at run time: `[plugin.*]` and `[retry]`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,18 +8,18 @@ use usher_event::PluginName;
 
 use super::{Config, PluginConfig};
 
-/// The configuration in force.
+/// The configuration in effect.
 pub(crate) struct LiveConfig {
     now: RwLock<Arc<Config>>,
     changes: watch::Sender<u64>,
 }
 
-/// What a configuration that was read anew means.
+/// Result of adopting a reloaded configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Adopted {
-    /// Whether something is in force now that was not before.
+    /// Whether the configuration in effect changed.
     pub(crate) is_new: bool,
-    /// Whether something else has changed, which takes a restart.
+    /// Whether there are changes that only a restart applies.
     pub(crate) needs_restart: bool,
 }
 
@@ -28,23 +28,23 @@ impl LiveConfig {
         Self { now: RwLock::new(config), changes: watch::Sender::new(0) }
     }
 
-    /// What is in force.
+    /// Returns the configuration in effect.
     pub(crate) fn now(&self) -> Arc<Config> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes when something else is in force.
+    /// Notifies when the configuration in effect changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// What is in force for one plugin: its own table, and the retries of what has none.
+    /// Returns one plugin's configuration and the default retry policy.
     pub(crate) fn plugin(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
         let now = self.now();
         (now.plugin.get(name).cloned().unwrap_or_default(), now.retry.clone())
     }
 
-    /// Puts in force what of another configuration may change.
+    /// Applies the reloadable part of `other`; no-op if that is unchanged.
     pub(crate) fn adopt(&self, other: Config) -> Adopted {
         let now = self.now();
         let Config { plugin, retry, .. } = other.clone();

@@ -1,4 +1,4 @@
-//! From flags and file to a checked [`Config`].
+//! Loads flags and file into a validated [`Config`].
 
 use std::fs::File;
 use std::io::Read;
@@ -17,27 +17,25 @@ use super::{
     schedule,
 };
 
-/// The longest configuration file.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
-/// The port the HTTP API listens on, unless told otherwise.
 const PORT_DEFAULT: u16 = 7171;
-/// Together with what closing takes less than the 10 s that container runtimes wait before they kill.
+/// Leaves time to close within the 10 s that container runtimes wait before SIGKILL.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
 const DRAIN_MAX_MS: u64 = 600_000;
 const MINUTE_MS: u64 = 60_000;
 
-/// Reads flags and configuration file and checks both.
+/// Loads and validates flags and configuration file.
 ///
 /// # Errors
-/// Every problem there is.
+/// All problems found.
 pub(crate) fn load(flags: &Flags) -> Result<Config, Problems> {
     load_for(Purpose::Run, flags)
 }
 
-/// The same for those who open nothing: they need no data folder.
+/// Like [`load`], but doesn't require a data folder.
 ///
 /// # Errors
-/// Every problem there is.
+/// All problems found.
 pub(crate) fn load_to_check(flags: &Flags) -> Result<Config, Problems> {
     load_for(Purpose::Check, flags)
 }
@@ -45,9 +43,9 @@ pub(crate) fn load_to_check(flags: &Flags) -> Result<Config, Problems> {
 /// What a configuration is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// To be a router.
+    /// To run a router.
     Run,
-    /// To tell what is wrong with it.
+    /// To validate it only.
     Check,
 }
 
@@ -77,7 +75,7 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// Checks flags and the file's text; `file` is its name and where relative paths in it start.
+/// Validates flags and the file's text; `file`'s folder is the base of relative paths.
 fn check(
     purpose: Purpose,
     flags: &Flags,
@@ -227,7 +225,7 @@ fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String 
         (None, None) => return "info".to_owned(),
     };
     let hint = "use error, warn, info, debug, trace or off, or a list such as info,plugin=debug";
-    // The parser takes a lone word that is no level for a target, which would silence all others.
+    // The parser reads a lone word that is not a level as a target, which silences all others.
     let stray = text.split(',').map(str::trim).find(|part| {
         let level = || part.parse::<tracing_subscriber::filter::LevelFilter>();
         part.is_empty() || (!part.contains('=') && level().is_err())
@@ -254,7 +252,7 @@ fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Durat
     }
 }
 
-/// Notes a problem where the setting comes from.
+/// Records a problem at the setting's span in the file, or at its flag.
 fn report(
     table: &Table<'_>,
     problems: &mut Vec<Problem>,
@@ -293,7 +291,6 @@ fn http(table: Table<'_>) -> HttpConfig {
     config
 }
 
-/// The names in `allowed_hosts`.
 fn hosts(table: &Table<'_>) -> Vec<String> {
     let check = |At { value, span }: At<&str>| {
         let is_host = value.parse::<http::uri::Authority>().is_ok_and(|name| name.host() == value);
@@ -307,7 +304,6 @@ fn hosts(table: &Table<'_>) -> Vec<String> {
     table.strings("allowed_hosts").into_iter().map(check).collect()
 }
 
-/// The states in `unready_on`.
 fn unready_on(table: &Table<'_>) -> Vec<State> {
     let check = |At { value, span }: At<&str>| {
         let state = State::ALL.into_iter().find(|state| state.as_str() == value);
@@ -323,12 +319,12 @@ fn unready_on(table: &Table<'_>) -> Vec<State> {
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
-/// What `backlog_max_events` may be.
+/// Range of `backlog_max_events`.
 const BACKLOG_EVENTS: RangeInclusive<u64> = 100..=1_000_000_000_000;
 /// A hundred years.
 const RETENTION_MAX_MS: u64 = 100 * 365 * 24 * 60 * MINUTE_MS;
 
-/// Instances of all plugins together.
+/// Default of `sandbox.max_instances`.
 const INSTANCES_DEFAULT: u32 = 1_000;
 
 fn sandbox(table: Table<'_>) -> Option<u32> {

@@ -1,8 +1,7 @@
-//! Configuration, in two stages: what is written (command-line flags and `usher.toml`) and the
-//! validated [`Config`] that everything else is made from.
+//! Configuration: command-line flags and `usher.toml`, validated into a [`Config`].
 //!
-//! Loading opens nothing but the configuration file itself, and reports every problem it finds at
-//! once, each with file, line and a hint. Flags win over the file.
+//! Loading reads only the configuration file and granted secrets, and reports all problems at once,
+//! each with file, line and a hint. Flags override the file.
 
 mod breaker;
 mod delivery;
@@ -38,7 +37,7 @@ pub(crate) use plugin::{PluginConfig, SubscriptionConfig};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use state::State;
 
-/// Everything the operator decided, checked.
+/// The validated configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     /// Where the HTTP API listens; always a loopback address.
@@ -49,35 +48,35 @@ pub(crate) struct Config {
     pub(crate) plugins: PathBuf,
     /// The configuration file this came from, if there was one.
     pub(crate) file: Option<PathBuf>,
-    /// What is logged: a `tracing` filter.
+    /// A `tracing` filter.
     pub(crate) log: String,
-    /// How it is logged.
+    /// Format of the log.
     pub(crate) log_format: LogFormat,
-    /// How long deliveries under way may take to end at a hot swap or at shutdown.
+    /// How long deliveries in flight may take to finish at hot swap and shutdown.
     pub(crate) drain: Duration,
     /// Limits of the HTTP API.
     pub(crate) http: HttpConfig,
     /// The broker's settings.
     pub(crate) broker: BrokerConfig,
-    /// What compiling a plugin may take.
+    /// Limits on compiling a plugin.
     pub(crate) compiler: CompilerConfig,
-    /// Instances of all plugins together, at a time.
+    /// Maximum concurrent instances across all plugins.
     pub(crate) max_instances: u32,
-    /// The retry policy of subscriptions without one of their own.
+    /// Default retry policy of subscriptions.
     pub(crate) retry: RetryPolicy,
-    /// Events by the clock.
+    /// Scheduled events.
     pub(crate) schedules: Vec<Schedule>,
-    /// What plugins are granted and how they are limited, by name.
+    /// Grants, limits and overrides by plugin.
     pub(crate) plugin: BTreeMap<PluginName, PluginConfig>,
 }
 
-/// How the log is written.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -86,15 +85,16 @@ pub(crate) enum LogFormat {
 pub(crate) struct HttpConfig {
     /// The largest request body.
     pub(crate) max_body_bytes: usize,
-    /// How long a client may take to send the header of a request.
+    /// Time limit for receiving a request's header.
     pub(crate) header_timeout: Duration,
-    /// How long a client may take to send the body of a request.
+    /// Time limit for receiving a request's body.
     pub(crate) body_timeout: Duration,
-    /// Connections at once; `None` for as many as there are file descriptors for, up to a number.
+    /// Maximum concurrent connections, further bounded by the limit on open files; `None` for the
+    /// default.
     pub(crate) max_connections: Option<usize>,
-    /// Names besides loopback ones that requests may be for, without a port.
+    /// `Host` names accepted besides loopback ones, without a port.
     pub(crate) allowed_hosts: Vec<String>,
-    /// States in which `/readyz` says no.
+    /// States in which `/readyz` reports not ready.
     pub(crate) unready_on: Vec<State>,
 }
 
@@ -111,14 +111,14 @@ impl Default for HttpConfig {
     }
 }
 
-/// What compiling one plugin may take.
+/// Limits on compiling one plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CompilerConfig {
-    /// Memory of the process that compiles it.
+    /// Memory of the compiler process.
     pub(crate) memory_bytes: u64,
-    /// Processor time that it may take.
+    /// CPU time of the compiler process.
     pub(crate) cpu_ms: u64,
-    /// How long it may take by the clock on the wall.
+    /// Wall-clock time of the compiler process.
     pub(crate) wall_ms: u64,
 }
 
@@ -131,21 +131,21 @@ impl Default for CompilerConfig {
 /// The broker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrokerConfig {
-    /// How many of the newest events are remembered to recognise duplicates.
+    /// Number of newest events remembered for deduplication.
     pub(crate) duplicates_window_events: usize,
-    /// How long they are remembered at most.
+    /// Age limit of events remembered for deduplication; `None` for no limit.
     pub(crate) duplicates_window: Option<Duration>,
-    /// How many commands wait for the disk before producers are asked to come back later.
+    /// Commands queued for the committer before producers are told to retry later.
     pub(crate) intake_max_commands: usize,
-    /// How many bytes wait for the disk before producers are asked to come back later.
+    /// Bytes queued for the committer before producers are told to retry later.
     pub(crate) intake_max_bytes: usize,
-    /// How far behind in the log a subscription may be before producers are refused.
+    /// Lag of a subscription beyond which producers are refused; `None` for no limit.
     pub(crate) backlog_max_events: Option<u64>,
-    /// Free space on the disk below which producers are refused.
+    /// Free disk space below which producers are refused.
     pub(crate) disk_reserve_bytes: u64,
-    /// The store's block cache.
+    /// Size of the store's block cache.
     pub(crate) cache_bytes: u64,
-    /// What the log keeps.
+    /// Retention of the log.
     pub(crate) retention: Retention,
 }
 

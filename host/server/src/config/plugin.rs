@@ -1,5 +1,4 @@
-//! `[plugin.NAME]` tables: what one plugin is granted, how it is limited, and what of the
-//! subscriptions it asks for is changed.
+//! `[plugin.NAME]` tables: grants, limits and subscription overrides of one plugin.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,30 +13,28 @@ use super::secrets::SecretSource;
 use super::table::{At, Table};
 use super::{breaker, delivery, http_grants, limits, retry, trial, values};
 
-/// The most deliveries of one subscription a plugin may handle at once.
 const INSTANCES_MAX: usize = 256;
-/// How `isolation` is written.
 const ISOLATIONS: [(&str, Isolation); 2] = [("warm", Isolation::Warm), ("fresh", Isolation::Fresh)];
-/// The most settings of one plugin, and the longest.
+/// Bounds on `[plugin.NAME.config]`: number of settings, and size of each.
 const SETTINGS_MAX: usize = 1_000;
 const SETTING_MAX_BYTES: usize = 64 * 1024;
 
-/// What the operator decided about one plugin.
+/// The operator's settings for one plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PluginConfig {
-    /// How many deliveries of one subscription it handles at once.
+    /// Maximum concurrent deliveries per subscription.
     pub(crate) instances: usize,
-    /// How long its instances live.
+    /// Lifetime of its instances.
     pub(crate) isolation: Isolation,
-    /// What it may reach.
+    /// Granted capabilities.
     pub(crate) grants: Grants,
-    /// What it may use.
+    /// Resource limits.
     pub(crate) limits: Limits,
-    /// When it is left alone because it keeps failing.
+    /// When its breaker opens, and when it is quarantined.
     pub(crate) breaker: BreakerPolicy,
-    /// When a new version of it is rolled back; `None` to trust it.
+    /// When a new version is rolled back; `None` for no trial.
     pub(crate) trial: Option<TrialPolicy>,
-    /// Changes to its subscriptions, by their names within the plugin.
+    /// Subscription overrides, by name within the plugin.
     pub(crate) subscriptions: BTreeMap<String, SubscriptionConfig>,
 }
 
@@ -55,26 +52,26 @@ impl Default for PluginConfig {
     }
 }
 
-/// What the operator decided about one subscription. What is `None` is as the plugin asks for it.
+/// The operator's settings for one subscription.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SubscriptionConfig {
-    /// Which events it takes. A subscription the plugin doesn't ask for needs one.
+    /// `None` for the plugin's own filter. Required if the plugin doesn't request the subscription.
     pub(crate) filter: Option<Filter>,
-    /// How many deliveries may be under way at once.
+    /// Maximum deliveries in flight; `None` for what the plugin requests.
     pub(crate) max_in_flight: Option<u32>,
     /// Where it starts when it is new.
     pub(crate) start: Start,
-    /// Which deliveries wait for others.
+    /// Delivery order.
     pub(crate) order: Order,
     /// Whether it is served at all.
     pub(crate) enabled: bool,
-    /// What to do with failed deliveries.
+    /// Retry policy; `None` for the default one.
     pub(crate) retry: Option<RetryPolicy>,
-    /// Whether retention may take what it has not settled.
+    /// Whether retention may remove events that it has not settled.
     pub(crate) expires: bool,
 }
 
-/// All `[plugin.NAME]` tables; `folder` is where relative paths start.
+/// Reads all `[plugin.NAME]` tables; `folder` is the base of relative paths.
 pub(crate) fn read_all(
     table: &Table<'_>,
     folder: &Path,
@@ -130,7 +127,7 @@ fn read(
     plugin
 }
 
-/// The secrets that are described, whether or not they are granted.
+/// Reads the described secrets, whether or not they are granted.
 fn secrets<'a>(table: &Table<'a>, folder: &Path) -> BTreeMap<&'a str, At<Option<SecretSource>>> {
     let read = |(name, table): (At<&'a str>, Table<'a>)| {
         let source = SecretSource::read(table, folder, &name.span);
@@ -153,7 +150,7 @@ fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource
             );
             continue;
         };
-        // One that is described wrongly has been reported already.
+        // An invalid description has been reported already.
         let Some(from) = &described.value else { continue };
         match from.fetch() {
             Ok(secret) => {

@@ -1,19 +1,19 @@
-//! What is wrong with a configuration, and where.
+//! Configuration problems and their places.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// One thing that is wrong.
+/// One configuration problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
-    /// Where.
+    /// Where it is.
     #[serde(flatten)]
     pub(crate) place: Place,
-    /// What.
+    /// What is wrong.
     pub(crate) what: String,
-    /// What to do about it.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
 }
@@ -44,7 +44,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The place of the byte `offset` of a file's text.
+    /// Converts a byte offset in a file's text.
     pub(crate) fn in_file(file: &Path, text: &str, offset: usize) -> Self {
         let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -80,7 +80,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file; never empty.
+/// All problems of a configuration, in file order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Problems(pub(crate) Vec<Problem>);

@@ -9,14 +9,13 @@ use super::table::Table;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The most attempts, and the longest wait.
 const ATTEMPTS_MAX: u64 = 10_000;
 const DELAY_MAX_MS: u64 = 7 * DAY_MS;
 
-/// A retry policy; what the table leaves out is as in `default`.
+/// Reads a retry policy; missing keys are taken from `default`.
 pub(crate) fn read(table: Table<'_>, default: &RetryPolicy) -> RetryPolicy {
     let mut classes = default.classes.clone();
-    // A delivery that was rejected is never tried again.
+    // Rejected deliveries are never retried.
     for class in FailureClass::ALL.into_iter().filter(|class| *class != FailureClass::Reject) {
         if let Some(own) = table.table(class.as_str()) {
             let present = classes.get(&class).copied().unwrap_or_default();
@@ -35,7 +34,7 @@ pub(crate) fn read(table: Table<'_>, default: &RetryPolicy) -> RetryPolicy {
     };
     check_delays(&table, policy.first_delay, policy.max_delay);
     for (class, own) in &policy.classes {
-        // What is wrong in [retry] alone has been said there.
+        // Inherited classes were checked when [retry] was read.
         if let Some(table) = table.table(class.as_str()) {
             let first = own.first_delay.unwrap_or(policy.first_delay);
             check_delays(&table, first, own.max_delay.unwrap_or(policy.max_delay));

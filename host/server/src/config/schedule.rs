@@ -1,4 +1,4 @@
-//! `[[schedule]]` tables: events by the clock.
+//! `[[schedule]]` tables: scheduled events.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,14 +10,14 @@ use usher_event::{Event, EventError, ScheduleName, format_time, json};
 use super::table::{At, Table, closest};
 use super::values;
 
-/// Attributes that are strings.
+/// String attributes that `event` may have.
 const TEXTS: [&str; 6] =
     ["type", "source", "subject", "datacontenttype", "dataschema", "data_base64"];
 
-/// Members of an event in JSON that are no extensions either.
+/// Other members of a JSON event that are not extensions.
 const OTHERS: [&str; 4] = ["specversion", "id", "time", "data"];
 
-/// All `[[schedule]]` tables.
+/// Reads all `[[schedule]]` tables.
 pub(super) fn read_all(root: &Table<'_>) -> Vec<Schedule> {
     let mut schedules = Vec::new();
     let mut names = BTreeSet::new();
@@ -37,7 +37,7 @@ pub(super) fn read_all(root: &Table<'_>) -> Vec<Schedule> {
         }
         let calendar = read_calendar(&table, &span);
         let missed = table.choice("missed", &Missed::NAMED).unwrap_or_default();
-        // Without a name of its own its event is checked all the same.
+        // A placeholder name, so that the event is checked even if the name is invalid.
         let known = name.map(|name| name.value);
         let sample = || "schedule".parse().ok();
         let event = known.clone().or_else(sample).and_then(|name| read_event(&table, &span, &name));
@@ -89,8 +89,8 @@ fn read_calendar(table: &Table<'_>, whole: &Range<usize>) -> Option<Calendar> {
     Calendar::new(cron.value, zone).map_err(refused).ok()
 }
 
-/// What `event = { … }` describes, with the id and time of a first tick: if that is an event, so
-/// are all others.
+/// Builds `event = { … }` with the id and time of a sample tick. Ticks differ in nothing else, so
+/// if this event is valid, all are.
 fn read_event(table: &Table<'_>, whole: &Range<usize>, name: &ScheduleName) -> Option<Event> {
     let Some(written) = table.value("event") else {
         missing(table, "event", whole, "{ type = \"report.due\" }");
@@ -140,7 +140,7 @@ fn read_event(table: &Table<'_>, whole: &Range<usize>, name: &ScheduleName) -> O
     Some(event)
 }
 
-/// The event of a tick at the beginning of 1970.
+/// Builds the event of a tick at the Unix epoch.
 fn first_event(mut members: Map<String, Json>, name: &ScheduleName) -> Result<Event, EventError> {
     let time = format_time(0);
     members.insert("specversion".to_owned(), "1.0".into());
@@ -149,7 +149,7 @@ fn first_event(mut members: Map<String, Json>, name: &ScheduleName) -> Result<Ev
     json::from_slice(Json::Object(members).to_string().as_bytes())
 }
 
-/// A string that has to be there.
+/// Reads a required string; reports it if missing.
 fn required<'a>(
     table: &Table<'a>,
     key: &'static str,

@@ -1,4 +1,4 @@
-//! Secrets: where they come from, and fetching them.
+//! Secrets: their sources, and reading them.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,6 @@ use usher_runtime::Secret;
 
 use super::table::Table;
 
-/// The longest secret.
 const SECRET_MAX_BYTES: u64 = 64 * 1024;
 
 /// Where a secret comes from.
@@ -17,17 +16,17 @@ const SECRET_MAX_BYTES: u64 = 64 * 1024;
 pub(crate) enum SecretSource {
     /// An environment variable.
     Env(String),
-    /// A file; a line break at its end is left out.
+    /// A file; one trailing line break is stripped.
     File {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// Whether everybody may read it: a mount's mode may not be the operator's to set.
+        /// Accepts a world-readable file: the operator may not control the mode of a mount.
         shared: bool,
     },
 }
 
 impl SecretSource {
-    /// Reads `{ env = "X" }` or `{ file = "path" }`; paths start at `folder`.
+    /// Reads `{ env = "X" }` or `{ file = "path" }`; `folder` is the base of relative paths.
     pub(crate) fn read(
         table: Table<'_>,
         folder: &Path,
@@ -56,10 +55,11 @@ impl SecretSource {
         source
     }
 
-    /// The secret itself.
+    /// Reads the secret.
     ///
     /// # Errors
-    /// It isn't there, or others can read it; the second text says what to do.
+    /// It is missing or unreadable, or its file's mode is too permissive. The second string is a
+    /// hint.
     pub(crate) fn fetch(&self) -> Result<Secret, (String, String)> {
         match self {
             Self::Env(name) => std::env::var(name).map(Secret::new).map_err(|_| {
@@ -78,14 +78,14 @@ fn fetch_file(path: &Path, is_shared: bool) -> Result<Secret, (String, String)> 
     let failed = |error: std::io::Error| {
         (format!("{shown}: {error}"), "make the file readable for the router's user".to_owned())
     };
-    // A pipe or device could keep the reader waiting for ever.
+    // A pipe or device could block forever.
     let is_file = std::fs::metadata(path).map_err(failed)?.is_file();
     if !is_file {
         return Err((format!("{shown} is not a file"), "name a regular file".to_owned()));
     }
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode();
-    // The group may read it: that is how containers are given a secret as another user.
+    // Group read is allowed: containers get secrets that way from another user.
     if mode & 0o022 != 0 || (mode & 0o004 != 0 && !is_shared) {
         let (who, what) =
             if mode & 0o022 != 0 { ("others", "changed") } else { ("everybody", "read") };

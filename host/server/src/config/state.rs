@@ -1,33 +1,33 @@
-//! The states in which producers are refused or deliveries are held, by the names that they have in
-//! the configuration, the log, the metrics and the HTTP API.
+//! States in which producers are refused or deliveries are held. Configuration, log, metrics and
+//! HTTP API use the same names for them.
 
 /// A state in which producers are refused or deliveries are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
-    /// Too little is free on the disk: producers are refused.
+    /// Free disk space is below the reserve: producers are refused.
     DiskFull,
-    /// More arrives than the router takes in: producers are asked to come back later.
+    /// Load exceeds the intake limits: producers are told to retry later.
     Busy,
-    /// A subscription is too far behind: producers are refused.
+    /// A subscription exceeds the backlog limit: producers are refused.
     Backlog,
-    /// A subscription waits for another that is too far behind and takes what it emits.
+    /// A subscription waits for one that takes its emissions and is too far behind.
     HeldBack,
-    /// Nothing serves a subscription.
+    /// No plugin serves a subscription.
     NotServed,
-    /// A plugin was paused.
+    /// An operator paused a plugin.
     Paused,
-    /// A plugin failed too often.
+    /// A plugin failed too often and gets no deliveries.
     Quarantined,
-    /// A plugin gets single deliveries only, because it fails.
+    /// A plugin keeps failing and gets single deliveries only.
     BreakerOpen,
-    /// As many deliveries of a subscription as may be wait for another attempt.
+    /// A subscription has reached its limit of deliveries that wait for a retry.
     RetriesFull,
-    /// As many deliveries of a subscription as may be wait for one of the same key before them.
+    /// A subscription has reached its limit of deliveries parked behind one of the same key.
     ParkedFull,
 }
 
 impl State {
-    /// All of them.
+    /// Every state.
     pub(crate) const ALL: [Self; 10] = [
         Self::DiskFull,
         Self::Busy,

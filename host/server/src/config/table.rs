@@ -1,5 +1,5 @@
-//! Reading a TOML table key by key. Whatever is wrong is noted with its place and reading goes on,
-//! so that one look shows every problem.
+//! Reads TOML tables key by key. Problems are collected with their places instead of ending the
+//! read, so that all are reported at once.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ impl<'a> Source<'a> {
         Self { file, text, problems: RefCell::default() }
     }
 
-    /// Notes a problem.
+    /// Records a problem.
     pub(crate) fn problem(&self, at: &Range<usize>, what: impl Display, hint: Option<String>) {
         let problem = Problem {
             place: Place::in_file(self.file, self.text, at.start),
@@ -43,14 +43,15 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A value with its place.
+/// A value with its byte range in the file.
 #[derive(Clone, Debug)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) span: Range<usize>,
 }
 
-/// A table of the file. [`Table::finish`] reports the keys that nobody asked for.
+/// A table of the file. Readers return `None` or an empty list for absent keys, and for invalid
+/// values, which they also report. [`Table::finish`] reports keys that were never read.
 pub(crate) struct Table<'a> {
     source: &'a Source<'a>,
     /// Its name as in the file, such as `plugin.payment`; empty for the root.
@@ -68,7 +69,7 @@ impl<'a> Table<'a> {
         self.source
     }
 
-    /// The table's own name, for what is said about it.
+    /// The table's dotted name, for messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -189,7 +190,7 @@ impl<'a> Table<'a> {
         items.iter().filter_map(text).collect()
     }
 
-    /// A list of anything, for the caller to look into.
+    /// A list of any values, for the caller to check.
     pub(crate) fn items(&self, key: &'static str) -> &'a [Spanned<DeValue<'a>>] {
         let Some(value) = self.get(key) else { return &[] };
         match value.get_ref().as_array() {
@@ -201,12 +202,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A table in a list of this one.
+    /// An item of the list `key`, as a table.
     pub(crate) fn item(&self, key: &str, item: &'a Spanned<DeValue<'a>>) -> Option<Table<'a>> {
         self.inner(key, item)
     }
 
-    /// Any value, for the caller to look into.
+    /// Any value, for the caller to check.
     pub(crate) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.get(key)
     }
@@ -262,7 +263,7 @@ impl<'a> Table<'a> {
         Some(Table { source: self.source, name, entries, known: RefCell::default() })
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports keys that were never read, with a suggestion.
     pub(crate) fn finish(self) {
         let known = self.known.into_inner();
         for (key, _) in self.entries {
@@ -289,7 +290,7 @@ fn with_article(kind: &str) -> String {
     format!("{article} {kind}")
 }
 
-/// The known word that `word` is most likely a slip of.
+/// The known word that `word` most likely misspells, if any is close enough.
 pub(crate) fn closest<'k>(word: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
     known
         .iter()
@@ -299,8 +300,8 @@ pub(crate) fn closest<'k>(word: &str, known: &BTreeSet<&'k str>) -> Option<&'k s
         .map(|(_, candidate)| candidate)
 }
 
-/// How many characters must be put in, taken out, changed or swapped with their neighbour to turn
-/// one word into the other.
+/// Edit distance with adjacent transpositions (optimal string alignment), over the first `LONGEST`
+/// characters.
 fn distance(from: &str, to: &str) -> usize {
     const LONGEST: usize = 64;
     let from: Vec<char> = from.chars().take(LONGEST).collect();

@@ -1,4 +1,4 @@
-//! Configuration files good and bad, and what is said about them.
+//! Valid and invalid configuration files, and the problems reported.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use usher_runtime::Isolation;
 
 use super::*;
 
-/// Flags that name folders which are there.
+/// Flags with an existing plugins folder; the data folder need not exist.
 fn flags() -> Flags {
     Flags {
         data: Some(std::env::temp_dir().join("usher-data-that-is-not-made")),
@@ -110,7 +110,7 @@ fn everything_can_be_written() {
         "#,
     );
     assert_eq!(config.listen.to_string(), "[::1]:0");
-    // The flag wins.
+    // The flag takes precedence.
     assert_ne!(config.data, Path::new("conf/d"));
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.drain, Duration::from_millis(1_500));
@@ -145,7 +145,7 @@ fn everything_can_be_written() {
     let purchases = &payment.subscriptions["purchases"];
     assert_eq!((purchases.max_in_flight, purchases.start), (Some(1), Start::Earliest));
     assert!(purchases.expires && !payment.subscriptions["refunds"].expires);
-    // What a retry table leaves out is as in [retry].
+    // Keys missing in a retry table are taken from [retry].
     let retry = purchases.retry.as_ref().unwrap();
     assert_eq!((retry.max_attempts, retry.first_delay), (2, Duration::from_millis(10)));
     assert!(purchases.enabled && !payment.subscriptions["refunds"].enabled);
@@ -340,7 +340,7 @@ fn secrets_come_from_private_files_and_stay_secret() {
     let found = problems(&flags(), &text);
     assert!(found.len() == 1 && found[0].contains("hint: chmod 600"), "{found:?}");
 
-    // As secrets are mounted for another user's group, and for everybody.
+    // Modes of mounted secrets: readable by a group, and by all.
     let shared = text.replace("} }", "}").replace(" }", ", shared = true }");
     for (mode, text, is_good) in [
         (0o600, &text, true),

@@ -4,11 +4,10 @@ use usher_router::TrialPolicy;
 
 use super::table::Table;
 
-/// The most deliveries that are looked at.
+/// Maximum length of a trial.
 const DELIVERIES_MAX: u64 = 10_000;
 
-/// The policy, `None` where new versions are trusted; what the table leaves out is as the router's
-/// default.
+/// Reads the policy, `None` if trials are disabled; missing keys take the router's defaults.
 pub(crate) fn read(table: Table<'_>) -> Option<TrialPolicy> {
     let default = TrialPolicy::default();
     let count = |key| {

@@ -1,4 +1,4 @@
-//! Filters and plain values, as they are written in TOML.
+//! Reads filters and plain values from TOML.
 
 use serde_json::{Number, Value as Json};
 use toml::Spanned;
@@ -7,8 +7,8 @@ use usher_filter::Filter;
 
 use super::table::Table;
 
-/// `filter = { exact = { type = "x" } }` or `filters = [ … ]`, which means all of them. `None`
-/// where neither is there, or what is there is wrong.
+/// Reads `filter = { exact = { type = "x" } }` or `filters = [ … ]`, all of which must match.
+/// `None` if absent, or invalid, which is reported.
 pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
     let one = table.value("filter");
     let many = table.value("filters");
@@ -30,7 +30,7 @@ pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
     }
 }
 
-/// As JSON text, so that it is read as filters from elsewhere are, limits included.
+/// Converts to JSON text, to share the parser and limits of filters from other sources.
 fn read_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter> {
     Filter::parse(&to_json(value.get_ref()).to_string())
         .map_err(|error| {
@@ -41,7 +41,7 @@ fn read_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter
         .ok()
 }
 
-/// The same value in JSON; dates, which JSON lacks, become strings.
+/// Converts to JSON. Dates, non-finite floats and integers beyond `i64` become strings.
 pub(super) fn to_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),

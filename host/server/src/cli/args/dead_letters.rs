@@ -13,11 +13,11 @@ use usher_api::Timestamp;
 pub(crate) enum DeadLettersVerb {
     /// Show dead letters, oldest first
     List(DeadLettersListArgs),
-    /// Show one with its event and all its attempts
+    /// Show a dead letter with its event and attempts
     Show(DeadLetterArgs),
-    /// Deliver events again, with a fresh count of attempts, or one of them mended
+    /// Deliver dead letters again with a fresh attempt count, or one with an edited event
     Redrive(RedriveArgs),
-    /// Drop dead letters for good
+    /// Discard dead letters permanently
     Discard(DiscardArgs),
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct DeadLettersListArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// Which dead letters: those that are all of this.
+/// Filters on dead letters; all given ones must match.
 #[derive(Debug, Default, Args)]
 pub(crate) struct DeadLetterFilterArgs {
     /// Only those of this subscription
@@ -44,7 +44,7 @@ pub(crate) struct DeadLetterFilterArgs {
     /// Only those of this plugin
     #[arg(long)]
     pub(crate) plugin: Option<PluginName>,
-    /// Only those that ended with this kind of failure
+    /// Only those with this failure class
     #[arg(long, value_parser = failure_class())]
     pub(crate) class: Option<FailureClass>,
     /// Only those whose event's type starts with this
@@ -63,14 +63,14 @@ pub(crate) struct DeadLetterFilterArgs {
 pub(crate) struct DeadLetterArgs {
     /// The dead letter's id
     pub(crate) id: u64,
-    /// Print its event alone, as JSON that `redrive --event` takes
+    /// Print only its event, as JSON for `redrive --event`
     #[arg(long, conflicts_with = "json")]
     pub(crate) event: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
 
-/// Dead letters by id, or as many as fit.
+/// Selects dead letters by id, by filter, or all.
 #[derive(Debug, Args)]
 pub(crate) struct ChosenArgs {
     /// The dead letters' ids
@@ -80,14 +80,14 @@ pub(crate) struct ChosenArgs {
         conflicts_with_all = CHOICES
     )]
     pub(crate) ids: Vec<u64>,
-    /// All there are
+    /// All dead letters
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) filter: DeadLetterFilterArgs,
 }
 
-/// What chooses dead letters other than by id.
+/// Arguments that select dead letters other than by id.
 const CHOICES: [&str; 7] =
     ["all", "subscription", "plugin", "class", "type_prefix", "since", "until"];
 
@@ -96,10 +96,10 @@ const CHOICES: [&str; 7] =
 pub(crate) struct RedriveArgs {
     #[command(flatten)]
     pub(crate) chosen: ChosenArgs,
-    /// Deliver the event in this JSON file in place of the dead letter's; `-` for standard input
+    /// Deliver the event in this JSON file instead of the dead letter's; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = CHOICES)]
     pub(crate) event: Option<PathBuf>,
-    /// At most so many a second
+    /// Maximum dead letters per second
     #[arg(long, value_name = "N", default_value = "10", value_parser = rate)]
     pub(crate) rate: f64,
     #[command(flatten)]
@@ -111,7 +111,7 @@ pub(crate) struct RedriveArgs {
 pub(crate) struct DiscardArgs {
     #[command(flatten)]
     pub(crate) chosen: ChosenArgs,
-    /// At most so many a second
+    /// Maximum dead letters per second
     #[arg(long, value_name = "N", default_value = "1000", value_parser = rate)]
     pub(crate) rate: f64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `usher plugins`; and `check` and `inspect`, which look at plugin files.
+//! `usher plugins`, `usher check` and `usher inspect`.
 
 use std::path::PathBuf;
 
@@ -17,22 +17,22 @@ pub(crate) struct PluginsArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// What can be done to plugins.
+/// Subcommands of `usher plugins`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginsVerb {
-    /// Keep deliveries from one until it is resumed; its events wait
+    /// Stop deliveries to a plugin until it is resumed; its events wait
     Pause(PluginArgs),
-    /// Let a paused one have deliveries again
+    /// Resume deliveries to a paused plugin
     Resume(PluginArgs),
-    /// Lift the quarantine of one that failed too often
+    /// Lift the quarantine of a plugin that failed too often
     Release(PluginArgs),
-    /// Put the version before in the place of one; the present one stays off until its file changes
+    /// Roll back to the previous version; the current one stays disabled until its file changes
     Rollback(PluginArgs),
-    /// Show how changes of one ended, oldest first
+    /// Show the outcome of each change of a plugin, oldest first
     History(PluginArgs),
 }
 
-/// `usher plugins release` and its like.
+/// Subcommands of `usher plugins` that name one plugin.
 #[derive(Debug, Args)]
 pub(crate) struct PluginArgs {
     /// The plugin's name
@@ -46,7 +46,7 @@ pub(crate) struct PluginArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) flags: crate::config::Flags,
-    /// Tell what would change about subscriptions and schedules of the router that runs here
+    /// Also show what would change in subscriptions and schedules of the router at this address
     #[arg(long, value_parser = base_url)]
     pub(crate) url: Option<String>,
     /// Print JSON
@@ -59,10 +59,10 @@ pub(crate) struct CheckArgs {
 pub(crate) struct InspectArgs {
     /// The plugin's file
     pub(crate) file: PathBuf,
-    /// Another version's file: show what is different in this one
+    /// Another version's file to compare with
     #[arg(long, value_name = "OLD")]
     pub(crate) against: Option<PathBuf>,
-    /// A configuration file, to see what of it would be denied
+    /// A configuration file; also shows which abilities it would deny
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON

@@ -10,7 +10,7 @@ use super::{ClientArgs, MaxArgs, URL_DEFAULT, base_url};
 /// `usher blobs`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BlobsVerb {
-    /// Show blobs, by digest
+    /// List blobs in digest order
     List(BlobsListArgs),
     /// Fetch a blob's content
     Get(BlobArgs),
@@ -33,13 +33,13 @@ pub(crate) struct BlobsListArgs {
 pub(crate) struct BlobArgs {
     /// The blob's digest
     pub(crate) digest: Digest,
-    /// Write it to this file; standard output unless given
+    /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// The router's address
     #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
     pub(crate) url: String,
-    /// Print what is known of the blob as JSON; needs --output for the content
+    /// Print digest, size and file as JSON; requires --output for the content
     #[arg(long, requires = "output")]
     pub(crate) json: bool,
 }
@@ -47,11 +47,11 @@ pub(crate) struct BlobArgs {
 /// `usher store`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreVerb {
-    /// Copy the data folder of a running router to a new folder, from which a router starts
+    /// Copy a running router's data folder to a new folder that a router can start from
     Backup(StoreBackupArgs),
-    /// Read everything in a data folder that no router works with, and tell what is wrong with it
+    /// Read everything in a data folder that no router is using, and report problems
     Verify(StoreVerifyArgs),
-    /// Make a new data folder with everything that can be read in a damaged one, which stays as it is
+    /// Copy what can be read in a damaged data folder to a new one; the old one is not changed
     Salvage(StoreSalvageArgs),
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct StoreSalvageArgs {
     /// The damaged data folder; it is only read
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// The new folder, which must not be there yet
+    /// The new folder; must not exist yet
     #[arg(value_name = "NEW")]
     pub(crate) new: PathBuf,
     /// Print JSON

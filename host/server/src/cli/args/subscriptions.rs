@@ -15,10 +15,10 @@ pub(crate) struct SubscriptionsArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// What else can be done with subscriptions.
+/// Subcommands of `usher subscriptions`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SubscriptionsVerb {
-    /// Forget one that nothing serves, with its place in the log and all that waits for it
+    /// Remove a subscription that nothing serves, with its cursor and waiting deliveries
     Remove(SubscriptionArgs),
 }
 
@@ -41,22 +41,22 @@ pub(crate) struct ReplayArgs {
     /// Start at this sequence
     #[arg(long, value_name = "SEQUENCE", required_unless_present = "all")]
     pub(crate) from: Option<u64>,
-    /// End before this sequence; unless given, at the newest event there is now
+    /// End before this sequence; by default, after the event that is newest now
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) to: Option<u64>,
-    /// From the oldest event in the log
+    /// Start at the oldest event in the log
     #[arg(long, conflicts_with = "from")]
     pub(crate) all: bool,
     /// Only events whose type starts with this
     #[arg(long = "type", value_name = "PREFIX")]
     pub(crate) type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API
+    /// Only events that match this CloudEvents Subscriptions API filter
     #[arg(long, value_name = "JSON", value_parser = filter)]
     pub(crate) filter: Option<String>,
-    /// Have the plugin handle them with nothing of it kept, and show what it would do
+    /// Run the plugin on the events, discard its effects and show them
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// At most so many a second
+    /// Maximum events per second
     #[arg(long, value_name = "N", default_value = "100", value_parser = rate)]
     pub(crate) rate: f64,
     #[command(flatten)]
