@@ -2,7 +2,6 @@
 //! running one or looks at files.
 
 mod cli;
-mod config;
 mod descriptors;
 mod http;
 mod metrics;
@@ -29,7 +28,7 @@ struct Usher {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the router until SIGTERM or Ctrl-C.
-    Run(config::Flags),
+    Run(usher_config::Flags),
     /// Compile one component from standard input to standard output; the router starts this.
     #[command(hide = true)]
     CompileComponent {

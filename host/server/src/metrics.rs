@@ -20,8 +20,8 @@ use prometheus_client::registry::{Registry, Unit};
 use usher_api::{Breaker, Plugin, PluginState, Subscription, Timestamp};
 use usher_broker::BrokerStats;
 
-use crate::config::State;
 use crate::states::States;
+use usher_config::RouterState;
 
 /// Plugins, and likewise subscriptions, that get series of their own.
 pub(crate) const SERIES_MAX: usize = 100;
@@ -393,7 +393,7 @@ fn add_plugins(registry: &mut Registry, plugins: &[Plugin]) {
 
 fn add_states(registry: &mut Registry, states: &States) {
     let concerned: Family<Labels, Gauge<u64, AtomicU64>> = Family::default();
-    for state in State::ALL {
+    for state in RouterState::ALL {
         let count = states.get(&state).map_or(0, BTreeSet::len);
         concerned.get_or_create(&labels("state", state.as_str())).set(count as u64);
     }
@@ -484,7 +484,7 @@ pub(crate) mod tests {
         drop(metrics.connection());
         let stats = BrokerStats { appended: 12, ..BrokerStats::default() };
         let paused = BTreeSet::from(["printer".to_owned(), "payment".to_owned()]);
-        let states = States::from([(State::Paused, paused)]);
+        let states = States::from([(RouterState::Paused, paused)]);
         metrics.render(&stats, subscriptions, plugins, &states).unwrap()
     }
 

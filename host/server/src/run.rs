@@ -26,12 +26,12 @@ use usher_router::Router;
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
-use crate::config::{self, Config, Flags, LiveConfig, LogFormat};
 use crate::descriptors::Descriptors;
 use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, Remembered, WISHES_MAX};
 use crate::running::{Gate, Readiness, Running};
 use crate::sandbox;
 use crate::states::{self, Busy};
+use usher_config::{self as config, Config, Flags, LiveConfig, LogFormat};
 
 /// How long threads may take to end when everything else has.
 const THREADS_END: Duration = Duration::from_secs(2);

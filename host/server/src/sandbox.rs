@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use usher_runtime::{Compiler, CompilerProcess, Runtime, RuntimeError, RuntimeOptions};
 
-use crate::config::CompilerConfig;
+use usher_config::CompilerConfig;
 
 /// This very program, also where its file was replaced since it started.
 const THIS_PROGRAM: &str = "/proc/self/exe";

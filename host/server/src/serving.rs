@@ -8,8 +8,8 @@ use usher_event::SubscriptionName;
 
 use usher_api::{Plugin, PluginState};
 
-use crate::config::Config;
 use crate::running::Running;
+use usher_config::Config;
 
 /// How many files that were refused are named.
 const REFUSED_MAX: usize = 3;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use usher_api::{Breaker, Plugin, PluginState, Subscription, SubscriptionState};
 use usher_broker::{BrokerError, BrokerStats, PARKED_MAX, RETRIES_MAX};
 
-use crate::config::State;
 use crate::running::Running;
+use usher_config::RouterState;
 
 /// How often the log is told.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const NAMED_MAX: usize = 5;
 const ROUTER: &str = "router";
 
 /// Whom each state that holds concerns: names of subscriptions or plugins, or `router`.
-pub(crate) type States = BTreeMap<State, BTreeSet<String>>;
+pub(crate) type States = BTreeMap<RouterState, BTreeSet<String>>;
 
 /// When a producer was last asked to come back later because too much is under way.
 #[derive(Debug, Default)]
@@ -60,21 +60,21 @@ pub(crate) fn of(
     plugins: &[Plugin],
 ) -> States {
     let mut states = States::new();
-    let mut add = |state: State, holds: bool, whom: &dyn ToString| {
+    let mut add = |state: RouterState, holds: bool, whom: &dyn ToString| {
         if holds {
             states.entry(state).or_default().insert(whom.to_string());
         }
     };
-    add(State::DiskFull, broker.is_disk_full, &ROUTER);
-    add(State::Busy, busy.is_recent(), &ROUTER);
+    add(RouterState::DiskFull, broker.is_disk_full, &ROUTER);
+    add(RouterState::Busy, busy.is_recent(), &ROUTER);
     let mut held_plugins = BTreeSet::new();
     for plugin in plugins {
         let Some(name) = &plugin.name else { continue };
         let (is_paused, is_quarantined) =
             (plugin.state == PluginState::Paused, plugin.state == PluginState::Quarantined);
-        add(State::Paused, is_paused, name);
-        add(State::Quarantined, is_quarantined, name);
-        add(State::BreakerOpen, plugin.breaker == Breaker::Open, name);
+        add(RouterState::Paused, is_paused, name);
+        add(RouterState::Quarantined, is_quarantined, name);
+        add(RouterState::BreakerOpen, plugin.breaker == Breaker::Open, name);
         if is_paused || is_quarantined {
             held_plugins.insert(name.as_str());
         }
@@ -83,11 +83,11 @@ pub(crate) fn of(
         let name = &report.name;
         let is_served =
             report.state == SubscriptionState::Active || held_plugins.contains(name.plugin());
-        add(State::NotServed, !is_served, name);
-        add(State::Backlog, report.holds_back.is_some(), name);
-        add(State::HeldBack, report.held_back_by.is_some(), name);
-        add(State::RetriesFull, report.retrying >= RETRIES_MAX as u64, name);
-        add(State::ParkedFull, report.parked >= PARKED_MAX as u64, name);
+        add(RouterState::NotServed, !is_served, name);
+        add(RouterState::Backlog, report.holds_back.is_some(), name);
+        add(RouterState::HeldBack, report.held_back_by.is_some(), name);
+        add(RouterState::RetriesFull, report.retrying >= RETRIES_MAX as u64, name);
+        add(RouterState::ParkedFull, report.parked >= PARKED_MAX as u64, name);
     }
     states
 }
@@ -101,7 +101,7 @@ pub(crate) async fn watch(running: &Running) -> Infallible {
         looks.tick().await;
         // The broker says itself why it can't be read.
         let Ok(states) = now(running).await else { continue };
-        for state in State::ALL.into_iter().filter(|state| !is_told_of(*state)) {
+        for state in RouterState::ALL.into_iter().filter(|state| !is_told_of(*state)) {
             tell(state, known.get(&state), states.get(&state));
         }
         known = states;
@@ -109,11 +109,17 @@ pub(crate) async fn watch(running: &Running) -> Infallible {
 }
 
 /// Whether the log has a line of it anyway, with the reason.
-fn is_told_of(state: State) -> bool {
-    matches!(state, State::Backlog | State::Paused | State::Quarantined | State::BreakerOpen)
+fn is_told_of(state: RouterState) -> bool {
+    matches!(
+        state,
+        RouterState::Backlog
+            | RouterState::Paused
+            | RouterState::Quarantined
+            | RouterState::BreakerOpen
+    )
 }
 
-fn tell(state: State, before: Option<&BTreeSet<String>>, now: Option<&BTreeSet<String>>) {
+fn tell(state: RouterState, before: Option<&BTreeSet<String>>, now: Option<&BTreeSet<String>>) {
     let name = state.as_str();
     match (before, now) {
         (_, Some(now)) => {
@@ -190,8 +196,8 @@ mod tests {
 
     #[test]
     fn the_words_have_the_limits() {
-        assert!(State::RetriesFull.meaning().contains(&RETRIES_MAX.to_string()));
-        assert!(State::ParkedFull.meaning().contains(&PARKED_MAX.to_string()));
-        assert!(State::Busy.meaning().contains(&format!("{} s", BUSY_FOR.as_secs())));
+        assert!(RouterState::RetriesFull.meaning().contains(&RETRIES_MAX.to_string()));
+        assert!(RouterState::ParkedFull.meaning().contains(&PARKED_MAX.to_string()));
+        assert!(RouterState::Busy.meaning().contains(&format!("{} s", BUSY_FOR.as_secs())));
     }
 }

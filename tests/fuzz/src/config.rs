@@ -1,20 +1,10 @@
-//! The configuration file. It belongs to a program, not to a library, so its code is taken in here.
-
-#[path = "../../../host/server/src/config/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    missing_docs,
-    reason = "only reading it matters here; whoever uses the rest is elsewhere"
-)]
-mod written;
+//! The configuration file.
 
 use std::cell::OnceCell;
 use std::fs;
 
 use tempfile::TempDir;
-use written::{Flags, load};
+use usher_config::{Flags, load};
 
 thread_local! {
     /// Where the file lies, with a folder of plugins beside it.

@@ -14,9 +14,9 @@ use super::inspect::Inspected;
 use super::output::{Output, style};
 use super::table::{Align, Cell, Table, paint};
 use super::text::{count, now, printable, without_name};
-use crate::config::{self, Config, Problems};
 use crate::plugins::{FileCheck, check_folder};
 use usher_api::{Schedules, Subscriptions};
+use usher_config::{self as config, Config, Problems};
 use usher_event::PluginName;
 
 /// JSON output of `check`.

@@ -21,9 +21,9 @@ use super::error::CliError;
 use super::output::{Output, style};
 use super::table::paint;
 use super::text::{bytes, printable};
-use crate::config::{self, Config, Flags, Problems};
 use crate::plugins::is_granted;
 use crate::sandbox;
+use usher_config::{self as config, Config, Flags, Problems};
 
 /// The contents of a plugin file; JSON output of `inspect`.
 #[derive(Debug, Serialize)]

@@ -9,8 +9,8 @@ use usher_runtime::{Attempt, Loaded, Runtime};
 
 use super::folder::{self, Scanned, Unreadable};
 use super::subscriptions::{Merged, merge};
-use crate::config::Config;
 use crate::sandbox;
+use usher_config::Config;
 
 /// A plugin file, checked.
 pub(crate) struct FileCheck {

@@ -25,8 +25,8 @@ use super::refusal::Refusal;
 use super::registry::{Entry, Life, unix_ms};
 use super::remembered::Remembered;
 use super::subscriptions::{Merged, merge};
-use crate::config::{LiveConfig, PluginConfig};
 use usher_api::Capability;
+use usher_config::{LiveConfig, PluginConfig};
 
 /// How long one may take to load when it is compiled.
 const DESCRIBE_MAX: Duration = Duration::from_secs(30);

@@ -30,9 +30,9 @@ use super::outcome::Outcome;
 use super::refusal::Refusal;
 use super::registry::{Entry, Registry};
 use super::watch::watch;
-use crate::config::PluginConfig;
 use rollback::WentBack;
 pub(crate) use rollback::{WISHES_MAX, Wish};
+use usher_config::PluginConfig;
 
 /// Keeps plugins and folder in step.
 pub(crate) struct Keeper {

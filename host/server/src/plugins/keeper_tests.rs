@@ -13,9 +13,9 @@ use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
 
 use super::*;
-use crate::config::{Config, Flags, LiveConfig, load};
 use crate::plugins::{Chronicle, Control, Remembered};
 use usher_api::{Plugin, PluginState};
+use usher_config::{Config, Flags, LiveConfig, load};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);

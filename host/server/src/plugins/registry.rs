@@ -10,7 +10,7 @@ use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Quarantine, Router, Standing};
 use usher_runtime::{Isolation, WasmListener};
 
-use crate::config::PluginConfig;
+use usher_config::PluginConfig;
 
 /// The plugins of a router.
 pub(crate) struct Registry {

@@ -14,7 +14,7 @@ use usher_event::Digest;
 
 use super::chronicle::replace;
 use super::registry::unix_ms;
-use crate::config::CompilerConfig;
+use usher_config::CompilerConfig;
 
 /// The version of the file.
 const VERSION: u32 = 1;

@@ -4,7 +4,7 @@ use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Subscription};
 use usher_event::{PluginName, SubscriptionName};
 use usher_runtime::SubscriptionRequest;
 
-use crate::config::{PluginConfig, SubscriptionConfig};
+use usher_config::{PluginConfig, SubscriptionConfig};
 
 /// Deliveries under way at once where neither plugin nor operator says. Many, because those that
 /// wait for the disk count, too.

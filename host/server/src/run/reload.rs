@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
-use crate::config::{self, Adopted, Flags, LiveConfig};
 use crate::plugins::Stamp;
+use usher_config::{self as config, Adopted, Flags, LiveConfig};
 
 /// How often to look whether the file has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -45,7 +45,7 @@ pub(crate) struct PluginArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
-    pub(crate) flags: crate::config::Flags,
+    pub(crate) flags: usher_config::Flags,
     /// Also show what would change in subscriptions and schedules of the router at this address
     #[arg(long, value_parser = base_url)]
     pub(crate) url: Option<String>,

@@ -16,8 +16,8 @@ use usher_broker::{Broker, EmbeddedBroker, Options};
 use usher_event::Event;
 
 use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send, to_us};
-use crate::config::HttpConfig;
 use crate::http::state::Api;
+use usher_config::HttpConfig;
 
 fn broker() -> Arc<EmbeddedBroker> {
     EmbeddedBroker::in_memory(Options::new("")).unwrap()

@@ -22,10 +22,10 @@ use usher_broker::Broker;
 use usher_router::Router;
 
 use super::state::Api;
-use crate::config::{self, Flags, LiveConfig};
 use crate::plugins::{Chronicle, Control, Registry, Wish};
 use crate::running::{Gate, Readiness, Running};
 use crate::states::Busy;
+use usher_config::{self as config, Flags, LiveConfig};
 
 /// A router over `broker`, without plugins, open and ready.
 pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {

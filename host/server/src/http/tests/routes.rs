@@ -14,10 +14,10 @@ use usher_router::{Held, Installation, Quarantine};
 
 use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us};
-use crate::config::HttpConfig;
 use crate::http::clients::Client;
 use crate::http::handlers;
 use crate::http::state::{Api, BLOBS_MAX_BYTES, STREAMS_MAX};
+use usher_config::HttpConfig;
 
 pub(super) fn document() -> Value {
     serde_json::from_str(&usher_api::document().unwrap()).unwrap()

@@ -11,8 +11,8 @@ use usher_event::Digest;
 use super::routes::{document, violations};
 use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{BATCH, EVENT, STRUCTURED, api, app, publish, request, send, to_us};
-use crate::config::State;
 use crate::http::state::{Api, INTAKE_MAX_BYTES};
+use usher_config::RouterState;
 
 #[tokio::test]
 async fn all_three_modes_are_accepted() {
@@ -136,7 +136,7 @@ async fn a_closed_or_waiting_router_takes_nothing() {
 #[tokio::test]
 async fn readiness_says_no_in_the_states_that_the_configuration_names() {
     let stub = Stub::new();
-    for (unready_on, status) in [(State::Paused, 200), (State::NotServed, 503)] {
+    for (unready_on, status) in [(RouterState::Paused, 200), (RouterState::NotServed, 503)] {
         let mut app = app(stub.clone());
         let mut config = (*app.config).clone();
         config.http.unready_on = vec![unready_on];

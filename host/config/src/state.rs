@@ -3,7 +3,7 @@
 
 /// A state in which producers are refused or deliveries are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
+pub enum RouterState {
     /// Free disk space is below the reserve: producers are refused.
     DiskFull,
     /// Load exceeds the intake limits: producers are told to retry later.
@@ -26,9 +26,9 @@ pub(crate) enum State {
     ParkedFull,
 }
 
-impl State {
+impl RouterState {
     /// Every state.
-    pub(crate) const ALL: [Self; 10] = [
+    pub const ALL: [Self; 10] = [
         Self::DiskFull,
         Self::Busy,
         Self::Backlog,
@@ -42,7 +42,7 @@ impl State {
     ];
 
     /// Its name.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
             Self::Busy => "busy",
@@ -58,7 +58,7 @@ impl State {
     }
 
     /// What it means, and what to do.
-    pub(crate) fn meaning(self) -> &'static str {
+    pub fn meaning(self) -> &'static str {
         match self {
             Self::DiskFull => {
                 "producers are refused: less is free on the disk than broker.disk_reserve_bytes; make \

@@ -7,8 +7,8 @@ use usher_runtime::{FIXED_LIMITS, Limits};
 
 use super::*;
 
-const SECURITY: &str = include_str!("../../../../docs/security.md");
-const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
+const SECURITY: &str = include_str!("../../../docs/security.md");
+const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 
 fn example() -> &'static str {
     let (_, rest) = REFERENCE.split_once("```toml\n").unwrap();

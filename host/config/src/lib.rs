@@ -30,49 +30,49 @@ use std::time::Duration;
 use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::PluginName;
 
-pub(crate) use flags::Flags;
-pub(crate) use live::{Adopted, LiveConfig};
-pub(crate) use load::{load, load_to_check};
-pub(crate) use plugin::{PluginConfig, SubscriptionConfig};
-pub(crate) use problem::{Problem, Problems};
-pub(crate) use state::State;
+pub use flags::Flags;
+pub use live::{Adopted, LiveConfig};
+pub use load::{load, load_to_check};
+pub use plugin::{PluginConfig, SubscriptionConfig};
+pub use problem::{Problem, Problems};
+pub use state::RouterState;
 
 /// The validated configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
+pub struct Config {
     /// Where the HTTP API listens; always a loopback address.
-    pub(crate) listen: SocketAddr,
+    pub listen: SocketAddr,
     /// The data folder.
-    pub(crate) data: PathBuf,
+    pub data: PathBuf,
     /// The plugins folder.
-    pub(crate) plugins: PathBuf,
+    pub plugins: PathBuf,
     /// The configuration file this came from, if there was one.
-    pub(crate) file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
     /// A `tracing` filter.
-    pub(crate) log: String,
+    pub log: String,
     /// Format of the log.
-    pub(crate) log_format: LogFormat,
+    pub log_format: LogFormat,
     /// How long deliveries in flight may take to finish at hot swap and shutdown.
-    pub(crate) drain: Duration,
+    pub drain: Duration,
     /// Limits of the HTTP API.
-    pub(crate) http: HttpConfig,
+    pub http: HttpConfig,
     /// The broker's settings.
-    pub(crate) broker: BrokerConfig,
+    pub broker: BrokerConfig,
     /// Limits on compiling a plugin.
-    pub(crate) compiler: CompilerConfig,
+    pub compiler: CompilerConfig,
     /// Maximum concurrent instances across all plugins.
-    pub(crate) max_instances: u32,
+    pub max_instances: u32,
     /// Default retry policy of subscriptions.
-    pub(crate) retry: RetryPolicy,
+    pub retry: RetryPolicy,
     /// Scheduled events.
-    pub(crate) schedules: Vec<Schedule>,
+    pub schedules: Vec<Schedule>,
     /// Grants, limits and overrides by plugin.
-    pub(crate) plugin: BTreeMap<PluginName, PluginConfig>,
+    pub plugin: BTreeMap<PluginName, PluginConfig>,
 }
 
 /// Format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum LogFormat {
+pub enum LogFormat {
     /// Human-readable lines.
     #[default]
     Text,
@@ -82,20 +82,20 @@ pub(crate) enum LogFormat {
 
 /// Limits of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HttpConfig {
+pub struct HttpConfig {
     /// The largest request body.
-    pub(crate) max_body_bytes: usize,
+    pub max_body_bytes: usize,
     /// Time limit for receiving a request's header.
-    pub(crate) header_timeout: Duration,
+    pub header_timeout: Duration,
     /// Time limit for receiving a request's body.
-    pub(crate) body_timeout: Duration,
+    pub body_timeout: Duration,
     /// Maximum concurrent connections, further bounded by the limit on open files; `None` for the
     /// default.
-    pub(crate) max_connections: Option<usize>,
+    pub max_connections: Option<usize>,
     /// `Host` names accepted besides loopback ones, without a port.
-    pub(crate) allowed_hosts: Vec<String>,
+    pub allowed_hosts: Vec<String>,
     /// States in which `/readyz` reports not ready.
-    pub(crate) unready_on: Vec<State>,
+    pub unready_on: Vec<RouterState>,
 }
 
 impl Default for HttpConfig {
@@ -113,13 +113,13 @@ impl Default for HttpConfig {
 
 /// Limits on compiling one plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CompilerConfig {
+pub struct CompilerConfig {
     /// Memory of the compiler process.
-    pub(crate) memory_bytes: u64,
+    pub memory_bytes: u64,
     /// CPU time of the compiler process.
-    pub(crate) cpu_ms: u64,
+    pub cpu_ms: u64,
     /// Wall-clock time of the compiler process.
-    pub(crate) wall_ms: u64,
+    pub wall_ms: u64,
 }
 
 impl Default for CompilerConfig {
@@ -130,23 +130,23 @@ impl Default for CompilerConfig {
 
 /// The broker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BrokerConfig {
+pub struct BrokerConfig {
     /// Number of newest events remembered for deduplication.
-    pub(crate) duplicates_window_events: usize,
+    pub duplicates_window_events: usize,
     /// Age limit of events remembered for deduplication; `None` for no limit.
-    pub(crate) duplicates_window: Option<Duration>,
+    pub duplicates_window: Option<Duration>,
     /// Commands queued for the committer before producers are told to retry later.
-    pub(crate) intake_max_commands: usize,
+    pub intake_max_commands: usize,
     /// Bytes queued for the committer before producers are told to retry later.
-    pub(crate) intake_max_bytes: usize,
+    pub intake_max_bytes: usize,
     /// Lag of a subscription beyond which producers are refused; `None` for no limit.
-    pub(crate) backlog_max_events: Option<u64>,
+    pub backlog_max_events: Option<u64>,
     /// Free disk space below which producers are refused.
-    pub(crate) disk_reserve_bytes: u64,
+    pub disk_reserve_bytes: u64,
     /// Size of the store's block cache.
-    pub(crate) cache_bytes: u64,
+    pub cache_bytes: u64,
     /// Retention of the log.
-    pub(crate) retention: Retention,
+    pub retention: Retention,
 }
 
 impl Default for BrokerConfig {

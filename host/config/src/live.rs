@@ -9,43 +9,44 @@ use usher_event::PluginName;
 use super::{Config, PluginConfig};
 
 /// The configuration in effect.
-pub(crate) struct LiveConfig {
+pub struct LiveConfig {
     now: RwLock<Arc<Config>>,
     changes: watch::Sender<u64>,
 }
 
 /// Result of adopting a reloaded configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Adopted {
+pub struct Adopted {
     /// Whether the configuration in effect changed.
-    pub(crate) is_new: bool,
+    pub is_new: bool,
     /// Whether there are changes that only a restart applies.
-    pub(crate) needs_restart: bool,
+    pub needs_restart: bool,
 }
 
 impl LiveConfig {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
+    /// Starts with the configuration that the router started with.
+    pub fn new(config: Arc<Config>) -> Self {
         Self { now: RwLock::new(config), changes: watch::Sender::new(0) }
     }
 
     /// Returns the configuration in effect.
-    pub(crate) fn now(&self) -> Arc<Config> {
+    pub fn now(&self) -> Arc<Config> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notifies when the configuration in effect changes.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// Returns one plugin's configuration and the default retry policy.
-    pub(crate) fn plugin(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
+    pub fn plugin(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
         let now = self.now();
         (now.plugin.get(name).cloned().unwrap_or_default(), now.retry.clone())
     }
 
     /// Applies the reloadable part of `other`; no-op if that is unchanged.
-    pub(crate) fn adopt(&self, other: Config) -> Adopted {
+    pub fn adopt(&self, other: Config) -> Adopted {
         let now = self.now();
         let Config { plugin, retry, .. } = other.clone();
         let next = Config { plugin, retry, ..(*now).clone() };

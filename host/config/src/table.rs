@@ -13,6 +13,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Place, Problem};
 
+/// How much of an unknown key is compared with the known ones.
+const KEY_MAX_CHARS: usize = 64;
+
 /// The file being read and the problems found in it so far.
 pub(crate) struct Source<'a> {
     file: &'a Path,
@@ -292,38 +295,15 @@ fn with_article(kind: &str) -> String {
 
 /// The known word that `word` most likely misspells, if any is close enough.
 pub(crate) fn closest<'k>(word: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
+    // Bounds the comparison with a key of a hostile length.
+    let end = word.char_indices().nth(KEY_MAX_CHARS).map_or(word.len(), |(end, _)| end);
+    let word = word.get(..end).unwrap_or(word);
     known
         .iter()
-        .map(|candidate| (distance(word, candidate), *candidate))
+        .map(|candidate| (strsim::osa_distance(word, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// Edit distance with adjacent transpositions (optimal string alignment), over the first `LONGEST`
-/// characters.
-fn distance(from: &str, to: &str) -> usize {
-    const LONGEST: usize = 64;
-    let from: Vec<char> = from.chars().take(LONGEST).collect();
-    let to: Vec<char> = to.chars().take(LONGEST).collect();
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let at =
-                |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX - 1);
-            let mut cost =
-                (at(&last, j) + usize::from(a != b)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
-            let swapped = i > 0 && j > 0 && from.get(i - 1) == Some(b) && to.get(j - 1) == Some(a);
-            if swapped {
-                cost = cost.min(at(&before_last, j - 1) + 1);
-            }
-            row.push(cost);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -7,21 +7,21 @@ use serde::Serialize;
 
 /// One configuration problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// Where it is.
     #[serde(flatten)]
-    pub(crate) place: Place,
+    pub place: Place,
     /// What is wrong.
-    pub(crate) what: String,
+    pub what: String,
     /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) hint: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Place {
+pub enum Place {
     /// A place in a file; lines and columns start at 1.
     File {
         /// The file.
@@ -45,7 +45,7 @@ pub(crate) enum Place {
 
 impl Place {
     /// Converts a byte offset in a file's text.
-    pub(crate) fn in_file(file: &Path, text: &str, offset: usize) -> Self {
+    pub fn in_file(file: &Path, text: &str, offset: usize) -> Self {
         let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self::File {
@@ -83,7 +83,7 @@ impl fmt::Display for Problem {
 /// All problems of a configuration, in file order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Problems(pub(crate) Vec<Problem>);
+pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,21 +21,21 @@ const SETTING_MAX_BYTES: usize = 64 * 1024;
 
 /// The operator's settings for one plugin.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PluginConfig {
+pub struct PluginConfig {
     /// Maximum concurrent deliveries per subscription.
-    pub(crate) instances: usize,
+    pub instances: usize,
     /// Lifetime of its instances.
-    pub(crate) isolation: Isolation,
+    pub isolation: Isolation,
     /// Granted capabilities.
-    pub(crate) grants: Grants,
+    pub grants: Grants,
     /// Resource limits.
-    pub(crate) limits: Limits,
+    pub limits: Limits,
     /// When its breaker opens, and when it is quarantined.
-    pub(crate) breaker: BreakerPolicy,
+    pub breaker: BreakerPolicy,
     /// When a new version is rolled back; `None` for no trial.
-    pub(crate) trial: Option<TrialPolicy>,
+    pub trial: Option<TrialPolicy>,
     /// Subscription overrides, by name within the plugin.
-    pub(crate) subscriptions: BTreeMap<String, SubscriptionConfig>,
+    pub subscriptions: BTreeMap<String, SubscriptionConfig>,
 }
 
 impl Default for PluginConfig {
@@ -54,21 +54,21 @@ impl Default for PluginConfig {
 
 /// The operator's settings for one subscription.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct SubscriptionConfig {
+pub struct SubscriptionConfig {
     /// `None` for the plugin's own filter. Required if the plugin doesn't request the subscription.
-    pub(crate) filter: Option<Filter>,
+    pub filter: Option<Filter>,
     /// Maximum deliveries in flight; `None` for what the plugin requests.
-    pub(crate) max_in_flight: Option<u32>,
+    pub max_in_flight: Option<u32>,
     /// Where it starts when it is new.
-    pub(crate) start: Start,
+    pub start: Start,
     /// Delivery order.
-    pub(crate) order: Order,
+    pub order: Order,
     /// Whether it is served at all.
-    pub(crate) enabled: bool,
+    pub enabled: bool,
     /// Retry policy; `None` for the default one.
-    pub(crate) retry: Option<RetryPolicy>,
+    pub retry: Option<RetryPolicy>,
     /// Whether retention may remove events that it has not settled.
-    pub(crate) expires: bool,
+    pub expires: bool,
 }
 
 /// Reads all `[plugin.NAME]` tables; `folder` is the base of relative paths.

@@ -13,7 +13,7 @@ use usher_broker::{Retention, RetryPolicy};
 use super::problem::{Place, Problem, Problems};
 use super::table::{At, Source, Table};
 use super::{
-    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, State, plugin, retry,
+    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, plugin, retry,
     schedule,
 };
 
@@ -28,7 +28,7 @@ const MINUTE_MS: u64 = 60_000;
 ///
 /// # Errors
 /// All problems found.
-pub(crate) fn load(flags: &Flags) -> Result<Config, Problems> {
+pub fn load(flags: &Flags) -> Result<Config, Problems> {
     load_for(Purpose::Run, flags)
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn load(flags: &Flags) -> Result<Config, Problems> {
 ///
 /// # Errors
 /// All problems found.
-pub(crate) fn load_to_check(flags: &Flags) -> Result<Config, Problems> {
+pub fn load_to_check(flags: &Flags) -> Result<Config, Problems> {
     load_for(Purpose::Check, flags)
 }
 
@@ -304,11 +304,12 @@ fn hosts(table: &Table<'_>) -> Vec<String> {
     table.strings("allowed_hosts").into_iter().map(check).collect()
 }
 
-fn unready_on(table: &Table<'_>) -> Vec<State> {
+fn unready_on(table: &Table<'_>) -> Vec<RouterState> {
     let check = |At { value, span }: At<&str>| {
-        let state = State::ALL.into_iter().find(|state| state.as_str() == value);
+        let state = RouterState::ALL.into_iter().find(|state| state.as_str() == value);
         if state.is_none() {
-            let hint = format!("use any of {}", State::ALL.map(State::as_str).join(", "));
+            let hint =
+                format!("use any of {}", RouterState::ALL.map(RouterState::as_str).join(", "));
             let what = format!("unready_on can't have {value:?}");
             table.source().problem(&span, what, Some(hint));
         }
