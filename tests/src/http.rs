@@ -1,45 +1,28 @@
-//! A small HTTP client for the router's API; error statuses are returned, not errors.
-
-use std::time::Duration;
+//! What tests ask of a router, on top of its client: any status is an answer, JSON stays JSON, and
+//! what takes time is waited for.
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use ureq::http::{Request, Response};
+use usher_api::{Accepted, EventsQuery, routes};
 
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::wait_for;
 
-const BODY_MAX_BYTES: u64 = 64 * 1024 * 1024;
+pub use usher_api::AcceptedEvent as Receipt;
 
 /// A client for one router.
 #[derive(Clone, Debug)]
-pub struct Client {
-    base: String,
-    agent: ureq::Agent,
-}
+pub struct Client(usher_client::Client);
 
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// All headers, names in lower case.
-    pub headers: Vec<(String, String)>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
-}
-
-/// The router's acknowledgement of a published event.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Receipt {
-    /// The event's id.
-    pub id: String,
-    /// Its source.
-    pub source: String,
-    /// Its sequence in the log.
-    pub sequence: u64,
-    /// Whether it was there before.
-    pub duplicate: bool,
 }
 
 impl Answer {
@@ -60,26 +43,24 @@ impl Answer {
 
     /// A header's first value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
 impl Client {
     /// A client for the router at this URL (without a trailing slash).
     pub fn new(base: impl Into<String>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .proxy(None)
-            .max_redirects(0)
-            .timeout_global(Some(PATIENCE))
-            .build();
-        Self { base: base.into(), agent: config.into() }
+        Self(usher_client::Client::new(base))
     }
 
     /// The router's URL.
     pub fn base(&self) -> &str {
-        &self.base
+        self.0.base()
+    }
+
+    /// The router's own client.
+    pub(crate) fn inner(&self) -> &usher_client::Client {
+        &self.0
     }
 
     /// Sends any request.
@@ -93,14 +74,13 @@ impl Client {
         headers: &[(&str, &[u8])],
         body: &[u8],
     ) -> Result<Answer> {
-        let url = format!("{}{path}", self.base);
-        let mut request = Request::builder().method(method).uri(&url);
+        let mut request = self.0.request(method.parse()?, path).raw_body(body);
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request = request.header(name.parse::<HeaderName>()?, HeaderValue::from_bytes(value)?);
         }
-        let request = request.body(body.to_vec())?;
-        let response = self.agent.run(request).with_context(|| format!("{method} {url}"))?;
-        read(response).with_context(|| format!("{method} {url}"))
+        let response = request.send().with_context(|| format!("{method} {path}"))?;
+        let usher_client::Response { status, headers, body } = response;
+        Ok(Answer { status: status.as_u16(), headers, body })
     }
 
     /// GET.
@@ -216,43 +196,21 @@ impl Client {
     /// # Errors
     /// The router didn't respond as documented.
     pub fn events_of_type(&self, ty: &str) -> Result<Vec<Value>> {
-        let filter = json!({ "exact": { "type": ty } }).to_string();
-        let filter = percent_encoded(&filter);
+        let filter = Some(json!({ "exact": { "type": ty } }).to_string());
+        let mut query = EventsQuery { from: Some(0), max: Some(1000), filter, type_prefix: None };
         let mut found = Vec::new();
-        let mut from = 0;
         loop {
-            let page = self.get_json(&format!("/events?from={from}&max=1000&filter={filter}"))?;
+            let page: Value = self.0.call(routes::EVENTS, &[]).query(&query).fetch()?;
             let events = page.get("events").and_then(Value::as_array);
             found.extend(events.context("a page without events")?.iter().cloned());
             let number = |key: &str| page.get(key).and_then(Value::as_u64);
-            from = number("next").context("a page without next")?;
+            let next = number("next").context("a page without next")?;
             // A page may be empty before the end: the scan per request is limited.
-            if from > number("last").context("a page without last")? {
+            if next > number("last").context("a page without last")? {
                 return Ok(found);
             }
+            query.from = Some(next);
         }
-    }
-
-    /// GET of an endless body, as a reader; fails after [`PATIENCE`] without data.
-    pub(crate) fn open(
-        &self,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<impl std::io::Read + Send + use<>> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request
-            .config()
-            .timeout_global(None)
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_recv_body(Some(PATIENCE * 2))
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .build();
-        let response = request.call().with_context(|| format!("GET {path}"))?;
-        ensure!(response.status() == 200, "GET {path}: {}", response.status());
-        Ok(response.into_body().into_with_config().limit(BODY_MAX_BYTES).reader())
     }
 }
 
@@ -269,45 +227,7 @@ pub(crate) fn event(ty: &str, id: &str, data: &Value) -> Value {
 }
 
 fn receipts(answer: &Answer) -> Result<Vec<Receipt>> {
-    #[derive(Deserialize)]
-    struct Accepted {
-        events: Vec<Receipt>,
-    }
     ensure!(answer.status == 202, "not accepted: {} {}", answer.status, answer.text());
-    let accepted: Accepted = serde_json::from_value(answer.json()?)?;
+    let accepted: Accepted = serde_json::from_slice(&answer.body)?;
     Ok(accepted.events)
-}
-
-fn read(response: Response<ureq::Body>) -> Result<Answer> {
-    let status = response.status().as_u16();
-    let headers = response
-        .headers()
-        .iter()
-        .map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        })
-        .collect();
-    let body = response.into_body().into_with_config().limit(BODY_MAX_BYTES).read_to_vec()?;
-    Ok(Answer { status, headers, body })
-}
-
-pub(crate) fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_encoded() {
-        assert_eq!(percent_encoded(r#"{"a":"b c"}"#), "%7B%22a%22%3A%22b%20c%22%7D");
-    }
 }

@@ -1,16 +1,15 @@
-//! A reader of `/events/stream`: server-sent events, one stored event each.
-
-use std::io::{BufRead as _, BufReader, Read};
+//! A reader of `/events/stream`.
 
 use anyhow::{Context as _, Result, bail};
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
+use usher_api::{StreamQuery, routes};
+use usher_client::Outcome;
 
 use crate::http::Client;
 
 /// An open stream.
-pub struct EventStream {
-    lines: BufReader<Box<dyn Read + Send>>,
-}
+pub struct EventStream(usher_client::EventStream);
 
 /// One event of the stream.
 #[derive(Clone, Debug)]
@@ -22,15 +21,21 @@ pub struct Streamed {
 }
 
 impl EventStream {
-    /// Opens a stream; `query` begins with `?` or is empty, `last` is a `Last-Event-ID`.
+    /// Opens a stream; `last` is a `Last-Event-ID`.
     ///
     /// # Errors
     /// The router refused the stream.
-    pub fn open(client: &Client, query: &str, last: Option<&str>) -> Result<Self> {
-        let mut headers = vec![("accept", "text/event-stream")];
-        headers.extend(last.map(|id| ("last-event-id", id)));
-        let reader = client.open(&format!("/events/stream{query}"), &headers)?;
-        Ok(Self { lines: BufReader::new(Box::new(reader)) })
+    pub fn open(client: &Client, query: &StreamQuery, last: Option<&str>) -> Result<Self> {
+        let mut request = client.inner().call(routes::STREAM, &[]).query(query);
+        if let Some(last) = last {
+            let name = HeaderName::from_static("last-event-id");
+            request = request.header(name, HeaderValue::from_str(last)?);
+        }
+        match request.stream()? {
+            Outcome::Done(stream) => Ok(Self(stream)),
+            Outcome::Busy(_) => bail!("too many streams are open"),
+            Outcome::Refused(refusal) => bail!("{refusal}"),
+        }
     }
 
     /// The next event.
@@ -38,22 +43,15 @@ impl EventStream {
     /// # Errors
     /// The stream ended or timed out.
     pub fn read(&mut self) -> Result<Streamed> {
-        let mut id = String::new();
-        let mut data = String::new();
         loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line).context("reading the stream")? == 0 {
-                bail!("the stream ended");
-            }
-            match line.trim_end_matches(['\r', '\n']).split_once(':') {
-                Some(("id", value)) => value.trim_start().clone_into(&mut id),
-                Some(("data", value)) => data.push_str(value.strip_prefix(' ').unwrap_or(value)),
-                None if line.trim().is_empty() && !data.is_empty() => {
+            match self.0.read().context("reading the stream")? {
+                None => bail!("the stream ended"),
+                Some(usher_client::Streamed::KeepAlive) => {}
+                Some(usher_client::Streamed::Event { id, data }) => {
                     let stored = serde_json::from_str(&data)
                         .with_context(|| format!("the stream brought something else: {data}"))?;
                     return Ok(Streamed { id, stored });
                 }
-                _ => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use usher_api::StreamQuery;
 use usher_tests::{EventStream, Folder, PATIENCE, Router, guest, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
@@ -81,9 +82,11 @@ fn what_is_not_there_or_not_understood_is_a_problem() -> Result<()> {
 fn a_stream_follows_the_log_and_resumes() -> Result<()> {
     let scene = Scene::empty()?;
     scene.client().publish(&event("a.x", "1", &json!(1)))?;
-    let mut all = EventStream::open(scene.client(), "?from=1", None)?;
-    let mut some = EventStream::open(scene.client(), "?from=1&type=b.", None)?;
-    let mut live = EventStream::open(scene.client(), "", None)?;
+    let from_1 = StreamQuery { from: Some(1), ..Default::default() };
+    let typed = StreamQuery { type_prefix: Some("b.".to_owned()), ..from_1.clone() };
+    let mut all = EventStream::open(scene.client(), &from_1, None)?;
+    let mut some = EventStream::open(scene.client(), &typed, None)?;
+    let mut live = EventStream::open(scene.client(), &StreamQuery::default(), None)?;
     assert_eq!(all.read()?.stored["event"]["id"], "1");
     scene.client().publish_batch(&[event("b.x", "2", &json!(2)), event("a.x", "3", &json!(3))])?;
     let ids = |streamed: &[usher_tests::Streamed]| -> Vec<String> {
@@ -93,7 +96,7 @@ fn a_stream_follows_the_log_and_resumes() -> Result<()> {
     assert_eq!(ids(&some.take(1)?), ["2"]);
     assert_eq!(ids(&live.take(2)?), ["2", "3"]);
 
-    let mut resumed = EventStream::open(scene.client(), "?from=1", Some("2"))?;
+    let mut resumed = EventStream::open(scene.client(), &from_1, Some("2"))?;
     let next = resumed.read()?;
     assert_eq!(next.id, "3");
     assert_eq!(next.stored, scene.client().get_json("/events/3")?);
@@ -200,7 +203,7 @@ fn more_than_there_is_room_for_is_answered_with_429() -> Result<()> {
     let scene = Scene::empty()?;
     let mut open = Vec::with_capacity(STREAMS_MAX);
     for _ in 0..STREAMS_MAX {
-        open.push(EventStream::open(scene.client(), "", None)?);
+        open.push(EventStream::open(scene.client(), &StreamQuery::default(), None)?);
     }
     let refused = scene.client().get("/events/stream")?;
     assert_eq!(refused.status, 429, "{}", refused.text());
@@ -211,7 +214,9 @@ fn more_than_there_is_room_for_is_answered_with_429() -> Result<()> {
     // Producers don't notice, and a stream that ends makes room.
     scene.client().publish_new("t", "1", &json!({}))?;
     open.pop();
-    wait_for("room for another", || Ok(EventStream::open(scene.client(), "", None).ok().map(drop)))
+    wait_for("room for another", || {
+        Ok(EventStream::open(scene.client(), &StreamQuery::default(), None).ok().map(drop))
+    })
 }
 
 #[test]

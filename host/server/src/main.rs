@@ -1,10 +1,10 @@
 //! The `usher` program: `usher run` is the router itself, every other verb is a client of a
 //! running one or looks at files.
 
-mod cli;
 mod descriptors;
 mod http;
 mod metrics;
+mod offline;
 mod plugins;
 mod project;
 mod run;
@@ -36,13 +36,27 @@ enum Verb {
         memory_bytes: u64,
     },
     #[command(flatten)]
-    Client(cli::Command),
+    Client(usher_cli::Command),
+    #[command(flatten)]
+    Offline(offline::Command),
 }
 
 fn main() -> ExitCode {
     match Usher::parse().verb {
         Verb::Run(flags) => run::run(&flags),
         Verb::CompileComponent { memory_bytes } => usher_runtime::compile_as_child(memory_bytes),
-        Verb::Client(command) => cli::run(command),
+        Verb::Client(command) => usher_cli::run(command),
+        Verb::Offline(command) => offline::run(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        use clap::CommandFactory;
+        Usher::command().debug_assert();
     }
 }

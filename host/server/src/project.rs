@@ -11,6 +11,9 @@ use usher_router::Standing;
 
 use crate::plugins::Past;
 
+// The API's clients know the limit without knowing the broker.
+const _: () = assert!(api::REPLAY_MAX_EVENTS == broker::REPLAY_MAX_EVENTS);
+
 pub(crate) fn backup(report: broker::BackupReport) -> api::Backup {
     let broker::BackupReport { folder, last_sequence, rows, blobs, bytes } = report;
     api::Backup { folder: folder.display().to_string(), last_sequence, rows, blobs, bytes }

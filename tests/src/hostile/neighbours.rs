@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::http::{Client, event, percent_encoded};
+use usher_api::StreamQuery;
+
+use crate::http::{Client, event};
 use crate::router::Router;
 use crate::stream::EventStream;
 use crate::wait::wait_for;
@@ -52,8 +54,9 @@ impl Neighbours {
     pub(crate) fn start(router: &Router) -> Result<Self> {
         let client = router.client().clone();
         let made = NEIGHBOURS.map(|(_, _, made)| json!({ "exact": { "type": made } }));
-        let filter = percent_encoded(&json!({ "any": made }).to_string());
-        let mut stream = EventStream::open(&client, &format!("?filter={filter}"), None)?;
+        let filter = Some(json!({ "any": made }).to_string());
+        let query = StreamQuery { filter, ..Default::default() };
+        let mut stream = EventStream::open(&client, &query, None)?;
         let book = Arc::<Mutex<Book>>::default();
         let stop = Arc::<AtomicBool>::default();
         let (noted, ended) = (Arc::clone(&book), Arc::clone(&stop));

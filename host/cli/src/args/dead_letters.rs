@@ -1,0 +1,119 @@
+//! `usher dead-letters`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use usher_event::{FailureClass, PluginName, SubscriptionName};
+
+use super::{ClientArgs, MaxArgs, failure_class, rate, timestamp};
+use usher_api::Timestamp;
+
+/// `usher dead-letters`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersVerb {
+    /// Show dead letters, oldest first
+    List(DeadLettersListArgs),
+    /// Show a dead letter with its event and attempts
+    Show(DeadLetterArgs),
+    /// Deliver dead letters again with a fresh attempt count, or one with an edited event
+    Redrive(RedriveArgs),
+    /// Discard dead letters permanently
+    Discard(DiscardArgs),
+}
+
+/// `usher dead-letters list`.
+#[derive(Debug, Args)]
+pub struct DeadLettersListArgs {
+    /// Only those after this id
+    #[arg(long, value_name = "ID")]
+    pub after: Option<u64>,
+    #[command(flatten)]
+    pub filter: DeadLetterFilterArgs,
+    #[command(flatten)]
+    pub max: MaxArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Filters on dead letters; all given ones must match.
+#[derive(Debug, Default, Args)]
+pub struct DeadLetterFilterArgs {
+    /// Only those of this subscription
+    #[arg(long, value_name = "PLUGIN/NAME")]
+    pub subscription: Option<SubscriptionName>,
+    /// Only those of this plugin
+    #[arg(long)]
+    pub plugin: Option<PluginName>,
+    /// Only those with this failure class
+    #[arg(long, value_parser = failure_class())]
+    pub class: Option<FailureClass>,
+    /// Only those whose event's type starts with this
+    #[arg(long = "type", value_name = "PREFIX")]
+    pub type_prefix: Option<String>,
+    /// Only those given up at this time or later, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub since: Option<Timestamp>,
+    /// Only those given up before this time
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub until: Option<Timestamp>,
+}
+
+/// `usher dead-letters show`.
+#[derive(Debug, Args)]
+pub struct DeadLetterArgs {
+    /// The dead letter's id
+    pub id: u64,
+    /// Print only its event, as JSON for `redrive --event`
+    #[arg(long, conflicts_with = "json")]
+    pub event: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Selects dead letters by id, by filter, or all.
+#[derive(Debug, Args)]
+pub struct ChosenArgs {
+    /// The dead letters' ids
+    #[arg(
+        value_name = "ID",
+        required_unless_present_any = CHOICES,
+        conflicts_with_all = CHOICES
+    )]
+    pub ids: Vec<u64>,
+    /// All dead letters
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub filter: DeadLetterFilterArgs,
+}
+
+/// Arguments that select dead letters other than by id.
+const CHOICES: [&str; 7] =
+    ["all", "subscription", "plugin", "class", "type_prefix", "since", "until"];
+
+/// `usher dead-letters redrive`.
+#[derive(Debug, Args)]
+pub struct RedriveArgs {
+    #[command(flatten)]
+    pub chosen: ChosenArgs,
+    /// Deliver the event in this JSON file instead of the dead letter's; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = CHOICES)]
+    pub event: Option<PathBuf>,
+    /// Maximum dead letters per second
+    #[arg(long, value_name = "N", default_value = "10", value_parser = rate)]
+    pub rate: f64,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `usher dead-letters discard`.
+#[derive(Debug, Args)]
+pub struct DiscardArgs {
+    #[command(flatten)]
+    pub chosen: ChosenArgs,
+    /// Maximum dead letters per second
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = rate)]
+    pub rate: f64,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}

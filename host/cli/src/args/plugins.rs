@@ -1,0 +1,40 @@
+//! `usher plugins`, `usher check` and `usher inspect`.
+
+use clap::{Args, Subcommand};
+use usher_event::PluginName;
+
+use super::ClientArgs;
+
+/// `usher plugins`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct PluginsArgs {
+    #[command(subcommand)]
+    pub verb: Option<PluginsVerb>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Subcommands of `usher plugins`.
+#[derive(Debug, Subcommand)]
+pub enum PluginsVerb {
+    /// Stop deliveries to a plugin until it is resumed; its events wait
+    Pause(PluginArgs),
+    /// Resume deliveries to a paused plugin
+    Resume(PluginArgs),
+    /// Lift the quarantine of a plugin that failed too often
+    Release(PluginArgs),
+    /// Roll back to the previous version; the current one stays disabled until its file changes
+    Rollback(PluginArgs),
+    /// Show the outcome of each change of a plugin, oldest first
+    History(PluginArgs),
+}
+
+/// Subcommands of `usher plugins` that name one plugin.
+#[derive(Debug, Args)]
+pub struct PluginArgs {
+    /// The plugin's name
+    pub name: PluginName,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}

@@ -1,0 +1,56 @@
+//! `usher blobs` and `usher store backup`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use usher_event::Digest;
+
+use super::{ClientArgs, MaxArgs, URL_DEFAULT, base_url};
+
+/// `usher blobs`.
+#[derive(Debug, Subcommand)]
+pub enum BlobsVerb {
+    /// List blobs in digest order
+    List(BlobsListArgs),
+    /// Fetch a blob's content
+    Get(BlobArgs),
+}
+
+/// `usher blobs list`.
+#[derive(Debug, Args)]
+pub struct BlobsListArgs {
+    /// Only those after this digest
+    #[arg(long, value_name = "DIGEST")]
+    pub after: Option<Digest>,
+    #[command(flatten)]
+    pub max: MaxArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `usher blobs get`.
+#[derive(Debug, Args)]
+pub struct BlobArgs {
+    /// The blob's digest
+    pub digest: Digest,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The router's address
+    #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
+    pub url: String,
+    /// Print digest, size and file as JSON; requires --output for the content
+    #[arg(long, requires = "output")]
+    pub json: bool,
+}
+
+/// `usher store backup`.
+#[derive(Debug, Args)]
+pub struct StoreBackupArgs {
+    /// The new folder, on the router's machine
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Router address and output format
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
