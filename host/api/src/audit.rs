@@ -1,4 +1,4 @@
-//! `/audit`: what operators did.
+//! `/audit`: the record of operator actions.
 
 use serde::{Deserialize, Serialize};
 use usher_event::SubscriptionName;
@@ -6,32 +6,32 @@ use utoipa::ToSchema;
 
 use super::Timestamp;
 
-/// Answer to `GET /audit`.
+/// Response to `GET /audit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Audit {
     /// By number, oldest first.
     pub records: Vec<AuditRecord>,
 }
 
-/// Something an operator did.
+/// An operator action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditRecord {
-    /// Names it; rises, is never reused.
+    /// Its number; rises and is never reused.
     pub number: u64,
     /// When it was done.
     pub time: Timestamp,
-    /// To dead letters: `redrive`, `redrive_edited`, `discard`; to subscriptions: `replay`; to plugins:
-    /// `pause`, `resume`, `release`, `rollback`.
+    /// On dead letters: `redrive`, `redrive_edited`, `discard`; on subscriptions: `replay`; on
+    /// plugins: `pause`, `resume`, `release`, `rollback`.
     pub action: String,
-    /// To which plugin, or to which one's subscription.
+    /// The plugin acted on, or the one that owns the subscription.
     pub plugin: String,
-    /// To which subscription; not where it was done to a plugin.
+    /// The subscription; absent for an action on a plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<SubscriptionName>,
-    /// The dead letter that is no more, where it is about one.
+    /// The dead letter that was removed, if the action was on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<AuditedDeadLetter>,
-    /// The new event's sequence, where another one is delivered in its place.
+    /// Sequence of the event that is delivered instead, if it was edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// What was replayed.
@@ -39,25 +39,25 @@ pub struct AuditRecord {
     pub replay: Option<AuditedReplay>,
 }
 
-/// What is remembered of one step of a replay.
+/// One step of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditedReplay {
     /// The first event's sequence.
     pub first: u64,
-    /// The last one's.
+    /// The last event's sequence.
     pub last: u64,
-    /// How many events.
+    /// Number of events.
     pub events: u64,
 }
 
-/// What is remembered of a dead letter that is no more.
+/// A dead letter that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditedDeadLetter {
     /// Its id.
     pub id: u64,
     /// When it was given up.
     pub time: Timestamp,
-    /// What kind of failure ended it.
+    /// Class of the last failure.
     pub class: Option<String>,
     /// The event's sequence.
     pub sequence: u64,

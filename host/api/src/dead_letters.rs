@@ -6,48 +6,48 @@ use utoipa::ToSchema;
 
 use super::{Attempt, Stored, Timestamp};
 
-/// Answer to `GET /dead-letters`.
+/// Response to `GET /dead-letters`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetters {
     /// By id, oldest first.
     pub dead_letters: Vec<DeadLetter>,
-    /// Read on after this id; `null` where that was all.
+    /// Continue after this id; `null` at the end.
     pub next: Option<u64>,
-    /// The newest id there ever was; 0 where there was none.
+    /// The newest id ever assigned; 0 if there is none.
     pub last: u64,
 }
 
 /// A delivery that was given up.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
-    /// Names it; rises, is never reused.
+    /// Its id; rises and is never reused.
     pub id: u64,
     /// When it was given up.
     pub time: Timestamp,
-    /// The subscription that could not deal with it.
+    /// The subscription it was for.
     pub subscription: SubscriptionName,
     /// The plugin's part of that name.
     pub plugin: String,
-    /// How many attempts were made in all.
+    /// Total number of attempts.
     pub attempt_count: u32,
-    /// What kind of failure ended it; empty where no attempt was made.
+    /// Class of the last failure; empty if no attempt was made.
     pub class: String,
-    /// What ended it.
+    /// Reason of the last failure.
     pub reason: String,
-    /// The event, whole.
+    /// The whole event.
     pub event: Stored,
-    /// The failed attempts, oldest first: the first and the newest. Only in
+    /// Failed attempts, oldest first; of many, only the first and the newest. Only in
     /// `GET /dead-letters/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
 }
 
-/// Answer to a redrive or discard.
+/// Response to a redrive or discard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterGone {
-    /// The dead letter that is no more.
+    /// The dead letter that was removed.
     pub id: u64,
-    /// The new event's sequence, where another one is delivered in its place.
+    /// Sequence of the event that is delivered instead, if it was edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! `/events`: what is published and what the log has.
+//! `/events`: published and stored events.
 
 use serde::{Deserialize, Serialize};
 use usher_event::SubscriptionName;
@@ -6,32 +6,32 @@ use utoipa::ToSchema;
 
 use super::{CloudEvent, Timestamp};
 
-/// Answer to `POST /events`.
+/// Response to `POST /events`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {
-    /// One for each event, in the order they came.
+    /// One per event, in the order of the request.
     pub events: Vec<AcceptedEvent>,
 }
 
-/// What became of one published event.
+/// Result of publishing one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AcceptedEvent {
     /// The event's id.
     pub id: String,
     /// The event's source.
     pub source: String,
-    /// Its place in the log; for a duplicate, that of the first.
+    /// Its place in the log; for a duplicate, that of the original.
     pub sequence: u64,
-    /// Whether an event with this id and source was there before.
+    /// Whether an event with this id and source was already in the log.
     pub duplicate: bool,
 }
 
-/// Answer to `GET /events`.
+/// Response to `GET /events`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Events {
     /// The events, in order.
     pub events: Vec<Stored>,
-    /// The sequence to read on from.
+    /// The sequence to continue from.
     pub next: u64,
     /// The newest committed sequence, 0 when the log is empty.
     pub last: u64,
@@ -48,23 +48,23 @@ pub struct Stored {
     pub flow: u64,
     /// How many emissions lie between the flow's first event and this one.
     pub depth: u16,
-    /// How it came about; `null` for a published one.
+    /// Its cause; `null` if it was published.
     pub cause: Option<Cause>,
     /// The event, in the CloudEvents JSON format.
     pub event: CloudEvent,
 }
 
-/// The delivery that an event came of.
+/// The delivery that caused an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
-    /// `emission`; `redrive` where an operator redrove a dead letter with this event; `report`
-    /// where the router reports a dead letter.
+    /// `emission`; `redrive` if an operator redrove a dead letter with this event; `report` if the
+    /// router reports a dead letter.
     pub kind: String,
     /// The event that was delivered.
     pub parent: u64,
-    /// To which subscription.
+    /// The subscription it was delivered to.
     pub subscription: SubscriptionName,
-    /// At which attempt.
+    /// The attempt.
     pub attempt: u32,
     /// How long the listener took, microseconds.
     pub took_us: u64,

@@ -1,4 +1,5 @@
-//! `/events/{sequence}/deliveries`: what became of an event for a subscription, or why nothing did.
+//! `/events/{sequence}/deliveries`: the state of an event's delivery to a subscription, or why
+//! there is none.
 
 use serde::{Deserialize, Serialize};
 use usher_event::SubscriptionName;
@@ -8,8 +9,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{Attempt, DeliveryState, SubscriptionState, Timestamp};
 
-/// Answer to `GET /events/{sequence}/deliveries/{plugin}/{name}`: what became of an event for a
-/// subscription, or why nothing did.
+/// Response to `GET /events/{sequence}/deliveries/{plugin}/{name}`: the state of an event's
+/// delivery to a subscription, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The event.
@@ -18,62 +19,62 @@ pub struct Explanation {
     pub subscription: SubscriptionName,
     /// The plugin's part of that name.
     pub plugin: String,
-    /// Whether anything serves the subscription.
+    /// Whether a plugin serves the subscription.
     pub served: SubscriptionState,
-    /// Why nothing does.
+    /// Why none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_because: Option<String>,
-    /// What became of the event.
+    /// The state of the delivery, or why there is none.
     pub outcome: Outcome,
-    /// Why the filter says no.
+    /// Why the filter doesn't match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
-    /// Where it begins: the subscription (`before_start`) or what retention kept (`expired`).
+    /// First sequence of the subscription (`before_start`) or of the retained log (`expired`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begins: Option<u64>,
-    /// Whether retention takes what the subscription has not settled, where the event is gone.
+    /// If the event expired: whether retention may drop events the subscription has not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<bool>,
-    /// While it is pending: at most so many deliveries come before it.
+    /// While it is pending: upper bound on the deliveries ahead of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead: Option<u64>,
-    /// While it is pending: why none of those goes out now, if so.
+    /// While it is pending: why none of those is handed out now, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up: Option<HeldUp>,
-    /// The sequence that has to be over first: while it is parked, or held up by a total order.
+    /// The sequence that must finish first, while it is parked or held up by a total order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
-    /// Which round the delivery is in, once it was redriven or replayed.
+    /// The round of the delivery, once it was redriven or replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
-    /// Which attempt is under way, while one is.
+    /// The attempt in flight, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// When the next attempt is due, while it waits.
+    /// When the next attempt is due, while it waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
     /// The dead letter it became, unless that was redriven or discarded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<u64>,
-    /// Where it counts as done, but an earlier filter may have passed it over: the sequence from
-    /// which the present one has been applied.
+    /// Present if it counts as done but an earlier filter may have skipped it: the sequence from
+    /// which the current filter applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter_from: Option<u64>,
     /// The failed attempts, oldest first.
     pub failures: Vec<Attempt>,
 }
 
-/// What became of an event for a subscription.
+/// The state of an event's delivery to a subscription, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Retention let the event go.
+    /// Retention removed the event.
     Expired,
-    /// The subscription began later in the log.
+    /// The subscription starts later in the log.
     BeforeStart,
-    /// The subscription's filter says no.
+    /// The subscription's filter doesn't match.
     Unmatched,
-    /// As of a [`DeliveryReport`](super::DeliveryReport).
+    /// There is a delivery; its state is as in a [`DeliveryReport`](super::DeliveryReport).
     #[serde(untagged)]
     Delivery(DeliveryState),
 }
@@ -97,28 +98,28 @@ impl PartialSchema for Outcome {
 /// The part of a filter that an event doesn't satisfy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Mismatch {
-    /// Where in the filter, such as `all[1].prefix.type`; empty for all of it.
+    /// Its path in the filter, such as `all[1].prefix.type`; empty for the whole filter.
     pub path: String,
-    /// What is wrong with the event there.
+    /// Why the event doesn't satisfy it.
     pub reason: String,
 }
 
-/// Why a subscription hands out nothing more for now.
+/// Why a subscription hands out no more deliveries for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldUp {
-    /// As many deliveries as may be are under way, or ready and nobody takes them.
+    /// The limit on deliveries in flight, or ready and not leased, is reached.
     InFlight,
-    /// Its order is total, and the delivery `behind` is not over.
+    /// Its order is total, and the delivery `behind` is not finished.
     Total,
-    /// As many deliveries as may be wait for another attempt.
+    /// The limit on deliveries waiting for a retry is reached.
     Retrying,
-    /// As many deliveries as may be are parked.
+    /// The limit on parked deliveries is reached.
     Parked,
-    /// The events under way, or behind the heads of their lanes, take as much memory as may be.
+    /// The memory limit on events in flight or behind the heads of their lanes is reached.
     Memory,
-    /// A delivery of its plugin runs alone because state changed under it too often.
+    /// A delivery of its plugin runs exclusively, after too many conflicts on state.
     Alone,
-    /// A subscription that would take what it emits is too far behind.
+    /// A subscription that matches its emissions is too far behind.
     Backlog,
 }

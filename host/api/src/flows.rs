@@ -1,4 +1,4 @@
-//! `/flows`: an event, all that it caused, and how its deliveries stand.
+//! `/flows`: an event, everything it caused, and the state of the deliveries.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -8,18 +8,18 @@ use utoipa::ToSchema;
 
 use super::{Cause, CloudEvent, Stored, Timestamp};
 
-/// Answer to `GET /flows/{id}`.
+/// Response to `GET /flows/{id}`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Flow {
     /// The sequence of its first event.
     pub flow: u64,
-    /// Whether nothing is left to happen: every delivery done or dead, nothing delayed.
+    /// Whether the flow is complete: every delivery is done or dead, and nothing is delayed.
     pub settled: bool,
     /// Whether events were left out because the flow is too large.
     pub truncated: bool,
     /// Its events by sequence; a parent comes before its children.
     pub events: Vec<FlowEvent>,
-    /// Emissions that wait for their delay, soonest first.
+    /// Delayed emissions that are not due yet, soonest first.
     pub delayed: Vec<Delayed>,
 }
 
@@ -34,8 +34,8 @@ pub struct FlowEvent {
 }
 
 impl<'de> Deserialize<'de> for FlowEvent {
-    /// Reads the text twice: serde's `flatten` goes by way of a value of its own, which can't hold
-    /// every payload.
+    /// Parses the text twice: serde's `flatten` goes through an intermediate value that can't
+    /// represent every payload.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Rest {
@@ -48,25 +48,25 @@ impl<'de> Deserialize<'de> for FlowEvent {
     }
 }
 
-/// Where one delivery stands.
+/// Status of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryReport {
-    /// To which subscription.
+    /// The subscription.
     pub subscription: SubscriptionName,
     /// The plugin's part of that name.
     pub plugin: String,
-    /// How it stands.
+    /// Its state.
     pub state: DeliveryState,
-    /// Which round it is in, once it was redriven or replayed: 2 after the first time.
+    /// Its round, once it was redriven or replayed: 2 after the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
-    /// Which attempt is under way, while one is.
+    /// The attempt in flight, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// When the next attempt is due, while it waits.
+    /// When the next attempt is due, while it waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// The sequence of the same key that has to be over first, while it is parked.
+    /// The sequence with the same key that must finish first, while it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
     /// The dead letter it became, unless that was redriven or discarded since.
@@ -76,15 +76,15 @@ pub struct DeliveryReport {
     pub failures: Vec<Attempt>,
 }
 
-/// How a delivery stands.
+/// State of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// Not handed out yet, or about to be again.
+    /// Not handed out yet, or about to be handed out again.
     Pending,
-    /// The listener has it.
+    /// Handed out to the listener.
     InFlight,
-    /// Waits for one of the same key before it.
+    /// Waits for an earlier one with the same key.
     Parked,
     /// Failed; another attempt is due.
     Waiting,
@@ -97,44 +97,44 @@ pub enum DeliveryState {
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
-    /// In which round of its delivery; absent in the first, and in a dead letter.
+    /// The round of its delivery; absent in the first round and in dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
-    /// Which attempt of its round; the first is 1.
+    /// Its number within the round, from 1.
     pub attempt: u32,
     /// When it ended.
     pub time: Timestamp,
     /// How long it took, microseconds.
     pub took_us: u64,
-    /// What kind of failure.
+    /// Class of the failure.
     pub class: String,
     /// What happened.
     pub reason: String,
-    /// The plugin's call stack, where there is one.
+    /// The plugin's call stack, if there is one.
     pub backtrace: Option<String>,
-    /// Which bytes handled it.
+    /// Digest of the bytes that handled it.
     pub digest: Option<Digest>,
-    /// Their author's version.
+    /// The author's version of those bytes.
     pub version: Option<String>,
-    /// Whether it counts towards the most attempts.
+    /// Whether it counts towards `max_attempts`.
     pub counted: bool,
-    /// The wait the plugin asked for, milliseconds, where that was longer than it may be.
+    /// The delay the plugin requested, milliseconds, if it exceeded the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_ms: Option<u64>,
 }
 
-/// How many attempts of this round have failed; attempts of those before don't count.
+/// Number of failed attempts in this round; those of earlier rounds don't count.
 pub fn failed_in(round: Option<u32>, failures: &[Attempt]) -> u32 {
     let last = failures.last().filter(|last| last.round == round);
     last.map_or(0, |last| last.attempt)
 }
 
-/// An emission that waits for its delay.
+/// A delayed emission that is not due yet.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Delayed {
     /// When it will be appended.
     pub due: Timestamp,
-    /// How it came about.
+    /// Its cause.
     pub cause: Cause,
     /// The event.
     pub event: CloudEvent,

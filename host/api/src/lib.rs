@@ -40,7 +40,7 @@ pub use states::*;
 pub use store::*;
 pub use subscriptions::*;
 
-/// Answer to `GET /healthz` and `GET /readyz`.
+/// Response to `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok`.

@@ -103,7 +103,7 @@ fn response(refusal: &Refusal) -> Response {
     response.header("Retry-After", header).build()
 }
 
-/// The parameters that stand in braces.
+/// The parameters in braces.
 fn path_parameters(path: &'static str) -> impl Iterator<Item = Parameter> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(move |name| {
         let (description, schema) = match name {

@@ -1,4 +1,4 @@
-//! `/plugins`: what there is, how it stands, and how its changes ended.
+//! `/plugins`: plugins, their status, and the outcomes of their changes.
 
 use std::collections::BTreeMap;
 
@@ -8,34 +8,34 @@ use utoipa::ToSchema;
 
 use super::Timestamp;
 
-/// Answer to `GET /plugins`.
+/// Response to `GET /plugins`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugins {
     /// By name; files that never loaded come last.
     pub plugins: Vec<Plugin>,
 }
 
-/// One plugin, or a file that never became one.
+/// One plugin, or a file that never loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Plugin {
     /// Its name; `null` for a file that never loaded.
     pub name: Option<PluginName>,
     /// The author's version.
     pub version: Option<String>,
-    /// The author's line about it.
+    /// The author's one-line summary.
     pub summary: Option<String>,
-    /// Which bytes serve, or served last.
+    /// Digest of the bytes that serve, or served last.
     pub digest: Option<Digest>,
     /// The file's name in the plugins folder.
     pub file: String,
-    /// How it stands.
+    /// Its state.
     pub state: PluginState,
-    /// Whether it is left alone for a while because it fails.
+    /// State of its breaker.
     pub breaker: Breaker,
-    /// Why it stands so, where there is something to say.
+    /// Reason for the state, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The newer file that was refused while this version serves on.
+    /// A newer file that was refused; this version keeps serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// `warm` or `fresh`; absent for a file that never loaded.
@@ -43,17 +43,17 @@ pub struct Plugin {
     pub isolation: Option<String>,
     /// The subscriptions it serves.
     pub subscriptions: Vec<SubscriptionName>,
-    /// What it would like to have.
+    /// Capabilities it requests.
     pub capabilities: Vec<Capability>,
-    /// What it has done.
+    /// Its counters.
     pub stats: PluginStats,
 }
 
-/// How a plugin stands.
+/// State of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginState {
-    /// It takes deliveries.
+    /// It receives deliveries.
     Serving,
     /// An operator paused it; its events wait.
     Paused,
@@ -61,7 +61,7 @@ pub enum PluginState {
     Quarantined,
     /// Its file is gone; its events wait.
     Removed,
-    /// Its file could not be loaded and no version before it serves.
+    /// Its file could not be loaded and no earlier version serves.
     Refused,
 }
 
@@ -77,19 +77,19 @@ impl PluginState {
         }
     }
 
-    /// Whether there is a plugin, with or without deliveries.
+    /// Whether the plugin is installed, even if it gets no deliveries.
     pub fn is_installed(self) -> bool {
         matches!(self, Self::Serving | Self::Paused | Self::Quarantined)
     }
 }
 
-/// Whether a plugin is left alone for a while.
+/// State of a plugin's breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Breaker {
-    /// No.
+    /// Deliveries are handed out.
     Closed,
-    /// It failed; single deliveries show whether it still does.
+    /// The plugin keeps failing; only probes are handed out, one delivery at a time.
     Open,
 }
 
@@ -100,7 +100,7 @@ impl Breaker {
     }
 }
 
-/// Answer to `POST /plugins/{plugin}/pause` and its like: what stands between a plugin and its
+/// Response to `POST /plugins/{plugin}/pause` and the other actions: what holds back a plugin's
 /// deliveries now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PluginStanding {
@@ -110,47 +110,47 @@ pub struct PluginStanding {
     pub paused: bool,
     /// Whether it is quarantined.
     pub quarantined: bool,
-    /// Whether it is left alone for a while because it fails.
+    /// State of its breaker.
     pub breaker: Breaker,
-    /// The bytes that serve.
+    /// Digest of the bytes that serve.
     pub digest: Option<Digest>,
 }
 
-/// Answer to `GET /plugins/{plugin}/history`.
+/// Response to `GET /plugins/{plugin}/history`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PluginHistory {
     /// The plugin.
     pub name: PluginName,
-    /// How its changes ended, oldest first.
+    /// Its changes, oldest first.
     pub history: Vec<PluginChange>,
 }
 
-/// How a change of a plugin ended.
+/// A change of a plugin, with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PluginChange {
-    /// When.
+    /// When it ended.
     pub time: Timestamp,
     /// `loaded`, `unchanged`, `refused`, `rolled_back` or `removed`.
     pub outcome: String,
-    /// The bytes it is about.
+    /// Digest of the bytes it is about.
     pub digest: Option<Digest>,
-    /// Their author's version, where it is known.
+    /// The author's version of those bytes, if known.
     pub version: Option<String>,
-    /// Why, where they were refused or rolled back.
+    /// Why they were refused or rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A file that was not taken.
+/// A plugin file that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refused {
     /// Its name in the plugins folder.
     pub file: String,
-    /// Its digest, where it could be read.
+    /// Its digest, if it was readable.
     pub digest: Option<Digest>,
-    /// Why it was not taken.
+    /// Why it was refused.
     pub reason: String,
-    /// When.
+    /// When it was refused.
     pub time: Timestamp,
 }
 
@@ -159,27 +159,26 @@ pub struct Refused {
 pub struct Capability {
     /// `config`, `secrets`, `state`, `blobs` or `http`.
     pub name: String,
-    /// What for, in the author's words.
+    /// The author's reason for the request.
     pub reason: String,
     /// Whether the configuration grants it.
     pub granted: bool,
-    /// Whether the version before did not ask for it.
+    /// Whether the previous version did not request it.
     #[serde(default)]
     pub added: bool,
 }
 
-/// What a plugin has done since it began to serve, whatever its versions since; what a removed one
-/// had done.
+/// Counters of a plugin since it began to serve, across versions; frozen when it is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PluginStats {
     /// Deliveries handled, failed ones included.
     pub handled: u64,
     /// Failed deliveries by class; classes without any are left out.
     pub failed: BTreeMap<String, u64>,
-    /// Host calls denied to its present version for want of a grant.
+    /// Host calls denied to the current version for lack of a grant.
     pub denied: u64,
-    /// Time spent in the plugin altogether, microseconds.
+    /// Total time spent in the plugin, microseconds.
     pub handle_time_us: u64,
-    /// Sandboxes of its present version, at work or waiting for it.
+    /// Instances of the current version, busy or idle.
     pub instances: u64,
 }

@@ -1,4 +1,4 @@
-//! Problems (RFC 9457): the body of every answer that is not a success, and when there is one.
+//! Problems (RFC 9457): the body of every response other than a success, and when it is returned.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,19 +9,19 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// An error (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem, as a URI.
+    /// The kind of problem, as a URI.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind in words; the same for every problem of the kind.
+    /// A summary of the kind, the same for every problem of that kind.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong here, and what to do.
+    /// What is wrong with this request, and what to do.
     pub detail: String,
-    /// The attribute that breaks a rule, where it is one.
+    /// The event attribute that breaks a rule, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribute: Option<String>,
-    /// The member of the batch it is about; the first is 0.
+    /// Index of the batch member it is about, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<usize>,
 }
@@ -80,7 +80,7 @@ pub(crate) const UNAVAILABLE: Refusal =
 pub(crate) const FULL: Refusal =
     Refusal::retryable(507, "Full", "The disk is almost full; nothing was stored.");
 
-/// All of them.
+/// Every refusal, in the order of its status.
 pub(crate) const REFUSALS: [Refusal; 12] = [
     INVALID,
     FORBIDDEN,

@@ -7,13 +7,13 @@ use utoipa::IntoParams;
 
 use crate::Timestamp;
 
-/// Items in one answer unless the client says otherwise.
+/// Default number of items in one response.
 pub const PAGE_DEFAULT: usize = 100;
 
-/// Items in one answer at most.
+/// Limit on items in one response.
 pub const PAGE_MAX: usize = 1000;
 
-/// Events of one step of a replay or a dry run at most.
+/// Limit on events in one step of a replay or a dry run.
 pub const REPLAY_MAX_EVENTS: usize = 256;
 
 /// `GET /events`
@@ -21,7 +21,7 @@ pub const REPLAY_MAX_EVENTS: usize = 256;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventsQuery {
-    /// First sequence to look at.
+    /// First sequence to read.
     #[param(default = 1)]
     pub from: Option<u64>,
     /// How many at most.
@@ -40,7 +40,7 @@ pub struct EventsQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StreamQuery {
-    /// First sequence to send; the next one to be appended unless given.
+    /// First sequence to send; by default the next one to be appended.
     pub from: Option<u64>,
     /// Only events whose type starts with this.
     #[serde(rename = "type")]
@@ -58,9 +58,9 @@ pub struct ReplayQuery {
     /// First sequence.
     #[param(default = 1)]
     pub from: Option<u64>,
-    /// The sequence to end before; the present end of the log unless given.
+    /// The sequence to stop before; by default the current end of the log.
     pub to: Option<u64>,
-    /// How many events at most; unless given, 256 for a replay and 16 for a dry run.
+    /// Limit on events; by default 256 for a replay and 16 for a dry run.
     #[param(minimum = 1, maximum = 256)]
     pub max: Option<usize>,
     /// Only events whose type starts with this.
@@ -126,7 +126,7 @@ pub struct BlobsQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct BackupQuery {
-    /// Where the copy goes: an absolute path on the router's machine. The folder must not exist,
-    /// its parent must.
+    /// Destination of the copy: an absolute path on the router's machine. The folder must not
+    /// exist, its parent must.
     pub folder: String,
 }

@@ -1,4 +1,4 @@
-//! Replays, and dry runs in their place.
+//! Replays and dry runs.
 
 use serde::{Deserialize, Serialize};
 use usher_event::Digest;
@@ -6,30 +6,30 @@ use utoipa::ToSchema;
 
 use super::CloudEvent;
 
-/// Answer to `POST /subscriptions/{plugin}/{name}/replay`: what one step did.
+/// Response to `POST /subscriptions/{plugin}/{name}/replay`: what one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Replayed {
-    /// Events that are delivered now.
+    /// Events that are delivered again.
     pub events: u64,
-    /// Events left alone because a delivery of them is yet to come or under way.
+    /// Events skipped because a delivery of them is pending or in flight.
     pub pending: u64,
-    /// Events left alone because they are a dead letter of the subscription.
+    /// Events skipped because the subscription has them as dead letters.
     pub dead: u64,
-    /// The sequence that the replay ends before.
+    /// The sequence that the replay stops before.
     pub to: u64,
-    /// The sequence to go on from; absent where that was all.
+    /// The sequence to continue from; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }
 
-/// Answer to `POST /subscriptions/{plugin}/{name}/dry-run`: one step of it.
+/// Response to `POST /subscriptions/{plugin}/{name}/dry-run`: the results of one step.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DryRuns {
-    /// What would become of each event, in order.
+    /// One result per event, in order.
     pub deliveries: Vec<DryRun>,
-    /// The sequence that the dry run ends before.
+    /// The sequence that the dry run stops before.
     pub to: u64,
-    /// The sequence to go on from; absent where that was all.
+    /// The sequence to continue from; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }
@@ -42,9 +42,9 @@ pub struct DryRun {
     /// Its type.
     #[serde(rename = "type")]
     pub ty: String,
-    /// Which bytes ran.
+    /// Digest of the bytes that ran.
     pub digest: Digest,
-    /// Their author's version.
+    /// The author's version of those bytes.
     pub version: String,
     /// `ack`, `retry` or `reject`.
     pub verdict: String,
@@ -64,14 +64,14 @@ pub struct DryRun {
 /// Why a plugin would not acknowledge an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DryRunFailure {
-    /// The kind of failure.
+    /// Class of the failure.
     pub class: String,
     /// What happened.
     pub reason: String,
     /// The guest's call stack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// The shortest wait it asked for.
+    /// The minimum delay it requested, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_ms: Option<u64>,
 }
@@ -79,21 +79,21 @@ pub struct DryRunFailure {
 /// An event that would be emitted.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DryRunEmission {
-    /// How long it would wait before it is appended.
+    /// Its delay before it is appended, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// The event; its id and time would be other ones.
+    /// The event; a real delivery would give it another id and time.
     pub event: CloudEvent,
 }
 
-/// A value of state that would change.
+/// A write to state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DryRunWrite {
-    /// In which bucket.
+    /// The bucket.
     pub bucket: String,
-    /// Of which key.
+    /// The key.
     pub key: String,
-    /// Bytes of the new value; absent where the key would be deleted.
+    /// Size of the new value; absent if the key would be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
 }
@@ -101,12 +101,12 @@ pub struct DryRunWrite {
 /// A blob that would be put or deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DryRunBlob {
-    /// Which blob.
+    /// Its digest.
     pub digest: Digest,
-    /// Its size; absent where it would be deleted.
+    /// Its size; absent if it would be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
-    /// Its media type; absent where it would be deleted.
+    /// Its media type; absent if it would be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
 }

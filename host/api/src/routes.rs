@@ -16,7 +16,7 @@ use crate::{
     Stored, StreamQuery, SubscriptionGone, Subscriptions,
 };
 
-/// The permission that a route asks for. Not enforced: the API listens on loopback only.
+/// The permission that a route requires. Not enforced yet: the API listens on loopback only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// None: probes and the description of the API.
@@ -25,7 +25,7 @@ pub enum Scope {
     Publish,
     /// Reads events and the state of the router.
     Read,
-    /// Changes what becomes of deliveries.
+    /// Controls plugins and deliveries.
     Operate,
     /// Changes the router or copies all of its data.
     Admin,
@@ -43,7 +43,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As it stands in a request.
+    /// As written in a request line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -60,7 +60,7 @@ pub struct Route {
     pub method: Method,
     /// The path; parameters in braces.
     pub path: &'static str,
-    /// The permission it asks for.
+    /// The permission it requires.
     pub scope: Scope,
     /// Its `operationId`.
     pub(crate) id: &'static str,
@@ -69,7 +69,7 @@ pub struct Route {
     pub(crate) parameters: fn() -> Vec<Parameter>,
     pub(crate) body: Option<Body>,
     pub(crate) success: Success,
-    /// What a handler of it refuses; see [`Route::refusals`].
+    /// Refusals of its handler; see [`Route::refusals`].
     own_refusals: &'static [Refusal],
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Body {
     pub(crate) content: &'static [(&'static str, SchemaOf)],
 }
 
-/// The answer to a request that was done.
+/// The response to a request that succeeds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Success {
     pub(crate) status: u16,
@@ -93,7 +93,7 @@ pub(crate) struct Success {
 /// A schema, and the named ones that it refers to.
 pub(crate) type SchemaOf = fn(&mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema>;
 
-/// What every route but the probes refuses; the guard in front of the handlers does.
+/// Refusals of the guard in front of the handlers. For probes, `Host` is not checked.
 const GUARDED: [Refusal; 2] = [FORBIDDEN, MISDIRECTED];
 
 impl Route {
@@ -164,18 +164,18 @@ impl Route {
         Self { own_refusals, ..self }
     }
 
-    /// Whether it answers requests whatever their `Host` header: probes come by address.
+    /// Whether it accepts any `Host` header: probes connect by address.
     pub fn is_probe(&self) -> bool {
         matches!(self.path, "/healthz" | "/readyz")
     }
 
-    /// All that it may refuse.
+    /// All refusals it may return.
     pub fn refusals(&self) -> impl Iterator<Item = Refusal> + use<> {
         let guarded = if self.is_probe() { &GUARDED[..1] } else { &GUARDED[..] };
         guarded.iter().chain(self.own_refusals).copied()
     }
 
-    /// 304, for the one answer that a client may have a copy of.
+    /// 304, for the only route whose response clients may cache.
     pub(crate) fn not_modified(&self) -> Option<u16> {
         (self.path == BLOB.path).then_some(304)
     }
@@ -440,7 +440,7 @@ pub const DISCARD: Route =
         .returns("It is removed.", json::<DeadLetterGone>)
         .refuses(BROKER);
 
-/// Read what operators did.
+/// List operator actions.
 pub const AUDIT: Route = Route::get("/audit", "listAudit", Scope::Read)
     .summary("What operators did, oldest first; the newest 10,000 records are kept")
     .query(params::<AuditQuery>)
@@ -476,7 +476,7 @@ pub const BACKUP: Route = Route::post("/backup", "backup", Scope::Admin)
     .returns("It is complete.", json::<Backup>)
     .refuses(&[INVALID, CONFLICT, BUSY, INTERNAL, UNAVAILABLE]);
 
-/// List the states that hold.
+/// List active states.
 pub const STATES: Route = Route::get("/states", "listStates", Scope::Read)
     .summary("The states in which producers are refused or deliveries are held")
     .returns("Those that hold now.", json::<States>)
@@ -511,7 +511,7 @@ pub const OPENAPI: Route = Route::get("/openapi.json", "openapi", Scope::Open)
     .summary("This document")
     .returns("OpenAPI 3.1.", anything);
 
-/// All of them.
+/// Every route of the API.
 pub const ALL: [Route; 31] = [
     EVENTS,
     PUBLISH,

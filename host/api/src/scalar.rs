@@ -1,4 +1,4 @@
-//! The two scalars that need a word of their own: points in time and whole CloudEvents.
+//! Types of the API with a serialization of their own: points in time and whole CloudEvents.
 
 use std::fmt;
 
@@ -63,17 +63,18 @@ impl PartialSchema for Timestamp {
     }
 }
 
-/// An event in the CloudEvents JSON format. Its payload passes through as the bytes that were sent:
-/// no number is rounded, no member reordered, and nothing that the router stores is refused here.
+/// An event in the CloudEvents JSON format. Its payload is passed through byte for byte: no number
+/// is rounded, no member reordered, and nothing that the router stores is refused here.
 #[derive(Clone, Debug)]
 pub enum CloudEvent {
-    /// One whose attributes can be read.
+    /// An event that parses.
     Event(Event),
-    /// JSON that breaks a rule of this version. Kept as it is, so that it hides no other event.
+    /// JSON that breaks a rule of this version. Kept verbatim, so that it doesn't make the other
+    /// events of a response unreadable.
     Unreadable(Box<RawValue>),
 }
 
-/// Stands for an attribute of an event that can't be read.
+/// Placeholder for the attributes of an unreadable event.
 const UNREADABLE: &str = "?";
 
 impl CloudEvent {
@@ -99,7 +100,7 @@ impl CloudEvent {
         self.event().and_then(Event::subject)
     }
 
-    /// The payload; all there is of an event that can't be read.
+    /// The payload; for an unreadable event, its whole JSON.
     pub fn data(&self) -> Option<Bytes> {
         match self {
             Self::Event(event) => event.data(),
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// What the router takes as data and a general JSON parser refuses or changes.
+    /// Data that the router accepts and a general JSON parser refuses or alters.
     fn awkward_data() -> Vec<String> {
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         let texts = [

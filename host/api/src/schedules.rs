@@ -6,27 +6,27 @@ use utoipa::ToSchema;
 
 use super::Timestamp;
 
-/// Answer to `GET /schedules`.
+/// Response to `GET /schedules`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Schedules {
     /// By name.
     pub schedules: Vec<Schedule>,
-    /// By how much the router's clock is behind the time of the newest event, milliseconds; absent
-    /// unless it is by more than a clock may be set back by in passing.
+    /// How far the router's clock is behind the time of the newest event, milliseconds; absent
+    /// unless it exceeds the step back that is tolerated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_behind_ms: Option<u64>,
 }
 
-/// An event at each tick of a calendar.
+/// A schedule: publishes an event at each tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Schedule {
     /// Its name.
     pub name: ScheduleName,
-    /// When its ticks are: a cron pattern.
+    /// The cron pattern of its ticks.
     pub cron: String,
-    /// The time zone that is meant in.
+    /// The time zone of the pattern.
     pub time_zone: String,
-    /// What becomes of missed ticks: `skip`, `once` or `all`.
+    /// How missed ticks are handled: `skip`, `once` or `all`.
     pub missed: String,
     /// The type of its events.
     #[serde(rename = "type")]
@@ -41,6 +41,6 @@ pub struct Schedule {
     pub last: Option<Timestamp>,
     /// Ticks that became events.
     pub emitted: u64,
-    /// Ticks that were missed and passed over.
+    /// Ticks that were missed and skipped.
     pub passed_over: u64,
 }

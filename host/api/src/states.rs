@@ -1,22 +1,22 @@
-//! `/states`: in which states producers are refused or deliveries are held.
+//! `/states`: active states in which producers are refused or deliveries are held.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Answer to `GET /states`.
+/// Response to `GET /states`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct States {
-    /// Those that hold.
+    /// The active states.
     pub states: Vec<StateHeld>,
 }
 
-/// A state that holds.
+/// An active state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateHeld {
     /// Its name.
     pub name: String,
     /// What it means, and what to do.
     pub meaning: String,
-    /// Whom it concerns: subscriptions or plugins by name, or `router`.
+    /// What it applies to: subscriptions or plugins by name, or `router`.
     pub concerned: Vec<String>,
 }

@@ -6,38 +6,38 @@ use utoipa::ToSchema;
 
 use super::Timestamp;
 
-/// Answer to `POST /backup`.
+/// Response to `POST /backup`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Backup {
-    /// Where the copy is.
+    /// The folder of the copy.
     pub folder: String,
-    /// The newest event in it.
+    /// Sequence of the newest event in it.
     pub last_sequence: u64,
-    /// Rows of all tables.
+    /// Number of rows, in all tables.
     pub rows: u64,
-    /// Blobs in it.
+    /// Number of blobs.
     pub blobs: u64,
-    /// Size of rows, blobs and what is kept of plugins.
+    /// Size of the rows, the blobs and the records of plugins.
     pub bytes: u64,
 }
 
-/// Answer to `GET /blobs`.
+/// Response to `GET /blobs`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Blobs {
     /// By digest.
     pub blobs: Vec<Blob>,
 }
 
-/// A blob and who put it.
+/// A blob and the plugin that stored it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Blob {
     /// SHA-256 of the content: its name.
     pub digest: Digest,
     /// Length of the content.
     pub size_bytes: u64,
-    /// Media type, as it was put.
+    /// Media type, as the plugin declared it.
     pub content_type: String,
-    /// The plugin that put it.
+    /// The plugin that stored it.
     pub plugin: PluginName,
     /// When it was committed.
     pub created: Timestamp,

@@ -1,4 +1,4 @@
-//! `/subscriptions`: what they take and where they stand.
+//! `/subscriptions`: their settings and their status.
 
 use std::collections::BTreeMap;
 
@@ -9,96 +9,96 @@ use utoipa::ToSchema;
 
 use super::Timestamp;
 
-/// Answer to `GET /subscriptions`.
+/// Response to `GET /subscriptions`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Subscriptions {
     /// By name.
     pub subscriptions: Vec<Subscription>,
 }
 
-/// Where a subscription stands.
+/// A subscription and its status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Subscription {
     /// Its full name, `PLUGIN/NAME`.
     pub name: SubscriptionName,
     /// The plugin's part of the name.
     pub plugin: String,
-    /// Whether anything serves it.
+    /// Whether a plugin serves it.
     pub state: SubscriptionState,
-    /// Why nothing does.
+    /// Why none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_because: Option<String>,
-    /// Its filter, as of the CloudEvents Subscriptions API.
+    /// Its filter, in the form of the CloudEvents Subscriptions API.
     pub filter: Value,
-    /// Where it would begin if it were new.
+    /// Where it starts in the log; applies only when it is created.
     pub start: Start,
-    /// Which deliveries wait for others.
+    /// Ordering of its deliveries.
     pub order: Order,
-    /// What becomes of failed deliveries.
+    /// Retry policy for failed deliveries.
     pub retry: Retry,
     /// Every match before this sequence is settled or waits for a retry.
     pub cursor: u64,
-    /// Events of the log it hasn't looked at, and deliveries ready that nobody took.
+    /// Log events not yet scanned, plus ready deliveries not yet leased.
     pub lag: u64,
-    /// Whom it keeps waiting because that is too many; absent where nobody.
+    /// Who is held back because `lag` exceeds the limit; absent if it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_back: Option<HoldsBack>,
-    /// The subscription that has to catch up before it gets any more.
+    /// The lagging subscription that has to catch up before this one gets more deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back_by: Option<SubscriptionName>,
-    /// The oldest event it is not done with or hasn't looked at; absent where there is none.
+    /// The oldest event not settled or not yet scanned; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_unsettled: Option<Unsettled>,
-    /// Deliveries under way.
+    /// Deliveries in flight.
     pub in_flight: u64,
-    /// Deliveries that wait for another attempt.
+    /// Deliveries waiting for a retry.
     pub retrying: u64,
     /// When the next of those is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry: Option<Timestamp>,
-    /// Emissions of its deliveries that wait for their delay.
+    /// Delayed emissions of its deliveries that are not due yet.
     pub delayed: u64,
-    /// Deliveries that wait for one of the same key before them.
+    /// Deliveries waiting for an earlier one with the same key.
     pub parked: u64,
-    /// Keys whose first delivery failed and waits for another attempt.
+    /// Keys whose first delivery failed and waits for a retry.
     pub stalled_lanes: u64,
-    /// Acknowledged since the router started.
+    /// Deliveries acknowledged since the router started.
     pub acked: u64,
     /// Failed attempts since the router started.
     pub failed: u64,
-    /// Dead letters it has.
+    /// Its dead letters.
     pub dead: u64,
-    /// Whether retention may take events it has not settled.
+    /// Whether retention may drop events it has not settled.
     pub expires: bool,
-    /// Deliveries that were not over when retention took their event, since it was made.
+    /// Deliveries that were unsettled when retention dropped their event, since its creation.
     pub expired: u64,
-    /// Deliveries that may be under way at once.
+    /// Limit on deliveries in flight.
     pub max_in_flight: u32,
 }
 
-/// Whom a subscription that is too far behind keeps waiting.
+/// Who is held back by a subscription that is too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldsBack {
     /// Producers.
     Producers,
-    /// Producers, and plugins whose emissions it would take.
+    /// Producers, and plugins whose emissions it matches.
     Plugins,
 }
 
-/// Which deliveries of a subscription wait for others, as the configuration has it.
+/// Ordering of a subscription's deliveries, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// None.
+    /// Unordered.
     None,
-    /// Those whose event has the same value of this attribute.
+    /// Ordered among events with the same value of this attribute.
     Key(String),
-    /// All.
+    /// Strictly one after another.
     Total,
 }
 
-/// Where a new subscription begins, as the configuration has it.
+/// Where a new subscription starts, as in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
@@ -112,56 +112,56 @@ pub enum Start {
     Time(Timestamp),
 }
 
-/// A retry policy, as the configuration has it.
+/// A retry policy, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Retry {
-    /// Wait before the second attempt.
+    /// Delay before the second attempt.
     pub first_delay_ms: u64,
-    /// Growth from one wait to the next.
+    /// Growth from one delay to the next.
     pub factor: f64,
-    /// The longest wait.
+    /// The longest delay.
     pub max_delay_ms: u64,
-    /// Spread as a fraction of the wait.
+    /// Spread as a fraction of the delay.
     pub jitter: f64,
-    /// Attempts in all.
+    /// Limit on attempts.
     pub max_attempts: u32,
     /// How long after the first failure the last attempt may start.
     pub max_age_ms: u64,
-    /// What is different for some classes of failure.
+    /// Overrides by class of failure.
     pub classes: BTreeMap<String, ClassRetry>,
 }
 
-/// What of a retry policy is different for one class of failure.
+/// Overrides of a retry policy for one class of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClassRetry {
-    /// Wait before the second attempt.
+    /// Delay before the second attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_delay_ms: Option<u64>,
-    /// Growth from one wait to the next.
+    /// Growth from one delay to the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
-    /// The longest wait.
+    /// The longest delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_delay_ms: Option<u64>,
-    /// Failures of this class at which it ends.
+    /// Number of failures of this class at which the delivery is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
 }
 
-/// An event that a subscription is not done with.
+/// An event that a subscription has not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unsettled {
     /// Its place in the log.
     pub sequence: u64,
-    /// When it was appended; absent where the log has lost it meanwhile.
+    /// When it was appended; absent if the log no longer has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Timestamp>,
 }
 
-/// Answer to `DELETE /subscriptions/{plugin}/{name}`.
+/// Response to `DELETE /subscriptions/{plugin}/{name}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SubscriptionGone {
-    /// The subscription that is no more.
+    /// The subscription that was removed.
     pub name: SubscriptionName,
 }
 
@@ -169,7 +169,7 @@ pub struct SubscriptionGone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SubscriptionState {
-    /// A plugin takes its deliveries.
+    /// A plugin receives its deliveries.
     Active,
     /// Nothing serves it; its events wait.
     Paused,

@@ -1,38 +1,39 @@
-//! File descriptors: how many this process may have open, and who may have how many of them.
+//! Raises the process's file descriptor limit and divides it.
 //!
-//! A store that can't open a table has to stop, so it has a share that neither connections nor
-//! plugins' HTTP calls can take.
+//! A store that can't open a table has to stop, so it has a share of its own that connections and
+//! plugins' HTTP calls can't use up.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::http::EXTRA_CONNECTIONS;
 
-/// More than this is never asked for: some programs that a process starts go through all of them.
+/// Upper bound on the requested limit: children inherit it, and some programs iterate over every
+/// possible descriptor.
 const ASKED_MAX: u64 = 1_048_576;
 /// For the log, journals, tables being written, plugin files being read, compilers, the executors.
 const RESERVED: usize = 128;
-/// What the store keeps open, from a small machine's to as many as make a difference.
+/// Tables the store keeps open: the least it needs, and the most that make a difference.
 const STORE: std::ops::RangeInclusive<usize> = 32..=900;
-/// Connections of plugins to HTTP servers.
+/// Outgoing HTTP connections of plugins.
 const CALLS: std::ops::RangeInclusive<usize> = 16..=512;
-/// Connections of clients unless configured otherwise, where there are descriptors for them.
+/// Default limit on client connections, if descriptors suffice.
 const CONNECTIONS_DEFAULT: usize = 1_024;
 
-/// How many each may have.
+/// The limit and each consumer's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
-    /// All of the process.
+    /// The process's limit.
     limit: usize,
     /// Tables that the store keeps open.
     pub(crate) store: usize,
-    /// HTTP calls of all plugins at a time.
+    /// Concurrent HTTP calls of all plugins.
     pub(crate) calls: usize,
-    /// What is left for clients' connections.
+    /// Left for client connections.
     rest: usize,
 }
 
 impl Descriptors {
-    /// Raises the limit as far as the system lets us, and divides it.
+    /// Raises the soft limit as far as the hard one allows, up to `ASKED_MAX`, and divides it.
     pub(crate) fn raise() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let wanted = maximum.unwrap_or(ASKED_MAX).min(ASKED_MAX);
@@ -56,8 +57,7 @@ impl Descriptors {
         Self { limit, store, calls, rest }
     }
 
-    /// How many connections clients may have; where more are configured than there are descriptors
-    /// for, the log says so.
+    /// Limit on client connections. Logs a warning if more are configured than descriptors allow.
     pub(crate) fn connections(&self, configured: Option<usize>) -> usize {
         let Self { limit, rest, .. } = *self;
         if let Some(configured) = configured.filter(|configured| *configured > rest) {

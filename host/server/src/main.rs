@@ -1,5 +1,5 @@
-//! The `usher` program: `usher run` is the router itself, every other verb is a client of a
-//! running one or looks at files.
+//! The `usher` program. `usher run` is the router; every other verb is a client of a running router
+//! or works on local files.
 
 mod descriptors;
 mod http;
@@ -32,7 +32,7 @@ enum Verb {
     /// Compile one component from standard input to standard output; the router starts this.
     #[command(hide = true)]
     CompileComponent {
-        /// Memory it may take
+        /// Memory limit, in bytes
         memory_bytes: u64,
     },
     #[command(flatten)]

@@ -1,9 +1,9 @@
-//! `GET /metrics`: what is counted, as OpenMetrics text.
+//! `GET /metrics`, in OpenMetrics text format.
 //!
-//! Requests are counted here as they come; everything else is read from the broker and the plugins
-//! when somebody asks. Names start with `usher_` and end with their unit. Label values come from
-//! fixed sets, or from names of plugins and subscriptions, of which at most [`SERIES_MAX`] are
-//! shown; the rest are added up under [`OTHERS`].
+//! HTTP counters are kept here; everything else is read from the broker and the plugin registry on
+//! each scrape. Names start with `usher_` and end with their unit. Label values come from fixed
+//! sets or are names of plugins and subscriptions, of which at most [`SERIES_MAX`] get series of
+//! their own; the rest are summed under [`OTHERS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,10 +23,10 @@ use usher_broker::BrokerStats;
 use crate::states::States;
 use usher_config::RouterState;
 
-/// Plugins, and likewise subscriptions, that get series of their own.
+/// Limit on plugins, and likewise on subscriptions, that get series of their own.
 pub(crate) const SERIES_MAX: usize = 100;
 
-/// The label of those beyond; no plugin can have this name.
+/// Label value for the rest. Not a valid plugin name.
 pub(crate) const OTHERS: &str = "_others";
 
 type Labels = Vec<(&'static str, String)>;
@@ -36,7 +36,7 @@ type Times = Family<Labels, Gauge<f64, AtomicU64>>;
 type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
 type Durations = Family<Labels, Histogram, fn() -> Histogram>;
 
-/// What the HTTP server counts.
+/// Metrics of the HTTP server.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Counts,
@@ -81,7 +81,7 @@ fn request_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
 
-/// Keeps a gauge one higher while it lives.
+/// Increments a gauge until it is dropped.
 pub(crate) struct Open(Gauge);
 
 impl Open {
@@ -98,7 +98,8 @@ impl Drop for Open {
 }
 
 impl Metrics {
-    /// Counts an answered request. `route` is one of the API's own, never the client's text.
+    /// Counts a request. `route` is a route pattern, never text from the client, so that labels
+    /// stay bounded.
     pub(crate) fn request(
         &self,
         route: &'static str,
@@ -121,22 +122,22 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts a connection for as long as the answer lives.
+    /// Counts an open connection until the guard is dropped.
     pub(crate) fn connection(&self) -> Open {
         Open::new(&self.connections)
     }
 
-    /// What counts connections that are ended for others' sake.
+    /// Counter of connections cut to free what others need.
     pub(crate) fn cut(&self) -> Counter {
         self.cut.clone()
     }
 
-    /// Counts an event stream for as long as the answer lives.
+    /// Counts an open event stream until the guard is dropped.
     pub(crate) fn stream(&self) -> Open {
         Open::new(&self.streams)
     }
 
-    /// Everything, as text.
+    /// Renders all metrics as text.
     ///
     /// # Errors
     /// Never in practice: writing to a string doesn't fail.
@@ -211,7 +212,7 @@ fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
     gauge("broker_waiting_commands", "Commands waiting for the committer", stats.waiting);
 }
 
-/// The numbers of one subscription, or of several together.
+/// Values of one subscription, or sums over several.
 #[derive(Default)]
 struct SubscriptionSums {
     lag: u64,
@@ -230,7 +231,6 @@ struct SubscriptionSums {
     next_retry: Option<Timestamp>,
 }
 
-/// The earlier of two times, where there are any.
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     [a, b].into_iter().flatten().min()
 }

@@ -1,5 +1,5 @@
-//! From what the broker, the router and the plugins folder know to the API's types. This is the one
-//! place where that happens: the HTTP API, the metrics and the states all read what is made here.
+//! Converts the types of the broker, the router and the plugin registry to the API's. The HTTP API,
+//! the metrics and the states all use these conversions.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) fn flow(flow: broker::Flow) -> api::Flow {
     };
     api::Flow {
         flow: flow.root,
-        // What was left out of a truncated flow may still be under way.
+        // Deliveries of the omitted events are unknown and may be in flight.
         settled: !flow.truncated
             && flow.delayed.is_empty()
             && events.iter().all(|event| event.deliveries.iter().all(ended)),
@@ -107,7 +107,7 @@ fn delivery(status: broker::DeliveryStatus) -> api::DeliveryReport {
     report
 }
 
-/// `paused_because`: why nothing serves the subscription, where nothing does.
+/// `paused_because` is the reason why nothing serves the subscription, if nothing does.
 pub(crate) fn explanation(
     sequence: u64,
     subscription: SubscriptionName,
@@ -175,7 +175,7 @@ fn held_up(held_up: broker::HeldUp) -> api::HeldUp {
     }
 }
 
-/// `paused_because`: why nothing serves it, where nothing does.
+/// `paused_because` is the reason why nothing serves it, if nothing does.
 pub(crate) fn subscription(
     status: broker::SubscriptionStatus,
     paused_because: Option<String>,
@@ -269,7 +269,7 @@ fn saturated(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// A round, where it isn't the first.
+/// The round, unless it is the first.
 fn later_round(round: u32) -> Option<u32> {
     Some(round).filter(|round| *round > 1)
 }
@@ -294,7 +294,7 @@ fn attempt(record: broker::AttemptRecord) -> api::Attempt {
     }
 }
 
-/// One of many: without its attempts.
+/// A dead letter without its attempts, for lists.
 pub(crate) fn listed_dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
     api::DeadLetter { attempts: None, ..dead_letter(dead) }
 }
@@ -408,7 +408,7 @@ pub(crate) fn replayed(replayed: broker::Replayed) -> api::Replayed {
     api::Replayed { events, pending, dead, to, next }
 }
 
-/// What became of the event with this sequence and type.
+/// The result of a dry run of the event with this sequence and type.
 pub(crate) fn dry_run(sequence: u64, ty: String, run: usher_router::DryRun) -> api::DryRun {
     let (verdict, failure, changes) = match run.disposition {
         broker::Disposition::Ack(changes) => ("ack", None, changes),

@@ -1,8 +1,8 @@
 //! `usher run`: opens everything in order, serves until told to stop, and closes in the reverse
 //! order.
 //!
-//! Guests run on an executor of their own, so that none of them can hold up the HTTP API, the
-//! timers or the signals, which live on the main one.
+//! Guests run on a separate executor so that they can't block the HTTP API, the timers or signal
+//! handling, which run on the main one.
 
 mod closing;
 mod reload;
@@ -33,7 +33,7 @@ use crate::sandbox;
 use crate::states::{self, Busy};
 use usher_config::{self as config, Config, Flags, LiveConfig, LogFormat};
 
-/// How long threads may take to end when everything else has.
+/// Timeout for executor threads to exit, as the last step of shutdown.
 const THREADS_END: Duration = Duration::from_secs(2);
 
 /// Runs the router; returns when it has stopped.
@@ -65,12 +65,12 @@ fn run_on(
 ) -> anyhow::Result<ExitCode> {
     let ended = main.block_on(serve(Arc::new(config), flags, guests.handle().clone(), descriptors));
     if ended.as_ref().is_ok_and(|code| *code == ExitCode::from(EXIT_POISONED)) {
-        // Deliveries may be under way, and nothing of them is left to be closed: it all ends with the
-        // process. Executors that shut down take the timers from what still runs, which panics.
+        // Deliveries may still be in flight; they need no cleanup and end with the process.
+        // Shutting an executor down drops its timers, and tasks that still use them would panic.
         std::mem::forget((guests, main));
         return ended;
     }
-    // A thread may be in a file system that hangs: it ends with the process.
+    // A thread may be blocked on a hung file system; it ends with the process.
     guests.shutdown_timeout(THREADS_END);
     main.shutdown_timeout(THREADS_END);
     ended
@@ -88,10 +88,10 @@ fn start_log(config: &Config) {
     }
 }
 
-/// What is logged. A plain level is meant for Usher and its plugins; from the libraries below come
-/// warnings only, unless they are named.
+/// Builds the log filter. A bare level applies to Usher and its plugins; libraries are capped at
+/// warnings unless named.
 fn targets(log: &str) -> Targets {
-    // Checked with the rest of the configuration.
+    // Already validated with the configuration.
     let written: Targets = log.parse().unwrap_or_default();
     let Some(level) = written.default_level() else { return written };
     let named: Vec<_> = written.iter().map(|(target, level)| (target.to_owned(), level)).collect();
@@ -113,7 +113,6 @@ fn executors() -> anyhow::Result<(Executor, Executor)> {
     Ok((build("usher-main")?, build("usher-guests")?))
 }
 
-/// Opens, serves, closes.
 async fn serve(
     config: Arc<Config>,
     flags: &Flags,
@@ -129,7 +128,7 @@ async fn serve(
         plugins = %config.plugins.display(),
         "starting"
     );
-    // What may fail without touching the disk comes first: a start that fails leaves nothing.
+    // Steps that can fail without touching the disk come first, so a failed start leaves no files.
     let (compiler, calls) = (config.compiler, descriptors.calls);
     let runtime = sandbox::set_up(compiler, config.max_instances, calls)
         .map_err(|error| anyhow!("{error}"))?;
@@ -139,8 +138,8 @@ async fn serve(
         Err(error) if !config.data.exists() => return Err(error),
         bound => bound,
     };
-    // The data folder before the address: a second instance is told which process has it, not merely
-    // that the address is taken.
+    // Open the data folder before reporting a bind error: a second instance then learns which
+    // process holds the folder, not merely that the address is in use.
     let broker = open_broker(&config, descriptors.store).await?;
     broker.set_schedules(config.schedules.clone()).await?;
     let listener = match bound {
@@ -226,11 +225,11 @@ async fn open_broker(config: &Config, open_tables_max: usize) -> anyhow::Result<
         ..Options::new(&config.data)
     };
     let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;
-    // These errors tell the whole story themselves, causes included.
+    // The message already includes the causes.
     Ok(opened.map_err(|error| anyhow!("{error}"))?)
 }
 
-/// Waits for the broker to give up; answers why.
+/// Waits until the broker is poisoned; returns the reason.
 async fn until_poisoned(broker: &dyn Broker) -> String {
     let mut poisoned = broker.poisoned();
     let reason = match poisoned.wait_for(Option::is_some).await {
@@ -240,7 +239,7 @@ async fn until_poisoned(broker: &dyn Broker) -> String {
     reason.unwrap_or_default()
 }
 
-/// Says so when the plugins are there, and from then on which states hold.
+/// Marks the router ready once the plugins are loaded, then logs state changes. Never returns.
 async fn mark_ready(app: &Running, is_ready: oneshot::Receiver<()>) -> Infallible {
     if is_ready.await.is_ok() {
         app.readiness.set(Ok(()));
@@ -265,7 +264,7 @@ impl Signals {
         })
     }
 
-    /// The next of them.
+    /// Waits for the next one. Cancel-safe.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -15,30 +15,30 @@ use usher_config::{Config, LiveConfig};
 
 /// The parts of a running router.
 pub(crate) struct Running {
-    /// Where events live.
+    /// Stores events and tracks deliveries.
     pub(crate) broker: Arc<dyn Broker>,
-    /// What brings them to plugins.
+    /// Dispatches deliveries to plugins.
     pub(crate) router: Arc<Router>,
-    /// Which plugins there are.
+    /// Installed plugins and refused files.
     pub(crate) plugins: Arc<Registry>,
-    /// What operators do to them.
+    /// Operator actions on plugins.
     pub(crate) control: Control,
-    /// How many connections clients may have.
+    /// Limit on client connections.
     pub(crate) max_connections: usize,
-    /// What the operator configured, as of the start.
+    /// The configuration as loaded at start.
     pub(crate) config: Arc<Config>,
-    /// What of it may change, as of now.
+    /// The current configuration: as at start, with `[plugin.*]` and `[retry]` reloaded.
     pub(crate) live: Arc<LiveConfig>,
-    /// Whether producers are let in.
+    /// Whether producers are admitted.
     pub(crate) intake: Gate,
-    /// Whether they were asked to come back later.
+    /// When a producer was last refused as busy.
     pub(crate) busy: Busy,
-    /// Whether everything has started.
+    /// Whether startup has finished.
     pub(crate) readiness: Readiness,
 }
 
 impl Running {
-    /// All subscriptions the broker keeps, with whether anything serves them, by name.
+    /// All subscriptions in the broker, by name, each with whether a plugin serves it.
     ///
     /// # Errors
     /// The broker can't be read.
@@ -53,46 +53,46 @@ impl Running {
     }
 }
 
-/// Opens once at start and closes once at shutdown.
+/// Admits producers: opened once at start, closed once at shutdown.
 #[derive(Debug, Default)]
 pub(crate) struct Gate(AtomicBool);
 
 impl Gate {
-    /// Lets producers in.
+    /// Admits producers.
     pub(crate) fn open(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Keeps producers out: what they send from now on is answered with 503.
+    /// Refuses producers: publishing returns 503 from now on.
     pub(crate) fn close(&self) {
         self.0.store(false, Ordering::Release);
     }
 
-    /// Whether producers are let in.
+    /// Whether producers are admitted.
     pub(crate) fn is_open(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// Whether the router is ready to take traffic, and what it waits for where it isn't.
+/// Whether the router is ready for traffic, or the reason it isn't.
 #[derive(Debug)]
 pub(crate) struct Readiness(watch::Sender<Result<(), &'static str>>);
 
 impl Readiness {
-    /// Not ready, for this reason.
+    /// Starts as not ready, for this reason.
     pub(crate) fn waiting(reason: &'static str) -> Self {
         Self(watch::Sender::new(Err(reason)))
     }
 
-    /// Ready, or the reason why not.
+    /// Returns `Ok` when ready.
     ///
     /// # Errors
-    /// The reason.
+    /// The reason why not.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         *self.0.borrow()
     }
 
-    /// Changes the answer.
+    /// Replaces what [`Readiness::check`] returns.
     pub(crate) fn set(&self, answer: Result<(), &'static str>) {
         let _before = self.0.send_replace(answer);
     }

@@ -1,5 +1,5 @@
-//! How the sandbox is set up: what `usher run` serves in is what `usher check` and `usher inspect`
-//! try a file in.
+//! Sandbox setup, shared by `usher run`, `usher check` and `usher inspect` so that they accept the
+//! same files.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use usher_runtime::{Compiler, CompilerProcess, Runtime, RuntimeError, RuntimeOpt
 
 use usher_config::CompilerConfig;
 
-/// This very program, also where its file was replaced since it started.
+/// The running executable, even if its file has been replaced since start.
 const THIS_PROGRAM: &str = "/proc/self/exe";
-/// The verb it compiles by.
+/// The hidden verb that compiles a component.
 const VERB: &str = "compile-component";
 
-/// A sandbox that compiles in a process apart.
+/// Creates a sandbox that compiles in a child process.
 ///
 /// # Errors
 /// See [`RuntimeError`].
@@ -25,7 +25,7 @@ pub(crate) fn set_up(
     Runtime::new(RuntimeOptions { cache_dir, compiler, max_instances, max_http_connections })
 }
 
-/// The same for those who look at one plugin after another and serve none: it needs little.
+/// Like [`set_up`], sized for inspecting plugins one at a time without serving any.
 ///
 /// # Errors
 /// See [`RuntimeError`].
@@ -33,7 +33,6 @@ pub(crate) fn set_up_to_look(compiler: CompilerConfig) -> Result<Runtime, Runtim
     Runtime::to_look(apart(compiler))
 }
 
-/// Compiling in a process of its own.
 fn apart(compiler: CompilerConfig) -> Compiler {
     let CompilerConfig { memory_bytes, cpu_ms, wall_ms } = compiler;
     let (program, args) = (program(), vec![VERB.into()]);

@@ -1,5 +1,5 @@
-//! Whether anything serves a subscription, and if not, why: what the router, the plugins folder and
-//! the configuration know of it together.
+//! Whether a subscription is served and, if not, why. Combines the state of the router, the plugin
+//! registry and the configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use usher_api::{Plugin, PluginState};
 use crate::running::Running;
 use usher_config::Config;
 
-/// How many files that were refused are named.
+/// Limit on refused files named in one reason.
 const REFUSED_MAX: usize = 3;
 
-/// What serves at one moment.
+/// A snapshot of everything that decides whether a subscription is served.
 pub(crate) struct Serving {
-    /// Subscriptions the router has a dispatcher for, and why it stopped where it did.
+    /// Subscriptions that have a dispatcher, and why it stopped, if it did.
     active: BTreeMap<SubscriptionName, Option<String>>,
     plugins: Vec<Plugin>,
     config: Arc<Config>,
@@ -24,7 +24,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// What serves now.
+    /// Takes a snapshot.
     pub(crate) fn now(running: &Running) -> Self {
         let active = running.router.status().into_iter();
         Self {
@@ -44,7 +44,7 @@ impl Serving {
         }
     }
 
-    /// Why its plugin gets no deliveries, though it is there.
+    /// Why its plugin is installed but gets no deliveries.
     fn held(&self, name: &SubscriptionName) -> Option<String> {
         let own = self.plugin_of(name)?;
         let is_held = matches!(own.state, PluginState::Paused | PluginState::Quarantined);
@@ -85,7 +85,7 @@ impl Serving {
         changes.is_some_and(|changes| !changes.enabled)
     }
 
-    /// One of the files that were refused may be the one that is missing.
+    /// Lists refused files, since one of them may be the missing plugin.
     fn refused(&self) -> String {
         let refused = || self.plugins.iter().filter(|status| status.name.is_none());
         let told: Vec<String> = refused()

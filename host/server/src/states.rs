@@ -1,5 +1,5 @@
-//! Which of the states hold in which producers are refused or deliveries are held, and whom they
-//! concern.
+//! Tracks the states in which producers are refused or deliveries are held: which are active, and
+//! which subscriptions or plugins each applies to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -12,24 +12,24 @@ use usher_broker::{BrokerError, BrokerStats, PARKED_MAX, RETRIES_MAX};
 use crate::running::Running;
 use usher_config::RouterState;
 
-/// How often the log is told.
+/// How often state changes are evaluated and logged.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long a router counts as busy after it asked a producer to come back later.
+/// How long the router counts as busy after it refused a producer as busy.
 const BUSY_FOR: Duration = Duration::from_secs(10);
-/// How many of those concerned a line of the log names.
+/// Limit on names in one log line.
 const NAMED_MAX: usize = 5;
-/// Whom a state concerns that concerns everyone.
+/// The name listed for a state of the router as a whole.
 const ROUTER: &str = "router";
 
-/// Whom each state that holds concerns: names of subscriptions or plugins, or `router`.
+/// Active states and what each applies to: subscriptions or plugins by name, or `router`.
 pub(crate) type States = BTreeMap<RouterState, BTreeSet<String>>;
 
-/// When a producer was last asked to come back later because too much is under way.
+/// When a producer was last refused because of load.
 #[derive(Debug, Default)]
 pub(crate) struct Busy(Mutex<Option<Instant>>);
 
 impl Busy {
-    /// It was now.
+    /// Records a refusal now.
     pub(crate) fn note(&self) {
         *self.last() = Some(Instant::now());
     }
@@ -43,7 +43,7 @@ impl Busy {
     }
 }
 
-/// The states that hold now.
+/// Returns the active states.
 ///
 /// # Errors
 /// The broker can't be read.
@@ -52,7 +52,7 @@ pub(crate) async fn now(running: &Running) -> Result<States, BrokerError> {
     Ok(of(&running.busy, &running.broker.stats(), &subscriptions, &running.plugins.status()))
 }
 
-/// The states that hold by these reports.
+/// Derives the active states from status reports.
 pub(crate) fn of(
     busy: &Busy,
     broker: &BrokerStats,
@@ -92,14 +92,14 @@ pub(crate) fn of(
     states
 }
 
-/// Tells the log of each state when it begins to concern someone, and when it is over; but for those
-/// that are logged where they come about.
+/// Logs each state when it starts to apply to a new name and when it ends, except for those that
+/// are logged at their source.
 pub(crate) async fn watch(running: &Running) -> Infallible {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut known = States::new();
     loop {
         looks.tick().await;
-        // The broker says itself why it can't be read.
+        // The broker reports its own read errors.
         let Ok(states) = now(running).await else { continue };
         for state in RouterState::ALL.into_iter().filter(|state| !is_told_of(*state)) {
             tell(state, known.get(&state), states.get(&state));
@@ -108,7 +108,7 @@ pub(crate) async fn watch(running: &Running) -> Infallible {
     }
 }
 
-/// Whether the log has a line of it anyway, with the reason.
+/// Whether the state is logged at its source, with a reason.
 fn is_told_of(state: RouterState) -> bool {
     matches!(
         state,

@@ -1,5 +1,5 @@
-//! Answers that are put together whole. The memory for one is taken first, from the budget that all
-//! answers share, and given back when it has gone out.
+//! Responses that are buffered whole. Memory for one is reserved from the shared response budget
+//! before it is built, and released once it has been sent.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use super::clients::Client;
 use super::problem::ApiError;
 use super::state::Api;
 
-/// Set aside for one answer while it is put together. Pages of the broker have half of that, or less.
+/// Reserved for one response while it is built: at least twice the size of a page of the broker.
 const WHOLE_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Room for one answer; waits until others have gone out.
+/// Reserves memory for one response; waits while the budget is exhausted.
 pub(super) async fn room(api: &Api, client: &Arc<Client>) -> Result<Share, ApiError> {
     let room = api.answers.take(client, WHOLE_MAX_BYTES).await;
     room.ok_or_else(|| ApiError::unavailable("the router is stopping"))
 }
 
-/// An answer in JSON.
+/// Builds a JSON response and reduces the reservation to its size.
 pub(super) fn json(room: Share, value: &impl Serialize) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(value).map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(json_bytes(Body::from(room.charged(body))))
 }
 
-/// A body that is JSON.
+/// Wraps a body that already is JSON.
 pub(super) fn json_bytes(body: Body) -> Response {
     let mut response = body.into_response();
     response

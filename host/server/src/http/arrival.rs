@@ -1,8 +1,8 @@
-//! A request's body on its way in: whose turn it is, and what becomes of a rest that is not read.
+//! Tracks whose turn it is while a request's body arrives, and disposes of an unread rest.
 //!
-//! A rest that has arrived with the head is thrown away and the connection serves on. A client that
-//! is still sending is told to close; the end of the connection reads on for a while, so that it
-//! meets the answer and not a reset (RFC 9112, section 9.6).
+//! A rest that has already arrived is discarded and the connection is reused. If the client is
+//! still sending, the response closes the connection, and `Socket::linger` reads on for a while so
+//! that the client receives the response instead of a reset (RFC 9112, section 9.6).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use tokio::sync::oneshot;
 
 use super::clients::{Caller, Client};
 
-/// How much of a rest is thrown away without closing the connection.
+/// Limit on an unread rest that is discarded without closing the connection.
 const REST_MAX_BYTES: usize = 64 * 1024;
 
-/// Answers, and closes the connection where the client is still sending.
+/// Middleware: closes the connection after the response if the client is still sending.
 pub(super) async fn track(Caller(client): Caller, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
-    // Who waits for "100 Continue" has not sent the body, and reading would ask for it.
+    // A client that waits for "100 Continue" has not sent the body; polling it would request it.
     let waits = head.headers.contains_key(header::EXPECT);
     let (back, mut left) = oneshot::channel();
     let lent = Lent { body, client, is_begun: false, back: Some(back) };
@@ -43,7 +43,7 @@ pub(super) async fn track(Caller(client): Caller, request: Request, next: Next) 
     response
 }
 
-/// Whether the rest of a body is here; reads it then.
+/// Whether the rest of a body has arrived; discards what has.
 fn has_arrived(mut body: Body) -> bool {
     let mut read_bytes = 0;
     while read_bytes <= REST_MAX_BYTES {
@@ -56,11 +56,11 @@ fn has_arrived(mut body: Body) -> bool {
     false
 }
 
-/// A body that goes back when its reader has had enough.
+/// A body lent to the handler; returned through `back` if it is dropped with a rest unread.
 struct Lent {
     body: Body,
     client: Arc<Client>,
-    /// Whether any of it was asked for.
+    /// Whether it has been polled.
     is_begun: bool,
     back: Option<oneshot::Sender<(bool, Body)>>,
 }
@@ -103,7 +103,7 @@ impl Drop for Lent {
         if let Some(back) = self.back.take()
             && !self.body.is_end_stream()
         {
-            // Where the connection is gone, nothing waits for it.
+            // Fails only if the connection is gone.
             let _ = back.send((self.is_begun, std::mem::take(&mut self.body)));
         }
     }

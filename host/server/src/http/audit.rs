@@ -1,4 +1,4 @@
-//! `/audit`: what operators did.
+//! `/audit`: the record of operator actions.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use super::state::Api;
 use crate::project;
 use usher_api::{Audit, AuditQuery};
 
-/// What operators did, oldest first.
+/// Operator actions, oldest first.
 pub(super) async fn list(
     State(api): State<Api>,
     Params(range): Params<AuditQuery>,

@@ -1,4 +1,4 @@
-//! `/backup`: a copy of the data folder, made while the router works.
+//! `/backup`: an online copy of the data folder.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use super::state::Api;
 use crate::project;
 use usher_api::{Backup, BackupQuery};
 
-/// Answers when the copy is whole and on the disk. It is made to its end even if the client goes.
+/// Returns once the copy is complete and fsynced. The copy is finished even if the client
+/// disconnects.
 pub(super) async fn make(
     State(api): State<Api>,
     Params(target): Params<BackupQuery>,

@@ -1,4 +1,4 @@
-//! `/blobs`: the files plugins have put.
+//! `/blobs`: blobs stored by plugins.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use super::status::alive;
 use crate::project;
 use usher_api::{Blobs, BlobsQuery};
 
-/// Set aside for a blob while it is read: what one has by default at most.
+/// Reserved for a blob while it is read: the default limit on a blob's size.
 const BLOB_ROOM_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long a request waits until other blobs have gone out.
+/// How long a request waits for room in the budget.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Blobs by digest.
+/// Lists blobs by digest.
 pub(super) async fn list(
     State(api): State<Api>,
     Params(range): Params<BlobsQuery>,
@@ -45,7 +45,7 @@ pub(super) async fn one(
     let room = api.blobs.take_within(&client, BLOB_ROOM_BYTES, PATIENCE).await;
     let room = room.ok_or_else(|| ApiError::busy("too many blobs are being read; try again"))?;
     let store = api.running.broker.blobs();
-    // The room goes with the reading, which goes on where the client is gone.
+    // The read owns the reservation, since it continues if the client disconnects.
     let (room, read) = tokio::task::spawn_blocking(move || (room, store.read(&digest)))
         .await
         .map_err(|error| ApiError::internal(error.to_string()))?;
@@ -68,7 +68,7 @@ pub(super) async fn one(
     if let Ok(etag) = HeaderValue::try_from(etag) {
         headers.insert(header::ETAG, etag);
     }
-    // What a plugin calls its content is a claim; a browser must not act on it.
+    // The content type is the plugin's claim; a browser must not act on it.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_DISPOSITION, disposition(&info.content_type));
     headers.insert(
@@ -79,7 +79,8 @@ pub(super) async fn one(
     Ok(response)
 }
 
-/// Whether a browser may show it. What could run scripts in the API's own origin is downloaded.
+/// `inline` if a browser may show it. Anything that could run scripts in the API's origin is an
+/// attachment.
 fn disposition(content_type: &str) -> HeaderValue {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let shown = [

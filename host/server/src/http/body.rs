@@ -1,9 +1,8 @@
-//! Reading a request's body: bounded in bytes, in time, and together with all other bodies.
+//! Reads request bodies, bounded in bytes, in time, and by a budget that all bodies share.
 //!
-//! Room is taken as bytes arrive, not as they are announced, so that a client holds no more than it
-//! has sent. Where bodies under way together want more than there is, one that has begun waits for
-//! room and the others are refused, which makes it: of several that wait for each other, none would
-//! end.
+//! The budget is charged as bytes arrive, not by `Content-Length`, so a client holds no more than
+//! it has sent. When the budget is exhausted, at most one partly read body waits for room and the
+//! others are refused, which frees it: several waiting for each other would deadlock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,29 +17,29 @@ use super::budget::{Budget, Kind, Share};
 use super::clients::{Client, Clients};
 use super::problem::ApiError;
 
-/// How long a body that has not begun waits for room.
+/// How long a body of which nothing has been read waits for room.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Memory set aside for a body before any of it is here.
+/// Limit on the buffer allocated for a body before any of it arrives.
 const BEGIN_MAX_BYTES: usize = 64 * 1024;
 
 /// A byte order mark, which JSON may not begin with (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Room for all bodies together.
+/// The budget for all request bodies.
 pub(super) struct Room {
     budget: Budget,
-    /// For the one body that has begun and waits for more.
+    /// Held by the one partly read body that may wait for more room.
     waiting: Semaphore,
 }
 
 impl Room {
-    /// Room for so many bytes.
+    /// A budget of `total_bytes`.
     pub(super) fn new(total_bytes: usize, clients: &Arc<Clients>) -> Self {
         Self { budget: Budget::new(Kind::Bodies, total_bytes, clients), waiting: Semaphore::new(1) }
     }
 
-    /// Takes room as if a body of a client that is served had it.
+    /// Takes room for an unregistered client, which is never cut.
     #[cfg(test)]
     pub(super) fn hold(&self, bytes: usize) -> Option<Share> {
         self.budget.try_take(&Client::alone(), bytes)
@@ -50,7 +49,7 @@ impl Room {
         if let Some(share) = self.budget.try_take(client, bytes) {
             return Some(share);
         }
-        // The router's turn: that this body stands still is not its client's fault.
+        // The router's turn: while it waits for room, the client must not fall behind.
         client.is_served();
         if !client.is_holding(Kind::Bodies) {
             return self.budget.take_within(client, bytes, BEGIN_PATIENCE).await;
@@ -60,7 +59,7 @@ impl Room {
     }
 }
 
-/// A body, with its share of what all bodies together may hold. The share is given back on drop.
+/// A body and its share of the budget, which is released on drop.
 pub(super) struct Intake {
     /// The content.
     pub(super) bytes: Bytes,
@@ -68,10 +67,10 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// The content as JSON.
+    /// The content, to be parsed as JSON.
     ///
     /// # Errors
-    /// 400 where it begins with a byte order mark, which parsers describe as a missing value.
+    /// 400 if it begins with a byte order mark, which parsers misreport as a missing value.
     pub(super) fn json(&self) -> Result<&Bytes, ApiError> {
         if self.bytes.starts_with(BYTE_ORDER_MARK) {
             return Err(ApiError::invalid(
@@ -85,8 +84,8 @@ impl Intake {
 /// Reads `body` whole.
 ///
 /// # Errors
-/// 413 above `max_bytes`; 408 after `timeout`, or where others wait for the room of a body that hardly
-/// moves; 429 when all bodies together are too much; 400 when the client breaks off.
+/// 413 above `max_bytes`; 408 after `timeout`, or when the client is cut because it is too slow and
+/// others wait for its room; 429 when the budget is exhausted; 400 when the client disconnects.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,

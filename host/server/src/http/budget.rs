@@ -1,5 +1,5 @@
-//! Memory that all connections share: bytes of bodies on their way in, bytes of answers on their
-//! way out. Who waits for room has clients cut that hold some and are behind.
+//! Memory budgets that all connections share: request bodies, responses, blobs. A client that waits
+//! for room causes those to be cut that hold some and are behind.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,25 +11,25 @@ use tokio::time::{sleep, timeout};
 
 use super::clients::{Client, Clients};
 
-/// How far behind a client may be that holds what another waits for.
+/// How far behind a client that holds memory may be while another waits for it.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 
-/// How often one that waits looks for one that is.
+/// How often a waiting client looks for one to cut.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a budget is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Requests' bodies.
+    /// Request bodies.
     Bodies,
-    /// Answers but blobs.
+    /// Responses other than blobs.
     Answers,
     /// Blobs.
     Blobs,
 }
 
 impl Kind {
-    /// How many there are.
+    /// Number of kinds.
     pub(super) const COUNT: usize = 3;
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Budget {
     clients: Arc<Clients>,
 }
 
-/// Part of a budget; given back on drop.
+/// Part of a budget; released on drop.
 pub(super) struct Share {
     kind: Kind,
     permit: OwnedSemaphorePermit,
@@ -54,7 +54,7 @@ impl Budget {
         Self { kind, permits, total_bytes, clients: Arc::clone(clients) }
     }
 
-    /// Room for so many bytes, or for all there are where that is less; waits for it, in turn.
+    /// Takes `bytes`, capped at the whole budget. Waits in FIFO order.
     pub(super) async fn take(&self, client: &Arc<Client>, bytes: usize) -> Option<Share> {
         let permits = u32::try_from(bytes.min(self.total_bytes)).ok()?;
         let mut taking = std::pin::pin!(Arc::clone(&self.permits).acquire_many_owned(permits));
@@ -70,7 +70,7 @@ impl Budget {
         }
     }
 
-    /// The same, for as long as this.
+    /// Like [`Budget::take`]; `None` after `patience`.
     pub(super) async fn take_within(
         &self,
         client: &Arc<Client>,
@@ -80,7 +80,7 @@ impl Budget {
         timeout(patience, self.take(client, bytes)).await.ok().flatten()
     }
 
-    /// Room that is there now.
+    /// Takes `bytes` if they are free now.
     pub(super) fn try_take(&self, client: &Arc<Client>, bytes: usize) -> Option<Share> {
         let permits = u32::try_from(bytes).ok()?;
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(permits).ok()?;
@@ -112,7 +112,7 @@ impl Share {
         }
     }
 
-    /// Gives back what is held beyond so many bytes.
+    /// Releases all but `bytes`.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let surplus = self.permit.num_permits().saturating_sub(bytes);
         if let Some(given_back) = self.permit.split(surplus) {
@@ -121,7 +121,7 @@ impl Share {
         }
     }
 
-    /// Bytes that hold this share until they have gone out.
+    /// Shrinks the share to `bytes` and ties it to them: it is released when they are dropped.
     pub(super) fn charged(mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         struct Charged<B>(B, #[allow(dead_code, reason = "held until it is dropped")] Share);
         impl<B: AsRef<[u8]>> AsRef<[u8]> for Charged<B> {

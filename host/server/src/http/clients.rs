@@ -1,9 +1,9 @@
-//! Connections as others see them who want their place or their memory: whose turn it is, since
-//! when, and how to end one.
+//! Tracks the progress of every connection, so that stalled ones can be cut when others need their
+//! slot or their memory.
 //!
-//! A client is *behind* while it is its turn (to send a request, the rest of a body, or to take an
-//! answer) and nothing comes of it. Only clients that are behind are cut, the one that is furthest
-//! behind first, and only where somebody else needs what it holds.
+//! A client is *behind* while it is its turn (to send a request or the rest of a body, or to read a
+//! response) and it makes no progress. Only clients that are behind are cut, the furthest behind
+//! first, and only when another needs what they hold or the server stops.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Kind;
 
-/// A body that comes faster than this never falls behind.
+/// A client that sends its body faster than this never falls behind.
 const BODY_MIN_BYTES_PER_S: u64 = 64 * 1024;
 
-/// No time: it is not the client's turn.
+/// Sentinel timestamp: it is not the client's turn.
 const NEVER: u64 = u64::MAX;
 
 /// All open connections.
@@ -36,20 +36,20 @@ pub(super) struct Clients {
 /// One connection.
 pub(super) struct Client {
     started: Instant,
-    /// Since when it is the client's turn in the exchange of requests and answers, milliseconds.
+    /// When the client's turn to send began, milliseconds after `started`, or [`NEVER`].
     turn_since_ms: AtomicU64,
-    /// Since when it takes nothing of what is being sent to it, milliseconds.
+    /// When writes to the client stalled, milliseconds after `started`, or [`NEVER`].
     stalled_since_ms: AtomicU64,
     has_request: AtomicBool,
-    /// Whether an answer of it is whole and only has to go out.
+    /// Whether a whole response has been handed over and only has to be sent.
     is_answered: AtomicBool,
     held_bytes: [AtomicUsize; Kind::COUNT],
     cut: CancellationToken,
-    /// Whether it has one of the spare places, which are for health checks and operators.
+    /// Whether it has a spare slot, reserved for health checks and operators.
     pub(super) is_spare: bool,
 }
 
-/// A connection's entry, until it is dropped.
+/// Registration of a connection; removed on drop.
 pub(super) struct Entry {
     clients: Arc<Clients>,
     number: u64,
@@ -57,13 +57,13 @@ pub(super) struct Entry {
 }
 
 impl Clients {
-    /// None yet; `cut` counts those that are ended for others' sake.
+    /// An empty table; `cut` counts the clients that were cut to make room.
     pub(super) fn new(cut: Counter) -> Arc<Self> {
         let (open, next) = Default::default();
         Arc::new(Self { started: Instant::now(), open, next, cut })
     }
 
-    /// A new connection; it is the client's turn.
+    /// Registers a connection. It starts with the client's turn to send a request.
     pub(super) fn enter(self: &Arc<Self>, is_spare: bool) -> Entry {
         let client = Arc::new(Client::new(self.started, is_spare));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -71,8 +71,8 @@ impl Clients {
         Entry { clients: Arc::clone(self), number, client }
     }
 
-    /// Cuts the client that is furthest behind of those that may go, if one is by at least this much,
-    /// unless so many of them are going already as are wanted.
+    /// Of the clients that satisfy `may_go`, cuts the one furthest behind if it is behind by at
+    /// least `by`. No-op if `wanted` of them are being cut already.
     pub(super) fn cut_one(&self, by: Duration, wanted: usize, may_go: impl Fn(&Client) -> bool) {
         let open = self.open();
         let candidates = || open.values().filter(|client| may_go(client));
@@ -129,7 +129,7 @@ impl Client {
         client
     }
 
-    /// One that is not among the others, for requests that come without a connection.
+    /// An unregistered client, for requests without a connection.
     pub(super) fn alone() -> Arc<Self> {
         Arc::new(Self::new(Instant::now(), false))
     }
@@ -140,12 +140,12 @@ impl Client {
         self.turn_since_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// The last of an answer was handed over to be sent: once it is out, it is the client's turn.
+    /// A response was handed over completely: once it is sent, the client's turn begins.
     pub(super) fn is_answered(&self) {
         self.is_answered.store(true, Ordering::Relaxed);
     }
 
-    /// Everything that was handed over has gone out.
+    /// Everything that was handed over has been sent.
     pub(super) fn has_all(&self) {
         if self.is_answered.swap(false, Ordering::Relaxed) {
             self.awaits_request();
@@ -161,11 +161,11 @@ impl Client {
     /// The client's turn: to send more of a body.
     pub(super) fn awaits_body(&self) {
         let since = &self.turn_since_ms;
-        // Fails where it has been its turn before: then it still counts from there.
+        // Fails if it already was the client's turn, which then keeps its start.
         let _ = since.compare_exchange(NEVER, self.now_ms(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Part of a body came, which makes up for the time it may take.
+    /// Part of a body arrived: credits the time it takes at `BODY_MIN_BYTES_PER_S`.
     pub(super) fn body_came(&self, bytes: usize) {
         let now_ms = self.now_ms();
         let earned_ms = (bytes as u64).saturating_mul(1_000) / BODY_MIN_BYTES_PER_S;
@@ -174,7 +174,7 @@ impl Client {
         self.turn_since_ms.store(since.saturating_add(earned_ms).min(now_ms), Ordering::Relaxed);
     }
 
-    /// Whether it takes what is being sent to it.
+    /// Records whether writes to the client make progress.
     pub(super) fn takes(&self, is_taking: bool) {
         let since = &self.stalled_since_ms;
         if is_taking {
@@ -185,12 +185,12 @@ impl Client {
         }
     }
 
-    /// Whether a request of it is being answered.
+    /// Whether one of its requests is being served.
     pub(super) fn has_request(&self) -> bool {
         self.has_request.load(Ordering::Relaxed)
     }
 
-    /// Bytes that it holds of a budget.
+    /// Bytes it holds of a budget.
     pub(super) fn held_bytes(&self, of: Kind) -> &AtomicUsize {
         match (of, &self.held_bytes) {
             (Kind::Bodies, [bytes, ..])
@@ -204,12 +204,12 @@ impl Client {
         self.held_bytes(of).load(Ordering::Relaxed) > 0
     }
 
-    /// Resolves once it is to be ended.
+    /// Resolves once the client is cut.
     pub(super) async fn cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// How far it is behind; zero while it is the router's turn.
+    /// How long it has been behind; zero while the client owes nothing.
     fn behind(&self) -> Duration {
         let since = self.turn_since_ms.load(Ordering::Relaxed);
         let since = since.min(self.stalled_since_ms.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! `/dead-letters`: what was given up, and what an operator can do about it.
+//! `/dead-letters`: deliveries that were given up, and how to redrive or discard them.
 
 use axum::Json;
 use axum::body::Body;
@@ -69,7 +69,7 @@ pub(super) async fn redrive(
     gone(id, api.running.broker.redrive(id).await?)
 }
 
-/// Drops the dead letter for good.
+/// Deletes the dead letter.
 pub(super) async fn discard(
     State(api): State<Api>,
     PathParams(id): PathParams<String>,
@@ -78,7 +78,7 @@ pub(super) async fn discard(
     gone(id, api.running.broker.discard(id).await?)
 }
 
-/// Delivers the event in the body in its event's place.
+/// Delivers the event in the request body instead of the original.
 pub(super) async fn redrive_edited(
     State(api): State<Api>,
     Caller(client): Caller,

@@ -1,5 +1,5 @@
-//! `GET /events`, `GET /events/{sequence}` and what became of an event for a subscription: reading
-//! the log.
+//! Reads the log: `GET /events`, `GET /events/{sequence}`, and the state of an event's delivery to
+//! a subscription.
 
 use std::io;
 
@@ -21,10 +21,10 @@ use crate::project;
 use crate::serving::Serving;
 use usher_api::{EventsQuery, Explanation, Stored};
 
-/// Where the log starts.
+/// The first sequence of every log.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
 
-/// Part of the log, as one answer that is sent while it is read.
+/// Streams part of the log as one JSON response.
 pub(super) async fn list(
     State(api): State<Api>,
     Caller(client): Caller,
@@ -35,7 +35,7 @@ pub(super) async fn list(
     let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     let reader = Reader::new(api.clone(), client, filter, from);
     let mut listing = Listing { api, reader, missing, is_begun: false, is_over: false };
-    // What fails at once is an error; what fails later breaks the answer off.
+    // An error before the first chunk becomes an error response; a later one aborts the body.
     let first = listing.next().await?.unwrap_or_default();
     if listing.is_over {
         return Ok(json_bytes(Body::from(first)));
@@ -51,18 +51,18 @@ pub(super) async fn list(
     Ok(json_bytes(Body::from_stream(body)))
 }
 
-/// `{"events":[…],"next":N,"last":N}`, piece by piece.
+/// Produces `{"events":[…],"next":N,"last":N}` in chunks.
 struct Listing {
     api: Api,
     reader: Reader,
-    /// How many events may still come.
+    /// How many events may still be sent.
     missing: usize,
     is_begun: bool,
     is_over: bool,
 }
 
 impl Listing {
-    /// The next piece; `None` behind the last.
+    /// Returns the next chunk; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         if self.is_over {
             return Ok(None);
@@ -95,7 +95,7 @@ pub(super) async fn one(
     }
 }
 
-/// What became of an event for a subscription, or why nothing did.
+/// The state of an event's delivery to a subscription, or why there is none.
 pub(super) async fn delivery(
     State(api): State<Api>,
     PathParams((sequence, plugin, local)): PathParams<(String, String, String)>,

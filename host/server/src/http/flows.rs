@@ -1,4 +1,4 @@
-//! `GET /flows/{id}`: an event and all that it caused.
+//! `GET /flows/{id}`: an event and everything it caused.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -35,5 +35,5 @@ pub(super) async fn one(
     }
 }
 
-/// How many flows with the same `correlationid` are looked at to find the newest.
+/// Limit on flows with the same `correlationid` that are searched for the newest.
 const FLOWS_MAX: usize = 1000;

@@ -1,9 +1,9 @@
-//! What every request has to be before a handler sees it: unambiguous, and meant for this router.
+//! Checks every request before a handler sees it: it must be unambiguous and meant for this router.
 //!
-//! A proxy in front may read a request otherwise than we do where RFC 9112 leaves it no right to; such
-//! requests are refused rather than guessed at. And the API listens on loopback and asks for no token,
-//! so web pages are kept out: a page in a browser on the same machine could send forms across origins,
-//! or point a name of its own at 127.0.0.1. Programs send neither an `Origin` nor a foreign `Host`.
+//! Requests that violate RFC 9112 in a way that lets a proxy in front parse them differently are
+//! refused. The API listens on loopback and asks for no token, so web pages are kept out: a page in
+//! a browser on the same machine could submit forms across origins, or resolve a name of its own to
+//! 127.0.0.1 (DNS rebinding). Programs send neither an `Origin` nor a foreign `Host`.
 
 use std::net::IpAddr;
 
@@ -17,13 +17,14 @@ use super::clients::Caller;
 use super::problem::{ApiError, HEADER_MAX_BYTES};
 use super::state::Api;
 
-/// Paths that say nothing about events: probes may ask for them under any name.
+/// Health checks: allowed under any host name, since they reveal nothing about events.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Where the paths of events and files begin, which the spare places are not for.
+/// Prefixes of paths for events and blobs, which spare connections may not request.
 const BULK: [&str; 2] = ["/events", "/blobs"];
 
-/// Refuses requests that are ambiguous, not meant for this router, or not for its spare places.
+/// Refuses requests that are ambiguous, not meant for this router, or not allowed on a spare
+/// connection.
 pub(super) async fn admit(
     State(api): State<Api>,
     Caller(client): Caller,
@@ -37,7 +38,7 @@ pub(super) async fn admit(
         .and_then(|()| authority(request.version(), request.method(), uri, headers))
         .and_then(|authority| ours(authority.as_ref(), uri.path(), headers, allowed));
     if let Err(error) = checked {
-        // What follows on the connection is not told apart from this request for sure.
+        // It is uncertain where this request ends, so the connection can't be reused.
         return ([(header::CONNECTION, "close")], error).into_response();
     }
     if client.is_spare && BULK.iter().any(|start| uri.path().starts_with(start)) {
@@ -50,7 +51,7 @@ pub(super) async fn admit(
     next.run(request).await
 }
 
-/// Checks the head as a whole; the HTTP library's own bound is a matter of how it reads.
+/// Checks the size of the header as a whole; hyper's own limit depends on how it buffers.
 fn size(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     // A name, a colon, a space, a value, and the end of the line.
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -61,7 +62,7 @@ fn size(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Checks that there is one way to tell where the body ends (RFC 9112, section 6).
+/// Checks that the body's length is unambiguous (RFC 9112, section 6).
 fn framing(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
@@ -74,7 +75,7 @@ fn framing(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whom the request is for, as target and `Host` say it together (RFC 9112, section 3.2).
+/// Returns the request's authority; target and `Host` must agree (RFC 9112, section 3.2).
 fn authority(
     version: Version,
     method: &Method,
@@ -105,7 +106,7 @@ fn authority(
     }
 }
 
-/// Checks that the request is meant for this router and doesn't come from a page elsewhere.
+/// Checks that the request is meant for this router and doesn't come from a foreign origin.
 fn ours(
     authority: Option<&Authority>,
     path: &str,
@@ -131,7 +132,7 @@ fn ours(
     Ok(())
 }
 
-/// The text of a header that may be there once; empty, and so no host at all, where it is not text.
+/// Returns a header that may occur at most once; empty, which is no valid host, if it isn't text.
 fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(&name).iter();
     let value = values.next().map(|value| value.to_str().unwrap_or_default());

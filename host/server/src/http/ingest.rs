@@ -1,4 +1,5 @@
-//! `POST /events`: where producers' events come in. Answered after fsync, or refused whole.
+//! `POST /events`: publishes events. Responds after fsync; a batch is accepted or refused as a
+//! whole.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::problem::ApiError;
 use super::state::Api;
 use usher_api::{Accepted, AcceptedEvent};
 
-/// Takes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
+/// Publishes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
 pub(super) async fn publish(
     State(api): State<Api>,
     Caller(client): Caller,
@@ -59,7 +60,7 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(Accepted { events: accepted })))
 }
 
-/// The body, by the limits of the configuration.
+/// Reads the body within the configured limits.
 async fn read(
     api: &Api,
     client: &Arc<Client>,
@@ -71,7 +72,7 @@ async fn read(
     body::read(headers, body, client, limits, &api.intake).await
 }
 
-/// The one event of a request in structured mode.
+/// Reads the single event of a request in structured mode.
 pub(super) async fn one_structured(
     api: &Api,
     client: &Arc<Client>,
@@ -150,7 +151,7 @@ impl Mode {
     }
 }
 
-/// Whether a media type's parameters leave the encoding at UTF-8.
+/// Whether the `charset` of a media type, if given, is UTF-8 or a subset of it.
 fn is_utf8(parameters: &str) -> bool {
     parameters.split(';').filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
         !name.trim().eq_ignore_ascii_case("charset")
@@ -160,7 +161,7 @@ fn is_utf8(parameters: &str) -> bool {
     })
 }
 
-/// Nobody may speak in a plugin's name, nor in the router's.
+/// Refuses events with a source or type that is reserved for plugins or the router.
 fn check_reserved(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
     let refused = events.iter().map(Event::poses_as_another).enumerate();
     match refused.filter_map(|(member, refusal)| Some((member, refusal?))).next() {

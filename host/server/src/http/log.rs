@@ -1,6 +1,6 @@
-//! Reading the log for an answer, however long: a small page at a time, each in memory that is taken
-//! from the budget of all answers before it is read and given back when it has gone out. Who doesn't
-//! take an answer holds one page.
+//! Reads the log for a response of any length, one small page at a time. Memory for a page is
+//! reserved from the response budget before it is read and released once it has been sent, so a
+//! client that doesn't read its response holds one page.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::state::Api;
 use crate::project;
 use usher_api::Stored;
 
-/// Events on one page, all together; the last may go over.
+/// Limit on the events of one page; the last one may exceed it.
 const EVENTS_BYTES: usize = 128 * 1024;
 
-/// Set aside for one page until it is read: its events and, beside them, their JSON, both with one event
-/// too many.
+/// Reserved for one page until it is read: its events and their JSON, each with one event over the
+/// limit.
 const PAGE_BYTES: usize = 2 * (EVENTS_BYTES + JSON_MAX_BYTES);
 
-/// What the JSON of an event has around the bytes of the event, and a little more.
+/// Upper estimate of the JSON around the bytes of one event.
 const AROUND_BYTES: usize = 512;
 
-/// A place in the log.
+/// A position in the log.
 pub(super) struct Reader {
     api: Api,
     client: Arc<Client>,
@@ -47,8 +47,8 @@ impl Reader {
         Self { api, client, filter, next: from }
     }
 
-    /// At most so many events, and moves on behind them; none where there are none, or where many
-    /// that don't match were looked at.
+    /// Reads up to `max` events and advances past them. Empty at the end of the log, or after a
+    /// long run of events that don't match.
     ///
     /// # Errors
     /// The log can't be read.
@@ -60,7 +60,7 @@ impl Reader {
             self.api.running.broker.events_within(query, EVENTS_BYTES).await?;
         self.next = next;
         let size_bytes: usize = events.iter().map(|stored| stored.event.encoded().len()).sum();
-        // Twice: once as it was read, once as it goes out.
+        // Twice: the events as read, and their JSON.
         share.shrink(2 * (size_bytes + events.len() * AROUND_BYTES));
         let events = events.into_iter().map(project::stored).collect();
         Ok(Page { events, size_bytes, share })
@@ -76,8 +76,7 @@ impl Page {
         self.events.is_empty()
     }
 
-    /// The events as they go out: `begin`, then each between what comes before and behind one, then
-    /// `end`.
+    /// Serializes the page: `begin`, each event between `before` and `behind`, then `end`.
     pub(super) fn written(
         self,
         begin: &str,
@@ -92,7 +91,7 @@ impl Page {
             bytes.extend_from_slice(behind.as_bytes());
         }
         bytes.extend_from_slice(end.as_bytes());
-        // What is charged is what is there, or up to twice that.
+        // The allocation must not exceed twice the length, which is what is charged.
         if bytes.len() < bytes.capacity() / 2 {
             bytes.shrink_to_fit();
         }

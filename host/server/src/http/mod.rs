@@ -1,9 +1,10 @@
-//! The HTTP API: producers publish here, people and programs look at the router through it.
+//! The HTTP API: for publishing, and for inspecting and operating the router.
 //!
-//! [`serve()`] runs it on a listener, with a limit on everything a client could use up: connections,
-//! header and body bytes, the time each of them takes, open streams, and the memory of all bodies and
-//! of all answers. Who holds any of it and makes no progress loses it to those who do ([`clients`]).
-//! [`router`] is the API without the sockets, for tests. Routes and types are `usher-api`'s.
+//! [`serve()`] runs it on a listener and limits everything a client can exhaust: connections,
+//! header and body bytes and the time they take, open streams, and the memory of all bodies and
+//! responses. A client that holds any of these without making progress is cut when others need it
+//! ([`clients`]). [`router`] is the API without sockets, for tests. Routes and types are
+//! `usher-api`'s.
 
 mod answers;
 mod arrival;
@@ -93,7 +94,6 @@ fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, Metho
     (route, routing::on(method, handler))
 }
 
-/// The API, ready to be served.
 fn router(api: Api) -> Router {
     let counted = |router: Router<Api>, (route, handler): (Route, MethodRouter<Api>)| {
         let count = from_fn_with_state((api.clone(), route.path), count);
@@ -109,8 +109,8 @@ fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Counts requests by route, method and status; a request that fits no route is not counted, so
-/// that clients can't make up labels.
+/// Counts requests by route, method and status. Requests that match no route are not counted, so
+/// that clients can't create labels.
 async fn count(
     State((api, path)): State<(Api, &'static str)>,
     request: Request,

@@ -49,27 +49,27 @@ pub(super) fn page(max: Option<usize>) -> Result<usize, ApiError> {
     }
 }
 
-/// A number in a path, such as a sequence.
+/// Parses a number in a path, such as a sequence.
 ///
 /// # Errors
-/// It is none.
+/// Not a whole number.
 pub(super) fn number(name: &str, text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| ApiError::invalid(format!("{name}: use a whole number")))
 }
 
-/// A subscription's name, of its two parts in a path.
+/// Builds a subscription's name from its two parts in a path.
 ///
 /// # Errors
-/// They make none.
+/// Not a valid name.
 pub(super) fn subscription(plugin: &str, local: &str) -> Result<SubscriptionName, ApiError> {
     let name = format!("{plugin}/{local}").parse();
     name.map_err(|error| ApiError::invalid(format!("name: {error}")))
 }
 
-/// What the parameters `type` and `filter` select together; `None` for every event.
+/// Combines the parameters `type` and `filter`; `None` if neither is given.
 ///
 /// # Errors
-/// `filter` is not a filter, or no type begins with `type_prefix`.
+/// `filter` is not a valid filter, or no type can start with `type_prefix`.
 pub(super) fn filter(
     type_prefix: Option<&str>,
     filter: Option<&str>,

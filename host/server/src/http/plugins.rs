@@ -1,4 +1,4 @@
-//! `/plugins`: how they stand, and what an operator can do about it.
+//! `/plugins`: status and operator actions.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,12 +12,12 @@ use crate::plugins::ControlError;
 use crate::project;
 use usher_api::{PluginHistory, PluginStanding, Plugins};
 
-/// All plugins, and files that did not become one.
+/// Lists plugins and refused files.
 pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
     Json(Plugins { plugins: api.running.plugins.status() })
 }
 
-/// Keeps deliveries from a plugin.
+/// Pauses deliveries to a plugin.
 pub(super) async fn pause(
     State(api): State<Api>,
     PathParams(name): PathParams<String>,
@@ -26,7 +26,7 @@ pub(super) async fn pause(
     answer(name.clone(), api.running.control.pause(&name).await)
 }
 
-/// Lets a paused plugin have deliveries again.
+/// Resumes deliveries to a paused plugin.
 pub(super) async fn resume(
     State(api): State<Api>,
     PathParams(name): PathParams<String>,
@@ -44,7 +44,7 @@ pub(super) async fn release(
     answer(name.clone(), api.running.control.release(&name).await)
 }
 
-/// Puts the version before in a plugin's place.
+/// Rolls a plugin back to its previous version.
 pub(super) async fn rollback(
     State(api): State<Api>,
     PathParams(name): PathParams<String>,
@@ -53,7 +53,7 @@ pub(super) async fn rollback(
     answer(name.clone(), api.running.control.rollback(&name).await)
 }
 
-/// How changes of a plugin ended.
+/// Returns the outcomes of a plugin's changes.
 pub(super) async fn history(
     State(api): State<Api>,
     PathParams(name): PathParams<String>,

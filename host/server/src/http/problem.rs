@@ -9,16 +9,16 @@ use usher_event::{BatchError, EventError, EventErrorKind};
 
 use usher_api::{PROBLEM_JSON, Problem};
 
-/// How long a client should wait when the router says no and doesn't know better.
+/// Default for `Retry-After`.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Request line and header fields together.
+/// Limit on request line and header fields together.
 pub(super) const HEADER_MAX_BYTES: usize = 64 * 1024;
 
-/// The longest text repeated from a request, so that an error is never larger than its cause.
+/// Limit on `detail`, so that an error doesn't echo a large request.
 const DETAIL_MAX_CHARS: usize = 2048;
 
-/// A request that was not done, and why.
+/// An error response.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -41,7 +41,7 @@ impl ApiError {
         }
     }
 
-    /// 400: something in the request can't be right.
+    /// 400: something in the request is invalid.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid request", detail)
     }
@@ -66,7 +66,7 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "request timeout", detail)
     }
 
-    /// 409: what is there stands against it.
+    /// 409: conflicts with current state.
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
@@ -86,7 +86,7 @@ impl ApiError {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected request", detail)
     }
 
-    /// Whether it asks to come back later.
+    /// Whether it is a 429.
     pub(super) fn is_busy(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
@@ -108,7 +108,7 @@ impl ApiError {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk full", detail)
     }
 
-    /// 500: not the client's doing.
+    /// 500: a fault of the router.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error", detail)
     }
@@ -126,12 +126,12 @@ impl ApiError {
         }
     }
 
-    /// The same, about one member of a batch.
+    /// Sets the member of the batch that the error is about.
     pub(super) fn of_member(self, member: Option<usize>) -> Self {
         Self { member, ..self }
     }
 
-    /// What is wrong, in words.
+    /// The message.
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }
@@ -200,8 +200,8 @@ impl ApiError {
     }
 }
 
-/// What goes out in the place of a refusal that the HTTP library writes by itself, before there is
-/// a request: the same with a body. `None` for any other bytes.
+/// Replaces an error response that hyper writes by itself, before there is a request, with one that
+/// has a body. `None` if `bytes` are anything else.
 pub(super) fn in_place_of(bytes: &[u8]) -> Option<Vec<u8>> {
     let head = bytes.strip_suffix(b"\r\n\r\n").filter(|head| head.starts_with(b"HTTP/1.1 4"))?;
     let head = std::str::from_utf8(head).ok()?;
@@ -222,7 +222,7 @@ pub(super) fn in_place_of(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(written(first, &kept, &ApiError::new(status, title, detail)))
 }
 
-/// What goes out where a request's header does not end in time.
+/// The response to a request whose header does not arrive in time.
 pub(super) fn header_timeout(timeout: Duration) -> Vec<u8> {
     let detail = format!("the header took longer than {} ms", timeout.as_millis());
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
@@ -230,7 +230,7 @@ pub(super) fn header_timeout(timeout: Duration) -> Vec<u8> {
     written("HTTP/1.1 408 Request Timeout", &[&format!("date: {date}")], &error)
 }
 
-/// A whole answer as it goes out.
+/// Serializes a whole response.
 fn written(first: &str, fields: &[&str], error: &ApiError) -> Vec<u8> {
     let body = error.body();
     let mut answer = format!("{first}\r\n");
@@ -255,7 +255,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// `Retry-After` has whole seconds; a fraction counts as one more, and none as one.
+/// `Retry-After` is in whole seconds: rounds up, to at least 1.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -1,5 +1,5 @@
-//! `/subscriptions/{plugin}/{name}/replay` and `dry-run`: part of the log once more, for real or
-//! only to see what would become of it. One request is one step; the client asks for the next.
+//! `/subscriptions/{plugin}/{name}/replay` and `dry-run`: redelivers part of the log, for real or
+//! without effects. One request is one step; the client requests the next.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,10 +15,10 @@ use super::state::Api;
 use crate::project;
 use usher_api::{DryRuns, Replayed};
 
-/// Events of one step of a dry run, unless the client says otherwise.
+/// Default number of events in one step of a dry run.
 const DRY_RUN_EVENTS: usize = 16;
 
-/// Bytes of emissions after which a step of a dry run ends; it may go over by one delivery.
+/// A step of a dry run ends after this many bytes of emissions; the last delivery may exceed it.
 const DRY_RUN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the broker is asked for.
@@ -41,7 +41,7 @@ fn query(
     Ok(ReplayQuery { subscription, from, to: asked.to, filter, max })
 }
 
-/// Has events delivered again.
+/// Redelivers events.
 pub(super) async fn replay(
     State(api): State<Api>,
     PathParams((plugin, local)): PathParams<(String, String)>,
@@ -51,7 +51,7 @@ pub(super) async fn replay(
     Ok(Json(project::replayed(api.running.broker.replay(query).await?)))
 }
 
-/// Says what the plugin would do with events.
+/// Runs the plugin on events and reports the results; effects are dropped.
 pub(super) async fn dry_run(
     State(api): State<Api>,
     Caller(client): Caller,
@@ -81,7 +81,7 @@ pub(super) async fn dry_run(
         }
         deliveries.push(project::dry_run(sequence, ty, run));
     }
-    // Taken last: plugins take their time, and the memory until here has a bound of its own.
+    // Reserved last: plugins may be slow, and memory up to here has its own bound.
     let room = answers::room(&api, &client).await?;
     answers::json(room, &DryRuns { deliveries, to, next })
 }

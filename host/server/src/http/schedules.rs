@@ -1,4 +1,4 @@
-//! `/schedules`: when each has its next tick, and what became of those before.
+//! `/schedules`: the next tick of each, and counters of past ones.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use crate::plugins::unix_ms;
 use crate::project;
 use usher_api::Schedules;
 
-/// All schedules and where they stand.
+/// Lists all schedules with their status.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Schedules>, ApiError> {
     let schedules =
         api.running.broker.schedules().await?.into_iter().map(project::schedule).collect();

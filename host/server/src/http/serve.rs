@@ -1,9 +1,9 @@
-//! Connections: accepting them, bounding them, ending them.
+//! Accepts, bounds and closes connections.
 //!
-//! Each connection has a task in one set. Where all places are taken, the client that is furthest
-//! behind makes room for the next one; where none is behind, a few spare places are left for health
-//! checks and operators. When the server stops, it accepts no more, cuts what has not arrived, lets
-//! requests under way finish for the drain time, and then drops what is left; none outlives
+//! Each connection is a task of one [`JoinSet`]. When all slots are taken, the client furthest
+//! behind is cut to make room; if none is behind, a few spare slots remain for health checks and
+//! operators. On stop, the server accepts no more connections, cuts clients that are behind, lets
+//! requests in flight finish within the drain time, and aborts the rest. No connection outlives
 //! [`serve`].
 
 use std::convert::Infallible;
@@ -35,32 +35,33 @@ use crate::running::Running;
 /// Pause after a failed accept (out of file descriptors, most likely), so as not to spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// How long a client may refuse to take what is sent to it.
+/// Timeout for a write that makes no progress.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Connections beyond the configured number, for health checks and operators.
 pub(super) const SPARE_CONNECTIONS: usize = 16;
 
-/// Connections that there may be beyond the configured number, whatever they are for.
+/// Open connections possible beyond the configured number: spare ones and those waiting for a slot.
 pub(crate) const EXTRA_CONNECTIONS: usize = SPARE_CONNECTIONS + LOBBY_MAX;
 
-/// Connections that wait for a place at a time; more wait to be accepted.
+/// Limit on accepted connections that wait for a slot; further ones wait to be accepted.
 const LOBBY_MAX: usize = 128;
 
-/// How far behind a client has to be to make room for another.
+/// How far behind a client must be to be cut for another.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 
-/// How long a place for all is waited for: long enough that one that falls idle now makes room.
+/// How long to wait for a regular slot: longer than `IDLE_MIN`, so that a client that falls idle
+/// now can still be cut.
 const PLACE_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// How often one that waits for a place looks again.
+/// Poll interval while waiting for a slot.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How far behind a client may be once the router stops, and how often that is looked at.
+/// How far behind a client may be during shutdown, and how often that is checked.
 const STOP_BEHIND_MAX: Duration = Duration::from_millis(500);
 const STOP_LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What a request under way gets to end with an answer once its client is cut.
+/// How long a request in flight may take to respond once its client is cut.
 const CUT_GRACE: Duration = Duration::from_millis(250);
 
 /// Serves the API on `listener` until `stop` turns true (or its sender is gone), then drains.
@@ -93,7 +94,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        // Who waits for a place is waited for no longer than there is room to wait in.
+        // Accepts no more while the lobby is full.
         let waiting = tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
@@ -130,16 +131,16 @@ pub(crate) async fn serve(
     }
 }
 
-/// Places for connections.
+/// Connection slots.
 struct Places {
     regular: Arc<Semaphore>,
     spare: Arc<Semaphore>,
-    /// For connections that were accepted and wait for a place.
+    /// For accepted connections that wait for a slot.
     lobby: Arc<Semaphore>,
     clients: Arc<Clients>,
 }
 
-/// One connection's place.
+/// One connection's slot.
 struct Place {
     entry: Entry,
     _permit: OwnedSemaphorePermit,
@@ -155,8 +156,8 @@ impl Places {
         })
     }
 
-    /// A place: one of those for all, where somebody makes room for it in time; else a spare one, from
-    /// which an earlier connection has to go if it makes no use of it.
+    /// Waits for a slot: a regular one if one frees up within `PLACE_WAIT_MAX`, else a spare one.
+    /// Cuts clients that are behind to free either.
     async fn take(&self) -> Place {
         let place =
             |permit, is_spare| Place { entry: self.clients.enter(is_spare), _permit: permit };
@@ -185,12 +186,12 @@ impl Places {
     }
 }
 
-/// Waits until the server is to stop; a sender that is gone says so, too.
+/// Waits until `stop` turns true or its sender is dropped.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// One connection from its first to its last request.
+/// Serves one connection until it is closed.
 async fn connection(
     socket: TcpStream,
     router: Router,
@@ -237,7 +238,7 @@ async fn connection(
         if is_timeout && !parts.read_buf.is_empty() {
             socket.refuse(&problem::header_timeout(header_timeout)).await;
         }
-        // Of what it sent everything is read: nothing resets the connection.
+        // All input has been read, so closing can't reset the connection.
         return;
     }
     let cut = async {
@@ -251,7 +252,7 @@ async fn connection(
     }
 }
 
-/// Has the API answer a request, and notes whose turn it is.
+/// Passes a request to the API and tracks whose turn it is.
 async fn answer(
     mut request: Request<Incoming>,
     mut router: Router,
@@ -262,7 +263,7 @@ async fn answer(
     let is_spare = client.is_spare;
     let leaving = Leaving(client);
     let mut response = router.call(request).await?.map(|body| {
-        // An adapter that changes nothing and keeps the size: it holds what notices the end.
+        // A no-op adapter that keeps the size hint and holds `leaving` until the body is dropped.
         body.map_err(move |error: axum::Error| {
             let _held = &leaving;
             error
@@ -274,7 +275,7 @@ async fn answer(
     Ok(response)
 }
 
-/// Held by an answer's body: once that is gone, what is left to be sent is with the socket.
+/// Held by a response's body: its drop means that the whole response was handed over for sending.
 struct Leaving(Arc<Client>);
 
 impl Drop for Leaving {

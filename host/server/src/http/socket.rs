@@ -1,5 +1,5 @@
-//! The socket of a connection: notices a peer who doesn't take what is sent to it, gives hyper's own
-//! refusals a body, and ends a connection so that the peer meets the last answer.
+//! Wraps the socket of a connection: times out stalled writes, adds a body to hyper's own error
+//! responses, and closes so that the peer still receives the last response.
 
 use std::future::Future;
 use std::io;
@@ -14,10 +14,10 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::clients::Client;
 use super::problem;
 
-/// How much is read of a peer that goes on sending after the last answer.
+/// Limit on what is read and discarded from a peer that keeps sending after the last response.
 const LINGER_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// How long that may take in all, and without anything coming.
+/// Time limits on that: in total, and without receiving anything.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 const LINGER_SILENCE_MAX: Duration = Duration::from_secs(1);
 
@@ -28,7 +28,7 @@ pub(super) struct Socket<S> {
     limit: Duration,
     timer: Pin<Box<Sleep>>,
     is_stalled: bool,
-    /// What goes out in the place of a refusal of hyper's, as far as it has not.
+    /// Unsent rest of the response that replaces one of hyper's own.
     refusal: Vec<u8>,
     /// Whether the peer has closed its side.
     has_ended: bool,
@@ -42,7 +42,7 @@ impl<S> Socket<S> {
         Self { socket, client, limit, timer, is_stalled: false, refusal, has_ended: false }
     }
 
-    /// Passes on what a write came to, watching the time while it comes to nothing.
+    /// Passes on the result of a write; `TimedOut` once writes have been pending for `limit`.
     fn watch<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -62,8 +62,8 @@ impl<S> Socket<S> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data")))
     }
 
-    /// Takes a refusal that hyper wrote by itself: an answer with an error and nothing in it, which
-    /// no handler here gives. Says whether it was one.
+    /// Replaces an error response that hyper wrote by itself: a 4xx with an empty body, which no
+    /// handler here returns. Returns whether it was one.
     fn takes_refusal(&mut self, bytes: &[u8]) -> bool {
         if self.client.has_request() {
             return false;
@@ -86,13 +86,13 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Sends a last answer that no request got, as far as the peer takes it at once.
+    /// Sends a last response outside of any request. Best effort, bounded by `LINGER_SILENCE_MAX`.
     pub(super) async fn refuse(&mut self, answer: &[u8]) {
         let _ = timeout(LINGER_SILENCE_MAX, self.socket.write_all(answer)).await;
     }
 
-    /// Closes our side and reads on until the peer has closed its own. To close while something
-    /// comes in would reset the connection, and the peer might never see what was sent last.
+    /// Shuts down our side and reads until the peer closes its own. Closing with unread input would
+    /// reset the connection, and the peer could lose the last response.
     pub(super) async fn linger(mut self) {
         self.client.awaits_request();
         let reading = async {
@@ -167,7 +167,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves it to [`Socket::linger`] to close, which knows when.
+    /// Only flushes: [`Socket::linger`] does the closing.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
     }

@@ -1,4 +1,4 @@
-//! What every request of the HTTP API can reach.
+//! State shared by all requests of the HTTP API.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use super::clients::Clients;
 use crate::metrics::Metrics;
 use crate::running::Running;
 
-/// Event streams open at once.
+/// Limit on open event streams.
 pub(super) const STREAMS_MAX: usize = 256;
 
-/// Request bodies being read in or published, all together.
+/// Memory budget for request bodies being read or published.
 pub(super) const INTAKE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Answers being put together or sent, all together.
+/// Memory budget for responses being built or sent, other than blobs.
 const ANSWERS_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Blobs being read or sent, all together.
+/// Memory budget for blobs being read or sent.
 pub(super) const BLOBS_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Dry runs at once; each holds an instance of its plugin.
+/// Limit on concurrent dry runs; each holds an instance of its plugin.
 pub(super) const DRY_RUNS_MAX: usize = 4;
 
-/// The running router, seen from its HTTP API. Cheap to clone.
+/// Handle to the shared state. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Shared>);
 
@@ -34,17 +34,17 @@ pub(crate) struct Api(Arc<Shared>);
 pub(crate) struct Shared {
     /// The router.
     pub(super) running: Arc<Running>,
-    /// What is counted here.
+    /// HTTP metrics.
     pub(super) metrics: Metrics,
     /// One permit for each open stream.
     pub(super) streams: Arc<Semaphore>,
     /// The open connections.
     pub(super) clients: Arc<Clients>,
-    /// For bodies.
+    /// Budget for request bodies.
     pub(super) intake: Room,
-    /// For answers.
+    /// Budget for responses other than blobs.
     pub(super) answers: Budget,
-    /// For blobs, which are large and may go out slowly.
+    /// Budget for blobs, which are large and may be sent slowly.
     pub(super) blobs: Budget,
     /// One permit for each dry run.
     pub(super) dry_runs: Semaphore,

@@ -1,5 +1,4 @@
-//! What machines ask of a router: whether it lives, whether it is ready, its numbers, and the
-//! description of its API.
+//! Endpoints for machines: liveness, readiness, states, metrics, and the OpenAPI document.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,8 +16,8 @@ pub(super) async fn healthz(State(api): State<Api>) -> Result<Json<Health>, ApiE
     Ok(ok())
 }
 
-/// 200 once the broker has recovered and the plugins folder was read, unless a state holds that the
-/// configuration names.
+/// 200 once the broker has recovered and the plugins are loaded, unless a state in `unready_on` is
+/// active.
 pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
     alive(&api)?;
     api.running.readiness.check().map_err(ApiError::unavailable)?;
@@ -37,7 +36,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiEr
     }
 }
 
-/// The states that hold in which producers are refused or deliveries are held.
+/// Active states in which producers are refused or deliveries are held.
 pub(super) async fn states(State(api): State<Api>) -> Result<Json<States>, ApiError> {
     let held = states::now(&api.running).await?.into_iter();
     let states = held.map(|(state, concerned)| StateHeld {
@@ -48,7 +47,7 @@ pub(super) async fn states(State(api): State<Api>) -> Result<Json<States>, ApiEr
     Ok(Json(States { states: states.collect() }))
 }
 
-/// Everything that is counted, as OpenMetrics text.
+/// All metrics, as OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
     let subscriptions = api.running.subscriptions().await?;
     let plugins = api.running.plugins.status();

@@ -1,7 +1,7 @@
-//! `GET /events/stream`: the log as server-sent events, from any point on and as it grows.
+//! `GET /events/stream`: the log as server-sent events, from any sequence on and as it grows.
 //!
-//! A stream reads the log when its client takes data and holds one small page at most, so a slow
-//! client costs a place among the open streams and little else. A client that breaks off goes on with `Last-Event-ID`.
+//! A stream reads the log only when its client reads, and holds at most one small page, so a slow
+//! client costs one of the open streams and little else. A client resumes with `Last-Event-ID`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use usher_api::{Stored, StreamQuery};
 /// Events read at once for one stream.
 const PAGE_EVENTS: usize = 1_000;
 
-/// A comment goes out after this much silence, so that both ends notice a dead connection.
+/// A comment is sent after this much silence, so that both ends notice a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The comment.
+/// An empty comment.
 const COMMENT: &[u8] = b":\n\n";
 
-/// Events from a point on, and all that follow.
+/// Streams events from a sequence on, without an end.
 pub(super) async fn follow(
     State(api): State<Api>,
     Caller(client): Caller,
@@ -70,7 +70,7 @@ pub(super) async fn follow(
     Ok(response)
 }
 
-/// One client's place in the log.
+/// One open stream.
 struct Following {
     reader: Reader,
     committed: watch::Receiver<u64>,
@@ -80,8 +80,8 @@ struct Following {
 }
 
 impl Following {
-    /// The next lines, as soon as there are events, or a comment where there are none for long;
-    /// `None` when the router stops or can't be read.
+    /// Waits for events and returns them, or returns a comment after [`KEEP_ALIVE`]; `None` when
+    /// the router stops or the log can't be read.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let from = self.reader.next;
@@ -93,7 +93,7 @@ impl Following {
             }
             match self.reader.page(PAGE_EVENTS).await {
                 Ok(_) if self.reader.next <= from => {
-                    // To ask again would be to ask for ever.
+                    // No progress: retrying would loop forever.
                     warn!(from, "an event stream ends: the log can't be read on");
                     return None;
                 }

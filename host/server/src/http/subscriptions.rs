@@ -1,4 +1,4 @@
-//! `/subscriptions`: where they stand, and removing one that nobody will serve again.
+//! `/subscriptions`: status, and removal of one that is no longer served.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,12 +8,12 @@ use super::problem::ApiError;
 use super::state::Api;
 use usher_api::{SubscriptionGone, Subscriptions};
 
-/// All subscriptions and where they stand.
+/// Lists all subscriptions with their status.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Subscriptions>, ApiError> {
     Ok(Json(Subscriptions { subscriptions: api.running.subscriptions().await? }))
 }
 
-/// Forgets a subscription: its place in the log, and what waits for it.
+/// Removes a subscription: its cursor and its pending deliveries. 409 while it is being served.
 pub(super) async fn remove(
     State(api): State<Api>,
     PathParams((plugin, local)): PathParams<(String, String)>,

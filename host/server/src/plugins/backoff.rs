@@ -1,13 +1,13 @@
-//! When to try a file again that was refused for a reason that may pass.
+//! Backoff for files that were refused for a transient reason.
 
 use std::time::{Duration, Instant};
 
-/// The first wait; each of the next is twice as long.
+/// The first delay; each further one doubles.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest wait.
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// One wait.
+/// One delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Backoff {
     wait: Duration,
@@ -15,13 +15,13 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait that begins now; `before` is the one that was in vain.
+    /// Starts a delay now; `before` is the delay before the failed attempt.
     pub(super) fn begin(before: Option<Self>, now: Instant) -> Self {
         let wait = before.map_or(FIRST, |before| (before.wait * 2).min(LONGEST));
         Self { wait, due: now + wait }
     }
 
-    /// Whether it is over.
+    /// Whether it has elapsed.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.due
     }

@@ -1,4 +1,4 @@
-//! Keeps the chronicle in step with what the router decides by itself, and reports it.
+//! Persists what the router decides by itself, and publishes it as events.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,11 +13,11 @@ use usher_router::{Quarantine, Router};
 use super::chronicle::{Chronicle, KeptQuarantine, Record, Rollback};
 use super::report;
 
-/// How long to wait before what the disk did not take is tried again.
+/// Delay before a failed write is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// The one who keeps the books. Dropped at any moment it has lost nothing: what is not reported
-/// yet is reported after the next start.
+/// Persists quarantines and good versions; publishes quarantines and rollbacks. Cancel-safe: what
+/// is not reported yet is reported after the next start.
 pub(super) struct Books {
     pub(super) router: Arc<Router>,
     pub(super) broker: Arc<dyn Broker>,
@@ -25,7 +25,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Looks whenever the router has something to be kept.
+    /// Runs on every change in the router or the records. Never returns.
     pub(super) async fn keep(self) -> Infallible {
         let (mut notices, mut changes) = (self.router.notices(), self.chronicle.changes());
         loop {
@@ -36,7 +36,7 @@ impl Books {
                 sleep(AGAIN_AFTER).await;
                 continue;
             }
-            // Both senders live as long as what they belong to.
+            // Neither sender can be dropped: `self` holds both owners.
             tokio::select! {
                 _ = notices.changed() => {}
                 _ = changes.changed() => {}
@@ -46,7 +46,7 @@ impl Books {
 
     async fn look(&self) -> io::Result<()> {
         let standings = self.router.standings();
-        // All of it before any report: the broker may have no room for a while.
+        // Persist everything before publishing, which waits while the broker is full.
         for (name, standing) in &standings {
             let kept = self.chronicle.record(name).quarantine;
             let kept = kept.as_ref();

@@ -1,5 +1,4 @@
-//! `usher check`: would every file in the plugins folder be taken? Loads them as the router does
-//! and serves nothing.
+//! `usher check`: loads every file in the plugins folder as the router would, without serving any.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +11,13 @@ use super::subscriptions::{Merged, merge};
 use crate::sandbox;
 use usher_config::Config;
 
-/// A plugin file, checked.
+/// Result of checking one plugin file.
 pub(crate) struct FileCheck {
     /// Its name in the plugins folder.
     pub(crate) file: String,
-    /// What it holds, or why it would be refused.
+    /// The plugin, or why the file would be refused.
     pub(crate) result: Result<Loaded, String>,
-    /// What it would serve.
+    /// Subscriptions it would serve.
     pub(crate) subscriptions: Vec<Subscription>,
     /// Settings for it that would have no effect.
     pub(crate) warnings: Vec<String>,
@@ -61,7 +60,7 @@ pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileChec
     Ok(checks)
 }
 
-/// Why a file is not taken whose plugin another one is, which comes first by name.
+/// The reason for refusing a file whose plugin belongs to another file, earlier by name.
 pub(super) fn taken(file: &str, name: &PluginName, owner: &str) -> String {
     format!(
         "{file} says it is plugin {name}, but that name is taken by {owner}, which comes first by name: \

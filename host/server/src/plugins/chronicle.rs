@@ -1,8 +1,8 @@
-//! What is kept of each plugin across restarts, in the folder `plugins` of the data folder: one
-//! small JSON file for each, and the bytes of the versions to go back to. A file is replaced as a
-//! whole and fsynced; only then is what it says true here.
+//! Per-plugin records that survive restarts, in the folder `plugins` of the data folder: one small
+//! JSON file per plugin, and the bytes of the versions that can be rolled back to. A file is
+//! replaced atomically and fsynced before the record in memory changes.
 //!
-//! It is not the store: a file that can't be read is told in the log, and its plugin begins anew.
+//! This is not the store: an unreadable file is logged, and its plugin starts with an empty record.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -19,47 +19,47 @@ use usher_router::{FailedTrial, Quarantine};
 
 use super::outcome::{Outcome, Past};
 
-/// The version of the files.
+/// Format version of the files.
 const VERSION: u32 = 1;
-/// The longest file that is read.
+/// Limit on the bytes read of a file.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
-/// The most changes of one plugin that are remembered.
+/// Limit on the history entries of one plugin.
 pub(crate) const HISTORY_MAX: usize = 100;
-/// How often a plugin is copied whose versions change meanwhile.
+/// Attempts to copy a plugin whose versions change during the copy.
 const COPY_TRIES_MAX: u32 = 5;
-/// How much of a failure's reason is kept.
+/// Limit on a stored reason.
 const REASON_MAX_BYTES: usize = 1024;
 
-/// What is kept of one plugin.
+/// The persistent record of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     v: u32,
     /// Whether an operator paused it.
     #[serde(default)]
     pub(crate) is_paused: bool,
-    /// Why it is quarantined, where it is.
+    /// Its quarantine, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) quarantine: Option<KeptQuarantine>,
-    /// The bytes that serve, or served last, and are not on trial.
+    /// The version that serves, or served last, and is not on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) good: Option<Digest>,
-    /// Those that were good before.
+    /// The previous good version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Digest>,
-    /// The newest bytes that acknowledged a delivery. Only such say by rejecting an event that another
-    /// version is worse.
+    /// The newest version that acknowledged a delivery. One that only rejects proves nothing
+    /// against another version in a trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) acked: Option<Digest>,
-    /// Bytes that were rolled back and stay off until their file changes.
+    /// The version that was rolled back and stays disabled until its file changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) off: Option<Rollback>,
-    /// How changes ended, oldest first; the newest [`HISTORY_MAX`].
+    /// Outcomes of the newest [`HISTORY_MAX`] changes, oldest first.
     #[serde(default)]
     pub(crate) history: VecDeque<Past>,
 }
 
 impl Record {
-    /// Takes down how a change ended.
+    /// Appends to the history; evicts the oldest entry.
     pub(crate) fn past(&mut self, past: Past) {
         while self.history.len() >= HISTORY_MAX {
             self.history.pop_front();
@@ -72,7 +72,7 @@ impl Record {
         self.history.push_back(Past { outcome, ..past });
     }
 
-    /// These bytes are good.
+    /// Marks a version as good; the former good one becomes `before`.
     pub(crate) fn is_good(&mut self, digest: Digest) {
         if self.good != Some(digest) {
             self.before = self.good.replace(digest);
@@ -80,26 +80,26 @@ impl Record {
     }
 }
 
-/// Bytes that were rolled back.
+/// A version that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rollback {
     /// When, Unix milliseconds.
     pub(crate) time_ms: u64,
-    /// Which.
+    /// The version that was rolled back.
     pub(crate) digest: Digest,
-    /// The bytes in their place.
+    /// The version that serves instead.
     pub(crate) good: Digest,
-    /// How many of the first deliveries failed; absent where an operator wanted it so.
+    /// Failed deliveries of its trial; absent if an operator rolled it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failures: Option<u32>,
-    /// Why, in words.
+    /// The reason.
     pub(crate) reason: String,
     /// Whether its event is in the log.
     pub(crate) is_reported: bool,
 }
 
 impl Rollback {
-    /// What follows from a trial that failed.
+    /// The rollback after a failed trial.
     pub(crate) fn after(failed: &FailedTrial) -> Self {
         let FailedTrial { time_ms, digest, good, failures, deliveries, class, reason } = failed;
         let reason = cut(format!(
@@ -109,14 +109,14 @@ impl Rollback {
         Self { time_ms, digest, good, failures, reason, is_reported: false }
     }
 
-    /// What an operator asked for.
+    /// A rollback requested by an operator.
     pub(crate) fn asked(digest: Digest, good: Digest, time_ms: u64) -> Self {
         let reason = "an operator rolled it back".to_owned();
         Self { time_ms, digest, good, failures: None, reason, is_reported: false }
     }
 }
 
-/// A quarantine, and whether it was reported.
+/// A persisted quarantine, and whether it was reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptQuarantine {
     time_ms: u64,
@@ -130,7 +130,7 @@ pub(crate) struct KeptQuarantine {
 }
 
 impl KeptQuarantine {
-    /// One that was not reported yet.
+    /// Converts from the router's type, as not reported yet.
     pub(crate) fn new(quarantine: &Quarantine) -> Self {
         Self {
             time_ms: quarantine.time_ms,
@@ -143,7 +143,7 @@ impl KeptQuarantine {
         }
     }
 
-    /// As the router has it.
+    /// Converts to the router's type.
     pub(crate) fn quarantine(&self) -> Quarantine {
         Quarantine {
             time_ms: self.time_ms,
@@ -155,15 +155,15 @@ impl KeptQuarantine {
         }
     }
 
-    /// Whether it is this one.
+    /// Whether both are the same quarantine.
     pub(crate) fn is(&self, quarantine: &Quarantine) -> bool {
         (self.time_ms, self.digest) == (quarantine.time_ms, quarantine.digest)
     }
 }
 
-/// The records of all plugins there ever were.
+/// The records of all plugins, including removed ones.
 pub(crate) struct Chronicle {
-    /// `None` where nothing outlives the process.
+    /// `None`: in memory only.
     folder: Option<PathBuf>,
     records: Mutex<BTreeMap<PluginName, Record>>,
     /// Held while a file is written, so that files and records change in the same order.
@@ -172,10 +172,10 @@ pub(crate) struct Chronicle {
 }
 
 impl Chronicle {
-    /// Reads what is kept in a data folder.
+    /// Reads the records of a data folder.
     ///
     /// # Errors
-    /// The folder can't be made or listed.
+    /// The folder can't be created or listed.
     pub(crate) fn open(data: &Path) -> io::Result<Self> {
         let folder = data.join("plugins");
         fs::create_dir_all(&folder)?;
@@ -196,7 +196,7 @@ impl Chronicle {
         Ok(Self::new(Some(folder), records))
     }
 
-    /// One that forgets.
+    /// Keeps records in memory only.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
         Self::new(None, BTreeMap::new())
@@ -207,12 +207,12 @@ impl Chronicle {
         Self { folder, records: Mutex::new(records), writing, changes: watch::Sender::new(0) }
     }
 
-    /// Changes whenever something kept does.
+    /// Notifies of every change of a record.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// The plugin whose bytes these are that stay off, and how that came.
+    /// The plugin of which this version is disabled, and the rollback that disabled it.
     pub(crate) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
         let records = self.records();
         let mut all = records.iter();
@@ -222,11 +222,12 @@ impl Chronicle {
         })
     }
 
-    /// Keeps the bytes of a version, so that it can come back when its file has changed, and lets go
-    /// of those that were kept for nothing: on a quiet topic no version ever becomes a good one.
+    /// Stores the bytes of a version, so that it can be rolled back to once its file has changed,
+    /// and removes those no longer needed: on a quiet topic no version ever becomes good, and they
+    /// would accumulate.
     ///
     /// # Errors
-    /// The disk does not take them.
+    /// The disk can't be written or listed.
     pub(crate) async fn keep(
         &self,
         name: &PluginName,
@@ -234,7 +235,7 @@ impl Chronicle {
         bytes: Bytes,
     ) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
-        // A sweep for a change that is under way doesn't know of these bytes.
+        // The sweep of a concurrent change would remove these bytes.
         let _writing = self.writing.lock().await;
         let (name, record) = (name.clone(), self.record(name));
         let kept = tokio::task::spawn_blocking(move || {
@@ -247,13 +248,13 @@ impl Chronicle {
         kept.await.map_err(io::Error::other).flatten()
     }
 
-    /// Where the bytes of a version are, if they were kept.
+    /// Path of the stored bytes of a version, if there are any.
     pub(crate) fn kept(&self, name: &PluginName, digest: Digest) -> Option<PathBuf> {
         let path = self.folder.as_ref()?.join(bytes_file(name, digest));
         path.exists().then_some(path)
     }
 
-    /// Lets go of bytes that are not gone back to, but for `present`, which may become good.
+    /// Removes stored bytes that can't be rolled back to, except `present`, which may become good.
     fn sweep(
         folder: &Path,
         name: &PluginName,
@@ -277,15 +278,15 @@ impl Chronicle {
         Ok(())
     }
 
-    /// What is kept of a plugin.
+    /// The record of a plugin; empty if there is none.
     pub(crate) fn record(&self, name: &PluginName) -> Record {
         self.records().get(name).cloned().unwrap_or_default()
     }
 
-    /// Changes what is kept of a plugin; returns once the disk has it.
+    /// Changes the record of a plugin; returns once it is fsynced.
     ///
     /// # Errors
-    /// The disk does not have it, and nothing has changed.
+    /// The disk can't be written, and the record is unchanged.
     pub(crate) async fn change(
         &self,
         name: &PluginName,
@@ -316,9 +317,9 @@ impl Chronicle {
         Ok(())
     }
 
-    /// Writes what is kept of every plugin into another data folder, which has nothing of it yet;
-    /// answers how many bytes. Each plugin's record and bytes fit together; who changes them doesn't
-    /// wait. Blocks on the disk: not for executors.
+    /// Copies all records and stored bytes into another data folder, which must not have any yet;
+    /// returns the number of bytes written. Each plugin's record and bytes are consistent. Changes
+    /// don't wait for the copy. Blocks on the disk: not for executors.
     ///
     /// # Errors
     /// A disk fails, or a plugin's versions change faster than they can be copied.
@@ -354,7 +355,7 @@ impl Chronicle {
                     Err(error) => return Err(error),
                 }
             }
-            // Bytes are swept while a change is under way, so one must not be.
+            // A change in progress may be sweeping bytes: wait for it before comparing.
             let now = {
                 let _writing = self.writing.blocking_lock();
                 self.record(name)
@@ -376,17 +377,16 @@ impl Chronicle {
 }
 
 fn bytes_file(name: &PluginName, digest: Digest) -> String {
-    // A name has no dot.
+    // Unambiguous: plugin names contain no dot.
     format!("{name}.{digest}.wasm")
 }
 
-/// A reason as long as it may be.
 fn cut(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
     reason
 }
 
-/// The plugin whose file this is.
+/// The plugin of a record's file; `None` for other files.
 fn name_of(path: &Path) -> Option<PluginName> {
     path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()
 }
@@ -406,7 +406,7 @@ fn write(folder: &Path, name: &PluginName, record: &Record) -> io::Result<()> {
     replace(folder, &format!("{name}.json"), &text)
 }
 
-/// Puts a file into the folder as a whole: after a crash there is the old one or the new one.
+/// Replaces a file atomically and durably: after a crash there is either the old or the new one.
 pub(super) fn replace(folder: &Path, file: &str, content: &[u8]) -> io::Result<()> {
     let partial = folder.join(format!("{file}.new"));
     let mut new = File::create(&partial)?;

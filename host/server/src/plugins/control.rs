@@ -1,5 +1,5 @@
-//! What an operator does to a plugin that is there: recorded for the audit, kept for the next
-//! start, and only then done.
+//! Operator actions on installed plugins: recorded in the audit log, persisted for the next start,
+//! and only then applied.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::chronicle::Chronicle;
 use super::keeper::Wish;
 use super::outcome::Past;
 
-/// Changes how plugins stand.
+/// Applies operator actions.
 pub(crate) struct Control {
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
@@ -21,19 +21,19 @@ pub(crate) struct Control {
     wishes: mpsc::Sender<Wish>,
 }
 
-/// Why nothing was done.
+/// Why an action was not applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
     /// Nothing of that name is installed.
     #[error("no plugin {0} is installed; see /plugins")]
     NoPlugin(PluginName),
-    /// There is nothing to be done.
+    /// It has no effect, or conflicts with the plugin's current state.
     #[error("{0}")]
     Needless(String),
-    /// The audit has no record of it.
+    /// It could not be recorded in the audit log.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The next start would not know of it.
+    /// It could not be persisted for the next start.
     #[error("the data folder can't be written to: {0}")]
     Disk(#[from] io::Error),
 }
@@ -48,7 +48,7 @@ impl Control {
         Self { router, broker, chronicle, wishes }
     }
 
-    /// Puts the version before in a plugin's place; the present one stays off until its file
+    /// Rolls a plugin back to its previous version; the current one stays disabled until its file
     /// changes.
     ///
     /// # Errors
@@ -64,15 +64,15 @@ impl Control {
         self.standing(name)
     }
 
-    /// What is kept of all plugins.
+    /// The persistent records of all plugins.
     pub(crate) fn kept(&self) -> Arc<Chronicle> {
         Arc::clone(&self.chronicle)
     }
 
-    /// How changes of a plugin ended, oldest first.
+    /// Outcomes of a plugin's changes, oldest first.
     ///
     /// # Errors
-    /// There never was one of that name.
+    /// No plugin of that name was ever installed.
     pub(crate) fn history(&self, name: &PluginName) -> Result<Vec<Past>, ControlError> {
         let history = self.chronicle.record(name).history;
         if history.is_empty() {
@@ -81,7 +81,7 @@ impl Control {
         Ok(history.into())
     }
 
-    /// Keeps deliveries from a plugin until it is resumed; what is under way ends.
+    /// Pauses deliveries to a plugin until it is resumed; those in flight finish.
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
@@ -89,7 +89,7 @@ impl Control {
         self.set_paused(name, true, PluginChange::Pause).await
     }
 
-    /// Lets a paused plugin have deliveries again.
+    /// Resumes deliveries to a paused plugin.
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.

@@ -1,5 +1,5 @@
-//! The plugins folder on disk: which files there are, whether they changed, and reading one of
-//! them so that what was hashed is what is compiled.
+//! The plugins folder on disk: scanning it, detecting changes, and reading files so that the bytes
+//! hashed are the bytes compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata, OpenOptions};
@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use usher_event::Digest;
 
-/// The most plugin files in a folder.
+/// Limit on plugin files in a folder.
 pub(crate) const FILES_MAX: usize = 4_096;
-/// The largest plugin file.
+/// Limit on the size of a plugin file.
 pub(crate) const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Tells whether a file may have changed.
+/// Metadata of a file; differs if the file may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,
     size_bytes: u64,
     modified_ns: i128,
-    /// Also moves where a copying program sets the time of modification back.
+    /// Changes even if a copying program resets the modification time.
     changed_ns: i128,
 }
 
 impl Stamp {
-    /// That of the file at this place; `None` where there is none to be seen.
+    /// The stamp of the file at `path`; `None` if it is missing or not accessible.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
@@ -47,15 +47,15 @@ impl Stamp {
     }
 }
 
-/// The folder itself, to notice that another one was put in its place.
+/// Identity of a folder (device and inode), to detect that it was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FolderId(u64, u64);
 
 impl FolderId {
-    /// The folder that is there now.
+    /// The folder that is at this path now.
     ///
     /// # Errors
-    /// It can't be looked at.
+    /// Its metadata can't be read.
     pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(folder)?;
         Ok(Self(metadata.dev(), metadata.ino()))
@@ -63,7 +63,7 @@ impl FolderId {
 }
 
 impl Stamp {
-    /// Whether it is the same file, under whatever name.
+    /// Whether it is the same file, even if renamed.
     pub(crate) fn same_file(&self, other: &Self) -> bool {
         self.inode == other.inode
     }
@@ -76,21 +76,21 @@ pub(crate) struct Content {
     pub(crate) digest: Digest,
 }
 
-/// What a look at the folder found.
+/// Result of a scan.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
     /// Plugin files by name.
     pub(crate) files: BTreeMap<String, Stamp>,
-    /// Files that would be some if their names were UTF-8, as far as they are.
+    /// Plugin files whose names are not UTF-8, lossily converted.
     pub(crate) misnamed: BTreeSet<String>,
 }
 
-/// Why a file whose name is not UTF-8 is not taken.
+/// The reason for refusing a file whose name is not UTF-8.
 pub(crate) fn misnamed(file: &str) -> String {
     format!("{file} has a name that is not UTF-8: rename it, for instance to plugin.wasm")
 }
 
-/// Looks at the folder: files whose names end in `.wasm` and don't begin with a dot.
+/// Scans the folder for files whose names end in `.wasm` and don't begin with a dot.
 ///
 /// # Errors
 /// The folder can't be read, or holds too many files.
@@ -108,11 +108,11 @@ pub(crate) fn scan(folder: &Path) -> io::Result<Scanned> {
             }
             continue;
         };
-        // Asked of the open folder, not by its path: where another folder is put in its place at
-        // this moment, the files of the old one must not look as if they were gone.
+        // Relative to the open folder, not by path: if the folder is replaced during the scan, the
+        // files of the old one must not appear deleted.
         match entry.metadata() {
             Ok(metadata) => files.insert(name.to_owned(), Stamp::of(&metadata)),
-            // Gone between the listing and the look.
+            // Deleted since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
@@ -128,24 +128,24 @@ fn is_plugin_file(name: &str) -> bool {
     !name.starts_with('.') && Path::new(name).extension().is_some_and(|ext| ext == "wasm")
 }
 
-/// Why a file gave no content.
+/// Why a file could not be read.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// It is gone, or was written to meanwhile: look again when it has changed.
+    /// It is gone or was modified during the read: retry when it changes.
     Unsettled,
     /// It can't be a plugin.
     Refused(String),
-    /// It can't be read now: out of file descriptors, a disk that fails.
+    /// An I/O error that may be transient, such as running out of file descriptors.
     Failed(String),
 }
 
-/// Reads a file once. Links, pipes and devices are refused, and so is what changes while it is
-/// being read.
+/// Reads and hashes a file. Symbolic links, pipes and devices are refused; a file that changes
+/// during the read is [`Unreadable::Unsettled`].
 ///
 /// # Errors
 /// See [`Unreadable`].
 pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
-    // Not blocking: opening a pipe would wait for its other end.
+    // Non-blocking: opening a pipe would block until its other end is opened.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -173,7 +173,7 @@ pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
     Ok(Content { digest: Digest::of(&bytes), bytes: bytes.into() })
 }
 
-/// [`read`], on a thread that may wait for the disk.
+/// Runs [`read`] on the blocking pool.
 ///
 /// # Errors
 /// See [`Unreadable`].

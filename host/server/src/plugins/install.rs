@@ -1,5 +1,5 @@
-//! From a plugin's bytes to a listener that serves: load aside, grant and limit as configured,
-//! hand to the router.
+//! Installs plugins: loads their bytes beside the running version, applies grants and limits, and
+//! hands the listener to the router.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use super::subscriptions::{Merged, merge};
 use usher_api::Capability;
 use usher_config::{LiveConfig, PluginConfig};
 
-/// How long one may take to load when it is compiled.
+/// Time limit on a load, in addition to compiling.
 const DESCRIBE_MAX: Duration = Duration::from_secs(30);
 
 /// Loads and installs plugins.
@@ -42,21 +42,21 @@ pub(crate) struct Installer {
     lanes: Lanes,
 }
 
-/// A version that was loaded and does not serve yet.
+/// A loaded version that does not serve yet.
 pub(super) struct Fresh {
     pub(super) loaded: Loaded,
     bytes: Bytes,
-    /// Room for the bytes.
+    /// The permit to hold the bytes.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Why nothing was loaded.
 pub(super) enum NotLoaded {
-    /// The file holds something else by now.
+    /// The file's content has changed.
     Changed,
-    /// It takes longer than a quick attempt does.
+    /// Compiling exceeded a quick attempt.
     NotQuick,
-    /// It is not a plugin, or not one that works.
+    /// The file was refused.
     Refused(Refusal),
 }
 
@@ -72,22 +72,22 @@ impl Installer {
         Self { runtime, router, broker, config, chronicle, remembered, lanes: Lanes::new() }
     }
 
-    /// In which lane a file is loaded.
+    /// The lane in which a file is loaded.
     pub(super) fn lane_of(&self, digest: &Digest, size_bytes: u64) -> Lane {
         Lane::of(self.runtime.is_compiled(digest), size_bytes)
     }
 
-    /// Room for what a file holds, in the order of asking.
+    /// A permit to hold a file's bytes; see [`Lanes::room`].
     pub(super) fn room(&self, lane: Lane) -> Room {
         self.lanes.room(lane)
     }
 
-    /// Why a file with these bytes was refused before, where that still holds.
+    /// Why a file with these bytes was refused before, if that is still valid.
     pub(super) fn refused_before(&self, file: &str, digest: &Digest) -> Option<String> {
         self.remembered.reason(digest).map(|reason| format!("{file}: {reason}"))
     }
 
-    /// Who keeps the books on what is installed.
+    /// The task that persists and publishes what the router decides.
     pub(super) fn books(&self) -> Books {
         Books {
             router: Arc::clone(&self.router),
@@ -96,8 +96,8 @@ impl Installer {
         }
     }
 
-    /// Reads the file, compiles, checks and asks what it is; nothing serves yet. Waits for its turn
-    /// before it reads, so that files that wait take no memory.
+    /// Reads, compiles, validates and describes a file; nothing serves yet. Waits for its permits
+    /// before it reads, so that queued files take no memory.
     ///
     /// # Errors
     /// See [`NotLoaded`].
@@ -114,7 +114,7 @@ impl Installer {
         Ok(Fresh { loaded, bytes, _room: room })
     }
 
-    /// As [`Installer::load`], for an installation that is under way: it must not wait for others'.
+    /// Like [`Installer::load`], for an installation in progress, which must not wait for others.
     async fn load_now(
         &self,
         path: PathBuf,
@@ -125,7 +125,7 @@ impl Installer {
         let turn = self.lanes.turn(lane).await;
         let (runtime, remembered) = (Arc::clone(&self.runtime), Arc::clone(&self.remembered));
         let name = file.to_owned();
-        // A task of its own: whoever waits may give up, but the turn is over only when the work is.
+        // A separate task: the caller may time out, but the permit is held until the work ends.
         let loading = tokio::spawn(async move {
             let _turn = turn;
             let bytes = match folder::read_aside(path).await {
@@ -146,7 +146,7 @@ impl Installer {
                     let refusal = Refusal::from(error);
                     if refusal.is_costly {
                         let remember = move || remembered.remember(digest, &reason);
-                        // Failing to remember is told in the log.
+                        // Logs its own failures.
                         let _ = tokio::task::spawn_blocking(remember).await;
                     }
                     Err(NotLoaded::Refused(refusal))
@@ -166,10 +166,10 @@ impl Installer {
         }
     }
 
-    /// Serves what was loaded, in place of the version before, and on trial.
+    /// Replaces the previous version with a loaded one, on trial if it can be rolled back.
     ///
     /// # Errors
-    /// What served before serves on; the text says why.
+    /// The version was refused; the previous one keeps serving.
     pub(super) async fn install(
         &self,
         fresh: &Fresh,
@@ -184,7 +184,7 @@ impl Installer {
         });
         let (plugin, outcome) = self.serve(loaded, file, can_go_back).await?;
         let outcome = match (before, outcome) {
-            // The version before served for a moment only, to be there for the trial.
+            // The previous version was only brought back to be there for the trial.
             (Some(_), SwapOutcome::Replaced { to, .. }) => SwapOutcome::Loaded { digest: to },
             (_, outcome) => outcome,
         };
@@ -205,8 +205,8 @@ impl Installer {
         Ok((plugin, outcome))
     }
 
-    /// Serves the version that was good when the router stopped, where its file holds another by
-    /// now: start and change are one path, and a new version is on trial either way.
+    /// Serves the version that was good when the router stopped if its file holds another one now.
+    /// A version that appears while the router is down thus goes on trial as in a hot swap.
     async fn bring_back(&self, name: &PluginName, digest: Digest, file: &str) -> Option<Digest> {
         if self.router.standings().contains_key(name) {
             return None;
@@ -221,10 +221,10 @@ impl Installer {
         Some(good)
     }
 
-    /// Serves a version whose bytes were kept.
+    /// Serves a version from its stored bytes.
     ///
     /// # Errors
-    /// What served before serves on; the text says why.
+    /// The version was refused; what serves keeps serving.
     pub(super) async fn go_back(
         &self,
         name: &PluginName,
@@ -234,7 +234,7 @@ impl Installer {
         let kept = self.chronicle.kept(name, digest).ok_or_else(|| {
             Refusal::passing(format!("the bytes of {} were not kept", digest.short()))
         })?;
-        // It has served: most likely its code is still in the cache.
+        // It has served before, so its code is most likely still cached.
         let mut lane = self.lane_of(&digest, 0);
         let loaded = loop {
             match self.load_now(kept.clone(), file, digest, lane).await {
@@ -250,8 +250,8 @@ impl Installer {
         self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin)
     }
 
-    /// Takes down how a change ended, and what else changes with it. That it ended so is true even
-    /// where the disk has no room for it.
+    /// Appends to a plugin's history and applies `change` to its record. A failed write is logged
+    /// and does not undo the outcome.
     pub(super) async fn past(
         &self,
         name: &PluginName,
@@ -270,22 +270,22 @@ impl Installer {
         }
     }
 
-    /// What is kept of a plugin.
+    /// The persistent record of a plugin.
     pub(super) fn record(&self, name: &PluginName) -> Record {
         self.chronicle.record(name)
     }
 
-    /// Whether these bytes stay off, of which plugin, and why.
+    /// The plugin of which this version is disabled, and the rollback that disabled it.
     pub(super) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
         self.chronicle.off(digest)
     }
 
-    /// What stands between plugins and their deliveries.
+    /// What holds deliveries back, by plugin.
     pub(super) fn standings(&self) -> BTreeMap<PluginName, Standing> {
         self.router.standings()
     }
 
-    /// Changes when the router has something that has to be looked at.
+    /// Notifies when [`Installer::standings`] has to be checked.
     pub(super) fn notices(&self) -> watch::Receiver<u64> {
         self.router.notices()
     }
@@ -354,17 +354,17 @@ impl Installer {
         self.router.remove(name).await;
     }
 
-    /// The plugins that are configured.
+    /// Plugins named in the current configuration.
     pub(super) fn configured(&self) -> Vec<PluginName> {
         self.config.now().plugin.keys().cloned().collect()
     }
 
-    /// What is in force for a plugin.
+    /// The current configuration of a plugin.
     pub(super) fn config_of(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
         self.config.plugin(name)
     }
 
-    /// Changes when something else is in force.
+    /// Notifies of changes of the configuration.
     pub(super) fn config_changes(&self) -> watch::Receiver<u64> {
         self.config.changes()
     }
@@ -388,7 +388,7 @@ fn status(asked: &CapabilityRequest, grants: &Grants) -> Capability {
     }
 }
 
-/// Whether a plugin that asks for this capability has it.
+/// Whether `grants` include a capability.
 pub(crate) fn is_granted(capability: &str, grants: &Grants) -> bool {
     match capability {
         "config" => grants.config.is_some(),

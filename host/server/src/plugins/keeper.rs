@@ -1,8 +1,9 @@
-//! The keeper: the one task that decides what each file in the plugins folder means. It looks
-//! ([`look`]), rolls back ([`rollback`]), starts work on what changed, and takes in what the work came to; the work itself
-//! (reading, compiling, draining) goes on aside, at most one piece for each file.
+//! The keeper: the one task that reconciles installed plugins with the files in the plugins folder.
+//! It scans ([`look`]), rolls back ([`rollback`]), starts work on changed files, and applies the
+//! results. The work itself (reading, compiling, draining) runs in separate tasks, at most one per
+//! file.
 //!
-//! When it stops, work under way is dropped: a version is either in place or it isn't.
+//! When it stops, work in progress is dropped: a version is either installed or it isn't.
 
 mod look;
 mod rollback;
@@ -34,65 +35,64 @@ use rollback::WentBack;
 pub(crate) use rollback::{WISHES_MAX, Wish};
 use usher_config::PluginConfig;
 
-/// Keeps plugins and folder in step.
+/// Reconciles plugins with the folder.
 pub(crate) struct Keeper {
     folder: PathBuf,
     registry: Arc<Registry>,
     installer: Arc<Installer>,
-    /// Where plugins are loaded: describing runs the guest.
+    /// The executor for loads: describing a plugin runs the guest.
     guests: Handle,
     files: BTreeMap<String, Known>,
-    /// Which file a plugin belongs to.
+    /// The file that each plugin belongs to.
     owners: BTreeMap<PluginName, String>,
     work: JoinSet<Done>,
-    /// Loaded versions whose turn to be installed has not come.
+    /// Loaded versions that wait to be installed.
     parked: Vec<Parked>,
-    /// Whether every file that was there at the start has been dealt with, but for those that take
-    /// long.
+    /// Whether every file present at start has been processed, except slow ones.
     has_started: bool,
-    /// Counts loads that were begun.
+    /// Number of loads started so far.
     loads: u64,
     look: Arc<Notify>,
-    /// What operators want.
+    /// Rollbacks requested by operators.
     wishes: mpsc::Receiver<Wish>,
-    /// Whether the folder could not be read at the last look.
+    /// Whether the last scan of the folder failed.
     unreadable: bool,
-    /// Files whose names are not UTF-8, as of the last look.
+    /// Files whose names are not UTF-8, as of the last scan.
     misnamed: BTreeSet<String>,
 }
 
-/// What is known of a file.
+/// State of a file.
 #[derive(Default)]
 struct Known {
-    /// As of the last reading; `None` to read again.
+    /// Its stamp at the last read; `None` forces a reread.
     stamp: Option<Stamp>,
-    /// What it held then.
+    /// Its digest at the last read.
     digest: Option<Digest>,
-    /// Whether work on it is under way.
+    /// Whether work on it is in progress.
     busy: bool,
-    /// How it is loaded, or was.
+    /// Lane of its current or last load.
     lane: Option<Lane>,
-    /// Which load of all is under way, while one is.
+    /// Number of the load in progress, if any.
     load: Option<u64>,
-    /// The name it would have had, had it been free.
+    /// The plugin name it claims but can't have, since another file owns it.
     wanted_name: Option<PluginName>,
-    /// The configuration by which its plugin was to be installed anew.
+    /// The configuration its plugin was last reinstalled for, successfully or not.
     tried: Option<(PluginConfig, RetryPolicy)>,
-    /// When to try it again, where it was refused for a reason that may pass.
+    /// When to retry after a transient refusal.
     again: Option<Backoff>,
 }
 
-/// A version that is loaded and waits: a file that comes first by name may be the same plugin.
+/// A loaded version that waits to be installed: a file earlier by name may be the same plugin.
 struct Parked {
     file: String,
     digest: Digest,
     since: Instant,
-    /// Which load of all it was.
+    /// Number of its load.
     load: u64,
     fresh: Fresh,
 }
 
-/// Work that came to an end.
+/// Work that finished.
 enum Done {
     Loaded {
         file: String,
@@ -110,7 +110,7 @@ enum Done {
     Removed {
         name: PluginName,
     },
-    /// Something was taken down.
+    /// A history entry was written.
     Written,
 }
 
@@ -142,9 +142,8 @@ impl Keeper {
         }
     }
 
-    /// Keeps in step until `stop` turns true. Tells `ready` when every file that was there at the
-    /// start serves, is refused, or takes long to compile: what can serve doesn't wait for what may
-    /// not.
+    /// Runs until `stop` turns true. Signals `ready` once every file present at start serves, is
+    /// refused, or is slow to compile: readiness doesn't wait for slow compiles, which may fail.
     pub(crate) async fn run(mut self, ready: oneshot::Sender<()>, mut stop: watch::Receiver<bool>) {
         let mut watching = JoinSet::new();
         watching.spawn(watch(self.folder.clone(), Arc::clone(&self.look)));
@@ -163,13 +162,13 @@ impl Keeper {
             {
                 self.has_started = true;
                 self.warn_of_idle_settings();
-                // Nobody waits any more when the router is being stopped.
+                // Fails only while the router is being stopped.
                 let _ = ready.send(());
             }
             tokio::select! {
                 biased;
                 () = until_true(&mut stop) => return,
-                // The senders are the router's and the configuration's, which the installer has.
+                // The senders can't be dropped: the installer holds the router and configuration.
                 _ = notices.changed() => self.look_at_trials(),
                 _ = config_changes.changed() => self.look_at_config(),
                 Some(wish) = self.wishes.recv() => self.follow(wish),
@@ -181,7 +180,7 @@ impl Keeper {
                     looked = true;
                     tokio::select! {
                         biased;
-                        // The file system may hang; a look that is dropped has decided nothing.
+                        // The file system may hang; a cancelled look has decided nothing.
                         () = until_true(&mut stop) => return,
                         () = self.look_at_folder() => {}
                     }
@@ -190,7 +189,7 @@ impl Keeper {
         }
     }
 
-    /// Whether no work is under way but on files that may take long.
+    /// Whether work is in progress on slow files only, if at all.
     fn is_settled(&self) -> bool {
         self.files.values().all(|known| !known.busy || known.lane >= Some(Lane::Large))
     }
@@ -271,9 +270,9 @@ impl Keeper {
         self.install_parked();
     }
 
-    /// Installs what is loaded, each once no file before it by name may turn out to be the same
-    /// plugin. That is waited for at the start only, where all are loaded at once: which of two
-    /// serves must not depend on which is loaded first.
+    /// Installs loaded versions, each once no file earlier by name can turn out to be the same
+    /// plugin. Waits at start only, when all files are loaded at once: which of two files serves
+    /// must not depend on which loads first.
     fn install_parked(&mut self) {
         let mut parked = std::mem::take(&mut self.parked);
         parked.sort_by(|one, other| one.file.cmp(&other.file));
@@ -287,8 +286,8 @@ impl Keeper {
         }
     }
 
-    /// Whether a file before this one by name is still being loaded, and takes no longer than it did.
-    /// Loads that began later are not waited for: they may wait for this one's place.
+    /// Whether a file earlier by name is still loading, in a lane that is no slower. Loads that
+    /// started later are not waited for: they may be waiting for this one's permit.
     fn is_awaited(&self, parked: &Parked) -> bool {
         let lane = self.files.get(&parked.file).and_then(|known| known.lane);
         self.files.range(..parked.file.clone()).any(|(_, known)| {
@@ -298,7 +297,7 @@ impl Keeper {
         })
     }
 
-    /// Notes that a file's plugin is another one's, which comes first by name.
+    /// Refuses a file whose plugin belongs to `owner`, which comes first by name.
     fn refuse_as_taken(&mut self, file: &str, name: PluginName, owner: &str) {
         let reason = taken(file, &name, owner);
         let known = self.known(file);
@@ -311,8 +310,8 @@ impl Keeper {
         let name = fresh.loaded.description().name.clone();
         let owner = self.owners.get(&name).filter(|owner| **owner != file).cloned();
         if let Some(owner) = owner.filter(|owner| self.holds(owner, &name)) {
-            // The first by name has it, whichever came first: what serves depends on nothing but what
-            // is in the folder.
+            // The first by name wins, whichever appeared first: what serves depends only on the
+            // contents of the folder.
             if owner < file {
                 self.refuse_as_taken(&file, name, &owner);
                 return self.idle(&file);
@@ -339,9 +338,9 @@ impl Keeper {
         });
     }
 
-    /// Whether what a file holds may still be the plugin of this name. It is not where the file
-    /// came to hold another plugin, which only waits for its name: two files that were exchanged
-    /// would wait for each other for ever.
+    /// Whether a file may still hold the plugin of this name. False once it holds another plugin
+    /// that waits for its own name: two files that swapped contents would wait for each other
+    /// forever.
     fn holds(&self, file: &str, name: &PluginName) -> bool {
         let wanted = self.files.get(file).and_then(|known| known.wanted_name.as_ref());
         wanted.is_none_or(|wanted| wanted == name)
@@ -384,7 +383,7 @@ impl Keeper {
         }
     }
 
-    /// Stops what a file held, but for `keep`.
+    /// Removes the plugins that belong to a file, except `keep`.
     fn disown(&mut self, file: &str, keep: Option<&PluginName>) {
         let names: Vec<_> = self
             .owners
@@ -406,7 +405,7 @@ impl Keeper {
         }
     }
 
-    /// Has files looked at again that wanted a name which may be free now.
+    /// Rereads files that claimed a name which may be free now.
     fn wake_wanting(&mut self, name: &PluginName) {
         for known in
             self.files.values_mut().filter(|known| known.wanted_name.as_ref() == Some(name))
@@ -421,7 +420,7 @@ impl Keeper {
         let Refusal { reason, passes, .. } = refusal;
         let known = self.known(file);
         known.again = passes.then(|| Backoff::begin(known.again, Instant::now()));
-        // Said once, however often it is tried.
+        // Logged once, however often it is retried.
         if self.registry.refusal_of(file).as_ref() != Some(&reason) {
             let serving = self.registry.served_from(file);
             tracing::warn!(
@@ -444,7 +443,7 @@ impl Keeper {
         self.registry.refuses(file, digest, reason);
     }
 
-    /// Work on a file is over; it may have changed meanwhile.
+    /// Marks work on a file as finished and checks for changes made meanwhile.
     fn idle(&mut self, file: &str) {
         self.known(file).busy = false;
         self.look.notify_one();
@@ -452,8 +451,8 @@ impl Keeper {
         self.look_at_config();
     }
 
-    /// Installs anew what the configuration has changed for, and tries again what it may have been
-    /// refused for.
+    /// Reinstalls plugins whose configuration has changed, including those that failed with an
+    /// earlier configuration.
     fn look_at_config(&mut self) {
         for (name, digest, file, configured) in self.registry.installed() {
             let wanted = self.installer.config_of(&name);
@@ -465,7 +464,7 @@ impl Keeper {
             tracing::info!(plugin = %name, "the plugin's configuration has changed");
             match self.known(&file).digest {
                 Some(held) if held == digest => self.start_load(file, digest),
-                // The file holds bytes that stay off, or can't be loaded.
+                // The file holds bytes that are disabled or can't be loaded.
                 _ => self.start_again(name, digest, file),
             }
         }
@@ -484,9 +483,9 @@ impl Keeper {
     }
 }
 
-/// Returns when the value is true, or nobody is left to make it so.
+/// Returns when the value is true or its sender is dropped.
 async fn until_true(value: &mut watch::Receiver<bool>) {
-    // The answer holds a lock; it must not live on.
+    // The returned guard holds a lock; it must not be kept.
     drop(value.wait_for(|value| *value).await);
 }
 

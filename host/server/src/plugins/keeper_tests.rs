@@ -1,5 +1,5 @@
-//! A plugins folder and what becomes of the files in it. The plugins are the ones that
-//! `cargo xtask plugins` builds from tests/guests.
+//! Runs the keeper on a real plugins folder. The plugins are built from tests/guests by
+//! `cargo xtask plugins`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::plugins::{Chronicle, Control, Remembered};
 use usher_api::{Plugin, PluginState};
 use usher_config::{Config, Flags, LiveConfig, load};
 
-/// How long anything may take before a test fails. Nothing waits for it to pass.
+/// Test timeout. Tests that pass never wait for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A keeper at work on a folder of its own.
+/// A running keeper with a folder of its own.
 struct World {
     folder: TempDir,
     data: TempDir,
@@ -33,7 +33,7 @@ struct World {
 }
 
 impl World {
-    /// With these files there from the start, as (name in the folder, guest).
+    /// Starts with these files, as (name in the folder, guest).
     async fn with(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (file, guest) in files {
@@ -43,7 +43,7 @@ impl World {
         Self::at(folder, &plugins).await
     }
 
-    /// With plugins in this place.
+    /// Starts with this plugins folder.
     async fn at(folder: TempDir, plugins: &Path) -> Self {
         let live = Arc::new(LiveConfig::new(Arc::new(config(plugins))));
         let broker: Arc<dyn Broker> = EmbeddedBroker::in_memory(Options::new("")).unwrap();
@@ -84,13 +84,13 @@ impl World {
         self.folder.path().join(file)
     }
 
-    /// Puts a guest into the folder in one step, as a careful operator does.
+    /// Puts a guest into the folder atomically, by a rename.
     fn put(&self, file: &str, guest: &str) {
         std::fs::copy(path_of(guest), self.path("upload.tmp")).unwrap();
         std::fs::rename(self.path("upload.tmp"), self.path(file)).unwrap();
     }
 
-    /// Waits until the plugin of this file stands so.
+    /// Waits until the plugin of this file meets `condition`.
     async fn until(&self, file: &str, condition: impl Fn(&Plugin) -> bool) -> Plugin {
         let waiting = async {
             loop {
@@ -130,7 +130,7 @@ impl World {
         self.until(file, holds).await
     }
 
-    /// Publishes an event for the guest `echo` and waits for its answer.
+    /// Publishes an event for the guest `echo` and waits for its emission.
     async fn echoes(&self, id: &str) {
         let sequence = self.broker.publish(vec![to_echo(id)]).await.unwrap()[0].sequence;
         let answered = async {
@@ -184,7 +184,7 @@ async fn a_file_that_appears_is_overwritten_and_goes() {
     world.put("echo.wasm", "echo");
     world.serves("echo.wasm", "1.0.0").await;
     world.echoes("1").await;
-    // In place this time, through all the states of a file being written.
+    // Overwritten in place this time, so that partial contents are visible.
     std::fs::copy(path_of("echo-v2"), world.path("echo.wasm")).unwrap();
     world.serves("echo.wasm", "2.0.0").await;
     world.echoes("2").await;
@@ -209,7 +209,7 @@ async fn a_broken_file_changes_nothing_and_says_why_until_it_is_mended() {
     let reason = status.refused.unwrap().reason;
     assert!(reason.contains("echo.wasm") && reason.contains("truncated"), "{reason}");
     world.echoes("1").await;
-    // Back to what serves: nothing to load, nothing to say.
+    // Restored to the serving bytes: nothing to load, and the refusal is cleared.
     world.put("echo.wasm", "echo");
     world.until("echo.wasm", |status| status.refused.is_none()).await;
     std::fs::write(world.path("echo.wasm"), &whole).unwrap();
@@ -224,7 +224,7 @@ async fn a_renamed_file_is_the_same_plugin() {
     world.echoes("1").await;
     std::fs::rename(world.path("a.wasm"), world.path("b.wasm")).unwrap();
     let status = world.until("b.wasm", |_| true).await;
-    // Not loaded anew: what it has done is still known.
+    // Not reloaded: its counters are kept.
     assert_eq!((status.state, status.stats.handled), (PluginState::Serving, 1));
     assert_eq!(world.registry.status().len(), 1);
     world.end().await;
@@ -236,10 +236,10 @@ async fn files_that_exchange_their_names_are_the_same_plugins() {
     world.echoes("1").await;
     world.rename(&[("a.wasm", "c.tmp"), ("b.wasm", "a.wasm"), ("c.tmp", "b.wasm")]);
     let echo = world.holds("b.wasm", "echo").await;
-    // Not loaded anew: what it has done is still known.
+    // Not reloaded: its counters are kept.
     assert_eq!(echo.stats.handled, 1);
     world.holds("a.wasm", "hop").await;
-    // And on, one after the other: the last takes the name the one before gives up.
+    // A rename chain: the second takes the name that the first gave up.
     world.rename(&[("b.wasm", "c.wasm"), ("a.wasm", "b.wasm")]);
     world.holds("b.wasm", "hop").await;
     assert_eq!(world.holds("c.wasm", "echo").await.stats.handled, 1);
@@ -251,7 +251,7 @@ async fn files_that_exchange_their_names_are_the_same_plugins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_exchange_their_plugins_serve_in_the_end() {
     let world = World::with(&[("a.wasm", "echo"), ("b.wasm", "hop")]).await;
-    // Written anew and not renamed: nothing but what they say tells whose file is whose.
+    // Overwritten, not renamed: only the contents tell which file holds which plugin.
     world.put("a.wasm", "hop");
     world.put("b.wasm", "echo-v2");
     world.holds("a.wasm", "hop").await;
@@ -288,7 +288,7 @@ async fn what_was_refused_for_a_passing_reason_is_tried_again() {
         |status: &Plugin| status.refused.as_ref().is_some_and(|refused| refused.time > first.time);
     world.until("loop.wasm", later).await;
 
-    // The broker has no room until the operator makes some.
+    // The broker is at its limit of subscriptions until the operator removes one.
     let mut taken = 0;
     let filter = usher_filter::Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap();
     loop {
@@ -383,7 +383,7 @@ async fn versions_that_nobody_used_do_not_add_up() {
     for round in 0..10 {
         let (guest, version) =
             if round % 2 == 0 { ("echo-v2", "2.0.0") } else { ("echo", "1.0.0") };
-        // The same guest as another version: a custom section makes it other bytes.
+        // A custom section gives the same guest another digest.
         let mut bytes = std::fs::read(path_of(guest)).unwrap();
         bytes.extend([0, 3, 1, b'n', round]);
         std::fs::write(world.path("next"), bytes).unwrap();
@@ -437,7 +437,7 @@ async fn a_folder_that_vanishes_removes_nothing() {
     world.end().await;
 }
 
-/// As some editors save: the new file beside the old one, which goes, and then its name.
+/// As some editors save: write a new file, delete the old one, rename.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_editors_write_delete_rename_is_a_new_version() {
     let world = World::with(&[("echo.wasm", "echo")]).await;
@@ -451,7 +451,7 @@ async fn an_editors_write_delete_rename_is_a_new_version() {
     world.end().await;
 }
 
-/// As deployments do that keep each release in a folder of its own.
+/// As in deployments that keep each release in a folder of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_symbolic_link_to_the_folder_may_be_swapped() {
     let folder = tempfile::tempdir().unwrap();
@@ -474,7 +474,7 @@ async fn a_symbolic_link_to_the_folder_may_be_swapped() {
     world.end().await;
 }
 
-/// As a slow network does it: a piece at a time, each seen and refused before the next comes.
+/// As over a slow network: in pieces, each seen and refused before the next arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_copy_in_pieces_takes_over_once_it_is_whole() {
     let world = World::with(&[("echo.wasm", "echo")]).await;
@@ -521,7 +521,7 @@ async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_change
     let outcomes: Vec<_> =
         world.control.history(&name).unwrap().iter().map(|past| past.outcome.as_str()).collect();
     assert_eq!(outcomes, ["loaded", "loaded", "rolled_back", "loaded"]);
-    // Written again, it is the same.
+    // Touched, with the same content.
     std::fs::File::options()
         .append(true)
         .open(world.path("echo.wasm"))
@@ -535,7 +535,7 @@ async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_change
         }
     };
     timeout(PATIENCE, unchanged).await.unwrap();
-    // By hand: the first version was the last good one, and is still kept.
+    // Manual rollback: the first version was the last good one, and its bytes are still stored.
     let back = world.control.rollback(&name).await.unwrap();
     assert_eq!(back.digest, Some(Digest::of(&std::fs::read(path_of("echo")).unwrap())));
     world.serves("echo.wasm", "1.0.0").await;
@@ -571,7 +571,7 @@ async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_changes_nothi
     assert!(!with(more).unwrap().is_new);
     assert!(with("").unwrap().is_new);
     world.until("echo.wasm", |status| active(status) == 1).await;
-    // The neighbour was left alone.
+    // The other plugin was not reinstalled.
     let hop = world.control.history(&"hop".parse().unwrap()).unwrap();
     assert_eq!(hop.len(), 1, "{hop:?}");
     world.end().await;

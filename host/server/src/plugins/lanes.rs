@@ -1,6 +1,6 @@
-//! Which plugins are loaded side by side, so that one that takes long holds up none that doesn't:
-//! those that need no compiling have turns of their own, and so do small ones, large ones, and those
-//! that a quick attempt was not enough for.
+//! Limits on concurrent loads, by lane, so that slow loads don't block fast ones: plugins that need
+//! no compiling, small ones, large ones, and those that exceeded a quick attempt each have their
+//! own permits.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use usher_runtime::Attempt;
 
-/// The largest component that is taken for one that compiles quickly: what a plugin in Rust or C has.
+/// Up to this size a component is expected to compile quickly; covers typical Rust and C plugins.
 const SMALL_MAX_BYTES: u64 = 512 * 1024;
 
-/// Kinds of loading, from the quickest to the slowest.
+/// Classes of loads, from the fastest to the slowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
-    /// Its code is in the cache.
+    /// The compiled code is in the cache.
     Compiled,
     /// A small component.
     Small,
     /// A large one.
     Large,
-    /// One that is known to take long.
+    /// A component known to compile slowly.
     Long,
 }
 
@@ -35,7 +35,7 @@ impl Lane {
         }
     }
 
-    /// How long a compilation gets.
+    /// The compile limits that apply.
     pub(super) fn attempt(self) -> Attempt {
         match self {
             Self::Compiled | Self::Small | Self::Large => Attempt::Quick,
@@ -44,15 +44,15 @@ impl Lane {
     }
 }
 
-/// Room that there is or will be.
+/// A queued or granted permit to hold a version's bytes.
 pub(super) type Room = BoxFuture<'static, Option<OwnedSemaphorePermit>>;
 
-/// Turns of all lanes.
+/// Permits of all lanes.
 pub(super) struct Lanes([Turns; 4]);
 
-/// Turns of one lane, in the order in which they are asked for.
+/// Permits of one lane, granted in FIFO order.
 struct Turns {
-    /// Files that are loaded at once: compiling takes a core.
+    /// Concurrent loads: compiling takes a core.
     loads: Arc<Semaphore>,
     /// Versions that are being loaded or wait to be installed: each holds its bytes in memory.
     fresh: Arc<Semaphore>,
@@ -79,14 +79,14 @@ impl Lanes {
         }
     }
 
-    /// A turn at loading; over when it is dropped.
+    /// Waits for a permit to load.
     pub(super) async fn turn(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
-        // Never closed; loading without a turn would do no harm either.
+        // Never closed; loading without a permit would be harmless.
         Arc::clone(&self.turns(lane).loads).acquire_owned().await.ok()
     }
 
-    /// Room for a version's bytes, until it is installed. Who asks is in the queue from now on, not from
-    /// when it is first waited for: versions that are loaded wait for those that were asked for before.
+    /// A permit to hold a version's bytes until it is installed. Queued by this call, not by the
+    /// first poll: loaded versions wait for those that were queued before them.
     pub(super) fn room(&self, lane: Lane) -> Room {
         let mut room = Box::pin(Arc::clone(&self.turns(lane).fresh).acquire_owned());
         let found = room.as_mut().now_or_never();

@@ -1,11 +1,10 @@
 //! Plugins: from files in a folder to listeners that serve.
 //!
-//! One path for start and change: the folder is scanned, changed files are hashed, and each, when
-//! its turn comes, is read, loaded aside, checked, and installed into the router in place of the
-//! version before. A file that can't be loaded changes nothing but what [`Registry::status`] says
-//! about it; where the reason may pass, it is tried again. What outlives the process is in the
-//! [`Chronicle`]; what operators do to plugins goes through [`Control`]. [`check_folder`] looks at
-//! the files without serving them.
+//! Start and reload share one path: the folder is scanned, changed files are hashed, and each in
+//! turn is read, loaded beside the running version, checked, and swapped into the router. A file
+//! that can't be loaded changes nothing but what [`Registry::status`] reports; transient failures
+//! are retried. Persistent state is in the [`Chronicle`]; operator actions go through [`Control`].
+//! [`check_folder`] checks the files without serving them.
 
 mod backoff;
 mod books;

@@ -1,21 +1,21 @@
-//! How a change of a plugin ended, as log, command line, API and history show it.
+//! Outcomes of plugin changes, as log, command line, API and history show them.
 
 use serde::{Deserialize, Serialize};
 use usher_event::Digest;
 
-/// How it ended.
+/// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", content = "reason", rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// These bytes serve.
+    /// The bytes serve.
     Loaded,
-    /// They served already.
+    /// The bytes were serving already.
     Unchanged,
-    /// They do not serve, for this reason; what served before serves on.
+    /// The bytes were refused, for this reason; the previous version keeps serving.
     Refused(String),
-    /// They served and do no longer, for this reason; those before serve again.
+    /// The bytes were rolled back, for this reason; the previous version serves again.
     RolledBack(String),
-    /// Its file is gone; nothing serves.
+    /// The file is gone; nothing serves.
     Removed,
 }
 
@@ -31,7 +31,7 @@ impl Outcome {
         }
     }
 
-    /// Why, where there is something to say.
+    /// The reason, if it has one.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Refused(reason) | Self::RolledBack(reason) => Some(reason),
@@ -40,16 +40,16 @@ impl Outcome {
     }
 }
 
-/// One change of a plugin.
+/// One change of a plugin, as kept in its history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Past {
     /// When it ended, Unix milliseconds.
     pub(crate) time_ms: u64,
-    /// The bytes it is about.
+    /// Digest of the bytes it is about.
     pub(crate) digest: Option<Digest>,
-    /// Their author's version, where it is known.
+    /// The author's version of them, if known.
     pub(crate) version: Option<String>,
-    /// How it ended.
+    /// Its outcome.
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
 }

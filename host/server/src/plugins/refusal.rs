@@ -1,27 +1,27 @@
-//! Why a file was not taken, and whether the same file may be taken later.
+//! Why a plugin file was refused, and whether a retry can succeed.
 
 use usher_event::FailureClass;
 use usher_router::InstallError;
 use usher_runtime::{CompileError, LoadError, LoadErrorKind};
 
-/// Why a file was not taken.
+/// The refusal of a plugin file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// In words, for the operator.
+    /// Message for the operator.
     pub(super) reason: String,
-    /// Whether the reason may pass without the file changing.
+    /// Whether it is transient: the same bytes may be accepted later.
     pub(super) passes: bool,
-    /// Whether it took long to find out, and will be found again.
+    /// Whether it was expensive to find out and will repeat.
     pub(super) is_costly: bool,
 }
 
 impl Refusal {
-    /// It is the file's content that can't be taken, now or later.
+    /// Permanent: caused by the file's content.
     pub(super) fn lasting(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), passes: false, is_costly: false }
     }
 
-    /// The reason lies outside the file: it is worth trying again.
+    /// Transient: caused by something outside the file, which is retried.
     pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
         Self { reason: format!("{reason}; it will be tried again"), passes: true, is_costly: false }
     }
@@ -30,7 +30,7 @@ impl Refusal {
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
         match &error.kind {
-            // How long a guest takes depends on how busy the machine is; all else it would do again.
+            // How long a guest takes depends on the load of the machine; any other failure repeats.
             LoadErrorKind::Describe {
                 class: FailureClass::Timeout | FailureClass::Host, ..
             }
@@ -38,7 +38,7 @@ impl From<LoadError> for Refusal {
             | LoadErrorKind::Compile(CompileError::NotRun(_) | CompileError::Starved { .. }) => {
                 Self::passing(error)
             }
-            // Trying what takes too long again and again would be what it is limited for.
+            // Retrying an expensive compile failure would defeat the limits.
             LoadErrorKind::Compile(
                 CompileError::TooSlow { .. }
                 | CompileError::TooLarge { .. }
@@ -54,7 +54,8 @@ impl From<LoadError> for Refusal {
 impl From<InstallError> for Refusal {
     fn from(error: InstallError) -> Self {
         match &error {
-            // The broker may be busy, or full of subscriptions that the operator can remove.
+            // The broker may be busy, or at its limit of subscriptions, of which the operator can
+            // remove some.
             InstallError::Broker { .. } | InstallError::ShutDown => Self::passing(error),
             _ => Self::lasting(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! Which plugins there are and how they stand. The keeper writes it, everyone else reads it.
+//! Installed plugins, refused files, and their status. Only the keeper writes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +21,7 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct State {
     plugins: BTreeMap<PluginName, Entry>,
-    /// Files that aren't a plugin's, by name.
+    /// Refused files from which no plugin serves, by name.
     refused: BTreeMap<String, Refused>,
 }
 
@@ -38,18 +38,18 @@ pub(super) struct Entry {
     pub(super) capabilities: Vec<Capability>,
     /// Settings that have no effect.
     pub(super) warnings: Vec<String>,
-    /// By which configuration it was installed.
+    /// The configuration it was installed with.
     pub(super) configured: (PluginConfig, RetryPolicy),
-    /// The file that was to take its place.
+    /// The refusal of the file that was to replace it.
     pub(super) refused: Option<Refused>,
 }
 
 /// Whether a plugin serves.
 pub(super) enum Life {
-    /// By this listener.
+    /// Serves, with this listener.
     Serving(Arc<WasmListener>),
-    /// No longer; this is what it had done. Code and instances are gone, for a removed plugin may
-    /// never come back.
+    /// Removed, with its final counters. Code and instances are dropped, since it may never come
+    /// back.
     Removed(PluginStats),
 }
 
@@ -58,7 +58,7 @@ impl Registry {
         Self { router, state: RwLock::default() }
     }
 
-    /// All plugins by name, then the files that did not become one.
+    /// All plugins by name, then the refused files.
     pub(crate) fn status(&self) -> Vec<api::Plugin> {
         let dispatches = self.router.status();
         let standings = self.router.standings();
@@ -70,7 +70,7 @@ impl Registry {
         plugins.chain(state.refused.values().cloned().map(never_loaded)).collect()
     }
 
-    /// The plugin that a file holds, and its digest, while it serves.
+    /// The plugin that serves from `file`, and its digest.
     pub(super) fn served_from(&self, file: &str) -> Option<(PluginName, Digest)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let mut plugins = state.plugins.values();
@@ -78,21 +78,20 @@ impl Registry {
         Some((plugin.name.clone(), plugin.digest))
     }
 
-    /// The file of a plugin, while it serves.
+    /// The file that a plugin serves from, if it serves.
     pub(super) fn file_of(&self, name: &PluginName) -> Option<String> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let plugin = state.plugins.get(name).filter(|plugin| plugin.serves())?;
         Some(plugin.file.clone())
     }
 
-    /// What was said against the file of a plugin.
+    /// The refusal of the file that was to replace a plugin.
     pub(super) fn refused_of(&self, name: &PluginName) -> Option<Refused> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.plugins.get(name).and_then(|plugin| plugin.refused.clone())
     }
 
-    /// The plugins that serve, each with its bytes, its file, and the configuration it was installed
-    /// by.
+    /// Serving plugins, each with its digest, its file and the configuration it was installed with.
     pub(super) fn installed(
         &self,
     ) -> Vec<(PluginName, Digest, String, (PluginConfig, RetryPolicy))> {
@@ -106,13 +105,13 @@ impl Registry {
             .collect()
     }
 
-    /// The bytes a plugin serves, or served last.
+    /// The digest that a plugin serves, or served last.
     pub(super) fn digest_of(&self, name: &PluginName) -> Option<Digest> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.plugins.get(name).map(|plugin| plugin.digest)
     }
 
-    /// The plugins that serve these bytes, by name, each with its file.
+    /// Plugins that serve `digest`, by name, each with its file.
     pub(super) fn serving(&self, digest: &Digest) -> Vec<(PluginName, String)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let plugins = state.plugins.values();
@@ -122,7 +121,7 @@ impl Registry {
             .collect()
     }
 
-    /// The reason a file was refused for last, if that still stands.
+    /// Why a file is refused, if it still is.
     pub(super) fn refusal_of(&self, file: &str) -> Option<String> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let mut of_plugins = state.plugins.values().filter_map(|plugin| plugin.refused.as_ref());
@@ -131,7 +130,7 @@ impl Registry {
         Some(refused.reason.clone())
     }
 
-    /// A plugin serves from its file now.
+    /// Records that a plugin serves from its file.
     pub(super) fn serves(&self, mut plugin: Entry) {
         self.change(|state| {
             state.refused.remove(&plugin.file);
@@ -140,7 +139,7 @@ impl Registry {
             }
             let file = plugin.file.clone();
             let before = state.plugins.insert(plugin.name.clone(), plugin);
-            // What was said against the file that had the name before still holds.
+            // A refusal of the file that had the name before stays valid.
             if let Some(refused) = before.and_then(|before| before.refused)
                 && refused.file != file
             {
@@ -149,7 +148,7 @@ impl Registry {
         });
     }
 
-    /// A plugin no longer serves; it stays on the list, for its events wait.
+    /// Records that a plugin no longer serves. It stays listed, since its events wait.
     pub(super) fn removed(&self, name: &PluginName) {
         let dispatches = self.router.status();
         self.change(|state| {
@@ -161,7 +160,7 @@ impl Registry {
         });
     }
 
-    /// A plugin's file has another name now.
+    /// Records that a plugin's file was renamed to `file`.
     pub(super) fn moved(&self, name: &PluginName, file: &str) {
         self.change(|state| {
             state.refused.remove(file);
@@ -172,7 +171,7 @@ impl Registry {
         });
     }
 
-    /// A file was not taken.
+    /// Records that a file was refused.
     pub(super) fn refuses(&self, file: &str, digest: Option<Digest>, reason: String) {
         let time = Timestamp::from_ms(unix_ms());
         let refused = Refused { file: file.to_owned(), digest, reason, time };
@@ -187,7 +186,7 @@ impl Registry {
         });
     }
 
-    /// What was said against a file no longer holds.
+    /// Clears the refusal of a file.
     pub(super) fn forgives(&self, file: &str) {
         self.change(|state| {
             state.refused.remove(file);
@@ -197,14 +196,14 @@ impl Registry {
         });
     }
 
-    /// What a plugin asks for that the version before did not.
+    /// Capabilities that a plugin requests and its previous version did not.
     pub(super) fn added(&self, name: &PluginName) -> Vec<Capability> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let asked = state.plugins.get(name).map(|plugin| plugin.capabilities.iter());
         asked.into_iter().flatten().filter(|asked| asked.added).cloned().collect()
     }
 
-    /// The listener of a plugin that serves, without keeping it.
+    /// Weak reference to the listener of a serving plugin.
     #[cfg(test)]
     pub(super) fn listener_of(&self, name: &PluginName) -> std::sync::Weak<WasmListener> {
         match &self.state.read().unwrap().plugins[name].life {
@@ -259,11 +258,11 @@ impl Entry {
         }
     }
 
-    /// Notes which capabilities the version before did not ask for.
+    /// Marks the capabilities that the previous version did not request.
     fn note_added(&mut self, before: &Self) {
         for asked in &mut self.capabilities {
             let known = before.capabilities.iter().find(|known| known.name == asked.name);
-            // The same version again says nothing new.
+            // Reinstalling the same bytes adds nothing.
             let is_same = before.digest == self.digest;
             asked.added = known.map_or(!is_same, |known| is_same && known.added);
         }
@@ -273,7 +272,7 @@ impl Entry {
         all.iter().filter(|dispatch| dispatch.plugin == self.name)
     }
 
-    /// Why one of its subscriptions stands still, where one does.
+    /// Why one of its subscriptions stopped, if one did.
     fn stopped(&self, dispatches: &[DispatchStatus]) -> Option<String> {
         self.own(dispatches).find_map(|dispatch| {
             let reason = dispatch.stopped.as_ref()?;
@@ -302,13 +301,14 @@ impl Entry {
     }
 }
 
-/// The present time, Unix milliseconds.
+/// The current time, Unix milliseconds.
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How a plugin stands that is installed and gets no deliveries, and what to do.
+/// State of an installed plugin that gets no deliveries, with the reason and what to do. `None` if
+/// it gets them.
 fn held(name: &PluginName, standing: &Standing) -> Option<(PluginState, Option<String>)> {
     let paused = "an operator paused it; its events wait";
     if let Some(failed) = &standing.failed_trial {

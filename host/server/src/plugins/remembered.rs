@@ -1,8 +1,8 @@
-//! What could not be loaded once will not be the next time: refusals that cost much to find out, by
-//! digest, across starts. They hold for as long as the program and what it allows are the same.
+//! Caches refusals that were expensive to find out and would repeat, by digest, across restarts.
+//! Valid only for the same program version and the same compiler limits.
 //!
-//! One small JSON file in the folder `plugins` of the data folder. It is a memory, not the store: where
-//! it can't be read or written, a file is tried again.
+//! One small JSON file in the folder `plugins` of the data folder. Best effort: if it can't be read
+//! or written, a plugin file is tried again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,22 +16,22 @@ use super::chronicle::replace;
 use super::registry::unix_ms;
 use usher_config::CompilerConfig;
 
-/// The version of the file.
+/// Format version of the file.
 const VERSION: u32 = 1;
-/// Its name; no plugin's file begins with a dot.
+/// Its name; no plugin's name begins with a dot, so it can't collide with a record.
 const FILE: &str = ".refused.json";
-/// The longest file that is read.
+/// Limit on the size of a file that is read.
 const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// The most refusals that are remembered; the oldest go.
+/// Limit on refusals; the oldest is evicted.
 const REFUSALS_MAX: usize = 1_024;
-/// How much of a reason is kept.
+/// Limit on a stored reason.
 const REASON_MAX_BYTES: usize = 2 * 1024;
 
-/// Files that were refused.
+/// The cached refusals.
 pub(crate) struct Remembered {
-    /// `None` where nothing outlives the process.
+    /// `None`: in memory only.
     folder: Option<PathBuf>,
-    /// What refused them.
+    /// The program version and limits for which they are valid.
     by: String,
     refused: Mutex<BTreeMap<Digest, Refused>>,
 }
@@ -50,7 +50,7 @@ struct Kept {
 }
 
 impl Remembered {
-    /// Reads what is remembered in a data folder.
+    /// Reads the refusals of a data folder; empty if they can't be read or are no longer valid.
     pub(crate) fn open(data: &Path, compiler: CompilerConfig) -> Self {
         let CompilerConfig { memory_bytes, cpu_ms, wall_ms } = compiler;
         let version = env!("CARGO_PKG_VERSION");
@@ -63,19 +63,19 @@ impl Remembered {
         Self { folder: Some(folder), by, refused: Mutex::new(refused) }
     }
 
-    /// One that forgets.
+    /// Keeps refusals in memory only.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
         Self { folder: None, by: String::new(), refused: Mutex::default() }
     }
 
-    /// Why these bytes were refused.
+    /// Why these bytes were refused, if they were.
     pub(super) fn reason(&self, digest: &Digest) -> Option<String> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.get(digest).map(|refused| refused.reason.clone())
     }
 
-    /// Remembers that these bytes were refused. Blocks on the disk: not for executors.
+    /// Persists a refusal, best effort. Blocks on the disk: not for executors.
     pub(super) fn remember(&self, digest: Digest, reason: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let reason = reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Events of the router's own about plugins, for listeners that ask for them.
+//! System events about plugins, for listeners that subscribe to them.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use usher_router::Quarantine;
 
 use super::chronicle::Rollback;
 
-/// How long to wait before what could not be published is tried again.
+/// Delay before a failed publish is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// What is published of a quarantine. Its id is the same however often that is tried.
+/// The event for a quarantine. Its id is deterministic, so that publishing it is idempotent.
 pub(super) fn quarantined(plugin: &PluginName, quarantine: &Quarantine) -> Option<Event> {
     let Quarantine { time_ms, digest, failures, window, class, reason } = quarantine;
     let data = json!({
@@ -33,11 +33,11 @@ pub(super) fn quarantined(plugin: &PluginName, quarantine: &Quarantine) -> Optio
         time_ms: *time_ms,
         data: &data,
     };
-    // Every attribute has a limit of its own, so there is always one.
+    // Every part is bounded, so this can't fail.
     event.alone().ok()
 }
 
-/// What is published of a version that was rolled back.
+/// The event for a rollback; its id is deterministic, too.
 pub(super) fn rolled_back(plugin: &PluginName, rollback: &Rollback) -> Option<Event> {
     let Rollback { time_ms, digest, good, failures, reason, .. } = rollback;
     let data = json!({
@@ -57,8 +57,8 @@ pub(super) fn rolled_back(plugin: &PluginName, rollback: &Rollback) -> Option<Ev
     event.alone().ok()
 }
 
-/// Publishes an event, however long that takes. Answers whether it is in the log; it isn't where
-/// the broker is no more.
+/// Publishes an event and retries until it is in the log. Returns false once the broker is poisoned
+/// or closed.
 pub(super) async fn publish(broker: &dyn Broker, event: Event) -> bool {
     loop {
         let error = match broker.publish(vec![event.clone()]).await {

@@ -1,4 +1,4 @@
-//! The subscriptions of a plugin: what it asks for, changed by what the operator decided.
+//! Merges the subscriptions that a plugin requests with the operator's configuration.
 
 use usher_broker::{IN_FLIGHT_MAX, RetryPolicy, Subscription};
 use usher_event::{PluginName, SubscriptionName};
@@ -6,23 +6,23 @@ use usher_runtime::SubscriptionRequest;
 
 use usher_config::{PluginConfig, SubscriptionConfig};
 
-/// Deliveries under way at once where neither plugin nor operator says. Many, because those that
-/// wait for the disk count, too.
+/// Default limit on deliveries in flight. High, because deliveries that wait for their commit count
+/// too.
 const IN_FLIGHT_DEFAULT: u32 = 1_024;
 
-/// What to serve, and what in the configuration has no effect.
+/// The subscriptions to serve, and warnings for the operator.
 #[derive(Debug, Default)]
 pub(crate) struct Merged {
     /// To be served.
     pub(crate) subscriptions: Vec<Subscription>,
-    /// For the operator: settings that mean nothing for this version of the plugin.
+    /// Settings without effect for this version of the plugin, and values that were clamped.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Merges requests and configuration; `retry` is the policy of those without one.
+/// Merges requests and configuration; `retry` applies to subscriptions without their own policy.
 ///
 /// # Errors
-/// A name breaks the rules; the text names it.
+/// A name is invalid; the text includes it.
 pub(crate) fn merge(
     plugin: &PluginName,
     requests: &[SubscriptionRequest],

@@ -1,6 +1,6 @@
-//! When to look at the plugins folder: soon after the system reports a change there, and every
-//! second all the same, because reports get lost (network file systems, a folder that was
-//! replaced, too many watches).
+//! Decides when to scan the plugins folder: soon after the system reports a change, and every
+//! second in any case, because notifications get lost (network file systems, a replaced folder, too
+//! many watches).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::folder::FolderId;
 
-/// How often to look without any report.
+/// Scan interval without notifications.
 const RESCAN_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait after a report for the next one, so that a file is not read half written.
+/// Debounce after a notification, so that a file is not read half written.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// The same after a report that a file was closed or moved here: it is most likely whole.
+/// Debounce after a file was closed or moved here: it is most likely complete.
 const DEBOUNCE_WHOLE: Duration = Duration::from_millis(10);
-/// The longest wait when reports don't end.
+/// Limit on debouncing while notifications keep coming.
 const DEBOUNCE_MAX: Duration = Duration::from_secs(1);
 
-/// What the reports said so far.
+/// Notifications so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Report {
     count: u64,
-    /// Whether the last one said that a file is whole.
+    /// Whether the last one means that a file is complete.
     whole: bool,
 }
 
-/// Wakes `look` each time the folder wants a look; ends when its task is dropped.
+/// Notifies `look` each time the folder should be scanned. Runs until cancelled.
 pub(super) async fn watch(folder: PathBuf, look: Arc<Notify>) {
     let (sender, mut reports) = watch::channel(Report::default());
-    // The folder that is watched: another one may be put in its place.
+    // Identifies the watched folder, which may be replaced.
     let mut watched: Option<(FolderId, RecommendedWatcher)> = None;
     loop {
         let present = FolderId::of(&folder).ok();
@@ -68,7 +68,7 @@ fn watcher(folder: &std::path::Path, sender: watch::Sender<Report>) -> Option<Re
     watcher.inspect_err(refused).ok()
 }
 
-/// Returns when it is time to look.
+/// Returns when it is time to scan.
 async fn next_look(reports: &mut watch::Receiver<Report>) {
     let rescan = Instant::now() + RESCAN_EVERY;
     if timeout_at(rescan, reports.changed()).await.is_err() {
@@ -81,15 +81,15 @@ async fn next_look(reports: &mut watch::Receiver<Report>) {
         let until = (Instant::now() + wait).min(latest);
         tokio::select! {
             () = sleep_until(until) => return,
-            // The other end is in the task that waits here; it can't be gone.
+            // The sender is owned by the calling task; it can't be dropped.
             _ = reports.changed() => {}
         }
     }
 }
 
-/// Whether an event may concern a plugin file, and if so whether it says that a file is whole.
+/// Whether an event means that a file is complete; `None` if it can't concern a plugin file.
 fn relevant(event: &notify::Result<notify::Event>) -> Option<bool> {
-    // Errors such as an overflow of the system's buffer mean that reports were lost.
+    // Errors, such as an overflow of the system's queue, mean that notifications were lost.
     let Ok(event) = event else { return Some(false) };
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))

@@ -1,4 +1,4 @@
-//! The end of `usher run`: why it comes, what is stopped in which order, and the exit code.
+//! Shutdown of `usher run`: its causes, the stop order and the exit codes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,24 +16,24 @@ pub(super) const EXIT_FAILED: u8 = 1;
 pub(super) const EXIT_CONFIG: u8 = 2;
 pub(super) const EXIT_POISONED: u8 = 3;
 
-/// How long closing the broker may take beyond the drain.
+/// Timeout for closing the broker, after the drain.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
-/// How long clients may take to fetch their answers once the broker is poisoned.
+/// Timeout for clients to read their responses once the broker is poisoned.
 const POISONED_DRAIN: Duration = Duration::from_secs(2);
-/// How long the plugin watcher may take to end: it waits for nothing but a file system that hangs.
+/// Timeout for the plugin watcher to end: only a hung file system can delay it.
 const WATCHER_END: Duration = Duration::from_secs(2);
 
-/// The parts that run beside each other, as the log calls them.
+/// Names of the concurrent parts in the log.
 pub(super) const HTTP: &str = "HTTP server";
 pub(super) const WATCHER: &str = "plugin watcher";
 
 /// Why the router stops.
 pub(super) enum Why {
-    /// Somebody wants it to.
+    /// SIGTERM or SIGINT.
     Asked,
-    /// Nothing can be committed any more.
+    /// The broker is poisoned: nothing can be committed.
     StoreFailed(String),
-    /// One of its parts is no more, without which it would only look alive.
+    /// A part exited by itself; without it the router would only look alive.
     PartEnded(&'static str),
 }
 
@@ -44,7 +44,7 @@ impl Why {
     }
 }
 
-/// What has to be stopped; without the parts that have ended.
+/// What has to be stopped. Tasks that have already ended are `None`.
 pub(super) struct Parts {
     pub(super) app: Arc<Running>,
     pub(super) stop: watch::Sender<bool>,
@@ -52,13 +52,13 @@ pub(super) struct Parts {
     pub(super) keeper: Option<JoinHandle<()>>,
 }
 
-/// A part, unless it has ended.
+/// Returns the handle unless its task has finished: a finished one must not be awaited again.
 pub(super) fn running(part: JoinHandle<()>) -> Option<JoinHandle<()>> {
     (!part.is_finished()).then_some(part)
 }
 
 impl Parts {
-    /// Stops for this reason. Answers the exit code.
+    /// Stops the router; returns the exit code.
     pub(super) async fn stop(self, why: Why) -> u8 {
         match why {
             Why::Asked => self.close().await,
@@ -70,14 +70,14 @@ impl Parts {
         }
     }
 
-    /// Stops intake, lets what is under way end, and closes the broker.
+    /// Closes intake, drains requests and deliveries, closes the broker.
     async fn close(self) -> u8 {
         let Self { app, stop, http, keeper } = self;
         tracing::info!(drain_ms = millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
         stop.send_replace(true);
-        // The watcher first: it must not install anything any more.
+        // The watcher first, so that nothing is installed during the drain.
         if let Some(keeper) = keeper {
             match timeout(WATCHER_END, keeper).await {
                 Ok(ended) => report(WATCHER, ended),
@@ -98,8 +98,8 @@ impl Parts {
         exit_code(closed.ok(), poisoned)
     }
 
-    /// The store failed: nothing can be committed, so there is nothing to wait for but answers
-    /// that say so.
+    /// Stops after a store failure. Nothing can be committed, so only error responses are waited
+    /// for.
     async fn abandon(self, reason: &str) -> u8 {
         tracing::error!(
             reason,
@@ -117,8 +117,8 @@ impl Parts {
     }
 }
 
-/// What closing the broker came to (`None`: it took too long), and whether the store failed while
-/// it was still in use.
+/// Maps the result of closing the broker (`None`: timed out) and a store failure during shutdown to
+/// the exit code.
 fn exit_code(closed: Option<Result<(), BrokerError>>, poisoned: Option<String>) -> u8 {
     match (closed, poisoned) {
         (Some(Err(BrokerError::Poisoned(reason))), _) | (_, Some(reason)) => {
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::http::tests::app;
 
-    /// The parts of a router over a broker in memory; its server ends when it is told to.
+    /// Parts over an in-memory broker; the HTTP task ends on `stop`.
     fn parts(keeper: Option<JoinHandle<()>>) -> Parts {
         let (stop, mut stopped) = watch::channel(false);
         let http = tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) });

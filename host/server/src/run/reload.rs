@@ -1,5 +1,5 @@
-//! Reads the configuration file again when it has changed, or on SIGHUP. One with problems changes
-//! nothing but the log.
+//! Reloads the configuration when its file changes or on SIGHUP. An invalid file is logged and
+//! otherwise ignored.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -12,15 +12,15 @@ use tokio::time::sleep;
 use crate::plugins::Stamp;
 use usher_config::{self as config, Adopted, Flags, LiveConfig};
 
-/// How often to look whether the file has changed.
+/// Poll interval for changes of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long it has to stay as it is: it may be half written.
+/// How long the file must stay unchanged before it is read: it may be half written.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
-/// Keeps the configuration in step with its file.
+/// Watches the file and adopts what may change at run time. Never returns.
 pub(super) async fn reload(flags: Flags, live: Arc<LiveConfig>, mut hangups: Signal) -> Infallible {
     let Some(file) = flags.config.clone() else {
-        // The signal is still taken, so that it doesn't end the process.
+        // SIGHUP stays handled, so that it doesn't end the process.
         return std::future::pending().await;
     };
     let mut seen = Stamp::at(&file);
@@ -56,7 +56,7 @@ pub(super) async fn reload(flags: Flags, live: Arc<LiveConfig>, mut hangups: Sig
     }
 }
 
-/// Waits until the file stays as it is.
+/// Waits until the file is stable; returns its stamp.
 async fn settled(file: &Path) -> Option<Stamp> {
     let mut before = Stamp::at(file);
     loop {

@@ -1,8 +1,7 @@
-//! One look at the folder: which files are new, changed, renamed or gone, and what follows.
+//! One scan of the folder: finds new, changed, renamed and deleted files, and acts on them.
 //!
-//! All that changed is read before anything is decided, because files may have changed their
-//! names with each other. Only digests are kept of it: a file is read again when its turn to be
-//! loaded comes, and thousands may wait.
+//! All changed files are read before anything is decided, because files may have swapped names.
+//! Only digests are kept, since thousands of files may wait: each is read again when it is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,10 +13,10 @@ use crate::plugins::folder::{self, Scanned, Stamp, Unreadable};
 use crate::plugins::outcome::Outcome;
 use crate::plugins::refusal::Refusal;
 
-/// Files as they were before the look, as far as they have changed.
+/// Previous stamps of the changed files.
 type Before = BTreeMap<String, Stamp>;
 
-/// A plugin whose file has another name now.
+/// A plugin whose file was renamed.
 struct Move {
     name: PluginName,
     from: String,
@@ -54,14 +53,14 @@ impl Keeper {
             let read = folder::read_aside(self.folder.join(&file)).await;
             reads.push((file, stamp, read.map(|content| content.digest)));
         }
-        // No waiting from here on: a look that is dropped half-way has changed nothing.
+        // No await from here on: a look that is cancelled has decided nothing.
         let fresh: Vec<_> = reads
             .into_iter()
             .filter_map(|(file, stamp, read)| Some((self.note(&file, stamp, read, now)?, file)))
             .collect();
         self.follow_moves(self.moves(&fresh, &before, &gone));
         let mut fresh = fresh;
-        // By name within a lane, so that turns come in that order.
+        // By name within a lane, so that loads are queued in that order.
         fresh.sort_by_cached_key(|(digest, file)| {
             let size_bytes = self.known(file).stamp.map_or(0, |stamp| stamp.size_bytes());
             (self.installer.lane_of(digest, size_bytes), file.clone())
@@ -76,7 +75,7 @@ impl Keeper {
         }
     }
 
-    /// Shows files whose names are not UTF-8, which nothing else could be said of.
+    /// Refuses files whose names are not UTF-8; clears the refusals of those that are gone.
     fn tell_of_misnamed(&mut self, misnamed: BTreeSet<String>) {
         for gone in self.misnamed.difference(&misnamed) {
             self.registry.forgives(gone);
@@ -89,7 +88,7 @@ impl Keeper {
         self.misnamed = misnamed;
     }
 
-    /// What is in the folder; `None` while it can't be read.
+    /// Lists the folder; `None` if it can't be read.
     async fn scan(&mut self) -> Option<Scanned> {
         let folder = self.folder.clone();
         let scanned = tokio::task::spawn_blocking(move || folder::scan(&folder)).await;
@@ -102,7 +101,7 @@ impl Keeper {
                 Some(files)
             }
             Err(error) => {
-                // Nothing is removed on account of it: it may be about to be replaced.
+                // No plugin is removed: the folder may be about to be replaced.
                 if !std::mem::replace(&mut self.unreadable, true) {
                     let folder = self.folder.display();
                     tracing::error!(%folder, %error, "the plugins folder can't be read; what serves serves on");
@@ -112,7 +111,7 @@ impl Keeper {
         }
     }
 
-    /// Takes down what was read; answers the digest where it is to be considered.
+    /// Records the result of a read; returns the digest if the file has to be acted on.
     fn note(
         &mut self,
         file: &str,
@@ -149,7 +148,7 @@ impl Keeper {
         None
     }
 
-    /// Takes down that a file was written again and holds what it did, once in a row.
+    /// Records `Unchanged` in the history; collapses repeats.
     fn unchanged(&mut self, file: &str) {
         let Some((name, digest)) = self.registry.served_from(file) else { return };
         let history = self.installer.record(&name).history;
@@ -164,7 +163,7 @@ impl Keeper {
         });
     }
 
-    /// The plugins whose bytes are in another file now than the one they serve from.
+    /// The plugins whose file was renamed.
     fn moves(
         &self,
         fresh: &[(Digest, String)],
@@ -186,7 +185,7 @@ impl Keeper {
         moves
     }
 
-    /// Whether the file that was called `from` is called `to` now, and another one `from`.
+    /// Whether the file that was named `from` is named `to` now, and another file `from`.
     fn has_become(&self, from: &str, to: &str, before: &Before) -> bool {
         let now = |file: &str| self.files.get(file).and_then(|known| known.stamp);
         match (before.get(from), now(from), now(to)) {
@@ -195,7 +194,7 @@ impl Keeper {
         }
     }
 
-    /// All names first: a file may give one away and get another.
+    /// Reassigns all plugins before removing any: a file may lose one plugin and gain another.
     fn follow_moves(&mut self, moves: Vec<Move>) {
         for Move { name, from, to } in &moves {
             tracing::info!(plugin = %name, %from, %to, "plugin file renamed");
@@ -209,10 +208,10 @@ impl Keeper {
         }
     }
 
-    /// Decides what a file that is new or has changed means.
+    /// Acts on a new or changed file.
     fn consider(&mut self, file: String, digest: Digest) {
         if self.registry.served_from(&file).is_some_and(|(_, served)| served == digest) {
-            // Renamed, or back to what serves after something that was refused.
+            // Renamed, or restored to the serving bytes after a refusal.
             self.known(&file).again = None;
             return self.registry.forgives(&file);
         }

@@ -1,8 +1,8 @@
-//! Back to the version before: because the one in its file failed its trial, because it did before
-//! the last start, or because an operator wants it.
+//! Rollback to the previous version, because the current one failed its trial, now or before the
+//! last start, or because an operator asked for it.
 //!
-//! The bytes that were rolled back stay off until their file changes: the keeper knows what it has
-//! read of a file, and the chronicle what was off when the router stopped.
+//! Bytes that were rolled back stay disabled until their file changes: the keeper knows what it has
+//! read of a file, and the chronicle what was disabled when the router stopped.
 
 use std::time::Duration;
 
@@ -16,32 +16,32 @@ use crate::plugins::outcome::Outcome;
 use crate::plugins::refusal::Refusal;
 use crate::plugins::registry::{Entry, unix_ms};
 
-/// How long to wait before a rollback that did not work is tried again.
+/// Delay before a failed rollback is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Wishes of operators that wait.
+/// Limit on queued requests for a rollback.
 pub(crate) const WISHES_MAX: usize = 16;
 
-/// An operator wants the version before.
+/// An operator's request for a rollback.
 pub(crate) struct Wish {
-    /// Of this plugin.
+    /// The plugin.
     pub(crate) name: PluginName,
-    /// What came of it.
+    /// Receives the result.
     pub(crate) answer: oneshot::Sender<Result<(), String>>,
 }
 
-/// A version whose bytes were kept was installed, or was not.
+/// The result of installing a version from its stored bytes.
 pub(super) struct WentBack {
     name: PluginName,
     file: String,
-    /// `None` where it was the one that served.
+    /// `None` if the serving version was reinstalled.
     rollback: Option<Rollback>,
     result: Result<Box<Entry>, Refusal>,
     answer: Option<oneshot::Sender<Result<(), String>>>,
 }
 
 impl Keeper {
-    /// Rolls back what has failed its trial.
+    /// Rolls back versions that have failed their trial.
     pub(super) fn look_at_trials(&mut self) {
         for (name, standing) in self.installer.standings() {
             let Some(failed) = standing.failed_trial else { continue };
@@ -53,12 +53,12 @@ impl Keeper {
         }
     }
 
-    /// Does what an operator wants, or says why not.
+    /// Starts a requested rollback, or replies why it can't.
     pub(super) fn follow(&mut self, wish: Wish) {
         let Wish { name, answer } = wish;
         match self.version_before(&name) {
             Ok((file, rollback)) => self.start_rollback(name, file, rollback, Some(answer)),
-            // Whoever asked may be gone.
+            // The requester may be gone.
             Err(reason) => drop(answer.send(Err(reason))),
         }
     }
@@ -76,7 +76,7 @@ impl Keeper {
             return Err(format!("{file} is being worked on; try again"));
         }
         let record = self.installer.record(name);
-        // On trial, the good one is that before.
+        // During a trial, `good` is the previous version.
         let mut before = [record.good, record.before].into_iter().flatten();
         let off = record.off.map(|off| off.digest);
         let good = before.find(|digest| *digest != present && Some(*digest) != off);
@@ -84,7 +84,7 @@ impl Keeper {
         Ok((file, Rollback::asked(present, good, unix_ms())))
     }
 
-    /// What to do about a file whose bytes stay off. Answers whether that is all.
+    /// Handles a file whose bytes are disabled. Returns whether nothing else is to be done for it.
     pub(super) fn stays_off(&mut self, file: &str, digest: Digest) -> bool {
         let Some((name, rollback)) = self.installer.off(&digest) else { return false };
         if let Some((serving, _)) = self.registry.served_from(file) {
@@ -132,7 +132,7 @@ impl Keeper {
         self.work.spawn_on(work, &self.guests);
     }
 
-    /// Installs a version anew that serves, and is not what its file holds.
+    /// Reinstalls a serving version that is not what its file holds.
     pub(super) fn start_again(&mut self, name: PluginName, digest: Digest, file: String) {
         self.known(&file).busy = true;
         let installer = std::sync::Arc::clone(&self.installer);
@@ -172,7 +172,7 @@ impl Keeper {
             (Err(Refusal { reason, .. }), _) => {
                 tracing::error!(plugin = %name, reason, "the version before can't be brought back");
                 if self.registry.served_from(&file).is_none() {
-                    // Nothing serves: what is in the file is better than nothing.
+                    // Nothing serves: fall back to what is in the file.
                     self.owners.remove(&name);
                     if let Some(digest) = self.known(&file).digest {
                         self.start_load(file, digest);
@@ -183,7 +183,7 @@ impl Keeper {
             }
         };
         if let Some(answer) = answer {
-            // Whoever asked may be gone.
+            // The requester may be gone.
             let _ = answer.send(told);
         }
         self.idle(&file);
@@ -191,7 +191,7 @@ impl Keeper {
 }
 
 impl Rollback {
-    /// Why the bytes are off, and for how long.
+    /// The reason shown to operators.
     fn words(&self) -> String {
         format!("rolled back: {}; it stays off until its file changes", self.reason)
     }
