@@ -1,8 +1,7 @@
 //! The `time` of emitted events: RFC 3339 with milliseconds, formatted at most once per
 //! millisecond.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use usher_broker::{Clock as _, SystemClock};
 use usher_event::format_time;
 
 /// The wall clock as text.
@@ -12,16 +11,10 @@ pub(crate) struct Stamp {
     text: String,
 }
 
-/// Current Unix time in milliseconds.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Stamp {
     /// The current time as text.
     pub(crate) fn now(&mut self) -> &str {
-        self.at(unix_ms())
+        self.at(SystemClock.now_ms())
     }
 
     fn at(&mut self, time_ms: u64) -> &str {

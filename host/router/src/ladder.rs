@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use usher_broker::{Clock as _, SystemClock};
 use usher_event::{Digest, Failure, FailureClass, PluginName, SubscriptionName};
 
 use crate::breaker::{Admission, Breaker, BreakerPolicy, Change, Sign};
-use crate::clock::unix_ms;
 use crate::swap::Hold;
 use crate::trial::{FailedTrial, Ruling, Trial};
 
@@ -350,7 +350,7 @@ impl Ladder {
             }
             Some(Change::Quarantined(failures)) => {
                 let quarantine = Quarantine {
-                    time_ms: unix_ms(),
+                    time_ms: SystemClock.now_ms(),
                     digest,
                     failures: u64::try_from(failures).unwrap_or(u64::MAX),
                     window: state.policy.quarantine_window,

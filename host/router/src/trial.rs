@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use usher_broker::{Clock as _, SystemClock};
 use usher_event::{Digest, Failure, FailureClass, SubscriptionName};
 
-use crate::clock::unix_ms;
 use crate::swap::Serving;
 
 /// When a new version is rolled back.
@@ -136,7 +136,7 @@ impl Trial {
             return (self.failed + left < self.policy.failures).then_some(Ruling::Passed);
         }
         Some(Ruling::Failed(FailedTrial {
-            time_ms: unix_ms(),
+            time_ms: SystemClock.now_ms(),
             digest: self.digest,
             good: self.good(),
             failures: self.failed,

@@ -5,11 +5,9 @@ mod descriptors;
 mod http;
 mod metrics;
 mod offline;
-mod plugins;
 mod project;
 mod run;
 mod running;
-mod sandbox;
 mod serving;
 mod states;
 

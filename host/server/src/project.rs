@@ -9,7 +9,7 @@ use usher_broker as broker;
 use usher_event::{BlobChange, Failure, FailureClass, PluginName, StateWrite, SubscriptionName};
 use usher_router::Standing;
 
-use crate::plugins::Past;
+use usher_plugins::HistoryEntry;
 
 // The API's clients know the limit without knowing the broker.
 const _: () = assert!(api::REPLAY_MAX_EVENTS == broker::REPLAY_MAX_EVENTS);
@@ -393,7 +393,7 @@ pub(crate) fn standing(name: PluginName, standing: &Standing) -> api::PluginStan
     }
 }
 
-pub(crate) fn plugin_change(past: Past) -> api::PluginChange {
+pub(crate) fn plugin_change(past: HistoryEntry) -> api::PluginChange {
     api::PluginChange {
         time: Timestamp::from_ms(past.time_ms),
         outcome: past.outcome.as_str().to_owned(),

@@ -27,11 +27,13 @@ use usher_router::Router;
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
 use crate::descriptors::Descriptors;
-use crate::plugins::{Chronicle, Control, Installer, Keeper, Registry, Remembered, WISHES_MAX};
 use crate::running::{Gate, Readiness, Running};
-use crate::sandbox;
 use crate::states::{self, Busy};
 use usher_config::{self as config, Config, Flags, LiveConfig, LogFormat};
+use usher_plugins::sandbox;
+use usher_plugins::{
+    Control, Installer, PluginRecords, ROLLBACKS_QUEUED_MAX, Reconciler, RefusalCache, Registry,
+};
 
 /// Timeout for executor threads to exit, as the last step of shutdown.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -151,11 +153,12 @@ async fn serve(
     };
     let address = listener.local_addr()?;
     let data = config.data.clone();
-    let chronicle = tokio::task::spawn_blocking(move || Chronicle::open(&data)).await?;
-    let chronicle = Arc::new(chronicle.context("can't read what is kept of plugins")?);
+    let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
+    let records = Arc::new(records.context("can't read what is kept of plugins")?);
     let data = config.data.clone();
-    let remembered = tokio::task::spawn_blocking(move || Remembered::open(&data, compiler)).await?;
-    let remembered = Arc::new(remembered);
+    let refusal_cache =
+        tokio::task::spawn_blocking(move || RefusalCache::open(&data, compiler)).await?;
+    let refusal_cache = Arc::new(refusal_cache);
     runtime.open_cache(&config.data.join("cache")).map_err(|error| anyhow!("{error}"))?;
 
     let router =
@@ -167,15 +170,15 @@ async fn serve(
         Arc::clone(&router),
         Arc::clone(&broker),
         Arc::clone(&live),
-        Arc::clone(&chronicle),
-        remembered,
+        Arc::clone(&records),
+        refusal_cache,
     ));
-    let (wishes, wanted) = mpsc::channel(WISHES_MAX);
+    let (rollbacks, wanted) = mpsc::channel(ROLLBACKS_QUEUED_MAX);
     let plugins = config.plugins.clone();
-    let keeper = Keeper::new(plugins, Arc::clone(&registry), installer, guests, wanted);
+    let reconciler = Reconciler::new(plugins, Arc::clone(&registry), installer, guests, wanted);
     let app = Arc::new(Running {
         broker: Arc::clone(&broker),
-        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
+        control: Control::new(Arc::clone(&router), Arc::clone(&broker), records, rollbacks),
         router,
         plugins: registry,
         max_connections: descriptors.connections(config.http.max_connections),
@@ -189,7 +192,7 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let mut http = tokio::spawn(crate::http::serve(listener, Arc::clone(&app), stopped.clone()));
     let (ready, is_ready) = oneshot::channel();
-    let mut keeper = tokio::spawn(keeper.run(ready, stopped));
+    let mut reconciler = tokio::spawn(reconciler.run(ready, stopped));
     app.intake.open();
     tracing::info!(%address, "listening");
 
@@ -197,11 +200,11 @@ async fn serve(
         () = signals.next() => Why::Asked,
         reason = until_poisoned(&*broker) => Why::StoreFailed(reason),
         ended = &mut http => Why::ended(HTTP, ended),
-        ended = &mut keeper => Why::ended(WATCHER, ended),
+        ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
         never = reload(flags.clone(), live, hangups) => match never {},
     };
-    let parts = Parts { app, stop, http: running(http), keeper: running(keeper) };
+    let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
     tokio::select! {
         code = parts.stop(why) => Ok(ExitCode::from(code)),
         () = signals.next() => {

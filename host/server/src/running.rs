@@ -7,11 +7,11 @@ use tokio::sync::watch;
 use usher_broker::{Broker, BrokerError};
 use usher_router::Router;
 
-use crate::plugins::{Control, Registry};
 use crate::project;
 use crate::serving::Serving;
 use crate::states::Busy;
 use usher_config::{Config, LiveConfig};
+use usher_plugins::{Control, Registry};
 
 /// The parts of a running router.
 pub(crate) struct Running {

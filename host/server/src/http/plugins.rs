@@ -8,9 +8,9 @@ use usher_router::Standing;
 use super::params::PathParams;
 use super::problem::ApiError;
 use super::state::Api;
-use crate::plugins::ControlError;
 use crate::project;
 use usher_api::{PluginHistory, PluginStanding, Plugins};
+use usher_plugins::ControlError;
 
 /// Lists plugins and refused files.
 pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
@@ -80,7 +80,7 @@ impl From<ControlError> for ApiError {
         match error {
             ControlError::Broker(error) => error.into(),
             error @ ControlError::NoPlugin(_) => Self::not_found(error.to_string()),
-            error @ ControlError::Needless(_) => Self::conflict(error.to_string()),
+            error @ ControlError::Conflict(_) => Self::conflict(error.to_string()),
             error @ ControlError::Disk(_) => Self::internal(error.to_string()),
         }
     }

@@ -3,11 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 
-use usher_broker::CLOCK_STEP_MAX;
+use usher_broker::{CLOCK_STEP_MAX, Clock as _, SystemClock};
 
 use super::problem::ApiError;
 use super::state::Api;
-use crate::plugins::unix_ms;
 use crate::project;
 use usher_api::Schedules;
 
@@ -15,7 +14,8 @@ use usher_api::Schedules;
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Schedules>, ApiError> {
     let schedules =
         api.running.broker.schedules().await?.into_iter().map(project::schedule).collect();
-    let behind_ms = api.running.broker.stats().newest_recorded_ms.saturating_sub(unix_ms());
+    let behind_ms =
+        api.running.broker.stats().newest_recorded_ms.saturating_sub(SystemClock.now_ms());
     let clock_behind_ms = Some(behind_ms).filter(|ms| u128::from(*ms) > CLOCK_STEP_MAX.as_millis());
     Ok(Json(Schedules { schedules, clock_behind_ms }))
 }

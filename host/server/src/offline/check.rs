@@ -9,7 +9,6 @@ use super::args::CheckArgs;
 use super::compare::Comparison;
 use super::compare_schedules::ScheduleComparison;
 use super::inspect::Inspected;
-use crate::plugins::{FileCheck, check_folder};
 use usher_api::{Schedules, Subscriptions, routes};
 use usher_cli::ui::CliError;
 use usher_cli::ui::{Align, Cell, Table, paint};
@@ -18,6 +17,7 @@ use usher_cli::ui::{count, now, printable, without_name};
 use usher_client::Client;
 use usher_config::{self as config, Config, Problems};
 use usher_event::PluginName;
+use usher_plugins::{FileCheck, check_folder};
 
 /// JSON output of `check`.
 #[derive(Debug, Serialize)]

@@ -17,13 +17,13 @@ use usher_runtime::{Attempt, COMPONENT_MAX_BYTES, Loaded};
 use super::abilities::{self, Ability};
 use super::args::InspectArgs;
 use super::difference::Difference;
-use crate::plugins::is_granted;
-use crate::sandbox;
 use usher_cli::ui::CliError;
 use usher_cli::ui::paint;
 use usher_cli::ui::{Output, style};
 use usher_cli::ui::{bytes, printable};
 use usher_config::{self as config, Config, Flags, Problems};
+use usher_plugins::is_granted;
+use usher_plugins::sandbox;
 
 /// The contents of a plugin file; JSON output of `inspect`.
 #[derive(Debug, Serialize)]

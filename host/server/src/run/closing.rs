@@ -49,7 +49,7 @@ pub(super) struct Parts {
     pub(super) app: Arc<Running>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) http: Option<JoinHandle<()>>,
-    pub(super) keeper: Option<JoinHandle<()>>,
+    pub(super) reconciler: Option<JoinHandle<()>>,
 }
 
 /// Returns the handle unless its task has finished: a finished one must not be awaited again.
@@ -72,14 +72,14 @@ impl Parts {
 
     /// Closes intake, drains requests and deliveries, closes the broker.
     async fn close(self) -> u8 {
-        let Self { app, stop, http, keeper } = self;
+        let Self { app, stop, http, reconciler } = self;
         tracing::info!(drain_ms = millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
         stop.send_replace(true);
         // The watcher first, so that nothing is installed during the drain.
-        if let Some(keeper) = keeper {
-            match timeout(WATCHER_END, keeper).await {
+        if let Some(reconciler) = reconciler {
+            match timeout(WATCHER_END, reconciler).await {
                 Ok(ended) => report(WATCHER, ended),
                 Err(_) => tracing::warn!("the {WATCHER} did not end in time; going on without it"),
             }
@@ -163,23 +163,23 @@ mod tests {
     use crate::http::tests::app;
 
     /// Parts over an in-memory broker; the HTTP task ends on `stop`.
-    fn parts(keeper: Option<JoinHandle<()>>) -> Parts {
+    fn parts(reconciler: Option<JoinHandle<()>>) -> Parts {
         let (stop, mut stopped) = watch::channel(false);
         let http = tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) });
         let app = Arc::new(app(EmbeddedBroker::in_memory(Options::new("")).unwrap()));
-        Parts { app, stop, http: Some(http), keeper }
+        Parts { app, stop, http: Some(http), reconciler }
     }
 
     #[tokio::test]
     async fn a_watcher_that_hangs_does_not_hold_up_the_end() {
-        let keeper = tokio::spawn(pending());
-        assert_eq!(parts(Some(keeper)).stop(Why::Asked).await, EXIT_DONE);
+        let reconciler = tokio::spawn(pending());
+        assert_eq!(parts(Some(reconciler)).stop(Why::Asked).await, EXIT_DONE);
     }
 
     #[tokio::test]
     async fn without_its_watcher_the_router_stops_in_order_and_says_that_it_failed() {
-        let keeper = tokio::spawn(async { panic!("a test") });
-        let why = Why::ended(WATCHER, keeper.await);
+        let reconciler = tokio::spawn(async { panic!("a test") });
+        let why = Why::ended(WATCHER, reconciler.await);
         let parts = parts(None);
         let app = Arc::clone(&parts.app);
         assert_eq!(parts.stop(why).await, EXIT_FAILED);

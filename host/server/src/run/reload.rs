@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
-use crate::plugins::Stamp;
 use usher_config::{self as config, Adopted, Flags, LiveConfig};
+use usher_plugins::Stamp;
 
 /// Poll interval for changes of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

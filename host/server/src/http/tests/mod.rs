@@ -22,10 +22,10 @@ use usher_broker::Broker;
 use usher_router::Router;
 
 use super::state::Api;
-use crate::plugins::{Chronicle, Control, Registry, Wish};
 use crate::running::{Gate, Readiness, Running};
 use crate::states::Busy;
 use usher_config::{self as config, Flags, LiveConfig};
+use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest};
 
 /// A router over `broker`, without plugins, open and ready.
 pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
@@ -36,13 +36,13 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         ..Flags::default()
     };
     let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
-    let chronicle = Arc::new(Chronicle::in_memory());
+    let records = Arc::new(PluginRecords::in_memory());
     let config = Arc::new(config::load(&flags).unwrap());
-    let (wishes, wanted) = mpsc::channel(1);
+    let (rollbacks, wanted) = mpsc::channel(1);
     tokio::spawn(grant(wanted, Arc::clone(&router)));
     let app = Running {
         max_connections: config.http.max_connections.unwrap_or(1_024),
-        control: Control::new(Arc::clone(&router), Arc::clone(&broker), chronicle, wishes),
+        control: Control::new(Arc::clone(&router), Arc::clone(&broker), records, rollbacks),
         broker,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,
@@ -57,9 +57,9 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
     app
 }
 
-/// Stands in for the keeper: a plugin that is paused has no version before.
-async fn grant(mut wanted: mpsc::Receiver<Wish>, router: Arc<Router>) {
-    while let Some(Wish { name, answer }) = wanted.recv().await {
+/// Stands in for the reconciler: a plugin that is paused has no version before.
+async fn grant(mut wanted: mpsc::Receiver<RollbackRequest>, router: Arc<Router>) {
+    while let Some(RollbackRequest { name, answer }) = wanted.recv().await {
         let is_paused = router.standings()[&name].is_paused;
         let granted = if is_paused { Err("no earlier version is kept".to_owned()) } else { Ok(()) };
         answer.send(granted).unwrap();

@@ -1,4 +1,4 @@
-//! Limits on concurrent loads, by lane, so that slow loads don't block fast ones: plugins that need
+//! Limits on concurrent loads, by class, so that slow loads don't block fast ones: plugins that need
 //! no compiling, small ones, large ones, and those that exceeded a quick attempt each have their
 //! own permits.
 
@@ -14,7 +14,7 @@ const SMALL_MAX_BYTES: u64 = 512 * 1024;
 
 /// Classes of loads, from the fastest to the slowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lane {
+pub(super) enum LoadClass {
     /// The compiled code is in the cache.
     Compiled,
     /// A small component.
@@ -25,8 +25,8 @@ pub(super) enum Lane {
     Long,
 }
 
-impl Lane {
-    /// The lane of a file.
+impl LoadClass {
+    /// The class of a file.
     pub(super) fn of(is_compiled: bool, size_bytes: u64) -> Self {
         match is_compiled {
             true => Self::Compiled,
@@ -45,50 +45,50 @@ impl Lane {
 }
 
 /// A queued or granted permit to hold a version's bytes.
-pub(super) type Room = BoxFuture<'static, Option<OwnedSemaphorePermit>>;
+pub(super) type BytesPermit = BoxFuture<'static, Option<OwnedSemaphorePermit>>;
 
-/// Permits of all lanes.
-pub(super) struct Lanes([Turns; 4]);
+/// Permits of all classes.
+pub(super) struct LoadLimits([Permits; 4]);
 
-/// Permits of one lane, granted in FIFO order.
-struct Turns {
+/// Permits of one class, granted in FIFO order.
+struct Permits {
     /// Concurrent loads: compiling takes a core.
     loads: Arc<Semaphore>,
     /// Versions that are being loaded or wait to be installed: each holds its bytes in memory.
     fresh: Arc<Semaphore>,
 }
 
-impl Turns {
+impl Permits {
     fn new(loads: usize, fresh: usize) -> Self {
         Self { loads: Arc::new(Semaphore::new(loads)), fresh: Arc::new(Semaphore::new(fresh)) }
     }
 }
 
-impl Lanes {
+impl LoadLimits {
     pub(super) fn new() -> Self {
-        Self([Turns::new(4, 8), Turns::new(2, 4), Turns::new(1, 2), Turns::new(1, 1)])
+        Self([Permits::new(4, 8), Permits::new(2, 4), Permits::new(1, 2), Permits::new(1, 1)])
     }
 
-    fn turns(&self, lane: Lane) -> &Turns {
+    fn permits(&self, class: LoadClass) -> &Permits {
         let [compiled, small, large, long] = &self.0;
-        match lane {
-            Lane::Compiled => compiled,
-            Lane::Small => small,
-            Lane::Large => large,
-            Lane::Long => long,
+        match class {
+            LoadClass::Compiled => compiled,
+            LoadClass::Small => small,
+            LoadClass::Large => large,
+            LoadClass::Long => long,
         }
     }
 
     /// Waits for a permit to load.
-    pub(super) async fn turn(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn acquire(&self, class: LoadClass) -> Option<OwnedSemaphorePermit> {
         // Never closed; loading without a permit would be harmless.
-        Arc::clone(&self.turns(lane).loads).acquire_owned().await.ok()
+        Arc::clone(&self.permits(class).loads).acquire_owned().await.ok()
     }
 
     /// A permit to hold a version's bytes until it is installed. Queued by this call, not by the
     /// first poll: loaded versions wait for those that were queued before them.
-    pub(super) fn room(&self, lane: Lane) -> Room {
-        let mut room = Box::pin(Arc::clone(&self.turns(lane).fresh).acquire_owned());
+    pub(super) fn room(&self, class: LoadClass) -> BytesPermit {
+        let mut room = Box::pin(Arc::clone(&self.permits(class).fresh).acquire_owned());
         let found = room.as_mut().now_or_never();
         Box::pin(async move {
             match found {

@@ -6,7 +6,7 @@ use usher_event::Digest;
 /// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", content = "reason", rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The bytes serve.
     Loaded,
     /// The bytes were serving already.
@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// The name used in JSON and in the log.
-    pub(crate) fn as_str(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Loaded => "loaded",
             Self::Unchanged => "unchanged",
@@ -32,7 +32,7 @@ impl Outcome {
     }
 
     /// The reason, if it has one.
-    pub(crate) fn reason(&self) -> Option<&str> {
+    pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Refused(reason) | Self::RolledBack(reason) => Some(reason),
             Self::Loaded | Self::Unchanged | Self::Removed => None,
@@ -42,14 +42,14 @@ impl Outcome {
 
 /// One change of a plugin, as kept in its history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Past {
+pub struct HistoryEntry {
     /// When it ended, Unix milliseconds.
-    pub(crate) time_ms: u64,
+    pub time_ms: u64,
     /// Digest of the bytes it is about.
-    pub(crate) digest: Option<Digest>,
+    pub digest: Option<Digest>,
     /// The author's version of them, if known.
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
     /// Its outcome.
     #[serde(flatten)]
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use usher_event::{Digest, FailureClass, PluginName};
 use usher_router::{FailedTrial, Quarantine};
 
-use super::outcome::{Outcome, Past};
+use super::outcome::{HistoryEntry, Outcome};
 
 /// Format version of the files.
 const VERSION: u32 = 1;
@@ -32,35 +32,35 @@ const REASON_MAX_BYTES: usize = 1024;
 
 /// The persistent record of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     v: u32,
     /// Whether an operator paused it.
     #[serde(default)]
-    pub(crate) is_paused: bool,
+    pub is_paused: bool,
     /// Its quarantine, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) quarantine: Option<KeptQuarantine>,
+    pub quarantine: Option<KeptQuarantine>,
     /// The version that serves, or served last, and is not on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) good: Option<Digest>,
+    pub good: Option<Digest>,
     /// The previous good version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) before: Option<Digest>,
+    pub before: Option<Digest>,
     /// The newest version that acknowledged a delivery. One that only rejects proves nothing
     /// against another version in a trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) acked: Option<Digest>,
+    pub acked: Option<Digest>,
     /// The version that was rolled back and stays disabled until its file changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) off: Option<Rollback>,
+    pub off: Option<Rollback>,
     /// Outcomes of the newest [`HISTORY_MAX`] changes, oldest first.
     #[serde(default)]
-    pub(crate) history: VecDeque<Past>,
+    pub history: VecDeque<HistoryEntry>,
 }
 
 impl Record {
     /// Appends to the history; evicts the oldest entry.
-    pub(crate) fn past(&mut self, past: Past) {
+    pub fn past(&mut self, past: HistoryEntry) {
         while self.history.len() >= HISTORY_MAX {
             self.history.pop_front();
         }
@@ -69,11 +69,11 @@ impl Record {
             Outcome::RolledBack(reason) => Outcome::RolledBack(cut(reason)),
             other => other,
         };
-        self.history.push_back(Past { outcome, ..past });
+        self.history.push_back(HistoryEntry { outcome, ..past });
     }
 
     /// Marks a version as good; the former good one becomes `before`.
-    pub(crate) fn is_good(&mut self, digest: Digest) {
+    pub fn mark_good(&mut self, digest: Digest) {
         if self.good != Some(digest) {
             self.before = self.good.replace(digest);
         }
@@ -82,25 +82,25 @@ impl Record {
 
 /// A version that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Rollback {
+pub struct Rollback {
     /// When, Unix milliseconds.
-    pub(crate) time_ms: u64,
+    pub time_ms: u64,
     /// The version that was rolled back.
-    pub(crate) digest: Digest,
+    pub digest: Digest,
     /// The version that serves instead.
-    pub(crate) good: Digest,
+    pub good: Digest,
     /// Failed deliveries of its trial; absent if an operator rolled it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failures: Option<u32>,
+    pub failures: Option<u32>,
     /// The reason.
-    pub(crate) reason: String,
+    pub reason: String,
     /// Whether its event is in the log.
-    pub(crate) is_reported: bool,
+    pub is_reported: bool,
 }
 
 impl Rollback {
     /// The rollback after a failed trial.
-    pub(crate) fn after(failed: &FailedTrial) -> Self {
+    pub fn after(failed: &FailedTrial) -> Self {
         let FailedTrial { time_ms, digest, good, failures, deliveries, class, reason } = failed;
         let reason = cut(format!(
             "{failures} of its first {deliveries} deliveries failed, the last with {class}: {reason}"
@@ -110,7 +110,7 @@ impl Rollback {
     }
 
     /// A rollback requested by an operator.
-    pub(crate) fn asked(digest: Digest, good: Digest, time_ms: u64) -> Self {
+    pub fn asked(digest: Digest, good: Digest, time_ms: u64) -> Self {
         let reason = "an operator rolled it back".to_owned();
         Self { time_ms, digest, good, failures: None, reason, is_reported: false }
     }
@@ -118,7 +118,7 @@ impl Rollback {
 
 /// A persisted quarantine, and whether it was reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptQuarantine {
+pub struct KeptQuarantine {
     time_ms: u64,
     digest: Digest,
     failures: u64,
@@ -126,12 +126,12 @@ pub(crate) struct KeptQuarantine {
     class: String,
     reason: String,
     /// Whether its event is in the log.
-    pub(crate) is_reported: bool,
+    pub is_reported: bool,
 }
 
 impl KeptQuarantine {
     /// Converts from the router's type, as not reported yet.
-    pub(crate) fn new(quarantine: &Quarantine) -> Self {
+    pub fn new(quarantine: &Quarantine) -> Self {
         Self {
             time_ms: quarantine.time_ms,
             digest: quarantine.digest,
@@ -144,7 +144,7 @@ impl KeptQuarantine {
     }
 
     /// Converts to the router's type.
-    pub(crate) fn quarantine(&self) -> Quarantine {
+    pub fn quarantine(&self) -> Quarantine {
         Quarantine {
             time_ms: self.time_ms,
             digest: self.digest,
@@ -156,13 +156,13 @@ impl KeptQuarantine {
     }
 
     /// Whether both are the same quarantine.
-    pub(crate) fn is(&self, quarantine: &Quarantine) -> bool {
+    pub fn is(&self, quarantine: &Quarantine) -> bool {
         (self.time_ms, self.digest) == (quarantine.time_ms, quarantine.digest)
     }
 }
 
 /// The records of all plugins, including removed ones.
-pub(crate) struct Chronicle {
+pub struct PluginRecords {
     /// `None`: in memory only.
     folder: Option<PathBuf>,
     records: Mutex<BTreeMap<PluginName, Record>>,
@@ -171,12 +171,12 @@ pub(crate) struct Chronicle {
     changes: watch::Sender<u64>,
 }
 
-impl Chronicle {
+impl PluginRecords {
     /// Reads the records of a data folder.
     ///
     /// # Errors
     /// The folder can't be created or listed.
-    pub(crate) fn open(data: &Path) -> io::Result<Self> {
+    pub fn open(data: &Path) -> io::Result<Self> {
         let folder = data.join("plugins");
         fs::create_dir_all(&folder)?;
         let mut records = BTreeMap::new();
@@ -196,9 +196,8 @@ impl Chronicle {
         Ok(Self::new(Some(folder), records))
     }
 
-    /// Keeps records in memory only.
-    #[cfg(test)]
-    pub(crate) fn in_memory() -> Self {
+    /// Keeps records in memory only, for tests.
+    pub fn in_memory() -> Self {
         Self::new(None, BTreeMap::new())
     }
 
@@ -208,12 +207,12 @@ impl Chronicle {
     }
 
     /// Notifies of every change of a record.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// The plugin of which this version is disabled, and the rollback that disabled it.
-    pub(crate) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
+    pub fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
         let records = self.records();
         let mut all = records.iter();
         all.find_map(|(name, record)| {
@@ -228,12 +227,7 @@ impl Chronicle {
     ///
     /// # Errors
     /// The disk can't be written or listed.
-    pub(crate) async fn keep(
-        &self,
-        name: &PluginName,
-        digest: Digest,
-        bytes: Bytes,
-    ) -> io::Result<()> {
+    pub async fn keep(&self, name: &PluginName, digest: Digest, bytes: Bytes) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         // The sweep of a concurrent change would remove these bytes.
         let _writing = self.writing.lock().await;
@@ -249,7 +243,7 @@ impl Chronicle {
     }
 
     /// Path of the stored bytes of a version, if there are any.
-    pub(crate) fn kept(&self, name: &PluginName, digest: Digest) -> Option<PathBuf> {
+    pub fn kept(&self, name: &PluginName, digest: Digest) -> Option<PathBuf> {
         let path = self.folder.as_ref()?.join(bytes_file(name, digest));
         path.exists().then_some(path)
     }
@@ -279,7 +273,7 @@ impl Chronicle {
     }
 
     /// The record of a plugin; empty if there is none.
-    pub(crate) fn record(&self, name: &PluginName) -> Record {
+    pub fn record(&self, name: &PluginName) -> Record {
         self.records().get(name).cloned().unwrap_or_default()
     }
 
@@ -287,7 +281,7 @@ impl Chronicle {
     ///
     /// # Errors
     /// The disk can't be written, and the record is unchanged.
-    pub(crate) async fn change(
+    pub async fn change(
         &self,
         name: &PluginName,
         change: impl FnOnce(&mut Record),
@@ -323,7 +317,7 @@ impl Chronicle {
     ///
     /// # Errors
     /// A disk fails, or a plugin's versions change faster than they can be copied.
-    pub(crate) fn copy_to(&self, data: &Path) -> io::Result<u64> {
+    pub fn copy_to(&self, data: &Path) -> io::Result<u64> {
         let Some(from) = &self.folder else { return Ok(0) };
         let to = data.join("plugins");
         fs::create_dir(&to)?;
@@ -437,17 +431,17 @@ mod tests {
     async fn what_was_changed_is_there_after_a_restart() {
         let data = tempfile::tempdir().unwrap();
         let (echo, other) = ("echo".parse().unwrap(), "other".parse().unwrap());
-        let chronicle = Chronicle::open(data.path()).unwrap();
+        let records = PluginRecords::open(data.path()).unwrap();
         let kept = KeptQuarantine::new(&quarantine());
-        chronicle.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
-        chronicle.change(&other, |record| record.is_paused = true).await.unwrap();
+        records.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
+        records.change(&other, |record| record.is_paused = true).await.unwrap();
         // Left behind by a crash.
         fs::write(data.path().join("plugins/echo.json.new"), "half").unwrap();
-        let chronicle = Chronicle::open(data.path()).unwrap();
-        let kept = chronicle.record(&echo).quarantine.unwrap();
+        let records = PluginRecords::open(data.path()).unwrap();
+        let kept = records.record(&echo).quarantine.unwrap();
         assert_eq!((kept.quarantine(), kept.is_reported), (quarantine(), false));
-        assert!(chronicle.record(&other).is_paused);
-        assert_eq!(chronicle.record(&"none".parse().unwrap()), Record::default());
+        assert!(records.record(&other).is_paused);
+        assert_eq!(records.record(&"none".parse().unwrap()), Record::default());
     }
 
     #[tokio::test]
@@ -457,13 +451,13 @@ mod tests {
         for text in ["", "{", r#"{"v":2}"#, "[]"] {
             fs::create_dir_all(data.path().join("plugins")).unwrap();
             fs::write(data.path().join("plugins/echo.json"), text).unwrap();
-            let chronicle = Chronicle::open(data.path()).unwrap();
-            assert_eq!(chronicle.record(&name), Record::default(), "{text}");
+            let records = PluginRecords::open(data.path()).unwrap();
+            assert_eq!(records.record(&name), Record::default(), "{text}");
         }
-        let chronicle = Chronicle::open(data.path()).unwrap();
+        let records = PluginRecords::open(data.path()).unwrap();
         fs::remove_dir_all(data.path()).unwrap();
-        assert!(chronicle.change(&name, |record| record.is_paused = true).await.is_err());
-        assert!(!chronicle.record(&name).is_paused);
+        assert!(records.change(&name, |record| record.is_paused = true).await.is_err());
+        assert!(!records.record(&name).is_paused);
     }
 
     #[tokio::test]
@@ -471,30 +465,30 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (echo, other): (PluginName, PluginName) =
             ("echo".parse().unwrap(), "other".parse().unwrap());
-        let chronicle = Chronicle::open(data.path()).unwrap();
+        let records = PluginRecords::open(data.path()).unwrap();
         let versions = [&b"one"[..], b"two", b"three"];
         for bytes in versions {
             let digest = Digest::of(bytes);
-            chronicle.keep(&echo, digest, Bytes::from_static(bytes)).await.unwrap();
-            chronicle.change(&echo, |record| record.is_good(digest)).await.unwrap();
+            records.keep(&echo, digest, Bytes::from_static(bytes)).await.unwrap();
+            records.change(&echo, |record| record.mark_good(digest)).await.unwrap();
         }
         // On trial: no record names it.
         let trial = Digest::of(b"four");
-        chronicle.keep(&echo, trial, Bytes::from_static(b"four")).await.unwrap();
+        records.keep(&echo, trial, Bytes::from_static(b"four")).await.unwrap();
         let kept = KeptQuarantine::new(&quarantine());
-        chronicle.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
-        chronicle.change(&other, |record| record.is_paused = true).await.unwrap();
+        records.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
+        records.change(&other, |record| record.is_paused = true).await.unwrap();
 
         let copy = tempfile::tempdir().unwrap();
-        let chronicle = Arc::new(chronicle);
+        let records = Arc::new(records);
         let copy_to = async || {
-            let (chronicle, to) = (Arc::clone(&chronicle), copy.path().to_owned());
-            tokio::task::spawn_blocking(move || chronicle.copy_to(&to)).await.unwrap()
+            let (records, to) = (Arc::clone(&records), copy.path().to_owned());
+            tokio::task::spawn_blocking(move || records.copy_to(&to)).await.unwrap()
         };
         assert_eq!(copy_to().await.unwrap(), 3 + 5);
-        let copied = Chronicle::open(copy.path()).unwrap();
+        let copied = PluginRecords::open(copy.path()).unwrap();
         for name in [&echo, &other] {
-            assert_eq!(copied.record(name), chronicle.record(name));
+            assert_eq!(copied.record(name), records.record(name));
         }
         for (bytes, is_there) in [(versions[0], false), (versions[1], true), (versions[2], true)] {
             let kept = copied.kept(&echo, Digest::of(bytes));

@@ -10,20 +10,24 @@ pub(super) struct Refusal {
     /// Message for the operator.
     pub(super) reason: String,
     /// Whether it is transient: the same bytes may be accepted later.
-    pub(super) passes: bool,
+    pub(super) is_transient: bool,
     /// Whether it was expensive to find out and will repeat.
     pub(super) is_costly: bool,
 }
 
 impl Refusal {
     /// Permanent: caused by the file's content.
-    pub(super) fn lasting(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), passes: false, is_costly: false }
+    pub(super) fn permanent(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_transient: false, is_costly: false }
     }
 
     /// Transient: caused by something outside the file, which is retried.
-    pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
-        Self { reason: format!("{reason}; it will be tried again"), passes: true, is_costly: false }
+    pub(super) fn transient(reason: impl std::fmt::Display) -> Self {
+        Self {
+            reason: format!("{reason}; it will be tried again"),
+            is_transient: true,
+            is_costly: false,
+        }
     }
 }
 
@@ -36,7 +40,7 @@ impl From<LoadError> for Refusal {
             }
             | LoadErrorKind::Host(_)
             | LoadErrorKind::Compile(CompileError::NotRun(_) | CompileError::Starved { .. }) => {
-                Self::passing(error)
+                Self::transient(error)
             }
             // Retrying an expensive compile failure would defeat the limits.
             LoadErrorKind::Compile(
@@ -45,8 +49,8 @@ impl From<LoadError> for Refusal {
                 | CompileError::TooMuchCode { .. }
                 | CompileError::Invalid(_)
                 | CompileError::NotOffered(_),
-            ) => Self { is_costly: true, ..Self::lasting(error.to_string()) },
-            _ => Self::lasting(error.to_string()),
+            ) => Self { is_costly: true, ..Self::permanent(error.to_string()) },
+            _ => Self::permanent(error.to_string()),
         }
     }
 }
@@ -56,8 +60,8 @@ impl From<InstallError> for Refusal {
         match &error {
             // The broker may be busy, or at its limit of subscriptions, of which the operator can
             // remove some.
-            InstallError::Broker { .. } | InstallError::ShutDown => Self::passing(error),
-            _ => Self::lasting(error.to_string()),
+            InstallError::Broker { .. } | InstallError::ShutDown => Self::transient(error),
+            _ => Self::permanent(error.to_string()),
         }
     }
 }
@@ -92,7 +96,7 @@ mod tests {
             (busy.into(), true),
             (InstallError::Twice("a/b".parse().unwrap()).into(), false),
         ] {
-            assert_eq!(refusal.passes, passes, "{refusal:?}");
+            assert_eq!(refusal.is_transient, passes, "{refusal:?}");
             assert_eq!(refusal.reason.ends_with("; it will be tried again"), passes, "{refusal:?}");
         }
     }

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use usher_event::Digest;
 
-use super::chronicle::replace;
-use super::registry::unix_ms;
+use super::records::replace;
+use usher_broker::{Clock as _, SystemClock};
 use usher_config::CompilerConfig;
 
 /// Format version of the file.
@@ -28,7 +28,7 @@ const REFUSALS_MAX: usize = 1_024;
 const REASON_MAX_BYTES: usize = 2 * 1024;
 
 /// The cached refusals.
-pub(crate) struct Remembered {
+pub struct RefusalCache {
     /// `None`: in memory only.
     folder: Option<PathBuf>,
     /// The program version and limits for which they are valid.
@@ -49,9 +49,9 @@ struct Kept {
     refused: BTreeMap<Digest, Refused>,
 }
 
-impl Remembered {
+impl RefusalCache {
     /// Reads the refusals of a data folder; empty if they can't be read or are no longer valid.
-    pub(crate) fn open(data: &Path, compiler: CompilerConfig) -> Self {
+    pub fn open(data: &Path, compiler: CompilerConfig) -> Self {
         let CompilerConfig { memory_bytes, cpu_ms, wall_ms } = compiler;
         let version = env!("CARGO_PKG_VERSION");
         let space = rustix::process::getrlimit(rustix::process::Resource::As).current;
@@ -65,7 +65,7 @@ impl Remembered {
 
     /// Keeps refusals in memory only.
     #[cfg(test)]
-    pub(crate) fn in_memory() -> Self {
+    pub fn in_memory() -> Self {
         Self { folder: None, by: String::new(), refused: Mutex::default() }
     }
 
@@ -79,7 +79,8 @@ impl Remembered {
     pub(super) fn remember(&self, digest: Digest, reason: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let reason = reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES)).unwrap_or_default();
-        refused.insert(digest, Refused { time_ms: unix_ms(), reason: reason.to_owned() });
+        refused
+            .insert(digest, Refused { time_ms: SystemClock.now_ms(), reason: reason.to_owned() });
         while refused.len() > REFUSALS_MAX
             && let Some((oldest, _)) = refused.iter().min_by_key(|(_, refused)| refused.time_ms)
         {
@@ -115,22 +116,22 @@ mod tests {
         fs::create_dir(data.path().join("plugins")).unwrap();
         let limits = CompilerConfig::default();
         let digest = Digest::of(b"a bomb");
-        Remembered::open(data.path(), limits).remember(digest, "it takes too long");
-        let again = Remembered::open(data.path(), limits);
+        RefusalCache::open(data.path(), limits).remember(digest, "it takes too long");
+        let again = RefusalCache::open(data.path(), limits);
         assert_eq!(again.reason(&digest).as_deref(), Some("it takes too long"));
         assert_eq!(again.reason(&Digest::of(b"another")), None);
         let others = CompilerConfig { cpu_ms: limits.cpu_ms + 1, ..limits };
-        assert_eq!(Remembered::open(data.path(), others).reason(&digest), None);
+        assert_eq!(RefusalCache::open(data.path(), others).reason(&digest), None);
         fs::write(data.path().join("plugins").join(FILE), "{").unwrap();
-        assert_eq!(Remembered::open(data.path(), limits).reason(&digest), None);
+        assert_eq!(RefusalCache::open(data.path(), limits).reason(&digest), None);
     }
 
     #[test]
     fn so_many_are_remembered_and_no_more() {
-        let remembered = Remembered::in_memory();
+        let refusal_cache = RefusalCache::in_memory();
         for number in 0..REFUSALS_MAX + 10 {
-            remembered.remember(Digest::of(number.to_string().as_bytes()), "no");
+            refusal_cache.remember(Digest::of(number.to_string().as_bytes()), "no");
         }
-        assert_eq!(remembered.refused.lock().unwrap().len(), REFUSALS_MAX);
+        assert_eq!(refusal_cache.refused.lock().unwrap().len(), REFUSALS_MAX);
     }
 }

@@ -9,21 +9,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
-use usher_broker::{Broker, RetryPolicy};
+use usher_broker::{Broker, Clock as _, RetryPolicy, SystemClock};
 use usher_event::{Digest, PluginName};
 use usher_router::{EmissionLimits, Held, Installation, Router, Standing, SwapOutcome};
 use usher_runtime::{
     CapabilityRequest, CompileError, Grants, LoadError, LoadErrorKind, Loaded, Runtime, Settings,
 };
 
-use super::books::Books;
-use super::chronicle::{Chronicle, Record, Rollback};
 use super::folder::{self, Unreadable};
-use super::lanes::{Lane, Lanes, Room};
-use super::outcome::{Outcome, Past};
+use super::load_classes::{BytesPermit, LoadClass, LoadLimits};
+use super::outcome::{HistoryEntry, Outcome};
+use super::recorder::Recorder;
+use super::records::{PluginRecords, Record, Rollback};
 use super::refusal::Refusal;
-use super::registry::{Entry, Life, unix_ms};
-use super::remembered::Remembered;
+use super::refusal_cache::RefusalCache;
+use super::registry::{Entry, Life};
 use super::subscriptions::{Merged, merge};
 use usher_api::Capability;
 use usher_config::{LiveConfig, PluginConfig};
@@ -32,18 +32,18 @@ use usher_config::{LiveConfig, PluginConfig};
 const DESCRIBE_MAX: Duration = Duration::from_secs(30);
 
 /// Loads and installs plugins.
-pub(crate) struct Installer {
+pub struct Installer {
     runtime: Arc<Runtime>,
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
     config: Arc<LiveConfig>,
-    chronicle: Arc<Chronicle>,
-    remembered: Arc<Remembered>,
-    lanes: Lanes,
+    records: Arc<PluginRecords>,
+    refusal_cache: Arc<RefusalCache>,
+    load_limits: LoadLimits,
 }
 
 /// A loaded version that does not serve yet.
-pub(super) struct Fresh {
+pub(super) struct LoadedVersion {
     pub(super) loaded: Loaded,
     bytes: Bytes,
     /// The permit to hold the bytes.
@@ -55,44 +55,53 @@ pub(super) enum NotLoaded {
     /// The file's content has changed.
     Changed,
     /// Compiling exceeded a quick attempt.
-    NotQuick,
+    SlowCompile,
     /// The file was refused.
     Refused(Refusal),
 }
 
 impl Installer {
-    pub(crate) fn new(
+    /// Loads with `runtime` and installs into `router`, as `config` says at that moment.
+    pub fn new(
         runtime: Arc<Runtime>,
         router: Arc<Router>,
         broker: Arc<dyn Broker>,
         config: Arc<LiveConfig>,
-        chronicle: Arc<Chronicle>,
-        remembered: Arc<Remembered>,
+        records: Arc<PluginRecords>,
+        refusal_cache: Arc<RefusalCache>,
     ) -> Self {
-        Self { runtime, router, broker, config, chronicle, remembered, lanes: Lanes::new() }
+        Self {
+            runtime,
+            router,
+            broker,
+            config,
+            records,
+            refusal_cache,
+            load_limits: LoadLimits::new(),
+        }
     }
 
-    /// The lane in which a file is loaded.
-    pub(super) fn lane_of(&self, digest: &Digest, size_bytes: u64) -> Lane {
-        Lane::of(self.runtime.is_compiled(digest), size_bytes)
+    /// The class in which a file is loaded.
+    pub(super) fn class_of(&self, digest: &Digest, size_bytes: u64) -> LoadClass {
+        LoadClass::of(self.runtime.is_compiled(digest), size_bytes)
     }
 
-    /// A permit to hold a file's bytes; see [`Lanes::room`].
-    pub(super) fn room(&self, lane: Lane) -> Room {
-        self.lanes.room(lane)
+    /// A permit to hold a file's bytes; see [`LoadLimits::room`].
+    pub(super) fn room(&self, class: LoadClass) -> BytesPermit {
+        self.load_limits.room(class)
     }
 
     /// Why a file with these bytes was refused before, if that is still valid.
     pub(super) fn refused_before(&self, file: &str, digest: &Digest) -> Option<String> {
-        self.remembered.reason(digest).map(|reason| format!("{file}: {reason}"))
+        self.refusal_cache.reason(digest).map(|reason| format!("{file}: {reason}"))
     }
 
     /// The task that persists and publishes what the router decides.
-    pub(super) fn books(&self) -> Books {
-        Books {
+    pub(super) fn recorder(&self) -> Recorder {
+        Recorder {
             router: Arc::clone(&self.router),
             broker: Arc::clone(&self.broker),
-            chronicle: Arc::clone(&self.chronicle),
+            records: Arc::clone(&self.records),
         }
     }
 
@@ -106,12 +115,12 @@ impl Installer {
         path: PathBuf,
         file: &str,
         digest: Digest,
-        lane: Lane,
-        room: Room,
-    ) -> Result<Fresh, NotLoaded> {
+        class: LoadClass,
+        room: BytesPermit,
+    ) -> Result<LoadedVersion, NotLoaded> {
         let room = room.await;
-        let (loaded, bytes) = self.load_now(path, file, digest, lane).await?;
-        Ok(Fresh { loaded, bytes, _room: room })
+        let (loaded, bytes) = self.load_now(path, file, digest, class).await?;
+        Ok(LoadedVersion { loaded, bytes, _room: room })
     }
 
     /// Like [`Installer::load`], for an installation in progress, which must not wait for others.
@@ -120,32 +129,32 @@ impl Installer {
         path: PathBuf,
         file: &str,
         digest: Digest,
-        lane: Lane,
+        class: LoadClass,
     ) -> Result<(Loaded, Bytes), NotLoaded> {
-        let turn = self.lanes.turn(lane).await;
-        let (runtime, remembered) = (Arc::clone(&self.runtime), Arc::clone(&self.remembered));
+        let turn = self.load_limits.acquire(class).await;
+        let (runtime, refusal_cache) = (Arc::clone(&self.runtime), Arc::clone(&self.refusal_cache));
         let name = file.to_owned();
         // A separate task: the caller may time out, but the permit is held until the work ends.
         let loading = tokio::spawn(async move {
             let _turn = turn;
             let bytes = match folder::read_aside(path).await {
                 Ok(content) if content.digest == digest => content.bytes,
-                Ok(_) | Err(Unreadable::Unsettled) => return Err(NotLoaded::Changed),
+                Ok(_) | Err(Unreadable::Changed) => return Err(NotLoaded::Changed),
                 Err(Unreadable::Refused(reason) | Unreadable::Failed(reason)) => {
-                    let refusal = Refusal::passing(format!("{name} {reason}"));
+                    let refusal = Refusal::transient(format!("{name} {reason}"));
                     return Err(NotLoaded::Refused(refusal));
                 }
             };
-            match runtime.load(bytes.clone(), &name, lane.attempt()).await {
+            match runtime.load(bytes.clone(), &name, class.attempt()).await {
                 Ok(loaded) => Ok((loaded, bytes)),
                 Err(LoadError { kind: LoadErrorKind::Compile(CompileError::NotQuick), .. }) => {
-                    Err(NotLoaded::NotQuick)
+                    Err(NotLoaded::SlowCompile)
                 }
                 Err(error) => {
                     let reason = error.kind.to_string();
                     let refusal = Refusal::from(error);
                     if refusal.is_costly {
-                        let remember = move || remembered.remember(digest, &reason);
+                        let remember = move || refusal_cache.remember(digest, &reason);
                         // Logs its own failures.
                         let _ = tokio::task::spawn_blocking(remember).await;
                     }
@@ -157,9 +166,9 @@ impl Installer {
         match timeout(load_max, loading).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(_)) => {
-                Err(NotLoaded::Refused(Refusal::passing(format!("{file} made the loader panic"))))
+                Err(NotLoaded::Refused(Refusal::transient(format!("{file} made the loader panic"))))
             }
-            Err(_) => Err(NotLoaded::Refused(Refusal::passing(format!(
+            Err(_) => Err(NotLoaded::Refused(Refusal::transient(format!(
                 "{file} took longer than {} s to load",
                 load_max.as_secs()
             )))),
@@ -172,15 +181,15 @@ impl Installer {
     /// The version was refused; the previous one keeps serving.
     pub(super) async fn install(
         &self,
-        fresh: &Fresh,
+        fresh: &LoadedVersion,
         file: &str,
     ) -> Result<(Entry, SwapOutcome), Refusal> {
-        let Fresh { loaded, bytes, .. } = fresh;
+        let LoadedVersion { loaded, bytes, .. } = fresh;
         let name = &loaded.description().name;
-        let before = self.bring_back(name, loaded.digest(), file).await;
+        let before = self.restore_baseline(name, loaded.digest(), file).await;
         let can_go_back = self.router.standings().get(name).is_some_and(|standing| {
             let good = standing.last_good.or(standing.digest);
-            good.is_some_and(|good| self.chronicle.kept(name, good).is_some())
+            good.is_some_and(|good| self.records.kept(name, good).is_some())
         });
         let (plugin, outcome) = self.serve(loaded, file, can_go_back).await?;
         let outcome = match (before, outcome) {
@@ -194,7 +203,7 @@ impl Installer {
             SwapOutcome::Loaded { .. } | SwapOutcome::Replaced { .. } => Outcome::Loaded,
         };
         self.past(name, Some(digest), Some(version), past, |record| record.off = None).await;
-        if let Err(error) = self.chronicle.keep(name, digest, bytes.clone()).await {
+        if let Err(error) = self.records.keep(name, digest, bytes.clone()).await {
             tracing::warn!(
                 plugin = %name,
                 %digest,
@@ -207,17 +216,22 @@ impl Installer {
 
     /// Serves the version that was good when the router stopped if its file holds another one now.
     /// A version that appears while the router is down thus goes on trial as in a hot swap.
-    async fn bring_back(&self, name: &PluginName, digest: Digest, file: &str) -> Option<Digest> {
+    async fn restore_baseline(
+        &self,
+        name: &PluginName,
+        digest: Digest,
+        file: &str,
+    ) -> Option<Digest> {
         if self.router.standings().contains_key(name) {
             return None;
         }
-        let record = self.chronicle.record(name);
+        let record = self.records.record(name);
         let good = record.good.filter(|good| *good != digest)?;
         // What an operator has removed stays removed.
         if record.history.back().is_some_and(|past| past.outcome == Outcome::Removed) {
             return None;
         }
-        self.go_back(name, good, file).await.ok()?;
+        self.install_stored(name, good, file).await.ok()?;
         Some(good)
     }
 
@@ -225,25 +239,25 @@ impl Installer {
     ///
     /// # Errors
     /// The version was refused; what serves keeps serving.
-    pub(super) async fn go_back(
+    pub(super) async fn install_stored(
         &self,
         name: &PluginName,
         digest: Digest,
         file: &str,
     ) -> Result<Entry, Refusal> {
-        let kept = self.chronicle.kept(name, digest).ok_or_else(|| {
-            Refusal::passing(format!("the bytes of {} were not kept", digest.short()))
+        let kept = self.records.kept(name, digest).ok_or_else(|| {
+            Refusal::transient(format!("the bytes of {} were not kept", digest.short()))
         })?;
         // It has served before, so its code is most likely still cached.
-        let mut lane = self.lane_of(&digest, 0);
+        let mut class = self.class_of(&digest, 0);
         let loaded = loop {
-            match self.load_now(kept.clone(), file, digest, lane).await {
+            match self.load_now(kept.clone(), file, digest, class).await {
                 Ok((loaded, _)) => break loaded,
-                Err(NotLoaded::NotQuick) => lane = Lane::Long,
+                Err(NotLoaded::SlowCompile) => class = LoadClass::Long,
                 Err(NotLoaded::Refused(refusal)) => return Err(refusal),
                 Err(NotLoaded::Changed) => {
                     let what = format!("the bytes kept of {} are damaged", digest.short());
-                    return Err(Refusal::passing(what));
+                    return Err(Refusal::transient(what));
                 }
             }
         };
@@ -260,8 +274,8 @@ impl Installer {
         outcome: Outcome,
         change: impl FnOnce(&mut Record),
     ) {
-        let past = Past { time_ms: unix_ms(), digest, version, outcome };
-        let written = self.chronicle.change(name, |record| {
+        let past = HistoryEntry { time_ms: SystemClock.now_ms(), digest, version, outcome };
+        let written = self.records.change(name, |record| {
             change(record);
             record.past(past);
         });
@@ -272,12 +286,12 @@ impl Installer {
 
     /// The persistent record of a plugin.
     pub(super) fn record(&self, name: &PluginName) -> Record {
-        self.chronicle.record(name)
+        self.records.record(name)
     }
 
     /// The plugin of which this version is disabled, and the rollback that disabled it.
     pub(super) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
-        self.chronicle.off(digest)
+        self.records.off(digest)
     }
 
     /// What holds deliveries back, by plugin.
@@ -301,7 +315,7 @@ impl Installer {
         let configured = self.config.plugin(name);
         let (config, retry) = configured.clone();
         let Merged { subscriptions, warnings } =
-            merge(name, &description.subscriptions, &config, &retry).map_err(Refusal::lasting)?;
+            merge(name, &description.subscriptions, &config, &retry).map_err(Refusal::permanent)?;
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config);
         let PluginConfig { instances, isolation, .. } = config;
@@ -315,8 +329,8 @@ impl Installer {
             blobs: self.broker.blobs(),
         };
         let listener =
-            loaded.listener(settings).map_err(|errors| Refusal::lasting(errors.to_string()))?;
-        let record = self.chronicle.record(name);
+            loaded.listener(settings).map_err(|errors| Refusal::permanent(errors.to_string()))?;
+        let record = self.records.record(name);
         let held = Held {
             is_paused: record.is_paused,
             acked: record.acked,
@@ -389,7 +403,7 @@ fn status(asked: &CapabilityRequest, grants: &Grants) -> Capability {
 }
 
 /// Whether `grants` include a capability.
-pub(crate) fn is_granted(capability: &str, grants: &Grants) -> bool {
+pub fn is_granted(capability: &str, grants: &Grants) -> bool {
     match capability {
         "config" => grants.config.is_some(),
         "secrets" => !grants.secrets.is_empty(),

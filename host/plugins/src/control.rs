@@ -9,27 +9,27 @@ use usher_broker::{Broker, BrokerError, PluginChange};
 use usher_event::PluginName;
 use usher_router::{Router, Standing};
 
-use super::chronicle::Chronicle;
-use super::keeper::Wish;
-use super::outcome::Past;
+use super::outcome::HistoryEntry;
+use super::reconciler::RollbackRequest;
+use super::records::PluginRecords;
 
 /// Applies operator actions.
-pub(crate) struct Control {
+pub struct Control {
     router: Arc<Router>,
     broker: Arc<dyn Broker>,
-    chronicle: Arc<Chronicle>,
-    wishes: mpsc::Sender<Wish>,
+    records: Arc<PluginRecords>,
+    rollbacks: mpsc::Sender<RollbackRequest>,
 }
 
 /// Why an action was not applied.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ControlError {
+pub enum ControlError {
     /// Nothing of that name is installed.
     #[error("no plugin {0} is installed; see /plugins")]
     NoPlugin(PluginName),
     /// It has no effect, or conflicts with the plugin's current state.
     #[error("{0}")]
-    Needless(String),
+    Conflict(String),
     /// It could not be recorded in the audit log.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -39,13 +39,14 @@ pub(crate) enum ControlError {
 }
 
 impl Control {
-    pub(crate) fn new(
+    /// Actions on the plugins of `router`; rollbacks are requested through `rollbacks`.
+    pub fn new(
         router: Arc<Router>,
         broker: Arc<dyn Broker>,
-        chronicle: Arc<Chronicle>,
-        wishes: mpsc::Sender<Wish>,
+        records: Arc<PluginRecords>,
+        rollbacks: mpsc::Sender<RollbackRequest>,
     ) -> Self {
-        Self { router, broker, chronicle, wishes }
+        Self { router, broker, records, rollbacks }
     }
 
     /// Rolls a plugin back to its previous version; the current one stays disabled until its file
@@ -53,28 +54,28 @@ impl Control {
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub(crate) async fn rollback(&self, name: &PluginName) -> Result<Standing, ControlError> {
+    pub async fn rollback(&self, name: &PluginName) -> Result<Standing, ControlError> {
         self.standing(name)?;
         self.broker.record_plugin_change(name.clone(), PluginChange::Rollback).await?;
         let (answer, answered) = oneshot::channel();
-        let wish = Wish { name: name.clone(), answer };
-        let gone = |_| ControlError::Broker(BrokerError::Closed);
-        self.wishes.send(wish).await.map_err(|_| ControlError::Broker(BrokerError::Closed))?;
-        answered.await.map_err(gone)?.map_err(ControlError::Needless)?;
+        let request = RollbackRequest { name: name.clone(), answer };
+        let closed = || ControlError::Broker(BrokerError::Closed);
+        self.rollbacks.send(request).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?.map_err(ControlError::Conflict)?;
         self.standing(name)
     }
 
     /// The persistent records of all plugins.
-    pub(crate) fn kept(&self) -> Arc<Chronicle> {
-        Arc::clone(&self.chronicle)
+    pub fn kept(&self) -> Arc<PluginRecords> {
+        Arc::clone(&self.records)
     }
 
     /// Outcomes of a plugin's changes, oldest first.
     ///
     /// # Errors
     /// No plugin of that name was ever installed.
-    pub(crate) fn history(&self, name: &PluginName) -> Result<Vec<Past>, ControlError> {
-        let history = self.chronicle.record(name).history;
+    pub fn history(&self, name: &PluginName) -> Result<Vec<HistoryEntry>, ControlError> {
+        let history = self.records.record(name).history;
         if history.is_empty() {
             self.standing(name)?;
         }
@@ -85,7 +86,7 @@ impl Control {
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub(crate) async fn pause(&self, name: &PluginName) -> Result<Standing, ControlError> {
+    pub async fn pause(&self, name: &PluginName) -> Result<Standing, ControlError> {
         self.set_paused(name, true, PluginChange::Pause).await
     }
 
@@ -93,7 +94,7 @@ impl Control {
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub(crate) async fn resume(&self, name: &PluginName) -> Result<Standing, ControlError> {
+    pub async fn resume(&self, name: &PluginName) -> Result<Standing, ControlError> {
         self.set_paused(name, false, PluginChange::Resume).await
     }
 
@@ -101,12 +102,12 @@ impl Control {
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub(crate) async fn release(&self, name: &PluginName) -> Result<Standing, ControlError> {
+    pub async fn release(&self, name: &PluginName) -> Result<Standing, ControlError> {
         if self.standing(name)?.quarantine.is_none() {
-            return Err(ControlError::Needless(format!("plugin {name} is not quarantined")));
+            return Err(ControlError::Conflict(format!("plugin {name} is not quarantined")));
         }
         self.broker.record_plugin_change(name.clone(), PluginChange::Release).await?;
-        self.chronicle.change(name, |record| record.quarantine = None).await?;
+        self.records.change(name, |record| record.quarantine = None).await?;
         self.router.release(name);
         tracing::info!(plugin = %name, "plugin released from quarantine");
         self.standing(name)
@@ -120,10 +121,10 @@ impl Control {
     ) -> Result<Standing, ControlError> {
         if self.standing(name)?.is_paused == is_paused {
             let is = if is_paused { "is paused already" } else { "is not paused" };
-            return Err(ControlError::Needless(format!("plugin {name} {is}")));
+            return Err(ControlError::Conflict(format!("plugin {name} {is}")));
         }
         self.broker.record_plugin_change(name.clone(), change).await?;
-        self.chronicle.change(name, |record| record.is_paused = is_paused).await?;
+        self.records.change(name, |record| record.is_paused = is_paused).await?;
         self.router.pause(name, is_paused);
         tracing::info!(plugin = %name, is_paused, "plugin paused or resumed");
         self.standing(name)

@@ -12,22 +12,22 @@ use crate::sandbox;
 use usher_config::Config;
 
 /// Result of checking one plugin file.
-pub(crate) struct FileCheck {
+pub struct FileCheck {
     /// Its name in the plugins folder.
-    pub(crate) file: String,
+    pub file: String,
     /// The plugin, or why the file would be refused.
-    pub(crate) result: Result<Loaded, String>,
+    pub result: Result<Loaded, String>,
     /// Subscriptions it would serve.
-    pub(crate) subscriptions: Vec<Subscription>,
+    pub subscriptions: Vec<Subscription>,
     /// Settings for it that would have no effect.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Checks every file in the plugins folder, by name.
 ///
 /// # Errors
 /// The folder can't be read, or the sandbox can't be set up.
-pub(crate) async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileCheck>> {
+pub async fn check_folder(config: &Config) -> anyhow::Result<Vec<FileCheck>> {
     let Scanned { files, misnamed } = folder::scan(&config.plugins)
         .map_err(|error| anyhow::anyhow!("{}: {error}", config.plugins.display()))?;
     let runtime = sandbox::set_up_to_look(config.compiler)?;
@@ -74,7 +74,7 @@ async fn check_file(
     file: &str,
 ) -> Result<(Loaded, Merged), String> {
     let content = folder::read(&config.plugins.join(file)).map_err(|error| match error {
-        Unreadable::Unsettled => format!("{file} is being written; check again"),
+        Unreadable::Changed => format!("{file} is being written; check again"),
         Unreadable::Refused(reason) | Unreadable::Failed(reason) => format!("{file} {reason}"),
     })?;
     let loaded = runtime.load(content.bytes, file, Attempt::Patient).await;

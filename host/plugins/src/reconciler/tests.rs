@@ -1,4 +1,4 @@
-//! Runs the keeper on a real plugins folder. The plugins are built from tests/guests by
+//! Runs the reconciler on a real plugins folder. The plugins are built from tests/guests by
 //! `cargo xtask plugins`.
 
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
 
 use super::*;
-use crate::plugins::{Chronicle, Control, Remembered};
+use crate::{Control, PluginRecords, RefusalCache};
 use usher_api::{Plugin, PluginState};
 use usher_config::{Config, Flags, LiveConfig, load};
 
 /// Test timeout. Tests that pass never wait for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running keeper with a folder of its own.
+/// A running reconciler with a folder of its own.
 struct World {
     folder: TempDir,
     data: TempDir,
@@ -29,7 +29,7 @@ struct World {
     control: Control,
     live: Arc<LiveConfig>,
     stop: watch::Sender<bool>,
-    keeper: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
 }
 
 impl World {
@@ -51,18 +51,18 @@ impl World {
         let registry = Arc::new(Registry::new(Arc::clone(&router)));
         let runtime = Runtime::new(RuntimeOptions { max_instances: 20, ..Default::default() });
         let data = tempfile::tempdir().unwrap();
-        let chronicle = Arc::new(Chronicle::open(data.path()).unwrap());
+        let records = Arc::new(PluginRecords::open(data.path()).unwrap());
         let installer = Installer::new(
             Arc::new(runtime.unwrap()),
             Arc::clone(&router),
             Arc::clone(&broker),
             Arc::clone(&live),
-            Arc::clone(&chronicle),
-            Arc::new(Remembered::in_memory()),
+            Arc::clone(&records),
+            Arc::new(RefusalCache::in_memory()),
         );
-        let (wishes, wanted) = mpsc::channel(1);
-        let control = Control::new(router, Arc::clone(&broker), chronicle, wishes);
-        let keeper = Keeper::new(
+        let (rollbacks, wanted) = mpsc::channel(1);
+        let control = Control::new(router, Arc::clone(&broker), records, rollbacks);
+        let reconciler = Reconciler::new(
             plugins.to_owned(),
             Arc::clone(&registry),
             Arc::new(installer),
@@ -71,9 +71,9 @@ impl World {
         );
         let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = oneshot::channel();
-        let keeper = tokio::spawn(keeper.run(ready, stopped));
+        let reconciler = tokio::spawn(reconciler.run(ready, stopped));
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
-        Self { folder, data, broker, registry, control, live, stop, keeper }
+        Self { folder, data, broker, registry, control, live, stop, reconciler }
     }
 
     fn data(&self) -> &Path {
@@ -146,7 +146,7 @@ impl World {
 
     async fn end(self) {
         self.stop.send_replace(true);
-        timeout(PATIENCE, self.keeper).await.unwrap().unwrap();
+        timeout(PATIENCE, self.reconciler).await.unwrap().unwrap();
     }
 }
 

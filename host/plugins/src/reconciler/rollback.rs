@@ -1,8 +1,8 @@
 //! Rollback to the previous version, because the current one failed its trial, now or before the
 //! last start, or because an operator asked for it.
 //!
-//! Bytes that were rolled back stay disabled until their file changes: the keeper knows what it has
-//! read of a file, and the chronicle what was disabled when the router stopped.
+//! Bytes that were rolled back stay disabled until their file changes: the reconciler knows what it has
+//! read of a file, and the records what was disabled when the router stopped.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use usher_event::{Digest, PluginName};
 
-use super::{Done, Keeper};
-use crate::plugins::chronicle::Rollback;
-use crate::plugins::outcome::Outcome;
-use crate::plugins::refusal::Refusal;
-use crate::plugins::registry::{Entry, unix_ms};
+use super::{Done, Reconciler};
+use crate::outcome::Outcome;
+use crate::records::Rollback;
+use crate::refusal::Refusal;
+use crate::registry::Entry;
+use usher_broker::{Clock as _, SystemClock};
 
 /// Delay before a failed rollback is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Limit on queued requests for a rollback.
-pub(crate) const WISHES_MAX: usize = 16;
+pub const ROLLBACKS_QUEUED_MAX: usize = 16;
 
 /// An operator's request for a rollback.
-pub(crate) struct Wish {
+pub struct RollbackRequest {
     /// The plugin.
-    pub(crate) name: PluginName,
+    pub name: PluginName,
     /// Receives the result.
-    pub(crate) answer: oneshot::Sender<Result<(), String>>,
+    pub answer: oneshot::Sender<Result<(), String>>,
 }
 
 /// The result of installing a version from its stored bytes.
-pub(super) struct WentBack {
+pub(super) struct Restored {
     name: PluginName,
     file: String,
     /// `None` if the serving version was reinstalled.
@@ -40,7 +41,7 @@ pub(super) struct WentBack {
     answer: Option<oneshot::Sender<Result<(), String>>>,
 }
 
-impl Keeper {
+impl Reconciler {
     /// Rolls back versions that have failed their trial.
     pub(super) fn look_at_trials(&mut self) {
         for (name, standing) in self.installer.standings() {
@@ -54,8 +55,8 @@ impl Keeper {
     }
 
     /// Starts a requested rollback, or replies why it can't.
-    pub(super) fn follow(&mut self, wish: Wish) {
-        let Wish { name, answer } = wish;
+    pub(super) fn handle_rollback(&mut self, request: RollbackRequest) {
+        let RollbackRequest { name, answer } = request;
         match self.version_before(&name) {
             Ok((file, rollback)) => self.start_rollback(name, file, rollback, Some(answer)),
             // The requester may be gone.
@@ -81,7 +82,7 @@ impl Keeper {
         let off = record.off.map(|off| off.digest);
         let good = before.find(|digest| *digest != present && Some(*digest) != off);
         let good = good.ok_or_else(|| format!("no earlier version of plugin {name} is kept"))?;
-        Ok((file, Rollback::asked(present, good, unix_ms())))
+        Ok((file, Rollback::asked(present, good, SystemClock.now_ms())))
     }
 
     /// Handles a file whose bytes are disabled. Returns whether nothing else is to be done for it.
@@ -90,7 +91,7 @@ impl Keeper {
         if let Some((serving, _)) = self.registry.served_from(file) {
             let is_own = serving == name;
             if is_own {
-                self.registry.refuses(file, Some(digest), rollback.words());
+                self.registry.set_refused(file, Some(digest), rollback.words());
             }
             return is_own;
         }
@@ -112,12 +113,12 @@ impl Keeper {
         self.owners.insert(name.clone(), file.clone());
         let installer = std::sync::Arc::clone(&self.installer);
         let work = async move {
-            let result = installer.go_back(&name, rollback.good, &file).await.map(Box::new);
+            let result = installer.install_stored(&name, rollback.good, &file).await.map(Box::new);
             match &result {
                 Ok(_) => {
                     let outcome = Outcome::RolledBack(rollback.reason.clone());
                     let (digest, off) = (rollback.digest, rollback.clone());
-                    let change = |record: &mut crate::plugins::chronicle::Record| {
+                    let change = |record: &mut crate::records::Record| {
                         if record.off.as_ref().is_none_or(|known| known.digest != off.digest) {
                             record.off = Some(off);
                         }
@@ -127,7 +128,7 @@ impl Keeper {
                 Err(_) if answer.is_none() => sleep(AGAIN_AFTER).await,
                 Err(_) => {}
             }
-            Done::WentBack(WentBack { name, file, rollback: Some(rollback), result, answer })
+            Done::Restored(Restored { name, file, rollback: Some(rollback), result, answer })
         };
         self.work.spawn_on(work, &self.guests);
     }
@@ -137,21 +138,21 @@ impl Keeper {
         self.known(&file).busy = true;
         let installer = std::sync::Arc::clone(&self.installer);
         let work = async move {
-            let result = installer.go_back(&name, digest, &file).await.map(Box::new);
+            let result = installer.install_stored(&name, digest, &file).await.map(Box::new);
             if result.is_err() {
                 sleep(AGAIN_AFTER).await;
             }
-            Done::WentBack(WentBack { name, file, rollback: None, result, answer: None })
+            Done::Restored(Restored { name, file, rollback: None, result, answer: None })
         };
         self.work.spawn_on(work, &self.guests);
     }
 
-    pub(super) fn went_back(&mut self, back: WentBack) {
-        let WentBack { name, file, rollback, result, answer } = back;
+    pub(super) fn on_restored(&mut self, back: Restored) {
+        let Restored { name, file, rollback, result, answer } = back;
         let told = match (result, rollback) {
             (Ok(mut plugin), None) => {
                 plugin.refused = self.registry.refused_of(&name);
-                self.registry.serves(*plugin);
+                self.registry.set_serving(*plugin);
                 Ok(())
             }
             (Ok(plugin), Some(rollback)) => {
@@ -165,8 +166,8 @@ impl Keeper {
                     "rolled back: the version before serves again, the other stays off until its \
                      file changes"
                 );
-                self.registry.serves(*plugin);
-                self.registry.refuses(&file, Some(rollback.digest), rollback.words());
+                self.registry.set_serving(*plugin);
+                self.registry.set_refused(&file, Some(rollback.digest), rollback.words());
                 Ok(())
             }
             (Err(Refusal { reason, .. }), _) => {

@@ -16,7 +16,7 @@ const VERB: &str = "compile-component";
 ///
 /// # Errors
 /// See [`RuntimeError`].
-pub(crate) fn set_up(
+pub fn set_up(
     compiler: CompilerConfig,
     max_instances: u32,
     max_http_connections: usize,
@@ -29,7 +29,7 @@ pub(crate) fn set_up(
 ///
 /// # Errors
 /// See [`RuntimeError`].
-pub(crate) fn set_up_to_look(compiler: CompilerConfig) -> Result<Runtime, RuntimeError> {
+pub fn set_up_to_look(compiler: CompilerConfig) -> Result<Runtime, RuntimeError> {
     Runtime::to_look(apart(compiler))
 }
 

@@ -17,7 +17,7 @@ pub(crate) const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Metadata of a file; differs if the file may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     inode: u64,
     size_bytes: u64,
     modified_ns: i128,
@@ -27,7 +27,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// The stamp of the file at `path`; `None` if it is missing or not accessible.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
+    pub fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 
@@ -64,7 +64,7 @@ impl FolderId {
 
 impl Stamp {
     /// Whether it is the same file, even if renamed.
-    pub(crate) fn same_file(&self, other: &Self) -> bool {
+    pub fn same_file(&self, other: &Self) -> bool {
         self.inode == other.inode
     }
 }
@@ -72,17 +72,17 @@ impl Stamp {
 /// A plugin file's content.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
-    pub(crate) bytes: Bytes,
-    pub(crate) digest: Digest,
+    pub bytes: Bytes,
+    pub digest: Digest,
 }
 
 /// Result of a scan.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
     /// Plugin files by name.
-    pub(crate) files: BTreeMap<String, Stamp>,
+    pub files: BTreeMap<String, Stamp>,
     /// Plugin files whose names are not UTF-8, lossily converted.
-    pub(crate) misnamed: BTreeSet<String>,
+    pub misnamed: BTreeSet<String>,
 }
 
 /// The reason for refusing a file whose name is not UTF-8.
@@ -132,7 +132,7 @@ fn is_plugin_file(name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) enum Unreadable {
     /// It is gone or was modified during the read: retry when it changes.
-    Unsettled,
+    Changed,
     /// It can't be a plugin.
     Refused(String),
     /// An I/O error that may be transient, such as running out of file descriptors.
@@ -140,7 +140,7 @@ pub(crate) enum Unreadable {
 }
 
 /// Reads and hashes a file. Symbolic links, pipes and devices are refused; a file that changes
-/// during the read is [`Unreadable::Unsettled`].
+/// during the read is [`Unreadable::Changed`].
 ///
 /// # Errors
 /// See [`Unreadable`].
@@ -149,7 +149,7 @@ pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unreadable::Unsettled),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unreadable::Changed),
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
             let reason = "is a symbolic link: put the file itself into the plugins folder";
             return Err(Unreadable::Refused(reason.to_owned()));
@@ -168,7 +168,7 @@ pub(crate) fn read(path: &Path) -> Result<Content, Unreadable> {
     let bytes = read_all(&file, before.len()).map_err(failed)?;
     let after = file.metadata().map_err(failed)?;
     if Stamp::of(&before) != Stamp::of(&after) || bytes.len() as u64 != after.len() {
-        return Err(Unreadable::Unsettled);
+        return Err(Unreadable::Changed);
     }
     Ok(Content { digest: Digest::of(&bytes), bytes: bytes.into() })
 }
@@ -225,7 +225,7 @@ mod tests {
         std::fs::write(&path, b"abc").unwrap();
         let content = read(&path).unwrap();
         assert_eq!((&content.bytes[..], content.digest), (&b"abc"[..], Digest::of(b"abc")));
-        assert!(matches!(read(&folder.path().join("b.wasm")), Err(Unreadable::Unsettled)));
+        assert!(matches!(read(&folder.path().join("b.wasm")), Err(Unreadable::Changed)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The keeper: the one task that reconciles installed plugins with the files in the plugins folder.
+//! The reconciler: the one task that reconciles installed plugins with the files in the plugins folder.
 //! It scans ([`look`]), rolls back ([`rollback`]), starts work on changed files, and applies the
 //! results. The work itself (reading, compiling, draining) runs in separate tasks, at most one per
 //! file.
@@ -25,24 +25,24 @@ use usher_router::SwapOutcome;
 use super::backoff::Backoff;
 use super::check::taken;
 use super::folder::Stamp;
-use super::install::{Fresh, Installer, NotLoaded};
-use super::lanes::Lane;
+use super::install::{Installer, LoadedVersion, NotLoaded};
+use super::load_classes::LoadClass;
 use super::outcome::Outcome;
 use super::refusal::Refusal;
 use super::registry::{Entry, Registry};
 use super::watch::watch;
-use rollback::WentBack;
-pub(crate) use rollback::{WISHES_MAX, Wish};
+use rollback::Restored;
+pub use rollback::{ROLLBACKS_QUEUED_MAX, RollbackRequest};
 use usher_config::PluginConfig;
 
 /// Reconciles plugins with the folder.
-pub(crate) struct Keeper {
+pub struct Reconciler {
     folder: PathBuf,
     registry: Arc<Registry>,
     installer: Arc<Installer>,
     /// The executor for loads: describing a plugin runs the guest.
     guests: Handle,
-    files: BTreeMap<String, Known>,
+    files: BTreeMap<String, FileState>,
     /// The file that each plugin belongs to.
     owners: BTreeMap<PluginName, String>,
     work: JoinSet<Done>,
@@ -54,7 +54,7 @@ pub(crate) struct Keeper {
     loads: u64,
     look: Arc<Notify>,
     /// Rollbacks requested by operators.
-    wishes: mpsc::Receiver<Wish>,
+    rollbacks: mpsc::Receiver<RollbackRequest>,
     /// Whether the last scan of the folder failed.
     unreadable: bool,
     /// Files whose names are not UTF-8, as of the last scan.
@@ -63,19 +63,19 @@ pub(crate) struct Keeper {
 
 /// State of a file.
 #[derive(Default)]
-struct Known {
+struct FileState {
     /// Its stamp at the last read; `None` forces a reread.
     stamp: Option<Stamp>,
     /// Its digest at the last read.
     digest: Option<Digest>,
     /// Whether work on it is in progress.
     busy: bool,
-    /// Lane of its current or last load.
-    lane: Option<Lane>,
+    /// LoadClass of its current or last load.
+    class: Option<LoadClass>,
     /// Number of the load in progress, if any.
     load: Option<u64>,
     /// The plugin name it claims but can't have, since another file owns it.
-    wanted_name: Option<PluginName>,
+    claimed_name: Option<PluginName>,
     /// The configuration its plugin was last reinstalled for, successfully or not.
     tried: Option<(PluginConfig, RetryPolicy)>,
     /// When to retry after a transient refusal.
@@ -89,7 +89,7 @@ struct Parked {
     since: Instant,
     /// Number of its load.
     load: u64,
-    fresh: Fresh,
+    fresh: LoadedVersion,
 }
 
 /// Work that finished.
@@ -98,7 +98,7 @@ enum Done {
         file: String,
         digest: Digest,
         since: Instant,
-        result: Result<Fresh, NotLoaded>,
+        result: Result<LoadedVersion, NotLoaded>,
     },
     Installed {
         file: String,
@@ -106,23 +106,24 @@ enum Done {
         since: Instant,
         result: Installed,
     },
-    WentBack(WentBack),
+    Restored(Restored),
     Removed {
         name: PluginName,
     },
     /// A history entry was written.
-    Written,
+    HistoryWritten,
 }
 
 type Installed = Result<(Box<Entry>, SwapOutcome), (PluginName, Refusal)>;
 
-impl Keeper {
-    pub(crate) fn new(
+impl Reconciler {
+    /// Reconciles `folder` with `registry`; guests run on `guests`.
+    pub fn new(
         folder: PathBuf,
         registry: Arc<Registry>,
         installer: Arc<Installer>,
         guests: Handle,
-        wishes: mpsc::Receiver<Wish>,
+        rollbacks: mpsc::Receiver<RollbackRequest>,
     ) -> Self {
         Self {
             folder,
@@ -136,7 +137,7 @@ impl Keeper {
             has_started: false,
             loads: 0,
             look: Arc::new(Notify::new()),
-            wishes,
+            rollbacks,
             unreadable: false,
             misnamed: BTreeSet::new(),
         }
@@ -144,11 +145,11 @@ impl Keeper {
 
     /// Runs until `stop` turns true. Signals `ready` once every file present at start serves, is
     /// refused, or is slow to compile: readiness doesn't wait for slow compiles, which may fail.
-    pub(crate) async fn run(mut self, ready: oneshot::Sender<()>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, ready: oneshot::Sender<()>, mut stop: watch::Receiver<bool>) {
         let mut watching = JoinSet::new();
         watching.spawn(watch(self.folder.clone(), Arc::clone(&self.look)));
-        let books = self.installer.books();
-        watching.spawn(async move { match books.keep().await {} });
+        let recorder = self.installer.recorder();
+        watching.spawn(async move { match recorder.run().await {} });
         let mut ready = Some(ready);
         let look = Arc::clone(&self.look);
         look.notify_one();
@@ -171,7 +172,7 @@ impl Keeper {
                 // The senders can't be dropped: the installer holds the router and configuration.
                 _ = notices.changed() => self.look_at_trials(),
                 _ = config_changes.changed() => self.look_at_config(),
-                Some(wish) = self.wishes.recv() => self.follow(wish),
+                Some(request) = self.rollbacks.recv() => self.handle_rollback(request),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take_in(done),
                     Err(error) => tracing::error!(%error, "work on a plugin ended without a result"),
@@ -191,29 +192,29 @@ impl Keeper {
 
     /// Whether work is in progress on slow files only, if at all.
     fn is_settled(&self) -> bool {
-        self.files.values().all(|known| !known.busy || known.lane >= Some(Lane::Large))
+        self.files.values().all(|known| !known.busy || known.class >= Some(LoadClass::Large))
     }
 
     fn start_load(&mut self, file: String, digest: Digest) {
         let size_bytes = self.known(&file).stamp.map_or(0, |stamp| stamp.size_bytes());
-        let lane = self.installer.lane_of(&digest, size_bytes);
-        self.start_load_in(lane, file, digest);
+        let class = self.installer.class_of(&digest, size_bytes);
+        self.start_load_as(class, file, digest);
     }
 
-    fn start_load_in(&mut self, lane: Lane, file: String, digest: Digest) {
+    fn start_load_as(&mut self, class: LoadClass, file: String, digest: Digest) {
         self.loads += 1;
         let load = self.loads;
         let known = self.known(&file);
         known.busy = true;
-        known.wanted_name = None;
-        known.lane = Some(lane);
+        known.claimed_name = None;
+        known.class = Some(class);
         known.load = Some(load);
         let installer = Arc::clone(&self.installer);
         let path = self.folder.join(&file);
         let since = Instant::now();
-        let room = installer.room(lane);
+        let room = installer.room(class);
         let work = async move {
-            let result = installer.load(path, &file, digest, lane, room).await;
+            let result = installer.load(path, &file, digest, class, room).await;
             Done::Loaded { file, digest, since, result }
         };
         self.work.spawn_on(work, &self.guests);
@@ -231,9 +232,9 @@ impl Keeper {
                 let load = load.unwrap_or_default();
                 self.parked.push(Parked { file, digest, since, load, fresh });
             }
-            Done::Loaded { file, digest, result: Err(NotLoaded::NotQuick), .. } => {
+            Done::Loaded { file, digest, result: Err(NotLoaded::SlowCompile), .. } => {
                 tracing::info!(file, %digest, "compiling this plugin takes long; it goes on aside");
-                self.start_load_in(Lane::Long, file, digest);
+                self.start_load_as(LoadClass::Long, file, digest);
             }
             Done::Loaded { file, digest, result: Err(NotLoaded::Refused(refusal)), .. } => {
                 self.refuse(&file, Some(digest), refusal);
@@ -263,9 +264,9 @@ impl Keeper {
                 self.refuse(&file, Some(digest), refusal);
                 self.idle(&file);
             }
-            Done::WentBack(back) => self.went_back(back),
+            Done::Restored(back) => self.on_restored(back),
             Done::Removed { name } => tracing::info!(plugin = %name, "plugin removed"),
-            Done::Written => {}
+            Done::HistoryWritten => {}
         }
         self.install_parked();
     }
@@ -286,14 +287,14 @@ impl Keeper {
         }
     }
 
-    /// Whether a file earlier by name is still loading, in a lane that is no slower. Loads that
+    /// Whether a file earlier by name is still loading, in a class that is no slower. Loads that
     /// started later are not waited for: they may be waiting for this one's permit.
     fn is_awaited(&self, parked: &Parked) -> bool {
-        let lane = self.files.get(&parked.file).and_then(|known| known.lane);
+        let class = self.files.get(&parked.file).and_then(|known| known.class);
         self.files.range(..parked.file.clone()).any(|(_, known)| {
             known.load.is_some_and(|load| load < parked.load)
-                && known.lane <= lane
-                && known.lane != Some(Lane::Long)
+                && known.class <= class
+                && known.class != Some(LoadClass::Long)
         })
     }
 
@@ -301,12 +302,18 @@ impl Keeper {
     fn refuse_as_taken(&mut self, file: &str, name: PluginName, owner: &str) {
         let reason = taken(file, &name, owner);
         let known = self.known(file);
-        known.wanted_name = Some(name);
+        known.claimed_name = Some(name);
         let digest = known.digest;
-        self.refuse(file, digest, Refusal::lasting(reason));
+        self.refuse(file, digest, Refusal::permanent(reason));
     }
 
-    fn start_install(&mut self, file: String, digest: Digest, since: Instant, fresh: Fresh) {
+    fn start_install(
+        &mut self,
+        file: String,
+        digest: Digest,
+        since: Instant,
+        fresh: LoadedVersion,
+    ) {
         let name = fresh.loaded.description().name.clone();
         let owner = self.owners.get(&name).filter(|owner| **owner != file).cloned();
         if let Some(owner) = owner.filter(|owner| self.holds(owner, &name)) {
@@ -318,7 +325,7 @@ impl Keeper {
             }
             if self.known(&owner).busy {
                 let reason = format!("{file} takes plugin {name} over once {owner} is dealt with");
-                self.refuse(&file, Some(digest), Refusal::passing(reason));
+                self.refuse(&file, Some(digest), Refusal::transient(reason));
                 return self.idle(&file);
             }
         }
@@ -332,7 +339,7 @@ impl Keeper {
                     let reason = format!("{file} can't be installed: {}", refusal.reason);
                     Err((name, Refusal { reason, ..refusal }))
                 }
-                Err(_) => Err((name, Refusal::passing(format!("installing {file} panicked")))),
+                Err(_) => Err((name, Refusal::transient(format!("installing {file} panicked")))),
             };
             Done::Installed { file, digest, since, result }
         });
@@ -342,7 +349,7 @@ impl Keeper {
     /// that waits for its own name: two files that swapped contents would wait for each other
     /// forever.
     fn holds(&self, file: &str, name: &PluginName) -> bool {
-        let wanted = self.files.get(file).and_then(|known| known.wanted_name.as_ref());
+        let wanted = self.files.get(file).and_then(|known| known.claimed_name.as_ref());
         wanted.is_none_or(|wanted| wanted == name)
     }
 
@@ -370,8 +377,8 @@ impl Keeper {
         let name = plugin.name.clone();
         // The file may have held another plugin before.
         self.disown(file, Some(&name));
-        self.registry.forgives(file);
-        self.registry.serves(plugin);
+        self.registry.clear_refusal(file);
+        self.registry.set_serving(plugin);
         for asked in self.registry.added(&name) {
             tracing::warn!(
                 plugin = %name,
@@ -394,7 +401,7 @@ impl Keeper {
         for name in names {
             self.owners.remove(&name);
             let digest = self.registry.digest_of(&name);
-            self.registry.removed(&name);
+            self.registry.set_removed(&name);
             self.wake_wanting(&name);
             let installer = Arc::clone(&self.installer);
             self.work.spawn(async move {
@@ -408,7 +415,7 @@ impl Keeper {
     /// Rereads files that claimed a name which may be free now.
     fn wake_wanting(&mut self, name: &PluginName) {
         for known in
-            self.files.values_mut().filter(|known| known.wanted_name.as_ref() == Some(name))
+            self.files.values_mut().filter(|known| known.claimed_name.as_ref() == Some(name))
         {
             known.stamp = None;
             known.digest = None;
@@ -417,9 +424,9 @@ impl Keeper {
     }
 
     fn refuse(&mut self, file: &str, digest: Option<Digest>, refusal: Refusal) {
-        let Refusal { reason, passes, .. } = refusal;
+        let Refusal { reason, is_transient, .. } = refusal;
         let known = self.known(file);
-        known.again = passes.then(|| Backoff::begin(known.again, Instant::now()));
+        known.again = is_transient.then(|| Backoff::begin(known.again, Instant::now()));
         // Logged once, however often it is retried.
         if self.registry.refusal_of(file).as_ref() != Some(&reason) {
             let serving = self.registry.served_from(file);
@@ -436,11 +443,11 @@ impl Keeper {
                     (Arc::clone(&self.installer), Outcome::Refused(reason.clone()));
                 self.work.spawn(async move {
                     installer.past(&name, digest, None, outcome, |_| {}).await;
-                    Done::Written
+                    Done::HistoryWritten
                 });
             }
         }
-        self.registry.refuses(file, digest, reason);
+        self.registry.set_refused(file, digest, reason);
     }
 
     /// Marks work on a file as finished and checks for changes made meanwhile.
@@ -470,7 +477,7 @@ impl Keeper {
         }
     }
 
-    fn known(&mut self, file: &str) -> &mut Known {
+    fn known(&mut self, file: &str) -> &mut FileState {
         self.files.entry(file.to_owned()).or_default()
     }
 
@@ -490,5 +497,4 @@ async fn until_true(value: &mut watch::Receiver<bool>) {
 }
 
 #[cfg(test)]
-#[path = "keeper_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use usher_broker::Broker;
 use usher_event::PluginName;
 use usher_router::{Quarantine, Router};
 
-use super::chronicle::{Chronicle, KeptQuarantine, Record, Rollback};
+use super::records::{KeptQuarantine, PluginRecords, Record, Rollback};
 use super::report;
 
 /// Delay before a failed write is retried.
@@ -18,16 +18,16 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Persists quarantines and good versions; publishes quarantines and rollbacks. Cancel-safe: what
 /// is not reported yet is reported after the next start.
-pub(super) struct Books {
+pub(super) struct Recorder {
     pub(super) router: Arc<Router>,
     pub(super) broker: Arc<dyn Broker>,
-    pub(super) chronicle: Arc<Chronicle>,
+    pub(super) records: Arc<PluginRecords>,
 }
 
-impl Books {
+impl Recorder {
     /// Runs on every change in the router or the records. Never returns.
-    pub(super) async fn keep(self) -> Infallible {
-        let (mut notices, mut changes) = (self.router.notices(), self.chronicle.changes());
+    pub(super) async fn run(self) -> Infallible {
+        let (mut notices, mut changes) = (self.router.notices(), self.records.changes());
         loop {
             notices.mark_unchanged();
             changes.mark_unchanged();
@@ -48,31 +48,31 @@ impl Books {
         let standings = self.router.standings();
         // Persist everything before publishing, which waits while the broker is full.
         for (name, standing) in &standings {
-            let kept = self.chronicle.record(name).quarantine;
+            let kept = self.records.record(name).quarantine;
             let kept = kept.as_ref();
             let is_kept = match &standing.quarantine {
                 Some(quarantine) => kept.is_some_and(|kept| kept.is(quarantine)),
                 None => kept.is_none(),
             };
             if let Some(digest) = self.router.proven(name) {
-                self.chronicle.change(name, |record| record.acked = Some(digest)).await?;
+                self.records.change(name, |record| record.acked = Some(digest)).await?;
             }
             if let Some(digest) = standing.digest
                 && standing.last_good.is_none()
                 && standing.failed_trial.is_none()
             {
-                self.chronicle.change(name, |record| record.is_good(digest)).await?;
+                self.records.change(name, |record| record.mark_good(digest)).await?;
             }
             if !is_kept {
                 let now = standing.quarantine.as_ref().map(KeptQuarantine::new);
-                self.chronicle.change(name, |record| record.quarantine = now).await?;
+                self.records.change(name, |record| record.quarantine = now).await?;
             }
         }
         for (name, standing) in standings {
             if let Some(quarantine) = standing.quarantine {
                 self.report(&name, &quarantine).await?;
             }
-            if let Some(off) = self.chronicle.record(&name).off.filter(|off| !off.is_reported) {
+            if let Some(off) = self.records.record(&name).off.filter(|off| !off.is_reported) {
                 self.report_rollback(&name, &off).await?;
             }
         }
@@ -89,11 +89,11 @@ impl Books {
                 off.is_reported = true;
             }
         };
-        self.chronicle.change(name, reported).await
+        self.records.change(name, reported).await
     }
 
     async fn report(&self, name: &PluginName, quarantine: &Quarantine) -> io::Result<()> {
-        let kept = self.chronicle.record(name).quarantine;
+        let kept = self.records.record(name).quarantine;
         if kept.is_none_or(|kept| kept.is_reported || !kept.is(quarantine)) {
             return Ok(());
         }
@@ -106,6 +106,6 @@ impl Books {
                 kept.is_reported = true;
             }
         };
-        self.chronicle.change(name, reported).await
+        self.records.change(name, reported).await
     }
 }

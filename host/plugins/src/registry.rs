@@ -1,11 +1,11 @@
-//! Installed plugins, refused files, and their status. Only the keeper writes it.
+//! Installed plugins, refused files, and their status. Only the reconciler writes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use usher_api::{self as api, Breaker, Capability, PluginState, PluginStats, Refused, Timestamp};
-use usher_broker::RetryPolicy;
+use usher_broker::{Clock as _, RetryPolicy, SystemClock};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Quarantine, Router, Standing};
 use usher_runtime::{Isolation, WasmListener};
@@ -13,7 +13,7 @@ use usher_runtime::{Isolation, WasmListener};
 use usher_config::PluginConfig;
 
 /// The plugins of a router.
-pub(crate) struct Registry {
+pub struct Registry {
     router: Arc<Router>,
     state: RwLock<State>,
 }
@@ -54,12 +54,13 @@ pub(super) enum Life {
 }
 
 impl Registry {
-    pub(crate) fn new(router: Arc<Router>) -> Self {
+    /// No plugins yet; what they have done is read from `router`.
+    pub fn new(router: Arc<Router>) -> Self {
         Self { router, state: RwLock::default() }
     }
 
     /// All plugins by name, then the refused files.
-    pub(crate) fn status(&self) -> Vec<api::Plugin> {
+    pub fn status(&self) -> Vec<api::Plugin> {
         let dispatches = self.router.status();
         let standings = self.router.standings();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +132,7 @@ impl Registry {
     }
 
     /// Records that a plugin serves from its file.
-    pub(super) fn serves(&self, mut plugin: Entry) {
+    pub(super) fn set_serving(&self, mut plugin: Entry) {
         self.change(|state| {
             state.refused.remove(&plugin.file);
             if let Some(before) = state.plugins.get(&plugin.name) {
@@ -149,7 +150,7 @@ impl Registry {
     }
 
     /// Records that a plugin no longer serves. It stays listed, since its events wait.
-    pub(super) fn removed(&self, name: &PluginName) {
+    pub(super) fn set_removed(&self, name: &PluginName) {
         let dispatches = self.router.status();
         self.change(|state| {
             if let Some(plugin) = state.plugins.get_mut(name) {
@@ -161,7 +162,7 @@ impl Registry {
     }
 
     /// Records that a plugin's file was renamed to `file`.
-    pub(super) fn moved(&self, name: &PluginName, file: &str) {
+    pub(super) fn set_file(&self, name: &PluginName, file: &str) {
         self.change(|state| {
             state.refused.remove(file);
             if let Some(plugin) = state.plugins.get_mut(name) {
@@ -172,8 +173,8 @@ impl Registry {
     }
 
     /// Records that a file was refused.
-    pub(super) fn refuses(&self, file: &str, digest: Option<Digest>, reason: String) {
-        let time = Timestamp::from_ms(unix_ms());
+    pub(super) fn set_refused(&self, file: &str, digest: Option<Digest>, reason: String) {
+        let time = Timestamp::from_ms(SystemClock.now_ms());
         let refused = Refused { file: file.to_owned(), digest, reason, time };
         self.change(|state| {
             let mut plugins = state.plugins.values_mut();
@@ -187,7 +188,7 @@ impl Registry {
     }
 
     /// Clears the refusal of a file.
-    pub(super) fn forgives(&self, file: &str) {
+    pub(super) fn clear_refusal(&self, file: &str) {
         self.change(|state| {
             state.refused.remove(file);
             for plugin in state.plugins.values_mut().filter(|plugin| plugin.file == file) {
@@ -299,12 +300,6 @@ impl Entry {
             instances: listener.instances,
         }
     }
-}
-
-/// The current time, Unix milliseconds.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// State of an installed plugin that gets no deliveries, with the reason and what to do. `None` if

@@ -10,7 +10,7 @@ use usher_event::{
 };
 use usher_router::Quarantine;
 
-use super::chronicle::Rollback;
+use super::records::Rollback;
 
 /// Delay before a failed publish is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);

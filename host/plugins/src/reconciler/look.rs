@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use usher_event::{Digest, PluginName};
 
-use super::{Done, Keeper};
-use crate::plugins::folder::{self, Scanned, Stamp, Unreadable};
-use crate::plugins::outcome::Outcome;
-use crate::plugins::refusal::Refusal;
+use super::{Done, Reconciler};
+use crate::folder::{self, Scanned, Stamp, Unreadable};
+use crate::outcome::Outcome;
+use crate::refusal::Refusal;
 
 /// Previous stamps of the changed files.
 type Before = BTreeMap<String, Stamp>;
@@ -23,7 +23,7 @@ struct Move {
     to: String,
 }
 
-impl Keeper {
+impl Reconciler {
     pub(super) async fn look_at_folder(&mut self) {
         let Some(Scanned { files: scanned, misnamed }) = self.scan().await else { return };
         self.tell_of_misnamed(misnamed);
@@ -60,17 +60,17 @@ impl Keeper {
             .collect();
         self.follow_moves(self.moves(&fresh, &before, &gone));
         let mut fresh = fresh;
-        // By name within a lane, so that loads are queued in that order.
+        // By name within a class, so that loads are queued in that order.
         fresh.sort_by_cached_key(|(digest, file)| {
             let size_bytes = self.known(file).stamp.map_or(0, |stamp| stamp.size_bytes());
-            (self.installer.lane_of(digest, size_bytes), file.clone())
+            (self.installer.class_of(digest, size_bytes), file.clone())
         });
         for (digest, file) in fresh {
             self.consider(file, digest);
         }
         for file in gone {
             self.files.remove(&file);
-            self.registry.forgives(&file);
+            self.registry.clear_refusal(&file);
             self.disown(&file, None);
         }
     }
@@ -78,12 +78,12 @@ impl Keeper {
     /// Refuses files whose names are not UTF-8; clears the refusals of those that are gone.
     fn tell_of_misnamed(&mut self, misnamed: BTreeSet<String>) {
         for gone in self.misnamed.difference(&misnamed) {
-            self.registry.forgives(gone);
+            self.registry.clear_refusal(gone);
         }
         for file in misnamed.difference(&self.misnamed) {
             let reason = folder::misnamed(file);
             tracing::warn!(file, reason, "plugin refused");
-            self.registry.refuses(file, None, reason);
+            self.registry.set_refused(file, None, reason);
         }
         self.misnamed = misnamed;
     }
@@ -133,16 +133,16 @@ impl Keeper {
                 }
                 return Some(digest);
             }
-            Err(Unreadable::Unsettled) => known.stamp = None,
+            Err(Unreadable::Changed) => known.stamp = None,
             Err(Unreadable::Refused(reason)) => {
                 known.stamp = Some(stamp);
                 known.digest = None;
-                self.refuse(file, None, Refusal::lasting(format!("{file} {reason}")));
+                self.refuse(file, None, Refusal::permanent(format!("{file} {reason}")));
             }
             Err(Unreadable::Failed(reason)) => {
                 known.stamp = Some(stamp);
                 known.digest = None;
-                self.refuse(file, None, Refusal::passing(format!("{file} {reason}")));
+                self.refuse(file, None, Refusal::transient(format!("{file} {reason}")));
             }
         }
         None
@@ -159,7 +159,7 @@ impl Keeper {
         self.work.spawn(async move {
             let outcome = Outcome::Unchanged;
             installer.past(&name, Some(digest), None, outcome, |_| {}).await;
-            Done::Written
+            Done::HistoryWritten
         });
     }
 
@@ -198,12 +198,12 @@ impl Keeper {
     fn follow_moves(&mut self, moves: Vec<Move>) {
         for Move { name, from, to } in &moves {
             tracing::info!(plugin = %name, %from, %to, "plugin file renamed");
-            self.registry.forgives(from);
-            self.registry.moved(name, to);
+            self.registry.clear_refusal(from);
+            self.registry.set_file(name, to);
             self.owners.insert(name.clone(), to.clone());
         }
         for Move { name, to, .. } in &moves {
-            self.known(to).wanted_name = None;
+            self.known(to).claimed_name = None;
             self.disown(to, Some(name));
         }
     }
@@ -213,13 +213,13 @@ impl Keeper {
         if self.registry.served_from(&file).is_some_and(|(_, served)| served == digest) {
             // Renamed, or restored to the serving bytes after a refusal.
             self.known(&file).again = None;
-            return self.registry.forgives(&file);
+            return self.registry.clear_refusal(&file);
         }
         if self.stays_off(&file, digest) {
             return;
         }
         match self.installer.refused_before(&file, &digest) {
-            Some(reason) => self.refuse(&file, Some(digest), Refusal::lasting(reason)),
+            Some(reason) => self.refuse(&file, Some(digest), Refusal::permanent(reason)),
             None => self.start_load(file, digest),
         }
     }

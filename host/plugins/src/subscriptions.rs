@@ -14,9 +14,9 @@ const IN_FLIGHT_DEFAULT: u32 = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Merged {
     /// To be served.
-    pub(crate) subscriptions: Vec<Subscription>,
+    pub subscriptions: Vec<Subscription>,
     /// Settings without effect for this version of the plugin, and values that were clamped.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Merges requests and configuration; `retry` applies to subscriptions without their own policy.
