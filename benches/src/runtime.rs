@@ -34,15 +34,17 @@ pub(crate) async fn load_into(
 ) -> anyhow::Result<Arc<WasmListener>> {
     let loaded =
         runtime.load(Bytes::copy_from_slice(component), "listener.wasm", Attempt::Patient).await?;
+    let grants = Grants::default();
+    let grants = if has_state { grants.allowing("state") } else { grants };
     loaded
         .listener(Settings {
             limits: Limits::default(),
-            grants: Grants { state: has_state, ..Grants::default() },
+            grants,
             isolation,
             state: broker.state(),
             blobs: broker.blobs(),
         })
-        .map_err(|errors| anyhow::anyhow!("the default limits are out of range: {errors:?}"))
+        .map_err(Into::into)
 }
 
 /// A delivery of the sample's first event.

@@ -84,8 +84,7 @@ pub const CRON_MAX_BYTES: usize = 256;
 /// Longest state address: bucket and key together.
 pub const STATE_ADDRESS_MAX_BYTES: usize = 8 * 1_024;
 
-/// Longest failure reason kept; the rest is cut.
-pub const REASON_MAX_BYTES: usize = 4 * 1_024;
+pub use usher_event::limits::REASON_MAX_BYTES;
 
 /// Longest backtrace kept; the rest is cut.
 pub const BACKTRACE_MAX_BYTES: usize = 16 * 1_024;

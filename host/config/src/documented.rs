@@ -48,9 +48,9 @@ fn the_example_loads_and_states_the_defaults() {
     assert_eq!(name.as_str(), "payment");
     assert_eq!(payment.instances, PluginConfig::default().instances);
     assert_eq!(payment.limits, Limits { wall_ms: 10_000, ..Limits::default() });
-    assert_eq!(payment.grants.http.len(), 1);
-    assert!(payment.grants.secrets.contains_key("API_KEY"));
-    assert!(payment.grants.config.is_some());
+    assert_eq!(payment.grants.http().len(), 1);
+    assert!(payment.grants.secret("API_KEY").is_some());
+    assert!(payment.grants.config().is_some());
     assert!(payment.subscriptions.contains_key("purchases"));
 }
 

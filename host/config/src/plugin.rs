@@ -7,7 +7,7 @@ use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
 use usher_router::{BreakerPolicy, TrialPolicy};
-use usher_runtime::{Grants, Isolation, Limits, Secret};
+use usher_runtime::{Grants, Isolation, Limits, Secret, capabilities};
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
@@ -102,7 +102,9 @@ fn read(
     let secrets = table.table("secrets").map(|table| secrets(&table, folder)).unwrap_or_default();
     let mut grants =
         table.table("grants").map(|table| read_grants(table, &secrets)).unwrap_or_default();
-    grants.config = table.table("config").map(|table| settings(&table));
+    if let Some(table) = table.table("config") {
+        grants = grants.with_config(settings(&table));
+    }
     let mut subscriptions = BTreeMap::new();
     if let Some(all) = table.table("subscription") {
         for (local, table) in all.tables() {
@@ -161,13 +163,12 @@ fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource
             }
         }
     }
-    let grants = Grants {
-        config: None,
-        secrets: granted,
-        state: table.boolean("state").unwrap_or(false),
-        blobs: table.boolean("blobs").unwrap_or(false),
-        http: http_grants::read(&table),
-    };
+    let mut grants = Grants::default().with_secrets(granted).with_http(http_grants::read(&table));
+    for name in capabilities().filter(|about| about.is_flag).filter_map(|about| about.name) {
+        if table.boolean(name) == Some(true) {
+            grants = grants.allowing(name);
+        }
+    }
     table.finish();
     grants
 }

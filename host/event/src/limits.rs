@@ -27,3 +27,6 @@ pub const BATCH_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Maximum characters of an offending value that an error repeats.
 pub const FOUND_MAX_CHARS: usize = 64;
+
+/// Maximum bytes of a failure's reason; the rest is cut.
+pub const REASON_MAX_BYTES: usize = 4 * 1024;

@@ -397,19 +397,7 @@ fn status(asked: &CapabilityRequest, grants: &Grants) -> Capability {
     Capability {
         name: asked.name.clone(),
         reason: asked.reason.clone(),
-        granted: is_granted(&asked.name, grants),
+        granted: grants.contains(&asked.name),
         added: false,
-    }
-}
-
-/// Whether `grants` include a capability.
-pub fn is_granted(capability: &str, grants: &Grants) -> bool {
-    match capability {
-        "config" => grants.config.is_some(),
-        "secrets" => !grants.secrets.is_empty(),
-        "state" => grants.state,
-        "blobs" => grants.blobs,
-        "http" => !grants.http.is_empty(),
-        _ => false,
     }
 }

@@ -35,4 +35,4 @@ pub use router::{Held, InstallError, Installation, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;
 pub use trial::{FailedTrial, TrialPolicy};
-pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits, REASON_MAX_BYTES};
+pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use usher_broker::{Changes, Disposition, NewEvent};
+use usher_event::limits::REASON_MAX_BYTES;
 use usher_event::{
     Delivery, Effects, Emission, EventErrorKind, Failure, FailureClass, Outcome, PluginName,
     Verdict,
@@ -30,9 +31,6 @@ impl Default for EmissionLimits {
 pub const EMISSION_MAX_BYTES: usize = usher_event::limits::EVENT_MAX_BYTES;
 /// Maximum delay of an emission: 30 days.
 pub const EMISSION_DELAY_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-/// Maximum length of a stored failure reason; longer ones are truncated.
-pub const REASON_MAX_BYTES: usize = 4 * 1024;
-
 /// Returns the disposition of `delivery`; `time` is the `time` of emitted events.
 pub(crate) fn disposition(
     outcome: Outcome,

@@ -22,7 +22,7 @@ use crate::dispatcher::{Dispatch, Phase};
 use crate::run::{HandledBy, Run, RunSize};
 use crate::stats::Tally;
 use crate::swap::Hold;
-use crate::verdict::{REASON_MAX_BYTES, disposition};
+use crate::verdict::disposition;
 
 /// A delivery that takes longer than this is slow: the finished part of its run is settled and the
 /// rest goes to other workers.
@@ -204,7 +204,9 @@ fn both(before: &Failure, old: &dyn Listener, tried: &Failure, new: &dyn Listene
 
 /// Truncates a reason so that two of them fit into one.
 fn head(reason: &str) -> &str {
-    reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES / 3)).unwrap_or_default()
+    reason
+        .get(..reason.floor_char_boundary(usher_event::limits::REASON_MAX_BYTES / 3))
+        .unwrap_or_default()
 }
 
 fn with_reason(decision: Disposition, reason: String) -> Disposition {

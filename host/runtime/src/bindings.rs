@@ -15,8 +15,8 @@ mod generated {
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
-            "wasi:keyvalue/store.bucket": crate::capabilities::state::Bucket,
-            "wasi:keyvalue/atomics.cas": crate::capabilities::state::Cas,
+            "wasi:keyvalue/store.bucket": crate::capabilities::state::handles::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::capabilities::state::handles::Cas,
         },
     });
 }

@@ -4,14 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use usher_event::limits::REASON_MAX_BYTES;
 use usher_event::{Delivery, Emission, Event, Failure, FailureClass, Value, Verdict};
 
 use crate::bindings::types;
 use crate::limits::size;
 use crate::{Limits, text};
-
-/// Maximum length of a stored failure reason.
-pub(crate) const REASON_MAX_BYTES: usize = 4 * 1024;
 
 /// An event's extensions, for [`borrow_extensions`] to borrow from.
 pub(crate) fn extensions(event: &Event) -> Vec<(&str, Value)> {

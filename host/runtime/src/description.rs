@@ -6,6 +6,7 @@ use usher_event::PluginName;
 use usher_filter::Filter;
 
 use crate::bindings::types;
+use crate::capabilities::capabilities;
 use crate::text;
 
 /// Longest version, in bytes.
@@ -20,9 +21,6 @@ pub(crate) const SUBSCRIPTIONS_MAX: usize = 32;
 pub(crate) const CAPABILITIES_MAX: usize = 16;
 /// Largest `max-in-flight` that a plugin may request.
 pub(crate) const IN_FLIGHT_MAX: u32 = 10_000;
-
-/// The capabilities a plugin may request.
-pub const CAPABILITIES: [&str; 5] = ["config", "secrets", "state", "blobs", "http"];
 
 /// A plugin's validated description.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +51,7 @@ pub struct SubscriptionRequest {
 /// A capability requested by a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapabilityRequest {
-    /// One of [`CAPABILITIES`].
+    /// One of the names of [`capabilities`](crate::capabilities).
     pub name: String,
     /// Why it is needed, as stated by the author.
     pub reason: String,
@@ -116,9 +114,10 @@ fn subscription(
 }
 
 fn capability(asked: types::Capability) -> Result<CapabilityRequest, DescriptionError> {
-    if !CAPABILITIES.contains(&asked.name.as_str()) {
+    let known = || capabilities().filter_map(|about| about.name);
+    if !known().any(|name| name == asked.name) {
         let name = text::escape(text::head(&asked.name, 64)).into_owned();
-        let known = CAPABILITIES.join(", ");
+        let known = known().collect::<Vec<_>>().join(", ");
         return Err(broken(format!("there is no capability {name:?}: there are {known}")));
     }
     let reason = line("reason for a capability", asked.reason, REASON_MAX_BYTES)?;

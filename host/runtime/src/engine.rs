@@ -8,11 +8,8 @@ use wasmtime::{
     Strategy, WasmBacktraceDetails, WasmFeatures,
 };
 
-use crate::guest::{MEMORIES_MAX, TABLES_MAX};
-use crate::limits::{Limits, size};
+use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, WASM_STACK_BYTES, size};
 
-/// Maximum wasm stack of a guest.
-pub(crate) const WASM_STACK_BYTES: usize = 512 * 1024;
 /// Stack of an async call: wasm frames plus those of the host functions they call.
 const ASYNC_STACK_BYTES: usize = 2 * 1024 * 1024;
 /// Memory and table bytes that stay resident when an instance is dropped: zeroing them is cheaper

@@ -6,99 +6,89 @@ use std::sync::atomic::AtomicU64;
 use usher_event::Delivery;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, ResourceLimiter, Store};
-use wasmtime_wasi::WasiCtx;
-use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::capabilities::blobs::Blobs;
-use crate::capabilities::config::Config;
-use crate::capabilities::http::Http;
-use crate::capabilities::log::Log;
-use crate::capabilities::state::{State, StateView};
-use crate::capabilities::wasi;
-use crate::limits::{Limits, size};
+use crate::capabilities::{self, Capabilities, HasAll, Services};
+use crate::capability::Grants;
+use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, size};
 use crate::meter::{self, CpuMeter};
 use crate::plugin::Plugin;
 use crate::turns::Turns;
 
-/// Maximum header bytes of one HTTP message, as counted by wasi:http.
-pub(crate) const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
-/// Maximum memories and tables of an instance.
-pub(crate) const MEMORIES_MAX: usize = 8;
-pub(crate) const TABLES_MAX: usize = 32;
+/// A plugin with its capabilities, as its instances share them.
+pub(crate) struct Configured {
+    pub(crate) plugin: Arc<Plugin>,
+    capabilities: capabilities::Shared,
+    /// Bytes a guest may pass in one host call.
+    host_call_bytes: u64,
+}
+
+impl Configured {
+    pub(crate) fn new(plugin: Plugin, grants: &Grants, services: Services) -> Self {
+        let plugin = Arc::new(plugin);
+        let limits = &plugin.limits;
+        // Only blobs are large.
+        let blob_bytes = if grants.contains("blobs") { limits.blob_bytes } else { 0 };
+        let host_call_bytes = limits.host_call_bytes.saturating_add(blob_bytes);
+        let capabilities = capabilities::Shared::new(&plugin, grants, services);
+        Self { plugin, capabilities, host_call_bytes }
+    }
+}
 
 /// The host's state for one instance.
 pub(crate) struct Guest {
     pub(crate) cpu: CpuMeter,
-    pub(crate) room: Room,
-    pub(crate) table: ResourceTable,
-    pub(crate) wasi: WasiCtx,
-    pub(crate) log: Log,
-    pub(crate) config: Config,
-    pub(crate) state: State,
-    pub(crate) blobs: Blobs,
-    pub(crate) http: Http,
-    pub(crate) http_ctx: WasiHttpCtx,
+    pub(crate) memory: MemoryLimiter,
+    wasi: WasiCtx,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl Guest {
     /// Creates the store for a new instance of this plugin.
     pub(crate) fn store(
         engine: &Engine,
-        plugin: &Arc<Plugin>,
+        configured: &Configured,
         ticks: &Arc<AtomicU64>,
         turns: &Arc<Turns>,
     ) -> wasmtime::Result<Store<Self>> {
+        let plugin = &configured.plugin;
         let limits = &plugin.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(size(limits.resources));
-        let log = Log::new(plugin);
-        let mut http_ctx = WasiHttpCtx::new();
-        http_ctx.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
         let cpu = CpuMeter::new(ticks, turns, &plugin.is_long);
-        let state = State::new(plugin, cpu.clock());
-        let guest = Self {
-            cpu,
-            room: Room::new(plugin),
-            table,
-            wasi: wasi::context(&log),
-            log,
-            config: Config::new(plugin),
-            state,
-            blobs: Blobs::new(plugin),
-            http: Http::new(plugin),
-            http_ctx,
-        };
+        let capabilities = Capabilities::new(&configured.capabilities, cpu.clock(), table);
+        let wasi = capabilities::wasi_context(&capabilities.log);
+        let guest = Self { cpu, memory: MemoryLimiter::new(limits), wasi, capabilities };
         let mut store = Store::try_new(engine, guest)?;
-        store.limiter(|guest| &mut guest.room);
+        store.limiter(|guest| &mut guest.memory);
         store.epoch_deadline_callback(|store| meter::on_tick(store, |guest| &mut guest.cpu));
-        store.set_hostcall_fuel(host_call_fuel(plugin));
+        store.set_hostcall_fuel(size(configured.host_call_bytes));
         store.set_max_component_handles(size(limits.handles));
         Ok(store)
     }
 
     /// Resets per-delivery state.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
-        self.room.refused = None;
-        self.log.begin(delivery);
-        self.state.begin();
-        self.blobs.begin();
-        self.http.begin(delivery);
-    }
-
-    /// Discards staged effects that were not taken: an instance may stay idle for long, and an open
-    /// snapshot keeps the state store from reclaiming space.
-    pub(crate) fn end(&mut self) {
-        self.state.clear();
-        self.blobs.clear();
+        self.memory.refused = None;
+        self.capabilities.begin(delivery);
     }
 
     /// Resources that accumulate over the instance's calls.
     pub(crate) fn held(&mut self) -> Held {
-        Held { resources: self.table.iter_mut().count(), memory_bytes: self.room.memory_bytes() }
+        let resources = self.capabilities.table.iter_mut().count();
+        Held { resources, memory_bytes: self.memory.used_bytes() }
     }
+}
 
-    pub(crate) fn state(&mut self) -> StateView<'_> {
-        StateView { state: &mut self.state, table: &mut self.table }
+impl HasAll for Guest {
+    fn capabilities(&mut self) -> &mut Capabilities {
+        &mut self.capabilities
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.capabilities.table }
     }
 }
 
@@ -124,15 +114,8 @@ impl Held {
     }
 }
 
-/// Bytes a guest may pass in one host call; only blobs are large.
-fn host_call_fuel(plugin: &Plugin) -> usize {
-    let limits = &plugin.limits;
-    let blob_bytes = if plugin.blobs.is_some() { limits.blob_bytes } else { 0 };
-    size(limits.host_call_bytes.saturating_add(blob_bytes))
-}
-
 /// Caps memory, tables and instances; remembers what it refused, to explain the trap that follows.
-pub(crate) struct Room {
+pub(crate) struct MemoryLimiter {
     memory_limit_bytes: usize,
     memory_left_bytes: usize,
     table_elements: usize,
@@ -140,20 +123,20 @@ pub(crate) struct Room {
     refused: Option<String>,
 }
 
-impl Room {
-    fn new(plugin: &Plugin) -> Self {
-        let memory_limit_bytes = size(plugin.limits.memory_bytes);
+impl MemoryLimiter {
+    fn new(limits: &Limits) -> Self {
+        let memory_limit_bytes = size(limits.memory_bytes);
         Self {
             memory_limit_bytes,
             memory_left_bytes: memory_limit_bytes,
-            table_elements: size(plugin.limits.table_elements),
-            core_instances: size(plugin.limits.core_instances),
+            table_elements: size(limits.table_elements),
+            core_instances: size(limits.core_instances),
             refused: None,
         }
     }
 
     /// Linear memory of the instance, all its memories together. They never shrink.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    fn used_bytes(&self) -> usize {
         self.memory_limit_bytes.saturating_sub(self.memory_left_bytes)
     }
 
@@ -163,7 +146,7 @@ impl Room {
     }
 }
 
-impl ResourceLimiter for Room {
+impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
         current: usize,

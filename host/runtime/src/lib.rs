@@ -9,18 +9,18 @@
 mod bindings;
 mod cache;
 mod capabilities;
+mod capability;
 mod compiler;
 mod convert;
 mod description;
 mod engine;
 mod format;
-mod grants;
 mod guest;
-mod http_grant;
 mod isolation;
 mod limits;
 mod listener;
 mod load;
+mod load_error;
 mod meter;
 mod nice;
 mod outline;
@@ -36,15 +36,17 @@ mod text;
 mod turns;
 mod verdict;
 
-pub use compiler::{Attempt, CompileError, Compiler, CompilerProcess, compile_as_child};
-pub use description::{
-    CAPABILITIES, CapabilityRequest, Description, DescriptionError, SubscriptionRequest,
+pub use capabilities::http::{
+    AddressRange, AddressRangeError, HttpGrant, HttpGrantError, Origin, OriginError,
 };
+pub use capabilities::{Secret, capabilities};
+pub use capability::{About, Grants};
+pub use compiler::{Attempt, CompileError, Compiler, CompilerProcess, compile_as_child};
+pub use description::{CapabilityRequest, Description, DescriptionError, SubscriptionRequest};
 pub use format::FormatError;
-pub use grants::{Grant, Grants, Origin, OriginError, Secret};
-pub use http_grant::{AddressRange, AddressRangeError, HttpGrant, HttpGrantError};
 pub use isolation::Isolation;
-pub use limits::{FIXED_LIMITS, LimitError, LimitErrors, LimitRow, Limits};
-pub use listener::{ListenerStats, Settings, WasmListener};
-pub use load::{COMPONENT_MAX_BYTES, LoadError, LoadErrorKind, Loaded};
+pub use limits::{COMPONENT_MAX_BYTES, FIXED_LIMITS, LimitError, LimitErrors, LimitRow, Limits};
+pub use listener::{ListenerStats, Settings, SettingsError, WasmListener};
+pub use load::Loaded;
+pub use load_error::{LoadError, LoadErrorKind};
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

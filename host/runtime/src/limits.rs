@@ -171,18 +171,36 @@ impl Limits {
     }
 }
 
+/// Maximum size of a component.
+pub const COMPONENT_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Maximum size of the native code a component is compiled to.
+pub(crate) const CODE_MAX_BYTES: usize = 512 * 1024 * 1024;
+/// CPU budget of loading: start functions plus `describe`.
+pub(crate) const DESCRIBE_CPU_MS: u64 = 1_000;
+/// Wall-clock limit of the same; generous, because the machine may be busy.
+pub(crate) const DESCRIBE_WALL_MS: u64 = 15_000;
+/// Stack of a guest.
+pub(crate) const WASM_STACK_BYTES: usize = 512 * 1024;
+/// Maximum memories and tables of an instance.
+pub(crate) const MEMORIES_MAX: usize = 8;
+pub(crate) const TABLES_MAX: usize = 32;
+/// Maximum random bytes per call.
+pub(crate) const RANDOM_MAX_BYTES: u64 = 64 * 1024;
+/// Maximum header bytes of one HTTP message, as counted by wasi:http.
+pub(crate) const HTTP_FIELDS_MAX_BYTES: usize = 32 * 1024;
+
 /// Limits that can't be configured, for the documentation: description and value.
 pub const FIXED_LIMITS: [(&str, u64); 11] = [
-    ("bytes of a component file", crate::load::COMPONENT_MAX_BYTES as u64),
-    ("bytes of native code it is compiled to", crate::compiler::CODE_MAX_BYTES as u64),
-    ("milliseconds of CPU for start functions and `describe`", crate::runtime::DESCRIBE_CPU_MS),
-    ("milliseconds by the clock for the same", crate::runtime::DESCRIBE_WALL_MS),
-    ("bytes of a guest's stack", crate::engine::WASM_STACK_BYTES as u64),
-    ("memories of one instance", crate::guest::MEMORIES_MAX as u64),
-    ("tables of one instance", crate::guest::TABLES_MAX as u64),
-    ("random bytes in one call", crate::capabilities::wasi::RANDOM_MAX_BYTES),
-    ("bytes of the header fields of an HTTP message", crate::guest::HTTP_FIELDS_MAX_BYTES as u64),
-    ("bytes of the reason of a failure", crate::convert::REASON_MAX_BYTES as u64),
+    ("bytes of a component file", COMPONENT_MAX_BYTES as u64),
+    ("bytes of native code it is compiled to", CODE_MAX_BYTES as u64),
+    ("milliseconds of CPU for start functions and `describe`", DESCRIBE_CPU_MS),
+    ("milliseconds by the clock for the same", DESCRIBE_WALL_MS),
+    ("bytes of a guest's stack", WASM_STACK_BYTES as u64),
+    ("memories of one instance", MEMORIES_MAX as u64),
+    ("tables of one instance", TABLES_MAX as u64),
+    ("random bytes in one call", RANDOM_MAX_BYTES),
+    ("bytes of the header fields of an HTTP message", HTTP_FIELDS_MAX_BYTES as u64),
+    ("bytes of the reason of a failure", usher_event::limits::REASON_MAX_BYTES as u64),
     ("bytes of an event", usher_event::limits::EVENT_MAX_BYTES as u64),
 ];
 

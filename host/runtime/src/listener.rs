@@ -15,13 +15,15 @@ use usher_event::{
 };
 
 use crate::bindings::types;
-use crate::guest::Guest;
+use crate::capabilities::capabilities;
+use crate::guest::{Configured, Guest};
 use crate::limits::size;
 use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
+use crate::redaction::Redactor;
 use crate::runtime::{Inner, Prepared};
 use crate::verdict::Ending;
-use crate::{Grants, Isolation, Limits, convert, meter};
+use crate::{Grants, Isolation, LimitErrors, Limits, convert, meter};
 
 /// The operator's settings for a plugin, and its state and blob stores.
 #[derive(Clone)]
@@ -38,6 +40,17 @@ pub struct Settings {
     pub blobs: Arc<dyn BlobStore>,
 }
 
+/// Settings that can't be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// Some of the limits are out of range.
+    #[error(transparent)]
+    Limits(#[from] LimitErrors),
+    /// The secrets are too large to be searched for in what the plugin writes.
+    #[error("the secrets can't be redacted: {0}")]
+    Secrets(String),
+}
+
 /// A configured plugin as a [`Listener`].
 pub struct WasmListener {
     name: PluginName,
@@ -45,7 +58,7 @@ pub struct WasmListener {
     digest: Digest,
     runtime: Arc<Inner>,
     prepared: Prepared,
-    plugin: Arc<Plugin>,
+    configured: Arc<Configured>,
     isolation: Isolation,
     pool: Arc<Pool>,
     counters: Counters,
@@ -90,15 +103,18 @@ impl WasmListener {
         version: String,
         digest: Digest,
         settings: Settings,
-    ) -> Self {
+    ) -> Result<Self, SettingsError> {
         let Settings { limits, grants, isolation, state, blobs } = settings;
-        let mut plugin = Plugin::unconfigured(name.as_str(), limits, runtime.http.clone());
-        plugin.state = grants.state.then(|| (name.clone(), state));
-        plugin.blobs = grants.blobs.then(|| (name.clone(), blobs));
-        plugin.grants = grants;
-        let (plugin, pool) = (Arc::new(plugin), runtime.pools.add());
-        let counters = Counters::default();
-        Self { name, version, digest, isolation, pool, runtime, prepared, plugin, counters }
+        let redactor = Redactor::new(grants.secrets()).map_err(SettingsError::Secrets)?;
+        let plugin = Plugin::new(name.as_str(), limits, redactor);
+        let services = runtime.services(Some((name.clone(), state)), Some((name.clone(), blobs)));
+        let configured = Arc::new(Configured::new(plugin, &grants, services));
+        let (pool, counters) = (runtime.pools.add(), Counters::default());
+        Ok(Self { name, version, digest, isolation, pool, runtime, prepared, configured, counters })
+    }
+
+    fn plugin(&self) -> &Plugin {
+        &self.configured.plugin
     }
 
     /// A snapshot of the counters.
@@ -108,13 +124,12 @@ impl WasmListener {
         ListenerStats {
             handled: load(&self.counters.handled),
             failed: failed.map(|(class, count)| (class.as_str(), load(count))).collect(),
-            denied: self
-                .plugin
-                .denials
-                .counts()
-                .map(|(grant, count)| (grant.as_str(), count))
-                .collect(),
-            instances: load(&self.plugin.instances),
+            denied: {
+                let counts = self.plugin().denials.counts();
+                let names = capabilities().filter_map(|about| about.name);
+                names.map(|name| (name, counts.get(name).copied().unwrap_or_default())).collect()
+            },
+            instances: load(&self.plugin().instances),
             instances_made: load(&self.counters.instances_made),
             instances_idle: self.pool.len() as u64,
         }
@@ -129,7 +144,7 @@ impl WasmListener {
     /// Handles one delivery: takes an instance, calls it, collects its effects and returns it to
     /// the pool. Cancel-safe: dropping the future drops the instance.
     async fn run(&self, delivery: &Delivery, started: Instant) -> Result<Effects, Verdict> {
-        let deadline = started + Duration::from_millis(self.plugin.limits.wall_ms);
+        let deadline = started + Duration::from_millis(self.plugin().limits.wall_ms);
         let instance = match self.pool.take() {
             Some(instance) => instance,
             // Boxed: rarely needed, and would enlarge the future of every delivery.
@@ -153,7 +168,7 @@ impl WasmListener {
 
     async fn make(&self, deadline: Instant) -> Result<Instance, Verdict> {
         self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
-        let made = self.runtime.instantiate(&self.prepared, &self.plugin, deadline).await;
+        let made = self.runtime.instantiate(&self.prepared, &self.configured, deadline).await;
         made.map_err(|failed| self.verdict(failed.into()))
     }
 
@@ -165,7 +180,7 @@ impl WasmListener {
         started: Instant,
         deadline: Instant,
     ) -> Result<Effects, Stopped> {
-        let limits = &self.plugin.limits;
+        let limits = &self.plugin().limits;
         let Instance { store, world, clock, calls, .. } = &mut instance;
         *calls += 1;
         let guest = store.data_mut();
@@ -182,7 +197,7 @@ impl WasmListener {
 
         // Only an instance whose call returned is pooled: any other is in an unknown state.
         let guest = store.data_mut();
-        guest.log.end();
+        guest.capabilities.log.flush();
         let ending = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Ending::of(&error, guest)),
@@ -190,11 +205,11 @@ impl WasmListener {
         };
         let answer = ending.map_err(|ending| {
             // HTTP requests already sent are repeated only by the next attempt, which is counted.
-            let adds_up = ending.adds_up && !guest.http.has_called();
+            let adds_up = ending.adds_up && !guest.capabilities.http.has_called();
             Stopped { adds_up, verdict: self.verdict(ending) }
         })?;
         let outcome = self.judge(guest, answer);
-        guest.end();
+        guest.capabilities.end();
         if self.serves_on(&mut instance) {
             let max = size(limits.idle_instances);
             // The start of the call is close enough for the idle time, and saves a clock read.
@@ -207,7 +222,7 @@ impl WasmListener {
     fn serves_on(&self, instance: &mut Instance) -> bool {
         let held = instance.store.data_mut().held();
         let before = std::mem::replace(&mut instance.held, held);
-        let limits = &self.plugin.limits;
+        let limits = &self.plugin().limits;
         self.isolation == Isolation::Warm
             && instance.calls < limits.calls_per_instance
             && !held.is_too_much(before, limits)
@@ -222,23 +237,26 @@ impl WasmListener {
         let emitted = match answer {
             Ok(emitted) => emitted,
             Err(failure) => {
-                return Err(convert::failure(failure, |words| self.plugin.redact(words)));
+                return Err(convert::failure(failure, |words| {
+                    self.plugin().redactor.redact(words)
+                }));
             }
         };
         // The guest ignored a refused write, so its effects are incomplete.
-        if let Some(reached) = guest.state.limit_reached().or_else(|| guest.blobs.limit_reached()) {
+        if let Some(reached) = guest.capabilities.limit_reached() {
             return Err(self.verdict(Ending::limit(reached)));
         }
-        let mut emissions = convert::emissions(emitted, &self.plugin.limits)?;
-        self.plugin.redact_emissions(&mut emissions);
-        let (reads, writes) = guest.state.take();
-        let (blobs, staged) = guest.blobs.take();
-        let quota = self.plugin.limits.quota();
-        Ok(Effects { emissions, reads, writes, blobs, staged, quota })
+        let mut emissions = convert::emissions(emitted, &self.plugin().limits)?;
+        let plugin = self.plugin();
+        emissions.iter_mut().for_each(|emission| plugin.redactor.redact_emission(emission));
+        let quota = plugin.limits.quota();
+        let mut effects = Effects { emissions, quota, ..Effects::default() };
+        guest.capabilities.take(&mut effects);
+        Ok(effects)
     }
 
     fn verdict(&self, ending: Ending) -> Verdict {
-        ending.into_verdict(|words| self.plugin.redact(words))
+        ending.into_verdict(|words| self.plugin().redactor.redact(words))
     }
 
     fn count(&self, verdict: &Verdict) {

@@ -5,83 +5,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use usher_event::{Digest, FailureClass};
+use usher_event::Digest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::bindings::WorldIndices;
 use crate::compiler::{Attempt, CompileError};
-use crate::description::{Description, DescriptionError};
-use crate::format::{self, FormatError};
-use crate::listener::{Settings, WasmListener};
-use crate::outline::Outline;
+use crate::description::Description;
+use crate::format;
+use crate::limits::COMPONENT_MAX_BYTES;
+use crate::listener::{Settings, SettingsError, WasmListener};
+use crate::load_error::{LoadError, LoadErrorKind};
+use crate::outline::{LISTENER, Outline, shown};
 use crate::runtime::{Failed, Inner, Prepared, Runtime};
+use crate::text;
 use crate::verdict::Ending;
-use crate::{LimitErrors, text};
 
-/// Maximum size of a component.
-pub const COMPONENT_MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// The interface that every plugin must export.
-pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
-/// How much of a wasmtime error is kept.
-const DETAIL_MAX_BYTES: usize = 2 * 1024;
-/// Maximum export names listed in an error.
-const EXPORTS_SHOWN_MAX: usize = 8;
-
-/// Why a file is not loaded: which file, what was found, what was expected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {kind}")]
-pub struct LoadError {
-    /// The file's name, as given to [`Runtime::load`].
-    pub file: String,
-    /// What is wrong with it.
-    pub kind: LoadErrorKind,
-}
-
-/// What is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadErrorKind {
-    /// It can't be a component.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// It can't be compiled within the compiler's limits, or not at all.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// It is a component for another world.
-    #[error("exports {found}, expected usher:plugin/listener@0.1.0")]
-    WrongWorld {
-        /// What it exports.
-        found: String,
-    },
-    /// It exports the right name with the wrong type.
-    #[error("exports usher:plugin/listener@0.1.0, but not as the contract has it: {0}")]
-    WrongExport(String),
-    /// It imports an interface, or a version of one, that isn't offered.
-    #[error("imports {import}, {detail}")]
-    UnknownImport {
-        /// The name it imports.
-        import: String,
-        /// Why that is not offered, and what is.
-        detail: String,
-    },
-    /// `describe` or a start function failed.
-    #[error("describe failed: {reason}")]
-    Describe {
-        /// What kind of failure it is.
-        class: FailureClass,
-        /// What happened.
-        reason: String,
-        /// The guest's call stack.
-        backtrace: Option<String>,
-    },
-    /// `describe` returned an invalid description.
-    #[error("describe breaks a rule: {0}")]
-    Description(#[from] DescriptionError),
-    /// The router is shutting down, or compiling panicked.
-    #[error("loading was cut short: {0}")]
-    Host(String),
-}
+/// How much of the reason is kept for which `describe` failed.
+const DESCRIBE_REASON_MAX_BYTES: usize = 2 * 1024;
 
 /// A plugin that is compiled, linked and described, but not configured.
 #[derive(Clone)]
@@ -180,8 +121,8 @@ impl Loaded {
     /// Creates a listener with the operator's settings. May be called again with others.
     ///
     /// # Errors
-    /// Some of the limits are out of range.
-    pub fn listener(&self, settings: Settings) -> Result<Arc<WasmListener>, LimitErrors> {
+    /// See [`SettingsError`].
+    pub fn listener(&self, settings: Settings) -> Result<Arc<WasmListener>, SettingsError> {
         settings.limits.check()?;
         let LoadedInner { runtime, linked, description } = &*self.inner;
         let name = description.name.clone();
@@ -192,7 +133,7 @@ impl Loaded {
             description.version.clone(),
             linked.digest,
             settings,
-        );
+        )?;
         Ok(Arc::new(listener))
     }
 }
@@ -245,7 +186,7 @@ fn link(
         .instantiate_pre(&component)
         .map_err(|error| unknown_import(&error, &imports))?;
     let at = WorldIndices::new(&pre);
-    let at = at.map_err(|error| LoadErrorKind::WrongExport(detail(&error)))?;
+    let at = at.map_err(|error| LoadErrorKind::WrongExport(text::error(&error)))?;
     let prepared = Prepared { pre, exports: at };
     Ok(Linked { prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
 }
@@ -258,43 +199,23 @@ fn revive(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
     #[allow(unsafe_code, reason = "loading our own compiled code")]
     let component = unsafe { Component::deserialize(engine, code) };
     // Valid code may still need more than the engine allows an instance.
-    component.map_err(|error| CompileError::too_much(&detail(&error)))
+    component.map_err(|error| CompileError::too_much(&text::error(&error)))
 }
 
 fn describe_failed(failed: Failed) -> LoadErrorKind {
     if let Failed::Contract(error) = &failed {
-        return LoadErrorKind::WrongExport(detail(error));
+        return LoadErrorKind::WrongExport(text::error(error));
     }
     let ending = Ending::from(failed);
-    let reason = text::cut(text::escape(&ending.reason).into_owned(), DETAIL_MAX_BYTES);
+    let reason = text::cut(text::escape(&ending.reason).into_owned(), DESCRIBE_REASON_MAX_BYTES);
     LoadErrorKind::Describe { class: ending.class, reason, backtrace: ending.backtrace }
 }
 
 /// Finds the import that a linker error is about.
 fn unknown_import(error: &wasmtime::Error, imports: &[String]) -> LoadErrorKind {
-    let detail = detail(error);
+    let detail = text::error(error);
     let import = imports.iter().find(|import| detail.contains(&format!("`{import}`")));
-    let import = import.map_or_else(|| "something".to_owned(), |name| escaped(name));
+    let import = import.map_or_else(|| "something".to_owned(), |name| text::name(name));
     let detail = format!("which is not offered like that: {detail}");
     LoadErrorKind::UnknownImport { import, detail }
-}
-
-pub(crate) fn shown(exports: &[String]) -> String {
-    match exports {
-        [] => "nothing".to_owned(),
-        names => {
-            let shown: Vec<_> =
-                names.iter().take(EXPORTS_SHOWN_MAX).map(|name| escaped(name)).collect();
-            let more = if names.len() > EXPORTS_SHOWN_MAX { ", …" } else { "" };
-            format!("{}{more}", shown.join(", "))
-        }
-    }
-}
-
-pub(crate) fn escaped(name: &str) -> String {
-    text::cut(text::escape(name).into_owned(), 128)
-}
-
-pub(crate) fn detail(error: &wasmtime::Error) -> String {
-    text::cut(text::escape(&format!("{error:#}")).into_owned(), DETAIL_MAX_BYTES)
 }

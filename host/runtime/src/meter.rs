@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn ticks_that_ran_are_charged() {
         // As many ticks as the limit has are fine, whether they are charged singly or together.
-        for (cpu_ms, step) in [(20, 1), (250, 1), (250, 24), (crate::runtime::DESCRIBE_CPU_MS, 1)] {
+        for (cpu_ms, step) in [(20, 1), (250, 1), (250, 24), (crate::limits::DESCRIBE_CPU_MS, 1)] {
             let ticks = Arc::new(AtomicU64::new(7));
             let mut meter = meter(&ticks, cpu_ms);
             assert!(meter.charge().is_ok());

@@ -3,8 +3,6 @@
 use rustix::io;
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp, setpriority_process};
 
-use crate::compiler::Attempt;
-
 /// Added to the router's own niceness; the kernel caps the result at 19.
 pub(crate) const NICER: i32 = 10;
 
@@ -24,11 +22,7 @@ pub(crate) fn this_thread() {
 }
 
 /// Raises a process group's niceness; no-op if it has exited.
-pub(crate) fn process_group(id: u32, attempt: Attempt) {
-    let by = match attempt {
-        Attempt::Quick => NICER,
-        Attempt::Patient => NICEST,
-    };
+pub(crate) fn process_group(id: u32, by: i32) {
     if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         told(nicer(by).and_then(|nice| setpriority_pgrp(Some(group), nice)));
     }

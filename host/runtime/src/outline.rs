@@ -3,7 +3,14 @@
 
 use wasmparser::{Parser, Payload};
 
-use crate::load::{LISTENER, LoadErrorKind, escaped, shown};
+use crate::load_error::LoadErrorKind;
+use crate::text;
+
+/// The interface that every plugin must export.
+pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
+
+/// Maximum export names listed in an error.
+const EXPORTS_SHOWN_MAX: usize = 8;
 
 /// Importable packages: name, version (a prefix if it ends in `.`) and interfaces (empty: all).
 const OFFERED: [(&str, &str, &[&str]); 11] = [
@@ -70,7 +77,7 @@ impl Outline {
         match refused {
             None => Ok(()),
             Some((name, detail)) => {
-                Err(LoadErrorKind::UnknownImport { import: escaped(name), detail })
+                Err(LoadErrorKind::UnknownImport { import: text::name(name), detail })
             }
         }
     }
@@ -104,7 +111,7 @@ fn objection(name: &str) -> Option<String> {
         };
         return Some(format!(
             "which is not offered like that: there is version {offered}, not {}{advice}",
-            if version.is_empty() { "without one".to_owned() } else { escaped(version) }
+            if version.is_empty() { "without one".to_owned() } else { text::name(version) }
         ));
     }
     if !interfaces.is_empty() && !interfaces.contains(&interface) {
@@ -116,6 +123,19 @@ fn objection(name: &str) -> Option<String> {
 
 fn packages() -> String {
     OFFERED.map(|(package, ..)| package).join(", ")
+}
+
+/// Export names for an error.
+pub(crate) fn shown(exports: &[String]) -> String {
+    match exports {
+        [] => "nothing".to_owned(),
+        names => {
+            let shown: Vec<_> =
+                names.iter().take(EXPORTS_SHOWN_MAX).map(|name| text::name(name)).collect();
+            let more = if names.len() > EXPORTS_SHOWN_MAX { ", …" } else { "" };
+            format!("{}{more}", shown.join(", "))
+        }
+    }
 }
 
 #[cfg(test)]

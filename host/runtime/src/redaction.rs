@@ -3,13 +3,11 @@
 //! encode it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::ops::Range;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bytes::Bytes;
-use memchr::memmem;
 use usher_event::{Emission, Value};
-
-use crate::Secret;
 
 /// Shorter secrets are not redacted: they would match everywhere, and the matches reveal them.
 const SECRET_MIN_BYTES: usize = 4;
@@ -17,10 +15,121 @@ const SECRET_MIN_BYTES: usize = 4;
 const LINE_MIN_BYTES: usize = 8;
 const REDACTED: &str = "[redacted]";
 
+/// Redacts the secrets of one plugin; built once, searches for all of them in one pass.
+#[derive(Default)]
+pub(crate) struct Redactor {
+    /// What to redact, longest first; empty without secrets.
+    needles: Vec<String>,
+    searcher: Option<AhoCorasick>,
+}
+
+impl Redactor {
+    /// # Errors
+    /// The secrets are too large to be searched for.
+    pub(crate) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let needles = needles(secrets);
+        if needles.is_empty() {
+            return Ok(Self::default());
+        }
+        // Small rather than fastest: a certificate as a secret would take tens of megabytes as a DFA.
+        let builder = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).clone();
+        let searcher = builder.build(&needles).map_err(|error| error.to_string())?;
+        Ok(Self { needles, searcher: Some(searcher) })
+    }
+
+    /// Where secrets are; those that overlap are one.
+    fn spans(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        let Some(searcher) = &self.searcher else { return spans };
+        // In the order of their ends.
+        for found in searcher.find_overlapping_iter(bytes) {
+            let mut span = found.range();
+            while let Some(before) = spans.pop_if(|before| before.end > span.start) {
+                span.start = span.start.min(before.start);
+            }
+            spans.push(span);
+        }
+        spans
+    }
+
+    /// Redacts secrets in text.
+    pub(crate) fn redact(&self, text: String) -> String {
+        let spans = self.spans(text.as_bytes());
+        if spans.is_empty() {
+            return text;
+        }
+        let mut redacted = String::with_capacity(text.len());
+        let mut rest = 0;
+        for span in spans {
+            redacted.push_str(text.get(rest..span.start).unwrap_or_default());
+            redacted.push_str(REDACTED);
+            rest = span.end;
+        }
+        redacted.push_str(text.get(rest..).unwrap_or_default());
+        redacted
+    }
+
+    /// Redacts secrets in an emission.
+    pub(crate) fn redact_emission(&self, emission: &mut Emission) {
+        if self.searcher.is_none() {
+            return;
+        }
+        let text = |text: &mut String| *text = self.redact(std::mem::take(text));
+        let Emission { ty, subject, datacontenttype, dataschema, extensions, data, delay_ms: _ } =
+            emission;
+        text(ty);
+        for attribute in [subject, datacontenttype, dataschema].into_iter().flatten() {
+            text(attribute);
+        }
+        for (_, value) in extensions {
+            match value {
+                Value::Boolean(_) | Value::Integer(_) => {}
+                Value::String(value)
+                | Value::Uri(value)
+                | Value::UriReference(value)
+                | Value::Timestamp(value) => text(value),
+                Value::Binary(value) => self.redact_bytes(value),
+            }
+        }
+        if let Some(data) = data {
+            self.redact_bytes(data);
+        }
+    }
+
+    fn redact_bytes(&self, bytes: &mut Bytes) {
+        let spans = self.spans(bytes);
+        if spans.is_empty() {
+            return;
+        }
+        let mut redacted = Vec::with_capacity(bytes.len());
+        let mut rest = 0;
+        for span in spans {
+            redacted.extend_from_slice(bytes.get(rest..span.start).unwrap_or_default());
+            redacted.extend_from_slice(REDACTED.as_bytes());
+            rest = span.end;
+        }
+        redacted.extend_from_slice(bytes.get(rest..).unwrap_or_default());
+        *bytes = redacted.into();
+    }
+
+    /// Redacts secrets in text whose start was cut off, possibly inside a secret.
+    pub(crate) fn redact_end(&self, text: String) -> String {
+        let ends = self.needles.iter().flat_map(|needle| {
+            let ends = needle.char_indices().skip(1).filter_map(|(at, _)| needle.get(at..));
+            ends.take_while(|end| end.len() >= SECRET_MIN_BYTES)
+        });
+        let cut = ends.filter(|end| text.starts_with(end)).map(str::len).max();
+        let text = match cut.and_then(|bytes| text.get(bytes..)) {
+            Some(rest) => format!("{REDACTED}{rest}"),
+            None => text,
+        };
+        self.redact(text)
+    }
+}
+
 /// Strings to redact: each secret, its JSON-escaped form, and its lines, because output is shown
-/// line by line. Longest first, because a shorter one may be part of a longer one.
-fn needles(secrets: &BTreeMap<String, Secret>) -> Vec<Cow<'_, str>> {
-    let secrets = secrets.values().map(Secret::expose);
+/// line by line.
+fn needles<'a>(secrets: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut needles = Vec::new();
     for secret in secrets.filter(|secret| secret.len() >= SECRET_MIN_BYTES) {
         needles.push(Cow::Borrowed(secret));
@@ -28,8 +137,7 @@ fn needles(secrets: &BTreeMap<String, Secret>) -> Vec<Cow<'_, str>> {
         let lines = secret.lines().map(str::trim);
         needles.extend(lines.filter(|line| line.len() >= LINE_MIN_BYTES).map(Cow::Borrowed));
     }
-    needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-    needles
+    needles.into_iter().map(Cow::into_owned).collect()
 }
 
 /// The JSON-escaped form of a secret, if it differs.
@@ -39,99 +147,22 @@ fn in_json(secret: &str) -> Option<String> {
     (inner != secret).then(|| inner.to_owned())
 }
 
-/// Redacts secrets in an emission.
-pub(crate) fn redact_emission(secrets: &BTreeMap<String, Secret>, emission: &mut Emission) {
-    let needles = needles(secrets);
-    let text = |text: &mut String| {
-        for needle in needles.iter().filter(|needle| text.contains(&***needle)).collect::<Vec<_>>()
-        {
-            *text = text.replace(&**needle, REDACTED);
-        }
-    };
-    let Emission { ty, subject, datacontenttype, dataschema, extensions, data, delay_ms: _ } =
-        emission;
-    text(ty);
-    for attribute in [subject, datacontenttype, dataschema].into_iter().flatten() {
-        text(attribute);
-    }
-    for (_, value) in extensions {
-        match value {
-            Value::Boolean(_) | Value::Integer(_) => {}
-            Value::String(value)
-            | Value::Uri(value)
-            | Value::UriReference(value)
-            | Value::Timestamp(value) => text(value),
-            Value::Binary(value) => redact_bytes(&needles, value),
-        }
-    }
-    if let Some(data) = data {
-        redact_bytes(&needles, data);
-    }
-}
-
-fn redact_bytes(needles: &[Cow<'_, str>], bytes: &mut Bytes) {
-    for needle in needles {
-        let mut rest = 0;
-        let mut redacted = Vec::new();
-        for at in memmem::find_iter(bytes, needle.as_bytes()) {
-            redacted.extend_from_slice(bytes.get(rest..at).unwrap_or_default());
-            redacted.extend_from_slice(REDACTED.as_bytes());
-            rest = at + needle.len();
-        }
-        if rest > 0 {
-            redacted.extend_from_slice(bytes.get(rest..).unwrap_or_default());
-            *bytes = redacted.into();
-        }
-    }
-}
-
-/// Redacts secrets in text.
-pub(crate) fn redact(secrets: &BTreeMap<String, Secret>, mut text: String) -> String {
-    if secrets.is_empty() {
-        return text;
-    }
-    for needle in needles(secrets) {
-        if text.contains(&*needle) {
-            text = text.replace(&*needle, REDACTED);
-        }
-    }
-    text
-}
-
-/// Redacts secrets in text whose start was cut off, possibly inside a secret.
-pub(crate) fn redact_end(secrets: &BTreeMap<String, Secret>, text: String) -> String {
-    let cut = needles(secrets)
-        .iter()
-        .flat_map(|needle| {
-            let ends = needle.char_indices().skip(1).filter_map(|(at, _)| needle.get(at..));
-            ends.take_while(|end| end.len() >= SECRET_MIN_BYTES)
-        })
-        .filter(|end| text.starts_with(end))
-        .map(str::len)
-        .max();
-    let text = match cut.and_then(|bytes| text.get(bytes..)) {
-        Some(rest) => format!("{REDACTED}{rest}"),
-        None => text,
-    };
-    redact(secrets, text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const PEM: &str = "-----BEGIN KEY-----\r\nMIIEvQIBADANBg\r\n  kqhkiG9w0BAQEF\r\nshort\r\n";
 
-    fn secrets() -> BTreeMap<String, Secret> {
-        [("A", "hunter2"), ("B", "hunter2 and more"), ("C", PEM), ("D", "abc")]
-            .map(|(name, secret)| (name.to_owned(), Secret::new(secret)))
-            .into()
+    fn redactor(more: &[&'static str]) -> Redactor {
+        let secrets = ["hunter2", "hunter2 and more", PEM, "abc"].iter().chain(more).copied();
+        Redactor::new(secrets).unwrap()
     }
 
     #[test]
     fn secrets_and_their_lines_are_taken_out() {
-        let redact = |text: &str| redact(&secrets(), text.to_owned());
+        let redact = |text: &str| redactor(&["xhunt"]).redact(text.to_owned());
         for (text, expected) in [
+            ("xhunter2hunter2", "[redacted][redacted]"),
             ("nothing", "nothing"),
             ("the key is hunter2!", "the key is [redacted]!"),
             ("hunter2 and more", "[redacted]"),
@@ -147,8 +178,6 @@ mod tests {
 
     #[test]
     fn events_carry_no_secret() {
-        let mut secrets = secrets();
-        secrets.insert("Q".to_owned(), Secret::new("say \"hunter\""));
         let text = || "a hunter2".to_owned();
         let mut emission = Emission {
             ty: text(),
@@ -163,7 +192,7 @@ mod tests {
             data: Some(Bytes::from(r#"{"key":"say \"hunter\"","other":"hunter2"}"#)),
             delay_ms: None,
         };
-        redact_emission(&secrets, &mut emission);
+        redactor(&["say \"hunter\""]).redact_emission(&mut emission);
         let shown = format!("{emission:?}");
         assert!(!shown.contains("hunter"), "{shown}");
         assert_eq!(emission.ty, "a [redacted]");
@@ -175,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_secret_that_was_cut_is_taken_out() {
-        let redact = |text: &str| redact_end(&secrets(), text.to_owned());
+        let redact = |text: &str| redactor(&[]).redact_end(text.to_owned());
         for (text, expected) in [
             ("nter2 was wrong", "[redacted] was wrong"),
             ("nter2 and more, hunter2", "[redacted], [redacted]"),

@@ -6,19 +6,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use usher_event::{BlobStore, PluginName, StateReader};
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError};
 
 use crate::bindings::{WorldIndices, types};
 use crate::cache::Cache;
 use crate::capabilities;
+use crate::capabilities::Services;
+use crate::capability::Grants;
 use crate::compiler::Compiler;
 use crate::engine;
-use crate::guest::Guest;
+use crate::guest::{Configured, Guest};
+use crate::limits::{DESCRIBE_CPU_MS, DESCRIBE_WALL_MS};
 use crate::meter::{self, Ticker};
 use crate::plugin::Plugin;
 use crate::pool::Instance;
 use crate::pools::{Pools, Sweep};
+use crate::redaction::Redactor;
 use crate::turns::Turns;
 use crate::verdict::Ending;
 
@@ -162,12 +167,8 @@ impl std::fmt::Debug for Runtime {
 
 fn link(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    capabilities::wasi::add_to_linker(&mut linker)?;
-    capabilities::http::add_to_linker(&mut linker)?;
-    capabilities::config::add_to_linker(&mut linker)?;
-    capabilities::log::add_to_linker(&mut linker)?;
-    capabilities::state::add_to_linker(&mut linker)?;
-    capabilities::blobs::add_to_linker(&mut linker)?;
+    capabilities::add_wasi_to_linker(&mut linker)?;
+    capabilities::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -183,7 +184,7 @@ impl Inner {
     pub(crate) async fn instantiate(
         &self,
         prepared: &Prepared,
-        plugin: &Arc<Plugin>,
+        configured: &Arc<Configured>,
         deadline: Instant,
     ) -> Result<Instance, Failed> {
         let places = &self.pools.places;
@@ -191,7 +192,7 @@ impl Inner {
             // A waiter may just have been woken: let it go first.
             tokio::task::yield_now().await;
         }
-        match self.try_instantiate(prepared, plugin, deadline).await {
+        match self.try_instantiate(prepared, configured, deadline).await {
             Err(Failed::Full(_)) => {}
             done => return done,
         }
@@ -201,7 +202,7 @@ impl Inner {
             // Register before retrying, so that no wakeup is lost.
             freed.as_mut().enable();
             self.pools.shrink();
-            match self.try_instantiate(prepared, plugin, deadline).await {
+            match self.try_instantiate(prepared, configured, deadline).await {
                 Err(Failed::Full(ending)) => {
                     if timeout_at(deadline, freed).await.is_err() {
                         return Err(Failed::Full(ending));
@@ -215,12 +216,13 @@ impl Inner {
     async fn try_instantiate(
         &self,
         prepared: &Prepared,
-        plugin: &Arc<Plugin>,
+        configured: &Arc<Configured>,
         deadline: Instant,
     ) -> Result<Instance, Failed> {
+        let plugin = &configured.plugin;
         // Declared before the store so that it is dropped after it.
         let place = self.pools.places.take();
-        let mut store = Guest::store(&self.engine, plugin, self.ticker.ticks(), &self.turns)
+        let mut store = Guest::store(&self.engine, configured, self.ticker.ticks(), &self.turns)
             .map_err(|error| Failed::Ended(Ending::host(&error)))?;
         let cpu = &mut store.data_mut().cpu;
         cpu.begin(plugin.limits.cpu_ms);
@@ -265,12 +267,16 @@ impl From<Failed> for Ending {
     }
 }
 
-/// CPU budget of loading: start functions plus `describe`.
-pub(crate) const DESCRIBE_CPU_MS: u64 = 1_000;
-/// Wall-clock limit of the same; generous, because the machine may be busy.
-pub(crate) const DESCRIBE_WALL_MS: u64 = 15_000;
-
 impl Inner {
+    /// What capabilities need of the host. State and blobs are a plugin's, by its name.
+    pub(crate) fn services(
+        &self,
+        state: Option<(PluginName, Arc<dyn StateReader>)>,
+        blobs: Option<(PluginName, Arc<dyn BlobStore>)>,
+    ) -> Services {
+        Services { http: self.http.clone(), state, blobs, config: (), log: () }
+    }
+
     /// Calls `describe` in a throwaway instance without grants.
     pub(crate) async fn describe(
         &self,
@@ -282,9 +288,11 @@ impl Inner {
             wall_ms: DESCRIBE_WALL_MS,
             ..crate::Limits::default()
         };
-        let plugin = Arc::new(Plugin::unconfigured(label, limits, self.http.clone()));
+        let plugin = Plugin::new(label, limits, Redactor::default());
+        let services = self.services(None, None);
+        let configured = Arc::new(Configured::new(plugin, &Grants::default(), services));
         let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
-        let mut instance = self.instantiate(prepared, &plugin, deadline).await?;
+        let mut instance = self.instantiate(prepared, &configured, deadline).await?;
         let Instance { store, world, clock, .. } = &mut instance;
         // No `cpu.begin`: `describe` shares the CPU budget with the start functions.
         store.set_epoch_deadline(1);
@@ -294,7 +302,7 @@ impl Inner {
             Ok(Err(error)) => Err(Failed::Ended(Ending::of(&error, store.data()))),
             Err(_) => Err(Failed::Ended(Ending::deadline(DESCRIBE_WALL_MS))),
         };
-        store.data().log.end();
+        store.data().capabilities.log.flush();
         said
     }
 }

@@ -9,19 +9,26 @@ use usher_event::{
     StoreError,
 };
 
+use crate::Limits;
+use crate::meter::{CpuMeter, GuestClock};
 use crate::plugin::Plugin;
-use crate::{Grants, Limits};
+use crate::redaction::Redactor;
+use crate::turns::Turns;
 
 /// A plugin named `tested`, with the default limits.
-pub(crate) fn plugin(grants: Grants) -> Arc<Plugin> {
-    limited(grants, Limits::default())
+pub(crate) fn plugin() -> Arc<Plugin> {
+    limited(Limits::default())
 }
 
 /// A plugin named `tested`.
-pub(crate) fn limited(grants: Grants, limits: Limits) -> Arc<Plugin> {
-    let mut plugin = Plugin::unconfigured("tested", limits, Arc::default());
-    plugin.grants = grants;
-    Arc::new(plugin)
+pub(crate) fn limited(limits: Limits) -> Arc<Plugin> {
+    Arc::new(Plugin::new("tested", limits, Redactor::default()))
+}
+
+/// The clock of an instance.
+pub(crate) fn clock() -> Arc<GuestClock> {
+    let turns = Arc::new(Turns::for_this_machine());
+    CpuMeter::new(&Arc::default(), &turns, &Arc::default()).clock().clone()
 }
 
 /// A delivery whose contents don't matter.

@@ -2,6 +2,12 @@
 
 use std::borrow::Cow;
 
+/// How much of an error of wasmtime is kept.
+const ERROR_MAX_BYTES: usize = 2 * 1024;
+
+/// How much of a name is shown.
+const NAME_SHOWN_MAX_BYTES: usize = 128;
+
 /// Whether a character could move a terminal's cursor, forge a line or reorder text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -46,6 +52,16 @@ pub(crate) fn cut(mut text: String, max_bytes: usize) -> String {
         text.push_str(MARK);
     }
     text
+}
+
+/// An error of wasmtime with its causes, escaped and bounded.
+pub(crate) fn error(error: &wasmtime::Error) -> String {
+    cut(escape(&format!("{error:#}")).into_owned(), ERROR_MAX_BYTES)
+}
+
+/// A name of an import or export, escaped and bounded.
+pub(crate) fn name(name: &str) -> String {
+    cut(escape(name).into_owned(), NAME_SHOWN_MAX_BYTES)
 }
 
 #[cfg(test)]

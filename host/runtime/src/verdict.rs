@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
+use usher_event::limits::REASON_MAX_BYTES;
 use usher_event::{Failure, FailureClass, Verdict};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::convert::REASON_MAX_BYTES;
 use crate::guest::Guest;
 use crate::meter::CpuExceeded;
 use crate::text;
@@ -78,7 +78,7 @@ impl Ending {
 fn adds_up(error: &wasmtime::Error, guest: &Guest) -> bool {
     let is_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
     is_full
-        || guest.room.refused().is_some()
+        || guest.memory.refused().is_some()
         || error.root_cause().to_string().contains(HANDLES_FULL)
 }
 
@@ -100,7 +100,7 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
     if LIMITS_OF_WASMTIME.iter().any(|limit| cause.contains(limit)) {
         return (FailureClass::Limit, cause);
     }
-    if let Some(refused) = guest.room.refused() {
+    if let Some(refused) = guest.memory.refused() {
         return (FailureClass::Limit, format!("{refused}; then: {cause}"));
     }
     let cause = match error.downcast_ref::<Trap>() {
@@ -110,7 +110,7 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
         None => cause,
     };
     // A panic's message goes to stderr before the trap.
-    match guest.log.last_words() {
+    match guest.capabilities.log.last_words() {
         Some(words) => (FailureClass::Trap, format!("{cause}: {words}")),
         None => (FailureClass::Trap, cause),
     }

@@ -3,17 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
-use usher_event::{BlobChange, BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
-use wasmtime::component::{HasData, Linker};
+use usher_event::{
+    BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, PluginName, QuotaError, StagedBlob,
+    StoreError,
+};
+use wasmtime::component::Linker;
 
 use crate::bindings::blobs::{self, Blob, Error, Info};
-use crate::guest::Guest;
+use crate::capability::{About, Capability, Grants, Has, View, Viewed};
 use crate::limits::size;
+use crate::meter::GuestClock;
 use crate::plugin::Plugin;
-use crate::{Grant, text};
+use crate::text;
+
+const NAME: &str = "blobs";
 
 /// Blobs in one page of a listing.
 const PAGE_BLOBS: usize = 100;
@@ -24,10 +31,55 @@ const CONTENT_TYPE_MAX_BYTES: usize = 256;
 
 /// One instance's blobs.
 pub(crate) struct Blobs {
-    plugin: Arc<Plugin>,
+    shared: Arc<Shared>,
     /// Changes of the current delivery; the last put or delete of a digest wins.
     staged: BTreeMap<Digest, Staged>,
     limit_reached: Option<String>,
+}
+
+/// A plugin's blobs.
+pub(crate) struct Shared {
+    plugin: Arc<Plugin>,
+    /// Set if blobs are granted.
+    store: Option<(PluginName, Arc<dyn BlobStore>)>,
+    /// Bytes that its deliveries have put but not yet committed.
+    staged_bytes: AtomicU64,
+}
+
+/// Reservation for a staged blob; released on drop.
+struct Reservation {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shared.staged_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Reserves `more_bytes` for a staged blob, if they fit the quota together with all other
+    /// staged bytes and the committed `kept_bytes`.
+    ///
+    /// # Errors
+    /// The quota would be exceeded.
+    fn reserve(
+        self: &Arc<Self>,
+        kept_bytes: u64,
+        more_bytes: u64,
+    ) -> Result<Reservation, QuotaError> {
+        let quota = self.plugin.limits.quota();
+        let add = |staged_bytes: u64| {
+            let staged_bytes = staged_bytes.saturating_add(more_bytes);
+            let after_bytes = kept_bytes.saturating_add(staged_bytes);
+            quota.check_blobs(kept_bytes, after_bytes).is_ok().then_some(staged_bytes)
+        };
+        match self.staged_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            Ok(_) => Ok(Reservation { shared: Arc::clone(self), bytes: more_bytes }),
+            Err(_) => Err(QuotaError::Blobs { limit_bytes: quota.blobs_bytes }),
+        }
+    }
 }
 
 /// Staged change of one digest.
@@ -49,46 +101,61 @@ impl Staged {
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-impl Blobs {
-    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
-        let plugin = plugin.clone();
-        Self { plugin, staged: BTreeMap::new(), limit_reached: None }
+impl Capability for Blobs {
+    const ABOUT: &'static [About] = &[About {
+        name: Some(NAME),
+        interfaces: &["usher:plugin/blobs"],
+        ability: "puts blobs, and reads those of all plugins",
+        is_flag: true,
+    }];
+
+    type Service = Option<(PluginName, Arc<dyn BlobStore>)>;
+    type Shared = Shared;
+
+    fn share(plugin: &Arc<Plugin>, grants: &Grants, store: Self::Service) -> Shared {
+        let store = store.filter(|_| grants.contains(NAME));
+        Shared { plugin: plugin.clone(), store, staged_bytes: AtomicU64::new(0) }
     }
 
-    /// Resets for a new delivery.
-    pub(crate) fn begin(&mut self) {
-        self.clear();
+    fn new(shared: &Arc<Shared>, _: &Arc<GuestClock>) -> Self {
+        Self { shared: shared.clone(), staged: BTreeMap::new(), limit_reached: None }
+    }
+
+    fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        blobs::add_to_linker::<_, Viewed<Self>>(linker, T::view)
+    }
+
+    fn begin(&mut self, _: &Delivery) {
+        self.staged.clear();
         self.limit_reached = None;
     }
 
-    /// Discards staged changes.
-    pub(crate) fn clear(&mut self) {
+    fn end(&mut self) {
         self.staged.clear();
     }
 
-    /// Takes the first limit this delivery exceeded; if there is one, its changes are incomplete.
-    pub(crate) fn limit_reached(&mut self) -> Option<String> {
+    fn limit_reached(&mut self) -> Option<String> {
         self.limit_reached.take()
     }
 
-    /// Takes the staged changes, and the guards that keep their content on disk until the commit.
-    pub(crate) fn take(&mut self) -> (Vec<BlobChange>, Vec<StagedBlob>) {
-        let (mut changes, mut contents) = (Vec::new(), Vec::new());
+    /// The guards keep the content on disk until the commit.
+    fn take(&mut self, effects: &mut Effects) {
         for (digest, staged) in std::mem::take(&mut self.staged) {
-            changes.push(match staged {
+            effects.blobs.push(match staged {
                 Staged::Put(info, _, content) => {
-                    contents.push(content);
+                    effects.staged.push(content);
                     BlobChange::Put(info)
                 }
                 Staged::Delete => BlobChange::Delete(digest),
             });
         }
-        (changes, contents)
     }
+}
 
+impl Blobs {
     fn granted(&self) -> Result<(PluginName, Arc<dyn BlobStore>), Error> {
-        self.plugin.blobs.clone().ok_or_else(|| {
-            Error::Denied(self.plugin.deny(Grant::Blobs, "blobs", "grants", "blobs = true"))
+        self.shared.store.clone().ok_or_else(|| {
+            Error::Denied(self.shared.plugin.deny(NAME, "blobs", "grants", "blobs = true"))
         })
     }
 
@@ -107,7 +174,7 @@ impl Blobs {
 
     async fn put(&mut self, content: Vec<u8>, content_type: String) -> Result<String, Error> {
         let (name, store) = self.granted()?;
-        let limits = &self.plugin.limits;
+        let limits = &self.shared.plugin.limits;
         if content.len() > size(limits.blob_bytes) {
             let words =
                 format!("the blob has {} bytes, the limit is {}", content.len(), limits.blob_bytes);
@@ -130,15 +197,15 @@ impl Blobs {
         }
         let content = Bytes::from(content);
         let written = blocking({
-            let (content, plugin) = (content.clone(), self.plugin.clone());
+            let (content, shared) = (content.clone(), self.shared.clone());
             move || {
-                let room = match plugin.stage_blob(store.kept_bytes(&name)?, size_bytes) {
-                    Ok(room) => room,
+                let reservation = match shared.reserve(store.kept_bytes(&name)?, size_bytes) {
+                    Ok(reservation) => reservation,
                     Err(error) => return Ok(Err(error)),
                 };
                 let written = store.write(&content)?;
                 // The reservation is released together with the guard of the content.
-                Ok(Ok(StagedBlob::new(written.digest(), (written, room))))
+                Ok(Ok(StagedBlob::new(written.digest(), (written, reservation))))
             }
         })
         .await?;
@@ -227,29 +294,20 @@ fn blob(info: &BlobInfo, content: &[u8]) -> Blob {
     Blob { info: self::info(info), content: content.to_vec() }
 }
 
-impl HasData for Blobs {
-    type Data<'a> = &'a mut Self;
-}
-
-impl blobs::Host for Blobs {
+impl blobs::Host for View<'_, Blobs> {
     async fn put(&mut self, content: Vec<u8>, content_type: String) -> Answer<String> {
-        Ok(Self::put(self, content, content_type).await)
+        Ok(self.capability.put(content, content_type).await)
     }
 
     async fn get(&mut self, digest: String) -> Answer<Option<Blob>> {
-        Ok(Self::get(self, &digest).await)
+        Ok(self.capability.get(&digest).await)
     }
 
     async fn list(&mut self, after: Option<String>) -> Answer<Vec<Info>> {
-        Ok(Self::list(self, after.as_deref()).await)
+        Ok(self.capability.list(after.as_deref()).await)
     }
 
     async fn delete(&mut self, digest: String) -> Answer<()> {
-        Ok(Self::delete(self, &digest))
+        Ok(self.capability.delete(&digest))
     }
-}
-
-/// Links usher:plugin/blobs.
-pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    blobs::add_to_linker::<_, Blobs>(linker, |guest| &mut guest.blobs)
 }

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tracing::Level;
 use usher_event::{Delivery, SubscriptionName};
-use wasmtime::component::{HasData, Linker};
+use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::bindings::logging::{self, Level as GuestLevel};
-use crate::guest::Guest;
+use crate::capability::{About, Capability, Grants, Has, View, Viewed};
 use crate::limits::size;
+use crate::meter::GuestClock;
 use crate::plugin::Plugin;
 use crate::{Limits, text};
 
@@ -31,12 +32,19 @@ const TAIL_MAX_BYTES: usize = 1024;
 /// One instance's log. Cheap to clone: the streams the guest holds share it.
 #[derive(Clone)]
 pub(crate) struct Log {
-    shared: Arc<Shared>,
+    instance: Arc<Instance>,
 }
 
-struct Shared {
+/// A plugin's log.
+pub(crate) struct Shared {
     plugin: Arc<Plugin>,
-    /// Whether a buffer may hold an unterminated line. Saves [`Log::end`] the lock, since most
+    /// Log budget of the current minute.
+    minute: Mutex<Minute>,
+}
+
+struct Instance {
+    shared: Arc<Shared>,
+    /// Whether a buffer may hold an unterminated line. Saves [`Log::flush`] the lock, since most
     /// deliveries leave none.
     has_rest: AtomicBool,
     state: Mutex<State>,
@@ -76,34 +84,60 @@ impl Stream {
     }
 }
 
-impl Log {
-    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
-        let state = State { left_bytes: size(plugin.limits.log_bytes), ..State::default() };
-        let (has_rest, state) = (AtomicBool::new(false), Mutex::new(state));
-        Self { shared: Arc::new(Shared { plugin: plugin.clone(), has_rest, state }) }
+impl Capability for Log {
+    const ABOUT: &'static [About] = &[About {
+        name: None,
+        interfaces: &["wasi:logging/", "wasi:cli/stdout", "wasi:cli/stderr"],
+        ability: "writes to the log",
+        is_flag: false,
+    }];
+
+    type Service = ();
+    type Shared = Shared;
+
+    fn share(plugin: &Arc<Plugin>, _: &Grants, (): ()) -> Shared {
+        let minute = Mutex::new(Minute::new(&plugin.limits));
+        Shared { plugin: plugin.clone(), minute }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(shared: &Arc<Shared>, _: &Arc<GuestClock>) -> Self {
+        let left_bytes = size(shared.plugin.limits.log_bytes);
+        let state = Mutex::new(State { left_bytes, ..State::default() });
+        let has_rest = AtomicBool::new(false);
+        Self { instance: Arc::new(Instance { shared: shared.clone(), has_rest, state }) }
+    }
+
+    fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        logging::add_to_linker::<_, Viewed<Self>>(linker, T::view)
     }
 
     /// Attributes subsequent lines to this delivery and resets its limit.
-    pub(crate) fn begin(&self, delivery: &Delivery) {
+    fn begin(&mut self, delivery: &Delivery) {
         let mut state = self.lock();
         if state.subscription.as_ref() != Some(&delivery.subscription) {
             state.subscription = Some(delivery.subscription.clone());
         }
         state.sequence = delivery.sequence;
         state.attempt = delivery.attempt;
-        state.left_bytes = size(self.shared.plugin.limits.log_bytes);
+        state.left_bytes = size(self.plugin().limits.log_bytes);
         state.is_cut = false;
         state.tail.clear();
         state.is_tail_cut = false;
     }
+}
+
+impl Log {
+    fn plugin(&self) -> &Plugin {
+        &self.instance.shared.plugin
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.instance.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// Flushes unterminated lines.
-    pub(crate) fn end(&self) {
-        if !self.shared.has_rest.swap(false, Ordering::Relaxed) {
+    pub(crate) fn flush(&self) {
+        if !self.instance.has_rest.swap(false, Ordering::Relaxed) {
             return;
         }
         let state = &mut *self.lock();
@@ -119,13 +153,13 @@ impl Log {
     pub(crate) fn last_words(&self) -> Option<String> {
         let state = self.lock();
         // Redact before joining lines, which would alter secrets that contain white space.
-        let plugin = &self.shared.plugin;
+        let plugin = self.plugin();
         let tail = if state.is_tail_cut {
             let rest = state.tail.iter().position(|byte| !is_continuation(*byte));
             let whole = rest.and_then(|start| state.tail.get(start..)).unwrap_or_default();
-            plugin.redact_end(String::from_utf8_lossy(whole).into_owned())
+            plugin.redactor.redact_end(String::from_utf8_lossy(whole).into_owned())
         } else {
-            plugin.redact(String::from_utf8_lossy(&state.tail).into_owned())
+            plugin.redactor.redact(String::from_utf8_lossy(&state.tail).into_owned())
         };
         let words = tail.split_whitespace().collect::<Vec<_>>().join(" ");
         (!words.is_empty()).then(|| text::escape(&words).into_owned())
@@ -151,7 +185,7 @@ impl Log {
             }
         }
         if !buffer.is_empty() {
-            self.shared.has_rest.store(true, Ordering::Relaxed);
+            self.instance.has_rest.store(true, Ordering::Relaxed);
         }
         *state.buffer(stream) = buffer;
     }
@@ -171,7 +205,7 @@ impl Log {
     /// Charges `bytes` to the delivery and to the plugin's current minute, and returns the prefix
     /// that fits. If all of it fits, also charges `more_bytes`.
     fn take<'a>(&self, state: &mut State, bytes: &'a [u8], more_bytes: usize) -> &'a [u8] {
-        let plugin = &self.shared.plugin;
+        let plugin = self.plugin();
         let taken_bytes = match state.left_bytes.checked_sub(bytes.len()) {
             Some(left) => {
                 state.left_bytes = left.saturating_sub(more_bytes);
@@ -187,7 +221,7 @@ impl Log {
             }
         };
         let charged_bytes = taken_bytes + if taken_bytes == bytes.len() { more_bytes } else { 0 };
-        let mut minute = plugin.log_minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = self.instance.shared.minute.lock().unwrap_or_else(PoisonError::into_inner);
         let minute_left = minute.take(charged_bytes, Instant::now());
         drop(minute);
         let taken_bytes = match minute_left {
@@ -216,11 +250,11 @@ impl Log {
             ($level:expr) => {
                 if tracing::enabled!(target: "plugin", $level) {
                     let line = String::from_utf8_lossy(line);
-                    let line = self.shared.plugin.redact(line.into_owned());
+                    let line = self.plugin().redactor.redact(line.into_owned());
                     tracing::event!(
                         target: "plugin",
                         $level,
-                        plugin = &*self.shared.plugin.label,
+                        plugin = &*self.plugin().label,
                         sequence = place.sequence,
                         subscription = place.subscription,
                         attempt = place.attempt,
@@ -326,11 +360,7 @@ fn is_continuation(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }
 
-impl HasData for Log {
-    type Data<'a> = &'a mut Self;
-}
-
-impl logging::Host for Log {
+impl logging::Host for View<'_, Log> {
     fn log(&mut self, level: GuestLevel, context: String, message: String) -> wasmtime::Result<()> {
         let level = match level {
             GuestLevel::Trace => Level::TRACE,
@@ -339,14 +369,9 @@ impl logging::Host for Log {
             GuestLevel::Warn => Level::WARN,
             GuestLevel::Error | GuestLevel::Critical => Level::ERROR,
         };
-        self.write_line(level, &context, &message);
+        self.capability.write_line(level, &context, &message);
         Ok(())
     }
-}
-
-/// Links wasi:logging.
-pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    logging::add_to_linker::<_, Log>(linker, |guest| &mut guest.log)
 }
 
 /// Stdout or stderr of a guest.
@@ -429,20 +454,27 @@ impl AsyncWrite for Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{limited, plugin};
-    use crate::{Grants, Secret};
+    use crate::redaction::Redactor;
+    use crate::testing::{clock, limited, plugin};
+
+    fn shared(plugin: &Arc<Plugin>) -> Arc<Shared> {
+        Arc::new(Log::share(plugin, &Grants::default(), ()))
+    }
+
+    fn log_of(plugin: &Arc<Plugin>) -> Log {
+        Log::new(&shared(plugin), &clock())
+    }
 
     #[test]
     fn empty_lines_are_not_free() {
-        let log =
-            Log::new(&limited(Grants::default(), Limits { log_bytes: 650, ..Limits::default() }));
+        let log = log_of(&limited(Limits { log_bytes: 650, ..Limits::default() }));
         log.write(Stream::Stdout, &[b'\n'; 9]);
         assert_eq!(log.lock().left_bytes, 650 - 9 * (1 + LINE_BYTES));
         log.write(Stream::Stdout, &[b'\n'; 64 * 1024]);
         assert_eq!(log.lock().left_bytes, 0);
         assert!(log.lock().is_cut);
         // A write that doesn't end a line is charged its bytes only.
-        let log = Log::new(&plugin(Grants::default()));
+        let log = log_of(&plugin());
         log.write(Stream::Stdout, b"a line in");
         log.write(Stream::Stdout, b" two pieces\n");
         assert_eq!(log.lock().left_bytes, 64 * 1024 - 21 - LINE_BYTES);
@@ -467,9 +499,9 @@ mod tests {
     #[test]
     fn all_instances_of_a_plugin_share_a_minute() {
         let limits = Limits { log_bytes: 1000, log_minute_bytes: 1000, ..Limits::default() };
-        let plugin = limited(Grants::default(), limits);
+        let shared = shared(&limited(limits));
         let taken = [600, 600, 1].map(|bytes| {
-            let log = Log::new(&plugin);
+            let log = Log::new(&shared, &clock());
             let mut state = log.lock();
             log.take(&mut state, &vec![b'x'; bytes], 0).len()
         });
@@ -479,10 +511,10 @@ mod tests {
     #[test]
     fn last_words_give_no_secret_away() {
         let secret = "first word, second\nthird-line-of-it";
-        let secrets = [("KEY".to_owned(), Secret::new(secret))].into();
-        let plugin = plugin(Grants { secrets, ..Grants::default() });
+        let redactor = Redactor::new([secret].into_iter()).unwrap();
+        let plugin = Arc::new(Plugin::new("tested", Limits::default(), redactor));
         let words = |written: &str| {
-            let log = Log::new(&plugin);
+            let log = log_of(&plugin);
             log.write(Stream::Stderr, written.as_bytes());
             log.last_words().unwrap()
         };
@@ -497,9 +529,9 @@ mod tests {
     #[test]
     fn a_delivery_has_room_for_its_limit() {
         let limits = Limits { log_bytes: 100, ..Limits::default() };
-        let plugin = limited(Grants::default(), limits);
+        let plugin = limited(limits);
         for (written_bytes, taken_bytes) in [(99, 99), (100, 100), (101, 100)] {
-            let log = Log::new(&plugin);
+            let log = log_of(&plugin);
             let mut state = log.lock();
             let taken = log.take(&mut state, &vec![b'x'; written_bytes], 0).len();
             let is_cut = written_bytes > taken_bytes;

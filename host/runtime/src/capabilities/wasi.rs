@@ -6,13 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi::p2::bindings::io::error;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
 
 use super::log::{Log, Output, Stream};
-use crate::guest::Guest;
-
-/// Maximum random bytes per call.
-pub(crate) const RANDOM_MAX_BYTES: u64 = 64 * 1024;
+use crate::capability::About;
+use crate::limits::RANDOM_MAX_BYTES;
 
 /// Resolution of the guest's clocks: too coarse for timing attacks on other plugins.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
@@ -70,12 +68,6 @@ pub(crate) fn context(log: &Log) -> WasiCtx {
         .build()
 }
 
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
 /// `wasi:io/error` that returns the message only. wasmtime's implementation exposes a host
 /// backtrace if those are enabled, and is slow to build it.
 struct Errors;
@@ -100,12 +92,24 @@ impl error::HostError for ErrorsView<'_> {
 }
 
 /// Links all of WASI 0.2 except http.
-pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
-    error::add_to_linker::<_, Errors>(linker, |guest| ErrorsView(&mut guest.table))?;
+    error::add_to_linker::<_, Errors>(linker, |data| ErrorsView(data.ctx().table))?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// What the interfaces let a plugin do; nothing here needs a grant.
+pub(crate) const ABOUT: &[About] = &[
+    always(&["wasi:clocks/"], "reads clocks"),
+    always(&["wasi:random/"], "draws random numbers"),
+    always(&["wasi:filesystem/"], "looks for files, and finds none"),
+    always(&["wasi:sockets/"], "looks for sockets, and finds none"),
+];
+
+const fn always(interfaces: &'static [&'static str], ability: &'static str) -> About {
+    About { name: None, interfaces, ability, is_flag: false }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use super::confine::confine;
-use crate::load::COMPONENT_MAX_BYTES;
-use crate::{engine, load};
+use crate::limits::COMPONENT_MAX_BYTES;
+use crate::{engine, text};
 
 /// Exit status for an invalid component; stderr says why.
 pub(super) const EXIT_INVALID: u8 = 65;
@@ -18,7 +18,7 @@ pub fn compile_as_child(memory_bytes: u64) -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(invalid)) => {
             // Best effort: the reader may be gone, and the exit status says enough.
-            let _ = write!(io::stderr(), "{}", load::detail(&invalid));
+            let _ = write!(io::stderr(), "{}", text::error(&invalid));
             ExitCode::from(EXIT_INVALID)
         }
         Err(error) => {

@@ -14,9 +14,6 @@ use wasmtime::Engine;
 pub use child::compile_as_child;
 pub use process::CompilerProcess;
 
-/// Maximum native code of one component, which is a few times larger than the component.
-pub(crate) const CODE_MAX_BYTES: usize = 512 * 1024 * 1024;
-
 /// Where components are compiled.
 #[derive(Clone, Debug, Default)]
 pub enum Compiler {
@@ -178,7 +175,7 @@ impl Compiler {
         match self {
             Self::Here => engine
                 .precompile_component(component)
-                .map_err(|error| CompileError::invalid(&crate::load::detail(&error))),
+                .map_err(|error| CompileError::invalid(&crate::text::error(&error))),
             Self::Child(process) => process.compile(component, attempt).await,
         }
     }

@@ -14,7 +14,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::EXIT_INVALID;
-use super::{Attempt, CODE_MAX_BYTES, CompileError, QUICK_CPU_MS};
+use super::{Attempt, CompileError, QUICK_CPU_MS};
+use crate::limits::CODE_MAX_BYTES;
 use crate::{nice, text};
 
 /// Maximum threads per compilation: each reserves memory.
@@ -68,11 +69,12 @@ impl CompilerProcess {
         })?;
         let id = child.id();
         let deadline = Instant::now() + Duration::from_millis(self.wall_ms);
-        let (cpu_ms, eager, quick_until) = match attempt {
+        let (cpu_ms, eager, niceness, quick_until) = match attempt {
             Attempt::Quick => {
-                (self.cpu_ms.min(QUICK_CPU_MS), EAGER, Instant::now() + QUICK_WALL_MAX)
+                let cpu_ms = self.cpu_ms.min(QUICK_CPU_MS);
+                (cpu_ms, EAGER, nice::NICER, Instant::now() + QUICK_WALL_MAX)
             }
-            Attempt::Patient => (self.cpu_ms, Duration::ZERO, deadline),
+            Attempt::Patient => (self.cpu_ms, Duration::ZERO, nice::NICEST, deadline),
         };
         let stopped = {
             let mut talk = pin!(talk(&mut child, component));
@@ -87,7 +89,7 @@ impl CompilerProcess {
                     }
                     () = &mut eager, if is_eager => {
                         is_eager = false;
-                        id.into_iter().for_each(|id| nice::process_group(id, attempt));
+                        id.into_iter().for_each(|id| nice::process_group(id, niceness));
                     }
                     () = sleep_until((Instant::now() + LOOK_EVERY).min(deadline)) => {}
                 }

@@ -8,11 +8,11 @@ use crate::support::logs::capture;
 use crate::support::{Setup, assert_failure, delivery, guest, setup};
 
 fn state() -> Grants {
-    Grants { state: true, ..Grants::default() }
+    Grants::default().allowing("state")
 }
 
 fn blobs() -> Grants {
-    Grants { blobs: true, ..Grants::default() }
+    Grants::default().allowing("blobs")
 }
 
 #[track_caller]
@@ -77,11 +77,9 @@ fn there_are_no_files_no_sockets_and_no_environment() {
 fn config_and_secrets_are_read() {
     let setup = setup(
         "probe",
-        Grants {
-            config: Some([("gateway".to_owned(), "http://127.0.0.1:9".to_owned())].into()),
-            secrets: [("KEY".to_owned(), Secret::new("hunter2"))].into(),
-            ..Grants::default()
-        },
+        Grants::default()
+            .with_config([("gateway".to_owned(), "http://127.0.0.1:9".to_owned())].into())
+            .with_secrets([("KEY".to_owned(), Secret::new("hunter2"))].into()),
     );
     let get = |key: &str| setup.probe(&json!({"try": "config", "key": key}))["ok"].clone();
     assert_eq!(get("gateway"), "http://127.0.0.1:9");

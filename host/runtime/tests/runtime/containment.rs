@@ -159,7 +159,7 @@ fn a_guest_that_only_calls_the_host_gives_way_and_meets_its_deadline() {
     let loaded = load(reading.build()).unwrap_or_else(|error| panic!("{error}"));
     let over = |read_ms: u64, limits: Limits| {
         let state = MemoryState::slow(Duration::from_millis(read_ms));
-        Setup::over(&loaded, Grants { state: true, ..Grants::default() }, limits, state)
+        Setup::over(&loaded, Grants::default().allowing("state"), limits, state)
     };
     assert!(over(0, Limits::default()).deliver_on(&any_delivery()).is_ok());
     // Each tick passes within a call and is charged to no one.
@@ -262,7 +262,7 @@ fn a_guest_that_never_gives_handles_back_gets_a_new_instance_in_time() {
         ..Parts::default()
     };
     let loaded = load(opening.build()).unwrap_or_else(|error| panic!("{error}"));
-    let grants = Grants { state: true, ..Grants::default() };
+    let grants = Grants::default().allowing("state");
     for limits in [Limits { handles: 16, ..Limits::default() }, Limits::default()] {
         let setup = Setup::over(&loaded, grants.clone(), limits, MemoryState::slow(Duration::ZERO));
         for number in 0..3_000 {
@@ -430,5 +430,8 @@ fn limits_out_of_range_are_refused() {
         state: std::sync::Arc::<crate::support::stores::MemoryState>::default(),
         blobs: std::sync::Arc::<crate::support::stores::MemoryBlobs>::default(),
     };
-    assert_eq!(loaded.listener(settings).unwrap_err().0[0].name, "cpu_ms");
+    let Err(usher_runtime::SettingsError::Limits(errors)) = loaded.listener(settings) else {
+        panic!("expected limits out of range")
+    };
+    assert_eq!(errors.0[0].name, "cpu_ms");
 }

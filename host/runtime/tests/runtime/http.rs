@@ -78,7 +78,7 @@ fn read_request(stream: &mut TcpStream) -> String {
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi";
 
 fn granted(origin: &str, limits: Limits) -> Setup {
-    let grants = Grants { http: vec![origin.parse().unwrap()], ..Grants::default() };
+    let grants = Grants::default().with_http(vec![origin.parse().unwrap()]);
     Setup::new(&guest("probe"), grants, limits)
 }
 
@@ -150,7 +150,7 @@ fn a_name_that_leads_to_a_granted_address_is_reached() {
     let over = |range: &str| {
         let mut grant: HttpGrant = url.parse().unwrap();
         grant.addresses = vec![range.parse().unwrap()];
-        let grants = Grants { http: vec![grant], ..Grants::default() };
+        let grants = Grants::default().with_http(vec![grant]);
         get(&Setup::new(&guest("probe"), grants, Limits::default()), &url)
     };
     assert_eq!(over("127.0.0.0/8")["ok"]["status"], 200);

@@ -180,7 +180,7 @@ fn emissions_count_by_number_and_by_byte() {
 
 /// Asks the guest `probe`, under these limits, to do something; with everything granted.
 fn probes(limits: Limits) -> Setup {
-    let grants = Grants { state: true, blobs: true, ..Grants::default() };
+    let grants = Grants::default().allowing("state").allowing("blobs");
     Setup::new(&guest("probe"), grants, limits)
 }
 

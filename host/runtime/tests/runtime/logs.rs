@@ -50,10 +50,8 @@ fn a_flood_is_cut_at_the_limit() {
 
 #[test]
 fn secrets_are_taken_out() {
-    let grants = Grants {
-        secrets: [("KEY".to_owned(), Secret::new("hunter2"))].into(),
-        ..Grants::default()
-    };
+    let grants =
+        Grants::default().with_secrets([("KEY".to_owned(), Secret::new("hunter2"))].into());
     let setup = setup("probe", grants);
     let line = json!({"try": "log", "line": "the key is hunter2!"});
     let (_, lines) = capture(|| setup.probe(&line));
@@ -64,8 +62,7 @@ fn secrets_are_taken_out() {
 #[test]
 fn a_secret_of_several_lines_is_taken_out_of_each() {
     let secret = "-----BEGIN KEY-----\nMIIEvQIBADANBg";
-    let grants =
-        Grants { secrets: [("KEY".to_owned(), Secret::new(secret))].into(), ..Grants::default() };
+    let grants = Grants::default().with_secrets([("KEY".to_owned(), Secret::new(secret))].into());
     let setup = setup("probe", grants);
     let (_, lines) = capture(|| setup.probe(&json!({"try": "log", "line": secret})));
     assert!(lines.iter().all(|line| !line.contains("MIIEvQ")), "{lines:#?}");

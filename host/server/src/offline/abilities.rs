@@ -1,6 +1,7 @@
 //! Describes in plain words what a plugin's imports let it do.
 
 use serde::Serialize;
+use usher_runtime::{About, capabilities};
 
 /// Something a plugin's imports let it do, if granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,25 +14,12 @@ pub(crate) struct Ability {
     pub(crate) granted: Option<bool>,
 }
 
-/// Import prefixes, what they let a plugin do, and the capability that it takes.
-const ABILITIES: [(&[&str], &str, Option<&str>); 9] = [
-    (&["wasi:http/"], "reaches the network, by HTTP", Some("http")),
-    (&["wasi:keyvalue/"], "keeps state", Some("state")),
-    (&["usher:plugin/blobs"], "puts blobs, and reads those of all plugins", Some("blobs")),
-    (&["wasi:config/"], "reads its configuration", Some("config")),
-    (&["wasi:logging/", "wasi:cli/stdout", "wasi:cli/stderr"], "writes to the log", None),
-    (&["wasi:clocks/"], "reads clocks", None),
-    (&["wasi:random/"], "draws random numbers", None),
-    (&["wasi:filesystem/"], "looks for files, and finds none", None),
-    (&["wasi:sockets/"], "looks for sockets, and finds none", None),
-];
-
 /// The abilities that `imports` imply. `is_granted` is `None` without a configuration.
 pub(crate) fn of(imports: &[String], is_granted: Option<&dyn Fn(&str) -> bool>) -> Vec<Ability> {
     let mut abilities = Vec::new();
-    for (starts, words, capability) in ABILITIES {
-        let is_start = |import: &String| starts.iter().any(|start| import.starts_with(start));
-        if imports.iter().any(is_start) {
+    for About { name: capability, interfaces, ability: words, .. } in capabilities() {
+        let uses = |import: &String| interfaces.iter().any(|start| import.starts_with(start));
+        if imports.iter().any(uses) {
             let granted = is_granted.zip(capability).map(|(is_granted, name)| is_granted(name));
             abilities.push(Ability { words, capability, granted });
         }

@@ -22,7 +22,6 @@ use usher_cli::ui::paint;
 use usher_cli::ui::{Output, style};
 use usher_cli::ui::{bytes, printable};
 use usher_config::{self as config, Config, Flags, Problems};
-use usher_plugins::is_granted;
 use usher_plugins::sandbox;
 
 /// The contents of a plugin file; JSON output of `inspect`.
@@ -71,7 +70,7 @@ impl Inspected {
         let plugin =
             |config: &Config| config.plugin.get(&description.name).cloned().unwrap_or_default();
         let grants = config.map(|config| plugin(config).grants);
-        let is_granted = grants.as_ref().map(|grants| |name: &str| is_granted(name, grants));
+        let is_granted = grants.as_ref().map(|grants| |name: &str| grants.contains(name));
         let is_granted = is_granted.as_ref().map(|is_granted| is_granted as &dyn Fn(&str) -> bool);
         Self {
             file: file.display().to_string(),

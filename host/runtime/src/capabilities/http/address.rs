@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::grant::{HttpGrant, NAME};
 use crate::plugin::Plugin;
-use crate::{Grant, HttpGrant};
 
 /// Maximum addresses tried per name.
 const ADDRESSES_TRIED_MAX: usize = 4;
@@ -37,7 +37,7 @@ pub(super) fn admit(
         Some((ip, kind)) if admitted.is_empty() => {
             let what = format!("http to {ip}, the {kind} address that {origin} stands for,");
             let remedy = format!("http = [{{ url = \"{grant}\", addresses = [\"{ip}\"] }}]");
-            Err(plugin.deny(Grant::Http, &what, "grants", &remedy))
+            Err(plugin.deny(NAME, &what, "grants", &remedy))
         }
         _ => Ok(admitted),
     }
@@ -93,7 +93,6 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Grants;
     use crate::testing::plugin;
 
     #[test]
@@ -169,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_name_with_granted_addresses_leads_to_those_and_no_others() {
-        let plugin = plugin(Grants::default());
+        let plugin = plugin();
         let mut grant: HttpGrant = "https://db.internal".parse().unwrap();
         grant.addresses = vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let admit = |resolved: &[&str]| {
@@ -188,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_name_leads_to_public_addresses_only_and_localhost_to_this_machine() {
-        let plugin = plugin(Grants::default());
+        let plugin = plugin();
         let admit = |origin: &str, resolved: &[&str]| {
             let resolved = resolved.iter().map(|address| address.parse().unwrap());
             super::admit(&plugin, &origin.parse().unwrap(), resolved)

@@ -5,6 +5,8 @@
 
 mod address;
 mod body;
+mod grant;
+mod origin;
 mod requests;
 mod send;
 
@@ -15,17 +17,21 @@ use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::Semaphore;
 use usher_event::Delivery;
 use wasmtime::component::Linker;
+use wasmtime_wasi_http::p2::bindings::{self, LinkOptions};
 use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
 
+pub use grant::{AddressRange, AddressRangeError, HttpGrant, HttpGrantError};
+pub use origin::{Origin, OriginError};
 pub(crate) use send::{CONNECTIONS_DEFAULT, Client};
 
-use crate::guest::Guest;
-use crate::http_grant::Path;
-use crate::limits::size;
+use crate::capability::{About, Capability, Grants, Has, View};
+use crate::limits::{HTTP_FIELDS_MAX_BYTES, size};
+use crate::meter::GuestClock;
 use crate::plugin::Plugin;
-use crate::{Grant, HttpGrant, Origin, text};
+use crate::text;
+use grant::{NAME, Path};
 
 /// How much of a refused URL an error quotes.
 const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
@@ -42,7 +48,20 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// One instance's outgoing HTTP.
 pub(crate) struct Http {
+    ctx: WasiHttpCtx,
+    calls: Calls,
+}
+
+/// A plugin's outgoing HTTP.
+pub(crate) struct Shared {
     plugin: Arc<Plugin>,
+    grants: Vec<HttpGrant>,
+    client: Arc<Client>,
+}
+
+/// The calls of one instance.
+struct Calls {
+    shared: Arc<Shared>,
     calls_left: u64,
     /// The current delivery; set only if HTTP is granted.
     delivery: Option<Delivery>,
@@ -52,26 +71,68 @@ pub(crate) struct Http {
     slots: Arc<Semaphore>,
 }
 
+impl Capability for Http {
+    const ABOUT: &'static [About] = &[About {
+        name: Some(NAME),
+        interfaces: &["wasi:http/"],
+        ability: "reaches the network, by HTTP",
+        is_flag: false,
+    }];
+
+    type Service = Arc<Client>;
+    type Shared = Shared;
+
+    fn share(plugin: &Arc<Plugin>, grants: &Grants, client: Arc<Client>) -> Shared {
+        Shared { plugin: plugin.clone(), grants: grants.http().to_vec(), client }
+    }
+
+    fn new(shared: &Arc<Shared>, _: &Arc<GuestClock>) -> Self {
+        let mut ctx = WasiHttpCtx::new();
+        ctx.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
+        Self { ctx, calls: Calls::new(shared) }
+    }
+
+    fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        let options = LinkOptions::default();
+        bindings::http::outgoing_handler::add_to_linker::<_, WasiHttp>(linker, http)?;
+        bindings::http::types::add_to_linker::<_, WasiHttp>(linker, &options.into(), http)?;
+        requests::add_to_linker(linker)
+    }
+
+    /// Resets the call limit.
+    fn begin(&mut self, delivery: &Delivery) {
+        self.calls.begin(delivery);
+    }
+}
+
 impl Http {
-    pub(crate) fn new(plugin: &Arc<Plugin>) -> Self {
+    /// Whether the delivery has made calls.
+    pub(crate) fn has_called(&self) -> bool {
+        self.calls.calls_left < self.calls.shared.plugin.limits.http_calls
+    }
+}
+
+/// What wasmtime's implementation works on.
+fn http<T: Has<Http>>(data: &mut T) -> WasiHttpCtxView<'_> {
+    let View { capability: Http { ctx, calls }, table } = data.view();
+    WasiHttpCtxView { ctx, table, hooks: calls }
+}
+
+impl Calls {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let limits = &shared.plugin.limits;
         Self {
-            plugin: plugin.clone(),
-            calls_left: plugin.limits.http_calls,
+            calls_left: limits.http_calls,
             delivery: None,
             keyed: HashMap::new(),
-            slots: Arc::new(Semaphore::new(size(plugin.limits.http_concurrent_calls))),
+            slots: Arc::new(Semaphore::new(size(limits.http_concurrent_calls))),
+            shared: shared.clone(),
         }
     }
 
-    /// Whether the delivery has made calls.
-    pub(crate) fn has_called(&self) -> bool {
-        self.calls_left < self.plugin.limits.http_calls
-    }
-
-    /// Resets the call limit for a new delivery.
-    pub(crate) fn begin(&mut self, delivery: &Delivery) {
-        self.calls_left = self.plugin.limits.http_calls;
-        if !self.plugin.grants.http.is_empty() {
+    fn begin(&mut self, delivery: &Delivery) {
+        self.calls_left = self.shared.plugin.limits.http_calls;
+        if !self.shared.grants.is_empty() {
             self.delivery = Some(delivery.clone());
             self.keyed.clear();
         }
@@ -106,7 +167,7 @@ impl Http {
         if self.delivery.as_ref().is_some_and(|delivery| delivery.is_dry_run) {
             return Err("this is a dry run: nothing is sent".to_owned());
         }
-        let calls = self.plugin.limits.http_calls;
+        let calls = self.shared.plugin.limits.http_calls;
         self.calls_left = self
             .calls_left
             .checked_sub(1)
@@ -116,13 +177,13 @@ impl Http {
 
     /// The first grant that covers a path of an origin.
     fn grant(&self, origin: &Origin, path: &str) -> Result<&HttpGrant, String> {
-        let plugin = &self.plugin;
+        let Shared { plugin, grants, .. } = &*self.shared;
         let deny = |what: &str, grant: &str| {
             let kind = format!("http to {origin}");
             let what = format!("{kind}{what}");
-            Err(plugin.deny_one_of(Grant::Http, &kind, &what, "grants", &remedy(plugin, grant)))
+            Err(plugin.deny_one_of(NAME, &kind, &what, "grants", &remedy(grants, grant)))
         };
-        let of_origin = || plugin.grants.http.iter().filter(|grant| grant.origin == *origin);
+        let of_origin = || grants.iter().filter(|grant| grant.origin == *origin);
         if of_origin().next().is_none() {
             return deny("", &origin.to_string());
         }
@@ -144,8 +205,8 @@ impl Http {
 }
 
 /// The configuration that adds `more` to the existing grants.
-fn remedy(plugin: &Plugin, more: &str) -> String {
-    let granted = plugin.grants.http.iter().map(written);
+fn remedy(grants: &[HttpGrant], more: &str) -> String {
+    let granted = grants.iter().map(written);
     let all: Vec<_> = granted.chain([format!("{more:?}")]).collect();
     match all.get(..=GRANTS_SHOWN_MAX) {
         Some(_) => format!("{more:?} to the list http"),
@@ -165,7 +226,7 @@ fn written(grant: &HttpGrant) -> String {
 /// A response, and the future that drives its body.
 type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
-impl WasiHttpHooks for Http {
+impl WasiHttpHooks for Calls {
     fn send_request(
         &mut self,
         mut request: http::Request<WasiBody>,
@@ -179,12 +240,12 @@ impl WasiHttpHooks for Http {
             }
         };
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
-            let slots = self.plugin.limits.http_concurrent_calls;
+            let slots = self.shared.plugin.limits.http_concurrent_calls;
             let words = format!("a plugin may make {slots} http calls at a time");
             return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
         };
         self.add_key(&mut request);
-        let (client, plugin) = (self.plugin.http.clone(), self.plugin.clone());
+        let (client, plugin) = (self.shared.client.clone(), self.shared.plugin.clone());
         let options = options.unwrap_or_default();
         Box::new(async move { client.send(request, &grant, options, &plugin, slot).await })
     }
@@ -198,30 +259,18 @@ impl WasiHttpHooks for Http {
     }
 }
 
-impl WasiHttpView for Guest {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http_ctx, table: &mut self.table, hooks: &mut self.http }
-    }
-}
-
-/// Links wasi:http.
-pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    requests::add_to_linker(linker)
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::testing::{delivery, limited, plugin};
-    use crate::{Grants, Limits};
+    use crate::Limits;
+    use crate::testing::{delivery, limited};
 
     #[test]
     fn a_body_that_nobody_reads_holds_little() {
-        let mut http = Http::new(&plugin(Grants::default()));
+        let mut http = calls(Grants::default(), Limits::default());
         // wasmtime buffers one write more than configured.
         let writes = http.p2_outgoing_body_buffer_chunks() + 1;
         assert!(writes * http.p2_outgoing_body_chunk_size() <= 32 * 1024);
@@ -232,10 +281,13 @@ mod tests {
         http::Request::get("http://127.0.0.1:9/").body(body).unwrap()
     }
 
-    fn granted(limits: Limits) -> Http {
-        let grants =
-            Grants { http: vec!["http://127.0.0.1:9".parse().unwrap()], ..Grants::default() };
-        Http::new(&limited(grants, limits))
+    fn calls(grants: Grants, limits: Limits) -> Calls {
+        Calls::new(&Arc::new(Http::share(&limited(limits), &grants, Arc::default())))
+    }
+
+    fn granted(limits: Limits) -> Calls {
+        let grant = "http://127.0.0.1:9".parse().unwrap();
+        calls(Grants::default().with_http(vec![grant]), limits)
     }
 
     #[test]

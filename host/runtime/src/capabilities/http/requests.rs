@@ -3,12 +3,12 @@
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 
-use crate::grants::HOST_MAX_BYTES;
-use crate::guest::Guest;
+use super::origin::HOST_MAX_BYTES;
+use super::{Http, http};
+use crate::capability::Has;
 
 /// Interface of the replaced setters; must match the version that wasmtime-wasi-http links.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -27,39 +27,39 @@ fn is_within(text: Option<&str>, max_bytes: usize) -> bool {
 }
 
 /// Shadows the setters of outgoing requests; wasi:http must be linked already.
-pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker<T: Has<Http> + 'static>(
+    linker: &mut Linker<T>,
+) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
     types.func_wrap(
         "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, Guest>, (request, method): (Request, Method)| -> Answer {
+        |mut store: StoreContextMut<'_, T>, (request, method): (Request, Method)| -> Answer {
             let name = if let Method::Other(name) = &method { Some(&**name) } else { None };
             if !is_within(name, METHOD_MAX_BYTES) {
                 return Ok((Err(()),));
             }
-            Ok((store.data_mut().http().set_method(request, method)?,))
+            Ok((http(store.data_mut()).set_method(request, method)?,))
         },
     )?;
     types.func_wrap(
         "[method]outgoing-request.set-authority",
-        |mut store: StoreContextMut<'_, Guest>,
+        |mut store: StoreContextMut<'_, T>,
          (request, authority): (Request, Option<String>)|
          -> Answer {
             if !is_within(authority.as_deref(), AUTHORITY_MAX_BYTES) {
                 return Ok((Err(()),));
             }
-            Ok((store.data_mut().http().set_authority(request, authority)?,))
+            Ok((http(store.data_mut()).set_authority(request, authority)?,))
         },
     )?;
     types.func_wrap(
         "[method]outgoing-request.set-path-with-query",
-        |mut store: StoreContextMut<'_, Guest>,
-         (request, path): (Request, Option<String>)|
-         -> Answer {
+        |mut store: StoreContextMut<'_, T>, (request, path): (Request, Option<String>)| -> Answer {
             if !is_within(path.as_deref(), PATH_MAX_BYTES) {
                 return Ok((Err(()),));
             }
-            Ok((store.data_mut().http().set_path_with_query(request, path)?,))
+            Ok((http(store.data_mut()).set_path_with_query(request, path)?,))
         },
     )?;
     linker.allow_shadowing(false);

@@ -24,9 +24,10 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::body::{RequestBody, ResponseBody};
+use super::grant::HttpGrant;
 use super::{Exchange, address};
+use crate::Limits;
 use crate::plugin::Plugin;
-use crate::{HttpGrant, Limits};
 
 /// Maximum response head, and size of the read buffer.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;

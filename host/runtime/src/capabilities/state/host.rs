@@ -5,11 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
+use super::handles::{Bucket, Cas};
 use super::staging::{NAME_MAX_BYTES, Page, Staging, StateError};
-use super::{Bucket, Cas, StateView};
+use super::{NAME, State};
+use crate::Limits;
 use crate::bindings::atomics::{self, CasError};
+use crate::bindings::batch;
 use crate::bindings::keyvalue::{self, Error, KeyResponse};
-use crate::{Grant, Limits, bindings::batch};
+use crate::capability::View;
 
 /// Limits of one batch call: keys, and total bytes of the values read. Host calls must be short
 /// because they block their thread.
@@ -32,16 +35,17 @@ fn check_batch(keys: usize) -> Result<(), Error> {
     Err(Error::Other(format!("one call names {keys} keys, the limit is {BATCH_MAX_KEYS}")))
 }
 
-impl StateView<'_> {
+impl View<'_, State> {
     /// The delivery's staging, opened on first use, and the plugin's limits.
     fn staging(&mut self) -> Result<(&mut Staging, &Limits), Error> {
-        let plugin = &*self.state.plugin;
-        let Some((name, reader)) = &plugin.state else {
-            plugin.deny(Grant::State, "state", "grants", "state = true");
+        let shared = &*self.capability.shared;
+        let plugin = &shared.plugin;
+        let Some((name, reader)) = &shared.committed else {
+            plugin.deny(NAME, "state", "grants", "state = true");
             return Err(Error::AccessDenied);
         };
         let staging =
-            self.state.staging.get_or_insert_with(|| Staging::open(name, reader.as_ref()));
+            self.capability.staging.get_or_insert_with(|| Staging::open(name, reader.as_ref()));
         Ok((staging, &plugin.limits))
     }
 
@@ -50,13 +54,13 @@ impl StateView<'_> {
     }
 
     fn read(&mut self, bucket: &Arc<str>, key: &str) -> Result<Option<Bytes>, Error> {
-        let clock = self.state.clock.clone();
+        let clock = self.capability.clock.clone();
         let (staging, _) = self.staging()?;
         Ok(clock.uncharged(|| staging.get(bucket, key))?)
     }
 
     fn write(&mut self, bucket: &Arc<str>, key: &str, value: Option<Vec<u8>>) -> Result<(), Error> {
-        let clock = self.state.clock.clone();
+        let clock = self.capability.clock.clone();
         let (staging, limits) = self.staging()?;
         Ok(clock.uncharged(|| staging.put(bucket, key, value.map(Bytes::from), limits))?)
     }
@@ -77,7 +81,7 @@ impl StateView<'_> {
     }
 }
 
-impl keyvalue::Host for StateView<'_> {
+impl keyvalue::Host for View<'_, State> {
     fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
         if let Err(error) = self.staging() {
             return Ok(Err(error));
@@ -96,7 +100,7 @@ impl keyvalue::Host for StateView<'_> {
     }
 }
 
-impl keyvalue::HostBucket for StateView<'_> {
+impl keyvalue::HostBucket for View<'_, State> {
     fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
         let bucket = self.bucket(&bucket)?;
         Ok(self.read(&bucket, &key).map(|value| value.map(Vec::from)))
@@ -123,7 +127,7 @@ impl keyvalue::HostBucket for StateView<'_> {
         cursor: Option<String>,
     ) -> Answer<KeyResponse> {
         let bucket = self.bucket(&bucket)?;
-        let clock = self.state.clock.clone();
+        let clock = self.capability.clock.clone();
         let page = match self.staging() {
             Ok((staging, _)) => clock.uncharged(|| staging.keys(&bucket, cursor.as_deref())),
             Err(error) => return Ok(Err(error)),
@@ -140,7 +144,7 @@ impl keyvalue::HostBucket for StateView<'_> {
     }
 }
 
-impl atomics::Host for StateView<'_> {
+impl atomics::Host for View<'_, State> {
     fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Answer<i64> {
         let bucket = self.bucket(&bucket)?;
         Ok(self.add(&bucket, &key, delta))
@@ -157,7 +161,7 @@ impl atomics::Host for StateView<'_> {
             Err(error) => return Ok(Err(CasError::StoreError(error))),
         };
         if now != seen {
-            let delivery = self.state.delivery;
+            let delivery = self.capability.delivery;
             let again = self.table.push(Cas { bucket, key, seen: now, delivery })?;
             return Ok(Err(CasError::CasFailed(again)));
         }
@@ -165,12 +169,12 @@ impl atomics::Host for StateView<'_> {
     }
 }
 
-impl atomics::HostCas for StateView<'_> {
+impl atomics::HostCas for View<'_, State> {
     fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
         let bucket = self.bucket(&bucket)?;
         match self.read(&bucket, &key) {
             Ok(seen) => {
-                let delivery = self.state.delivery;
+                let delivery = self.capability.delivery;
                 Ok(Ok(self.table.push(Cas { bucket, key, seen, delivery })?))
             }
             Err(error) => Ok(Err(error)),
@@ -178,7 +182,7 @@ impl atomics::HostCas for StateView<'_> {
     }
 
     fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
-        let delivery = self.state.delivery;
+        let delivery = self.capability.delivery;
         let remembered = self.table.get(&cas)?;
         // A value seen by an earlier delivery is not in this one's read set, so the commit could
         // not validate it: read it again.
@@ -200,7 +204,7 @@ impl atomics::HostCas for StateView<'_> {
     }
 }
 
-impl batch::Host for StateView<'_> {
+impl batch::Host for View<'_, State> {
     fn get_many(
         &mut self,
         bucket: Resource<Bucket>,
@@ -275,11 +279,9 @@ mod tests {
     use wasmtime::component::ResourceTable;
 
     use super::*;
-    use crate::capabilities::state::State;
-    use crate::meter::CpuMeter;
-    use crate::plugin::Plugin;
-    use crate::testing::Committed;
-    use crate::turns::Turns;
+    use crate::capability::{Capability as _, Grants};
+    use crate::testing::{Committed, clock, delivery, plugin};
+    use usher_event::{Effects, StateRead, StateWrite};
 
     /// Committed state that changes between deliveries.
     #[derive(Default)]
@@ -306,19 +308,26 @@ mod tests {
     impl Instance {
         fn new() -> Self {
             let committed = Arc::<Changing>::default();
-            let mut plugin = Plugin::unconfigured("tested", Limits::default(), Arc::default());
-            plugin.state = Some(("tested".parse().unwrap(), committed.clone()));
-            let cpu = CpuMeter::new(
-                &Arc::default(),
-                &Arc::new(Turns::for_this_machine()),
-                &Arc::default(),
-            );
-            let state = State::new(&Arc::new(plugin), cpu.clock());
+            let service: Arc<dyn StateReader> = committed.clone();
+            let grants = Grants::default().allowing(NAME);
+            let service = Some(("tested".parse().unwrap(), service));
+            let shared = Arc::new(State::share(&plugin(), &grants, service));
+            let state = State::new(&shared, &clock());
             Self { committed, state, table: ResourceTable::new() }
         }
 
-        fn view(&mut self) -> StateView<'_> {
-            StateView { state: &mut self.state, table: &mut self.table }
+        fn view(&mut self) -> View<'_, State> {
+            View { capability: &mut self.state, table: &mut self.table }
+        }
+
+        fn begin(&mut self) {
+            self.state.begin(&delivery());
+        }
+
+        fn take(&mut self) -> (Vec<StateRead>, Vec<StateWrite>) {
+            let mut effects = Effects::default();
+            self.state.take(&mut effects);
+            (effects.reads, effects.writes)
         }
 
         fn open(&mut self) -> Resource<Bucket> {
@@ -335,21 +344,21 @@ mod tests {
     fn a_kept_handle_reads_again_in_each_delivery() {
         let mut instance = Instance::new();
         instance.committed.set(Committed::of([("b/k", "1")]));
-        instance.state.begin();
+        instance.begin();
         let bucket = instance.open();
         let cas = HostCas::new(&mut instance.view(), bucket, "k".to_owned()).unwrap().unwrap();
         let current = |instance: &mut Instance| {
             instance.view().current(again(&cas)).unwrap().unwrap().map(Bytes::from)
         };
         assert_eq!(current(&mut instance).as_deref(), Some(&b"1"[..]));
-        assert_eq!(instance.state.take().0.len(), 1);
+        assert_eq!(instance.take().0.len(), 1);
 
         instance.committed.set(Committed::of([("b/k", "2")]));
-        instance.state.begin();
+        instance.begin();
         for _ in 0..2 {
             assert_eq!(current(&mut instance).as_deref(), Some(&b"2"[..]));
         }
-        assert_eq!(instance.state.take().0.len(), 1, "the read is part of the second delivery");
+        assert_eq!(instance.take().0.len(), 1, "the read is part of the second delivery");
     }
 
     #[test]
@@ -358,7 +367,7 @@ mod tests {
         instance
             .committed
             .set(Committed([("b/k".to_owned(), Bytes::from(vec![0; BATCH_MAX_BYTES / 2]))].into()));
-        instance.state.begin();
+        instance.begin();
         let bucket = instance.open();
         let keys = |count: usize| vec!["k".to_owned(); count];
         let words = |error: Error| match error {
@@ -379,7 +388,7 @@ mod tests {
         assert!(view.get_many(again(&bucket), keys(2)).unwrap().is_ok());
         let found = view.get_many(again(&bucket), keys(3)).unwrap();
         assert!(words(found.unwrap_err()).contains("ask for fewer keys"));
-        assert!(instance.state.take().1.is_empty());
+        assert!(instance.take().1.is_empty());
     }
 
     #[test]
@@ -387,7 +396,7 @@ mod tests {
         let mut instance = Instance::new();
         let committed = (0..1_500).map(|number| (format!("b/{number:04}"), Bytes::new()));
         instance.committed.set(Committed(committed.collect()));
-        instance.state.begin();
+        instance.begin();
         let bucket = instance.open();
         let mut view = instance.view();
         let deleted = (0..1_000).map(|number| format!("{number:04}")).collect();

@@ -1,40 +1,26 @@
 //! State (wasi:keyvalue). Reads come from a snapshot taken on first use in a delivery; writes are
 //! staged over it and returned with the verdict (see [`staging`]).
 
+pub(crate) mod handles;
 mod host;
-pub(crate) mod staging;
+mod staging;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use usher_event::{StateRead, StateWrite};
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use usher_event::{Delivery, Effects, PluginName, StateReader};
+use wasmtime::component::Linker;
 
 use crate::bindings::{atomics, batch, keyvalue};
-use crate::guest::Guest;
+use crate::capability::{About, Capability, Grants, Has, Viewed};
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
 use staging::Staging;
 
-/// An open bucket.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Bucket {
-    name: Arc<str>,
-}
-
-/// A value remembered for compare-and-swap.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Cas {
-    bucket: Arc<str>,
-    key: String,
-    seen: Option<Bytes>,
-    /// The delivery that read it, by [`State`]'s counter.
-    delivery: u64,
-}
+const NAME: &str = "state";
 
 /// One instance's state.
 pub(crate) struct State {
-    plugin: Arc<Plugin>,
+    shared: Arc<Shared>,
     clock: Arc<GuestClock>,
     /// Counts deliveries, to detect handles that the guest kept from an earlier one.
     delivery: u64,
@@ -42,46 +28,56 @@ pub(crate) struct State {
     staging: Option<Staging>,
 }
 
-impl State {
-    pub(crate) fn new(plugin: &Arc<Plugin>, clock: &Arc<GuestClock>) -> Self {
-        Self { plugin: plugin.clone(), clock: clock.clone(), delivery: 0, staging: None }
+/// A plugin's state.
+pub(crate) struct Shared {
+    plugin: Arc<Plugin>,
+    /// Set if state is granted.
+    committed: Option<(PluginName, Arc<dyn StateReader>)>,
+}
+
+impl Capability for State {
+    const ABOUT: &'static [About] = &[About {
+        name: Some(NAME),
+        interfaces: &["wasi:keyvalue/"],
+        ability: "keeps state",
+        is_flag: true,
+    }];
+
+    type Service = Option<(PluginName, Arc<dyn StateReader>)>;
+    type Shared = Shared;
+
+    fn share(plugin: &Arc<Plugin>, grants: &Grants, committed: Self::Service) -> Shared {
+        let committed = committed.filter(|_| grants.contains(NAME));
+        Shared { plugin: plugin.clone(), committed }
     }
 
-    /// Resets for a new delivery.
-    pub(crate) fn begin(&mut self) {
+    fn new(shared: &Arc<Shared>, clock: &Arc<GuestClock>) -> Self {
+        Self { shared: shared.clone(), clock: clock.clone(), delivery: 0, staging: None }
+    }
+
+    fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        keyvalue::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
+        atomics::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
+        batch::add_to_linker::<_, Viewed<Self>>(linker, T::view)
+    }
+
+    fn begin(&mut self, _: &Delivery) {
         self.delivery += 1;
-        self.clear();
-    }
-
-    /// Discards staged writes and releases the snapshot.
-    pub(crate) fn clear(&mut self) {
         self.staging = None;
     }
 
-    /// Takes the first limit this delivery exceeded; if there is one, its writes are incomplete.
-    pub(crate) fn limit_reached(&mut self) -> Option<String> {
+    /// An open snapshot keeps the store from reclaiming space.
+    fn end(&mut self) {
+        self.staging = None;
+    }
+
+    fn limit_reached(&mut self) -> Option<String> {
         self.staging.as_mut().and_then(Staging::take_limit_reached)
     }
 
-    /// Takes the delivery's reads and staged writes.
-    pub(crate) fn take(&mut self) -> (Vec<StateRead>, Vec<StateWrite>) {
-        self.staging.take().map(Staging::into_effects).unwrap_or_default()
+    fn take(&mut self, effects: &mut Effects) {
+        if let Some(staging) = self.staging.take() {
+            (effects.reads, effects.writes) = staging.into_effects();
+        }
     }
-}
-
-/// State together with the table its handles live in.
-pub(crate) struct StateView<'a> {
-    pub(crate) state: &'a mut State,
-    pub(crate) table: &'a mut ResourceTable,
-}
-
-impl HasData for State {
-    type Data<'a> = StateView<'a>;
-}
-
-/// Links wasi:keyvalue.
-pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    keyvalue::add_to_linker::<_, State>(linker, Guest::state)?;
-    atomics::add_to_linker::<_, State>(linker, Guest::state)?;
-    batch::add_to_linker::<_, State>(linker, Guest::state)
 }

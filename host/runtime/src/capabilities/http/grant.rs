@@ -2,12 +2,17 @@
 //! resolve to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::{Origin, OriginError};
+use super::origin::{Origin, OriginError};
+use crate::capability::Grants;
+
+/// The capability's name.
+pub(super) const NAME: &str = "http";
 
 /// Characters that are percent-encoded in a path.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -135,10 +140,7 @@ impl fmt::Display for HttpGrant {
 
 /// A CIDR range such as `10.0.0.0/8`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressRange {
-    network: IpAddr,
-    prefix_bits: u32,
-}
+pub struct AddressRange(IpNet);
 
 /// Error from parsing an [`AddressRange`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,39 +153,16 @@ pub struct AddressRangeError {
 impl AddressRange {
     /// Whether the range contains an address. IPv4-mapped IPv6 addresses count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_ipv4() == self.network.is_ipv4()
-            && network(address, self.prefix_bits) == self.network
+        self.0.contains(&address.to_canonical())
     }
 }
 
 /// As it is written in the configuration.
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.network)?;
-        if self.prefix_bits == bits(self.network) {
-            Ok(())
-        } else {
-            write!(f, "/{}", self.prefix_bits)
-        }
-    }
-}
-
-fn bits(address: IpAddr) -> u32 {
-    if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS }
-}
-
-/// The network address: `address` with its host bits cleared.
-fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
-    let host_bits = bits(address).saturating_sub(prefix_bits);
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        match self.0.prefix_len() == self.0.max_prefix_len() {
+            true => write!(f, "{}", self.0.addr()),
+            false => write!(f, "{}", self.0),
         }
     }
 }
@@ -194,24 +173,30 @@ impl FromStr for AddressRange {
     fn from_str(text: &str) -> Result<Self, AddressRangeError> {
         let error =
             |hint: String| AddressRangeError { text: text.chars().take(64).collect(), hint };
-        let no_range = || error("an address, or a range like \"10.0.0.0/8\"".to_owned());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| no_range())?;
-        let most = bits(address);
-        let prefix_bits = match prefix {
-            Some(prefix) => {
-                prefix.parse().ok().filter(|bits| *bits <= most).ok_or_else(no_range)?
-            }
-            None => most,
-        };
-        let first = network(address, prefix_bits);
-        if first != address {
-            return Err(error(format!("\"{first}/{prefix_bits}\", the first address of it")));
+        let range = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let range: IpNet =
+            range.map_err(|_| error("an address, or a range like \"10.0.0.0/8\"".to_owned()))?;
+        match range.trunc() {
+            first if first == range => Ok(Self(range)),
+            first => Err(error(format!("\"{first}\", the first address of it"))),
         }
-        Ok(Self { network: address, prefix_bits })
+    }
+}
+
+impl Grants {
+    /// Adds where the plugin may send HTTP requests; the first grant that covers a request
+    /// applies.
+    #[must_use]
+    pub fn with_http(mut self, grants: Vec<HttpGrant>) -> Self {
+        if !grants.is_empty() {
+            self.insert(NAME, grants);
+        }
+        self
+    }
+
+    /// Where the plugin may send HTTP requests.
+    pub fn http(&self) -> &[HttpGrant] {
+        self.get::<Vec<HttpGrant>>(NAME).map_or(&[], Vec::as_slice)
     }
 }
 

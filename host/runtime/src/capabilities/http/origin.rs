@@ -1,86 +1,8 @@
-//! What the operator allows a plugin. Nothing is granted by default.
+//! Scheme, host and port of an HTTP server, in one spelling.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
-use std::sync::Arc;
-
-use serde::Serialize;
-
-use crate::HttpGrant;
-
-/// A plugin's grants, as the operator wrote them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// Settings readable through wasi:config; `None` if not granted.
-    pub config: Option<BTreeMap<String, String>>,
-    /// Secrets readable by name through wasi:config.
-    pub secrets: BTreeMap<String, Secret>,
-    /// Whether the plugin keeps state (wasi:keyvalue).
-    pub state: bool,
-    /// Whether the plugin reads and writes blobs (usher:plugin/blobs).
-    pub blobs: bool,
-    /// Where the plugin may send HTTP requests; the first grant that covers a request applies.
-    pub http: Vec<HttpGrant>,
-}
-
-/// Kind of a grant, with a stable name for denials, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Grant {
-    /// Settings and secrets: wasi:config.
-    Config,
-    /// State: wasi:keyvalue.
-    State,
-    /// Blobs: usher:plugin/blobs.
-    Blobs,
-    /// Outgoing HTTP: wasi:http.
-    Http,
-}
-
-impl Grant {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Config, Self::State, Self::Blobs, Self::Http];
-
-    /// The name used in configuration, JSON, logs and metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Config => "config",
-            Self::State => "state",
-            Self::Blobs => "blobs",
-            Self::Http => "http",
-        }
-    }
-}
-
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A secret value, redacted in `Debug` output.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Wraps a secret value.
-    pub fn new(value: impl Into<Arc<str>>) -> Self {
-        Self(value.into())
-    }
-
-    /// The plain value. Only for the plugin that was granted it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// Longest host name that DNS allows.
 pub(crate) const HOST_MAX_BYTES: usize = 253;
@@ -236,14 +158,5 @@ mod tests {
         let origin = |bytes: usize| format!("https://{}", "a".repeat(bytes)).parse::<Origin>();
         assert!(origin(HOST_MAX_BYTES).is_ok());
         assert!(origin(HOST_MAX_BYTES + 1).is_err());
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let grants = Grants {
-            secrets: [("KEY".to_owned(), Secret::new("hunter2"))].into(),
-            ..Grants::default()
-        };
-        assert!(!format!("{grants:?}").contains("hunter2"));
     }
 }

@@ -1,0 +1,61 @@
+//! Why a file is not loaded.
+
+use usher_event::FailureClass;
+
+use crate::compiler::CompileError;
+use crate::description::DescriptionError;
+use crate::format::FormatError;
+
+/// Why a file is not loaded: which file, what was found, what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {kind}")]
+pub struct LoadError {
+    /// The file's name, as given to [`Runtime::load`](crate::Runtime::load).
+    pub file: String,
+    /// What is wrong with it.
+    pub kind: LoadErrorKind,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadErrorKind {
+    /// It can't be a component.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// It can't be compiled within the compiler's limits, or not at all.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It is a component for another world.
+    #[error("exports {found}, expected usher:plugin/listener@0.1.0")]
+    WrongWorld {
+        /// What it exports.
+        found: String,
+    },
+    /// It exports the right name with the wrong type.
+    #[error("exports usher:plugin/listener@0.1.0, but not as the contract has it: {0}")]
+    WrongExport(String),
+    /// It imports an interface, or a version of one, that isn't offered.
+    #[error("imports {import}, {detail}")]
+    UnknownImport {
+        /// The name it imports.
+        import: String,
+        /// Why that is not offered, and what is.
+        detail: String,
+    },
+    /// `describe` or a start function failed.
+    #[error("describe failed: {reason}")]
+    Describe {
+        /// What kind of failure it is.
+        class: FailureClass,
+        /// What happened.
+        reason: String,
+        /// The guest's call stack.
+        backtrace: Option<String>,
+    },
+    /// `describe` returned an invalid description.
+    #[error("describe breaks a rule: {0}")]
+    Description(#[from] DescriptionError),
+    /// The router is shutting down, or compiling panicked.
+    #[error("loading was cut short: {0}")]
+    Host(String),
+}
