@@ -1,65 +1,107 @@
-//! Filters and their evaluation.
+//! Filters, and the list of dialects they are written in.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use usher_event::Event;
 
 use crate::FilterError;
-use crate::parse::{FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, too_deep, too_many};
+use crate::dialect::all::All;
+use crate::dialect::any::Any;
+use crate::dialect::exact::Exact;
+use crate::dialect::not::Not;
+use crate::dialect::prefix::Prefix;
+use crate::dialect::suffix::Suffix;
+use crate::dialect::{Expression, Size};
+use crate::mismatch::Mismatch;
+use crate::reader::{
+    Entry, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, Reader, read, too_deep, too_many,
+};
+use crate::strict::Strict;
+use crate::types::Types;
+
+/// The dialects of the CloudEvents Subscriptions API 1.0.
+const DIALECTS: [Entry; 6] = [
+    ("exact", |reader, body| read(Exact::read(reader, body))),
+    ("prefix", |reader, body| read(Prefix::read(reader, body))),
+    ("suffix", |reader, body| read(Suffix::read(reader, body))),
+    ("all", |reader, body| read(All::read(reader, body))),
+    ("any", |reader, body| read(Any::read(reader, body))),
+    ("not", |reader, body| read(Not::read(reader, body))),
+];
+
+/// Maximum size of a filter's JSON.
+pub const FILTER_MAX_BYTES: usize = 64 * 1024;
 
 /// Decides which events a subscription receives.
 ///
 /// An attribute that an event doesn't have matches nothing, so its `not` matches. Attributes that
-/// aren't strings are compared in the string form that CloudEvents gives their type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter(pub(crate) Expression);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Expression {
-    /// All of these attributes compare true; never empty.
-    Compare(Comparison, Vec<(Box<str>, Box<str>)>),
-    /// All of these hold; empty matches every event (an absent or empty `filters` array).
-    All(Vec<Expression>),
-    /// At least one of these holds; never empty.
-    Any(Vec<Expression>),
-    /// This doesn't hold.
-    Not(Box<Expression>),
+/// aren't strings are compared in the string form that CloudEvents gives their type. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// `None` matches every event (an absent or empty `filters` array).
+    expression: Option<Expression>,
 }
 
-/// How an attribute's value is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    Exact,
-    Prefix,
-    Suffix,
-}
-
-impl Comparison {
-    pub(crate) fn dialect(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Prefix => "prefix",
-            Self::Suffix => "suffix",
-        }
-    }
-
-    pub(crate) fn holds(self, found: &str, wanted: &str) -> bool {
-        match self {
-            Self::Exact => found == wanted,
-            Self::Prefix => found.starts_with(wanted),
-            Self::Suffix => found.ends_with(wanted),
-        }
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_json() == other.to_json()
     }
 }
+
+impl Eq for Filter {}
 
 impl Filter {
     /// The filter that matches every event, like an empty `filters` array.
     pub fn everything() -> Self {
-        Self(Expression::All(Vec::new()))
+        Self { expression: None }
     }
 
     /// Whether it trivially matches every event.
     pub fn is_everything(&self) -> bool {
-        self.0.is_everything()
+        self.expression.is_none()
+    }
+
+    /// Parses a filter from JSON text; see [`Filter::from_json`].
+    ///
+    /// # Errors
+    /// The text is too long, not JSON, or not a filter.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        if text.len() > FILTER_MAX_BYTES {
+            return Err(FilterError::new(
+                "",
+                format!("has {} bytes, at most {FILTER_MAX_BYTES} are allowed", text.len()),
+            ));
+        }
+        let json: Strict = serde_json::from_str(text)
+            .map_err(|e| FilterError::new("", format!("not a filter in JSON: {e}")))?;
+        Self::from_json(&json.0)
+    }
+
+    /// Converts JSON into a filter: an object with one dialect, or an array of such objects, all of
+    /// which must match (`filters` of the Subscriptions API; empty matches every event).
+    ///
+    /// # Errors
+    /// The rule or limit it breaks, and where.
+    pub fn from_json(json: &Json) -> Result<Self, FilterError> {
+        let mut reader = Reader::new(&DIALECTS);
+        let Json::Array(of) = json else {
+            return Ok(Self { expression: Some(reader.expression(json)?) });
+        };
+        // An array of several becomes an `all`, so it counts as an expression.
+        if of.len() > 1 {
+            reader.count()?;
+            return Ok(Self::combine(reader.deeper(|reader| reader.list(of))?));
+        }
+        Ok(Self::combine(reader.list(of)?))
+    }
+
+    /// The conjunction of expressions.
+    fn combine(mut of: Vec<Expression>) -> Self {
+        let expression = match of.len() {
+            0 | 1 => of.pop(),
+            _ => Some(std::sync::Arc::new(All(of)) as Expression),
+        };
+        Self { expression }
     }
 
     /// The conjunction of `filters`, like a `filters` array.
@@ -67,8 +109,9 @@ impl Filter {
     /// # Errors
     /// The result exceeds a limit.
     pub fn try_all(filters: impl IntoIterator<Item = Self>) -> Result<Self, FilterError> {
-        let all = Self(combine(filters.into_iter().map(|filter| filter.0)));
-        let Size { depth, expressions } = all.0.size();
+        let all = Self::combine(filters.into_iter().filter_map(|one| one.expression).collect());
+        let Some(expression) = &all.expression else { return Ok(all) };
+        let Size { depth, expressions } = expression.size();
         if depth > FILTER_MAX_DEPTH {
             return Err(FilterError::new("", too_deep()));
         }
@@ -82,7 +125,7 @@ impl Filter {
     /// twofold: for queries, not to be stored.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self(combine([self.0, other.0]))
+        Self::combine([self, other].into_iter().filter_map(|one| one.expression).collect())
     }
 
     /// The filter for types that begin with `prefix`.
@@ -95,19 +138,37 @@ impl Filter {
 
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
-        self.0.holds(event)
+        self.expression.as_ref().is_none_or(|expression| expression.holds(event))
+    }
+
+    /// Why the event doesn't match; `None` if and only if it matches. Evaluates the filter again,
+    /// with allocations; meant for diagnostics only.
+    pub fn explain(&self, event: &Event) -> Option<Mismatch> {
+        let expression = self.expression.as_ref().filter(|expression| !expression.holds(event))?;
+        Some(expression.explain(event))
     }
 
     /// Whether it selects types that begin with `prefix`: some `exact` or `prefix` comparison of
     /// `type` does, outside a `not`.
     pub fn names_types(&self, prefix: &str) -> bool {
-        self.0.names_types(prefix)
+        self.expression.as_ref().is_some_and(|expression| expression.names_types(prefix))
+    }
+
+    /// The event types it can match.
+    pub(crate) fn types(&self) -> Types {
+        match &self.expression {
+            None => Types::any_type(true),
+            Some(expression) => expression.types(),
+        }
     }
 
     /// The filter as JSON that [`Filter::from_json`] accepts: an empty array for
     /// [`Filter::everything`], otherwise an object.
     pub fn to_json(&self) -> Json {
-        if self.is_everything() { Json::Array(Vec::new()) } else { self.0.to_json() }
+        match &self.expression {
+            None => Json::Array(Vec::new()),
+            Some(expression) => expression.to_json(),
+        }
     }
 }
 
@@ -115,88 +176,5 @@ impl std::fmt::Display for Filter {
     /// The filter as compact JSON.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.to_json().fmt(f)
-    }
-}
-
-/// The conjunction of expressions, without trivial ones.
-pub(crate) fn combine(of: impl IntoIterator<Item = Expression>) -> Expression {
-    let mut of: Vec<_> = of.into_iter().filter(|one| !one.is_everything()).collect();
-    match (of.pop(), of.is_empty()) {
-        (None, _) => Expression::All(of),
-        (Some(only), true) => only,
-        (Some(last), false) => {
-            of.push(last);
-            Expression::All(of)
-        }
-    }
-}
-
-/// What the limits are checked against.
-struct Size {
-    depth: usize,
-    expressions: usize,
-}
-
-impl Expression {
-    fn is_everything(&self) -> bool {
-        matches!(self, Self::All(of) if of.is_empty())
-    }
-
-    /// Counts in the same way as the parser.
-    fn size(&self) -> Size {
-        let members = match self {
-            Self::Compare(_, attributes) => {
-                return Size { depth: 1, expressions: 1 + attributes.len() };
-            }
-            Self::All(of) | Self::Any(of) => of.as_slice(),
-            Self::Not(inner) => std::slice::from_ref(&**inner),
-        };
-        members.iter().map(Self::size).fold(Size { depth: 1, expressions: 1 }, |sum, member| Size {
-            depth: sum.depth.max(1 + member.depth),
-            expressions: sum.expressions + member.expressions,
-        })
-    }
-
-    fn names_types(&self, prefix: &str) -> bool {
-        match self {
-            Self::Compare(Comparison::Exact | Comparison::Prefix, attributes) => attributes
-                .iter()
-                .any(|(name, wanted)| &**name == "type" && wanted.starts_with(prefix)),
-            Self::Compare(Comparison::Suffix, _) | Self::Not(_) => false,
-            Self::All(of) | Self::Any(of) => of.iter().any(|member| member.names_types(prefix)),
-        }
-    }
-
-    pub(crate) fn holds(&self, event: &Event) -> bool {
-        match self {
-            Self::Compare(comparison, attributes) => attributes.iter().all(|(name, wanted)| {
-                match &**name {
-                    // Fast path: most filters compare the type.
-                    "type" => comparison.holds(event.ty(), wanted),
-                    name => {
-                        event.attribute(name).is_some_and(|found| comparison.holds(&found, wanted))
-                    }
-                }
-            }),
-            Self::All(of) => of.iter().all(|expression| expression.holds(event)),
-            Self::Any(of) => of.iter().any(|expression| expression.holds(event)),
-            Self::Not(inner) => !inner.holds(event),
-        }
-    }
-
-    pub(crate) fn to_json(&self) -> Json {
-        let list = |of: &[Self]| Json::Array(of.iter().map(Self::to_json).collect());
-        match self {
-            Self::Compare(comparison, attributes) => {
-                let attributes: Map<_, _> = attributes
-                    .iter()
-                    .map(|(name, value)| (name.to_string(), Json::from(&**value)))
-                    .collect();
-                json!({ comparison.dialect(): attributes })
-            }
-            Self::All(of) => json!({ "all": list(of) }),
-            Self::Any(of) => json!({ "any": list(of) }),
-            Self::Not(inner) => json!({ "not": inner.to_json() }),
-        }
     }
 }

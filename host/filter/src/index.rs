@@ -11,7 +11,7 @@ use std::sync::Arc;
 use usher_event::Event;
 
 use crate::Filter;
-use crate::filter::{Comparison, Expression};
+use crate::types::{Place, Types};
 
 /// The filters of many subscriptions, indexed by type.
 #[derive(Clone, Debug)]
@@ -30,14 +30,6 @@ struct Candidate<K> {
     key: K,
     /// The filter to evaluate; `None` if the place alone decides.
     filter: Option<Arc<Filter>>,
-}
-
-/// Where a filter is indexed: the types it can match.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Exact(Box<str>),
-    Prefix(Box<str>),
-    Rest,
 }
 
 impl<K: Clone + Ord> FilterIndex<K> {
@@ -65,7 +57,7 @@ impl<K: Clone + Ord> FilterIndex<K> {
     /// Inserts a key's filter, replacing any existing one.
     pub fn insert(&mut self, key: K, filter: &Filter) {
         self.remove(&key);
-        let Types { places, decided } = Types::of(&filter.0);
+        let Types { places, decided } = filter.types();
         let filter = (!decided).then(|| Arc::new(filter.clone()));
         for place in &places {
             let candidate = Candidate { key: key.clone(), filter: filter.clone() };
@@ -149,80 +141,4 @@ where
     let Some(filed) = map.get_mut(place) else { return false };
     filed.retain(|candidate| candidate.key != *key);
     filed.is_empty() && map.remove(place).is_some()
-}
-
-/// The event types an expression can match.
-struct Types {
-    /// A matching event's type is in exactly one of these.
-    places: Vec<Place>,
-    /// Whether, conversely, every event with such a type matches.
-    decided: bool,
-}
-
-impl Types {
-    fn any_type(decided: bool) -> Self {
-        Self { places: vec![Place::Rest], decided }
-    }
-
-    fn of(expression: &Expression) -> Self {
-        match expression {
-            Expression::Compare(comparison, attributes) => {
-                let ty = attributes.iter().find(|(name, _)| &**name == "type");
-                let place = match (comparison, ty) {
-                    (Comparison::Exact, Some((_, ty))) => Place::Exact(ty.clone()),
-                    (Comparison::Prefix, Some((_, ty))) => Place::Prefix(ty.clone()),
-                    _ => return Self::any_type(false),
-                };
-                Self { places: vec![place], decided: attributes.len() == 1 }
-            }
-            // An event that matches all members matches each, so indexing by the narrowest
-            // suffices.
-            Expression::All(of) => match of.iter().map(Self::of).min_by_key(Self::breadth) {
-                None => Self::any_type(true),
-                Some(only) if of.len() == 1 => only,
-                Some(narrowest) => Self { decided: false, ..narrowest },
-            },
-            Expression::Any(of) => {
-                let of: Vec<_> = of.iter().map(Self::of).collect();
-                let decided = of.iter().all(|types| types.decided);
-                let places = of.into_iter().flat_map(|types| types.places);
-                Self { places: disjoint(places.collect()), decided }
-            }
-            Expression::Not(_) => Self::any_type(false),
-        }
-    }
-
-    /// Sort key, narrowest first: few types, many types, prefixes, any type.
-    fn breadth(&self) -> (bool, bool, usize) {
-        let has = |what: fn(&Place) -> bool| self.places.iter().any(what);
-        (
-            has(|place| matches!(place, Place::Rest)),
-            has(|place| matches!(place, Place::Prefix(_))),
-            self.places.len(),
-        )
-    }
-}
-
-/// Drops places contained in others, so that no type is in two of them.
-fn disjoint(mut places: Vec<Place>) -> Vec<Place> {
-    if places.contains(&Place::Rest) {
-        return vec![Place::Rest];
-    }
-    places.sort_unstable();
-    places.dedup();
-    let prefixes: Vec<Box<str>> = places
-        .iter()
-        .filter_map(|place| match place {
-            Place::Prefix(prefix) => Some(prefix.clone()),
-            _ => None,
-        })
-        .collect();
-    places.retain(|place| {
-        !prefixes.iter().any(|prefix| match place {
-            Place::Exact(ty) => ty.starts_with(&**prefix),
-            Place::Prefix(other) => other != prefix && other.starts_with(&**prefix),
-            Place::Rest => false,
-        })
-    });
-    places
 }

@@ -2,15 +2,17 @@
 //! `suffix`, `all`, `any`, `not`), parsed and checked once, evaluated without allocation, and an
 //! index over the filters of many subscriptions. No I/O, no clock.
 
+mod dialect;
 mod error;
 mod filter;
 mod index;
 mod mismatch;
-mod parse;
+mod reader;
 mod strict;
+mod types;
 
 pub use error::FilterError;
-pub use filter::Filter;
+pub use filter::{FILTER_MAX_BYTES, Filter};
 pub use index::FilterIndex;
 pub use mismatch::Mismatch;
-pub use parse::{FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, VALUE_MAX_BYTES};
+pub use reader::{FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, VALUE_MAX_BYTES};

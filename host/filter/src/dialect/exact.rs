@@ -1,0 +1,26 @@
+//! `exact`: attributes with these values.
+
+use super::attributes::{Attributes, Comparison};
+use crate::types::Place;
+
+pub(crate) type Exact = Attributes<IsEqual>;
+
+#[derive(Debug)]
+pub(crate) struct IsEqual;
+
+impl Comparison for IsEqual {
+    const NAME: &'static str = "exact";
+    const NEEDS_TO: &'static str = "be";
+
+    fn holds(found: &str, wanted: &str) -> bool {
+        found == wanted
+    }
+
+    fn place(ty: &str) -> Option<Place> {
+        Some(Place::Exact(ty.into()))
+    }
+
+    fn must_not(_: &str) -> String {
+        "be that".to_owned()
+    }
+}

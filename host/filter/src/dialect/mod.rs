@@ -1,0 +1,76 @@
+//! What a dialect of filters is. Each is one file here (a large one a folder) and one line in the
+//! list of `filter.rs`.
+
+pub(crate) mod all;
+pub(crate) mod any;
+mod attributes;
+pub(crate) mod exact;
+pub(crate) mod not;
+pub(crate) mod prefix;
+pub(crate) mod suffix;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use usher_event::Event;
+
+use crate::mismatch::Mismatch;
+use crate::types::Types;
+
+/// A filter expression of some dialect.
+pub(crate) type Expression = Arc<dyn Dialect>;
+
+/// What a dialect's expressions can do.
+pub(crate) trait Dialect: Debug + Send + Sync {
+    /// Whether the event matches. On the hot path: doesn't allocate for string attributes.
+    fn holds(&self, event: &Event) -> bool;
+
+    /// Why the event doesn't match; called only if it doesn't.
+    fn explain(&self, event: &Event) -> Mismatch;
+
+    /// Why the event must not match; called only if it does.
+    fn explain_match(&self, _event: &Event) -> Mismatch {
+        Mismatch::because(format!("must not match {}, and does", Mismatch::shown(&self.to_json())))
+    }
+
+    /// The event types it can match.
+    fn types(&self) -> Types;
+
+    /// Whether it selects types that begin with `prefix`, outside a `not`.
+    fn names_types(&self, prefix: &str) -> bool;
+
+    /// What the limits are checked against; counts as the reader does.
+    fn size(&self) -> Size;
+
+    /// The expression as it is read; equal expressions have equal JSON.
+    fn to_json(&self) -> Json;
+}
+
+/// What the limits are checked against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) depth: usize,
+    pub(crate) expressions: usize,
+}
+
+impl Size {
+    /// An expression around others.
+    pub(crate) fn around(members: &[Expression]) -> Self {
+        let one = Self { depth: 1, expressions: 1 };
+        members.iter().map(|member| member.size()).fold(one, |sum, member| Self {
+            depth: sum.depth.max(1 + member.depth),
+            expressions: sum.expressions + member.expressions,
+        })
+    }
+}
+
+/// The member `name` with this value.
+pub(crate) fn object(name: &str, value: Json) -> Json {
+    Json::Object([(name.to_owned(), value)].into_iter().collect())
+}
+
+/// Expressions as a list.
+pub(crate) fn list(of: &[Expression]) -> Json {
+    Json::Array(of.iter().map(|one| one.to_json()).collect())
+}

@@ -1,0 +1,22 @@
+//! `suffix`: attributes that end with these values.
+
+use super::attributes::{Attributes, Comparison};
+use crate::types::Place;
+
+pub(crate) type Suffix = Attributes<Ends>;
+
+#[derive(Debug)]
+pub(crate) struct Ends;
+
+impl Comparison for Ends {
+    const NAME: &'static str = "suffix";
+    const NEEDS_TO: &'static str = "end with";
+
+    fn holds(found: &str, wanted: &str) -> bool {
+        found.ends_with(wanted)
+    }
+
+    fn place(_: &str) -> Option<Place> {
+        None
+    }
+}
