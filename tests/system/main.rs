@@ -16,6 +16,7 @@ mod delivery;
 mod flows;
 mod footprint;
 mod hot_swap;
+mod imports;
 mod isolation;
 mod ladder;
 mod lifecycle;

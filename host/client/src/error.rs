@@ -1,12 +1,8 @@
 //! Why a request came to nothing.
 
 use std::io;
-use std::time::Duration;
 
-use http::{StatusCode, header};
-use usher_api::Problem;
-
-use crate::{Outcome, Response};
+use crate::response::Refusal;
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,71 +71,5 @@ impl Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
-    }
-}
-
-/// A status other than success, with the router's explanation where there is one.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The status.
-    pub status: StatusCode,
-    /// The explanation.
-    pub problem: Option<Problem>,
-    retry_after: Duration,
-}
-
-impl Refusal {
-    /// `None` for a success.
-    pub(crate) fn of(response: &Response) -> Option<Self> {
-        (!response.status.is_success()).then(|| Self::new(response))
-    }
-
-    pub(crate) fn new(response: &Response) -> Self {
-        let seconds = response.header(header::RETRY_AFTER.as_str());
-        let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(1);
-        Self {
-            status: response.status,
-            problem: serde_json::from_slice(&response.body).ok(),
-            retry_after: Duration::from_secs(seconds),
-        }
-    }
-
-    pub(crate) fn into_outcome<T>(self) -> Outcome<T> {
-        match self.status {
-            StatusCode::TOO_MANY_REQUESTS => Outcome::Busy(self.retry_after),
-            _ => Outcome::Refused(self),
-        }
-    }
-
-    /// Whether the router has no such thing.
-    pub fn is_not_found(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.problem {
-            Some(problem) => f.write_str(&problem.detail),
-            None => write!(f, "the router answered with status {}", self.status.as_u16()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderMap;
-
-    use super::*;
-
-    #[test]
-    fn refusals_repeat_the_routers_words() {
-        let refusal = |status: u16, body: &[u8]| {
-            let status = StatusCode::from_u16(status).unwrap();
-            Refusal::new(&Response { status, headers: HeaderMap::new(), body: body.to_vec() })
-        };
-        let body = br#"{"type":"about:blank","title":"t","status":404,"detail":"not there"}"#;
-        assert_eq!(refusal(404, body).to_string(), "not there");
-        assert_eq!(refusal(502, b"<html>").to_string(), "the router answered with status 502");
     }
 }

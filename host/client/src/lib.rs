@@ -2,18 +2,20 @@
 //! shorthands; every answer has a size limit and, unless [`Request::unhurried`], a time limit.
 
 mod error;
+mod response;
 mod stream;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::{Agent, Body};
 use usher_api::Route;
 
-pub use error::{Error, Refusal};
+pub use error::Error;
+pub use response::{Outcome, Refusal, Response};
 pub use stream::{EventStream, Streamed};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,28 +67,6 @@ pub struct Request<'c> {
     /// Why it can't be sent.
     unsendable: Option<String>,
     is_unhurried: bool,
-}
-
-/// An answer, whatever its status.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// The status.
-    pub status: StatusCode,
-    /// The header fields.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// What came of a request that the router may postpone or refuse.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// Done.
-    Done(T),
-    /// The router is busy; try again after this time.
-    Busy(Duration),
-    /// Refused.
-    Refused(Refusal),
 }
 
 impl Client {
@@ -300,13 +280,6 @@ impl Client {
             let url = format!("{}{path}", self.base);
             Error::Unexpected { url, error }
         })
-    }
-}
-
-impl Response {
-    /// A header field as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 

@@ -21,6 +21,17 @@ pub struct EventBuilder {
     data: Option<Bytes>,
 }
 
+impl Event {
+    /// Starts an event with the required attributes.
+    pub fn builder(
+        id: impl Into<String>,
+        source: impl Into<String>,
+        ty: impl Into<String>,
+    ) -> EventBuilder {
+        EventBuilder::new(id.into(), source.into(), ty.into())
+    }
+}
+
 impl EventBuilder {
     pub(crate) fn new(id: String, source: String, ty: String) -> Self {
         Self {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::host::{BlobChange, StagedBlob, StateRead, StateWrite};
-use crate::{Emission, Event, PLUGIN_SOURCE_PREFIX, Quota, SubscriptionName};
+use crate::{Event, PLUGIN_SOURCE_PREFIX, SubscriptionName};
 
 /// Bytes of the hash in an idempotency key: 128 bits don't collide by chance.
 const KEY_HASH_BYTES: usize = 16;
@@ -154,41 +153,5 @@ impl FailureClass {
 impl std::fmt::Display for FailureClass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Changes a delivery makes inside the broker: staged while it runs, committed atomically with the
-/// ack, dropped otherwise.
-#[derive(Clone, Debug, Default)]
-pub struct Effects {
-    /// Emissions, in order.
-    pub emissions: Vec<Emission>,
-    /// State the delivery read; validated at commit.
-    pub reads: Vec<StateRead>,
-    /// State writes; at most one per address (while staging, the last one wins).
-    pub writes: Vec<StateWrite>,
-    /// Blobs put or deleted.
-    pub blobs: Vec<BlobChange>,
-    /// Keeps the content of put blobs on disk until the commit.
-    pub staged: Vec<StagedBlob>,
-    /// The plugin's quota, checked again at commit.
-    pub quota: Quota,
-}
-
-/// A verdict with its effects.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The decision.
-    pub verdict: Verdict,
-    /// The staged effects; empty unless the verdict is [`Verdict::Ack`].
-    pub effects: Effects,
-    /// Wall-clock duration of the call.
-    pub took: Duration,
-}
-
-impl Outcome {
-    /// An outcome without effects.
-    pub fn without_effects(verdict: Verdict, took: Duration) -> Self {
-        Self { verdict, effects: Effects::default(), took }
     }
 }

@@ -7,10 +7,9 @@ use crate::error::cut;
 use crate::limits::EXTENSION_NAME_MAX_BYTES;
 use crate::trace::{LINEAGE_EXTENSIONS, Lineage};
 use crate::value::ValueRef;
-use crate::{Delivery, Event, EventError, PluginName, SYSTEM_TYPE_PREFIX, Value};
-
-/// Sources under this path are reserved for plugins' emissions; producers can't use them.
-pub const PLUGIN_SOURCE_PREFIX: &str = "/plugins/";
+use crate::{
+    Delivery, Event, EventError, PLUGIN_SOURCE_PREFIX, PluginName, SYSTEM_TYPE_PREFIX, Value,
+};
 
 /// An event returned by a listener. The host adds id, source, time, `correlationid`, `causationid`
 /// and trace context.

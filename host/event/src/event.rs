@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::encoding::{self, Core, Layout, Parts, Span};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::value::ValueRef;
-use crate::{EventBuilder, EventError, Value};
+use crate::{EventError, Value};
 
 /// A valid CloudEvent 1.0.2. Cheap to clone: its bytes are shared.
 ///
@@ -21,15 +21,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// Starts an event with the required attributes.
-    pub fn builder(
-        id: impl Into<String>,
-        source: impl Into<String>,
-        ty: impl Into<String>,
-    ) -> EventBuilder {
-        EventBuilder::new(id.into(), source.into(), ty.into())
-    }
-
     /// Decodes an event and keeps the bytes. See [`encoding`] for the format.
     ///
     /// # Errors

@@ -16,7 +16,9 @@ mod media;
 mod name;
 #[cfg(feature = "openapi")]
 mod openapi;
+mod outcome;
 mod quota;
+mod reserved;
 mod rules;
 mod system;
 mod time;
@@ -30,9 +32,9 @@ pub mod limits;
 
 pub use self::time::{format_time, read_time};
 pub use builder::EventBuilder;
-pub use delivery::{Delivery, Effects, Failure, FailureClass, Outcome, Verdict};
+pub use delivery::{Delivery, Failure, FailureClass, Verdict};
 pub use digest::Digest;
-pub use emission::{Emission, EmissionError, PLUGIN_SOURCE_PREFIX};
+pub use emission::{Emission, EmissionError};
 pub use error::{BatchError, EventError, EventErrorKind};
 pub use event::{Event, Identity};
 pub use host::{
@@ -41,10 +43,11 @@ pub use host::{
 };
 pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName};
+pub use outcome::{Effects, Outcome};
 pub use quota::{Quota, QuotaError};
+pub use reserved::{PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX};
 pub use rules::check_attribute_name;
 pub use system::{
-    DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SYSTEM_SOURCE,
-    SYSTEM_TYPE_PREFIX, SystemEvent,
+    DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SystemEvent,
 };
 pub use value::Value;

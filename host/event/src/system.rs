@@ -1,13 +1,10 @@
 //! System events: facts about the router's work that listeners can subscribe to.
 
 use crate::trace::Lineage;
-use crate::{Event, EventBuilder, EventError, PLUGIN_SOURCE_PREFIX, Value, format_time};
-
-/// Types with this prefix are reserved for system events; producers and plugins can't use them.
-pub const SYSTEM_TYPE_PREFIX: &str = "dev.usher.";
-
-/// Source of system events; reserved, including everything below it.
-pub const SYSTEM_SOURCE: &str = "/usher";
+use crate::{
+    Event, EventBuilder, EventError, PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX,
+    Value, format_time,
+};
 
 /// A delivery became a dead letter.
 pub const DELIVERY_DEAD_TYPE: &str = "dev.usher.delivery.dead";

@@ -6,6 +6,7 @@
 //! When it stops, work in progress is dropped: a version is either installed or it isn't.
 
 mod look;
+mod requests;
 mod rollback;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +32,8 @@ use super::outcome::Outcome;
 use super::refusal::Refusal;
 use super::registry::{Entry, Registry};
 use super::watch::watch;
-use rollback::Restored;
-pub use rollback::{ROLLBACKS_QUEUED_MAX, RollbackRequest};
+use requests::Restored;
+pub use requests::{ROLLBACKS_QUEUED_MAX, RollbackRequest};
 use usher_config::PluginConfig;
 
 /// Reconciles plugins with the folder.

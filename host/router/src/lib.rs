@@ -16,6 +16,7 @@
 
 mod breaker;
 mod clock;
+mod dispatch;
 mod dispatcher;
 mod dry_run;
 mod ladder;

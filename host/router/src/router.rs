@@ -15,7 +15,8 @@ use usher_broker::{Broker, BrokerError, Subscription};
 use usher_event::{Digest, Listener, PluginName, SubscriptionName};
 
 use crate::breaker::BreakerPolicy;
-use crate::dispatcher::{Dispatch, Dispatcher};
+use crate::dispatch::Dispatch;
+use crate::dispatcher::Dispatcher;
 use crate::ladder::{Ladder, Quarantine, Standing};
 use crate::run::Home;
 use crate::stats::{DispatchStatus, Stats};

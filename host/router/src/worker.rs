@@ -18,7 +18,7 @@ use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Ve
 
 use crate::breaker::Sign;
 use crate::clock::Stamp;
-use crate::dispatcher::{Dispatch, Phase};
+use crate::dispatch::{Dispatch, Phase};
 use crate::run::{HandledBy, Run, RunSize};
 use crate::stats::Tally;
 use crate::swap::Hold;

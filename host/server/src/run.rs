@@ -27,8 +27,8 @@ use usher_router::Router;
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
 use crate::descriptors::Descriptors;
-use crate::running::{Gate, Readiness, Running};
-use crate::states::{self, Busy};
+use crate::running::{Busy, Gate, Readiness, Running};
+use crate::states;
 use usher_config::{self as config, Config, Flags, LiveConfig, LogFormat};
 use usher_plugins::sandbox;
 use usher_plugins::{

@@ -1,15 +1,13 @@
 //! The parts of a running router. One [`Running`] lives as long as `usher run`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use usher_broker::{Broker, BrokerError};
+use usher_broker::Broker;
 use usher_router::Router;
 
-use crate::project;
-use crate::serving::Serving;
-use crate::states::Busy;
 use usher_config::{Config, LiveConfig};
 use usher_plugins::{Control, Registry};
 
@@ -37,19 +35,26 @@ pub(crate) struct Running {
     pub(crate) readiness: Readiness,
 }
 
-impl Running {
-    /// All subscriptions in the broker, by name, each with whether a plugin serves it.
-    ///
-    /// # Errors
-    /// The broker can't be read.
-    pub(crate) async fn subscriptions(&self) -> Result<Vec<usher_api::Subscription>, BrokerError> {
-        let statuses = self.broker.subscriptions().await?.into_iter();
-        let serving = Serving::now(self);
-        let report = |status: usher_broker::SubscriptionStatus| {
-            let paused_because = serving.paused_because(&status.subscription.name);
-            project::subscription(status, paused_because)
-        };
-        Ok(statuses.map(report).collect())
+/// How long the router counts as busy after it refused a producer as busy.
+pub(crate) const BUSY_FOR: Duration = Duration::from_secs(10);
+
+/// When a producer was last refused because of load.
+#[derive(Debug, Default)]
+pub(crate) struct Busy(Mutex<Option<Instant>>);
+
+impl Busy {
+    /// Records a refusal now.
+    pub(crate) fn note(&self) {
+        *self.last() = Some(Instant::now());
+    }
+
+    /// Whether one was refused within [`BUSY_FOR`].
+    pub(crate) fn is_recent(&self) -> bool {
+        self.last().is_some_and(|last| last.elapsed() < BUSY_FOR)
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

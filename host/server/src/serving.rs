@@ -4,15 +4,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use usher_api::{Plugin, PluginState, Subscription};
+use usher_broker::{BrokerError, SubscriptionStatus};
+use usher_config::Config;
 use usher_event::SubscriptionName;
 
-use usher_api::{Plugin, PluginState};
-
+use crate::project;
 use crate::running::Running;
-use usher_config::Config;
 
 /// Limit on refused files named in one reason.
 const REFUSED_MAX: usize = 3;
+
+/// All subscriptions in the broker, by name, each with whether a plugin serves it.
+///
+/// # Errors
+/// The broker can't be read.
+pub(crate) async fn subscriptions(running: &Running) -> Result<Vec<Subscription>, BrokerError> {
+    let statuses = running.broker.subscriptions().await?.into_iter();
+    let serving = Serving::now(running);
+    let report = |status: SubscriptionStatus| {
+        let paused_because = serving.paused_because(&status.subscription.name);
+        project::subscription(status, paused_because)
+    };
+    Ok(statuses.map(report).collect())
+}
 
 /// A snapshot of everything that decides whether a subscription is served.
 pub(crate) struct Serving {

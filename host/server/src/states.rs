@@ -3,19 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use usher_api::{Breaker, Plugin, PluginState, Subscription, SubscriptionState};
 use usher_broker::{BrokerError, BrokerStats, PARKED_MAX, RETRIES_MAX};
 
-use crate::running::Running;
+use crate::running::{Busy, Running};
+use crate::serving;
 use usher_config::RouterState;
 
 /// How often state changes are evaluated and logged.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long the router counts as busy after it refused a producer as busy.
-const BUSY_FOR: Duration = Duration::from_secs(10);
 /// Limit on names in one log line.
 const NAMED_MAX: usize = 5;
 /// The name listed for a state of the router as a whole.
@@ -24,31 +22,12 @@ const ROUTER: &str = "router";
 /// Active states and what each applies to: subscriptions or plugins by name, or `router`.
 pub(crate) type States = BTreeMap<RouterState, BTreeSet<String>>;
 
-/// When a producer was last refused because of load.
-#[derive(Debug, Default)]
-pub(crate) struct Busy(Mutex<Option<Instant>>);
-
-impl Busy {
-    /// Records a refusal now.
-    pub(crate) fn note(&self) {
-        *self.last() = Some(Instant::now());
-    }
-
-    fn is_recent(&self) -> bool {
-        self.last().is_some_and(|last| last.elapsed() < BUSY_FOR)
-    }
-
-    fn last(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
 /// Returns the active states.
 ///
 /// # Errors
 /// The broker can't be read.
 pub(crate) async fn now(running: &Running) -> Result<States, BrokerError> {
-    let subscriptions = running.subscriptions().await?;
+    let subscriptions = serving::subscriptions(running).await?;
     Ok(of(&running.busy, &running.broker.stats(), &subscriptions, &running.plugins.status()))
 }
 
@@ -142,6 +121,7 @@ fn tell(state: RouterState, before: Option<&BTreeSet<String>>, now: Option<&BTre
 mod tests {
     use super::*;
     use crate::metrics::tests::{plugin, subscription};
+    use crate::running::BUSY_FOR;
 
     fn names(states: &States) -> Vec<(&'static str, String)> {
         states

@@ -10,36 +10,15 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use usher_event::{Digest, PluginName};
 
+use super::requests::{Restored, RollbackRequest};
 use super::{Done, Reconciler};
 use crate::outcome::Outcome;
 use crate::records::Rollback;
 use crate::refusal::Refusal;
-use crate::registry::Entry;
 use usher_broker::{Clock as _, SystemClock};
 
 /// Delay before a failed rollback is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-/// Limit on queued requests for a rollback.
-pub const ROLLBACKS_QUEUED_MAX: usize = 16;
-
-/// An operator's request for a rollback.
-pub struct RollbackRequest {
-    /// The plugin.
-    pub name: PluginName,
-    /// Receives the result.
-    pub answer: oneshot::Sender<Result<(), String>>,
-}
-
-/// The result of installing a version from its stored bytes.
-pub(super) struct Restored {
-    name: PluginName,
-    file: String,
-    /// `None` if the serving version was reinstalled.
-    rollback: Option<Rollback>,
-    result: Result<Box<Entry>, Refusal>,
-    answer: Option<oneshot::Sender<Result<(), String>>>,
-}
 
 impl Reconciler {
     /// Rolls back versions that have failed their trial.

@@ -13,7 +13,8 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 
-use super::budget::{Budget, Kind, Share};
+use super::budget::{Budget, Share};
+use super::clients::Kind;
 use super::clients::{Client, Clients};
 use super::problem::ApiError;
 

@@ -9,29 +9,13 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::clients::{Client, Clients};
+use super::clients::{Client, Clients, Kind};
 
 /// How far behind a client that holds memory may be while another waits for it.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 
 /// How often a waiting client looks for one to cut.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// What a budget is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Request bodies.
-    Bodies,
-    /// Responses other than blobs.
-    Answers,
-    /// Blobs.
-    Blobs,
-}
-
-impl Kind {
-    /// Number of kinds.
-    pub(super) const COUNT: usize = 3;
-}
 
 /// A number of bytes, shared by all clients.
 pub(super) struct Budget {

@@ -17,13 +17,27 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Kind;
-
 /// A client that sends its body faster than this never falls behind.
 const BODY_MIN_BYTES_PER_S: u64 = 64 * 1024;
 
 /// Sentinel timestamp: it is not the client's turn.
 const NEVER: u64 = u64::MAX;
+
+/// What a client may hold memory for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Request bodies.
+    Bodies,
+    /// Responses other than blobs.
+    Answers,
+    /// Blobs.
+    Blobs,
+}
+
+impl Kind {
+    /// Number of kinds.
+    pub(super) const COUNT: usize = 3;
+}
 
 /// All open connections.
 pub(super) struct Clients {

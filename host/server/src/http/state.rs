@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use super::body::Room;
-use super::budget::{Budget, Kind};
+use super::budget::Budget;
 use super::clients::Clients;
+use super::clients::Kind;
 use crate::metrics::Metrics;
 use crate::running::Running;
 

@@ -7,6 +7,7 @@ use http::header;
 
 use super::problem::ApiError;
 use super::state::Api;
+use crate::serving;
 use crate::states;
 use usher_api::{Health, StateHeld, States};
 
@@ -49,7 +50,7 @@ pub(super) async fn states(State(api): State<Api>) -> Result<Json<States>, ApiEr
 
 /// All metrics, as OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
-    let subscriptions = api.running.subscriptions().await?;
+    let subscriptions = serving::subscriptions(&api.running).await?;
     let plugins = api.running.plugins.status();
     let broker = api.running.broker.stats();
     let states = states::of(&api.running.busy, &broker, &subscriptions, &plugins);

@@ -6,11 +6,12 @@ use axum::extract::State;
 use super::params::{PathParams, subscription};
 use super::problem::ApiError;
 use super::state::Api;
+use crate::serving;
 use usher_api::{SubscriptionGone, Subscriptions};
 
 /// Lists all subscriptions with their status.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Subscriptions>, ApiError> {
-    Ok(Json(Subscriptions { subscriptions: api.running.subscriptions().await? }))
+    Ok(Json(Subscriptions { subscriptions: serving::subscriptions(&api.running).await? }))
 }
 
 /// Removes a subscription: its cursor and its pending deliveries. 409 while it is being served.

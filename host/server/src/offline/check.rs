@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::CheckArgs;
 use super::compare::Comparison;
 use super::compare_schedules::ScheduleComparison;
-use super::inspect::Inspected;
+use super::inspected::Inspected;
 use usher_api::{Schedules, Subscriptions, routes};
 use usher_cli::ui::CliError;
 use usher_cli::ui::{Align, Cell, Table, paint};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use usher_event::Digest;
 
 use super::compare::{Kind, Setting};
-use super::inspect::{Inspected, section};
+use super::inspected::{Inspected, section};
 use usher_cli::ui::paint;
 use usher_cli::ui::printable;
 use usher_cli::ui::style;

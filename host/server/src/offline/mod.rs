@@ -1,12 +1,12 @@
 //! Subcommands that read files: the configuration, plugins, a data folder that no router uses.
 
-mod abilities;
 mod args;
 mod check;
 mod compare;
 mod compare_schedules;
 mod difference;
 mod inspect;
+mod inspected;
 mod store;
 
 use std::process::ExitCode;

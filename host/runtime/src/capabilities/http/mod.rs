@@ -96,7 +96,7 @@ impl Capability for Http {
         let options = LinkOptions::default();
         bindings::http::outgoing_handler::add_to_linker::<_, WasiHttp>(linker, http)?;
         bindings::http::types::add_to_linker::<_, WasiHttp>(linker, &options.into(), http)?;
-        requests::add_to_linker(linker)
+        requests::add_to_linker(linker, http)
     }
 
     /// Resets the call limit.

@@ -3,12 +3,11 @@
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::WasiHttpCtxView;
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 
 use super::origin::HOST_MAX_BYTES;
-use super::{Http, http};
-use crate::capability::Has;
 
 /// Interface of the replaced setters; must match the version that wasmtime-wasi-http links.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -27,14 +26,15 @@ fn is_within(text: Option<&str>, max_bytes: usize) -> bool {
 }
 
 /// Shadows the setters of outgoing requests; wasi:http must be linked already.
-pub(super) fn add_to_linker<T: Has<Http> + 'static>(
+pub(super) fn add_to_linker<T: 'static>(
     linker: &mut Linker<T>,
+    http: fn(&mut T) -> WasiHttpCtxView<'_>,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
     types.func_wrap(
         "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, T>, (request, method): (Request, Method)| -> Answer {
+        move |mut store: StoreContextMut<'_, T>, (request, method): (Request, Method)| -> Answer {
             let name = if let Method::Other(name) = &method { Some(&**name) } else { None };
             if !is_within(name, METHOD_MAX_BYTES) {
                 return Ok((Err(()),));
@@ -44,9 +44,9 @@ pub(super) fn add_to_linker<T: Has<Http> + 'static>(
     )?;
     types.func_wrap(
         "[method]outgoing-request.set-authority",
-        |mut store: StoreContextMut<'_, T>,
-         (request, authority): (Request, Option<String>)|
-         -> Answer {
+        move |mut store: StoreContextMut<'_, T>,
+              (request, authority): (Request, Option<String>)|
+              -> Answer {
             if !is_within(authority.as_deref(), AUTHORITY_MAX_BYTES) {
                 return Ok((Err(()),));
             }
@@ -55,7 +55,9 @@ pub(super) fn add_to_linker<T: Has<Http> + 'static>(
     )?;
     types.func_wrap(
         "[method]outgoing-request.set-path-with-query",
-        |mut store: StoreContextMut<'_, T>, (request, path): (Request, Option<String>)| -> Answer {
+        move |mut store: StoreContextMut<'_, T>,
+              (request, path): (Request, Option<String>)|
+              -> Answer {
             if !is_within(path.as_deref(), PATH_MAX_BYTES) {
                 return Ok((Err(()),));
             }

@@ -22,8 +22,7 @@ use usher_broker::Broker;
 use usher_router::Router;
 
 use super::state::Api;
-use crate::running::{Gate, Readiness, Running};
-use crate::states::Busy;
+use crate::running::{Busy, Gate, Readiness, Running};
 use usher_config::{self as config, Flags, LiveConfig};
 use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest};
 

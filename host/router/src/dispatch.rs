@@ -1,0 +1,211 @@
+//! What the workers of one subscription share: leasing, runs that were shed, settling.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use usher_broker::{BrokerError, Lease, Settlement};
+use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
+
+use crate::ladder::{Ladder, Pass, Probing};
+use crate::run::{Home, Rest, Run};
+use crate::settling::Settling;
+use crate::stats::{DispatchStatus, Stats, Tally};
+use crate::swap::{Hold, Slot};
+
+/// Lifecycle of a dispatcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Taking deliveries.
+    Serving,
+    /// Taking no more deliveries; those in flight may finish.
+    Finishing,
+    /// Releasing deliveries in flight.
+    Abandoning,
+}
+
+/// State shared by the workers of one subscription.
+pub(crate) struct Dispatch {
+    home: Arc<Home>,
+    slot: Arc<Slot>,
+    ladder: Arc<Ladder>,
+    stats: Arc<Stats>,
+    settling: Settling,
+    phase: watch::Sender<Phase>,
+    /// Held by the one worker that waits for deliveries: an arrival wakes one, not all.
+    turn: tokio::sync::Mutex<()>,
+    /// Runs handed over by workers that are stuck in a slow delivery.
+    shed: Mutex<VecDeque<Run>>,
+    shed_wakes: Notify,
+    stopped: OnceLock<String>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(home: Home, slot: Arc<Slot>, ladder: Arc<Ladder>, stats: Arc<Stats>) -> Self {
+        let home = Arc::new(home);
+        Self {
+            settling: Settling::new(Arc::clone(&home), Arc::clone(&stats)),
+            slot,
+            ladder,
+            stats,
+            phase: watch::Sender::new(Phase::Serving),
+            turn: tokio::sync::Mutex::default(),
+            shed: Mutex::default(),
+            shed_wakes: Notify::new(),
+            stopped: OnceLock::new(),
+            home,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &SubscriptionName {
+        &self.home.subscription
+    }
+
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Takes a hold on the serving version.
+    pub(crate) fn hold(&self) -> Hold {
+        self.slot.hold()
+    }
+
+    /// The version that re-runs a delivery which failed on `digest`: the previous version during a
+    /// trial, the serving version once the trial has failed.
+    pub(crate) fn stand_in(&self, digest: Digest) -> Option<Hold> {
+        self.ladder.stand_in(digest, self.name()).or_else(|| {
+            let present = self.ladder.is_undone(digest).then(|| self.hold())?;
+            (present.listener().digest() != digest).then_some(present)
+        })
+    }
+
+    /// Admission state of the plugin.
+    pub(crate) fn ladder(&self) -> &Arc<Ladder> {
+        &self.ladder
+    }
+
+    /// Waits until the plugin is admitted, then leases up to `max` deliveries. Cancel-safe:
+    /// dropping the future takes none. `changes` is the ladder's channel.
+    pub(crate) async fn next_run(
+        &self,
+        max: usize,
+        changes: &mut watch::Receiver<u64>,
+    ) -> Result<(Run, Option<Probing>), BrokerError> {
+        loop {
+            let pass = self.ladder.admitted(changes, || self.give_back_shed()).await;
+            let run = tokio::select! {
+                biased;
+                run = self.run(max), if matches!(pass, Pass::Free) => run?,
+                leases = self.lease(1), if matches!(pass, Pass::Probe) => {
+                    Run::new(Arc::clone(&self.home), leases?)
+                }
+                // Can't be closed: the ladder owns the sender.
+                _ = changes.changed() => continue,
+            };
+            // Dropping a run releases it.
+            match pass {
+                Pass::Free if self.ladder.is_free() => return Ok((run, None)),
+                Pass::Free => {}
+                Pass::Probe => {
+                    if let Some(probing) = self.ladder.begin_probe() {
+                        return Ok((run, Some(probing)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn run(&self, max: usize) -> Result<Run, BrokerError> {
+        loop {
+            if let Some(run) = self.take_shed() {
+                return Ok(run);
+            }
+            tokio::select! {
+                biased;
+                () = self.shed_wakes.notified() => {}
+                leases = self.lease(max) => return Ok(Run::new(Arc::clone(&self.home), leases?)),
+            }
+        }
+    }
+
+    async fn lease(&self, max: usize) -> Result<Vec<Lease>, BrokerError> {
+        let _turn = self.turn.lock().await;
+        self.home.broker.lease(&self.home.subscription, max).await
+    }
+
+    /// Settles the finished part of a run and leaves the waiting part to the next idle worker.
+    pub(crate) fn shed(&self, rest: Rest<'_>) {
+        self.settling.submit_aside(std::mem::take(rest.done));
+        if rest.waiting.is_empty() {
+            return;
+        }
+        let run = Run::new(Arc::clone(&self.home), std::mem::take(rest.waiting));
+        self.shed.lock().unwrap_or_else(PoisonError::into_inner).push_back(run);
+        self.shed_wakes.notify_one();
+    }
+
+    fn take_shed(&self) -> Option<Run> {
+        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = shed.pop_front();
+        if !shed.is_empty() {
+            // `Notify` stores a single permit: two runs shed before a wake-up wake only one worker.
+            self.shed_wakes.notify_one();
+        }
+        run
+    }
+
+    /// Releases shed runs that no worker has picked up.
+    pub(crate) fn give_back_shed(&self) {
+        while let Some(run) = self.take_shed() {
+            drop(run);
+        }
+    }
+
+    pub(crate) async fn submit(&self, settlements: Vec<Settlement>) {
+        self.settling.submit(settlements).await;
+    }
+
+    pub(crate) fn add(&self, tally: &Tally) {
+        self.stats.add(tally);
+    }
+
+    pub(crate) fn count_failure(&self, class: FailureClass) {
+        self.stats.failed(class);
+    }
+
+    /// Records why leasing failed for good; the first error wins.
+    pub(crate) fn stopped_by(&self, error: &BrokerError) {
+        if self.stopped.set(error.to_string()).is_ok() {
+            tracing::error!(subscription = %self.name(), %error, "deliveries stopped");
+        }
+    }
+
+    pub(crate) fn status(&self, plugin: &PluginName) -> DispatchStatus {
+        let digest = self.slot.present().listener().digest();
+        self.stats.status(self.name(), plugin, digest, self.stopped.get().cloned())
+    }
+
+    /// The executor that guests run on.
+    pub(crate) fn guests(&self) -> &tokio::runtime::Handle {
+        &self.home.guests
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Whether leasing failed for good.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.get().is_some()
+    }
+
+    /// Waits until all settlements are committed, at most `patience`; returns whether they are.
+    pub(crate) async fn settled(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.settling.finished()).await.is_ok()
+    }
+}
