@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use tokio::runtime::Runtime;
-use usher_broker::{Broker, EmbeddedBroker, Order};
+use usher_broker::traits::*;
+use usher_broker::{EmbeddedBroker, Order};
 use usher_router::Router;
 
 use crate::hops::{self, all_but, executors, installation, open};

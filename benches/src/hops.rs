@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use tokio::runtime::{Builder, Runtime};
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, EmbeddedBroker, IN_FLIGHT_MAX, Options, Order, RetryPolicy, Start, Subscription,
+    EmbeddedBroker, IN_FLIGHT_MAX, Options, Order, RetryPolicy, Start, Subscription,
 };
 use usher_event::Listener;
 use usher_filter::Filter;

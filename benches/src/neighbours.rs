@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use usher_broker::{Broker as _, Order, RetryPolicy};
+use usher_broker::traits::*;
+use usher_broker::{Order, RetryPolicy};
 use usher_event::{Delivery, Digest, Event, Listener, Outcome, PluginName};
 use usher_runtime::{Isolation, Runtime, RuntimeOptions};
 use usher_tests::{Folder, Load, Router as RouterProcess, Swaps, guest, target_dir};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use usher_broker::Broker as _;
+use usher_broker::traits::*;
 
 use crate::hops::open;
 use crate::sample::Sample;

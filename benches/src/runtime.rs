@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use usher_broker::{Broker as _, EmbeddedBroker, Options};
+use usher_broker::traits::*;
+use usher_broker::{EmbeddedBroker, Options};
 use usher_event::{Delivery, Listener, Verdict};
 use usher_runtime::{
     Attempt, Grants, Isolation, Limits, Runtime, RuntimeOptions, Settings, WasmListener,

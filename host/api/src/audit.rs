@@ -20,6 +20,8 @@ pub struct AuditRecord {
     pub number: u64,
     /// When it was done.
     pub time: Timestamp,
+    /// Who did it; `local` as long as there are no access tokens.
+    pub actor: String,
     /// On dead letters: `redrive`, `redrive_edited`, `discard`; on subscriptions: `replay`; on
     /// plugins: `pause`, `resume`, `release`, `rollback`.
     pub action: String,

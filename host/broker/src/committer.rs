@@ -10,10 +10,10 @@ use std::time::Duration;
 use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
 
 use crate::Clock;
-use crate::api::{BrokerError, Changes, Disposition, SubscriptionStatus};
+use crate::api::{Actor, BrokerError, Changes, Disposition, Operated, SubscriptionStatus};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
-use crate::intake::{Command, Phase, Reply};
+use crate::intake::{Command, Phase, Prepared, Reply};
 use crate::ledger::{Decided, DeliveryStanding, Fetch, Ledger, ReleasedBlobs, Standing};
 use crate::readers::Readers;
 use crate::shared::Shared;
@@ -252,31 +252,8 @@ impl Committer {
                 let standing = self.delivery_standing(&subscription, sequence);
                 self.answer(reply, standing.ok_or(BrokerError::NoSubscription(subscription)));
             }
-            Command::Redrive { id, reply } => {
-                let answer = self.dead_letter(id).and_then(|dead| match dead {
-                    Some(dead) => self.ledger.redrive(id, &dead, now_ms).map(|()| true),
-                    None => Ok(false),
-                });
-                self.answer(reply, answer);
-            }
-            Command::RedriveEdited { id, event, identity, reply } => {
-                let answer = self.dead_letter(id).and_then(|dead| match dead {
-                    Some(dead) => {
-                        let new = (event, &identity);
-                        self.ledger.redrive_edited(id, &dead, new, now_ms).map(Some)
-                    }
-                    None => Ok(None),
-                });
-                self.answer(reply, answer);
-            }
-            Command::Discard { id, reply } => {
-                let answer = self.dead_letter(id).map(|dead| {
-                    dead.inspect(|dead| self.ledger.discard(id, dead, now_ms)).is_some()
-                });
-                self.answer(reply, answer);
-            }
-            Command::Replay { subscription, found, reply } => {
-                let answer = self.ledger.replay(&subscription, found, now_ms);
+            Command::Operate { actor, operation, reply } => {
+                let answer = self.operate(&actor, operation, now_ms);
                 self.answer(reply, answer);
             }
             Command::SetSchedules { schedules, reply } => {
@@ -287,15 +264,50 @@ impl Committer {
                 let schedules = self.ledger.schedules();
                 self.answer(reply, Ok(schedules));
             }
-            Command::RecordPluginChange { plugin, change, reply } => {
-                self.ledger.record_plugin_change(plugin, change, now_ms);
-                self.answer(reply, Ok(()));
-            }
             Command::Fetched(fetched) => {
                 self.ledger.fetched(fetched.map_err(StoreFailure)?, now_ms);
             }
         }
         Ok(())
+    }
+
+    fn operate(
+        &mut self,
+        actor: &Actor,
+        operation: Prepared,
+        now_ms: u64,
+    ) -> Result<Operated, BrokerError> {
+        match operation {
+            Prepared::Redrive(id) => match self.dead_letter(id)? {
+                Some(dead) => {
+                    self.ledger.redrive(id, &dead, actor, now_ms).map(|()| Operated::Done)
+                }
+                None => Ok(Operated::NotFound),
+            },
+            Prepared::RedriveEdited { id, event, identity } => match self.dead_letter(id)? {
+                Some(dead) => {
+                    let new = (event, &identity);
+                    let appended = self.ledger.redrive_edited(id, &dead, new, actor, now_ms);
+                    appended.map(Operated::Appended)
+                }
+                None => Ok(Operated::NotFound),
+            },
+            Prepared::Discard(id) => Ok(match self.dead_letter(id)? {
+                Some(dead) => {
+                    self.ledger.discard(id, &dead, actor, now_ms);
+                    Operated::Done
+                }
+                None => Operated::NotFound,
+            }),
+            Prepared::Replay { subscription, found } => {
+                let replayed = self.ledger.replay(&subscription, found, actor, now_ms);
+                replayed.map(Operated::Replayed)
+            }
+            Prepared::Plugin { plugin, change } => {
+                self.ledger.record_plugin_change(plugin, change, actor, now_ms);
+                Ok(Operated::Done)
+            }
+        }
     }
 
     /// Defers a reply until the batch is durable.

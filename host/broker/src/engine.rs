@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
-use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
+use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
 
 use crate::api::*;
 use crate::backup;
@@ -17,7 +17,7 @@ use crate::blobs::Blobs;
 use crate::committer::Committer;
 use crate::flow;
 use crate::folder::Folder;
-use crate::intake::{Command, Intake, Phase, Reply};
+use crate::intake::{Command, Intake, Phase, Prepared, Reply};
 use crate::ledger::{Ledger, Rules};
 use crate::load::load;
 use crate::log;
@@ -258,7 +258,7 @@ impl<T> Pending<T> {
 }
 
 #[async_trait]
-impl Broker for EmbeddedBroker {
+impl Deliveries for EmbeddedBroker {
     async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError> {
         if batch.len() > BATCH_MAX_EVENTS {
             return Err(BrokerError::BatchTooLong { count: batch.len(), limit: BATCH_MAX_EVENTS });
@@ -302,6 +302,11 @@ impl Broker for EmbeddedBroker {
         self.ask(|reply| Command::Unsubscribe { name, reply }).await
     }
 
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
+        let statuses = self.ask(|reply| Command::Statuses { reply }).await?;
+        self.read(move |view| log::with_times(view, statuses)).await
+    }
+
     async fn lease(
         &self,
         subscription: &SubscriptionName,
@@ -321,7 +326,10 @@ impl Broker for EmbeddedBroker {
         let batch = batch.into_iter().map(prepare).collect();
         self.send(|reply| Command::Settle { batch, reply }, bytes).await?.wait(&self.shared).await
     }
+}
 
+#[async_trait]
+impl Reader for EmbeddedBroker {
     async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
         self.read(move |view| log::event(view, sequence)).await
     }
@@ -387,11 +395,6 @@ impl Broker for EmbeddedBroker {
         self.read(move |view| log::flows_by_correlation(view, &correlationid, max)).await
     }
 
-    async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
-        let statuses = self.ask(|reply| Command::Statuses { reply }).await?;
-        self.read(move |view| log::with_times(view, statuses)).await
-    }
-
     async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
         self.read(move |view| log::dead_letters(view, &query)).await
     }
@@ -400,62 +403,16 @@ impl Broker for EmbeddedBroker {
         self.read(move |view| log::dead_letter(view, id)).await
     }
 
-    async fn redrive(&self, id: u64) -> Result<bool, BrokerError> {
-        self.ask(|reply| Command::Redrive { id, reply }).await
-    }
-
-    async fn redrive_edited(&self, id: u64, edited: Event) -> Result<Option<u64>, BrokerError> {
-        let Some(dead) = self.dead_letter(id).await? else { return Ok(None) };
-        let event = prepare::in_place_of(&dead, &edited)?;
-        let (identity, bytes) = (event.identity(), event.encoded().len());
-        let command = |reply| Command::RedriveEdited { id, event, identity, reply };
-        self.send(command, bytes).await?.wait(&self.shared).await
-    }
-
-    async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError> {
-        let subscription = query.subscription.clone();
-        let found = self.read(move |view| replay::find(view, &query)).await??;
-        let sizes = found.candidates.iter().map(|one| one.stored.event.encoded().len());
-        let bytes = sizes.sum();
-        let command = |reply| Command::Replay { subscription, found, reply };
-        self.send(command, bytes).await?.wait(&self.shared).await
-    }
-
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
         Ok(self.read(move |view| replay::find(view, &query)).await??.into())
-    }
-
-    async fn record_plugin_change(
-        &self,
-        plugin: PluginName,
-        change: PluginChange,
-    ) -> Result<(), BrokerError> {
-        self.ask(|reply| Command::RecordPluginChange { plugin, change, reply }).await
     }
 
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {
         self.read(move |view| log::audit(view, after, max)).await
     }
 
-    async fn discard(&self, id: u64) -> Result<bool, BrokerError> {
-        self.ask(|reply| Command::Discard { id, reply }).await
-    }
-
-    async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError> {
-        prepare::check_schedules(&schedules)?;
-        self.ask(|reply| Command::SetSchedules { schedules, reply }).await
-    }
-
     async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError> {
         self.ask(|reply| Command::Schedules { reply }).await
-    }
-
-    fn state(&self) -> Arc<dyn StateReader> {
-        Arc::clone(&self.shared.state) as Arc<dyn StateReader>
-    }
-
-    fn blobs(&self) -> Arc<dyn BlobStore> {
-        Arc::clone(&self.blobs) as Arc<dyn BlobStore>
     }
 
     async fn list_blobs(
@@ -464,6 +421,47 @@ impl Broker for EmbeddedBroker {
         max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError> {
         self.read(move |view| log::blobs(view, after, max)).await
+    }
+
+    fn committed(&self) -> watch::Receiver<u64> {
+        self.shared.committed.subscribe()
+    }
+
+    fn stats(&self) -> BrokerStats {
+        let is_disk_full = self.room.as_ref().is_some_and(|room| room.check().is_err());
+        BrokerStats { is_disk_full, ..self.shared.stats() }
+    }
+}
+
+#[async_trait]
+impl Operator for EmbeddedBroker {
+    async fn operate(&self, actor: &Actor, operation: Operation) -> Result<Operated, BrokerError> {
+        let (operation, bytes) = match operation {
+            Operation::Redrive(id) => (Prepared::Redrive(id), 0),
+            Operation::RedriveEdited { id, edited } => {
+                let Some(dead) = self.dead_letter(id).await? else { return Ok(Operated::NotFound) };
+                let event = prepare::in_place_of(&dead, &edited)?;
+                let (identity, bytes) = (event.identity(), event.encoded().len());
+                (Prepared::RedriveEdited { id, event, identity }, bytes)
+            }
+            Operation::Discard(id) => (Prepared::Discard(id), 0),
+            Operation::Replay(query) => {
+                let subscription = query.subscription.clone();
+                let found = self.read(move |view| replay::find(view, &query)).await??;
+                let sizes = found.candidates.iter().map(|one| one.stored.event.encoded().len());
+                let bytes = sizes.sum();
+                (Prepared::Replay { subscription, found }, bytes)
+            }
+            Operation::Plugin { plugin, change } => (Prepared::Plugin { plugin, change }, 0),
+        };
+        let actor = actor.clone();
+        let command = |reply| Command::Operate { actor, operation, reply };
+        self.send(command, bytes).await?.wait(&self.shared).await
+    }
+
+    async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError> {
+        prepare::check_schedules(&schedules)?;
+        self.ask(|reply| Command::SetSchedules { schedules, reply }).await
     }
 
     async fn backup(&self, to: PathBuf, beside: Beside) -> Result<BackupReport, BrokerError> {
@@ -485,16 +483,20 @@ impl Broker for EmbeddedBroker {
         }
         answer.await.unwrap_or_else(|_| Err(BrokerError::Backup("it panicked; see the log".into())))
     }
+}
 
-    fn committed(&self) -> watch::Receiver<u64> {
-        self.shared.committed.subscribe()
+impl Stores for EmbeddedBroker {
+    fn state(&self) -> Arc<dyn StateReader> {
+        Arc::clone(&self.shared.state) as Arc<dyn StateReader>
     }
 
-    fn stats(&self) -> BrokerStats {
-        let is_disk_full = self.room.as_ref().is_some_and(|room| room.check().is_err());
-        BrokerStats { is_disk_full, ..self.shared.stats() }
+    fn blobs(&self) -> Arc<dyn BlobStore> {
+        Arc::clone(&self.blobs) as Arc<dyn BlobStore>
     }
+}
 
+#[async_trait]
+impl Lifecycle for EmbeddedBroker {
     fn poisoned(&self) -> watch::Receiver<Option<String>> {
         self.shared.poisoned.subscribe()
     }

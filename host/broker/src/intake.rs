@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use usher_event::{Event, Identity, PluginName, SubscriptionName};
 
 use crate::api::{
-    BrokerError, PluginChange, Published, Replayed, Schedule, ScheduleStatus, Settled,
+    Actor, BrokerError, Operated, PluginChange, Published, Schedule, ScheduleStatus, Settled,
     Subscription, SubscriptionStatus,
 };
 use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
@@ -60,24 +60,10 @@ pub(crate) enum Command {
         sequence: u64,
         reply: Reply<DeliveryStanding>,
     },
-    Redrive {
-        id: u64,
-        reply: Reply<bool>,
-    },
-    RedriveEdited {
-        id: u64,
-        event: Event,
-        identity: Identity,
-        reply: Reply<Option<u64>>,
-    },
-    Discard {
-        id: u64,
-        reply: Reply<bool>,
-    },
-    Replay {
-        subscription: SubscriptionName,
-        found: Found,
-        reply: Reply<Replayed>,
+    Operate {
+        actor: Actor,
+        operation: Prepared,
+        reply: Reply<Operated>,
     },
     SetSchedules {
         schedules: Vec<Schedule>,
@@ -86,13 +72,17 @@ pub(crate) enum Command {
     Schedules {
         reply: Reply<Vec<ScheduleStatus>>,
     },
-    RecordPluginChange {
-        plugin: PluginName,
-        change: PluginChange,
-        reply: Reply<()>,
-    },
     /// Result of a read that the ledger requested.
     Fetched(Result<Fetched, String>),
+}
+
+/// An operation, with what it needs of the store.
+pub(crate) enum Prepared {
+    Redrive(u64),
+    RedriveEdited { id: u64, event: Event, identity: Identity },
+    Discard(u64),
+    Replay { subscription: SubscriptionName, found: Found },
+    Plugin { plugin: PluginName, change: PluginChange },
 }
 
 impl Command {
@@ -100,7 +90,9 @@ impl Command {
         match self {
             Self::Publish { events, .. } => events.len(),
             Self::Settle { batch, .. } => batch.len(),
-            Self::Replay { found, .. } => found.candidates.len(),
+            Self::Operate { operation: Prepared::Replay { found, .. }, .. } => {
+                found.candidates.len()
+            }
             _ => 1,
         }
     }

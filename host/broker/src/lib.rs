@@ -1,7 +1,8 @@
 //! The broker: a durable log of events, subscriptions with cursors, and effects that commit
 //! exactly once, together with the acknowledgement of the delivery that caused them.
 //!
-//! [`Broker`] is the engine interface; [`EmbeddedBroker`] is the in-process implementation. It has
+//! [`Broker`] is the engine interface, made of narrow ones; [`EmbeddedBroker`] is the in-process
+//! implementation. It has
 //! three parts. The **ledger** is a pure state machine that holds all delivery semantics: it takes
 //! commands and a timestamp, and returns writes and replies. The **store** commits a batch of
 //! writes atomically and fsyncs it. The **committer** is one thread between them: it drains the
@@ -36,6 +37,8 @@ mod salvage;
 mod shared;
 mod state;
 mod store;
+#[doc(hidden)]
+pub mod testing;
 mod verify;
 
 pub use api::*;
@@ -49,3 +52,8 @@ pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
 #[doc(hidden)]
 pub use store::read_any_row;
 pub use verify::{PROBLEMS_MAX, Problem, Verified, verify};
+
+/// Every trait of an engine, for code that calls methods of several on a concrete one.
+pub mod traits {
+    pub use crate::api::{Broker, Deliveries, Lifecycle, Operator, Reader, Stores};
+}

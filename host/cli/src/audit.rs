@@ -78,19 +78,19 @@ mod tests {
     #[test]
     fn records_are_a_table() {
         let records: Vec<AuditRecord> = serde_json::from_value(serde_json::json!([{
-            "number": 9, "time": "2026-01-31T12:00:02.000Z", "action": "redrive_edited",
-            "plugin": "printer", "subscription": "printer/tickets", "sequence": 40,
+            "number": 9, "time": "2026-01-31T12:00:02.000Z", "actor": "local",
+            "action": "redrive_edited", "plugin": "printer", "subscription": "printer/tickets", "sequence": 40,
             "dead_letter": {
                 "id": 4, "time": "2026-01-31T11:00:02.000Z", "class": "trap", "sequence": 18,
                 "source": "/shop", "event_id": "o-1", "type": "ticket.purchased"
             }
         }, {
-            "number": 10, "time": "2026-01-31T12:00:03.000Z", "action": "replay",
-            "plugin": "printer", "subscription": "printer/tickets",
+            "number": 10, "time": "2026-01-31T12:00:03.000Z", "actor": "local",
+            "action": "replay", "plugin": "printer", "subscription": "printer/tickets",
             "replay": {"first": 3, "last": 90, "events": 7}
         }, {
-            "number": 11, "time": "2026-01-31T12:00:04.000Z", "action": "release",
-            "plugin": "printer"
+            "number": 11, "time": "2026-01-31T12:00:04.000Z", "actor": "local",
+            "action": "release", "plugin": "printer"
         }]))
         .unwrap();
         assert_eq!(

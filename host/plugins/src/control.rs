@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use usher_broker::{Broker, BrokerError, PluginChange};
+use usher_broker::{Actor, BrokerError, Operation, Operator, PluginChange};
 use usher_event::PluginName;
 use usher_router::{Router, Standing};
 
@@ -16,7 +16,7 @@ use super::records::PluginRecords;
 /// Applies operator actions.
 pub struct Control {
     router: Arc<Router>,
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Operator>,
     records: Arc<PluginRecords>,
     rollbacks: mpsc::Sender<RollbackRequest>,
 }
@@ -42,7 +42,7 @@ impl Control {
     /// Actions on the plugins of `router`; rollbacks are requested through `rollbacks`.
     pub fn new(
         router: Arc<Router>,
-        broker: Arc<dyn Broker>,
+        broker: Arc<dyn Operator>,
         records: Arc<PluginRecords>,
         rollbacks: mpsc::Sender<RollbackRequest>,
     ) -> Self {
@@ -56,13 +56,19 @@ impl Control {
     /// See [`ControlError`]; nothing has changed then.
     pub async fn rollback(&self, name: &PluginName) -> Result<Standing, ControlError> {
         self.standing(name)?;
-        self.broker.record_plugin_change(name.clone(), PluginChange::Rollback).await?;
+        self.record(name, PluginChange::Rollback).await?;
         let (answer, answered) = oneshot::channel();
         let request = RollbackRequest { name: name.clone(), answer };
         let closed = || ControlError::Broker(BrokerError::Closed);
         self.rollbacks.send(request).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?.map_err(ControlError::Conflict)?;
         self.standing(name)
+    }
+
+    /// Records a change in the audit log before it is made.
+    async fn record(&self, plugin: &PluginName, change: PluginChange) -> Result<(), BrokerError> {
+        let operation = Operation::Plugin { plugin: plugin.clone(), change };
+        self.broker.operate(&Actor::local(), operation).await.map(drop)
     }
 
     /// The persistent records of all plugins.
@@ -106,7 +112,7 @@ impl Control {
         if self.standing(name)?.quarantine.is_none() {
             return Err(ControlError::Conflict(format!("plugin {name} is not quarantined")));
         }
-        self.broker.record_plugin_change(name.clone(), PluginChange::Release).await?;
+        self.record(name, PluginChange::Release).await?;
         self.records.change(name, |record| record.quarantine = None).await?;
         self.router.release(name);
         tracing::info!(plugin = %name, "plugin released from quarantine");
@@ -123,7 +129,7 @@ impl Control {
             let is = if is_paused { "is paused already" } else { "is not paused" };
             return Err(ControlError::Conflict(format!("plugin {name} {is}")));
         }
-        self.broker.record_plugin_change(name.clone(), change).await?;
+        self.record(name, change).await?;
         self.records.change(name, |record| record.is_paused = is_paused).await?;
         self.router.pause(name, is_paused);
         tracing::info!(plugin = %name, is_paused, "plugin paused or resumed");

@@ -100,7 +100,7 @@ impl Installer {
     pub(super) fn recorder(&self) -> Recorder {
         Recorder {
             router: Arc::clone(&self.router),
-            broker: Arc::clone(&self.broker),
+            broker: self.broker.clone(),
             records: Arc::clone(&self.records),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use usher_broker::Broker;
+use usher_broker::Deliveries;
 use usher_event::PluginName;
 use usher_router::{Quarantine, Router};
 
@@ -20,7 +20,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// is not reported yet is reported after the next start.
 pub(super) struct Recorder {
     pub(super) router: Arc<Router>,
-    pub(super) broker: Arc<dyn Broker>,
+    pub(super) broker: Arc<dyn Deliveries>,
     pub(super) records: Arc<PluginRecords>,
 }
 

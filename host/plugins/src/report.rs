@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::sleep;
-use usher_broker::{Broker, BrokerError};
+use usher_broker::{BrokerError, Deliveries};
 use usher_event::{
     Event, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, PluginName, SystemEvent,
 };
@@ -59,7 +59,7 @@ pub(super) fn rolled_back(plugin: &PluginName, rollback: &Rollback) -> Option<Ev
 
 /// Publishes an event and retries until it is in the log. Returns false once the broker is poisoned
 /// or closed.
-pub(super) async fn publish(broker: &dyn Broker, event: Event) -> bool {
+pub(super) async fn publish(broker: &dyn Deliveries, event: Event) -> bool {
     loop {
         let error = match broker.publish(vec![event.clone()]).await {
             Ok(_) => return true,

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use usher_broker::{Broker, BrokerError, Subscription};
+use usher_broker::{BrokerError, Deliveries, Subscription};
 use usher_event::{Digest, Listener, PluginName, SubscriptionName};
 
 use crate::breaker::BreakerPolicy;
@@ -85,7 +85,7 @@ pub enum InstallError {
 
 /// Moves deliveries from the broker to listeners; each subscription has its own workers.
 pub struct Router {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Deliveries>,
     pub(crate) guests: Handle,
     drain: Duration,
     /// One lock per plugin: a slow drain blocks changes to that plugin only.
@@ -116,7 +116,7 @@ struct Plugin {
 
 impl Router {
     /// A router that serves nothing yet. Workers run on `guests`.
-    pub fn new(broker: Arc<dyn Broker>, guests: Handle) -> Self {
+    pub fn new(broker: Arc<dyn Deliveries>, guests: Handle) -> Self {
         Self {
             broker,
             guests,

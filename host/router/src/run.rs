@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
-use usher_broker::{Broker, Disposition, Lease, Settlement};
+use usher_broker::{Deliveries, Disposition, Lease, Settlement};
 use usher_event::{Delivery, Digest, SubscriptionName};
 
 /// Target duration of one run.
@@ -18,7 +18,7 @@ const RUN_MAX_DELIVERIES: usize = 256;
 /// What a run needs to settle or release its deliveries from any task.
 pub(crate) struct Home {
     pub(crate) subscription: SubscriptionName,
-    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) broker: Arc<dyn Deliveries>,
     pub(crate) guests: Handle,
     /// Tasks that settle in the background; awaited before serving ends.
     pub(crate) settling: TaskTracker,

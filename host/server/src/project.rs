@@ -321,6 +321,7 @@ pub(crate) fn audit_record(record: broker::AuditRecord) -> api::AuditRecord {
     let mut written = api::AuditRecord {
         number: record.number,
         time: Timestamp::from_ms(record.time_ms),
+        actor: record.actor.to_string(),
         action: record.action.as_str().to_owned(),
         plugin: plugin.to_owned(),
         subscription: record.subscription,

@@ -161,8 +161,7 @@ async fn serve(
     let refusal_cache = Arc::new(refusal_cache);
     runtime.open_cache(&config.data.join("cache")).map_err(|error| anyhow!("{error}"))?;
 
-    let router =
-        Arc::new(Router::new(Arc::clone(&broker), guests.clone()).with_drain(config.drain));
+    let router = Arc::new(Router::new(broker.clone(), guests.clone()).with_drain(config.drain));
     let registry = Arc::new(Registry::new(Arc::clone(&router)));
     let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
     let installer = Arc::new(Installer::new(
@@ -178,7 +177,7 @@ async fn serve(
     let reconciler = Reconciler::new(plugins, Arc::clone(&registry), installer, guests, wanted);
     let app = Arc::new(Running {
         broker: Arc::clone(&broker),
-        control: Control::new(Arc::clone(&router), Arc::clone(&broker), records, rollbacks),
+        control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         router,
         plugins: registry,
         max_connections: descriptors.connections(config.http.max_connections),

@@ -2,7 +2,7 @@
 
 use usher_event::{Event, FailureClass, PluginName, SubscriptionName};
 
-use super::{AttemptRecord, StoredEvent};
+use super::{Actor, AttemptRecord, StoredEvent};
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]
@@ -81,6 +81,8 @@ pub struct AuditRecord {
     pub number: u64,
     /// When it was done, Unix milliseconds.
     pub time_ms: u64,
+    /// Who did it.
+    pub actor: Actor,
     /// The subscription it was applied to; `None` for a plugin change.
     pub subscription: Option<SubscriptionName>,
     /// What was done.

@@ -4,7 +4,7 @@ use usher_event::{PluginName, SubscriptionName};
 
 use super::Ledger;
 use crate::AUDIT_MAX_RECORDS;
-use crate::api::{AuditAction, AuditRecord, PluginChange};
+use crate::api::{Actor, AuditAction, AuditRecord, PluginChange};
 use crate::store::{Space, audit, keys};
 
 impl Ledger {
@@ -13,9 +13,10 @@ impl Ledger {
         &mut self,
         subscription: &SubscriptionName,
         action: AuditAction,
+        actor: &Actor,
         now_ms: u64,
     ) {
-        self.note(Some(subscription.clone()), action, now_ms);
+        self.note(Some(subscription.clone()), action, actor, now_ms);
     }
 
     /// Records a plugin change.
@@ -23,16 +24,24 @@ impl Ledger {
         &mut self,
         plugin: PluginName,
         change: PluginChange,
+        actor: &Actor,
         now_ms: u64,
     ) {
-        self.note(None, AuditAction::Plugin { plugin, change }, now_ms);
+        self.note(None, AuditAction::Plugin { plugin, change }, actor, now_ms);
     }
 
     /// Appends a record; removes the oldest beyond the limit.
-    fn note(&mut self, subscription: Option<SubscriptionName>, action: AuditAction, now_ms: u64) {
+    fn note(
+        &mut self,
+        subscription: Option<SubscriptionName>,
+        action: AuditAction,
+        actor: &Actor,
+        now_ms: u64,
+    ) {
         let number = self.next_audit;
         self.next_audit += 1;
-        let record = AuditRecord { number, time_ms: now_ms, subscription, action };
+        let record =
+            AuditRecord { number, time_ms: now_ms, actor: actor.clone(), subscription, action };
         self.outgoing.put(Space::Audit, keys::number(number), audit::write(&record));
         if let Some(oldest) = number.checked_sub(AUDIT_MAX_RECORDS) {
             self.outgoing.delete(Space::Audit, keys::number(oldest));

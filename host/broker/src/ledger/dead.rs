@@ -11,7 +11,7 @@ use super::settle::Report;
 use super::subscription::Pending;
 use crate::RETRIES_MAX;
 use crate::api::{
-    AuditAction, AuditedDeadLetter, BrokerError, Cause, CauseKind, Settled, StoredEvent,
+    Actor, AuditAction, AuditedDeadLetter, BrokerError, Cause, CauseKind, Settled, StoredEvent,
 };
 use crate::store::rows::{DeadRow, RetryRow, write_attempt};
 use crate::store::{Space, keys};
@@ -106,6 +106,7 @@ impl Ledger {
         &mut self,
         id: u64,
         dead: &DeadRow,
+        actor: &Actor,
         now_ms: u64,
     ) -> Result<(), BrokerError> {
         let sub_id = self.ready_to_redrive(dead)?;
@@ -120,7 +121,7 @@ impl Ledger {
         self.remove_dead(id, dead);
         let delivery = keys::delivery(dead.stored.sequence, dead.subscription_id);
         self.outgoing.delete(Space::DeadByDelivery, delivery);
-        self.record(&dead.subscription, AuditAction::Redrive(audited(id, dead)), now_ms);
+        self.record(&dead.subscription, AuditAction::Redrive(audited(id, dead)), actor, now_ms);
         Ok(())
     }
 
@@ -131,6 +132,7 @@ impl Ledger {
         id: u64,
         dead: &DeadRow,
         (event, identity): (Event, &Identity),
+        actor: &Actor,
         now_ms: u64,
     ) -> Result<u64, BrokerError> {
         let sub_id = self.ready_to_redrive(dead)?;
@@ -159,7 +161,7 @@ impl Ledger {
         self.remove_dead(id, dead);
         self.keep_track(dead);
         let action = AuditAction::RedriveEdited { dead: audited(id, dead), sequence };
-        self.record(&dead.subscription, action, now_ms);
+        self.record(&dead.subscription, action, actor, now_ms);
         Ok(sequence)
     }
 
@@ -206,10 +208,10 @@ impl Ledger {
     }
 
     /// Removes a dead letter for good; its flow still shows that there was one.
-    pub(crate) fn discard(&mut self, id: u64, dead: &DeadRow, now_ms: u64) {
+    pub(crate) fn discard(&mut self, id: u64, dead: &DeadRow, actor: &Actor, now_ms: u64) {
         self.remove_dead(id, dead);
         self.keep_track(dead);
-        self.record(&dead.subscription, AuditAction::Discard(audited(id, dead)), now_ms);
+        self.record(&dead.subscription, AuditAction::Discard(audited(id, dead)), actor, now_ms);
     }
 
     /// Marks on disk that there was a dead letter.

@@ -4,7 +4,7 @@ use usher_event::SubscriptionName;
 
 use super::Ledger;
 use super::dead::MANY_RETRIES_AFTER;
-use crate::api::{AuditAction, BrokerError, Replayed};
+use crate::api::{Actor, AuditAction, BrokerError, Replayed};
 use crate::replay::{Candidate, Found};
 use crate::store::{Space, keys};
 use crate::{REPLAYS_MAX, RETRIES_MAX};
@@ -16,6 +16,7 @@ impl Ledger {
         &mut self,
         name: &SubscriptionName,
         found: Found,
+        actor: &Actor,
         now_ms: u64,
     ) -> Result<Replayed, BrokerError> {
         let known = self.names.get(name).and_then(|id| self.subs.get(id));
@@ -54,7 +55,7 @@ impl Ledger {
         }
         if let Some((first, last)) = ends {
             let action = AuditAction::Replay { first, last, events: replayed.events };
-            self.record(name, action, now_ms);
+            self.record(name, action, actor, now_ms);
         }
         Ok(replayed)
     }

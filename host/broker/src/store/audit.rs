@@ -4,19 +4,22 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use usher_event::FailureClass;
 
-use crate::api::{AuditAction, AuditRecord, AuditedDeadLetter, PluginChange};
+use crate::api::{Actor, AuditAction, AuditRecord, AuditedDeadLetter, PluginChange};
 
 const VERSION: u64 = 1;
 
 /// Writes a record; its number is the key.
 pub(crate) fn write(record: &AuditRecord) -> Vec<u8> {
-    let AuditRecord { time_ms, subscription, action, .. } = record;
+    let AuditRecord { time_ms, actor, subscription, action, .. } = record;
     let mut row = json!({ "v": VERSION, "time_ms": time_ms, "action": action.as_str() });
     let mut more = |member: &str, value: Value| {
         if let Value::Object(members) = &mut row {
             members.insert(member.to_owned(), value);
         }
     };
+    if !actor.is_local() {
+        more("actor", json!(actor.as_str()));
+    }
     if let Some(subscription) = subscription {
         more("subscription", json!(subscription));
     }
@@ -76,7 +79,12 @@ pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
         None => None,
         Some(name) => Some(name.as_str()?.parse().ok()?),
     };
-    Some(AuditRecord { number, time_ms: row.get("time_ms")?.as_u64()?, subscription, action })
+    let actor = match row.get("actor") {
+        None => Actor::local(),
+        Some(name) => Actor::named(name.as_str()?),
+    };
+    let time_ms = row.get("time_ms")?.as_u64()?;
+    Some(AuditRecord { number, time_ms, actor, subscription, action })
 }
 
 fn read_dead(dead: &Value) -> Option<AuditedDeadLetter> {
@@ -94,4 +102,33 @@ fn read_dead(dead: &Value) -> Option<AuditedDeadLetter> {
         event_id: text("event_id")?,
         ty: text("type")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay_by(actor: Actor) -> AuditRecord {
+        AuditRecord {
+            number: 7,
+            time_ms: 1_769_860_803_000,
+            actor,
+            subscription: Some("printer/tickets".parse().unwrap()),
+            action: AuditAction::Replay { first: 1, last: 9, events: 3 },
+        }
+    }
+
+    #[test]
+    fn a_record_keeps_its_actor() {
+        let record = replay_by(Actor::named("ops"));
+        assert_eq!(read(7, &write(&record).into()), Some(record));
+    }
+
+    #[test]
+    fn a_row_without_an_actor_was_written_locally() {
+        let record = replay_by(Actor::local());
+        let row = write(&record);
+        assert!(!String::from_utf8_lossy(&row).contains("actor"));
+        assert_eq!(read(7, &row.into()), Some(record));
+    }
 }

@@ -13,8 +13,8 @@ use usher_filter::Filter;
 use super::lost::Lost;
 use super::{audit, keys, rows};
 use crate::api::{
-    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, ClassRetry,
-    Order, PluginChange, RetryPolicy, Start, StoredEvent, Subscription,
+    Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind,
+    ClassRetry, Order, PluginChange, RetryPolicy, Start, StoredEvent, Subscription,
 };
 
 const GOLDEN: &str = include_str!("../../tests/golden/rows-v3.txt");
@@ -204,6 +204,7 @@ fn audited() -> AuditRecord {
     AuditRecord {
         number: 9,
         time_ms: 1_800_000_001_000,
+        actor: Actor::local(),
         subscription: Some("printer/tickets".parse().unwrap()),
         action: AuditAction::RedriveEdited { dead, sequence: 301 },
     }
@@ -212,7 +213,13 @@ fn audited() -> AuditRecord {
 fn audited_plugin() -> AuditRecord {
     let (plugin, change) = ("printer".parse().unwrap(), PluginChange::Release);
     let action = AuditAction::Plugin { plugin, change };
-    AuditRecord { number: 9, time_ms: 1_800_000_001_000, subscription: None, action }
+    AuditRecord {
+        number: 9,
+        time_ms: 1_800_000_001_000,
+        actor: Actor::local(),
+        subscription: None,
+        action,
+    }
 }
 
 fn written() -> Vec<(&'static str, Vec<u8>)> {

@@ -1,7 +1,9 @@
 //! Who waits when a subscription is too far behind, and that nobody waits for ever.
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, BrokerError, EmbeddedBroker, HeldUp, HoldsBack, Lease, Settled, Start, Subscription,
+    BrokerError, EmbeddedBroker, HeldUp, HoldsBack, Lease, Settled, Start, Subscription,
     SubscriptionStatus,
 };
 use usher_event::Event;

@@ -1,8 +1,10 @@
 //! What operators do with dead letters.
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    AuditAction, Broker, BrokerError, DeadLetterQuery, DeliveryState, Disposition, EmbeddedBroker,
-    Order, PluginChange, Settled, Start, Subscription,
+    AuditAction, BrokerError, DeadLetterQuery, DeliveryState, Disposition, EmbeddedBroker, Order,
+    PluginChange, Settled, Start, Subscription,
 };
 use usher_event::{Event, Failure, FailureClass, PLUGIN_QUARANTINED_TYPE, SystemEvent};
 use usher_filter::Filter;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, Changes, DeliveryState, Disposition, EmbeddedBroker, HOPS_MAX, Lease, NewEvent,
-    Settled, Subscription,
+    Changes, DeliveryState, Disposition, EmbeddedBroker, HOPS_MAX, Lease, NewEvent, Settled,
+    Subscription,
 };
 use usher_event::FailureClass;
 

@@ -1,7 +1,9 @@
 //! Subscriptions that let events expire: retention takes what they have not settled, and counts it.
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, DeliveryState, EmbeddedBroker, Explanation, Order, Retention, RetryPolicy, Settled,
+    DeliveryState, EmbeddedBroker, Explanation, Order, Retention, RetryPolicy, Settled,
     Subscription, SubscriptionStatus,
 };
 use usher_event::Event;

@@ -1,7 +1,9 @@
 //! What became of an event for a subscription, or why nothing did.
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, BrokerError, DeliveryState, EmbeddedBroker, Explanation, HeldUp, Order, Settled, Start,
+    BrokerError, DeliveryState, EmbeddedBroker, Explanation, HeldUp, Order, Settled, Start,
     Subscription,
 };
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    ATTEMPTS_KEPT, Broker, BrokerError, Calendar, ClassRetry, DeliveryState, Disposition, Missed,
+    ATTEMPTS_KEPT, BrokerError, Calendar, ClassRetry, DeliveryState, Disposition, Missed,
     RetryPolicy, Schedule, Settled, Subscription,
 };
 use usher_event::{Digest, Event, FailureClass};

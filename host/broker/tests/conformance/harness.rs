@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, Changes, DeadLetter, DeadLetterQuery, Disposition, EmbeddedBroker, Lease, ManualClock,
+    Changes, DeadLetter, DeadLetterQuery, Disposition, EmbeddedBroker, Lease, ManualClock,
     MemoryDisk, NewEvent, Options, Order, Retention, RetryPolicy, Settled, Settlement, Start,
     Subscription,
 };

@@ -1,8 +1,8 @@
 //! Which deliveries wait for others.
 
-use usher_broker::{
-    Broker, DeliveryState, EmbeddedBroker, Lease, Order, Settled, Start, Subscription,
-};
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
+use usher_broker::{DeliveryState, EmbeddedBroker, Lease, Order, Settled, Start, Subscription};
 use usher_event::Event;
 
 use crate::harness::*;

@@ -1,6 +1,7 @@
 //! Into the log and out of it again.
 
-use usher_broker::{Broker, BrokerError, EventQuery, Published};
+use usher_broker::traits::*;
+use usher_broker::{BrokerError, EventQuery, Published};
 use usher_event::{Event, Value};
 use usher_filter::Filter;
 

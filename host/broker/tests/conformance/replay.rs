@@ -1,8 +1,10 @@
 //! Replay: part of the log once more.
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    AuditAction, Broker, BrokerError, EmbeddedBroker, Order, REPLAY_MAX_EVENTS, REPLAYS_MAX,
-    ReplayQuery, Replayed, Start, Subscription,
+    AuditAction, BrokerError, EmbeddedBroker, Order, REPLAY_MAX_EVENTS, REPLAYS_MAX, ReplayQuery,
+    Replayed, Start, Subscription,
 };
 use usher_filter::Filter;
 

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, BrokerError, EmbeddedBroker, MemoryDisk, OpenError, Options, Published, Settled, Start,
+    BrokerError, EmbeddedBroker, MemoryDisk, OpenError, Options, Published, Settled, Start,
     Subscription,
 };
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, DeliveryState, EmbeddedBroker, EventQuery, Explanation, Retention, Settled, Start,
-    Subscription,
+    DeliveryState, EmbeddedBroker, EventQuery, Explanation, Retention, Settled, Start, Subscription,
 };
 use usher_event::{Event, Value};
 

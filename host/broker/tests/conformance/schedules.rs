@@ -1,8 +1,8 @@
 //! Events by the clock.
 
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, BrokerError, Calendar, EmbeddedBroker, Missed, Schedule, ScheduleStatus,
-    TICKS_CAUGHT_UP_MAX,
+    BrokerError, Calendar, EmbeddedBroker, Missed, Schedule, ScheduleStatus, TICKS_CAUGHT_UP_MAX,
 };
 use usher_event::Event;
 

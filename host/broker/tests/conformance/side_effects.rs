@@ -1,8 +1,9 @@
 //! State and blobs: committed with the acknowledgement, or not at all.
 
 use bytes::Bytes;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, CONFLICTS_MAX, Changes, Disposition, EmbeddedBroker, Explanation, Lease, Settled,
+    CONFLICTS_MAX, Changes, Disposition, EmbeddedBroker, Explanation, Lease, Settled,
 };
 use usher_event::{
     BlobChange, BlobInfo, Digest, FailureClass, Quota, StateAddress, StateRead, StateSnapshot,

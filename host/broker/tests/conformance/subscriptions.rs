@@ -1,6 +1,7 @@
 //! Which events reach which subscription, and from where.
 
-use usher_broker::{Broker, BrokerError, Settled, Start, Subscription};
+use usher_broker::traits::*;
+use usher_broker::{BrokerError, Settled, Start, Subscription};
 use usher_filter::Filter;
 
 use crate::harness::*;

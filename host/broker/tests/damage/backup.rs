@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use usher_broker::{Beside, Broker, BrokerError, EventQuery};
+use usher_broker::traits::*;
+use usher_broker::{Beside, BrokerError, EventQuery};
 
 use crate::scene::nothing;
 use crate::{contents, scene};

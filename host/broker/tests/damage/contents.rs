@@ -1,6 +1,7 @@
 //! All that a broker answers about what it stores.
 
-use usher_broker::{Broker, BrokerError, DeadLetterQuery, EmbeddedBroker, EventQuery};
+use usher_broker::traits::*;
+use usher_broker::{BrokerError, DeadLetterQuery, EmbeddedBroker, EventQuery};
 use usher_event::StateAddress;
 
 /// Everything, one line for each thing.

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use usher_broker::Broker as _;
+use usher_broker::traits::*;
 
 use crate::{contents, scene};
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use usher_broker::traits::*;
 use usher_broker::{
-    Beside, Broker, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent, Options,
-    Order, RetryPolicy, Settled, Settlement, Start, Subscription,
+    Beside, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent, Options, Order,
+    RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{
     BlobChange, BlobInfo, Digest, Event, Failure, FailureClass, StateAddress, StateWrite,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, BrokerError, BrokerStats, Changes, Disposition, EmbeddedBroker, Lease, ManualClock,
-    NewEvent, OpenError, Options, Order, Retention, RetryPolicy, Settlement, Start, Subscription,
+    BrokerError, BrokerStats, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent,
+    OpenError, Options, Order, Retention, RetryPolicy, Settlement, Start, Subscription,
 };
 use usher_event::{
     BlobChange, BlobInfo, Digest, Event, Failure, FailureClass, StateAddress, StateRead,

@@ -27,7 +27,8 @@ use std::thread;
 use disk::{Call, Fault, Kind};
 use history::{Failed, Player, START_MS, Step, steps};
 use tempfile::TempDir;
-use usher_broker::{Broker as _, Clock as _, EmbeddedBroker};
+use usher_broker::traits::*;
+use usher_broker::{Clock as _, EmbeddedBroker};
 
 /// Of the calls that make a new data folder, which are the same for each table, every so manyth
 /// fails, unless all are asked for.

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use usher_broker::{Broker, DeadLetterQuery, DeliveryState, EmbeddedBroker, EventQuery};
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
+use usher_broker::{DeadLetterQuery, DeliveryState, EmbeddedBroker, EventQuery};
 
 use crate::history::{PATIENCE, Player, Verdict, event, name, soon};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_broker::traits::*;
+use usher_broker::{EmbeddedBroker, Options};
 use usher_event::Event;
 use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
@@ -47,7 +48,7 @@ impl World {
     async fn at(folder: TempDir, plugins: &Path) -> Self {
         let live = Arc::new(LiveConfig::new(Arc::new(config(plugins))));
         let broker: Arc<dyn Broker> = EmbeddedBroker::in_memory(Options::new("")).unwrap();
-        let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
+        let router = Arc::new(Router::new(broker.clone(), Handle::current()));
         let registry = Arc::new(Registry::new(Arc::clone(&router)));
         let runtime = Runtime::new(RuntimeOptions { max_instances: 20, ..Default::default() });
         let data = tempfile::tempdir().unwrap();
@@ -61,7 +62,7 @@ impl World {
             Arc::new(RefusalCache::in_memory()),
         );
         let (rollbacks, wanted) = mpsc::channel(1);
-        let control = Control::new(router, Arc::clone(&broker), records, rollbacks);
+        let control = Control::new(router, broker.clone(), records, rollbacks);
         let reconciler = Reconciler::new(
             plugins.to_owned(),
             Arc::clone(&registry),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use usher_broker::{Broker, DeadLetterQuery};
+use usher_broker::DeadLetterQuery;
+use usher_broker::traits::*;
 use usher_event::{Failure, FailureClass, Verdict};
 use usher_router::SwapOutcome;
 

@@ -15,9 +15,10 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use usher_broker::traits::*;
 use usher_broker::{
-    Broker, EmbeddedBroker, EventQuery, ManualClock, Options, Order, RetryPolicy, Start,
-    Subscription, SubscriptionStatus,
+    EmbeddedBroker, EventQuery, ManualClock, Options, Order, RetryPolicy, Start, Subscription,
+    SubscriptionStatus,
 };
 use usher_event::{
     Delivery, Digest, Effects, Emission, Event, Listener, Outcome, PluginName, Verdict,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use usher_broker::{Broker, RetryPolicy, Subscription};
+use usher_broker::traits::*;
+use usher_broker::{RetryPolicy, Subscription};
 use usher_event::{Delivery, Failure, FailureClass, PluginName, Verdict};
 use usher_router::{BreakerPolicy, Held, Installation, Standing};
 

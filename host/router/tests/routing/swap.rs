@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use usher_broker::{Broker as _, Subscription};
+use usher_broker::Subscription;
+use usher_broker::traits::*;
 use usher_event::Digest;
 use usher_router::{InstallError, SwapOutcome};
 

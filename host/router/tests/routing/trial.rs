@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use usher_broker::Broker;
+use usher_broker::traits::*;
 use usher_event::{Delivery, Digest, Failure, FailureClass, Verdict};
 use usher_router::{Installation, Standing, TrialPolicy};
 

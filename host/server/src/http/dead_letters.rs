@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use usher_broker::{DeadLetterPage, DeadLetterQuery};
+use usher_broker::{Actor, DeadLetterPage, DeadLetterQuery, Operated, Operation};
 use usher_event::FailureClass;
 
 use super::clients::Caller;
@@ -66,7 +66,7 @@ pub(super) async fn redrive(
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    gone(id, api.running.broker.redrive(id).await?)
+    gone(id, operate(&api, Operation::Redrive(id)).await?)
 }
 
 /// Deletes the dead letter.
@@ -75,7 +75,7 @@ pub(super) async fn discard(
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    gone(id, api.running.broker.discard(id).await?)
+    gone(id, operate(&api, Operation::Discard(id)).await?)
 }
 
 /// Delivers the event in the request body instead of the original.
@@ -88,15 +88,20 @@ pub(super) async fn redrive_edited(
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
     let event = ingest::one_structured(&api, &client, &headers, body).await?;
-    match api.running.broker.redrive_edited(id, event).await? {
-        Some(sequence) => Ok(Json(DeadLetterGone { id, sequence: Some(sequence) })),
-        None => Err(missing(id)),
-    }
+    gone(id, operate(&api, Operation::RedriveEdited { id, edited: event }).await?)
 }
 
-fn gone(id: u64, was_there: bool) -> Result<Json<DeadLetterGone>, ApiError> {
-    let gone = DeadLetterGone { id, sequence: None };
-    if was_there { Ok(Json(gone)) } else { Err(missing(id)) }
+async fn operate(api: &Api, operation: Operation) -> Result<Operated, ApiError> {
+    Ok(api.running.broker.operate(&Actor::local(), operation).await?)
+}
+
+fn gone(id: u64, operated: Operated) -> Result<Json<DeadLetterGone>, ApiError> {
+    let sequence = match operated {
+        Operated::NotFound => return Err(missing(id)),
+        Operated::Appended(sequence) => Some(sequence),
+        Operated::Done | Operated::Replayed(_) => None,
+    };
+    Ok(Json(DeadLetterGone { id, sequence }))
 }
 
 fn missing(id: u64) -> ApiError {

@@ -4,7 +4,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use usher_broker::{Disposition, REPLAY_MAX_EVENTS, ReplayQuery, Replayable};
+use usher_broker::{
+    Actor, Disposition, Operated, Operation, REPLAY_MAX_EVENTS, ReplayQuery, Replayable,
+};
 
 use super::answers;
 use super::clients::Caller;
@@ -48,7 +50,11 @@ pub(super) async fn replay(
     Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Json<Replayed>, ApiError> {
     let query = query(asked, &plugin, &local, REPLAY_MAX_EVENTS)?;
-    Ok(Json(project::replayed(api.running.broker.replay(query).await?)))
+    let operation = Operation::Replay(query);
+    match api.running.broker.operate(&Actor::local(), operation).await? {
+        Operated::Replayed(replayed) => Ok(Json(project::replayed(replayed))),
+        _ => Err(ApiError::internal("a replay came to something else")),
+    }
 }
 
 /// Runs the plugin on events and reports the results; effects are dropped.

@@ -271,7 +271,7 @@ impl World {
         self.tell(format_args!("redrive or discard {key:?}"));
         match random.below(6) {
             0..3 => {
-                if let Err(refusal) = self.ledger.redrive(id, &row, self.now_ms) {
+                if let Err(refusal) = self.ledger.redrive(id, &row, &Actor::local(), self.now_ms) {
                     assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
                     return;
                 }
@@ -286,14 +286,16 @@ impl World {
                 let new = edited.in_place_of(old, &format!("{}/redrive/{id}", old.id())).unwrap();
                 let identity = new.identity();
                 let new = (new, &identity);
-                if let Err(refusal) = self.ledger.redrive_edited(id, &row, new, self.now_ms) {
+                if let Err(refusal) =
+                    self.ledger.redrive_edited(id, &row, new, &Actor::local(), self.now_ms)
+                {
                     assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
                     return;
                 }
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
             _ => {
-                self.ledger.discard(id, &row, self.now_ms);
+                self.ledger.discard(id, &row, &Actor::local(), self.now_ms);
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
         }
@@ -333,13 +335,14 @@ impl World {
         };
         let new: Vec<Key> = keys.iter().filter(is_new).cloned().collect();
         self.tell(format_args!("replay {new:?} of {keys:?}"));
-        let replayed = match self.ledger.replay(&subscription.name, found, self.now_ms) {
-            Ok(replayed) => replayed,
-            Err(refusal) => {
-                assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
-                return;
-            }
-        };
+        let replayed =
+            match self.ledger.replay(&subscription.name, found, &Actor::local(), self.now_ms) {
+                Ok(replayed) => replayed,
+                Err(refusal) => {
+                    assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
+                    return;
+                }
+            };
         assert_eq!(replayed.events as usize, new.len(), "{new:?} of {keys:?}: {replayed:?}");
         for key in new {
             self.model.replayed.insert(key.clone());

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
-use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_broker::{Deliveries, EmbeddedBroker, Options};
 use usher_event::Event;
 
 use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send, to_us};

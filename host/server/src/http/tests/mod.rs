@@ -34,14 +34,14 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         plugins: Some(std::env::temp_dir()),
         ..Flags::default()
     };
-    let router = Arc::new(Router::new(Arc::clone(&broker), Handle::current()));
+    let router = Arc::new(Router::new(broker.clone(), Handle::current()));
     let records = Arc::new(PluginRecords::in_memory());
     let config = Arc::new(config::load(&flags).unwrap());
     let (rollbacks, wanted) = mpsc::channel(1);
     tokio::spawn(grant(wanted, Arc::clone(&router)));
     let app = Running {
         max_connections: config.http.max_connections.unwrap_or(1_024),
-        control: Control::new(Arc::clone(&router), Arc::clone(&broker), records, rollbacks),
+        control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,

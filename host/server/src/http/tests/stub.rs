@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
-    AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, Beside, BlobRecord,
-    Broker, BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
-    DeadLetterQuery, DelayedEvent, DeliveryState, DeliveryStatus, EventPage, EventQuery,
-    Explanation, Flow, FlowEvent, HeldUp, HoldsBack, Lease, Missed, Order, PastAttempt,
-    PluginChange, Published, ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule,
-    ScheduleStatus, Settled, Settlement, Start, StoredEvent, Subscription, SubscriptionStatus,
+    Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, Beside,
+    BlobRecord, BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
+    DeadLetterQuery, DelayedEvent, Deliveries, DeliveryState, DeliveryStatus, EventPage,
+    EventQuery, Explanation, Flow, FlowEvent, HeldUp, HoldsBack, Lease, Lifecycle, Missed,
+    Operated, Operation, Operator, Order, PastAttempt, PluginChange, Published, Reader,
+    ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
+    Start, StoredEvent, Stores, Subscription, SubscriptionStatus,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -148,7 +149,7 @@ fn info() -> BlobInfo {
 }
 
 #[async_trait]
-impl Broker for Stub {
+impl Deliveries for Stub {
     async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError> {
         self.check()?;
         let answers = (3..)
@@ -167,6 +168,38 @@ impl Broker for Stub {
         self.check().map(|()| *which == name("printer/tickets"))
     }
 
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
+        self.check()?;
+        Ok(vec![SubscriptionStatus {
+            subscription: Subscription {
+                name: name("printer/tickets"),
+                filter: Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap(),
+                start: Start::Latest,
+                order: Order::key("subject").unwrap(),
+                retry: RetryPolicy::default(),
+                max_in_flight: 16,
+                expires: false,
+            },
+            first: 1,
+            cursor: 3,
+            lag: 0,
+            holds_back: Some(HoldsBack::Producers),
+            held_back_by: Some(name("printer/receipts")),
+            in_flight: 1,
+            retrying: 2,
+            delayed: 8,
+            parked: 6,
+            stalled_lanes: 1,
+            next_retry_ms: Some(1_769_860_860_000),
+            oldest_unsettled: Some(1),
+            oldest_unsettled_ms: Some(1_769_860_800_000),
+            acked: 3,
+            failed: 4,
+            dead: 5,
+            expired: 6,
+        }])
+    }
+
     async fn lease(&self, _: &SubscriptionName, _: usize) -> Result<Vec<Lease>, BrokerError> {
         std::future::pending().await
     }
@@ -174,7 +207,10 @@ impl Broker for Stub {
     async fn settle(&self, _: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
         self.check().map(|()| Vec::new())
     }
+}
 
+#[async_trait]
+impl Reader for Stub {
     async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
         self.check()?;
         Ok(match sequence {
@@ -258,38 +294,6 @@ impl Broker for Stub {
         Ok(if id == "order 1" { vec![1] } else { Vec::new() })
     }
 
-    async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
-        self.check()?;
-        Ok(vec![SubscriptionStatus {
-            subscription: Subscription {
-                name: name("printer/tickets"),
-                filter: Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap(),
-                start: Start::Latest,
-                order: Order::key("subject").unwrap(),
-                retry: RetryPolicy::default(),
-                max_in_flight: 16,
-                expires: false,
-            },
-            first: 1,
-            cursor: 3,
-            lag: 0,
-            holds_back: Some(HoldsBack::Producers),
-            held_back_by: Some(name("printer/receipts")),
-            in_flight: 1,
-            retrying: 2,
-            delayed: 8,
-            parked: 6,
-            stalled_lanes: 1,
-            next_retry_ms: Some(1_769_860_860_000),
-            oldest_unsettled: Some(1),
-            oldest_unsettled_ms: Some(1_769_860_800_000),
-            acked: 3,
-            failed: 4,
-            dead: 5,
-            expired: 6,
-        }])
-    }
-
     async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
         self.check()?;
         let is_behind = query.after.is_some_and(|after| after >= 7);
@@ -302,36 +306,12 @@ impl Broker for Stub {
         Ok((id == 7).then(|| dead(7)))
     }
 
-    async fn redrive(&self, id: u64) -> Result<bool, BrokerError> {
-        self.check().map(|()| id == 7)
-    }
-
-    async fn redrive_edited(&self, id: u64, _: Event) -> Result<Option<u64>, BrokerError> {
-        self.check().map(|()| (id == 7).then_some(3))
-    }
-
-    async fn replay(&self, query: ReplayQuery) -> Result<Replayed, BrokerError> {
-        self.check()?;
-        if query.subscription != name("printer/tickets") {
-            return Err(BrokerError::NoSubscription(query.subscription));
-        }
-        Ok(Replayed { events: 1, pending: 2, dead: 3, to: 9, next: Some(5) })
-    }
-
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
         self.check()?;
         if query.subscription != name("printer/tickets") {
             return Err(BrokerError::NoSubscription(query.subscription));
         }
         Ok(Replayable { events: vec![stored(1, None)], to: 2, next: None })
-    }
-
-    async fn record_plugin_change(
-        &self,
-        _: PluginName,
-        _: PluginChange,
-    ) -> Result<(), BrokerError> {
-        self.check()
     }
 
     async fn audit(&self, after: Option<u64>, _: usize) -> Result<Vec<AuditRecord>, BrokerError> {
@@ -348,6 +328,7 @@ impl Broker for Stub {
         let record = |number, action| AuditRecord {
             number,
             time_ms: 1_769_860_803_000,
+            actor: Actor::local(),
             subscription: Some(name("printer/tickets")),
             action,
         };
@@ -363,14 +344,6 @@ impl Broker for Stub {
         ];
         let after = after.unwrap_or(0);
         Ok(records.into_iter().filter(|record| record.number > after).collect())
-    }
-
-    async fn discard(&self, id: u64) -> Result<bool, BrokerError> {
-        self.check().map(|()| id == 7)
-    }
-
-    async fn set_schedules(&self, _: Vec<Schedule>) -> Result<(), BrokerError> {
-        self.check()
     }
 
     async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError> {
@@ -390,17 +363,6 @@ impl Broker for Stub {
         Ok(vec![status("nightly", Some(1_769_824_800_000)), status("weekly", None)])
     }
 
-    fn state(&self) -> Arc<dyn StateReader> {
-        Arc::new(Nothing)
-    }
-
-    fn blobs(&self) -> Arc<dyn BlobStore> {
-        match self.check() {
-            Ok(()) => Arc::new(OneBlob),
-            Err(_) => Arc::new(Nothing),
-        }
-    }
-
     async fn list_blobs(
         &self,
         after: Option<Digest>,
@@ -411,11 +373,6 @@ impl Broker for Stub {
         Ok(if after.is_some() { Vec::new() } else { vec![record] })
     }
 
-    async fn backup(&self, to: PathBuf, _: Beside) -> Result<BackupReport, BrokerError> {
-        self.check()?;
-        Ok(BackupReport { folder: to, last_sequence: 2, rows: 9, blobs: 1, bytes: 4_096 })
-    }
-
     fn committed(&self) -> watch::Receiver<u64> {
         self.committed.subscribe()
     }
@@ -423,7 +380,57 @@ impl Broker for Stub {
     fn stats(&self) -> BrokerStats {
         BrokerStats { appended: 2, last_sequence: 2, ..BrokerStats::default() }
     }
+}
 
+#[async_trait]
+impl Operator for Stub {
+    async fn operate(&self, _: &Actor, operation: Operation) -> Result<Operated, BrokerError> {
+        self.check()?;
+        Ok(match operation {
+            Operation::Redrive(7) | Operation::Discard(7) => Operated::Done,
+            Operation::RedriveEdited { id: 7, .. } => Operated::Appended(3),
+            Operation::Redrive(_) | Operation::Discard(_) | Operation::RedriveEdited { .. } => {
+                Operated::NotFound
+            }
+            Operation::Replay(query) if query.subscription != name("printer/tickets") => {
+                return Err(BrokerError::NoSubscription(query.subscription));
+            }
+            Operation::Replay(_) => Operated::Replayed(Replayed {
+                events: 1,
+                pending: 2,
+                dead: 3,
+                to: 9,
+                next: Some(5),
+            }),
+            Operation::Plugin { .. } => Operated::Done,
+        })
+    }
+
+    async fn set_schedules(&self, _: Vec<Schedule>) -> Result<(), BrokerError> {
+        self.check()
+    }
+
+    async fn backup(&self, to: PathBuf, _: Beside) -> Result<BackupReport, BrokerError> {
+        self.check()?;
+        Ok(BackupReport { folder: to, last_sequence: 2, rows: 9, blobs: 1, bytes: 4_096 })
+    }
+}
+
+impl Stores for Stub {
+    fn state(&self) -> Arc<dyn StateReader> {
+        Arc::new(Nothing)
+    }
+
+    fn blobs(&self) -> Arc<dyn BlobStore> {
+        match self.check() {
+            Ok(()) => Arc::new(OneBlob),
+            Err(_) => Arc::new(Nothing),
+        }
+    }
+}
+
+#[async_trait]
+impl Lifecycle for Stub {
     fn poisoned(&self) -> watch::Receiver<Option<String>> {
         self.poisoned.subscribe()
     }

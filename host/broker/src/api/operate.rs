@@ -1,0 +1,92 @@
+//! Operator actions: each is recorded, with who did it, in the commit that has its effect.
+
+use std::fmt;
+use std::sync::Arc;
+
+use usher_event::{Event, PluginName};
+
+use super::{PluginChange, ReplayQuery, Replayed};
+
+/// Who acts.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Actor(Arc<str>);
+
+/// The name of [`Actor::local`].
+const LOCAL: &str = "local";
+
+impl Actor {
+    /// Whoever reaches the router, as long as it asks for no tokens.
+    pub fn local() -> Self {
+        Self(LOCAL.into())
+    }
+
+    /// An actor by name.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is [`Actor::local`].
+    pub(crate) fn is_local(&self) -> bool {
+        &*self.0 == LOCAL
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// Something an operator does.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Redelivers a dead letter's event to its subscription with a fresh attempt count, and removes
+    /// the dead letter.
+    Redrive(u64),
+    /// Appends `edited` in place of a dead letter's event, delivers it to that subscription only,
+    /// and removes the dead letter. `edited` is the dead letter's event with corrections; its `id`
+    /// and `source` must equal the original's. The appended event gets the id
+    /// `OLD/redrive/DEAD-LETTER` and the extension `redriveof`, set to the old id.
+    RedriveEdited {
+        /// The dead letter.
+        id: u64,
+        /// Its event with corrections.
+        edited: Event,
+    },
+    /// Deletes a dead letter.
+    Discard(u64),
+    /// Redelivers events of the log to a subscription, marked as a replay, skipping those whose
+    /// delivery is still pending. One step: continue from [`Replayed::next`].
+    Replay(ReplayQuery),
+    /// Records a change to a plugin before it is made.
+    Plugin {
+        /// The plugin.
+        plugin: PluginName,
+        /// The change.
+        change: PluginChange,
+    },
+}
+
+/// What came of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operated {
+    /// Done.
+    Done,
+    /// Done, by appending an event with this sequence.
+    Appended(u64),
+    /// Replayed.
+    Replayed(Replayed),
+    /// There is no dead letter with this id.
+    NotFound,
+}
