@@ -9,6 +9,7 @@ mod reload;
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,15 @@ const THREADS_END: Duration = Duration::from_secs(2);
 
 /// Runs the router; returns when it has stopped.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
+    let (flags, are_defaults) = &flags.resolved_in(Path::new(""));
+    if *are_defaults
+        && let Some(plugins) = &flags.plugins
+        && let Err(error) = std::fs::create_dir_all(plugins)
+    {
+        eprintln!("error: can't make the folder {}: {error}", plugins.display());
+        eprintln!(" hint: name other folders with --data and --plugins");
+        return ExitCode::from(EXIT_CONFIG);
+    }
     let config = match config::load(flags) {
         Ok(config) => config,
         Err(problems) => {

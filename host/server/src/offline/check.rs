@@ -3,6 +3,8 @@
 //! Opens nothing for writing, and neither listens nor serves. With `--url` it also reports what
 //! would change in the subscriptions and schedules of a running router.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::args::CheckArgs;
@@ -94,7 +96,7 @@ impl FileReport {
 
 /// Runs `usher check`.
 pub(crate) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
-    let config = match config::load_to_check(&args.flags) {
+    let config = match config::load_to_check(&args.flags.resolved_in(Path::new("")).0) {
         Ok(config) => config,
         Err(problems) => {
             let text = problems.to_string();
