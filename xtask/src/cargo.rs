@@ -15,6 +15,13 @@ pub(crate) fn cargo(folder: &Path, verb: &str, target_dir: &Path) -> Command {
     command
 }
 
+/// Builds the router as the demo runs it: one package, one profile. Returns the binary.
+pub(crate) fn build_router() -> Result<PathBuf> {
+    let mut build = cargo(&repository(), "build", &target_dir());
+    run(build.args(["--package", "usher"]))?;
+    Ok(target_dir().join("debug").join("usher"))
+}
+
 /// Builds all release binaries in one call: separately, cargo would unify features differently and
 /// compile the sandbox once for each. Returns their folder.
 pub(crate) fn build_release() -> Result<PathBuf> {

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: twelve purchases, four plugins, one durable broker; nothing is mocked.
 //!
-//! The router is the release binary with a fresh data folder; the payment gateway and the mail API
+//! The router is a debug build, which compiles in a third of the time, with a fresh data folder; the payment gateway and the mail API
 //! are HTTP servers on loopback. The output comes from `usher flow`; results are verified against
 //! the router's API and the servers' own records.
 
@@ -18,7 +18,7 @@ use usher_tests::{
     check_world, purchases, target_dir, wait_for_interrupt,
 };
 
-use crate::cargo::{build_release, run as run_command};
+use crate::cargo::{build_router, run as run_command};
 use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
 
@@ -50,9 +50,9 @@ struct Scene {
 
 /// Runs the demo and verifies the result.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    announce("building the router (release)");
-    let usher = build_release()?.join("usher");
-    guests::build()?;
+    announce("building the router");
+    let usher = build_router()?;
+    guests::build_plugins()?;
 
     let scene = Scene::start(options, usher)?;
     let problems = scene.play()?;
