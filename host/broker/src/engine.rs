@@ -28,7 +28,6 @@ use crate::replay;
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::store::fjall::FjallStore;
-use crate::store::rows::millis;
 use crate::store::{OpenFailure, Store, StoreFailure, View};
 use crate::{OpenError, Options};
 
@@ -140,13 +139,7 @@ impl EmbeddedBroker {
         );
         blobs.keeps(recovered.blob_bytes.clone());
         let now_ms = options.clock.now_ms();
-        let rules = Rules {
-            window_events: options.duplicates_window_events,
-            window_ms: options.duplicates_window.map(millis),
-            retention: options.retention,
-            backlog_max_events: options.backlog_max_events,
-        };
-        let ledger = Ledger::new(recovered, rules, options.seed, now_ms);
+        let ledger = Ledger::new(recovered, Rules::of(&options), options.seed, now_ms);
 
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
         let shared = Arc::new(Shared::new(intake, store, last));

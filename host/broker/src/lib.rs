@@ -21,7 +21,6 @@ mod files;
 mod flow;
 mod folder;
 mod intake;
-
 mod ledger;
 mod limits;
 mod load;
@@ -36,6 +35,8 @@ mod room;
 mod salvage;
 mod shared;
 mod state;
+#[doc(hidden)]
+pub mod stepped;
 mod store;
 #[doc(hidden)]
 pub mod testing;

@@ -25,8 +25,6 @@ mod retention;
 mod retry;
 mod schedules;
 mod settle;
-#[cfg(test)]
-mod simulation;
 mod standing;
 mod state;
 mod subscribe;

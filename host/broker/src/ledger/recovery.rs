@@ -16,10 +16,10 @@ use super::state::StateLedger;
 use super::subscription::Sub;
 use super::timeline::{Timeline, is_ahead};
 use super::{Counts, Ledger};
-use crate::Retention;
 use crate::store::rows::{
     Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow, millis,
 };
+use crate::{Options, Retention};
 
 /// State read from a store.
 #[derive(Default)]
@@ -64,6 +64,17 @@ pub(crate) struct Rules {
     pub(crate) retention: Retention,
     /// How far behind a subscription may be before publishing is refused.
     pub(crate) backlog_max_events: Option<u64>,
+}
+
+impl Rules {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            window_events: options.duplicates_window_events,
+            window_ms: options.duplicates_window.map(millis),
+            retention: options.retention,
+            backlog_max_events: options.backlog_max_events,
+        }
+    }
 }
 
 impl Ledger {

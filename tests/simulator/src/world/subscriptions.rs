@@ -1,12 +1,12 @@
 //! Subscriptions that come, change and go.
 
 use super::World;
-use crate::api::*;
-use crate::ledger::simulation::model::{Stands, filters, subscription};
-use crate::ledger::simulation::random::Random;
+use crate::model::{Stands, filters, subscription};
+use crate::random::Random;
+use usher_broker::*;
 
 impl World {
-    pub(super) fn change_subscriptions(&mut self, random: &mut Random) {
+    pub(crate) fn change_subscriptions(&mut self, random: &mut Random) {
         self.commit();
         match random.below(5) {
             0 => self.change_filter(random),
@@ -18,7 +18,7 @@ impl World {
         self.commit();
     }
 
-    pub(super) fn any_subscription(&self, random: &mut Random) -> Option<Subscription> {
+    pub(crate) fn any_subscription(&self, random: &mut Random) -> Option<Subscription> {
         let subscriptions = &self.model.subscriptions;
         subscriptions.values().nth(random.below(subscriptions.len())).cloned()
     }
@@ -27,12 +27,12 @@ impl World {
         let Some(mut changed) = self.any_subscription(random) else { return };
         changed.filter = filters()[random.below(filters().len())].clone();
         let name = changed.name.to_string();
-        let statuses = self.ledger.statuses();
+        let statuses = self.broker.subscriptions();
         let status = statuses.iter().find(|status| status.subscription.name == changed.name);
         let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
         // After a crash it looks again at what the filter it had then passed over, but for what has
         // left the log since.
-        let next = next.max(self.ledger.stats().first_sequence);
+        let next = next.max(self.broker.stats().first_sequence);
         let out = self.leases.values().map(|out| &out.lease.delivery);
         let out = out.filter(|delivery| delivery.subscription == changed.name);
         let out: Vec<u64> = out.map(|delivery| delivery.sequence).collect();
@@ -42,7 +42,7 @@ impl World {
             self.model.change_filter(&name, changed.filter.clone(), next, &out);
         }
         self.tell(format_args!("filter of {name} from {next}: {}", changed.filter.to_json()));
-        self.ledger.subscribe(changed, None).unwrap();
+        self.broker.subscribe(changed).unwrap();
     }
 
     fn change_order(&mut self, random: &mut Random) {
@@ -57,7 +57,7 @@ impl World {
         }
         self.tell(format_args!("order of {name}: {:?}", changed.order));
         self.model.subscriptions.insert(name, changed.clone());
-        self.ledger.subscribe(changed, None).unwrap();
+        self.broker.subscribe(changed).unwrap();
     }
 
     fn change_expiry(&mut self, random: &mut Random) {
@@ -65,17 +65,17 @@ impl World {
         changed.expires = !changed.expires;
         self.tell(format_args!("{} expires: {}", changed.name, changed.expires));
         self.model.subscriptions.insert(changed.name.to_string(), changed.clone());
-        self.ledger.subscribe(changed, None).unwrap();
+        self.broker.subscribe(changed).unwrap();
     }
 
-    pub(super) fn remove(&mut self, random: &mut Random) {
+    pub(crate) fn remove(&mut self, random: &mut Random) {
         let Some(gone) = self.any_subscription(random) else { return };
         if self.model.subscriptions.len() < 5 {
             return;
         }
         let name = gone.name.to_string();
         self.tell(format_args!("remove {name}"));
-        assert!(self.ledger.unsubscribe(&gone.name).is_some());
+        assert!(self.broker.unsubscribe(&gone.name));
         self.model.unsubscribe(&name);
         let dead = self.model.stands.extract_if(.., |(of, _), _| *of == name);
         self.orphans += dead.filter(|(_, s)| matches!(s, Stands::Dead { id: Some(_) })).count();
@@ -106,7 +106,7 @@ impl World {
         };
         (added.start, added.expires) = (start, random.once_in(2));
         self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
-        self.ledger.subscribe(added.clone(), None).unwrap();
-        self.model.subscribe(added, first.max(self.ledger.stats().first_sequence));
+        self.broker.subscribe(added.clone()).unwrap();
+        self.model.subscribe(added, first.max(self.broker.stats().first_sequence));
     }
 }

@@ -8,11 +8,11 @@ use usher_event::{Event, FailureClass};
 use usher_filter::Filter;
 
 use super::world::{MAX_ATTEMPTS, MAX_TRAPS};
-use crate::api::*;
+use usher_broker::*;
 
 /// How the model thinks a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Stands {
+pub(crate) enum Stands {
     Ready {
         failures: u32,
     },
@@ -33,52 +33,52 @@ pub(super) enum Stands {
 
 impl Stands {
     /// Whether it can be delivered once more without being redriven.
-    pub(super) fn may_come(self) -> bool {
+    pub(crate) fn may_come(self) -> bool {
         !matches!(self, Self::Done | Self::Dead { .. } | Self::Expired)
     }
 
-    pub(super) fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Dead { .. } | Self::Unsure | Self::Expired)
     }
 }
 
 /// A subscription by name, and an event.
-pub(super) type Key = (String, u64);
+pub(crate) type Key = (String, u64);
 
 #[derive(Default)]
-pub(super) struct Model {
+pub(crate) struct Model {
     /// Committed events, in order; the first has sequence 1.
-    pub(super) events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     /// When each was recorded.
-    pub(super) recorded: Vec<u64>,
+    pub(crate) recorded: Vec<u64>,
     /// Events that are for one subscription alone.
-    pub(super) addressees: BTreeMap<u64, String>,
+    pub(crate) addressees: BTreeMap<u64, String>,
     /// Reports of dead letters.
-    pub(super) reports: BTreeSet<u64>,
+    pub(crate) reports: BTreeSet<u64>,
     /// Dead letters that a report is due of.
-    pub(super) deaths: usize,
-    pub(super) subscriptions: BTreeMap<String, Subscription>,
-    pub(super) stands: BTreeMap<Key, Stands>,
+    pub(crate) deaths: usize,
+    pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    pub(crate) stands: BTreeMap<Key, Stands>,
     /// Deliveries that came again out of order on purpose, and so hold nobody up.
-    pub(super) replayed: BTreeSet<Key>,
+    pub(crate) replayed: BTreeSet<Key>,
     /// Deliveries that were parked or under way when the order changed.
-    pub(super) unordered: BTreeSet<Key>,
+    pub(crate) unordered: BTreeSet<Key>,
     /// Deliveries that were out when their event left the log.
-    pub(super) passed: BTreeSet<Key>,
+    pub(crate) passed: BTreeSet<Key>,
     /// How many expired for sure by subscription, and how many more perhaps.
-    pub(super) expired: BTreeMap<String, (u64, u64)>,
+    pub(crate) expired: BTreeMap<String, (u64, u64)>,
     /// Failures that count since a delivery began from the beginning: traps, and all others.
-    pub(super) counts: BTreeMap<Key, (u32, u32)>,
+    pub(crate) counts: BTreeMap<Key, (u32, u32)>,
     /// State by plugin and key: what was committed.
-    pub(super) state: BTreeMap<(String, String), u64>,
+    pub(crate) state: BTreeMap<(String, String), u64>,
 }
 
 impl Model {
-    pub(super) fn event(&self, sequence: u64) -> &Event {
+    pub(crate) fn event(&self, sequence: u64) -> &Event {
         &self.events[sequence as usize - 1]
     }
 
-    pub(super) fn append(&mut self, stored: StoredEvent) {
+    pub(crate) fn append(&mut self, stored: StoredEvent) {
         let sequence = stored.sequence;
         if let Some(addressee) = stored.addressee() {
             let key = (addressee.to_string(), sequence);
@@ -99,14 +99,14 @@ impl Model {
     }
 
     /// Whether a subscription with this filter takes an event as it comes by in the log.
-    pub(super) fn matches(&self, filter: &Filter, sequence: u64) -> bool {
+    pub(crate) fn matches(&self, filter: &Filter, sequence: u64) -> bool {
         let may_match = !self.addressees.contains_key(&sequence)
             && (!self.reports.contains(&sequence) || filter.names_types("dev.usher."));
         may_match && filter.matches(self.event(sequence))
     }
 
     /// A subscription that takes events from `first` on.
-    pub(super) fn subscribe(&mut self, subscription: Subscription, first: u64) {
+    pub(crate) fn subscribe(&mut self, subscription: Subscription, first: u64) {
         let name = subscription.name.to_string();
         for sequence in first..=self.events.len() as u64 {
             if self.matches(&subscription.filter, sequence) {
@@ -116,14 +116,14 @@ impl Model {
         self.subscriptions.insert(name, subscription);
     }
 
-    pub(super) fn unsubscribe(&mut self, name: &str) {
+    pub(crate) fn unsubscribe(&mut self, name: &str) {
         self.subscriptions.remove(name);
         // Dead letters stay.
         self.stands.retain(|(of, _), stands| of != name || stands.is_over());
     }
 
     /// A subscription gets another filter, having handed out all before `next`.
-    pub(super) fn change_filter(&mut self, name: &str, filter: Filter, next: u64, out: &[u64]) {
+    pub(crate) fn change_filter(&mut self, name: &str, filter: Filter, next: u64, out: &[u64]) {
         let present = self.subscriptions.get_mut(name).unwrap();
         present.filter = filter.clone();
         for sequence in 1..=self.events.len() as u64 {
@@ -150,7 +150,7 @@ impl Model {
 
     /// Everything before `first` has left the log, but for what was `out` or redriven: deliveries of
     /// it that may expire do.
-    pub(super) fn expire(&mut self, first: u64, out: &BTreeSet<Key>) {
+    pub(crate) fn expire(&mut self, first: u64, out: &BTreeSet<Key>) {
         for (key, stands) in &mut self.stands {
             let may_expire = self.passed.contains(key) || self.subscriptions[&key.0].expires;
             if key.1 >= first || !may_expire || self.replayed.contains(key) || !stands.may_come() {
@@ -167,14 +167,14 @@ impl Model {
     }
 
     /// A delivery that was out expired when it was handed back.
-    pub(super) fn expire_handed_in(&mut self, key: &Key, first: u64) {
+    pub(crate) fn expire_handed_in(&mut self, key: &Key, first: u64) {
         let may_expire = self.passed.contains(key) || self.subscriptions[&key.0].expires;
         assert!(may_expire && key.1 < first && !self.replayed.contains(key), "{key:?}");
         self.expired.entry(key.0.clone()).or_default().0 += 1;
     }
 
     /// [5] What must be over before this delivery begins and isn't.
-    pub(super) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
+    pub(crate) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
         let subscription = &self.subscriptions[name];
         let attribute = match &subscription.order {
             Order::None => return None,
@@ -197,7 +197,7 @@ impl Model {
     }
 
     /// Counts a failure; answers traps and all others so far.
-    pub(super) fn count(&mut self, key: &Key, what: &str) -> (u32, u32) {
+    pub(crate) fn count(&mut self, key: &Key, what: &str) -> (u32, u32) {
         let counts = self.counts.entry(key.clone()).or_default();
         match what {
             "trap" => counts.0 += 1,
@@ -207,15 +207,15 @@ impl Model {
         *counts
     }
 
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_at_rest(&self) -> bool {
         self.stands.values().all(|stands| stands.is_over())
     }
 }
 
 /// Types, so that filters have something to tell apart.
-pub(super) const TYPES: [&str; 3] = ["a", "b", "c"];
+pub(crate) const TYPES: [&str; 3] = ["a", "b", "c"];
 
-pub(super) fn filters() -> Vec<Filter> {
+pub(crate) fn filters() -> Vec<Filter> {
     let filters = [
         r#"{"exact":{"type":"a"}}"#,
         r#"{"prefix":{"source":"/"}}"#,
@@ -226,7 +226,7 @@ pub(super) fn filters() -> Vec<Filter> {
     filters.iter().map(|filter| Filter::parse(filter).unwrap()).collect()
 }
 
-pub(super) fn subscription(
+pub(crate) fn subscription(
     name: &str,
     filter: usize,
     order: Order,
@@ -250,7 +250,7 @@ pub(super) fn subscription(
     }
 }
 
-pub(super) fn subscriptions() -> Vec<Subscription> {
+pub(crate) fn subscriptions() -> Vec<Subscription> {
     let by_subject = || Order::key("subject").unwrap();
     vec![
         subscription("p/a", 0, Order::None, 3),

@@ -1,15 +1,14 @@
 //! What must hold: of each lease, and of what people are told.
 
 use super::World;
-use crate::api::*;
-use crate::ledger::simulation::model::{Key, Stands};
-use crate::store::Store;
+use crate::model::{Key, Stands};
+use usher_broker::*;
 
 impl World {
     /// What people are told of a few deliveries is what the model thinks of them.
-    pub(super) fn check_explanations(&self) {
+    pub(crate) fn check_explanations(&self) {
         const FEW: u64 = 4;
-        let (view, last) = (self.store.view(), self.model.events.len() as u64);
+        let last = self.model.events.len() as u64;
         for (name, subscription) in &self.model.subscriptions {
             for back in 0..FEW {
                 // Now the newest, now one from anywhere.
@@ -17,8 +16,7 @@ impl World {
                     0 => last,
                     _ => (self.tick / 7 + back * 31) % (last + 2),
                 };
-                let standing = self.ledger.delivery_standing(&subscription.name, sequence);
-                let told = crate::flow::explain(&*view, sequence, &standing.unwrap()).unwrap();
+                let told = self.broker.explain(&subscription.name, sequence);
                 let key = (name.clone(), sequence);
                 let agrees = self.agrees(&key, told.as_ref());
                 assert!(agrees, "{key:?}: {told:?}, stands {:?}", self.model.stands.get(&key));
@@ -28,7 +26,7 @@ impl World {
 
     fn agrees(&self, key: &Key, told: Option<&Explanation>) -> bool {
         let (name, sequence) = key;
-        let first = self.ledger.stats().first_sequence;
+        let first = self.broker.stats().first_sequence;
         let stands = self.model.stands.get(key).copied();
         let (status, filter_from) = match told {
             None => return *sequence == 0 || *sequence > self.model.events.len() as u64,
@@ -79,7 +77,7 @@ impl World {
         }
     }
 
-    pub(super) fn check_lease(&mut self, lease: &Lease) {
+    pub(crate) fn check_lease(&mut self, lease: &Lease) {
         let delivery = &lease.delivery;
         let name = delivery.subscription.to_string();
         let key = (name.clone(), delivery.sequence);

@@ -6,9 +6,7 @@ use usher_event::Event;
 
 use super::random::Random;
 use super::world::World;
-use crate::api::{Missed, Schedule};
-use crate::store::{Space, Store as _};
-use crate::{Calendar, TICK_LATE_MAX, TICKS_COUNTED_MAX};
+use usher_broker::{Calendar, Missed, Schedule, TICK_LATE_MAX, TICKS_COUNTED_MAX};
 
 /// Cron pattern, period, and what becomes of missed ticks. A day has less of the last one than
 /// goes into one commit.
@@ -33,7 +31,7 @@ struct Pace {
 
 /// What is expected of schedules.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Clockwork {
+pub(crate) struct Clockwork {
     paces: BTreeMap<&'static str, Pace>,
     /// Ids of the events that the next commit has to have.
     due: Vec<String>,
@@ -43,7 +41,7 @@ pub(super) struct Clockwork {
 
 impl Clockwork {
     /// All schedules there may be, from now on.
-    pub(super) fn from(now_ms: u64) -> Self {
+    pub(crate) fn from(now_ms: u64) -> Self {
         let mut clockwork = Self::default();
         PACES.iter().for_each(|(name, ..)| clockwork.add(name, now_ms));
         clockwork
@@ -57,7 +55,7 @@ impl Clockwork {
     }
 
     /// What is in the configuration.
-    pub(super) fn configured(&self) -> Vec<Schedule> {
+    pub(crate) fn configured(&self) -> Vec<Schedule> {
         let present = PACES.iter().filter(|(name, ..)| self.paces.contains_key(name));
         let schedule = |(name, cron, _, missed): &(&str, &str, u64, Missed)| Schedule {
             name: name.parse().unwrap(),
@@ -69,7 +67,7 @@ impl Clockwork {
     }
 
     /// The clock is looked at.
-    pub(super) fn look(&mut self, now_ms: u64) {
+    pub(crate) fn look(&mut self, now_ms: u64) {
         let late_ms = now_ms.saturating_sub(TICK_LATE_MAX.as_millis() as u64);
         for (name, pace) in &mut self.paces {
             let first = (pace.until_ms / pace.period_ms + 1) * pace.period_ms;
@@ -92,7 +90,7 @@ impl Clockwork {
     }
 
     /// The configuration changes between two processes: a schedule goes or comes back.
-    pub(super) fn reconfigure(&mut self, now_ms: u64, random: &mut Random) {
+    pub(crate) fn reconfigure(&mut self, now_ms: u64, random: &mut Random) {
         let (name, ..) = PACES[random.below(PACES.len())];
         if let Some(gone) = self.paces.remove(name) {
             self.forgotten.insert(name, gone.until_ms);
@@ -106,7 +104,7 @@ impl Clockwork {
 
 impl World {
     /// [7] Each tick is one event, or none where it was missed and the schedule says so.
-    pub(super) fn check_ticks(&mut self, new: &[Event]) {
+    pub(crate) fn check_ticks(&mut self, new: &[Event]) {
         // What takes the place of a dead letter's event has its source, but is no tick.
         let is_tick = |event: &&Event| {
             event.source().starts_with(SOURCE_PREFIX) && event.extension("redriveof").is_none()
@@ -118,8 +116,8 @@ impl World {
     }
 
     /// What people are told of schedules is what came of them; then there are none any more.
-    pub(super) fn end_schedules(&mut self) {
-        for status in self.ledger.schedules() {
+    pub(crate) fn end_schedules(&mut self) {
+        for status in self.broker.schedules() {
             let pace = self.committed.paces[status.schedule.name.as_str()];
             let told = (status.emitted, status.passed_over);
             assert_eq!(told, (pace.emitted, pace.passed_over), "{status:?}");
@@ -127,9 +125,9 @@ impl World {
             assert_eq!(status.next_ms, Some(next_ms), "{status:?}");
             assert!(status.last_ms.is_none_or(|last_ms| last_ms <= pace.until_ms), "{status:?}");
         }
-        self.ledger.set_schedules(Vec::new(), self.now_ms);
+        self.broker.set_schedules(Vec::new(), self.now_ms);
         self.expected = Clockwork::default();
         self.commit();
-        assert_eq!(self.store.view().range(Space::Schedules, &[], None).count(), 0);
+        assert_eq!(self.broker.counts().schedules, 0);
     }
 }

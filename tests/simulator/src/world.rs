@@ -4,7 +4,9 @@ mod checks;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use bytes::Bytes;
 use usher_event::{Event, Quota};
 
 use super::Played;
@@ -12,19 +14,13 @@ use super::model::{Key, Model, Stands, TYPES, subscriptions};
 use super::random::Random;
 use super::schedules::Clockwork;
 use super::settling::Outcome;
-use crate::Retention;
-use crate::api::*;
-use crate::fetch::fetch;
-use crate::ledger::{Fetch, Ledger, Rules};
-use crate::load::load;
-use crate::store::memory::MemoryStore;
-use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
-use crate::store::{Space, Store, keys};
+use usher_broker::stepped::{Stepped, StoredCounts};
+use usher_broker::*;
 
 const WINDOW: usize = 64;
 
 /// How long it reaches back, where there is a limit.
-const WINDOW_MS: u64 = 3_000;
+const WINDOW_TIME: Duration = Duration::from_secs(3);
 
 /// The log keeps some two hundred events.
 const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) };
@@ -35,66 +31,65 @@ const BACKLOG_MAX_EVENTS: u64 = 20;
 /// How much state a plugin may keep, where there is a limit: two counters of five digits together.
 const STATE_MAX_BYTES: u64 = 11;
 
-pub(super) const MAX_ATTEMPTS: u32 = 4;
+pub(crate) const MAX_ATTEMPTS: u32 = 4;
 
 /// Traps are counted apart.
-pub(super) const MAX_TRAPS: u32 = 2;
+pub(crate) const MAX_TRAPS: u32 = 2;
 
 /// Turns of half a second after which everything has come to rest.
 const REST_MAX_TURNS: u32 = 3_000;
 
 /// A lease that is out, with what its holder saw of state.
-pub(super) struct Out {
-    pub(super) lease: Lease,
-    pub(super) version: u64,
-    pub(super) state: BTreeMap<(String, String), u64>,
+pub(crate) struct Out {
+    pub(crate) lease: Lease,
+    pub(crate) version: u64,
+    pub(crate) state: BTreeMap<(String, String), u64>,
     /// Tells subscriptions of one name apart that came one after another.
-    pub(super) round: u64,
+    pub(crate) round: u64,
 }
 
-pub(super) struct World {
-    pub(super) store: MemoryStore,
-    rules: Rules,
+pub(crate) struct World {
+    pub(crate) broker: Stepped,
+    /// The limits it has.
+    options: Options,
     /// What each plugin may keep.
-    pub(super) quota: Quota,
-    pub(super) ledger: Ledger,
-    pub(super) now_ms: u64,
+    pub(crate) quota: Quota,
+    pub(crate) now_ms: u64,
     /// The latest it ever was.
     latest_ms: u64,
     /// Time that never goes back, as the ledger should see it.
-    pub(super) tick: u64,
+    pub(crate) tick: u64,
     /// Leases nobody has settled, by token.
-    pub(super) leases: BTreeMap<u64, Out>,
-    fetches: Vec<Fetch>,
+    pub(crate) leases: BTreeMap<u64, Out>,
     /// Settlements that are not committed yet.
-    pub(super) settled: Vec<Outcome>,
-    pub(super) model: Model,
+    pub(crate) settled: Vec<Outcome>,
+    pub(crate) model: Model,
     /// What is expected of schedules, with the batch that is being put together and without.
-    pub(super) expected: Clockwork,
-    pub(super) committed: Clockwork,
+    pub(crate) expected: Clockwork,
+    pub(crate) committed: Clockwork,
     next_id: u64,
     delayed: usize,
     rounds: BTreeMap<String, u64>,
     /// Dead letters of subscriptions that are gone.
     orphans: usize,
-    pub(super) played: Played,
+    pub(crate) played: Played,
     /// Whether every turn is told.
     is_told: bool,
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
-        let store = MemoryStore::default();
+    pub(crate) fn new(seed: u64, is_told: bool) -> Self {
         let now_ms = 1_000_000;
         // With some seeds producers and plugins are kept waiting by whoever is far behind.
         let backlog_max_events = seed.is_multiple_of(3).then_some(BACKLOG_MAX_EVENTS);
-        let rules = Rules {
-            window_events: WINDOW,
-            window_ms: (seed % 4 == 1).then_some(WINDOW_MS),
+        let options = Options {
+            seed,
+            duplicates_window_events: WINDOW,
+            duplicates_window: (seed % 4 == 1).then_some(WINDOW_TIME),
             retention: RETENTION,
             backlog_max_events,
+            ..Options::new("")
         };
-        let ledger = Ledger::new(load(&*store.view()).unwrap(), rules, seed, now_ms);
         let none = Quota::default();
         let quota = match seed % 10 {
             2 => Quota { state_bytes: STATE_MAX_BYTES, ..none },
@@ -102,15 +97,13 @@ impl World {
             _ => none,
         };
         let mut world = Self {
-            store,
-            rules,
+            broker: Stepped::new(&options, now_ms),
+            options,
             quota,
-            ledger,
             now_ms,
             latest_ms: now_ms,
             tick: now_ms,
             leases: BTreeMap::new(),
-            fetches: Vec::new(),
             settled: Vec::new(),
             model: Model::default(),
             expected: Clockwork::from(now_ms),
@@ -120,52 +113,52 @@ impl World {
             rounds: BTreeMap::new(),
             orphans: 0,
             played: Played::default(),
-            is_told: std::env::var_os("USHER_TRACE").is_some(),
+            is_told,
         };
         let mut random = Random::of_step(seed, u32::MAX);
         for mut subscription in subscriptions() {
             subscription.expires = random.once_in(2);
-            world.ledger.subscribe(subscription.clone(), None).unwrap();
+            world.broker.subscribe(subscription.clone()).unwrap();
             world.model.subscribe(subscription, 1);
         }
-        world.ledger.set_schedules(world.expected.configured(), now_ms);
+        world.broker.set_schedules(world.expected.configured(), now_ms);
         world.commit();
         world
     }
 
     /// The ledger looks at the clock.
     fn look(&mut self) {
-        self.ledger.tick(self.now_ms);
+        self.broker.tick(self.now_ms);
         self.expected.look(self.now_ms);
     }
 
     /// For whoever replays a history to see what happens in it.
-    pub(super) fn tell(&self, what: std::fmt::Arguments<'_>) {
+    pub(crate) fn tell(&self, what: std::fmt::Arguments<'_>) {
         if self.is_told {
             println!("{:>8} {what}", self.tick - 1_000_000);
         }
     }
 
-    pub(super) fn played(&self) -> Played {
+    pub(crate) fn played(&self) -> Played {
         if self.is_limited() {
             // Where producers are kept out, little may happen.
             return Played { events: usize::MAX, expired: usize::MAX, ..self.played };
         }
-        let expired = self.ledger.stats().first_sequence as usize - 1;
+        let expired = self.broker.stats().first_sequence as usize - 1;
         let unsettled: u64 = self.model.expired.values().map(|(surely, _)| surely).sum();
         let events = self.model.events.len();
         Played { events, expired, expired_unsettled: unsettled as usize, ..self.played }
     }
 
     fn is_limited(&self) -> bool {
-        self.rules.backlog_max_events.is_some()
+        self.options.backlog_max_events.is_some()
     }
 
-    pub(super) fn round_of(&self, name: &str) -> u64 {
+    pub(crate) fn round_of(&self, name: &str) -> u64 {
         self.rounds.get(name).copied().unwrap_or_default()
     }
 
-    pub(super) fn step(&mut self, mut random: Random) {
+    pub(crate) fn step(&mut self, mut random: Random) {
         for _ in 0..=random.below(3) {
             match random.below(25) {
                 0..7 => self.publish(&mut random),
@@ -183,7 +176,7 @@ impl World {
             0 | 1 => self.crash(&mut random),
             // The batch is on disk, but nobody hears of it.
             2 => {
-                self.store.commit(self.ledger.finish()).unwrap();
+                self.broker.persist();
                 self.learn_all();
                 self.crash(&mut random);
             }
@@ -204,13 +197,11 @@ impl World {
             if id % 7 != 0 {
                 event = event.subject(format!("k{}", id * 31 % 5));
             }
-            let event = event.build().unwrap();
-            let identity = event.identity();
-            batch.push((event, identity));
+            batch.push(event.build().unwrap());
         }
         let asked = batch.clone();
-        let last = self.ledger.stats().last_sequence;
-        let published = match self.ledger.publish(batch, self.now_ms) {
+        let last = self.broker.stats().last_sequence;
+        let published = match self.broker.publish(batch, self.now_ms) {
             Ok(published) => published,
             Err(refusal) => {
                 self.tell(format_args!("refused: {refusal}"));
@@ -218,7 +209,7 @@ impl World {
                     panic!("{refusal}")
                 };
                 assert!(lag > max_events - max_events / 4);
-                assert_eq!(self.ledger.stats().last_sequence, last, "some of it was appended");
+                assert_eq!(self.broker.stats().last_sequence, last, "some of it was appended");
                 self.played.refused += 1;
                 // Plugins go on.
                 for _ in 0..3 {
@@ -227,7 +218,7 @@ impl World {
                 return;
             }
         };
-        for ((event, _), published) in asked.into_iter().zip(published) {
+        for (event, published) in asked.into_iter().zip(published) {
             self.tell(format_args!("publish {published:?} {} {:?}", event.ty(), event.subject()));
             // [7] The same event, the same answer.
             if published.duplicate
@@ -264,14 +255,13 @@ impl World {
         });
         let dead: Vec<_> = dead.collect();
         let Some((key, id)) = dead.get(random.below(dead.len())).cloned() else { return };
-        let row = self.store.view().get(Space::Dead, &keys::number(id)).unwrap();
-        let row = DeadRow::read(&row.expect("a dead letter is on disk")).unwrap();
-        assert_eq!(row.stored.event, *self.model.event(key.1));
-        assert_eq!(row.attempt_count as usize, row.attempts.len());
+        let letter = self.broker.dead_letter(id).expect("a dead letter is stored");
+        assert_eq!(letter.stored.event, *self.model.event(key.1));
+        assert_eq!(letter.attempt_count as usize, letter.attempts.len());
         self.tell(format_args!("redrive or discard {key:?}"));
         match random.below(6) {
             0..3 => {
-                if let Err(refusal) = self.ledger.redrive(id, &row, &Actor::local(), self.now_ms) {
+                if let Err(refusal) = self.broker.operate(Operation::Redrive(id), self.now_ms) {
                     assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
                     return;
                 }
@@ -280,22 +270,18 @@ impl World {
                 self.model.stands.insert(key, Stands::Ready { failures: 0 });
             }
             3 => {
-                let old = &row.stored.event;
+                let old = &letter.stored.event;
                 let edited = Event::builder(old.id(), old.source(), TYPES[random.below(3)]);
                 let edited = edited.subject(format!("k{}", random.below(5))).build().unwrap();
-                let new = edited.in_place_of(old, &format!("{}/redrive/{id}", old.id())).unwrap();
-                let identity = new.identity();
-                let new = (new, &identity);
-                if let Err(refusal) =
-                    self.ledger.redrive_edited(id, &row, new, &Actor::local(), self.now_ms)
-                {
+                let operation = Operation::RedriveEdited { id, edited };
+                if let Err(refusal) = self.broker.operate(operation, self.now_ms) {
                     assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
                     return;
                 }
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
             _ => {
-                self.ledger.discard(id, &row, &Actor::local(), self.now_ms);
+                self.broker.operate(Operation::Discard(id), self.now_ms).unwrap();
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
         }
@@ -315,12 +301,8 @@ impl World {
             filter: None,
             max: 1 + random.below(8),
         };
-        let found = crate::replay::find(&*self.store.view(), &query).unwrap().unwrap();
-        let keys: Vec<Key> = found
-            .candidates
-            .iter()
-            .map(|candidate| (name.clone(), candidate.stored.sequence))
-            .collect();
+        let found = self.broker.replayable(&query).unwrap();
+        let keys: Vec<Key> = found.into_iter().map(|sequence| (name.clone(), sequence)).collect();
         for (_, sequence) in &keys {
             let is_addressed = self.model.addressees.get(sequence) == Some(&name);
             assert!(is_addressed || self.model.matches(&subscription.filter, *sequence));
@@ -335,14 +317,14 @@ impl World {
         };
         let new: Vec<Key> = keys.iter().filter(is_new).cloned().collect();
         self.tell(format_args!("replay {new:?} of {keys:?}"));
-        let replayed =
-            match self.ledger.replay(&subscription.name, found, &Actor::local(), self.now_ms) {
-                Ok(replayed) => replayed,
-                Err(refusal) => {
-                    assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
-                    return;
-                }
-            };
+        let replayed = match self.broker.operate(Operation::Replay(query), self.now_ms) {
+            Ok(Operated::Replayed(replayed)) => replayed,
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => {
+                assert!(matches!(refusal, BrokerError::Behind { .. }), "{refusal}");
+                return;
+            }
+        };
         assert_eq!(replayed.events as usize, new.len(), "{new:?} of {keys:?}: {replayed:?}");
         for key in new {
             self.model.replayed.insert(key.clone());
@@ -353,10 +335,7 @@ impl World {
     }
 
     fn answer_fetches(&mut self) {
-        for wanted in std::mem::take(&mut self.fetches) {
-            let fetched = fetch(&*self.store.view(), wanted).unwrap();
-            self.ledger.fetched(fetched, self.now_ms);
-        }
+        self.broker.fetch(self.now_ms);
     }
 
     /// What the store has now becomes what the model knows.
@@ -368,8 +347,8 @@ impl World {
         for outcome in std::mem::take(&mut self.settled) {
             self.learn(&outcome);
         }
-        self.model.expire(self.ledger.stats().first_sequence, &self.out());
-        self.delayed = self.store.view().range(Space::Delayed, &[], None).count();
+        self.model.expire(self.broker.stats().first_sequence, &self.out());
+        self.delayed = self.broker.counts().delayed;
     }
 
     /// What is out.
@@ -378,20 +357,13 @@ impl World {
         out.map(|delivery| (delivery.subscription.to_string(), delivery.sequence)).collect()
     }
 
-    pub(super) fn commit(&mut self) {
-        self.store.commit(self.ledger.finish()).unwrap();
+    pub(crate) fn commit(&mut self) {
+        self.broker.persist();
         self.learn_all();
-        let released = self.ledger.release();
-        self.fetches.extend(released.fetches);
-        if let Some(sequence) = released.dropped {
-            for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
-                self.store.drop_before(space, sequence).unwrap();
-            }
-        }
-        for lease in released.grants.into_iter().flat_map(|(_, leases)| leases) {
+        for lease in self.broker.release() {
             self.check_lease(&lease);
             let round = self.round_of(lease.delivery.subscription.as_str());
-            let (version, state) = (self.ledger.committed_version(), self.model.state.clone());
+            let (version, state) = (self.broker.version(), self.model.state.clone());
             self.leases.insert(lease.token, Out { lease, version, state, round });
         }
         let rounds = &self.rounds;
@@ -399,11 +371,11 @@ impl World {
             let name = out.lease.delivery.subscription.as_str();
             out.round == rounds.get(name).copied().unwrap_or_default()
         });
-        let statuses = self.ledger.statuses();
+        let statuses = self.broker.subscriptions();
         let in_flight: u64 = statuses.iter().map(|status| status.in_flight).sum();
         assert_eq!(in_flight as usize, self.leases.len());
         // [1] Nothing leaves the log that is still to be delivered, but for what may expire.
-        let first = self.ledger.stats().first_sequence;
+        let first = self.broker.stats().first_sequence;
         let out = self.out();
         let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
         for (key, _) in open.filter(|((_, sequence), _)| *sequence < first) {
@@ -427,14 +399,15 @@ impl World {
 
     /// What the log has now, and which deliveries that makes.
     fn learn_events(&mut self) {
-        let last = self.ledger.stats().last_sequence;
+        let last = self.broker.stats().last_sequence;
+        let window_ms = self.options.duplicates_window.map(|window| window.as_millis() as u64);
         for sequence in self.model.events.len() as u64 + 1..=last {
             // [6] No gap, nothing twice.
-            let stored = crate::log::event(&*self.store.view(), sequence).unwrap().unwrap();
+            let stored = self.broker.event(sequence).unwrap();
             let newest = self.model.events.len().saturating_sub(WINDOW);
             let latest_ms = self.latest_ms.max(stored.recorded_ms);
             let is_remembered = |recorded_ms: u64| {
-                self.rules.window_ms.is_none_or(|window| recorded_ms + window > latest_ms)
+                window_ms.is_none_or(|window_ms| recorded_ms + window_ms > latest_ms)
             };
             let mut known = self.model.events.iter().zip(&self.model.recorded).skip(newest);
             let is_twice = known.any(|(event, at)| *event == stored.event && is_remembered(*at));
@@ -448,15 +421,13 @@ impl World {
         self.tell(format_args!("crash"));
         self.played.faults += 1;
         self.leases.clear();
-        self.fetches.clear();
         self.settled.clear();
-        let recovered = load(&*self.store.view()).unwrap();
-        self.ledger = Ledger::new(recovered, self.rules, random.next(), self.now_ms);
+        self.broker.restart(random.next(), self.now_ms);
         self.expected = self.committed.clone();
         if random.once_in(3) {
             self.expected.reconfigure(self.now_ms, random);
         }
-        self.ledger.set_schedules(self.expected.configured(), self.now_ms);
+        self.broker.set_schedules(self.expected.configured(), self.now_ms);
         // Waits are read as wall time: what the clock was set back by counts again.
         self.tick = self.tick.max(self.now_ms);
         self.learn_waits();
@@ -477,20 +448,8 @@ impl World {
 
     /// Reads when retries are due now that time is counted anew.
     fn learn_waits(&mut self) {
-        let view = self.store.view();
-        let ids: BTreeMap<u32, String> = view
-            .range(Space::Subscriptions, &[], None)
-            .map(|row| {
-                let (key, value) = row.unwrap();
-                let row = SubscriptionRow::read(&value).unwrap();
-                (keys::first_subscription(&key).unwrap(), row.subscription.name.to_string())
-            })
-            .collect();
-        for row in view.range(Space::Retries, &[], None) {
-            let (key, value) = row.unwrap();
-            let retry = RetryRow::read(&value).unwrap();
-            let name = ids[&keys::first_subscription(&key).unwrap()].clone();
-            let key = (name, keys::last_number(&key).unwrap());
+        for retry in self.broker.retries() {
+            let key = (retry.subscription.to_string(), retry.sequence);
             if let Some(Stands::Waiting { due_tick, .. }) = self.model.stands.get_mut(&key) {
                 *due_tick = self.tick + retry.due_ms.saturating_sub(self.now_ms);
             }
@@ -498,7 +457,7 @@ impl World {
     }
 
     /// [13] Without faults everything comes to an end.
-    pub(super) fn come_to_rest(&mut self) {
+    pub(crate) fn come_to_rest(&mut self) {
         self.end_schedules();
         for _ in 0..REST_MAX_TURNS {
             self.now_ms += 500;
@@ -519,8 +478,8 @@ impl World {
     }
 
     /// [3] Accepted × matching = done + dead + expired, in memory as on disk; [4] state is what was committed.
-    pub(super) fn check_books(&self) {
-        for status in self.ledger.statuses() {
+    pub(crate) fn check_books(&self) {
+        for status in self.broker.subscriptions() {
             let name = status.subscription.name.to_string();
             let dead = self.model.stands.iter().filter(|((of, _), stands)| {
                 *of == name && matches!(stands, Stands::Dead { id: Some(_) })
@@ -532,26 +491,23 @@ impl World {
         }
         // Each dead letter is reported once, but for those of reports.
         assert_eq!(self.model.reports.len(), self.model.deaths);
-        let view = self.store.view();
         // [1] What retention has kept is as it was.
-        let first = self.ledger.stats().first_sequence;
+        let first = self.broker.stats().first_sequence;
         assert!(first > 1 || self.is_limited(), "nothing has expired");
         for sequence in 1..=self.model.events.len() as u64 {
-            let stored = crate::log::event(&*view, sequence).unwrap().map(|stored| stored.event);
+            let stored = self.broker.event(sequence).map(|stored| stored.event);
             let expected = (sequence >= first).then(|| self.model.event(sequence).clone());
             assert_eq!(stored, expected, "{sequence}, the log begins at {first}");
         }
-        for space in [Space::Retries, Space::Parked, Space::Delayed] {
-            assert_eq!(view.range(space, &[], None).count(), 0, "{}", space.name());
-        }
-        let letters = view.range(Space::Dead, &[], None).count();
-        assert_eq!(letters as u64, self.ledger.stats().dead_letters);
+        let letters = self.broker.counts().dead_letters;
+        let only_letters = StoredCounts { dead_letters: letters, ..StoredCounts::default() };
+        assert_eq!(self.broker.counts(), only_letters);
+        assert_eq!(letters as u64, self.broker.stats().dead_letters);
         let dead = self.model.stands.values();
         let dead = dead.filter(|stands| matches!(stands, Stands::Dead { id: Some(_) })).count();
         assert_eq!(letters, dead + self.orphans);
-        let rows = view.range(Space::State, &[], None).map(|row| row.unwrap().1);
-        let mut stored: Vec<u64> =
-            rows.map(|value| std::str::from_utf8(&value).unwrap().parse().unwrap()).collect();
+        let value = |value: &Bytes| std::str::from_utf8(value).unwrap().parse().unwrap();
+        let mut stored: Vec<u64> = self.broker.state().iter().map(value).collect();
         let mut expected: Vec<u64> = self.model.state.values().copied().collect();
         stored.sort_unstable();
         expected.sort_unstable();

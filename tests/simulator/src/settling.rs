@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use usher_event::{Event, Failure, FailureClass, Identity, StateAddress, StateRead, StateWrite};
+use usher_event::{Event, Failure, FailureClass, StateAddress, StateRead, StateWrite};
 
 use super::model::{Stands, TYPES};
 use super::random::Random;
 use super::world::{MAX_ATTEMPTS, MAX_TRAPS, Out, World};
-use crate::RATE_LIMITED_MIN;
-use crate::api::*;
-use crate::ledger::Decided;
+use usher_broker::*;
 
 /// Keys of state that deliveries fight over.
 const STATE_KEYS: usize = 2;
 
 /// What the ledger answered to a settlement, and when.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     out: Out,
     what: &'static str,
     settled: Settled,
@@ -28,7 +26,7 @@ pub(super) struct Outcome {
 
 impl World {
     /// Settles a lease that is out, in a random way.
-    pub(super) fn settle(&mut self, random: &mut Random) {
+    pub(crate) fn settle(&mut self, random: &mut Random) {
         let position = random.below(self.leases.len());
         let Some(token) = self.leases.keys().nth(position).copied() else { return };
         let Some(out) = self.leases.remove(&token) else { return };
@@ -78,8 +76,7 @@ impl World {
             took: Duration::ZERO,
             disposition: Disposition::Ack(Changes::default()),
         };
-        let decided = decided(settlement, Vec::new());
-        assert_eq!(self.ledger.settle(decided, self.now_ms), Settled::Stale);
+        assert_eq!(self.broker.settle(settlement, self.now_ms), Settled::Stale);
     }
 
     /// Counts a key up from what it was when the delivery began.
@@ -116,19 +113,13 @@ impl World {
             || (grown_bytes > 0 && bytes + grown_bytes > self.quota.state_bytes)
     }
 
-    pub(super) fn hand_in(
+    pub(crate) fn hand_in(
         &mut self,
         out: Out,
         what: &'static str,
         disposition: Disposition,
         counted: Option<String>,
     ) {
-        let identities = match &disposition {
-            Disposition::Ack(changes) => {
-                changes.emissions.iter().map(|new| new.event.identity()).collect()
-            }
-            _ => Vec::new(),
-        };
         let settlement = Settlement {
             subscription: out.lease.delivery.subscription.clone(),
             sequence: out.lease.delivery.sequence,
@@ -138,13 +129,13 @@ impl World {
             took: Duration::ZERO,
             disposition,
         };
-        let settled = self.ledger.settle(decided(settlement, identities), self.now_ms);
+        let settled = self.broker.settle(settlement, self.now_ms);
         let (now_ms, tick) = (self.now_ms, self.tick);
         self.settled.push(Outcome { out, what, settled, now_ms, tick, counted });
     }
 
     /// What a committed settlement comes to.
-    pub(super) fn learn(&mut self, outcome: &Outcome) {
+    pub(crate) fn learn(&mut self, outcome: &Outcome) {
         let Outcome { out, what, settled, now_ms, tick, counted } = outcome;
         let delivery = &out.lease.delivery;
         let failures = delivery.attempt;
@@ -191,7 +182,7 @@ impl World {
             }
             ("reject", Settled::Dead(id)) => Stands::Dead { id: Some(*id) },
             ("retry" | "trap" | "busy" | "release" | "ack", Settled::Expired) => {
-                let first = self.ledger.stats().first_sequence;
+                let first = self.broker.stats().first_sequence;
                 self.model.expire_handed_in(&key, first);
                 Stands::Expired
             }
@@ -212,10 +203,6 @@ impl World {
         self.tell(format_args!("settled {key:?} {what} {settled:?}"));
         self.model.stands.insert(key, stands);
     }
-}
-
-fn decided(settlement: Settlement, identities: Vec<Identity>) -> Decided {
-    Decided { settlement, identities, stored_blobs: Vec::new() }
 }
 
 fn emission(lease: &Lease, random: &mut Random) -> NewEvent {

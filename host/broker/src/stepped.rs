@@ -1,0 +1,286 @@
+//! The engine one step at a time, for a simulator: the ledger on a store in memory, without a thread
+//! and a clock. [`crate::EmbeddedBroker`] is the engine of programs.
+//!
+//! Commands change the ledger only. [`Stepped::persist`] makes them durable, and
+//! [`Stepped::release`] hands out what follows from them.
+
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "only tests use it, and a store in memory can't fail"
+)]
+#![allow(
+    clippy::expect_used,
+    reason = "a store in memory can't fail, and no other writes its rows"
+)]
+
+use bytes::Bytes;
+use usher_event::SubscriptionName;
+
+use crate::api::*;
+use crate::fetch::fetch;
+use crate::ledger::{Decided, Fetch, Ledger, Rules};
+use crate::load::load;
+use crate::store::memory::MemoryStore;
+use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
+use crate::store::{Space, Store as _, keys};
+use crate::{Options, flow, log, prepare, replay};
+
+const READABLE: &str = "a store in memory is readable";
+
+/// A store in memory, and the ledger on it.
+pub struct Stepped {
+    store: MemoryStore,
+    rules: Rules,
+    ledger: Ledger,
+    fetches: Vec<Fetch>,
+}
+
+/// A delivery that waits for its next attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRetry {
+    /// The subscription.
+    pub subscription: SubscriptionName,
+    /// The event.
+    pub sequence: u64,
+    /// When it is due, Unix milliseconds.
+    pub due_ms: u64,
+}
+
+/// Numbers of rows in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoredCounts {
+    /// Emissions that are not due yet.
+    pub delayed: usize,
+    /// Deliveries that wait for their next attempt.
+    pub retries: usize,
+    /// Deliveries that wait for another of their lane.
+    pub parked: usize,
+    /// Dead letters.
+    pub dead_letters: usize,
+    /// Schedules.
+    pub schedules: usize,
+}
+
+impl Stepped {
+    /// An empty engine with the limits of `options`; its clock and its folder are not used.
+    pub fn new(options: &Options, now_ms: u64) -> Self {
+        let (store, rules) = (MemoryStore::default(), Rules::of(options));
+        let ledger = recovered(&store, rules, options.seed, now_ms);
+        Self { store, rules, ledger, fetches: Vec::new() }
+    }
+
+    /// A crash and a restart: only what was persisted is left.
+    pub fn restart(&mut self, seed: u64, now_ms: u64) {
+        self.fetches.clear();
+        self.ledger = recovered(&self.store, self.rules, seed, now_ms);
+    }
+
+    /// Looks at the clock.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.ledger.tick(now_ms);
+    }
+
+    /// See [`Deliveries::publish`].
+    ///
+    /// # Errors
+    /// [`BrokerError::Behind`].
+    pub fn publish(
+        &mut self,
+        events: Vec<usher_event::Event>,
+        now_ms: u64,
+    ) -> Result<Vec<Published>, BrokerError> {
+        let identified = |event: usher_event::Event| {
+            let identity = event.identity();
+            (event, identity)
+        };
+        self.ledger.publish(events.into_iter().map(identified).collect(), now_ms)
+    }
+
+    /// See [`Deliveries::subscribe`]. [`Start::Time`] isn't looked up: it starts with the next event.
+    ///
+    /// # Errors
+    /// [`BrokerError::Invalid`].
+    pub fn subscribe(&mut self, subscription: Subscription) -> Result<(), BrokerError> {
+        self.ledger.subscribe(subscription, None).map(drop)
+    }
+
+    /// Whether there was such a subscription.
+    pub fn unsubscribe(&mut self, name: &SubscriptionName) -> bool {
+        self.ledger.unsubscribe(name).is_some()
+    }
+
+    /// See [`Operator::set_schedules`].
+    pub fn set_schedules(&mut self, schedules: Vec<Schedule>, now_ms: u64) {
+        self.ledger.set_schedules(schedules, now_ms);
+    }
+
+    /// See [`Deliveries::settle`]. Blobs are not looked up.
+    pub fn settle(&mut self, settlement: Settlement, now_ms: u64) -> Settled {
+        let identities = match &settlement.disposition {
+            Disposition::Ack(changes) => {
+                changes.emissions.iter().map(|new| new.event.identity()).collect()
+            }
+            _ => Vec::new(),
+        };
+        self.ledger.settle(Decided { settlement, identities, stored_blobs: Vec::new() }, now_ms)
+    }
+
+    /// See [`Operator::operate`]; by the local actor.
+    ///
+    /// # Errors
+    /// [`BrokerError::Behind`] and [`BrokerError::Invalid`].
+    pub fn operate(&mut self, operation: Operation, now_ms: u64) -> Result<Operated, BrokerError> {
+        let actor = &Actor::local();
+        match operation {
+            Operation::Redrive(id) => match self.dead_row(id) {
+                Some(row) => self.ledger.redrive(id, &row, actor, now_ms).map(|()| Operated::Done),
+                None => Ok(Operated::NotFound),
+            },
+            Operation::RedriveEdited { id, edited } => {
+                let (Some(letter), Some(row)) = (self.dead_letter(id), self.dead_row(id)) else {
+                    return Ok(Operated::NotFound);
+                };
+                let event = prepare::in_place_of(&letter, &edited)?;
+                let identity = event.identity();
+                let new = (event, &identity);
+                let appended = self.ledger.redrive_edited(id, &row, new, actor, now_ms);
+                appended.map(Operated::Appended)
+            }
+            Operation::Discard(id) => Ok(match self.dead_row(id) {
+                Some(row) => {
+                    self.ledger.discard(id, &row, actor, now_ms);
+                    Operated::Done
+                }
+                None => Operated::NotFound,
+            }),
+            Operation::Replay(query) => {
+                let found = self.found(&query)?;
+                let replayed = self.ledger.replay(&query.subscription, found, actor, now_ms);
+                replayed.map(Operated::Replayed)
+            }
+            Operation::Plugin { plugin, change } => {
+                self.ledger.record_plugin_change(plugin, change, actor, now_ms);
+                Ok(Operated::Done)
+            }
+        }
+    }
+
+    /// Sequences of the events that a replay would look at.
+    ///
+    /// # Errors
+    /// [`BrokerError::Invalid`].
+    pub fn replayable(&self, query: &ReplayQuery) -> Result<Vec<u64>, BrokerError> {
+        let found = self.found(query)?;
+        Ok(found.candidates.iter().map(|candidate| candidate.stored.sequence).collect())
+    }
+
+    /// Reads what the ledger asked for, so that what waits for it can be handed out.
+    pub fn fetch(&mut self, now_ms: u64) {
+        for wanted in std::mem::take(&mut self.fetches) {
+            let fetched = fetch(&*self.store.view(), wanted).expect(READABLE);
+            self.ledger.fetched(fetched, now_ms);
+        }
+    }
+
+    /// Commits what the commands since the last time came to.
+    pub fn persist(&mut self) {
+        self.store.commit(self.ledger.finish()).expect(READABLE);
+    }
+
+    /// Hands out the leases that what is persisted allows.
+    pub fn release(&mut self) -> Vec<Lease> {
+        let released = self.ledger.release();
+        self.fetches.extend(released.fetches);
+        if let Some(sequence) = released.dropped {
+            for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
+                self.store.drop_before(space, sequence).expect(READABLE);
+            }
+        }
+        released.grants.into_iter().flat_map(|(_, leases)| leases).collect()
+    }
+
+    /// See [`Reader::stats`].
+    pub fn stats(&self) -> BrokerStats {
+        self.ledger.stats()
+    }
+
+    /// See [`Deliveries::subscriptions`].
+    pub fn subscriptions(&self) -> Vec<SubscriptionStatus> {
+        self.ledger.statuses()
+    }
+
+    /// See [`Reader::schedules`].
+    pub fn schedules(&self) -> Vec<ScheduleStatus> {
+        self.ledger.schedules()
+    }
+
+    /// The version of state that a delivery handed out now reads.
+    pub fn version(&self) -> u64 {
+        self.ledger.committed_version()
+    }
+
+    /// An event of the log.
+    pub fn event(&self, sequence: u64) -> Option<StoredEvent> {
+        log::event(&*self.store.view(), sequence).expect(READABLE)
+    }
+
+    /// See [`Reader::dead_letter`].
+    pub fn dead_letter(&self, id: u64) -> Option<DeadLetter> {
+        log::dead_letter(&*self.store.view(), id).expect(READABLE)
+    }
+
+    /// See [`Reader::explain`].
+    pub fn explain(&self, subscription: &SubscriptionName, sequence: u64) -> Option<Explanation> {
+        let standing = self.ledger.delivery_standing(subscription, sequence)?;
+        flow::explain(&*self.store.view(), sequence, &standing).expect(READABLE)
+    }
+
+    /// The stored retries.
+    pub fn retries(&self) -> Vec<StoredRetry> {
+        let view = self.store.view();
+        let name = |key: &[u8]| {
+            let id = keys::first_subscription(key)?;
+            let row = view.get(Space::Subscriptions, &keys::subscription(id)).expect(READABLE)?;
+            Some(SubscriptionRow::read(&row)?.subscription.name)
+        };
+        let rows = view.range(Space::Retries, &[], None).map(|row| row.expect(READABLE));
+        let read = |(key, value): (Bytes, Bytes)| {
+            let (subscription, sequence) = (name(&key)?, keys::last_number(&key)?);
+            let due_ms = RetryRow::read(&value)?.due_ms;
+            Some(StoredRetry { subscription, sequence, due_ms })
+        };
+        rows.map(|row| read(row).expect(READABLE)).collect()
+    }
+
+    /// All stored values of state.
+    pub fn state(&self) -> Vec<Bytes> {
+        let view = self.store.view();
+        view.range(Space::State, &[], None).map(|row| row.expect(READABLE).1).collect()
+    }
+
+    /// What is stored, counted.
+    pub fn counts(&self) -> StoredCounts {
+        let view = self.store.view();
+        let count = |space| view.range(space, &[], None).count();
+        StoredCounts {
+            delayed: count(Space::Delayed),
+            retries: count(Space::Retries),
+            parked: count(Space::Parked),
+            dead_letters: count(Space::Dead),
+            schedules: count(Space::Schedules),
+        }
+    }
+
+    fn found(&self, query: &ReplayQuery) -> Result<replay::Found, BrokerError> {
+        replay::find(&*self.store.view(), query).expect(READABLE)
+    }
+
+    fn dead_row(&self, id: u64) -> Option<DeadRow> {
+        let row = self.store.view().get(Space::Dead, &keys::number(id)).expect(READABLE)?;
+        Some(DeadRow::read(&row).expect(READABLE))
+    }
+}
+
+fn recovered(store: &MemoryStore, rules: Rules, seed: u64, now_ms: u64) -> Ledger {
+    Ledger::new(load(&*store.view()).expect(READABLE), rules, seed, now_ms)
+}
