@@ -188,6 +188,9 @@ pub trait Lifecycle: Send + Sync + 'static {
     /// Why the engine refuses all work, once it does; wakes the task that stops the process.
     fn poisoned(&self) -> watch::Receiver<Option<String>>;
 
+    /// Has the engine look at its clock at once, after it was moved.
+    fn wake(&self);
+
     /// Stops intake, commits queued commands, fsyncs and closes.
     async fn close(&self) -> Result<(), BrokerError>;
 }

@@ -178,11 +178,6 @@ impl EmbeddedBroker {
         }))
     }
 
-    /// Makes the committer check the clock at once.
-    pub fn wake(&self) {
-        self.shared.intake.wake();
-    }
-
     /// Sends a small command and waits for its reply. Waits for room instead of being refused.
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, BrokerError> {
         self.send(command, 0).await?.wait(&self.shared).await
@@ -492,6 +487,10 @@ impl Stores for EmbeddedBroker {
 impl Lifecycle for EmbeddedBroker {
     fn poisoned(&self) -> watch::Receiver<Option<String>> {
         self.shared.poisoned.subscribe()
+    }
+
+    fn wake(&self) {
+        self.shared.intake.wake();
     }
 
     async fn close(&self) -> Result<(), BrokerError> {

@@ -130,8 +130,10 @@ pub struct BlobInfo {
     pub content_type: String,
 }
 
-/// Keeps staged content on disk until the commit that references it. After the drop, content
-/// without a reference is deleted. Dropping never blocks.
+/// A claim on staged content: the store keeps the content at least while a clone of the claim lives.
+/// Content that no commit references may be deleted once the last is dropped, or once the store
+/// learns that its holder is gone. Dropping never blocks. How the claim reaches the store is up to
+/// the store: a file handle in one process, a renewed lease across several.
 #[derive(Clone)]
 pub struct StagedBlob {
     digest: Digest,
@@ -139,7 +141,7 @@ pub struct StagedBlob {
 }
 
 impl StagedBlob {
-    /// Staged content that is kept as long as `held` lives.
+    /// A claim that lasts until `held` is dropped.
     pub fn new(digest: Digest, held: impl Send + Sync + 'static) -> Self {
         Self { digest, _held: Arc::new(held) }
     }

@@ -9,7 +9,9 @@ use usher_event::{
 
 use crate::DELAYED_MAX;
 
-/// A delivery leased to the caller until it is settled.
+/// A delivery leased to the caller until it is settled, or until the engine takes it back because
+/// the holder is gone or its subscription was removed. Settling it after that is
+/// [`Settled::Stale`] and changes nothing, so a holder needn't know whether it still has the lease.
 #[derive(Debug)]
 pub struct Lease {
     /// What to deliver.

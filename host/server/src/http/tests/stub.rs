@@ -435,6 +435,8 @@ impl Lifecycle for Stub {
         self.poisoned.subscribe()
     }
 
+    fn wake(&self) {}
+
     async fn close(&self) -> Result<(), BrokerError> {
         self.check()
     }

@@ -1,8 +1,9 @@
 //! Which deliveries wait for others.
 
+use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
-use usher_broker::{DeliveryState, EmbeddedBroker, Lease, Order, Settled, Start, Subscription};
+use usher_broker::{DeliveryState, Lease, Order, Settled, Start, Subscription};
 use usher_event::Event;
 
 use crate::harness::*;
@@ -16,14 +17,14 @@ fn about(subject: &str, id: u64) -> Event {
     Event::builder(id.to_string(), "/tests", "a").subject(subject).build().unwrap()
 }
 
-async fn publish_about(broker: &EmbeddedBroker, subjects: &str) {
+async fn publish_about(broker: &Arc<dyn Broker>, subjects: &str) {
     let next = broker.stats().last_sequence + 1;
     let events = subjects.chars().zip(next..).map(|(s, id)| about(&s.to_string(), id)).collect();
     soon(broker.publish(events)).await.unwrap();
 }
 
 /// How the only delivery of an event stands.
-async fn state(broker: &EmbeddedBroker, sequence: u64) -> DeliveryState {
+async fn state(broker: &Arc<dyn Broker>, sequence: u64) -> DeliveryState {
     let flow = broker.flow(sequence).await.unwrap().unwrap();
     flow.events[0].deliveries[0].state.clone()
 }
@@ -35,7 +36,7 @@ fn sequences(leases: &[Lease]) -> Vec<u64> {
 }
 
 /// Invariant 5: one after another where the key is the same, side by side where it is not.
-pub(crate) async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
+pub async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
     publish_about(&broker, "xyxxz").await;
@@ -52,7 +53,7 @@ pub(crate) async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
 }
 
 /// Invariant 5: a failing key blocks its own lane only, across restarts too.
-pub(crate) async fn a_failing_key_parks_its_own_lane(disk: Disk) {
+pub async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
     publish_about(&broker, "xxyxy").await;
@@ -97,7 +98,7 @@ pub(crate) async fn a_failing_key_parks_its_own_lane(disk: Disk) {
 }
 
 /// What was under way and what waited behind it come again in their order.
-pub(crate) async fn lanes_are_found_again_after_a_restart(disk: Disk) {
+pub async fn lanes_are_found_again_after_a_restart(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
     publish_about(&broker, "xyxyx").await;
@@ -125,7 +126,7 @@ pub(crate) async fn lanes_are_found_again_after_a_restart(disk: Disk) {
     assert_eq!(seen, [1, 3, 5, 6]);
 }
 
-pub(crate) async fn a_dead_letter_holds_nobody_up_and_comes_back_to_its_lane(disk: Disk) {
+pub async fn a_dead_letter_holds_nobody_up_and_comes_back_to_its_lane(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
     publish_about(&broker, "xxx").await;
@@ -143,7 +144,7 @@ pub(crate) async fn a_dead_letter_holds_nobody_up_and_comes_back_to_its_lane(dis
     }
 }
 
-pub(crate) async fn an_event_without_the_attribute_waits_for_nobody(disk: Disk) {
+pub async fn an_event_without_the_attribute_waits_for_nobody(disk: Disk) {
     let broker = disk.open();
     let order = Order::key("partitionkey").unwrap();
     broker.subscribe(Subscription { order, ..to_type("p/s", "a") }).await.unwrap();
@@ -151,7 +152,7 @@ pub(crate) async fn an_event_without_the_attribute_waits_for_nobody(disk: Disk) 
     assert_eq!(sequences(&lease_many(&broker, "p/s", 3).await), [1, 2, 3]);
 }
 
-pub(crate) async fn total_order_is_one_after_another(disk: Disk) {
+pub async fn total_order_is_one_after_another(disk: Disk) {
     let broker = disk.open();
     let total = Subscription { order: Order::Total, ..to_type("p/s", "a") };
     broker.subscribe(total).await.unwrap();
@@ -169,7 +170,7 @@ pub(crate) async fn total_order_is_one_after_another(disk: Disk) {
     }
 }
 
-pub(crate) async fn a_changed_order_frees_what_waits(disk: Disk) {
+pub async fn a_changed_order_frees_what_waits(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
     publish_about(&broker, "xxxx").await;
@@ -180,7 +181,7 @@ pub(crate) async fn a_changed_order_frees_what_waits(disk: Disk) {
     assert_eq!(sequences(&lease_many(&broker, "p/s", 3).await), [2, 3, 4]);
 }
 
-pub(crate) async fn a_start_is_a_sequence_or_a_time(disk: Disk) {
+pub async fn a_start_is_a_sequence_or_a_time(disk: Disk) {
     let broker = disk.open();
     for id in 1..=4 {
         publish(&broker, event("a", id)).await;

@@ -1,17 +1,17 @@
 //! From lease to settlement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use usher_broker::traits::*;
 use usher_broker::{
-    Changes, DeliveryState, Disposition, EmbeddedBroker, HOPS_MAX, Lease, NewEvent, Settled,
-    Subscription,
+    Changes, DeliveryState, Disposition, HOPS_MAX, Lease, NewEvent, Settled, Subscription,
 };
 use usher_event::FailureClass;
 
 use crate::harness::*;
 
-pub(crate) async fn never_more_than_max_in_flight(disk: Disk) {
+pub async fn never_more_than_max_in_flight(disk: Disk) {
     let broker = disk.open();
     let subscription = Subscription { max_in_flight: 3, ..to_type("p/s", "a") };
     broker.subscribe(subscription.clone()).await.unwrap();
@@ -29,7 +29,7 @@ pub(crate) async fn never_more_than_max_in_flight(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-pub(crate) async fn a_released_delivery_comes_again_as_the_same_attempt(disk: Disk) {
+pub async fn a_released_delivery_comes_again_as_the_same_attempt(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -45,7 +45,7 @@ pub(crate) async fn a_released_delivery_comes_again_as_the_same_attempt(disk: Di
 
 /// Invariant 4: what is settled is settled once; a second word, or one about nothing, is ignored and
 /// counted.
-pub(crate) async fn settling_twice_is_stale(disk: Disk) {
+pub async fn settling_twice_is_stale(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -63,7 +63,7 @@ pub(crate) async fn settling_twice_is_stale(disk: Disk) {
     assert_eq!((broker.stats().dead_letters, broker.stats().stale), (0, 4));
 }
 
-pub(crate) async fn a_dropped_lease_call_takes_nothing(disk: Disk) {
+pub async fn a_dropped_lease_call_takes_nothing(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for _ in 0..20 {
@@ -80,7 +80,7 @@ pub(crate) async fn a_dropped_lease_call_takes_nothing(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 1);
 }
 
-pub(crate) async fn emissions_make_a_flow(disk: Disk) {
+pub async fn emissions_make_a_flow(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     broker.subscribe(to_type("q/s", "b")).await.unwrap();
@@ -122,7 +122,7 @@ pub(crate) async fn emissions_make_a_flow(disk: Disk) {
     assert!(broker.flow(4).await.unwrap().is_none());
 }
 
-pub(crate) async fn a_delayed_emission_waits(disk: Disk) {
+pub async fn a_delayed_emission_waits(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     broker.subscribe(to_type("q/s", "b")).await.unwrap();
@@ -159,11 +159,11 @@ fn timers(lease: &Lease, delays_s: &[u64]) -> Disposition {
     })
 }
 
-async fn delayed(broker: &EmbeddedBroker) -> Vec<u64> {
+async fn delayed(broker: &Arc<dyn Broker>) -> Vec<u64> {
     broker.subscriptions().await.unwrap().iter().map(|status| status.delayed).collect()
 }
 
-pub(crate) async fn no_plugin_takes_the_room_for_timers_of_others(disk: Disk) {
+pub async fn no_plugin_takes_the_room_for_timers_of_others(disk: Disk) {
     let broker = disk.open();
     for subscription in ["p/s", "p/t", "q/s"] {
         broker.subscribe(to_type(subscription, "a")).await.unwrap();
@@ -209,7 +209,7 @@ pub(crate) async fn no_plugin_takes_the_room_for_timers_of_others(disk: Disk) {
     assert_eq!(delayed(&broker).await, [2, 1, 1]);
 }
 
-pub(crate) async fn the_share_of_timers_is_counted_again_after_a_restart(disk: Disk) {
+pub async fn the_share_of_timers_is_counted_again_after_a_restart(disk: Disk) {
     let broker = disk.open();
     for subscription in ["p/gone", "p/s"] {
         broker.subscribe(to_type(subscription, "a")).await.unwrap();
@@ -232,7 +232,7 @@ pub(crate) async fn the_share_of_timers_is_counted_again_after_a_restart(disk: D
     assert_eq!(settle(&broker, &leases[1], timers(&leases[1], &[60])).await, Settled::Committed);
 }
 
-pub(crate) async fn a_flow_that_goes_in_circles_ends(disk: Disk) {
+pub async fn a_flow_that_goes_in_circles_ends(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/ping", "ping")).await.unwrap();
     broker.subscribe(to_type("q/pong", "pong")).await.unwrap();

@@ -1,20 +1,20 @@
 //! What became of an event for a subscription, or why nothing did.
 
+use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    BrokerError, DeliveryState, EmbeddedBroker, Explanation, HeldUp, Order, Settled, Start,
-    Subscription,
+    BrokerError, DeliveryState, Explanation, HeldUp, Order, Settled, Start, Subscription,
 };
 
 use crate::harness::*;
 
-async fn explain(broker: &EmbeddedBroker, sequence: u64) -> Explanation {
+async fn explain(broker: &Arc<dyn Broker>, sequence: u64) -> Explanation {
     broker.explain(sequence, &name("p/s")).await.unwrap().unwrap()
 }
 
 /// State, deliveries ahead, and what holds it up.
-async fn delivery(broker: &EmbeddedBroker, sequence: u64) -> (DeliveryState, u64, Option<HeldUp>) {
+async fn delivery(broker: &Arc<dyn Broker>, sequence: u64) -> (DeliveryState, u64, Option<HeldUp>) {
     match explain(broker, sequence).await {
         Explanation::Delivery { status, ahead, held_up, filter_from: None } => {
             assert_eq!(status.subscription, name("p/s"));
@@ -24,7 +24,7 @@ async fn delivery(broker: &EmbeddedBroker, sequence: u64) -> (DeliveryState, u64
     }
 }
 
-pub(crate) async fn an_event_may_be_none_of_a_subscriptions_own(disk: Disk) {
+pub async fn an_event_may_be_none_of_a_subscriptions_own(disk: Disk) {
     let broker = disk.open();
     publish(&broker, event("a", 1)).await;
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -40,7 +40,7 @@ pub(crate) async fn an_event_may_be_none_of_a_subscriptions_own(disk: Disk) {
     assert!(matches!(gone, BrokerError::NoSubscription(_)));
 }
 
-pub(crate) async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
+pub async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
     let broker = disk.open();
     let two = Subscription { max_in_flight: 2, ..to_type("p/s", "a") };
     broker.subscribe(two).await.unwrap();
@@ -80,13 +80,13 @@ pub(crate) async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
 }
 
 /// Invariant 8, as it is told: a redriven delivery's attempts are counted anew.
-pub(crate) async fn rounds_are_told_apart(disk: Disk) {
+pub async fn rounds_are_told_apart(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for id in 1..=2 {
         publish(&broker, event("a", id)).await;
     }
-    let told = async |broker: &EmbeddedBroker, sequence| {
+    let told = async |broker: &Arc<dyn Broker>, sequence| {
         let Explanation::Delivery { status, .. } = explain(broker, sequence).await else {
             panic!()
         };
@@ -130,7 +130,7 @@ pub(crate) async fn rounds_are_told_apart(disk: Disk) {
     assert_eq!(told(&broker, 1).await, (DeliveryState::Done, 3, failures));
 }
 
-pub(crate) async fn order_names_what_a_delivery_waits_for(disk: Disk) {
+pub async fn order_names_what_a_delivery_waits_for(disk: Disk) {
     let broker = disk.open();
     let total = Subscription { order: Order::Total, ..to_type("p/s", "a") };
     broker.subscribe(total).await.unwrap();
@@ -152,7 +152,7 @@ pub(crate) async fn order_names_what_a_delivery_waits_for(disk: Disk) {
 }
 
 /// What an earlier filter passed over isn't told as done for sure; restarts don't forget that.
-pub(crate) async fn a_changed_filter_is_told(disk: Disk) {
+pub async fn a_changed_filter_is_told(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("b", 1)).await;

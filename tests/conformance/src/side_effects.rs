@@ -1,10 +1,9 @@
 //! State and blobs: committed with the acknowledgement, or not at all.
 
 use bytes::Bytes;
+use std::sync::Arc;
 use usher_broker::traits::*;
-use usher_broker::{
-    CONFLICTS_MAX, Changes, Disposition, EmbeddedBroker, Explanation, Lease, Settled,
-};
+use usher_broker::{CONFLICTS_MAX, Changes, Disposition, Explanation, Lease, Settled};
 use usher_event::{
     BlobChange, BlobInfo, Digest, FailureClass, Quota, StateAddress, StateRead, StateSnapshot,
     StateUsage, StateWrite,
@@ -22,7 +21,7 @@ fn write(key: &str, value: Option<&str>, previous_bytes: Option<u32>) -> StateWr
 }
 
 /// Takes a delivery of its own and acknowledges it with these writes.
-async fn commit(broker: &EmbeddedBroker, id: &str, writes: Vec<StateWrite>) {
+async fn commit(broker: &Arc<dyn Broker>, id: &str, writes: Vec<StateWrite>) {
     publish(broker, event("a", id)).await;
     let lease = lease_one(broker, "p/s").await;
     let changes = Changes { writes, ..Changes::default() };
@@ -33,7 +32,7 @@ fn get(snapshot: &dyn StateSnapshot, key: &str) -> Option<Bytes> {
     snapshot.get(&address(key)).unwrap()
 }
 
-pub(crate) async fn state_is_read_from_snapshots(disk: Disk) {
+pub async fn state_is_read_from_snapshots(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let before = broker.state().snapshot();
@@ -65,7 +64,7 @@ fn increment(lease: &Lease, snapshot: &dyn StateSnapshot) -> usher_broker::Settl
 }
 
 /// Invariant 4: no update is lost where deliveries change the same state side by side.
-pub(crate) async fn a_changed_read_runs_again(disk: Disk) {
+pub async fn a_changed_read_runs_again(disk: Disk) {
     const DELIVERIES: u64 = 12;
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -94,7 +93,7 @@ pub(crate) async fn a_changed_read_runs_again(disk: Disk) {
 }
 
 /// Invariant 13: one that others keep outrunning gets its turn, and they get theirs after it.
-pub(crate) async fn a_starved_delivery_runs_alone(disk: Disk) {
+pub async fn a_starved_delivery_runs_alone(disk: Disk) {
     let broker = disk.open();
     for subscription in ["p/slow", "p/quick", "q/other"] {
         broker.subscribe(to_type(subscription, "a")).await.unwrap();
@@ -143,7 +142,7 @@ pub(crate) async fn a_starved_delivery_runs_alone(disk: Disk) {
     lease_one(&broker, "p/quick").await;
 }
 
-pub(crate) async fn a_listing_is_a_read(disk: Disk) {
+pub async fn a_listing_is_a_read(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", "lister")).await;
@@ -161,7 +160,7 @@ pub(crate) async fn a_listing_is_a_read(disk: Disk) {
     assert_eq!(settled, Settled::Committed);
 }
 
-pub(crate) async fn buckets_list_their_keys_in_pages(disk: Disk) {
+pub async fn buckets_list_their_keys_in_pages(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let mut writes: Vec<_> =
@@ -182,7 +181,7 @@ pub(crate) async fn buckets_list_their_keys_in_pages(disk: Disk) {
     assert!(page(Some("c\0d"), 2).keys.is_empty());
 }
 
-fn info(content: &[u8]) -> BlobInfo {
+pub fn info(content: &[u8]) -> BlobInfo {
     BlobInfo {
         digest: Digest::of(content),
         size_bytes: content.len() as u64,
@@ -191,7 +190,7 @@ fn info(content: &[u8]) -> BlobInfo {
 }
 
 async fn change_blobs(
-    broker: &EmbeddedBroker,
+    broker: &Arc<dyn Broker>,
     subscription: &str,
     blobs: Vec<BlobChange>,
 ) -> Settled {
@@ -201,7 +200,7 @@ async fn change_blobs(
     settle(broker, &lease, Disposition::Ack(Changes { blobs, ..Changes::default() })).await
 }
 
-pub(crate) async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
+pub async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
     let broker = disk.open();
     let store = broker.blobs();
     let staged = store.write(b"content").unwrap();
@@ -244,7 +243,7 @@ pub(crate) async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
     assert!(broker.blobs().read(&digest).unwrap().is_some());
 }
 
-pub(crate) async fn a_blob_without_content_fails_the_delivery(disk: Disk) {
+pub async fn a_blob_without_content_fails_the_delivery(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let put = vec![BlobChange::Put(info(b"never written"))];
@@ -252,7 +251,7 @@ pub(crate) async fn a_blob_without_content_fails_the_delivery(disk: Disk) {
 }
 
 /// Invariant 4: all of it or nothing.
-pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
+pub async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -280,7 +279,7 @@ pub(crate) async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
 
 /// Settlements of as many deliveries, all in flight together, in one batch; answers what became of
 /// each.
-async fn settle_together(broker: &EmbeddedBroker, changes: Vec<Changes>) -> Vec<Settled> {
+pub async fn settle_together(broker: &Arc<dyn Broker>, changes: Vec<Changes>) -> Vec<Settled> {
     let mut leases = Vec::new();
     for _ in &changes {
         publish(broker, event("a", broker.stats().last_sequence)).await;
@@ -292,7 +291,7 @@ async fn settle_together(broker: &EmbeddedBroker, changes: Vec<Changes>) -> Vec<
 }
 
 /// Invariant 4: what would pass the quota together does not, and leaves nothing.
-pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk) {
+pub async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk) {
     const RETRIED: Settled = Settled::RetryAt(START_MS + 1_000);
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -342,11 +341,11 @@ pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_state(dis
 }
 
 /// The same of blobs, through a restart, too.
-pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(disk: Disk) {
+pub async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(disk: Disk) {
     const RETRIED: Settled = Settled::RetryAt(START_MS + 1_000);
     let plugin = "p".parse().unwrap();
     let quota = Quota { blobs_bytes: 10, ..Quota::default() };
-    let put = |broker: &EmbeddedBroker, contents: &[&[u8]]| Changes {
+    let put = |broker: &Arc<dyn Broker>, contents: &[&[u8]]| Changes {
         blobs: contents.iter().map(|content| BlobChange::Put(info(content))).collect(),
         staged: contents.iter().map(|content| broker.blobs().write(content).unwrap()).collect(),
         quota,
@@ -357,7 +356,7 @@ pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(dis
         ..Changes::default()
     };
     let broker = disk.open();
-    let kept = |broker: &EmbeddedBroker| broker.blobs().kept_bytes(&plugin).unwrap();
+    let kept = |broker: &Arc<dyn Broker>| broker.blobs().kept_bytes(&plugin).unwrap();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
 
     let two = vec![put(&broker, &[b"1234"]), put(&broker, &[b"1234567"])];
@@ -379,37 +378,4 @@ pub(crate) async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(dis
     assert_eq!(settle_together(&broker, again).await, [const { Settled::Committed }; 3]);
     assert_eq!(kept(&broker), 10);
     assert_eq!(settle_together(&broker, vec![put(&broker, &[b"x"])]).await, [RETRIED]);
-}
-
-/// Invariant 11: what is staged in vain goes with its delivery, whichever way that ends.
-pub(crate) async fn content_that_was_staged_in_vain_is_removed() {
-    let disk = Disk::fjall();
-    let broker = disk.open();
-    broker.subscribe(to_type("p/s", "a")).await.unwrap();
-    let staged = |content: &[u8]| broker.blobs().write(content).unwrap();
-    let gone = async || {
-        soon(async {
-            // Each answer comes behind a commit, and after that the committer has it tidied up.
-            while disk.blob_files() > 0 {
-                broker.subscriptions().await.unwrap();
-            }
-        })
-        .await;
-    };
-    let refused = Changes {
-        blobs: vec![BlobChange::Put(info(b"too much"))],
-        staged: vec![staged(b"too much")],
-        quota: Quota { blobs_bytes: 1, ..Quota::default() },
-        ..Changes::default()
-    };
-    assert_eq!(disk.blob_files(), 1);
-    let settled = settle_together(&broker, vec![refused]).await;
-    assert_eq!(settled, [Settled::RetryAt(START_MS + 1_000)]);
-    gone().await;
-
-    // A trap: nobody hands it in.
-    let trapped = staged(b"trapped");
-    assert_eq!(disk.blob_files(), 1);
-    drop(trapped);
-    gone().await;
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use usher_broker::testing::LocalOperator as _;
-use usher_broker::traits::*;
 use usher_broker::{
     ATTEMPTS_KEPT, BrokerError, Calendar, ClassRetry, DeliveryState, Disposition, Missed,
     RetryPolicy, Schedule, Settled, Subscription,
@@ -12,7 +11,7 @@ use usher_event::{Digest, Event, FailureClass};
 
 use crate::harness::*;
 
-pub(crate) async fn retries_wait_longer_each_time(disk: Disk) {
+pub async fn retries_wait_longer_each_time(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -42,7 +41,7 @@ pub(crate) async fn retries_wait_longer_each_time(disk: Disk) {
     assert_eq!((status.cursor, status.retrying, status.failed), (3, 0, 4));
 }
 
-pub(crate) async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
+pub async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -64,7 +63,7 @@ pub(crate) async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
     assert_eq!(reasons, ["busy", "busy (asked to wait 315360000 s, 86310 s are left)"]);
 }
 
-pub(crate) async fn a_rate_limit_does_not_count_but_ends(disk: Disk) {
+pub async fn a_rate_limit_does_not_count_but_ends(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(2, Duration::from_secs(3_600))).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -105,7 +104,7 @@ pub(crate) async fn a_rate_limit_does_not_count_but_ends(disk: Disk) {
     );
 }
 
-pub(crate) async fn no_wait_is_longer_than_a_week(disk: Disk) {
+pub async fn no_wait_is_longer_than_a_week(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(2, Duration::from_secs(365 * 24 * 3_600))).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -117,7 +116,7 @@ pub(crate) async fn no_wait_is_longer_than_a_week(disk: Disk) {
     assert_eq!(settled, Settled::RetryAt(START_MS + week_ms));
 }
 
-pub(crate) async fn each_class_has_its_own_limit_and_waits(disk: Disk) {
+pub async fn each_class_has_its_own_limit_and_waits(disk: Disk) {
     let broker = disk.open();
     let trap = ClassRetry {
         first_delay: Some(Duration::from_secs(10)),
@@ -164,7 +163,7 @@ fn with_policy(max_attempts: u32, max_age: Duration) -> Subscription {
 }
 
 /// Invariant 8: so many attempts and no more.
-pub(crate) async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
+pub async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(3, Duration::from_secs(3_600))).await.unwrap();
     let published = event("a", 1);
@@ -192,7 +191,7 @@ pub(crate) async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
     assert_eq!(broker.stats().dead_letters, 1);
 }
 
-pub(crate) async fn old_failures_are_given_up(disk: Disk) {
+pub async fn old_failures_are_given_up(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(100, Duration::from_millis(4_500))).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -207,7 +206,7 @@ pub(crate) async fn old_failures_are_given_up(disk: Disk) {
     assert_eq!(settle(&broker, &lease, retry()).await, Settled::Dead(1));
 }
 
-pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
+pub async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -256,7 +255,7 @@ pub(crate) async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, sequence);
 }
 
-pub(crate) async fn a_dead_letter_is_discarded_for_good(disk: Disk) {
+pub async fn a_dead_letter_is_discarded_for_good(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let mut sequences = Vec::new();
@@ -280,7 +279,7 @@ pub(crate) async fn a_dead_letter_is_discarded_for_good(disk: Disk) {
     assert_eq!(broker.subscriptions().await.unwrap()[0].dead, 2);
 }
 
-pub(crate) async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
+pub async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
     const ATTEMPTS: u32 = 30;
     let broker = disk.open();
     broker.subscribe(with_policy(ATTEMPTS, Duration::from_secs(1 << 40))).await.unwrap();
@@ -303,7 +302,7 @@ pub(crate) async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
 }
 
 /// More failures than are kept, in a round before as well as in this one.
-pub(crate) async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
+pub async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
     const ATTEMPTS: u32 = ATTEMPTS_KEPT as u32 + 5;
     let broker = disk.open();
     broker.subscribe(with_policy(ATTEMPTS, Duration::from_secs(1 << 40))).await.unwrap();
@@ -333,7 +332,7 @@ pub(crate) async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
 }
 
 /// Invariant 13, with a clock that is set forward by a day and back again: each retry comes, once.
-pub(crate) async fn a_clock_that_jumps_brings_no_storm(disk: Disk) {
+pub async fn a_clock_that_jumps_brings_no_storm(disk: Disk) {
     const DAY_MS: u64 = 24 * 3_600 * 1_000;
     const EVENTS: usize = 12;
     let broker = disk.open();
@@ -362,7 +361,7 @@ pub(crate) async fn a_clock_that_jumps_brings_no_storm(disk: Disk) {
 }
 
 /// Invariant 13.
-pub(crate) async fn a_clock_set_back_delays_nothing(disk: Disk) {
+pub async fn a_clock_set_back_delays_nothing(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -377,11 +376,11 @@ pub(crate) async fn a_clock_set_back_delays_nothing(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 2);
 }
 
-pub(crate) async fn a_clock_that_is_set_right_keeps_nothing_waiting(disk: Disk) {
+pub async fn a_clock_that_is_set_right_keeps_nothing_waiting(disk: Disk) {
     set_right(disk, false).await;
 }
 
-pub(crate) async fn a_clock_that_is_set_right_between_two_starts_keeps_nothing_waiting(disk: Disk) {
+pub async fn a_clock_that_is_set_right_between_two_starts_keeps_nothing_waiting(disk: Disk) {
     set_right(disk, true).await;
 }
 

@@ -1,16 +1,16 @@
 //! Who waits when a subscription is too far behind, and that nobody waits for ever.
 
+use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    BrokerError, EmbeddedBroker, HeldUp, HoldsBack, Lease, Settled, Start, Subscription,
-    SubscriptionStatus,
+    BrokerError, HeldUp, HoldsBack, Lease, Settled, Start, Subscription, SubscriptionStatus,
 };
 use usher_event::Event;
 
 use crate::harness::*;
 
-async fn status(broker: &EmbeddedBroker, subscription: &str) -> SubscriptionStatus {
+async fn status(broker: &Arc<dyn Broker>, subscription: &str) -> SubscriptionStatus {
     let all = broker.subscriptions().await.unwrap();
     all.into_iter().find(|one| one.subscription.name == name(subscription)).unwrap()
 }
@@ -30,13 +30,13 @@ fn refusal<T: std::fmt::Debug>(answer: Result<T, BrokerError>) -> (String, u64, 
 }
 
 /// Acknowledges what a subscription has until it is at most so far behind.
-async fn catch_up(broker: &EmbeddedBroker, subscription: &str, lag: u64) {
+async fn catch_up(broker: &Arc<dyn Broker>, subscription: &str, lag: u64) {
     while status(broker, subscription).await.lag > lag {
         ack(broker, &lease_one(broker, subscription).await).await;
     }
 }
 
-pub(crate) async fn who_is_too_far_behind_keeps_producers_out(disk: Disk) {
+pub async fn who_is_too_far_behind_keeps_producers_out(disk: Disk) {
     let disk = disk.with_backlog(20);
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -70,7 +70,7 @@ pub(crate) async fn who_is_too_far_behind_keeps_producers_out(disk: Disk) {
     soon(broker.publish(batch("b", 103, 1))).await.unwrap();
 }
 
-pub(crate) async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
+pub async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
     let disk = disk.with_backlog(20);
     let broker = disk.open();
     broker.subscribe(to_type("p/first", "a")).await.unwrap();
@@ -126,7 +126,7 @@ pub(crate) async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
 }
 
 /// Invariant 13: two that are far behind because each emits what the other takes go on.
-pub(crate) async fn those_who_feed_each_other_drain(disk: Disk) {
+pub async fn those_who_feed_each_other_drain(disk: Disk) {
     const ROUNDS: u16 = 6;
     const PUBLISHED: usize = 40;
     let disk = disk.with_backlog(8);

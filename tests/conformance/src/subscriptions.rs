@@ -1,12 +1,11 @@
 //! Which events reach which subscription, and from where.
 
-use usher_broker::traits::*;
 use usher_broker::{BrokerError, Settled, Start, Subscription};
 use usher_filter::Filter;
 
 use crate::harness::*;
 
-pub(crate) async fn latest_starts_with_the_next_event_and_earliest_with_the_first(disk: Disk) {
+pub async fn latest_starts_with_the_next_event_and_earliest_with_the_first(disk: Disk) {
     let broker = disk.open();
     publish(&broker, event("a", 1)).await;
     broker.subscribe(to_type("p/latest", "a")).await.unwrap();
@@ -19,7 +18,7 @@ pub(crate) async fn latest_starts_with_the_next_event_and_earliest_with_the_firs
 }
 
 /// Invariant 2: what is delivered was accepted, and was wanted.
-pub(crate) async fn only_matching_events_are_delivered(disk: Disk) {
+pub async fn only_matching_events_are_delivered(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/a", "a")).await.unwrap();
     let prefix = Filter::parse(r#"{"prefix":{"type":"a"}}"#).unwrap();
@@ -39,7 +38,7 @@ pub(crate) async fn only_matching_events_are_delivered(disk: Disk) {
     }
 }
 
-pub(crate) async fn a_changed_filter_judges_what_comes(disk: Disk) {
+pub async fn a_changed_filter_judges_what_comes(disk: Disk) {
     let broker = disk.open();
     let one = Subscription { max_in_flight: 1, ..to_type("p/s", "a") };
     broker.subscribe(one.clone()).await.unwrap();
@@ -60,7 +59,7 @@ pub(crate) async fn a_changed_filter_judges_what_comes(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-pub(crate) async fn what_nobody_took_is_judged_by_the_new_filter(disk: Disk) {
+pub async fn what_nobody_took_is_judged_by_the_new_filter(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for id in 0..3 {
@@ -80,7 +79,7 @@ pub(crate) async fn what_nobody_took_is_judged_by_the_new_filter(disk: Disk) {
 }
 
 /// More than fits in the ready list and in the tail of the log that is kept in memory.
-pub(crate) async fn what_is_far_behind_is_read_from_the_log_in_order(disk: Disk) {
+pub async fn what_is_far_behind_is_read_from_the_log_in_order(disk: Disk) {
     const EVENTS: u64 = 20_000;
     let broker = disk.open();
     let mut subscription = to_type("p/s", "a");
@@ -113,7 +112,7 @@ pub(crate) async fn what_is_far_behind_is_read_from_the_log_in_order(disk: Disk)
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, sequence);
 }
 
-pub(crate) async fn removal_wakes_takers_and_makes_leases_stale(disk: Disk) {
+pub async fn removal_wakes_takers_and_makes_leases_stale(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -135,7 +134,7 @@ pub(crate) async fn removal_wakes_takers_and_makes_leases_stale(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-pub(crate) async fn wrong_numbers_are_refused(disk: Disk) {
+pub async fn wrong_numbers_are_refused(disk: Disk) {
     let broker = disk.open();
     let wrong: [fn(&mut Subscription); 6] = [
         |subscription| subscription.max_in_flight = 0,
@@ -154,7 +153,7 @@ pub(crate) async fn wrong_numbers_are_refused(disk: Disk) {
     assert!(broker.subscriptions().await.unwrap().is_empty());
 }
 
-pub(crate) async fn status_tells_lag_and_flight(disk: Disk) {
+pub async fn status_tells_lag_and_flight(disk: Disk) {
     let broker = disk.open();
     let subscription = Subscription { max_in_flight: 2, ..to_type("p/s", "a") };
     broker.subscribe(subscription.clone()).await.unwrap();

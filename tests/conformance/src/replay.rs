@@ -1,10 +1,11 @@
 //! Replay: part of the log once more.
 
+use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    AuditAction, BrokerError, EmbeddedBroker, Order, REPLAY_MAX_EVENTS, REPLAYS_MAX, ReplayQuery,
-    Replayed, Start, Subscription,
+    AuditAction, BrokerError, Order, REPLAY_MAX_EVENTS, REPLAYS_MAX, ReplayQuery, Replayed, Start,
+    Subscription,
 };
 use usher_filter::Filter;
 
@@ -14,12 +15,12 @@ fn query(from: u64, to: Option<u64>) -> ReplayQuery {
     ReplayQuery { subscription: name("p/s"), from, to, filter: None, max: REPLAY_MAX_EVENTS }
 }
 
-async fn replay(broker: &EmbeddedBroker, query: ReplayQuery) -> Replayed {
+async fn replay(broker: &Arc<dyn Broker>, query: ReplayQuery) -> Replayed {
     soon(broker.replay(query)).await.unwrap()
 }
 
 /// A subscription that has handled everything of so many events of type `a`.
-async fn handled(disk: &Disk, count: u64) -> std::sync::Arc<EmbeddedBroker> {
+async fn handled(disk: &Disk, count: u64) -> std::sync::Arc<dyn Broker> {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for id in 1..=count {
@@ -31,7 +32,7 @@ async fn handled(disk: &Disk, count: u64) -> std::sync::Arc<EmbeddedBroker> {
     broker
 }
 
-pub(crate) async fn part_of_the_log_comes_again(disk: Disk) {
+pub async fn part_of_the_log_comes_again(disk: Disk) {
     let broker = handled(&disk, 5).await;
     publish(&broker, event("other", 6)).await;
     let replayed = replay(&broker, query(2, Some(5))).await;
@@ -67,7 +68,7 @@ pub(crate) async fn part_of_the_log_comes_again(disk: Disk) {
     assert!(matches!(refused, BrokerError::NoSubscription(_)), "{refused}");
 }
 
-pub(crate) async fn a_replay_goes_on_step_by_step(disk: Disk) {
+pub async fn a_replay_goes_on_step_by_step(disk: Disk) {
     let broker = handled(&disk, 5).await;
     let mut query = ReplayQuery { max: 2, ..query(1, None) };
     let mut steps = Vec::new();
@@ -81,7 +82,7 @@ pub(crate) async fn a_replay_goes_on_step_by_step(disk: Disk) {
     assert_eq!(lease_many(&broker, "p/s", 5).await.len(), 5);
 }
 
-pub(crate) async fn what_is_pending_or_dead_is_left_alone(disk: Disk) {
+pub async fn what_is_pending_or_dead_is_left_alone(disk: Disk) {
     let broker = handled(&disk, 1).await;
     for id in 2..=4 {
         publish(&broker, event("a", id)).await;
@@ -96,7 +97,7 @@ pub(crate) async fn what_is_pending_or_dead_is_left_alone(disk: Disk) {
 }
 
 /// Invariants 1 and 8.
-pub(crate) async fn a_replay_survives_a_restart(disk: Disk) {
+pub async fn a_replay_survives_a_restart(disk: Disk) {
     let broker = handled(&disk, 3).await;
     assert_eq!(replay(&broker, query(1, None)).await.events, 3);
     let lease = lease_one(&broker, "p/s").await;
@@ -118,7 +119,7 @@ pub(crate) async fn a_replay_survives_a_restart(disk: Disk) {
     assert!(nothing_ready(&disk.open(), "p/s").await);
 }
 
-pub(crate) async fn a_replay_reaches_back_before_the_start(disk: Disk) {
+pub async fn a_replay_reaches_back_before_the_start(disk: Disk) {
     let broker = disk.open();
     publish(&broker, event("a", 1)).await;
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -127,7 +128,7 @@ pub(crate) async fn a_replay_reaches_back_before_the_start(disk: Disk) {
 }
 
 /// Invariant 5.
-pub(crate) async fn a_replay_keeps_to_its_lanes(disk: Disk) {
+pub async fn a_replay_keeps_to_its_lanes(disk: Disk) {
     let broker = disk.open();
     let order = Order::key("subject").unwrap();
     let subscription = Subscription { order, start: Start::Earliest, ..to_type("p/s", "a") };
@@ -147,7 +148,7 @@ pub(crate) async fn a_replay_keeps_to_its_lanes(disk: Disk) {
     }
 }
 
-pub(crate) async fn a_replay_waits_when_too_much_of_it_is_not_over(disk: Disk) {
+pub async fn a_replay_waits_when_too_much_of_it_is_not_over(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "other")).await.unwrap();
     let events: Vec<_> = (0..=REPLAYS_MAX).map(|id| event("a", id)).collect();

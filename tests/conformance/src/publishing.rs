@@ -1,6 +1,5 @@
 //! Into the log and out of it again.
 
-use usher_broker::traits::*;
 use usher_broker::{BrokerError, EventQuery, Published};
 use usher_event::{Event, Value};
 use usher_filter::Filter;
@@ -8,7 +7,7 @@ use usher_filter::Filter;
 use crate::harness::*;
 
 /// Invariant 6: sequences rise, without gaps.
-pub(crate) async fn sequences_rise_and_events_are_kept(disk: Disk) {
+pub async fn sequences_rise_and_events_are_kept(disk: Disk) {
     let broker = disk.open();
     let events = vec![event("a", 1), event("b", 2), event("a", 3)];
     let published = soon(broker.publish(events.clone())).await.unwrap();
@@ -29,7 +28,7 @@ pub(crate) async fn sequences_rise_and_events_are_kept(disk: Disk) {
 }
 
 /// Invariant 7: one event, and the same answer.
-pub(crate) async fn a_repeated_event_gets_the_same_answer(disk: Disk) {
+pub async fn a_repeated_event_gets_the_same_answer(disk: Disk) {
     let broker = disk.open();
     let batch = vec![event("a", 1), event("a", 2), event("other", 1)];
     let published = soon(broker.publish(batch)).await.unwrap();
@@ -43,7 +42,7 @@ pub(crate) async fn a_repeated_event_gets_the_same_answer(disk: Disk) {
     assert_eq!(broker.stats().duplicates, 2);
 }
 
-pub(crate) async fn too_large_a_batch_is_refused_whole(disk: Disk) {
+pub async fn too_large_a_batch_is_refused_whole(disk: Disk) {
     let broker = disk.open();
     let batch: Vec<_> = (0..1_001).map(|id| event("a", id)).collect();
     let refused = broker.publish(batch).await.unwrap_err();
@@ -51,7 +50,7 @@ pub(crate) async fn too_large_a_batch_is_refused_whole(disk: Disk) {
     assert_eq!(broker.stats().last_sequence, 0);
 }
 
-pub(crate) async fn pages_follow_one_another(disk: Disk) {
+pub async fn pages_follow_one_another(disk: Disk) {
     let broker = disk.open();
     for batch in 0..5 {
         let ty = |id| if id % 3 == 0 { "third" } else { "other" };
@@ -80,7 +79,7 @@ pub(crate) async fn pages_follow_one_another(disk: Disk) {
     assert_eq!(broker.events(beyond).await.unwrap().next, 1_000);
 }
 
-pub(crate) async fn flows_are_found_by_correlation(disk: Disk) {
+pub async fn flows_are_found_by_correlation(disk: Disk) {
     let broker = disk.open();
     for id in 0..4 {
         let correlation = if id % 2 == 0 { "order-1" } else { "order-10" };

@@ -1,20 +1,15 @@
 //! What the next process finds.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use usher_broker::testing::LocalOperator as _;
-use usher_broker::traits::*;
-use usher_broker::{
-    BrokerError, EmbeddedBroker, MemoryDisk, OpenError, Options, Published, Settled, Start,
-    Subscription,
-};
+use usher_broker::{BrokerError, Published, Settled, Start, Subscription};
 
 use crate::harness::*;
 
 /// Invariant 1: what was acknowledged is there, as it was.
-pub(crate) async fn what_was_acknowledged_is_there(disk: Disk) {
+pub async fn what_was_acknowledged_is_there(disk: Disk) {
     let broker = disk.open();
     for id in 0..50 {
         publish(&broker, event("a", id)).await;
@@ -31,7 +26,7 @@ pub(crate) async fn what_was_acknowledged_is_there(disk: Disk) {
 }
 
 /// Invariant 7: within the window, which a restart doesn't begin anew.
-pub(crate) async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
+pub async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
     disk.window_time = Some(Duration::from_secs(60));
     let broker = disk.open();
     assert_eq!(publish(&broker, event("a", 1)).await, 1);
@@ -54,7 +49,7 @@ pub(crate) async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
 }
 
 /// Invariant 7, by the next process too.
-pub(crate) async fn the_duplicates_window_survives(disk: Disk) {
+pub async fn the_duplicates_window_survives(disk: Disk) {
     let mut disk = disk;
     disk.window = 8;
     let broker = disk.open();
@@ -72,7 +67,7 @@ pub(crate) async fn the_duplicates_window_survives(disk: Disk) {
 }
 
 /// Invariant 3: what is done stays done, and all else is still to be done.
-pub(crate) async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Disk) {
+pub async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for id in 0..12 {
@@ -98,7 +93,7 @@ pub(crate) async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Dis
 }
 
 /// Invariant 8: the count survives.
-pub(crate) async fn retries_go_on_where_they_stopped(disk: Disk) {
+pub async fn retries_go_on_where_they_stopped(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -130,7 +125,7 @@ pub(crate) async fn retries_go_on_where_they_stopped(disk: Disk) {
     assert_eq!((status.retrying, status.dead, status.lag), (0, 1, 0));
 }
 
-pub(crate) async fn delays_go_on_where_they_stopped(disk: Disk) {
+pub async fn delays_go_on_where_they_stopped(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     broker.subscribe(to_type("q/s", "b")).await.unwrap();
@@ -158,7 +153,7 @@ pub(crate) async fn delays_go_on_where_they_stopped(disk: Disk) {
     assert_eq!(due.iter().map(|lease| lease.delivery.event.clone()).collect::<Vec<_>>(), expected);
 }
 
-pub(crate) async fn dead_letters_and_their_ids_stay(disk: Disk) {
+pub async fn dead_letters_and_their_ids_stay(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for id in 1..=2 {
@@ -182,7 +177,7 @@ pub(crate) async fn dead_letters_and_their_ids_stay(disk: Disk) {
     assert_eq!((lease.delivery.sequence, lease.delivery.replay), (1, Some(2)));
 }
 
-pub(crate) async fn a_subscription_without_its_plugin_keeps_its_place(disk: Disk) {
+pub async fn a_subscription_without_its_plugin_keeps_its_place(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     publish(&broker, event("a", 1)).await;
@@ -201,7 +196,7 @@ pub(crate) async fn a_subscription_without_its_plugin_keeps_its_place(disk: Disk
     assert!(nothing_ready(&broker, "p/s").await, "the start counts only once");
 }
 
-pub(crate) async fn closing_refuses_work_and_keeps_everything(disk: Disk) {
+pub async fn closing_refuses_work_and_keeps_everything(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let publishing: Vec<_> = (0..20)
@@ -230,99 +225,4 @@ pub(crate) async fn closing_refuses_work_and_keeps_everything(disk: Disk) {
         lease_many(&broker, "p/s", (acknowledged as usize).min(16)).await.len(),
         (acknowledged as usize).min(16)
     );
-}
-
-/// Invariant 9: nothing is done on a store of which nobody knows what it holds.
-pub(crate) async fn a_failed_commit_poisons() {
-    let disk = MemoryDisk::default();
-    let broker = EmbeddedBroker::on(&disk, Options::new("unused")).unwrap();
-    broker.subscribe(to_type("p/s", "a")).await.unwrap();
-    publish(&broker, event("a", 1)).await;
-    let mut poisoned = broker.poisoned();
-    let taker = {
-        let broker = Arc::clone(&broker);
-        tokio::spawn(async move {
-            loop {
-                broker.lease(&name("p/s"), 1).await?;
-            }
-        })
-    };
-    disk.fail_next_commit();
-    let refused = broker.publish(vec![event("a", 2)]).await.unwrap_err();
-    assert!(matches!(&refused, BrokerError::Poisoned(reason) if reason == "injected failure"));
-    soon(poisoned.wait_for(Option::is_some)).await.unwrap();
-    let taker: Result<(), BrokerError> = soon(taker).await.unwrap();
-    assert!(matches!(taker, Err(BrokerError::Poisoned(_))));
-    for refused in [
-        broker.publish(vec![event("a", 3)]).await.map(drop),
-        broker.subscribe(to_type("p/t", "a")).await,
-        broker.event(1).await.map(drop),
-        broker.close().await,
-    ] {
-        assert!(matches!(refused, Err(BrokerError::Poisoned(_))), "{refused:?}");
-    }
-    drop(broker);
-    let broker = EmbeddedBroker::on(&disk, Options::new("unused")).unwrap();
-    assert_eq!(broker.stats().last_sequence, 1);
-    assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 1);
-}
-
-pub(crate) async fn a_second_instance_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = EmbeddedBroker::open(Options::new(folder.path())).unwrap();
-    let refused = EmbeddedBroker::open(Options::new(folder.path())).unwrap_err();
-    assert!(matches!(refused, OpenError::InUse { pid: Some(_), .. }));
-    drop(first);
-    EmbeddedBroker::open(Options::new(folder.path())).unwrap();
-}
-
-/// Invariant 9: a process that dies while it writes leaves half a batch at the end of the journal.
-pub(crate) async fn a_torn_journal_is_cut_to_what_was_committed() {
-    const BATCH: u64 = 4;
-    let folder = tempfile::tempdir().unwrap();
-    let broker = EmbeddedBroker::open(Options::new(folder.path())).unwrap();
-    for batch in 0..5 {
-        let batch = (0..BATCH).map(|id| event("a", batch * BATCH + id)).collect();
-        soon(broker.publish(batch)).await.unwrap();
-    }
-    drop(broker);
-    let files = std::fs::read_dir(folder.path().join("log")).unwrap();
-    let journal = files
-        .map(|file| file.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jnl"))
-        .unwrap();
-    let whole = std::fs::read(&journal).unwrap();
-    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    for lost in [1, 9, 60, 300] {
-        let torn = folder.path().join(format!("torn-{lost}"));
-        copy(folder.path(), &torn);
-        let name = journal.file_name().unwrap();
-        std::fs::write(torn.join("log").join(name), &whole[..end - lost]).unwrap();
-        // Invariant 9: a store that was closed has no torn tail; there it is damage.
-        let refused = EmbeddedBroker::open(Options::new(&torn)).unwrap_err();
-        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
-        std::fs::remove_file(torn.join("log").join("closed")).unwrap();
-        let broker = EmbeddedBroker::open(Options::new(&torn)).unwrap();
-        let last = broker.stats().last_sequence;
-        assert_eq!(last, 4 * BATCH, "the last batch is gone, and nothing else");
-        for sequence in 1..=last {
-            let stored = broker.event(sequence).await.unwrap().unwrap();
-            assert_eq!(stored.event, event("a", sequence - 1));
-        }
-        assert_eq!(publish(&broker, event("a", "after")).await, last + 1);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_name().to_string_lossy().starts_with("torn-") {
-            continue;
-        } else if source.is_dir() {
-            copy(&source, &target);
-        } else {
-            std::fs::copy(source, target).unwrap();
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! What the log keeps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    DeliveryState, EmbeddedBroker, EventQuery, Explanation, Retention, Settled, Start, Subscription,
+    DeliveryState, EventQuery, Explanation, Retention, Settled, Start, Subscription,
 };
 use usher_event::{Event, Value};
 
@@ -13,12 +14,12 @@ use crate::harness::*;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) fn by_age() -> Retention {
+pub fn by_age() -> Retention {
     Retention { max_age: Some(DAY), max_bytes: None }
 }
 
 /// Waits until the log begins at this sequence.
-pub(crate) async fn begins_at(broker: &EmbeddedBroker, disk: &Disk, sequence: u64) {
+pub async fn begins_at(broker: &Arc<dyn Broker>, disk: &Disk, sequence: u64) {
     let begun = async {
         while broker.stats().first_sequence != sequence {
             // Each look is a second apart, by the clock that the test moves.
@@ -29,12 +30,12 @@ pub(crate) async fn begins_at(broker: &EmbeddedBroker, disk: &Disk, sequence: u6
     soon(begun).await;
 }
 
-async fn sequences(broker: &EmbeddedBroker) -> Vec<u64> {
+async fn sequences(broker: &Arc<dyn Broker>) -> Vec<u64> {
     let page = broker.events(EventQuery { from: 0, max: 1_000, filter: None }).await.unwrap();
     page.events.iter().map(|stored| stored.sequence).collect()
 }
 
-pub(crate) async fn old_events_go_and_new_ones_stay(disk: Disk) {
+pub async fn old_events_go_and_new_ones_stay(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     for id in 1..=3 {
@@ -71,7 +72,7 @@ pub(crate) async fn old_events_go_and_new_ones_stay(disk: Disk) {
 }
 
 /// Invariant 1: never past an event that a subscription has not settled.
-pub(crate) async fn what_is_unsettled_stays(disk: Disk) {
+pub async fn what_is_unsettled_stays(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -95,7 +96,7 @@ pub(crate) async fn what_is_unsettled_stays(disk: Disk) {
 }
 
 /// A dead letter has its event; redriven, it is delivered although the log let it go.
-pub(crate) async fn a_dead_letter_outlives_its_event(disk: Disk) {
+pub async fn a_dead_letter_outlives_its_event(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -127,7 +128,7 @@ pub(crate) async fn a_dead_letter_outlives_its_event(disk: Disk) {
     assert!(broker.event(1).await.unwrap().is_none());
 }
 
-pub(crate) async fn too_many_bytes_push_out_the_oldest(disk: Disk) {
+pub async fn too_many_bytes_push_out_the_oldest(disk: Disk) {
     const EVENT_BYTES: usize = 10_000;
     const MAX_BYTES: u64 = 1_000_000;
     let disk = disk.with_retention(Retention { max_age: None, max_bytes: Some(MAX_BYTES) });

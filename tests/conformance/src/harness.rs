@@ -1,119 +1,119 @@
-//! A disk that brokers come and go on, and short words for what the tests do.
+//! The engine under test, and short words for what the tests do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use usher_broker::traits::*;
 use usher_broker::{
-    Changes, DeadLetter, DeadLetterQuery, Disposition, EmbeddedBroker, Lease, ManualClock,
-    MemoryDisk, NewEvent, Options, Order, Retention, RetryPolicy, Settled, Settlement, Start,
-    Subscription,
+    Changes, Clock, DeadLetter, DeadLetterQuery, Disposition, Lease, ManualClock, NewEvent, Order,
+    Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
 use usher_filter::Filter;
 
 /// When every test begins.
-pub(crate) const START_MS: u64 = 1_800_000_000_000;
+pub const START_MS: u64 = 1_800_000_000_000;
 
 /// Longest wait for something that must happen; only a failing test takes as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where brokers keep what must survive them, and the time they live in.
-pub(crate) struct Disk {
-    kind: Kind,
-    pub(crate) clock: ManualClock,
-    pub(crate) window: usize,
-    pub(crate) window_time: Option<Duration>,
+/// An engine under test.
+pub trait Engine: Send + Sync {
+    /// Opens a broker on what the one before, which is dropped, has stored.
+    fn open(&self, limits: Limits) -> Arc<dyn Broker>;
+}
+
+/// What a broker is opened with.
+#[derive(Clone)]
+pub struct Limits {
+    /// Its time source.
+    pub clock: Arc<dyn Clock>,
+    /// Seeds the jitter of retries.
+    pub seed: u64,
+    /// Size of the duplicates window, in events.
+    pub duplicates_window_events: usize,
+    /// Maximum age of an event in it.
+    pub duplicates_window: Option<Duration>,
+    /// What the log keeps.
+    pub retention: Retention,
+    /// How many events a subscription may be behind before publishing is refused.
+    pub backlog_max_events: Option<u64>,
+}
+
+/// What survives the brokers of one test, and the time they live in.
+pub struct Disk {
+    engine: Box<dyn Engine>,
+    pub clock: ManualClock,
+    pub window: usize,
+    pub window_time: Option<Duration>,
     retention: Retention,
     backlog_max_events: Option<u64>,
 }
 
-enum Kind {
-    Fjall(TempDir),
-    Memory(MemoryDisk),
-}
-
 impl Disk {
-    pub(crate) fn fjall() -> Self {
-        Self::new(Kind::Fjall(tempfile::tempdir().unwrap()))
-    }
-
-    pub(crate) fn memory() -> Self {
-        Self::new(Kind::Memory(MemoryDisk::default()))
-    }
-
-    fn new(kind: Kind) -> Self {
-        let clock = ManualClock::at(START_MS);
-        let (retention, backlog_max_events) = (Retention::default(), None);
-        Self { kind, clock, window: 10_000, window_time: None, retention, backlog_max_events }
+    pub fn new(engine: impl Engine + 'static) -> Self {
+        Self {
+            engine: Box::new(engine),
+            clock: ManualClock::at(START_MS),
+            window: 10_000,
+            window_time: None,
+            retention: Retention::default(),
+            backlog_max_events: None,
+        }
     }
 
     /// The same, whose brokers keep less.
-    pub(crate) fn with_retention(self, retention: Retention) -> Self {
+    pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
     }
 
     /// The same, whose brokers let subscriptions be so far behind.
-    pub(crate) fn with_backlog(self, max_events: u64) -> Self {
+    pub fn with_backlog(self, max_events: u64) -> Self {
         Self { backlog_max_events: Some(max_events), ..self }
     }
 
     /// Opens a broker. The one before must be dropped.
-    pub(crate) fn open(&self) -> Arc<EmbeddedBroker> {
-        let mut options = Options::new("unused");
-        options.clock = Arc::new(self.clock.clone());
-        options.seed = 7;
-        options.duplicates_window_events = self.window;
-        options.duplicates_window = self.window_time;
-        options.retention = self.retention;
-        options.backlog_max_events = self.backlog_max_events;
-        match &self.kind {
-            Kind::Fjall(folder) => {
-                options.data = folder.path().to_owned();
-                EmbeddedBroker::open(options).unwrap()
-            }
-            Kind::Memory(disk) => EmbeddedBroker::on(disk, options).unwrap(),
-        }
-    }
-
-    /// How many blobs have content in files, committed or not; none in memory.
-    pub(crate) fn blob_files(&self) -> usize {
-        let Kind::Fjall(folder) = &self.kind else { return 0 };
-        let shelves = std::fs::read_dir(folder.path().join("blobs")).unwrap();
-        shelves.map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap().count()).sum()
+    pub fn open(&self) -> Arc<dyn Broker> {
+        self.engine.open(Limits {
+            clock: Arc::new(self.clock.clone()),
+            seed: 7,
+            duplicates_window_events: self.window,
+            duplicates_window: self.window_time,
+            retention: self.retention,
+            backlog_max_events: self.backlog_max_events,
+        })
     }
 
     /// Moves the clock.
-    pub(crate) fn advance(&self, broker: &EmbeddedBroker, by_ms: u64) {
+    pub fn advance(&self, broker: &Arc<dyn Broker>, by_ms: u64) {
         self.clock.advance(by_ms);
         broker.wake();
     }
 }
 
 /// Fails the test if it takes for ever.
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing happened for too long")
 }
 
 /// An event of a type, with an id of its own.
-pub(crate) fn event(ty: &str, id: impl std::fmt::Display) -> Event {
+pub fn event(ty: &str, id: impl std::fmt::Display) -> Event {
     Event::builder(id.to_string(), "/tests", ty).subject("s").data("data").build().unwrap()
 }
 
 /// An event as a plugin's emission.
-pub(crate) fn emission(lease: &Lease, ty: &str, position: usize) -> Event {
+pub fn emission(lease: &Lease, ty: &str, position: usize) -> Event {
     let id = format!("{}/{}/{position}", lease.delivery.sequence, lease.delivery.subscription);
     let source = format!("/plugins/{}", lease.delivery.subscription.plugin());
     Event::builder(id, source, ty).data("emitted").build().unwrap()
 }
 
-pub(crate) fn name(name: &str) -> SubscriptionName {
+pub fn name(name: &str) -> SubscriptionName {
     name.parse().unwrap()
 }
 
 /// A subscription to one type, without jitter.
-pub(crate) fn to_type(subscription: &str, ty: &str) -> Subscription {
+pub fn to_type(subscription: &str, ty: &str) -> Subscription {
     Subscription {
         name: name(subscription),
         filter: Filter::parse(&format!(r#"{{"exact":{{"type":"{ty}"}}}}"#)).unwrap(),
@@ -126,13 +126,13 @@ pub(crate) fn to_type(subscription: &str, ty: &str) -> Subscription {
 }
 
 /// Publishes one event; answers its sequence.
-pub(crate) async fn publish(broker: &EmbeddedBroker, event: Event) -> u64 {
+pub async fn publish(broker: &Arc<dyn Broker>, event: Event) -> u64 {
     soon(broker.publish(vec![event])).await.unwrap()[0].sequence
 }
 
 /// Dead letters behind this one.
-pub(crate) async fn dead_letters(
-    broker: &EmbeddedBroker,
+pub async fn dead_letters(
+    broker: &Arc<dyn Broker>,
     after: Option<u64>,
     max: usize,
 ) -> Vec<DeadLetter> {
@@ -141,16 +141,12 @@ pub(crate) async fn dead_letters(
 }
 
 /// Takes exactly one delivery.
-pub(crate) async fn lease_one(broker: &EmbeddedBroker, subscription: &str) -> Lease {
+pub async fn lease_one(broker: &Arc<dyn Broker>, subscription: &str) -> Lease {
     soon(broker.lease(&name(subscription), 1)).await.unwrap().remove(0)
 }
 
 /// Takes exactly so many deliveries.
-pub(crate) async fn lease_many(
-    broker: &EmbeddedBroker,
-    subscription: &str,
-    count: usize,
-) -> Vec<Lease> {
+pub async fn lease_many(broker: &Arc<dyn Broker>, subscription: &str, count: usize) -> Vec<Lease> {
     let subscription = name(subscription);
     let mut leases = Vec::new();
     while leases.len() < count {
@@ -162,7 +158,7 @@ pub(crate) async fn lease_many(
 
 /// Whether nothing can be leased. The committer has done all that was asked before, since it
 /// answers in order.
-pub(crate) async fn nothing_ready(broker: &EmbeddedBroker, subscription: &str) -> bool {
+pub async fn nothing_ready(broker: &Arc<dyn Broker>, subscription: &str) -> bool {
     settled_down(broker).await;
     let subscription = name(subscription);
     let mut lease = std::pin::pin!(broker.lease(&subscription, 1));
@@ -174,7 +170,7 @@ pub(crate) async fn nothing_ready(broker: &EmbeddedBroker, subscription: &str) -
 }
 
 /// Takes deliveries until the one of this sequence is among them; gives the others back.
-pub(crate) async fn lease_again(broker: &EmbeddedBroker, from: &str, sequence: u64) -> Lease {
+pub async fn lease_again(broker: &Arc<dyn Broker>, from: &str, sequence: u64) -> Lease {
     let mut others = Vec::new();
     loop {
         let lease = lease_one(broker, from).await;
@@ -189,7 +185,7 @@ pub(crate) async fn lease_again(broker: &EmbeddedBroker, from: &str, sequence: u
 }
 
 /// Takes a delivery if one is ready.
-pub(crate) async fn lease_if_any(broker: &EmbeddedBroker, subscription: &str) -> Option<Lease> {
+pub async fn lease_if_any(broker: &Arc<dyn Broker>, subscription: &str) -> Option<Lease> {
     settled_down(broker).await;
     let subscription = name(subscription);
     let mut lease = std::pin::pin!(broker.lease(&subscription, 1));
@@ -201,7 +197,7 @@ pub(crate) async fn lease_if_any(broker: &EmbeddedBroker, subscription: &str) ->
 }
 
 /// Waits until the committer has taken back what it had read. Each question makes one turn.
-pub(crate) async fn settled_down(broker: &EmbeddedBroker) {
+pub async fn settled_down(broker: &Arc<dyn Broker>) {
     for _ in 0..3 {
         broker.event(1).await.unwrap();
         broker.subscriptions().await.unwrap();
@@ -209,7 +205,7 @@ pub(crate) async fn settled_down(broker: &EmbeddedBroker) {
 }
 
 /// A settlement of a lease.
-pub(crate) fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
+pub fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
     Settlement {
         subscription: lease.delivery.subscription.clone(),
         sequence: lease.delivery.sequence,
@@ -221,21 +217,17 @@ pub(crate) fn settlement(lease: &Lease, disposition: Disposition) -> Settlement 
     }
 }
 
-pub(crate) async fn settle(
-    broker: &EmbeddedBroker,
-    lease: &Lease,
-    disposition: Disposition,
-) -> Settled {
+pub async fn settle(broker: &Arc<dyn Broker>, lease: &Lease, disposition: Disposition) -> Settled {
     soon(broker.settle(vec![settlement(lease, disposition)])).await.unwrap().remove(0)
 }
 
-pub(crate) async fn ack(broker: &EmbeddedBroker, lease: &Lease) -> Settled {
+pub async fn ack(broker: &Arc<dyn Broker>, lease: &Lease) -> Settled {
     settle(broker, lease, acknowledged()).await
 }
 
 /// Acknowledges with emissions.
-pub(crate) async fn ack_with(
-    broker: &EmbeddedBroker,
+pub async fn ack_with(
+    broker: &Arc<dyn Broker>,
     lease: &Lease,
     emissions: Vec<(Event, Option<Duration>)>,
 ) -> Settled {
@@ -244,18 +236,18 @@ pub(crate) async fn ack_with(
     settle(broker, lease, Disposition::Ack(changes)).await
 }
 
-pub(crate) fn acknowledged() -> Disposition {
+pub fn acknowledged() -> Disposition {
     Disposition::Ack(Changes::default())
 }
 
-pub(crate) fn retry() -> Disposition {
+pub fn retry() -> Disposition {
     Disposition::Retry { failure: failure("not now"), after: None }
 }
 
-pub(crate) fn reject() -> Disposition {
+pub fn reject() -> Disposition {
     Disposition::Reject { failure: failure("never") }
 }
 
-pub(crate) fn failure(reason: &str) -> Failure {
+pub fn failure(reason: &str) -> Failure {
     Failure { class: FailureClass::Trap, reason: reason.into(), backtrace: Some("0: f".into()) }
 }

@@ -1,10 +1,11 @@
 //! What operators do with dead letters.
 
+use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    AuditAction, BrokerError, DeadLetterQuery, DeliveryState, Disposition, EmbeddedBroker, Order,
-    PluginChange, Settled, Start, Subscription,
+    AuditAction, BrokerError, DeadLetterQuery, DeliveryState, Disposition, Order, PluginChange,
+    Settled, Start, Subscription,
 };
 use usher_event::{Event, Failure, FailureClass, PLUGIN_QUARANTINED_TYPE, SystemEvent};
 use usher_filter::Filter;
@@ -12,14 +13,14 @@ use usher_filter::Filter;
 use crate::harness::*;
 
 /// Publishes an event and has its only delivery rejected with this class.
-async fn bury(broker: &EmbeddedBroker, subscription: &str, event: Event, class: FailureClass) {
+async fn bury(broker: &Arc<dyn Broker>, subscription: &str, event: Event, class: FailureClass) {
     publish(broker, event).await;
     let lease = lease_one(broker, subscription).await;
     let failure = Failure::new(class, "never");
     settle(broker, &lease, Disposition::Reject { failure }).await;
 }
 
-pub(crate) async fn they_are_listed_by_what_they_are(disk: Disk) {
+pub async fn they_are_listed_by_what_they_are(disk: Disk) {
     let broker = disk.open();
     for (subscription, ty) in [("p/one", "a"), ("p/two", "b.x"), ("q/one", "b.y")] {
         broker.subscribe(to_type(subscription, ty)).await.unwrap();
@@ -49,7 +50,7 @@ pub(crate) async fn they_are_listed_by_what_they_are(disk: Disk) {
     }
 }
 
-pub(crate) async fn a_page_ends_and_says_where_to_read_on(disk: Disk) {
+pub async fn a_page_ends_and_says_where_to_read_on(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let query = DeadLetterQuery { max: 2, ..DeadLetterQuery::default() };
@@ -79,7 +80,7 @@ fn everything(subscription: &str, start: Start) -> Subscription {
     Subscription { filter: Filter::everything(), start, ..to_type(subscription, "a") }
 }
 
-pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(disk: Disk) {
+pub async fn an_edited_event_reaches_the_dead_letters_subscription_alone(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     broker.subscribe(everything("q/all", Start::Latest)).await.unwrap();
@@ -140,7 +141,7 @@ pub(crate) async fn an_edited_event_reaches_the_dead_letters_subscription_alone(
     }
 }
 
-pub(crate) async fn an_edited_event_takes_its_place_in_its_lane(disk: Disk) {
+pub async fn an_edited_event_takes_its_place_in_its_lane(disk: Disk) {
     let broker = disk.open();
     let order = Order::key("subject").unwrap();
     broker.subscribe(Subscription { order, ..to_type("p/s", "a") }).await.unwrap();
@@ -155,7 +156,7 @@ pub(crate) async fn an_edited_event_takes_its_place_in_its_lane(disk: Disk) {
     assert_eq!(lease.delivery.sequence, 4);
 }
 
-pub(crate) async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
+pub async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     bury(&broker, "p/s", event("a", "o"), FailureClass::Reject).await;
@@ -176,7 +177,7 @@ pub(crate) async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
 }
 
 /// What the router publishes about plugins.
-pub(crate) async fn the_routers_own_events_are_for_those_who_ask(disk: Disk) {
+pub async fn the_routers_own_events_are_for_those_who_ask(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(everything("p/all", Start::Earliest)).await.unwrap();
     broker.subscribe(reports("w/reports", Start::Latest)).await.unwrap();
@@ -201,7 +202,7 @@ pub(crate) async fn the_routers_own_events_are_for_those_who_ask(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/later").await.delivery.sequence, 2);
 }
 
-pub(crate) async fn what_operators_did_is_recorded(disk: Disk) {
+pub async fn what_operators_did_is_recorded(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     for id in 1..=3 {
@@ -259,7 +260,7 @@ fn reports(subscription: &str, start: Start) -> Subscription {
     Subscription { filter, start, ..to_type(subscription, "a") }
 }
 
-pub(crate) async fn a_dead_letter_is_reported_to_those_who_ask(disk: Disk) {
+pub async fn a_dead_letter_is_reported_to_those_who_ask(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     broker.subscribe(everything("q/all", Start::Latest)).await.unwrap();

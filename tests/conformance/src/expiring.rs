@@ -1,10 +1,11 @@
 //! Subscriptions that let events expire: retention takes what they have not settled, and counts it.
 
+use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    DeliveryState, EmbeddedBroker, Explanation, Order, Retention, RetryPolicy, Settled,
-    Subscription, SubscriptionStatus,
+    DeliveryState, Explanation, Order, Retention, RetryPolicy, Settled, Subscription,
+    SubscriptionStatus,
 };
 use usher_event::Event;
 
@@ -18,18 +19,18 @@ fn expiring(max_in_flight: u32, order: Order) -> Subscription {
     Subscription { max_in_flight, order, expires: true, ..to_type("p/s", "a") }
 }
 
-async fn status(broker: &EmbeddedBroker) -> SubscriptionStatus {
+async fn status(broker: &Arc<dyn Broker>) -> SubscriptionStatus {
     broker.subscriptions().await.unwrap().remove(0)
 }
 
-async fn publish_many(broker: &EmbeddedBroker, ids: std::ops::Range<usize>) {
+async fn publish_many(broker: &Arc<dyn Broker>, ids: std::ops::Range<usize>) {
     let events: Vec<Event> = ids.map(|id| event("a", id)).collect();
     for batch in events.chunks(500) {
         soon(broker.publish(batch.to_vec())).await.unwrap();
     }
 }
 
-async fn explained(broker: &EmbeddedBroker, sequence: u64) -> Option<DeliveryState> {
+async fn explained(broker: &Arc<dyn Broker>, sequence: u64) -> Option<DeliveryState> {
     match broker.explain(sequence, &name("p/s")).await.unwrap().unwrap() {
         Explanation::Expired { expires: true, .. } => None,
         Explanation::Delivery { status, .. } => Some(status.state),
@@ -38,7 +39,7 @@ async fn explained(broker: &EmbeddedBroker, sequence: u64) -> Option<DeliverySta
 }
 
 /// Invariant 3: done + pending + dead + counted expiries, also after a restart.
-pub(crate) async fn what_expires_is_counted_and_the_log_goes_on(disk: Disk) {
+pub async fn what_expires_is_counted_and_the_log_goes_on(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     broker.subscribe(expiring(3, Order::None)).await.unwrap();
@@ -71,7 +72,7 @@ pub(crate) async fn what_expires_is_counted_and_the_log_goes_on(disk: Disk) {
 }
 
 /// Acknowledged it is done, given up a dead letter; to come again it would need its event.
-pub(crate) async fn what_a_listener_has_may_end(disk: Disk) {
+pub async fn what_a_listener_has_may_end(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     broker.subscribe(expiring(5, Order::None)).await.unwrap();
@@ -96,7 +97,7 @@ pub(crate) async fn what_a_listener_has_may_end(disk: Disk) {
 }
 
 /// Invariant 5: what waited behind a delivery that expired is next, if it hasn't expired itself.
-pub(crate) async fn a_lane_goes_on_behind_what_expired(disk: Disk) {
+pub async fn a_lane_goes_on_behind_what_expired(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     let subscription = expiring(5, Order::key("subject").unwrap());
@@ -130,7 +131,7 @@ pub(crate) async fn a_lane_goes_on_behind_what_expired(disk: Disk) {
 }
 
 /// What lies further back than memory reaches is counted by the filter, not by the events.
-pub(crate) async fn what_was_never_looked_at_expires_too(disk: Disk) {
+pub async fn what_was_never_looked_at_expires_too(disk: Disk) {
     const EACH: usize = 10_000;
     const OUT: u64 = 1;
     let retention = Retention { max_age: None, max_bytes: Some(100_000) };
@@ -163,7 +164,7 @@ pub(crate) async fn what_was_never_looked_at_expires_too(disk: Disk) {
     assert_eq!(status(&broker).await.expired, expired);
 }
 
-pub(crate) async fn what_was_redriven_does_not_expire(disk: Disk) {
+pub async fn what_was_redriven_does_not_expire(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     broker.subscribe(expiring(1, Order::None)).await.unwrap();
@@ -186,7 +187,7 @@ pub(crate) async fn what_was_redriven_does_not_expire(disk: Disk) {
 }
 
 /// Nor does it hold producers back: whoever lets events expire would lose them rather.
-pub(crate) async fn what_expires_keeps_nobody_waiting(disk: Disk) {
+pub async fn what_expires_keeps_nobody_waiting(disk: Disk) {
     let disk = disk.with_backlog(10);
     let broker = disk.open();
     broker.subscribe(expiring(1, Order::None)).await.unwrap();

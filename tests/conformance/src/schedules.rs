@@ -1,9 +1,8 @@
 //! Events by the clock.
 
+use std::sync::Arc;
 use usher_broker::traits::*;
-use usher_broker::{
-    BrokerError, Calendar, EmbeddedBroker, Missed, Schedule, ScheduleStatus, TICKS_CAUGHT_UP_MAX,
-};
+use usher_broker::{BrokerError, Calendar, Missed, Schedule, ScheduleStatus, TICKS_CAUGHT_UP_MAX};
 use usher_event::Event;
 
 use crate::harness::*;
@@ -24,13 +23,13 @@ fn every_minute(name: &str, missed: Missed) -> Schedule {
     schedule(name, "* * * * *", missed)
 }
 
-async fn status(broker: &EmbeddedBroker) -> ScheduleStatus {
+async fn status(broker: &Arc<dyn Broker>) -> ScheduleStatus {
     settled_down(broker).await;
     broker.schedules().await.unwrap().remove(0)
 }
 
 /// The log from here on, once it has come to this sequence: subjects, and minutes since the start.
-async fn ticks(broker: &EmbeddedBroker, from: u64, to: u64) -> Vec<(String, u64)> {
+async fn ticks(broker: &Arc<dyn Broker>, from: u64, to: u64) -> Vec<(String, u64)> {
     soon(broker.committed().wait_for(|sequence| *sequence >= to)).await.unwrap();
     settled_down(broker).await;
     let mut ticks = Vec::new();
@@ -50,7 +49,7 @@ fn of(name: &str, minutes: impl IntoIterator<Item = u64>) -> Vec<(String, u64)> 
     minutes.into_iter().map(|minute| (name.to_owned(), minute)).collect()
 }
 
-pub(crate) async fn each_tick_is_one_event(disk: Disk) {
+pub async fn each_tick_is_one_event(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "due")).await.unwrap();
     broker.set_schedules(vec![every_minute("pulse", Missed::Skip)]).await.unwrap();
@@ -72,7 +71,7 @@ pub(crate) async fn each_tick_is_one_event(disk: Disk) {
 }
 
 /// Invariant 7: however often the process ends and wherever the clock jumps.
-pub(crate) async fn a_tick_never_comes_twice(disk: Disk) {
+pub async fn a_tick_never_comes_twice(disk: Disk) {
     let schedules = || vec![every_minute("pulse", Missed::All)];
     let broker = disk.open();
     broker.set_schedules(schedules()).await.unwrap();
@@ -97,7 +96,7 @@ pub(crate) async fn a_tick_never_comes_twice(disk: Disk) {
     assert_eq!(ticks(&broker, 1, 2).await, of("pulse", [1, 2]));
 }
 
-pub(crate) async fn missed_ticks_come_as_the_schedule_says(disk: Disk) {
+pub async fn missed_ticks_come_as_the_schedule_says(disk: Disk) {
     let schedules = || {
         let all = [("all", Missed::All), ("once", Missed::Once), ("skip", Missed::Skip)];
         all.map(|(name, missed)| every_minute(name, missed)).to_vec()
@@ -121,7 +120,7 @@ pub(crate) async fn missed_ticks_come_as_the_schedule_says(disk: Disk) {
     assert_eq!(ticks(&broker, 14, 74).await, expected);
 }
 
-pub(crate) async fn catching_up_has_a_limit(disk: Disk) {
+pub async fn catching_up_has_a_limit(disk: Disk) {
     let schedules = || vec![schedule("all", "*/30 * * * * *", Missed::All)];
     let broker = disk.open();
     broker.set_schedules(schedules()).await.unwrap();
@@ -141,7 +140,7 @@ pub(crate) async fn catching_up_has_a_limit(disk: Disk) {
     );
 }
 
-pub(crate) async fn schedules_come_change_and_go(disk: Disk) {
+pub async fn schedules_come_change_and_go(disk: Disk) {
     let broker = disk.open();
     broker.set_schedules(vec![every_minute("a", Missed::All)]).await.unwrap();
     disk.advance(&broker, MINUTE_MS);
@@ -171,7 +170,7 @@ pub(crate) async fn schedules_come_change_and_go(disk: Disk) {
     assert!(broker.schedules().await.unwrap().is_empty());
 }
 
-pub(crate) async fn wrong_schedules_are_refused(disk: Disk) {
+pub async fn wrong_schedules_are_refused(disk: Disk) {
     let broker = disk.open();
     broker.set_schedules(vec![every_minute("a", Missed::Skip)]).await.unwrap();
     let named = |ty: &str| Schedule {
