@@ -23,7 +23,7 @@ impl Clock for SystemClock {
 }
 
 /// A clock that moves only when told to; clones share the time. After moving it, call
-/// [`crate::EmbeddedBroker::wake`] so that the broker notices.
+/// [`crate::Lifecycle::wake`] so that the broker notices.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
 

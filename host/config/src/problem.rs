@@ -46,7 +46,7 @@ pub enum Place {
 impl Place {
     /// Converts a byte offset in a file's text.
     pub fn in_file(file: &Path, text: &str, offset: usize) -> Self {
-        let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
+        let before = usher_event::text::head(text, offset);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self::File {
             file: file.to_owned(),

@@ -60,7 +60,7 @@ impl Emission {
         position: usize,
         time: &str,
     ) -> Result<Event, EmissionError> {
-        let refuse = |reason| EmissionError { position, ty: cut(&self.ty), reason };
+        let refuse = |reason| EmissionError { position, ty: cut(&self.ty).into_owned(), reason };
         if self.ty.starts_with(SYSTEM_TYPE_PREFIX) {
             let rule = format!("must not start with {SYSTEM_TYPE_PREFIX}, which is for the router");
             return Err(refuse(EventError::rule("type", rule)));

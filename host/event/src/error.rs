@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::limits::FOUND_MAX_CHARS;
+use crate::text::cut_chars;
 
 /// Why bytes, JSON, headers or a builder don't make a valid event.
 ///
@@ -48,7 +49,12 @@ impl EventError {
     }
 
     fn make(kind: EventErrorKind, attribute: Option<&str>, rule: Cow<'static, str>) -> Self {
-        Self(Box::new(Inner { kind, attribute: attribute.map(cut), rule, found: None }))
+        Self(Box::new(Inner {
+            kind,
+            attribute: attribute.map(|name| cut(name).into_owned()),
+            rule,
+            found: None,
+        }))
     }
 
     /// Adds the offending text, truncated and quoted.
@@ -79,12 +85,9 @@ impl EventError {
     }
 }
 
-/// Truncates text to [`FOUND_MAX_CHARS`] characters, with an ellipsis.
-pub(crate) fn cut(text: &str) -> String {
-    match text.char_indices().nth(FOUND_MAX_CHARS) {
-        Some((end, _)) => text.get(..end).map_or_else(String::new, |head| format!("{head}…")),
-        None => text.to_owned(),
-    }
+/// Truncates text to [`FOUND_MAX_CHARS`].
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
+    cut_chars(text, FOUND_MAX_CHARS)
 }
 
 impl fmt::Display for EventError {

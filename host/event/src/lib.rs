@@ -29,6 +29,7 @@ pub mod encoding;
 pub mod http_binary;
 pub mod json;
 pub mod limits;
+pub mod text;
 
 pub use self::time::{format_time, read_time};
 pub use builder::EventBuilder;

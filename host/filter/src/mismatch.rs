@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde_json::Value as Json;
+use usher_event::text::cut_chars;
 
 /// Maximum characters of a value in an explanation.
 const VALUE_MAX_CHARS: usize = 80;
@@ -35,7 +36,7 @@ impl Mismatch {
 
     /// A filter for an explanation, truncated.
     pub(crate) fn shown(json: &Json) -> String {
-        cut(&json.to_string(), FILTER_MAX_CHARS)
+        cut_chars(&json.to_string(), FILTER_MAX_CHARS).into_owned()
     }
 
     /// Puts a part of the path in front.
@@ -60,12 +61,5 @@ impl fmt::Display for Mismatch {
 
 /// Quotes a value, escaped and truncated.
 pub(crate) fn quoted(value: &str) -> String {
-    format!("{:?}", cut(value, VALUE_MAX_CHARS))
-}
-
-fn cut(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    format!("{:?}", cut_chars(value, VALUE_MAX_CHARS))
 }

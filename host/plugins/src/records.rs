@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use usher_event::{Digest, FailureClass, PluginName};
+use usher_event::{Digest, FailureClass, PluginName, text};
 use usher_router::{FailedTrial, Quarantine};
 
 use super::outcome::{HistoryEntry, Outcome};
@@ -65,8 +65,8 @@ impl Record {
             self.history.pop_front();
         }
         let outcome = match past.outcome {
-            Outcome::Refused(reason) => Outcome::Refused(cut(reason)),
-            Outcome::RolledBack(reason) => Outcome::RolledBack(cut(reason)),
+            Outcome::Refused(reason) => Outcome::Refused(cut(&reason)),
+            Outcome::RolledBack(reason) => Outcome::RolledBack(cut(&reason)),
             other => other,
         };
         self.history.push_back(HistoryEntry { outcome, ..past });
@@ -102,7 +102,7 @@ impl Rollback {
     /// The rollback after a failed trial.
     pub fn after(failed: &FailedTrial) -> Self {
         let FailedTrial { time_ms, digest, good, failures, deliveries, class, reason } = failed;
-        let reason = cut(format!(
+        let reason = cut(&format!(
             "{failures} of its first {deliveries} deliveries failed, the last with {class}: {reason}"
         ));
         let (time_ms, digest, good, failures) = (*time_ms, *digest, *good, Some(*failures));
@@ -138,7 +138,7 @@ impl KeptQuarantine {
             failures: quarantine.failures,
             window_ms: u64::try_from(quarantine.window.as_millis()).unwrap_or(u64::MAX),
             class: quarantine.class.as_str().to_owned(),
-            reason: cut(quarantine.reason.clone()),
+            reason: cut(&quarantine.reason),
             is_reported: false,
         }
     }
@@ -375,9 +375,8 @@ fn bytes_file(name: &PluginName, digest: Digest) -> String {
     format!("{name}.{digest}.wasm")
 }
 
-fn cut(mut reason: String) -> String {
-    reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
-    reason
+fn cut(reason: &str) -> String {
+    text::head(reason, REASON_MAX_BYTES).to_owned()
 }
 
 /// The plugin of a record's file; `None` for other files.

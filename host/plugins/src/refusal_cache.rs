@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use usher_event::Digest;
+use usher_event::{Digest, text};
 
 use super::records::replace;
 use usher_broker::{Clock as _, SystemClock};
@@ -78,7 +78,7 @@ impl RefusalCache {
     /// Persists a refusal, best effort. Blocks on the disk: not for executors.
     pub(super) fn remember(&self, digest: Digest, reason: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES)).unwrap_or_default();
+        let reason = text::head(reason, REASON_MAX_BYTES);
         refused
             .insert(digest, Refused { time_ms: SystemClock.now_ms(), reason: reason.to_owned() });
         while refused.len() > REFUSALS_MAX

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use usher_broker::{Changes, Disposition, NewEvent};
 use usher_event::limits::REASON_MAX_BYTES;
+use usher_event::text::{self, ELLIPSIS};
 use usher_event::{
     Delivery, Effects, Emission, EventErrorKind, Failure, FailureClass, Outcome, PluginName,
     Verdict,
@@ -124,13 +125,8 @@ fn limit(reason: String) -> Failure {
 }
 
 /// Truncates the failure's reason to [`REASON_MAX_BYTES`].
-fn cut(mut failure: Failure) -> Failure {
-    if failure.reason.len() > REASON_MAX_BYTES {
-        let end = failure.reason.floor_char_boundary(REASON_MAX_BYTES - '…'.len_utf8());
-        failure.reason.truncate(end);
-        failure.reason.push('…');
-    }
-    failure
+fn cut(failure: Failure) -> Failure {
+    Failure { reason: text::cut(failure.reason, REASON_MAX_BYTES, ELLIPSIS), ..failure }
 }
 
 #[cfg(test)]

@@ -204,9 +204,7 @@ fn both(before: &Failure, old: &dyn Listener, tried: &Failure, new: &dyn Listene
 
 /// Truncates a reason so that two of them fit into one.
 fn head(reason: &str) -> &str {
-    reason
-        .get(..reason.floor_char_boundary(usher_event::limits::REASON_MAX_BYTES / 3))
-        .unwrap_or_default()
+    usher_event::text::head(reason, usher_event::limits::REASON_MAX_BYTES / 3)
 }
 
 fn with_reason(decision: Disposition, reason: String) -> Disposition {

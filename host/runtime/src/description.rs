@@ -19,9 +19,6 @@ pub(crate) const REASON_MAX_BYTES: usize = 256;
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 32;
 /// Maximum number of capabilities.
 pub(crate) const CAPABILITIES_MAX: usize = 16;
-/// Largest `max-in-flight` that a plugin may request.
-pub(crate) const IN_FLIGHT_MAX: u32 = 10_000;
-
 /// A plugin's validated description.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
@@ -103,11 +100,10 @@ fn subscription(
         .to_owned();
     let filter = Filter::parse(&asked.filter)
         .map_err(|error| broken(format!("the filter of subscription {name:?}: {error}")))?;
-    if let Some(max_in_flight) = asked.max_in_flight
-        && !(1..=IN_FLIGHT_MAX).contains(&max_in_flight)
-    {
+    // More than a broker allows is not refused: installation lowers it with a warning.
+    if asked.max_in_flight == Some(0) {
         return Err(broken(format!(
-            "subscription {name:?} asks for max-in-flight {max_in_flight}: use 1 to {IN_FLIGHT_MAX}"
+            "subscription {name:?} asks for max-in-flight 0: use 1 or more"
         )));
     }
     Ok(SubscriptionRequest { name, filter, max_in_flight: asked.max_in_flight })

@@ -1,6 +1,9 @@
 //! Endless flows: the path of a flow that got too deep, and the cycle in it.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use usher_event::text::cut_chars;
 
 use super::Ledger;
 use crate::HOPS_MAX;
@@ -66,8 +69,8 @@ impl Way {
         let begin = range.start.checked_sub(1).and_then(|before| self.hops.get(before));
         let mut text = match begin {
             None if self.is_cut => format!("… → {}", cut(&self.first)),
-            None => cut(&self.first),
-            Some((_, ty)) => cut(ty),
+            None => cut(&self.first).into_owned(),
+            Some((_, ty)) => cut(ty).into_owned(),
         };
         for (via, ty) in self.hops.get(range).unwrap_or_default() {
             text += &format!(" →({via})→ {}", cut(ty));
@@ -88,11 +91,8 @@ impl Way {
 }
 
 /// Truncates a type.
-fn cut(ty: &str) -> String {
-    match ty.char_indices().nth(TYPE_MAX_CHARS) {
-        Some((end, _)) => format!("{}…", ty.get(..end).unwrap_or_default()),
-        None => ty.to_owned(),
-    }
+fn cut(ty: &str) -> Cow<'_, str> {
+    cut_chars(ty, TYPE_MAX_CHARS)
 }
 
 #[cfg(test)]

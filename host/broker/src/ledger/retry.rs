@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use usher_event::text::{self, ELLIPSIS};
 use usher_event::{Failure, FailureClass};
 
 use super::Ledger;
@@ -30,7 +31,8 @@ impl Ledger {
         let asked_ms = (after_ms > allowed_ms).then_some(after_ms);
         if asked_ms.is_some() {
             let (asked_s, left_s) = (after_ms / 1_000, allowed_ms / 1_000);
-            failure.reason = cut(failure.reason, REASON_MAX_BYTES - CUT_WAIT_MAX_BYTES);
+            failure.reason =
+                text::cut(failure.reason, REASON_MAX_BYTES - CUT_WAIT_MAX_BYTES, ELLIPSIS);
             failure.reason += &format!(" (asked to wait {asked_s} s, {left_s} s are left)");
         }
         let class = failure.class;
@@ -122,8 +124,10 @@ impl Ledger {
             time_ms: now_ms,
             took_us: report.took_us,
             class: failure.class,
-            reason: cut(failure.reason, REASON_MAX_BYTES),
-            backtrace: failure.backtrace.map(|text| cut(text, BACKTRACE_MAX_BYTES)),
+            reason: text::cut(failure.reason, REASON_MAX_BYTES, ELLIPSIS),
+            backtrace: failure
+                .backtrace
+                .map(|trace| text::cut(trace, BACKTRACE_MAX_BYTES, ELLIPSIS)),
             digest: report.digest,
             version: report.version.as_deref().map(str::to_owned),
             counted,
@@ -195,16 +199,6 @@ impl ClassPolicy {
         // Casting saturates; the wait is finite and not negative.
         (wait * (1.0 + spread.clamp(-1.0, 1.0)) * 1_000.0) as u64
     }
-}
-
-/// Truncates a text to `max_bytes`, with a mark if it was cut.
-fn cut(mut text: String, max_bytes: usize) -> String {
-    if text.len() > max_bytes {
-        const MARK: &str = "…";
-        text.truncate(text.floor_char_boundary(max_bytes - MARK.len()));
-        text.push_str(MARK);
-    }
-    text
 }
 
 /// The longest delay after this many failures, over all classes.
@@ -283,12 +277,5 @@ mod tests {
         assert!(drawn.iter().any(|fraction| *fraction < -0.9));
         assert!(drawn.iter().any(|fraction| *fraction > 0.9));
         assert_eq!(drawn[0], Jitter::new(7).next_fraction());
-    }
-
-    #[test]
-    fn texts_are_cut_between_characters() {
-        assert_eq!(cut("abc".into(), 3), "abc");
-        assert_eq!(cut("abcdef".into(), 5), "ab…");
-        assert_eq!(cut("äöüäöü".into(), 6), "ä…");
     }
 }

@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use unicode_width::UnicodeWidthStr;
 use usher_api::Timestamp;
+use usher_event::text::{cut_chars, is_unsafe};
 
-/// Escapes what a terminal would interpret in untrusted text: control characters, which start
-/// escape sequences, bidirectional controls and line separators.
+/// Escapes what a terminal would interpret in untrusted text: what [`is_unsafe`].
 pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
@@ -15,10 +15,10 @@ pub fn printable(text: &str) -> String {
             '\n' => clean.push_str("\\n"),
             '\r' => clean.push_str("\\r"),
             '\t' => clean.push_str("\\t"),
-            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
+            _ if character.is_control() => {
                 let _ = write!(clean, "\\x{:02x}", u32::from(character));
             }
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            _ if is_unsafe(character) => {
                 let _ = write!(clean, "\\u{{{:x}}}", u32::from(character));
             }
             _ => clean.push(character),
@@ -29,11 +29,7 @@ pub fn printable(text: &str) -> String {
 
 /// Like [`printable`], cut to `max_chars` characters and an ellipsis.
 pub(crate) fn printable_cut(text: &str, max_chars: usize) -> String {
-    let clean = printable(text);
-    match clean.char_indices().nth(max_chars) {
-        Some((end, _)) => format!("{}…", clean.get(..end).unwrap_or_default()),
-        None => clean,
-    }
+    cut_chars(&printable(text), max_chars).into_owned()
 }
 
 /// Strips a leading file name from a reason, for output that shows the name already.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use usher_broker::BrokerError;
+use usher_event::text::cut_chars;
 use usher_event::{BatchError, EventError, EventErrorKind};
 
 use usher_api::{PROBLEM_JSON, Problem};
@@ -192,7 +193,7 @@ impl ApiError {
             kind: "about:blank".to_owned(),
             title: self.title.to_owned(),
             status: self.status.as_u16(),
-            detail: cut(self.detail.clone()),
+            detail: cut_chars(&self.detail, DETAIL_MAX_CHARS).into_owned(),
             attribute: self.attribute.clone(),
             member: self.member,
         };
@@ -260,13 +261,6 @@ fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn cut(text: String) -> String {
-    match text.char_indices().nth(DETAIL_MAX_CHARS) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,9 +274,9 @@ mod tests {
 
     #[test]
     fn long_details_are_cut() {
-        let text = cut("é".repeat(DETAIL_MAX_CHARS + 1));
+        let text = cut_chars(&"é".repeat(DETAIL_MAX_CHARS + 1), DETAIL_MAX_CHARS).into_owned();
         assert_eq!(text.chars().count(), DETAIL_MAX_CHARS + 1);
         assert!(text.ends_with('…'));
-        assert_eq!(cut("short".to_owned()), "short");
+        assert_eq!(cut_chars("short", DETAIL_MAX_CHARS), "short");
     }
 }
