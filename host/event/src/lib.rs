@@ -12,7 +12,7 @@ mod error;
 mod event;
 mod host;
 mod listener;
-mod media;
+pub mod media;
 mod name;
 #[cfg(feature = "openapi")]
 mod openapi;

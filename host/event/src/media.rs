@@ -1,7 +1,7 @@
-//! Media types (RFC 2046), as far as events need them: validity and whether one declares JSON.
+//! Media types (RFC 2046), as far as events need them: validity, JSON and UTF-8.
 
 /// Whether this is `type/subtype` with well-formed parameters.
-pub(crate) fn is_valid(text: &str) -> bool {
+pub fn is_valid(text: &str) -> bool {
     let (essence, mut rest) = split_essence(text);
     let Some((main, sub)) = essence.split_once('/') else { return false };
     if !is_token(main) || !is_token(sub) {
@@ -16,8 +16,13 @@ pub(crate) fn is_valid(text: &str) -> bool {
     true
 }
 
+/// Type and subtype, without parameters and spaces around.
+pub fn essence(text: &str) -> &str {
+    split_essence(text).0.trim()
+}
+
 /// Whether data of this type is JSON: the subtype is `json` or ends in `+json`.
-pub(crate) fn is_json(text: &str) -> bool {
+pub fn is_json(text: &str) -> bool {
     let (essence, _) = split_essence(text);
     let subtype = essence.split_once('/').map_or("", |(_, subtype)| subtype).as_bytes();
     subtype.eq_ignore_ascii_case(b"json")
@@ -29,7 +34,7 @@ pub(crate) fn is_json(text: &str) -> bool {
 }
 
 /// Whether text of this type is UTF-8: it names no charset, or UTF-8 or its subset ASCII.
-pub(crate) fn is_utf8(text: &str) -> bool {
+pub fn is_utf8(text: &str) -> bool {
     let (_, mut rest) = split_essence(text);
     while let Some((name, value, next)) = rest.and_then(parameter) {
         if name.eq_ignore_ascii_case("charset") {
@@ -41,6 +46,7 @@ pub(crate) fn is_utf8(text: &str) -> bool {
     true
 }
 
+/// Type and subtype, and what follows the first semicolon.
 fn split_essence(text: &str) -> (&str, Option<&str>) {
     match text.split_once(';') {
         Some((essence, rest)) => (essence.trim_end_matches([' ', '\t']), Some(rest)),

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use usher_event::Digest;
+use usher_event::{Digest, media};
 
 use super::clients::Caller;
 use super::params::{Params, PathParams, page};
@@ -82,7 +82,7 @@ pub(super) async fn one(
 /// `inline` if a browser may show it. Anything that could run scripts in the API's origin is an
 /// attachment.
 fn disposition(content_type: &str) -> HeaderValue {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = media::essence(content_type).to_ascii_lowercase();
     let shown = [
         "application/json",
         "application/pdf",

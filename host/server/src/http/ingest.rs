@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode, header};
 use usher_broker::BrokerError;
-use usher_event::{Event, http_binary, json};
+use usher_event::{Event, http_binary, json, media};
 
 use super::body::{self, Intake};
 use super::clients::{Caller, Client};
@@ -113,8 +113,7 @@ impl Mode {
                 ApiError::unsupported_media_type("the content-type header is not text")
             })?,
         };
-        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-        let essence = essence.trim().to_ascii_lowercase();
+        let essence = media::essence(content_type).to_ascii_lowercase();
         if essence.starts_with("application/cloudevents") {
             let mode = match &*essence {
                 "application/cloudevents+json" => Self::Structured,
@@ -126,7 +125,7 @@ impl Mode {
                     )));
                 }
             };
-            if !is_utf8(parameters) {
+            if !media::is_utf8(content_type) {
                 return Err(ApiError::unsupported_media_type(
                     "JSON events are taken as UTF-8 only",
                 ));
@@ -149,16 +148,6 @@ impl Mode {
             Self::Binary => vec![http_binary::from_parts(headers, body.bytes.clone())?],
         })
     }
-}
-
-/// Whether the `charset` of a media type, if given, is UTF-8 or a subset of it.
-fn is_utf8(parameters: &str) -> bool {
-    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
-        !name.trim().eq_ignore_ascii_case("charset")
-            || ["utf-8", "us-ascii"]
-                .iter()
-                .any(|name| value.trim().trim_matches('"').eq_ignore_ascii_case(name))
-    })
 }
 
 /// Refuses events with a source or type that is reserved for plugins or the router.
