@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-/// All but the broker: its ledger is one room.
+/// All but the broker: its ledger is one state machine in several files.
 const CRATES: [&str; 10] =
     ["api", "cli", "client", "config", "event", "filter", "plugins", "router", "runtime", "server"];
 

@@ -332,7 +332,7 @@ fn noise(seed: u64, len: usize) -> String {
 
 #[test]
 fn flags_alone_are_enough() -> Result<()> {
-    // Flags only, no usher.toml: as `usher run --listen … --data … --plugins …` in the README.
+    // Flags only, no usher.toml: as in docs/write-a-plugin.md.
     let folder = Folder::new()?;
     fs::remove_file(folder.config())?;
     let mut command = Command::new(usher_binary()?);

@@ -6,6 +6,10 @@ use std::path::Path;
 use anyhow::Result;
 use usher_tests::repository;
 
+/// Where tests are.
+const FOLDERS: [&str; 5] =
+    ["host", "tests/conformance", "tests/simulator", "tests/src", "tests/system"];
+
 /// The invariants of ARCHITECTURE.md.
 const INVARIANTS: usize = 13;
 
@@ -14,7 +18,7 @@ const INVARIANTS: usize = 13;
 fn each_invariant_is_promised_and_tested() -> Result<()> {
     let page = fs::read_to_string(repository().join("docs/promises.md"))?;
     let mut sources = String::new();
-    for folder in ["host", "tests/src", "tests/system"] {
+    for folder in FOLDERS {
         read_sources(&repository().join(folder), &mut sources)?;
     }
     let cited: Vec<&str> = sources
@@ -37,7 +41,7 @@ fn each_invariant_is_promised_and_tested() -> Result<()> {
 fn the_tests_that_are_named_exist() -> Result<()> {
     let page = fs::read_to_string(repository().join("docs/promises.md"))?;
     let mut sources = String::new();
-    for folder in ["host", "tests/src", "tests/system"] {
+    for folder in FOLDERS {
         read_sources(&repository().join(folder), &mut sources)?;
     }
     let named = page.split("cargo xtask test ").skip(1).filter_map(|rest| {

@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: twelve purchases, four plugins, one durable broker; nothing is mocked.
 //!
-//! The router is a debug build, which compiles in a third of the time, with a fresh data folder; the payment gateway and the mail API
-//! are HTTP servers on loopback. The output comes from `usher flow`; results are verified against
-//! the router's API and the servers' own records.
+//! The router is a debug build, which compiles in a third of the time, with a fresh data folder; the
+//! payment gateway and the mail API are HTTP servers on loopback. The output comes from `usher flow`;
+//! results are verified against the router's API and the servers' own records.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,11 +2,11 @@
 //! exactly once, together with the acknowledgement of the delivery that caused them.
 //!
 //! [`Broker`] is the engine interface, made of narrow ones; [`EmbeddedBroker`] is the in-process
-//! implementation. It has
-//! three parts. The **ledger** is a pure state machine that holds all delivery semantics: it takes
-//! commands and a timestamp, and returns writes and replies. The **store** commits a batch of
-//! writes atomically and fsyncs it. The **committer** is one thread between them: it drains the
-//! intake, applies commands to the ledger, commits, and only then hands out deliveries and replies.
+//! implementation. It has three parts. The **ledger** is a pure state machine that holds all
+//! delivery semantics: it takes commands and a timestamp, and returns writes and replies. The
+//! **store** commits a batch of writes atomically and fsyncs it. The **committer** is one thread
+//! between them: it drains the intake, applies commands to the ledger, commits, and only then hands
+//! out deliveries and replies.
 //! The on-disk format is documented in `docs/storage.md`.
 
 mod api;

@@ -1,4 +1,4 @@
-//! Runs listeners as sandboxed WebAssembly components. The only crate that knows wasmtime.
+//! Runs listeners as sandboxed WebAssembly components. The only host crate that knows wasmtime.
 //!
 //! Lifecycle: [`Runtime::load`] compiles, links and describes a plugin ([`Loaded`]);
 //! [`Loaded::listener`] applies [`Limits`] and [`Grants`]; the [`WasmListener`] then handles

@@ -1,5 +1,5 @@
-//! The `usher` program. `usher run` is the router; every other verb is a client of a running router
-//! or works on local files.
+//! The `usher` program. `usher run` is the router; every other command is a client of a running
+//! router, works on local files, or describes the program (`completions`, `man`).
 
 mod descriptors;
 mod http;

@@ -2,8 +2,9 @@
 //! one, which is only read, whatever is wrong with it.
 //!
 //! Nothing of fjall's own opening is needed: the table files of each table are read by themselves,
-//! beside a list of them that is mended or made anew, and what the journals hold is laid over them,
-//! batch by batch. What can't be read, or doesn't hold together with the rest, is left out and told.
+//! beside a list of them that is repaired or rebuilt, and what the journals hold is laid over them,
+//! batch by batch. What can't be read, or doesn't hold together with the rest, is left out and
+//! reported.
 //! What is kept is true: each block and each batch has a checksum.
 //!
 //! Sequences are never used again (invariant 6): where the newest events may be lost, the new log

@@ -1,4 +1,4 @@
-//! Host capabilities. Each is one room here and one line in the list below; what a plugin may ask
+//! Host capabilities. Each is one file or folder here and one line in the list below; what a plugin may ask
 //! for, what is linked, what its deliveries stage and what an operator is told all follow the list.
 
 mod blobs;
