@@ -1,5 +1,6 @@
-//! Host capabilities. Each is one file or folder here and one line in the list below; what a plugin may ask
-//! for, what is linked, what its deliveries stage and what an operator is told all follow the list.
+//! Host capabilities. Each is one file or folder here and one line in the list below; what a plugin
+//! may ask for, what is linked, what its deliveries stage and what an operator is told all follow
+//! the list.
 
 mod blobs;
 mod config;
