@@ -274,7 +274,7 @@ impl Inner {
         state: Option<(PluginName, Arc<dyn StateReader>)>,
         blobs: Option<(PluginName, Arc<dyn BlobStore>)>,
     ) -> Services {
-        Services { http: self.http.clone(), state, blobs, config: (), log: () }
+        Services { http: self.http.clone(), state, blobs, ..Services::default() }
     }
 
     /// Calls `describe` in a throwaway instance without grants.

@@ -42,6 +42,7 @@ macro_rules! capabilities {
         }
 
         /// What the runtime and the operator's settings provide.
+        #[derive(Default)]
         pub(crate) struct Services {
             $(pub(crate) $name: <$capability as Capability>::Service,)+
         }
