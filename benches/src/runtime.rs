@@ -8,7 +8,7 @@ use usher_broker::traits::*;
 use usher_broker::{EmbeddedBroker, Options};
 use usher_event::{Delivery, Listener, Verdict};
 use usher_runtime::{
-    Attempt, Grants, Isolation, Limits, Runtime, RuntimeOptions, Settings, WasmListener,
+    CompileBudget, Grants, Isolation, Limits, Runtime, RuntimeOptions, Settings, WasmListener,
 };
 
 use crate::rounds::Calls;
@@ -33,8 +33,9 @@ pub(crate) async fn load_into(
     has_state: bool,
     isolation: Isolation,
 ) -> anyhow::Result<Arc<WasmListener>> {
-    let loaded =
-        runtime.load(Bytes::copy_from_slice(component), "listener.wasm", Attempt::Patient).await?;
+    let loaded = runtime
+        .load(Bytes::copy_from_slice(component), "listener.wasm", CompileBudget::Patient)
+        .await?;
     let grants = Grants::default();
     let grants = if has_state { grants.allowing("state") } else { grants };
     loaded

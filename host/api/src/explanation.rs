@@ -40,7 +40,7 @@ pub struct Explanation {
     pub ahead: Option<u64>,
     /// While it is pending: why none of those is handed out now, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_up: Option<HeldUp>,
+    pub held_up: Option<BlockReason>,
     /// The sequence that must finish first, while it is parked or held up by a total order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
@@ -107,7 +107,7 @@ pub struct Mismatch {
 /// Why a subscription hands out no more deliveries for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum HeldUp {
+pub enum BlockReason {
     /// The limit on deliveries in flight, or ready and not leased, is reached.
     InFlight,
     /// Its order is total, and the delivery `behind` is not finished.

@@ -30,7 +30,7 @@ pub fn document() -> Result<String, serde_json::Error> {
             Method::Post => HttpMethod::Post,
             Method::Delete => HttpMethod::Delete,
         };
-        paths.add_path_operation(route.path, vec![method], operation(&route, &mut named));
+        paths.add_path_operation(route.path, vec![method], operation(route, &mut named));
     }
     let refusals = REFUSALS.iter().map(|refusal| (refusal.name, response(refusal)));
     let components =

@@ -512,7 +512,7 @@ pub const OPENAPI: Route = Route::get("/openapi.json", "openapi", Scope::Open)
     .returns("OpenAPI 3.1.", anything);
 
 /// Every route of the API.
-pub const ALL: [Route; 31] = [
+pub const ALL: &[Route] = &[
     EVENTS,
     PUBLISH,
     EVENT,

@@ -42,7 +42,7 @@ pub struct Subscription {
     pub lag: u64,
     /// Who is held back because `lag` exceeds the limit; absent if it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holds_back: Option<HoldsBack>,
+    pub holds_back: Option<Backpressure>,
     /// The lagging subscription that has to catch up before this one gets more deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back_by: Option<SubscriptionName>,
@@ -79,7 +79,7 @@ pub struct Subscription {
 /// Who is held back by a subscription that is too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum HoldsBack {
+pub enum Backpressure {
     /// Producers.
     Producers,
     /// Producers, and plugins whose emissions it matches.

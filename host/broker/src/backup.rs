@@ -58,7 +58,7 @@ pub(crate) fn run(
     to: &Path,
     beside: Beside,
 ) -> Result<BackupReport, Failure> {
-    let place = Place::check(data, to)?;
+    let place = Target::check(data, to)?;
     let copied = beside(&place.new).map_err(Failure::Io).and_then(|beside_bytes| {
         // Before the view: the blobs it refers to must not be removed.
         let _kept = blobs.keep_all();
@@ -73,13 +73,13 @@ pub(crate) fn run(
 }
 
 /// The temporary folder and the destination.
-struct Place {
+struct Target {
     new: PathBuf,
     to: PathBuf,
     parent: PathBuf,
 }
 
-impl Place {
+impl Target {
     /// Validates the destination and creates the temporary folder.
     fn check(data: &Path, to: &Path) -> Result<Self, Failure> {
         let invalid = |words: String| Failure::Refused(BrokerError::Invalid(words));
@@ -159,7 +159,7 @@ impl Place {
             if last.replace(digest) == Some(digest) {
                 continue;
             }
-            go_on(shared)?;
+            check_shutdown(shared)?;
             let content = blobs.content(&digest)?;
             let (shelf, path) = file(&folder, &digest);
             fs::create_dir_all(&shelf)?;
@@ -175,7 +175,7 @@ impl Place {
     }
 }
 
-fn go_on(shared: &Shared) -> Result<(), StoreFailure> {
+fn check_shutdown(shared: &Shared) -> Result<(), StoreFailure> {
     if *shared.ended.borrow() {
         return Err(StoreFailure("the router stopped while the backup was made".to_owned()));
     }
@@ -202,7 +202,7 @@ impl<'a> Copied<'a> {
 
     fn row(&mut self, space: Space, key: &Bytes, value: &Bytes) -> Result<(), StoreFailure> {
         if self.rows.is_multiple_of(LOOK_EVERY_ROWS) {
-            go_on(self.shared)?;
+            check_shutdown(self.shared)?;
         }
         self.rows += 1;
         self.bytes += (key.len() + value.len()) as u64;

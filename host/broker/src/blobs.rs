@@ -31,32 +31,32 @@ pub(crate) enum Contents {
 /// Content that is kept even if no row refers to it.
 #[derive(Default)]
 struct Held {
-    /// Number of holders. Dropped holders still count until [`Blobs::tidy`].
+    /// Number of holders. Dropped holders still count until [`Blobs::collect_garbage`].
     staged: HashMap<Digest, usize>,
     /// Set during a backup: nothing is removed.
     keep_all: bool,
 }
 
 /// Content that may no longer be needed.
-enum Loose {
+enum ReleaseJob {
     /// A [`StagedBlob`] of it was dropped.
     Staged(Digest),
     /// A commit removed a reference to it.
     Unreferenced(Digest),
 }
 
-/// Pending work of [`Blobs::tidy`]. Held only briefly, because executors take the lock.
-type AllLoose = Mutex<Vec<Loose>>;
+/// Pending work of [`Blobs::collect_garbage`]. Held only briefly, because executors take the lock.
+type ReleaseQueue = Mutex<Vec<ReleaseJob>>;
 
 /// The guard inside a [`StagedBlob`].
 struct Hold {
     digest: Digest,
-    loose: Arc<AllLoose>,
+    loose: Arc<ReleaseQueue>,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        lock(&self.loose).push(Loose::Staged(self.digest));
+        lock(&self.loose).push(ReleaseJob::Staged(self.digest));
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Blobs {
     contents: Contents,
     store: Arc<dyn Store>,
     held: Mutex<Held>,
-    loose: Arc<AllLoose>,
+    loose: Arc<ReleaseQueue>,
     /// Bytes kept by each plugin, as of the newest commit.
     kept_bytes: RwLock<HashMap<Box<str>, u64>>,
     next_file: AtomicU64,
@@ -142,19 +142,19 @@ impl Blobs {
         Ok(content)
     }
 
-    /// Call when a commit removed a reference: if that was the last, the next [`Blobs::tidy`]
+    /// Call when a commit removed a reference: if that was the last, the next [`Blobs::collect_garbage`]
     /// removes the content.
     pub(crate) fn forget(&self, digest: Digest) {
-        lock(&self.loose).push(Loose::Unreferenced(digest));
+        lock(&self.loose).push(ReleaseJob::Unreferenced(digest));
     }
 
-    /// Whether [`Blobs::tidy`] has work to do.
-    pub(crate) fn is_untidy(&self) -> bool {
+    /// Whether [`Blobs::collect_garbage`] has work to do.
+    pub(crate) fn has_garbage(&self) -> bool {
         !lock(&self.loose).is_empty()
     }
 
     /// Removes content that is no longer staged or referenced. Blocks on the disk.
-    pub(crate) fn tidy(&self) {
+    pub(crate) fn collect_garbage(&self) {
         loop {
             // Locked until the removal, so that the content can't be staged in between.
             let mut held = lock(&self.held);
@@ -163,8 +163,8 @@ impl Blobs {
             }
             let Some(loose) = lock(&self.loose).pop() else { return };
             let digest = match loose {
-                Loose::Unreferenced(digest) => digest,
-                Loose::Staged(digest) => {
+                ReleaseJob::Unreferenced(digest) => digest,
+                ReleaseJob::Staged(digest) => {
                     if let Entry::Occupied(mut holders) = held.staged.entry(digest) {
                         *holders.get_mut() -= 1;
                         if *holders.get() == 0 {
@@ -262,7 +262,7 @@ pub(crate) fn file(folder: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
 impl BlobStore for Blobs {
     fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError> {
         // Removes orphaned content before using more space.
-        self.tidy();
+        self.collect_garbage();
         let digest = Digest::of(content);
         let staged = self.stage(&mut lock(&self.held), digest);
         match &self.contents {
@@ -360,16 +360,16 @@ mod tests {
         assert_eq!(keep(&store, b"kept"), kept.digest());
         let (digest, kept_digest) = (in_vain.digest(), kept.digest());
         blobs.forget(digest);
-        blobs.tidy();
+        blobs.collect_garbage();
         blobs.sweep();
         assert!(blobs.has(&digest), "it is staged");
         drop((in_vain, kept));
-        blobs.tidy();
+        blobs.collect_garbage();
         assert!(blobs.has(&digest), "it is staged once more");
-        assert!(!blobs.is_untidy());
+        assert!(!blobs.has_garbage());
         drop(again);
-        assert!(blobs.is_untidy());
-        blobs.tidy();
+        assert!(blobs.has_garbage());
+        blobs.collect_garbage();
         assert!(!blobs.has(&digest));
         assert!(blobs.has(&kept_digest));
     }
@@ -395,11 +395,11 @@ mod tests {
         let blobs = open(folder.path(), &Arc::default());
         let kept = blobs.keep_all();
         let digest = blobs.write(b"in vain").unwrap().digest();
-        blobs.tidy();
+        blobs.collect_garbage();
         blobs.sweep();
         assert!(blobs.has(&digest));
         drop(kept);
-        blobs.tidy();
+        blobs.collect_garbage();
         assert!(!blobs.has(&digest));
     }
 
@@ -426,11 +426,11 @@ mod tests {
         let digest = written.digest();
         let held = blobs.hold(&digest).unwrap();
         drop(written);
-        blobs.tidy();
+        blobs.collect_garbage();
         assert!(blobs.has(&digest));
         keep(&store, b"content");
         drop(held);
-        blobs.tidy();
+        blobs.collect_garbage();
         assert!(blobs.has(&digest));
         assert!(blobs.hold(&Digest::of(b"nothing")).is_none());
     }

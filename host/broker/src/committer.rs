@@ -14,8 +14,10 @@ use crate::api::{Actor, BrokerError, Changes, Disposition, Operated, Subscriptio
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
 use crate::intake::{Command, Phase, Prepared, Reply};
-use crate::ledger::{Decided, DeliveryStanding, Fetch, Ledger, ReleasedBlobs, Standing};
-use crate::readers::Readers;
+use crate::ledger::{
+    DeliverySnapshot, Fetch, FlowSnapshot, Ledger, PreparedSettlement, ReleasedBlobs,
+};
+use crate::readers::WorkerPool;
 use crate::shared::Shared;
 use crate::state::Written;
 use crate::store::rows::{DeadRow, read_blob};
@@ -33,9 +35,9 @@ pub(crate) struct Committer {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     blobs: Arc<Blobs>,
-    readers: Readers,
+    readers: WorkerPool,
     answers: Vec<Answer>,
-    /// Outlets to open or close once the batch is durable.
+    /// Lease queues to open or close once the batch is durable.
     outlets: Vec<OutletChange>,
     commits: u64,
     /// Whether producers are currently refused because of backlog.
@@ -55,7 +57,7 @@ impl Committer {
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
         blobs: Arc<Blobs>,
-        readers: Readers,
+        readers: WorkerPool,
     ) -> Self {
         let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
         Self { ledger, shared, clock, blobs, readers, answers, outlets, commits: 0, is_refusing }
@@ -93,7 +95,7 @@ impl Committer {
             }
             let passed_over = self.ledger.stats().ticks_passed_over;
             let due_in_ms = self.ledger.tick(now_ms);
-            self.tell_of_time(passed_over);
+            self.log_clock(passed_over);
             if phase == Phase::Closing {
                 self.ledger.save_all_cursors();
             }
@@ -140,21 +142,21 @@ impl Committer {
             answer(Ok(()));
         }
         if let Some(sequence) = released.dropped {
-            self.give_space_back(sequence);
+            self.drop_expired_rows(sequence);
         }
         for digest in deleted {
             self.blobs.forget(digest);
         }
-        if self.blobs.is_untidy() {
+        if self.blobs.has_garbage() {
             let blobs = Arc::clone(&self.blobs);
-            self.readers.submit(move || blobs.tidy());
+            self.readers.submit(move || blobs.collect_garbage());
         }
-        self.tell_of_backlog();
+        self.log_backpressure();
         Ok(())
     }
 
     /// Logs clock setbacks and skipped schedule ticks.
-    fn tell_of_time(&mut self, passed_over_before: u64) {
+    fn log_clock(&mut self, passed_over_before: u64) {
         if let Some(set_back_ms) = self.ledger.take_set_back_ms() {
             tracing::warn!(
                 set_back_ms,
@@ -173,7 +175,7 @@ impl Committer {
     }
 
     /// Logs when publishing starts and stops being refused.
-    fn tell_of_backlog(&mut self) {
+    fn log_backpressure(&mut self) {
         let refusal = self.ledger.refusal();
         match &refusal {
             Some(reason) if !self.is_refusing => {
@@ -186,7 +188,7 @@ impl Committer {
     }
 
     /// Frees the space of events that have left the log. Best effort: nothing else depends on it.
-    fn give_space_back(&self, sequence: u64) {
+    fn drop_expired_rows(&self, sequence: u64) {
         let shared = Arc::clone(&self.shared);
         self.readers.submit(move || {
             for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
@@ -244,7 +246,7 @@ impl Committer {
                 let statuses = self.statuses();
                 self.answer(reply, Ok(statuses));
             }
-            Command::Standing { flow, sequences, reply } => {
+            Command::FlowSnapshot { flow, sequences, reply } => {
                 let standing = self.standing(flow, &sequences);
                 self.answer(reply, Ok(standing));
             }
@@ -320,8 +322,8 @@ impl Committer {
 
     /// Looks up the stored sizes of the blobs that a delivery changes. Done here because only the
     /// committer is sure to see the latest commit.
-    fn look_up_blobs(&self, decided: &mut Decided) {
-        let Decided { settlement, stored_blobs, .. } = decided;
+    fn look_up_blobs(&self, decided: &mut PreparedSettlement) {
+        let PreparedSettlement { settlement, stored_blobs, .. } = decided;
         let plugin = settlement.subscription.plugin();
         let Disposition::Ack(Changes { blobs, .. }) = &settlement.disposition else { return };
         if blobs.is_empty() {
@@ -360,7 +362,7 @@ impl Committer {
     }
 
     /// Deliveries still in their outlet aren't in flight: they count as pending.
-    fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
+    fn standing(&self, flow: u64, sequences: &[u64]) -> FlowSnapshot {
         let mut standing = self.ledger.standing(flow, sequences);
         let busy = standing.subscriptions.iter_mut().filter(|one| !one.in_flight.is_empty());
         for one in busy {
@@ -377,7 +379,7 @@ impl Committer {
         &self,
         name: &SubscriptionName,
         sequence: u64,
-    ) -> Option<DeliveryStanding> {
+    ) -> Option<DeliverySnapshot> {
         let mut standing = self.ledger.delivery_standing(name, sequence)?;
         if let Some(outlet) = self.shared.outlets.named(name) {
             let mut waiting = Vec::new();

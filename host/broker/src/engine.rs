@@ -18,14 +18,14 @@ use crate::committer::Committer;
 use crate::flow;
 use crate::folder::Folder;
 use crate::intake::{Command, Intake, Phase, Prepared, Reply};
-use crate::ledger::{Ledger, Rules};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::load::load;
 use crate::log;
 use crate::memory::MemoryDisk;
 use crate::prepare;
-use crate::readers::Readers;
+use crate::readers::WorkerPool;
 use crate::replay;
-use crate::room::Room;
+use crate::room::DiskSpace;
 use crate::shared::Shared;
 use crate::store::fjall::FjallStore;
 use crate::store::{OpenFailure, Store, StoreFailure, View};
@@ -45,12 +45,12 @@ const QUERIES_MAX: usize = 1_024;
 pub struct EmbeddedBroker {
     shared: Arc<Shared>,
     blobs: Arc<Blobs>,
-    queries: Readers,
-    backups: Readers,
+    queries: WorkerPool,
+    backups: WorkerPool,
     /// Whether a backup is running.
     is_backing_up: Arc<AtomicBool>,
     data: PathBuf,
-    room: Option<Room>,
+    room: Option<DiskSpace>,
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Keeps the data folder locked. Last, so that it is dropped last.
     _folder: Option<Folder>,
@@ -139,7 +139,7 @@ impl EmbeddedBroker {
         );
         blobs.keeps(recovered.blob_bytes.clone());
         let now_ms = options.clock.now_ms();
-        let ledger = Ledger::new(recovered, Rules::of(&options), options.seed, now_ms);
+        let ledger = Ledger::new(recovered, LedgerOptions::of(&options), options.seed, now_ms);
 
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
         let shared = Arc::new(Shared::new(intake, store, last));
@@ -154,11 +154,12 @@ impl EmbeddedBroker {
             source,
         };
         let on_disk = folder.is_some();
-        let room = on_disk.then(|| Room::new(options.data.clone(), options.disk_reserve_bytes));
-        let readers = Readers::start("broker-fetch", 1, usize::MAX).map_err(refused)?;
+        let room =
+            on_disk.then(|| DiskSpace::new(options.data.clone(), options.disk_reserve_bytes));
+        let readers = WorkerPool::start("broker-fetch", 1, usize::MAX).map_err(refused)?;
         let queries =
-            Readers::start("broker-query", QUERY_THREADS, QUERIES_MAX).map_err(refused)?;
-        let backups = Readers::start("broker-backup", 1, 1).map_err(refused)?;
+            WorkerPool::start("broker-query", QUERY_THREADS, QUERIES_MAX).map_err(refused)?;
+        let backups = WorkerPool::start("broker-backup", 1, 1).map_err(refused)?;
         let sweeper = Arc::clone(&blobs);
         queries.submit(move || sweeper.sweep());
         let committer =
@@ -310,7 +311,7 @@ impl Deliveries for EmbeddedBroker {
             return Ok(Vec::new());
         }
         let bytes = batch.iter().map(Settlement::bytes).sum();
-        let prepare = |settlement| prepare::decide(settlement, &self.blobs);
+        let prepare = |settlement| prepare::prepare_settlement(settlement, &self.blobs);
         let batch = batch.into_iter().map(prepare).collect();
         self.send(|reply| Command::Settle { batch, reply }, bytes).await?.wait(&self.shared).await
     }
@@ -344,7 +345,7 @@ impl Reader for EmbeddedBroker {
             let (root, sequences) = (members.root, members.sequences.clone());
             let asked = sequences.clone();
             let standing =
-                self.ask(|reply| Command::Standing { flow: root, sequences, reply }).await?;
+                self.ask(|reply| Command::FlowSnapshot { flow: root, sequences, reply }).await?;
             let is_last = tries == FLOW_TRIES_MAX;
             // The standing doesn't cover events appended since. A delivery is done only together
             // with its emissions, so the members are read again after the standing, not before it.
@@ -428,7 +429,7 @@ impl Operator for EmbeddedBroker {
             Operation::Redrive(id) => (Prepared::Redrive(id), 0),
             Operation::RedriveEdited { id, edited } => {
                 let Some(dead) = self.dead_letter(id).await? else { return Ok(Operated::NotFound) };
-                let event = prepare::in_place_of(&dead, &edited)?;
+                let event = prepare::edited_redrive_event(&dead, &edited)?;
                 let (identity, bytes) = (event.identity(), event.encoded().len());
                 (Prepared::RedriveEdited { id, event, identity }, bytes)
             }

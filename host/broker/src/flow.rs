@@ -8,7 +8,7 @@ use crate::api::{
     AttemptRecord, DelayedEvent, DeliveryState, DeliveryStatus, Explanation, Flow, FlowEvent,
     PastAttempt, StoredEvent, Subscription,
 };
-use crate::ledger::{DeliveryStanding, Standing, SubscriptionStanding};
+use crate::ledger::{DeliverySnapshot, FlowSnapshot, SubscriptionSnapshot};
 use crate::log;
 use crate::store::rows::{DeadRow, read_attempt, read_record};
 use crate::store::{Space, StoreFailure, View, keys};
@@ -46,7 +46,7 @@ pub(crate) fn flow(
     view: &dyn View,
     members: Members,
     asked: &[u64],
-    standing: &Standing,
+    standing: &FlowSnapshot,
 ) -> Result<Flow, StoreFailure> {
     let mut events = Vec::with_capacity(members.sequences.len());
     let (mut bytes, mut truncated) = (0, members.truncated);
@@ -80,9 +80,9 @@ pub(crate) fn flow(
 pub(crate) fn explain(
     view: &dyn View,
     sequence: u64,
-    standing: &DeliveryStanding,
+    standing: &DeliverySnapshot,
 ) -> Result<Option<Explanation>, StoreFailure> {
-    let DeliveryStanding { subscription, ahead, held_up, stored } = standing;
+    let DeliverySnapshot { subscription, ahead, held_up, stored } = standing;
     let first_sequence = log::oldest(view)?;
     if (1..first_sequence).contains(&sequence) && !subscription.has(sequence) {
         let expires = subscription.row.subscription.expires;
@@ -184,7 +184,7 @@ impl OnDisk {
     fn status(
         &mut self,
         stored: &StoredEvent,
-        standing: &SubscriptionStanding,
+        standing: &SubscriptionSnapshot,
         is_known: bool,
     ) -> Option<DeliveryStatus> {
         let sequence = stored.sequence;
@@ -207,7 +207,7 @@ impl OnDisk {
             None if !is_known => DeliveryState::Pending,
             // Delivered directly to its addressee, so it is never ahead of the cursor.
             None if stored.addressee().is_some() && !standing.has(sequence) => DeliveryState::Done,
-            None => living(sequence, standing),
+            None => live_state(sequence, standing),
         };
         let round = rounds.present(dead.is_some(), standing.before.get(&sequence).copied());
         let failures = rounds.failures;
@@ -219,7 +219,7 @@ fn deliveries(
     view: &dyn View,
     stored: &StoredEvent,
     is_known: bool,
-    subscriptions: &[SubscriptionStanding],
+    subscriptions: &[SubscriptionSnapshot],
 ) -> Result<Vec<DeliveryStatus>, StoreFailure> {
     let mut on_disk = OnDisk::read(view, &keys::number(stored.sequence))?;
     let known = subscriptions.iter();
@@ -238,7 +238,7 @@ fn deliveries(
 }
 
 /// State of a delivery that isn't dead-lettered.
-fn living(sequence: u64, standing: &SubscriptionStanding) -> DeliveryState {
+fn live_state(sequence: u64, standing: &SubscriptionSnapshot) -> DeliveryState {
     if let Some(attempt) = standing.in_flight.get(&sequence) {
         DeliveryState::InFlight { attempt: *attempt }
     } else if let Some(due_ms) = standing.waiting.get(&sequence) {

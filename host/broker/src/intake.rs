@@ -12,7 +12,7 @@ use crate::api::{
     Actor, BrokerError, Operated, PluginChange, Published, Schedule, ScheduleStatus, Settled,
     Subscription, SubscriptionStatus,
 };
-use crate::ledger::{Decided, DeliveryStanding, Fetched, Standing};
+use crate::ledger::{DeliverySnapshot, Fetched, FlowSnapshot, PreparedSettlement};
 use crate::replay::Found;
 
 /// Maximum bytes of events per commit; the rest waits for the next.
@@ -34,7 +34,7 @@ pub(crate) enum Command {
         reply: Reply<Vec<Published>>,
     },
     Settle {
-        batch: Vec<Decided>,
+        batch: Vec<PreparedSettlement>,
         reply: Reply<Vec<Settled>>,
     },
     Subscribe {
@@ -50,15 +50,15 @@ pub(crate) enum Command {
     Statuses {
         reply: Reply<Vec<SubscriptionStatus>>,
     },
-    Standing {
+    FlowSnapshot {
         flow: u64,
         sequences: Vec<u64>,
-        reply: Reply<Standing>,
+        reply: Reply<FlowSnapshot>,
     },
     Delivery {
         subscription: SubscriptionName,
         sequence: u64,
-        reply: Reply<DeliveryStanding>,
+        reply: Reply<DeliverySnapshot>,
     },
     Operate {
         actor: Actor,
@@ -111,14 +111,14 @@ pub(crate) enum Phase {
 
 /// The command queue.
 pub(crate) struct Intake {
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     arrived: Condvar,
     space: Notify,
     max_commands: usize,
     max_bytes: usize,
 }
 
-struct State {
+struct Queue {
     commands: VecDeque<(Command, usize)>,
     bytes: usize,
     phase: Phase,
@@ -132,7 +132,7 @@ struct State {
 
 impl Intake {
     pub(crate) fn new(max_commands: usize, max_bytes: usize) -> Self {
-        let state = State {
+        let state = Queue {
             commands: VecDeque::new(),
             bytes: 0,
             phase: Phase::Open,
@@ -166,7 +166,7 @@ impl Intake {
             Err((_, Some(refused))) => return Err(refused),
             Err((back, None)) => command = back,
         }
-        let place = Place::at_the_end_of(self);
+        let place = Ticket::at_the_end_of(self);
         loop {
             let mut space = std::pin::pin!(self.space.notified());
             space.as_mut().enable();
@@ -216,7 +216,7 @@ impl Intake {
     pub(crate) fn take(&self, into: &mut Vec<Command>, wait: Option<Duration>) -> Phase {
         let mut state = self.state();
         if state.commands.is_empty() && state.phase == Phase::Open && !state.woken {
-            let idle = |state: &mut State| {
+            let idle = |state: &mut Queue| {
                 state.commands.is_empty() && state.phase == Phase::Open && !state.woken
             };
             state = match wait {
@@ -280,18 +280,18 @@ impl Intake {
         self.state().commands.len()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A place in the line of callers waiting for room; given up on drop.
-struct Place<'a> {
+struct Ticket<'a> {
     intake: &'a Intake,
     ticket: u64,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Ticket<'a> {
     fn at_the_end_of(intake: &'a Intake) -> Self {
         let mut state = intake.state();
         let ticket = state.next_ticket;
@@ -301,7 +301,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.intake.state().line.retain(|ticket| *ticket != self.ticket);
         // The next caller in line may fit now.

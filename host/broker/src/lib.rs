@@ -52,7 +52,7 @@ pub use options::{OpenError, Options, Retention};
 pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
 #[doc(hidden)]
 pub use store::read_any_row;
-pub use verify::{PROBLEMS_MAX, Problem, Verified, verify};
+pub use verify::{Damage, PROBLEMS_MAX, Verified, verify};
 
 /// Every trait of an engine, for code that calls methods of several on a concrete one.
 pub mod traits {

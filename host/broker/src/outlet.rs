@@ -11,19 +11,19 @@ use crate::api::{BrokerError, Lease};
 
 /// The granted deliveries of one subscription.
 #[derive(Default)]
-pub(crate) struct Outlet {
-    state: Mutex<State>,
+pub(crate) struct LeaseQueue {
+    state: Mutex<Offered>,
     ready: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct Offered {
     leases: VecDeque<Lease>,
     /// Why it was closed.
     closed: Option<BrokerError>,
 }
 
-impl Outlet {
+impl LeaseQueue {
     /// Adds deliveries; the ledger bounds their number.
     pub(crate) fn offer(&self, leases: Vec<Lease>) {
         let mut state = self.state();
@@ -87,26 +87,26 @@ impl Outlet {
         self.ready.notify_waiters();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Offered> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// All outlets, by name for callers and by id for the committer.
 #[derive(Default)]
-pub(crate) struct Outlets {
-    by_name: RwLock<HashMap<SubscriptionName, Arc<Outlet>>>,
-    by_id: RwLock<HashMap<u32, Arc<Outlet>>>,
+pub(crate) struct LeaseQueues {
+    by_name: RwLock<HashMap<SubscriptionName, Arc<LeaseQueue>>>,
+    by_id: RwLock<HashMap<u32, Arc<LeaseQueue>>>,
 }
 
-impl Outlets {
+impl LeaseQueues {
     /// The outlet of a subscription.
-    pub(crate) fn named(&self, name: &SubscriptionName) -> Option<Arc<Outlet>> {
+    pub(crate) fn named(&self, name: &SubscriptionName) -> Option<Arc<LeaseQueue>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The outlet of the subscription with this id.
-    pub(crate) fn numbered(&self, id: u32) -> Option<Arc<Outlet>> {
+    pub(crate) fn numbered(&self, id: u32) -> Option<Arc<LeaseQueue>> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 

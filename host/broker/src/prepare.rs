@@ -8,7 +8,7 @@ use crate::api::{
     BrokerError, Changes, DeadLetter, Disposition, Order, Schedule, Settlement, Subscription,
 };
 use crate::blobs::Blobs;
-use crate::ledger::Decided;
+use crate::ledger::PreparedSettlement;
 use crate::{IN_FLIGHT_MAX, SCHEDULES_MAX, STATE_ADDRESS_MAX_BYTES};
 
 /// Validates the numbers of a subscription.
@@ -63,7 +63,10 @@ pub(crate) fn check_schedules(schedules: &[Schedule]) -> Result<(), BrokerError>
 }
 
 /// Builds the event that is appended in place of a dead letter's.
-pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, BrokerError> {
+pub(crate) fn edited_redrive_event(
+    dead: &DeadLetter,
+    edited: &Event,
+) -> Result<Event, BrokerError> {
     let (id, old) = (dead.id, &dead.stored.event);
     for (attribute, found, wanted) in
         [("source", edited.source(), old.source()), ("id", edited.id(), old.id())]
@@ -86,7 +89,7 @@ pub(crate) fn in_place_of(dead: &DeadLetter, edited: &Event) -> Result<Event, Br
 }
 
 /// Precomputes what the committer will need. Changes that can never be committed become a failure.
-pub(crate) fn decide(mut settlement: Settlement, blobs: &Blobs) -> Decided {
+pub(crate) fn prepare_settlement(mut settlement: Settlement, blobs: &Blobs) -> PreparedSettlement {
     if let Disposition::Ack(changes) = &mut settlement.disposition
         && let Some(disposition) = refusal(changes, blobs)
     {
@@ -98,7 +101,7 @@ pub(crate) fn decide(mut settlement: Settlement, blobs: &Blobs) -> Decided {
         }
         _ => Vec::new(),
     };
-    Decided { settlement, identities, stored_blobs: Vec::new() }
+    PreparedSettlement { settlement, identities, stored_blobs: Vec::new() }
 }
 
 fn refusal(changes: &mut Changes, blobs: &Blobs) -> Option<Disposition> {

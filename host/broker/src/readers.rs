@@ -8,24 +8,24 @@ use std::thread::JoinHandle;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread pool with a bounded queue. Dropping it drops queued jobs and waits for running ones.
-pub(crate) struct Readers {
+pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Jobs>,
     arrived: Condvar,
     max_jobs: usize,
 }
 
 #[derive(Default)]
-struct State {
+struct Jobs {
     jobs: VecDeque<Job>,
     closed: bool,
 }
 
-impl Readers {
+impl WorkerPool {
     /// Starts the threads.
     pub(crate) fn start(name: &str, threads: usize, max_jobs: usize) -> std::io::Result<Self> {
         let shared =
@@ -54,7 +54,7 @@ impl Readers {
 impl Shared {
     fn work(&self) {
         loop {
-            let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+            let idle = |state: &mut Jobs| state.jobs.is_empty() && !state.closed;
             let waited = self.arrived.wait_while(self.state(), idle);
             let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             let Some(job) = state.jobs.pop_front() else { return };
@@ -64,12 +64,12 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Jobs> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Readers {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.closed = true;
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_one_job_only() {
-        let readers = Readers::start("test", 1, 10).unwrap();
+        let readers = WorkerPool::start("test", 1, 10).unwrap();
         let (panicking, answer) = mpsc::channel::<()>();
         readers.submit(move || {
             let _sender = panicking;
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn too_many_jobs_are_refused() {
-        let readers = Readers::start("test", 1, 1).unwrap();
+        let readers = WorkerPool::start("test", 1, 1).unwrap();
         let (begin, begun) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         readers.submit(move || {

@@ -13,14 +13,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Free space on the disk of a data folder.
-pub(crate) struct Room {
+pub(crate) struct DiskSpace {
     folder: PathBuf,
     reserve_bytes: u64,
     /// When the file system was last asked, and how much was free.
     known: Mutex<Option<(Instant, u64)>>,
 }
 
-impl Room {
+impl DiskSpace {
     pub(crate) fn new(folder: PathBuf, reserve_bytes: u64) -> Self {
         Self { folder, reserve_bytes, known: Mutex::default() }
     }
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn less_than_the_reserve_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let room = |reserve_bytes| Room::new(folder.path().to_owned(), reserve_bytes);
+        let room = |reserve_bytes| DiskSpace::new(folder.path().to_owned(), reserve_bytes);
         room(0).check().unwrap();
         room(1).check().unwrap();
         let refused = room(u64::MAX).check().unwrap_err();
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn the_file_system_is_asked_now_and_then() {
         let folder = tempfile::tempdir().unwrap();
-        let room = Room::new(folder.path().to_owned(), 1);
+        let room = DiskSpace::new(folder.path().to_owned(), 1);
         let start = Instant::now();
         *room.known.lock().unwrap() = Some((start, 7));
         assert_eq!(room.free_bytes(start + LOOK_EVERY / 2), 7);

@@ -6,14 +6,14 @@ use tokio::sync::watch;
 
 use crate::api::{BrokerError, BrokerStats};
 use crate::intake::{Intake, Phase};
-use crate::outlet::Outlets;
+use crate::outlet::LeaseQueues;
 use crate::state::CommittedState;
 use crate::store::Store;
 
 /// Connects the committer and the engine.
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
-    pub(crate) outlets: Outlets,
+    pub(crate) outlets: LeaseQueues,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) committed: watch::Sender<u64>,
     pub(crate) poisoned: watch::Sender<Option<String>>,
@@ -27,7 +27,7 @@ impl Shared {
     pub(crate) fn new(intake: Intake, store: Arc<dyn Store>, last_sequence: u64) -> Self {
         Self {
             intake,
-            outlets: Outlets::default(),
+            outlets: LeaseQueues::default(),
             state: Arc::new(CommittedState::new(Arc::clone(&store))),
             store,
             committed: watch::Sender::new(last_sequence),

@@ -18,7 +18,7 @@ use usher_event::SubscriptionName;
 
 use crate::api::*;
 use crate::fetch::fetch;
-use crate::ledger::{Decided, Fetch, Ledger, Rules};
+use crate::ledger::{Fetch, Ledger, LedgerOptions, PreparedSettlement};
 use crate::load::load;
 use crate::store::memory::MemoryStore;
 use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
@@ -30,7 +30,7 @@ const READABLE: &str = "a store in memory is readable";
 /// A store in memory, and the ledger on it.
 pub struct Stepped {
     store: MemoryStore,
-    rules: Rules,
+    rules: LedgerOptions,
     ledger: Ledger,
     fetches: Vec<Fetch>,
 }
@@ -64,7 +64,7 @@ pub struct StoredCounts {
 impl Stepped {
     /// An empty engine with the limits of `options`; its clock and its folder are not used.
     pub fn new(options: &Options, now_ms: u64) -> Self {
-        let (store, rules) = (MemoryStore::default(), Rules::of(options));
+        let (store, rules) = (MemoryStore::default(), LedgerOptions::of(options));
         let ledger = recovered(&store, rules, options.seed, now_ms);
         Self { store, rules, ledger, fetches: Vec::new() }
     }
@@ -122,7 +122,8 @@ impl Stepped {
             }
             _ => Vec::new(),
         };
-        self.ledger.settle(Decided { settlement, identities, stored_blobs: Vec::new() }, now_ms)
+        self.ledger
+            .settle(PreparedSettlement { settlement, identities, stored_blobs: Vec::new() }, now_ms)
     }
 
     /// See [`Operator::operate`]; by the local actor.
@@ -140,7 +141,7 @@ impl Stepped {
                 let (Some(letter), Some(row)) = (self.dead_letter(id), self.dead_row(id)) else {
                     return Ok(Operated::NotFound);
                 };
-                let event = prepare::in_place_of(&letter, &edited)?;
+                let event = prepare::edited_redrive_event(&letter, &edited)?;
                 let identity = event.identity();
                 let new = (event, &identity);
                 let appended = self.ledger.redrive_edited(id, &row, new, actor, now_ms);
@@ -281,6 +282,6 @@ impl Stepped {
     }
 }
 
-fn recovered(store: &MemoryStore, rules: Rules, seed: u64, now_ms: u64) -> Ledger {
+fn recovered(store: &MemoryStore, rules: LedgerOptions, seed: u64, now_ms: u64) -> Ledger {
     Ledger::new(load(&*store.view()).expect(READABLE), rules, seed, now_ms)
 }

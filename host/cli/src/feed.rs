@@ -63,7 +63,7 @@ pub(crate) struct Piece {
 pub(crate) struct Feed<R> {
     reader: BufReader<R>,
     line: u64,
-    place: Place,
+    state: ParserState,
     /// Whether a byte order mark was skipped.
     has_mark: bool,
     /// Didn't fit into the previous batch.
@@ -74,7 +74,7 @@ pub(crate) struct Feed<R> {
 
 /// Parser state between events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ParserState {
     /// Nothing read yet; an array may begin.
     Start,
     /// In concatenated events.
@@ -97,7 +97,7 @@ impl<R: Read> Feed<R> {
         Self {
             reader: BufReader::with_capacity(BATCH_MAX_BYTES, reader),
             line: 1,
-            place: Place::Start,
+            state: ParserState::Start,
             has_mark: false,
             held: None,
             failed: None,
@@ -112,10 +112,10 @@ impl<R: Read> Feed<R> {
     /// ends.
     pub(crate) fn batch(&mut self) -> Result<Vec<Piece>, FeedError> {
         if let Some(error) = self.failed.take() {
-            self.place = Place::Failed;
+            self.state = ParserState::Failed;
             return Err(error);
         }
-        if self.place == Place::Failed {
+        if self.state == ParserState::Failed {
             return Ok(Vec::new());
         }
         let mut batch: Vec<Piece> = Vec::new();
@@ -136,7 +136,7 @@ impl<R: Read> Feed<R> {
                     batch.push(piece);
                 }
                 Err(error) if batch.is_empty() => {
-                    self.place = Place::Failed;
+                    self.state = ParserState::Failed;
                     return Err(error);
                 }
                 Err(error) => {
@@ -157,39 +157,39 @@ impl<R: Read> Feed<R> {
     fn piece(&mut self) -> Result<Option<Piece>, FeedError> {
         loop {
             let Some(byte) = self.peek()? else {
-                return match self.place {
-                    Place::Start | Place::Plain | Place::Closed => Ok(None),
+                return match self.state {
+                    ParserState::Start | ParserState::Plain | ParserState::Closed => Ok(None),
                     _ => Err(self.syntax("the array does not end; expected ']'")),
                 };
             };
-            self.place = match (byte, self.place) {
-                (b' ' | b'\t' | b'\r' | b'\n', place) => place,
-                (_, Place::Closed) => {
+            self.state = match (byte, self.state) {
+                (b' ' | b'\t' | b'\r' | b'\n', state) => state,
+                (_, ParserState::Closed) => {
                     return Err(self.syntax("there is something behind the array"));
                 }
-                (BYTE_ORDER_MARK_BEGIN, Place::Start) if !self.has_mark => {
+                (BYTE_ORDER_MARK_BEGIN, ParserState::Start) if !self.has_mark => {
                     self.skip_mark()?;
                     continue;
                 }
-                (0xfe | 0xff, Place::Start) => {
+                (0xfe | 0xff, ParserState::Start) => {
                     return Err(self.syntax("this is UTF-16, expected UTF-8; save it as that"));
                 }
-                (b'[', Place::Start) => Place::Opened,
-                (b']', Place::Opened | Place::BehindEvent) => Place::Closed,
-                (b',', Place::BehindEvent) => Place::BehindComma,
-                (b'{', Place::Start | Place::Plain) => {
-                    self.place = Place::Plain;
+                (b'[', ParserState::Start) => ParserState::Opened,
+                (b']', ParserState::Opened | ParserState::BehindEvent) => ParserState::Closed,
+                (b',', ParserState::BehindEvent) => ParserState::BehindComma,
+                (b'{', ParserState::Start | ParserState::Plain) => {
+                    self.state = ParserState::Plain;
                     return self.object().map(Some);
                 }
-                (b'{', Place::Opened | Place::BehindComma) => {
-                    self.place = Place::BehindEvent;
+                (b'{', ParserState::Opened | ParserState::BehindComma) => {
+                    self.state = ParserState::BehindEvent;
                     return self.object().map(Some);
                 }
-                (_, Place::Start) => {
+                (_, ParserState::Start) => {
                     return Err(self
                         .syntax("expected an event, which starts with '{', or an array of them"));
                 }
-                (_, Place::BehindEvent) => return Err(self.syntax("expected ',' or ']'")),
+                (_, ParserState::BehindEvent) => return Err(self.syntax("expected ',' or ']'")),
                 _ => return Err(self.syntax("expected an event, which starts with '{'")),
             };
             self.skip(byte);

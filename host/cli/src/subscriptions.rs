@@ -6,8 +6,8 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
 use super::ui::text::{elapsed, now, printable, until};
 use usher_api::{
-    HoldsBack, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions, Timestamp,
-    routes,
+    Backpressure, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions,
+    Timestamp, routes,
 };
 use usher_client::Client;
 
@@ -96,8 +96,8 @@ fn render(subscriptions: &[Subscription], now: Timestamp) -> String {
         }
         if let Some(whom) = subscription.holds_back {
             let whom = match whom {
-                HoldsBack::Producers => "producers are refused until it has caught up",
-                HoldsBack::Plugins => {
+                Backpressure::Producers => "producers are refused until it has caught up",
+                Backpressure::Plugins => {
                     "producers are refused, and plugins that emit what it takes wait, until it has \
                      caught up"
                 }

@@ -9,8 +9,8 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
 use super::ui::text::{count, date_time, duration, now, printable, printable_cut, until};
 use usher_api::{
-    Attempt, DeliveryState, Explanation, HeldUp, Outcome, SubscriptionState, Timestamp, failed_in,
-    routes,
+    Attempt, BlockReason, DeliveryState, Explanation, Outcome, SubscriptionState, Timestamp,
+    failed_in, routes,
 };
 use usher_client::Client;
 
@@ -132,23 +132,25 @@ fn details(told: &Explanation) -> Vec<String> {
     }
     lines.extend(told.held_up.map(|why| {
         match why {
-            HeldUp::InFlight => {
+            BlockReason::InFlight => {
                 "as many deliveries as may be (max_in_flight) are under way, or ready \
                              and not taken"
                     .to_owned()
             }
-            HeldUp::Total => {
+            BlockReason::Total => {
                 let head = told.behind.unwrap_or_default();
                 format!("its order is total, and event {head} is not over: {}", look_at(head))
             }
-            HeldUp::Retrying => "as many deliveries as may be wait for another attempt".to_owned(),
-            HeldUp::Parked => "as many deliveries as may be are parked".to_owned(),
-            HeldUp::Memory => "the events under way take as much memory as may be".to_owned(),
-            HeldUp::Alone => {
+            BlockReason::Retrying => {
+                "as many deliveries as may be wait for another attempt".to_owned()
+            }
+            BlockReason::Parked => "as many deliveries as may be are parked".to_owned(),
+            BlockReason::Memory => "the events under way take as much memory as may be".to_owned(),
+            BlockReason::Alone => {
                 "a delivery of its plugin runs alone, because state changed under it too often"
                     .to_owned()
             }
-            HeldUp::Backlog => {
+            BlockReason::Backlog => {
                 "a subscription that takes what it emits has to catch up first: see usher \
                  subscriptions"
                     .to_owned()

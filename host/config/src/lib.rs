@@ -34,7 +34,7 @@ pub use flags::Flags;
 pub use live::{Adopted, LiveConfig};
 pub use load::{load, load_to_check};
 pub use plugin::{PluginConfig, SubscriptionConfig};
-pub use problem::{Problem, Problems};
+pub use problem::{ConfigProblem, ConfigProblems};
 pub use state::RouterState;
 
 /// The validated configuration.

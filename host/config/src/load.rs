@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 use usher_broker::{Retention, RetryPolicy};
 
-use super::problem::{Place, Problem, Problems};
+use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, plugin, retry,
@@ -28,7 +28,7 @@ const MINUTE_MS: u64 = 60_000;
 ///
 /// # Errors
 /// All problems found.
-pub fn load(flags: &Flags) -> Result<Config, Problems> {
+pub fn load(flags: &Flags) -> Result<Config, ConfigProblems> {
     load_for(Purpose::Run, flags)
 }
 
@@ -36,7 +36,7 @@ pub fn load(flags: &Flags) -> Result<Config, Problems> {
 ///
 /// # Errors
 /// All problems found.
-pub fn load_to_check(flags: &Flags) -> Result<Config, Problems> {
+pub fn load_to_check(flags: &Flags) -> Result<Config, ConfigProblems> {
     load_for(Purpose::Check, flags)
 }
 
@@ -49,14 +49,14 @@ enum Purpose {
     Check,
 }
 
-fn load_for(purpose: Purpose, flags: &Flags) -> Result<Config, Problems> {
+fn load_for(purpose: Purpose, flags: &Flags) -> Result<Config, ConfigProblems> {
     let Some(file) = &flags.config else {
         return check(purpose, flags, None, "");
     };
     match read(file) {
         Ok(text) => check(purpose, flags, Some(file), &text),
-        Err(what) => Err(Problems(vec![Problem {
-            place: Place::WholeFile { file: file.clone() },
+        Err(what) => Err(ConfigProblems(vec![ConfigProblem {
+            place: Location::WholeFile { file: file.clone() },
             what,
             hint: Some("name a readable file with --config, or leave the flag out".to_owned()),
         }])),
@@ -81,7 +81,7 @@ fn check(
     flags: &Flags,
     file: Option<&Path>,
     text: &str,
-) -> Result<Config, Problems> {
+) -> Result<Config, ConfigProblems> {
     let name = file.unwrap_or(Path::new("usher.toml"));
     let source = Source::new(name, text);
     let (entries, errors) = DeTable::parse_recoverable(text);
@@ -98,7 +98,7 @@ fn check(
     problems.append(&mut from_flags);
     match config {
         Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(Problems(problems)),
+        _ => Err(ConfigProblems(problems)),
     }
 }
 
@@ -107,7 +107,7 @@ fn read_root(
     flags: &Flags,
     file: Option<&Path>,
     table: Table<'_>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Option<Config> {
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -118,7 +118,7 @@ fn read_root(
     let listen = listen(flags, &table, problems);
     let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
     if purpose == Purpose::Check {
-        problems.retain(|problem| problem.place != Place::Flag { flag: "--data" });
+        problems.retain(|problem| problem.place != Location::Flag { flag: "--data" });
     }
     let plugins =
         folder_of("plugins", "--plugins", flags.plugins.as_ref(), &table, folder, problems)
@@ -148,7 +148,7 @@ fn read_root(
     Some(config)
 }
 
-fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> SocketAddr {
+fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) -> SocketAddr {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT));
     let written = table.string("listen");
     let (text, place) = match (&flags.listen, written) {
@@ -180,15 +180,15 @@ fn folder_of(
     given: Option<&PathBuf>,
     table: &Table<'_>,
     folder: &Path,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Option<PlacedPath> {
     let written = table.string(key);
     let placed = match (given, written) {
         (Some(path), _) => (path.clone(), None),
         (None, Some(At { value, span })) => (folder.join(value), Some(span)),
         (None, None) => {
-            problems.push(Problem {
-                place: Place::Flag { flag },
+            problems.push(ConfigProblem {
+                place: Location::Flag { flag },
                 what: format!("no {key} folder is given"),
                 hint: Some(format!("add {flag} DIR, or {key} = \"DIR\" to the configuration file")),
             });
@@ -206,7 +206,7 @@ fn folder_of(
 fn existing_folder(
     (path, place): PlacedPath,
     table: &Table<'_>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Option<PathBuf> {
     let what = match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Some(path),
@@ -217,7 +217,7 @@ fn existing_folder(
     None
 }
 
-fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String {
+fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) -> String {
     let written = table.string("log");
     let (text, place) = match (&flags.log, written) {
         (Some(text), _) => (text.clone(), None),
@@ -239,7 +239,7 @@ fn log(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> String 
     text
 }
 
-fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Duration {
+fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) -> Duration {
     let written = table.millis("drain_ms", 0..=DRAIN_MAX_MS);
     match flags.drain_ms {
         Some(drain_ms) if drain_ms > DRAIN_MAX_MS => {
@@ -255,7 +255,7 @@ fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<Problem>) -> Durat
 /// Records a problem at the setting's span in the file, or at its flag.
 fn report(
     table: &Table<'_>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
     place: Option<std::ops::Range<usize>>,
     flag: &'static str,
     what: String,
@@ -263,8 +263,8 @@ fn report(
 ) {
     match place {
         Some(span) => table.source().problem(&span, what, Some(hint.to_owned())),
-        None => problems.push(Problem {
-            place: Place::Flag { flag },
+        None => problems.push(ConfigProblem {
+            place: Location::Flag { flag },
             what,
             hint: Some(hint.to_owned()),
         }),

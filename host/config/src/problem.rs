@@ -7,10 +7,10 @@ use serde::Serialize;
 
 /// One configuration problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where it is.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: Location,
     /// What is wrong.
     pub what: String,
     /// How to fix it.
@@ -21,7 +21,7 @@ pub struct Problem {
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Place {
+pub enum Location {
     /// A place in a file; lines and columns start at 1.
     File {
         /// The file.
@@ -43,7 +43,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Location {
     /// Converts a byte offset in a file's text.
     pub fn in_file(file: &Path, text: &str, offset: usize) -> Self {
         let before = usher_event::text::head(text, offset);
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line, column } => {
@@ -70,7 +70,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.what)?;
         match &self.hint {
@@ -83,9 +83,9 @@ impl fmt::Display for Problem {
 /// All problems of a configuration, in file order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Problems(pub Vec<Problem>);
+pub struct ConfigProblems(pub Vec<ConfigProblem>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.0 {
             writeln!(f, "{problem}")?;
@@ -95,7 +95,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigProblems {}
 
 #[cfg(test)]
 mod tests {
@@ -106,8 +106,12 @@ mod tests {
         let text = "a = 1\né = 2\n";
         let cases = [(0, 1, 1), (4, 1, 5), (6, 2, 1), (9, 2, 3), (text.len(), 3, 1), (99, 3, 1)];
         for (offset, line, column) in cases {
-            let place = Place::in_file(Path::new("usher.toml"), text, offset);
-            assert_eq!(place, Place::File { file: "usher.toml".into(), line, column }, "{offset}");
+            let place = Location::in_file(Path::new("usher.toml"), text, offset);
+            assert_eq!(
+                place,
+                Location::File { file: "usher.toml".into(), line, column },
+                "{offset}"
+            );
         }
     }
 }

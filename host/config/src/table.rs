@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Problem};
+use super::problem::{ConfigProblem, Location};
 
 /// How much of an unknown key is compared with the known ones.
 const KEY_MAX_CHARS: usize = 64;
@@ -20,7 +20,7 @@ const KEY_MAX_CHARS: usize = 64;
 pub(crate) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
-    problems: RefCell<Vec<(usize, Problem)>>,
+    problems: RefCell<Vec<(usize, ConfigProblem)>>,
 }
 
 impl<'a> Source<'a> {
@@ -30,8 +30,8 @@ impl<'a> Source<'a> {
 
     /// Records a problem.
     pub(crate) fn problem(&self, at: &Range<usize>, what: impl Display, hint: Option<String>) {
-        let problem = Problem {
-            place: Place::in_file(self.file, self.text, at.start),
+        let problem = ConfigProblem {
+            place: Location::in_file(self.file, self.text, at.start),
             what: what.to_string(),
             hint,
         };
@@ -39,7 +39,7 @@ impl<'a> Source<'a> {
     }
 
     /// The problems, in the order of the file.
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
+    pub(crate) fn into_problems(self) -> Vec<ConfigProblem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|(offset, _)| *offset);
         problems.into_iter().map(|(_, problem)| problem).collect()

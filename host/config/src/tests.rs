@@ -25,7 +25,7 @@ fn good(text: &str) -> Config {
 fn problems(flags: &Flags, text: &str) -> Vec<String> {
     match check(Purpose::Run, flags, Some(Path::new("usher.toml")), text) {
         Ok(_) => Vec::new(),
-        Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
+        Err(ConfigProblems(problems)) => problems.iter().map(ToString::to_string).collect(),
     }
 }
 

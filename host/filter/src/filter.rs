@@ -19,7 +19,7 @@ use crate::strict::Strict;
 use crate::types::Types;
 
 /// The dialects of the CloudEvents Subscriptions API 1.0.
-const DIALECTS: [Entry; 6] = [
+const DIALECTS: &[Entry] = &[
     ("exact", |reader, body| read(Exact::read(reader, body))),
     ("prefix", |reader, body| read(Prefix::read(reader, body))),
     ("suffix", |reader, body| read(Suffix::read(reader, body))),
@@ -83,7 +83,7 @@ impl Filter {
     /// # Errors
     /// The rule or limit it breaks, and where.
     pub fn from_json(json: &Json) -> Result<Self, FilterError> {
-        let mut reader = Reader::new(&DIALECTS);
+        let mut reader = Reader::new(DIALECTS);
         let Json::Array(of) = json else {
             return Ok(Self { expression: Some(reader.expression(json)?) });
         };

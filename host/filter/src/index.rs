@@ -11,13 +11,13 @@ use std::sync::Arc;
 use usher_event::Event;
 
 use crate::Filter;
-use crate::types::{Place, Types};
+use crate::types::{TypePattern, Types};
 
 /// The filters of many subscriptions, indexed by type.
 #[derive(Clone, Debug)]
 pub struct FilterIndex<K> {
-    /// The places of each key's filter.
-    places: BTreeMap<K, Vec<Place>>,
+    /// The patterns of each key's filter.
+    patterns: BTreeMap<K, Vec<TypePattern>>,
     exact: HashMap<Box<str>, Vec<Candidate<K>>>,
     prefix: HashMap<Box<str>, Vec<Candidate<K>>>,
     /// Prefix lengths with the number of prefixes of each: only these lengths are looked up.
@@ -28,7 +28,7 @@ pub struct FilterIndex<K> {
 #[derive(Clone, Debug)]
 struct Candidate<K> {
     key: K,
-    /// The filter to evaluate; `None` if the place alone decides.
+    /// The filter to evaluate; `None` if the pattern alone decides.
     filter: Option<Arc<Filter>>,
 }
 
@@ -36,7 +36,7 @@ impl<K: Clone + Ord> FilterIndex<K> {
     /// An empty index.
     pub fn new() -> Self {
         Self {
-            places: BTreeMap::new(),
+            patterns: BTreeMap::new(),
             exact: HashMap::new(),
             prefix: HashMap::new(),
             prefix_lengths: BTreeMap::new(),
@@ -46,50 +46,50 @@ impl<K: Clone + Ord> FilterIndex<K> {
 
     /// Number of filters.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.patterns.len()
     }
 
     /// Whether there are no filters.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.patterns.is_empty()
     }
 
     /// Inserts a key's filter, replacing any existing one.
     pub fn insert(&mut self, key: K, filter: &Filter) {
         self.remove(&key);
-        let Types { places, decided } = filter.types();
+        let Types { patterns, decided } = filter.types();
         let filter = (!decided).then(|| Arc::new(filter.clone()));
-        for place in &places {
+        for pattern in &patterns {
             let candidate = Candidate { key: key.clone(), filter: filter.clone() };
-            match place {
-                Place::Exact(ty) => self.exact.entry(ty.clone()).or_default().push(candidate),
-                Place::Prefix(prefix) => {
+            match pattern {
+                TypePattern::Exact(ty) => self.exact.entry(ty.clone()).or_default().push(candidate),
+                TypePattern::Prefix(prefix) => {
                     let filed = self.prefix.entry(prefix.clone()).or_default();
                     if filed.is_empty() {
                         *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
                     }
                     filed.push(candidate);
                 }
-                Place::Rest => self.rest.push(candidate),
+                TypePattern::Rest => self.rest.push(candidate),
             }
         }
-        self.places.insert(key, places);
+        self.patterns.insert(key, patterns);
     }
 
     /// Removes a key's filter; returns whether there was one.
     pub fn remove(&mut self, key: &K) -> bool {
-        let Some(places) = self.places.remove(key) else { return false };
-        for place in places {
-            match place {
-                Place::Exact(ty) => {
+        let Some(patterns) = self.patterns.remove(key) else { return false };
+        for pattern in patterns {
+            match pattern {
+                TypePattern::Exact(ty) => {
                     take_out(&mut self.exact, &ty, key);
                 }
-                Place::Prefix(prefix) => {
+                TypePattern::Prefix(prefix) => {
                     if take_out(&mut self.prefix, &prefix, key) {
                         self.forget_length(prefix.len());
                     }
                 }
-                Place::Rest => self.rest.retain(|candidate| candidate.key != *key),
+                TypePattern::Rest => self.rest.retain(|candidate| candidate.key != *key),
             }
         }
         true
@@ -132,13 +132,13 @@ impl<K: Clone + Ord> Default for FilterIndex<K> {
     }
 }
 
-/// Removes a key's candidate; returns whether its place became empty and was removed.
-fn take_out<P, K>(map: &mut HashMap<P, Vec<Candidate<K>>>, place: &P, key: &K) -> bool
+/// Removes a key's candidate; returns whether its list became empty and was removed.
+fn take_out<P, K>(map: &mut HashMap<P, Vec<Candidate<K>>>, pattern: &P, key: &K) -> bool
 where
     P: Hash + Eq,
     K: PartialEq,
 {
-    let Some(filed) = map.get_mut(place) else { return false };
+    let Some(filed) = map.get_mut(pattern) else { return false };
     filed.retain(|candidate| candidate.key != *key);
-    filed.is_empty() && map.remove(place).is_some()
+    filed.is_empty() && map.remove(pattern).is_some()
 }

@@ -2,7 +2,7 @@
 
 /// Where a filter is indexed: the types it can match.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum TypePattern {
     Exact(Box<str>),
     Prefix(Box<str>),
     Rest,
@@ -11,47 +11,47 @@ pub(crate) enum Place {
 /// The event types an expression can match.
 pub(crate) struct Types {
     /// A matching event's type is in exactly one of these.
-    pub(crate) places: Vec<Place>,
+    pub(crate) patterns: Vec<TypePattern>,
     /// Whether, conversely, every event with such a type matches.
     pub(crate) decided: bool,
 }
 
 impl Types {
     pub(crate) fn any_type(decided: bool) -> Self {
-        Self { places: vec![Place::Rest], decided }
+        Self { patterns: vec![TypePattern::Rest], decided }
     }
 
     /// Sort key, narrowest first: few types, many types, prefixes, any type.
     pub(crate) fn breadth(&self) -> (bool, bool, usize) {
-        let has = |what: fn(&Place) -> bool| self.places.iter().any(what);
+        let has = |what: fn(&TypePattern) -> bool| self.patterns.iter().any(what);
         (
-            has(|place| matches!(place, Place::Rest)),
-            has(|place| matches!(place, Place::Prefix(_))),
-            self.places.len(),
+            has(|pattern| matches!(pattern, TypePattern::Rest)),
+            has(|pattern| matches!(pattern, TypePattern::Prefix(_))),
+            self.patterns.len(),
         )
     }
 }
 
-/// Drops places contained in others, so that no type is in two of them.
-pub(crate) fn disjoint(mut places: Vec<Place>) -> Vec<Place> {
-    if places.contains(&Place::Rest) {
-        return vec![Place::Rest];
+/// Drops patterns contained in others, so that no type is in two of them.
+pub(crate) fn disjoint(mut patterns: Vec<TypePattern>) -> Vec<TypePattern> {
+    if patterns.contains(&TypePattern::Rest) {
+        return vec![TypePattern::Rest];
     }
-    places.sort_unstable();
-    places.dedup();
-    let prefixes: Vec<Box<str>> = places
+    patterns.sort_unstable();
+    patterns.dedup();
+    let prefixes: Vec<Box<str>> = patterns
         .iter()
-        .filter_map(|place| match place {
-            Place::Prefix(prefix) => Some(prefix.clone()),
+        .filter_map(|pattern| match pattern {
+            TypePattern::Prefix(prefix) => Some(prefix.clone()),
             _ => None,
         })
         .collect();
-    places.retain(|place| {
-        !prefixes.iter().any(|prefix| match place {
-            Place::Exact(ty) => ty.starts_with(&**prefix),
-            Place::Prefix(other) => other != prefix && other.starts_with(&**prefix),
-            Place::Rest => false,
+    patterns.retain(|pattern| {
+        !prefixes.iter().any(|prefix| match pattern {
+            TypePattern::Exact(ty) => ty.starts_with(&**prefix),
+            TypePattern::Prefix(other) => other != prefix && other.starts_with(&**prefix),
+            TypePattern::Rest => false,
         })
     });
-    places
+    patterns
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use usher_broker::Subscription;
 use usher_event::PluginName;
-use usher_runtime::{Attempt, Loaded, Runtime};
+use usher_runtime::{CompileBudget, Loaded, Runtime};
 
 use super::folder::{self, Scanned, Unreadable};
 use super::subscriptions::{Merged, merge};
@@ -77,7 +77,7 @@ async fn check_file(
         Unreadable::Changed => format!("{file} is being written; check again"),
         Unreadable::Refused(reason) | Unreadable::Failed(reason) => format!("{file} {reason}"),
     })?;
-    let loaded = runtime.load(content.bytes, file, Attempt::Patient).await;
+    let loaded = runtime.load(content.bytes, file, CompileBudget::Patient).await;
     let loaded = loaded.map_err(|error| error.to_string())?;
     let description = loaded.description();
     let plugin = config.plugin.get(&description.name).cloned().unwrap_or_default();

@@ -290,8 +290,8 @@ impl Installer {
     }
 
     /// The plugin of which this version is disabled, and the rollback that disabled it.
-    pub(super) fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
-        self.records.off(digest)
+    pub(super) fn disabled_by(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
+        self.records.disabled_by(digest)
     }
 
     /// What holds deliveries back, by plugin.

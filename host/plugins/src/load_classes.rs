@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use usher_runtime::Attempt;
+use usher_runtime::CompileBudget;
 
 /// Up to this size a component is expected to compile quickly; covers typical Rust and C plugins.
 const SMALL_MAX_BYTES: u64 = 512 * 1024;
@@ -36,10 +36,10 @@ impl LoadClass {
     }
 
     /// The compile limits that apply.
-    pub(super) fn attempt(self) -> Attempt {
+    pub(super) fn attempt(self) -> CompileBudget {
         match self {
-            Self::Compiled | Self::Small | Self::Large => Attempt::Quick,
-            Self::Long => Attempt::Patient,
+            Self::Compiled | Self::Small | Self::Large => CompileBudget::Quick,
+            Self::Long => CompileBudget::Patient,
         }
     }
 }

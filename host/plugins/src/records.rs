@@ -212,7 +212,7 @@ impl PluginRecords {
     }
 
     /// The plugin of which this version is disabled, and the rollback that disabled it.
-    pub fn off(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
+    pub fn disabled_by(&self, digest: &Digest) -> Option<(PluginName, Rollback)> {
         let records = self.records();
         let mut all = records.iter();
         all.find_map(|(name, record)| {

@@ -15,11 +15,11 @@ use usher_config::PluginConfig;
 /// The plugins of a router.
 pub struct Registry {
     router: Arc<Router>,
-    state: RwLock<State>,
+    state: RwLock<Contents>,
 }
 
 #[derive(Default)]
-struct State {
+struct Contents {
     plugins: BTreeMap<PluginName, Entry>,
     /// Refused files from which no plugin serves, by name.
     refused: BTreeMap<String, Refused>,
@@ -213,7 +213,7 @@ impl Registry {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut Contents)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -21,7 +21,7 @@ pub fn set_up(
     max_instances: u32,
     max_http_connections: usize,
 ) -> Result<Runtime, RuntimeError> {
-    let (compiler, cache_dir) = (apart(compiler), None);
+    let (compiler, cache_dir) = (child_compiler(compiler), None);
     Runtime::new(RuntimeOptions { cache_dir, compiler, max_instances, max_http_connections })
 }
 
@@ -30,10 +30,10 @@ pub fn set_up(
 /// # Errors
 /// See [`RuntimeError`].
 pub fn set_up_to_look(compiler: CompilerConfig) -> Result<Runtime, RuntimeError> {
-    Runtime::to_look(apart(compiler))
+    Runtime::for_inspection(child_compiler(compiler))
 }
 
-fn apart(compiler: CompilerConfig) -> Compiler {
+fn child_compiler(compiler: CompilerConfig) -> Compiler {
     let CompilerConfig { memory_bytes, cpu_ms, wall_ms } = compiler;
     let (program, args) = (program(), vec![VERB.into()]);
     Compiler::Child(CompilerProcess { program, args, memory_bytes, cpu_ms, wall_ms })

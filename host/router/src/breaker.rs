@@ -91,7 +91,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: BreakerPolicy,
-    state: State,
+    state: BreakerState,
     /// Distinct events that failed since the last verdict; at most `policy.failures`.
     run: Vec<u64>,
     /// Distinct failed events as (time of first failure, sequence), oldest first; at most
@@ -100,7 +100,7 @@ pub(crate) struct Breaker {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     Closed,
     Open { until_ms: u64, wait_ms: u64 },
     Probing { wait_ms: u64 },
@@ -109,7 +109,7 @@ enum State {
 
 impl Breaker {
     pub(crate) fn new(policy: BreakerPolicy) -> Self {
-        Self { policy, state: State::Closed, run: Vec::new(), recent: VecDeque::new() }
+        Self { policy, state: BreakerState::Closed, run: Vec::new(), recent: VecDeque::new() }
     }
 
     /// Applies to the next failure; the state is kept.
@@ -120,18 +120,18 @@ impl Breaker {
     /// Whether deliveries are admitted at `now_ms`.
     pub(crate) fn admission(&self, now_ms: u64) -> Admission {
         match self.state {
-            State::Closed => Admission::Free,
-            State::Open { until_ms, .. } if now_ms < until_ms => Admission::Until(until_ms),
-            State::Open { .. } => Admission::Probe,
-            State::Probing { .. } | State::Quarantined => Admission::Never,
+            BreakerState::Closed => Admission::Free,
+            BreakerState::Open { until_ms, .. } if now_ms < until_ms => Admission::Until(until_ms),
+            BreakerState::Open { .. } => Admission::Probe,
+            BreakerState::Probing { .. } | BreakerState::Quarantined => Admission::Never,
         }
     }
 
     /// Begins a probe if one may; it has to be followed by [`Breaker::probed`].
     pub(crate) fn begin_probe(&mut self, now_ms: u64) -> bool {
         match self.state {
-            State::Open { until_ms, wait_ms } if now_ms >= until_ms => {
-                self.state = State::Probing { wait_ms };
+            BreakerState::Open { until_ms, wait_ms } if now_ms >= until_ms => {
+                self.state = BreakerState::Probing { wait_ms };
                 true
             }
             _ => false,
@@ -149,24 +149,24 @@ impl Breaker {
 
     /// Ends a probe. Doubles the wait unless the probe changed the state.
     pub(crate) fn probed(&mut self, now_ms: u64) {
-        if let State::Probing { wait_ms } = self.state {
+        if let BreakerState::Probing { wait_ms } = self.state {
             self.wait(wait_ms.saturating_mul(2), now_ms);
         }
     }
 
     /// Whether a verdict would change anything: failures are pending, or it isn't closed.
     pub(crate) fn is_troubled(&self) -> bool {
-        !self.run.is_empty() || self.state != State::Closed
+        !self.run.is_empty() || self.state != BreakerState::Closed
     }
 
     /// Whether only probes are admitted.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. } | State::Probing { .. })
+        matches!(self.state, BreakerState::Open { .. } | BreakerState::Probing { .. })
     }
 
     /// Restores a quarantine.
     pub(crate) fn quarantine(&mut self) {
-        self.state = State::Quarantined;
+        self.state = BreakerState::Quarantined;
     }
 
     /// Closes the breaker and forgets all failures.
@@ -177,16 +177,16 @@ impl Breaker {
     fn answered(&mut self) -> Option<Change> {
         self.run.clear();
         match self.state {
-            State::Closed | State::Quarantined => None,
-            State::Open { .. } | State::Probing { .. } => {
-                self.state = State::Closed;
+            BreakerState::Closed | BreakerState::Quarantined => None,
+            BreakerState::Open { .. } | BreakerState::Probing { .. } => {
+                self.state = BreakerState::Closed;
                 Some(Change::Closed)
             }
         }
     }
 
     fn failed(&mut self, sequence: u64, now_ms: u64) -> Option<Change> {
-        if self.state == State::Quarantined {
+        if self.state == BreakerState::Quarantined {
             return None;
         }
         let window_ms = millis(self.policy.quarantine_window);
@@ -198,10 +198,10 @@ impl Breaker {
             self.recent.push_back((now_ms, sequence));
         }
         if self.recent.len() > size(self.policy.quarantine_failures) {
-            self.state = State::Quarantined;
+            self.state = BreakerState::Quarantined;
             return Some(Change::Quarantined(self.recent.len()));
         }
-        if self.state != State::Closed {
+        if self.state != BreakerState::Closed {
             return None;
         }
         if !self.run.contains(&sequence) {
@@ -216,7 +216,7 @@ impl Breaker {
 
     fn wait(&mut self, wait_ms: u64, now_ms: u64) {
         let wait_ms = wait_ms.min(millis(self.policy.max_wait));
-        self.state = State::Open { until_ms: now_ms.saturating_add(wait_ms), wait_ms };
+        self.state = BreakerState::Open { until_ms: now_ms.saturating_add(wait_ms), wait_ms };
     }
 }
 

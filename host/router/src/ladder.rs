@@ -54,7 +54,7 @@ pub struct Standing {
 pub(crate) struct Ladder {
     plugin: PluginName,
     began: Instant,
-    state: Mutex<State>,
+    state: Mutex<LadderState>,
     /// Whether deliveries are admitted without limit.
     is_free: AtomicBool,
     /// Whether a verdict could change the state; if not, the lock is skipped.
@@ -67,7 +67,7 @@ pub(crate) struct Ladder {
     notices: watch::Sender<u64>,
 }
 
-struct State {
+struct LadderState {
     digest: Digest,
     policy: BreakerPolicy,
     breaker: Breaker,
@@ -100,7 +100,7 @@ impl Ladder {
         policy: BreakerPolicy,
         notices: watch::Sender<u64>,
     ) -> Arc<Self> {
-        let state = State {
+        let state = LadderState {
             digest,
             policy,
             breaker: Breaker::new(policy),
@@ -376,7 +376,7 @@ impl Ladder {
         self.admission_of(&self.lock())
     }
 
-    fn admission_of(&self, state: &State) -> Admission {
+    fn admission_of(&self, state: &LadderState) -> Admission {
         let is_held = state.is_paused || state.quarantine.is_some() || state.failed_trial.is_some();
         match is_held {
             true => Admission::Never,
@@ -384,7 +384,7 @@ impl Ladder {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut LadderState) -> T) -> T {
         let mut state = self.lock();
         let before = self.is_free();
         let answer = change(&mut state);
@@ -407,7 +407,7 @@ impl Ladder {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LadderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -89,7 +89,7 @@ pub struct Router {
     pub(crate) guests: Handle,
     drain: Duration,
     /// One lock per plugin: a slow drain blocks changes to that plugin only.
-    plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Plugin>>>>>,
+    plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Installed>>>>>,
     /// What is being served, readable without the plugin locks.
     active: RwLock<Active>,
     /// Incremented when a standing changes that must be persisted.
@@ -108,7 +108,7 @@ struct Active {
     ladders: BTreeMap<PluginName, Arc<Ladder>>,
 }
 
-struct Plugin {
+struct Installed {
     slot: Arc<Slot>,
     ladder: Arc<Ladder>,
     dispatchers: BTreeMap<SubscriptionName, Dispatcher>,
@@ -167,7 +167,7 @@ impl Router {
         {
             return Ok(SwapOutcome::Unchanged { digest });
         }
-        let mut present = plugin.take().unwrap_or_else(|| Plugin {
+        let mut present = plugin.take().unwrap_or_else(|| Installed {
             slot: Arc::new(Slot::new(Arc::clone(&serving))),
             ladder: self.ladder(&name, breaker, held, digest),
             dispatchers: BTreeMap::new(),
@@ -314,7 +314,7 @@ impl Router {
     /// broker; restores everything on error. Returns the subscriptions to start.
     async fn change_subscriptions(
         &self,
-        plugin: &mut Plugin,
+        plugin: &mut Installed,
         wanted: BTreeMap<SubscriptionName, Subscription>,
         instances: usize,
     ) -> Result<Vec<(Subscription, Arc<Stats>)>, InstallError> {
@@ -363,7 +363,11 @@ impl Router {
     }
 
     /// Restarts subscriptions stopped for a change that failed.
-    async fn restore(&self, plugin: &mut Plugin, stopped: BTreeMap<SubscriptionName, Dispatcher>) {
+    async fn restore(
+        &self,
+        plugin: &mut Installed,
+        stopped: BTreeMap<SubscriptionName, Dispatcher>,
+    ) {
         for (name, dispatcher) in stopped {
             let subscription = dispatcher.subscription().clone();
             if let Err(error) = self.broker.subscribe(subscription.clone()).await {
@@ -375,7 +379,7 @@ impl Router {
 
     fn start(
         &self,
-        plugin: &mut Plugin,
+        plugin: &mut Installed,
         subscription: Subscription,
         instances: usize,
         stats: Arc<Stats>,
@@ -392,7 +396,7 @@ impl Router {
         plugin.dispatchers.insert(name, dispatcher);
     }
 
-    fn entry(&self, name: &PluginName) -> Arc<tokio::sync::Mutex<Option<Plugin>>> {
+    fn entry(&self, name: &PluginName) -> Arc<tokio::sync::Mutex<Option<Installed>>> {
         let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
         // Drops unused names; a strong count above 1 means another caller holds the entry.
         plugins.retain(|_, entry| {
@@ -401,7 +405,7 @@ impl Router {
         Arc::clone(plugins.entry(name.clone()).or_default())
     }
 
-    fn publish_active(&self, name: &PluginName, plugin: &Plugin) {
+    fn publish_active(&self, name: &PluginName, plugin: &Installed) {
         self.active_mut(|active| {
             active.dispatches.retain(|_, (owner, _)| owner != name);
             for (subscription, dispatcher) in &plugin.dispatchers {
@@ -442,7 +446,7 @@ impl Router {
     }
 }
 
-impl Plugin {
+impl Installed {
     /// Returns the trial for the new version, if any, and the version to drain with the signal to
     /// wait for. `before` is the trial of the version being replaced.
     fn try_out(

@@ -52,7 +52,7 @@ pub(crate) fn for_at_most(max_instances: u32) -> wasmtime::Result<(Engine, u32)>
 
 /// An engine for one instance at a time, for inspection. Falls back to on-demand allocation if the
 /// address space has no room for a pool.
-pub(crate) fn for_looking() -> wasmtime::Result<Engine> {
+pub(crate) fn for_inspection() -> wasmtime::Result<Engine> {
     for_running(1).or_else(|_| for_compiling())
 }
 

@@ -13,7 +13,7 @@ use crate::capability::Grants;
 use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, size};
 use crate::meter::{self, CpuMeter};
 use crate::plugin::Plugin;
-use crate::turns::Turns;
+use crate::scheduler::LongCallScheduler;
 
 /// A plugin with its capabilities, as its instances share them.
 pub(crate) struct Configured {
@@ -49,7 +49,7 @@ impl Guest {
         engine: &Engine,
         configured: &Configured,
         ticks: &Arc<AtomicU64>,
-        turns: &Arc<Turns>,
+        turns: &Arc<LongCallScheduler>,
     ) -> wasmtime::Result<Store<Self>> {
         let plugin = &configured.plugin;
         let limits = &plugin.limits;
@@ -105,7 +105,7 @@ pub(crate) struct Held {
 impl Held {
     /// Whether another call that grows as much as the one that began with `before` might hit a
     /// limit, so that the instance should be replaced.
-    pub(crate) fn is_too_much(self, before: Self, limits: &Limits) -> bool {
+    pub(crate) fn should_recycle(self, before: Self, limits: &Limits) -> bool {
         let resources_max = size(limits.resources.min(limits.handles));
         let grown_bytes = self.memory_bytes.saturating_sub(before.memory_bytes);
         self.resources > resources_max / 2

@@ -24,16 +24,16 @@ mod load_error;
 mod meter;
 mod nice;
 mod outline;
-mod places;
 mod plugin;
 mod pool;
 mod pools;
 mod redaction;
 mod runtime;
+mod scheduler;
+mod slots;
 #[cfg(test)]
 mod testing;
 mod text;
-mod turns;
 mod verdict;
 
 pub use capabilities::http::{
@@ -41,7 +41,7 @@ pub use capabilities::http::{
 };
 pub use capabilities::{Secret, capabilities};
 pub use capability::{About, Grants};
-pub use compiler::{Attempt, CompileError, Compiler, CompilerProcess, compile_as_child};
+pub use compiler::{CompileBudget, CompileError, Compiler, CompilerProcess, compile_as_child};
 pub use description::{CapabilityRequest, Description, DescriptionError, SubscriptionRequest};
 pub use format::FormatError;
 pub use isolation::Isolation;

@@ -22,7 +22,7 @@ use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
 use crate::redaction::Redactor;
 use crate::runtime::{Inner, Prepared};
-use crate::verdict::Ending;
+use crate::verdict::CallFailure;
 use crate::{Grants, Isolation, LimitErrors, Limits, convert, meter};
 
 /// The operator's settings for a plugin, and its state and blob stores.
@@ -65,10 +65,10 @@ pub struct WasmListener {
 }
 
 /// A call that did not end in an acknowledgement.
-struct Stopped {
+struct CallError {
     verdict: Verdict,
     /// Whether earlier deliveries to the same instance may be the cause.
-    adds_up: bool,
+    is_cumulative: bool,
 }
 
 #[derive(Default)]
@@ -154,7 +154,7 @@ impl WasmListener {
         match self.call(instance, delivery, started, deadline).await {
             // Earlier deliveries may be the cause. This one had no effects yet, so retry it once in
             // a new instance.
-            Err(Stopped { adds_up: true, .. }) if has_served => {
+            Err(CallError { is_cumulative: true, .. }) if has_served => {
                 let again = async {
                     let instance = self.make(deadline).await?;
                     let called = self.call(instance, delivery, started, deadline).await;
@@ -179,7 +179,7 @@ impl WasmListener {
         delivery: &Delivery,
         started: Instant,
         deadline: Instant,
-    ) -> Result<Effects, Stopped> {
+    ) -> Result<Effects, CallError> {
         let limits = &self.plugin().limits;
         let Instance { store, world, clock, calls, .. } = &mut instance;
         *calls += 1;
@@ -200,32 +200,32 @@ impl WasmListener {
         guest.capabilities.log.flush();
         let ending = match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Ending::of(&error, guest)),
-            Err(_) => Err(Ending::deadline(limits.wall_ms)),
+            Ok(Err(error)) => Err(CallFailure::of(&error, guest)),
+            Err(_) => Err(CallFailure::deadline(limits.wall_ms)),
         };
         let answer = ending.map_err(|ending| {
             // HTTP requests already sent are repeated only by the next attempt, which is counted.
-            let adds_up = ending.adds_up && !guest.capabilities.http.has_called();
-            Stopped { adds_up, verdict: self.verdict(ending) }
+            let is_cumulative = ending.is_cumulative && !guest.capabilities.http.has_called();
+            CallError { is_cumulative, verdict: self.verdict(ending) }
         })?;
         let outcome = self.judge(guest, answer);
         guest.capabilities.end();
-        if self.serves_on(&mut instance) {
+        if self.may_reuse(&mut instance) {
             let max = size(limits.idle_instances);
             // The start of the call is close enough for the idle time, and saves a clock read.
             self.pool.put(instance, max, started.into_std());
         }
-        outcome.map_err(|verdict| Stopped { verdict, adds_up: false })
+        outcome.map_err(|verdict| CallError { verdict, is_cumulative: false })
     }
 
     /// Whether an instance whose call returned may be reused; updates its `held`.
-    fn serves_on(&self, instance: &mut Instance) -> bool {
+    fn may_reuse(&self, instance: &mut Instance) -> bool {
         let held = instance.store.data_mut().held();
         let before = std::mem::replace(&mut instance.held, held);
         let limits = &self.plugin().limits;
         self.isolation == Isolation::Warm
             && instance.calls < limits.calls_per_instance
-            && !held.is_too_much(before, limits)
+            && !held.should_recycle(before, limits)
     }
 
     /// Turns the guest's result into effects or a verdict.
@@ -244,7 +244,7 @@ impl WasmListener {
         };
         // The guest ignored a refused write, so its effects are incomplete.
         if let Some(reached) = guest.capabilities.limit_reached() {
-            return Err(self.verdict(Ending::limit(reached)));
+            return Err(self.verdict(CallFailure::limit(reached)));
         }
         let mut emissions = convert::emissions(emitted, &self.plugin().limits)?;
         let plugin = self.plugin();
@@ -255,7 +255,7 @@ impl WasmListener {
         Ok(effects)
     }
 
-    fn verdict(&self, ending: Ending) -> Verdict {
+    fn verdict(&self, ending: CallFailure) -> Verdict {
         ending.into_verdict(|words| self.plugin().redactor.redact(words))
     }
 

@@ -10,16 +10,16 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::bindings::WorldIndices;
-use crate::compiler::{Attempt, CompileError};
+use crate::compiler::{CompileBudget, CompileError};
 use crate::description::Description;
 use crate::format;
 use crate::limits::COMPONENT_MAX_BYTES;
 use crate::listener::{Settings, SettingsError, WasmListener};
 use crate::load_error::{LoadError, LoadErrorKind};
-use crate::outline::{LISTENER, Outline, shown};
-use crate::runtime::{Failed, Inner, Prepared, Runtime};
+use crate::outline::{ComponentNames, LISTENER, shown};
+use crate::runtime::{Inner, InstantiateError, Prepared, Runtime};
 use crate::text;
-use crate::verdict::Ending;
+use crate::verdict::CallFailure;
 
 /// How much of the reason is kept for which `describe` failed.
 const DESCRIBE_REASON_MAX_BYTES: usize = 2 * 1024;
@@ -63,7 +63,7 @@ impl Runtime {
         &self,
         bytes: Bytes,
         file: &str,
-        attempt: Attempt,
+        attempt: CompileBudget,
     ) -> Result<Loaded, LoadError> {
         let runtime = self.inner.clone();
         let label = file.to_owned();
@@ -152,11 +152,11 @@ fn link(
     runtime: &Inner,
     bytes: &[u8],
     executor: &Handle,
-    attempt: Attempt,
+    attempt: CompileBudget,
 ) -> Result<Linked, LoadErrorKind> {
     format::check(bytes, COMPONENT_MAX_BYTES)?;
     // Compiling may take long: check the names first.
-    let outline = Outline::read(bytes).map_err(|words| CompileError::invalid(&words))?;
+    let outline = ComponentNames::read(bytes).map_err(|words| CompileError::invalid(&words))?;
     outline.check()?;
     let digest = Digest::of(bytes);
     let engine = &runtime.engine;
@@ -166,7 +166,7 @@ fn link(
         Some(component) => component,
         None => {
             let code = executor.block_on(runtime.compiler.compile(engine, bytes, attempt))?;
-            let component = revive(engine, &code)?;
+            let component = deserialize_trusted(engine, &code)?;
             if let Some(cache) = runtime.cache.get() {
                 cache.put(engine, &digest, &code);
             }
@@ -192,7 +192,7 @@ fn link(
 }
 
 /// Loads code that was just compiled.
-fn revive(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
+fn deserialize_trusted(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
     // SAFETY: `deserialize` runs its input as native code. These bytes were just produced by
     // `precompile_component`, in this process or in a child that runs our own program, opened
     // nothing and received nothing but the component.
@@ -202,11 +202,11 @@ fn revive(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
     component.map_err(|error| CompileError::too_much(&text::error(&error)))
 }
 
-fn describe_failed(failed: Failed) -> LoadErrorKind {
-    if let Failed::Contract(error) = &failed {
+fn describe_failed(failed: InstantiateError) -> LoadErrorKind {
+    if let InstantiateError::Contract(error) = &failed {
         return LoadErrorKind::WrongExport(text::error(error));
     }
-    let ending = Ending::from(failed);
+    let ending = CallFailure::from(failed);
     let reason = text::cut(text::escape(&ending.reason).into_owned(), DESCRIBE_REASON_MAX_BYTES);
     LoadErrorKind::Describe { class: ending.class, reason, backtrace: ending.backtrace }
 }

@@ -2,7 +2,7 @@
 //!
 //! The ticker, a dedicated OS thread, increments the engine's epoch every 5 ms and runs small
 //! periodic work. When the epoch changes, a running guest stops at its next loop or call, is
-//! charged for the time it ran, and yields until it gets a turn (see [`Turns`]). Before its first
+//! charged for the time it ran, and yields until it gets a turn (see [`LongCallScheduler`]). Before its first
 //! turn it is charged in ticks, which cost nothing to count; after that by its thread's CPU time,
 //! which excludes time used by other threads. Waiting (for a host call or a turn) is not charged:
 //! [`drive`] records when the guest resumes.
@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
 
-use crate::turns::{Turn, Turns};
+use crate::scheduler::{CpuPermit, LongCallScheduler};
 
 /// Interval between epoch increments.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -107,8 +107,8 @@ pub(crate) struct GuestClock {
     /// Its thread's CPU time at that point; [`NO_TURN`] if it is charged in ticks.
     resumed_cpu_us: AtomicU64,
     /// Whether the guest stopped because of the epoch rather than a host call.
-    gave_way: AtomicBool,
-    turns: Arc<Turns>,
+    yielded_on_epoch: AtomicBool,
+    turns: Arc<LongCallScheduler>,
     /// Whether the plugin's last call outlasted a tick. The next one probably does too, so it waits
     /// for a turn before it starts.
     is_long: Arc<AtomicBool>,
@@ -162,14 +162,14 @@ impl GuestClock {
 impl CpuMeter {
     pub(crate) fn new(
         ticks: &Arc<AtomicU64>,
-        turns: &Arc<Turns>,
+        turns: &Arc<LongCallScheduler>,
         is_long: &Arc<AtomicBool>,
     ) -> Self {
         let clock = GuestClock {
             ticks: ticks.clone(),
             resumed_at: AtomicU64::new(0),
             resumed_cpu_us: AtomicU64::new(NO_TURN),
-            gave_way: AtomicBool::new(false),
+            yielded_on_epoch: AtomicBool::new(false),
             turns: turns.clone(),
             is_long: is_long.clone(),
             thread_cpu_us,
@@ -209,9 +209,9 @@ pub(crate) fn on_tick<T>(
 ) -> wasmtime::Result<UpdateDeadline> {
     let meter = meter(store.data_mut());
     meter.charge()?;
-    meter.clock.gave_way.store(true, Ordering::Relaxed);
+    meter.clock.yielded_on_epoch.store(true, Ordering::Relaxed);
     // Registers no waker: `drive` polls the call again once the guest has a turn.
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(polled_again())))
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(pend_once())))
 }
 
 /// The wall deadline passed.
@@ -228,7 +228,7 @@ where
     F: Future<Output: Send> + Send,
 {
     let mut call = pin!(call);
-    clock.gave_way.store(false, Ordering::Relaxed);
+    clock.yielded_on_epoch.store(false, Ordering::Relaxed);
     if clock.is_long.load(Ordering::Relaxed) {
         return drive_on(clock, deadline, call, false).await;
     }
@@ -256,15 +256,15 @@ where
     let mut is_long = !has_begun;
     let mut took_long = false;
     loop {
-        let gave_way = clock.gave_way.swap(false, Ordering::Relaxed);
-        took_long |= gave_way;
-        is_long |= gave_way;
+        let yielded_on_epoch = clock.yielded_on_epoch.swap(false, Ordering::Relaxed);
+        took_long |= yielded_on_epoch;
+        is_long |= yielded_on_epoch;
         let may_go_on = async {
-            if gave_way {
+            if yielded_on_epoch {
                 // Yield the whole task, for example so that it can be cancelled.
                 yield_now().await;
             } else if has_begun {
-                polled_again().await;
+                pend_once().await;
             }
             if is_long { Some(clock.turns.next().await) } else { None }
         };
@@ -285,7 +285,7 @@ where
 async fn step<F>(
     clock: &GuestClock,
     mut call: Pin<&mut F>,
-    turn: Option<&Turn<'_>>,
+    turn: Option<&CpuPermit<'_>>,
 ) -> Poll<F::Output>
 where
     F: Future<Output: Send> + Send,
@@ -305,7 +305,7 @@ where
 }
 
 /// Pending once, without registering a waker: ready at the next poll of the enclosing future.
-async fn polled_again() {
+async fn pend_once() {
     let mut is_again = false;
     poll_fn(|_| match std::mem::replace(&mut is_again, true) {
         false => Poll::Pending,
@@ -321,7 +321,8 @@ mod tests {
     const TWO_TICKS_MS: u64 = 2 * TICK.as_millis() as u64;
 
     fn meter(ticks: &Arc<AtomicU64>, cpu_ms: u64) -> CpuMeter {
-        let mut meter = CpuMeter::new(ticks, &Arc::new(Turns::for_this_machine()), &Arc::default());
+        let mut meter =
+            CpuMeter::new(ticks, &Arc::new(LongCallScheduler::for_this_machine()), &Arc::default());
         meter.begin(cpu_ms);
         meter.clock.note_resumption(false);
         meter
@@ -382,7 +383,7 @@ mod tests {
             static CPU_US: std::cell::Cell<u64> = const { std::cell::Cell::new(7) };
         }
         let ticks = Arc::new(AtomicU64::new(0));
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(LongCallScheduler::new(1));
         let mut meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = Arc::get_mut(&mut meter.clock).unwrap();
         clock.thread_cpu_us = || CPU_US.get();
@@ -423,13 +424,13 @@ mod tests {
 
     /// A call that yields `times` times, then ends.
     fn long(clock: &GuestClock, times: u32) -> impl Future<Output = u32> {
-        let mut gave_way = 0;
+        let mut yielded_on_epoch = 0;
         poll_fn(move |_| {
-            if gave_way == times {
-                return Poll::Ready(gave_way);
+            if yielded_on_epoch == times {
+                return Poll::Ready(yielded_on_epoch);
             }
-            gave_way += 1;
-            clock.gave_way.store(true, Ordering::Relaxed);
+            yielded_on_epoch += 1;
+            clock.yielded_on_epoch.store(true, Ordering::Relaxed);
             Poll::Pending
         })
     }
@@ -441,7 +442,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_call_goes_on_only_in_its_turn_and_a_short_one_always() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(LongCallScheduler::new(1));
         let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let deadline = Instant::now() + Duration::from_secs(1);
@@ -459,7 +460,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_long_call_the_next_begins_with_a_turn_until_one_is_short() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(LongCallScheduler::new(1));
         let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let deadline = Instant::now() + Duration::from_secs(1);
@@ -478,7 +479,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_ends_the_wait_for_a_turn_and_calls_that_only_give_way() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(LongCallScheduler::new(1));
         let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let others = turns.next().await;
@@ -493,7 +494,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_call_that_waits_for_something_lines_up_again() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(LongCallScheduler::new(1));
         let meter = CpuMeter::new(&ticks, &turns, &Arc::default());
         let clock = meter.clock();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -502,7 +503,8 @@ mod tests {
             long(clock, 1).await;
             answered.await.unwrap()
         }));
-        while polled(call.as_mut()).is_pending() && clock.gave_way.load(Ordering::Relaxed) {}
+        while polled(call.as_mut()).is_pending() && clock.yielded_on_epoch.load(Ordering::Relaxed) {
+        }
         for _ in 0..3 {
             assert!(polled(call.as_mut()).is_pending(), "it waits");
         }
@@ -516,7 +518,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_may_take_until_its_deadline() {
-        let meter = CpuMeter::new(&Arc::default(), &Arc::new(Turns::new(1)), &Arc::default());
+        let meter =
+            CpuMeter::new(&Arc::default(), &Arc::new(LongCallScheduler::new(1)), &Arc::default());
         let wall_ms = crate::Limits::default().wall_ms;
         // Fails at the deadline itself: otherwise a guest that only yields would never end.
         for (took_ms, is_done) in [(wall_ms - 1, true), (wall_ms, false), (wall_ms + 1, false)] {

@@ -17,19 +17,19 @@ fn nicer(by: i32) -> io::Result<i32> {
 pub(crate) fn this_thread() {
     // On other systems this would affect the whole process.
     if cfg!(target_os = "linux") {
-        told(nicer(NICER).and_then(|nice| setpriority_process(None, nice)));
+        log_failure(nicer(NICER).and_then(|nice| setpriority_process(None, nice)));
     }
 }
 
 /// Raises a process group's niceness; no-op if it has exited.
 pub(crate) fn process_group(id: u32, by: i32) {
     if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-        told(nicer(by).and_then(|nice| setpriority_pgrp(Some(group), nice)));
+        log_failure(nicer(by).and_then(|nice| setpriority_pgrp(Some(group), nice)));
     }
 }
 
 /// Best effort: failure only costs scheduling priority.
-fn told(made: io::Result<()>) {
+fn log_failure(made: io::Result<()>) {
     if let Err(error) = made {
         tracing::debug!(%error, "background work competes with all other for the processor");
     }

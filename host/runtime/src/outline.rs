@@ -31,12 +31,12 @@ const NAMES_MAX: usize = 10_000;
 
 /// Names of a component's top-level imports and exports.
 #[derive(Debug, Default)]
-pub(crate) struct Outline {
+pub(crate) struct ComponentNames {
     imports: Vec<String>,
     exports: Vec<String>,
 }
 
-impl Outline {
+impl ComponentNames {
     /// Reads the top-level names; nested modules and components are skipped.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Outline {
         if !self.exports.iter().any(|name| name == LISTENER) {
             return Err(LoadErrorKind::WrongWorld { found: shown(&self.exports) });
         }
-        let refused = self.imports.iter().find_map(|name| Some((name, objection(name)?)));
+        let refused = self.imports.iter().find_map(|name| Some((name, refusal(name)?)));
         match refused {
             None => Ok(()),
             Some((name, detail)) => {
@@ -84,7 +84,7 @@ impl Outline {
 }
 
 /// Why an import is not offered, and what is; `None` if it is offered.
-fn objection(name: &str) -> Option<String> {
+fn refusal(name: &str) -> Option<String> {
     let Some((package, rest)) = name.split_once('/') else {
         return Some(format!(
             "which is not offered: it is no interface; plugins import interfaces of {}",
@@ -151,12 +151,12 @@ mod tests {
             (instance $empty)
             (export "usher:plugin/listener@0.1.0" (instance $empty)))"#;
         let bytes = wat::parse_str(text).unwrap();
-        let outline = Outline::read(&bytes).unwrap();
+        let outline = ComponentNames::read(&bytes).unwrap();
         assert_eq!(outline.imports, ["wasi:io/error@0.2.0"]);
         assert_eq!(outline.exports, ["usher:plugin/listener@0.1.0"]);
         assert!(outline.check().is_ok());
         let end = bytes.len() - 1;
-        assert!(Outline::read(&bytes[..end]).is_err());
+        assert!(ComponentNames::read(&bytes[..end]).is_err());
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
             ("wasi:nn/tensor@0.2.0", Some("which is not offered: plugins get usher:plugin")),
             ("env", Some("it is no interface")),
         ] {
-            let found = objection(name);
+            let found = refusal(name);
             let is_expected = match expected {
                 None => found.is_none(),
                 Some(words) => found.as_ref().is_some_and(|found| found.contains(words)),

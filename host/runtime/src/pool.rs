@@ -11,8 +11,8 @@ use wasmtime::Store;
 use crate::bindings::World;
 use crate::guest::{Guest, Held};
 use crate::meter::GuestClock;
-use crate::places::{Place, Places};
 use crate::plugin::Plugin;
+use crate::slots::{InstanceSlot, InstanceSlots};
 
 /// Idle time after which an instance is evicted.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ pub(crate) struct Instance {
     pub(crate) held: Held,
     _counted: Counted,
     // Must be the last field: the place is free only once the store is dropped.
-    _place: Place,
+    _place: InstanceSlot,
 }
 
 impl Instance {
@@ -36,7 +36,7 @@ impl Instance {
         mut store: Store<Guest>,
         world: World,
         plugin: &Arc<Plugin>,
-        place: Place,
+        place: InstanceSlot,
     ) -> Self {
         let clock = store.data().cpu.clock().clone();
         let held = store.data_mut().held();
@@ -63,7 +63,7 @@ impl Drop for Counted {
 /// Idle instances of one plugin.
 pub(crate) struct Pool<T = Instance> {
     idle: Mutex<Idle<T>>,
-    places: Arc<Places>,
+    places: Arc<InstanceSlots>,
 }
 
 struct Idle<T> {
@@ -74,7 +74,7 @@ struct Idle<T> {
 
 // Instances are dropped after the lock is released: teardown is slow and must not block others.
 impl<T> Pool<T> {
-    pub(crate) fn new(places: &Arc<Places>) -> Self {
+    pub(crate) fn new(places: &Arc<InstanceSlots>) -> Self {
         let idle = Mutex::new(Idle { instances: Vec::new(), is_retired: false });
         Self { idle, places: places.clone() }
     }
@@ -93,7 +93,7 @@ impl<T> Pool<T> {
     pub(crate) fn put(&self, instance: T, max: usize, now: Instant) {
         let mut idle = self.idle();
         // Checked under the lock: a waiter that registers later finds the instance here.
-        if idle.instances.len() < max && !idle.is_retired && !self.places.are_waited_for() {
+        if idle.instances.len() < max && !idle.is_retired && !self.places.has_waiters() {
             idle.instances.push((instance, now));
             return;
         }
@@ -143,8 +143,8 @@ impl<T> Pool<T> {
 mod tests {
     use super::*;
 
-    fn pool_of(count: u64, start: Instant) -> (Pool<u64>, Arc<Places>) {
-        let places = Arc::<Places>::default();
+    fn pool_of(count: u64, start: Instant) -> (Pool<u64>, Arc<InstanceSlots>) {
+        let places = Arc::<InstanceSlots>::default();
         let pool = Pool::new(&places);
         for number in 0..count {
             pool.put(number, usize::MAX, start + Duration::from_secs(number));

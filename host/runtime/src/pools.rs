@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use crate::places::Places;
 use crate::pool::{Instance, Pool};
+use crate::slots::InstanceSlots;
 
 /// Interval between sweeps for expired instances, in ticks.
 const SWEEP_TICKS: u64 = 200;
@@ -15,7 +15,7 @@ const EXPIRED_PER_TICK_MAX: usize = 2;
 /// Every plugin's pool, held weakly: its listener owns it.
 pub(crate) struct Pools<T = Instance> {
     pools: Mutex<Vec<Weak<Pool<T>>>>,
-    pub(crate) places: Arc<Places>,
+    pub(crate) places: Arc<InstanceSlots>,
 }
 
 impl<T> Default for Pools<T> {
@@ -56,14 +56,14 @@ impl<T> Pools<T> {
 }
 
 /// Evicts expired instances, a few per tick.
-pub(crate) struct Sweep<T = Instance> {
+pub(crate) struct IdleEvictor<T = Instance> {
     pools: Arc<Pools<T>>,
     ticks: u64,
     /// Whether the last tick reached its limit, so that more may be expired.
     is_under_way: bool,
 }
 
-impl<T> Sweep<T> {
+impl<T> IdleEvictor<T> {
     pub(crate) fn new(pools: &Arc<Pools<T>>) -> Self {
         Self { pools: pools.clone(), ticks: 0, is_under_way: false }
     }
@@ -92,7 +92,7 @@ mod tests {
             two.put(number, 10, start);
         }
         two.put(3, 10, start + IDLE_MAX);
-        let mut sweep = Sweep::new(&pools);
+        let mut sweep = IdleEvictor::new(&pools);
         let mut left = |ticks: u64, now: Instant| {
             (0..ticks).for_each(|_| sweep.tick(now));
             one.len() + two.len()

@@ -22,10 +22,10 @@ use crate::limits::{DESCRIBE_CPU_MS, DESCRIBE_WALL_MS};
 use crate::meter::{self, Ticker};
 use crate::plugin::Plugin;
 use crate::pool::Instance;
-use crate::pools::{Pools, Sweep};
+use crate::pools::{IdleEvictor, Pools};
 use crate::redaction::Redactor;
-use crate::turns::Turns;
-use crate::verdict::Ending;
+use crate::scheduler::LongCallScheduler;
+use crate::verdict::CallFailure;
 
 /// Options of a [`Runtime`].
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ pub(crate) struct Inner {
     pub(crate) compiler: Compiler,
     pub(crate) http: Arc<capabilities::http::Client>,
     pub(crate) pools: Arc<Pools>,
-    turns: Arc<Turns>,
+    turns: Arc<LongCallScheduler>,
     ticker: Ticker,
 }
 
@@ -121,8 +121,8 @@ impl Runtime {
     ///
     /// # Errors
     /// See [`RuntimeError`].
-    pub fn to_look(compiler: Compiler) -> Result<Self, RuntimeError> {
-        let engine = engine::for_looking().map_err(engine_error)?;
+    pub fn for_inspection(compiler: Compiler) -> Result<Self, RuntimeError> {
+        let engine = engine::for_inspection().map_err(engine_error)?;
         let options =
             RuntimeOptions { compiler, max_http_connections: 1, ..RuntimeOptions::default() };
         Self::on(engine, options)
@@ -132,12 +132,12 @@ impl Runtime {
         let linker = link(&engine).map_err(engine_error)?;
         let cache = OnceLock::new();
         let pools = Arc::<Pools>::default();
-        let mut sweep = Sweep::new(&pools);
+        let mut sweep = IdleEvictor::new(&pools);
         let ticker = Ticker::start(&engine, move || sweep.tick(std::time::Instant::now()))
             .map_err(RuntimeError::Clock)?;
         let compiler = options.compiler;
         let http = Arc::new(capabilities::http::Client::new(options.max_http_connections));
-        let turns = Arc::new(Turns::for_this_machine());
+        let turns = Arc::new(LongCallScheduler::for_this_machine());
         let inner = Inner { engine, linker, cache, compiler, http, pools, turns, ticker };
         let runtime = Self { inner: Arc::new(inner) };
         match options.cache_dir {
@@ -186,14 +186,14 @@ impl Inner {
         prepared: &Prepared,
         configured: &Arc<Configured>,
         deadline: Instant,
-    ) -> Result<Instance, Failed> {
+    ) -> Result<Instance, InstantiateError> {
         let places = &self.pools.places;
-        if places.are_waited_for() {
+        if places.has_waiters() {
             // A waiter may just have been woken: let it go first.
             tokio::task::yield_now().await;
         }
         match self.try_instantiate(prepared, configured, deadline).await {
-            Err(Failed::Full(_)) => {}
+            Err(InstantiateError::Full(_)) => {}
             done => return done,
         }
         let _waiting = places.wait();
@@ -203,9 +203,9 @@ impl Inner {
             freed.as_mut().enable();
             self.pools.shrink();
             match self.try_instantiate(prepared, configured, deadline).await {
-                Err(Failed::Full(ending)) => {
+                Err(InstantiateError::Full(ending)) => {
                     if timeout_at(deadline, freed).await.is_err() {
-                        return Err(Failed::Full(ending));
+                        return Err(InstantiateError::Full(ending));
                     }
                 }
                 done => return done,
@@ -218,12 +218,12 @@ impl Inner {
         prepared: &Prepared,
         configured: &Arc<Configured>,
         deadline: Instant,
-    ) -> Result<Instance, Failed> {
+    ) -> Result<Instance, InstantiateError> {
         let plugin = &configured.plugin;
         // Declared before the store so that it is dropped after it.
         let place = self.pools.places.take();
         let mut store = Guest::store(&self.engine, configured, self.ticker.ticks(), &self.turns)
-            .map_err(|error| Failed::Ended(Ending::host(&error)))?;
+            .map_err(|error| InstantiateError::Ended(CallFailure::host(&error)))?;
         let cpu = &mut store.data_mut().cpu;
         cpu.begin(plugin.limits.cpu_ms);
         let clock = cpu.clock().clone();
@@ -231,38 +231,38 @@ impl Inner {
         match meter::drive(&clock, deadline, prepared.pre.instantiate_async(&mut store)).await {
             Ok(Ok(instance)) => match prepared.exports.load(&mut store, &instance) {
                 Ok(world) => Ok(Instance::new(store, world, plugin, place)),
-                Err(error) => Err(Failed::Contract(error)),
+                Err(error) => Err(InstantiateError::Contract(error)),
             },
             Ok(Err(error)) => {
-                let ending = Ending::of(&error, store.data());
+                let ending = CallFailure::of(&error, store.data());
                 Err(match error.downcast_ref::<PoolConcurrencyLimitError>() {
                     Some(_) => {
                         place.refused();
-                        Failed::Full(ending)
+                        InstantiateError::Full(ending)
                     }
-                    None => Failed::Ended(ending),
+                    None => InstantiateError::Ended(ending),
                 })
             }
-            Err(_) => Err(Failed::Ended(Ending::deadline(plugin.limits.wall_ms))),
+            Err(_) => Err(InstantiateError::Ended(CallFailure::deadline(plugin.limits.wall_ms))),
         }
     }
 }
 
 /// Why instantiation failed.
-pub(crate) enum Failed {
+pub(crate) enum InstantiateError {
     /// The engine is at its instance limit; evicting idle instances may help.
-    Full(Ending),
+    Full(CallFailure),
     /// An export's type doesn't match the contract.
     Contract(wasmtime::Error),
     /// Anything else.
-    Ended(Ending),
+    Ended(CallFailure),
 }
 
-impl From<Failed> for Ending {
-    fn from(failed: Failed) -> Self {
+impl From<InstantiateError> for CallFailure {
+    fn from(failed: InstantiateError) -> Self {
         match failed {
-            Failed::Full(ending) | Failed::Ended(ending) => ending,
-            Failed::Contract(error) => Self::host(&error),
+            InstantiateError::Full(ending) | InstantiateError::Ended(ending) => ending,
+            InstantiateError::Contract(error) => Self::host(&error),
         }
     }
 }
@@ -282,7 +282,7 @@ impl Inner {
         &self,
         prepared: &Prepared,
         label: &str,
-    ) -> Result<types::Description, Failed> {
+    ) -> Result<types::Description, InstantiateError> {
         let limits = crate::Limits {
             cpu_ms: DESCRIBE_CPU_MS,
             wall_ms: DESCRIBE_WALL_MS,
@@ -299,8 +299,8 @@ impl Inner {
         let call = world.usher_plugin_listener().call_describe(&mut *store);
         let said = match meter::drive(clock, deadline, call).await {
             Ok(Ok(said)) => Ok(said),
-            Ok(Err(error)) => Err(Failed::Ended(Ending::of(&error, store.data()))),
-            Err(_) => Err(Failed::Ended(Ending::deadline(DESCRIBE_WALL_MS))),
+            Ok(Err(error)) => Err(InstantiateError::Ended(CallFailure::of(&error, store.data()))),
+            Err(_) => Err(InstantiateError::Ended(CallFailure::deadline(DESCRIBE_WALL_MS))),
         };
         store.data().capabilities.log.flush();
         said

@@ -13,7 +13,7 @@ use crate::Limits;
 use crate::meter::{CpuMeter, GuestClock};
 use crate::plugin::Plugin;
 use crate::redaction::Redactor;
-use crate::turns::Turns;
+use crate::scheduler::LongCallScheduler;
 
 /// A plugin named `tested`, with the default limits.
 pub(crate) fn plugin() -> Arc<Plugin> {
@@ -27,7 +27,7 @@ pub(crate) fn limited(limits: Limits) -> Arc<Plugin> {
 
 /// The clock of an instance.
 pub(crate) fn clock() -> Arc<GuestClock> {
-    let turns = Arc::new(Turns::for_this_machine());
+    let turns = Arc::new(LongCallScheduler::for_this_machine());
     CpuMeter::new(&Arc::default(), &turns, &Arc::default()).clock().clone()
 }
 

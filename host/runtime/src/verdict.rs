@@ -23,7 +23,7 @@ const LIMITS_OF_WASMTIME: [&str; 3] =
 const HANDLES_FULL: &str = "handle limit exceeded";
 
 /// How a call without a usable result ended.
-pub(crate) struct Ending {
+pub(crate) struct CallFailure {
     /// What kind of failure it is.
     pub(crate) class: FailureClass,
     /// What happened.
@@ -31,15 +31,15 @@ pub(crate) struct Ending {
     /// The guest's call stack.
     pub(crate) backtrace: Option<String>,
     /// Whether earlier calls may be the cause: the limit is on what accumulates over calls.
-    pub(crate) adds_up: bool,
+    pub(crate) is_cumulative: bool,
 }
 
-impl Ending {
+impl CallFailure {
     /// Classifies a call's error, using what the instance recorded about it.
     pub(crate) fn of(error: &wasmtime::Error, guest: &Guest) -> Self {
         let (class, reason) = classify(error, guest);
-        let adds_up = class == FailureClass::Limit && adds_up(error, guest);
-        Self { class, reason, backtrace: backtrace(error), adds_up }
+        let is_cumulative = class == FailureClass::Limit && is_cumulative(error, guest);
+        Self { class, reason, backtrace: backtrace(error), is_cumulative }
     }
 
     /// The sandbox could not be set up.
@@ -59,7 +59,7 @@ impl Ending {
     }
 
     fn plain(class: FailureClass, reason: String) -> Self {
-        Self { class, reason, backtrace: None, adds_up: false }
+        Self { class, reason, backtrace: None, is_cumulative: false }
     }
 
     /// A retry verdict with this reason, redacted, escaped and truncated for storage.
@@ -75,7 +75,7 @@ impl Ending {
 }
 
 /// Whether the limit was on handles, resources or memory, which a guest keeps across calls.
-fn adds_up(error: &wasmtime::Error, guest: &Guest) -> bool {
+fn is_cumulative(error: &wasmtime::Error, guest: &Guest) -> bool {
     let is_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
     is_full
         || guest.memory.refused().is_some()
@@ -110,7 +110,7 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
         None => cause,
     };
     // A panic's message goes to stderr before the trap.
-    match guest.capabilities.log.last_words() {
+    match guest.capabilities.log.stderr_tail() {
         Some(words) => (FailureClass::Trap, format!("{cause}: {words}")),
         None => (FailureClass::Trap, cause),
     }

@@ -412,7 +412,7 @@ fn labels(name: &'static str, value: &str) -> Labels {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use usher_api::{HoldsBack, Order, PluginStats, Start, SubscriptionState, Unsettled};
+    use usher_api::{Backpressure, Order, PluginStats, Start, SubscriptionState, Unsettled};
 
     use crate::project;
 
@@ -429,7 +429,7 @@ pub(crate) mod tests {
             retry: project::retry(usher_broker::RetryPolicy::default()),
             cursor: 1,
             lag: 1,
-            holds_back: Some(HoldsBack::Producers),
+            holds_back: Some(Backpressure::Producers),
             held_back_by: None,
             oldest_unsettled: Some(Unsettled { sequence: 1, recorded }),
             in_flight: 0,

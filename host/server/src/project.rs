@@ -152,7 +152,7 @@ pub(crate) fn explanation(
             told.ahead = (report.state == api::DeliveryState::Pending).then_some(ahead);
             told.held_up = by.map(held_up);
             told.behind = match by {
-                Some(broker::HeldUp::Total { behind }) => Some(behind),
+                Some(broker::BlockReason::Total { behind }) => Some(behind),
                 _ => report.behind,
             };
             (told.round, told.attempt, told.due) = (report.round, report.attempt, report.due);
@@ -163,15 +163,15 @@ pub(crate) fn explanation(
     told
 }
 
-fn held_up(held_up: broker::HeldUp) -> api::HeldUp {
+fn held_up(held_up: broker::BlockReason) -> api::BlockReason {
     match held_up {
-        broker::HeldUp::InFlight => api::HeldUp::InFlight,
-        broker::HeldUp::Total { .. } => api::HeldUp::Total,
-        broker::HeldUp::Retrying => api::HeldUp::Retrying,
-        broker::HeldUp::Parked => api::HeldUp::Parked,
-        broker::HeldUp::Memory => api::HeldUp::Memory,
-        broker::HeldUp::Alone => api::HeldUp::Alone,
-        broker::HeldUp::Backlog => api::HeldUp::Backlog,
+        broker::BlockReason::InFlight => api::BlockReason::InFlight,
+        broker::BlockReason::Total { .. } => api::BlockReason::Total,
+        broker::BlockReason::Retrying => api::BlockReason::Retrying,
+        broker::BlockReason::Parked => api::BlockReason::Parked,
+        broker::BlockReason::Memory => api::BlockReason::Memory,
+        broker::BlockReason::Alone => api::BlockReason::Alone,
+        broker::BlockReason::Backlog => api::BlockReason::Backlog,
     }
 }
 
@@ -196,8 +196,8 @@ pub(crate) fn subscription(
         cursor: status.cursor,
         lag: status.lag,
         holds_back: status.holds_back.map(|holds_back| match holds_back {
-            broker::HoldsBack::Producers => api::HoldsBack::Producers,
-            broker::HoldsBack::Plugins => api::HoldsBack::Plugins,
+            broker::Backpressure::Producers => api::Backpressure::Producers,
+            broker::Backpressure::Plugins => api::Backpressure::Plugins,
         }),
         held_back_by: status.held_back_by,
         oldest_unsettled: status.oldest_unsettled.map(unsettled),

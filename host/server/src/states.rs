@@ -80,15 +80,15 @@ pub(crate) async fn watch(running: &Running) -> Infallible {
         looks.tick().await;
         // The broker reports its own read errors.
         let Ok(states) = now(running).await else { continue };
-        for state in RouterState::ALL.into_iter().filter(|state| !is_told_of(*state)) {
-            tell(state, known.get(&state), states.get(&state));
+        for state in RouterState::ALL.into_iter().filter(|state| !is_logged_at_source(*state)) {
+            log_change(state, known.get(&state), states.get(&state));
         }
         known = states;
     }
 }
 
 /// Whether the state is logged at its source, with a reason.
-fn is_told_of(state: RouterState) -> bool {
+fn is_logged_at_source(state: RouterState) -> bool {
     matches!(
         state,
         RouterState::Backlog
@@ -98,7 +98,11 @@ fn is_told_of(state: RouterState) -> bool {
     )
 }
 
-fn tell(state: RouterState, before: Option<&BTreeSet<String>>, now: Option<&BTreeSet<String>>) {
+fn log_change(
+    state: RouterState,
+    before: Option<&BTreeSet<String>>,
+    now: Option<&BTreeSet<String>>,
+) {
     let name = state.as_str();
     match (before, now) {
         (_, Some(now)) => {
@@ -154,7 +158,7 @@ mod tests {
             report("slow/all", SubscriptionState::Active),
             report("fast/all", SubscriptionState::Active),
         ];
-        subscriptions[2].holds_back = Some(usher_api::HoldsBack::Plugins);
+        subscriptions[2].holds_back = Some(usher_api::Backpressure::Plugins);
         subscriptions[2].retrying = RETRIES_MAX as u64;
         subscriptions[3].held_back_by = Some("slow/all".parse().unwrap());
         subscriptions[3].parked = PARKED_MAX as u64;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    BrokerError, HeldUp, HoldsBack, Lease, Settled, Start, Subscription, SubscriptionStatus,
+    Backpressure, BlockReason, BrokerError, Lease, Settled, Start, Subscription, SubscriptionStatus,
 };
 use usher_event::Event;
 
@@ -44,7 +44,7 @@ pub async fn who_is_too_far_behind_keeps_producers_out(disk: Disk) {
     soon(broker.publish(batch("a", 0, 20))).await.unwrap();
     let leases = lease_many(&broker, "p/s", 16).await;
     soon(broker.publish(batch("a", 20, 17))).await.unwrap();
-    assert_eq!(status(&broker, "p/s").await.holds_back, Some(HoldsBack::Producers));
+    assert_eq!(status(&broker, "p/s").await.holds_back, Some(Backpressure::Producers));
     assert_eq!(status(&broker, "p/idle").await.holds_back, None);
     // Nothing of the batch is stored.
     let refused = refusal(broker.publish(batch("b", 100, 3)).await);
@@ -93,7 +93,7 @@ pub async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
     };
     // 16 of q/second's are under way, 40 and no more than those of one settlement wait.
     assert_eq!(taken, 19);
-    assert_eq!(status(&broker, "q/second").await.holds_back, Some(HoldsBack::Plugins));
+    assert_eq!(status(&broker, "q/second").await.holds_back, Some(Backpressure::Plugins));
     assert_eq!(status(&broker, "p/first").await.held_back_by, Some(name("q/second")));
     // Those that are under way are held back, too; then there are no more.
     let mut others = 0;
@@ -107,7 +107,7 @@ pub async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
     let Some(usher_broker::Explanation::Delivery { held_up, status: found, .. }) = told else {
         panic!("{told:?}")
     };
-    assert_eq!((held_up, found.failures.len()), (Some(HeldUp::Backlog), 0));
+    assert_eq!((held_up, found.failures.len()), (Some(BlockReason::Backlog), 0));
 
     // Nor is anything redriven to it.
     let letter = lease_one(&broker, "q/second").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    BrokerError, DeliveryState, Explanation, HeldUp, Order, Settled, Start, Subscription,
+    BlockReason, BrokerError, DeliveryState, Explanation, Order, Settled, Start, Subscription,
 };
 
 use crate::harness::*;
@@ -14,7 +14,10 @@ async fn explain(broker: &Arc<dyn Broker>, sequence: u64) -> Explanation {
 }
 
 /// State, deliveries ahead, and what holds it up.
-async fn delivery(broker: &Arc<dyn Broker>, sequence: u64) -> (DeliveryState, u64, Option<HeldUp>) {
+async fn delivery(
+    broker: &Arc<dyn Broker>,
+    sequence: u64,
+) -> (DeliveryState, u64, Option<BlockReason>) {
     match explain(broker, sequence).await {
         Explanation::Delivery { status, ahead, held_up, filter_from: None } => {
             assert_eq!(status.subscription, name("p/s"));
@@ -50,11 +53,11 @@ pub async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
     // Granted, but nobody took them; the others wait for that.
     let pending = DeliveryState::Pending;
     assert_eq!(delivery(&broker, 2).await, (pending.clone(), 1, None));
-    assert_eq!(delivery(&broker, 5).await, (pending.clone(), 4, Some(HeldUp::InFlight)));
+    assert_eq!(delivery(&broker, 5).await, (pending.clone(), 4, Some(BlockReason::InFlight)));
     let leases = lease_many(&broker, "p/s", 2).await;
     assert_eq!(delivery(&broker, 1).await, (DeliveryState::InFlight { attempt: 1 }, 0, None));
-    assert_eq!(delivery(&broker, 3).await, (pending.clone(), 0, Some(HeldUp::InFlight)));
-    assert_eq!(delivery(&broker, 5).await, (pending, 2, Some(HeldUp::InFlight)));
+    assert_eq!(delivery(&broker, 3).await, (pending.clone(), 0, Some(BlockReason::InFlight)));
+    assert_eq!(delivery(&broker, 5).await, (pending, 2, Some(BlockReason::InFlight)));
 
     settle(&broker, &leases[0], retry()).await;
     let due_ms = START_MS + 1_000;
@@ -139,7 +142,7 @@ pub async fn order_names_what_a_delivery_waits_for(disk: Disk) {
     }
     let first = lease_one(&broker, "p/s").await;
     settle(&broker, &first, retry()).await;
-    let held_up = Some(HeldUp::Total { behind: 1 });
+    let held_up = Some(BlockReason::Total { behind: 1 });
     assert_eq!(delivery(&broker, 3).await, (DeliveryState::Pending, 1, held_up));
 
     let keyed = Subscription { order: Order::key("subject").unwrap(), ..to_type("p/k", "a") };

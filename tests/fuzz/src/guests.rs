@@ -10,8 +10,8 @@ use usher_event::{
     SubscriptionName, Verdict,
 };
 use usher_runtime::{
-    Attempt, Grants, Isolation, Limits, LoadErrorKind, Loaded, Runtime, RuntimeOptions, Settings,
-    WasmListener,
+    CompileBudget, Grants, Isolation, Limits, LoadErrorKind, Loaded, Runtime, RuntimeOptions,
+    Settings, WasmListener,
 };
 use usher_tests::hostile::Text;
 
@@ -89,7 +89,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 /// What is loaded; what isn't must be refused for what it is, and not because the host failed.
 fn loaded(bytes: Bytes) -> Option<Loaded> {
-    match block_on(runtime().load(bytes, "fuzzed.wasm", Attempt::Patient)) {
+    match block_on(runtime().load(bytes, "fuzzed.wasm", CompileBudget::Patient)) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
             assert!(!matches!(error.kind, LoadErrorKind::Host(_)), "{error}");

@@ -29,7 +29,7 @@ pub enum Explanation {
         /// If pending: upper bound on the number of deliveries ahead of it.
         ahead: u64,
         /// If pending: what currently blocks it, if anything.
-        held_up: Option<HeldUp>,
+        held_up: Option<BlockReason>,
         /// Set if it counts as done but an earlier filter of the subscription may have skipped it:
         /// the sequence from which the current filter applies.
         filter_from: Option<u64>,
@@ -38,7 +38,7 @@ pub enum Explanation {
 
 /// Why a subscription currently hands out nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldUp {
+pub enum BlockReason {
     /// The in-flight limit is reached; granted deliveries count even before they are leased.
     InFlight,
     /// The order is total, and an earlier delivery is unfinished.

@@ -75,7 +75,7 @@ pub struct SubscriptionStatus {
     /// not leased yet.
     pub lag: u64,
     /// What it blocks because it is too far behind.
-    pub holds_back: Option<HoldsBack>,
+    pub holds_back: Option<Backpressure>,
     /// The subscription that must catch up before this one gets more deliveries.
     pub held_back_by: Option<SubscriptionName>,
     /// Deliveries in flight.
@@ -106,7 +106,7 @@ pub struct SubscriptionStatus {
 
 /// What a subscription blocks by being too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldsBack {
+pub enum Backpressure {
     /// Producers: publishing is refused.
     Producers,
     /// Producers, and plugins whose emissions it would take.

@@ -16,7 +16,7 @@ use usher_event::SubscriptionName;
 
 use super::Ledger;
 use super::subscription::Sub;
-use crate::api::{BrokerError, HoldsBack, NewEvent};
+use crate::api::{Backpressure, BrokerError, NewEvent};
 
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl Ledger {
             return false;
         }
         let plugin = self.subs.get(&id).map(|sub| sub.subscription().name.plugin());
-        if plugin.is_some_and(|plugin| self.alone.holds_up(plugin)) {
+        if plugin.is_some_and(|plugin| self.alone.blocks(plugin)) {
             return false;
         }
         let takes = |sub: &Sub| emissions.iter().any(|new| sub.filter.matches(&new.event));
@@ -118,11 +118,11 @@ impl Ledger {
     }
 
     /// What a subscription blocks, and which subscription it waits for.
-    pub(super) fn backlog_of(&self, id: u32) -> (Option<HoldsBack>, Option<SubscriptionName>) {
+    pub(super) fn backlog_of(&self, id: u32) -> (Option<Backpressure>, Option<SubscriptionName>) {
         let holds_back = if self.backlog.beyond_twice.contains(&id) {
-            Some(HoldsBack::Plugins)
+            Some(Backpressure::Plugins)
         } else {
-            self.backlog.beyond.contains(&id).then_some(HoldsBack::Producers)
+            self.backlog.beyond.contains(&id).then_some(Backpressure::Producers)
         };
         let on = self.backlog.held_back.get(&id).and_then(|on| self.subs.get(on));
         (holds_back, on.map(|on| on.subscription().name.clone()))

@@ -21,7 +21,12 @@ pub(super) const MANY_RETRIES_AFTER: Duration = Duration::from_secs(1);
 
 impl Ledger {
     /// Turns a delivery that is no longer held into a dead letter.
-    pub(super) fn bury(&mut self, report: &Report, mut pending: Pending, now_ms: u64) -> Settled {
+    pub(super) fn make_dead_letter(
+        &mut self,
+        report: &Report,
+        mut pending: Pending,
+        now_ms: u64,
+    ) -> Settled {
         let (subscription_id, sequence) = (report.subscription, report.sequence);
         let Some(sub) = self.subs.get_mut(&subscription_id) else { return Settled::Stale };
         let id = self.counters.next_dead;
@@ -159,7 +164,7 @@ impl Ledger {
         let stored = StoredEvent { sequence, recorded_ms, flow, depth, cause: Some(cause), event };
         self.deliver_again(sub_id, &stored, 0, now_ms);
         self.remove_dead(id, dead);
-        self.keep_track(dead);
+        self.mark_resolved(dead);
         let action = AuditAction::RedriveEdited { dead: audited(id, dead), sequence };
         self.record(&dead.subscription, action, actor, now_ms);
         Ok(sequence)
@@ -210,12 +215,12 @@ impl Ledger {
     /// Removes a dead letter for good; its flow still shows that there was one.
     pub(crate) fn discard(&mut self, id: u64, dead: &DeadRow, actor: &Actor, now_ms: u64) {
         self.remove_dead(id, dead);
-        self.keep_track(dead);
+        self.mark_resolved(dead);
         self.record(&dead.subscription, AuditAction::Discard(audited(id, dead)), actor, now_ms);
     }
 
     /// Marks on disk that there was a dead letter.
-    fn keep_track(&mut self, dead: &DeadRow) {
+    fn mark_resolved(&mut self, dead: &DeadRow) {
         let delivery = keys::delivery(dead.stored.sequence, dead.subscription_id);
         self.outgoing.put(Space::DeadByDelivery, delivery, keys::number(0));
     }

@@ -14,7 +14,7 @@ const TYPE_MAX_CHARS: usize = 64;
 
 /// The path of a flow from its first event on.
 #[derive(Debug, Default)]
-struct Way {
+struct FlowPath {
     /// The type of the first known event, and whether earlier ones are unknown.
     first: String,
     is_cut: bool,
@@ -25,8 +25,13 @@ struct Way {
 impl Ledger {
     /// Describes the path of a flow to this event and on to `emitted`, to continue a sentence; a
     /// cycle is written once. Reaches as far back as the tail in memory.
-    pub(super) fn way_to(&self, stored: &StoredEvent, subscription: &str, emitted: &str) -> String {
-        let mut way = Way { first: stored.event.ty().to_owned(), ..Way::default() };
+    pub(super) fn path_to(
+        &self,
+        stored: &StoredEvent,
+        subscription: &str,
+        emitted: &str,
+    ) -> String {
+        let mut way = FlowPath { first: stored.event.ty().to_owned(), ..FlowPath::default() };
         way.hops.push((subscription.to_owned(), emitted.to_owned()));
         let mut above = stored.cause.as_ref();
         while let Some(cause) = above
@@ -44,12 +49,12 @@ impl Ledger {
         }
         way.is_cut = above.is_some();
         way.hops.reverse();
-        way.told()
+        way.render()
     }
 }
 
-impl Way {
-    fn told(&self) -> String {
+impl FlowPath {
+    fn render(&self) -> String {
         let (begin, period) = self.repeated().unwrap_or((self.hops.len(), 0));
         let before = self.part(0..begin);
         if period == 0 {
@@ -100,34 +105,34 @@ mod tests {
     use super::*;
 
     /// A path through these types; each hop is named after the type before it.
-    fn told(types: &str) -> String {
+    fn render(types: &str) -> String {
         let mut types = types.split(' ').map(str::to_owned);
-        let mut way = Way { first: types.next().unwrap(), ..Way::default() };
+        let mut way = FlowPath { first: types.next().unwrap(), ..FlowPath::default() };
         let mut from = way.first.clone();
         for ty in types {
             way.hops.push((format!("p/{from}"), ty.clone()));
             from = ty;
         }
-        way.told()
+        way.render()
     }
 
     #[test]
     fn what_repeats_is_told_once() {
         let cycle = " in a cycle: a →(p/a)→ b →(p/b)→ a, 2 times";
-        assert_eq!(told("a b a b a"), cycle);
+        assert_eq!(render("a b a b a"), cycle);
         // The last round may be incomplete.
-        assert_eq!(told("a b a b a b"), cycle);
-        assert_eq!(told("a a a a"), " in a cycle: a →(p/a)→ a, 3 times");
-        assert_eq!(told("x y a b a b a"), format!("{cycle}; before it x →(p/x)→ y →(p/y)→ a"));
-        assert_eq!(told("a b c a"), ": a →(p/a)→ b →(p/b)→ c →(p/c)→ a");
-        assert_eq!(told("a b"), ": a →(p/a)→ b");
+        assert_eq!(render("a b a b a b"), cycle);
+        assert_eq!(render("a a a a"), " in a cycle: a →(p/a)→ a, 3 times");
+        assert_eq!(render("x y a b a b a"), format!("{cycle}; before it x →(p/x)→ y →(p/y)→ a"));
+        assert_eq!(render("a b c a"), ": a →(p/a)→ b →(p/b)→ c →(p/c)→ a");
+        assert_eq!(render("a b"), ": a →(p/a)→ b");
     }
 
     #[test]
     fn the_words_are_bounded() {
         let long = "x".repeat(10_000);
         let all: Vec<String> = (0..=HOPS_MAX + 1).map(|n| format!("{n}{long}")).collect();
-        let way = Way {
+        let way = FlowPath {
             first: all[0].clone(),
             is_cut: true,
             hops: all
@@ -136,7 +141,7 @@ mod tests {
                 .map(|ty| (format!("p/{}", "s".repeat(126)), ty.clone()))
                 .collect(),
         };
-        let told = way.told();
+        let told = way.render();
         assert!(told.len() < crate::REASON_MAX_BYTES, "{}", told.len());
         assert!(told.starts_with(": … → 0xxx") && told.contains("x… →(p/sss"), "{told}");
     }

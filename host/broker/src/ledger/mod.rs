@@ -6,7 +6,6 @@
 //! and once that is durable acts on the result of [`Ledger::release`]. Nothing uncommitted leaves
 //! the ledger in any other way.
 
-mod alone;
 mod append;
 mod audit;
 mod backlog;
@@ -14,6 +13,7 @@ mod blobs;
 mod dead;
 mod delay;
 mod duplicates;
+mod exclusive;
 mod expiring;
 mod hops;
 mod lanes;
@@ -41,18 +41,18 @@ use usher_filter::{Filter, FilterIndex};
 use crate::api::{AttemptRecord, BrokerStats, Lease, Settlement, StoredEvent};
 use crate::store::Batch;
 use crate::store::rows::Counters;
-use alone::Alone;
 use backlog::Backlog;
 use blobs::BlobLedger;
 pub(crate) use blobs::ReleasedBlobs;
 use delay::Delayed;
 use duplicates::Duplicates;
+use exclusive::ExclusiveQueue;
 use outgoing::Outgoing;
-pub(crate) use recovery::{DelayedEmission, Recovered, Rules};
+pub(crate) use recovery::{DelayedEmission, LedgerOptions, Recovered};
 use retention::Expiry;
 pub(crate) use retention::{Expired, Unseen, Watched};
 use schedules::Schedules;
-pub(crate) use standing::{DeliveryStanding, Standing, SubscriptionStanding};
+pub(crate) use standing::{DeliverySnapshot, FlowSnapshot, SubscriptionSnapshot};
 use state::StateLedger;
 use subscription::Sub;
 use tail::Tail;
@@ -84,7 +84,7 @@ pub(crate) struct Ledger {
     outgoing: Outgoing,
     fetches: Vec<Fetch>,
     blobs: BlobLedger,
-    alone: Alone,
+    alone: ExclusiveQueue,
     backlog: Backlog,
     expiry: Expiry,
     /// Set when the events before this sequence were just removed from the log.
@@ -112,7 +112,7 @@ struct Counts {
 }
 
 /// A settlement, with what could be computed before it reached the committer.
-pub(crate) struct Decided {
+pub(crate) struct PreparedSettlement {
     pub(crate) settlement: Settlement,
     /// Identities of the emissions, in order.
     pub(crate) identities: Vec<Identity>,
@@ -209,7 +209,7 @@ impl Ledger {
     pub(crate) fn tick(&mut self, now_ms: u64) -> Option<u64> {
         let tick = self.timeline.tick(now_ms);
         if self.timeline.was_set_back() {
-            self.reckon_again(tick, now_ms);
+            self.rebase_due_times(tick, now_ms);
         }
         while let Some((due, id, sequence)) = self.due.first().copied() {
             if due > tick {
@@ -235,7 +235,7 @@ impl Ledger {
     }
 
     /// Recomputes the due times of retries after a clock setback; their timers are unaffected.
-    fn reckon_again(&mut self, tick: u64, now_ms: u64) {
+    fn rebase_due_times(&mut self, tick: u64, now_ms: u64) {
         for (due_tick, id, sequence) in &self.due {
             let sub = self.subs.get_mut(id);
             if let Some(retry) = sub.and_then(|sub| sub.retries.get_mut(sequence)) {
@@ -286,7 +286,7 @@ impl Ledger {
         for id in std::mem::take(&mut self.touched) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
             let is_held_back = self.backlog.holds_back(id);
-            if is_held_back || self.alone.holds_up(sub.subscription().name.plugin()) {
+            if is_held_back || self.alone.blocks(sub.subscription().name.plugin()) {
                 continue;
             }
             let mut has_parked = false;

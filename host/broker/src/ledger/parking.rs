@@ -39,11 +39,11 @@ impl Sub {
     /// The lane's head has finished: the next delivery becomes the head.
     pub(super) fn leave_lane(&mut self, lane: u64) {
         if let Some(next) = self.lanes.leave(lane) {
-            self.take_turn(Some(lane), next);
+            self.promote(Some(lane), next);
         }
     }
 
-    fn take_turn(&mut self, lane: Option<u64>, next: Next) {
+    fn promote(&mut self, lane: Option<u64>, next: Next) {
         match next {
             Next::Here(stored) => {
                 let sequence = stored.sequence;
@@ -88,7 +88,7 @@ impl Sub {
     pub(super) fn start_lanes(&mut self) {
         if self.open.is_empty() {
             for (lane, next) in self.lanes.start() {
-                self.take_turn(Some(lane), next);
+                self.promote(Some(lane), next);
             }
         }
     }
@@ -96,7 +96,7 @@ impl Sub {
     /// Releases everything that waits in a lane, because the order has changed.
     pub(super) fn dissolve_lanes(&mut self) {
         for next in self.lanes.dissolve() {
-            self.take_turn(None, next);
+            self.promote(None, next);
         }
         for held in self.held.values_mut() {
             held.pending.lane = None;
@@ -110,7 +110,7 @@ impl Sub {
     }
 
     /// Requests everything being read again; results of earlier requests will be ignored.
-    pub(super) fn want_again(&mut self) {
+    pub(super) fn refetch(&mut self) {
         let retries = self.retries.iter().filter(|(_, retry)| !retry.waiting);
         let retries = retries.map(|(sequence, retry)| (*sequence, retry.row.lane));
         let parked = self.parked.iter().map(|(sequence, lane)| (*sequence, *lane));

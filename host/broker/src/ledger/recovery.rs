@@ -56,7 +56,7 @@ pub(crate) struct DelayedEmission {
 
 /// Limits from the configuration.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct LedgerOptions {
     /// Size of the duplicates window, in events.
     pub(crate) window_events: usize,
     /// Maximum age of an event in it.
@@ -66,7 +66,7 @@ pub(crate) struct Rules {
     pub(crate) backlog_max_events: Option<u64>,
 }
 
-impl Rules {
+impl LedgerOptions {
     pub(crate) fn of(options: &Options) -> Self {
         Self {
             window_events: options.duplicates_window_events,
@@ -79,8 +79,8 @@ impl Rules {
 
 impl Ledger {
     /// Restores the ledger from a store; `seed` is for the jitter of retries.
-    pub(crate) fn new(recovered: Recovered, rules: Rules, seed: u64, now_ms: u64) -> Self {
-        let Rules { window_events, window_ms, retention, backlog_max_events } = rules;
+    pub(crate) fn new(recovered: Recovered, rules: LedgerOptions, seed: u64, now_ms: u64) -> Self {
+        let LedgerOptions { window_events, window_ms, retention, backlog_max_events } = rules;
         let last = recovered.counters.last_sequence;
         let mut timeline = Timeline::default();
         let tick = timeline.tick(now_ms);

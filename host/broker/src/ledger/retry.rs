@@ -60,7 +60,7 @@ impl Ledger {
         let is_last = counted && count >= class_policy.max_attempts;
         if is_last || (left_ms == 0 && row.failures > 1) {
             pending.retry = Some(row);
-            return self.bury(report, pending, now_ms);
+            return self.make_dead_letter(report, pending, now_ms);
         }
         if self.is_gone(sequence, row.replay.is_some()) {
             return self.expire_failed(report, pending);
@@ -101,7 +101,7 @@ impl Ledger {
         let mut row = pending.retry.take().unwrap_or_default();
         row.failures = row.failures.saturating_add(1);
         pending.retry = Some(row);
-        self.bury(report, pending, now_ms)
+        self.make_dead_letter(report, pending, now_ms)
     }
 
     /// Ends the lease and records the failed attempt. `retry` of the result doesn't include it yet.

@@ -40,12 +40,12 @@ struct Running {
 }
 
 /// Remaining budget of a commit.
-struct Room {
+struct TickBudget {
     ticks: usize,
     bytes: usize,
 }
 
-impl Room {
+impl TickBudget {
     fn is_used_up(&self) -> bool {
         self.ticks == 0 || self.bytes == 0
     }
@@ -81,7 +81,7 @@ impl Ledger {
                 self.outgoing.put(Space::Schedules, keys::schedule(&name), row.write());
                 row
             });
-            let row = ScheduleRow { until_ms: come_to(row.until_ms, now_ms), ..row };
+            let row = ScheduleRow { until_ms: clamp_position(row.until_ms, now_ms), ..row };
             let next_ms = schedule.calendar.after(row.until_ms);
             self.schedules.running.insert(name, Running { schedule, row, next_ms });
         }
@@ -107,7 +107,7 @@ impl Ledger {
     pub(super) fn run_schedules(&mut self, now_ms: u64) -> Option<u64> {
         if is_schedule_ahead(self.schedules.until_ms, now_ms) {
             for Running { schedule, row, next_ms } in self.schedules.running.values_mut() {
-                row.until_ms = come_to(row.until_ms, now_ms);
+                row.until_ms = clamp_position(row.until_ms, now_ms);
                 *next_ms = schedule.calendar.after(row.until_ms);
             }
             self.schedules.find_next();
@@ -116,7 +116,7 @@ impl Ledger {
             return self.schedules.next_ms;
         }
         let mut schedules = std::mem::take(&mut self.schedules);
-        let mut room = Room { ticks: COMMIT_MAX_TICKS, bytes: COMMIT_MAX_BYTES };
+        let mut room = TickBudget { ticks: COMMIT_MAX_TICKS, bytes: COMMIT_MAX_BYTES };
         for (name, running) in &mut schedules.running {
             if running.next_ms.is_some_and(|next_ms| next_ms <= now_ms) && !room.is_used_up() {
                 self.catch_up(running, now_ms, &mut room);
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// Handles a schedule's ticks up to now, within the commit's budget: missed ones first.
-    fn catch_up(&mut self, running: &mut Running, now_ms: u64, room: &mut Room) {
+    fn catch_up(&mut self, running: &mut Running, now_ms: u64, room: &mut TickBudget) {
         let Running { schedule, row, .. } = running;
         let on_time_ms = now_ms.saturating_sub(millis(TICK_LATE_MAX));
         let missed = missed(schedule, row.until_ms, on_time_ms);
@@ -167,7 +167,7 @@ impl Ledger {
         schedule: &Schedule,
         row: &mut ScheduleRow,
         (tick_ms, now_ms): (u64, u64),
-        room: &mut Room,
+        room: &mut TickBudget,
     ) {
         row.until_ms = tick_ms;
         // Its size was checked with the configuration.
@@ -184,7 +184,7 @@ impl Ledger {
 }
 
 /// A schedule's position; now, if it was reached while the clock was wrong.
-fn come_to(until_ms: u64, now_ms: u64) -> u64 {
+fn clamp_position(until_ms: u64, now_ms: u64) -> u64 {
     if is_schedule_ahead(until_ms, now_ms) { now_ms } else { until_ms }
 }
 

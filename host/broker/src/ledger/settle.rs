@@ -3,7 +3,7 @@
 use usher_event::{Failure, FailureClass, QuotaError};
 
 use super::append::Origin;
-use super::{Decided, Ledger};
+use super::{Ledger, PreparedSettlement};
 use crate::api::{Cause, CauseKind, Changes, Disposition, NewEvent, Settled};
 use crate::store::{Space, keys};
 use crate::{CONFLICTS_MAX, HOPS_MAX};
@@ -19,7 +19,7 @@ pub(super) struct Report {
 
 impl Ledger {
     /// Applies one settlement; one whose lease is no longer valid is only counted.
-    pub(crate) fn settle(&mut self, decided: Decided, now_ms: u64) -> Settled {
+    pub(crate) fn settle(&mut self, decided: PreparedSettlement, now_ms: u64) -> Settled {
         let settled = self.apply(decided, now_ms);
         if settled == Settled::Stale {
             self.stats.stale += 1;
@@ -27,8 +27,8 @@ impl Ledger {
         settled
     }
 
-    fn apply(&mut self, decided: Decided, now_ms: u64) -> Settled {
-        let Decided { settlement, identities, stored_blobs } = decided;
+    fn apply(&mut self, decided: PreparedSettlement, now_ms: u64) -> Settled {
+        let PreparedSettlement { settlement, identities, stored_blobs } = decided;
         let sequence = settlement.sequence;
         let Some(id) = self.names.get(&settlement.subscription).copied() else {
             return Settled::Stale;
@@ -94,7 +94,7 @@ impl Ledger {
         if stored.depth >= HOPS_MAX {
             let subscription = sub.subscription().name.as_str();
             let emitted = changes.emissions.first().map_or("", |new| new.event.ty());
-            let way = self.way_to(stored, subscription, emitted);
+            let way = self.path_to(stored, subscription, emitted);
             let reason = format!("the flow is {HOPS_MAX} hops deep and would go on{way}");
             return Some((Failure::new(FailureClass::Limit, reason), true));
         }

@@ -9,18 +9,18 @@ use usher_event::SubscriptionName;
 use super::Ledger;
 use super::subscription::Sub;
 use crate::FLOW_MAX_EVENTS;
-use crate::api::{HeldUp, StoredEvent};
+use crate::api::{BlockReason, StoredEvent};
 use crate::store::rows::SubscriptionRow;
 
 /// Status of the deliveries of some events.
-pub(crate) struct Standing {
-    pub(crate) subscriptions: Vec<SubscriptionStanding>,
+pub(crate) struct FlowSnapshot {
+    pub(crate) subscriptions: Vec<SubscriptionSnapshot>,
     /// Emissions of the flow waiting for their delay: due time and number.
     pub(crate) delayed: Vec<(u64, u64)>,
 }
 
 /// Their status with one subscription.
-pub(crate) struct SubscriptionStanding {
+pub(crate) struct SubscriptionSnapshot {
     pub(crate) id: u32,
     pub(crate) row: Arc<SubscriptionRow>,
     /// Nothing from this sequence on has been handed out.
@@ -38,20 +38,20 @@ pub(crate) struct SubscriptionStanding {
 }
 
 /// Status of one delivery, and what it waits for while it is pending.
-pub(crate) struct DeliveryStanding {
-    pub(crate) subscription: SubscriptionStanding,
+pub(crate) struct DeliverySnapshot {
+    pub(crate) subscription: SubscriptionSnapshot,
     /// Upper bound on the number of deliveries ahead of it.
     pub(crate) ahead: u64,
-    pub(crate) held_up: Option<HeldUp>,
+    pub(crate) held_up: Option<BlockReason>,
     /// The event, if it is held; the log may no longer have it.
     pub(crate) stored: Option<StoredEvent>,
 }
 
 impl Ledger {
     /// Status of these events of a flow.
-    pub(crate) fn standing(&self, flow: u64, sequences: &[u64]) -> Standing {
+    pub(crate) fn standing(&self, flow: u64, sequences: &[u64]) -> FlowSnapshot {
         let last = self.counters.last_sequence;
-        Standing {
+        FlowSnapshot {
             subscriptions: self.subs.values().map(|sub| sub.standing(sequences, last)).collect(),
             delayed: self.delayed.of_flow(flow, FLOW_MAX_EVENTS),
         }
@@ -62,13 +62,13 @@ impl Ledger {
         &self,
         name: &SubscriptionName,
         sequence: u64,
-    ) -> Option<DeliveryStanding> {
+    ) -> Option<DeliverySnapshot> {
         let sub = self.subs.get(self.names.get(name)?)?;
         let subscription = sub.standing(&[sequence], self.counters.last_sequence);
         let is_new = sequence >= subscription.next;
-        let alone = self.alone.holds_up(name.plugin()).then_some(HeldUp::Alone);
-        let backlog = self.backlog.holds_back(sub.id).then_some(HeldUp::Backlog);
-        Some(DeliveryStanding {
+        let alone = self.alone.blocks(name.plugin()).then_some(BlockReason::Alone);
+        let backlog = self.backlog.holds_back(sub.id).then_some(BlockReason::Backlog);
+        Some(DeliverySnapshot {
             ahead: sequence.saturating_sub(subscription.next),
             held_up: backlog.or(sub.held_up(is_new)).or(alone),
             stored: sub.held.get(&sequence).map(|held| held.pending.stored.clone()),
@@ -78,7 +78,7 @@ impl Ledger {
 }
 
 impl Sub {
-    fn standing(&self, sequences: &[u64], last: u64) -> SubscriptionStanding {
+    fn standing(&self, sequences: &[u64], last: u64) -> SubscriptionSnapshot {
         // Most subscriptions have nothing unsettled most of the time.
         let sequences = if self.has_unsettled() { sequences } else { &[] };
         let open = sequences.iter().copied().filter(|sequence| self.is_open(*sequence));
@@ -98,7 +98,7 @@ impl Sub {
         let before = sequences
             .iter()
             .filter_map(|sequence| Some((*sequence, self.retries.get(sequence)?.row.before)));
-        SubscriptionStanding {
+        SubscriptionSnapshot {
             id: self.id,
             row: Arc::clone(&self.row),
             next: self.next(last),
@@ -111,7 +111,7 @@ impl Sub {
     }
 }
 
-impl SubscriptionStanding {
+impl SubscriptionSnapshot {
     /// Whether the delivery is unfinished, whatever the current filter.
     pub(crate) fn has(&self, sequence: u64) -> bool {
         self.open.contains(&sequence) || self.waiting.contains_key(&sequence)

@@ -20,13 +20,13 @@ const GENERATION_MAX_ADDRESSES: usize = 16_384;
 /// another's reads.
 #[derive(Default)]
 pub(super) struct StateLedger {
-    plugins: HashMap<PluginName, PluginState>,
+    plugins: HashMap<PluginName, PluginWrites>,
     /// Plugins whose usage has to be written.
     unsaved: Vec<PluginName>,
 }
 
 #[derive(Default)]
-struct PluginState {
+struct PluginWrites {
     young: Writes,
     old: Writes,
     /// Writes up to this commit may have been evicted.
@@ -46,7 +46,7 @@ struct Writes {
 
 impl StateLedger {
     pub(super) fn new(usage: HashMap<PluginName, StateUsage>) -> Self {
-        let state = |(plugin, usage)| (plugin, PluginState { usage, ..PluginState::default() });
+        let state = |(plugin, usage)| (plugin, PluginWrites { usage, ..PluginWrites::default() });
         Self { plugins: usage.into_iter().map(state).collect(), unsaved: Vec::new() }
     }
 
@@ -57,7 +57,7 @@ impl StateLedger {
                 StateRead::Key { address, version } => (&address.plugin, *version),
                 StateRead::Bucket { plugin, version, .. } => (plugin, *version),
             };
-            let Some(PluginState { young, old, floor, .. }) = self.plugins.get(plugin) else {
+            let Some(PluginWrites { young, old, floor, .. }) = self.plugins.get(plugin) else {
                 return true;
             };
             let written = match read {

@@ -17,7 +17,7 @@ use super::lanes::{Entered, Lanes};
 use super::outgoing::Outgoing;
 use super::tail::Tail;
 use crate::api::{
-    AttemptRecord, HeldUp, Lease, Order, StoredEvent, Subscription, SubscriptionStatus,
+    AttemptRecord, BlockReason, Lease, Order, StoredEvent, Subscription, SubscriptionStatus,
 };
 use crate::store::rows::{CursorRow, RetryRow, SubscriptionRow};
 use crate::{PARKED_MAX, RETRIES_MAX};
@@ -190,7 +190,7 @@ impl Sub {
         }
         if new_filter || new_order {
             self.epoch += 1;
-            self.want_again();
+            self.refetch();
             if let Position::Behind { fetching, .. } = &mut self.position {
                 *fetching = false;
             }
@@ -312,20 +312,20 @@ impl Sub {
     }
 
     /// Why nothing is handed out, if so; `is_new` asks for deliveries never handed out before.
-    pub(super) fn held_up(&self, is_new: bool) -> Option<HeldUp> {
+    pub(super) fn held_up(&self, is_new: bool) -> Option<BlockReason> {
         if self.row.subscription.order == Order::Total
             && is_new
             && let Some(behind) = self.lowest_unsettled()
         {
-            return Some(HeldUp::Total { behind });
+            return Some(BlockReason::Total { behind });
         }
         if self.credit() == 0 {
-            return Some(HeldUp::InFlight);
+            return Some(BlockReason::InFlight);
         }
         let is_full = [
-            (self.retries.len() >= RETRIES_MAX, HeldUp::Retrying),
-            (self.parked.len() >= PARKED_MAX, HeldUp::Parked),
-            (self.open.is_empty() && !self.may_take_new(), HeldUp::Memory),
+            (self.retries.len() >= RETRIES_MAX, BlockReason::Retrying),
+            (self.parked.len() >= PARKED_MAX, BlockReason::Parked),
+            (self.open.is_empty() && !self.may_take_new(), BlockReason::Memory),
         ];
         is_full.into_iter().find_map(|(is_full, why)| (is_new && is_full).then_some(why))
     }

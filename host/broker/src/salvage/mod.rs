@@ -108,7 +108,7 @@ impl From<OpenFailure> for SalvageError {
 /// See [`SalvageError`]. Damage is no error.
 pub fn salvage(data: &Path, to: &Path) -> Result<Salvaged, SalvageError> {
     let _lock = lock(data)?;
-    let to = Place::check(data, to)?;
+    let to = Target::check(data, to)?;
     let mut report = Salvaged::default();
     let made = fill(data, &to.new, &mut report).and_then(|()| Ok(to.finish()?));
     if made.is_err() {
@@ -140,13 +140,13 @@ fn lock(data: &Path) -> Result<Option<File>, SalvageError> {
 }
 
 /// Where the new folder is made, and where it goes.
-struct Place {
+struct Target {
     new: PathBuf,
     to: PathBuf,
     parent: PathBuf,
 }
 
-impl Place {
+impl Target {
     fn check(data: &Path, to: &Path) -> Result<Self, SalvageError> {
         let refused = |words: String| Err(SalvageError::Refused(words));
         let to = std::path::absolute(to)?;

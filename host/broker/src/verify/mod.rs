@@ -27,14 +27,14 @@ pub struct Verified {
     /// off. A crash leaves them; nothing in them was ever acknowledged.
     pub torn_bytes: u64,
     /// What doesn't hold together; at most [`PROBLEMS_MAX`].
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Damage>,
     /// How many problems there are beyond those.
     pub more_problems: u64,
 }
 
 /// Something that doesn't hold together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Damage {
     /// The file or the row.
     pub place: String,
     /// What is wrong with it.
@@ -53,7 +53,7 @@ impl Verified {
 
     fn problem(&mut self, place: impl Into<String>, what: impl Into<String>) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { place: place.into(), what: what.into() });
+            self.problems.push(Damage { place: place.into(), what: what.into() });
         } else {
             self.more_problems += 1;
         }

@@ -44,8 +44,8 @@ impl Dialect for Any {
     fn types(&self) -> Types {
         let of: Vec<_> = self.0.iter().map(|member| member.types()).collect();
         let decided = of.iter().all(|types| types.decided);
-        let places = of.into_iter().flat_map(|types| types.places);
-        Types { places: disjoint(places.collect()), decided }
+        let patterns = of.into_iter().flat_map(|types| types.patterns);
+        Types { patterns: disjoint(patterns.collect()), decided }
     }
 
     fn names_types(&self, prefix: &str) -> bool {

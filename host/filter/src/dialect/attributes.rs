@@ -10,7 +10,7 @@ use super::{Dialect, Size, object};
 use crate::FilterError;
 use crate::mismatch::{Mismatch, quoted};
 use crate::reader::{Reader, kind};
-use crate::types::{Place, Types};
+use crate::types::{TypePattern, Types};
 
 /// How an attribute's value is compared.
 pub(crate) trait Comparison: Debug + Send + Sync + 'static {
@@ -24,7 +24,7 @@ pub(crate) trait Comparison: Debug + Send + Sync + 'static {
     fn holds(found: &str, wanted: &str) -> bool;
 
     /// The types that compare true; `None` if any type may.
-    fn place(ty: &str) -> Option<Place>;
+    fn pattern(ty: &str) -> Option<TypePattern>;
 
     /// Completes "must not".
     fn must_not(unwanted: &str) -> String {
@@ -103,14 +103,14 @@ impl<C: Comparison> Dialect for Attributes<C> {
     }
 
     fn types(&self) -> Types {
-        match self.type_pair().and_then(C::place) {
-            Some(place) => Types { places: vec![place], decided: self.pairs.len() == 1 },
+        match self.type_pair().and_then(C::pattern) {
+            Some(pattern) => Types { patterns: vec![pattern], decided: self.pairs.len() == 1 },
             None => Types::any_type(false),
         }
     }
 
     fn names_types(&self, prefix: &str) -> bool {
-        self.type_pair().is_some_and(|ty| C::place(ty).is_some() && ty.starts_with(prefix))
+        self.type_pair().is_some_and(|ty| C::pattern(ty).is_some() && ty.starts_with(prefix))
     }
 
     fn size(&self) -> Size {

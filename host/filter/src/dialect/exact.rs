@@ -1,7 +1,7 @@
 //! `exact`: attributes with these values.
 
 use super::attributes::{Attributes, Comparison};
-use crate::types::Place;
+use crate::types::TypePattern;
 
 pub(crate) type Exact = Attributes<IsEqual>;
 
@@ -16,8 +16,8 @@ impl Comparison for IsEqual {
         found == wanted
     }
 
-    fn place(ty: &str) -> Option<Place> {
-        Some(Place::Exact(ty.into()))
+    fn pattern(ty: &str) -> Option<TypePattern> {
+        Some(TypePattern::Exact(ty.into()))
     }
 
     fn must_not(_: &str) -> String {

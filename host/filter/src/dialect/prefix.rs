@@ -1,7 +1,7 @@
 //! `prefix`: attributes that begin with these values.
 
 use super::attributes::{Attributes, Comparison};
-use crate::types::Place;
+use crate::types::TypePattern;
 
 pub(crate) type Prefix = Attributes<Begins>;
 
@@ -16,7 +16,7 @@ impl Comparison for Begins {
         found.starts_with(wanted)
     }
 
-    fn place(ty: &str) -> Option<Place> {
-        Some(Place::Prefix(ty.into()))
+    fn pattern(ty: &str) -> Option<TypePattern> {
+        Some(TypePattern::Prefix(ty.into()))
     }
 }

@@ -1,7 +1,7 @@
 //! `suffix`: attributes that end with these values.
 
 use super::attributes::{Attributes, Comparison};
-use crate::types::Place;
+use crate::types::TypePattern;
 
 pub(crate) type Suffix = Attributes<Ends>;
 
@@ -16,7 +16,7 @@ impl Comparison for Ends {
         found.ends_with(wanted)
     }
 
-    fn place(_: &str) -> Option<Place> {
+    fn pattern(_: &str) -> Option<TypePattern> {
         None
     }
 }

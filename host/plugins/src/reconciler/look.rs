@@ -26,7 +26,7 @@ struct Move {
 impl Reconciler {
     pub(super) async fn look_at_folder(&mut self) {
         let Some(Scanned { files: scanned, misnamed }) = self.scan().await else { return };
-        self.tell_of_misnamed(misnamed);
+        self.refuse_misnamed(misnamed);
         let now = Instant::now();
         let changed: Vec<_> = scanned
             .iter()
@@ -76,7 +76,7 @@ impl Reconciler {
     }
 
     /// Refuses files whose names are not UTF-8; clears the refusals of those that are gone.
-    fn tell_of_misnamed(&mut self, misnamed: BTreeSet<String>) {
+    fn refuse_misnamed(&mut self, misnamed: BTreeSet<String>) {
         for gone in self.misnamed.difference(&misnamed) {
             self.registry.clear_refusal(gone);
         }
@@ -215,7 +215,7 @@ impl Reconciler {
             self.known(&file).again = None;
             return self.registry.clear_refusal(&file);
         }
-        if self.stays_off(&file, digest) {
+        if self.keep_disabled(&file, digest) {
             return;
         }
         match self.installer.refused_before(&file, &digest) {

@@ -65,8 +65,8 @@ impl Reconciler {
     }
 
     /// Handles a file whose bytes are disabled. Returns whether nothing else is to be done for it.
-    pub(super) fn stays_off(&mut self, file: &str, digest: Digest) -> bool {
-        let Some((name, rollback)) = self.installer.off(&digest) else { return false };
+    pub(super) fn keep_disabled(&mut self, file: &str, digest: Digest) -> bool {
+        let Some((name, rollback)) = self.installer.disabled_by(&digest) else { return false };
         if let Some((serving, _)) = self.registry.served_from(file) {
             let is_own = serving == name;
             if is_own {

@@ -39,7 +39,7 @@ pub(crate) struct Log {
 pub(crate) struct Shared {
     plugin: Arc<Plugin>,
     /// Log budget of the current minute.
-    minute: Mutex<Minute>,
+    minute: Mutex<LogBudget>,
 }
 
 struct Instance {
@@ -47,12 +47,12 @@ struct Instance {
     /// Whether a buffer may hold an unterminated line. Saves [`Log::flush`] the lock, since most
     /// deliveries leave none.
     has_rest: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<DeliveryLog>,
 }
 
 /// The current delivery, its remaining limit and its buffered output.
 #[derive(Default)]
-struct State {
+struct DeliveryLog {
     subscription: Option<SubscriptionName>,
     sequence: u64,
     attempt: u32,
@@ -96,13 +96,13 @@ impl Capability for Log {
     type Shared = Shared;
 
     fn share(plugin: &Arc<Plugin>, _: &Grants, (): ()) -> Shared {
-        let minute = Mutex::new(Minute::new(&plugin.limits));
+        let minute = Mutex::new(LogBudget::new(&plugin.limits));
         Shared { plugin: plugin.clone(), minute }
     }
 
     fn new(shared: &Arc<Shared>, _: &Arc<GuestClock>) -> Self {
         let left_bytes = size(shared.plugin.limits.log_bytes);
-        let state = Mutex::new(State { left_bytes, ..State::default() });
+        let state = Mutex::new(DeliveryLog { left_bytes, ..DeliveryLog::default() });
         let has_rest = AtomicBool::new(false);
         Self { instance: Arc::new(Instance { shared: shared.clone(), has_rest, state }) }
     }
@@ -131,7 +131,7 @@ impl Log {
         &self.instance.shared.plugin
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DeliveryLog> {
         self.instance.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,13 +144,13 @@ impl Log {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(state.buffer(stream));
             if !line.is_empty() {
-                self.emit(state.place(), stream, Level::INFO, &line);
+                self.emit(state.attribution(), stream, Level::INFO, &line);
             }
         }
     }
 
     /// The tail of stderr, redacted and joined to one line.
-    pub(crate) fn last_words(&self) -> Option<String> {
+    pub(crate) fn stderr_tail(&self) -> Option<String> {
         let state = self.lock();
         // Redact before joining lines, which would alter secrets that contain white space.
         let plugin = self.plugin();
@@ -180,7 +180,7 @@ impl Log {
             }
             if buffer.last() == Some(&b'\n') {
                 buffer.pop();
-                self.emit(state.place(), stream, Level::INFO, &buffer);
+                self.emit(state.attribution(), stream, Level::INFO, &buffer);
                 buffer.clear();
             }
         }
@@ -198,13 +198,13 @@ impl Log {
         };
         let line = self.take(state, line.as_bytes(), LINE_BYTES);
         if !line.is_empty() {
-            self.emit(state.place(), Stream::Logging, level, line);
+            self.emit(state.attribution(), Stream::Logging, level, line);
         }
     }
 
     /// Charges `bytes` to the delivery and to the plugin's current minute, and returns the prefix
     /// that fits. If all of it fits, also charges `more_bytes`.
-    fn take<'a>(&self, state: &mut State, bytes: &'a [u8], more_bytes: usize) -> &'a [u8] {
+    fn take<'a>(&self, state: &mut DeliveryLog, bytes: &'a [u8], more_bytes: usize) -> &'a [u8] {
         let plugin = self.plugin();
         let taken_bytes = match state.left_bytes.checked_sub(bytes.len()) {
             Some(left) => {
@@ -240,12 +240,12 @@ impl Log {
     }
 
     /// Logs that output is dropped from here on.
-    fn cut(&self, state: &State, why: &str) {
+    fn cut(&self, state: &DeliveryLog, why: &str) {
         let words = format!("log cut: {why}, {LINE_BYTES} counted for each line besides its own");
-        self.emit(state.place(), Stream::Logging, Level::WARN, words.as_bytes());
+        self.emit(state.attribution(), Stream::Logging, Level::WARN, words.as_bytes());
     }
 
-    fn emit(&self, place: Place<'_>, stream: Stream, level: Level, line: &[u8]) {
+    fn emit(&self, attribution: Attribution<'_>, stream: Stream, level: Level, line: &[u8]) {
         macro_rules! emit {
             ($level:expr) => {
                 if tracing::enabled!(target: "plugin", $level) {
@@ -255,9 +255,9 @@ impl Log {
                         target: "plugin",
                         $level,
                         plugin = &*self.plugin().label,
-                        sequence = place.sequence,
-                        subscription = place.subscription,
-                        attempt = place.attempt,
+                        sequence = attribution.sequence,
+                        subscription = attribution.subscription,
+                        attempt = attribution.attempt,
                         stream = stream.as_str(),
                         "{}",
                         text::escape(&line),
@@ -276,14 +276,14 @@ impl Log {
 }
 
 /// Log budget of one plugin per minute, shared by its instances.
-pub(crate) struct Minute {
+pub(crate) struct LogBudget {
     limit_bytes: usize,
     left_bytes: usize,
     began: Option<Instant>,
     is_cut: bool,
 }
 
-/// Result of charging a [`Minute`].
+/// Result of charging a [`LogBudget`].
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
     Enough,
@@ -295,7 +295,7 @@ enum Left {
     },
 }
 
-impl Minute {
+impl LogBudget {
     pub(crate) fn new(limits: &Limits) -> Self {
         let limit_bytes = size(limits.log_minute_bytes);
         Self { limit_bytes, left_bytes: limit_bytes, began: None, is_cut: false }
@@ -321,21 +321,21 @@ impl Minute {
 
 /// Attribution of a line; empty during `describe`.
 #[derive(Clone, Copy, Default)]
-struct Place<'a> {
+struct Attribution<'a> {
     subscription: Option<&'a str>,
     sequence: Option<u64>,
     attempt: Option<u32>,
 }
 
-impl State {
-    fn place(&self) -> Place<'_> {
+impl DeliveryLog {
+    fn attribution(&self) -> Attribution<'_> {
         match &self.subscription {
-            Some(name) => Place {
+            Some(name) => Attribution {
                 subscription: Some(name.as_str()),
                 sequence: Some(self.sequence),
                 attempt: Some(self.attempt),
             },
-            None => Place::default(),
+            None => Attribution::default(),
         }
     }
 
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn a_minute_has_room_for_its_limit_and_the_next_one_again() {
         let limits = Limits { log_minute_bytes: 100, ..Limits::default() };
-        let mut minute = Minute::new(&limits);
+        let mut minute = LogBudget::new(&limits);
         let start = Instant::now();
         let after = |seconds: u64| start + Duration::from_secs(seconds);
         assert_eq!(minute.take(60, after(0)), Left::Enough);
@@ -516,7 +516,7 @@ mod tests {
         let words = |written: &str| {
             let log = log_of(&plugin);
             log.write(Stream::Stderr, written.as_bytes());
-            log.last_words().unwrap()
+            log.stderr_tail().unwrap()
         };
         assert_eq!(words(&format!("bad key:\n{secret}\nend")), "bad key: [redacted] end");
         // Cut within the secret, and then within a character before it.

@@ -29,7 +29,7 @@ pub(crate) const QUICK_CPU_MS: u64 = 1_000;
 
 /// How much CPU time a compilation gets, and at which priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub enum CompileBudget {
     /// At most one second of CPU time, to detect slow compilations early.
     Quick,
     /// Up to the configured limit, at the lowest priority.
@@ -170,7 +170,7 @@ impl Compiler {
         &self,
         engine: &Engine,
         component: &[u8],
-        attempt: Attempt,
+        attempt: CompileBudget,
     ) -> Result<Vec<u8>, CompileError> {
         match self {
             Self::Here => engine

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::EXIT_INVALID;
-use super::{Attempt, CompileError, QUICK_CPU_MS};
+use super::{CompileBudget, CompileError, QUICK_CPU_MS};
 use crate::limits::CODE_MAX_BYTES;
 use crate::{nice, text};
 
@@ -62,7 +62,7 @@ impl CompilerProcess {
     pub(super) async fn compile(
         &self,
         component: &[u8],
-        attempt: Attempt,
+        attempt: CompileBudget,
     ) -> Result<Vec<u8>, CompileError> {
         let mut child = self.start().map_err(|error| {
             CompileError::NotRun(format!("{}: {error}", self.program.display()))
@@ -70,11 +70,11 @@ impl CompilerProcess {
         let id = child.id();
         let deadline = Instant::now() + Duration::from_millis(self.wall_ms);
         let (cpu_ms, eager, niceness, quick_until) = match attempt {
-            Attempt::Quick => {
+            CompileBudget::Quick => {
                 let cpu_ms = self.cpu_ms.min(QUICK_CPU_MS);
                 (cpu_ms, EAGER, nice::NICER, Instant::now() + QUICK_WALL_MAX)
             }
-            Attempt::Patient => (self.cpu_ms, Duration::ZERO, nice::NICEST, deadline),
+            CompileBudget::Patient => (self.cpu_ms, Duration::ZERO, nice::NICEST, deadline),
         };
         let stopped = {
             let mut talk = pin!(talk(&mut child, component));
@@ -211,7 +211,9 @@ mod tests {
         let before = rustix::process::getpriority_process(None).unwrap();
         let script = "while [ \"$(nice)\" = NICE ]; do :; done; nice";
         let script = script.replace("NICE", &before.to_string());
-        for (attempt, nicer) in [(Attempt::Quick, nice::NICER), (Attempt::Patient, nice::NICEST)] {
+        for (attempt, nicer) in
+            [(CompileBudget::Quick, nice::NICER), (CompileBudget::Patient, nice::NICEST)]
+        {
             let code = shell(&script, LONG, LONG).compile(b"", attempt).await;
             let code = match code {
                 // On a busy machine the loop alone may exceed the time of a quick attempt.
@@ -226,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn who_had_no_processor_is_not_blamed_for_being_slow() {
         let waiting = shell("read -r line; exec sleep 1000", LONG, 300);
-        for attempt in [Attempt::Quick, Attempt::Patient] {
+        for attempt in [CompileBudget::Quick, CompileBudget::Patient] {
             let waiting = waiting.compile(b"", attempt).await;
             let Err(CompileError::Starved { wall_ms: 300, cpu_ms }) = waiting else {
                 panic!("{waiting:?}")
@@ -253,21 +255,21 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_ended_and_what_does_not_is_taken() {
         let quick = shell("cat >/dev/null; printf code", LONG, LONG);
-        let quick = quick.compile(b"component", Attempt::Quick).await;
+        let quick = quick.compile(b"component", CompileBudget::Quick).await;
         assert_eq!(quick.as_deref(), Ok(&b"code"[..]));
         let endless = |cpu_ms| shell("while :; do :; done", cpu_ms, LONG);
-        for attempt in [Attempt::Quick, Attempt::Patient] {
+        for attempt in [CompileBudget::Quick, CompileBudget::Patient] {
             let ended = endless(50).compile(b"component", attempt).await;
             assert_eq!(ended, Err(CompileError::TooSlow { cpu_ms: 50 }), "{attempt:?}");
         }
-        let ended = endless(LONG).compile(b"component", Attempt::Quick).await;
+        let ended = endless(LONG).compile(b"component", CompileBudget::Quick).await;
         assert_eq!(ended, Err(CompileError::NotQuick));
     }
 
     #[tokio::test]
     async fn a_child_is_told_how_much_memory_it_has() {
         let told = shell("cat >/dev/null; printf %s \"$0\"", LONG, LONG);
-        let told = told.compile(b"component", Attempt::Quick).await;
+        let told = told.compile(b"component", CompileBudget::Quick).await;
         assert_eq!(told.as_deref(), Ok(&b"1073741824"[..]));
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tempfile::TempDir;
-use usher_runtime::{Attempt, Grants, Limits, Runtime, RuntimeError, RuntimeOptions};
+use usher_runtime::{CompileBudget, Grants, Limits, Runtime, RuntimeError, RuntimeOptions};
 
 use crate::support::logs::capture;
 use crate::support::{Setup, block_on, guest_bytes, options};
@@ -18,7 +18,8 @@ fn open(dir: &Path) -> Result<Runtime, RuntimeError> {
 /// Loads a guest in a new runtime and has it do something; answers whether it was cached.
 fn serve(dir: &Path) -> bool {
     let runtime = open(dir).unwrap();
-    let loaded = block_on(runtime.load(guest_bytes("hop"), "hop.wasm", Attempt::Patient)).unwrap();
+    let loaded =
+        block_on(runtime.load(guest_bytes("hop"), "hop.wasm", CompileBudget::Patient)).unwrap();
     let setup = Setup::new(&loaded, Grants::default(), Limits::default());
     assert_eq!(setup.deliver(&json!({"n": 1})).unwrap().len(), 1);
     loaded.from_cache()
@@ -77,8 +78,9 @@ fn an_entry_under_another_name_is_not_used() {
     let dir = dir.path().join("cache");
     serve(&dir);
     let runtime = open(&dir).unwrap();
-    let echo =
-        || block_on(runtime.load(guest_bytes("echo"), "echo.wasm", Attempt::Patient)).unwrap();
+    let echo = || {
+        block_on(runtime.load(guest_bytes("echo"), "echo.wasm", CompileBudget::Patient)).unwrap()
+    };
     let hop = entry(&dir);
     assert!(!echo().from_cache());
     // hop's code, in the place of echo's.

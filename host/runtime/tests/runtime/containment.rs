@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use usher_event::{FailureClass, Listener as _, Verdict};
-use usher_runtime::{Attempt, Grants, Limits, Runtime, RuntimeOptions};
+use usher_runtime::{CompileBudget, Grants, Limits, Runtime, RuntimeOptions};
 
 use crate::support::guest::{POLLABLES, Parts};
 use crate::support::stores::MemoryState;
@@ -347,7 +347,7 @@ fn small(max_instances: u32) -> Runtime {
 }
 
 fn load_into(runtime: &Runtime, bytes: Bytes, limits: Limits) -> Setup {
-    let loaded = block_on(runtime.load(bytes, "tested.wasm", Attempt::Patient)).unwrap();
+    let loaded = block_on(runtime.load(bytes, "tested.wasm", CompileBudget::Patient)).unwrap();
     Setup::new(&loaded, Grants::default(), limits)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use usher_event::FailureClass;
-use usher_runtime::{Attempt, Grants, Isolation, Limits, Runtime, RuntimeOptions};
+use usher_runtime::{CompileBudget, Grants, Isolation, Limits, Runtime, RuntimeOptions};
 
 use crate::support::guest::Parts;
 use crate::support::{Setup, any_delivery, assert_failure, block_on, guest, load, options, setup};
@@ -50,7 +50,7 @@ fn the_next_tenant_of_a_memory_finds_zeros() {
     let runtime = Runtime::new(RuntimeOptions { max_instances: 1, ..options() }).unwrap();
     let tenants = [0x11, 0x22, 0x33].map(|mark| {
         let loaded =
-            block_on(runtime.load(squatter(mark), "tested.wasm", Attempt::Patient)).unwrap();
+            block_on(runtime.load(squatter(mark), "tested.wasm", CompileBudget::Patient)).unwrap();
         Setup::isolated(&loaded, Isolation::Fresh)
     });
     for round in 0..4 {

@@ -9,7 +9,7 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 
 use super::budget::Share;
-use super::clients::Client;
+use super::connections::Connection;
 use super::problem::ApiError;
 use super::state::Api;
 
@@ -17,7 +17,7 @@ use super::state::Api;
 const WHOLE_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reserves memory for one response; waits while the budget is exhausted.
-pub(super) async fn room(api: &Api, client: &Arc<Client>) -> Result<Share, ApiError> {
+pub(super) async fn room(api: &Api, client: &Arc<Connection>) -> Result<Share, ApiError> {
     let room = api.answers.take(client, WHOLE_MAX_BYTES).await;
     room.ok_or_else(|| ApiError::unavailable("the router is stopping"))
 }

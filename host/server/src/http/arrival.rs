@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::clients::{Caller, Client};
+use super::connections::{Caller, Connection};
 
 /// Limit on an unread rest that is discarded without closing the connection.
 const REST_MAX_BYTES: usize = 64 * 1024;
@@ -33,7 +33,7 @@ pub(super) async fn track(Caller(client): Caller, request: Request, next: Next) 
     // A client that waits for "100 Continue" has not sent the body; polling it would request it.
     let waits = head.headers.contains_key(header::EXPECT);
     let (back, mut left) = oneshot::channel();
-    let lent = Lent { body, client, is_begun: false, back: Some(back) };
+    let lent = ReturnedBody { body, client, is_begun: false, back: Some(back) };
     let mut response = next.run(Request::from_parts(head, Body::new(lent))).await;
     if let Ok((is_begun, body)) = left.try_recv()
         && ((waits && !is_begun) || !has_arrived(body))
@@ -57,15 +57,15 @@ fn has_arrived(mut body: Body) -> bool {
 }
 
 /// A body lent to the handler; returned through `back` if it is dropped with a rest unread.
-struct Lent {
+struct ReturnedBody {
     body: Body,
-    client: Arc<Client>,
+    client: Arc<Connection>,
     /// Whether it has been polled.
     is_begun: bool,
     back: Option<oneshot::Sender<(bool, Body)>>,
 }
 
-impl HttpBody for Lent {
+impl HttpBody for ReturnedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -80,10 +80,10 @@ impl HttpBody for Lent {
             Poll::Ready(Some(Ok(frame))) => {
                 self.client.body_came(frame.data_ref().map_or(0, Bytes::len));
                 if self.body.is_end_stream() {
-                    self.client.is_served();
+                    self.client.request_started();
                 }
             }
-            Poll::Ready(_) => self.client.is_served(),
+            Poll::Ready(_) => self.client.request_started(),
         }
         frame
     }
@@ -97,9 +97,9 @@ impl HttpBody for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReturnedBody {
     fn drop(&mut self) {
-        self.client.is_served();
+        self.client.request_started();
         if let Some(back) = self.back.take()
             && !self.body.is_end_stream()
         {

@@ -14,8 +14,8 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 
 use super::budget::{Budget, Share};
-use super::clients::Kind;
-use super::clients::{Client, Clients};
+use super::connections::Kind;
+use super::connections::{Connection, Connections};
 use super::problem::ApiError;
 
 /// How long a body of which nothing has been read waits for room.
@@ -28,30 +28,30 @@ const BEGIN_MAX_BYTES: usize = 64 * 1024;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The budget for all request bodies.
-pub(super) struct Room {
+pub(super) struct BodyBudget {
     budget: Budget,
     /// Held by the one partly read body that may wait for more room.
     waiting: Semaphore,
 }
 
-impl Room {
+impl BodyBudget {
     /// A budget of `total_bytes`.
-    pub(super) fn new(total_bytes: usize, clients: &Arc<Clients>) -> Self {
+    pub(super) fn new(total_bytes: usize, clients: &Arc<Connections>) -> Self {
         Self { budget: Budget::new(Kind::Bodies, total_bytes, clients), waiting: Semaphore::new(1) }
     }
 
     /// Takes room for an unregistered client, which is never cut.
     #[cfg(test)]
     pub(super) fn hold(&self, bytes: usize) -> Option<Share> {
-        self.budget.try_take(&Client::alone(), bytes)
+        self.budget.try_take(&Connection::alone(), bytes)
     }
 
-    async fn take(&self, client: &Arc<Client>, bytes: usize) -> Option<Share> {
+    async fn take(&self, client: &Arc<Connection>, bytes: usize) -> Option<Share> {
         if let Some(share) = self.budget.try_take(client, bytes) {
             return Some(share);
         }
         // The router's turn: while it waits for room, the client must not fall behind.
-        client.is_served();
+        client.request_started();
         if !client.is_holding(Kind::Bodies) {
             return self.budget.take_within(client, bytes, BEGIN_PATIENCE).await;
         }
@@ -61,13 +61,13 @@ impl Room {
 }
 
 /// A body and its share of the budget, which is released on drop.
-pub(super) struct Intake {
+pub(super) struct RequestBody {
     /// The content.
     pub(super) bytes: Bytes,
     _share: Option<Share>,
 }
 
-impl Intake {
+impl RequestBody {
     /// The content, to be parsed as JSON.
     ///
     /// # Errors
@@ -90,10 +90,10 @@ impl Intake {
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
-    client: &Arc<Client>,
+    client: &Arc<Connection>,
     (max_bytes, timeout): (usize, Duration),
-    room: &Room,
-) -> Result<Intake, ApiError> {
+    room: &BodyBudget,
+) -> Result<RequestBody, ApiError> {
     let too_large = || ApiError::too_large(format!("the body is larger than {max_bytes} bytes"));
     let announced_bytes = announced_bytes(headers).unwrap_or_default();
     let announced_bytes = usize::try_from(announced_bytes)
@@ -119,7 +119,7 @@ pub(super) async fn read(
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(Intake { bytes: bytes.freeze(), _share: share })
+        Ok(RequestBody { bytes: bytes.freeze(), _share: share })
     };
     tokio::select! {
         biased;
@@ -149,9 +149,9 @@ mod tests {
         Body::from_stream(futures_util::stream::pending::<Result<Bytes, String>>())
     }
 
-    fn room(bytes: usize) -> (Room, Arc<Clients>) {
-        let clients = Clients::new(Default::default());
-        (Room::new(bytes, &clients), clients)
+    fn room(bytes: usize) -> (BodyBudget, Arc<Connections>) {
+        let clients = Connections::new(Default::default());
+        (BodyBudget::new(bytes, &clients), clients)
     }
 
     async fn status(body: Body, announced: Option<&str>, room_bytes: usize) -> StatusCode {
@@ -202,7 +202,7 @@ mod tests {
         let frames = futures_util::stream::iter([Ok::<_, String>(Bytes::from_static(b"7 bytes"))]);
         let body = Body::from_stream(frames.chain(futures_util::stream::pending()));
         let stands = async {
-            standing.client().is_served();
+            standing.client().request_started();
             let headers = HeaderMap::new();
             let reading = read(&headers, body, standing.client(), (8, FOREVER), &room);
             standing.client().awaits_body();

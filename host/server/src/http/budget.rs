@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::clients::{Client, Clients, Kind};
+use super::connections::{Connection, Connections, Kind};
 
 /// How far behind a client that holds memory may be while another waits for it.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
@@ -22,24 +22,24 @@ pub(super) struct Budget {
     kind: Kind,
     permits: Arc<Semaphore>,
     total_bytes: usize,
-    clients: Arc<Clients>,
+    clients: Arc<Connections>,
 }
 
 /// Part of a budget; released on drop.
 pub(super) struct Share {
     kind: Kind,
     permit: OwnedSemaphorePermit,
-    client: Arc<Client>,
+    client: Arc<Connection>,
 }
 
 impl Budget {
-    pub(super) fn new(kind: Kind, total_bytes: usize, clients: &Arc<Clients>) -> Self {
+    pub(super) fn new(kind: Kind, total_bytes: usize, clients: &Arc<Connections>) -> Self {
         let permits = Arc::new(Semaphore::new(total_bytes));
         Self { kind, permits, total_bytes, clients: Arc::clone(clients) }
     }
 
     /// Takes `bytes`, capped at the whole budget. Waits in FIFO order.
-    pub(super) async fn take(&self, client: &Arc<Client>, bytes: usize) -> Option<Share> {
+    pub(super) async fn take(&self, client: &Arc<Connection>, bytes: usize) -> Option<Share> {
         let permits = u32::try_from(bytes.min(self.total_bytes)).ok()?;
         let mut taking = std::pin::pin!(Arc::clone(&self.permits).acquire_many_owned(permits));
         loop {
@@ -47,8 +47,8 @@ impl Budget {
                 biased;
                 permit = &mut taking => return Some(self.share(permit.ok()?, client)),
                 () = sleep(LOOK_EVERY) => {
-                    let is_holding = |client: &Client| client.is_holding(self.kind);
-                    self.clients.cut_one(BEHIND_MAX, 1, is_holding);
+                    let is_holding = |client: &Connection| client.is_holding(self.kind);
+                    self.clients.evict_one(BEHIND_MAX, 1, is_holding);
                 }
             }
         }
@@ -57,7 +57,7 @@ impl Budget {
     /// Like [`Budget::take`]; `None` after `patience`.
     pub(super) async fn take_within(
         &self,
-        client: &Arc<Client>,
+        client: &Arc<Connection>,
         bytes: usize,
         patience: Duration,
     ) -> Option<Share> {
@@ -65,13 +65,13 @@ impl Budget {
     }
 
     /// Takes `bytes` if they are free now.
-    pub(super) fn try_take(&self, client: &Arc<Client>, bytes: usize) -> Option<Share> {
+    pub(super) fn try_take(&self, client: &Arc<Connection>, bytes: usize) -> Option<Share> {
         let permits = u32::try_from(bytes).ok()?;
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(permits).ok()?;
         Some(self.share(permit, client))
     }
 
-    fn share(&self, permit: OwnedSemaphorePermit, client: &Arc<Client>) -> Share {
+    fn share(&self, permit: OwnedSemaphorePermit, client: &Arc<Connection>) -> Share {
         client.held_bytes(self.kind).fetch_add(permit.num_permits(), Ordering::Relaxed);
         Share { kind: self.kind, permit, client: Arc::clone(client) }
     }
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn shares_are_counted_and_given_back() {
-        let clients = Clients::new(Counter::default());
+        let clients = Connections::new(Counter::default());
         let budget = Budget::new(Kind::Answers, 10, &clients);
         let entry = clients.enter(false);
         let client = entry.client();
@@ -150,12 +150,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_holder_that_is_behind_is_cut_and_others_go_on() {
-        let clients = Clients::new(Counter::default());
+        let clients = Connections::new(Counter::default());
         let budget = Budget::new(Kind::Answers, 10, &clients);
         let (stalled, waiting) = (clients.enter(false), clients.enter(false));
-        stalled.client().is_served();
+        stalled.client().request_started();
         let share = budget.take(stalled.client(), 10).await.unwrap();
-        stalled.client().takes(false);
+        stalled.client().set_writable(false);
         let cut = async {
             stalled.client().cut().await;
             drop(share);
@@ -169,10 +169,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_holder_that_makes_progress_is_waited_for() {
         let cut = Counter::default();
-        let clients = Clients::new(cut.clone());
+        let clients = Connections::new(cut.clone());
         let budget = Budget::new(Kind::Answers, 10, &clients);
         let (working, waiting) = (clients.enter(false), clients.enter(false));
-        working.client().is_served();
+        working.client().request_started();
         let _share = budget.take(working.client(), 10).await.unwrap();
         let taken = budget.take_within(waiting.client(), 1, 5 * BEHIND_MAX).await;
         assert!(taken.is_none());

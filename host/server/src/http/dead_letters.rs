@@ -8,7 +8,7 @@ use http::HeaderMap;
 use usher_broker::{Actor, DeadLetterPage, DeadLetterQuery, Operated, Operation};
 use usher_event::FailureClass;
 
-use super::clients::Caller;
+use super::connections::Caller;
 use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
 use super::state::Api;

@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
 use super::answers::json_bytes;
-use super::clients::Caller;
+use super::connections::Caller;
 use super::log::Reader;
 use super::params::{Params, PathParams, filter, number, page, subscription};
 use super::problem::ApiError;

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
-use super::clients::Caller;
+use super::connections::Caller;
 use super::problem::{ApiError, HEADER_MAX_BYTES};
 use super::state::Api;
 
@@ -36,7 +36,7 @@ pub(super) async fn admit(
     let checked = size(uri, headers)
         .and_then(|()| framing(headers))
         .and_then(|()| authority(request.version(), request.method(), uri, headers))
-        .and_then(|authority| ours(authority.as_ref(), uri.path(), headers, allowed));
+        .and_then(|authority| check_origin(authority.as_ref(), uri.path(), headers, allowed));
     if let Err(error) = checked {
         // It is uncertain where this request ends, so the connection can't be reused.
         return ([(header::CONNECTION, "close")], error).into_response();
@@ -82,7 +82,7 @@ fn authority(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Option<Authority>, ApiError> {
-    let host = one(headers, header::HOST)?.map(|host| host.parse::<Authority>());
+    let host = unique_header(headers, header::HOST)?.map(|host| host.parse::<Authority>());
     let host = match host {
         None if version >= Version::HTTP_11 => {
             return Err(ApiError::invalid("there is no host header, which HTTP/1.1 asks for"));
@@ -107,7 +107,7 @@ fn authority(
 }
 
 /// Checks that the request is meant for this router and doesn't come from a foreign origin.
-fn ours(
+fn check_origin(
     authority: Option<&Authority>,
     path: &str,
     headers: &HeaderMap,
@@ -124,7 +124,7 @@ fn ours(
              the name to allowed_hosts in [http] in usher.toml",
         ));
     }
-    if let Some(origin) = one(headers, header::ORIGIN)?
+    if let Some(origin) = unique_header(headers, header::ORIGIN)?
         && !origin.parse::<Uri>().is_ok_and(|origin| origin.host().is_some_and(is_ours))
     {
         return Err(ApiError::forbidden("web pages from elsewhere may not use this API"));
@@ -133,7 +133,7 @@ fn ours(
 }
 
 /// Returns a header that may occur at most once; empty, which is no valid host, if it isn't text.
-fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ApiError> {
+fn unique_header(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(&name).iter();
     let value = values.next().map(|value| value.to_str().unwrap_or_default());
     match values.next() {
@@ -172,7 +172,7 @@ mod tests {
         let allowed = ["router.internal".to_owned()];
         framing(&headers)
             .and_then(|()| authority(version, &Method::GET, &uri, &headers))
-            .and_then(|authority| ours(authority.as_ref(), uri.path(), &headers, &allowed))
+            .and_then(|authority| check_origin(authority.as_ref(), uri.path(), &headers, &allowed))
             .map_or_else(|error| error.into_response().status(), |()| StatusCode::OK)
     }
 

@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode, header};
 use usher_broker::BrokerError;
 use usher_event::{Event, http_binary, json, media};
 
-use super::body::{self, Intake};
-use super::clients::{Caller, Client};
+use super::body::{self, RequestBody};
+use super::connections::{Caller, Connection};
 use super::problem::ApiError;
 use super::state::Api;
 use usher_api::{Accepted, AcceptedEvent};
@@ -63,10 +63,10 @@ pub(super) async fn publish(
 /// Reads the body within the configured limits.
 async fn read(
     api: &Api,
-    client: &Arc<Client>,
+    client: &Arc<Connection>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Intake, ApiError> {
+) -> Result<RequestBody, ApiError> {
     let http = &api.running.config.http;
     let limits = (http.max_body_bytes, http.body_timeout);
     body::read(headers, body, client, limits, &api.intake).await
@@ -75,7 +75,7 @@ async fn read(
 /// Reads the single event of a request in structured mode.
 pub(super) async fn one_structured(
     api: &Api,
-    client: &Arc<Client>,
+    client: &Arc<Connection>,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Event, ApiError> {
@@ -141,7 +141,7 @@ impl Mode {
         ))
     }
 
-    fn decode(self, headers: &HeaderMap, body: &Intake) -> Result<Vec<Event>, ApiError> {
+    fn decode(self, headers: &HeaderMap, body: &RequestBody) -> Result<Vec<Event>, ApiError> {
         Ok(match self {
             Self::Structured => vec![json::from_slice(body.json()?)?],
             Self::Batch => json::batch_from_slice(body.json()?)?,

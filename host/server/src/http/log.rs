@@ -11,7 +11,7 @@ use usher_event::limits::JSON_MAX_BYTES;
 use usher_filter::Filter;
 
 use super::budget::Share;
-use super::clients::Client;
+use super::connections::Connection;
 use super::state::Api;
 use crate::project;
 use usher_api::Stored;
@@ -29,7 +29,7 @@ const AROUND_BYTES: usize = 512;
 /// A position in the log.
 pub(super) struct Reader {
     api: Api,
-    client: Arc<Client>,
+    client: Arc<Connection>,
     filter: Option<Filter>,
     /// The sequence to read on from.
     pub(super) next: u64,
@@ -43,7 +43,12 @@ pub(super) struct Page {
 }
 
 impl Reader {
-    pub(super) fn new(api: Api, client: Arc<Client>, filter: Option<Filter>, from: u64) -> Self {
+    pub(super) fn new(
+        api: Api,
+        client: Arc<Connection>,
+        filter: Option<Filter>,
+        from: u64,
+    ) -> Self {
         Self { api, client, filter, next: from }
     }
 

@@ -13,7 +13,7 @@ mod backup;
 mod blobs;
 mod body;
 mod budget;
-mod clients;
+mod connections;
 mod dead_letters;
 mod events;
 mod flows;

@@ -203,7 +203,7 @@ impl ApiError {
 
 /// Replaces an error response that hyper writes by itself, before there is a request, with one that
 /// has a body. `None` if `bytes` are anything else.
-pub(super) fn in_place_of(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn replace_bare_error(bytes: &[u8]) -> Option<Vec<u8>> {
     let head = bytes.strip_suffix(b"\r\n\r\n").filter(|head| head.starts_with(b"HTTP/1.1 4"))?;
     let head = std::str::from_utf8(head).ok()?;
     let status = StatusCode::from_bytes(head.get(9..12)?.as_bytes()).ok()?;
@@ -216,11 +216,11 @@ pub(super) fn in_place_of(bytes: &[u8]) -> Option<Vec<u8>> {
     let (title, detail) = match status {
         StatusCode::URI_TOO_LONG => ("address too long", "the address is too long".to_owned()),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            return Some(written(first, &kept, &ApiError::header_too_large()));
+            return Some(encode_response(first, &kept, &ApiError::header_too_large()));
         }
         _ => ("invalid request", "the request's line or header fields are not HTTP/1.1".to_owned()),
     };
-    Some(written(first, &kept, &ApiError::new(status, title, detail)))
+    Some(encode_response(first, &kept, &ApiError::new(status, title, detail)))
 }
 
 /// The response to a request whose header does not arrive in time.
@@ -228,11 +228,11 @@ pub(super) fn header_timeout(timeout: Duration) -> Vec<u8> {
     let detail = format!("the header took longer than {} ms", timeout.as_millis());
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
     let error = ApiError::timeout(detail);
-    written("HTTP/1.1 408 Request Timeout", &[&format!("date: {date}")], &error)
+    encode_response("HTTP/1.1 408 Request Timeout", &[&format!("date: {date}")], &error)
 }
 
 /// Serializes a whole response.
-fn written(first: &str, fields: &[&str], error: &ApiError) -> Vec<u8> {
+fn encode_response(first: &str, fields: &[&str], error: &ApiError) -> Vec<u8> {
     let body = error.body();
     let mut answer = format!("{first}\r\n");
     let fields = fields.iter().filter(|field| !field.starts_with("connection:"));

@@ -9,7 +9,7 @@ use usher_broker::{
 };
 
 use super::answers;
-use super::clients::Caller;
+use super::connections::Caller;
 use super::events::FIRST_SEQUENCE;
 use super::params::{Params, PathParams, filter, subscription};
 use super::problem::ApiError;

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use tower::Service as _;
 use tracing::{debug, warn};
 
-use super::clients::{Caller, Client, Clients, Entry};
+use super::connections::{Caller, Connection, Connections, Entry};
 use super::problem::{self, HEADER_MAX_BYTES};
 use super::socket::Socket;
 use super::state::Api;
@@ -42,17 +42,17 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 pub(super) const SPARE_CONNECTIONS: usize = 16;
 
 /// Open connections possible beyond the configured number: spare ones and those waiting for a slot.
-pub(crate) const EXTRA_CONNECTIONS: usize = SPARE_CONNECTIONS + LOBBY_MAX;
+pub(crate) const EXTRA_CONNECTIONS: usize = SPARE_CONNECTIONS + WAITING_MAX;
 
 /// Limit on accepted connections that wait for a slot; further ones wait to be accepted.
-const LOBBY_MAX: usize = 128;
+const WAITING_MAX: usize = 128;
 
 /// How far behind a client must be to be cut for another.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 
 /// How long to wait for a regular slot: longer than `IDLE_MIN`, so that a client that falls idle
 /// now can still be cut.
-const PLACE_WAIT_MAX: Duration = Duration::from_millis(500);
+const SLOT_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Poll interval while waiting for a slot.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -76,7 +76,7 @@ pub(crate) async fn serve(
     let drain = app.config.drain;
     let api = Api::new(app, stop.clone());
     let router = super::router(api.clone());
-    let places = Places::new(api.running.max_connections, &api.clients);
+    let slots = Slots::new(api.running.max_connections, &api.clients);
     let mut connections = JoinSet::new();
 
     loop {
@@ -94,24 +94,24 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        // Accepts no more while the lobby is full.
+        // Accepts no more while those that wait are as many as may.
         let waiting = tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
-            waiting = Arc::clone(&places.lobby).acquire_owned() => waiting,
+            waiting = Arc::clone(&slots.waiting).acquire_owned() => waiting,
         };
-        let (places, router) = (Arc::clone(&places), router.clone());
+        let (slots, router) = (Arc::clone(&slots), router.clone());
         let (mut stop, api) = (stop.clone(), api.clone());
         connections.spawn(async move {
-            let place = tokio::select! {
+            let slot = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
-                place = places.take() => place,
+                slot = slots.take() => slot,
             };
             drop(waiting);
             let _open = api.metrics.connection();
-            connection(socket, router, http.header_timeout, place.entry.client(), stop).await;
-            drop(place);
+            connection(socket, router, http.header_timeout, slot.entry.client(), stop).await;
+            drop(slot);
         });
     }
 
@@ -121,7 +121,7 @@ pub(crate) async fn serve(
         loop {
             tokio::select! {
                 ended = connections.join_next() => if ended.is_none() { return },
-                _ = looks.tick() => api.clients.cut_all(STOP_BEHIND_MAX),
+                _ = looks.tick() => api.clients.evict_stalled(STOP_BEHIND_MAX),
             }
         }
     };
@@ -132,55 +132,54 @@ pub(crate) async fn serve(
 }
 
 /// Connection slots.
-struct Places {
+struct Slots {
     regular: Arc<Semaphore>,
     spare: Arc<Semaphore>,
     /// For accepted connections that wait for a slot.
-    lobby: Arc<Semaphore>,
-    clients: Arc<Clients>,
+    waiting: Arc<Semaphore>,
+    clients: Arc<Connections>,
 }
 
 /// One connection's slot.
-struct Place {
+struct Slot {
     entry: Entry,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
-    fn new(regular: usize, clients: &Arc<Clients>) -> Arc<Self> {
+impl Slots {
+    fn new(regular: usize, clients: &Arc<Connections>) -> Arc<Self> {
         Arc::new(Self {
             regular: Arc::new(Semaphore::new(regular)),
             spare: Arc::new(Semaphore::new(SPARE_CONNECTIONS)),
-            lobby: Arc::new(Semaphore::new(LOBBY_MAX)),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             clients: Arc::clone(clients),
         })
     }
 
-    /// Waits for a slot: a regular one if one frees up within `PLACE_WAIT_MAX`, else a spare one.
+    /// Waits for a slot: a regular one if one frees up within `SLOT_WAIT_MAX`, else a spare one.
     /// Cuts clients that are behind to free either.
-    async fn take(&self) -> Place {
-        let place =
-            |permit, is_spare| Place { entry: self.clients.enter(is_spare), _permit: permit };
+    async fn take(&self) -> Slot {
+        let slot = |permit, is_spare| Slot { entry: self.clients.enter(is_spare), _permit: permit };
         if let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned() {
-            return place(permit, false);
+            return slot(permit, false);
         }
-        let deadline = Instant::now() + PLACE_WAIT_MAX;
+        let deadline = Instant::now() + SLOT_WAIT_MAX;
         while Instant::now() < deadline {
-            let waiting = LOBBY_MAX.saturating_sub(self.lobby.available_permits()).max(1);
-            self.clients.cut_one(IDLE_MIN, waiting, |client| !client.is_spare);
+            let waiting = WAITING_MAX.saturating_sub(self.waiting.available_permits()).max(1);
+            self.clients.evict_one(IDLE_MIN, waiting, |client| !client.is_spare);
             let regular = Arc::clone(&self.regular).acquire_owned();
             if let Ok(Ok(permit)) = timeout(LOOK_EVERY, regular).await {
-                return place(permit, false);
+                return slot(permit, false);
             }
         }
         loop {
             if let Ok(permit) = Arc::clone(&self.spare).try_acquire_owned() {
-                return place(permit, true);
+                return slot(permit, true);
             }
-            self.clients.cut_one(LOOK_EVERY, SPARE_CONNECTIONS, |client| client.is_spare);
+            self.clients.evict_one(LOOK_EVERY, SPARE_CONNECTIONS, |client| client.is_spare);
             let spare = Arc::clone(&self.spare).acquire_owned();
             if let Ok(Ok(permit)) = timeout(LOOK_EVERY, spare).await {
-                return place(permit, true);
+                return slot(permit, true);
             }
         }
     }
@@ -196,7 +195,7 @@ async fn connection(
     socket: TcpStream,
     router: Router,
     header_timeout: Duration,
-    client: &Arc<Client>,
+    client: &Arc<Connection>,
     mut stop: watch::Receiver<bool>,
 ) {
     if let Err(error) = socket.set_nodelay(true) {
@@ -256,12 +255,12 @@ async fn connection(
 async fn answer(
     mut request: Request<Incoming>,
     mut router: Router,
-    client: Arc<Client>,
+    client: Arc<Connection>,
 ) -> Result<http::Response<impl HttpBody<Data = Bytes, Error = axum::Error>>, Infallible> {
-    client.is_served();
+    client.request_started();
     request.extensions_mut().insert(Caller(Arc::clone(&client)));
     let is_spare = client.is_spare;
-    let leaving = Leaving(client);
+    let leaving = ResponseGuard(client);
     let mut response = router.call(request).await?.map(|body| {
         // A no-op adapter that keeps the size hint and holds `leaving` until the body is dropped.
         body.map_err(move |error: axum::Error| {
@@ -276,10 +275,10 @@ async fn answer(
 }
 
 /// Held by a response's body: its drop means that the whole response was handed over for sending.
-struct Leaving(Arc<Client>);
+struct ResponseGuard(Arc<Connection>);
 
-impl Drop for Leaving {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        self.0.is_answered();
+        self.0.response_ready();
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::clients::Client;
+use super::connections::Connection;
 use super::problem;
 
 /// Limit on what is read and discarded from a peer that keeps sending after the last response.
@@ -24,7 +24,7 @@ const LINGER_SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Wraps a socket; a write that makes no progress for `limit` fails.
 pub(super) struct Socket<S> {
     socket: S,
-    client: Arc<Client>,
+    client: Arc<Connection>,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
     is_stalled: bool,
@@ -36,7 +36,7 @@ pub(super) struct Socket<S> {
 
 impl<S> Socket<S> {
     /// Wraps `socket`.
-    pub(super) fn new(socket: S, client: Arc<Client>, limit: Duration) -> Self {
+    pub(super) fn new(socket: S, client: Arc<Connection>, limit: Duration) -> Self {
         let timer = Box::pin(sleep(limit));
         let refusal = Vec::new();
         Self { socket, client, limit, timer, is_stalled: false, refusal, has_ended: false }
@@ -50,12 +50,12 @@ impl<S> Socket<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if std::mem::take(&mut self.is_stalled) {
-                self.client.takes(true);
+                self.client.set_writable(true);
             }
             return written;
         }
         if !std::mem::replace(&mut self.is_stalled, true) {
-            self.client.takes(false);
+            self.client.set_writable(false);
             self.timer.as_mut().reset(Instant::now() + self.limit);
         }
         ready!(self.timer.as_mut().poll(context));
@@ -68,7 +68,7 @@ impl<S> Socket<S> {
         if self.client.has_request() {
             return false;
         }
-        let Some(refusal) = problem::in_place_of(bytes) else { return false };
+        let Some(refusal) = problem::replace_bare_error(bytes) else { return false };
         self.refusal = refusal;
         true
     }
@@ -163,7 +163,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         ready!(self.poll_refusal(context))?;
         ready!(Pin::new(&mut self.socket).poll_flush(context))?;
         // hyper flushes once it has nothing left to write.
-        self.client.has_all();
+        self.client.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = duplex(4);
-        let mut guarded = Socket::new(ours, Client::alone(), LIMIT);
+        let mut guarded = Socket::new(ours, Connection::alone(), LIMIT);
         let began = Instant::now();
         let error = guarded.write_all(b"more than four").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -193,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_is_served() {
         let (ours, mut theirs) = duplex(4);
-        let mut guarded = Socket::new(ours, Client::alone(), LIMIT);
+        let mut guarded = Socket::new(ours, Connection::alone(), LIMIT);
         let reader = tokio::spawn(async move {
             let mut taken = Vec::new();
             let mut part = [0; 4];
@@ -211,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_a_peer_that_is_still_sending() {
         let (ours, mut theirs) = duplex(64 * 1024);
-        let mut socket = Socket::new(ours, Client::alone(), LIMIT);
+        let mut socket = Socket::new(ours, Connection::alone(), LIMIT);
         socket.write_all(b"no").await.unwrap();
         let sending = async {
             for _ in 0..100 {
@@ -230,7 +230,7 @@ mod tests {
     async fn the_end_does_not_wait_for_ever() {
         let (ours, _theirs) = duplex(4);
         let began = Instant::now();
-        Socket::new(ours, Client::alone(), LIMIT).linger().await;
+        Socket::new(ours, Connection::alone(), LIMIT).linger().await;
         assert_eq!(began.elapsed(), LINGER_SILENCE_MAX);
     }
 
@@ -244,9 +244,9 @@ mod tests {
             (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false, false),
         ] {
             let (ours, mut theirs) = duplex(4096);
-            let client = Client::alone();
+            let client = Connection::alone();
             if has_request {
-                client.is_served();
+                client.request_started();
             }
             let mut socket = Socket::new(ours, client, LIMIT);
             socket.write_all(bytes).await.unwrap();

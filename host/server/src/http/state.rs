@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::body::Room;
+use super::body::BodyBudget;
 use super::budget::Budget;
-use super::clients::Clients;
-use super::clients::Kind;
+use super::connections::Connections;
+use super::connections::Kind;
 use crate::metrics::Metrics;
 use crate::running::Running;
 
@@ -40,9 +40,9 @@ pub(crate) struct Shared {
     /// One permit for each open stream.
     pub(super) streams: Arc<Semaphore>,
     /// The open connections.
-    pub(super) clients: Arc<Clients>,
+    pub(super) clients: Arc<Connections>,
     /// Budget for request bodies.
-    pub(super) intake: Room,
+    pub(super) intake: BodyBudget,
     /// Budget for responses other than blobs.
     pub(super) answers: Budget,
     /// Budget for blobs, which are large and may be sent slowly.
@@ -57,12 +57,12 @@ impl Api {
     /// The API of `running`, until `stop` turns true.
     pub(super) fn new(running: Arc<Running>, stop: watch::Receiver<bool>) -> Self {
         let metrics = Metrics::default();
-        let clients = Clients::new(metrics.cut());
+        let clients = Connections::new(metrics.cut());
         Self(Arc::new(Shared {
             running,
             metrics,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            intake: Room::new(INTAKE_MAX_BYTES, &clients),
+            intake: BodyBudget::new(INTAKE_MAX_BYTES, &clients),
             answers: Budget::new(Kind::Answers, ANSWERS_MAX_BYTES, &clients),
             blobs: Budget::new(Kind::Blobs, BLOBS_MAX_BYTES, &clients),
             clients,

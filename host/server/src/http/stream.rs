@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 
-use super::clients::Caller;
+use super::connections::Caller;
 use super::log::Reader;
 use super::params::{Params, filter, number};
 use super::problem::ApiError;

@@ -17,7 +17,7 @@ use usher_cli::ui::{Align, Cell, Table, paint};
 use usher_cli::ui::{Output, style};
 use usher_cli::ui::{count, now, printable, without_name};
 use usher_client::Client;
-use usher_config::{self as config, Config, Problems};
+use usher_config::{self as config, Config, ConfigProblems};
 use usher_event::PluginName;
 use usher_plugins::{FileCheck, check_folder};
 
@@ -27,7 +27,7 @@ struct Report {
     /// Whether the router would start and accept every file.
     ok: bool,
     /// Problems of the configuration; if there are any, plugins are not checked.
-    configuration: Vec<config::Problem>,
+    configuration: Vec<config::ConfigProblem>,
     /// The plugin files, by name.
     plugins: Vec<FileReport>,
     /// Configured plugins that have no file.
@@ -60,7 +60,7 @@ struct FileReport {
 }
 
 impl Report {
-    fn of_configuration(Problems(problems): Problems) -> Self {
+    fn of_configuration(ConfigProblems(problems): ConfigProblems) -> Self {
         let (plugins, absent) = (Vec::new(), Vec::new());
         Self { ok: false, configuration: problems, plugins, absent, router: None }
     }

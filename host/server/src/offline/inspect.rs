@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::Bytes;
-use usher_runtime::{Attempt, COMPONENT_MAX_BYTES};
+use usher_runtime::{COMPONENT_MAX_BYTES, CompileBudget};
 
 use super::args::InspectArgs;
 use super::difference::Difference;
@@ -18,7 +18,7 @@ use usher_cli::ui::CliError;
 use usher_cli::ui::paint;
 use usher_cli::ui::{Output, style};
 use usher_cli::ui::{bytes, printable};
-use usher_config::{self as config, Config, Flags, Problems};
+use usher_config::{self as config, Config, ConfigProblems, Flags};
 use usher_plugins::sandbox;
 
 /// Runs `usher inspect`.
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> 
         None => None,
         Some(file) => {
             let flags = Flags { config: Some(file.clone()), ..Flags::default() };
-            let problems = |problems: Problems| CliError::Usage(problems.to_string());
+            let problems = |problems: ConfigProblems| CliError::Usage(problems.to_string());
             Some(config::load(&flags).map_err(problems)?)
         }
     };
@@ -50,7 +50,7 @@ fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> 
     let runtime = sandbox::set_up_to_look(compiler).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let loaded = executor
-        .block_on(runtime.load(Bytes::from(content), &name, Attempt::Patient))
+        .block_on(runtime.load(Bytes::from(content), &name, CompileBudget::Patient))
         .map_err(|error| CliError::new(error.to_string()))?;
     Ok(Inspected::new(file, &loaded, config))
 }

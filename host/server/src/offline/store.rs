@@ -17,12 +17,12 @@ struct Report {
     sound: bool,
     counts: serde_json::Map<String, serde_json::Value>,
     torn_bytes: u64,
-    problems: Vec<Problem>,
+    problems: Vec<DamageReport>,
     more_problems: u64,
 }
 
 #[derive(Serialize)]
-struct Problem {
+struct DamageReport {
     place: String,
     what: String,
 }
@@ -52,7 +52,7 @@ pub(crate) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), Cli
 
 fn report(found: &Verified) -> Report {
     let count = |(what, count): &(&str, u64)| (what.replace(' ', "_"), (*count).into());
-    let problem = |problem: &usher_broker::Problem| Problem {
+    let problem = |problem: &usher_broker::Damage| DamageReport {
         place: problem.place.clone(),
         what: problem.what.clone(),
     };
@@ -182,7 +182,7 @@ mod tests {
         let mut found = Verified { counts: vec![("events", 7)], ..Verified::default() };
         let plain = |found: &Verified| anstream::adapter::strip_str(&text(found)).to_string();
         assert_eq!(plain(&found), "WHAT    COUNT\nevents      7\neverything holds together\n");
-        let problem = usher_broker::Problem {
+        let problem = usher_broker::Damage {
             place: "events 3".into(),
             what: "it can't be understood".into(),
         };

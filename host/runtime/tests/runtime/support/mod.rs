@@ -15,7 +15,7 @@ use usher_event::{
     SubscriptionName, Verdict,
 };
 use usher_runtime::{
-    Attempt, Grants, Isolation, Limits, LoadError, Loaded, Runtime, RuntimeOptions, Settings,
+    CompileBudget, Grants, Isolation, Limits, LoadError, Loaded, Runtime, RuntimeOptions, Settings,
     WasmListener,
 };
 
@@ -50,7 +50,7 @@ pub(crate) fn guest_bytes(name: &str) -> Bytes {
 }
 
 pub(crate) fn load(bytes: impl Into<Bytes>) -> Result<Loaded, LoadError> {
-    block_on(runtime().load(bytes.into(), "tested.wasm", Attempt::Patient))
+    block_on(runtime().load(bytes.into(), "tested.wasm", CompileBudget::Patient))
 }
 
 /// A guest built from tests/guests, compiled once for all tests.

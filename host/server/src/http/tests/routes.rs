@@ -14,7 +14,7 @@ use usher_router::{Held, Installation, Quarantine};
 
 use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us};
-use crate::http::clients::Client;
+use crate::http::connections::Connection;
 use crate::http::handlers;
 use crate::http::state::{Api, BLOBS_MAX_BYTES, STREAMS_MAX};
 use usher_config::HttpConfig;
@@ -177,7 +177,7 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
         }
         429 if path == "/blobs/{digest}" => {
             // Held until the process ends.
-            std::mem::forget(api.blobs.try_take(&Client::alone(), BLOBS_MAX_BYTES));
+            std::mem::forget(api.blobs.try_take(&Connection::alone(), BLOBS_MAX_BYTES));
             good()
         }
         429 => {
@@ -286,7 +286,7 @@ async fn no_other_status_is_returned() {
 fn every_route_has_its_handler() {
     let handled: Vec<_> =
         handlers().into_iter().map(|(route, _)| (route.path, route.method)).collect();
-    let routes: BTreeSet<_> = routes::ALL.map(|route| (route.path, route.method)).into();
+    let routes: BTreeSet<_> = routes::ALL.iter().map(|route| (route.path, route.method)).collect();
     assert_eq!(routes, handled.iter().copied().collect());
     assert_eq!(routes.len(), handled.len());
 }
@@ -295,7 +295,7 @@ fn every_route_has_its_handler() {
 async fn methods_without_a_route_are_refused() {
     let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
     for route in routes::ALL {
-        let on_path = routes::ALL.into_iter().filter(|other| other.path == route.path);
+        let on_path = routes::ALL.iter().filter(|other| other.path == route.path);
         let known: BTreeSet<_> = on_path.map(|other| other.method.as_str()).collect();
         for method in methods.iter().filter(|method| !known.contains(method.as_str())) {
             let path = route.path;

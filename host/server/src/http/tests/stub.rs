@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
-    Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, BackupReport, Beside,
-    BlobRecord, BrokerError, BrokerStats, Calendar, Cause, CauseKind, DeadLetter, DeadLetterPage,
-    DeadLetterQuery, DelayedEvent, Deliveries, DeliveryState, DeliveryStatus, EventPage,
-    EventQuery, Explanation, Flow, FlowEvent, HeldUp, HoldsBack, Lease, Lifecycle, Missed,
+    Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Backpressure, BackupReport,
+    Beside, BlobRecord, BlockReason, BrokerError, BrokerStats, Calendar, Cause, CauseKind,
+    DeadLetter, DeadLetterPage, DeadLetterQuery, DelayedEvent, Deliveries, DeliveryState,
+    DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, Lease, Lifecycle, Missed,
     Operated, Operation, Operator, Order, PastAttempt, PluginChange, Published, Reader,
     ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
     Start, StoredEvent, Stores, Subscription, SubscriptionStatus,
@@ -183,7 +183,7 @@ impl Deliveries for Stub {
             first: 1,
             cursor: 3,
             lag: 0,
-            holds_back: Some(HoldsBack::Producers),
+            holds_back: Some(Backpressure::Producers),
             held_back_by: Some(name("printer/receipts")),
             in_flight: 1,
             retrying: 2,
@@ -272,7 +272,7 @@ impl Reader for Stub {
             held_up,
             filter_from,
         };
-        let total = HeldUp::Total { behind: 1 };
+        let total = BlockReason::Total { behind: 1 };
         let wanted = Filter::parse(r#"{"exact":{"type":"other"}}"#).unwrap();
         let due_ms = 1_769_860_860_000;
         Ok(Some(match sequence {

@@ -10,15 +10,15 @@ use tokio::sync::futures::Notified;
 
 /// Number of waiters, and the signal that a place was freed.
 #[derive(Default)]
-pub(crate) struct Places {
+pub(crate) struct InstanceSlots {
     freed: Notify,
     waiting: AtomicUsize,
 }
 
-impl Places {
+impl InstanceSlots {
     /// The place of an instance about to be created. Never fails: the engine enforces the limit.
-    pub(crate) fn take(self: &Arc<Self>) -> Place {
-        Place(Some(self.clone()))
+    pub(crate) fn take(self: &Arc<Self>) -> InstanceSlot {
+        InstanceSlot(Some(self.clone()))
     }
 
     /// Registers a waiter until the guard is dropped.
@@ -28,7 +28,7 @@ impl Places {
     }
 
     /// Whether there are waiters; if so, drop instances instead of pooling them.
-    pub(crate) fn are_waited_for(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
@@ -40,16 +40,16 @@ impl Places {
 
 /// One instance's place. Must be dropped after the instance's store: only then does the engine have
 /// room again.
-pub(crate) struct Place(Option<Arc<Places>>);
+pub(crate) struct InstanceSlot(Option<Arc<InstanceSlots>>);
 
-impl Place {
+impl InstanceSlot {
     /// The engine refused the instance: drops the place without waking waiters.
     pub(crate) fn refused(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Place {
+impl Drop for InstanceSlot {
     fn drop(&mut self) {
         if let Some(places) = &self.0 {
             places.freed.notify_waiters();
@@ -58,7 +58,7 @@ impl Drop for Place {
 }
 
 /// Guard of a registered waiter.
-pub(crate) struct Waiting<'a>(&'a Places);
+pub(crate) struct Waiting<'a>(&'a InstanceSlots);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn whoever_looked_before_a_place_became_free_is_woken() {
-        let places = Arc::<Places>::default();
+        let places = Arc::<InstanceSlots>::default();
         for _ in 0..3 {
             let place = places.take();
             let mut freed = std::pin::pin!(places.freed());
@@ -89,12 +89,12 @@ mod tests {
 
     #[test]
     fn the_waiting_are_counted() {
-        let places = Places::default();
+        let places = InstanceSlots::default();
         let one = places.wait();
         let two = places.wait();
         drop(one);
-        assert!(places.are_waited_for());
+        assert!(places.has_waiters());
         drop(two);
-        assert!(!places.are_waited_for());
+        assert!(!places.has_waiters());
     }
 }

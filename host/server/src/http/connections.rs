@@ -40,15 +40,15 @@ impl Kind {
 }
 
 /// All open connections.
-pub(super) struct Clients {
+pub(super) struct Connections {
     started: Instant,
-    open: Mutex<HashMap<u64, Arc<Client>>>,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     cut: Counter,
 }
 
 /// One connection.
-pub(super) struct Client {
+pub(super) struct Connection {
     started: Instant,
     /// When the client's turn to send began, milliseconds after `started`, or [`NEVER`].
     turn_since_ms: AtomicU64,
@@ -56,7 +56,7 @@ pub(super) struct Client {
     stalled_since_ms: AtomicU64,
     has_request: AtomicBool,
     /// Whether a whole response has been handed over and only has to be sent.
-    is_answered: AtomicBool,
+    response_ready: AtomicBool,
     held_bytes: [AtomicUsize; Kind::COUNT],
     cut: CancellationToken,
     /// Whether it has a spare slot, reserved for health checks and operators.
@@ -65,12 +65,12 @@ pub(super) struct Client {
 
 /// Registration of a connection; removed on drop.
 pub(super) struct Entry {
-    clients: Arc<Clients>,
+    clients: Arc<Connections>,
     number: u64,
-    client: Arc<Client>,
+    client: Arc<Connection>,
 }
 
-impl Clients {
+impl Connections {
     /// An empty table; `cut` counts the clients that were cut to make room.
     pub(super) fn new(cut: Counter) -> Arc<Self> {
         let (open, next) = Default::default();
@@ -79,7 +79,7 @@ impl Clients {
 
     /// Registers a connection. It starts with the client's turn to send a request.
     pub(super) fn enter(self: &Arc<Self>, is_spare: bool) -> Entry {
-        let client = Arc::new(Client::new(self.started, is_spare));
+        let client = Arc::new(Connection::new(self.started, is_spare));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(number, Arc::clone(&client));
         Entry { clients: Arc::clone(self), number, client }
@@ -87,7 +87,12 @@ impl Clients {
 
     /// Of the clients that satisfy `may_go`, cuts the one furthest behind if it is behind by at
     /// least `by`. No-op if `wanted` of them are being cut already.
-    pub(super) fn cut_one(&self, by: Duration, wanted: usize, may_go: impl Fn(&Client) -> bool) {
+    pub(super) fn evict_one(
+        &self,
+        by: Duration,
+        wanted: usize,
+        may_go: impl Fn(&Connection) -> bool,
+    ) {
         let open = self.open();
         let candidates = || open.values().filter(|client| may_go(client));
         if candidates().filter(|client| client.cut.is_cancelled()).count() >= wanted {
@@ -104,19 +109,19 @@ impl Clients {
     }
 
     /// Cuts every client that is behind by at least this much.
-    pub(super) fn cut_all(&self, by: Duration) {
+    pub(super) fn evict_stalled(&self, by: Duration) {
         for client in self.open().values().filter(|client| client.behind() >= by) {
             client.cut.cancel();
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Entry {
-    pub(super) fn client(&self) -> &Arc<Client> {
+    pub(super) fn client(&self) -> &Arc<Connection> {
         &self.client
     }
 }
@@ -127,14 +132,14 @@ impl Drop for Entry {
     }
 }
 
-impl Client {
+impl Connection {
     fn new(started: Instant, is_spare: bool) -> Self {
         let client = Self {
             started,
             turn_since_ms: AtomicU64::new(NEVER),
             stalled_since_ms: AtomicU64::new(NEVER),
             has_request: AtomicBool::new(false),
-            is_answered: AtomicBool::new(false),
+            response_ready: AtomicBool::new(false),
             held_bytes: Default::default(),
             cut: CancellationToken::new(),
             is_spare,
@@ -155,19 +160,19 @@ impl Client {
     }
 
     /// A response was handed over completely: once it is sent, the client's turn begins.
-    pub(super) fn is_answered(&self) {
-        self.is_answered.store(true, Ordering::Relaxed);
+    pub(super) fn response_ready(&self) {
+        self.response_ready.store(true, Ordering::Relaxed);
     }
 
     /// Everything that was handed over has been sent.
-    pub(super) fn has_all(&self) {
-        if self.is_answered.swap(false, Ordering::Relaxed) {
+    pub(super) fn flushed(&self) {
+        if self.response_ready.swap(false, Ordering::Relaxed) {
             self.awaits_request();
         }
     }
 
     /// The router's turn.
-    pub(super) fn is_served(&self) {
+    pub(super) fn request_started(&self) {
         self.has_request.store(true, Ordering::Relaxed);
         self.turn_since_ms.store(NEVER, Ordering::Relaxed);
     }
@@ -189,7 +194,7 @@ impl Client {
     }
 
     /// Records whether writes to the client make progress.
-    pub(super) fn takes(&self, is_taking: bool) {
+    pub(super) fn set_writable(&self, is_taking: bool) {
         let since = &self.stalled_since_ms;
         if is_taking {
             since.store(NEVER, Ordering::Relaxed);
@@ -237,14 +242,14 @@ impl Client {
 
 /// The client that a request came from.
 #[derive(Clone)]
-pub(super) struct Caller(pub(super) Arc<Client>);
+pub(super) struct Caller(pub(super) Arc<Connection>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let known = parts.extensions.get::<Self>().cloned();
-        Ok(known.unwrap_or_else(|| Self(Client::alone())))
+        Ok(known.unwrap_or_else(|| Self(Connection::alone())))
     }
 }
 
@@ -260,23 +265,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_furthest_behind_goes_first_and_who_is_served_stays() {
-        let clients = Clients::new(Counter::default());
+        let clients = Connections::new(Counter::default());
         let enter = || clients.enter(false);
         let (idle, served, stalled) = (enter(), enter(), enter());
-        served.client().is_served();
-        stalled.client().is_served();
+        served.client().request_started();
+        stalled.client().request_started();
         pass(1).await;
-        stalled.client().takes(false);
+        stalled.client().set_writable(false);
         pass(1).await;
         let is_cut = || [&idle, &served, &stalled].map(|entry| entry.client().cut.is_cancelled());
-        clients.cut_one(3 * SECOND, 1, |_| true);
+        clients.evict_one(3 * SECOND, 1, |_| true);
         assert_eq!(is_cut(), [false; 3], "none is that far behind");
-        clients.cut_one(SECOND, 1, |_| true);
+        clients.evict_one(SECOND, 1, |_| true);
         assert_eq!(is_cut(), [true, false, false]);
-        clients.cut_one(SECOND, 1, |_| true);
+        clients.evict_one(SECOND, 1, |_| true);
         assert_eq!(is_cut(), [true, false, false], "one is wanted and one is going");
-        clients.cut_one(SECOND, 2, |_| true);
-        clients.cut_one(SECOND, 3, |_| true);
+        clients.evict_one(SECOND, 2, |_| true);
+        clients.evict_one(SECOND, 3, |_| true);
         assert_eq!(is_cut(), [true, false, true]);
         assert_eq!(clients.cut.get(), 2);
         drop((idle, served, stalled));
@@ -285,40 +290,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_holders_go_where_memory_is_wanted() {
-        let clients = Clients::new(Counter::default());
+        let clients = Connections::new(Counter::default());
         let (empty, holder) = (clients.enter(false), clients.enter(false));
         pass(1).await;
         holder.client().awaits_request();
         holder.client().held_bytes(Kind::Blobs).fetch_add(7, Ordering::Relaxed);
         pass(1).await;
         let is_cut = || [&empty, &holder].map(|entry| entry.client().cut.is_cancelled());
-        clients.cut_one(SECOND, 1, |client| client.is_holding(Kind::Answers));
+        clients.evict_one(SECOND, 1, |client| client.is_holding(Kind::Answers));
         assert_eq!(is_cut(), [false, false], "what it holds is of no use here");
-        clients.cut_one(SECOND, 1, |client| client.is_holding(Kind::Blobs));
+        clients.evict_one(SECOND, 1, |client| client.is_holding(Kind::Blobs));
         assert_eq!(is_cut(), [false, true]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_is_not_behind_while_its_answer_goes_out() {
-        let clients = Clients::new(Counter::default());
+        let clients = Connections::new(Counter::default());
         let entry = clients.enter(false);
-        entry.client().is_served();
-        entry.client().is_answered();
+        entry.client().request_started();
+        entry.client().response_ready();
         pass(9).await;
         assert_eq!(entry.client().behind(), Duration::ZERO);
-        entry.client().has_all();
+        entry.client().flushed();
         pass(1).await;
         assert_eq!(entry.client().behind(), SECOND);
-        entry.client().has_all();
+        entry.client().flushed();
         assert_eq!(entry.client().behind(), SECOND, "it has had all for a second");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_falls_behind_and_one_that_flows_does_not() {
-        let clients = Clients::new(Counter::default());
+        let clients = Connections::new(Counter::default());
         let (dripping, flowing) = (clients.enter(false), clients.enter(false));
         for entry in [&dripping, &flowing] {
-            entry.client().is_served();
+            entry.client().request_started();
             entry.client().awaits_body();
         }
         for _ in 0..10 {

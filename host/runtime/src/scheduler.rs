@@ -15,33 +15,33 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::nice;
 
 /// FIFO queue of long-running guests.
-pub(crate) struct Turns {
+pub(crate) struct LongCallScheduler {
     count: usize,
-    permits: Semaphore,
+    slots: Semaphore,
     /// One per turn; created for the first long-running guest, `None` if that failed.
     threads: OnceLock<Option<ThreadPool>>,
 }
 
 /// A guest's turn; ends on drop.
-pub(crate) struct Turn<'a> {
-    turns: &'a Turns,
+pub(crate) struct CpuPermit<'a> {
+    turns: &'a LongCallScheduler,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl Turns {
+impl LongCallScheduler {
     /// As many concurrent turns as this machine has cores.
     pub(crate) fn for_this_machine() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
     pub(crate) fn new(count: usize) -> Self {
-        Self { count, permits: Semaphore::new(count), threads: OnceLock::new() }
+        Self { count, slots: Semaphore::new(count), threads: OnceLock::new() }
     }
 
     /// Waits for a turn; first come, first served.
-    pub(crate) async fn next(&self) -> Turn<'_> {
+    pub(crate) async fn next(&self) -> CpuPermit<'_> {
         // The semaphore is never closed; running without a permit would only cost fairness.
-        Turn { turns: self, _permit: self.permits.acquire().await.ok() }
+        CpuPermit { turns: self, _permit: self.slots.acquire().await.ok() }
     }
 
     fn threads(&self) -> Option<&ThreadPool> {
@@ -61,7 +61,7 @@ impl Turns {
     }
 }
 
-impl Turn<'_> {
+impl CpuPermit<'_> {
     /// Polls a guest's call on a turn's thread, while other tasks use the executor. On a
     /// current-thread executor, or if there are no turn threads, polls inline.
     pub(crate) fn poll<T: Send>(

@@ -10,9 +10,9 @@ use crate::api::Lease;
 
 /// Deliveries that wait to run alone or are doing so, by plugin.
 #[derive(Default)]
-pub(super) struct Alone(BTreeMap<String, VecDeque<(u32, u64)>>);
+pub(super) struct ExclusiveQueue(BTreeMap<String, VecDeque<(u32, u64)>>);
 
-impl Alone {
+impl ExclusiveQueue {
     /// Queues a delivery to run alone.
     pub(super) fn ask(&mut self, subscription: &SubscriptionName, id: u32, sequence: u64) {
         let waiting = self.0.entry(subscription.plugin().to_owned()).or_default();
@@ -22,7 +22,7 @@ impl Alone {
     }
 
     /// Whether a plugin's other deliveries have to wait.
-    pub(super) fn holds_up(&self, plugin: &str) -> bool {
+    pub(super) fn blocks(&self, plugin: &str) -> bool {
         !self.0.is_empty() && self.0.contains_key(plugin)
     }
 }
