@@ -40,7 +40,7 @@ const FLOW_TRIES_MAX: u32 = 8;
 /// Maximum queries waiting for a thread.
 const QUERIES_MAX: usize = 1_024;
 
-/// The in-process engine. Dropping it without [`Broker::close`] is like a crash: writes that were
+/// The in-process engine. Dropping it without [`Lifecycle::close`] is like a crash: writes that were
 /// not acknowledged may be lost, everything else is recovered at the next open.
 pub struct EmbeddedBroker {
     shared: Arc<Shared>,

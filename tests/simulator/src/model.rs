@@ -173,7 +173,7 @@ impl Model {
         self.expired.entry(key.0.clone()).or_default().0 += 1;
     }
 
-    /// [5] What must be over before this delivery begins and isn't.
+    /// Invariant 5: What must be over before this delivery begins and isn't.
     pub(crate) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
         let subscription = &self.subscriptions[name];
         let attribute = match &subscription.order {

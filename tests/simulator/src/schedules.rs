@@ -103,7 +103,7 @@ impl Clockwork {
 }
 
 impl World {
-    /// [7] Each tick is one event, or none where it was missed and the schedule says so.
+    /// Invariant 7: Each tick is one event, or none where it was missed and the schedule says so.
     pub(crate) fn check_ticks(&mut self, new: &[Event]) {
         // What takes the place of a dead letter's event has its source, but is no tick.
         let is_tick = |event: &&Event| {

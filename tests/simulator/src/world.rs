@@ -456,7 +456,7 @@ impl World {
         }
     }
 
-    /// [13] Without faults everything comes to an end.
+    /// Invariant 13: Without faults everything comes to an end.
     pub(crate) fn come_to_rest(&mut self) {
         self.end_schedules();
         for _ in 0..REST_MAX_TURNS {
@@ -477,7 +477,8 @@ impl World {
         panic!("no rest: {open:?}, {} delayed", self.delayed);
     }
 
-    /// [3] Accepted × matching = done + dead + expired, in memory as on disk; [4] state is what was committed.
+    /// Invariant 3: Accepted × matching = done + dead + expired, in memory as on
+    /// disk. Invariant 4: state is what was committed.
     pub(crate) fn check_books(&self) {
         for status in self.broker.subscriptions() {
             let name = status.subscription.name.to_string();

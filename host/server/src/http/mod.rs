@@ -3,7 +3,7 @@
 //! [`serve()`] runs it on a listener and limits everything a client can exhaust: connections,
 //! header and body bytes and the time they take, open streams, and the memory of all bodies and
 //! responses. A client that holds any of these without making progress is cut when others need it
-//! ([`clients`]). [`router`] is the API without sockets, for tests. Routes and types are
+//! ([`connections`]). [`router`] is the API without sockets, for tests. Routes and types are
 //! `usher-api`'s.
 
 mod answers;

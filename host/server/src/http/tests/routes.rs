@@ -216,7 +216,7 @@ async fn every_status_of_a_route_can_be_had() {
     for route in routes::ALL {
         for status in route.statuses() {
             let what = format!("{} {} {status}", route.method.as_str(), route.path);
-            let answer = answer_with(&route, status).await;
+            let answer = answer_with(route, status).await;
             assert_eq!(answer.status.as_u16(), status, "{what}: {answer:?}");
             let method = route.method.as_str().to_lowercase();
             let pointer =
