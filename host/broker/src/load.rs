@@ -9,8 +9,8 @@ use crate::ledger::{DelayedEmission, Recovered};
 use crate::log;
 use crate::store::lost::Lost;
 use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
-    read_blob, read_parked, read_record, read_usage,
+    Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow, read_blob,
+    read_parked, read_record, read_usage,
 };
 use crate::store::{Space, StoreFailure, View, keys};
 
@@ -33,12 +33,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
 }
 
 fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
-    let counters = match view.get(Space::Meta, COUNTERS_KEY)? {
-        Some(row) => {
-            Counters::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Meta, COUNTERS_KEY))?
-        }
-        None => Counters::default(),
-    };
+    let counters = log::counters(view)?;
     // Both are written in one batch: a mismatch means that a table is lost.
     let newest = match view.range(Space::Events, &[], None).next_back() {
         Some(row) => keys::first_number(&row?.0).unwrap_or(u64::MAX),

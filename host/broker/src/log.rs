@@ -25,16 +25,15 @@ pub(crate) fn oldest(view: &dyn View) -> Result<u64, StoreFailure> {
     Ok(counters(view)?.first_sequence)
 }
 
-fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
+/// The stored counters; those of an empty log if there are none.
+pub(crate) fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
     let Some(row) = view.get(Space::Meta, COUNTERS_KEY)? else { return Ok(Counters::default()) };
     Counters::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Meta, COUNTERS_KEY))
 }
 
 /// The newest sequence.
 pub(crate) fn newest(view: &dyn View) -> Result<u64, StoreFailure> {
-    let Some(row) = view.get(Space::Meta, COUNTERS_KEY)? else { return Ok(0) };
-    let damaged = || StoreFailure::damaged(Space::Meta, COUNTERS_KEY);
-    Ok(Counters::read(&row).ok_or_else(damaged)?.last_sequence)
+    Ok(counters(view)?.last_sequence)
 }
 
 /// One event; `None` once retention has removed it.

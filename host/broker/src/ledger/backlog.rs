@@ -100,21 +100,23 @@ impl Ledger {
         }
     }
 
-    /// Holds a subscription back if a subscription beyond twice the mark would take one of these
-    /// emissions; returns whether it does.
-    pub(super) fn hold_back(&mut self, id: u32, emissions: &[NewEvent]) -> bool {
+    /// A subscription beyond twice the mark that would take one of these emissions.
+    pub(super) fn taker_too_far_behind(&self, id: u32, emissions: &[NewEvent]) -> Option<u32> {
         let Backlog { beyond_twice, .. } = &self.backlog;
         if beyond_twice.is_empty() || emissions.is_empty() || beyond_twice.contains(&id) {
-            return false;
+            return None;
         }
         let plugin = self.subs.get(&id).map(|sub| sub.subscription().name.plugin());
         if plugin.is_some_and(|plugin| self.alone.blocks(plugin)) {
-            return false;
+            return None;
         }
         let takes = |sub: &Sub| emissions.iter().any(|new| sub.filter.matches(&new.event));
-        let on = beyond_twice.iter().find(|on| self.subs.get(on).is_some_and(takes)).copied();
-        self.backlog.held_back.extend(on.map(|on| (id, on)));
-        on.is_some()
+        beyond_twice.iter().find(|on| self.subs.get(on).is_some_and(takes)).copied()
+    }
+
+    /// Holds a subscription back until the one it waits for has caught up.
+    pub(super) fn hold_back(&mut self, id: u32, on: u32) {
+        self.backlog.held_back.insert(id, on);
     }
 
     /// What a subscription blocks, and which subscription it waits for.

@@ -17,6 +17,20 @@ pub(super) struct Report {
     pub(super) version: Option<Box<str>>,
 }
 
+/// What becomes of an acknowledgement's changes.
+enum Admission {
+    /// They are committed.
+    Commit,
+    /// State they read has changed: the delivery runs again, uncounted.
+    Conflict,
+    /// The delivery waits, uncounted, for this subscription, which is too far behind to take more.
+    HoldBack { behind: u32 },
+    /// The delivery failed; it is retried.
+    Fail(Failure),
+    /// The delivery failed for good.
+    GiveUp(Failure),
+}
+
 impl Ledger {
     /// Applies one settlement; one whose lease is no longer valid is only counted.
     pub(crate) fn settle(&mut self, decided: PreparedSettlement, now_ms: u64) -> Settled {
@@ -53,55 +67,52 @@ impl Ledger {
             Disposition::Retry { failure, after } => self.fail(&report, failure, after, now_ms),
             Disposition::Reject { failure } => self.give_up(&report, failure, now_ms),
             Disposition::Ack(changes) => {
-                if !self.state.still_holds(&changes.reads) {
-                    self.stats.conflicts += 1;
-                    if sub.put_back_conflicting(sequence) > CONFLICTS_MAX {
-                        self.alone.ask(&settlement.subscription, id, sequence);
-                    }
-                    return self.expire_if_gone(id, sequence, Settled::Conflict);
-                }
-                match self.objection(&report, &changes, &stored_blobs) {
-                    Some((failure, true)) => self.give_up(&report, failure, now_ms),
-                    Some((failure, false)) => self.fail(&report, failure, None, now_ms),
-                    None if self.hold_back(id, &changes.emissions) => {
-                        self.stats.held_back += 1;
-                        if let Some(sub) = self.subs.get_mut(&id) {
-                            sub.put_back(sequence);
-                        }
-                        self.expire_if_gone(id, sequence, Settled::HeldBack)
-                    }
-                    None => self.acknowledge(&report, changes, &identities, &stored_blobs, now_ms),
-                }
+                self.acknowledge(&report, changes, &identities, &stored_blobs, now_ms)
             }
         }
     }
 
-    /// Why these changes can't be committed, and whether that is final.
-    fn objection(
+    /// Whether an acknowledgement may commit. The one place that decides it: what the sandbox and
+    /// the router check before is only to fail early.
+    fn admission(
         &self,
         report: &Report,
         changes: &Changes,
         stored_blobs: &[Option<u64>],
-    ) -> Option<(Failure, bool)> {
+    ) -> Admission {
+        let limit = |reason: String| Failure::new(FailureClass::Limit, reason);
+        if !self.state.still_holds(&changes.reads) {
+            return Admission::Conflict;
+        }
         if let Err(error) = self.fits(report.subscription, changes, stored_blobs) {
-            return Some((Failure::new(FailureClass::Limit, error.to_string()), false));
+            return Admission::Fail(limit(error.to_string()));
         }
         if changes.emissions.is_empty() {
-            return None;
+            return Admission::Commit;
         }
-        let sub = self.subs.get(&report.subscription)?;
-        let stored = &sub.held.get(&report.sequence)?.pending.stored;
-        if stored.depth >= HOPS_MAX {
-            let subscription = sub.subscription().name.as_str();
-            let emitted = changes.emissions.first().map_or("", |new| new.event.ty());
-            let way = self.path_to(stored, subscription, emitted);
-            let reason = format!("the flow is {HOPS_MAX} hops deep and would go on{way}");
-            return Some((Failure::new(FailureClass::Limit, reason), true));
+        if let Some(sub) = self.subs.get(&report.subscription)
+            && let Some(held) = sub.held.get(&report.sequence)
+        {
+            let stored = &held.pending.stored;
+            if stored.depth >= HOPS_MAX {
+                let subscription = sub.subscription().name.as_str();
+                let emitted = changes.emissions.first().map_or("", |new| new.event.ty());
+                let way = self.path_to(stored, subscription, emitted);
+                let reason = format!("the flow is {HOPS_MAX} hops deep and would go on{way}");
+                return Admission::GiveUp(limit(reason));
+            }
+            let more = changes.emissions.iter().filter(|new| new.wait().is_some()).count();
+            let plugin = sub.subscription().name.plugin();
+            match self.delayed.objection(plugin, more, changes.delayed_max) {
+                Some((reason, true)) => return Admission::GiveUp(limit(reason)),
+                Some((reason, false)) => return Admission::Fail(limit(reason)),
+                None => {}
+            }
         }
-        let more = changes.emissions.iter().filter(|new| new.wait().is_some()).count();
-        let plugin = sub.subscription().name.plugin();
-        let (reason, is_final) = self.delayed.objection(plugin, more, changes.delayed_max)?;
-        Some((Failure::new(FailureClass::Limit, reason), is_final))
+        match self.taker_too_far_behind(report.subscription, &changes.emissions) {
+            Some(behind) => Admission::HoldBack { behind },
+            None => Admission::Commit,
+        }
     }
 
     /// Checks the plugin's quota. Only conclusive here: other deliveries may have committed since.
@@ -134,6 +145,39 @@ impl Ledger {
         stored_blobs: &[Option<u64>],
         now_ms: u64,
     ) -> Settled {
+        let (id, sequence) = (report.subscription, report.sequence);
+        match self.admission(report, &changes, stored_blobs) {
+            Admission::Commit => self.commit_ack(report, changes, identities, stored_blobs, now_ms),
+            Admission::Fail(failure) => self.fail(report, failure, None, now_ms),
+            Admission::GiveUp(failure) => self.give_up(report, failure, now_ms),
+            Admission::Conflict => {
+                self.stats.conflicts += 1;
+                if let Some(sub) = self.subs.get_mut(&id)
+                    && sub.put_back_conflicting(sequence) > CONFLICTS_MAX
+                {
+                    self.alone.ask(&sub.subscription().name, id, sequence);
+                }
+                self.expire_if_gone(id, sequence, Settled::Conflict)
+            }
+            Admission::HoldBack { behind } => {
+                self.stats.held_back += 1;
+                self.hold_back(id, behind);
+                if let Some(sub) = self.subs.get_mut(&id) {
+                    sub.put_back(sequence);
+                }
+                self.expire_if_gone(id, sequence, Settled::HeldBack)
+            }
+        }
+    }
+
+    fn commit_ack(
+        &mut self,
+        report: &Report,
+        changes: Changes,
+        identities: &[usher_event::Identity],
+        stored_blobs: &[Option<u64>],
+        now_ms: u64,
+    ) -> Settled {
         let id = report.subscription;
         let Some(sub) = self.subs.get_mut(&id) else { return Settled::Stale };
         let Some(pending) = sub.remove_held(report.sequence) else { return Settled::Stale };
@@ -150,7 +194,7 @@ impl Ledger {
             sub.leave_lane(lane);
         }
         let subscription = sub.subscription().name.clone();
-        let attempt = pending.retry.map_or(1, |retry| retry.failures.saturating_add(1));
+        let attempt = pending.attempt();
         for (new, identity) in changes.emissions.into_iter().zip(identities) {
             let wait = new.wait();
             let NewEvent { event, .. } = new;
