@@ -15,7 +15,7 @@ use usher_broker::{
 };
 use usher_event::Listener;
 use usher_filter::Filter;
-use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation, Router};
+use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState, Router};
 use usher_runtime::Isolation;
 
 use crate::runtime;
@@ -96,7 +96,7 @@ pub(crate) fn installation(
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
         trial: None,
-        held: Held::default(),
+        held: RestoredState::default(),
     })
 }
 

@@ -2,15 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use usher_tests::Holds;
 
 /// Resident memory (`VmRSS`), bytes.
 pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok()
-    });
-    kib.map(|kib: u64| kib * 1_024).context("/proc/self/status has no VmRSS")
+    Ok(Holds::of(std::process::id())?.memory_bytes)
 }
 
 /// Total size of all files in a folder, recursively, in bytes.

@@ -1,8 +1,9 @@
-//! Resources held by a router's process, as reported by Linux.
+//! Resources held by a process, as reported by Linux.
 
-use anyhow::Result;
+use std::fs;
 
-use crate::process;
+use anyhow::{Context as _, Result};
+
 use crate::router::Router;
 
 /// Resources of a process.
@@ -22,11 +23,29 @@ impl Holds {
     /// # Errors
     /// The process is gone, or `/proc` can't be read.
     pub fn now(router: &Router) -> Result<Self> {
-        let process = router.process();
+        Self::of(router.process())
+    }
+
+    /// Measures a process's resources.
+    ///
+    /// # Errors
+    /// The process is gone, or `/proc` can't be read.
+    pub fn of(process: u32) -> Result<Self> {
+        let path = format!("/proc/{process}/fd");
+        let descriptors = fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
         Ok(Self {
-            descriptors: process::descriptors(process)?,
-            threads: process::threads(process)?,
-            memory_bytes: process::memory_bytes(process)?,
+            descriptors: descriptors.count(),
+            threads: status(process, "Threads:")?,
+            memory_bytes: status(process, "VmRSS:")? * 1024,
         })
     }
+}
+
+/// The number in a line of the process's status.
+fn status(process: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("{path} tells no {name}"))
 }

@@ -11,7 +11,6 @@ mod holds;
 mod http;
 mod interrupt;
 mod log;
-mod process;
 mod router;
 mod stream;
 mod swaps;

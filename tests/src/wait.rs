@@ -15,7 +15,16 @@ const PAUSE: Duration = Duration::from_millis(15);
 ///
 /// # Errors
 /// `look` failed, or the timeout expired; `what` names the condition.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    poll(what, PAUSE, look)
+}
+
+/// Like [`wait_for`], with another pause between two looks.
+pub(crate) fn poll<T>(
+    what: &str,
+    pause: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().with_context(|| format!("while waiting for {what}"))? {
@@ -24,6 +33,6 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> R
         if Instant::now() >= end {
             bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
         }
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
     }
 }

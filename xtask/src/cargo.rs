@@ -22,6 +22,13 @@ pub(crate) fn build_router() -> Result<PathBuf> {
     Ok(target_dir().join("debug").join("usher"))
 }
 
+/// Builds the router, the tests and all they need as the suite runs them. In one go: apart, cargo
+/// would unify features differently and compile half of the dependencies twice.
+pub(crate) fn build_workspace() -> Result<()> {
+    let mut build = cargo(&repository(), "build", &target_dir());
+    run(build.args(["--workspace", "--bins", "--lib", "--tests"]))
+}
+
 /// Builds all release binaries in one call: separately, cargo would unify features differently and
 /// compile the sandbox once for each. Returns their folder.
 pub(crate) fn build_release() -> Result<PathBuf> {

@@ -8,7 +8,7 @@ use clap::Args;
 use usher_tests::crash::{Fault, missing_for_power, run as run_rounds, run_full};
 use usher_tests::{repository, target_dir};
 
-use crate::cargo::{build_release, cargo, run as run_command};
+use crate::cargo::{build_release, build_workspace, cargo, run as run_command};
 use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
 
@@ -169,9 +169,7 @@ fn build(options: &Options) -> Result<Option<PathBuf>> {
         announce("building the router (release)");
         build_release()?;
     } else if std::env::var_os("USHER_BIN").is_none() {
-        // Same command as the test suite, so that nothing is compiled twice.
-        let mut build = cargo(&repository(), "build", &target_dir());
-        run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
+        build_workspace()?;
     }
     Ok(binary)
 }

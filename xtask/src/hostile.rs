@@ -5,9 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Args;
 use usher_tests::hostile::{Options as Hostile, run as run_rows};
-use usher_tests::{repository, target_dir};
 
-use crate::cargo::{cargo, run as run_command};
+use crate::cargo::build_workspace;
 use crate::guests;
 use crate::style::{GOOD, PLAIN};
 
@@ -33,9 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.no_build {
         guests::build()?;
         if std::env::var_os("USHER_BIN").is_none() {
-            // Same command as the test suite, so that nothing is compiled twice.
-            let mut build = cargo(&repository(), "build", &target_dir());
-            run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
+            build_workspace()?;
         }
     }
     let Options { times, rows, judge_latency, .. } = options;

@@ -9,7 +9,7 @@ use clap::Args;
 use usher_tests::crash::Fault;
 use usher_tests::{repository, target_dir};
 
-use crate::cargo::{cargo, run as run_command, shown};
+use crate::cargo::{build_workspace, cargo, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
 use crate::{crash, guests, hostile, simulate};
 
@@ -46,12 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut steps = vec![step("guests", || guests::build().map(|()| Counts::default()))];
     if steps.iter().all(|step| step.failure.is_none()) {
-        // The binary and the tests in one go: apart, cargo would unify features differently and
-        // compile half of the dependencies twice.
         steps.push(step("host and its tests: build", || {
-            let mut build = cargo(&repository(), "build", &target_dir());
-            run_command(build.args(["--workspace", "--bins", "--lib", "--tests"]))?;
-            Ok(Counts::default())
+            build_workspace().map(|()| Counts::default())
         }));
     }
     if steps.iter().all(|step| step.failure.is_none()) {

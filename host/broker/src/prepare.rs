@@ -55,7 +55,7 @@ pub(crate) fn check_schedules(schedules: &[Schedule]) -> Result<(), BrokerError>
         if !names.insert(name) {
             return wrong("there are two of this name");
         }
-        if let Some((attribute, what)) = event.poses_as_another() {
+        if let Some((attribute, what)) = event.reserved_attribute() {
             return wrong(&format!("attribute {attribute:?} must not {what}"));
         }
     }

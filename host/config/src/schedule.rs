@@ -133,7 +133,7 @@ fn read_event(table: &Table<'_>, whole: &Range<usize>, name: &ScheduleName) -> O
     };
     let made = first_event(members, name);
     let event = made.map_err(|error| refused(error.attribute(), error.to_string())).ok()?;
-    if let Some((attribute, what)) = event.poses_as_another() {
+    if let Some((attribute, what)) = event.reserved_attribute() {
         refused(Some(attribute), format!("attribute {attribute:?} must not {what}"));
         return None;
     }

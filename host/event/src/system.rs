@@ -79,7 +79,7 @@ impl Event {
 
     /// The attribute with a reserved value, which only plugins or the router may use, and the rule
     /// it breaks, continuing "must not".
-    pub fn poses_as_another(&self) -> Option<(&'static str, String)> {
+    pub fn reserved_attribute(&self) -> Option<(&'static str, String)> {
         if self.source().starts_with(PLUGIN_SOURCE_PREFIX) {
             let what = format!("start with {PLUGIN_SOURCE_PREFIX}, which is for plugins' events");
             return Some(("source", what));

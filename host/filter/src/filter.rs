@@ -150,8 +150,8 @@ impl Filter {
 
     /// Whether it selects types that begin with `prefix`: some `exact` or `prefix` comparison of
     /// `type` does, outside a `not`.
-    pub fn names_types(&self, prefix: &str) -> bool {
-        self.expression.as_ref().is_some_and(|expression| expression.names_types(prefix))
+    pub fn selects_type_prefix(&self, prefix: &str) -> bool {
+        self.expression.as_ref().is_some_and(|expression| expression.selects_type_prefix(prefix))
     }
 
     /// The event types it can match.

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use usher_broker::{Broker, Clock as _, RetryPolicy, SystemClock};
 use usher_event::{Digest, PluginName};
-use usher_router::{EmissionLimits, Held, Installation, Router, Standing, SwapOutcome};
+use usher_router::{EmissionLimits, Installation, RestoredState, Router, Standing, SwapOutcome};
 use usher_runtime::{
     CapabilityRequest, CompileError, Grants, LoadError, LoadErrorKind, Loaded, Runtime, Settings,
 };
@@ -331,7 +331,7 @@ impl Installer {
         let listener =
             loaded.listener(settings).map_err(|errors| Refusal::permanent(errors.to_string()))?;
         let record = self.records.record(name);
-        let held = Held {
+        let held = RestoredState {
             is_paused: record.is_paused,
             acked: record.acked,
             quarantine: record.quarantine.map(|kept| kept.quarantine()),

@@ -38,7 +38,7 @@ impl Default for BreakerPolicy {
 
 /// What the outcome of a delivery tells about its plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sign {
+pub(crate) enum BreakerInput {
     /// It returned a verdict, of whatever kind.
     Answered,
     /// It trapped, timed out or exceeded a limit.
@@ -47,7 +47,7 @@ pub(crate) enum Sign {
     None,
 }
 
-impl Sign {
+impl BreakerInput {
     /// The sign for a failure of this class.
     pub(crate) fn of(class: FailureClass) -> Self {
         match class {
@@ -139,11 +139,16 @@ impl Breaker {
     }
 
     /// Records the outcome of a delivery of event `sequence`.
-    pub(crate) fn note(&mut self, sign: Sign, sequence: u64, now_ms: u64) -> Option<Change> {
+    pub(crate) fn note(
+        &mut self,
+        sign: BreakerInput,
+        sequence: u64,
+        now_ms: u64,
+    ) -> Option<Change> {
         match sign {
-            Sign::None => None,
-            Sign::Answered => self.answered(),
-            Sign::Failed => self.failed(sequence, now_ms),
+            BreakerInput::None => None,
+            BreakerInput::Answered => self.answered(),
+            BreakerInput::Failed => self.failed(sequence, now_ms),
         }
     }
 
@@ -238,11 +243,11 @@ mod tests {
 
     /// Fails each of these events once.
     fn fail(breaker: &mut Breaker, events: std::ops::Range<u64>, now_ms: u64) -> Option<Change> {
-        events.map(|event| breaker.note(Sign::Failed, event, now_ms)).last().flatten()
+        events.map(|event| breaker.note(BreakerInput::Failed, event, now_ms)).last().flatten()
     }
 
     /// Runs a probe with this outcome.
-    fn probe(breaker: &mut Breaker, sign: Sign, event: u64, now_ms: u64) -> Option<Change> {
+    fn probe(breaker: &mut Breaker, sign: BreakerInput, event: u64, now_ms: u64) -> Option<Change> {
         assert!(breaker.begin_probe(now_ms));
         let change = breaker.note(sign, event, now_ms);
         breaker.probed(now_ms);
@@ -261,7 +266,7 @@ mod tests {
         assert!(breaker.begin_probe(500));
         assert!(!breaker.begin_probe(500), "one probe at a time");
         assert_eq!(breaker.admission(500), Admission::Never);
-        assert_eq!(breaker.note(Sign::Answered, 6, 501), Some(Change::Closed));
+        assert_eq!(breaker.note(BreakerInput::Answered, 6, 501), Some(Change::Closed));
         breaker.probed(501);
         assert_eq!(breaker.admission(501), Admission::Free);
         assert!(!breaker.is_troubled());
@@ -272,7 +277,7 @@ mod tests {
         let mut breaker = breaker();
         for round in 0..3 {
             assert_eq!(fail(&mut breaker, round * 4..round * 4 + 4, round * 1_000), None);
-            assert_eq!(breaker.note(Sign::Answered, 100, round * 1_000), None);
+            assert_eq!(breaker.note(BreakerInput::Answered, 100, round * 1_000), None);
         }
         assert_eq!(breaker.admission(3_000), Admission::Free);
     }
@@ -286,7 +291,7 @@ mod tests {
             assert_eq!(breaker.admission(now_ms), Admission::Until(now_ms + wait_ms));
             now_ms += wait_ms;
             // An inconclusive probe must not shorten the wait.
-            assert_eq!(probe(&mut breaker, Sign::None, 9, now_ms), None);
+            assert_eq!(probe(&mut breaker, BreakerInput::None, 9, now_ms), None);
         }
     }
 
@@ -297,7 +302,7 @@ mod tests {
         let mut event = 6;
         let quarantined_ms = loop {
             let Admission::Until(now_ms) = breaker.admission(0) else { panic!("not open") };
-            match probe(&mut breaker, Sign::Failed, event, now_ms) {
+            match probe(&mut breaker, BreakerInput::Failed, event, now_ms) {
                 Some(Change::Quarantined(failures)) => {
                     assert_eq!(failures, 21);
                     break now_ms;
@@ -309,7 +314,7 @@ mod tests {
         assert_eq!(quarantined_ms, 42_500);
         assert_eq!(breaker.admission(u64::MAX), Admission::Never);
         // Deliveries still in flight change nothing.
-        assert_eq!(breaker.note(Sign::Answered, 99, quarantined_ms), None);
+        assert_eq!(breaker.note(BreakerInput::Answered, 99, quarantined_ms), None);
         assert_eq!(breaker.admission(u64::MAX), Admission::Never);
         breaker.reset();
         assert_eq!(breaker.admission(quarantined_ms), Admission::Free);
@@ -319,7 +324,7 @@ mod tests {
     fn one_event_that_fails_for_ever_opens_nothing() {
         let mut breaker = breaker();
         for now_ms in 0..1_000 {
-            assert_eq!(breaker.note(Sign::Failed, 7, now_ms * 1_000), None);
+            assert_eq!(breaker.note(BreakerInput::Failed, 7, now_ms * 1_000), None);
         }
         assert_eq!(breaker.admission(1_000_000), Admission::Free);
     }
@@ -329,12 +334,12 @@ mod tests {
         let mut breaker = breaker();
         for event in 0..200 {
             // 20 within any 60 s, never two in a row.
-            assert_eq!(breaker.note(Sign::Failed, event, event * 3_000), None, "{event}");
-            breaker.note(Sign::Answered, 1_000, event * 3_000);
+            assert_eq!(breaker.note(BreakerInput::Failed, event, event * 3_000), None, "{event}");
+            breaker.note(BreakerInput::Answered, 1_000, event * 3_000);
         }
         let policy = BreakerPolicy { quarantine_failures: 19, ..BreakerPolicy::default() };
         breaker.change_policy(policy);
-        let change = breaker.note(Sign::Failed, 200, 600_000);
+        let change = breaker.note(BreakerInput::Failed, 200, 600_000);
         assert_eq!(change, Some(Change::Quarantined(20)));
     }
 
@@ -351,9 +356,9 @@ mod tests {
     fn a_failure_counts_as_long_as_the_window() {
         for (last_ms, is_quarantined) in [(59_999, true), (60_000, false), (60_001, false)] {
             let mut breaker = breaker();
-            assert_eq!(breaker.note(Sign::Failed, 1, 0), None);
+            assert_eq!(breaker.note(BreakerInput::Failed, 1, 0), None);
             assert_eq!(fail(&mut breaker, 2..21, 1), None, "20 may fail within it");
-            let change = breaker.note(Sign::Failed, 21, last_ms);
+            let change = breaker.note(BreakerInput::Failed, 21, last_ms);
             let expected = is_quarantined.then_some(Change::Quarantined(21));
             assert_eq!(change, expected, "{last_ms}");
         }

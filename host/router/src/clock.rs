@@ -6,12 +6,12 @@ use usher_event::format_time;
 
 /// The wall clock as text.
 #[derive(Debug, Default)]
-pub(crate) struct Stamp {
+pub(crate) struct CachedClock {
     time_ms: u64,
     text: String,
 }
 
-impl Stamp {
+impl CachedClock {
     /// The current time as text.
     pub(crate) fn now(&mut self) -> &str {
         self.at(SystemClock.now_ms())
@@ -34,7 +34,7 @@ mod tests {
     fn the_text_follows_the_clock() {
         let cases =
             [(0, "1970-01-01T00:00:00.000Z"), (1_769_860_800_007, "2026-01-31T12:00:00.007Z")];
-        let mut stamp = Stamp::default();
+        let mut stamp = CachedClock::default();
         for (time_ms, text) in cases {
             assert_eq!(stamp.at(time_ms), text);
             assert_eq!(stamp.at(time_ms), text);

@@ -9,9 +9,9 @@ use usher_broker::{BrokerError, Lease, Settlement};
 use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
 
 use crate::ladder::{Ladder, Pass, Probing};
-use crate::run::{Home, Rest, Run};
+use crate::run::{Rest, Run, SettleContext};
 use crate::settling::Settling;
-use crate::stats::{DispatchStatus, Stats, Tally};
+use crate::stats::{DispatchStatus, RunStats, Stats};
 use crate::swap::{Hold, Slot};
 
 /// Lifecycle of a dispatcher.
@@ -27,7 +27,7 @@ pub(crate) enum Phase {
 
 /// State shared by the workers of one subscription.
 pub(crate) struct Dispatch {
-    home: Arc<Home>,
+    home: Arc<SettleContext>,
     slot: Arc<Slot>,
     ladder: Arc<Ladder>,
     stats: Arc<Stats>,
@@ -42,7 +42,12 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(crate) fn new(home: Home, slot: Arc<Slot>, ladder: Arc<Ladder>, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(
+        home: SettleContext,
+        slot: Arc<Slot>,
+        ladder: Arc<Ladder>,
+        stats: Arc<Stats>,
+    ) -> Self {
         let home = Arc::new(home);
         Self {
             settling: Settling::new(Arc::clone(&home), Arc::clone(&stats)),
@@ -75,7 +80,7 @@ impl Dispatch {
     /// trial, the serving version once the trial has failed.
     pub(crate) fn stand_in(&self, digest: Digest) -> Option<Hold> {
         self.ladder.stand_in(digest, self.name()).or_else(|| {
-            let present = self.ladder.is_undone(digest).then(|| self.hold())?;
+            let present = self.ladder.has_failed_trial(digest).then(|| self.hold())?;
             (present.listener().digest() != digest).then_some(present)
         })
     }
@@ -93,7 +98,7 @@ impl Dispatch {
         changes: &mut watch::Receiver<u64>,
     ) -> Result<(Run, Option<Probing>), BrokerError> {
         loop {
-            let pass = self.ladder.admitted(changes, || self.give_back_shed()).await;
+            let pass = self.ladder.admitted(changes, || self.release_handed_off()).await;
             let run = tokio::select! {
                 biased;
                 run = self.run(max), if matches!(pass, Pass::Free) => run?,
@@ -118,7 +123,7 @@ impl Dispatch {
 
     async fn run(&self, max: usize) -> Result<Run, BrokerError> {
         loop {
-            if let Some(run) = self.take_shed() {
+            if let Some(run) = self.take_handed_off() {
                 return Ok(run);
             }
             tokio::select! {
@@ -145,7 +150,7 @@ impl Dispatch {
         self.shed_wakes.notify_one();
     }
 
-    fn take_shed(&self) -> Option<Run> {
+    fn take_handed_off(&self) -> Option<Run> {
         let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
         let run = shed.pop_front();
         if !shed.is_empty() {
@@ -156,8 +161,8 @@ impl Dispatch {
     }
 
     /// Releases shed runs that no worker has picked up.
-    pub(crate) fn give_back_shed(&self) {
-        while let Some(run) = self.take_shed() {
+    pub(crate) fn release_handed_off(&self) {
+        while let Some(run) = self.take_handed_off() {
             drop(run);
         }
     }
@@ -166,7 +171,7 @@ impl Dispatch {
         self.settling.submit(settlements).await;
     }
 
-    pub(crate) fn add(&self, tally: &Tally) {
+    pub(crate) fn add(&self, tally: &RunStats) {
         self.stats.add(tally);
     }
 

@@ -11,7 +11,7 @@ use usher_broker::Subscription;
 
 use crate::dispatch::{Dispatch, Phase};
 use crate::ladder::Ladder;
-use crate::run::Home;
+use crate::run::SettleContext;
 use crate::stats::Stats;
 use crate::swap::Slot;
 use crate::worker::work;
@@ -30,7 +30,7 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     /// Starts serving `subscription`, which the broker already has, with the version in `slot`.
     pub(crate) fn start(
-        home: Home,
+        home: SettleContext,
         (slot, ladder): (Arc<Slot>, Arc<Ladder>),
         subscription: Subscription,
         instances: usize,
@@ -87,7 +87,7 @@ impl Dispatcher {
                 self.workers.abort_all();
             }
         }
-        dispatch.give_back_shed();
+        dispatch.release_handed_off();
         ended &= dispatch.settled(ABANDON_GRACE).await;
         ended
     }

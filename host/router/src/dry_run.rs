@@ -7,7 +7,7 @@ use usher_broker::{Disposition, StoredEvent};
 use usher_event::{Delivery, Digest, SubscriptionName};
 
 use crate::Router;
-use crate::clock::Stamp;
+use crate::clock::CachedClock;
 use crate::verdict::disposition;
 use crate::worker::call;
 
@@ -48,7 +48,7 @@ impl Router {
             let mut slow = Some(|| {});
             let outcome = call(&*listener, &delivery, &mut hold, &mut phase, &mut slow).await?;
             let (took, limits) = (outcome.took, hold.emissions());
-            let mut stamp = Stamp::default();
+            let mut stamp = CachedClock::default();
             let disposition = disposition(outcome, &delivery, listener.name(), limits, stamp.now());
             let (digest, version) = (listener.digest(), listener.version().to_owned());
             Some(DryRun { digest, version, took, disposition })

@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use usher_broker::{Clock as _, SystemClock};
 use usher_event::{Digest, Failure, FailureClass, PluginName, SubscriptionName};
 
-use crate::breaker::{Admission, Breaker, BreakerPolicy, Change, Sign};
+use crate::breaker::{Admission, Breaker, BreakerInput, BreakerPolicy, Change};
 use crate::swap::Hold;
-use crate::trial::{FailedTrial, Ruling, Trial};
+use crate::trial::{FailedTrial, Trial, TrialOutcome};
 
 /// Why a plugin was quarantined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Ladder {
     }
 
     /// Whether `digest` failed its trial, and another version serves or is about to.
-    pub(crate) fn is_undone(&self, digest: Digest) -> bool {
+    pub(crate) fn has_failed_trial(&self, digest: Digest) -> bool {
         self.lock().undone == Some(digest)
     }
 
@@ -182,25 +182,25 @@ impl Ladder {
     }
 
     /// Whether the previous version has ever acked a delivery; `true` if `digest` isn't on trial.
-    pub(crate) fn is_worth_going_back(&self, digest: Digest) -> bool {
+    pub(crate) fn fallback_has_acked(&self, digest: Digest) -> bool {
         let state = self.lock();
         let trial = state.trial.as_ref().filter(|trial| trial.digest() == digest);
-        trial.is_none_or(Trial::is_worth_going_back)
+        trial.is_none_or(Trial::fallback_has_acked)
     }
 
-    fn try_out(&self, digest: Digest, note: impl FnOnce(&mut Trial) -> Option<Ruling>) {
+    fn try_out(&self, digest: Digest, note: impl FnOnce(&mut Trial) -> Option<TrialOutcome>) {
         self.change(|state| {
             let is_over = state.failed_trial.is_some();
             let on_trial = |trial: &&mut Trial| trial.digest() == digest && !is_over;
             let Some(ruling) = state.trial.as_mut().filter(on_trial).and_then(note) else { return };
             match ruling {
-                Ruling::Passed => {
+                TrialOutcome::Passed => {
                     tracing::info!(plugin = %self.plugin, %digest, "trial passed");
                     state.trial = None;
                 }
                 // The trial stays: its previous version is still the fallback for deliveries in
                 // flight.
-                Ruling::Failed(failed) => {
+                TrialOutcome::Failed(failed) => {
                     tracing::error!(
                         plugin = %self.plugin,
                         %digest,
@@ -323,7 +323,8 @@ impl Ladder {
         }
         self.try_out(digest, Trial::answered);
         let now_ms = self.now_ms();
-        let change = self.change(|state| state.breaker.note(Sign::Answered, sequence, now_ms));
+        let change =
+            self.change(|state| state.breaker.note(BreakerInput::Answered, sequence, now_ms));
         if change == Some(Change::Closed) {
             tracing::info!(plugin = %self.plugin, "breaker closed: deliveries go on");
         }
@@ -333,7 +334,7 @@ impl Ladder {
     pub(crate) fn failed(&self, sequence: u64, digest: Digest, failure: &Failure) {
         let now_ms = self.now_ms();
         let Failure { class, reason, .. } = failure;
-        self.change(|state| match state.breaker.note(Sign::Failed, sequence, now_ms) {
+        self.change(|state| match state.breaker.note(BreakerInput::Failed, sequence, now_ms) {
             Some(Change::Opened) => {
                 let failures = state.policy.failures;
                 let open =

@@ -32,7 +32,7 @@ mod worker;
 pub use breaker::BreakerPolicy;
 pub use dry_run::DryRun;
 pub use ladder::{Quarantine, Standing};
-pub use router::{Held, InstallError, Installation, Router};
+pub use router::{InstallError, Installation, RestoredState, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;
 pub use trial::{FailedTrial, TrialPolicy};

@@ -18,7 +18,7 @@ use crate::breaker::BreakerPolicy;
 use crate::dispatch::Dispatch;
 use crate::dispatcher::Dispatcher;
 use crate::ladder::{Ladder, Quarantine, Standing};
-use crate::run::Home;
+use crate::run::SettleContext;
 use crate::stats::{DispatchStatus, Stats};
 use crate::swap::{Serving, Slot, SwapOutcome};
 use crate::trial::{LastGood, Trial, TrialPolicy};
@@ -42,12 +42,12 @@ pub struct Installation {
     /// When to roll back to the previous version, if there is one; `None` skips the trial.
     pub trial: Option<TrialPolicy>,
     /// Restrictions persisted from an earlier run; ignored if the plugin is being served.
-    pub held: Held,
+    pub held: RestoredState,
 }
 
 /// Persisted state that a plugin starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct RestoredState {
     /// Whether an operator paused it.
     pub is_paused: bool,
     /// Digest of the newest component that has acked a delivery.
@@ -262,7 +262,7 @@ impl Router {
         &self,
         name: &PluginName,
         policy: BreakerPolicy,
-        held: Held,
+        held: RestoredState,
         digest: Digest,
     ) -> Arc<Ladder> {
         let ladder = Ladder::new(name.clone(), digest, policy, self.notices.clone());
@@ -384,7 +384,7 @@ impl Router {
         instances: usize,
         stats: Arc<Stats>,
     ) {
-        let home = Home {
+        let home = SettleContext {
             subscription: subscription.name.clone(),
             broker: Arc::clone(&self.broker),
             guests: self.guests.clone(),

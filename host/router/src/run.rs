@@ -16,7 +16,7 @@ const RUN_TARGET: Duration = Duration::from_millis(1);
 const RUN_MAX_DELIVERIES: usize = 256;
 
 /// What a run needs to settle or release its deliveries from any task.
-pub(crate) struct Home {
+pub(crate) struct SettleContext {
     pub(crate) subscription: SubscriptionName,
     pub(crate) broker: Arc<dyn Deliveries>,
     pub(crate) guests: Handle,
@@ -24,7 +24,7 @@ pub(crate) struct Home {
     pub(crate) settling: TaskTracker,
 }
 
-impl Home {
+impl SettleContext {
     /// Spawns a settling task that outlives its caller.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.settling.spawn_on(work, &self.guests);
@@ -40,7 +40,7 @@ pub(crate) struct HandledBy {
 
 /// Leased deliveries: waiting, current and done.
 pub(crate) struct Run {
-    home: Arc<Home>,
+    home: Arc<SettleContext>,
     waiting: VecDeque<Lease>,
     current: Option<Lease>,
     done: Vec<Settlement>,
@@ -55,7 +55,7 @@ pub(crate) struct Rest<'a> {
 }
 
 impl Run {
-    pub(crate) fn new(home: Arc<Home>, leases: impl Into<VecDeque<Lease>>) -> Self {
+    pub(crate) fn new(home: Arc<SettleContext>, leases: impl Into<VecDeque<Lease>>) -> Self {
         let waiting = leases.into();
         let done = Vec::with_capacity(waiting.len());
         Self { home, waiting, current: None, done }

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use usher_broker::{BrokerError, Disposition, Settled, Settlement};
 use usher_event::{Failure, FailureClass};
 
-use crate::run::Home;
+use crate::run::SettleContext;
 use crate::stats::Stats;
 
 /// Maximum bytes per subscription awaiting the disk; beyond it, workers block.
@@ -19,7 +19,7 @@ const UNIT_BYTES: usize = 1024;
 
 /// Submits batches of settlements to the broker.
 pub(crate) struct Settling {
-    home: Arc<Home>,
+    home: Arc<SettleContext>,
     stats: Arc<Stats>,
     room: Arc<Semaphore>,
 }
@@ -32,7 +32,7 @@ fn units(batch: &[Settlement]) -> u32 {
 }
 
 impl Settling {
-    pub(crate) fn new(home: Arc<Home>, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(home: Arc<SettleContext>, stats: Arc<Stats>) -> Self {
         let room = Arc::new(Semaphore::new(WAITING_MAX_BYTES / UNIT_BYTES));
         Self { home, stats, room }
     }
@@ -77,7 +77,7 @@ impl Settling {
 }
 
 struct Batch {
-    home: Arc<Home>,
+    home: Arc<SettleContext>,
     settlements: Vec<Settlement>,
 }
 

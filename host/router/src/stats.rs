@@ -45,14 +45,14 @@ pub(crate) struct Stats {
 
 /// What one run adds; gathered by its worker without sharing.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct RunStats {
     pub(crate) handled: u64,
     pub(crate) handle_time: Duration,
     pub(crate) released: u64,
 }
 
 impl Stats {
-    pub(crate) fn add(&self, tally: &Tally) {
+    pub(crate) fn add(&self, tally: &RunStats) {
         self.handled.fetch_add(tally.handled, Ordering::Relaxed);
         let nanos = u64::try_from(tally.handle_time.as_nanos()).unwrap_or(u64::MAX);
         self.handle_time_ns.fetch_add(nanos, Ordering::Relaxed);

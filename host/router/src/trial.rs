@@ -78,7 +78,7 @@ pub(crate) struct Trial {
 
 /// Result of a trial.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ruling {
+pub(crate) enum TrialOutcome {
     /// Keep the new version.
     Passed,
     /// Roll back.
@@ -111,31 +111,31 @@ impl Trial {
     }
 
     /// Whether the previous version has ever acked a delivery.
-    pub(crate) fn is_worth_going_back(&self) -> bool {
+    pub(crate) fn fallback_has_acked(&self) -> bool {
         self.last_good.has_acked
     }
 
     /// Records a verdict of the version on trial.
-    pub(crate) fn answered(&mut self) -> Option<Ruling> {
+    pub(crate) fn answered(&mut self) -> Option<TrialOutcome> {
         self.answered += 1;
         let left = self.policy.deliveries.saturating_sub(self.answered + self.failed);
-        (self.failed + left < self.policy.failures).then_some(Ruling::Passed)
+        (self.failed + left < self.policy.failures).then_some(TrialOutcome::Passed)
     }
 
     /// Records a failure where the previous version returned a verdict; `is_ack` if an ack.
-    pub(crate) fn stood_in(&mut self, failure: &Failure, is_ack: bool) -> Option<Ruling> {
+    pub(crate) fn stood_in(&mut self, failure: &Failure, is_ack: bool) -> Option<TrialOutcome> {
         self.last_good.has_acked |= is_ack;
         if self.last_good.has_acked { self.failed(failure) } else { None }
     }
 
     /// Counts a failure that is the new version's own.
-    fn failed(&mut self, failure: &Failure) -> Option<Ruling> {
+    fn failed(&mut self, failure: &Failure) -> Option<TrialOutcome> {
         self.failed += 1;
         if self.failed < self.policy.failures {
             let left = self.policy.deliveries.saturating_sub(self.answered + self.failed);
-            return (self.failed + left < self.policy.failures).then_some(Ruling::Passed);
+            return (self.failed + left < self.policy.failures).then_some(TrialOutcome::Passed);
         }
-        Some(Ruling::Failed(FailedTrial {
+        Some(TrialOutcome::Failed(FailedTrial {
             time_ms: SystemClock.now_ms(),
             digest: self.digest,
             good: self.good(),
@@ -185,7 +185,7 @@ mod tests {
 
     /// Plays deliveries: `.` answered, `x` failed where the previous version acked, `r` failed
     /// where it rejected. Only the last may produce a ruling.
-    fn play(trial: &mut Trial, deliveries: &str) -> Option<Ruling> {
+    fn play(trial: &mut Trial, deliveries: &str) -> Option<TrialOutcome> {
         let failure = Failure::new(FailureClass::Trap, "unreachable");
         let mut ruling = None;
         for delivery in deliveries.chars() {
@@ -217,7 +217,7 @@ mod tests {
             (5, 5, "rrrrxrrrr", Some(false)),
         ] {
             let mut trial = trial(deliveries, failures);
-            let passed = play(&mut trial, played).map(|ruling| ruling == Ruling::Passed);
+            let passed = play(&mut trial, played).map(|ruling| ruling == TrialOutcome::Passed);
             assert_eq!(passed, passes, "{deliveries} {failures} {played}");
         }
     }

@@ -16,11 +16,11 @@ use tokio::time::sleep;
 use usher_broker::{AFTER_MAX, BrokerError, Disposition};
 use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Verdict};
 
-use crate::breaker::Sign;
-use crate::clock::Stamp;
+use crate::breaker::BreakerInput;
+use crate::clock::CachedClock;
 use crate::dispatch::{Dispatch, Phase};
 use crate::run::{HandledBy, Run, RunSize};
-use crate::stats::Tally;
+use crate::stats::RunStats;
 use crate::swap::Hold;
 use crate::verdict::disposition;
 
@@ -34,7 +34,7 @@ const LEASE_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn work(dispatch: Arc<Dispatch>) {
     let mut phase = dispatch.phase();
     let mut size = RunSize::default();
-    let mut stamp = Stamp::default();
+    let mut stamp = CachedClock::default();
     let mut changes = dispatch.ladder().changes();
     loop {
         let leased = tokio::select! {
@@ -72,12 +72,12 @@ async fn handle_run(
     mut run: Run,
     phase: &mut watch::Receiver<Phase>,
     size: &mut RunSize,
-    stamp: &mut Stamp,
+    stamp: &mut CachedClock,
     is_probe: bool,
 ) {
     let mut hold = dispatch.hold();
     let digest = hold.listener().digest();
-    let mut tally = Tally::default();
+    let mut tally = RunStats::default();
     let started = Instant::now();
     while *phase.borrow() == Phase::Serving
         && (is_probe || dispatch.ladder().is_free())
@@ -124,12 +124,12 @@ async fn handle(
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
     slow: &mut Option<impl FnOnce()>,
-    stamp: &mut Stamp,
+    stamp: &mut CachedClock,
 ) -> Option<Handled> {
     let handled = handle_on(delivery, hold, phase, slow, stamp).await?;
     let digest = handled.by.digest();
     let failed =
-        failure_of(&handled.decision).filter(|failure| Sign::of(failure.class).is_failed());
+        failure_of(&handled.decision).filter(|failure| BreakerInput::of(failure.class).is_failed());
     if let Some(failure) = failed
         && let Some(mut before) = dispatch.stand_in(digest)
     {
@@ -153,16 +153,16 @@ async fn handle(
             return Some(Handled { took, ..again });
         };
         let told = both(failed_again, &*again.by, &tried, &*handled.by);
-        if !dispatch.ladder().is_worth_going_back(digest) {
+        if !dispatch.ladder().fallback_has_acked(digest) {
             // A previous version that has never acked proves nothing: the new one's verdict counts.
             let decision = with_reason(handled.decision, told);
             dispatch.note(delivery, digest, &decision);
             return Some(Handled { took, decision, ..handled });
         }
-        let blamed = match Sign::of(failed_again.class) {
+        let blamed = match BreakerInput::of(failed_again.class) {
             // Both failed, so probably the event's fault; or the cause is unknown.
-            Sign::Failed | Sign::None => digest,
-            Sign::Answered => {
+            BreakerInput::Failed | BreakerInput::None => digest,
+            BreakerInput::Answered => {
                 dispatch.ladder().stood_in(digest, &tried, false);
                 again.by.digest()
             }
@@ -180,7 +180,7 @@ async fn handle_on(
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
     slow: &mut Option<impl FnOnce()>,
-    stamp: &mut Stamp,
+    stamp: &mut CachedClock,
 ) -> Option<Handled> {
     let by = Arc::clone(hold.listener());
     let outcome = call(&*by, delivery, hold, phase, slow).await?;
@@ -283,10 +283,10 @@ impl Dispatch {
             Disposition::Release => return,
         };
         self.count_failure(failure.class);
-        match Sign::of(failure.class) {
-            Sign::Answered => self.ladder().answered(sequence, digest),
-            Sign::Failed => self.ladder().failed(sequence, digest, failure),
-            Sign::None => {}
+        match BreakerInput::of(failure.class) {
+            BreakerInput::Answered => self.ladder().answered(sequence, digest),
+            BreakerInput::Failed => self.ladder().failed(sequence, digest, failure),
+            BreakerInput::None => {}
         }
         if let Disposition::Retry { after: Some(after), .. } = disposition
             && *after > AFTER_MAX

@@ -325,70 +325,71 @@ fn add_subscriptions(registry: &mut Registry, reports: &[Subscription]) {
 }
 
 fn add_plugins(registry: &mut Registry, plugins: &[Plugin]) {
-    let serving = Levels::default();
-    let paused = Levels::default();
-    let quarantined = Levels::default();
-    let open = Levels::default();
-    let instances = Levels::default();
-    let handled = Counts::default();
-    let failed = Counts::default();
-    let denied = Counts::default();
-    let busy = Seconds::default();
-    let mut refused_files: u64 = 0;
-    let mut place = 0;
-    for plugin in plugins {
-        refused_files +=
-            u64::from(plugin.state == PluginState::Refused || plugin.refused.is_some());
-        let Some(name) = &plugin.name else { continue };
-        let name = if place < SERIES_MAX { name.as_str() } else { OTHERS };
-        place += 1;
-        let label = labels("plugin", name);
-        serving.get_or_create(&label).inc_by(u64::from(plugin.state == PluginState::Serving));
-        paused.get_or_create(&label).inc_by(u64::from(plugin.state == PluginState::Paused));
-        quarantined
-            .get_or_create(&label)
-            .inc_by(u64::from(plugin.state == PluginState::Quarantined));
-        open.get_or_create(&label).inc_by(u64::from(plugin.breaker == Breaker::Open));
-        instances.get_or_create(&label).inc_by(plugin.stats.instances);
-        handled.get_or_create(&label).inc_by(plugin.stats.handled);
-        denied.get_or_create(&label).inc_by(plugin.stats.denied);
-        busy.get_or_create(&label)
-            .inc_by(Duration::from_micros(plugin.stats.handle_time_us).as_secs_f64());
+    let named = plugins.iter().filter(|plugin| plugin.name.is_some());
+    // Plugins beyond `SERIES_MAX` share a label, so values are added.
+    let series: Vec<(Labels, &Plugin)> = named
+        .enumerate()
+        .map(|(place, plugin)| {
+            let own = plugin.name.as_ref().filter(|_| place < SERIES_MAX);
+            (labels("plugin", own.map_or(OTHERS, |name| name.as_str())), plugin)
+        })
+        .collect();
+
+    let mut level = |name: &str, help: &str, value: fn(&Plugin) -> u64| {
+        let levels = Levels::default();
+        for (label, plugin) in &series {
+            levels.get_or_create(label).inc_by(value(plugin));
+        }
+        registry.register(name, help, levels);
+    };
+    level("plugin_serving", "Whether the plugin takes deliveries", |plugin| {
+        u64::from(plugin.state == PluginState::Serving)
+    });
+    level("plugin_paused", "Whether an operator paused the plugin", |plugin| {
+        u64::from(plugin.state == PluginState::Paused)
+    });
+    level(
+        "plugin_quarantined",
+        "Whether the plugin failed too often and gets no deliveries",
+        |plugin| u64::from(plugin.state == PluginState::Quarantined),
+    );
+    level(
+        "plugin_breaker_open",
+        "Whether the plugin failed in a row and gets single deliveries",
+        |plugin| u64::from(plugin.breaker == Breaker::Open),
+    );
+    level("plugin_instances", "Sandboxes there are, at work or waiting for it", |plugin| {
+        plugin.stats.instances
+    });
+    let mut count = |name: &str, help: &str, value: fn(&Plugin) -> u64| {
+        let counts = Counts::default();
+        for (label, plugin) in &series {
+            counts.get_or_create(label).inc_by(value(plugin));
+        }
+        registry.register(name, help, counts);
+    };
+    count("plugin_handled_deliveries", "Deliveries handled", |plugin| plugin.stats.handled);
+    count("plugin_denied_calls", "Host calls denied for want of a grant", |plugin| {
+        plugin.stats.denied
+    });
+    let (failed, busy) = (Counts::default(), Seconds::default());
+    for (label, plugin) in &series {
+        let time = Duration::from_micros(plugin.stats.handle_time_us);
+        busy.get_or_create(label).inc_by(time.as_secs_f64());
         for (class, count) in &plugin.stats.failed {
-            let mut label = labels("plugin", name);
+            let mut label = label.clone();
             label.push(("class", class.clone()));
             failed.get_or_create(&label).inc_by(*count);
         }
     }
-    registry.register("plugin_serving", "Whether the plugin takes deliveries", serving);
-    registry.register("plugin_paused", "Whether an operator paused the plugin", paused);
-    registry.register(
-        "plugin_quarantined",
-        "Whether the plugin failed too often and gets no deliveries",
-        quarantined,
-    );
-    registry.register(
-        "plugin_breaker_open",
-        "Whether the plugin failed in a row and gets single deliveries",
-        open,
-    );
-    registry.register(
-        "plugin_instances",
-        "Sandboxes there are, at work or waiting for it",
-        instances,
-    );
-    registry.register("plugin_handled_deliveries", "Deliveries handled", handled);
     registry.register("plugin_failed_deliveries", "Failed deliveries, by class", failed);
-    registry.register("plugin_denied_calls", "Host calls denied for want of a grant", denied);
-    registry.register_with_unit(
-        "plugin_handle_time",
-        "Time spent in the plugin",
-        Unit::Seconds,
-        busy,
-    );
-    let gauge: Gauge<u64, AtomicU64> = Gauge::default();
-    gauge.set(refused_files);
-    registry.register("plugin_refused_files", "Files in the plugins folder not taken", gauge);
+    let time = "plugin_handle_time";
+    registry.register_with_unit(time, "Time spent in the plugin", Unit::Seconds, busy);
+    let is_refused =
+        |plugin: &&Plugin| plugin.state == PluginState::Refused || plugin.refused.is_some();
+    let refused: Gauge<u64, AtomicU64> = Gauge::default();
+    refused.set(plugins.iter().filter(is_refused).count() as u64);
+    registry.register("plugin_refused_files", "Files in the plugins folder not taken", refused);
 }
 
 fn add_states(registry: &mut Registry, states: &States) {

@@ -101,7 +101,7 @@ impl Model {
     /// Whether a subscription with this filter takes an event as it comes by in the log.
     pub(crate) fn matches(&self, filter: &Filter, sequence: u64) -> bool {
         let may_match = !self.addressees.contains_key(&sequence)
-            && (!self.reports.contains(&sequence) || filter.names_types("dev.usher."));
+            && (!self.reports.contains(&sequence) || filter.selects_type_prefix("dev.usher."));
         may_match && filter.matches(self.event(sequence))
     }
 

@@ -3,33 +3,23 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::folder::Folder;
 use crate::http::Client;
 use crate::log::Log;
 use crate::router::{die_with_parent, listening};
-use crate::wait::PATIENCE;
+use crate::wait::poll;
 
 /// Polling interval. Shorter than the harness's default: a round has many waits.
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// Polls `look` until it returns a value.
-pub(super) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().with_context(|| format!("while waiting for {what}"))? {
-            return Ok(found);
-        }
-        if Instant::now() >= end {
-            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
-        }
-        thread::sleep(PAUSE);
-    }
+pub(super) fn wait_for<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    poll(what, PAUSE, look)
 }
 
 /// A router. Killed when dropped.

@@ -23,7 +23,7 @@ use report::Line;
 use row::Row;
 use stage::Stage;
 
-use crate::process;
+use crate::holds::Holds;
 
 /// Factor by which a neighbour's latency may grow.
 const LATENCY_FACTOR_MAX: f64 = 2.0;
@@ -128,13 +128,13 @@ fn try_row<'a>(
     options: &Options,
 ) -> Result<Line<'a>> {
     let process = stage.router.process();
-    let before_bytes = process::memory_bytes(process)?;
+    let before_bytes = Holds::of(process)?.memory_bytes;
     let begun = Instant::now();
     let mut seen = stage.try_row(row);
     if options.judge_latency {
         std::thread::sleep(REST.saturating_sub(begun.elapsed()));
     }
-    let after_bytes = process::memory_bytes(process)?;
+    let after_bytes = Holds::of(process)?.memory_bytes;
     let p99_before = stage.neighbours.p99(rested.0, rested.1).unwrap_or_default();
     let p99_during = stage.neighbours.p99(begun, Instant::now()).unwrap_or_default();
     let grown_bytes = after_bytes.saturating_sub(before_bytes);

@@ -15,8 +15,8 @@ use super::neighbours::{self, NEIGHBOURS, Neighbours};
 use super::row::{BadFile, Component, Must, Plugin, Row, Trial};
 use crate::artefacts::{guest, usher_binary};
 use crate::folder::Folder;
+use crate::holds::Holds;
 use crate::http::{Client, event};
-use crate::process;
 use crate::router::Router;
 use crate::stand_ins::Hostile;
 use crate::usher::usher;
@@ -82,7 +82,7 @@ impl Stage {
         }
         let neighbours = Neighbours::start(&router)?;
         neighbours.caught_up()?;
-        let descriptors = process::descriptors(router.process())?;
+        let descriptors = Holds::of(router.process())?.descriptors;
         Ok(Self {
             router,
             neighbours,
@@ -356,7 +356,7 @@ impl Stage {
         let events = neighbours.stop()?;
         // Allowance for connections of the harness.
         let slack = 16;
-        let open = process::descriptors(router.process())?;
+        let open = Holds::of(router.process())?.descriptors;
         ensure!(open <= descriptors + slack, "{open} descriptors, {descriptors} at the start");
         let log = fs::read_to_string(self.folder.root().join("router.log"))?;
         // A panic message is the only output that isn't JSON.

@@ -62,7 +62,7 @@ impl StoredEvent {
     pub(crate) fn matches(&self, filter: &Filter) -> bool {
         let may_match = match self.cause.as_ref().map(|cause| cause.kind) {
             Some(CauseKind::Redrive) => false,
-            _ => self.is_for_all() || filter.names_types(SYSTEM_TYPE_PREFIX),
+            _ => self.is_for_all() || filter.selects_type_prefix(SYSTEM_TYPE_PREFIX),
         };
         may_match && filter.matches(&self.event)
     }

@@ -48,8 +48,8 @@ impl Dialect for Any {
         Types { patterns: disjoint(patterns.collect()), decided }
     }
 
-    fn names_types(&self, prefix: &str) -> bool {
-        self.0.iter().any(|member| member.names_types(prefix))
+    fn selects_type_prefix(&self, prefix: &str) -> bool {
+        self.0.iter().any(|member| member.selects_type_prefix(prefix))
     }
 
     fn size(&self) -> Size {

@@ -109,7 +109,7 @@ impl<C: Comparison> Dialect for Attributes<C> {
         }
     }
 
-    fn names_types(&self, prefix: &str) -> bool {
+    fn selects_type_prefix(&self, prefix: &str) -> bool {
         self.type_pair().is_some_and(|ty| C::pattern(ty).is_some() && ty.starts_with(prefix))
     }
 

@@ -38,7 +38,7 @@ pub(crate) trait Dialect: Debug + Send + Sync {
     fn types(&self) -> Types;
 
     /// Whether it selects types that begin with `prefix`, outside a `not`.
-    fn names_types(&self, prefix: &str) -> bool;
+    fn selects_type_prefix(&self, prefix: &str) -> bool;
 
     /// What the limits are checked against; counts as the reader does.
     fn size(&self) -> Size;

@@ -37,7 +37,7 @@ impl Dialect for Not {
         Types::any_type(false)
     }
 
-    fn names_types(&self, _: &str) -> bool {
+    fn selects_type_prefix(&self, _: &str) -> bool {
         false
     }
 

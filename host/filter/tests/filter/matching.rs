@@ -104,7 +104,7 @@ fn a_filter_names_the_types_it_asks_for() {
     ];
     for (filter, expected) in cases {
         let parsed = Filter::parse(filter).unwrap();
-        assert_eq!(parsed.names_types("dev.usher."), expected, "{filter}");
+        assert_eq!(parsed.selects_type_prefix("dev.usher."), expected, "{filter}");
     }
-    assert!(!Filter::everything().names_types("dev.usher."));
+    assert!(!Filter::everything().selects_type_prefix("dev.usher."));
 }

@@ -24,7 +24,7 @@ use usher_event::{
     Delivery, Digest, Effects, Emission, Event, Listener, Outcome, PluginName, Verdict,
 };
 use usher_filter::Filter;
-use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation, Router};
+use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState, Router};
 
 /// How long anything may take before a test fails. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -210,7 +210,7 @@ pub(crate) fn installation(puppet: &Arc<Puppet>, subscriptions: &[Subscription])
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
         trial: None,
-        held: Held::default(),
+        held: RestoredState::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use usher_broker::traits::*;
 use usher_broker::{RetryPolicy, Subscription};
 use usher_event::{Delivery, Failure, FailureClass, PluginName, Verdict};
-use usher_router::{BreakerPolicy, Held, Installation, Standing};
+use usher_router::{BreakerPolicy, Installation, RestoredState, Standing};
 
 use crate::harness::*;
 
@@ -152,7 +152,7 @@ async fn too_many_failures_quarantine_until_somebody_says_otherwise() {
 
     // A restart, or its file back: the same bytes are as they were.
     soon(world.router.remove(&name())).await;
-    let held = Held { quarantine: Some(quarantine.clone()), ..Held::default() };
+    let held = RestoredState { quarantine: Some(quarantine.clone()), ..RestoredState::default() };
     let again = Installation { held: held.clone(), ..with(&puppet, strict) };
     let begun = puppet.begun().len();
     soon(world.router.install(again)).await.unwrap();

@@ -13,12 +13,14 @@ use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
+use usher_api::routes;
+
 use super::connections::Caller;
 use super::problem::{ApiError, HEADER_MAX_BYTES};
 use super::state::Api;
 
 /// Health checks: allowed under any host name, since they reveal nothing about events.
-const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+const PROBES: [&str; 2] = [routes::HEALTH.path, routes::READINESS.path];
 
 /// Prefixes of paths for events and blobs, which spare connections may not request.
 const BULK: [&str; 2] = ["/events", "/blobs"];

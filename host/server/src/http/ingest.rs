@@ -152,7 +152,7 @@ impl Mode {
 
 /// Refuses events with a source or type that is reserved for plugins or the router.
 fn check_reserved(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
-    let refused = events.iter().map(Event::poses_as_another).enumerate();
+    let refused = events.iter().map(Event::reserved_attribute).enumerate();
     match refused.filter_map(|(member, refusal)| Some((member, refusal?))).next() {
         None => Ok(()),
         Some((member, (attribute, what))) => Err(ApiError::invalid_event(

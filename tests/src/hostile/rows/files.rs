@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::row::{Component, Plugin, Row, placed, play, refused};
 use super::super::stage::{Stage, build, text};
 use super::super::text::Text;
-use crate::process;
+use crate::holds::Holds;
 use crate::wait::wait_for;
 
 /// Files placed in the folder at a time.
@@ -405,7 +405,7 @@ fn reloads(stage: &Stage, names: &[String]) -> Result<String> {
     let path = stage.file(name);
     let versions = versions(name)?;
     let process = stage.router.process();
-    let descriptors = process::descriptors(process)?;
+    let descriptors = Holds::of(process)?.descriptors;
     let end = Instant::now() + Duration::from_secs(4);
     let mut written = 0;
     // About 1,000 per minute.
@@ -428,7 +428,7 @@ fn reloads(stage: &Stage, names: &[String]) -> Result<String> {
         .filter(|line| text(line, "/fields/message") == "plugin serving")
         .count();
     ensure!(loaded <= written + 1, "{loaded} loads of {written} files");
-    let open = process::descriptors(process)?;
+    let open = Holds::of(process)?.descriptors;
     ensure!(open <= descriptors + 8, "{open} descriptors, {descriptors} before");
     wait_for("the old versions' instances to go", || {
         let instances = stage.client().plugin(name)?;

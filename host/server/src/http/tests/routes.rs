@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use usher_api::{Route, routes};
 use usher_broker::BrokerError;
 use usher_event::Digest;
-use usher_router::{Held, Installation, Quarantine};
+use usher_router::{Installation, Quarantine, RestoredState};
 
 use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us};
@@ -89,9 +89,14 @@ async fn with_plugin(path: &str, is_done: bool, fails: Option<BrokerError>) -> A
         reason: "unreachable".to_owned(),
     };
     let held = match path.rsplit('/').next() {
-        Some("pause" | "rollback") => Held { is_paused: is_done, ..Held::default() },
-        Some("resume") => Held { is_paused: !is_done, ..Held::default() },
-        _ => Held { quarantine: (!is_done).then_some(quarantine), ..Held::default() },
+        Some("pause" | "rollback") => {
+            RestoredState { is_paused: is_done, ..RestoredState::default() }
+        }
+        Some("resume") => RestoredState { is_paused: !is_done, ..RestoredState::default() },
+        _ => RestoredState {
+            quarantine: (!is_done).then_some(quarantine),
+            ..RestoredState::default()
+        },
     };
     api.running.router.install(Installation { held, ..printer() }).await.unwrap();
     *stub.fails.lock().unwrap() = fails;

@@ -22,7 +22,7 @@ use usher_event::{
     StateWrite, StoreError, SubscriptionName, Verdict,
 };
 use usher_filter::Filter;
-use usher_router::{BreakerPolicy, EmissionLimits, Held, Installation};
+use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState};
 
 /// The content of the only blob.
 pub(super) const CONTENT: &[u8] = b"%PDF-";
@@ -509,7 +509,7 @@ pub(super) fn printer() -> Installation {
         emissions: EmissionLimits::default(),
         breaker: BreakerPolicy::default(),
         trial: None,
-        held: Held::default(),
+        held: RestoredState::default(),
     }
 }
 
