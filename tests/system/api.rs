@@ -1,4 +1,4 @@
-//! The HTTP API besides publishing: each answer and each status it names.
+//! The HTTP API apart from publishing: its responses and status codes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -140,7 +140,7 @@ fn dead_letters_are_listed_shown_redriven_and_discarded() -> Result<()> {
     let digest = scene.client().plugin("trap")?.unwrap()["digest"].clone();
     assert!(attempts.iter().all(|attempt| attempt["digest"] == digest), "{shown}");
 
-    // Redriven, it fails again and becomes another one.
+    // Redriven, it fails again and becomes a new dead letter.
     let path = format!("/dead-letters/{id}/redrive");
     assert_eq!(scene.client().post(&path)?.json()?, json!({ "id": id }));
     assert_eq!(scene.client().post(&path)?.status, 404);
@@ -211,7 +211,7 @@ fn more_than_there_is_room_for_is_answered_with_429() -> Result<()> {
     let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
     assert!(seconds >= 1);
 
-    // Producers don't notice, and a stream that ends makes room.
+    // Producers are unaffected, and a stream that ends frees its slot.
     scene.client().publish_new("t", "1", &json!({}))?;
     open.pop();
     wait_for("room for another", || {
@@ -227,7 +227,7 @@ fn producers_that_are_too_fast_are_told_when_to_come_back() -> Result<()> {
     let noise = "x".repeat(200_000);
     let accepted = AtomicU64::new(0);
     let refused = OnceLock::new();
-    // More than there is room for waits for the disk at some time, sooner or later.
+    // Sooner or later, more requests than there is room for wait for the disk at once.
     let produce = &|producer: u64| -> Result<()> {
         for n in 0..EVENTS_EACH_MAX {
             if refused.get().is_some() {
@@ -253,7 +253,7 @@ fn producers_that_are_too_fast_are_told_when_to_come_back() -> Result<()> {
     let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
     assert!(seconds >= 1);
 
-    // What was refused is not in the log, and there is room again.
+    // Refused events are not in the log, and there is room again.
     let last = scene.client().get_json("/events?max=1")?["last"].as_u64();
     assert_eq!(last, Some(accepted.into_inner()));
     scene.client().publish_new("t", "next", &json!({}))?;
@@ -262,8 +262,8 @@ fn producers_that_are_too_fast_are_told_when_to_come_back() -> Result<()> {
 
 #[test]
 fn a_router_is_ready_once_every_plugin_was_looked_at() -> Result<()> {
-    // Each of these keeps the router busy for a while before it is refused. A machine may be too
-    // slow to ask in time, so there are more of them each time.
+    // Each of these keeps the router busy for a while before it is refused. A slow machine may miss
+    // that time, so each round has more of them.
     for copies in [4, 16, 64] {
         let folder = Folder::new()?;
         for copy in 0..copies {
@@ -277,7 +277,7 @@ fn a_router_is_ready_once_every_plugin_was_looked_at() -> Result<()> {
         assert_eq!(early.status, 503, "{}", early.text());
         assert!(early.text().contains("the plugins are being loaded"), "{}", early.text());
         assert!(early.header("retry-after").is_some());
-        // It lives, and takes events already.
+        // It is alive and already accepts events.
         assert_eq!(router.client().get("/healthz")?.status, 200);
         router.client().publish_new("t", "1", &json!({}))?;
         wait_for("the router to be ready", || {

@@ -11,7 +11,7 @@ use usher_tests::{Folder, Router, usher_binary};
 use crate::scene::{QUICK_RETRIES, Scene};
 
 impl Scene {
-    /// What the probe got.
+    /// The probe's result.
     fn probe(&self, id: &str, what: &Value) -> Result<Value> {
         let flow = self.flow_of("test.probe", id, what)?;
         let probed = &flow["events"][1]["event"]["data"];
@@ -104,7 +104,7 @@ PASSWORD = {{ file = {secret:?} }}
     assert_eq!(got, json!({ "ok": "hello" }));
     let got = scene.probe("no-key", &json!({ "try": "config", "key": "other" }))?;
     assert_eq!(got, json!({ "ok": null }));
-    // The guest has them; the events it hands back carry nothing of them.
+    // The guest gets the secrets; the events it emits contain none of them.
     for key in ["TOKEN", "PASSWORD"] {
         let got = scene.probe(key, &json!({ "try": "config", "key": key }))?;
         assert_eq!(got, json!({ "ok": "[redacted]" }));

@@ -1,4 +1,4 @@
-//! CloudEvents at the door, good and bad, in the three modes of HTTP.
+//! CloudEvents over HTTP, valid and invalid, in all three modes.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn stored(client: &Client, answer: &Answer) -> Result<Value> {
     Ok(client.get_json(&format!("/events/{sequence}"))?["event"].clone())
 }
 
-/// A refusal: problem+json (RFC 9457) that says what is wrong, and of which attribute.
+/// A refusal: problem+json (RFC 9457) that states what is wrong with which attribute.
 #[track_caller]
 fn check_refusal(answer: &Answer, status: u16, attribute: &str, what: &str) {
     assert_eq!(answer.status, status, "{what}: {}", answer.text());

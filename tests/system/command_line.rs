@@ -1,4 +1,4 @@
-//! Each verb of the command line, for people and with `--json`.
+//! Each command of the command line, with output for people and with `--json`.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use usher_tests::{Finished, Running, guest, usher, usher_with, wait_for};
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
 impl Scene {
-    /// Runs a verb against this router; it must succeed, with nothing on stderr.
+    /// Runs a command against this router; it must succeed, with nothing on stderr.
     #[track_caller]
     pub(crate) fn usher(&self, args: &[&str], stdin: &str) -> Finished {
         let finished = self.try_usher(args, stdin);
@@ -53,7 +53,7 @@ fn publish_takes_every_form() -> Result<()> {
         (&json!("made"), &json!("/here"), &json!({ "a": 1 }))
     );
 
-    // Once more, for programs: the same receipt as over HTTP.
+    // Again, with `--json`: the same receipt as over HTTP.
     fs::write(&file, one.to_string())?;
     let again = scene.usher(&["publish", path, "--json"], "");
     assert!(again.stdout.contains("\"duplicate\""), "{again:?}");
@@ -94,7 +94,7 @@ fn tail_shows_and_follows() -> Result<()> {
     assert_eq!(json.len(), 2);
     assert_eq!(json[1], scene.client().get_json("/events/2")?);
 
-    // What is there comes first, and then each event as it happens.
+    // Stored events come first, then new ones as they are published.
     let copy = scene.folder.root().join("tail.log");
     let args = ["tail", "--follow", "--from", "1", "--json", "--url", scene.router.url()];
     let mut follower = Running::start(&args, &copy)?;
@@ -106,7 +106,7 @@ fn tail_shows_and_follows() -> Result<()> {
     scene.client().publish(&event("c.three", "3", &json!(3)))?;
     follower.wait_for_line("event 3", |stored| (stored["event"]["id"] == "3").then_some(()))?;
     let all = scene.client().get_json("/events")?["events"].clone();
-    // Following ends when the router does, after looking for a while whether it comes back.
+    // Following ends with the router, after waiting a while for it to come back.
     scene.router.stop()?;
     assert_eq!(follower.exited()?, 1);
     let followed = fs::read_to_string(&copy)?;
@@ -207,7 +207,7 @@ fn subscriptions_that_nothing_serves_can_be_removed() -> Result<()> {
     assert_eq!(again.code, 1, "{again:?}");
     assert!(again.stderr.contains("there is no subscription"), "{again:?}");
 
-    // Its place in the log is gone: the plugin begins anew.
+    // Its cursor is gone: the plugin starts over.
     scene.folder.install_guests(&["echo"])?;
     scene.client().wait_for_plugin("echo", "serving")?;
     let flow = scene.flow_of("test.echo", "2", &json!({}))?;
@@ -231,7 +231,7 @@ fn dead_letters_are_looked_after() -> Result<()> {
     let json = scene.usher(&["dead-letters", "show", &id, "--json"], "").json()?;
     assert_eq!(json["attempts"].as_array().unwrap().len(), 3);
 
-    // The event fails again each time, as another dead letter.
+    // The event fails again each time, as a new dead letter.
     let next_after = |id: &str| {
         wait_for("the next dead letter", || {
             let listed = scene.client().get_json("/dead-letters")?;
@@ -245,7 +245,7 @@ fn dead_letters_are_looked_after() -> Result<()> {
     let redriven = scene.usher(&["dead-letters", "redrive", &again, "--json"], "").json_lines()?;
     assert_eq!(json!(redriven), json!([{ "id": again.parse::<u64>()? }]));
     let next = next_after(&again)?;
-    // Mended, it is an event of its own, which fails as well.
+    // Edited, it becomes a new event, which fails as well.
     let event = scene.usher(&["dead-letters", "show", &next, "--event"], "").stdout;
     let mended = event.replace("{}", r#"{"mended":true}"#);
     let redrive = ["dead-letters", "redrive", &next, "--event", "-"];
@@ -254,7 +254,7 @@ fn dead_letters_are_looked_after() -> Result<()> {
     let last = next_after(&next)?;
     let shown = scene.usher(&["dead-letters", "show", &last], "").stdout;
     assert!(shown.contains("redriveof") && shown.contains("mended"), "{shown}");
-    // Many at once; each becomes another one, which is not meant.
+    // Many at once; each fails again as a new dead letter, which this redrive doesn't include.
     let all = ["dead-letters", "redrive", "--plugin", "trap", "--class", "trap", "--rate", "50"];
     let redriven = scene.usher(&all, "").stdout;
     assert_eq!(redriven, format!("dead letter {last} redriven\n1 dead letter redriven\n"));
@@ -270,7 +270,7 @@ fn dead_letters_are_looked_after() -> Result<()> {
     Ok(())
 }
 
-/// Data that the router takes as it is and a reader of numbers, text or trees stumbles over.
+/// Data that the router accepts unchanged, but that parsers of numbers, text or trees may fail on.
 fn awkward() -> Vec<String> {
     let nested = format!("{}{}", "[".repeat(130), "]".repeat(130));
     let data = ["1e400", "-0", "123456789012345678901234567890", r#""\ud800""#, r#"{"a":1,"a":2}"#];
@@ -303,7 +303,7 @@ fn no_tool_stumbles_over_what_the_router_takes() -> Result<()> {
         })
     };
     dead(count)?;
-    // Whole and as it was sent, by every way that leads to it.
+    // Complete and unchanged, through every command that shows it.
     let data = |event: &str| {
         let data = event.trim_end_matches('}').rsplit_once("\"data\":").unwrap().1;
         data.chars().take(5).collect::<String>()
@@ -327,7 +327,7 @@ fn no_tool_stumbles_over_what_the_router_takes() -> Result<()> {
         }
     }
     scene.usher(&["dead-letters", "list"], "");
-    // And from there back into the log.
+    // And from the dead letters back into the log.
     let redriven = scene.usher(&["dead-letters", "redrive", "--plugin", "trap"], "").stdout;
     assert!(redriven.ends_with(&format!("{count} dead letters redriven\n")), "{redriven}");
     dead(count)?;
@@ -368,7 +368,7 @@ fn the_environment_names_the_router_unless_a_flag_does() -> Result<()> {
     let scene = Scene::empty()?;
     scene.client().publish_new("t", "1", &json!({}))?;
     let mine = scene.router.url();
-    // Nothing is ever served there.
+    // Nothing ever listens there.
     let nobody = "http://127.0.0.1:1";
     for (env, flag, code) in
         [(mine, None, 0), (nobody, Some(mine), 0), (nobody, None, 1), (mine, Some(nobody), 1)]
@@ -432,7 +432,7 @@ fn inspect_and_check_look_at_files() -> Result<()> {
 
 #[test]
 fn a_router_that_is_not_there_is_named() -> Result<()> {
-    // A port that was just free, and that nobody listens on.
+    // A port that was free just now, so nothing listens on it.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let url = format!("http://127.0.0.1:{port}");
     for verb in [&["plugins"][..], &["tail"], &["flow", "1"], &["dead-letters", "list"]] {

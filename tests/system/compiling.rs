@@ -1,4 +1,4 @@
-//! Plugins are compiled apart, within bounds of time and memory.
+//! Plugins are compiled in a separate process, bounded in time and memory.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,7 @@ fn large(functions: usize) -> Result<Vec<u8>> {
         }
         text.push(')');
     }
-    // What has no listener to export is not compiled at all.
+    // A component without a listener export is refused before it is compiled.
     text.push_str(") (instance $none) (export \"usher:plugin/listener@0.1.0\" (instance $none)))");
     Ok(wat::parse_str(&text)?)
 }
@@ -68,7 +68,7 @@ fn a_component_that_is_too_large_to_compile_harms_nobody() -> Result<()> {
     assert!(!reason.contains("tried again"), "{reason}");
     let flow = scene.flow_of("test.echo", "1", &json!({}))?;
     assert_eq!(types(&flow), ["test.echo", "test.echoed"]);
-    // What comes after it is compiled as ever.
+    // Later plugins are compiled as usual.
     scene.folder.install(&guest("hop")?, "hop.wasm")?;
     client.wait_for_plugin("hop", "serving")?;
     Ok(())
@@ -108,7 +108,7 @@ fn a_refusal_that_cost_much_is_remembered_until_the_bounds_change() -> Result<()
     let first = Router::start(&folder)?;
     let refused = reason(&first)?;
     first.stop()?;
-    // What is said the next time is what was kept, to the word.
+    // The next start repeats the remembered reason verbatim.
     let remembered = fs::read_to_string(folder.data().join("plugins/.refused.json"))?;
     fs::write(
         folder.data().join("plugins/.refused.json"),

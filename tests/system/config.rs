@@ -1,4 +1,4 @@
-//! usher.toml: what is wrong with it is said all at once, before anything is opened.
+//! usher.toml: all its problems are reported at once, before anything is opened.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use usher_tests::{Folder, usher};
 
 use crate::scene::{Scene, types};
 
-/// Filters in JSON that are wrong, and where. TOML has no way to write a key twice.
+/// Invalid filters in JSON, and where the problem is. TOML can't express a duplicate key.
 const WRONG_FILTERS: [(&str, &str); 8] = [
     (r#"{"exact":{"type":""}}"#, "exact.type"),
     (r#"{"exact":{"Type":"a"}}"#, "Type"),
@@ -35,13 +35,13 @@ fn a_wrong_filter_is_told_in_the_same_words_everywhere() -> Result<()> {
         let of_http = answer.json()?["detail"].as_str().context("no detail")?.to_owned();
         let of_cli = usher(&["tail", "--url", scene.router.url(), "--filter", &filter], b"")?;
         assert_eq!(of_cli.code, 2, "{filter}: {of_cli:?}");
-        // JSON is TOML here, once its keys are set apart by = and not by a colon.
+        // With `=` in place of `:`, this JSON is valid TOML.
         let toml = filter.replace("\":", "\"=");
         folder.configure("", &format!("[plugin.echo.subscription.echo]\nfilter = {toml}\n"))?;
         let finished = usher(&[Path::new("check"), Path::new("--config"), &folder.config()], b"")?;
         assert_eq!(finished.code, 2, "{filter}: {finished:?}");
         let said = format!("{}{}", finished.stdout, finished.stderr);
-        // What is wrong, after what the parameter is called here and the key there.
+        // The problem, without the prefix: the parameter's name over HTTP, the key in the file.
         let words = of_http.trim_start_matches("filter").trim_start_matches([':', ' ']);
         assert!(words.contains(says), "{filter}: {of_http}");
         assert!(said.contains(words), "{filter}: {words}\n{said}");
@@ -161,7 +161,7 @@ fn a_change_of_a_plugins_tables_is_in_force_without_a_restart() -> Result<()> {
     let status = paused(true)?;
     let why = status["paused_because"].as_str().context("no reason")?;
     assert!(why.contains("enabled = false"), "{why}");
-    // One with problems changes nothing, and its problems are told.
+    // A configuration with problems changes nothing, and its problems are reported.
     folder.configure("", "[plugin.echo]\nisntances = 2\n")?;
     router.wait_for_log("the problem", |line| {
         let says = line["fields"]["message"].as_str()?;

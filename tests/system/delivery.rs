@@ -1,5 +1,5 @@
-//! What operators and producers see when a subscription falls behind: producers are asked to come
-//! back later, or what it has not settled expires and is counted.
+//! What operators and producers see when a subscription falls behind: producers are told to retry
+//! later, or unsettled events expire and are counted.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use usher_tests::{Client, Router, usher, wait_for};
 
 use crate::scene::{Scene, event};
 
-/// A router whose plugin is gone, with its subscription left behind.
+/// A router whose plugin was removed, with its subscription left behind.
 fn unserved(tables: &str) -> Result<Scene> {
     let scene = Scene::with(tables, &["echo"])?;
     fs::remove_file(scene.folder.plugins().join("echo.wasm"))?;
@@ -58,7 +58,7 @@ fn producers_wait_for_a_subscription_that_is_too_far_behind() -> Result<()> {
     let shown = usher(&["subscriptions", "--url", scene.router.url()], b"")?;
     assert!(shown.stdout.contains("echo/echo is too far behind"), "{}", shown.stdout);
 
-    // Once it is served again, producers are let in by themselves.
+    // Once it is served again, producers are admitted without intervention.
     scene.folder.install_guests(&["echo"])?;
     client.wait_for_plugin("echo", "serving")?;
     wait_for("producers to be let in", || Ok((refused()?.status == 202).then_some(())))?;

@@ -1,4 +1,4 @@
-//! The demo's flows: run through, and with the router killed on the way.
+//! The demo's flows, without interruption and with the router killed in between.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn start(folder: &Folder) -> Result<Router> {
     Ok(router)
 }
 
-/// Waits for every flow and answers everything that is wrong with any.
+/// Waits for every flow; returns all problems found in any of them.
 fn problems(
     client: &Client,
     world: &World,
@@ -96,7 +96,7 @@ fn a_router_killed_on_the_way_ends_every_flow_once() -> Result<()> {
     };
     let published = publish(router.client(), purchases().into_iter().map(held).collect())?;
 
-    // Killed while calls to the gateway are under way, which it answers to nobody.
+    // Killed while calls to the gateway are in flight, whose responses reach no client.
     wait_for("calls at the gateway", || {
         let held = world.gateway.charges().into_iter().find(|charge| charge.card == "tok_held");
         Ok(held)
@@ -104,7 +104,7 @@ fn a_router_killed_on_the_way_ends_every_flow_once() -> Result<()> {
     router.kill()?;
     world.gateway.release();
 
-    // And again and again as the flows advance.
+    // Killed repeatedly as the flows advance.
     for events in [16, 24, 32, 40] {
         let router = start(&world.folder)?;
         wait_for(&format!("{events} events"), || {

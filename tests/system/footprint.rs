@@ -1,4 +1,4 @@
-//! What a router holds on to, seen from the outside.
+//! Resources that a router holds, measured from outside.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -6,21 +6,21 @@ use usher_tests::{Holds, guest, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
-/// Loads after which everything that is made once has been made.
+/// Loads after which everything that is allocated once has been allocated.
 const WARM_UP: usize = 2;
-/// Loads after it.
+/// Loads after the warm-up.
 const LOADS: usize = 4;
-/// Events of a load that succeed.
+/// Events per load that succeed.
 const GOOD: usize = 200;
-/// What the log's own tables, in memory until they are written out, and the allocator may keep.
+/// Memory that the log's tables, until they are flushed, and the allocator may retain.
 const SLACK_BYTES: u64 = 24 * 1_024 * 1_024;
 
-/// Plugins that fail at everything, and are to go on failing.
+/// Keeps the breakers of plugins that fail at everything closed.
 const MANY_FAILURES: &str = "[plugin.spin.breaker]\nfailures = 1000\n\
     [plugin.trap.breaker]\nfailures = 1000\n";
 
-/// Invariant 11: after loads with traps, blown budgets and swaps, file descriptors, threads and
-/// memory are where they were before.
+/// Invariant 11: after loads with traps, exceeded budgets and swaps, file descriptors, threads and
+/// memory are back at their initial level.
 #[test]
 fn everything_returns_to_where_it_was() -> Result<()> {
     let tables = format!("{QUICK_RETRIES}{MANY_FAILURES}[plugin.spin.limits]\ncpu_ms = 50\n");

@@ -1,4 +1,4 @@
-//! Plugins replaced while they work.
+//! Plugins replaced while they handle deliveries.
 
 use anyhow::{Context as _, Result};
 use usher_tests::{Holds, Load, Swaps, wait_for};
@@ -7,12 +7,12 @@ use crate::scene::Scene;
 
 /// How many times the versions take turns, unless `USHER_SWAPS` says otherwise.
 const SWAPS: usize = 50;
-/// The most there may be: the log of the test is read to its end.
+/// Upper bound, since the test reads its whole log.
 const SWAPS_MAX: usize = 1_000;
-/// Swaps after which everything that is made once has been made.
+/// Swaps after which everything that is allocated once has been allocated.
 const WARM_UP: usize = 10;
-/// What the log's own tables, in memory until they are written out, and the allocator may keep: less
-/// than the code of all versions that went.
+/// Memory that the log's tables, until they are flushed, and the allocator may retain: less than
+/// the code of all replaced versions.
 const SLACK_BYTES: u64 = 10 * 1_024 * 1_024;
 
 fn swaps() -> Result<usize> {
@@ -22,7 +22,7 @@ fn swaps() -> Result<usize> {
     }
 }
 
-/// Invariant 12: each delivery was the work of one version.
+/// Invariant 12: each delivery is handled by one version.
 #[test]
 fn swaps_under_load_lose_and_double_nothing() -> Result<()> {
     let swaps = swaps()?;
@@ -39,7 +39,7 @@ fn swaps_under_load_lose_and_double_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Invariant 11: of the versions that went nothing is left.
+/// Invariant 11: replaced versions leave nothing behind.
 #[test]
 fn a_version_that_went_leaves_nothing() -> Result<()> {
     let swaps = swaps()?;

@@ -1,5 +1,5 @@
-//! No two files of a host crate import each other, directly or around: each can be read with
-//! nothing but those below it.
+//! No two files of a host crate import each other, directly or transitively: each can be read with
+//! only those below it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use syn::{Attribute, Item, UseTree};
 const CRATES: [&str; 10] =
     ["api", "cli", "client", "config", "event", "filter", "plugins", "router", "runtime", "server"];
 
-/// A module's place below the crate's root.
+/// Path of a module below the crate's root.
 type Place = Vec<String>;
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ fn no_files_import_each_other_in_a_circle() -> Result<()> {
     Ok(())
 }
 
-/// Reads a file and the modules below it; `folder` is where those lie.
+/// Reads a file and its submodules, which are in `folder`.
 fn read(
     file: &Path,
     folder: &Path,
@@ -87,7 +87,7 @@ fn read_items(
             Item::Use(used) => {
                 let known = module.paths.len();
                 import(&used.tree, &mut Vec::new(), &mut module);
-                // A re-export only hands on.
+                // A re-export is no use of its own.
                 if !matches!(used.vis, syn::Visibility::Inherited) {
                     module.paths.truncate(known);
                 }
@@ -179,7 +179,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 }
 
-/// Which file imports which.
+/// The import graph between files.
 fn edges(modules: &BTreeMap<Place, Module>) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     let mut edges: BTreeMap<PathBuf, BTreeSet<PathBuf>> = BTreeMap::new();
     for (place, module) in modules {
@@ -192,14 +192,14 @@ fn edges(modules: &BTreeMap<Place, Module>) -> BTreeMap<PathBuf, BTreeSet<PathBu
     edges
 }
 
-/// The module in which a path ends; re-exports are followed.
+/// Resolves a path to its module, following re-exports.
 fn resolve(
     modules: &BTreeMap<Place, Module>,
     from: &Place,
     path: &[String],
     depth: usize,
 ) -> Option<Place> {
-    // Re-exports that go round.
+    // Cyclic re-exports.
     if depth > 16 {
         return None;
     }
@@ -234,7 +234,7 @@ fn resolve(
     (at != *from).then_some(at)
 }
 
-/// Groups of files that reach each other.
+/// Groups of files that import each other, directly or transitively.
 fn circles_of(edges: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Vec<Vec<&PathBuf>> {
     let reached = |from: &PathBuf| {
         let (mut seen, mut ahead) = (BTreeSet::new(), vec![from]);

@@ -1,4 +1,4 @@
-//! Plugins that misbehave, beside plugins that don't.
+//! Plugins that misbehave, next to plugins that don't.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ filter = { exact = { type = "test.emit" } }
     let cycle = " in a cycle: test.emit →(echo/echo)→ test.echoed →(emit/emit)→ test.emit, 8 times";
     let last = &flow["events"][16]["deliveries"][0];
     assert!(last["failures"][0]["reason"].as_str().unwrap().ends_with(cycle), "{last}");
-    // Wherever people and plugins look.
+    // The reason is in every view that operators and plugins have.
     let report = &flow["events"][17]["event"];
     assert!(report["data"]["reason"].as_str().unwrap().ends_with(cycle), "{report}");
     for args in [["dead-letters", "show", "1"].as_slice(), &["flow", "1"]] {

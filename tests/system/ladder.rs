@@ -6,7 +6,7 @@ use usher_tests::{Folder, Router, usher};
 
 use crate::scene::{Scene, event, types};
 
-/// Quick probes, and a quarantine that a test has the time for.
+/// Quick probes, and a quarantine that comes soon enough for a test.
 const TABLES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 3\n\
     [plugin.trap.breaker]\nfirst_wait_ms = 10\nmax_wait_ms = 10\nquarantine_failures = 8\n";
 
@@ -45,7 +45,7 @@ fn a_plugin_that_fails_at_everything_is_quarantined_and_its_neighbour_never_noti
     released(&folder, &router)
 }
 
-/// An operator lets it go on; it fails again, and is quarantined again.
+/// An operator releases it; it fails again and is quarantined again.
 fn released(folder: &Folder, router: &Router) -> Result<()> {
     let url = router.url();
     let done = usher(&["plugins", "release", "trap", "--url", url], b"")?;

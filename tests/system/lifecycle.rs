@@ -1,4 +1,4 @@
-//! Starting, stopping, and starting again.
+//! Start, stop and restart.
 
 use std::fs;
 use std::net::TcpListener;
@@ -67,7 +67,7 @@ fn sigterm_finishes_what_is_under_way() -> Result<()> {
     assert!(status.success(), "{status}: {}", router.log_tail(20));
     assert_eq!(gateway.charges()[0].calls, 1);
 
-    // It was settled before the end: the next start has nothing left of it to do.
+    // It was settled before the stop, so the next start has nothing to redeliver.
     let router = Router::start(&folder)?;
     let flow = router.client().settled_flow(sequence)?;
     assert_eq!(flow["events"][1]["event"]["type"], "ticket.payment.confirmed");
@@ -83,7 +83,7 @@ fn a_router_is_out_of_reach_of_ctrl_c_and_dies_with_its_harness() -> Result<()> 
         let started = scope.spawn(|| {
             let router = Router::start(&folder)?;
             let process = Pid::from_raw(i32::try_from(router.process())?).context("no process")?;
-            // What a terminal sends at Ctrl-C goes to the harness's group.
+            // Ctrl-C in a terminal signals the harness's process group.
             anyhow::ensure!(getpgid(Some(process))? == process, "it shares the harness's group");
             anyhow::Ok(router)
         });
@@ -99,8 +99,8 @@ fn a_second_router_on_the_same_data_is_refused_by_name() -> Result<()> {
     let scene = Scene::empty()?;
     let (config, data) = (scene.folder.config(), scene.folder.data());
     let address = scene.router.url().trim_start_matches("http://");
-    // On a port of its own, and by the very same command: the address is taken then, too, but
-    // the folder says more of why.
+    // On a port of its own, and with the very same command: then the address is taken as well, but
+    // the folder's error explains more.
     for listen in ["127.0.0.1:0", address] {
         let args = ["run", "--config", config.to_str().unwrap(), "--listen", listen];
         let second = usher(&args, b"")?;
@@ -136,7 +136,7 @@ fn a_port_in_use_and_a_foreign_address_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// A command that has so many kibibytes of address space.
+/// A command limited to so many KiB of address space.
 fn with_address_space(kib: u64) -> Result<Command> {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -v {kib} && exec \"$0\" \"$@\"")]).arg(usher_binary()?);
@@ -145,7 +145,7 @@ fn with_address_space(kib: u64) -> Result<Command> {
 
 #[test]
 fn a_router_takes_the_address_space_that_there_is() -> Result<()> {
-    // 39 bits and less, as small machines have.
+    // 39 bits and less, as on small machines.
     for kib in [400_000_000, 100_000_000] {
         let folder = Folder::new()?;
         folder.install_guests(&["echo"])?;
@@ -168,7 +168,7 @@ fn a_router_takes_the_address_space_that_there_is() -> Result<()> {
             assert!(looked.status.success(), "{args:?} in {kib} KiB: {looked:?}");
         }
     }
-    // Too little for anything says so, and leaves nothing.
+    // Too little to start at all is reported, and leaves nothing behind.
     let folder = Folder::new()?;
     let run =
         with_address_space(10_000_000)?.args(["run", "--config"]).arg(folder.config()).output()?;
@@ -182,7 +182,7 @@ fn a_router_takes_the_address_space_that_there_is() -> Result<()> {
 fn flags_win_over_the_file() -> Result<()> {
     let folder = Folder::new()?;
     let elsewhere = folder.root().join("elsewhere");
-    // The file has a free port; the flag has one that is taken, so it must fail over that.
+    // The file names a free port and the flag one that is taken: it fails only if the flag wins.
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port();
     let config = folder.config();
@@ -264,7 +264,7 @@ fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
     const PUBLISHED_MAX: u64 = 2_000;
 
     let folder = Folder::new()?;
-    // No file may grow beyond the limit: writing fails, as it does on a full disk.
+    // No file may grow beyond the limit, so writes fail as on a full disk.
     let mut command = Command::new("bash");
     command
         .arg("-c")
@@ -274,7 +274,7 @@ fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
         .arg(folder.config());
     let mut router = Router::start_command(command, &folder)?;
 
-    // Data of no pattern, so that it takes the same space however it is stored.
+    // Incompressible data, so that it takes the same space however it is stored.
     let data = |n: u64| json!({ "n": n, "noise": noise(n, 200_000) });
     let mut acknowledged = Vec::new();
     let refusal = (1..=PUBLISHED_MAX).find_map(|n| {
@@ -290,7 +290,7 @@ fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
         }
     });
     let refusal = refusal.context("the limit was never met")?;
-    // It may be gone before it has answered; its log says why in any case.
+    // The router may exit before it responds; its log has the reason in any case.
     if let Ok(answer) = refusal {
         assert_eq!(answer.status, 503, "{}", answer.text());
         let detail = answer.json()?["detail"].to_string();
@@ -302,7 +302,7 @@ fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
     let status = router.exited()?;
     assert_eq!(status.code(), Some(3), "{status}: {}", router.log_tail(20));
 
-    // With room again, all it acknowledged is there, and it goes on where it was.
+    // With space again, everything acknowledged is there, and the log continues where it ended.
     let router = Router::start(&folder)?;
     assert!(!acknowledged.is_empty(), "nothing was acknowledged");
     for (sequence, n) in &acknowledged {
@@ -312,12 +312,12 @@ fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
     }
     let last = acknowledged.last().unwrap().0;
     let next = router.client().publish_new("t", "next", &json!({}))?;
-    // What was refused may be in the log nevertheless.
+    // A refused event may be in the log nevertheless.
     assert!((last + 1..=last + 2).contains(&next.sequence), "{next:?} after {last}");
     router.stop()
 }
 
-/// Letters that don't compress, the same for the same seed.
+/// Incompressible letters, deterministic for a seed.
 fn noise(seed: u64, len: usize) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -1,4 +1,4 @@
-//! What happens in the plugins folder: files that come, change, break and go.
+//! The plugins folder: files that are added, changed, broken and removed.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn a_file_that_is_still_being_written_is_loaded_once_whole() -> Result<()> {
     Ok(())
 }
 
-/// Components that don't fit the contract, with a word of what is said about each.
+/// Components that don't fit the contract, with a word from the reason given for each.
 const COMPONENTS: [(&str, &str, &str); 3] = [
     (
         "unknown-import.wasm",
@@ -125,7 +125,7 @@ fn files_that_are_no_plugins_change_nothing_and_say_why() -> Result<()> {
         assert!(listed.stdout.contains(file), "`usher plugins` is silent on {file}: {listed:?}");
     }
 
-    // A file that goes takes its complaint along.
+    // A removed file is no longer reported.
     fs::remove_file(scene.folder.plugins().join("text.wasm"))?;
     wait_for("text.wasm to be forgotten", || {
         let all = scene.client().get_json("/plugins")?;
@@ -171,7 +171,7 @@ fn a_second_file_with_the_same_name_inside_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Why a file was refused, once it was.
+/// Waits until a file is refused; returns the reason.
 fn refusal(scene: &Scene, file: &str) -> Result<String> {
     wait_for(&format!("{file} to be refused"), || {
         let all = scene.client().get_json("/plugins")?;

@@ -1,4 +1,4 @@
-//! The page of promises names what is there.
+//! docs/promises.md names only what exists.
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::Result;
 use usher_tests::repository;
 
-/// Where tests are.
+/// Folders that contain tests.
 const FOLDERS: [&str; 5] =
     ["host", "tests/conformance", "tests/simulator", "tests/src", "tests/system"];
 
 /// The invariants of ARCHITECTURE.md.
 const INVARIANTS: usize = 13;
 
-/// Each invariant is promised, and some test says that it holds it.
+/// Each invariant is promised, and at least one test states that it checks it.
 #[test]
 fn each_invariant_is_promised_and_tested() -> Result<()> {
     let page = fs::read_to_string(repository().join("docs/promises.md"))?;

@@ -1,4 +1,4 @@
-//! What people ask before and after: what would change, what became of an event.
+//! What operators ask: what would change, and what became of an event.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn a_flow_is_found_by_the_id_of_any_of_its_events() -> Result<()> {
     assert_eq!(ask("first")?.json()?, flow);
     let emitted = flow["events"][1]["event"]["id"].as_str().context("no second event")?;
     assert_eq!(ask(emitted)?.json()?, flow);
-    // A correlationid goes before an id.
+    // A correlationid takes precedence over an id.
     scene.client().publish(&json!({
         "specversion": "1.0", "id": "x", "source": "/tests", "type": "t", "correlationid": "first"
     }))?;
@@ -27,7 +27,7 @@ fn a_flow_is_found_by_the_id_of_any_of_its_events() -> Result<()> {
     Ok(())
 }
 
-/// Invariant 8, as people see it.
+/// Invariant 8, as operators see it.
 #[test]
 fn attempts_of_a_redriven_delivery_are_shown_by_round() -> Result<()> {
     let scene = Scene::with(QUICK_RETRIES, &["fail"])?;

@@ -1,4 +1,5 @@
-//! A new version that fails its first deliveries undoes itself; an operator can undo one, too.
+//! A new version that fails its first deliveries is rolled back; an operator can roll one back,
+//! too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,11 +10,11 @@ use usher_tests::{Folder, Router, guest, usher, wait_for};
 
 use crate::scene::{Scene, event, types};
 
-/// Echoes are published in batches of so many.
+/// Number of echoes in a published batch.
 const BATCH: u64 = 50;
 
-/// Row 64 of the catalogue of hostile plugins: under load, nothing is lost, doubled or even tried
-/// twice by the count of attempts.
+/// Row 64 of the catalogue of hostile plugins: under load, no event is lost or handled twice, and
+/// attempt counts show no retry.
 #[test]
 fn a_version_that_traps_at_its_first_deliveries_is_rolled_back_by_itself() -> Result<()> {
     let Scene { router, folder } = Scene::with("", &["echo"])?;
@@ -39,11 +40,11 @@ fn a_version_that_traps_at_its_first_deliveries_is_rolled_back_by_itself() -> Re
     stays_off(&folder, router, &good)
 }
 
-/// Whatever happens, but for the file itself.
+/// The version stays off whatever happens, unless the file itself changes.
 fn stays_off(folder: &Folder, router: Router, good: &Value) -> Result<()> {
     let path = folder.plugins().join("echo.wasm");
     let content = fs::read(&path)?;
-    // Written again, it is the same.
+    // Rewritten with the same bytes, it is the same version.
     fs::write(&path, &content)?;
     router.stop()?;
     let router = Router::start(folder)?;
@@ -64,7 +65,7 @@ fn stays_off(folder: &Folder, router: Router, good: &Value) -> Result<()> {
     router.stop()
 }
 
-/// Start and change are one path.
+/// Loading at start and on a change share one code path.
 #[test]
 fn a_version_that_came_while_the_router_was_down_is_on_trial_too() -> Result<()> {
     let Scene { router, folder } = Scene::with("", &["echo"])?;
@@ -112,7 +113,7 @@ fn publish(router: &Router, published: &mut u64) -> Result<()> {
     Ok(())
 }
 
-/// Every event that was published has one echo, and no attempt at any of them counted as failed.
+/// Every published event has exactly one echo, and no failed attempt was counted.
 fn all_echoed_once(router: &Router, published: u64) -> Result<()> {
     let echoed = wait_for("every event to be echoed", || {
         let echoed = router.client().events_of_type("test.echoed")?;

@@ -1,4 +1,4 @@
-//! What most tests begin with: a router with some guests, all of them serving.
+//! What most tests start with: a router with some guests, all of them serving.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ pub(crate) struct Scene {
     pub(crate) folder: Folder,
 }
 
-/// Retries that cost a test no time, and few of them.
+/// Few retries, and with hardly any delay.
 pub(crate) const QUICK_RETRIES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 3\n";
 
 impl Scene {

@@ -1,4 +1,4 @@
-//! Events by the clock, from the configuration to the plugin.
+//! Scheduled events, from the configuration to the plugin.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn ticks(client: &Client, at_least: usize) -> Result<Vec<Value>> {
     })
 }
 
-/// Invariants 1 and 7, for ticks: none is lost and none comes twice, though the router is killed.
+/// Invariants 1 and 7, for ticks: none is lost or repeated, though the router is killed.
 #[test]
 fn ticks_go_on_second_by_second_when_the_router_is_killed() -> Result<()> {
     let folder = Folder::with_config("", EVERY_SECOND)?;
@@ -47,7 +47,7 @@ fn ticks_go_on_second_by_second_when_the_router_is_killed() -> Result<()> {
     for pair in seconds.windows(2) {
         assert_eq!((pair[0] + 1) % 86_400, pair[1], "{ids:?}");
     }
-    // It is an event like any other. The first came before there was a subscription.
+    // A tick is an event like any other. The first came before there was a subscription.
     let newest = stored.last().context("no tick")?;
     let sequence = newest["sequence"].as_u64().context("no sequence")?;
     router.client().wait_for_plugin("echo", "serving")?;

@@ -21,7 +21,7 @@ fn backup(router: &Router, to: &Path) -> Result<Finished> {
     usher(&["store", "backup", to, "--json", "--url", router.url()], b"")
 }
 
-/// Says what recovery found.
+/// Waits for the log message about recovery.
 fn recovery(router: &Router) -> Result<String> {
     router.wait_for_log("what recovery found", |line| {
         let message = line["fields"]["message"].as_str()?;
@@ -29,7 +29,7 @@ fn recovery(router: &Router) -> Result<String> {
     })
 }
 
-/// The journal that is written to.
+/// The active journal.
 fn newest_journal(folder: &Folder) -> Result<PathBuf> {
     let entries = fs::read_dir(folder.data().join("log"))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -37,8 +37,8 @@ fn newest_journal(folder: &Folder) -> Result<PathBuf> {
     journals.max().context("no journal")
 }
 
-/// Invariant 1: what was acknowledged before the backup began is in it; a router starts from it
-/// and goes on.
+/// Invariant 1: a backup contains everything acknowledged before it began, and a router continues
+/// from it.
 #[test]
 fn a_router_goes_on_from_a_backup_made_under_load() -> Result<()> {
     let scene = Scene::with("", &["emit"])?;
@@ -84,7 +84,7 @@ fn a_router_goes_on_from_a_backup_made_under_load() -> Result<()> {
     scene.router.stop()
 }
 
-/// What an operator or the router decided about plugins holds after a restore.
+/// Decisions about plugins, by an operator or by the router, survive a restore.
 #[test]
 fn a_paused_and_a_quarantined_plugin_are_so_after_a_restore() -> Result<()> {
     const TABLES: &str = "[retry]\nfirst_delay_ms = 10\nmax_attempts = 3\n\
@@ -93,7 +93,7 @@ fn a_paused_and_a_quarantined_plugin_are_so_after_a_restore() -> Result<()> {
     let events: Vec<_> = (0..50).map(|n| event("test.trap", &n.to_string(), &json!({}))).collect();
     router.client().publish_batch(&events)?;
     router.client().wait_for_plugin("trap", "quarantined")?;
-    // Both are kept before they are reported.
+    // Both are persisted before they are reported.
     usher_tests::wait_for("the quarantine to be reported", || {
         Ok(router.client().events_of_type("dev.usher.plugin.quarantined")?.pop())
     })?;
@@ -146,7 +146,7 @@ fn verify_leaves_a_folder_in_use_alone() -> Result<()> {
     scene.router.stop()
 }
 
-/// Invariant 9: damage in the middle refuses the start and changes nothing.
+/// Invariant 9: damage in the middle prevents the start, and the store is left unchanged.
 #[test]
 fn damage_refuses_the_start_and_names_the_place() -> Result<()> {
     let scene = Scene::empty()?;

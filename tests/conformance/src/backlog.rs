@@ -1,4 +1,4 @@
-//! Who waits when a subscription is too far behind, and that nobody waits for ever.
+//! Backpressure by subscriptions that are too far behind, and that every wait ends.
 
 use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
@@ -19,7 +19,7 @@ fn batch(ty: &str, from: usize, count: usize) -> Vec<Event> {
     (from..from + count).map(|id| event(ty, id)).collect()
 }
 
-/// Whom a refusal names, and the lag and the limit it tells.
+/// The subscription that a refusal names, its lag and its limit.
 fn refusal<T: std::fmt::Debug>(answer: Result<T, BrokerError>) -> (String, u64, u64) {
     match answer {
         Err(BrokerError::Behind { subscription, lag, max_events, .. }) => {
@@ -29,7 +29,7 @@ fn refusal<T: std::fmt::Debug>(answer: Result<T, BrokerError>) -> (String, u64, 
     }
 }
 
-/// Acknowledges what a subscription has until it is at most so far behind.
+/// Acknowledges deliveries of a subscription until its lag is at most `lag`.
 async fn catch_up(broker: &Arc<dyn Broker>, subscription: &str, lag: u64) {
     while status(broker, subscription).await.lag > lag {
         ack(broker, &lease_one(broker, subscription).await).await;
@@ -50,12 +50,12 @@ pub async fn who_is_too_far_behind_keeps_producers_out(disk: Disk) {
     let refused = refusal(broker.publish(batch("b", 100, 3)).await);
     assert_eq!(refused, ("p/s".to_owned(), 21, 20));
     assert_eq!((broker.stats().last_sequence, broker.stats().refused), (37, 1));
-    // Nor after a restart, once it has found what it has to do.
+    // Still refused after a restart, once the broker has found what is pending.
     drop((leases, broker));
     let broker = disk.open();
     let leases = lease_many(&broker, "p/s", 16).await;
     assert_eq!(refusal(broker.publish(batch("b", 100, 3)).await).0, "p/s");
-    // Producers are let in again once a quarter of the limit is free.
+    // Producers are admitted again once a quarter of the limit is free.
     for lease in &leases[..5] {
         ack(&broker, lease).await;
     }
@@ -63,7 +63,7 @@ pub async fn who_is_too_far_behind_keeps_producers_out(disk: Disk) {
     ack(&broker, &leases[5]).await;
     settled_down(&broker).await;
     soon(broker.publish(batch("b", 100, 3))).await.unwrap();
-    // One that is removed keeps nobody out.
+    // A removed subscription exerts no backpressure.
     soon(broker.publish(batch("a", 200, 20))).await.unwrap();
     refusal(broker.publish(batch("b", 103, 1)).await);
     assert!(broker.unsubscribe(&name("p/s")).await.unwrap());
@@ -86,16 +86,16 @@ pub async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
             Settled::HeldBack => break lease.delivery.sequence,
             other => panic!("{other:?}"),
         }
-        // What plugins emit is taken when producers have long been kept out.
+        // Emissions are still accepted long after producers are refused.
         if taken > 16 {
             refusal(broker.publish(batch("c", 0, 1)).await);
         }
     };
-    // 16 of q/second's are under way, 40 and no more than those of one settlement wait.
+    // 16 of q/second's are in flight; 40 wait, plus at most the emissions of one settlement.
     assert_eq!(taken, 19);
     assert_eq!(status(&broker, "q/second").await.holds_back, Some(Backpressure::Plugins));
     assert_eq!(status(&broker, "p/first").await.held_back_by, Some(name("q/second")));
-    // Those that are under way are held back, too; then there are no more.
+    // Deliveries already in flight are held back, too; then no more are leased.
     let mut others = 0;
     while let Some(lease) = lease_if_any(&broker, "p/first").await {
         assert_eq!(ack_with(&broker, &lease, emissions(&lease)).await, Settled::HeldBack);
@@ -109,12 +109,12 @@ pub async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
     };
     assert_eq!((held_up, found.failures.len()), (Some(BlockReason::Backlog), 0));
 
-    // Nor is anything redriven to it.
+    // A redrive to it is refused, too.
     let letter = lease_one(&broker, "q/second").await;
     assert_eq!(settle(&broker, &letter, reject()).await, Settled::Dead(1));
     assert_eq!(refusal(broker.redrive(1).await), ("q/second".to_owned(), 41, 40));
 
-    // Once it has caught up, what was held back comes again as the same attempt.
+    // Once it has caught up, a held-back delivery is leased again as the same attempt.
     catch_up(&broker, "q/second", 30).await;
     let again = lease_again(&broker, "p/first", held_back).await;
     assert_eq!(again.delivery.attempt, 1);
@@ -125,7 +125,8 @@ pub async fn emissions_have_a_reserve_and_then_wait(disk: Disk) {
     soon(broker.publish(batch("c", 0, 1))).await.unwrap();
 }
 
-/// Invariant 13: two that are far behind because each emits what the other takes go on.
+/// Invariant 13: two subscriptions that are far behind because each emits what the other takes
+/// drain.
 pub async fn those_who_feed_each_other_drain(disk: Disk) {
     const ROUNDS: u16 = 6;
     const PUBLISHED: usize = 40;
@@ -155,7 +156,7 @@ pub async fn those_who_feed_each_other_drain(disk: Disk) {
             break;
         }
     }
-    // ping and pong by turns, and every pong goes to two.
+    // ping and pong alternate, and every pong matches two subscriptions.
     let (hops, pongs) = (usize::from(ROUNDS) + 1, usize::from(ROUNDS) / 2);
     assert_eq!(acked, PUBLISHED * (hops + pongs));
     assert_eq!(broker.stats().failed, 0);

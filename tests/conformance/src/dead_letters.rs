@@ -1,4 +1,4 @@
-//! What operators do with dead letters.
+//! Dead letters: list, redrive, edit, discard.
 
 use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
@@ -12,7 +12,7 @@ use usher_filter::Filter;
 
 use crate::harness::*;
 
-/// Publishes an event and has its only delivery rejected with this class.
+/// Publishes an event and rejects its only delivery with this class.
 async fn bury(broker: &Arc<dyn Broker>, subscription: &str, event: Event, class: FailureClass) {
     publish(broker, event).await;
     let lease = lease_one(broker, subscription).await;
@@ -71,7 +71,7 @@ pub async fn a_page_ends_and_says_where_to_read_on(disk: Disk) {
         query.after = page.next;
     }
     assert_eq!(ids, [1, 3, 5]);
-    // The newest id there ever was stays known, whatever is left.
+    // The highest id ever assigned stays known, even if its dead letter is gone.
     assert!(broker.discard(5).await.unwrap());
     assert_eq!(broker.dead_letters(query).await.unwrap().last, 5);
 }
@@ -87,10 +87,10 @@ pub async fn an_edited_event_reaches_the_dead_letters_subscription_alone(disk: D
     bury(&broker, "p/s", event("a", "o"), FailureClass::Reject).await;
     ack(&broker, &lease_one(&broker, "q/all").await).await;
 
-    // Its type is another now, which the subscription's filter doesn't ask for.
+    // The edited event has a type that the subscription's filter doesn't select.
     let edited = Event::builder("o", "/tests", "b").subject("s").data("mended").build().unwrap();
     let sequence = soon(broker.redrive_edited(1, edited.clone())).await.unwrap();
-    // Event 2 reports the dead letter.
+    // Event 2 is the report of the dead letter.
     assert_eq!(sequence, Some(3));
     assert_eq!(broker.redrive_edited(1, edited).await.unwrap(), None, "it is gone");
     assert!(broker.dead_letter(1).await.unwrap().is_none());
@@ -117,7 +117,7 @@ pub async fn an_edited_event_reaches_the_dead_letters_subscription_alone(disk: D
     assert_eq!(states(&flow.events[2]), under_way);
     drop(broker);
 
-    // Neither a restart nor a subscription that begins at the beginning changes that.
+    // That holds after a restart, and for a subscription that starts at the earliest event.
     let broker = disk.open();
     broker.subscribe(everything("r/new", Start::Earliest)).await.unwrap();
     let lease = lease_one(&broker, "r/new").await;
@@ -127,7 +127,7 @@ pub async fn an_edited_event_reaches_the_dead_letters_subscription_alone(disk: D
     assert!(nothing_ready(&broker, "q/all").await);
     let lease = lease_one(&broker, "p/s").await;
     assert_eq!((lease.delivery.sequence, lease.delivery.attempt), (3, 1));
-    // Given up again it is a dead letter like any other, and can be mended once more.
+    // Given up again, it is an ordinary dead letter, which can be edited and redriven once more.
     assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(2));
     let event = broker.dead_letter(2).await.unwrap().unwrap().stored.event;
     assert_eq!(soon(broker.redrive_edited(2, event)).await.unwrap(), Some(5));
@@ -165,7 +165,7 @@ pub async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
         let refused = broker.redrive_edited(1, edited).await.unwrap_err();
         assert!(matches!(refused, BrokerError::Invalid(_)), "{refused}");
     }
-    // A producer was there first with the id that the new event would get.
+    // A producer has already published the id that the edited event would get.
     publish(&broker, event("a", "o/redrive/1")).await;
     let refused = broker.redrive_edited(1, event("a", "o")).await.unwrap_err();
     assert!(refused.to_string().contains("o/redrive/1"), "{refused}");
@@ -176,7 +176,7 @@ pub async fn an_edited_event_must_be_the_dead_letters_own(disk: Disk) {
     assert!(matches!(refused, BrokerError::NoSubscription(_)), "{refused}");
 }
 
-/// What the router publishes about plugins.
+/// Events that the router publishes about plugins reach only subscriptions that select them.
 pub async fn the_routers_own_events_are_for_those_who_ask(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(everything("p/all", Start::Earliest)).await.unwrap();
@@ -193,10 +193,10 @@ pub async fn the_routers_own_events_are_for_those_who_ask(disk: Disk) {
     broker.publish(vec![own.clone(), event("a", 2)]).await.unwrap();
     assert_eq!(lease_one(&broker, "w/reports").await.delivery.sequence, 1);
     assert_eq!(lease_one(&broker, "p/all").await.delivery.sequence, 2);
-    // Told twice, it is one event.
+    // Published twice, it is one event.
     assert!(broker.publish(vec![own]).await.unwrap()[0].duplicate);
     drop(broker);
-    // Read from the log, it is no different.
+    // Reading it from the log makes no difference.
     let broker = disk.open();
     broker.subscribe(everything("p/later", Start::Earliest)).await.unwrap();
     assert_eq!(lease_one(&broker, "p/later").await.delivery.sequence, 2);
@@ -247,14 +247,14 @@ pub async fn what_operators_did_is_recorded(disk: Disk) {
     let record = broker.audit(Some(3), 10).await.unwrap().remove(0);
     let action = AuditAction::Plugin { plugin: "p".parse().unwrap(), change };
     assert_eq!((record.number, record.subscription, record.action), (4, None, action));
-    // Numbers go on after a restart.
+    // Numbering continues after a restart.
     let lease = lease_one(&broker, "p/s").await;
     assert!(matches!(settle(&broker, &lease, reject()).await, Settled::Dead(4)));
     assert!(broker.discard(4).await.unwrap());
     assert_eq!(broker.audit(Some(4), 9).await.unwrap()[0].number, 5);
 }
 
-/// A listener to what the router itself says.
+/// A subscription to the router's own events.
 fn reports(subscription: &str, start: Start) -> Subscription {
     let filter = Filter::parse(r#"{"prefix":{"type":"dev.usher."}}"#).unwrap();
     Subscription { filter, start, ..to_type(subscription, "a") }
@@ -287,18 +287,18 @@ pub async fn a_dead_letter_is_reported_to_those_who_ask(disk: Disk) {
         "event": { "source": "/tests", "id": "o", "type": "a", "sequence": 1 },
     });
     assert_eq!(data, expected);
-    // Who takes everything did not mean the router's own.
+    // A filter that matches everything doesn't select the router's own events.
     assert!(nothing_ready(&broker, "q/all").await);
     let flow = broker.flow(1).await.unwrap().unwrap();
     let told: Vec<_> = flow.events[1].deliveries.iter().map(|one| &one.subscription).collect();
     assert_eq!(told, [&name("w/reports")]);
-    // Where telling fails, nobody is told about that.
+    // A report that becomes a dead letter is not reported in turn.
     assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(2));
     assert!(nothing_ready(&broker, "w/reports").await);
     assert_eq!(broker.stats().last_sequence, 2);
     drop(broker);
 
-    // The same holds for what is read from the log.
+    // The same holds for events read from the log.
     let broker = disk.open();
     broker.subscribe(everything("r/all", Start::Earliest)).await.unwrap();
     broker.subscribe(reports("x/reports", Start::Earliest)).await.unwrap();

@@ -23,7 +23,7 @@ pub async fn never_more_than_max_in_flight(disk: Disk) {
     ack(&broker, &leases[1]).await;
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
     assert!(nothing_ready(&broker, "p/s").await);
-    // More room is used at once.
+    // A raised limit takes effect at once.
     broker.subscribe(Subscription { max_in_flight: 5, ..subscription }).await.unwrap();
     assert_eq!(lease_many(&broker, "p/s", 2).await.len(), 2);
     assert!(nothing_ready(&broker, "p/s").await);
@@ -43,8 +43,8 @@ pub async fn a_released_delivery_comes_again_as_the_same_attempt(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-/// Invariant 4: what is settled is settled once; a second word, or one about nothing, is ignored and
-/// counted.
+/// Invariant 4: a delivery is settled once; a second settlement, or one of something unknown, is
+/// ignored and counted.
 pub async fn settling_twice_is_stale(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -54,7 +54,7 @@ pub async fn settling_twice_is_stale(disk: Disk) {
         vec![settlement(&lease, Disposition::Ack(Default::default())), settlement(&lease, retry())];
     assert_eq!(soon(broker.settle(twice)).await.unwrap(), [Settled::Committed, Settled::Stale]);
     assert_eq!(settle(&broker, &lease, reject()).await, Settled::Stale);
-    // Neither is there anything to settle where nothing is known.
+    // An unknown sequence and an unknown subscription are stale, too.
     let mut unknown = [(); 2].map(|()| settlement(&lease, reject()));
     unknown[0].sequence = 77;
     unknown[1].subscription = name("p/other");
@@ -146,7 +146,7 @@ pub async fn a_delayed_emission_waits(disk: Disk) {
     assert_eq!(flow.events[1].stored.recorded_ms, START_MS + 60_000);
 }
 
-/// What a delivery changes that emits with these delays, for a plugin of which 3 may wait.
+/// Changes of a delivery that emits with these delays, for a plugin that may have 3 events delayed.
 fn timers(lease: &Lease, delays_s: &[u64]) -> Disposition {
     let emissions = delays_s.iter().enumerate().map(|(position, delay_s)| NewEvent {
         event: emission(lease, "b", position),
@@ -176,14 +176,14 @@ pub async fn no_plugin_takes_the_room_for_timers_of_others(disk: Disk) {
         let lease = of_s.next().unwrap();
         settle(&broker, &lease, timers(&lease, delays_s)).await
     };
-    // Alone beyond the share: it can never fit.
+    // Over the limit on its own: it can never fit.
     assert_eq!(settle_s(&[60; 4]).await, Settled::Dead(1));
     assert_eq!(settle_s(&[60, 60]).await, Settled::Committed, "below");
     assert_eq!(settle_s(&[60, 60]).await, Settled::RetryAt(START_MS + 1_000), "above");
     assert_eq!(settle_s(&[0, 0, 0]).await, Settled::Committed, "these wait for nothing");
     assert_eq!(delayed(&broker).await, [2, 0, 0]);
 
-    // All subscriptions of a plugin have one share. Of two in a batch, only the first fits.
+    // All subscriptions of a plugin share one limit. Of two in a batch, only the first fits.
     let of_t = lease_many(&broker, "p/t", 2).await;
     let batch = of_t.iter().map(|lease| settlement(lease, timers(lease, &[30]))).collect();
     let settled = soon(broker.settle(batch)).await.unwrap();
@@ -201,7 +201,7 @@ pub async fn no_plugin_takes_the_room_for_timers_of_others(disk: Disk) {
          fewer or let them wait less, or raise plugin.p.limits.delayed_emissions"
     );
 
-    // When one is over, there is room for one again: for the attempt that was put off.
+    // Once a delay has passed, one slot is free again, for the attempt that was deferred.
     disk.advance(&broker, 30_000);
     let again = lease_again(&broker, "p/t", of_t[1].delivery.sequence).await;
     assert_eq!(again.delivery.attempt, 2);
@@ -219,7 +219,7 @@ pub async fn the_share_of_timers_is_counted_again_after_a_restart(disk: Disk) {
         let lease = lease_one(&broker, subscription).await;
         assert_eq!(settle(&broker, &lease, timers(&lease, &[60])).await, Settled::Committed);
     }
-    // What it emitted waits on, and counts for its plugin.
+    // Its delayed emissions outlive it and still count against its plugin's limit.
     broker.unsubscribe(&name("p/gone")).await.unwrap();
     drop(broker);
     let broker = disk.open();

@@ -1,4 +1,4 @@
-//! Subscriptions that let events expire: retention takes what they have not settled, and counts it.
+//! Subscriptions that let events expire: retention removes unsettled events and counts them.
 
 use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
@@ -48,7 +48,7 @@ pub async fn what_expires_is_counted_and_the_log_goes_on(disk: Disk) {
     ack(&broker, &leases[0]).await;
     settle(&broker, &leases[1], reject()).await;
     settle(&broker, &leases[2], retry()).await;
-    // Three more are ready and nobody takes them: they are leases, too. The report is event 11.
+    // Three more are ready but not received: they are leases, too. The report is event 11.
     disk.advance(&broker, 2 * DAY_MS);
     begins_at(&broker, &disk, 12).await;
     let found = status(&broker).await;
@@ -71,7 +71,8 @@ pub async fn what_expires_is_counted_and_the_log_goes_on(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 12);
 }
 
-/// Acknowledged it is done, given up a dead letter; to come again it would need its event.
+/// After its event expired, a leased delivery can be acknowledged or become a dead letter; a retry
+/// would need the event.
 pub async fn what_a_listener_has_may_end(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
@@ -88,7 +89,7 @@ pub async fn what_a_listener_has_may_end(disk: Disk) {
     assert_eq!(settle(&broker, &leases[3], release).await, Settled::Expired);
     let found = status(&broker).await;
     assert_eq!((found.expired, found.acked, found.dead, found.in_flight), (2, 1, 1, 1));
-    // The last is out when the process ends: nobody has it any more.
+    // The last one is leased when the process ends, and the lease is lost with it.
     drop((leases, broker));
     let broker = disk.open();
     let found = status(&broker).await;
@@ -96,12 +97,12 @@ pub async fn what_a_listener_has_may_end(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-/// Invariant 5: what waited behind a delivery that expired is next, if it hasn't expired itself.
+/// Invariant 5: the next delivery behind an expired one is leased, unless it has expired itself.
 pub async fn a_lane_goes_on_behind_what_expired(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
     let subscription = expiring(5, Order::key("subject").unwrap());
-    // Longer than retention, or the wait would be over just when the event goes.
+    // Longer than retention, or the retry would become due just as the event expires.
     let max_age = std::time::Duration::from_millis(10 * DAY_MS);
     let retry = RetryPolicy { max_age, ..subscription.retry.clone() };
     broker.subscribe(Subscription { retry, ..subscription }).await.unwrap();
@@ -130,7 +131,7 @@ pub async fn a_lane_goes_on_behind_what_expired(disk: Disk) {
     assert_eq!(status(&broker).await.oldest_unsettled, None);
 }
 
-/// What lies further back than memory reaches is counted by the filter, not by the events.
+/// Of events older than the in-memory tail, only those that match the filter count as expired.
 pub async fn what_was_never_looked_at_expires_too(disk: Disk) {
     const EACH: usize = 10_000;
     const OUT: u64 = 1;
@@ -153,7 +154,7 @@ pub async fn what_was_never_looked_at_expires_too(disk: Disk) {
     soon(gone).await;
     let first = broker.stats().first_sequence;
     assert!(first > last / 2, "{first}");
-    // Every other event is one of its own; the very first is out.
+    // Every other event matches; the very first one is leased.
     let expired = status(&broker).await.expired;
     assert_eq!(expired, first / 2 - OUT);
     ack(&broker, &lease_one(&broker, "p/s").await).await;
@@ -186,7 +187,7 @@ pub async fn what_was_redriven_does_not_expire(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-/// Nor does it hold producers back: whoever lets events expire would lose them rather.
+/// An expiring subscription holds no producers back: losing events is preferred to that.
 pub async fn what_expires_keeps_nobody_waiting(disk: Disk) {
     let disk = disk.with_backlog(10);
     let broker = disk.open();
@@ -195,7 +196,7 @@ pub async fn what_expires_keeps_nobody_waiting(disk: Disk) {
         publish_many(&broker, from * 100..(from + 1) * 100).await;
     }
     assert_eq!(status(&broker).await.holds_back, None);
-    // Told otherwise it does.
+    // Without `expires` it does.
     broker.subscribe(Subscription { expires: false, ..expiring(1, Order::None) }).await.unwrap();
     settled_down(&broker).await;
     broker.publish(vec![event("a", 2_000)]).await.unwrap_err();

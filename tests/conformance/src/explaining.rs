@@ -1,4 +1,4 @@
-//! What became of an event for a subscription, or why nothing did.
+//! Explanations: what became of an event for a subscription, or why it was not delivered.
 
 use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
@@ -13,7 +13,7 @@ async fn explain(broker: &Arc<dyn Broker>, sequence: u64) -> Explanation {
     broker.explain(sequence, &name("p/s")).await.unwrap().unwrap()
 }
 
-/// State, deliveries ahead, and what holds it up.
+/// State of a delivery, number of deliveries ahead of it, and what blocks it.
 async fn delivery(
     broker: &Arc<dyn Broker>,
     sequence: u64,
@@ -50,7 +50,7 @@ pub async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
     for id in 1..=6 {
         publish(&broker, event("a", id)).await;
     }
-    // Granted, but nobody took them; the others wait for that.
+    // Granted, but not leased by a caller; the others wait for them.
     let pending = DeliveryState::Pending;
     assert_eq!(delivery(&broker, 2).await, (pending.clone(), 1, None));
     assert_eq!(delivery(&broker, 5).await, (pending.clone(), 4, Some(BlockReason::InFlight)));
@@ -82,7 +82,7 @@ pub async fn a_delivery_is_followed_from_log_to_end(disk: Disk) {
     assert_eq!(status.failures[0].record.reason, "not now");
 }
 
-/// Invariant 8, as it is told: a redriven delivery's attempts are counted anew.
+/// Invariant 8, as reported: a redrive restarts the count of attempts.
 pub async fn rounds_are_told_apart(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -154,7 +154,8 @@ pub async fn order_names_what_a_delivery_waits_for(disk: Disk) {
     assert_eq!((status.state, held_up), (DeliveryState::Parked { behind: Some(1) }, None));
 }
 
-/// What an earlier filter passed over isn't told as done for sure; restarts don't forget that.
+/// An event that an earlier filter passed over is not reported as certainly done, also after a
+/// restart.
 pub async fn a_changed_filter_is_told(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -165,7 +166,7 @@ pub async fn a_changed_filter_is_told(disk: Disk) {
     publish(&broker, event("b", 3)).await;
     let third = lease_one(&broker, "p/s").await;
     ack(&broker, &third).await;
-    // Under way, whatever the filter says now.
+    // In flight, whatever the filter is now.
     assert_eq!(delivery(&broker, 2).await, (DeliveryState::InFlight { attempt: 1 }, 0, None));
     ack(&broker, &taken).await;
     drop(broker);

@@ -17,7 +17,7 @@ pub async fn retries_wait_longer_each_time(disk: Disk) {
     publish(&broker, event("a", 1)).await;
     publish(&broker, event("a", 2)).await;
     let mut lease = lease_one(&broker, "p/s").await;
-    // A failed delivery keeps nobody else waiting.
+    // A failed delivery doesn't block others.
     let other = lease_one(&broker, "p/s").await;
     let mut now = START_MS;
     for (attempt, wait_ms) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 8_000)] {
@@ -51,12 +51,12 @@ pub async fn the_listener_may_ask_for_a_longer_wait(disk: Disk) {
     assert_eq!(settle(&broker, &lease, disposition).await, Settled::RetryAt(START_MS + 90_000));
     disk.advance(&broker, 90_000);
     let lease = lease_one(&broker, "p/s").await;
-    // Ten years are cut to what the policy allows in all.
+    // Ten years are clamped to the policy's maximum age.
     let after = Some(Duration::from_secs(10 * 365 * 24 * 3_600));
     let disposition = Disposition::Retry { failure: failure("busy"), after };
     let day_ms = 24 * 3_600 * 1_000;
     assert_eq!(settle(&broker, &lease, disposition).await, Settled::RetryAt(START_MS + day_ms));
-    // Which is told.
+    // The recorded reason says so.
     let flow = broker.flow(1).await.unwrap().unwrap();
     let reasons: Vec<_> =
         flow.events[0].deliveries[0].failures.iter().map(|failed| &*failed.record.reason).collect();
@@ -79,12 +79,12 @@ pub async fn a_rate_limit_does_not_count_but_ends(disk: Disk) {
         assert_eq!(settle(&broker, &lease, busy(60)).await, Settled::RetryAt(due_ms));
         disk.advance(&broker, minute_ms);
     }
-    // The first failure that counts waits as a first one does.
+    // The first failure that counts waits for the first delay.
     let lease = lease_one(&broker, "p/s").await;
     let due_ms = START_MS + 30 * minute_ms + 1_000;
     assert_eq!(settle(&broker, &lease, retry()).await, Settled::RetryAt(due_ms));
     disk.advance(&broker, 1_000);
-    // Ten years are cut to what the age leaves; then it is over.
+    // Ten years are clamped to what is left of the maximum age; after that it is given up.
     let lease = lease_one(&broker, "p/s").await;
     let ten_years_s = 10 * 365 * 24 * 3_600;
     let end_ms = START_MS + 3_600_000;
@@ -162,7 +162,7 @@ fn with_policy(max_attempts: u32, max_age: Duration) -> Subscription {
     Subscription { retry, ..to_type("p/s", "a") }
 }
 
-/// Invariant 8: so many attempts and no more.
+/// Invariant 8: no more attempts than the policy allows.
 pub async fn the_last_attempt_makes_a_dead_letter(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(3, Duration::from_secs(3_600))).await.unwrap();
@@ -195,7 +195,7 @@ pub async fn old_failures_are_given_up(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(with_policy(100, Duration::from_millis(4_500))).await.unwrap();
     publish(&broker, event("a", 1)).await;
-    // Due after 1 s, 2 s more, and then not after 4 s more but when the age is reached.
+    // Due after 1 s, then 2 s; the third wait is not 4 s but ends at the maximum age.
     for due_ms in [1_000, 3_000, 4_500] {
         let lease = lease_one(&broker, "p/s").await;
         assert_eq!(settle(&broker, &lease, retry()).await, Settled::RetryAt(START_MS + due_ms));
@@ -219,7 +219,7 @@ pub async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     let again = lease_one(&broker, "p/s").await;
     assert_eq!((again.delivery.sequence, again.delivery.attempt), (1, 1));
     assert!(again.delivery.replay.is_some());
-    // It may fail again; ids are not used twice, and all failures stay visible.
+    // It may fail again; ids are never reused, and all failures stay visible.
     assert_eq!(settle(&broker, &again, reject()).await, Settled::Dead(2));
     let letter = broker.dead_letter(2).await.unwrap().unwrap();
     assert_eq!((letter.attempt_count, letter.attempts.len()), (1, 1));
@@ -249,7 +249,7 @@ pub async fn a_dead_letter_is_redriven_as_a_replay(disk: Disk) {
     assert_eq!(dead_letters(&broker, None, 9).await.len(), 1);
     let flow = broker.flow(sequence).await.unwrap().unwrap();
     assert_eq!(flow.events[0].deliveries[0].subscription, name("p/s"));
-    // A new subscription of that name takes it on.
+    // A new subscription of that name takes over the dead letter.
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     assert!(broker.redrive(3).await.unwrap());
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, sequence);
@@ -301,7 +301,7 @@ pub async fn many_attempts_keep_the_first_and_the_newest(disk: Disk) {
     assert_eq!(told.collect::<Vec<_>>(), letter.attempts);
 }
 
-/// More failures than are kept, in a round before as well as in this one.
+/// More failures than are kept, in an earlier round as well as in the current one.
 pub async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
     const ATTEMPTS: u32 = ATTEMPTS_KEPT as u32 + 5;
     let broker = disk.open();
@@ -331,7 +331,7 @@ pub async fn the_attempts_of_a_redriven_round_are_its_own(disk: Disk) {
     }
 }
 
-/// Invariant 13, with a clock that is set forward by a day and back again: each retry comes, once.
+/// Invariant 13, with a clock that jumps ahead by a day and back: each retry runs exactly once.
 pub async fn a_clock_that_jumps_brings_no_storm(disk: Disk) {
     const DAY_MS: u64 = 24 * 3_600 * 1_000;
     const EVENTS: usize = 12;
@@ -384,7 +384,7 @@ pub async fn a_clock_that_is_set_right_between_two_starts_keeps_nothing_waiting(
     set_right(disk, true).await;
 }
 
-/// Invariant 13: a router that ran with a clock four years ahead waits for nothing as long as that.
+/// Invariant 13: after a router ran with its clock four years ahead, nothing waits that long.
 async fn set_right(disk: Disk, between_two_starts: bool) {
     const HOUR_MS: u64 = 3_600_000;
     const AHEAD_MS: u64 = 4 * 365 * 24 * HOUR_MS;

@@ -1,4 +1,4 @@
-//! The engine under test, and short words for what the tests do.
+//! The engine under test, and helpers for the tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use usher_broker::{
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
 use usher_filter::Filter;
 
-/// When every test begins.
+/// The time at which every test starts.
 pub const START_MS: u64 = 1_800_000_000_000;
 
-/// Longest wait for something that must happen; only a failing test takes as long.
+/// Timeout for anything that must happen; only a failing test takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An engine under test.
 pub trait Engine: Send + Sync {
-    /// Opens a broker on what the one before, which is dropped, has stored.
+    /// Opens a broker on the data of the previous one, which has been dropped.
     fn open(&self, limits: Limits) -> Arc<dyn Broker>;
 }
 
-/// What a broker is opened with.
+/// Configuration of a broker.
 #[derive(Clone)]
 pub struct Limits {
     /// Its time source.
@@ -32,15 +32,15 @@ pub struct Limits {
     pub seed: u64,
     /// Size of the duplicates window, in events.
     pub duplicates_window_events: usize,
-    /// Maximum age of an event in it.
+    /// Maximum age of an event in the window.
     pub duplicates_window: Option<Duration>,
-    /// What the log keeps.
+    /// What the log retains.
     pub retention: Retention,
     /// How many events a subscription may be behind before publishing is refused.
     pub backlog_max_events: Option<u64>,
 }
 
-/// What survives the brokers of one test, and the time they live in.
+/// What survives the brokers of one test, and the clock they share.
 pub struct Disk {
     engine: Box<dyn Engine>,
     pub clock: ManualClock,
@@ -62,17 +62,17 @@ impl Disk {
         }
     }
 
-    /// The same, whose brokers keep less.
+    /// The same, with this retention.
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
     }
 
-    /// The same, whose brokers let subscriptions be so far behind.
+    /// The same, with this backlog limit.
     pub fn with_backlog(self, max_events: u64) -> Self {
         Self { backlog_max_events: Some(max_events), ..self }
     }
 
-    /// Opens a broker. The one before must be dropped.
+    /// Opens a broker. The previous one must have been dropped.
     pub fn open(&self) -> Arc<dyn Broker> {
         self.engine.open(Limits {
             clock: Arc::new(self.clock.clone()),
@@ -84,24 +84,24 @@ impl Disk {
         })
     }
 
-    /// Moves the clock.
+    /// Advances the clock and wakes the broker.
     pub fn advance(&self, broker: &Arc<dyn Broker>, by_ms: u64) {
         self.clock.advance(by_ms);
         broker.wake();
     }
 }
 
-/// Fails the test if it takes for ever.
+/// Fails the test if the future takes too long.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing happened for too long")
 }
 
-/// An event of a type, with an id of its own.
+/// An event of this type and id.
 pub fn event(ty: &str, id: impl std::fmt::Display) -> Event {
     Event::builder(id.to_string(), "/tests", ty).subject("s").data("data").build().unwrap()
 }
 
-/// An event as a plugin's emission.
+/// An event as a plugin emits it.
 pub fn emission(lease: &Lease, ty: &str, position: usize) -> Event {
     let id = format!("{}/{}/{position}", lease.delivery.sequence, lease.delivery.subscription);
     let source = format!("/plugins/{}", lease.delivery.subscription.plugin());
@@ -112,7 +112,7 @@ pub fn name(name: &str) -> SubscriptionName {
     name.parse().unwrap()
 }
 
-/// A subscription to one type, without jitter.
+/// A subscription to one type, with retries without jitter.
 pub fn to_type(subscription: &str, ty: &str) -> Subscription {
     Subscription {
         name: name(subscription),
@@ -125,12 +125,12 @@ pub fn to_type(subscription: &str, ty: &str) -> Subscription {
     }
 }
 
-/// Publishes one event; answers its sequence.
+/// Publishes one event; returns its sequence.
 pub async fn publish(broker: &Arc<dyn Broker>, event: Event) -> u64 {
     soon(broker.publish(vec![event])).await.unwrap()[0].sequence
 }
 
-/// Dead letters behind this one.
+/// Dead letters after this id.
 pub async fn dead_letters(
     broker: &Arc<dyn Broker>,
     after: Option<u64>,
@@ -140,12 +140,12 @@ pub async fn dead_letters(
     broker.dead_letters(query).await.unwrap().letters
 }
 
-/// Takes exactly one delivery.
+/// Leases exactly one delivery.
 pub async fn lease_one(broker: &Arc<dyn Broker>, subscription: &str) -> Lease {
     soon(broker.lease(&name(subscription), 1)).await.unwrap().remove(0)
 }
 
-/// Takes exactly so many deliveries.
+/// Leases exactly `count` deliveries.
 pub async fn lease_many(broker: &Arc<dyn Broker>, subscription: &str, count: usize) -> Vec<Lease> {
     let subscription = name(subscription);
     let mut leases = Vec::new();
@@ -156,8 +156,8 @@ pub async fn lease_many(broker: &Arc<dyn Broker>, subscription: &str, count: usi
     leases
 }
 
-/// Whether nothing can be leased. The committer has done all that was asked before, since it
-/// answers in order.
+/// Whether nothing can be leased. The committer answers in order, so it has processed all earlier
+/// requests.
 pub async fn nothing_ready(broker: &Arc<dyn Broker>, subscription: &str) -> bool {
     settled_down(broker).await;
     let subscription = name(subscription);
@@ -169,7 +169,7 @@ pub async fn nothing_ready(broker: &Arc<dyn Broker>, subscription: &str) -> bool
     }
 }
 
-/// Takes deliveries until the one of this sequence is among them; gives the others back.
+/// Leases deliveries until it gets the one of this sequence; gives the others back.
 pub async fn lease_again(broker: &Arc<dyn Broker>, from: &str, sequence: u64) -> Lease {
     let mut others = Vec::new();
     loop {
@@ -184,7 +184,7 @@ pub async fn lease_again(broker: &Arc<dyn Broker>, from: &str, sequence: u64) ->
     }
 }
 
-/// Takes a delivery if one is ready.
+/// Leases a delivery if one is ready.
 pub async fn lease_if_any(broker: &Arc<dyn Broker>, subscription: &str) -> Option<Lease> {
     settled_down(broker).await;
     let subscription = name(subscription);
@@ -196,7 +196,7 @@ pub async fn lease_if_any(broker: &Arc<dyn Broker>, subscription: &str) -> Optio
     }
 }
 
-/// Waits until the committer has taken back what it had read. Each question makes one turn.
+/// Waits until the committer has received what it was reading. Each query takes one of its turns.
 pub async fn settled_down(broker: &Arc<dyn Broker>) {
     for _ in 0..3 {
         broker.event(1).await.unwrap();

@@ -1,7 +1,8 @@
-//! What every engine behind the traits of `usher-broker` has to do, as a library of tests.
+//! The tests that every engine behind the traits of `usher-broker` has to pass, as a library.
 //!
-//! An engine implements [`Engine`], which opens brokers on one place with given [`Limits`], and has
-//! [`conformance!`] make a test of each function here. Time is a [`usher_broker::ManualClock`].
+//! An engine implements [`Engine`], which opens brokers on one store with given [`Limits`], and
+//! uses [`conformance!`] to generate a test for each function here. Time is a
+//! [`usher_broker::ManualClock`].
 
 #![allow(
     missing_docs,
@@ -31,8 +32,8 @@ pub mod subscriptions;
 
 pub use harness::*;
 
-/// Makes a test of everything an engine has to do; `$engine` is an expression that makes a new
-/// [`Engine`], with nothing stored.
+/// Generates a test for each function of the suite; `$engine` is an expression that makes a new,
+/// empty [`Engine`].
 #[macro_export]
 macro_rules! conformance {
     (@each $engine:expr; $($module:ident :: { $($test:ident),* $(,)? }),* $(,)?) => {

@@ -1,4 +1,4 @@
-//! Which deliveries wait for others.
+//! Ordering: which deliveries wait for others.
 
 use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
@@ -23,7 +23,7 @@ async fn publish_about(broker: &Arc<dyn Broker>, subjects: &str) {
     soon(broker.publish(events)).await.unwrap();
 }
 
-/// How the only delivery of an event stands.
+/// State of the only delivery of an event.
 async fn state(broker: &Arc<dyn Broker>, sequence: u64) -> DeliveryState {
     let flow = broker.flow(sequence).await.unwrap().unwrap();
     flow.events[0].deliveries[0].state.clone()
@@ -35,7 +35,7 @@ fn sequences(leases: &[Lease]) -> Vec<u64> {
     sequences
 }
 
-/// Invariant 5: one after another where the key is the same, side by side where it is not.
+/// Invariant 5: deliveries of one key are sequential, those of different keys concurrent.
 pub async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
@@ -52,7 +52,7 @@ pub async fn deliveries_of_one_key_come_one_after_another(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
 }
 
-/// Invariant 5: a failing key blocks its own lane only, across restarts too.
+/// Invariant 5: a failing key blocks only its own lane, also across restarts.
 pub async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
@@ -85,7 +85,7 @@ pub async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
     disk.advance(&broker, 1_000);
     for (sequence, attempt) in [(1, 2), (2, 1), (4, 1), (6, 1)] {
-        // Ready, but nobody has taken it.
+        // Ready, but not leased.
         assert!(!matches!(state(&broker, sequence).await, DeliveryState::InFlight { .. }));
         let lease = lease_one(&broker, "p/s").await;
         assert_eq!((lease.delivery.sequence, lease.delivery.attempt), (sequence, attempt));
@@ -97,13 +97,13 @@ pub async fn a_failing_key_parks_its_own_lane(disk: Disk) {
     assert_eq!((status.parked, status.stalled_lanes, status.lag, status.cursor), (0, 0, 0, 8));
 }
 
-/// What was under way and what waited behind it come again in their order.
+/// After a restart, in-flight deliveries and those parked behind them are leased again in order.
 pub async fn lanes_are_found_again_after_a_restart(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(by_subject(16)).await.unwrap();
     publish_about(&broker, "xyxyx").await;
     let first = lease_many(&broker, "p/s", 2).await;
-    // Something has to be committed for the cursor to move past what waits.
+    // The cursor moves past parked deliveries only with a commit.
     ack(&broker, &first[1]).await;
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
     drop(broker);

@@ -1,4 +1,4 @@
-//! Into the log and out of it again.
+//! Publishing events and reading them back.
 
 use usher_broker::{BrokerError, EventQuery, Published};
 use usher_event::{Event, Value};
@@ -6,7 +6,7 @@ use usher_filter::Filter;
 
 use crate::harness::*;
 
-/// Invariant 6: sequences rise, without gaps.
+/// Invariant 6: sequences increase without gaps.
 pub async fn sequences_rise_and_events_are_kept(disk: Disk) {
     let broker = disk.open();
     let events = vec![event("a", 1), event("b", 2), event("a", 3)];
@@ -27,7 +27,7 @@ pub async fn sequences_rise_and_events_are_kept(disk: Disk) {
     assert_eq!(broker.stats().appended, 4);
 }
 
-/// Invariant 7: one event, and the same answer.
+/// Invariant 7: a duplicate is stored once and gets the same receipt.
 pub async fn a_repeated_event_gets_the_same_answer(disk: Disk) {
     let broker = disk.open();
     let batch = vec![event("a", 1), event("a", 2), event("other", 1)];

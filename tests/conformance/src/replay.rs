@@ -1,4 +1,4 @@
-//! Replay: part of the log once more.
+//! Replay: part of the log is delivered again.
 
 use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
@@ -19,7 +19,7 @@ async fn replay(broker: &Arc<dyn Broker>, query: ReplayQuery) -> Replayed {
     soon(broker.replay(query)).await.unwrap()
 }
 
-/// A subscription that has handled everything of so many events of type `a`.
+/// A broker whose subscription has handled `count` events of type `a`.
 async fn handled(disk: &Disk, count: u64) -> std::sync::Arc<dyn Broker> {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -91,7 +91,7 @@ pub async fn what_is_pending_or_dead_is_left_alone(disk: Disk) {
     settle(&broker, &lease_one(&broker, "p/s").await, retry()).await;
     let replayed = replay(&broker, query(1, None)).await;
     assert_eq!((replayed.events, replayed.dead, replayed.pending), (1, 1, 2));
-    // Once more: now the first is pending, too.
+    // Again: now the first is pending, too.
     let replayed = replay(&broker, query(1, None)).await;
     assert_eq!((replayed.events, replayed.dead, replayed.pending), (0, 1, 3));
 }

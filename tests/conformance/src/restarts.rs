@@ -1,4 +1,4 @@
-//! What the next process finds.
+//! What survives a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use usher_broker::{BrokerError, Published, Settled, Start, Subscription};
 
 use crate::harness::*;
 
-/// Invariant 1: what was acknowledged is there, as it was.
+/// Invariant 1: acknowledged events survive unchanged.
 pub async fn what_was_acknowledged_is_there(disk: Disk) {
     let broker = disk.open();
     for id in 0..50 {
@@ -25,7 +25,7 @@ pub async fn what_was_acknowledged_is_there(disk: Disk) {
     assert_eq!(publish(&broker, event("a", 50)).await, 51);
 }
 
-/// Invariant 7: within the window, which a restart doesn't begin anew.
+/// Invariant 7: within the window, whose time a restart doesn't reset.
 pub async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
     disk.window_time = Some(Duration::from_secs(60));
     let broker = disk.open();
@@ -38,7 +38,7 @@ pub async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
     disk.advance(&broker, 29_999);
     assert_eq!(publish(&broker, event("a", 1)).await, 1);
     disk.advance(&broker, 1);
-    // A minute old, though it is one of the newest two.
+    // A minute old, so forgotten, although it is one of the newest two.
     assert_eq!(publish(&broker, event("a", 1)).await, 3);
     assert_eq!(publish(&broker, event("a", 2)).await, 2);
     drop(broker);
@@ -48,7 +48,7 @@ pub async fn the_duplicates_window_ends_with_its_time(mut disk: Disk) {
     assert_eq!(publish(&broker, event("a", 2)).await, 4);
 }
 
-/// Invariant 7, by the next process too.
+/// Invariant 7, across a restart.
 pub async fn the_duplicates_window_survives(disk: Disk) {
     let mut disk = disk;
     disk.window = 8;
@@ -62,11 +62,11 @@ pub async fn the_duplicates_window_survives(disk: Disk) {
     let again = soon(broker.publish(vec![event("a", 19), event("a", 12)])).await.unwrap();
     assert_eq!(again[0], Published { sequence: 20, duplicate: true });
     assert_eq!(again[1], Published { sequence: 13, duplicate: true });
-    // Long out of the window: a new event.
+    // Long out of the window, so a new event.
     assert_eq!(publish(&broker, event("a", 0)).await, 21);
 }
 
-/// Invariant 3: what is done stays done, and all else is still to be done.
+/// Invariant 3: settled deliveries stay settled, and all others are still due.
 pub async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -92,7 +92,7 @@ pub async fn open_deliveries_come_again_and_settled_ones_do_not(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
 }
 
-/// Invariant 8: the count survives.
+/// Invariant 8: the attempt count survives a restart.
 pub async fn retries_go_on_where_they_stopped(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -110,7 +110,7 @@ pub async fn retries_go_on_where_they_stopped(disk: Disk) {
     disk.advance(&broker, 1);
     let lease = lease_one(&broker, "p/s").await;
     assert_eq!(lease.delivery.attempt, 3);
-    // Under way while the process ends: the same attempt again.
+    // In flight when the process ends: the same attempt again.
     drop(broker);
     let broker = disk.open();
     let lease = lease_one(&broker, "p/s").await;
@@ -169,7 +169,7 @@ pub async fn dead_letters_and_their_ids_stay(disk: Disk) {
     publish(&broker, event("a", 3)).await;
     let lease = lease_one(&broker, "p/s").await;
     assert_eq!(settle(&broker, &lease, reject()).await, Settled::Dead(3));
-    // A redrive that nobody has taken yet outlives the process.
+    // A redrive that is not leased yet survives a restart.
     assert!(broker.redrive(1).await.unwrap());
     drop(broker);
     let broker = disk.open();
@@ -185,7 +185,7 @@ pub async fn a_subscription_without_its_plugin_keeps_its_place(disk: Disk) {
     ack(&broker, &lease).await;
     drop(broker);
     let broker = disk.open();
-    // Nobody subscribes, nobody leases.
+    // This process neither subscribes nor leases.
     publish(&broker, event("a", 2)).await;
     drop(broker);
     let broker = disk.open();

@@ -1,4 +1,4 @@
-//! What the log keeps.
+//! What the log retains.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub fn by_age() -> Retention {
 pub async fn begins_at(broker: &Arc<dyn Broker>, disk: &Disk, sequence: u64) {
     let begun = async {
         while broker.stats().first_sequence != sequence {
-            // Each look is a second apart, by the clock that the test moves.
+            // Retention checks are a second apart on the clock that the test advances.
             disk.advance(broker, 1_000);
             settled_down(broker).await;
         }
@@ -53,13 +53,13 @@ pub async fn old_events_go_and_new_ones_stay(disk: Disk) {
     assert!(broker.flow(3).await.unwrap().is_none());
     assert_eq!(broker.flows_by_correlation("o-1", 10).await.unwrap(), [0u64; 0]);
     assert_eq!(broker.stats().expired, 3);
-    // A new subscription begins with what there is.
+    // A new subscription starts at the first retained event.
     let earliest = Subscription { start: Start::Earliest, ..to_type("p/s", "a") };
     broker.subscribe(earliest).await.unwrap();
     let lease = lease_one(&broker, "p/s").await;
     assert_eq!(lease.delivery.sequence, 4);
     ack(&broker, &lease).await;
-    // All may go; sequences go on all the same.
+    // The log may become empty; sequences continue.
     disk.advance(&broker, 25 * 3_600_000);
     begins_at(&broker, &disk, 5).await;
     assert_eq!(broker.stats().log_bytes, 0);
@@ -71,7 +71,7 @@ pub async fn old_events_go_and_new_ones_stay(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 5);
 }
 
-/// Invariant 1: never past an event that a subscription has not settled.
+/// Invariant 1: retention never passes an event that a subscription has not settled.
 pub async fn what_is_unsettled_stays(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
@@ -95,7 +95,8 @@ pub async fn what_is_unsettled_stays(disk: Disk) {
     begins_at(&broker, &disk, 5).await;
 }
 
-/// A dead letter has its event; redriven, it is delivered although the log let it go.
+/// A dead letter keeps its event; redriven, it is delivered although the log no longer has the
+/// event.
 pub async fn a_dead_letter_outlives_its_event(disk: Disk) {
     let disk = disk.with_retention(by_age());
     let broker = disk.open();
@@ -147,6 +148,6 @@ pub async fn too_many_bytes_push_out_the_oldest(disk: Disk) {
     let kept = sequences(&broker).await;
     assert_eq!(kept.last(), Some(&300));
     assert!((95..=100).contains(&kept.len()), "{}", kept.len());
-    // Only as much as has to go.
+    // No more than necessary was removed.
     assert!(broker.stats().log_bytes > MAX_BYTES - 2 * EVENT_BYTES as u64);
 }

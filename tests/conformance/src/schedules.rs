@@ -1,4 +1,4 @@
-//! Events by the clock.
+//! Events emitted by schedules.
 
 use std::sync::Arc;
 use usher_broker::traits::*;
@@ -28,7 +28,8 @@ async fn status(broker: &Arc<dyn Broker>) -> ScheduleStatus {
     broker.schedules().await.unwrap().remove(0)
 }
 
-/// The log from here on, once it has come to this sequence: subjects, and minutes since the start.
+/// Ticks in the log from `from` on, once it has reached `to`: subjects, and minutes since the
+/// start.
 async fn ticks(broker: &Arc<dyn Broker>, from: u64, to: u64) -> Vec<(String, u64)> {
     soon(broker.committed().wait_for(|sequence| *sequence >= to)).await.unwrap();
     settled_down(broker).await;
@@ -70,7 +71,7 @@ pub async fn each_tick_is_one_event(disk: Disk) {
     assert_eq!((broker.stats().ticks, broker.stats().ticks_passed_over), (3, 0));
 }
 
-/// Invariant 7: however often the process ends and wherever the clock jumps.
+/// Invariant 7: no tick repeats, however often the process restarts and wherever the clock jumps.
 pub async fn a_tick_never_comes_twice(disk: Disk) {
     let schedules = || vec![every_minute("pulse", Missed::All)];
     let broker = disk.open();
@@ -84,7 +85,7 @@ pub async fn a_tick_never_comes_twice(disk: Disk) {
     disk.clock.set(START_MS - HOUR_MS);
     broker.wake();
     assert_eq!(status(&broker).await.next_ms, Some(START_MS + 2 * MINUTE_MS));
-    // Through the same minutes again, with a restart among them.
+    // The same minutes again, with a restart in between.
     disk.advance(&broker, HOUR_MS);
     assert_eq!(ticks(&broker, 1, 1).await, of("pulse", [1]));
     drop(broker);
@@ -104,7 +105,7 @@ pub async fn missed_ticks_come_as_the_schedule_says(disk: Disk) {
     let broker = disk.open();
     broker.set_schedules(schedules()).await.unwrap();
     drop(broker);
-    // Ten minutes later, and five seconds: the tenth is not too late.
+    // Ten minutes and five seconds later: the tenth tick is not too late.
     disk.clock.advance(10 * MINUTE_MS + 5_000);
     let broker = disk.open();
     broker.set_schedules(schedules()).await.unwrap();
@@ -114,7 +115,7 @@ pub async fn missed_ticks_come_as_the_schedule_says(disk: Disk) {
         broker.schedules().await.unwrap().iter().map(|status| status.passed_over).collect();
     assert_eq!(passed_over, [0, 8, 9]);
     assert_eq!(broker.stats().ticks_passed_over, 17);
-    // The same where the clock jumps.
+    // The same when the clock jumps.
     disk.advance(&broker, HOUR_MS + 30_000);
     let expected = [of("all", 11..=70), of("once", [70])].concat();
     assert_eq!(ticks(&broker, 14, 74).await, expected);
@@ -145,7 +146,7 @@ pub async fn schedules_come_change_and_go(disk: Disk) {
     broker.set_schedules(vec![every_minute("a", Missed::All)]).await.unwrap();
     disk.advance(&broker, MINUTE_MS);
     assert_eq!(ticks(&broker, 1, 1).await, of("a", [1]));
-    // Another pattern goes on from the tick it has come to; a new schedule begins now.
+    // A changed pattern continues from its last tick; a new schedule starts now.
     disk.clock.advance(4 * MINUTE_MS + 30_000);
     let every_two = schedule("a", "*/2 * * * *", Missed::All);
     broker.set_schedules(vec![every_two, every_minute("b", Missed::All)]).await.unwrap();
@@ -153,7 +154,7 @@ pub async fn schedules_come_change_and_go(disk: Disk) {
     assert_eq!(ticks(&broker, 2, 3).await, of("a", [2, 4]));
     disk.advance(&broker, 30_000);
     assert_eq!(ticks(&broker, 4, 5).await, [of("a", [6]), of("b", [6])].concat());
-    // One that is gone is forgotten: it begins anew.
+    // A removed schedule is forgotten: added again, it starts over.
     broker.set_schedules(vec![every_minute("b", Missed::All)]).await.unwrap();
     drop(broker);
     disk.clock.advance(2 * MINUTE_MS + 30_000);

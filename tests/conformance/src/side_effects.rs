@@ -20,7 +20,7 @@ fn write(key: &str, value: Option<&str>, previous_bytes: Option<u32>) -> StateWr
     StateWrite { address: address(key), value, previous_bytes }
 }
 
-/// Takes a delivery of its own and acknowledges it with these writes.
+/// Publishes an event and acknowledges its delivery with these writes.
 async fn commit(broker: &Arc<dyn Broker>, id: &str, writes: Vec<StateWrite>) {
     publish(broker, event("a", id)).await;
     let lease = lease_one(broker, "p/s").await;
@@ -51,7 +51,7 @@ pub async fn state_is_read_from_snapshots(disk: Disk) {
     assert_eq!(last.usage(&plugin).unwrap(), StateUsage { bytes: 5, keys: 1 });
 }
 
-/// A read-modify-write of one counter as of a snapshot.
+/// A read-modify-write of one counter, based on a snapshot.
 fn increment(lease: &Lease, snapshot: &dyn StateSnapshot) -> usher_broker::Settlement {
     let value = get(snapshot, "counter");
     let number: u64 =
@@ -63,7 +63,7 @@ fn increment(lease: &Lease, snapshot: &dyn StateSnapshot) -> usher_broker::Settl
     settlement(lease, Disposition::Ack(Changes { reads, writes, ..Changes::default() }))
 }
 
-/// Invariant 4: no update is lost where deliveries change the same state side by side.
+/// Invariant 4: concurrent deliveries that change the same state lose no update.
 pub async fn a_changed_read_runs_again(disk: Disk) {
     const DELIVERIES: u64 = 12;
     let broker = disk.open();
@@ -73,7 +73,7 @@ pub async fn a_changed_read_runs_again(disk: Disk) {
     }
     let (mut done, mut conflicts) = (0, 0);
     while done < DELIVERIES {
-        // All that is ready reads from one snapshot: only one of them can hold.
+        // All ready deliveries read from one snapshot, so only one of them can commit.
         let snapshot = broker.state().snapshot();
         let leases = soon(broker.lease(&name("p/s"), 5)).await.unwrap();
         assert!(leases.iter().all(|lease| lease.delivery.attempt == 1));
@@ -92,7 +92,8 @@ pub async fn a_changed_read_runs_again(disk: Disk) {
     assert_eq!(broker.stats().failed, 0);
 }
 
-/// Invariant 13: one that others keep outrunning gets its turn, and they get theirs after it.
+/// Invariant 13: a delivery that keeps conflicting gets its turn, and the others get theirs after
+/// it.
 pub async fn a_starved_delivery_runs_alone(disk: Disk) {
     let broker = disk.open();
     for subscription in ["p/slow", "p/quick", "q/other"] {
@@ -115,7 +116,7 @@ pub async fn a_starved_delivery_runs_alone(disk: Disk) {
             slow = lease_again(&broker, "p/slow", sequence).await;
         }
     }
-    // Leases that are out already end first; then it has its plugin to itself.
+    // Leases already granted are settled first; then the delivery has its plugin to itself.
     let mut out = Vec::new();
     for subscription in ["p/slow", "p/quick"] {
         while let Some(lease) = lease_if_any(&broker, subscription).await {
@@ -233,7 +234,7 @@ pub async fn blobs_live_as_long_as_someone_keeps_them(disk: Disk) {
     let rest = broker.list_blobs(Some(expected[0].digest), 10).await.unwrap();
     assert_eq!(rest.len(), 1);
 
-    // One of two lets go: the content stays for the other.
+    // One of two owners deletes the blob: the content stays for the other.
     let deleted = vec![BlobChange::Delete(digest), BlobChange::Delete(other)];
     assert_eq!(change_blobs(&broker, "q/s", deleted).await, Settled::Committed);
     assert!(store.read(&digest).unwrap().is_some());
@@ -250,7 +251,7 @@ pub async fn a_blob_without_content_fails_the_delivery(disk: Disk) {
     assert_eq!(change_blobs(&broker, "p/s", put).await, Settled::RetryAt(START_MS + 1_000));
 }
 
-/// Invariant 4: all of it or nothing.
+/// Invariant 4: all changes of a delivery are committed, or none.
 pub async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
@@ -260,7 +261,7 @@ pub async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     commit(&broker, "2", vec![write("k", Some("x"), None)]).await;
     let content = info(b"content");
     let staged = broker.blobs().write(b"content").unwrap();
-    // It conflicts: emission, write and blob are dropped along with it.
+    // The read conflicts: emission, write and blob are dropped with it.
     let changes = Changes {
         emissions: vec![usher_broker::NewEvent { event: emission(&lease, "b", 0), delay: None }],
         reads: vec![StateRead::Key { address: address("k"), version: snapshot.version() }],
@@ -277,8 +278,7 @@ pub async fn nothing_of_a_failed_delivery_is_left(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.attempt, 1);
 }
 
-/// Settlements of as many deliveries, all in flight together, in one batch; answers what became of
-/// each.
+/// Settles as many deliveries, all in flight together, in one batch; returns the outcome of each.
 pub async fn settle_together(broker: &Arc<dyn Broker>, changes: Vec<Changes>) -> Vec<Settled> {
     let mut leases = Vec::new();
     for _ in &changes {
@@ -290,7 +290,8 @@ pub async fn settle_together(broker: &Arc<dyn Broker>, changes: Vec<Changes>) ->
     soon(broker.settle(batch.collect())).await.unwrap()
 }
 
-/// Invariant 4: what would pass the quota together does not, and leaves nothing.
+/// Invariant 4: of deliveries that would exceed the quota together, the one that exceeds it leaves
+/// nothing.
 pub async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk) {
     const RETRIED: Settled = Settled::RetryAt(START_MS + 1_000);
     let broker = disk.open();
@@ -312,7 +313,7 @@ pub async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk
     assert_eq!(settle_together(&broker, two).await, [Settled::Committed, RETRIED]);
     assert_eq!(usage(), StateUsage { bytes: 3, keys: 1 });
     assert_eq!(get(&*broker.state().snapshot(), "b"), None);
-    // One byte less in all: it fits exactly.
+    // One byte less in total: it fits exactly.
     let two = vec![one(bytes(8), "c", "1"), one(bytes(8), "d", "")];
     assert_eq!(settle_together(&broker, two).await, [Settled::Committed, Settled::Committed]);
     assert_eq!(usage(), StateUsage { bytes: 8, keys: 3 });
@@ -331,7 +332,7 @@ pub async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk
     assert_eq!(failure.class, FailureClass::Limit);
     assert_eq!(failure.reason, "state has 3 keys, which is the limit");
 
-    // What shrinks is fine, whatever the quota.
+    // Shrinking is always allowed, whatever the quota.
     let version = broker.state().snapshot().version();
     let reads = vec![StateRead::Key { address: address("a"), version }];
     let writes = vec![write("a", None, Some(1))];
@@ -340,7 +341,7 @@ pub async fn deliveries_in_flight_together_keep_to_the_quota_of_state(disk: Disk
     assert_eq!(usage(), StateUsage { bytes: 5, keys: 2 });
 }
 
-/// The same of blobs, through a restart, too.
+/// The same for blobs, also across a restart.
 pub async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(disk: Disk) {
     const RETRIED: Settled = Settled::RetryAt(START_MS + 1_000);
     let plugin = "p".parse().unwrap();
@@ -363,7 +364,7 @@ pub async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(disk: Disk
     assert_eq!(settle_together(&broker, two).await, [Settled::Committed, RETRIED]);
     assert_eq!(kept(&broker), 4);
     assert!(broker.blobs().read(&Digest::of(b"1234567")).unwrap().is_none());
-    // The same content twice counts once, in one delivery and in two.
+    // Identical content counts once, within one delivery and across two.
     let two = vec![put(&broker, &[b"12345", b"12345"]), put(&broker, &[b"12345", b"1"])];
     assert_eq!(settle_together(&broker, two).await, [Settled::Committed, Settled::Committed]);
     assert_eq!(kept(&broker), 10);
@@ -371,7 +372,7 @@ pub async fn deliveries_in_flight_together_keep_to_the_quota_of_blobs(disk: Disk
 
     let broker = disk.open();
     assert_eq!(kept(&broker), 10);
-    // What its plugin doesn't keep makes no room.
+    // Deleting a blob that the plugin doesn't hold frees no quota.
     let two = vec![delete(b"never put"), put(&broker, &[b"x"])];
     assert_eq!(settle_together(&broker, two).await, [Settled::Committed, RETRIED]);
     let again = vec![delete(b"1234"), delete(b"1234"), put(&broker, &[b"abcd"])];

@@ -17,7 +17,7 @@ pub async fn latest_starts_with_the_next_event_and_earliest_with_the_first(disk:
     assert_eq!(both.iter().map(|lease| lease.delivery.sequence).collect::<Vec<_>>(), [1, 2]);
 }
 
-/// Invariant 2: what is delivered was accepted, and was wanted.
+/// Invariant 2: a subscription gets only accepted events that match its filter.
 pub async fn only_matching_events_are_delivered(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/a", "a")).await.unwrap();
@@ -49,7 +49,7 @@ pub async fn a_changed_filter_judges_what_comes(disk: Disk) {
     let changed = Subscription { filter: to_type("p/s", "b").filter, ..one };
     broker.subscribe(changed.clone()).await.unwrap();
     broker.subscribe(changed).await.unwrap();
-    // What is under way goes on; what was not handed out is judged anew.
+    // Deliveries in flight continue; those not leased yet are matched against the new filter.
     assert_eq!(ack(&broker, &first).await, Settled::Committed);
     for expected in [3, 4] {
         let lease = lease_one(&broker, "p/s").await;
@@ -66,7 +66,7 @@ pub async fn what_nobody_took_is_judged_by_the_new_filter(disk: Disk) {
         publish(&broker, event("a", id)).await;
     }
     let taken = lease_one(&broker, "p/s").await;
-    // The other two were granted, but nobody has seen them.
+    // The other two were granted, but no caller has received them.
     broker.subscribe(to_type("p/s", "b")).await.unwrap();
     publish(&broker, event("b", 4)).await;
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, 4);
@@ -107,7 +107,7 @@ pub async fn what_is_far_behind_is_read_from_the_log_in_order(disk: Disk) {
     assert!(nothing_ready(&broker, "p/s").await);
     let status = broker.subscriptions().await.unwrap().remove(0);
     assert_eq!((status.lag, status.in_flight, status.acked), (0, 0, EVENTS / 4 * 3));
-    // Live again.
+    // Caught up: the next event is delivered live.
     let sequence = publish(&broker, event("a", "live")).await;
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, sequence);
 }
@@ -129,7 +129,7 @@ pub async fn removal_wakes_takers_and_makes_leases_stale(disk: Disk) {
     assert_eq!(ack(&broker, &lease).await, Settled::Stale);
     let gone = broker.lease(&name("p/s"), 1).await.unwrap_err();
     assert!(matches!(gone, BrokerError::NoSubscription(_)));
-    // One of the same name is a new one.
+    // A subscription of the same name starts over.
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     assert!(nothing_ready(&broker, "p/s").await);
 }
@@ -168,7 +168,7 @@ pub async fn status_tells_lag_and_flight(disk: Disk) {
     assert_eq!(all[0].subscription.name, name("o/s"));
     let status = &all[1];
     assert_eq!(status.subscription, subscription);
-    // 2 is under way; 3, which nobody took, waits with 4 and 5.
+    // 2 is in flight; 3, which was not leased, is pending with 4 and 5.
     assert_eq!((status.cursor, status.lag, status.in_flight), (2, 3, 1));
     assert_eq!((status.retrying, status.acked, status.failed, status.dead), (1, 0, 1, 0));
     assert_eq!((status.oldest_unsettled, status.oldest_unsettled_ms), (Some(1), Some(START_MS)));

@@ -1,11 +1,11 @@
-//! Random histories of the broker's ledger on a store in memory, against a plain model: publishes,
-//! leases, settlements of every kind, conflicts over state, redrives, discards, subscriptions that
-//! are added, changed and removed, events that expire, schedules, a jumping clock, and crashes that
-//! lose what was not committed or not heard of. Numbers in brackets are the invariants of
-//! `docs/promises.md`.
+//! Random histories of the broker's ledger on an in-memory store, checked against a plain model:
+//! publishes, leases, settlements of every kind, conflicts over state, redrives, discards,
+//! subscriptions that are added, changed and removed, events that expire, schedules, a jumping
+//! clock, and crashes that lose what was not committed or not acknowledged. Numbers in brackets are
+//! the invariants of `docs/promises.md`.
 //!
-//! Each step of a history draws from random numbers of its own, so steps can be left out: a seed
-//! that fails is minimised to the steps that matter.
+//! Each step draws from its own random stream, so steps can be left out: a failing seed is
+//! minimised to the steps that matter.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,10 +32,10 @@ use minimise::{explained, fails};
 use random::Random;
 use world::World;
 
-/// Steps of a history; at least 500 events and 10 faults come of them.
+/// Steps of a history: enough for at least 500 events and 10 faults.
 const STEPS: u32 = 600;
 
-/// Seeds that are enough for everything to happen in at least one of them.
+/// Enough seeds for everything to happen in at least one of them.
 const SEEDS_FOR_ALL: u64 = 24;
 
 /// Play random histories of the broker's ledger; fail with the first that breaks an invariant,
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     run(&Options::parse())
 }
 
-/// What a history had in it.
+/// Counts of what happened in a history.
 #[derive(Clone, Copy, Debug, Default)]
 struct Played {
     events: usize,
@@ -70,10 +70,10 @@ struct Played {
     expired: usize,
     /// Deliveries that expired.
     expired_unsettled: usize,
-    /// Batches that were not published, and deliveries that were held back.
+    /// Batches that were refused, and deliveries that were held back.
     refused: usize,
     held_back: usize,
-    /// Deliveries that would have passed the quota.
+    /// Deliveries that would have exceeded the quota.
     over_quota: usize,
 }
 
@@ -89,7 +89,7 @@ impl Played {
         over_quota: 0,
     };
 
-    /// The least of both; of what happens in some histories only, the sum.
+    /// The minimum of both; for what happens only in some histories, the sum.
     fn with(self, other: &Self) -> Self {
         Self {
             events: self.events.min(other.events),
@@ -104,7 +104,7 @@ impl Played {
     }
 }
 
-/// Plays those steps of a seed's history, then waits for rest and checks what is left.
+/// Plays these steps of a seed's history, waits until everything is at rest, and checks the result.
 fn play(seed: u64, steps: &BTreeSet<u32>, is_traced: bool) -> Played {
     let mut world = World::new(seed, is_traced);
     for step in steps {
@@ -130,7 +130,7 @@ fn run(options: &Options) -> Result<()> {
                 return Ok(least);
             }
             let played = fails(|| play(seed, steps, trace)).map_err(|violation| {
-                // The others needn't go on.
+                // Stops the other threads.
                 next.store(first + seeds, Ordering::Relaxed);
                 anyhow::Error::msg(explained(seed, steps, &violation))
             })?;

@@ -1,4 +1,4 @@
-//! Makes a failing history short: steps are left out for as long as it fails in the same place.
+//! Minimises a failing history: leaves out steps while it still fails in the same place.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,11 +7,11 @@ use std::sync::Once;
 
 use super::play;
 
-/// Runs over which a failing history is made shorter.
+/// Maximum number of runs spent on minimising a failing history.
 const MINIMISING_RUNS_MAX: usize = 400;
 
-/// A violation: what was told of it, and which line found it. The line is its kind: a history that
-/// is made shorter must not fail for another reason than the one it was made shorter for.
+/// A violation: its message, and the line that detected it. The line identifies its kind, so that
+/// minimising doesn't end in a history that fails for another reason.
 #[derive(Debug)]
 pub(crate) struct Violation {
     what: String,
@@ -19,11 +19,11 @@ pub(crate) struct Violation {
 }
 
 thread_local! {
-    /// Where this thread panicked last.
+    /// Where this thread last panicked.
     static PLACE: RefCell<Option<(String, u32)>> = const { RefCell::new(None) };
 }
 
-/// Has panics tell where they were.
+/// Installs a hook that records where panics happen.
 fn note_places() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -36,7 +36,7 @@ fn note_places() {
     });
 }
 
-/// What goes wrong, if anything does.
+/// Plays; a panic is a violation.
 pub(crate) fn fails<T>(play: impl FnOnce() -> T) -> Result<T, Violation> {
     note_places();
     catch_unwind(AssertUnwindSafe(play)).map_err(|panic| {
@@ -46,7 +46,7 @@ pub(crate) fn fails<T>(play: impl FnOnce() -> T) -> Result<T, Violation> {
     })
 }
 
-/// Leaves out steps for as long as the history still fails.
+/// Leaves out steps while the history still fails.
 fn minimise(mut steps: BTreeSet<u32>, fails: impl Fn(&BTreeSet<u32>) -> bool) -> BTreeSet<u32> {
     let mut runs = 0;
     let mut piece = steps.len().div_ceil(2);
@@ -69,7 +69,7 @@ fn minimise(mut steps: BTreeSet<u32>, fails: impl Fn(&BTreeSet<u32>) -> bool) ->
     steps
 }
 
-/// The failure of a seed, with the shortest way to see it again.
+/// A seed's failure, with the shortest way to reproduce it.
 pub(crate) fn explained(seed: u64, steps: &BTreeSet<u32>, violation: &Violation) -> String {
     let Violation { what, place } = violation;
     let fails_so = |steps: &BTreeSet<u32>| {
@@ -89,14 +89,14 @@ pub(crate) fn explained(seed: u64, steps: &BTreeSet<u32>, violation: &Violation)
 mod tests {
     use super::*;
 
-    /// The simulator itself: a history that is made to fail is made short.
+    /// Tests the simulator itself: a history made to fail is minimised.
     #[test]
     fn minimising_keeps_what_matters() {
         let fails = |steps: &BTreeSet<u32>| steps.contains(&13) && steps.contains(&40);
         assert_eq!(minimise((0..64).collect(), fails), [13, 40].into());
     }
 
-    /// Nor is one made short to steps that fail in another way.
+    /// Nor is a history minimised to steps that fail in another way.
     #[test]
     fn each_kind_of_violation_is_told_apart() {
         let at_odds = |number: u32| {

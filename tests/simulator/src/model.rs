@@ -1,5 +1,5 @@
-//! What a plain mind expects of a broker: every event, how each of its deliveries stands, and what
-//! plugins' state should hold.
+//! A plain model of a broker: every event, the state of each of its deliveries, and what plugins'
+//! state should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use usher_filter::Filter;
 use super::world::{MAX_ATTEMPTS, MAX_TRAPS};
 use usher_broker::*;
 
-/// How the model thinks a delivery stands.
+/// State of a delivery according to the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stands {
     Ready {
@@ -20,19 +20,19 @@ pub(crate) enum Stands {
         failures: u32,
         due_tick: u64,
     },
-    /// The filter has changed and may have changed back before it was looked at again: it may come
-    /// or not.
+    /// The filter has changed, and may have changed back before it was evaluated again: may or may
+    /// not be delivered.
     Unsure,
     Done,
     Dead {
         id: Option<u64>,
     },
-    /// Its event left the log before it was over.
+    /// Its event left the log before it was settled.
     Expired,
 }
 
 impl Stands {
-    /// Whether it can be delivered once more without being redriven.
+    /// Whether it can be delivered again without a redrive.
     pub(crate) fn may_come(self) -> bool {
         !matches!(self, Self::Done | Self::Dead { .. } | Self::Expired)
     }
@@ -42,34 +42,34 @@ impl Stands {
     }
 }
 
-/// A subscription by name, and an event.
+/// Subscription name and event sequence.
 pub(crate) type Key = (String, u64);
 
 #[derive(Default)]
 pub(crate) struct Model {
     /// Committed events, in order; the first has sequence 1.
     pub(crate) events: Vec<Event>,
-    /// When each was recorded.
+    /// Times at which `events` were recorded.
     pub(crate) recorded: Vec<u64>,
-    /// Events that are for one subscription alone.
+    /// The subscription of each event that is addressed to one only.
     pub(crate) addressees: BTreeMap<u64, String>,
     /// Reports of dead letters.
     pub(crate) reports: BTreeSet<u64>,
-    /// Dead letters that a report is due of.
+    /// Number of dead letters that must be reported.
     pub(crate) deaths: usize,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) stands: BTreeMap<Key, Stands>,
-    /// Deliveries that came again out of order on purpose, and so hold nobody up.
+    /// Deliveries repeated out of order on purpose, which block no lane.
     pub(crate) replayed: BTreeSet<Key>,
-    /// Deliveries that were parked or under way when the order changed.
+    /// Deliveries that were parked or in flight when the order changed.
     pub(crate) unordered: BTreeSet<Key>,
-    /// Deliveries that were out when their event left the log.
+    /// Deliveries that were leased when their event left the log.
     pub(crate) passed: BTreeSet<Key>,
-    /// How many expired for sure by subscription, and how many more perhaps.
+    /// Expired deliveries by subscription: how many for sure, and how many more at most.
     pub(crate) expired: BTreeMap<String, (u64, u64)>,
-    /// Failures that count since a delivery began from the beginning: traps, and all others.
+    /// Failures that count in a delivery's current round: traps, and all others.
     pub(crate) counts: BTreeMap<Key, (u32, u32)>,
-    /// State by plugin and key: what was committed.
+    /// Committed state, by plugin and key.
     pub(crate) state: BTreeMap<(String, String), u64>,
 }
 
@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    /// Whether a subscription with this filter takes an event as it comes by in the log.
+    /// Whether a subscription with this filter takes an event when it reads the log.
     pub(crate) fn matches(&self, filter: &Filter, sequence: u64) -> bool {
         let may_match = !self.addressees.contains_key(&sequence)
             && (!self.reports.contains(&sequence) || filter.selects_type_prefix("dev.usher."));
@@ -118,11 +118,11 @@ impl Model {
 
     pub(crate) fn unsubscribe(&mut self, name: &str) {
         self.subscriptions.remove(name);
-        // Dead letters stay.
+        // Dead letters outlive their subscription.
         self.stands.retain(|(of, _), stands| of != name || stands.is_over());
     }
 
-    /// A subscription gets another filter, having handed out all before `next`.
+    /// Changes a subscription's filter; all events before `next` have been handed out.
     pub(crate) fn change_filter(&mut self, name: &str, filter: Filter, next: u64, out: &[u64]) {
         let present = self.subscriptions.get_mut(name).unwrap();
         present.filter = filter.clone();
@@ -130,7 +130,8 @@ impl Model {
             let key = (name.to_owned(), sequence);
             let matches = self.matches(&filter, sequence);
             match self.stands.get(&key) {
-                // What was never tried and nobody holds is judged anew.
+                // A delivery that was never attempted and is not leased is matched against the new
+                // filter.
                 Some(Stands::Ready { failures: 0 })
                     if !matches && !out.contains(&sequence) && !self.replayed.contains(&key) =>
                 {
@@ -148,8 +149,8 @@ impl Model {
         }
     }
 
-    /// Everything before `first` has left the log, but for what was `out` or redriven: deliveries of
-    /// it that may expire do.
+    /// Everything before `first` has left the log. Its deliveries expire if they may, except those
+    /// in `out` and redriven ones.
     pub(crate) fn expire(&mut self, first: u64, out: &BTreeSet<Key>) {
         for (key, stands) in &mut self.stands {
             let may_expire = self.passed.contains(key) || self.subscriptions[&key.0].expires;
@@ -166,14 +167,14 @@ impl Model {
         }
     }
 
-    /// A delivery that was out expired when it was handed back.
+    /// A leased delivery expired when it was settled.
     pub(crate) fn expire_handed_in(&mut self, key: &Key, first: u64) {
         let may_expire = self.passed.contains(key) || self.subscriptions[&key.0].expires;
         assert!(may_expire && key.1 < first && !self.replayed.contains(key), "{key:?}");
         self.expired.entry(key.0.clone()).or_default().0 += 1;
     }
 
-    /// Invariant 5: What must be over before this delivery begins and isn't.
+    /// Invariant 5: an earlier delivery that must be over before this one begins and isn't.
     pub(crate) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
         let subscription = &self.subscriptions[name];
         let attribute = match &subscription.order {
@@ -196,7 +197,7 @@ impl Model {
         open.map(|((_, earlier), _)| *earlier).find(|earlier| value(*earlier) == mine)
     }
 
-    /// Counts a failure; answers traps and all others so far.
+    /// Counts a failure; returns traps and all others so far.
     pub(crate) fn count(&mut self, key: &Key, what: &str) -> (u32, u32) {
         let counts = self.counts.entry(key.clone()).or_default();
         match what {
@@ -212,7 +213,7 @@ impl Model {
     }
 }
 
-/// Types, so that filters have something to tell apart.
+/// Types for filters to distinguish.
 pub(crate) const TYPES: [&str; 3] = ["a", "b", "c"];
 
 pub(crate) fn filters() -> Vec<Filter> {

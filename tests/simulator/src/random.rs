@@ -4,7 +4,7 @@
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// That of one step of a history.
+    /// The stream of one step of a history.
     pub(crate) fn of_step(seed: u64, step: u32) -> Self {
         let mut random = Self(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ u64::from(step) << 32);
         random.next();
@@ -23,7 +23,7 @@ impl Random {
         (self.next() % limit.max(1) as u64) as usize
     }
 
-    /// True once in so many times.
+    /// True with a probability of one in `times`.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

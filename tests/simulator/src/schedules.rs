@@ -1,4 +1,4 @@
-//! Schedules against plain arithmetic: their ticks are the multiples of a period.
+//! Schedules, checked against plain arithmetic: their ticks are the multiples of a period.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use super::random::Random;
 use super::world::World;
 use usher_broker::{Calendar, Missed, Schedule, TICK_LATE_MAX, TICKS_COUNTED_MAX};
 
-/// Cron pattern, period, and what becomes of missed ticks. A day has less of the last one than
-/// goes into one commit.
+/// Cron pattern, period, and what happens to missed ticks. A day has fewer ticks of the last one
+/// than fit in one commit.
 const PACES: [(&str, &str, u64, Missed); 3] = [
     ("all", "0 */10 * * * *", 600_000, Missed::All),
     ("once", "*/3 * * * * *", 3_000, Missed::Once),
     ("skip", "*/2 * * * * *", 2_000, Missed::Skip),
 ];
 
-/// What all events of schedules have as the beginning of their source.
+/// Prefix of the source of all events of schedules.
 const SOURCE_PREFIX: &str = "/schedules/";
 
-/// How far one has come.
+/// Progress of one schedule.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     period_ms: u64,
@@ -29,18 +29,18 @@ struct Pace {
     passed_over: u64,
 }
 
-/// What is expected of schedules.
+/// Expected state of all schedules.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clockwork {
     paces: BTreeMap<&'static str, Pace>,
-    /// Ids of the events that the next commit has to have.
+    /// Ids of the events that the next commit must contain.
     due: Vec<String>,
-    /// How far those had come that are not configured any more.
+    /// Progress of schedules that are no longer configured.
     forgotten: BTreeMap<&'static str, u64>,
 }
 
 impl Clockwork {
-    /// All schedules there may be, from now on.
+    /// All schedules, starting now.
     pub(crate) fn from(now_ms: u64) -> Self {
         let mut clockwork = Self::default();
         PACES.iter().for_each(|(name, ..)| clockwork.add(name, now_ms));
@@ -54,7 +54,7 @@ impl Clockwork {
         self.paces.insert(name, pace);
     }
 
-    /// What is in the configuration.
+    /// The configured schedules.
     pub(crate) fn configured(&self) -> Vec<Schedule> {
         let present = PACES.iter().filter(|(name, ..)| self.paces.contains_key(name));
         let schedule = |(name, cron, _, missed): &(&str, &str, u64, Missed)| Schedule {
@@ -66,7 +66,7 @@ impl Clockwork {
         present.map(schedule).collect()
     }
 
-    /// The clock is looked at.
+    /// The ledger reads the clock.
     pub(crate) fn look(&mut self, now_ms: u64) {
         let late_ms = now_ms.saturating_sub(TICK_LATE_MAX.as_millis() as u64);
         for (name, pace) in &mut self.paces {
@@ -89,13 +89,13 @@ impl Clockwork {
         }
     }
 
-    /// The configuration changes between two processes: a schedule goes or comes back.
+    /// The configuration changes between two processes: a schedule is removed or added back.
     pub(crate) fn reconfigure(&mut self, now_ms: u64, random: &mut Random) {
         let (name, ..) = PACES[random.below(PACES.len())];
         if let Some(gone) = self.paces.remove(name) {
             self.forgotten.insert(name, gone.until_ms);
         } else if self.forgotten.get(name).is_some_and(|until_ms| *until_ms <= now_ms) {
-            // With the clock further back, what it has done before would be done again.
+            // With the clock further back, it would repeat ticks.
             self.forgotten.remove(name);
             self.add(name, now_ms);
         }
@@ -103,9 +103,9 @@ impl Clockwork {
 }
 
 impl World {
-    /// Invariant 7: Each tick is one event, or none where it was missed and the schedule says so.
+    /// Invariant 7: each tick is one event, or none if it was missed and the schedule says so.
     pub(crate) fn check_ticks(&mut self, new: &[Event]) {
-        // What takes the place of a dead letter's event has its source, but is no tick.
+        // An event that replaces a dead letter's has the same source, but is no tick.
         let is_tick = |event: &&Event| {
             event.source().starts_with(SOURCE_PREFIX) && event.extension("redriveof").is_none()
         };
@@ -115,7 +115,7 @@ impl World {
         self.committed = self.expected.clone();
     }
 
-    /// What people are told of schedules is what came of them; then there are none any more.
+    /// Compares the reported status of schedules with the expected one, then removes all schedules.
     pub(crate) fn end_schedules(&mut self) {
         for status in self.broker.schedules() {
             let pace = self.committed.paces[status.schedule.name.as_str()];

@@ -10,22 +10,22 @@ use super::random::Random;
 use super::world::{MAX_ATTEMPTS, MAX_TRAPS, Out, World};
 use usher_broker::*;
 
-/// Keys of state that deliveries fight over.
+/// Number of state keys over which deliveries conflict.
 const STATE_KEYS: usize = 2;
 
-/// What the ledger answered to a settlement, and when.
+/// The ledger's answer to a settlement, and when it came.
 pub(crate) struct Outcome {
     out: Out,
     what: &'static str,
     settled: Settled,
     now_ms: u64,
     tick: u64,
-    /// The key of state it counted up.
+    /// The state key that it incremented.
     counted: Option<String>,
 }
 
 impl World {
-    /// Settles a lease that is out, in a random way.
+    /// Settles a random lease in a random way.
     pub(crate) fn settle(&mut self, random: &mut Random) {
         let position = random.below(self.leases.len());
         let Some(token) = self.leases.keys().nth(position).copied() else { return };
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// A settlement of something that is not out: ignored.
+    /// Settles something that is not leased, which is ignored.
     fn settle_nonsense(&mut self, random: &mut Random) {
         let names: Vec<_> = self.model.subscriptions.values().map(|s| s.name.clone()).collect();
         let Some(subscription) = names.get(random.below(names.len())).cloned() else { return };
@@ -79,7 +79,7 @@ impl World {
         assert_eq!(self.broker.settle(settlement, self.now_ms), Settled::Stale);
     }
 
-    /// Counts a key up from what it was when the delivery began.
+    /// Increments a key, based on its value when the delivery began.
     fn increment(&self, out: &Out, key: &str) -> Changes {
         let plugin = out.lease.delivery.subscription.plugin();
         let address =
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// Whether the plugin would keep too much with this key counted up once more.
+    /// Whether incrementing this key would exceed the plugin's quota.
     fn is_over_quota(&self, out: &Out, key: &str) -> bool {
         let plugin = out.lease.delivery.subscription.plugin();
         let own = self.model.state.iter().filter(|((of, _), _)| of == plugin);
@@ -134,7 +134,7 @@ impl World {
         self.settled.push(Outcome { out, what, settled, now_ms, tick, counted });
     }
 
-    /// What a committed settlement comes to.
+    /// Updates the model with a committed settlement.
     pub(crate) fn learn(&mut self, outcome: &Outcome) {
         let Outcome { out, what, settled, now_ms, tick, counted } = outcome;
         let delivery = &out.lease.delivery;
@@ -170,7 +170,7 @@ impl World {
                 Stands::Ready { failures: failures - 1 }
             }
             ("retry" | "trap" | "busy", Settled::RetryAt(due_ms)) => {
-                // [8] Fewer attempts than allowed so far.
+                // [8] Fewer attempts than the limit so far.
                 let (traps, others) = self.model.count(&key, what);
                 assert!(traps < MAX_TRAPS && others < MAX_ATTEMPTS, "{key:?}");
                 Stands::Waiting { failures, due_tick: tick + (due_ms - now_ms) }
@@ -189,7 +189,7 @@ impl World {
             other => panic!("{key:?}: {other:?}"),
         };
         if let (Settled::Committed, "ack", Some(counted)) = (settled, *what, counted) {
-            // [4] No update is lost: each commits on top of the one before.
+            // [4] No update is lost: each commit builds on the previous one.
             let address = (delivery.subscription.plugin().to_owned(), counted.clone());
             let before = out.state.get(&address).copied().unwrap_or(0);
             let present = self.model.state.entry(address).or_default();

@@ -1,4 +1,4 @@
-//! The ledger with a store, a clock and all that happens to them.
+//! The ledger with its store, a clock, and everything that happens to them.
 
 mod checks;
 mod subscriptions;
@@ -19,68 +19,68 @@ use usher_broker::*;
 
 const WINDOW: usize = 64;
 
-/// How long it reaches back, where there is a limit.
+/// Maximum age of an event in the duplicates window, where it is limited.
 const WINDOW_TIME: Duration = Duration::from_secs(3);
 
-/// The log keeps some two hundred events.
+/// The log retains about two hundred events.
 const RETENTION: Retention = Retention { max_age: None, max_bytes: Some(12_000) };
 
-/// How far behind a subscription may be, where there is a limit.
+/// The backlog limit, where there is one.
 const BACKLOG_MAX_EVENTS: u64 = 20;
 
-/// How much state a plugin may keep, where there is a limit: two counters of five digits together.
+/// The state quota of a plugin, where there is one: two counters of five digits together.
 const STATE_MAX_BYTES: u64 = 11;
 
 pub(crate) const MAX_ATTEMPTS: u32 = 4;
 
-/// Traps are counted apart.
+/// Traps have a limit of their own.
 pub(crate) const MAX_TRAPS: u32 = 2;
 
-/// Turns of half a second after which everything has come to rest.
+/// Maximum number of turns, half a second each, until everything is at rest.
 const REST_MAX_TURNS: u32 = 3_000;
 
-/// A lease that is out, with what its holder saw of state.
+/// A lease that is out, with the state its listener read.
 pub(crate) struct Out {
     pub(crate) lease: Lease,
     pub(crate) version: u64,
     pub(crate) state: BTreeMap<(String, String), u64>,
-    /// Tells subscriptions of one name apart that came one after another.
+    /// Distinguishes successive subscriptions of the same name.
     pub(crate) round: u64,
 }
 
 pub(crate) struct World {
     pub(crate) broker: Stepped,
-    /// The limits it has.
+    /// The broker's options.
     options: Options,
-    /// What each plugin may keep.
+    /// The quota of each plugin.
     pub(crate) quota: Quota,
     pub(crate) now_ms: u64,
-    /// The latest it ever was.
+    /// The latest value of `now_ms` so far.
     latest_ms: u64,
-    /// Time that never goes back, as the ledger should see it.
+    /// Monotonic time, as the ledger should see it.
     pub(crate) tick: u64,
-    /// Leases nobody has settled, by token.
+    /// Unsettled leases, by token.
     pub(crate) leases: BTreeMap<u64, Out>,
     /// Settlements that are not committed yet.
     pub(crate) settled: Vec<Outcome>,
     pub(crate) model: Model,
-    /// What is expected of schedules, with the batch that is being put together and without.
+    /// Expected schedules: with the uncommitted batch, and without it.
     pub(crate) expected: Clockwork,
     pub(crate) committed: Clockwork,
     next_id: u64,
     delayed: usize,
     rounds: BTreeMap<String, u64>,
-    /// Dead letters of subscriptions that are gone.
+    /// Dead letters whose subscription was removed.
     orphans: usize,
     pub(crate) played: Played,
-    /// Whether every turn is told.
+    /// Whether every step is printed.
     is_told: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, is_told: bool) -> Self {
         let now_ms = 1_000_000;
-        // With some seeds producers and plugins are kept waiting by whoever is far behind.
+        // With some seeds, a backlog limit holds producers and plugins back.
         let backlog_max_events = seed.is_multiple_of(3).then_some(BACKLOG_MAX_EVENTS);
         let options = Options {
             seed,
@@ -126,13 +126,13 @@ impl World {
         world
     }
 
-    /// The ledger looks at the clock.
+    /// Lets the ledger read the clock.
     fn look(&mut self) {
         self.broker.tick(self.now_ms);
         self.expected.look(self.now_ms);
     }
 
-    /// For whoever replays a history to see what happens in it.
+    /// Prints what happens, if the history is traced.
     pub(crate) fn tell(&self, what: std::fmt::Arguments<'_>) {
         if self.is_told {
             println!("{:>8} {what}", self.tick - 1_000_000);
@@ -141,7 +141,7 @@ impl World {
 
     pub(crate) fn played(&self) -> Played {
         if self.is_limited() {
-            // Where producers are kept out, little may happen.
+            // Refused producers may publish little: leave such a history out of the minimum.
             return Played { events: usize::MAX, expired: usize::MAX, ..self.played };
         }
         let expired = self.broker.stats().first_sequence as usize - 1;
@@ -174,7 +174,7 @@ impl World {
         self.look();
         match random.below(40) {
             0 | 1 => self.crash(&mut random),
-            // The batch is on disk, but nobody hears of it.
+            // The batch is persisted, but its callers get no answer.
             2 => {
                 self.broker.persist();
                 self.learn_all();
@@ -187,13 +187,13 @@ impl World {
     fn publish(&mut self, random: &mut Random) {
         let mut batch = Vec::new();
         for _ in 0..random.below(6) {
-            // Now and then one that was published before.
+            // Now and then an event that was published before.
             let back = if random.once_in(4) { random.below(40) as u64 } else { 0 };
             let id = self.next_id.saturating_sub(back);
             self.next_id += u64::from(back == 0);
             let ty = TYPES[id as usize % TYPES.len()];
             let mut event = Event::builder(id.to_string(), "/sim", ty);
-            // Some have no ordering key.
+            // Some events have no ordering key.
             if id % 7 != 0 {
                 event = event.subject(format!("k{}", id * 31 % 5));
             }
@@ -211,7 +211,7 @@ impl World {
                 assert!(lag > max_events - max_events / 4);
                 assert_eq!(self.broker.stats().last_sequence, last, "some of it was appended");
                 self.played.refused += 1;
-                // Plugins go on.
+                // Plugins are not refused.
                 for _ in 0..3 {
                     self.settle(random);
                 }
@@ -220,7 +220,7 @@ impl World {
         };
         for (event, published) in asked.into_iter().zip(published) {
             self.tell(format_args!("publish {published:?} {} {:?}", event.ty(), event.subject()));
-            // [7] The same event, the same answer.
+            // [7] A duplicate refers to an equal event.
             if published.duplicate
                 && let Some(first) = self.model.events.get(published.sequence as usize - 1)
             {
@@ -235,7 +235,7 @@ impl World {
             self.played.faults += 1;
             self.now_ms -= by_ms.min(self.now_ms / 2);
         } else if random.once_in(40) {
-            // A day at once.
+            // A jump of one day.
             self.played.faults += 1;
             self.now_ms += 24 * 3_600_000;
             self.tick += 24 * 3_600_000;
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    /// Committed at once, as all changes of subscriptions are, so that a crash needs no undoing in
+    /// Committed at once, like all changes of subscriptions, so that a crash needs no rollback in
     /// the model.
     fn redrive_or_discard(&mut self, random: &mut Random) {
         self.commit();
@@ -338,7 +338,7 @@ impl World {
         self.broker.fetch(self.now_ms);
     }
 
-    /// What the store has now becomes what the model knows.
+    /// Updates the model with what the store holds now.
     fn learn_all(&mut self) {
         let known = self.model.events.len();
         self.learn_events();
@@ -351,7 +351,7 @@ impl World {
         self.delayed = self.broker.counts().delayed;
     }
 
-    /// What is out.
+    /// The deliveries that are leased.
     fn out(&self) -> BTreeSet<Key> {
         let out = self.leases.values().map(|out| &out.lease.delivery);
         out.map(|delivery| (delivery.subscription.to_string(), delivery.sequence)).collect()
@@ -374,7 +374,7 @@ impl World {
         let statuses = self.broker.subscriptions();
         let in_flight: u64 = statuses.iter().map(|status| status.in_flight).sum();
         assert_eq!(in_flight as usize, self.leases.len());
-        // [1] Nothing leaves the log that is still to be delivered, but for what may expire.
+        // [1] No event with an open delivery leaves the log, unless the delivery may expire.
         let first = self.broker.stats().first_sequence;
         let out = self.out();
         let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
@@ -388,7 +388,7 @@ impl World {
         for status in statuses {
             assert!(status.in_flight <= u64::from(status.subscription.max_in_flight));
             assert!(status.cursor <= self.model.events.len() as u64 + 1);
-            // [3] What expired is counted, through crashes too.
+            // [3] Expired deliveries are counted, across crashes too.
             let name = status.subscription.name.as_str();
             let (surely, perhaps) = self.model.expired.get(name).copied().unwrap_or_default();
             let expected = surely..=surely + perhaps;
@@ -397,12 +397,12 @@ impl World {
         self.check_explanations();
     }
 
-    /// What the log has now, and which deliveries that makes.
+    /// Learns the log's new events and the deliveries they make.
     fn learn_events(&mut self) {
         let last = self.broker.stats().last_sequence;
         let window_ms = self.options.duplicates_window.map(|window| window.as_millis() as u64);
         for sequence in self.model.events.len() as u64 + 1..=last {
-            // [6] No gap, nothing twice.
+            // [6] No gaps, no repetitions.
             let stored = self.broker.event(sequence).unwrap();
             let newest = self.model.events.len().saturating_sub(WINDOW);
             let latest_ms = self.latest_ms.max(stored.recorded_ms);
@@ -416,7 +416,7 @@ impl World {
         }
     }
 
-    /// Loses what was not committed, and all leases; the rest goes on.
+    /// Loses all leases and everything that is not committed.
     fn crash(&mut self, random: &mut Random) {
         self.tell(format_args!("crash"));
         self.played.faults += 1;
@@ -428,10 +428,10 @@ impl World {
             self.expected.reconfigure(self.now_ms, random);
         }
         self.broker.set_schedules(self.expected.configured(), self.now_ms);
-        // Waits are read as wall time: what the clock was set back by counts again.
+        // Due times are persisted as wall time: what the clock was set back by is waited for again.
         self.tick = self.tick.max(self.now_ms);
         self.learn_waits();
-        // What was under way and no longer matches is not delivered again.
+        // A delivery that was in flight and no longer matches is not delivered again.
         let model = &self.model;
         let is_unsure = |(key, stands): &(&Key, &Stands)| {
             let is_new =
@@ -446,7 +446,7 @@ impl World {
         self.commit();
     }
 
-    /// Reads when retries are due now that time is counted anew.
+    /// Reads again when retries are due, since a restart bases them on wall time.
     fn learn_waits(&mut self) {
         for retry in self.broker.retries() {
             let key = (retry.subscription.to_string(), retry.sequence);
@@ -456,7 +456,7 @@ impl World {
         }
     }
 
-    /// Invariant 13: Without faults everything comes to an end.
+    /// Invariant 13: without faults, everything comes to rest.
     pub(crate) fn come_to_rest(&mut self) {
         self.end_schedules();
         for _ in 0..REST_MAX_TURNS {
@@ -477,8 +477,8 @@ impl World {
         panic!("no rest: {open:?}, {} delayed", self.delayed);
     }
 
-    /// Invariant 3: Accepted × matching = done + dead + expired, in memory as on
-    /// disk. Invariant 4: state is what was committed.
+    /// Invariant 3: accepted × matching = done + dead + expired, in memory and on disk.
+    /// Invariant 4: state is what was committed.
     pub(crate) fn check_books(&self) {
         for status in self.broker.subscriptions() {
             let name = status.subscription.name.to_string();
@@ -490,9 +490,9 @@ impl World {
             assert_eq!(open, (0, 0, 0, 0), "{name}");
             assert_eq!(status.cursor, self.model.events.len() as u64 + 1, "{name}");
         }
-        // Each dead letter is reported once, but for those of reports.
+        // Each dead letter is reported once, except those of reports.
         assert_eq!(self.model.reports.len(), self.model.deaths);
-        // [1] What retention has kept is as it was.
+        // [1] Retained events are unchanged.
         let first = self.broker.stats().first_sequence;
         assert!(first > 1 || self.is_limited(), "nothing has expired");
         for sequence in 1..=self.model.events.len() as u64 {

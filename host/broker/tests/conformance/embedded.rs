@@ -1,4 +1,4 @@
-//! What the embedded engine does with its files.
+//! How the embedded engine treats its files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use usher_conformance::side_effects::{info, settle_together};
 use usher_conformance::*;
 use usher_event::{BlobChange, Quota};
 
-/// Invariant 9: nothing is done on a store of which nobody knows what it holds.
+/// Invariant 9: no operation runs on a store whose contents are unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_commit_poisons() {
     let disk = MemoryDisk::default();
@@ -57,7 +57,7 @@ async fn a_second_instance_is_refused() {
     EmbeddedBroker::open(Options::new(folder.path())).unwrap();
 }
 
-/// Invariant 9: a process that dies while it writes leaves half a batch at the end of the journal.
+/// Invariant 9: a process that dies while writing leaves half a batch at the end of the journal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_torn_journal_is_cut_to_what_was_committed() {
     const BATCH: u64 = 4;
@@ -109,7 +109,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Invariant 11: what is staged in vain goes with its delivery, whichever way that ends.
+/// Invariant 11: staged content that isn't committed is removed with its delivery, however it ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn content_that_was_staged_in_vain_is_removed() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,7 +127,7 @@ async fn content_that_was_staged_in_vain_is_removed() {
     let staged = |content: &[u8]| broker.blobs().write(content).unwrap();
     let gone = async || {
         soon(async {
-            // Each answer comes behind a commit, and after that the committer has it tidied up.
+            // Each answer follows a commit, after which the committer starts the cleanup.
             while blob_files() > 0 {
                 broker.subscriptions().await.unwrap();
             }
@@ -145,7 +145,7 @@ async fn content_that_was_staged_in_vain_is_removed() {
     assert_eq!(settled, [Settled::RetryAt(START_MS + 1_000)]);
     gone().await;
 
-    // A trap: nobody hands it in.
+    // A trap: the content is not part of any settlement.
     let trapped = staged(b"trapped");
     assert_eq!(blob_files(), 1);
     drop(trapped);

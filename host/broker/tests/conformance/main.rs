@@ -1,5 +1,4 @@
-//! The embedded engine on each of its stores, against what every engine has to do; and what is its
-//! own.
+//! The conformance tests on each of the embedded engine's stores, and tests of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,7 +30,7 @@ fn options(limits: Limits) -> Options {
     }
 }
 
-/// On fjall, in a folder.
+/// The embedded engine on fjall, in a folder.
 struct OnFjall(TempDir);
 
 impl Engine for OnFjall {
@@ -41,7 +40,7 @@ impl Engine for OnFjall {
     }
 }
 
-/// In memory.
+/// The embedded engine in memory.
 struct InMemory(MemoryDisk);
 
 impl Engine for InMemory {

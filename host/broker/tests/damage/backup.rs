@@ -8,8 +8,8 @@ use usher_broker::{Beside, BrokerError, EventQuery};
 use crate::scene::nothing;
 use crate::{contents, scene};
 
-/// Invariant 1: all that was acknowledged before the copy was begun is in it, and it goes on from
-/// there.
+/// Invariant 1: a copy contains everything acknowledged before it was begun, and a broker continues
+/// from it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_copy_made_under_load_is_whole() {
     let work = tempfile::tempdir().unwrap();
@@ -44,7 +44,7 @@ async fn a_copy_made_under_load_is_whole() {
     );
     assert_eq!(format!("{old:?}"), format!("{new:?}"));
     contents::read(&restored).await.unwrap();
-    // What the copy knows of it counts: the same event is the same event, others come on top.
+    // The copy recognises its events: a duplicate stays a duplicate, others are appended.
     let repeated = restored.publish(scene::events("before", 1)).await.unwrap();
     assert_eq!(repeated[0].sequence, 1);
     scene::work(&restored, "after").await;
@@ -73,7 +73,7 @@ async fn what_can_not_be_a_copy_is_refused_and_leaves_nothing() {
         let error = broker.backup(to.clone(), nothing()).await.unwrap_err();
         assert!(error.to_string().contains(words), "{}: {error}", to.display());
     }
-    // What comes beside is in the copy or there is none.
+    // The copy contains what is written beside the store, or there is no copy.
     let failing = || -> Beside { Box::new(|_| Err(std::io::Error::other("no room"))) };
     let error = broker.backup(work.path().join("copy"), failing()).await.unwrap_err();
     assert!(matches!(&error, BrokerError::Backup(words) if words.contains("no room")), "{error}");
@@ -84,7 +84,7 @@ async fn what_can_not_be_a_copy_is_refused_and_leaves_nothing() {
     let more = broker.backup(with.clone(), beside).await.unwrap().bytes;
     assert_eq!(more, broker.backup(without, nothing()).await.unwrap().bytes + 5);
     assert_eq!(fs::read(file(&with)).unwrap(), b"12345");
-    // A blob that can't be copied.
+    // A blob that fails its check can't be copied.
     let blob = scene::files(&data.join("blobs")).remove(0);
     fs::write(&blob, "something else").unwrap();
     let error = broker.backup(work.path().join("copy"), nothing()).await.unwrap_err();
@@ -106,7 +106,7 @@ async fn one_copy_at_a_time() {
     broker.backup(work.path().join("later"), nothing()).await.unwrap();
 }
 
-/// Polls all of them before the first is done.
+/// Polls all futures before the first one completes.
 async fn futures<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();

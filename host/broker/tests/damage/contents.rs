@@ -1,10 +1,10 @@
-//! All that a broker answers about what it stores.
+//! Everything that a broker returns about its store.
 
 use usher_broker::traits::*;
 use usher_broker::{BrokerError, DeadLetterQuery, EmbeddedBroker, EventQuery};
 use usher_event::StateAddress;
 
-/// Everything, one line for each thing.
+/// All contents, one line for each item.
 pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerError> {
     let mut lines = Vec::new();
     let query = EventQuery { from: 1, max: 1_000, filter: None };
@@ -12,7 +12,7 @@ pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerE
     for stored in &page.events {
         lines.push(format!("{stored:?}"));
         if let Some(flow) = broker.flow(stored.sequence).await? {
-            // How its deliveries stand changes as it goes.
+            // The states of its deliveries change in the background.
             let sequences: Vec<_> = flow.events.iter().map(|one| one.stored.sequence).collect();
             lines.push(format!("{:?} {sequences:?}", flow.root));
         }
@@ -28,7 +28,7 @@ pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerE
         }
     }
     for status in broker.subscriptions().await? {
-        // What is ready and what is under way changes as it goes.
+        // Ready and in-flight counts change in the background.
         lines.push(format!("{:?} {}", status.subscription, status.dead));
     }
     let letters = DeadLetterQuery { max: 1_000, ..DeadLetterQuery::default() };

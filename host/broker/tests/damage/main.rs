@@ -1,8 +1,8 @@
-//! Damaged data folders: whatever byte is changed or cut off, it is noticed or does no harm; and
-//! copies of folders in use are whole.
+//! Damaged data folders: any byte that is changed or cut off is noticed or harmless; and copies of
+//! folders in use are complete.
 //!
-//! `USHER_DAMAGE_POSITIONS` has more positions damaged than an ordinary run does, and
-//! `USHER_DAMAGE_SEED` the same ones again.
+//! `USHER_DAMAGE_POSITIONS` sets how many positions are damaged, and `USHER_DAMAGE_SEED` repeats
+//! the same ones.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Bytes changed and cut off in a closed store.
+//! Bytes changed in, and cut off, the files of a closed store.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -9,15 +9,14 @@ use usher_broker::traits::*;
 
 use crate::{contents, scene};
 
-/// How many positions an ordinary run damages.
+/// Number of positions that an ordinary run damages.
 const POSITIONS: u64 = 60;
 
-/// What was done to one file.
 #[derive(Debug)]
 enum Damage {
-    /// The byte at this place became another one.
+    /// The byte at this offset is changed.
     Changed { at: u64, by: u8 },
-    /// The file ends here.
+    /// The file is truncated here.
     Cut { at: u64 },
 }
 
@@ -56,7 +55,7 @@ impl Random {
     }
 }
 
-/// What came of it.
+/// When the damage was noticed.
 #[derive(Debug, PartialEq, Eq)]
 enum Noticed {
     AtStart,
@@ -66,7 +65,7 @@ enum Noticed {
 }
 
 /// Invariant 9: damage is reported, never skipped silently. Opening refuses, reading or verifying
-/// reports, or all is as it was.
+/// reports it, or all contents are intact.
 #[test]
 fn no_damage_goes_unnoticed() {
     let number = |name, otherwise: u64| {
@@ -84,7 +83,7 @@ fn no_damage_goes_unnoticed() {
     let verified = usher_broker::verify(&whole).unwrap();
     assert!(verified.is_sound(), "{verified:#?}");
     let expected = {
-        // A copy, since opening changes things.
+        // A copy, since opening a store modifies it.
         let copy = work.path().join("expected");
         scene::copy(&whole, &copy);
         runtime.block_on(contents::read(&scene::open(&copy).unwrap())).unwrap()
@@ -98,7 +97,7 @@ fn no_damage_goes_unnoticed() {
         // Two fifths in journals, two fifths in table files, the rest in all other files.
         let group = &groups[[0, 0, 1, 1, 2][(position % 5) as usize]];
         let total = group.iter().map(|(_, length)| length).sum();
-        // Long files are hit more often; each byte as often as any other.
+        // A file is hit in proportion to its length: every byte is equally likely.
         let mut place = random.below(total);
         let (path, length) = group
             .iter()
@@ -159,8 +158,8 @@ async fn look(folder: &Path, expected: &[String], what: &str) -> Noticed {
     }
 }
 
-/// Invariant 6: what is rescued of a store that is refused holds together, is true, and goes on
-/// behind all that was there.
+/// Invariant 6: what is salvaged from a refused store is consistent and correct, and continues
+/// after everything that was there.
 async fn rescue(folder: &Path, expected: &[String], what: &str) {
     let new = folder.with_extension("rescued");
     let before = scene::contents_of_files(folder);

@@ -1,4 +1,4 @@
-//! A store with something in each of its tables, in journals as well as in table files.
+//! A store with data in each of its tables, in journals as well as in table files.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use usher_filter::Filter;
 
 const START_MS: u64 = 1_800_000_000_000;
 
-/// Opens a folder as it would be by a router.
+/// Opens a folder as a router does.
 pub(crate) fn open(folder: &Path) -> Result<Arc<EmbeddedBroker>, usher_broker::OpenError> {
     let mut options = Options::new(folder);
     options.clock = Arc::new(ManualClock::at(START_MS));
@@ -33,7 +33,7 @@ pub(crate) fn name(name: &str) -> SubscriptionName {
     name.parse().unwrap()
 }
 
-/// Events of a type whose ids begin with a word, of many sizes.
+/// Events of one type and many sizes, with ids prefixed by `word`.
 pub(crate) fn events(word: &str, count: usize) -> Vec<Event> {
     let event = |number: usize| {
         Event::builder(format!("{word}-{number}"), "/tests", "a")
@@ -70,7 +70,7 @@ fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
     }
 }
 
-/// Nothing beside the store.
+/// Adds nothing to a backup of the store.
 pub(crate) fn nothing() -> Beside {
     Box::new(|_| Ok(0))
 }
@@ -109,7 +109,7 @@ fn changes(broker: &EmbeddedBroker, lease: &Lease) -> Changes {
     }
 }
 
-/// Publishes, and settles deliveries in all the ways there are.
+/// Publishes events, and settles deliveries in every possible way.
 pub(crate) async fn work(broker: &EmbeddedBroker, word: &str) {
     for (name, order) in [("p/free", Order::None), ("q/keyed", Order::Key("subject".into()))] {
         broker.subscribe(subscription(name, order)).await.unwrap();
@@ -131,8 +131,8 @@ pub(crate) async fn work(broker: &EmbeddedBroker, word: &str) {
     }
 }
 
-/// Makes a closed store: a copy of one in use, so that each table has a file, and more on top of
-/// it in a journal.
+/// Makes a closed store: a copy of one in use, so that each table has a file, with newer data in a
+/// journal.
 pub(crate) async fn make(folder: &Path) {
     let first = tempfile::tempdir().unwrap();
     let broker = open(first.path()).unwrap();
@@ -143,11 +143,11 @@ pub(crate) async fn make(folder: &Path) {
     work(&broker, "second").await;
     broker.close().await.unwrap();
     drop(broker);
-    // Cuts off the zeroes that a new journal has.
+    // Opening truncates the zeroes that a new journal is filled with.
     drop(open(folder).unwrap());
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder recursively.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -161,7 +161,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// All files below a folder.
+/// All files below a folder, recursively.
 pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -172,7 +172,7 @@ pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// All files below a folder with what is in them.
+/// All files below a folder, with their contents.
 pub(crate) fn contents_of_files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     files(folder).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }

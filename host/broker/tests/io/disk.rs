@@ -1,9 +1,9 @@
-//! A disk that fails on command: every call by which a thread, or one that it starts, changes
-//! files of a folder is answered here, by the kernel's leave (seccomp user notification), so that
-//! what lies above runs as it is: fjall's files, the blobs, the format, the lock.
+//! A disk that fails on command: every call by which a thread, or one that it starts, changes files
+//! of a folder is intercepted through seccomp user notification, so that everything above runs
+//! unmodified: fjall's files, the blobs, the format, the lock.
 //!
-//! Nothing of this reaches a disk: fsync is answered without being done. What a failed one may cost
-//! is played instead ([`Fault::Lost`]).
+//! Nothing is forced to a disk: fsync returns success without being done. What a failed one may
+//! lose is simulated instead ([`Fault::Lost`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,23 +16,23 @@ use std::thread;
 
 use libc::{c_int, c_long};
 
-/// What a call is answered with in place of being done.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails; the next one works again.
+    /// It fails; the next one succeeds.
     Eio,
     /// It and all that follow fail.
     EioForGood,
-    /// It finds no room, and neither does any that follows.
+    /// It fails for lack of space, and so do all that follow.
     Enospc,
-    /// Half of it is written, and then there is no room.
+    /// Half of the data is written, and then there is no space.
     Short,
-    /// The fsync fails, and what was written to the file since the one before is gone, as the page
-    /// cache may forget it; the next one works again.
+    /// The fsync fails, and what was written to the file since the previous one is lost, as the
+    /// page cache may drop it; the next one succeeds.
     Lost,
 }
 
-/// What a call does.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Write,
@@ -44,7 +44,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The ways in which such a call can fail, the worst first.
+    /// The ways in which such a call can fail, worst first.
     pub(crate) fn faults(self) -> &'static [Fault] {
         use Fault::*;
         match self {
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// A call that was seen.
+/// An intercepted call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) kind: Kind,
@@ -63,7 +63,7 @@ pub(crate) struct Call {
     pub(crate) file: PathBuf,
 }
 
-/// The calls that are intercepted, beside `openat`.
+/// The intercepted calls, besides `openat`.
 const CALLS: &[c_long] = &[
     libc::SYS_write,
     libc::SYS_pwrite64,
@@ -79,8 +79,8 @@ const CALLS: &[c_long] = &[
     libc::SYS_rename,
 ];
 
-/// Does the work on a thread of its own, whose call with this number is answered with the fault.
-/// Answers what the work did, and all calls.
+/// Runs `work` on a thread of its own and injects the fault into the call with this number. Returns
+/// the result of `work`, and all calls.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -113,7 +113,7 @@ pub(crate) fn run<T: Send>(
     })
 }
 
-/// From now on this thread and those that it starts ask the answered descriptor.
+/// From now on, calls of this thread and of those it starts are sent to the returned descriptor.
 #[allow(unsafe_code, reason = "no crate that is here installs seccomp filters")]
 fn intercept() -> io::Result<OwnedFd> {
     let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
@@ -128,7 +128,7 @@ fn intercept() -> io::Result<OwnedFd> {
         program.push(step(jump, to_the_end, 0, *call as u32));
     }
     program.extend([
-        // Opening a file is of interest where it may make one.
+        // `openat` is intercepted only where it may create a file.
         step(jump, 0, 2, libc::SYS_openat as u32),
         step(load, 0, 0, third),
         step(test, 1, 0, libc::O_CREAT as u32),
@@ -137,7 +137,7 @@ fn intercept() -> io::Result<OwnedFd> {
     ]);
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: prctl takes numbers here. seccomp reads `program` and what it points to, both of
-    // which outlive the call, and answers a new descriptor that nobody else owns.
+    // which outlive the call, and returns a new descriptor that nothing else owns.
     unsafe {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return Err(Error::last_os_error());
@@ -158,47 +158,47 @@ fn intercept() -> io::Result<OwnedFd> {
 /// What was written to a file since its last fsync.
 #[derive(Default)]
 struct Unsynced {
-    /// The file's length before.
+    /// The file's length before these writes.
     len: u64,
-    /// Where, and how much.
+    /// Offset and length of each write.
     writes: Vec<(u64, u64)>,
 }
 
-/// Answers the calls.
+/// Answers the intercepted calls.
 struct Disk {
     listener: OwnedFd,
     folder: PathBuf,
     fault: Option<(usize, Fault)>,
-    /// What every further call is answered with.
+    /// The error of all further calls.
     lasting: Option<c_int>,
     calls: Vec<Call>,
     unsynced: BTreeMap<u64, Unsynced>,
 }
 
-/// An answer; `None` lets the kernel do the call.
+/// The result of a call; `None` lets the kernel execute it.
 type Answer = Option<io::Result<i64>>;
 
 impl Disk {
-    /// Until no thread is left that could ask.
+    /// Runs until no intercepted thread is left.
     #[allow(unsafe_code, reason = "no crate that is here speaks seccomp notification")]
     fn serve(&mut self) -> io::Result<()> {
         let listener = self.listener.as_raw_fd();
         loop {
             let mut poll = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
-            // SAFETY: one pollfd, which lives until after the call.
+            // SAFETY: one pollfd, which outlives the call.
             if unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
                 return Err(Error::last_os_error());
             }
             if poll.revents & libc::POLLIN == 0 {
                 return Ok(());
             }
-            // SAFETY: all zero is a valid value of it, and what the kernel asks for.
+            // SAFETY: all zeroes is a valid value of the type, and what the kernel requires.
             let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-            // SAFETY: the kernel writes a `seccomp_notif` to where one lives until after the call.
+            // SAFETY: the kernel writes to a `seccomp_notif` that outlives the call.
             let got =
                 unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) };
             if got < 0 {
-                // The thread that asked has ended.
+                // The calling thread has ended.
                 continue;
             }
             let answer = self.answer(c_long::from(asked.data.nr), &asked.data.args);
@@ -208,8 +208,8 @@ impl Disk {
                 Some(Err(error)) => (0, -error.raw_os_error().unwrap_or(libc::EIO), 0),
             };
             let answer = libc::seccomp_notif_resp { id: asked.id, val, error, flags };
-            // SAFETY: the kernel reads a `seccomp_notif_resp` that lives until after the call. It
-            // fails only if the thread that asked has ended.
+            // SAFETY: the kernel reads a `seccomp_notif_resp` that outlives the call. It fails only
+            // if the calling thread has ended.
             unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) };
         }
     }
@@ -225,12 +225,12 @@ impl Disk {
             _ => Kind::Rename,
         };
         if matches!(kind, Kind::Create | Kind::Rename) {
-            // By path: only what is under test makes or moves files on these threads.
+            // By path: only the code under test creates or moves files on these threads.
             return self.fault(kind, PathBuf::new()).map(|fault| Err(self.errno(fault)));
         }
         let fd = args[0] as RawFd;
         let path = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-        // Pipes, sockets, the log of the test.
+        // Pipes, sockets and the test's log are left to the kernel.
         let file = path.strip_prefix(&self.folder).ok()?.to_owned();
         let metadata = fs::metadata(format!("/proc/self/fd/{fd}")).ok()?;
         let kind = if kind == Kind::Sync && metadata.is_dir() { Kind::SyncFolder } else { kind };
@@ -254,7 +254,7 @@ impl Disk {
         }
     }
 
-    /// Counts the call; how it has to fail, if it has to.
+    /// Counts the call; returns the fault to inject, if any.
     fn fault(&mut self, kind: Kind, file: PathBuf) -> Option<Fault> {
         let number = self.calls.len();
         self.calls.push(Call { kind, file });
@@ -276,7 +276,7 @@ impl Disk {
         Error::from_raw_os_error(errno)
     }
 
-    /// Writes the first `len` bytes of what was to be written.
+    /// Writes the first `len` bytes of the intercepted write.
     #[allow(unsafe_code, reason = "the bytes are named by address")]
     fn write(
         &mut self,
@@ -287,8 +287,8 @@ impl Disk {
         before: &fs::Metadata,
     ) -> io::Result<i64> {
         let (bytes, len) = (args[1] as *const libc::c_void, len as usize);
-        // SAFETY: the thread that asked lent these bytes and this descriptor to the call, which
-        // lasts until it is answered; it is one of this process, so they mean the same here.
+        // SAFETY: the calling thread lent these bytes and this descriptor to the call, which lasts
+        // until it is answered; it is a thread of this process, so both are valid here.
         let (written, end) = unsafe {
             if call == libc::SYS_pwrite64 {
                 let written = libc::pwrite(fd, bytes, len, args[3] as libc::off_t);
@@ -306,8 +306,8 @@ impl Disk {
         Ok(written as i64)
     }
 
-    /// Undoes what was written to the file since its last fsync. All files here only grow, or into
-    /// room that was zero, so zero is what there was before.
+    /// Undoes what was written to the file since its last fsync. Files here only grow, or are
+    /// written where they held zeroes, so zeroes restore the previous content.
     fn lose(&mut self, fd: RawFd, now: &fs::Metadata) {
         let Some(unsynced) = self.unsynced.remove(&now.ino()) else { return };
         let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();

@@ -1,4 +1,4 @@
-//! The scripted history: everything that makes a broker write, one commit a step.
+//! The scripted history: everything that makes a broker write, one commit per step.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,49 +17,49 @@ use usher_event::{
 };
 use usher_filter::Filter;
 
-/// When every history begins; whoever looks at one from then sees it stand still.
+/// When every history starts; with the clock set back to it, nothing becomes due.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Longest wait for something that must happen; only a failing test takes as long.
+/// Timeout for anything that must happen; only a failing test takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One step.
+/// A step of the history.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// Opens the data folder; what was open is dropped, as if the process had ended.
+    /// Opens the data folder; an open broker is dropped, as if the process had ended.
     Open,
-    /// Stops in order, and opens again.
+    /// Closes the broker in order, and opens it again.
     Reopen,
-    /// Makes or changes a subscription: its name, the type it wants, whether it is ordered.
+    /// Adds or changes a subscription: its name, the type it selects, its order.
     Subscribe(&'static str, &'static str, Order),
     Unsubscribe(&'static str),
     /// Events of these types; the id is type and number.
     Publish(&'static [(&'static str, usize)]),
-    /// One with that much data.
+    /// One event with that much data.
     PublishLarge(&'static str, usize),
-    /// Takes the next delivery of this subscription, and settles it.
+    /// Leases the next delivery of this subscription and settles it.
     Settle(&'static str, Verdict),
     Redrive(u64),
     Discard(u64),
-    /// Waits for what the clock brings about.
+    /// Waits for something that the clock causes.
     Until(fn(&BrokerStats) -> bool),
 }
 
-/// What becomes of a delivery.
+/// How a delivery is settled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {
     Ack,
-    /// Acknowledged, with an emission, a counter read and counted up, and a blob.
+    /// Acknowledged, with an emission, a counter read and incremented, and a blob.
     AckWithAll,
-    /// Acknowledged, with an emission in a minute.
+    /// Acknowledged, with an emission delayed by a minute.
     AckWithDelay,
-    /// Acknowledged; what [`Verdict::AckWithAll`] kept is deleted.
+    /// Acknowledged; deletes what [`Verdict::AckWithAll`] stored.
     AckWithDeletes,
     Retry,
     Reject,
 }
 
-/// Every step, and by how much the clock moves before it.
+/// Every step, and how far the clock advances before it.
 pub(crate) fn steps() -> Vec<(u64, Step)> {
     use Step::*;
     use Verdict::*;
@@ -70,7 +70,7 @@ pub(crate) fn steps() -> Vec<(u64, Step)> {
         (0, Subscribe("p/keyed", "k", by_subject)),
         (0, Subscribe("q/sink", "b", Order::None)),
         (1, Publish(&[("a", 1), ("a", 2), ("k", 1)])),
-        // One is there already.
+        // One is a duplicate.
         (1, Publish(&[("k", 2), ("a", 2), ("a", 3)])),
         (1, PublishLarge("a", 40_000)),
         (1, Settle("p/plain", AckWithAll)),
@@ -103,7 +103,7 @@ pub(crate) fn steps() -> Vec<(u64, Step)> {
     ]
 }
 
-/// Why a step was not done.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
     #[error(transparent)]
@@ -127,7 +127,7 @@ impl Player {
     }
 
     pub(crate) fn open(&mut self) -> Result<Arc<EmbeddedBroker>, OpenError> {
-        // The data folder is one broker's alone.
+        // A data folder has one broker at a time.
         self.broker = None;
         let mut options = Options::new(&self.folder);
         options.clock = Arc::new(self.clock.clone());
@@ -182,7 +182,7 @@ impl Player {
             Step::Redrive(id) => assert!(self.broker().redrive(*id).await?),
             Step::Discard(id) => assert!(self.broker().discard(*id).await?),
             Step::Until(is_so) => {
-                // Each answer comes behind a commit.
+                // Each answer follows a commit.
                 while !is_so(&self.broker().stats()) {
                     self.broker().subscriptions().await?;
                 }
@@ -218,7 +218,7 @@ impl Player {
         Ok(())
     }
 
-    /// An emission, a counter counted up, and a blob, which is on disk already.
+    /// An emission, an incremented counter, and a blob, which is on disk already.
     fn all(&self, lease: &Lease) -> Result<Changes, Failed> {
         let snapshot = self.broker().state().snapshot();
         let before = snapshot.get(&address()).map_err(Failed::Blob)?;
@@ -245,7 +245,7 @@ impl Player {
     }
 }
 
-/// Fails the test if it takes for ever.
+/// Fails the test if the future takes too long.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing happened for too long")
 }

@@ -1,10 +1,10 @@
-//! Every call by which a broker changes its files fails once, each in its turn and in every way it
-//! can, in a scripted history; and what must be true of the broker then, and of the next.
+//! Every call by which a broker changes its files fails once, in every way it can, in a scripted
+//! history; and what must then be true of that broker, and of the next.
 //!
-//! A round plays the history up to the fault. Then the broker refuses everything and says why, or
-//! the fault was of no consequence. What the next broker finds is compared whole with what one finds
-//! after the same steps without a fault: exactly what was acknowledged, with or without the step
-//! that failed. And from there everything comes to an end.
+//! A round plays the history up to the fault. Then the broker refuses everything and reports why,
+//! or the fault had no consequence. What the next broker finds is compared in full with what one
+//! finds after the same steps without a fault: exactly what was acknowledged, with or without the
+//! step that failed. From there, everything comes to rest.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,18 +30,18 @@ use tempfile::TempDir;
 use usher_broker::traits::*;
 use usher_broker::{Clock as _, EmbeddedBroker};
 
-/// Of the calls that make a new data folder, which are the same for each table, every so manyth
-/// fails, unless all are asked for.
+/// Of the calls that create a new data folder, which are the same for each table, one in this many
+/// fails, unless all are requested.
 const MAKING_SAMPLE: usize = 16;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-/// How far a history came.
+/// How far a history got.
 struct Played {
     player: Player,
-    /// Steps that were done, all before the first that was not.
+    /// Steps that succeeded, all before the first that failed.
     done: usize,
     /// What became of the broker.
     outcome: Outcome,
@@ -51,17 +51,17 @@ struct Played {
 enum Outcome {
     /// Every step was done.
     NothingFailed,
-    /// It did not open.
+    /// The broker did not open.
     NotOpened,
-    /// It refuses everything.
+    /// The broker refuses everything.
     Poisoned,
-    /// A blob could not be written; all else goes on.
+    /// A blob could not be written; everything else works.
     BlobRefused,
     /// The history made fewer calls this time.
     NotReached,
 }
 
-/// Plays these steps, to the end or to the first that fails.
+/// Plays these steps, to the end or to the first failure.
 fn play(folder: &TempDir, steps: &[(u64, Step)]) -> Played {
     let mut player = Player::new(folder.path().join("data"));
     let played = block_on(async {
@@ -91,13 +91,13 @@ fn play(folder: &TempDir, steps: &[(u64, Step)]) -> Played {
     Played { player, done: played.0, outcome: played.1 }
 }
 
-/// Does it on a disk without faults; also there no fsync takes its time.
+/// Runs `work` on a disk without faults, where fsync takes no time either.
 fn unharmed<T: Send>(folder: &TempDir, work: impl FnOnce() -> T + Send) -> T {
     let (done, _) = disk::run(folder.path(), None, work).unwrap();
     done.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// What the next broker finds, before time goes on.
+/// What the next broker finds, before the clock advances.
 fn found(player: &mut Player) -> (Arc<EmbeddedBroker>, String) {
     let now_ms = player.clock.now_ms();
     player.clock.set(START_MS);
@@ -107,7 +107,7 @@ fn found(player: &mut Player) -> (Arc<EmbeddedBroker>, String) {
     (broker, seen)
 }
 
-/// What is found after so many steps, none of which has failed.
+/// What is found after each number of steps, none of which failed.
 fn found_without_fault(steps: &[(u64, Step)]) -> Vec<String> {
     let after = |done: usize| {
         let folder = tempfile::tempdir().unwrap();
@@ -120,14 +120,15 @@ fn found_without_fault(steps: &[(u64, Step)]) -> Vec<String> {
     (0..=steps.len()).map(after).collect()
 }
 
-/// One round; answers what became of the broker, and whether what failed was done all the same.
+/// Plays one round; returns what became of the broker, and whether the failed step took effect
+/// anyway.
 fn round(steps: &[(u64, Step)], expected: &[String], at: usize, fault: Fault) -> (Outcome, bool) {
     let folder = tempfile::tempdir().unwrap();
     let work = || play(&folder, steps);
     let (played, calls) = disk::run(folder.path(), Some((at, fault)), work).unwrap();
     let Played { mut player, done, outcome } = played.unwrap_or_else(|panic| resume_unwind(panic));
     if calls.len() <= at {
-        // What is done in the background may be more or less.
+        // Background work may make more calls or fewer.
         assert_eq!(outcome, Outcome::NothingFailed);
         return (Outcome::NotReached, false);
     }
@@ -198,13 +199,13 @@ fn every_call_fails_in_its_turn() {
     );
 }
 
-/// The ways to fail: all of them if that is asked for, otherwise the one that leaves the most behind.
+/// The faults to inject: all if requested, otherwise the one that leaves the most behind.
 fn faults(kind: Kind) -> &'static [Fault] {
     let all = kind.faults();
     if is_all() { all } else { &all[..1] }
 }
 
-/// How many calls these steps make.
+/// Number of calls that these steps make.
 fn calls_of(steps: &[(u64, Step)]) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let (_, calls) = disk::run(folder.path(), None, || play(&folder, steps)).unwrap();
@@ -216,7 +217,7 @@ fn is_all() -> bool {
     std::env::var_os("USHER_IO_FAULTS").is_some()
 }
 
-/// The only call to fail, if one is asked for.
+/// The only call to fail, if one is requested.
 fn only() -> Option<usize> {
     std::env::var("USHER_IO_CALL").ok().map(|number| number.parse().expect("a number"))
 }

@@ -1,4 +1,4 @@
-//! All that can be seen of a broker, in words that can be compared; and what must hold of any.
+//! Everything observable of a broker, as comparable text; and what must hold for any broker.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,9 +12,9 @@ use usher_broker::{DeadLetterQuery, DeliveryState, EmbeddedBroker, EventQuery};
 use crate::history::{PATIENCE, Player, Verdict, event, name, soon};
 
 const BUCKET: &str = "b";
-/// How long to wait before looking again whether all is at rest.
+/// Pause between two checks of whether everything is at rest.
 const PAUSE: Duration = Duration::from_millis(1);
-/// By how much the broker's clock moves meanwhile.
+/// How far the broker's clock advances between two checks.
 const TURN_MS: u64 = 60 * 60 * 1_000;
 
 /// Events, deliveries, attempts, delays, dead letters, subscriptions, state and blobs.
@@ -29,7 +29,7 @@ pub(crate) async fn seen(broker: &EmbeddedBroker) -> String {
     .unwrap();
     for stored in events(broker).await {
         let Some(flow) = broker.flow(stored).await.unwrap() else {
-            // Its first event has left the log.
+            // The flow's first event has left the log.
             writeln!(seen, "{:?}", broker.event(stored).await.unwrap()).unwrap();
             continue;
         };
@@ -37,7 +37,7 @@ pub(crate) async fn seen(broker: &EmbeddedBroker) -> String {
         writeln!(seen, "{:?}", in_flow.stored).unwrap();
         for delivery in &in_flow.deliveries {
             let state = match &delivery.state {
-                // How far it has looked along the lanes since it was opened.
+                // Depends on how far the lanes have been read since the broker was opened.
                 DeliveryState::Parked { .. } => "Pending".to_owned(),
                 state => format!("{state:?}"),
             };
@@ -75,7 +75,7 @@ pub(crate) async fn seen(broker: &EmbeddedBroker) -> String {
         writeln!(seen, "{key} = {:?}", snapshot.get(&address).unwrap()).unwrap();
     }
     for record in broker.list_blobs(None, 1_000).await.unwrap() {
-        // Whole and right, or this fails.
+        // Fails unless the blob is complete and intact.
         broker.blobs().read(&record.info.digest).unwrap().unwrap();
         writeln!(seen, "{record:?}").unwrap();
     }
@@ -89,12 +89,13 @@ async fn events(broker: &EmbeddedBroker) -> Vec<u64> {
     page.events.iter().map(|stored| stored.sequence).collect()
 }
 
-/// Invariant 13: whatever has happened, everything ends. Invariant 3: and every delivery is done or
-/// dead then. Invariant 7: what is there is recognised. Invariant 6: the next has the next sequence.
+/// Invariant 13: whatever has happened, everything comes to rest. Invariant 3: then every delivery
+/// is done or dead. Invariant 7: stored events are recognised as duplicates. Invariant 6: the next
+/// event gets the next sequence.
 pub(crate) async fn goes_on(player: &Player, broker: &EmbeddedBroker) {
     let mut known = BTreeMap::new();
     for sequence in events(broker).await {
-        // Retention goes on beside it.
+        // Retention runs concurrently.
         let Some(stored) = broker.event(sequence).await.unwrap() else { continue };
         let is_new = known.insert(stored.event.identity(), sequence).is_none();
         assert!(is_new, "{sequence} is in the log twice");
@@ -116,7 +117,8 @@ pub(crate) async fn goes_on(player: &Player, broker: &EmbeddedBroker) {
     }
 }
 
-/// Acknowledges what is ready. Whether every delivery is done or dead, and no emission waits.
+/// Acknowledges what is ready. Returns whether every delivery is done or dead, and no emission is
+/// delayed.
 async fn is_at_rest(player: &Player, broker: &EmbeddedBroker) -> bool {
     let mut is_at_rest = broker.stats().delayed == 0;
     for status in broker.subscriptions().await.unwrap() {
@@ -142,7 +144,7 @@ async fn is_at_rest(player: &Player, broker: &EmbeddedBroker) -> bool {
     is_at_rest
 }
 
-/// Invariant 9: one that has lost its store refuses everything, and says why.
+/// Invariant 9: a broker that has lost its store refuses everything, and reports why.
 pub(crate) async fn refuses_everything(broker: &EmbeddedBroker) -> String {
     use usher_broker::BrokerError::{NoSubscription, Poisoned};
     let reason = broker.poisoned().borrow().clone().expect("it is poisoned");
@@ -157,7 +159,7 @@ pub(crate) async fn refuses_everything(broker: &EmbeddedBroker) -> String {
         broker.close().await,
     ];
     for refused in refusals {
-        // Of a subscription that is not there nobody leases anything in any case.
+        // Leasing for an unknown subscription fails in any case.
         let is_refused = match &refused {
             Err(Poisoned(why)) => *why == reason,
             refused => matches!(refused, Err(NoSubscription(_))),

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use usher_event::{Event, Value};
 
-/// Text that any string attribute takes.
+/// Text that is valid for any string attribute.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => "[ -~]{1,20}",
@@ -90,7 +90,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     )
 }
 
-/// The event with extensions as codecs without types see them: all that `keep` doesn't is text.
+/// The event as untyped codecs see its extensions: all that `keep` rejects become text.
 pub(crate) fn with_text_extensions(event: &Event, keep: fn(&Value) -> bool) -> Event {
     let mut builder = Event::builder(event.id(), event.source(), event.ty());
     if let Some(text) = event.subject() {

@@ -1,4 +1,4 @@
-//! What the host makes of an emission.
+//! How the host turns an emission into an event.
 
 use usher_event::{Delivery, Emission, Event, EventErrorKind, PluginName, SubscriptionName, Value};
 

@@ -1,5 +1,4 @@
-//! The compact encoding: what is written is what the golden files say, and hostile bytes are at
-//! worst an error.
+//! The compact encoding: it matches the golden files, and hostile bytes cause at worst an error.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -97,7 +96,8 @@ fn extensions_out_of_order_are_refused() {
     }
 }
 
-/// Reads bytes; if they are an event, uses it in every way and checks that it has one encoding.
+/// Decodes bytes; if they are an event, uses it in every way and checks that its encoding is
+/// unique.
 fn exercise(bytes: Vec<u8>) {
     let bytes = Bytes::from(bytes);
     let Ok(event) = Event::from_encoded(bytes.clone()) else { return };
@@ -123,7 +123,7 @@ proptest! {
     #[test]
     fn random_bytes_are_harmless(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         exercise(bytes.clone());
-        // Past the version and the header, more of the reader is reached.
+        // With a valid version and header, more of the reader is reached.
         for (at, byte) in [encoding::VERSION, 16, 1, 0, 30, 0, 0, 0, 1, 0].into_iter().enumerate() {
             if let Some(place) = bytes.get_mut(at) {
                 *place = byte;

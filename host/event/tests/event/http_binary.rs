@@ -169,7 +169,7 @@ proptest! {
         let (headers, body) = http_binary::to_parts(&event);
         let mut read = http_binary::from_parts(&headers, body).unwrap();
         let mut expected = with_text_extensions(&event, |_| false);
-        // HTTP has no difference between no data and no bytes, nor an implied content type.
+        // HTTP doesn't distinguish no data from empty data, and has no implied content type.
         if event.datacontenttype().is_none() || event.data().is_some_and(|data| data.is_empty()) {
             prop_assert_eq!(read.data().unwrap_or_default(), expected.data().unwrap_or_default());
             let bare = |event: &Event| {

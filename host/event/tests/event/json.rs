@@ -249,7 +249,7 @@ proptest! {
         let expected = with_text_extensions(&event, |value| {
             matches!(value, Value::Boolean(_) | Value::Integer(_))
         });
-        // White space around and between JSON tokens is all that may change.
+        // Only white space around and between JSON tokens may change.
         let json_data = event.has_json_type() && text.windows(8).any(|w| w == b",\"data\":");
         if json_data {
             let tokens = |event: &Event| -> serde_json::Value {

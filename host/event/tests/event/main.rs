@@ -1,7 +1,7 @@
-//! The CloudEvents rules and codecs, seen from outside. Tables of what is taken and what is
-//! refused, with the words of the refusal; properties over random events and hostile bytes.
+//! The CloudEvents rules and codecs, through the public API: tables of accepted and refused input,
+//! with the wording of refusals; properties over random events and hostile bytes.
 
-// Lints know helpers of tests by the attribute alone.
+// Lints recognise test helpers by this attribute alone.
 #[cfg(test)]
 mod arbitrary;
 #[cfg(test)]
@@ -19,7 +19,7 @@ mod rules;
 
 use usher_event::{Event, EventBuilder};
 
-/// The smallest event there is.
+/// The smallest valid event.
 fn minimal() -> EventBuilder {
     Event::builder("1", "/s", "t")
 }

@@ -1,4 +1,4 @@
-//! What attributes may be, whichever way they come: all ways end in the same checks.
+//! Which attribute values are valid: every way to make an event runs the same checks.
 
 use usher_event::limits::{ATTRIBUTE_MAX_BYTES, EVENT_MAX_BYTES, EXTENSIONS_MAX};
 use usher_event::{Event, EventBuilder, EventError, EventErrorKind, Value};

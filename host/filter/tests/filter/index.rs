@@ -1,4 +1,4 @@
-//! The index finds exactly what trying every filter finds, whatever was put in and taken out.
+//! The index finds exactly what trying every filter finds, whatever was added and removed.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use usher_event::Event;
 use usher_filter::{Filter, FilterIndex};
 
-/// Few and related texts, so that filters and events meet.
+/// Few and related texts, so that filters often match events.
 fn text() -> impl Strategy<Value = String> {
     "(a|b|é|\\.){1,4}"
 }
@@ -70,7 +70,7 @@ proptest! {
                     .iter()
                     .filter_map(|(key, filter)| filter.matches(event).then_some(*key))
                     .collect();
-                // Equal as lists: none is missing, and none comes twice.
+                // Equal as lists: none is missing, none is repeated.
                 prop_assert_eq!(found(&index, event), expected);
             }
         }

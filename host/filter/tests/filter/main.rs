@@ -1,6 +1,7 @@
-//! Filters seen from outside: what they match, what is refused, and the index beside brute force.
+//! Filters through the public API: what they match, what is refused, and the index against brute
+//! force.
 
-// Lints know helpers of tests by the attribute alone.
+// Lints recognise test helpers by this attribute alone.
 #[cfg(test)]
 mod explaining;
 #[cfg(test)]

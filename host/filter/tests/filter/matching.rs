@@ -34,7 +34,7 @@ fn dialects() {
             true,
         ),
         (r#"{"not":{"exact":{"type":"com.github.push"}}}"#, false),
-        // Case and extent matter; all attributes of an object must compare.
+        // Case and length matter; all attributes of an object must match.
         (r#"{"exact":{"type":"com.github.Push"}}"#, false),
         (r#"{"exact":{"type":"com.github.pus"}}"#, false),
         (r#"{"prefix":{"type":"com.github.push"}}"#, true),
@@ -50,14 +50,14 @@ fn dialects() {
         (r#"{"exact":{"flag":"true"}}"#, true),
         (r#"{"exact":{"bytes":"/wA="}}"#, true),
         (r#"{"prefix":{"blank":"x"}}"#, false),
-        // What isn't there matches nothing, so its opposite matches.
+        // A missing attribute matches nothing, so its negation matches.
         (r#"{"exact":{"dataschema":"x"}}"#, false),
         (r#"{"prefix":{"missing":"x"}}"#, false),
         (r#"{"suffix":{"missing":"x"}}"#, false),
         (r#"{"not":{"exact":{"missing":"x"}}}"#, true),
         (r#"{"not":{"not":{"exact":{"missing":"x"}}}}"#, false),
         (r#"{"any":[{"exact":{"missing":"x"}},{"not":{"exact":{"missing":"y"}}}]}"#, true),
-        // An array means all of them.
+        // An array requires all of its filters.
         ("[]", true),
         (r#"[{"exact":{"type":"com.github.push"}},{"exact":{"id":"A234"}}]"#, true),
         (r#"[{"exact":{"type":"com.github.push"}},{"exact":{"id":"B"}}]"#, false),

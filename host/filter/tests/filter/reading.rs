@@ -1,4 +1,4 @@
-//! What is not a filter, and how that is said.
+//! What is not a valid filter, and how the error states it.
 
 use proptest::prelude::*;
 use usher_filter::{
@@ -84,7 +84,7 @@ fn limits() {
         let of = vec![r#"{"exact":{"id":"a"}}"#; count].join(",");
         Filter::parse(&format!(r#"{{"any":[{of}]}}"#))
     };
-    // Each is an expression and an attribute; the root is one, too.
+    // Each is an expression and an attribute; the root is one more.
     let most = (FILTER_MAX_EXPRESSIONS - 1) / 2;
     assert!(any(most).is_ok());
     let error = any(most + 1).unwrap_err();
@@ -100,7 +100,7 @@ fn limits() {
     assert_eq!(error.to_string(), "filter: has 65537 bytes, at most 65536 are allowed");
 }
 
-/// What is read can be written and read again: the broker keeps filters so.
+/// A parsed filter can be written and parsed again: the broker stores filters that way.
 fn survives(text: &str) -> bool {
     let Ok(filter) = Filter::parse(text) else { return false };
     assert_eq!(Filter::from_json(&filter.to_json()), Ok(filter), "{text}");
@@ -110,12 +110,12 @@ fn survives(text: &str) -> bool {
 #[test]
 fn what_fits_into_an_array_fits_into_what_it_becomes() {
     let one = r#"{"exact":{"id":"a"}}"#;
-    // One member is itself; two are the members of an `all`, one deeper.
+    // One member is used as it is; two become the members of an `all`, one level deeper.
     assert!(survives(&format!("[{}]", nested(FILTER_MAX_DEPTH))));
     assert!(survives(&format!("[{},{one}]", nested(FILTER_MAX_DEPTH - 1))));
     assert!(!survives(&format!("[{},{one}]", nested(FILTER_MAX_DEPTH))));
 
-    // Each is an expression and an attribute; the `all` is one, too.
+    // Each is an expression and an attribute; the `all` is one more.
     let many = |count: usize| survives(&format!("[{}]", vec![one; count].join(",")));
     assert!(many((FILTER_MAX_EXPRESSIONS - 1) / 2));
     assert!(!many(FILTER_MAX_EXPRESSIONS / 2));
@@ -138,7 +138,7 @@ fn filters_are_combined_within_the_limits_only() {
     assert_eq!(error.reason(), "the filter has more than 256 expressions and attributes");
 }
 
-/// Filters around both limits: as deep as `depth`, beside as many others as `width`.
+/// Filters around both limits: nested to `depth`, next to `width` others.
 fn around_the_limits() -> impl Strategy<Value = String> {
     let depth = FILTER_MAX_DEPTH - 2..=FILTER_MAX_DEPTH + 1;
     let width =

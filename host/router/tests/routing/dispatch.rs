@@ -1,4 +1,4 @@
-//! From lease to settlement: verdicts, emissions, panics, slow deliveries, the end.
+//! From lease to settlement: verdicts, emissions, panics, slow deliveries, shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +60,7 @@ async fn verdicts_arrive_with_their_class() {
     assert!(letters.iter().all(|letter| letter.attempts[0].digest == Some(puppet_digest(1))));
     let versions = letters.iter().map(|letter| letter.attempts[0].version.as_deref());
     assert!(versions.into_iter().all(|version| version == Some("1.2.3")));
-    // Nothing that a failed delivery emitted is there.
+    // No emission of a failed delivery is in the log.
     let types: Vec<_> = world.types().await.into_keys().collect();
     assert_eq!(types, ["a", "dev.usher.delivery.dead"]);
 }
@@ -113,7 +113,7 @@ async fn what_does_not_end_in_time_is_given_back_at_shutdown() {
     assert!(!soon(world.router.shutdown(NONE)).await);
     let status = world.until("puppet/s", |status| status.in_flight == 0).await;
     assert_eq!((status.acked, status.failed), (0, 0));
-    // No attempt was counted, and all are there for whoever serves next.
+    // No attempt was counted, and every delivery can be leased again.
     let leases = soon(world.broker.lease(&status.subscription.name, 100)).await.unwrap();
     assert!(!leases.is_empty());
     assert!(leases.iter().all(|lease| lease.delivery.attempt == 1));

@@ -1,4 +1,4 @@
-//! A router on a broker in memory, and listeners that do as they are told.
+//! A router on an in-memory broker, and scripted listeners.
 
 #![allow(
     clippy::expect_used,
@@ -26,10 +26,10 @@ use usher_event::{
 use usher_filter::Filter;
 use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState, Router};
 
-/// How long anything may take before a test fails. Nothing waits for it to pass.
+/// Timeout for anything that must happen. No test waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `future`'s answer, which has to come soon.
+/// The output of `future`, which must complete soon.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("it should have happened by now")
 }
@@ -37,19 +37,19 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 /// What a listener does with a delivery.
 pub(crate) type Act = dyn Fn(&Delivery) -> Step + Send + Sync;
 
-/// One thing to do.
+/// One action.
 pub(crate) enum Step {
-    /// Acknowledge, with these types emitted.
+    /// Acknowledge, emitting these types.
     Emit(Vec<&'static str>),
-    /// This verdict.
+    /// Return this verdict.
     Say(Verdict),
-    /// Wait until the gate lets one more delivery pass, then acknowledge.
+    /// Wait until the gate admits one more delivery, then acknowledge.
     Pass(Arc<Semaphore>),
     /// Panic.
     Panic,
 }
 
-/// A listener that does as it is told and remembers what it saw.
+/// A scripted listener that records what it saw.
 pub(crate) struct Puppet {
     name: PluginName,
     digest: Digest,
@@ -70,12 +70,12 @@ impl Puppet {
         })
     }
 
-    /// One that acknowledges everything.
+    /// A listener that acknowledges everything.
     pub(crate) fn willing(version: u8) -> Arc<Self> {
         Self::new(version, |_| Step::Emit(Vec::new()))
     }
 
-    /// The sequences it has begun to handle.
+    /// Sequences of the deliveries it has begun.
     pub(crate) fn begun(&self) -> Vec<u64> {
         self.begun.borrow().clone()
     }
@@ -137,7 +137,7 @@ impl World {
         Self { broker, clock, router }
     }
 
-    /// Publishes `count` events of a type; their ids go on from `first`.
+    /// Publishes `count` events of a type, with ids from `first` on.
     pub(crate) async fn publish(&self, ty: &str, first: u64, count: u64) {
         let ids: Vec<u64> = (first..first + count).collect();
         for ids in ids.chunks(1_000) {
@@ -152,7 +152,7 @@ impl World {
         found.expect("the subscription is there")
     }
 
-    /// Waits until the broker says so of a subscription.
+    /// Waits until a subscription's status meets the condition.
     pub(crate) async fn until(
         &self,
         subscription: &str,
@@ -170,7 +170,7 @@ impl World {
         .await
     }
 
-    /// How many events of each type the log has.
+    /// Number of events of each type in the log.
     pub(crate) async fn types(&self) -> BTreeMap<String, u64> {
         let mut types = BTreeMap::new();
         let mut from = 1;
@@ -214,7 +214,7 @@ pub(crate) fn installation(puppet: &Arc<Puppet>, subscriptions: &[Subscription])
     }
 }
 
-/// A gate that lets nobody pass yet.
+/// A gate that admits no delivery yet.
 pub(crate) fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
 }
@@ -225,7 +225,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 /// No time to drain at all.
 pub(crate) const NONE: Duration = Duration::ZERO;
 
-/// Checks that each of `1..=count` is there, and once.
+/// Checks that the sequences are exactly `1..=count`, each once.
 pub(crate) fn assert_each_once(mut sequences: Vec<u64>, count: u64) {
     sequences.sort_unstable();
     assert_eq!(sequences, (1..=count).collect::<Vec<_>>());

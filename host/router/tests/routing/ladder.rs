@@ -22,7 +22,7 @@ fn trap() -> Step {
     Step::Say(Verdict::Retry { failure, after: None })
 }
 
-/// A puppet that traps at some events until it is mended.
+/// A puppet that traps on matching deliveries until it is fixed.
 fn trapping(
     version: u8,
     at: impl Fn(&Delivery) -> bool + Send + Sync + 'static,
@@ -35,7 +35,7 @@ fn trapping(
     (puppet, mended)
 }
 
-/// Never quarantines, and probes so soon or so late.
+/// A breaker that never quarantines and probes after `first_wait`.
 fn breaker(first_wait: Duration) -> BreakerPolicy {
     BreakerPolicy {
         first_wait,
@@ -45,7 +45,7 @@ fn breaker(first_wait: Duration) -> BreakerPolicy {
     }
 }
 
-/// A subscription whose failed deliveries come back at once.
+/// A subscription whose failed deliveries are retried at once.
 fn quick(local: &str, ty: &str) -> Subscription {
     let retry = RetryPolicy { first_delay: Duration::ZERO, jitter: 0.0, ..RetryPolicy::default() };
     Subscription { retry, ..to_type(local, ty) }
@@ -86,10 +86,10 @@ async fn a_plugin_that_fails_in_a_row_is_left_alone_and_its_events_wait() {
     let open = standing.open.unwrap();
     assert_eq!(open, "5 events failed in a row, the last: trap: unreachable");
     let status = world.until("puppet/s", |status| status.in_flight == 0).await;
-    // Five opened it; the other three workers may have been at one each.
+    // Five opened the breaker; the other three workers may have had one in flight each.
     let begun = puppet.begun().len();
     assert!((5..=8).contains(&begun), "{begun}");
-    // Of what was given back no attempt is counted.
+    // Deliveries that were given back count no attempt.
     assert_eq!((status.failed, status.acked), (begun as u64, 0));
 
     let next = Puppet::willing(2);
@@ -108,13 +108,12 @@ async fn a_probe_that_is_answered_brings_everything_back() {
     let idle = quick("idle", "nothing");
     let installed = Installation {
         breaker: soon_again,
-        // A subscription that nothing comes for must not keep the probe from the others.
+        // An idle subscription must not keep the probe from the others.
         ..installation(&puppet, &[idle, quick("s", "a")])
     };
     soon(world.router.install(installed)).await.unwrap();
     world.publish("a", 1, 300).await;
     world.stands(|standing| standing.open.is_some()).await;
-    // Probes go on.
     let begun = puppet.begun().len();
     puppet.has_begun(begun + 3).await;
     mended.store(true, Ordering::Release);
@@ -150,7 +149,7 @@ async fn too_many_failures_quarantine_until_somebody_says_otherwise() {
     let status = world.until("puppet/s", |status| status.in_flight == 0).await;
     assert_eq!((status.acked, status.dead), (0, 0));
 
-    // A restart, or its file back: the same bytes are as they were.
+    // After a restart, or with its file back, the same bytes are still quarantined.
     soon(world.router.remove(&name())).await;
     let held = RestoredState { quarantine: Some(quarantine.clone()), ..RestoredState::default() };
     let again = Installation { held: held.clone(), ..with(&puppet, strict) };
@@ -164,7 +163,7 @@ async fn too_many_failures_quarantine_until_somebody_says_otherwise() {
     world.broker.wake();
     world.until("puppet/s", |status| status.acked == 300).await;
 
-    // Other bytes begin anew.
+    // Other bytes start over.
     soon(world.router.remove(&name())).await;
     let other = Puppet::willing(2);
     soon(world.router.install(Installation { held, ..with(&other, strict) })).await.unwrap();
@@ -227,12 +226,12 @@ async fn a_paused_plugin_takes_nothing_new_until_it_goes_on() {
     puppet.has_begun(4).await;
     assert!(world.router.pause(&name(), true));
     assert!(world.standing().is_paused);
-    // What is under way ends.
+    // Deliveries in flight complete.
     gate.add_permits(4);
     let status = world.until("puppet/s", |status| status.in_flight == 0).await;
     assert_eq!((status.acked, status.failed, puppet.begun().len()), (4, 0, 4));
 
-    // Another version doesn't change an operator's mind.
+    // A new version doesn't lift an operator's pause.
     let next = Puppet::willing(2);
     soon(world.router.install(installation(&next, &[to_type("s", "a")]))).await.unwrap();
     assert!(world.standing().is_paused && next.begun().is_empty());

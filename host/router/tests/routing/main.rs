@@ -1,4 +1,4 @@
-//! The router between a broker in memory and listeners written for the purpose.
+//! The router between an in-memory broker and scripted listeners.
 
 mod dispatch;
 mod harness;

@@ -40,7 +40,7 @@ fn puppet_of(puppet: &Puppet) -> Digest {
     usher_event::Listener::digest(puppet)
 }
 
-/// Invariant 12: a swap comes between deliveries, not into one.
+/// Invariant 12: a swap happens between deliveries, not within one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_under_way_end_on_the_version_they_began_on() {
     let world = World::new(LONG);
@@ -59,7 +59,7 @@ async fn deliveries_under_way_end_on_the_version_they_began_on() {
     assert_eq!((old.begun(), new.begun()), (vec![1], vec![2]));
 }
 
-/// Invariant 12: what is cut short runs again, all of it on the new version.
+/// Invariant 12: an interrupted delivery runs again, entirely on the new version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_end_on_the_old_version_runs_again_on_the_new() {
     let world = World::new(NONE);
@@ -114,7 +114,7 @@ async fn subscriptions_come_go_and_change_with_the_version() {
     let mut begun = new.begun();
     begun.sort_unstable();
     assert_eq!((begun, old.begun()), (vec![1, 4, 5], vec![]));
-    // Kept, with what waits for it.
+    // The subscription is kept, with its pending deliveries.
     assert_eq!(world.status("puppet/dropped").await.acked, 0);
 }
 
@@ -141,7 +141,7 @@ async fn what_can_not_be_installed_changes_nothing() {
     let twice = [to_type("s", "a"), to_type("s", "b")];
     let refused = soon(world.router.install(installation(&new, &twice))).await;
     assert!(matches!(refused, Err(InstallError::Twice(_))), "{refused:?}");
-    // The broker takes no subscription with so many deliveries under way.
+    // The broker refuses a subscription that allows no delivery in flight.
     let impossible = [
         to_type("new", "b"),
         to_type("s", "b"),
@@ -149,7 +149,7 @@ async fn what_can_not_be_installed_changes_nothing() {
     ];
     let refused = soon(world.router.install(installation(&new, &impossible))).await;
     assert!(matches!(refused, Err(InstallError::Broker { .. })), "{refused:?}");
-    // What it made before it failed is gone again.
+    // Subscriptions created before the failure are removed again.
     let left = world.broker.subscriptions().await.unwrap();
     assert_eq!(left.len(), 1, "{left:?}");
 

@@ -1,4 +1,4 @@
-//! New versions on trial: those that fail their first deliveries hurt nothing.
+//! New versions on trial: one that fails its first deliveries does no harm.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test that called it")]
 
@@ -19,7 +19,7 @@ fn trapping(version: u8, at: impl Fn(&Delivery) -> bool + Send + Sync + 'static)
     Puppet::new(version, move |delivery| if at(delivery) { trap() } else { Step::Emit(vec!["b"]) })
 }
 
-/// On trial if there was another before.
+/// An installation that is on trial if it replaces another version.
 fn on_trial(puppet: &Arc<Puppet>) -> Installation {
     let trial = Some(TrialPolicy::default());
     Installation { trial, ..installation(puppet, &[to_type("s", "a")]) }
@@ -40,7 +40,8 @@ impl World {
     }
 }
 
-/// Invariants 4 and 12: what the new version did is dropped, the old one does all of it.
+/// Invariants 4 and 12: the new version's effects are dropped, and the old one handles the whole
+/// delivery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_traps_at_first_fails_its_trial_and_its_deliveries_end_on_the_old_one() {
     let world = World::new(LONG);
@@ -58,7 +59,7 @@ async fn a_version_that_traps_at_first_fails_its_trial_and_its_deliveries_end_on
     assert_eq!((failed.digest, failed.good), (digest(2), digest(1)));
     assert_eq!((failed.failures, failed.deliveries), (5, 5));
     assert_eq!((failed.class, &*failed.reason), (FailureClass::Trap, "unreachable"));
-    // Nothing goes to either until somebody decides.
+    // Neither version gets a delivery until there is a decision.
     let status = world.until("puppet/s", |status| status.in_flight == 0).await;
     assert!((5..=8).contains(&status.acked) && status.failed == 0, "{status:?}");
     assert_eq!(status.acked, new.begun().len() as u64);
@@ -86,7 +87,7 @@ async fn a_version_that_answers_passes_even_if_it_fails_now_and_then() {
         soon(notices.changed()).await.unwrap();
     }
     assert_eq!(world.puppet().failed_trial, None);
-    // From now on it is on its own.
+    // From now on, the new version has no fallback.
     world.until("puppet/s", |status| status.acked + status.retrying == 30).await;
     assert!(old.begun().iter().all(|sequence| sequence % 10 == 0), "{:?}", old.begun());
     assert!(soon(world.router.shutdown(LONG)).await);
@@ -101,11 +102,11 @@ async fn what_fails_on_both_versions_says_nothing_of_the_new_one() {
     world.serve(&new).await;
     world.publish("a", 1, 4).await;
     let status = world.until("puppet/s", |status| status.retrying == 4).await;
-    // One attempt of each is counted, though two versions had it.
+    // One attempt of each is counted, though both versions ran it.
     assert_eq!((status.failed, old.begun().len(), new.begun().len()), (4, 4, 4));
     assert_eq!(world.puppet().last_good, Some(digest(1)));
     assert_eq!(world.puppet().failed_trial, None);
-    // Ends although the trial is still on.
+    // Shuts down although the trial is still running.
     assert!(soon(world.router.shutdown(LONG)).await);
 }
 
@@ -122,7 +123,7 @@ async fn a_third_version_is_compared_with_the_last_that_was_good() {
     world.publish("a", 3, 2).await;
     world.until("puppet/s", |status| status.acked == 4).await;
     assert_eq!((good.begun().len(), bad.begun().len(), worse.begun().len()), (4, 2, 2));
-    // Back to what is good is no trial.
+    // Returning to a good version is no trial.
     world.serve(&good).await;
     assert_eq!(world.puppet(), Standing::default());
     world.publish("a", 5, 1).await;
@@ -137,7 +138,7 @@ fn rejecting(version: u8, at: impl Fn(&Delivery) -> bool + Send + Sync + 'static
     })
 }
 
-/// Who looks into a dead letter has to know of both versions.
+/// An operator who inspects a dead letter needs to see both versions' failures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_by_the_version_before_tells_what_the_new_one_did() {
     let world = World::new(LONG);
@@ -158,7 +159,7 @@ async fn a_rejection_by_the_version_before_tells_what_the_new_one_did() {
     assert!(soon(world.router.shutdown(LONG)).await);
 }
 
-/// One that has only ever rejected is no better than one that traps.
+/// A version that has only ever rejected is no better than one that traps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_acknowledged_nothing_is_not_gone_back_to() {
     let world = World::new(LONG);

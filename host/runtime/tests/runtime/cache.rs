@@ -1,4 +1,4 @@
-//! Compiled code on disk: used again, and only if it is what was written.
+//! Compiled code on disk: reused, and only if it is what was written.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -15,7 +15,7 @@ fn open(dir: &Path) -> Result<Runtime, RuntimeError> {
     Runtime::new(RuntimeOptions { cache_dir: Some(dir.to_owned()), ..options() })
 }
 
-/// Loads a guest in a new runtime and has it do something; answers whether it was cached.
+/// Loads a guest in a new runtime and runs it; returns whether it came from the cache.
 fn serve(dir: &Path) -> bool {
     let runtime = open(dir).unwrap();
     let loaded =

@@ -62,7 +62,7 @@ fn denials_name_the_grant_to_the_guest() {
     assert_denied(&setup.probe(&json!({"try": "state", "key": "k"})));
 }
 
-/// Invariant 10, for what nobody can grant.
+/// Invariant 10, for what can't be granted.
 #[test]
 fn there_are_no_files_no_sockets_and_no_environment() {
     let setup = setup("probe", state());
@@ -83,7 +83,7 @@ fn config_and_secrets_are_read() {
     );
     let get = |key: &str| setup.probe(&json!({"try": "config", "key": key}))["ok"].clone();
     assert_eq!(get("gateway"), "http://127.0.0.1:9");
-    // It was read, and taken out of the event that was to carry it.
+    // It was read, and redacted from the event that was to carry it.
     assert_eq!(get("KEY"), "[redacted]");
     assert_eq!(get("other"), Value::Null);
     let all = setup.probe(&json!({"try": "all-config"})).to_string();
@@ -123,7 +123,7 @@ fn a_failed_delivery_leaves_no_state() {
     setup.deliver(&json!({"key": "k"})).unwrap();
     let failure = setup.deliver(&json!({"key": "k", "fail": true})).unwrap_err();
     assert_failure(&failure, FailureClass::Retry, "asked to fail");
-    // The same warm instance goes on from what is committed.
+    // The same warm instance continues from the committed state.
     let emissions = setup.deliver(&json!({"key": "k"})).unwrap();
     let data: Value = serde_json::from_slice(emissions[0].data.as_ref().unwrap()).unwrap();
     assert_eq!(data["value"], 2);
@@ -188,8 +188,8 @@ fn blobs_beyond_their_quota_fail_the_delivery() {
     assert!(put("x").is_ok(), "what was deleted no longer counts");
 }
 
-/// What a delivery has staged counts for all of its plugin's deliveries until it is committed or
-/// dropped, so that failing ones can't fill the disk together.
+/// What a delivery has staged counts against its plugin's quota until it is committed or dropped,
+/// so that failing deliveries can't fill the disk together.
 #[test]
 fn staged_blobs_count_until_they_are_committed_or_dropped() {
     let limits = Limits { blobs_bytes: 10, ..Limits::default() };
@@ -202,7 +202,7 @@ fn staged_blobs_count_until_they_are_committed_or_dropped() {
     let Verdict::Retry { failure, .. } = put("12345").verdict else { panic!("it fitted") };
     assert_failure(&failure, FailureClass::Limit, "more than 10 bytes");
     assert_eq!(put("1234").effects.staged.len(), 1, "it fits exactly");
-    // Nothing was committed of it.
+    // None of it was committed.
     drop(staged);
     assert_eq!(put("1234567890").effects.staged.len(), 1);
 }

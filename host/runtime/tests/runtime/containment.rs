@@ -13,7 +13,7 @@ use crate::support::{
     Setup, any_delivery, assert_failure, block_on, delivery, guest, guest_bytes, load, setup,
 };
 
-/// A listener from hostile parts.
+/// A listener made of hostile parts.
 fn hostile(parts: &Parts<'_>, limits: Limits) -> Setup {
     let loaded = load(parts.build()).unwrap_or_else(|error| panic!("{error}"));
     Setup::new(&loaded, Grants::default(), limits)
@@ -84,7 +84,7 @@ fn a_spinning_guest_gives_way_to_others() {
     let spinning = setup("spin", Grants::default());
     let honest = setup("hop", Grants::default());
     let hop = delivery(&json!({"n": 1}));
-    // One thread for both: the honest ones get through while the other still spins.
+    // Both on one thread: the honest deliveries complete while the other guest still spins.
     let hops = block_on(async {
         let spinning = tokio::spawn({
             let listener = spinning.listener.clone();
@@ -106,8 +106,8 @@ fn a_spinning_guest_gives_way_to_others() {
 fn short_deliveries_do_not_stand_in_line_with_long_ones() {
     const SPINNING: u64 = 16;
     const HOPS: usize = 200;
-    // With a tick of each of those that spin between two of the others, they would need a second
-    // and a half of each before the others were through.
+    // If every spinning guest ran for a tick between two hops, each would use a second and a half
+    // before the hops were done.
     let limits = Limits { cpu_ms: 1_000, ..Limits::default() };
     let spinning = Setup::new(&guest("spin"), Grants::default(), limits);
     let honest = setup("hop", Grants::default());
@@ -145,7 +145,7 @@ fn a_guest_that_only_calls_the_host_gives_way_and_meets_its_deadline() {
             (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.get"
                 (func $get (param i32 i32 i32 i32)))"#,
         world_imports: "import wasi:keyvalue/store@0.2.0-draft2;",
-        // Opens the bucket "t" and reads 200 keys: so many zeros.
+        // Opens the bucket "t" and reads 200 keys of zero bytes, each of another length.
         fields: r#"(func $read (local $left i32)
             i32.const 512 i32.const 1 i32.const 256 call $open
             i32.const 200 local.set $left
@@ -162,7 +162,7 @@ fn a_guest_that_only_calls_the_host_gives_way_and_meets_its_deadline() {
         Setup::over(&loaded, Grants::default().allowing("state"), limits, state)
     };
     assert!(over(0, Limits::default()).deliver_on(&any_delivery()).is_ok());
-    // Each tick passes within a call and is charged to no one.
+    // Each tick passes within a host call and is charged to no guest.
     let slow = over(15, Limits { wall_ms: 200, ..Limits::default() });
     let failure = slow.deliver_on(&any_delivery()).unwrap_err();
     assert_failure(&failure, FailureClass::Timeout, "did not finish within 200 ms");
@@ -220,14 +220,14 @@ fn a_forged_answer_traps() {
         )
     };
     for (handle, class) in [
-        // A list of 2³²−1 emissions; one that lies beyond the memory; one with an odd address.
+        // A list of 2³²−1 emissions; one beyond the end of the memory; one at an unaligned address.
         (answer(0, 0, u32::MAX), FailureClass::Trap),
         (answer(0, 0xffff_fff8, 1), FailureClass::Trap),
         (answer(0, 1025, 1), FailureClass::Trap),
-        // A result that is neither ok nor an error; an answer at no address.
+        // A result that is neither ok nor an error; a result at an invalid address.
         (answer(7, 0, 0), FailureClass::Trap),
         ("i32.const -8".to_owned(), FailureClass::Trap),
-        // As many emissions as fit into the memory, all empty: more than may be copied.
+        // As many emissions as fit in the memory, all empty: more than may be copied.
         (answer(0, 4096, 50_000), FailureClass::Limit),
     ] {
         let parts = Parts { handle: &handle, pages: 64, ..Parts::default() };
@@ -274,7 +274,7 @@ fn a_guest_that_never_gives_handles_back_gets_a_new_instance_in_time() {
 
 #[test]
 fn a_delivery_that_meets_a_limit_that_others_used_up_runs_again_on_a_new_instance() {
-    // Memory is never given back: each call takes more than a third of what there is.
+    // Memory never shrinks: each call takes more than a third of what is available.
     let growing = Parts {
         handle: "i32.const 12 memory.grow i32.const -1 i32.eq if unreachable end i32.const 128",
         ..Parts::default()
@@ -287,7 +287,7 @@ fn a_delivery_that_meets_a_limit_that_others_used_up_runs_again_on_a_new_instanc
     }
 }
 
-/// How a guest waits on the host, for 200 ms and for 20 s.
+/// The guest blocks on the host, for 200 ms or for 20 s.
 const SLEEP: &str = "i64.const 200000000 call $subscribe call $block i32.const 128";
 const SLEEP_LONG: &str = "i64.const 20000000000 call $subscribe call $block i32.const 128";
 
@@ -318,7 +318,7 @@ fn waiting_counts_against_the_wall_not_the_cpu() {
     assert_eq!(hurried.listener.stats().instances_idle, 0);
 }
 
-/// Invariant 11, for the instances of a version that has gone.
+/// Invariant 11, for the instances of a retired version.
 #[test]
 fn a_retired_listener_frees_its_instances() {
     let setup =
@@ -341,7 +341,7 @@ fn a_retired_listener_frees_its_instances() {
     assert_eq!((stats.instances, stats.handled, stats.instances_made), (0, 3, 2));
 }
 
-/// A runtime for so many instances.
+/// A runtime with at most this many instances.
 fn small(max_instances: u32) -> Runtime {
     Runtime::new(RuntimeOptions { max_instances, ..crate::support::options() }).unwrap()
 }

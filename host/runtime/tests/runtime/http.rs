@@ -1,4 +1,4 @@
-//! Outgoing HTTP against servers made here, on loopback.
+//! Outgoing HTTP to local test servers on loopback.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,8 +11,8 @@ use usher_runtime::{Grants, HttpGrant, Limits};
 
 use crate::support::{Setup, assert_failure, guest};
 
-/// A server whose connections go to `serve`, each on a thread of its own, as `(request, stream)`
-/// with the request's head and whatever of the body came along.
+/// A server that hands each connection to `serve` on its own thread, as `(request, stream)` with
+/// the request's head and whatever part of the body came with it.
 struct Server {
     address: SocketAddr,
     requests: mpsc::Receiver<String>,
@@ -36,7 +36,7 @@ impl Server {
         Self { address, requests }
     }
 
-    /// A server that always gives the same answer.
+    /// A server that always sends the same response.
     fn answering(response: &'static str) -> Self {
         Self::start(move |_, mut stream| stream.write_all(response.as_bytes()).unwrap())
     }
@@ -216,8 +216,8 @@ fn a_long_body_goes_out_in_pieces() {
     assert!(server.requests.recv().unwrap().matches('x').count() >= 200_000);
 }
 
-/// What a field counts besides its name and value is wasi:http's affair, so the most that goes is
-/// found by trying.
+/// What a field costs besides its name and value is up to wasi:http, so the maximum is found by
+/// trying.
 #[test]
 fn header_fields_are_bounded() {
     let server = Server::answering(OK);

@@ -1,4 +1,4 @@
-//! What one delivery leaves behind, and who can see it.
+//! What a delivery leaves behind, and what can observe it.
 
 use serde_json::json;
 use usher_event::FailureClass;
@@ -7,10 +7,10 @@ use usher_runtime::{CompileBudget, Grants, Isolation, Limits, Runtime, RuntimeOp
 use crate::support::guest::Parts;
 use crate::support::{Setup, any_delivery, assert_failure, block_on, guest, load, options, setup};
 
-/// Traps where its memory holds anything that nobody put there, then fills all of it, the pages that
-/// have just grown included. `mark` tells one such guest from another.
+/// Traps unless its memory, including the pages it has just grown, is zero; then fills all of it.
+/// `mark` tells one such guest from another.
 fn squatter(mark: u8) -> bytes::Bytes {
-    // What lies below the first page is the guest's data and what the host has handed over.
+    // Below the second page are the guest's data and what the host has passed in.
     let fields = format!(
         r#"(func $squat (local $sum i64) (local $at i32)
             i32.const 16 memory.grow i32.const -1 i32.eq if unreachable end
@@ -43,7 +43,7 @@ fn a_warm_instance_keeps_its_memory_and_a_fresh_one_has_none() {
     assert_eq!((stats.instances_made, stats.instances, stats.instances_idle), (5, 0, 0));
 }
 
-/// With room for one instance there are two memories, so that of three tenants one at least gets a
+/// With room for one instance there are two memories, so at least one of three tenants gets a
 /// memory that another has filled.
 #[test]
 fn the_next_tenant_of_a_memory_finds_zeros() {
@@ -74,12 +74,12 @@ fn instances_are_recycled_after_their_calls() {
     assert_eq!([1, 3].map(made), [7, 3]);
 }
 
-/// A guest that leaks a page with each delivery never meets its limit.
+/// A guest that leaks a page per delivery never reaches its limit.
 #[test]
 fn an_instance_whose_memory_has_grown_is_recycled() {
     const MIB: u64 = 1 << 20;
     let leak = "i32.const 1 memory.grow i32.const -1 i32.eq if unreachable end i32.const 128";
-    // Of 15 pages; with the 16th it is at the mark, with the 17th beyond.
+    // Starts with 15 pages: the 16th reaches the mark, the 17th exceeds it.
     let made = |pages, recycle_memory_bytes, deliveries| {
         let leaking = Parts { pages, handle: leak, ..Parts::default() };
         let loaded = load(leaking.build()).unwrap_or_else(|error| panic!("{error}"));

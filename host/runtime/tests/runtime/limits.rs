@@ -1,4 +1,4 @@
-//! Every limit: one below it and at it all is well, one above it isn't, and the reason says why.
+//! Every limit: below it and at it a delivery succeeds, above it fails with a reason that says why.
 
 use serde_json::{Value, json};
 use usher_event::FailureClass;
@@ -9,19 +9,19 @@ use crate::support::{Setup, any_delivery, assert_failure, guest, load};
 
 const MIB: u64 = 1 << 20;
 
-/// What a guest makes of `amount` under these limits.
+/// Delivers `amount` to the guest.
 fn tries(setup: &Setup, amount: u64) -> Result<(), usher_event::Failure> {
     let delivery = crate::support::delivery(&json!({ "amount": amount }));
     setup.deliver_on(&delivery).map(drop)
 }
 
-/// Checks one below, at and one above the limit; `with` makes a guest that takes so much.
+/// Checks one below, at and one above the limit; `with` makes a guest that uses so much.
 #[track_caller]
 fn check(limit: u64, words: &str, with: impl Fn(u64) -> Setup) {
     check_as(FailureClass::Limit, limit, words, with);
 }
 
-/// As [`check`]; what goes beyond it fails as this.
+/// Like [`check`]; exceeding the limit fails with this class.
 #[track_caller]
 fn check_as(class: FailureClass, limit: u64, words: &str, with: impl Fn(u64) -> Setup) {
     for amount in [limit - 1, limit] {
@@ -39,7 +39,7 @@ fn hostile(parts: &Parts<'_>, limits: Limits) -> Setup {
 
 #[test]
 fn memory_counts_to_the_page() {
-    // 16 pages from the start; so many in all.
+    // 16 pages initially; `pages` in total.
     check(32, "asked for 65536 bytes of memory more where 0 were left", |pages| {
         let grow = "(func $grow (local $left i32)
             i32.const PAGES local.set $left
@@ -111,7 +111,7 @@ fn handles_are_counted_and_go_with_their_instance() {
     });
 }
 
-/// A pollable is two of them: itself, and what it waits for.
+/// A pollable counts as two resources: itself, and what it waits for.
 #[test]
 fn host_resources_are_counted() {
     check(50, "too many host resources held at a time", |pollables| {
@@ -144,7 +144,7 @@ fn a_forged_or_dropped_handle_traps() {
     }
 }
 
-/// What the guest hands back counts with its frame, so the most that goes is found by trying.
+/// The guest's result counts with its framing, so the maximum is found by trying.
 #[test]
 fn what_a_call_hands_over_is_bounded() {
     let limits = Limits { host_call_bytes: 64 * 1024, ..Limits::default() };
@@ -178,7 +178,7 @@ fn emissions_count_by_number_and_by_byte() {
     assert_failure(&large, FailureClass::Limit, "handed back 101 bytes");
 }
 
-/// Asks the guest `probe`, under these limits, to do something; with everything granted.
+/// The guest `probe` under these limits, with everything granted.
 fn probes(limits: Limits) -> Setup {
     let grants = Grants::default().allowing("state").allowing("blobs");
     Setup::new(&guest("probe"), grants, limits)
@@ -190,7 +190,7 @@ fn state_counts_by_value_by_byte_and_by_key() {
         setup.deliver(&json!({"try": "state", "key": key, "set": "x".repeat(bytes)})).map(drop)
     };
     let values = Limits { state_value_bytes: 10, ..Limits::default() };
-    // The name of the bucket and of the key count.
+    // The names of the bucket and of the key count, too.
     let bytes = Limits { state_bytes: 10 + "probek".len() as u64, ..Limits::default() };
     for (limits, words) in [
         (values, "the value has 11 bytes, the limit is 10"),
@@ -248,9 +248,8 @@ fn random_bytes_are_counted() {
     });
 }
 
-/// A guest that goes one call deeper with each delivery than with the one before. How much of the
-/// stack a call takes is the compiler's affair; that the last depth works again and again, and one
-/// more never does, is ours.
+/// A guest that recurses one call deeper with each delivery. How much stack a call takes is up to
+/// the compiler; the last depth must work every time, and one more must never work.
 #[test]
 fn the_stack_has_an_end() {
     let parts = Parts {

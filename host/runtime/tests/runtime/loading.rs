@@ -1,4 +1,4 @@
-//! What is loaded, and why the rest isn't.
+//! Which components load, and why others are refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +10,7 @@ use crate::support::guest::{CUSTOM_SECTION, Parts, sections};
 use crate::support::{guest, guest_bytes, load};
 
 const FLIPS: usize = 10_000;
-/// From one to the next, in bits: a prime, so that they are all over the component.
+/// Distance between two flips, in bits: a prime, so that they spread over the whole component.
 const FLIP_STEP: usize = 7_919;
 
 #[track_caller]
@@ -43,8 +43,8 @@ fn a_file_beyond_the_limit_is_refused() {
     assert_refused(vec![0; 64 * 1024 * 1024 + 1], "the limit is 67108864");
 }
 
-/// What authors and toolchains hand over, and what the answer has to say: what was found, what was
-/// expected, what to do.
+/// What authors and toolchains may supply, and what the error has to state: what was found, what
+/// was expected, what to do.
 #[test]
 fn the_reason_is_in_its_readers_words() {
     let bytes = |bytes: &'static [u8]| Bytes::from_static(bytes);
@@ -126,17 +126,17 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
     }
 }
 
-/// Which kinds of error there may be for bytes that were damaged: any but the host's own.
+/// Damaged bytes may cause any kind of error except the host's own.
 #[track_caller]
 fn assert_not_the_hosts(error: &LoadError, what: usize) {
     assert!(!matches!(error.kind, LoadErrorKind::Host(_)), "{what}: {error:?}");
 }
 
-/// Every place to cut a small component, those between its sections included.
+/// Cuts a small component at every place, including those between its sections.
 #[test]
 fn a_component_that_is_cut_anywhere_is_refused() {
     let whole = Parts::default().build();
-    // What comes last may be sections that mean nothing.
+    // The component is complete without trailing custom sections.
     let mut last: Vec<_> = sections(&whole).collect();
     while last.pop_if(|(_, id)| *id == CUSTOM_SECTION).is_some() {}
     let needed = sections(&whole).nth(last.len()).map_or(whole.len(), |(place, _)| place);
@@ -162,11 +162,11 @@ fn ten_thousand_flipped_bits_are_refused_or_harmless() {
             refused.fetch_add(1, Ordering::Relaxed);
         }
     });
-    // Much of a component is names and constants, which may be others as well.
+    // Much of a component is names and constants, for which other values are valid, too.
     assert!(refused.into_inner() > FLIPS / 2);
 }
 
-/// Does something for each of so many numbers, on as many threads as there are processors.
+/// Runs `what` for each number below `count`, on as many threads as there are processors.
 fn each_beside(count: usize, what: impl Fn(usize) + Sync) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -184,7 +184,7 @@ fn flipped_bits_are_refused_or_harmless() {
     for position in (8..whole.len()).step_by(whole.len() / 40) {
         let mut bytes = whole.to_vec();
         bytes[position] ^= 0x10;
-        // Either is fine; what is not is a panic, which is an error of the host's.
+        // Either result is fine, but not a panic, which is reported as a host error.
         if let Err(error) = load(bytes) {
             assert_not_the_hosts(&error, position);
         }
@@ -247,7 +247,7 @@ fn a_start_function_that_loops_is_stopped() {
 
 #[test]
 fn a_memory_beyond_the_limit_is_refused() {
-    // 4 GiB, more than the pool has for anyone; then 129 MiB, more than this plugin may have.
+    // 4 GiB, more than the whole pool has; then 129 MiB, more than this plugin may have.
     assert_refused(Parts { pages: 65_536, ..Parts::default() }.build(), "memory");
     assert_refused(Parts { pages: 129 * 16, ..Parts::default() }.build(), "memory");
 }

@@ -1,17 +1,17 @@
-//! What must hold: of each lease, and of what people are told.
+//! Checks of each lease, and of what the broker reports.
 
 use super::World;
 use crate::model::{Key, Stands};
 use usher_broker::*;
 
 impl World {
-    /// What people are told of a few deliveries is what the model thinks of them.
+    /// Compares the broker's explanations of a few deliveries with the model.
     pub(crate) fn check_explanations(&self) {
         const FEW: u64 = 4;
         let last = self.model.events.len() as u64;
         for (name, subscription) in &self.model.subscriptions {
             for back in 0..FEW {
-                // Now the newest, now one from anywhere.
+                // The newest event, and some from anywhere in the log.
                 let sequence = match back {
                     0 => last,
                     _ => (self.tick / 7 + back * 31) % (last + 2),
@@ -40,7 +40,7 @@ impl World {
                     && (stands.is_none() || (was_replayed && stands == Some(Stands::Done)));
             }
             Some(Explanation::Unmatched(_)) => {
-                // Done under a filter it had before, perhaps.
+                // It may have been done under an earlier filter.
                 let filter = &self.model.subscriptions[name].filter;
                 let matches = self.model.matches(filter, *sequence);
                 return !matches && matches!(stands, None | Some(Stands::Done | Stands::Unsure));
@@ -50,7 +50,7 @@ impl World {
         let mut out = self.leases.values().map(|out| &out.lease.delivery);
         let is_out = out.any(|out| out.subscription.as_str() == name && out.sequence == *sequence);
         let in_round = status.failures.iter().filter(|one| one.round == status.round).count();
-        // Where retention passes what is under way, it takes failed attempts along.
+        // Retention that passes a delivery in flight removes its failed attempts, too.
         let was_passed = *sequence < first && self.model.passed.contains(key);
         let has = |failures| was_passed || in_round == failures as usize;
         match (stands, &status.state) {
@@ -58,7 +58,7 @@ impl World {
                 let stands_so = match state {
                     DeliveryState::InFlight { attempt } => is_out && *attempt == failures + 1,
                     DeliveryState::Pending | DeliveryState::Parked { .. } => !is_out,
-                    // What was redriven waits for the clock to be looked at.
+                    // A redriven delivery waits until the ledger reads the clock.
                     DeliveryState::Waiting { .. } => {
                         !is_out && (failures > 0 || self.model.replayed.contains(key))
                     }
@@ -82,7 +82,7 @@ impl World {
         let name = delivery.subscription.to_string();
         let key = (name.clone(), delivery.sequence);
         self.tell(format_args!("lease {key:?} attempt {}", delivery.attempt));
-        // [2] Only what was accepted, as it was accepted.
+        // [2] Only accepted events are delivered, unchanged.
         assert_eq!(*self.model.event(delivery.sequence), delivery.event);
         let twice = self.leases.values().map(|out| &out.lease.delivery).any(|other| {
             other.sequence == delivery.sequence && other.subscription == delivery.subscription
@@ -97,9 +97,9 @@ impl World {
             }
             other => panic!("{key:?} is delivered, but stands {other:?}"),
         };
-        // [8] The count survives everything.
+        // [8] The attempt count survives everything.
         assert_eq!(delivery.attempt, failures + 1, "{key:?}");
-        // [5] Nothing before it in its lane is still to be done.
+        // [5] No earlier delivery of its lane is open.
         let blocker = self.model.blocker(&name, delivery.sequence);
         assert_eq!(blocker, None, "{key:?} is delivered before one of the same key");
         self.model.stands.entry(key).and_modify(|stands| {

@@ -1,4 +1,4 @@
-//! Subscriptions that come, change and go.
+//! Subscriptions that are added, changed and removed.
 
 use super::World;
 use crate::model::{Stands, filters, subscription};
@@ -30,8 +30,8 @@ impl World {
         let statuses = self.broker.subscriptions();
         let status = statuses.iter().find(|status| status.subscription.name == changed.name);
         let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
-        // After a crash it looks again at what the filter it had then passed over, but for what has
-        // left the log since.
+        // After a crash it reads again the events that its earlier filter passed over, except those
+        // that have left the log since.
         let next = next.max(self.broker.stats().first_sequence);
         let out = self.leases.values().map(|out| &out.lease.delivery);
         let out = out.filter(|delivery| delivery.subscription == changed.name);

@@ -1,4 +1,4 @@
-//! Guests written as core WebAssembly text, for what no compiler would produce.
+//! Guests written as core WebAssembly text, which no compiler would produce.
 
 use bytes::Bytes;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -54,8 +54,8 @@ impl Parts<'_> {
     /// The component.
     pub(crate) fn build(&self) -> Bytes {
         let Self { imports, fields, pages, describe, handle, realloc, .. } = self;
-        // At 64 lies a description (name, version, summary, no subscriptions, no capabilities), at
-        // 128 an ok without emissions. What the host hands over is laid down from 4096 on.
+        // At 64 is a description (name, version, summary, no subscriptions, no capabilities), at
+        // 128 an ok without emissions. Values from the host are allocated from 4096 on.
         let text = format!(
             r#"(module
                 {imports}
@@ -108,12 +108,12 @@ fn push(resolve: &mut Resolve, text: &str) -> PackageId {
     resolve.push_str("guest.wit", text).unwrap()
 }
 
-/// A section that says nothing about what a component does.
+/// A section without effect on what a component does.
 pub(crate) const CUSTOM_SECTION: u8 = 0;
 const COMPONENT_SECTION: u8 = 4;
 const INSTANCE_SECTION: u8 = 5;
 
-/// A component that has another one in it, written as text, and an instance of that.
+/// Adds a nested component, written as text, and an instance of it.
 pub(crate) fn with_component(component: &[u8], inner: &str) -> Bytes {
     let mut bytes = component.to_vec();
     let before = sections(component).filter(|(_, id)| *id == COMPONENT_SECTION).count();
@@ -134,7 +134,7 @@ fn section(component: &mut Vec<u8>, id: u8, content: &[u8]) {
     component.extend_from_slice(content);
 }
 
-/// Where a component's sections begin, and of which kind they are.
+/// Offset and id of each of a component's sections.
 pub(crate) fn sections(component: &[u8]) -> impl Iterator<Item = (usize, u8)> {
     let mut rest = &component[8..];
     std::iter::from_fn(move || {

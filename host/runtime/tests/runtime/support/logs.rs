@@ -1,4 +1,4 @@
-//! Captures what is logged while a closure runs on this thread.
+//! Captures log output while a closure runs on this thread.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Runs `work`; answers its result and each event as `LEVEL target name=value ... message`.
+/// Runs `work`; returns its result and each event as `LEVEL target name=value ... message`.
 pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let done = tracing::subscriber::with_default(Capture { lines: lines.clone() }, work);

@@ -1,4 +1,4 @@
-//! Shared by all tests: the runtime, guests, deliveries, and stores in memory.
+//! Shared by all tests: the runtime, guests, deliveries, and in-memory stores.
 
 pub(crate) mod guest;
 pub(crate) mod logs;
@@ -63,7 +63,7 @@ pub(crate) fn guest(name: &str) -> Loaded {
         .clone()
 }
 
-/// A listener with the stores it works on.
+/// A listener with its stores.
 pub(crate) struct Setup {
     pub(crate) listener: Arc<WasmListener>,
     pub(crate) state: Arc<MemoryState>,
@@ -75,7 +75,7 @@ impl Setup {
         Self::over(loaded, grants, limits, MemoryState::default())
     }
 
-    /// Over a state that is not as usual.
+    /// With this state instead of an empty one.
     pub(crate) fn over(
         loaded: &Loaded,
         grants: Grants,
@@ -162,12 +162,12 @@ pub(crate) fn delivery(data: &Value) -> Delivery {
     }
 }
 
-/// A delivery whose data nobody looks at.
+/// A delivery whose data doesn't matter.
 pub(crate) fn any_delivery() -> Delivery {
     delivery(&json!(null))
 }
 
-/// Asserts what kind of failure it is and that the reason contains some words.
+/// Asserts a failure's class, and that its reason contains `words`.
 #[track_caller]
 pub(crate) fn assert_failure(failure: &Failure, class: FailureClass, words: &str) {
     assert_eq!(failure.class, class, "{failure:?}");

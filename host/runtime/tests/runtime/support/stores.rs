@@ -15,7 +15,7 @@ use usher_event::{
 #[derive(Default)]
 pub(crate) struct MemoryState {
     committed: Mutex<Snapshot>,
-    /// How long it takes to read a value.
+    /// Time that reading a value takes.
     read_time: Duration,
 }
 
@@ -24,12 +24,12 @@ struct Snapshot {
     version: u64,
     values: BTreeMap<StateAddress, Bytes>,
     read_time: Duration,
-    /// One more for each snapshot that is held.
+    /// One more reference for each snapshot that is held.
     held: Arc<()>,
 }
 
 impl MemoryState {
-    /// Takes this long to read a value, during which nothing else runs on the thread.
+    /// Reading a value takes this long and blocks the thread.
     pub(crate) fn slow(read_time: Duration) -> Self {
         Self { read_time, ..Self::default() }
     }
@@ -46,7 +46,7 @@ impl MemoryState {
         }
     }
 
-    /// Snapshots that somebody still holds.
+    /// Number of snapshots that are still held.
     pub(crate) fn snapshots_held(&self) -> usize {
         Arc::strong_count(&self.committed.lock().unwrap().held) - 1
     }
