@@ -8,8 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use usher_api::Timestamp;
 
 use crate::artefacts::guest;
 use crate::folder::Folder;
@@ -154,8 +153,7 @@ fn judge(client: &Client, published: usize, saves: &[(SystemTime, usize)]) -> Re
 /// RFC 3339 as Unix milliseconds.
 fn millis(time: Option<&Value>) -> Result<u64> {
     let text = time.and_then(Value::as_str).context("no time")?;
-    let time = OffsetDateTime::parse(text, &Rfc3339)?;
-    Ok(u64::try_from(time.unix_timestamp_nanos() / 1_000_000)?)
+    Ok(Timestamp::from_text(text).with_context(|| format!("{text} is no time"))?.as_ms())
 }
 
 fn digest(client: &Client) -> Result<Value> {

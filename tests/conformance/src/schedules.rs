@@ -39,7 +39,7 @@ async fn ticks(broker: &Arc<dyn Broker>, from: u64, to: u64) -> Vec<(String, u64
         let (name, event) = (stored.event.subject().unwrap().to_owned(), stored.event);
         let named = event.id().strip_prefix(&format!("{name}/")).unwrap();
         assert_eq!(Some(named), event.time());
-        let at_ms = chrono::DateTime::parse_from_rfc3339(named).unwrap().timestamp_millis() as u64;
+        let at_ms = usher_event::read_time(named).unwrap();
         assert_eq!(event, schedule(&name, "* * * * *", Missed::Skip).event_at(at_ms).unwrap());
         ticks.push((name, (at_ms - START_MS) / MINUTE_MS));
     }
