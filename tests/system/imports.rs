@@ -9,9 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-/// All but the broker: its ledger is one state machine in several files.
-const CRATES: [&str; 10] =
-    ["api", "cli", "client", "config", "event", "filter", "plugins", "router", "runtime", "server"];
+const CRATES: [&str; 11] = [
+    "api", "broker", "cli", "client", "config", "event", "filter", "plugins", "router", "runtime",
+    "server",
+];
+
+/// One state machine in several files, which counts as one file.
+const LEDGER: &str = "broker/src/ledger";
 
 /// Path of a module below the crate's root.
 type Place = Vec<String>;
@@ -39,6 +43,10 @@ fn no_files_import_each_other_in_a_circle() -> Result<()> {
         let root = root.into_iter().find(|file| file.exists()).context(name)?;
         let mut modules = BTreeMap::new();
         read(&root, &src, Vec::new(), &mut modules)?;
+        let ledger = host.join(LEDGER);
+        for module in modules.values_mut().filter(|module| module.file.starts_with(&ledger)) {
+            module.file.clone_from(&ledger);
+        }
         let edges = edges(&modules);
         ensure!(edges.len() > 2, "{name}: hardly any imports were found");
         for circle in circles_of(&edges) {

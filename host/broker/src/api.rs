@@ -1,6 +1,7 @@
 //! The engine interface, in narrow traits by who uses them; [`Broker`] is all of them. Nothing here
 //! assumes that broker and router share a process.
 
+mod audit;
 mod backup;
 mod dead_letters;
 mod error;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
 
+pub use audit::*;
 pub use backup::*;
 pub use dead_letters::*;
 pub use error::*;

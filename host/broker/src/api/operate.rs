@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use usher_event::{Event, PluginName};
 
-use super::{PluginChange, ReplayQuery, Replayed};
+use super::{ReplayQuery, Replayed};
 
 /// Who acts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,39 @@ pub enum Operation {
         /// The change.
         change: PluginChange,
     },
+}
+
+/// An operator's change to a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginChange {
+    /// Stops deliveries to it.
+    Pause,
+    /// Resumes deliveries to it.
+    Resume,
+    /// Lifts its quarantine.
+    Release,
+    /// Replaces it with the previous version.
+    Rollback,
+}
+
+impl PluginChange {
+    /// All variants.
+    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Release, Self::Rollback];
+
+    /// The name used in JSON and storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Release => "release",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// The change with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|change| change.as_str() == name)
+    }
 }
 
 /// What came of an operation.

@@ -9,7 +9,7 @@ use std::path::Path;
 use lsm_tree::{AnyTree, Config, SequenceNumberCounter};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Salvaged;
+use super::salvaged::Salvaged;
 use crate::store::tables::{self, Keyspace};
 
 /// lsm-tree's format, and how many levels it always has.

@@ -14,92 +14,22 @@ mod journals;
 mod lists;
 mod remains;
 mod rows;
+mod salvaged;
+mod writer;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use usher_event::Digest;
-
-use crate::blobs::file;
 use crate::files::{remove_folder, sync_folder};
 use crate::folder::write_format;
 use crate::store::fjall::{Caches, FjallStore};
-use crate::store::{Batch, OpenFailure, Space, Store as _, StoreFailure};
 use remains::Remains;
+use writer::{Blobs, Writer};
 
-/// How far sequences jump ahead, at least, where the newest events may be lost. More than fit into
-/// all journals, which hold what is not in table files yet.
-pub const SALVAGE_GAP_EVENTS: u64 = 1 << 24;
-
-/// The least bytes that an event takes in a journal.
-const EVENT_MIN_BYTES: u64 = 32;
-
-/// Most losses that are told in full.
-const LOSSES_MAX: usize = 1_000;
-
-/// Rows and bytes of one commit of the new store.
-const COMMIT_MAX_ROWS: usize = 4_096;
-const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+pub use salvaged::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged};
 
 const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
-
-/// What was rescued, and what was not.
-#[derive(Clone, Debug, Default)]
-pub struct Salvaged {
-    /// What there is now, and how much of it.
-    pub counts: Vec<(&'static str, u64)>,
-    /// What can't be read, or doesn't hold together with the rest; at most a thousand.
-    pub losses: Vec<String>,
-    /// How many losses there are beyond those.
-    pub more_losses: u64,
-    /// Events that are missing between others, first and last of each run.
-    pub missing_events: Vec<(u64, u64)>,
-    /// The last sequence of the new log; the next event gets the one after it.
-    pub last_sequence: u64,
-    /// How many sequences before that were left out to be sure, since newer events may be lost.
-    pub skipped_sequences: u64,
-}
-
-impl Salvaged {
-    fn lose(&mut self, what: impl Into<String>) {
-        if self.losses.len() < LOSSES_MAX {
-            self.losses.push(what.into());
-        } else {
-            self.more_losses += 1;
-        }
-    }
-}
-
-/// Why nothing was rescued. Nothing is left of the new folder.
-#[derive(Debug, thiserror::Error)]
-pub enum SalvageError {
-    /// Something about the folders is not right.
-    #[error("{0}")]
-    Refused(String),
-    /// The file system refused.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// The new store can't be written.
-    #[error("the new store can't be written: {0}")]
-    New(String),
-}
-
-impl From<StoreFailure> for SalvageError {
-    fn from(failure: StoreFailure) -> Self {
-        Self::New(failure.0)
-    }
-}
-
-impl From<OpenFailure> for SalvageError {
-    fn from(failure: OpenFailure) -> Self {
-        match failure {
-            OpenFailure::Io(error) => Self::Io(error),
-            OpenFailure::Damaged(failure) => Self::New(failure.0),
-        }
-    }
-}
 
 /// Makes the data folder `to`, which must not be there yet, from what can be read in `data`, which no
 /// process works with and which is left as it is.
@@ -185,76 +115,8 @@ fn fill(data: &Path, new: &Path, report: &mut Salvaged) -> Result<(), SalvageErr
     let remains = Remains::find(&data.join("log"), report)?;
     let (store, _) = FjallStore::open(&new.join("log"), CACHES, None)?;
     let mut blobs = Blobs::new(data.join("blobs"), new.join("blobs"))?;
-    let mut writer = Writer { store, batch: Batch::default(), bytes: 0 };
+    let mut writer = Writer::new(store);
     rows::rescue(&remains, &mut writer, &mut blobs, report)?;
     writer.flush()?;
     Ok(blobs.finish()?)
-}
-
-/// Writes rows to the new store.
-struct Writer {
-    store: FjallStore,
-    batch: Batch,
-    bytes: usize,
-}
-
-impl Writer {
-    fn put(
-        &mut self,
-        space: Space,
-        key: impl Into<Bytes>,
-        value: impl Into<Bytes>,
-    ) -> Result<(), StoreFailure> {
-        let (key, value) = (key.into(), value.into());
-        self.bytes += key.len() + value.len();
-        self.batch.put(space, key, value);
-        if self.batch.rows.len() < COMMIT_MAX_ROWS && self.bytes < COMMIT_MAX_BYTES {
-            return Ok(());
-        }
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<(), StoreFailure> {
-        self.bytes = 0;
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        self.store.commit(std::mem::take(&mut self.batch))
-    }
-}
-
-/// Copies the content of blobs that are whole.
-struct Blobs {
-    old: PathBuf,
-    new: PathBuf,
-    count: u64,
-}
-
-impl Blobs {
-    fn new(old: PathBuf, new: PathBuf) -> io::Result<Self> {
-        fs::create_dir(&new)?;
-        Ok(Self { old, new, count: 0 })
-    }
-
-    /// Copies one, unless it is there already; answers whether it is there then.
-    fn copy(&mut self, digest: &Digest) -> io::Result<bool> {
-        let (shelf, path) = file(&self.new, digest);
-        if path.exists() {
-            return Ok(true);
-        }
-        let Ok(content) = fs::read(file(&self.old, digest).1) else { return Ok(false) };
-        if Digest::of(&content) != *digest {
-            return Ok(false);
-        }
-        fs::create_dir_all(&shelf)?;
-        fs::write(&path, content)?;
-        File::open(&path)?.sync_all()?;
-        sync_folder(&shelf)?;
-        self.count += 1;
-        Ok(true)
-    }
-
-    fn finish(&self) -> io::Result<()> {
-        sync_folder(&self.new)
-    }
 }

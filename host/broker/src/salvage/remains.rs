@@ -11,7 +11,8 @@ use lsm_tree::{AbstractTree as _, AnyTree, Guard as _, SeqNo};
 use tempfile::TempDir;
 
 use super::journals::Newest;
-use super::{SalvageError, Salvaged, lists};
+use super::lists;
+use super::salvaged::{SalvageError, Salvaged};
 use crate::store::{Space, closed, journal, tables};
 
 /// How often a stretch that can't be read is halved to find what in it can be.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use usher_event::{Digest, PluginName, StateUsage};
 
 use super::remains::Remains;
-use super::{Blobs, EVENT_MIN_BYTES, SALVAGE_GAP_EVENTS, SalvageError, Salvaged, Writer};
+use super::salvaged::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged};
+use super::writer::{Blobs, Writer};
 use crate::store::lost::{LOST_KEY, Lost};
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
@@ -15,6 +16,9 @@ use crate::store::rows::{
 };
 use crate::store::{Space, audit, keys};
 use crate::verify::state_parts;
+
+/// The least bytes that an event takes in a journal.
+const EVENT_MIN_BYTES: u64 = 32;
 
 type Outcome = Result<(), SalvageError>;
 

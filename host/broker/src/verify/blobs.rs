@@ -6,7 +6,7 @@ use std::path::Path;
 
 use usher_event::Digest;
 
-use super::Verified;
+use super::verified::Verified;
 use crate::blobs::file;
 use crate::store::{Space, View};
 

@@ -4,8 +4,10 @@
 
 mod blobs;
 mod rows;
+mod verified;
 
 pub(crate) use rows::state_parts;
+pub use verified::{Damage, PROBLEMS_MAX, Verified};
 
 use std::path::Path;
 
@@ -14,51 +16,6 @@ use crate::folder::Folder;
 use crate::store::fjall::FjallStore;
 use crate::store::shadow::Shadow;
 use crate::store::{OpenFailure, Store as _, closed, journal, tables};
-
-/// Most problems that are told in full.
-pub const PROBLEMS_MAX: usize = 1_000;
-
-/// What was found in a data folder.
-#[derive(Clone, Debug, Default)]
-pub struct Verified {
-    /// What there is, and how much of it.
-    pub counts: Vec<(&'static str, u64)>,
-    /// Bytes of an unfinished commit at the end of the newest journal, which the next start cuts
-    /// off. A crash leaves them; nothing in them was ever acknowledged.
-    pub torn_bytes: u64,
-    /// What doesn't hold together; at most [`PROBLEMS_MAX`].
-    pub problems: Vec<Damage>,
-    /// How many problems there are beyond those.
-    pub more_problems: u64,
-}
-
-/// Something that doesn't hold together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The file or the row.
-    pub place: String,
-    /// What is wrong with it.
-    pub what: String,
-}
-
-impl Verified {
-    /// Whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    fn count(&mut self, what: &'static str, count: u64) {
-        self.counts.push((what, count));
-    }
-
-    fn problem(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Damage { place: place.into(), what: what.into() });
-        } else {
-            self.more_problems += 1;
-        }
-    }
-}
 
 /// Reads everything in a data folder that no process works with.
 ///

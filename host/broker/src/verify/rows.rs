@@ -6,7 +6,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 use usher_event::{Digest, StateUsage};
 
-use super::Verified;
+use super::verified::Verified;
 use crate::store::lost::Lost;
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
