@@ -150,8 +150,9 @@ pub async fn lease_many(broker: &Arc<dyn Broker>, subscription: &str, count: usi
     let subscription = name(subscription);
     let mut leases = Vec::new();
     while leases.len() < count {
-        let more = broker.lease(&subscription, count - leases.len());
-        leases.extend(soon(more).await.unwrap());
+        let more = soon(broker.lease(&subscription, count - leases.len())).await.unwrap();
+        assert!(!more.is_empty(), "a lease call waits until there is a delivery");
+        leases.extend(more);
     }
     leases
 }
