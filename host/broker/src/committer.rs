@@ -10,17 +10,18 @@ use std::time::Duration;
 use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
 
 use crate::Clock;
-use crate::api::{Actor, BrokerError, Changes, Disposition, Operated, SubscriptionStatus};
+use crate::api::{BrokerError, Changes, Disposition, SubscriptionStatus};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
-use crate::intake::{Command, Phase, Prepared, Reply};
+use crate::intake::{Command, Phase, Reply};
 use crate::ledger::{
     DeliverySnapshot, Fetch, FlowSnapshot, Ledger, PreparedSettlement, ReleasedBlobs,
 };
+use crate::operate::operate;
 use crate::readers::WorkerPool;
 use crate::shared::Shared;
 use crate::state::Written;
-use crate::store::rows::{DeadRow, read_blob};
+use crate::store::rows::read_blob;
 use crate::store::{Space, StoreFailure, keys};
 
 /// Longest wait between two clock checks while a timer runs: the system clock may be set forward.
@@ -255,7 +256,8 @@ impl Committer {
                 self.answer(reply, standing.ok_or(BrokerError::NoSubscription(subscription)));
             }
             Command::Operate { actor, operation, reply } => {
-                let answer = self.operate(&actor, operation, now_ms);
+                let view = self.shared.store.view();
+                let answer = operate(&mut self.ledger, &*view, &actor, operation, now_ms);
                 self.answer(reply, answer);
             }
             Command::SetSchedules { schedules, reply } => {
@@ -271,45 +273,6 @@ impl Committer {
             }
         }
         Ok(())
-    }
-
-    fn operate(
-        &mut self,
-        actor: &Actor,
-        operation: Prepared,
-        now_ms: u64,
-    ) -> Result<Operated, BrokerError> {
-        match operation {
-            Prepared::Redrive(id) => match self.dead_letter(id)? {
-                Some(dead) => {
-                    self.ledger.redrive(id, &dead, actor, now_ms).map(|()| Operated::Done)
-                }
-                None => Ok(Operated::NotFound),
-            },
-            Prepared::RedriveEdited { id, event, identity } => match self.dead_letter(id)? {
-                Some(dead) => {
-                    let new = (event, &identity);
-                    let appended = self.ledger.redrive_edited(id, &dead, new, actor, now_ms);
-                    appended.map(Operated::Appended)
-                }
-                None => Ok(Operated::NotFound),
-            },
-            Prepared::Discard(id) => Ok(match self.dead_letter(id)? {
-                Some(dead) => {
-                    self.ledger.discard(id, &dead, actor, now_ms);
-                    Operated::Done
-                }
-                None => Operated::NotFound,
-            }),
-            Prepared::Replay { subscription, found } => {
-                let replayed = self.ledger.replay(&subscription, found, actor, now_ms);
-                replayed.map(Operated::Replayed)
-            }
-            Prepared::Plugin { plugin, change } => {
-                self.ledger.record_plugin_change(plugin, change, actor, now_ms);
-                Ok(Operated::Done)
-            }
-        }
     }
 
     /// Defers a reply until the batch is durable.
@@ -348,19 +311,6 @@ impl Committer {
     }
 
     /// Reads a dead letter, unless a command of this batch has removed it.
-    fn dead_letter(&self, id: u64) -> Result<Option<DeadRow>, BrokerError> {
-        if self.ledger.is_dead_letter_gone(id) {
-            return Ok(None);
-        }
-        let key = keys::number(id);
-        let read = || {
-            let row = self.shared.store.view().get(Space::Dead, &key)?;
-            let damaged = || StoreFailure::damaged(Space::Dead, &key);
-            row.map(|row| DeadRow::read(&row).ok_or_else(damaged)).transpose()
-        };
-        read().map_err(|failure| BrokerError::Read(failure.0))
-    }
-
     /// Deliveries still in their outlet aren't in flight: they count as pending.
     fn standing(&self, flow: u64, sequences: &[u64]) -> FlowSnapshot {
         let mut standing = self.ledger.standing(flow, sequences);

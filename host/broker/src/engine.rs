@@ -17,11 +17,12 @@ use crate::blobs::Blobs;
 use crate::committer::Committer;
 use crate::flow;
 use crate::folder::Folder;
-use crate::intake::{Command, Intake, Phase, Prepared, Reply};
+use crate::intake::{Command, Intake, Phase, Reply};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::load::load;
 use crate::log;
 use crate::memory::MemoryDisk;
+use crate::operate::Prepared;
 use crate::prepare;
 use crate::readers::WorkerPool;
 use crate::replay;
@@ -425,24 +426,21 @@ impl Reader for EmbeddedBroker {
 #[async_trait]
 impl Operator for EmbeddedBroker {
     async fn operate(&self, actor: &Actor, operation: Operation) -> Result<Operated, BrokerError> {
-        let (operation, bytes) = match operation {
-            Operation::Redrive(id) => (Prepared::Redrive(id), 0),
+        let operation = match operation {
+            Operation::Redrive(id) => Prepared::Redrive(id),
             Operation::RedriveEdited { id, edited } => {
                 let Some(dead) = self.dead_letter(id).await? else { return Ok(Operated::NotFound) };
-                let event = prepare::edited_redrive_event(&dead, &edited)?;
-                let (identity, bytes) = (event.identity(), event.encoded().len());
-                (Prepared::RedriveEdited { id, event, identity }, bytes)
+                Prepared::redrive_edited(&dead, &edited)?
             }
-            Operation::Discard(id) => (Prepared::Discard(id), 0),
+            Operation::Discard(id) => Prepared::Discard(id),
             Operation::Replay(query) => {
                 let subscription = query.subscription.clone();
                 let found = self.read(move |view| replay::find(view, &query)).await??;
-                let sizes = found.candidates.iter().map(|one| one.stored.event.encoded().len());
-                let bytes = sizes.sum();
-                (Prepared::Replay { subscription, found }, bytes)
+                Prepared::Replay { subscription, found }
             }
-            Operation::Plugin { plugin, change } => (Prepared::Plugin { plugin, change }, 0),
+            Operation::Plugin { plugin, change } => Prepared::Plugin { plugin, change },
         };
+        let bytes = operation.bytes();
         let actor = actor.clone();
         let command = |reply| Command::Operate { actor, operation, reply };
         self.send(command, bytes).await?.wait(&self.shared).await

@@ -6,14 +6,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use usher_event::{Event, Identity, PluginName, SubscriptionName};
+use usher_event::{Event, Identity, SubscriptionName};
 
 use crate::api::{
-    Actor, BrokerError, Operated, PluginChange, Published, Schedule, ScheduleStatus, Settled,
-    Subscription, SubscriptionStatus,
+    Actor, BrokerError, Operated, Published, Schedule, ScheduleStatus, Settled, Subscription,
+    SubscriptionStatus,
 };
 use crate::ledger::{DeliverySnapshot, Fetched, FlowSnapshot, PreparedSettlement};
-use crate::replay::Found;
+use crate::operate::Prepared;
 
 /// Maximum bytes of events per commit; the rest waits for the next.
 const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
@@ -74,15 +74,6 @@ pub(crate) enum Command {
     },
     /// Result of a read that the ledger requested.
     Fetched(Result<Fetched, String>),
-}
-
-/// An operation, with what it needs of the store.
-pub(crate) enum Prepared {
-    Redrive(u64),
-    RedriveEdited { id: u64, event: Event, identity: Identity },
-    Discard(u64),
-    Replay { subscription: SubscriptionName, found: Found },
-    Plugin { plugin: PluginName, change: PluginChange },
 }
 
 impl Command {

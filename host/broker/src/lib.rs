@@ -26,6 +26,7 @@ mod limits;
 mod load;
 mod log;
 mod memory;
+mod operate;
 mod options;
 mod outlet;
 mod prepare;

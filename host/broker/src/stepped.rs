@@ -20,10 +20,11 @@ use crate::api::*;
 use crate::fetch::fetch;
 use crate::ledger::{Fetch, Ledger, LedgerOptions, PreparedSettlement};
 use crate::load::load;
+use crate::operate::{Prepared, operate};
 use crate::store::memory::MemoryStore;
-use crate::store::rows::{DeadRow, RetryRow, SubscriptionRow};
+use crate::store::rows::{RetryRow, SubscriptionRow};
 use crate::store::{Space, Store as _, keys};
-use crate::{Options, flow, log, prepare, replay};
+use crate::{Options, flow, log, replay};
 
 const READABLE: &str = "a store in memory is readable";
 
@@ -131,39 +132,20 @@ impl Stepped {
     /// # Errors
     /// [`BrokerError::Behind`] and [`BrokerError::Invalid`].
     pub fn operate(&mut self, operation: Operation, now_ms: u64) -> Result<Operated, BrokerError> {
-        let actor = &Actor::local();
-        match operation {
-            Operation::Redrive(id) => match self.dead_row(id) {
-                Some(row) => self.ledger.redrive(id, &row, actor, now_ms).map(|()| Operated::Done),
-                None => Ok(Operated::NotFound),
+        let prepared = match operation {
+            Operation::Redrive(id) => Prepared::Redrive(id),
+            Operation::RedriveEdited { id, edited } => match self.dead_letter(id) {
+                Some(dead) => Prepared::redrive_edited(&dead, &edited)?,
+                None => return Ok(Operated::NotFound),
             },
-            Operation::RedriveEdited { id, edited } => {
-                let (Some(letter), Some(row)) = (self.dead_letter(id), self.dead_row(id)) else {
-                    return Ok(Operated::NotFound);
-                };
-                let event = prepare::edited_redrive_event(&letter, &edited)?;
-                let identity = event.identity();
-                let new = (event, &identity);
-                let appended = self.ledger.redrive_edited(id, &row, new, actor, now_ms);
-                appended.map(Operated::Appended)
-            }
-            Operation::Discard(id) => Ok(match self.dead_row(id) {
-                Some(row) => {
-                    self.ledger.discard(id, &row, actor, now_ms);
-                    Operated::Done
-                }
-                None => Operated::NotFound,
-            }),
+            Operation::Discard(id) => Prepared::Discard(id),
             Operation::Replay(query) => {
                 let found = self.found(&query)?;
-                let replayed = self.ledger.replay(&query.subscription, found, actor, now_ms);
-                replayed.map(Operated::Replayed)
+                Prepared::Replay { subscription: query.subscription, found }
             }
-            Operation::Plugin { plugin, change } => {
-                self.ledger.record_plugin_change(plugin, change, actor, now_ms);
-                Ok(Operated::Done)
-            }
-        }
+            Operation::Plugin { plugin, change } => Prepared::Plugin { plugin, change },
+        };
+        operate(&mut self.ledger, &*self.store.view(), &Actor::local(), prepared, now_ms)
     }
 
     /// Sequences of the events that a replay would look at.
@@ -274,11 +256,6 @@ impl Stepped {
 
     fn found(&self, query: &ReplayQuery) -> Result<replay::Found, BrokerError> {
         replay::find(&*self.store.view(), query).expect(READABLE)
-    }
-
-    fn dead_row(&self, id: u64) -> Option<DeadRow> {
-        let row = self.store.view().get(Space::Dead, &keys::number(id)).expect(READABLE)?;
-        Some(DeadRow::read(&row).expect(READABLE))
     }
 }
 

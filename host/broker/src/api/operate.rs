@@ -15,7 +15,7 @@ pub struct Actor(Arc<str>);
 const LOCAL: &str = "local";
 
 impl Actor {
-    /// Whoever reaches the router, as long as it asks for no tokens.
+    /// Any caller, as long as the router asks for no tokens.
     pub fn local() -> Self {
         Self(LOCAL.into())
     }

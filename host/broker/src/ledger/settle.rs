@@ -66,10 +66,37 @@ impl Ledger {
             }
             Disposition::Retry { failure, after } => self.fail(&report, failure, after, now_ms),
             Disposition::Reject { failure } => self.give_up(&report, failure, now_ms),
-            Disposition::Ack(changes) => {
-                self.acknowledge(&report, changes, &identities, &stored_blobs, now_ms)
-            }
+            Disposition::Ack(changes) => match self.admission(&report, &changes, &stored_blobs) {
+                Admission::Commit => {
+                    self.acknowledge(&report, changes, &identities, &stored_blobs, now_ms)
+                }
+                Admission::Fail(failure) => self.fail(&report, failure, None, now_ms),
+                Admission::GiveUp(failure) => self.give_up(&report, failure, now_ms),
+                Admission::Conflict => self.run_again(id, sequence),
+                Admission::HoldBack { behind } => self.wait_for(id, sequence, behind),
+            },
         }
+    }
+
+    /// Has a delivery run again, alone if that has happened too often.
+    fn run_again(&mut self, id: u32, sequence: u64) -> Settled {
+        self.stats.conflicts += 1;
+        if let Some(sub) = self.subs.get_mut(&id)
+            && sub.put_back_conflicting(sequence) > CONFLICTS_MAX
+        {
+            self.alone.ask(&sub.subscription().name, id, sequence);
+        }
+        self.expire_if_gone(id, sequence, Settled::Conflict)
+    }
+
+    /// Has a delivery wait until the subscription `behind` has caught up.
+    fn wait_for(&mut self, id: u32, sequence: u64, behind: u32) -> Settled {
+        self.stats.held_back += 1;
+        self.hold_back(id, behind);
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.put_back(sequence);
+        }
+        self.expire_if_gone(id, sequence, Settled::HeldBack)
     }
 
     /// Whether an acknowledgement may commit. The one place that decides it: what the sandbox and
@@ -138,39 +165,6 @@ impl Ledger {
     }
 
     fn acknowledge(
-        &mut self,
-        report: &Report,
-        changes: Changes,
-        identities: &[usher_event::Identity],
-        stored_blobs: &[Option<u64>],
-        now_ms: u64,
-    ) -> Settled {
-        let (id, sequence) = (report.subscription, report.sequence);
-        match self.admission(report, &changes, stored_blobs) {
-            Admission::Commit => self.commit_ack(report, changes, identities, stored_blobs, now_ms),
-            Admission::Fail(failure) => self.fail(report, failure, None, now_ms),
-            Admission::GiveUp(failure) => self.give_up(report, failure, now_ms),
-            Admission::Conflict => {
-                self.stats.conflicts += 1;
-                if let Some(sub) = self.subs.get_mut(&id)
-                    && sub.put_back_conflicting(sequence) > CONFLICTS_MAX
-                {
-                    self.alone.ask(&sub.subscription().name, id, sequence);
-                }
-                self.expire_if_gone(id, sequence, Settled::Conflict)
-            }
-            Admission::HoldBack { behind } => {
-                self.stats.held_back += 1;
-                self.hold_back(id, behind);
-                if let Some(sub) = self.subs.get_mut(&id) {
-                    sub.put_back(sequence);
-                }
-                self.expire_if_gone(id, sequence, Settled::HeldBack)
-            }
-        }
-    }
-
-    fn commit_ack(
         &mut self,
         report: &Report,
         changes: Changes,

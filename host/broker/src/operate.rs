@@ -1,0 +1,85 @@
+//! Applies operator actions to the ledger.
+
+use usher_event::{Event, Identity, PluginName, SubscriptionName};
+
+use crate::api::{Actor, BrokerError, DeadLetter, Operated, PluginChange};
+use crate::ledger::Ledger;
+use crate::prepare::edited_redrive_event;
+use crate::replay::Found;
+use crate::store::rows::DeadRow;
+use crate::store::{Space, StoreFailure, View, keys};
+
+/// An operation, with what it needs of the store.
+pub(crate) enum Prepared {
+    Redrive(u64),
+    RedriveEdited { id: u64, event: Event, identity: Identity },
+    Discard(u64),
+    Replay { subscription: SubscriptionName, found: Found },
+    Plugin { plugin: PluginName, change: PluginChange },
+}
+
+impl Prepared {
+    /// A redrive of this dead letter with corrections.
+    pub(crate) fn redrive_edited(dead: &DeadLetter, edited: &Event) -> Result<Self, BrokerError> {
+        let event = edited_redrive_event(dead, edited)?;
+        let identity = event.identity();
+        Ok(Self::RedriveEdited { id: dead.id, event, identity })
+    }
+
+    /// Size of the events it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::RedriveEdited { event, .. } => event.encoded().len(),
+            Self::Replay { found, .. } => {
+                found.candidates.iter().map(|one| one.stored.event.encoded().len()).sum()
+            }
+            Self::Redrive(_) | Self::Discard(_) | Self::Plugin { .. } => 0,
+        }
+    }
+}
+
+/// Applies an operation. `view` must show the latest commit, as only the committer can be sure of.
+pub(crate) fn operate(
+    ledger: &mut Ledger,
+    view: &dyn View,
+    actor: &Actor,
+    operation: Prepared,
+    now_ms: u64,
+) -> Result<Operated, BrokerError> {
+    let dead = |ledger: &Ledger, id| dead_letter(ledger, view, id);
+    match operation {
+        Prepared::Redrive(id) => {
+            let Some(dead) = dead(ledger, id)? else { return Ok(Operated::NotFound) };
+            ledger.redrive(id, &dead, actor, now_ms).map(|()| Operated::Done)
+        }
+        Prepared::RedriveEdited { id, event, identity } => {
+            let Some(dead) = dead(ledger, id)? else { return Ok(Operated::NotFound) };
+            let new = (event, &identity);
+            ledger.redrive_edited(id, &dead, new, actor, now_ms).map(Operated::Appended)
+        }
+        Prepared::Discard(id) => {
+            let Some(dead) = dead(ledger, id)? else { return Ok(Operated::NotFound) };
+            ledger.discard(id, &dead, actor, now_ms);
+            Ok(Operated::Done)
+        }
+        Prepared::Replay { subscription, found } => {
+            ledger.replay(&subscription, found, actor, now_ms).map(Operated::Replayed)
+        }
+        Prepared::Plugin { plugin, change } => {
+            ledger.record_plugin_change(plugin, change, actor, now_ms);
+            Ok(Operated::Done)
+        }
+    }
+}
+
+fn dead_letter(ledger: &Ledger, view: &dyn View, id: u64) -> Result<Option<DeadRow>, BrokerError> {
+    if ledger.is_dead_letter_gone(id) {
+        return Ok(None);
+    }
+    let key = keys::number(id);
+    let damaged = || StoreFailure::damaged(Space::Dead, &key);
+    let row = view
+        .get(Space::Dead, &key)
+        .and_then(|row| row.map(|row| DeadRow::read(&row).ok_or_else(damaged)).transpose());
+    row.map_err(|failure| BrokerError::Read(failure.0))
+}
