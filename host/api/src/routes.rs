@@ -166,7 +166,7 @@ impl Route {
 
     /// Whether it accepts any `Host` header: probes connect by address.
     pub fn is_probe(&self) -> bool {
-        matches!(self.path, "/healthz" | "/readyz")
+        is_probe(self.path)
     }
 
     /// All refusals it may return.
@@ -510,6 +510,12 @@ pub const METRICS: Route = Route::get("/metrics", "metrics", Scope::Read)
 pub const OPENAPI: Route = Route::get("/openapi.json", "openapi", Scope::Open)
     .summary("This document")
     .returns("OpenAPI 3.1.", anything);
+
+/// Whether this is the path of a health check: allowed under any `Host`, since it reveals nothing
+/// about events, and probes connect by address.
+pub fn is_probe(path: &str) -> bool {
+    [HEALTH.path, READINESS.path].contains(&path)
+}
 
 /// Every route of the API.
 pub const ALL: &[Route] = &[

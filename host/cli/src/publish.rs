@@ -4,7 +4,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use usher_event::{Event, json};
 
@@ -13,8 +13,8 @@ use super::feed::{Feed, Piece};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::{count, printable, printable_cut};
-use usher_api::{Accepted, AcceptedEvent, Timestamp, routes};
+use super::ui::text::{count, now, printable, printable_cut};
+use usher_api::{Accepted, AcceptedEvent, routes};
 use usher_client::{Client, Outcome, Refusal};
 
 /// Attempts per batch while the router is busy (429).
@@ -207,7 +207,7 @@ fn made_here(args: &PublishArgs) -> Result<Event, CliError> {
         return Err(usage("give a file, or --type and --source".to_owned()));
     };
     let id = args.id.clone().unwrap_or_else(random_id);
-    let mut builder = Event::builder(id, source.as_str(), ty.as_str()).time(now());
+    let mut builder = Event::builder(id, source.as_str(), ty.as_str()).time(now().to_string());
     if let Some(subject) = &args.subject {
         builder = builder.subject(subject.as_str());
     }
@@ -224,11 +224,6 @@ fn made_here(args: &PublishArgs) -> Result<Event, CliError> {
         })?;
     }
     Ok(event)
-}
-
-fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)).to_string()
 }
 
 /// 128 random bits; every `RandomState` has different keys.

@@ -1,5 +1,5 @@
 //! A blocking client of a router's HTTP API. Requests are built with [`Client::request`] and its
-//! shorthands; every answer has a size limit and, unless [`Request::unhurried`], a time limit.
+//! shorthands; every response has a size limit and, unless [`Request::unhurried`], a time limit.
 
 mod error;
 mod response;
@@ -29,7 +29,7 @@ const STREAM_SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest body accepted.
 const BODY_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// What can't stand in a path segment as it is.
+/// Characters that must be escaped in a path segment.
 const PATH_SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

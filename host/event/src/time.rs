@@ -1,6 +1,13 @@
 //! Points in time as text: RFC 3339 in UTC, with milliseconds.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat};
+
+/// A duration in whole milliseconds; `u64::MAX` if it is longer than fits.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Formats Unix milliseconds, such as `2026-01-31T12:00:00.000Z`.
 pub fn format_time(time_ms: u64) -> String {

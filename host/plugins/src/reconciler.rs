@@ -371,7 +371,7 @@ impl Reconciler {
             outcome,
             from = from.map(tracing::field::display),
             subscriptions = plugin.subscriptions.len(),
-            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            took_ms = usher_event::millis(took),
             "plugin serving"
         );
         self.known(file).again = None;

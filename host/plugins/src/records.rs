@@ -136,7 +136,7 @@ impl KeptQuarantine {
             time_ms: quarantine.time_ms,
             digest: quarantine.digest,
             failures: quarantine.failures,
-            window_ms: u64::try_from(quarantine.window.as_millis()).unwrap_or(u64::MAX),
+            window_ms: usher_event::millis(quarantine.window),
             class: quarantine.class.as_str().to_owned(),
             reason: cut(&quarantine.reason),
             is_reported: false,

@@ -22,7 +22,7 @@ pub(super) fn quarantined(plugin: &PluginName, quarantine: &Quarantine) -> Optio
         "plugin": plugin,
         "digest": digest,
         "failures": failures,
-        "window_ms": u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        "window_ms": usher_event::millis(*window),
         "class": class.as_str(),
         "reason": reason,
     });

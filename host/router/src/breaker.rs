@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use usher_event::FailureClass;
+use usher_event::{FailureClass, millis};
 
 /// When a plugin's breaker opens, and when the plugin is quarantined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,10 +223,6 @@ impl Breaker {
         let wait_ms = wait_ms.min(millis(self.policy.max_wait));
         self.state = BreakerState::Open { until_ms: now_ms.saturating_add(wait_ms), wait_ms };
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn size(count: u32) -> usize {

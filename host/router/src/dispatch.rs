@@ -1,4 +1,4 @@
-//! What the workers of one subscription share: leasing, runs that were shed, settling.
+//! What the workers of one subscription share: leasing, runs that were handed off, settling.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,9 +35,9 @@ pub(crate) struct Dispatch {
     phase: watch::Sender<Phase>,
     /// Held by the one worker that waits for deliveries: an arrival wakes one, not all.
     turn: tokio::sync::Mutex<()>,
-    /// Runs handed over by workers that are stuck in a slow delivery.
-    shed: Mutex<VecDeque<Run>>,
-    shed_wakes: Notify,
+    /// Runs handed off by workers that are stuck in a slow delivery.
+    handed_off: Mutex<VecDeque<Run>>,
+    hand_off_wakes: Notify,
     stopped: OnceLock<String>,
 }
 
@@ -56,8 +56,8 @@ impl Dispatch {
             stats,
             phase: watch::Sender::new(Phase::Serving),
             turn: tokio::sync::Mutex::default(),
-            shed: Mutex::default(),
-            shed_wakes: Notify::new(),
+            handed_off: Mutex::default(),
+            hand_off_wakes: Notify::new(),
             stopped: OnceLock::new(),
             home,
         }
@@ -128,7 +128,7 @@ impl Dispatch {
             }
             tokio::select! {
                 biased;
-                () = self.shed_wakes.notified() => {}
+                () = self.hand_off_wakes.notified() => {}
                 leases = self.lease(max) => return Ok(Run::new(Arc::clone(&self.home), leases?)),
             }
         }
@@ -140,27 +140,28 @@ impl Dispatch {
     }
 
     /// Settles the finished part of a run and leaves the waiting part to the next idle worker.
-    pub(crate) fn shed(&self, rest: Rest<'_>) {
+    pub(crate) fn hand_off(&self, rest: Rest<'_>) {
         self.settling.submit_aside(std::mem::take(rest.done));
         if rest.waiting.is_empty() {
             return;
         }
         let run = Run::new(Arc::clone(&self.home), std::mem::take(rest.waiting));
-        self.shed.lock().unwrap_or_else(PoisonError::into_inner).push_back(run);
-        self.shed_wakes.notify_one();
+        self.handed_off.lock().unwrap_or_else(PoisonError::into_inner).push_back(run);
+        self.hand_off_wakes.notify_one();
     }
 
     fn take_handed_off(&self) -> Option<Run> {
-        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = shed.pop_front();
-        if !shed.is_empty() {
-            // `Notify` stores a single permit: two runs shed before a wake-up wake only one worker.
-            self.shed_wakes.notify_one();
+        let mut handed_off = self.handed_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = handed_off.pop_front();
+        if !handed_off.is_empty() {
+            // `Notify` stores a single permit: two runs handed off before a wake-up wake only
+            // one worker.
+            self.hand_off_wakes.notify_one();
         }
         run
     }
 
-    /// Releases shed runs that no worker has picked up.
+    /// Releases runs handed off that no worker has picked up.
     pub(crate) fn release_handed_off(&self) {
         while let Some(run) = self.take_handed_off() {
             drop(run);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use usher_broker::{Clock as _, SystemClock};
-use usher_event::{Digest, Failure, FailureClass, PluginName, SubscriptionName};
+use usher_event::{Digest, Failure, FailureClass, PluginName, SubscriptionName, millis};
 
 use crate::breaker::{Admission, Breaker, BreakerInput, BreakerPolicy, Change};
 use crate::swap::Hold;
@@ -413,7 +413,7 @@ impl Ladder {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.began.elapsed())
     }
 }
 

@@ -83,7 +83,7 @@ async fn handle_run(
         && (is_probe || dispatch.ladder().is_free())
         && let Some((delivery, rest)) = run.advance()
     {
-        let mut slow = Some(|| dispatch.shed(rest));
+        let mut slow = Some(|| dispatch.hand_off(rest));
         let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;
         let Some(Handled { by, took, decision }) = handled else {
             tracing::warn!(
@@ -294,7 +294,7 @@ impl Dispatch {
             tracing::warn!(
                 subscription = self.name().as_str(),
                 sequence = delivery.sequence,
-                asked_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+                asked_ms = usher_event::millis(*after),
                 max_ms = AFTER_MAX.as_millis() as u64,
                 "the wait asked for is too long and is cut"
             );

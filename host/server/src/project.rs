@@ -6,7 +6,9 @@ use std::time::Duration;
 use usher_api as api;
 use usher_api::Timestamp;
 use usher_broker as broker;
-use usher_event::{BlobChange, Failure, FailureClass, PluginName, StateWrite, SubscriptionName};
+use usher_event::{
+    BlobChange, Failure, FailureClass, PluginName, StateWrite, SubscriptionName, millis,
+};
 use usher_router::Standing;
 
 use usher_plugins::HistoryEntry;
@@ -261,14 +263,6 @@ pub(crate) fn retry(policy: broker::RetryPolicy) -> api::Retry {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    saturated(duration.as_millis())
-}
-
-fn saturated(number: u128) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
-}
-
 /// The round, unless it is the first.
 fn later_round(round: u32) -> Option<u32> {
     Some(round).filter(|round| *round > 1)
@@ -429,7 +423,7 @@ pub(crate) fn dry_run(sequence: u64, ty: String, run: usher_router::DryRun) -> a
         version: run.version,
         verdict: verdict.to_owned(),
         failure,
-        took_us: saturated(run.took.as_micros()),
+        took_us: u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX),
         emissions: emissions.into_iter().map(dry_run_emission).collect(),
         writes: writes.into_iter().map(dry_run_write).collect(),
         blobs: blobs.into_iter().map(dry_run_blob).collect(),

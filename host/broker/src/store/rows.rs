@@ -9,8 +9,6 @@ mod retries;
 mod schedules;
 mod subscriptions;
 
-use std::time::Duration;
-
 pub(crate) use counters::*;
 pub(crate) use dead::*;
 pub(crate) use effects::*;
@@ -18,11 +16,7 @@ pub(crate) use events::*;
 pub(crate) use retries::*;
 pub(crate) use schedules::*;
 pub(crate) use subscriptions::*;
+pub(crate) use usher_event::millis;
 
 /// The version of all rows that have one.
 const VERSION: u8 = 1;
-
-/// A duration in whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}

@@ -164,7 +164,7 @@ struct Unsynced {
     writes: Vec<(u64, u64)>,
 }
 
-/// Answers the intercepted calls.
+/// Handles the intercepted calls.
 struct Disk {
     listener: OwnedFd,
     folder: PathBuf,

@@ -72,7 +72,7 @@ pub(crate) fn elapsed(start: Timestamp, end: Timestamp) -> String {
 /// The time now, by this machine's clock.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Timestamp::from_ms(usher_event::millis(since))
 }
 
 /// `in 4.200 s`; `now` if overdue.

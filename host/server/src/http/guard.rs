@@ -19,9 +19,6 @@ use super::connections::Caller;
 use super::problem::{ApiError, HEADER_MAX_BYTES};
 use super::state::Api;
 
-/// Health checks: allowed under any host name, since they reveal nothing about events.
-const PROBES: [&str; 2] = [routes::HEALTH.path, routes::READINESS.path];
-
 /// Prefixes of paths for events and blobs, which spare connections may not request.
 const BULK: [&str; 2] = ["/events", "/blobs"];
 
@@ -119,7 +116,7 @@ fn check_origin(
         |host: &str| is_loopback(host) || allowed.iter().any(|one| one.eq_ignore_ascii_case(host));
     if let Some(authority) = authority
         && !is_ours(authority.host())
-        && !PROBES.contains(&path)
+        && !routes::is_probe(path)
     {
         return Err(ApiError::misdirected(
             "the host header names another machine; use a loopback address or localhost, or add \

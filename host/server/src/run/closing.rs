@@ -73,7 +73,7 @@ impl Parts {
     /// Closes intake, drains requests and deliveries, closes the broker.
     async fn close(self) -> u8 {
         let Self { app, stop, http, reconciler } = self;
-        tracing::info!(drain_ms = millis(app.config.drain), "stopping");
+        tracing::info!(drain_ms = usher_event::millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
         stop.send_replace(true);
@@ -147,10 +147,6 @@ fn report(what: &str, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the {what} failed");
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
     app
 }
 
-/// Stands in for the reconciler: a plugin that is paused has no version before.
+/// Replaces the reconciler: a paused plugin has no previous version.
 async fn grant(mut wanted: mpsc::Receiver<RollbackRequest>, router: Arc<Router>) {
     while let Some(RollbackRequest { name, answer }) = wanted.recv().await {
         let is_paused = router.standings()[&name].is_paused;

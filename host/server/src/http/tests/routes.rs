@@ -108,7 +108,7 @@ fn takes_events(path: &str, method: &str) -> bool {
     method == "POST" && ["/events", "/dead-letters/{id}/redrive-edited"].contains(&path)
 }
 
-/// Brings an answer with this status about.
+/// Sends a request whose response has this status.
 async fn answer_with(route: &Route, status: u16) -> Answer {
     let (path, method) = (route.path, route.method.as_str());
     let takes_events = takes_events(path, method);
