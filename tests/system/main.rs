@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "a panic is how a test fails"
 )]
+mod access;
 mod api;
 mod capabilities;
 mod cloudevents;

@@ -20,13 +20,21 @@ pub struct AuditRecord {
     pub number: u64,
     /// When it was done.
     pub time: Timestamp,
-    /// Who did it; `local` as long as there are no access tokens.
+    /// The name of the token that was used; `local` if none was needed.
     pub actor: String,
-    /// On dead letters: `redrive`, `redrive_edited`, `discard`; on subscriptions: `replay`; on
-    /// plugins: `pause`, `resume`, `release`, `rollback`.
+    /// On dead letters: `redrive`, `redrive_edited`, `discard`; on subscriptions: `replay`,
+    /// `remove`; on plugins: `pause`, `resume`, `release`, `rollback`; on tokens: `create_token`,
+    /// `revoke_token`; and `backup`.
     pub action: String,
     /// The plugin acted on, or the one that owns the subscription.
-    pub plugin: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// The token that was created or revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The folder of the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// The subscription; absent for an action on a plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<SubscriptionName>,

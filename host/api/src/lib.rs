@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod explanation;
 mod flows;
+mod hiding;
 mod openapi;
 mod plugins;
 mod problem;
@@ -19,6 +20,7 @@ mod schedules;
 mod states;
 mod store;
 mod subscriptions;
+mod tokens;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,17 +30,20 @@ pub use dead_letters::*;
 pub use events::*;
 pub use explanation::*;
 pub use flows::*;
+pub use hiding::HasEvents;
 pub use openapi::document;
 pub use plugins::*;
 pub use problem::{PROBLEM_JSON, Problem, Refusal};
 pub use queries::*;
 pub use replays::*;
-pub use routes::{Method, Route, Scope};
+pub use routes::{Method, Route};
 pub use scalar::{CloudEvent, Timestamp};
 pub use schedules::*;
 pub use states::*;
 pub use store::*;
 pub use subscriptions::*;
+pub use tokens::*;
+pub use usher_access::{Scope, TokenScope};
 
 /// Response to `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

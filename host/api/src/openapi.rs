@@ -6,6 +6,7 @@ use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi,
     OpenApiBuilder, Paths, Ref, RefOr, Required, Response, ResponseBuilder, Schema, Server,
@@ -14,6 +15,16 @@ use utoipa::openapi::{
 use crate::problem::{PROBLEM_JSON, Problem, REFUSALS, Refusal};
 use crate::routes::{self, Method, Route};
 use utoipa::ToSchema as _;
+
+/// The name of the security scheme.
+const TOKEN: &str = "token";
+
+fn bearer() -> SecurityScheme {
+    let described = "A token of `usher tokens new`; the requirement names its scope. Not asked for \
+                     as long as there are no tokens.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(described));
+    SecurityScheme::Http(scheme.build())
+}
 
 type Named = Vec<(String, RefOr<Schema>)>;
 
@@ -33,8 +44,11 @@ pub fn document() -> Result<String, serde_json::Error> {
         paths.add_path_operation(route.path, vec![method], operation(route, &mut named));
     }
     let refusals = REFUSALS.iter().map(|refusal| (refusal.name, response(refusal)));
-    let components =
-        ComponentsBuilder::new().schemas_from_iter(named).responses_from_iter(refusals).build();
+    let components = ComponentsBuilder::new()
+        .schemas_from_iter(named)
+        .responses_from_iter(refusals)
+        .security_scheme(TOKEN, bearer())
+        .build();
     let info = InfoBuilder::new()
         .title("Usher")
         .version(env!("CARGO_PKG_VERSION"))
@@ -42,8 +56,8 @@ pub fn document() -> Result<String, serde_json::Error> {
             LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
         ))
         .description(Some(
-            "Publish events, and look at what became of them. The API listens on loopback only and \
-             asks for no token; requests with a foreign Host or Origin header are refused.",
+            "Publish events, and look at what became of them. Without tokens the API is open, and \
+             listens on loopback only; requests with a foreign Host or Origin header are refused.",
         ))
         .build();
     let document: OpenApi = OpenApiBuilder::new()
@@ -62,6 +76,9 @@ fn operation(route: &Route, named: &mut Named) -> Operation {
         .summary(Some(route.summary))
         .description(route.description)
         .parameters(Some(parameters));
+    if let Some(scope) = route.scope.as_str() {
+        operation = operation.security(SecurityRequirement::new(TOKEN, [scope]));
+    }
     if let Some(body) = route.body {
         let filled = RequestBodyBuilder::new()
             .description(Some(body.description))
@@ -110,6 +127,7 @@ fn path_parameters(path: &'static str) -> impl Iterator<Item = Parameter> {
             "sequence" => ("The event's place in the log.", u64::schema()),
             "plugin" => ("The plugin's name.", String::schema()),
             "name" => ("The part of the subscription's name behind the slash.", String::schema()),
+            "token" => ("The token's name.", usher_event::TokenName::schema()),
             "digest" => ("SHA-256 of the content.", usher_event::Digest::schema()),
             _ if path == routes::FLOW.path => (
                 "Digits only: the sequence of any of its events. Otherwise a correlationid; of \

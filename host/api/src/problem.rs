@@ -53,8 +53,16 @@ pub(crate) const INVALID: Refusal = Refusal::final_(
     "Invalid",
     "Something in the request is not valid; `detail` says what, `attribute` and `member` where.",
 );
-pub(crate) const FORBIDDEN: Refusal =
-    Refusal::final_(403, "Forbidden", "The Origin header names a web page from elsewhere.");
+pub(crate) const UNAUTHORIZED: Refusal = Refusal::final_(
+    401,
+    "Unauthorized",
+    "There is no token, or one that is unknown, revoked or expired; WWW-Authenticate says which.",
+);
+pub(crate) const FORBIDDEN: Refusal = Refusal::final_(
+    403,
+    "Forbidden",
+    "The token lacks the scope, or the Origin header names a web page from elsewhere.",
+);
 pub(crate) const NOT_FOUND: Refusal = Refusal::final_(404, "NotFound", "There is no such thing.");
 pub(crate) const TIMEOUT: Refusal = Refusal::final_(408, "Timeout", "The body took too long.");
 pub(crate) const CONFLICT: Refusal = Refusal::final_(
@@ -81,8 +89,9 @@ pub(crate) const FULL: Refusal =
     Refusal::retryable(507, "Full", "The disk is almost full; nothing was stored.");
 
 /// Every refusal, in the order of its status.
-pub(crate) const REFUSALS: [Refusal; 12] = [
+pub(crate) const REFUSALS: [Refusal; 13] = [
     INVALID,
+    UNAUTHORIZED,
     FORBIDDEN,
     NOT_FOUND,
     TIMEOUT,

@@ -7,29 +7,15 @@ use utoipa::{IntoParams, PartialSchema as _, ToSchema};
 
 use crate::problem::{
     BUSY, CONFLICT, FORBIDDEN, FULL, INTERNAL, INVALID, MISDIRECTED, NOT_FOUND, Refusal, TIMEOUT,
-    TOO_LARGE, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+    TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
 use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
     DeadLetterGone, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery, Explanation, Flow,
-    Health, PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules, States,
-    Stored, StreamQuery, SubscriptionGone, Subscriptions,
+    Health, NewToken, PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules,
+    Scope, States, Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated,
+    TokenRevoked, Tokens,
 };
-
-/// The permission that a route requires. Not enforced yet: the API listens on loopback only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// None: probes and the description of the API.
-    Open,
-    /// Appends events.
-    Publish,
-    /// Reads events and the state of the router.
-    Read,
-    /// Controls plugins and deliveries.
-    Operate,
-    /// Changes the router or copies all of its data.
-    Admin,
-}
 
 /// The methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,8 +79,9 @@ pub(crate) struct Success {
 /// A schema, and the named ones that it refers to.
 pub(crate) type SchemaOf = fn(&mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema>;
 
-/// Refusals of the guard in front of the handlers. For probes, `Host` is not checked.
-const GUARDED: [Refusal; 2] = [FORBIDDEN, MISDIRECTED];
+/// Refusals in front of the handlers: of the guard, which doesn't check the `Host` of probes, and
+/// of the check of tokens.
+const GUARDED: [Refusal; 5] = [FORBIDDEN, MISDIRECTED, INVALID, UNAUTHORIZED, BUSY];
 
 impl Route {
     const fn new(method: Method, path: &'static str, id: &'static str, scope: Scope) -> Self {
@@ -171,8 +158,14 @@ impl Route {
 
     /// All refusals it may return.
     pub fn refusals(&self) -> impl Iterator<Item = Refusal> + use<> {
-        let guarded = if self.is_probe() { &GUARDED[..1] } else { &GUARDED[..] };
-        guarded.iter().chain(self.own_refusals).copied()
+        let guarded = match self.scope {
+            _ if self.is_probe() => &GUARDED[..1],
+            Scope::Open => &GUARDED[..2],
+            _ => &GUARDED[..],
+        };
+        let own = self.own_refusals;
+        let guarded = guarded.iter().filter(move |refusal| !own.contains(refusal));
+        guarded.chain(own).copied()
     }
 
     /// 304, for the only route whose response clients may cache.
@@ -459,11 +452,45 @@ pub const BLOBS: Route = Route::get("/blobs", "listBlobs", Scope::Read)
     .refuses(LISTS);
 
 /// Read a blob.
-pub const BLOB: Route = Route::get("/blobs/{digest}", "getBlob", Scope::Read)
+pub const BLOB: Route = Route::get("/blobs/{digest}", "getBlob", Scope::ReadData)
     .summary("A blob's content")
     .returns("The content, with the media type it was put with. ETag is the digest.", anything)
     .with_media_type("*/*")
     .refuses(BROKER);
+
+/// List tokens.
+pub const TOKENS: Route = Route::get("/tokens", "listTokens", Scope::Admin)
+    .summary("Tokens, without their secrets")
+    .returns("All tokens.", json::<Tokens>);
+
+/// Create a token.
+pub const CREATE_TOKEN: Route = Route::post("/tokens", "createToken", Scope::Admin)
+    .summary("Create a token")
+    .description(
+        "The first one must have the scope `admin`. From then on every request needs a token, but \
+         for probes and this document.",
+    )
+    .body("The token.", &[("application/json", json::<NewToken>)])
+    .returns("The token, with its secret.", json::<TokenCreated>)
+    .with_status(201)
+    .refuses(&[
+        INVALID,
+        TIMEOUT,
+        CONFLICT,
+        TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+        BUSY,
+        INTERNAL,
+        UNAVAILABLE,
+    ]);
+
+/// Revoke a token.
+pub const REVOKE_TOKEN: Route =
+    Route { method: Method::Delete, ..Route::get("/tokens/{token}", "revokeToken", Scope::Admin) }
+        .summary("Revoke a token")
+        .description("Neither the last one with the scope `admin` nor one of the configuration.")
+        .returns("It is no longer accepted.", json::<TokenRevoked>)
+        .refuses(CONTROLS);
 
 /// Make a backup.
 pub const BACKUP: Route = Route::post("/backup", "backup", Scope::Admin)
@@ -544,6 +571,9 @@ pub const ALL: &[Route] = &[
     AUDIT,
     BLOBS,
     BLOB,
+    TOKENS,
+    CREATE_TOKEN,
+    REVOKE_TOKEN,
     BACKUP,
     STATES,
     HEALTH,

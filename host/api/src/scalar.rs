@@ -109,6 +109,14 @@ impl CloudEvent {
     }
 }
 
+impl CloudEvent {
+    /// Takes its data away; all of it, if it is unreadable.
+    pub fn hide_data(&mut self) {
+        let hidden = self.event().and_then(|event| event.without_data().ok());
+        *self = hidden.map_or_else(|| Self::Unreadable(RawValue::NULL.to_owned()), Self::Event);
+    }
+}
+
 impl From<Event> for CloudEvent {
     fn from(event: Event) -> Self {
         Self::Event(event)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
 
 use crate::Clock;
-use crate::api::{BrokerError, Changes, Disposition, SubscriptionStatus};
+use crate::api::{AuditAction, BrokerError, Changes, Disposition, SubscriptionStatus};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
 use crate::intake::{Command, Phase, Reply};
@@ -236,9 +236,12 @@ impl Committer {
                 let answer = made.map(|id| self.outlets.push(OutletChange::Open(id, name)));
                 self.answer(reply, answer);
             }
-            Command::Unsubscribe { name, reply } => {
+            Command::Unsubscribe { name, by, reply } => {
                 let removed = self.ledger.unsubscribe(&name);
                 if let Some(id) = removed {
+                    if let Some(actor) = by {
+                        self.ledger.record(&name, AuditAction::Unsubscribe, &actor, now_ms);
+                    }
                     self.outlets.push(OutletChange::Remove(id, name));
                 }
                 self.answer(reply, Ok(removed.is_some()));

@@ -289,7 +289,7 @@ impl Deliveries for EmbeddedBroker {
 
     async fn unsubscribe(&self, name: &SubscriptionName) -> Result<bool, BrokerError> {
         let name = name.clone();
-        self.ask(|reply| Command::Unsubscribe { name, reply }).await
+        self.ask(|reply| Command::Unsubscribe { name, by: None, reply }).await
     }
 
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
@@ -438,7 +438,12 @@ impl Operator for EmbeddedBroker {
                 let found = self.read(move |view| replay::find(view, &query)).await??;
                 Prepared::Replay { subscription, found }
             }
-            Operation::Plugin { plugin, change } => Prepared::Plugin { plugin, change },
+            Operation::Unsubscribe(name) => {
+                let by = Some(actor.clone());
+                let removed = self.ask(|reply| Command::Unsubscribe { name, by, reply }).await?;
+                return Ok(if removed { Operated::Done } else { Operated::NotFound });
+            }
+            Operation::Record(change) => Prepared::Record(change),
         };
         let bytes = operation.bytes();
         let actor = actor.clone();

@@ -1,7 +1,8 @@
 //! File operations that are atomic and durable across a crash.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Fsyncs a folder, which makes its entries durable.
@@ -9,10 +10,15 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Creates or replaces a file atomically; `aside` is the name of the temporary file.
-pub(crate) fn replace(folder: &Path, name: &str, aside: &str, content: &[u8]) -> io::Result<()> {
-    let new = folder.join(aside);
-    let mut file = File::create(&new)?;
+/// Creates or replaces a file of a data folder atomically and durably: after a crash there is
+/// either the old or the new one. Only its owner can read it.
+///
+/// # Errors
+/// The disk can't be written to; the old file is still there.
+pub fn replace_file(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let new = folder.join(format!("{name}.new"));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, folder.join(name))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::OpenError;
-use crate::files::replace;
+use crate::files::replace_file;
 
 /// The format this version writes, and the newest it reads.
 const FORMAT: u32 = 3;
@@ -99,7 +99,7 @@ fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenErro
 
 /// Writes the format file, which marks a folder as a data folder.
 pub(crate) fn write_format(path: &Path) -> io::Result<()> {
-    replace(path, FORMAT_FILE, "format.new", format!("usher {FORMAT}\n").as_bytes())
+    replace_file(path, FORMAT_FILE, format!("usher {FORMAT}\n").as_bytes())
 }
 
 fn lock(path: &Path) -> Result<Arc<File>, OpenError> {

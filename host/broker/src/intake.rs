@@ -45,6 +45,8 @@ pub(crate) enum Command {
     },
     Unsubscribe {
         name: SubscriptionName,
+        /// The operator who asks for it; `None` for the router, which isn't recorded.
+        by: Option<Actor>,
         reply: Reply<bool>,
     },
     Statuses {

@@ -1,8 +1,8 @@
 //! Applies operator actions to the ledger.
 
-use usher_event::{Event, Identity, PluginName, SubscriptionName};
+use usher_event::{Event, Identity, SubscriptionName};
 
-use crate::api::{Actor, BrokerError, DeadLetter, Operated, PluginChange};
+use crate::api::{Actor, BrokerError, Change, DeadLetter, Operated};
 use crate::ledger::Ledger;
 use crate::prepare::edited_redrive_event;
 use crate::replay::Found;
@@ -15,7 +15,7 @@ pub(crate) enum Prepared {
     RedriveEdited { id: u64, event: Event, identity: Identity },
     Discard(u64),
     Replay { subscription: SubscriptionName, found: Found },
-    Plugin { plugin: PluginName, change: PluginChange },
+    Record(Change),
 }
 
 impl Prepared {
@@ -33,7 +33,7 @@ impl Prepared {
             Self::Replay { found, .. } => {
                 found.candidates.iter().map(|one| one.stored.event.encoded().len()).sum()
             }
-            Self::Redrive(_) | Self::Discard(_) | Self::Plugin { .. } => 0,
+            Self::Redrive(_) | Self::Discard(_) | Self::Record(_) => 0,
         }
     }
 }
@@ -65,8 +65,8 @@ pub(crate) fn operate(
         Prepared::Replay { subscription, found } => {
             ledger.replay(&subscription, found, actor, now_ms).map(Operated::Replayed)
         }
-        Prepared::Plugin { plugin, change } => {
-            ledger.record_plugin_change(plugin, change, actor, now_ms);
+        Prepared::Record(change) => {
+            ledger.record_change(change, actor, now_ms);
             Ok(Operated::Done)
         }
     }

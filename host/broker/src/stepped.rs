@@ -143,7 +143,14 @@ impl Stepped {
                 let found = self.found(&query)?;
                 Prepared::Replay { subscription: query.subscription, found }
             }
-            Operation::Plugin { plugin, change } => Prepared::Plugin { plugin, change },
+            Operation::Unsubscribe(name) => {
+                if self.ledger.unsubscribe(&name).is_none() {
+                    return Ok(Operated::NotFound);
+                }
+                self.ledger.record(&name, AuditAction::Unsubscribe, &Actor::local(), now_ms);
+                return Ok(Operated::Done);
+            }
+            Operation::Record(change) => Prepared::Record(change),
         };
         operate(&mut self.ledger, &*self.store.view(), &Actor::local(), prepared, now_ms)
     }

@@ -1,9 +1,9 @@
 //! For tests of any engine: operations by the local actor, each with the result that is its own.
 
 use async_trait::async_trait;
-use usher_event::{Event, PluginName};
+use usher_event::Event;
 
-use crate::api::{Actor, BrokerError, Operated, Operation, Operator, PluginChange};
+use crate::api::{Actor, BrokerError, Change, Operated, Operation, Operator};
 use crate::{ReplayQuery, Replayed};
 
 /// See [`Operation`].
@@ -39,13 +39,8 @@ pub trait LocalOperator: Operator {
     }
 
     /// Records the change.
-    async fn record_plugin_change(
-        &self,
-        plugin: PluginName,
-        change: PluginChange,
-    ) -> Result<(), BrokerError> {
-        let operation = Operation::Plugin { plugin, change };
-        self.operate(&Actor::local(), operation).await.map(drop)
+    async fn record(&self, change: Change) -> Result<(), BrokerError> {
+        self.operate(&Actor::local(), Operation::Record(change)).await.map(drop)
     }
 }
 

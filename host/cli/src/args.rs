@@ -1,9 +1,11 @@
 //! Command-line arguments.
 
+mod connect;
 mod dead_letters;
 mod plugins;
 mod store;
 mod subscriptions;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -14,13 +16,12 @@ use usher_filter::Filter;
 
 use usher_api::Timestamp;
 
+pub use connect::*;
 pub(crate) use dead_letters::*;
 pub(crate) use plugins::*;
 pub use store::*;
 pub(crate) use subscriptions::*;
-
-/// The address `usher run` listens on by default.
-const URL_DEFAULT: &str = "http://127.0.0.1:7171";
+pub(crate) use tokens::*;
 
 /// Subcommands that talk to a router.
 #[derive(Debug, Subcommand)]
@@ -51,17 +52,9 @@ pub enum Command {
     /// List or fetch blobs stored by plugins
     #[command(subcommand)]
     Blobs(BlobsVerb),
-}
-
-/// Router address and output format.
-#[derive(Debug, Args)]
-pub struct ClientArgs {
-    /// The router's address
-    #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
-    pub url: String,
-    /// Print JSON, as in the HTTP API
-    #[arg(long)]
-    pub json: bool,
+    /// List, create or revoke access tokens
+    #[command(subcommand)]
+    Tokens(TokensVerb),
 }
 
 /// `usher publish`.
@@ -200,20 +193,6 @@ fn filter(text: &str) -> Result<String, String> {
     Filter::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Validates a router's base URL and strips a trailing slash.
-pub fn base_url(text: &str) -> Result<String, String> {
-    let uri: http::Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some(other) => return Err(format!("{other} is not supported; use http://HOST:PORT")),
-        None => return Err("use http://HOST:PORT".to_owned()),
-    }
-    if uri.query().is_some() || !matches!(uri.path(), "" | "/") {
-        return Err("leave out path and query; use http://HOST:PORT".to_owned());
-    }
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +252,11 @@ mod tests {
             "dead-letters discard --subscription printer/tickets",
             "audit --after 3",
             "blobs list",
+            "tokens list --json",
+            "tokens new shop --scope publish:ticket. --source-prefix /shop --expires 90d",
+            "tokens new ops --scope operate --scope read --expires 2126-01-31T12:00:00Z",
+            "tokens revoke shop --token-file admin-token",
+            "tokens hash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
         }
@@ -312,6 +296,9 @@ mod tests {
             ("dead-letters bury 1", InvalidSubcommand),
             ("blobs get nothing", ValueValidation),
             ("blobs list --max 0", ValueValidation),
+            ("tokens new shop", MissingRequiredArgument),
+            ("tokens new shop --scope write", ValueValidation),
+            ("tokens new shop --scope read --expires soon", ValueValidation),
         ] {
             assert_eq!(parse(line).unwrap_err(), kind, "{line}");
         }

@@ -7,13 +7,12 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
 use super::ui::text::{date_time, printable, printable_cut};
 use usher_api::{Audit, AuditQuery, AuditRecord, routes};
-use usher_client::Client;
 
 const TYPE_MAX_CHARS: usize = 60;
 
 /// Runs `usher audit`.
 pub(crate) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let fetch = |max: usize, after: Option<u64>| {
         let query = AuditQuery { after, max: Some(max) };
         Ok(client.call(routes::AUDIT, &[]).query(&query).fetch::<Audit>()?.records)
@@ -39,6 +38,7 @@ fn table(records: &[AuditRecord]) -> String {
     let mut table = Table::new(&[
         ("NUMBER", Align::Right),
         ("TIME", Align::Left),
+        ("BY", Align::Left),
         ("ACTION", Align::Left),
         ("OF", Align::Left),
         ("DEAD LETTER", Align::Right),
@@ -56,10 +56,13 @@ fn table(records: &[AuditRecord]) -> String {
             (None, None) => String::new(),
         };
         let ty = dead.map(|dead| printable_cut(&dead.ty, TYPE_MAX_CHARS));
-        let of = record.subscription.as_ref().map_or(&*record.plugin, |name| name.as_str());
+        let of = record.subscription.as_ref().map(|name| name.as_str());
+        let of = [of, record.plugin.as_deref(), record.token.as_deref(), record.folder.as_deref()];
+        let of = of.into_iter().flatten().next().unwrap_or_default();
         table.row([
             Cell::styled(record.number.to_string(), style::STRONG),
             Cell::styled(date_time(record.time), style::FAINT),
+            printable(&record.actor).into(),
             printable(&record.action).into(),
             Cell::styled(printable(of), style::NAME),
             dead.map(|dead| dead.id.to_string()).unwrap_or_default().into(),
@@ -89,19 +92,19 @@ mod tests {
             "action": "replay", "plugin": "printer", "subscription": "printer/tickets",
             "replay": {"first": 3, "last": 90, "events": 7}
         }, {
-            "number": 11, "time": "2026-01-31T12:00:04.000Z", "actor": "local",
+            "number": 11, "time": "2026-01-31T12:00:04.000Z", "actor": "ops",
             "action": "release", "plugin": "printer"
         }]))
         .unwrap();
         assert_eq!(
             anstream::adapter::strip_str(&table(&records)).to_string(),
             "\
-NUMBER  TIME                     ACTION          OF               DEAD LETTER      EVENT  \
+NUMBER  TIME                     BY     ACTION          OF               DEAD LETTER      EVENT  \
 TYPE              NEW EVENT
-     9  2026-01-31 12:00:02.000  redrive_edited  printer/tickets            4         18  \
+     9  2026-01-31 12:00:02.000  local  redrive_edited  printer/tickets            4         18  \
 ticket.purchased         40
-    10  2026-01-31 12:00:03.000  replay          printer/tickets               7 of 3-90
-    11  2026-01-31 12:00:04.000  release         printer
+    10  2026-01-31 12:00:03.000  local  replay          printer/tickets               7 of 3-90
+    11  2026-01-31 12:00:04.000  ops    release         printer
 "
         );
         assert!(table(&[]).starts_with("nothing"));

@@ -12,11 +12,10 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
 use super::ui::text::{bytes, date_time, printable_cut};
 use usher_api::{Blob, Blobs, BlobsQuery, routes};
-use usher_client::Client;
 
 /// Lists blobs.
 pub(crate) fn list(args: &BlobsListArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let wanted = args.max.count;
     let fetch = |max: usize, after: Option<Digest>| {
         let query = BlobsQuery { after, max: Some(max) };
@@ -51,7 +50,7 @@ pub(crate) fn get(args: &BlobArgs, out: &mut Output) -> Result<(), CliError> {
             "use -o FILE, or send standard output elsewhere",
         ));
     }
-    let content = Client::new(&args.url).call(routes::BLOB, &[&args.digest.to_string()]).bytes()?;
+    let content = args.connect.client()?.call(routes::BLOB, &[&args.digest.to_string()]).bytes()?;
     let found = Digest::of(&content);
     if found != args.digest {
         return Err(CliError::new(format!("the content received has another digest: {found}")));

@@ -16,7 +16,7 @@ const REASON_MAX_CHARS: usize = 100;
 
 /// Lists dead letters.
 pub(crate) fn list(args: &DeadLettersListArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let wanted = args.max.count;
     let mut found = DeadLetters { dead_letters: Vec::new(), next: args.after, last: 0 };
     loop {
@@ -61,7 +61,7 @@ pub(crate) fn page(
 
 /// Shows one dead letter.
 pub(crate) fn show(args: &DeadLetterArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let dead: DeadLetter = client.call(routes::DEAD_LETTER, &[&args.id.to_string()]).fetch()?;
     if args.client.json {
         return out.json(&dead);

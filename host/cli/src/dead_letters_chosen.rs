@@ -49,7 +49,7 @@ fn each(
     out: &mut Output,
 ) -> Result<(), CliError> {
     let mut run = Run {
-        client: Client::new(&client.url),
+        client: client.client()?,
         verb,
         pace: Pace::new(rate),
         json: client.json,
@@ -136,7 +136,7 @@ fn redrive_edited(
     let [id] = ids else {
         return Err(CliError::Usage("--event needs the id of one dead letter".to_owned()));
     };
-    let client = Client::new(&args.url);
+    let client = args.client()?;
     let event = read(file)?;
     let id_text = id.to_string();
     loop {

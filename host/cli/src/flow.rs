@@ -10,7 +10,7 @@ use usher_client::Client;
 
 /// Shows one flow.
 pub(crate) fn run(args: &FlowArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let flow = find(&client, &args.id)?;
     if args.client.json { out.json(&flow) } else { out.text(&tree::render(&flow)) }
 }

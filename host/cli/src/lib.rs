@@ -25,13 +25,14 @@ mod states;
 mod store_backup;
 mod subscriptions;
 mod tail;
+mod tokens;
 mod tree;
 mod why;
 
 use std::process::ExitCode;
 
-use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb};
-pub use args::{ClientArgs, Command, StoreBackupArgs, base_url};
+use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
+pub use args::{ClientArgs, Command, CredentialsArgs, StoreBackupArgs, base_url};
 use ui::error::CliError;
 use ui::output::Output;
 use usher_api::routes;
@@ -89,6 +90,12 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
         Command::Blobs(verb) => match verb {
             BlobsVerb::List(args) => blobs::list(&args, out),
             BlobsVerb::Get(args) => blobs::get(&args, out),
+        },
+        Command::Tokens(verb) => match verb {
+            TokensVerb::List(args) => tokens::list(&args, out),
+            TokensVerb::New(args) => tokens::create(args, out),
+            TokensVerb::Revoke(args) => tokens::revoke(&args, out),
+            TokensVerb::Hash(args) => tokens::hash(&args, out),
         },
     }
 }

@@ -6,11 +6,10 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
 use super::ui::text::{date_time, printable};
 use usher_api::{PluginChange, PluginHistory, routes};
-use usher_client::Client;
 
 /// Shows the changes.
 pub(crate) fn run(args: &PluginArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let found: PluginHistory = client.call(routes::HISTORY, &[args.name.as_str()]).fetch()?;
     if args.client.json { out.json(&found) } else { out.text(&table(&found.history)) }
 }

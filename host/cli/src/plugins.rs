@@ -6,11 +6,10 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
 use super::ui::text::{date_time, duration, printable, without_name};
 use usher_api::{Capability, Plugin, PluginStanding, PluginState, Plugins, Route, routes};
-use usher_client::Client;
 
 /// Shows the plugins.
 pub(crate) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
-    let found: Plugins = Client::new(&args.url).call(routes::PLUGINS, &[]).fetch()?;
+    let found: Plugins = args.client()?.call(routes::PLUGINS, &[]).fetch()?;
     if args.json { out.json(&found) } else { out.text(&render(&found.plugins)) }
 }
 
@@ -21,7 +20,7 @@ pub(crate) fn change(
     done: &str,
     out: &mut Output,
 ) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let standing: PluginStanding = client.call(route, &[args.name.as_str()]).unhurried().fetch()?;
     if args.client.json {
         return out.json(&standing);

@@ -28,7 +28,7 @@ const LISTED_MAX: usize = 20;
 
 /// Runs `usher publish`.
 pub(crate) fn run(args: &PublishArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let mut publisher = Publisher { client, json: args.client.json, out, sum: Sum::default() };
     let ended = match &args.file {
         None => {
@@ -303,10 +303,7 @@ mod tests {
             subject: Some("x".to_owned()),
             id: Some("1".to_owned()),
             content_type: content_type.map(str::to_owned),
-            client: super::super::args::ClientArgs {
-                url: "http://127.0.0.1:1".to_owned(),
-                json: false,
-            },
+            client: super::super::args::ClientArgs::at("http://127.0.0.1:1"),
         }
     }
 

@@ -23,7 +23,7 @@ const REASON_MAX_CHARS: usize = 240;
 
 /// Runs `usher replay`, for real or dry.
 pub(crate) fn run(args: &ReplayArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     if args.dry_run { dry_run(args, &client, out) } else { replay(args, &client, out) }
 }
 

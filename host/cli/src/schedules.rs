@@ -6,7 +6,6 @@ use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
 use super::ui::text::{date_time, duration, now, printable, printable_cut, until};
 use usher_api::{Schedule, Schedules, Timestamp, routes};
-use usher_client::Client;
 
 /// Placeholder in empty cells.
 const NOTHING: &str = "-";
@@ -15,7 +14,7 @@ const TYPE_MAX_CHARS: usize = 60;
 
 /// Shows the schedules.
 pub(crate) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
-    let found: Schedules = Client::new(&args.url).call(routes::SCHEDULES, &[]).fetch()?;
+    let found: Schedules = args.client()?.call(routes::SCHEDULES, &[]).fetch()?;
     if args.json {
         return out.json(&found);
     }

@@ -6,11 +6,10 @@ use super::ui::output::{Output, style};
 use super::ui::table::paint;
 use super::ui::text::printable;
 use usher_api::{StateHeld, States, routes};
-use usher_client::Client;
 
 /// Shows the active states.
 pub(crate) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
-    let found: States = Client::new(&args.url).call(routes::STATES, &[]).fetch()?;
+    let found: States = args.client()?.call(routes::STATES, &[]).fetch()?;
     if args.json { out.json(&found) } else { out.text(&render(&found.states)) }
 }
 

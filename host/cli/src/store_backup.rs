@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use usher_api::{Backup, BackupQuery, routes};
-use usher_client::Client;
 
 use super::args::StoreBackupArgs;
 use super::ui::error::CliError;
@@ -22,7 +21,7 @@ pub fn backup(args: &StoreBackupArgs, out: &mut Output) -> Result<(), CliError> 
     let folder = folder.into_os_string().into_string().map_err(|folder| {
         CliError::Usage(format!("{} is not UTF-8", Path::new(&folder).display()))
     })?;
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let made: Backup =
         client.call(routes::BACKUP, &[]).query(&BackupQuery { folder }).unhurried().fetch()?;
     if args.client.json {

@@ -9,21 +9,20 @@ use usher_api::{
     Backpressure, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions,
     Timestamp, routes,
 };
-use usher_client::Client;
 
 /// Placeholder in empty cells.
 const NOTHING: &str = "-";
 
 /// Shows the subscriptions.
 pub(crate) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
-    let found: Subscriptions = Client::new(&args.url).call(routes::SUBSCRIPTIONS, &[]).fetch()?;
+    let found: Subscriptions = args.client()?.call(routes::SUBSCRIPTIONS, &[]).fetch()?;
     if args.json { out.json(&found) } else { out.text(&render(&found.subscriptions, now())) }
 }
 
 /// Removes one subscription.
 pub(crate) fn remove(args: &SubscriptionArgs, out: &mut Output) -> Result<(), CliError> {
     let name = [args.name.plugin(), args.name.local()];
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let gone: SubscriptionGone = client.call(routes::UNSUBSCRIBE, &name).fetch()?;
     if args.client.json {
         return out.json(&gone);

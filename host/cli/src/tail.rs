@@ -25,7 +25,7 @@ const DATA_MAX_CHARS: usize = 100;
 /// Shows events.
 pub(crate) fn run(args: &TailArgs, out: &mut Output) -> Result<(), CliError> {
     let mut tail = Tail {
-        client: Client::new(&args.client.url),
+        client: args.client.client()?,
         type_prefix: args.type_prefix.clone(),
         filter: args.filter.clone(),
         printer: Printer { json: args.client.json, widths: Widths::default() },

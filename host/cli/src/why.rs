@@ -12,13 +12,12 @@ use usher_api::{
     Attempt, BlockReason, DeliveryState, Explanation, Outcome, SubscriptionState, Timestamp,
     failed_in, routes,
 };
-use usher_client::Client;
 
 const REASON_MAX_CHARS: usize = 240;
 
 /// Explains one event and subscription.
 pub(crate) fn run(args: &WhyArgs, out: &mut Output) -> Result<(), CliError> {
-    let client = Client::new(&args.client.url);
+    let client = args.client.client()?;
     let sequence = sequence_of(&client, &args.event)?;
     let (sequence, name) = (sequence.to_string(), &args.subscription);
     let parameters = [sequence.as_str(), name.plugin(), name.local()];

@@ -53,6 +53,8 @@ const PATH_SEGMENT: &AsciiSet = &CONTROLS
 pub struct Client {
     agent: Agent,
     base: String,
+    /// `Authorization`.
+    authorization: Option<HeaderValue>,
 }
 
 /// A request that has not been sent.
@@ -81,7 +83,14 @@ impl Client {
             .timeout_global(Some(REQUEST_TIMEOUT))
             .user_agent(concat!("usher/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: Agent::new_with_config(config), base: base.into() }
+        Self { agent: Agent::new_with_config(config), base: base.into(), authorization: None }
+    }
+
+    /// Presents a token with each request; `None` if it can't be part of a header.
+    pub fn with_token(self, token: &str) -> Option<Self> {
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self { authorization: Some(authorization), ..self })
     }
 
     /// The router's address, as given.
@@ -91,11 +100,13 @@ impl Client {
 
     /// A request; `path` is sent as it is, see [`segment`].
     pub fn request(&self, method: Method, path: impl Into<String>) -> Request<'_> {
+        let authorization = self.authorization.iter().cloned();
+        let authorization = authorization.map(|value| (header::AUTHORIZATION, value));
         Request {
             client: self,
             method,
             path: path.into(),
-            headers: HeaderMap::new(),
+            headers: authorization.collect(),
             body: Vec::new(),
             unsendable: None,
             is_unhurried: false,

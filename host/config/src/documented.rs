@@ -43,6 +43,8 @@ fn the_example_loads_and_states_the_defaults() {
         ..config.broker
     };
     assert_eq!(kept, BrokerConfig::default());
+    let shop = config.tokens.get(&"shop".parse().unwrap()).unwrap();
+    assert!(shop.expires_ms.is_some() && shop.permissions.source_prefix.is_some());
     assert_eq!(config.retry, RetryPolicy::default());
     let (name, payment) = config.plugin.first_key_value().unwrap();
     assert_eq!(name.as_str(), "payment");

@@ -19,6 +19,7 @@ mod schedule;
 mod secrets;
 mod state;
 mod table;
+mod tokens;
 mod trial;
 mod values;
 
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use usher_broker::{Retention, RetryPolicy, Schedule};
-use usher_event::PluginName;
+use usher_event::{PluginName, TokenName};
 
 pub use flags::Flags;
 pub use live::{Adopted, LiveConfig};
@@ -36,6 +37,7 @@ pub use load::{load, load_to_check};
 pub use plugin::{PluginConfig, SubscriptionConfig};
 pub use problem::{ConfigProblem, ConfigProblems};
 pub use state::RouterState;
+pub use tokens::TokenConfig;
 
 /// The validated configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +68,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Scheduled events.
     pub schedules: Vec<Schedule>,
+    /// Tokens of the configuration.
+    pub tokens: BTreeMap<TokenName, TokenConfig>,
     /// Grants, limits and overrides by plugin.
     pub plugin: BTreeMap<PluginName, PluginConfig>,
 }

@@ -1,4 +1,4 @@
-//! The part of the configuration that is reloadable at run time: `[plugin.*]` and `[retry]`.
+//! The part of the configuration that is reloadable at run time: `[plugin.*]`, `[retry]` and `[token.*]`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -48,8 +48,8 @@ impl LiveConfig {
     /// Applies the reloadable part of `other`; no-op if that is unchanged.
     pub fn adopt(&self, other: Config) -> Adopted {
         let now = self.now();
-        let Config { plugin, retry, .. } = other.clone();
-        let next = Config { plugin, retry, ..(*now).clone() };
+        let Config { plugin, retry, tokens, .. } = other.clone();
+        let next = Config { plugin, retry, tokens, ..(*now).clone() };
         let adopted = Adopted { is_new: next != *now, needs_restart: next != other };
         if adopted.is_new {
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);

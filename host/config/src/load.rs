@@ -14,7 +14,7 @@ use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, plugin, retry,
-    schedule,
+    schedule, tokens,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -139,6 +139,7 @@ fn read_root(
         schedules: schedule::read_all(&table),
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
         max_instances: table.table("sandbox").and_then(sandbox).unwrap_or(INSTANCES_DEFAULT),
+        tokens: table.table("token").map(|table| tokens::read_all(&table)).unwrap_or_default(),
         plugin: plugins_table
             .map(|table| plugin::read_all(&table, folder, &retry))
             .unwrap_or_default(),
@@ -160,8 +161,8 @@ fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) -
         Ok(address) if address.ip().is_loopback() => return address,
         Ok(address) => (
             format!("{address} is not a loopback address"),
-            "the API has no access tokens yet, so it only listens on 127.0.0.1 or [::1]; \
-             put a proxy that checks access in front of it to serve others",
+            "the API only listens on 127.0.0.1 or [::1]; put a proxy in front of it to serve \
+             others",
         ),
         Err(_) => (
             format!("listen can't be {text:?}"),

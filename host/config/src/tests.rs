@@ -187,7 +187,7 @@ start = "yesterday"
     );
     let expected: [(&str, &[&str]); 10] = [
         ("usher.toml:1:1: ", &["unknown key \"lisen\"", "did you mean \"listen\"?"]),
-        ("usher.toml:2:10: ", &["0.0.0.0:7171 is not a loopback address", "tokens"]),
+        ("usher.toml:2:10: ", &["0.0.0.0:7171 is not a loopback address", "proxy"]),
         ("usher.toml:3:12: ", &["drain_ms must be a whole number, found a string"]),
         ("usher.toml:5:18: ", &["max_body_bytes = 1 is out of range", "use 1024 to"]),
         ("usher.toml:6:9: ", &["plugin name \"Payment\" is not valid"]),

@@ -103,6 +103,16 @@ impl Event {
         Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
     }
 
+    /// A copy of the event without its data.
+    ///
+    /// # Errors
+    /// Never in practice: what is valid with data is valid without.
+    pub fn without_data(&self) -> Result<Self, EventError> {
+        let mut parts = Parts { data: None, ..self.core_parts() };
+        parts.extensions.extend(self.extension_refs());
+        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
+    }
+
     /// The event's parts without extensions.
     fn core_parts(&self) -> Parts<'_> {
         let mut parts = Parts { data: self.data_slice(), ..Parts::default() };

@@ -43,7 +43,7 @@ pub use host::{
     StateSnapshot, StateUsage, StateWrite, StoreError,
 };
 pub use listener::Listener;
-pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName};
+pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName, TokenName};
 pub use outcome::{Effects, Outcome};
 pub use quota::{Quota, QuotaError};
 pub use reserved::{PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX};

@@ -1,4 +1,4 @@
-//! Names of plugins, subscriptions and schedules: short, safe in paths, URIs, logs and metric labels.
+//! Names of plugins, subscriptions, schedules and tokens: short, safe in paths, URIs, logs and metric labels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,50 +61,47 @@ macro_rules! text_type {
     };
 }
 
-/// A plugin's name, as returned by `describe`: `[a-z][a-z0-9-]*`, not ending with `-`, at most 64
-/// bytes.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PluginName(Arc<str>);
+macro_rules! name_type {
+    ($(#[doc = $doc:literal])* $type:ident, $what:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $type(Arc<str>);
 
-impl PluginName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                check($what, name)?;
+                Ok(Self(name.into()))
+            }
+        }
+
+        text_type!($type);
+    };
 }
 
-impl FromStr for PluginName {
-    type Err = NameError;
-
-    fn from_str(name: &str) -> Result<Self, NameError> {
-        check("plugin", name)?;
-        Ok(Self(name.into()))
-    }
+name_type! {
+    /// A plugin's name, as returned by `describe`: `[a-z][a-z0-9-]*`, not ending with `-`, at most
+    /// 64 bytes.
+    PluginName, "plugin"
 }
 
-text_type!(PluginName);
-
-/// A schedule's name in the configuration; same rules as a plugin's.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ScheduleName(Arc<str>);
-
-impl ScheduleName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+name_type! {
+    /// A schedule's name in the configuration; same rules as a plugin's.
+    ScheduleName, "schedule"
 }
 
-impl FromStr for ScheduleName {
-    type Err = NameError;
-
-    fn from_str(name: &str) -> Result<Self, NameError> {
-        check("schedule", name)?;
-        Ok(Self(name.into()))
-    }
+name_type! {
+    /// A token's name; same rules as a plugin's.
+    TokenName, "token"
 }
-
-text_type!(ScheduleName);
 
 /// A subscription's full name: `PLUGIN/NAME`, each part as a plugin's name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

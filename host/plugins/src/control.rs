@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use usher_broker::{Actor, BrokerError, Operation, Operator, PluginChange};
+use usher_broker::{Actor, BrokerError, Change, Operation, Operator, PluginChange};
 use usher_event::PluginName;
 use usher_router::{Router, Standing};
 
@@ -54,9 +54,9 @@ impl Control {
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub async fn rollback(&self, name: &PluginName) -> Result<Standing, ControlError> {
+    pub async fn rollback(&self, by: &Actor, name: &PluginName) -> Result<Standing, ControlError> {
         self.standing(name)?;
-        self.record(name, PluginChange::Rollback).await?;
+        self.record(by, name, PluginChange::Rollback).await?;
         let (answer, answered) = oneshot::channel();
         let request = RollbackRequest { name: name.clone(), answer };
         let closed = || ControlError::Broker(BrokerError::Closed);
@@ -66,9 +66,14 @@ impl Control {
     }
 
     /// Records a change in the audit log before it is made.
-    async fn record(&self, plugin: &PluginName, change: PluginChange) -> Result<(), BrokerError> {
-        let operation = Operation::Plugin { plugin: plugin.clone(), change };
-        self.broker.operate(&Actor::local(), operation).await.map(drop)
+    async fn record(
+        &self,
+        by: &Actor,
+        plugin: &PluginName,
+        change: PluginChange,
+    ) -> Result<(), BrokerError> {
+        let change = Change::Plugin { plugin: plugin.clone(), change };
+        self.broker.operate(by, Operation::Record(change)).await.map(drop)
     }
 
     /// The persistent records of all plugins.
@@ -92,35 +97,36 @@ impl Control {
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub async fn pause(&self, name: &PluginName) -> Result<Standing, ControlError> {
-        self.set_paused(name, true, PluginChange::Pause).await
+    pub async fn pause(&self, by: &Actor, name: &PluginName) -> Result<Standing, ControlError> {
+        self.set_paused(by, name, true, PluginChange::Pause).await
     }
 
     /// Resumes deliveries to a paused plugin.
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub async fn resume(&self, name: &PluginName) -> Result<Standing, ControlError> {
-        self.set_paused(name, false, PluginChange::Resume).await
+    pub async fn resume(&self, by: &Actor, name: &PluginName) -> Result<Standing, ControlError> {
+        self.set_paused(by, name, false, PluginChange::Resume).await
     }
 
     /// Lifts a plugin's quarantine.
     ///
     /// # Errors
     /// See [`ControlError`]; nothing has changed then.
-    pub async fn release(&self, name: &PluginName) -> Result<Standing, ControlError> {
+    pub async fn release(&self, by: &Actor, name: &PluginName) -> Result<Standing, ControlError> {
         if self.standing(name)?.quarantine.is_none() {
             return Err(ControlError::Conflict(format!("plugin {name} is not quarantined")));
         }
-        self.record(name, PluginChange::Release).await?;
+        self.record(by, name, PluginChange::Release).await?;
         self.records.change(name, |record| record.quarantine = None).await?;
         self.router.release(name);
-        tracing::info!(plugin = %name, "plugin released from quarantine");
+        tracing::info!(plugin = %name, %by, "plugin released from quarantine");
         self.standing(name)
     }
 
     async fn set_paused(
         &self,
+        by: &Actor,
         name: &PluginName,
         is_paused: bool,
         change: PluginChange,
@@ -129,10 +135,10 @@ impl Control {
             let is = if is_paused { "is paused already" } else { "is not paused" };
             return Err(ControlError::Conflict(format!("plugin {name} {is}")));
         }
-        self.record(name, change).await?;
+        self.record(by, name, change).await?;
         self.records.change(name, |record| record.is_paused = is_paused).await?;
         self.router.pause(name, is_paused);
-        tracing::info!(plugin = %name, is_paused, "plugin paused or resumed");
+        tracing::info!(plugin = %name, is_paused, %by, "plugin paused or resumed");
         self.standing(name)
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use usher_broker::replace_file;
 use usher_event::{Digest, FailureClass, PluginName, text};
 use usher_router::{FailedTrial, Quarantine};
 
@@ -235,7 +236,7 @@ impl PluginRecords {
         let kept = tokio::task::spawn_blocking(move || {
             let file = bytes_file(&name, digest);
             if !folder.join(&file).exists() {
-                replace(&folder, &file, &bytes)?;
+                replace_file(&folder, &file, &bytes)?;
             }
             Self::sweep(&folder, &name, &record, Some(digest))
         });
@@ -341,7 +342,7 @@ impl PluginRecords {
                 let file = bytes_file(name, digest);
                 match fs::read(from.join(&file)) {
                     Ok(bytes) => {
-                        replace(to, &file, &bytes)?;
+                        replace_file(to, &file, &bytes)?;
                         sum_bytes += bytes.len() as u64;
                     }
                     // Never kept, or swept since the record was read.
@@ -396,17 +397,7 @@ fn read(path: &Path) -> io::Result<Record> {
 
 fn write(folder: &Path, name: &PluginName, record: &Record) -> io::Result<()> {
     let text = serde_json::to_vec(record)?;
-    replace(folder, &format!("{name}.json"), &text)
-}
-
-/// Replaces a file atomically and durably: after a crash there is either the old or the new one.
-pub(super) fn replace(folder: &Path, file: &str, content: &[u8]) -> io::Result<()> {
-    let partial = folder.join(format!("{file}.new"));
-    let mut new = File::create(&partial)?;
-    new.write_all(content)?;
-    new.sync_all()?;
-    fs::rename(&partial, folder.join(file))?;
-    File::open(folder)?.sync_all()
+    replace_file(folder, &format!("{name}.json"), &text)
 }
 
 #[cfg(test)]

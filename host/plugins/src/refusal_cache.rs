@@ -12,8 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use usher_event::{Digest, text};
 
-use super::records::replace;
-use usher_broker::{Clock as _, SystemClock};
+use usher_broker::{Clock as _, SystemClock, replace_file};
 use usher_config::CompilerConfig;
 
 /// Format version of the file.
@@ -91,7 +90,7 @@ impl RefusalCache {
         let kept = Kept { v: VERSION, by: self.by.clone(), refused: refused.clone() };
         let written = serde_json::to_vec(&kept)
             .map_err(std::io::Error::from)
-            .and_then(|text| replace(folder, FILE, &text));
+            .and_then(|text| replace_file(folder, FILE, &text));
         if let Err(error) = written {
             tracing::warn!(%error, "a refusal can't be kept; the next start tries the file again");
         }

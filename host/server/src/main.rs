@@ -1,6 +1,7 @@
 //! The `usher` program. `usher run` is the router; every other command is a client of a running
 //! router, works on local files, or describes the program (`completions`, `man`).
 
+mod access;
 mod descriptors;
 mod http;
 mod metrics;

@@ -19,6 +19,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use usher_api::{Breaker, Plugin, PluginState, Subscription, Timestamp};
 use usher_broker::BrokerStats;
+use usher_event::TokenName;
 
 use crate::states::States;
 use usher_config::RouterState;
@@ -44,6 +45,7 @@ pub(crate) struct Metrics {
     connections: Gauge,
     cut: Counter,
     streams: Gauge,
+    refused: Counts,
 }
 
 impl Default for Metrics {
@@ -72,13 +74,47 @@ impl Default for Metrics {
         );
         let streams = Gauge::default();
         registry.register("http_streams", "Event streams open now", streams.clone());
-        Self { registry, requests, durations, connections, cut, streams }
+        let refused = Counts::default();
+        registry.register(
+            "http_auth_failures",
+            "Requests refused for want of a valid token or of its scope, by reason",
+            refused.clone(),
+        );
+        Self { registry, requests, durations, connections, cut, streams, refused }
     }
 }
 
 /// 0.25 ms to 8 s.
 fn request_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+/// Why a request was refused for want of access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has no token.
+    Missing,
+    /// No token has its secret.
+    Unknown,
+    /// This token has expired.
+    Expired(TokenName),
+    /// Its token lacks the scope.
+    Scope,
+    /// Too many of its address had failed before.
+    Limited,
+}
+
+impl Refused {
+    /// The label's value.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+            Self::Expired(_) => "expired",
+            Self::Scope => "scope",
+            Self::Limited => "limited",
+        }
+    }
 }
 
 /// Increments a gauge until it is dropped.
@@ -130,6 +166,11 @@ impl Metrics {
     /// Counter of connections cut to free what others need.
     pub(crate) fn cut(&self) -> Counter {
         self.cut.clone()
+    }
+
+    /// Counts a request that was refused for want of access.
+    pub(crate) fn refused(&self, why: &Refused) {
+        self.refused.get_or_create(&vec![("reason", why.as_str().to_owned())]).inc();
     }
 
     /// Counts an open event stream until the guard is dropped.

@@ -311,13 +311,15 @@ pub(crate) fn dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
 }
 
 pub(crate) fn audit_record(record: broker::AuditRecord) -> api::AuditRecord {
-    let plugin = record.subscription.as_ref().map(|name| name.plugin()).unwrap_or_default();
+    let plugin = record.subscription.as_ref().map(|name| name.plugin().to_owned());
     let mut written = api::AuditRecord {
         number: record.number,
         time: Timestamp::from_ms(record.time_ms),
         actor: record.actor.to_string(),
         action: record.action.as_str().to_owned(),
-        plugin: plugin.to_owned(),
+        plugin,
+        token: None,
+        folder: None,
         subscription: record.subscription,
         dead_letter: None,
         sequence: None,
@@ -334,7 +336,12 @@ pub(crate) fn audit_record(record: broker::AuditRecord) -> api::AuditRecord {
         broker::AuditAction::Replay { first, last, events } => {
             written.replay = Some(api::AuditedReplay { first, last, events });
         }
-        broker::AuditAction::Plugin { plugin, .. } => written.plugin = plugin.to_string(),
+        broker::AuditAction::Unsubscribe => {}
+        broker::AuditAction::Change(change) => match change {
+            broker::Change::Plugin { plugin, .. } => written.plugin = Some(plugin.to_string()),
+            broker::Change::Token { token, .. } => written.token = Some(token),
+            broker::Change::Backup { folder } => written.folder = Some(folder),
+        },
     }
     written
 }

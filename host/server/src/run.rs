@@ -22,11 +22,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use usher_broker::{Broker, EmbeddedBroker, Options};
+use usher_broker::{Broker, EmbeddedBroker, Options, SystemClock};
 use usher_router::Router;
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
+use crate::access::Access;
 use crate::descriptors::Descriptors;
 use crate::running::{Busy, Gate, Readiness, Running};
 use crate::states;
@@ -38,6 +39,9 @@ use usher_plugins::{
 
 /// Timeout for executor threads to exit, as the last step of shutdown.
 const THREADS_END: Duration = Duration::from_secs(2);
+
+/// How often it is written when tokens were last used.
+const LAST_USED_EVERY: Duration = Duration::from_secs(300);
 
 /// Runs the router; returns when it has stopped.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
@@ -165,6 +169,10 @@ async fn serve(
     let data = config.data.clone();
     let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
     let records = Arc::new(records.context("can't read what is kept of plugins")?);
+    let (data, tokens) = (config.data.clone(), config.tokens.clone());
+    let access =
+        tokio::task::spawn_blocking(move || Access::open(&data, &tokens, Arc::new(SystemClock)));
+    let access = Arc::new(access.await?.context("can't read the tokens")?);
     let data = config.data.clone();
     let refusal_cache =
         tokio::task::spawn_blocking(move || RefusalCache::open(&data, compiler)).await?;
@@ -187,6 +195,7 @@ async fn serve(
     let reconciler = Reconciler::new(plugins, Arc::clone(&registry), installer, guests, wanted);
     let app = Arc::new(Running {
         broker: Arc::clone(&broker),
+        access: Arc::clone(&access),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         router,
         plugins: registry,
@@ -211,7 +220,8 @@ async fn serve(
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
-        never = reload(flags.clone(), live, hangups) => match never {},
+        never = keep_last_used(&access) => match never {},
+        never = reload(flags.clone(), live, &access, hangups) => match never {},
     };
     let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
     tokio::select! {
@@ -249,6 +259,14 @@ async fn until_poisoned(broker: &dyn Broker) -> String {
         Err(_) => Some("its thread is gone".to_owned()),
     };
     reason.unwrap_or_default()
+}
+
+/// Writes when tokens were last used, now and then. Never returns.
+async fn keep_last_used(access: &Access) -> Infallible {
+    loop {
+        tokio::time::sleep(LAST_USED_EVERY).await;
+        access.flush().await;
+    }
 }
 
 /// Marks the router ready once the plugins are loaded, then logs state changes. Never returns.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use usher_broker::Broker;
 use usher_router::Router;
 
+use crate::access::Access;
 use usher_config::{Config, LiveConfig};
 use usher_plugins::{Control, Registry};
 
@@ -19,13 +20,16 @@ pub(crate) struct Running {
     pub(crate) router: Arc<Router>,
     /// Installed plugins and refused files.
     pub(crate) plugins: Arc<Registry>,
+    /// Who may use the API.
+    pub(crate) access: Arc<Access>,
     /// Operator actions on plugins.
     pub(crate) control: Control,
     /// Limit on client connections.
     pub(crate) max_connections: usize,
     /// The configuration as loaded at start.
     pub(crate) config: Arc<Config>,
-    /// The current configuration: as at start, with `[plugin.*]` and `[retry]` reloaded.
+    /// The current configuration: as at start, with `[plugin.*]`, `[retry]` and
+    /// `[token.*]` reloaded.
     pub(crate) live: Arc<LiveConfig>,
     /// Whether producers are admitted.
     pub(crate) intake: Gate,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    AuditAction, BrokerError, DeadLetterQuery, DeliveryState, Disposition, Order, PluginChange,
-    Settled, Start, Subscription,
+    AuditAction, BrokerError, Change, DeadLetterQuery, DeliveryState, Disposition, Order,
+    PluginChange, Settled, Start, Subscription,
 };
 use usher_event::{Event, Failure, FailureClass, PLUGIN_QUARANTINED_TYPE, SystemEvent};
 use usher_filter::Filter;
@@ -243,9 +243,10 @@ pub async fn what_operators_did_is_recorded(disk: Disk) {
     assert_eq!(words, expected);
     assert_eq!(broker.audit(Some(1), 1).await.unwrap(), records[1..2]);
     let (plugin, change) = ("p".parse().unwrap(), PluginChange::Release);
-    broker.record_plugin_change(plugin, change).await.unwrap();
+    let change = Change::Plugin { plugin, change };
+    broker.record(change.clone()).await.unwrap();
     let record = broker.audit(Some(3), 10).await.unwrap().remove(0);
-    let action = AuditAction::Plugin { plugin: "p".parse().unwrap(), change };
+    let action = AuditAction::Change(change);
     assert_eq!((record.number, record.subscription, record.action), (4, None, action));
     // Numbering continues after a restart.
     let lease = lease_one(&broker, "p/s").await;

@@ -1,8 +1,8 @@
 //! What the audit log records of operator actions.
 
-use usher_event::{Event, FailureClass, PluginName, SubscriptionName};
+use usher_event::{Event, FailureClass, SubscriptionName};
 
-use super::{Actor, AttemptRecord, PluginChange};
+use super::{Actor, AttemptRecord, Change};
 
 /// An operator's action, as the audit log records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct AuditRecord {
     pub time_ms: u64,
     /// Who did it.
     pub actor: Actor,
-    /// The subscription it was applied to; `None` for a plugin change.
+    /// The subscription it was applied to; `None` for a change outside of the broker.
     pub subscription: Option<SubscriptionName>,
     /// What was done.
     pub action: AuditAction,
@@ -42,13 +42,10 @@ pub enum AuditAction {
         /// Number of events replayed.
         events: u64,
     },
-    /// Changed a plugin's state.
-    Plugin {
-        /// The plugin.
-        plugin: PluginName,
-        /// The change.
-        change: PluginChange,
-    },
+    /// Removed a subscription.
+    Unsubscribe,
+    /// Changed something outside of the broker.
+    Change(Change),
 }
 
 impl AuditAction {
@@ -59,7 +56,8 @@ impl AuditAction {
             Self::RedriveEdited { .. } => "redrive_edited",
             Self::Discard(_) => "discard",
             Self::Replay { .. } => "replay",
-            Self::Plugin { change, .. } => change.as_str(),
+            Self::Unsubscribe => "remove",
+            Self::Change(change) => change.as_str(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use usher_event::{Event, PluginName};
+use usher_event::{Event, PluginName, SubscriptionName};
 
 use super::{ReplayQuery, Replayed};
 
@@ -69,13 +69,72 @@ pub enum Operation {
     /// Redelivers events of the log to a subscription, marked as a replay, skipping those whose
     /// delivery is still pending. One step: continue from [`Replayed::next`].
     Replay(ReplayQuery),
-    /// Records a change to a plugin before it is made.
+    /// Removes a subscription, as [`super::Deliveries::unsubscribe`] does.
+    Unsubscribe(SubscriptionName),
+    /// Records a change that is made elsewhere, before it is made.
+    Record(Change),
+}
+
+/// A change that an operator makes outside of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// To a plugin.
     Plugin {
         /// The plugin.
         plugin: PluginName,
         /// The change.
         change: PluginChange,
     },
+    /// To an access token.
+    Token {
+        /// The token's name.
+        token: String,
+        /// The change.
+        change: TokenChange,
+    },
+    /// A copy of the data folder.
+    Backup {
+        /// The folder it goes to.
+        folder: String,
+    },
+}
+
+impl Change {
+    /// The name used in JSON and storage.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Plugin { change, .. } => change.as_str(),
+            Self::Token { change, .. } => change.as_str(),
+            Self::Backup { .. } => "backup",
+        }
+    }
+}
+
+/// An operator's change to access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenChange {
+    /// Creates one.
+    Create,
+    /// Revokes it.
+    Revoke,
+}
+
+impl TokenChange {
+    /// All variants.
+    pub const ALL: [Self; 2] = [Self::Create, Self::Revoke];
+
+    /// The name used in JSON and storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create_token",
+            Self::Revoke => "revoke_token",
+        }
+    }
+
+    /// The change with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|change| change.as_str() == name)
+    }
 }
 
 /// An operator's change to a plugin.
@@ -120,6 +179,6 @@ pub enum Operated {
     Appended(u64),
     /// Replayed.
     Replayed(Replayed),
-    /// There is no dead letter with this id.
+    /// There is no such dead letter or subscription.
     NotFound,
 }

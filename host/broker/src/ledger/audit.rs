@@ -1,15 +1,15 @@
 //! The audit log: an operator's action is recorded in the same commit as its effect.
 
-use usher_event::{PluginName, SubscriptionName};
+use usher_event::SubscriptionName;
 
 use super::Ledger;
 use crate::AUDIT_MAX_RECORDS;
-use crate::api::{Actor, AuditAction, AuditRecord, PluginChange};
+use crate::api::{Actor, AuditAction, AuditRecord, Change};
 use crate::store::{Space, audit, keys};
 
 impl Ledger {
     /// Records an action on a subscription.
-    pub(super) fn record(
+    pub(crate) fn record(
         &mut self,
         subscription: &SubscriptionName,
         action: AuditAction,
@@ -19,15 +19,9 @@ impl Ledger {
         self.note(Some(subscription.clone()), action, actor, now_ms);
     }
 
-    /// Records a plugin change.
-    pub(crate) fn record_plugin_change(
-        &mut self,
-        plugin: PluginName,
-        change: PluginChange,
-        actor: &Actor,
-        now_ms: u64,
-    ) {
-        self.note(None, AuditAction::Plugin { plugin, change }, actor, now_ms);
+    /// Records a change outside of the broker.
+    pub(crate) fn record_change(&mut self, change: Change, actor: &Actor, now_ms: u64) {
+        self.note(None, AuditAction::Change(change), actor, now_ms);
     }
 
     /// Appends a record; removes the oldest beyond the limit.

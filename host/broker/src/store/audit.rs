@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use usher_event::FailureClass;
 
-use crate::api::{Actor, AuditAction, AuditRecord, AuditedDeadLetter, PluginChange};
+use crate::api::{
+    Actor, AuditAction, AuditRecord, AuditedDeadLetter, Change, PluginChange, TokenChange,
+};
 
 const VERSION: u64 = 1;
 
@@ -34,7 +36,10 @@ pub(crate) fn write(record: &AuditRecord) -> Vec<u8> {
             more("last", json!(last));
             more("events", json!(events));
         }
-        AuditAction::Plugin { plugin, .. } => more("plugin", json!(plugin)),
+        AuditAction::Unsubscribe => {}
+        AuditAction::Change(Change::Plugin { plugin, .. }) => more("plugin", json!(plugin)),
+        AuditAction::Change(Change::Token { token, .. }) => more("token", json!(token)),
+        AuditAction::Change(Change::Backup { folder }) => more("folder", json!(folder)),
     }
     row.to_string().into_bytes()
 }
@@ -59,6 +64,7 @@ pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
     }
     let dead = || read_dead(row.get("dead")?);
     let number_of = |member| row.get(member)?.as_u64();
+    let text_of = |member| row.get(member)?.as_str();
     let action = match row.get("action")?.as_str()? {
         "redrive" => AuditAction::Redrive(dead()?),
         "redrive_edited" => {
@@ -70,10 +76,15 @@ pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
             events: number_of("events")?,
         },
         "discard" => AuditAction::Discard(dead()?),
-        other => AuditAction::Plugin {
-            plugin: row.get("plugin")?.as_str()?.parse().ok()?,
-            change: PluginChange::from_name(other)?,
-        },
+        "remove" => AuditAction::Unsubscribe,
+        "backup" => AuditAction::Change(Change::Backup { folder: text_of("folder")?.to_owned() }),
+        other => AuditAction::Change(match TokenChange::from_name(other) {
+            Some(change) => Change::Token { token: text_of("token")?.to_owned(), change },
+            None => Change::Plugin {
+                plugin: text_of("plugin")?.parse().ok()?,
+                change: PluginChange::from_name(other)?,
+            },
+        }),
     };
     let subscription = match row.get("subscription") {
         None => None,
@@ -122,6 +133,19 @@ mod tests {
     fn a_record_keeps_its_actor() {
         let record = replay_by(Actor::named("ops"));
         assert_eq!(read(7, &write(&record).into()), Some(record));
+    }
+
+    #[test]
+    fn changes_outside_of_the_broker_are_read_back() {
+        let token = "shop".to_owned();
+        for action in [
+            AuditAction::Unsubscribe,
+            AuditAction::Change(Change::Token { token, change: TokenChange::Revoke }),
+            AuditAction::Change(Change::Backup { folder: "/copy".to_owned() }),
+        ] {
+            let record = AuditRecord { action, ..replay_by(Actor::local()) };
+            assert_eq!(read(7, &write(&record).into()), Some(record));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::journal::Scan;
-use crate::files::{replace, sync_folder};
+use crate::files::{replace_file, sync_folder};
 
 const FILE: &str = "closed";
 
@@ -100,7 +100,7 @@ pub(crate) fn write(folder: &Path, scan: &Scan) -> io::Result<()> {
 
 /// Writes a note that was read before.
 pub(crate) fn put(folder: &Path, note: &str) -> io::Result<()> {
-    replace(folder, FILE, "closed.new", note.as_bytes())
+    replace_file(folder, FILE, note.as_bytes())
 }
 
 /// Removes the note for good, power cuts included.

@@ -13,7 +13,7 @@ use usher_filter::Filter;
 use super::lost::Lost;
 use super::{audit, keys, rows};
 use crate::api::{
-    Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind,
+    Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, Change,
     ClassRetry, Order, PluginChange, RetryPolicy, Start, StoredEvent, Subscription,
 };
 
@@ -212,7 +212,7 @@ fn audited() -> AuditRecord {
 
 fn audited_plugin() -> AuditRecord {
     let (plugin, change) = ("printer".parse().unwrap(), PluginChange::Release);
-    let action = AuditAction::Plugin { plugin, change };
+    let action = AuditAction::Change(Change::Plugin { plugin, change });
     AuditRecord {
         number: 9,
         time_ms: 1_800_000_001_000,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use usher_event::Digest;
 
-use super::{ClientArgs, MaxArgs, URL_DEFAULT, base_url};
+use super::{ClientArgs, ConnectArgs, MaxArgs};
 
 /// `usher blobs`.
 #[derive(Debug, Subcommand)]
@@ -36,9 +36,8 @@ pub struct BlobArgs {
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// The router's address
-    #[arg(long, env = "USHER_URL", default_value = URL_DEFAULT, value_parser = base_url)]
-    pub url: String,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
     /// Print digest, size and file as JSON; requires --output for the content
     #[arg(long, requires = "output")]
     pub json: bool,

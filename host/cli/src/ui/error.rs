@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use http::StatusCode;
+
 use super::text::printable;
 
 /// Error of a subcommand.
@@ -68,6 +70,9 @@ impl From<usher_client::Error> for CliError {
     fn from(error: usher_client::Error) -> Self {
         let hint = match &error {
             usher_client::Error::NoHost { .. } => "check --url and USHER_URL",
+            usher_client::Error::Refused(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
+                "set USHER_TOKEN, or name a file that holds the token with --token-file"
+            }
             usher_client::Error::Unexpected { .. } => "is it an usher router, of this version?",
             _ => return Self::new(error.to_string()),
         };

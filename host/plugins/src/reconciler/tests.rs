@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use usher_broker::traits::*;
-use usher_broker::{EmbeddedBroker, Options};
+use usher_broker::{Actor, EmbeddedBroker, Options};
 use usher_event::Event;
 use usher_router::Router;
 use usher_runtime::{Runtime, RuntimeOptions};
@@ -537,10 +537,10 @@ async fn a_version_that_traps_is_rolled_back_and_stays_off_until_its_file_change
     };
     timeout(PATIENCE, unchanged).await.unwrap();
     // Manual rollback: the first version was the last good one, and its bytes are still stored.
-    let back = world.control.rollback(&name).await.unwrap();
+    let back = world.control.rollback(&Actor::local(), &name).await.unwrap();
     assert_eq!(back.digest, Some(Digest::of(&std::fs::read(path_of("echo")).unwrap())));
     world.serves("echo.wasm", "1.0.0").await;
-    assert!(world.control.rollback(&name).await.is_err());
+    assert!(world.control.rollback(&Actor::local(), &name).await.is_err());
     world.end().await;
 }
 

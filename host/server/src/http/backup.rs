@@ -4,10 +4,12 @@ use std::path::Path;
 
 use axum::Json;
 use axum::extract::State;
+use usher_broker::{Change, Operation};
 
 use super::params::Params;
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use crate::project;
 use usher_api::{Backup, BackupQuery};
 
@@ -15,12 +17,16 @@ use usher_api::{Backup, BackupQuery};
 /// disconnects.
 pub(super) async fn make(
     State(api): State<Api>,
+    identity: Identity,
     Params(target): Params<BackupQuery>,
 ) -> Result<Json<Backup>, ApiError> {
     let kept = api.running.control.kept();
     let beside = Box::new(move |folder: &Path| kept.copy_to(folder));
+    let change = Change::Backup { folder: target.folder.clone() };
+    api.running.broker.operate(&identity.actor, Operation::Record(change)).await?;
     let report = api.running.broker.backup(target.folder.into(), beside).await?;
     tracing::info!(
+        by = %identity.actor,
         folder = %report.folder.display(),
         last_sequence = report.last_sequence,
         bytes = report.bytes,

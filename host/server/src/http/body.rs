@@ -138,6 +138,7 @@ fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connections::Origin;
     use super::*;
     use axum::response::IntoResponse;
     use futures_util::StreamExt as _;
@@ -160,7 +161,7 @@ mod tests {
             headers.insert(header::CONTENT_LENGTH, announced.parse().unwrap());
         }
         let (room, clients) = room(room_bytes);
-        let entry = clients.enter(false);
+        let entry = clients.enter(Origin::LOCAL, false);
         match read(&headers, body, entry.client(), (8, FOREVER), &room).await {
             Ok(intake) => {
                 assert!(intake.bytes.len() <= 8);
@@ -180,7 +181,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_only_announced_takes_no_room() {
         let (room, clients) = room(8);
-        let (announcing, sending) = (clients.enter(false), clients.enter(false));
+        let (announcing, sending) =
+            (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         let headers: HeaderMap =
             [(header::CONTENT_LENGTH, "8".parse().unwrap())].into_iter().collect();
         let announced = read(&headers, never(), announcing.client(), (8, FOREVER), &room);
@@ -198,7 +200,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stands_still_makes_room_for_one_that_moves() {
         let (room, clients) = room(8);
-        let (standing, moving) = (clients.enter(false), clients.enter(false));
+        let (standing, moving) =
+            (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         let frames = futures_util::stream::iter([Ok::<_, String>(Bytes::from_static(b"7 bytes"))]);
         let body = Body::from_stream(frames.chain(futures_util::stream::pending()));
         let stands = async {
@@ -228,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn the_share_is_given_back() {
         let (room, clients) = room(8);
-        let entry = clients.enter(false);
+        let entry = clients.enter(Origin::LOCAL, false);
         let (headers, body) = (HeaderMap::new(), Body::from("8 bytes!"));
         let intake = read(&headers, body, entry.client(), (8, FOREVER), &room)
             .await

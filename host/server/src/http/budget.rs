@@ -128,13 +128,14 @@ impl Drop for Share {
 mod tests {
     use prometheus_client::metrics::counter::Counter;
 
+    use super::super::connections::Origin;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn shares_are_counted_and_given_back() {
         let clients = Connections::new(Counter::default());
         let budget = Budget::new(Kind::Answers, 10, &clients);
-        let entry = clients.enter(false);
+        let entry = clients.enter(Origin::LOCAL, false);
         let client = entry.client();
         let mut share = budget.take(client, 4).await.unwrap();
         share.merge(budget.try_take(client, 3).unwrap());
@@ -152,7 +153,8 @@ mod tests {
     async fn a_holder_that_is_behind_is_cut_and_others_go_on() {
         let clients = Connections::new(Counter::default());
         let budget = Budget::new(Kind::Answers, 10, &clients);
-        let (stalled, waiting) = (clients.enter(false), clients.enter(false));
+        let (stalled, waiting) =
+            (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         stalled.client().request_started();
         let share = budget.take(stalled.client(), 10).await.unwrap();
         stalled.client().set_writable(false);
@@ -171,7 +173,8 @@ mod tests {
         let cut = Counter::default();
         let clients = Connections::new(cut.clone());
         let budget = Budget::new(Kind::Answers, 10, &clients);
-        let (working, waiting) = (clients.enter(false), clients.enter(false));
+        let (working, waiting) =
+            (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         working.client().request_started();
         let _share = budget.take(working.client(), 10).await.unwrap();
         let taken = budget.take_within(waiting.client(), 1, 5 * BEHIND_MAX).await;

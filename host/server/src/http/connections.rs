@@ -17,6 +17,8 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Address;
+
 /// A client that sends its body faster than this never falls behind.
 const BODY_MIN_BYTES_PER_S: u64 = 64 * 1024;
 
@@ -59,8 +61,24 @@ pub(super) struct Connection {
     response_ready: AtomicBool,
     held_bytes: [AtomicUsize; Kind::COUNT],
     cut: CancellationToken,
+    /// Where it comes from.
+    pub(super) origin: Origin,
     /// Whether it has a spare slot, reserved for health checks and operators.
     pub(super) is_spare: bool,
+}
+
+/// Where a client connects from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// Its address.
+    pub(super) address: Address,
+    /// Whether it is on this machine: it connected to a loopback address or to a Unix socket.
+    pub(super) is_local: bool,
+}
+
+impl Origin {
+    /// The Unix socket, or no connection at all.
+    pub(super) const LOCAL: Self = Self { address: Address::Local, is_local: true };
 }
 
 /// Registration of a connection; removed on drop.
@@ -78,8 +96,8 @@ impl Connections {
     }
 
     /// Registers a connection. It starts with the client's turn to send a request.
-    pub(super) fn enter(self: &Arc<Self>, is_spare: bool) -> Entry {
-        let client = Arc::new(Connection::new(self.started, is_spare));
+    pub(super) fn enter(self: &Arc<Self>, origin: Origin, is_spare: bool) -> Entry {
+        let client = Arc::new(Connection::new(self.started, origin, is_spare));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(number, Arc::clone(&client));
         Entry { clients: Arc::clone(self), number, client }
@@ -133,7 +151,7 @@ impl Drop for Entry {
 }
 
 impl Connection {
-    fn new(started: Instant, is_spare: bool) -> Self {
+    fn new(started: Instant, origin: Origin, is_spare: bool) -> Self {
         let client = Self {
             started,
             turn_since_ms: AtomicU64::new(NEVER),
@@ -142,6 +160,7 @@ impl Connection {
             response_ready: AtomicBool::new(false),
             held_bytes: Default::default(),
             cut: CancellationToken::new(),
+            origin,
             is_spare,
         };
         client.awaits_request();
@@ -150,7 +169,7 @@ impl Connection {
 
     /// An unregistered client, for requests without a connection.
     pub(super) fn alone() -> Arc<Self> {
-        Arc::new(Self::new(Instant::now(), false))
+        Arc::new(Self::new(Instant::now(), Origin::LOCAL, false))
     }
 
     /// The client's turn: to send a request.
@@ -266,7 +285,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_furthest_behind_goes_first_and_who_is_served_stays() {
         let clients = Connections::new(Counter::default());
-        let enter = || clients.enter(false);
+        let enter = || clients.enter(Origin::LOCAL, false);
         let (idle, served, stalled) = (enter(), enter(), enter());
         served.client().request_started();
         stalled.client().request_started();
@@ -291,7 +310,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_holders_go_where_memory_is_wanted() {
         let clients = Connections::new(Counter::default());
-        let (empty, holder) = (clients.enter(false), clients.enter(false));
+        let (empty, holder) =
+            (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         pass(1).await;
         holder.client().awaits_request();
         holder.client().held_bytes(Kind::Blobs).fetch_add(7, Ordering::Relaxed);
@@ -306,7 +326,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_is_not_behind_while_its_answer_goes_out() {
         let clients = Connections::new(Counter::default());
-        let entry = clients.enter(false);
+        let entry = clients.enter(Origin::LOCAL, false);
         entry.client().request_started();
         entry.client().response_ready();
         pass(9).await;
@@ -321,7 +341,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_falls_behind_and_one_that_flows_does_not() {
         let clients = Connections::new(Counter::default());
-        let (dripping, flowing) = (clients.enter(false), clients.enter(false));
+        let (dripping, flowing) =
+            (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         for entry in [&dripping, &flowing] {
             entry.client().request_started();
             entry.client().awaits_body();

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use usher_broker::{Actor, DeadLetterPage, DeadLetterQuery, Operated, Operation};
+use usher_broker::{DeadLetterPage, DeadLetterQuery, Operated, Operation};
 use usher_event::FailureClass;
 
 use super::connections::Caller;
@@ -13,6 +13,7 @@ use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
 use super::state::Api;
 use super::{answers, ingest};
+use crate::access::Identity;
 use crate::project;
 use usher_api::{DeadLetter, DeadLetterGone, DeadLetters, DeadLettersQuery, Timestamp};
 
@@ -38,6 +39,7 @@ fn query(asked: DeadLettersQuery) -> Result<DeadLetterQuery, ApiError> {
 /// Dead letters, oldest first.
 pub(super) async fn list(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     Params(asked): Params<DeadLettersQuery>,
 ) -> Result<Response, ApiError> {
@@ -45,17 +47,24 @@ pub(super) async fn list(
     let DeadLetterPage { letters, next, last } =
         api.running.broker.dead_letters(query(asked)?).await?;
     let dead_letters = letters.into_iter().map(project::listed_dead_letter).collect();
-    answers::json(room, &DeadLetters { dead_letters, next, last })
+    let mut found = DeadLetters { dead_letters, next, last };
+    identity.hide_data(&mut found);
+    answers::json(room, &found)
 }
 
 /// One dead letter, with its attempts.
 pub(super) async fn one(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetter>, ApiError> {
     let id = number("id", &id)?;
     match api.running.broker.dead_letter(id).await? {
-        Some(dead) => Ok(Json(project::dead_letter(dead))),
+        Some(dead) => {
+            let mut dead = project::dead_letter(dead);
+            identity.hide_data(&mut dead);
+            Ok(Json(dead))
+        }
         None => Err(missing(id)),
     }
 }
@@ -63,24 +72,27 @@ pub(super) async fn one(
 /// Delivers the event to its subscription again.
 pub(super) async fn redrive(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    gone(id, operate(&api, Operation::Redrive(id)).await?)
+    gone(id, operate(&api, &identity, Operation::Redrive(id)).await?)
 }
 
 /// Deletes the dead letter.
 pub(super) async fn discard(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    gone(id, operate(&api, Operation::Discard(id)).await?)
+    gone(id, operate(&api, &identity, Operation::Discard(id)).await?)
 }
 
 /// Delivers the event in the request body instead of the original.
 pub(super) async fn redrive_edited(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     PathParams(id): PathParams<String>,
     headers: HeaderMap,
@@ -88,11 +100,15 @@ pub(super) async fn redrive_edited(
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
     let event = ingest::one_structured(&api, &client, &headers, body).await?;
-    gone(id, operate(&api, Operation::RedriveEdited { id, edited: event }).await?)
+    gone(id, operate(&api, &identity, Operation::RedriveEdited { id, edited: event }).await?)
 }
 
-async fn operate(api: &Api, operation: Operation) -> Result<Operated, ApiError> {
-    Ok(api.running.broker.operate(&Actor::local(), operation).await?)
+async fn operate(
+    api: &Api,
+    identity: &Identity,
+    operation: Operation,
+) -> Result<Operated, ApiError> {
+    Ok(api.running.broker.operate(&identity.actor, operation).await?)
 }
 
 fn gone(id: u64, operated: Operated) -> Result<Json<DeadLetterGone>, ApiError> {

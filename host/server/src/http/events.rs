@@ -17,6 +17,7 @@ use super::log::Reader;
 use super::params::{Params, PathParams, filter, number, page, subscription};
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use crate::project;
 use crate::serving::Serving;
 use usher_api::{EventsQuery, Explanation, Stored};
@@ -27,13 +28,14 @@ pub(super) const FIRST_SEQUENCE: u64 = 1;
 /// Streams part of the log as one JSON response.
 pub(super) async fn list(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     Params(asked): Params<EventsQuery>,
 ) -> Result<Response, ApiError> {
     let from = asked.from.unwrap_or(FIRST_SEQUENCE);
     let missing = page(asked.max)?;
     let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
-    let reader = Reader::new(api.clone(), client, filter, from);
+    let reader = Reader::new(api.clone(), identity, client, filter, from);
     let mut listing = Listing { api, reader, missing, is_begun: false, is_over: false };
     // An error before the first chunk becomes an error response; a later one aborts the body.
     let first = listing.next().await?.unwrap_or_default();
@@ -86,11 +88,16 @@ impl Listing {
 /// One event.
 pub(super) async fn one(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(sequence): PathParams<String>,
 ) -> Result<Json<Stored>, ApiError> {
     let sequence = number("sequence", &sequence)?;
     match api.running.broker.event(sequence).await? {
-        Some(stored) => Ok(Json(project::stored(stored))),
+        Some(stored) => {
+            let mut stored = project::stored(stored);
+            identity.hide_data(&mut stored);
+            Ok(Json(stored))
+        }
         None => Err(ApiError::not_found(format!("there is no event {sequence}"))),
     }
 }

@@ -8,11 +8,13 @@ use super::connections::Caller;
 use super::params::{PathParams, number};
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use crate::project;
 
 /// The flow of an event (by sequence), or the newest one with a `correlationid`.
 pub(super) async fn one(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Response, ApiError> {
@@ -28,7 +30,11 @@ pub(super) async fn one(
         None => None,
     };
     match flow {
-        Some(flow) => answers::json(room, &project::flow(flow)),
+        Some(flow) => {
+            let mut flow = project::flow(flow);
+            identity.hide_data(&mut flow);
+            answers::json(room, &flow)
+        }
         None => Err(ApiError::not_found(format!(
             "there is no flow {id}; use the sequence of one of its events, or its correlationid"
         ))),

@@ -14,11 +14,13 @@ use super::body::{self, RequestBody};
 use super::connections::{Caller, Connection};
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use usher_api::{Accepted, AcceptedEvent};
 
 /// Publishes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
 pub(super) async fn publish(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     headers: HeaderMap,
     body: Body,
@@ -38,6 +40,7 @@ pub(super) async fn publish(
     })?;
     let events = mode.decode(&headers, &intake)?;
     check_reserved(mode, &events)?;
+    identity.check_publish(&events, mode == Mode::Batch)?;
 
     let published = match events.is_empty() {
         true => Vec::new(),
@@ -61,7 +64,7 @@ pub(super) async fn publish(
 }
 
 /// Reads the body within the configured limits.
-async fn read(
+pub(super) async fn read(
     api: &Api,
     client: &Arc<Connection>,
     headers: &HeaderMap,

@@ -13,6 +13,7 @@ use usher_filter::Filter;
 use super::budget::Share;
 use super::connections::Connection;
 use super::state::Api;
+use crate::access::Identity;
 use crate::project;
 use usher_api::Stored;
 
@@ -29,6 +30,7 @@ const AROUND_BYTES: usize = 512;
 /// A position in the log.
 pub(super) struct Reader {
     api: Api,
+    identity: Identity,
     client: Arc<Connection>,
     filter: Option<Filter>,
     /// The sequence to read on from.
@@ -45,11 +47,12 @@ pub(super) struct Page {
 impl Reader {
     pub(super) fn new(
         api: Api,
+        identity: Identity,
         client: Arc<Connection>,
         filter: Option<Filter>,
         from: u64,
     ) -> Self {
-        Self { api, client, filter, next: from }
+        Self { api, identity, client, filter, next: from }
     }
 
     /// Reads up to `max` events and advances past them. Empty at the end of the log, or after a
@@ -67,7 +70,8 @@ impl Reader {
         let size_bytes: usize = events.iter().map(|stored| stored.event.encoded().len()).sum();
         // Twice: the events as read, and their JSON.
         share.shrink(2 * (size_bytes + events.len() * AROUND_BYTES));
-        let events = events.into_iter().map(project::stored).collect();
+        let mut events: Vec<_> = events.into_iter().map(project::stored).collect();
+        events.iter_mut().for_each(|stored| self.identity.hide_data(stored));
         Ok(Page { events, size_bytes, share })
     }
 }

@@ -9,6 +9,7 @@
 mod answers;
 mod arrival;
 mod audit;
+mod authorize;
 mod backup;
 mod blobs;
 mod body;
@@ -31,6 +32,7 @@ mod state;
 mod status;
 mod stream;
 mod subscriptions;
+mod tokens;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -76,6 +78,9 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::AUDIT, audit::list),
         on(routes::BLOBS, blobs::list),
         on(routes::BLOB, blobs::one),
+        on(routes::TOKENS, tokens::list),
+        on(routes::CREATE_TOKEN, tokens::create),
+        on(routes::REVOKE_TOKEN, tokens::revoke),
         on(routes::BACKUP, backup::make),
         on(routes::STATES, status::states),
         on(routes::HEALTH, status::healthz),
@@ -95,13 +100,14 @@ fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, Metho
 }
 
 fn router(api: Api) -> Router {
-    let counted = |router: Router<Api>, (route, handler): (Route, MethodRouter<Api>)| {
+    let guarded = |router: Router<Api>, (route, handler): (Route, MethodRouter<Api>)| {
+        let authorize = from_fn_with_state((api.clone(), route.scope), authorize::authorize);
         let count = from_fn_with_state((api.clone(), route.path), count);
-        router.route(route.path, handler.layer(count))
+        router.route(route.path, handler.layer(authorize).layer(count))
     };
     handlers()
         .into_iter()
-        .fold(Router::new(), counted)
+        .fold(Router::new(), guarded)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(api.clone(), guard::admit))

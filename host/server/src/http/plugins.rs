@@ -8,6 +8,7 @@ use usher_router::Standing;
 use super::params::PathParams;
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use crate::project;
 use usher_api::{PluginHistory, PluginStanding, Plugins};
 use usher_plugins::ControlError;
@@ -20,37 +21,41 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
 /// Pauses deliveries to a plugin.
 pub(super) async fn pause(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.pause(&name).await)
+    answer(name.clone(), api.running.control.pause(&identity.actor, &name).await)
 }
 
 /// Resumes deliveries to a paused plugin.
 pub(super) async fn resume(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.resume(&name).await)
+    answer(name.clone(), api.running.control.resume(&identity.actor, &name).await)
 }
 
 /// Lifts a plugin's quarantine.
 pub(super) async fn release(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.release(&name).await)
+    answer(name.clone(), api.running.control.release(&identity.actor, &name).await)
 }
 
 /// Rolls a plugin back to its previous version.
 pub(super) async fn rollback(
     State(api): State<Api>,
+    identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
     let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.rollback(&name).await)
+    answer(name.clone(), api.running.control.rollback(&identity.actor, &name).await)
 }
 
 /// Returns the outcomes of a plugin's changes.

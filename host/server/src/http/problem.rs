@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use usher_broker::BrokerError;
+use usher_broker::{Actor, BrokerError};
 use usher_event::text::cut_chars;
 use usher_event::{BatchError, EventError, EventErrorKind};
 
-use usher_api::{PROBLEM_JSON, Problem};
+use usher_api::{PROBLEM_JSON, Problem, Scope};
 
 /// Default for `Retry-After`.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,6 +28,36 @@ pub(super) struct ApiError {
     attribute: Option<String>,
     member: Option<usize>,
     retry_after: Option<Duration>,
+    challenge: Option<Challenge>,
+}
+
+/// What `WWW-Authenticate` says (RFC 6750, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// There is no token.
+    Missing,
+    /// It is not presented as it should be.
+    InvalidRequest,
+    /// It is not accepted.
+    InvalidToken,
+    /// It lacks this scope.
+    InsufficientScope(Scope),
+}
+
+impl Challenge {
+    fn header(self) -> HeaderValue {
+        let realm = "Bearer realm=\"usher\"";
+        let text = match self {
+            Self::Missing => realm.to_owned(),
+            Self::InvalidRequest => format!("{realm}, error=\"invalid_request\""),
+            Self::InvalidToken => format!("{realm}, error=\"invalid_token\""),
+            Self::InsufficientScope(scope) => {
+                let scope = scope.as_str().unwrap_or_default();
+                format!("{realm}, error=\"insufficient_scope\", scope=\"{scope}\"")
+            }
+        };
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer"))
+    }
 }
 
 impl ApiError {
@@ -39,12 +69,29 @@ impl ApiError {
             attribute: None,
             member: None,
             retry_after: None,
+            challenge: None,
         }
     }
 
     /// 400: something in the request is invalid.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid request", detail)
+    }
+
+    /// 401.
+    pub(super) fn unauthorized(detail: impl Into<String>, challenge: Challenge) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+        }
+    }
+
+    /// 403: the caller is known and lacks a scope.
+    pub(super) fn insufficient_scope(caller: &Actor, scope: Scope) -> Self {
+        let detail =
+            format!("token {caller} lacks the scope {}", scope.as_str().unwrap_or_default());
+        let challenge = Some(Challenge::InsufficientScope(scope));
+        Self { challenge, ..Self::forbidden(detail) }
     }
 
     /// 403.
@@ -121,10 +168,12 @@ impl ApiError {
 
     /// 400 for an event that breaks a rule of `attribute`.
     pub(super) fn invalid_event(attribute: &str, detail: impl Into<String>) -> Self {
-        Self {
-            attribute: Some(attribute.to_owned()),
-            ..Self::new(StatusCode::BAD_REQUEST, "invalid event", detail)
-        }
+        Self::new(StatusCode::BAD_REQUEST, "invalid event", detail).about(attribute)
+    }
+
+    /// Sets the attribute of the event that the error is about.
+    pub(super) fn about(self, attribute: &str) -> Self {
+        Self { attribute: Some(attribute.to_owned()), ..self }
     }
 
     /// Sets the member of the batch that the error is about.
@@ -137,7 +186,8 @@ impl ApiError {
         &self.detail
     }
 
-    fn after(self, wait: Duration) -> Self {
+    /// Sets the time to wait before trying again.
+    pub(super) fn after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 }
@@ -251,6 +301,9 @@ impl IntoResponse for ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge.header());
         }
         response
     }

@@ -4,9 +4,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use usher_broker::{
-    Actor, Disposition, Operated, Operation, REPLAY_MAX_EVENTS, ReplayQuery, Replayable,
-};
+use usher_broker::{Disposition, Operated, Operation, REPLAY_MAX_EVENTS, ReplayQuery, Replayable};
 
 use super::answers;
 use super::connections::Caller;
@@ -14,6 +12,7 @@ use super::events::FIRST_SEQUENCE;
 use super::params::{Params, PathParams, filter, subscription};
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use crate::project;
 use usher_api::{DryRuns, Replayed};
 
@@ -46,12 +45,13 @@ fn query(
 /// Redelivers events.
 pub(super) async fn replay(
     State(api): State<Api>,
+    identity: Identity,
     PathParams((plugin, local)): PathParams<(String, String)>,
     Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Json<Replayed>, ApiError> {
     let query = query(asked, &plugin, &local, REPLAY_MAX_EVENTS)?;
     let operation = Operation::Replay(query);
-    match api.running.broker.operate(&Actor::local(), operation).await? {
+    match api.running.broker.operate(&identity.actor, operation).await? {
         Operated::Replayed(replayed) => Ok(Json(project::replayed(replayed))),
         _ => Err(ApiError::internal("a replay came to something else")),
     }
@@ -60,6 +60,7 @@ pub(super) async fn replay(
 /// Runs the plugin on events and reports the results; effects are dropped.
 pub(super) async fn dry_run(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     PathParams((plugin, local)): PathParams<(String, String)>,
     Params(asked): Params<usher_api::ReplayQuery>,
@@ -89,5 +90,7 @@ pub(super) async fn dry_run(
     }
     // Reserved last: plugins may be slow, and memory up to here has its own bound.
     let room = answers::room(&api, &client).await?;
-    answers::json(room, &DryRuns { deliveries, to, next })
+    let mut runs = DryRuns { deliveries, to, next };
+    identity.hide_data(&mut runs);
+    answers::json(room, &runs)
 }

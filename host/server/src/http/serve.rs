@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use tower::Service as _;
 use tracing::{debug, warn};
 
-use super::connections::{Caller, Connection, Connections, Entry};
+use super::connections::{Caller, Connection, Connections, Entry, Origin};
 use super::problem::{self, HEADER_MAX_BYTES};
 use super::socket::Socket;
 use super::state::Api;
@@ -86,8 +86,8 @@ pub(crate) async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, origin) = match accepted {
+            Ok((socket, peer)) => (socket, Origin { address: peer.ip().into(), is_local: true }),
             Err(error) => {
                 warn!(%error, "can't accept a connection");
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
@@ -106,7 +106,7 @@ pub(crate) async fn serve(
             let slot = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
-                slot = slots.take() => slot,
+                slot = slots.take(origin) => slot,
             };
             drop(waiting);
             let _open = api.metrics.connection();
@@ -158,8 +158,11 @@ impl Slots {
 
     /// Waits for a slot: a regular one if one frees up within `SLOT_WAIT_MAX`, else a spare one.
     /// Cuts clients that are behind to free either.
-    async fn take(&self) -> Slot {
-        let slot = |permit, is_spare| Slot { entry: self.clients.enter(is_spare), _permit: permit };
+    async fn take(&self, origin: Origin) -> Slot {
+        let slot = |permit, is_spare| Slot {
+            entry: self.clients.enter(origin, is_spare),
+            _permit: permit,
+        };
         if let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned() {
             return slot(permit, false);
         }

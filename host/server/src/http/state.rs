@@ -9,6 +9,7 @@ use super::body::BodyBudget;
 use super::budget::Budget;
 use super::connections::Connections;
 use super::connections::Kind;
+use crate::access::Failures;
 use crate::metrics::Metrics;
 use crate::running::Running;
 
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(super) answers: Budget,
     /// Budget for blobs, which are large and may be sent slowly.
     pub(super) blobs: Budget,
+    /// Failed attempts to use the API.
+    pub(super) failures: Failures,
     /// One permit for each dry run.
     pub(super) dry_runs: Semaphore,
     /// Turns true when the server stops; streams end then.
@@ -66,6 +69,7 @@ impl Api {
             answers: Budget::new(Kind::Answers, ANSWERS_MAX_BYTES, &clients),
             blobs: Budget::new(Kind::Blobs, BLOBS_MAX_BYTES, &clients),
             clients,
+            failures: Failures::default(),
             dry_runs: Semaphore::new(DRY_RUNS_MAX),
             stop,
         }))

@@ -23,6 +23,7 @@ use super::problem::ApiError;
 use super::serve::stopped;
 use super::state::Api;
 use super::status::alive;
+use crate::access::Identity;
 use crate::metrics::Open;
 use usher_api::{Stored, StreamQuery};
 
@@ -38,6 +39,7 @@ const COMMENT: &[u8] = b":\n\n";
 /// Streams events from a sequence on, without an end.
 pub(super) async fn follow(
     State(api): State<Api>,
+    identity: Identity,
     Caller(client): Caller,
     Params(asked): Params<StreamQuery>,
     headers: HeaderMap,
@@ -57,7 +59,7 @@ pub(super) async fn follow(
         stop: api.stop.clone(),
         _permit: permit,
         _open: api.metrics.stream(),
-        reader: Reader::new(api, client, filter, next),
+        reader: Reader::new(api, identity, client, filter, next),
     };
     let lines = stream::unfold(following, |mut following| async move {
         let lines = following.next().await?;

@@ -2,10 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
+use usher_broker::{Operated, Operation};
 
 use super::params::{PathParams, subscription};
 use super::problem::ApiError;
 use super::state::Api;
+use crate::access::Identity;
 use crate::serving;
 use usher_api::{SubscriptionGone, Subscriptions};
 
@@ -17,6 +19,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Subscriptions>, 
 /// Removes a subscription: its cursor and its pending deliveries. 409 while it is being served.
 pub(super) async fn remove(
     State(api): State<Api>,
+    identity: Identity,
     PathParams((plugin, local)): PathParams<(String, String)>,
 ) -> Result<Json<SubscriptionGone>, ApiError> {
     let name = subscription(&plugin, &local)?;
@@ -26,10 +29,15 @@ pub(super) async fn remove(
              the subscription off in its configuration"
         )));
     }
-    if api.running.broker.unsubscribe(&name).await? {
-        tracing::info!(subscription = %name, "subscription removed");
-        Ok(Json(SubscriptionGone { name }))
-    } else {
-        Err(ApiError::not_found(format!("there is no subscription {name}; see /subscriptions")))
+    let operation = Operation::Unsubscribe(name.clone());
+    match api.running.broker.operate(&identity.actor, operation).await? {
+        Operated::NotFound => {
+            let what = format!("there is no subscription {name}; see /subscriptions");
+            Err(ApiError::not_found(what))
+        }
+        _ => {
+            tracing::info!(subscription = %name, by = %identity.actor, "subscription removed");
+            Ok(Json(SubscriptionGone { name }))
+        }
     }
 }

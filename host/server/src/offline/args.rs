@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use usher_cli::{StoreBackupArgs, base_url};
+use usher_cli::{CredentialsArgs, StoreBackupArgs, base_url};
 
 /// Subcommands that read files.
 #[derive(Debug, Subcommand)]
@@ -61,6 +61,8 @@ pub(crate) struct CheckArgs {
     /// Also show what would change in subscriptions and schedules of the router at this address
     #[arg(long, value_parser = base_url)]
     pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialsArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,7 +16,6 @@ use usher_cli::ui::CliError;
 use usher_cli::ui::{Align, Cell, Table, paint};
 use usher_cli::ui::{Output, style};
 use usher_cli::ui::{count, now, printable, without_name};
-use usher_client::Client;
 use usher_config::{self as config, Config, ConfigProblems};
 use usher_event::PluginName;
 use usher_plugins::{FileCheck, check_folder};
@@ -119,7 +118,7 @@ pub(crate) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
     let files = checks.into_iter().map(|check| FileReport::new(check, &config)).collect();
     let mut report = Report::of_plugins(files, config.plugin.keys());
     if let Some(url) = &args.url {
-        let client = Client::new(url);
+        let client = args.credentials.client(url)?;
         let running: Subscriptions = client.call(routes::SUBSCRIPTIONS, &[]).fetch()?;
         let subscriptions = Comparison::new(url, &served, &running.subscriptions);
         let running: Schedules = client.call(routes::SCHEDULES, &[]).fetch()?;

@@ -93,6 +93,7 @@ impl Parts {
         if !drained {
             tracing::warn!("deliveries did not end in time; they run again after the next start");
         }
+        app.access.flush().await;
         let closed = timeout(CLOSE_MAX, app.broker.close()).await;
         let poisoned = app.broker.poisoned().borrow().clone();
         exit_code(closed.ok(), poisoned)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
+use crate::access::Access;
 use usher_config::{self as config, Adopted, Flags, LiveConfig};
 use usher_plugins::Stamp;
 
@@ -18,7 +19,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// Watches the file and adopts what may change at run time. Never returns.
-pub(super) async fn reload(flags: Flags, live: Arc<LiveConfig>, mut hangups: Signal) -> Infallible {
+pub(super) async fn reload(
+    flags: Flags,
+    live: Arc<LiveConfig>,
+    access: &Access,
+    mut hangups: Signal,
+) -> Infallible {
     let Some(file) = flags.config.clone() else {
         // SIGHUP stays handled, so that it doesn't end the process.
         return std::future::pending().await;
@@ -39,11 +45,12 @@ pub(super) async fn reload(flags: Flags, live: Arc<LiveConfig>, mut hangups: Sig
         match loaded {
             Ok(Ok(config)) => {
                 let Adopted { is_new, needs_restart } = live.adopt(config);
+                access.adopt(&live.now().tokens);
                 tracing::info!(%file, is_new, "configuration read again");
                 if needs_restart {
                     tracing::warn!(
                         %file,
-                        "only [plugin.*] and [retry] change while the router runs; for the rest, \
+                        "only [plugin.*], [retry] and [token.*] change while the router runs; for the rest, \
                          start it again"
                     );
                 }

@@ -1,6 +1,7 @@
 //! The HTTP API driven without sockets, over a broker that answers as it is told to (and, in
 //! `live`, with sockets over the real one in memory).
 
+mod access;
 mod live;
 mod routes;
 mod statuses;
@@ -18,10 +19,12 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
+use usher_access::Permissions;
 use usher_broker::Broker;
 use usher_router::Router;
 
 use super::state::Api;
+use crate::access::{Access, TokenError};
 use crate::running::{Busy, Gate, Readiness, Running};
 use usher_config::{self as config, Flags, LiveConfig};
 use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest};
@@ -43,6 +46,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         max_connections: config.http.max_connections.unwrap_or(1_024),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
+        access: Arc::new(Access::in_memory(Arc::new(usher_broker::SystemClock))),
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,
         live: Arc::new(LiveConfig::new(Arc::new((*config).clone()))),
@@ -127,6 +131,16 @@ fn publish(media_type: &str, body: impl Into<Body>) -> Request<Body> {
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
 const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}"#;
+
+/// Creates a token; returns its secret.
+async fn token(api: &Api, name: &str, scopes: &[&str]) -> String {
+    let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+    let permissions = Permissions { scopes, source_prefix: None };
+    let recorded = async { Ok::<_, TokenError>(()) };
+    let access = &api.running.access;
+    let created = access.create(name.parse().unwrap(), permissions, None, recorded).await;
+    created.unwrap().1.reveal().to_owned()
+}
 
 /// A body that never ends.
 fn endless() -> Body {

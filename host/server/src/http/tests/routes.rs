@@ -13,7 +13,8 @@ use usher_event::Digest;
 use usher_router::{Installation, Quarantine, RestoredState};
 
 use super::stub::{CONTENT, Stub, busy, full, printer};
-use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us};
+use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us, token};
+use crate::access::FAILURES_MAX;
 use crate::http::connections::Connection;
 use crate::http::handlers;
 use crate::http::state::{Api, BLOBS_MAX_BYTES, STREAMS_MAX};
@@ -34,7 +35,7 @@ pub(super) fn violations(document: &Value, schema: &Value, value: &Value) -> Vec
 }
 
 /// A path with its parameters filled in so that there is something.
-fn there(path: &str) -> String {
+pub(super) fn there(path: &str) -> String {
     if path == "/backup" {
         return "/backup?folder=/copy".to_owned();
     }
@@ -43,6 +44,7 @@ fn there(path: &str) -> String {
         .replace("{id}", "7")
         .replace("{plugin}/{name}", "printer/tickets")
         .replace("{plugin}", "printer")
+        .replace("{token}", "ops")
         .replace("{digest}", &Digest::of(CONTENT).to_string())
 }
 
@@ -52,6 +54,7 @@ fn missing(path: &str) -> String {
         .replace("{id}", "99")
         .replace("{plugin}/{name}", "printer/nothing")
         .replace("{plugin}", "nothing")
+        .replace("{token}", "nothing")
         .replace("{digest}", &Digest::of(b"nothing").to_string())
 }
 
@@ -62,13 +65,13 @@ fn wrong(path: &str) -> String {
         path if path.contains('{') => {
             let path = path.replace("{sequence}", "x").replace("{id}", "x");
             let path = path.replace("{plugin}/{name}", "No/Name").replace("{plugin}", "No");
-            path.replace("{digest}", "x")
+            path.replace("{token}", "No").replace("{digest}", "x")
         }
         path => format!("{path}?nonsense=1"),
     }
 }
 
-fn stub_api(stub: std::sync::Arc<Stub>) -> Api {
+pub(super) fn stub_api(stub: std::sync::Arc<Stub>) -> Api {
     // Without a sender a stream would end at once; nothing here reads one to its end.
     let (api, stop) = api(stub);
     std::mem::forget(stop);
@@ -103,25 +106,44 @@ async fn with_plugin(path: &str, is_done: bool, fails: Option<BrokerError>) -> A
     api
 }
 
-/// Whether the body of a request is an event.
-fn takes_events(path: &str, method: &str) -> bool {
-    method == "POST" && ["/events", "/dead-letters/{id}/redrive-edited"].contains(&path)
+/// The media type and the body of a request that needs one.
+pub(super) fn body_of(path: &str, method: &str) -> Option<(&'static str, &'static str)> {
+    match (method, path) {
+        ("POST", "/events" | "/dead-letters/{id}/redrive-edited") => Some((STRUCTURED, EVENT)),
+        ("POST", "/tokens") => Some(("application/json", r#"{"name":"shop","scopes":["admin"]}"#)),
+        _ => None,
+    }
+}
+
+/// Whether nothing but a token can be wrong with a request's address.
+fn has_no_parameters(document: &Value, route: &Route) -> bool {
+    let method = route.method.as_str().to_lowercase();
+    let operation = &document["paths"][route.path][method];
+    let parameters = operation["parameters"].as_array();
+    parameters.is_none_or(Vec::is_empty) && operation["requestBody"].is_null()
+}
+
+/// Creates tokens of the scope `admin`; returns the newest one's secret.
+async fn with_tokens(api: &Api, names: &[&str]) -> String {
+    let mut newest = None;
+    for name in names {
+        newest = Some(token(api, name, &["admin"]).await);
+    }
+    newest.unwrap()
 }
 
 /// Sends a request whose response has this status.
 async fn answer_with(route: &Route, status: u16) -> Answer {
     let (path, method) = (route.path, route.method.as_str());
-    let takes_events = takes_events(path, method);
-    let is_publish = takes_events && path == "/events";
+    let is_publish = method == "POST" && path == "/events";
     let post = |uri: &str, media_type, body| {
         let mut request = publish(media_type, body);
         *request.uri_mut() = uri.parse().unwrap();
         request
     };
-    let event = || Body::from(EVENT);
-    let good_for = |uri: &str| match takes_events {
-        true => post(uri, STRUCTURED, event()),
-        false => request(method, uri),
+    let good_for = |uri: &str| match body_of(path, method) {
+        Some((media_type, body)) => post(uri, media_type, Body::from(body)),
+        None => request(method, uri),
     };
     let good = || good_for(&there(path));
     let mut api = stub_api(Stub::new());
@@ -135,13 +157,37 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
         };
         api = with_plugin(path, status == 409, fails).await;
     }
-    let request = match status {
+    let media_type = body_of(path, method).map_or(STRUCTURED, |(media_type, _)| media_type);
+    let mut bearer = None;
+    if path == "/tokens/{token}" {
+        if let 429 | 500 | 503 = status {
+            let error = match status {
+                429 => busy(),
+                500 => BrokerError::Read("broken".to_owned()),
+                _ => BrokerError::Closed,
+            };
+            api = stub_api(Stub::failing(error));
+        }
+        let names = if status == 409 { &["ops"][..] } else { &["ops", "second"] };
+        bearer = Some(with_tokens(&api, names).await);
+    }
+    let mut request = match status {
+        429 | 500 | 503 if bearer.is_some() => good(),
+        409 if bearer.is_some() => good(),
+        401 => {
+            with_tokens(&api, &["other"]).await;
+            bearer = None;
+            good()
+        }
+        409 if path == "/tokens" => {
+            post(path, media_type, r#"{"name":"shop","scopes":["read"]}"#.into())
+        }
         200 if path.ends_with("dry-run") => {
             api.running.router.install(printer()).await.unwrap();
             good()
         }
-        409 | 429 | 500 | 503 if is_of_plugin => good(),
-        200 | 202 => good(),
+        409 | 429 | 500 | 503 if is_of_plugin && method == "POST" => good(),
+        200..=202 => good(),
         304 => {
             let mut request = good();
             let etag = format!("W/\"x\", \"{}\"", Digest::of(CONTENT));
@@ -149,6 +195,10 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
             request
         }
         400 if is_publish => publish(BATCH, "[{}]"),
+        400 if path == "/tokens" && method == "POST" => post(path, media_type, "{".into()),
+        400 if has_no_parameters(&document(), route) => {
+            request(method, &format!("{path}?access_token=x"))
+        }
         400 => request(method, &wrong(path)),
         403 => {
             let mut request = good();
@@ -156,7 +206,7 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
             request
         }
         404 => good_for(&missing(path)),
-        408 => post(&there(path), STRUCTURED, endless()),
+        408 => post(&there(path), media_type, endless()),
         409 if path == "/backup" => {
             api = stub_api(Stub::failing(BrokerError::Conflict("it is there".to_owned())));
             good()
@@ -168,9 +218,9 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
         }
         413 => {
             let large = vec![b' '; HttpConfig::default().max_body_bytes + 1];
-            post(&there(path), STRUCTURED, large.into())
+            post(&there(path), media_type, large.into())
         }
-        415 => post(&there(path), "application/json", event()),
+        415 => post(&there(path), "text/plain", EVENT.into()),
         421 => {
             let mut request = good();
             request.headers_mut().insert("host", "evil.example".parse().unwrap());
@@ -187,6 +237,14 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
         }
         429 => {
             api = stub_api(Stub::failing(busy()));
+            if send(&api, good()).await.status != 429 {
+                // It asks no broker: callers without a token are too many.
+                api = stub_api(Stub::new());
+                with_tokens(&api, &["other"]).await;
+                for _ in 0..FAILURES_MAX {
+                    assert_eq!(send(&api, good()).await.status, 401);
+                }
+            }
             good()
         }
         507 => {
@@ -205,6 +263,10 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
         }
         other => panic!("the test does not know how to bring about {other}"),
     };
+    if let Some(secret) = bearer {
+        let value = format!("Bearer {secret}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+    }
     if status == 200 && path == "/events/stream" {
         // It has no end; the head is what is checked.
         use tower::ServiceExt;
@@ -267,8 +329,8 @@ async fn no_other_status_is_returned() {
                 .iter()
                 .map(|path| request(method, path))
                 .collect();
-            if takes_events(path, method) {
-                for (media_type, body) in [(STRUCTURED, EVENT), (BATCH, "[{}]")] {
+            if let Some(good) = body_of(path, method) {
+                for (media_type, body) in [good, (BATCH, "[{}]")] {
                     let mut request = publish(media_type, body);
                     *request.uri_mut() = there(path).parse().unwrap();
                     requests.push(request);

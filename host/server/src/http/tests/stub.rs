@@ -9,12 +9,12 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use usher_broker::{
     Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Backpressure, BackupReport,
-    Beside, BlobRecord, BlockReason, BrokerError, BrokerStats, Calendar, Cause, CauseKind,
+    Beside, BlobRecord, BlockReason, BrokerError, BrokerStats, Calendar, Cause, CauseKind, Change,
     DeadLetter, DeadLetterPage, DeadLetterQuery, DelayedEvent, Deliveries, DeliveryState,
     DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, Lease, Lifecycle, Missed,
     Operated, Operation, Operator, Order, PastAttempt, PluginChange, Published, Reader,
     ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
-    Start, StoredEvent, Stores, Subscription, SubscriptionStatus,
+    Start, StoredEvent, Stores, Subscription, SubscriptionStatus, TokenChange,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -333,14 +333,20 @@ impl Reader for Stub {
             action,
         };
         let (plugin, change) = (plugin(), PluginChange::Release);
-        let of_plugin =
-            AuditRecord { subscription: None, ..record(5, AuditAction::Plugin { plugin, change }) };
+        let outside = |number, change| AuditRecord {
+            subscription: None,
+            ..record(number, AuditAction::Change(change))
+        };
+        let token = "shop".to_owned();
         let records = [
             record(1, AuditAction::Redrive(audited())),
             record(2, AuditAction::RedriveEdited { dead: audited(), sequence: 3 }),
             record(3, AuditAction::Discard(audited())),
             record(4, AuditAction::Replay { first: 1, last: 2, events: 2 }),
-            of_plugin,
+            outside(5, Change::Plugin { plugin, change }),
+            outside(6, Change::Token { token, change: TokenChange::Create }),
+            outside(7, Change::Backup { folder: "/copy".to_owned() }),
+            record(8, AuditAction::Unsubscribe),
         ];
         let after = after.unwrap_or(0);
         Ok(records.into_iter().filter(|record| record.number > after).collect())
@@ -402,7 +408,8 @@ impl Operator for Stub {
                 to: 9,
                 next: Some(5),
             }),
-            Operation::Plugin { .. } => Operated::Done,
+            Operation::Unsubscribe(which) if which != name("printer/tickets") => Operated::NotFound,
+            Operation::Record(_) | Operation::Unsubscribe(_) => Operated::Done,
         })
     }
 
