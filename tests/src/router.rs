@@ -83,13 +83,13 @@ impl Router {
             .with_context(|| format!("starting {}", command.get_program().display()))?;
         let stderr = child.stderr.take().context("the child has no stderr")?;
         let log = Log::follow(stderr, &folder.root().join("router.log"))?;
-        let Some(address) = log.wait_for(listening) else {
+        let Some(url) = log.wait_for(listening) else {
             let tail = log.tail(30);
             let _ = child.kill();
             let status = child.wait()?;
             bail!("the router did not start listening ({status}):\n{tail}");
         };
-        Ok(Self { child, log, client: Client::new(format!("http://{address}")) })
+        Ok(Self { child, log, client: Client::new(url) })
     }
 
     /// A client for this router.
@@ -188,9 +188,9 @@ pub(crate) fn die_with_parent(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn die_with_parent(_: &mut Command) {}
 
-/// The address in the log line `listening`.
+/// The URL in the log line `listening`.
 pub(crate) fn listening(line: &Value) -> Option<String> {
     let fields = line.get("fields")?;
     let listening = fields.get("message")?.as_str()? == "listening";
-    listening.then(|| fields.get("address")?.as_str().map(ToOwned::to_owned))?
+    listening.then(|| fields.get("url")?.as_str().map(ToOwned::to_owned))?
 }

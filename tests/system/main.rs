@@ -21,6 +21,7 @@ mod imports;
 mod isolation;
 mod ladder;
 mod lifecycle;
+mod listening;
 mod plugin_files;
 mod promises;
 mod questions;

@@ -19,6 +19,12 @@ pub enum Error {
         /// The router's address.
         base: String,
     },
+    /// There is no such socket.
+    #[error("no router at {base}: there is no such socket")]
+    NoSocket {
+        /// The router's address.
+        base: String,
+    },
     /// No answer within the time limit.
     #[error("{base} did not answer in time")]
     Timeout {
@@ -60,6 +66,11 @@ impl Error {
         match error {
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 Self::NoRouter { base }
+            }
+            ureq::Error::Io(error)
+                if error.kind() == io::ErrorKind::NotFound && base.starts_with("unix:") =>
+            {
+                Self::NoSocket { base }
             }
             ureq::Error::HostNotFound => Self::NoHost { base },
             ureq::Error::Timeout(_) => Self::Timeout { base },

@@ -4,19 +4,26 @@
 mod error;
 mod response;
 mod stream;
+mod unix;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::config::Config;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
 use usher_api::Route;
 
 pub use error::Error;
 pub use response::{Outcome, Refusal, Response};
 pub use stream::{EventStream, Streamed};
+pub use usher_tls::TlsError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -48,11 +55,26 @@ const PATH_SEGMENT: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+fn config(tls: TlsConfig) -> Config {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .proxy(None)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(Some(REQUEST_TIMEOUT))
+        .user_agent(concat!("usher/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls)
+        .build()
+}
+
 /// A client of one router. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
     base: String,
+    /// What requests are sent to: the base, or any name where that is a Unix socket.
+    target: String,
     /// `Authorization`.
     authorization: Option<HeaderValue>,
 }
@@ -72,18 +94,36 @@ pub struct Request<'c> {
 }
 
 impl Client {
-    /// A client of the router at `base`, such as `http://127.0.0.1:7171`.
+    /// A client of the router at `base`, such as `http://127.0.0.1:7171` or
+    /// `unix:/run/usher/usher.sock`. For `https`, see [`Client::verifying`].
     pub fn new(base: impl Into<String>) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .proxy(None)
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .user_agent(concat!("usher/", env!("CARGO_PKG_VERSION")))
+        let (base, config) = (base.into(), config(TlsConfig::default()));
+        let (agent, target) = match base.strip_prefix("unix:") {
+            None => (Agent::new_with_config(config), base.clone()),
+            Some(path) => {
+                let connector = unix::UnixConnector(path.into());
+                let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+                // Nothing is resolved for an address.
+                (agent, "http://127.0.0.1".to_owned())
+            }
+        };
+        Self { agent, base, target, authorization: None }
+    }
+
+    /// Verifies the router's certificate with the system's roots and those in `ca_file`.
+    ///
+    /// # Errors
+    /// `ca_file` can't be read, or there are no roots.
+    pub fn verifying(self, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+        let roots = usher_tls::root_certificates(ca_file)?;
+        let roots: Vec<_> =
+            roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&roots))
+            .unversioned_rustls_crypto_provider(Arc::new(provider))
             .build();
-        Self { agent: Agent::new_with_config(config), base: base.into(), authorization: None }
+        Ok(Self { agent: Agent::new_with_config(config(tls)), ..self })
     }
 
     /// Presents a token with each request; `None` if it can't be part of a header.
@@ -259,7 +299,7 @@ impl Request<'_> {
         let client = self.client;
         let mut builder = http::Request::builder()
             .method(self.method)
-            .uri(format!("{}{}", client.base, self.path));
+            .uri(format!("{}{}", client.target, self.path));
         if let Some(headers) = builder.headers_mut() {
             headers.extend(self.headers);
         }

@@ -7,9 +7,10 @@ use super::LogFormat;
 /// Settings from the command line; they override the configuration file.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
-    /// Listen address of the HTTP API; must be a loopback address. Port 0 picks a free port.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Option<String>,
+    /// Where the HTTP API listens; may be repeated. ADDRESS:PORT, with http:// or https:// in front
+    /// if need be, or unix:PATH. Port 0 picks a free port.
+    #[arg(long, value_name = "WHERE")]
+    pub listen: Vec<String>,
     /// The data folder: the event log and all other persistent state. Created if missing. `data` in
     /// the current folder, unless --config or --plugins is given or usher.toml is there.
     #[arg(long, value_name = "DIR")]

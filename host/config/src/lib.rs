@@ -10,6 +10,7 @@ mod documented;
 mod flags;
 mod http_grants;
 mod limits;
+mod listen;
 mod live;
 mod load;
 mod plugin;
@@ -24,7 +25,6 @@ mod trial;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,18 +32,21 @@ use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::{PluginName, TokenName};
 
 pub use flags::Flags;
+pub use listen::{Listen, TlsConfig};
 pub use live::{Adopted, LiveConfig};
 pub use load::{load, load_to_check};
 pub use plugin::{PluginConfig, SubscriptionConfig};
 pub use problem::{ConfigProblem, ConfigProblems};
 pub use state::RouterState;
-pub use tokens::TokenConfig;
+pub use tokens::{Proof, TokenConfig};
 
 /// The validated configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where the HTTP API listens; always a loopback address.
-    pub listen: SocketAddr,
+    /// Where the HTTP API listens; at least one place.
+    pub listen: Vec<Listen>,
+    /// The router's certificate; there if something listens with TLS.
+    pub tls: Option<TlsConfig>,
     /// The data folder.
     pub data: PathBuf,
     /// The plugins folder.

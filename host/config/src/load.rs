@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,12 +12,11 @@ use usher_broker::{Retention, RetryPolicy};
 use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table};
 use super::{
-    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, plugin, retry,
-    schedule, tokens,
+    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, listen,
+    plugin, retry, schedule, tokens,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
-const PORT_DEFAULT: u16 = 7171;
 /// Leaves time to close within the 10 s that container runtimes wait before SIGKILL.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
 const DRAIN_MAX_MS: u64 = 600_000;
@@ -115,7 +113,7 @@ fn read_root(
         .table("retry")
         .map_or_else(RetryPolicy::default, |table| retry::read(table, &RetryPolicy::default()));
     let plugins_table = table.table("plugin");
-    let listen = listen(flags, &table, problems);
+    let (listen, tls) = listen::read(&flags.listen, &table, folder, problems);
     let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
     if purpose == Purpose::Check {
         problems.retain(|problem| problem.place != Location::Flag { flag: "--data" });
@@ -125,6 +123,7 @@ fn read_root(
             .and_then(|place| existing_folder(place, &table, problems));
     let config = Config {
         listen,
+        tls,
         data: data.map(|(path, _)| path).unwrap_or_default(),
         plugins: plugins.unwrap_or_default(),
         file: file.map(Path::to_owned),
@@ -147,30 +146,6 @@ fn read_root(
     };
     table.finish();
     Some(config)
-}
-
-fn listen(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) -> SocketAddr {
-    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT));
-    let written = table.string("listen");
-    let (text, place) = match (&flags.listen, written) {
-        (Some(text), _) => (text.as_str(), None),
-        (None, Some(At { value, span })) => (value, Some(span)),
-        (None, None) => return default,
-    };
-    let (what, hint) = match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => return address,
-        Ok(address) => (
-            format!("{address} is not a loopback address"),
-            "the API only listens on 127.0.0.1 or [::1]; put a proxy in front of it to serve \
-             others",
-        ),
-        Err(_) => (
-            format!("listen can't be {text:?}"),
-            "write an address and a port, such as 127.0.0.1:7171 or [::1]:7171",
-        ),
-    };
-    report(table, problems, place, "--listen", what, hint);
-    default
 }
 
 type PlacedPath = (PathBuf, Option<std::ops::Range<usize>>);
@@ -254,7 +229,7 @@ fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) ->
 }
 
 /// Records a problem at the setting's span in the file, or at its flag.
-fn report(
+pub(super) fn report(
     table: &Table<'_>,
     problems: &mut Vec<ConfigProblem>,
     place: Option<std::ops::Range<usize>>,

@@ -8,6 +8,7 @@ use usher_event::{PluginName, SubscriptionName};
 use usher_filter::Filter;
 use usher_router::{BreakerPolicy, TrialPolicy};
 use usher_runtime::{Grants, Isolation, Limits, Secret, capabilities};
+use usher_tls::Roots;
 
 use super::secrets::SecretSource;
 use super::table::{At, Table};
@@ -100,8 +101,9 @@ fn read(
 ) -> PluginConfig {
     let default = PluginConfig::default();
     let secrets = table.table("secrets").map(|table| secrets(&table, folder)).unwrap_or_default();
+    let roots = roots(&table, folder);
     let mut grants =
-        table.table("grants").map(|table| read_grants(table, &secrets)).unwrap_or_default();
+        table.table("grants").map(|table| read_grants(table, &secrets, roots)).unwrap_or_default();
     if let Some(table) = table.table("config") {
         grants = grants.with_config(settings(&table));
     }
@@ -138,7 +140,19 @@ fn secrets<'a>(table: &Table<'a>, folder: &Path) -> BTreeMap<&'a str, At<Option<
     table.tables().into_iter().map(read).collect()
 }
 
-fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource>>>) -> Grants {
+/// Reads `ca_file`.
+pub(crate) fn roots(table: &Table<'_>, folder: &Path) -> Option<Roots> {
+    let At { value, span } = table.string("ca_file")?;
+    let read = Roots::read(&folder.join(value));
+    let hint = "name a PEM file with the root certificates".to_owned();
+    read.map_err(|error| table.source().problem(&span, error, Some(hint))).ok()
+}
+
+fn read_grants(
+    table: Table<'_>,
+    secrets: &BTreeMap<&str, At<Option<SecretSource>>>,
+    roots: Option<Roots>,
+) -> Grants {
     let source = table.source();
     let mut granted: BTreeMap<String, Secret> = BTreeMap::new();
     for At { value: name, span } in table.strings("secrets") {
@@ -163,7 +177,9 @@ fn read_grants(table: Table<'_>, secrets: &BTreeMap<&str, At<Option<SecretSource
             }
         }
     }
-    let mut grants = Grants::default().with_secrets(granted).with_http(http_grants::read(&table));
+    let mut http = http_grants::read(&table);
+    http.iter_mut().for_each(|grant| grant.roots.clone_from(&roots));
+    let mut grants = Grants::default().with_secrets(granted).with_http(http);
     for name in capabilities().filter(|about| about.is_flag).filter_map(|about| about.name) {
         if table.boolean(name) == Some(true) {
             grants = grants.allowing(name);

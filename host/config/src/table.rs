@@ -175,6 +175,14 @@ impl<'a> Table<'a> {
         fitting
     }
 
+    /// A string, or a list of them.
+    pub(crate) fn string_or_strings(&self, key: &'static str) -> Vec<At<&'a str>> {
+        match self.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(_)) => self.strings(key),
+            _ => self.string(key).into_iter().collect(),
+        }
+    }
+
     /// A list of strings.
     pub(crate) fn strings(&self, key: &'static str) -> Vec<At<&'a str>> {
         let Some(value) = self.get(key) else { return Vec::new() };

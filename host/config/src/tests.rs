@@ -6,6 +6,7 @@ use usher_broker::Start;
 use usher_event::FailureClass;
 use usher_runtime::Isolation;
 
+use super::super::Listen;
 use super::*;
 
 /// Flags with an existing plugins folder; the data folder need not exist.
@@ -32,7 +33,7 @@ fn problems(flags: &Flags, text: &str) -> Vec<String> {
 #[test]
 fn an_empty_file_gives_the_defaults() {
     let config = good("");
-    assert_eq!(config.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)));
+    assert_eq!(shown(&config.listen), ["http://127.0.0.1:7171"]);
     assert_eq!(config.retry, RetryPolicy::default());
     assert_eq!(config.http, HttpConfig::default());
     assert_eq!(config.log, "info");
@@ -109,7 +110,7 @@ fn everything_can_be_written() {
         enabled = false
         "#,
     );
-    assert_eq!(config.listen.to_string(), "[::1]:0");
+    assert_eq!(shown(&config.listen), ["http://[::1]:0"]);
     // The flag takes precedence.
     assert_ne!(config.data, Path::new("conf/d"));
     assert_eq!(config.log_format, LogFormat::Json);
@@ -187,7 +188,7 @@ start = "yesterday"
     );
     let expected: [(&str, &[&str]); 10] = [
         ("usher.toml:1:1: ", &["unknown key \"lisen\"", "did you mean \"listen\"?"]),
-        ("usher.toml:2:10: ", &["0.0.0.0:7171 is not a loopback address", "proxy"]),
+        ("usher.toml:2:10: ", &["0.0.0.0:7171 would serve others", "tls = \"off\""]),
         ("usher.toml:3:12: ", &["drain_ms must be a whole number, found a string"]),
         ("usher.toml:5:18: ", &["max_body_bytes = 1 is out of range", "use 1024 to"]),
         ("usher.toml:6:9: ", &["plugin name \"Payment\" is not valid"]),
@@ -216,7 +217,7 @@ fn syntax_errors_have_a_place() {
 #[test]
 fn flags_win_and_their_problems_name_them() {
     let flags = Flags {
-        listen: Some("nowhere".to_owned()),
+        listen: vec!["nowhere".to_owned()],
         data: None,
         plugins: Some("/does/not/exist".into()),
         log: Some("plugin=loud".to_owned()),
@@ -401,4 +402,55 @@ fn only_a_router_needs_a_data_folder() {
     assert!(load_to_check(&flags).is_ok());
     let empty = Flags { plugins: None, ..flags };
     assert!(load_to_check(&empty).unwrap_err().to_string().contains("no plugins folder is given"));
+}
+
+fn shown(listen: &[Listen]) -> Vec<String> {
+    listen.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn places_to_listen_go_with_the_certificate() {
+    let tls = "[tls]\ncertificate_file = \"c.pem\"\nkey_file = \"c.key\"\n";
+    let many = "listen = [\"127.0.0.1:1\", \"http://[::1]:2\", \"0.0.0.0:3\", \"unix:s.sock\"]\n";
+    let config = good(&format!("{many}{tls}"));
+    let expected =
+        ["https://127.0.0.1:1", "http://[::1]:2", "https://0.0.0.0:3", "unix:conf/s.sock"];
+    assert_eq!(shown(&config.listen), expected);
+    assert_eq!(config.tls.unwrap().key_file, Path::new("conf/c.key"));
+    let config = good("listen = \"0.0.0.0:3\"\ntls = \"off\"\n");
+    assert_eq!((shown(&config.listen), config.tls), (vec!["http://0.0.0.0:3".to_owned()], None));
+
+    for (text, what) in [
+        ("listen = \"0.0.0.0:3\"\n", "plain text"),
+        ("listen = \"https://127.0.0.1:3\"\n", "needs a certificate"),
+        ("listen = \"https://127.0.0.1:3\"\ntls = \"off\"\n", "needs a certificate"),
+        ("listen = \"ftp://127.0.0.1:3\"\n", "listen can't be"),
+        ("listen = \"unix:\"\n", "listen can't be"),
+        ("listen = \"localhost:3\"\n", "listen can't be"),
+        ("listen = [\"127.0.0.1:3\", \"127.0.0.1:3\"]\n", "twice"),
+        ("listen = [3]\n", "must be a string"),
+        ("tls = \"on\"\n", "tls can't be"),
+        ("[tls]\nkey_file = \"k\"\n", "needs certificate_file"),
+        (&format!("{tls}client_certificates = \"required\"\n"), "needs client_ca_file"),
+    ] {
+        let found = problems(&flags(), text).concat();
+        assert!(found.contains(what), "{text}: {found}");
+    }
+    let found = problems(&flags(), &format!("listen = \"http://0.0.0.0:3\"\n{tls}")).concat();
+    assert!(found.contains("plain text"), "{found}");
+}
+
+#[test]
+fn tokens_have_one_proof() {
+    for (text, what) in [
+        ("[token.a]\nscopes = [\"read\"]\n", "either hash or certificate"),
+        ("[token.a]\ncertificate = \"*.x\"\nscopes = [\"read\"]\n", "certificate can't be"),
+        ("[token.A]\ncertificate = \"x\"\nscopes = [\"read\"]\n", "token name"),
+        ("[token.a]\ncertificate = \"x\"\nscopes = []\n", "1 to 16 scopes"),
+        ("[token.a]\ncertificate = \"x\"\nscopes = [\"write\"]\n", "is no scope"),
+        ("[token.a]\ncertificate = \"x\"\nscopes = [\"read\"]\nexpires = \"soon\"\n", "RFC 3339"),
+    ] {
+        let found = problems(&flags(), text).concat();
+        assert!(found.contains(what), "{text}: {found}");
+    }
 }

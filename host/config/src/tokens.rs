@@ -10,15 +10,27 @@ use super::table::{At, Table};
 /// Limit on tokens.
 const TOKENS_MAX: usize = 256;
 
+/// Limit on a DNS name (RFC 1035, section 2.3.4).
+const NAME_MAX_BYTES: usize = 253;
+
 /// A token of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
-    /// The hash of its secret.
-    pub hash: TokenHash,
+    /// What a caller proves with that it has it.
+    pub proof: Proof,
     /// What it permits.
     pub permissions: Permissions,
     /// When it expires, Unix milliseconds.
     pub expires_ms: Option<u64>,
+}
+
+/// What proves that a caller has a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A secret with this hash.
+    Secret(TokenHash),
+    /// A client certificate for this DNS name.
+    Certificate(String),
 }
 
 pub(super) fn read_all(table: &Table<'_>) -> BTreeMap<TokenName, TokenConfig> {
@@ -43,7 +55,7 @@ pub(super) fn read_all(table: &Table<'_>) -> BTreeMap<TokenName, TokenConfig> {
 
 fn read(table: Table<'_>, at: &std::ops::Range<usize>) -> Option<TokenConfig> {
     let source = table.source();
-    let hash = hash(&table, at);
+    let proof = proof(&table, at);
     let permissions = permissions(&table, at);
     let expires_ms = table.string("expires").and_then(|At { value, span }| {
         let time_ms = read_time(value);
@@ -55,22 +67,31 @@ fn read(table: Table<'_>, at: &std::ops::Range<usize>) -> Option<TokenConfig> {
         time_ms
     });
     table.finish();
-    Some(TokenConfig { hash: hash?, permissions, expires_ms })
+    Some(TokenConfig { proof: proof?, permissions, expires_ms })
 }
 
-fn hash(table: &Table<'_>, at: &std::ops::Range<usize>) -> Option<TokenHash> {
+fn proof(table: &Table<'_>, at: &std::ops::Range<usize>) -> Option<Proof> {
     let source = table.source();
-    let is_there = table.value("hash").is_some();
-    let Some(At { value, span }) = table.string("hash") else {
-        if !is_there {
-            let hint = "`usher tokens hash` prints a new secret and its hash".to_owned();
-            source.problem(at, format!("[{}] needs a hash", table.name()), Some(hint));
-        }
+    let (hash, certificate) = (table.value("hash"), table.value("certificate"));
+    if hash.is_some() == certificate.is_some() {
+        let what = format!("[{}] needs either hash or certificate", table.name());
+        let hint = "`usher tokens hash` prints a new secret and its hash".to_owned();
+        source.problem(at, what, Some(hint));
         return None;
-    };
+    }
+    if let Some(At { value, span }) = table.string("certificate") {
+        let name = value.trim_end_matches('.').to_ascii_lowercase();
+        if name.is_empty() || name.len() > NAME_MAX_BYTES || name.contains('*') {
+            let hint = "write the DNS name in the client's certificate".to_owned();
+            source.problem(&span, format!("certificate can't be {value:?}"), Some(hint));
+        }
+        return Some(Proof::Certificate(name));
+    }
+    let At { value, span } = table.string("hash")?;
     // Without the value, which may be a secret that was taken for its hash.
     let hint = "write hash = \"sha256:…\", not the secret itself".to_owned();
-    value.parse().map_err(|error| source.problem(&span, error, Some(hint))).ok()
+    let hash = value.parse().map_err(|error| source.problem(&span, error, Some(hint))).ok();
+    hash.map(Proof::Secret)
 }
 
 fn permissions(table: &Table<'_>, at: &std::ops::Range<usize>) -> Permissions {

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     cut: Counter,
     streams: Gauge,
     refused: Counts,
+    tls_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -80,7 +81,13 @@ impl Default for Metrics {
             "Requests refused for want of a valid token or of its scope, by reason",
             refused.clone(),
         );
-        Self { registry, requests, durations, connections, cut, streams, refused }
+        let tls_failures = Counter::default();
+        registry.register(
+            "http_tls_handshake_failures",
+            "TLS handshakes that failed or took too long",
+            tls_failures.clone(),
+        );
+        Self { registry, requests, durations, connections, cut, streams, refused, tls_failures }
     }
 }
 
@@ -173,6 +180,11 @@ impl Metrics {
         self.refused.get_or_create(&vec![("reason", why.as_str().to_owned())]).inc();
     }
 
+    /// Counts a failed TLS handshake.
+    pub(crate) fn tls_failure(&self) {
+        self.tls_failures.inc();
+    }
+
     /// Counts an open event stream until the guard is dropped.
     pub(crate) fn stream(&self) -> Open {
         Open::new(&self.streams)
@@ -188,12 +200,19 @@ impl Metrics {
         subscriptions: &[Subscription],
         plugins: &[Plugin],
         states: &States,
+        certificate_ends: Option<Timestamp>,
     ) -> Result<String, fmt::Error> {
         let mut now = Registry::with_prefix("usher");
         add_broker(&mut now, broker);
         add_subscriptions(&mut now, subscriptions);
         add_plugins(&mut now, plugins);
         add_states(&mut now, states);
+        if let Some(ends) = certificate_ends {
+            let gauge = Gauge::<f64, AtomicU64>::default();
+            gauge.set(Duration::from_millis(ends.as_ms()).as_secs_f64());
+            let help = "When the router's certificate ends, Unix time";
+            now.register_with_unit("tls_certificate_expiry_timestamp", help, Unit::Seconds, gauge);
+        }
         let mut text = String::new();
         encode_registry(&mut text, &now)?;
         encode_registry(&mut text, &self.registry)?;
@@ -527,7 +546,8 @@ pub(crate) mod tests {
         let stats = BrokerStats { appended: 12, ..BrokerStats::default() };
         let paused = BTreeSet::from(["printer".to_owned(), "payment".to_owned()]);
         let states = States::from([(RouterState::Paused, paused)]);
-        metrics.render(&stats, subscriptions, plugins, &states).unwrap()
+        let ends = Some(Timestamp::from_ms(1_800_000_000_000));
+        metrics.render(&stats, subscriptions, plugins, &states, ends).unwrap()
     }
 
     #[test]
@@ -554,6 +574,7 @@ pub(crate) mod tests {
             "usher_http_requests_total{route=\"/events\",method=\"POST\",status=\"202\"} 1",
             "usher_http_requests_total{route=\"/events\",method=\"_others\",status=\"405\"} 1",
             "usher_http_connections 1",
+            "usher_tls_certificate_expiry_timestamp_seconds 1800000000.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }

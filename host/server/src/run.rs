@@ -15,23 +15,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use usher_broker::{Broker, EmbeddedBroker, Options, SystemClock};
+use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock};
 use usher_router::Router;
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
 use crate::access::Access;
 use crate::descriptors::Descriptors;
+use crate::http::{Listener, Tls};
 use crate::running::{Busy, Gate, Readiness, Running};
 use crate::states;
-use usher_config::{self as config, Config, Flags, LiveConfig, LogFormat};
+use usher_config::{self as config, Config, Flags, Listen, LiveConfig, LogFormat};
 use usher_plugins::sandbox;
 use usher_plugins::{
     Control, Installer, PluginRecords, ROLLBACKS_QUEUED_MAX, Reconciler, RefusalCache, Registry,
@@ -148,9 +148,10 @@ async fn serve(
     let (compiler, calls) = (config.compiler, descriptors.calls);
     let runtime = sandbox::set_up(compiler, config.max_instances, calls)
         .map_err(|error| anyhow!("{error}"))?;
-    let bound = TcpListener::bind(config.listen).await;
-    let bound = bound.with_context(|| format!("can't listen on {}", config.listen));
-    let bound = match bound {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let tls = config.tls.clone().map(|files| Tls::open(files, Arc::clone(&clock)));
+    let tls = tls.transpose()?.map(Arc::new);
+    let bound = match listen(&config.listen).await {
         Err(error) if !config.data.exists() => return Err(error),
         bound => bound,
     };
@@ -158,21 +159,24 @@ async fn serve(
     // process holds the folder, not merely that the address is in use.
     let broker = open_broker(&config, descriptors.store).await?;
     broker.set_schedules(config.schedules.clone()).await?;
-    let listener = match bound {
-        Ok(listener) => listener,
+    let listeners = match bound {
+        Ok(listeners) => listeners,
         Err(error) => {
             broker.close().await?;
             return Err(error);
         }
     };
-    let address = listener.local_addr()?;
+    let urls: Vec<_> = listeners.iter().map(Listener::url).collect::<Result<_, _>>()?;
     let data = config.data.clone();
     let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
     let records = Arc::new(records.context("can't read what is kept of plugins")?);
     let (data, tokens) = (config.data.clone(), config.tokens.clone());
-    let access =
-        tokio::task::spawn_blocking(move || Access::open(&data, &tokens, Arc::new(SystemClock)));
+    let access = tokio::task::spawn_blocking(move || Access::open(&data, &tokens, clock));
     let access = Arc::new(access.await?.context("can't read the tokens")?);
+    if let Err(error) = check_access(&config.listen, &access) {
+        broker.close().await?;
+        return Err(error);
+    }
     let data = config.data.clone();
     let refusal_cache =
         tokio::task::spawn_blocking(move || RefusalCache::open(&data, compiler)).await?;
@@ -196,6 +200,7 @@ async fn serve(
     let app = Arc::new(Running {
         broker: Arc::clone(&broker),
         access: Arc::clone(&access),
+        tls: tls.clone(),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         router,
         plugins: registry,
@@ -208,11 +213,13 @@ async fn serve(
     });
 
     let (stop, stopped) = watch::channel(false);
-    let mut http = tokio::spawn(crate::http::serve(listener, Arc::clone(&app), stopped.clone()));
+    let mut http = tokio::spawn(crate::http::serve(listeners, Arc::clone(&app), stopped.clone()));
     let (ready, is_ready) = oneshot::channel();
     let mut reconciler = tokio::spawn(reconciler.run(ready, stopped));
     app.intake.open();
-    tracing::info!(%address, "listening");
+    for url in urls {
+        tracing::info!(url, "listening");
+    }
 
     let why = tokio::select! {
         () = signals.next() => Why::Asked,
@@ -220,6 +227,7 @@ async fn serve(
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
+        never = watch_certificate(tls.as_deref()) => match never {},
         never = keep_last_used(&access) => match never {},
         never = reload(flags.clone(), live, &access, hangups) => match never {},
     };
@@ -230,6 +238,44 @@ async fn serve(
             tracing::warn!("second signal: exiting at once; work under way runs again after the next start");
             std::process::exit(i32::from(EXIT_FAILED))
         }
+    }
+}
+
+/// Listens at every place, or at none.
+async fn listen(places: &[Listen]) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(places.len());
+    for place in places {
+        let listener = Listener::bind(place).await;
+        listeners.push(listener.with_context(|| format!("can't listen on {place}"))?);
+    }
+    Ok(listeners)
+}
+
+/// Whoever can connect from elsewhere needs a token.
+fn check_access(places: &[Listen], access: &Access) -> anyhow::Result<()> {
+    for place in places.iter().filter(|place| !place.is_local()) {
+        if !access.is_required() {
+            anyhow::bail!(
+                "{place} would serve everyone who reaches it, because there are no tokens: create \
+                 one with `usher tokens new` while the router listens on loopback only, or add \
+                 [token.NAME] to usher.toml, with a hash from `usher tokens hash`"
+            );
+        }
+        if matches!(place, Listen::Tcp { is_tls: false, .. }) {
+            tracing::warn!(
+                %place,
+                "serving others in plain text, tokens included: only a proxy with TLS may reach this"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Reads the certificate again whenever it changes. Never returns.
+async fn watch_certificate(tls: Option<&Tls>) -> Infallible {
+    match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
     }
 }
 

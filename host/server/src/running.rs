@@ -9,6 +9,7 @@ use usher_broker::Broker;
 use usher_router::Router;
 
 use crate::access::Access;
+use crate::http::Tls;
 use usher_config::{Config, LiveConfig};
 use usher_plugins::{Control, Registry};
 
@@ -22,6 +23,8 @@ pub(crate) struct Running {
     pub(crate) plugins: Arc<Registry>,
     /// Who may use the API.
     pub(crate) access: Arc<Access>,
+    /// The certificate, if something listens with TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Operator actions on plugins.
     pub(crate) control: Control,
     /// Limit on client connections.

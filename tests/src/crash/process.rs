@@ -54,10 +54,9 @@ impl Process {
     /// # Errors
     /// It didn't come up; the error includes the end of its log.
     pub(super) fn ready(&self) -> Result<Client> {
-        let address = self.log.wait_for(listening);
-        let address =
-            address.with_context(|| format!("it did not come up:\n{}", self.log.tail(30)))?;
-        let client = Client::new(format!("http://{address}"));
+        let url = self.log.wait_for(listening);
+        let url = url.with_context(|| format!("it did not come up:\n{}", self.log.tail(30)))?;
+        let client = Client::new(url);
         wait_for("the router to be ready", || {
             Ok((client.get("/readyz")?.status == 200).then_some(()))
         })

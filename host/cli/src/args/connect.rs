@@ -10,6 +10,8 @@ use crate::ui::error::CliError;
 /// The address `usher run` listens on by default.
 const URL_DEFAULT: &str = "http://127.0.0.1:7171";
 
+const URL_FORMS: &str = "use http://HOST:PORT, https://HOST:PORT or unix:PATH";
+
 /// The environment variable with the token.
 const TOKEN_VARIABLE: &str = "USHER_TOKEN";
 
@@ -42,14 +44,19 @@ pub struct CredentialsArgs {
     /// File with the token, if the router asks for one; or set USHER_TOKEN to the token itself
     #[arg(long, env = "USHER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with the root of the router's certificate, besides those of the system
+    #[arg(long, env = "USHER_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 impl ClientArgs {
     /// As without further flags.
     #[cfg(test)]
     pub(crate) fn at(url: &str) -> Self {
-        let connect =
-            ConnectArgs { url: url.to_owned(), credentials: CredentialsArgs { token_file: None } };
+        let connect = ConnectArgs {
+            url: url.to_owned(),
+            credentials: CredentialsArgs { token_file: None, ca_file: None },
+        };
         Self { connect, json: false }
     }
 
@@ -70,13 +77,17 @@ impl CredentialsArgs {
     /// A client of the router at `url`.
     ///
     /// # Errors
-    /// The token can't be read.
+    /// The token or the root can't be read.
     pub fn client(&self, url: &str) -> Result<Client, CliError> {
         let token = match &self.token_file {
             Some(file) => Some(read_token(file)?),
             None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
         };
-        let client = Client::new(url);
+        let mut client = Client::new(url);
+        if url.starts_with("https:") {
+            let verifying = client.verifying(self.ca_file.as_deref());
+            client = verifying.map_err(|error| CliError::new(error.to_string()))?;
+        }
         match token {
             None => Ok(client),
             Some(token) => client.with_token(&token).ok_or_else(|| {
@@ -100,14 +111,17 @@ fn read_token(file: &Path) -> Result<String, CliError> {
 
 /// Validates a router's base URL and strips a trailing slash.
 pub fn base_url(text: &str) -> Result<String, String> {
+    if text.strip_prefix("unix:").is_some_and(|path| !path.is_empty()) {
+        return Ok(text.to_owned());
+    }
     let uri: http::Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some(other) => return Err(format!("{other} is not supported; use http://HOST:PORT")),
-        None => return Err("use http://HOST:PORT".to_owned()),
+        Some("http" | "https") => {}
+        Some(other) => return Err(format!("{other} is not supported; {URL_FORMS}")),
+        None => return Err(URL_FORMS.to_owned()),
     }
     if uri.query().is_some() || !matches!(uri.path(), "" | "/") {
-        return Err("leave out path and query; use http://HOST:PORT".to_owned());
+        return Err(format!("leave out path and query; {URL_FORMS}"));
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

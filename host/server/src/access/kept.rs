@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use usher_access::{Permissions, TokenHash, TokenScope};
+use usher_config::Proof;
 use usher_event::TokenName;
 
 use super::Token;
@@ -62,7 +63,8 @@ impl Kept {
         let token = |row: Row| {
             let Row { name, hash, scopes, source_prefix, created_ms, expires_ms } = row;
             let last_used_ms = content.last_used_ms.get(&name).copied().unwrap_or(0);
-            let token = Token::new(name, hash, Permissions { scopes, source_prefix });
+            let token =
+                Token::new(name, Proof::Secret(hash), Permissions { scopes, source_prefix });
             let last_used_ms = AtomicU64::new(last_used_ms);
             Token { created_ms: Some(created_ms), expires_ms, last_used_ms, ..token }
         };
@@ -94,7 +96,10 @@ impl Kept {
         let rows = tokens.iter().filter_map(|token| {
             Some(Row {
                 name: token.name.clone(),
-                hash: token.hash,
+                hash: match &token.proof {
+                    Proof::Secret(hash) => *hash,
+                    Proof::Certificate(_) => return None,
+                },
                 scopes: token.permissions.scopes.clone(),
                 source_prefix: token.permissions.source_prefix.clone(),
                 created_ms: token.created_ms?,

@@ -12,8 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use usher_access::{Permissions, Scope, TokenHash, TokenSecret};
 use usher_broker::{Actor, Clock};
-use usher_config::TokenConfig;
+use usher_config::{Proof, TokenConfig};
 use usher_event::TokenName;
+use usher_tls::Certificate;
 
 #[cfg(test)]
 pub(crate) use failures::FAILURES_MAX;
@@ -39,7 +40,7 @@ pub(crate) struct Access {
 /// One token.
 pub(crate) struct Token {
     pub(crate) name: TokenName,
-    hash: TokenHash,
+    proof: Proof,
     pub(crate) permissions: Permissions,
     /// `None` for one of the configuration.
     pub(crate) created_ms: Option<u64>,
@@ -109,10 +110,10 @@ impl Identity {
 }
 
 impl Token {
-    fn new(name: TokenName, hash: TokenHash, permissions: Permissions) -> Self {
+    fn new(name: TokenName, proof: Proof, permissions: Permissions) -> Self {
         let actor = Actor::named(name.as_str());
         let (created_ms, expires_ms, last_used_ms) = (None, None, AtomicU64::new(0));
-        Self { name, hash, permissions, created_ms, expires_ms, actor, last_used_ms }
+        Self { name, proof, permissions, created_ms, expires_ms, actor, last_used_ms }
     }
 
     /// When it was last used, in steps of [`USED_RESOLUTION_MS`].
@@ -178,12 +179,26 @@ impl Access {
 
     /// The caller that presents `secret`. Takes the same time whichever token has it.
     pub(crate) fn identify(&self, secret: &[u8]) -> Result<Identity, Denied> {
-        let (hash, tokens) = (TokenHash::of(secret), self.tokens());
+        let (proof, tokens) = (Proof::Secret(TokenHash::of(secret)), self.tokens());
         let mut found = None;
-        for token in tokens.iter().filter(|token| token.hash == hash) {
+        for token in tokens.iter().filter(|token| token.proof == proof) {
             found = Some(token);
         }
-        let token = found.ok_or(Denied::Unknown)?;
+        self.identity(found.ok_or(Denied::Unknown)?)
+    }
+
+    /// The caller with this certificate, which has been verified; `None` if no token that is valid
+    /// now names it.
+    pub(crate) fn certified(&self, certificate: &Certificate) -> Option<Identity> {
+        let tokens = self.tokens();
+        let token = tokens.iter().find(|token| match &token.proof {
+            Proof::Certificate(name) => certificate.covers(name),
+            Proof::Secret(_) => false,
+        });
+        self.identity(token?).ok()
+    }
+
+    fn identity(&self, token: &Arc<Token>) -> Result<Identity, Denied> {
         let now_ms = self.clock.now_ms();
         if token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
             return Err(Denied::Expired(token.name.clone()));
@@ -207,14 +222,14 @@ impl Access {
             !is_hidden
         });
         let of_config = configured.iter().map(|(name, config)| {
-            let TokenConfig { hash, permissions, expires_ms } = config.clone();
+            let TokenConfig { proof, permissions, expires_ms } = config.clone();
             let last_used_ms = before
                 .iter()
                 .find(|token| token.name == *name)
                 .and_then(|token| token.last_used_ms())
                 .or_else(|| self.kept.last_used_ms(name));
             let last_used_ms = AtomicU64::new(last_used_ms.unwrap_or(0));
-            let token = Token::new(name.clone(), hash, permissions);
+            let token = Token::new(name.clone(), proof, permissions);
             Arc::new(Token { expires_ms, last_used_ms, ..token })
         });
         self.set(of_folder.cloned().chain(of_config).collect());
@@ -266,7 +281,7 @@ impl Access {
         let secret = TokenSecret::generate().ok_or(TokenError::NoRandom)?;
         record.await?;
         let created_ms = Some(self.clock.now_ms());
-        let token = Token::new(name, secret.hash(), permissions);
+        let token = Token::new(name, Proof::Secret(secret.hash()), permissions);
         let token = Arc::new(Token { created_ms, expires_ms, ..token });
         let all: Vec<_> = self.tokens().iter().chain([&token]).cloned().collect();
         self.kept.write(&all).await.map_err(TokenError::from)?;
@@ -417,7 +432,7 @@ mod tests {
         let kept = create(&access, "ops", &["admin"]).await.unwrap();
         let secret = TokenSecret::generate().unwrap();
         let config = TokenConfig {
-            hash: secret.hash(),
+            proof: Proof::Secret(secret.hash()),
             permissions: permissions(&["read"]),
             expires_ms: None,
         };

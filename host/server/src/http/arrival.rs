@@ -80,10 +80,10 @@ impl HttpBody for ReturnedBody {
             Poll::Ready(Some(Ok(frame))) => {
                 self.client.body_came(frame.data_ref().map_or(0, Bytes::len));
                 if self.body.is_end_stream() {
-                    self.client.request_started();
+                    self.client.routers_turn();
                 }
             }
-            Poll::Ready(_) => self.client.request_started(),
+            Poll::Ready(_) => self.client.routers_turn(),
         }
         frame
     }
@@ -99,7 +99,7 @@ impl HttpBody for ReturnedBody {
 
 impl Drop for ReturnedBody {
     fn drop(&mut self) {
-        self.client.request_started();
+        self.client.routers_turn();
         if let Some(back) = self.back.take()
             && !self.body.is_end_stream()
         {

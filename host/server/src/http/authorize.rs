@@ -1,6 +1,7 @@
 //! Decides who a caller is, and whether it may use a route.
 //!
-//! Callers present a token as `Authorization: Bearer` (RFC 6750, section 2.1). As long as there are
+//! Callers present a token as `Authorization: Bearer` (RFC 6750, section 2.1), or by a client
+//! certificate that the configuration ties to one. As long as there are
 //! no tokens, those who connect locally need none. A token in the query is refused even where it
 //! would be accepted elsewhere: addresses end up in logs and histories.
 
@@ -56,7 +57,10 @@ fn identify(
         return Ok(Identity::local());
     }
     let identity = match bearer(headers)? {
-        None => return Err(refuse(api, client, Refused::Missing)),
+        None => match client.identity() {
+            Some(identity) => identity.clone(),
+            None => return Err(refuse(api, client, Refused::Missing)),
+        },
         Some(secret) => access.identify(secret).map_err(|denied| match denied {
             Denied::Unknown => refuse(api, client, Refused::Unknown),
             Denied::Expired(name) => refuse(api, client, Refused::Expired(name)),

@@ -51,7 +51,7 @@ impl BodyBudget {
             return Some(share);
         }
         // The router's turn: while it waits for room, the client must not fall behind.
-        client.request_started();
+        client.request_began();
         if !client.is_holding(Kind::Bodies) {
             return self.budget.take_within(client, bytes, BEGIN_PATIENCE).await;
         }
@@ -205,7 +205,7 @@ mod tests {
         let frames = futures_util::stream::iter([Ok::<_, String>(Bytes::from_static(b"7 bytes"))]);
         let body = Body::from_stream(frames.chain(futures_util::stream::pending()));
         let stands = async {
-            standing.client().request_started();
+            standing.client().request_began();
             let headers = HeaderMap::new();
             let reading = read(&headers, body, standing.client(), (8, FOREVER), &room);
             standing.client().awaits_body();

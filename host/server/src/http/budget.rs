@@ -155,7 +155,7 @@ mod tests {
         let budget = Budget::new(Kind::Answers, 10, &clients);
         let (stalled, waiting) =
             (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
-        stalled.client().request_started();
+        stalled.client().request_began();
         let share = budget.take(stalled.client(), 10).await.unwrap();
         stalled.client().set_writable(false);
         let cut = async {
@@ -175,7 +175,7 @@ mod tests {
         let budget = Budget::new(Kind::Answers, 10, &clients);
         let (working, waiting) =
             (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
-        working.client().request_started();
+        working.client().request_began();
         let _share = budget.take(working.client(), 10).await.unwrap();
         let taken = budget.take_within(waiting.client(), 1, 5 * BEHIND_MAX).await;
         assert!(taken.is_none());

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -17,7 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Address;
+use crate::access::{Address, Identity};
 
 /// A client that sends its body faster than this never falls behind.
 const BODY_MIN_BYTES_PER_S: u64 = 64 * 1024;
@@ -56,11 +56,17 @@ pub(super) struct Connection {
     turn_since_ms: AtomicU64,
     /// When writes to the client stalled, milliseconds after `started`, or [`NEVER`].
     stalled_since_ms: AtomicU64,
-    has_request: AtomicBool,
-    /// Whether a whole response has been handed over and only has to be sent.
+    /// Requests of which the response has not been handed over completely.
+    requests: AtomicUsize,
+    /// Whether whole responses have been handed over and only have to be sent.
     response_ready: AtomicBool,
     held_bytes: [AtomicUsize; Kind::COUNT],
     cut: CancellationToken,
+    /// Since when each response of an HTTP/2 connection waits for the client, as `turn_since_ms`.
+    waiting_since_ms: Mutex<HashMap<u64, u64>>,
+    next_response: AtomicU64,
+    /// Who it is by its certificate.
+    certified: OnceLock<Identity>,
     /// Where it comes from.
     pub(super) origin: Origin,
     /// Whether it has a spare slot, reserved for health checks and operators.
@@ -156,10 +162,13 @@ impl Connection {
             started,
             turn_since_ms: AtomicU64::new(NEVER),
             stalled_since_ms: AtomicU64::new(NEVER),
-            has_request: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
             response_ready: AtomicBool::new(false),
             held_bytes: Default::default(),
             cut: CancellationToken::new(),
+            waiting_since_ms: Mutex::default(),
+            next_response: AtomicU64::new(0),
+            certified: OnceLock::new(),
             origin,
             is_spare,
         };
@@ -174,25 +183,31 @@ impl Connection {
 
     /// The client's turn: to send a request.
     pub(super) fn awaits_request(&self) {
-        self.has_request.store(false, Ordering::Relaxed);
         self.turn_since_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A request has come: the router's turn.
+    pub(super) fn request_began(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.routers_turn();
     }
 
     /// A response was handed over completely: once it is sent, the client's turn begins.
     pub(super) fn response_ready(&self) {
         self.response_ready.store(true, Ordering::Relaxed);
+        self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Everything that was handed over has been sent.
     pub(super) fn flushed(&self) {
-        if self.response_ready.swap(false, Ordering::Relaxed) {
+        let is_sent = self.response_ready.swap(false, Ordering::Relaxed);
+        if is_sent && self.requests.load(Ordering::Relaxed) == 0 {
             self.awaits_request();
         }
     }
 
     /// The router's turn.
-    pub(super) fn request_started(&self) {
-        self.has_request.store(true, Ordering::Relaxed);
+    pub(super) fn routers_turn(&self) {
         self.turn_since_ms.store(NEVER, Ordering::Relaxed);
     }
 
@@ -206,10 +221,10 @@ impl Connection {
     /// Part of a body arrived: credits the time it takes at `BODY_MIN_BYTES_PER_S`.
     pub(super) fn body_came(&self, bytes: usize) {
         let now_ms = self.now_ms();
-        let earned_ms = (bytes as u64).saturating_mul(1_000) / BODY_MIN_BYTES_PER_S;
         let since = self.turn_since_ms.load(Ordering::Relaxed);
         let since = if since == NEVER { now_ms } else { since };
-        self.turn_since_ms.store(since.saturating_add(earned_ms).min(now_ms), Ordering::Relaxed);
+        self.turn_since_ms
+            .store(since.saturating_add(earned_ms(bytes)).min(now_ms), Ordering::Relaxed);
     }
 
     /// Records whether writes to the client make progress.
@@ -223,9 +238,36 @@ impl Connection {
         }
     }
 
-    /// Whether one of its requests is being served.
+    /// Whether one of its requests is being served, or its response being sent.
     pub(super) fn has_request(&self) -> bool {
-        self.has_request.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed) > 0 || self.response_ready.load(Ordering::Relaxed)
+    }
+
+    /// Watches a response of an HTTP/2 connection.
+    pub(super) fn sending(self: &Arc<Self>) -> Sending {
+        let number = self.next_response.fetch_add(1, Ordering::Relaxed);
+        Sending { client: Arc::clone(self), number }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+        self.waiting_since_ms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has taken nothing of one of its responses for this time.
+    pub(super) fn takes_nothing_for(&self, time: Duration) -> bool {
+        let (now_ms, time_ms) = (self.now_ms(), usher_event::millis(time));
+        self.waiting().values().any(|since_ms| now_ms.saturating_sub(*since_ms) >= time_ms)
+    }
+
+    /// Records who it is by its certificate.
+    pub(super) fn certified(&self, identity: Identity) {
+        // Once for each connection.
+        let _ = self.certified.set(identity);
+    }
+
+    /// Who it is by its certificate.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.certified.get()
     }
 
     /// Bytes it holds of a budget.
@@ -251,12 +293,49 @@ impl Connection {
     fn behind(&self) -> Duration {
         let since = self.turn_since_ms.load(Ordering::Relaxed);
         let since = since.min(self.stalled_since_ms.load(Ordering::Relaxed));
+        let since = self.waiting().values().copied().fold(since, u64::min);
         Duration::from_millis(self.now_ms().saturating_sub(since))
+    }
+
+    /// Whether it is behind by at least this much.
+    pub(super) fn is_behind_by(&self, by: Duration) -> bool {
+        self.behind() >= by
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
+}
+
+/// A response of an HTTP/2 connection, which its client may let wait while it takes others.
+pub(super) struct Sending {
+    client: Arc<Connection>,
+    number: u64,
+}
+
+impl Sending {
+    /// These bytes are the client's to take; it is credited the time that takes at
+    /// `BODY_MIN_BYTES_PER_S`.
+    pub(super) fn has_to_be_taken(&self, bytes: usize) {
+        let since_ms = self.client.now_ms().saturating_add(earned_ms(bytes));
+        self.client.waiting().insert(self.number, since_ms);
+    }
+
+    /// The client waits for more.
+    pub(super) fn was_taken(&self) {
+        self.client.waiting().remove(&self.number);
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.was_taken();
+    }
+}
+
+/// How long these bytes take at the lowest speed that is no standstill.
+fn earned_ms(bytes: usize) -> u64 {
+    (bytes as u64).saturating_mul(1_000) / BODY_MIN_BYTES_PER_S
 }
 
 /// The client that a request came from.
@@ -287,8 +366,8 @@ mod tests {
         let clients = Connections::new(Counter::default());
         let enter = || clients.enter(Origin::LOCAL, false);
         let (idle, served, stalled) = (enter(), enter(), enter());
-        served.client().request_started();
-        stalled.client().request_started();
+        served.client().request_began();
+        stalled.client().request_began();
         pass(1).await;
         stalled.client().set_writable(false);
         pass(1).await;
@@ -327,7 +406,7 @@ mod tests {
     async fn a_client_is_not_behind_while_its_answer_goes_out() {
         let clients = Connections::new(Counter::default());
         let entry = clients.enter(Origin::LOCAL, false);
-        entry.client().request_started();
+        entry.client().request_began();
         entry.client().response_ready();
         pass(9).await;
         assert_eq!(entry.client().behind(), Duration::ZERO);
@@ -344,7 +423,7 @@ mod tests {
         let (dripping, flowing) =
             (clients.enter(Origin::LOCAL, false), clients.enter(Origin::LOCAL, false));
         for entry in [&dripping, &flowing] {
-            entry.client().request_started();
+            entry.client().request_began();
             entry.client().awaits_body();
         }
         for _ in 0..10 {

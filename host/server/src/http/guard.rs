@@ -1,9 +1,10 @@
 //! Checks every request before a handler sees it: it must be unambiguous and meant for this router.
 //!
 //! Requests that violate RFC 9112 in a way that lets a proxy in front parse them differently are
-//! refused. The API listens on loopback and asks for no token, so web pages are kept out: a page in
-//! a browser on the same machine could submit forms across origins, or resolve a name of its own to
-//! 127.0.0.1 (DNS rebinding). Programs send neither an `Origin` nor a foreign `Host`.
+//! refused. Web pages are kept out, because a router without tokens asks for none: a page in a
+//! browser on the same machine could submit forms across origins, or resolve a name of its own to
+//! 127.0.0.1 (DNS rebinding). Programs send neither an `Origin` nor a foreign `Host`. The router's
+//! own names are the loopback ones, those of its certificate, and `allowed_hosts`.
 
 use std::net::IpAddr;
 
@@ -32,10 +33,15 @@ pub(super) async fn admit(
 ) -> Response {
     let allowed = &api.running.config.http.allowed_hosts;
     let (uri, headers) = (request.uri(), request.headers());
+    let is_ours = |host: &str| {
+        is_loopback(host)
+            || allowed.iter().any(|one| one.eq_ignore_ascii_case(host))
+            || api.running.tls.as_ref().is_some_and(|tls| tls.covers(host))
+    };
     let checked = size(uri, headers)
         .and_then(|()| framing(headers))
         .and_then(|()| authority(request.version(), request.method(), uri, headers))
-        .and_then(|authority| check_origin(authority.as_ref(), uri.path(), headers, allowed));
+        .and_then(|authority| check_origin(authority.as_ref(), uri.path(), headers, is_ours));
     if let Err(error) = checked {
         // It is uncertain where this request ends, so the connection can't be reused.
         return ([(header::CONNECTION, "close")], error).into_response();
@@ -83,7 +89,7 @@ fn authority(
 ) -> Result<Option<Authority>, ApiError> {
     let host = unique_header(headers, header::HOST)?.map(|host| host.parse::<Authority>());
     let host = match host {
-        None if version >= Version::HTTP_11 => {
+        None if version == Version::HTTP_11 => {
             return Err(ApiError::invalid("there is no host header, which HTTP/1.1 asks for"));
         }
         None => None,
@@ -110,21 +116,19 @@ fn check_origin(
     authority: Option<&Authority>,
     path: &str,
     headers: &HeaderMap,
-    allowed: &[String],
+    is_ours: impl Fn(&str) -> bool,
 ) -> Result<(), ApiError> {
-    let is_ours =
-        |host: &str| is_loopback(host) || allowed.iter().any(|one| one.eq_ignore_ascii_case(host));
     if let Some(authority) = authority
         && !is_ours(authority.host())
         && !routes::is_probe(path)
     {
         return Err(ApiError::misdirected(
-            "the host header names another machine; use a loopback address or localhost, or add \
-             the name to allowed_hosts in [http] in usher.toml",
+            "the host header names another machine; use a loopback address, localhost or a name of \
+             the certificate, or add the name to allowed_hosts in [http] in usher.toml",
         ));
     }
     if let Some(origin) = unique_header(headers, header::ORIGIN)?
-        && !origin.parse::<Uri>().is_ok_and(|origin| origin.host().is_some_and(is_ours))
+        && !origin.parse::<Uri>().is_ok_and(|origin| origin.host().is_some_and(&is_ours))
     {
         return Err(ApiError::forbidden("web pages from elsewhere may not use this API"));
     }
@@ -168,10 +172,11 @@ mod tests {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let uri: Uri = target.parse().unwrap();
-        let allowed = ["router.internal".to_owned()];
+        let is_ours =
+            |host: &str| is_loopback(host) || host.eq_ignore_ascii_case("router.internal");
         framing(&headers)
             .and_then(|()| authority(version, &Method::GET, &uri, &headers))
-            .and_then(|authority| check_origin(authority.as_ref(), uri.path(), &headers, &allowed))
+            .and_then(|authority| check_origin(authority.as_ref(), uri.path(), &headers, is_ours))
             .map_or_else(|error| error.into_response().status(), |()| StatusCode::OK)
     }
 

@@ -20,10 +20,12 @@ mod events;
 mod flows;
 mod guard;
 mod ingest;
+mod listener;
 mod log;
 mod params;
 mod plugins;
 mod problem;
+mod protocol;
 mod replay;
 mod schedules;
 mod serve;
@@ -32,6 +34,7 @@ mod state;
 mod status;
 mod stream;
 mod subscriptions;
+mod tls;
 mod tokens;
 
 #[cfg(test)]
@@ -46,9 +49,13 @@ use axum::routing::{self, MethodFilter, MethodRouter};
 use http::Uri;
 use usher_api::{Method, Route, routes};
 
+pub(crate) use listener::Listener;
 use problem::ApiError;
+#[cfg(test)]
+use serve::serve_stream;
 pub(crate) use serve::{EXTRA_CONNECTIONS, serve};
 use state::Api;
+pub(crate) use tls::Tls;
 
 /// Each route of the API with its handler.
 fn handlers() -> Vec<(Route, MethodRouter<Api>)> {

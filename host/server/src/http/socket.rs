@@ -32,14 +32,21 @@ pub(super) struct Socket<S> {
     refusal: Vec<u8>,
     /// Whether the peer has closed its side.
     has_ended: bool,
+    /// What was read ahead.
+    unread: Vec<u8>,
 }
 
 impl<S> Socket<S> {
     /// Wraps `socket`.
     pub(super) fn new(socket: S, client: Arc<Connection>, limit: Duration) -> Self {
         let timer = Box::pin(sleep(limit));
-        let refusal = Vec::new();
-        Self { socket, client, limit, timer, is_stalled: false, refusal, has_ended: false }
+        let (refusal, unread) = (Vec::new(), Vec::new());
+        Self { socket, client, limit, timer, is_stalled: false, refusal, has_ended: false, unread }
+    }
+
+    /// Whether something was read ahead.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// Passes on the result of a write; `TimedOut` once writes have been pending for `limit`.
@@ -85,6 +92,28 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Socket<S> {
+    /// Reads ahead until it is certain whether the client begins with `start`. Cancel-safe.
+    pub(super) async fn begins_with(&mut self, start: &[u8]) -> io::Result<bool> {
+        loop {
+            let read = self.unread.len();
+            let (known, missing) = start.split_at_checked(read).unwrap_or((start, &[]));
+            if self.unread != known {
+                return Ok(false);
+            }
+            if missing.is_empty() {
+                return Ok(true);
+            }
+            let mut buffer = vec![0; missing.len()];
+            let bytes = self.socket.read(&mut buffer).await?;
+            if bytes == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.unread.extend(buffer.into_iter().take(bytes));
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Sends a last response outside of any request. Best effort, bounded by `LINGER_SILENCE_MAX`.
     pub(super) async fn refuse(&mut self, answer: &[u8]) {
@@ -118,6 +147,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let bytes = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(self.unread.get(..bytes).unwrap_or_default());
+            self.unread.drain(..bytes);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         if let Poll::Ready(result) = &read {
@@ -246,7 +281,7 @@ mod tests {
             let (ours, mut theirs) = duplex(4096);
             let client = Connection::alone();
             if has_request {
-                client.request_started();
+                client.request_began();
             }
             let mut socket = Socket::new(ours, client, LIMIT);
             socket.write_all(bytes).await.unwrap();

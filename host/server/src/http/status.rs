@@ -9,7 +9,7 @@ use super::problem::ApiError;
 use super::state::Api;
 use crate::serving;
 use crate::states;
-use usher_api::{Health, StateHeld, States};
+use usher_api::{Health, StateHeld, States, Timestamp};
 
 /// 200 as long as the broker is not poisoned.
 pub(super) async fn healthz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
@@ -54,9 +54,11 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError
     let plugins = api.running.plugins.status();
     let broker = api.running.broker.stats();
     let states = states::of(&api.running.busy, &broker, &subscriptions, &plugins);
+    let tls = api.running.tls.as_ref();
+    let certificate_ends = tls.map(|tls| Timestamp::from_ms(tls.certificate().not_after_ms));
     let text = api
         .metrics
-        .render(&broker, &subscriptions, &plugins, &states)
+        .render(&broker, &subscriptions, &plugins, &states, certificate_ends)
         .map_err(|error| ApiError::internal(error.to_string()))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

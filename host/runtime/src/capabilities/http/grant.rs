@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use usher_tls::Roots;
 
 use super::origin::{Origin, OriginError};
 use crate::capability::Grants;
@@ -43,6 +44,8 @@ pub struct HttpGrant {
     /// Addresses the origin's name may resolve to. If empty: public addresses only, or loopback for
     /// `localhost`. Not used if the origin is an IP address, which is granted as it is.
     pub addresses: Vec<AddressRange>,
+    /// What the server's certificate is verified with; `None` for the system's roots alone.
+    pub roots: Option<Roots>,
 }
 
 /// Error from parsing an [`HttpGrant`].
@@ -74,7 +77,7 @@ pub(crate) enum Path {
 impl HttpGrant {
     /// Grants a whole origin.
     pub fn of(origin: Origin) -> Self {
-        Self { origin, prefix: Vec::new(), addresses: Vec::new() }
+        Self { origin, prefix: Vec::new(), addresses: Vec::new(), roots: None }
     }
 
     /// Compares a request's path with the prefix, by decoded segments.
@@ -125,7 +128,7 @@ impl FromStr for HttpGrant {
         };
         let error = || HttpGrantError::Path { path: path.chars().take(256).collect() };
         let prefix = path.split('/').map(segment).collect::<Option<_>>().ok_or_else(error)?;
-        Ok(Self { origin, prefix, addresses: Vec::new() })
+        Ok(Self { prefix, ..Self::of(origin) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sends one request per connection: resolves once, checks the addresses, and connects only to a
-//! checked one. TLS is verified against the system's roots; no redirects, no proxies.
+//! checked one. TLS is verified against the system's roots and those of the plugin's `ca_file`; no
+//! redirects, no proxies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -159,7 +160,11 @@ impl Client {
         let stream: Box<dyn Stream> = if origin.tls() {
             let name = ServerName::try_from(origin.host().to_owned())
                 .map_err(|_| Error::HttpRequestUriInvalid)?;
-            let connector = TlsConnector::from(self.tls().await?);
+            let tls = match &grant.roots {
+                Some(roots) => roots.client_config(),
+                None => self.tls().await?,
+            };
+            let connector = TlsConnector::from(tls);
             let connected = connector.connect(name, tcp).await;
             Box::new(connected.map_err(|error| tls_error(origin.host(), error))?)
         } else {
@@ -175,30 +180,15 @@ impl Client {
     async fn tls(self: Arc<Self>) -> Result<Arc<ClientConfig>, Error> {
         let config = match self.tls.get() {
             Some(config) => config.clone(),
-            None => tokio::task::spawn_blocking(move || self.tls.get_or_init(tls_config).clone())
-                .await
-                .map_err(|_| Error::ConnectionTerminated)?,
+            None => tokio::task::spawn_blocking(move || {
+                let read = || usher_tls::client_config(None).map_err(|error| error.to_string());
+                self.tls.get_or_init(read).clone()
+            })
+            .await
+            .map_err(|_| Error::ConnectionTerminated)?,
         };
         config.map_err(|words| Error::InternalError(Some(words)))
     }
-}
-
-fn tls_config() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err("the router's system has no root certificates: install ca-certificates, or \
-                    set SSL_CERT_FILE"
-            .to_owned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// Resolves the origin and connects to the first admitted address that accepts.

@@ -8,7 +8,7 @@ use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -16,8 +16,9 @@ use usher_broker::{Deliveries, EmbeddedBroker, Options};
 use usher_event::Event;
 
 use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send, to_us};
+use crate::http::Listener;
 use crate::http::state::Api;
-use usher_config::HttpConfig;
+use usher_config::{HttpConfig, Listen};
 
 fn broker() -> Arc<EmbeddedBroker> {
     EmbeddedBroker::in_memory(Options::new("")).unwrap()
@@ -147,10 +148,11 @@ impl Server {
         let config = Arc::get_mut(&mut app.config).unwrap();
         config.http = http;
         config.drain = FOREVER;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let free = Listen::Tcp { address: ([127, 0, 0, 1], 0).into(), is_tls: false };
+        let listener = Listener::bind(&free).await.unwrap();
+        let address = listener.url().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(super::super::serve(listener, Arc::new(app), stopped));
+        let serving = tokio::spawn(super::super::serve(vec![listener], Arc::new(app), stopped));
         Self { address, stop, serving }
     }
 

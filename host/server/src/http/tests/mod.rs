@@ -6,6 +6,7 @@ mod live;
 mod routes;
 mod statuses;
 mod stub;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
         access: Arc::new(Access::in_memory(Arc::new(usher_broker::SystemClock))),
+        tls: None,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
         router,
         live: Arc::new(LiveConfig::new(Arc::new((*config).clone()))),

@@ -1,0 +1,118 @@
+//! What a server presents, and what it asks of its clients.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::Certificate;
+use crate::client::add_all;
+use crate::files::{TlsError, certificates, invalid, key};
+
+/// The files of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerFiles<'a> {
+    /// The certificate and those between it and the root, in this order.
+    pub certificate: &'a Path,
+    /// Its private key.
+    pub key: &'a Path,
+    /// Roots that certificates of clients are verified with; without it none is asked for.
+    pub client_ca: Option<&'a Path>,
+    /// Whether clients without a certificate are turned away.
+    pub requires_client_certificate: bool,
+}
+
+/// A server's configuration, and what its certificate says.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// Offers HTTP/2 and HTTP/1.1 (ALPN, RFC 7301).
+    pub config: Arc<ServerConfig>,
+    /// The server's certificate.
+    pub certificate: Certificate,
+}
+
+/// Reads and checks all files.
+///
+/// # Errors
+/// A file can't be read or is invalid, or the key is not the certificate's.
+pub fn server_config(files: &ServerFiles<'_>) -> Result<ServerTls, TlsError> {
+    let provider = Arc::new(default_provider());
+    let verifier = match files.client_ca {
+        None => Arc::new(NoClientAuth),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            add_all(&mut roots, file)?;
+            let builder =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let builder = match files.requires_client_certificate {
+                true => builder,
+                false => builder.allow_unauthenticated(),
+            };
+            builder.build().map_err(|error| invalid(file, error))?
+        }
+    };
+    let chain = certificates(files.certificate)?;
+    let own = chain.first().map(|der| Certificate::read(der)).unwrap_or(Err(String::new()));
+    let certificate = own.map_err(|error| invalid(files.certificate, error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key(files.key)?)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
+                certificate: files.certificate.to_owned(),
+                key: files.key.to_owned(),
+            },
+            error => invalid(files.certificate, error),
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = Ticketer::new()?;
+    Ok(ServerTls { config: Arc::new(config), certificate })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn files_are_checked_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let make = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            fs::write(path(&format!("{name}.pem")), made.cert.pem()).unwrap();
+            fs::write(path(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        };
+        make("one");
+        make("other");
+        fs::write(path("text"), "no PEM").unwrap();
+        let check = |certificate: &str, key: &str, client_ca: Option<&str>| {
+            let (certificate, key) = (path(certificate), path(key));
+            let client_ca = client_ca.map(path);
+            let files = ServerFiles {
+                certificate: &certificate,
+                key: &key,
+                client_ca: client_ca.as_deref(),
+                requires_client_certificate: true,
+            };
+            server_config(&files)
+                .map(|tls| tls.certificate.names)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check("one.pem", "one.key", Some("other.pem")).unwrap(), ["localhost"]);
+        for (certificate, key, client_ca, words) in [
+            ("one.pem", "other.key", None, "is not that of the certificate"),
+            ("gone.pem", "one.key", None, "No such file"),
+            ("text", "one.key", None, "has no certificate"),
+            ("one.pem", "text", None, "has no private key"),
+            ("one.pem", "one.key", Some("text"), "has no certificate"),
+        ] {
+            let error = check(certificate, key, client_ca).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
