@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-const CRATES: [&str; 11] = [
-    "api", "broker", "cli", "client", "config", "event", "filter", "plugins", "router", "runtime",
-    "server",
+const CRATES: [&str; 13] = [
+    "access", "api", "broker", "cli", "client", "config", "event", "filter", "plugins", "router",
+    "runtime", "server", "tls",
 ];
 
 /// One state machine in several files, which counts as one file.

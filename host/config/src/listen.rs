@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::load::report;
 use super::problem::ConfigProblem;
-use super::table::{At, Table};
+use super::table::{At, Table, report};
 
 const PORT_DEFAULT: u16 = 7171;
 

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use usher_broker::{Retention, RetryPolicy};
 
 use super::problem::{ConfigProblem, ConfigProblems, Location};
-use super::table::{At, Source, Table};
+use super::table::{At, Source, Table, report};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, listen,
     plugin, retry, schedule, tokens,
@@ -225,25 +225,6 @@ fn drain(flags: &Flags, table: &Table<'_>, problems: &mut Vec<ConfigProblem>) ->
         }
         Some(drain_ms) => Duration::from_millis(drain_ms),
         None => written.unwrap_or(DRAIN_DEFAULT),
-    }
-}
-
-/// Records a problem at the setting's span in the file, or at its flag.
-pub(super) fn report(
-    table: &Table<'_>,
-    problems: &mut Vec<ConfigProblem>,
-    place: Option<std::ops::Range<usize>>,
-    flag: &'static str,
-    what: String,
-    hint: &str,
-) {
-    match place {
-        Some(span) => table.source().problem(&span, what, Some(hint.to_owned())),
-        None => problems.push(ConfigProblem {
-            place: Location::Flag { flag },
-            what,
-            hint: Some(hint.to_owned()),
-        }),
     }
 }
 

@@ -296,6 +296,25 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Records a problem at the setting's span in the file, or at its flag.
+pub(crate) fn report(
+    table: &Table<'_>,
+    problems: &mut Vec<ConfigProblem>,
+    place: Option<std::ops::Range<usize>>,
+    flag: &'static str,
+    what: String,
+    hint: &str,
+) {
+    match place {
+        Some(span) => table.source().problem(&span, what, Some(hint.to_owned())),
+        None => problems.push(ConfigProblem {
+            place: Location::Flag { flag },
+            what,
+            hint: Some(hint.to_owned()),
+        }),
+    }
+}
+
 fn with_article(kind: &str) -> String {
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {kind}")

@@ -13,7 +13,7 @@ use usher_access::{Permissions, TokenHash, TokenScope};
 use usher_config::Proof;
 use usher_event::TokenName;
 
-use super::Token;
+use super::token::Token;
 
 const FILE: &str = "tokens.json";
 const VERSION: u32 = 1;

@@ -3,11 +3,12 @@
 
 mod failures;
 mod kept;
+mod token;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use usher_access::{Permissions, Scope, TokenHash, TokenSecret};
@@ -20,13 +21,11 @@ use usher_tls::Certificate;
 pub(crate) use failures::FAILURES_MAX;
 pub(crate) use failures::{Address, Failures, Noted};
 use kept::Kept;
+pub(crate) use token::Token;
 
 /// Limit on tokens of the data folder, and likewise on those of the configuration. Every request
 /// is compared with all of them.
 const TOKENS_MAX: usize = 256;
-
-/// Resolution of a token's last use.
-const USED_RESOLUTION_MS: u64 = 60_000;
 
 /// The tokens.
 pub(crate) struct Access {
@@ -35,19 +34,6 @@ pub(crate) struct Access {
     clock: Arc<dyn Clock>,
     /// Held while the tokens change, so that file and memory change in the same order.
     changing: tokio::sync::Mutex<()>,
-}
-
-/// One token.
-pub(crate) struct Token {
-    pub(crate) name: TokenName,
-    proof: Proof,
-    pub(crate) permissions: Permissions,
-    /// `None` for one of the configuration.
-    pub(crate) created_ms: Option<u64>,
-    pub(crate) expires_ms: Option<u64>,
-    actor: Actor,
-    /// Zero: never.
-    last_used_ms: AtomicU64,
 }
 
 /// A caller: who it is and what it may do.
@@ -106,32 +92,6 @@ impl Identity {
     /// Whether it may use a route that requires `scope`.
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.permissions().is_none_or(|permissions| permissions.include(scope))
-    }
-}
-
-impl Token {
-    fn new(name: TokenName, proof: Proof, permissions: Permissions) -> Self {
-        let actor = Actor::named(name.as_str());
-        let (created_ms, expires_ms, last_used_ms) = (None, None, AtomicU64::new(0));
-        Self { name, proof, permissions, created_ms, expires_ms, actor, last_used_ms }
-    }
-
-    /// When it was last used, in steps of [`USED_RESOLUTION_MS`].
-    pub(crate) fn last_used_ms(&self) -> Option<u64> {
-        Some(self.last_used_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
-    }
-
-    /// Whether it is from the configuration.
-    pub(crate) fn is_configured(&self) -> bool {
-        self.created_ms.is_none()
-    }
-
-    fn used(&self, now_ms: u64) {
-        let minute_ms = now_ms - now_ms % USED_RESOLUTION_MS;
-        // Written once a minute, so that busy tokens don't bounce between caches.
-        if self.last_used_ms.load(Ordering::Relaxed) != minute_ms {
-            self.last_used_ms.store(minute_ms, Ordering::Relaxed);
-        }
     }
 }
 

@@ -30,8 +30,8 @@ use usher_tls::Certificate;
 use super::connections::{Caller, Connection, Sending};
 use super::listener::Stream;
 use super::problem::{self, HEADER_MAX_BYTES};
-use super::serve::{Served, stopped};
 use super::socket::Socket;
+use super::state::{Api, stopped};
 
 /// Timeout for a write that makes no progress, and for a response that its client takes none of.
 const STALL_MAX: Duration = Duration::from_secs(30);
@@ -59,6 +59,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What all connections share.
+pub(super) struct Served {
+    pub(super) api: Api,
+    router: Router,
+    header_timeout: Duration,
+}
+
+impl Served {
+    pub(super) fn new(api: Api) -> Self {
+        let header_timeout = api.running.config.http.header_timeout;
+        Self { router: super::router(api.clone()), header_timeout, api }
+    }
+}
 
 /// Serves a connection until it is closed.
 pub(super) async fn connection(

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -17,8 +16,8 @@ use tracing::warn;
 
 use super::connections::{Connections, Entry, Origin};
 use super::listener::Listener;
-use super::protocol;
-use super::state::Api;
+use super::protocol::{self, Served};
+use super::state::{Api, stopped};
 use crate::running::Running;
 
 /// Pause after a failed accept (out of file descriptors, most likely), so as not to spin.
@@ -57,10 +56,17 @@ pub(crate) async fn serve(
 ) {
     let drain = app.config.drain;
     let api = Api::new(app, stop.clone());
+    let slots = Slots::new(api.running.max_connections, &api.clients);
     let served = Arc::new(Served::new(api));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, Arc::clone(&served), drain, stop.clone()));
+        accepting.spawn(accept(
+            listener,
+            Arc::clone(&served),
+            Arc::clone(&slots),
+            drain,
+            stop.clone(),
+        ));
     }
     while let Some(ended) = accepting.join_next().await {
         if ended.is_err_and(|error| error.is_panic()) {
@@ -78,33 +84,15 @@ pub(super) async fn serve_stream(
     stop: watch::Receiver<bool>,
 ) {
     let served = Served::new(api);
-    let slot = served.slots.take(Origin::LOCAL).await;
+    let slot = Slots::new(1, &served.api.clients).take(Origin::LOCAL).await;
     protocol::connection(Box::new(stream), false, &served, slot.entry.client(), stop).await;
-}
-
-/// What all connections share.
-pub(super) struct Served {
-    pub(super) api: Api,
-    pub(super) router: Router,
-    pub(super) header_timeout: Duration,
-    slots: Arc<Slots>,
-}
-
-impl Served {
-    fn new(api: Api) -> Self {
-        Self {
-            router: super::router(api.clone()),
-            slots: Slots::new(api.running.max_connections, &api.clients),
-            header_timeout: api.running.config.http.header_timeout,
-            api,
-        }
-    }
 }
 
 /// Serves one listener.
 async fn accept(
     listener: Listener,
     served: Arc<Served>,
+    slots: Arc<Slots>,
     drain: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -129,14 +117,15 @@ async fn accept(
         let waiting = tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
-            waiting = Arc::clone(&served.slots.waiting).acquire_owned() => waiting,
+            waiting = Arc::clone(&slots.waiting).acquire_owned() => waiting,
         };
-        let (served, mut stop) = (Arc::clone(&served), stop.clone());
+        let (served, slots) = (Arc::clone(&served), Arc::clone(&slots));
+        let mut stop = stop.clone();
         connections.spawn(async move {
             let slot = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
-                slot = served.slots.take(origin) => slot,
+                slot = slots.take(origin) => slot,
             };
             drop(waiting);
             let _open = served.api.metrics.connection();
@@ -216,9 +205,4 @@ impl Slots {
             }
         }
     }
-}
-
-/// Waits until `stop` turns true or its sender is dropped.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

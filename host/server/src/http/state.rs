@@ -83,3 +83,8 @@ impl Deref for Api {
         &self.0
     }
 }
+
+/// Waits until `stop` turns true or its sender is dropped.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
