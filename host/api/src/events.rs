@@ -24,6 +24,9 @@ pub struct AcceptedEvent {
     pub sequence: u64,
     /// Whether an event with this id and source was already in the log.
     pub duplicate: bool,
+    /// Whether that event says something else, in its attributes or data; the log keeps the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub differs: bool,
 }
 
 /// Response to `GET /events`.

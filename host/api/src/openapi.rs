@@ -40,6 +40,7 @@ pub fn document() -> Result<String, serde_json::Error> {
             Method::Get => HttpMethod::Get,
             Method::Post => HttpMethod::Post,
             Method::Delete => HttpMethod::Delete,
+            Method::Options => HttpMethod::Options,
         };
         paths.add_path_operation(route.path, vec![method], operation(route, &mut named));
     }

@@ -26,6 +26,8 @@ pub enum Method {
     Post,
     /// `DELETE`
     Delete,
+    /// `OPTIONS`
+    Options,
 }
 
 impl Method {
@@ -35,6 +37,7 @@ impl Method {
             Self::Get => "GET",
             Self::Post => "POST",
             Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
         }
     }
 }
@@ -249,6 +252,18 @@ pub const PUBLISH: Route = Route::post("/events", "publish", Scope::Publish)
         UNAVAILABLE,
         FULL,
     ]);
+
+/// Ask whether an origin may deliver events.
+pub const HANDSHAKE: Route =
+    Route { method: Method::Options, ..Route::get("/events", "webhookHandshake", Scope::Open) }
+        .summary("Ask whether an origin may deliver events")
+        .description(
+            "The handshake of CloudEvents HTTP Webhooks 1.0.2: the request names its origin in \
+     WebHook-Request-Origin, and the configuration those that may deliver.",
+        )
+        .returns("It may: see WebHook-Allowed-Origin and WebHook-Allowed-Rate.", text)
+        .with_media_type("text/plain")
+        .refuses(&[INVALID]);
 
 /// Read one event.
 pub const EVENT: Route = Route::get("/events/{sequence}", "getEvent", Scope::Read)
@@ -548,6 +563,7 @@ pub fn is_probe(path: &str) -> bool {
 pub const ALL: &[Route] = &[
     EVENTS,
     PUBLISH,
+    HANDSHAKE,
     EVENT,
     DELIVERY,
     STREAM,

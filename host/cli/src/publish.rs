@@ -250,7 +250,13 @@ mod tests {
     use super::*;
 
     fn accepted(n: u64, duplicate: bool) -> AcceptedEvent {
-        AcceptedEvent { id: format!("e-{n}"), source: "/shop".to_owned(), sequence: n, duplicate }
+        AcceptedEvent {
+            id: format!("e-{n}"),
+            source: "/shop".to_owned(),
+            sequence: n,
+            duplicate,
+            differs: false,
+        }
     }
 
     fn sum(range: std::ops::RangeInclusive<u64>, duplicate: impl Fn(u64) -> bool) -> String {

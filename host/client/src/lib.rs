@@ -165,6 +165,7 @@ impl Client {
             usher_api::Method::Get => Method::GET,
             usher_api::Method::Post => Method::POST,
             usher_api::Method::Delete => Method::DELETE,
+            usher_api::Method::Options => Method::OPTIONS,
         };
         self.request(method, parts.join("/"))
     }

@@ -9,6 +9,7 @@ mod delivery;
 mod documented;
 mod flags;
 mod http_grants;
+mod ingest;
 mod limits;
 mod listen;
 mod live;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::StatusCode;
 use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::{PluginName, TokenName};
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub drain: Duration,
     /// Limits of the HTTP API.
     pub http: HttpConfig,
+    /// Further paths that take events.
+    pub ingest: Vec<String>,
     /// The broker's settings.
     pub broker: BrokerConfig,
     /// Limits on compiling a plugin.
@@ -103,6 +107,12 @@ pub struct HttpConfig {
     pub allowed_hosts: Vec<String>,
     /// States in which `/readyz` reports not ready.
     pub unready_on: Vec<RouterState>,
+    /// Status of a response to accepted events: 202, or 200 for producers that take no other.
+    pub publish_status: StatusCode,
+    /// Origins that may deliver, as the handshake of webhooks tells them; `*` for any.
+    pub webhook_origins: Vec<String>,
+    /// The rate that the handshake tells; `None` for any.
+    pub webhook_rate_per_minute: Option<u64>,
 }
 
 impl Default for HttpConfig {
@@ -114,6 +124,9 @@ impl Default for HttpConfig {
             max_connections: None,
             allowed_hosts: Vec::new(),
             unready_on: Vec::new(),
+            publish_status: StatusCode::ACCEPTED,
+            webhook_origins: Vec::new(),
+            webhook_rate_per_minute: None,
         }
     }
 }

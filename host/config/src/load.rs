@@ -12,8 +12,8 @@ use usher_broker::{Retention, RetryPolicy};
 use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table, report};
 use super::{
-    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, listen,
-    plugin, retry, schedule, tokens,
+    BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, ingest,
+    listen, plugin, retry, schedule, tokens,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -134,6 +134,7 @@ fn read_root(
         },
         drain: drain(flags, &table, problems),
         http: table.table("http").map_or_else(HttpConfig::default, http),
+        ingest: ingest::read_all(&table),
         broker: broker(table.table("broker"), table.table("retention")),
         schedules: schedule::read_all(&table),
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
@@ -241,24 +242,36 @@ fn http(table: Table<'_>) -> HttpConfig {
             .millis("body_timeout_ms", 10..=10 * MINUTE_MS)
             .unwrap_or(default.body_timeout),
         max_connections: table.size("max_connections", 1..=65_536),
-        allowed_hosts: hosts(&table),
+        allowed_hosts: hosts(&table, "allowed_hosts", None),
         unready_on: unready_on(&table),
+        publish_status: publish_status(&table),
+        webhook_origins: hosts(&table, "webhook_origins", Some("*")),
+        webhook_rate_per_minute: table.integer("webhook_rate_per_minute", 1..=1_000_000),
     };
     table.finish();
     config
 }
 
-fn hosts(table: &Table<'_>) -> Vec<String> {
+/// Names of hosts, without a port; `any` may stand for all.
+fn hosts(table: &Table<'_>, key: &'static str, any: Option<&str>) -> Vec<String> {
     let check = |At { value, span }: At<&str>| {
         let is_host = value.parse::<http::uri::Authority>().is_ok_and(|name| name.host() == value);
-        if !is_host {
+        if !is_host && any != Some(value) {
             let hint = "write names or addresses without a port, such as \"router.internal\"";
-            let what = format!("allowed_hosts can't have {value:?}");
+            let what = format!("{key} can't have {value:?}");
             table.source().problem(&span, what, Some(hint.to_owned()));
         }
         value.to_owned()
     };
-    table.strings("allowed_hosts").into_iter().map(check).collect()
+    table.strings(key).into_iter().map(check).collect()
+}
+
+fn publish_status(table: &Table<'_>) -> http::StatusCode {
+    match table.integer("publish_status", 200..=202) {
+        Some(200) => http::StatusCode::OK,
+        Some(201) => http::StatusCode::CREATED,
+        _ => http::StatusCode::ACCEPTED,
+    }
 }
 
 fn unready_on(table: &Table<'_>) -> Vec<RouterState> {

@@ -441,6 +441,29 @@ fn places_to_listen_go_with_the_certificate() {
 }
 
 #[test]
+fn further_paths_are_the_configurations_own() {
+    let config = good("[[ingest]]\npath = \"/api/events\"\n[[ingest]]\npath = \"/hook_1/x.y\"\n");
+    assert_eq!(config.ingest, ["/api/events", "/hook_1/x.y"]);
+    for (path, what) in [
+        ("api", "must begin"),
+        ("/", "must begin"),
+        ("/a//b", "must begin"),
+        ("/a/", "must begin"),
+        ("/a/{b}", "must begin"),
+        ("/a/../events", "must begin"),
+        ("/events/x", "below a path of the API"),
+        ("/ui", "below a path of the API"),
+        ("/healthz", "below a path of the API"),
+    ] {
+        let found = problems(&flags(), &format!("[[ingest]]\npath = {path:?}\n")).concat();
+        assert!(found.contains(what), "{path}: {found}");
+    }
+    let twice = "[[ingest]]\npath = \"/a\"\n".repeat(2);
+    assert!(problems(&flags(), &twice).concat().contains("twice"));
+    assert!(problems(&flags(), "[[ingest]]\n").concat().contains("needs a path"));
+}
+
+#[test]
 fn tokens_have_one_proof() {
     for (text, what) in [
         ("[token.a]\nscopes = [\"read\"]\n", "either hash or certificate"),

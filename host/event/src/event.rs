@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::encoding::{self, Core, Layout, Parts, Span};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
+use crate::trace::{TRACEPARENT, TRACESTATE, is_traceparent};
 use crate::value::ValueRef;
 use crate::{EventError, Value};
 
@@ -111,6 +112,34 @@ impl Event {
         let mut parts = Parts { data: None, ..self.core_parts() };
         parts.extensions.extend(self.extension_refs());
         Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
+    }
+
+    /// A copy with this trace context, as extensions (CloudEvents' distributed tracing extension);
+    /// `None` if it has one already, or `traceparent` is none (W3C Trace Context, section 3.2).
+    pub fn with_trace(&self, traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
+        if self.extension_ref(TRACEPARENT).is_some() || !is_traceparent(traceparent) {
+            return None;
+        }
+        let mut parts = self.core_parts();
+        let others = self.extension_refs().filter(|(name, _)| *name != TRACESTATE);
+        parts.extensions.extend(others);
+        parts.extensions.push((TRACEPARENT, ValueRef::String(traceparent)));
+        if let Some(tracestate) = tracestate {
+            parts.extensions.push((TRACESTATE, ValueRef::String(tracestate)));
+        }
+        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES).ok()
+    }
+
+    /// Whether the other event has the same attributes and data. Trace context doesn't count: a
+    /// producer that sends an event again does so in another span.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let is_trace = |name: &str| name == TRACEPARENT || name == TRACESTATE;
+        self.data_slice() == other.data_slice()
+            && Core::ALL.into_iter().all(|core| self.core_text(core) == other.core_text(core))
+            && self
+                .extension_refs()
+                .filter(|(name, _)| !is_trace(name))
+                .eq(other.extension_refs().filter(|(name, _)| !is_trace(name)))
     }
 
     /// The event's parts without extensions.

@@ -9,7 +9,11 @@ use crate::Event;
 
 /// Lineage extensions; only the host sets them.
 pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
-    ["causationid", "correlationid", "traceparent", "tracestate"];
+    ["causationid", "correlationid", TRACEPARENT, TRACESTATE];
+
+/// Extensions that carry trace context.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACESTATE: &str = "tracestate";
 
 /// The values of [`LINEAGE_EXTENSIONS`], in their order.
 pub(crate) struct Lineage<'a>([Option<Cow<'a, str>>; 4]);
@@ -20,8 +24,8 @@ impl<'a> Lineage<'a> {
     pub(crate) fn of(parent: &'a Event, flow: u64, id: &str) -> Self {
         let correlationid = parent.attribute("correlationid");
         let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
-        let traceparent = parent.attribute("traceparent").and_then(|parent| child(&parent, id));
-        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute("tracestate"));
+        let traceparent = parent.attribute(TRACEPARENT).and_then(|parent| child(&parent, id));
+        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute(TRACESTATE));
         let causationid = Some(Cow::Borrowed(parent.id()));
         Self([causationid, Some(correlationid), traceparent.map(Cow::Owned), tracestate])
     }
@@ -49,6 +53,11 @@ fn child(parent: &str, id: &str) -> Option<String> {
     span.iter_mut().zip(Sha256::digest(id)).for_each(|(to, from)| *to = from);
     let span = u64::from_be_bytes(span).max(1);
     Some(format!("00-{trace}-{span:016x}-{flags}"))
+}
+
+/// Whether text is a `traceparent`.
+pub(crate) fn is_traceparent(text: &str) -> bool {
+    child(text, "").is_some()
 }
 
 fn is_hex(text: &str, length: usize) -> bool {

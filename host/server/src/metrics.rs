@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     streams: Gauge,
     refused: Counts,
     tls_failures: Counter,
+    duplicates_differing: Counter,
 }
 
 impl Default for Metrics {
@@ -87,7 +88,23 @@ impl Default for Metrics {
             "TLS handshakes that failed or took too long",
             tls_failures.clone(),
         );
-        Self { registry, requests, durations, connections, cut, streams, refused, tls_failures }
+        let duplicates_differing = Counter::default();
+        registry.register(
+            "events_duplicate_differing",
+            "Published events that were there before, with other content",
+            duplicates_differing.clone(),
+        );
+        Self {
+            registry,
+            requests,
+            durations,
+            connections,
+            cut,
+            streams,
+            refused,
+            tls_failures,
+            duplicates_differing,
+        }
     }
 }
 
@@ -178,6 +195,11 @@ impl Metrics {
     /// Counts a request that was refused for want of access.
     pub(crate) fn refused(&self, why: &Refused) {
         self.refused.get_or_create(&vec![("reason", why.as_str().to_owned())]).inc();
+    }
+
+    /// Counts a duplicate with other content.
+    pub(crate) fn duplicate_differs(&self) {
+        self.duplicates_differing.inc();
     }
 
     /// Counts a failed TLS handshake.

@@ -46,6 +46,32 @@ impl BodyBudget {
         self.budget.try_take(&Connection::alone(), bytes)
     }
 
+    /// Adds to the share of a body that arrives; waits for room where that can't deadlock.
+    ///
+    /// # Errors
+    /// 429 when the budget is exhausted.
+    async fn charge(
+        &self,
+        client: &Arc<Connection>,
+        bytes: usize,
+        share: &mut Option<Share>,
+    ) -> Result<(), ApiError> {
+        merge(self.take(client, bytes).await, share)
+    }
+
+    /// Adds to the share of a body that has arrived, without waiting.
+    ///
+    /// # Errors
+    /// 429 when the budget is exhausted.
+    pub(super) fn charge_now(
+        &self,
+        client: &Arc<Connection>,
+        bytes: usize,
+        share: &mut Option<Share>,
+    ) -> Result<(), ApiError> {
+        merge(self.budget.try_take(client, bytes), share)
+    }
+
     async fn take(&self, client: &Arc<Connection>, bytes: usize) -> Option<Share> {
         if let Some(share) = self.budget.try_take(client, bytes) {
             return Some(share);
@@ -60,6 +86,17 @@ impl BodyBudget {
     }
 }
 
+fn merge(more: Option<Share>, share: &mut Option<Share>) -> Result<(), ApiError> {
+    let more = more.ok_or_else(|| {
+        ApiError::busy("more is being published than the router takes at once; try again")
+    })?;
+    match share {
+        Some(share) => share.merge(more),
+        None => *share = Some(more),
+    }
+    Ok(())
+}
+
 /// A body and its share of the budget, which is released on drop.
 pub(super) struct RequestBody {
     /// The content.
@@ -68,6 +105,10 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
+    pub(super) fn new(bytes: Bytes, share: Option<Share>) -> Self {
+        Self { bytes, _share: share }
+    }
+
     /// The content, to be parsed as JSON.
     ///
     /// # Errors
@@ -110,16 +151,10 @@ pub(super) async fn read(
             if bytes.len() + data.len() > max_bytes {
                 return Err(too_large());
             }
-            let more = room.take(client, data.len()).await.ok_or_else(|| {
-                ApiError::busy("more is being published than the router takes at once; try again")
-            })?;
-            match &mut share {
-                Some(share) => share.merge(more),
-                None => share = Some(more),
-            }
+            room.charge(client, data.len(), &mut share).await?;
             bytes.extend_from_slice(&data);
         }
-        Ok(RequestBody { bytes: bytes.freeze(), _share: share })
+        Ok(RequestBody::new(bytes.freeze(), share))
     };
     tokio::select! {
         biased;

@@ -1,21 +1,25 @@
 //! `POST /events`: publishes events. Responds after fsync; a batch is accepted or refused as a
-//! whole.
+//! whole. `OPTIONS /events` is the handshake of webhooks.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use usher_broker::BrokerError;
 use usher_event::{Event, http_binary, json, media};
 
 use super::body::{self, RequestBody};
 use super::connections::{Caller, Connection};
+use super::encoding::Encoding;
 use super::problem::ApiError;
 use super::state::Api;
 use crate::access::Identity;
 use usher_api::{Accepted, AcceptedEvent};
+
+const REQUEST_ORIGIN: &str = "webhook-request-origin";
 
 /// Publishes one event or a batch, in any of the three modes of the CloudEvents HTTP binding.
 pub(super) async fn publish(
@@ -25,23 +29,41 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    if !api.running.intake.is_open() {
-        return Err(ApiError::unavailable(match api.running.readiness.check() {
-            Err(reason) => format!("the router takes no events now: {reason}"),
-            Ok(()) => "the router takes no events now: it is stopping".to_owned(),
-        }));
-    }
-    let mode = Mode::of(&headers)?;
+    check_open(&api)?;
+    let mode = match Mode::of(&headers) {
+        Ok(mode) => mode,
+        Err(error) => return Err(explain(error, &api, &client, &headers, body).await),
+    };
     let intake = read(&api, &client, &headers, body).await;
     let intake = intake.inspect_err(|error| {
         if error.is_busy() {
             api.running.busy.note();
         }
     })?;
-    let events = mode.decode(&headers, &intake)?;
-    check_reserved(mode, &events)?;
+    let mut events = mode.decode(&headers, &intake)?;
+    add_trace(&headers, &mut events);
     identity.check_publish(&events, mode == Mode::Batch)?;
+    append(&api, events, mode == Mode::Batch).await
+}
 
+/// Refuses producers while the router starts or stops.
+pub(super) fn check_open(api: &Api) -> Result<(), ApiError> {
+    if api.running.intake.is_open() {
+        return Ok(());
+    }
+    Err(ApiError::unavailable(match api.running.readiness.check() {
+        Err(reason) => format!("the router takes no events now: {reason}"),
+        Ok(()) => "the router takes no events now: it is stopping".to_owned(),
+    }))
+}
+
+/// Appends events to the log, all or none.
+pub(super) async fn append(
+    api: &Api,
+    events: Vec<Event>,
+    is_batch: bool,
+) -> Result<(StatusCode, Json<Accepted>), ApiError> {
+    check_reserved(&events, is_batch)?;
     let published = match events.is_empty() {
         true => Vec::new(),
         false => api.running.broker.publish(events.clone()).await.inspect_err(|error| {
@@ -50,20 +72,106 @@ pub(super) async fn publish(
             }
         })?,
     };
-    let accepted = events
-        .iter()
-        .zip(published)
-        .map(|(event, published)| AcceptedEvent {
+    let mut accepted = Vec::with_capacity(events.len());
+    for (event, published) in events.iter().zip(published) {
+        accepted.push(AcceptedEvent {
             id: event.id().to_owned(),
             source: event.source().to_owned(),
             sequence: published.sequence,
             duplicate: published.duplicate,
-        })
-        .collect();
-    Ok((StatusCode::ACCEPTED, Json(Accepted { events: accepted })))
+            differs: published.duplicate && differs(api, event, published.sequence).await?,
+        });
+    }
+    Ok((api.running.config.http.publish_status, Json(Accepted { events: accepted })))
 }
 
-/// Reads the body within the configured limits.
+/// Whether a duplicate says something else than the event in the log: its producer may use an id
+/// twice. False if retention has removed that.
+async fn differs(api: &Api, event: &Event, sequence: u64) -> Result<bool, ApiError> {
+    let first = api.running.broker.event(sequence).await?;
+    let differs = first.is_some_and(|first| !first.event.says_the_same_as(event));
+    if differs {
+        api.metrics.duplicate_differs();
+        if api.differing.is_first(event.source()) {
+            tracing::warn!(
+                source = event.source(),
+                id = event.id(),
+                sequence,
+                "an event came again with other content, and was not stored: give each event an id \
+                 of its own"
+            );
+        }
+    }
+    Ok(differs)
+}
+
+/// Adds the trace context of the request to events that have none.
+pub(super) fn add_trace(headers: &HeaderMap, events: &mut [Event]) {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(traceparent) = text("traceparent") else { return };
+    for event in events {
+        if let Some(traced) = event.with_trace(traceparent, text("tracestate")) {
+            *event = traced;
+        }
+    }
+}
+
+/// What to send instead, if a body that is no CloudEvent by its headers looks like one.
+async fn explain(
+    error: ApiError,
+    api: &Api,
+    client: &Arc<Connection>,
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiError {
+    if !error.is_unsupported_media_type() || !headers.contains_key(header::CONTENT_TYPE) {
+        return error;
+    }
+    let Ok(intake) = read(api, client, headers, body).await else { return error };
+    let content = intake.bytes.trim_ascii_start();
+    if memchr::memmem::find(content, b"\"specversion\"").is_none() {
+        return error;
+    }
+    match content.first() {
+        Some(b'{') => ApiError::unsupported_media_type(
+            "the body looks like a CloudEvent: send it as application/cloudevents+json",
+        ),
+        Some(b'[') => ApiError::unsupported_media_type(
+            "the body looks like a batch of CloudEvents: send it as \
+             application/cloudevents-batch+json",
+        ),
+        _ => error,
+    }
+}
+
+/// Agrees to deliveries of an origin that the configuration names (CloudEvents HTTP Webhooks 1.0.2,
+/// section 4).
+pub(super) async fn agree(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    let http = &api.running.config.http;
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let origin = text(REQUEST_ORIGIN).filter(|origin| !origin.is_empty());
+    let origin = origin.ok_or_else(|| {
+        ApiError::invalid("OPTIONS asks whether an origin may deliver: send webhook-request-origin")
+    })?;
+    let is_allowed = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(origin);
+    if !http.webhook_origins.iter().any(is_allowed) {
+        return Err(ApiError::forbidden(
+            "this origin may not deliver; add it to webhook_origins in [http] in usher.toml",
+        ));
+    }
+    let rate = http.webhook_rate_per_minute.map_or("*".to_owned(), |rate| rate.to_string());
+    let agreed = [
+        (header::ALLOW, "POST, OPTIONS".to_owned()),
+        (HeaderName::from_static("webhook-allowed-origin"), origin.to_owned()),
+        (HeaderName::from_static("webhook-allowed-rate"), rate),
+    ];
+    Ok((agreed, "it may deliver\n"))
+}
+
+/// Reads the body within the configured limits, and decodes it.
 pub(super) async fn read(
     api: &Api,
     client: &Arc<Connection>,
@@ -71,8 +179,15 @@ pub(super) async fn read(
     body: Body,
 ) -> Result<RequestBody, ApiError> {
     let http = &api.running.config.http;
+    let encoding = Encoding::of(headers)?;
     let limits = (http.max_body_bytes, http.body_timeout);
-    body::read(headers, body, client, limits, &api.intake).await
+    let body = body::read(headers, body, client, limits, &api.intake).await?;
+    if encoding == Encoding::Identity {
+        return Ok(body);
+    }
+    let decoding = api.decoders.acquire().await;
+    let _decoding = decoding.map_err(|_| ApiError::unavailable("the router is stopping"))?;
+    encoding.decode(body, client, http.max_body_bytes, &api.intake).await
 }
 
 /// Reads the single event of a request in structured mode.
@@ -105,11 +220,6 @@ enum Mode {
 impl Mode {
     /// The mode of a request.
     fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        if headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(ApiError::unsupported_media_type(
-                "compressed bodies are not taken; leave content-encoding out",
-            ));
-        }
         let content_type = match headers.get(header::CONTENT_TYPE) {
             None => "",
             Some(value) => value.to_str().map_err(|_| {
@@ -146,15 +256,32 @@ impl Mode {
 
     fn decode(self, headers: &HeaderMap, body: &RequestBody) -> Result<Vec<Event>, ApiError> {
         Ok(match self {
-            Self::Structured => vec![json::from_slice(body.json()?)?],
-            Self::Batch => json::batch_from_slice(body.json()?)?,
+            Self::Structured => {
+                let json = body.json()?;
+                if json.trim_ascii_start().starts_with(b"[") {
+                    return Err(ApiError::invalid(
+                        "the body is an array: send a batch as application/cloudevents-batch+json",
+                    ));
+                }
+                vec![json::from_slice(json)?]
+            }
+            Self::Batch => {
+                let json = body.json()?;
+                if json.trim_ascii_start().starts_with(b"{") {
+                    return Err(ApiError::invalid(
+                        "the body is one event: send it as application/cloudevents+json, or in an \
+                         array",
+                    ));
+                }
+                json::batch_from_slice(json)?
+            }
             Self::Binary => vec![http_binary::from_parts(headers, body.bytes.clone())?],
         })
     }
 }
 
 /// Refuses events with a source or type that is reserved for plugins or the router.
-fn check_reserved(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
+fn check_reserved(events: &[Event], is_batch: bool) -> Result<(), ApiError> {
     let refused = events.iter().map(Event::reserved_attribute).enumerate();
     match refused.filter_map(|(member, refusal)| Some((member, refusal?))).next() {
         None => Ok(()),
@@ -162,14 +289,13 @@ fn check_reserved(mode: Mode, events: &[Event]) -> Result<(), ApiError> {
             attribute,
             format!("attribute \"{attribute}\" must not {what}; use one of your own"),
         )
-        .of_member((mode == Mode::Batch).then_some(member))),
+        .of_member(is_batch.then_some(member))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::response::IntoResponse;
 
     #[track_caller]
     fn check_mode(headers: &[(&str, &str)], expected: Result<Mode, StatusCode>) {
@@ -202,6 +328,5 @@ mod tests {
         check_mode(&[("content-type", "application/json")], REFUSED);
         check_mode(&[("content-type", "application/cloudevents+avro"), ("ce-id", "1")], REFUSED);
         check_mode(&[("content-type", "application/cloudevents+json; charset=latin1")], REFUSED);
-        check_mode(&[("content-type", structured), ("content-encoding", "gzip")], REFUSED);
     }
 }

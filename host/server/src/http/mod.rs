@@ -16,6 +16,8 @@ mod body;
 mod budget;
 mod connections;
 mod dead_letters;
+mod differing;
+mod encoding;
 mod events;
 mod flows;
 mod guard;
@@ -62,6 +64,7 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
     vec![
         on(routes::EVENTS, events::list),
         on(routes::PUBLISH, ingest::publish),
+        on(routes::HANDSHAKE, ingest::agree),
         on(routes::EVENT, events::one),
         on(routes::DELIVERY, events::delivery),
         on(routes::STREAM, stream::follow),
@@ -97,23 +100,37 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
     ]
 }
 
+/// What further paths for publishing take.
+const INGEST: [(Method, &str); 2] =
+    [(Method::Post, routes::PUBLISH.path), (Method::Options, routes::HANDSHAKE.path)];
+
 fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, MethodRouter<Api>) {
     let method = match route.method {
         Method::Get => MethodFilter::GET,
         Method::Post => MethodFilter::POST,
         Method::Delete => MethodFilter::DELETE,
+        Method::Options => MethodFilter::OPTIONS,
     };
     (route, routing::on(method, handler))
 }
 
 fn router(api: Api) -> Router {
-    let guarded = |router: Router<Api>, (route, handler): (Route, MethodRouter<Api>)| {
+    let guarded = |router: Router<Api>,
+                   (path, route, handler): (String, Route, MethodRouter<Api>)| {
         let authorize = from_fn_with_state((api.clone(), route.scope), authorize::authorize);
         let count = from_fn_with_state((api.clone(), route.path), count);
-        router.route(route.path, handler.layer(authorize).layer(count))
+        router.route(&path, handler.layer(authorize).layer(count))
     };
-    handlers()
-        .into_iter()
+    let elsewhere = |path: String| {
+        let handlers = handlers().into_iter();
+        let taken = handlers.filter(|(route, _)| INGEST.contains(&(route.method, route.path)));
+        taken.map(move |(route, handler)| (path.clone(), route, handler))
+    };
+    let ingest = &api.running.config.ingest;
+    let others = ingest.iter().cloned().chain(["/events/".to_owned()]).flat_map(elsewhere);
+    let own = handlers().into_iter();
+    own.map(|(route, handler)| (route.path.to_owned(), route, handler))
+        .chain(others)
         .fold(Router::new(), guarded)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

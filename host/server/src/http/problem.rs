@@ -139,6 +139,11 @@ impl ApiError {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
+    /// Whether it is a 415.
+    pub(super) fn is_unsupported_media_type(&self) -> bool {
+        self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE
+    }
+
     /// 429, with the time to wait.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(RETRY_AFTER)

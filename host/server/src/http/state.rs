@@ -9,6 +9,8 @@ use super::body::BodyBudget;
 use super::budget::Budget;
 use super::connections::Connections;
 use super::connections::Kind;
+use super::differing::Differing;
+use super::encoding::DECODERS_MAX;
 use crate::access::Failures;
 use crate::metrics::Metrics;
 use crate::running::Running;
@@ -48,6 +50,10 @@ pub(crate) struct Shared {
     pub(super) answers: Budget,
     /// Budget for blobs, which are large and may be sent slowly.
     pub(super) blobs: Budget,
+    /// Sources whose duplicates differ.
+    pub(super) differing: Differing,
+    /// One permit for each encoded body.
+    pub(super) decoders: Semaphore,
     /// Failed attempts to use the API.
     pub(super) failures: Failures,
     /// One permit for each dry run.
@@ -69,6 +75,8 @@ impl Api {
             answers: Budget::new(Kind::Answers, ANSWERS_MAX_BYTES, &clients),
             blobs: Budget::new(Kind::Blobs, BLOBS_MAX_BYTES, &clients),
             clients,
+            differing: Differing::default(),
+            decoders: Semaphore::new(DECODERS_MAX),
             failures: Failures::default(),
             dry_runs: Semaphore::new(DRY_RUNS_MAX),
             stop,

@@ -36,7 +36,7 @@ fn counted(sequence: u64, parent: u64, key: &str, value: u64) -> Entry {
 }
 
 fn receipt(id: &str, sequence: u64, duplicate: bool) -> Receipt {
-    Receipt { id: id.to_owned(), source: SOURCE.to_owned(), sequence, duplicate }
+    Receipt { id: id.to_owned(), source: SOURCE.to_owned(), sequence, duplicate, differs: false }
 }
 
 /// The model's findings for these events and this log.

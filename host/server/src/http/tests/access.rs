@@ -29,6 +29,7 @@ fn operations() -> Vec<(String, String, Option<String>)> {
 
 fn good(method: &str, path: &str) -> Request {
     let mut request = request(method, &there(path));
+    request.headers_mut().insert("webhook-request-origin", "shop.example".parse().unwrap());
     if let Some((media_type, body)) = body_of(path, method) {
         request.headers_mut().insert("content-type", media_type.parse().unwrap());
         *request.body_mut() = Body::from(body);

@@ -143,6 +143,12 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
     };
     let good_for = |uri: &str| match body_of(path, method) {
         Some((media_type, body)) => post(uri, media_type, Body::from(body)),
+        None if method == "OPTIONS" => {
+            let mut request = request(method, uri);
+            let origin = "shop.example".parse().unwrap();
+            request.headers_mut().insert("webhook-request-origin", origin);
+            request
+        }
         None => request(method, uri),
     };
     let good = || good_for(&there(path));
@@ -196,6 +202,7 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
         }
         400 if is_publish => publish(BATCH, "[{}]"),
         400 if path == "/tokens" && method == "POST" => post(path, media_type, "{".into()),
+        400 if method == "OPTIONS" => request(method, path),
         400 if has_no_parameters(&document(), route) => {
             request(method, &format!("{path}?access_token=x"))
         }

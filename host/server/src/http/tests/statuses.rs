@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use http::StatusCode;
 use serde_json::json;
 use tokio::sync::watch;
-use usher_broker::BrokerError;
+use usher_broker::{BrokerError, EmbeddedBroker, Options};
 use usher_event::Digest;
 
 use super::routes::{document, violations};
@@ -307,4 +308,107 @@ async fn one_dead_letter_has_attempts_and_a_list_has_none() {
     assert_eq!((&one["attempt_count"], &one["id"]), (&json!(3), &json!(7)));
     let empty = send(&api, request("GET", "/dead-letters?after=7")).await.json();
     assert_eq!(empty, json!({ "dead_letters": [], "next": null, "last": 7 }));
+}
+
+#[tokio::test]
+async fn what_is_nearly_an_event_is_told_what_it_lacks() {
+    let (api, _stop) = api(Stub::new());
+    let batch = format!("[{EVENT}]");
+    for (media_type, body, status, word) in [
+        ("application/json", EVENT, 415, "application/cloudevents+json"),
+        ("application/json", &batch, 415, "application/cloudevents-batch+json"),
+        ("application/x-www-form-urlencoded", EVENT, 415, "application/cloudevents+json"),
+        ("application/json", "{\"a\":1}", 415, "this is no CloudEvent"),
+        (STRUCTURED, &batch, 400, "application/cloudevents-batch+json"),
+        (BATCH, EVENT, 400, "application/cloudevents+json"),
+    ] {
+        let answer = send(&api, publish(media_type, body.to_owned())).await;
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert_eq!(answer.status, status, "{media_type} {body}: {detail}");
+        assert!(detail.contains(word), "{media_type} {body}: {detail}");
+    }
+}
+
+/// A real broker: what comes again is compared with what the log has.
+#[tokio::test]
+async fn duplicates_that_differ_are_told_apart() {
+    let (api, _stop) = api(EmbeddedBroker::in_memory(Options::new("")).unwrap());
+    let publishing = async |event: &str, traceparent: &str| {
+        let mut request = publish(STRUCTURED, event.to_owned());
+        request.headers_mut().insert("traceparent", traceparent.parse().unwrap());
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let event = answer.json()["events"][0].clone();
+        (event["duplicate"] == true, event["differs"] == true)
+    };
+    let span = |n: u8| format!("00-{}-{}-01", "ab".repeat(16), format!("{n:02x}").repeat(8));
+    assert_eq!(publishing(EVENT, &span(1)).await, (false, false));
+    assert_eq!(publishing(EVENT, &span(2)).await, (true, false), "another span says nothing");
+    assert_eq!(publishing(&EVENT.replace("\"a\":1", "\"a\":2"), &span(1)).await, (true, true));
+    let metrics = send(&api, request("GET", "/metrics")).await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(text.contains("usher_events_duplicate_differing_total 1\n"), "{text}");
+
+    // The header became the extension of an event that had none.
+    let stored = send(&api, request("GET", "/events/1")).await.json();
+    assert_eq!(stored["event"]["traceparent"], span(1));
+    let own =
+        EVENT.replace("\"id\":\"1\"", &format!("\"id\":\"2\",\"traceparent\":\"{}\"", span(9)));
+    assert_eq!(publishing(&own, &span(3)).await, (false, false));
+    let stored = send(&api, request("GET", "/events/2")).await.json();
+    assert_eq!(stored["event"]["traceparent"], span(9));
+    let odd = EVENT.replace("\"1\"", "\"3\"");
+    assert_eq!(publishing(&odd, "nonsense").await, (false, false));
+    let stored = send(&api, request("GET", "/events/3")).await.json();
+    assert!(stored["event"].get("traceparent").is_none(), "{stored}");
+}
+
+#[tokio::test]
+async fn producers_find_other_paths_and_statuses() {
+    let mut app = app(Stub::new());
+    let mut config = (*app.config).clone();
+    config.http.publish_status = StatusCode::OK;
+    app.config = Arc::new(config);
+    let (_stop, stopped) = watch::channel(false);
+    let api = Api::new(Arc::new(app), stopped);
+    for path in ["/events", "/events/", "/api/events"] {
+        let mut request = publish(STRUCTURED, EVENT);
+        *request.uri_mut() = path.parse().unwrap();
+        assert_eq!(send(&api, request).await.status, 200, "{path}");
+        let mut handshake = request_from("OPTIONS", path);
+        handshake.headers_mut().insert("webhook-request-rate", "120".parse().unwrap());
+        let answer = send(&api, handshake).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("webhook-allowed-origin"), Some("shop.example"));
+        assert_eq!(answer.header("webhook-allowed-rate"), Some("*"));
+        assert_eq!(answer.header("allow"), Some("POST, OPTIONS"));
+    }
+    assert_eq!(send(&api, request("GET", "/events/")).await.status, 405);
+}
+
+fn request_from(method: &str, path: &str) -> http::Request<Body> {
+    let mut request = request(method, path);
+    let origin = "shop.example".parse().unwrap();
+    request.headers_mut().insert("webhook-request-origin", origin);
+    request
+}
+
+#[tokio::test]
+async fn only_named_origins_may_deliver() {
+    let mut app = app(Stub::new());
+    let mut config = (*app.config).clone();
+    config.http.webhook_origins = vec!["Shop.example".to_owned()];
+    config.http.webhook_rate_per_minute = Some(100);
+    app.config = Arc::new(config);
+    let (_stop, stopped) = watch::channel(false);
+    let api = Api::new(Arc::new(app), stopped);
+    let allowed = send(&api, request_from("OPTIONS", "/events")).await;
+    assert_eq!(allowed.header("webhook-allowed-rate"), Some("100"));
+    let mut other = request_from("OPTIONS", "/events");
+    other.headers_mut().insert("webhook-request-origin", "evil.example".parse().unwrap());
+    let refused = send(&api, other).await;
+    assert_eq!(
+        (refused.status, refused.header("webhook-allowed-origin")),
+        (StatusCode::FORBIDDEN, None)
+    );
 }
