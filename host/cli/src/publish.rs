@@ -180,11 +180,16 @@ fn render(sum: &Sum) -> String {
             ("", Align::Left),
         ]);
         for event in &sum.listed {
+            let standing = match event.duplicate {
+                true if event.differs => "was there before, with other content",
+                true => "was there before",
+                false => "",
+            };
             table.row([
                 Cell::from(event.sequence.to_string()),
                 Cell::styled(printable_cut(&event.id, 64), style::STRONG),
                 printable(&event.source).into(),
-                Cell::styled(if event.duplicate { "was there before" } else { "" }, style::OPEN),
+                Cell::styled(standing, style::OPEN),
             ]);
         }
         return if sum.listed.is_empty() { "no events\n".to_owned() } else { table.render() };

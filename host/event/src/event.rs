@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::encoding::{self, Core, Layout, Parts, Span};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
-use crate::trace::{TRACEPARENT, TRACESTATE, is_traceparent};
+use crate::traceparent::{TRACEPARENT, TRACESTATE, is_traceparent};
 use crate::value::ValueRef;
 use crate::{EventError, Value};
 

@@ -23,6 +23,7 @@ mod rules;
 mod system;
 mod time;
 mod trace;
+mod traceparent;
 mod value;
 
 pub mod encoding;
