@@ -30,3 +30,4 @@ mod rollback;
 mod scene;
 mod schedules;
 mod store;
+mod webhooks;

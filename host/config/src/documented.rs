@@ -43,6 +43,7 @@ fn the_example_loads_and_states_the_defaults() {
         ..config.broker
     };
     assert_eq!(kept, BrokerConfig::default());
+    assert_eq!(config.webhooks.len(), 1);
     let shop = config.tokens.get(&"shop".parse().unwrap()).unwrap();
     assert!(shop.expires_ms.is_some() && shop.permissions.source_prefix.is_some());
     assert_eq!(config.retry, RetryPolicy::default());

@@ -24,6 +24,7 @@ mod table;
 mod tokens;
 mod trial;
 mod values;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use http::StatusCode;
 use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::{PluginName, TokenName};
+use usher_webhooks::Webhook;
 
 pub use flags::Flags;
 pub use listen::{Listen, TlsConfig};
@@ -75,6 +77,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Scheduled events.
     pub schedules: Vec<Schedule>,
+    /// Paths that take webhooks.
+    pub webhooks: Vec<Webhook>,
     /// Tokens of the configuration.
     pub tokens: BTreeMap<TokenName, TokenConfig>,
     /// Grants, limits and overrides by plugin.

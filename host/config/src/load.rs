@@ -13,7 +13,7 @@ use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table, report};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, ingest,
-    listen, plugin, retry, schedule, tokens,
+    listen, plugin, retry, schedule, tokens, webhooks,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -113,6 +113,7 @@ fn read_root(
         .table("retry")
         .map_or_else(RetryPolicy::default, |table| retry::read(table, &RetryPolicy::default()));
     let plugins_table = table.table("plugin");
+    let ingest = ingest::read_all(&table);
     let (listen, tls) = listen::read(&flags.listen, &table, folder, problems);
     let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
     if purpose == Purpose::Check {
@@ -134,7 +135,8 @@ fn read_root(
         },
         drain: drain(flags, &table, problems),
         http: table.table("http").map_or_else(HttpConfig::default, http),
-        ingest: ingest::read_all(&table),
+        webhooks: webhooks::read_all(&table, folder, &ingest),
+        ingest,
         broker: broker(table.table("broker"), table.table("retention")),
         schedules: schedule::read_all(&table),
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     refused: Counts,
     tls_failures: Counter,
     duplicates_differing: Counter,
+    webhooks: Counts,
 }
 
 impl Default for Metrics {
@@ -94,6 +95,12 @@ impl Default for Metrics {
             "Published events that were there before, with other content",
             duplicates_differing.clone(),
         );
+        let webhooks = Counts::default();
+        registry.register(
+            "webhook_requests",
+            "Requests to webhooks, by path and what became of them",
+            webhooks.clone(),
+        );
         Self {
             registry,
             requests,
@@ -104,6 +111,7 @@ impl Default for Metrics {
             refused,
             tls_failures,
             duplicates_differing,
+            webhooks,
         }
     }
 }
@@ -195,6 +203,12 @@ impl Metrics {
     /// Counts a request that was refused for want of access.
     pub(crate) fn refused(&self, why: &Refused) {
         self.refused.get_or_create(&vec![("reason", why.as_str().to_owned())]).inc();
+    }
+
+    /// Counts a request to a webhook; `path` is one of the configuration.
+    pub(crate) fn webhook(&self, path: &str, outcome: &'static str) {
+        let labels = vec![("webhook", path.to_owned()), ("outcome", outcome.to_owned())];
+        self.webhooks.get_or_create(&labels).inc();
     }
 
     /// Counts a duplicate with other content.

@@ -171,7 +171,10 @@ async fn serve(
     let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
     let records = Arc::new(records.context("can't read what is kept of plugins")?);
     let (data, tokens) = (config.data.clone(), config.tokens.clone());
-    let access = tokio::task::spawn_blocking(move || Access::open(&data, &tokens, clock));
+    let access = tokio::task::spawn_blocking({
+        let clock = Arc::clone(&clock);
+        move || Access::open(&data, &tokens, clock)
+    });
     let access = Arc::new(access.await?.context("can't read the tokens")?);
     if let Err(error) = check_access(&config.listen, &access) {
         broker.close().await?;
@@ -199,6 +202,7 @@ async fn serve(
     let reconciler = Reconciler::new(plugins, Arc::clone(&registry), installer, guests, wanted);
     let app = Arc::new(Running {
         broker: Arc::clone(&broker),
+        clock,
         access: Arc::clone(&access),
         tls: tls.clone(),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),

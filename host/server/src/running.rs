@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use usher_broker::Broker;
+use usher_broker::{Broker, Clock};
 use usher_router::Router;
 
 use crate::access::Access;
@@ -21,6 +21,8 @@ pub(crate) struct Running {
     pub(crate) router: Arc<Router>,
     /// Installed plugins and refused files.
     pub(crate) plugins: Arc<Registry>,
+    /// Tells the time.
+    pub(crate) clock: Arc<dyn Clock>,
     /// Who may use the API.
     pub(crate) access: Arc<Access>,
     /// The certificate, if something listens with TLS.

@@ -39,7 +39,11 @@ pub(super) async fn authorize(
     next.run(request).await
 }
 
-fn identify(
+/// Who calls, if it may use a route that requires `scope`.
+///
+/// # Errors
+/// 400, 401, 403 or 429.
+pub(super) fn identify(
     api: &Api,
     client: &Connection,
     scope: Scope,

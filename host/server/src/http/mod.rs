@@ -38,6 +38,7 @@ mod stream;
 mod subscriptions;
 mod tls;
 mod tokens;
+mod webhooks;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -100,6 +101,9 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
     ]
 }
 
+/// The route of all webhooks in the metrics of requests.
+const WEBHOOKS: &str = "[[webhook]]";
+
 /// What further paths for publishing take.
 const INGEST: [(Method, &str); 2] =
     [(Method::Post, routes::PUBLISH.path), (Method::Options, routes::HANDSHAKE.path)];
@@ -128,10 +132,16 @@ fn router(api: Api) -> Router {
     };
     let ingest = &api.running.config.ingest;
     let others = ingest.iter().cloned().chain(["/events/".to_owned()]).flat_map(elsewhere);
+    let webhooks = api.running.config.webhooks.iter().enumerate();
+    let webhooks = webhooks.fold(Router::new(), |router, (place, webhook)| {
+        let receive = routing::post(webhooks::receive).with_state((api.clone(), place));
+        let count = from_fn_with_state((api.clone(), WEBHOOKS), count);
+        router.route(&webhook.path, receive.layer(count))
+    });
     let own = handlers().into_iter();
     own.map(|(route, handler)| (route.path.to_owned(), route, handler))
         .chain(others)
-        .fold(Router::new(), guarded)
+        .fold(webhooks, guarded)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(api.clone(), guard::admit))

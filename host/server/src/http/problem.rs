@@ -144,6 +144,16 @@ impl ApiError {
         self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE
     }
 
+    /// What a refused webhook counts as.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "unproven",
+            StatusCode::TOO_MANY_REQUESTS => "busy",
+            status if status.is_server_error() => "unavailable",
+            _ => "invalid",
+        }
+    }
+
     /// 429, with the time to wait.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(RETRY_AFTER)

@@ -50,6 +50,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         max_connections: config.http.max_connections.unwrap_or(1_024),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
+        clock: Arc::new(usher_broker::SystemClock),
         access: Arc::new(Access::in_memory(Arc::new(usher_broker::SystemClock))),
         tls: None,
         plugins: Arc::new(Registry::new(Arc::clone(&router))),
