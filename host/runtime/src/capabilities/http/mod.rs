@@ -3,10 +3,8 @@
 //! sending ([`send`]), address checks ([`address`]), and bounds on requests ([`requests`]) and
 //! bodies ([`body`]).
 
-mod address;
 mod body;
 mod grant;
-mod origin;
 mod requests;
 mod send;
 
@@ -22,9 +20,9 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
 
-pub use grant::{AddressRange, AddressRangeError, HttpGrant, HttpGrantError};
-pub use origin::{Origin, OriginError};
+pub use grant::{HttpGrant, HttpGrantError};
 pub(crate) use send::{CONNECTIONS_DEFAULT, Client};
+pub use usher_outbound::{AddressRange, AddressRangeError, Origin, OriginError};
 
 use crate::capability::{About, Capability, Grants, Has, View};
 use crate::limits::{HTTP_FIELDS_MAX_BYTES, size};

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::WasiHttpCtxView;
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 
-use super::origin::HOST_MAX_BYTES;
+use usher_outbound::HOST_MAX_BYTES;
 
 /// Interface of the replaced setters; must match the version that wasmtime-wasi-http links.
 const TYPES: &str = "wasi:http/types@0.2.12";

@@ -3,7 +3,6 @@
 //! redirects, no proxies.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -14,19 +13,16 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
+use usher_outbound::{DialError, RefusedAddress, Stream, dial};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
+use super::Exchange;
 use super::body::{RequestBody, ResponseBody};
-use super::grant::HttpGrant;
-use super::{Exchange, address};
+use super::grant::{HttpGrant, NAME};
 use crate::Limits;
 use crate::plugin::Plugin;
 
@@ -98,9 +94,6 @@ impl Times {
 
 type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, RequestBody>;
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 impl Client {
     /// A client with at most `max_connections` concurrent connections.
     pub(crate) fn new(max_connections: usize) -> Self {
@@ -155,21 +148,14 @@ impl Client {
         grant: &HttpGrant,
     ) -> Result<(http1::SendRequest<RequestBody>, Connection), Error> {
         let origin = &grant.origin;
-        let tcp = dial(plugin, grant).await?;
-        let _ = tcp.set_nodelay(true);
-        let stream: Box<dyn Stream> = if origin.tls() {
-            let name = ServerName::try_from(origin.host().to_owned())
-                .map_err(|_| Error::HttpRequestUriInvalid)?;
-            let tls = match &grant.roots {
-                Some(roots) => roots.client_config(),
-                None => self.tls().await?,
-            };
-            let connector = TlsConnector::from(tls);
-            let connected = connector.connect(name, tcp).await;
-            Box::new(connected.map_err(|error| tls_error(origin.host(), error))?)
-        } else {
-            Box::new(tcp)
+        let failed = |error| dial_error(plugin, grant, error);
+        let tcp = dial(origin, &grant.addresses).await.map_err(failed)?;
+        let tls = match &grant.roots {
+            _ if !origin.tls() => None,
+            Some(roots) => Some(roots.client_config()),
+            None => Some(self.tls().await?),
         };
+        let stream = usher_outbound::connect(origin, tcp, tls).await.map_err(failed)?;
         let handshake = http1::Builder::new()
             .max_buf_size(RESPONSE_HEAD_MAX_BYTES)
             .max_headers(RESPONSE_FIELDS_MAX)
@@ -191,29 +177,22 @@ impl Client {
     }
 }
 
-/// Resolves the origin and connects to the first admitted address that accepts.
-async fn dial(plugin: &Plugin, grant: &HttpGrant) -> Result<TcpStream, Error> {
-    let origin = &grant.origin;
-    let addresses: Vec<SocketAddr> = match origin.host().parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, origin.port())],
-        Err(_) => {
-            let found = tokio::net::lookup_host((origin.host(), origin.port())).await;
-            let resolved = found.map_err(|error| Error::DnsError {
-                rcode: Some(error.to_string()),
-                info_code: None,
-            })?;
-            address::admit(plugin, grant, resolved)
-                .map_err(|words| Error::InternalError(Some(words)))?
+/// Why a plugin was not connected; an address that is refused is a denial.
+fn dial_error(plugin: &Plugin, grant: &HttpGrant, error: DialError) -> Error {
+    match error {
+        DialError::Resolve(error) => {
+            Error::DnsError { rcode: Some(error.to_string()), info_code: None }
         }
-    };
-    let mut last = Error::DestinationNotFound;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = connect_error(error),
+        DialError::Refused(RefusedAddress { origin, address, kind }) => {
+            let what = format!("http to {address}, the {kind} address that {origin} stands for,");
+            let remedy = format!("http = [{{ url = \"{grant}\", addresses = [\"{address}\"] }}]");
+            Error::InternalError(Some(plugin.deny(NAME, &what, "grants", &remedy)))
         }
+        DialError::NoAddress => Error::DestinationNotFound,
+        DialError::Connect(error) => connect_error(error),
+        DialError::Tls(error) => tls_error(grant.origin.host(), error),
+        DialError::Name => Error::HttpRequestUriInvalid,
     }
-    Err(last)
 }
 
 fn connect_error(error: io::Error) -> Error {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Longest host name that DNS allows.
-pub(crate) const HOST_MAX_BYTES: usize = 253;
+pub const HOST_MAX_BYTES: usize = 253;
 
 /// Scheme, host and port of an HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,32 +1,46 @@
-//! Checks the addresses that a granted name resolves to. Granting a name means the public server of
-//! that name: its DNS must not direct a plugin into the operator's own network, unless the grant
-//! lists the addresses. Granting an IP address or localhost means exactly that.
+//! Checks the addresses that a name resolves to. Allowing a name means the public server of that
+//! name: its DNS must not lead into the operator's own network, unless the addresses are listed.
+//! Allowing an IP address or localhost means exactly that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::grant::{HttpGrant, NAME};
-use crate::plugin::Plugin;
+use crate::origin::Origin;
+use crate::range::AddressRange;
 
 /// Maximum addresses tried per name.
 const ADDRESSES_TRIED_MAX: usize = 4;
 /// The only name that may resolve to loopback without listed addresses.
 const LOCALHOST: &str = "localhost";
 
-/// Filters the resolved addresses of an origin's name to those that may be connected to. If all are
-/// refused, returns an error message for the guest.
-pub(super) fn admit(
-    plugin: &Plugin,
-    grant: &HttpGrant,
+/// An address that a name may not stand for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address} is a {kind} address, which {origin} may not stand for")]
+pub struct RefusedAddress {
+    /// The name's origin.
+    pub origin: Origin,
+    /// The address.
+    pub address: IpAddr,
+    /// What kind of address that is, such as `private`.
+    pub kind: &'static str,
+}
+
+/// Of the addresses that an origin's name resolves to, those that may be connected to: those in
+/// `ranges`; without any, public ones only, or loopback for `localhost`.
+///
+/// # Errors
+/// All are refused.
+pub fn admit(
+    origin: &Origin,
+    ranges: &[AddressRange],
     resolved: impl Iterator<Item = SocketAddr>,
-) -> Result<Vec<SocketAddr>, String> {
-    let HttpGrant { origin, addresses, .. } = grant;
+) -> Result<Vec<SocketAddr>, RefusedAddress> {
     let mut admitted = Vec::new();
     let mut refused = None;
     for address in resolved {
         let ip = address.ip();
         match kind(ip) {
-            _ if addresses.iter().any(|range| range.contains(ip)) => admitted.push(address),
-            kind if !addresses.is_empty() => refused = Some((ip, kind.unwrap_or("public"))),
+            _ if ranges.iter().any(|range| range.contains(ip)) => admitted.push(address),
+            kind if !ranges.is_empty() => refused = Some((ip, kind.unwrap_or("public"))),
             Some(_) if origin.host() == LOCALHOST && ip.is_loopback() => admitted.push(address),
             Some(kind) => refused = Some((ip, kind)),
             None => admitted.push(address),
@@ -34,10 +48,8 @@ pub(super) fn admit(
     }
     admitted.truncate(ADDRESSES_TRIED_MAX);
     match refused {
-        Some((ip, kind)) if admitted.is_empty() => {
-            let what = format!("http to {ip}, the {kind} address that {origin} stands for,");
-            let remedy = format!("http = [{{ url = \"{grant}\", addresses = [\"{ip}\"] }}]");
-            Err(plugin.deny(NAME, &what, "grants", &remedy))
+        Some((address, kind)) if admitted.is_empty() => {
+            Err(RefusedAddress { origin: origin.clone(), address, kind })
         }
         _ => Ok(admitted),
     }
@@ -93,7 +105,6 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::plugin;
 
     #[test]
     fn addresses_are_told_apart() {
@@ -168,12 +179,11 @@ mod tests {
 
     #[test]
     fn a_name_with_granted_addresses_leads_to_those_and_no_others() {
-        let plugin = plugin();
-        let mut grant: HttpGrant = "https://db.internal".parse().unwrap();
-        grant.addresses = vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let origin: Origin = "https://db.internal".parse().unwrap();
+        let ranges = ["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let admit = |resolved: &[&str]| {
             let resolved = resolved.iter().map(|address| address.parse().unwrap());
-            super::admit(&plugin, &grant, resolved)
+            super::admit(&origin, &ranges, resolved)
                 .map(|admitted| admitted.iter().map(SocketAddr::to_string).collect::<Vec<_>>())
         };
         let inside = ["10.1.255.255:443", "[fd00::1]:443"];
@@ -182,15 +192,14 @@ mod tests {
             assert_eq!(admit(&["10.1.0.0:443", outside]).unwrap(), ["10.1.0.0:443"], "{outside}");
             assert!(admit(&[outside]).is_err(), "{outside}");
         }
-        assert!(admit(&["1.1.1.1:443"]).unwrap_err().contains("the public address"));
+        assert_eq!(admit(&["1.1.1.1:443"]).unwrap_err().kind, "public");
     }
 
     #[test]
     fn a_name_leads_to_public_addresses_only_and_localhost_to_this_machine() {
-        let plugin = plugin();
         let admit = |origin: &str, resolved: &[&str]| {
             let resolved = resolved.iter().map(|address| address.parse().unwrap());
-            super::admit(&plugin, &origin.parse().unwrap(), resolved)
+            super::admit(&origin.parse().unwrap(), &[], resolved)
                 .map(|admitted| admitted.iter().map(SocketAddr::to_string).collect::<Vec<_>>())
         };
         let name = "https://pay.example.com";
@@ -204,10 +213,8 @@ mod tests {
         assert!(admit("http://localhost", &["10.0.0.1:80"]).is_err());
         assert!(admit("http://localhost.example", &local).is_err());
         assert_eq!(
-            admit("https://pay.example.com:8443", &["10.0.0.1:8443"]).unwrap_err(),
-            "http to 10.0.0.1, the private address that https://pay.example.com:8443 stands for, \
-             is not granted: add http = [{ url = \"https://pay.example.com:8443\", addresses = \
-             [\"10.0.0.1\"] }] to [plugin.tested.grants] in usher.toml"
+            admit("https://pay.example.com:8443", &["10.0.0.1:8443"]).unwrap_err().to_string(),
+            "10.0.0.1 is a private address, which https://pay.example.com:8443 may not stand for"
         );
     }
 }
