@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "access", "api", "broker", "cli", "client", "config", "event", "filter", "outbound", "plugins",
-    "router", "runtime", "server", "tls", "webhooks",
+    "router", "runtime", "server", "sinks", "tls", "webhooks",
 ];
 
 /// One state machine in several files, which counts as one file.

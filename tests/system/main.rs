@@ -29,5 +29,6 @@ mod replay;
 mod rollback;
 mod scene;
 mod schedules;
+mod sinks;
 mod store;
 mod webhooks;

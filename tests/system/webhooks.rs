@@ -162,7 +162,7 @@ fn an_unsigned_webhook_asks_for_a_token() -> Result<()> {
 fn what_is_wrong_with_a_webhook_is_said_at_the_start() -> Result<()> {
     for (table, word) in [
         ("path = \"/x\"\n", "needs a kind"),
-        ("path = \"/x\"\nkind = \"github\"\n", "needs its sender's secret"),
+        ("path = \"/x\"\nkind = \"github\"\n", "the secret that signs is needed"),
         ("path = \"/x\"\nkind = \"hmac\"\nsecret = { env = \"PATH\" }\n", "needs the header"),
         ("path = \"/x\"\nkind = \"none\"\n", "needs a type"),
         ("path = \"/x\"\nkind = \"none\"\ntype = \"a\"\n", "type can't be"),

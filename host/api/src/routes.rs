@@ -13,7 +13,7 @@ use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
     DeadLetterGone, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery, Explanation, Flow,
     Health, NewToken, PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules,
-    Scope, States, Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated,
+    Scope, Sinks, States, Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated,
     TokenRevoked, Tokens,
 };
 
@@ -388,6 +388,11 @@ pub const DRY_RUN: Route =
         .returns("What would become of each.", json::<DryRuns>)
         .refuses(CONTROLS);
 
+/// List sinks.
+pub const SINKS: Route = Route::get("/sinks", "listSinks", Scope::Read)
+    .summary("Servers that events are delivered to")
+    .returns("All sinks.", json::<Sinks>);
+
 /// List schedules.
 pub const SCHEDULES: Route = Route::get("/schedules", "listSchedules", Scope::Read)
     .summary("Schedules and their ticks")
@@ -578,6 +583,7 @@ pub const ALL: &[Route] = &[
     UNSUBSCRIBE,
     REPLAY,
     DRY_RUN,
+    SINKS,
     SCHEDULES,
     DEAD_LETTERS,
     DEAD_LETTER,

@@ -32,6 +32,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Show plugins, their grants, and which files were refused and why; or change a plugin's state
     Plugins(PluginsArgs),
+    /// Show sinks: servers that events are delivered to
+    Sinks(ClientArgs),
     /// Show subscriptions and their progress, or remove one
     Subscriptions(SubscriptionsArgs),
     /// Show active states that refuse producers or hold deliveries, and what they affect
@@ -231,6 +233,7 @@ mod tests {
             "plugins --url https://router.example.com",
             "plugins --url unix:/run/usher/usher.sock --ca-file root.pem",
             "plugins release printer --json",
+            "sinks --json",
             "plugins pause printer",
             "plugins rollback printer",
             "plugins history printer --json",

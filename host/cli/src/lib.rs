@@ -21,6 +21,7 @@ mod plugins;
 mod publish;
 mod replay;
 mod schedules;
+mod sinks;
 mod states;
 mod store_backup;
 mod subscriptions;
@@ -71,6 +72,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
                 plugins::change(&args, routes::RELEASE, "released", out)
             }
         },
+        Command::Sinks(args) => sinks::run(&args, out),
         Command::Subscriptions(args) => match args.verb {
             None => subscriptions::list(&args.client, out),
             Some(SubscriptionsVerb::Remove(args)) => subscriptions::remove(&args, out),

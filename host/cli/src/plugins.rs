@@ -69,7 +69,7 @@ fn render(plugins: &[Plugin]) -> String {
     format!("{}{gap}{remarks}", table.render())
 }
 
-fn state(state: PluginState) -> Cell {
+pub(crate) fn state(state: PluginState) -> Cell {
     match state {
         PluginState::Serving => Cell::styled("serving", style::GOOD),
         PluginState::Paused => Cell::styled("paused", style::OPEN),

@@ -1,4 +1,4 @@
-//! `[plugin.NAME.breaker]`: when a failing plugin's breaker opens, and when it is quarantined.
+//! `[plugin.NAME.breaker]` and `[sink.NAME.breaker]`: when a failing plugin's breaker opens, and when it is quarantined.
 
 use std::time::Duration;
 
@@ -10,9 +10,8 @@ const FAILURES_MAX: u64 = 1_000;
 const QUARANTINE_FAILURES_MAX: u64 = 10_000;
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
-/// Reads the policy; missing keys take the router's defaults.
-pub(crate) fn read(table: Table<'_>) -> BreakerPolicy {
-    let default = BreakerPolicy::default();
+/// Reads the policy; missing keys take the default's.
+pub(crate) fn read(table: Table<'_>, default: BreakerPolicy) -> BreakerPolicy {
     let count = |key, max| table.integer(key, 1..=max).and_then(|count| u32::try_from(count).ok());
     let wait = |key| table.millis(key, 10..=HOUR_MS);
     let policy = BreakerPolicy {

@@ -19,6 +19,7 @@ mod problem;
 mod retry;
 mod schedule;
 mod secrets;
+mod sinks;
 mod state;
 mod table;
 mod tokens;
@@ -41,6 +42,7 @@ pub use live::{Adopted, LiveConfig};
 pub use load::{load, load_to_check};
 pub use plugin::{PluginConfig, SubscriptionConfig};
 pub use problem::{ConfigProblem, ConfigProblems};
+pub use sinks::SinkConfig;
 pub use state::RouterState;
 pub use tokens::{Proof, TokenConfig};
 
@@ -81,6 +83,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// Tokens of the configuration.
     pub tokens: BTreeMap<TokenName, TokenConfig>,
+    /// Servers that events are delivered to.
+    pub sinks: BTreeMap<PluginName, SinkConfig>,
     /// Grants, limits and overrides by plugin.
     pub plugin: BTreeMap<PluginName, PluginConfig>,
 }

@@ -1,4 +1,5 @@
-//! The part of the configuration that is reloadable at run time: `[plugin.*]`, `[retry]` and `[token.*]`.
+//! The part of the configuration that is reloadable at run time: `[plugin.*]`, `[sink.*]`,
+//! `[retry]` and `[token.*]`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -48,8 +49,8 @@ impl LiveConfig {
     /// Applies the reloadable part of `other`; no-op if that is unchanged.
     pub fn adopt(&self, other: Config) -> Adopted {
         let now = self.now();
-        let Config { plugin, retry, tokens, .. } = other.clone();
-        let next = Config { plugin, retry, tokens, ..(*now).clone() };
+        let Config { plugin, retry, sinks, tokens, .. } = other.clone();
+        let next = Config { plugin, retry, sinks, tokens, ..(*now).clone() };
         let adopted = Adopted { is_new: next != *now, needs_restart: next != other };
         if adopted.is_new {
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);

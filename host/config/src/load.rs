@@ -13,7 +13,7 @@ use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table, report};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, ingest,
-    listen, plugin, retry, schedule, tokens, webhooks,
+    listen, plugin, retry, schedule, sinks, tokens, webhooks,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -122,6 +122,12 @@ fn read_root(
     let plugins =
         folder_of("plugins", "--plugins", flags.plugins.as_ref(), &table, folder, problems)
             .and_then(|place| existing_folder(place, &table, problems));
+    let plugin =
+        plugins_table.map(|table| plugin::read_all(&table, folder, &retry)).unwrap_or_default();
+    let sinks = table
+        .table("sink")
+        .map(|table| sinks::read_all(&table, folder, &retry, |name| plugin.contains_key(name)))
+        .unwrap_or_default();
     let config = Config {
         listen,
         tls,
@@ -142,9 +148,8 @@ fn read_root(
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
         max_instances: table.table("sandbox").and_then(sandbox).unwrap_or(INSTANCES_DEFAULT),
         tokens: table.table("token").map(|table| tokens::read_all(&table)).unwrap_or_default(),
-        plugin: plugins_table
-            .map(|table| plugin::read_all(&table, folder, &retry))
-            .unwrap_or_default(),
+        sinks,
+        plugin,
         retry,
     };
     table.finish();

@@ -123,7 +123,10 @@ fn read(
         isolation: table.choice("isolation", &ISOLATIONS).unwrap_or_default(),
         grants,
         limits: table.table("limits").map(limits::read).unwrap_or_default(),
-        breaker: table.table("breaker").map(breaker::read).unwrap_or_default(),
+        breaker: {
+            let policy = table.table("breaker");
+            policy.map_or(default.breaker, |table| breaker::read(table, default.breaker))
+        },
         trial: table.table("trial").map_or(default.trial, trial::read),
         subscriptions,
     };
@@ -217,17 +220,25 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
 }
 
 fn subscription(table: Table<'_>, default_retry: &RetryPolicy) -> SubscriptionConfig {
-    let subscription = SubscriptionConfig {
-        filter: values::filter(&table),
+    let subscription = subscription_of(&table, default_retry);
+    table.finish();
+    subscription
+}
+
+/// Reads what a table says of a subscription, besides other things.
+pub(crate) fn subscription_of(
+    table: &Table<'_>,
+    default_retry: &RetryPolicy,
+) -> SubscriptionConfig {
+    SubscriptionConfig {
+        filter: values::filter(table),
         max_in_flight: table
             .integer("max_in_flight", 1..=u64::from(IN_FLIGHT_MAX))
             .and_then(|number| u32::try_from(number).ok()),
-        start: delivery::start(&table).unwrap_or_default(),
-        order: delivery::order(&table).unwrap_or_default(),
+        start: delivery::start(table).unwrap_or_default(),
+        order: delivery::order(table).unwrap_or_default(),
         enabled: table.boolean("enabled").unwrap_or(true),
         retry: table.table("retry").map(|table| retry::read(table, default_retry)),
         expires: table.boolean("expires").unwrap_or(false),
-    };
-    table.finish();
-    subscription
+    }
 }

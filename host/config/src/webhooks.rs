@@ -103,9 +103,9 @@ fn keys(
     let is_unsigned = named == Some(Named::None);
     if described.is_empty() != is_unsigned || described.len() > SECRETS_MAX {
         let (what, hint) = match is_unsigned {
-            true => ("[[webhook]] of kind \"none\" has no secret", "leave it out"),
+            true => ("a webhook of kind \"none\" has no secret", "leave it out"),
             false => (
-                "[[webhook]] needs its sender's secret, and at most 8",
+                "the secret that signs is needed, and at most 8",
                 "write secret = { file = \"PATH\" } or secret = { env = \"VARIABLE\" }",
             ),
         };
@@ -126,6 +126,15 @@ fn keys(
         keys.push(key.ok()?);
     }
     Some(keys)
+}
+
+/// Reads `secret` or `secrets` of Standard Webhooks.
+pub(super) fn standard_keys(
+    table: &Table<'_>,
+    at: &std::ops::Range<usize>,
+    folder: &Path,
+) -> Option<Vec<SigningKey>> {
+    keys(table, at, folder, Some(Named::Standard))
 }
 
 fn kind(table: &Table<'_>, at: &std::ops::Range<usize>, named: Named) -> Option<Kind> {

@@ -312,6 +312,10 @@ impl Installer {
     ) -> Result<(Entry, SwapOutcome), Refusal> {
         let description = loaded.description();
         let name = &description.name;
+        if self.config.now().sinks.contains_key(name) {
+            let what = format!("[sink.{name}] in the configuration has the same name");
+            return Err(Refusal::transient(what));
+        }
         let configured = self.config.plugin(name);
         let (config, retry) = configured.clone();
         let Merged { subscriptions, warnings } =

@@ -21,6 +21,7 @@ mod refusal_cache;
 mod registry;
 mod report;
 pub mod sandbox;
+mod sinks;
 mod subscriptions;
 mod watch;
 
@@ -33,3 +34,4 @@ pub use reconciler::{ROLLBACKS_QUEUED_MAX, Reconciler, RollbackRequest};
 pub use records::PluginRecords;
 pub use refusal_cache::RefusalCache;
 pub use registry::Registry;
+pub use sinks::Sinks;

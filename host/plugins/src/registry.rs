@@ -288,18 +288,25 @@ impl Entry {
         };
         let own = || self.own(dispatches);
         let handle_time: Duration = own().map(|dispatch| dispatch.handle_time).sum();
-        let mut failed = BTreeMap::new();
-        for (class, count) in own().flat_map(|dispatch| &dispatch.failed) {
-            *failed.entry(class.as_str().to_owned()).or_default() += count;
-        }
         PluginStats {
             handled: own().map(|dispatch| dispatch.handled).sum(),
-            failed,
+            failed: failures(own()),
             denied: listener.denied.values().sum(),
             handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
             instances: listener.instances,
         }
     }
+}
+
+/// Failed deliveries by class.
+pub(super) fn failures<'a>(
+    dispatches: impl Iterator<Item = &'a DispatchStatus>,
+) -> BTreeMap<String, u64> {
+    let mut failed = BTreeMap::new();
+    for (class, count) in dispatches.flat_map(|dispatch| &dispatch.failed) {
+        *failed.entry(class.as_str().to_owned()).or_default() += count;
+    }
+    failed
 }
 
 /// State of an installed plugin that gets no deliveries, with the reason and what to do. `None` if

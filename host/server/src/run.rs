@@ -35,6 +35,7 @@ use usher_config::{self as config, Config, Flags, Listen, LiveConfig, LogFormat}
 use usher_plugins::sandbox;
 use usher_plugins::{
     Control, Installer, PluginRecords, ROLLBACKS_QUEUED_MAX, Reconciler, RefusalCache, Registry,
+    Sinks,
 };
 
 /// Timeout for executor threads to exit, as the last step of shutdown.
@@ -200,7 +201,14 @@ async fn serve(
     let (rollbacks, wanted) = mpsc::channel(ROLLBACKS_QUEUED_MAX);
     let plugins = config.plugins.clone();
     let reconciler = Reconciler::new(plugins, Arc::clone(&registry), installer, guests, wanted);
+    let (sinks, gone) = Sinks::new(
+        Arc::clone(&router),
+        Arc::clone(&registry),
+        Arc::clone(&records),
+        Arc::clone(&live),
+    );
     let app = Arc::new(Running {
+        sinks: Arc::new(sinks),
         broker: Arc::clone(&broker),
         clock,
         access: Arc::clone(&access),
@@ -231,6 +239,7 @@ async fn serve(
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
+        never = app.sinks.run(&app.control, gone) => match never {},
         never = watch_certificate(tls.as_deref()) => match never {},
         never = keep_last_used(&access) => match never {},
         never = reload(flags.clone(), live, &access, hangups) => match never {},

@@ -11,7 +11,7 @@ use usher_router::Router;
 use crate::access::Access;
 use crate::http::Tls;
 use usher_config::{Config, LiveConfig};
-use usher_plugins::{Control, Registry};
+use usher_plugins::{Control, Registry, Sinks};
 
 /// The parts of a running router.
 pub(crate) struct Running {
@@ -27,6 +27,8 @@ pub(crate) struct Running {
     pub(crate) access: Arc<Access>,
     /// The certificate, if something listens with TLS.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Sinks of the configuration.
+    pub(crate) sinks: Arc<Sinks>,
     /// Operator actions on plugins.
     pub(crate) control: Control,
     /// Limit on client connections.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use usher_api::{Plugin, PluginState, Subscription};
+use usher_api::{Plugin, PluginState, Sink, Subscription};
 use usher_broker::{BrokerError, SubscriptionStatus};
 use usher_config::Config;
 use usher_event::SubscriptionName;
@@ -34,6 +34,7 @@ pub(crate) struct Serving {
     /// Subscriptions that have a dispatcher, and why it stopped, if it did.
     active: BTreeMap<SubscriptionName, Option<String>>,
     plugins: Vec<Plugin>,
+    sinks: Vec<Sink>,
     config: Arc<Config>,
     readiness: Result<(), &'static str>,
 }
@@ -45,6 +46,7 @@ impl Serving {
         Self {
             active: active.map(|dispatch| (dispatch.subscription, dispatch.stopped)).collect(),
             plugins: running.plugins.status(),
+            sinks: running.sinks.status(),
             config: running.live.now(),
             readiness: running.readiness.check(),
         }
@@ -61,6 +63,11 @@ impl Serving {
 
     /// Why its plugin is installed but gets no deliveries.
     fn held(&self, name: &SubscriptionName) -> Option<String> {
+        if let Some(sink) = self.sink_of(name) {
+            let is_held = sink.state != PluginState::Serving;
+            let reason = sink.reason.as_deref().filter(|_| is_held)?;
+            return Some(format!("sink {} is {}: {reason}", sink.name, sink.state.as_str()));
+        }
         let own = self.plugin_of(name)?;
         let is_held = matches!(own.state, PluginState::Paused | PluginState::Quarantined);
         let reason = own.reason.as_deref().filter(|_| is_held)?;
@@ -73,7 +80,15 @@ impl Serving {
         })
     }
 
+    fn sink_of(&self, name: &SubscriptionName) -> Option<&Sink> {
+        self.sinks.iter().find(|sink| sink.subscription.as_ref() == Some(name))
+    }
+
     fn why_inactive(&self, name: &SubscriptionName) -> String {
+        if let Some(sink) = self.sink_of(name) {
+            let reason = sink.reason.as_deref().unwrap_or("it is being installed");
+            return format!("sink {} does not serve: {reason}", sink.name);
+        }
         let plugin = name.plugin();
         match self.plugin_of(name) {
             Some(own) if own.state.is_installed() => {

@@ -80,6 +80,7 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::UNSUBSCRIBE, subscriptions::remove),
         on(routes::REPLAY, replay::replay),
         on(routes::DRY_RUN, replay::dry_run),
+        on(routes::SINKS, plugins::sinks),
         on(routes::SCHEDULES, schedules::list),
         on(routes::DEAD_LETTERS, dead_letters::list),
         on(routes::DEAD_LETTER, dead_letters::one),

@@ -10,12 +10,17 @@ use super::problem::ApiError;
 use super::state::Api;
 use crate::access::Identity;
 use crate::project;
-use usher_api::{PluginHistory, PluginStanding, Plugins};
+use usher_api::{PluginHistory, PluginStanding, Plugins, Sinks};
 use usher_plugins::ControlError;
 
 /// Lists plugins and refused files.
 pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
     Json(Plugins { plugins: api.running.plugins.status() })
+}
+
+/// Lists sinks.
+pub(super) async fn sinks(State(api): State<Api>) -> Json<Sinks> {
+    Json(Sinks { sinks: api.running.sinks.status() })
 }
 
 /// Pauses deliveries to a plugin.

@@ -50,7 +50,7 @@ pub(super) async fn reload(
                 if needs_restart {
                     tracing::warn!(
                         %file,
-                        "only [plugin.*], [retry] and [token.*] change while the router runs; for the rest, \
+                        "only [plugin.*], [sink.*], [retry] and [token.*] change while the router runs; for the rest, \
                          start it again"
                     );
                 }

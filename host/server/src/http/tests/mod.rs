@@ -28,7 +28,7 @@ use super::state::Api;
 use crate::access::{Access, TokenError};
 use crate::running::{Busy, Gate, Readiness, Running};
 use usher_config::{self as config, Flags, LiveConfig};
-use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest};
+use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest, Sinks};
 
 /// A router over `broker`, without plugins, open and ready.
 pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
@@ -46,16 +46,25 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
     let config = Arc::new(config);
     let (rollbacks, wanted) = mpsc::channel(1);
     tokio::spawn(grant(wanted, Arc::clone(&router)));
+    let live = Arc::new(LiveConfig::new(Arc::new((*config).clone())));
+    let registry = Arc::new(Registry::new(Arc::clone(&router)));
+    let (sinks, _) = Sinks::new(
+        Arc::clone(&router),
+        Arc::clone(&registry),
+        Arc::clone(&records),
+        Arc::clone(&live),
+    );
     let app = Running {
+        sinks: Arc::new(sinks),
         max_connections: config.http.max_connections.unwrap_or(1_024),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
         clock: Arc::new(usher_broker::SystemClock),
         access: Arc::new(Access::in_memory(Arc::new(usher_broker::SystemClock))),
         tls: None,
-        plugins: Arc::new(Registry::new(Arc::clone(&router))),
+        plugins: registry,
         router,
-        live: Arc::new(LiveConfig::new(Arc::new((*config).clone()))),
+        live,
         config,
         intake: Gate::default(),
         busy: Busy::default(),

@@ -1,0 +1,185 @@
+//! `[sink.NAME]`: servers that events are delivered to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use usher_broker::RetryPolicy;
+use usher_event::PluginName;
+use usher_outbound::{AddressRange, Origin};
+use usher_router::BreakerPolicy;
+use usher_sinks::{Mode, Target};
+
+use super::plugin::{SubscriptionConfig, roots, subscription_of};
+use super::secrets::SecretSource;
+use super::table::{At, Table};
+use super::{breaker, webhooks};
+
+/// Limit on sinks.
+const SINKS_MAX: usize = 256;
+/// Limits on the header fields that are added to each request.
+const HEADERS_MAX: usize = 32;
+const HEADERS_MAX_BYTES: usize = 16 * 1024;
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const TIMEOUT_MAX_MS: u64 = 120_000;
+/// Default of `max_in_flight`: requests to one server at a time.
+const IN_FLIGHT_DEFAULT: u32 = 16;
+
+const MODES: [(&str, Mode); 3] =
+    [("binary", Mode::Binary), ("structured", Mode::Structured), ("batch", Mode::Batch)];
+
+/// Fields that the request itself determines.
+const OWN_HEADERS: [&str; 6] =
+    ["host", "content-length", "transfer-encoding", "connection", "content-type", "te"];
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkConfig {
+    /// Where it delivers, and how.
+    pub target: Target,
+    /// What it delivers.
+    pub subscription: SubscriptionConfig,
+    /// When it is left alone for a while.
+    pub breaker: BreakerPolicy,
+}
+
+/// A server that can't be reached comes back by itself: no quarantine, and longer waits.
+const BREAKER_DEFAULT: BreakerPolicy = BreakerPolicy {
+    failures: 5,
+    first_wait: Duration::from_millis(500),
+    max_wait: Duration::from_secs(30),
+    quarantine_failures: u32::MAX,
+    quarantine_window: Duration::from_secs(60),
+};
+
+pub(super) fn read_all(
+    table: &Table<'_>,
+    folder: &Path,
+    default_retry: &RetryPolicy,
+    is_plugin: impl Fn(&PluginName) -> bool,
+) -> BTreeMap<PluginName, SinkConfig> {
+    let mut sinks = BTreeMap::new();
+    for (At { value, span }, table) in table.tables() {
+        let source = table.source();
+        let name = value.parse::<PluginName>();
+        match &name {
+            Err(error) => source.problem(&span, error, Some("rename it".to_owned())),
+            Ok(name) if is_plugin(name) => {
+                let what = format!("[sink.{name}] and [plugin.{name}] have the same name");
+                source.problem(&span, what, Some("rename the sink".to_owned()));
+            }
+            Ok(_) => {}
+        }
+        if sinks.len() >= SINKS_MAX {
+            source.problem(&span, format!("there are more than {SINKS_MAX} sinks"), None);
+            break;
+        }
+        if let (Some(sink), Ok(name)) = (read(table, &span, folder, default_retry), name) {
+            sinks.insert(name, sink);
+        }
+    }
+    sinks
+}
+
+fn read(
+    table: Table<'_>,
+    at: &std::ops::Range<usize>,
+    folder: &Path,
+    default_retry: &RetryPolicy,
+) -> Option<SinkConfig> {
+    let url = url(&table, at);
+    let has_secret = table.value("secret").is_some() || table.value("secrets").is_some();
+    let keys = match has_secret {
+        true => webhooks::standard_keys(&table, at, folder),
+        false => Some(Vec::new()),
+    };
+    let mut subscription = subscription_of(&table, default_retry);
+    subscription.max_in_flight.get_or_insert(IN_FLIGHT_DEFAULT);
+    let roots = roots(&table, folder);
+    let headers = table.table("headers").map(|headers| read_headers(&headers, folder));
+    let breaker = table.table("breaker").map(|table| breaker::read(table, BREAKER_DEFAULT));
+    let mode = table.choice("mode", &MODES).unwrap_or_default();
+    let timeout = table.millis("timeout_ms", 100..=TIMEOUT_MAX_MS).unwrap_or(TIMEOUT_DEFAULT);
+    let addresses = addresses(&table);
+    table.finish();
+    let (url, origin) = url?;
+    let headers = headers.unwrap_or_default();
+    let target = Target { url, origin, addresses, roots, mode, headers, timeout, keys: keys? };
+    Some(SinkConfig { target, subscription, breaker: breaker.unwrap_or(BREAKER_DEFAULT) })
+}
+
+fn url(table: &Table<'_>, at: &std::ops::Range<usize>) -> Option<(Uri, Origin)> {
+    let hint = || Some("write url = \"https://crm.example.com/events\"".to_owned());
+    if table.value("url").is_none() {
+        table.source().problem(at, format!("[{}] needs a url", table.name()), hint());
+    }
+    let At { value, span } = table.string("url")?;
+    let url = value.parse::<Uri>().ok().filter(|_| !value.contains('#'));
+    let both = url.and_then(|url| Origin::of(&url).map(|origin| (url, origin)));
+    if both.is_none() {
+        table.source().problem(&span, format!("url can't be {value:?}"), hint());
+    }
+    both
+}
+
+fn addresses(table: &Table<'_>) -> Vec<AddressRange> {
+    let range = |At { value, span }: At<&str>| {
+        let hint = "write addresses = [\"10.0.0.0/8\"]".to_owned();
+        let range = value.parse::<AddressRange>();
+        range.map_err(|error| table.source().problem(&span, error, Some(hint))).ok()
+    };
+    table.strings("addresses").into_iter().filter_map(range).collect()
+}
+
+/// `NAME = "text"`, or a secret: `NAME = { file = "PATH", prefix = "Bearer " }`.
+fn read_headers(table: &Table<'_>, folder: &Path) -> HeaderMap {
+    let source = table.source();
+    let (mut headers, mut bytes) = (HeaderMap::new(), 0);
+    for (At { value: name, span }, value) in table.entries() {
+        let parsed = name.parse::<HeaderName>();
+        let is_own = |name: &HeaderName| {
+            OWN_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("ce-")
+        };
+        let Some(header) = parsed.ok().filter(|name| !is_own(name)) else {
+            let hint = "name a field that the request does not have by itself".to_owned();
+            source.problem(&span, format!("headers can't have {name:?}"), Some(hint));
+            continue;
+        };
+        let text = match value.get_ref().as_str() {
+            Some(text) => Some(text.to_owned()),
+            None => secret_header(table, name, value, folder),
+        };
+        let Some(text) = text else { continue };
+        bytes += name.len() + text.len();
+        let Ok(mut value) = HeaderValue::from_str(&text) else {
+            source.problem(&span, format!("the value of {name} can't be part of a header"), None);
+            continue;
+        };
+        if headers.len() >= HEADERS_MAX || bytes > HEADERS_MAX_BYTES {
+            let what = format!(
+                "headers are too large: at most {HEADERS_MAX} of {HEADERS_MAX_BYTES} bytes in all"
+            );
+            source.problem(&span, what, Some("leave some out".to_owned()));
+            break;
+        }
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    headers
+}
+
+fn secret_header<'a>(
+    table: &Table<'a>,
+    name: &str,
+    value: &'a toml::Spanned<toml::de::DeValue<'a>>,
+    folder: &Path,
+) -> Option<String> {
+    let inner = table.item(name, value)?;
+    let prefix = inner.string("prefix").map(|At { value, .. }| value).unwrap_or_default();
+    let span = value.span();
+    let secret = SecretSource::read(inner, folder, &span)?.fetch();
+    let unread =
+        |(what, hint)| table.source().problem(&span, format!("{name}: {what}"), Some(hint));
+    Some(format!("{prefix}{}", secret.map_err(unread).ok()?.expose()))
+}
