@@ -87,7 +87,7 @@ fn signed_requests_become_events_once() -> Result<()> {
     assert_eq!(stored["subject"], "refs/heads/main");
     assert_eq!(stored["data"], serde_json::from_str::<Value>(&body)?);
 
-    // Off by one byte, encoded anew, unsigned: refused, and nothing is stored.
+    // Off by one byte, re-encoded, unsigned: refused, and nothing is stored.
     let last = if signature.ends_with('0') { "1" } else { "0" };
     let off = format!("{}{last}", &signature[..signature.len() - 1]);
     let spaced = body.replace("\":", "\": ");

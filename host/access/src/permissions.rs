@@ -36,11 +36,6 @@ impl PublishRefusal {
 }
 
 impl Permissions {
-    /// Everything.
-    pub fn all() -> Self {
-        Self { scopes: vec![TokenScope::Admin], source_prefix: None }
-    }
-
     /// Whether a route that requires `scope` may be used.
     pub fn include(&self, scope: Scope) -> bool {
         scope == Scope::Open || self.scopes.iter().any(|one| one.includes(scope))

@@ -264,7 +264,7 @@ async fn listen(places: &[Listen]) -> anyhow::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// Whoever can connect from elsewhere needs a token.
+/// Callers from elsewhere need a token.
 fn check_access(places: &[Listen], access: &Access) -> anyhow::Result<()> {
     for place in places.iter().filter(|place| !place.is_local()) {
         if !access.is_required() {

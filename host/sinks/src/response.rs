@@ -32,9 +32,7 @@ pub(crate) enum Meaning {
 impl Response {
     /// Whether its body is an event.
     pub(crate) fn is_event(status: StatusCode, headers: &HeaderMap) -> bool {
-        let is_structured = content_type(headers)
-            .is_some_and(|value| media::essence(value).eq_ignore_ascii_case(STRUCTURED));
-        status.is_success() && (is_structured || headers.contains_key("ce-specversion"))
+        status.is_success() && (is_structured(headers) || headers.contains_key("ce-specversion"))
     }
 
     /// What it means.
@@ -73,9 +71,7 @@ impl Response {
         if self.is_cut {
             return Err("it is too large".to_owned());
         }
-        let is_structured = content_type(&self.headers)
-            .is_some_and(|value| media::essence(value).eq_ignore_ascii_case(STRUCTURED));
-        let event = match is_structured {
+        let event = match is_structured(&self.headers) {
             true => json::from_slice(&self.body),
             false => http_binary::from_parts(&self.headers, self.body.clone()),
         };
@@ -111,8 +107,9 @@ impl Response {
 
 const STRUCTURED: &str = "application/cloudevents+json";
 
-fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+fn is_structured(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| media::essence(value).eq_ignore_ascii_case(STRUCTURED))
 }
 
 /// What the listener's part of an event is; the rest is the router's.
