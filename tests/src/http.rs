@@ -197,7 +197,8 @@ impl Client {
     /// The router didn't respond as documented.
     pub fn events_of_type(&self, ty: &str) -> Result<Vec<Value>> {
         let filter = Some(json!({ "exact": { "type": ty } }).to_string());
-        let mut query = EventsQuery { from: Some(0), max: Some(1000), filter, type_prefix: None };
+        let mut query =
+            EventsQuery { from: Some(0), max: Some(1000), filter, ..EventsQuery::default() };
         let mut found = Vec::new();
         loop {
             let page: Value = self.0.call(routes::EVENTS, &[]).query(&query).fetch()?;

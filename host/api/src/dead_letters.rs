@@ -51,3 +51,31 @@ pub struct DeadLetterGone {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
 }
+
+/// Response to `GET /dead-letters/reasons`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetterReasons {
+    /// The most frequent first.
+    pub reasons: Vec<DeadLetterReason>,
+    /// Dead letters with other reasons than these.
+    pub others: u64,
+    /// Continue after this id; `null` at the end.
+    pub next: Option<u64>,
+}
+
+/// Dead letters of one subscription that ended for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetterReason {
+    /// The subscription they were for.
+    pub subscription: SubscriptionName,
+    /// Class of the last failure; empty if no attempt was made.
+    pub class: String,
+    /// Reason of the last failure.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// When the first was given up.
+    pub first: Timestamp,
+    /// When the last was given up.
+    pub last: Timestamp,
+}

@@ -32,9 +32,9 @@ pub struct AcceptedEvent {
 /// Response to `GET /events`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Events {
-    /// The events, in order.
+    /// The events, in the order asked for.
     pub events: Vec<Stored>,
-    /// The sequence to continue from.
+    /// The sequence to continue from; newest first, the one to continue before, as `to`.
     pub next: u64,
     /// The newest committed sequence, 0 when the log is empty.
     pub last: u64,

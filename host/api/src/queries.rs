@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use usher_event::{Digest, PluginName, SubscriptionName};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::Timestamp;
 
@@ -24,6 +24,11 @@ pub struct EventsQuery {
     /// First sequence to read.
     #[param(default = 1)]
     pub from: Option<u64>,
+    /// The sequence to stop before; by default the end of the log.
+    pub to: Option<u64>,
+    /// From which end to read.
+    #[param(inline)]
+    pub order: Option<ReadOrder>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     pub max: Option<usize>,
@@ -33,6 +38,21 @@ pub struct EventsQuery {
     pub type_prefix: Option<String>,
     /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
     pub filter: Option<String>,
+    /// Only events recorded at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only events recorded before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// From which end part of the log is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadOrder {
+    /// In the order of the log.
+    #[default]
+    Oldest,
+    /// Backwards; continue with `next` as `to`.
+    Newest,
 }
 
 /// `GET /events/stream`
@@ -88,6 +108,8 @@ pub struct DeadLettersQuery {
     /// Only those that ended with this class of failure: `retry`, `reject`, `trap`, `timeout`,
     /// `limit`, `emission` or `host`.
     pub class: Option<String>,
+    /// Only those with exactly this reason of the last failure.
+    pub reason: Option<String>,
     /// Only those whose event's type starts with this.
     #[serde(rename = "type")]
     pub type_prefix: Option<String>,
@@ -117,6 +139,36 @@ pub struct BlobsQuery {
     /// Only those after this digest.
     pub after: Option<Digest>,
     /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub max: Option<usize>,
+}
+
+/// `GET /plugins/{plugin}/state`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StateQuery {
+    /// Only what follows `after_key` in this bucket, and the buckets behind it.
+    pub after_bucket: Option<String>,
+    /// See `after_bucket`.
+    pub after_key: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub max: Option<usize>,
+}
+
+/// `GET /logs`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// Only lines of this plugin.
+    pub plugin: Option<PluginName>,
+    /// Only lines written while this event was handled.
+    pub sequence: Option<u64>,
+    /// Only those after this number.
+    pub after: Option<u64>,
+    /// How many at most: the newest.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     pub max: Option<usize>,
 }

@@ -11,10 +11,10 @@ use crate::problem::{
 };
 use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
-    DeadLetterGone, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery, Explanation, Flow,
-    Health, NewToken, PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules,
-    Scope, Sinks, States, Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated,
-    TokenRevoked, Tokens,
+    DeadLetterGone, DeadLetterReasons, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery,
+    Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview, PluginHistory, PluginStanding,
+    Plugins, ReplayQuery, Replayed, Schedules, Scope, Sinks, StateQuery, StateValues, States,
+    Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated, TokenRevoked, Tokens,
 };
 
 /// The methods in use.
@@ -343,6 +343,30 @@ pub const HISTORY: Route = Route::get("/plugins/{plugin}/history", "pluginHistor
     .returns("The newest 100, oldest first.", json::<PluginHistory>)
     .refuses(&[INVALID, NOT_FOUND]);
 
+/// Read a plugin's state.
+pub const PLUGIN_STATE: Route =
+    Route::get("/plugins/{plugin}/state", "pluginState", Scope::ReadData)
+        .summary("What a plugin keeps, by bucket and key")
+        .description("Also of a plugin that was removed: its state stays.")
+        .query(params::<StateQuery>)
+        .returns(
+            "Values. A page may be shorter than `max` although there are more: continue after the \
+             last until one is empty.",
+            json::<StateValues>,
+        )
+        .refuses(LISTS);
+
+/// Read what plugins wrote.
+pub const LOGS: Route = Route::get("/logs", "listLogs", Scope::ReadData)
+    .summary("Lines that plugins wrote, as far as they are still in memory")
+    .description(
+        "Lines that the filter of the log (`log` in usher.toml) lets through. The newest of each \
+         plugin are kept, 256 KiB of them, until the router stops.",
+    )
+    .query(params::<LogsQuery>)
+    .returns("The newest lines that match, oldest first.", json::<Logs>)
+    .refuses(&[INVALID]);
+
 /// List subscriptions.
 pub const SUBSCRIPTIONS: Route = Route::get("/subscriptions", "listSubscriptions", Scope::Read)
     .summary("Subscriptions and their progress")
@@ -409,6 +433,21 @@ pub const DEAD_LETTERS: Route = Route::get("/dead-letters", "listDeadLetters", S
         json::<DeadLetters>,
     )
     .refuses(LISTS);
+
+/// Count dead letters by reason.
+pub const DEAD_LETTER_REASONS: Route = Route::get(
+    "/dead-letters/reasons",
+    "countDeadLetters",
+    Scope::Read,
+)
+.summary("Dead letters by subscription and reason")
+.description(
+    "Counts at most 10,000 dead letters and tells at most 1,000 reasons apart: continue with \
+             `next` as `after` until that is null. `max` is the number of reasons.",
+)
+.query(params::<DeadLettersQuery>)
+.returns("How many there are of each.", json::<DeadLetterReasons>)
+.refuses(LISTS);
 
 /// Read one dead letter.
 pub const DEAD_LETTER: Route = Route::get("/dead-letters/{id}", "getDeadLetter", Scope::Read)
@@ -523,6 +562,11 @@ pub const BACKUP: Route = Route::post("/backup", "backup", Scope::Admin)
     .returns("It is complete.", json::<Backup>)
     .refuses(&[INVALID, CONFLICT, BUSY, INTERNAL, UNAVAILABLE]);
 
+/// The router as a whole.
+pub const OVERVIEW: Route = Route::get("/overview", "overview", Scope::Read)
+    .summary("The router as a whole, now and in the last hour")
+    .returns("The overview.", json::<Overview>);
+
 /// List active states.
 pub const STATES: Route = Route::get("/states", "listStates", Scope::Read)
     .summary("The states in which producers are refused or deliveries are held")
@@ -579,6 +623,8 @@ pub const ALL: &[Route] = &[
     RELEASE,
     ROLLBACK,
     HISTORY,
+    PLUGIN_STATE,
+    LOGS,
     SUBSCRIPTIONS,
     UNSUBSCRIBE,
     REPLAY,
@@ -586,6 +632,7 @@ pub const ALL: &[Route] = &[
     SINKS,
     SCHEDULES,
     DEAD_LETTERS,
+    DEAD_LETTER_REASONS,
     DEAD_LETTER,
     REDRIVE,
     REDRIVE_EDITED,
@@ -597,6 +644,7 @@ pub const ALL: &[Route] = &[
     CREATE_TOKEN,
     REVOKE_TOKEN,
     BACKUP,
+    OVERVIEW,
     STATES,
     HEALTH,
     READINESS,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
+use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 
 pub use audit::*;
 pub use backup::*;
@@ -137,6 +137,19 @@ pub trait Reader: Send + Sync + 'static {
         after: Option<Digest>,
         max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError>;
+
+    /// Committed state of a plugin by bucket and key, what follows `after`, at most `max`; an engine
+    /// may return fewer.
+    async fn list_state(
+        &self,
+        plugin: &PluginName,
+        after: Option<(String, String)>,
+        max: usize,
+    ) -> Result<Vec<StateRecord>, BrokerError>;
+
+    /// The first sequence recorded at this time, Unix milliseconds, or later; one above the newest
+    /// if there is none. If the clock was set back, one of those at which the time is passed.
+    async fn first_since(&self, time_ms: u64) -> Result<u64, BrokerError>;
 
     /// The newest committed sequence (0 if there is none); changes wake readers of the log.
     fn committed(&self) -> watch::Receiver<u64>;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
-use usher_event::{BlobStore, Digest, Event, StateReader, SubscriptionName};
+use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 
 use crate::api::*;
 use crate::backup;
@@ -279,9 +280,7 @@ impl Deliveries for EmbeddedBroker {
     async fn subscribe(&self, subscription: Subscription) -> Result<(), BrokerError> {
         prepare::check_subscription(&subscription)?;
         let first = match subscription.start {
-            Start::Time(time_ms) => {
-                Some(self.read(move |view| log::first_since(view, time_ms)).await?)
-            }
+            Start::Time(time_ms) => Some(self.first_since(time_ms).await?),
             Start::Latest | Start::Earliest | Start::Sequence(_) => None,
         };
         self.ask(|reply| Command::Subscribe { subscription, first, reply }).await
@@ -413,13 +412,28 @@ impl Reader for EmbeddedBroker {
         self.read(move |view| log::blobs(view, after, max)).await
     }
 
+    async fn list_state(
+        &self,
+        plugin: &PluginName,
+        after: Option<(String, String)>,
+        max: usize,
+    ) -> Result<Vec<StateRecord>, BrokerError> {
+        let plugin = plugin.clone();
+        self.read(move |view| log::state(view, &plugin, after.as_ref(), max)).await
+    }
+
+    async fn first_since(&self, time_ms: u64) -> Result<u64, BrokerError> {
+        self.read(move |view| log::first_since(view, time_ms)).await
+    }
+
     fn committed(&self) -> watch::Receiver<u64> {
         self.shared.committed.subscribe()
     }
 
     fn stats(&self) -> BrokerStats {
         let is_disk_full = self.room.as_ref().is_some_and(|room| room.check().is_err());
-        BrokerStats { is_disk_full, ..self.shared.stats() }
+        let disk_free_bytes = self.room.as_ref().and_then(|room| room.free_bytes(Instant::now()));
+        BrokerStats { disk_free_bytes, is_disk_full, ..self.shared.stats() }
     }
 }
 

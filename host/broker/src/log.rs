@@ -1,12 +1,12 @@
 //! Queries answered from the store alone: events, dead letters, blobs.
 
 use bytes::Bytes;
-use usher_event::Digest;
+use usher_event::{Digest, PluginName};
 
 use crate::PAGE_MAX;
 use crate::api::{
     AuditRecord, BlobRecord, DeadLetter, DeadLetterPage, DeadLetterQuery, EventPage, EventQuery,
-    StoredEvent, SubscriptionStatus,
+    ReadOrder, StateRecord, StoredEvent, SubscriptionStatus,
 };
 use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
 use crate::store::{Found, Space, StoreFailure, View, audit, keys};
@@ -101,14 +101,19 @@ pub(crate) fn events(
     max_bytes: usize,
 ) -> Result<EventPage, StoreFailure> {
     let from = query.from.max(oldest(view)?);
+    let to = query.to.unwrap_or(u64::MAX);
     let max = query.max.min(PAGE_MAX);
-    let mut page = EventPage { events: Vec::new(), next: from };
+    let is_backward = query.order == ReadOrder::NewestFirst;
+    let next = if is_backward { to.min(newest(view)?.saturating_add(1)) } else { from };
+    let mut page = EventPage { events: Vec::new(), next };
     let mut bytes = 0;
-    let rows = view.range(Space::Events, &keys::number(from), None);
-    for row in rows.take(if max == 0 { 0 } else { PAGE_MAX_LOOKED_AT }) {
+    let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
+    let rows: Box<dyn Iterator<Item = Found>> =
+        if is_backward { Box::new(rows.rev()) } else { Box::new(rows) };
+    for row in rows.take(if max == 0 || from >= to { 0 } else { PAGE_MAX_LOOKED_AT }) {
         let (key, value) = row?;
         let stored = read_event(&key, &value)?;
-        page.next = stored.sequence + 1;
+        page.next = if is_backward { stored.sequence } else { stored.sequence + 1 };
         if query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event)) {
             page.events.push(stored);
             bytes += value.len();
@@ -199,6 +204,43 @@ fn read_dead(key: &[u8], row: &bytes::Bytes) -> Result<DeadLetter, StoreFailure>
         attempts: dead.attempts,
         attempt_count: dead.attempt_count,
     })
+}
+
+/// State of a plugin by bucket and key, what follows `after`.
+pub(crate) fn state(
+    view: &dyn View,
+    plugin: &PluginName,
+    after: Option<&(String, String)>,
+    max: usize,
+) -> Result<Vec<StateRecord>, StoreFailure> {
+    let prefix = keys::buckets(plugin);
+    let to = keys::after_prefix(&prefix);
+    let from = match after {
+        None => prefix.clone(),
+        Some((bucket, key)) => {
+            let mut from = keys::bucket(plugin, bucket);
+            // The smallest key above `key` is `key` plus a zero byte.
+            from.extend_from_slice(key.as_bytes());
+            from.push(0);
+            from
+        }
+    };
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    for row in view.range(Space::State, &from, to.as_deref()) {
+        if records.len() >= max.min(PAGE_MAX) || bytes >= PAGE_MAX_BYTES {
+            break;
+        }
+        let (key, value) = row?;
+        bytes += key.len() + value.len();
+        let record = keys::bucket_and_key(&prefix, &key).map(|(bucket, key)| StateRecord {
+            bucket,
+            key,
+            value,
+        });
+        records.push(record.ok_or_else(|| StoreFailure::damaged(Space::State, &key))?);
+    }
+    Ok(records)
 }
 
 /// Blobs after `after`, each once, with the first plugin that keeps it.

@@ -17,7 +17,7 @@ pub(crate) struct DiskSpace {
     folder: PathBuf,
     reserve_bytes: u64,
     /// When the file system was last asked, and how much was free.
-    known: Mutex<Option<(Instant, u64)>>,
+    known: Mutex<Option<(Instant, Option<u64>)>>,
 }
 
 impl DiskSpace {
@@ -30,7 +30,8 @@ impl DiskSpace {
         if self.reserve_bytes == 0 {
             return Ok(());
         }
-        let free_bytes = self.free_bytes(Instant::now());
+        // If it is unknown, and the disk really is full, the commit fails.
+        let Some(free_bytes) = self.free_bytes(Instant::now()) else { return Ok(()) };
         if free_bytes >= self.reserve_bytes {
             return Ok(());
         }
@@ -38,7 +39,8 @@ impl DiskSpace {
         Err(BrokerError::Full { free_bytes, reserve_bytes, retry_after: RETRY_AFTER })
     }
 
-    fn free_bytes(&self, now: Instant) -> u64 {
+    /// Bytes free, as of the last second; `None` if the file system doesn't say.
+    pub(crate) fn free_bytes(&self, now: Instant) -> Option<u64> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((asked, free_bytes)) = *known
             && now.saturating_duration_since(asked) < LOOK_EVERY
@@ -46,11 +48,10 @@ impl DiskSpace {
             return free_bytes;
         }
         let free_bytes = match rustix::fs::statvfs(&self.folder) {
-            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+            Ok(found) => Some(found.f_bavail.saturating_mul(found.f_frsize)),
             Err(error) => {
-                // If the disk really is full, the commit fails.
                 tracing::warn!(%error, "cannot tell how much of the disk is free");
-                u64::MAX
+                None
             }
         };
         *known = Some((now, free_bytes));
@@ -77,8 +78,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let room = DiskSpace::new(folder.path().to_owned(), 1);
         let start = Instant::now();
-        *room.known.lock().unwrap() = Some((start, 7));
-        assert_eq!(room.free_bytes(start + LOOK_EVERY / 2), 7);
-        assert_ne!(room.free_bytes(start + LOOK_EVERY), 7);
+        *room.known.lock().unwrap() = Some((start, Some(7)));
+        assert_eq!(room.free_bytes(start + LOOK_EVERY / 2), Some(7));
+        assert_ne!(room.free_bytes(start + LOOK_EVERY), Some(7));
     }
 }

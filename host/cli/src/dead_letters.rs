@@ -52,6 +52,7 @@ pub(crate) fn page(
         subscription: filter.subscription.clone(),
         plugin: filter.plugin.clone(),
         class: filter.class.map(|class| class.as_str().to_owned()),
+        reason: filter.reason.clone(),
         type_prefix: filter.type_prefix.clone(),
         since: filter.since,
         until: filter.until,

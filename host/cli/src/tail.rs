@@ -54,6 +54,7 @@ impl Tail<'_> {
             max: Some(PAGE_EVENTS),
             type_prefix: self.type_prefix.clone(),
             filter: self.filter.clone(),
+            ..EventsQuery::default()
         };
         Ok(self.client.call(routes::EVENTS, &[]).query(&query).fetch()?)
     }

@@ -4,11 +4,13 @@
 mod access;
 mod descriptors;
 mod http;
+mod log_lines;
 mod metrics;
 mod offline;
 mod project;
 mod run;
 mod running;
+mod samples;
 mod serving;
 mod states;
 

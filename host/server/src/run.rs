@@ -29,7 +29,9 @@ use self::reload::reload;
 use crate::access::Access;
 use crate::descriptors::Descriptors;
 use crate::http::{Listener, Tls};
+use crate::log_lines::LogLines;
 use crate::running::{Busy, Gate, Readiness, Running};
+use crate::samples::{self, Samples};
 use crate::states;
 use usher_config::{self as config, Config, Flags, Listen, LiveConfig, LogFormat};
 use usher_plugins::sandbox;
@@ -62,9 +64,11 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    start_log(&config);
+    let log_lines = start_log(&config);
     let descriptors = Descriptors::raise();
-    match executors().and_then(|(main, guests)| run_on(main, guests, config, flags, descriptors)) {
+    match executors()
+        .and_then(|(main, guests)| run_on(main, guests, config, flags, descriptors, log_lines))
+    {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -79,8 +83,11 @@ fn run_on(
     config: Config,
     flags: &Flags,
     descriptors: Descriptors,
+    log_lines: LogLines,
 ) -> anyhow::Result<ExitCode> {
-    let ended = main.block_on(serve(Arc::new(config), flags, guests.handle().clone(), descriptors));
+    let guests_handle = guests.handle().clone();
+    let ended =
+        main.block_on(serve(Arc::new(config), flags, guests_handle, descriptors, log_lines));
     if ended.as_ref().is_ok_and(|code| *code == ExitCode::from(EXIT_POISONED)) {
         // Deliveries may still be in flight; they need no cleanup and end with the process.
         // Shutting an executor down drops its timers, and tasks that still use them would panic.
@@ -93,16 +100,19 @@ fn run_on(
     ended
 }
 
-fn start_log(config: &Config) {
+/// Starts the log; returns what keeps the lines of plugins.
+fn start_log(config: &Config) -> LogLines {
     let targets = targets(&config.log);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry().with(targets);
+    let log_lines = LogLines::default();
+    let registry = tracing_subscriber::registry().with(targets).with(log_lines.clone());
     match config.log_format {
         LogFormat::Json => registry.with(layer.json()).init(),
         LogFormat::Text => {
             registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init();
         }
     }
+    log_lines
 }
 
 /// Builds the log filter. A bare level applies to Usher and its plugins; libraries are capped at
@@ -135,6 +145,7 @@ async fn serve(
     flags: &Flags,
     guests: Handle,
     descriptors: Descriptors,
+    log_lines: LogLines,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let hangups = signal(SignalKind::hangup()).context("can't listen to signals")?;
@@ -221,6 +232,8 @@ async fn serve(
         live: Arc::clone(&live),
         intake: Gate::default(),
         busy: Busy::default(),
+        samples: Samples::default(),
+        log_lines,
         readiness: Readiness::waiting("the plugins are being loaded"),
     });
 
@@ -242,6 +255,7 @@ async fn serve(
         never = app.sinks.run(&app.control, gone) => match never {},
         never = watch_certificate(tls.as_deref()) => match never {},
         never = keep_last_used(&access) => match never {},
+        never = samples::keep(&app) => match never {},
         never = reload(flags.clone(), live, &access, hangups) => match never {},
     };
     let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };

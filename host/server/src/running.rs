@@ -10,6 +10,8 @@ use usher_router::Router;
 
 use crate::access::Access;
 use crate::http::Tls;
+use crate::log_lines::LogLines;
+use crate::samples::Samples;
 use usher_config::{Config, LiveConfig};
 use usher_plugins::{Control, Registry, Sinks};
 
@@ -42,6 +44,10 @@ pub(crate) struct Running {
     pub(crate) intake: Gate,
     /// When a producer was last refused as busy.
     pub(crate) busy: Busy,
+    /// Samples of the last hour.
+    pub(crate) samples: Samples,
+    /// What plugins wrote.
+    pub(crate) log_lines: LogLines,
     /// Whether startup has finished.
     pub(crate) readiness: Readiness,
 }

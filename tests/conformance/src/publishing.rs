@@ -1,6 +1,6 @@
 //! Publishing events and reading them back.
 
-use usher_broker::{BrokerError, EventQuery, Published};
+use usher_broker::{BrokerError, EventQuery, Published, ReadOrder, StoredEvent};
 use usher_event::{Event, Value};
 use usher_filter::Filter;
 
@@ -60,7 +60,8 @@ pub async fn pages_follow_one_another(disk: Disk) {
     for filter in [None, Some(Filter::parse(r#"{"exact":{"type":"third"}}"#).unwrap())] {
         let (mut from, mut seen) = (0, Vec::new());
         loop {
-            let query = EventQuery { from, max: 7, filter: filter.clone() };
+            let query =
+                EventQuery { from, max: 7, filter: filter.clone(), ..EventQuery::default() };
             let page = broker.events(query).await.unwrap();
             assert!(page.events.len() <= 7);
             if page.next == from || page.events.is_empty() && page.next > 500 {
@@ -72,10 +73,34 @@ pub async fn pages_follow_one_another(disk: Disk) {
         assert!(seen.is_sorted_by(|a, b| a.sequence < b.sequence));
         let expected = if filter.is_some() { 5 * 34 } else { 500 };
         assert_eq!(seen.len(), expected);
+        let (mut to, mut backwards) = (None, Vec::new());
+        loop {
+            let order = ReadOrder::NewestFirst;
+            let query = EventQuery { to, order, max: 7, filter: filter.clone(), from: 0 };
+            let page = broker.events(query).await.unwrap();
+            if page.events.is_empty() {
+                break;
+            }
+            to = Some(page.next);
+            backwards.extend(page.events);
+        }
+        let sequences =
+            |all: &[StoredEvent]| all.iter().map(|one| one.sequence).collect::<Vec<_>>();
+        backwards.reverse();
+        assert_eq!(sequences(&backwards), sequences(&seen));
     }
-    let none = EventQuery { from: 3, max: 0, filter: None };
+    for order in [ReadOrder::OldestFirst, ReadOrder::NewestFirst] {
+        let part = EventQuery { from: 3, to: Some(5), order, max: 9, filter: None };
+        let found = broker.events(part).await.unwrap().events;
+        let mut sequences: Vec<_> = found.iter().map(|stored| stored.sequence).collect();
+        sequences.sort_unstable();
+        assert_eq!(sequences, [3, 4]);
+        let nothing = EventQuery { from: 5, to: Some(5), order, max: 9, filter: None };
+        assert!(broker.events(nothing).await.unwrap().events.is_empty());
+    }
+    let none = EventQuery { from: 3, max: 0, ..EventQuery::default() };
     assert_eq!(broker.events(none).await.unwrap().next, 3);
-    let beyond = EventQuery { from: 1_000, max: 5, filter: None };
+    let beyond = EventQuery { from: 1_000, max: 5, ..EventQuery::default() };
     assert_eq!(broker.events(beyond).await.unwrap().next, 1_000);
 }
 

@@ -31,7 +31,8 @@ pub async fn begins_at(broker: &Arc<dyn Broker>, disk: &Disk, sequence: u64) {
 }
 
 async fn sequences(broker: &Arc<dyn Broker>) -> Vec<u64> {
-    let page = broker.events(EventQuery { from: 0, max: 1_000, filter: None }).await.unwrap();
+    let page =
+        broker.events(EventQuery { from: 0, max: 1_000, ..EventQuery::default() }).await.unwrap();
     page.events.iter().map(|stored| stored.sequence).collect()
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use usher_broker::traits::*;
-use usher_broker::{CONFLICTS_MAX, Changes, Disposition, Explanation, Lease, Settled};
+use usher_broker::{CONFLICTS_MAX, Changes, Disposition, Explanation, Lease, Settled, StateRecord};
 use usher_event::{
     BlobChange, BlobInfo, Digest, FailureClass, Quota, StateAddress, StateRead, StateSnapshot,
     StateUsage, StateWrite,
@@ -46,6 +46,15 @@ pub async fn state_is_read_from_snapshots(disk: Disk) {
     assert_eq!(get(&*last, "k").unwrap(), "two");
     assert_eq!(get(&*last, "l"), None);
     let plugin = "p".parse().unwrap();
+    let listed = |after: Option<(&str, &str)>| {
+        let after = after.map(|(bucket, key)| (bucket.to_owned(), key.to_owned()));
+        broker.list_state(&plugin, after, 10)
+    };
+    let value = StateRecord { bucket: "b".into(), key: "k".into(), value: "two".into() };
+    assert_eq!(listed(None).await.unwrap(), [value]);
+    assert_eq!(listed(Some(("b", "k"))).await.unwrap(), []);
+    assert_eq!(listed(Some(("", "x"))).await.unwrap().len(), 1);
+    assert_eq!(broker.list_state(&"other".parse().unwrap(), None, 10).await.unwrap(), []);
     assert_eq!(before.usage(&plugin).unwrap(), StateUsage::default());
     assert_eq!(after.usage(&plugin).unwrap(), StateUsage { bytes: 5 + 3, keys: 2 });
     assert_eq!(last.usage(&plugin).unwrap(), StateUsage { bytes: 5, keys: 1 });

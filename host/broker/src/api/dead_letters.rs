@@ -27,6 +27,11 @@ impl DeadLetter {
     pub fn class(&self) -> Option<FailureClass> {
         self.attempts.last().map(|attempt| attempt.class)
     }
+
+    /// Reason of the last failure; empty if no attempt was made.
+    pub fn reason(&self) -> &str {
+        self.attempts.last().map_or("", |attempt| &attempt.reason)
+    }
 }
 
 /// Filter for listing dead letters; all fields that are set must match.
@@ -42,6 +47,8 @@ pub struct DeadLetterQuery {
     pub plugin: Option<PluginName>,
     /// With this failure class.
     pub class: Option<FailureClass>,
+    /// With exactly this reason of the last failure.
+    pub reason: Option<String>,
     /// Whose event's type starts with this.
     pub type_prefix: Option<String>,
     /// Given up at this time or later, Unix milliseconds.
@@ -53,10 +60,11 @@ pub struct DeadLetterQuery {
 impl DeadLetterQuery {
     /// Whether a dead letter matches.
     pub(crate) fn takes(&self, dead: &DeadLetter) -> bool {
-        let Self { subscription, plugin, class, type_prefix, from_ms, to_ms, .. } = self;
+        let Self { subscription, plugin, class, reason, type_prefix, from_ms, to_ms, .. } = self;
         subscription.as_ref().is_none_or(|name| dead.subscription == *name)
             && plugin.as_ref().is_none_or(|name| dead.subscription.plugin() == name.as_str())
             && class.is_none_or(|class| dead.class() == Some(class))
+            && reason.as_ref().is_none_or(|reason| dead.reason() == reason)
             && type_prefix.as_ref().is_none_or(|ty| dead.stored.event.ty().starts_with(ty))
             && from_ms.is_none_or(|from_ms| dead.time_ms >= from_ms)
             && to_ms.is_none_or(|to_ms| dead.time_ms < to_ms)

@@ -1,5 +1,6 @@
 //! Counters, sizes and blob records.
 
+use bytes::Bytes;
 use usher_event::PluginName;
 
 /// A blob and the plugin that stored it.
@@ -11,6 +12,17 @@ pub struct BlobRecord {
     pub plugin: PluginName,
     /// When it was committed, Unix milliseconds.
     pub created_ms: u64,
+}
+
+/// A value of a plugin's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRecord {
+    /// The bucket it is in.
+    pub bucket: String,
+    /// Its key there.
+    pub key: String,
+    /// The value.
+    pub value: Bytes,
 }
 
 /// Counters since process start, and current sizes.
@@ -53,6 +65,8 @@ pub struct BrokerStats {
     /// The latest time at which an event was recorded, Unix milliseconds; 0 if there is none. If it
     /// lies in the future, the clock was wrong then or is wrong now.
     pub newest_recorded_ms: u64,
+    /// Bytes free on the disk of the data folder; `None` if that is unknown.
+    pub disk_free_bytes: Option<u64>,
     /// Whether publishing is refused because the disk is nearly full.
     pub is_disk_full: bool,
     /// Commands waiting for the committer.

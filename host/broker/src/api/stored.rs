@@ -121,17 +121,31 @@ impl CauseKind {
 pub struct EventQuery {
     /// First sequence to look at.
     pub from: u64,
+    /// The sequence to stop before; by default the end of the log.
+    pub to: Option<u64>,
+    /// From which end to read.
+    pub order: ReadOrder,
     /// Maximum number of events; an engine may return fewer and say where to continue.
     pub max: usize,
     /// Only events that match.
     pub filter: Option<Filter>,
 }
 
+/// From which end part of the log is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// In the order of the log.
+    #[default]
+    OldestFirst,
+    /// Backwards.
+    NewestFirst,
+}
+
 /// A page of the log.
 #[derive(Clone, Debug)]
 pub struct EventPage {
-    /// The events, in order.
+    /// The events, in the order asked for.
     pub events: Vec<StoredEvent>,
-    /// The sequence to continue from.
+    /// The sequence to continue from; newest first, the one to continue before.
     pub next: u64,
 }

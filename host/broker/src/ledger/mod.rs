@@ -344,6 +344,7 @@ impl Ledger {
             refused: self.stats.refused,
             held_back: self.stats.held_back,
             newest_recorded_ms: self.timeline.newest_ms(),
+            disk_free_bytes: None,
             is_disk_full: false,
             waiting: 0,
         }

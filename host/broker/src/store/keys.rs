@@ -42,11 +42,23 @@ pub(crate) fn correlation(correlationid: &str, sequence: u64) -> Vec<u8> {
     [correlationid.as_bytes(), &[0], &sequence.to_be_bytes()].concat()
 }
 
+/// `state`: what all keys of a plugin begin with.
+pub(crate) fn buckets(plugin: &PluginName) -> Vec<u8> {
+    [plugin.as_str().as_bytes(), &[0]].concat()
+}
+
+/// The bucket and the key in a key of `state` that begins with `buckets`.
+pub(crate) fn bucket_and_key(buckets: &[u8], key: &[u8]) -> Option<(String, String)> {
+    let (length, rest) = key.strip_prefix(buckets)?.split_first_chunk::<2>()?;
+    let (bucket, key) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    Some((String::from_utf8(bucket.to_vec()).ok()?, String::from_utf8(key.to_vec()).ok()?))
+}
+
 /// `state`: what all keys of a bucket begin with. The bucket's length keeps buckets apart whatever
 /// bytes their names hold; a longer name than 64 KiB is refused before it gets here.
 pub(crate) fn bucket(plugin: &PluginName, bucket: &str) -> Vec<u8> {
     let length = u16::try_from(bucket.len()).unwrap_or(u16::MAX);
-    [plugin.as_str().as_bytes(), &[0], &length.to_be_bytes(), bucket.as_bytes()].concat()
+    [&buckets(plugin)[..], &length.to_be_bytes(), bucket.as_bytes()].concat()
 }
 
 /// `state`.

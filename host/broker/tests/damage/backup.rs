@@ -37,7 +37,7 @@ async fn a_copy_made_under_load_is_whole() {
     assert!(verified.is_sound(), "{verified:#?}");
     let restored = scene::open(&copy).unwrap();
     assert_eq!(restored.stats().last_sequence, report.last_sequence);
-    let query = |max: u64| EventQuery { from: 1, max: max as usize, filter: None };
+    let query = |max: u64| EventQuery { from: 1, max: max as usize, ..EventQuery::default() };
     let (old, new) = (
         broker.events(query(report.last_sequence)).await.unwrap().events,
         restored.events(query(1_000)).await.unwrap().events,

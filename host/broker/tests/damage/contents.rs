@@ -7,7 +7,7 @@ use usher_event::StateAddress;
 /// All contents, one line for each item.
 pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerError> {
     let mut lines = Vec::new();
-    let query = EventQuery { from: 1, max: 1_000, filter: None };
+    let query = EventQuery { from: 1, max: 1_000, ..EventQuery::default() };
     let page = broker.events(query).await?;
     for stored in &page.events {
         lines.push(format!("{stored:?}"));

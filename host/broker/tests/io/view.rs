@@ -84,7 +84,7 @@ pub(crate) async fn seen(broker: &EmbeddedBroker) -> String {
 
 /// The sequences of the log.
 async fn events(broker: &EmbeddedBroker) -> Vec<u64> {
-    let query = EventQuery { from: 0, max: 1_000, filter: None };
+    let query = EventQuery { from: 0, max: 1_000, ..EventQuery::default() };
     let page = broker.events(query).await.unwrap();
     page.events.iter().map(|stored| stored.sequence).collect()
 }

@@ -47,6 +47,9 @@ pub struct DeadLetterFilterArgs {
     /// Only those with this failure class
     #[arg(long, value_parser = failure_class())]
     pub class: Option<FailureClass>,
+    /// Only those with exactly this reason of the last failure
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Only those whose event's type starts with this
     #[arg(long = "type", value_name = "PREFIX")]
     pub type_prefix: Option<String>,
@@ -88,8 +91,8 @@ pub struct ChosenArgs {
 }
 
 /// Arguments that select dead letters other than by id.
-const CHOICES: [&str; 7] =
-    ["all", "subscription", "plugin", "class", "type_prefix", "since", "until"];
+const CHOICES: [&str; 8] =
+    ["all", "subscription", "plugin", "class", "reason", "type_prefix", "since", "until"];
 
 /// `usher dead-letters redrive`.
 #[derive(Debug, Args)]

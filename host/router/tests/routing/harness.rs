@@ -175,7 +175,7 @@ impl World {
         let mut types = BTreeMap::new();
         let mut from = 1;
         loop {
-            let query = EventQuery { from, max: 1_000, filter: None };
+            let query = EventQuery { from, max: 1_000, ..EventQuery::default() };
             let page = soon(self.broker.events(query)).await.unwrap();
             if page.events.is_empty() {
                 return types;

@@ -1,12 +1,14 @@
 //! `/dead-letters`: deliveries that were given up, and how to redrive or discard them.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use usher_broker::{DeadLetterPage, DeadLetterQuery, Operated, Operation};
-use usher_event::FailureClass;
+use usher_broker::{self as broker, DeadLetterPage, DeadLetterQuery, Operated, Operation};
+use usher_event::{FailureClass, SubscriptionName};
 
 use super::connections::Caller;
 use super::params::{Params, PathParams, number, page};
@@ -15,7 +17,16 @@ use super::state::Api;
 use super::{answers, ingest};
 use crate::access::Identity;
 use crate::project;
-use usher_api::{DeadLetter, DeadLetterGone, DeadLetters, DeadLettersQuery, Timestamp};
+use usher_api::{
+    DeadLetter, DeadLetterGone, DeadLetterReason, DeadLetterReasons, DeadLetters, DeadLettersQuery,
+    PAGE_MAX, Timestamp,
+};
+
+/// Limit on dead letters that one request counts; may be exceeded by a page.
+const COUNTED_MAX: usize = 10_000;
+
+/// Limit on reasons that one request tells apart.
+const DISTINCT_MAX: usize = 1_000;
 
 fn query(asked: DeadLettersQuery) -> Result<DeadLetterQuery, ApiError> {
     let class = |name: String| {
@@ -30,6 +41,7 @@ fn query(asked: DeadLettersQuery) -> Result<DeadLetterQuery, ApiError> {
         subscription: asked.subscription,
         plugin: asked.plugin,
         class: asked.class.map(class).transpose()?,
+        reason: asked.reason,
         type_prefix: asked.type_prefix,
         from_ms: asked.since.map(Timestamp::as_ms),
         to_ms: asked.until.map(Timestamp::as_ms),
@@ -50,6 +62,65 @@ pub(super) async fn list(
     let mut found = DeadLetters { dead_letters, next, last };
     identity.hide_data(&mut found);
     answers::json(room, &found)
+}
+
+/// How many dead letters there are of each subscription and reason.
+pub(super) async fn reasons(
+    State(api): State<Api>,
+    Caller(client): Caller,
+    Params(asked): Params<DeadLettersQuery>,
+) -> Result<Response, ApiError> {
+    let named_max = page(asked.max)?;
+    let room = answers::room(&api, &client).await?;
+    let mut query = DeadLetterQuery { max: PAGE_MAX, ..query(asked)? };
+    let (mut counted, mut reasons) = (0, Reasons::default());
+    let next = loop {
+        let page = api.running.broker.dead_letters(query.clone()).await?;
+        counted += page.letters.len();
+        page.letters.iter().for_each(|dead| reasons.count(dead));
+        if page.next.is_none() || counted >= COUNTED_MAX {
+            break page.next;
+        }
+        query.after = page.next;
+    };
+    answers::json(room, &reasons.most_frequent(named_max, next))
+}
+
+/// Counts of dead letters.
+#[derive(Default)]
+struct Reasons {
+    counts: BTreeMap<(SubscriptionName, String), DeadLetterReason>,
+    others: u64,
+}
+
+impl Reasons {
+    fn count(&mut self, dead: &broker::DeadLetter) {
+        let time = Timestamp::from_ms(dead.time_ms);
+        let key = (dead.subscription.clone(), dead.reason().to_owned());
+        if self.counts.len() >= DISTINCT_MAX && !self.counts.contains_key(&key) {
+            self.others += 1;
+            return;
+        }
+        let (subscription, reason) = key.clone();
+        let counted = self.counts.entry(key).or_insert_with(|| DeadLetterReason {
+            subscription,
+            class: dead.class().map_or("", FailureClass::as_str).to_owned(),
+            reason,
+            count: 0,
+            first: time,
+            last: time,
+        });
+        counted.count += 1;
+        counted.last = time;
+    }
+
+    fn most_frequent(self, named_max: usize, next: Option<u64>) -> DeadLetterReasons {
+        let mut reasons: Vec<_> = self.counts.into_values().collect();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+        let rest = reasons.split_off(reasons.len().min(named_max));
+        let others = self.others + rest.iter().map(|reason| reason.count).sum::<u64>();
+        DeadLetterReasons { reasons, others, next }
+    }
 }
 
 /// One dead letter, with its attempts.

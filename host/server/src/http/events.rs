@@ -2,6 +2,7 @@
 //! a subscription.
 
 use std::io;
+use std::ops::Range;
 
 use axum::Json;
 use axum::body::Body;
@@ -10,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tracing::warn;
+use usher_broker::ReadOrder;
 
 use super::answers::json_bytes;
 use super::connections::Caller;
@@ -32,10 +34,14 @@ pub(super) async fn list(
     Caller(client): Caller,
     Params(asked): Params<EventsQuery>,
 ) -> Result<Response, ApiError> {
-    let from = asked.from.unwrap_or(FIRST_SEQUENCE);
     let missing = page(asked.max)?;
     let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
-    let reader = Reader::new(api.clone(), identity, client, filter, from);
+    let order = match asked.order.unwrap_or_default() {
+        usher_api::ReadOrder::Oldest => ReadOrder::OldestFirst,
+        usher_api::ReadOrder::Newest => ReadOrder::NewestFirst,
+    };
+    let part = part(&api, &asked).await?;
+    let reader = Reader::new(api.clone(), identity, client, filter, part, order);
     let mut listing = Listing { api, reader, missing, is_begun: false, is_over: false };
     // An error before the first chunk becomes an error response; a later one aborts the body.
     let first = listing.next().await?.unwrap_or_default();
@@ -51,6 +57,19 @@ pub(super) async fn list(
     });
     let body = stream::once(std::future::ready(Ok(first))).chain(rest);
     Ok(json_bytes(Body::from_stream(body)))
+}
+
+/// The part of the log that is asked for, by sequences and by times.
+async fn part(api: &Api, asked: &EventsQuery) -> Result<Range<u64>, ApiError> {
+    let broker = &api.running.broker;
+    let mut part = asked.from.unwrap_or(FIRST_SEQUENCE)..asked.to.unwrap_or(u64::MAX);
+    if let Some(since) = asked.since {
+        part.start = part.start.max(broker.first_since(since.as_ms()).await?);
+    }
+    if let Some(until) = asked.until {
+        part.end = part.end.min(broker.first_since(until.as_ms()).await?);
+    }
+    Ok(part)
 }
 
 /// Produces `{"events":[…],"next":N,"last":N}` in chunks.
@@ -72,13 +91,13 @@ impl Listing {
         let page = self.reader.page(self.missing).await?;
         self.missing = self.missing.saturating_sub(page.len());
         let last = *self.api.running.broker.committed().borrow();
-        self.is_over = self.missing == 0 || page.is_empty() || self.reader.next > last;
+        self.is_over = self.missing == 0 || page.is_empty() || self.reader.is_done(last);
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let begin = if is_first { "{\"events\":[" } else { "" };
         let comma = |position: usize, _: &Stored| {
             if is_first && position == 0 { String::new() } else { ",".to_owned() }
         };
-        let end = format!("],\"next\":{},\"last\":{last}}}", self.reader.next);
+        let end = format!("],\"next\":{},\"last\":{last}}}", self.reader.next());
         let end = if self.is_over { &*end } else { "" };
         let written = page.written(begin, (comma, ""), end);
         written.map(Some).map_err(|error| ApiError::internal(error.to_string()))

@@ -2,11 +2,12 @@
 //! reserved from the response budget before it is read and released once it has been sent, so a
 //! client that doesn't read its response holds one page.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize as _;
-use usher_broker::{BrokerError, EventPage, EventQuery};
+use usher_broker::{BrokerError, EventPage, EventQuery, ReadOrder};
 use usher_event::limits::JSON_MAX_BYTES;
 use usher_filter::Filter;
 
@@ -33,8 +34,9 @@ pub(super) struct Reader {
     identity: Identity,
     client: Arc<Connection>,
     filter: Option<Filter>,
-    /// The sequence to read on from.
-    pub(super) next: u64,
+    /// The part that is still to be read.
+    rest: Range<u64>,
+    order: ReadOrder,
 }
 
 /// Events that were read, with their share of the budget.
@@ -50,12 +52,26 @@ impl Reader {
         identity: Identity,
         client: Arc<Connection>,
         filter: Option<Filter>,
-        from: u64,
+        part: Range<u64>,
+        order: ReadOrder,
     ) -> Self {
-        Self { api, identity, client, filter, next: from }
+        Self { api, identity, client, filter, rest: part, order }
     }
 
-    /// Reads up to `max` events and advances past them. Empty at the end of the log, or after a
+    /// The sequence to continue from; newest first, the one to continue before.
+    pub(super) fn next(&self) -> u64 {
+        match self.order {
+            ReadOrder::OldestFirst => self.rest.start,
+            ReadOrder::NewestFirst => self.rest.end,
+        }
+    }
+
+    /// Whether nothing is left up to the sequence `last`.
+    pub(super) fn is_done(&self, last: u64) -> bool {
+        self.rest.is_empty() || self.rest.start > last
+    }
+
+    /// Reads up to `max` events and advances past them. Empty at the end of the part, or after a
     /// long run of events that don't match.
     ///
     /// # Errors
@@ -63,10 +79,19 @@ impl Reader {
     pub(super) async fn page(&mut self, max: usize) -> Result<Page, BrokerError> {
         let share = self.api.answers.take(&self.client, PAGE_BYTES).await;
         let mut share = share.ok_or(BrokerError::Closed)?;
-        let query = EventQuery { from: self.next, max, filter: self.filter.clone() };
+        let query = EventQuery {
+            from: self.rest.start,
+            to: Some(self.rest.end),
+            order: self.order,
+            max,
+            filter: self.filter.clone(),
+        };
         let EventPage { events, next } =
             self.api.running.broker.events_within(query, EVENTS_BYTES).await?;
-        self.next = next;
+        match self.order {
+            ReadOrder::OldestFirst => self.rest.start = next,
+            ReadOrder::NewestFirst => self.rest.end = next,
+        }
         let size_bytes: usize = events.iter().map(|stored| stored.event.encoded().len()).sum();
         // Twice: the events as read, and their JSON.
         share.shrink(2 * (size_bytes + events.len() * AROUND_BYTES));

@@ -24,7 +24,9 @@ mod guard;
 mod ingest;
 mod listener;
 mod log;
+mod logs;
 mod params;
+mod plugin_state;
 mod plugins;
 mod problem;
 mod protocol;
@@ -76,6 +78,8 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::RELEASE, plugins::release),
         on(routes::ROLLBACK, plugins::rollback),
         on(routes::HISTORY, plugins::history),
+        on(routes::PLUGIN_STATE, plugin_state::list),
+        on(routes::LOGS, logs::list),
         on(routes::SUBSCRIPTIONS, subscriptions::list),
         on(routes::UNSUBSCRIBE, subscriptions::remove),
         on(routes::REPLAY, replay::replay),
@@ -83,6 +87,7 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::SINKS, plugins::sinks),
         on(routes::SCHEDULES, schedules::list),
         on(routes::DEAD_LETTERS, dead_letters::list),
+        on(routes::DEAD_LETTER_REASONS, dead_letters::reasons),
         on(routes::DEAD_LETTER, dead_letters::one),
         on(routes::REDRIVE, dead_letters::redrive),
         on(routes::REDRIVE_EDITED, dead_letters::redrive_edited),
@@ -94,6 +99,7 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::CREATE_TOKEN, tokens::create),
         on(routes::REVOKE_TOKEN, tokens::revoke),
         on(routes::BACKUP, backup::make),
+        on(routes::OVERVIEW, status::overview),
         on(routes::STATES, status::states),
         on(routes::HEALTH, status::healthz),
         on(routes::READINESS, status::readyz),

@@ -74,7 +74,7 @@ pub(super) async fn history(
     Ok(Json(PluginHistory { name, history }))
 }
 
-fn plugin(name: &str) -> Result<PluginName, ApiError> {
+pub(super) fn plugin(name: &str) -> Result<PluginName, ApiError> {
     name.parse().map_err(|error| ApiError::invalid(format!("plugin: {error}")))
 }
 

@@ -9,7 +9,7 @@ use super::problem::ApiError;
 use super::state::Api;
 use crate::serving;
 use crate::states;
-use usher_api::{Health, StateHeld, States, Timestamp};
+use usher_api::{Health, Overview, StateHeld, States, Timestamp};
 
 /// 200 as long as the broker is not poisoned.
 pub(super) async fn healthz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
@@ -48,17 +48,41 @@ pub(super) async fn states(State(api): State<Api>) -> Result<Json<States>, ApiEr
     Ok(Json(States { states: states.collect() }))
 }
 
+/// The router as a whole, now and in the last hour.
+pub(super) async fn overview(State(api): State<Api>) -> Json<Overview> {
+    let running = &api.running;
+    let stats = running.broker.stats();
+    let retention = running.config.broker.retention;
+    Json(Overview {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        now: Timestamp::from_ms(running.clock.now_ms()),
+        first_sequence: stats.first_sequence,
+        last_sequence: stats.last_sequence,
+        log_bytes: stats.log_bytes,
+        retention_max_age_s: retention.max_age.map(|age| age.as_secs()),
+        retention_max_bytes: retention.max_bytes,
+        disk_free_bytes: stats.disk_free_bytes,
+        dead_letters: stats.dead_letters,
+        delayed: stats.delayed,
+        certificate_ends: certificate_ends(&api),
+        samples: running.samples.all(),
+    })
+}
+
+fn certificate_ends(api: &Api) -> Option<Timestamp> {
+    let tls = api.running.tls.as_ref();
+    tls.map(|tls| Timestamp::from_ms(tls.certificate().not_after_ms))
+}
+
 /// All metrics, as OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
     let subscriptions = serving::subscriptions(&api.running).await?;
     let plugins = api.running.plugins.status();
     let broker = api.running.broker.stats();
     let states = states::of(&api.running.busy, &broker, &subscriptions, &plugins);
-    let tls = api.running.tls.as_ref();
-    let certificate_ends = tls.map(|tls| Timestamp::from_ms(tls.certificate().not_after_ms));
     let text = api
         .metrics
-        .render(&broker, &subscriptions, &plugins, &states, certificate_ends)
+        .render(&broker, &subscriptions, &plugins, &states, certificate_ends(&api))
         .map_err(|error| ApiError::internal(error.to_string()))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

@@ -15,6 +15,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
+use usher_broker::ReadOrder;
 
 use super::connections::Caller;
 use super::log::Reader;
@@ -58,7 +59,7 @@ pub(super) async fn follow(
         stop: api.stop.clone(),
         _permit: permit,
         _open: api.metrics.stream(),
-        reader: Reader::new(api, identity, client, filter, next),
+        reader: Reader::new(api, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
     };
     let lines = stream::unfold(following, |mut following| async move {
         let lines = following.next().await?;
@@ -85,7 +86,7 @@ impl Following {
     /// the router stops or the log can't be read.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let from = self.reader.next;
+            let from = self.reader.next();
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return None,
@@ -93,7 +94,7 @@ impl Following {
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(COMMENT)),
             }
             match self.reader.page(PAGE_EVENTS).await {
-                Ok(_) if self.reader.next <= from => {
+                Ok(_) if self.reader.next() <= from => {
                     // No progress: retrying would loop forever.
                     warn!(from, "an event stream ends: the log can't be read on");
                     return None;

@@ -26,7 +26,9 @@ use usher_router::Router;
 
 use super::state::Api;
 use crate::access::{Access, TokenError};
+use crate::log_lines::LogLines;
 use crate::running::{Busy, Gate, Readiness, Running};
+use crate::samples::Samples;
 use usher_config::{self as config, Flags, LiveConfig};
 use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest, Sinks};
 
@@ -68,6 +70,8 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         config,
         intake: Gate::default(),
         busy: Busy::default(),
+        samples: Samples::default(),
+        log_lines: LogLines::default(),
         readiness: Readiness::waiting("starting"),
     };
     app.intake.open();

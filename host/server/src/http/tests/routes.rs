@@ -399,6 +399,7 @@ async fn described_queries_are_taken() {
                 "subscription" => "printer/tickets".to_owned(),
                 "plugin" => "printer".to_owned(),
                 "class" => "trap".to_owned(),
+                "order" => "newest".to_owned(),
                 "since" | "until" => "2026-01-31T12:00:00Z".to_owned(),
                 _ => "1".to_owned(),
             };

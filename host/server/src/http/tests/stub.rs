@@ -14,7 +14,7 @@ use usher_broker::{
     DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, Lease, Lifecycle, Missed,
     Operated, Operation, Operator, Order, PastAttempt, PluginChange, Published, Reader,
     ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
-    Start, StoredEvent, Stores, Subscription, SubscriptionStatus, TokenChange,
+    Start, StateRecord, StoredEvent, Stores, Subscription, SubscriptionStatus, TokenChange,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -228,6 +228,26 @@ impl Reader for Stub {
             .filter(|stored| query.filter.as_ref().is_none_or(|f| f.matches(&stored.event)))
             .take(query.max);
         Ok(EventPage { events: events.collect(), next: query.from.max(3) })
+    }
+
+    async fn list_state(
+        &self,
+        _: &PluginName,
+        after: Option<(String, String)>,
+        _: usize,
+    ) -> Result<Vec<StateRecord>, BrokerError> {
+        self.check()?;
+        let value = |key: &str, value| StateRecord {
+            bucket: "orders".to_owned(),
+            key: key.to_owned(),
+            value: Bytes::from_static(value),
+        };
+        let all = vec![value("1", b"paid"), value("2", b"\xff\x00")];
+        Ok(if after.is_some() { Vec::new() } else { all })
+    }
+
+    async fn first_since(&self, _: u64) -> Result<u64, BrokerError> {
+        self.check().map(|()| 1)
     }
 
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
