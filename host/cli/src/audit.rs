@@ -5,8 +5,8 @@ use super::pages;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::{date_time, printable, printable_cut};
 use usher_api::{Audit, AuditQuery, AuditRecord, routes};
+use usher_wording::{date_time, printable, printable_cut};
 
 const TYPE_MAX_CHARS: usize = 60;
 

@@ -10,8 +10,8 @@ use super::pages;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::{bytes, date_time, printable_cut};
 use usher_api::{Blob, Blobs, BlobsQuery, routes};
+use usher_wording::{bytes, date_time, printable_cut};
 
 /// Lists blobs.
 pub(crate) fn list(args: &BlobsListArgs, out: &mut Output) -> Result<(), CliError> {

@@ -5,9 +5,9 @@ use super::pages::PAGE_MAX;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
-use super::ui::text::{count, date_time, duration, printable, printable_cut};
 use usher_api::{Attempt, DeadLetter, DeadLetters, DeadLettersQuery, routes};
 use usher_client::Client;
+use usher_wording::{count, date_time, duration, printable, printable_cut};
 
 const VERSION_MAX_CHARS: usize = 32;
 

@@ -16,9 +16,9 @@ use super::pace::Pace;
 use super::pages::PAGE_MAX;
 use super::ui::error::CliError;
 use super::ui::output::Output;
-use super::ui::text::count;
 use usher_api::{DeadLetterGone, Route, routes};
 use usher_client::{Client, Outcome};
+use usher_wording::count;
 
 /// Redrives the selected dead letters.
 pub(crate) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliError> {

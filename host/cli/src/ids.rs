@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::ui::error::CliError;
-use super::ui::text::count;
 use usher_api::{Events, EventsQuery, Stored, routes};
 use usher_client::Client;
+use usher_wording::count;
 
 /// How many of the newest events are searched for an id.
 const SEARCHED_MAX: u64 = 100_000;

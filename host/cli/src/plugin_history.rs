@@ -4,8 +4,8 @@ use super::args::PluginArgs;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::{date_time, printable};
 use usher_api::{PluginChange, PluginHistory, routes};
+use usher_wording::{date_time, printable};
 
 /// Shows the changes.
 pub(crate) fn run(args: &PluginArgs, out: &mut Output) -> Result<(), CliError> {

@@ -4,8 +4,8 @@ use super::args::{ClientArgs, PluginArgs};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
-use super::ui::text::{date_time, duration, printable, without_name};
 use usher_api::{Capability, Plugin, PluginStanding, PluginState, Plugins, Route, routes};
+use usher_wording::{date_time, duration, printable, without_name};
 
 /// Shows the plugins.
 pub(crate) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {

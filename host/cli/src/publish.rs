@@ -13,9 +13,9 @@ use super::feed::{Feed, Piece};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::{count, now, printable, printable_cut};
 use usher_api::{Accepted, AcceptedEvent, routes};
 use usher_client::{Client, Outcome, Refusal};
+use usher_wording::{count, now, printable, printable_cut};
 
 /// Attempts per batch while the router is busy (429).
 const TRIES_MAX: u32 = 30;

@@ -10,9 +10,9 @@ use super::pace::Pace;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::paint;
-use super::ui::text::{bytes, count, duration, printable, printable_cut};
 use usher_api::{DryRun, DryRuns, ReplayQuery, Replayed, Route, routes};
 use usher_client::{Client, Outcome};
+use usher_wording::{bytes, count, duration, printable, printable_cut};
 
 const STEP_MAX_EVENTS: u64 = usher_api::REPLAY_MAX_EVENTS as u64;
 

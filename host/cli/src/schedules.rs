@@ -4,8 +4,8 @@ use super::args::ClientArgs;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
-use super::ui::text::{date_time, duration, now, printable, printable_cut, until};
 use usher_api::{Schedule, Schedules, Timestamp, routes};
+use usher_wording::{date_time, duration, now, printable, printable_cut, until};
 
 /// Placeholder in empty cells.
 const NOTHING: &str = "-";

@@ -7,7 +7,7 @@ use super::plugins::state;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::printable;
+use usher_wording::printable;
 
 /// Shows the sinks.
 pub(crate) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {

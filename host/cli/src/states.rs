@@ -4,8 +4,8 @@ use super::args::ClientArgs;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::paint;
-use super::ui::text::printable;
 use usher_api::{StateHeld, States, routes};
+use usher_wording::printable;
 
 /// Shows the active states.
 pub(crate) fn run(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {

@@ -7,7 +7,7 @@ use usher_api::{Backup, BackupQuery, routes};
 use super::args::StoreBackupArgs;
 use super::ui::error::CliError;
 use super::ui::output::Output;
-use super::ui::text::{bytes, printable};
+use usher_wording::{bytes, printable};
 
 /// Asks a running router to copy its data folder.
 ///

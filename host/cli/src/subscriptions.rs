@@ -4,11 +4,11 @@ use super::args::{ClientArgs, SubscriptionArgs};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
-use super::ui::text::{elapsed, now, printable, until};
 use usher_api::{
     Backpressure, Order, Subscription, SubscriptionGone, SubscriptionState, Subscriptions,
     Timestamp, routes,
 };
+use usher_wording::{elapsed, now, printable, until};
 
 /// Placeholder in empty cells.
 const NOTHING: &str = "-";

@@ -6,9 +6,10 @@ use super::args::TailArgs;
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::paint;
-use super::ui::text::{clock, printable, printable_cut, width};
+use super::ui::text::width;
 use usher_api::{Events, EventsQuery, Stored, StreamQuery, routes};
 use usher_client::{Client, Outcome, Streamed};
+use usher_wording::{clock, printable, printable_cut};
 
 const PAGE_EVENTS: usize = 200;
 

@@ -8,7 +8,7 @@ use super::args::{ClientArgs, HashTokenArgs, NewTokenArgs, RevokeTokenArgs};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
-use super::ui::text::{date_time, now, printable};
+use usher_wording::{date_time, now, printable};
 
 /// Placeholder in empty cells.
 const NOTHING: &str = "-";

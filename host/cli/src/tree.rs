@@ -13,18 +13,16 @@
 //! Three columns: the tree, the time since the flow began, and a note. Text from events and plugins
 //! is escaped before it becomes part of a line.
 
-use std::collections::BTreeMap;
-
 use anstyle::Style;
+use usher_api::{Attempt, Delayed, Flow, FlowEvent, Timestamp};
+use usher_wording::{
+    Branch, Child, FlowTree, attempt, clock, count, date_time, duration, elapsed, printable,
+    printable_cut, state,
+};
 
 use super::ui::output::style;
 use super::ui::table::paint;
-use super::ui::text::{
-    clock, count, date_time, duration, elapsed, printable, printable_cut, width,
-};
-use usher_api::{
-    Attempt, Cause, Delayed, DeliveryReport, DeliveryState, Flow, FlowEvent, Timestamp, failed_in,
-};
+use super::ui::text::width;
 
 /// Wider labels overflow instead of widening the column.
 const LABEL_MAX_CHARS: usize = 64;
@@ -55,56 +53,39 @@ impl Line {
 
 /// The flow as text, with styles.
 pub(crate) fn render(flow: &Flow) -> String {
-    let mut tree = Tree::new(flow);
-    tree.roots();
-    let mut text = heading(flow);
+    let tree = FlowTree::new(flow);
+    let mut text = heading(flow, &tree);
+    let mut lines = Lines { start: tree.start(), tree, lines: Vec::new() };
+    lines.roots();
     text.push('\n');
-    text.push_str(&layout(&tree.lines));
+    text.push_str(&layout(&lines.lines));
     if flow.truncated {
         text.push_str(&paint("… the flow has more events than are shown\n", style::OPEN));
     }
     text
 }
 
-fn heading(flow: &Flow) -> String {
+fn heading(flow: &Flow, tree: &FlowTree<'_>) -> String {
     let (state, color) =
         if flow.settled { ("settled", style::GOOD) } else { ("under way", style::OPEN) };
-    let dead = flow
-        .events
-        .iter()
-        .flat_map(|event| &event.deliveries)
-        .filter(|delivery| delivery.state == DeliveryState::Dead)
-        .count();
     let mut parts = vec![
         paint(&format!("flow {}", flow.flow), style::STRONG),
         paint(state, color),
         count(flow.events.len(), "event"),
     ];
+    let dead = tree.dead();
     if dead > 0 {
         parts.push(paint(&format!("{} given up", deliveries(dead)), style::BAD));
     }
-    if let Some(first) = flow.events.first() {
-        let start = first.stored.recorded;
-        parts.push(elapsed(start, newest(flow).unwrap_or(start)));
-        parts.push(paint(&format!("from {} UTC", date_time(start)), style::FAINT));
+    if !flow.events.is_empty() {
+        parts.push(elapsed(tree.start(), tree.newest()));
+        parts.push(paint(&format!("from {} UTC", date_time(tree.start())), style::FAINT));
     }
     format!("{}\n", parts.join("  "))
 }
 
 fn deliveries(n: usize) -> String {
     if n == 1 { "1 delivery".to_owned() } else { format!("{n} deliveries") }
-}
-
-/// Time of the newest event or failed attempt.
-fn newest(flow: &Flow) -> Option<Timestamp> {
-    let recorded = flow.events.iter().map(|event| event.stored.recorded);
-    let failed = flow
-        .events
-        .iter()
-        .flat_map(|event| &event.deliveries)
-        .flat_map(|delivery| &delivery.failures)
-        .map(|failure| failure.time);
-    recorded.chain(failed).max()
 }
 
 fn layout(lines: &[Line]) -> String {
@@ -127,43 +108,18 @@ fn layout(lines: &[Line]) -> String {
     text
 }
 
-/// An emission of a delivery: an event, or one that is still delayed.
-enum Child<'a> {
-    Event(&'a FlowEvent),
-    Delayed(&'a Delayed),
-}
-
 /// Builds the lines.
-struct Tree<'a> {
-    flow: &'a Flow,
+struct Lines<'a> {
+    tree: FlowTree<'a>,
     start: Timestamp,
-    /// Emissions by delivery: parent sequence and subscription.
-    children: BTreeMap<(u64, &'a str), Vec<Child<'a>>>,
     lines: Vec<Line>,
 }
 
-impl<'a> Tree<'a> {
-    fn new(flow: &'a Flow) -> Self {
-        let mut children: BTreeMap<(u64, &str), Vec<Child>> = BTreeMap::new();
-        for event in &flow.events {
-            if let Some(cause) = parent(flow, event) {
-                children.entry(key(cause)).or_default().push(Child::Event(event));
-            }
-        }
-        for delayed in &flow.delayed {
-            children.entry(key(&delayed.cause)).or_default().push(Child::Delayed(delayed));
-        }
-        let start =
-            flow.events.first().map_or(Timestamp::from_ms(0), |event| event.stored.recorded);
-        Self { flow, start, children, lines: Vec::new() }
-    }
-
-    /// Adds the first event, and any whose parent is not in the flow.
+impl<'a> Lines<'a> {
     fn roots(&mut self) {
-        for event in &self.flow.events {
-            if parent(self.flow, event).is_none() {
-                self.event(event, "", "", 0);
-            }
+        let roots: Vec<_> = self.tree.roots().collect();
+        for event in roots {
+            self.event(event, "", "", 0);
         }
     }
 
@@ -197,55 +153,34 @@ impl<'a> Tree<'a> {
             return;
         }
 
-        let mut deliveries: Vec<(&str, Option<&DeliveryReport>)> = event
-            .deliveries
-            .iter()
-            .map(|delivery| (delivery.subscription.as_str(), Some(delivery)))
-            .collect();
-        // A removed subscription has no delivery, but its emissions remain.
-        let here = (stored.sequence, "")..(stored.sequence.saturating_add(1), "");
-        for (_, subscription) in self.children.range(here).map(|(key, _)| *key) {
-            if !deliveries.iter().any(|(name, _)| *name == subscription) {
-                deliveries.push((subscription, None));
-            }
-        }
-        let last = deliveries.len().saturating_sub(1);
-        for (n, (name, delivery)) in deliveries.into_iter().enumerate() {
-            let (branch, under) = branches(below, n == last);
-            self.delivery(stored.sequence, name, delivery, (&branch, &under), depth);
+        let branches = self.tree.branches(event);
+        let last = branches.len().saturating_sub(1);
+        for (n, branch) in branches.into_iter().enumerate() {
+            let (own, under) = prefixes(below, n == last);
+            self.branch(branch, (&own, &under), depth);
         }
     }
 
-    fn delivery(
-        &mut self,
-        parent: u64,
-        name: &'a str,
-        delivery: Option<&'a DeliveryReport>,
-        (branch, below): (&str, &str),
-        depth: usize,
-    ) {
-        let emitted = self.children.remove(&(parent, name)).unwrap_or_default();
-        let cause = emitted.first().and_then(|child| match child {
-            Child::Event(event) => event.stored.cause.as_ref(),
-            Child::Delayed(delayed) => Some(&delayed.cause),
-        });
+    fn branch(&mut self, branch: Branch<'a>, (own, below): (&str, &str), depth: usize) {
+        let told = branch.delivery.map(|delivery| state(delivery, branch.cause()));
+        let told = told.into_iter().flatten();
         self.lines.push(Line {
-            branch: branch.to_owned(),
-            label: vec![Span(printable(name), style::NAME)],
+            branch: own.to_owned(),
+            label: vec![Span(printable(branch.subscription), style::NAME)],
             time: String::new(),
-            note: delivery.map_or_else(Vec::new, |delivery| state(delivery, cause)),
+            note: told.map(|phrase| Span(phrase.words, style::of(phrase.tone))).collect(),
         });
-        let failures = delivery.map_or(&[][..], |delivery| &delivery.failures);
-        let count = failures.len() + emitted.len();
+        let failures = branch.delivery.map_or(&[][..], |delivery| &delivery.failures);
+        let count = failures.len() + branch.emitted.len();
         for (n, failure) in failures.iter().enumerate() {
-            let (branch, _) = branches(below, n + 1 == count);
-            self.failure(failure, branch);
+            let (own, _) = prefixes(below, n + 1 == count);
+            self.failure(failure, own);
         }
-        for (n, child) in emitted.into_iter().enumerate() {
-            let (branch, under) = branches(below, failures.len() + n + 1 == count);
+        for (n, child) in branch.emitted.into_iter().enumerate() {
+            let (own, under) = prefixes(below, failures.len() + n + 1 == count);
             match child {
-                Child::Event(event) => self.event(event, &branch, &under, depth + 1),
-                Child::Delayed(delayed) => self.delayed(delayed, branch),
+                Child::Event(event) => self.event(event, &own, &under, depth + 1),
+                Child::Delayed(delayed) => self.delayed(delayed, own),
             }
         }
     }
@@ -273,77 +208,10 @@ impl<'a> Tree<'a> {
     }
 }
 
-fn attempt(failure: &Attempt) -> String {
-    match failure.round {
-        None => format!("attempt {}", failure.attempt),
-        Some(round) => format!("round {round}, attempt {}", failure.attempt),
-    }
-}
-
-/// An event's cause, if its parent is an earlier event of the flow.
-fn parent<'a>(flow: &Flow, event: &'a FlowEvent) -> Option<&'a Cause> {
-    let cause = event.stored.cause.as_ref()?;
-    let known = cause.parent < event.stored.sequence
-        && flow.events.iter().any(|other| other.stored.sequence == cause.parent);
-    known.then_some(cause)
-}
-
-fn key(cause: &Cause) -> (u64, &str) {
-    (cause.parent, cause.subscription.as_str())
-}
-
 /// Prefixes of a child's own line, and of those under it.
-fn branches(below: &str, last: bool) -> (String, String) {
+fn prefixes(below: &str, last: bool) -> (String, String) {
     let (branch, under) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
     (format!("{below}{branch}"), format!("{below}{under}"))
-}
-
-/// A delivery's state as text. `cause` is that of one of its emissions, if any: it records the
-/// successful attempt and its duration.
-fn state(delivery: &DeliveryReport, cause: Option<&Cause>) -> Vec<Span> {
-    let failed = failed_in(delivery.round, &delivery.failures);
-    let again = delivery.round.map(|round| format!(", round {round}")).unwrap_or_default();
-    match delivery.state {
-        DeliveryState::Pending if failed == 0 => {
-            vec![Span(format!("pending{again}"), style::OPEN)]
-        }
-        DeliveryState::Pending => {
-            vec![Span(format!("pending{again}, attempt {}", failed + 1), style::OPEN)]
-        }
-        DeliveryState::InFlight => {
-            let attempt = delivery.attempt.map(|attempt| format!(", attempt {attempt}"));
-            vec![Span(format!("under way{again}{}", attempt.unwrap_or_default()), style::OPEN)]
-        }
-        DeliveryState::Parked => {
-            let behind = delivery.behind.map(|head| format!(" behind #{head}"));
-            vec![Span(format!("parked{again}{}", behind.unwrap_or_default()), style::OPEN)]
-        }
-        DeliveryState::Waiting => {
-            let due = delivery.due.map(|due| format!(", due {}", clock(due))).unwrap_or_default();
-            vec![Span(format!("waiting for attempt {}{again}{due}", failed + 1), style::OPEN)]
-        }
-        DeliveryState::Done => {
-            let attempt = cause.map_or(failed + 1, |cause| cause.attempt);
-            let mut spans = vec![Span("done".to_owned(), style::GOOD)];
-            if attempt > 1 {
-                spans.push(Span(format!(" at attempt {attempt}"), style::GOOD));
-            }
-            if !again.is_empty() {
-                spans.push(Span(again, style::GOOD));
-            }
-            if let Some(cause) = cause {
-                spans.push(Span(format!(", {}", duration(cause.took_us)), style::FAINT));
-            }
-            spans
-        }
-        DeliveryState::Dead => {
-            let what = match delivery.dead_letter {
-                Some(id) => format!("dead letter {id}"),
-                None => "dead; its dead letter was redriven or discarded".to_owned(),
-            };
-            vec![Span(what, style::BAD)]
-        }
-    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ fn expires(text: &str) -> Result<Timestamp, String> {
     });
     match span {
         Some(span_ms) => {
-            let at_ms = crate::ui::now().as_ms().saturating_add(span_ms);
+            let at_ms = usher_wording::now().as_ms().saturating_add(span_ms);
             Ok(Timestamp::from_ms(at_ms))
         }
         None => timestamp(text).map_err(|error| format!("use 90d, 12h, or a time: {error}")),

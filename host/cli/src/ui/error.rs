@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 
-use super::text::printable;
+use usher_wording::printable;
 
 /// Error of a subcommand.
 #[derive(Debug)]

@@ -8,4 +8,4 @@ pub(crate) mod text;
 pub use error::CliError;
 pub use output::{Output, style};
 pub use table::{Align, Cell, Table, paint};
-pub use text::{bytes, count, date_time, now, printable, width, without_name};
+pub use text::width;

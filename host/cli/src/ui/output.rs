@@ -9,6 +9,8 @@ use super::error::CliError;
 
 /// Styles in use.
 pub mod style {
+    use usher_wording::Tone;
+
     use super::{AnsiColor, Style};
 
     /// Headings and names of events.
@@ -23,6 +25,16 @@ pub mod style {
     pub const OPEN: Style = AnsiColor::Yellow.on_default();
     /// Failure.
     pub const BAD: Style = AnsiColor::Red.on_default();
+
+    /// The style of a tone.
+    pub const fn of(tone: Tone) -> Style {
+        match tone {
+            Tone::Good => GOOD,
+            Tone::Open => OPEN,
+            Tone::Bad => BAD,
+            Tone::Faint => FAINT,
+        }
+    }
 }
 
 /// Buffered output of a subcommand.

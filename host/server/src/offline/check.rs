@@ -15,10 +15,10 @@ use usher_api::{Schedules, Subscriptions, routes};
 use usher_cli::ui::CliError;
 use usher_cli::ui::{Align, Cell, Table, paint};
 use usher_cli::ui::{Output, style};
-use usher_cli::ui::{count, now, printable, without_name};
 use usher_config::{self as config, Config, ConfigProblems};
 use usher_event::PluginName;
 use usher_plugins::{FileCheck, check_folder};
+use usher_wording::{count, now, printable, without_name};
 
 /// JSON output of `check`.
 #[derive(Debug, Serialize)]

@@ -10,7 +10,7 @@ use crate::project;
 use usher_api::{Subscription, Timestamp};
 use usher_cli::ui::paint;
 use usher_cli::ui::style;
-use usher_cli::ui::{count, printable};
+use usher_wording::{count, printable};
 
 /// Differences from a running router's subscriptions.
 #[derive(Debug, Serialize)]

@@ -8,7 +8,7 @@ use usher_event::ScheduleName;
 
 use super::compare::{self, Kind, Setting, tally};
 use usher_api::{Schedule, Timestamp};
-use usher_cli::ui::date_time;
+use usher_wording::date_time;
 
 /// Differences from a running router's schedules.
 #[derive(Debug, Serialize)]

@@ -8,8 +8,8 @@ use usher_event::Digest;
 use super::compare::{Kind, Setting};
 use super::inspected::{Inspected, section};
 use usher_cli::ui::paint;
-use usher_cli::ui::printable;
 use usher_cli::ui::style;
+use usher_wording::printable;
 
 /// How one version of a plugin differs from another.
 #[derive(Debug, Serialize)]

@@ -17,9 +17,9 @@ use super::inspected::{Inspected, section};
 use usher_cli::ui::CliError;
 use usher_cli::ui::paint;
 use usher_cli::ui::{Output, style};
-use usher_cli::ui::{bytes, printable};
 use usher_config::{self as config, Config, ConfigProblems, Flags};
 use usher_plugins::sandbox;
+use usher_wording::{bytes, printable};
 
 /// Runs `usher inspect`.
 pub(crate) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> {

@@ -7,9 +7,9 @@ use usher_broker::{Salvaged, Verified};
 
 use super::args::{StoreSalvageArgs, StoreVerifyArgs};
 use usher_cli::ui::CliError;
-use usher_cli::ui::printable;
 use usher_cli::ui::{Align, Cell, Table, paint};
 use usher_cli::ui::{Output, style};
+use usher_wording::printable;
 
 /// JSON output of `store verify`.
 #[derive(Serialize)]
