@@ -1,6 +1,7 @@
 //! The routes of the API: method, path, scope, and what each takes and returns. The server mounts
 //! its handlers on them and the OpenAPI document is derived from them.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema as _, ToSchema};
@@ -16,6 +17,25 @@ use crate::{
     Plugins, ReplayQuery, Replayed, Schedules, Scope, Sinks, StateQuery, StateValues, States,
     Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated, TokenRevoked, Tokens,
 };
+
+/// Characters that must be escaped in a path segment.
+const PATH_SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'?')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// The methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +174,16 @@ impl Route {
         Self { own_refusals, ..self }
     }
 
+    /// Its path; `parameters` fill the braces in their order.
+    pub fn filled(&self, parameters: &[&str]) -> String {
+        let mut parameters = parameters.iter();
+        let filled = |part: &str| match part.starts_with('{').then(|| parameters.next()) {
+            Some(Some(parameter)) => utf8_percent_encode(parameter, PATH_SEGMENT).to_string(),
+            _ => part.to_owned(),
+        };
+        self.path.split('/').map(filled).collect::<Vec<_>>().join("/")
+    }
+
     /// Whether it accepts any `Host` header: probes connect by address.
     pub fn is_probe(&self) -> bool {
         is_probe(self.path)
@@ -213,7 +243,7 @@ fn anything(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
 const BROKER: &[Refusal] = &[INVALID, NOT_FOUND, BUSY, INTERNAL, UNAVAILABLE];
 const LISTS: &[Refusal] = &[INVALID, BUSY, INTERNAL, UNAVAILABLE];
 const READS: &[Refusal] = &[BUSY, INTERNAL, UNAVAILABLE];
-const CONTROLS: &[Refusal] = &[INVALID, NOT_FOUND, CONFLICT, BUSY, INTERNAL, UNAVAILABLE];
+const CHANGES: &[Refusal] = &[INVALID, NOT_FOUND, CONFLICT, BUSY, INTERNAL, UNAVAILABLE];
 
 /// Read the log.
 pub const EVENTS: Route = Route::get("/events", "listEvents", Scope::Read)
@@ -309,14 +339,14 @@ pub const PAUSE: Route = Route::post("/plugins/{plugin}/pause", "pausePlugin", S
          is resumed.",
     )
     .returns("It is paused.", json::<PluginStanding>)
-    .refuses(CONTROLS);
+    .refuses(CHANGES);
 
 /// Resume a paused plugin.
 pub const RESUME: Route = Route::post("/plugins/{plugin}/resume", "resumePlugin", Scope::Operate)
     .summary("Resume deliveries to a paused plugin")
     .description("They continue where they stopped.")
     .returns("It is no longer paused.", json::<PluginStanding>)
-    .refuses(CONTROLS);
+    .refuses(CHANGES);
 
 /// Release a plugin from quarantine.
 pub const RELEASE: Route =
@@ -324,7 +354,7 @@ pub const RELEASE: Route =
         .summary("Lift the quarantine of a plugin")
         .description("Its failures are forgotten; if it keeps failing, it is quarantined again.")
         .returns("It is no longer quarantined.", json::<PluginStanding>)
-        .refuses(CONTROLS);
+        .refuses(CHANGES);
 
 /// Roll a plugin back.
 pub const ROLLBACK: Route =
@@ -335,7 +365,7 @@ pub const ROLLBACK: Route =
              until its file changes.",
         )
         .returns("The previous version serves.", json::<PluginStanding>)
-        .refuses(CONTROLS);
+        .refuses(CHANGES);
 
 /// Read the history of a plugin.
 pub const HISTORY: Route = Route::get("/plugins/{plugin}/history", "pluginHistory", Scope::Read)
@@ -384,7 +414,7 @@ pub const UNSUBSCRIBE: Route = Route {
      for it again creates a new one.",
 )
 .returns("It is removed.", json::<SubscriptionGone>)
-.refuses(CONTROLS);
+.refuses(CHANGES);
 
 /// Replay part of the log.
 pub const REPLAY: Route =
@@ -410,7 +440,7 @@ pub const DRY_RUN: Route =
         )
         .query(params::<ReplayQuery>)
         .returns("What would become of each.", json::<DryRuns>)
-        .refuses(CONTROLS);
+        .refuses(CHANGES);
 
 /// List sinks.
 pub const SINKS: Route = Route::get("/sinks", "listSinks", Scope::Read)
@@ -549,7 +579,7 @@ pub const REVOKE_TOKEN: Route =
         .summary("Revoke a token")
         .description("Neither the last one with the scope `admin` nor one of the configuration.")
         .returns("It is no longer accepted.", json::<TokenRevoked>)
-        .refuses(CONTROLS);
+        .refuses(CHANGES);
 
 /// Make a backup.
 pub const BACKUP: Route = Route::post("/backup", "backup", Scope::Admin)
@@ -662,4 +692,15 @@ fn stream_parameters() -> Vec<Parameter> {
     let mut all = params::<StreamQuery>();
     all.push(seen);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_fill_the_braces() {
+        assert_eq!(DELIVERY.filled(&["7", "a b", "c"]), "/events/7/deliveries/a%20b/c");
+        assert_eq!(FLOW.filled(&["a/b?c#d é"]), "/flows/a%2Fb%3Fc%23d%20%C3%A9");
+    }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::config::Config;
@@ -35,25 +34,6 @@ const STREAM_SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest body accepted.
 const BODY_MAX_BYTES: u64 = 512 * 1024 * 1024;
-
-/// Characters that must be escaped in a path segment.
-const PATH_SEGMENT: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'/')
-    .add(b'?')
-    .add(b'<')
-    .add(b'>')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 fn config(tls: TlsConfig) -> Config {
     Agent::config_builder()
@@ -155,19 +135,13 @@ impl Client {
 
     /// A request to a route; `parameters` fill the braces of its path in their order.
     pub fn call(&self, route: Route, parameters: &[&str]) -> Request<'_> {
-        let mut parameters = parameters.iter();
-        let filled = |part: &str| match part.starts_with('{').then(|| parameters.next()) {
-            Some(Some(parameter)) => segment(parameter),
-            _ => part.to_owned(),
-        };
-        let parts: Vec<_> = route.path.split('/').map(filled).collect();
         let method = match route.method {
             usher_api::Method::Get => Method::GET,
             usher_api::Method::Post => Method::POST,
             usher_api::Method::Delete => Method::DELETE,
             usher_api::Method::Options => Method::OPTIONS,
         };
-        self.request(method, parts.join("/"))
+        self.request(method, route.filled(parameters))
     }
 
     /// `GET path`
@@ -335,27 +309,9 @@ impl Client {
     }
 }
 
-/// Text as one segment of a path.
-pub fn segment(text: &str) -> String {
-    utf8_percent_encode(text, PATH_SEGMENT).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn segments_stay_in_one_segment() {
-        assert_eq!(segment("order-1"), "order-1");
-        assert_eq!(segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");
-    }
-
-    #[test]
-    fn parameters_fill_the_braces() {
-        let client = Client::new("http://127.0.0.1:1");
-        let route = usher_api::routes::DELIVERY;
-        assert_eq!(client.call(route, &["7", "a b", "c"]).path, "/events/7/deliveries/a%20b/c");
-    }
 
     #[test]
     fn queries_are_encoded() {

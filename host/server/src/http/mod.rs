@@ -40,6 +40,7 @@ mod stream;
 mod subscriptions;
 mod tls;
 mod tokens;
+mod ui;
 mod webhooks;
 
 #[cfg(test)]
@@ -111,6 +112,9 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
 /// The route of all webhooks in the metrics of requests.
 const WEBHOOKS: &str = "[[webhook]]";
 
+/// The route of the page in the metrics of requests.
+const PAGE: &str = "/ui";
+
 /// What further paths for publishing take.
 const INGEST: [(Method, &str); 2] =
     [(Method::Post, routes::PUBLISH.path), (Method::Options, routes::HANDSHAKE.path)];
@@ -146,14 +150,20 @@ fn router(api: Api) -> Router {
         router.route(&webhook.path, receive.layer(count))
     });
     let own = handlers().into_iter();
-    own.map(|(route, handler)| (route.path.to_owned(), route, handler))
+    let routes = own
+        .map(|(route, handler)| (route.path.to_owned(), route, handler))
         .chain(others)
         .fold(webhooks, guarded)
+        .with_state(api.clone());
+    // The page counts as one route. What it reads for itself doesn't pass the guard again.
+    let page = ui::router(api.clone(), routes.clone().fallback(unknown_path))
+        .layer(from_fn_with_state((api.clone(), PAGE), count));
+    routes
+        .merge(page)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn_with_state(api.clone(), guard::admit))
+        .layer(from_fn_with_state(api, guard::admit))
         .layer(from_fn(arrival::track))
-        .with_state(api)
 }
 
 /// Counts requests by route, method and status. Requests that match no route are not counted, so

@@ -253,16 +253,20 @@ impl From<BrokerError> for ApiError {
 
 impl ApiError {
     /// The problem in JSON.
-    fn body(&self) -> Vec<u8> {
-        let problem = Problem {
+    /// As the API says it.
+    pub(super) fn problem(&self) -> Problem {
+        Problem {
             kind: "about:blank".to_owned(),
             title: self.title.to_owned(),
             status: self.status.as_u16(),
             detail: cut_chars(&self.detail, DETAIL_MAX_CHARS).into_owned(),
             attribute: self.attribute.clone(),
             member: self.member,
-        };
-        serde_json::to_vec(&problem).unwrap_or_default()
+        }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.problem()).unwrap_or_default()
     }
 }
 

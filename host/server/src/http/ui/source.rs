@@ -1,0 +1,54 @@
+//! The API as the page reads it: in this process, as the viewer.
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+use usher_api::Problem;
+use usher_ui::Source;
+
+use super::session::Session;
+use crate::http::connections::{Caller, Connection};
+use crate::http::problem::ApiError;
+use std::sync::Arc;
+
+/// The API, for one viewer.
+pub(super) struct OwnApi<'a> {
+    routes: &'a Router,
+    session: &'a Session,
+    client: &'a Arc<Connection>,
+}
+
+impl<'a> OwnApi<'a> {
+    pub(super) fn new(
+        routes: &'a Router,
+        session: &'a Session,
+        client: &'a Arc<Connection>,
+    ) -> Self {
+        Self { routes, session, client }
+    }
+
+    async fn read(&self, path_and_query: String) -> Result<Vec<u8>, Problem> {
+        let failed =
+            |error: &dyn std::fmt::Display| ApiError::internal(error.to_string()).problem();
+        let request = Request::get(path_and_query).body(Body::empty());
+        let mut request = request.map_err(|error| failed(&error))?;
+        self.session.sign(request.headers_mut());
+        request.extensions_mut().insert(Caller(Arc::clone(self.client)));
+        let Ok(response) = self.routes.clone().oneshot(request).await;
+        let is_success = response.status().is_success();
+        let body = response.into_body().collect().await.map_err(|error| failed(&error))?;
+        let body = body.to_bytes();
+        if is_success {
+            return Ok(body.to_vec());
+        }
+        Err(serde_json::from_slice(&body).unwrap_or_else(|error| failed(&error)))
+    }
+}
+
+impl Source for OwnApi<'_> {
+    fn get(&self, path_and_query: String) -> impl Future<Output = Result<Vec<u8>, Problem>> + Send {
+        self.read(path_and_query)
+    }
+}

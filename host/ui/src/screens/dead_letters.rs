@@ -1,0 +1,196 @@
+//! Dead letters: by reason, one by one, and all that match at once.
+
+use maud::{Markup, html};
+use usher_api::{
+    DeadLetter, DeadLetterReason, DeadLetterReasons, DeadLetters, DeadLettersQuery, Explanation,
+    Problem, Scope, routes,
+};
+use usher_wording::count;
+
+use super::Screen;
+use crate::asked::Asked;
+use crate::html::{action, address, cell, dead_letter_link, event_link, field, table, time};
+use crate::source::{Source, Viewer, fetch, problem};
+
+/// Dead letters on one page.
+const PAGE_LETTERS: usize = 50;
+
+/// Fields of the form, which are those of the API's query.
+const FIELDS: [&str; 7] = ["subscription", "plugin", "class", "reason", "type", "since", "until"];
+
+pub(crate) async fn show(
+    source: &impl Source,
+    viewer: &Viewer,
+    asked: &Asked,
+) -> Result<Markup, Problem> {
+    let matching = query(asked)?;
+    let reasons: DeadLetterReasons =
+        fetch(source, routes::DEAD_LETTER_REASONS, &[], &matching).await?;
+    let page = DeadLettersQuery {
+        after: asked.parsed("after")?,
+        max: Some(PAGE_LETTERS),
+        ..matching.clone()
+    };
+    let found: DeadLetters = fetch(source, routes::DEAD_LETTERS, &[], &page).await?;
+    let may_operate = viewer.may(Scope::Operate);
+    let mut rows = Vec::new();
+    for dead in &found.dead_letters {
+        let round = round(source, dead).await;
+        rows.push(row(dead, round, may_operate));
+    }
+    let counted: u64 = reasons.reasons.iter().map(|one| one.count).sum::<u64>() + reasons.others;
+    Ok(html! {
+        h1 { "Dead letters" }
+        (filters(asked))
+        (by_reason(&reasons))
+        h2 { (total(counted, reasons.next.is_some())) }
+        @if may_operate && counted > 0 { (bulk(asked, counted)) }
+        (table(
+            &["Dead letter", "Given up (UTC)", "Subscription", "Event", "Type", "Reason", ""],
+            &rows,
+            "None match.",
+        ))
+        p.pages {
+            @if asked.text("after").is_some() {
+                a href={ "dead-letters?" (asked.with("after", "")) } { "Oldest" }
+            }
+            @if let Some(next) = found.next {
+                a href={ "dead-letters?" (asked.with("after", &next.to_string())) } rel="next" { "Next" }
+            }
+        }
+    })
+}
+
+/// What the form asks for.
+fn query(asked: &Asked) -> Result<DeadLettersQuery, Problem> {
+    Ok(DeadLettersQuery {
+        subscription: asked.parsed("subscription")?,
+        plugin: asked.parsed("plugin")?,
+        class: asked.owned("class"),
+        reason: asked.owned("reason"),
+        type_prefix: asked.owned("type"),
+        since: asked.time("since")?,
+        until: asked.time("until")?,
+        ..DeadLettersQuery::default()
+    })
+}
+
+/// How often its delivery was redriven or replayed before, plus one; `None` if that is unknown.
+pub(crate) async fn round(source: &impl Source, dead: &DeadLetter) -> Option<u32> {
+    let (sequence, name) = (dead.event.sequence.to_string(), &dead.subscription);
+    let parameters = [sequence.as_str(), name.plugin(), name.local()];
+    let told: Explanation = fetch(source, routes::DELIVERY, &parameters, &()).await.ok()?;
+    told.round
+}
+
+fn filters(asked: &Asked) -> Markup {
+    let label = |name: &str| match name {
+        "subscription" => "Subscription",
+        "plugin" => "Plugin",
+        "class" => "Class",
+        "reason" => "Reason, exactly",
+        "type" => "Type begins with",
+        "since" => "Since (UTC)",
+        _ => "Until (UTC)",
+    };
+    html! {
+        form.filters method="get" action=(Screen::DeadLetters.path()) {
+            @for name in FIELDS { (field(label(name), name, "text", asked.text(name))) }
+            button type="submit" { "Filter" }
+            a href=(Screen::DeadLetters.path()) { "Clear" }
+        }
+    }
+}
+
+fn by_reason(reasons: &DeadLetterReasons) -> Markup {
+    let rows: Vec<_> = reasons.reasons.iter().map(reason).collect();
+    html! {
+        h2 { "By reason" }
+        (table(&["Count", "Subscription", "Class", "Reason", "First", "Last"], &rows, "None."))
+        @if reasons.others > 0 { p.faint { (reasons.others) " more have other reasons." } }
+    }
+}
+
+fn reason(counted: &DeadLetterReason) -> Markup {
+    let name = counted.subscription.as_str();
+    let query = [("subscription", name), ("reason", &counted.reason)];
+    html! {
+        tr {
+            td.number { (counted.count) }
+            td { (name) }
+            td { (counted.class) }
+            td {
+                a href=(address(Screen::DeadLetters, &query)) {
+                    @if counted.reason.is_empty() { "no attempt was made" } @else { (cell(&counted.reason)) }
+                }
+            }
+            td { (time(counted.first)) }
+            td { (time(counted.last)) }
+        }
+    }
+}
+
+fn total(counted: u64, is_more: bool) -> String {
+    let matching = count(usize::try_from(counted).unwrap_or(usize::MAX), "dead letter");
+    if is_more { format!("More than {matching} match") } else { format!("{matching} match") }
+}
+
+/// Actions on everything that matches; the script goes through the pages of the API, so that each
+/// is counted and the rest can be stopped.
+fn bulk(asked: &Asked, counted: u64) -> Markup {
+    let fields = FIELDS.iter().filter_map(|name| Some((*name, asked.text(name)?)));
+    let fields: Vec<_> = fields.collect();
+    let query = serde_urlencoded::to_string(fields).unwrap_or_default();
+    html! {
+        div.bulk data-list={ "api/dead-letters?" (query) } data-count=(counted) {
+            button type="button" data-verb="redrive" { "Redrive all that match" }
+            button type="button" data-verb="discard"
+                data-question={ "Drop " (counted) " dead letters for good?" } {
+                "Discard all that match"
+            }
+            button type="button" data-stop hidden { "Stop" }
+            output aria-live="polite" {}
+        }
+    }
+}
+
+fn row(dead: &DeadLetter, round: Option<u32>, may_operate: bool) -> Markup {
+    html! {
+        tr {
+            td { (dead_letter_link(dead.id)) }
+            td { (time(dead.time)) }
+            td { (dead.subscription.as_str()) }
+            td { (event_link(dead.event.sequence)) }
+            td { (cell(dead.event.event.ty())) }
+            td { span.bad { (dead.class) } " " (cell(&dead.reason)) (again(round)) }
+            td { @if may_operate { (actions(dead.id)) } }
+        }
+    }
+}
+
+/// How often it was redriven.
+pub(crate) fn again(round: Option<u32>) -> Markup {
+    html! {
+        @match round.map(|round| round.saturating_sub(1)) {
+            None | Some(0) => {}
+            Some(1) => { div.open { "redriven once" } }
+            Some(times) => { div.open { "redriven " (times) " times" } }
+        }
+    }
+}
+
+/// What can be done with one.
+pub(crate) fn actions(id: u64) -> Markup {
+    let question = format!("Drop dead letter {id} for good?");
+    html! {
+        div.actions {
+            (action("Redrive", &format!("dead-letters/{id}/redrive"), None))
+            (action("Discard", &format!("dead-letters/{id}/discard"), Some(&question)))
+        }
+    }
+}
+
+/// A dead letter named by a query.
+pub(crate) fn id(asked: &Asked) -> Result<u64, Problem> {
+    asked.parsed("id")?.ok_or_else(|| problem("id: name a dead letter"))
+}

@@ -1,0 +1,72 @@
+//! What a plugin keeps, read only.
+
+use maud::{Markup, html};
+use usher_api::{Plugins, Problem, StateQuery, StateValue, StateValues, routes};
+use usher_wording::bytes;
+
+use super::Screen;
+use crate::asked::Asked;
+use crate::html::{address, cell, payload, plugin_link, table};
+use crate::source::{Source, fetch};
+
+/// Values on one page.
+const PAGE_VALUES: usize = 50;
+
+pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Markup, Problem> {
+    let plugins: Plugins = fetch(source, routes::PLUGINS, &[], &()).await?;
+    let names = plugins.plugins.iter().filter_map(|plugin| plugin.name.as_ref());
+    let chosen = asked.text("plugin");
+    let values = match chosen {
+        None => None,
+        Some(name) => {
+            let query = StateQuery {
+                after_bucket: asked.owned("bucket"),
+                after_key: asked.owned("key"),
+                max: Some(PAGE_VALUES),
+            };
+            let found: StateValues = fetch(source, routes::PLUGIN_STATE, &[name], &query).await?;
+            Some((name, found.values))
+        }
+    };
+    Ok(html! {
+        h1 { "State" @if let Some(name) = chosen { " of " (plugin_link(name)) } }
+        form.filters method="get" action=(Screen::State.path()) {
+            label {
+                "Plugin"
+                input type="text" name="plugin" list="plugins" value=(chosen.unwrap_or_default()) required;
+                datalist #plugins { @for name in names { option value=(name.as_str()) {} } }
+            }
+            button type="submit" { "Show" }
+        }
+        @if let Some((name, values)) = values {
+            (table(
+                &["Bucket", "Key", "Size", "Value"],
+                &values.iter().map(row).collect::<Vec<_>>(),
+                "It keeps nothing, or nothing further.",
+            ))
+            @if let Some(last) = values.last().filter(|_| values.len() == PAGE_VALUES) {
+                @let query = [("plugin", name), ("bucket", &last.bucket), ("key", &last.key)];
+                p.pages { a href=(address(Screen::State, &query)) rel="next" { "Next" } }
+            }
+        }
+    })
+}
+
+fn row(value: &StateValue) -> Markup {
+    html! {
+        tr {
+            td { (cell(&value.bucket)) }
+            td.strong { (cell(&value.key)) }
+            td.number { (bytes(value.size_bytes)) }
+            td {
+                @match &value.value {
+                    Some(text) if text.len() <= 80 && !text.contains('\n') => { code { (cell(text)) } }
+                    Some(text) => {
+                        details { summary { (cell(text)) } (payload(text.as_bytes())) }
+                    }
+                    None => { span.faint { "bytes that are no text" } }
+                }
+            }
+        }
+    }
+}
