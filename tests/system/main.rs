@@ -8,6 +8,7 @@
 )]
 mod access;
 mod api;
+mod browser;
 mod capabilities;
 mod cloudevents;
 mod command_line;
@@ -22,7 +23,9 @@ mod isolation;
 mod ladder;
 mod lifecycle;
 mod listening;
+mod page;
 mod plugin_files;
+mod prefix;
 mod promises;
 mod questions;
 mod replay;

@@ -4,8 +4,10 @@
 //! because the tests and the demo look there.
 
 mod bench;
+mod browser;
 mod cargo;
 mod crash;
+mod debian;
 mod demo;
 mod fuzz;
 mod guests;

@@ -11,12 +11,16 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{build_workspace, cargo, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
-use crate::{crash, guests, hostile, simulate};
+use crate::{browser, crash, guests, hostile, simulate};
 
 /// Seeds played by the ledger simulation.
 const SIMULATED_SEEDS: u64 = 1_000;
 const SIMULATE: &str = "simulate: 1000 seeds";
 const HOSTILE: &str = "hostile: every row";
+const PAGE: &str = "page: in a browser";
+
+/// Threads for tests in a browser, each of which has several processes.
+const BROWSERS_MAX: &str = "2";
 
 /// Command-line options of `cargo xtask test`.
 #[derive(Debug, Args)]
@@ -55,6 +59,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let mut test = cargo(&repository(), "test", &target_dir());
             counted(test.args(["--workspace", "--no-fail-fast"]).args(filter(options)))
         }));
+        if options.filter.as_ref().is_none_or(|filter| PAGE.contains(filter)) {
+            steps.push(step(PAGE, page));
+        }
         steps.push(step("plugins: unit tests", || {
             let native = target_dir().join("plugins-native");
             let mut test = cargo(&repository().join("plugins"), "test", &native);
@@ -76,6 +83,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     summarise(&steps, start.elapsed())
+}
+
+/// Runs the tests that need a browser, or counts them as ignored where there is none.
+fn page() -> Result<Counts> {
+    let mut test = cargo(&repository(), "test", &target_dir());
+    test.args(["--package", "usher-tests", "--test", "system", "page::"]);
+    match browser::find() {
+        Ok(()) => counted(test.args(["--", "--ignored", "--test-threads", BROWSERS_MAX])),
+        Err(error) => {
+            announce(&format!(
+                "the tests of the page are left out: there is no browser: {error:#}"
+            ));
+            counted(&mut test)
+        }
+    }
 }
 
 fn filter(options: &Options) -> impl Iterator<Item = &String> {

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cargo;
 use crate::style::announce;
+use crate::{cargo, debian};
 
 const TARGET: &str = "wasm32-wasip2";
 const DEBIAN_PACKAGES: [&str; 5] =
@@ -126,25 +126,8 @@ fn debian() -> Result<()> {
     if missing_from_debian().is_none() {
         return Ok(());
     }
-    if !Path::new("/usr/bin/apt-get").exists() {
-        bail!("this is not Debian");
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("its packages are not installed, and only root could do it");
-    }
-    announce("trying Debian's packages for Rust on the web");
-    if install().is_err() {
-        announce("once more, with fresh package lists");
-        cargo::run(Command::new("apt-get").arg("update"))?;
-        install()?;
-    }
+    debian::install(&DEBIAN_PACKAGES)?;
     missing_from_debian().map_or(Ok(()), |missing| bail!("{missing} is still missing"))
-}
-
-fn install() -> Result<()> {
-    let mut command = Command::new("apt-get");
-    command.args(["install", "-y", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
-    cargo::run(command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
 }
 
 /// The first missing prerequisite.

@@ -255,7 +255,7 @@ async fn serve(
         never = app.sinks.run(&app.control, gone) => match never {},
         never = watch_certificate(tls.as_deref()) => match never {},
         never = keep_last_used(&access) => match never {},
-        never = samples::keep(&app) => match never {},
+        never = samples::keep(&app.samples, &*app.broker, &*app.clock) => match never {},
         never = reload(flags.clone(), live, &access, hangups) => match never {},
     };
     let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };

@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use usher_api::{Sample, Timestamp};
-use usher_broker::BrokerStats;
-
-use crate::running::Running;
+use usher_broker::{Broker, BrokerStats, Clock};
 
 /// Time from one sample to the next.
 const EVERY: Duration = Duration::from_secs(10);
@@ -61,15 +59,15 @@ impl Samples {
 }
 
 /// Takes samples. Never returns.
-pub(crate) async fn keep(running: &Running) -> Infallible {
+pub(crate) async fn keep(samples: &Samples, broker: &dyn Broker, clock: &dyn Clock) -> Infallible {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         // The broker reports its own read errors.
-        let Ok(statuses) = running.broker.subscriptions().await else { continue };
+        let Ok(statuses) = broker.subscriptions().await else { continue };
         let lag = statuses.iter().map(|status| status.lag).sum();
-        running.samples.add(running.broker.stats(), lag, running.clock.now_ms());
+        samples.add(broker.stats(), lag, clock.now_ms());
     }
 }
 

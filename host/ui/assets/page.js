@@ -114,7 +114,7 @@ async function act(form) {
   const button = form.querySelector("button");
   button.disabled = true;
   try {
-    const [type, body] = form.id === "publish" ? eventOf(form) : edited(form);
+    const [type, body] = form.matches("#publish") ? eventOf(form) : edited(form);
     const answer = await request("POST", form.getAttribute("action"), type, body);
     const sequence = sequenceOf(answer);
     if (form.dataset.to && sequence) {

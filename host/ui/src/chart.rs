@@ -44,8 +44,7 @@ pub(crate) fn per_second(count: u64, sample: &Sample) -> f64 {
 /// `0`, `0.3`, `12`, `12.3k`, `4.5M`.
 pub(crate) fn short(value: f64) -> String {
     match value {
-        _ if value == 0.0 => "0".to_owned(),
-        _ if value < 10.0 => format!("{value:.1}"),
+        _ if value < 10.0 && value.fract() != 0.0 => format!("{value:.1}"),
         _ if value < 10_000.0 => format!("{value:.0}"),
         _ if value < 10_000_000.0 => format!("{:.1}k", value / 1_000.0),
         _ => format!("{:.1}M", value / 1_000_000.0),
@@ -64,9 +63,14 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        for (value, expected) in
-            [(0.0, "0"), (0.25, "0.2"), (12.4, "12"), (12_345.0, "12.3k"), (12_345_678.0, "12.3M")]
-        {
+        for (value, expected) in [
+            (0.0, "0"),
+            (0.25, "0.2"),
+            (7.0, "7"),
+            (12.4, "12"),
+            (12_345.0, "12.3k"),
+            (12_345_678.0, "12.3M"),
+        ] {
             assert_eq!(short(value), expected);
         }
     }

@@ -8,7 +8,7 @@ use usher_event::text::cut_chars;
 use usher_wording::{Phrase, Tone, date_time, printable};
 
 use crate::json::pretty;
-use crate::screens::Screen;
+use crate::screen::Screen;
 
 /// Limit on the text of one cell.
 const CELL_MAX_CHARS: usize = 160;

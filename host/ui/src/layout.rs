@@ -5,7 +5,7 @@ use usher_api::Problem;
 
 use crate::assets::{ICON, SCRIPT, STYLE};
 use crate::html::badge;
-use crate::screens::{Screen, Shown};
+use crate::screen::{Screen, Shown};
 use crate::source::Viewer;
 use usher_wording::Tone;
 

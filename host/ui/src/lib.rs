@@ -15,13 +15,14 @@ mod chart;
 mod html;
 mod json;
 mod layout;
+mod screen;
 mod screens;
 mod source;
 mod timeline;
 
 pub use assets::{Asset, asset};
 pub use layout::{Page, again, login, message};
-pub use screens::Screen;
+pub use screen::Screen;
 pub use source::{Source, Viewer};
 
 /// Only what the router itself serves; no inline script or style, no frame around it.

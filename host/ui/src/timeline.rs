@@ -75,7 +75,9 @@ impl Timeline {
         for failure in failures {
             ran(&mut reached_ms, failure.time.as_ms(), failure.took_us, "failed");
         }
-        let emitted = branch.emitted.iter().find_map(|child| match child {
+        // The report of a dead letter is no success of its delivery.
+        let is_dead = branch.delivery.is_some_and(|one| one.state == DeliveryState::Dead);
+        let emitted = branch.emitted.iter().filter(|_| !is_dead).find_map(|child| match child {
             usher_wording::Child::Event(event) => Some(&event.stored),
             usher_wording::Child::Delayed(_) => None,
         });

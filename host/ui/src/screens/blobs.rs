@@ -4,9 +4,9 @@ use maud::{Markup, html};
 use usher_api::{Blob, Blobs, BlobsQuery, Problem, Scope, routes};
 use usher_wording::bytes;
 
-use super::Screen;
 use crate::asked::Asked;
 use crate::html::{address, cell, digest, plugin_link, table, time};
+use crate::screen::Screen;
 use crate::source::{Source, Viewer, fetch};
 
 /// Blobs on one page.

@@ -3,12 +3,14 @@
 use maud::{Markup, html};
 use usher_api::{DeadLetter, Problem, Scope, routes};
 
+use usher_wording::count;
+
 use super::dead_letters::{actions, again, id, round};
 use super::flow::reason;
-use super::{Screen, Shown};
 use crate::asked::Asked;
 use crate::html::{cell, event_link, flow_link, payload, plugin_link, table, time};
 use crate::json::pretty;
+use crate::screen::{Screen, Shown};
 use crate::source::{Source, Viewer, fetch};
 
 pub(crate) async fn show(
@@ -36,7 +38,7 @@ pub(crate) async fn show(
         p {
             (event_link(dead.event.sequence)) " for " (plugin_link(&dead.plugin)) "/"
             (dead.subscription.local()) ", given up " (time(dead.time)) " after "
-            (dead.attempt_count) " attempts; " (flow_link(dead.event.flow))
+            (count(dead.attempt_count as usize, "attempt")) "; " (flow_link(dead.event.flow))
         }
         p { span.bad { (dead.class) } " " (cell(&dead.reason)) }
         (again(round))

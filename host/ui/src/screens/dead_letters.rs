@@ -7,9 +7,9 @@ use usher_api::{
 };
 use usher_wording::count;
 
-use super::Screen;
 use crate::asked::Asked;
 use crate::html::{action, address, cell, dead_letter_link, event_link, field, table, time};
+use crate::screen::Screen;
 use crate::source::{Source, Viewer, fetch, problem};
 
 /// Dead letters on one page.
@@ -131,8 +131,8 @@ fn reason(counted: &DeadLetterReason) -> Markup {
 }
 
 fn total(counted: u64, is_more: bool) -> String {
-    let matching = count(usize::try_from(counted).unwrap_or(usize::MAX), "dead letter");
-    if is_more { format!("More than {matching} match") } else { format!("{matching} match") }
+    let matching = count(usize::try_from(counted).unwrap_or(usize::MAX), "matching dead letter");
+    if is_more { format!("More than {matching}") } else { matching }
 }
 
 /// Actions on everything that matches; the script goes through the pages of the API, so that each

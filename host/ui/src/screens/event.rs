@@ -4,9 +4,9 @@ use maud::{Markup, html};
 use usher_api::{Explanation, Problem, Stored, Subscriptions, routes};
 use usher_wording::{details, headline, now};
 
-use super::Shown;
 use crate::asked::Asked;
 use crate::html::{cell, dead_letter_link, event_link, flow_link, payload, phrase, table, time};
+use crate::screen::Shown;
 use crate::source::{Source, fetch, problem};
 
 /// Limit on subscriptions that are asked about one event.

@@ -4,9 +4,9 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 use usher_api::{Events, EventsQuery, Problem, ReadOrder, Stored, routes};
 
-use super::{Screen, Shown};
 use crate::asked::Asked;
 use crate::html::{cell, event_link, field, flow_link, table, time};
+use crate::screen::{Screen, Shown};
 use crate::source::{Source, fetch};
 
 /// Events on one page.

@@ -10,9 +10,9 @@ use usher_wording::{
     Branch, Child, FlowTree, Phrase, Tone, attempt, count, date_time, duration, elapsed, now, state,
 };
 
-use super::{Screen, Shown};
 use crate::asked::Asked;
 use crate::html::{badge, cell, dead_letter_link, digest, event_link, lines, phrase, time};
+use crate::screen::{Screen, Shown};
 use crate::source::{Source, Viewer, fetch, problem};
 use crate::timeline::Timeline;
 

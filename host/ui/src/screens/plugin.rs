@@ -8,9 +8,10 @@ use usher_api::{
 use usher_wording::{Tone, count, duration};
 
 use super::plugins::{breaker, state_badge};
-use super::{Screen, Shown, subscriptions};
+use super::subscriptions;
 use crate::asked::Asked;
 use crate::html::{action, address, badge, cell, digest, table, time};
+use crate::screen::{Screen, Shown};
 use crate::source::{Source, Viewer, fetch, problem};
 
 /// Log lines shown.

@@ -4,9 +4,9 @@ use maud::{Markup, html};
 use usher_api::{Plugins, Problem, StateQuery, StateValue, StateValues, routes};
 use usher_wording::bytes;
 
-use super::Screen;
 use crate::asked::Asked;
 use crate::html::{address, cell, payload, plugin_link, table};
+use crate::screen::Screen;
 use crate::source::{Source, fetch};
 
 /// Values on one page.

@@ -6,8 +6,8 @@ use usher_api::{
 };
 use usher_wording::{Tone, details, headline, now, until};
 
-use super::Screen;
 use crate::html::{badge, cell, event_link, field, phrase, plugin_link, table};
+use crate::screen::Screen;
 use crate::source::{Source, Viewer, fetch};
 
 /// Limit on subscriptions whose oldest event is explained.

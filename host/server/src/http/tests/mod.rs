@@ -7,6 +7,7 @@ mod routes;
 mod statuses;
 mod stub;
 mod tls;
+mod ui;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,9 +16,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use usher_event::Digest;
 use usher_ui::Screen;
 
-use super::Ui;
 use super::session::Session;
 use super::source::OwnApi;
+use super::state::Ui;
 use crate::http::connections::{Caller, Connection};
 use crate::http::problem::ApiError;
 use crate::http::state::stopped;

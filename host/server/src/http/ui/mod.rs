@@ -7,6 +7,7 @@
 mod live;
 mod session;
 mod source;
+mod state;
 
 use std::sync::Arc;
 
@@ -16,19 +17,16 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 use usher_ui::{CONTENT_SECURITY_POLICY, Page, Screen};
 
 use self::session::{NoSession, Session};
 use self::source::OwnApi;
+use self::state::Ui;
 use super::connections::{Caller, Connection};
 use super::ingest::read;
 use super::problem::ApiError;
 use super::state::Api;
-
-/// Limit on screens that are being made at a time.
-const SCREENS_MAX: usize = 8;
 
 /// Limit on the body of a login.
 const LOGIN_MAX_BYTES: usize = 16 * 1024;
@@ -36,19 +34,8 @@ const LOGIN_MAX_BYTES: usize = 16 * 1024;
 /// Names who the page was made for. Scripts of other origins can't send it.
 const ACTOR: HeaderName = HeaderName::from_static("usher-actor");
 
-/// The page. Cheap to clone.
-#[derive(Clone)]
-struct Ui {
-    api: Api,
-    /// The routes of the API.
-    routes: Router,
-    /// One permit for each screen that is being made.
-    making: Arc<Semaphore>,
-}
-
 /// The addresses of the page, which reads from `routes`.
 pub(super) fn router(api: Api, routes: Router) -> Router {
-    let making = Arc::new(Semaphore::new(SCREENS_MAX));
     Router::new()
         .route("/ui", get(enter))
         .route("/ui/", get(enter))
@@ -57,7 +44,7 @@ pub(super) fn router(api: Api, routes: Router) -> Router {
         .route("/ui/live/{screen}", get(live::follow))
         .route("/ui/api/{*path}", any(call))
         .route("/ui/{file}", get(file))
-        .with_state(Ui { api, routes, making })
+        .with_state(Ui::new(api, routes))
 }
 
 /// Leads to the first screen.
@@ -184,24 +171,27 @@ async fn log_out(uri: Uri, headers: HeaderMap) -> Response {
 }
 
 /// Passes a request of the page's script to the API.
-async fn call(State(ui): State<Ui>, Caller(client): Caller, mut request: Request) -> Response {
-    let session = match Session::of(&ui.api, &client, request.uri(), request.headers()) {
-        Ok(session) => session,
-        Err(error) => return ApiError::from(error).into_response(),
-    };
-    let made_for = request.headers_mut().remove(ACTOR);
-    if let Err(error) = check_actor(&session, request.method(), made_for.as_ref()) {
-        return error.into_response();
-    }
-    let path_and_query = request.uri().path_and_query().map_or("/", |all| all.as_str());
+async fn call(
+    State(ui): State<Ui>,
+    Caller(client): Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (mut head, body) = request.into_parts();
+    let session = Session::of(&ui.api, &client, &head.uri, &head.headers)?;
+    let made_for = head.headers.remove(ACTOR);
+    check_actor(&session, &head.method, made_for.as_ref())?;
+    let path_and_query = head.uri.path_and_query().map_or("/", |all| all.as_str());
     let path = path_and_query.strip_prefix("/ui/api").unwrap_or(path_and_query);
-    match path.parse() {
-        Ok(path) => *request.uri_mut() = path,
-        Err(error) => return ApiError::invalid(format!("path: {error}")).into_response(),
-    }
-    session.sign(request.headers_mut());
-    let Ok(response) = ui.routes.clone().oneshot(request).await;
-    response
+    // Nothing else goes along: a request keeps what the routes of the page made of its path.
+    let mut passed = Request::new(body);
+    *passed.method_mut() = head.method;
+    *passed.uri_mut() =
+        path.parse().map_err(|error| ApiError::invalid(format!("path: {error}")))?;
+    session.sign(&mut head.headers);
+    *passed.headers_mut() = head.headers;
+    passed.extensions_mut().insert(Caller(client));
+    let Ok(response) = ui.routes.clone().oneshot(passed).await;
+    Ok(response)
 }
 
 /// A page that was made for another viewer, in another tab, does nothing in this one's name; and
@@ -258,7 +248,8 @@ fn html(page: Page) -> Response {
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // With `no-referrer` browsers send forms with `Origin: null`, which the guard refuses.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ];
     (status, headers, page.html).into_response()
@@ -274,6 +265,3 @@ async fn charged(ui: &Ui, client: &Arc<Connection>, page: Page) -> Response {
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response
 }
-
-#[cfg(test)]
-mod tests;
