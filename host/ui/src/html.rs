@@ -125,7 +125,7 @@ pub(crate) fn table(heads: &[&str], rows: &[Markup], empty: &str) -> Markup {
         @if rows.is_empty() {
             p.faint { (empty) }
         } @else {
-            div.scroll tabindex="0" role="region" aria-label="table" {
+            div.scroll tabindex="0" {
                 table {
                     thead { tr { @for head in heads { th scope="col" { (head) } } } }
                     tbody { @for row in rows { (row) } }

@@ -46,7 +46,7 @@ pub(crate) async fn show(
         h2 { (total(counted, reasons.next.is_some())) }
         @if may_operate && counted > 0 { (bulk(asked, counted)) }
         (table(
-            &["Dead letter", "Given up (UTC)", "Subscription", "Event", "Type", "Reason", ""],
+            &["Dead letter", "Given up (UTC)", "Subscription", "Event", "Type", "Reason", "Actions"],
             &rows,
             "None match.",
         ))

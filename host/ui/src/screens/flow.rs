@@ -60,7 +60,7 @@ pub(crate) async fn show(
             ", from " (date_time(tree.start())) " UTC, " (timeline.length())
         }
         @if flow.truncated { p.open { "The flow has more events than are shown." } }
-        div.scroll tabindex="0" role="region" aria-label="Flow" {
+        div.scroll tabindex="0" {
             table.flow {
                 thead {
                     tr {
