@@ -188,7 +188,7 @@ async fn serve(
         move || Access::open(&data, &tokens, clock)
     });
     let access = Arc::new(access.await?.context("can't read the tokens")?);
-    if let Err(error) = check_access(&config.listen, &access) {
+    if let Err(error) = access.check_places(&config.listen) {
         broker.close().await?;
         return Err(error);
     }
@@ -276,26 +276,6 @@ async fn listen(places: &[Listen]) -> anyhow::Result<Vec<Listener>> {
         listeners.push(listener.with_context(|| format!("can't listen on {place}"))?);
     }
     Ok(listeners)
-}
-
-/// Callers from elsewhere need a token.
-fn check_access(places: &[Listen], access: &Access) -> anyhow::Result<()> {
-    for place in places.iter().filter(|place| !place.is_local()) {
-        if !access.is_required() {
-            anyhow::bail!(
-                "{place} would serve everyone who reaches it, because there are no tokens: create \
-                 one with `usher tokens new` while the router listens on loopback only, or add \
-                 [token.NAME] to usher.toml, with a hash from `usher tokens hash`"
-            );
-        }
-        if matches!(place, Listen::Tcp { is_tls: false, .. }) {
-            tracing::warn!(
-                %place,
-                "serving others in plain text, tokens included: only a proxy with TLS may reach this"
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Reads the certificate again whenever it changes. Never returns.

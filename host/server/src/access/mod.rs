@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use usher_access::{Permissions, Scope, TokenHash, TokenSecret};
 use usher_broker::{Actor, Clock};
-use usher_config::{Proof, TokenConfig};
+use usher_config::{Listen, Proof, TokenConfig};
 use usher_event::TokenName;
 use usher_tls::Certificate;
 
@@ -109,6 +109,26 @@ impl Access {
         let access = Self::new(kept, tokens, clock);
         access.adopt(configured);
         Ok(access)
+    }
+
+    /// Whether the router may listen there: callers from elsewhere need a token.
+    pub(crate) fn check_places(&self, places: &[Listen]) -> anyhow::Result<()> {
+        for place in places.iter().filter(|place| !place.is_local()) {
+            if !self.is_required() {
+                anyhow::bail!(
+                    "{place} would serve everyone who reaches it, because there are no tokens: create \
+                 one with `usher tokens new` while the router listens on loopback only, or add \
+                 [token.NAME] to usher.toml, with a hash from `usher tokens hash`"
+                );
+            }
+            if matches!(place, Listen::Tcp { is_tls: false, .. }) {
+                tracing::warn!(
+                    %place,
+                    "serving others in plain text, tokens included: only a proxy with TLS may reach this"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Without tokens and without a file.

@@ -13,6 +13,8 @@ pub(crate) enum Command {
     Store(StoreVerb),
     /// Check the configuration and plugin files without serving
     Check(CheckArgs),
+    /// Look at everything a router depends on, and say what to do about what is wrong
+    Doctor(DoctorArgs),
     /// Show what a plugin file is and what it requests, or compare two versions
     Inspect(InspectArgs),
 }
@@ -68,6 +70,21 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
+/// `usher doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) flags: usher_config::Flags,
+    /// The router; by default the first address of the configuration
+    #[arg(long, value_parser = base_url)]
+    pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialsArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `usher inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -109,6 +126,7 @@ mod tests {
             "store verify data --json",
             "store salvage data rescued --json",
             "check --json",
+            "doctor --config usher.toml --url http://127.0.0.1:9 --json",
             "check --config usher.toml --url http://127.0.0.1:9",
             "inspect printer.wasm --json",
             "inspect printer-2.wasm --against printer.wasm --config usher.toml",

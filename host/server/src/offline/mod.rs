@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod compare_schedules;
 mod difference;
+mod doctor;
 mod inspect;
 mod inspected;
 mod store;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Store(StoreVerb::Verify(args)) => store::verify(&args, out),
         Command::Store(StoreVerb::Salvage(args)) => store::salvage(&args, out),
         Command::Check(args) => check::run(&args, out),
+        Command::Doctor(args) => doctor::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
     })
 }
