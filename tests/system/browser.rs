@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use usher_tests::PATIENCE;
 
+/// Attempts to start the driver.
+const STARTS_MAX: usize = 10;
+
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// A browser with one window, and the program that drives it.
@@ -25,6 +28,28 @@ pub(crate) struct Browser {
 
 /// The driver's process group, the browser among it; killed when dropped.
 struct Driver(Child);
+
+impl Driver {
+    /// A driver and its port. With port 0 it takes a free one of IPv4, and gives up if the same is
+    /// in use in IPv6.
+    fn start() -> Result<(Self, String)> {
+        for _ in 0..STARTS_MAX {
+            let mut command = Command::new("chromedriver");
+            command.arg("--port=0").stdin(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.stdout(Stdio::piped()).process_group(0).spawn().context(
+                "chromedriver can't be started: `cargo xtask test` installs it where it may",
+            )?;
+            let stdout = child.stdout.take().context("the driver has no stdout")?;
+            let driver = Self(child);
+            for line in BufReader::new(stdout).lines() {
+                if let Some((_, port)) = line?.split_once("successfully on port ") {
+                    return Ok((driver, port.trim_end_matches('.').to_owned()));
+                }
+            }
+        }
+        bail!("chromedriver names no port")
+    }
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -38,20 +63,7 @@ impl Drop for Driver {
 impl Browser {
     /// A browser as a user has it who never was here before.
     pub(crate) async fn open() -> Result<Self> {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdin(Stdio::null()).stderr(Stdio::null());
-        let mut driver = command.stdout(Stdio::piped()).process_group(0).spawn().context(
-            "chromedriver can't be started: `cargo xtask test` installs it where it may",
-        )?;
-        let stdout = driver.stdout.take().context("the driver has no stdout")?;
-        let driver = Driver(driver);
-        let mut lines = BufReader::new(stdout).lines();
-        let port = loop {
-            let line = lines.next().context("chromedriver names no port")??;
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
+        let (driver, port) = Driver::start()?;
         let arguments = [
             "--headless=new",
             // Tests may run as root, in containers with little shared memory.

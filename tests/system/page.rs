@@ -54,10 +54,12 @@ fn new_token(router: &Router, by: &str, name: &str, scope: &str) -> Result<Strin
     Ok(created.stdout.trim().to_owned())
 }
 
-async fn log_in(browser: &Browser, router: &Router, secret: &str) -> Result<()> {
+/// Logs in, and waits until it has: a click returns before its page is there.
+async fn log_in(browser: &Browser, router: &Router, secret: &str, name: &str) -> Result<()> {
     browser.goto(&ui(router, "login")).await?;
     browser.fill("input[name=token]", secret).await?;
-    browser.press("Log in").await
+    browser.press("Log in").await?;
+    browser.see(".viewer", name).await
 }
 
 #[ignore = "needs a browser"]
@@ -287,8 +289,7 @@ async fn a_login_shows_what_its_scopes_allow() -> Result<()> {
     browser.find("input[name=token]").await?;
 
     // What a scope forbids is neither offered nor done.
-    log_in(&browser, router, &reader).await?;
-    browser.see(".viewer", "auditor").await?;
+    log_in(&browser, router, &reader, "auditor").await?;
     let navigation = browser.find("nav").await?.text().await?;
     assert!(!navigation.contains("Publish") && !navigation.contains("State"), "{navigation}");
     browser.goto(&ui(router, "dead-letter?id=1")).await?;
@@ -303,15 +304,14 @@ async fn a_login_shows_what_its_scopes_allow() -> Result<()> {
     assert_eq!(browser.client().execute_async(forced, Vec::new()).await?, 403);
 
     // Two tabs, two tokens: the first does nothing in the name of the second.
-    log_in(&browser, router, &admin).await?;
+    log_in(&browser, router, &admin, "ops").await?;
     browser.goto(&ui(router, "dead-letter?id=1")).await?;
     browser.see(".viewer", "ops").await?;
     let first = browser.client().window().await?;
     let second = browser.client().new_window(true).await?.handle;
     browser.client().switch_to_window(second).await?;
     let operator = new_token(router, &admin, "operator", "operate")?;
-    log_in(&browser, router, &operator).await?;
-    browser.see(".viewer", "operator").await?;
+    log_in(&browser, router, &operator, "operator").await?;
     browser.client().switch_to_window(first).await?;
     browser.press("Redrive").await?;
     browser.see("#notice.failed", "logged in as operator").await?;

@@ -34,7 +34,8 @@ pub struct AcceptedEvent {
 pub struct Events {
     /// The events, in the order asked for.
     pub events: Vec<Stored>,
-    /// The sequence to continue from; newest first, the one to continue before, as `to`.
+    /// The sequence to continue from; newest first, the one to continue before, as `to`, and 0
+    /// if nothing is left.
     pub next: u64,
     /// The newest committed sequence, 0 when the log is empty.
     pub last: u64,

@@ -110,7 +110,16 @@ pub(crate) fn events(
     let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
     let rows: Box<dyn Iterator<Item = Found>> =
         if is_backward { Box::new(rows.rev()) } else { Box::new(rows) };
-    for row in rows.take(if max == 0 || from >= to { 0 } else { PAGE_MAX_LOOKED_AT }) {
+    let mut rows = rows.take(if max == 0 || from >= to { 0 } else { PAGE_MAX_LOOKED_AT });
+    let mut looked_at = 0;
+    loop {
+        let Some(row) = rows.next() else {
+            if is_backward && looked_at < PAGE_MAX_LOOKED_AT {
+                page.next = 0;
+            }
+            break;
+        };
+        looked_at += 1;
         let (key, value) = row?;
         let stored = read_event(&key, &value)?;
         page.next = if is_backward { stored.sequence } else { stored.sequence + 1 };

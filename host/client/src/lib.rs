@@ -118,7 +118,7 @@ impl Client {
         &self.base
     }
 
-    /// A request; `path` is sent as it is, see [`segment`].
+    /// A request; `path` is sent as it is, see [`Route::filled`].
     pub fn request(&self, method: Method, path: impl Into<String>) -> Request<'_> {
         let authorization = self.authorization.iter().cloned();
         let authorization = authorization.map(|value| (header::AUTHORIZATION, value));

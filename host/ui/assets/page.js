@@ -39,6 +39,7 @@ function morph(from, to) {
     if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
     return;
   }
+  if (from.matches("[data-busy]")) return;
   const typing = document.activeElement.matches("input, textarea");
   if (typing && from.matches("form") && from.contains(document.activeElement)) return;
   for (const { name } of [...from.attributes]) {
@@ -112,7 +113,12 @@ function sequenceOf(answer) {
 async function act(form) {
   if (form.dataset.question && !confirm(form.dataset.question)) return;
   const button = form.querySelector("button");
+  const idle = () => {
+    button.disabled = false;
+    delete form.dataset.busy;
+  };
   button.disabled = true;
+  form.dataset.busy = "";
   try {
     const [type, body] = form.matches("#publish") ? eventOf(form) : edited(form);
     const answer = await request("POST", form.getAttribute("action"), type, body);
@@ -122,11 +128,12 @@ async function act(form) {
       return;
     }
     tell(`${button.textContent}: done.`);
+    idle();
     await refresh();
   } catch (failure) {
     tell(failure.message, true);
   } finally {
-    button.disabled = false;
+    idle();
   }
 }
 
@@ -215,6 +222,7 @@ async function bulk(box, button) {
     isStopped = true;
   };
   stop.hidden = false;
+  box.dataset.busy = "";
   buttons.forEach((each) => (each.disabled = true));
   count();
   try {
@@ -236,6 +244,7 @@ async function bulk(box, button) {
     output.textContent += `; ended: ${failure.message}`;
   }
   stop.hidden = true;
+  delete box.dataset.busy;
   const outcome = output.textContent;
   await refresh();
   tell(`${button.textContent}: ${outcome}.`, failed > 0);

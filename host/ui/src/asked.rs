@@ -46,8 +46,13 @@ impl Asked {
 
     /// The fields with one of them set, as a query.
     pub(crate) fn with(&self, name: &str, value: &str) -> String {
+        self.with_all(&[(name, value)])
+    }
+
+    /// The fields with these set, as a query.
+    pub(crate) fn with_all(&self, set: &[(&str, &str)]) -> String {
         let mut fields = self.0.clone();
-        fields.insert(name.to_owned(), value.to_owned());
+        fields.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         serde_urlencoded::to_string(fields).unwrap_or_default()
     }
 }

@@ -35,13 +35,15 @@ pub async fn page(source: &impl Source, viewer: &Viewer, screen: Screen, query: 
     layout::page(viewer, screen, query, shown)
 }
 
-/// What is in a screen's `main` element; `None` if it can't be read.
+/// What is in a live screen's `main` element, or why it can't be read; `None` if it isn't live.
 pub async fn content(
     source: &impl Source,
     viewer: &Viewer,
     screen: Screen,
     query: &str,
 ) -> Option<String> {
-    let shown = screens::show(source, viewer, screen, query).await.ok()?;
-    Some(shown.body.into_string())
+    match screens::show(source, viewer, screen, query).await {
+        Ok(shown) => shown.is_live.then(|| shown.body.into_string()),
+        Err(problem) => Some(layout::trouble(&problem).into_string()),
+    }
 }

@@ -146,6 +146,7 @@ pub enum ReadOrder {
 pub struct EventPage {
     /// The events, in the order asked for.
     pub events: Vec<StoredEvent>,
-    /// The sequence to continue from; newest first, the one to continue before.
+    /// The sequence to continue from; newest first, the one to continue before, 0 if
+    /// nothing is left.
     pub next: u64,
 }

@@ -25,6 +25,9 @@ use usher_api::{
 /// Limit on dead letters that one request counts; may be exceeded by a page.
 const COUNTED_MAX: usize = 10_000;
 
+/// Limit on pages that one request reads: where few match, the pages of the broker are short.
+const COUNTED_PAGES_MAX: usize = 32;
+
 /// Limit on reasons that one request tells apart.
 const DISTINCT_MAX: usize = 1_000;
 
@@ -73,12 +76,13 @@ pub(super) async fn reasons(
     let named_max = page(asked.max)?;
     let room = answers::room(&api, &client).await?;
     let mut query = DeadLetterQuery { max: PAGE_MAX, ..query(asked)? };
-    let (mut counted, mut reasons) = (0, Reasons::default());
+    let (mut counted, mut pages, mut reasons) = (0, 0, Reasons::default());
     let next = loop {
         let page = api.running.broker.dead_letters(query.clone()).await?;
         counted += page.letters.len();
+        pages += 1;
         page.letters.iter().for_each(|dead| reasons.count(dead));
-        if page.next.is_none() || counted >= COUNTED_MAX {
+        if page.next.is_none() || counted >= COUNTED_MAX || pages >= COUNTED_PAGES_MAX {
             break page.next;
         }
         query.after = page.next;

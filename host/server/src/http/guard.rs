@@ -21,8 +21,9 @@ use super::problem::{ApiError, HEADER_MAX_BYTES};
 use super::state::Api;
 
 /// Prefixes of paths for events and blobs, which spare connections may not request; also for the
-/// page, which has the API under a path of its own.
-const BULK: [&str; 4] = ["/events", "/blobs", "/ui/api/events", "/ui/api/blobs"];
+/// page, which has the API under a path of its own, and streams.
+const BULK: [&str; 6] =
+    ["/events", "/blobs", "/ui/api/events", "/ui/api/blobs", "/ui/events", "/ui/live"];
 
 /// Refuses requests that are ambiguous, not meant for this router, or not allowed on a spare
 /// connection.

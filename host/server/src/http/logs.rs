@@ -1,9 +1,11 @@
 //! `GET /logs`: what plugins wrote, as far as it is in memory.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use usher_api::{Logs, LogsQuery};
 
+use super::answers;
+use super::connections::Caller;
 use super::params::{Params, page};
 use super::problem::ApiError;
 use super::state::Api;
@@ -11,8 +13,10 @@ use super::state::Api;
 /// The newest lines that match.
 pub(super) async fn list(
     State(api): State<Api>,
+    Caller(client): Caller,
     Params(asked): Params<LogsQuery>,
-) -> Result<Json<Logs>, ApiError> {
+) -> Result<Response, ApiError> {
     let max = page(asked.max)?;
-    Ok(Json(Logs { lines: api.running.log_lines.newest(&asked, max) }))
+    let room = answers::room(&api, &client).await?;
+    answers::json(room, &Logs { lines: api.running.log_lines.newest(&asked, max) })
 }

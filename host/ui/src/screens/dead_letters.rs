@@ -8,7 +8,7 @@ use usher_api::{
 use usher_wording::count;
 
 use crate::asked::Asked;
-use crate::html::{action, address, cell, dead_letter_link, event_link, field, table, time};
+use crate::html::{action, cell, dead_letter_link, event_link, field, table, time};
 use crate::screen::Screen;
 use crate::source::{Source, Viewer, fetch, problem};
 
@@ -42,9 +42,9 @@ pub(crate) async fn show(
     Ok(html! {
         h1 { "Dead letters" }
         (filters(asked))
-        (by_reason(&reasons))
+        (by_reason(asked, &reasons))
         h2 { (total(counted, reasons.next.is_some())) }
-        @if may_operate && counted > 0 { (bulk(asked, counted)) }
+        @if may_operate && counted > 0 { (bulk(&matching, counted, reasons.next.is_some())) }
         (table(
             &["Dead letter", "Given up (UTC)", "Subscription", "Event", "Type", "Reason", "Actions"],
             &rows,
@@ -102,8 +102,8 @@ fn filters(asked: &Asked) -> Markup {
     }
 }
 
-fn by_reason(reasons: &DeadLetterReasons) -> Markup {
-    let rows: Vec<_> = reasons.reasons.iter().map(reason).collect();
+fn by_reason(asked: &Asked, reasons: &DeadLetterReasons) -> Markup {
+    let rows: Vec<_> = reasons.reasons.iter().map(|one| reason(asked, one)).collect();
     html! {
         h2 { "By reason" }
         (table(&["Count", "Subscription", "Class", "Reason", "First", "Last"], &rows, "None."))
@@ -111,17 +111,20 @@ fn by_reason(reasons: &DeadLetterReasons) -> Markup {
     }
 }
 
-fn reason(counted: &DeadLetterReason) -> Markup {
+fn reason(asked: &Asked, counted: &DeadLetterReason) -> Markup {
     let name = counted.subscription.as_str();
-    let query = [("subscription", name), ("reason", &counted.reason)];
+    let narrowed = [("subscription", name), ("reason", &counted.reason), ("after", "")];
     html! {
         tr {
             td.number { (counted.count) }
             td { (name) }
             td { (counted.class) }
             td {
-                a href=(address(Screen::DeadLetters, &query)) {
-                    @if counted.reason.is_empty() { "no attempt was made" } @else { (cell(&counted.reason)) }
+                // An empty reason would filter by none.
+                @if counted.reason.is_empty() {
+                    span.faint { "no attempt was made" }
+                } @else {
+                    a href={ "dead-letters?" (asked.with_all(&narrowed)) } { (cell(&counted.reason)) }
                 }
             }
             td { (time(counted.first)) }
@@ -137,15 +140,14 @@ fn total(counted: u64, is_more: bool) -> String {
 
 /// Actions on everything that matches; the script goes through the pages of the API, so that each
 /// is counted and the rest can be stopped.
-fn bulk(asked: &Asked, counted: u64) -> Markup {
-    let fields = FIELDS.iter().filter_map(|name| Some((*name, asked.text(name)?)));
-    let fields: Vec<_> = fields.collect();
-    let query = serde_urlencoded::to_string(fields).unwrap_or_default();
+fn bulk(matching: &DeadLettersQuery, counted: u64, is_more: bool) -> Markup {
+    let query = serde_urlencoded::to_string(matching).unwrap_or_default();
+    let count = if is_more { format!("more than {counted}") } else { counted.to_string() };
     html! {
-        div.bulk data-list={ "api/dead-letters?" (query) } data-count=(counted) {
+        div.bulk data-list={ "api/dead-letters?" (query) } data-count=(count) {
             button type="button" data-verb="redrive" { "Redrive all that match" }
             button type="button" data-verb="discard"
-                data-question={ "Drop " (counted) " dead letters for good?" } {
+                data-question={ "Drop " (count) " dead letters for good?" } {
                 "Discard all that match"
             }
             button type="button" data-stop hidden { "Stop" }

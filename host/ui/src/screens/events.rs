@@ -25,7 +25,6 @@ pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Shown, P
     };
     let found: Events = fetch(source, routes::EVENTS, &[], &query).await?;
     let rows: Vec<_> = found.events.iter().map(row).collect();
-    let is_there_more = found.next > 1 && (!rows.is_empty() || query.filter.is_some());
     let body = html! {
         h1 { "Events" }
         form.filters method="get" action=(Screen::Events.path()) {
@@ -51,7 +50,7 @@ pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Shown, P
             @if asked.text("to").is_some() {
                 a href={ "events?" (asked.with("to", "")) } { "Newest" }
             }
-            @if is_there_more {
+            @if found.next > 0 {
                 a href={ "events?" (asked.with("to", &found.next.to_string())) } rel="next" {
                     "Older than #" (found.next)
                 }

@@ -12,6 +12,9 @@ use crate::source::{Source, fetch};
 /// Values on one page.
 const PAGE_VALUES: usize = 50;
 
+/// A page with fewer values but this much in them may not be the last.
+const LARGE_BYTES: u64 = 1024 * 1024;
+
 pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Markup, Problem> {
     let plugins: Plugins = fetch(source, routes::PLUGINS, &[], &()).await?;
     let names = plugins.plugins.iter().filter_map(|plugin| plugin.name.as_ref());
@@ -44,12 +47,18 @@ pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Markup, 
                 &values.iter().map(row).collect::<Vec<_>>(),
                 "It keeps nothing, or nothing further.",
             ))
-            @if let Some(last) = values.last().filter(|_| values.len() == PAGE_VALUES) {
+            @if let Some(last) = values.last().filter(|_| is_there_more(&values)) {
                 @let query = [("plugin", name), ("bucket", &last.bucket), ("key", &last.key)];
                 p.pages { a href=(address(Screen::State, &query)) rel="next" { "Next" } }
             }
         }
     })
+}
+
+/// Whether there may be more: a page of the API also ends where its values are large.
+fn is_there_more(values: &[StateValue]) -> bool {
+    let total_bytes: u64 = values.iter().map(|value| value.size_bytes).sum();
+    values.len() == PAGE_VALUES || total_bytes >= LARGE_BYTES
 }
 
 fn row(value: &StateValue) -> Markup {

@@ -89,7 +89,8 @@ pub(super) async fn follow(
 }
 
 impl Live {
-    /// The next event; `None` when the router stops or the viewer's token is no longer valid.
+    /// The next event; `None` when the router stops, the viewer's token is no longer valid, or the
+    /// screen is none that changes.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             tokio::select! {
@@ -103,18 +104,17 @@ impl Live {
                 let viewer = format!("event: viewer\ndata: {}\n\n", session.viewer.actor);
                 return Some(viewer.into());
             }
-            if let Some(html) = self.make(&session).await {
-                let digest = Digest::of(html.as_bytes());
-                if self.sent != Some(digest) {
-                    (self.sent, self.silent) = (Some(digest), 0);
-                    let mut event = String::with_capacity(html.len() + 64);
-                    for line in html.split(['\n', '\r']) {
-                        event.extend(["data: ", line, "\n"]);
-                    }
-                    event.push('\n');
-                    let share = self.ui.api.answers.take(&self.client, event.len()).await?;
-                    return Some(share.charged(event));
+            let html = self.make(&session).await?;
+            let digest = Digest::of(html.as_bytes());
+            if self.sent != Some(digest) {
+                (self.sent, self.silent) = (Some(digest), 0);
+                let mut event = String::with_capacity(html.len() + 64);
+                for line in html.split(['\n', '\r']) {
+                    event.extend(["data: ", line, "\n"]);
                 }
+                event.push('\n');
+                let share = self.ui.api.answers.take(&self.client, event.len()).await?;
+                return Some(share.charged(event));
             }
             self.silent += 1;
             if self.silent >= SILENT_MAX {
@@ -124,7 +124,7 @@ impl Live {
         }
     }
 
-    /// The screen's content; `None` if it can't be read now.
+    /// The screen's content; `None` if it isn't a live one.
     async fn make(&self, session: &Session) -> Option<String> {
         let _making = self.ui.making.acquire().await.ok()?;
         let source = OwnApi::new(&self.ui.routes, session, &self.client);

@@ -58,6 +58,7 @@ async fn enter(
     let folder = if uri.path().ends_with('/') { "" } else { "ui/" };
     let screen = match Session::of(&ui.api, &client, &uri, &headers) {
         Ok(session) => Screen::first(&session.viewer).path(),
+        Err(NoSession::Missing) if is_from_elsewhere(&headers) => return html(usher_ui::again()),
         Err(_) => "login",
     };
     see_other(&format!("{folder}{screen}"))

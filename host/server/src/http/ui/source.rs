@@ -13,6 +13,9 @@ use crate::http::connections::{Caller, Connection};
 use crate::http::problem::ApiError;
 use std::sync::Arc;
 
+/// Limit on one response of the API that a screen is made of.
+const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
+
 /// The API, for one viewer.
 pub(super) struct OwnApi<'a> {
     routes: &'a Router,
@@ -38,10 +41,20 @@ impl<'a> OwnApi<'a> {
         request.extensions_mut().insert(Caller(Arc::clone(self.client)));
         let Ok(response) = self.routes.clone().oneshot(request).await;
         let is_success = response.status().is_success();
-        let body = response.into_body().collect().await.map_err(|error| failed(&error))?;
-        let body = body.to_bytes();
+        let (mut rest, mut body) = (response.into_body(), Vec::new());
+        // Each part gives its share of the budget back before the next one asks for its own: a
+        // response held as a whole could wait for itself.
+        while let Some(frame) = rest.frame().await {
+            let frame = frame.map_err(|error| failed(&error))?;
+            if let Some(data) = frame.data_ref() {
+                body.extend_from_slice(data);
+            }
+            if body.len() > BODY_MAX_BYTES {
+                return Err(failed(&"there is more of it than the page can show: narrow it down"));
+            }
+        }
         if is_success {
-            return Ok(body.to_vec());
+            return Ok(body);
         }
         Err(serde_json::from_slice(&body).unwrap_or_else(|error| failed(&error)))
     }
