@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use usher_tests::{Folder, Router, usher_with, wait_for};
 
 use crate::browser::Browser;
+use crate::prefix::Proxy;
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
 /// Every screen, with what it needs to be told.
@@ -55,174 +56,172 @@ fn new_token(router: &Router, by: &str, name: &str, scope: &str) -> Result<Strin
 }
 
 /// Logs in, and waits until it has: a click returns before its page is there.
-async fn log_in(browser: &Browser, router: &Router, secret: &str, name: &str) -> Result<()> {
-    browser.goto(&ui(router, "login")).await?;
-    browser.fill("input[name=token]", secret).await?;
-    browser.press("Log in").await?;
-    browser.see(".viewer", name).await
+fn log_in(browser: &Browser, router: &Router, secret: &str, name: &str) -> Result<()> {
+    browser.goto(&ui(router, "login"))?;
+    browser.fill("input[name=token]", secret)?;
+    browser.press("Log in")?;
+    browser.see(".viewer", name)
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn every_screen_is_shown() -> Result<()> {
+#[test]
+fn every_screen_is_shown() -> Result<()> {
     let tables = format!("{ONE_ATTEMPT}[plugin.state.grants]\nstate = true\n");
     let scene = Scene::with(&tables, &["fail", "state", "emit"])?;
     fail(&scene, "1")?;
     scene.flow_of("test.count", "2", &json!({ "key": "visitors" }))?;
-    let browser = Browser::open().await?;
-    browser.goto(&format!("{}/ui", scene.router.url())).await?;
-    assert!(browser.address().await?.ends_with("/ui/overview"));
+    let browser = Browser::open()?;
+    browser.goto(&format!("{}/ui", scene.router.url()))?;
+    assert!(browser.address()?.ends_with("/ui/overview"));
     for screen in SCREENS {
-        browser.goto(&ui(&scene.router, screen)).await?;
-        assert_eq!(browser.count(".trouble").await?, 0, "{screen}");
-        assert!(browser.find("h1").await?.text().await?.len() > 3, "{screen}");
-        browser.complains_not().await.context(screen)?;
-        let current = browser.count("nav a[aria-current]").await?;
+        browser.goto(&ui(&scene.router, screen))?;
+        assert_eq!(browser.count(".trouble")?, 0, "{screen}");
+        assert!(browser.text("h1")?.len() > 3, "{screen}");
+        browser.complains_not().context(screen)?;
+        let current = browser.count("nav a[aria-current]")?;
         assert!(current == 1 || screen.contains('?'), "{screen}");
         // Nothing is wider than the window of a phone.
-        browser.client().set_window_size(400, 800).await?;
+        browser.resize(400, 800)?;
         let script = "return document.documentElement.scrollWidth - window.innerWidth";
-        let excess = browser.run(script).await?;
+        let excess = browser.run(script)?;
         assert!(excess.as_i64().context("no width")? <= 0, "{screen}: {excess} px too wide");
-        browser.client().set_window_size(1300, 900).await?;
+        browser.resize(1300, 900)?;
     }
-    browser.goto(&ui(&scene.router, "state?plugin=state")).await?;
-    browser.see("tbody", "visitors").await?;
+    browser.goto(&ui(&scene.router, "state?plugin=state"))?;
+    browser.see("tbody", "visitors")?;
     // By keyboard alone: the first stop skips the navigation.
-    browser.goto(&ui(&scene.router, "plugins")).await?;
-    browser.find("body").await?.send_keys("\u{e004}\u{e007}").await?;
-    assert_eq!(browser.run("return document.activeElement.id").await?, "main");
-    browser.goto(&ui(&scene.router, "nothing")).await?;
-    browser.see(".trouble", "404").await?;
-    browser.close().await
+    browser.goto(&ui(&scene.router, "plugins"))?;
+    browser.send_keys("body", "\u{e004}\u{e007}")?;
+    assert_eq!(browser.run("return document.activeElement.id")?, "main");
+    browser.goto(&ui(&scene.router, "nothing"))?;
+    browser.see(".trouble", "404")?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flow_under_way_updates_itself() -> Result<()> {
+#[test]
+fn a_flow_under_way_updates_itself() -> Result<()> {
     let scene = Scene::with(QUICK_RETRIES, &["fail"])?;
     let data = json!({ "mode": "retry", "after_ms": 3_600_000 });
     let receipt = scene.client().publish_new("test.fail", "1", &data)?;
-    let browser = Browser::open().await?;
-    browser.goto(&ui(&scene.router, &format!("flow?id={}", receipt.sequence))).await?;
-    browser.see("h1", "under way").await?;
-    browser.see("tbody", "attempt 1").await?;
-    browser.find("svg.timeline rect.failed").await?;
-    browser.find("svg.timeline rect.due").await?;
+    let browser = Browser::open()?;
+    browser.goto(&ui(&scene.router, &format!("flow?id={}", receipt.sequence)))?;
+    browser.see("h1", "under way")?;
+    browser.see("tbody", "attempt 1")?;
+    browser.find("svg.timeline rect.failed")?;
+    browser.find("svg.timeline rect.due")?;
     // What is opened stays open while the rest changes.
-    browser.click("details summary").await?;
+    browser.click("details summary")?;
     let args = ["plugins", "pause", "fail", "--url", scene.router.url()];
     assert_eq!(usher_with(&args, b"", &[])?.code, 0);
-    browser.goto(&ui(&scene.router, "plugin?name=fail")).await?;
-    browser.see("h1", "paused").await?;
-    browser.press("Resume").await?;
-    browser.see("#notice", "done").await?;
-    browser.see("h1", "serving").await?;
-    browser.press("Pause").await?;
-    browser.see("h1", "paused").await?;
+    browser.goto(&ui(&scene.router, "plugin?name=fail"))?;
+    browser.see("h1", "paused")?;
+    browser.press("Resume")?;
+    browser.see("#notice", "done")?;
+    browser.see("h1", "serving")?;
+    browser.press("Pause")?;
+    browser.see("h1", "paused")?;
     let audit = scene.client().get_json("/audit")?;
     assert_eq!(audit["records"][2]["action"], "pause", "{audit}");
-    browser.complains_not().await?;
-    browser.close().await
+    browser.complains_not()?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn live_screens_follow_the_log() -> Result<()> {
+#[test]
+fn live_screens_follow_the_log() -> Result<()> {
     let scene = Scene::with(ONE_ATTEMPT, &["fail"])?;
-    let browser = Browser::open().await?;
-    browser.goto(&ui(&scene.router, "events?type=test.")).await?;
-    browser.see("main", "Nothing was found").await?;
+    let browser = Browser::open()?;
+    browser.goto(&ui(&scene.router, "events?type=test."))?;
+    browser.see("main", "Nothing was found")?;
     // What is being typed is left alone.
-    browser.fill("input[name=subject]", "half a wo").await?;
+    browser.fill("input[name=subject]", "half a wo")?;
     scene.client().publish_new("test.fail", "1", &json!({ "mode": "ok" }))?;
-    browser.see("tbody", "test.recovered").await?;
-    let typed = browser.run("return document.querySelector('input[name=subject]').value").await?;
+    browser.see("tbody", "test.recovered")?;
+    let typed = browser.run("return document.querySelector('input[name=subject]').value")?;
     assert_eq!(typed, "half a wo");
-    browser.goto(&ui(&scene.router, "overview")).await?;
-    browser.see(".figures", "2 events").await?;
+    browser.goto(&ui(&scene.router, "overview"))?;
+    browser.see(".figures", "2 events")?;
     scene.client().publish_new("other", "2", &json!(1))?;
-    browser.see(".figures", "3 events").await?;
-    browser.complains_not().await?;
-    browser.close().await
+    browser.see(".figures", "3 events")?;
+    browser.complains_not()?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_published_and_its_numbers_stay() -> Result<()> {
+#[test]
+fn an_event_is_published_and_its_numbers_stay() -> Result<()> {
     let scene = Scene::empty()?;
-    let browser = Browser::open().await?;
-    browser.goto(&ui(&scene.router, "publish")).await?;
-    browser.fill("input[name=type]", "test.numbers").await?;
-    browser.fill("textarea[name=extensions]", "correlationid=order-7").await?;
-    browser
-        .fill("textarea[name=data]", "{\"big\": 123456789012345678901, \"exact\": 1.10}")
-        .await?;
-    browser.press("Publish").await?;
-    browser.see("h1", "Flow 1").await?;
-    assert!(browser.address().await?.ends_with("flow?id=1"));
+    let browser = Browser::open()?;
+    browser.goto(&ui(&scene.router, "publish"))?;
+    browser.fill("input[name=type]", "test.numbers")?;
+    browser.fill("textarea[name=extensions]", "correlationid=order-7")?;
+    browser.fill("textarea[name=data]", "{\"big\": 123456789012345678901, \"exact\": 1.10}")?;
+    browser.press("Publish")?;
+    browser.see("h1", "Flow 1")?;
+    assert!(browser.address()?.ends_with("flow?id=1"));
     let stored = scene.client().get("/events/1")?.text();
     assert!(stored.contains("123456789012345678901") && stored.contains("1.10"), "{stored}");
     assert!(stored.contains("\"correlationid\":\"order-7\""), "{stored}");
-    browser.goto(&ui(&scene.router, "event?sequence=1")).await?;
-    browser.see("pre.payload", "\"big\": 123456789012345678901,\n  \"exact\": 1.10").await?;
+    browser.goto(&ui(&scene.router, "event?sequence=1"))?;
+    browser.see("pre.payload", "\"big\": 123456789012345678901,\n  \"exact\": 1.10")?;
     // A refusal of the API is told, and what was typed stays.
-    browser.goto(&ui(&scene.router, "publish")).await?;
-    browser.fill("input[name=type]", "a").await?;
-    browser.fill("input[name=source]", "/plugins/mine").await?;
-    browser.press("Publish").await?;
-    browser.see("#notice.failed", "must not start with /plugins/").await?;
-    browser.fill("textarea[name=data]", "{").await?;
-    browser.press("Publish").await?;
-    browser.see("#notice.failed", "data: ").await?;
-    browser.close().await
+    browser.goto(&ui(&scene.router, "publish"))?;
+    browser.fill("input[name=type]", "a")?;
+    browser.fill("input[name=source]", "/plugins/mine")?;
+    browser.press("Publish")?;
+    browser.see("#notice.failed", "must not start with /plugins/")?;
+    browser.fill("textarea[name=data]", "{")?;
+    browser.press("Publish")?;
+    browser.see("#notice.failed", "data: ")?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_mended_by_mouse() -> Result<()> {
+#[test]
+fn dead_letters_are_mended_by_mouse() -> Result<()> {
     let scene = Scene::with(ONE_ATTEMPT, &["fail"])?;
     for id in ["1", "2", "3"] {
         fail(&scene, id)?;
     }
-    let browser = Browser::open().await?;
+    let browser = Browser::open()?;
     // Redriven: it fails again, as another dead letter.
-    browser.goto(&ui(&scene.router, "dead-letters")).await?;
-    browser.see("h2 + .bulk + .scroll", "dead letter 3").await?;
-    browser.press("Redrive").await?;
-    browser.see("#notice", "done").await?;
+    browser.goto(&ui(&scene.router, "dead-letters"))?;
+    browser.see("h2 + .bulk + .scroll", "dead letter 3")?;
+    browser.press("Redrive")?;
+    browser.see("#notice", "done")?;
     wait_for("the dead letter", || {
         Ok(dead_letters(&scene)?.iter().any(|dead| dead["id"] == 4).then_some(()))
     })?;
-    browser.goto(&ui(&scene.router, "dead-letter?id=4")).await?;
-    browser.see("main", "redriven once").await?;
+    browser.goto(&ui(&scene.router, "dead-letter?id=4"))?;
+    browser.see("main", "redriven once")?;
     // Edited: what is wrong is told, and then it is handled.
     let edit = "const field = document.querySelector('textarea[name=body]');\
                 field.value = field.value.replace('reject', arguments[0] || 'ok');";
-    browser.run("document.querySelector('textarea[name=body]').value = '{'").await?;
-    browser.press("Redrive this event instead").await?;
-    browser.see("#notice.failed", "").await?;
-    browser.goto(&ui(&scene.router, "dead-letter?id=4")).await?;
-    browser.run(edit).await?;
-    browser.press("Redrive this event instead").await?;
-    browser.see("h1", "Flow").await?;
-    browser.see("tbody", "test.recovered").await?;
+    browser.run("document.querySelector('textarea[name=body]').value = '{'")?;
+    browser.press("Redrive this event instead")?;
+    browser.see("#notice.failed", "")?;
+    browser.goto(&ui(&scene.router, "dead-letter?id=4"))?;
+    browser.run(edit)?;
+    browser.press("Redrive this event instead")?;
+    browser.see("h1", "Flow")?;
+    browser.see("tbody", "test.recovered")?;
     // Discarded, after a question.
-    browser.goto(&ui(&scene.router, "dead-letter?id=2")).await?;
-    browser.press("Discard").await?;
-    assert!(browser.agree().await?.contains("dead letter 2"));
+    browser.goto(&ui(&scene.router, "dead-letter?id=2"))?;
+    browser.press("Discard")?;
+    assert!(browser.agree()?.contains("dead letter 2"));
     wait_for("the list", || Ok((dead_letters(&scene)?.len() == 1).then_some(())))?;
-    browser.see("h1", "Dead letters").await?;
-    browser.goto(&ui(&scene.router, "audit")).await?;
-    browser.see("tbody", "redrive edited").await?;
-    browser.goto(&ui(&scene.router, "dead-letter?id=2")).await?;
-    browser.see(".trouble", "404").await?;
-    browser.close().await
+    browser.see("h1", "Dead letters")?;
+    browser.goto(&ui(&scene.router, "audit"))?;
+    browser.see("tbody", "redrive edited")?;
+    browser.goto(&ui(&scene.router, "dead-letter?id=2"))?;
+    browser.see(".trouble", "404")?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_dead_letters_are_one_filter() -> Result<()> {
+#[test]
+fn ten_thousand_dead_letters_are_one_filter() -> Result<()> {
     const COUNT: usize = 10_000;
     let scene = Scene::with("[retry]\nmax_attempts = 1\n", &["fail"])?;
     let failing = |n: usize| event("test.fail", &n.to_string(), &json!({ "mode": "reject" }));
@@ -236,26 +235,26 @@ async fn ten_thousand_dead_letters_are_one_filter() -> Result<()> {
         let overview = scene.client().get_json("/overview")?;
         Ok((overview["dead_letters"] == COUNT + 1).then_some(()))
     })?;
-    let browser = Browser::open().await?;
-    browser.goto(&ui(&scene.router, "dead-letters?class=reject")).await?;
-    browser.see("h2 + .scroll tbody", "asked to fail on attempt 1").await?;
-    browser.click("h2 + .scroll tbody a").await?;
-    browser.see("main", "10000 matching dead letters").await?;
-    assert!(browser.count("table:last-of-type tbody tr").await? <= 51);
+    let browser = Browser::open()?;
+    browser.goto(&ui(&scene.router, "dead-letters?class=reject"))?;
+    browser.see("h2 + .scroll tbody", "asked to fail on attempt 1")?;
+    browser.click("h2 + .scroll tbody a")?;
+    browser.see("main", "10000 matching dead letters")?;
+    assert!(browser.count("table:last-of-type tbody tr")? <= 51);
     // It can be stopped: what is done is counted.
-    browser.press("Discard all that match").await?;
-    assert!(browser.agree().await?.contains("10000"));
-    browser.see(".bulk output", "done").await?;
-    browser.press("Stop").await?;
-    browser.see("#notice", "stopped").await?;
+    browser.press("Discard all that match")?;
+    assert!(browser.agree()?.contains("10000"));
+    browser.see(".bulk output", "done")?;
+    browser.press("Stop")?;
+    browser.see("#notice", "stopped")?;
     let left = dead_letters_left(&scene)?;
     assert!(left > 1 && left <= COUNT as u64, "{left}");
-    browser.press("Discard all that match").await?;
-    browser.agree().await?;
-    browser.see("#notice", "finished").await?;
+    browser.press("Discard all that match")?;
+    browser.agree()?;
+    browser.see("#notice", "finished")?;
     assert_eq!(dead_letters_left(&scene)?, 1, "the one with another reason");
-    browser.complains_not().await?;
-    browser.close().await
+    browser.complains_not()?;
+    Ok(())
 }
 
 fn dead_letters_left(scene: &Scene) -> Result<u64> {
@@ -263,64 +262,64 @@ fn dead_letters_left(scene: &Scene) -> Result<u64> {
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_shows_what_its_scopes_allow() -> Result<()> {
+#[test]
+fn a_login_shows_what_its_scopes_allow() -> Result<()> {
     let scene = Scene::with(ONE_ATTEMPT, &["fail", "state"])?;
     fail(&scene, "1")?;
     let router = &scene.router;
     let admin = new_token(router, "", "ops", "admin")?;
     let reader = new_token(router, &admin, "auditor", "read:attributes")?;
-    let browser = Browser::open().await?;
+    let browser = Browser::open()?;
 
     // Without a token, every address asks for one and leads back.
-    browser.goto(&ui(router, "plugin?name=fail")).await?;
-    browser.see("h1", "Usher").await?;
-    browser.fill("input[name=token]", "usher_wrong").await?;
-    browser.press("Log in").await?;
-    browser.see(".trouble", "no such token").await?;
-    browser.fill("input[name=token]", &admin).await?;
-    browser.press("Log in").await?;
-    browser.see("h1", "fail").await?;
-    assert!(browser.address().await?.ends_with("/ui/plugin?name=fail"));
-    browser.see(".viewer", "ops").await?;
-    assert_eq!(browser.run("return document.cookie").await?, "", "scripts don't see the cookie");
-    browser.find(".actions button").await?;
-    browser.press("Log out").await?;
-    browser.find("input[name=token]").await?;
+    browser.goto(&ui(router, "plugin?name=fail"))?;
+    browser.see("h1", "Usher")?;
+    browser.fill("input[name=token]", "usher_wrong")?;
+    browser.press("Log in")?;
+    browser.see(".trouble", "no such token")?;
+    browser.fill("input[name=token]", &admin)?;
+    browser.press("Log in")?;
+    browser.see("h1", "fail")?;
+    assert!(browser.address()?.ends_with("/ui/plugin?name=fail"));
+    browser.see(".viewer", "ops")?;
+    assert_eq!(browser.run("return document.cookie")?, "", "scripts don't see the cookie");
+    browser.find(".actions button")?;
+    browser.press("Log out")?;
+    browser.find("input[name=token]")?;
 
     // What a scope forbids is neither offered nor done.
-    log_in(&browser, router, &reader, "auditor").await?;
-    let navigation = browser.find("nav").await?.text().await?;
+    log_in(&browser, router, &reader, "auditor")?;
+    let navigation = browser.text("nav")?;
     assert!(!navigation.contains("Publish") && !navigation.contains("State"), "{navigation}");
-    browser.goto(&ui(router, "dead-letter?id=1")).await?;
-    browser.see("main", "reject").await?;
-    assert_eq!(browser.count("main button").await?, 0);
-    let page = browser.client().source().await?;
+    browser.goto(&ui(router, "dead-letter?id=1"))?;
+    browser.see("main", "reject")?;
+    assert_eq!(browser.count("main button")?, 0);
+    let page = browser.source()?;
     assert!(!page.contains("&quot;mode&quot;") && !page.contains("\"mode\""), "{page}");
-    browser.goto(&ui(router, "state?plugin=state")).await?;
-    browser.see(".trouble", "403").await?;
+    browser.goto(&ui(router, "state?plugin=state"))?;
+    browser.see(".trouble", "403")?;
     let forced = "const done = arguments[0]; fetch('api/dead-letters/1/discard', { method: 'POST', \
                   headers: { 'usher-actor': 'auditor' } }).then((answer) => done(answer.status))";
-    assert_eq!(browser.client().execute_async(forced, Vec::new()).await?, 403);
+    assert_eq!(browser.run_async(forced)?, 403);
 
     // Two tabs, two tokens: the first does nothing in the name of the second.
-    log_in(&browser, router, &admin, "ops").await?;
-    browser.goto(&ui(router, "dead-letter?id=1")).await?;
-    browser.see(".viewer", "ops").await?;
-    let first = browser.client().window().await?;
-    let second = browser.client().new_window(true).await?.handle;
-    browser.client().switch_to_window(second).await?;
+    log_in(&browser, router, &admin, "ops")?;
+    browser.goto(&ui(router, "dead-letter?id=1"))?;
+    browser.see(".viewer", "ops")?;
+    let first = browser.window()?;
+    let second = browser.new_tab()?;
+    browser.switch_to(&second)?;
     let operator = new_token(router, &admin, "operator", "operate")?;
-    log_in(&browser, router, &operator, "operator").await?;
-    browser.client().switch_to_window(first).await?;
-    browser.press("Redrive").await?;
-    browser.see("#notice.failed", "logged in as operator").await?;
-    browser.close().await
+    log_in(&browser, router, &operator, "operator")?;
+    browser.switch_to(&first)?;
+    browser.press("Redrive")?;
+    browser.see("#notice.failed", "logged in as operator")?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn hostile_events_stay_text() -> Result<()> {
+#[test]
+fn hostile_events_stay_text() -> Result<()> {
     let scene = Scene::with(ONE_ATTEMPT, &["fail"])?;
     let client = scene.client();
     let mut hostile = event("test.fail", HOSTILE, &json!({ "mode": HOSTILE }));
@@ -337,7 +336,7 @@ async fn hostile_events_stay_text() -> Result<()> {
     }
     client.publish_new("test.deep", "3", &deep)?;
     wait_for("the dead letter", || Ok((dead_letters(&scene)?.len() == 1).then_some(())))?;
-    let browser = Browser::open().await?;
+    let browser = Browser::open()?;
     let encoded = "%3C%2Fscript%3E%3Cscript%3Edocument.title%3D%27taken%27%3C%2Fscript%3E";
     let echoed = [
         format!("events?subject={encoded}"),
@@ -350,41 +349,42 @@ async fn hostile_events_stay_text() -> Result<()> {
     let shown = SCREENS.iter().map(|screen| (*screen).to_owned());
     let events = ["event?sequence=2", "event?sequence=3"].map(str::to_owned);
     for screen in shown.chain(events).chain(echoed) {
-        browser.goto(&ui(&scene.router, &screen)).await?;
-        browser.find("main").await?;
-        assert_ne!(browser.client().title().await?, "taken", "{screen}");
+        browser.goto(&ui(&scene.router, &screen))?;
+        browser.find("main")?;
+        assert_ne!(browser.title()?, "taken", "{screen}");
         let count = browser.run("return document.querySelectorAll('main script, main img').length");
-        assert_eq!(count.await?, 0, "{screen}");
+        assert_eq!(count?, 0, "{screen}");
     }
-    browser.goto(&ui(&scene.router, "event?sequence=1")).await?;
-    browser.see("table", HOSTILE).await?;
-    browser.goto(&ui(&scene.router, "events?type=test.large")).await?;
-    browser.click("tbody a").await?;
-    browser.see("pre.payload", "<b><b>").await?;
-    browser.close().await
+    browser.goto(&ui(&scene.router, "event?sequence=1"))?;
+    browser.see("table", HOSTILE)?;
+    browser.goto(&ui(&scene.router, "events?type=test.large"))?;
+    browser.click("tbody a")?;
+    browser.see("pre.payload", "<b><b>")?;
+    Ok(())
 }
 
 #[ignore = "needs a browser"]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_page_works_behind_a_prefix() -> Result<()> {
+#[test]
+fn the_page_works_behind_a_prefix() -> Result<()> {
     let folder = Folder::new()?;
     folder.install_guests(&["fail"])?;
     let router = Router::start(&folder)?;
     router.client().wait_for_plugin("fail", "serving")?;
     let secret = new_token(&router, "", "ops", "admin")?;
-    let proxy = crate::prefix::Proxy::start("/router/one", router.url()).await?;
-    let browser = Browser::open().await?;
-    browser.goto(&format!("{}/router/one/ui", proxy.url())).await?;
-    browser.fill("input[name=token]", &secret).await?;
-    browser.press("Log in").await?;
-    browser.see("h1", "Overview").await?;
-    assert!(browser.address().await?.ends_with("/router/one/ui/overview"));
-    browser.goto(&format!("{}/router/one/ui/plugin?name=fail", proxy.url())).await?;
-    browser.press("Pause").await?;
-    browser.see("h1", "paused").await?;
-    browser.complains_not().await?;
+    let executor = tokio::runtime::Runtime::new()?;
+    let proxy = executor.block_on(Proxy::start("/router/one", router.url()))?;
+    let browser = Browser::open()?;
+    browser.goto(&format!("{}/router/one/ui", proxy.url()))?;
+    browser.fill("input[name=token]", &secret)?;
+    browser.press("Log in")?;
+    browser.see("h1", "Overview")?;
+    assert!(browser.address()?.ends_with("/router/one/ui/overview"));
+    browser.goto(&format!("{}/router/one/ui/plugin?name=fail", proxy.url()))?;
+    browser.press("Pause")?;
+    browser.see("h1", "paused")?;
+    browser.complains_not()?;
     // The cookie counts below the prefix only.
-    browser.goto(&format!("{}/elsewhere", proxy.url())).await?;
+    browser.goto(&format!("{}/elsewhere", proxy.url()))?;
     assert!(!proxy.saw_cookie_elsewhere());
-    browser.close().await
+    Ok(())
 }
