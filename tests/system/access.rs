@@ -4,26 +4,9 @@ use std::fs;
 
 use anyhow::Result;
 use serde_json::json;
-use usher_tests::{Finished, Folder, Router, usher, usher_with, wait_for};
+use usher_tests::{Folder, Router, usher, usher_with, wait_for};
 
-use crate::scene::{Scene, event};
-
-/// Runs a command against `router`, with this token in its environment.
-fn usher_as(router: &Router, token: &str, args: &[&str]) -> Result<Finished> {
-    let all: Vec<&str> = args.iter().copied().chain(["--url", router.url()]).collect();
-    usher_with(&all, b"", &[("USHER_TOKEN", token)])
-}
-
-/// Creates a token and returns its secret.
-fn new_token(router: &Router, by: &str, name: &str, scopes: &[&str]) -> Result<String> {
-    let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
-    let args: Vec<&str> = ["tokens", "new", name].into_iter().chain(scopes).collect();
-    let created = usher_as(router, by, &args)?;
-    assert_eq!(created.code, 0, "{created:?}");
-    let secret = created.stdout.trim_end();
-    assert!(secret.starts_with("usher_") && !secret.contains('\n'), "{created:?}");
-    Ok(secret.to_owned())
-}
+use crate::scene::{Scene, event, new_token, usher_as};
 
 #[test]
 fn tokens_close_the_router_and_open_it_by_scope() -> Result<()> {

@@ -6,7 +6,7 @@ use usher_tests::{Folder, Router, usher_with, wait_for};
 
 use crate::browser::Browser;
 use crate::prefix::Proxy;
-use crate::scene::{QUICK_RETRIES, Scene, event};
+use crate::scene::{QUICK_RETRIES, Scene, event, new_token};
 
 /// Every screen, with what it needs to be told.
 const SCREENS: [&str; 14] = [
@@ -46,13 +46,6 @@ fn fail(scene: &Scene, id: &str) -> Result<u64> {
 fn dead_letters(scene: &Scene) -> Result<Vec<Value>> {
     let found = scene.client().get_json("/dead-letters?max=1000")?;
     Ok(found["dead_letters"].as_array().context("no list")?.clone())
-}
-
-fn new_token(router: &Router, by: &str, name: &str, scope: &str) -> Result<String> {
-    let args = ["tokens", "new", name, "--scope", scope, "--url", router.url()];
-    let created = usher_with(&args, b"", &[("USHER_TOKEN", by)])?;
-    assert_eq!(created.code, 0, "{created:?}");
-    Ok(created.stdout.trim().to_owned())
 }
 
 /// Logs in, and waits until it has: a click returns before its page is there.
@@ -267,8 +260,8 @@ fn a_login_shows_what_its_scopes_allow() -> Result<()> {
     let scene = Scene::with(ONE_ATTEMPT, &["fail", "state"])?;
     fail(&scene, "1")?;
     let router = &scene.router;
-    let admin = new_token(router, "", "ops", "admin")?;
-    let reader = new_token(router, &admin, "auditor", "read:attributes")?;
+    let admin = new_token(router, "", "ops", &["admin"])?;
+    let reader = new_token(router, &admin, "auditor", &["read:attributes"])?;
     let browser = Browser::open()?;
 
     // Without a token, every address asks for one and leads back.
@@ -309,7 +302,7 @@ fn a_login_shows_what_its_scopes_allow() -> Result<()> {
     let first = browser.window()?;
     let second = browser.new_tab()?;
     browser.switch_to(&second)?;
-    let operator = new_token(router, &admin, "operator", "operate")?;
+    let operator = new_token(router, &admin, "operator", &["operate"])?;
     log_in(&browser, router, &operator, "operator")?;
     browser.switch_to(&first)?;
     browser.press("Redrive")?;
@@ -370,7 +363,7 @@ fn the_page_works_behind_a_prefix() -> Result<()> {
     folder.install_guests(&["fail"])?;
     let router = Router::start(&folder)?;
     router.client().wait_for_plugin("fail", "serving")?;
-    let secret = new_token(&router, "", "ops", "admin")?;
+    let secret = new_token(&router, "", "ops", &["admin"])?;
     let executor = tokio::runtime::Runtime::new()?;
     let proxy = executor.block_on(Proxy::start("/router/one", router.url()))?;
     let browser = Browser::open()?;

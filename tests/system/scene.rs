@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use usher_tests::{Client, Folder, Router};
+use usher_tests::{Client, Finished, Folder, Router, usher_with};
 
 /// A router and its folder. The router goes first when dropped.
 pub(crate) struct Scene {
@@ -58,4 +58,21 @@ pub(crate) fn delivery(flow: &Value) -> &Value {
 /// A CloudEvent from `/tests`.
 pub(crate) fn event(ty: &str, id: &str, data: &Value) -> Value {
     json!({ "specversion": "1.0", "id": id, "source": "/tests", "type": ty, "data": data })
+}
+
+/// Runs a command against `router`, with this token in its environment.
+pub(crate) fn usher_as(router: &Router, token: &str, args: &[&str]) -> Result<Finished> {
+    let all: Vec<&str> = args.iter().copied().chain(["--url", router.url()]).collect();
+    usher_with(&all, b"", &[("USHER_TOKEN", token)])
+}
+
+/// Creates a token and returns its secret.
+pub(crate) fn new_token(router: &Router, by: &str, name: &str, scopes: &[&str]) -> Result<String> {
+    let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
+    let args: Vec<&str> = ["tokens", "new", name].into_iter().chain(scopes).collect();
+    let created = usher_as(router, by, &args)?;
+    assert_eq!(created.code, 0, "{created:?}");
+    let secret = created.stdout.trim_end();
+    assert!(secret.starts_with("usher_") && !secret.contains('\n'), "{created:?}");
+    Ok(secret.to_owned())
 }

@@ -51,6 +51,7 @@ pub use files::replace_file;
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};
+pub use room::free_bytes;
 pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
 #[doc(hidden)]
 pub use store::read_any_row;

@@ -104,22 +104,14 @@ pub(crate) fn events(
     let to = query.to.unwrap_or(u64::MAX);
     let max = query.max.min(PAGE_MAX);
     let is_backward = query.order == ReadOrder::NewestFirst;
-    let next = if is_backward { to.min(newest(view)?.saturating_add(1)) } else { from };
-    let mut page = EventPage { events: Vec::new(), next };
+    let mut page = EventPage { events: Vec::new(), next: from };
     let mut bytes = 0;
     let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
     let rows: Box<dyn Iterator<Item = Found>> =
         if is_backward { Box::new(rows.rev()) } else { Box::new(rows) };
-    let mut rows = rows.take(if max == 0 || from >= to { 0 } else { PAGE_MAX_LOOKED_AT });
-    let mut looked_at = 0;
-    loop {
-        let Some(row) = rows.next() else {
-            if is_backward && looked_at < PAGE_MAX_LOOKED_AT {
-                page.next = 0;
-            }
-            break;
-        };
-        looked_at += 1;
+    let mut left = PAGE_MAX_LOOKED_AT;
+    for row in rows.take(if max == 0 { 0 } else { PAGE_MAX_LOOKED_AT }) {
+        left -= 1;
         let (key, value) = row?;
         let stored = read_event(&key, &value)?;
         page.next = if is_backward { stored.sequence } else { stored.sequence + 1 };
@@ -127,9 +119,12 @@ pub(crate) fn events(
             page.events.push(stored);
             bytes += value.len();
             if page.events.len() >= max || bytes >= max_bytes {
-                break;
+                return Ok(page);
             }
         }
+    }
+    if is_backward && left > 0 {
+        page.next = 0;
     }
     Ok(page)
 }
@@ -226,13 +221,7 @@ pub(crate) fn state(
     let to = keys::after_prefix(&prefix);
     let from = match after {
         None => prefix.clone(),
-        Some((bucket, key)) => {
-            let mut from = keys::bucket(plugin, bucket);
-            // The smallest key above `key` is `key` plus a zero byte.
-            from.extend_from_slice(key.as_bytes());
-            from.push(0);
-            from
-        }
+        Some((bucket, key)) => keys::after_state(plugin, bucket, key),
     };
     let mut records = Vec::new();
     let mut bytes = 0;

@@ -1,6 +1,7 @@
 //! Free-space check for publishing. Emissions aren't checked, so that a full system can drain.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Bytes free for this user on the disk of a folder.
+///
+/// # Errors
+/// The file system doesn't say.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
 
 /// Free space on the disk of a data folder.
 pub(crate) struct DiskSpace {
@@ -47,13 +57,9 @@ impl DiskSpace {
         {
             return free_bytes;
         }
-        let free_bytes = match rustix::fs::statvfs(&self.folder) {
-            Ok(found) => Some(found.f_bavail.saturating_mul(found.f_frsize)),
-            Err(error) => {
-                tracing::warn!(%error, "cannot tell how much of the disk is free");
-                None
-            }
-        };
+        let free_bytes = free_bytes(&self.folder)
+            .inspect_err(|error| tracing::warn!(%error, "cannot tell how much of the disk is free"))
+            .ok();
         *known = Some((now, free_bytes));
         free_bytes
     }

@@ -148,12 +148,10 @@ impl StateSnapshot for Snapshot {
         max: usize,
     ) -> Result<StatePage, StoreError> {
         let prefix = keys::bucket(plugin, bucket);
-        let mut from = prefix.clone();
-        if let Some(after) = after {
-            // The smallest key above `after` is `after` plus a zero byte.
-            from.extend_from_slice(after.as_bytes());
-            from.push(0);
-        }
+        let from = match after {
+            Some(after) => keys::after_state(plugin, bucket, after),
+            None => prefix.clone(),
+        };
         let to = keys::after_prefix(&prefix);
         let mut page = StatePage::default();
         for row in self.view.range(Space::State, &from, to.as_deref()) {

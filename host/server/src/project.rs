@@ -288,15 +288,18 @@ fn attempt(record: broker::AttemptRecord) -> api::Attempt {
     }
 }
 
+/// Class of the last failure; empty if no attempt was made.
+pub(crate) fn class_of(dead: &broker::DeadLetter) -> String {
+    dead.class().map_or("", FailureClass::as_str).to_owned()
+}
+
 /// A dead letter without its attempts, for lists.
 pub(crate) fn listed_dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
     api::DeadLetter { attempts: None, ..dead_letter(dead) }
 }
 
 pub(crate) fn dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
-    let attempts: Vec<_> = dead.attempts.into_iter().map(attempt).collect();
-    let (class, reason) =
-        attempts.last().map(|last| (last.class.clone(), last.reason.clone())).unwrap_or_default();
+    let (class, reason) = (class_of(&dead), dead.reason().to_owned());
     api::DeadLetter {
         id: dead.id,
         time: Timestamp::from_ms(dead.time_ms),
@@ -306,7 +309,7 @@ pub(crate) fn dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
         class,
         reason,
         event: stored(dead.stored),
-        attempts: Some(attempts),
+        attempts: Some(dead.attempts.into_iter().map(attempt).collect()),
     }
 }
 

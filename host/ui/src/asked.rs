@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use usher_api::{Problem, Timestamp};
 
+use crate::html::address;
+use crate::screen::Screen;
 use crate::source::problem;
 
 /// The fields of a query that are not empty.
@@ -44,16 +46,12 @@ impl Asked {
             .ok_or_else(|| problem(format!("{name}: use a time such as 2026-01-31T12:00:00Z")))
     }
 
-    /// The fields with one of them set, as a query.
-    pub(crate) fn with(&self, name: &str, value: &str) -> String {
-        self.with_all(&[(name, value)])
-    }
-
-    /// The fields with these set, as a query.
-    pub(crate) fn with_all(&self, set: &[(&str, &str)]) -> String {
+    /// A screen's address with these fields in the place of its own; empty text removes one.
+    pub(crate) fn address(&self, screen: Screen, set: &[(&str, &str)]) -> String {
         let mut fields = self.0.clone();
         fields.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        serde_urlencoded::to_string(fields).unwrap_or_default()
+        fields.retain(|_, value| !value.is_empty());
+        address(screen, &fields)
     }
 }
 
@@ -67,7 +65,8 @@ mod tests {
         assert_eq!((asked.text("type"), asked.text("source")), (None, Some("/shop")));
         assert_eq!(asked.parsed::<u64>("max").unwrap(), Some(7));
         assert!(asked.parsed::<u64>("bad").unwrap_err().detail.starts_with("bad: "));
-        assert_eq!(asked.with("to", "5"), "bad=x&max=7&source=%2Fshop&to=5");
+        let address = asked.address(Screen::Events, &[("to", "5"), ("bad", "")]);
+        assert_eq!(address, "events?max=7&source=%2Fshop&to=5");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) fn page(
             a.brand href="overview" { "Usher" }
             nav aria-label="Screens" {
                 @for shown in Screen::ALL.into_iter().filter(|one| one.is_in_navigation()) {
-                    @if shown.scopes().iter().all(|scope| viewer.may(*scope)) {
+                    @if shown.is_for(viewer) {
                         a href=(shown.path()) aria-current=[(shown == screen).then_some("page")] {
                             (shown.title())
                         }

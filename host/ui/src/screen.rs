@@ -115,7 +115,7 @@ impl Screen {
     }
 
     /// What it takes to see it.
-    pub(crate) const fn scopes(self) -> &'static [Scope] {
+    const fn scopes(self) -> &'static [Scope] {
         match self {
             Self::State => &[Scope::Read, Scope::ReadData],
             Self::Publish => &[Scope::Publish],
@@ -123,9 +123,13 @@ impl Screen {
         }
     }
 
+    /// Whether a viewer may see it.
+    pub(crate) fn is_for(self, viewer: &Viewer) -> bool {
+        self.scopes().iter().all(|scope| viewer.may(*scope))
+    }
+
     /// The first screen that a viewer may see.
     pub fn first(viewer: &Viewer) -> Self {
-        let allowed = |screen: &Self| screen.scopes().iter().all(|scope| viewer.may(*scope));
-        Self::ALL.into_iter().find(allowed).unwrap_or(Self::Overview)
+        Self::ALL.into_iter().find(|screen| screen.is_for(viewer)).unwrap_or(Self::Overview)
     }
 }

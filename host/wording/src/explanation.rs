@@ -78,7 +78,7 @@ pub fn details(told: &Explanation) -> Vec<String> {
             | Outcome::Delivery(DeliveryState::Done | DeliveryState::Dead)
     );
     if is_open && told.served == SubscriptionState::Paused {
-        let reason = told.paused_because.as_deref().unwrap_or("nobody knows why");
+        let reason = told.paused_because.as_deref().unwrap_or("the reason is unknown");
         lines.push(format!("nothing serves {subscription}: {}", printable(reason)));
     }
     lines.extend(told.round.map(|round| {

@@ -68,6 +68,11 @@ pub(crate) fn state(address: &StateAddress) -> Vec<u8> {
     key
 }
 
+/// `state`: the smallest key above this one, which is the key plus a zero byte.
+pub(crate) fn after_state(plugin: &PluginName, bucket: &str, key: &str) -> Vec<u8> {
+    [&self::bucket(plugin, bucket)[..], key.as_bytes(), &[0]].concat()
+}
+
 /// `blobs`.
 pub(crate) fn blob(digest: &Digest, plugin: &str) -> Vec<u8> {
     [&digest.as_bytes()[..], plugin.as_bytes()].concat()

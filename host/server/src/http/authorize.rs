@@ -56,10 +56,10 @@ pub(super) fn identify(
              and send another as `Authorization: Bearer TOKEN`",
         ));
     }
-    let access = &api.running.access;
-    if client.origin.is_local && !access.is_required() {
+    if !needs_token(api, client) {
         return Ok(Identity::local());
     }
+    let access = &api.running.access;
     let identity = match bearer(headers)? {
         None => match client.identity() {
             Some(identity) => identity.clone(),
@@ -75,6 +75,11 @@ pub(super) fn identify(
         return Err(ApiError::insufficient_scope(&identity.actor, scope));
     }
     Ok(identity)
+}
+
+/// Whether a client has to say who it is: not on this machine, as long as there are no tokens.
+pub(super) fn needs_token(api: &Api, client: &Connection) -> bool {
+    !client.origin.is_local || api.running.access.is_required()
 }
 
 /// Whether a query has a token in it, by the name of a parameter or by the look of its value.

@@ -108,7 +108,7 @@ impl Reasons {
         let (subscription, reason) = key.clone();
         let counted = self.counts.entry(key).or_insert_with(|| DeadLetterReason {
             subscription,
-            class: dead.class().map_or("", FailureClass::as_str).to_owned(),
+            class: project::class_of(dead),
             reason,
             count: 0,
             first: time,

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
@@ -34,7 +34,7 @@ const PAGE_EVENTS: usize = 1_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// An empty comment.
-const COMMENT: &[u8] = b":\n\n";
+pub(super) const COMMENT: &[u8] = b":\n\n";
 
 /// Streams events from a sequence on, without an end.
 pub(super) async fn follow(
@@ -51,25 +51,48 @@ pub(super) async fn follow(
         Some(seen) => number("last-event-id", seen.to_str().unwrap_or_default())?.saturating_add(1),
         None => asked.from.unwrap_or_else(|| committed.borrow().saturating_add(1)),
     };
-    let permit = Arc::clone(&api.streams)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::busy("too many streams are open; close one or try again"))?;
     let following = Following {
         committed,
         stop: api.stop.clone(),
-        _permit: permit,
-        _open: api.metrics.stream(),
+        _place: Place::take(&api)?,
         reader: Reader::new(api, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
     };
     let lines = stream::unfold(following, |mut following| async move {
         let lines = following.next().await?;
         Some((Ok::<_, Infallible>(lines), following))
     });
-    let mut response = Body::from_stream(lines).into_response();
+    Ok(sent_events(lines, "no-cache"))
+}
+
+/// A place among the streams that may be open, counted while it is held.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+impl Place {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// 429 if all are taken.
+    pub(super) fn take(api: &Api) -> Result<Self, ApiError> {
+        let permit = Arc::clone(&api.streams).try_acquire_owned();
+        let permit = permit
+            .map_err(|_| ApiError::busy("too many streams are open; close one or try again"))?;
+        Ok(Self { _permit: permit, _open: api.metrics.stream() })
+    }
+}
+
+/// A response of server-sent events.
+pub(super) fn sent_events(
+    events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+    cache_control: &'static str,
+) -> Response {
+    let mut response = Body::from_stream(events).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
+    response
 }
 
 /// One open stream.
@@ -77,8 +100,7 @@ struct Following {
     reader: Reader,
     committed: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
-    _open: Open,
+    _place: Place,
 }
 
 impl Following {

@@ -6,10 +6,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Access as Permission, access, statvfs};
+use rustix::fs::{Access as Permission, access};
 use serde::Serialize;
 use usher_api::{Health, Overview, Schedules, States, Timestamp, routes};
-use usher_broker::{Clock, SystemClock};
+use usher_broker::{Clock, SystemClock, free_bytes};
 use usher_cli::ui::{CliError, Output, paint, style};
 use usher_client::Client;
 use usher_config::{self as config, Config, Listen};
@@ -168,8 +168,8 @@ fn data_folder(config: &Config, findings: &mut Findings) {
         findings.bad(about, format!("{shown}: this user can't write there"), todo);
         return;
     }
-    let free_bytes = match statvfs(nearest) {
-        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+    let free_bytes = match free_bytes(nearest) {
+        Ok(free_bytes) => free_bytes,
         Err(error) => {
             findings.warn(about, format!("{shown}: {error}"), "look at the disk it is on");
             return;
@@ -316,18 +316,14 @@ fn running(client: &Client, findings: &mut Findings) -> Result<(), usher_client:
     Ok(())
 }
 
-/// The first place where the router of this configuration listens.
+/// The first place where the router of this configuration listens, as seen from this machine.
 fn address(config: &Config) -> String {
     match config.listen.first() {
-        Some(Listen::Tcp { address, is_tls }) => {
+        Some(Listen::Tcp { address, is_tls }) if address.ip().is_unspecified() => {
             let scheme = if *is_tls { "https" } else { "http" };
-            let ip = address.ip();
-            let host = if ip.is_unspecified() { "localhost".to_owned() } else { ip.to_string() };
-            let host =
-                if ip.is_ipv6() && !ip.is_unspecified() { format!("[{host}]") } else { host };
-            format!("{scheme}://{host}:{}", address.port())
+            format!("{scheme}://localhost:{}", address.port())
         }
-        Some(Listen::Unix(path)) => format!("unix:{}", path.display()),
+        Some(place) => place.to_string(),
         None => "http://127.0.0.1:7171".to_owned(),
     }
 }

@@ -52,10 +52,11 @@ pub(crate) async fn show(
         ))
         p.pages {
             @if asked.text("after").is_some() {
-                a href={ "dead-letters?" (asked.with("after", "")) } { "Oldest" }
+                a href=(asked.address(Screen::DeadLetters, &[("after", "")])) { "Oldest" }
             }
             @if let Some(next) = found.next {
-                a href={ "dead-letters?" (asked.with("after", &next.to_string())) } rel="next" { "Next" }
+                @let after = next.to_string();
+                a href=(asked.address(Screen::DeadLetters, &[("after", &after)])) rel="next" { "Next" }
             }
         }
     })
@@ -124,7 +125,7 @@ fn reason(asked: &Asked, counted: &DeadLetterReason) -> Markup {
                 @if counted.reason.is_empty() {
                     span.faint { "no attempt was made" }
                 } @else {
-                    a href={ "dead-letters?" (asked.with_all(&narrowed)) } { (cell(&counted.reason)) }
+                    a href=(asked.address(Screen::DeadLetters, &narrowed)) { (cell(&counted.reason)) }
                 }
             }
             td { (time(counted.first)) }

@@ -48,10 +48,11 @@ pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Shown, P
         ))
         p.pages {
             @if asked.text("to").is_some() {
-                a href={ "events?" (asked.with("to", "")) } { "Newest" }
+                a href=(asked.address(Screen::Events, &[("to", "")])) { "Newest" }
             }
             @if found.next > 0 {
-                a href={ "events?" (asked.with("to", &found.next.to_string())) } rel="next" {
+                @let to = found.next.to_string();
+                a href=(asked.address(Screen::Events, &[("to", &to)])) rel="next" {
                     "Older than #" (found.next)
                 }
             }

@@ -5,13 +5,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Uri, header};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use http::{HeaderMap, Uri};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use usher_event::Digest;
 use usher_ui::Screen;
@@ -22,7 +21,7 @@ use super::state::Ui;
 use crate::http::connections::{Caller, Connection};
 use crate::http::problem::ApiError;
 use crate::http::state::stopped;
-use crate::metrics::Open;
+use crate::http::stream::{COMMENT, Place, sent_events};
 
 /// How often a screen is made again.
 const EVERY: Duration = Duration::from_secs(1);
@@ -44,8 +43,7 @@ struct Live {
     silent: u32,
     is_begun: bool,
     stop: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
-    _open: Open,
+    _place: Place,
 }
 
 /// Follows a screen, without an end.
@@ -59,14 +57,12 @@ pub(super) async fn follow(
     let screen = Screen::from_path(&name)
         .ok_or_else(|| ApiError::not_found(format!("the page has no screen {name}")))?;
     Session::of(&ui.api, &client, &uri, &headers)?;
-    let permit = Arc::clone(&ui.api.streams).try_acquire_owned();
-    let permit = permit.map_err(|_| ApiError::busy("too many streams are open; close one"))?;
+    let place = Place::take(&ui.api)?;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let live = Live {
         stop: ui.api.stop.clone(),
-        _permit: permit,
-        _open: ui.api.metrics.stream(),
+        _place: place,
         ui,
         client,
         screen,
@@ -81,11 +77,7 @@ pub(super) async fn follow(
         let event = live.next().await?;
         Some((Ok::<_, Infallible>(event), live))
     });
-    let mut response = Body::from_stream(events).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(sent_events(events, "no-store"))
 }
 
 impl Live {
@@ -119,7 +111,7 @@ impl Live {
             self.silent += 1;
             if self.silent >= SILENT_MAX {
                 self.silent = 0;
-                return Some(Bytes::from_static(b":\n\n"));
+                return Some(Bytes::from_static(COMMENT));
             }
         }
     }

@@ -90,9 +90,8 @@ async fn file(
         Err(NoSession::Missing) if is_from_elsewhere(&headers) => return html(usher_ui::again()),
         Err(NoSession::Missing) => return see_other(&login_address(&name, &uri)),
         Err(NoSession::Refused(error)) => {
-            let to = format!("{name}?{}", uri.query().unwrap_or_default());
             let refusal = error.problem().detail;
-            return html(usher_ui::login(Some(&refusal), Some(to.trim_end_matches('?'))));
+            return html(usher_ui::login(Some(&refusal), Some(&with_query(&name, &uri))));
         }
     };
     let source = OwnApi::new(&ui.routes, &session, &client);
@@ -221,12 +220,16 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
         && headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
 }
 
-fn login_address(name: &str, uri: &Uri) -> String {
-    let to = match uri.query() {
+/// A screen with its query.
+fn with_query(name: &str, uri: &Uri) -> String {
+    match uri.query() {
         Some(query) => format!("{name}?{query}"),
         None => name.to_owned(),
-    };
-    let query = serde_urlencoded::to_string([("to", to)]).unwrap_or_default();
+    }
+}
+
+fn login_address(name: &str, uri: &Uri) -> String {
+    let query = serde_urlencoded::to_string([("to", with_query(name, uri))]).unwrap_or_default();
     format!("login?{query}")
 }
 

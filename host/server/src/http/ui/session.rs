@@ -9,7 +9,7 @@ use usher_api::Scope;
 use usher_ui::Viewer;
 
 use crate::access::Identity;
-use crate::http::authorize::identify;
+use crate::http::authorize::{identify, needs_token};
 use crate::http::connections::Connection;
 use crate::http::problem::{ApiError, Challenge};
 use crate::http::state::Api;
@@ -51,9 +51,8 @@ impl Session {
         if let Some(secret) = secret_in(uri, headers) {
             return Self::with_secret(api, client, uri, secret).map_err(NoSession::Refused);
         }
-        let needs_token = api.running.access.is_required() || !client.origin.is_local;
         let authorization = headers.get(header::AUTHORIZATION).cloned();
-        if needs_token && authorization.is_none() && client.identity().is_none() {
+        if needs_token(api, client) && authorization.is_none() && client.identity().is_none() {
             return Err(NoSession::Missing);
         }
         let identity = identify(api, client, Scope::Open, uri, headers);
@@ -125,8 +124,8 @@ pub(super) fn no_cookie(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-/// `Secure` where the browser uses TLS, be it up to a proxy only: it says so in `Origin`, which it
-/// sends with every form.
+/// `Secure` where the browser uses TLS, even if only as far as a proxy: it says so in `Origin`, which
+/// it sends with every form.
 fn attributes(headers: &HeaderMap) -> &'static str {
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     let is_tls = origin.is_some_and(|origin| origin.starts_with("https:"));
