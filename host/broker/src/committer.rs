@@ -313,7 +313,6 @@ impl Committer {
         }
     }
 
-    /// Reads a dead letter, unless a command of this batch has removed it.
     /// Deliveries still in their outlet aren't in flight: they count as pending.
     fn standing(&self, flow: u64, sequences: &[u64]) -> FlowSnapshot {
         let mut standing = self.ledger.standing(flow, sequences);

@@ -121,6 +121,8 @@ struct Queue {
     next_ticket: u64,
     /// Whether the committer should return without waiting for a command.
     woken: bool,
+    /// Whether the committer waits for `arrived`. Notifying it is a system call even if it doesn't.
+    is_waited_for: bool,
 }
 
 impl Intake {
@@ -132,6 +134,7 @@ impl Intake {
             line: VecDeque::new(),
             next_ticket: 0,
             woken: false,
+            is_waited_for: false,
         };
         Self {
             state: Mutex::new(state),
@@ -177,7 +180,7 @@ impl Intake {
         let mut state = self.state();
         if state.phase == Phase::Open {
             state.commands.push_back((Command::Fetched(fetched), 0));
-            self.arrived.notify_one();
+            self.arrived(state);
         }
     }
 
@@ -200,7 +203,7 @@ impl Intake {
         }
         state.bytes += bytes;
         state.commands.push_back((command, bytes));
-        self.arrived.notify_one();
+        self.arrived(state);
         Ok(())
     }
 
@@ -212,6 +215,7 @@ impl Intake {
             let idle = |state: &mut Queue| {
                 state.commands.is_empty() && state.phase == Phase::Open && !state.woken
             };
+            state.is_waited_for = true;
             state = match wait {
                 Some(wait) => {
                     let waited = self.arrived.wait_timeout_while(state, wait, idle);
@@ -222,7 +226,7 @@ impl Intake {
                 }
             };
         }
-        state.woken = false;
+        (state.woken, state.is_waited_for) = (false, false);
         if state.phase == Phase::Abandoned {
             state.commands.clear();
             return Phase::Abandoned;
@@ -246,8 +250,18 @@ impl Intake {
 
     /// Wakes the committer.
     pub(crate) fn wake(&self) {
-        self.state().woken = true;
-        self.arrived.notify_one();
+        let mut state = self.state();
+        state.woken = true;
+        self.arrived(state);
+    }
+
+    /// Tells the committer that there is something to do.
+    fn arrived(&self, mut state: MutexGuard<'_, Queue>) {
+        let is_waited_for = std::mem::take(&mut state.is_waited_for);
+        drop(state);
+        if is_waited_for {
+            self.arrived.notify_one();
+        }
     }
 
     /// Closes the intake. [`Phase::Abandoned`] also drops queued commands, failing their callers.
@@ -261,10 +275,9 @@ impl Intake {
             std::mem::swap(&mut dropped, &mut state.commands);
             state.bytes = 0;
         }
-        drop(state);
+        self.arrived(state);
         // Outside the lock: dropping the replies wakes their receivers.
         drop(dropped);
-        self.arrived.notify_one();
         self.space.notify_waiters();
     }
 

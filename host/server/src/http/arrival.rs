@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -19,28 +18,38 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::connections::{Caller, Connection};
+use super::connections::Connection;
 
 /// Limit on an unread rest that is discarded without closing the connection.
 const REST_MAX_BYTES: usize = 64 * 1024;
 
-/// Middleware: closes the connection after the response if the client is still sending.
-pub(super) async fn track(Caller(client): Caller, request: Request, next: Next) -> Response {
+/// What is known of a request's body while others have it.
+pub(super) struct Lent(Option<(oneshot::Receiver<(bool, Body)>, bool)>);
+
+/// Lends a request's body to those who handle it.
+pub(super) fn lend(request: Request, client: &Arc<Connection>) -> (Request, Lent) {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return (request, Lent(None));
     }
     let (head, body) = request.into_parts();
     // A client that waits for "100 Continue" has not sent the body; polling it would request it.
     let waits = head.headers.contains_key(header::EXPECT);
-    let (back, mut left) = oneshot::channel();
+    let (back, left) = oneshot::channel();
+    let client = Arc::clone(client);
     let lent = ReturnedBody { body, client, is_begun: false, back: Some(back) };
-    let mut response = next.run(Request::from_parts(head, Body::new(lent))).await;
-    if let Ok((is_begun, body)) = left.try_recv()
-        && ((waits && !is_begun) || !has_arrived(body))
-    {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    (Request::from_parts(head, Body::new(lent)), Lent(Some((left, waits))))
+}
+
+impl Lent {
+    /// Closes the connection after the response if the client is still sending.
+    pub(super) fn settle(self, response: &mut Response) {
+        if let Some((mut left, waits)) = self.0
+            && let Ok((is_begun, body)) = left.try_recv()
+            && ((waits && !is_begun) || !has_arrived(body))
+        {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
-    response
 }
 
 /// Whether the rest of a body has arrived; discards what has.

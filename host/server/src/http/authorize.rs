@@ -5,8 +5,7 @@
 //! no tokens, those who connect locally need none. A token in the query is refused even where it
 //! would be accepted elsewhere: addresses end up in logs and histories.
 
-use axum::extract::{FromRequestParts, Request, State};
-use axum::middleware::Next;
+use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, Uri, header};
@@ -14,7 +13,7 @@ use usher_access::SECRET_PREFIX;
 use usher_api::{CloudEvent, HasEvents, Scope};
 use usher_event::Event;
 
-use super::connections::{Caller, Connection};
+use super::connections::Connection;
 use super::problem::{ApiError, Challenge};
 use super::state::Api;
 use crate::access::{Denied, Identity, Noted};
@@ -22,22 +21,6 @@ use crate::metrics::Refused;
 
 /// Parameters that other APIs take tokens in.
 const TOKEN_PARAMETERS: [&str; 2] = ["access_token", "token"];
-
-/// Refuses callers that may not use a route, and tells its handler who the others are.
-pub(super) async fn authorize(
-    State((api, scope)): State<(Api, Scope)>,
-    Caller(client): Caller,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    if scope != Scope::Open {
-        match identify(&api, &client, scope, request.uri(), request.headers()) {
-            Ok(identity) => drop(request.extensions_mut().insert(identity)),
-            Err(error) => return error.into_response(),
-        }
-    }
-    next.run(request).await
-}
 
 /// Who calls, if it may use a route that requires `scope`.
 ///

@@ -8,15 +8,14 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
 use usher_api::routes;
 
-use super::connections::Caller;
+use super::connections::Connection;
 use super::problem::{ApiError, HEADER_MAX_BYTES};
 use super::state::Api;
 
@@ -27,12 +26,11 @@ const BULK: [&str; 6] =
 
 /// Refuses requests that are ambiguous, not meant for this router, or not allowed on a spare
 /// connection.
-pub(super) async fn admit(
-    State(api): State<Api>,
-    Caller(client): Caller,
-    request: Request,
-    next: Next,
-) -> Response {
+///
+/// # Errors
+/// The response to such a request.
+#[allow(clippy::result_large_err, reason = "it goes to the client as it is")]
+pub(super) fn admit(api: &Api, client: &Connection, request: &Request) -> Result<(), Response> {
     let allowed = &api.running.config.http.allowed_hosts;
     let (uri, headers) = (request.uri(), request.headers());
     let is_ours = |host: &str| {
@@ -46,16 +44,16 @@ pub(super) async fn admit(
         .and_then(|authority| check_origin(authority.as_ref(), uri.path(), headers, is_ours));
     if let Err(error) = checked {
         // It is uncertain where this request ends, so the connection can't be reused.
-        return ([(header::CONNECTION, "close")], error).into_response();
+        return Err(([(header::CONNECTION, "close")], error).into_response());
     }
     if client.is_spare && BULK.iter().any(|start| uri.path().starts_with(start)) {
         if request.method() == Method::POST {
             api.running.busy.note();
         }
         let what = "all places for connections are taken; close some, or try again";
-        return ApiError::busy(what).into_response();
+        return Err(ApiError::busy(what).into_response());
     }
-    next.run(request).await
+    Ok(())
 }
 
 /// Checks the size of the header as a whole; hyper's own limit depends on how it buffers.

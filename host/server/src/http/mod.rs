@@ -49,12 +49,13 @@ pub(crate) mod tests;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{self, MethodFilter, MethodRouter};
 use http::Uri;
-use usher_api::{Method, Route, routes};
+use usher_api::{Method, Route, Scope, routes};
 
+use connections::Caller;
 pub(crate) use listener::Listener;
 use problem::ApiError;
 #[cfg(test)]
@@ -132,9 +133,7 @@ fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, Metho
 fn router(api: Api) -> Router {
     let guarded = |router: Router<Api>,
                    (path, route, handler): (String, Route, MethodRouter<Api>)| {
-        let authorize = from_fn_with_state((api.clone(), route.scope), authorize::authorize);
-        let count = from_fn_with_state((api.clone(), route.path), count);
-        router.route(&path, handler.layer(authorize).layer(count))
+        router.route(&path, handler.layer(from_fn_with_state((api.clone(), route), admit)))
     };
     let elsewhere = |path: String| {
         let handlers = handlers().into_iter();
@@ -146,7 +145,7 @@ fn router(api: Api) -> Router {
     let webhooks = api.running.config.webhooks.iter().enumerate();
     let webhooks = webhooks.fold(Router::new(), |router, (place, webhook)| {
         let receive = routing::post(webhooks::receive).with_state((api.clone(), place));
-        let count = from_fn_with_state((api.clone(), WEBHOOKS), count);
+        let count = from_fn_with_state((api.clone(), WEBHOOKS), count_only);
         router.route(&webhook.path, receive.layer(count))
     });
     let own = handlers().into_iter();
@@ -157,26 +156,76 @@ fn router(api: Api) -> Router {
         .with_state(api.clone());
     // The page counts as one route. What it reads for itself doesn't pass the guard again.
     let page = ui::router(api.clone(), routes.clone().fallback(unknown_path))
-        .layer(from_fn_with_state((api.clone(), PAGE), count));
+        .layer(from_fn_with_state((api.clone(), PAGE), count_only));
     routes
         .merge(page)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn_with_state(api, guard::admit))
-        .layer(from_fn(arrival::track))
+        .layer(from_fn_with_state(api, guard))
+}
+
+/// What every request goes through first. One layer, not one for each concern: a layer costs each
+/// request a box for its future and a copy of all that is below it.
+async fn guard(
+    State(api): State<Api>,
+    Caller(client): Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (request, lent) = arrival::lend(request, &client);
+    let mut response = match guard::admit(&api, &client, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            drop(request);
+            refusal
+        }
+    };
+    lent.settle(&mut response);
+    response
+}
+
+/// Counts a request, refuses callers that may not use its route, and tells the handler who the
+/// others are.
+async fn admit(
+    State((api, route)): State<(Api, Route)>,
+    Caller(client): Caller,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().clone();
+    let handled = async {
+        if route.scope != Scope::Open {
+            let (uri, headers) = (request.uri(), request.headers());
+            match authorize::identify(&api, &client, route.scope, uri, headers) {
+                Ok(identity) => drop(request.extensions_mut().insert(identity)),
+                Err(error) => return error.into_response(),
+            }
+        }
+        next.run(request).await
+    };
+    count(&api, route.path, &method, handled).await
+}
+
+/// Counts the requests of a path that has no scope.
+async fn count_only(
+    State((api, path)): State<(Api, &'static str)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    count(&api, path, &request.method().clone(), next.run(request)).await
 }
 
 /// Counts requests by route, method and status. Requests that match no route are not counted, so
 /// that clients can't create labels.
 async fn count(
-    State((api, path)): State<(Api, &'static str)>,
-    request: Request,
-    next: Next,
+    api: &Api,
+    path: &'static str,
+    method: &http::Method,
+    response: impl Future<Output = Response>,
 ) -> Response {
-    let method = request.method().clone();
     let began = std::time::Instant::now();
-    let response = next.run(request).await;
-    api.metrics.request(path, &method, response.status(), began.elapsed());
+    let response = response.await;
+    api.metrics.request(path, method, response.status(), began.elapsed());
     response
 }
 
