@@ -60,6 +60,7 @@ pub(crate) fn delivery(sample: &Sample) -> anyhow::Result<Delivery> {
         depth: 0,
         replay: None,
         is_dry_run: false,
+        span: None,
     })
 }
 

@@ -9,9 +9,26 @@ use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-const CRATES: [&str; 18] = [
-    "access", "api", "broker", "cli", "client", "config", "event", "filter", "outbound", "plugins",
-    "router", "runtime", "server", "sinks", "tls", "ui", "webhooks", "wording",
+const CRATES: [&str; 19] = [
+    "access",
+    "api",
+    "broker",
+    "cli",
+    "client",
+    "config",
+    "event",
+    "filter",
+    "outbound",
+    "plugins",
+    "router",
+    "runtime",
+    "server",
+    "sinks",
+    "telemetry",
+    "tls",
+    "ui",
+    "webhooks",
+    "wording",
 ];
 
 /// One state machine in several files, which counts as one file.

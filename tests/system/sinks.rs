@@ -1,90 +1,11 @@
 //! Sinks: what a server gets, and what becomes of what it returns.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
-
 use anyhow::Result;
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use usher_tests::{Folder, Router, wait_for};
 
+use crate::recorder::{ReplyBody, Server, text};
 use crate::scene::{QUICK_RETRIES, event, types};
-
-/// A server that records requests and returns what it is told to; 204 otherwise.
-struct Server {
-    url: String,
-    seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
-    replies: Arc<Mutex<VecDeque<Reply>>>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-type Reply = (u16, Vec<(&'static str, String)>, ReplyBody);
-
-#[derive(Clone)]
-enum ReplyBody {
-    Text(String),
-    /// 1 GiB.
-    Endless,
-    /// Never comes.
-    Silence,
-}
-
-impl Server {
-    fn start() -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let (seen, replies) = (Arc::default(), Arc::default());
-        let (noted, next) = (Arc::clone(&seen), Arc::clone(&replies));
-        let handle = move |headers: HeaderMap, body: Bytes| {
-            let noted: Arc<Mutex<Vec<(HeaderMap, Bytes)>>> = Arc::clone(&noted);
-            let next: Arc<Mutex<VecDeque<Reply>>> = Arc::clone(&next);
-            async move {
-                noted.lock().unwrap().push((headers, body));
-                let reply = next.lock().unwrap().pop_front();
-                let (status, fields, body) =
-                    reply.unwrap_or((204, Vec::new(), ReplyBody::Text(String::new())));
-                let body = match body {
-                    ReplyBody::Text(text) => Body::from(text),
-                    ReplyBody::Endless => {
-                        let chunk = Bytes::from(vec![b'x'; 1 << 20]);
-                        let chunks = (0..1024).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
-                        Body::from_stream(futures_util::stream::iter(chunks))
-                    }
-                    ReplyBody::Silence => std::future::pending().await,
-                };
-                let mut response = Response::new(body);
-                *response.status_mut() = StatusCode::from_u16(status).unwrap();
-                for (name, value) in fields {
-                    response.headers_mut().insert(name, value.parse().unwrap());
-                }
-                response
-            }
-        };
-        let app = axum::Router::new().fallback(handle);
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { url, seen, replies, _runtime: runtime })
-    }
-
-    fn reply(&self, status: u16, fields: &[(&'static str, &str)], body: ReplyBody) {
-        let fields = fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        self.replies.lock().unwrap().push_back((status, fields, body));
-    }
-
-    /// The requests, once there are this many.
-    fn requests(&self, count: usize) -> Result<Vec<(HeaderMap, Bytes)>> {
-        wait_for("the requests", || {
-            let seen = self.seen.lock().unwrap();
-            Ok((seen.len() >= count).then(|| seen.clone()))
-        })
-    }
-}
-
-fn text(body: &str) -> ReplyBody {
-    ReplyBody::Text(body.to_owned())
-}
 
 /// A router with a sink to this server.
 fn start(server: &Server, more: &str) -> Result<(Folder, Router)> {
@@ -256,7 +177,7 @@ fn sinks_change_with_the_configuration() -> Result<()> {
     folder.configure("", &sink(&other.url, ""))?;
     wait_for("the other server to be delivered to", || {
         publish(&router, &format!("{:?}", std::time::Instant::now()))?;
-        Ok((!other.seen.lock().unwrap().is_empty()).then_some(()))
+        Ok((!other.requests(0)?.is_empty()).then_some(()))
     })?;
     folder.configure("", &sink(&other.url, "enabled = false\n"))?;
     let reason = wait_for("the sink to be switched off", || {

@@ -48,6 +48,20 @@ fn config(tls: TlsConfig) -> Config {
         .build()
 }
 
+/// Verifies servers' certificates with the system's roots and those in `ca_file`.
+///
+/// # Errors
+/// `ca_file` can't be read, or there are no roots.
+pub fn verifying(ca_file: Option<&Path>) -> Result<TlsConfig, TlsError> {
+    let roots = usher_tls::root_certificates(ca_file)?;
+    let roots: Vec<_> = roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
+    let provider = rustls::crypto::ring::default_provider();
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(provider))
+        .build())
+}
+
 /// A client of one router. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -95,15 +109,7 @@ impl Client {
     /// # Errors
     /// `ca_file` can't be read, or there are no roots.
     pub fn verifying(self, ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        let roots = usher_tls::root_certificates(ca_file)?;
-        let roots: Vec<_> =
-            roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-        let provider = rustls::crypto::ring::default_provider();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(provider))
-            .build();
-        Ok(Self { agent: Agent::new_with_config(config(tls)), ..self })
+        Ok(Self { agent: Agent::new_with_config(config(verifying(ca_file)?)), ..self })
     }
 
     /// Presents a token with each request; `None` if it can't be part of a header.

@@ -23,6 +23,7 @@ mod sinks;
 mod state;
 mod table;
 mod tokens;
+mod tracing;
 mod trial;
 mod values;
 mod webhooks;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use http::StatusCode;
 use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::{PluginName, TokenName};
+use usher_telemetry::TracingOptions;
 use usher_webhooks::Webhook;
 
 pub use flags::Flags;
@@ -83,6 +85,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// Tokens of the configuration.
     pub tokens: BTreeMap<TokenName, TokenConfig>,
+    /// Where spans are sent; `None` for nowhere.
+    pub tracing: Option<TracingOptions>,
     /// Servers that events are delivered to.
     pub sinks: BTreeMap<PluginName, SinkConfig>,
     /// Grants, limits and overrides by plugin.

@@ -13,7 +13,7 @@ use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Source, Table, report};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, ingest,
-    listen, plugin, retry, schedule, sinks, tokens, webhooks,
+    listen, plugin, retry, schedule, sinks, tokens, tracing, webhooks,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -148,6 +148,7 @@ fn read_root(
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
         max_instances: table.table("sandbox").and_then(sandbox).unwrap_or(INSTANCES_DEFAULT),
         tokens: table.table("token").map(|table| tokens::read_all(&table)).unwrap_or_default(),
+        tracing: tracing::read(&table, folder),
         sinks,
         plugin,
         retry,

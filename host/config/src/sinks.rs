@@ -133,7 +133,7 @@ fn addresses(table: &Table<'_>) -> Vec<AddressRange> {
 }
 
 /// `NAME = "text"`, or a secret: `NAME = { file = "PATH", prefix = "Bearer " }`.
-fn read_headers(table: &Table<'_>, folder: &Path) -> HeaderMap {
+pub(super) fn read_headers(table: &Table<'_>, folder: &Path) -> HeaderMap {
     let source = table.source();
     let (mut headers, mut bytes) = (HeaderMap::new(), 0);
     for (At { value: name, span }, value) in table.entries() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Event, PLUGIN_SOURCE_PREFIX, SubscriptionName};
+use crate::{Event, PLUGIN_SOURCE_PREFIX, Span, SubscriptionName, TraceContext};
 
 /// Bytes of the hash in an idempotency key: 128 bits don't collide by chance.
 const KEY_HASH_BYTES: usize = 16;
@@ -28,9 +28,21 @@ pub struct Delivery {
     pub replay: Option<u64>,
     /// Whether the effects are dropped regardless of the verdict; outbound calls must be refused.
     pub is_dry_run: bool,
+    /// The span of this attempt, if tracing is on; requests that it causes are below it.
+    pub span: Option<Span>,
 }
 
 impl Delivery {
+    /// The trace that the delivery is part of.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.span.as_ref().map(Span::context).or_else(|| self.event.trace_context())
+    }
+
+    /// The id of its trace, as logs have it.
+    pub fn trace_id(&self) -> Option<String> {
+        self.trace().map(TraceContext::trace_id_text)
+    }
+
     /// An idempotency key for one outbound call: the same at every attempt and redelivery of the
     /// event, and distinct for every other event, subscription and plugin, across routers. `call`
     /// distinguishes the calls of one delivery. At most 162 characters of a-z, 0-9, '-' and '.'.

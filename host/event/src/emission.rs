@@ -71,7 +71,7 @@ impl Emission {
             id.push_str(&format!("/replay/{record}"));
         }
         let source = format!("{PLUGIN_SOURCE_PREFIX}{plugin}");
-        let lineage = Lineage::of(&delivery.event, delivery.flow, &id);
+        let lineage = Lineage::of(&delivery.event, delivery.trace(), delivery.flow, &id);
 
         let mut parts = Parts { data: self.data.as_deref(), ..Parts::default() };
         parts.set(Core::Id, &id);

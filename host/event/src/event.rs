@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::encoding::{self, Core, Layout, Parts, Span};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
-use crate::traceparent::{TRACEPARENT, TRACESTATE, is_traceparent};
+use crate::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::value::ValueRef;
-use crate::{EventError, Value};
+use crate::{EventError, TraceContext, Value};
 
 /// A valid CloudEvent 1.0.2. Cheap to clone: its bytes are shared.
 ///
@@ -114,10 +114,15 @@ impl Event {
         Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
     }
 
+    /// The trace context that it carries (CloudEvents' distributed tracing extension).
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::parse(&self.attribute(TRACEPARENT)?)
+    }
+
     /// A copy with this trace context, as extensions (CloudEvents' distributed tracing extension);
     /// `None` if it has one already, or `traceparent` is none (W3C Trace Context, section 3.2).
     pub fn with_trace(&self, traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
-        if self.extension_ref(TRACEPARENT).is_some() || !is_traceparent(traceparent) {
+        if self.extension_ref(TRACEPARENT).is_some() || TraceContext::parse(traceparent).is_none() {
             return None;
         }
         let mut parts = self.core_parts();

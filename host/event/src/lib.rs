@@ -18,12 +18,14 @@ mod name;
 mod openapi;
 mod outcome;
 mod quota;
+mod request_span;
 mod reserved;
 mod rules;
+mod span;
 mod system;
 mod time;
 mod trace;
-mod traceparent;
+mod trace_context;
 mod value;
 
 pub mod encoding;
@@ -47,9 +49,15 @@ pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName, TokenName};
 pub use outcome::{Effects, Outcome};
 pub use quota::{Quota, QuotaError};
+pub use request_span::RequestSpan;
 pub use reserved::{PLUGIN_SOURCE_PREFIX, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX};
 pub use rules::check_attribute_name;
+pub use span::{
+    EndedSpan, Span, SpanAbout, SpanAttributes, SpanKind, SpanSink, SpanValue, Tracing,
+    event_attributes,
+};
 pub use system::{
     DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SystemEvent,
 };
+pub use trace_context::TraceContext;
 pub use value::Value;

@@ -45,7 +45,7 @@ impl SystemEvent<'_> {
     /// # Errors
     /// An attribute is too long.
     pub fn about(&self, parent: &Event, flow: u64) -> Result<Event, EventError> {
-        let lineage = Lineage::of(parent, flow, self.id);
+        let lineage = Lineage::of(parent, parent.trace_context(), flow, self.id);
         self.built(|event| {
             lineage.extensions().fold(event, |event, (name, text)| {
                 event.extension(name, Value::String(text.to_owned()))

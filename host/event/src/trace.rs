@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::Event;
-use crate::traceparent::{TRACEPARENT, TRACESTATE, child};
+use crate::trace_context::{TRACEPARENT, TRACESTATE};
+use crate::{Event, TraceContext};
 
 /// Lineage extensions; only the host sets them.
 pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
@@ -14,12 +14,12 @@ pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
 pub(crate) struct Lineage<'a>([Option<Cow<'a, str>>; 4]);
 
 impl<'a> Lineage<'a> {
-    /// Lineage of the event `id`, caused by `parent`; `flow` is the sequence of the flow's first
-    /// event.
-    pub(crate) fn of(parent: &'a Event, flow: u64, id: &str) -> Self {
+    /// Lineage of the event `id`, caused by `parent` as part of `trace`; `flow` is the sequence of
+    /// the flow's first event.
+    pub(crate) fn of(parent: &'a Event, trace: Option<TraceContext>, flow: u64, id: &str) -> Self {
         let correlationid = parent.attribute("correlationid");
         let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
-        let traceparent = parent.attribute(TRACEPARENT).and_then(|parent| child(&parent, id));
+        let traceparent = trace.map(|trace| trace.of_emission(id).to_string());
         let tracestate = traceparent.as_ref().and_then(|_| parent.attribute(TRACESTATE));
         let causationid = Some(Cow::Borrowed(parent.id()));
         Self([causationid, Some(correlationid), traceparent.map(Cow::Owned), tracestate])

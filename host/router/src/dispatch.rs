@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use usher_broker::{BrokerError, Lease, Settlement};
-use usher_event::{Digest, FailureClass, PluginName, SubscriptionName};
+use usher_broker::{BrokerError, Lease};
+use usher_event::{Digest, FailureClass, PluginName, SubscriptionName, Tracing};
 
 use crate::ladder::{Ladder, Pass, Probing};
-use crate::run::{Rest, Run, SettleContext};
+use crate::run::{Finished, Rest, Run, SettleContext};
 use crate::settling::Settling;
 use crate::stats::{DispatchStatus, RunStats, Stats};
 use crate::swap::{Hold, Slot};
@@ -65,6 +65,10 @@ impl Dispatch {
 
     pub(crate) fn name(&self) -> &SubscriptionName {
         &self.home.subscription
+    }
+
+    pub(crate) fn tracing(&self) -> &Tracing {
+        &self.home.tracing
     }
 
     pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
@@ -168,7 +172,7 @@ impl Dispatch {
         }
     }
 
-    pub(crate) async fn submit(&self, settlements: Vec<Settlement>) {
+    pub(crate) async fn submit(&self, settlements: Vec<Finished>) {
         self.settling.submit(settlements).await;
     }
 

@@ -41,6 +41,7 @@ impl Router {
             depth: stored.depth,
             replay: Some(0),
             is_dry_run: true,
+            span: None,
         };
         let run = async move {
             let (mut phase, mut hold) = (dispatch.phase(), dispatch.hold());

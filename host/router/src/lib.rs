@@ -23,6 +23,7 @@ mod ladder;
 mod router;
 mod run;
 mod settling;
+mod spans;
 mod stats;
 mod swap;
 mod trial;

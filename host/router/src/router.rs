@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use usher_broker::{BrokerError, Deliveries, Subscription};
-use usher_event::{Digest, Listener, PluginName, SubscriptionName};
+use usher_event::{Digest, Listener, PluginName, SubscriptionName, Tracing};
 
 use crate::breaker::BreakerPolicy;
 use crate::dispatch::Dispatch;
@@ -88,6 +88,7 @@ pub struct Router {
     broker: Arc<dyn Deliveries>,
     pub(crate) guests: Handle,
     drain: Duration,
+    tracing: Tracing,
     /// One lock per plugin: a slow drain blocks changes to that plugin only.
     plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Installed>>>>>,
     /// What is being served, readable without the plugin locks.
@@ -121,6 +122,7 @@ impl Router {
             broker,
             guests,
             drain: DRAIN_DEFAULT,
+            tracing: Tracing::default(),
             plugins: Mutex::default(),
             active: RwLock::default(),
             notices: watch::Sender::new(0),
@@ -134,6 +136,13 @@ impl Router {
     #[must_use]
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets where spans of deliveries go.
+    #[must_use]
+    pub fn with_tracing(mut self, tracing: Tracing) -> Self {
+        self.tracing = tracing;
         self
     }
 
@@ -389,6 +398,7 @@ impl Router {
             broker: Arc::clone(&self.broker),
             guests: self.guests.clone(),
             settling: TaskTracker::new(),
+            tracing: self.tracing.clone(),
         };
         let name = subscription.name.clone();
         let shared = (Arc::clone(&plugin.slot), Arc::clone(&plugin.ladder));

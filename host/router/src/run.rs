@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use usher_broker::{Deliveries, Disposition, Lease, Settlement};
-use usher_event::{Delivery, Digest, SubscriptionName};
+use usher_event::{Delivery, Digest, SubscriptionName, Tracing};
+
+use crate::spans::SettlingSpan;
 
 /// Target duration of one run.
 const RUN_TARGET: Duration = Duration::from_millis(1);
@@ -22,6 +24,7 @@ pub(crate) struct SettleContext {
     pub(crate) guests: Handle,
     /// Tasks that settle in the background; awaited before serving ends.
     pub(crate) settling: TaskTracker,
+    pub(crate) tracing: Tracing,
 }
 
 impl SettleContext {
@@ -38,12 +41,18 @@ pub(crate) struct HandledBy {
     pub(crate) version: Option<Box<str>>,
 }
 
+/// A settlement, and what is recorded of it if it is traced.
+pub(crate) struct Finished {
+    pub(crate) settlement: Settlement,
+    pub(crate) span: Option<Box<SettlingSpan>>,
+}
+
 /// Leased deliveries: waiting, current and done.
 pub(crate) struct Run {
     home: Arc<SettleContext>,
     waiting: VecDeque<Lease>,
     current: Option<Lease>,
-    done: Vec<Settlement>,
+    done: Vec<Finished>,
 }
 
 /// A run without its current delivery.
@@ -51,7 +60,7 @@ pub(crate) struct Rest<'a> {
     /// Deliveries not yet handled.
     pub(crate) waiting: &'a mut VecDeque<Lease>,
     /// Settlements of the deliveries handled so far.
-    pub(crate) done: &'a mut Vec<Settlement>,
+    pub(crate) done: &'a mut Vec<Finished>,
 }
 
 impl Run {
@@ -62,23 +71,30 @@ impl Run {
     }
 
     /// Makes the next delivery current; returns it and the rest of the run.
-    pub(crate) fn advance(&mut self) -> Option<(&Delivery, Rest<'_>)> {
+    pub(crate) fn advance(&mut self) -> Option<(&mut Delivery, Rest<'_>)> {
         self.release_current();
         self.current = self.waiting.pop_front();
         let rest = Rest { waiting: &mut self.waiting, done: &mut self.done };
-        Some((&self.current.as_ref()?.delivery, rest))
+        Some((&mut self.current.as_mut()?.delivery, rest))
     }
 
     /// Settles the current delivery.
-    pub(crate) fn finish(&mut self, by: HandledBy, took: Duration, disposition: Disposition) {
+    pub(crate) fn finish(
+        &mut self,
+        by: HandledBy,
+        took: Duration,
+        disposition: Disposition,
+        span: Option<Box<SettlingSpan>>,
+    ) {
         if let Some(lease) = self.current.take() {
-            self.settle(&lease, Some(by), took, disposition);
+            let settlement = self.settlement(&lease, Some(by), took, disposition);
+            self.done.push(Finished { settlement, span });
         }
     }
 
     /// Ends the run and releases what wasn't handled. Returns the settlements and the number of
     /// released deliveries.
-    pub(crate) fn end(mut self) -> (Vec<Settlement>, u64) {
+    pub(crate) fn end(mut self) -> (Vec<Finished>, u64) {
         let released = self.release_all();
         (std::mem::take(&mut self.done), released)
     }
@@ -87,27 +103,32 @@ impl Run {
         let before = self.done.len();
         self.release_current();
         while let Some(lease) = self.waiting.pop_front() {
-            self.settle(&lease, None, Duration::ZERO, Disposition::Release);
+            self.release(&lease);
         }
         u64::try_from(self.done.len() - before).unwrap_or(u64::MAX)
     }
 
     fn release_current(&mut self) {
         if let Some(lease) = self.current.take() {
-            self.settle(&lease, None, Duration::ZERO, Disposition::Release);
+            self.release(&lease);
         }
     }
 
-    fn settle(
-        &mut self,
+    fn release(&mut self, lease: &Lease) {
+        let settlement = self.settlement(lease, None, Duration::ZERO, Disposition::Release);
+        self.done.push(Finished { settlement, span: None });
+    }
+
+    fn settlement(
+        &self,
         lease: &Lease,
         by: Option<HandledBy>,
         took: Duration,
         disposition: Disposition,
-    ) {
+    ) -> Settlement {
         let digest = by.as_ref().map(|by| by.digest);
         let version = by.and_then(|by| by.version);
-        self.done.push(Settlement {
+        Settlement {
             subscription: self.home.subscription.clone(),
             sequence: lease.delivery.sequence,
             token: lease.token,
@@ -115,7 +136,7 @@ impl Run {
             version,
             took,
             disposition,
-        });
+        }
     }
 }
 
@@ -125,7 +146,8 @@ impl Drop for Run {
         if self.done.is_empty() {
             return;
         }
-        let (done, home) = (std::mem::take(&mut self.done), Arc::clone(&self.home));
+        let done = std::mem::take(&mut self.done).into_iter().map(|one| one.settlement).collect();
+        let home = Arc::clone(&self.home);
         // If the runtime is gone, so is the process: the broker leases them again after a restart.
         self.home.spawn(async move {
             if let Err(error) = home.broker.settle(done).await {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use usher_broker::{BrokerError, Disposition, Settled, Settlement};
-use usher_event::{Failure, FailureClass};
+use usher_event::{Digest, Failure, FailureClass};
 
-use crate::run::SettleContext;
+use crate::run::{Finished, SettleContext};
+use crate::spans::SettlingSpan;
 use crate::stats::Stats;
 
 /// Maximum bytes per subscription awaiting the disk; beyond it, workers block.
@@ -25,8 +26,8 @@ pub(crate) struct Settling {
 }
 
 /// Permits for a batch; clamped so that a single batch always fits.
-fn units(batch: &[Settlement]) -> u32 {
-    let bytes = batch.iter().map(Settlement::bytes).sum::<usize>();
+fn units(batch: &[Finished]) -> u32 {
+    let bytes = batch.iter().map(|one| one.settlement.bytes()).sum::<usize>();
     let units = bytes.clamp(BATCH_MIN_BYTES, WAITING_MAX_BYTES) / UNIT_BYTES;
     u32::try_from(units).unwrap_or(u32::MAX)
 }
@@ -38,12 +39,12 @@ impl Settling {
     }
 
     /// Submits a batch; blocks only while too many bytes are in flight.
-    pub(crate) async fn submit(&self, batch: Vec<Settlement>) {
+    pub(crate) async fn submit(&self, batch: Vec<Finished>) {
         if batch.is_empty() {
             return;
         }
         let units = units(&batch);
-        let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
+        let batch = Batch { home: Arc::clone(&self.home), finished: batch };
         // The semaphore is never closed; without a permit the batch would still be sent.
         let permit = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
         let stats = Arc::clone(&self.stats);
@@ -56,12 +57,12 @@ impl Settling {
 
     /// Submits a batch without blocking, for a worker in the middle of a slow delivery; at most one
     /// per delivery.
-    pub(crate) fn submit_aside(&self, batch: Vec<Settlement>) {
+    pub(crate) fn submit_aside(&self, batch: Vec<Finished>) {
         if batch.is_empty() {
             return;
         }
         let units = units(&batch);
-        let batch = Batch { home: Arc::clone(&self.home), settlements: batch };
+        let batch = Batch { home: Arc::clone(&self.home), finished: batch };
         let (room, stats) = (Arc::clone(&self.room), Arc::clone(&self.stats));
         self.home.spawn(async move {
             let _permit = room.acquire_many_owned(units).await;
@@ -78,24 +79,34 @@ impl Settling {
 
 struct Batch {
     home: Arc<SettleContext>,
-    settlements: Vec<Settlement>,
+    finished: Vec<Finished>,
+}
+
+/// What is left of a settlement while the broker has it.
+struct Sent {
+    sequence: u64,
+    token: u64,
+    digest: Option<Digest>,
+    is_ack: bool,
+    span: Option<Box<SettlingSpan>>,
 }
 
 impl Batch {
     async fn settle(mut self, stats: &Stats) {
-        let settlements = std::mem::take(&mut self.settlements);
-        let leases: Vec<_> = settlements
-            .iter()
-            .map(|settlement| (settlement.sequence, settlement.token, settlement.digest))
-            .collect();
-        let acks: Vec<_> = settlements
-            .iter()
-            .map(|settlement| matches!(settlement.disposition, Disposition::Ack(_)))
-            .collect();
+        let finished = std::mem::take(&mut self.finished).into_iter();
+        let sent = |Finished { settlement, span }| {
+            let Settlement { sequence, token, digest, ref disposition, .. } = settlement;
+            let is_ack = matches!(disposition, Disposition::Ack(_));
+            (settlement, Sent { sequence, token, digest, is_ack, span })
+        };
+        let (settlements, sent): (Vec<_>, Vec<_>) = finished.map(sent).unzip();
         let error = match self.home.broker.settle(settlements).await {
             Ok(answers) => {
-                for (((sequence, ..), is_ack), answer) in leases.iter().zip(acks).zip(&answers) {
-                    self.answered(*sequence, is_ack, answer, stats);
+                for (sent, answer) in sent.into_iter().zip(&answers) {
+                    self.answered(sent.sequence, sent.is_ack, answer, stats);
+                    if let Some(span) = sent.span {
+                        span.settled(answer);
+                    }
                 }
                 return;
             }
@@ -109,9 +120,9 @@ impl Batch {
         // The broker refused the batch as a whole. The deliveries must neither hang nor re-run
         // forever: fail them, so that the retry policy counts the attempt.
         tracing::error!(%subscription, %error, "the broker refused settlements");
-        let failed = leases
+        let failed = sent
             .into_iter()
-            .map(|(sequence, token, digest)| Settlement {
+            .map(|Sent { sequence, token, digest, .. }| Settlement {
                 subscription: subscription.clone(),
                 sequence,
                 token,
@@ -170,7 +181,8 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         // Dropped while waiting for a permit: settle from a separate task.
-        let settlements = std::mem::take(&mut self.settlements);
+        let finished = std::mem::take(&mut self.finished).into_iter();
+        let settlements: Vec<_> = finished.map(|one| one.settlement).collect();
         if settlements.is_empty() {
             return;
         }

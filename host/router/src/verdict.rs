@@ -146,6 +146,7 @@ mod tests {
             depth: 0,
             replay: None,
             is_dry_run: false,
+            span: None,
         }
     }
 

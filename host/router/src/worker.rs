@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use usher_broker::{AFTER_MAX, BrokerError, Disposition};
-use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Verdict};
+use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Tracing, Verdict};
 
 use crate::breaker::BreakerInput;
 use crate::clock::CachedClock;
 use crate::dispatch::{Dispatch, Phase};
 use crate::run::{HandledBy, Run, RunSize};
+use crate::spans::{self, SettlingSpan};
 use crate::stats::RunStats;
 use crate::swap::Hold;
 use crate::verdict::disposition;
@@ -85,7 +86,7 @@ async fn handle_run(
     {
         let mut slow = Some(|| dispatch.hand_off(rest));
         let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;
-        let Some(Handled { by, took, decision }) = handled else {
+        let Some(Handled { by, took, decision, span }) = handled else {
             tracing::warn!(
                 subscription = %dispatch.name(),
                 sequence = delivery.sequence,
@@ -99,7 +100,7 @@ async fn handle_run(
         tally.handle_time += took;
         let failed = matches!(decision, Disposition::Retry { .. } | Disposition::Reject { .. });
         let version = failed.then(|| by.version().into());
-        run.finish(HandledBy { digest: by.digest(), version }, took, decision);
+        run.finish(HandledBy { digest: by.digest(), version }, took, decision, span);
     }
     size.learn(tally.handled, started.elapsed());
     let (settlements, released) = run.end();
@@ -114,19 +115,20 @@ struct Handled {
     by: Arc<dyn Listener>,
     took: Duration,
     decision: Disposition,
+    span: Option<Box<SettlingSpan>>,
 }
 
 /// Runs a delivery; where a version on trial fails it, runs it again on the previous version.
 /// `None` if the call was abandoned.
 async fn handle(
     dispatch: &Dispatch,
-    delivery: &Delivery,
+    delivery: &mut Delivery,
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
     slow: &mut Option<impl FnOnce()>,
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
-    let handled = handle_on(delivery, hold, phase, slow, stamp).await?;
+    let handled = handle_on(dispatch.tracing(), delivery, hold, phase, slow, stamp).await?;
     let digest = handled.by.digest();
     let failed =
         failure_of(&handled.decision).filter(|failure| BreakerInput::of(failure.class).is_failed());
@@ -141,11 +143,13 @@ async fn handle(
             class = failure.class.as_str(),
             reason = failure.reason.as_str(),
             backtrace = failure.backtrace.as_deref(),
+            trace_id = delivery.trace_id(),
             "delivery failed on a version on trial; it runs again on the version before"
         );
         dispatch.count_failure(failure.class);
         let tried = failure.clone();
-        let mut again = handle_on(delivery, &mut before, phase, slow, stamp).await?;
+        let mut again =
+            handle_on(dispatch.tracing(), delivery, &mut before, phase, slow, stamp).await?;
         let took = handled.took + again.took;
         let Some(failed_again) = failure_of(&again.decision) else {
             dispatch.ladder().stood_in(digest, &tried, true);
@@ -176,17 +180,21 @@ async fn handle(
 }
 
 async fn handle_on(
-    delivery: &Delivery,
+    tracing: &Tracing,
+    delivery: &mut Delivery,
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
     slow: &mut Option<impl FnOnce()>,
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
     let by = Arc::clone(hold.listener());
+    delivery.span = spans::begin(tracing, delivery);
     let outcome = call(&*by, delivery, hold, phase, slow).await?;
     let took = outcome.took;
     let decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
-    Some(Handled { by, took, decision })
+    let span = delivery.span.clone();
+    let span = span.and_then(|span| spans::end(span, delivery, &*by, &decision));
+    Some(Handled { by, took, decision, span })
 }
 
 /// Combines the reasons of two versions that failed one delivery, so that both are on record.
@@ -307,6 +315,7 @@ impl Dispatch {
             class = failure.class.as_str(),
             reason = failure.reason.as_str(),
             backtrace = failure.backtrace.as_deref(),
+            trace_id = delivery.trace_id(),
             "delivery failed"
         );
     }

@@ -42,6 +42,7 @@ pub(crate) fn delivery() -> Delivery {
         depth: 0,
         replay: None,
         is_dry_run: false,
+        span: None,
     }
 }
 

@@ -21,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use usher_api::{Breaker, Plugin, PluginState, Subscription, Timestamp};
 use usher_broker::BrokerStats;
 use usher_event::TokenName;
+use usher_telemetry::SpanCounts;
 
 use crate::states::States;
 use usher_config::RouterState;
@@ -234,14 +235,8 @@ impl Metrics {
     ///
     /// # Errors
     /// Never in practice: writing to a string doesn't fail.
-    pub(crate) fn render(
-        &self,
-        broker: &BrokerStats,
-        subscriptions: &[Subscription],
-        plugins: &[Plugin],
-        states: &States,
-        certificate_ends: Option<Timestamp>,
-    ) -> Result<String, fmt::Error> {
+    pub(crate) fn render(&self, now: Now<'_>) -> Result<String, fmt::Error> {
+        let Now { broker, subscriptions, plugins, states, certificate_ends, spans } = now;
         let mut now = Registry::with_prefix("usher");
         add_broker(&mut now, broker);
         add_subscriptions(&mut now, subscriptions);
@@ -253,12 +248,35 @@ impl Metrics {
             let help = "When the router's certificate ends, Unix time";
             now.register_with_unit("tls_certificate_expiry_timestamp", help, Unit::Seconds, gauge);
         }
+        if let Some(spans) = spans {
+            add_spans(&mut now, spans);
+        }
         let mut text = String::new();
         encode_registry(&mut text, &now)?;
         encode_registry(&mut text, &self.registry)?;
         encode_eof(&mut text)?;
         Ok(text)
     }
+}
+
+/// What metrics are read from when they are asked for.
+pub(crate) struct Now<'a> {
+    pub(crate) broker: &'a BrokerStats,
+    pub(crate) subscriptions: &'a [Subscription],
+    pub(crate) plugins: &'a [Plugin],
+    pub(crate) states: &'a States,
+    pub(crate) certificate_ends: Option<Timestamp>,
+    /// `None` where tracing is off.
+    pub(crate) spans: Option<SpanCounts>,
+}
+
+fn add_spans(registry: &mut Registry, spans: SpanCounts) {
+    let counts = Family::<[(&str, &str); 1], Counter>::default();
+    let SpanCounts { exported, failed, dropped } = spans;
+    for (outcome, count) in [("exported", exported), ("failed", failed), ("dropped", dropped)] {
+        counts.get_or_create(&[("outcome", outcome)]).inc_by(count);
+    }
+    registry.register("spans", "Spans by what became of them", counts);
 }
 
 fn add_broker(registry: &mut Registry, stats: &BrokerStats) {
@@ -587,7 +605,10 @@ pub(crate) mod tests {
         let paused = BTreeSet::from(["printer".to_owned(), "payment".to_owned()]);
         let states = States::from([(RouterState::Paused, paused)]);
         let ends = Some(Timestamp::from_ms(1_800_000_000_000));
-        metrics.render(&stats, subscriptions, plugins, &states, ends).unwrap()
+        let spans = Some(SpanCounts { exported: 7, failed: 0, dropped: 1 });
+        let (broker, states) = (&stats, &states);
+        let now = Now { broker, subscriptions, plugins, states, certificate_ends: ends, spans };
+        metrics.render(now).unwrap()
     }
 
     #[test]

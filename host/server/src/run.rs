@@ -22,7 +22,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock};
+use usher_event::Tracing;
 use usher_router::Router;
+use usher_telemetry::Exporter;
 
 use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
 use self::reload::reload;
@@ -161,6 +163,8 @@ async fn serve(
     let runtime = sandbox::set_up(compiler, config.max_instances, calls)
         .map_err(|error| anyhow!("{error}"))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let exporter = config.tracing.as_ref().map(Exporter::start).transpose()?.map(Arc::new);
+    let tracing = exporter.clone().map_or_else(Tracing::default, |sink| Tracing::new(sink));
     let tls = config.tls.clone().map(|files| Tls::open(files, Arc::clone(&clock)));
     let tls = tls.transpose()?.map(Arc::new);
     let bound = match listen(&config.listen).await {
@@ -198,7 +202,11 @@ async fn serve(
     let refusal_cache = Arc::new(refusal_cache);
     runtime.open_cache(&config.data.join("cache")).map_err(|error| anyhow!("{error}"))?;
 
-    let router = Arc::new(Router::new(broker.clone(), guests.clone()).with_drain(config.drain));
+    let router = Arc::new(
+        Router::new(broker.clone(), guests.clone())
+            .with_drain(config.drain)
+            .with_tracing(tracing.clone()),
+    );
     let registry = Arc::new(Registry::new(Arc::clone(&router)));
     let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
     let installer = Arc::new(Installer::new(
@@ -233,6 +241,8 @@ async fn serve(
         intake: Gate::default(),
         busy: Busy::default(),
         samples: Samples::default(),
+        tracing,
+        exporter,
         log_lines,
         readiness: Readiness::waiting("the plugins are being loaded"),
     });

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use usher_broker::{Broker, Clock};
+use usher_event::Tracing;
 use usher_router::Router;
+use usher_telemetry::Exporter;
 
 use crate::access::Access;
 use crate::http::Tls;
@@ -46,6 +48,10 @@ pub(crate) struct Running {
     pub(crate) busy: Busy,
     /// Samples of the last hour.
     pub(crate) samples: Samples,
+    /// Where spans go.
+    pub(crate) tracing: Tracing,
+    /// What sends them, if tracing is on.
+    pub(crate) exporter: Option<Arc<Exporter>>,
     /// What plugins wrote.
     pub(crate) log_lines: LogLines,
     /// Whether startup has finished.

@@ -96,7 +96,7 @@ mod tests {
     fn outgoing(n: usize, bytes: usize) -> Outgoing {
         let event = Event::builder(n.to_string(), "/s", "t").data(vec![b'x'; bytes]);
         let event = event.datacontenttype("text/plain").build().unwrap();
-        Outgoing { event, key: n.to_string() }
+        Outgoing { event, key: n.to_string(), span: None }
     }
 
     /// How many events each request had.

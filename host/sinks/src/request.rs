@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::Full;
-use usher_event::{Delivery, Event, http_binary, json};
+use usher_event::{Delivery, Event, Span, http_binary, json};
 use usher_webhooks::sign;
 
 use crate::target::{Mode, Target};
@@ -18,11 +18,14 @@ pub(crate) struct Outgoing {
     pub(crate) event: Event,
     /// The same at every attempt, so that the server can tell that it has the event.
     pub(crate) key: String,
+    /// The span of the attempt, if it is traced.
+    pub(crate) span: Option<Span>,
 }
 
 impl Outgoing {
     pub(crate) fn of(delivery: &Delivery) -> Self {
-        Self { event: delivery.event.clone(), key: delivery.idempotency_key(&["sink"]) }
+        let (event, span) = (delivery.event.clone(), delivery.span.clone());
+        Self { event, key: delivery.idempotency_key(&["sink"]), span }
     }
 }
 
@@ -52,7 +55,8 @@ pub(crate) fn request(
             usher_event::Digest::of(keys.join("\n").as_bytes()).to_string()
         }
     };
-    let trace = first.filter(|_| events.len() == 1);
+    // Where the attempt is traced, the request is a span of its own.
+    let trace = first.filter(|one| events.len() == 1 && one.span.is_none());
     for name in ["traceparent", "tracestate"] {
         let value = trace.and_then(|one| one.event.attribute(name));
         if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
@@ -96,7 +100,7 @@ mod tests {
         let event = Event::builder(id, "/shop", "ticket.purchased")
             .extension("traceparent", Value::String(trace))
             .data(&br#"{"seats":[1]}"#[..]);
-        Outgoing { event: event.build().unwrap(), key: format!("crm.sink.{id}") }
+        Outgoing { event: event.build().unwrap(), key: format!("crm.sink.{id}"), span: None }
     }
 
     async fn sent(mode: Mode, events: &[Outgoing]) -> (HeaderMap, String) {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use usher_event::limits::JSON_MAX_BYTES;
 use usher_event::{
     Delivery, Digest, Effects, Emission, Failure, FailureClass, Listener, Outcome, PluginName,
-    Verdict,
+    RequestSpan, Verdict,
 };
 use usher_tls::TlsError;
 
@@ -91,8 +91,15 @@ impl Sink {
     }
 
     async fn exchange(&self, events: &[Outgoing], now_s: u64) -> Result<Response, String> {
-        let request = request(&self.target, events, now_s).map_err(|error| error.to_string())?;
-        let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+        let mut request =
+            request(&self.target, events, now_s).map_err(|error| error.to_string())?;
+        let parent = events.first().and_then(|first| first.span.as_ref());
+        let span = RequestSpan::begin(parent, &mut request);
+        let response = self.client.request(request).await.map_err(|error| causes(&error));
+        if let Some(span) = span {
+            span.end(response.as_ref().map(|response| response.status()).map_err(Clone::clone));
+        }
+        let response = response?;
         let (head, body) = response.into_parts();
         let max_bytes = match Response::is_event(head.status, &head.headers) {
             true => JSON_MAX_BYTES,

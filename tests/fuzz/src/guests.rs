@@ -128,6 +128,7 @@ fn handle(listener: &WasmListener, data: Bytes) {
         depth: 0,
         replay: None,
         is_dry_run: false,
+        span: None,
     };
     let outcome = block_on(listener.handle(&delivery));
     match &outcome.verdict {

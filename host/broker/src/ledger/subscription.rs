@@ -580,6 +580,7 @@ fn lease(subscription: &Subscription, held: &mut Held, next_token: &mut u64) -> 
             depth: stored.depth,
             replay: retry.and_then(|retry| retry.replay),
             is_dry_run: false,
+            span: None,
         },
     }
 }

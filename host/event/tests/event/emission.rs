@@ -17,6 +17,7 @@ fn delivery(event: Event) -> Delivery {
         depth: 2,
         replay: None,
         is_dry_run: false,
+        span: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tracing::Level;
-use usher_event::{Delivery, SubscriptionName};
+use usher_event::{Delivery, SubscriptionName, TraceContext};
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -56,6 +56,8 @@ struct DeliveryLog {
     subscription: Option<SubscriptionName>,
     sequence: u64,
     attempt: u32,
+    /// The trace that the delivery is part of.
+    trace: Option<TraceContext>,
     left_bytes: usize,
     is_cut: bool,
     stdout: Vec<u8>,
@@ -119,6 +121,7 @@ impl Capability for Log {
         }
         state.sequence = delivery.sequence;
         state.attempt = delivery.attempt;
+        state.trace = delivery.trace();
         state.left_bytes = size(self.plugin().limits.log_bytes);
         state.is_cut = false;
         state.tail.clear();
@@ -259,6 +262,7 @@ impl Log {
                         subscription = attribution.subscription,
                         attempt = attribution.attempt,
                         stream = stream.as_str(),
+                        trace_id = attribution.trace.map(TraceContext::trace_id_text),
                         "{}",
                         text::escape(&line),
                     );
@@ -325,6 +329,7 @@ struct Attribution<'a> {
     subscription: Option<&'a str>,
     sequence: Option<u64>,
     attempt: Option<u32>,
+    trace: Option<TraceContext>,
 }
 
 impl DeliveryLog {
@@ -334,6 +339,7 @@ impl DeliveryLog {
                 subscription: Some(name.as_str()),
                 sequence: Some(self.sequence),
                 attempt: Some(self.attempt),
+                trace: self.trace,
             },
             None => Attribution::default(),
         }

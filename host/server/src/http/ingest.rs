@@ -9,15 +9,16 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use usher_broker::BrokerError;
-use usher_event::{Event, http_binary, json, media};
+use usher_event::{Event, SpanAbout, SpanKind, TraceContext, http_binary, json, media};
 
 use super::body::{self, RequestBody};
 use super::connections::{Caller, Connection};
 use super::encoding::Encoding;
+use super::ingest_span::IngestSpan;
 use super::problem::ApiError;
 use super::state::Api;
 use crate::access::Identity;
-use usher_api::{Accepted, AcceptedEvent};
+use usher_api::{Accepted, AcceptedEvent, routes};
 
 const REQUEST_ORIGIN: &str = "webhook-request-origin";
 
@@ -29,21 +30,35 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    check_open(&api)?;
-    let mode = match Mode::of(&headers) {
+    let mut span = IngestSpan::begin(&api, &headers);
+    let published = take(&api, &identity, &client, &headers, body, &mut span).await;
+    span.end(routes::PUBLISH.path, published.as_ref().map(|(status, _)| *status));
+    published
+}
+
+async fn take(
+    api: &Api,
+    identity: &Identity,
+    client: &Arc<Connection>,
+    headers: &HeaderMap,
+    body: Body,
+    span: &mut IngestSpan,
+) -> Result<(StatusCode, Json<Accepted>), ApiError> {
+    check_open(api)?;
+    let mode = match Mode::of(headers) {
         Ok(mode) => mode,
-        Err(error) => return Err(explain(error, &api, &client, &headers, body).await),
+        Err(error) => return Err(explain(error, api, client, headers, body).await),
     };
-    let intake = read(&api, &client, &headers, body).await;
+    let intake = read(api, client, headers, body).await;
     let intake = intake.inspect_err(|error| {
         if error.is_busy() {
             api.running.busy.note();
         }
     })?;
-    let mut events = mode.decode(&headers, &intake)?;
-    add_trace(&headers, &mut events);
+    let mut events = mode.decode(headers, &intake)?;
+    span.join(headers, &mut events);
     identity.check_publish(&events, mode == Mode::Batch)?;
-    append(&api, events, mode == Mode::Batch).await
+    append(api, events, mode == Mode::Batch, span).await
 }
 
 /// Refuses producers while the router starts or stops.
@@ -62,8 +77,10 @@ pub(super) async fn append(
     api: &Api,
     events: Vec<Event>,
     is_batch: bool,
+    span: &IngestSpan,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
     check_reserved(&events, is_batch)?;
+    let commit = span.commit();
     let published = match events.is_empty() {
         true => Vec::new(),
         false => api.running.broker.publish(events.clone()).await.inspect_err(|error| {
@@ -72,6 +89,9 @@ pub(super) async fn append(
             }
         })?,
     };
+    if let Some(commit) = commit {
+        commit.end(SpanKind::Internal, SpanAbout::commit);
+    }
     let mut accepted = Vec::with_capacity(events.len());
     for (event, published) in events.iter().zip(published) {
         accepted.push(AcceptedEvent {
@@ -97,23 +117,13 @@ async fn differs(api: &Api, event: &Event, sequence: u64) -> Result<bool, ApiErr
                 source = event.source(),
                 id = event.id(),
                 sequence,
+                trace_id = event.trace_context().map(TraceContext::trace_id_text),
                 "an event came again with other content, and was not stored: give each event an id \
                  of its own"
             );
         }
     }
     Ok(differs)
-}
-
-/// Adds the trace context of the request to events that have none.
-pub(super) fn add_trace(headers: &HeaderMap, events: &mut [Event]) {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(traceparent) = text("traceparent") else { return };
-    for event in events {
-        if let Some(traced) = event.with_trace(traceparent, text("tracestate")) {
-            *event = traced;
-        }
-    }
 }
 
 /// What to send instead, if a body that is no CloudEvent by its headers looks like one.

@@ -22,6 +22,7 @@ mod events;
 mod flows;
 mod guard;
 mod ingest;
+mod ingest_span;
 mod listener;
 mod log;
 mod logs;

@@ -197,6 +197,11 @@ impl ApiError {
     }
 
     /// The message.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong.
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }

@@ -7,6 +7,7 @@ use http::header;
 
 use super::problem::ApiError;
 use super::state::Api;
+use crate::metrics::Now;
 use crate::serving;
 use crate::states;
 use usher_api::{Health, Overview, StateHeld, States, Timestamp};
@@ -82,7 +83,14 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError
     let states = states::of(&api.running.busy, &broker, &subscriptions, &plugins);
     let text = api
         .metrics
-        .render(&broker, &subscriptions, &plugins, &states, certificate_ends(&api))
+        .render(Now {
+            broker: &broker,
+            subscriptions: &subscriptions,
+            plugins: &plugins,
+            states: &states,
+            certificate_ends: certificate_ends(&api),
+            spans: api.running.exporter.as_ref().map(|exporter| exporter.counts()),
+        })
         .map_err(|error| ApiError::internal(error.to_string()))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

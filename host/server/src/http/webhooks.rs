@@ -5,13 +5,15 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use usher_event::Digest;
 use usher_webhooks::{Received, Rejected, Webhook};
 
 use super::authorize::identify;
 use super::connections::{Caller, Connection};
-use super::ingest::{add_trace, append, check_open, read};
+use super::ingest::{append, check_open, read};
+use super::ingest_span::IngestSpan;
 use super::problem::{ApiError, Challenge};
 use super::state::Api;
 use crate::access::Noted;
@@ -26,7 +28,9 @@ pub(super) async fn receive(
     let Some(webhook) = api.running.config.webhooks.get(place) else {
         return ApiError::not_found("there is no such webhook").into_response();
     };
-    let received = take(&api, webhook, &client, request).await;
+    let mut span = IngestSpan::begin(&api, request.headers());
+    let received = take(&api, webhook, &client, request, &mut span).await;
+    span.end(&webhook.path, received.as_ref().map(Taken::status));
     let (outcome, response) = match received {
         Ok(Taken::Challenge(text)) => ("challenge", text.into_response()),
         Ok(Taken::Event(accepted, response)) => {
@@ -44,11 +48,21 @@ enum Taken {
     Event(Accepted, Response),
 }
 
+impl Taken {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Challenge(_) => StatusCode::OK,
+            Self::Event(_, response) => response.status(),
+        }
+    }
+}
+
 async fn take(
     api: &Api,
     webhook: &Webhook,
     client: &std::sync::Arc<Connection>,
     request: Request,
+    span: &mut IngestSpan,
 ) -> Result<Taken, ApiError> {
     check_open(api)?;
     let (head, body): (_, Body) = request.into_parts();
@@ -64,11 +78,11 @@ async fn take(
         Received::Event(event) => event,
     };
     let mut events = vec![event];
-    add_trace(&head.headers, &mut events);
+    span.join(&head.headers, &mut events);
     if let Some(identity) = identity {
         identity.check_publish(&events, false)?;
     }
-    let (status, Json(accepted)) = append(api, events, false).await?;
+    let (status, Json(accepted)) = append(api, events, false, span).await?;
     Ok(Taken::Event(accepted.clone(), (status, Json(accepted)).into_response()))
 }
 

@@ -96,6 +96,10 @@ impl Parts {
         app.access.flush().await;
         let closed = timeout(CLOSE_MAX, app.broker.close()).await;
         let poisoned = app.broker.poisoned().borrow().clone();
+        if let Some(exporter) = app.exporter.clone() {
+            let sent = tokio::task::spawn_blocking(move || exporter.stop());
+            report("tracing", sent.await);
+        }
         exit_code(closed.ok(), poisoned)
     }
 

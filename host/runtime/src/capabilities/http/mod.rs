@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::Semaphore;
-use usher_event::Delivery;
+use usher_event::{Delivery, RequestSpan};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::{self, LinkOptions};
 use wasmtime_wasi_http::{
@@ -245,7 +245,16 @@ impl WasiHttpHooks for Calls {
         self.add_key(&mut request);
         let (client, plugin) = (self.shared.client.clone(), self.shared.plugin.clone());
         let options = options.unwrap_or_default();
-        Box::new(async move { client.send(request, &grant, options, &plugin, slot).await })
+        let parent = self.delivery.as_ref().and_then(|delivery| delivery.span.as_ref());
+        let span = RequestSpan::begin(parent, &mut request);
+        Box::new(async move {
+            let sent = client.send(request, &grant, options, &plugin, slot).await;
+            if let Some(span) = span {
+                let status = sent.as_ref().map(|(response, _)| response.status());
+                span.end(status.map_err(ToString::to_string));
+            }
+            sent
+        })
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {

@@ -159,6 +159,7 @@ pub(crate) fn delivery(data: &Value) -> Delivery {
         depth: 0,
         replay: None,
         is_dry_run: false,
+        span: None,
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use usher_access::Permissions;
 use usher_broker::Broker;
+use usher_event::Tracing;
 use usher_router::Router;
 
 use super::state::Api;
@@ -72,6 +73,8 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         intake: Gate::default(),
         busy: Busy::default(),
         samples: Samples::default(),
+        tracing: Tracing::default(),
+        exporter: None,
         log_lines: LogLines::default(),
         readiness: Readiness::waiting("starting"),
     };

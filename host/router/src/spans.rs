@@ -1,0 +1,106 @@
+//! Spans of deliveries: each attempt, its commit, and the events that it emits.
+
+use usher_broker::{Disposition, Settled};
+use usher_event::{
+    Delivery, Event, Listener, Span, SpanAbout, SpanAttributes, SpanKind, SpanValue, Tracing,
+    event_attributes,
+};
+
+/// Begins the span of an attempt, below the event that it handles.
+pub(crate) fn begin(tracing: &Tracing, delivery: &Delivery) -> Option<Span> {
+    if !tracing.is_on() {
+        return None;
+    }
+    tracing.begin(delivery.event.trace_context())
+}
+
+/// What is recorded of an attempt once it is settled.
+pub(crate) struct SettlingSpan {
+    commit: Span,
+    emitted: Vec<(Span, SpanAttributes)>,
+}
+
+/// Ends the span of an attempt. `None` if it isn't recorded.
+pub(crate) fn end(
+    span: Span,
+    delivery: &Delivery,
+    by: &dyn Listener,
+    decision: &Disposition,
+) -> Option<Box<SettlingSpan>> {
+    if !span.is_recorded() {
+        return None;
+    }
+    let emitted = match decision {
+        Disposition::Ack(changes) => changes
+            .emissions
+            .iter()
+            .filter_map(|new| Some((known_as(&span, &new.event)?, event_attributes(&new.event))))
+            .collect(),
+        Disposition::Retry { .. } | Disposition::Reject { .. } | Disposition::Release => Vec::new(),
+    };
+    let commit = span.child();
+    span.end(SpanKind::Consumer, || about(delivery, by, decision));
+    Some(Box::new(SettlingSpan { commit, emitted }))
+}
+
+/// The span that others know by what the event carries.
+fn known_as(attempt: &Span, event: &Event) -> Option<Span> {
+    event.trace_context().map(|context| attempt.known_as(context))
+}
+
+fn about(delivery: &Delivery, by: &dyn Listener, decision: &Disposition) -> SpanAbout {
+    let (verdict, failure) = match decision {
+        Disposition::Ack(_) => ("ack", None),
+        Disposition::Retry { failure, .. } => ("retry", Some(failure)),
+        Disposition::Reject { failure } => ("reject", Some(failure)),
+        Disposition::Release => ("release", None),
+    };
+    let mut attributes = event_attributes(&delivery.event);
+    attributes.extend([
+        ("messaging.system", "usher".into()),
+        ("messaging.operation.type", "process".into()),
+        ("messaging.consumer.group.name", delivery.subscription.as_str().into()),
+        ("usher.plugin", by.name().as_str().into()),
+        ("usher.plugin.version", by.version().into()),
+        ("usher.plugin.digest", SpanValue::Text(by.digest().to_string())),
+        ("usher.sequence", delivery.sequence.into()),
+        ("usher.flow", delivery.flow.into()),
+        ("usher.attempt", u64::from(delivery.attempt).into()),
+        ("usher.verdict", verdict.into()),
+    ]);
+    attributes.extend(failure.map(|failure| ("error.type", failure.class.as_str().into())));
+    SpanAbout {
+        name: format!("process {}", delivery.subscription),
+        attributes,
+        error: failure.map(|failure| failure.reason.clone()),
+    }
+}
+
+impl SettlingSpan {
+    /// Ends what waited for the settlement. Events that were not committed have no span.
+    pub(crate) fn settled(self, answer: &Settled) {
+        let outcome = match answer {
+            Settled::Committed => "committed",
+            Settled::RetryAt(_) => "retry",
+            Settled::Dead(_) => "dead letter",
+            Settled::Conflict => "conflict",
+            Settled::HeldBack => "held back",
+            Settled::Expired => "expired",
+            Settled::Stale => "stale",
+        };
+        self.commit.end(SpanKind::Internal, || SpanAbout {
+            attributes: vec![("usher.outcome", outcome.into())],
+            ..SpanAbout::commit()
+        });
+        if !matches!(answer, Settled::Committed) {
+            return;
+        }
+        for (span, attributes) in self.emitted {
+            span.end(SpanKind::Producer, || SpanAbout {
+                name: "emit".to_owned(),
+                attributes,
+                error: None,
+            });
+        }
+    }
+}

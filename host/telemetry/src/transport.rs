@@ -1,0 +1,51 @@
+//! Sends batches by HTTP.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use ureq::Agent;
+use ureq::tls::TlsConfig;
+use usher_tls::TlsError;
+
+/// The largest response that is read; collectors return a few bytes.
+const RESPONSE_MAX_BYTES: u64 = 64 * 1024;
+
+/// A client whose calls block: the SDK's batch processor has a thread for them.
+#[derive(Debug)]
+pub(crate) struct Transport(Agent);
+
+impl Transport {
+    /// A client that gives up after `timeout`, and verifies certificates with the system's roots
+    /// and those in `ca_file` if `is_tls`.
+    pub(crate) fn new(
+        is_tls: bool,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Self, TlsError> {
+        let tls = match is_tls {
+            true => usher_client::verifying(ca_file)?,
+            false => TlsConfig::default(),
+        };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_global(Some(timeout))
+            .tls_config(tls)
+            .build();
+        Ok(Self(Agent::new_with_config(config)))
+    }
+}
+
+#[async_trait]
+impl HttpClient for Transport {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (head, body) = request.into_parts();
+        let response = self.0.run(Request::from_parts(head, &body[..]))?;
+        let (head, mut body) = response.into_parts();
+        let body = body.with_config().limit(RESPONSE_MAX_BYTES).read_to_vec()?;
+        Ok(Response::from_parts(head, body.into()))
+    }
+}

@@ -1,0 +1,267 @@
+//! Spans: what a collector gets, and what the router does without one.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use prost::Message as _;
+use serde_json::{Value, json};
+use usher_tests::{Router, wait_for};
+
+use crate::recorder::{Server, text};
+use crate::scene::{QUICK_RETRIES, Scene, event};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PRODUCER: &str = "b7ad6b7169203331";
+
+/// A span as the collector gets it.
+#[derive(Clone, Debug)]
+struct Span {
+    trace: String,
+    id: String,
+    parent: String,
+    name: String,
+    kind: SpanKind,
+    is_error: bool,
+    attributes: BTreeMap<String, String>,
+    began_ns: u64,
+    ended_ns: u64,
+}
+
+impl Span {
+    fn attribute(&self, name: &str) -> &str {
+        self.attributes.get(name).map(String::as_str).unwrap_or_default()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The spans of a request to the collector.
+fn decode(body: &[u8]) -> Result<Vec<Span>> {
+    let request = ExportTraceServiceRequest::decode(body)?;
+    let mut spans = Vec::new();
+    for resource in request.resource_spans {
+        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            let value = |value: Option<Any>| match value {
+                Some(Any::StringValue(text)) => text,
+                Some(Any::IntValue(number)) => number.to_string(),
+                other => format!("{other:?}"),
+            };
+            let attributes = span.attributes.into_iter();
+            let attributes =
+                attributes.map(|one| (one.key, value(one.value.and_then(|value| value.value))));
+            spans.push(Span {
+                trace: hex(&span.trace_id),
+                id: hex(&span.span_id),
+                parent: hex(&span.parent_span_id),
+                name: span.name,
+                kind: SpanKind::try_from(span.kind)?,
+                is_error: span.status.is_some_and(|status| status.code() == StatusCode::Error),
+                attributes: attributes.collect(),
+                began_ns: span.start_time_unix_nano,
+                ended_ns: span.end_time_unix_nano,
+            });
+        }
+    }
+    Ok(spans)
+}
+
+/// All spans that a collector has, once there are this many.
+fn spans(collector: &Server, count: usize) -> Result<Vec<Span>> {
+    wait_for("the spans", || {
+        let requests = collector.requests(0)?;
+        let spans = requests.iter().map(|(_, body)| decode(body)).collect::<Result<Vec<_>>>()?;
+        let spans = spans.concat();
+        Ok((spans.len() >= count).then_some(spans))
+    })
+}
+
+fn one<'a>(spans: &'a [Span], what: &str, is_it: impl Fn(&Span) -> bool) -> Result<&'a Span> {
+    let found: Vec<&Span> = spans.iter().filter(|span| is_it(span)).collect();
+    match found[..] {
+        [only] => Ok(only),
+        _ => anyhow::bail!("{} spans are {what}: {spans:#?}", found.len()),
+    }
+}
+
+fn publish(router: &Router, event: &Value, traceparent: Option<&str>) -> Result<u64> {
+    let body = event.to_string();
+    let mut headers = vec![("content-type", &b"application/cloudevents+json"[..])];
+    headers.extend(traceparent.map(|traceparent| ("traceparent", traceparent.as_bytes())));
+    let answer = router.client().request("POST", "/events", &headers, body.as_bytes())?;
+    answer.json()?["events"][0]["sequence"].as_u64().context("not accepted")
+}
+
+fn tracing(collector: &Server, more: &str) -> String {
+    format!("[tracing]\nendpoint = \"{}\"\n{more}", collector.url)
+}
+
+#[test]
+fn a_flow_is_one_trace_from_its_producer_on() -> Result<()> {
+    let (collector, crm) = (Server::start()?, Server::start()?);
+    crm.reply(503, &[], text("busy"));
+    let tables = format!(
+        "{QUICK_RETRIES}[sink.crm]\nurl = \"{}/events?key=s3cret\"\n\
+         filter = {{ exact = {{ type = \"test.recovered\" }} }}\n{}\
+         headers = {{ x-own = \"1\" }}\nservice_name = \"tickets\"\n",
+        crm.url,
+        tracing(&collector, ""),
+    );
+    let scene = Scene::with(&tables, &["fail"])?;
+    let failing = event("test.fail", "1", &json!({ "mode": "until", "attempts": 2 }));
+    let from = format!("00-{TRACE}-{PRODUCER}-01");
+    let sequence = publish(&scene.router, &failing, Some(&from))?;
+    scene.client().settled_flow(sequence)?;
+
+    // Request and commit; two attempts and their commits, the emission; two requests to the sink
+    // with their attempts and commits.
+    let spans = spans(&collector, 2 + 2 * 2 + 1 + 2 * 3)?;
+    assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
+    assert!(spans.iter().all(|span| span.began_ns <= span.ended_ns), "{spans:#?}");
+    let request = one(&spans, "the request", |span| span.name == "POST /events")?;
+    assert_eq!((request.parent.as_str(), request.kind), (PRODUCER, SpanKind::Server));
+    assert_eq!(request.attribute("cloudevents.event_type"), "test.fail");
+    assert_eq!(request.attribute("http.response.status_code"), "202");
+    one(&spans, "its commit", |span| span.name == "commit" && span.parent == request.id)?;
+
+    let attempt = |plugin: &str, number: &str| {
+        one(&spans, "the attempt", |span| {
+            span.attribute("usher.plugin") == plugin && span.attribute("usher.attempt") == number
+        })
+    };
+    let (first, second) = (attempt("fail", "1")?, attempt("fail", "2")?);
+    assert_eq!((first.name.as_str(), first.kind), ("process fail/fail", SpanKind::Consumer));
+    assert!(first.is_error && first.attribute("error.type") == "retry", "{first:?}");
+    assert!(!second.is_error && second.attribute("usher.verdict") == "ack", "{second:?}");
+    // What published the event is the request: its span is what the event carries.
+    assert_eq!((&first.parent, &second.parent), (&request.id, &request.id));
+    for attempt in [first, second] {
+        one(&spans, "its commit", |span| span.name == "commit" && span.parent == attempt.id)?;
+    }
+    let emission = one(&spans, "the emission", |span| span.name == "emit")?;
+    assert_eq!((&emission.parent, emission.kind), (&second.id, SpanKind::Producer));
+    assert_eq!(emission.attribute("cloudevents.event_type"), "test.recovered");
+
+    for (number, status) in [("1", "503"), ("2", "204")] {
+        let attempt = attempt("crm", number)?;
+        assert_eq!(attempt.parent, emission.id, "it is delivered what was emitted");
+        let call = one(&spans, "the call", |span| {
+            span.kind == SpanKind::Client && span.parent == attempt.id
+        })?;
+        assert_eq!(call.attribute("http.response.status_code"), status);
+        assert_eq!(call.is_error, status == "503");
+        assert_eq!(call.attribute("url.full"), format!("{}/events", crm.url), "without its query");
+        let seen = crm.requests(2)?;
+        let number: usize = number.parse()?;
+        let told = seen[number - 1].0["traceparent"].to_str()?;
+        assert_eq!(told, format!("00-{TRACE}-{}-01", call.id), "the server joins the trace");
+    }
+
+    let (headers, body) = collector.requests(1)?.remove(0);
+    assert_eq!(headers["content-type"], "application/x-protobuf");
+    assert_eq!(headers["x-own"], "1");
+    let resource = ExportTraceServiceRequest::decode(body)?.resource_spans.remove(0).resource;
+    let named = format!("{resource:?}");
+    assert!(named.contains("service.name") && named.contains("tickets"), "{named}");
+
+    // The log has the trace, too.
+    let line = scene.router.wait_for_log("the failure", |line| {
+        let fields = &line["fields"];
+        (fields["message"] == "delivery failed").then(|| fields["trace_id"].clone())
+    })?;
+    assert_eq!(line, TRACE);
+    Ok(())
+}
+
+#[test]
+fn what_a_plugin_calls_joins_the_trace() -> Result<()> {
+    let (collector, gateway) = (Server::start()?, Server::start()?);
+    let grants = format!("[plugin.probe.grants]\nhttp = [\"{}\"]\n", gateway.url);
+    let tables = format!("{}{grants}", tracing(&collector, ""));
+    let scene = Scene::with(&tables, &["probe"])?;
+    let own = format!("00-{TRACE}-{PRODUCER}-01");
+    for (id, headers) in [("1", json!([])), ("2", json!([["traceparent", own]]))] {
+        let what = json!({
+            "try": "http", "url": format!("{}/pay?card=1", gateway.url), "headers": headers,
+        });
+        scene.flow_of("test.probe", id, &what)?;
+    }
+    let spans = spans(&collector, 2 * 6)?;
+    let calls: Vec<_> = spans.iter().filter(|span| span.kind == SpanKind::Client).collect();
+    assert_eq!(calls.len(), 2, "{spans:#?}");
+    for call in &calls {
+        let by = one(&spans, "the attempt", |span| span.id == call.parent)?;
+        assert_eq!((by.name.as_str(), &by.trace), ("process probe/probe", &call.trace));
+        assert_eq!(call.attribute("url.full"), format!("{}/pay", gateway.url));
+        assert_eq!(call.attribute("server.address"), "127.0.0.1");
+    }
+    let seen = gateway.requests(2)?;
+    let told = |number: usize| seen[number].0["traceparent"].to_str().unwrap().to_owned();
+    assert!(calls.iter().any(|call| told(0) == format!("00-{}-{}-01", call.trace, call.id)));
+    assert_eq!(told(1), own, "a plugin's own context stays");
+    Ok(())
+}
+
+#[test]
+fn who_has_no_trace_gets_one_and_it_is_all_recorded_or_not_at_all() -> Result<()> {
+    let collector = Server::start()?;
+    let scene = Scene::with(&tracing(&collector, "sample_ratio = 0.5\n"), &["fail"])?;
+    let published = 64;
+    for number in 0..published {
+        let ok = event("test.fail", &number.to_string(), &json!({ "mode": "ok" }));
+        let sequence = publish(&scene.router, &ok, None)?;
+        scene.client().settled_flow(sequence)?;
+    }
+    let Scene { router, folder: _folder } = scene;
+    let stored = router.client().get_json("/events?max=1000")?;
+    let mut flags: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for stored in stored["events"].as_array().context("no events")? {
+        let traceparent = stored["event"]["traceparent"].as_str().context("no trace")?;
+        let [_, trace, _, sampled] = traceparent.split('-').collect::<Vec<_>>()[..] else {
+            anyhow::bail!("{traceparent}")
+        };
+        flags.entry(trace.to_owned()).or_default().push(sampled.to_owned());
+    }
+    assert_eq!(flags.len(), published, "each flow is one trace");
+    assert!(flags.values().all(|flags| flags.len() == 2 && flags[0] == flags[1]), "{flags:?}");
+    let sampled = flags.values().filter(|flags| flags[0] == "01").count();
+    assert!((1..published).contains(&sampled), "{sampled} of {published} by chance");
+    // Stopping sends what waits.
+    router.stop()?;
+    let spans = spans(&collector, 5 * sampled)?;
+    assert_eq!(spans.len(), 5 * sampled, "request, commit, attempt, commit, emission");
+    assert!(spans.iter().all(|span| flags[&span.trace][0] == "01"));
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_is_not_there_holds_up_nothing() -> Result<()> {
+    // Taken, and closed again.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let table = format!("[tracing]\nendpoint = \"http://127.0.0.1:{port}\"\n");
+    let scene = Scene::with(&table, &["fail"])?;
+    scene.flow_of("test.fail", "1", &json!({ "mode": "ok" }))?;
+    scene.router.wait_for_log("that the collector takes no spans", |line| {
+        let message = line["fields"]["message"].as_str()?;
+        message.contains("the collector takes no spans").then_some(())
+    })?;
+    let metrics = scene.client().get("/metrics")?.text();
+    assert!(metrics.contains("usher_spans_total{outcome=\"failed\"} 5\n"), "{metrics}");
+    Ok(())
+}
+
+#[test]
+fn tracing_is_off_unless_it_is_asked_for() -> Result<()> {
+    let scene = Scene::with("", &["fail"])?;
+    let flow = scene.flow_of("test.fail", "1", &json!({ "mode": "ok" }))?;
+    for event in flow["events"].as_array().context("no events")? {
+        assert_eq!(event["event"].get("traceparent"), None, "{event}");
+    }
+    assert!(!scene.client().get("/metrics")?.text().contains("usher_spans"));
+    Ok(())
+}
