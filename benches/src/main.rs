@@ -1,11 +1,13 @@
 //! Benchmarks in one run on one machine: bare wasmtime, usher-runtime, durable publish and durable
-//! hops; a long backlog; neighbouring plugins. Absolute figures depend on the machine; compare the
+//! hops; publishing over HTTP; a long backlog; neighbouring plugins. Absolute figures depend on the machine; compare the
 //! ratios.
 
 mod backlog;
 mod bare;
 mod disk;
 mod hops;
+mod http;
+mod load;
 mod native;
 mod neighbours;
 mod process;
@@ -40,6 +42,8 @@ enum Suite {
     Hop(HopArgs),
     /// A long backlog: what time and memory grow with it.
     Backlog(backlog::BacklogArgs),
+    /// Publishing over HTTP: what access and TLS cost, and what onlookers cost the hops.
+    Http(http::HttpArgs),
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours(neighbours::NeighboursArgs),
 }
@@ -65,6 +69,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().suite {
         Suite::Hop(args) => hop(args),
         Suite::Backlog(args) => backlog::run(args),
+        Suite::Http(args) => http::run(&args),
         Suite::Neighbours(args) => neighbours::run(args),
     }
 }

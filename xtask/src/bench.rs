@@ -19,6 +19,12 @@ pub(crate) enum Benchmark {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Publishing over HTTP: what access and TLS cost, and what onlookers cost the hops.
+    Http {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours {
         /// Passed on to the benchmark.
@@ -39,6 +45,7 @@ pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
     let binaries = build_release()?;
     let (suite, options) = match benchmark {
         Benchmark::Hop { options } => ("hop", options),
+        Benchmark::Http { options } => ("http", options),
         Benchmark::Neighbours { options } => ("neighbours", options),
         Benchmark::Backlog { options } => ("backlog", options),
     };

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::running::Running;
 
 /// Limit on open event streams.
-pub(super) const STREAMS_MAX: usize = 256;
+pub(super) const STREAMS_MAX: usize = 1_024;
 
 /// Memory budget for request bodies being read or published.
 pub(super) const INTAKE_MAX_BYTES: usize = 64 * 1024 * 1024;
