@@ -282,7 +282,7 @@ impl Crowd {
                     Ok(bytes) => bytes > 0,
                     Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
                 });
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_secs(1));
             }
         });
         Ok(Self(open))

@@ -15,6 +15,7 @@ mod settlement;
 mod stats;
 mod stored;
 mod subscription;
+mod watches;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
+use usher_filter::Filter;
 
 pub use audit::*;
 pub use backup::*;
@@ -37,6 +39,7 @@ pub use settlement::*;
 pub use stats::*;
 pub use stored::*;
 pub use subscription::*;
+pub use watches::*;
 
 /// What a router needs: events in, deliveries out, verdicts back. All methods may be called
 /// concurrently, here and below.
@@ -96,6 +99,12 @@ pub trait Reader: Send + Sync + 'static {
         let _ = max_bytes;
         self.events(query).await
     }
+
+    /// Watches for events that `filter` matches and that are committed from now on.
+    ///
+    /// # Errors
+    /// [`BrokerError::Busy`] with [`WATCHES_MAX`] watches; the engine is poisoned or closed.
+    async fn watch(&self, filter: Filter) -> Result<Watch, BrokerError>;
 
     /// The flow that the event `sequence` belongs to.
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;

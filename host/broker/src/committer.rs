@@ -3,17 +3,21 @@
 //!
 //! It ends when the intake is closed and empty, or when a commit fails; pending replies then fail.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
+use usher_filter::Filter;
 
 use crate::Clock;
-use crate::api::{AuditAction, BrokerError, Changes, Disposition, SubscriptionStatus};
+use crate::api::{
+    AuditAction, BrokerError, Changes, Disposition, SubscriptionStatus, WATCHES_MAX, Watch, Watched,
+};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
-use crate::intake::{Command, Phase, Reply};
+use crate::intake::{Command, Phase, RETRY_AFTER, Reply};
 use crate::ledger::{
     DeliverySnapshot, Fetch, FlowSnapshot, Ledger, PreparedSettlement, ReleasedBlobs,
 };
@@ -40,6 +44,8 @@ pub(crate) struct Committer {
     answers: Vec<Answer>,
     /// Lease queues to open or close once the batch is durable.
     outlets: Vec<OutletChange>,
+    watches: BTreeMap<u64, Watched>,
+    next_watch: u64,
     commits: u64,
     /// Whether producers are currently refused because of backlog.
     is_refusing: bool,
@@ -61,7 +67,20 @@ impl Committer {
         readers: WorkerPool,
     ) -> Self {
         let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
-        Self { ledger, shared, clock, blobs, readers, answers, outlets, commits: 0, is_refusing }
+        let (watches, next_watch, commits) = (BTreeMap::new(), 0, 0);
+        Self {
+            ledger,
+            shared,
+            clock,
+            blobs,
+            readers,
+            answers,
+            outlets,
+            watches,
+            next_watch,
+            commits,
+            is_refusing,
+        }
     }
 
     /// Runs until the intake is closed or a commit fails.
@@ -134,6 +153,12 @@ impl Committer {
         for (id, leases) in released.grants {
             if let Some(outlet) = self.shared.outlets.numbered(id) {
                 outlet.offer(leases);
+            }
+        }
+        // After `publish`: who is told of a match may read it.
+        for (id, sequence) in released.marks {
+            if let Some(watched) = self.watches.get(&id) {
+                watched.mark(sequence);
             }
         }
         for wanted in released.fetches {
@@ -267,6 +292,10 @@ impl Committer {
                 self.ledger.set_schedules(schedules, now_ms);
                 self.answer(reply, Ok(()));
             }
+            Command::Watch { filter, reply } => {
+                let watch = self.watch(&filter);
+                self.answer(reply, watch);
+            }
             Command::Schedules { reply } => {
                 let schedules = self.ledger.schedules();
                 self.answer(reply, Ok(schedules));
@@ -276,6 +305,21 @@ impl Committer {
             }
         }
         Ok(())
+    }
+
+    /// Begins a watch; those that nobody waits for any more make room first.
+    fn watch(&mut self, filter: &Filter) -> Result<Watch, BrokerError> {
+        for (id, _) in self.watches.extract_if(.., |_, watched| watched.is_over()) {
+            self.ledger.unwatch(id);
+        }
+        if self.watches.len() >= WATCHES_MAX {
+            return Err(BrokerError::Busy { retry_after: RETRY_AFTER });
+        }
+        let (watched, watch) = Watch::begin();
+        self.next_watch += 1;
+        self.ledger.watch(self.next_watch, filter);
+        self.watches.insert(self.next_watch, watched);
+        Ok(watch)
     }
 
     /// Defers a reply until the batch is durable.

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
+use usher_filter::Filter;
 
 use crate::api::*;
 use crate::backup;
@@ -334,6 +335,10 @@ impl Reader for EmbeddedBroker {
     ) -> Result<EventPage, BrokerError> {
         let max_bytes = max_bytes.min(log::PAGE_MAX_BYTES);
         self.read(move |view| log::events(view, &query, max_bytes)).await
+    }
+
+    async fn watch(&self, filter: Filter) -> Result<Watch, BrokerError> {
+        self.ask(|reply| Command::Watch { filter, reply }).await
     }
 
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {

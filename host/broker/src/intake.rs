@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use usher_event::{Event, Identity, SubscriptionName};
+use usher_filter::Filter;
 
 use crate::api::{
     Actor, BrokerError, Operated, Published, Schedule, ScheduleStatus, Settled, Subscription,
-    SubscriptionStatus,
+    SubscriptionStatus, Watch,
 };
 use crate::ledger::{DeliverySnapshot, Fetched, FlowSnapshot, PreparedSettlement};
 use crate::operate::Prepared;
@@ -22,7 +23,7 @@ const COMMIT_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 const COMMIT_MAX_ITEMS: usize = 4_096;
 
 /// How long a refused producer should wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a reply goes. Dropped without one only when the broker stops.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, BrokerError>>;
@@ -73,6 +74,10 @@ pub(crate) enum Command {
     },
     Schedules {
         reply: Reply<Vec<ScheduleStatus>>,
+    },
+    Watch {
+        filter: Filter,
+        reply: Reply<Watch>,
     },
     /// Result of a read that the ledger requested.
     Fetched(Result<Fetched, String>),

@@ -17,7 +17,7 @@ const STORE: std::ops::RangeInclusive<usize> = 32..=900;
 /// Outgoing HTTP connections of plugins.
 const CALLS: std::ops::RangeInclusive<usize> = 16..=512;
 /// Default limit on client connections, if descriptors suffice.
-const CONNECTIONS_DEFAULT: usize = 1_024;
+const CONNECTIONS_DEFAULT: usize = 2_048;
 
 /// The limit and each consumer's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,8 @@ mod tests {
         for (limit, store, calls, connections) in [
             (256, 64, 32, 1),
             (1_024, 256, 128, 368),
-            (4_096, 900, 512, 1_024),
-            (1 << 20, 900, 512, 1_024),
+            (4_096, 900, 512, 2_048),
+            (1 << 20, 900, 512, 2_048),
         ] {
             let divided = Descriptors::divide(limit);
             let found = (divided.store, divided.calls, divided.connections(None));

@@ -55,6 +55,8 @@ macro_rules! conformance {
                 too_large_a_batch_is_refused_whole,
                 pages_follow_one_another,
                 flows_are_found_by_correlation,
+                a_watch_is_told_of_matches_and_of_nothing_else,
+                watches_are_limited_and_end_with_whoever_waits,
             },
             subscriptions::{
                 latest_starts_with_the_next_event_and_earliest_with_the_first,

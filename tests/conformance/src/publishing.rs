@@ -1,6 +1,8 @@
 //! Publishing events and reading them back.
 
-use usher_broker::{BrokerError, EventQuery, Published, ReadOrder, StoredEvent};
+use usher_broker::{
+    BrokerError, EventQuery, Published, ReadOrder, StoredEvent, WATCHES_MAX, Watch,
+};
 use usher_event::{Event, Value};
 use usher_filter::Filter;
 
@@ -115,4 +117,55 @@ pub async fn flows_are_found_by_correlation(disk: Disk) {
     assert_eq!(broker.flows_by_correlation("order-1", 10).await.unwrap(), [1, 3]);
     assert_eq!(broker.flows_by_correlation("order-10", 1).await.unwrap(), [4]);
     assert_eq!(broker.flows_by_correlation("order-", 10).await.unwrap(), [0u64; 0]);
+}
+
+fn wanted() -> Filter {
+    Filter::parse(r#"{"exact":{"type":"wanted"}}"#).unwrap()
+}
+
+/// What a watch tells without waiting.
+async fn told(watch: &mut Watch) -> Option<Option<u64>> {
+    tokio::select! {
+        biased;
+        first = watch.matched() => Some(first),
+        () = std::future::ready(()) => None,
+    }
+}
+
+pub async fn a_watch_is_told_of_matches_and_of_nothing_else(disk: Disk) {
+    let broker = disk.open();
+    publish(&broker, event("wanted", 0)).await;
+    let mut watch = soon(broker.watch(wanted())).await.unwrap();
+    publish(&broker, event("other", 1)).await;
+    assert_eq!(told(&mut watch).await, None);
+    assert_eq!(publish(&broker, event("wanted", 2)).await, 3);
+    publish(&broker, event("wanted", 3)).await;
+    publish(&broker, event("wanted", 2)).await;
+    assert_eq!(soon(watch.matched()).await, Some(3));
+    assert_eq!(told(&mut watch).await, None, "what came after 3 is read on from it");
+
+    // An emission is an event like any other.
+    broker.subscribe(to_type("emits/all", "causes")).await.unwrap();
+    publish(&broker, event("causes", 4)).await;
+    let lease = lease_one(&broker, "emits/all").await;
+    assert_eq!(told(&mut watch).await, None);
+    ack_with(&broker, &lease, vec![(emission(&lease, "wanted", 0), None)]).await;
+    assert_eq!(soon(watch.matched()).await, Some(6));
+
+    soon(broker.close()).await.unwrap();
+    assert_eq!(soon(watch.matched()).await, None);
+}
+
+pub async fn watches_are_limited_and_end_with_whoever_waits(disk: Disk) {
+    let broker = disk.open();
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES_MAX {
+        watches.push(soon(broker.watch(wanted())).await.unwrap());
+    }
+    let refused = soon(broker.watch(wanted())).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::Busy { .. }), "{refused}");
+    watches.truncate(1);
+    let _another = soon(broker.watch(wanted())).await.unwrap();
+    publish(&broker, event("wanted", 1)).await;
+    assert_eq!(soon(watches[0].matched()).await, Some(1));
 }

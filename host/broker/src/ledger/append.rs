@@ -1,6 +1,7 @@
 //! Appending to the log: published events and emissions take the same path.
 
 use usher_event::{Event, Identity};
+use usher_filter::Filter;
 
 use super::Ledger;
 use crate::api::{BrokerError, Cause, Published, StoredEvent};
@@ -15,6 +16,16 @@ pub(super) struct Origin {
 }
 
 impl Ledger {
+    /// Marks the events that a filter matches from now on.
+    pub(crate) fn watch(&mut self, id: u64, filter: &Filter) {
+        self.watched.insert(id, filter);
+    }
+
+    /// Ends a watch.
+    pub(crate) fn unwatch(&mut self, id: u64) {
+        self.watched.remove(&id);
+    }
+
     /// Appends a producer's batch, all or nothing: refused while a subscription is too far behind.
     pub(crate) fn publish(
         &mut self,
@@ -67,6 +78,10 @@ impl Ledger {
                 sub.offer(&stored);
                 touched.insert(*id);
             }
+        });
+        let marks = &mut self.marks;
+        self.watched.for_each_match(&stored.event, |id| {
+            marks.entry(*id).or_insert(sequence);
         });
         self.tail.push(stored);
         self.timeline.recorded(now_ms);

@@ -70,6 +70,10 @@ pub(crate) struct Ledger {
     subs: BTreeMap<u32, Sub>,
     names: HashMap<SubscriptionName, u32>,
     index: FilterIndex<u32>,
+    /// Filters of those who wait for events, without subscriptions.
+    watched: FilterIndex<u64>,
+    /// First match of each in the batch being assembled.
+    marks: BTreeMap<u64, u64>,
     /// When retries are due: tick, subscription, sequence.
     due: BTreeSet<(u64, u32, u64)>,
     delayed: Delayed,
@@ -126,6 +130,8 @@ pub(crate) struct PreparedSettlement {
 pub(crate) struct Released {
     /// Deliveries to hand out, by subscription.
     pub(crate) grants: Vec<(u32, Vec<Lease>)>,
+    /// Watches with a match, and the sequence of the first.
+    pub(crate) marks: BTreeMap<u64, u64>,
     /// Store reads to execute.
     pub(crate) fetches: Vec<Fetch>,
     pub(crate) blobs: ReleasedBlobs,
@@ -276,6 +282,7 @@ impl Ledger {
         }
         Released {
             grants,
+            marks: std::mem::take(&mut self.marks),
             fetches: std::mem::take(&mut self.fetches),
             blobs: self.blobs.release(),
             dropped: self.dropped.take(),

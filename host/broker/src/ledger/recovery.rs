@@ -99,6 +99,8 @@ impl Ledger {
             subs: Default::default(),
             names: HashMap::new(),
             index: FilterIndex::default(),
+            watched: FilterIndex::default(),
+            marks: Default::default(),
             due: Default::default(),
             delayed: Delayed::default(),
             state: StateLedger::new(recovered.usage),

@@ -66,6 +66,11 @@ impl Reader {
         }
     }
 
+    /// Skips events that are known not to match.
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.rest.start = self.rest.start.max(sequence);
+    }
+
     /// Whether nothing is left up to the sequence `last`.
     pub(super) fn is_done(&self, last: u64) -> bool {
         self.rest.is_empty() || self.rest.start > last

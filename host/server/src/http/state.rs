@@ -16,7 +16,10 @@ use crate::metrics::Metrics;
 use crate::running::Running;
 
 /// Limit on open event streams.
-pub(super) const STREAMS_MAX: usize = 1_024;
+const STREAMS_MAX: usize = 1_024;
+
+/// Streams stay open for long: this share of the connections is left to others.
+const OTHERS_SHARE: usize = 4;
 
 /// Memory budget for request bodies being read or published.
 pub(super) const INTAKE_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -67,10 +70,12 @@ impl Api {
     pub(super) fn new(running: Arc<Running>, stop: watch::Receiver<bool>) -> Self {
         let metrics = Metrics::default();
         let clients = Connections::new(metrics.cut());
+        let connections = running.max_connections;
+        let streams_max = STREAMS_MAX.min(connections.div_ceil(OTHERS_SHARE) * (OTHERS_SHARE - 1));
         Self(Arc::new(Shared {
             running,
             metrics,
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            streams: Arc::new(Semaphore::new(streams_max)),
             intake: BodyBudget::new(INTAKE_MAX_BYTES, &clients),
             answers: Budget::new(Kind::Answers, ANSWERS_MAX_BYTES, &clients),
             blobs: Budget::new(Kind::Blobs, BLOBS_MAX_BYTES, &clients),

@@ -1,7 +1,8 @@
 //! `GET /events/stream`: the log as server-sent events, from any sequence on and as it grows.
 //!
 //! A stream reads the log only when its client reads, and holds at most one small page, so a slow
-//! client costs one of the open streams and little else. A client resumes with `Last-Event-ID`.
+//! client costs one of the open streams and little else. One with a filter that has read all there is
+//! waits for the next match, so that events which it doesn't want cost it nothing. A client resumes with `Last-Event-ID`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
-use usher_broker::ReadOrder;
+use usher_broker::{ReadOrder, Watch};
 
 use super::connections::Caller;
 use super::log::Reader;
@@ -47,12 +48,17 @@ pub(super) async fn follow(
     let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     alive(&api)?;
     let committed = api.running.broker.committed();
+    let watch = match &filter {
+        Some(filter) => Some(api.running.broker.watch(filter.clone()).await?),
+        None => None,
+    };
     let next = match headers.get("last-event-id") {
         Some(seen) => number("last-event-id", seen.to_str().unwrap_or_default())?.saturating_add(1),
         None => asked.from.unwrap_or_else(|| committed.borrow().saturating_add(1)),
     };
     let following = Following {
         committed,
+        watch,
         stop: api.stop.clone(),
         _place: Place::take(&api)?,
         reader: Reader::new(api, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
@@ -99,6 +105,8 @@ pub(super) fn sent_events(
 struct Following {
     reader: Reader,
     committed: watch::Receiver<u64>,
+    /// Where only some events are wanted.
+    watch: Option<Watch>,
     stop: watch::Receiver<bool>,
     _place: Place,
 }
@@ -112,8 +120,15 @@ impl Following {
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return None,
-                reached = self.committed.wait_for(|last| *last >= from) => drop(reached.ok()?),
+                news = news(&mut self.committed, self.watch.as_mut(), from) => {
+                    self.reader.skip_to(news?);
+                }
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(COMMENT)),
+            }
+            let from = self.reader.next();
+            if *self.committed.borrow() < from {
+                // A match that was read before it was told of.
+                continue;
             }
             match self.reader.page(PAGE_EVENTS).await {
                 Ok(_) if self.reader.next() <= from => {
@@ -135,5 +150,20 @@ impl Following {
                 }
             }
         }
+    }
+}
+
+/// Waits until there is something to read from `from` on; returns where. `None` when the router
+/// stops.
+async fn news(
+    committed: &mut watch::Receiver<u64>,
+    watch: Option<&mut Watch>,
+    from: u64,
+) -> Option<u64> {
+    match watch {
+        // All up to here has been read, and what is committed from now on is watched for.
+        Some(watch) if *committed.borrow() < from => watch.matched().await,
+        Some(_) => Some(from),
+        None => committed.wait_for(|last| *last >= from).await.ok().map(|_| from),
     }
 }

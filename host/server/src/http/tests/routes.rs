@@ -17,7 +17,7 @@ use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, se
 use crate::access::FAILURES_MAX;
 use crate::http::connections::Connection;
 use crate::http::handlers;
-use crate::http::state::{Api, BLOBS_MAX_BYTES, STREAMS_MAX};
+use crate::http::state::{Api, BLOBS_MAX_BYTES};
 use usher_config::HttpConfig;
 
 pub(super) fn document() -> Value {
@@ -234,7 +234,7 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
             request
         }
         429 if path.contains("stream") => {
-            api.streams.forget_permits(STREAMS_MAX);
+            api.streams.close();
             good()
         }
         429 if path == "/blobs/{digest}" => {

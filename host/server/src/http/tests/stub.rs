@@ -14,7 +14,7 @@ use usher_broker::{
     DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, Lease, Lifecycle, Missed,
     Operated, Operation, Operator, Order, PastAttempt, PluginChange, Published, Reader,
     ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
-    Start, StateRecord, StoredEvent, Stores, Subscription, SubscriptionStatus, TokenChange,
+    Start, StateRecord, StoredEvent, Stores, Subscription, SubscriptionStatus, TokenChange, Watch,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -228,6 +228,14 @@ impl Reader for Stub {
             .filter(|stored| query.filter.as_ref().is_none_or(|f| f.matches(&stored.event)))
             .take(query.max);
         Ok(EventPage { events: events.collect(), next: query.from.max(3) })
+    }
+
+    async fn watch(&self, _: Filter) -> Result<Watch, BrokerError> {
+        self.check()?;
+        let (watched, watch) = Watch::begin();
+        // Until the test ends.
+        std::mem::forget(watched);
+        Ok(watch)
     }
 
     async fn list_state(
