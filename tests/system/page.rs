@@ -109,6 +109,7 @@ fn a_flow_under_way_updates_itself() -> Result<()> {
     assert_eq!(usher_with(&args, b"", &[])?.code, 0);
     browser.goto(&ui(&scene.router, "plugin?name=fail"))?;
     browser.see("h1", "paused")?;
+    browser.find("meter")?;
     browser.press("Resume")?;
     browser.see("#notice", "done")?;
     browser.see("h1", "serving")?;

@@ -181,4 +181,18 @@ pub struct PluginStats {
     pub handle_time_us: u64,
     /// Instances of the current version, busy or idle.
     pub instances: u64,
+    /// Limits on a delivery, and how close the current version has come to them.
+    #[serde(default)]
+    pub limits: Vec<LimitUse>,
+}
+
+/// A limit, and the most that one delivery has used of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LimitUse {
+    /// Its name in the configuration, with its unit.
+    pub name: String,
+    /// The limit.
+    pub limit: u64,
+    /// The most that was used since the version was loaded.
+    pub peak: u64,
 }

@@ -8,7 +8,7 @@ use usher_api::{self as api, Breaker, Capability, PluginState, PluginStats, Refu
 use usher_broker::{Clock as _, RetryPolicy, SystemClock};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Quarantine, Router, Standing};
-use usher_runtime::{Isolation, WasmListener};
+use usher_runtime::{Isolation, LimitUse, WasmListener};
 
 use usher_config::PluginConfig;
 
@@ -282,10 +282,11 @@ impl Entry {
     }
 
     fn stats(&self, dispatches: &[DispatchStatus]) -> PluginStats {
-        let listener = match &self.life {
-            Life::Serving(listener) => listener.stats(),
+        let serving = match &self.life {
+            Life::Serving(serving) => serving,
             Life::Removed(stats) => return stats.clone(),
         };
+        let (listener, limits) = (serving.stats(), serving.limits().into_iter());
         let own = || self.own(dispatches);
         let handle_time: Duration = own().map(|dispatch| dispatch.handle_time).sum();
         PluginStats {
@@ -294,6 +295,13 @@ impl Entry {
             denied: listener.denied.values().sum(),
             handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
             instances: listener.instances,
+            limits: limits
+                .map(|LimitUse { name, limit, peak }| api::LimitUse {
+                    name: name.to_owned(),
+                    limit,
+                    peak,
+                })
+                .collect(),
         }
     }
 }

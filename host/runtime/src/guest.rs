@@ -12,6 +12,7 @@ use crate::capabilities::{self, Capabilities, HasAll, Services};
 use crate::capability::Grants;
 use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, size};
 use crate::meter::{self, CpuMeter};
+use crate::peaks::Used;
 use crate::plugin::Plugin;
 use crate::scheduler::LongCallScheduler;
 
@@ -71,6 +72,19 @@ impl Guest {
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
         self.memory.refused = None;
         self.capabilities.begin(delivery);
+    }
+
+    /// What the current delivery has used of its limits.
+    pub(crate) fn used(&mut self) -> Used {
+        let held = self.held();
+        Used {
+            cpu_ms: self.cpu.used_ms(),
+            memory_bytes: held.memory_bytes as u64,
+            resources: held.resources as u64,
+            log_bytes: self.capabilities.log.used_bytes(),
+            http_calls: self.capabilities.http.calls(),
+            ..Used::default()
+        }
     }
 
     /// Resources that accumulate over the instance's calls.

@@ -24,6 +24,7 @@ mod load_error;
 mod meter;
 mod nice;
 mod outline;
+mod peaks;
 mod plugin;
 mod pool;
 mod pools;
@@ -49,4 +50,6 @@ pub use limits::{COMPONENT_MAX_BYTES, FIXED_LIMITS, LimitError, LimitErrors, Lim
 pub use listener::{ListenerStats, Settings, SettingsError, WasmListener};
 pub use load::Loaded;
 pub use load_error::{LoadError, LoadErrorKind};
+pub use peaks::LimitUse;
+
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

@@ -18,6 +18,7 @@ use crate::bindings::types;
 use crate::capabilities::capabilities;
 use crate::guest::{Configured, Guest};
 use crate::limits::size;
+use crate::peaks::{LimitUse, Peaks, Used};
 use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
 use crate::redaction::Redactor;
@@ -73,6 +74,7 @@ struct CallError {
 
 #[derive(Default)]
 struct Counters {
+    peaks: Peaks,
     handled: AtomicU64,
     failed: [AtomicU64; FailureClass::ALL.len()],
     instances_made: AtomicU64,
@@ -133,6 +135,11 @@ impl WasmListener {
             instances_made: load(&self.counters.instances_made),
             instances_idle: self.pool.len() as u64,
         }
+    }
+
+    /// How close its deliveries have come to their limits.
+    pub fn limits(&self) -> Vec<LimitUse> {
+        self.counters.peaks.against(&self.plugin().limits)
     }
 
     /// Drops the instances of a plugin that is no longer in use: idle ones now, busy ones when
@@ -198,6 +205,11 @@ impl WasmListener {
         // Only an instance whose call returned is pooled: any other is in an unknown state.
         let guest = store.data_mut();
         guest.capabilities.log.flush();
+        let emitted = match &answer {
+            Ok(Ok(Ok(emitted))) => emitted.len() as u64,
+            _ => 0,
+        };
+        self.counters.peaks.add(&Used { emissions: emitted, ..guest.used() });
         let ending = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallFailure::of(&error, guest)),
@@ -205,7 +217,7 @@ impl WasmListener {
         };
         let answer = ending.map_err(|ending| {
             // HTTP requests already sent are repeated only by the next attempt, which is counted.
-            let is_cumulative = ending.is_cumulative && !guest.capabilities.http.has_called();
+            let is_cumulative = ending.is_cumulative && guest.capabilities.http.calls() == 0;
             CallError { is_cumulative, verdict: self.verdict(ending) }
         })?;
         let outcome = self.judge(guest, answer);
@@ -295,7 +307,9 @@ impl Listener for WasmListener {
             Err(verdict) => (verdict, Effects::default()),
         };
         self.count(&verdict);
-        Outcome { verdict, effects, took: started.elapsed() }
+        let took = started.elapsed();
+        self.counters.peaks.add(&Used { wall_ms: usher_event::millis(took), ..Used::default() });
+        Outcome { verdict, effects, took }
     }
 }
 

@@ -183,6 +183,11 @@ impl CpuMeter {
         self.budget_us = cpu_ms.saturating_mul(1_000);
     }
 
+    /// CPU time of the current call, as far as it has been charged.
+    pub(crate) fn used_ms(&self) -> u64 {
+        self.used_us / 1_000
+    }
+
     pub(crate) fn clock(&self) -> &Arc<GuestClock> {
         &self.clock
     }

@@ -586,6 +586,7 @@ pub(crate) mod tests {
                 denied: 1,
                 handle_time_us: 1_500_000,
                 instances: 3,
+                limits: Vec::new(),
             },
         }
     }

@@ -152,6 +152,12 @@ impl Log {
         }
     }
 
+    /// How much the current delivery has written.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let left_bytes = self.lock().left_bytes as u64;
+        self.plugin().limits.log_bytes.saturating_sub(left_bytes)
+    }
+
     /// The tail of stderr, redacted and joined to one line.
     pub(crate) fn stderr_tail(&self) -> Option<String> {
         let state = self.lock();

@@ -342,3 +342,26 @@ fn every_limit_has_a_floor_and_a_ceiling() {
         }
     }
 }
+
+#[test]
+fn how_close_deliveries_came_is_known_and_never_falls() {
+    let limits = Limits { emissions: 3, ..Limits::default() };
+    let setup = Setup::new(&guest("emit"), Grants::default(), limits);
+    let peak = |name: &str| {
+        let all = setup.listener.limits();
+        let one = all.iter().find(|one| one.name == name).unwrap();
+        (one.peak, one.limit)
+    };
+    assert_eq!(peak("emissions"), (0, 3));
+    for (count, most) in [(2, 2), (1, 2), (3, 3), (4, 4)] {
+        let _ = setup.deliver(&json!({ "what": "many", "count": count }));
+        assert_eq!(peak("emissions"), (most, 3), "{count} emitted");
+    }
+    let (memory_bytes, limit) = peak("memory_bytes");
+    assert!((1..limit).contains(&memory_bytes), "{memory_bytes}");
+
+    let setup = Setup::new(&guest("probe"), Grants::default(), Limits::default());
+    let _ = setup.deliver(&json!({ "try": "flood", "bytes": 1000 }));
+    let logged = setup.listener.limits().into_iter().find(|one| one.name == "log_bytes").unwrap();
+    assert!((1_000..2_000).contains(&logged.peak), "{logged:?}");
+}

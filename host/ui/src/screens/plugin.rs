@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 use usher_api::{
-    Logs, LogsQuery, Plugin, PluginChange, PluginHistory, PluginState, Plugins, Problem, Scope,
-    Sink, Sinks, Subscription, Subscriptions, routes,
+    LimitUse, Logs, LogsQuery, Plugin, PluginChange, PluginHistory, PluginState, Plugins, Problem,
+    Scope, Sink, Sinks, Subscription, Subscriptions, routes,
 };
 use usher_wording::{Tone, count, duration};
 
@@ -99,6 +99,10 @@ fn of_plugin(
                 a href=(address(Screen::State, &[("plugin", name)])) { "State" }
             }
         }
+        @if !stats.limits.is_empty() {
+            h2 { "Limits" }
+            (limits(&stats.limits))
+        }
         h2 { "Capabilities" }
         (capabilities(plugin))
         h2 { "History" }
@@ -135,6 +139,23 @@ fn of_sink(viewer: &Viewer, name: &str, sink: &Sink, own: &[&Subscription]) -> M
         (subscriptions::list(own))
         p.pages { a href=(address(Screen::DeadLetters, &[("plugin", name)])) { "Dead letters" } }
     }
+}
+
+/// How close deliveries have come to their limits.
+fn limits(limits: &[LimitUse]) -> Markup {
+    let row = |LimitUse { name, limit, peak }: &LimitUse| {
+        let percent = peak.saturating_mul(100).checked_div(*limit).unwrap_or_default().min(100);
+        html! {
+            tr {
+                td { (name) }
+                td.number { (peak) }
+                td.number { (limit) }
+                td { meter min="0" max="100" high="80" value=(percent) { (percent) " %" } " " (percent) " %" }
+            }
+        }
+    };
+    let rows: Vec<Markup> = limits.iter().map(row).collect();
+    table(&["Limit", "Most of one delivery", "Allowed", "Use"], &rows, "")
 }
 
 /// What an operator can do in this state.

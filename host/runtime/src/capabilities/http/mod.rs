@@ -104,9 +104,9 @@ impl Capability for Http {
 }
 
 impl Http {
-    /// Whether the delivery has made calls.
-    pub(crate) fn has_called(&self) -> bool {
-        self.calls.calls_left < self.calls.shared.plugin.limits.http_calls
+    /// Calls that the delivery has made.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.shared.plugin.limits.http_calls.saturating_sub(self.calls.calls_left)
     }
 }
 
