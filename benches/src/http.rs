@@ -15,7 +15,7 @@ use usher_tests::{Client, Folder, Router, usher, usher_binary, wait_for};
 use crate::load::{self, Measured, Target, Wanted};
 
 /// Events of a round of hops, and of one request that publishes them.
-const HOPS: usize = 60_000;
+const HOPS: usize = 200_000;
 const BATCH: usize = 1_000;
 
 /// The screens that browsers have open.

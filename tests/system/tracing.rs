@@ -240,6 +240,27 @@ fn who_has_no_trace_gets_one_and_it_is_all_recorded_or_not_at_all() -> Result<()
 }
 
 #[test]
+fn all_attempts_at_a_tick_are_in_one_trace() -> Result<()> {
+    let collector = Server::start()?;
+    let schedule = "[[schedule]]\nname = \"pulse\"\ncron = \"* * * * * *\"\n\
+                    event = { type = \"test.fail\", data = { mode = \"until\", attempts = 2 } }\n";
+    let tables = format!("{QUICK_RETRIES}{schedule}{}", tracing(&collector, ""));
+    let scene = Scene::with(&tables, &["fail"])?;
+    wait_for("a tick that was handled", || {
+        let recovered = scene.client().events_of_type("test.recovered")?;
+        Ok((!recovered.is_empty()).then_some(()))
+    })?;
+    // Two attempts and their commits, and the emission.
+    let spans = spans(&collector, 5)?;
+    let first = spans.iter().find(|span| span.name == "emit").context("no emission")?;
+    let is_attempt = |span: &&Span| span.kind == SpanKind::Consumer && span.trace == first.trace;
+    let attempts: Vec<_> = spans.iter().filter(is_attempt).collect();
+    assert_eq!(attempts.len(), 2, "{spans:#?}");
+    assert!(attempts.iter().all(|span| span.parent.is_empty()), "{attempts:#?}");
+    Ok(())
+}
+
+#[test]
 fn a_collector_that_is_not_there_holds_up_nothing() -> Result<()> {
     // Taken, and closed again.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

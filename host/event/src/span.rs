@@ -12,8 +12,11 @@ use crate::{Event, TraceContext};
 
 /// Where spans go.
 pub trait SpanSink: Debug + Send + Sync {
-    /// A new trace, recorded or not.
-    fn new_trace(&self) -> TraceContext;
+    /// The id of a new trace; never zero.
+    fn new_trace_id(&self) -> u128;
+
+    /// Whether a trace that begins here is recorded: the same for the same id.
+    fn is_sampled(&self, trace_id: u128) -> bool;
 
     /// The id of a new span; never zero.
     fn new_span_id(&self) -> u64;
@@ -112,16 +115,37 @@ impl Tracing {
     /// Begins a span below `parent`, or one of a new trace; `None` if tracing is off. Whether it is
     /// recorded is the parent's choice.
     pub fn begin(&self, parent: Option<TraceContext>) -> Option<Span> {
-        let sink = Arc::clone(self.0.as_ref()?);
-        let context = match parent {
-            Some(parent) => TraceContext { span_id: sink.new_span_id(), ..parent },
-            None => sink.new_trace(),
-        };
-        Some(Span { began: sink.now(), context, parent, sink })
+        let sink = self.0.as_ref()?;
+        Some(Span::below(sink, parent, || sink.new_trace_id()))
+    }
+
+    /// Begins a span below an event. One without trace context has a trace by its identity, so that
+    /// all attempts at all its subscriptions are in one; `None` if tracing is off.
+    pub fn begin_below(&self, event: &Event) -> Option<Span> {
+        let sink = self.0.as_ref()?;
+        let trace_id = || u128::from_be_bytes(*event.identity().as_bytes()).max(1);
+        Some(Span::below(sink, event.trace_context(), trace_id))
     }
 }
 
 impl Span {
+    fn below(
+        sink: &Arc<dyn SpanSink>,
+        parent: Option<TraceContext>,
+        trace_id: impl FnOnce() -> u128,
+    ) -> Self {
+        let (sink, span_id) = (Arc::clone(sink), sink.new_span_id());
+        let context = match parent {
+            Some(parent) => TraceContext { span_id, ..parent },
+            None => {
+                let trace_id = trace_id();
+                let flags = u8::from(sink.is_sampled(trace_id)) * TraceContext::SAMPLED;
+                TraceContext { trace_id, span_id, flags }
+            }
+        };
+        Self { began: sink.now(), context, parent, sink }
+    }
+
     /// What the span is known by.
     pub fn context(&self) -> TraceContext {
         self.context

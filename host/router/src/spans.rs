@@ -2,17 +2,9 @@
 
 use usher_broker::{Disposition, Settled};
 use usher_event::{
-    Delivery, Event, Listener, Span, SpanAbout, SpanAttributes, SpanKind, SpanValue, Tracing,
+    Delivery, Event, Listener, Span, SpanAbout, SpanAttributes, SpanKind, SpanValue,
     event_attributes,
 };
-
-/// Begins the span of an attempt, below the event that it handles.
-pub(crate) fn begin(tracing: &Tracing, delivery: &Delivery) -> Option<Span> {
-    if !tracing.is_on() {
-        return None;
-    }
-    tracing.begin(delivery.event.trace_context())
-}
 
 /// What is recorded of an attempt once it is settled.
 pub(crate) struct SettlingSpan {

@@ -188,7 +188,7 @@ async fn handle_on(
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
     let by = Arc::clone(hold.listener());
-    delivery.span = spans::begin(tracing, delivery);
+    delivery.span = tracing.begin_below(&delivery.event);
     let outcome = call(&*by, delivery, hold, phase, slow).await?;
     let took = outcome.took;
     let decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());

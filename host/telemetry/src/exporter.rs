@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, SpanData,
     SpanEvents, SpanExporter as Export, SpanLinks, SpanProcessor as _,
 };
-use usher_event::{EndedSpan, SpanKind, SpanSink, SpanValue, TraceContext};
+use usher_event::{EndedSpan, SpanKind, SpanSink, SpanValue};
 use usher_tls::TlsError;
 
 use crate::transport::Transport;
@@ -162,15 +162,16 @@ impl Exporter {
 }
 
 impl SpanSink for Exporter {
-    fn new_trace(&self) -> TraceContext {
-        let trace_id = u128::from_be_bytes(self.ids.new_trace_id().to_bytes());
-        // The lowest 56 bits are random (W3C Trace Context 2, section 4.4): recorded is the lowest
-        // share of them, as the consistent sampling of OpenTelemetry has it.
+    fn new_trace_id(&self) -> u128 {
+        u128::from_be_bytes(self.ids.new_trace_id().to_bytes()).max(1)
+    }
+
+    fn is_sampled(&self, trace_id: u128) -> bool {
+        // Of the lowest 56 bits, which are random (W3C Trace Context 2, section 4.4), the highest
+        // values are recorded, as the consistent sampling of OpenTelemetry has it.
         const BITS: u32 = 56;
         let random = u64::try_from(trace_id & ((1 << BITS) - 1)).unwrap_or_default();
-        let is_sampled = (random as f64) < self.sample_ratio * (1_u64 << BITS) as f64;
-        let flags = if is_sampled { TraceContext::SAMPLED } else { 0 };
-        TraceContext { trace_id: trace_id.max(1), span_id: self.new_span_id(), flags }
+        random as f64 >= (1.0 - self.sample_ratio) * (1_u64 << BITS) as f64
     }
 
     fn new_span_id(&self) -> u64 {
