@@ -122,6 +122,9 @@ fn certificates_change_under_way_and_broken_ones_do_not_count() -> Result<()> {
     fs::copy(folder.root().join("router.pem"), &old)?;
     assert_eq!(plugins(&url, &token, Some(&old))?.code, 0);
 
+    let plain = plugins(&url.replace("https://", "http://"), &token, None)?;
+    assert!(plain.code == 1 && plain.stderr.contains("use https://"), "{plain:?}");
+
     fs::write(folder.root().join("router.key"), "broken")?;
     started.wait_for_log("a refusal", |line| {
         let message = line["fields"]["message"].as_str()?;

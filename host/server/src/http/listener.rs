@@ -4,9 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 use usher_config::Listen;
 
@@ -17,9 +19,29 @@ use crate::access::Address;
 const SOCKET_MODE: u32 = 0o660;
 
 /// A connection's bytes.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Waits for the first byte and leaves it there; ready without one where that can't be done.
+    fn poll_peek(&mut self, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl Stream for TcpStream {
+    fn poll_peek(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        TcpStream::poll_peek(self, context, buffer).map_ok(drop)
+    }
+}
+
+impl Stream for UnixStream {}
+
+impl Stream for TlsStream<Box<dyn Stream>> {}
+
+#[cfg(test)]
+impl Stream for tokio::io::DuplexStream {}
 
 /// A place that is listened on. Dropping it closes it, and removes the socket's file.
 pub(crate) struct Listener {

@@ -305,6 +305,12 @@ pub(super) fn header_timeout(timeout: Duration) -> Vec<u8> {
     encode_response("HTTP/1.1 408 Request Timeout", &[&format!("date: {date}")], &error)
 }
 
+/// The response to a request in plain text where TLS is spoken.
+pub(super) fn plain_text() -> Vec<u8> {
+    let error = ApiError::invalid("TLS is spoken here: use https:// in the address");
+    encode_response("HTTP/1.1 400 Bad Request", &[], &error)
+}
+
 /// Serializes a whole response.
 fn encode_response(first: &str, fields: &[&str], error: &ApiError) -> Vec<u8> {
     let body = error.body();

@@ -6,6 +6,8 @@
 //! each response waits for its client.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +22,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
+use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -76,7 +79,7 @@ impl Served {
 
 /// Serves a connection until it is closed.
 pub(super) async fn connection(
-    stream: Box<dyn Stream>,
+    mut stream: Box<dyn Stream>,
     is_tls: bool,
     served: &Served,
     client: &Arc<Connection>,
@@ -85,6 +88,18 @@ pub(super) async fn connection(
     let Some(tls) = served.api.running.tls.as_ref().filter(|_| is_tls) else {
         return speak(stream, None, served, client, stop).await;
     };
+    let peeking = timeout(served.header_timeout, speaks_http(&mut *stream));
+    match unless_cut(peeking, client, &stop).await {
+        Some(Ok(Ok(false))) => {}
+        Some(Ok(Ok(true))) => {
+            served.api.metrics.tls_failure();
+            let mut socket = Socket::new(stream, Arc::clone(client), STALL_MAX);
+            socket.refuse(&problem::plain_text()).await;
+            return socket.linger().await;
+        }
+        Some(Err(_)) => return served.api.metrics.tls_failure(),
+        Some(Ok(Err(_))) | None => return,
+    }
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
     let Some(done) = unless_cut(timeout(served.header_timeout, handshake), client, &stop).await
     else {
@@ -106,6 +121,14 @@ pub(super) async fn connection(
             speak(Box::new(stream), is_http2, served, client, stop).await;
         }
     }
+}
+
+/// Whether a client where TLS is spoken begins with the name of a method: a handshake begins with
+/// the byte 22 (RFC 8446, section 5.1).
+async fn speaks_http(stream: &mut dyn Stream) -> io::Result<bool> {
+    let mut first = [0];
+    poll_fn(|context| stream.poll_peek(context, &mut ReadBuf::new(&mut first))).await?;
+    Ok(first.iter().all(u8::is_ascii_uppercase))
 }
 
 /// A client's certificate may be that of a token; its chain has been verified.
