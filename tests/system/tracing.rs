@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use serde_json::{Value, json};
-use usher_tests::{Router, wait_for};
+use usher_tests::{Folder, Router, usher_binary, wait_for};
 
 use crate::recorder::{Server, text};
 use crate::scene::{QUICK_RETRIES, Scene, event};
@@ -273,6 +273,25 @@ fn a_collector_that_is_not_there_holds_up_nothing() -> Result<()> {
     })?;
     let metrics = scene.client().get("/metrics")?.text();
     assert!(metrics.contains("usher_spans_total{outcome=\"failed\"} 5\n"), "{metrics}");
+    Ok(())
+}
+
+#[test]
+fn the_configuration_wins_over_the_environment() -> Result<()> {
+    let (collector, elsewhere) = (Server::start()?, Server::start()?);
+    let table = tracing(&collector, "headers = { x-own = \"100%25+1\" }\n");
+    let folder = Folder::with_config("", &table)?;
+    folder.install_guests(&["fail"])?;
+    let env = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-own=other,x-more=1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", elsewhere.url.as_str()),
+    ];
+    let router = Router::start_with(&usher_binary()?, &folder, &env)?;
+    publish(&router, &event("test.fail", "1", &json!({ "mode": "ok" })), None)?;
+    spans(&collector, 2)?;
+    let (headers, _) = collector.requests(1)?.remove(0);
+    assert_eq!(headers["x-own"], "100%25+1", "as it is written");
+    assert!(elsewhere.requests(0)?.is_empty());
     Ok(())
 }
 

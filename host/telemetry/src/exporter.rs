@@ -1,6 +1,5 @@
 //! Where spans go.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -105,18 +104,15 @@ impl Exporter {
     /// There are no roots for an `https` endpoint, or the SDK refuses the options.
     pub fn start(options: &TracingOptions) -> Result<Self, ExporterError> {
         let is_tls = options.endpoint.scheme_str() == Some("https");
-        let transport = Transport::new(is_tls, options.ca_file.as_deref(), SEND_TIMEOUT)?;
+        let (ca_file, headers) = (options.ca_file.as_deref(), options.headers.clone());
+        let transport = Transport::new(is_tls, ca_file, SEND_TIMEOUT, headers)?;
         let endpoint = options.endpoint.to_string();
-        let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let headers: HashMap<_, _> =
-            options.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
         let inner = SpanExporter::builder()
             .with_http()
             .with_http_client(transport)
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(SEND_TIMEOUT)
-            .with_headers(headers)
             .build()?;
         let counters = Arc::new(Counters::default());
         let counted =

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use ureq::Agent;
 use ureq::tls::TlsConfig;
@@ -14,7 +15,12 @@ const RESPONSE_MAX_BYTES: u64 = 64 * 1024;
 
 /// A client whose calls block: the SDK's batch processor has a thread for them.
 #[derive(Debug)]
-pub(crate) struct Transport(Agent);
+pub(crate) struct Transport {
+    agent: Agent,
+    /// Added here and not by the exporter, which would decode percent signs in them and let
+    /// `OTEL_EXPORTER_OTLP_HEADERS` replace them (opentelemetry-otlp 0.33, `exporter/http/mod.rs`).
+    headers: HeaderMap,
+}
 
 impl Transport {
     /// A client that gives up after `timeout`, and verifies certificates with the system's roots
@@ -23,6 +29,7 @@ impl Transport {
         is_tls: bool,
         ca_file: Option<&Path>,
         timeout: Duration,
+        headers: HeaderMap,
     ) -> Result<Self, TlsError> {
         let tls = match is_tls {
             true => usher_client::verifying(ca_file)?,
@@ -35,15 +42,18 @@ impl Transport {
             .timeout_global(Some(timeout))
             .tls_config(tls)
             .build();
-        Ok(Self(Agent::new_with_config(config)))
+        Ok(Self { agent: Agent::new_with_config(config), headers })
     }
 }
 
 #[async_trait]
 impl HttpClient for Transport {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (head, body) = request.into_parts();
-        let response = self.0.run(Request::from_parts(head, &body[..]))?;
+        let (mut head, body) = request.into_parts();
+        for (name, value) in &self.headers {
+            head.headers.insert(name, value.clone());
+        }
+        let response = self.agent.run(Request::from_parts(head, &body[..]))?;
         let (head, mut body) = response.into_parts();
         let body = body.with_config().limit(RESPONSE_MAX_BYTES).read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))
