@@ -31,6 +31,12 @@ pub enum Error {
         /// The router's address.
         base: String,
     },
+    /// The router's certificate is not accepted, or it speaks no TLS.
+    #[error("{words}")]
+    Tls {
+        /// Why.
+        words: String,
+    },
     /// Anything else between here and the router.
     #[error("{base}: {error}")]
     Transport {
@@ -72,11 +78,18 @@ impl Error {
             {
                 Self::NoSocket { base }
             }
+            ureq::Error::Io(error) if let Some(words) = tls(&base, &error) => Self::Tls { words },
             ureq::Error::HostNotFound => Self::NoHost { base },
             ureq::Error::Timeout(_) => Self::Timeout { base },
             error => Self::Transport { base, error },
         }
     }
+}
+
+/// Why TLS with the router at `base` failed, if that is what failed.
+fn tls(base: &str, error: &io::Error) -> Option<String> {
+    let host = base.strip_prefix("https://").unwrap_or(base);
+    usher_tls::explain(host, error, "name a file of roots with --ca-file")
 }
 
 impl From<Refusal> for Error {

@@ -22,7 +22,7 @@ use opentelemetry_sdk::trace::{
 use usher_event::{EndedSpan, SpanKind, SpanSink, SpanValue};
 use usher_tls::TlsError;
 
-use crate::transport::Transport;
+use crate::transport::{Transport, Unreached};
 
 /// Limit on spans that wait to be sent; further ones are dropped.
 const QUEUE_MAX_SPANS: u64 = 16 * 1024;
@@ -104,8 +104,9 @@ impl Exporter {
     /// There are no roots for an `https` endpoint, or the SDK refuses the options.
     pub fn start(options: &TracingOptions) -> Result<Self, ExporterError> {
         let is_tls = options.endpoint.scheme_str() == Some("https");
+        let unreached = Unreached::default();
         let (ca_file, headers) = (options.ca_file.as_deref(), options.headers.clone());
-        let transport = Transport::new(is_tls, ca_file, SEND_TIMEOUT, headers)?;
+        let transport = Transport::new(is_tls, ca_file, SEND_TIMEOUT, headers, unreached.clone())?;
         let endpoint = options.endpoint.to_string();
         let inner = SpanExporter::builder()
             .with_http()
@@ -115,8 +116,8 @@ impl Exporter {
             .with_timeout(SEND_TIMEOUT)
             .build()?;
         let counters = Arc::new(Counters::default());
-        let counted =
-            Counted { inner, counters: Arc::clone(&counters), fails: AtomicBool::new(false) };
+        let (counted, fails) = (Arc::clone(&counters), AtomicBool::new(false));
+        let counted = Counted { inner, counters: counted, unreached, fails };
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(usize::try_from(QUEUE_MAX_SPANS).unwrap_or(usize::MAX))
             .with_max_export_batch_size(BATCH_MAX_SPANS)
@@ -243,6 +244,7 @@ fn cut(text: String) -> String {
 struct Counted {
     inner: SpanExporter,
     counters: Arc<Counters>,
+    unreached: Unreached,
     fails: AtomicBool,
 }
 
@@ -258,7 +260,11 @@ impl Export for Counted {
         counter.fetch_add(count, Ordering::Relaxed);
         match (&sent, self.fails.swap(fails, Ordering::Relaxed)) {
             (Err(error), false) => {
-                tracing::warn!(%error, "the collector takes no spans; they are dropped until it does");
+                let reason = self.unreached.take().unwrap_or_else(|| error.to_string());
+                tracing::warn!(
+                    reason,
+                    "the collector takes no spans; they are dropped until it does"
+                );
             }
             (Ok(()), true) => tracing::info!("the collector takes spans again"),
             _ => {}

@@ -1,6 +1,7 @@
 //! Sends batches by HTTP.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +21,22 @@ pub(crate) struct Transport {
     /// Added here and not by the exporter, which would decode percent signs in them and let
     /// `OTEL_EXPORTER_OTLP_HEADERS` replace them (opentelemetry-otlp 0.33, `exporter/http/mod.rs`).
     headers: HeaderMap,
+    /// Why the collector was not reached last: the exporter says only that it was not.
+    unreached: Unreached,
+}
+
+/// A reason that is told once. Cheap to clone; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unreached(Arc<Mutex<Option<String>>>);
+
+impl Unreached {
+    pub(crate) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, reason: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
 }
 
 impl Transport {
@@ -30,6 +47,7 @@ impl Transport {
         ca_file: Option<&Path>,
         timeout: Duration,
         headers: HeaderMap,
+        unreached: Unreached,
     ) -> Result<Self, TlsError> {
         let tls = match is_tls {
             true => usher_client::verifying(ca_file)?,
@@ -42,7 +60,7 @@ impl Transport {
             .timeout_global(Some(timeout))
             .tls_config(tls)
             .build();
-        Ok(Self { agent: Agent::new_with_config(config), headers })
+        Ok(Self { agent: Agent::new_with_config(config), headers, unreached })
     }
 }
 
@@ -53,7 +71,17 @@ impl HttpClient for Transport {
         for (name, value) in &self.headers {
             head.headers.insert(name, value.clone());
         }
-        let response = self.agent.run(Request::from_parts(head, &body[..]))?;
+        let host = head.uri.host().unwrap_or_default().to_owned();
+        let response = self.agent.run(Request::from_parts(head, &body[..]));
+        let response = response.inspect_err(|error| {
+            let tls = match error {
+                ureq::Error::Io(error) => {
+                    usher_tls::explain(&host, error, "name a file of roots as ca_file in [tracing]")
+                }
+                _ => None,
+            };
+            self.unreached.set(tls.unwrap_or_else(|| error.to_string()));
+        })?;
         let (head, mut body) = response.into_parts();
         let body = body.with_config().limit(RESPONSE_MAX_BYTES).read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))

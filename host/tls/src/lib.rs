@@ -5,10 +5,12 @@
 
 mod certificate;
 mod client;
+mod explain;
 mod files;
 mod server;
 
 pub use certificate::Certificate;
 pub use client::{Roots, client_config, root_certificates};
+pub use explain::explain;
 pub use files::TlsError;
 pub use server::{ServerFiles, ServerTls, server_config};

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use usher_outbound::{DialError, RefusedAddress, Stream, dial};
@@ -29,6 +29,11 @@ use crate::plugin::Plugin;
 /// Maximum response head, and size of the read buffer.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
 const RESPONSE_FIELDS_MAX: usize = 100;
+
+/// How an operator makes an authority known.
+const ROOTS_REMEDY: &str = "add the authority's certificate to the system's roots, or name a file of \
+                            roots as ca_file of the plugin, or as SSL_CERT_FILE in the router's \
+                            environment";
 
 /// Default `user-agent`: some servers refuse requests without one.
 const USER_AGENT: HeaderValue =
@@ -208,41 +213,10 @@ fn connect_error(error: io::Error) -> Error {
 
 /// Describes a TLS failure in text: wasi:http's error types carry no cause.
 fn tls_error(host: &str, error: io::Error) -> Error {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let words = match cause {
-        Some(rustls::Error::InvalidCertificate(cause)) => certificate_error(host, cause),
-        Some(rustls::Error::AlertReceived(alert)) => {
-            format!("{host} ended the TLS handshake with the alert {alert:?}")
-        }
-        Some(cause) => format!("TLS with {host} failed: {cause}; does it speak TLS on this port?"),
-        None => return Error::Tls(error),
-    };
-    Error::InternalError(Some(words))
-}
-
-fn certificate_error(host: &str, error: &CertificateError) -> String {
-    let what = match error {
-        CertificateError::UnknownIssuer => {
-            return format!(
-                "the certificate of {host} is issued by an authority that the router does not know: \
-                 add the authority's certificate to the system's roots, or name a file of roots in \
-                 the router's environment as SSL_CERT_FILE"
-            );
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            return format!(
-                "the certificate of {host} is for other names: use the name that it is for, or give \
-                 the server a certificate for this one"
-            );
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "is not valid yet, or the router's clock is behind"
-        }
-        CertificateError::Revoked => "was revoked",
-        other => return format!("the certificate of {host} is not valid: {other}"),
-    };
-    format!("the certificate of {host} {what}: the server needs a new one")
+    match usher_tls::explain(host, &error, ROOTS_REMEDY) {
+        Some(words) => Error::InternalError(Some(words)),
+        None => Error::Tls(error),
+    }
 }
 
 /// Waits for the response head while driving the connection; clears `connection` once it ends.
@@ -294,26 +268,6 @@ mod tests {
         let late = Instant::now() + Duration::from_millis(100);
         assert!(times.answered(late, takes(100)).await.is_ok());
         assert!(times.answered(Instant::now(), takes(1)).await.is_err());
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_certificate_is_told_in_words() {
-        use rustls::Error::{AlertReceived, InvalidCertificate};
-        for (error, expected) in [
-            (InvalidCertificate(CertificateError::UnknownIssuer), "SSL_CERT_FILE"),
-            (InvalidCertificate(CertificateError::NotValidForName), "is for other names"),
-            (InvalidCertificate(CertificateError::Expired), "has expired"),
-            (InvalidCertificate(CertificateError::NotValidYet), "is not valid yet"),
-            (InvalidCertificate(CertificateError::BadSignature), "is not valid: "),
-            (AlertReceived(rustls::AlertDescription::HandshakeFailure), "alert HandshakeFailure"),
-            (rustls::Error::DecryptError, "does it speak TLS"),
-        ] {
-            let error = io::Error::new(io::ErrorKind::InvalidData, error);
-            let Error::InternalError(Some(words)) = tls_error("pay.example", error) else {
-                panic!("no words")
-            };
-            assert!(words.contains(expected) && words.contains("pay.example"), "{words}");
-        }
     }
 
     #[test]
