@@ -198,6 +198,29 @@ fn clients_that_dawdle_are_cut_off() -> Result<()> {
 }
 
 #[test]
+fn a_stream_with_a_filter_waits_for_what_it_wants() -> Result<()> {
+    let scene = Scene::empty()?;
+    let publish = |ty: &str, id: u64| scene.client().publish_new(ty, &id.to_string(), &json!({}));
+    for filter in [
+        json!({ "exact": { "type": "wanted" } }),
+        json!({ "suffix": { "type": "nted" } }),
+        json!({ "all": [{ "prefix": { "type": "want" } }, { "suffix": { "type": "ed" } }] }),
+    ] {
+        let id = |n: u64| 100_000 + n + 1_000 * filter.to_string().len() as u64;
+        let query = StreamQuery { filter: Some(filter.to_string()), ..StreamQuery::default() };
+        let mut stream = EventStream::open(scene.client(), &query, None)?;
+        // Each once it has nothing left to read.
+        for n in 0..3 {
+            publish("other", id(10 * n))?;
+            let sequence = publish("wanted", id(10 * n + 1))?.sequence;
+            assert_eq!(stream.read()?.stored["sequence"], sequence, "{filter}");
+            publish("wanted.not", id(10 * n + 2))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn more_than_there_is_room_for_is_answered_with_429() -> Result<()> {
     const STREAMS_MAX: usize = 48;
     // Three quarters of these.

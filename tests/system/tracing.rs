@@ -1,6 +1,8 @@
 //! Spans: what a collector gets, and what the router does without one.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -179,15 +181,78 @@ fn a_flow_is_one_trace_from_its_producer_on() -> Result<()> {
 }
 
 #[test]
+fn trace_context_of_the_event_or_of_the_request_goes_on() -> Result<()> {
+    let (collector, crm) = (Server::start()?, Server::start()?);
+    let sink =
+        format!("[sink.crm]\nurl = \"{}/\"\nfilter = {{ exact = {{ type = \"t\" }} }}\n", crm.url);
+    let scene = Scene::with(&format!("{sink}{}", tracing(&collector, "")), &[])?;
+    let send = |id: &str, own: Option<&str>, headers: &[(&str, &str)]| {
+        let mut event = event("t", id, &json!({}));
+        if let Some(own) = own {
+            event["traceparent"] = json!(own);
+            event["tracestate"] = json!("own=1");
+        }
+        let all = [&[("content-type", "application/cloudevents+json")][..], headers].concat();
+        let all: Vec<_> = all.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let answer =
+            scene.client().request("POST", "/events", &all, event.to_string().as_bytes())?;
+        anyhow::ensure!(answer.status == 202, "{answer:?}");
+        Ok(())
+    };
+    let (other, later) = ("11".repeat(16), "22".repeat(16));
+    let own = format!("00-{TRACE}-{PRODUCER}-01");
+    let request = format!("00-{other}-{PRODUCER}-01");
+    // What is not known of the flags is not passed on.
+    let unknown = format!("00-{later}-{PRODUCER}-ff");
+    send("own", Some(&own), &[("traceparent", "nonsense"), ("tracestate", "bad=1")])?;
+    send("request", None, &[("traceparent", &request), ("tracestate", "good=1")])?;
+    send("flags", None, &[("traceparent", &unknown)])?;
+    send("none", None, &[("tracestate", "stray=1")])?;
+
+    let spans = spans(&collector, 4 * 5)?;
+    for (id, trace, state) in [
+        ("own", Some(TRACE), Some("own=1")),
+        ("request", Some(other.as_str()), Some("good=1")),
+        ("flags", Some(later.as_str()), None),
+        ("none", None, None),
+    ] {
+        let is_of = |span: &Span| span.attribute("cloudevents.event_id") == id;
+        let request = one(&spans, id, |span| is_of(span) && span.kind == SpanKind::Server)?;
+        let attempt = one(&spans, id, |span| is_of(span) && span.kind == SpanKind::Consumer)?;
+        assert_eq!(request.trace, attempt.trace, "{id}");
+        assert!(trace.is_none_or(|trace| request.trace == trace), "{id}: {request:?}");
+        let is_call = |span: &Span| span.kind == SpanKind::Client && span.parent == attempt.id;
+        let call = one(&spans, id, is_call)?;
+        let seen = crm.requests(4)?;
+        let sent = seen.iter().find(|(headers, _)| headers["ce-id"] == id);
+        let headers = &sent.context("not sent")?.0;
+        let flags = if id == "flags" { "03" } else { "01" };
+        let told = format!("00-{}-{}-{flags}", call.trace, call.id);
+        assert_eq!(headers["traceparent"], told.as_str(), "{id}");
+        let told = headers.get("tracestate").map(|state| state.to_str().unwrap());
+        assert_eq!(told, state, "{id}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_a_plugin_calls_joins_the_trace() -> Result<()> {
     let (collector, gateway) = (Server::start()?, Server::start()?);
-    let grants = format!("[plugin.probe.grants]\nhttp = [\"{}\"]\n", gateway.url);
-    let tables = format!("{}{grants}", tracing(&collector, ""));
-    let scene = Scene::with(&tables, &["probe"])?;
+    let grants =
+        format!("[plugin.probe.grants]\nhttp = [\"{}\"]\nsecrets = [\"KEY\"]\n", gateway.url);
+    let secrets = "[plugin.probe.secrets]\nKEY = { file = \"key\" }\n";
+    let tables = format!("{}{grants}{secrets}", tracing(&collector, ""));
+    let folder = Folder::with_config("", &tables)?;
+    std::fs::write(folder.root().join("key"), "s3cret-key")?;
+    std::fs::set_permissions(folder.root().join("key"), Permissions::from_mode(0o600))?;
+    folder.install_guests(&["probe"])?;
+    let router = Router::start(&folder)?;
+    router.client().wait_for_plugin("probe", "serving")?;
+    let scene = Scene { router, folder };
     let own = format!("00-{TRACE}-{PRODUCER}-01");
     for (id, headers) in [("1", json!([])), ("2", json!([["traceparent", own]]))] {
         let what = json!({
-            "try": "http", "url": format!("{}/pay?card=1", gateway.url), "headers": headers,
+            "try": "http", "url": format!("{}/pay/s3cret-key?card=1", gateway.url), "headers": headers,
         });
         scene.flow_of("test.probe", id, &what)?;
     }
@@ -197,7 +262,7 @@ fn what_a_plugin_calls_joins_the_trace() -> Result<()> {
     for call in &calls {
         let by = one(&spans, "the attempt", |span| span.id == call.parent)?;
         assert_eq!((by.name.as_str(), &by.trace), ("process probe/probe", &call.trace));
-        assert_eq!(call.attribute("url.full"), format!("{}/pay", gateway.url));
+        assert_eq!(call.attribute("url.full"), format!("{}/pay/[redacted]", gateway.url));
         assert_eq!(call.attribute("server.address"), "127.0.0.1");
     }
     let seen = gateway.requests(2)?;
@@ -271,9 +336,10 @@ fn a_collector_that_is_not_there_holds_up_nothing() -> Result<()> {
         let message = line["fields"]["message"].as_str()?;
         message.contains("the collector takes no spans").then_some(())
     })?;
-    let metrics = scene.client().get("/metrics")?.text();
-    assert!(metrics.contains("usher_spans_total{outcome=\"failed\"} 5\n"), "{metrics}");
-    Ok(())
+    wait_for("all of them to be counted", || {
+        let metrics = scene.client().get("/metrics")?.text();
+        Ok(metrics.contains("usher_spans_total{outcome=\"failed\"} 5\n").then_some(()))
+    })
 }
 
 #[test]

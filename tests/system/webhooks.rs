@@ -77,6 +77,8 @@ fn signed_requests_become_events_once() -> Result<()> {
     let first = github(&signature, "d-1", &body)?;
     assert_eq!(first.status, 202, "{}", first.text());
     let again = github(&signature, "d-1", &body)?.json()?;
+    // Its time is when it came, which is no difference of what was sent.
+    assert_eq!(again["events"][0].get("differs"), None, "{again}");
     assert_eq!(
         (&again["events"][0]["duplicate"], &again["events"][0]["sequence"]),
         (&json!(true), &json!(1))

@@ -181,12 +181,13 @@ pub struct PluginStats {
     pub handle_time_us: u64,
     /// Instances of the current version, busy or idle.
     pub instances: u64,
-    /// Limits on a delivery, and how close the current version has come to them.
+    /// Some of the limits, and how close the current version has come to them.
     #[serde(default)]
     pub limits: Vec<LimitUse>,
 }
 
-/// A limit, and the most that one delivery has used of it.
+/// A limit, and the most that a delivery has used of it; of memory, the most that an instance had
+/// after one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitUse {
     /// Its name in the configuration, with its unit.

@@ -100,11 +100,12 @@ pub trait Reader: Send + Sync + 'static {
         self.events(query).await
     }
 
-    /// Watches for events that `filter` matches and that are committed from now on.
+    /// Watches for events that are committed from now on and have a type that `filter` may match;
+    /// `None` if it may match any type. Cheap for the engine: the filter isn't evaluated.
     ///
     /// # Errors
     /// [`BrokerError::Busy`] with [`WATCHES_MAX`] watches; the engine is poisoned or closed.
-    async fn watch(&self, filter: Filter) -> Result<Watch, BrokerError>;
+    async fn watch(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError>;
 
     /// The flow that the event `sequence` belongs to.
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;

@@ -157,8 +157,12 @@ impl Committer {
         }
         // After `publish`: who is told of a match may read it.
         for (id, sequence) in released.marks {
-            if let Some(watched) = self.watches.get(&id) {
-                watched.mark(sequence);
+            match self.watches.get(&id) {
+                Some(watched) if !watched.is_over() => watched.mark(sequence),
+                _ => {
+                    self.watches.remove(&id);
+                    self.ledger.unwatch(id);
+                }
             }
         }
         for wanted in released.fetches {
@@ -307,7 +311,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Begins a watch; those that nobody waits for any more make room first.
+    /// Begins a watch; those that have ended make room first.
     fn watch(&mut self, filter: &Filter) -> Result<Watch, BrokerError> {
         for (id, _) in self.watches.extract_if(.., |_, watched| watched.is_over()) {
             self.ledger.unwatch(id);

@@ -337,8 +337,12 @@ impl Reader for EmbeddedBroker {
         self.read(move |view| log::events(view, &query, max_bytes)).await
     }
 
-    async fn watch(&self, filter: Filter) -> Result<Watch, BrokerError> {
-        self.ask(|reply| Command::Watch { filter, reply }).await
+    async fn watch(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError> {
+        if !filter.names_types() {
+            return Ok(None);
+        }
+        let filter = filter.clone();
+        self.ask(|reply| Command::Watch { filter, reply }).await.map(Some)
     }
 
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {

@@ -345,6 +345,42 @@ mod tests {
         intake.try_push(command(), 100).unwrap();
     }
 
+    /// The committer waits without a limit here, so that a lost wake-up would hang.
+    #[test]
+    fn the_committer_is_woken_by_whatever_arrives() {
+        let intake = Arc::new(Intake::new(10, 100));
+        let (taken, woken) = std::sync::mpsc::channel();
+        let committer = {
+            let intake = Arc::clone(&intake);
+            std::thread::spawn(move || {
+                loop {
+                    let mut commands = Vec::new();
+                    let phase = intake.take(&mut commands, None);
+                    taken.send((commands.len(), phase)).unwrap();
+                    if phase != Phase::Open {
+                        return;
+                    }
+                }
+            })
+        };
+        for round in 0..1_000 {
+            // In every other round the committer is most likely asleep, in the others on its way.
+            if round % 2 == 0 {
+                std::thread::yield_now();
+            }
+            match round % 3 {
+                0 => intake.try_push(command(), 0).unwrap(),
+                1 => intake.push_fetched(Err("a test".to_owned())),
+                _ => intake.wake(),
+            }
+            let (commands, phase) = woken.recv().unwrap();
+            assert_eq!((commands, phase), (usize::from(round % 3 < 2), Phase::Open));
+        }
+        intake.close(Phase::Closing);
+        assert_eq!(woken.recv().unwrap(), (0, Phase::Closing));
+        committer.join().unwrap();
+    }
+
     #[tokio::test]
     async fn who_waits_gets_in_when_there_is_room() {
         let intake = Arc::new(Intake::new(1, 100));

@@ -35,15 +35,16 @@ pub(super) fn own_path(
     let At { value, span } = table.string("path")?;
     let is_plain = |segment: &str| {
         let is_dots = matches!(segment, "." | "..");
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-        !segment.is_empty() && !is_dots && segment.bytes().all(allowed)
+        let allowed =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b':');
+        !segment.is_empty() && !is_dots && !segment.starts_with(':') && segment.bytes().all(allowed)
     };
     let is_path = value.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_plain));
     let first = value.split('/').nth(1);
     let is_of_api = routes::ALL.iter().any(|route| route.path.split('/').nth(1) == first)
         || first.is_some_and(|first| RESERVED.contains(&first));
     let what = match () {
-        () if !is_path => "must begin with a slash and have segments of letters, digits and -_.~",
+        () if !is_path => "must begin with a slash and have segments of letters, digits and -_.~:",
         () if value.len() > PATH_MAX_BYTES => "is too long",
         () if is_of_api => "is below a path of the API",
         () if others.iter().any(|other| other == value) => "is there twice",

@@ -8,6 +8,7 @@ mod delivery;
 #[cfg(test)]
 mod documented;
 mod flags;
+mod headers;
 mod http_grants;
 mod ingest;
 mod limits;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::Uri;
 use usher_broker::RetryPolicy;
 use usher_event::PluginName;
 use usher_outbound::{AddressRange, Origin};
@@ -12,15 +12,11 @@ use usher_router::BreakerPolicy;
 use usher_sinks::{Mode, Target};
 
 use super::plugin::{SubscriptionConfig, roots, subscription_of};
-use super::secrets::SecretSource;
 use super::table::{At, Table};
-use super::{breaker, webhooks};
+use super::{breaker, headers, webhooks};
 
 /// Limit on sinks.
 const SINKS_MAX: usize = 256;
-/// Limits on the header fields that are added to each request.
-const HEADERS_MAX: usize = 32;
-const HEADERS_MAX_BYTES: usize = 16 * 1024;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const TIMEOUT_MAX_MS: u64 = 120_000;
 /// Default of `max_in_flight`: requests to one server at a time.
@@ -28,10 +24,6 @@ const IN_FLIGHT_DEFAULT: u32 = 16;
 
 const MODES: [(&str, Mode); 3] =
     [("binary", Mode::Binary), ("structured", Mode::Structured), ("batch", Mode::Batch)];
-
-/// Fields that the request itself determines.
-const OWN_HEADERS: [&str; 6] =
-    ["host", "content-length", "transfer-encoding", "connection", "content-type", "te"];
 
 /// A sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,14 +89,14 @@ fn read(
     let mut subscription = subscription_of(&table, default_retry);
     subscription.max_in_flight.get_or_insert(IN_FLIGHT_DEFAULT);
     let roots = roots(&table, folder);
-    let headers = table.table("headers").map(|headers| read_headers(&headers, folder));
+    let added = table.table("headers").map(|table| headers::read(&table, folder));
     let breaker = table.table("breaker").map(|table| breaker::read(table, BREAKER_DEFAULT));
     let mode = table.choice("mode", &MODES).unwrap_or_default();
     let timeout = table.millis("timeout_ms", 100..=TIMEOUT_MAX_MS).unwrap_or(TIMEOUT_DEFAULT);
     let addresses = addresses(&table);
     table.finish();
     let (url, origin) = url?;
-    let headers = headers.unwrap_or_default();
+    let headers = added.unwrap_or_default();
     let target = Target { url, origin, addresses, roots, mode, headers, timeout, keys: keys? };
     Some(SinkConfig { target, subscription, breaker: breaker.unwrap_or(BREAKER_DEFAULT) })
 }
@@ -130,56 +122,4 @@ fn addresses(table: &Table<'_>) -> Vec<AddressRange> {
         range.map_err(|error| table.source().problem(&span, error, Some(hint))).ok()
     };
     table.strings("addresses").into_iter().filter_map(range).collect()
-}
-
-/// `NAME = "text"`, or a secret: `NAME = { file = "PATH", prefix = "Bearer " }`.
-pub(super) fn read_headers(table: &Table<'_>, folder: &Path) -> HeaderMap {
-    let source = table.source();
-    let (mut headers, mut bytes) = (HeaderMap::new(), 0);
-    for (At { value: name, span }, value) in table.entries() {
-        let parsed = name.parse::<HeaderName>();
-        let is_own = |name: &HeaderName| {
-            OWN_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("ce-")
-        };
-        let Some(header) = parsed.ok().filter(|name| !is_own(name)) else {
-            let hint = "name a field that the request does not have by itself".to_owned();
-            source.problem(&span, format!("headers can't have {name:?}"), Some(hint));
-            continue;
-        };
-        let text = match value.get_ref().as_str() {
-            Some(text) => Some(text.to_owned()),
-            None => secret_header(table, name, value, folder),
-        };
-        let Some(text) = text else { continue };
-        bytes += name.len() + text.len();
-        let Ok(mut value) = HeaderValue::from_str(&text) else {
-            source.problem(&span, format!("the value of {name} can't be part of a header"), None);
-            continue;
-        };
-        if headers.len() >= HEADERS_MAX || bytes > HEADERS_MAX_BYTES {
-            let what = format!(
-                "headers are too large: at most {HEADERS_MAX} of {HEADERS_MAX_BYTES} bytes in all"
-            );
-            source.problem(&span, what, Some("leave some out".to_owned()));
-            break;
-        }
-        value.set_sensitive(true);
-        headers.insert(header, value);
-    }
-    headers
-}
-
-fn secret_header<'a>(
-    table: &Table<'a>,
-    name: &str,
-    value: &'a toml::Spanned<toml::de::DeValue<'a>>,
-    folder: &Path,
-) -> Option<String> {
-    let inner = table.item(name, value)?;
-    let prefix = inner.string("prefix").map(|At { value, .. }| value).unwrap_or_default();
-    let span = value.span();
-    let secret = SecretSource::read(inner, folder, &span)?.fetch();
-    let unread =
-        |(what, hint)| table.source().problem(&span, format!("{name}: {what}"), Some(hint));
-    Some(format!("{prefix}{}", secret.map_err(unread).ok()?.expose()))
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use http::Uri;
 use usher_telemetry::TracingOptions;
 
+use super::headers;
 use super::plugin::roots;
-use super::sinks::read_headers;
 use super::table::{At, Table};
 
 const SERVICE_NAME_DEFAULT: &str = "usher";
@@ -19,7 +19,7 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<TracingOptions> {
     let table = root.table("tracing")?;
     let source = table.source();
     let endpoint = endpoint(&table, &at);
-    let headers = table.table("headers").map(|headers| read_headers(&headers, folder));
+    let added = table.table("headers").map(|table| headers::read(&table, folder));
     let ca_file = table.string("ca_file").map(|At { value, .. }| folder.join(value));
     if ca_file.is_some() {
         // Reports a file that can't be used.
@@ -38,7 +38,7 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<TracingOptions> {
     }
     .to_owned();
     table.finish();
-    let headers = headers.unwrap_or_default();
+    let headers = added.unwrap_or_default();
     Some(TracingOptions { endpoint: endpoint?, headers, ca_file, service_name, sample_ratio })
 }
 

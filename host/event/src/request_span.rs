@@ -1,33 +1,45 @@
 //! Spans of HTTP requests that the router sends (semantic conventions for HTTP clients).
 
-use http::header::{HeaderName, HeaderValue};
-use http::{Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 
-use crate::trace_context::TRACEPARENT;
-use crate::{Span, SpanAbout, SpanAttributes, SpanKind};
+use crate::{Span, SpanAbout, SpanAttributes, SpanKind, TraceContext};
 
 /// The span of a request under way. Dropping it ends it as one that was given up.
 #[derive(Debug)]
 pub struct RequestSpan {
     /// `None` once it has ended.
     span: Option<Span>,
-    method: String,
-    uri: Uri,
+    context: TraceContext,
+    method: &'static str,
+    /// As it may be shown.
+    url: String,
+    host: String,
+    port: Option<u16>,
 }
 
 impl RequestSpan {
-    /// Begins the span of a request below `parent`, and tells the server of it, unless the request
-    /// has trace context of its own.
-    pub fn begin<B>(parent: Option<&Span>, request: &mut Request<B>) -> Option<Self> {
-        let span = parent?.child();
-        let name = HeaderName::from_static(TRACEPARENT);
-        if !request.headers().contains_key(&name)
-            && let Ok(value) = HeaderValue::try_from(span.context().to_string())
-        {
-            request.headers_mut().insert(name, value);
+    /// Begins the span of a request below `parent`. `redact` takes out of its URL what is secret;
+    /// the query is left out in any case.
+    pub fn begin<B>(
+        parent: &Span,
+        request: &Request<B>,
+        redact: impl FnOnce(String) -> String,
+    ) -> Self {
+        let (span, uri) = (parent.child(), request.uri());
+        let url = if span.is_recorded() { redact(without_query(uri)) } else { String::new() };
+        Self {
+            context: span.context(),
+            span: Some(span),
+            method: known(request.method()),
+            url,
+            host: uri.host().unwrap_or_default().to_owned(),
+            port: uri.port_u16(),
         }
-        let (method, uri) = (request.method().to_string(), request.uri().clone());
-        Some(Self { span: Some(span), method, uri })
+    }
+
+    /// What the server is told of it.
+    pub fn context(&self) -> TraceContext {
+        self.context
     }
 
     /// Ends the span with the response's status, or with the reason that there is none.
@@ -37,28 +49,27 @@ impl RequestSpan {
 
     fn ended(&mut self, outcome: Result<StatusCode, String>) {
         let Some(span) = self.span.take() else { return };
-        let (method, uri) = (&self.method, &self.uri);
         span.end(SpanKind::Client, || {
-            let (status, error) = match outcome {
-                Ok(status) => (Some(status), status.is_client_error() || status.is_server_error()),
-                Err(_) => (None, true),
-            };
-            let error_type = match status {
-                Some(status) if error => Some(status.as_str().to_owned()),
-                Some(_) => None,
-                None => Some("no response".to_owned()),
-            };
             let mut attributes: SpanAttributes = vec![
-                ("http.request.method", method.as_str().into()),
-                ("server.address", uri.host().unwrap_or_default().into()),
-                ("url.full", without_query(uri).as_str().into()),
+                ("http.request.method", self.method.into()),
+                ("server.address", self.host.as_str().into()),
+                ("url.full", self.url.as_str().into()),
             ];
-            attributes.extend(uri.port_u16().map(|port| ("server.port", u64::from(port).into())));
-            let code = status.map(|status| u64::from(status.as_u16()));
-            attributes.extend(code.map(|code| ("http.response.status_code", code.into())));
-            attributes.extend(error_type.iter().map(|kind| ("error.type", kind.as_str().into())));
-            let error = outcome.err().or(error_type.filter(|_| error));
-            SpanAbout { name: method.clone(), attributes, error }
+            attributes.extend(self.port.map(|port| ("server.port", u64::from(port).into())));
+            let error = match outcome {
+                Ok(status) => {
+                    let code = u64::from(status.as_u16());
+                    attributes.push(("http.response.status_code", code.into()));
+                    let is_error = status.is_client_error() || status.is_server_error();
+                    is_error.then(|| (status.as_str().to_owned(), status.to_string()))
+                }
+                Err(reason) => Some(("no response".to_owned(), reason)),
+            };
+            let error = error.map(|(kind, reason)| {
+                attributes.push(("error.type", kind.as_str().into()));
+                reason
+            });
+            SpanAbout { name: self.method.to_owned(), attributes, error }
         });
     }
 }
@@ -69,10 +80,15 @@ impl Drop for RequestSpan {
     }
 }
 
-/// Queries have secrets in them more often than not.
+/// The method's name; a plugin may make up any other.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] =
+        ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+}
+
 fn without_query(uri: &Uri) -> String {
     let (scheme, authority) = (uri.scheme_str().unwrap_or("http"), uri.authority());
-    let host = authority.map(|authority| authority.as_str()).unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    format!("{scheme}://{host}{}", uri.path())
+    let authority = authority.map(|authority| authority.as_str()).unwrap_or_default();
+    format!("{scheme}://{authority}{}", uri.path())
 }

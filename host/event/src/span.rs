@@ -107,13 +107,9 @@ impl Tracing {
         Self(Some(sink))
     }
 
-    /// Whether spans are recorded.
-    pub fn is_on(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Begins a span below `parent`, or one of a new trace; `None` if tracing is off. Whether it is
     /// recorded is the parent's choice.
+    #[must_use]
     pub fn begin(&self, parent: Option<TraceContext>) -> Option<Span> {
         let sink = self.0.as_ref()?;
         Some(Span::below(sink, parent, || sink.new_trace_id()))

@@ -20,7 +20,8 @@ impl<'a> Lineage<'a> {
         let correlationid = parent.attribute("correlationid");
         let correlationid = correlationid.unwrap_or_else(|| Cow::Owned(flow.to_string()));
         let traceparent = trace.map(|trace| trace.of_emission(id).to_string());
-        let tracestate = traceparent.as_ref().and_then(|_| parent.attribute(TRACESTATE));
+        // Of the same trace, or it means nothing.
+        let tracestate = parent.trace_context().and_then(|_| parent.attribute(TRACESTATE));
         let causationid = Some(Cow::Borrowed(parent.id()));
         Self([causationid, Some(correlationid), traceparent.map(Cow::Owned), tracestate])
     }

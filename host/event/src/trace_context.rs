@@ -4,9 +4,10 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// Extensions that carry trace context.
-pub(crate) const TRACEPARENT: &str = "traceparent";
-pub(crate) const TRACESTATE: &str = "tracestate";
+/// The extension, and the header, that carries trace context.
+pub const TRACEPARENT: &str = "traceparent";
+/// What vendors add to it.
+pub const TRACESTATE: &str = "tracestate";
 
 /// A span's identity as it travels between programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +16,16 @@ pub struct TraceContext {
     pub trace_id: u128,
     /// The span; never zero.
     pub span_id: u64,
-    /// Flags of the trace, of which the lowest bit says that it is recorded.
+    /// Flags of the trace: recorded, and whether its id is random. Others are not passed on.
     pub flags: u8,
 }
 
 impl TraceContext {
     /// The flag of traces that are recorded.
     pub const SAMPLED: u8 = 1;
+
+    /// Flags that have a meaning (W3C Trace Context 2, section 3.2.2.5).
+    const KNOWN_FLAGS: u8 = Self::SAMPLED | 2;
 
     /// Reads a `traceparent`; `None` if it is invalid.
     pub fn parse(traceparent: &str) -> Option<Self> {
@@ -36,7 +40,8 @@ impl TraceContext {
         }
         let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
         let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
-        Some(Self { trace_id, span_id, flags: u8::from_str_radix(flags, 16).ok()? })
+        let flags = u8::from_str_radix(flags, 16).ok()? & Self::KNOWN_FLAGS;
+        Some(Self { trace_id, span_id, flags })
     }
 
     /// The context of event `id` in this trace: its span id is derived from `id`, so that it is the

@@ -16,7 +16,7 @@ use crate::reader::{
     Entry, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, Reader, read, too_deep, too_many,
 };
 use crate::strict::Strict;
-use crate::types::Types;
+use crate::types::{TypePattern, Types};
 
 /// The dialects of the CloudEvents Subscriptions API 1.0.
 const DIALECTS: &[Entry] = &[
@@ -152,6 +152,11 @@ impl Filter {
     /// `type` does, outside a `not`.
     pub fn selects_type_prefix(&self, prefix: &str) -> bool {
         self.expression.as_ref().is_some_and(|expression| expression.selects_type_prefix(prefix))
+    }
+
+    /// Whether it can match only events of some types, or types that begin so.
+    pub fn names_types(&self) -> bool {
+        !self.types().patterns.contains(&TypePattern::Rest)
     }
 
     /// The event types it can match.

@@ -56,9 +56,18 @@ impl<K: Clone + Ord> FilterIndex<K> {
 
     /// Inserts a key's filter, replacing any existing one.
     pub fn insert(&mut self, key: K, filter: &Filter) {
-        self.remove(&key);
         let Types { patterns, decided } = filter.types();
-        let filter = (!decided).then(|| Arc::new(filter.clone()));
+        self.insert_patterns(key, patterns, (!decided).then(|| Arc::new(filter.clone())));
+    }
+
+    /// Inserts the types that a key's filter can match, replacing any existing filter of the key:
+    /// every event of such a type matches, whatever else the filter says.
+    pub fn insert_types(&mut self, key: K, filter: &Filter) {
+        self.insert_patterns(key, filter.types().patterns, None);
+    }
+
+    fn insert_patterns(&mut self, key: K, patterns: Vec<TypePattern>, filter: Option<Arc<Filter>>) {
+        self.remove(&key);
         for pattern in &patterns {
             let candidate = Candidate { key: key.clone(), filter: filter.clone() };
             match pattern {

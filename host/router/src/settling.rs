@@ -44,7 +44,7 @@ impl Settling {
             return;
         }
         let units = units(&batch);
-        let batch = Batch { home: Arc::clone(&self.home), finished: batch };
+        let batch = Batch::new(&self.home, batch);
         // The semaphore is never closed; without a permit the batch would still be sent.
         let permit = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
         let stats = Arc::clone(&self.stats);
@@ -62,7 +62,7 @@ impl Settling {
             return;
         }
         let units = units(&batch);
-        let batch = Batch { home: Arc::clone(&self.home), finished: batch };
+        let batch = Batch::new(&self.home, batch);
         let (room, stats) = (Arc::clone(&self.room), Arc::clone(&self.stats));
         self.home.spawn(async move {
             let _permit = room.acquire_many_owned(units).await;
@@ -92,6 +92,11 @@ struct Sent {
 }
 
 impl Batch {
+    fn new(home: &Arc<SettleContext>, mut finished: Vec<Finished>) -> Self {
+        finished.iter_mut().filter_map(|one| one.span.as_mut()).for_each(|span| span.submitted());
+        Self { home: Arc::clone(home), finished }
+    }
+
     async fn settle(mut self, stats: &Stats) {
         let finished = std::mem::take(&mut self.finished).into_iter();
         let sent = |Finished { settlement, span }| {

@@ -2,14 +2,16 @@
 
 use usher_broker::{Disposition, Settled};
 use usher_event::{
-    Delivery, Event, Listener, Span, SpanAbout, SpanAttributes, SpanKind, SpanValue,
-    event_attributes,
+    Delivery, Event, Listener, Span, SpanAbout, SpanKind, SpanValue, event_attributes,
 };
 
 /// What is recorded of an attempt once it is settled.
 pub(crate) struct SettlingSpan {
-    commit: Span,
-    emitted: Vec<(Span, SpanAttributes)>,
+    attempt: Span,
+    /// Events that it emits, which share their bytes with the settlement.
+    emitted: Vec<Event>,
+    /// Since it was handed over for settlement.
+    commit: Option<Span>,
 }
 
 /// Ends the span of an attempt. `None` if it isn't recorded.
@@ -23,21 +25,22 @@ pub(crate) fn end(
         return None;
     }
     let emitted = match decision {
-        Disposition::Ack(changes) => changes
-            .emissions
-            .iter()
-            .filter_map(|new| Some((known_as(&span, &new.event)?, event_attributes(&new.event))))
-            .collect(),
+        Disposition::Ack(changes) => {
+            changes.emissions.iter().map(|new| new.event.clone()).collect()
+        }
         Disposition::Retry { .. } | Disposition::Reject { .. } | Disposition::Release => Vec::new(),
     };
-    let commit = span.child();
+    let attempt = span.clone();
     span.end(SpanKind::Consumer, || about(delivery, by, decision));
-    Some(Box::new(SettlingSpan { commit, emitted }))
+    Some(Box::new(SettlingSpan { attempt, emitted, commit: None }))
 }
 
-/// The span that others know by what the event carries.
-fn known_as(attempt: &Span, event: &Event) -> Option<Span> {
-    event.trace_context().map(|context| attempt.known_as(context))
+/// Ends the span of an attempt that was given up.
+pub(crate) fn abandon(span: Span, delivery: &Delivery, by: &dyn Listener) {
+    span.end(SpanKind::Consumer, || SpanAbout {
+        error: Some("abandoned at the end of the drain; it runs again".to_owned()),
+        ..about(delivery, by, &Disposition::Release)
+    });
 }
 
 fn about(delivery: &Delivery, by: &dyn Listener, decision: &Disposition) -> SpanAbout {
@@ -69,6 +72,11 @@ fn about(delivery: &Delivery, by: &dyn Listener, decision: &Disposition) -> Span
 }
 
 impl SettlingSpan {
+    /// The settlement is handed over.
+    pub(crate) fn submitted(&mut self) {
+        self.commit = Some(self.attempt.child());
+    }
+
     /// Ends what waited for the settlement. Events that were not committed have no span.
     pub(crate) fn settled(self, answer: &Settled) {
         let outcome = match answer {
@@ -80,17 +88,20 @@ impl SettlingSpan {
             Settled::Expired => "expired",
             Settled::Stale => "stale",
         };
-        self.commit.end(SpanKind::Internal, || SpanAbout {
-            attributes: vec![("usher.outcome", outcome.into())],
-            ..SpanAbout::commit()
-        });
+        if let Some(commit) = self.commit {
+            commit.end(SpanKind::Internal, || SpanAbout {
+                attributes: vec![("usher.outcome", outcome.into())],
+                ..SpanAbout::commit()
+            });
+        }
         if !matches!(answer, Settled::Committed) {
             return;
         }
-        for (span, attributes) in self.emitted {
-            span.end(SpanKind::Producer, || SpanAbout {
+        for event in self.emitted {
+            let Some(context) = event.trace_context() else { continue };
+            self.attempt.known_as(context).end(SpanKind::Producer, || SpanAbout {
                 name: "emit".to_owned(),
-                attributes,
+                attributes: event_attributes(&event),
                 error: None,
             });
         }

@@ -189,7 +189,12 @@ async fn handle_on(
 ) -> Option<Handled> {
     let by = Arc::clone(hold.listener());
     delivery.span = tracing.begin_below(&delivery.event);
-    let outcome = call(&*by, delivery, hold, phase, slow).await?;
+    let Some(outcome) = call(&*by, delivery, hold, phase, slow).await else {
+        if let Some(span) = delivery.span.take() {
+            spans::abandon(span, delivery, &*by);
+        }
+        return None;
+    };
     let took = outcome.took;
     let decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
     let span = delivery.span.clone();

@@ -75,12 +75,10 @@ impl Guest {
     }
 
     /// What the current delivery has used of its limits.
-    pub(crate) fn used(&mut self) -> Used {
-        let held = self.held();
+    pub(crate) fn used(&self) -> Used {
         Used {
             cpu_ms: self.cpu.used_ms(),
-            memory_bytes: held.memory_bytes as u64,
-            resources: held.resources as u64,
+            memory_bytes: self.memory.used_bytes() as u64,
             log_bytes: self.capabilities.log.used_bytes(),
             http_calls: self.capabilities.http.calls(),
             ..Used::default()

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Limits;
 
-/// The most that one delivery has used of a limit.
+/// A limit, and the most that a delivery has used of it; of memory, the most that an instance had
+/// after a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitUse {
     /// The limit's name, with its unit.
@@ -51,7 +52,6 @@ peaks! {
     cpu_ms,
     wall_ms,
     memory_bytes,
-    resources,
     emissions,
     log_bytes,
     http_calls,

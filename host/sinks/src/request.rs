@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::Full;
-use usher_event::{Delivery, Event, Span, http_binary, json};
+use usher_event::{Delivery, Event, Span, TRACEPARENT, TRACESTATE, http_binary, json};
 use usher_webhooks::sign;
 
 use crate::target::{Mode, Target};
@@ -55,9 +55,10 @@ pub(crate) fn request(
             usher_event::Digest::of(keys.join("\n").as_bytes()).to_string()
         }
     };
-    // Where the attempt is traced, the request is a span of its own.
-    let trace = first.filter(|one| events.len() == 1 && one.span.is_none());
-    for name in ["traceparent", "tracestate"] {
+    let trace = first.filter(|_| events.len() == 1);
+    for name in [TRACEPARENT, TRACESTATE] {
+        // Where the attempt is traced, the request is a span of its own.
+        let trace = trace.filter(|one| name == TRACESTATE || one.span.is_none());
         let value = trace.and_then(|one| one.event.attribute(name));
         if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
             headers.insert(HeaderName::from_static(name), value);

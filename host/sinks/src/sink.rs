@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use usher_event::limits::JSON_MAX_BYTES;
 use usher_event::{
     Delivery, Digest, Effects, Emission, Failure, FailureClass, Listener, Outcome, PluginName,
-    RequestSpan, Verdict,
+    RequestSpan, TRACEPARENT, Verdict,
 };
 use usher_tls::TlsError;
 
@@ -93,8 +94,16 @@ impl Sink {
     async fn exchange(&self, events: &[Outgoing], now_s: u64) -> Result<Response, String> {
         let mut request =
             request(&self.target, events, now_s).map_err(|error| error.to_string())?;
-        let parent = events.first().and_then(|first| first.span.as_ref());
-        let span = RequestSpan::begin(parent, &mut request);
+        let mut attempts = events.iter().filter_map(|one| one.span.as_ref());
+        let recorded = attempts.clone().find(|span| span.is_recorded());
+        let parent = recorded.or_else(|| attempts.next());
+        let span = parent.map(|parent| RequestSpan::begin(parent, &request, |url| url));
+        // Events of one request may be of several traces.
+        if let (Some(span), [_]) = (&span, events)
+            && let Ok(told) = HeaderValue::try_from(span.context().to_string())
+        {
+            request.headers_mut().entry(TRACEPARENT).or_insert(told);
+        }
         let response = self.client.request(request).await.map_err(|error| causes(&error));
         if let Some(span) = span {
             span.end(response.as_ref().map(|response| response.status()).map_err(Clone::clone));

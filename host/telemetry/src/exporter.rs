@@ -214,7 +214,9 @@ impl Exporter {
             ),
             parent_span_id: parent
                 .map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.span_id.to_be_bytes())),
-            parent_span_is_remote: false,
+            // Others made what the router receives, as far as can be told.
+            parent_span_is_remote: parent.is_some()
+                && matches!(kind, SpanKind::Server | SpanKind::Consumer),
             span_kind: match kind {
                 SpanKind::Internal => OtelKind::Internal,
                 SpanKind::Server => OtelKind::Server,

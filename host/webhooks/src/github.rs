@@ -114,13 +114,21 @@ impl Github {
     /// `event` is `X-GitHub-Event`.
     pub(crate) fn of(event: &str, picked: &Picked<'_>) -> Self {
         let row = ROWS.iter().find(|row| row.event == event).unwrap_or(&OTHER);
-        let name = if event == "issues" { "issue" } else { event };
+        let name = match event {
+            "issues" => "issue",
+            "installation_repositories" => "installation_repository",
+            other => other,
+        };
         let details = row.types.iter().filter_map(|pointer| picked.at(pointer));
         let ty = details.fold(format!("com.github.{name}"), |ty, detail| format!("{ty}.{detail}"));
         let of_commit = || picked.at("/comment/commit_id").map(|commit| format!("/{commit}"));
         let suffix = if event == "commit_comment" { of_commit() } else { None };
         let source = match row.source {
             "" => Some("github.com".to_owned()),
+            // Where all users are, as the buyer is the subject.
+            pointer if event == "marketplace_purchase" => picked
+                .at(pointer)
+                .map(|url| url.rsplit_once('/').map_or(url.clone(), |(all, _)| all.to_owned())),
             pointer => picked.at(pointer).map(|url| url + &suffix.unwrap_or_default()),
         };
         let elsewhere = || OTHER_SOURCES.iter().find_map(|pointer| picked.at(pointer));

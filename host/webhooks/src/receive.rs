@@ -277,6 +277,40 @@ mod tests {
     }
 
     #[test]
+    fn github_events_that_have_a_form_of_their_own_have_that() {
+        for (name, body, ty, source) in [
+            (
+                "installation_repositories",
+                r#"{"action":"added","installation":{"account":{"url":"https://api.github.com/users/a"}}}"#,
+                "com.github.installation_repository.added",
+                "https://api.github.com/users/a",
+            ),
+            (
+                "marketplace_purchase",
+                r#"{"action":"purchased","sender":{"url":"https://api.github.com/users/a"}}"#,
+                "com.github.marketplace_purchase.purchased",
+                "https://api.github.com/users",
+            ),
+            (
+                "issues",
+                r#"{"action":"closed","repository":{"url":"https://api.github.com/repos/a/b"}}"#,
+                "com.github.issue.closed",
+                "https://api.github.com/repos/a/b",
+            ),
+        ] {
+            let signature = format!("sha256={}", tag(hmac::HMAC_SHA256, body));
+            let headers = [
+                ("content-type", "application/json"),
+                ("x-github-event", name),
+                ("x-github-delivery", "72d3162e"),
+                ("x-hub-signature-256", signature.as_str()),
+            ];
+            let made = event(receive(&webhook(Kind::Github), &headers, body));
+            assert_eq!((made.ty(), made.source()), (ty, source));
+        }
+    }
+
+    #[test]
     fn stripe_signs_the_time_too() {
         let body = r#"{"id":"evt_1","type":"charge.succeeded","created":1769860000,"data":{"object":{"id":"ch_1"}}}"#;
         let stripe = webhook(Kind::Stripe);

@@ -135,7 +135,7 @@ async fn told(watch: &mut Watch) -> Option<Option<u64>> {
 pub async fn a_watch_is_told_of_matches_and_of_nothing_else(disk: Disk) {
     let broker = disk.open();
     publish(&broker, event("wanted", 0)).await;
-    let mut watch = soon(broker.watch(wanted())).await.unwrap();
+    let mut watch = soon(broker.watch(&wanted())).await.unwrap().unwrap();
     publish(&broker, event("other", 1)).await;
     assert_eq!(told(&mut watch).await, None);
     assert_eq!(publish(&broker, event("wanted", 2)).await, 3);
@@ -152,7 +152,17 @@ pub async fn a_watch_is_told_of_matches_and_of_nothing_else(disk: Disk) {
     ack_with(&broker, &lease, vec![(emission(&lease, "wanted", 0), None)]).await;
     assert_eq!(soon(watch.matched()).await, Some(6));
 
+    // The type alone counts, and a filter that names none is not watched for.
+    let narrower = Filter::parse(r#"{"exact":{"type":"wanted","id":"none"}}"#).unwrap();
+    let mut hint = soon(broker.watch(&narrower)).await.unwrap().unwrap();
+    let last = publish(&broker, event("wanted", 7)).await;
+    assert_eq!(soon(hint.matched()).await, Some(last));
+    let any_type = Filter::parse(r#"{"exact":{"id":"7"}}"#).unwrap();
+    assert!(soon(broker.watch(&any_type)).await.unwrap().is_none());
+
+    drop(hint);
     soon(broker.close()).await.unwrap();
+    assert_eq!(soon(watch.matched()).await, Some(last));
     assert_eq!(soon(watch.matched()).await, None);
 }
 
@@ -160,12 +170,12 @@ pub async fn watches_are_limited_and_end_with_whoever_waits(disk: Disk) {
     let broker = disk.open();
     let mut watches = Vec::new();
     for _ in 0..WATCHES_MAX {
-        watches.push(soon(broker.watch(wanted())).await.unwrap());
+        watches.push(soon(broker.watch(&wanted())).await.unwrap().unwrap());
     }
-    let refused = soon(broker.watch(wanted())).await.unwrap_err();
+    let refused = soon(broker.watch(&wanted())).await.unwrap_err();
     assert!(matches!(refused, BrokerError::Busy { .. }), "{refused}");
     watches.truncate(1);
-    let _another = soon(broker.watch(wanted())).await.unwrap();
+    let _another = soon(broker.watch(&wanted())).await.unwrap();
     publish(&broker, event("wanted", 1)).await;
     assert_eq!(soon(watches[0].matched()).await, Some(1));
 }

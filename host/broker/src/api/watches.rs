@@ -1,4 +1,4 @@
-//! Watches: whoever waits for events that a filter matches is woken by those, and by no others.
+//! Watches: who waits for events of some types is woken by those, and by no others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 /// Limit on watches of an engine.
 pub const WATCHES_MAX: usize = 4_096;
 
-/// Waits for events that a filter matches. Dropping it ends the watch.
+/// Waits for events of the types that a filter may match. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch(Arc<Mark>);
 

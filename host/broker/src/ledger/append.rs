@@ -16,9 +16,9 @@ pub(super) struct Origin {
 }
 
 impl Ledger {
-    /// Marks the events that a filter matches from now on.
+    /// Marks events of the types that a filter may match, from now on.
     pub(crate) fn watch(&mut self, id: u64, filter: &Filter) {
-        self.watched.insert(id, filter);
+        self.watched.insert_types(id, filter);
     }
 
     /// Ends a watch.

@@ -70,7 +70,7 @@ pub(crate) struct Ledger {
     subs: BTreeMap<u32, Sub>,
     names: HashMap<SubscriptionName, u32>,
     index: FilterIndex<u32>,
-    /// Filters of those who wait for events, without subscriptions.
+    /// Types that others than subscriptions wait for.
     watched: FilterIndex<u64>,
     /// First match of each in the batch being assembled.
     marks: BTreeMap<u64, u64>,

@@ -30,9 +30,9 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    let mut span = IngestSpan::begin(&api, &headers);
+    let mut span = IngestSpan::begin(&api, routes::PUBLISH.path, &headers);
     let published = take(&api, &identity, &client, &headers, body, &mut span).await;
-    span.end(routes::PUBLISH.path, published.as_ref().map(|(status, _)| *status));
+    span.end(published.as_ref().map(|(status, _)| *status));
     published
 }
 
@@ -58,7 +58,7 @@ async fn take(
     let mut events = mode.decode(headers, &intake)?;
     span.join(headers, &mut events);
     identity.check_publish(&events, mode == Mode::Batch)?;
-    append(api, events, mode == Mode::Batch, span).await
+    append(api, events, mode == Mode::Batch, Timed::ByProducer, span).await
 }
 
 /// Refuses producers while the router starts or stops.
@@ -72,26 +72,40 @@ pub(super) fn check_open(api: &Api) -> Result<(), ApiError> {
     }))
 }
 
+/// Where the time of events comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Timed {
+    /// Their producer, if they have any.
+    ByProducer,
+    /// Perhaps this router, when they came: an event that comes again has another.
+    Here,
+}
+
 /// Appends events to the log, all or none.
 pub(super) async fn append(
     api: &Api,
     events: Vec<Event>,
     is_batch: bool,
+    of: Timed,
     span: &IngestSpan,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
     check_reserved(&events, is_batch)?;
-    let commit = span.commit();
     let published = match events.is_empty() {
         true => Vec::new(),
-        false => api.running.broker.publish(events.clone()).await.inspect_err(|error| {
-            if matches!(error, BrokerError::Busy { .. }) {
-                api.running.busy.note();
+        false => {
+            let commit = span.commit();
+            let published = api.running.broker.publish(events.clone()).await;
+            let published = published.inspect_err(|error| {
+                if matches!(error, BrokerError::Busy { .. }) {
+                    api.running.busy.note();
+                }
+            })?;
+            if let Some(commit) = commit {
+                commit.end(SpanKind::Internal, SpanAbout::commit);
             }
-        })?,
+            published
+        }
     };
-    if let Some(commit) = commit {
-        commit.end(SpanKind::Internal, SpanAbout::commit);
-    }
     let mut accepted = Vec::with_capacity(events.len());
     for (event, published) in events.iter().zip(published) {
         accepted.push(AcceptedEvent {
@@ -99,7 +113,7 @@ pub(super) async fn append(
             source: event.source().to_owned(),
             sequence: published.sequence,
             duplicate: published.duplicate,
-            differs: published.duplicate && differs(api, event, published.sequence).await?,
+            differs: published.duplicate && differs(api, event, published.sequence, of).await?,
         });
     }
     Ok((api.running.config.http.publish_status, Json(Accepted { events: accepted })))
@@ -107,9 +121,12 @@ pub(super) async fn append(
 
 /// Whether a duplicate says something else than the event in the log: its producer may use an id
 /// twice. False if retention has removed that.
-async fn differs(api: &Api, event: &Event, sequence: u64) -> Result<bool, ApiError> {
+async fn differs(api: &Api, event: &Event, sequence: u64, of: Timed) -> Result<bool, ApiError> {
     let first = api.running.broker.event(sequence).await?;
-    let differs = first.is_some_and(|first| !first.event.says_the_same_as(event));
+    let differs = first.is_some_and(|first| match of {
+        Timed::ByProducer => !first.event.says_the_same_as(event),
+        Timed::Here => !first.event.says_the_same_later(event),
+    });
     if differs {
         api.metrics.duplicate_differs();
         if api.differing.is_first(event.source()) {

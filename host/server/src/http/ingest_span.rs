@@ -2,81 +2,99 @@
 
 use http::{HeaderMap, StatusCode};
 use usher_event::{
-    Event, Span, SpanAbout, SpanAttributes, SpanKind, TraceContext, event_attributes,
+    Event, Span, SpanAbout, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, event_attributes,
 };
 
 use super::problem::ApiError;
 use super::state::Api;
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
-
-/// The span of a request; none where tracing is off.
-pub(super) struct IngestSpan(Option<Begun>);
-
-struct Begun {
-    span: Span,
-    attributes: SpanAttributes,
+/// The span of a request; none where tracing is off. One that is dropped ends as a request whose
+/// client did not wait for the response.
+pub(super) struct IngestSpan {
+    span: Option<Span>,
+    /// One of the API or of the configuration.
+    path: String,
+    /// The trace context of the request.
+    of_request: Option<TraceContext>,
+    /// The event, if it is one alone.
+    only: Option<Event>,
+    events: u64,
 }
 
 impl IngestSpan {
     /// Begins the span, below that of the client if it names one.
-    pub(super) fn begin(api: &Api, headers: &HeaderMap) -> Self {
-        let tracing = &api.running.tracing;
-        let parent = || TraceContext::parse(text(headers, TRACEPARENT)?);
-        let span = if tracing.is_on() { tracing.begin(parent()) } else { None };
-        Self(span.map(|span| Begun { span, attributes: Vec::new() }))
+    pub(super) fn begin(api: &Api, path: &str, headers: &HeaderMap) -> Self {
+        let of_request = text(headers, TRACEPARENT).and_then(TraceContext::parse);
+        let span = api.running.tracing.begin(of_request);
+        Self { span, path: path.to_owned(), of_request, only: None, events: 0 }
     }
 
     /// Gives trace context to events that have none: the span's, or that of the request where
     /// tracing is off. Where only the events have one, the span joins the first one's trace.
     pub(super) fn join(&mut self, headers: &HeaderMap, events: &mut [Event]) {
-        let of_request = text(headers, TRACEPARENT);
-        let of_span = self.0.as_mut().map(|begun| {
-            begun.attributes = match &*events {
-                [only] => event_attributes(only),
-                several => vec![("messaging.batch.message_count", (several.len() as u64).into())],
-            };
-            if of_request.is_none()
+        if let Some(span) = &mut self.span {
+            self.events = events.len() as u64;
+            if self.of_request.is_none()
                 && let Some(parent) = events.iter().find_map(Event::trace_context)
             {
-                begun.span.join(parent);
+                span.join(parent);
             }
-            begun.span.context().to_string()
-        });
-        let Some(traceparent) = of_span.as_deref().or(of_request) else { return };
-        for event in events {
-            if let Some(traced) = event.with_trace(traceparent, text(headers, TRACESTATE)) {
-                *event = traced;
+        }
+        let of_span = self.span.as_ref().map(|span| span.context().to_string());
+        let of_request = self.of_request.and_then(|_| text(headers, TRACEPARENT));
+        // It belongs to the trace of the request.
+        let tracestate = self.of_request.and_then(|_| text(headers, TRACESTATE));
+        if let Some(traceparent) = of_span.as_deref().or(of_request) {
+            for event in &mut *events {
+                if let Some(traced) = event.with_trace(traceparent, tracestate) {
+                    *event = traced;
+                }
             }
+        }
+        if let (Some(_), [only]) = (&self.span, &*events) {
+            self.only = Some(only.clone());
         }
     }
 
     /// Begins the span of the commit.
     pub(super) fn commit(&self) -> Option<Span> {
-        self.0.as_ref().map(|begun| begun.span.child())
+        self.span.as_ref().map(Span::child)
     }
 
-    /// Ends the span with the response. `path` is one of the API or of the configuration.
-    pub(super) fn end(self, path: &str, outcome: Result<StatusCode, &ApiError>) {
-        let Some(Begun { span, attributes }) = self.0 else { return };
+    /// Ends the span with the response.
+    pub(super) fn end(mut self, outcome: Result<StatusCode, &ApiError>) {
+        let status = outcome.unwrap_or_else(ApiError::status);
+        if matches!(status.as_u16(), 401 | 403 | 429) {
+            // Otherwise anybody could have spans recorded.
+            self.span = None;
+        }
+        let error = outcome.err().filter(|_| status.is_server_error());
+        self.ended(Some(status), error.map(|error| error.detail().to_owned()));
+    }
+
+    fn ended(&mut self, status: Option<StatusCode>, error: Option<String>) {
+        let Some(span) = self.span.take() else { return };
         span.end(SpanKind::Server, || {
-            let status = outcome.unwrap_or_else(ApiError::status);
-            let mut all = vec![
+            let mut attributes = match &self.only {
+                Some(event) => event_attributes(event),
+                None => vec![("messaging.batch.message_count", self.events.into())],
+            };
+            attributes.extend([
                 ("http.request.method", "POST".into()),
-                ("http.route", path.into()),
-                ("http.response.status_code", u64::from(status.as_u16()).into()),
+                ("http.route", self.path.as_str().into()),
                 ("messaging.system", "usher".into()),
                 ("messaging.operation.type", "send".into()),
-            ];
-            all.extend(attributes);
-            let error = outcome.err().filter(|_| status.is_server_error());
-            SpanAbout {
-                name: format!("POST {path}"),
-                attributes: all,
-                error: error.map(|error| error.detail().to_owned()),
-            }
+            ]);
+            let code = status.map(|status| u64::from(status.as_u16()));
+            attributes.extend(code.map(|code| ("http.response.status_code", code.into())));
+            SpanAbout { name: format!("POST {}", self.path), attributes, error }
         });
+    }
+}
+
+impl Drop for IngestSpan {
+    fn drop(&mut self) {
+        self.ended(None, Some("the client left before the response".to_owned()));
     }
 }
 

@@ -2,18 +2,23 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 use usher_config::Listen;
 
 use super::connections::Origin;
 use crate::access::Address;
+
+/// Connections that the kernel keeps until they are accepted, if `net.core.somaxconn` allows so many.
+/// One more than that waits a second for its next attempt.
+const BACKLOG_MAX: u32 = 4_096;
 
 /// Members of the process's group may connect, too.
 const SOCKET_MODE: u32 = 0o660;
@@ -71,7 +76,7 @@ impl Listener {
     pub(crate) async fn bind(listen: &Listen) -> io::Result<Self> {
         let kind = match listen {
             Listen::Tcp { address, is_tls } => {
-                Kind::Tcp { listener: TcpListener::bind(address).await?, is_tls: *is_tls }
+                Kind::Tcp { listener: bind_tcp(*address)?, is_tls: *is_tls }
             }
             Listen::Unix(path) => {
                 remove_stale(path).await?;
@@ -117,6 +122,17 @@ impl Listener {
             }
         }
     }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // As the standard library does: connections of a router before this one don't keep the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG_MAX)
 }
 
 /// Removes a socket that a process left behind that is gone; one that still listens stays, and

@@ -134,7 +134,7 @@ fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, Metho
 fn router(api: Api) -> Router {
     let guarded = |router: Router<Api>,
                    (path, route, handler): (String, Route, MethodRouter<Api>)| {
-        router.route(&path, handler.layer(from_fn_with_state((api.clone(), route), admit)))
+        router.route(&path, handler.layer(from_fn_with_state((api.clone(), route), authorized)))
     };
     let elsewhere = |path: String| {
         let handlers = handlers().into_iter();
@@ -162,12 +162,12 @@ fn router(api: Api) -> Router {
         .merge(page)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn_with_state(api, guard))
+        .layer(from_fn_with_state(api, enter))
 }
 
 /// What every request goes through first. One layer, not one for each concern: a layer costs each
 /// request a box for its future and a copy of all that is below it.
-async fn guard(
+async fn enter(
     State(api): State<Api>,
     Caller(client): Caller,
     request: Request,
@@ -187,7 +187,7 @@ async fn guard(
 
 /// Counts a request, refuses callers that may not use its route, and tells the handler who the
 /// others are.
-async fn admit(
+async fn authorized(
     State((api, route)): State<(Api, Route)>,
     Caller(client): Caller,
     mut request: Request,

@@ -196,12 +196,12 @@ impl ApiError {
         Self { member, ..self }
     }
 
-    /// The message.
+    /// The status.
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What is wrong.
+    /// The message.
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }

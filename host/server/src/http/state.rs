@@ -18,9 +18,6 @@ use crate::running::Running;
 /// Limit on open event streams.
 const STREAMS_MAX: usize = 1_024;
 
-/// Streams stay open for long: this share of the connections is left to others.
-const OTHERS_SHARE: usize = 4;
-
 /// Memory budget for request bodies being read or published.
 pub(super) const INTAKE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
@@ -71,7 +68,8 @@ impl Api {
         let metrics = Metrics::default();
         let clients = Connections::new(metrics.cut());
         let connections = running.max_connections;
-        let streams_max = STREAMS_MAX.min(connections.div_ceil(OTHERS_SHARE) * (OTHERS_SHARE - 1));
+        // Streams stay open for long: a quarter of the connections is left to others.
+        let streams_max = STREAMS_MAX.min(connections * 3 / 4).max(1);
         Self(Arc::new(Shared {
             running,
             metrics,

@@ -1,8 +1,8 @@
 //! `GET /events/stream`: the log as server-sent events, from any sequence on and as it grows.
 //!
 //! A stream reads the log only when its client reads, and holds at most one small page, so a slow
-//! client costs one of the open streams and little else. One with a filter that has read all there is
-//! waits for the next match, so that events which it doesn't want cost it nothing. A client resumes with `Last-Event-ID`.
+//! client costs one of the open streams and little else. One whose filter names types, once it has
+//! read all there is, waits for the next event of such a type; others look at every commit. A client resumes with `Last-Event-ID`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,6 +31,9 @@ use usher_api::{Stored, StreamQuery};
 /// Events read at once for one stream.
 const PAGE_EVENTS: usize = 1_000;
 
+/// A stream that has read and found nothing waits so long before it looks again.
+const EMPTY_PAUSE: Duration = Duration::from_millis(50);
+
 /// A comment is sent after this much silence, so that both ends notice a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -48,8 +51,9 @@ pub(super) async fn follow(
     let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     alive(&api)?;
     let committed = api.running.broker.committed();
+    let place = Place::take(&api)?;
     let watch = match &filter {
-        Some(filter) => Some(api.running.broker.watch(filter.clone()).await?),
+        Some(filter) => api.running.broker.watch(filter).await?,
         None => None,
     };
     let next = match headers.get("last-event-id") {
@@ -60,7 +64,7 @@ pub(super) async fn follow(
         committed,
         watch,
         stop: api.stop.clone(),
-        _place: Place::take(&api)?,
+        _place: place,
         reader: Reader::new(api, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
     };
     let lines = stream::unfold(following, |mut following| async move {
@@ -126,17 +130,14 @@ impl Following {
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(COMMENT)),
             }
             let from = self.reader.next();
-            if *self.committed.borrow() < from {
-                // A match that was read before it was told of.
-                continue;
-            }
             match self.reader.page(PAGE_EVENTS).await {
                 Ok(_) if self.reader.next() <= from => {
                     // No progress: retrying would loop forever.
                     warn!(from, "an event stream ends: the log can't be read on");
                     return None;
                 }
-                Ok(page) if page.is_empty() => {}
+                // What comes within the pause is read in one go.
+                Ok(page) if page.is_empty() => tokio::time::sleep(EMPTY_PAUSE).await,
                 Ok(page) => {
                     let id = |_: usize, stored: &Stored| format!("id: {}\ndata: ", stored.sequence);
                     return page
@@ -158,12 +159,14 @@ impl Following {
 async fn news(
     committed: &mut watch::Receiver<u64>,
     watch: Option<&mut Watch>,
-    from: u64,
+    mut from: u64,
 ) -> Option<u64> {
-    match watch {
-        // All up to here has been read, and what is committed from now on is watched for.
-        Some(watch) if *committed.borrow() < from => watch.matched().await,
-        Some(_) => Some(from),
-        None => committed.wait_for(|last| *last >= from).await.ok().map(|_| from),
+    let Some(watch) = watch else {
+        return committed.wait_for(|last| *last >= from).await.ok().map(|_| from);
+    };
+    // All below `from` has been read, and what is committed from now on is watched for.
+    while *committed.borrow() < from {
+        from = from.max(watch.matched().await?);
     }
+    Some(from)
 }

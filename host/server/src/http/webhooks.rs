@@ -12,7 +12,7 @@ use usher_webhooks::{Received, Rejected, Webhook};
 
 use super::authorize::identify;
 use super::connections::{Caller, Connection};
-use super::ingest::{append, check_open, read};
+use super::ingest::{Timed, append, check_open, read};
 use super::ingest_span::IngestSpan;
 use super::problem::{ApiError, Challenge};
 use super::state::Api;
@@ -28,9 +28,9 @@ pub(super) async fn receive(
     let Some(webhook) = api.running.config.webhooks.get(place) else {
         return ApiError::not_found("there is no such webhook").into_response();
     };
-    let mut span = IngestSpan::begin(&api, request.headers());
+    let mut span = IngestSpan::begin(&api, &webhook.path, request.headers());
     let received = take(&api, webhook, &client, request, &mut span).await;
-    span.end(&webhook.path, received.as_ref().map(Taken::status));
+    span.end(received.as_ref().map(Taken::status));
     let (outcome, response) = match received {
         Ok(Taken::Challenge(text)) => ("challenge", text.into_response()),
         Ok(Taken::Event(accepted, response)) => {
@@ -82,7 +82,7 @@ async fn take(
     if let Some(identity) = identity {
         identity.check_publish(&events, false)?;
     }
-    let (status, Json(accepted)) = append(api, events, false, span).await?;
+    let (status, Json(accepted)) = append(api, events, false, Timed::Here, span).await?;
     Ok(Taken::Event(accepted.clone(), (status, Json(accepted)).into_response()))
 }
 

@@ -96,10 +96,7 @@ impl Parts {
         app.access.flush().await;
         let closed = timeout(CLOSE_MAX, app.broker.close()).await;
         let poisoned = app.broker.poisoned().borrow().clone();
-        if let Some(exporter) = app.exporter.clone() {
-            let sent = tokio::task::spawn_blocking(move || exporter.stop());
-            report("tracing", sent.await);
-        }
+        stop_tracing(&app).await;
         exit_code(closed.ok(), poisoned)
     }
 
@@ -118,7 +115,15 @@ impl Parts {
         {
             tracing::warn!("clients did not take their answers in time");
         }
+        stop_tracing(&self.app).await;
         EXIT_POISONED
+    }
+}
+
+/// Sends the spans that wait; takes a few seconds at most.
+async fn stop_tracing(app: &Running) {
+    if let Some(exporter) = app.exporter.clone() {
+        report("tracing", tokio::task::spawn_blocking(move || exporter.stop()).await);
     }
 }
 

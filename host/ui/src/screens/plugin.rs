@@ -155,7 +155,7 @@ fn limits(limits: &[LimitUse]) -> Markup {
         }
     };
     let rows: Vec<Markup> = limits.iter().map(row).collect();
-    table(&["Limit", "Most of one delivery", "Allowed", "Use"], &rows, "")
+    table(&["Limit", "Most so far", "Allowed", "Use"], &rows, "")
 }
 
 /// What an operator can do in this state.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::Semaphore;
-use usher_event::{Delivery, RequestSpan};
+use usher_event::{Delivery, RequestSpan, TRACEPARENT};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::{self, LinkOptions};
 use wasmtime_wasi_http::{
@@ -246,12 +246,20 @@ impl WasiHttpHooks for Calls {
         let (client, plugin) = (self.shared.client.clone(), self.shared.plugin.clone());
         let options = options.unwrap_or_default();
         let parent = self.delivery.as_ref().and_then(|delivery| delivery.span.as_ref());
-        let span = RequestSpan::begin(parent, &mut request);
+        let redactor = &self.shared.plugin.redactor;
+        let span =
+            parent.map(|parent| RequestSpan::begin(parent, &request, |url| redactor.redact(url)));
+        if let Some(span) = &span
+            && let Ok(told) = HeaderValue::try_from(span.context().to_string())
+        {
+            // A plugin that traces by itself knows better.
+            request.headers_mut().entry(TRACEPARENT).or_insert(told);
+        }
         Box::new(async move {
             let sent = client.send(request, &grant, options, &plugin, slot).await;
             if let Some(span) = span {
                 let status = sent.as_ref().map(|(response, _)| response.status());
-                span.end(status.map_err(ToString::to_string));
+                span.end(status.map_err(|error| plugin.redactor.redact(error.to_string())));
             }
             sent
         })
