@@ -30,9 +30,10 @@ impl Token {
         Self { name, proof, permissions, created_ms, expires_ms, actor, last_used_ms }
     }
 
-    /// When it was last used, in steps of [`USED_RESOLUTION_MS`].
+    /// When it was last used, in steps of [`USED_RESOLUTION_MS`], but not before it was made.
     pub(crate) fn last_used_ms(&self) -> Option<u64> {
-        Some(self.last_used_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
+        let used_ms = Some(self.last_used_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)?;
+        Some(used_ms.max(self.created_ms.unwrap_or_default()))
     }
 
     /// Whether it is from the configuration.
