@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use usher_tests::{Finished, Folder, Router, usher};
 
+use crate::recorder::Server;
 use crate::scene::QUICK_RETRIES;
 
 fn doctor(folder: &Folder, url: &str) -> Result<Finished> {
@@ -24,14 +25,17 @@ fn of(told: &Value, about: &str) -> Vec<(String, String)> {
 
 #[test]
 fn a_healthy_router_is_good() -> Result<()> {
-    let folder = Folder::with_config("", QUICK_RETRIES)?;
+    let collector = Server::start()?;
+    let tracing = format!("[tracing]\nendpoint = \"{}\"\n", collector.url);
+    let folder = Folder::with_config("", &format!("{QUICK_RETRIES}{tracing}"))?;
     folder.install_guests(&["fail"])?;
     let router = Router::start(&folder)?;
     router.client().wait_for_plugin("fail", "serving")?;
     let told = doctor(&folder, router.url())?;
     assert_eq!(told.code, 0, "{told:?}");
     let told = told.json()?;
-    for about in ["configuration", "data folder", "access", "plugins", "router", "clock"] {
+    for about in ["configuration", "data folder", "access", "plugins", "tracing", "router", "clock"]
+    {
         let found = of(&told, about);
         assert!(found.iter().all(|(verdict, _)| verdict == "good"), "{about}: {found:?}");
         assert!(!found.is_empty(), "{about}: {told}");
@@ -40,9 +44,12 @@ fn a_healthy_router_is_good() -> Result<()> {
     let receipt = router.client().publish_new("test.fail", "1", &json!({ "mode": "reject" }))?;
     router.client().settled_flow(receipt.sequence)?;
     assert_eq!(router.client().post("/plugins/fail/pause")?.status, 200);
+    drop(collector);
     let told = doctor(&folder, router.url())?;
     assert_eq!(told.code, 0, "a warning is nothing bad: {told:?}");
-    let found = of(&told.json()?, "router");
+    let told = told.json()?;
+    assert_eq!(of(&told, "tracing")[0].0, "warning", "{told}");
+    let found = of(&told, "router");
     let warned = |words: &str| {
         found.iter().any(|(verdict, found)| verdict == "warning" && found.contains(words))
     };

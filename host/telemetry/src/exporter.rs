@@ -103,18 +103,8 @@ impl Exporter {
     /// # Errors
     /// There are no roots for an `https` endpoint, or the SDK refuses the options.
     pub fn start(options: &TracingOptions) -> Result<Self, ExporterError> {
-        let is_tls = options.endpoint.scheme_str() == Some("https");
         let unreached = Unreached::default();
-        let (ca_file, headers) = (options.ca_file.as_deref(), options.headers.clone());
-        let transport = Transport::new(is_tls, ca_file, SEND_TIMEOUT, headers, unreached.clone())?;
-        let endpoint = options.endpoint.to_string();
-        let inner = SpanExporter::builder()
-            .with_http()
-            .with_http_client(transport)
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .with_protocol(Protocol::HttpBinary)
-            .with_timeout(SEND_TIMEOUT)
-            .build()?;
+        let inner = sender(options, &unreached)?;
         let counters = Arc::new(Counters::default());
         let (counted, fails) = (Arc::clone(&counters), AtomicBool::new(false));
         let counted = Counted { inner, counters: counted, unreached, fails };
@@ -156,6 +146,33 @@ impl Exporter {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }
+}
+
+/// What sends batches.
+fn sender(options: &TracingOptions, unreached: &Unreached) -> Result<SpanExporter, ExporterError> {
+    let is_tls = options.endpoint.scheme_str() == Some("https");
+    let (ca_file, headers) = (options.ca_file.as_deref(), options.headers.clone());
+    let transport = Transport::new(is_tls, ca_file, SEND_TIMEOUT, headers, unreached.clone())?;
+    let endpoint = options.endpoint.to_string();
+    let sender = SpanExporter::builder()
+        .with_http()
+        .with_http_client(transport)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(SEND_TIMEOUT)
+        .build()?;
+    Ok(sender)
+}
+
+/// Sends no spans, to see whether the collector would take some.
+///
+/// # Errors
+/// Why it would not.
+pub async fn probe(options: &TracingOptions) -> Result<(), String> {
+    let unreached = Unreached::default();
+    let sender = sender(options, &unreached).map_err(|error| error.to_string())?;
+    let sent = sender.export(Vec::new()).await;
+    sent.map_err(|error| unreached.take().unwrap_or_else(|| error.to_string()))
 }
 
 impl SpanSink for Exporter {

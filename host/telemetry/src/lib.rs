@@ -7,4 +7,4 @@
 mod exporter;
 mod transport;
 
-pub use exporter::{Exporter, ExporterError, SpanCounts, TracingOptions};
+pub use exporter::{Exporter, ExporterError, SpanCounts, TracingOptions, probe};

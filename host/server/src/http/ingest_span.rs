@@ -26,7 +26,8 @@ impl IngestSpan {
     pub(super) fn begin(api: &Api, path: &str, headers: &HeaderMap) -> Self {
         let of_request = text(headers, TRACEPARENT).and_then(TraceContext::parse);
         let span = api.running.tracing.begin(of_request);
-        Self { span, path: path.to_owned(), of_request, only: None, events: 0 }
+        let path = span.as_ref().map(|_| path.to_owned()).unwrap_or_default();
+        Self { span, path, of_request, only: None, events: 0 }
     }
 
     /// Gives trace context to events that have none: the span's, or that of the request where

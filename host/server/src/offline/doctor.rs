@@ -126,6 +126,7 @@ pub(crate) fn run(args: &DoctorArgs, out: &mut Output) -> Result<(), CliError> {
             certificate(&config, &mut findings);
             listening(&config, &mut findings);
             plugins(&config, &mut findings)?;
+            tracing(&config, &mut findings)?;
             router(args, &config, &mut findings)?;
         }
     }
@@ -246,9 +247,7 @@ fn listening(config: &Config, findings: &mut Findings) {
 
 fn plugins(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     let about = "plugins";
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let executor = executor.map_err(|error| CliError::new(error.to_string()))?;
-    let checks = match executor.block_on(check_folder(config)) {
+    let checks = match executor()?.block_on(check_folder(config)) {
         Ok(checks) => checks,
         Err(error) => {
             findings.bad(about, format!("{error:#}"), "correct what it says");
@@ -265,6 +264,24 @@ fn plugins(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     }
     let good = checks.iter().filter(|check| check.result.is_ok()).count();
     findings.good(about, format!("{} in {}", count(good, "plugin"), config.plugins.display()));
+    Ok(())
+}
+
+fn executor() -> Result<tokio::runtime::Runtime, CliError> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    executor.map_err(|error| CliError::new(error.to_string()))
+}
+
+fn tracing(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
+    let about = "tracing";
+    let Some(options) = &config.tracing else { return Ok(()) };
+    match executor()?.block_on(usher_telemetry::probe(options)) {
+        Ok(()) => findings.good(about, format!("{} takes spans", options.endpoint)),
+        Err(reason) => {
+            let todo = "start the collector, or correct [tracing]; until then spans are dropped";
+            findings.warn(about, format!("{}: {reason}", options.endpoint), todo);
+        }
+    }
     Ok(())
 }
 
