@@ -1,6 +1,6 @@
 //! The HTTP API apart from publishing: its responses and status codes.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -209,6 +209,13 @@ fn a_stream_with_a_filter_waits_for_what_it_wants() -> Result<()> {
         let id = |n: u64| 100_000 + n + 1_000 * filter.to_string().len() as u64;
         let query = StreamQuery { filter: Some(filter.to_string()), ..StreamQuery::default() };
         let mut stream = EventStream::open(scene.client(), &query, None)?;
+        // A client that is cut off before its first event knows where to go on.
+        let path = format!("/events/stream?filter={}", encoded(&filter.to_string()));
+        let begun = first_frame(&scene, &path)?;
+        publish("wanted", id(900))?;
+        let mut resumed = EventStream::open(scene.client(), &query, Some(&begun))?;
+        resumed.read()?;
+        stream.read()?;
         // Each once it has nothing left to read.
         for n in 0..3 {
             publish("other", id(10 * n))?;
@@ -218,6 +225,20 @@ fn a_stream_with_a_filter_waits_for_what_it_wants() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// The `id` that a stream begins with.
+fn first_frame(scene: &Scene, path: &str) -> Result<String> {
+    let address = scene.router.url().trim_start_matches("http://");
+    let mut socket = TcpStream::connect(address)?;
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    let lines = BufReader::new(socket).lines().map_while(Result::ok);
+    let id = lines.into_iter().find_map(|line| line.strip_prefix("id: ").map(str::to_owned));
+    id.context("no id")
 }
 
 #[test]

@@ -208,22 +208,37 @@ fn trace_context_of_the_event_or_of_the_request_goes_on() -> Result<()> {
     send("request", None, &[("traceparent", &request), ("tracestate", "good=1")])?;
     send("flags", None, &[("traceparent", &unknown)])?;
     send("none", None, &[("tracestate", "stray=1")])?;
+    let (long, two) = (format!("a={}", "x".repeat(4_095)), "33".repeat(16));
+    let request_of = |trace: &str| format!("00-{trace}-{PRODUCER}-01");
+    send("long", None, &[("traceparent", &request_of(&two)), ("tracestate", &long)])?;
+    let four = "44".repeat(16);
+    let list =
+        [("traceparent", &*request_of(&four)), ("tracestate", "a=1,\tb=2"), ("tracestate", "c=3")];
+    send("list", None, &list)?;
+    let twice = [("traceparent", &*request_of(&four)), ("traceparent", &*request_of(&two))];
+    send("twice", None, &twice)?;
+    send("broken", Some("éé"), &[])?;
 
-    let spans = spans(&collector, 4 * 5)?;
+    let spans = spans(&collector, 8 * 5)?;
     for (id, trace, state) in [
         ("own", Some(TRACE), Some("own=1")),
         ("request", Some(other.as_str()), Some("good=1")),
         ("flags", Some(later.as_str()), None),
         ("none", None, None),
+        ("long", Some(two.as_str()), None),
+        ("list", Some(four.as_str()), Some("a=1, b=2,c=3")),
+        ("twice", None, None),
+        ("broken", None, None),
     ] {
         let is_of = |span: &Span| span.attribute("cloudevents.event_id") == id;
         let request = one(&spans, id, |span| is_of(span) && span.kind == SpanKind::Server)?;
         let attempt = one(&spans, id, |span| is_of(span) && span.kind == SpanKind::Consumer)?;
-        assert_eq!(request.trace, attempt.trace, "{id}");
+        // What is no trace context stays in the event, and its deliveries have a trace by its identity.
+        assert_eq!(request.trace == attempt.trace, id != "broken", "{id}");
         assert!(trace.is_none_or(|trace| request.trace == trace), "{id}: {request:?}");
         let is_call = |span: &Span| span.kind == SpanKind::Client && span.parent == attempt.id;
         let call = one(&spans, id, is_call)?;
-        let seen = crm.requests(4)?;
+        let seen = crm.requests(8)?;
         let sent = seen.iter().find(|(headers, _)| headers["ce-id"] == id);
         let headers = &sent.context("not sent")?.0;
         let flags = if id == "flags" { "03" } else { "01" };

@@ -125,14 +125,18 @@ impl Event {
         if self.extension_ref(TRACEPARENT).is_some() || TraceContext::parse(traceparent).is_none() {
             return None;
         }
-        let mut parts = self.core_parts();
-        let others = self.extension_refs().filter(|(name, _)| *name != TRACESTATE);
-        parts.extensions.extend(others);
-        parts.extensions.push((TRACEPARENT, ValueRef::String(traceparent)));
-        if let Some(tracestate) = tracestate {
-            parts.extensions.push((TRACESTATE, ValueRef::String(tracestate)));
-        }
-        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES).ok()
+        let with = |tracestate: Option<&str>| {
+            let mut parts = self.core_parts();
+            let others = self.extension_refs().filter(|(name, _)| *name != TRACESTATE);
+            parts.extensions.extend(others);
+            parts.extensions.push((TRACEPARENT, ValueRef::String(traceparent)));
+            if let Some(tracestate) = tracestate {
+                parts.extensions.push((TRACESTATE, ValueRef::String(tracestate)));
+            }
+            Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES).ok()
+        };
+        // What vendors add may be left out (W3C Trace Context, section 3.3.1.3), the trace may not.
+        with(tracestate).or_else(|| with(None))
     }
 
     /// Whether the other event has the same attributes and data. Trace context doesn't count: a

@@ -55,11 +55,12 @@ pub(crate) fn request(
             usher_event::Digest::of(keys.join("\n").as_bytes()).to_string()
         }
     };
-    let trace = first.filter(|_| events.len() == 1);
+    // An event may have anything there, which is no trace context then.
+    let trace = first.filter(|one| events.len() == 1 && one.event.trace_context().is_some());
     for name in [TRACEPARENT, TRACESTATE] {
         // Where the attempt is traced, the request is a span of its own.
         let trace = trace.filter(|one| name == TRACESTATE || one.span.is_none());
-        let value = trace.and_then(|one| one.event.attribute(name));
+        let value = trace.and_then(|one| one.event.attribute(name)).filter(|text| text.is_ascii());
         if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
             headers.insert(HeaderName::from_static(name), value);
         }

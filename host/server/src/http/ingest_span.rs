@@ -24,7 +24,7 @@ pub(super) struct IngestSpan {
 impl IngestSpan {
     /// Begins the span, below that of the client if it names one.
     pub(super) fn begin(api: &Api, path: &str, headers: &HeaderMap) -> Self {
-        let of_request = text(headers, TRACEPARENT).and_then(TraceContext::parse);
+        let of_request = traceparent(headers).and_then(TraceContext::parse);
         let span = api.running.tracing.begin(of_request);
         let path = span.as_ref().map(|_| path.to_owned()).unwrap_or_default();
         Self { span, path, of_request, only: None, events: 0 }
@@ -42,12 +42,12 @@ impl IngestSpan {
             }
         }
         let of_span = self.span.as_ref().map(|span| span.context().to_string());
-        let of_request = self.of_request.and_then(|_| text(headers, TRACEPARENT));
+        let of_request = self.of_request.and_then(|_| traceparent(headers));
         // It belongs to the trace of the request.
-        let tracestate = self.of_request.and_then(|_| text(headers, TRACESTATE));
+        let tracestate = self.of_request.and_then(|_| tracestate(headers));
         if let Some(traceparent) = of_span.as_deref().or(of_request) {
             for event in &mut *events {
-                if let Some(traced) = event.with_trace(traceparent, tracestate) {
+                if let Some(traced) = event.with_trace(traceparent, tracestate.as_deref()) {
                     *event = traced;
                 }
             }
@@ -99,6 +99,18 @@ impl Drop for IngestSpan {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+/// The request's `traceparent`; several are none.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(TRACEPARENT).iter();
+    let only = all.next().filter(|_| all.next().is_none())?;
+    only.to_str().ok()
+}
+
+/// Its `tracestate`; several fields are one list, in which a tab is as good as a space (W3C Trace
+/// Context, section 3.3.1).
+fn tracestate(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(TRACESTATE).iter().map(|value| value.to_str().ok());
+    let all: Vec<_> = all.collect::<Option<_>>()?;
+    let joined = all.join(",").replace('\t', " ");
+    Some(joined).filter(|joined| !joined.is_empty())
 }

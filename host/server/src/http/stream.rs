@@ -63,6 +63,7 @@ pub(super) async fn follow(
     let following = Following {
         committed,
         watch,
+        is_begun: false,
         stop: api.stop.clone(),
         _place: place,
         reader: Reader::new(api, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
@@ -111,14 +112,24 @@ struct Following {
     committed: watch::Receiver<u64>,
     /// Where only some events are wanted.
     watch: Option<Watch>,
+    is_begun: bool,
     stop: watch::Receiver<bool>,
     _place: Place,
 }
 
 impl Following {
-    /// Waits for events and returns them, or returns a comment after [`KEEP_ALIVE`]; `None` when
-    /// the router stops or the log can't be read.
+    /// An empty event with an id makes no event for a client, but sets where it resumes (WHATWG HTML,
+    /// section 9.2.6): one that has had none yet misses nothing either.
+    fn position(&self) -> Bytes {
+        format!(":\nid: {}\n\n", self.reader.next().saturating_sub(1)).into()
+    }
+
+    /// Its position at first. Then waits for events and returns them, or the position after
+    /// [`KEEP_ALIVE`]; `None` when the router stops or the log can't be read.
     async fn next(&mut self) -> Option<Bytes> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            return Some(self.position());
+        }
         loop {
             let from = self.reader.next();
             tokio::select! {
@@ -127,7 +138,7 @@ impl Following {
                 news = news(&mut self.committed, self.watch.as_mut(), from) => {
                     self.reader.skip_to(news?);
                 }
-                () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(COMMENT)),
+                () = tokio::time::sleep(KEEP_ALIVE) => return Some(self.position()),
             }
             let from = self.reader.next();
             match self.reader.page(PAGE_EVENTS).await {
