@@ -1,7 +1,6 @@
 //! Publishing over HTTP, one event a request, by clients that keep their connections: what access
 //! and TLS cost, with `/healthz` as the ceiling; and what those who look on cost the hops.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use usher_tests::{Client, Folder, Router, usher, usher_binary, wait_for};
+use usher_tests::{Client, Folder, Router, percent_encoded, usher_binary, wait_for};
 
 use crate::load::{self, Measured, Target, Wanted};
 
@@ -63,22 +62,23 @@ struct Candidate {
 pub(crate) fn run(args: &HttpArgs) -> anyhow::Result<()> {
     let open_folder = Folder::new()?;
     let open = Router::start(&open_folder)?;
-    let (closed_folder, token) = closed_folder()?;
+    let places = "listen = [\"http://127.0.0.1:0\", \"https://127.0.0.1:0\"]";
+    let (closed_folder, token) = Folder::closed(places, Folder::TLS)?;
     let closed = Router::start(&closed_folder)?;
     let other_folder = Folder::new()?;
     let other = args.against.as_deref();
     let other = other.map(|binary| Other::start(binary, &other_folder)).transpose()?;
 
     let plain = Target { address: address(open.url())?, tls: None, token: None };
-    let place = |scheme: &str| {
-        closed.wait_for_log("its address", |line: &Value| {
-            line.pointer("/fields/url")?.as_str()?.strip_prefix(scheme)?.parse::<SocketAddr>().ok()
-        })
+    let with_token = Target {
+        address: address(&closed.listening("http://")?)?,
+        token: Some(token),
+        ..plain.clone()
     };
-    let with_token = Target { address: place("http://")?, token: Some(token), ..plain.clone() };
     let ca = closed_folder.root().join("router.pem");
     let tls = Some(usher_tls::client_config(Some(&ca))?);
-    let with_tls = Target { address: place("https://")?, tls, ..with_token.clone() };
+    let with_tls =
+        Target { address: address(&closed.listening("https://")?)?, tls, ..with_token.clone() };
     let candidate = |name, target: &Target, wanted, baseline| Candidate {
         name,
         target: target.clone(),
@@ -166,27 +166,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn address(url: &str) -> anyhow::Result<SocketAddr> {
-    url.trim_start_matches("http://").parse().with_context(|| url.to_owned())
-}
-
-/// A folder whose router has a token and listens with and without TLS.
-fn closed_folder() -> anyhow::Result<(Folder, String)> {
-    let folder = Folder::new()?;
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
-    fs::write(folder.root().join("router.key"), made.signing_key.serialize_pem())?;
-    fs::write(folder.root().join("router.pem"), made.cert.pem())?;
-    let hashed = usher(&["tokens", "hash", "--json"], b"")?.json()?;
-    let text = |name| hashed.get(name).and_then(Value::as_str).context("no token was made");
-    let (hash, secret) = (text("hash")?, text("secret")?.to_owned());
-    let tables = format!(
-        "[tls]\ncertificate_file = \"router.pem\"\nkey_file = \"router.key\"\n\
-         [token.bench]\nhash = {hash:?}\nscopes = [\"admin\"]\n"
-    );
-    folder.configure("", &tables)?;
-    let text = fs::read_to_string(folder.config())?;
-    let places = "listen = [\"http://127.0.0.1:0\", \"https://127.0.0.1:0\"]";
-    fs::write(folder.config(), text.replace("listen = \"127.0.0.1:0\"", places))?;
-    Ok((folder, secret))
+    let place = url.split_once("://").map_or(url, |(_, place)| place);
+    place.parse().with_context(|| url.to_owned())
 }
 
 /// Hops through a router alone, with the page open in browsers, and with event streams open.
@@ -196,7 +177,7 @@ fn onlookers(args: &HttpArgs) -> anyhow::Result<()> {
     let router = Router::start_with(&usher_binary()?, &folder, &[])?;
     router.client().wait_for_plugin("hop", "serving")?;
     let filter = r#"{"exact":{"type":"nothing.of.this.type"}}"#;
-    let stream = format!("/events/stream?filter={}", encoded(filter));
+    let stream = format!("/events/stream?filter={}", percent_encoded(filter));
     let screens: Vec<_> = SCREENS.iter().map(|screen| format!("/ui/live/{screen}")).collect();
     let streams = vec![stream; args.streams];
     let crowds: [(&str, &[String]); 3] =
@@ -295,8 +276,4 @@ impl Drop for Crowd {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }

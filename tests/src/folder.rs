@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::artefacts;
+use crate::usher::usher;
 
 /// The folder of one router; removed when dropped, unless kept.
 #[derive(Debug)]
@@ -67,6 +69,44 @@ impl Folder {
         );
         fs::write(self.config(), text).context("writing usher.toml")
     }
+
+    /// Creates a temporary folder whose router listens at `listen` (that line of usher.toml), and
+    /// has a certificate for localhost and one token, for everything. Returns its secret, too.
+    ///
+    /// # Errors
+    /// The folder can't be created, or the token.
+    pub fn closed(listen: &str, tables: &str) -> Result<(Self, String)> {
+        let folder = Self::new()?;
+        folder.certify("localhost")?;
+        let hashed = usher(&["tokens", "hash", "--json"], b"")?.json()?;
+        let text = |name| hashed.get(name).and_then(Value::as_str).context("no token was made");
+        let (hash, secret) = (text("hash")?, text("secret")?);
+        let token = format!("[token.ops]\nhash = {hash:?}\nscopes = [\"admin\"]\n");
+        folder.configure("", &format!("{tables}{token}"))?;
+        let text = fs::read_to_string(folder.config())?;
+        fs::write(folder.config(), text.replace("listen = \"127.0.0.1:0\"", listen))?;
+        Ok((folder, secret.to_owned()))
+    }
+
+    /// Puts a certificate for `host` that is its own root, and its key, where [`Self::TLS`] names
+    /// them.
+    ///
+    /// # Errors
+    /// They can't be made or written.
+    pub fn certify(&self, host: &str) -> Result<()> {
+        let made = rcgen::generate_simple_self_signed(vec![host.to_owned()])?;
+        for (file, content) in
+            [("router.key", made.signing_key.serialize_pem()), ("router.pem", made.cert.pem())]
+        {
+            let partial = self.root.join(format!("{file}.new"));
+            fs::write(&partial, content)?;
+            fs::rename(&partial, self.root.join(file))?;
+        }
+        Ok(())
+    }
+
+    /// The table that names the certificate.
+    pub const TLS: &str = "[tls]\ncertificate_file = \"router.pem\"\nkey_file = \"router.key\"\n";
 
     /// The root folder.
     pub fn root(&self) -> &Path {

@@ -47,6 +47,11 @@ impl Answer {
     }
 }
 
+/// Text for the query of an address, every byte of it encoded.
+pub fn percent_encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
 impl Client {
     /// A client for the router at this URL (without a trailing slash).
     pub fn new(base: impl Into<String>) -> Self {

@@ -25,7 +25,7 @@ pub mod stand_ins;
 pub use artefacts::{guest, plugin, repository, target_dir, usher_binary};
 pub use folder::Folder;
 pub use holds::Holds;
-pub use http::{Answer, Client, Receipt};
+pub use http::{Answer, Client, Receipt, percent_encoded};
 pub use interrupt::wait_for_interrupt;
 pub use router::Router;
 pub use stream::{EventStream, Streamed};

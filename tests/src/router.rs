@@ -148,6 +148,14 @@ impl Router {
         self.exited().map(drop)
     }
 
+    /// Waits until it listens at a place that starts with this, such as `https://`.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn listening(&self, start: &str) -> Result<String> {
+        self.wait_for_log(start, |line| listening(line).filter(|url| url.starts_with(start)))
+    }
+
     /// Waits for a log line that `find` recognises, including past lines.
     ///
     /// # Errors

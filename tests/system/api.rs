@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use usher_api::StreamQuery;
-use usher_tests::{EventStream, Folder, PATIENCE, Router, guest, wait_for};
+use usher_tests::{EventStream, Folder, PATIENCE, Router, guest, percent_encoded, wait_for};
 
 use crate::scene::{QUICK_RETRIES, Scene, event};
 
@@ -210,7 +210,7 @@ fn a_stream_with_a_filter_waits_for_what_it_wants() -> Result<()> {
         let query = StreamQuery { filter: Some(filter.to_string()), ..StreamQuery::default() };
         let mut stream = EventStream::open(scene.client(), &query, None)?;
         // A client that is cut off before its first event knows where to go on.
-        let path = format!("/events/stream?filter={}", encoded(&filter.to_string()));
+        let path = format!("/events/stream?filter={}", percent_encoded(&filter.to_string()));
         let begun = first_frame(&scene, &path)?;
         publish("wanted", id(900))?;
         let mut resumed = EventStream::open(scene.client(), &query, Some(&begun))?;
@@ -225,10 +225,6 @@ fn a_stream_with_a_filter_waits_for_what_it_wants() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 /// The `id` that a stream begins with.

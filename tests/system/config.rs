@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use usher_tests::{Folder, usher};
+use usher_tests::{Folder, percent_encoded, usher};
 
 use crate::scene::{Scene, types};
 
@@ -29,8 +29,7 @@ fn a_wrong_filter_is_told_in_the_same_words_everywhere() -> Result<()> {
         format!("{}{}{}", r#"{"not":"#.repeat(16), r#"{"exact":{"type":"a"}}"#, "}".repeat(16));
     let wrong = WRONG_FILTERS.iter().map(|(filter, says)| ((*filter).to_owned(), *says));
     for (filter, says) in wrong.chain([(deep, "16")]) {
-        let encoded: String = filter.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = scene.client().get(&format!("/events?filter={encoded}"))?;
+        let answer = scene.client().get(&format!("/events?filter={}", percent_encoded(&filter)))?;
         assert_eq!(answer.status, 400, "{filter}: {}", answer.text());
         let of_http = answer.json()?["detail"].as_str().context("no detail")?.to_owned();
         let of_cli = usher(&["tail", "--url", scene.router.url(), "--filter", &filter], b"")?;

@@ -5,41 +5,9 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::Value;
 use usher_tests::{Finished, Folder, Router, usher, usher_with, wait_for};
 
 use crate::scene::Scene;
-
-/// Writes a certificate for `host` that is its own root, and its key.
-fn certify(folder: &Path, host: &str) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()])?;
-    fs::write(folder.join("router.key.new"), made.signing_key.serialize_pem())?;
-    fs::write(folder.join("router.pem.new"), made.cert.pem())?;
-    fs::rename(folder.join("router.key.new"), folder.join("router.key"))?;
-    Ok(fs::rename(folder.join("router.pem.new"), folder.join("router.pem"))?)
-}
-
-const TLS: &str = "[tls]\ncertificate_file = \"router.pem\"\nkey_file = \"router.key\"\n";
-
-/// A folder whose router listens at these places, with a token for everything.
-fn folder(listen: &str, tables: &str) -> Result<(Folder, String)> {
-    let folder = Folder::new()?;
-    certify(folder.root(), "localhost")?;
-    let hashed = usher(&["tokens", "hash", "--json"], b"")?.json()?;
-    let token = format!("[token.ops]\nhash = {}\nscopes = [\"admin\"]\n", hashed["hash"]);
-    folder.configure("", &format!("{tables}{token}"))?;
-    let text = fs::read_to_string(folder.config())?;
-    fs::write(folder.config(), text.replace("listen = \"127.0.0.1:0\"", listen))?;
-    Ok((folder, hashed["secret"].as_str().unwrap().to_owned()))
-}
-
-/// The place in the log that starts with this.
-fn listening(router: &Router, start: &str) -> Result<String> {
-    router.wait_for_log(start, |line: &Value| {
-        let url = line["fields"]["url"].as_str()?;
-        url.starts_with(start).then(|| url.to_owned())
-    })
-}
 
 fn plugins(url: &str, token: &str, ca: Option<&Path>) -> Result<Finished> {
     let mut args = vec!["plugins", "--url", url];
@@ -50,10 +18,10 @@ fn plugins(url: &str, token: &str, ca: Option<&Path>) -> Result<Finished> {
 #[test]
 fn one_router_listens_at_several_places() -> Result<()> {
     let places = "listen = [\"http://127.0.0.1:0\", \"https://127.0.0.1:0\", \"unix:run.sock\"]";
-    let (folder, token) = folder(places, TLS)?;
+    let (folder, token) = Folder::closed(places, Folder::TLS)?;
     let router = Router::start(&folder)?;
-    let secure = listening(&router, "https://")?.replace("127.0.0.1", "localhost");
-    let (plain, socket) = (listening(&router, "http://")?, listening(&router, "unix:")?);
+    let secure = router.listening("https://")?.replace("127.0.0.1", "localhost");
+    let (plain, socket) = (router.listening("http://")?, router.listening("unix:")?);
     let ca = folder.root().join("router.pem");
     for (url, ca) in [(&plain, None), (&secure, Some(ca.as_path())), (&socket, None)] {
         let listed = plugins(url, &token, ca)?;
@@ -98,11 +66,11 @@ fn others_are_served_with_tokens_and_tls_only() -> Result<()> {
     let refused = run(&bare)?;
     assert!(refused.code == 1 && refused.stderr.contains("usher tokens new"), "{refused:?}");
 
-    let (plain, _) = folder("listen = \"0.0.0.0:0\"", "")?;
+    let (plain, _) = Folder::closed("listen = \"0.0.0.0:0\"", "")?;
     let refused = run(&plain)?;
     assert!(refused.code == 2 && refused.stderr.contains("plain text"), "{refused:?}");
 
-    let (off, token) = folder("listen = \"0.0.0.0:0\"\ntls = \"off\"", "")?;
+    let (off, token) = Folder::closed("listen = \"0.0.0.0:0\"\ntls = \"off\"", "")?;
     let router = Router::start(&off)?;
     router.wait_for_log("a warning", |line| {
         let message = line["fields"]["message"].as_str()?;
@@ -115,9 +83,9 @@ fn others_are_served_with_tokens_and_tls_only() -> Result<()> {
 
 #[test]
 fn certificates_change_under_way_and_broken_ones_do_not_count() -> Result<()> {
-    let (folder, token) = folder("listen = [\"127.0.0.1:0\"]", TLS)?;
+    let (folder, token) = Folder::closed("listen = [\"127.0.0.1:0\"]", Folder::TLS)?;
     let started = usher_tests::Router::start_unready(&folder)?;
-    let url = listening(&started, "https://")?.replace("127.0.0.1", "localhost");
+    let url = started.listening("https://")?.replace("127.0.0.1", "localhost");
     let old = folder.root().join("old.pem");
     fs::copy(folder.root().join("router.pem"), &old)?;
     assert_eq!(plugins(&url, &token, Some(&old))?.code, 0);
@@ -132,7 +100,7 @@ fn certificates_change_under_way_and_broken_ones_do_not_count() -> Result<()> {
     })?;
     assert_eq!(plugins(&url, &token, Some(&old))?.code, 0);
 
-    certify(folder.root(), "localhost")?;
+    folder.certify("localhost")?;
     let new = folder.root().join("router.pem");
     wait_for("the new certificate", || {
         Ok((plugins(&url, &token, Some(&new))?.code == 0).then_some(()))
@@ -143,7 +111,7 @@ fn certificates_change_under_way_and_broken_ones_do_not_count() -> Result<()> {
 
 #[test]
 fn a_certificate_that_can_not_be_used_ends_the_start() -> Result<()> {
-    let (folder, _) = folder("listen = \"127.0.0.1:0\"", TLS)?;
+    let (folder, _) = Folder::closed("listen = \"127.0.0.1:0\"", Folder::TLS)?;
     fs::remove_file(folder.root().join("router.key"))?;
     let refused = usher(&["run", "--config", folder.config().to_str().unwrap()], b"")?;
     assert!(refused.code == 1 && refused.stderr.contains("router.key"), "{refused:?}");
@@ -155,7 +123,7 @@ fn a_certificate_that_can_not_be_used_ends_the_start() -> Result<()> {
 fn an_address_that_is_taken_is_named() -> Result<()> {
     let scene = Scene::empty()?;
     let taken = scene.router.url().to_owned();
-    let (folder, _) = folder(&format!("listen = {taken:?}"), "")?;
+    let (folder, _) = Folder::closed(&format!("listen = {taken:?}"), "")?;
     let refused = usher(&["run", "--config", folder.config().to_str().unwrap()], b"")?;
     assert!(refused.code == 1 && refused.stderr.contains(&taken), "{refused:?}");
     Ok(())

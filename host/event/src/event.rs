@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::encoding::{self, Core, Layout, Parts, Span};
+use crate::encoding::{self, Core, Extent, Layout, Parts};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::value::ValueRef;
@@ -232,8 +232,8 @@ impl Event {
         Some(self.core(core)).filter(|text| !text.is_empty())
     }
 
-    fn slice(&self, span: Span) -> &[u8] {
-        self.bytes.get(span.range()).unwrap_or_default()
+    fn slice(&self, extent: Extent) -> &[u8] {
+        self.bytes.get(extent.range()).unwrap_or_default()
     }
 
     fn own(&self, value: ValueRef<'_>) -> Value {

@@ -1,7 +1,8 @@
 //! Spans of HTTP requests that the router sends (semantic conventions for HTTP clients).
 
-use http::{Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 
+use crate::trace_context::TRACEPARENT;
 use crate::{Span, SpanAbout, SpanAttributes, SpanKind, TraceContext};
 
 /// The span of a request under way. Dropping it ends it as one that was given up.
@@ -37,9 +38,11 @@ impl RequestSpan {
         }
     }
 
-    /// What the server is told of it.
-    pub fn context(&self) -> TraceContext {
-        self.context
+    /// Tells the server of it, unless the request has trace context of its own.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        if let Ok(context) = HeaderValue::try_from(self.context.to_string()) {
+            headers.entry(TRACEPARENT).or_insert(context);
+        }
     }
 
     /// Ends the span with the response's status, or with the reason that there is none.

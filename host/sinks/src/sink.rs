@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -16,7 +15,7 @@ use tokio::time::timeout;
 use usher_event::limits::JSON_MAX_BYTES;
 use usher_event::{
     Delivery, Digest, Effects, Emission, Failure, FailureClass, Listener, Outcome, PluginName,
-    RequestSpan, TRACEPARENT, Verdict,
+    RequestSpan, Verdict,
 };
 use usher_tls::TlsError;
 
@@ -99,10 +98,8 @@ impl Sink {
         let parent = recorded.or_else(|| attempts.next());
         let span = parent.map(|parent| RequestSpan::begin(parent, &request, |url| url));
         // Events of one request may be of several traces.
-        if let (Some(span), [_]) = (&span, events)
-            && let Ok(told) = HeaderValue::try_from(span.context().to_string())
-        {
-            request.headers_mut().entry(TRACEPARENT).or_insert(told);
+        if let (Some(span), [_]) = (&span, events) {
+            span.tell(request.headers_mut());
         }
         let response = self.client.request(request).await.map_err(|error| causes(&error));
         if let Some(span) = span {

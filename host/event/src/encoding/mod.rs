@@ -43,19 +43,19 @@ const DATA_PRESENT: u8 = 1 << 4;
 /// Offsets of an event's parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    pub(crate) core: [Span; CORE_COUNT],
-    pub(crate) extensions: Span,
-    pub(crate) data: Option<Span>,
+    pub(crate) core: [Extent; CORE_COUNT],
+    pub(crate) extensions: Extent,
+    pub(crate) data: Option<Extent>,
 }
 
 /// A byte range. Absent attributes have an empty one; present attributes are never empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct Extent {
     start: u32,
     end: u32,
 }
 
-impl Span {
+impl Extent {
     fn new(start: usize, end: usize) -> Self {
         Self { start: narrow_u32(start), end: narrow_u32(end) }
     }

@@ -1,7 +1,7 @@
 //! Decodes events. The input is untrusted.
 
 use super::{
-    CORE_COUNT, Core, DATA_PRESENT, Layout, Span, VERSION, check_value, too_long, value_length,
+    CORE_COUNT, Core, DATA_PRESENT, Extent, Layout, VERSION, check_value, too_long, value_length,
 };
 use crate::limits::{EVENT_MAX_BYTES, EXTENSIONS_MAX, FOREIGN_EXTENSION_NAME_MAX_BYTES};
 use crate::value::ValueRef;
@@ -28,13 +28,13 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layout, EventError> {
     }
     let data_start = reader.u32("start of data")? as usize;
 
-    let mut core_spans = [Span::default(); CORE_COUNT];
-    for (core, span) in Core::ALL.iter().zip(&mut core_spans) {
+    let mut core_extents = [Extent::default(); CORE_COUNT];
+    for (core, extent) in Core::ALL.iter().zip(&mut core_extents) {
         if core.bit().is_none_or(|bit| present & bit != 0) {
             let length = usize::from(reader.u16(core.name())?);
             value_length(core.name(), length)?;
-            *span = reader.span(length, core.name())?;
-            core.check(utf8(core.name(), reader.get(*span))?)?;
+            *extent = reader.extent(length, core.name())?;
+            core.check(utf8(core.name(), reader.get(*extent))?)?;
         }
     }
     let extensions_start = reader.at;
@@ -51,14 +51,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layout, EventError> {
     if reader.at != data_start {
         return Err(damaged("start of data"));
     }
-    let data = Span::new(data_start, bytes.len());
+    let data = Extent::new(data_start, bytes.len());
     let has_data = present & DATA_PRESENT != 0;
     if !has_data && data_start != bytes.len() {
         return Err(damaged("end"));
     }
     Ok(Layout {
-        core: core_spans,
-        extensions: Span::new(extensions_start, data_start),
+        core: core_extents,
+        extensions: Extent::new(extensions_start, data_start),
         data: has_data.then_some(data),
     })
 }
@@ -90,25 +90,25 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn span(&mut self, length: usize, what: &str) -> Result<Span, EventError> {
+    fn extent(&mut self, length: usize, what: &str) -> Result<Extent, EventError> {
         let end = self.at + length;
         if end > self.bytes.len() {
             return Err(EventError::malformed(format!("the encoded event ends within its {what}")));
         }
-        let span = Span::new(self.at, end);
+        let extent = Extent::new(self.at, end);
         self.at = end;
-        Ok(span)
+        Ok(extent)
     }
 
     #[inline]
-    fn get(&self, span: Span) -> &'a [u8] {
-        self.bytes.get(span.range()).unwrap_or_default()
+    fn get(&self, extent: Extent) -> &'a [u8] {
+        self.bytes.get(extent.range()).unwrap_or_default()
     }
 
     #[inline]
     fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8], EventError> {
-        let span = self.span(length, what)?;
-        Ok(self.get(span))
+        let extent = self.extent(length, what)?;
+        Ok(self.get(extent))
     }
 
     #[inline]

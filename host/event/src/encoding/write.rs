@@ -1,7 +1,7 @@
 //! Encodes events.
 
 use super::{
-    CORE_COUNT, Core, DATA_PRESENT, HEADER_BYTES, Layout, Parts, Span, VERSION, check_value,
+    CORE_COUNT, Core, DATA_PRESENT, Extent, HEADER_BYTES, Layout, Parts, VERSION, check_value,
     narrow_u8, narrow_u16, narrow_u32, too_long, value_length,
 };
 use crate::limits::{EVENT_MAX_BYTES, EXTENSIONS_MAX};
@@ -31,21 +31,21 @@ pub(crate) fn write(
     let mut out = Vec::with_capacity(total);
     out.extend_from_slice(&[VERSION, present, narrow_u8(parts.extensions.len()), 0]);
     out.extend_from_slice(&narrow_u32(attributes_end).to_le_bytes());
-    let mut core = [Span::default(); CORE_COUNT];
-    for (text, span) in parts.core.iter().zip(&mut core) {
+    let mut core = [Extent::default(); CORE_COUNT];
+    for (text, extent) in parts.core.iter().zip(&mut core) {
         if let Some(text) = text {
             out.extend_from_slice(&narrow_u16(text.len()).to_le_bytes());
-            *span = Span::new(out.len(), out.len() + text.len());
+            *extent = Extent::new(out.len(), out.len() + text.len());
             out.extend_from_slice(text.as_bytes());
         }
     }
-    let extensions = Span::new(out.len(), attributes_end);
+    let extensions = Extent::new(out.len(), attributes_end);
     for (name, value) in &parts.extensions {
         write_extension(&mut out, name, *value);
     }
     out.extend_from_slice(parts.data.unwrap_or_default());
     debug_assert_eq!(out.len(), total, "the length was computed wrong");
-    let data = parts.data.map(|_| Span::new(attributes_end, total));
+    let data = parts.data.map(|_| Extent::new(attributes_end, total));
     Ok((out, Layout { core, extensions, data }))
 }
 

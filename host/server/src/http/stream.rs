@@ -2,7 +2,8 @@
 //!
 //! A stream reads the log only when its client reads, and holds at most one small page, so a slow
 //! client costs one of the open streams and little else. One whose filter names types, once it has
-//! read all there is, waits for the next event of such a type; others look at every commit. A client resumes with `Last-Event-ID`.
+//! read all there is, waits for the next event of such a type; others look at every commit. A client
+//! resumes with `Last-Event-ID`.
 
 use std::convert::Infallible;
 use std::sync::Arc;

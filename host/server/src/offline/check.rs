@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::args::CheckArgs;
 use super::compare::Comparison;
 use super::compare_schedules::ScheduleComparison;
+use super::executor::executor;
 use super::inspected::Inspected;
 use usher_api::{Schedules, Subscriptions, routes};
 use usher_cli::ui::CliError;
@@ -106,10 +107,7 @@ pub(crate) fn run(args: &CheckArgs, out: &mut Output) -> Result<(), CliError> {
             return Err(CliError::Usage(text));
         }
     };
-    let executor = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(error.to_string()))?;
+    let executor = executor().map_err(|error| CliError::new(error.to_string()))?;
     let mut checks = executor
         .block_on(check_folder(&config))
         .map_err(|error| CliError::new(format!("{error:#}")))?;

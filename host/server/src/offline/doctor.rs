@@ -17,6 +17,7 @@ use usher_plugins::check_folder;
 use usher_wording::{Tone, bytes, count, date_time, duration, printable};
 
 use super::args::DoctorArgs;
+use super::executor::executor;
 use crate::access::Access;
 use crate::descriptors::Descriptors;
 use crate::http::Tls;
@@ -247,7 +248,8 @@ fn listening(config: &Config, findings: &mut Findings) {
 
 fn plugins(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     let about = "plugins";
-    let checks = match executor()?.block_on(check_folder(config)) {
+    let executor = executor().map_err(|error| CliError::new(error.to_string()))?;
+    let checks = match executor.block_on(check_folder(config)) {
         Ok(checks) => checks,
         Err(error) => {
             findings.bad(about, format!("{error:#}"), "correct what it says");
@@ -267,15 +269,11 @@ fn plugins(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     Ok(())
 }
 
-fn executor() -> Result<tokio::runtime::Runtime, CliError> {
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    executor.map_err(|error| CliError::new(error.to_string()))
-}
-
 fn tracing(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     let about = "tracing";
     let Some(options) = &config.tracing else { return Ok(()) };
-    match executor()?.block_on(usher_telemetry::probe(options)) {
+    let executor = executor().map_err(|error| CliError::new(error.to_string()))?;
+    match executor.block_on(usher_telemetry::probe(options)) {
         Ok(()) => findings.good(about, format!("{} takes spans", options.endpoint)),
         Err(reason) => {
             let todo = "start the collector, or correct [tracing]; until then spans are dropped";

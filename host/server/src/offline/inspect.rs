@@ -13,6 +13,7 @@ use usher_runtime::{COMPONENT_MAX_BYTES, CompileBudget};
 
 use super::args::InspectArgs;
 use super::difference::Difference;
+use super::executor::executor;
 use super::inspected::{Inspected, section};
 use usher_cli::ui::CliError;
 use usher_cli::ui::paint;
@@ -42,10 +43,7 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> 
 fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> {
     let failed = |what: String| CliError::new(format!("{}: {what}", file.display()));
     let content = read(file).map_err(|error| failed(error.to_string()))?;
-    let executor = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
+    let executor = executor().map_err(|error| failed(error.to_string()))?;
     let compiler = config.map(|config| config.compiler).unwrap_or_default();
     let runtime = sandbox::set_up_to_look(compiler).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();

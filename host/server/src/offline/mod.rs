@@ -6,6 +6,7 @@ mod compare;
 mod compare_schedules;
 mod difference;
 mod doctor;
+mod executor;
 mod inspect;
 mod inspected;
 mod store;

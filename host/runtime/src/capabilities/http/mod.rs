@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::Semaphore;
-use usher_event::{Delivery, RequestSpan, TRACEPARENT};
+use usher_event::{Delivery, RequestSpan};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::{self, LinkOptions};
 use wasmtime_wasi_http::{
@@ -249,11 +249,8 @@ impl WasiHttpHooks for Calls {
         let redactor = &self.shared.plugin.redactor;
         let span =
             parent.map(|parent| RequestSpan::begin(parent, &request, |url| redactor.redact(url)));
-        if let Some(span) = &span
-            && let Ok(told) = HeaderValue::try_from(span.context().to_string())
-        {
-            // A plugin that traces by itself knows better.
-            request.headers_mut().entry(TRACEPARENT).or_insert(told);
+        if let Some(span) = &span {
+            span.tell(request.headers_mut());
         }
         Box::new(async move {
             let sent = client.send(request, &grant, options, &plugin, slot).await;
