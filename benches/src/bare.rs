@@ -26,11 +26,11 @@ mod interruptible {
         path: "../wit",
         world: "plugin",
         exports: { default: async },
-        with: { "usher:plugin/types": super::bindings::usher::plugin::types },
+        with: { "usher:plugin/contract": super::bindings::usher::plugin::contract },
     });
 }
 
-use bindings::usher::plugin::types;
+use bindings::usher::plugin::contract;
 
 struct Host {
     wasi: WasiCtx,
@@ -126,17 +126,17 @@ pub(crate) fn fresh_calls(component: &[u8], sample: &Sample) -> anyhow::Result<C
     }))
 }
 
-fn check(answer: Result<Vec<types::Emission>, types::Failure>) -> anyhow::Result<()> {
+fn check(answer: Result<Vec<contract::Emission>, contract::Failure>) -> anyhow::Result<()> {
     let emissions =
         answer.map_err(|failure| anyhow::anyhow!("the listener failed: {failure:?}"))?;
     anyhow::ensure!(emissions.len() == 1, "the listener emitted {}", emissions.len());
     Ok(())
 }
 
-fn delivery(sample: &Sample) -> types::Delivery {
+fn delivery(sample: &Sample) -> contract::Delivery {
     let event = sample.template(0);
-    types::Delivery {
-        event: types::Event {
+    contract::Delivery {
+        event: contract::Event {
             id: event.id().into(),
             source: event.source().into(),
             type_: event.ty().into(),

@@ -45,6 +45,7 @@ pub(crate) async fn load_into(
             isolation,
             state: broker.state(),
             blobs: broker.blobs(),
+            script: None,
         })
         .map_err(Into::into)
 }

@@ -12,7 +12,7 @@ pub use bindings::export_component;
 
 use crate::{Delivery, Listener};
 use bindings::exports::usher::plugin::listener::Guest;
-use bindings::usher::plugin::types;
+use bindings::usher::plugin::contract;
 
 #[allow(
     missing_docs,
@@ -41,11 +41,11 @@ static PLUGIN: OnceLock<String> = OnceLock::new();
 pub struct Exported<L>(PhantomData<L>);
 
 impl<L: Listener> Guest for Exported<L> {
-    fn describe() -> types::Description {
+    fn describe() -> contract::Description {
         L::describe().into()
     }
 
-    fn handle(delivery: types::Delivery) -> Result<Vec<types::Emission>, types::Failure> {
+    fn handle(delivery: contract::Delivery) -> Result<Vec<contract::Emission>, contract::Failure> {
         let plugin = PLUGIN.get_or_init(|| L::describe().name);
         match L::handle(Delivery::of(plugin, delivery)) {
             Ok(emissions) => Ok(emissions.into_iter().map(Into::into).collect()),

@@ -10,6 +10,7 @@ mod digest;
 mod emission;
 mod error;
 mod event;
+mod given;
 mod host;
 mod listener;
 pub mod media;
@@ -41,6 +42,10 @@ pub use digest::Digest;
 pub use emission::{Emission, EmissionError};
 pub use error::{BatchError, EventError, EventErrorKind};
 pub use event::{Event, Identity};
+pub use given::{
+    Begin, ClockReadings, Content, Given, GivenAnswer, GivenBlob, GivenClock, GivenHttpError,
+    GivenListing, GivenRandom, GivenUsage,
+};
 pub use host::{
     BlobChange, BlobInfo, BlobStore, StagedBlob, StateAddress, StatePage, StateRead, StateReader,
     StateSnapshot, StateUsage, StateWrite, StoreError,

@@ -331,6 +331,7 @@ impl Installer {
             isolation,
             state: self.broker.state(),
             blobs: self.broker.blobs(),
+            script: None,
         };
         let listener =
             loaded.listener(settings).map_err(|errors| Refusal::permanent(errors.to_string()))?;

@@ -21,7 +21,22 @@ mod generated {
     });
 }
 
-pub(crate) use generated::usher::plugin::{blobs, types};
+/// Drafts that components built for other hosts import.
+mod generated_drafts {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "usher:drafts/drafts",
+        imports: { default: trappable },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::capabilities::state::handles::Bucket,
+        },
+    });
+}
+
+pub(crate) mod drafts {
+    pub(crate) use super::generated_drafts::wasi::keyvalue::{atomics, batch, store as keyvalue};
+}
+pub(crate) use generated::usher::plugin::{blobs, contract};
 pub(crate) use generated::wasi::config::store as config;
 pub(crate) use generated::wasi::keyvalue::{atomics, batch, store as keyvalue};
 pub(crate) use generated::wasi::logging::logging;

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use usher_event::{Delivery, Effects};
+use usher_event::{Delivery, Effects, Given};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use crate::meter::GuestClock;
@@ -50,6 +50,9 @@ pub(crate) trait Capability: Sized + Send + 'static {
 
     /// Resets per-delivery state.
     fn begin(&mut self, _delivery: &Delivery) {}
+
+    /// Adds what the host told the guest in this delivery. Called before its effects are taken.
+    fn record(&mut self, _given: &mut Given) {}
 
     /// Discards staged effects that were not taken: an instance may stay idle for long.
     fn end(&mut self) {}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use usher_event::limits::REASON_MAX_BYTES;
 use usher_event::{Delivery, Emission, Event, Failure, FailureClass, Value, Verdict};
 
-use crate::bindings::types;
+use crate::bindings::contract;
 use crate::limits::size;
 use crate::{Limits, text};
 
@@ -19,34 +19,34 @@ pub(crate) fn extensions(event: &Event) -> Vec<(&str, Value)> {
 /// Extensions in the contract's types.
 pub(crate) fn borrow_extensions<'a>(
     extensions: &'a [(&'a str, Value)],
-) -> Vec<types::ExtensionParam<'a>> {
+) -> Vec<contract::ExtensionParam<'a>> {
     extensions
         .iter()
-        .map(|(name, value)| types::ExtensionParam { name, value: borrow_value(value) })
+        .map(|(name, value)| contract::ExtensionParam { name, value: borrow_value(value) })
         .collect()
 }
 
-fn borrow_value(value: &Value) -> types::ValueParam<'_> {
+fn borrow_value(value: &Value) -> contract::ValueParam<'_> {
     match value {
-        Value::Boolean(value) => types::ValueParam::Boolean(*value),
-        Value::Integer(value) => types::ValueParam::Integer(*value),
-        Value::String(text) => types::ValueParam::Text(text),
-        Value::Binary(bytes) => types::ValueParam::Binary(bytes),
-        Value::Uri(text) => types::ValueParam::Uri(text),
-        Value::UriReference(text) => types::ValueParam::UriReference(text),
-        Value::Timestamp(text) => types::ValueParam::Timestamp(text),
+        Value::Boolean(value) => contract::ValueParam::Boolean(*value),
+        Value::Integer(value) => contract::ValueParam::Integer(*value),
+        Value::String(text) => contract::ValueParam::Text(text),
+        Value::Binary(bytes) => contract::ValueParam::Binary(bytes),
+        Value::Uri(text) => contract::ValueParam::Uri(text),
+        Value::UriReference(text) => contract::ValueParam::UriReference(text),
+        Value::Timestamp(text) => contract::ValueParam::Timestamp(text),
     }
 }
 
 /// A delivery in the contract's types.
 pub(crate) fn delivery<'a>(
     delivery: &'a Delivery,
-    extensions: &'a [types::ExtensionParam<'a>],
+    extensions: &'a [contract::ExtensionParam<'a>],
     deadline_ms: u64,
-) -> types::Delivery<'a> {
+) -> contract::Delivery<'a> {
     let event = &delivery.event;
-    types::Delivery {
-        event: types::Event {
+    contract::Delivery {
+        event: contract::Event {
             id: event.id(),
             source: event.source(),
             type_: event.ty(),
@@ -67,7 +67,7 @@ pub(crate) fn delivery<'a>(
 
 /// Converts a guest's emissions; a reject verdict if they exceed a limit.
 pub(crate) fn emissions(
-    emitted: Vec<types::Emission>,
+    emitted: Vec<contract::Emission>,
     limits: &Limits,
 ) -> Result<Vec<Emission>, Verdict> {
     if emitted.len() > size(limits.emissions) {
@@ -92,7 +92,7 @@ fn too_much(reason: String) -> Verdict {
     Verdict::Reject { failure: Failure::new(FailureClass::Limit, reason) }
 }
 
-fn emission_bytes(emission: &types::Emission) -> usize {
+fn emission_bytes(emission: &contract::Emission) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let extensions: usize = emission
         .extensions
@@ -100,13 +100,13 @@ fn emission_bytes(emission: &types::Emission) -> usize {
         .map(|extension| {
             extension.name.len()
                 + match &extension.value {
-                    types::ValueResult::Boolean(_) => 1,
-                    types::ValueResult::Integer(_) => 4,
-                    types::ValueResult::Text(text)
-                    | types::ValueResult::Uri(text)
-                    | types::ValueResult::UriReference(text)
-                    | types::ValueResult::Timestamp(text) => text.len(),
-                    types::ValueResult::Binary(bytes) => bytes.len(),
+                    contract::ValueResult::Boolean(_) => 1,
+                    contract::ValueResult::Integer(_) => 4,
+                    contract::ValueResult::Text(text)
+                    | contract::ValueResult::Uri(text)
+                    | contract::ValueResult::UriReference(text)
+                    | contract::ValueResult::Timestamp(text) => text.len(),
+                    contract::ValueResult::Binary(bytes) => bytes.len(),
                 }
         })
         .sum();
@@ -118,7 +118,7 @@ fn emission_bytes(emission: &types::Emission) -> usize {
         + emission.data.as_ref().map_or(0, Vec::len)
 }
 
-fn emission(emission: types::Emission) -> Emission {
+fn emission(emission: contract::Emission) -> Emission {
     Emission {
         ty: emission.type_,
         subject: emission.subject,
@@ -134,29 +134,29 @@ fn emission(emission: types::Emission) -> Emission {
     }
 }
 
-fn own_value(value: types::ValueResult) -> Value {
+fn own_value(value: contract::ValueResult) -> Value {
     match value {
-        types::ValueResult::Boolean(value) => Value::Boolean(value),
-        types::ValueResult::Integer(value) => Value::Integer(value),
-        types::ValueResult::Text(text) => Value::String(text),
-        types::ValueResult::Binary(bytes) => Value::Binary(bytes.into()),
-        types::ValueResult::Uri(text) => Value::Uri(text),
-        types::ValueResult::UriReference(text) => Value::UriReference(text),
-        types::ValueResult::Timestamp(text) => Value::Timestamp(text),
+        contract::ValueResult::Boolean(value) => Value::Boolean(value),
+        contract::ValueResult::Integer(value) => Value::Integer(value),
+        contract::ValueResult::Text(text) => Value::String(text),
+        contract::ValueResult::Binary(bytes) => Value::Binary(bytes.into()),
+        contract::ValueResult::Uri(text) => Value::Uri(text),
+        contract::ValueResult::UriReference(text) => Value::UriReference(text),
+        contract::ValueResult::Timestamp(text) => Value::Timestamp(text),
     }
 }
 
 /// Converts the verdict that a guest returned.
-pub(crate) fn failure(failure: types::Failure, redact: impl Fn(String) -> String) -> Verdict {
+pub(crate) fn failure(failure: contract::Failure, redact: impl Fn(String) -> String) -> Verdict {
     let reason = |words: String| {
         text::cut(text::escape_lines(&redact(words)).into_owned(), REASON_MAX_BYTES)
     };
     match failure {
-        types::Failure::Retry(retry) => Verdict::Retry {
+        contract::Failure::Retry(retry) => Verdict::Retry {
             failure: Failure::new(FailureClass::Retry, reason(retry.reason)),
             after: retry.after_ms.map(Duration::from_millis),
         },
-        types::Failure::Reject(words) => {
+        contract::Failure::Reject(words) => {
             Verdict::Reject { failure: Failure::new(FailureClass::Reject, reason(words)) }
         }
     }
@@ -166,8 +166,8 @@ pub(crate) fn failure(failure: types::Failure, redact: impl Fn(String) -> String
 mod tests {
     use super::*;
 
-    fn emitted(data_bytes: usize) -> types::Emission {
-        types::Emission {
+    fn emitted(data_bytes: usize) -> contract::Emission {
+        contract::Emission {
             type_: "t".to_owned(),
             subject: None,
             datacontenttype: None,
@@ -200,13 +200,13 @@ mod tests {
 
     #[test]
     fn reasons_are_escaped_and_cut() {
-        let verdict = failure(types::Failure::Reject("\x1b[2J".repeat(4096)), |text| text);
+        let verdict = failure(contract::Failure::Reject("\x1b[2J".repeat(4096)), |text| text);
         let Verdict::Reject { failure } = verdict else { panic!("expected a rejection") };
         assert!(failure.reason.len() <= REASON_MAX_BYTES);
         assert!(!failure.reason.contains('\x1b'));
 
         let reason = |bytes: usize| {
-            let words = types::Failure::Reject("x".repeat(bytes));
+            let words = contract::Failure::Reject("x".repeat(bytes));
             match super::failure(words, |text| text) {
                 Verdict::Reject { failure } => failure.reason,
                 other => panic!("expected a rejection, found {other:?}"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use usher_event::PluginName;
 use usher_filter::Filter;
 
-use crate::bindings::types;
+use crate::bindings::contract;
 use crate::capabilities::capabilities;
 use crate::text;
 
@@ -65,7 +65,7 @@ fn broken(words: impl Into<String>) -> DescriptionError {
 
 impl Description {
     /// Validates the description that the guest returned.
-    pub(crate) fn check(said: types::Description) -> Result<Self, DescriptionError> {
+    pub(crate) fn check(said: contract::Description) -> Result<Self, DescriptionError> {
         let name: PluginName = said.name.parse().map_err(|error| broken(format!("{error}")))?;
         let version = line("version", said.version, VERSION_MAX_BYTES)?;
         if version.is_empty() {
@@ -92,7 +92,7 @@ impl Description {
 
 fn subscription(
     plugin: &PluginName,
-    asked: types::Subscription,
+    asked: contract::Subscription,
 ) -> Result<SubscriptionRequest, DescriptionError> {
     let name = usher_event::SubscriptionName::new(plugin, &asked.name)
         .map_err(|error| broken(error.to_string()))?
@@ -109,7 +109,7 @@ fn subscription(
     Ok(SubscriptionRequest { name, filter, max_in_flight: asked.max_in_flight })
 }
 
-fn capability(asked: types::Capability) -> Result<CapabilityRequest, DescriptionError> {
+fn capability(asked: contract::Capability) -> Result<CapabilityRequest, DescriptionError> {
     let known = || capabilities().filter_map(|about| about.name);
     if !known().any(|name| name == asked.name) {
         let name = text::escape(text::head(&asked.name, 64)).into_owned();
@@ -142,21 +142,21 @@ fn at_most(what: &str, count: usize, max: usize) -> Result<(), DescriptionError>
 mod tests {
     use super::*;
 
-    fn said() -> types::Description {
-        types::Description {
+    fn said() -> contract::Description {
+        contract::Description {
             name: "printer".to_owned(),
             version: "1.0.0".to_owned(),
             summary: "prints".to_owned(),
             subscriptions: vec![asked("tickets")],
-            capabilities: vec![types::Capability {
+            capabilities: vec![contract::Capability {
                 name: "blobs".to_owned(),
                 reason: "to keep tickets".to_owned(),
             }],
         }
     }
 
-    fn asked(name: &str) -> types::Subscription {
-        types::Subscription {
+    fn asked(name: &str) -> contract::Subscription {
+        contract::Subscription {
             name: name.to_owned(),
             filter: r#"{"exact":{"type":"t"}}"#.to_owned(),
             max_in_flight: Some(1),
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn each_broken_rule_is_named() {
-        let check = |change: &dyn Fn(&mut types::Description), word: &str| {
+        let check = |change: &dyn Fn(&mut contract::Description), word: &str| {
             let mut said = said();
             change(&mut said);
             let error = Description::check(said).unwrap_err().to_string();

@@ -58,7 +58,7 @@ impl Guest {
         table.set_max_capacity(size(limits.resources));
         let cpu = CpuMeter::new(ticks, turns, &plugin.is_long);
         let capabilities = Capabilities::new(&configured.capabilities, cpu.clock(), table);
-        let wasi = capabilities::wasi_context(&capabilities.log);
+        let wasi = capabilities::wasi_context(&capabilities);
         let guest = Self { cpu, memory: MemoryLimiter::new(limits), wasi, capabilities };
         let mut store = Store::try_new(engine, guest)?;
         store.limiter(|guest| &mut guest.memory);

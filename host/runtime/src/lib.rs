@@ -23,6 +23,7 @@ mod load;
 mod load_error;
 mod meter;
 mod nice;
+mod observed;
 mod outline;
 mod peaks;
 mod plugin;
@@ -38,8 +39,9 @@ mod text;
 mod verdict;
 
 pub use capabilities::http::{
-    AddressRange, AddressRangeError, HttpGrant, HttpGrantError, Origin, OriginError,
+    AddressRange, AddressRangeError, HttpCall, HttpGrant, HttpGrantError, Origin, OriginError,
 };
+pub use capabilities::log::LogLine;
 pub use capabilities::{Secret, capabilities};
 pub use capability::{About, Grants};
 pub use compiler::{CompileBudget, CompileError, Compiler, CompilerProcess, compile_as_child};
@@ -50,6 +52,7 @@ pub use limits::{COMPONENT_MAX_BYTES, FIXED_LIMITS, LimitError, LimitErrors, Lim
 pub use listener::{ListenerStats, Settings, SettingsError, WasmListener};
 pub use load::Loaded;
 pub use load_error::{LoadError, LoadErrorKind};
+pub use observed::{Observed, Script};
 pub use peaks::LimitUse;
 
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use serde::Serialize;
 use tokio::time::Instant;
 use usher_event::{
-    BlobStore, Delivery, Digest, Effects, FailureClass, Listener, Outcome, PluginName, StateReader,
-    Verdict,
+    BlobStore, Delivery, Digest, Effects, FailureClass, Given, Listener, Outcome, PluginName,
+    StateReader, Verdict,
 };
 
-use crate::bindings::types;
+use crate::bindings::contract;
 use crate::capabilities::capabilities;
 use crate::guest::{Configured, Guest};
 use crate::limits::size;
+use crate::observed::{Observed, Script};
 use crate::peaks::{LimitUse, Peaks, Used};
 use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
@@ -39,6 +40,9 @@ pub struct Settings {
     pub state: Arc<dyn StateReader>,
     /// Blob store; used only if blobs are granted.
     pub blobs: Arc<dyn BlobStore>,
+    /// In place of the host's clocks, random numbers and network; makes the listener's deliveries
+    /// observable.
+    pub script: Option<Script>,
 }
 
 /// Settings that can't be applied.
@@ -60,7 +64,10 @@ pub struct WasmListener {
     runtime: Arc<Inner>,
     prepared: Prepared,
     configured: Arc<Configured>,
+    /// Names of its grants.
+    grants: Vec<String>,
     isolation: Isolation,
+    script: Option<Script>,
     pool: Arc<Pool>,
     counters: Counters,
 }
@@ -70,6 +77,14 @@ struct CallError {
     verdict: Verdict,
     /// Whether earlier deliveries to the same instance may be the cause.
     is_cumulative: bool,
+}
+
+/// What is kept of a call besides its outcome.
+#[derive(Default)]
+struct Notes {
+    /// What the host told the guest, if the delivery failed and is recorded.
+    recording: Option<Given>,
+    observed: Observed,
 }
 
 #[derive(Default)]
@@ -106,13 +121,32 @@ impl WasmListener {
         digest: Digest,
         settings: Settings,
     ) -> Result<Self, SettingsError> {
-        let Settings { limits, grants, isolation, state, blobs } = settings;
+        let Settings { limits, grants, isolation, state, blobs, script } = settings;
         let redactor = Redactor::new(grants.secrets()).map_err(SettingsError::Secrets)?;
-        let plugin = Plugin::new(name.as_str(), limits, redactor);
-        let services = runtime.services(Some((name.clone(), state)), Some((name.clone(), blobs)));
+        let mut plugin = Plugin::new(name.as_str(), limits, redactor);
+        plugin.is_observed = script.is_some();
+        let (state, blobs) = ((name.clone(), state), (name.clone(), blobs));
+        let services = runtime.services(Some(state), Some(blobs), script.as_ref());
         let configured = Arc::new(Configured::new(plugin, &grants, services));
+        let grants = capabilities()
+            .filter_map(|about| about.name)
+            .filter(|name| grants.contains(name))
+            .map(str::to_owned)
+            .collect();
         let (pool, counters) = (runtime.pools.add(), Counters::default());
-        Ok(Self { name, version, digest, isolation, pool, runtime, prepared, configured, counters })
+        Ok(Self {
+            name,
+            version,
+            digest,
+            isolation,
+            pool,
+            runtime,
+            prepared,
+            configured,
+            grants,
+            script,
+            counters,
+        })
     }
 
     fn plugin(&self) -> &Plugin {
@@ -150,7 +184,12 @@ impl WasmListener {
 
     /// Handles one delivery: takes an instance, calls it, collects its effects and returns it to
     /// the pool. Cancel-safe: dropping the future drops the instance.
-    async fn run(&self, delivery: &Delivery, started: Instant) -> Result<Effects, Verdict> {
+    async fn run(
+        &self,
+        delivery: &Delivery,
+        started: Instant,
+        notes: &mut Notes,
+    ) -> Result<Effects, Verdict> {
         let deadline = started + Duration::from_millis(self.plugin().limits.wall_ms);
         let instance = match self.pool.take() {
             Some(instance) => instance,
@@ -158,13 +197,13 @@ impl WasmListener {
             None => Box::pin(self.make(deadline)).await?,
         };
         let has_served = instance.calls > 0;
-        match self.call(instance, delivery, started, deadline).await {
+        match self.call(instance, delivery, started, deadline, notes).await {
             // Earlier deliveries may be the cause. This one had no effects yet, so retry it once in
             // a new instance.
             Err(CallError { is_cumulative: true, .. }) if has_served => {
                 let again = async {
                     let instance = self.make(deadline).await?;
-                    let called = self.call(instance, delivery, started, deadline).await;
+                    let called = self.call(instance, delivery, started, deadline, notes).await;
                     called.map_err(|stopped| stopped.verdict)
                 };
                 Box::pin(again).await
@@ -186,6 +225,7 @@ impl WasmListener {
         delivery: &Delivery,
         started: Instant,
         deadline: Instant,
+        notes: &mut Notes,
     ) -> Result<Effects, CallError> {
         let limits = &self.plugin().limits;
         let Instance { store, world, clock, calls, .. } = &mut instance;
@@ -195,7 +235,10 @@ impl WasmListener {
         guest.cpu.begin(limits.cpu_ms);
         store.set_epoch_deadline(1);
 
-        let deadline_ms = self.runtime.now_ms().saturating_add(limits.wall_ms);
+        let deadline_ms = match &self.script {
+            Some(script) => script.deadline_ms(limits.wall_ms),
+            None => self.runtime.now_ms().saturating_add(limits.wall_ms),
+        };
         let extensions = convert::extensions(&delivery.event);
         let extensions = convert::borrow_extensions(&extensions);
         let asked = convert::delivery(delivery, &extensions, deadline_ms);
@@ -209,18 +252,38 @@ impl WasmListener {
             Ok(Ok(Ok(emitted))) => emitted.len() as u64,
             _ => 0,
         };
-        self.counters.peaks.add(&Used { emissions: emitted, ..guest.used() });
+        let used = Used { emissions: emitted, ..guest.used() };
+        self.counters.peaks.add(&used);
+        let record = |guest: &mut Guest| self.record(guest, delivery, deadline_ms);
+        if self.plugin().is_observed {
+            let peaks = Peaks::default();
+            peaks.add(&used);
+            notes.observed = Observed {
+                given: record(guest),
+                calls: guest.capabilities.http.requests(),
+                log: guest.capabilities.log.take_lines(),
+                used: peaks.against(limits),
+            };
+        }
+        let is_recorded = self.plugin().is_recorded() && !delivery.is_dry_run;
         let ending = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallFailure::of(&error, guest)),
             Err(_) => Err(CallFailure::deadline(limits.wall_ms)),
         };
+        if ending.is_err() && is_recorded {
+            notes.recording = Some(record(guest));
+        }
         let answer = ending.map_err(|ending| {
             // HTTP requests already sent are repeated only by the next attempt, which is counted.
             let is_cumulative = ending.is_cumulative && guest.capabilities.http.calls() == 0;
             CallError { is_cumulative, verdict: self.verdict(ending) }
         })?;
         let outcome = self.judge(guest, answer);
+        // Nothing was taken of a delivery that failed.
+        if outcome.is_err() && is_recorded {
+            notes.recording = Some(record(guest));
+        }
         guest.capabilities.end();
         if self.may_reuse(&mut instance) {
             let max = size(limits.idle_instances);
@@ -228,6 +291,41 @@ impl WasmListener {
             self.pool.put(instance, max, started.into_std());
         }
         outcome.map_err(|verdict| CallError { verdict, is_cumulative: false })
+    }
+
+    /// What the host told the guest in this delivery, without its secrets.
+    fn record(&self, guest: &mut Guest, delivery: &Delivery, deadline_ms: u64) -> Given {
+        let mut given = Given {
+            subscription: Some(delivery.subscription.local().to_owned()),
+            attempt: Some(delivery.attempt),
+            sequence: Some(delivery.sequence),
+            replay: delivery.replay.is_some(),
+            deadline_ms: Some(deadline_ms),
+            grants: Some(self.grants.clone()),
+            ..Given::default()
+        };
+        guest.capabilities.record(&mut given);
+        self.plugin().redactor.redact_given(&mut given);
+        given
+    }
+
+    /// Handles one delivery of a listener that has a [`Script`], and tells all about it.
+    pub async fn observe(&self, delivery: &Delivery) -> (Outcome, Observed) {
+        let mut notes = Notes::default();
+        let outcome = self.handled(delivery, &mut notes).await;
+        (outcome, notes.observed)
+    }
+
+    async fn handled(&self, delivery: &Delivery, notes: &mut Notes) -> Outcome {
+        let started = Instant::now();
+        let (verdict, effects) = match self.run(delivery, started, notes).await {
+            Ok(effects) => (Verdict::Ack, effects),
+            Err(verdict) => (verdict, Effects::default()),
+        };
+        self.count(&verdict);
+        let took = started.elapsed();
+        self.counters.peaks.add(&Used { wall_ms: usher_event::millis(took), ..Used::default() });
+        Outcome { verdict, effects, took }
     }
 
     /// Whether an instance whose call returned may be reused; updates its `held`.
@@ -244,7 +342,7 @@ impl WasmListener {
     fn judge(
         &self,
         guest: &mut Guest,
-        answer: Result<Vec<types::Emission>, types::Failure>,
+        answer: Result<Vec<contract::Emission>, contract::Failure>,
     ) -> Result<Effects, Verdict> {
         let emitted = match answer {
             Ok(emitted) => emitted,
@@ -301,15 +399,7 @@ impl Listener for WasmListener {
     }
 
     async fn handle(&self, delivery: &Delivery) -> Outcome {
-        let started = Instant::now();
-        let (verdict, effects) = match self.run(delivery, started).await {
-            Ok(effects) => (Verdict::Ack, effects),
-            Err(verdict) => (verdict, Effects::default()),
-        };
-        self.count(&verdict);
-        let took = started.elapsed();
-        self.counters.peaks.add(&Used { wall_ms: usher_event::millis(took), ..Used::default() });
-        Outcome { verdict, effects, took }
+        self.handled(delivery, &mut Notes::default()).await
     }
 }
 

@@ -12,19 +12,20 @@ pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
 /// Maximum export names listed in an error.
 const EXPORTS_SHOWN_MAX: usize = 8;
 
-/// Importable packages: name, version (a prefix if it ends in `.`) and interfaces (empty: all).
-const OFFERED: [(&str, &str, &[&str]); 11] = [
-    ("usher:plugin", "0.1.", &[]),
-    ("wasi:cli", "0.2.", &[]),
-    ("wasi:clocks", "0.2.", &[]),
-    ("wasi:config", "0.2.0-draft", &["store"]),
-    ("wasi:filesystem", "0.2.", &[]),
-    ("wasi:http", "0.2.", &["types", "outgoing-handler"]),
-    ("wasi:io", "0.2.", &[]),
-    ("wasi:keyvalue", "0.2.0-draft2", &["store", "atomics", "batch"]),
-    ("wasi:logging", "0.1.0-draft", &["logging"]),
-    ("wasi:random", "0.2.", &[]),
-    ("wasi:sockets", "0.2.", &[]),
+/// Importable packages: name, versions (each a prefix if it ends in `.`) and interfaces (empty:
+/// all).
+const OFFERED: [(&str, &[&str], &[&str]); 11] = [
+    ("usher:plugin", &["0.1."], &["contract", "blobs"]),
+    ("wasi:cli", &["0.2."], &[]),
+    ("wasi:clocks", &["0.2."], &[]),
+    ("wasi:config", &["0.2.0-draft", "0.2.0-rc.1", "0.2.0-draft-2024-09-27"], &["store"]),
+    ("wasi:filesystem", &["0.2."], &[]),
+    ("wasi:http", &["0.2."], &["types", "outgoing-handler"]),
+    ("wasi:io", &["0.2."], &[]),
+    ("wasi:keyvalue", &["0.2.0-draft2", "0.2.0-draft"], &["store", "atomics", "batch"]),
+    ("wasi:logging", &["0.1.0-draft"], &["logging"]),
+    ("wasi:random", &["0.2."], &[]),
+    ("wasi:sockets", &["0.2."], &[]),
 ];
 /// Maximum number of imports and exports together.
 const NAMES_MAX: usize = 10_000;
@@ -96,15 +97,16 @@ fn refusal(name: &str) -> Option<String> {
     else {
         return Some(format!("which is not offered: plugins get {}", packages()));
     };
-    let is_fit = match offered.strip_suffix('.') {
+    let is_fit = |offered: &&str| match offered.strip_suffix('.') {
         Some(_) => version.starts_with(offered),
         None => version == *offered,
     };
-    if !is_fit {
-        let offered = match offered.strip_suffix('.') {
+    if !offered.iter().any(is_fit) {
+        let shown = |offered: &&str| match offered.strip_suffix('.') {
             Some(line) => format!("{line}.x"),
             None => (*offered).to_owned(),
         };
+        let offered = offered.iter().map(shown).collect::<Vec<_>>().join(" and ");
         let advice = match version.starts_with("0.3") && package.starts_with("wasi:") {
             true => "; build it for WASI 0.2, such as Rust's target wasm32-wasip2",
             false => "",
@@ -113,6 +115,14 @@ fn refusal(name: &str) -> Option<String> {
             "which is not offered like that: there is version {offered}, not {}{advice}",
             if version.is_empty() { "without one".to_owned() } else { text::name(version) }
         ));
+    }
+    // What the contract's types were called before 0.1.0 was frozen.
+    if name.starts_with("usher:plugin/types@") {
+        return Some(
+            "which is not offered: it was built for a draft of the contract; build it again with \
+             the WIT or SDK of this version"
+                .to_owned(),
+        );
     }
     if !interfaces.is_empty() && !interfaces.contains(&interface) {
         let all = interfaces.join(", ");
@@ -165,7 +175,10 @@ mod tests {
             ("wasi:io/streams@0.2.12", None),
             ("wasi:http/types@0.2.0", None),
             ("wasi:keyvalue/store@0.2.0-draft2", None),
-            ("usher:plugin/types@0.1.0", None),
+            ("usher:plugin/contract@0.1.0", None),
+            ("wasi:keyvalue/store@0.2.0-draft", None),
+            ("wasi:config/store@0.2.0-rc.1", None),
+            ("usher:plugin/types@0.1.0", Some("built for a draft of the contract")),
             (
                 "wasi:http/incoming-handler@0.2.0",
                 Some("of wasi:http there are types, outgoing-handler"),
@@ -175,10 +188,10 @@ mod tests {
                 Some("there is version 0.2.x, not 0.3.0; build it for WASI 0.2"),
             ),
             (
-                "wasi:keyvalue/store@0.2.0-draft",
-                Some("there is version 0.2.0-draft2, not 0.2.0-draft"),
+                "wasi:keyvalue/store@0.2.0",
+                Some("there is version 0.2.0-draft2 and 0.2.0-draft, not 0.2.0"),
             ),
-            ("usher:plugin/types@9.0.0", Some("there is version 0.1.x, not 9.0.0")),
+            ("usher:plugin/contract@9.0.0", Some("there is version 0.1.x, not 9.0.0")),
             ("wasi:nn/tensor@0.2.0", Some("which is not offered: plugins get usher:plugin")),
             ("env", Some("it is no interface")),
         ] {

@@ -25,6 +25,8 @@ pub(crate) struct Plugin {
     pub(crate) instances: AtomicU64,
     /// Whether the call that finished last outlasted a tick.
     pub(crate) is_long: Arc<AtomicBool>,
+    /// Whether all that its deliveries do is kept for [`WasmListener::observe`](crate::WasmListener::observe).
+    pub(crate) is_observed: bool,
 }
 
 impl Plugin {
@@ -36,7 +38,13 @@ impl Plugin {
             denials: Denials::default(),
             instances: AtomicU64::new(0),
             is_long: Arc::default(),
+            is_observed: false,
         }
+    }
+
+    /// Whether what its deliveries are told may have to be recorded.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.limits.recording_bytes > 0
     }
 
     /// Counts and logs a denial; returns the message for the guest. `what` is the denied request,

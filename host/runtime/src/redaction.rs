@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bytes::Bytes;
-use usher_event::{Emission, Value};
+use usher_event::{Content, Emission, Given, Value};
 
 /// Shorter secrets are not redacted: they would match everywhere, and the matches reveal them.
 const SECRET_MIN_BYTES: usize = 4;
@@ -93,6 +93,42 @@ impl Redactor {
         }
         if let Some(data) = data {
             self.redact_bytes(data);
+        }
+    }
+
+    /// Redacts secrets in what a delivery was told.
+    pub(crate) fn redact_given(&self, given: &mut Given) {
+        if self.searcher.is_none() {
+            return;
+        }
+        let text = |text: &mut String| *text = self.redact(std::mem::take(text));
+        let content = |content: &mut Content| {
+            if let Ok(mut bytes) = content.bytes(|_| Err(String::new())) {
+                self.redact_bytes(&mut bytes);
+                *content = Content::of(&bytes);
+            }
+        };
+        given.config.values_mut().for_each(text);
+        // Names of keys and buckets are the guest's, too.
+        given.state = std::mem::take(&mut given.state)
+            .into_iter()
+            .map(|(bucket, keys)| {
+                let keys = keys.into_iter().map(|(key, mut value)| {
+                    content(&mut value);
+                    (self.redact(key), value)
+                });
+                (self.redact(bucket), keys.collect())
+            })
+            .collect();
+        for blob in &mut given.blobs {
+            text(&mut blob.content_type);
+            blob.content.as_mut().map(content);
+        }
+        for answer in &mut given.http {
+            text(&mut answer.url);
+            answer.headers.iter_mut().for_each(|(_, value)| text(value));
+            answer.body.as_mut().map(content);
+            answer.error.as_mut().and_then(|error| error.detail.as_mut()).map(text);
         }
     }
 

@@ -10,16 +10,19 @@ use usher_event::{BlobStore, PluginName, StateReader};
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError};
 
-use crate::bindings::{WorldIndices, types};
+use crate::bindings::{WorldIndices, contract};
 use crate::cache::Cache;
 use crate::capabilities;
-use crate::capabilities::Services;
+use crate::capabilities::http::Outlet;
+use crate::capabilities::random::Seeds;
+use crate::capabilities::{Services, clocks, random};
 use crate::capability::Grants;
 use crate::compiler::Compiler;
 use crate::engine;
 use crate::guest::{Configured, Guest};
 use crate::limits::{DESCRIBE_CPU_MS, DESCRIBE_WALL_MS};
 use crate::meter::{self, Ticker};
+use crate::observed::Script;
 use crate::plugin::Plugin;
 use crate::pool::Instance;
 use crate::pools::{IdleEvictor, Pools};
@@ -62,6 +65,9 @@ pub enum RuntimeError {
     /// The cache folder is not usable.
     #[error("the cache of compiled plugins can't be used: {0}")]
     Cache(#[source] std::io::Error),
+    /// There are no random numbers to seed those of guests with.
+    #[error("the operating system has no random numbers")]
+    Random,
     /// The epoch ticker thread could not be spawned.
     #[error("the runtime's clock can't be started: {0}")]
     Clock(#[source] std::io::Error),
@@ -89,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) compiler: Compiler,
     pub(crate) http: Arc<capabilities::http::Client>,
     pub(crate) pools: Arc<Pools>,
+    seeds: Arc<Seeds>,
     turns: Arc<LongCallScheduler>,
     ticker: Ticker,
 }
@@ -138,7 +145,8 @@ impl Runtime {
         let compiler = options.compiler;
         let http = Arc::new(capabilities::http::Client::new(options.max_http_connections));
         let turns = Arc::new(LongCallScheduler::for_this_machine());
-        let inner = Inner { engine, linker, cache, compiler, http, pools, turns, ticker };
+        let seeds = Arc::new(Seeds::from_system().map_err(|_| RuntimeError::Random)?);
+        let inner = Inner { engine, linker, cache, compiler, http, pools, seeds, turns, ticker };
         let runtime = Self { inner: Arc::new(inner) };
         match options.cache_dir {
             Some(dir) => runtime.open_cache(&dir).map(|()| runtime),
@@ -273,8 +281,17 @@ impl Inner {
         &self,
         state: Option<(PluginName, Arc<dyn StateReader>)>,
         blobs: Option<(PluginName, Arc<dyn BlobStore>)>,
+        script: Option<&Script>,
     ) -> Services {
-        Services { http: self.http.clone(), state, blobs, ..Services::default() }
+        let (http, clocks, random) = match script {
+            None => (
+                Outlet::Network(self.http.clone()),
+                clocks::Source::Host,
+                random::Source::Seeds(self.seeds.clone()),
+            ),
+            Some(script) => (script.outlet(), script.clocks(), script.random()),
+        };
+        Services { http, state, blobs, config: (), log: (), clocks, random }
     }
 
     /// Calls `describe` in a throwaway instance without grants.
@@ -282,14 +299,14 @@ impl Inner {
         &self,
         prepared: &Prepared,
         label: &str,
-    ) -> Result<types::Description, InstantiateError> {
+    ) -> Result<contract::Description, InstantiateError> {
         let limits = crate::Limits {
             cpu_ms: DESCRIBE_CPU_MS,
             wall_ms: DESCRIBE_WALL_MS,
             ..crate::Limits::default()
         };
         let plugin = Plugin::new(label, limits, Redactor::default());
-        let services = self.services(None, None);
+        let services = self.services(None, None, None);
         let configured = Arc::new(Configured::new(plugin, &Grants::default(), services));
         let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
         let mut instance = self.instantiate(prepared, &configured, deadline).await?;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::bindings::usher::plugin::types;
+use super::bindings::usher::plugin::contract;
 use crate::{Delivery, Description, Emission, Event, Extension, Failure, Value};
 
 impl Delivery {
-    pub(super) fn of(plugin: &str, delivery: types::Delivery) -> Self {
+    pub(super) fn of(plugin: &str, delivery: contract::Delivery) -> Self {
         Self {
             event: delivery.event.into(),
             plugin: plugin.to_owned(),
@@ -19,9 +19,9 @@ impl Delivery {
     }
 }
 
-impl From<types::Event> for Event {
-    fn from(event: types::Event) -> Self {
-        let extension = |extension: types::Extension| Extension {
+impl From<contract::Event> for Event {
+    fn from(event: contract::Event) -> Self {
+        let extension = |extension: contract::Extension| Extension {
             name: extension.name,
             value: extension.value.into(),
         };
@@ -39,21 +39,21 @@ impl From<types::Event> for Event {
     }
 }
 
-impl From<types::Value> for Value {
-    fn from(value: types::Value) -> Self {
+impl From<contract::Value> for Value {
+    fn from(value: contract::Value) -> Self {
         match value {
-            types::Value::Boolean(value) => Self::Boolean(value),
-            types::Value::Integer(value) => Self::Integer(value),
-            types::Value::Text(value) => Self::Text(value),
-            types::Value::Binary(value) => Self::Binary(value),
-            types::Value::Uri(value) => Self::Uri(value),
-            types::Value::UriReference(value) => Self::UriReference(value),
-            types::Value::Timestamp(value) => Self::Timestamp(value),
+            contract::Value::Boolean(value) => Self::Boolean(value),
+            contract::Value::Integer(value) => Self::Integer(value),
+            contract::Value::Text(value) => Self::Text(value),
+            contract::Value::Binary(value) => Self::Binary(value),
+            contract::Value::Uri(value) => Self::Uri(value),
+            contract::Value::UriReference(value) => Self::UriReference(value),
+            contract::Value::Timestamp(value) => Self::Timestamp(value),
         }
     }
 }
 
-impl From<Value> for types::Value {
+impl From<Value> for contract::Value {
     fn from(value: Value) -> Self {
         match value {
             Value::Boolean(value) => Self::Boolean(value),
@@ -67,9 +67,9 @@ impl From<Value> for types::Value {
     }
 }
 
-impl From<Emission> for types::Emission {
+impl From<Emission> for contract::Emission {
     fn from(emission: Emission) -> Self {
-        let extension = |extension: Extension| types::Extension {
+        let extension = |extension: Extension| contract::Extension {
             name: extension.name,
             value: extension.value.into(),
         };
@@ -85,25 +85,25 @@ impl From<Emission> for types::Emission {
     }
 }
 
-impl From<Failure> for types::Failure {
+impl From<Failure> for contract::Failure {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Retry { reason, after } => {
-                Self::Retry(types::Retry { reason, after_ms: after.map(milliseconds) })
+                Self::Retry(contract::Retry { reason, after_ms: after.map(milliseconds) })
             }
             Failure::Reject { reason } => Self::Reject(reason),
         }
     }
 }
 
-impl From<Description> for types::Description {
+impl From<Description> for contract::Description {
     fn from(description: Description) -> Self {
-        let subscription = |subscription: crate::Subscription| types::Subscription {
+        let subscription = |subscription: crate::Subscription| contract::Subscription {
             name: subscription.name,
             filter: subscription.filter.to_string(),
             max_in_flight: subscription.max_in_flight,
         };
-        let capability = |(capability, reason): (crate::Capability, String)| types::Capability {
+        let capability = |(capability, reason): (crate::Capability, String)| contract::Capability {
             name: capability.name().to_owned(),
             reason,
         };

@@ -106,6 +106,7 @@ fn listener(loaded: &Loaded) -> Arc<WasmListener> {
         isolation: Isolation::default(),
         state: Arc::new(Nothing),
         blobs: Arc::new(Nothing),
+        script: None,
     };
     match loaded.listener(settings) {
         Ok(listener) => listener,

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use usher_event::{
-    BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, PluginName, QuotaError, StagedBlob,
-    StoreError,
+    BlobChange, BlobInfo, BlobStore, Content, Delivery, Digest, Effects, Given, GivenBlob,
+    GivenListing, PluginName, QuotaError, StagedBlob, StoreError,
 };
 use wasmtime::component::Linker;
 
@@ -26,6 +26,8 @@ const NAME: &str = "blobs";
 const PAGE_BLOBS: usize = 100;
 /// Changes one delivery may stage.
 const CHANGES_MAX: usize = 1_000;
+/// What a listed blob takes in a recording.
+const SEEN_BYTES: u64 = 128;
 /// Longest media type.
 const CONTENT_TYPE_MAX_BYTES: usize = 256;
 
@@ -34,7 +36,19 @@ pub(crate) struct Blobs {
     shared: Arc<Shared>,
     /// Changes of the current delivery; the last put or delete of a digest wins.
     staged: BTreeMap<Digest, Staged>,
+    /// Committed blobs that the current delivery has read or listed, where that is recorded.
+    seen: BTreeMap<Digest, Seen>,
+    /// How much more of them may be kept; `None` once something was left out.
+    seen_left_bytes: Option<u64>,
     limit_reached: Option<String>,
+}
+
+/// A committed blob, as the delivery saw it.
+struct Seen {
+    info: BlobInfo,
+    /// `None` if it was only listed.
+    content: Option<Bytes>,
+    is_own: bool,
 }
 
 /// A plugin's blobs.
@@ -118,7 +132,13 @@ impl Capability for Blobs {
     }
 
     fn new(shared: &Arc<Shared>, _: &Arc<GuestClock>) -> Self {
-        Self { shared: shared.clone(), staged: BTreeMap::new(), limit_reached: None }
+        Self {
+            shared: shared.clone(),
+            staged: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            seen_left_bytes: None,
+            limit_reached: None,
+        }
     }
 
     fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
@@ -127,11 +147,28 @@ impl Capability for Blobs {
 
     fn begin(&mut self, _: &Delivery) {
         self.staged.clear();
+        self.seen.clear();
+        self.seen_left_bytes = Some(self.shared.plugin.limits.recording_bytes);
         self.limit_reached = None;
+    }
+
+    fn record(&mut self, given: &mut Given) {
+        let blob = |(digest, seen): (&Digest, &Seen)| GivenBlob {
+            content_type: seen.info.content_type.clone(),
+            content: seen.content.as_deref().map(Content::of),
+            listed: seen
+                .content
+                .is_none()
+                .then_some(GivenListing { digest: *digest, size_bytes: seen.info.size_bytes }),
+            own: seen.is_own,
+        };
+        given.is_cut |= self.seen_left_bytes.is_none();
+        given.blobs = self.seen.iter().map(blob).collect();
     }
 
     fn end(&mut self) {
         self.staged.clear();
+        self.seen.clear();
     }
 
     fn limit_reached(&mut self) -> Option<String> {
@@ -216,6 +253,23 @@ impl Blobs {
         Ok(digest.to_string())
     }
 
+    /// Notes what the delivery saw of a committed blob; without content, that it was listed.
+    fn see(&mut self, info: &BlobInfo, content: Option<&Bytes>) {
+        let more_bytes = content.map_or(SEEN_BYTES, |content| content.len() as u64);
+        let left_bytes = self.seen_left_bytes.and_then(|left| left.checked_sub(more_bytes));
+        self.seen_left_bytes = left_bytes;
+        if left_bytes.is_none() {
+            return;
+        }
+        let (info, none) = (info.clone(), None);
+        let seen =
+            self.seen.entry(info.digest).or_insert(Seen { info, content: none, is_own: false });
+        match content {
+            Some(content) => seen.content = Some(content.clone()),
+            None => seen.is_own = true,
+        }
+    }
+
     async fn get(&mut self, digest: &str) -> Result<Option<Blob>, Error> {
         let (_, store) = self.granted()?;
         let Ok(digest) = digest.parse::<Digest>() else { return Ok(None) };
@@ -223,6 +277,9 @@ impl Blobs {
             return Ok(Some(blob(info, content)));
         }
         let found = blocking(move || store.read(&digest)).await?;
+        if let Some((info, content)) = &found {
+            self.see(info, Some(content));
+        }
         Ok(found.map(|(info, content)| blob(&info, &content)))
     }
 
@@ -245,6 +302,7 @@ impl Blobs {
             .await?;
             is_end = committed.len() < PAGE_BLOBS;
             cursor = committed.last().map(|info| info.digest).or(cursor);
+            committed.iter().for_each(|info| self.see(info, None));
             let kept = committed
                 .into_iter()
                 .filter(|info| !matches!(self.staged.get(&info.digest), Some(Staged::Delete)));

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use usher_event::Given;
+use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
-use crate::bindings::config::{self, Error};
+use crate::bindings::config::{self, Error, Host as _};
 use crate::capability::{About, Capability, Grants, Has, View, Viewed};
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
@@ -14,6 +16,9 @@ use crate::text;
 
 const CONFIG: &str = "config";
 const SECRETS: &str = "secrets";
+
+/// Other versions of the interface in use, all of the same shape: wasmtime's and Spin's.
+const OTHER_VERSIONS: [&str; 2] = ["0.2.0-rc.1", "0.2.0-draft-2024-09-27"];
 
 /// How much of a key an error quotes.
 const KEY_SHOWN_MAX_BYTES: usize = 64;
@@ -105,9 +110,32 @@ impl Capability for Config {
         Self(shared.clone())
     }
 
-    fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-        config::add_to_linker::<_, Viewed<Self>>(linker, T::view)
+    /// All of it; of secrets the names only.
+    fn record(&mut self, given: &mut Given) {
+        let grants = &self.0.grants;
+        given.config = grants.config().cloned().unwrap_or_default();
+        let secrets = grants.get::<BTreeMap<String, Secret>>(SECRETS).into_iter().flatten();
+        given.secrets = secrets.map(|(name, _)| (name.clone(), stand_in(name))).collect();
     }
+
+    fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        config::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
+        for version in OTHER_VERSIONS {
+            let mut store = linker.instance(&format!("wasi:config/store@{version}"))?;
+            store.func_wrap("get", |mut data: StoreContextMut<'_, T>, (key,): (String,)| {
+                Ok((data.data_mut().view().get(key)?,))
+            })?;
+            store.func_wrap("get-all", |mut data: StoreContextMut<'_, T>, (): ()| {
+                Ok((data.data_mut().view().get_all()?,))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a recording has in place of a secret.
+fn stand_in(name: &str) -> String {
+    format!("[secret {name}]")
 }
 
 impl Shared {
@@ -143,7 +171,6 @@ impl config::Host for View<'_, Config> {
 
 #[cfg(test)]
 mod tests {
-    use config::Host as _;
     use wasmtime::component::ResourceTable;
 
     use super::*;

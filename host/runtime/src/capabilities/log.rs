@@ -35,6 +35,17 @@ pub(crate) struct Log {
     instance: Arc<Instance>,
 }
 
+/// A line of a delivery's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// `stdout`, `stderr` or `log`.
+    pub stream: &'static str,
+    /// `trace`, `debug`, `info`, `warn` or `error`; `info` for streams.
+    pub level: &'static str,
+    /// The line, redacted and escaped.
+    pub text: String,
+}
+
 /// A plugin's log.
 pub(crate) struct Shared {
     plugin: Arc<Plugin>,
@@ -66,6 +77,8 @@ struct DeliveryLog {
     tail: Vec<u8>,
     /// Whether `tail` lacks the start.
     is_tail_cut: bool,
+    /// Its lines, if the plugin is observed.
+    lines: Vec<LogLine>,
 }
 
 /// Where a line comes from.
@@ -126,6 +139,7 @@ impl Capability for Log {
         state.is_cut = false;
         state.tail.clear();
         state.is_tail_cut = false;
+        state.lines.clear();
     }
 }
 
@@ -147,9 +161,14 @@ impl Log {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(state.buffer(stream));
             if !line.is_empty() {
-                self.emit(state.attribution(), stream, Level::INFO, &line);
+                self.emit(state, stream, Level::INFO, &line);
             }
         }
+    }
+
+    /// The lines of the delivery, if the plugin is observed. Bounded like its log.
+    pub(crate) fn take_lines(&self) -> Vec<LogLine> {
+        std::mem::take(&mut self.lock().lines)
     }
 
     /// How much the current delivery has written.
@@ -189,7 +208,7 @@ impl Log {
             }
             if buffer.last() == Some(&b'\n') {
                 buffer.pop();
-                self.emit(state.attribution(), stream, Level::INFO, &buffer);
+                self.emit(state, stream, Level::INFO, &buffer);
                 buffer.clear();
             }
         }
@@ -207,7 +226,7 @@ impl Log {
         };
         let line = self.take(state, line.as_bytes(), LINE_BYTES);
         if !line.is_empty() {
-            self.emit(state.attribution(), Stream::Logging, level, line);
+            self.emit(state, Stream::Logging, level, line);
         }
     }
 
@@ -249,12 +268,18 @@ impl Log {
     }
 
     /// Logs that output is dropped from here on.
-    fn cut(&self, state: &DeliveryLog, why: &str) {
+    fn cut(&self, state: &mut DeliveryLog, why: &str) {
         let words = format!("log cut: {why}, {LINE_BYTES} counted for each line besides its own");
-        self.emit(state.attribution(), Stream::Logging, Level::WARN, words.as_bytes());
+        self.emit(state, Stream::Logging, Level::WARN, words.as_bytes());
     }
 
-    fn emit(&self, attribution: Attribution<'_>, stream: Stream, level: Level, line: &[u8]) {
+    fn emit(&self, state: &mut DeliveryLog, stream: Stream, level: Level, line: &[u8]) {
+        if self.plugin().is_observed {
+            let line = self.plugin().redactor.redact(String::from_utf8_lossy(line).into_owned());
+            let (stream, level) = (stream.as_str(), name(level));
+            state.lines.push(LogLine { stream, level, text: text::escape(&line).into_owned() });
+        }
+        let attribution = state.attribution();
         macro_rules! emit {
             ($level:expr) => {
                 if tracing::enabled!(target: "plugin", $level) {
@@ -282,6 +307,16 @@ impl Log {
             Level::DEBUG => emit!(Level::DEBUG),
             Level::TRACE => emit!(Level::TRACE),
         }
+    }
+}
+
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
     }
 }
 

@@ -3,15 +3,17 @@
 //! the list.
 
 mod blobs;
+pub(crate) mod clocks;
 mod config;
 pub(crate) mod http;
-mod log;
+pub(crate) mod log;
+pub(crate) mod random;
 pub(crate) mod state;
 mod wasi;
 
 use std::sync::Arc;
 
-use usher_event::{Delivery, Effects};
+use usher_event::{Delivery, Effects, Given};
 use wasmtime::component::{Linker, ResourceTable};
 
 use crate::capability::{About, Capability, Grants, Has, View};
@@ -42,7 +44,6 @@ macro_rules! capabilities {
         }
 
         /// What the runtime and the operator's settings provide.
-        #[derive(Default)]
         pub(crate) struct Services {
             $(pub(crate) $name: <$capability as Capability>::Service,)+
         }
@@ -67,6 +68,11 @@ macro_rules! capabilities {
             /// Resets per-delivery state.
             pub(crate) fn begin(&mut self, delivery: &Delivery) {
                 $(Capability::begin(&mut self.$name, delivery);)+
+            }
+
+            /// What the host told the guest in this delivery.
+            pub(crate) fn record(&mut self, given: &mut Given) {
+                $(Capability::record(&mut self.$name, given);)+
             }
 
             /// Discards staged effects that were not taken.
@@ -114,4 +120,6 @@ capabilities! {
     blobs: blobs::Blobs,
     config: config::Config,
     log: log::Log,
+    clocks: clocks::Clocks,
+    random: random::Random,
 }

@@ -1,61 +1,19 @@
-//! The rest of WASI 0.2, linked but empty: clocks (coarse) and random numbers work; there are no
-//! files, sockets, environment variables or arguments.
-
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+//! The rest of WASI 0.2, linked but empty: there are no files, sockets, environment variables or
+//! arguments.
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi::p2::bindings::io::error;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiView};
 
-use super::log::{Log, Output, Stream};
+use super::Capabilities;
+use super::log::{Output, Stream};
 use crate::capability::About;
 use crate::limits::RANDOM_MAX_BYTES;
 
-/// Resolution of the guest's clocks: too coarse for timing attacks on other plugins.
-const CLOCK_STEP: Duration = Duration::from_millis(1);
-
-/// Wall clock, rounded down to [`CLOCK_STEP`].
-struct Wall;
-
-impl HostWallClock for Wall {
-    fn resolution(&self) -> Duration {
-        CLOCK_STEP
-    }
-
-    fn now(&self) -> Duration {
-        whole_steps(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-    }
-}
-
-/// Monotonic time at which an instance is created. Not zero: Go's runtime treats zero as a missing
-/// clock and aborts.
-const MONOTONIC_START: Duration = Duration::from_secs(1);
-
-/// [`MONOTONIC_START`] plus the time since the instance was created, rounded down likewise.
-struct Monotonic(Instant);
-
-impl HostMonotonicClock for Monotonic {
-    fn resolution(&self) -> u64 {
-        nanos(CLOCK_STEP)
-    }
-
-    fn now(&self) -> u64 {
-        nanos(MONOTONIC_START + whole_steps(self.0.elapsed()))
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn whole_steps(time: Duration) -> Duration {
-    let rest = time.as_nanos() % CLOCK_STEP.as_nanos();
-    time.saturating_sub(Duration::from_nanos(u64::try_from(rest).unwrap_or_default()))
-}
-
 /// WASI context of one instance.
-pub(crate) fn context(log: &Log) -> WasiCtx {
+pub(crate) fn context(capabilities: &Capabilities) -> WasiCtx {
+    let Capabilities { log, clocks, random, .. } = capabilities;
     WasiCtx::builder()
         .stdout(Output::new(log, Stream::Stdout))
         .stderr(Output::new(log, Stream::Stderr))
@@ -63,8 +21,11 @@ pub(crate) fn context(log: &Log) -> WasiCtx {
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(RANDOM_MAX_BYTES)
-        .wall_clock(Wall)
-        .monotonic_clock(Monotonic(Instant::now()))
+        .secure_random(random.clone())
+        .insecure_random(random.clone())
+        .insecure_random_seed(random.insecure_seed())
+        .wall_clock(clocks.clone())
+        .monotonic_clock(clocks.clone())
         .build()
 }
 
@@ -102,34 +63,10 @@ pub(crate) fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wa
 
 /// What the interfaces let a plugin do; nothing here needs a grant.
 pub(crate) const ABOUT: &[About] = &[
-    always(&["wasi:clocks/"], "reads clocks"),
-    always(&["wasi:random/"], "draws random numbers"),
     always(&["wasi:filesystem/"], "looks for files, and finds none"),
     always(&["wasi:sockets/"], "looks for sockets, and finds none"),
 ];
 
 const fn always(interfaces: &'static [&'static str], ability: &'static str) -> About {
     About { name: None, interfaces, ability, is_flag: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clocks_move_in_steps_of_a_millisecond() {
-        for (given, shown) in [
-            (0, 0),
-            (999_999, 0),
-            (1_000_000, 1_000_000),
-            (1_000_001, 1_000_000),
-            (1_769_860_800_007_999_999, 1_769_860_800_007_000_000),
-        ] {
-            assert_eq!(nanos(whole_steps(Duration::from_nanos(given))), shown);
-        }
-        let monotonic = Monotonic(Instant::now());
-        assert_eq!((Wall.resolution(), monotonic.resolution()), (CLOCK_STEP, 1_000_000));
-        assert_eq!((Wall.now().subsec_nanos() % 1_000_000, monotonic.now() % 1_000_000), (0, 0));
-        assert!(Monotonic(Instant::now()).now() >= nanos(MONOTONIC_START));
-    }
 }

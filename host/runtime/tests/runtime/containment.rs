@@ -429,6 +429,7 @@ fn limits_out_of_range_are_refused() {
         isolation: usher_runtime::Isolation::default(),
         state: std::sync::Arc::<crate::support::stores::MemoryState>::default(),
         blobs: std::sync::Arc::<crate::support::stores::MemoryBlobs>::default(),
+        script: None,
     };
     let Err(usher_runtime::SettingsError::Limits(errors)) = loaded.listener(settings) else {
         panic!("expected limits out of range")

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use usher_event::{Event, PluginName};
-use usher_runtime::{LoadError, LoadErrorKind, Loaded};
+use usher_runtime::{Grants, Limits, LoadError, LoadErrorKind, Loaded};
 
 use crate::support::guest::{CUSTOM_SECTION, Parts, sections};
-use crate::support::{guest, guest_bytes, load};
+use crate::support::{Setup, guest, guest_bytes, load};
 
 const FLIPS: usize = 10_000;
 /// Distance between two flips, in bits: a prime, so that they spread over the whole component.
@@ -36,6 +36,19 @@ fn a_plugin_tells_what_it_is() {
     assert!(description.subscriptions[0].filter.matches(&event));
     assert!(loaded.exports().iter().any(|name| name == "usher:plugin/listener@0.1.0"));
     assert_eq!(loaded.size_bytes(), guest_bytes("hop").len());
+}
+
+/// A component built when the contract was frozen, with all imports of its world, kept as text. It
+/// must never be built again: a change that breaks it breaks plugins in use.
+#[test]
+fn a_component_built_for_0_1_0_is_served() {
+    let text = include_str!("../contract/0.1.0.wat");
+    let loaded = load(wat::parse_str(text).unwrap()).unwrap();
+    assert_eq!(loaded.description().name.as_str(), "frozen-0-1");
+    assert_eq!(loaded.imports().len(), 7, "{:?}", loaded.imports());
+    let setup = Setup::new(&loaded, Grants::default(), Limits::default());
+    let emitted = setup.deliver(&serde_json::json!({})).unwrap();
+    assert_eq!(emitted.iter().map(|emission| &*emission.ty).collect::<Vec<_>>(), ["frozen.out"]);
 }
 
 #[test]

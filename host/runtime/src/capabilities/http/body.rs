@@ -10,16 +10,19 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::transcript::Noted;
+
 /// A request body that fails beyond `limit_bytes`.
 pub(super) struct RequestBody {
     inner: WasiBody,
     limit_bytes: u64,
     left_bytes: u64,
+    noted: Option<Noted>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: WasiBody, limit_bytes: u64) -> Self {
-        Self { inner, limit_bytes, left_bytes: limit_bytes }
+    pub(super) fn new(inner: WasiBody, limit_bytes: u64, noted: Option<Noted>) -> Self {
+        Self { inner, limit_bytes, left_bytes: limit_bytes, noted }
     }
 }
 
@@ -37,7 +40,14 @@ impl Body for RequestBody {
             Some(Ok(frame)) if !take(&mut self.left_bytes, &frame) => {
                 Some(Err(Error::HttpRequestBodySize(Some(limit_bytes))))
             }
-            frame => frame,
+            frame => {
+                if let (Some(noted), Some(Ok(frame))) = (&self.noted, &frame)
+                    && let Some(data) = frame.data_ref()
+                {
+                    noted.sent(data);
+                }
+                frame
+            }
         })
     }
 
@@ -59,6 +69,7 @@ pub(super) struct ResponseBody<B = Incoming> {
     deadline: Instant,
     pause: Duration,
     timer: Pin<Box<Sleep>>,
+    noted: Option<Noted>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -69,10 +80,19 @@ impl<B> ResponseBody<B> {
         deadline: Instant,
         pause: Duration,
         slot: OwnedSemaphorePermit,
+        noted: Option<Noted>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(until(deadline, pause)));
         let left_bytes = limit_bytes;
-        Self { inner, limit_bytes, left_bytes, deadline, pause, timer, _slot: slot }
+        Self { inner, limit_bytes, left_bytes, deadline, pause, timer, noted, _slot: slot }
+    }
+
+    /// Notes what the guest is told in place of the next frame.
+    fn fail(&self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(noted) = &self.noted {
+            noted.failed(&error);
+        }
+        Poll::Ready(Some(Err(error)))
     }
 }
 
@@ -108,23 +128,25 @@ where
         // Check the deadline first: with a peer that drips bytes, the body may never be pending
         // long enough for the timer to fire.
         if Instant::now() > this.deadline {
-            return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
+            return this.fail(Error::HttpResponseTimeout);
         }
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if !take(&mut this.left_bytes, &frame) {
-                    let error = Error::HttpResponseBodySize(Some(this.limit_bytes));
-                    return Poll::Ready(Some(Err(error)));
+                    return this.fail(Error::HttpResponseBodySize(Some(this.limit_bytes)));
+                }
+                if let (Some(noted), Some(data)) = (&this.noted, frame.data_ref()) {
+                    noted.heard(data);
                 }
                 let end = until(this.deadline, this.pause);
                 this.timer.as_mut().reset(end);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => this.fail(error.into()),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 ready!(this.timer.as_mut().poll(cx));
-                Poll::Ready(Some(Err(Error::HttpResponseTimeout)))
+                this.fail(Error::HttpResponseTimeout)
             }
         }
     }
@@ -166,7 +188,7 @@ mod tests {
         });
         let inner = StreamBody::new(Box::pin(pieces));
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let body = ResponseBody::new(inner, limit_bytes, Instant::now() + total, pause, slot);
+        let body = ResponseBody::new(inner, limit_bytes, Instant::now() + total, pause, slot, None);
         Ok(body.collect().await?.to_bytes().len())
     }
 
@@ -205,7 +227,7 @@ mod tests {
         let sent = async |limit_bytes| {
             let inner = Full::new(Bytes::from_static(b"0123456789"));
             let inner = inner.map_err(|never| match never {}).boxed_unsync();
-            let sent = RequestBody::new(inner, limit_bytes).collect().await;
+            let sent = RequestBody::new(inner, limit_bytes, None).collect().await;
             sent.map(|sent| sent.to_bytes().len())
         };
         for limit_bytes in [11, 10] {

@@ -1,27 +1,32 @@
 //! Outgoing HTTP (wasi:http/outgoing-handler), to granted origins only. wasmtime-wasi-http
 //! implements the interface; this module provides its hooks: grants and call limits ([`Http`]),
-//! sending ([`send`]), address checks ([`address`]), and bounds on requests ([`requests`]) and
-//! bodies ([`body`]).
+//! sending ([`send`]) or answers given beforehand ([`answers`]), bounds on requests ([`requests`]) and
+//! bodies ([`body`]), and what a delivery said and heard ([`transcript`]).
 
+mod answers;
 mod body;
+mod codes;
 mod grant;
 mod requests;
 mod send;
+mod transcript;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::Semaphore;
-use usher_event::{Delivery, RequestSpan};
+use usher_event::{Delivery, Given, RequestSpan};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::{self, LinkOptions};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
 
+pub(crate) use answers::Answers;
 pub use grant::{HttpGrant, HttpGrantError};
 pub(crate) use send::{CONNECTIONS_DEFAULT, Client};
+pub use transcript::HttpCall;
 pub use usher_outbound::{AddressRange, AddressRangeError, Origin, OriginError};
 
 use crate::capability::{About, Capability, Grants, Has, View};
@@ -30,6 +35,7 @@ use crate::meter::GuestClock;
 use crate::plugin::Plugin;
 use crate::text;
 use grant::{NAME, Path};
+use transcript::{Noted, Transcript};
 
 /// How much of a refused URL an error quotes.
 const ADDRESS_SHOWN_MAX_BYTES: usize = 128;
@@ -54,7 +60,18 @@ pub(crate) struct Http {
 pub(crate) struct Shared {
     plugin: Arc<Plugin>,
     grants: Vec<HttpGrant>,
-    client: Arc<Client>,
+    /// Whether it is granted at all.
+    is_granted: bool,
+    outlet: Outlet,
+}
+
+/// Where requests go.
+#[derive(Clone)]
+pub(crate) enum Outlet {
+    /// To the network, where granted.
+    Network(Arc<Client>),
+    /// To answers given beforehand, whatever the address.
+    Answers(Arc<Answers>),
 }
 
 /// The calls of one instance.
@@ -67,6 +84,8 @@ struct Calls {
     keyed: HashMap<(Method, String), u64>,
     /// Limits concurrent calls; a call holds a permit until its response body is dropped.
     slots: Arc<Semaphore>,
+    /// Set if HTTP is granted and deliveries are recorded.
+    transcript: Option<Transcript>,
 }
 
 impl Capability for Http {
@@ -77,11 +96,12 @@ impl Capability for Http {
         is_flag: false,
     }];
 
-    type Service = Arc<Client>;
+    type Service = Outlet;
     type Shared = Shared;
 
-    fn share(plugin: &Arc<Plugin>, grants: &Grants, client: Arc<Client>) -> Shared {
-        Shared { plugin: plugin.clone(), grants: grants.http().to_vec(), client }
+    fn share(plugin: &Arc<Plugin>, grants: &Grants, outlet: Outlet) -> Shared {
+        let (plugin, is_granted) = (plugin.clone(), grants.contains(NAME));
+        Shared { plugin, grants: grants.http().to_vec(), is_granted, outlet }
     }
 
     fn new(shared: &Arc<Shared>, _: &Arc<GuestClock>) -> Self {
@@ -101,12 +121,23 @@ impl Capability for Http {
     fn begin(&mut self, delivery: &Delivery) {
         self.calls.begin(delivery);
     }
+
+    fn record(&mut self, given: &mut Given) {
+        if let Some(transcript) = &self.calls.transcript {
+            transcript.record(given);
+        }
+    }
 }
 
 impl Http {
     /// Calls that the delivery has made.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.shared.plugin.limits.http_calls.saturating_sub(self.calls.calls_left)
+    }
+
+    /// The requests of the delivery, where they are recorded.
+    pub(crate) fn requests(&self) -> Vec<HttpCall> {
+        self.calls.transcript.as_ref().map(Transcript::calls).unwrap_or_default()
     }
 }
 
@@ -124,13 +155,17 @@ impl Calls {
             delivery: None,
             keyed: HashMap::new(),
             slots: Arc::new(Semaphore::new(size(limits.http_concurrent_calls))),
+            transcript: (shared.is_granted && shared.plugin.is_recorded()).then(Transcript::new),
             shared: shared.clone(),
         }
     }
 
     fn begin(&mut self, delivery: &Delivery) {
         self.calls_left = self.shared.plugin.limits.http_calls;
-        if !self.shared.grants.is_empty() {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.begin(self.shared.plugin.limits.recording_bytes);
+        }
+        if self.shared.is_granted {
             self.delivery = Some(delivery.clone());
             self.keyed.clear();
         }
@@ -153,15 +188,19 @@ impl Calls {
         }
     }
 
-    /// Checks that a request may be sent, charges the call limit, and returns the grant.
-    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<HttpGrant, String> {
+    /// Checks that a request may be sent, charges the call limit, and returns the grant; none where
+    /// answers are given for any address.
+    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<Option<HttpGrant>, String> {
         let uri = request.uri();
         let origin = Origin::of(uri).ok_or_else(|| {
             let shown = uri.to_string();
             let shown = text::escape(text::head(&shown, ADDRESS_SHOWN_MAX_BYTES));
             format!("{shown:?} is not an http or https address with a plain host and port")
         })?;
-        let grant = self.grant(&origin, uri.path())?.clone();
+        let grant = match self.shared.outlet {
+            Outlet::Answers(_) if self.shared.is_granted => None,
+            _ => Some(self.grant(&origin, uri.path())?.clone()),
+        };
         if self.delivery.as_ref().is_some_and(|delivery| delivery.is_dry_run) {
             return Err("this is a dry run: nothing is sent".to_owned());
         }
@@ -231,19 +270,28 @@ impl WasiHttpHooks for Calls {
         options: Option<RequestOptions>,
         _transmitted: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Exchange, Error>> + Send> {
-        let grant = match self.admit(&request) {
-            Ok(grant) => grant,
-            Err(words) => {
-                return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
+        let refused = |noted: Option<Noted>, words: String| {
+            let error = Error::InternalError(Some(words));
+            if let Some(noted) = noted {
+                noted.failed(&error);
             }
+            Box::new(std::future::ready(Err(error)))
         };
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+        let admitted = self.admit(&request);
+        let slot = self.slots.clone().try_acquire_owned();
+        if admitted.is_ok() && slot.is_ok() {
+            self.add_key(&mut request);
+        }
+        let noted = self.transcript.as_ref().map(|transcript| transcript.note(&request));
+        let grant = match admitted {
+            Ok(grant) => grant,
+            Err(words) => return refused(noted, words),
+        };
+        let Ok(slot) = slot else {
             let slots = self.shared.plugin.limits.http_concurrent_calls;
-            let words = format!("a plugin may make {slots} http calls at a time");
-            return Box::new(std::future::ready(Err(Error::InternalError(Some(words)))));
+            return refused(noted, format!("a plugin may make {slots} http calls at a time"));
         };
-        self.add_key(&mut request);
-        let (client, plugin) = (self.shared.client.clone(), self.shared.plugin.clone());
+        let (outlet, plugin) = (self.shared.outlet.clone(), self.shared.plugin.clone());
         let options = options.unwrap_or_default();
         let parent = self.delivery.as_ref().and_then(|delivery| delivery.span.as_ref());
         let redactor = &self.shared.plugin.redactor;
@@ -253,7 +301,20 @@ impl WasiHttpHooks for Calls {
             span.tell(request.headers_mut());
         }
         Box::new(async move {
-            let sent = client.send(request, &grant, options, &plugin, slot).await;
+            let told = noted.clone();
+            let sent = match (outlet, &grant) {
+                (Outlet::Network(client), Some(grant)) => {
+                    client.send(request, grant, options, &plugin, slot, told).await
+                }
+                (Outlet::Answers(answers), _) => answers.send(request, &plugin, slot, told).await,
+                // Admitted without a grant only where answers are given.
+                (Outlet::Network(_), None) => Err(Error::HttpRequestDenied),
+            };
+            match (&sent, noted) {
+                (Ok((response, _)), Some(noted)) => noted.answered(response),
+                (Err(error), Some(noted)) => noted.failed(error),
+                (_, None) => {}
+            }
             if let Some(span) = span {
                 let status = sent.as_ref().map(|(response, _)| response.status());
                 span.end(status.map_err(|error| plugin.redactor.redact(error.to_string())));
@@ -294,7 +355,11 @@ mod tests {
     }
 
     fn calls(grants: Grants, limits: Limits) -> Calls {
-        Calls::new(&Arc::new(Http::share(&limited(limits), &grants, Arc::default())))
+        Calls::new(&Arc::new(Http::share(
+            &limited(limits),
+            &grants,
+            Outlet::Network(Arc::default()),
+        )))
     }
 
     fn granted(limits: Limits) -> Calls {

@@ -23,6 +23,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::Exchange;
 use super::body::{RequestBody, ResponseBody};
 use super::grant::{HttpGrant, NAME};
+use super::transcript::Noted;
 use crate::Limits;
 use crate::plugin::Plugin;
 
@@ -113,6 +114,7 @@ impl Client {
         options: RequestOptions,
         plugin: &Plugin,
         slot: OwnedSemaphorePermit,
+        noted: Option<Noted>,
     ) -> Result<Exchange, Error> {
         let limits = &plugin.limits;
         let times = Times::of(limits, &options);
@@ -122,7 +124,8 @@ impl Client {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
-        let request = request.map(|body| RequestBody::new(body, limits.http_request_bytes));
+        let request =
+            request.map(|body| RequestBody::new(body, limits.http_request_bytes, noted.clone()));
 
         let place = Arc::clone(&self.connections).acquire_owned();
         let place = times.connected(async { place.await.map_err(|_| Error::ConnectionTerminated) });
@@ -134,8 +137,9 @@ impl Client {
 
         let pause = times.pause;
         let limit_bytes = limits.http_response_bytes;
-        let response = response
-            .map(|body| ResponseBody::new(body, limit_bytes, deadline, pause, slot).boxed_unsync());
+        let response = response.map(|body| {
+            ResponseBody::new(body, limit_bytes, deadline, pause, slot, noted).boxed_unsync()
+        });
         let rest = async move {
             let _place = place;
             let Some(connection) = connection else { return Ok(()) };

@@ -1,16 +1,18 @@
 //! State (wasi:keyvalue). Reads come from a snapshot taken on first use in a delivery; writes are
-//! staged over it and returned with the verdict (see [`staging`]).
+//! staged over it and returned with the verdict (see [`staging`]). [`host`] is the version that the
+//! contract names, [`draft`] the one that other hosts' components import.
 
+mod draft;
 pub(crate) mod handles;
 mod host;
 mod staging;
 
 use std::sync::Arc;
 
-use usher_event::{Delivery, Effects, PluginName, StateReader};
+use usher_event::{Delivery, Effects, Given, PluginName, StateReader};
 use wasmtime::component::Linker;
 
-use crate::bindings::{atomics, batch, keyvalue};
+use crate::bindings::{atomics, batch, drafts, keyvalue};
 use crate::capability::{About, Capability, Grants, Has, Viewed};
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
@@ -26,6 +28,8 @@ pub(crate) struct State {
     delivery: u64,
     /// Set once the current delivery has used state.
     staging: Option<Staging>,
+    /// Where the pages begin that the current delivery was given numbers for.
+    cursors: draft::Cursors,
 }
 
 /// A plugin's state.
@@ -52,18 +56,34 @@ impl Capability for State {
     }
 
     fn new(shared: &Arc<Shared>, clock: &Arc<GuestClock>) -> Self {
-        Self { shared: shared.clone(), clock: clock.clone(), delivery: 0, staging: None }
+        Self {
+            shared: shared.clone(),
+            clock: clock.clone(),
+            delivery: 0,
+            staging: None,
+            cursors: draft::Cursors::default(),
+        }
     }
 
     fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         keyvalue::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
         atomics::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
-        batch::add_to_linker::<_, Viewed<Self>>(linker, T::view)
+        batch::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
+        drafts::keyvalue::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
+        drafts::atomics::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
+        drafts::batch::add_to_linker::<_, Viewed<Self>>(linker, T::view)
     }
 
     fn begin(&mut self, _: &Delivery) {
         self.delivery += 1;
         self.staging = None;
+        self.cursors.clear();
+    }
+
+    fn record(&mut self, given: &mut Given) {
+        if let Some(staging) = &self.staging {
+            staging.record(given);
+        }
     }
 
     /// An open snapshot keeps the store from reclaiming space.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use usher_event::{
-    PluginName, StateAddress, StateRead, StateReader, StateSnapshot, StateUsage, StateWrite,
-    StoreError,
+    Content, Given, GivenUsage, PluginName, StateAddress, StateRead, StateReader, StateSnapshot,
+    StateUsage, StateWrite, StoreError,
 };
 
 use crate::Limits;
@@ -214,6 +214,37 @@ impl Staging {
             version,
         }));
         (reads, writes)
+    }
+
+    /// What the delivery could read: the committed values of the keys it used and of the buckets
+    /// it listed, read again from its snapshot. A store that fails by now leaves gaps.
+    pub(super) fn record(&self, given: &mut Given) {
+        let mut note = |bucket: &Arc<str>, key: &Arc<str>| {
+            if let Ok(Some(value)) = self.snapshot.get(&self.address(bucket, key.clone())) {
+                let keys = given.state.entry(bucket.to_string()).or_default();
+                keys.insert(key.to_string(), Content::of(&value));
+            }
+        };
+        for (bucket, keys) in &self.buckets {
+            keys.keys().for_each(|key| note(bucket, key));
+        }
+        for bucket in &self.listed {
+            let mut after: Option<Arc<str>> = None;
+            while let Ok(page) =
+                self.snapshot.keys(&self.plugin, bucket, after.as_deref(), PAGE_KEYS)
+            {
+                page.keys.iter().for_each(|key| note(bucket, key));
+                after = page.keys.last().cloned();
+                if !page.more {
+                    break;
+                }
+            }
+        }
+        if self.usage.is_some()
+            && let Ok(StateUsage { bytes, keys }) = self.snapshot.usage(&self.plugin)
+        {
+            given.state_usage = Some(GivenUsage { bytes, keys });
+        }
     }
 
     /// First read of an address; records it.

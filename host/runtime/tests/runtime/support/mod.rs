@@ -99,8 +99,14 @@ impl Setup {
         state: MemoryState,
     ) -> Self {
         let (state, blobs) = (Arc::new(state), Arc::<MemoryBlobs>::default());
-        let settings =
-            Settings { limits, grants, isolation, state: state.clone(), blobs: blobs.clone() };
+        let settings = Settings {
+            limits,
+            grants,
+            isolation,
+            state: state.clone(),
+            blobs: blobs.clone(),
+            script: None,
+        };
         Self { listener: loaded.listener(settings).unwrap(), state, blobs }
     }
 
