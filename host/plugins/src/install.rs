@@ -321,7 +321,7 @@ impl Installer {
         let Merged { subscriptions, warnings } =
             merge(name, &description.subscriptions, &config, &retry).map_err(Refusal::permanent)?;
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
-        let emissions = emission_limits(&config);
+        let emissions = emission_limits(&config.limits);
         let PluginConfig { instances, isolation, .. } = config;
         let capabilities =
             description.capabilities.iter().map(|asked| status(asked, &config.grants)).collect();
@@ -389,12 +389,13 @@ impl Installer {
     }
 }
 
-fn emission_limits(config: &PluginConfig) -> EmissionLimits {
+/// Limits on a plugin's emissions, for whoever judges its deliveries.
+pub fn emission_limits(limits: &usher_runtime::Limits) -> EmissionLimits {
     let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
     EmissionLimits {
-        max_count: size(config.limits.emissions),
-        max_bytes: size(config.limits.emission_bytes),
-        max_delayed: size(config.limits.delayed_emissions),
+        max_count: size(limits.emissions),
+        max_bytes: size(limits.emission_bytes),
+        max_delayed: size(limits.delayed_emissions),
     }
 }
 

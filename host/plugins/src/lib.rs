@@ -28,7 +28,7 @@ mod watch;
 pub use check::{FileCheck, check_folder};
 pub use control::{Control, ControlError};
 pub use folder::Stamp;
-pub use install::Installer;
+pub use install::{Installer, emission_limits};
 pub use outcome::HistoryEntry;
 pub use reconciler::{ROLLBACKS_QUEUED_MAX, Reconciler, RollbackRequest};
 pub use records::PluginRecords;

@@ -37,4 +37,4 @@ pub use router::{InstallError, Installation, RestoredState, Router};
 pub use stats::DispatchStatus;
 pub use swap::SwapOutcome;
 pub use trial::{FailedTrial, TrialPolicy};
-pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits};
+pub use verdict::{EMISSION_DELAY_MAX_MS, EMISSION_MAX_BYTES, EmissionLimits, judge};

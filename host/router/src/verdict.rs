@@ -50,6 +50,23 @@ pub(crate) fn disposition(
     }
 }
 
+/// The verdict on a delivery that runs outside a router, by the router's rules: an emission that
+/// breaks one fails it.
+pub fn judge(
+    outcome: Outcome,
+    delivery: &Delivery,
+    plugin: &PluginName,
+    limits: EmissionLimits,
+    time: &str,
+) -> Verdict {
+    match disposition(outcome, delivery, plugin, limits, time) {
+        // `disposition` never releases a delivery that was handled.
+        Disposition::Ack(_) | Disposition::Release => Verdict::Ack,
+        Disposition::Retry { failure, after } => Verdict::Retry { failure, after },
+        Disposition::Reject { failure } => Verdict::Reject { failure },
+    }
+}
+
 fn changes(
     effects: Effects,
     delivery: &Delivery,

@@ -17,6 +17,7 @@ mod engine;
 mod format;
 mod guest;
 mod isolation;
+mod last_words;
 mod limits;
 mod listener;
 mod load;

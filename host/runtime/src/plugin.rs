@@ -74,7 +74,7 @@ impl Plugin {
             "{what} is not granted: add {remedy} to [plugin.{}.{section}] in usher.toml",
             self.label
         ));
-        if self.denials.note(grant, text::head(kind, DENIED_MAX_BYTES)) {
+        if self.denials.note(grant, text::head(kind, DENIED_MAX_BYTES), &words) {
             tracing::warn!(plugin = &*self.label, grant, "{words}");
         }
         words
@@ -88,15 +88,23 @@ pub(crate) struct Denials(Mutex<Denied>);
 #[derive(Default)]
 struct Denied {
     counts: BTreeMap<&'static str, u64>,
+    /// Words of the last one.
+    last: Option<String>,
     logged: BTreeSet<(&'static str, String)>,
 }
 
 impl Denials {
     /// Counts a denial; returns whether to log it.
-    fn note(&self, grant: &'static str, what: &str) -> bool {
+    fn note(&self, grant: &'static str, what: &str, words: &str) -> bool {
         let denied = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.last = Some(words.to_owned());
         *denied.counts.entry(grant).or_default() += 1;
         denied.logged.len() < DENIALS_LOGGED_MAX && denied.logged.insert((grant, what.to_owned()))
+    }
+
+    /// Words of the last denial of any instance: what one is denied, all are.
+    pub(crate) fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
 
     /// How often each grant was missing; those that never were are left out.

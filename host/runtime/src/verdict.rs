@@ -9,6 +9,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::guest::Guest;
+use crate::last_words::{LastWords, last_words};
 use crate::meter::CpuExceeded;
 use crate::text;
 
@@ -37,9 +38,9 @@ pub(crate) struct CallFailure {
 impl CallFailure {
     /// Classifies a call's error, using what the instance recorded about it.
     pub(crate) fn of(error: &wasmtime::Error, guest: &Guest) -> Self {
-        let (class, reason) = classify(error, guest);
+        let (class, reason, frames) = classify(error, guest);
         let is_cumulative = class == FailureClass::Limit && is_cumulative(error, guest);
-        Self { class, reason, backtrace: backtrace(error), is_cumulative }
+        Self { class, reason, backtrace: backtrace(frames, error), is_cumulative }
     }
 
     /// The sandbox could not be set up.
@@ -82,7 +83,32 @@ fn is_cumulative(error: &wasmtime::Error, guest: &Guest) -> bool {
         || error.root_cause().to_string().contains(HANDLES_FULL)
 }
 
-fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
+/// Class, reason, and the frames that the guest's language told.
+fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String, Vec<String>) {
+    let (class, cause) = class(error, guest);
+    if class != FailureClass::Trap {
+        return (class, cause, Vec::new());
+    }
+    // A panic's message goes to stderr before the trap.
+    let Some(stderr) = guest.capabilities.log.stderr_tail() else {
+        return (class, cause, Vec::new());
+    };
+    let (words, frames) = match last_words(&stderr) {
+        Some(LastWords { headline, frames }) => (headline, frames),
+        None => (stderr.split_whitespace().collect::<Vec<_>>().join(" "), Vec::new()),
+    };
+    // componentize-py can't tell an error of an import that nobody caught: it panics with the
+    // name of its class.
+    let denied = guest.capabilities.log.plugin().denials.last();
+    let denied = denied.filter(|_| UNCAUGHT.iter().any(|class| stderr.contains(class)));
+    let denied = denied.map(|denied| format!("; {denied}")).unwrap_or_default();
+    (class, format!("{cause}: {}{denied}", text::escape(&words)), frames)
+}
+
+/// Classes of the errors of imports that a denial is, as Python's bindings name them.
+const UNCAUGHT: [&str; 3] = ["Error_AccessDenied", "Error_Denied", "Error_Upstream"];
+
+fn class(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
     if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {
         return (FailureClass::Timeout, exceeded.to_string());
     }
@@ -109,18 +135,20 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
         Some(trap) => trap.to_string(),
         None => cause,
     };
-    // A panic's message goes to stderr before the trap.
-    match guest.capabilities.log.stderr_tail() {
-        Some(words) => (FailureClass::Trap, format!("{cause}: {words}")),
-        None => (FailureClass::Trap, cause),
-    }
+    (FailureClass::Trap, cause)
 }
 
-/// The guest's call stack, innermost frame first.
-fn backtrace(error: &wasmtime::Error) -> Option<String> {
-    let trace = error.downcast_ref::<WasmBacktrace>()?;
+/// The guest's call stack, innermost frame first: the frames that its language told, then those of
+/// the component.
+fn backtrace(told: Vec<String>, error: &wasmtime::Error) -> Option<String> {
     let mut lines = String::new();
-    for frame in trace.frames() {
+    for frame in told {
+        // Formatting into a string can't fail.
+        let _ =
+            writeln!(lines, "{}", text::cut(text::escape(&frame).into_owned(), FUNCTION_MAX_BYTES));
+    }
+    let trace = error.downcast_ref::<WasmBacktrace>();
+    for frame in trace.into_iter().flat_map(WasmBacktrace::frames) {
         let name = frame.func_name().map_or_else(
             || format!("function {}", frame.func_index()),
             |name| format!("{:#}", rustc_demangle::demangle(name)),

@@ -27,7 +27,7 @@ const WRITE_MAX_BYTES: usize = 64 * 1024;
 const LINE_BYTES: usize = 64;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Tail of stderr kept to explain a trap, usually a panic message.
-const TAIL_MAX_BYTES: usize = 1024;
+const TAIL_MAX_BYTES: usize = 4 * 1024;
 
 /// One instance's log. Cheap to clone: the streams the guest holds share it.
 #[derive(Clone)]
@@ -144,7 +144,7 @@ impl Capability for Log {
 }
 
 impl Log {
-    fn plugin(&self) -> &Plugin {
+    pub(crate) fn plugin(&self) -> &Plugin {
         &self.instance.shared.plugin
     }
 
@@ -177,7 +177,7 @@ impl Log {
         self.plugin().limits.log_bytes.saturating_sub(left_bytes)
     }
 
-    /// The tail of stderr, redacted and joined to one line.
+    /// The tail of stderr, redacted.
     pub(crate) fn stderr_tail(&self) -> Option<String> {
         let state = self.lock();
         // Redact before joining lines, which would alter secrets that contain white space.
@@ -189,8 +189,7 @@ impl Log {
         } else {
             plugin.redactor.redact(String::from_utf8_lossy(&state.tail).into_owned())
         };
-        let words = tail.split_whitespace().collect::<Vec<_>>().join(" ");
-        (!words.is_empty()).then(|| text::escape(&words).into_owned())
+        (!tail.trim().is_empty()).then_some(tail)
     }
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
@@ -565,7 +564,7 @@ mod tests {
             log.write(Stream::Stderr, written.as_bytes());
             log.stderr_tail().unwrap()
         };
-        assert_eq!(words(&format!("bad key:\n{secret}\nend")), "bad key: [redacted] end");
+        assert_eq!(words(&format!("bad key:\n{secret}\nend")), "bad key:\n[redacted]\nend");
         // Cut within the secret, and then within a character before it.
         let rest = "x".repeat(TAIL_MAX_BYTES - 10);
         assert_eq!(words(&format!("{secret}{rest}")), format!("[redacted]{rest}"));

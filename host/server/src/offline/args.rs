@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use usher_author::{Feature, Language};
 use usher_cli::{CredentialsArgs, StoreBackupArgs, base_url};
+use usher_event::PluginName;
 
 /// Subcommands that read files.
 #[derive(Debug, Subcommand)]
@@ -17,6 +19,12 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Show what a plugin file is and what it requests, or compare two versions
     Inspect(InspectArgs),
+    /// Begin a plugin: a folder that builds, tests and serves
+    New(NewArgs),
+    /// Build a plugin and run its fixtures, without a router or network
+    Test(TestArgs),
+    /// Deliver one event to a component, and show everything it does
+    Call(CallArgs),
 }
 
 /// `usher store`.
@@ -101,6 +109,78 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
+/// `usher new`.
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// The plugin's name, which is also its folder's: a-z, 0-9 and '-', beginning with a letter
+    pub(crate) name: PluginName,
+    /// Its language
+    #[arg(long, value_parser = language)]
+    pub(crate) lang: Language,
+    /// Capabilities to import: config, state, blobs, http; log is always there
+    #[arg(long, value_delimiter = ',', default_value = "config,state")]
+    pub(crate) with: Vec<Feature>,
+    /// The folder to make, in place of one of the plugin's name
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+fn language(text: &str) -> Result<Language, String> {
+    let known = Language::ALL.iter().find(|(name, _)| *name == text);
+    known.map(|(_, language)| *language).ok_or_else(|| {
+        let names = Language::ALL.map(|(name, _)| name).join(", ");
+        format!("there are templates for {names}")
+    })
+}
+
+/// `usher test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// The plugin's project
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Only fixtures whose name contains one of these
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// A component to test in place of the project's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) component: Option<PathBuf>,
+    /// Folder of the fixtures, in place of the project's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixtures: Option<PathBuf>,
+    /// Keep what happens as what is expected
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// Test the component as it is
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+/// `usher call`.
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// The component
+    #[arg(value_name = "PLUGIN.wasm")]
+    pub(crate) component: PathBuf,
+    /// A file with the event as JSON, a fixture's folder, or `-` for standard input
+    pub(crate) event: String,
+    /// A file like a fixture's given.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) given: Option<PathBuf>,
+    /// Also show what was used of the limits
+    #[arg(long)]
+    pub(crate) limits: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +209,12 @@ mod tests {
             "doctor --config usher.toml --url http://127.0.0.1:9 --json",
             "check --config usher.toml --url http://127.0.0.1:9",
             "inspect printer.wasm --json",
+            "new greeter --lang rust",
+            "new greeter --lang python --with state,http --folder /tmp/greeter",
+            "test",
+            "test greeter first --update --junit report.xml",
+            "test --component greeter.wasm --fixtures cases --no-build --json",
+            "call greeter.wasm event.json --given given.json --limits --json",
             "inspect printer-2.wasm --against printer.wasm --config usher.toml",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
@@ -137,11 +223,16 @@ mod tests {
 
     #[test]
     fn bad_lines_say_why() {
-        use ErrorKind::{InvalidSubcommand, MissingRequiredArgument};
+        use ErrorKind::{InvalidSubcommand, MissingRequiredArgument, ValueValidation};
         for (line, kind) in [
             ("store verify", MissingRequiredArgument),
             ("store salvage data", MissingRequiredArgument),
             ("store mend data", InvalidSubcommand),
+            ("new greeter", MissingRequiredArgument),
+            ("new Greeter --lang c", ValueValidation),
+            ("new greeter --lang cobol", ValueValidation),
+            ("new greeter --lang c --with sockets", ValueValidation),
+            ("call greeter.wasm", MissingRequiredArgument),
         ] {
             assert_eq!(parse(line).unwrap_err(), kind, "{line}");
         }

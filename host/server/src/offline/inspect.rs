@@ -4,17 +4,16 @@
 //! the same limits, but without grants or deliveries. With a configuration file it also reports
 //! which abilities would be denied; with another version's file, the differences.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::Bytes;
-use usher_runtime::{COMPONENT_MAX_BYTES, CompileBudget};
+use usher_runtime::CompileBudget;
 
 use super::args::InspectArgs;
 use super::difference::Difference;
 use super::executor::executor;
 use super::inspected::{Inspected, section};
+use super::stage::read_component;
 use usher_cli::ui::CliError;
 use usher_cli::ui::paint;
 use usher_cli::ui::{Output, style};
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> 
 
 fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> {
     let failed = |what: String| CliError::new(format!("{}: {what}", file.display()));
-    let content = read(file).map_err(|error| failed(error.to_string()))?;
+    let content = read_component(file).map_err(|error| failed(error.to_string()))?;
     let executor = executor().map_err(|error| failed(error.to_string()))?;
     let compiler = config.map(|config| config.compiler).unwrap_or_default();
     let runtime = sandbox::set_up_to_look(compiler).map_err(|error| failed(error.to_string()))?;
@@ -51,13 +50,6 @@ fn inspect(file: &Path, config: Option<&Config>) -> Result<Inspected, CliError> 
         .block_on(runtime.load(Bytes::from(content), &name, CompileBudget::Patient))
         .map_err(|error| CliError::new(error.to_string()))?;
     Ok(Inspected::new(file, &loaded, config))
-}
-
-/// Reads at most one byte beyond the limit, so that loading refuses a file that is too large.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(file)?.take(COMPONENT_MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 fn render(inspected: &Inspected) -> String {

@@ -1,6 +1,8 @@
-//! Subcommands that read files: the configuration, plugins, a data folder that no router uses.
+//! Subcommands that work on files: the configuration, plugins and their projects, a data folder that
+//! no router uses.
 
 mod args;
+mod call;
 mod check;
 mod compare;
 mod compare_schedules;
@@ -9,7 +11,10 @@ mod doctor;
 mod executor;
 mod inspect;
 mod inspected;
+mod new;
+mod stage;
 mod store;
+mod test;
 
 use std::process::ExitCode;
 
@@ -26,5 +31,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Check(args) => check::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
+        Command::New(args) => new::run(&args, out),
+        Command::Test(args) => test::run(&args, out),
+        Command::Call(args) => call::run(&args, out),
     })
 }
