@@ -12,10 +12,11 @@ use crate::problem::{
 };
 use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
-    DeadLetterGone, DeadLetterReasons, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery,
-    Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview, PluginHistory, PluginStanding,
-    Plugins, ReplayQuery, Replayed, Schedules, Scope, Sinks, StateQuery, StateValues, States,
-    Stored, StreamQuery, SubscriptionGone, Subscriptions, TokenCreated, TokenRevoked, Tokens,
+    DeadLetterGone, DeadLetterReasons, DeadLetterRecording, DeadLetters, DeadLettersQuery, DryRuns,
+    Events, EventsQuery, Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview,
+    PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules, Scope, Sinks,
+    StateQuery, StateValues, States, Stored, StreamQuery, SubscriptionGone, Subscriptions,
+    TokenCreated, TokenRevoked, Tokens,
 };
 
 /// Characters that must be escaped in a path segment.
@@ -485,6 +486,17 @@ pub const DEAD_LETTER: Route = Route::get("/dead-letters/{id}", "getDeadLetter",
     .returns("The dead letter.", json::<DeadLetter>)
     .refuses(BROKER);
 
+/// Read what a dead letter's last attempt was told.
+pub const DEAD_LETTER_RECORDING: Route =
+    Route::get("/dead-letters/{id}/recording", "getDeadLetterRecording", Scope::ReadData)
+        .summary("What its last attempt was told, to run it again elsewhere")
+        .description(
+            "Secrets are replaced. There is none of deliveries by sinks, of plugins that record \
+             nothing (`recording_bytes = 0`), and of dead letters from before recordings.",
+        )
+        .returns("The recording.", json::<DeadLetterRecording>)
+        .refuses(BROKER);
+
 /// Redrive a dead letter.
 pub const REDRIVE: Route =
     Route::post("/dead-letters/{id}/redrive", "redriveDeadLetter", Scope::Operate)
@@ -664,6 +676,7 @@ pub const ALL: &[Route] = &[
     DEAD_LETTERS,
     DEAD_LETTER_REASONS,
     DEAD_LETTER,
+    DEAD_LETTER_RECORDING,
     REDRIVE,
     REDRIVE_EDITED,
     DISCARD,

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::watch;
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 use usher_filter::Filter;
@@ -130,6 +131,10 @@ pub trait Reader: Send + Sync + 'static {
 
     /// One dead letter, with its recorded attempts.
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError>;
+
+    /// What the last attempt of a dead letter was told, as the listener recorded it; `None` if it
+    /// recorded nothing, or there is no such dead letter.
+    async fn recording(&self, dead_letter: u64) -> Result<Option<Bytes>, BrokerError>;
 
     /// Dry run of one step of [`Operation::Replay`]: the events it would consider.
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError>;

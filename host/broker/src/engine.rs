@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
@@ -395,6 +396,10 @@ impl Reader for EmbeddedBroker {
 
     async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
         self.read(move |view| log::dead_letters(view, &query)).await
+    }
+
+    async fn recording(&self, dead_letter: u64) -> Result<Option<Bytes>, BrokerError> {
+        self.read(move |view| log::recording(view, dead_letter)).await
     }
 
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {

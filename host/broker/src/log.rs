@@ -197,6 +197,11 @@ pub(crate) fn dead_letter(view: &dyn View, id: u64) -> Result<Option<DeadLetter>
     row.map(|row| read_dead(&key, &row)).transpose()
 }
 
+/// The recording of a dead letter.
+pub(crate) fn recording(view: &dyn View, id: u64) -> Result<Option<Bytes>, StoreFailure> {
+    view.get(Space::Recordings, &keys::number(id))
+}
+
 fn read_dead(key: &[u8], row: &bytes::Bytes) -> Result<DeadLetter, StoreFailure> {
     let read = || Some((keys::first_number(key)?, DeadRow::read(row)?));
     let (id, dead) = read().ok_or_else(|| StoreFailure::damaged(Space::Dead, key))?;

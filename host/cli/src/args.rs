@@ -17,6 +17,7 @@ use usher_filter::Filter;
 use usher_api::Timestamp;
 
 pub use connect::*;
+pub use dead_letters::TryArgs;
 pub(crate) use dead_letters::*;
 pub(crate) use plugins::*;
 pub use store::*;

@@ -9,6 +9,7 @@ pub mod ui;
 mod args;
 mod audit;
 mod blobs;
+mod capture;
 mod dead_letters;
 mod dead_letters_chosen;
 mod feed;
@@ -33,7 +34,8 @@ mod why;
 use std::process::ExitCode;
 
 use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
-pub use args::{ClientArgs, Command, CredentialsArgs, StoreBackupArgs, base_url};
+pub use args::{ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url};
+pub use capture::{Captured, captured};
 use ui::error::CliError;
 use ui::output::Output;
 use usher_api::routes;
@@ -41,9 +43,12 @@ use usher_api::routes;
 pub use store_backup::backup;
 
 /// Runs one subcommand.
-pub fn run(command: Command) -> ExitCode {
-    print(|out| dispatch(command, out))
+pub fn run(command: Command, trial: Trial) -> ExitCode {
+    print(|out| dispatch(command, trial, out))
 }
+
+/// What `usher dead-letters try` does: it needs a sandbox, which this crate doesn't have.
+pub type Trial = fn(&TryArgs, &mut Output) -> Result<(), CliError>;
 
 /// Runs something that prints, and prints its error, if any.
 pub fn print(subcommand: impl FnOnce(&mut Output) -> Result<(), CliError>) -> ExitCode {
@@ -54,7 +59,7 @@ pub fn print(subcommand: impl FnOnce(&mut Output) -> Result<(), CliError>) -> Ex
     }
 }
 
-fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
+fn dispatch(command: Command, trial: Trial, out: &mut Output) -> Result<(), CliError> {
     match command {
         Command::Publish(args) => publish::run(&args, out),
         Command::Tail(args) => tail::run(&args, out),
@@ -86,6 +91,8 @@ fn dispatch(command: Command, out: &mut Output) -> Result<(), CliError> {
             DeadLettersVerb::List(args) => dead_letters::list(&args, out),
             DeadLettersVerb::Show(args) => dead_letters::show(&args, out),
             DeadLettersVerb::Redrive(args) => dead_letters_chosen::redrive(&args, out),
+            DeadLettersVerb::Capture(args) => capture::capture(&args, out),
+            DeadLettersVerb::Try(args) => trial(&args, out),
             DeadLettersVerb::Discard(args) => dead_letters_chosen::discard(&args, out),
         },
         Command::Audit(args) => audit::run(&args, out),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::{Event, PLUGIN_SOURCE_PREFIX, Span, SubscriptionName, TraceContext};
@@ -103,12 +104,14 @@ pub struct Failure {
     pub reason: String,
     /// The guest's call stack, one frame per line, innermost first.
     pub backtrace: Option<String>,
+    /// What the delivery was told: a [`Recording`](crate::Recording) as JSON.
+    pub recording: Option<Bytes>,
 }
 
 impl Failure {
     /// A failure without a backtrace.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into(), backtrace: None }
+        Self { class, reason: reason.into(), backtrace: None, recording: None }
     }
 }
 

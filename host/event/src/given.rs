@@ -11,6 +11,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, format_time, read_time};
 
+/// What a delivery that failed was told, and which component it failed in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Digest of the component.
+    pub digest: Digest,
+    /// The component's version.
+    pub version: String,
+    /// What it was told; `None` if that is larger than recordings may be.
+    pub given: Option<Given>,
+    /// How large it is, as JSON; at least that if something was not even kept.
+    pub size_bytes: u64,
+}
+
+impl Recording {
+    /// As JSON, without what it was told if that has more than `max_bytes`.
+    pub fn write(digest: Digest, version: &str, given: Given, max_bytes: u64) -> Bytes {
+        let size_bytes = serde_json::to_vec(&given).map_or(0, |json| json.len() as u64);
+        let fits = !given.is_cut && size_bytes <= max_bytes;
+        let size_bytes = if fits { size_bytes } else { size_bytes.max(max_bytes + 1) };
+        let given = fits.then_some(given);
+        let recording = Self { digest, version: version.to_owned(), given, size_bytes };
+        // Maps have text as keys, so nothing in it can't be written.
+        serde_json::to_vec(&recording).unwrap_or_default().into()
+    }
+
+    /// What [`Recording::write`] wrote; `None` if it isn't that.
+    pub fn read(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+}
+
 /// What a delivery is given. Every field may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -305,6 +336,23 @@ mod tests {
         for broken in [json!({"stat": {}}), json!({"clock": "yesterday"}), json!({"http": [{}]})] {
             assert!(serde_json::from_value::<Given>(broken).is_err());
         }
+    }
+
+    #[test]
+    fn a_recording_holds_what_fits() {
+        let given = Given { sequence: Some(7), ..Given::default() };
+        let digest = Digest::of(b"abc");
+        let read = |given: &Given, max_bytes| {
+            Recording::read(&Recording::write(digest, "1.0.0", given.clone(), max_bytes)).unwrap()
+        };
+        let size_bytes = r#"{"sequence":7}"#.len() as u64;
+        let whole = read(&given, size_bytes);
+        assert_eq!((whole.given.as_ref(), whole.size_bytes), (Some(&given), size_bytes));
+        let large = read(&given, size_bytes - 1);
+        assert_eq!((large.given, large.size_bytes), (None, size_bytes));
+        let cut = read(&Given { is_cut: true, ..given }, 1_000);
+        assert_eq!((cut.given, cut.size_bytes), (None, 1_001));
+        assert_eq!(Recording::read(b"{}"), None);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use error::{BatchError, EventError, EventErrorKind};
 pub use event::{Event, Identity};
 pub use given::{
     Begin, ClockReadings, Content, Given, GivenAnswer, GivenBlob, GivenClock, GivenHttpError,
-    GivenListing, GivenRandom, GivenUsage,
+    GivenListing, GivenRandom, GivenUsage, Recording,
 };
 pub use host::{
     BlobChange, BlobInfo, BlobStore, StagedBlob, StateAddress, StatePage, StateRead, StateReader,

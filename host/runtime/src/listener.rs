@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use usher_event::{
     BlobStore, Delivery, Digest, Effects, FailureClass, Given, Listener, Outcome, PluginName,
-    StateReader, Verdict,
+    Recording, StateReader, Verdict,
 };
 
 use crate::bindings::contract;
@@ -265,7 +265,8 @@ impl WasmListener {
                 used: peaks.against(limits),
             };
         }
-        let is_recorded = self.plugin().is_recorded() && !delivery.is_dry_run;
+        let is_recorded =
+            self.plugin().is_recorded() && !delivery.is_dry_run && !self.plugin().is_observed;
         let ending = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallFailure::of(&error, guest)),
@@ -318,10 +319,17 @@ impl WasmListener {
 
     async fn handled(&self, delivery: &Delivery, notes: &mut Notes) -> Outcome {
         let started = Instant::now();
-        let (verdict, effects) = match self.run(delivery, started, notes).await {
+        let (mut verdict, effects) = match self.run(delivery, started, notes).await {
             Ok(effects) => (Verdict::Ack, effects),
             Err(verdict) => (verdict, Effects::default()),
         };
+        if let Some(given) = notes.recording.take()
+            && let Verdict::Retry { failure, .. } | Verdict::Reject { failure } = &mut verdict
+        {
+            let max_bytes = self.plugin().limits.recording_bytes;
+            failure.recording =
+                Some(Recording::write(self.digest, &self.version, given, max_bytes));
+        }
         self.count(&verdict);
         let took = started.elapsed();
         self.counters.peaks.add(&Used { wall_ms: usher_event::millis(took), ..Used::default() });

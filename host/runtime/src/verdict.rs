@@ -70,6 +70,7 @@ impl CallFailure {
             class: self.class,
             reason: text::cut(reason, REASON_MAX_BYTES),
             backtrace: self.backtrace.map(|trace| text::cut(redact(trace), BACKTRACE_MAX_BYTES)),
+            recording: None,
         };
         Verdict::Retry { failure, after: None }
     }

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             out.text(&String::from_utf8_lossy(&script))
         }),
         Verb::Man { folder } => usher_cli::print(|_| write_man_pages(&folder)),
-        Verb::Client(command) => usher_cli::run(command),
+        Verb::Client(command) => usher_cli::run(command, offline::try_dead_letter),
         Verb::Offline(command) => offline::run(command),
     }
 }

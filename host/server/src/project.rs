@@ -7,7 +7,7 @@ use usher_api as api;
 use usher_api::Timestamp;
 use usher_broker as broker;
 use usher_event::{
-    BlobChange, Failure, FailureClass, PluginName, StateWrite, SubscriptionName, millis,
+    BlobChange, Failure, FailureClass, PluginName, Recording, StateWrite, SubscriptionName, millis,
 };
 use usher_router::Standing;
 
@@ -298,6 +298,12 @@ pub(crate) fn listed_dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
     api::DeadLetter { attempts: None, ..dead_letter(dead) }
 }
 
+/// What a dead letter's last attempt was told.
+pub(crate) fn recording(recording: Recording) -> api::DeadLetterRecording {
+    let Recording { digest, version, given, size_bytes } = recording;
+    api::DeadLetterRecording { digest, version, given, size_bytes }
+}
+
 pub(crate) fn dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
     let (class, reason) = (class_of(&dead), dead.reason().to_owned());
     api::DeadLetter {
@@ -441,7 +447,7 @@ pub(crate) fn dry_run(sequence: u64, ty: String, run: usher_router::DryRun) -> a
 }
 
 fn dry_run_failure(failure: Failure, after: Option<Duration>) -> api::DryRunFailure {
-    let Failure { class, reason, backtrace } = failure;
+    let Failure { class, reason, backtrace, recording: _ } = failure;
     let after_ms = after.map(millis);
     api::DryRunFailure { class: class.as_str().to_owned(), reason, backtrace, after_ms }
 }

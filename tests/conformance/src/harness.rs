@@ -250,5 +250,10 @@ pub fn reject() -> Disposition {
 }
 
 pub fn failure(reason: &str) -> Failure {
-    Failure { class: FailureClass::Trap, reason: reason.into(), backtrace: Some("0: f".into()) }
+    Failure {
+        class: FailureClass::Trap,
+        reason: reason.into(),
+        backtrace: Some("0: f".into()),
+        recording: Some("{}".into()),
+    }
 }

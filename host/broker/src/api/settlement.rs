@@ -50,7 +50,9 @@ impl Settlement {
                 events.sum::<usize>() + values.map(|value| value.len()).sum::<usize>()
             }
             Disposition::Retry { failure, .. } | Disposition::Reject { failure } => {
-                failure.reason.len() + failure.backtrace.as_ref().map_or(0, String::len)
+                failure.reason.len()
+                    + failure.backtrace.as_ref().map_or(0, String::len)
+                    + failure.recording.as_ref().map_or(0, bytes::Bytes::len)
             }
             Disposition::Release => 0,
         };

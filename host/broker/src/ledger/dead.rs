@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 use usher_event::{DELIVERY_DEAD_TYPE, Event, Identity, SystemEvent};
 
@@ -25,6 +26,7 @@ impl Ledger {
         &mut self,
         report: &Report,
         mut pending: Pending,
+        recording: Option<Bytes>,
         now_ms: u64,
     ) -> Settled {
         let (subscription_id, sequence) = (report.subscription, report.sequence);
@@ -59,6 +61,9 @@ impl Ledger {
         }
         self.unsaved.insert(subscription_id);
         self.outgoing.put(Space::Dead, keys::number(id), dead.write());
+        if let Some(recording) = recording {
+            self.outgoing.put(Space::Recordings, keys::number(id), recording);
+        }
         let delivery = keys::delivery(sequence, subscription_id);
         self.outgoing.put(Space::DeadByDelivery, delivery, keys::number(id));
         self.report(id, dead, now_ms);
@@ -233,6 +238,7 @@ impl Ledger {
     fn remove_dead(&mut self, id: u64, dead: &DeadRow) {
         self.removed_dead.insert(id);
         self.outgoing.delete(Space::Dead, keys::number(id));
+        self.outgoing.delete(Space::Recordings, keys::number(id));
         self.counters.dead_letters = self.counters.dead_letters.saturating_sub(1);
         if let Some(sub) = self.subs.get_mut(&dead.subscription_id) {
             sub.dead = sub.dead.saturating_sub(1);

@@ -35,7 +35,7 @@ impl Ledger {
                 text::cut(failure.reason, REASON_MAX_BYTES - CUT_WAIT_MAX_BYTES, ELLIPSIS);
             failure.reason += &format!(" (asked to wait {asked_s} s, {left_s} s are left)");
         }
-        let class = failure.class;
+        let (class, recording) = (failure.class, failure.recording.take());
         let tick = self.timeline.tick(now_ms);
         let (id, sequence) = (report.subscription, report.sequence);
         let Some(sub) = self.subs.get(&id) else { return Settled::Stale };
@@ -60,7 +60,7 @@ impl Ledger {
         let is_last = counted && count >= class_policy.max_attempts;
         if is_last || (left_ms == 0 && row.failures > 1) {
             pending.retry = Some(row);
-            return self.make_dead_letter(report, pending, now_ms);
+            return self.make_dead_letter(report, pending, recording, now_ms);
         }
         if self.is_gone(sequence, row.replay.is_some()) {
             return self.expire_failed(report, pending);
@@ -94,14 +94,20 @@ impl Ledger {
     }
 
     /// Dead-letters a delivery immediately.
-    pub(super) fn give_up(&mut self, report: &Report, failure: Failure, now_ms: u64) -> Settled {
+    pub(super) fn give_up(
+        &mut self,
+        report: &Report,
+        mut failure: Failure,
+        now_ms: u64,
+    ) -> Settled {
+        let recording = failure.recording.take();
         let Some(mut pending) = self.failed(report, failure, (true, None), now_ms) else {
             return Settled::Stale;
         };
         let mut row = pending.retry.take().unwrap_or_default();
         row.failures = row.failures.saturating_add(1);
         pending.retry = Some(row);
-        self.make_dead_letter(report, pending, now_ms)
+        self.make_dead_letter(report, pending, recording, now_ms)
     }
 
     /// Ends the lease and records the failed attempt. `retry` of the result doesn't include it yet.

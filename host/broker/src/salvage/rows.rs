@@ -334,6 +334,9 @@ impl Rescue<'_> {
             rescue.counters.dead_letters += 1;
             rescue.put(Space::Dead, key, value)
         })?;
+        self.each(Space::Recordings, |rescue, key, value| {
+            if key.len() == 8 { rescue.put(Space::Recordings, key, value) } else { Ok(false) }
+        })?;
         self.each(Space::DeadByDelivery, |rescue, key, value| {
             let is_row = key.len() == 12 && value.len() == 8;
             if is_row { rescue.put(Space::DeadByDelivery, key, value) } else { Ok(false) }

@@ -47,11 +47,12 @@ pub(crate) enum Space {
     BlobsByPlugin,
     Audit,
     Schedules,
+    Recordings,
 }
 
 impl Space {
     /// All tables; the position of each is its number as `usize`.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Meta,
         Self::Events,
         Self::Identities,
@@ -71,6 +72,7 @@ impl Space {
         Self::BlobsByPlugin,
         Self::Audit,
         Self::Schedules,
+        Self::Recordings,
     ];
 
     /// The table's name on disk.
@@ -95,6 +97,7 @@ impl Space {
             Self::BlobsByPlugin => "blobs_by_plugin",
             Self::Audit => "audit",
             Self::Schedules => "schedules",
+            Self::Recordings => "recordings",
         }
     }
 }

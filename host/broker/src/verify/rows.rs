@@ -227,6 +227,10 @@ impl Check<'_> {
             let what = format!("there are {count}, but {counted} were counted");
             self.report.problem(Space::Dead.name(), what);
         }
+        self.each(Space::Recordings, |check, key, _| {
+            let id = read(keys::first_number(key).filter(|_| key.len() == 8))?;
+            ensure(id < check.counters.next_dead, || format!("dead letter {id} never was"))
+        });
         self.each(Space::DeadByDelivery, |check, key, value| {
             check.known(read(keys::first_number(key).filter(|_| key.len() == 12))?)?;
             let id = read(keys::first_number(value).filter(|_| value.len() == 8))?;

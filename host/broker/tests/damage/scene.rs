@@ -76,7 +76,12 @@ pub(crate) fn nothing() -> Beside {
 }
 
 fn failure(reason: &str) -> Failure {
-    Failure { class: FailureClass::Trap, reason: reason.into(), backtrace: Some("0: f".into()) }
+    Failure {
+        class: FailureClass::Trap,
+        reason: reason.into(),
+        backtrace: Some("0: f".into()),
+        recording: None,
+    }
 }
 
 /// What an acknowledged delivery changes: an emission, a delayed one, a state write, a blob.

@@ -192,8 +192,12 @@ impl Player {
     }
 
     pub(crate) async fn settle(&self, lease: &Lease, verdict: Verdict) -> Result<(), Failed> {
-        let failure =
-            || Failure { class: FailureClass::Trap, reason: "no".into(), backtrace: None };
+        let failure = || Failure {
+            class: FailureClass::Trap,
+            reason: "no".into(),
+            backtrace: None,
+            recording: None,
+        };
         let disposition = match verdict {
             Verdict::Ack => Disposition::Ack(Changes::default()),
             Verdict::AckWithAll => Disposition::Ack(self.all(lease)?),

@@ -17,6 +17,10 @@ pub enum DeadLettersVerb {
     Show(DeadLetterArgs),
     /// Deliver dead letters again with a fresh attempt count, or one with an edited event
     Redrive(RedriveArgs),
+    /// Write what a dead letter's last attempt was told to a folder: a fixture for `usher test`
+    Capture(CaptureArgs),
+    /// Run a dead letter's last attempt again in another component, here; all effects are dropped
+    Try(TryArgs),
     /// Discard dead letters permanently
     Discard(DiscardArgs),
 }
@@ -59,6 +63,31 @@ pub struct DeadLetterFilterArgs {
     /// Only those given up before this time
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     pub until: Option<Timestamp>,
+}
+
+/// `usher dead-letters capture`.
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// The dead letter's id
+    pub id: u64,
+    /// The folder to make
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `usher dead-letters try`.
+#[derive(Debug, Args)]
+pub struct TryArgs {
+    /// The dead letter's id
+    pub id: u64,
+    /// The component
+    #[arg(value_name = "NEW.wasm")]
+    pub component: PathBuf,
+    /// The router
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// `usher dead-letters show`.

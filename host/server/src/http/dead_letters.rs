@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use usher_broker::{self as broker, DeadLetterPage, DeadLetterQuery, Operated, Operation};
-use usher_event::{FailureClass, SubscriptionName};
+use usher_event::{FailureClass, Recording, SubscriptionName};
 
 use super::connections::Caller;
 use super::params::{Params, PathParams, number, page};
@@ -141,6 +141,26 @@ pub(super) async fn one(
             Ok(Json(dead))
         }
         None => Err(missing(id)),
+    }
+}
+
+/// What the last attempt of a dead letter was told.
+pub(super) async fn recording(
+    State(api): State<Api>,
+    Caller(client): Caller,
+    PathParams(id): PathParams<String>,
+) -> Result<Response, ApiError> {
+    let id = number("id", &id)?;
+    let room = answers::room(&api, &client).await?;
+    match api.running.broker.recording(id).await? {
+        Some(json) => {
+            let recording = Recording::read(&json);
+            let recording =
+                recording.ok_or_else(|| ApiError::internal("the recording can't be read"))?;
+            answers::json(room, &project::recording(recording))
+        }
+        None if api.running.broker.dead_letter(id).await?.is_none() => Err(missing(id)),
+        None => Err(ApiError::not_found(format!("nothing was recorded of dead letter {id}"))),
     }
 }
 

@@ -92,6 +92,7 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::DEAD_LETTERS, dead_letters::list),
         on(routes::DEAD_LETTER_REASONS, dead_letters::reasons),
         on(routes::DEAD_LETTER, dead_letters::one),
+        on(routes::DEAD_LETTER_RECORDING, dead_letters::recording),
         on(routes::REDRIVE, dead_letters::redrive),
         on(routes::REDRIVE_EDITED, dead_letters::redrive_edited),
         on(routes::DISCARD, dead_letters::discard),

@@ -18,7 +18,7 @@ use super::stage::Workbench;
 const EVENT_MAX_BYTES: u64 = 1024 * 1024;
 
 #[derive(Debug, Serialize)]
-struct Called<'a> {
+pub(super) struct Called<'a> {
     plugin: &'a str,
     version: &'a str,
     digest: String,
@@ -26,7 +26,7 @@ struct Called<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Delivered<'a> {
+pub(super) struct Delivered<'a> {
     subscription: &'a str,
     did: &'a Expected,
     given: &'a Given,
@@ -80,7 +80,7 @@ fn fixture(args: &CallArgs) -> Result<Fixture, CliError> {
     Ok(fixture)
 }
 
-fn called<'a>(loaded: &'a Loaded, reports: &'a [Report]) -> Called<'a> {
+pub(super) fn called<'a>(loaded: &'a Loaded, reports: &'a [Report]) -> Called<'a> {
     let delivered = |report: &'a Report| Delivered {
         subscription: &report.subscription,
         did: &report.did,
@@ -96,7 +96,7 @@ fn called<'a>(loaded: &'a Loaded, reports: &'a [Report]) -> Called<'a> {
     }
 }
 
-fn render(report: &Report, with_limits: bool) -> String {
+pub(super) fn render(report: &Report, with_limits: bool) -> String {
     let Expected { verdict, class, reason, backtrace, after_ms, .. } = &report.did;
     let verdict = verdict.as_deref().unwrap_or_default();
     let style = if report.is_ack() { style::GOOD } else { style::BAD };

@@ -15,12 +15,14 @@ mod new;
 mod stage;
 mod store;
 mod test;
+mod trial;
 
 use std::process::ExitCode;
 
 use args::StoreVerb;
 
 pub(crate) use args::Command;
+pub(crate) use trial::run as try_dead_letter;
 
 /// Runs one subcommand.
 pub(crate) fn run(command: Command) -> ExitCode {

@@ -325,6 +325,10 @@ impl Reader for Stub {
         Ok(DeadLetterPage { letters, next: None, last: 7 })
     }
 
+    async fn recording(&self, _: u64) -> Result<Option<Bytes>, BrokerError> {
+        Ok(None)
+    }
+
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
         self.check()?;
         Ok((id == 7).then(|| dead(7)))
