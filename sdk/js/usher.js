@@ -212,7 +212,8 @@ export function plugin(given) {
       } catch (error) {
         failed(error);
       }
-      // A promise: awaited by StarlingMonkey. QuickJS components are built without async.
+      // Awaited by StarlingMonkey. Components on QuickJS are built without async.
+      if (!engine.isBig) failed(new Error('handle returned a promise, which needs StarlingMonkey'));
       return answer.then(done).catch(failed);
     },
   };

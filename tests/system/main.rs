@@ -8,6 +8,7 @@
 )]
 mod access;
 mod api;
+mod author;
 mod browser;
 mod capabilities;
 mod cloudevents;
@@ -22,6 +23,7 @@ mod hot_swap;
 mod imports;
 mod isolation;
 mod ladder;
+mod languages;
 mod lifecycle;
 mod listening;
 mod packaging;
@@ -31,6 +33,7 @@ mod prefix;
 mod promises;
 mod questions;
 mod recorder;
+mod recordings;
 mod replay;
 mod rollback;
 mod scene;

@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod guests;
 mod hostile;
+mod languages;
 mod simulate;
 mod style;
 mod suite;
@@ -34,6 +35,10 @@ enum Task {
     ///
     /// Output goes to target/plugins and target/guests.
     Plugins,
+    /// Make and build a plugin in each language that `usher new` knows, with its tools.
+    ///
+    /// Needs Python 3, Node.js and their registries.
+    Languages,
     /// Run twelve ticket purchases through four plugins.
     ///
     /// Builds everything it needs, starts the router with a payment gateway and a mail API,
@@ -62,6 +67,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Plugins => guests::build().map(drop),
+        Task::Languages => languages::build(),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => suite::run(&options),
         Task::Crash(options) => crash::run(&options),

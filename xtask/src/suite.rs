@@ -11,13 +11,14 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{build_workspace, cargo, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
-use crate::{browser, crash, guests, hostile, simulate};
+use crate::{browser, crash, guests, hostile, languages, simulate};
 
 /// Seeds played by the ledger simulation.
 const SIMULATED_SEEDS: u64 = 1_000;
 const SIMULATE: &str = "simulate: 1000 seeds";
 const HOSTILE: &str = "hostile: every row";
 const PAGE: &str = "page: in a browser";
+const LANGUAGES: &str = "languages: a plugin in each";
 
 /// Threads for tests in a browser, each of which has several processes.
 const BROWSERS_MAX: &str = "2";
@@ -62,6 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.filter.as_ref().is_none_or(|filter| PAGE.contains(filter)) {
             steps.push(step(PAGE, page));
         }
+        if options.filter.as_ref().is_none_or(|filter| LANGUAGES.contains(filter)) {
+            steps.push(step(LANGUAGES, in_languages));
+        }
         steps.push(step("plugins: unit tests", || {
             let native = target_dir().join("plugins-native");
             let mut test = cargo(&repository().join("plugins"), "test", &native);
@@ -95,6 +99,20 @@ fn page() -> Result<Counts> {
             announce(&format!(
                 "the tests of the page are left out: there is no browser: {error:#}"
             ));
+            counted(&mut test)
+        }
+    }
+}
+
+/// Runs the tests of plugins in other languages, or counts them as ignored where the tools can't be
+/// had.
+fn in_languages() -> Result<Counts> {
+    let mut test = cargo(&repository(), "test", &target_dir());
+    test.args(["--package", "usher-tests", "--test", "system", "languages::"]);
+    match languages::build() {
+        Ok(()) => counted(test.args(["--", "--ignored"])),
+        Err(error) => {
+            announce(&format!("the tests of other languages are left out: {error:#}"));
             counted(&mut test)
         }
     }

@@ -13,9 +13,12 @@
 //! - `env`: environment variables and arguments;
 //! - `file` with `"path"`, `connect` with `"address"`: what a guest must never reach;
 //! - `allocate` with `"bytes"`: that much memory;
-//! - `recurse`: the stack, to its end.
+//! - `recurse`: the stack, to its end;
+//! - `panic` with `"after"`, a list of such payloads: what they got, the time and a random number, in
+//!   the words of a panic.
 
-use std::time::Duration;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,6 +44,7 @@ enum Try {
     Connect { address: String },
     Allocate { bytes: usize },
     Recurse,
+    Panic { after: Vec<Try> },
 }
 
 #[derive(Deserialize)]
@@ -123,6 +127,16 @@ fn attempt(what: Try) -> Result<Value, Error> {
         }
         Try::Allocate { bytes } => json!(std::hint::black_box(vec![1_u8; bytes]).len()),
         Try::Recurse => json!(recurse(0)),
+        #[allow(clippy::panic, reason = "it is what is tried")]
+        Try::Panic { after } => {
+            let told: Vec<_> = after
+                .into_iter()
+                .map(|what| attempt(what).unwrap_or_else(|error| json!(error.to_string())))
+                .collect();
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let random = RandomState::new().hash_one(());
+            panic!("{} at {} {random}", json!(told), time.as_millis())
+        }
     })
 }
 

@@ -1,0 +1,187 @@
+//! What an author does without a router: `usher new`, `usher test`, `usher call`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use usher_tests::{Finished, Folder, guest, usher};
+
+use crate::scene::event;
+
+/// A fixture of the greeter.
+fn fixture(folder: &Path, name: &str, who: &Value) -> Result<()> {
+    let case = folder.join(name);
+    fs::create_dir_all(&case)?;
+    fs::write(case.join("event.json"), event("guest.arrived", name, who).to_string())?;
+    Ok(())
+}
+
+fn test(fixtures: &Path, more: &[&str]) -> Result<Finished> {
+    let component = guest("greeter")?;
+    let (component, fixtures) = (component.to_str().unwrap(), fixtures.to_str().unwrap());
+    let args = ["test", "--component", component, "--fixtures", fixtures];
+    usher(&args.iter().chain(more).copied().collect::<Vec<_>>(), b"")
+}
+
+#[test]
+fn fixtures_are_kept_compared_and_kept_again() -> Result<()> {
+    let folder = Folder::new()?;
+    let fixtures = folder.root().join("fixtures");
+    for (name, who) in [("ada", json!("Ada")), ("bo", json!("Bo")), ("nobody", json!(7))] {
+        fixture(&fixtures, name, &who)?;
+    }
+    let new = test(&fixtures, &[])?;
+    assert_eq!(new.code, 1, "{new:?}");
+    assert!(new.stdout.contains("3 fixtures: 0 ok, 0 failed, 3 new"), "{new:?}");
+    assert!(new.stderr.contains("--update"), "{new:?}");
+    assert!(!fixtures.join("ada/expect.json").exists());
+
+    assert_eq!(test(&fixtures, &["--update"])?.code, 0);
+    let expected: Value =
+        serde_json::from_str(&fs::read_to_string(fixtures.join("ada/expect.json"))?)?;
+    assert_eq!(expected["verdict"], "ack");
+    assert_eq!(
+        expected["emissions"],
+        json!([{
+            "type": "guest.greeted", "datacontenttype": "application/json", "data": "Hello, Ada!"
+        }])
+    );
+    assert_eq!(test(&fixtures, &[])?.code, 0);
+
+    let other = json!({ "emissions": [{ "type": "guest.greeted", "data": "Bye, Bo!" }] });
+    fs::write(fixtures.join("bo/expect.json"), other.to_string())?;
+    let junit = folder.root().join("report.xml");
+    let failed = test(&fixtures, &["--junit", junit.to_str().unwrap()])?;
+    assert_eq!(failed.code, 1, "{failed:?}");
+    for line in ["- ", "\"data\": \"Bye, Bo!\"", "\"data\": \"Hello, Bo!\"", "1 failed"] {
+        assert!(failed.stdout.contains(line), "{line:?} is not in {failed:?}");
+    }
+    let report = fs::read_to_string(junit)?;
+    assert!(report.contains("tests=\"3\"") && report.contains("failures=\"1\""), "{report}");
+
+    let listed = test(&fixtures, &["--json"])?.json()?;
+    let outcomes: Vec<_> = listed["fixtures"].as_array().unwrap().iter().collect();
+    assert_eq!(outcomes[1]["name"], "bo");
+    assert_eq!(outcomes[1]["outcome"], "failed");
+    assert_eq!(outcomes[1]["differences"][0]["part"], "emissions");
+
+    assert_eq!(test(&fixtures, &["--update"])?.code, 0);
+    assert_eq!(test(&fixtures, &[])?.code, 0);
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_fixture_is_told_with_file_and_line() -> Result<()> {
+    let folder = Folder::new()?;
+    let fixtures = folder.root().join("fixtures");
+    let put = |name: &str, file: &str, text: &str| -> Result<()> {
+        fixture(&fixtures, name, &json!("Ada"))?;
+        Ok(fs::write(fixtures.join(name).join(file), text)?)
+    };
+    put("a", "event.json", "{\n  \"id\": 1,\n")?;
+    put("b", "given.json", "{\n  \"stat\": {}\n}")?;
+    put("c", "expect.json", "{\"verdict\": \"ack\",}")?;
+    put("d", "given.json", r#"{"clock": "yesterday"}"#)?;
+    put("e", "given.json", r#"{"http": [{"url": "nowhere", "status": 200}]}"#)?;
+    put("f", "given.json", r#"{"state": {"b": {"k": {"file": "../../secret"}}}}"#)?;
+    put("g", "given.json", r#"{"grants": ["sockets"]}"#)?;
+    put("h", "given.json", r#"{"subscription": "No Name"}"#)?;
+    put("i", "event.json", &event("guest.left", "1", &json!("Ada")).to_string())?;
+    put("j", "expect.json", "[{}, {}]")?;
+    let tested = test(&fixtures, &["--json"])?;
+    assert_eq!(tested.code, 1);
+    let fixtures = tested.json()?["fixtures"].as_array().cloned().unwrap();
+    for (fixture, says) in fixtures.iter().zip([
+        "event.json",
+        "given.json: unknown field `stat`",
+        "expect.json: trailing comma at line 1",
+        "RFC 3339",
+        "http[0]: \"nowhere\"",
+        "\"../../secret\" is not below the fixture's folder",
+        "there is no capability \"sockets\": there are ",
+        "No Name",
+        "no subscription of greeter takes an event of type \"guest.left\"",
+        "it expects something of 2 events, event.json has 1",
+    ]) {
+        assert_eq!(fixture["outcome"], "broken", "{fixture}");
+        let error = fixture["error"].as_str().unwrap();
+        assert!(error.contains(says), "{error:?} does not say {says:?}");
+    }
+    assert_eq!(fixtures.len(), 10);
+    Ok(())
+}
+
+#[test]
+fn everything_given_is_what_the_guest_gets() -> Result<()> {
+    let folder = Folder::new()?;
+    let probe = guest("probe")?;
+    let given = folder.root().join("given.json");
+    fs::write(folder.root().join("blob.txt"), "from a file")?;
+    fs::write(
+        &given,
+        json!({
+            "config": { "shop": "open" },
+            "state": { "probe": { "kept": { "json": [1, 2] } } },
+            "blobs": [{ "content_type": "text/plain", "content": { "file": "blob.txt" }, "own": true }],
+            "http": [
+                { "url": "http://shop.test/a?b=c", "status": 201, "headers": [["x-a", "b"]], "body": "one" },
+                { "url": "http://shop.test/a?b=c", "error": { "code": "connection-refused" } },
+            ],
+        })
+        .to_string(),
+    )?;
+    let call = |what: Value| -> Result<Value> {
+        let probe = probe.to_str().unwrap();
+        let args = ["call", probe, "-", "--given", given.to_str().unwrap(), "--json"];
+        let called = usher(&args, event("test.probe", "1", &what).to_string().as_bytes())?;
+        assert_eq!(called.code, 0, "{called:?}");
+        Ok(called.json()?["deliveries"][0]["did"].clone())
+    };
+    let data = |what: Value| Ok::<_, anyhow::Error>(call(what)?["emissions"][0]["data"].clone());
+    assert_eq!(data(json!({ "try": "config", "key": "shop" }))?["ok"], "open");
+    let did = call(json!({ "try": "state", "key": "kept", "set": "new" }))?;
+    assert_eq!(did["emissions"][0]["data"]["ok"], "[1,2]");
+    assert_eq!(did["state"], json!({ "probe": { "kept": "new" } }));
+    assert_eq!(data(json!({ "try": "list-blobs" }))?["ok"].as_array().map(Vec::len), Some(1));
+    let did = call(json!({ "try": "http", "url": "http://shop.test/a?b=c" }))?;
+    assert_eq!(did["emissions"][0]["data"]["ok"]["status"], 201);
+    assert_eq!(did["calls"][0]["url"], "http://shop.test/a?b=c");
+    let other = data(json!({ "try": "http", "url": "http://shop.test/other" }))?;
+    let error = other["error"].as_str().unwrap();
+    assert!(error.contains("no answer was recorded or given for GET http://shop.test/other"));
+    Ok(())
+}
+
+#[test]
+fn a_project_is_begun_once() -> Result<()> {
+    let folder = Folder::new()?;
+    let project = folder.root().join("greeter");
+    let new = |more: &[&str]| {
+        let args = ["new", "greeter", "--folder", project.to_str().unwrap(), "--lang"];
+        usher(&args.iter().chain(more).copied().collect::<Vec<_>>(), b"")
+    };
+    let unknown = new(&["cobol"])?;
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("rust, python, js, ts, c"), "{unknown:?}");
+    let refused = new(&["c", "--with", "http"])?;
+    assert!(refused.stderr.contains("http is in the SDK for Rust only"), "{refused:?}");
+    assert!(!project.exists());
+    assert_eq!(new(&["c", "--with", "state"])?.code, 0);
+    assert!(project.join("usher/usher.h").is_file());
+    let again = new(&["rust"])?;
+    assert!(again.stderr.contains("exists already"), "{again:?}");
+
+    // Without tools the first step says what to do.
+    let test = usher(&["test", project.to_str().unwrap()], b"")?;
+    assert_eq!(test.code, 1);
+    fs::write(
+        project.join("plugin.toml"),
+        "[build]\nsteps = [[\".venv/bin/none\"]]\ncomponent = \"x\"\nwatch = []\n",
+    )?;
+    let test = usher(&["test", project.to_str().unwrap()], b"")?;
+    assert!(test.stderr.contains("pip install -r requirements.txt"), "{test:?}");
+    let none = usher(&["test", folder.root().to_str().unwrap()], b"")?;
+    assert!(none.stderr.contains("usher new"), "{none:?}");
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! A delivery that fails is recorded, and fails again elsewhere in the same way.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use usher_tests::stand_ins::Gateway;
+use usher_tests::{Folder, Router, guest, usher, wait_for};
+
+use crate::scene::Scene;
+
+const SECRET: &str = "hunter2-and-more";
+
+/// A router whose probe is granted everything, and gives up at once.
+fn scene(limits: &str) -> Result<(Scene, Gateway)> {
+    let gateway = Gateway::start(Duration::ZERO)?;
+    let folder = Folder::new()?;
+    let secret = folder.root().join("secret");
+    fs::write(&secret, SECRET)?;
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    folder.configure(
+        "",
+        &format!(
+            r#"
+[retry]
+max_attempts = 1
+
+[plugin.probe.grants]
+http = ["{}", "http://127.0.0.1:1"]
+state = true
+blobs = true
+secrets = ["KEY"]
+
+[plugin.probe.limits]
+{limits}
+
+[plugin.probe.config]
+shop = "the shop's {SECRET}"
+
+[plugin.probe.secrets]
+KEY = {{ file = "{}" }}
+"#,
+            gateway.url(),
+            secret.display()
+        ),
+    )?;
+    folder.install_guests(&["probe"])?;
+    let router = Router::start(&folder)?;
+    router.client().wait_for_plugin("probe", "serving")?;
+    Ok((Scene { router, folder }, gateway))
+}
+
+impl Scene {
+    /// Has the probe do these things and panic; returns the dead letter's id.
+    fn panic_after(&self, id: &str, after: &[Value]) -> Result<u64> {
+        self.client().publish_new("test.probe", id, &json!({ "try": "panic", "after": after }))?;
+        wait_for("the dead letter", || {
+            let found = self.client().get_json("/dead-letters")?;
+            let all = found["dead_letters"].as_array().cloned().unwrap_or_default();
+            let dead = all.iter().find(|dead| dead["event"]["event"]["id"] == id);
+            Ok(dead.and_then(|dead| dead["id"].as_u64()))
+        })
+    }
+
+    fn capture(&self, id: u64, to: &Path) -> usher_tests::Finished {
+        self.try_usher(&["dead-letters", "capture", &id.to_string(), to.to_str().unwrap()], "")
+    }
+}
+
+/// Runs `usher test` on a folder of fixtures.
+fn tested(fixtures: &Path) -> Result<Value> {
+    let (component, fixtures) = (guest("probe")?, fixtures.to_str().unwrap());
+    let component = component.to_str().unwrap();
+    let args = ["test", "--component", component, "--fixtures", fixtures, "--json"];
+    usher(&args, b"")?.json()
+}
+
+#[test]
+fn a_captured_failure_fails_again_byte_for_byte() -> Result<()> {
+    let (scene, gateway) = scene("")?;
+    let setup = [
+        json!({ "try": "state", "key": "kept", "set": format!("says {SECRET}") }),
+        json!({ "try": "put-blob", "content": "a blob" }),
+    ];
+    for (number, what) in setup.iter().enumerate() {
+        scene.flow_of("test.probe", &format!("set-up-{number}"), what)?;
+    }
+    let blobs = scene.client().get_json("/blobs")?;
+    let digest = &blobs["blobs"][0]["digest"];
+    let charge = json!({
+        "try": "http", "method": "POST", "url": format!("{}/charges", gateway.url()),
+        "headers": [["content-type", "application/json"]],
+        "body": r#"{"order":"o-1","amount_cents":100,"card":"ok"}"#,
+    });
+    let after = [
+        json!({ "try": "all-config" }),
+        json!({ "try": "state", "key": "kept" }),
+        json!({ "try": "state", "key": "nothing" }),
+        json!({ "try": "keys" }),
+        json!({ "try": "get-blob", "digest": digest }),
+        json!({ "try": "list-blobs" }),
+        charge.clone(),
+        charge,
+        json!({ "try": "http", "url": "http://127.0.0.1:1/refuses" }),
+        json!({ "try": "http", "url": "http://elsewhere.test/denied" }),
+        json!({ "try": "log", "line": "about to fail" }),
+    ];
+    let id = scene.panic_after("e-1", &after)?;
+    let fixtures = scene.folder.root().join("fixtures");
+    let case = fixtures.join("as-it-was");
+    let captured = scene.capture(id, &case);
+    assert_eq!(captured.code, 0, "{captured:?}");
+    let read = |file: &str| fs::read_to_string(case.join(file));
+    let expected: Value = serde_json::from_str(&read("expect.json")?)?;
+    let reason = expected["reason"].as_str().unwrap();
+    for part in ["[redacted]", "a blob", "not granted", "panicked at"] {
+        assert!(reason.contains(part), "{part} is not in {reason}");
+    }
+    for file in ["event.json", "given.json", "expect.json"] {
+        assert!(!read(file)?.contains(SECRET), "a secret is in {file}: {}", read(file)?);
+    }
+
+    for _ in 0..2 {
+        let tested = tested(&fixtures)?;
+        assert_eq!(tested["fixtures"][0]["outcome"], "ok", "{tested:#}");
+    }
+    // Two runs are the same in every respect but time.
+    let component = guest("probe")?;
+    let call = || -> Result<Value> {
+        let called =
+            usher(&["call", component.to_str().unwrap(), case.to_str().unwrap(), "--json"], b"")?;
+        let mut delivery = called.json()?["deliveries"][0].clone();
+        delivery["took_us"] = Value::Null;
+        delivery["used"] = Value::Null;
+        Ok(delivery)
+    };
+    let called = call()?;
+    assert_eq!(call()?, called);
+    assert_eq!(called["did"]["calls"].as_array().map(Vec::len), Some(4), "{called:#}");
+
+    let tried =
+        scene.usher(&["dead-letters", "try", &id.to_string(), component.to_str().unwrap()], "");
+    assert!(tried.stdout.contains("panicked at"), "{tried:?}");
+
+    // It is kept as long as the dead letter is.
+    let again = scene.capture(id, &case);
+    assert!(again.stderr.contains("exists already"), "{again:?}");
+    scene.usher(&["dead-letters", "discard", &id.to_string()], "");
+    let gone = scene.capture(id, &fixtures.join("gone"));
+    assert_eq!(gone.code, 1);
+    assert!(gone.stderr.contains("there is no dead letter"), "{gone:?}");
+    assert!(!fixtures.join("gone").exists());
+    Ok(())
+}
+
+#[test]
+fn a_recording_is_bounded_and_can_be_turned_off() -> Result<()> {
+    for (limits, says) in [
+        ("recording_bytes = 200", "raise recording_bytes in [plugin.probe.limits]"),
+        ("recording_bytes = 0", "nothing was recorded of dead letter"),
+    ] {
+        let (scene, _gateway) = scene(limits)?;
+        let id = scene.panic_after("e-1", &[])?;
+        let folder = scene.folder.root().join("captured");
+        let captured = scene.capture(id, &folder);
+        assert_eq!(captured.code, 1, "{captured:?}");
+        assert!(captured.stderr.contains(says), "{captured:?}");
+        assert!(!folder.exists());
+    }
+    Ok(())
+}
