@@ -39,7 +39,8 @@ fn child_compiler(compiler: CompilerConfig) -> Compiler {
     Compiler::Child(CompilerProcess { program, args, memory_bytes, cpu_ms, wall_ms })
 }
 
-fn program() -> PathBuf {
+/// The running program, to start it again.
+pub fn program() -> PathBuf {
     let this = PathBuf::from(THIS_PROGRAM);
     if this.exists() { this } else { std::env::current_exe().unwrap_or(this) }
 }

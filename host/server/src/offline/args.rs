@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Deliver one event to a component, and show everything it does
     Call(CallArgs),
+    /// Build a plugin at each change, serve it on a router of its own, and show what happens
+    Dev(DevArgs),
 }
 
 /// `usher store`.
@@ -162,6 +164,20 @@ pub(crate) struct TestArgs {
     pub(crate) junit: Option<PathBuf>,
 }
 
+/// `usher dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// The plugin's project
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Send this sample whenever a new version serves; its name may be cut
+    #[arg(long, value_name = "NAME")]
+    pub(crate) send: Option<String>,
+    /// Where the router's API listens
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+}
+
 /// `usher call`.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
@@ -214,6 +230,8 @@ mod tests {
             "test",
             "test greeter first --update --junit report.xml",
             "test --component greeter.wasm --fixtures cases --no-build --json",
+            "dev",
+            "dev greeter --send first --listen 127.0.0.1:7171",
             "call greeter.wasm event.json --given given.json --limits --json",
             "inspect printer-2.wasm --against printer.wasm --config usher.toml",
         ] {

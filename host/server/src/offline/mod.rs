@@ -6,6 +6,7 @@ mod call;
 mod check;
 mod compare;
 mod compare_schedules;
+mod dev;
 mod difference;
 mod doctor;
 mod executor;
@@ -36,5 +37,6 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::New(args) => new::run(&args, out),
         Command::Test(args) => test::run(&args, out),
         Command::Call(args) => call::run(&args, out),
+        Command::Dev(args) => dev::run(&args, out),
     })
 }

@@ -2,8 +2,6 @@
 //! version ([`host`](super::host)). It differs in two ways: the cursor of a listing is a number,
 //! and increments are unsigned.
 
-use std::sync::Arc;
-
 use wasmtime::component::Resource;
 
 use super::State;
@@ -13,37 +11,7 @@ use crate::bindings::drafts::{atomics, batch};
 use crate::bindings::{atomics as newer_atomics, batch as newer_batch, keyvalue as newer};
 use crate::capability::View;
 
-/// Pages one delivery may be given numbers for; more than there can be keys.
-const CURSORS_MAX: usize = 1_000;
-
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
-
-/// The keys that the current delivery's cursors stand for: cursor 1 is the first.
-#[derive(Default)]
-pub(super) struct Cursors(Vec<Arc<str>>);
-
-impl Cursors {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn number(&mut self, key: String) -> Result<u64, Error> {
-        if self.0.len() >= CURSORS_MAX {
-            let words = format!("one delivery may list {CURSORS_MAX} pages of keys");
-            return Err(Error::Other(words));
-        }
-        self.0.push(key.into());
-        Ok(self.0.len() as u64)
-    }
-
-    /// The key after which the page begins. As in other hosts, 0 is the beginning.
-    fn key(&self, cursor: Option<u64>) -> Result<Option<String>, Error> {
-        let Some(before) = cursor.and_then(|cursor| cursor.checked_sub(1)) else { return Ok(None) };
-        let key = usize::try_from(before).ok().and_then(|before| self.0.get(before));
-        key.map(|key| Some(key.to_string()))
-            .ok_or_else(|| Error::Other("the cursor is not one of this delivery's".to_owned()))
-    }
-}
 
 impl From<newer::Error> for Error {
     fn from(error: newer::Error) -> Self {
@@ -85,11 +53,12 @@ impl keyvalue::HostBucket for View<'_, State> {
     fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answer<KeyResponse> {
         let after = match self.capability.cursors.key(cursor) {
             Ok(after) => after,
-            Err(error) => return Ok(Err(error)),
+            Err(words) => return Ok(Err(Error::Other(words))),
         };
         let page = newer::HostBucket::list_keys(self, bucket, after)?;
         Ok(page.map_err(Error::from).and_then(|newer::KeyResponse { keys, cursor }| {
-            let cursor = cursor.map(|key| self.capability.cursors.number(key)).transpose()?;
+            let number = |key| self.capability.cursors.number(key).map_err(Error::Other);
+            let cursor = cursor.map(number).transpose()?;
             Ok(KeyResponse { keys, cursor })
         }))
     }
@@ -132,29 +101,5 @@ impl batch::Host for View<'_, State> {
 
     fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Answer<()> {
         converted(newer_batch::Host::delete_many(self, bucket, keys))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cursors_are_numbers_of_this_delivery() {
-        let mut cursors = Cursors::default();
-        assert_eq!(cursors.number("a".to_owned()).unwrap(), 1);
-        assert_eq!(cursors.number("b".to_owned()).unwrap(), 2);
-        for (cursor, key) in
-            [(None, None), (Some(0), None), (Some(1), Some("a")), (Some(2), Some("b"))]
-        {
-            assert_eq!(cursors.key(cursor).unwrap().as_deref(), key, "{cursor:?}");
-        }
-        assert!(cursors.key(Some(3)).is_err());
-        cursors.clear();
-        assert!(cursors.key(Some(1)).is_err(), "of an earlier delivery");
-        for _ in 0..CURSORS_MAX {
-            cursors.number(String::new()).unwrap();
-        }
-        assert!(cursors.number(String::new()).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! staged over it and returned with the verdict (see [`staging`]). [`host`] is the version that the
 //! contract names, [`draft`] the one that other hosts' components import.
 
+mod cursors;
 mod draft;
 pub(crate) mod handles;
 mod host;
@@ -16,6 +17,7 @@ use crate::bindings::{atomics, batch, drafts, keyvalue};
 use crate::capability::{About, Capability, Grants, Has, Viewed};
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
+use cursors::Cursors;
 use staging::Staging;
 
 const NAME: &str = "state";
@@ -29,7 +31,7 @@ pub(crate) struct State {
     /// Set once the current delivery has used state.
     staging: Option<Staging>,
     /// Where the pages begin that the current delivery was given numbers for.
-    cursors: draft::Cursors,
+    cursors: Cursors,
 }
 
 /// A plugin's state.
@@ -61,7 +63,7 @@ impl Capability for State {
             clock: clock.clone(),
             delivery: 0,
             staging: None,
-            cursors: draft::Cursors::default(),
+            cursors: Cursors::default(),
         }
     }
 

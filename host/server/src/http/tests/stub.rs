@@ -18,8 +18,8 @@ use usher_broker::{
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
-    Listener, Outcome, PluginName, StagedBlob, StateAddress, StateReader, StateSnapshot,
-    StateWrite, StoreError, SubscriptionName, Verdict,
+    Given, Listener, Outcome, PluginName, Recording, StagedBlob, StateAddress, StateReader,
+    StateSnapshot, StateWrite, StoreError, SubscriptionName, Verdict,
 };
 use usher_filter::Filter;
 use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState};
@@ -325,8 +325,11 @@ impl Reader for Stub {
         Ok(DeadLetterPage { letters, next: None, last: 7 })
     }
 
-    async fn recording(&self, _: u64) -> Result<Option<Bytes>, BrokerError> {
-        Ok(None)
+    async fn recording(&self, dead_letter: u64) -> Result<Option<Bytes>, BrokerError> {
+        self.check()?;
+        let given = Given { sequence: Some(1), ..Given::default() };
+        let recording = Recording::write(Digest::of(b"printer"), "1.0.0", given, 1_000);
+        Ok((dead_letter == 7).then_some(recording))
     }
 
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {

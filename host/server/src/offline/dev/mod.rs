@@ -1,0 +1,251 @@
+//! `usher dev`: builds a plugin at each change, serves it on a router of its own with a data folder
+//! that is thrown away, and shows in one stream what happens.
+//!
+//! Everything that happens is a [`Message`] in one bounded queue, which one thread takes from and
+//! prints; the others end with the process.
+
+mod child;
+mod message;
+mod screen;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use usher_api::{StateQuery, StateValues, routes};
+use usher_author::{BuildError, Project, build};
+use usher_cli::ui::{CliError, Output};
+use usher_client::Client;
+use usher_event::json;
+use usher_fixtures::Fixture;
+
+use super::args::DevArgs;
+use child::Child;
+use message::Message;
+use screen::Screen;
+
+/// Messages that may wait; whoever has more waits itself.
+const MESSAGES_MAX: usize = 1_024;
+/// How long nothing must happen until state is looked at.
+const QUIET: Duration = Duration::from_millis(150);
+/// Values of state that are compared.
+const STATE_VALUES_MAX: usize = 1_000;
+
+/// Runs `usher dev`.
+pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::new(error.to_string());
+    let project = Project::read(&args.folder).map_err(|error| failed(&error))?;
+    let samples = samples(&project);
+    let (sender, messages) = sync_channel(MESSAGES_MAX);
+    stop_on_signals(sender.clone()).map_err(|error| failed(&error))?;
+    read_lines(sender.clone());
+    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let child = Child::start(&project, folder.path(), &args.listen, sender.clone())?;
+    let _watcher = watch::watch(&project, sender).map_err(|error| failed(&error))?;
+    let plugins = child.plugins().to_owned();
+    let mut session = Session {
+        project,
+        plugins,
+        samples,
+        on_change: args.send.clone(),
+        client: None,
+        state: BTreeMap::new(),
+        plugin: None,
+        sent: 0,
+        built: None,
+        screen: Screen::new(out),
+    };
+    session.begin()?;
+    session.rebuild()?;
+    let ended = session.attend(&messages);
+    drop(child);
+    ended
+}
+
+/// What is known while it runs.
+struct Session<'a> {
+    project: Project,
+    /// The router's plugins folder.
+    plugins: PathBuf,
+    samples: Vec<Fixture>,
+    /// The sample that is sent when a new version serves.
+    on_change: Option<String>,
+    client: Option<Client>,
+    /// The plugin's state, as it was last seen.
+    state: BTreeMap<(String, String), String>,
+    /// The plugin's name, once it has served.
+    plugin: Option<String>,
+    /// Events sent; makes their ids unique.
+    sent: u64,
+    /// When the build began whose version does not serve yet.
+    built: Option<Instant>,
+    screen: Screen<'a>,
+}
+
+impl Session<'_> {
+    fn begin(&mut self) -> Result<(), CliError> {
+        let names: Vec<_> = self.samples.iter().map(|sample| sample.name.clone()).collect();
+        self.screen.welcome(&self.project.folder, &names)
+    }
+
+    /// Shows and does what the messages say, until the author or the router ends.
+    fn attend(&mut self, messages: &Receiver<Message>) -> Result<(), CliError> {
+        let mut is_dirty = false;
+        loop {
+            let message = match messages.recv_timeout(QUIET) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => {
+                    if std::mem::take(&mut is_dirty) {
+                        self.show_state()?;
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            match message {
+                Message::Listening(url) => {
+                    self.screen.listening(&url)?;
+                    self.client = Some(Client::new(url));
+                }
+                Message::Log(line) => self.log(&line)?,
+                Message::Event(stored) => {
+                    is_dirty = true;
+                    self.screen.event(&stored)?;
+                }
+                Message::Changed => self.rebuild()?,
+                Message::Line(line) => match line.trim() {
+                    "q" | "quit" => return Ok(()),
+                    name => self.send(name)?,
+                },
+                Message::Ended => return Err(CliError::new("the router ended: see above")),
+                Message::Stop => return Ok(()),
+            }
+        }
+    }
+
+    fn log(&mut self, line: &Value) -> Result<(), CliError> {
+        let fields = &line["fields"];
+        if fields["message"] == "plugin serving" {
+            self.plugin = fields["plugin"].as_str().map(str::to_owned);
+            let took = self.built.take().map(|built| built.elapsed());
+            self.screen.serving(fields, took)?;
+            if let Some(name) = self.on_change.clone() {
+                self.send(&name)?;
+            }
+            return Ok(());
+        }
+        self.screen.log(line)
+    }
+
+    /// Builds, and hands the component to the router. What doesn't build changes nothing.
+    fn rebuild(&mut self) -> Result<(), CliError> {
+        let begun = Instant::now();
+        self.screen.building()?;
+        match build(&self.project, true) {
+            Ok(()) => {}
+            Err(error) => {
+                let output = match &error {
+                    BuildError::Failed { output, .. } => output.as_str(),
+                    BuildError::Tool { .. } | BuildError::NoComponent(_) => "",
+                };
+                return self.screen.broken(&error.to_string(), output);
+            }
+        }
+        self.built = Some(begun);
+        self.screen.built(begun.elapsed())?;
+        let name = self.project.component.file_name().unwrap_or_default();
+        let partial = self.plugins.with_file_name("next.wasm");
+        std::fs::copy(&self.project.component, &partial)
+            .and_then(|_| std::fs::rename(&partial, self.plugins.join(name)))
+            .map_err(|error| CliError::new(format!("{}: {error}", self.plugins.display())))
+    }
+
+    /// Sends the events of a sample: of the first, unless one is named.
+    fn send(&mut self, name: &str) -> Result<(), CliError> {
+        let Some(client) = &self.client else { return Ok(()) };
+        // Read again: it may have been edited.
+        self.samples = samples(&self.project);
+        let mut samples = self.samples.iter();
+        let found = samples.find(|sample| name.is_empty() || sample.name.starts_with(name));
+        let Some(sample) = found else {
+            let names: Vec<_> = self.samples.iter().map(|sample| sample.name.clone()).collect();
+            return self.screen.no_sample(name, &names);
+        };
+        for event in &sample.events {
+            self.sent += 1;
+            let mut event: Value = serde_json::from_slice(&json::to_vec(event)).unwrap_or_default();
+            if let Some(id) = event.get_mut("id") {
+                *id = format!("dev-{}", self.sent).into();
+            }
+            let request = client.call(routes::PUBLISH, &[]);
+            let request = request.body("application/cloudevents+json", event.to_string());
+            if let Err(error) = request.bytes() {
+                self.screen.note(&format!("{} was not taken: {error}", sample.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what has changed in the plugin's state.
+    fn show_state(&mut self) -> Result<(), CliError> {
+        let (Some(client), Some(plugin)) = (&self.client, &self.plugin) else { return Ok(()) };
+        let query = StateQuery { max: Some(STATE_VALUES_MAX), ..StateQuery::default() };
+        let values = client.call(routes::PLUGIN_STATE, &[plugin]).query(&query);
+        // Best effort: the router may be on its way out.
+        let Ok(values) = values.fetch::<StateValues>() else { return Ok(()) };
+        let now: BTreeMap<_, _> = values
+            .values
+            .into_iter()
+            .map(|value| {
+                let text = screen::value(&value);
+                ((value.bucket, value.key), text)
+            })
+            .collect();
+        let before = std::mem::replace(&mut self.state, now);
+        self.screen.state(&before, &self.state)
+    }
+}
+
+/// The project's fixtures: their events are the samples.
+fn samples(project: &Project) -> Vec<Fixture> {
+    let found = Fixture::read_all(&project.fixtures).unwrap_or_default();
+    found.into_iter().flatten().collect()
+}
+
+/// Hands on what the author enters. The thread ends with the input, or with the process.
+fn read_lines(sender: SyncSender<Message>) {
+    thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(Message::Line(line)).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// Ends on SIGINT and SIGTERM, so that the router is stopped and its folder removed.
+fn stop_on_signals(sender: SyncSender<Message>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let executor = super::executor::executor()?;
+    thread::spawn(move || {
+        executor.block_on(async {
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // The queue may be full, or nobody listens any more.
+            let _ = sender.send(Message::Stop);
+        });
+    });
+    Ok(())
+}
