@@ -112,8 +112,7 @@ impl Router {
     /// # Errors
     /// The signal can't be sent.
     pub fn terminate(&self) -> Result<()> {
-        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
+        terminate(self.child.id())
     }
 
     /// Waits for the process to exit.
@@ -201,4 +200,10 @@ pub(crate) fn listening(line: &Value) -> Option<String> {
     let fields = line.get("fields")?;
     let listening = fields.get("message")?.as_str()? == "listening";
     listening.then(|| fields.get("url")?.as_str().map(ToOwned::to_owned))?
+}
+
+/// Sends a process SIGTERM.
+pub(crate) fn terminate(process: u32) -> Result<()> {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
 }

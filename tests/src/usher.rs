@@ -118,6 +118,14 @@ impl Running {
         self.stdout.wait_for(find).with_context(tail)
     }
 
+    /// Sends it SIGTERM.
+    ///
+    /// # Errors
+    /// It has exited already.
+    pub fn terminate(&self) -> Result<()> {
+        crate::router::terminate(self.child.id())
+    }
+
     /// Waits for it to exit; returns the exit code, -1 if killed by a signal.
     ///
     /// # Errors

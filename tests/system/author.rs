@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use usher_tests::{Finished, Folder, guest, usher};
+use usher_tests::{Finished, Folder, Running, guest, usher};
 
 use crate::scene::event;
 
@@ -183,5 +183,54 @@ fn a_project_is_begun_once() -> Result<()> {
     assert!(test.stderr.contains("pip install -r requirements.txt"), "{test:?}");
     let none = usher(&["test", folder.root().to_str().unwrap()], b"")?;
     assert!(none.stderr.contains("usher new"), "{none:?}");
+    Ok(())
+}
+
+/// Builds are copies here: what is tested is what follows them.
+#[test]
+fn dev_serves_each_build_and_goes_on_after_one_that_fails() -> Result<()> {
+    let folder = Folder::new()?;
+    let project = folder.root().join("project");
+    fs::create_dir_all(project.join("src"))?;
+    fs::write(
+        project.join("plugin.toml"),
+        "[build]\nsteps = [[\"cp\", \"src/built\", \"out.wasm\"]]\n\
+         component = \"out.wasm\"\nwatch = [\"src\"]\n",
+    )?;
+    fs::create_dir_all(project.join("fixtures/ping"))?;
+    fs::write(
+        project.join("fixtures/ping/event.json"),
+        event("test.echo", "1", &json!("ping")).to_string(),
+    )?;
+    let build = |name: &str| -> Result<()> {
+        // As a whole, as a compiler does it.
+        let partial = folder.root().join("partial");
+        fs::copy(guest(name)?, &partial)?;
+        Ok(fs::rename(partial, project.join("src/built"))?)
+    };
+    build("echo")?;
+    let copy = folder.root().join("dev.log");
+    let args = ["dev", project.to_str().unwrap(), "--send", "ping", "--json"];
+    let mut dev = Running::start(&args, &copy)?;
+    let is = |line: &Value, kind: &str| line["kind"] == kind;
+    let serves = |version: &'static str| {
+        move |line: &Value| (is(line, "serving") && line["version"] == version).then_some(())
+    };
+    dev.wait_for_line("the first version", serves("1.0.0"))?;
+    let emitted = |line: &Value| (is(line, "event") && line["cause"].is_object()).then_some(());
+    dev.wait_for_line("an emission", emitted)?;
+
+    fs::remove_file(project.join("src/built"))?;
+    let broken = |line: &Value| is(line, "broken").then(|| line["error"].clone());
+    let error = dev.wait_for_line("the failed build", broken)?;
+    assert!(error.as_str().unwrap().contains("`cp src/built out.wasm` failed"), "{error}");
+    build("echo-v2")?;
+    dev.wait_for_line("the second version", serves("2.0.0"))?;
+    let listening = |line: &Value| is(line, "listening").then(|| line["url"].clone());
+    let url = dev.wait_for_line("the address", listening)?;
+    dev.terminate()?;
+    assert_eq!(dev.exited()?, 0);
+    let gone = usher(&["plugins", "--url", url.as_str().unwrap()], b"")?;
+    assert_eq!(gone.code, 1, "its router is still there: {gone:?}");
     Ok(())
 }

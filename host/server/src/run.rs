@@ -48,8 +48,18 @@ const THREADS_END: Duration = Duration::from_secs(2);
 /// How often it is written when tokens were last used.
 const LAST_USED_EVERY: Duration = Duration::from_secs(300);
 
+/// Set in the environment of a router that ends with the process that started it, however that ends:
+/// that of `usher dev`.
+pub(crate) const END_WITH_PARENT: &str = "USHER_END_WITH_PARENT";
+
 /// Runs the router; returns when it has stopped.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os(END_WITH_PARENT).is_some() {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        // Best effort: it is stopped in order where its parent ends in order.
+        let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    }
     let (flags, are_defaults) = &flags.resolved_in(Path::new(""));
     if *are_defaults
         && let Some(plugins) = &flags.plugins

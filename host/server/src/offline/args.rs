@@ -176,6 +176,9 @@ pub(crate) struct DevArgs {
     /// Where the router's API listens
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
+    /// Print an object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `usher call`.

@@ -49,6 +49,7 @@ impl Child {
             command.arg("--config").arg(config);
         }
         let mut process = command
+            .env(crate::run::END_WITH_PARENT, "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

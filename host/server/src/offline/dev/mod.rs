@@ -58,7 +58,7 @@ pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
         plugin: None,
         sent: 0,
         built: None,
-        screen: Screen::new(out),
+        screen: Screen::new(out, args.json),
     };
     session.begin()?;
     session.rebuild()?;
@@ -156,13 +156,17 @@ impl Session<'_> {
                 return self.screen.broken(&error.to_string(), output);
             }
         }
-        self.built = Some(begun);
-        self.screen.built(begun.elapsed())?;
+        let failed = |error| CliError::new(format!("{}: {error}", self.plugins.display()));
+        let component = std::fs::read(&self.project.component).map_err(failed)?;
         let name = self.project.component.file_name().unwrap_or_default();
+        let served = self.plugins.join(name);
+        let is_same = std::fs::read(&served).is_ok_and(|served| served == component);
         let partial = self.plugins.with_file_name("next.wasm");
-        std::fs::copy(&self.project.component, &partial)
-            .and_then(|_| std::fs::rename(&partial, self.plugins.join(name)))
-            .map_err(|error| CliError::new(format!("{}: {error}", self.plugins.display())))
+        std::fs::write(&partial, component)
+            .and_then(|()| std::fs::rename(&partial, served))
+            .map_err(failed)?;
+        self.built = Some(begun);
+        self.screen.built(begun.elapsed(), is_same)
     }
 
     /// Sends the events of a sample: of the first, unless one is named.

@@ -1,11 +1,11 @@
-//! What `usher dev` prints.
+//! What `usher dev` prints: text, or with `--json` an object a line with what it is in `kind`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use usher_api::{StateValue, Stored};
 use usher_cli::ui::{CliError, Output, paint, style};
 use usher_wording::{printable, printable_cut};
@@ -15,54 +15,69 @@ const SHOWN_MAX_CHARS: usize = 160;
 
 pub(super) struct Screen<'a> {
     out: &'a mut Output,
+    is_json: bool,
 }
 
 impl<'a> Screen<'a> {
-    pub(super) fn new(out: &'a mut Output) -> Self {
-        Self { out }
+    pub(super) fn new(out: &'a mut Output, is_json: bool) -> Self {
+        Self { out, is_json }
     }
 
-    fn print(&mut self, text: &str) -> Result<(), CliError> {
-        self.out.text(text)?;
+    /// Prints one of the two.
+    fn show(&mut self, kind: &str, mut value: Value, text: &str) -> Result<(), CliError> {
+        if self.is_json {
+            if let Value::Object(members) = &mut value {
+                members.insert("kind".to_owned(), kind.into());
+            }
+            self.out.json_line(&value)?;
+        } else {
+            self.out.text(text)?;
+        }
         self.out.flush()
     }
 
     pub(super) fn note(&mut self, text: &str) -> Result<(), CliError> {
-        self.print(&format!("{}\n", paint(&printable(text), style::OPEN)))
+        let line = format!("{}\n", paint(&printable(text), style::OPEN));
+        self.show("note", json!({ "text": text }), &line)
     }
 
     pub(super) fn welcome(&mut self, folder: &Path, samples: &[String]) -> Result<(), CliError> {
         let folder = paint(&printable(&folder.display().to_string()), style::STRONG);
+        let names = samples;
         let samples: Vec<_> = samples.iter().map(|name| printable(name)).collect();
         let samples = match samples.is_empty() {
             true => "none: a fixture's event.json is one".to_owned(),
             false => samples.join(", "),
         };
-        self.print(&format!(
+        let text = format!(
             "{folder}: built and served at each change\n\
              Enter sends the first sample, a name another, q ends. Samples: {samples}\n"
-        ))
+        );
+        self.show("begin", json!({ "samples": names }), &text)
     }
 
     pub(super) fn listening(&mut self, url: &str) -> Result<(), CliError> {
-        self.print(&format!("the router is at {url}, its page at {url}/ui\n"))
+        let text = format!("the router is at {url}, its page at {url}/ui\n");
+        self.show("listening", json!({ "url": url }), &text)
     }
 
     pub(super) fn building(&mut self) -> Result<(), CliError> {
-        self.print(&format!("{}\n", paint("building", style::FAINT)))
+        self.show("building", json!({}), &format!("{}\n", paint("building", style::FAINT)))
     }
 
-    pub(super) fn built(&mut self, took: Duration) -> Result<(), CliError> {
-        let text = format!("built in {}", seconds(took));
-        self.print(&format!("{}\n", paint(&text, style::FAINT)))
+    pub(super) fn built(&mut self, took: Duration, is_same: bool) -> Result<(), CliError> {
+        let same = if is_same { ": the same component as before" } else { "" };
+        let text = format!("built in {}{same}", seconds(took));
+        let value = json!({ "took_ms": usher_event::millis(took), "is_same": is_same });
+        self.show("built", value, &format!("{}\n", paint(&text, style::FAINT)))
     }
 
     pub(super) fn broken(&mut self, error: &str, output: &str) -> Result<(), CliError> {
         let mut text = String::new();
         output.lines().for_each(|line| text.push_str(&format!("{}\n", printable(line))));
-        let error = paint(&printable(error), style::BAD);
-        text.push_str(&format!("{error}\nwhat served before serves on; waiting for a change\n"));
-        self.print(&text)
+        let painted = paint(&printable(error), style::BAD);
+        text.push_str(&format!("{painted}\nwhat served before serves on; waiting for a change\n"));
+        self.show("broken", json!({ "error": error, "output": output }), &text)
     }
 
     /// A version serves; `took` is the time since its build began.
@@ -72,16 +87,22 @@ impl<'a> Screen<'a> {
         took: Option<Duration>,
     ) -> Result<(), CliError> {
         let text = |name: &str| printable(fields[name].as_str().unwrap_or_default());
+        let after_ms = took.map(usher_event::millis);
         let took = took.map(|took| format!(", {} after the change", seconds(took)));
         let digest: String = text("digest").chars().take(12).collect();
-        self.print(&format!(
+        let line = format!(
             "{} {} serves ({}, {digest}; loaded in {} ms){}\n",
             paint(&text("plugin"), style::STRONG),
             text("version"),
             text("outcome"),
             fields["took_ms"],
             took.unwrap_or_default()
-        ))
+        );
+        let value = json!({
+            "plugin": fields["plugin"], "version": fields["version"], "digest": fields["digest"],
+            "outcome": fields["outcome"], "load_ms": fields["took_ms"], "after_ms": after_ms,
+        });
+        self.show("serving", value, &line)
     }
 
     pub(super) fn event(&mut self, stored: &Stored) -> Result<(), CliError> {
@@ -106,7 +127,8 @@ impl<'a> Screen<'a> {
                 cause.parent
             );
         }
-        self.print(&format!("{text}\n"))
+        let value = serde_json::to_value(stored).unwrap_or_default();
+        self.show("event", value, &format!("{text}\n"))
     }
 
     /// A line of the router's log: what plugins write, what failed, what is wrong.
@@ -120,7 +142,8 @@ impl<'a> Screen<'a> {
                 Some("log") | None => level.to_lowercase(),
                 Some(stream) => stream.to_owned(),
             };
-            return self.print(&format!("  | {} {message}\n", paint(&stream, style::FAINT)));
+            let text = format!("  | {} {message}\n", paint(&stream, style::FAINT));
+            return self.show("log", json!({ "stream": stream, "text": message }), &text);
         }
         if message == "delivery failed" {
             let mut text = format!(
@@ -134,7 +157,7 @@ impl<'a> Screen<'a> {
             for frame in fields["backtrace"].as_str().unwrap_or_default().lines() {
                 let _ = writeln!(text, "    {}", paint(&printable(frame), style::FAINT));
             }
-            return self.print(&text);
+            return self.show("failed", fields.clone(), &text);
         }
         if matches!(level, "WARN" | "ERROR") {
             let style = if level == "WARN" { style::OPEN } else { style::BAD };
@@ -145,7 +168,8 @@ impl<'a> Screen<'a> {
                     let _ = write!(text, " {name}={}", printable(&value));
                 }
             }
-            return self.print(&format!("{text}\n"));
+            let value = json!({ "level": level, "fields": fields });
+            return self.show("router", value, &format!("{text}\n"));
         }
         Ok(())
     }
@@ -160,10 +184,11 @@ impl<'a> Screen<'a> {
         before: &BTreeMap<(String, String), String>,
         now: &BTreeMap<(String, String), String>,
     ) -> Result<(), CliError> {
-        let mut text = String::new();
+        let (mut text, mut changes) = (String::new(), Vec::new());
         let mut line = |(bucket, key): &(String, String), change: String| {
             let place = paint(&printable(&format!("{bucket}/{key}")), style::NAME);
             let _ = writeln!(text, "  state {place} {change}");
+            changes.push(json!({ "bucket": bucket, "key": key, "change": change }));
         };
         for (at, value) in now {
             match before.get(at) {
@@ -175,7 +200,10 @@ impl<'a> Screen<'a> {
         for at in before.keys().filter(|at| !now.contains_key(*at)) {
             line(at, "deleted".to_owned());
         }
-        self.print(&text)
+        match changes.is_empty() {
+            true => Ok(()),
+            false => self.show("state", json!({ "changes": changes }), &text),
+        }
     }
 }
 
