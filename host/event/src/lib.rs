@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod given;
 mod host;
+mod http_reply;
 mod listener;
 pub mod media;
 mod name;
@@ -50,6 +51,7 @@ pub use host::{
     BlobChange, BlobInfo, BlobStore, StagedBlob, StateAddress, StatePage, StateRead, StateReader,
     StateSnapshot, StateUsage, StateWrite, StoreError,
 };
+pub use http_reply::{HttpReply, Replier, ReplyMeaning};
 pub use listener::Listener;
 pub use name::{NAME_MAX_BYTES, NameError, PluginName, ScheduleName, SubscriptionName, TokenName};
 pub use outcome::{Effects, Outcome};

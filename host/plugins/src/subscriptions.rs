@@ -63,6 +63,11 @@ pub(crate) fn merge(
             )),
         }
     }
+    if merged.subscriptions.is_empty() && requests.is_empty() {
+        merged.warnings.push(format!(
+            "it asks for no events and gets none: add [plugin.{plugin}.subscription.NAME] with a filter"
+        ));
+    }
     Ok(merged)
 }
 

@@ -24,13 +24,28 @@ mod generated {
 /// Drafts that components built for other hosts import.
 mod generated_drafts {
     wasmtime::component::bindgen!({
-        path: "wit",
+        path: "wit/drafts",
         world: "usher:drafts/drafts",
         imports: { default: trappable },
         with: {
             "wasi:keyvalue/store.bucket": crate::capabilities::state::handles::Bucket,
         },
     });
+}
+
+/// Messages of wasmCloud's components.
+mod generated_wasmcloud {
+    wasmtime::component::bindgen!({
+        path: "wit/wasmcloud",
+        world: "usher:wasmcloud/messaging",
+        imports: { default: trappable },
+        exports: { default: async },
+    });
+}
+
+pub(crate) mod wasmcloud {
+    pub(crate) use super::generated_wasmcloud::wasmcloud::messaging::{consumer, types};
+    pub(crate) use super::generated_wasmcloud::{Messaging, MessagingIndices};
 }
 
 pub(crate) mod drafts {

@@ -1,11 +1,14 @@
 //! Converts between Usher's types and the contract's, only at this boundary. Arguments are borrowed
 //! and copied only into wasm memory; payloads of results are moved.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use usher_event::limits::REASON_MAX_BYTES;
-use usher_event::{Delivery, Emission, Event, Failure, FailureClass, Value, Verdict};
+use usher_event::{
+    Delivery, Emission, Event, Failure, FailureClass, HttpReply, Replier, ReplyMeaning, Value,
+    Verdict,
+};
 
 use crate::bindings::contract;
 use crate::limits::size;
@@ -160,6 +163,31 @@ pub(crate) fn failure(failure: contract::Failure, redact: impl Fn(String) -> Str
             Verdict::Reject { failure: Failure::new(FailureClass::Reject, reason(words)) }
         }
     }
+}
+
+/// A transient failure with this reason.
+pub(crate) fn retry(reason: String, redact: impl Fn(String) -> String) -> Verdict {
+    failure(contract::Failure::Retry(contract::Retry { reason, after_ms: None }), redact)
+}
+
+/// Converts the response of a component that serves HTTP: at most one emission.
+///
+/// # Errors
+/// The verdict that it means, if that is no acknowledgement.
+pub(crate) fn reply(
+    reply: HttpReply,
+    now: SystemTime,
+    redact: impl Fn(String) -> String,
+) -> Result<Vec<Emission>, Verdict> {
+    let mut verdict = match reply.meaning(Replier::Component, now) {
+        ReplyMeaning::Done(emission) => return Ok(emission.into_iter().collect()),
+        ReplyMeaning::Failed(verdict) | ReplyMeaning::Gone(verdict) => verdict,
+    };
+    if let Verdict::Retry { failure, .. } | Verdict::Reject { failure } = &mut verdict {
+        let reason = redact(std::mem::take(&mut failure.reason));
+        failure.reason = text::cut(text::escape_lines(&reason).into_owned(), REASON_MAX_BYTES);
+    }
+    Err(verdict)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use usher_event::PluginName;
+use usher_event::{Digest, PluginName};
 use usher_filter::Filter;
 
 use crate::bindings::contract;
@@ -64,6 +64,25 @@ fn broken(words: impl Into<String>) -> DescriptionError {
 }
 
 impl Description {
+    /// That of a component that doesn't describe itself: it is named like its file.
+    pub(crate) fn of_file(
+        file: &str,
+        digest: &Digest,
+        summary: &str,
+    ) -> Result<Self, DescriptionError> {
+        let stem = file.strip_suffix(".wasm").unwrap_or(file);
+        let name = stem.parse().map_err(|error| {
+            broken(format!("it is named like its file, and {error}: rename the file"))
+        })?;
+        Ok(Self {
+            name,
+            version: digest.short(),
+            summary: summary.to_owned(),
+            subscriptions: Vec::new(),
+            capabilities: Vec::new(),
+        })
+    }
+
     /// Validates the description that the guest returned.
     pub(crate) fn check(said: contract::Description) -> Result<Self, DescriptionError> {
         let name: PluginName = said.name.parse().map_err(|error| broken(format!("{error}")))?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -14,8 +14,8 @@ use usher_event::{
     Recording, StateReader, Verdict,
 };
 
-use crate::bindings::contract;
 use crate::capabilities::capabilities;
+use crate::exported::Answer;
 use crate::guest::{Configured, Guest};
 use crate::limits::size;
 use crate::observed::{Observed, Script};
@@ -228,7 +228,7 @@ impl WasmListener {
         notes: &mut Notes,
     ) -> Result<Effects, CallError> {
         let limits = &self.plugin().limits;
-        let Instance { store, world, clock, calls, .. } = &mut instance;
+        let Instance { store, exported, clock, calls, .. } = &mut instance;
         *calls += 1;
         let guest = store.data_mut();
         guest.begin(delivery);
@@ -239,17 +239,14 @@ impl WasmListener {
             Some(script) => script.deadline_ms(limits.wall_ms),
             None => self.runtime.now_ms().saturating_add(limits.wall_ms),
         };
-        let extensions = convert::extensions(&delivery.event);
-        let extensions = convert::borrow_extensions(&extensions);
-        let asked = convert::delivery(delivery, &extensions, deadline_ms);
-        let call = world.usher_plugin_listener().call_handle(&mut *store, asked);
+        let call = exported.handle(&mut *store, delivery, deadline_ms, limits);
         let answer = meter::drive(clock, deadline, call).await;
 
         // Only an instance whose call returned is pooled: any other is in an unknown state.
         let guest = store.data_mut();
         guest.capabilities.log.flush();
         let emitted = match &answer {
-            Ok(Ok(Ok(emitted))) => emitted.len() as u64,
+            Ok(Ok(Answer::Listener(Ok(emitted)))) => emitted.len() as u64,
             _ => 0,
         };
         let used = Used { emissions: emitted, ..guest.used() };
@@ -347,30 +344,39 @@ impl WasmListener {
     }
 
     /// Turns the guest's result into effects or a verdict.
-    fn judge(
-        &self,
-        guest: &mut Guest,
-        answer: Result<Vec<contract::Emission>, contract::Failure>,
-    ) -> Result<Effects, Verdict> {
-        let emitted = match answer {
-            Ok(emitted) => emitted,
-            Err(failure) => {
-                return Err(convert::failure(failure, |words| {
-                    self.plugin().redactor.redact(words)
-                }));
+    fn judge(&self, guest: &mut Guest, answer: Answer) -> Result<Effects, Verdict> {
+        let redact = |words| self.plugin().redactor.redact(words);
+        let mut emissions = match answer {
+            Answer::Listener(Err(failure)) => return Err(convert::failure(failure, redact)),
+            Answer::Messages(Err(reason)) => return Err(convert::retry(reason, redact)),
+            Answer::Listener(Ok(emitted)) => {
+                self.check_limits(guest)?;
+                convert::emissions(emitted, &self.plugin().limits)?
+            }
+            Answer::Messages(Ok(())) => {
+                self.check_limits(guest)?;
+                Vec::new()
+            }
+            Answer::IncomingHttp(reply) => {
+                let emissions = convert::reply(reply, SystemTime::now(), redact)?;
+                self.check_limits(guest)?;
+                emissions
             }
         };
-        // The guest ignored a refused write, so its effects are incomplete.
-        if let Some(reached) = guest.capabilities.limit_reached() {
-            return Err(self.verdict(CallFailure::limit(reached)));
-        }
-        let mut emissions = convert::emissions(emitted, &self.plugin().limits)?;
         let plugin = self.plugin();
         emissions.iter_mut().for_each(|emission| plugin.redactor.redact_emission(emission));
         let quota = plugin.limits.quota();
         let mut effects = Effects { emissions, quota, ..Effects::default() };
         guest.capabilities.take(&mut effects);
         Ok(effects)
+    }
+
+    /// A guest that ignored a refused write has incomplete effects.
+    fn check_limits(&self, guest: &mut Guest) -> Result<(), Verdict> {
+        match guest.capabilities.limit_reached() {
+            Some(reached) => Err(self.verdict(CallFailure::limit(reached))),
+            None => Ok(()),
+        }
     }
 
     fn verdict(&self, ending: CallFailure) -> Verdict {

@@ -9,14 +9,14 @@ use usher_event::Digest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::bindings::WorldIndices;
 use crate::compiler::{CompileBudget, CompileError};
 use crate::description::Description;
+use crate::exported::{Indices, Kind};
 use crate::format;
 use crate::limits::COMPONENT_MAX_BYTES;
 use crate::listener::{Settings, SettingsError, WasmListener};
 use crate::load_error::{LoadError, LoadErrorKind};
-use crate::outline::{ComponentNames, LISTENER, shown};
+use crate::outline::{ComponentNames, shown};
 use crate::runtime::{Inner, InstantiateError, Prepared, Runtime};
 use crate::text;
 use crate::verdict::CallFailure;
@@ -38,6 +38,7 @@ struct LoadedInner {
 
 /// A component that fits the contract.
 struct Linked {
+    kind: Kind,
     prepared: Prepared,
     digest: Digest,
     imports: Vec<String>,
@@ -72,10 +73,17 @@ impl Runtime {
         // blocks the executor.
         let loading = tokio::task::spawn_blocking(move || {
             let linked = link(&runtime, &bytes, &executor, attempt)?;
-            let said = executor
-                .block_on(runtime.describe(&linked.prepared, &label))
-                .map_err(describe_failed)?;
-            let description = Description::check(said)?;
+            let description = match linked.kind {
+                Kind::Listener => {
+                    let describing = runtime.describe(&linked.prepared, &label);
+                    let said = executor.block_on(describing).map_err(describe_failed)?;
+                    Description::check(said)?
+                }
+                Kind::IncomingHttp | Kind::Messages => {
+                    let summary = linked.kind.summary().unwrap_or_default();
+                    Description::of_file(&label, &linked.digest, summary)?
+                }
+            };
             Ok(LoadedInner { runtime, linked, description })
         });
         let error = |kind| LoadError { file: file.to_owned(), kind };
@@ -106,6 +114,12 @@ impl Loaded {
     /// The names of what it exports.
     pub fn exports(&self) -> &[String] {
         &self.inner.linked.exports
+    }
+
+    /// Whether it is a component built for other hosts: it describes nothing, and its subscriptions are
+    /// the operator's.
+    pub fn is_foreign(&self) -> bool {
+        self.inner.linked.kind != Kind::Listener
     }
 
     /// Size of the component.
@@ -178,17 +192,16 @@ fn link(
     let imports: Vec<String> = names(&mut ty.imports(engine).map(|(name, _)| name));
     let exports: Vec<String> = names(&mut ty.exports(engine).map(|(name, _)| name));
     // The outline checked this already, but the engine is authoritative.
-    if component.get_export_index(None, LISTENER).is_none() {
-        return Err(LoadErrorKind::WrongWorld { found: shown(&exports) });
-    }
+    let kind = Kind::of(exports.iter().map(String::as_str));
+    let kind = kind.ok_or_else(|| LoadErrorKind::WrongWorld { found: shown(&exports) })?;
     let pre = runtime
         .linker
         .instantiate_pre(&component)
         .map_err(|error| unknown_import(&error, &imports))?;
-    let at = WorldIndices::new(&pre);
+    let at = Indices::new(kind, &pre);
     let at = at.map_err(|error| LoadErrorKind::WrongExport(text::error(&error)))?;
     let prepared = Prepared { pre, exports: at };
-    Ok(Linked { prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+    Ok(Linked { kind, prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
 }
 
 /// Loads code that was just compiled.

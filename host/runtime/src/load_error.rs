@@ -26,7 +26,10 @@ pub enum LoadErrorKind {
     #[error(transparent)]
     Compile(#[from] CompileError),
     /// It is a component for another world.
-    #[error("exports {found}, expected usher:plugin/listener@0.1.0")]
+    #[error(
+        "exports {found}, expected usher:plugin/listener@0.1.0, or of a component built for other hosts \
+         wasi:http/incoming-handler@0.2.x or wasmcloud:messaging/handler@0.2.x"
+    )]
     WrongWorld {
         /// What it exports.
         found: String,

@@ -3,18 +3,16 @@
 
 use wasmparser::{Parser, Payload};
 
+use crate::exported::Kind;
 use crate::load_error::LoadErrorKind;
 use crate::text;
-
-/// The interface that every plugin must export.
-pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
 
 /// Maximum export names listed in an error.
 const EXPORTS_SHOWN_MAX: usize = 8;
 
 /// Importable packages: name, versions (each a prefix if it ends in `.`) and interfaces (empty:
 /// all).
-const OFFERED: [(&str, &[&str], &[&str]); 11] = [
+const OFFERED: [(&str, &[&str], &[&str]); 12] = [
     ("usher:plugin", &["0.1."], &["contract", "blobs"]),
     ("wasi:cli", &["0.2."], &[]),
     ("wasi:clocks", &["0.2."], &[]),
@@ -26,6 +24,7 @@ const OFFERED: [(&str, &[&str], &[&str]); 11] = [
     ("wasi:logging", &["0.1.0-draft"], &["logging"]),
     ("wasi:random", &["0.2."], &[]),
     ("wasi:sockets", &["0.2."], &[]),
+    ("wasmcloud:messaging", &["0.2."], &["types", "consumer"]),
 ];
 /// Maximum number of imports and exports together.
 const NAMES_MAX: usize = 10_000;
@@ -69,9 +68,9 @@ impl ComponentNames {
         Ok(outline)
     }
 
-    /// Checks that the component exports the listener interface and imports only what is offered.
+    /// Checks that the component exports an interface that deliveries can be made to, and imports only what is offered.
     pub(crate) fn check(&self) -> Result<(), LoadErrorKind> {
-        if !self.exports.iter().any(|name| name == LISTENER) {
+        if Kind::of(self.exports.iter().map(String::as_str)).is_none() {
             return Err(LoadErrorKind::WrongWorld { found: shown(&self.exports) });
         }
         let refused = self.imports.iter().find_map(|name| Some((name, refusal(name)?)));

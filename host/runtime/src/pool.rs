@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 
-use crate::bindings::World;
+use crate::exported::Exported;
 use crate::guest::{Guest, Held};
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
@@ -20,7 +20,7 @@ pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 /// An instance and its store.
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
-    pub(crate) world: World,
+    pub(crate) exported: Exported,
     pub(crate) clock: Arc<GuestClock>,
     /// Deliveries handled so far.
     pub(crate) calls: u64,
@@ -34,13 +34,21 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new(
         mut store: Store<Guest>,
-        world: World,
+        exported: Exported,
         plugin: &Arc<Plugin>,
         place: InstanceSlot,
     ) -> Self {
         let clock = store.data().cpu.clock().clone();
         let held = store.data_mut().held();
-        Self { store, world, clock, calls: 0, held, _counted: Counted::new(plugin), _place: place }
+        Self {
+            store,
+            exported,
+            clock,
+            calls: 0,
+            held,
+            _counted: Counted::new(plugin),
+            _place: place,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use usher_event::{BlobStore, PluginName, StateReader};
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError};
 
-use crate::bindings::{WorldIndices, contract};
+use crate::bindings::contract;
 use crate::cache::Cache;
 use crate::capabilities;
 use crate::capabilities::http::Outlet;
@@ -19,6 +19,7 @@ use crate::capabilities::{Services, clocks, random};
 use crate::capability::Grants;
 use crate::compiler::Compiler;
 use crate::engine;
+use crate::exported::{Exported, Indices};
 use crate::guest::{Configured, Guest};
 use crate::limits::{DESCRIBE_CPU_MS, DESCRIBE_WALL_MS};
 use crate::meter::{self, Ticker};
@@ -84,7 +85,7 @@ pub struct Runtime {
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) pre: InstancePre<Guest>,
-    pub(crate) exports: WorldIndices,
+    pub(crate) exports: Indices,
 }
 
 /// State shared by all plugins.
@@ -238,7 +239,7 @@ impl Inner {
         store.set_epoch_deadline(1);
         match meter::drive(&clock, deadline, prepared.pre.instantiate_async(&mut store)).await {
             Ok(Ok(instance)) => match prepared.exports.load(&mut store, &instance) {
-                Ok(world) => Ok(Instance::new(store, world, plugin, place)),
+                Ok(exported) => Ok(Instance::new(store, exported, plugin, place)),
                 Err(error) => Err(InstantiateError::Contract(error)),
             },
             Ok(Err(error)) => {
@@ -291,7 +292,7 @@ impl Inner {
             ),
             Some(script) => (script.outlet(), script.clocks(), script.random()),
         };
-        Services { http, state, blobs, config: (), log: (), clocks, random }
+        Services { http, state, blobs, config: (), log: (), messages: (), clocks, random }
     }
 
     /// Calls `describe` in a throwaway instance without grants.
@@ -310,7 +311,12 @@ impl Inner {
         let configured = Arc::new(Configured::new(plugin, &Grants::default(), services));
         let deadline = Instant::now() + Duration::from_millis(DESCRIBE_WALL_MS);
         let mut instance = self.instantiate(prepared, &configured, deadline).await?;
-        let Instance { store, world, clock, .. } = &mut instance;
+        let Instance { store, exported, clock, .. } = &mut instance;
+        // Only the contract has it.
+        let Exported::Listener(world) = exported else {
+            let error = wasmtime::Error::msg("it does not describe itself");
+            return Err(InstantiateError::Contract(error));
+        };
         // No `cpu.begin`: `describe` shares the CPU budget with the start functions.
         store.set_epoch_deadline(1);
         let call = world.usher_plugin_listener().call_describe(&mut *store);

@@ -9,6 +9,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::guest::Guest;
+use crate::incoming_http::ResponseTooLarge;
 use crate::last_words::{LastWords, last_words};
 use crate::meter::CpuExceeded;
 use crate::text;
@@ -112,6 +113,9 @@ const UNCAUGHT: [&str; 3] = ["Error_AccessDenied", "Error_Denied", "Error_Upstre
 fn class(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
     if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {
         return (FailureClass::Timeout, exceeded.to_string());
+    }
+    if let Some(large) = error.downcast_ref::<ResponseTooLarge>() {
+        return (FailureClass::Limit, large.to_string());
     }
     if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return (FailureClass::Host, format!("no room for another instance: {full}"));

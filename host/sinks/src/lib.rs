@@ -7,7 +7,6 @@
 mod batch;
 mod connector;
 mod request;
-mod response;
 mod sink;
 mod target;
 

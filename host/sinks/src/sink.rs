@@ -14,15 +14,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use usher_event::limits::JSON_MAX_BYTES;
 use usher_event::{
-    Delivery, Digest, Effects, Emission, Failure, FailureClass, Listener, Outcome, PluginName,
-    RequestSpan, Verdict,
+    Delivery, Digest, Effects, Emission, Failure, FailureClass, HttpReply, Listener, Outcome,
+    PluginName, Replier, ReplyMeaning, RequestSpan, Verdict,
 };
 use usher_tls::TlsError;
 
 use crate::batch::Batches;
 use crate::connector::Connector;
 use crate::request::{Outgoing, request};
-use crate::response::{Meaning, Response, retry};
 use crate::target::{Mode, Target};
 
 /// How much of a body that is no event is read: enough for a reason and to use the connection
@@ -79,10 +78,10 @@ impl Sink {
                 return (silent(reason), None);
             }
         };
-        match response.meaning(now) {
-            Meaning::Done(emission) => (Verdict::Ack, emission),
-            Meaning::Failed(verdict) => (verdict, None),
-            Meaning::Gone(verdict) => {
+        match response.meaning(Replier::Server, now) {
+            ReplyMeaning::Done(emission) => (Verdict::Ack, emission),
+            ReplyMeaning::Failed(verdict) => (verdict, None),
+            ReplyMeaning::Gone(verdict) => {
                 // Full only while earlier news of the same kind waits.
                 let _ = self.gone.try_send(self.name.clone());
                 (verdict, None)
@@ -90,7 +89,7 @@ impl Sink {
         }
     }
 
-    async fn exchange(&self, events: &[Outgoing], now_s: u64) -> Result<Response, String> {
+    async fn exchange(&self, events: &[Outgoing], now_s: u64) -> Result<HttpReply, String> {
         let mut request =
             request(&self.target, events, now_s).map_err(|error| error.to_string())?;
         let mut attempts = events.iter().filter_map(|one| one.span.as_ref());
@@ -107,13 +106,18 @@ impl Sink {
         }
         let response = response?;
         let (head, body) = response.into_parts();
-        let max_bytes = match Response::is_event(head.status, &head.headers) {
+        let max_bytes = match HttpReply::is_event(head.status, &head.headers) {
             true => JSON_MAX_BYTES,
             false => BODY_MAX_BYTES,
         };
         let (body, is_cut) = read(body, max_bytes).await?;
-        Ok(Response { status: head.status, headers: head.headers, body, is_cut })
+        Ok(HttpReply { status: head.status, headers: head.headers, body, is_cut })
     }
+}
+
+/// A failure that may pass.
+fn retry(reason: String) -> Verdict {
+    Verdict::Retry { failure: Failure::new(FailureClass::Retry, reason), after: None }
 }
 
 /// No response came: enough of these in a row open the breaker.
@@ -165,7 +169,7 @@ impl Listener for Sink {
         let began = Instant::now();
         if delivery.is_dry_run {
             let reason = "a dry run sends nothing".to_owned();
-            return Outcome::without_effects(retry(reason, None), began.elapsed());
+            return Outcome::without_effects(retry(reason), began.elapsed());
         }
         let outgoing = Outgoing::of(delivery);
         let (verdict, emission) = match self.target.mode {
@@ -173,7 +177,7 @@ impl Listener for Sink {
             Mode::Batch => {
                 let send = |batch: Vec<Outgoing>| async move { self.send(&batch).await.0 };
                 let verdict = self.batches.deliver(outgoing, send).await;
-                let stopped = || retry("the request was stopped".to_owned(), None);
+                let stopped = || retry("the request was stopped".to_owned());
                 (verdict.unwrap_or_else(stopped), None)
             }
         };

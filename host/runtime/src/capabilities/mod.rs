@@ -7,6 +7,7 @@ pub(crate) mod clocks;
 mod config;
 pub(crate) mod http;
 pub(crate) mod log;
+mod messages;
 pub(crate) mod random;
 pub(crate) mod state;
 mod wasi;
@@ -120,6 +121,7 @@ capabilities! {
     blobs: blobs::Blobs,
     config: config::Config,
     log: log::Log,
+    messages: messages::Messages,
     clocks: clocks::Clocks,
     random: random::Random,
 }

@@ -14,6 +14,7 @@ mod support;
 mod cache;
 mod capabilities;
 mod containment;
+mod foreign;
 mod http;
 mod isolation;
 mod limits;

@@ -142,7 +142,7 @@ impl Http {
 }
 
 /// What wasmtime's implementation works on.
-fn http<T: Has<Http>>(data: &mut T) -> WasiHttpCtxView<'_> {
+pub(crate) fn http<T: Has<Http>>(data: &mut T) -> WasiHttpCtxView<'_> {
     let View { capability: Http { ctx, calls }, table } = data.view();
     WasiHttpCtxView { ctx, table, hooks: calls }
 }

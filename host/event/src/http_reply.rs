@@ -1,26 +1,51 @@
-//! What a response means for a delivery.
+//! What an HTTP response means for the delivery that it answers: a sink's server or a component that
+//! serves HTTP.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use usher_event::text::cut_chars;
-use usher_event::{Emission, Event, Failure, FailureClass, Verdict, http_binary, json, media};
+
+use crate::text::cut_chars;
+use crate::{Emission, Event, Failure, FailureClass, Verdict, http_binary, json, media};
 
 /// How much of an error's body goes into the reason.
 const SHOWN_MAX_CHARS: usize = 200;
 
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replier {
+    /// A server elsewhere. What it doesn't find now it may find later.
+    Server,
+    /// A component that serves HTTP. It has all it will ever have.
+    Component,
+}
+
+impl Replier {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Server => "the server",
+            Self::Component => "the component",
+        }
+    }
+}
+
 /// A response, as far as it was read.
-pub(crate) struct Response {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+#[derive(Clone, Debug)]
+pub struct HttpReply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// The whole body, or its beginning if `is_cut`.
-    pub(crate) body: Bytes,
-    pub(crate) is_cut: bool,
+    pub body: Bytes,
+    /// Whether the body goes on.
+    pub is_cut: bool,
 }
 
 /// What comes of a response.
-pub(crate) enum Meaning {
+#[derive(Clone, Debug)]
+pub enum ReplyMeaning {
     /// Acknowledged, perhaps with an event.
     Done(Option<Emission>),
     /// Not.
@@ -29,37 +54,45 @@ pub(crate) enum Meaning {
     Gone(Verdict),
 }
 
-impl Response {
-    /// Whether its body is an event.
-    pub(crate) fn is_event(status: StatusCode, headers: &HeaderMap) -> bool {
+impl HttpReply {
+    /// Whether the body of a response with this head is an event.
+    pub fn is_event(status: StatusCode, headers: &HeaderMap) -> bool {
         status.is_success() && (is_structured(headers) || headers.contains_key("ce-specversion"))
     }
 
     /// What it means.
-    pub(crate) fn meaning(self, now: SystemTime) -> Meaning {
+    pub fn meaning(self, replier: Replier, now: SystemTime) -> ReplyMeaning {
         let status = self.status;
         if status.is_success() {
             return match self.emission() {
-                Ok(emission) => Meaning::Done(emission),
+                Ok(emission) => ReplyMeaning::Done(emission),
                 Err(reason) => {
+                    let name = replier.name();
                     let reason =
-                        format!("the server's reply is no event that can be emitted: {reason}");
-                    Meaning::Failed(reject(reason))
+                        format!("{name}'s reply is no event that can be emitted: {reason}");
+                    ReplyMeaning::Failed(reject(reason))
                 }
             };
         }
-        let reason = self.reason();
+        let reason = self.reason(replier);
         match status {
-            StatusCode::GONE => Meaning::Gone(retry(reason, None)),
+            StatusCode::GONE if replier == Replier::Server => {
+                ReplyMeaning::Gone(retry(reason, None))
+            }
+            StatusCode::NOT_FOUND if replier == Replier::Component => {
+                ReplyMeaning::Failed(reject(reason))
+            }
             StatusCode::NOT_FOUND
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::CONFLICT
             | StatusCode::TOO_EARLY
             | StatusCode::TOO_MANY_REQUESTS => {
-                Meaning::Failed(retry(reason, self.retry_after(now)))
+                ReplyMeaning::Failed(retry(reason, self.retry_after(now)))
             }
-            _ if status.is_server_error() => Meaning::Failed(retry(reason, self.retry_after(now))),
-            _ => Meaning::Failed(reject(reason)),
+            _ if status.is_server_error() => {
+                ReplyMeaning::Failed(retry(reason, self.retry_after(now)))
+            }
+            _ => ReplyMeaning::Failed(reject(reason)),
         }
     }
 
@@ -78,20 +111,24 @@ impl Response {
         event.map(|event| Some(emission(&event))).map_err(|error| error.to_string())
     }
 
-    fn reason(&self) -> String {
-        let status = self.status;
+    fn reason(&self, replier: Replier) -> String {
+        let (name, status) = (replier.name(), self.status);
         if status.is_redirection() {
             let to = self.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
             let to = cut_chars(to.unwrap_or("another address"), SHOWN_MAX_CHARS).into_owned();
+            let remedy = match replier {
+                Replier::Server => ": change the sink's url",
+                Replier::Component => "",
+            };
             return format!(
-                "the server returned {status}, to {to}; redirects are not followed: change the sink's url"
+                "{name} returned {status}, to {to}; redirects are not followed{remedy}"
             );
         }
         let text = String::from_utf8_lossy(&self.body);
         let text = cut_chars(text.trim(), SHOWN_MAX_CHARS);
         match text.is_empty() {
-            true => format!("the server returned {status}"),
-            false => format!("the server returned {status}: {text}"),
+            true => format!("{name} returned {status}"),
+            false => format!("{name} returned {status}: {text}"),
         }
     }
 
@@ -131,8 +168,7 @@ fn emission(event: &Event) -> Emission {
     }
 }
 
-/// A failure that may pass.
-pub(crate) fn retry(reason: String, after: Option<Duration>) -> Verdict {
+fn retry(reason: String, after: Option<Duration>) -> Verdict {
     Verdict::Retry { failure: Failure::new(FailureClass::Retry, reason), after }
 }
 
@@ -144,25 +180,27 @@ fn reject(reason: String) -> Verdict {
 mod tests {
     use super::*;
 
-    fn response(status: u16, fields: &[(&str, &str)], body: &str) -> Response {
+    fn response(status: u16, fields: &[(&str, &str)], body: &str) -> HttpReply {
         let headers = fields.iter().map(|(name, value)| {
             (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())
         });
         let status = StatusCode::from_u16(status).unwrap();
         let body = Bytes::copy_from_slice(body.as_bytes());
-        Response { status, headers: headers.collect(), body, is_cut: false }
+        HttpReply { status, headers: headers.collect(), body, is_cut: false }
     }
 
-    fn words(meaning: Meaning) -> String {
+    fn words(meaning: ReplyMeaning) -> String {
         match meaning {
-            Meaning::Done(None) => "done".to_owned(),
-            Meaning::Done(Some(emission)) => format!("emits {}", emission.ty),
-            Meaning::Gone(_) => "gone".to_owned(),
-            Meaning::Failed(Verdict::Retry { after, .. }) => {
+            ReplyMeaning::Done(None) => "done".to_owned(),
+            ReplyMeaning::Done(Some(emission)) => format!("emits {}", emission.ty),
+            ReplyMeaning::Gone(_) => "gone".to_owned(),
+            ReplyMeaning::Failed(Verdict::Retry { after, .. }) => {
                 format!("retry {:?}", after.map(|after| after.as_secs()))
             }
-            Meaning::Failed(Verdict::Reject { failure }) => format!("reject {}", failure.reason),
-            Meaning::Failed(Verdict::Ack) => "ack".to_owned(),
+            ReplyMeaning::Failed(Verdict::Reject { failure }) => {
+                format!("reject {}", failure.reason)
+            }
+            ReplyMeaning::Failed(Verdict::Ack) => "ack".to_owned(),
         }
     }
 
@@ -191,20 +229,25 @@ mod tests {
             (400, &[], "no such\u{7f}field", "reject the server returned 400 Bad Request: no such"),
             (301, &[("location", "https://other.example/")], "", "reject the server returned 301"),
         ] {
-            let found = words(response(status, fields, body).meaning(now));
+            let found = words(response(status, fields, body).meaning(Replier::Server, now));
             assert!(found.starts_with(expected), "{status}: {found}");
+        }
+        for (status, expected) in [(404, "reject"), (410, "reject"), (429, "retry"), (500, "retry")]
+        {
+            let meaning = response(status, &[], "").meaning(Replier::Component, now);
+            assert!(words(meaning).starts_with(expected), "{status} of a component");
         }
         let mut large = response(200, &[structured], event);
         large.is_cut = true;
-        assert!(words(large.meaning(now)).contains("too large"));
+        assert!(words(large.meaning(Replier::Server, now)).contains("too large"));
     }
 
     #[test]
     fn a_reply_keeps_what_is_the_listeners() {
         let event = r#"{"specversion":"1.0","id":"1","source":"/crm","type":"t","subject":"s","traceparent":"x","own":"y","data":1}"#;
         let fields = [("content-type", "application/cloudevents+json")];
-        let Meaning::Done(Some(emission)) =
-            response(200, &fields, event).meaning(SystemTime::now())
+        let ReplyMeaning::Done(Some(emission)) =
+            response(200, &fields, event).meaning(Replier::Server, SystemTime::now())
         else {
             panic!()
         };

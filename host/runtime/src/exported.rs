@@ -1,0 +1,141 @@
+//! What a component exports for deliveries: the contract's listener, or an interface of other hosts
+//! with its adapter. Grants, limits and recordings are below all of them; an adapter only says what
+//! a delivery is called with, and what the answer means.
+
+use usher_event::{Delivery, HttpReply};
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
+
+use crate::bindings::wasmcloud::types::BrokerMessage;
+use crate::bindings::wasmcloud::{Messaging, MessagingIndices};
+use crate::bindings::{World, WorldIndices, contract};
+use crate::convert;
+use crate::guest::Guest;
+use crate::incoming_http;
+use crate::limits::Limits;
+
+/// The interface that plugins built for Usher export.
+pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
+/// The interface of components that serve HTTP, in any version of WASI 0.2.
+const INCOMING_HTTP: &str = "wasi:http/incoming-handler@0.2.";
+/// The interface of wasmCloud's components that take messages.
+const MESSAGES: &str = "wasmcloud:messaging/handler@0.2.";
+
+/// Which interface a component is called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The contract's.
+    Listener,
+    /// `wasi:http/incoming-handler`.
+    IncomingHttp,
+    /// `wasmcloud:messaging/handler`.
+    Messages,
+}
+
+impl Kind {
+    /// What a component of this kind is, as its summary; `None` if it says so itself.
+    pub(crate) fn summary(self) -> Option<&'static str> {
+        match self {
+            Self::Listener => None,
+            Self::IncomingHttp => Some("serves HTTP (wasi:http/incoming-handler)"),
+            Self::Messages => Some("takes messages (wasmcloud:messaging/handler)"),
+        }
+    }
+}
+
+impl Kind {
+    /// That of a component with these exports; of several kinds the first here. `None` if there is
+    /// none.
+    pub(crate) fn of<'a>(exports: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
+        let kinds = [
+            (LISTENER, Self::Listener),
+            (INCOMING_HTTP, Self::IncomingHttp),
+            (MESSAGES, Self::Messages),
+        ];
+        let has = |start: &str| exports.clone().any(|name| name.starts_with(start));
+        kinds.into_iter().find(|(start, _)| has(start)).map(|(_, kind)| kind)
+    }
+}
+
+/// Where the exports of a linked component are.
+#[derive(Clone)]
+pub(crate) enum Indices {
+    Listener(WorldIndices),
+    IncomingHttp(ProxyIndices),
+    Messages(MessagingIndices),
+}
+
+/// The exports of an instance.
+pub(crate) enum Exported {
+    Listener(World),
+    IncomingHttp(Proxy),
+    Messages(Messaging),
+}
+
+/// What a call was answered with.
+pub(crate) enum Answer {
+    Listener(Result<Vec<contract::Emission>, contract::Failure>),
+    IncomingHttp(HttpReply),
+    /// What was published is among the effects already.
+    Messages(Result<(), String>),
+}
+
+impl Indices {
+    /// # Errors
+    /// The export has another type than the interface.
+    pub(crate) fn new(kind: Kind, pre: &InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Ok(match kind {
+            Kind::Listener => Self::Listener(WorldIndices::new(pre)?),
+            Kind::IncomingHttp => Self::IncomingHttp(ProxyIndices::new(pre)?),
+            Kind::Messages => Self::Messages(MessagingIndices::new(pre)?),
+        })
+    }
+
+    pub(crate) fn load(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+    ) -> wasmtime::Result<Exported> {
+        Ok(match self {
+            Self::Listener(indices) => Exported::Listener(indices.load(store, instance)?),
+            Self::IncomingHttp(indices) => Exported::IncomingHttp(indices.load(store, instance)?),
+            Self::Messages(indices) => Exported::Messages(indices.load(store, instance)?),
+        })
+    }
+}
+
+impl Exported {
+    /// Calls it with a delivery.
+    pub(crate) async fn handle(
+        &self,
+        store: &mut Store<Guest>,
+        delivery: &Delivery,
+        deadline_ms: u64,
+        limits: &Limits,
+    ) -> wasmtime::Result<Answer> {
+        match self {
+            Self::Listener(world) => {
+                let extensions = convert::extensions(&delivery.event);
+                let extensions = convert::borrow_extensions(&extensions);
+                let asked = convert::delivery(delivery, &extensions, deadline_ms);
+                let call = world.usher_plugin_listener().call_handle(store, asked);
+                call.await.map(Answer::Listener)
+            }
+            Self::IncomingHttp(proxy) => {
+                let reply = incoming_http::handle(proxy, store, delivery, limits);
+                reply.await.map(Answer::IncomingHttp)
+            }
+            Self::Messages(messaging) => {
+                let event = &delivery.event;
+                let message = BrokerMessage {
+                    subject: event.ty().to_owned(),
+                    body: event.data_slice().unwrap_or_default().to_vec(),
+                    reply_to: None,
+                };
+                let call = messaging.wasmcloud_messaging_handler();
+                call.call_handle_message(store, &message).await.map(Answer::Messages)
+            }
+        }
+    }
+}
