@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use usher_tests::{Finished, Folder, Running, guest, usher};
 
-use crate::scene::event;
+use crate::scene::{QUICK_RETRIES, Scene, delivery, event, types};
 
 /// A fixture of the greeter.
 fn fixture(folder: &Path, name: &str, who: &Value) -> Result<()> {
@@ -232,5 +232,39 @@ fn dev_serves_each_build_and_goes_on_after_one_that_fails() -> Result<()> {
     assert_eq!(dev.exited()?, 0);
     let gone = usher(&["plugins", "--url", url.as_str().unwrap()], b"")?;
     assert_eq!(gone.code, 1, "its router is still there: {gone:?}");
+    Ok(())
+}
+
+/// Components built for other hosts are served: the operator says which events they get.
+#[test]
+fn components_of_other_hosts_are_listeners() -> Result<()> {
+    let subscription = |plugin: &str, ty: &str| {
+        format!(
+            "[plugin.{plugin}.subscription.all]\nfilter = {{ prefix = {{ type = \"{ty}\" }} }}\n"
+        )
+    };
+    let tables =
+        subscription("http-component", "http.") + &subscription("message-component", "message.a");
+    let scene = Scene::with(
+        &(QUICK_RETRIES.to_owned() + &tables),
+        &["http-component", "message-component"],
+    )?;
+    let flow = scene.flow_of("http.structured", "e-1", &json!({}))?;
+    assert_eq!(types(&flow), ["http.structured", "done.http"]);
+    let flow = scene.flow_of("message.any", "e-2", &json!({ "a": 1 }))?;
+    assert_eq!(types(&flow), ["message.any", "message.done"]);
+    assert_eq!(flow["events"][1]["event"]["data"], json!({ "a": 1 }));
+    let flow = scene.flow_of("http.404", "e-3", &json!({}))?;
+    assert_eq!(delivery(&flow)["state"], "dead");
+
+    let component = guest("http-component")?;
+    let inspected = usher(&["inspect", component.to_str().unwrap()], b"")?;
+    for says in ["serves HTTP", "[plugin.http-component.subscription.events]"] {
+        assert!(inspected.stdout.contains(says), "{inspected:?}");
+    }
+    // Without a subscription it is told what is missing.
+    let scene = Scene::with("", &["http-component"])?;
+    let plugins = scene.usher(&["plugins"], "");
+    assert!(plugins.stdout.contains("[plugin.http-component.subscription.NAME]"), "{plugins:?}");
     Ok(())
 }

@@ -49,7 +49,7 @@ fn an_event_in_the_response_is_an_emission() {
     let setup = setup(Limits::default());
     let emitted = setup.deliver_on(&delivery("http.binary")).unwrap();
     assert_eq!(emitted.len(), 1);
-    assert_eq!((emitted[0].ty.as_str(), emitted[0].subject.as_deref()), ("http.done", Some("s")));
+    assert_eq!((emitted[0].ty.as_str(), emitted[0].subject.as_deref()), ("done.http", Some("s")));
     assert_eq!(emitted[0].data.as_deref(), Some(&b"[1,2]"[..]));
     let emitted = setup.deliver_on(&delivery("http.structured")).unwrap();
     assert_eq!(emitted[0].data.as_deref(), Some(&b"3"[..]));

@@ -73,6 +73,13 @@ fn render(inspected: &Inspected) -> String {
     });
     section(&mut text, "imports", &inspected.imports, |import| (printable(import), String::new()));
     section(&mut text, "exports", &inspected.exports, |export| (printable(export), String::new()));
+    if inspected.is_foreign {
+        let name = &inspected.name;
+        text.push_str(&format!(
+            "\nit was built for other hosts and asks for no events; to give it some, write into usher.toml\n  \
+             [plugin.{name}.subscription.events]\n  filter = {{ prefix = {{ type = \"TYPE.\" }} }}\n"
+        ));
+    }
     let grants = grants(inspected);
     if !grants.is_empty() {
         text.push_str("\nto grant all it asks for, write into usher.toml\n");

@@ -59,6 +59,8 @@ pub(crate) struct Inspected {
     pub(crate) abilities: Vec<Ability>,
     pub(crate) imports: Vec<String>,
     pub(crate) exports: Vec<String>,
+    /// Whether it was built for other hosts: it describes nothing, and asks for no events.
+    pub(crate) is_foreign: bool,
 }
 
 /// A requested subscription.
@@ -120,6 +122,7 @@ impl Inspected {
             abilities: abilities_of(loaded.imports(), is_granted),
             imports: loaded.imports().to_vec(),
             exports: loaded.exports().to_vec(),
+            is_foreign: loaded.is_foreign(),
         }
     }
 
@@ -153,6 +156,7 @@ impl Inspected {
             abilities: abilities_of(&["usher:plugin/blobs@0.1.0".to_owned()], None),
             imports: vec!["usher:plugin/blobs@0.1.0".to_owned()],
             exports: vec!["usher:plugin/listener@0.1.0".to_owned()],
+            is_foreign: false,
         }
     }
 

@@ -28,7 +28,7 @@ impl Guest for Component {
         };
         let event = |data: &str| {
             format!(
-                r#"{{"specversion":"1.0","id":"1","source":"/c","type":"http.done","data":{data}}}"#
+                r#"{{"specversion":"1.0","id":"1","source":"/c","type":"done.http","data":{data}}}"#
             )
         };
         let structured: [(&str, &str); 1] = [("content-type", "application/cloudevents+json")];
@@ -38,7 +38,7 @@ impl Guest for Component {
                     ("ce-specversion", "1.0"),
                     ("ce-id", "1"),
                     ("ce-source", "/c"),
-                    ("ce-type", "http.done"),
+                    ("ce-type", "done.http"),
                     ("ce-subject", "s"),
                     ("content-type", "application/json"),
                 ];
