@@ -181,6 +181,9 @@ pub struct PluginStats {
     pub handle_time_us: u64,
     /// Instances of the current version, busy or idle.
     pub instances: u64,
+    /// Their linear memory; what they never wrote to is shared by all.
+    #[serde(default)]
+    pub memory_bytes: u64,
     /// Some of the limits, and how close the current version has come to them.
     #[serde(default)]
     pub limits: Vec<LimitUse>,

@@ -5,7 +5,7 @@ use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
 use usher_api::{Capability, Plugin, PluginStanding, PluginState, Plugins, Route, routes};
-use usher_wording::{date_time, duration, printable, without_name};
+use usher_wording::{bytes, date_time, duration, printable, without_name};
 
 /// Shows the plugins.
 pub(crate) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
@@ -45,6 +45,7 @@ fn render(plugins: &[Plugin]) -> String {
         ("FAILED", Align::Right),
         ("DENIED", Align::Right),
         ("TIME", Align::Right),
+        ("MEMORY", Align::Right),
         ("DIGEST", Align::Left),
         ("FILE", Align::Left),
     ]);
@@ -60,6 +61,7 @@ fn render(plugins: &[Plugin]) -> String {
             alarming(failed),
             alarming(stats.denied),
             duration(stats.handle_time_us).into(),
+            bytes(stats.memory_bytes).into(),
             plugin.digest.map_or_else(|| "-".to_owned(), |digest| digest.short()).into(),
             printable(&plugin.file).into(),
         ]);
@@ -138,7 +140,7 @@ mod tests {
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let stats = serde_json::json!({
             "handled": 12, "failed": {"retry": 2, "trap": 1}, "denied": 0,
-            "handle_time_us": 85_000, "instances": 1
+            "handle_time_us": 85_000, "instances": 1, "memory_bytes": 1_572_864
         });
         let none = serde_json::json!({
             "handled": 0, "failed": {}, "denied": 0, "handle_time_us": 0, "instances": 0
@@ -171,9 +173,9 @@ mod tests {
         assert_eq!(
             text,
             "\
-PLUGIN   VERSION  STATE    HANDLED  FAILED  DENIED     TIME  DIGEST        FILE
-payment  0.1.0    serving       12       3       0  85.0 ms  ba7816bf8f01  payment.wasm
--        -        refused        0       0       0     0 us  -             broken\\x1b.wasm
+PLUGIN   VERSION  STATE    HANDLED  FAILED  DENIED     TIME   MEMORY  DIGEST        FILE
+payment  0.1.0    serving       12       3       0  85.0 ms  1.5 MiB  ba7816bf8f01  payment.wasm
+-        -        refused        0       0       0     0 us      0 B  -             broken\\x1b.wasm
 
 payment.wasm (ba7816bf8f01) refused at 2026-01-31 12:00:00.007; the version before serves on: \
 not a component

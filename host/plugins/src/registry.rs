@@ -154,7 +154,8 @@ impl Registry {
         let dispatches = self.router.status();
         self.change(|state| {
             if let Some(plugin) = state.plugins.get_mut(name) {
-                let stats = PluginStats { instances: 0, ..plugin.stats(&dispatches) };
+                let stats =
+                    PluginStats { instances: 0, memory_bytes: 0, ..plugin.stats(&dispatches) };
                 plugin.life = Life::Removed(stats);
                 plugin.refused = None;
             }
@@ -295,6 +296,7 @@ impl Entry {
             denied: listener.denied.values().sum(),
             handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
             instances: listener.instances,
+            memory_bytes: listener.memory_bytes,
             limits: limits
                 .map(|LimitUse { name, limit, peak }| api::LimitUse {
                     name: name.to_owned(),

@@ -1,7 +1,7 @@
 //! Store data: the host's state for one instance, and the limiter of its memory.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use usher_event::Delivery;
 use wasmtime::component::ResourceTable;
@@ -59,7 +59,7 @@ impl Guest {
         let cpu = CpuMeter::new(ticks, turns, &plugin.is_long);
         let capabilities = Capabilities::new(&configured.capabilities, cpu.clock(), table);
         let wasi = capabilities::wasi_context(&capabilities);
-        let guest = Self { cpu, memory: MemoryLimiter::new(limits), wasi, capabilities };
+        let guest = Self { cpu, memory: MemoryLimiter::new(plugin), wasi, capabilities };
         let mut store = Store::try_new(engine, guest)?;
         store.limiter(|guest| &mut guest.memory);
         store.epoch_deadline_callback(|store| meter::on_tick(store, |guest| &mut guest.cpu));
@@ -133,10 +133,13 @@ pub(crate) struct MemoryLimiter {
     table_elements: usize,
     core_instances: usize,
     refused: Option<String>,
+    /// Has the sum of all instances.
+    plugin: Arc<Plugin>,
 }
 
 impl MemoryLimiter {
-    fn new(limits: &Limits) -> Self {
+    fn new(plugin: &Arc<Plugin>) -> Self {
+        let limits = &plugin.limits;
         let memory_limit_bytes = size(limits.memory_bytes);
         Self {
             memory_limit_bytes,
@@ -144,6 +147,7 @@ impl MemoryLimiter {
             table_elements: size(limits.table_elements),
             core_instances: size(limits.core_instances),
             refused: None,
+            plugin: plugin.clone(),
         }
     }
 
@@ -155,6 +159,12 @@ impl MemoryLimiter {
     /// What was refused in the current call.
     pub(crate) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+}
+
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        self.plugin.memory_bytes.fetch_sub(self.used_bytes() as u64, Ordering::Relaxed);
     }
 }
 
@@ -174,6 +184,7 @@ impl ResourceLimiter for MemoryLimiter {
         let more_bytes = desired.saturating_sub(current);
         if let Some(left_bytes) = self.memory_left_bytes.checked_sub(more_bytes) {
             self.memory_left_bytes = left_bytes;
+            self.plugin.memory_bytes.fetch_add(more_bytes as u64, Ordering::Relaxed);
             return Ok(true);
         }
         self.refused = Some(format!(

@@ -106,6 +106,8 @@ pub struct ListenerStats {
     pub denied: BTreeMap<&'static str, u64>,
     /// Current instances, idle or busy.
     pub instances: u64,
+    /// Linear memory of the current instances; what they never wrote to is shared by all.
+    pub memory_bytes: u64,
     /// Instances created.
     pub instances_made: u64,
     /// Current idle instances.
@@ -166,6 +168,7 @@ impl WasmListener {
                 names.map(|name| (name, counts.get(name).copied().unwrap_or_default())).collect()
             },
             instances: load(&self.plugin().instances),
+            memory_bytes: load(&self.plugin().memory_bytes),
             instances_made: load(&self.counters.instances_made),
             instances_idle: self.pool.len() as u64,
         }

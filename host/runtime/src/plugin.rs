@@ -23,6 +23,8 @@ pub(crate) struct Plugin {
     pub(crate) denials: Denials,
     /// Current number of instances.
     pub(crate) instances: AtomicU64,
+    /// Linear memory of all of them.
+    pub(crate) memory_bytes: AtomicU64,
     /// Whether the call that finished last outlasted a tick.
     pub(crate) is_long: Arc<AtomicBool>,
     /// Whether all that its deliveries do is kept for [`WasmListener::observe`](crate::WasmListener::observe).
@@ -37,6 +39,7 @@ impl Plugin {
             redactor,
             denials: Denials::default(),
             instances: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
             is_long: Arc::default(),
             is_observed: false,
         }

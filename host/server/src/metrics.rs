@@ -479,6 +479,11 @@ fn add_plugins(registry: &mut Registry, plugins: &[Plugin]) {
     level("plugin_instances", "Sandboxes there are, at work or waiting for it", |plugin| {
         plugin.stats.instances
     });
+    level(
+        "plugin_memory_bytes",
+        "Linear memory of a plugin's sandboxes; what they never wrote to is shared",
+        |plugin| plugin.stats.memory_bytes,
+    );
     let mut count = |name: &str, help: &str, value: fn(&Plugin) -> u64| {
         let counts = Counts::default();
         for (label, plugin) in &series {
@@ -586,6 +591,7 @@ pub(crate) mod tests {
                 denied: 1,
                 handle_time_us: 1_500_000,
                 instances: 3,
+                memory_bytes: 1_048_576,
                 limits: Vec::new(),
             },
         }

@@ -48,6 +48,9 @@ const THREADS_END: Duration = Duration::from_secs(2);
 /// How often it is written when tokens were last used.
 const LAST_USED_EVERY: Duration = Duration::from_secs(300);
 
+/// Folder of the compiled components, in the data folder.
+pub(crate) const CACHE: &str = "cache";
+
 /// Set in the environment of a router that ends with the process that started it, however that ends:
 /// that of `usher dev`.
 pub(crate) const END_WITH_PARENT: &str = "USHER_END_WITH_PARENT";
@@ -210,7 +213,7 @@ async fn serve(
     let refusal_cache =
         tokio::task::spawn_blocking(move || RefusalCache::open(&data, compiler)).await?;
     let refusal_cache = Arc::new(refusal_cache);
-    runtime.open_cache(&config.data.join("cache")).map_err(|error| anyhow!("{error}"))?;
+    runtime.open_cache(&config.data.join(CACHE)).map_err(|error| anyhow!("{error}"))?;
 
     let router = Arc::new(
         Router::new(broker.clone(), guests.clone())

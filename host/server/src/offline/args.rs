@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Show what a plugin file is and what it requests, or compare two versions
     Inspect(InspectArgs),
+    /// Compile plugin files into a router's cache, so that it loads them at once
+    Compile(CompileArgs),
     /// Begin a plugin: a folder that builds, tests and serves
     New(NewArgs),
     /// Build a plugin and run its fixtures, without a router or network
@@ -106,6 +108,20 @@ pub(crate) struct InspectArgs {
     /// A configuration file; also shows which abilities it would deny
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `usher compile`.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// Plugin files
+    #[arg(value_name = "PLUGIN.wasm", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The router's data folder; it may be running
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -228,6 +244,7 @@ mod tests {
             "doctor --config usher.toml --url http://127.0.0.1:9 --json",
             "check --config usher.toml --url http://127.0.0.1:9",
             "inspect printer.wasm --json",
+            "compile a.wasm b.wasm --data data --json",
             "new greeter --lang rust",
             "new greeter --lang python --with state,http --folder /tmp/greeter",
             "test",

@@ -6,6 +6,7 @@ mod call;
 mod check;
 mod compare;
 mod compare_schedules;
+mod compile;
 mod dev;
 mod difference;
 mod doctor;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Check(args) => check::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
+        Command::Compile(args) => compile::run(&args, out),
         Command::New(args) => new::run(&args, out),
         Command::Test(args) => test::run(&args, out),
         Command::Call(args) => call::run(&args, out),

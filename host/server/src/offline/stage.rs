@@ -25,17 +25,20 @@ pub(super) fn cores() -> usize {
 
 impl Workbench {
     pub(super) fn new() -> Result<Self, CliError> {
+        // Without a cache each run compiles; nothing else depends on it.
+        Self::with_cache(cache_folder().as_deref()).or_else(|_| Self::with_cache(None))
+    }
+
+    /// With compiled components in a folder.
+    pub(super) fn with_cache(folder: Option<&Path>) -> Result<Self, CliError> {
         let failed = |error: &dyn std::fmt::Display| CliError::new(error.to_string());
         let executor =
             Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
         let instances = u32::try_from(cores()).unwrap_or(1).saturating_add(1);
         let runtime = sandbox::set_up(CompilerConfig::default(), instances, 1)
             .map_err(|error| failed(&error))?;
-        // Without a cache each run compiles; nothing else depends on it.
-        if let Some(folder) = cache_folder()
-            && let Err(error) = runtime.open_cache(&folder)
-        {
-            tracing::warn!(folder = %folder.display(), "{error}");
+        if let Some(folder) = folder {
+            runtime.open_cache(folder).map_err(|error| failed(&error))?;
         }
         Ok(Self { executor, runtime })
     }

@@ -5,7 +5,7 @@ use usher_api::{
     LimitUse, Logs, LogsQuery, Plugin, PluginChange, PluginHistory, PluginState, Plugins, Problem,
     Scope, Sink, Sinks, Subscription, Subscriptions, routes,
 };
-use usher_wording::{Tone, count, duration};
+use usher_wording::{Tone, bytes, count, duration};
 
 use super::plugins::{breaker, state_badge};
 use super::subscriptions;
@@ -85,6 +85,7 @@ fn of_plugin(
             div { dt { "File" } dd { (cell(&plugin.file)) } }
             div { dt { "Isolation" } dd { (plugin.isolation.as_deref().unwrap_or("–")) } }
             div { dt { "Instances" } dd { (stats.instances) } }
+            div { dt { "Memory" } dd { (bytes(stats.memory_bytes)) } }
             div { dt { "Handled" } dd { (stats.handled) } }
             div { dt { "Mean time" } dd { (mean.unwrap_or_else(|| "–".to_owned())) } }
             div { dt { "Denied calls" } dd.bad[stats.denied > 0] { (stats.denied) } }
