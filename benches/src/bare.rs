@@ -3,7 +3,7 @@
 
 use crate::rounds::Calls;
 
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
 };
@@ -31,6 +31,7 @@ mod interruptible {
 }
 
 use bindings::usher::plugin::contract;
+use bindings::wasi::logging::logging::{self, Level};
 
 struct Host {
     wasi: WasiCtx,
@@ -47,6 +48,10 @@ impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
+}
+
+impl bindings::wasi::logging::logging::Host for Host {
+    fn log(&mut self, _: Level, _: String, _: String) {}
 }
 
 /// Calls `handle`, including lowering the event and lifting the emission.
@@ -73,6 +78,7 @@ pub(crate) fn interruptible_calls(component: &[u8], sample: &Sample) -> anyhow::
     let component = Component::new(&engine, component)?;
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
     let mut store = Store::new(&engine, Host::new());
     store.set_epoch_deadline(1);
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;

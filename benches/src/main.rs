@@ -1,12 +1,13 @@
 //! Benchmarks in one run on one machine: bare wasmtime, usher-runtime, durable publish and durable
-//! hops; publishing over HTTP; a long backlog; neighbouring plugins. Absolute figures depend on the machine; compare the
-//! ratios.
+//! hops; publishing over HTTP; a long backlog; neighbouring plugins; plugins by language. Absolute figures
+//! depend on the machine; compare the ratios.
 
 mod backlog;
 mod bare;
 mod disk;
 mod hops;
 mod http;
+mod languages;
 mod load;
 mod native;
 mod neighbours;
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use usher_broker::Order;
-use usher_runtime::Isolation;
+use usher_runtime::{Isolation, Limits};
 
 use crate::table::Table;
 
@@ -44,6 +45,8 @@ enum Suite {
     Backlog(backlog::BacklogArgs),
     /// Publishing over HTTP: what access and TLS cost, and what onlookers cost the hops.
     Http(http::HttpArgs),
+    /// What a delivery costs by language, beside bare wasmtime and without recording.
+    Languages(languages::LanguagesArgs),
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours(neighbours::NeighboursArgs),
 }
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Hop(args) => hop(args),
         Suite::Backlog(args) => backlog::run(args),
         Suite::Http(args) => http::run(&args),
+        Suite::Languages(args) => languages::run(args),
         Suite::Neighbours(args) => neighbours::run(args),
     }
 }
@@ -95,7 +99,7 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
         [
             bare::calls(&component, &small)?,
             bare::interruptible_calls(&component, &small)?,
-            runtime::calls(&component, &small, Isolation::Warm)?,
+            runtime::calls(&component, &small, Isolation::Warm, Limits::default())?,
         ],
     )?;
     table.row("bare wasmtime call", bare, None);
@@ -105,7 +109,7 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
         rounds::FRESH_ROUND_CALLS,
         [
             bare::fresh_calls(&component, &small)?,
-            runtime::calls(&component, &small, Isolation::Fresh)?,
+            runtime::calls(&component, &small, Isolation::Fresh, Limits::default())?,
         ],
     )?;
     table.row("bare wasmtime call, fresh instance", bare, None);

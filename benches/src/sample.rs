@@ -17,6 +17,10 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    pub(crate) fn of(event: Event) -> Self {
+        Self { events: vec![event] }
+    }
+
     /// The event at position `index` of a run: the sample's events in turn, each with a unique id.
     pub(crate) fn event(&self, index: usize) -> anyhow::Result<Event> {
         let template = self.template(index);

@@ -7,8 +7,8 @@ use clap::Subcommand;
 use usher_tests::repository;
 
 use crate::cargo::{build_release, run};
-use crate::guests;
 use crate::style::announce;
+use crate::{guests, languages};
 
 /// Command-line options of `cargo xtask bench`.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,12 @@ pub(crate) enum Benchmark {
     },
     /// Publishing over HTTP: what access and TLS cost, and what onlookers cost the hops.
     Http {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// What a delivery costs by language, beside bare wasmtime and without recording.
+    Languages {
         /// Passed on to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
@@ -46,11 +52,14 @@ pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
     let (suite, options) = match benchmark {
         Benchmark::Hop { options } => ("hop", options),
         Benchmark::Http { options } => ("http", options),
+        Benchmark::Languages { options } => ("languages", options),
         Benchmark::Neighbours { options } => ("neighbours", options),
         Benchmark::Backlog { options } => ("backlog", options),
     };
-    if !matches!(benchmark, Benchmark::Backlog { .. }) {
-        guests::build()?;
+    match benchmark {
+        Benchmark::Backlog { .. } => (),
+        Benchmark::Languages { .. } => languages::build_components()?,
+        _ => guests::build()?,
     }
     run(Command::new(binaries.join("usher-benches"))
         .env("USHER_BIN", binaries.join("usher"))

@@ -51,12 +51,12 @@ pub(crate) fn build() -> Result<()> {
     fs::create_dir_all(folder.join("tools"))?;
     for language in LANGUAGES {
         announce(&format!("a plugin in {}", language.name));
-        let project = new(&folder, language.name, language.name)?;
+        let project = new(&folder, language.name, language.name, &[])?;
         let tools = tools(&folder, &language, &project)?;
         // Builds it, too.
         run(usher(&["test"]).arg(&project))?;
         let Some((source, place)) = language.quirks else { continue };
-        let quirks = new(&folder, language.name, &format!("quirks-{}", language.name))?;
+        let quirks = new(&folder, language.name, &format!("quirks-{}", language.name), &[])?;
         link(&language, tools.as_deref(), &quirks)?;
         fs::copy(repository().join("tests/languages").join(source), quirks.join(place))?;
         fs::remove_dir_all(quirks.join("fixtures"))?;
@@ -70,7 +70,31 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-fn new(folder: &Path, language: &str, name: &str) -> Result<PathBuf> {
+/// Builds a plugin of each language without capabilities, as `target/languages/components/LANGUAGE.wasm`.
+///
+/// # Errors
+/// As those of [`build`].
+pub(crate) fn build_components() -> Result<()> {
+    let folder = target_dir().join("languages");
+    let components = folder.join("components");
+    fs::create_dir_all(folder.join("tools"))?;
+    fs::create_dir_all(&components)?;
+    for language in LANGUAGES {
+        announce(&format!("a plugin in {}", language.name));
+        let name = format!("bare-{}", language.name);
+        let project = new(&folder, language.name, &name, &["--with", "none"])?;
+        tools(&folder, &language, &project)?;
+        run(usher(&["test"]).arg(&project))?;
+        let built = match language.name {
+            "rust" => project.join("target/wasm32-wasip2/release/bare_rust.wasm"),
+            _ => project.join(&name).with_extension("wasm"),
+        };
+        fs::copy(built, components.join(language.name).with_extension("wasm"))?;
+    }
+    Ok(())
+}
+
+fn new(folder: &Path, language: &str, name: &str, options: &[&str]) -> Result<PathBuf> {
     let project = folder.join(name);
     // What cargo has built stays.
     let target = project.join("target");
@@ -81,7 +105,7 @@ fn new(folder: &Path, language: &str, name: &str) -> Result<PathBuf> {
     if project.exists() {
         fs::remove_dir_all(&project)?;
     }
-    run(usher(&["new", name, "--lang", language, "--folder"]).arg(&project))?;
+    run(usher(&["new", name, "--lang", language, "--folder"]).arg(&project).args(options))?;
     if kept.exists() {
         fs::rename(&kept, &target)?;
     }

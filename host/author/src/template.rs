@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use include_dir::{Dir, include_dir};
 use minijinja::{Environment, Value, context};
@@ -38,15 +37,23 @@ impl Feature {
     ];
 }
 
-impl FromStr for Feature {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text);
-        known.map(|(_, feature)| *feature).ok_or_else(|| {
-            let names = Self::ALL.map(|(name, _)| name).join(", ");
-            format!("there are {names}")
-        })
+impl Feature {
+    /// Reads a list of names, divided by commas; `none` is the empty list.
+    ///
+    /// # Errors
+    /// A name that there isn't; the text says which there are.
+    pub fn list(text: &str) -> Result<Vec<Self>, String> {
+        if text == "none" {
+            return Ok(Vec::new());
+        }
+        let find = |name: &str| Self::ALL.iter().find(|(known, _)| *known == name);
+        let feature = |name: &str| {
+            find(name).map(|(_, feature)| *feature).ok_or_else(|| {
+                let names = Self::ALL.map(|(name, _)| name).join(", ");
+                format!("there is no {name:?}; there are {names}, and none")
+            })
+        };
+        text.split(',').map(feature).collect()
     }
 }
 

@@ -123,8 +123,9 @@ impl Exported {
                 call.await.map(Answer::Listener)
             }
             Self::IncomingHttp(proxy) => {
+                // Boxed, here and below: it would enlarge the future of every listener's delivery.
                 let reply = incoming_http::handle(proxy, store, delivery, limits);
-                reply.await.map(Answer::IncomingHttp)
+                Box::pin(reply).await.map(Answer::IncomingHttp)
             }
             Self::Messages(messaging) => {
                 let event = &delivery.event;
@@ -134,7 +135,8 @@ impl Exported {
                     reply_to: None,
                 };
                 let call = messaging.wasmcloud_messaging_handler();
-                call.call_handle_message(store, &message).await.map(Answer::Messages)
+                let call = call.call_handle_message(store, &message);
+                Box::pin(call).await.map(Answer::Messages)
             }
         }
     }

@@ -79,12 +79,12 @@ struct CallError {
     is_cumulative: bool,
 }
 
-/// What is kept of a call besides its outcome.
+/// What is kept of a call besides its outcome; boxed, since most calls have nothing of it.
 #[derive(Default)]
 struct Notes {
     /// What the host told the guest, if the delivery failed and is recorded.
-    recording: Option<Given>,
-    observed: Observed,
+    recording: Option<Box<Given>>,
+    observed: Option<Box<Observed>>,
 }
 
 #[derive(Default)]
@@ -258,12 +258,12 @@ impl WasmListener {
         if self.plugin().is_observed {
             let peaks = Peaks::default();
             peaks.add(&used);
-            notes.observed = Observed {
+            notes.observed = Some(Box::new(Observed {
                 given: record(guest),
                 calls: guest.capabilities.http.requests(),
                 log: guest.capabilities.log.take_lines(),
                 used: peaks.against(limits),
-            };
+            }));
         }
         let is_recorded =
             self.plugin().is_recorded() && !delivery.is_dry_run && !self.plugin().is_observed;
@@ -273,7 +273,7 @@ impl WasmListener {
             Err(_) => Err(CallFailure::deadline(limits.wall_ms)),
         };
         if ending.is_err() && is_recorded {
-            notes.recording = Some(record(guest));
+            notes.recording = Some(Box::new(record(guest)));
         }
         let answer = ending.map_err(|ending| {
             // HTTP requests already sent are repeated only by the next attempt, which is counted.
@@ -283,7 +283,7 @@ impl WasmListener {
         let outcome = self.judge(guest, answer);
         // Nothing was taken of a delivery that failed.
         if outcome.is_err() && is_recorded {
-            notes.recording = Some(record(guest));
+            notes.recording = Some(Box::new(record(guest)));
         }
         guest.capabilities.end();
         if self.may_reuse(&mut instance) {
@@ -314,7 +314,7 @@ impl WasmListener {
     pub async fn observe(&self, delivery: &Delivery) -> (Outcome, Observed) {
         let mut notes = Notes::default();
         let outcome = self.handled(delivery, &mut notes).await;
-        (outcome, notes.observed)
+        (outcome, notes.observed.map(|observed| *observed).unwrap_or_default())
     }
 
     async fn handled(&self, delivery: &Delivery, notes: &mut Notes) -> Outcome {
@@ -328,7 +328,7 @@ impl WasmListener {
         {
             let max_bytes = self.plugin().limits.recording_bytes;
             failure.recording =
-                Some(Recording::write(self.digest, &self.version, given, max_bytes));
+                Some(Recording::write(self.digest, &self.version, *given, max_bytes));
         }
         self.count(&verdict);
         let took = started.elapsed();

@@ -108,8 +108,11 @@ pub(crate) struct GuestClock {
     resumed_cpu_us: AtomicU64,
     /// Whether the guest stopped because of the epoch rather than a host call.
     yielded_on_epoch: AtomicBool,
+    /// Whether others had the processor, or the host worked for it, for most of the tick after which
+    /// it stopped.
+    was_preempted: AtomicBool,
     turns: Arc<LongCallScheduler>,
-    /// Whether the plugin's last call outlasted a tick. The next one probably does too, so it waits
+    /// Whether the plugin's last call ran for a tick. The next one probably does too, so it waits
     /// for a turn before it starts.
     is_long: Arc<AtomicBool>,
     thread_cpu_us: fn() -> u64,
@@ -170,6 +173,7 @@ impl CpuMeter {
             resumed_at: AtomicU64::new(0),
             resumed_cpu_us: AtomicU64::new(NO_TURN),
             yielded_on_epoch: AtomicBool::new(false),
+            was_preempted: AtomicBool::new(false),
             turns: turns.clone(),
             is_long: is_long.clone(),
             thread_cpu_us,
@@ -192,8 +196,8 @@ impl CpuMeter {
         &self.clock
     }
 
-    /// Charges the time since the guest resumed or was last charged.
-    fn charge(&mut self) -> Result<(), CpuExceeded> {
+    /// Charges the time since the guest resumed or was last charged, and returns it.
+    fn charge(&mut self) -> Result<u64, CpuExceeded> {
         let ran_us = self.clock.ran_us();
         self.clock.deduct(ran_us);
         self.used_us += ran_us;
@@ -201,7 +205,7 @@ impl CpuMeter {
         if self.used_us > self.budget_us {
             return Err(CpuExceeded { cpu_ms: self.budget_us / 1_000 });
         }
-        Ok(())
+        Ok(ran_us)
     }
 }
 
@@ -213,7 +217,8 @@ pub(crate) fn on_tick<T>(
     meter: fn(&mut T) -> &mut CpuMeter,
 ) -> wasmtime::Result<UpdateDeadline> {
     let meter = meter(store.data_mut());
-    meter.charge()?;
+    let ran_us = meter.charge()?;
+    meter.clock.was_preempted.store(ran_us < TICK_US / 2, Ordering::Relaxed);
     meter.clock.yielded_on_epoch.store(true, Ordering::Relaxed);
     // Registers no waker: `drive` polls the call again once the guest has a turn.
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(pend_once())))
@@ -262,7 +267,9 @@ where
     let mut took_long = false;
     loop {
         let yielded_on_epoch = clock.yielded_on_epoch.swap(false, Ordering::Relaxed);
-        took_long |= yielded_on_epoch;
+        // On a busy machine a short call may lose its thread for a tick, and on the threads of turns,
+        // which yield to all others, most likely again: the calls after it would never get away.
+        took_long |= yielded_on_epoch && !clock.was_preempted.load(Ordering::Relaxed);
         is_long |= yielded_on_epoch;
         let may_go_on = async {
             if yielded_on_epoch {
@@ -479,6 +486,21 @@ mod tests {
 
         let _others = turns.next().await;
         assert_eq!(drive(clock, deadline, long(clock, 0)).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_lost_its_thread_for_a_tick_does_not_make_the_next_one_wait() {
+        let turns = Arc::new(LongCallScheduler::new(1));
+        let meter = CpuMeter::new(&Arc::default(), &turns, &Arc::default());
+        let clock = meter.clock().clone();
+        let mut store = wasmtime::Store::new(&Engine::default(), meter);
+        store.data_mut().begin(TWO_TICKS_MS);
+        clock.note_resumption(true);
+        on_tick(wasmtime::AsContextMut::as_context_mut(&mut store), |meter| meter).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        assert_eq!(drive(&clock, deadline, long(&clock, 1)).await.unwrap(), 1);
+        let _others = turns.next().await;
+        assert_eq!(drive(&clock, deadline, long(&clock, 0)).await.unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -135,9 +135,11 @@ pub(crate) struct NewArgs {
     /// Its language
     #[arg(long, value_parser = language)]
     pub(crate) lang: Language,
-    /// Capabilities to import: config, state, blobs, http; log is always there
-    #[arg(long, value_delimiter = ',', default_value = "config,state")]
-    pub(crate) with: Vec<Feature>,
+    /// Capabilities to import: config, state, blobs, http, divided by commas, or none; log is always
+    /// there
+    // The whole path keeps clap from taking it for an option that may be repeated.
+    #[arg(long, value_parser = Feature::list, default_value = "config,state")]
+    pub(crate) with: std::vec::Vec<Feature>,
     /// The folder to make, in place of one of the plugin's name
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
