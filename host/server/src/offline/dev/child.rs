@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
 use usher_api::{StreamQuery, routes};
 use usher_author::Project;
 use usher_cli::ui::CliError;
@@ -62,8 +63,8 @@ impl Child {
                     let message = serde_json::from_str(&line).unwrap_or_else(
                         |_| serde_json::json!({ "level": "ERROR", "fields": { "message": line } }),
                     );
-                    if let Some(url) = message["fields"]["url"].as_str()
-                        && message["fields"]["message"] == "listening"
+                    if let Some(url) = message.pointer("/fields/url").and_then(Value::as_str)
+                        && message.pointer("/fields/message").is_some_and(|it| it == "listening")
                     {
                         follow(url.to_owned(), sender.clone());
                         if sender.send(Message::Listening(url.to_owned())).is_err() {
