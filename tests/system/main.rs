@@ -38,6 +38,7 @@ mod replay;
 mod rollback;
 mod scene;
 mod schedules;
+mod shadow;
 mod sinks;
 mod store;
 mod tracing;

@@ -171,3 +171,27 @@ fn a_recording_is_bounded_and_can_be_turned_off() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_shadow_has_the_settings_but_no_secrets_and_says_what_was_not_answered() -> Result<()> {
+    let (scene, _gateway) = scene("cpu_ms = 1000")?;
+    let settings = scene.client().get_json("/plugins/probe/settings")?;
+    assert_eq!(settings["given"]["config"]["shop"], "the shop's [redacted]");
+    assert_eq!(settings["given"]["secrets"]["KEY"], "[secret KEY]");
+    assert_eq!(settings["limits"]["cpu_ms"], 1000);
+    assert!(!settings.to_string().contains(SECRET), "{settings:#}");
+
+    let url = "http://elsewhere.test/unknown";
+    scene.client().publish_new("test.probe", "e-1", &json!({ "try": "http", "url": url }))?;
+    scene.client().publish_new("test.probe", "e-2", &json!({ "try": "all-config" }))?;
+    let told = scene.shadow("probe", "probe", &["--json"])?.json()?;
+    assert_eq!((&told["different"], &told["unanswered"]), (&json!(0), &json!(1)), "{told:#}");
+    let answers = scene.folder.root().join("answers.json");
+    fs::write(
+        &answers,
+        json!({ "http": [{ "method": "GET", "url": url, "status": 204 }] }).to_string(),
+    )?;
+    let told = scene.shadow("probe", "probe", &["--json", "--given", answers.to_str().unwrap()])?;
+    assert_eq!(told.json()?["unanswered"], 0);
+    Ok(())
+}

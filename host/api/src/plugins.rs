@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use usher_event::{Digest, PluginName, SubscriptionName};
+use usher_event::{Digest, Given, PluginName, SubscriptionName};
 use utoipa::ToSchema;
 
 use super::Timestamp;
@@ -114,6 +114,23 @@ pub struct PluginStanding {
     pub breaker: Breaker,
     /// Digest of the bytes that serve.
     pub digest: Option<Digest>,
+}
+
+/// Response to `GET /plugins/{plugin}/settings`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PluginSettings {
+    /// The plugin.
+    pub name: PluginName,
+    /// Its version.
+    pub version: String,
+    /// Digest of the component that serves.
+    pub digest: Digest,
+    /// `grants`, `config` and `secrets` as in the `given.json` of a fixture; in place of each secret
+    /// its name.
+    #[schema(value_type = Object)]
+    pub given: Given,
+    /// Its limits by name, which has the unit.
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// Response to `GET /plugins/{plugin}/history`.

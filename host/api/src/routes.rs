@@ -14,9 +14,9 @@ use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
     DeadLetterGone, DeadLetterReasons, DeadLetterRecording, DeadLetters, DeadLettersQuery, DryRuns,
     Events, EventsQuery, Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview,
-    PluginHistory, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules, Scope, Sinks,
-    StateQuery, StateValues, States, Stored, StreamQuery, SubscriptionGone, Subscriptions,
-    TokenCreated, TokenRevoked, Tokens,
+    PluginHistory, PluginSettings, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules,
+    Scope, Sinks, StateQuery, StateValues, States, Stored, StreamQuery, SubscriptionGone,
+    Subscriptions, TokenCreated, TokenRevoked, Tokens,
 };
 
 /// Characters that must be escaped in a path segment.
@@ -374,6 +374,22 @@ pub const HISTORY: Route = Route::get("/plugins/{plugin}/history", "pluginHistor
     .returns("The newest 100, oldest first.", json::<PluginHistory>)
     .refuses(&[INVALID, NOT_FOUND]);
 
+/// Read a plugin's settings.
+pub const PLUGIN_SETTINGS: Route =
+    Route::get("/plugins/{plugin}/settings", "pluginSettings", Scope::ReadData)
+        .summary("What the operator gave a plugin: grants, configuration, limits")
+        .description("Secrets are named, and replaced wherever they appear.")
+        .returns("The settings of the version that serves.", json::<PluginSettings>)
+        .refuses(&[INVALID, NOT_FOUND]);
+
+/// Read a plugin's component.
+pub const PLUGIN_COMPONENT: Route =
+    Route::get("/plugins/{plugin}/component", "pluginComponent", Scope::ReadData)
+        .summary("The component that serves a plugin")
+        .returns("Its bytes. ETag is the digest.", anything)
+        .with_media_type("application/wasm")
+        .refuses(BROKER);
+
 /// Read a plugin's state.
 pub const PLUGIN_STATE: Route =
     Route::get("/plugins/{plugin}/state", "pluginState", Scope::ReadData)
@@ -665,6 +681,8 @@ pub const ALL: &[Route] = &[
     RELEASE,
     ROLLBACK,
     HISTORY,
+    PLUGIN_SETTINGS,
+    PLUGIN_COMPONENT,
     PLUGIN_STATE,
     LOGS,
     SUBSCRIPTIONS,

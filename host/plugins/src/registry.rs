@@ -86,6 +86,21 @@ impl Registry {
         Some(plugin.file.clone())
     }
 
+    /// What a plugin's deliveries are given whatever the event, if it serves.
+    pub fn settings(&self, name: &PluginName) -> Option<api::PluginSettings> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let plugin = state.plugins.get(name)?;
+        let Life::Serving(listener) = &plugin.life else { return None };
+        let (config, _) = &plugin.configured;
+        Some(api::PluginSettings {
+            name: name.clone(),
+            version: plugin.version.clone(),
+            digest: plugin.digest,
+            given: listener.given().clone(),
+            limits: config.limits.named().map(|(name, value)| (name.to_owned(), value)).collect(),
+        })
+    }
+
     /// The refusal of the file that was to replace a plugin.
     pub(super) fn refused_of(&self, name: &PluginName) -> Option<Refused> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);

@@ -77,6 +77,11 @@ macro_rules! limits {
             /// The largest values configuration may set.
             pub const CEILING: Self = Self { $($name: $max,)+ };
 
+            /// Each limit with its name.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
             /// The values in the order of [`Limits::ROWS`].
             fn values(&self) -> impl Iterator<Item = u64> {
                 [$(self.$name,)+].into_iter()

@@ -64,8 +64,8 @@ pub struct WasmListener {
     runtime: Arc<Inner>,
     prepared: Prepared,
     configured: Arc<Configured>,
-    /// Names of its grants.
-    grants: Vec<String>,
+    /// What its deliveries are told whatever the event.
+    given: Given,
     isolation: Isolation,
     script: Option<Script>,
     pool: Arc<Pool>,
@@ -127,14 +127,13 @@ impl WasmListener {
         let redactor = Redactor::new(grants.secrets()).map_err(SettingsError::Secrets)?;
         let mut plugin = Plugin::new(name.as_str(), limits, redactor);
         plugin.is_observed = script.is_some();
+        let names = capabilities().filter_map(|about| about.name);
+        let names = names.filter(|name| grants.contains(name)).map(str::to_owned);
+        let mut given = Given { grants: Some(names.collect()), ..grants.given() };
+        plugin.redactor.redact_given(&mut given);
         let (state, blobs) = ((name.clone(), state), (name.clone(), blobs));
         let services = runtime.services(Some(state), Some(blobs), script.as_ref());
         let configured = Arc::new(Configured::new(plugin, &grants, services));
-        let grants = capabilities()
-            .filter_map(|about| about.name)
-            .filter(|name| grants.contains(name))
-            .map(str::to_owned)
-            .collect();
         let (pool, counters) = (runtime.pools.add(), Counters::default());
         Ok(Self {
             name,
@@ -145,7 +144,7 @@ impl WasmListener {
             runtime,
             prepared,
             configured,
-            grants,
+            given,
             script,
             counters,
         })
@@ -172,6 +171,11 @@ impl WasmListener {
             instances_made: load(&self.counters.instances_made),
             instances_idle: self.pool.len() as u64,
         }
+    }
+
+    /// What its deliveries are told whatever the event: grants, settings, and stand-ins for secrets.
+    pub fn given(&self) -> &Given {
+        &self.given
     }
 
     /// How close its deliveries have come to their limits.
@@ -302,8 +306,7 @@ impl WasmListener {
             sequence: Some(delivery.sequence),
             replay: delivery.replay.is_some(),
             deadline_ms: Some(deadline_ms),
-            grants: Some(self.grants.clone()),
-            ..Given::default()
+            ..self.given.clone()
         };
         guest.capabilities.record(&mut given);
         self.plugin().redactor.redact_given(&mut given);

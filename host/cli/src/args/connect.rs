@@ -61,7 +61,10 @@ impl ClientArgs {
     }
 
     /// A client of the router.
-    pub(crate) fn client(&self) -> Result<Client, CliError> {
+    ///
+    /// # Errors
+    /// The token or the root can't be read.
+    pub fn client(&self) -> Result<Client, CliError> {
         self.connect.client()
     }
 }

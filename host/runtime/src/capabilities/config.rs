@@ -72,6 +72,16 @@ impl Grants {
         self.get::<BTreeMap<String, Secret>>(SECRETS).and_then(|secrets| secrets.get(name))
     }
 
+    /// Settings and secrets as a fixture has them; each secret reads [`stand_in`].
+    pub(crate) fn given(&self) -> Given {
+        let secrets = self.get::<BTreeMap<String, Secret>>(SECRETS).into_iter().flatten();
+        Given {
+            config: self.config().cloned().unwrap_or_default(),
+            secrets: secrets.map(|(name, _)| (name.clone(), stand_in(name))).collect(),
+            ..Given::default()
+        }
+    }
+
     /// All secrets.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
         let secrets = self.get::<BTreeMap<String, Secret>>(SECRETS).into_iter();
@@ -111,13 +121,6 @@ impl Capability for Config {
     }
 
     /// All of it; of secrets the names only.
-    fn record(&mut self, given: &mut Given) {
-        let grants = &self.0.grants;
-        given.config = grants.config().cloned().unwrap_or_default();
-        let secrets = grants.get::<BTreeMap<String, Secret>>(SECRETS).into_iter().flatten();
-        given.secrets = secrets.map(|(name, _)| (name.clone(), stand_in(name))).collect();
-    }
-
     fn link<T: Has<Self> + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         config::add_to_linker::<_, Viewed<Self>>(linker, T::view)?;
         for version in OTHER_VERSIONS {

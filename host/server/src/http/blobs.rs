@@ -21,7 +21,7 @@ use usher_api::{Blobs, BlobsQuery};
 const BLOB_ROOM_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long a request waits for room in the budget.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lists blobs by digest.
 pub(super) async fn list(

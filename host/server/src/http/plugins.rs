@@ -1,16 +1,24 @@
 //! `/plugins`: status and operator actions.
 
+use std::fs::File;
+use std::io::Read as _;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use usher_event::PluginName;
+use axum::response::{IntoResponse as _, Response};
+use http::header;
+use usher_event::{Digest, PluginName};
 use usher_router::Standing;
 
+use super::blobs::PATIENCE;
+use super::connections::Caller;
 use super::params::PathParams;
 use super::problem::ApiError;
 use super::state::Api;
 use crate::access::Identity;
 use crate::project;
-use usher_api::{PluginHistory, PluginStanding, Plugins, Sinks};
+use usher_api::{PluginHistory, PluginSettings, PluginStanding, Plugins, Sinks};
 use usher_plugins::ControlError;
 
 /// Lists plugins and refused files.
@@ -72,6 +80,52 @@ pub(super) async fn history(
     let history = api.running.control.history(&name)?;
     let history = history.into_iter().map(project::plugin_change).collect();
     Ok(Json(PluginHistory { name, history }))
+}
+
+/// Returns what a plugin's deliveries are given whatever the event.
+pub(super) async fn settings(
+    State(api): State<Api>,
+    PathParams(name): PathParams<String>,
+) -> Result<Json<PluginSettings>, ApiError> {
+    serving(&api, &plugin(&name)?).map(Json)
+}
+
+fn serving(api: &Api, name: &PluginName) -> Result<PluginSettings, ApiError> {
+    let settings = api.running.plugins.settings(name);
+    settings.ok_or_else(|| ApiError::not_found(format!("plugin {name} doesn't serve")))
+}
+
+/// Returns the bytes of the component that serves a plugin.
+pub(super) async fn component(
+    State(api): State<Api>,
+    Caller(client): Caller,
+    PathParams(name): PathParams<String>,
+) -> Result<Response, ApiError> {
+    let PluginSettings { name, digest, .. } = serving(&api, &plugin(&name)?)?;
+    let missing = || ApiError::not_found(format!("the bytes of plugin {name} are not kept"));
+    let path = api.running.control.kept().kept(&name, digest).ok_or_else(missing)?;
+    let failed = |error: std::io::Error| ApiError::internal(error.to_string());
+    // Not removed by a change of the plugin while it is read.
+    let file = File::open(&path).map_err(failed)?;
+    let size_bytes = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or(usize::MAX);
+    let room = api.blobs.take_within(&client, size_bytes, PATIENCE).await;
+    let room = room.ok_or_else(|| ApiError::busy("too much is being read; try again"))?;
+    // The read owns the reservation, since it continues if the client disconnects.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut content = Vec::with_capacity(size_bytes);
+        let read = file.take(size_bytes as u64).read_to_end(&mut content);
+        (room, read.map(|_| content))
+    });
+    let (room, content) = read.await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let content = content.map_err(failed)?;
+    if Digest::of(&content) != digest {
+        return Err(ApiError::internal(format!("{} was changed", path.display())));
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "application/wasm".to_owned()),
+        (header::ETAG, format!("\"{digest}\"")),
+    ];
+    Ok((headers, Body::from(room.charged(content))).into_response())
 }
 
 pub(super) fn plugin(name: &str) -> Result<PluginName, ApiError> {

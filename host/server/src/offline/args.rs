@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use usher_author::{Feature, Language};
-use usher_cli::{CredentialsArgs, StoreBackupArgs, base_url};
+use usher_cli::{ClientArgs, CredentialsArgs, StoreBackupArgs, base_url};
 use usher_event::PluginName;
 
 /// Subcommands that read files.
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Deliver one event to a component, and show everything it does
     Call(CallArgs),
+    /// Run a new version of a plugin on events of the log, beside the one that serves
+    Shadow(ShadowArgs),
     /// Build a plugin at each change, serve it on a router of its own, and show what happens
     Dev(DevArgs),
 }
@@ -125,6 +127,33 @@ pub(crate) struct CompileArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `usher shadow`.
+#[derive(Debug, Args)]
+pub(crate) struct ShadowArgs {
+    /// The plugin's name on the router
+    pub(crate) plugin: PluginName,
+    /// The new version's component
+    #[arg(value_name = "NEW.wasm")]
+    pub(crate) component: PathBuf,
+    /// How many of the newest events that the plugin takes, at most 1,000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = last)]
+    pub(crate) last: usize,
+    /// Only events of this subscription of the plugin
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subscription: Option<String>,
+    /// A file like a fixture's given.json, whose `http` answers requests
+    #[arg(long, value_name = "FILE")]
+    pub(crate) given: Option<PathBuf>,
+    /// The router
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+fn last(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1_000).contains(number));
+    number.ok_or_else(|| "use 1 to 1000".to_owned())
 }
 
 /// `usher new`.

@@ -14,6 +14,7 @@ mod executor;
 mod inspect;
 mod inspected;
 mod new;
+mod shadow;
 mod stage;
 mod store;
 mod test;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::New(args) => new::run(&args, out),
         Command::Test(args) => test::run(&args, out),
         Command::Call(args) => call::run(&args, out),
+        Command::Shadow(args) => shadow::run(&args, out),
         Command::Dev(args) => dev::run(&args, out),
     })
 }

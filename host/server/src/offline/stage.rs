@@ -47,8 +47,12 @@ impl Workbench {
     pub(super) fn load(&self, file: &Path) -> Result<Loaded, CliError> {
         let content = read_component(file)
             .map_err(|error| CliError::new(format!("{}: {error}", file.display())))?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let loading = self.runtime.load(Bytes::from(content), &name, CompileBudget::Patient);
+        self.load_bytes(content.into(), &file.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    /// Loads the bytes of a component; a foreign one is named like its file.
+    pub(super) fn load_bytes(&self, content: Bytes, file: &str) -> Result<Loaded, CliError> {
+        let loading = self.runtime.load(content, file, CompileBudget::Patient);
         self.executor.block_on(loading).map_err(|error| CliError::new(error.to_string()))
     }
 }
