@@ -236,7 +236,11 @@ async fn compare(
     };
     let (old, new) = (did(old, &fixture, limits).await?, did(new, &fixture, limits).await?);
     // Words for people may change.
-    let expected = Expected { log: None, backtrace: None, ..old.did.clone() };
+    let mut expected = Expected { log: None, backtrace: None, ..old.did.clone() };
+    // What only the new version has a reason for is told, too.
+    if new.did.reason.is_some() {
+        expected.reason.get_or_insert_default();
+    }
     let differences = differences(&expected, &new.did);
     Ok(Compared { sequence, ty, subscription, differences, old, new })
 }
