@@ -58,6 +58,13 @@ fn a_component_that_is_too_large_to_compile_harms_nobody() -> Result<()> {
     let scene = Scene::with("[compiler]\nmemory_bytes = 67108864\n", &["echo"])?;
     fs::write(scene.folder.plugins().join("large.wasm"), large(20_000)?)?;
     let client = scene.client();
+    let loading = || -> Result<Option<Vec<Value>>> {
+        Ok(client.get_json("/plugins")?["loading"].as_array().cloned())
+    };
+    let found = wait_for("large.wasm to be loaded", || {
+        Ok(loading()?.into_iter().flatten().find(|one| one["file"] == "large.wasm"))
+    })?;
+    assert!(found["digest"].is_string() && found["since"].is_string(), "{found}");
     let refused = wait_for("large.wasm to be refused", || {
         let found = client.get_json("/plugins")?;
         let mut plugins = found["plugins"].as_array().into_iter().flatten();
@@ -66,6 +73,9 @@ fn a_component_that_is_too_large_to_compile_harms_nobody() -> Result<()> {
     let reason = refused["reason"].as_str().context("no reason")?;
     assert!(reason.contains("compiling it takes more than 67108864 bytes"), "{reason}");
     assert!(!reason.contains("tried again"), "{reason}");
+    wait_for("nothing to be loaded", || {
+        Ok(loading()?.is_some_and(|some| some.is_empty()).then_some(()))
+    })?;
     let flow = scene.flow_of("test.echo", "1", &json!({}))?;
     assert_eq!(types(&flow), ["test.echo", "test.echoed"]);
     // Later plugins are compiled as usual.

@@ -13,6 +13,20 @@ use super::Timestamp;
 pub struct Plugins {
     /// By name; files that never loaded come last.
     pub plugins: Vec<Plugin>,
+    /// Files that are being compiled and checked, by name.
+    #[serde(default)]
+    pub loading: Vec<Loading>,
+}
+
+/// A file that is being compiled and checked. What served before serves until that is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Loading {
+    /// Its name in the plugins folder.
+    pub file: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// One plugin, or a file that never loaded.

@@ -4,13 +4,15 @@ use super::args::{ClientArgs, PluginArgs};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table, paint};
-use usher_api::{Capability, Plugin, PluginStanding, PluginState, Plugins, Route, routes};
-use usher_wording::{bytes, date_time, duration, printable, without_name};
+use usher_api::{
+    Capability, Plugin, PluginStanding, PluginState, Plugins, Route, Timestamp, routes,
+};
+use usher_wording::{bytes, date_time, duration, elapsed, now, printable, without_name};
 
 /// Shows the plugins.
 pub(crate) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
     let found: Plugins = args.client()?.call(routes::PLUGINS, &[]).fetch()?;
-    if args.json { out.json(&found) } else { out.text(&render(&found.plugins)) }
+    if args.json { out.json(&found) } else { out.text(&render(&found, now())) }
 }
 
 /// Requests an action on a plugin; `done` is the message on success.
@@ -33,8 +35,9 @@ pub(crate) fn change(
     out.text(&format!("plugin {} {done}{but}\n", standing.name))
 }
 
-fn render(plugins: &[Plugin]) -> String {
-    if plugins.is_empty() {
+fn render(found: &Plugins, now: Timestamp) -> String {
+    let Plugins { plugins, loading } = found;
+    if plugins.is_empty() && loading.is_empty() {
         return "no plugins: put a .wasm file into the plugins folder\n".to_owned();
     }
     let mut table = Table::new(&[
@@ -66,7 +69,11 @@ fn render(plugins: &[Plugin]) -> String {
             printable(&plugin.file).into(),
         ]);
     }
-    let remarks: String = plugins.iter().flat_map(remarks).collect();
+    let loading = loading.iter().map(|loading| {
+        let what = format!(" is being loaded, {} so far", elapsed(loading.since, now));
+        remark(&loading.file, &what, "what served before serves until it is compiled and checked")
+    });
+    let remarks: String = loading.chain(plugins.iter().flat_map(remarks)).collect();
     let gap = if remarks.is_empty() { "" } else { "\n" };
     format!("{}{gap}{remarks}", table.render())
 }
@@ -128,11 +135,33 @@ fn remark(subject: &str, what: &str, reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use usher_api::Loading;
+    use usher_event::Digest;
+
     use super::*;
 
     fn plain(json: serde_json::Value) -> String {
-        let plugins: Vec<Plugin> = serde_json::from_value(json).unwrap();
-        anstream::adapter::strip_str(&render(&plugins)).to_string()
+        let found = Plugins { plugins: serde_json::from_value(json).unwrap(), loading: Vec::new() };
+        shown(&found)
+    }
+
+    fn shown(found: &Plugins) -> String {
+        anstream::adapter::strip_str(&render(found, Timestamp::from_ms(20_000))).to_string()
+    }
+
+    #[test]
+    fn files_that_are_being_loaded_are_told() {
+        let digest = Digest::of(b"");
+        let since = Timestamp::from_ms(12_750);
+        let loading = vec![Loading { file: "greeter.wasm".to_owned(), digest, since }];
+        let shown = shown(&Plugins { plugins: Vec::new(), loading });
+        assert!(
+            shown.ends_with(
+                "greeter.wasm is being loaded, 7.250 s so far: what served before serves until it is \
+                 compiled and checked\n"
+            ),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -203,6 +203,7 @@ impl Reconciler {
     }
 
     fn start_load_as(&mut self, class: LoadClass, file: String, digest: Digest) {
+        self.registry.set_loading(&file, digest);
         self.loads += 1;
         let load = self.loads;
         let known = self.known(&file);
@@ -453,6 +454,7 @@ impl Reconciler {
 
     /// Marks work on a file as finished and checks for changes made meanwhile.
     fn idle(&mut self, file: &str) {
+        self.registry.clear_loading(file);
         self.known(file).busy = false;
         self.look.notify_one();
         self.look_at_trials();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use usher_api::{self as api, Breaker, Capability, PluginState, PluginStats, Refused, Timestamp};
+use usher_api::{
+    self as api, Breaker, Capability, Loading, PluginState, PluginStats, Refused, Timestamp,
+};
 use usher_broker::{Clock as _, RetryPolicy, SystemClock};
 use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_router::{DispatchStatus, Quarantine, Router, Standing};
@@ -23,6 +25,8 @@ struct Contents {
     plugins: BTreeMap<PluginName, Entry>,
     /// Refused files from which no plugin serves, by name.
     refused: BTreeMap<String, Refused>,
+    /// Files that are being loaded, by name.
+    loading: BTreeMap<String, Loading>,
 }
 
 /// A plugin that was installed.
@@ -69,6 +73,12 @@ impl Registry {
             .values()
             .map(|plugin| plugin.status(&dispatches, standings.get(&plugin.name)));
         plugins.chain(state.refused.values().cloned().map(never_loaded)).collect()
+    }
+
+    /// Files that are being loaded, by name.
+    pub fn loading(&self) -> Vec<Loading> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.loading.values().cloned().collect()
     }
 
     /// The plugin that serves from `file`, and its digest.
@@ -144,6 +154,20 @@ impl Registry {
         let refused = state.refused.get(file);
         let refused = refused.or_else(|| of_plugins.find(|refused| refused.file == file))?;
         Some(refused.reason.clone())
+    }
+
+    /// Records that a file is being loaded; in a second attempt the first one's time stays.
+    pub(super) fn set_loading(&self, file: &str, digest: Digest) {
+        let since = Timestamp::from_ms(SystemClock.now_ms());
+        let loading = || Loading { file: file.to_owned(), digest, since };
+        self.change(|state| {
+            state.loading.entry(file.to_owned()).or_insert_with(loading).digest = digest;
+        });
+    }
+
+    /// Records that a file is loaded or refused.
+    pub(super) fn clear_loading(&self, file: &str) {
+        self.change(|state| drop(state.loading.remove(file)));
     }
 
     /// Records that a plugin serves from its file.

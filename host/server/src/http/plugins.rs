@@ -23,7 +23,8 @@ use usher_plugins::ControlError;
 
 /// Lists plugins and refused files.
 pub(super) async fn list(State(api): State<Api>) -> Json<Plugins> {
-    Json(Plugins { plugins: api.running.plugins.status() })
+    let registry = &api.running.plugins;
+    Json(Plugins { plugins: registry.status(), loading: registry.loading() })
 }
 
 /// Lists sinks.

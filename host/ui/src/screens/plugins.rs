@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use usher_api::{Breaker, Plugin, PluginState, Plugins, Problem, Sink, Sinks, routes};
 use usher_wording::{Tone, without_name};
 
-use crate::html::{badge, cell, digest, plugin_link, table};
+use crate::html::{badge, cell, digest, plugin_link, table, time};
 use crate::source::{Source, fetch};
 
 pub(crate) async fn show(source: &impl Source) -> Result<Markup, Problem> {
@@ -19,6 +19,9 @@ pub(crate) async fn show(source: &impl Source) -> Result<Markup, Problem> {
             &rows,
             "The plugins folder is empty.",
         ))
+        @for loading in &plugins.loading {
+            p { (cell(&loading.file)) " is being loaded, since " (time(loading.since)) "." }
+        }
         h2 { "Sinks" }
         (table(
             &["Name", "State", "URL", "Mode", "Handled", "Failed", "Reason"],
