@@ -156,6 +156,23 @@ fn a_captured_failure_fails_again_byte_for_byte() -> Result<()> {
 }
 
 #[test]
+fn a_redrive_waits_for_the_version_that_is_asked_for() -> Result<()> {
+    let (scene, _gateway) = scene("")?;
+    let id = scene.panic_after("e-1", &[])?.to_string();
+    let redrive =
+        |more: &[&str]| scene.try_usher(&[&["dead-letters", "redrive"], more].concat(), "");
+    let refused = redrive(&[&id, "--version", "9.9.9"]);
+    let words = "probe serves 1.0.0, not 9.9.9: nothing was redriven";
+    assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:?}");
+    let refused = redrive(&["--all", "--version", "1.0.0"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(scene.client().get_json(&format!("/dead-letters/{id}"))?["id"].is_u64());
+    let done = redrive(&[&id, "--version", "1.0.0"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    Ok(())
+}
+
+#[test]
 fn a_recording_is_bounded_and_can_be_turned_off() -> Result<()> {
     for (limits, says) in [
         ("recording_bytes = 200", "raise recording_bytes in [plugin.probe.limits]"),

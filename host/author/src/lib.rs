@@ -1,5 +1,5 @@
-//! A plugin's project, as its author has it: made from a template ([`template`]), described by
-//! `plugin.toml` ([`project`]), built by the tools of its language ([`build`]).
+//! A plugin's project, as its author has it: made from a template ([`Template`]), described by
+//! `plugin.toml` ([`Project`]), built by the tools of its language ([`build`]).
 
 mod build;
 mod language;

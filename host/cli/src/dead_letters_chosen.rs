@@ -5,6 +5,7 @@
 //! discarded no longer exist. A delivery that fails again becomes a new dead letter, whose id is
 //! above those of the run.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::thread::sleep;
@@ -16,17 +17,55 @@ use super::pace::Pace;
 use super::pages::PAGE_MAX;
 use super::ui::error::CliError;
 use super::ui::output::Output;
-use usher_api::{DeadLetterGone, Route, routes};
+use usher_api::{DeadLetter, DeadLetterGone, PluginState, Plugins, Route, routes};
 use usher_client::{Client, Outcome};
-use usher_wording::count;
+use usher_wording::{count, printable};
 
 /// Redrives the selected dead letters.
 pub(crate) fn redrive(args: &RedriveArgs, out: &mut Output) -> Result<(), CliError> {
     let verb = Verb { route: routes::REDRIVE, done: "redriven" };
+    if let Some(version) = &args.version {
+        check_version(version, &args.chosen, &args.client.client()?)?;
+    }
     match &args.event {
         None => each(&verb, &args.chosen, args.rate, &args.client, out),
         Some(file) => redrive_edited(&args.chosen.ids, file, &args.client, out),
     }
+}
+
+/// Refuses unless the plugins of the selected dead letters serve a version.
+fn check_version(version: &str, chosen: &ChosenArgs, client: &Client) -> Result<(), CliError> {
+    let filter = &chosen.filter;
+    let mut plugins = BTreeSet::new();
+    for id in &chosen.ids {
+        let dead: DeadLetter = client.call(routes::DEAD_LETTER, &[&id.to_string()]).fetch()?;
+        plugins.insert(dead.plugin);
+    }
+    plugins.extend(filter.plugin.as_ref().map(ToString::to_string));
+    plugins.extend(filter.subscription.as_ref().map(|name| name.plugin().to_owned()));
+    if plugins.is_empty() {
+        return Err(CliError::Usage(
+            "--version needs ids, --plugin or --subscription: it is the version of a plugin".into(),
+        ));
+    }
+    let all: Plugins = client.call(routes::PLUGINS, &[]).fetch()?;
+    for plugin in plugins {
+        let mut known = all.plugins.iter();
+        let found = known.find(|one| one.name.as_ref().is_some_and(|name| name.as_str() == plugin));
+        let serving = found.filter(|one| one.state == PluginState::Serving);
+        let served = serving.and_then(|one| one.version.as_deref());
+        if served != Some(version) {
+            let served = served.map_or_else(
+                || "is not served".to_owned(),
+                |served| format!("serves {}", printable(served)),
+            );
+            return Err(CliError::with_hint(
+                format!("{plugin} {served}, not {}: nothing was redriven", printable(version)),
+                "put the version into the plugins folder; `usher plugins` shows what serves",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Discards the selected dead letters.

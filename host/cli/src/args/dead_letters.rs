@@ -131,6 +131,9 @@ pub struct RedriveArgs {
     /// Deliver the event in this JSON file instead of the dead letter's; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = CHOICES)]
     pub event: Option<PathBuf>,
+    /// Only if all their plugins serve this version
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
     /// Maximum dead letters per second
     #[arg(long, value_name = "N", default_value = "10", value_parser = rate)]
     pub rate: f64,
