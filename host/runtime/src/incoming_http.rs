@@ -2,13 +2,18 @@
 //! request in the binary mode of the CloudEvents HTTP binding, and the response says what becomes of
 //! it, as that of a sink's server does.
 
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 use usher_event::limits::JSON_MAX_BYTES;
 use usher_event::{Delivery, HttpReply, http_binary};
 use wasmtime::Store;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
@@ -54,32 +59,40 @@ pub(crate) async fn handle(
     let mut view = capabilities::http::http(store.data_mut());
     let request = view.new_incoming_request(Scheme::Http, request(delivery)?)?;
     let out = view.new_response_outparam(sender)?;
-    let call = proxy.wasi_http_incoming_handler().call_handle(store, request, out);
+    let call = proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out);
     let limit_bytes = limits.http_response_bytes;
     let reading = async move {
         match receiver.await {
             Ok(Ok(response)) => read(response, limit_bytes).await,
             Ok(Err(code)) => Err(NoResponse::Error(code).into()),
-            // Dropped with the call; if that trapped, the trap is the reason.
             Err(_) => Err(NoResponse::Missing.into()),
         }
     };
-    tokio::pin!(call, reading);
-    tokio::select! {
-        biased;
-        called = &mut call => {
-            called?;
-            reading.await
-        }
-        reply = &mut reading => match reply {
-            // It is still writing: that can only fail now.
-            Err(error) if error.is::<ResponseTooLarge>() => Err(error),
-            reply => {
-                call.await?;
-                reply
+    tokio::pin!(reading);
+    {
+        tokio::pin!(call);
+        tokio::select! {
+            biased;
+            // If it trapped, the trap is the reason.
+            called = &mut call => called?,
+            reply = &mut reading => match reply {
+                // It is still writing: that can only fail now.
+                Err(error) if error.is::<ResponseTooLarge>() => return Err(error),
+                reply => {
+                    call.await?;
+                    return reply;
+                }
             }
         }
     }
+    // All that it will ever write is there. What it keeps open would be waited for until the deadline.
+    let whole = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context)));
+    if let Poll::Ready(reply) = unconstrained(whole).await {
+        return reply;
+    }
+    store.data_mut().capabilities.table = ResourceTable::new();
+    reading.await?;
+    Err(NoResponse::Broken("its body was not finished".to_owned()).into())
 }
 
 fn request(delivery: &Delivery) -> wasmtime::Result<Request<WasiBody>> {

@@ -89,6 +89,8 @@ fn each_answer_is_a_verdict() {
         ("http.forbidden", FailureClass::Reject, (false, None), "connection can't be set"),
         ("http.broken", FailureClass::Reject, (false, None), "no event that can be emitted"),
         ("http.silent", FailureClass::Trap, retry(None), "returned without a response"),
+        ("http.kept", FailureClass::Trap, retry(None), "returned without a response"),
+        ("http.unfinished", FailureClass::Trap, retry(None), "the response broke off"),
         ("http.panic", FailureClass::Trap, retry(None), "asked to"),
         ("http.long", FailureClass::Limit, retry(None), "the response has more than 65536 bytes"),
         ("http.never", FailureClass::Timeout, retry(None), "did not finish within 2000 ms"),

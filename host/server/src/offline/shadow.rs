@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use serde::Serialize;
 use usher_api::{
     CloudEvent, Events, EventsQuery, PluginSettings, ReadOrder, StateQuery, StateValue,
@@ -241,6 +242,9 @@ async fn compare(
     if new.did.reason.is_some() {
         expected.reason.get_or_insert_default();
     }
+    if new.did.after_ms.is_some() {
+        expected.after_ms.get_or_insert_default();
+    }
     let differences = differences(&expected, &new.did);
     Ok(Compared { sequence, ty, subscription, differences, old, new })
 }
@@ -262,10 +266,19 @@ fn micros(time: Duration) -> u64 {
 impl Compared {
     /// Whether a version asked for something that nobody had an answer to.
     fn is_unanswered(&self, given: &Given) -> bool {
-        let calls =
-            [&self.old, &self.new].into_iter().flat_map(|one| one.did.calls.iter().flatten());
-        calls.into_iter().any(|call| {
-            !given.http.iter().any(|answer| answer.method == call.method && answer.url == call.url)
+        // As they are sent: `http://a.test` asks for `/`.
+        let sent =
+            |url: &str| url.parse::<Uri>().map_or_else(|_| url.into(), |url| url.to_string());
+        let answers = given.http.iter().map(|answer| (answer.method.clone(), sent(&answer.url)));
+        let answers: Vec<(String, String)> = answers.collect();
+        [&self.old, &self.new].into_iter().any(|one| {
+            // Each answers one request.
+            let mut left = answers.clone();
+            one.did.calls.iter().flatten().any(|call| {
+                let asked = (call.method.clone(), sent(&call.url));
+                let answer = left.iter().position(|answer| *answer == asked);
+                answer.map(|position| left.swap_remove(position)).is_none()
+            })
         })
     }
 }

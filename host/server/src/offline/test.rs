@@ -1,5 +1,6 @@
 //! `usher test`: runs a plugin's fixtures and compares what happens with what is expected.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,13 +54,7 @@ pub(crate) fn run(args: &TestArgs, out: &mut Output) -> Result<(), CliError> {
     let wanted =
         |name: &str| args.names.is_empty() || args.names.iter().any(|n| name.contains(&**n));
     let found = Fixture::read_all(&fixtures).map_err(|error| CliError::new(error.to_string()))?;
-    let found: Vec<_> = found
-        .into_iter()
-        .filter(|fixture| match fixture {
-            Ok(fixture) => wanted(&fixture.name),
-            Err(_) => true,
-        })
-        .collect();
+    let found: Vec<_> = found.into_iter().filter(|fixture| wanted(&name_of(fixture))).collect();
     if found.is_empty() {
         return Err(CliError::with_hint(
             format!("no fixture in {}", fixtures.display()),
@@ -119,45 +114,61 @@ async fn test_all(
 ) -> Vec<Tested> {
     let places = Arc::new(Semaphore::new(cores()));
     let mut running = JoinSet::new();
+    let mut names = BTreeMap::new();
     for (position, fixture) in found.into_iter().enumerate() {
         let (loaded, places) = (loaded.clone(), places.clone());
-        running.spawn(async move {
+        let name = name_of(&fixture);
+        let task = running.spawn(async move {
             // Never closed.
             let _place = places.acquire().await;
             (position, test(&loaded, fixture, update).await)
         });
+        names.insert(task.id(), (position, name));
     }
     let mut tested = Vec::new();
     while let Some(done) = running.join_next().await {
-        tested.extend(done);
+        tested.push(done.unwrap_or_else(|panic| {
+            let (position, name) = names.remove(&panic.id()).unwrap_or_default();
+            (position, broken(name, panic.to_string(), Duration::ZERO))
+        }));
     }
     tested.sort_by_key(|(position, _)| *position);
     tested.into_iter().map(|(_, tested)| tested).collect()
 }
 
-async fn test(loaded: &Loaded, fixture: Result<Fixture, FixtureError>, update: bool) -> Tested {
-    let started = Instant::now();
-    let broken = |name: String, error: String, took: Duration| Tested {
+/// A fixture's name: its folder's.
+fn name_of(fixture: &Result<Fixture, FixtureError>) -> String {
+    match fixture {
+        Ok(fixture) => fixture.name.clone(),
+        Err(error) => {
+            let folder = error.path.parent().and_then(Path::file_name).unwrap_or_default();
+            folder.to_string_lossy().into_owned()
+        }
+    }
+}
+
+fn broken(name: String, error: String, took: Duration) -> Tested {
+    Tested {
         name,
         outcome: "broken",
         took_ms: usher_event::millis(took),
         differences: Vec::new(),
         error: Some(error),
-    };
+    }
+}
+
+async fn test(loaded: &Loaded, fixture: Result<Fixture, FixtureError>, update: bool) -> Tested {
+    let started = Instant::now();
+    let name = name_of(&fixture);
     let fixture = match fixture {
         Ok(fixture) => fixture,
-        Err(error) => {
-            let folder = error.path.parent().and_then(Path::file_name).unwrap_or_default();
-            let name = folder.to_string_lossy().into_owned();
-            return broken(name, error.to_string(), started.elapsed());
-        }
+        Err(error) => return broken(name, error.to_string(), started.elapsed()),
     };
     let reports = match play(loaded, &fixture, &Limits::default()).await {
         Ok(reports) => reports,
-        Err(error) => return broken(fixture.name, error.to_string(), started.elapsed()),
+        Err(error) => return broken(name, error.to_string(), started.elapsed()),
     };
     let took_ms = usher_event::millis(started.elapsed());
-    let name = fixture.name.clone();
     let tested = |outcome, differences| Tested { name, outcome, took_ms, differences, error: None };
     let Some(expected) = &fixture.expected else {
         if update {

@@ -3,7 +3,8 @@
 //! - `http.binary`, `http.structured`: 200 with an event;
 //! - `http.STATUS`: that, with a body, and for 503 a `retry-after` of 7 s;
 //! - `http.echo`: what the request was, as an event's data;
-//! - `http.long`: a body without end; `http.silent`: no response; `http.never`: no return;
+//! - `http.long`: a body without end; `http.silent`: no response; `http.kept`: none, and
+//!   what would take it is kept open; `http.unfinished`: so is the body; `http.never`: no return;
 //! - `http.forbidden`: a header that no component may set;
 //! - `http.broken`: an event that is none; `http.panic`: a panic.
 
@@ -67,6 +68,12 @@ impl Guest for Component {
                 }
             }
             "silent" => {}
+            "kept" => std::mem::forget(out),
+            "unfinished" => {
+                let (response, outgoing) = begin(200, &[]);
+                ResponseOutparam::set(out, Ok(response));
+                std::mem::forget(outgoing);
+            }
             "never" => loop {
                 wasip2::clocks::monotonic_clock::subscribe_duration(1_000_000).block();
             },

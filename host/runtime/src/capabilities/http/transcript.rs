@@ -12,6 +12,8 @@ use crate::limits::size;
 
 /// What an exchange takes besides its text and bodies.
 const EXCHANGE_BYTES: usize = 256;
+/// What a part of a body takes besides its bytes.
+const PART_BYTES: usize = 64;
 
 /// An HTTP request of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +90,20 @@ impl Transcript {
         let headers = pairs(request.headers());
         if exchanges.take(EXCHANGE_BYTES + method.len() + url.len() + text_bytes(&headers)) {
             exchanges.exchanges.push(Exchange { method, url, headers, ..Exchange::default() });
+            Noted { transcript: self.clone(), position: exchanges.exchanges.len() - 1 }
         } else {
-            exchanges.exchanges.push(Exchange::default());
+            // Nothing is kept of it.
+            Noted { transcript: self.clone(), position: usize::MAX }
         }
-        Noted { transcript: self.clone(), position: exchanges.exchanges.len() - 1 }
     }
 
     /// The answers, as given to the next run of the delivery.
     pub(super) fn record(&self, given: &mut Given) {
         let exchanges = self.lock();
-        given.is_cut |= exchanges.left_bytes.is_none();
+        if exchanges.left_bytes.is_none() {
+            given.is_cut = true;
+            return;
+        }
         given.http = exchanges.exchanges.iter().map(Exchange::answer).collect();
     }
 
@@ -144,9 +150,15 @@ impl Noted {
         }
     }
 
+    fn part(&self, bytes: &Bytes, of: impl FnOnce(&mut Exchange) -> &mut Vec<Bytes>) {
+        if !bytes.is_empty() {
+            self.update(bytes.len() + PART_BYTES, |exchange| of(exchange).push(bytes.clone()));
+        }
+    }
+
     /// Part of the request's body.
     pub(super) fn sent(&self, bytes: &Bytes) {
-        self.update(bytes.len(), |exchange| exchange.sent.push(bytes.clone()));
+        self.part(bytes, |exchange| &mut exchange.sent);
     }
 
     /// The response's head.
@@ -160,7 +172,7 @@ impl Noted {
 
     /// Part of the response's body.
     pub(super) fn heard(&self, bytes: &Bytes) {
-        self.update(bytes.len(), |exchange| exchange.heard.push(bytes.clone()));
+        self.part(bytes, |exchange| &mut exchange.heard);
     }
 
     /// Why there is no response, or no more of it.

@@ -15,6 +15,7 @@ use wasmtime::component::Linker;
 
 use crate::bindings::{atomics, batch, drafts, keyvalue};
 use crate::capability::{About, Capability, Grants, Has, Viewed};
+use crate::limits::size;
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
 use cursors::Cursors;
@@ -84,7 +85,7 @@ impl Capability for State {
 
     fn record(&mut self, given: &mut Given) {
         if let Some(staging) = &self.staging {
-            staging.record(given);
+            staging.record(given, size(self.shared.plugin.limits.recording_bytes));
         }
     }
 

@@ -217,23 +217,37 @@ impl Staging {
     }
 
     /// What the delivery could read: the committed values of the keys it used and of the buckets
-    /// it listed, read again from its snapshot. A store that fails by now leaves gaps.
-    pub(super) fn record(&self, given: &mut Given) {
+    /// it listed, read again from its snapshot, as far as there is room. A store that fails by now
+    /// leaves gaps.
+    pub(super) fn record(&self, given: &mut Given, mut room_bytes: usize) {
+        // Whether there was room.
         let mut note = |bucket: &Arc<str>, key: &Arc<str>| {
             if let Ok(Some(value)) = self.snapshot.get(&self.address(bucket, key.clone())) {
+                match room_bytes.checked_sub(bucket.len() + key.len() + value.len()) {
+                    Some(left_bytes) => room_bytes = left_bytes,
+                    None => given.is_cut = true,
+                }
+                if given.is_cut {
+                    return false;
+                }
                 let keys = given.state.entry(bucket.to_string()).or_default();
                 keys.insert(key.to_string(), Content::of(&value));
             }
+            true
         };
         for (bucket, keys) in &self.buckets {
-            keys.keys().for_each(|key| note(bucket, key));
+            if !keys.keys().all(|key| note(bucket, key)) {
+                return;
+            }
         }
         for bucket in &self.listed {
             let mut after: Option<Arc<str>> = None;
             while let Ok(page) =
                 self.snapshot.keys(&self.plugin, bucket, after.as_deref(), PAGE_KEYS)
             {
-                page.keys.iter().for_each(|key| note(bucket, key));
+                if !page.keys.iter().all(|key| note(bucket, key)) {
+                    return;
+                }
                 after = page.keys.last().cloned();
                 if !page.more {
                     break;

@@ -44,8 +44,14 @@ fn with(mut request: Request, secret: &str) -> Request {
 }
 
 /// Routes that have nothing without data.
-const DATA: [&str; 4] =
-    ["/blobs/{digest}", "/plugins/{plugin}/state", "/logs", "/dead-letters/{id}/recording"];
+const DATA: [&str; 6] = [
+    "/blobs/{digest}",
+    "/plugins/{plugin}/component",
+    "/plugins/{plugin}/settings",
+    "/plugins/{plugin}/state",
+    "/logs",
+    "/dead-letters/{id}/recording",
+];
 
 async fn status(api: &Api, request: Request) -> StatusCode {
     crate::http::router(api.clone()).oneshot(request).await.unwrap().status()

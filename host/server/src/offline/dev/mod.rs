@@ -146,6 +146,10 @@ impl Session<'_> {
     fn rebuild(&mut self) -> Result<(), CliError> {
         let begun = Instant::now();
         self.screen.building()?;
+        match Project::read(&self.project.folder) {
+            Ok(project) => self.project = project,
+            Err(error) => return self.screen.broken(&error.to_string(), ""),
+        }
         match build(&self.project, true) {
             Ok(()) => {}
             Err(error) => {

@@ -1,6 +1,7 @@
 //! Tells when sources of a project have changed: once for changes that come together.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,13 @@ pub(super) fn watch(
     project: &Project,
     sender: SyncSender<Message>,
 ) -> notify::Result<RecommendedWatcher> {
+    let (files, folders) = places(project);
+    let watched: BTreeSet<_> =
+        files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    let recursive = folders.clone();
+    let is_wanted = move |path: &PathBuf| {
+        files.contains(path) || folders.iter().any(|folder| path.starts_with(folder))
+    };
     // Unbounded, but of unit messages that are drained at once.
     let (changed, changes) = channel();
     let report = move |event: notify::Result<notify::Event>| {
@@ -25,7 +33,7 @@ pub(super) fn watch(
         let is_change = match &event {
             Ok(event) => {
                 !matches!(event.kind, EventKind::Access(_))
-                    && event.paths.iter().any(|path| is_source(path))
+                    && event.paths.iter().any(|path| is_source(path) && is_wanted(path))
             }
             Err(_) => true,
         };
@@ -35,16 +43,11 @@ pub(super) fn watch(
         }
     };
     let mut watcher = notify::recommended_watcher(report)?;
-    let manifest = project.folder.join(usher_author::MANIFEST);
-    for path in project.watch.iter().chain([&manifest]) {
-        // Of a file, watch the folder: editors replace files.
-        let (path, mode) = match path.is_dir() {
-            true => (path.as_path(), RecursiveMode::Recursive),
-            false => (path.as_path(), RecursiveMode::NonRecursive),
-        };
-        if path.exists() {
-            watcher.watch(path, mode)?;
-        }
+    for folder in watched {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    }
+    for folder in recursive {
+        watcher.watch(&folder, RecursiveMode::Recursive)?;
     }
     thread::spawn(move || {
         while changes.recv().is_ok() {
@@ -55,6 +58,21 @@ pub(super) fn watch(
         }
     });
     Ok(watcher)
+}
+
+/// Files and folders to watch, as the watcher names them. Of files it is their folder that is watched,
+/// since editors replace files.
+fn places(project: &Project) -> (BTreeSet<PathBuf>, Vec<PathBuf>) {
+    let (mut files, mut folders) = (BTreeSet::new(), Vec::new());
+    let manifest = project.folder.join(usher_author::MANIFEST);
+    for path in project.watch.iter().chain([&manifest]) {
+        if path.is_dir() {
+            folders.extend(path.canonicalize());
+        } else if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+            files.extend(folder.canonicalize().map(|folder| folder.join(name)));
+        }
+    }
+    (files, folders)
 }
 
 /// What tools leave beside sources is none.
