@@ -89,6 +89,9 @@ fn what_is_wrong_with_a_fixture_is_told_with_file_and_line() -> Result<()> {
     put("h", "given.json", r#"{"subscription": "No Name"}"#)?;
     put("i", "event.json", &event("guest.left", "1", &json!("Ada")).to_string())?;
     put("j", "expect.json", "[{}, {}]")?;
+    put("k", "given.json", r#"{"state": {"b": {"k": {"file": "link"}}}}"#)?;
+    fs::write(folder.root().join("secret"), "not for fixtures")?;
+    std::os::unix::fs::symlink(folder.root().join("secret"), fixtures.join("k/link"))?;
     let tested = test(&fixtures, &["--json"])?;
     assert_eq!(tested.code, 1);
     let fixtures = tested.json()?["fixtures"].as_array().cloned().unwrap();
@@ -103,12 +106,13 @@ fn what_is_wrong_with_a_fixture_is_told_with_file_and_line() -> Result<()> {
         "No Name",
         "no subscription of greeter takes an event of type \"guest.left\"",
         "it expects something of 2 events, event.json has 1",
+        "\"link\" is not below the fixture's folder",
     ]) {
         assert_eq!(fixture["outcome"], "broken", "{fixture}");
         let error = fixture["error"].as_str().unwrap();
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     }
-    assert_eq!(fixtures.len(), 10);
+    assert_eq!(fixtures.len(), 11);
     Ok(())
 }
 
@@ -191,22 +195,25 @@ fn a_project_is_begun_once() -> Result<()> {
 fn dev_serves_each_build_and_goes_on_after_one_that_fails() -> Result<()> {
     let folder = Folder::new()?;
     let project = folder.root().join("project");
-    fs::create_dir_all(project.join("src"))?;
-    fs::write(
-        project.join("plugin.toml"),
-        "[build]\nsteps = [[\"cp\", \"src/built\", \"out.wasm\"]]\n\
-         component = \"out.wasm\"\nwatch = [\"src\"]\n",
-    )?;
+    fs::create_dir_all(&project)?;
+    let manifest = |source: &str| {
+        let text = format!(
+            "[build]\nsteps = [[\"cp\", \"{source}\", \"out.wasm\"]]\n\
+             component = \"out.wasm\"\nwatch = [\"built\"]\n"
+        );
+        fs::write(project.join("plugin.toml"), text)
+    };
+    manifest("built")?;
     fs::create_dir_all(project.join("fixtures/ping"))?;
     fs::write(
         project.join("fixtures/ping/event.json"),
         event("test.echo", "1", &json!("ping")).to_string(),
     )?;
     let build = |name: &str| -> Result<()> {
-        // As a whole, as a compiler does it.
+        // As a whole, as editors and compilers do it.
         let partial = folder.root().join("partial");
         fs::copy(guest(name)?, &partial)?;
-        Ok(fs::rename(partial, project.join("src/built"))?)
+        Ok(fs::rename(partial, project.join("built"))?)
     };
     build("echo")?;
     let copy = folder.root().join("dev.log");
@@ -220,12 +227,18 @@ fn dev_serves_each_build_and_goes_on_after_one_that_fails() -> Result<()> {
     let emitted = |line: &Value| (is(line, "event") && line["cause"].is_object()).then_some(());
     dev.wait_for_line("an emission", emitted)?;
 
-    fs::remove_file(project.join("src/built"))?;
+    fs::remove_file(project.join("built"))?;
     let broken = |line: &Value| is(line, "broken").then(|| line["error"].clone());
     let error = dev.wait_for_line("the failed build", broken)?;
-    assert!(error.as_str().unwrap().contains("`cp src/built out.wasm` failed"), "{error}");
+    assert!(error.as_str().unwrap().contains("`cp built out.wasm` failed"), "{error}");
     build("echo-v2")?;
     dev.wait_for_line("the second version", serves("2.0.0"))?;
+    manifest("elsewhere")?;
+    let elsewhere = |line: &Value| {
+        let error = line["error"].as_str().unwrap_or_default();
+        (is(line, "broken") && error.contains("`cp elsewhere out.wasm` failed")).then_some(())
+    };
+    dev.wait_for_line("the changed manifest", elsewhere)?;
     let listening = |line: &Value| is(line, "listening").then(|| line["url"].clone());
     let url = dev.wait_for_line("the address", listening)?;
     dev.terminate()?;

@@ -174,12 +174,16 @@ fn a_redrive_waits_for_the_version_that_is_asked_for() -> Result<()> {
 
 #[test]
 fn a_recording_is_bounded_and_can_be_turned_off() -> Result<()> {
-    for (limits, says) in [
-        ("recording_bytes = 200", "raise recording_bytes in [plugin.probe.limits]"),
-        ("recording_bytes = 0", "nothing was recorded of dead letter"),
+    let large = json!({ "try": "state", "key": "large", "set": "x".repeat(10_000) });
+    let read = json!({ "try": "state", "key": "large" });
+    for (limits, after, says) in [
+        ("recording_bytes = 200", vec![], "raise recording_bytes in [plugin.probe.limits]"),
+        ("recording_bytes = 5000", vec![read.clone()], "has 5001 bytes or more"),
+        ("recording_bytes = 0", vec![read], "nothing was recorded of dead letter"),
     ] {
         let (scene, _gateway) = scene(limits)?;
-        let id = scene.panic_after("e-1", &[])?;
+        scene.flow_of("test.probe", "set-up", &large)?;
+        let id = scene.panic_after("e-1", &after)?;
         let folder = scene.folder.root().join("captured");
         let captured = scene.capture(id, &folder);
         assert_eq!(captured.code, 1, "{captured:?}");
