@@ -31,6 +31,8 @@ use screen::Screen;
 
 /// Messages that may wait; whoever has more waits itself.
 const MESSAGES_MAX: usize = 1_024;
+/// Events of a sample that are sent together.
+const BATCH_EVENTS: usize = 64;
 /// How long nothing must happen until state is looked at.
 const QUIET: Duration = Duration::from_millis(150);
 /// Values of state that are compared.
@@ -184,14 +186,20 @@ impl Session<'_> {
             let names: Vec<_> = self.samples.iter().map(|sample| sample.name.clone()).collect();
             return self.screen.no_sample(name, &names);
         };
-        for event in &sample.events {
-            self.sent += 1;
-            let mut event: Value = serde_json::from_slice(&json::to_vec(event)).unwrap_or_default();
-            if let Some(id) = event.get_mut("id") {
-                *id = format!("dev-{}", self.sent).into();
+        for events in sample.events.chunks(BATCH_EVENTS) {
+            let mut batch = Vec::with_capacity(events.len());
+            for event in events {
+                self.sent += 1;
+                let mut event: Value =
+                    serde_json::from_slice(&json::to_vec(event)).unwrap_or_default();
+                if let Some(id) = event.get_mut("id") {
+                    *id = format!("dev-{}", self.sent).into();
+                }
+                batch.push(event);
             }
             let request = client.call(routes::PUBLISH, &[]);
-            let request = request.body("application/cloudevents+json", event.to_string());
+            let batch = Value::from(batch).to_string();
+            let request = request.body("application/cloudevents-batch+json", batch);
             if let Err(error) = request.bytes() {
                 self.screen.note(&format!("{} was not taken: {error}", sample.name))?;
             }
