@@ -36,7 +36,7 @@ pub mod json;
 pub mod limits;
 pub mod text;
 
-pub use self::time::{format_time, millis, read_time};
+pub use self::time::{format_time, micros, millis, read_time};
 pub use builder::EventBuilder;
 pub use delivery::{Delivery, Failure, FailureClass, Verdict};
 pub use digest::Digest;

@@ -333,7 +333,7 @@ impl Entry {
             handled: own().map(|dispatch| dispatch.handled).sum(),
             failed: failures(own()),
             denied: listener.denied.values().sum(),
-            handle_time_us: u64::try_from(handle_time.as_micros()).unwrap_or(u64::MAX),
+            handle_time_us: usher_event::micros(handle_time),
             instances: listener.instances,
             memory_bytes: listener.memory_bytes,
             limits: limits

@@ -439,7 +439,7 @@ pub(crate) fn dry_run(sequence: u64, ty: String, run: usher_router::DryRun) -> a
         version: run.version,
         verdict: verdict.to_owned(),
         failure,
-        took_us: u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX),
+        took_us: usher_event::micros(run.took),
         emissions: emissions.into_iter().map(dry_run_emission).collect(),
         writes: writes.into_iter().map(dry_run_write).collect(),
         blobs: blobs.into_iter().map(dry_run_blob).collect(),

@@ -55,7 +55,7 @@ impl Ledger {
         let report = Report {
             subscription: id,
             sequence,
-            took_us: u64::try_from(settlement.took.as_micros()).unwrap_or(u64::MAX),
+            took_us: usher_event::micros(settlement.took),
             digest: settlement.digest,
             version: settlement.version,
         };

@@ -115,11 +115,12 @@ pub(super) async fn component(
     let read = tokio::task::spawn_blocking(move || {
         let mut content = Vec::with_capacity(size_bytes);
         let read = file.take(size_bytes as u64).read_to_end(&mut content);
-        (room, read.map(|_| content))
+        let found = Digest::of(&content);
+        (room, read.map(|_| (content, found)))
     });
-    let (room, content) = read.await.map_err(|error| ApiError::internal(error.to_string()))?;
-    let content = content.map_err(failed)?;
-    if Digest::of(&content) != digest {
+    let (room, read) = read.await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let (content, found) = read.map_err(failed)?;
+    if found != digest {
         return Err(ApiError::internal(format!("{} was changed", path.display())));
     }
     let headers = [

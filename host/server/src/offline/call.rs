@@ -31,7 +31,7 @@ pub(super) struct Delivered<'a> {
     did: &'a Expected,
     given: &'a Given,
     used: &'a [Used],
-    took_us: u128,
+    took_us: u64,
 }
 
 /// Runs `usher call`.
@@ -64,14 +64,7 @@ fn fixture(args: &CallArgs) -> Result<Fixture, CliError> {
         };
         read.map_err(|error| failed(error.to_string()))?;
         let event = json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
-        Fixture {
-            name: args.event.clone(),
-            path: path.to_owned(),
-            events: vec![event],
-            is_list: false,
-            given: Given::default(),
-            expected: None,
-        }
+        Fixture::of(&args.event, event, Given::default())
     };
     if let Some(file) = &args.given {
         fixture.given =
@@ -86,7 +79,7 @@ pub(super) fn called<'a>(loaded: &'a Loaded, reports: &'a [Report]) -> Called<'a
         did: &report.did,
         given: &report.given,
         used: &report.used,
-        took_us: report.took.as_micros(),
+        took_us: usher_event::micros(report.took),
     };
     Called {
         plugin: loaded.description().name.as_str(),

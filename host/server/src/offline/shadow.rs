@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
@@ -223,18 +222,12 @@ async fn compare(
 ) -> Result<Compared, CliError> {
     let Delivered { sequence, subscription, event } = delivered;
     let ty = event.ty().to_owned();
-    let fixture = Fixture {
-        name: sequence.to_string(),
-        path: Default::default(),
-        events: vec![event],
-        is_list: false,
-        given: Given {
-            subscription: Some(subscription.clone()),
-            sequence: Some(sequence),
-            ..given.clone()
-        },
-        expected: None,
+    let given = Given {
+        subscription: Some(subscription.clone()),
+        sequence: Some(sequence),
+        ..given.clone()
     };
+    let fixture = Fixture::of(sequence.to_string(), event, given);
     let (old, new) = (did(old, &fixture, limits).await?, did(new, &fixture, limits).await?);
     // Words for people may change.
     let mut expected = Expected { log: None, backtrace: None, ..old.did.clone() };
@@ -256,11 +249,7 @@ async fn did(loaded: &Loaded, fixture: &Fixture, limits: &Limits) -> Result<Did,
         report.ok_or_else(|| CliError::new("nothing was delivered"))?;
     let memory = used.iter().find(|used| used.name == "memory_bytes");
     let memory_bytes = memory.map_or(0, |used| used.used);
-    Ok(Did { did, took_us: micros(took), memory_bytes })
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    Ok(Did { did, took_us: usher_event::micros(took), memory_bytes })
 }
 
 impl Compared {

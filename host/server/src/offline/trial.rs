@@ -11,14 +11,7 @@ use super::stage::Workbench;
 /// Runs `usher dead-letters try`.
 pub(crate) fn run(args: &TryArgs, out: &mut Output) -> Result<(), CliError> {
     let Captured { event, given, failed, version } = captured(args.id, &args.client)?;
-    let fixture = Fixture {
-        name: format!("dead letter {}", args.id),
-        path: args.component.clone(),
-        events: vec![event],
-        is_list: false,
-        given,
-        expected: None,
-    };
+    let fixture = Fixture::of(format!("dead letter {}", args.id), event, given);
     let bench = Workbench::new()?;
     let loaded = bench.load(&args.component)?;
     let played = bench.executor.block_on(play(&loaded, &fixture, &Limits::default()));
