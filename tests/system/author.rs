@@ -158,6 +158,30 @@ fn everything_given_is_what_the_guest_gets() -> Result<()> {
 }
 
 #[test]
+fn a_profile_tells_where_the_time_goes() -> Result<()> {
+    let folder = Folder::new()?;
+    let stacks = folder.root().join("stacks");
+    let greeter = guest("greeter")?;
+    let (greeter, stacks) = (greeter.to_str().unwrap(), stacks.to_str().unwrap());
+    let event = event("guest.arrived", "1", &json!("Ada")).to_string();
+    let args = ["call", greeter, "-", "--json", "--profile", "--stacks", stacks];
+    let called = usher(&args, event.as_bytes())?;
+    assert_eq!(called.code, 0, "{called:?}");
+    let profile = called.json()?["profile"].clone();
+    let samples = profile["samples"].as_u64().unwrap();
+    assert!(samples > 0 && profile["deliveries"].as_u64().unwrap() > samples, "{profile}");
+    let functions = profile["functions"].as_array().unwrap();
+    let handle = functions.iter().find(|one| one["name"].as_str().unwrap().contains("handle"));
+    assert!(handle.is_some(), "{profile}");
+    let own = functions.iter().map(|one| one["own_samples"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(own, samples, "each sample is some function's own");
+    let stacks = fs::read_to_string(stacks)?;
+    let folded = stacks.lines().filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    assert_eq!(folded.sum::<u64>(), samples);
+    Ok(())
+}
+
+#[test]
 fn a_project_is_begun_once() -> Result<()> {
     let folder = Folder::new()?;
     let project = folder.root().join("greeter");

@@ -1,11 +1,12 @@
 //! The wasmtime engine that all plugins share: code generation, instance pool, epoch interruption.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use wasmtime::error::Context as _;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    Strategy, WasmBacktraceDetails, WasmFeatures,
+    CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel,
+    PoolingAllocationConfig, Strategy, WasmBacktraceDetails, WasmFeatures,
 };
 
 use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, WASM_STACK_BYTES, size};
@@ -103,6 +104,13 @@ pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
     Engine::new(&config())
 }
 
+/// An engine like [`for_compiling`] that asks `functions` before it compiles one.
+pub(crate) fn for_recompiling(functions: Arc<dyn CacheStore>) -> wasmtime::Result<Engine> {
+    let mut config = config();
+    config.enable_incremental_compilation(functions)?;
+    Engine::new(&config)
+}
+
 /// All settings that affect generated code.
 fn config() -> Config {
     let mut config = Config::new();
@@ -136,5 +144,7 @@ mod tests {
             hasher.finish()
         };
         assert_eq!(hash(for_compiling()), hash(for_running(10)));
+        let functions = Arc::<crate::recompiler::Functions>::default();
+        assert_eq!(hash(for_compiling()), hash(for_recompiling(functions)));
     }
 }

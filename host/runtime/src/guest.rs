@@ -62,7 +62,13 @@ impl Guest {
         let guest = Self { cpu, memory: MemoryLimiter::new(plugin), wasi, capabilities };
         let mut store = Store::try_new(engine, guest)?;
         store.limiter(|guest| &mut guest.memory);
-        store.epoch_deadline_callback(|store| meter::on_tick(store, |guest| &mut guest.cpu));
+        let profile = plugin.profile.clone();
+        store.epoch_deadline_callback(move |store| {
+            if let Some(profile) = &profile {
+                profile.sample(&store);
+            }
+            meter::on_tick(store, |guest| &mut guest.cpu)
+        });
         store.set_hostcall_fuel(size(configured.host_call_bytes));
         store.set_max_component_handles(size(limits.handles));
         Ok(store)

@@ -32,6 +32,8 @@ mod peaks;
 mod plugin;
 mod pool;
 mod pools;
+mod profile;
+mod recompiler;
 mod redaction;
 mod runtime;
 mod scheduler;
@@ -57,5 +59,6 @@ pub use load::Loaded;
 pub use load_error::{LoadError, LoadErrorKind};
 pub use observed::{Observed, Script};
 pub use peaks::LimitUse;
-
+pub use profile::{FunctionSamples, Profile};
+pub use recompiler::Recompiler;
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};

@@ -127,6 +127,7 @@ impl WasmListener {
         let redactor = Redactor::new(grants.secrets()).map_err(SettingsError::Secrets)?;
         let mut plugin = Plugin::new(name.as_str(), limits, redactor);
         plugin.is_observed = script.is_some();
+        plugin.profile = script.as_ref().and_then(|script| script.profile.clone());
         let names = capabilities().filter_map(|about| about.name);
         let names = names.filter(|name| grants.contains(name)).map(str::to_owned);
         let mut given = Given { grants: Some(names.collect()), ..grants.given() };

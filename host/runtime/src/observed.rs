@@ -9,6 +9,7 @@ use crate::capabilities::http::{Answers, HttpCall, Outlet};
 use crate::capabilities::log::LogLine;
 use crate::capabilities::random;
 use crate::peaks::LimitUse;
+use crate::profile::Profile;
 
 /// In place of the host's clocks, random numbers and network. State, blobs and grants are given as
 /// ordinary [`Settings`](crate::Settings).
@@ -18,6 +19,7 @@ pub struct Script {
     random: GivenRandom,
     answers: Arc<Answers>,
     deadline_ms: Option<u64>,
+    pub(crate) profile: Option<Arc<Profile>>,
 }
 
 impl Script {
@@ -35,7 +37,15 @@ impl Script {
                 .unwrap_or_else(|| GivenRandom { seed: "usher".to_owned(), delivery: 1 }),
             answers: Arc::new(Answers::new(&given.http)?),
             deadline_ms: given.deadline_ms,
+            profile: None,
         })
+    }
+
+    /// For a delivery that is repeated: samples what runs, and answers HTTP requests again.
+    #[must_use]
+    pub fn profiled(self, profile: Arc<Profile>) -> Self {
+        self.answers.repeat();
+        Self { profile: Some(profile), ..self }
     }
 
     pub(crate) fn clocks(&self) -> clocks::Source {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::profile::Profile;
 use crate::redaction::Redactor;
 use crate::{Limits, text};
 
@@ -29,6 +30,8 @@ pub(crate) struct Plugin {
     pub(crate) is_long: Arc<AtomicBool>,
     /// Whether all that its deliveries do is kept for [`WasmListener::observe`](crate::WasmListener::observe).
     pub(crate) is_observed: bool,
+    /// Where it spends its time, if that is asked for.
+    pub(crate) profile: Option<Arc<Profile>>,
 }
 
 impl Plugin {
@@ -42,6 +45,7 @@ impl Plugin {
             memory_bytes: AtomicU64::new(0),
             is_long: Arc::default(),
             is_observed: false,
+            profile: None,
         }
     }
 

@@ -102,7 +102,7 @@ pub(crate) struct Inner {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn engine_error(error: wasmtime::Error) -> RuntimeError {
+pub(crate) fn engine_error(error: wasmtime::Error) -> RuntimeError {
     RuntimeError::Engine(format!("{error:#}"))
 }
 

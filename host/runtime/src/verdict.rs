@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use usher_event::limits::REASON_MAX_BYTES;
 use usher_event::{Failure, FailureClass, Verdict};
 use wasmtime::component::ResourceTableError;
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::guest::Guest;
@@ -143,6 +143,15 @@ fn class(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
     (FailureClass::Trap, cause)
 }
 
+/// A function as its author knows it; by number in a component without names.
+pub(crate) fn function_name(frame: &FrameInfo) -> String {
+    let name = frame.func_name().map_or_else(
+        || format!("function {}", frame.func_index()),
+        |name| format!("{:#}", rustc_demangle::demangle(name)),
+    );
+    text::cut(text::escape(&name).into_owned(), FUNCTION_MAX_BYTES)
+}
+
 /// The guest's call stack, innermost frame first: the frames that its language told, then those of
 /// the component.
 fn backtrace(told: Vec<String>, error: &wasmtime::Error) -> Option<String> {
@@ -154,13 +163,8 @@ fn backtrace(told: Vec<String>, error: &wasmtime::Error) -> Option<String> {
     }
     let trace = error.downcast_ref::<WasmBacktrace>();
     for frame in trace.into_iter().flat_map(WasmBacktrace::frames) {
-        let name = frame.func_name().map_or_else(
-            || format!("function {}", frame.func_index()),
-            |name| format!("{:#}", rustc_demangle::demangle(name)),
-        );
-        let name = text::cut(text::escape(&name).into_owned(), FUNCTION_MAX_BYTES);
         // Formatting into a string can't fail.
-        let _ = writeln!(lines, "{name}");
+        let _ = writeln!(lines, "{}", function_name(frame));
     }
     let kept = lines.trim_end().len();
     lines.truncate(kept);

@@ -242,6 +242,13 @@ pub(crate) struct CallArgs {
     /// Also show what was used of the limits
     #[arg(long)]
     pub(crate) limits: bool,
+    /// Also show which functions take the time, from deliveries repeated for three seconds
+    #[arg(long)]
+    pub(crate) profile: bool,
+    /// Also write the stacks of the profile to a file, in the folded form that flame graphs are drawn
+    /// from
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    pub(crate) stacks: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,19 +3,25 @@
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
-use usher_cli::ui::{CliError, Output, paint, style};
+use usher_cli::ui::{Align, CliError, Output, Table, paint, style};
 use usher_event::{Given, json};
-use usher_fixtures::{EVENT_FILE, Expected, Fixture, Report, Used, play};
-use usher_runtime::{Limits, Loaded};
-use usher_wording::printable;
+use usher_fixtures::{EVENT_FILE, Expected, Fixture, Report, Used, play, profile};
+use usher_runtime::{Limits, Loaded, Profile};
+use usher_wording::{count, printable};
 
 use super::args::CallArgs;
 use super::stage::Workbench;
 
 /// Largest event that is read.
 const EVENT_MAX_BYTES: u64 = 1024 * 1024;
+/// How long deliveries are repeated for a profile: six hundred samples of a component that is busy.
+const PROFILE_TIME: Duration = Duration::from_secs(3);
+/// Functions that are shown.
+const FUNCTIONS_SHOWN_MAX: usize = 20;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Called<'a> {
@@ -23,6 +29,8 @@ pub(super) struct Called<'a> {
     version: &'a str,
     digest: String,
     deliveries: Vec<Delivered<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Profiled>,
 }
 
 #[derive(Debug, Serialize)]
@@ -34,6 +42,24 @@ pub(super) struct Delivered<'a> {
     took_us: u64,
 }
 
+/// Where the time of a delivery goes.
+#[derive(Debug, Serialize)]
+struct Profiled {
+    /// Deliveries that were made.
+    deliveries: u64,
+    samples: u64,
+    interval_ms: u64,
+    /// Those that ran most first.
+    functions: Vec<Function>,
+}
+
+#[derive(Debug, Serialize)]
+struct Function {
+    name: String,
+    own_samples: u64,
+    total_samples: u64,
+}
+
 /// Runs `usher call`.
 pub(crate) fn run(args: &CallArgs, out: &mut Output) -> Result<(), CliError> {
     let fixture = fixture(args)?;
@@ -41,12 +67,65 @@ pub(crate) fn run(args: &CallArgs, out: &mut Output) -> Result<(), CliError> {
     let loaded = bench.load(&args.component)?;
     let played = bench.executor.block_on(play(&loaded, &fixture, &Limits::default()));
     let reports = played.map_err(|error| CliError::new(error.to_string()))?;
+    let profiled = args.profile.then(|| profiled(args, &bench, &loaded, &fixture)).transpose()?;
     if args.json {
-        out.json(&called(&loaded, &reports))
+        out.json(&Called { profile: profiled, ..called(&loaded, &reports) })
     } else {
-        let shown: Vec<_> = reports.iter().map(|report| render(report, args.limits)).collect();
+        let mut shown: Vec<_> = reports.iter().map(|report| render(report, args.limits)).collect();
+        shown.extend(profiled.as_ref().map(render_profile));
         out.text(&shown.join("\n"))
     }
+}
+
+fn profiled(
+    args: &CallArgs,
+    bench: &Workbench,
+    loaded: &Loaded,
+    fixture: &Fixture,
+) -> Result<Profiled, CliError> {
+    let samples = Arc::new(Profile::default());
+    let limits = Limits::default();
+    let profiling = profile(loaded, fixture, &limits, PROFILE_TIME, samples.clone());
+    let deliveries =
+        bench.executor.block_on(profiling).map_err(|error| CliError::new(error.to_string()))?;
+    if let Some(file) = &args.stacks {
+        std::fs::write(file, samples.folded())
+            .map_err(|error| CliError::new(format!("{}: {error}", file.display())))?;
+    }
+    let functions = samples.functions().into_iter().map(|one| Function {
+        name: one.name,
+        own_samples: one.own,
+        total_samples: one.total,
+    });
+    Ok(Profiled {
+        deliveries,
+        samples: samples.count(),
+        interval_ms: Profile::INTERVAL_MS,
+        functions: functions.collect(),
+    })
+}
+
+fn render_profile(profiled: &Profiled) -> String {
+    let Profiled { deliveries, samples, interval_ms, functions } = profiled;
+    let percent = |part: u64| format!("{:.1} %", part as f64 * 100.0 / (*samples).max(1) as f64);
+    let mut table =
+        Table::new(&[("OWN", Align::Right), ("TOTAL", Align::Right), ("FUNCTION", Align::Left)]);
+    for Function { name, own_samples, total_samples } in functions.iter().take(FUNCTIONS_SHOWN_MAX)
+    {
+        table.row([
+            percent(*own_samples).into(),
+            percent(*total_samples).into(),
+            printable(name).into(),
+        ]);
+    }
+    let mut text = table.render();
+    // Formatting into a string can't fail.
+    let _ = writeln!(
+        text,
+        "{}, one each {interval_ms} ms of the component's time; deliveries: {deliveries}",
+        count(usize::try_from(*samples).unwrap_or(usize::MAX), "sample"),
+    );
+    text
 }
 
 /// The event with what it is given: a fixture's folder, or a file.
@@ -86,6 +165,7 @@ pub(super) fn called<'a>(loaded: &'a Loaded, reports: &'a [Report]) -> Called<'a
         version: &loaded.description().version,
         digest: loaded.digest().to_string(),
         deliveries: reports.iter().map(delivered).collect(),
+        profile: None,
     }
 }
 

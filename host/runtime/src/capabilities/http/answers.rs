@@ -1,6 +1,7 @@
 //! Answers that are given beforehand, in place of the network: for deliveries that are run again,
 //! and for tests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +24,12 @@ use crate::text;
 /// How much of a request an error quotes.
 const SHOWN_MAX_BYTES: usize = 256;
 
-/// Answers to requests. Each is used once.
-pub(crate) struct Answers(Mutex<Vec<Answer>>);
+/// Answers to requests.
+pub(crate) struct Answers {
+    answers: Mutex<Vec<Answer>>,
+    /// Whether they begin again once all of a method and URL are used; else each is used once.
+    is_repeating: AtomicBool,
+}
 
 struct Answer {
     method: String,
@@ -44,7 +49,13 @@ impl Answers {
         let answers = given.iter().enumerate().map(|(position, given)| {
             answer(given).map_err(|words| format!("http[{position}]: {words}"))
         });
-        Ok(Self(Mutex::new(answers.collect::<Result<_, _>>()?)))
+        let answers = Mutex::new(answers.collect::<Result<_, _>>()?);
+        Ok(Self { answers, is_repeating: AtomicBool::new(false) })
+    }
+
+    /// Has them begin again once all of a method and URL are used.
+    pub(crate) fn repeat(&self) {
+        self.is_repeating.store(true, Ordering::Relaxed);
     }
 
     /// Answers a request once its body is complete.
@@ -74,13 +85,18 @@ impl Answers {
 
     /// The next answer for a method and URL.
     fn find(&self, method: &str, uri: &Uri) -> Result<(Response<()>, Bytes, Option<Error>), Error> {
-        let answers = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = &mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let url = uri.to_string();
         let of_it = |answer: &&mut Answer| answer.method == method && answer.url == url;
+        if self.is_repeating.load(Ordering::Relaxed)
+            && answers.iter_mut().filter(of_it).all(|answer| answer.is_used)
+        {
+            answers.iter_mut().filter(of_it).for_each(|answer| answer.is_used = false);
+        }
         let Some(answer) =
             answers.iter_mut().filter(|answer| !answer.is_used).find(|answer| of_it(answer))
         else {
-            let same = answers.iter_mut().filter(|answer| of_it(answer)).count();
+            let same = answers.iter_mut().filter(of_it).count();
             let shown =
                 text::escape(text::head(&format!("{method} {url}"), SHOWN_MAX_BYTES)).into_owned();
             let words = match same {
@@ -97,7 +113,7 @@ impl Answers {
             }
             None => None,
         };
-        match (answer.response.take(), error) {
+        match (answer.response.clone(), error) {
             (Some(response), error) => Ok((response, answer.body.clone(), error)),
             (None, Some(error)) => Err(error),
             (None, None) => Err(Error::ConnectionTerminated),
@@ -179,6 +195,11 @@ mod tests {
             words.contains("no answer was recorded or given for GET http://b.test/"),
             "{words}"
         );
+        answers.repeat();
+        for expected in [200, 202, 200] {
+            assert_eq!(status("GET", "http://a.test/"), Ok(expected));
+        }
+        assert!(status("GET", "http://b.test/").is_err());
     }
 
     #[test]

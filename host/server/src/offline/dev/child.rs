@@ -1,7 +1,7 @@
 //! The router of `usher dev`: this program again, with folders of its own, its log read as JSON.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -24,27 +24,25 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// The router; it is stopped when dropped.
 pub(super) struct Child {
     process: process::Child,
-    plugins: PathBuf,
 }
 
 impl Child {
     /// Starts it. Its log lines and events become messages.
     pub(super) fn start(
         project: &Project,
-        folder: &Path,
+        data: &Path,
+        plugins: &Path,
         listen: &str,
         sender: SyncSender<Message>,
     ) -> Result<Self, CliError> {
-        let plugins = folder.join("plugins");
         let failed = |error: std::io::Error| CliError::new(format!("starting the router: {error}"));
-        std::fs::create_dir_all(&plugins).map_err(failed)?;
         let mut command = Command::new(sandbox::program());
         command
             .args(["run", "--log", "info", "--log-format", "json", "--listen", listen])
             .arg("--data")
-            .arg(folder.join("data"))
+            .arg(data)
             .arg("--plugins")
-            .arg(&plugins);
+            .arg(plugins);
         let config = project.folder.join(CONFIG);
         if config.is_file() {
             command.arg("--config").arg(config);
@@ -78,12 +76,7 @@ impl Child {
                 let _ = sender.send(Message::Ended);
             });
         }
-        Ok(Self { process, plugins })
-    }
-
-    /// Its plugins folder.
-    pub(super) fn plugins(&self) -> &Path {
-        &self.plugins
+        Ok(Self { process })
     }
 }
 

@@ -23,8 +23,10 @@ use usher_cli::ui::{CliError, Output};
 use usher_client::Client;
 use usher_event::json;
 use usher_fixtures::Fixture;
+use usher_runtime::Recompiler;
 
 use super::args::DevArgs;
+use crate::run::CACHE;
 use child::Child;
 use message::Message;
 use screen::Screen;
@@ -47,12 +49,16 @@ pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
     stop_on_signals(sender.clone()).map_err(|error| failed(&error))?;
     read_lines(sender.clone());
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let child = Child::start(&project, folder.path(), &args.listen, sender.clone())?;
+    let data = folder.path().join("data");
+    let recompiler = Recompiler::new(&data.join(CACHE)).map_err(|error| failed(&error))?;
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).map_err(|error| failed(&error))?;
+    let child = Child::start(&project, &data, &plugins, &args.listen, sender.clone())?;
     let _watcher = watch::watch(&project, sender).map_err(|error| failed(&error))?;
-    let plugins = child.plugins().to_owned();
     let mut session = Session {
         project,
         plugins,
+        recompiler,
         samples,
         on_change: args.send.clone(),
         client: None,
@@ -74,6 +80,8 @@ struct Session<'a> {
     project: Project,
     /// The router's plugins folder.
     plugins: PathBuf,
+    /// Compiles for the router, which has to assume that it is given anything by anyone.
+    recompiler: Recompiler,
     samples: Vec<Fixture>,
     /// The sample that is sent when a new version serves.
     on_change: Option<String>,
@@ -164,6 +172,8 @@ impl Session<'_> {
         }
         let failed = |error| CliError::new(format!("{}: {error}", self.plugins.display()));
         let component = std::fs::read(&self.project.component).map_err(failed)?;
+        // What can't be compiled is for the router to tell.
+        let _ = self.recompiler.compile(&component);
         let name = self.project.component.file_name().unwrap_or_default();
         let served = self.plugins.join(name);
         let is_same = std::fs::read(&served).is_ok_and(|served| served == component);
