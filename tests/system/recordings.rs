@@ -79,7 +79,7 @@ fn tested(fixtures: &Path) -> Result<Value> {
 
 #[test]
 fn a_captured_failure_fails_again_byte_for_byte() -> Result<()> {
-    let (scene, gateway) = scene("")?;
+    let (scene, gateway) = scene("state_keys = 1\nrecording_bytes = 100000")?;
     let setup = [
         json!({ "try": "state", "key": "kept", "set": format!("says {SECRET}") }),
         json!({ "try": "put-blob", "content": "a blob" }),
@@ -98,6 +98,7 @@ fn a_captured_failure_fails_again_byte_for_byte() -> Result<()> {
         json!({ "try": "all-config" }),
         json!({ "try": "state", "key": "kept" }),
         json!({ "try": "state", "key": "nothing" }),
+        json!({ "try": "state", "key": "second", "set": "too many" }),
         json!({ "try": "keys" }),
         json!({ "try": "get-blob", "digest": digest }),
         json!({ "try": "list-blobs" }),
@@ -122,6 +123,8 @@ fn a_captured_failure_fails_again_byte_for_byte() -> Result<()> {
         assert!(!read(file)?.contains(SECRET), "a secret is in {file}: {}", read(file)?);
     }
 
+    let given: Value = serde_json::from_str(&read("given.json")?)?;
+    assert_eq!(given["limits"], json!({ "state_keys": 1 }));
     for _ in 0..2 {
         let tested = tested(&fixtures)?;
         assert_eq!(tested["fixtures"][0]["outcome"], "ok", "{tested:#}");
@@ -199,7 +202,7 @@ fn a_shadow_has_the_settings_but_no_secrets_and_says_what_was_not_answered() -> 
     let settings = scene.client().get_json("/plugins/probe/settings")?;
     assert_eq!(settings["given"]["config"]["shop"], "the shop's [redacted]");
     assert_eq!(settings["given"]["secrets"]["KEY"], "[secret KEY]");
-    assert_eq!(settings["limits"]["cpu_ms"], 1000);
+    assert_eq!(settings["given"]["limits"], json!({ "cpu_ms": 1000 }));
     assert!(!settings.to_string().contains(SECRET), "{settings:#}");
 
     let url = "http://elsewhere.test/unknown";

@@ -139,12 +139,10 @@ pub struct PluginSettings {
     pub version: String,
     /// Digest of the component that serves.
     pub digest: Digest,
-    /// `grants`, `config` and `secrets` as in the `given.json` of a fixture; in place of each secret
-    /// its name.
+    /// `limits`, `grants`, `config` and `secrets` as in the `given.json` of a fixture; in place of each
+    /// secret its name.
     #[schema(value_type = Object)]
     pub given: Given,
-    /// Its limits by name, which has the unit.
-    pub limits: BTreeMap<String, u64>,
 }
 
 /// Response to `GET /plugins/{plugin}/history`.

@@ -61,6 +61,9 @@ pub struct Given {
     /// When the host aborts the call, Unix milliseconds; absent: the limit after the clock's begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// Limits other than the default ones, by name, which has the unit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
     /// Names of the granted capabilities; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<String>>,

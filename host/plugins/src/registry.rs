@@ -101,13 +101,11 @@ impl Registry {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let plugin = state.plugins.get(name)?;
         let Life::Serving(listener) = &plugin.life else { return None };
-        let (config, _) = &plugin.configured;
         Some(api::PluginSettings {
             name: name.clone(),
             version: plugin.version.clone(),
             digest: plugin.digest,
             given: listener.given().clone(),
-            limits: config.limits.named().map(|(name, value)| (name.to_owned(), value)).collect(),
         })
     }
 

@@ -1,6 +1,9 @@
 //! Limits of one plugin, as one table: each row has a name with its unit, a default and the range
 //! configuration may use, so that documentation, validation and enforcement agree.
 
+use std::collections::BTreeMap;
+
+use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
 use usher_event::Quota;
 
@@ -76,11 +79,6 @@ macro_rules! limits {
 
             /// The largest values configuration may set.
             pub const CEILING: Self = Self { $($name: $max,)+ };
-
-            /// Each limit with its name.
-            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)+].into_iter()
-            }
 
             /// The values in the order of [`Limits::ROWS`].
             fn values(&self) -> impl Iterator<Item = u64> {
@@ -171,6 +169,27 @@ impl Limits {
         if errors.is_empty() { Ok(()) } else { Err(LimitErrors(errors)) }
     }
 
+    /// Those that aren't the default, by name; without `recording_bytes`, which no delivery notices.
+    pub(crate) fn given(&self) -> BTreeMap<String, u64> {
+        let rows = Self::ROWS.iter().zip(self.values());
+        rows.filter(|(row, value)| row.default != *value && row.name != "recording_bytes")
+            .map(|(row, value)| (row.name.to_owned(), value))
+            .collect()
+    }
+
+    /// The default ones but for those that are given by name.
+    ///
+    /// # Errors
+    /// There is no such limit, or a value is out of range; in words.
+    pub fn of_given(given: &BTreeMap<String, u64>) -> Result<Self, String> {
+        let deserializer =
+            MapDeserializer::new(given.iter().map(|(name, value)| (&**name, *value)));
+        let limits = Self::deserialize(deserializer)
+            .map_err(|error: serde::de::value::Error| format!("limits: {error}"))?;
+        limits.check().map_err(|errors| format!("limits: {errors}"))?;
+        Ok(limits)
+    }
+
     /// The limits that the broker enforces at commit.
     pub(crate) fn quota(&self) -> Quota {
         let Self { state_bytes, state_keys, blobs_bytes, .. } = *self;
@@ -231,6 +250,19 @@ mod tests {
         let row = Limits::ROWS[0];
         assert_eq!((row.name, row.default, row.min, row.max), ("cpu_ms", 250, 10, 60_000));
         assert_eq!(row.summary, "CPU time of one delivery.");
+    }
+
+    #[test]
+    fn what_is_not_the_default_can_be_given() {
+        let limits = Limits { cpu_ms: 10, recording_bytes: 0, ..Limits::default() };
+        let given = limits.given();
+        assert_eq!(given, BTreeMap::from([("cpu_ms".to_owned(), 10)]));
+        assert_eq!(Limits::of_given(&given), Ok(Limits { cpu_ms: 10, ..Limits::default() }));
+        let refused = |name: &str, value| {
+            Limits::of_given(&BTreeMap::from([(name.to_owned(), value)])).unwrap_err()
+        };
+        assert_eq!(refused("cpu_ms", 9), "limits: cpu_ms = 9 is out of range: use 10 to 60000");
+        assert!(refused("cpu", 10).starts_with("limits: unknown field `cpu`, expected one of"));
     }
 
     #[test]

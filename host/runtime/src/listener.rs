@@ -130,7 +130,11 @@ impl WasmListener {
         plugin.profile = script.as_ref().and_then(|script| script.profile.clone());
         let names = capabilities().filter_map(|about| about.name);
         let names = names.filter(|name| grants.contains(name)).map(str::to_owned);
-        let mut given = Given { grants: Some(names.collect()), ..grants.given() };
+        let mut given = Given {
+            grants: Some(names.collect()),
+            limits: plugin.limits.given(),
+            ..grants.given()
+        };
         plugin.redactor.redact_given(&mut given);
         let (state, blobs) = ((name.clone(), state), (name.clone(), blobs));
         let services = runtime.services(Some(state), Some(blobs), script.as_ref());

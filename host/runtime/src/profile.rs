@@ -51,6 +51,10 @@ impl Profile {
     }
 
     fn add(&self, stack: Vec<String>) {
+        // Between two functions.
+        if stack.is_empty() {
+            return;
+        }
         let samples = &mut *self.lock();
         samples.count += 1;
         if let Some(count) = samples.stacks.get_mut(&stack) {

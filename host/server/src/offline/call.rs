@@ -10,7 +10,7 @@ use serde::Serialize;
 use usher_cli::ui::{Align, CliError, Output, Table, paint, style};
 use usher_event::{Given, json};
 use usher_fixtures::{EVENT_FILE, Expected, Fixture, Report, Used, play, profile};
-use usher_runtime::{Limits, Loaded, Profile};
+use usher_runtime::{Loaded, Profile};
 use usher_wording::{count, printable};
 
 use super::args::CallArgs;
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &CallArgs, out: &mut Output) -> Result<(), CliError> {
     let fixture = fixture(args)?;
     let bench = Workbench::new()?;
     let loaded = bench.load(&args.component)?;
-    let played = bench.executor.block_on(play(&loaded, &fixture, &Limits::default()));
+    let played = bench.executor.block_on(play(&loaded, &fixture));
     let reports = played.map_err(|error| CliError::new(error.to_string()))?;
     let profiled = args.profile.then(|| profiled(args, &bench, &loaded, &fixture)).transpose()?;
     if args.json {
@@ -84,8 +84,7 @@ fn profiled(
     fixture: &Fixture,
 ) -> Result<Profiled, CliError> {
     let samples = Arc::new(Profile::default());
-    let limits = Limits::default();
-    let profiling = profile(loaded, fixture, &limits, PROFILE_TIME, samples.clone());
+    let profiling = profile(loaded, fixture, PROFILE_TIME, samples.clone());
     let deliveries =
         bench.executor.block_on(profiling).map_err(|error| CliError::new(error.to_string()))?;
     if let Some(file) = &args.stacks {

@@ -15,7 +15,7 @@ use usher_cli::ui::{Align, CliError, Output, Table, paint, style};
 use usher_client::Client;
 use usher_event::{Content, Event, Given};
 use usher_fixtures::{Difference, Expected, Fixture, Report, differences, play};
-use usher_runtime::{Limits, Loaded};
+use usher_runtime::Loaded;
 use usher_wording::{bytes, count, duration, printable};
 
 use super::args::ShadowArgs;
@@ -100,7 +100,6 @@ pub(crate) fn run(args: &ShadowArgs, out: &mut Output) -> Result<(), CliError> {
         None => Vec::new(),
     };
     let given = Given { state: state(&client, name)?, http: answers, ..settings.given };
-    let limits = limits(settings.limits)?;
     let events = events(&client, args)?;
     if events.is_empty() {
         return Err(CliError::new(format!(
@@ -109,7 +108,7 @@ pub(crate) fn run(args: &ShadowArgs, out: &mut Output) -> Result<(), CliError> {
     }
     let mut compared = Vec::with_capacity(events.len());
     for delivered in events {
-        compared.push(bench.executor.block_on(compare(delivered, &old, &new, &given, &limits))?);
+        compared.push(bench.executor.block_on(compare(delivered, &old, &new, &given))?);
     }
     let shadowed = Shadowed {
         plugin: name.to_owned(),
@@ -131,16 +130,6 @@ pub(crate) fn run(args: &ShadowArgs, out: &mut Output) -> Result<(), CliError> {
             count(shadowed.events.len(), "event")
         ))),
     }
-}
-
-fn limits(values: BTreeMap<String, u64>) -> Result<Limits, CliError> {
-    let values = values.into_iter().map(|(name, value)| (name, value.into())).collect();
-    serde_json::from_value(serde_json::Value::Object(values)).map_err(|error| {
-        CliError::with_hint(
-            format!("the router's limits: {error}"),
-            "use the router's version of this program",
-        )
-    })
 }
 
 /// All that the plugin keeps.
@@ -218,7 +207,6 @@ async fn compare(
     old: &Loaded,
     new: &Loaded,
     given: &Given,
-    limits: &Limits,
 ) -> Result<Compared, CliError> {
     let Delivered { sequence, subscription, event } = delivered;
     let ty = event.ty().to_owned();
@@ -228,7 +216,7 @@ async fn compare(
         ..given.clone()
     };
     let fixture = Fixture::of(sequence.to_string(), event, given);
-    let (old, new) = (did(old, &fixture, limits).await?, did(new, &fixture, limits).await?);
+    let (old, new) = (did(old, &fixture).await?, did(new, &fixture).await?);
     // Words for people may change.
     let mut expected = Expected { log: None, backtrace: None, ..old.did.clone() };
     // What only the new version has a reason for is told, too.
@@ -242,8 +230,8 @@ async fn compare(
     Ok(Compared { sequence, ty, subscription, differences, old, new })
 }
 
-async fn did(loaded: &Loaded, fixture: &Fixture, limits: &Limits) -> Result<Did, CliError> {
-    let played = play(loaded, fixture, limits).await;
+async fn did(loaded: &Loaded, fixture: &Fixture) -> Result<Did, CliError> {
+    let played = play(loaded, fixture).await;
     let report = played.map_err(|error| CliError::new(error.to_string()))?.pop();
     let Report { did, used, took, .. } =
         report.ok_or_else(|| CliError::new("nothing was delivered"))?;

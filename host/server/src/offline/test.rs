@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use usher_author::{Project, build};
 use usher_cli::ui::{CliError, Output, paint, style};
 use usher_fixtures::{Difference, EXPECT_FILE, Fixture, FixtureError, Report, differences, play};
-use usher_runtime::{Limits, Loaded};
+use usher_runtime::Loaded;
 use usher_wording::printable;
 
 use super::args::TestArgs;
@@ -164,7 +164,7 @@ async fn test(loaded: &Loaded, fixture: Result<Fixture, FixtureError>, update: b
         Ok(fixture) => fixture,
         Err(error) => return broken(name, error.to_string(), started.elapsed()),
     };
-    let reports = match play(loaded, &fixture, &Limits::default()).await {
+    let reports = match play(loaded, &fixture).await {
         Ok(reports) => reports,
         Err(error) => return broken(name, error.to_string(), started.elapsed()),
     };

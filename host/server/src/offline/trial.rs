@@ -3,7 +3,6 @@
 use usher_cli::ui::{CliError, Output};
 use usher_cli::{Captured, TryArgs, captured};
 use usher_fixtures::{Fixture, play};
-use usher_runtime::Limits;
 
 use super::call::{called, render};
 use super::stage::Workbench;
@@ -14,7 +13,7 @@ pub(crate) fn run(args: &TryArgs, out: &mut Output) -> Result<(), CliError> {
     let fixture = Fixture::of(format!("dead letter {}", args.id), event, given);
     let bench = Workbench::new()?;
     let loaded = bench.load(&args.component)?;
-    let played = bench.executor.block_on(play(&loaded, &fixture, &Limits::default()));
+    let played = bench.executor.block_on(play(&loaded, &fixture));
     let reports = played.map_err(|error| CliError::new(error.to_string()))?;
     if args.client.json {
         return out.json(&called(&loaded, &reports));
