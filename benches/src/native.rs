@@ -47,6 +47,6 @@ impl Listener for Echo {
             delay_ms: None,
         };
         let effects = Effects { emissions: vec![emission], ..Effects::default() };
-        Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO }
+        Outcome { effects, ..Outcome::without_effects(Verdict::Ack, Duration::ZERO) }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use usher_tests::stand_ins::Gateway;
 use usher_tests::{Folder, Router, guest, usher, wait_for};
 
-use crate::scene::Scene;
+use crate::scene::{QUICK_RETRIES, Scene};
 
 const SECRET: &str = "hunter2-and-more";
 
@@ -217,5 +217,69 @@ fn a_shadow_has_the_settings_but_no_secrets_and_says_what_was_not_answered() -> 
     )?;
     let told = scene.shadow("probe", "probe", &["--json", "--given", answers.to_str().unwrap()])?;
     assert_eq!(told.json()?["unanswered"], 0);
+    Ok(())
+}
+
+#[test]
+fn emissions_that_break_a_rule_are_recorded_failures_too() -> Result<()> {
+    let scene = Scene::with(QUICK_RETRIES, &["emit"])?;
+    scene.flow_of("test.emit", "e-1", &json!({ "what": "type", "value": "" }))?;
+    let case = scene.folder.root().join("fixtures/no-type");
+    let captured = scene.capture(1, &case);
+    assert_eq!(captured.code, 0, "{captured:?}");
+    let expected: Value = serde_json::from_str(&fs::read_to_string(case.join("expect.json"))?)?;
+    assert_eq!(expected["class"], "emission");
+    let component = guest("emit")?;
+    let args = ["test", "--component", component.to_str().unwrap(), "--fixtures"];
+    let fixtures = case.parent().unwrap().to_str().unwrap();
+    let tested = usher(&[&args[..], &[fixtures]].concat(), b"")?;
+    assert_eq!(tested.code, 0, "{tested:?}");
+    // It was run twice, and counted once.
+    let plugins = scene.client().get_json("/plugins")?;
+    assert_eq!(plugins["plugins"][0]["stats"]["handled"], 1, "{plugins:#}");
+    Ok(())
+}
+
+#[test]
+fn what_failed_once_or_asked_others_can_be_captured_without_a_dead_letter() -> Result<()> {
+    let (scene, gateway) = scene("")?;
+    let charge = json!({
+        "try": "http", "method": "POST", "url": format!("{}/charges", gateway.url()),
+        "headers": [["content-type", "application/json"]],
+        "body": r#"{"order":"o-1","amount_cents":100,"card":"ok"}"#,
+    });
+    scene.flow_of("test.probe", "quiet", &json!({ "try": "all-config" }))?;
+    let answered = scene.flow_of("test.probe", "asks", &charge)?;
+    scene.panic_after("fails", &[])?;
+    let list = scene.usher(&["plugins", "recordings", "probe", "--json"], "").json()?;
+    let listed = list["recordings"].as_array().unwrap();
+    let verdicts: Vec<_> = listed.iter().map(|one| one["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["retry", "ack"], "{list:#}");
+    assert!(listed[0]["reason"].as_str().unwrap().contains("panicked at"), "{list:#}");
+    assert!(listed.iter().all(|one| one.get("recording").is_none()), "{list:#}");
+    let table = scene.usher(&["plugins", "recordings", "probe"], "").stdout;
+    assert!(table.contains("panicked at"), "{table}");
+
+    let fixtures = scene.folder.root().join("fixtures");
+    for one in listed {
+        let (number, to) = (one["number"].to_string(), fixtures.join(one["number"].to_string()));
+        let capture = ["plugins", "capture", "probe", &number, to.to_str().unwrap()];
+        let captured = scene.try_usher(&capture, "");
+        assert_eq!(captured.code, 0, "{captured:?}");
+    }
+    let tested = tested(&fixtures)?;
+    let outcomes: Vec<_> =
+        tested["fixtures"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["ok", "ok"], "{tested:#}");
+    let gone = scene.try_usher(&["plugins", "capture", "probe", "99", "nowhere"], "");
+    assert!(gone.stderr.contains("plugin probe has no recording 99"), "{gone:?}");
+
+    // A shadow gets the answers that the delivery had.
+    let told = scene.shadow("probe", "probe", &["--json"])?.json()?;
+    assert_eq!((&told["compared"], &told["unanswered"]), (&json!(3), &json!(0)), "{told:#}");
+    let emitted = &told["events"][1]["new"]["did"]["emissions"][0]["data"];
+    let flow = answered.to_string();
+    let status = emitted["ok"]["status"].to_string();
+    assert!(flow.contains(&format!("\"status\":{status}")), "{told:#}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use usher_tests::{Finished, guest};
+use usher_tests::{Finished, Running, guest};
 
 use crate::scene::Scene;
 
@@ -71,6 +71,38 @@ fn each_event_meets_the_state_of_now() -> Result<()> {
         assert_eq!(one["new"]["did"]["emissions"][0]["data"]["value"], 4, "{one:#}");
     }
     assert_eq!(scene.client().get_json("/plugins/state/state")?, state);
+    Ok(())
+}
+
+#[test]
+fn versions_are_compared_on_events_as_they_come() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    scene.flow_of("test.echo", "before", &json!({}))?;
+    let new = guest("echo-v2")?;
+    let start = |name: &str, options: &[&str]| {
+        let fixed = ["shadow", "echo", new.to_str().unwrap(), "--live", "--json"];
+        let args = [&fixed, options, &["--url", scene.router.url()]].concat();
+        Running::start(&args, &scene.folder.root().join(name))
+    };
+    let follows = |line: &Value| line["from"].is_u64().then_some(());
+    let mut enough = start("enough", &["--events", "2"])?;
+    let mut stopped = start("stopped", &[])?;
+    enough.wait_for_line("its begin", follows)?;
+    stopped.wait_for_line("its begin", follows)?;
+    for number in 0..2 {
+        scene.flow_of("test.other", &format!("o-{number}"), &json!({}))?;
+        scene.flow_of("test.echo", &format!("e-{number}"), &json!({ "n": number }))?;
+    }
+    let second =
+        |line: &Value| (line["old"]["did"]["emissions"][0]["data"]["n"] == 1).then_some(());
+    let summary = |line: &Value| (line["compared"] == 2).then(|| line["different"].clone());
+    enough.wait_for_line("the second event", second)?;
+    assert_eq!(enough.wait_for_line("the summary", summary)?, 2);
+    assert_eq!(enough.exited()?, 1);
+    stopped.wait_for_line("the second event", second)?;
+    stopped.terminate()?;
+    assert_eq!(stopped.wait_for_line("the summary", summary)?, 2);
+    assert_eq!(stopped.exited()?, 1);
     Ok(())
 }
 

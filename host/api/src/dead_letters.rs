@@ -1,7 +1,7 @@
 //! `/dead-letters`.
 
 use serde::{Deserialize, Serialize};
-use usher_event::{Digest, Given, SubscriptionName};
+use usher_event::SubscriptionName;
 use utoipa::ToSchema;
 
 use super::{Attempt, Stored, Timestamp};
@@ -40,20 +40,6 @@ pub struct DeadLetter {
     /// `GET /dead-letters/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
-}
-
-/// What the last attempt of a dead letter was told by the host: enough to run it again elsewhere.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DeadLetterRecording {
-    /// Digest of the component that failed.
-    pub digest: Digest,
-    /// Its version.
-    pub version: String,
-    /// The `given.json` of a fixture; `null` if it is larger than the plugin's `recording_bytes`.
-    #[schema(value_type = Option<Object>)]
-    pub given: Option<Given>,
-    /// How large it is, as JSON; at least that if it was too large to be kept.
-    pub size_bytes: u64,
 }
 
 /// Response to a redrive or discard.

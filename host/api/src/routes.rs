@@ -12,11 +12,11 @@ use crate::problem::{
 };
 use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
-    DeadLetterGone, DeadLetterReasons, DeadLetterRecording, DeadLetters, DeadLettersQuery, DryRuns,
-    Events, EventsQuery, Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview,
-    PluginHistory, PluginSettings, PluginStanding, Plugins, ReplayQuery, Replayed, Schedules,
-    Scope, Sinks, StateQuery, StateValues, States, Stored, StreamQuery, SubscriptionGone,
-    Subscriptions, TokenCreated, TokenRevoked, Tokens,
+    DeadLetterGone, DeadLetterReasons, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery,
+    Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview, PluginHistory, PluginSettings,
+    PluginStanding, Plugins, RecordedDelivery, Recording, Recordings, ReplayQuery, Replayed,
+    Schedules, Scope, Sinks, StateQuery, StateValues, States, Stored, StreamQuery,
+    SubscriptionGone, Subscriptions, TokenCreated, TokenRevoked, Tokens,
 };
 
 /// Characters that must be escaped in a path segment.
@@ -382,6 +382,28 @@ pub const PLUGIN_SETTINGS: Route =
         .returns("The settings of the version that serves.", json::<PluginSettings>)
         .refuses(&[INVALID, NOT_FOUND]);
 
+/// List a plugin's recordings.
+pub const PLUGIN_RECORDINGS: Route = Route::get(
+    "/plugins/{plugin}/recordings",
+    "listRecordings",
+    Scope::ReadData,
+)
+.summary("Its newest deliveries that failed, or that asked other servers")
+.description(
+    "In memory, since the router started: at most 64 and 4 MiB of a plugin, and 64 MiB of all. \
+             None of plugins that record nothing (`recording_bytes = 0`).",
+)
+.returns("Without what they were told, newest first.", json::<Recordings>)
+.refuses(&[INVALID]);
+
+/// Read one of a plugin's recordings.
+pub const PLUGIN_RECORDING: Route =
+    Route::get("/plugins/{plugin}/recordings/{number}", "getRecording", Scope::ReadData)
+        .summary("What a delivery was told, to run it again elsewhere")
+        .description("Secrets are replaced.")
+        .returns("The delivery.", json::<RecordedDelivery>)
+        .refuses(BROKER);
+
 /// Read a plugin's component.
 pub const PLUGIN_COMPONENT: Route =
     Route::get("/plugins/{plugin}/component", "pluginComponent", Scope::ReadData)
@@ -510,7 +532,7 @@ pub const DEAD_LETTER_RECORDING: Route =
             "Secrets are replaced. There is none of deliveries by sinks, of plugins that record \
              nothing (`recording_bytes = 0`), and of dead letters from before recordings.",
         )
-        .returns("The recording.", json::<DeadLetterRecording>)
+        .returns("The recording.", json::<Recording>)
         .refuses(BROKER);
 
 /// Redrive a dead letter.
@@ -683,6 +705,8 @@ pub const ALL: &[Route] = &[
     HISTORY,
     PLUGIN_SETTINGS,
     PLUGIN_COMPONENT,
+    PLUGIN_RECORDINGS,
+    PLUGIN_RECORDING,
     PLUGIN_STATE,
     LOGS,
     SUBSCRIPTIONS,

@@ -1,20 +1,23 @@
-//! Dead letters as fixtures: the event, what the last attempt was told, how it failed.
+//! Deliveries as fixtures: the event, what an attempt was told, what became of it.
 
-use usher_api::{CloudEvent, DeadLetter, DeadLetterRecording, routes};
+use std::path::Path;
+
+use usher_api::{CloudEvent, DeadLetter, RecordedDelivery, Recording, Stored, routes};
+use usher_client::Client;
 use usher_event::{Event, Given};
 use usher_fixtures::{Expected, Fixture};
 
-use crate::args::{CaptureArgs, ClientArgs};
+use crate::args::{CaptureArgs, CaptureRecordingArgs, ClientArgs};
 use crate::ui::{CliError, Output};
 
-/// A dead letter's last attempt.
+/// An attempt of a delivery.
 pub struct Captured {
     /// The event.
     pub event: Event,
     /// What the attempt was told.
     pub given: Given,
-    /// How it failed.
-    pub failed: Expected,
+    /// What became of it.
+    pub became: Expected,
     /// The component's version.
     pub version: String,
 }
@@ -27,46 +30,84 @@ pub fn captured(id: u64, client: &ClientArgs) -> Result<Captured, CliError> {
     let client = client.client()?;
     let id_text = id.to_string();
     let dead: DeadLetter = client.call(routes::DEAD_LETTER, &[&id_text]).fetch()?;
-    let recording: DeadLetterRecording =
-        client.call(routes::DEAD_LETTER_RECORDING, &[&id_text]).fetch()?;
-    let DeadLetterRecording { given, version, size_bytes, .. } = recording;
-    let given = given.ok_or_else(|| {
-        CliError::with_hint(
-            format!("what dead letter {id} was told has {size_bytes} bytes or more: too large"),
-            format!(
-                "raise recording_bytes in [plugin.{}.limits] and redrive it; its next failure is \
-                 recorded",
-                dead.plugin
-            ),
-        )
-    })?;
+    let recording: Recording = client.call(routes::DEAD_LETTER_RECORDING, &[&id_text]).fetch()?;
     let last = dead.attempts.as_ref().and_then(|attempts| attempts.last());
-    let backtrace = last.and_then(|attempt| attempt.backtrace.as_ref());
-    let failed = Expected {
+    let backtrace = last.and_then(|attempt| attempt.backtrace.as_deref());
+    let became = Expected {
         // Of the other classes some failures are transient and some are not.
         verdict: match dead.class.as_str() {
             "reject" => Some("reject".to_owned()),
             "retry" | "trap" | "timeout" => Some("retry".to_owned()),
             _ => None,
         },
-        class: Some(dead.class.clone()),
-        reason: Some(dead.reason.clone()),
-        backtrace: backtrace.map(|frames| frames.lines().map(str::to_owned).collect()),
-        ..Expected::default()
+        ..failed(Some(dead.class.clone()), Some(dead.reason.clone()), backtrace)
     };
-    let CloudEvent::Event(event) = dead.event.event else {
-        return Err(CliError::new(format!("the event of dead letter {id} can't be read")));
+    capture(&format!("dead letter {id}"), &dead.plugin, dead.event, recording, became)
+}
+
+fn failed(class: Option<String>, reason: Option<String>, backtrace: Option<&str>) -> Expected {
+    let backtrace = backtrace.map(|frames| frames.lines().map(str::to_owned).collect());
+    Expected { class, reason, backtrace, ..Expected::default() }
+}
+
+fn capture(
+    what: &str,
+    plugin: &str,
+    stored: Stored,
+    recording: Recording,
+    became: Expected,
+) -> Result<Captured, CliError> {
+    let Recording { given, version, size_bytes, .. } = recording;
+    let given = given.ok_or_else(|| {
+        CliError::with_hint(
+            format!("what {what} was told has {size_bytes} bytes or more: too large"),
+            format!(
+                "raise recording_bytes in [plugin.{plugin}.limits] and have the event delivered \
+                 again; its next failure is recorded"
+            ),
+        )
+    })?;
+    let CloudEvent::Event(event) = stored.event else {
+        return Err(CliError::new(format!("the event of {what} can't be read")));
     };
-    Ok(Captured { event, given, failed, version })
+    Ok(Captured { event, given, became, version })
 }
 
 /// Runs `usher dead-letters capture`.
-pub(crate) fn capture(args: &CaptureArgs, out: &mut Output) -> Result<(), CliError> {
-    let Captured { event, given, failed, version } = captured(args.id, &args.client)?;
-    Fixture::write(&args.folder, &event, &given, &failed)
+pub(crate) fn dead_letter(args: &CaptureArgs, out: &mut Output) -> Result<(), CliError> {
+    write(&captured(args.id, &args.client)?, &args.folder, out)
+}
+
+/// Runs `usher plugins capture`.
+pub(crate) fn recording(args: &CaptureRecordingArgs, out: &mut Output) -> Result<(), CliError> {
+    write(&recorded(args)?, &args.folder, out)
+}
+
+fn recorded(args: &CaptureRecordingArgs) -> Result<Captured, CliError> {
+    let CaptureRecordingArgs { name, number, client, .. } = args;
+    let client: Client = client.client()?;
+    let path = [name.as_str(), &number.to_string()];
+    let recorded: RecordedDelivery = client.call(routes::PLUGIN_RECORDING, &path).fetch()?;
+    let what = format!("recording {number} of {name}");
+    let recording = recorded
+        .recording
+        .ok_or_else(|| CliError::new(format!("the router said nothing of what {what} was told")))?;
+    let event = client.call(routes::EVENT, &[&recorded.sequence.to_string()]).fetch()?;
+    let became = Expected {
+        verdict: Some(recorded.verdict),
+        ..failed(recorded.class, recorded.reason, recorded.backtrace.as_deref())
+    };
+    capture(&what, name.as_str(), event, recording, became)
+}
+
+fn write(captured: &Captured, folder: &Path, out: &mut Output) -> Result<(), CliError> {
+    let Captured { event, given, became, version } = captured;
+    Fixture::write(folder, event, given, became)
         .map_err(|error| CliError::new(error.to_string()))?;
-    let folder = args.folder.display();
-    out.text(&format!(
-        "{folder} is a fixture: `usher test` expects of it how version {version} failed\n"
-    ))
+    let folder = folder.display();
+    let expected = match became.class {
+        Some(_) => format!("how version {version} failed"),
+        None => format!("to succeed as with version {version}"),
+    };
+    out.text(&format!("{folder} is a fixture: `usher test` expects of it {expected}\n"))
 }

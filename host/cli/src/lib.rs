@@ -15,11 +15,13 @@ mod dead_letters_chosen;
 mod feed;
 mod flow;
 mod ids;
+mod log;
 mod pace;
 mod pages;
 mod plugin_history;
 mod plugins;
 mod publish;
+mod recordings;
 mod replay;
 mod schedules;
 mod sinks;
@@ -36,6 +38,7 @@ use std::process::ExitCode;
 use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
 pub use args::{ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url};
 pub use capture::{Captured, captured};
+pub use log::{Log, SEARCH_MAX_EVENTS};
 use ui::error::CliError;
 use ui::output::Output;
 use usher_api::routes;
@@ -73,6 +76,8 @@ fn dispatch(command: Command, trial: Trial, out: &mut Output) -> Result<(), CliE
                 plugins::change(&args, routes::ROLLBACK, "rolled back", out)
             }
             Some(PluginsVerb::History(args)) => plugin_history::run(&args, out),
+            Some(PluginsVerb::Recordings(args)) => recordings::run(&args, out),
+            Some(PluginsVerb::Capture(args)) => capture::recording(&args, out),
             Some(PluginsVerb::Release(args)) => {
                 plugins::change(&args, routes::RELEASE, "released", out)
             }
@@ -91,7 +96,7 @@ fn dispatch(command: Command, trial: Trial, out: &mut Output) -> Result<(), CliE
             DeadLettersVerb::List(args) => dead_letters::list(&args, out),
             DeadLettersVerb::Show(args) => dead_letters::show(&args, out),
             DeadLettersVerb::Redrive(args) => dead_letters_chosen::redrive(&args, out),
-            DeadLettersVerb::Capture(args) => capture::capture(&args, out),
+            DeadLettersVerb::Capture(args) => capture::dead_letter(&args, out),
             DeadLettersVerb::Try(args) => trial(&args, out),
             DeadLettersVerb::Discard(args) => dead_letters_chosen::discard(&args, out),
         },

@@ -22,4 +22,11 @@ pub trait Listener: Send + Sync + 'static {
     /// Handles one delivery. Never panics and returns within the plugin's wall deadline plus a
     /// small margin; every failure is a verdict.
     async fn handle(&self, delivery: &Delivery) -> Outcome;
+
+    /// Runs a delivery once more for its recording: one whose emissions broke a rule, which shows only
+    /// after it was handled. Nothing is sent, and the effects are to be dropped. `None` if it isn't
+    /// recorded.
+    async fn record(&self, _delivery: &Delivery) -> Option<Outcome> {
+        None
+    }
 }

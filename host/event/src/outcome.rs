@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::host::{BlobChange, StagedBlob, StateRead, StateWrite};
 use crate::{Emission, Quota, Verdict};
 
@@ -32,11 +34,14 @@ pub struct Outcome {
     pub effects: Effects,
     /// Wall-clock duration of the call.
     pub took: Duration,
+    /// What the delivery was told, a [`Recording`](crate::Recording) as JSON: if it failed, or asked
+    /// other servers.
+    pub recording: Option<Bytes>,
 }
 
 impl Outcome {
     /// An outcome without effects.
     pub fn without_effects(verdict: Verdict, took: Duration) -> Self {
-        Self { verdict, effects: Effects::default(), took }
+        Self { verdict, effects: Effects::default(), took, recording: None }
     }
 }

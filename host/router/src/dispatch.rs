@@ -9,6 +9,7 @@ use usher_broker::{BrokerError, Lease};
 use usher_event::{Digest, FailureClass, PluginName, SubscriptionName, Tracing};
 
 use crate::ladder::{Ladder, Pass, Probing};
+use crate::recordings::Recordings;
 use crate::run::{Finished, Rest, Run, SettleContext};
 use crate::settling::Settling;
 use crate::stats::{DispatchStatus, RunStats, Stats};
@@ -65,6 +66,10 @@ impl Dispatch {
 
     pub(crate) fn name(&self) -> &SubscriptionName {
         &self.home.subscription
+    }
+
+    pub(crate) fn recordings(&self) -> &Recordings {
+        &self.home.recordings
     }
 
     pub(crate) fn tracing(&self) -> &Tracing {

@@ -47,7 +47,8 @@ impl Router {
             let (mut phase, mut hold) = (dispatch.phase(), dispatch.hold());
             let listener = std::sync::Arc::clone(hold.listener());
             let mut slow = Some(|| {});
-            let outcome = call(&*listener, &delivery, &mut hold, &mut phase, &mut slow).await?;
+            let outcome =
+                call(listener.handle(&delivery), &mut hold, &mut phase, &mut slow).await?;
             let (took, limits) = (outcome.took, hold.emissions());
             let mut stamp = CachedClock::default();
             let disposition = disposition(outcome, &delivery, listener.name(), limits, stamp.now());

@@ -18,6 +18,7 @@ use crate::breaker::BreakerPolicy;
 use crate::dispatch::Dispatch;
 use crate::dispatcher::Dispatcher;
 use crate::ladder::{Ladder, Quarantine, Standing};
+use crate::recordings::Recordings;
 use crate::run::SettleContext;
 use crate::stats::{DispatchStatus, Stats};
 use crate::swap::{Serving, Slot, SwapOutcome};
@@ -89,6 +90,7 @@ pub struct Router {
     pub(crate) guests: Handle,
     drain: Duration,
     tracing: Tracing,
+    recordings: Arc<Recordings>,
     /// One lock per plugin: a slow drain blocks changes to that plugin only.
     plugins: Mutex<BTreeMap<PluginName, Arc<tokio::sync::Mutex<Option<Installed>>>>>,
     /// What is being served, readable without the plugin locks.
@@ -123,6 +125,7 @@ impl Router {
             guests,
             drain: DRAIN_DEFAULT,
             tracing: Tracing::default(),
+            recordings: Arc::default(),
             plugins: Mutex::default(),
             active: RwLock::default(),
             notices: watch::Sender::new(0),
@@ -144,6 +147,11 @@ impl Router {
     pub fn with_tracing(mut self, tracing: Tracing) -> Self {
         self.tracing = tracing;
         self
+    }
+
+    /// What the newest deliveries were told that are worth running again.
+    pub fn recordings(&self) -> &Recordings {
+        &self.recordings
     }
 
     /// Installs the listener, replacing the serving version of the same plugin. Returns once the
@@ -399,6 +407,7 @@ impl Router {
             guests: self.guests.clone(),
             settling: TaskTracker::new(),
             tracing: self.tracing.clone(),
+            recordings: Arc::clone(&self.recordings),
         };
         let name = subscription.name.clone();
         let shared = (Arc::clone(&plugin.slot), Arc::clone(&plugin.ladder));

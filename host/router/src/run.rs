@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use usher_broker::{Deliveries, Disposition, Lease, Settlement};
 use usher_event::{Delivery, Digest, SubscriptionName, Tracing};
 
+use crate::recordings::Recordings;
 use crate::spans::SettlingSpan;
 
 /// Target duration of one run.
@@ -25,6 +26,7 @@ pub(crate) struct SettleContext {
     /// Tasks that settle in the background; awaited before serving ends.
     pub(crate) settling: TaskTracker,
     pub(crate) tracing: Tracing,
+    pub(crate) recordings: Arc<Recordings>,
 }
 
 impl SettleContext {

@@ -40,13 +40,24 @@ pub(crate) fn disposition(
     limits: EmissionLimits,
     time: &str,
 ) -> Disposition {
+    let recorded = |failure: Failure| Failure { recording: outcome.recording, ..cut(failure) };
     match outcome.verdict {
         Verdict::Ack => match changes(outcome.effects, delivery, plugin, limits, time) {
             Ok(changes) => Disposition::Ack(changes),
-            Err(failure) => Disposition::Reject { failure: cut(failure) },
+            Err(failure) => Disposition::Reject { failure: recorded(failure) },
         },
-        Verdict::Retry { failure, after } => Disposition::Retry { failure: cut(failure), after },
-        Verdict::Reject { failure } => Disposition::Reject { failure: cut(failure) },
+        Verdict::Retry { failure, after } => {
+            Disposition::Retry { failure: recorded(failure), after }
+        }
+        Verdict::Reject { failure } => Disposition::Reject { failure: recorded(failure) },
+    }
+}
+
+/// Why a delivery failed, if it did.
+pub(crate) fn failure_of(disposition: &Disposition) -> Option<&Failure> {
+    match disposition {
+        Disposition::Retry { failure, .. } | Disposition::Reject { failure } => Some(failure),
+        Disposition::Ack(_) | Disposition::Release => None,
     }
 }
 
@@ -178,7 +189,7 @@ mod tests {
 
     fn decide(emissions: Vec<Emission>) -> Disposition {
         let effects = Effects { emissions, ..Effects::default() };
-        let outcome = Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO };
+        let outcome = Outcome { effects, ..Outcome::without_effects(Verdict::Ack, Duration::ZERO) };
         let (plugin, limits) = ("echo".parse().unwrap(), EmissionLimits::default());
         disposition(outcome, &delivery(), &plugin, limits, "2026-01-31T12:00:00.000Z")
     }
@@ -228,7 +239,8 @@ mod tests {
         };
         let decide = |count: usize, limits: EmissionLimits| {
             let effects = Effects { emissions: vec![emission(5); count], ..Effects::default() };
-            let outcome = Outcome { verdict: Verdict::Ack, effects, took: Duration::ZERO };
+            let outcome =
+                Outcome { effects, ..Outcome::without_effects(Verdict::Ack, Duration::ZERO) };
             let plugin = "echo".parse().unwrap();
             sizes(disposition(outcome, &delivery(), &plugin, limits, "2026-01-31T12:00:00.000Z"))
         };

@@ -9,21 +9,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
-use usher_broker::{AFTER_MAX, BrokerError, Disposition};
+use usher_broker::{AFTER_MAX, BrokerError, Clock as _, Disposition, SystemClock};
 use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Tracing, Verdict};
 
 use crate::breaker::BreakerInput;
 use crate::clock::CachedClock;
 use crate::dispatch::{Dispatch, Phase};
+use crate::recordings::Recorded;
 use crate::run::{HandledBy, Run, RunSize};
 use crate::spans::{self, SettlingSpan};
 use crate::stats::RunStats;
 use crate::swap::Hold;
-use crate::verdict::disposition;
+use crate::verdict::{disposition, failure_of};
 
 /// A delivery that takes longer than this is slow: the finished part of its run is settled and the
 /// rest goes to other workers.
@@ -86,7 +88,7 @@ async fn handle_run(
     {
         let mut slow = Some(|| dispatch.hand_off(rest));
         let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;
-        let Some(Handled { by, took, decision, span }) = handled else {
+        let Some(Handled { by, took, decision, span, recording: _ }) = handled else {
             tracing::warn!(
                 subscription = %dispatch.name(),
                 sequence = delivery.sequence,
@@ -116,10 +118,10 @@ struct Handled {
     took: Duration,
     decision: Disposition,
     span: Option<Box<SettlingSpan>>,
+    recording: Option<Bytes>,
 }
 
-/// Runs a delivery; where a version on trial fails it, runs it again on the previous version.
-/// `None` if the call was abandoned.
+/// Runs a delivery, and keeps what it was told. `None` if the call was abandoned.
 async fn handle(
     dispatch: &Dispatch,
     delivery: &mut Delivery,
@@ -129,6 +131,24 @@ async fn handle(
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
     let handled = handle_on(dispatch.tracing(), delivery, hold, phase, slow, stamp).await?;
+    let handled = decided(dispatch, delivery, handled, phase, slow, stamp).await?;
+    if let Some(recording) = &handled.recording {
+        let (by, time_ms) = (&*handled.by, SystemClock.now_ms());
+        let recorded = Recorded::new(delivery, by, &handled.decision, recording.clone(), time_ms);
+        dispatch.recordings().add(by.name(), recorded);
+    }
+    Some(handled)
+}
+
+/// Where a version on trial failed a delivery: what the version before makes of it.
+async fn decided(
+    dispatch: &Dispatch,
+    delivery: &mut Delivery,
+    handled: Handled,
+    phase: &mut watch::Receiver<Phase>,
+    slow: &mut Option<impl FnOnce()>,
+    stamp: &mut CachedClock,
+) -> Option<Handled> {
     let digest = handled.by.digest();
     let failed =
         failure_of(&handled.decision).filter(|failure| BreakerInput::of(failure.class).is_failed());
@@ -189,17 +209,47 @@ async fn handle_on(
 ) -> Option<Handled> {
     let by = Arc::clone(hold.listener());
     delivery.span = tracing.begin_below(&delivery.event);
-    let Some(outcome) = call(&*by, delivery, hold, phase, slow).await else {
+    let Some(outcome) = call(by.handle(delivery), hold, phase, slow).await else {
         if let Some(span) = delivery.span.take() {
             spans::abandon(span, delivery, &*by);
         }
         return None;
     };
-    let took = outcome.took;
-    let decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
+    let (took, recording) = (outcome.took, outcome.recording.clone());
+    let had_acked = outcome.verdict == Verdict::Ack;
+    let mut decision = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
     let span = delivery.span.clone();
     let span = span.and_then(|span| spans::end(span, delivery, &*by, &decision));
-    Some(Handled { by, took, decision, span })
+    let recording = match &mut decision {
+        Disposition::Reject { failure } if had_acked && recording.is_none() => {
+            failure.recording = record(&*by, delivery, failure, hold, phase, stamp).await;
+            failure.recording.clone()
+        }
+        _ => recording,
+    };
+    Some(Handled { by, took, decision, span, recording })
+}
+
+/// Has a delivery whose emissions broke a rule run once more for its recording; `None` unless it fails
+/// in the same way.
+async fn record(
+    by: &dyn Listener,
+    delivery: &Delivery,
+    failure: &Failure,
+    hold: &mut Hold,
+    phase: &mut watch::Receiver<Phase>,
+    stamp: &mut CachedClock,
+) -> Option<Bytes> {
+    let again = async {
+        let none = || Outcome::without_effects(Verdict::Ack, Duration::ZERO);
+        by.record(delivery).await.unwrap_or_else(none)
+    };
+    let outcome = call(again, hold, phase, &mut None::<fn()>).await?;
+    let recording = outcome.recording.clone()?;
+    let again = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
+    let is_same = failure_of(&again)
+        .is_some_and(|again| (again.class, &again.reason) == (failure.class, &failure.reason));
+    is_same.then_some(recording)
 }
 
 /// Combines the reasons of two versions that failed one delivery, so that both are on record.
@@ -232,23 +282,15 @@ fn with_reason(decision: Disposition, reason: String) -> Disposition {
     }
 }
 
-fn failure_of(decision: &Disposition) -> Option<&Failure> {
-    match decision {
-        Disposition::Retry { failure, .. } | Disposition::Reject { failure } => Some(failure),
-        Disposition::Ack(_) | Disposition::Release => None,
-    }
-}
-
-/// Calls the listener; `None` if abandoned. Calls `slow` once after [`SLOW_AFTER`].
+/// Awaits the listener; `None` if abandoned. Calls `slow` once after [`SLOW_AFTER`].
 pub(crate) async fn call(
-    listener: &dyn Listener,
-    delivery: &Delivery,
+    handle: impl Future<Output = Outcome>,
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
     slow: &mut Option<impl FnOnce()>,
 ) -> Option<Outcome> {
     let started = Instant::now();
-    let handle = AssertUnwindSafe(async { listener.handle(delivery).await }).catch_unwind();
+    let handle = AssertUnwindSafe(handle).catch_unwind();
     let mut handle = pin!(handle);
     let ended = |result: Result<Outcome, Box<dyn Any + Send>>| {
         Some(result.unwrap_or_else(|panic| panicked(&*panic, started.elapsed())))

@@ -16,6 +16,7 @@ mod description;
 mod engine;
 mod exported;
 mod format;
+mod frames;
 mod guest;
 mod incoming_http;
 mod isolation;

@@ -144,7 +144,7 @@ limits! {
     http_request_bytes = MIB, 0 => 64 * MIB;
     /// Body of an HTTP response.
     http_response_bytes = MIB, 0 => 64 * MIB;
-    /// Recording of what a failed delivery was told; 0 turns recording off.
+    /// Recording of what a delivery was told; 0 turns recording off.
     recording_bytes = 256 * KIB, 0 => 16 * MIB;
     /// Deliveries after which a warm instance is replaced.
     calls_per_instance = 10_000, 1 => 1_000_000_000;

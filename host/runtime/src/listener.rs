@@ -82,7 +82,9 @@ struct CallError {
 /// What is kept of a call besides its outcome; boxed, since most calls have nothing of it.
 #[derive(Default)]
 struct Notes {
-    /// What the host told the guest, if the delivery failed and is recorded.
+    /// Whether it is recorded even if nothing comes of it.
+    is_for_recording: bool,
+    /// What the host told the guest, if the delivery is recorded.
     recording: Option<Box<Given>>,
     observed: Option<Box<Observed>>,
 }
@@ -274,14 +276,17 @@ impl WasmListener {
                 used: peaks.against(limits),
             }));
         }
-        let is_recorded =
-            self.plugin().is_recorded() && !delivery.is_dry_run && !self.plugin().is_observed;
+        let is_recorded = self.plugin().is_recorded()
+            && (!delivery.is_dry_run || notes.is_for_recording)
+            && !self.plugin().is_observed;
         let ending = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallFailure::of(&error, guest)),
             Err(_) => Err(CallFailure::deadline(limits.wall_ms)),
         };
-        if ending.is_err() && is_recorded {
+        // HTTP answers can't be had again.
+        let is_worth_it = notes.is_for_recording || guest.capabilities.http.calls() > 0;
+        if is_recorded && (ending.is_err() || is_worth_it) {
             notes.recording = Some(Box::new(record(guest)));
         }
         let answer = ending.map_err(|ending| {
@@ -291,7 +296,7 @@ impl WasmListener {
         })?;
         let outcome = self.judge(guest, answer);
         // Nothing was taken of a delivery that failed.
-        if outcome.is_err() && is_recorded {
+        if outcome.is_err() && is_recorded && !is_worth_it {
             notes.recording = Some(Box::new(record(guest)));
         }
         guest.capabilities.end();
@@ -327,21 +332,23 @@ impl WasmListener {
 
     async fn handled(&self, delivery: &Delivery, notes: &mut Notes) -> Outcome {
         let started = Instant::now();
-        let (mut verdict, effects) = match self.run(delivery, started, notes).await {
+        let outcome = self.outcome(delivery, started, notes).await;
+        self.count(&outcome.verdict);
+        let wall_ms = usher_event::millis(outcome.took);
+        self.counters.peaks.add(&Used { wall_ms, ..Used::default() });
+        outcome
+    }
+
+    async fn outcome(&self, delivery: &Delivery, started: Instant, notes: &mut Notes) -> Outcome {
+        let (verdict, effects) = match self.run(delivery, started, notes).await {
             Ok(effects) => (Verdict::Ack, effects),
             Err(verdict) => (verdict, Effects::default()),
         };
-        if let Some(given) = notes.recording.take()
-            && let Verdict::Retry { failure, .. } | Verdict::Reject { failure } = &mut verdict
-        {
-            let max_bytes = self.plugin().limits.recording_bytes;
-            failure.recording =
-                Some(Recording::write(self.digest, &self.version, *given, max_bytes));
-        }
-        self.count(&verdict);
-        let took = started.elapsed();
-        self.counters.peaks.add(&Used { wall_ms: usher_event::millis(took), ..Used::default() });
-        Outcome { verdict, effects, took }
+        let max_bytes = self.plugin().limits.recording_bytes;
+        let recording = notes.recording.take();
+        let recording =
+            recording.map(|given| Recording::write(self.digest, &self.version, *given, max_bytes));
+        Outcome { verdict, effects, took: started.elapsed(), recording }
     }
 
     /// Whether an instance whose call returned may be reused; updates its `held`.
@@ -425,6 +432,15 @@ impl Listener for WasmListener {
 
     async fn handle(&self, delivery: &Delivery) -> Outcome {
         self.handled(delivery, &mut Notes::default()).await
+    }
+
+    async fn record(&self, delivery: &Delivery) -> Option<Outcome> {
+        if !self.plugin().is_recorded() {
+            return None;
+        }
+        let delivery = Delivery { is_dry_run: true, ..delivery.clone() };
+        let mut notes = Notes { is_for_recording: true, ..Notes::default() };
+        Some(self.outcome(&delivery, Instant::now(), &mut notes).await)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wasmtime::{AsContext, WasmBacktrace};
 
+use crate::frames::function_name;
 use crate::meter::TICK;
-use crate::verdict::function_name;
 
 /// Distinct stacks that are kept; samples of others are only counted.
 const STACKS_MAX: usize = 10_000;

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use usher_event::limits::REASON_MAX_BYTES;
 use usher_event::{Failure, FailureClass, Verdict};
 use wasmtime::component::ResourceTableError;
-use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::frames;
 use crate::guest::Guest;
 use crate::incoming_http::ResponseTooLarge;
 use crate::last_words::{LastWords, last_words};
@@ -16,8 +17,6 @@ use crate::text;
 
 /// Maximum length of a stored backtrace.
 const BACKTRACE_MAX_BYTES: usize = 8 * 1024;
-/// Maximum length of a function name in it.
-const FUNCTION_MAX_BYTES: usize = 256;
 
 /// Parts of wasmtime's messages about a limit that we set.
 const LIMITS_OF_WASMTIME: [&str; 3] =
@@ -143,28 +142,18 @@ fn class(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
     (FailureClass::Trap, cause)
 }
 
-/// A function as its author knows it; by number in a component without names.
-pub(crate) fn function_name(frame: &FrameInfo) -> String {
-    let name = frame.func_name().map_or_else(
-        || format!("function {}", frame.func_index()),
-        |name| format!("{:#}", rustc_demangle::demangle(name)),
-    );
-    text::cut(text::escape(&name).into_owned(), FUNCTION_MAX_BYTES)
-}
-
 /// The guest's call stack, innermost frame first: the frames that its language told, then those of
 /// the component.
 fn backtrace(told: Vec<String>, error: &wasmtime::Error) -> Option<String> {
     let mut lines = String::new();
     for frame in told {
         // Formatting into a string can't fail.
-        let _ =
-            writeln!(lines, "{}", text::cut(text::escape(&frame).into_owned(), FUNCTION_MAX_BYTES));
+        let _ = writeln!(lines, "{}", frames::name(&frame));
     }
     let trace = error.downcast_ref::<WasmBacktrace>();
     for frame in trace.into_iter().flat_map(WasmBacktrace::frames) {
         // Formatting into a string can't fail.
-        let _ = writeln!(lines, "{}", function_name(frame));
+        let _ = writeln!(lines, "{}", frames::function_name(frame));
     }
     let kept = lines.trim_end().len();
     lines.truncate(kept);

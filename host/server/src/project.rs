@@ -9,7 +9,7 @@ use usher_broker as broker;
 use usher_event::{
     BlobChange, Failure, FailureClass, PluginName, Recording, StateWrite, SubscriptionName, millis,
 };
-use usher_router::Standing;
+use usher_router::{Recorded, Standing};
 
 use usher_plugins::HistoryEntry;
 
@@ -298,10 +298,29 @@ pub(crate) fn listed_dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {
     api::DeadLetter { attempts: None, ..dead_letter(dead) }
 }
 
-/// What a dead letter's last attempt was told.
-pub(crate) fn recording(recording: Recording) -> api::DeadLetterRecording {
+/// What a delivery was told.
+pub(crate) fn recording(recording: Recording) -> api::Recording {
     let Recording { digest, version, given, size_bytes } = recording;
-    api::DeadLetterRecording { digest, version, given, size_bytes }
+    api::Recording { digest, version, given, size_bytes }
+}
+
+/// A recorded delivery without what it was told.
+pub(crate) fn recorded(recorded: &Recorded) -> api::RecordedDelivery {
+    let failure = recorded.failure.as_ref();
+    api::RecordedDelivery {
+        number: recorded.number,
+        time: Timestamp::from_ms(recorded.time_ms),
+        sequence: recorded.sequence,
+        subscription: recorded.subscription.clone(),
+        attempt: recorded.attempt,
+        verdict: recorded.verdict.to_owned(),
+        class: failure.map(|failure| failure.class.to_string()),
+        reason: failure.map(|failure| failure.reason.clone()),
+        backtrace: None,
+        digest: recorded.digest,
+        version: recorded.version.clone(),
+        recording: None,
+    }
 }
 
 pub(crate) fn dead_letter(dead: broker::DeadLetter) -> api::DeadLetter {

@@ -183,6 +183,6 @@ impl Listener for Sink {
         };
         let emissions = emission.into_iter().collect();
         let effects = Effects { emissions, ..Effects::default() };
-        Outcome { verdict, effects, took: began.elapsed() }
+        Outcome { effects, ..Outcome::without_effects(verdict, began.elapsed()) }
     }
 }

@@ -1,5 +1,7 @@
 //! `usher plugins`, `usher check` and `usher inspect`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use usher_event::PluginName;
 
@@ -28,6 +30,24 @@ pub enum PluginsVerb {
     Rollback(PluginArgs),
     /// Show the outcome of each change of a plugin, oldest first
     History(PluginArgs),
+    /// List its newest deliveries that failed or asked other servers, with what they were told
+    Recordings(PluginArgs),
+    /// Write one of these as a fixture for `usher test`
+    Capture(CaptureRecordingArgs),
+}
+
+/// `usher plugins capture`.
+#[derive(Debug, Args)]
+pub struct CaptureRecordingArgs {
+    /// The plugin's name
+    pub name: PluginName,
+    /// The recording's number, as `usher plugins recordings` lists it
+    pub number: u64,
+    /// The folder to make
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// Subcommands of `usher plugins` that name one plugin.

@@ -109,7 +109,7 @@ impl Listener for Puppet {
                 let emission = |ty: &str| Emission { ty: ty.to_owned(), ..Emission::default() };
                 let emissions = types.into_iter().map(emission).collect();
                 let effects = Effects { emissions, ..Effects::default() };
-                Outcome { verdict: Verdict::Ack, effects, took }
+                Outcome { effects, ..Outcome::without_effects(Verdict::Ack, took) }
             }
             Step::Say(verdict) => Outcome::without_effects(verdict, took),
             Step::Pass(gate) => {

@@ -144,6 +144,12 @@ pub(super) async fn one(
     }
 }
 
+/// Reads a recording as it is kept.
+pub(super) fn read_recording(json: &[u8]) -> Result<usher_api::Recording, ApiError> {
+    let recording = Recording::read(json).map(project::recording);
+    recording.ok_or_else(|| ApiError::internal("the recording can't be read"))
+}
+
 /// What the last attempt of a dead letter was told.
 pub(super) async fn recording(
     State(api): State<Api>,
@@ -153,12 +159,7 @@ pub(super) async fn recording(
     let id = number("id", &id)?;
     let room = answers::room(&api, &client).await?;
     match api.running.broker.recording(id).await? {
-        Some(json) => {
-            let recording = Recording::read(&json);
-            let recording =
-                recording.ok_or_else(|| ApiError::internal("the recording can't be read"))?;
-            answers::json(room, &project::recording(recording))
-        }
+        Some(json) => answers::json(room, &read_recording(&json)?),
         None if api.running.broker.dead_letter(id).await?.is_none() => Err(missing(id)),
         None => Err(ApiError::not_found(format!("nothing was recorded of dead letter {id}"))),
     }

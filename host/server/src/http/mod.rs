@@ -82,6 +82,8 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::ROLLBACK, plugins::rollback),
         on(routes::HISTORY, plugins::history),
         on(routes::PLUGIN_SETTINGS, plugins::settings),
+        on(routes::PLUGIN_RECORDINGS, plugins::recordings),
+        on(routes::PLUGIN_RECORDING, plugins::recording),
         on(routes::PLUGIN_COMPONENT, plugins::component),
         on(routes::PLUGIN_STATE, plugin_state::list),
         on(routes::LOGS, logs::list),

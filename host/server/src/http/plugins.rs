@@ -11,14 +11,18 @@ use http::header;
 use usher_event::{Digest, PluginName};
 use usher_router::Standing;
 
+use super::answers;
 use super::blobs::PATIENCE;
 use super::connections::Caller;
-use super::params::PathParams;
+use super::dead_letters::read_recording;
+use super::params::{PathParams, number};
 use super::problem::ApiError;
 use super::state::Api;
 use crate::access::Identity;
 use crate::project;
-use usher_api::{PluginHistory, PluginSettings, PluginStanding, Plugins, Sinks};
+use usher_api::{
+    PluginHistory, PluginSettings, PluginStanding, Plugins, RecordedDelivery, Recordings, Sinks,
+};
 use usher_plugins::ControlError;
 
 /// Lists plugins and refused files.
@@ -94,6 +98,32 @@ pub(super) async fn settings(
 fn serving(api: &Api, name: &PluginName) -> Result<PluginSettings, ApiError> {
     let settings = api.running.plugins.settings(name);
     settings.ok_or_else(|| ApiError::not_found(format!("plugin {name} doesn't serve")))
+}
+
+/// Lists a plugin's recordings.
+pub(super) async fn recordings(
+    State(api): State<Api>,
+    PathParams(name): PathParams<String>,
+) -> Result<Json<Recordings>, ApiError> {
+    let recorded = api.running.router.recordings().of(&plugin(&name)?);
+    Ok(Json(Recordings { recordings: recorded.iter().map(project::recorded).collect() }))
+}
+
+/// Returns one of a plugin's recordings.
+pub(super) async fn recording(
+    State(api): State<Api>,
+    Caller(client): Caller,
+    PathParams((name, asked)): PathParams<(String, String)>,
+) -> Result<Response, ApiError> {
+    let (name, asked) = (plugin(&name)?, number("number", &asked)?);
+    let room = answers::room(&api, &client).await?;
+    let recorded = api.running.router.recordings().get(&name, asked);
+    let recorded = recorded.ok_or_else(|| {
+        ApiError::not_found(format!("plugin {name} has no recording {asked}, or no longer"))
+    })?;
+    let backtrace = recorded.failure.as_ref().and_then(|failure| failure.backtrace.clone());
+    let recording = Some(read_recording(&recorded.recording)?);
+    answers::json(room, &RecordedDelivery { backtrace, recording, ..project::recorded(&recorded) })
 }
 
 /// Returns the bytes of the component that serves a plugin.

@@ -140,6 +140,12 @@ pub(crate) struct ShadowArgs {
     /// How many of the newest events that the plugin takes, at most 1,000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = last)]
     pub(crate) last: usize,
+    /// On the events that come, until Ctrl-C
+    #[arg(long, conflicts_with = "last")]
+    pub(crate) live: bool,
+    /// End after this many of them
+    #[arg(long, value_name = "N", requires = "live")]
+    pub(crate) events: Option<usize>,
     /// Only events of this subscription of the plugin
     #[arg(long, value_name = "NAME")]
     pub(crate) subscription: Option<String>,

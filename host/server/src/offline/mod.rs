@@ -16,6 +16,7 @@ mod inspected;
 mod new;
 mod shadow;
 mod stage;
+mod stop;
 mod store;
 mod test;
 mod trial;

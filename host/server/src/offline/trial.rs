@@ -9,7 +9,7 @@ use super::stage::Workbench;
 
 /// Runs `usher dead-letters try`.
 pub(crate) fn run(args: &TryArgs, out: &mut Output) -> Result<(), CliError> {
-    let Captured { event, given, failed, version } = captured(args.id, &args.client)?;
+    let Captured { event, given, became, version } = captured(args.id, &args.client)?;
     let fixture = Fixture::of(format!("dead letter {}", args.id), event, given);
     let bench = Workbench::new()?;
     let loaded = bench.load(&args.component)?;
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &TryArgs, out: &mut Output) -> Result<(), CliError> {
     if args.client.json {
         return out.json(&called(&loaded, &reports));
     }
-    let (class, reason) = (failed.class.unwrap_or_default(), failed.reason.unwrap_or_default());
+    let (class, reason) = (became.class.unwrap_or_default(), became.reason.unwrap_or_default());
     let old = usher_wording::printable(&version);
     let new = usher_wording::printable(&loaded.description().version);
     let mut text =

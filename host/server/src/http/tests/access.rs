@@ -44,9 +44,11 @@ fn with(mut request: Request, secret: &str) -> Request {
 }
 
 /// Routes that have nothing without data.
-const DATA: [&str; 6] = [
+const DATA: [&str; 8] = [
     "/blobs/{digest}",
     "/plugins/{plugin}/component",
+    "/plugins/{plugin}/recordings",
+    "/plugins/{plugin}/recordings/{number}",
     "/plugins/{plugin}/settings",
     "/plugins/{plugin}/state",
     "/logs",

@@ -42,6 +42,7 @@ pub(super) fn there(path: &str) -> String {
     path.replace("{sequence}", "1")
         .replace("/flows/{id}", "/flows/1")
         .replace("{id}", "7")
+        .replace("{number}", "7")
         .replace("{plugin}/{name}", "printer/tickets")
         .replace("{plugin}", "printer")
         .replace("{token}", "ops")
@@ -52,6 +53,7 @@ pub(super) fn there(path: &str) -> String {
 fn missing(path: &str) -> String {
     path.replace("{sequence}", "99")
         .replace("{id}", "99")
+        .replace("{number}", "99")
         .replace("{plugin}/{name}", "printer/nothing")
         .replace("{plugin}", "nothing")
         .replace("{token}", "nothing")
@@ -63,7 +65,8 @@ fn wrong(path: &str) -> String {
     match path {
         "/flows/{id}" => "/flows/99999999999999999999".to_owned(),
         path if path.contains('{') => {
-            let path = path.replace("{sequence}", "x").replace("{id}", "x");
+            let path =
+                path.replace("{sequence}", "x").replace("{id}", "x").replace("{number}", "x");
             let path = path.replace("{plugin}/{name}", "No/Name").replace("{plugin}", "No");
             path.replace("{token}", "No").replace("{digest}", "x")
         }
@@ -286,7 +289,11 @@ async fn answer_with(route: &Route, status: u16) -> Answer {
 
 /// Routes that have something only of a plugin in the sandbox, which these tests don't have: the system
 /// tests of `usher shadow` read them.
-const SANDBOXED: [&str; 2] = ["/plugins/{plugin}/settings", "/plugins/{plugin}/component"];
+const SANDBOXED: [&str; 3] = [
+    "/plugins/{plugin}/settings",
+    "/plugins/{plugin}/component",
+    "/plugins/{plugin}/recordings/{number}",
+];
 
 #[tokio::test(start_paused = true)]
 async fn every_status_of_a_route_can_be_had() {

@@ -1,25 +1,23 @@
 //! The router of `usher dev`: this program again, with folders of its own, its log read as JSON.
 
 use std::io::{BufRead as _, BufReader};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
-use usher_api::{StreamQuery, routes};
 use usher_author::Project;
+use usher_cli::Log;
 use usher_cli::ui::CliError;
-use usher_client::{Client, Outcome, Streamed};
+use usher_client::Client;
 use usher_plugins::sandbox;
 
 use super::message::Message;
 
 /// The operator's configuration, where the project has one.
 const CONFIG: &str = "usher.toml";
-/// How long to wait before the event stream is opened again.
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// The router; it is stopped when dropped.
 pub(super) struct Child {
@@ -91,24 +89,11 @@ impl Drop for Child {
 /// Follows the log of events; ends with the process.
 fn follow(url: String, sender: SyncSender<Message>) {
     thread::spawn(move || {
-        let client = Client::new(url);
-        let mut next = 1;
-        loop {
-            let query = StreamQuery { from: Some(next), ..StreamQuery::default() };
-            let stream = client.call(routes::STREAM, &[]).query(&query).stream();
-            if let Ok(Outcome::Done(mut stream)) = stream {
-                while let Ok(Some(streamed)) = stream.read() {
-                    let Streamed::Event { data, .. } = streamed else { continue };
-                    let Ok(stored) = serde_json::from_str::<usher_api::Stored>(&data) else {
-                        continue;
-                    };
-                    next = stored.sequence.saturating_add(1);
-                    if sender.send(Message::Event(Box::new(stored))).is_err() {
-                        return;
-                    }
-                }
-            }
-            thread::sleep(AGAIN);
-        }
+        let log = Log { client: Client::new(url), type_prefix: None, filter: None };
+        // That the router is gone is told by its log.
+        let _ = log.follow(1, |stored| {
+            let sent = sender.send(Message::Event(Box::new(stored)));
+            Ok(if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        });
     });
 }

@@ -26,6 +26,7 @@ use usher_fixtures::Fixture;
 use usher_runtime::Recompiler;
 
 use super::args::DevArgs;
+use super::stop::on_stop;
 use crate::run::CACHE;
 use child::Child;
 use message::Message;
@@ -46,7 +47,13 @@ pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
     let project = Project::read(&args.folder).map_err(|error| failed(&error))?;
     let samples = samples(&project);
     let (sender, messages) = sync_channel(MESSAGES_MAX);
-    stop_on_signals(sender.clone()).map_err(|error| failed(&error))?;
+    // So that the router is stopped and its folder removed.
+    let stop = sender.clone();
+    on_stop(move || {
+        // Nobody listens any more if this fails.
+        let _ = stop.send(Message::Stop);
+    })
+    .map_err(|error| failed(&error))?;
     read_lines(sender.clone());
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
     let data = folder.path().join("data");
@@ -252,26 +259,4 @@ fn read_lines(sender: SyncSender<Message>) {
             }
         }
     });
-}
-
-/// Ends on SIGINT and SIGTERM, so that the router is stopped and its folder removed.
-fn stop_on_signals(sender: SyncSender<Message>) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let executor = super::executor::executor()?;
-    thread::spawn(move || {
-        executor.block_on(async {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                return;
-            };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            // The queue may be full, or nobody listens any more.
-            let _ = sender.send(Message::Stop);
-        });
-    });
-    Ok(())
 }
