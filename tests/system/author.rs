@@ -272,6 +272,58 @@ fn dev_serves_each_build_and_goes_on_after_one_that_fails() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn dev_grants_what_is_asked_for_and_answers_what_a_fixture_answers() -> Result<()> {
+    let folder = Folder::new()?;
+    let project = folder.root().join("project");
+    let case = project.join("fixtures/desk");
+    fs::create_dir_all(&case)?;
+    fs::copy(guest("probe")?, project.join("built"))?;
+    fs::write(
+        project.join("plugin.toml"),
+        "[build]\nsteps = [[\"cp\", \"built\", \"out.wasm\"]]\ncomponent = \"out.wasm\"\n\
+         watch = [\"built\"]\n",
+    )?;
+    let probe = |id: &str, what: Value| event("test.probe", id, &what);
+    let events = [
+        probe("1", json!({ "try": "state", "key": "kept", "set": "x" })),
+        probe("2", json!({ "try": "http", "url": "http://desk.test/guests" })),
+        probe("3", json!({ "try": "http", "url": "http://desk.test/guests" })),
+        probe("4", json!({ "try": "http", "url": "http://desk.test/other" })),
+    ];
+    fs::write(case.join("event.json"), json!(events).to_string())?;
+    fs::write(
+        case.join("given.json"),
+        json!({ "http": [{ "url": "http://desk.test/guests", "status": 201 }] }).to_string(),
+    )?;
+    let copy = folder.root().join("dev.log");
+    let args = ["dev", project.to_str().unwrap(), "--send", "desk", "--json"];
+    let dev = Running::start(&args, &copy)?;
+    let answer = |line: &Value| {
+        let event = &line["event"];
+        (event["type"] == "test.probed").then(|| event["data"].clone())
+    };
+    for grant in ["state", "blobs", "http"] {
+        let told = |line: &Value| {
+            let text = line["text"].as_str().unwrap_or_default();
+            (line["kind"] == "note" && text.starts_with(&format!("{grant}: granted here")))
+                .then_some(())
+        };
+        dev.wait_for_line(grant, told)?;
+    }
+    let kept = |line: &Value| answer(line).filter(|data| data.get("ok") == Some(&Value::Null));
+    dev.wait_for_line("the state", kept)?;
+    let second = |line: &Value| {
+        let is_its = line["cause"]["parent"] == 3;
+        answer(line).filter(|_| is_its)
+    };
+    assert_eq!(dev.wait_for_line("an answer, again", second)?["ok"]["status"], 201);
+    let other = |line: &Value| answer(line).filter(|data| data["kind"] == "denied");
+    let denied = dev.wait_for_line("a denial", other)?;
+    assert!(denied["error"].as_str().unwrap().contains("http to http://desk.test"), "{denied}");
+    Ok(())
+}
+
 /// Components built for other hosts are served: the operator says which events they get.
 #[test]
 fn components_of_other_hosts_are_listeners() -> Result<()> {

@@ -13,7 +13,8 @@ use usher_broker::{Broker, Clock as _, RetryPolicy, SystemClock};
 use usher_event::{Digest, PluginName};
 use usher_router::{EmissionLimits, Installation, RestoredState, Router, Standing, SwapOutcome};
 use usher_runtime::{
-    CapabilityRequest, CompileError, Grants, LoadError, LoadErrorKind, Loaded, Runtime, Settings,
+    CapabilityRequest, CompileError, Description, Grants, LoadError, LoadErrorKind, Loaded,
+    Runtime, Settings, capabilities,
 };
 
 use super::folder::{self, Unreadable};
@@ -40,6 +41,7 @@ pub struct Installer {
     records: Arc<PluginRecords>,
     refusal_cache: Arc<RefusalCache>,
     load_limits: LoadLimits,
+    grants_what_is_asked: bool,
 }
 
 /// A loaded version that does not serve yet.
@@ -78,6 +80,7 @@ impl Installer {
             records,
             refusal_cache,
             load_limits: LoadLimits::new(),
+            grants_what_is_asked: false,
         }
     }
 
@@ -299,6 +302,13 @@ impl Installer {
         self.router.standings()
     }
 
+    /// Grants each plugin the capabilities that it asks for and that need no more than a grant. For
+    /// development.
+    #[must_use]
+    pub fn granting_what_is_asked(self) -> Self {
+        Self { grants_what_is_asked: true, ..self }
+    }
+
     /// Notifies when [`Installer::standings`] has to be checked.
     pub(super) fn notices(&self) -> watch::Receiver<u64> {
         self.router.notices()
@@ -323,11 +333,15 @@ impl Installer {
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config.limits);
         let PluginConfig { instances, isolation, .. } = config;
+        let grants = match self.grants_what_is_asked {
+            true => with_asked(config.grants, description),
+            false => config.grants,
+        };
         let capabilities =
-            description.capabilities.iter().map(|asked| status(asked, &config.grants)).collect();
+            description.capabilities.iter().map(|asked| status(asked, &grants)).collect();
         let settings = Settings {
             limits: config.limits,
-            grants: config.grants,
+            grants,
             isolation,
             state: self.broker.state(),
             blobs: self.broker.blobs(),
@@ -397,6 +411,26 @@ pub fn emission_limits(limits: &usher_runtime::Limits) -> EmissionLimits {
         max_bytes: size(limits.emission_bytes),
         max_delayed: size(limits.delayed_emissions),
     }
+}
+
+/// Grants with what a plugin asks for besides, where it takes no setting: of HTTP, without an address,
+/// what stands in for servers.
+fn with_asked(grants: Grants, description: &Description) -> Grants {
+    let grantable = || capabilities().filter(|about| about.is_flag || about.name == Some("http"));
+    description.capabilities.iter().fold(grants, |grants, asked| {
+        let name = grantable().filter_map(|about| about.name).find(|name| *name == asked.name);
+        match name.filter(|name| !grants.contains(name)) {
+            Some(name) => {
+                tracing::info!(
+                    plugin = %description.name,
+                    grant = name,
+                    "granted here, since the plugin asks for it; a router's usher.toml has to grant it"
+                );
+                grants.allowing(name)
+            }
+            None => grants,
+        }
+    })
 }
 
 fn status(asked: &CapabilityRequest, grants: &Grants) -> Capability {

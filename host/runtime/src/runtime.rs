@@ -13,7 +13,7 @@ use wasmtime::{Engine, PoolConcurrencyLimitError};
 use crate::bindings::contract;
 use crate::cache::Cache;
 use crate::capabilities;
-use crate::capabilities::http::Outlet;
+use crate::capabilities::http::{Outlet, StandIns};
 use crate::capabilities::random::Seeds;
 use crate::capabilities::{Services, clocks, random};
 use crate::capability::Grants;
@@ -95,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) cache: OnceLock<Cache>,
     pub(crate) compiler: Compiler,
     pub(crate) http: Arc<capabilities::http::Client>,
+    stand_ins: OnceLock<Arc<StandIns>>,
     pub(crate) pools: Arc<Pools>,
     seeds: Arc<Seeds>,
     turns: Arc<LongCallScheduler>,
@@ -147,12 +148,22 @@ impl Runtime {
         let http = Arc::new(capabilities::http::Client::new(options.max_http_connections));
         let turns = Arc::new(LongCallScheduler::for_this_machine());
         let seeds = Arc::new(Seeds::from_system().map_err(|_| RuntimeError::Random)?);
-        let inner = Inner { engine, linker, cache, compiler, http, pools, seeds, turns, ticker };
+        let stand_ins = OnceLock::new();
+        let inner =
+            Inner { engine, linker, cache, compiler, http, stand_ins, pools, seeds, turns, ticker };
         let runtime = Self { inner: Arc::new(inner) };
         match options.cache_dir {
             Some(dir) => runtime.open_cache(&dir).map(|()| runtime),
             None => Ok(runtime),
         }
+    }
+
+    /// Has answers in a file stand in for the servers of their URLs, for listeners made from now on: a
+    /// list of [`GivenAnswer`](usher_event::GivenAnswer) as JSON, read again when it changes. They need
+    /// the capability, but no grant for the address. For development; later calls change nothing.
+    pub fn stand_in(&self, file: PathBuf) {
+        // Already set: keep the first one.
+        let _ = self.inner.stand_ins.set(Arc::new(StandIns::new(file)));
     }
 
     /// Enables the compiled-code cache in `dir`, created with mode 0700 if missing. Once a cache is
@@ -286,7 +297,7 @@ impl Inner {
     ) -> Services {
         let (http, clocks, random) = match script {
             None => (
-                Outlet::Network(self.http.clone()),
+                Outlet::Network(self.http.clone(), self.stand_ins.get().cloned()),
                 clocks::Source::Host,
                 random::Source::Seeds(self.seeds.clone()),
             ),

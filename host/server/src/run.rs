@@ -55,6 +55,10 @@ pub(crate) const CACHE: &str = "cache";
 /// that of `usher dev`.
 pub(crate) const END_WITH_PARENT: &str = "USHER_END_WITH_PARENT";
 
+/// Set in the environment of the router of `usher dev`: a file with HTTP answers, and plugins are granted
+/// what they ask for.
+pub(crate) const STAND_INS: &str = "USHER_STAND_INS";
+
 /// Runs the router; returns when it has stopped.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     #[cfg(target_os = "linux")]
@@ -222,14 +226,23 @@ async fn serve(
     );
     let registry = Arc::new(Registry::new(Arc::clone(&router)));
     let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
-    let installer = Arc::new(Installer::new(
+    let stand_ins = std::env::var_os(STAND_INS);
+    if let Some(file) = &stand_ins {
+        runtime.stand_in(file.into());
+    }
+    let installer = Installer::new(
         Arc::new(runtime),
         Arc::clone(&router),
         Arc::clone(&broker),
         Arc::clone(&live),
         Arc::clone(&records),
         refusal_cache,
-    ));
+    );
+    let installer = match stand_ins {
+        Some(_) => installer.granting_what_is_asked(),
+        None => installer,
+    };
+    let installer = Arc::new(installer);
     let (rollbacks, wanted) = mpsc::channel(ROLLBACKS_QUEUED_MAX);
     let plugins = config.plugins.clone();
     let reconciler = Reconciler::new(plugins, Arc::clone(&registry), installer, guests, wanted);

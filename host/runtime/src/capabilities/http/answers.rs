@@ -58,6 +58,13 @@ impl Answers {
         self.is_repeating.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there is one for a method and URL, used or not.
+    pub(super) fn has(&self, method: &str, uri: &Uri) -> bool {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let url = uri.to_string();
+        answers.iter().any(|answer| answer.method == method && answer.url == url)
+    }
+
     /// Answers a request once its body is complete.
     pub(super) async fn send(
         &self,

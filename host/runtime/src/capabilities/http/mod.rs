@@ -9,6 +9,7 @@ mod codes;
 mod grant;
 mod requests;
 mod send;
+mod stand_ins;
 mod transcript;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use wasmtime_wasi_http::{
 pub(crate) use answers::Answers;
 pub use grant::{HttpGrant, HttpGrantError};
 pub(crate) use send::{CONNECTIONS_DEFAULT, Client};
+pub(crate) use stand_ins::StandIns;
 pub use transcript::HttpCall;
 pub use usher_outbound::{AddressRange, AddressRangeError, Origin, OriginError};
 
@@ -68,9 +70,15 @@ pub(crate) struct Shared {
 /// Where requests go.
 #[derive(Clone)]
 pub(crate) enum Outlet {
-    /// To the network, where granted.
-    Network(Arc<Client>),
+    /// To the network, where granted; first to what stands in for it.
+    Network(Arc<Client>, Option<Arc<StandIns>>),
     /// To answers given beforehand, whatever the address.
+    Answers(Arc<Answers>),
+}
+
+/// Where a request goes that may be sent.
+enum Admitted {
+    Network(Arc<Client>, HttpGrant),
     Answers(Arc<Answers>),
 }
 
@@ -188,18 +196,31 @@ impl Calls {
         }
     }
 
-    /// Checks that a request may be sent, charges the call limit, and returns the grant; none where
-    /// answers are given for any address.
-    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<Option<HttpGrant>, String> {
+    /// Checks that a request may be sent, charges the call limit, and returns where it goes.
+    fn admit(&mut self, request: &http::Request<WasiBody>) -> Result<Admitted, String> {
         let uri = request.uri();
         let origin = Origin::of(uri).ok_or_else(|| {
             let shown = uri.to_string();
             let shown = text::escape(text::head(&shown, ADDRESS_SHOWN_MAX_BYTES));
             format!("{shown:?} is not an http or https address with a plain host and port")
         })?;
-        let grant = match self.shared.outlet {
-            Outlet::Answers(_) if self.shared.is_granted => None,
-            _ => Some(self.grant(&origin, uri.path())?.clone()),
+        let answers = match &self.shared.outlet {
+            _ if !self.shared.is_granted => None,
+            Outlet::Answers(answers) => Some(Arc::clone(answers)),
+            Outlet::Network(_, stand_ins) => {
+                stand_ins.as_ref().and_then(|one| one.to(request.method().as_str(), uri))
+            }
+        };
+        let to = match (answers, &self.shared.outlet) {
+            (Some(answers), _) => Admitted::Answers(answers),
+            (None, Outlet::Network(client, _)) => {
+                Admitted::Network(Arc::clone(client), self.grant(&origin, uri.path())?.clone())
+            }
+            // Not granted at all.
+            (None, Outlet::Answers(answers)) => {
+                self.grant(&origin, uri.path())?;
+                Admitted::Answers(Arc::clone(answers))
+            }
         };
         if self.delivery.as_ref().is_some_and(|delivery| delivery.is_dry_run) {
             return Err("this is a dry run: nothing is sent".to_owned());
@@ -209,7 +230,7 @@ impl Calls {
             .calls_left
             .checked_sub(1)
             .ok_or_else(|| format!("one delivery may make {calls} http calls"))?;
-        Ok(grant)
+        Ok(to)
     }
 
     /// The first grant that covers a path of an origin.
@@ -283,15 +304,15 @@ impl WasiHttpHooks for Calls {
             self.add_key(&mut request);
         }
         let noted = self.transcript.as_ref().map(|transcript| transcript.note(&request));
-        let grant = match admitted {
-            Ok(grant) => grant,
+        let to = match admitted {
+            Ok(to) => to,
             Err(words) => return refused(noted, words),
         };
         let Ok(slot) = slot else {
             let slots = self.shared.plugin.limits.http_concurrent_calls;
             return refused(noted, format!("a plugin may make {slots} http calls at a time"));
         };
-        let (outlet, plugin) = (self.shared.outlet.clone(), self.shared.plugin.clone());
+        let plugin = self.shared.plugin.clone();
         let options = options.unwrap_or_default();
         let parent = self.delivery.as_ref().and_then(|delivery| delivery.span.as_ref());
         let redactor = &self.shared.plugin.redactor;
@@ -302,13 +323,11 @@ impl WasiHttpHooks for Calls {
         }
         Box::new(async move {
             let told = noted.clone();
-            let sent = match (outlet, &grant) {
-                (Outlet::Network(client), Some(grant)) => {
-                    client.send(request, grant, options, &plugin, slot, told).await
+            let sent = match to {
+                Admitted::Network(client, grant) => {
+                    client.send(request, &grant, options, &plugin, slot, told).await
                 }
-                (Outlet::Answers(answers), _) => answers.send(request, &plugin, slot, told).await,
-                // Admitted without a grant only where answers are given.
-                (Outlet::Network(_), None) => Err(Error::HttpRequestDenied),
+                Admitted::Answers(answers) => answers.send(request, &plugin, slot, told).await,
             };
             match (&sent, noted) {
                 (Ok((response, _)), Some(noted)) => noted.answered(response),
@@ -358,7 +377,7 @@ mod tests {
         Calls::new(&Arc::new(Http::share(
             &limited(limits),
             &grants,
-            Outlet::Network(Arc::default()),
+            Outlet::Network(Arc::default(), None),
         )))
     }
 
@@ -373,7 +392,7 @@ mod tests {
         for _ in 1..=3 {
             assert!(http.admit(&request()).is_ok());
         }
-        let words = http.admit(&request()).unwrap_err();
+        let words = http.admit(&request()).err().unwrap();
         assert_eq!(words, "one delivery may make 3 http calls");
         http.begin(&delivery());
         assert!(http.admit(&request()).is_ok(), "the next delivery has its own");

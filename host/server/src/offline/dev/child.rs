@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -19,6 +19,14 @@ use super::message::Message;
 /// The operator's configuration, where the project has one.
 const CONFIG: &str = "usher.toml";
 
+/// What it works with.
+pub(super) struct Folders {
+    pub(super) data: PathBuf,
+    pub(super) plugins: PathBuf,
+    /// A file: what answers HTTP requests.
+    pub(super) stand_ins: PathBuf,
+}
+
 /// The router; it is stopped when dropped.
 pub(super) struct Child {
     process: process::Child,
@@ -28,8 +36,7 @@ impl Child {
     /// Starts it. Its log lines and events become messages.
     pub(super) fn start(
         project: &Project,
-        data: &Path,
-        plugins: &Path,
+        Folders { data, plugins, stand_ins }: &Folders,
         listen: &str,
         sender: SyncSender<Message>,
     ) -> Result<Self, CliError> {
@@ -47,6 +54,7 @@ impl Child {
         }
         let mut process = command
             .env(crate::run::END_WITH_PARENT, "1")
+            .env(crate::run::STAND_INS, stand_ins)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

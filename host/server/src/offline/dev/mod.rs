@@ -11,7 +11,6 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +27,7 @@ use usher_runtime::Recompiler;
 use super::args::DevArgs;
 use super::stop::on_stop;
 use crate::run::CACHE;
-use child::Child;
+use child::{Child, Folders};
 use message::Message;
 use screen::Screen;
 
@@ -56,15 +55,16 @@ pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
     .map_err(|error| failed(&error))?;
     read_lines(sender.clone());
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let data = folder.path().join("data");
-    let recompiler = Recompiler::new(&data.join(CACHE)).map_err(|error| failed(&error))?;
-    let plugins = folder.path().join("plugins");
-    std::fs::create_dir(&plugins).map_err(|error| failed(&error))?;
-    let child = Child::start(&project, &data, &plugins, &args.listen, sender.clone())?;
+    let within = |name: &str| folder.path().join(name);
+    let (data, plugins, stand_ins) = (within("data"), within("plugins"), within("answers.json"));
+    let folders = Folders { data, plugins, stand_ins };
+    let recompiler = Recompiler::new(&folders.data.join(CACHE)).map_err(|error| failed(&error))?;
+    std::fs::create_dir(&folders.plugins).map_err(|error| failed(&error))?;
+    let child = Child::start(&project, &folders, &args.listen, sender.clone())?;
     let _watcher = watch::watch(&project, sender).map_err(|error| failed(&error))?;
     let mut session = Session {
         project,
-        plugins,
+        folders,
         recompiler,
         samples,
         on_change: args.send.clone(),
@@ -85,8 +85,8 @@ pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
 /// What is known while it runs.
 struct Session<'a> {
     project: Project,
-    /// The router's plugins folder.
-    plugins: PathBuf,
+    /// The router's.
+    folders: Folders,
     /// Compiles for the router, which has to assume that it is given anything by anyone.
     recompiler: Recompiler,
     samples: Vec<Fixture>,
@@ -177,14 +177,16 @@ impl Session<'_> {
                 return self.screen.broken(&error.to_string(), output);
             }
         }
-        let failed = |error| CliError::new(format!("{}: {error}", self.plugins.display()));
+        self.stand_in()?;
+        let plugins = &self.folders.plugins;
+        let failed = |error| CliError::new(format!("{}: {error}", plugins.display()));
         let component = std::fs::read(&self.project.component).map_err(failed)?;
         // What can't be compiled is for the router to tell.
         let _ = self.recompiler.compile(&component);
         let name = self.project.component.file_name().unwrap_or_default();
-        let served = self.plugins.join(name);
+        let served = plugins.join(name);
         let is_same = std::fs::read(&served).is_ok_and(|served| served == component);
-        let partial = self.plugins.with_file_name("next.wasm");
+        let partial = plugins.with_file_name("next.wasm");
         std::fs::write(&partial, component)
             .and_then(|()| std::fs::rename(&partial, served))
             .map_err(failed)?;
@@ -192,11 +194,26 @@ impl Session<'_> {
         self.screen.built(begun.elapsed(), is_same)
     }
 
+    /// Reads the samples again, which may have been edited, and has their HTTP answers stand in for the
+    /// servers of their URLs.
+    fn stand_in(&mut self) -> Result<(), CliError> {
+        self.samples = samples(&self.project);
+        let answers = self.samples.iter().flat_map(|sample| &sample.given.http);
+        let json = serde_json::to_vec(&answers.collect::<Vec<_>>()).unwrap_or_default();
+        let file = &self.folders.stand_ins;
+        if std::fs::read(file).is_ok_and(|before| before == json) {
+            return Ok(());
+        }
+        let partial = file.with_extension("partial");
+        std::fs::write(&partial, json)
+            .and_then(|()| std::fs::rename(&partial, file))
+            .map_err(|error| CliError::new(format!("{}: {error}", file.display())))
+    }
+
     /// Sends the events of a sample: of the first, unless one is named.
     fn send(&mut self, name: &str) -> Result<(), CliError> {
+        self.stand_in()?;
         let Some(client) = &self.client else { return Ok(()) };
-        // Read again: it may have been edited.
-        self.samples = samples(&self.project);
         let mut samples = self.samples.iter();
         let found = samples.find(|sample| name.is_empty() || sample.name.starts_with(name));
         let Some(sample) = found else {

@@ -1,6 +1,6 @@
 //! What `usher dev` prints: text, or with `--json` an object a line with what it is in `kind`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -16,11 +16,13 @@ const SHOWN_MAX_CHARS: usize = 160;
 pub(super) struct Screen<'a> {
     out: &'a mut Output,
     is_json: bool,
+    /// What was told to be granted although usher.toml doesn't.
+    granted: BTreeSet<String>,
 }
 
 impl<'a> Screen<'a> {
     pub(super) fn new(out: &'a mut Output, is_json: bool) -> Self {
-        Self { out, is_json }
+        Self { out, is_json, granted: BTreeSet::new() }
     }
 
     /// Prints one of the two.
@@ -158,6 +160,13 @@ impl<'a> Screen<'a> {
                 let _ = writeln!(text, "    {}", paint(&printable(frame), style::FAINT));
             }
             return self.show("failed", fields.clone(), &text);
+        }
+        if level == "INFO" && fields["grant"].is_string() {
+            // At the first load, not at every change.
+            if !self.granted.insert(field("grant")) {
+                return Ok(());
+            }
+            return self.note(&format!("{}: {message}", field("grant")));
         }
         if matches!(level, "WARN" | "ERROR") {
             let style = if level == "WARN" { style::OPEN } else { style::BAD };
