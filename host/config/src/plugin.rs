@@ -19,6 +19,9 @@ const ISOLATIONS: [(&str, Isolation); 2] = [("warm", Isolation::Warm), ("fresh",
 /// Bounds on `[plugin.NAME.config]`: number of settings, and size of each.
 const SETTINGS_MAX: usize = 1_000;
 const SETTING_MAX_BYTES: usize = 64 * 1024;
+/// Bounds on `[plugin.NAME.subjects]`: number of rows, and size of each text.
+const SUBJECTS_MAX: usize = 1_000;
+const SUBJECT_MAX_BYTES: usize = 1_024;
 
 /// The operator's settings for one plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +109,9 @@ fn read(
         table.table("grants").map(|table| read_grants(table, &secrets, roots)).unwrap_or_default();
     if let Some(table) = table.table("config") {
         grants = grants.with_config(settings(&table));
+    }
+    if let Some(table) = table.table("subjects") {
+        grants = grants.with_subjects(subjects(&table));
     }
     let mut subscriptions = BTreeMap::new();
     if let Some(all) = table.table("subscription") {
@@ -217,6 +223,33 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
         }
     }
     settings
+}
+
+/// Reads which types the subjects of messages stand for.
+fn subjects(table: &Table<'_>) -> BTreeMap<String, String> {
+    let mut types = BTreeMap::new();
+    for (subject, value) in table.entries() {
+        let hint =
+            || Some("write it as \"images.created\" = \"com.example.image.created\"".to_owned());
+        let Some(ty) = value.get_ref().as_str().filter(|ty| !ty.is_empty()) else {
+            let what = format!("the type that {} stands for must be text", subject.value);
+            table.source().problem(&value.span(), what, hint());
+            continue;
+        };
+        if types.len() >= SUBJECTS_MAX || subject.value.len().max(ty.len()) > SUBJECT_MAX_BYTES {
+            let what = format!(
+                "[{}] is too large: at most {SUBJECTS_MAX} subjects of {SUBJECT_MAX_BYTES} bytes",
+                table.name()
+            );
+            table.source().problem(&subject.span, what, None);
+        } else if types.values().any(|other| other == ty) {
+            let what = format!("two subjects stand for {ty}: an event of it has one subject only");
+            table.source().problem(&value.span(), what, hint());
+        } else {
+            types.insert(subject.value.to_owned(), ty.to_owned());
+        }
+    }
+    types
 }
 
 fn subscription(table: Table<'_>, default_retry: &RetryPolicy) -> SubscriptionConfig {

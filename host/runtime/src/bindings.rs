@@ -43,6 +43,27 @@ mod generated_wasmcloud {
     });
 }
 
+/// Messages of the proposal wasi:messaging.
+mod generated_messaging {
+    wasmtime::component::bindgen!({
+        path: "wit/messaging",
+        world: "usher:messaging/messages",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "wasi:messaging/types.client": crate::capabilities::messages::wasi::Client,
+            "wasi:messaging/types.message": crate::capabilities::messages::wasi::Message,
+            "wasi:messaging/request-reply.request-options":
+                crate::capabilities::messages::wasi::RequestOptions,
+        },
+    });
+}
+
+pub(crate) mod messaging {
+    pub(crate) use super::generated_messaging::wasi::messaging::{producer, request_reply, types};
+    pub(crate) use super::generated_messaging::{Messages, MessagesIndices};
+}
+
 pub(crate) mod wasmcloud {
     pub(crate) use super::generated_wasmcloud::wasmcloud::messaging::{consumer, types};
     pub(crate) use super::generated_wasmcloud::{Messaging, MessagingIndices};

@@ -7,6 +7,8 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 
+use crate::bindings::messaging::types::Error as MessageError;
+use crate::bindings::messaging::{Messages, MessagesIndices};
 use crate::bindings::wasmcloud::types::BrokerMessage;
 use crate::bindings::wasmcloud::{Messaging, MessagingIndices};
 use crate::bindings::{World, WorldIndices, contract};
@@ -21,6 +23,8 @@ pub(crate) const LISTENER: &str = "usher:plugin/listener@0.1.0";
 const INCOMING_HTTP: &str = "wasi:http/incoming-handler@0.2.";
 /// The interface of wasmCloud's components that take messages.
 const MESSAGES: &str = "wasmcloud:messaging/handler@0.2.";
+/// The interface of the proposal's components that take messages.
+const WASI_MESSAGES: &str = "wasi:messaging/incoming-handler@0.2.0-draft";
 
 /// Which interface a component is called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(crate) enum Kind {
     IncomingHttp,
     /// `wasmcloud:messaging/handler`.
     Messages,
+    /// `wasi:messaging/incoming-handler`.
+    WasiMessages,
 }
 
 impl Kind {
@@ -40,6 +46,7 @@ impl Kind {
             Self::Listener => None,
             Self::IncomingHttp => Some("serves HTTP (wasi:http/incoming-handler)"),
             Self::Messages => Some("takes messages (wasmcloud:messaging/handler)"),
+            Self::WasiMessages => Some("takes messages (wasi:messaging/incoming-handler)"),
         }
     }
 }
@@ -52,6 +59,7 @@ impl Kind {
             (LISTENER, Self::Listener),
             (INCOMING_HTTP, Self::IncomingHttp),
             (MESSAGES, Self::Messages),
+            (WASI_MESSAGES, Self::WasiMessages),
         ];
         let has = |start: &str| exports.clone().any(|name| name.starts_with(start));
         kinds.into_iter().find(|(start, _)| has(start)).map(|(_, kind)| kind)
@@ -64,6 +72,7 @@ pub(crate) enum Indices {
     Listener(WorldIndices),
     IncomingHttp(ProxyIndices),
     Messages(MessagingIndices),
+    WasiMessages(MessagesIndices),
 }
 
 /// The exports of an instance.
@@ -71,6 +80,7 @@ pub(crate) enum Exported {
     Listener(World),
     IncomingHttp(Proxy),
     Messages(Messaging),
+    WasiMessages(Messages),
 }
 
 /// What a call was answered with.
@@ -89,6 +99,7 @@ impl Indices {
             Kind::Listener => Self::Listener(WorldIndices::new(pre)?),
             Kind::IncomingHttp => Self::IncomingHttp(ProxyIndices::new(pre)?),
             Kind::Messages => Self::Messages(MessagingIndices::new(pre)?),
+            Kind::WasiMessages => Self::WasiMessages(MessagesIndices::new(pre)?),
         })
     }
 
@@ -101,6 +112,7 @@ impl Indices {
             Self::Listener(indices) => Exported::Listener(indices.load(store, instance)?),
             Self::IncomingHttp(indices) => Exported::IncomingHttp(indices.load(store, instance)?),
             Self::Messages(indices) => Exported::Messages(indices.load(store, instance)?),
+            Self::WasiMessages(indices) => Exported::WasiMessages(indices.load(store, instance)?),
         })
     }
 }
@@ -129,14 +141,28 @@ impl Exported {
             }
             Self::Messages(messaging) => {
                 let event = &delivery.event;
+                let subject = store.data().capabilities.messages.subject(event);
                 let message = BrokerMessage {
-                    subject: event.ty().to_owned(),
+                    subject: subject.to_owned(),
                     body: event.data_slice().unwrap_or_default().to_vec(),
                     reply_to: None,
                 };
                 let call = messaging.wasmcloud_messaging_handler();
                 let call = call.call_handle_message(store, &message);
                 Box::pin(call).await.map(Answer::Messages)
+            }
+            Self::WasiMessages(messages) => {
+                let capabilities = &mut store.data_mut().capabilities;
+                let table = &mut capabilities.table;
+                let message = capabilities.messages.deliver(table, delivery)?;
+                let call = messages.wasi_messaging_incoming_handler().call_handle(store, message);
+                let answer = Box::pin(call).await?;
+                Ok(Answer::Messages(answer.map_err(|error| match error {
+                    MessageError::Timeout => "timeout".to_owned(),
+                    MessageError::Connection(words) => format!("connection: {words}"),
+                    MessageError::PermissionDenied(words) => format!("permission denied: {words}"),
+                    MessageError::Other(words) => words,
+                })))
             }
         }
     }

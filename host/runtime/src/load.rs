@@ -79,7 +79,7 @@ impl Runtime {
                     let said = executor.block_on(describing).map_err(describe_failed)?;
                     Description::check(said)?
                 }
-                Kind::IncomingHttp | Kind::Messages => {
+                Kind::IncomingHttp | Kind::Messages | Kind::WasiMessages => {
                     let summary = linked.kind.summary().unwrap_or_default();
                     Description::of_file(&label, &linked.digest, summary)?
                 }

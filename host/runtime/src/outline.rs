@@ -12,7 +12,7 @@ const EXPORTS_SHOWN_MAX: usize = 8;
 
 /// Importable packages: name, versions (each a prefix if it ends in `.`) and interfaces (empty:
 /// all).
-const OFFERED: [(&str, &[&str], &[&str]); 12] = [
+const OFFERED: [(&str, &[&str], &[&str]); 13] = [
     ("usher:plugin", &["0.1."], &["contract", "blobs"]),
     ("wasi:cli", &["0.2."], &[]),
     ("wasi:clocks", &["0.2."], &[]),
@@ -22,6 +22,7 @@ const OFFERED: [(&str, &[&str], &[&str]); 12] = [
     ("wasi:io", &["0.2."], &[]),
     ("wasi:keyvalue", &["0.2.0-draft2", "0.2.0-draft"], &["store", "atomics", "batch"]),
     ("wasi:logging", &["0.1.0-draft"], &["logging"]),
+    ("wasi:messaging", &["0.2.0-draft"], &["types", "producer", "request-reply"]),
     ("wasi:random", &["0.2."], &[]),
     ("wasi:sockets", &["0.2."], &[]),
     ("wasmcloud:messaging", &["0.2."], &["types", "consumer"]),

@@ -72,11 +72,12 @@ impl Grants {
         self.get::<BTreeMap<String, Secret>>(SECRETS).and_then(|secrets| secrets.get(name))
     }
 
-    /// Settings and secrets as a fixture has them; each secret reads [`stand_in`].
+    /// Settings, subjects and secrets as a fixture has them; each secret reads [`stand_in`].
     pub(crate) fn given(&self) -> Given {
         let secrets = self.get::<BTreeMap<String, Secret>>(SECRETS).into_iter().flatten();
         Given {
             config: self.config().cloned().unwrap_or_default(),
+            subjects: self.subjects().cloned().unwrap_or_default(),
             secrets: secrets.map(|(name, _)| (name.clone(), stand_in(name))).collect(),
             ..Given::default()
         }

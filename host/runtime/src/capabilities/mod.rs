@@ -7,7 +7,7 @@ pub(crate) mod clocks;
 mod config;
 pub(crate) mod http;
 pub(crate) mod log;
-mod messages;
+pub(crate) mod messages;
 pub(crate) mod random;
 pub(crate) mod state;
 mod wasi;

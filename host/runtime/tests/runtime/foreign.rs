@@ -1,5 +1,6 @@
 //! Components built for other hosts, as listeners: those that serve HTTP, and those that take messages.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -132,4 +133,57 @@ fn messages_are_events_and_what_is_published_is_emitted() {
     let emitted = setup.deliver_on(&delivery("message.request")).unwrap();
     let words = String::from_utf8_lossy(emitted[0].data.as_ref().unwrap()).into_owned();
     assert!(words.contains("publish a message instead"), "{words}");
+}
+
+#[test]
+fn messages_of_the_proposal_have_topic_metadata_and_media_type() {
+    let loaded = guest("topic-component");
+    assert!(loaded.is_foreign());
+    let setup = Setup::new(&loaded, Grants::default(), Limits::default());
+    let emitted = setup.deliver_on(&delivery("topic.any")).unwrap();
+    let [done] = &emitted[..] else { panic!("{emitted:?}") };
+    assert_eq!((done.ty.as_str(), done.data.as_deref()), ("topic.done", Some(&b"{\"a\":1}"[..])));
+    assert_eq!(done.datacontenttype.as_deref(), Some("text/x-test"));
+    let names = done.subject.as_deref().unwrap();
+    assert!(names.contains("ce-id") && names.contains("ce-source"), "{names}");
+    assert!(done.extensions.is_empty(), "{done:?}");
+
+    let emitted = setup.deliver_on(&delivery("topic.forward")).unwrap();
+    let [forwarded] = &emitted[..] else { panic!("{emitted:?}") };
+    assert_eq!(forwarded.ty, "topic.forwarded");
+    assert_eq!(forwarded.datacontenttype.as_deref(), Some("application/json"));
+    assert_eq!((&forwarded.subject, forwarded.extensions.len()), (&None, 1), "{forwarded:?}");
+    assert_eq!(forwarded.extensions[0].0, "hops");
+
+    let failed = setup.deliver_on(&delivery("topic.fail")).unwrap_err();
+    let words = "permission denied: asked to fail";
+    assert_eq!((failed.class, failed.reason.as_str()), (FailureClass::Retry, words));
+    let emitted = setup.deliver_on(&delivery("topic.request")).unwrap();
+    let words = String::from_utf8_lossy(emitted[0].data.as_ref().unwrap()).into_owned();
+    assert!(words.contains("publish a message instead"), "{words}");
+    // What it leaves out fails the delivery, whatever the component makes of it.
+    let refused = setup.deliver_on(&delivery("topic.hoard")).unwrap_err();
+    assert_eq!(refused.class, FailureClass::Limit, "{refused:?}");
+    assert!(refused.reason.starts_with("messages may have"), "{refused:?}");
+    assert!(setup.deliver_on(&delivery("topic.any")).is_ok(), "they are gone");
+}
+
+#[test]
+fn subjects_stand_for_the_types_that_the_operator_says() {
+    let types = [("message.any", "com.test.any"), ("message.done", "com.test.done")];
+    let types = types.map(|(subject, ty)| (subject.to_owned(), ty.to_owned()));
+    let grants = Grants::default().with_subjects(types.into());
+    for (name, ty, emits) in [
+        ("message-component", "com.test.any", "com.test.done"),
+        ("message-component", "message.other", "com.test.done"),
+        ("topic-component", "com.test.any", "topic.done"),
+    ] {
+        let setup = Setup::new(&guest(name), grants.clone(), Limits::default());
+        assert_eq!(setup.deliver_on(&delivery(ty)).unwrap()[0].ty, emits, "{name}: {ty}");
+    }
+    let types = BTreeMap::from([("message.fail".to_owned(), "com.test.bad".to_owned())]);
+    let grants = Grants::default().with_subjects(types);
+    let setup = Setup::new(&guest("message-component"), grants, Limits::default());
+    let failed = setup.deliver_on(&delivery("com.test.bad")).unwrap_err();
+    assert_eq!(failed.reason, "asked to fail", "that is what this subject asks for");
 }
