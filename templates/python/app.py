@@ -13,6 +13,7 @@ plugin = Description(
     wants={
 {% if config %}        "config": "`greeting`: what to say",
 {% endif %}{% if state %}        "state": "to count each guest's visits",
+{% endif %}{% if http %}        "http": "say why, and ask with usher_http",
 {% endif %}    },
 )
 

@@ -12,6 +12,7 @@ export const listener = plugin({
   wants: {
 {% if config %}    config: '`greeting`: what to say',
 {% endif %}{% if state %}    state: "to count each guest's visits",
+{% endif %}{% if http %}    http: 'say why, and ask with fetch() in an async handle',
 {% endif %}  },
 
   handle({ event }: Delivery): Emission[] {

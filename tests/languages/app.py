@@ -5,6 +5,7 @@ import sys
 import time
 
 import usher_config
+import usher_http
 import usher_log
 import usher_state
 from usher import Delivery, Description, Emission, Reject, Retry, type_prefix
@@ -14,7 +15,7 @@ plugin = Description(
     "1.0.0",
     "Does what its events say",
     subscriptions={"all": type_prefix("quirk.")},
-    wants={"config": "to test", "state": "to test"},
+    wants={"config": "to test", "state": "to test", "http": "to test"},
 )
 
 FROZEN = random.random()
@@ -37,6 +38,13 @@ def handle(delivery: Delivery) -> list[Emission]:
             raise Retry("later", after_ms=500)
         case "quirk.reject":
             raise Reject("never")
+        case "quirk.http":
+            asked = delivery.event.json()
+            response = usher_http.request(
+                asked["method"], asked["url"], json=asked.get("json"), headers={"x-quirk": "é"}
+            ).success()
+            return [Emission("answered", {"status": response.status, "body": response.text(),
+                                          "type": response.header("Content-Type")})]
         case "quirk.bytes":
             bucket = usher_state.Bucket("bytes")
             bucket.set("k", b"\xff\x00")

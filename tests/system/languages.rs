@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use usher_tests::stand_ins::Gateway;
 use usher_tests::{Finished, Folder, Router, target_dir, usher, wait_for};
 
-use crate::scene::{Scene, event, types};
+use crate::scene::{QUICK_RETRIES, Scene, delivery, event, types};
 
 const LANGUAGES: [&str; 5] = ["rust", "python", "js", "ts", "c"];
 const WITH_QUIRKS: [&str; 3] = ["python", "js", "c"];
@@ -165,6 +167,43 @@ fn a_failure_in_production_is_a_fixture_that_fails_the_same() -> Result<()> {
             Ok(usher(&args, b"")?.json()?["deliveries"][0]["did"].clone())
         };
         assert_eq!(call()?, call()?, "{language}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the languages' tools: cargo xtask test"]
+fn servers_are_asked_where_granted() -> Result<()> {
+    let gateway = Gateway::start(Duration::ZERO)?;
+    for name in ["quirks-python", "quirks-fetch"] {
+        let grants =
+            format!("{QUICK_RETRIES}[plugin.{name}.grants]\nhttp = [\"{}\"]\n", gateway.url());
+        let scene = serving(name, &grants)?;
+        let charge = |url: &str| {
+            json!({
+                "method": "POST", "url": url,
+                "json": { "order": format!("{name}-1"), "amount_cents": 100, "currency": "EUR", "card": "tok_ok" },
+            })
+        };
+        let url = format!("{}/charges", gateway.url());
+        let flow = scene.flow_of("quirk.http", "e-1", &charge(&url))?;
+        let answered = &flow["events"][1]["event"]["data"];
+        assert_eq!(answered["status"], 201, "{name}: {flow:#}");
+        assert!(answered["type"].as_str().unwrap().starts_with("application/json"), "{answered}");
+        assert!(answered["body"].as_str().unwrap().starts_with('{'), "{answered}");
+
+        let flow =
+            scene.flow_of("quirk.http", "e-2", &charge(&format!("{}/nowhere", gateway.url())))?;
+        let refused = delivery(&flow);
+        assert_eq!(refused["state"], "dead", "{name}: {flow:#}");
+        let reason = refused["failures"][0]["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("answered 404"), "{name}: {refused:#}");
+
+        let flow = scene.flow_of("quirk.http", "e-3", &charge("http://elsewhere.test/"))?;
+        let denied = delivery(&flow);
+        assert_eq!(denied["state"], "dead", "{name}: {denied:#}");
+        let reason = denied["failures"][0]["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("is not granted"), "{name}: {denied:#}");
     }
     Ok(())
 }

@@ -13,32 +13,51 @@ use usher_tests::{repository, target_dir, usher_binary};
 use crate::cargo::shown;
 use crate::style::announce;
 
-/// A language: what `usher new` calls it, its tools' folder, and the source of its quirks.
+/// A language: what `usher new` calls it, its tools' folder, and its quirks.
 struct Language {
     name: &'static str,
     /// The file that pins the tools, and their folder.
     tools: Option<(&'static str, &'static str)>,
+    quirks: &'static [Quirks],
+}
+
+/// A project that tries what a language is known for.
+struct Quirks {
+    name: &'static str,
     /// A file of tests/languages, and where it belongs.
-    quirks: Option<(&'static str, &'static str)>,
+    source: (&'static str, &'static str),
+    /// Capabilities to import.
+    with: &'static str,
 }
 
 const LANGUAGES: [Language; 5] = [
-    Language { name: "rust", tools: None, quirks: None },
+    Language { name: "rust", tools: None, quirks: &[] },
     Language {
         name: "python",
         tools: Some(("requirements.txt", ".venv")),
-        quirks: Some(("app.py", "app.py")),
+        quirks: &[Quirks {
+            name: "quirks-python",
+            source: ("app.py", "app.py"),
+            with: "config,state,http",
+        }],
     },
     Language {
         name: "js",
         tools: Some(("package.json", "node_modules")),
-        quirks: Some(("plugin.js", "plugin.js")),
+        quirks: &[
+            Quirks { name: "quirks-js", source: ("plugin.js", "plugin.js"), with: "config,state" },
+            Quirks { name: "quirks-fetch", source: ("fetch.js", "plugin.js"), with: "http" },
+        ],
     },
-    Language { name: "ts", tools: Some(("package.json", "node_modules")), quirks: None },
+    Language { name: "ts", tools: Some(("package.json", "node_modules")), quirks: &[] },
     Language {
         name: "c",
         tools: Some(("requirements.txt", ".venv")),
-        quirks: Some(("plugin.c", "src/plugin.c")),
+        quirks: &[Quirks {
+            name: "quirks-c",
+            source: ("plugin.c", "src/plugin.c"),
+            with: "config,state",
+        }],
     },
 ];
 
@@ -55,17 +74,18 @@ pub(crate) fn build() -> Result<()> {
         let tools = tools(&folder, &language, &project)?;
         // Builds it, too.
         run(usher(&["test"]).arg(&project))?;
-        let Some((source, place)) = language.quirks else { continue };
-        let quirks = new(&folder, language.name, &format!("quirks-{}", language.name), &[])?;
-        link(&language, tools.as_deref(), &quirks)?;
-        fs::copy(repository().join("tests/languages").join(source), quirks.join(place))?;
-        fs::remove_dir_all(quirks.join("fixtures"))?;
-        fs::create_dir_all(quirks.join("fixtures/nothing"))?;
-        fs::write(
-            quirks.join("fixtures/nothing/event.json"),
-            r#"{"specversion":"1.0","id":"1","source":"/tests","type":"quirk.nothing"}"#,
-        )?;
-        run(usher(&["test", "--update"]).arg(&quirks))?;
+        for Quirks { name, source: (source, place), with } in language.quirks {
+            let quirks = new(&folder, language.name, name, &["--with", with])?;
+            link(&language, tools.as_deref(), &quirks)?;
+            fs::copy(repository().join("tests/languages").join(source), quirks.join(place))?;
+            fs::remove_dir_all(quirks.join("fixtures"))?;
+            fs::create_dir_all(quirks.join("fixtures/nothing"))?;
+            fs::write(
+                quirks.join("fixtures/nothing/event.json"),
+                r#"{"specversion":"1.0","id":"1","source":"/tests","type":"quirk.nothing"}"#,
+            )?;
+            run(usher(&["test", "--update"]).arg(&quirks))?;
+        }
     }
     Ok(())
 }

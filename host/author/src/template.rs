@@ -220,10 +220,10 @@ fn files(template: &Template) -> Result<Vec<File>, NewError> {
     let has = |feature| features.contains(&feature);
     let is_rust = *language == Language::Rust;
     let is_js = matches!(language, Language::Js | Language::Ts);
-    if has(Feature::Http) && !is_rust {
+    if has(Feature::Http) && *language == Language::C {
         return Err(NewError::Unsupported(
-            "http is in the SDK for Rust only; in JavaScript, components built on StarlingMonkey have \
-             fetch (see the comment in plugin.toml)",
+            "http is not in the SDK for C: choose another language, or import wasi:http with the \
+             bindings of wit-bindgen",
         ));
     }
     let about = About::of(*language);
@@ -242,6 +242,7 @@ fn files(template: &Template) -> Result<Vec<File>, NewError> {
         notes => about.notes,
         ignored => about.ignored,
         random => is_js,
+        outgoing => has(Feature::Http) && *language == Language::Python,
         config => has(Feature::Config),
         state => has(Feature::State),
         blobs => has(Feature::Blobs),
@@ -257,10 +258,15 @@ fn files(template: &Template) -> Result<Vec<File>, NewError> {
             "usher.toml" => (path, is_granted),
             "fixtures/first-visit/given.json" => (path, is_given),
             "world.wit" => ("wit/world.wit", !is_rust),
-            "random.wit" => ("wit/deps/random/random.wit", is_js),
             _ => (path, true),
         };
         is_wanted.then(|| place.into())
+    };
+    // StarlingMonkey has fetch, and brings the interfaces behind it.
+    let interfaces: &[&str] = match language {
+        Language::Js | Language::Ts => &["random"],
+        Language::Python if has(Feature::Http) => &["clocks", "http", "io"],
+        Language::Rust | Language::Python | Language::C => &[],
     };
     let mut files = Vec::new();
     for folder in ["common", about.template] {
@@ -268,6 +274,13 @@ fn files(template: &Template) -> Result<Vec<File>, NewError> {
             let Some(path) = place(&path) else { continue };
             let text = String::from_utf8_lossy(content);
             files.push(File { path, content: render(&text, &values)?.into_bytes() });
+        }
+    }
+    for (path, content) in contents(&TEMPLATES, "wit") {
+        let name = path.trim_end_matches(".wit");
+        if interfaces.contains(&name) {
+            let path = Path::new("wit/deps").join(name).join(&path);
+            files.push(File { path, content: content.to_vec() });
         }
     }
     for (path, content) in contents(&WIT, "") {
@@ -321,8 +334,9 @@ mod tests {
     /// Every template with every choice of features; none leaves a placeholder behind.
     #[test]
     fn every_choice_can_be_written() {
-        let choices: [&[Feature]; 5] = [
+        let choices: [&[Feature]; 6] = [
             &[],
+            &[Feature::Http],
             &[Feature::Config],
             &[Feature::State],
             &[Feature::Config, Feature::State],
@@ -330,7 +344,13 @@ mod tests {
         ];
         for (name, language) in Language::ALL {
             for features in choices {
-                let files = files(&template(language, features)).unwrap();
+                let files = match files(&template(language, features)) {
+                    Err(NewError::Unsupported(_)) => {
+                        assert_eq!((name, features), ("c", &[Feature::Http][..]));
+                        continue;
+                    }
+                    files => files.unwrap(),
+                };
                 let text = |path: &str| {
                     let file = files.iter().find(|file| file.path == Path::new(path));
                     String::from_utf8(
@@ -352,7 +372,9 @@ mod tests {
                     );
                 }
                 let has_given = files.iter().any(|file| file.path.ends_with("given.json"));
-                assert_eq!(has_given, !features.is_empty(), "{name} {features:?}");
+                let is_given = [Feature::Config, Feature::State];
+                let expected = is_given.iter().any(|feature| features.contains(feature));
+                assert_eq!(has_given, expected, "{name} {features:?}");
             }
         }
     }

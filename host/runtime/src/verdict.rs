@@ -102,6 +102,8 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String, Ve
     // name of its class.
     let denied = guest.capabilities.log.plugin().denials.last();
     let denied = denied.filter(|_| UNCAUGHT.iter().any(|class| stderr.contains(class)));
+    // StarlingMonkey's fetch fails, or ends the instance, without a word of why.
+    let denied = denied.or_else(|| guest.capabilities.http.denied().map(str::to_owned));
     let denied = denied.map(|denied| format!("; {denied}")).unwrap_or_default();
     (class, format!("{cause}: {}{denied}", text::escape(&words)), frames)
 }

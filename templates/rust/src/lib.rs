@@ -18,6 +18,7 @@ impl Listener for Greeter {
             .subscribe("arrivals", Filter::event_type("guest.arrived"))
 {% if config %}            .wants(Capability::Config, "`greeting`: what to say")
 {% endif %}{% if state %}            .wants(Capability::State, "to count each guest's visits")
+{% endif %}{% if http %}            .wants(Capability::Http, "say why, and ask with usher_sdk::http")
 {% endif %}    }
 
     fn handle(delivery: Delivery) -> Result<Vec<Emission>, Failure> {

@@ -92,6 +92,8 @@ struct Calls {
     keyed: HashMap<(Method, String), u64>,
     /// Limits concurrent calls; a call holds a permit until its response body is dropped.
     slots: Arc<Semaphore>,
+    /// What the current delivery was denied last.
+    denied: Option<String>,
     /// Set if HTTP is granted and deliveries are recorded.
     transcript: Option<Transcript>,
 }
@@ -143,6 +145,11 @@ impl Http {
         self.calls.shared.plugin.limits.http_calls.saturating_sub(self.calls.calls_left)
     }
 
+    /// Why the delivery's last request that was refused was.
+    pub(crate) fn denied(&self) -> Option<&str> {
+        self.calls.denied.as_deref()
+    }
+
     /// The requests of the delivery, where they are recorded.
     pub(crate) fn requests(&self) -> Vec<HttpCall> {
         self.calls.transcript.as_ref().map(Transcript::calls).unwrap_or_default()
@@ -162,6 +169,7 @@ impl Calls {
             calls_left: limits.http_calls,
             delivery: None,
             keyed: HashMap::new(),
+            denied: None,
             slots: Arc::new(Semaphore::new(size(limits.http_concurrent_calls))),
             transcript: (shared.is_granted && shared.plugin.is_recorded()).then(Transcript::new),
             shared: shared.clone(),
@@ -170,6 +178,7 @@ impl Calls {
 
     fn begin(&mut self, delivery: &Delivery) {
         self.calls_left = self.shared.plugin.limits.http_calls;
+        self.denied = None;
         if let Some(transcript) = &mut self.transcript {
             transcript.begin(self.shared.plugin.limits.recording_bytes);
         }
@@ -306,7 +315,10 @@ impl WasiHttpHooks for Calls {
         let noted = self.transcript.as_ref().map(|transcript| transcript.note(&request));
         let to = match admitted {
             Ok(to) => to,
-            Err(words) => return refused(noted, words),
+            Err(words) => {
+                self.denied = Some(words.clone());
+                return refused(noted, words);
+            }
         };
         let Ok(slot) = slot else {
             let slots = self.shared.plugin.limits.http_concurrent_calls;
