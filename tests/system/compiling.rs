@@ -137,11 +137,29 @@ fn a_refusal_that_cost_much_is_remembered_until_the_bounds_change() -> Result<()
 #[test]
 fn the_process_that_compiles_says_how_it_ended() -> Result<()> {
     let component = fs::read(guest("echo")?)?;
-    let args = [Path::new("compile-component"), Path::new("268435456")];
+    let args = ["compile-component", "268435456", "baseline"];
     let compiled = usher(&args, &component)?;
     assert_eq!(compiled.code, 0, "{}", compiled.stderr);
     let invalid = usher(&args, b"\0asm\x0d\0\x01\0\xff")?;
     assert_eq!(invalid.code, 65, "{invalid:?}");
     assert!(!invalid.stderr.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_plugin_serves_before_its_code_is_optimised() -> Result<()> {
+    let scene = Scene::with("", &["echo"])?;
+    let flow = scene.flow_of("test.echo", "1", &json!({}))?;
+    assert_eq!(types(&flow), ["test.echo", "test.echoed"]);
+    let optimised = |line: &Value| {
+        let is_it = line["fields"]["message"] == "plugin serving with optimised code";
+        is_it.then(|| line["fields"]["plugin"].clone())
+    };
+    assert_eq!(scene.router.wait_for_log("optimised code", optimised)?, "echo");
+    let flow = scene.flow_of("test.echo", "2", &json!({}))?;
+    assert_eq!(types(&flow), ["test.echo", "test.echoed"]);
+    let (data, echo) = (scene.folder.root().join("data"), guest("echo")?);
+    let args = ["compile", "--json", "--data", data.to_str().unwrap(), echo.to_str().unwrap()];
+    assert_eq!(usher(&args, b"")?.json()?["was_there"], true, "the next start finds it");
     Ok(())
 }

@@ -19,12 +19,13 @@ use usher_runtime::{
 
 use super::folder::{self, Unreadable};
 use super::load_classes::{BytesPermit, LoadClass, LoadLimits};
+use super::optimiser::{Optimiser, Waiting};
 use super::outcome::{HistoryEntry, Outcome};
 use super::recorder::Recorder;
 use super::records::{PluginRecords, Record, Rollback};
 use super::refusal::Refusal;
 use super::refusal_cache::RefusalCache;
-use super::registry::{Entry, Life};
+use super::registry::{Entry, Life, Registry};
 use super::subscriptions::{Merged, merge};
 use usher_api::Capability;
 use usher_config::{LiveConfig, PluginConfig};
@@ -42,6 +43,7 @@ pub struct Installer {
     refusal_cache: Arc<RefusalCache>,
     load_limits: LoadLimits,
     grants_what_is_asked: bool,
+    waiting: Arc<Waiting>,
 }
 
 /// A loaded version that does not serve yet.
@@ -81,6 +83,7 @@ impl Installer {
             refusal_cache,
             load_limits: LoadLimits::new(),
             grants_what_is_asked: false,
+            waiting: Arc::default(),
         }
     }
 
@@ -105,6 +108,16 @@ impl Installer {
             router: Arc::clone(&self.router),
             broker: self.broker.clone(),
             records: Arc::clone(&self.records),
+        }
+    }
+
+    /// The task that replaces the code of plugins in `registry`.
+    pub(super) fn optimiser(&self, registry: Arc<Registry>) -> Optimiser {
+        Optimiser {
+            waiting: Arc::clone(&self.waiting),
+            runtime: Arc::clone(&self.runtime),
+            records: Arc::clone(&self.records),
+            registry,
         }
     }
 
@@ -148,7 +161,7 @@ impl Installer {
                     return Err(NotLoaded::Refused(refusal));
                 }
             };
-            match runtime.load(bytes.clone(), &name, class.attempt()).await {
+            match runtime.load_quickly(bytes.clone(), &name, class.attempt()).await {
                 Ok(loaded) => Ok((loaded, bytes)),
                 Err(LoadError { kind: LoadErrorKind::Compile(CompileError::NotQuick), .. }) => {
                     Err(NotLoaded::SlowCompile)
@@ -214,6 +227,7 @@ impl Installer {
                 "this version can't be kept: the next one can't be rolled back to it"
             );
         }
+        self.waiting.add(loaded);
         Ok((plugin, outcome))
     }
 
@@ -264,7 +278,9 @@ impl Installer {
                 }
             }
         };
-        self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin)
+        let served = self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin);
+        self.waiting.add(&loaded);
+        served
     }
 
     /// Appends to a plugin's history and applies `change` to its record. A failed write is logged

@@ -12,6 +12,7 @@ mod control;
 mod folder;
 mod install;
 mod load_classes;
+mod optimiser;
 mod outcome;
 mod reconciler;
 mod recorder;

@@ -11,6 +11,8 @@ use usher_runtime::CompileBudget;
 
 /// Up to this size a component is expected to compile quickly; covers typical Rust and C plugins.
 const SMALL_MAX_BYTES: u64 = 512 * 1024;
+/// From this size on it isn't: an interpreter is in it.
+const LONG_MIN_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Classes of loads, from the fastest to the slowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +33,8 @@ impl LoadClass {
         match is_compiled {
             true => Self::Compiled,
             false if size_bytes <= SMALL_MAX_BYTES => Self::Small,
-            false => Self::Large,
+            false if size_bytes < LONG_MIN_BYTES => Self::Large,
+            false => Self::Long,
         }
     }
 

@@ -151,6 +151,8 @@ impl Reconciler {
         watching.spawn(watch(self.folder.clone(), Arc::clone(&self.look)));
         let recorder = self.installer.recorder();
         watching.spawn(async move { match recorder.run().await {} });
+        let optimiser = self.installer.optimiser(Arc::clone(&self.registry));
+        watching.spawn(async move { match optimiser.run().await {} });
         let mut ready = Some(ready);
         let look = Arc::clone(&self.look);
         look.notify_one();

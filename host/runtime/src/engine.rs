@@ -6,10 +6,11 @@ use std::sync::Arc;
 use wasmtime::error::Context as _;
 use wasmtime::{
     CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel,
-    PoolingAllocationConfig, Strategy, WasmBacktraceDetails, WasmFeatures,
+    PoolingAllocationConfig, RegallocAlgorithm, Strategy, WasmBacktraceDetails, WasmFeatures,
 };
 
 use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, WASM_STACK_BYTES, size};
+use crate::tier::Tier;
 
 /// Stack of an async call: wasm frames plus those of the host functions they call.
 const ASYNC_STACK_BYTES: usize = 2 * 1024 * 1024;
@@ -54,7 +55,7 @@ pub(crate) fn for_at_most(max_instances: u32) -> wasmtime::Result<(Engine, u32)>
 /// An engine for one instance at a time, for inspection. Falls back to on-demand allocation if the
 /// address space has no room for a pool.
 pub(crate) fn for_inspection() -> wasmtime::Result<Engine> {
-    for_running(1).or_else(|_| for_compiling())
+    for_running(1).or_else(|_| for_compiling(Tier::Optimised))
 }
 
 /// An engine with a pool for `max_instances` concurrent instances.
@@ -100,11 +101,17 @@ const SWITCHED_OFF: WasmFeatures = WasmFeatures::EXCEPTIONS
 
 /// An engine whose code runs on that of [`for_running`]. It has no pool: a pool reserves more
 /// address space than the compiler process is allowed.
-pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
-    Engine::new(&config())
+pub(crate) fn for_compiling(tier: Tier) -> wasmtime::Result<Engine> {
+    let mut config = config();
+    if tier == Tier::Baseline {
+        config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
+    Engine::new(&config)
 }
 
-/// An engine like [`for_compiling`] that asks `functions` before it compiles one.
+/// An engine for optimised code that asks `functions` before it compiles one.
 pub(crate) fn for_recompiling(functions: Arc<dyn CacheStore>) -> wasmtime::Result<Engine> {
     let mut config = config();
     config.enable_incremental_compilation(functions)?;
@@ -143,8 +150,9 @@ mod tests {
             engine.unwrap().precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        assert_eq!(hash(for_compiling()), hash(for_running(10)));
+        let running = hash(for_running(10));
+        assert_eq!(hash(for_compiling(Tier::Optimised)), running);
         let functions = Arc::<crate::recompiler::Functions>::default();
-        assert_eq!(hash(for_compiling()), hash(for_recompiling(functions)));
+        assert_eq!(hash(for_recompiling(functions)), running);
     }
 }

@@ -10,6 +10,7 @@ mod bindings;
 mod cache;
 mod capabilities;
 mod capability;
+mod code;
 mod compiler;
 mod convert;
 mod description;
@@ -42,6 +43,7 @@ mod slots;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tier;
 mod verdict;
 
 pub use capabilities::http::{
@@ -63,3 +65,4 @@ pub use peaks::LimitUse;
 pub use profile::{FunctionSamples, Profile};
 pub use recompiler::Recompiler;
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};
+pub use tier::Tier;

@@ -15,6 +15,7 @@ use usher_event::{
 };
 
 use crate::capabilities::capabilities;
+use crate::code::Code;
 use crate::exported::Answer;
 use crate::guest::{Configured, Guest};
 use crate::limits::size;
@@ -23,7 +24,7 @@ use crate::peaks::{LimitUse, Peaks, Used};
 use crate::plugin::Plugin;
 use crate::pool::{Instance, Pool};
 use crate::redaction::Redactor;
-use crate::runtime::{Inner, Prepared};
+use crate::runtime::Inner;
 use crate::verdict::CallFailure;
 use crate::{Grants, Isolation, LimitErrors, Limits, convert, meter};
 
@@ -62,7 +63,7 @@ pub struct WasmListener {
     version: String,
     digest: Digest,
     runtime: Arc<Inner>,
-    prepared: Prepared,
+    code: Arc<Code>,
     configured: Arc<Configured>,
     /// What its deliveries are told whatever the event.
     given: Given,
@@ -119,7 +120,7 @@ pub struct ListenerStats {
 impl WasmListener {
     pub(crate) fn new(
         runtime: Arc<Inner>,
-        prepared: Prepared,
+        code: Arc<Code>,
         name: PluginName,
         version: String,
         digest: Digest,
@@ -149,7 +150,7 @@ impl WasmListener {
             isolation,
             pool,
             runtime,
-            prepared,
+            code,
             configured,
             given,
             script,
@@ -228,7 +229,7 @@ impl WasmListener {
 
     async fn make(&self, deadline: Instant) -> Result<Instance, Verdict> {
         self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
-        let made = self.runtime.instantiate(&self.prepared, &self.configured, deadline).await;
+        let made = self.runtime.instantiate(self.code.best(), &self.configured, deadline).await;
         made.map_err(|failed| self.verdict(failed.into()))
     }
 
@@ -357,6 +358,7 @@ impl WasmListener {
         let before = std::mem::replace(&mut instance.held, held);
         let limits = &self.plugin().limits;
         self.isolation == Isolation::Warm
+            && instance.is_optimised == self.code.best().is_optimised
             && instance.calls < limits.calls_per_instance
             && !held.should_recycle(before, limits)
     }

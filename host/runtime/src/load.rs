@@ -9,6 +9,7 @@ use usher_event::Digest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::code::Code;
 use crate::compiler::{CompileBudget, CompileError};
 use crate::description::Description;
 use crate::exported::{Indices, Kind};
@@ -19,6 +20,7 @@ use crate::load_error::{LoadError, LoadErrorKind};
 use crate::outline::{ComponentNames, shown};
 use crate::runtime::{Inner, InstantiateError, Prepared, Runtime};
 use crate::text;
+use crate::tier::Tier;
 use crate::verdict::CallFailure;
 
 /// How much of the reason is kept for which `describe` failed.
@@ -39,7 +41,7 @@ struct LoadedInner {
 /// A component that fits the contract.
 struct Linked {
     kind: Kind,
-    prepared: Prepared,
+    code: Arc<Code>,
     digest: Digest,
     imports: Vec<String>,
     exports: Vec<String>,
@@ -55,8 +57,8 @@ impl Runtime {
         inner.cache.get().is_some_and(|cache| cache.has(&inner.engine, digest))
     }
 
-    /// Loads a component. Compiles and describes off the executor. Dropping the future doesn't
-    /// cancel the work: it runs to completion and its result is discarded.
+    /// Loads a component with optimised code. Compiles and describes off the executor. Dropping the
+    /// future doesn't cancel the work: it runs to completion and its result is discarded.
     ///
     /// # Errors
     /// See [`LoadErrorKind`].
@@ -66,16 +68,66 @@ impl Runtime {
         file: &str,
         attempt: CompileBudget,
     ) -> Result<Loaded, LoadError> {
+        self.load_at(bytes, file, attempt, Tier::Optimised).await
+    }
+
+    /// Like [`Runtime::load`]; with baseline code unless the cache has optimised code.
+    /// [`Runtime::optimise`] replaces it.
+    ///
+    /// # Errors
+    /// See [`LoadErrorKind`].
+    pub async fn load_quickly(
+        &self,
+        bytes: Bytes,
+        file: &str,
+        attempt: CompileBudget,
+    ) -> Result<Loaded, LoadError> {
+        self.load_at(bytes, file, attempt, Tier::Baseline).await
+    }
+
+    /// Replaces the baseline code of a component by optimised code, in the cache, too: its listeners'
+    /// instances give way to new ones after their deliveries. `bytes` are the component's.
+    ///
+    /// # Errors
+    /// See [`LoadErrorKind`]; nothing is replaced then.
+    pub async fn optimise(&self, loaded: &Loaded, bytes: Bytes) -> Result<(), LoadErrorKind> {
+        let (runtime, loaded) = (self.inner.clone(), loaded.clone());
+        let compiler = &self.inner.compiler;
+        let (attempt, tier) = (CompileBudget::Patient, Tier::Optimised);
+        let code = compiler.compile(&self.inner.engine, &bytes, attempt, tier).await?;
+        let linking = tokio::task::spawn_blocking(move || {
+            let Linked { kind, digest, code: old, imports, .. } = &loaded.inner.linked;
+            if Digest::of(&bytes) != *digest {
+                let words = "the bytes are another component's".to_owned();
+                return Err(LoadErrorKind::Host(words));
+            }
+            let component = deserialize_trusted(&runtime.engine, &code)?;
+            if let Some(cache) = runtime.cache.get() {
+                cache.put(&runtime.engine, digest, &code);
+            }
+            old.replace(prepare(&runtime, &component, *kind, imports, true)?);
+            Ok(())
+        });
+        linking.await.map_err(|cut_short| LoadErrorKind::Host(cut_short.to_string()))?
+    }
+
+    async fn load_at(
+        &self,
+        bytes: Bytes,
+        file: &str,
+        attempt: CompileBudget,
+        tier: Tier,
+    ) -> Result<Loaded, LoadError> {
         let runtime = self.inner.clone();
         let label = file.to_owned();
         let executor = Handle::current();
         // On a blocking thread, so that neither compiling nor a guest that spins in `describe`
         // blocks the executor.
         let loading = tokio::task::spawn_blocking(move || {
-            let linked = link(&runtime, &bytes, &executor, attempt)?;
+            let linked = link(&runtime, &bytes, &executor, attempt, tier)?;
             let description = match linked.kind {
                 Kind::Listener => {
-                    let describing = runtime.describe(&linked.prepared, &label);
+                    let describing = runtime.describe(linked.code.best(), &label);
                     let said = executor.block_on(describing).map_err(describe_failed)?;
                     Description::check(said)?
                 }
@@ -127,6 +179,11 @@ impl Loaded {
         self.inner.linked.size_bytes
     }
 
+    /// Whether its code is optimised.
+    pub fn is_optimised(&self) -> bool {
+        self.inner.linked.code.best().is_optimised
+    }
+
     /// Whether the compiled code came from the cache.
     pub fn from_cache(&self) -> bool {
         self.inner.linked.from_cache
@@ -142,7 +199,7 @@ impl Loaded {
         let name = description.name.clone();
         let listener = WasmListener::new(
             runtime.clone(),
-            linked.prepared.clone(),
+            linked.code.clone(),
             name,
             description.version.clone(),
             linked.digest,
@@ -167,6 +224,7 @@ fn link(
     bytes: &[u8],
     executor: &Handle,
     attempt: CompileBudget,
+    tier: Tier,
 ) -> Result<Linked, LoadErrorKind> {
     format::check(bytes, COMPONENT_MAX_BYTES)?;
     // Compiling may take long: check the names first.
@@ -179,9 +237,10 @@ fn link(
     let component = match cached {
         Some(component) => component,
         None => {
-            let code = executor.block_on(runtime.compiler.compile(engine, bytes, attempt))?;
+            let compiling = runtime.compiler.compile(engine, bytes, attempt, tier);
+            let code = executor.block_on(compiling)?;
             let component = deserialize_trusted(engine, &code)?;
-            if let Some(cache) = runtime.cache.get() {
+            if let Some(cache) = runtime.cache.get().filter(|_| tier == Tier::Optimised) {
                 cache.put(engine, &digest, &code);
             }
             component
@@ -194,14 +253,25 @@ fn link(
     // The outline checked this already, but the engine is authoritative.
     let kind = Kind::of(exports.iter().map(String::as_str));
     let kind = kind.ok_or_else(|| LoadErrorKind::WrongWorld { found: shown(&exports) })?;
-    let pre = runtime
-        .linker
-        .instantiate_pre(&component)
-        .map_err(|error| unknown_import(&error, &imports))?;
-    let at = Indices::new(kind, &pre);
-    let at = at.map_err(|error| LoadErrorKind::WrongExport(text::error(&error)))?;
-    let prepared = Prepared { pre, exports: at };
-    Ok(Linked { kind, prepared, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+    let is_optimised = from_cache || tier == Tier::Optimised;
+    let prepared = prepare(runtime, &component, kind, &imports, is_optimised)?;
+    let code = Arc::new(Code::new(prepared));
+    Ok(Linked { kind, code, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+}
+
+/// Links a compiled component.
+fn prepare(
+    runtime: &Inner,
+    component: &Component,
+    kind: Kind,
+    imports: &[String],
+    is_optimised: bool,
+) -> Result<Prepared, LoadErrorKind> {
+    let linked = runtime.linker.instantiate_pre(component);
+    let pre = linked.map_err(|error| unknown_import(&error, imports))?;
+    let exports = Indices::new(kind, &pre);
+    let exports = exports.map_err(|error| LoadErrorKind::WrongExport(text::error(&error)))?;
+    Ok(Prepared { pre, exports, is_optimised })
 }
 
 /// Loads code that was just compiled.

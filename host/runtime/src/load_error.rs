@@ -28,7 +28,8 @@ pub enum LoadErrorKind {
     /// It is a component for another world.
     #[error(
         "exports {found}, expected usher:plugin/listener@0.1.0, or of a component built for other hosts \
-         wasi:http/incoming-handler@0.2.x or wasmcloud:messaging/handler@0.2.x"
+         wasi:http/incoming-handler@0.2.x, wasmcloud:messaging/handler@0.2.x or \
+         wasi:messaging/incoming-handler@0.2.0-draft"
     )]
     WrongWorld {
         /// What it exports.

@@ -26,6 +26,8 @@ pub(crate) struct Instance {
     pub(crate) calls: u64,
     /// What it held after the last one.
     pub(crate) held: Held,
+    /// Whether its code is optimised.
+    pub(crate) is_optimised: bool,
     _counted: Counted,
     // Must be the last field: the place is free only once the store is dropped.
     _place: InstanceSlot,
@@ -37,6 +39,7 @@ impl Instance {
         exported: Exported,
         plugin: &Arc<Plugin>,
         place: InstanceSlot,
+        is_optimised: bool,
     ) -> Self {
         let clock = store.data().cpu.clock().clone();
         let held = store.data_mut().held();
@@ -46,6 +49,7 @@ impl Instance {
             clock,
             calls: 0,
             held,
+            is_optimised,
             _counted: Counted::new(plugin),
             _place: place,
         }

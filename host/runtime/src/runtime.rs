@@ -86,6 +86,8 @@ pub struct Runtime {
 pub(crate) struct Prepared {
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Indices,
+    /// Whether its code is optimised.
+    pub(crate) is_optimised: bool,
 }
 
 /// State shared by all plugins.
@@ -250,7 +252,9 @@ impl Inner {
         store.set_epoch_deadline(1);
         match meter::drive(&clock, deadline, prepared.pre.instantiate_async(&mut store)).await {
             Ok(Ok(instance)) => match prepared.exports.load(&mut store, &instance) {
-                Ok(exported) => Ok(Instance::new(store, exported, plugin, place)),
+                Ok(exported) => {
+                    Ok(Instance::new(store, exported, plugin, place, prepared.is_optimised))
+                }
                 Err(error) => Err(InstantiateError::Contract(error)),
             },
             Ok(Err(error)) => {

@@ -38,6 +38,8 @@ enum Verb {
     CompileComponent {
         /// Memory limit, in bytes
         memory_bytes: u64,
+        /// How much it does for the speed of the code
+        tier: usher_runtime::Tier,
     },
     /// Print a completion script for a shell.
     Completions {
@@ -66,7 +68,9 @@ fn write_man_pages(folder: &Path) -> Result<(), CliError> {
 fn main() -> ExitCode {
     match Usher::parse().verb {
         Verb::Run(flags) => run::run(&flags),
-        Verb::CompileComponent { memory_bytes } => usher_runtime::compile_as_child(memory_bytes),
+        Verb::CompileComponent { memory_bytes, tier } => {
+            usher_runtime::compile_as_child(memory_bytes, tier)
+        }
         Verb::Completions { shell } => usher_cli::print(|out| {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Usher::command(), "usher", &mut script);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::confine::confine;
 use crate::limits::COMPONENT_MAX_BYTES;
+use crate::tier::Tier;
 use crate::{engine, text};
 
 /// Exit status for an invalid component; stderr says why.
@@ -13,8 +14,8 @@ pub(super) const EXIT_INVALID: u8 = 65;
 /// Compiles one component from stdin to stdout within `memory_bytes` of memory. The entire work of
 /// a process started by [`CompilerProcess`](super::CompilerProcess), which must not have opened
 /// anything before.
-pub fn compile_as_child(memory_bytes: u64) -> ExitCode {
-    match compile(memory_bytes) {
+pub fn compile_as_child(memory_bytes: u64, tier: Tier) -> ExitCode {
+    match compile(memory_bytes, tier) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(invalid)) => {
             // Best effort: the reader may be gone, and the exit status says enough.
@@ -28,9 +29,9 @@ pub fn compile_as_child(memory_bytes: u64) -> ExitCode {
     }
 }
 
-fn compile(memory_bytes: u64) -> io::Result<wasmtime::Result<()>> {
+fn compile(memory_bytes: u64, tier: Tier) -> io::Result<wasmtime::Result<()>> {
     confine(memory_bytes)?;
-    let engine = engine::for_compiling().map_err(io::Error::other)?;
+    let engine = engine::for_compiling(tier).map_err(io::Error::other)?;
     let mut component = Vec::new();
     io::stdin().lock().take(COMPONENT_MAX_BYTES as u64 + 1).read_to_end(&mut component)?;
     let code = match engine.precompile_component(&component) {

@@ -11,6 +11,8 @@ mod process;
 
 use wasmtime::Engine;
 
+use crate::tier::Tier;
+
 pub use child::compile_as_child;
 pub use process::CompilerProcess;
 
@@ -171,12 +173,18 @@ impl Compiler {
         engine: &Engine,
         component: &[u8],
         attempt: CompileBudget,
+        tier: Tier,
     ) -> Result<Vec<u8>, CompileError> {
-        match self {
-            Self::Here => engine
-                .precompile_component(component)
-                .map_err(|error| CompileError::invalid(&crate::text::error(&error))),
-            Self::Child(process) => process.compile(component, attempt).await,
+        let invalid = |error| CompileError::invalid(&crate::text::error(&error));
+        match (self, tier) {
+            (Self::Here, Tier::Optimised) => {
+                engine.precompile_component(component).map_err(invalid)
+            }
+            (Self::Here, Tier::Baseline) => {
+                let engine = crate::engine::for_compiling(tier).map_err(invalid)?;
+                engine.precompile_component(component).map_err(invalid)
+            }
+            (Self::Child(process), tier) => process.compile(component, attempt, tier).await,
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::child::EXIT_INVALID;
 use super::{CompileBudget, CompileError, QUICK_CPU_MS};
 use crate::limits::CODE_MAX_BYTES;
+use crate::tier::Tier;
 use crate::{nice, text};
 
 /// Maximum threads per compilation: each reserves memory.
@@ -40,8 +41,8 @@ pub struct CompilerProcess {
     /// The executable, ideally that of this process. Must be of the same build, because its output
     /// is run as native code.
     pub program: PathBuf,
-    /// Its arguments. The memory limit in bytes is appended; the program must call
-    /// [`compile_as_child`](super::compile_as_child) with it and do nothing else.
+    /// Its arguments. The memory limit in bytes and the [`Tier`] are appended; the program must call
+    /// [`compile_as_child`](super::compile_as_child) with them and do nothing else.
     pub args: Vec<OsString>,
     /// Memory limit of the compilation.
     pub memory_bytes: u64,
@@ -63,8 +64,9 @@ impl CompilerProcess {
         &self,
         component: &[u8],
         attempt: CompileBudget,
+        tier: Tier,
     ) -> Result<Vec<u8>, CompileError> {
-        let mut child = self.start().map_err(|error| {
+        let mut child = self.start(tier).map_err(|error| {
             CompileError::NotRun(format!("{}: {error}", self.program.display()))
         })?;
         let id = child.id();
@@ -114,11 +116,12 @@ impl CompilerProcess {
         Err(stopped)
     }
 
-    fn start(&self) -> std::io::Result<Child> {
+    fn start(&self, tier: Tier) -> std::io::Result<Child> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Command::new(&self.program)
             .args(&self.args)
             .arg(self.memory_bytes.to_string())
+            .arg(tier.as_str())
             .env_clear()
             .env("RAYON_NUM_THREADS", threads.min(THREADS_MAX).to_string())
             .current_dir("/")
@@ -214,7 +217,7 @@ mod tests {
         for (attempt, nicer) in
             [(CompileBudget::Quick, nice::NICER), (CompileBudget::Patient, nice::NICEST)]
         {
-            let code = shell(&script, LONG, LONG).compile(b"", attempt).await;
+            let code = shell(&script, LONG, LONG).compile(b"", attempt, Tier::Optimised).await;
             let code = match code {
                 // On a busy machine the loop alone may exceed the time of a quick attempt.
                 Err(CompileError::NotQuick) => continue,
@@ -229,7 +232,7 @@ mod tests {
     async fn who_had_no_processor_is_not_blamed_for_being_slow() {
         let waiting = shell("read -r line; exec sleep 1000", LONG, 300);
         for attempt in [CompileBudget::Quick, CompileBudget::Patient] {
-            let waiting = waiting.compile(b"", attempt).await;
+            let waiting = waiting.compile(b"", attempt, Tier::Optimised).await;
             let Err(CompileError::Starved { wall_ms: 300, cpu_ms }) = waiting else {
                 panic!("{waiting:?}")
             };
@@ -255,21 +258,22 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_ended_and_what_does_not_is_taken() {
         let quick = shell("cat >/dev/null; printf code", LONG, LONG);
-        let quick = quick.compile(b"component", CompileBudget::Quick).await;
+        let quick = quick.compile(b"component", CompileBudget::Quick, Tier::Optimised).await;
         assert_eq!(quick.as_deref(), Ok(&b"code"[..]));
         let endless = |cpu_ms| shell("while :; do :; done", cpu_ms, LONG);
         for attempt in [CompileBudget::Quick, CompileBudget::Patient] {
-            let ended = endless(50).compile(b"component", attempt).await;
+            let ended = endless(50).compile(b"component", attempt, Tier::Optimised).await;
             assert_eq!(ended, Err(CompileError::TooSlow { cpu_ms: 50 }), "{attempt:?}");
         }
-        let ended = endless(LONG).compile(b"component", CompileBudget::Quick).await;
+        let ended =
+            endless(LONG).compile(b"component", CompileBudget::Quick, Tier::Optimised).await;
         assert_eq!(ended, Err(CompileError::NotQuick));
     }
 
     #[tokio::test]
-    async fn a_child_is_told_how_much_memory_it_has() {
-        let told = shell("cat >/dev/null; printf %s \"$0\"", LONG, LONG);
-        let told = told.compile(b"component", CompileBudget::Quick).await;
-        assert_eq!(told.as_deref(), Ok(&b"1073741824"[..]));
+    async fn a_child_is_told_how_much_memory_it_has_and_what_to_do() {
+        let told = shell("cat >/dev/null; printf '%s %s' \"$0\" \"$1\"", LONG, LONG);
+        let told = told.compile(b"component", CompileBudget::Quick, Tier::Optimised).await;
+        assert_eq!(told.as_deref(), Ok(&b"1073741824 optimised"[..]));
     }
 }

@@ -110,3 +110,30 @@ fn files_open_to_others_are_not_used() {
     let error = open(&dir).map(drop).unwrap_err().to_string();
     assert!(error.contains("chmod 700"), "{error}");
 }
+
+#[test]
+fn baseline_code_gives_way_to_optimised_code() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path().join("cache");
+    let runtime = open(&dir).unwrap();
+    let bytes = guest_bytes("hop");
+    let load = || runtime.load_quickly(bytes.clone(), "hop.wasm", CompileBudget::Quick);
+    let loaded = block_on(load()).unwrap();
+    assert!(!loaded.is_optimised() && !loaded.from_cache());
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "only the key: it isn't kept");
+    let setup = Setup::new(&loaded, Grants::default(), Limits::default());
+    let made = || {
+        assert_eq!(setup.deliver(&json!({"n": 1})).unwrap().len(), 1);
+        setup.listener.stats().instances_made
+    };
+    assert_eq!((made(), made()), (1, 1));
+
+    let other = block_on(runtime.optimise(&loaded, guest_bytes("echo")));
+    assert!(other.is_err() && !loaded.is_optimised(), "that is another component");
+    block_on(runtime.optimise(&loaded, bytes.clone())).unwrap();
+    assert!(loaded.is_optimised());
+    // The idle instance serves once more; the next ones have the new code.
+    assert_eq!((made(), made(), made()), (1, 2, 2));
+    let again = block_on(load()).unwrap();
+    assert!(again.is_optimised() && again.from_cache());
+}
