@@ -75,7 +75,8 @@ class Response:
             words += f": {quoted}"
         if self.status in (408, 425, 429) or self.status >= 500:
             after = self.header("retry-after") or ""
-            raise usher.Retry(words, int(after) * 1000 if after.isdecimal() else None)
+            seconds = int(after[:9]) if after.isdecimal() else None
+            raise usher.Retry(words, None if seconds is None else seconds * 1000)
         raise usher.Reject(words)
 
 

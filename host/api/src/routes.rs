@@ -394,7 +394,7 @@ pub const PLUGIN_RECORDINGS: Route = Route::get(
              None of plugins that record nothing (`recording_bytes = 0`).",
 )
 .returns("Without what they were told, newest first.", json::<Recordings>)
-.refuses(&[INVALID]);
+.refuses(&[INVALID, NOT_FOUND]);
 
 /// Read one of a plugin's recordings.
 pub const PLUGIN_RECORDING: Route =
@@ -402,7 +402,7 @@ pub const PLUGIN_RECORDING: Route =
         .summary("What a delivery was told, to run it again elsewhere")
         .description("Secrets are replaced.")
         .returns("The delivery.", json::<RecordedDelivery>)
-        .refuses(BROKER);
+        .refuses(&[INVALID, NOT_FOUND, INTERNAL, UNAVAILABLE]);
 
 /// Read a plugin's component.
 pub const PLUGIN_COMPONENT: Route =

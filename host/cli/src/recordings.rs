@@ -17,7 +17,8 @@ pub(crate) fn run(args: &PluginArgs, out: &mut Output) -> Result<(), CliError> {
 
 fn table(recordings: &[RecordedDelivery]) -> String {
     if recordings.is_empty() {
-        return "no delivery has failed or asked other servers since the router started\n"
+        return "no delivery that failed or asked other servers was recorded since the router started \
+                (recording_bytes = 0 records none)\n"
             .to_owned();
     }
     let mut table = Table::new(&[

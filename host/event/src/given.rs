@@ -1,4 +1,4 @@
-//! What the host tells a guest during one delivery. Recorded from a delivery that failed, or written
+//! What the host tells a guest during one delivery. Recorded from a delivery, or written
 //! by an author; either way enough to run the delivery again elsewhere, with the same result. As
 //! JSON it is `given.json` of a fixture.
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, format_time, read_time};
 
-/// What a delivery that failed was told, and which component it failed in.
+/// What a delivery was told, and which component it was told to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
     /// Digest of the component.

@@ -66,5 +66,6 @@ pub use span::{
 pub use system::{
     DELIVERY_DEAD_TYPE, PLUGIN_QUARANTINED_TYPE, PLUGIN_ROLLED_BACK_TYPE, SystemEvent,
 };
+pub use trace::LINEAGE_EXTENSIONS;
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 pub use value::Value;

@@ -7,8 +7,7 @@ use crate::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::{Event, TraceContext};
 
 /// Lineage extensions; only the host sets them.
-pub(crate) const LINEAGE_EXTENSIONS: [&str; 4] =
-    ["causationid", "correlationid", TRACEPARENT, TRACESTATE];
+pub const LINEAGE_EXTENSIONS: [&str; 4] = ["causationid", "correlationid", TRACEPARENT, TRACESTATE];
 
 /// The values of [`LINEAGE_EXTENSIONS`], in their order.
 pub(crate) struct Lineage<'a>([Option<Cow<'a, str>>; 4]);

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use usher_broker::Disposition;
 use usher_event::{Delivery, Digest, Failure, Listener, PluginName, SubscriptionName};
 
-/// Limit on the recordings of one plugin; those of deliveries that succeeded go first.
+use crate::verdict::verdict_of;
+
+/// Limit on the recordings of one plugin; those of deliveries that succeeded go first, but for half of
+/// them.
 const PLUGIN_MAX: usize = 64;
 const PLUGIN_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Limit on all of them together; the plugin that has most gives way.
@@ -82,10 +85,13 @@ impl Recordings {
     }
 
     pub(crate) fn add(&self, plugin: &PluginName, recorded: Recorded) {
+        let bytes = recorded.bytes();
+        if bytes > PLUGIN_MAX_BYTES {
+            return;
+        }
         let kept = &mut *self.lock();
         kept.newest += 1;
         let own = kept.plugins.entry(plugin.clone()).or_default();
-        let bytes = recorded.bytes();
         own.bytes += bytes;
         kept.bytes += bytes;
         own.recorded.push_back(Recorded { number: kept.newest, ..recorded });
@@ -102,10 +108,12 @@ impl Recordings {
 }
 
 impl Own {
-    /// Drops the oldest that succeeded, or else the oldest; returns its bytes.
+    /// Drops the oldest that succeeded, unless more failed; then the oldest of these. Returns its bytes.
     fn drop_one(&mut self) -> usize {
-        let succeeded = self.recorded.iter().position(|one| one.failure.is_none());
-        let dropped = self.recorded.remove(succeeded.unwrap_or_default());
+        let failed = self.recorded.iter().filter(|one| one.failure.is_some()).count();
+        let of_failed = failed > PLUGIN_MAX / 2;
+        let oldest = self.recorded.iter().position(|one| one.failure.is_some() == of_failed);
+        let dropped = self.recorded.remove(oldest.unwrap_or_default());
         let bytes = dropped.map_or(0, |one| one.bytes());
         self.bytes -= bytes;
         bytes
@@ -120,11 +128,7 @@ impl Recorded {
         recording: Bytes,
         time_ms: u64,
     ) -> Self {
-        let (verdict, failure) = match disposition {
-            Disposition::Ack(_) | Disposition::Release => ("ack", None),
-            Disposition::Retry { failure, .. } => ("retry", Some(failure)),
-            Disposition::Reject { failure } => ("reject", Some(failure)),
-        };
+        let (verdict, failure) = verdict_of(disposition);
         Self {
             number: 0,
             time_ms,
@@ -186,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn failures_leave_room_for_others() {
+        let (recordings, printer) = (Recordings::default(), "printer".parse().unwrap());
+        for sequence in 0..100 {
+            recordings.add(&printer, recorded(sequence, true, 10));
+        }
+        for sequence in 100..200 {
+            recordings.add(&printer, recorded(sequence, false, 10));
+        }
+        let of = recordings.of(&printer);
+        let failed = of.iter().filter(|one| one.failure.is_some()).count();
+        assert_eq!((of.len(), failed), (PLUGIN_MAX, PLUGIN_MAX / 2));
+        assert_eq!(of[PLUGIN_MAX - 1].sequence, 68, "the newest failures");
+    }
+
+    #[test]
     fn bytes_are_bounded_for_each_and_in_sum() {
         let recordings = Recordings::default();
         let name = |number: usize| format!("p-{number}").parse::<PluginName>().unwrap();
@@ -203,7 +222,10 @@ mod tests {
         assert_eq!(kept.bytes, sum);
         assert_eq!(kept.plugins.values().map(|own| own.bytes).sum::<usize>(), sum);
         drop(kept);
-        recordings.add(&name(0), recorded(9, true, PLUGIN_MAX_BYTES));
-        assert!(recordings.of(&name(0)).is_empty(), "it alone is too large");
+        let last = name(2 * ALL_MAX_BYTES / PLUGIN_MAX_BYTES - 1);
+        let before = recordings.of(&last).len();
+        recordings.add(&last, recorded(9, true, PLUGIN_MAX_BYTES));
+        assert!(before > 0);
+        assert_eq!(recordings.of(&last).len(), before, "it alone is too large");
     }
 }

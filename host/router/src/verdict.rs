@@ -53,12 +53,19 @@ pub(crate) fn disposition(
     }
 }
 
+/// The name of a disposition, and why the delivery failed, if it did.
+pub(crate) fn verdict_of(disposition: &Disposition) -> (&'static str, Option<&Failure>) {
+    match disposition {
+        Disposition::Ack(_) => ("ack", None),
+        Disposition::Retry { failure, .. } => ("retry", Some(failure)),
+        Disposition::Reject { failure } => ("reject", Some(failure)),
+        Disposition::Release => ("release", None),
+    }
+}
+
 /// Why a delivery failed, if it did.
 pub(crate) fn failure_of(disposition: &Disposition) -> Option<&Failure> {
-    match disposition {
-        Disposition::Retry { failure, .. } | Disposition::Reject { failure } => Some(failure),
-        Disposition::Ack(_) | Disposition::Release => None,
-    }
+    verdict_of(disposition).1
 }
 
 /// The verdict on a delivery that runs outside a router, by the router's rules: an emission that

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use usher_broker::{AFTER_MAX, BrokerError, Clock as _, Disposition, SystemClock};
-use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Tracing, Verdict};
+use usher_event::{Delivery, Digest, Failure, FailureClass, Listener, Outcome, Verdict};
 
 use crate::breaker::BreakerInput;
 use crate::clock::CachedClock;
@@ -25,7 +25,7 @@ use crate::run::{HandledBy, Run, RunSize};
 use crate::spans::{self, SettlingSpan};
 use crate::stats::RunStats;
 use crate::swap::Hold;
-use crate::verdict::{disposition, failure_of};
+use crate::verdict::{disposition, failure_of, verdict_of};
 
 /// A delivery that takes longer than this is slow: the finished part of its run is settled and the
 /// rest goes to other workers.
@@ -88,7 +88,7 @@ async fn handle_run(
     {
         let mut slow = Some(|| dispatch.hand_off(rest));
         let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;
-        let Some(Handled { by, took, decision, span, recording: _ }) = handled else {
+        let Some(Handled { by, took, decision, span }) = handled else {
             tracing::warn!(
                 subscription = %dispatch.name(),
                 sequence = delivery.sequence,
@@ -118,10 +118,10 @@ struct Handled {
     took: Duration,
     decision: Disposition,
     span: Option<Box<SettlingSpan>>,
-    recording: Option<Bytes>,
 }
 
-/// Runs a delivery, and keeps what it was told. `None` if the call was abandoned.
+/// Runs a delivery; where a version on trial fails it, runs it again on the previous version.
+/// `None` if the call was abandoned.
 async fn handle(
     dispatch: &Dispatch,
     delivery: &mut Delivery,
@@ -130,25 +130,7 @@ async fn handle(
     slow: &mut Option<impl FnOnce()>,
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
-    let handled = handle_on(dispatch.tracing(), delivery, hold, phase, slow, stamp).await?;
-    let handled = decided(dispatch, delivery, handled, phase, slow, stamp).await?;
-    if let Some(recording) = &handled.recording {
-        let (by, time_ms) = (&*handled.by, SystemClock.now_ms());
-        let recorded = Recorded::new(delivery, by, &handled.decision, recording.clone(), time_ms);
-        dispatch.recordings().add(by.name(), recorded);
-    }
-    Some(handled)
-}
-
-/// Where a version on trial failed a delivery: what the version before makes of it.
-async fn decided(
-    dispatch: &Dispatch,
-    delivery: &mut Delivery,
-    handled: Handled,
-    phase: &mut watch::Receiver<Phase>,
-    slow: &mut Option<impl FnOnce()>,
-    stamp: &mut CachedClock,
-) -> Option<Handled> {
+    let handled = handle_on(dispatch, delivery, hold, phase, slow, stamp).await?;
     let digest = handled.by.digest();
     let failed =
         failure_of(&handled.decision).filter(|failure| BreakerInput::of(failure.class).is_failed());
@@ -168,8 +150,7 @@ async fn decided(
         );
         dispatch.count_failure(failure.class);
         let tried = failure.clone();
-        let mut again =
-            handle_on(dispatch.tracing(), delivery, &mut before, phase, slow, stamp).await?;
+        let mut again = handle_on(dispatch, delivery, &mut before, phase, slow, stamp).await?;
         let took = handled.took + again.took;
         let Some(failed_again) = failure_of(&again.decision) else {
             dispatch.ladder().stood_in(digest, &tried, true);
@@ -199,8 +180,9 @@ async fn decided(
     Some(handled)
 }
 
+/// Runs a delivery on one version, and keeps what it was told.
 async fn handle_on(
-    tracing: &Tracing,
+    dispatch: &Dispatch,
     delivery: &mut Delivery,
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
@@ -208,7 +190,7 @@ async fn handle_on(
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
     let by = Arc::clone(hold.listener());
-    delivery.span = tracing.begin_below(&delivery.event);
+    delivery.span = dispatch.tracing().begin_below(&delivery.event);
     let Some(outcome) = call(by.handle(delivery), hold, phase, slow).await else {
         if let Some(span) = delivery.span.take() {
             spans::abandon(span, delivery, &*by);
@@ -222,12 +204,16 @@ async fn handle_on(
     let span = span.and_then(|span| spans::end(span, delivery, &*by, &decision));
     let recording = match &mut decision {
         Disposition::Reject { failure } if had_acked && recording.is_none() => {
-            failure.recording = record(&*by, delivery, failure, hold, phase, stamp).await;
+            failure.recording = record(&*by, delivery, failure, hold, phase, slow, stamp).await;
             failure.recording.clone()
         }
         _ => recording,
     };
-    Some(Handled { by, took, decision, span, recording })
+    if let Some(recording) = recording {
+        let recorded = Recorded::new(delivery, &*by, &decision, recording, SystemClock.now_ms());
+        dispatch.recordings().add(by.name(), recorded);
+    }
+    Some(Handled { by, took, decision, span })
 }
 
 /// Has a delivery whose emissions broke a rule run once more for its recording; `None` unless it fails
@@ -238,13 +224,14 @@ async fn record(
     failure: &Failure,
     hold: &mut Hold,
     phase: &mut watch::Receiver<Phase>,
+    slow: &mut Option<impl FnOnce()>,
     stamp: &mut CachedClock,
 ) -> Option<Bytes> {
     let again = async {
         let none = || Outcome::without_effects(Verdict::Ack, Duration::ZERO);
         by.record(delivery).await.unwrap_or_else(none)
     };
-    let outcome = call(again, hold, phase, &mut None::<fn()>).await?;
+    let outcome = call(again, hold, phase, slow).await?;
     let recording = outcome.recording.clone()?;
     let again = disposition(outcome, delivery, by.name(), hold.emissions(), stamp.now());
     let is_same = failure_of(&again)
@@ -331,11 +318,12 @@ impl Dispatch {
     /// Reports the outcome of a delivery to the ladder; logs and counts a failure.
     fn note(&self, delivery: &Delivery, digest: Digest, disposition: &Disposition) {
         let sequence = delivery.sequence;
-        let (failure, verdict) = match disposition {
-            Disposition::Retry { failure, .. } => (failure, "retry"),
-            Disposition::Reject { failure } => (failure, "reject"),
-            Disposition::Ack(_) => return self.ladder().acked(sequence, digest),
-            Disposition::Release => return,
+        let (verdict, failure) = verdict_of(disposition);
+        let Some(failure) = failure else {
+            if matches!(disposition, Disposition::Ack(_)) {
+                self.ladder().acked(sequence, digest);
+            }
+            return;
         };
         self.count_failure(failure.class);
         match BreakerInput::of(failure.class) {

@@ -61,8 +61,13 @@ impl Kind {
             (MESSAGES, Self::Messages),
             (WASI_MESSAGES, Self::WasiMessages),
         ];
-        let has = |start: &str| exports.clone().any(|name| name.starts_with(start));
-        kinds.into_iter().find(|(start, _)| has(start)).map(|(_, kind)| kind)
+        // A line of versions, or one version.
+        let is_it = |name: &str, known: &str| match known.ends_with('.') {
+            true => name.starts_with(known),
+            false => name == known,
+        };
+        let has = |known: &str| exports.clone().any(|name| is_it(name, known));
+        kinds.into_iter().find(|(known, _)| has(known)).map(|(_, kind)| kind)
     }
 }
 

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::capabilities::messages::Messages;
 use crate::capabilities::{self, Capabilities, HasAll, Services};
 use crate::capability::Grants;
 use crate::limits::{Limits, MEMORIES_MAX, TABLES_MAX, size};
@@ -94,7 +95,8 @@ impl Guest {
     /// Resources that accumulate over the instance's calls.
     pub(crate) fn held(&mut self) -> Held {
         let resources = self.capabilities.table.iter_mut().count();
-        Held { resources, memory_bytes: self.memory.used_bytes() }
+        let message_bytes = self.capabilities.messages.held_bytes();
+        Held { resources, memory_bytes: self.memory.used_bytes(), message_bytes }
     }
 }
 
@@ -118,6 +120,8 @@ pub(crate) struct Held {
     resources: usize,
     /// Linear memory, which never shrinks.
     memory_bytes: usize,
+    /// Messages, whose handles a guest may not drop either.
+    message_bytes: usize,
 }
 
 impl Held {
@@ -127,6 +131,7 @@ impl Held {
         let resources_max = size(limits.resources.min(limits.handles));
         let grown_bytes = self.memory_bytes.saturating_sub(before.memory_bytes);
         self.resources > resources_max / 2
+            || Messages::is_much(self.message_bytes, limits)
             || self.memory_bytes.saturating_add(grown_bytes) > size(limits.memory_bytes)
             || self.memory_bytes > size(limits.recycle_memory_bytes)
     }

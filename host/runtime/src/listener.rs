@@ -69,6 +69,7 @@ pub struct WasmListener {
     given: Given,
     isolation: Isolation,
     script: Option<Script>,
+    settings: Settings,
     pool: Arc<Pool>,
     counters: Counters,
 }
@@ -125,11 +126,14 @@ impl WasmListener {
         version: String,
         digest: Digest,
         settings: Settings,
+        is_silent: bool,
     ) -> Result<Self, SettingsError> {
+        let kept = settings.clone();
         let Settings { limits, grants, isolation, state, blobs, script } = settings;
         let redactor = Redactor::new(grants.secrets()).map_err(SettingsError::Secrets)?;
         let mut plugin = Plugin::new(name.as_str(), limits, redactor);
         plugin.is_observed = script.is_some();
+        plugin.is_silent = is_silent;
         plugin.profile = script.as_ref().and_then(|script| script.profile.clone());
         let names = capabilities().filter_map(|about| about.name);
         let names = names.filter(|name| grants.contains(name)).map(str::to_owned);
@@ -154,6 +158,7 @@ impl WasmListener {
             configured,
             given,
             script,
+            settings: kept,
             counters,
         })
     }
@@ -216,6 +221,8 @@ impl WasmListener {
             // Earlier deliveries may be the cause. This one had no effects yet, so retry it once in
             // a new instance.
             Err(CallError { is_cumulative: true, .. }) if has_served => {
+                // Of a call that is made anew.
+                notes.recording = None;
                 let again = async {
                     let instance = self.make(deadline).await?;
                     let called = self.call(instance, delivery, started, deadline, notes).await;
@@ -440,9 +447,14 @@ impl Listener for WasmListener {
         if !self.plugin().is_recorded() {
             return None;
         }
+        // Apart: it counts nowhere, logs nothing, and no instance remembers it.
+        let settings = Settings { isolation: Isolation::Fresh, ..self.settings.clone() };
+        let (name, version) = (self.name.clone(), self.version.clone());
+        let (runtime, code) = (self.runtime.clone(), self.code.clone());
+        let apart = Self::new(runtime, code, name, version, self.digest, settings, true).ok()?;
         let delivery = Delivery { is_dry_run: true, ..delivery.clone() };
         let mut notes = Notes { is_for_recording: true, ..Notes::default() };
-        Some(self.outcome(&delivery, Instant::now(), &mut notes).await)
+        Some(apart.outcome(&delivery, Instant::now(), &mut notes).await)
     }
 }
 

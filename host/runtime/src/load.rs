@@ -204,6 +204,7 @@ impl Loaded {
             description.version.clone(),
             linked.digest,
             settings,
+            false,
         )?;
         Ok(Arc::new(listener))
     }

@@ -23,11 +23,16 @@ pub struct Script {
 }
 
 impl Script {
-    /// Checks what is given. Without a clock, time begins at `begin_ms`, Unix milliseconds.
+    /// Checks what is given. Without a clock, time begins at `begin_ms`, Unix milliseconds. With a
+    /// profile, deliveries are repeated: what runs is sampled, and HTTP answers are given again.
     ///
     /// # Errors
     /// What is wrong with which field, in words.
-    pub fn new(given: &Given, begin_ms: u64) -> Result<Self, String> {
+    pub fn new(
+        given: &Given,
+        begin_ms: u64,
+        profile: Option<Arc<Profile>>,
+    ) -> Result<Self, String> {
         let begin = || GivenClock::Begin(Begin { time_ms: begin_ms });
         Ok(Self {
             clock: given.clock.clone().unwrap_or_else(begin),
@@ -35,17 +40,10 @@ impl Script {
                 .random
                 .clone()
                 .unwrap_or_else(|| GivenRandom { seed: "usher".to_owned(), delivery: 1 }),
-            answers: Arc::new(Answers::new(&given.http)?),
+            answers: Arc::new(Answers::new(&given.http, profile.is_some())?),
             deadline_ms: given.deadline_ms,
-            profile: None,
+            profile,
         })
-    }
-
-    /// For a delivery that is repeated: samples what runs, and answers HTTP requests again.
-    #[must_use]
-    pub fn profiled(self, profile: Arc<Profile>) -> Self {
-        self.answers.repeat();
-        Self { profile: Some(profile), ..self }
     }
 
     pub(crate) fn clocks(&self) -> clocks::Source {

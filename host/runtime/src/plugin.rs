@@ -30,6 +30,8 @@ pub(crate) struct Plugin {
     pub(crate) is_long: Arc<AtomicBool>,
     /// Whether all that its deliveries do is kept for [`WasmListener::observe`](crate::WasmListener::observe).
     pub(crate) is_observed: bool,
+    /// Whether what it writes and is denied is logged nowhere.
+    pub(crate) is_silent: bool,
     /// Where it spends its time, if that is asked for.
     pub(crate) profile: Option<Arc<Profile>>,
 }
@@ -45,6 +47,7 @@ impl Plugin {
             memory_bytes: AtomicU64::new(0),
             is_long: Arc::default(),
             is_observed: false,
+            is_silent: false,
             profile: None,
         }
     }
@@ -81,7 +84,8 @@ impl Plugin {
             "{what} is not granted: add {remedy} to [plugin.{}.{section}] in usher.toml",
             self.label
         ));
-        if self.denials.note(grant, text::head(kind, DENIED_MAX_BYTES), &words) {
+        let is_new = self.denials.note(grant, text::head(kind, DENIED_MAX_BYTES), &words);
+        if is_new && !self.is_silent {
             tracing::warn!(plugin = &*self.label, grant, "{words}");
         }
         words

@@ -48,11 +48,9 @@ impl Recompiler {
         }
         format::check(component, COMPONENT_MAX_BYTES)
             .map_err(|error| CompileError::Invalid(error.to_string()))?;
-        let code = self
-            .engine
-            .precompile_component(component)
-            .map_err(|error| CompileError::invalid(&text::error(&error)))?;
+        let compiled = self.engine.precompile_component(component);
         self.functions.lock().age();
+        let code = compiled.map_err(|error| CompileError::invalid(&text::error(&error)))?;
         self.cache.put(&self.engine, &digest, &code);
         Ok(())
     }

@@ -103,13 +103,20 @@ fn classify(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String, Ve
     let denied = guest.capabilities.log.plugin().denials.last();
     let denied = denied.filter(|_| UNCAUGHT.iter().any(|class| stderr.contains(class)));
     // StarlingMonkey's fetch fails, or ends the instance, without a word of why.
-    let denied = denied.or_else(|| guest.capabilities.http.denied().map(str::to_owned));
+    let is_silent = FETCH_FAILED.iter().any(|words| stderr.contains(words));
+    let denied = denied.or_else(|| guest.capabilities.http.refused().filter(|_| is_silent));
     let denied = denied.map(|denied| format!("; {denied}")).unwrap_or_default();
     (class, format!("{cause}: {}{denied}", text::escape(&words)), frames)
 }
 
 /// Classes of the errors of imports that a denial is, as Python's bindings name them.
 const UNCAUGHT: [&str; 3] = ["Error_AccessDenied", "Error_Denied", "Error_Upstream"];
+
+/// What StarlingMonkey says of a request that failed, without a body and with one.
+const FETCH_FAILED: [&str; 2] = [
+    "NetworkError when attempting to fetch resource",
+    "event loop error, but no exception is pending",
+];
 
 fn class(error: &wasmtime::Error, guest: &Guest) -> (FailureClass, String) {
     if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {

@@ -226,7 +226,9 @@ async fn serve(
     );
     let registry = Arc::new(Registry::new(Arc::clone(&router)));
     let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
+    // Only `usher dev` sets both.
     let stand_ins = std::env::var_os(STAND_INS);
+    let stand_ins = stand_ins.filter(|_| std::env::var_os(END_WITH_PARENT).is_some());
     if let Some(file) = &stand_ins {
         runtime.stand_in(file.into());
     }

@@ -30,7 +30,7 @@ pub enum PluginsVerb {
     Rollback(PluginArgs),
     /// Show the outcome of each change of a plugin, oldest first
     History(PluginArgs),
-    /// List its newest deliveries that failed or asked other servers, with what they were told
+    /// List its newest deliveries that failed or asked other servers
     Recordings(PluginArgs),
     /// Write one of these as a fixture for `usher test`
     Capture(CaptureRecordingArgs),

@@ -278,6 +278,9 @@ impl Log {
             let (stream, level) = (stream.as_str(), name(level));
             state.lines.push(LogLine { stream, level, text: text::escape(&line).into_owned() });
         }
+        if self.plugin().is_silent {
+            return;
+        }
         let attribution = state.attribution();
         macro_rules! emit {
             ($level:expr) => {

@@ -165,6 +165,8 @@ fn messages_of_the_proposal_have_topic_metadata_and_media_type() {
     let refused = setup.deliver_on(&delivery("topic.hoard")).unwrap_err();
     assert_eq!(refused.class, FailureClass::Limit, "{refused:?}");
     assert!(refused.reason.starts_with("messages may have"), "{refused:?}");
+    let refused = setup.deliver_on(&delivery("topic.metadata")).unwrap_err();
+    assert_eq!(refused.reason, "one delivery may publish 1048576 bytes of messages");
     assert!(setup.deliver_on(&delivery("topic.any")).is_ok(), "they are gone");
 }
 

@@ -105,7 +105,10 @@ pub(super) async fn recordings(
     State(api): State<Api>,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<Recordings>, ApiError> {
-    let recorded = api.running.router.recordings().of(&plugin(&name)?);
+    let name = plugin(&name)?;
+    // Refuses one that there isn't.
+    api.running.control.history(&name)?;
+    let recorded = api.running.router.recordings().of(&name);
     Ok(Json(Recordings { recordings: recorded.iter().map(project::recorded).collect() }))
 }
 

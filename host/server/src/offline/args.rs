@@ -143,7 +143,7 @@ pub(crate) struct ShadowArgs {
     /// On the events that come, until Ctrl-C
     #[arg(long, conflicts_with = "last")]
     pub(crate) live: bool,
-    /// End after this many of them
+    /// End after this many deliveries of them
     #[arg(long, value_name = "N", requires = "live")]
     pub(crate) events: Option<usize>,
     /// Only events of this subscription of the plugin

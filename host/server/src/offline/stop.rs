@@ -2,7 +2,10 @@
 
 use std::thread;
 
-/// Runs `then` once at SIGINT or SIGTERM, which no longer end the process.
+/// Exit status of a process that a second signal ended, as shells have it for SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Runs `then` at the first SIGINT or SIGTERM; the second ends the process.
 ///
 /// # Errors
 /// The signals can't be listened for.
@@ -16,11 +19,16 @@ pub(super) fn on_stop(then: impl FnOnce() + Send + 'static) -> std::io::Result<(
             else {
                 return;
             };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            };
+            next().await;
             then();
+            next().await;
+            std::process::exit(INTERRUPTED);
         });
     });
     Ok(())

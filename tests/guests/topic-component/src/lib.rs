@@ -1,6 +1,6 @@
 //! Takes and sends messages as the proposal wasi:messaging has them. The topic says what happens:
 //! `topic.fail`: an error; `topic.request`: a request, whose error is sent; `topic.hoard`: more in
-//! messages than may be held; `topic.forward`: the message itself goes on, to `topic.forwarded`; any
+//! messages than may be held; `topic.metadata`: more metadata than may be sent; `topic.forward`: the message itself goes on, to `topic.forwarded`; any
 //! other: a new message with its data and what was in its metadata, to `topic.done`.
 
 #![allow(
@@ -45,6 +45,16 @@ impl Guest for Component {
                 let content = vec![0; 1 << 20];
                 let hoard: Vec<_> = (0..8).map(|_| Message::new(&content)).collect();
                 send(&client, "topic.done", Message::new(hoard.len().to_string().as_bytes()))
+            }
+            "topic.metadata" => {
+                let value = "x".repeat(1 << 20);
+                for _ in 0..4 {
+                    let much = Message::new(&[]);
+                    let _ = much.add_metadata("ce-much", &value);
+                    // What is refused fails the delivery in any case.
+                    let _ = send(&client, "topic.done", much);
+                }
+                Ok(())
             }
             "topic.forward" => {
                 let _ = message.add_metadata("ce-hops", "1");

@@ -1,7 +1,6 @@
 //! Answers that are given beforehand, in place of the network: for deliveries that are run again,
 //! and for tests.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ const SHOWN_MAX_BYTES: usize = 256;
 pub(crate) struct Answers {
     answers: Mutex<Vec<Answer>>,
     /// Whether they begin again once all of a method and URL are used; else each is used once.
-    is_repeating: AtomicBool,
+    is_repeating: bool,
 }
 
 struct Answer {
@@ -45,17 +44,12 @@ impl Answers {
     ///
     /// # Errors
     /// What is wrong with which answer, in words.
-    pub(crate) fn new(given: &[GivenAnswer]) -> Result<Self, String> {
+    pub(crate) fn new(given: &[GivenAnswer], is_repeating: bool) -> Result<Self, String> {
         let answers = given.iter().enumerate().map(|(position, given)| {
             answer(given).map_err(|words| format!("http[{position}]: {words}"))
         });
         let answers = Mutex::new(answers.collect::<Result<_, _>>()?);
-        Ok(Self { answers, is_repeating: AtomicBool::new(false) })
-    }
-
-    /// Has them begin again once all of a method and URL are used.
-    pub(crate) fn repeat(&self) {
-        self.is_repeating.store(true, Ordering::Relaxed);
+        Ok(Self { answers, is_repeating })
     }
 
     /// Whether there is one for a method and URL, used or not.
@@ -95,9 +89,7 @@ impl Answers {
         let answers = &mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let url = uri.to_string();
         let of_it = |answer: &&mut Answer| answer.method == method && answer.url == url;
-        if self.is_repeating.load(Ordering::Relaxed)
-            && answers.iter_mut().filter(of_it).all(|answer| answer.is_used)
-        {
+        if self.is_repeating && answers.iter_mut().filter(of_it).all(|answer| answer.is_used) {
             answers.iter_mut().filter(of_it).for_each(|answer| answer.is_used = false);
         }
         let Some(answer) =
@@ -180,18 +172,20 @@ mod tests {
 
     #[test]
     fn each_answer_is_used_once_in_the_order_of_its_method_and_url() {
-        let answers = Answers::new(&[
+        let given = [
             given("GET", "http://a.test", 200),
             given("POST", "http://a.test/", 201),
             given("GET", "http://a.test/", 202),
-        ])
-        .unwrap();
-        let status = |method: &str, url: &str| {
+        ];
+        let answers = Answers::new(&given, false).unwrap();
+        let repeating = Answers::new(&given, true).unwrap();
+        let status_of = |answers: &Answers, method: &str, url: &str| {
             let found = answers.find(method, &url.parse().unwrap());
             found
                 .map(|(response, ..)| response.status().as_u16())
                 .map_err(|error| error.to_string())
         };
+        let status = |method: &str, url: &str| status_of(&answers, method, url);
         assert_eq!(status("GET", "http://a.test/"), Ok(200));
         assert_eq!(status("GET", "http://a.test/"), Ok(202));
         assert_eq!(status("POST", "http://a.test/"), Ok(201));
@@ -202,16 +196,15 @@ mod tests {
             words.contains("no answer was recorded or given for GET http://b.test/"),
             "{words}"
         );
-        answers.repeat();
         for expected in [200, 202, 200] {
-            assert_eq!(status("GET", "http://a.test/"), Ok(expected));
+            assert_eq!(status_of(&repeating, "GET", "http://a.test/"), Ok(expected));
         }
-        assert!(status("GET", "http://b.test/").is_err());
+        assert!(status_of(&repeating, "GET", "http://b.test/").is_err());
     }
 
     #[test]
     fn what_is_given_is_checked() {
-        let refused = |answer: GivenAnswer| Answers::new(&[answer]).err().unwrap();
+        let refused = |answer: GivenAnswer| Answers::new(&[answer], false).err().unwrap();
         assert!(refused(given("GET", "a.test", 200)).starts_with("http[0]: \"a.test\""));
         assert!(refused(given("GET", "http://a.test", 99)).contains("99 is no status"));
         let neither = GivenAnswer { status: None, ..given("GET", "http://a.test", 200) };

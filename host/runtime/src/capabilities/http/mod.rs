@@ -145,9 +145,10 @@ impl Http {
         self.calls.shared.plugin.limits.http_calls.saturating_sub(self.calls.calls_left)
     }
 
-    /// Why the delivery's last request that was refused was.
-    pub(crate) fn denied(&self) -> Option<&str> {
-        self.calls.denied.as_deref()
+    /// Why the delivery's last request was refused by the host, if it was: now, or when it was recorded.
+    pub(crate) fn refused(&self) -> Option<String> {
+        let transcript = self.calls.transcript.as_ref();
+        transcript.and_then(Transcript::refused).or_else(|| self.calls.denied.clone())
     }
 
     /// The requests of the delivery, where they are recorded.

@@ -54,9 +54,7 @@ impl StandIns {
         let json = std::fs::read(&self.file).map_err(|error| error.to_string())?;
         let given: Vec<GivenAnswer> =
             serde_json::from_slice(&json).map_err(|error| error.to_string())?;
-        let answers = Answers::new(&given)?;
-        answers.repeat();
-        Ok(answers)
+        Answers::new(&given, true)
     }
 }
 

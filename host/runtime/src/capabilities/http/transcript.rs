@@ -107,6 +107,12 @@ impl Transcript {
         given.http = exchanges.exchanges.iter().map(Exchange::answer).collect();
     }
 
+    /// The host's words about the last request, if that is all there is.
+    pub(super) fn refused(&self) -> Option<String> {
+        let exchanges = self.lock();
+        exchanges.exchanges.last()?.error.as_ref()?.detail.clone()
+    }
+
     /// The requests.
     pub(super) fn calls(&self) -> Vec<HttpCall> {
         let call = |exchange: &Exchange| HttpCall {

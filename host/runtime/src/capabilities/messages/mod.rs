@@ -8,14 +8,13 @@ mod wasmcloud;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use usher_event::{Delivery, Effects, Emission, Event};
 use wasmtime::component::Linker;
 
 use crate::bindings::messaging::{producer, request_reply, types};
 use crate::bindings::wasmcloud::consumer;
 use crate::capability::{About, Capability, Grants, Has, Viewed};
-use crate::limits::size;
+use crate::limits::{Limits, size};
 use crate::meter::GuestClock;
 use crate::plugin::Plugin;
 pub(crate) use subjects::Subjects;
@@ -104,22 +103,34 @@ impl Messages {
         self.shared.subjects.subject(event.ty())
     }
 
+    /// Bytes of messages that the guest still has.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// How much it may have: what was delivered, and what it may publish.
+    fn held_max_bytes(limits: &Limits) -> usize {
+        size(limits.emission_bytes).saturating_add(size(limits.host_call_bytes))
+    }
+
+    /// Whether an instance that still has so much had better be replaced.
+    pub(crate) fn is_much(held_bytes: usize, limits: &Limits) -> bool {
+        held_bytes > Self::held_max_bytes(limits) / 2
+    }
+
     fn refuse(&mut self, words: String) -> String {
         self.limit_reached.get_or_insert_with(|| words.clone());
         words
     }
 
-    /// Stages an emission whose type is that of a subject.
-    fn publish(&mut self, subject: String, emission: Emission) -> Result<(), String> {
+    /// Stages an emission whose type is that of a subject, made of a message of `bytes`.
+    fn publish(&mut self, subject: String, emission: Emission, bytes: usize) -> Result<(), String> {
         let limits = &self.shared.plugin.limits;
         let (count_max, bytes_max) = (limits.emissions, limits.emission_bytes);
         if self.published.len() >= size(count_max) {
             return Err(self.refuse(format!("one delivery may publish {count_max} messages")));
         }
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let message_bytes = subject.len()
-            + emission.data.as_ref().map_or(0, Bytes::len)
-            + text(&emission.datacontenttype);
+        let message_bytes = subject.len() + bytes;
         let Some(left_bytes) = self.left_bytes.checked_sub(message_bytes) else {
             let words = format!("one delivery may publish {bytes_max} bytes of messages");
             return Err(self.refuse(words));
@@ -144,7 +155,6 @@ fn media_type(body: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
     use crate::testing::{clock, delivery, limited};
 
     fn messages(limits: Limits) -> Messages {
@@ -162,9 +172,9 @@ mod tests {
         let mut messages = messages(limits);
         messages.begin(&delivery());
         for subject in ["t", "t", "u"] {
-            messages.publish(subject.to_owned(), emission(b"[1]")).unwrap();
+            messages.publish(subject.to_owned(), emission(b"[1]"), 3).unwrap();
         }
-        let words = messages.publish("t".to_owned(), emission(b"4")).unwrap_err();
+        let words = messages.publish("t".to_owned(), emission(b"4"), 1).unwrap_err();
         assert_eq!(words, "one delivery may publish 3 messages");
         assert_eq!(messages.limit_reached(), Some(words));
         let mut effects = Effects::default();
@@ -173,7 +183,7 @@ mod tests {
         assert_eq!(types, ["com.test.t", "com.test.t", "u"]);
 
         messages.begin(&delivery());
-        let words = messages.publish("t".to_owned(), emission(&[b'x'; 20])).unwrap_err();
+        let words = messages.publish("t".to_owned(), emission(b""), 20).unwrap_err();
         assert_eq!(words, "one delivery may publish 20 bytes of messages");
     }
 

@@ -6,28 +6,20 @@
 
 use std::collections::BTreeMap;
 
-use usher_event::{Delivery, Emission, Event, Value};
+use usher_event::{Delivery, Emission, Event, LINEAGE_EXTENSIONS, Value};
 use wasmtime::component::{Resource, ResourceTable};
 
 use super::{Messages, NOTHING_ANSWERS, media_type};
 use crate::bindings::messaging::types::{self, Error, MetadataError};
 use crate::bindings::messaging::{producer, request_reply};
 use crate::capability::View;
-use crate::limits::size;
 
 const PREFIX: &str = "ce-";
-/// Attributes that the router sets.
-const NOT_THE_PLUGINS: [&str; 9] = [
-    "id",
-    "source",
-    "specversion",
-    "type",
-    "time",
-    "causationid",
-    "correlationid",
-    "traceparent",
-    "tracestate",
-];
+/// Attributes that the router sets, besides those of [`LINEAGE_EXTENSIONS`].
+const ROUTERS: [&str; 5] = ["id", "source", "specversion", "type", "time"];
+
+/// Counted for each piece of metadata besides its text.
+const PIECE_BYTES: usize = 64;
 
 /// A connection to the router; has nothing.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -48,11 +40,15 @@ pub struct Message {
     metadata: BTreeMap<String, String>,
 }
 
+fn piece_bytes(key: &str, value: &str) -> usize {
+    PIECE_BYTES + key.len() + value.len()
+}
+
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
 impl Message {
     fn bytes(&self) -> usize {
-        let metadata = self.metadata.iter().map(|(key, value)| key.len() + value.len());
+        let metadata = self.metadata.iter().map(|(key, value)| piece_bytes(key, value));
         let text = self.content_type.as_ref().map_or(0, String::len);
         self.data.len() + text + metadata.sum::<usize>()
     }
@@ -95,7 +91,7 @@ impl Message {
             match key.strip_prefix(PREFIX) {
                 Some("subject") => emission.subject = Some(value),
                 Some("dataschema") => emission.dataschema = Some(value),
-                Some(name) if !NOT_THE_PLUGINS.contains(&name) => {
+                Some(name) if !ROUTERS.contains(&name) && !LINEAGE_EXTENSIONS.contains(&name) => {
                     emission.extensions.push((name.to_owned(), Value::String(value)));
                 }
                 _ => {}
@@ -141,9 +137,7 @@ impl View<'_, Messages> {
         more_bytes: usize,
         change: impl FnOnce(&mut Message),
     ) -> wasmtime::Result<()> {
-        // What was delivered is as large as it is.
-        let limits = &self.capability.shared.plugin.limits;
-        let max_bytes = size(limits.emission_bytes).saturating_add(size(limits.host_call_bytes));
+        let max_bytes = Messages::held_max_bytes(&self.capability.shared.plugin.limits);
         if self.capability.held_bytes.saturating_add(more_bytes) > max_bytes {
             let words = format!("messages may have {max_bytes} bytes together");
             self.capability.refuse(words);
@@ -231,7 +225,7 @@ impl types::HostMessage for View<'_, Messages> {
         key: String,
         value: String,
     ) -> wasmtime::Result<Result<(), MetadataError>> {
-        let bytes = key.len() + value.len();
+        let bytes = piece_bytes(&key, &value);
         self.change(&handle, bytes, |message| {
             message.metadata.insert(key, value);
         })
@@ -243,7 +237,7 @@ impl types::HostMessage for View<'_, Messages> {
         handle: Resource<Message>,
         metadata: Vec<(String, String)>,
     ) -> wasmtime::Result<Result<(), MetadataError>> {
-        let bytes = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes = metadata.iter().map(|(key, value)| piece_bytes(key, value)).sum();
         let change = |message: &mut Message| message.metadata = metadata.into_iter().collect();
         self.change(&handle, bytes, change).map(Ok)
     }
@@ -267,8 +261,10 @@ impl producer::Host for View<'_, Messages> {
         handle: Resource<Message>,
     ) -> Answer<()> {
         self.message(&handle)?;
-        let emission = self.delete(handle)?.into_emission();
-        Ok(self.capability.publish(topic, emission).map_err(Error::Other))
+        let message = self.delete(handle)?;
+        let bytes = message.bytes();
+        let sent = self.capability.publish(topic, message.into_emission(), bytes);
+        Ok(sent.map_err(Error::Other))
     }
 }
 

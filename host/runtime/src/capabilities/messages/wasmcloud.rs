@@ -21,11 +21,12 @@ impl consumer::Host for View<'_, Messages> {
         if reply_to.is_some() {
             return Ok(Err("nothing replies to an event: leave reply-to out".to_owned()));
         }
+        let bytes = body.len();
         let emission = Emission {
             datacontenttype: Some(media_type(&body).to_owned()),
             data: Some(body.into()),
             ..Emission::default()
         };
-        Ok(self.capability.publish(subject, emission))
+        Ok(self.capability.publish(subject, emission, bytes))
     }
 }

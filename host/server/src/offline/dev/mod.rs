@@ -20,7 +20,7 @@ use usher_api::{StateQuery, StateValues, routes};
 use usher_author::{BuildError, Project, build};
 use usher_cli::ui::{CliError, Output};
 use usher_client::Client;
-use usher_event::json;
+use usher_event::{GivenAnswer, json};
 use usher_fixtures::Fixture;
 use usher_runtime::Recompiler;
 
@@ -177,7 +177,8 @@ impl Session<'_> {
                 return self.screen.broken(&error.to_string(), output);
             }
         }
-        self.stand_in()?;
+        self.samples = samples(&self.project);
+        self.stand_in(None)?;
         let plugins = &self.folders.plugins;
         let failed = |error| CliError::new(format!("{}: {error}", plugins.display()));
         let component = std::fs::read(&self.project.component).map_err(failed)?;
@@ -194,12 +195,21 @@ impl Session<'_> {
         self.screen.built(begun.elapsed(), is_same)
     }
 
-    /// Reads the samples again, which may have been edited, and has their HTTP answers stand in for the
-    /// servers of their URLs.
-    fn stand_in(&mut self) -> Result<(), CliError> {
-        self.samples = samples(&self.project);
-        let answers = self.samples.iter().flat_map(|sample| &sample.given.http);
-        let json = serde_json::to_vec(&answers.collect::<Vec<_>>()).unwrap_or_default();
+    /// Has the HTTP answers of the samples stand in for the servers of their URLs: one sample's own, and
+    /// of the others those to requests that it has no answer to.
+    fn stand_in(&self, chosen: Option<usize>) -> Result<(), CliError> {
+        let answers = |sample: &Fixture| sample.given.http.clone();
+        let mut all =
+            chosen.and_then(|chosen| self.samples.get(chosen)).map_or(Vec::new(), answers);
+        for sample in &self.samples {
+            let is_answered = |one: &GivenAnswer| {
+                all.iter().any(|known| (&known.method, &known.url) == (&one.method, &one.url))
+            };
+            let more: Vec<_> =
+                answers(sample).into_iter().filter(|one| !is_answered(one)).collect();
+            all.extend(more);
+        }
+        let json = serde_json::to_vec(&all).unwrap_or_default();
         let file = &self.folders.stand_ins;
         if std::fs::read(file).is_ok_and(|before| before == json) {
             return Ok(());
@@ -212,11 +222,12 @@ impl Session<'_> {
 
     /// Sends the events of a sample: of the first, unless one is named.
     fn send(&mut self, name: &str) -> Result<(), CliError> {
-        self.stand_in()?;
-        let Some(client) = &self.client else { return Ok(()) };
+        self.samples = samples(&self.project);
         let mut samples = self.samples.iter();
-        let found = samples.find(|sample| name.is_empty() || sample.name.starts_with(name));
-        let Some(sample) = found else {
+        let found = samples.position(|sample| name.is_empty() || sample.name.starts_with(name));
+        self.stand_in(found)?;
+        let Some(client) = &self.client else { return Ok(()) };
+        let Some(sample) = found.and_then(|found| self.samples.get(found)) else {
             let names: Vec<_> = self.samples.iter().map(|sample| sample.name.clone()).collect();
             return self.screen.no_sample(name, &names);
         };

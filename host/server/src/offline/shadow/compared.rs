@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use http::Uri;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use usher_cli::ui::{Align, CliError, Table, paint, style};
 use usher_event::GivenAnswer;
 use usher_fixtures::{Difference, Expected, Report, differences};
@@ -67,10 +67,20 @@ struct Version {
     digest: String,
     /// Verdicts, and how often.
     verdicts: BTreeMap<String, usize>,
-    median_us: u64,
-    peak_memory_bytes: u64,
-    #[serde(skip)]
+    #[serde(rename = "median_us", serialize_with = "median_of")]
     times_us: VecDeque<u64>,
+    peak_memory_bytes: u64,
+}
+
+/// The middle one of some times; 0 of none.
+fn median(times_us: &VecDeque<u64>) -> u64 {
+    let mut times: Vec<_> = times_us.iter().copied().collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn median_of<S: Serializer>(times_us: &VecDeque<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(median(times_us))
 }
 
 impl From<Report> for Did {
@@ -182,7 +192,7 @@ impl Summary {
     }
 
     /// Deliveries that were compared.
-    pub(super) fn events(&self) -> usize {
+    pub(super) fn compared(&self) -> usize {
         self.compared
     }
 
@@ -212,7 +222,7 @@ impl Summary {
                 format!("{} ({what})", printable(&one.version)).into(),
                 one.digest.chars().take(12).collect::<String>().into(),
                 verdicts.join(", ").into(),
-                duration(one.median_us).into(),
+                duration(median(&one.times_us)).into(),
                 bytes(one.peak_memory_bytes).into(),
             ]);
         }
@@ -237,9 +247,8 @@ impl Version {
             version: loaded.description().version.clone(),
             digest: loaded.digest().to_string(),
             verdicts: BTreeMap::new(),
-            median_us: 0,
-            peak_memory_bytes: 0,
             times_us: VecDeque::new(),
+            peak_memory_bytes: 0,
         }
     }
 
@@ -251,9 +260,5 @@ impl Version {
             self.times_us.pop_front();
         }
         self.times_us.push_back(did.took_us);
-        let mut times: Vec<_> = self.times_us.iter().copied().collect();
-        let middle = times.len() / 2;
-        let (_, median, _) = times.select_nth_unstable(middle);
-        self.median_us = *median;
     }
 }

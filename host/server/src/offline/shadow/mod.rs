@@ -26,7 +26,7 @@ use compared::{Compared, Did, Summary};
 use source::{Delivered, Moment, Source};
 
 /// Events that wait to be compared; the stream waits beyond.
-const COMING_MAX: usize = 1_024;
+const COMING_MAX: usize = 64;
 /// How long the router has for a delivery whose HTTP answers are to be had from it.
 const HTTP_TIME: Duration = Duration::from_secs(1);
 
@@ -145,26 +145,40 @@ impl Versions {
                     break;
                 }
             };
-            if self.source.is_granted_http() {
-                thread::sleep(HTTP_TIME.saturating_sub(arrived.elapsed()));
-            }
-            // One look at the router serves all events that came before it.
-            let moment = match latest.take().filter(|(_, looked)| *looked > arrived) {
-                Some(moment) => moment,
-                None => (self.source.moment()?, Instant::now()),
-            };
-            for delivered in self.source.deliveries(&stored) {
-                let compared = self.compare(delivered, &moment.0)?;
-                summary.add(&compared);
-                if args.client.json {
-                    out.json_line(&compared)?;
-                } else {
-                    out.text(&compared.render())?;
+            // One look at the router serves all events whose time for answers was up.
+            let due =
+                arrived + if self.source.is_granted_http() { HTTP_TIME } else { Duration::ZERO };
+            let moment = match latest.take().filter(|(_, looked)| *looked >= due) {
+                Some(moment) => Ok(moment),
+                None => {
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let looked = Instant::now();
+                    self.source.moment().map(|moment| (moment, looked))
                 }
-                out.flush()?;
+            };
+            let compared = moment.and_then(|moment| {
+                let deliveries = self.source.deliveries(&stored).into_iter();
+                let compared = deliveries.map(|one| self.compare(one, &moment.0)).collect();
+                latest = Some(moment);
+                compared
+            });
+            let compared: Vec<Compared> = match compared {
+                Ok(compared) => compared,
+                Err(error) => {
+                    lost = Some(error);
+                    break;
+                }
+            };
+            for one in &compared {
+                summary.add(one);
+                if args.client.json {
+                    out.json_line(one)?;
+                } else {
+                    out.text(&one.render())?;
+                }
             }
-            latest = Some(moment);
-            if args.events.is_some_and(|enough| summary.events() >= enough) {
+            out.flush()?;
+            if args.events.is_some_and(|enough| summary.compared() >= enough) {
                 break;
             }
         }

@@ -64,6 +64,13 @@ impl Source {
             Ok((one.name.local().to_owned(), filter))
         });
         let subscriptions = subscriptions.collect::<Result<Vec<_>, CliError>>()?;
+        if subscriptions.is_empty() {
+            let what = match subscription {
+                Some(name) => format!("{plugin} has no subscription {name}"),
+                None => format!("{plugin} has no subscription"),
+            };
+            return Err(CliError::new(what));
+        }
         Ok(Self {
             client,
             plugin: plugin.clone(),
@@ -103,9 +110,13 @@ impl Source {
 
     /// The events that come, as log; [`Source::deliveries`] are what the subscriptions take of one.
     pub(super) fn coming(&self) -> Log {
-        let filters: Vec<_> =
-            self.subscriptions.iter().map(|(_, filter)| filter.to_json()).collect();
-        self.log(Some(serde_json::json!({ "any": filters }).to_string()))
+        let mut filters = self.subscriptions.iter().map(|(_, filter)| filter);
+        let takes_all = filters.clone().any(Filter::is_everything);
+        let any =
+            serde_json::json!({ "any": filters.by_ref().map(Filter::to_json).collect::<Vec<_>>() });
+        // Together they may be more than one filter may have.
+        let is_fit = !takes_all && Filter::from_json(&any).is_ok();
+        self.log(is_fit.then(|| any.to_string()))
     }
 
     /// An event as each subscription that takes it gets it.
@@ -134,9 +145,11 @@ impl Source {
         let mut http = self.answers.clone();
         if let Some(number) = moment.recorded.get(&(to.sequence, to.subscription.clone())) {
             let path = [self.plugin.as_str(), &number.to_string()];
-            let found: RecordedDelivery =
-                self.client.call(routes::PLUGIN_RECORDING, &path).fetch()?;
-            let given = found.recording.and_then(|recording| recording.given);
+            // It may have given way to a newer one.
+            let found =
+                self.client.call(routes::PLUGIN_RECORDING, &path).find::<RecordedDelivery>()?;
+            let recording = found.and_then(|found| found.recording);
+            let given = recording.and_then(|recording| recording.given);
             http.extend(given.into_iter().flat_map(|given| given.http));
         }
         Ok(Given {
