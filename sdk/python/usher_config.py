@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Optional
 
 from componentize_py_types import Err
-from wit_world.imports import wasi_config_store as store
+try:
+    from wit_world.imports import wasi_config_store as store
+except ImportError:
+    # Its name as long as no other interface is called so.
+    from wit_world.imports import store
 
 import usher
 

@@ -10,7 +10,13 @@ from __future__ import annotations
 from typing import Iterator, Optional
 
 from componentize_py_types import Err
-from wit_world.imports import atomics, wasi_keyvalue_store as store
+from wit_world.imports import atomics
+
+try:
+    from wit_world.imports import wasi_keyvalue_store as store
+except ImportError:
+    # Its name as long as no other interface is called so.
+    from wit_world.imports import store
 
 import usher
 

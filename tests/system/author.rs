@@ -205,7 +205,7 @@ fn a_project_is_begun_once() -> Result<()> {
     assert_eq!(test.code, 1);
     fs::write(
         project.join("plugin.toml"),
-        "[build]\nsteps = [[\".venv/bin/none\"]]\ncomponent = \"x\"\nwatch = []\n",
+        "[build]\nsteps = [[\".venv/bin/none\"]]\ncomponent = \"x.wasm\"\nwatch = []\n",
     )?;
     let test = usher(&["test", project.to_str().unwrap()], b"")?;
     assert!(test.stderr.contains("pip install -r requirements.txt"), "{test:?}");

@@ -192,8 +192,8 @@ fn servers_are_asked_where_granted() -> Result<()> {
         assert!(answered["type"].as_str().unwrap().starts_with("application/json"), "{answered}");
         assert!(answered["body"].as_str().unwrap().starts_with('{'), "{answered}");
 
-        let flow =
-            scene.flow_of("quirk.http", "e-2", &charge(&format!("{}/nowhere", gateway.url())))?;
+        let nowhere = json!({ "method": "GET", "url": format!("{}/nowhere", gateway.url()) });
+        let flow = scene.flow_of("quirk.http", "e-2", &nowhere)?;
         let refused = delivery(&flow);
         assert_eq!(refused["state"], "dead", "{name}: {flow:#}");
         let reason = refused["failures"][0]["reason"].as_str().unwrap_or_default();

@@ -19,6 +19,8 @@ struct Language {
     /// The file that pins the tools, and their folder.
     tools: Option<(&'static str, &'static str)>,
     quirks: &'static [Quirks],
+    /// Other capabilities to choose, where the names of what is imported depend on the choice.
+    choices: &'static [&'static str],
 }
 
 /// A project that tries what a language is known for.
@@ -31,7 +33,7 @@ struct Quirks {
 }
 
 const LANGUAGES: [Language; 5] = [
-    Language { name: "rust", tools: None, quirks: &[] },
+    Language { name: "rust", tools: None, quirks: &[], choices: &[] },
     Language {
         name: "python",
         tools: Some(("requirements.txt", ".venv")),
@@ -40,6 +42,7 @@ const LANGUAGES: [Language; 5] = [
             source: ("app.py", "app.py"),
             with: "config,state,http",
         }],
+        choices: &["config", "state", "state,http"],
     },
     Language {
         name: "js",
@@ -48,8 +51,14 @@ const LANGUAGES: [Language; 5] = [
             Quirks { name: "quirks-js", source: ("plugin.js", "plugin.js"), with: "config,state" },
             Quirks { name: "quirks-fetch", source: ("fetch.js", "plugin.js"), with: "http" },
         ],
+        choices: &[],
     },
-    Language { name: "ts", tools: Some(("package.json", "node_modules")), quirks: &[] },
+    Language {
+        name: "ts",
+        tools: Some(("package.json", "node_modules")),
+        quirks: &[],
+        choices: &[],
+    },
     Language {
         name: "c",
         tools: Some(("requirements.txt", ".venv")),
@@ -58,6 +67,7 @@ const LANGUAGES: [Language; 5] = [
             source: ("plugin.c", "src/plugin.c"),
             with: "config,state",
         }],
+        choices: &[],
     },
 ];
 
@@ -74,6 +84,15 @@ pub(crate) fn build() -> Result<()> {
         let tools = tools(&folder, &language, &project)?;
         // Builds it, too.
         run(usher(&["test"]).arg(&project))?;
+        if language.name == "rust" {
+            run(Command::new("cargo").arg("test").current_dir(&project))?;
+        }
+        for with in language.choices {
+            let chosen = format!("{}-{}", language.name, with.replace(',', "-"));
+            let chosen = new(&folder, language.name, &chosen, &["--with", with])?;
+            link(&language, tools.as_deref(), &chosen)?;
+            run(usher(&["test"]).arg(&chosen))?;
+        }
         for Quirks { name, source: (source, place), with } in language.quirks {
             let quirks = new(&folder, language.name, name, &["--with", with])?;
             link(&language, tools.as_deref(), &quirks)?;

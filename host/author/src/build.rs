@@ -21,7 +21,7 @@ pub enum BuildError {
         hint: String,
     },
     /// A step failed; its output says why.
-    #[error("`{step}` failed ({status})")]
+    #[error("`{step}` failed ({status}){hint}")]
     Failed {
         /// The step.
         step: String,
@@ -29,6 +29,8 @@ pub enum BuildError {
         status: ExitStatus,
         /// What it printed, if that was captured.
         output: String,
+        /// What may be missing.
+        hint: String,
     },
     /// All steps succeeded, but there is no component.
     #[error("the build made no {}: check build.component in plugin.toml", .0.display())]
@@ -48,7 +50,12 @@ pub fn build(project: &Project, is_captured: bool) -> Result<(), BuildError> {
             false => Command::new(program),
         };
         command.args(args).current_dir(&project.folder).stdin(Stdio::null());
-        let failed = |status, output| BuildError::Failed { step: step.join(" "), status, output };
+        let failed = |status, output| BuildError::Failed {
+            step: step.join(" "),
+            status,
+            output,
+            hint: not_set_up(project).map(|hint| format!("; {hint}")).unwrap_or_default(),
+        };
         let tool = |error| BuildError::Tool {
             program: program.clone(),
             error,
@@ -73,6 +80,14 @@ pub fn build(project: &Project, is_captured: bool) -> Result<(), BuildError> {
     } else {
         Err(BuildError::NoComponent(project.component.clone()))
     }
+}
+
+/// What to do about a project whose tools are not installed.
+fn not_set_up(project: &Project) -> Option<&'static str> {
+    let has = |name: &str| project.folder.join(name).exists();
+    let pins = [("requirements.txt", ".venv"), ("package.json", "node_modules")];
+    let (_, tools) = pins.into_iter().find(|(pins, tools)| has(pins) && !has(tools))?;
+    hint(&format!("{tools}/"))
 }
 
 /// Tools of a language that are missing or don't run, each with how to get it.

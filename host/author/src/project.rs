@@ -82,6 +82,9 @@ impl Project {
                 "build.steps: each step is a program with its arguments".to_owned(),
             ));
         }
+        if component.extension().is_none_or(|extension| extension != "wasm") {
+            return Err(broken("build.component: a component's name ends in .wasm".to_owned()));
+        }
         let below = |path: PathBuf| folder.join(path);
         Ok(Self {
             folder: folder.to_owned(),

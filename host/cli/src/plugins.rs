@@ -71,7 +71,11 @@ fn render(found: &Plugins, now: Timestamp) -> String {
     }
     let loading = loading.iter().map(|loading| {
         let what = format!(" is being loaded, {} so far", elapsed(loading.since, now));
-        remark(&loading.file, &what, "what served before serves until it is compiled and checked")
+        remark(
+            &loading.file,
+            &what,
+            "once it is compiled and checked it serves, in place of what served before",
+        )
     });
     let remarks: String = loading.chain(plugins.iter().flat_map(remarks)).collect();
     let gap = if remarks.is_empty() { "" } else { "\n" };
@@ -157,8 +161,8 @@ mod tests {
         let shown = shown(&Plugins { plugins: Vec::new(), loading });
         assert!(
             shown.ends_with(
-                "greeter.wasm is being loaded, 7.250 s so far: what served before serves until it is \
-                 compiled and checked\n"
+                "greeter.wasm is being loaded, 7.250 s so far: once it is compiled and checked it \
+                 serves, in place of what served before\n"
             ),
             "{shown}"
         );

@@ -42,7 +42,7 @@ use usher_webhooks::Webhook;
 pub use flags::Flags;
 pub use listen::{Listen, TlsConfig};
 pub use live::{Adopted, LiveConfig};
-pub use load::{load, load_to_check};
+pub use load::{load, load_to_check, load_to_inspect};
 pub use plugin::{PluginConfig, SubscriptionConfig};
 pub use problem::{ConfigProblem, ConfigProblems};
 pub use sinks::SinkConfig;

@@ -38,6 +38,14 @@ pub fn load_to_check(flags: &Flags) -> Result<Config, ConfigProblems> {
     load_for(Purpose::Check, flags)
 }
 
+/// Like [`load`], but requires neither a data nor a plugins folder.
+///
+/// # Errors
+/// All problems found.
+pub fn load_to_inspect(flags: &Flags) -> Result<Config, ConfigProblems> {
+    load_for(Purpose::Inspect, flags)
+}
+
 /// What a configuration is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -45,6 +53,8 @@ enum Purpose {
     Run,
     /// To validate it only.
     Check,
+    /// To read what it says of plugins.
+    Inspect,
 }
 
 fn load_for(purpose: Purpose, flags: &Flags) -> Result<Config, ConfigProblems> {
@@ -116,12 +126,20 @@ fn read_root(
     let ingest = ingest::read_all(&table);
     let (listen, tls) = listen::read(&flags.listen, &table, folder, problems);
     let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
-    if purpose == Purpose::Check {
-        problems.retain(|problem| problem.place != Location::Flag { flag: "--data" });
-    }
     let plugins =
         folder_of("plugins", "--plugins", flags.plugins.as_ref(), &table, folder, problems)
-            .and_then(|place| existing_folder(place, &table, problems));
+            .and_then(|place| match purpose {
+                Purpose::Inspect => None,
+                Purpose::Run | Purpose::Check => existing_folder(place, &table, problems),
+            });
+    let needless: &[&str] = match purpose {
+        Purpose::Run => &[],
+        Purpose::Check => &["--data"],
+        Purpose::Inspect => &["--data", "--plugins"],
+    };
+    problems.retain(
+        |problem| !matches!(&problem.place, Location::Flag { flag } if needless.contains(flag)),
+    );
     let plugin =
         plugins_table.map(|table| plugin::read_all(&table, folder, &retry)).unwrap_or_default();
     let sinks = table

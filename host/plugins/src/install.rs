@@ -42,7 +42,7 @@ pub struct Installer {
     records: Arc<PluginRecords>,
     refusal_cache: Arc<RefusalCache>,
     load_limits: LoadLimits,
-    grants_what_is_asked: bool,
+    is_development: bool,
     waiting: Arc<Waiting>,
 }
 
@@ -82,7 +82,7 @@ impl Installer {
             records,
             refusal_cache,
             load_limits: LoadLimits::new(),
-            grants_what_is_asked: false,
+            is_development: false,
             waiting: Arc::default(),
         }
     }
@@ -318,11 +318,11 @@ impl Installer {
         self.router.standings()
     }
 
-    /// Grants each plugin the capabilities that it asks for and that need no more than a grant. For
-    /// development.
+    /// For an author: grants each plugin what it asks for, where that takes no setting, and has no
+    /// version on trial, so that what fails is seen to fail.
     #[must_use]
-    pub fn granting_what_is_asked(self) -> Self {
-        Self { grants_what_is_asked: true, ..self }
+    pub fn for_development(self) -> Self {
+        Self { is_development: true, ..self }
     }
 
     /// Notifies when [`Installer::standings`] has to be checked.
@@ -349,7 +349,7 @@ impl Installer {
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config.limits);
         let PluginConfig { instances, isolation, .. } = config;
-        let grants = match self.grants_what_is_asked {
+        let grants = match self.is_development {
             true => with_asked(config.grants, description),
             false => config.grants,
         };
@@ -377,7 +377,7 @@ impl Installer {
             instances,
             emissions,
             breaker: config.breaker,
-            trial: config.trial.filter(|_| is_on_trial),
+            trial: config.trial.filter(|_| is_on_trial && !self.is_development),
             held,
         };
         let outcome = self.router.install(installation).await?;
@@ -432,10 +432,13 @@ pub fn emission_limits(limits: &usher_runtime::Limits) -> EmissionLimits {
 /// Grants with what a plugin asks for besides, where it takes no setting: of HTTP, without an address,
 /// what stands in for servers.
 fn with_asked(grants: Grants, description: &Description) -> Grants {
-    let grantable = || capabilities().filter(|about| about.is_flag || about.name == Some("http"));
+    let others = [Some("http"), Some("config")];
+    let grantable = || capabilities().filter(|about| about.is_flag || others.contains(&about.name));
     description.capabilities.iter().fold(grants, |grants, asked| {
         let name = grantable().filter_map(|about| about.name).find(|name| *name == asked.name);
         match name.filter(|name| !grants.contains(name)) {
+            // What isn't set isn't there; the plugin has a default, or says so.
+            Some("config") => grants.with_config(BTreeMap::new()),
             Some(name) => {
                 tracing::info!(
                     plugin = %description.name,

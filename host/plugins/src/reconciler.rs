@@ -156,7 +156,7 @@ impl Reconciler {
         let mut ready = Some(ready);
         let look = Arc::clone(&self.look);
         look.notify_one();
-        let mut looked = false;
+        let (mut looked, mut has_warned) = (false, false);
         let mut notices = self.installer.notices();
         let mut config_changes = self.installer.config_changes();
         loop {
@@ -165,9 +165,12 @@ impl Reconciler {
                 && let Some(ready) = ready.take()
             {
                 self.has_started = true;
-                self.warn_of_idle_settings();
                 // Fails only while the router is being stopped.
                 let _ = ready.send(());
+            }
+            if self.has_started && !has_warned && self.files.values().all(|known| !known.busy) {
+                has_warned = true;
+                self.warn_of_idle_settings();
             }
             tokio::select! {
                 biased;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use usher_event::Digest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -108,7 +108,7 @@ impl Runtime {
             old.replace(prepare(&runtime, &component, *kind, imports, true)?);
             Ok(())
         });
-        linking.await.map_err(|cut_short| LoadErrorKind::Host(cut_short.to_string()))?
+        linking.await.map_err(|cut_short| cut(&cut_short))?
     }
 
     async fn load_at(
@@ -118,33 +118,57 @@ impl Runtime {
         attempt: CompileBudget,
         tier: Tier,
     ) -> Result<Loaded, LoadError> {
-        let runtime = self.inner.clone();
-        let label = file.to_owned();
-        let executor = Handle::current();
-        // On a blocking thread, so that neither compiling nor a guest that spins in `describe`
-        // blocks the executor.
-        let loading = tokio::task::spawn_blocking(move || {
-            let linked = link(&runtime, &bytes, &executor, attempt, tier)?;
-            let description = match linked.kind {
-                Kind::Listener => {
-                    let describing = runtime.describe(linked.code.best(), &label);
-                    let said = executor.block_on(describing).map_err(describe_failed)?;
-                    Description::check(said)?
-                }
-                Kind::IncomingHttp | Kind::Messages | Kind::WasiMessages => {
-                    let summary = linked.kind.summary().unwrap_or_default();
-                    Description::of_file(&label, &linked.digest, summary)?
-                }
-            };
-            Ok(LoadedInner { runtime, linked, description })
-        });
+        let (runtime, label) = (self.inner.clone(), file.to_owned());
+        let loading = tokio::spawn(load(runtime, bytes, label, attempt, tier));
         let error = |kind| LoadError { file: file.to_owned(), kind };
         match loading.await {
             Ok(Ok(inner)) => Ok(Loaded { inner: Arc::new(inner) }),
             Ok(Err(kind)) => Err(error(kind)),
-            Err(cut_short) => Err(error(LoadErrorKind::Host(cut_short.to_string()))),
+            Err(cut_short) => Err(error(cut(&cut_short))),
         }
     }
+}
+
+/// Loads a component; what takes the processor, or the disk, off the executor.
+async fn load(
+    runtime: Arc<Inner>,
+    bytes: Bytes,
+    label: String,
+    attempt: CompileBudget,
+    tier: Tier,
+) -> Result<LoadedInner, LoadErrorKind> {
+    let looking = tokio::task::spawn_blocking({
+        let (runtime, bytes) = (runtime.clone(), bytes.clone());
+        move || look(&runtime, &bytes)
+    });
+    let (digest, cached) = looking.await.map_err(|cut_short| cut(&cut_short))??;
+    let found = match cached {
+        Some(component) => Found::Cached(component),
+        None => {
+            let compiling = runtime.compiler.compile(&runtime.engine, &bytes, attempt, tier);
+            Found::Compiled(compiling.await?, tier)
+        }
+    };
+    let linking = tokio::task::spawn_blocking({
+        let (runtime, size_bytes) = (runtime.clone(), bytes.len());
+        move || link(&runtime, found, digest, size_bytes)
+    });
+    let linked = linking.await.map_err(|cut_short| cut(&cut_short))??;
+    let description = match linked.kind {
+        Kind::Listener => {
+            let described = runtime.describe(linked.code.best(), &label).await;
+            Description::check(described.map_err(describe_failed)?)?
+        }
+        Kind::IncomingHttp | Kind::Messages | Kind::WasiMessages => {
+            let summary = linked.kind.summary().unwrap_or_default();
+            Description::of_file(&label, &linked.digest, summary)?
+        }
+    };
+    Ok(LoadedInner { runtime, linked, description })
+}
+
+fn cut(error: &JoinError) -> LoadErrorKind {
+    LoadErrorKind::Host(error.to_string())
 }
 
 impl Loaded {
@@ -219,32 +243,40 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
-/// Compiles a component, unless it is cached, and links it.
-fn link(
-    runtime: &Inner,
-    bytes: &[u8],
-    executor: &Handle,
-    attempt: CompileBudget,
-    tier: Tier,
-) -> Result<Linked, LoadErrorKind> {
+/// Code of a component.
+enum Found {
+    /// In the cache, where only optimised code is.
+    Cached(Component),
+    Compiled(Vec<u8>, Tier),
+}
+
+/// Checks a component as far as that is possible without compiling, and looks for it in the cache.
+fn look(runtime: &Inner, bytes: &[u8]) -> Result<(Digest, Option<Component>), LoadErrorKind> {
     format::check(bytes, COMPONENT_MAX_BYTES)?;
     // Compiling may take long: check the names first.
     let outline = ComponentNames::read(bytes).map_err(|words| CompileError::invalid(&words))?;
     outline.check()?;
     let digest = Digest::of(bytes);
+    let cached = runtime.cache.get().and_then(|cache| cache.get(&runtime.engine, &digest));
+    Ok((digest, cached))
+}
+
+/// Links code, and keeps it if it is new and optimised.
+fn link(
+    runtime: &Inner,
+    found: Found,
+    digest: Digest,
+    size_bytes: usize,
+) -> Result<Linked, LoadErrorKind> {
     let engine = &runtime.engine;
-    let cached = runtime.cache.get().and_then(|cache| cache.get(engine, &digest));
-    let from_cache = cached.is_some();
-    let component = match cached {
-        Some(component) => component,
-        None => {
-            let compiling = runtime.compiler.compile(engine, bytes, attempt, tier);
-            let code = executor.block_on(compiling)?;
+    let (component, from_cache, tier) = match found {
+        Found::Cached(component) => (component, true, Tier::Optimised),
+        Found::Compiled(code, tier) => {
             let component = deserialize_trusted(engine, &code)?;
             if let Some(cache) = runtime.cache.get().filter(|_| tier == Tier::Optimised) {
                 cache.put(engine, &digest, &code);
             }
-            component
+            (component, false, tier)
         }
     };
     let ty = component.component_type();
@@ -254,10 +286,10 @@ fn link(
     // The outline checked this already, but the engine is authoritative.
     let kind = Kind::of(exports.iter().map(String::as_str));
     let kind = kind.ok_or_else(|| LoadErrorKind::WrongWorld { found: shown(&exports) })?;
-    let is_optimised = from_cache || tier == Tier::Optimised;
+    let is_optimised = tier == Tier::Optimised;
     let prepared = prepare(runtime, &component, kind, &imports, is_optimised)?;
     let code = Arc::new(Code::new(prepared));
-    Ok(Linked { kind, code, digest, imports, exports, size_bytes: bytes.len(), from_cache })
+    Ok(Linked { kind, code, digest, imports, exports, size_bytes, from_cache })
 }
 
 /// Links a compiled component.

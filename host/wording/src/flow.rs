@@ -94,12 +94,15 @@ impl<'a> FlowTree<'a> {
 }
 
 impl<'a> Branch<'a> {
-    /// The cause in one of its emissions: it records the successful attempt and its duration.
+    /// The cause in one of its emissions: it records the successful attempt and its duration. Reports of
+    /// rounds that failed before are no emissions.
     pub fn cause(&self) -> Option<&'a Cause> {
-        self.emitted.first().and_then(|child| match child {
+        let mut causes = self.emitted.iter().rev().filter_map(|child| match child {
             Child::Event(event) => event.stored.cause.as_ref(),
             Child::Delayed(delayed) => Some(&delayed.cause),
-        })
+        });
+        let newest = causes.clone().next();
+        causes.find(|cause| cause.kind == "emission").or(newest)
     }
 }
 

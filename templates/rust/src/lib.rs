@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_guest_without_a_name_is_refused() {
-        let failure = TestHost::new().deliver::<Greeter>(event("guest.arrived", ())).unwrap_err();
+        let failure = TestHost::new().deliver::<Greeter>(event("guest.arrived", &())).unwrap_err();
         assert!(!failure.is_retry());
     }
 }

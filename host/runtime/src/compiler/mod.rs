@@ -9,6 +9,7 @@ mod child;
 mod confine;
 mod process;
 
+use bytes::Bytes;
 use wasmtime::Engine;
 
 use crate::tier::Tier;
@@ -171,20 +172,21 @@ impl Compiler {
     pub(crate) async fn compile(
         &self,
         engine: &Engine,
-        component: &[u8],
+        component: &Bytes,
         attempt: CompileBudget,
         tier: Tier,
     ) -> Result<Vec<u8>, CompileError> {
-        let invalid = |error| CompileError::invalid(&crate::text::error(&error));
-        match (self, tier) {
-            (Self::Here, Tier::Optimised) => {
-                engine.precompile_component(component).map_err(invalid)
-            }
-            (Self::Here, Tier::Baseline) => {
-                let engine = crate::engine::for_compiling(tier).map_err(invalid)?;
-                engine.precompile_component(component).map_err(invalid)
-            }
-            (Self::Child(process), tier) => process.compile(component, attempt, tier).await,
-        }
+        let engine = match self {
+            Self::Child(process) => return process.compile(component, attempt, tier).await,
+            Self::Here => engine.clone(),
+        };
+        let component = component.clone();
+        let compiling = tokio::task::spawn_blocking(move || match tier {
+            Tier::Optimised => engine.precompile_component(&component),
+            Tier::Baseline => crate::engine::for_compiling(tier)?.precompile_component(&component),
+        });
+        let compiled =
+            compiling.await.map_err(|cut_short| CompileError::NotRun(cut_short.to_string()))?;
+        compiled.map_err(|error| CompileError::invalid(&crate::text::error(&error)))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Output) -> Result<(), CliError> 
         Some(file) => {
             let flags = Flags { config: Some(file.clone()), ..Flags::default() };
             let problems = |problems: ConfigProblems| CliError::Usage(problems.to_string());
-            Some(config::load(&flags).map_err(problems)?)
+            Some(config::load_to_inspect(&flags).map_err(problems)?)
         }
     };
     let inspected = inspect(&args.file, config.as_ref())?;

@@ -21,7 +21,7 @@ use usher_author::{BuildError, Project, build};
 use usher_cli::ui::{CliError, Output};
 use usher_client::Client;
 use usher_event::{GivenAnswer, json};
-use usher_fixtures::Fixture;
+use usher_fixtures::{Fixture, FixtureError};
 use usher_runtime::Recompiler;
 
 use super::args::DevArgs;
@@ -44,7 +44,7 @@ const STATE_VALUES_MAX: usize = 1_000;
 pub(crate) fn run(args: &DevArgs, out: &mut Output) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::new(error.to_string());
     let project = Project::read(&args.folder).map_err(|error| failed(&error))?;
-    let samples = samples(&project);
+    let (samples, _) = samples(&project);
     let (sender, messages) = sync_channel(MESSAGES_MAX);
     // So that the router is stopped and its folder removed.
     let stop = sender.clone();
@@ -177,7 +177,7 @@ impl Session<'_> {
                 return self.screen.broken(&error.to_string(), output);
             }
         }
-        self.samples = samples(&self.project);
+        self.read_samples()?;
         self.stand_in(None)?;
         let plugins = &self.folders.plugins;
         let failed = |error| CliError::new(format!("{}: {error}", plugins.display()));
@@ -193,6 +193,13 @@ impl Session<'_> {
             .map_err(failed)?;
         self.built = Some(begun);
         self.screen.built(begun.elapsed(), is_same)
+    }
+
+    /// Reads the samples again, which may have been edited.
+    fn read_samples(&mut self) -> Result<(), CliError> {
+        let (samples, errors) = samples(&self.project);
+        self.samples = samples;
+        errors.iter().try_for_each(|error| self.screen.note(&error.to_string()))
     }
 
     /// Has the HTTP answers of the samples stand in for the servers of their URLs: one sample's own, and
@@ -222,7 +229,7 @@ impl Session<'_> {
 
     /// Sends the events of a sample: of the first, unless one is named.
     fn send(&mut self, name: &str) -> Result<(), CliError> {
-        self.samples = samples(&self.project);
+        self.read_samples()?;
         let mut samples = self.samples.iter();
         let found = samples.position(|sample| name.is_empty() || sample.name.starts_with(name));
         self.stand_in(found)?;
@@ -272,10 +279,17 @@ impl Session<'_> {
     }
 }
 
-/// The project's fixtures: their events are the samples.
-fn samples(project: &Project) -> Vec<Fixture> {
+/// The project's fixtures: their events are the samples. The errors are of those that can't be read.
+fn samples(project: &Project) -> (Vec<Fixture>, Vec<FixtureError>) {
     let found = Fixture::read_all(&project.fixtures).unwrap_or_default();
-    found.into_iter().flatten().collect()
+    let (mut samples, mut errors) = (Vec::new(), Vec::new());
+    for one in found {
+        match one {
+            Ok(sample) => samples.push(sample),
+            Err(error) => errors.push(error),
+        }
+    }
+    (samples, errors)
 }
 
 /// Hands on what the author enters. The thread ends with the input, or with the process.

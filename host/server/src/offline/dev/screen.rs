@@ -68,7 +68,7 @@ impl<'a> Screen<'a> {
     }
 
     pub(super) fn built(&mut self, took: Duration, is_same: bool) -> Result<(), CliError> {
-        let same = if is_same { ": the same component as before" } else { "" };
+        let same = if is_same { ": the same component as before, which serves on" } else { "" };
         let text = format!("built in {}{same}", seconds(took));
         let value = json!({ "took_ms": usher_event::millis(took), "is_same": is_same });
         self.show("built", value, &format!("{}\n", paint(&text, style::FAINT)))
@@ -78,7 +78,9 @@ impl<'a> Screen<'a> {
         let mut text = String::new();
         output.lines().for_each(|line| text.push_str(&format!("{}\n", printable(line))));
         let painted = paint(&printable(error), style::BAD);
-        text.push_str(&format!("{painted}\nwhat served before serves on; waiting for a change\n"));
+        text.push_str(&format!(
+            "{painted}\nnothing else has changed; waiting for the next change\n"
+        ));
         self.show("broken", json!({ "error": error, "output": output }), &text)
     }
 
@@ -167,6 +169,11 @@ impl<'a> Screen<'a> {
                 return Ok(());
             }
             return self.note(&format!("{}: {message}", field("grant")));
+        }
+        if message == "plugin refused" {
+            let reason = field("reason");
+            let text = format!("{} {reason}\n", paint("refused", style::BAD));
+            return self.show("refused", fields.clone(), &text);
         }
         if matches!(level, "WARN" | "ERROR") {
             let style = if level == "WARN" { style::OPEN } else { style::BAD };

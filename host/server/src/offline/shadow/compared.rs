@@ -102,10 +102,7 @@ impl Compared {
     ) -> Self {
         // Words for people may change.
         let mut expected = Expected { log: None, backtrace: None, ..old.did.clone() };
-        // What only the new version has a reason for is told, too.
-        if new.did.reason.is_some() {
-            expected.reason.get_or_insert_default();
-        }
+
         if new.did.after_ms.is_some() {
             expected.after_ms.get_or_insert_default();
         }
