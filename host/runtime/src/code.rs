@@ -1,28 +1,53 @@
-//! A plugin's code: what was compiled first, and optimised code that takes its place.
+//! A plugin's code: what was compiled first, until optimised code takes its place.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use crate::pool::Pool;
 use crate::runtime::Prepared;
 
 /// The linked code of one component.
 pub(crate) struct Code {
-    first: Prepared,
-    optimised: OnceLock<Prepared>,
+    prepared: RwLock<Prepared>,
+    /// Asked after each delivery.
+    is_optimised: AtomicBool,
+    /// Those of its listeners.
+    pools: Mutex<Vec<Weak<Pool>>>,
 }
 
 impl Code {
-    pub(crate) fn new(first: Prepared) -> Self {
-        Self { first, optimised: OnceLock::new() }
+    pub(crate) fn new(prepared: Prepared) -> Self {
+        let is_optimised = AtomicBool::new(prepared.is_optimised);
+        Self { prepared: RwLock::new(prepared), is_optimised, pools: Mutex::default() }
     }
 
     /// The best there is now.
-    pub(crate) fn best(&self) -> &Prepared {
-        self.optimised.get().unwrap_or(&self.first)
+    pub(crate) fn best(&self) -> Prepared {
+        self.prepared.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces baseline code for instances made from now on.
+    /// Whether the best is optimised.
+    pub(crate) fn is_optimised(&self) -> bool {
+        self.is_optimised.load(Ordering::Relaxed)
+    }
+
+    /// Notes where idle instances of it are kept.
+    pub(crate) fn serve_from(&self, pool: &Arc<Pool>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
+
+    /// Replaces baseline code. Instances with the old code are dropped: idle ones now, busy ones when
+    /// their delivery ends.
     pub(crate) fn replace(&self, optimised: Prepared) {
-        // Already replaced: the same code.
-        let _ = self.optimised.set(optimised);
+        let old = std::mem::replace(
+            &mut *self.prepared.write().unwrap_or_else(PoisonError::into_inner),
+            optimised,
+        );
+        self.is_optimised.store(true, Ordering::Relaxed);
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.clear());
+        drop(old);
     }
 }

@@ -147,6 +147,7 @@ impl WasmListener {
         let services = runtime.services(Some(state), Some(blobs), script.as_ref());
         let configured = Arc::new(Configured::new(plugin, &grants, services));
         let (pool, counters) = (runtime.pools.add(), Counters::default());
+        code.serve_from(&pool);
         Ok(Self {
             name,
             version,
@@ -236,7 +237,7 @@ impl WasmListener {
 
     async fn make(&self, deadline: Instant) -> Result<Instance, Verdict> {
         self.counters.instances_made.fetch_add(1, Ordering::Relaxed);
-        let made = self.runtime.instantiate(self.code.best(), &self.configured, deadline).await;
+        let made = self.runtime.instantiate(&self.code.best(), &self.configured, deadline).await;
         made.map_err(|failed| self.verdict(failed.into()))
     }
 
@@ -365,7 +366,7 @@ impl WasmListener {
         let before = std::mem::replace(&mut instance.held, held);
         let limits = &self.plugin().limits;
         self.isolation == Isolation::Warm
-            && instance.is_optimised == self.code.best().is_optimised
+            && instance.is_optimised == self.code.is_optimised()
             && instance.calls < limits.calls_per_instance
             && !held.should_recycle(before, limits)
     }

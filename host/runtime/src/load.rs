@@ -156,7 +156,7 @@ async fn load(
     let linked = linking.await.map_err(|cut_short| cut(&cut_short))??;
     let description = match linked.kind {
         Kind::Listener => {
-            let described = runtime.describe(linked.code.best(), &label).await;
+            let described = runtime.describe(&linked.code.best(), &label).await;
             Description::check(described.map_err(describe_failed)?)?
         }
         Kind::IncomingHttp | Kind::Messages | Kind::WasiMessages => {
@@ -205,7 +205,7 @@ impl Loaded {
 
     /// Whether its code is optimised.
     pub fn is_optimised(&self) -> bool {
-        self.inner.linked.code.best().is_optimised
+        self.inner.linked.code.is_optimised()
     }
 
     /// Whether the compiled code came from the cache.

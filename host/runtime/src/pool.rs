@@ -113,6 +113,12 @@ impl<T> Pool<T> {
         drop(instance);
     }
 
+    /// Drops all idle instances.
+    pub(crate) fn clear(&self) {
+        let instances = std::mem::take(&mut self.idle().instances);
+        drop(instances);
+    }
+
     /// Number of idle instances.
     pub(crate) fn len(&self) -> usize {
         self.idle().instances.len()
