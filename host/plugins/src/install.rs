@@ -19,7 +19,7 @@ use usher_runtime::{
 
 use super::folder::{self, Unreadable};
 use super::load_classes::{BytesPermit, LoadClass, LoadLimits};
-use super::optimiser::{Optimiser, Waiting};
+use super::optimiser::Optimiser;
 use super::outcome::{HistoryEntry, Outcome};
 use super::recorder::Recorder;
 use super::records::{PluginRecords, Record, Rollback};
@@ -43,7 +43,6 @@ pub struct Installer {
     refusal_cache: Arc<RefusalCache>,
     load_limits: LoadLimits,
     is_development: bool,
-    waiting: Arc<Waiting>,
 }
 
 /// A loaded version that does not serve yet.
@@ -83,7 +82,6 @@ impl Installer {
             refusal_cache,
             load_limits: LoadLimits::new(),
             is_development: false,
-            waiting: Arc::default(),
         }
     }
 
@@ -114,7 +112,6 @@ impl Installer {
     /// The task that replaces the code of plugins in `registry`.
     pub(super) fn optimiser(&self, registry: Arc<Registry>) -> Optimiser {
         Optimiser {
-            waiting: Arc::clone(&self.waiting),
             runtime: Arc::clone(&self.runtime),
             records: Arc::clone(&self.records),
             registry,
@@ -227,7 +224,6 @@ impl Installer {
                 "this version can't be kept: the next one can't be rolled back to it"
             );
         }
-        self.waiting.add(loaded);
         Ok((plugin, outcome))
     }
 
@@ -278,9 +274,7 @@ impl Installer {
                 }
             }
         };
-        let served = self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin);
-        self.waiting.add(&loaded);
-        served
+        self.serve(&loaded, file, false).await.map(|(plugin, _)| plugin)
     }
 
     /// Appends to a plugin's history and applies `change` to its record. A failed write is logged

@@ -1,9 +1,10 @@
 //! Installed plugins, refused files, and their status. Only the reconciler writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use usher_api::{
     self as api, Breaker, Capability, Loading, PluginState, PluginStats, Refused, Timestamp,
 };
@@ -18,6 +19,8 @@ use usher_config::PluginConfig;
 pub struct Registry {
     router: Arc<Router>,
     state: RwLock<Contents>,
+    /// Notifies when a version serves that did not.
+    served: Notify,
 }
 
 #[derive(Default)]
@@ -60,7 +63,7 @@ pub(super) enum Life {
 impl Registry {
     /// No plugins yet; what they have done is read from `router`.
     pub fn new(router: Arc<Router>) -> Self {
-        Self { router, state: RwLock::default() }
+        Self { router, state: RwLock::default(), served: Notify::new() }
     }
 
     /// All plugins by name, then the refused files.
@@ -87,6 +90,27 @@ impl Registry {
         let mut plugins = state.plugins.values();
         let plugin = plugins.find(|plugin| plugin.file == file && plugin.serves())?;
         Some((plugin.name.clone(), plugin.digest))
+    }
+
+    /// Returns once a version serves that did not at the last call.
+    pub(super) async fn served(&self) {
+        self.served.notified().await;
+    }
+
+    /// The first plugin that serves with baseline code, but for some versions.
+    pub(super) fn baseline(
+        &self,
+        except: &BTreeSet<Digest>,
+    ) -> Option<(PluginName, Arc<WasmListener>)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.plugins.values().find_map(|plugin| match &plugin.life {
+            Life::Serving(listener)
+                if !listener.is_optimised() && !except.contains(&plugin.digest) =>
+            {
+                Some((plugin.name.clone(), Arc::clone(listener)))
+            }
+            Life::Serving(_) | Life::Removed(_) => None,
+        })
     }
 
     /// The file that a plugin serves from, if it serves.
@@ -184,6 +208,7 @@ impl Registry {
                 state.refused.insert(refused.file.clone(), refused);
             }
         });
+        self.served.notify_one();
     }
 
     /// Records that a plugin no longer serves. It stays listed, since its events wait.

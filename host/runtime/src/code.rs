@@ -3,11 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use usher_event::Digest;
+
+use crate::exported::Kind;
 use crate::pool::Pool;
 use crate::runtime::Prepared;
 
 /// The linked code of one component.
 pub(crate) struct Code {
+    pub(crate) kind: Kind,
+    pub(crate) digest: Digest,
+    /// The names of what it imports.
+    pub(crate) imports: Vec<String>,
     prepared: RwLock<Prepared>,
     /// Asked after each delivery.
     is_optimised: AtomicBool,
@@ -16,9 +23,21 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    pub(crate) fn new(prepared: Prepared) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        digest: Digest,
+        imports: Vec<String>,
+        prepared: Prepared,
+    ) -> Self {
         let is_optimised = AtomicBool::new(prepared.is_optimised);
-        Self { prepared: RwLock::new(prepared), is_optimised, pools: Mutex::default() }
+        Self {
+            kind,
+            digest,
+            imports,
+            prepared: RwLock::new(prepared),
+            is_optimised,
+            pools: Mutex::default(),
+        }
     }
 
     /// The best there is now.

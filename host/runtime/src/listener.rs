@@ -61,7 +61,6 @@ pub enum SettingsError {
 pub struct WasmListener {
     name: PluginName,
     version: String,
-    digest: Digest,
     runtime: Arc<Inner>,
     code: Arc<Code>,
     configured: Arc<Configured>,
@@ -124,7 +123,6 @@ impl WasmListener {
         code: Arc<Code>,
         name: PluginName,
         version: String,
-        digest: Digest,
         settings: Settings,
         is_silent: bool,
     ) -> Result<Self, SettingsError> {
@@ -151,7 +149,6 @@ impl WasmListener {
         Ok(Self {
             name,
             version,
-            digest,
             isolation,
             pool,
             runtime,
@@ -162,6 +159,15 @@ impl WasmListener {
             settings: kept,
             counters,
         })
+    }
+
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.code
+    }
+
+    /// Whether its code is optimised.
+    pub fn is_optimised(&self) -> bool {
+        self.code.is_optimised()
     }
 
     fn plugin(&self) -> &Plugin {
@@ -355,8 +361,8 @@ impl WasmListener {
         };
         let max_bytes = self.plugin().limits.recording_bytes;
         let recording = notes.recording.take();
-        let recording =
-            recording.map(|given| Recording::write(self.digest, &self.version, *given, max_bytes));
+        let recording = recording
+            .map(|given| Recording::write(self.code.digest, &self.version, *given, max_bytes));
         Outcome { verdict, effects, took: started.elapsed(), recording }
     }
 
@@ -437,7 +443,7 @@ impl Listener for WasmListener {
     }
 
     fn digest(&self) -> Digest {
-        self.digest
+        self.code.digest
     }
 
     async fn handle(&self, delivery: &Delivery) -> Outcome {
@@ -452,7 +458,7 @@ impl Listener for WasmListener {
         let settings = Settings { isolation: Isolation::Fresh, ..self.settings.clone() };
         let (name, version) = (self.name.clone(), self.version.clone());
         let (runtime, code) = (self.runtime.clone(), self.code.clone());
-        let apart = Self::new(runtime, code, name, version, self.digest, settings, true).ok()?;
+        let apart = Self::new(runtime, code, name, version, settings, true).ok()?;
         let delivery = Delivery { is_dry_run: true, ..delivery.clone() };
         let mut notes = Notes { is_for_recording: true, ..Notes::default() };
         Some(apart.outcome(&delivery, Instant::now(), &mut notes).await)
@@ -463,7 +469,7 @@ impl std::fmt::Debug for WasmListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WasmListener")
             .field("name", &self.name)
-            .field("digest", &self.digest)
+            .field("digest", &self.code.digest)
             .finish_non_exhaustive()
     }
 }

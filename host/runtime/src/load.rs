@@ -40,10 +40,7 @@ struct LoadedInner {
 
 /// A component that fits the contract.
 struct Linked {
-    kind: Kind,
     code: Arc<Code>,
-    digest: Digest,
-    imports: Vec<String>,
     exports: Vec<String>,
     size_bytes: usize,
     from_cache: bool,
@@ -85,27 +82,30 @@ impl Runtime {
         self.load_at(bytes, file, attempt, Tier::Baseline).await
     }
 
-    /// Replaces the baseline code of a component by optimised code, in the cache, too: its listeners'
+    /// Replaces the baseline code of a listener's component by optimised code, in the cache, too:
     /// instances give way to new ones after their deliveries. `bytes` are the component's.
     ///
     /// # Errors
     /// See [`LoadErrorKind`]; nothing is replaced then.
-    pub async fn optimise(&self, loaded: &Loaded, bytes: Bytes) -> Result<(), LoadErrorKind> {
-        let (runtime, loaded) = (self.inner.clone(), loaded.clone());
+    pub async fn optimise(
+        &self,
+        listener: &WasmListener,
+        bytes: Bytes,
+    ) -> Result<(), LoadErrorKind> {
+        let (runtime, old) = (self.inner.clone(), listener.code().clone());
         let compiler = &self.inner.compiler;
         let (attempt, tier) = (CompileBudget::Patient, Tier::Optimised);
         let code = compiler.compile(&self.inner.engine, &bytes, attempt, tier).await?;
         let linking = tokio::task::spawn_blocking(move || {
-            let Linked { kind, digest, code: old, imports, .. } = &loaded.inner.linked;
-            if Digest::of(&bytes) != *digest {
+            if Digest::of(&bytes) != old.digest {
                 let words = "the bytes are another component's".to_owned();
                 return Err(LoadErrorKind::Host(words));
             }
             let component = deserialize_trusted(&runtime.engine, &code)?;
             if let Some(cache) = runtime.cache.get() {
-                cache.put(&runtime.engine, digest, &code);
+                cache.put(&runtime.engine, &old.digest, &code);
             }
-            old.replace(prepare(&runtime, &component, *kind, imports, true)?);
+            old.replace(prepare(&runtime, &component, old.kind, &old.imports, true)?);
             Ok(())
         });
         linking.await.map_err(|cut_short| cut(&cut_short))?
@@ -154,14 +154,14 @@ async fn load(
         move || link(&runtime, found, digest, size_bytes)
     });
     let linked = linking.await.map_err(|cut_short| cut(&cut_short))??;
-    let description = match linked.kind {
+    let description = match linked.code.kind {
         Kind::Listener => {
             let described = runtime.describe(&linked.code.best(), &label).await;
             Description::check(described.map_err(describe_failed)?)?
         }
         Kind::IncomingHttp | Kind::Messages | Kind::WasiMessages => {
-            let summary = linked.kind.summary().unwrap_or_default();
-            Description::of_file(&label, &linked.digest, summary)?
+            let summary = linked.code.kind.summary().unwrap_or_default();
+            Description::of_file(&label, &linked.code.digest, summary)?
         }
     };
     Ok(LoadedInner { runtime, linked, description })
@@ -179,12 +179,12 @@ impl Loaded {
 
     /// SHA-256 of the bytes.
     pub fn digest(&self) -> Digest {
-        self.inner.linked.digest
+        self.inner.linked.code.digest
     }
 
     /// The names of what it imports.
     pub fn imports(&self) -> &[String] {
-        &self.inner.linked.imports
+        &self.inner.linked.code.imports
     }
 
     /// The names of what it exports.
@@ -195,7 +195,7 @@ impl Loaded {
     /// Whether it is a component built for other hosts: it describes nothing, and its subscriptions are
     /// the operator's.
     pub fn is_foreign(&self) -> bool {
-        self.inner.linked.kind != Kind::Listener
+        self.inner.linked.code.kind != Kind::Listener
     }
 
     /// Size of the component.
@@ -226,7 +226,6 @@ impl Loaded {
             linked.code.clone(),
             name,
             description.version.clone(),
-            linked.digest,
             settings,
             false,
         )?;
@@ -238,7 +237,7 @@ impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded")
             .field("name", &self.inner.description.name)
-            .field("digest", &self.inner.linked.digest)
+            .field("digest", &self.inner.linked.code.digest)
             .finish_non_exhaustive()
     }
 }
@@ -288,8 +287,8 @@ fn link(
     let kind = kind.ok_or_else(|| LoadErrorKind::WrongWorld { found: shown(&exports) })?;
     let is_optimised = tier == Tier::Optimised;
     let prepared = prepare(runtime, &component, kind, &imports, is_optimised)?;
-    let code = Arc::new(Code::new(prepared));
-    Ok(Linked { kind, code, digest, imports, exports, size_bytes, from_cache })
+    let code = Arc::new(Code::new(kind, digest, imports, prepared));
+    Ok(Linked { code, exports, size_bytes, from_cache })
 }
 
 /// Links a compiled component.

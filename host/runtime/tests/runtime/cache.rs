@@ -128,9 +128,9 @@ fn baseline_code_gives_way_to_optimised_code() {
     };
     assert_eq!((made(), made()), (1, 1));
 
-    let other = block_on(runtime.optimise(&loaded, guest_bytes("echo")));
+    let other = block_on(runtime.optimise(&setup.listener, guest_bytes("echo")));
     assert!(other.is_err() && !loaded.is_optimised(), "that is another component");
-    block_on(runtime.optimise(&loaded, bytes.clone())).unwrap();
+    block_on(runtime.optimise(&setup.listener, bytes.clone())).unwrap();
     assert!(loaded.is_optimised());
     // The idle instance is gone; the next ones have the new code.
     assert_eq!(setup.listener.stats().instances, 0);
