@@ -25,6 +25,14 @@ const MANY_FAILURES: &str = "[plugin.spin.breaker]\nfailures = 1000\n\
 fn everything_returns_to_where_it_was() -> Result<()> {
     let tables = format!("{QUICK_RETRIES}{MANY_FAILURES}[plugin.spin.limits]\ncpu_ms = 50\n");
     let scene = Scene::with(&tables, &["spin", "trap", "echo"])?;
+    // Their code is compiled a second time behind them.
+    for plugin in ["spin", "trap", "echo"] {
+        scene.router.wait_for_log(plugin, |line| {
+            let fields = &line["fields"];
+            let is_it = fields["message"] == "plugin serving with optimised code";
+            (is_it && fields["plugin"] == plugin).then_some(())
+        })?;
+    }
     for number in 0..WARM_UP {
         load(&scene, number)?;
     }
