@@ -66,8 +66,6 @@ pub struct WasmListener {
     configured: Arc<Configured>,
     /// What its deliveries are told whatever the event.
     given: Given,
-    isolation: Isolation,
-    script: Option<Script>,
     settings: Settings,
     pool: Arc<Pool>,
     counters: Counters,
@@ -127,7 +125,7 @@ impl WasmListener {
         is_silent: bool,
     ) -> Result<Self, SettingsError> {
         let kept = settings.clone();
-        let Settings { limits, grants, isolation, state, blobs, script } = settings;
+        let Settings { limits, grants, state, blobs, script, .. } = settings;
         let redactor = Redactor::new(grants.secrets()).map_err(SettingsError::Secrets)?;
         let mut plugin = Plugin::new(name.as_str(), limits, redactor);
         plugin.is_observed = script.is_some();
@@ -146,19 +144,7 @@ impl WasmListener {
         let configured = Arc::new(Configured::new(plugin, &grants, services));
         let (pool, counters) = (runtime.pools.add(), Counters::default());
         code.serve_from(&pool);
-        Ok(Self {
-            name,
-            version,
-            isolation,
-            pool,
-            runtime,
-            code,
-            configured,
-            given,
-            script,
-            settings: kept,
-            counters,
-        })
+        Ok(Self { name, version, pool, runtime, code, configured, given, settings: kept, counters })
     }
 
     pub(crate) fn code(&self) -> &Arc<Code> {
@@ -264,7 +250,7 @@ impl WasmListener {
         guest.cpu.begin(limits.cpu_ms);
         store.set_epoch_deadline(1);
 
-        let deadline_ms = match &self.script {
+        let deadline_ms = match &self.settings.script {
             Some(script) => script.deadline_ms(limits.wall_ms),
             None => self.runtime.now_ms().saturating_add(limits.wall_ms),
         };
@@ -371,7 +357,7 @@ impl WasmListener {
         let held = instance.store.data_mut().held();
         let before = std::mem::replace(&mut instance.held, held);
         let limits = &self.plugin().limits;
-        self.isolation == Isolation::Warm
+        self.settings.isolation == Isolation::Warm
             && instance.is_optimised == self.code.is_optimised()
             && instance.calls < limits.calls_per_instance
             && !held.should_recycle(before, limits)

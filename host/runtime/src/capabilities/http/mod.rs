@@ -214,21 +214,22 @@ impl Calls {
             let shown = text::escape(text::head(&shown, ADDRESS_SHOWN_MAX_BYTES));
             format!("{shown:?} is not an http or https address with a plain host and port")
         })?;
-        let answers = match &self.shared.outlet {
-            _ if !self.shared.is_granted => None,
-            Outlet::Answers(answers) => Some(Arc::clone(answers)),
-            Outlet::Network(_, stand_ins) => {
-                stand_ins.as_ref().and_then(|one| one.to(request.method().as_str(), uri))
+        let is_granted = self.shared.is_granted;
+        let to = match &self.shared.outlet {
+            Outlet::Network(client, stand_ins) => {
+                let stand_ins = stand_ins.as_ref().filter(|_| is_granted);
+                match stand_ins.and_then(|one| one.to(request.method().as_str(), uri)) {
+                    Some(answers) => Admitted::Answers(answers),
+                    None => {
+                        let grant = self.grant(&origin, uri.path())?.clone();
+                        Admitted::Network(Arc::clone(client), grant)
+                    }
+                }
             }
-        };
-        let to = match (answers, &self.shared.outlet) {
-            (Some(answers), _) => Admitted::Answers(answers),
-            (None, Outlet::Network(client, _)) => {
-                Admitted::Network(Arc::clone(client), self.grant(&origin, uri.path())?.clone())
-            }
-            // Not granted at all.
-            (None, Outlet::Answers(answers)) => {
-                self.grant(&origin, uri.path())?;
+            Outlet::Answers(answers) => {
+                if !is_granted {
+                    self.grant(&origin, uri.path())?;
+                }
                 Admitted::Answers(Arc::clone(answers))
             }
         };
