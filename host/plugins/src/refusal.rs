@@ -92,7 +92,10 @@ mod tests {
             (load(CompileError::Invalid("nonsense".to_owned()).into()), false),
             (load(CompileError::TooSlow { cpu_ms: 30_000 }.into()), false),
             (load(CompileError::Starved { wall_ms: 30_000, cpu_ms: 9_000 }.into()), true),
-            (load(LoadErrorKind::WrongWorld { found: "nothing".to_owned() }), false),
+            (
+                load(LoadErrorKind::WrongWorld { found: "nothing".to_owned(), is_wasi_0_3: false }),
+                false,
+            ),
             (busy.into(), true),
             (InstallError::Twice("a/b".parse().unwrap()).into(), false),
         ] {

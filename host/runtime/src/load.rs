@@ -17,7 +17,7 @@ use crate::format;
 use crate::limits::COMPONENT_MAX_BYTES;
 use crate::listener::{Settings, SettingsError, WasmListener};
 use crate::load_error::{LoadError, LoadErrorKind};
-use crate::outline::{ComponentNames, shown};
+use crate::outline::{ComponentNames, wrong_world};
 use crate::runtime::{Inner, InstantiateError, Prepared, Runtime};
 use crate::text;
 use crate::tier::Tier;
@@ -284,7 +284,7 @@ fn link(
     let exports: Vec<String> = names(&mut ty.exports(engine).map(|(name, _)| name));
     // The outline checked this already, but the engine is authoritative.
     let kind = Kind::of(exports.iter().map(String::as_str));
-    let kind = kind.ok_or_else(|| LoadErrorKind::WrongWorld { found: shown(&exports) })?;
+    let kind = kind.ok_or_else(|| wrong_world(&exports))?;
     let is_optimised = tier == Tier::Optimised;
     let prepared = prepare(runtime, &component, kind, &imports, is_optimised)?;
     let code = Arc::new(Code::new(kind, digest, imports, prepared));

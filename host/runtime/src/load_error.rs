@@ -29,11 +29,14 @@ pub enum LoadErrorKind {
     #[error(
         "exports {found}, expected usher:plugin/listener@0.1.0, or of a component built for other hosts \
          wasi:http/incoming-handler@0.2.x, wasmcloud:messaging/handler@0.2.x or \
-         wasi:messaging/incoming-handler@0.2.0-draft"
+         wasi:messaging/incoming-handler@0.2.0-draft{}",
+        if *is_wasi_0_3 { "; it is built for WASI 0.3: build it for WASI 0.2" } else { "" }
     )]
     WrongWorld {
         /// What it exports.
         found: String,
+        /// Whether an export is an interface of WASI 0.3.
+        is_wasi_0_3: bool,
     },
     /// It exports the right name with the wrong type.
     #[error("exports usher:plugin/listener@0.1.0, but not as the contract has it: {0}")]

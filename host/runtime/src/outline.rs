@@ -72,7 +72,7 @@ impl ComponentNames {
     /// Checks that the component exports an interface that deliveries can be made to, and imports only what is offered.
     pub(crate) fn check(&self) -> Result<(), LoadErrorKind> {
         if Kind::of(self.exports.iter().map(String::as_str)).is_none() {
-            return Err(LoadErrorKind::WrongWorld { found: shown(&self.exports) });
+            return Err(wrong_world(&self.exports));
         }
         let refused = self.imports.iter().find_map(|name| Some((name, refusal(name)?)));
         match refused {
@@ -107,7 +107,7 @@ fn refusal(name: &str) -> Option<String> {
             None => (*offered).to_owned(),
         };
         let offered = offered.iter().map(shown).collect::<Vec<_>>().join(" and ");
-        let advice = match version.starts_with("0.3") && package.starts_with("wasi:") {
+        let advice = match is_wasi_0_3(package, version) {
             true => "; build it for WASI 0.2, such as Rust's target wasm32-wasip2",
             false => "",
         };
@@ -135,8 +135,22 @@ fn packages() -> String {
     OFFERED.map(|(package, ..)| package).join(", ")
 }
 
+/// Whether a version of an interface of WASI is of the 0.3 line.
+fn is_wasi_0_3(package: &str, version: &str) -> bool {
+    package.starts_with("wasi:") && version.starts_with("0.3.")
+}
+
+/// That a component has none of the exports that deliveries can be made to.
+pub(crate) fn wrong_world(exports: &[String]) -> LoadErrorKind {
+    let is_wasi_0_3 = exports.iter().any(|name| {
+        let version = name.split_once('@').map_or("", |(_, version)| version);
+        is_wasi_0_3(name, version)
+    });
+    LoadErrorKind::WrongWorld { found: shown(exports), is_wasi_0_3 }
+}
+
 /// Export names for an error.
-pub(crate) fn shown(exports: &[String]) -> String {
+fn shown(exports: &[String]) -> String {
     match exports {
         [] => "nothing".to_owned(),
         names => {

@@ -100,6 +100,14 @@ fn the_reason_is_in_its_readers_words() {
         ("two memories", two_memories, "needs more than an instance may have", "may have 1 memory"),
         ("async", in_async, "uses the component model's async", "for WASI 0.2"),
         ("WASI 0.3", importing("wasi:io/poll@0.3.0"), "there is version 0.2.x", "wasm32-wasip2"),
+        (
+            "a handler of WASI 0.3",
+            component(
+                r#"(component (instance $h) (export "wasi:http/handler@0.3.0" (instance $h)))"#,
+            ),
+            "exports wasi:http/handler@0.3.0",
+            "build it for WASI 0.2",
+        ),
         ("no such package", importing("a:b/c"), "imports a:b/c, which", "plugins get usher:plugin"),
         (
             "a server",
