@@ -1,0 +1,77 @@
+//! What may go wrong.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a journal can't do what it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file system refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// Something is missing, or not what was written.
+    #[error("journal segment {segment}, byte {byte}: {reason}")]
+    Damaged {
+        /// The name of the segment's file.
+        segment: String,
+        /// Where in it.
+        byte: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A newer epoch has begun: somebody else appends.
+    #[error("epoch {epoch} is over: epoch {newer} has begun")]
+    Fenced {
+        /// The epoch of the append.
+        epoch: u64,
+        /// The newest.
+        newer: u64,
+    },
+    /// Another record has the position.
+    #[error("position {asked} was expected to be the end, which is {end}")]
+    Position {
+        /// That of the append.
+        asked: u64,
+        /// The end.
+        end: u64,
+    },
+    /// The record is longer than may be.
+    #[error("a record of {bytes} bytes, the limit is {limit_bytes}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// What is asked for was given up.
+    #[error("position {asked} was trimmed: the journal starts at {start}")]
+    Trimmed {
+        /// The position.
+        asked: u64,
+        /// The oldest there is.
+        start: u64,
+    },
+    /// An earlier write failed, so that the end is unknown.
+    #[error("an earlier write failed: {0}")]
+    Failed(String),
+}
+
+impl JournalError {
+    pub(crate) fn io<'a>(
+        what: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn damaged(segment: &str, byte: u64, reason: impl Into<String>) -> Self {
+        Self::Damaged { segment: segment.to_owned(), byte, reason: reason.into() }
+    }
+}

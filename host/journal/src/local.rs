@@ -1,0 +1,434 @@
+//! Segment files on a disk of this machine; one process at a time.
+
+use std::collections::VecDeque;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::index::{Index, Place};
+use crate::reader::{Frames, Next};
+use crate::record::RECORD_MAX_BYTES;
+use crate::recovery;
+use crate::segment::{
+    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, remove, seed, sync_folder,
+};
+use crate::writer::Writer;
+use crate::{Entry, Journal, JournalError, Record, Records, closed};
+
+/// Sealed segments whose files and indexes are kept open for readers.
+const OPENED_MAX: usize = 64;
+
+/// Options of a [`LocalJournal`].
+#[derive(Clone, Copy, Debug)]
+pub struct LocalOptions {
+    /// Size of a segment; one holds at least one record.
+    pub segment_bytes: u64,
+    /// Where a new journal begins to count events.
+    pub first_sequence: u64,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 * 1_024 * 1_024, first_sequence: 1 }
+    }
+}
+
+/// What was found when a journal was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whether it had been closed, and not interrupted.
+    pub was_closed: bool,
+    /// Bytes of records that were under way, which were cut off, and the segment they were in.
+    pub torn: Option<(u64, String)>,
+}
+
+/// A journal in a folder. Dropping it without [`LocalJournal::close`] is like a crash.
+pub struct LocalJournal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: PathBuf,
+    seed: u64,
+    segments: RwLock<Vec<Segment>>,
+    writer: Mutex<Writer>,
+    syncing: Mutex<()>,
+    /// Records before this position are durable.
+    durable: AtomicU64,
+    end: AtomicU64,
+    epoch: AtomicU64,
+    failed: OnceLock<String>,
+    /// Used last, last.
+    opened: Mutex<VecDeque<Arc<Opened>>>,
+}
+
+/// A sealed segment for readers.
+struct Opened {
+    segment: Segment,
+    file: Arc<File>,
+    index: Index,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LocalJournal {
+    /// Opens the journal of a folder, or makes one. A torn tail is cut off; damage changes nothing.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn open(folder: &Path, options: LocalOptions) -> Result<(Self, Recovery), JournalError> {
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
+        made.map_err(JournalError::io("cannot make", folder))?;
+        let LocalOptions { segment_bytes, first_sequence } = options;
+        let segment_bytes = segment_bytes.max(SEGMENT_MIN_BYTES);
+        let (writer, segments, epoch, recovery) = match recovery::find(folder)? {
+            Some(found) => {
+                found.cut(folder)?;
+                closed::forget(folder)?;
+                let last = found.segments.last().copied();
+                let torn = (found.torn_bytes > 0)
+                    .then(|| (found.torn_bytes, last.map_or_else(String::new, |last| last.name())));
+                let recovery = Recovery { was_closed: found.was_closed, torn };
+                let recovery::Recovered { segments, file, size_bytes, index, epoch, .. } = found;
+                // `find` answers with at least one segment.
+                let last = last.ok_or_else(|| JournalError::Failed("no segment".to_owned()))?;
+                let writer = Writer::new(folder, segment_bytes, last, file, size_bytes, index);
+                (writer, segments, epoch, recovery)
+            }
+            None => {
+                let writer = Writer::first(folder, segment_bytes, new_id(folder)?, first_sequence)?;
+                let segments = vec![writer.segment];
+                (writer, segments, 0, Recovery { was_closed: true, torn: None })
+            }
+        };
+        let end = writer.index.end.position;
+        let shared = Shared {
+            folder: folder.to_owned(),
+            seed: seed(&writer.segment.id),
+            segments: RwLock::new(segments),
+            writer: Mutex::new(writer),
+            syncing: Mutex::default(),
+            durable: AtomicU64::new(end),
+            end: AtomicU64::new(end),
+            epoch: AtomicU64::new(epoch),
+            failed: OnceLock::new(),
+            opened: Mutex::default(),
+        };
+        Ok((Self { shared: Arc::new(shared) }, recovery))
+    }
+
+    /// Makes everything durable and notes where it ends, so that the next one can tell what is missing.
+    ///
+    /// # Errors
+    /// The disk can't be written to, or couldn't be before.
+    pub fn close(&self) -> Result<(), JournalError> {
+        let shared = &self.shared;
+        shared.check()?;
+        if let Some(last) = self.end().checked_sub(1) {
+            self.sync(last)?;
+        }
+        let writer = lock(&shared.writer);
+        closed::write(&shared.folder, &writer.segment, &writer.index.end)
+    }
+
+    /// Bytes of all segments, with what is prepared in the last one.
+    ///
+    /// # Errors
+    /// The disk can't be read.
+    pub fn size_bytes(&self) -> Result<u64, JournalError> {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let size = |segment: &Segment| {
+            let path = segment.path(&self.shared.folder);
+            let found = std::fs::metadata(&path);
+            found.map(|found| found.len()).map_err(JournalError::io("cannot read", &path))
+        };
+        segments.iter().map(size).sum()
+    }
+}
+
+fn new_id(folder: &Path) -> Result<JournalId, JournalError> {
+    let mut id = JournalId::default();
+    let filled = getrandom(&mut id, GetRandomFlags::empty());
+    filled
+        .map_err(|error| JournalError::io("cannot get random numbers for", folder)(error.into()))?;
+    Ok(id)
+}
+
+impl Shared {
+    fn check(&self) -> Result<(), JournalError> {
+        match self.failed.get() {
+            Some(reason) => Err(JournalError::Failed(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes the first failure after which nothing more is appended.
+    fn fail(&self, error: JournalError) -> JournalError {
+        // The first one is kept.
+        let _ = self.failed.set(error.to_string());
+        error
+    }
+
+    fn sync_file(&self, file: &File, segment: &Segment, end: u64) -> Result<(), JournalError> {
+        file.sync_data().map_err(|error| {
+            self.fail(JournalError::io("cannot fsync", &segment.path(&self.folder))(error))
+        })?;
+        self.durable.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn start(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.first().map_or(0, |first| first.first_position)
+    }
+
+    /// The last segment that satisfies this, and the first position of the one after it.
+    fn segment(&self, is_before: impl Fn(&Segment) -> bool) -> Option<(Segment, Option<u64>)> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let count = segments.partition_point(is_before);
+        let found = segments.get(count.checked_sub(1)?)?;
+        Some((*found, segments.get(count).map(|next| next.first_position)))
+    }
+
+    /// A segment's file, where in it to begin, and where its records end.
+    fn place(
+        &self,
+        segment: &Segment,
+        place: impl Fn(&Index) -> Place,
+    ) -> Result<(Arc<File>, Place, u64), JournalError> {
+        {
+            let writer = lock(&self.writer);
+            if writer.segment == *segment {
+                let index = &writer.index;
+                return Ok((Arc::clone(&writer.file), place(index), index.end.offset));
+            }
+        }
+        let opened = self.opened(segment)?;
+        Ok((Arc::clone(&opened.file), place(&opened.index), opened.index.end.offset))
+    }
+
+    fn opened(&self, segment: &Segment) -> Result<Arc<Opened>, JournalError> {
+        let mut all = lock(&self.opened);
+        if let Some(found) = all.iter().position(|opened| opened.segment == *segment)
+            && let Some(opened) = all.remove(found)
+        {
+            all.push_back(Arc::clone(&opened));
+            return Ok(opened);
+        }
+        drop(all);
+        let path = segment.path(&self.folder);
+        let file = Arc::new(File::open(&path).map_err(JournalError::io("cannot read", &path))?);
+        let index = match Index::read(&self.folder, segment)? {
+            Some(index) => index,
+            None => self.rebuild(segment, &file)?,
+        };
+        let opened = Arc::new(Opened { segment: *segment, file, index });
+        let mut all = lock(&self.opened);
+        if all.len() >= OPENED_MAX {
+            all.pop_front();
+        }
+        all.push_back(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// The index of a sealed segment, as far as its records are readable; the rest is found to be
+    /// damaged by who reads it.
+    fn rebuild(&self, segment: &Segment, file: &Arc<File>) -> Result<Index, JournalError> {
+        let mut frames = Frames::new(Arc::clone(file), self.seed, HEADER_BYTES, u64::MAX);
+        let mut index = Index::new(segment);
+        let failed = |error| JournalError::io("cannot read", &segment.path(&self.folder))(error);
+        while let Next::Whole(header, frame) = frames.next().map_err(failed)? {
+            index.push(&header, frame.len());
+        }
+        // Best effort: it is made again the next time.
+        let _ = index.write(&self.folder, segment);
+        Ok(index)
+    }
+}
+
+impl Journal for LocalJournal {
+    fn claim(&self) -> Result<u64, JournalError> {
+        Ok(self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    fn start(&self) -> u64 {
+        self.shared.start()
+    }
+
+    fn end(&self) -> u64 {
+        self.shared.end.load(Ordering::Acquire)
+    }
+
+    fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError> {
+        let shared = &*self.shared;
+        let payload_bytes = entry.payload_bytes();
+        if payload_bytes > RECORD_MAX_BYTES {
+            let limit_bytes = RECORD_MAX_BYTES;
+            return Err(JournalError::TooLarge { bytes: payload_bytes, limit_bytes });
+        }
+        let mut writer = lock(&shared.writer);
+        shared.check()?;
+        let newer = shared.epoch.load(Ordering::Acquire);
+        if epoch < newer {
+            return Err(JournalError::Fenced { epoch, newer });
+        }
+        let end = writer.index.end.position;
+        if position != end {
+            return Err(JournalError::Position { asked: position, end });
+        }
+        if writer.is_full(payload_bytes) {
+            // Only the last segment may have records that aren't durable.
+            shared.sync_file(&writer.file, &writer.segment, end)?;
+            let (segment, index) =
+                writer.roll(payload_bytes).map_err(|error| shared.fail(error))?;
+            tracing::debug!(segment = segment.name(), end = index.end.position, "segment sealed");
+            let mut segments = shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+            segments.push(writer.segment);
+        }
+        let durable = shared.durable.load(Ordering::Acquire);
+        writer.append(entry, epoch, durable).map_err(|error| shared.fail(error))?;
+        shared.end.store(position + 1, Ordering::Release);
+        Ok(())
+    }
+
+    fn sync(&self, position: u64) -> Result<(), JournalError> {
+        let shared = &*self.shared;
+        let is_durable = || shared.durable.load(Ordering::Acquire) > position;
+        if is_durable() {
+            return Ok(());
+        }
+        // One fsync covers all that was appended before it began.
+        let _syncing = lock(&shared.syncing);
+        if is_durable() {
+            return Ok(());
+        }
+        shared.check()?;
+        let (file, segment, end) = {
+            let writer = lock(&shared.writer);
+            (Arc::clone(&writer.file), writer.segment, writer.index.end.position)
+        };
+        shared.sync_file(&file, &segment, end)
+    }
+
+    fn read(&self, from: u64, to: u64) -> Result<Records, JournalError> {
+        let (start, to) = (self.start(), to.min(self.end()));
+        if from < start {
+            return Err(JournalError::Trimmed { asked: from, start });
+        }
+        Ok(Box::new(Reading { shared: Arc::clone(&self.shared), next: from, to, within: None }))
+    }
+
+    fn near(&self, sequence: u64) -> Result<u64, JournalError> {
+        match self.shared.segment(|segment| segment.first_sequence <= sequence) {
+            Some((segment, _)) => {
+                let (_, place, _) = self.shared.place(&segment, |index| index.near(sequence))?;
+                Ok(place.position)
+            }
+            None => Ok(self.start()),
+        }
+    }
+
+    fn trim(&self, before: u64) -> Result<u64, JournalError> {
+        let shared = &*self.shared;
+        let gone: Vec<Segment> = {
+            let mut segments = shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+            let nexts = segments.iter().skip(1);
+            let count = nexts.take_while(|next| next.first_position <= before).count();
+            segments.drain(..count).collect()
+        };
+        if gone.is_empty() {
+            return Ok(self.start());
+        }
+        lock(&shared.opened).retain(|opened| !gone.contains(&opened.segment));
+        for segment in &gone {
+            // The oldest first: what a crash leaves is a journal that starts later.
+            remove(&segment.path(&shared.folder))?;
+            remove(&segment.index_path(&shared.folder))?;
+        }
+        sync_folder(&shared.folder)?;
+        Ok(self.start())
+    }
+}
+
+impl std::fmt::Debug for LocalJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalJournal").field("folder", &self.shared.folder).finish_non_exhaustive()
+    }
+}
+
+/// Reads records segment by segment.
+struct Reading {
+    shared: Arc<Shared>,
+    /// The position of the next record.
+    next: u64,
+    to: u64,
+    within: Option<Within>,
+}
+
+/// The segment that is being read.
+struct Within {
+    segment: Segment,
+    frames: Frames,
+    /// The first position of the segment after it.
+    until: Option<u64>,
+}
+
+impl Reading {
+    fn enter(&self) -> Result<Within, JournalError> {
+        let found = self.shared.segment(|segment| segment.first_position <= self.next);
+        let (segment, until) = found.ok_or_else(|| JournalError::Trimmed {
+            asked: self.next,
+            start: self.shared.start(),
+        })?;
+        let (file, place, limit) = self.shared.place(&segment, |index| index.at(self.next))?;
+        let frames = Frames::new(file, self.shared.seed, place.offset, limit);
+        Ok(Within { segment, frames, until })
+    }
+
+    fn read(&mut self) -> Result<Record, JournalError> {
+        loop {
+            let mut within = match self.within.take() {
+                Some(within) if within.until != Some(self.next) => within,
+                _ => self.enter()?,
+            };
+            let (offset, name) = (within.frames.offset(), within.segment.name());
+            let next = within.frames.next().map_err(|error| {
+                JournalError::io("cannot read", &within.segment.path(&self.shared.folder))(error)
+            })?;
+            match next {
+                Next::Whole(header, _) if header.position < self.next => {}
+                Next::Whole(header, frame) if header.position == self.next => {
+                    self.within = Some(within);
+                    return Ok(header.record(&frame));
+                }
+                Next::Whole(..) | Next::Blank | Next::Bad => {
+                    let reason = format!("the record at position {} is not readable", self.next);
+                    return Err(JournalError::damaged(&name, offset, reason));
+                }
+            }
+            self.within = Some(within);
+        }
+    }
+}
+
+impl Iterator for Reading {
+    type Item = Result<Record, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.to {
+            return None;
+        }
+        let read = self.read();
+        match &read {
+            Ok(_) => self.next += 1,
+            Err(_) => self.next = self.to,
+        }
+        Some(read)
+    }
+}

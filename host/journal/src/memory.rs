@@ -1,0 +1,144 @@
+//! A journal in memory, for tests: it outlives those who use it, so that a crash can be played, and
+//! fails when it is told to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::record::RECORD_MAX_BYTES;
+use crate::{Entry, Journal, JournalError, Record, Records};
+
+/// Clones share one journal.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryJournal(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    records: Vec<Record>,
+    /// Position of the first of them.
+    start: u64,
+    /// Records before this position are durable.
+    durable: u64,
+    epoch: u64,
+    fails_append: bool,
+    fails_sync: bool,
+    failed: bool,
+}
+
+impl State {
+    fn end(&self) -> u64 {
+        self.start + self.records.len() as u64
+    }
+
+    fn fail(&mut self) -> JournalError {
+        self.failed = true;
+        JournalError::Failed("injected failure".to_owned())
+    }
+}
+
+impl MemoryJournal {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the next append fail, as a disk would.
+    pub fn fail_next_append(&self) {
+        self.state().fails_append = true;
+    }
+
+    /// Lets the next sync fail, as a disk would.
+    pub fn fail_next_sync(&self) {
+        self.state().fails_sync = true;
+    }
+
+    /// A crash: of the records that aren't durable only the first few are left. Also ends a failure.
+    pub fn crash(&self, kept_records: u64) {
+        let mut state = self.state();
+        let end = state.durable.saturating_add(kept_records).min(state.end());
+        let kept = usize::try_from(end.saturating_sub(state.start)).unwrap_or(usize::MAX);
+        state.records.truncate(kept);
+        state.durable = end;
+        (state.failed, state.fails_append, state.fails_sync) = (false, false, false);
+    }
+
+    /// How many records are appended, but not durable.
+    pub fn under_way(&self) -> u64 {
+        let state = self.state();
+        state.end() - state.durable
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn claim(&self) -> Result<u64, JournalError> {
+        let mut state = self.state();
+        state.epoch += 1;
+        Ok(state.epoch)
+    }
+
+    fn start(&self) -> u64 {
+        self.state().start
+    }
+
+    fn end(&self) -> u64 {
+        self.state().end()
+    }
+
+    fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError> {
+        let bytes = entry.payload_bytes();
+        if bytes > RECORD_MAX_BYTES {
+            return Err(JournalError::TooLarge { bytes, limit_bytes: RECORD_MAX_BYTES });
+        }
+        let mut state = self.state();
+        if state.failed || std::mem::take(&mut state.fails_append) {
+            return Err(state.fail());
+        }
+        if epoch < state.epoch {
+            return Err(JournalError::Fenced { epoch, newer: state.epoch });
+        }
+        let end = state.end();
+        if position != end {
+            return Err(JournalError::Position { asked: position, end });
+        }
+        let Entry { first_sequence, events, payload } = *entry;
+        let payload = Bytes::from(payload.concat());
+        state.records.push(Record { position, epoch, first_sequence, events, payload });
+        Ok(())
+    }
+
+    fn sync(&self, position: u64) -> Result<(), JournalError> {
+        let mut state = self.state();
+        if state.durable > position {
+            return Ok(());
+        }
+        if state.failed || std::mem::take(&mut state.fails_sync) {
+            return Err(state.fail());
+        }
+        state.durable = state.end();
+        Ok(())
+    }
+
+    fn read(&self, from: u64, to: u64) -> Result<Records, JournalError> {
+        let state = self.state();
+        if from < state.start {
+            return Err(JournalError::Trimmed { asked: from, start: state.start });
+        }
+        let records = state.records.iter().filter(|record| (from..to).contains(&record.position));
+        let records: Vec<Record> = records.cloned().collect();
+        Ok(Box::new(records.into_iter().map(Ok)))
+    }
+
+    fn near(&self, sequence: u64) -> Result<u64, JournalError> {
+        let state = self.state();
+        let count = state.records.partition_point(|record| record.first_sequence <= sequence);
+        Ok(state.start + (count as u64).saturating_sub(1))
+    }
+
+    fn trim(&self, before: u64) -> Result<u64, JournalError> {
+        let mut state = self.state();
+        let before = before.min(state.durable).max(state.start);
+        let count = usize::try_from(before - state.start).unwrap_or(usize::MAX);
+        state.records.drain(..count);
+        state.start = before;
+        Ok(before)
+    }
+}

@@ -1,0 +1,142 @@
+//! Reads all of a journal that is readable, whatever is damaged: for verifying and rescuing.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::reader::{Frames, Next};
+use crate::record::ALIGN_BYTES;
+use crate::segment::{HEADER_BYTES, Segment, list, seed};
+use crate::{JournalError, Record};
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Segments.
+    pub segments: u64,
+    /// Records that are whole.
+    pub records: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// The position of the first record, and the one that the next record gets.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+    /// What is missing, oldest first.
+    pub gaps: Vec<Gap>,
+    /// Bytes at the end of the last segment that are no record and that nobody was told of.
+    pub torn_bytes: u64,
+}
+
+/// Records that are missing or not readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The segment's file.
+    pub segment: String,
+    /// Where in it.
+    pub byte: u64,
+    /// What was found there.
+    pub reason: String,
+    /// The first position that is missing, and the first that is there again. The same where it isn't
+    /// known what is missing.
+    pub from: u64,
+    /// See `from`.
+    pub to: u64,
+}
+
+/// Reads the journal of a folder, and calls `each` with every record that is whole, in order.
+///
+/// # Errors
+/// The disk can't be read, or `each` fails.
+pub fn scan<E: From<JournalError>>(
+    folder: &Path,
+    mut each: impl FnMut(&Record) -> Result<(), E>,
+) -> Result<Scan, E> {
+    let found = list(folder)?;
+    // Without any header nothing can be checked.
+    let id = found.iter().find_map(|found| found.header.as_ref().ok()).map(|header| header.id);
+    let mut scan = Scan { segments: found.len() as u64, ..Scan::default() };
+    let mut expected = None;
+    let count = found.len();
+    for (number, found) in found.into_iter().enumerate() {
+        let failed = |error| JournalError::io("cannot read", &found.path)(error);
+        let file = File::open(&found.path).map_err(failed)?;
+        let size_bytes = file.metadata().map_err(failed)?.len();
+        scan.bytes += size_bytes;
+        let gap = |byte, reason: &str, from, to| Gap {
+            segment: found.name.clone(),
+            byte,
+            reason: reason.to_owned(),
+            from,
+            to,
+        };
+        let first = match &found.header {
+            Ok(Segment { id: own, first_position, .. }) if Some(*own) == id => *first_position,
+            Ok(_) => {
+                let at = expected.unwrap_or_default();
+                scan.gaps.push(gap(0, "it belongs to another journal", at, at));
+                continue;
+            }
+            Err(reason) => {
+                let at = expected.unwrap_or_default();
+                let reason = reason.as_deref().unwrap_or("it has no header");
+                scan.gaps.push(gap(0, reason, at, at));
+                expected.unwrap_or_default()
+            }
+        };
+        let next = expected.get_or_insert(first);
+        if scan.records == 0 && scan.gaps.is_empty() {
+            scan.start = *next;
+        }
+        if first > *next {
+            scan.gaps.push(gap(0, "what comes before it is missing", *next, first));
+            *next = first;
+        }
+        let Some(id) = id else { continue };
+        let mut frames = Frames::new(Arc::new(file), seed(&id), HEADER_BYTES, size_bytes);
+        // Where reading broke off, and what else is there that is no record.
+        let mut broken: Option<(u64, u64)> = None;
+        while frames.offset() < size_bytes {
+            let offset = frames.offset();
+            match frames.next().map_err(failed)? {
+                Next::Whole(header, frame) => {
+                    let is_lost =
+                        header.position > *next && (number + 1 < count || header.durable > *next);
+                    if header.position < *next {
+                        continue;
+                    }
+                    if header.position > *next && !is_lost {
+                        // Under way together with one that didn't become durable.
+                        broken = Some((broken.map_or(offset, |(from, _)| from), frames.offset()));
+                        continue;
+                    }
+                    if let Some((from, _)) = broken.take() {
+                        scan.gaps.push(gap(from, "it is not readable", *next, header.position));
+                    } else if header.position > *next {
+                        scan.gaps.push(gap(offset, "records are missing", *next, header.position));
+                    }
+                    *next = header.position + 1;
+                    scan.records += 1;
+                    each(&header.record(&frame))?;
+                }
+                Next::Bad => {
+                    let end = offset + ALIGN_BYTES as u64;
+                    broken = Some((broken.map_or(offset, |(from, _)| from), end));
+                    frames.seek(end);
+                }
+                Next::Blank => {
+                    let zeros = frames.zeros().map_err(failed)?.max(ALIGN_BYTES as u64);
+                    frames.seek(offset + zeros);
+                }
+            }
+        }
+        if let Some((from, to)) = broken {
+            match number + 1 == count {
+                true => scan.torn_bytes = to.min(size_bytes) - from,
+                false => scan.gaps.push(gap(from, "it is not readable", *next, *next)),
+            }
+        }
+    }
+    scan.end = expected.unwrap_or_default();
+    Ok(scan)
+}

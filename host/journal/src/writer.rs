@@ -1,0 +1,125 @@
+//! The end of a local journal: the segment that is written to, and the one prepared to follow it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::JournalError;
+use crate::index::Index;
+use crate::record::{self, Entry, Frame, Header, frame_bytes};
+use crate::segment::{self, HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, seed};
+
+/// Writes records to the last segment.
+pub(crate) struct Writer {
+    folder: PathBuf,
+    segment_bytes: u64,
+    pub(crate) segment: Segment,
+    pub(crate) file: Arc<File>,
+    size_bytes: u64,
+    pub(crate) index: Index,
+    buffer: Vec<u8>,
+    spare: Option<JoinHandle<Result<u64, JournalError>>>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        folder: &Path,
+        segment_bytes: u64,
+        segment: Segment,
+        file: Arc<File>,
+        size_bytes: u64,
+        index: Index,
+    ) -> Self {
+        let (folder, buffer) = (folder.to_owned(), Vec::new());
+        Self { folder, segment_bytes, segment, file, size_bytes, index, buffer, spare: None }
+    }
+
+    /// Makes the first segment of a new journal.
+    pub(crate) fn first(
+        folder: &Path,
+        segment_bytes: u64,
+        id: JournalId,
+        first_sequence: u64,
+    ) -> Result<Self, JournalError> {
+        let segment = Segment { id, first_position: 0, first_sequence, previous: None };
+        let size_bytes = segment::prepare(folder, segment_bytes, SEGMENT_MIN_BYTES)?;
+        let file = Arc::new(segment::begin(folder, &segment)?);
+        let index = Index::new(&segment);
+        Ok(Self::new(folder, segment_bytes, segment, file, size_bytes, index))
+    }
+
+    /// Whether a record of this size needs another segment.
+    pub(crate) fn is_full(&self, payload_bytes: usize) -> bool {
+        self.index.end.offset + frame_bytes(payload_bytes) as u64 > self.size_bytes
+    }
+
+    /// Begins the next segment; everything in the one before must be durable. Returns that.
+    pub(crate) fn roll(&mut self, payload_bytes: usize) -> Result<(Segment, Index), JournalError> {
+        let min_bytes = HEADER_BYTES + frame_bytes(payload_bytes) as u64;
+        let prepared = match self.spare.take().map(JoinHandle::join) {
+            Some(Ok(Ok(size_bytes))) if size_bytes >= min_bytes => size_bytes,
+            _ => segment::prepare(&self.folder, self.segment_bytes, min_bytes)?,
+        };
+        let segment = Segment {
+            id: self.segment.id,
+            first_position: self.index.end.position,
+            first_sequence: self.index.end.first_sequence,
+            previous: Some(self.segment.first_position),
+        };
+        let file = Arc::new(segment::begin(&self.folder, &segment)?);
+        // Gives unused room back. Best effort, like the index: both can be done without.
+        let _ = self.file.set_len(self.index.end.offset);
+        let sealed = (self.segment, std::mem::replace(&mut self.index, Index::new(&segment)));
+        if let Err(error) = sealed.1.write(&self.folder, &sealed.0) {
+            tracing::warn!(%error, segment = sealed.0.name(), "no index is written");
+        }
+        (self.segment, self.file, self.size_bytes) = (segment, file, prepared);
+        Ok(sealed)
+    }
+
+    /// Writes a record at the end.
+    pub(crate) fn append(
+        &mut self,
+        entry: &Entry<'_>,
+        epoch: u64,
+        durable: u64,
+    ) -> Result<(), JournalError> {
+        let end = self.index.end;
+        record::write(
+            &mut self.buffer,
+            entry,
+            end.position,
+            epoch,
+            durable,
+            seed(&self.segment.id),
+        );
+        let written = self.file.write_all_at(&self.buffer, end.offset);
+        written.map_err(JournalError::io("cannot write", &self.segment.path(&self.folder)))?;
+        if let Frame::Header(header, frame_bytes) = Header::read(&self.buffer) {
+            self.index.push(&header, frame_bytes);
+        }
+        self.prepare_next();
+        Ok(())
+    }
+
+    /// Prepares the next segment in the background once this one is half full.
+    fn prepare_next(&mut self) {
+        if self.spare.is_none() && self.index.end.offset > self.size_bytes / 2 {
+            let (folder, segment_bytes) = (self.folder.clone(), self.segment_bytes);
+            let thread = std::thread::Builder::new().name("journal-spare".to_owned());
+            // Without a thread it is prepared when it is needed.
+            self.spare = thread
+                .spawn(move || segment::prepare(&folder, segment_bytes, SEGMENT_MIN_BYTES))
+                .ok();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // It must not write into a folder that somebody else opens.
+        let _ = self.spare.take().map(JoinHandle::join);
+    }
+}
