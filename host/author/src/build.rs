@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-use crate::language::{Language, hint};
+use crate::language::{Language, hint, of_program};
 use crate::project::Project;
 
 /// A build that made no component.
@@ -54,7 +54,10 @@ pub fn build(project: &Project, is_captured: bool) -> Result<(), BuildError> {
             step: step.join(" "),
             status,
             output,
-            hint: not_set_up(project).map(|hint| format!("; {hint}")).unwrap_or_default(),
+            hint: match not_set_up(project) {
+                Some(hint) => format!("; {hint}"),
+                None => of_program(program).map(absent).unwrap_or_default(),
+            },
         };
         let tool = |error| BuildError::Tool {
             program: program.clone(),
@@ -88,6 +91,11 @@ fn not_set_up(project: &Project) -> Option<&'static str> {
     let pins = [("requirements.txt", ".venv"), ("package.json", "node_modules")];
     let (_, tools) = pins.into_iter().find(|(pins, tools)| has(pins) && !has(tools))?;
     hint(&format!("{tools}/"))
+}
+
+/// What a failed step may have missed.
+fn absent(language: Language) -> String {
+    missing(language).iter().map(|tool| format!("; missing: {tool}")).collect()
 }
 
 /// Tools of a language that are missing or don't run, each with how to get it.

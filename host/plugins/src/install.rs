@@ -319,6 +319,11 @@ impl Installer {
         Self { is_development: true, ..self }
     }
 
+    /// See [`Installer::for_development`].
+    pub(super) fn is_for_development(&self) -> bool {
+        self.is_development
+    }
+
     /// Notifies when [`Installer::standings`] has to be checked.
     pub(super) fn notices(&self) -> watch::Receiver<u64> {
         self.router.notices()

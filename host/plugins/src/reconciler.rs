@@ -490,6 +490,10 @@ impl Reconciler {
     }
 
     fn warn_of_idle_settings(&self) {
+        if self.installer.is_for_development() {
+            // Its plugin is still being built.
+            return;
+        }
         for name in
             self.installer.configured().iter().filter(|name| !self.owners.contains_key(*name))
         {

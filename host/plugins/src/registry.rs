@@ -298,9 +298,13 @@ impl Entry {
                 let open = open.map(|why| {
                     format!("breaker open: {why}; one delivery at a time until one is answered")
                 });
-                let trial = standing
-                    .and_then(|standing| standing.last_good)
-                    .map(|good| format!("on trial; {} stands in where it fails", good.short()));
+                let trial = standing.and_then(|standing| standing.last_good).map(|good| {
+                    let (good, name) = (good.short(), &self.name);
+                    format!(
+                        "on trial; {good} stands in where it fails: see usher plugins \
+                             recordings {name}"
+                    )
+                });
                 let warnings = (!self.warnings.is_empty()).then(|| self.warnings.join("; "));
                 (PluginState::Serving, self.stopped(dispatches).or(open).or(warnings).or(trial))
             }),

@@ -184,7 +184,8 @@ fn language(text: &str) -> Result<Language, String> {
     let known = Language::ALL.iter().find(|(name, _)| *name == text);
     known.map(|(_, language)| *language).ok_or_else(|| {
         let names = Language::ALL.map(|(name, _)| name).join(", ");
-        format!("there are templates for {names}")
+        let go = if text == "go" { "; docs/write-a-plugin.md says what works in Go" } else { "" };
+        format!("there are templates for {names}{go}")
     })
 }
 

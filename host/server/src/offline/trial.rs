@@ -21,8 +21,8 @@ pub(crate) fn run(args: &TryArgs, out: &mut Output) -> Result<(), CliError> {
     let (class, reason) = (became.class.unwrap_or_default(), became.reason.unwrap_or_default());
     let old = usher_wording::printable(&version);
     let new = usher_wording::printable(&loaded.description().version);
-    let mut text =
-        format!("version {old}: {class}: {}\nversion {new}: ", usher_wording::printable(&reason));
+    let reason = usher_wording::printable(&reason);
+    let mut text = format!("then, version {old}: {class}: {reason}\nnow, version {new}: ");
     reports.iter().for_each(|report| text.push_str(&render(report, true)));
     out.text(&text)
 }
