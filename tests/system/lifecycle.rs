@@ -260,19 +260,23 @@ fn a_data_folder_that_cant_be_used_is_left_as_it_was() -> Result<()> {
 
 #[test]
 fn a_disk_that_fails_stops_the_router_and_loses_nothing() -> Result<()> {
-    const FILE_MAX_KIB: u32 = 65_536;
+    const FILE_MAX_BYTES: u32 = 8 * 1_024 * 1_024;
     const PUBLISHED_MAX: u64 = 2_000;
 
     let folder = Folder::new()?;
-    // No file may grow beyond the limit, so writes fail as on a full disk.
     let mut command = Command::new("bash");
     command
         .arg("-c")
-        .arg(format!("trap '' XFSZ; ulimit -f {FILE_MAX_KIB}; exec \"$0\" \"$@\""))
+        .arg("trap '' XFSZ; exec \"$0\" \"$@\"")
         .arg(usher_binary()?)
         .args(["run", "--config"])
         .arg(folder.config());
     let mut router = Router::start_command(command, &folder)?;
+    // From now on no file may be written beyond the limit, so writes fail as on a broken disk.
+    let limited = Command::new("prlimit")
+        .args(["--pid", &router.process().to_string(), &format!("--fsize={FILE_MAX_BYTES}")])
+        .status()?;
+    assert!(limited.success());
 
     // Incompressible data, so that it takes the same space however it is stored.
     let data = |n: u64| json!({ "n": n, "noise": noise(n, 200_000) });

@@ -29,12 +29,13 @@ fn recovery(router: &Router) -> Result<String> {
     })
 }
 
-/// The active journal.
+/// The segment that is written to.
 fn newest_journal(folder: &Folder) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder.data().join("log"))?;
+    let entries = fs::read_dir(folder.data().join("journal"))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let journals = paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "jnl"));
-    journals.max().context("no journal")
+    let journals =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "segment"));
+    journals.max().context("no segment")
 }
 
 /// Invariant 1: a backup contains everything acknowledged before it began, and a router continues
@@ -189,15 +190,18 @@ fn recovery_says_what_it_found() -> Result<()> {
     // Half of a commit, as a crash leaves it.
     let journal = newest_journal(&scene.folder)?;
     let end = fs::read(&journal)?.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    File::options().write(true).open(&journal)?.write_all_at(&[1, 9, 0, 0, 0, 7], end as u64)?;
+    // Records begin at multiples of eight bytes.
+    let torn = [1, 9, 0, 0, 0, 0, 0, 7];
+    let end = end.next_multiple_of(8) as u64;
+    File::options().write(true).open(&journal)?.write_all_at(&torn, end)?;
     let checked = verify(&scene.folder.data())?;
-    assert_eq!((checked.code, &checked.json()?["torn_bytes"]), (0, &json!(6)), "{checked:?}");
+    assert_eq!((checked.code, &checked.json()?["torn_bytes"]), (0, &json!(8)), "{checked:?}");
 
     let router = Router::start(&scene.folder)?;
     assert!(recovery(&router)?.starts_with("recovery: torn tail"));
     let bytes =
         router.wait_for_log("the bytes", |line: &Value| line["fields"]["bytes"].as_u64())?;
-    assert_eq!(bytes, 6);
+    assert_eq!(bytes, 8);
     assert_eq!(router.client().get_json("/events")?["last"], json!(2));
     router.stop()
 }

@@ -1,10 +1,8 @@
 //! Online backup: copies all rows of one view, and the blobs they refer to, to a new data folder
 //! that a router can start from.
 //!
-//! The rows are written to a fresh store instead of copying this store's files: fjall moves its
-//! files in the background and can't be paused, while a view is unaffected by later commits.
-//! Nothing waits for the backup; memory is bounded by one row and fjall's buffers for one table
-//! file.
+//! Its rows are written to a journal of their own; the tables are made from that when a router starts
+//! with it. Nothing waits for the backup; memory is bounded by one record.
 //!
 //! The copy is made under a temporary name and renamed once it is complete and fsynced, so that a
 //! failure or crash leaves nothing that could be mistaken for a backup.
@@ -20,12 +18,12 @@ use crate::BrokerError;
 use crate::api::{BackupReport, Beside};
 use crate::blobs::{Blobs, file};
 use crate::files::sync_folder;
-use crate::folder::write_format;
+use crate::folder::{JOURNAL, write_format};
 use crate::log::oldest;
 use crate::shared::Shared;
-use crate::store::fjall::FjallStore;
+use crate::store::copy::Copy;
 use crate::store::lost::Lost;
-use crate::store::{Space, StoreFailure, View, keys};
+use crate::store::{OpenFailure, Space, StoreFailure, View, keys};
 
 /// How many rows are copied between two checks for shutdown.
 const LOOK_EVERY_ROWS: u64 = 1_024;
@@ -130,9 +128,12 @@ impl Target {
         beside_bytes: u64,
     ) -> Result<BackupReport, Failure> {
         let mut copied = Copied::begin(shared, view)?;
-        FjallStore::make_copy(view, &self.new.join("log"), |space, key, value| {
-            copied.row(space, key, value)
+        let mut copy = Copy::begin(&self.new.join(JOURNAL)).map_err(|failure| match failure {
+            OpenFailure::Io(error) => Failure::Io(error),
+            OpenFailure::Damaged(failure) => Failure::Store(failure),
         })?;
+        copy.put_all(view, |space, key, value| copied.row(space, key, value))?;
+        copy.finish()?;
         let report = copied.end()?;
         let (blobs, bytes) = self.copy_blobs(shared, blobs, view)?;
         self.finish()?;

@@ -331,10 +331,10 @@ impl BlobStore for Blobs {
 mod tests {
     use super::*;
     use crate::store::Batch;
-    use crate::store::memory::MemoryStore;
+    use crate::store::journaled::JournaledStore;
     use crate::store::rows::write_blob;
 
-    fn keep(store: &MemoryStore, content: &[u8]) -> Digest {
+    fn keep(store: &JournaledStore, content: &[u8]) -> Digest {
         let digest = Digest::of(content);
         let size_bytes = content.len() as u64;
         let info = BlobInfo { digest, size_bytes, content_type: "text/plain".into() };
@@ -344,7 +344,7 @@ mod tests {
         digest
     }
 
-    fn open(folder: &Path, store: &Arc<MemoryStore>) -> Blobs {
+    fn open(folder: &Path, store: &Arc<JournaledStore>) -> Blobs {
         let contents = Contents::Disk(folder.to_owned());
         Blobs::open(contents, Arc::clone(store) as Arc<dyn Store>).unwrap()
     }
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn what_nobody_keeps_goes_with_the_last_who_staged_it() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(JournaledStore::in_memory());
         let blobs = open(folder.path(), &store);
         let in_vain = blobs.write(b"in vain").unwrap();
         let again = blobs.write(b"in vain").unwrap();
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn whoever_writes_removes_what_was_left_first() {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = open(folder.path(), &Arc::default());
+        let blobs = open(folder.path(), &Arc::new(JournaledStore::in_memory()));
         for number in 0..20 {
             let staged = blobs.write(format!("content {number}").as_bytes()).unwrap();
             let there = (0..20).map(|n| Digest::of(format!("content {n}").as_bytes()));
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn nothing_goes_while_a_copy_is_made_and_what_was_left_goes_afterwards() {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = open(folder.path(), &Arc::default());
+        let blobs = open(folder.path(), &Arc::new(JournaledStore::in_memory()));
         let kept = blobs.keep_all();
         let digest = blobs.write(b"in vain").unwrap().digest();
         blobs.collect_garbage();
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_start_removes_what_no_row_refers_to() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(JournaledStore::in_memory());
         let write = |content: &[u8]| open(folder.path(), &store).write(content).unwrap().digest();
         let (kept, in_vain) = (write(b"kept"), write(b"in vain"));
         keep(&store, b"kept");
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn what_is_about_to_be_committed_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(JournaledStore::in_memory());
         let blobs = open(folder.path(), &store);
         let written = blobs.write(b"content").unwrap();
         let digest = written.digest();
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn a_write_that_fails_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(JournaledStore::in_memory());
         let blobs = open(folder.path(), &store);
         // A file where the shelf should be.
         let (shelf, _) = file(folder.path(), &Digest::of(b"content"));
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn damage_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(JournaledStore::in_memory());
         let blobs = open(folder.path(), &store);
         let digest = blobs.write(b"content").unwrap().digest();
         keep(&store, b"content");

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 use usher_filter::Filter;
+use usher_journal::{Journal as _, LocalJournal, LocalOptions};
 
 use crate::api::*;
 use crate::backup;
@@ -31,8 +32,10 @@ use crate::readers::WorkerPool;
 use crate::replay;
 use crate::room::DiskSpace;
 use crate::shared::Shared;
-use crate::store::fjall::FjallStore;
-use crate::store::{OpenFailure, Store, StoreFailure, View};
+use crate::store::journaled::JournaledStore;
+use crate::store::tables::LsmTables;
+use crate::store::{OpenFailure, Store, StoreFailure, Tables, View};
+use crate::upgrade::upgrade;
 use crate::{OpenError, Options};
 
 /// Threads for store queries.
@@ -67,26 +70,11 @@ impl EmbeddedBroker {
     /// See [`OpenError`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         let folder = Folder::open(&options.data)?;
-        let log = folder.log();
-        let opened = FjallStore::open(&log, options.caches(), Some(folder.lock()));
-        let (store, recovery) = opened.map_err(|failure| match failure {
-            OpenFailure::Io(source) => {
-                OpenError::Io { what: "cannot open the store in", path: log, source }
-            }
-            OpenFailure::Damaged(failure) => {
-                OpenError::Damaged { path: options.data.clone(), reason: failure.0 }
-            }
-        })?;
-        match recovery.cut {
-            Some((bytes, journal)) => tracing::warn!(
-                journal,
-                bytes,
-                "recovery: torn tail; cut off a commit that was under way when the last process ended"
-            ),
-            None if recovery.was_closed => tracing::info!("recovery: clean; the store was closed"),
-            None => tracing::info!("recovery: clean; nothing was under way"),
-        }
-        let store: Arc<dyn Store> = Arc::new(store);
+        upgrade(&folder)?;
+        let store: Arc<dyn Store> = Arc::new(
+            open_store(&folder, &options)
+                .map_err(OpenError::of_store("cannot open the store in", &options.data))?,
+        );
         let blobs = folder.blobs();
         let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
         let refused = |source| OpenError::Io { what: "cannot write to", path: blobs, source };
@@ -107,7 +95,14 @@ impl EmbeddedBroker {
     /// # Errors
     /// See [`OpenError`].
     pub fn on(disk: &MemoryDisk, options: Options) -> Result<Arc<Self>, OpenError> {
-        let store: Arc<dyn Store> = Arc::clone(&disk.store) as Arc<dyn Store>;
+        let opened = JournaledStore::open(
+            Arc::new(disk.journal.clone()),
+            Arc::clone(&disk.tables) as Arc<dyn Tables>,
+        );
+        let opened = opened.and_then(|store| Ok(store.with_applier(None)?));
+        let store =
+            opened.map_err(OpenError::of_store("cannot open the store in", &options.data))?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let contents = crate::blobs::Contents::Memory(Arc::clone(&disk.blobs));
         let opened = Blobs::open(contents, Arc::clone(&store));
         let refused =
@@ -230,6 +225,26 @@ impl EmbeddedBroker {
             Err(_) => Err(BrokerError::Read("reading panicked; see the log".to_owned())),
         }
     }
+}
+
+/// Opens journal and tables of a data folder. Tables that can't be used are made anew.
+fn open_store(folder: &Folder, options: &Options) -> Result<JournaledStore, OpenFailure> {
+    let (journal, recovery) = LocalJournal::open(
+        &folder.journal(),
+        LocalOptions { segment_bytes: options.segment_bytes, ..LocalOptions::default() },
+    )?;
+    match recovery.torn {
+        Some((bytes, segment)) => tracing::warn!(
+            segment,
+            bytes,
+            "recovery: torn tail; cut off a commit that was under way when the last process ended"
+        ),
+        None if recovery.was_closed => tracing::info!("recovery: clean; the store was closed"),
+        None => tracing::info!("recovery: clean; nothing was under way"),
+    }
+    let tables = LsmTables::open_or_rebuild(&folder.tables(), options.caches(), journal.start())?;
+    let store = JournaledStore::open(Arc::new(journal), Arc::new(tables))?;
+    Ok(store.with_applier(Some(folder.lock()))?)
 }
 
 /// Resets the flag when the backup ends.

@@ -25,6 +25,20 @@ pub fn replace_file(folder: &Path, name: &str, content: &[u8]) -> io::Result<()>
     sync_folder(folder)
 }
 
+/// Copies a folder recursively.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_folder(&entry.path(), &copy)?,
+            false => drop(fs::copy(entry.path(), copy)?),
+        }
+    }
+    Ok(())
+}
+
 /// Removes a folder recursively; no-op if it doesn't exist.
 pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {

@@ -9,10 +9,15 @@ use crate::OpenError;
 use crate::files::replace_file;
 
 /// The format this version writes, and the newest it reads.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
-/// The oldest format this version reads; opening upgrades it to the newest.
+/// The oldest format this version upgrades to the newest.
 const FORMAT_OLDEST: u32 = 1;
+
+/// The journal's folder.
+pub(crate) const JOURNAL: &str = "journal";
+/// That of the tables.
+pub(crate) const TABLES: &str = "tables";
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -24,6 +29,8 @@ const SMALL_FILE_MAX_BYTES: u64 = 64;
 pub(crate) struct Folder {
     path: PathBuf,
     lock: Arc<File>,
+    /// Its format as it was found.
+    format: u32,
 }
 
 impl Folder {
@@ -33,21 +40,40 @@ impl Folder {
         let format_path = path.join(FORMAT_FILE);
         let found = check_format(path, &format_path)?;
         let lock = lock(path)?;
-        // Written before any row of the new format, so that an older version refuses the folder.
-        if found != Some(FORMAT) {
-            write_format(path).map_err(refused("cannot write", &format_path))?;
+        let folder = Self { path: path.to_owned(), lock, format: found.unwrap_or(FORMAT) };
+        // Of an older one once it is upgraded.
+        if found.is_none() {
+            folder.write_format().map_err(refused("cannot write", &format_path))?;
         }
-        Ok(Self { path: path.to_owned(), lock })
+        Ok(folder)
     }
 
     /// Locks an existing folder without upgrading its format.
     pub(crate) fn open_as_it_is(path: &Path) -> Result<Self, OpenError> {
         let format_path = path.join(FORMAT_FILE);
-        if check_format(path, &format_path)?.is_none() {
+        let Some(format) = check_format(path, &format_path)? else {
             let reason = "it has no format file".to_owned();
             return Err(OpenError::Foreign { path: path.to_owned(), reason });
+        };
+        if format != FORMAT {
+            return Err(OpenError::OlderFormat { path: path.to_owned(), found: format });
         }
-        Ok(Self { path: path.to_owned(), lock: lock(path)? })
+        Ok(Self { path: path.to_owned(), lock: lock(path)?, format })
+    }
+
+    /// Whether its format is the newest.
+    pub(crate) fn is_current(&self) -> bool {
+        self.format == FORMAT
+    }
+
+    /// Its format as it was found.
+    pub(crate) fn format(&self) -> u32 {
+        self.format
+    }
+
+    /// Makes its format the newest.
+    pub(crate) fn write_format(&self) -> io::Result<()> {
+        write_format(&self.path)
     }
 
     /// The lock, held until the last clone is dropped.
@@ -55,7 +81,22 @@ impl Folder {
         Arc::clone(&self.lock)
     }
 
-    /// Path of the store.
+    /// The folder itself.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Path of the journal.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path.join(JOURNAL)
+    }
+
+    /// Path of the tables.
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.path.join(TABLES)
+    }
+
+    /// Path of the store of formats 1 to 3.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }
@@ -76,7 +117,7 @@ fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenErro
     let file = match File::open(format_path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match ["log", "blobs"].iter().find(|name| path.join(name).exists()) {
+            return match ["journal", "log", "blobs"].iter().find(|name| path.join(name).exists()) {
                 Some(name) => Err(foreign(&format!("it has a {name} but no format file"))),
                 None => Ok(None),
             };
@@ -144,9 +185,9 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_and_nothing_changed() {
         let data = tempfile::tempdir().unwrap();
-        fs::write(data.path().join("format"), "usher 4\n").unwrap();
+        fs::write(data.path().join("format"), "usher 5\n").unwrap();
         let Err(error) = Folder::open(data.path()) else { panic!("opened a newer format") };
-        assert!(matches!(error, OpenError::NewerFormat { found: 4, supported: 3, .. }));
+        assert!(matches!(error, OpenError::NewerFormat { found: 5, supported: 4, .. }));
         let names: Vec<_> =
             fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["format"]);
@@ -157,8 +198,10 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         for older in 1..FORMAT {
             fs::write(data.path().join("format"), format!("usher {older}\n")).unwrap();
-            drop(Folder::open(data.path()).unwrap());
-            assert_eq!(fs::read_to_string(data.path().join("format")).unwrap(), "usher 3\n");
+            let folder = Folder::open(data.path()).unwrap();
+            assert_eq!((folder.is_current(), folder.format()), (false, older));
+            folder.write_format().unwrap();
+            assert_eq!(fs::read_to_string(data.path().join("format")).unwrap(), "usher 4\n");
         }
         fs::write(data.path().join("format"), "usher 0\n").unwrap();
         assert!(matches!(Folder::open(data.path()), Err(OpenError::Foreign { .. })));

@@ -41,6 +41,7 @@ pub mod stepped;
 mod store;
 #[doc(hidden)]
 pub mod testing;
+mod upgrade;
 mod verify;
 
 pub use api::*;

@@ -6,19 +6,22 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use usher_event::Digest;
 
-use crate::store::memory::MemoryStore;
+use usher_journal::MemoryJournal;
+
+use crate::store::memory::MemoryTables;
 
 /// Outlives the brokers that use it, so that tests can restart them; clones share the same disk.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) journal: MemoryJournal,
+    pub(crate) tables: Arc<MemoryTables>,
     pub(crate) blobs: Arc<Mutex<HashMap<Digest, Bytes>>>,
 }
 
 impl MemoryDisk {
     /// Makes the next commit fail, as a broken disk would.
     pub fn fail_next_commit(&self) {
-        self.store.fail_next_commit();
+        self.journal.fail_next_append();
     }
 }
 

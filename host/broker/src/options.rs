@@ -1,10 +1,13 @@
 //! Options for opening the embedded engine, and the errors of opening it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::fjall::Caches;
+use usher_journal::LocalOptions;
+
+use crate::store::OpenFailure;
+use crate::store::tables::Caches;
 use crate::{Clock, SystemClock};
 
 /// How to open an [`crate::EmbeddedBroker`].
@@ -37,6 +40,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Maximum table files the store keeps open; others are opened on demand.
     pub open_tables_max: usize,
+    /// Size of a segment of the journal. Retention removes whole segments.
+    pub segment_bytes: u64,
 }
 
 /// How long the log keeps events. Events that a subscription still needs are kept in any case, and
@@ -65,6 +70,7 @@ impl Options {
             disk_reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 64 * 1_024 * 1_024,
             open_tables_max: 256,
+            segment_bytes: LocalOptions::default().segment_bytes,
         }
     }
 
@@ -87,7 +93,22 @@ impl std::fmt::Debug for Options {
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)
             .field("open_tables_max", &self.open_tables_max)
+            .field("segment_bytes", &self.segment_bytes)
             .finish_non_exhaustive()
+    }
+}
+
+impl OpenError {
+    /// What a failure of the store means for who opens the data folder.
+    pub(crate) fn of_store(
+        what: &'static str,
+        data: &Path,
+    ) -> impl FnOnce(OpenFailure) -> Self + use<> {
+        let path = data.to_owned();
+        move |failure| match failure {
+            OpenFailure::Io(source) => Self::Io { what, path, source },
+            OpenFailure::Damaged(failure) => Self::Damaged { path, reason: failure.0 },
+        }
     }
 }
 
@@ -119,6 +140,18 @@ pub enum OpenError {
         found: u32,
         /// The newest format this version knows.
         supported: u32,
+    },
+    /// It was written by an older version of Usher, and not upgraded.
+    #[error(
+        "data folder {} has format {found}, which is upgraded when a router starts with it; until then \
+         use the version of usher that wrote it",
+        path.display()
+    )]
+    OlderFormat {
+        /// The data folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
     },
     /// The folder holds something that isn't Usher's.
     #[error(

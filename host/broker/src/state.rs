@@ -180,7 +180,7 @@ impl StateSnapshot for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::memory::MemoryStore;
+    use crate::store::journaled::JournaledStore;
 
     fn address(key: &str) -> StateAddress {
         StateAddress { plugin: "p".parse().unwrap(), bucket: "b".into(), key: key.into() }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_sees_what_was_committed_before_it() {
-        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
         commit(&state, 1, "a", Some("1"));
         commit(&state, 1, "b", Some("1"));
         let before = state.snapshot();
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_in_memory_is_read_from_the_store() {
-        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
         commit(&state, 1, "first", Some("1"));
         for version in 2..=2 * GENERATION_MAX_ROWS as u64 + 2 {
             commit(&state, version, &version.to_string(), Some("x"));
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_view_that_nobody_asks_for_is_let_go() {
-        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
         let has_view = || state.view.lock().unwrap().is_some();
         commit(&state, 1, "a", Some("1"));
         assert!(!has_view());
@@ -247,7 +247,7 @@ mod tests {
     /// Between a commit and its version update, a view is ahead of the cache.
     #[test]
     fn a_view_of_its_own_goes_without_memory() {
-        let state = CommittedState::new(Arc::new(MemoryStore::default()));
+        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
         commit(&state, 1, "a", Some("1"));
         let mut batch = Batch::default();
         batch.put(Space::State, keys::state(&address("a")), "2");

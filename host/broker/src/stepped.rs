@@ -13,24 +13,30 @@
     reason = "a store in memory can't fail, and no other writes its rows"
 )]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use usher_event::SubscriptionName;
+use usher_journal::MemoryJournal;
 
 use crate::api::*;
 use crate::fetch::fetch;
 use crate::ledger::{Fetch, Ledger, LedgerOptions, PreparedSettlement};
 use crate::load::load;
 use crate::operate::{Prepared, operate};
-use crate::store::memory::MemoryStore;
+use crate::store::journaled::JournaledStore;
+use crate::store::memory::MemoryTables;
 use crate::store::rows::{RetryRow, SubscriptionRow};
-use crate::store::{Space, Store as _, keys};
+use crate::store::{Space, Store as _, Tables, keys};
 use crate::{Options, flow, log, replay};
 
 const READABLE: &str = "a store in memory is readable";
 
 /// A store in memory, and the ledger on it.
 pub struct Stepped {
-    store: MemoryStore,
+    journal: MemoryJournal,
+    tables: Arc<MemoryTables>,
+    store: JournaledStore,
     rules: LedgerOptions,
     ledger: Ledger,
     fetches: Vec<Fetch>,
@@ -65,14 +71,18 @@ pub struct StoredCounts {
 impl Stepped {
     /// An empty engine with the limits of `options`; its clock and its folder are not used.
     pub fn new(options: &Options, now_ms: u64) -> Self {
-        let (store, rules) = (MemoryStore::default(), LedgerOptions::of(options));
+        let (journal, tables) = (MemoryJournal::default(), Arc::<MemoryTables>::default());
+        let (store, rules) = (opened(&journal, &tables), LedgerOptions::of(options));
         let ledger = recovered(&store, rules, options.seed, now_ms);
-        Self { store, rules, ledger, fetches: Vec::new() }
+        Self { journal, tables, store, rules, ledger, fetches: Vec::new() }
     }
 
     /// A crash and a restart: only what was persisted is left.
     pub fn restart(&mut self, seed: u64, now_ms: u64) {
         self.fetches.clear();
+        self.journal.crash(0);
+        self.tables.crash();
+        self.store = opened(&self.journal, &self.tables);
         self.ledger = recovered(&self.store, self.rules, seed, now_ms);
     }
 
@@ -266,6 +276,11 @@ impl Stepped {
     }
 }
 
-fn recovered(store: &MemoryStore, rules: LedgerOptions, seed: u64, now_ms: u64) -> Ledger {
+fn opened(journal: &MemoryJournal, tables: &Arc<MemoryTables>) -> JournaledStore {
+    let tables = Arc::clone(tables) as Arc<dyn Tables>;
+    JournaledStore::open(Arc::new(journal.clone()), tables).expect(READABLE)
+}
+
+fn recovered(store: &JournaledStore, rules: LedgerOptions, seed: u64, now_ms: u64) -> Ledger {
     Ledger::new(load(&*store.view()).expect(READABLE), rules, seed, now_ms)
 }

@@ -17,7 +17,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Something is missing, or not what was written.
-    #[error("journal segment {segment}, byte {byte}: {reason}")]
+    #[error("journal {segment} at byte {byte}: {reason}")]
     Damaged {
         /// The name of the segment's file.
         segment: String,

@@ -71,6 +71,16 @@ pub trait Journal: Send + Sync {
     /// See [`JournalError`].
     fn near(&self, sequence: u64) -> Result<u64, JournalError>;
 
+    /// What [`Journal::start`] would be after a trim before this position.
+    fn trimmable(&self, before: u64) -> u64;
+
+    /// Makes everything durable and notes where it ends, so that who opens it next can tell what is
+    /// missing. Nothing may be appended afterwards.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    fn close(&self) -> Result<(), JournalError>;
+
     /// Gives up what lies before a position, as far as that is cheap, and returns the new start.
     ///
     /// # Errors

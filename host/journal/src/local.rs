@@ -46,7 +46,7 @@ pub struct Recovery {
     pub torn: Option<(u64, String)>,
 }
 
-/// A journal in a folder. Dropping it without [`LocalJournal::close`] is like a crash.
+/// A journal in a folder. Dropping it without [`Journal::close`] is like a crash.
 pub struct LocalJournal {
     shared: Arc<Shared>,
 }
@@ -88,8 +88,8 @@ impl LocalJournal {
         let LocalOptions { segment_bytes, first_sequence } = options;
         let segment_bytes = segment_bytes.max(SEGMENT_MIN_BYTES);
         let (writer, segments, epoch, recovery) = match recovery::find(folder)? {
-            Some(found) => {
-                found.cut(folder)?;
+            Some(mut found) => {
+                found.begin(folder, segment_bytes)?;
                 closed::forget(folder)?;
                 let last = found.segments.last().copied();
                 let torn = (found.torn_bytes > 0)
@@ -107,6 +107,10 @@ impl LocalJournal {
                 (writer, segments, 0, Recovery { was_closed: true, torn: None })
             }
         };
+        Ok((Self::on(folder, writer, segments, epoch), recovery))
+    }
+
+    fn on(folder: &Path, writer: Writer, segments: Vec<Segment>, epoch: u64) -> Self {
         let end = writer.index.end.position;
         let shared = Shared {
             folder: folder.to_owned(),
@@ -120,21 +124,23 @@ impl LocalJournal {
             failed: OnceLock::new(),
             opened: Mutex::default(),
         };
-        Ok((Self { shared: Arc::new(shared) }, recovery))
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Makes everything durable and notes where it ends, so that the next one can tell what is missing.
+    /// Opens the journal of a folder to be read only, without its torn tail; nothing in the folder is
+    /// changed. `None` if there is none.
     ///
     /// # Errors
-    /// The disk can't be written to, or couldn't be before.
-    pub fn close(&self) -> Result<(), JournalError> {
-        let shared = &self.shared;
-        shared.check()?;
-        if let Some(last) = self.end().checked_sub(1) {
-            self.sync(last)?;
-        }
-        let writer = lock(&shared.writer);
-        closed::write(&shared.folder, &writer.segment, &writer.index.end)
+    /// See [`JournalError`].
+    pub fn read_only(folder: &Path) -> Result<Option<Self>, JournalError> {
+        let Some(found) = recovery::find(folder)? else { return Ok(None) };
+        let recovery::Recovered { segments, file, size_bytes, index, epoch, .. } = found;
+        let Some(last) = segments.last().copied() else { return Ok(None) };
+        let writer = Writer::new(folder, SEGMENT_MIN_BYTES, last, file, size_bytes, index);
+        let journal = Self::on(folder, writer, segments, epoch);
+        // The cell is new.
+        let _ = journal.shared.failed.set("the journal is opened to be read".to_owned());
+        Ok(Some(journal))
     }
 
     /// Bytes of all segments, with what is prepared in the last one.
@@ -332,6 +338,28 @@ impl Journal for LocalJournal {
             }
             None => Ok(self.start()),
         }
+    }
+
+    fn close(&self) -> Result<(), JournalError> {
+        let shared = &self.shared;
+        shared.check()?;
+        if let Some(last) = self.end().checked_sub(1) {
+            self.sync(last)?;
+        }
+        let writer = lock(&shared.writer);
+        let (segment, end) = (&writer.segment, &writer.index.end);
+        // Gives what was allocated in advance back.
+        let cut = writer.file.set_len(end.offset).and_then(|()| writer.file.sync_all());
+        cut.map_err(JournalError::io("cannot close", &segment.path(&shared.folder)))?;
+        // Nothing may be appended to what is cut to its end.
+        let _ = shared.failed.set("the journal is closed".to_owned());
+        closed::write(&shared.folder, segment, end)
+    }
+
+    fn trimmable(&self, before: u64) -> u64 {
+        self.shared
+            .segment(|segment| segment.first_position <= before)
+            .map_or_else(|| self.start(), |(segment, _)| segment.first_position)
     }
 
     fn trim(&self, before: u64) -> Result<u64, JournalError> {

@@ -1,6 +1,7 @@
 //! A journal in memory, for tests: it outlives those who use it, so that a crash can be played, and
 //! fails when it is told to.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -32,7 +33,8 @@ impl State {
 
     fn fail(&mut self) -> JournalError {
         self.failed = true;
-        JournalError::Failed("injected failure".to_owned())
+        let (what, source) = ("cannot write", io::Error::other("injected failure"));
+        JournalError::Io { what, path: "memory".into(), source }
     }
 }
 
@@ -133,9 +135,19 @@ impl Journal for MemoryJournal {
         Ok(state.start + (count as u64).saturating_sub(1))
     }
 
+    fn close(&self) -> Result<(), JournalError> {
+        let last = self.end().checked_sub(1);
+        last.map_or(Ok(()), |last| self.sync(last))
+    }
+
+    fn trimmable(&self, before: u64) -> u64 {
+        let state = self.state();
+        before.min(state.durable).max(state.start)
+    }
+
     fn trim(&self, before: u64) -> Result<u64, JournalError> {
+        let before = self.trimmable(before);
         let mut state = self.state();
-        let before = before.min(state.durable).max(state.start);
         let count = usize::try_from(before - state.start).unwrap_or(usize::MAX);
         state.records.drain(..count);
         state.start = before;

@@ -77,12 +77,13 @@ pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
 }
 
 impl Header {
-    /// Reads the header at the beginning of `bytes`; with less than a header, nothing is there.
+    /// Reads the header at the beginning of `bytes`.
     pub(crate) fn read(bytes: &[u8]) -> Frame {
-        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else { return Frame::Blank };
-        if *bytes == [0; HEADER_BYTES] {
+        let begin = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
+        if begin.iter().all(|byte| *byte == 0) {
             return Frame::Blank;
         }
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else { return Frame::Unreadable };
         let [checksum, sizes, position, epoch, first_sequence, durable] = words(bytes);
         let (payload_bytes, events) = (sizes as u32, (sizes >> 32) as u32);
         if payload_bytes == 0 || payload_bytes as usize > RECORD_MAX_BYTES {
@@ -198,7 +199,8 @@ mod tests {
     #[test]
     fn zeros_are_nothing() {
         assert!(matches!(Header::read(&[0; 100]), Frame::Blank));
-        assert!(matches!(Header::read(&[1; 10]), Frame::Blank));
+        assert!(matches!(Header::read(&[]), Frame::Blank));
+        assert!(matches!(Header::read(&[1; 10]), Frame::Unreadable));
         assert!(matches!(Header::read(&[255; 100]), Frame::Unreadable));
     }
 }

@@ -6,6 +6,7 @@
 //! durable when it was written, so that the two can be told apart even where several were under way.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Recovered>, JournalError> {
     let Some(last) = segments.last().copied() else { return Ok(None) };
     let path = last.path(folder);
     let failed = |error| JournalError::io("cannot read", &path)(error);
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+    let file = File::open(&path).map_err(failed)?;
     let size_bytes = file.metadata().map_err(failed)?.len();
     let file = Arc::new(file);
     let mut frames = Frames::new(Arc::clone(&file), seed(&last.id), HEADER_BYTES, size_bytes);
@@ -68,16 +69,27 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Recovered>, JournalError> {
 }
 
 impl Recovered {
-    /// Cuts the torn tail off.
-    pub(crate) fn cut(&self, folder: &Path) -> Result<(), JournalError> {
-        if self.torn_bytes == 0 {
+    /// Opens the last segment for writing, as large as a segment is, with the torn tail cut off.
+    pub(crate) fn begin(&mut self, folder: &Path, segment_bytes: u64) -> Result<(), JournalError> {
+        let path = self.segments.last().map(|last| last.path(folder)).unwrap_or_default();
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        self.file = Arc::new(file.map_err(JournalError::io("cannot write to", &path))?);
+        let end = self.index.end.offset;
+        if self.torn_bytes == 0 && self.size_bytes >= segment_bytes {
             return Ok(());
         }
-        let path = self.segments.last().map(|last| last.path(folder)).unwrap_or_default();
-        let cut = self.file.set_len(self.index.end.offset);
         // What was cut off must read as zeros, or a part of it could follow the next record.
-        let cut = cut.and_then(|()| allocate(&self.file, self.size_bytes));
-        cut.and_then(|()| self.file.sync_all()).map_err(JournalError::io("cannot cut", &path))
+        let cut = self.file.set_len(end);
+        self.size_bytes = match cut.and_then(|()| allocate(&self.file, segment_bytes.max(end))) {
+            Ok(()) => segment_bytes.max(end),
+            // The next record begins another segment, or is what fails.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.file.set_len(end).map_err(JournalError::io("cannot cut", &path))?;
+                end
+            }
+            Err(error) => return Err(JournalError::io("cannot cut", &path)(error)),
+        };
+        self.file.sync_all().map_err(JournalError::io("cannot cut", &path))
     }
 }
 

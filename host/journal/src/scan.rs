@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::closed;
+use crate::index::{Index, Place};
 use crate::reader::{Frames, Next};
 use crate::record::ALIGN_BYTES;
 use crate::segment::{HEADER_BYTES, Segment, list, seed};
@@ -26,10 +28,15 @@ pub struct Scan {
     pub gaps: Vec<Gap>,
     /// Bytes at the end of the last segment that are no record and that nobody was told of.
     pub torn_bytes: u64,
+    /// Bytes that are not readable and that somebody was told of, as far as they are there.
+    pub lost_bytes: u64,
+    /// Whether the journal ends where it ended when it was closed.
+    pub was_closed: bool,
 }
 
 /// Records that are missing or not readable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("journal {segment} at byte {byte}: {reason}{}", missing(*from, *to))]
 pub struct Gap {
     /// The segment's file.
     pub segment: String,
@@ -42,6 +49,13 @@ pub struct Gap {
     pub from: u64,
     /// See `from`.
     pub to: u64,
+}
+
+fn missing(from: u64, to: u64) -> String {
+    match to.saturating_sub(from) {
+        0 => String::new(),
+        count => format!("; {count} records from position {from} on"),
+    }
 }
 
 /// Reads the journal of a folder, and calls `each` with every record that is whole, in order.
@@ -57,6 +71,8 @@ pub fn scan<E: From<JournalError>>(
     let id = found.iter().find_map(|found| found.header.as_ref().ok()).map(|header| header.id);
     let mut scan = Scan { segments: found.len() as u64, ..Scan::default() };
     let mut expected = None;
+    // Where the last segment's records end.
+    let mut last: Option<(Segment, Place)> = None;
     let count = found.len();
     for (number, found) in found.into_iter().enumerate() {
         let failed = |error| JournalError::io("cannot read", &found.path)(error);
@@ -94,6 +110,7 @@ pub fn scan<E: From<JournalError>>(
         }
         let Some(id) = id else { continue };
         let mut frames = Frames::new(Arc::new(file), seed(&id), HEADER_BYTES, size_bytes);
+        last = found.header.as_ref().ok().map(|header| (*header, Index::new(header).end));
         // Where reading broke off, and what else is there that is no record.
         let mut broken: Option<(u64, u64)> = None;
         while frames.offset() < size_bytes {
@@ -110,13 +127,18 @@ pub fn scan<E: From<JournalError>>(
                         broken = Some((broken.map_or(offset, |(from, _)| from), frames.offset()));
                         continue;
                     }
-                    if let Some((from, _)) = broken.take() {
+                    if let Some((from, to)) = broken.take() {
+                        scan.lost_bytes += to - from;
                         scan.gaps.push(gap(from, "it is not readable", *next, header.position));
                     } else if header.position > *next {
                         scan.gaps.push(gap(offset, "records are missing", *next, header.position));
                     }
                     *next = header.position + 1;
                     scan.records += 1;
+                    if let Some((_, end)) = &mut last {
+                        let (first_sequence, offset) = (header.next_sequence(), frames.offset());
+                        *end = Place { position: *next, first_sequence, offset };
+                    }
                     each(&header.record(&frame))?;
                 }
                 Next::Bad => {
@@ -133,10 +155,23 @@ pub fn scan<E: From<JournalError>>(
         if let Some((from, to)) = broken {
             match number + 1 == count {
                 true => scan.torn_bytes = to.min(size_bytes) - from,
-                false => scan.gaps.push(gap(from, "it is not readable", *next, *next)),
+                false => {
+                    scan.lost_bytes += to - from;
+                    scan.gaps.push(gap(from, "it is not readable", *next, *next));
+                }
             }
         }
     }
     scan.end = expected.unwrap_or_default();
+    if let Some((segment, end)) = last {
+        match closed::check(folder, &segment, &end) {
+            Ok(was_closed) => scan.was_closed = was_closed && scan.torn_bytes == 0,
+            Err(JournalError::Damaged { segment, byte, reason }) => {
+                let (from, to) = (scan.end, scan.end);
+                scan.gaps.push(Gap { segment, byte, reason, from, to });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(scan)
 }

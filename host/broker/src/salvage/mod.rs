@@ -1,35 +1,29 @@
 //! `usher store salvage`: a new data folder with everything that can still be read in a damaged
 //! one, which is only read, whatever is wrong with it.
 //!
-//! Nothing of fjall's own opening is needed: the table files of each table are read by themselves,
-//! beside a list of them that is repaired or rebuilt, and what the journals hold is laid over them,
-//! batch by batch. What can't be read, or doesn't hold together with the rest, is left out and
-//! reported.
-//! What is kept is true: each block and each batch has a checksum.
+//! Every record of the journal that is whole is read, whatever stands beside it, and laid over the
+//! tables, if those open. What can't be read, or doesn't hold together with the rest, is left out and
+//! reported. What is kept is true: each record has a checksum, and so has each block of the tables.
 //!
 //! Sequences are never used again (invariant 6): where the newest events may be lost, the new log
 //! goes on far above all that the old one can have given out.
 
-mod journals;
-mod lists;
+mod blobs;
 mod remains;
 mod rows;
 mod salvaged;
-mod writer;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files::{remove_folder, sync_folder};
-use crate::folder::write_format;
-use crate::store::fjall::{Caches, FjallStore};
+use crate::folder::{JOURNAL, TABLES, write_format};
+use crate::store::copy::Copy;
+use blobs::Blobs;
 use remains::Remains;
-use writer::{Blobs, Writer};
 
 pub use salvaged::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged};
-
-const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
 
 /// Makes the data folder `to`, which must not be there yet, from what can be read in `data`, which no
 /// process works with and which is left as it is.
@@ -50,8 +44,15 @@ pub fn salvage(data: &Path, to: &Path) -> Result<Salvaged, SalvageError> {
 
 /// Keeps a process from working with the folder, as far as that goes without writing to it.
 fn lock(data: &Path) -> Result<Option<File>, SalvageError> {
-    if !data.join("log").is_dir() {
-        let what = format!("{} has no log: it is no data folder of usher", data.display());
+    if data.join("log").is_dir() {
+        let what = format!(
+            "{} has a log of an older format; use the version of usher that wrote it",
+            data.display()
+        );
+        return Err(SalvageError::Refused(what));
+    }
+    if ![JOURNAL, TABLES].iter().any(|name| data.join(name).is_dir()) {
+        let what = format!("{} has no journal: it is no data folder of usher", data.display());
         return Err(SalvageError::Refused(what));
     }
     let file = match File::open(data.join("lock")) {
@@ -112,11 +113,10 @@ impl Target {
 }
 
 fn fill(data: &Path, new: &Path, report: &mut Salvaged) -> Result<(), SalvageError> {
-    let remains = Remains::find(&data.join("log"), report)?;
-    let (store, _) = FjallStore::open(&new.join("log"), CACHES, None)?;
+    let remains = Remains::find(data, new, report)?;
     let mut blobs = Blobs::new(data.join("blobs"), new.join("blobs"))?;
-    let mut writer = Writer::new(store);
-    rows::rescue(&remains, &mut writer, &mut blobs, report)?;
-    writer.flush()?;
+    let mut copy = Copy::begin(&new.join(JOURNAL))?;
+    rows::rescue(&remains, &mut copy, &mut blobs, report)?;
+    copy.finish()?;
     Ok(blobs.finish()?)
 }

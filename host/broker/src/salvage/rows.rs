@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use usher_event::{Digest, PluginName, StateUsage};
 
+use super::blobs::Blobs;
 use super::remains::Remains;
 use super::salvaged::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged};
-use super::writer::{Blobs, Writer};
+use crate::store::copy::Copy;
 use crate::store::lost::{LOST_KEY, Lost};
 use crate::store::rows::{
     COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
@@ -25,7 +26,7 @@ type Outcome = Result<(), SalvageError>;
 /// Rescues all rows.
 pub(super) fn rescue(
     remains: &Remains,
-    writer: &mut Writer,
+    writer: &mut Copy,
     blobs: &mut Blobs,
     report: &mut Salvaged,
 ) -> Outcome {
@@ -60,7 +61,7 @@ pub(super) fn rescue(
 
 struct Rescue<'a> {
     remains: &'a Remains,
-    writer: &'a mut Writer,
+    writer: &'a mut Copy,
     report: &'a mut Salvaged,
     /// As they were found; then as they will be.
     counters: Counters,
@@ -84,10 +85,9 @@ impl Rescue<'_> {
         space: Space,
         mut look: impl FnMut(&mut Self, &Bytes, &Bytes) -> Result<bool, SalvageError>,
     ) -> Outcome {
-        let remains = self.remains;
-        let Some(mut rows) = remains.rows(space) else { return Ok(()) };
+        let (rows, is_cut) = self.remains.rows(space);
         let (mut kept, mut left_out) = (0, 0u64);
-        for (key, value) in rows.by_ref() {
+        for (key, value) in rows {
             if look(self, &key, &value)? {
                 kept += 1;
             } else {
@@ -95,8 +95,8 @@ impl Rescue<'_> {
             }
         }
         let name = space.name();
-        if rows.unread > 0 {
-            self.report.lose(format!("{name}: rows in {} places can't be read", rows.unread));
+        if is_cut {
+            self.report.lose(format!("{name}: not all rows can be read"));
         }
         if left_out > 0 {
             self.report.lose(format!("{name}: {left_out} rows don't hold together with the rest"));
@@ -149,7 +149,7 @@ impl Rescue<'_> {
         let mut last = self.runs.last().map_or(0, |run| run.1);
         let remains = self.remains;
         let mut each = |space, look: &mut dyn FnMut(&Bytes, &Bytes) -> Option<u64>| {
-            let rows = remains.rows(space).into_iter().flatten();
+            let rows = remains.rows(space).0.into_iter();
             let highest = rows.filter_map(|(key, value)| look(&key, &value)).max();
             last = last.max(highest.unwrap_or(0));
         };

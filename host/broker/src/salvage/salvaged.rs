@@ -2,6 +2,8 @@
 
 use std::io;
 
+use usher_journal::JournalError;
+
 use crate::store::{OpenFailure, StoreFailure};
 
 /// How far sequences jump ahead, at least, where the newest events may be lost. More than fit into
@@ -55,6 +57,15 @@ pub enum SalvageError {
 impl From<StoreFailure> for SalvageError {
     fn from(failure: StoreFailure) -> Self {
         Self::New(failure.0)
+    }
+}
+
+impl From<JournalError> for SalvageError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io { source, .. } => Self::Io(source),
+            other => Self::New(other.to_string()),
+        }
     }
 }
 

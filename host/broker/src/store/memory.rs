@@ -1,83 +1,106 @@
-//! A store in ordered maps, for tests: it outlives the broker that uses it, so that a restart can
-//! be played, and fails when it is told to.
+//! Tables in ordered maps, for tests: they outlive the broker that uses them, so that a restart can be
+//! played, and keep what they had at their last checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Batch, Rows, Space, Store, StoreFailure, View};
+use super::{Applied, Row, Rows, Space, StoreFailure, Tables, View};
 
 type Table = BTreeMap<Bytes, Bytes>;
 
-/// The tables in the order of [`Space::ALL`]. A view shares them; a commit copies what is shared.
+/// The tables in the order of [`Space::ALL`]. A view shares them; a change copies what is shared.
 #[derive(Clone)]
-struct Tables(Vec<Arc<Table>>);
+struct Maps {
+    tables: Vec<Arc<Table>>,
+    applied: Applied,
+}
 
-impl Tables {
+impl Maps {
     fn table(&self, space: Space) -> Option<&Table> {
-        self.0.get(space as usize).map(Arc::as_ref)
+        self.tables.get(space as usize).map(Arc::as_ref)
     }
 }
 
-/// Everything committed, in memory.
-pub(crate) struct MemoryStore {
-    tables: Mutex<Tables>,
-    fail_next: AtomicBool,
+/// Everything applied, in memory.
+pub(crate) struct MemoryTables(Mutex<State>);
+
+struct State {
+    now: Maps,
+    checkpoint: Maps,
 }
 
-impl Default for MemoryStore {
+impl Default for MemoryTables {
     fn default() -> Self {
         let tables = Space::ALL.iter().map(|_| Arc::default()).collect();
-        Self { tables: Mutex::new(Tables(tables)), fail_next: AtomicBool::new(false) }
+        let now = Maps { tables, applied: Applied::default() };
+        Self(Mutex::new(State { checkpoint: now.clone(), now }))
     }
 }
 
-impl MemoryStore {
-    /// Lets the next commit fail, as a disk would.
-    pub(crate) fn fail_next_commit(&self) {
-        self.fail_next.store(true, Ordering::SeqCst);
+impl MemoryTables {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A crash: what was applied since the last checkpoint is gone.
+    pub(crate) fn crash(&self) {
+        let mut state = self.state();
+        state.now = state.checkpoint.clone();
     }
 }
 
-impl Store for MemoryStore {
-    fn commit(&self, batch: Batch) -> Result<(), StoreFailure> {
-        if self.fail_next.swap(false, Ordering::SeqCst) {
-            return Err(StoreFailure("injected failure".to_owned()));
-        }
-        let mut tables = self.tables();
-        for row in batch.rows {
-            let Some(table) = tables.0.get_mut(row.space as usize) else { continue };
+impl Tables for MemoryTables {
+    fn applied(&self) -> Applied {
+        self.state().now.applied
+    }
+
+    fn apply(&self, rows: Vec<Row>, applied: Applied) -> Result<(), StoreFailure> {
+        let now = &mut self.state().now;
+        for row in rows {
+            let Some(table) = now.tables.get_mut(row.space as usize) else { continue };
             let table = Arc::make_mut(table);
             match row.value {
                 Some(value) => table.insert(row.key, value),
                 None => table.remove(&row.key),
             };
         }
+        now.applied = applied;
         Ok(())
     }
 
-    fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
-        let mut tables = self.tables();
-        if let Some(table) = tables.0.get_mut(space as usize) {
+    fn view(&self) -> (Box<dyn View>, Applied) {
+        let now = self.state().now.clone();
+        let applied = now.applied;
+        (Box::new(now), applied)
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        false
+    }
+
+    fn checkpoint(&self, _is_last: bool) -> Result<(), StoreFailure> {
+        let mut state = self.state();
+        state.checkpoint = state.now.clone();
+        Ok(())
+    }
+
+    fn forget_before(&self, space: Space, number: u64) {
+        if let Some(table) = self.state().now.tables.get_mut(space as usize) {
             let table = Arc::make_mut(table);
             *table = table.split_off(&super::keys::number(number)[..]);
         }
-        Ok(())
     }
 
-    fn view(&self) -> Box<dyn View> {
-        Box::new(self.tables().clone())
+    fn is_forgotten(&self, _space: Space, _key: &[u8]) -> bool {
+        // They are gone.
+        false
     }
 }
 
-impl View for Tables {
+impl View for Maps {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
         Ok(self.table(space).and_then(|table| table.get(key)).cloned())
     }

@@ -1,21 +1,22 @@
 //! What the engine needs of a disk: atomic batches over a few tables, made durable before the call
 //! returns, and consistent views to read from. `docs/storage.md` says what the tables hold.
 //!
-//! Two stores exist: [`fjall::FjallStore`] on disk, [`memory::MemoryStore`] for tests, which can
-//! also fail on command.
+//! [`journaled::JournaledStore`] is the store: a journal, and tables derived from it, on disk
+//! ([`tables::LsmTables`]) or in memory ([`memory::MemoryTables`]).
 
 mod any;
 pub(crate) mod audit;
-pub(crate) mod closed;
-pub(crate) mod fjall;
+pub(crate) mod copy;
+mod events;
+pub(crate) mod format3;
 #[cfg(test)]
 mod golden;
-pub(crate) mod journal;
+pub(crate) mod journaled;
 pub(crate) mod keys;
 pub(crate) mod lost;
 pub(crate) mod memory;
+pub(crate) mod record;
 pub(crate) mod rows;
-pub(crate) mod shadow;
 pub(crate) mod tables;
 pub(crate) mod varint;
 
@@ -25,7 +26,7 @@ use std::io;
 
 use bytes::Bytes;
 
-/// A table. Its name is part of the format.
+/// A table. Its name and its number are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Space {
     Meta,
@@ -75,7 +76,17 @@ impl Space {
         Self::Recordings,
     ];
 
-    /// The table's name on disk.
+    /// The table's number in records of the journal, and in the keys of its rows.
+    pub(crate) fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The table with this number.
+    pub(crate) fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number.checked_sub(1)?)).copied()
+    }
+
+    /// The table's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
@@ -108,6 +119,13 @@ pub(crate) struct Row {
     pub(crate) space: Space,
     pub(crate) key: Bytes,
     pub(crate) value: Option<Bytes>,
+}
+
+impl Row {
+    /// Its size in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + std::mem::size_of::<Self>()
+    }
 }
 
 /// Changes that become visible and durable together. A later one for the same key wins.
@@ -144,11 +162,13 @@ impl StoreFailure {
 }
 
 /// Why a store could not be opened.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenFailure {
     /// The file system refused.
+    #[error("{0}")]
     Io(io::Error),
     /// What it holds can't be used.
+    #[error("{0}")]
     Damaged(StoreFailure),
 }
 
@@ -161,16 +181,6 @@ impl OpenFailure {
 impl From<io::Error> for OpenFailure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
-    }
-}
-
-/// For what was found whole a moment ago.
-impl From<OpenFailure> for io::Error {
-    fn from(failure: OpenFailure) -> Self {
-        match failure {
-            OpenFailure::Io(error) => error,
-            OpenFailure::Damaged(failure) => Self::other(failure.0),
-        }
     }
 }
 
@@ -195,6 +205,45 @@ pub(crate) trait View: Send + Sync {
             None => self.range(space, prefix, None),
         }
     }
+}
+
+/// How far something has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// The position of the next record.
+    pub(crate) next: u64,
+    /// The sequence of the next event.
+    pub(crate) next_sequence: u64,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        Self { next: 0, next_sequence: 1 }
+    }
+}
+
+/// Tables that are derived from a journal. They hold all rows but events.
+pub(crate) trait Tables: Send + Sync + 'static {
+    /// How far they have come.
+    fn applied(&self) -> Applied;
+
+    /// Takes the rows of the next commits, which bring them this far.
+    fn apply(&self, rows: Vec<Row>, applied: Applied) -> Result<(), StoreFailure>;
+
+    /// What was applied so far, unchanged by what comes.
+    fn view(&self) -> (Box<dyn View>, Applied);
+
+    /// Whether there is enough to be made durable.
+    fn is_checkpoint_due(&self) -> bool;
+
+    /// Makes what was applied durable, or a part of it; the last checkpoint makes all.
+    fn checkpoint(&self, is_last: bool) -> Result<(), StoreFailure>;
+
+    /// Rows of this table whose key begins with a lower number may go.
+    fn forget_before(&self, space: Space, number: u64);
+
+    /// Whether a row may have gone.
+    fn is_forgotten(&self, space: Space, key: &[u8]) -> bool;
 }
 
 /// A place to commit to.

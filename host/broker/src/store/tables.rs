@@ -1,251 +1,388 @@
-//! Looks at the parts of a store that fjall believes without a check, before fjall does: which
-//! version of a table is the current one, which files it consists of, and where in them things
-//! are. All else has checksums that fjall compares as it reads.
-//!
-//! What fjall finds out of place here it may take for left over, and remove: a folder without the
-//! file that says what is in it, files that no version names.
+//! Tables on disk: one LSM tree, which is derived from the journal. Rows are applied to its memory and
+//! become durable with a checkpoint, together with how far they go; what a crash loses is applied
+//! again. Nothing else writes to it, and a damaged one is made anew.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+use bytes::Bytes;
+use lsm_tree::compaction::Leveled;
+use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
+use lsm_tree::{
+    AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, Guard as _, SeqNo,
+    SequenceNumberCounter,
+};
 
-use super::OpenFailure;
+use crate::files::remove_folder;
 
-/// fjall's marker of a finished store.
-pub(crate) const MARKER: &str = "version";
+use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, keys};
 
-/// Names the newest version file: its number, its checksum, the kind of checksum.
-const CURRENT: &str = "current";
-const CURRENT_BYTES: usize = 8 + 16 + 1;
+/// Size at which rows in memory become a table file. Bounds, with the number of those that wait to be
+/// written, memory and how much is applied again after a crash.
+const MEMORY_MAX_BYTES: u64 = 16 * 1_024 * 1_024;
+/// Parts of memory that wait to be written; with more, who applies rows writes them out.
+const SEALED_MAX: usize = 2;
+/// The key of how far tables have come. No table has it: those of rows begin with their number.
+const APPLIED_KEY: &[u8] = &[0];
 
-/// The end of each archive file: magic, version, kind of checksum, checksum and place of the
-/// contents.
-const TRAILER_BYTES: usize = 4 + 1 + 1 + 16 + 8 + 8;
-const TRAILER_BEGIN: [u8; 6] = *b"SFA!\x01\x00";
-
-/// Longest table of contents; fjall's have about ten entries.
-const CONTENTS_MAX_BYTES: u64 = 64 * 1_024;
-
-/// Longest version file; it has 33 bytes for each table file.
-const VERSION_FILE_MAX_BYTES: u64 = 64 * 1_024 * 1_024;
-
-const PIECE_BYTES: usize = 256 * 1_024;
-
-/// The folder of the table that names all others.
-const NAMES: u64 = 0;
-
-/// Checks the files of the store in this folder; changes nothing. What no version names is left
-/// over from a crash and may be half-written.
-pub(crate) fn check(folder: &Path) -> Result<(), OpenFailure> {
-    let marker = folder.join(MARKER);
-    if !marker.exists() {
-        return Err(damaged(&marker, "it is missing"));
-    }
-    let keyspaces = keyspaces(folder)?;
-    for keyspace in &keyspaces {
-        let tables = keyspace.path.join("tables");
-        match keyspace.version()? {
-            Some(version) => {
-                for table in version.tables {
-                    check_contents(&tables.join(table.number.to_string()))?;
-                }
-            }
-            None if entries(&tables)?.is_empty() => {}
-            None => return Err(damaged(&keyspace.path.join(CURRENT), "it is missing")),
-        }
-    }
-    match keyspaces.iter().find(|keyspace| keyspace.number == NAMES) {
-        None if !keyspaces.is_empty() => {
-            Err(damaged(&folder.join("keyspaces").join("0"), "it is missing"))
-        }
-        _ => Ok(()),
-    }
+/// What is kept of table files between reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caches {
+    /// Blocks.
+    pub(crate) bytes: u64,
+    /// Open files.
+    pub(crate) open_tables_max: usize,
 }
 
-/// The folder of one table.
-pub(crate) struct Keyspace {
-    pub(crate) number: u64,
-    pub(crate) path: PathBuf,
+/// Tables in an LSM tree.
+pub(crate) struct LsmTables {
+    tree: AnyTree,
+    next: SequenceNumberCounter,
+    state: Mutex<State>,
+    live: Arc<Live>,
+    floors: Arc<Floors>,
 }
 
-pub(crate) fn keyspaces(folder: &Path) -> Result<Vec<Keyspace>, OpenFailure> {
-    let mut keyspaces = Vec::new();
-    for path in entries(&folder.join("keyspaces"))? {
-        if path.is_dir() {
-            let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-            let number = number.ok_or_else(|| damaged(&path, "its name is no number"))?;
-            keyspaces.push(Keyspace { number, path });
-        }
-    }
-    keyspaces.sort_by_key(|keyspace| keyspace.number);
-    Ok(keyspaces)
+struct State {
+    applied: Applied,
+    /// What readers see: versions of rows below this.
+    visible: SeqNo,
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, OpenFailure> {
-    let read = || -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
-    };
-    match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read.map_err(OpenFailure::Io),
-    }
+/// Versions that views read, each with their number.
+#[derive(Default)]
+struct Live(Mutex<BTreeMap<SeqNo, usize>>);
+
+/// For each table the number below which nobody asks for rows any more.
+struct Floors([AtomicU64; Space::ALL.len()]);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Keyspace {
-    /// What it consists of; `None` if making it didn't come to its end.
-    pub(crate) fn version(&self) -> Result<Option<Version>, OpenFailure> {
-        let current = self.path.join(CURRENT);
-        if !current.exists() {
-            return Ok(None);
-        }
-        let content = read(&current, CURRENT_BYTES as u64 + 1)?;
-        let parse = || {
-            let content: &[u8; CURRENT_BYTES] = content.as_slice().try_into().ok()?;
-            let (number, rest) = content.split_first_chunk::<8>()?;
-            let (checksum, kind) = rest.split_first_chunk::<16>()?;
-            (*kind == [0]).then(|| (u64::from_le_bytes(*number), u128::from_le_bytes(*checksum)))
+impl LsmTables {
+    /// Opens the tables of a folder, or makes some.
+    pub(crate) fn open(folder: &Path, caches: Caches) -> Result<Self, OpenFailure> {
+        let floors = Arc::new(Floors([const { AtomicU64::new(0) }; Space::ALL.len()]));
+        let next = SequenceNumberCounter::default();
+        let config = Config::new(folder, next.clone(), SequenceNumberCounter::default())
+            .use_cache(Arc::new(Cache::with_capacity_bytes(caches.bytes)))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(caches.open_tables_max))))
+            .with_compaction_filter_factory(Some(Arc::new(Expired(Arc::clone(&floors)))));
+        // It asserts some of what it reads.
+        let open = || {
+            let tree = config.open()?;
+            next.fetch_max(tree.get_highest_seqno().map_or(1, |highest| highest + 1));
+            let applied = tree.get(APPLIED_KEY, SeqNo::MAX >> 1)?;
+            Ok((tree, applied))
         };
-        let (number, checksum) = parse().ok_or_else(|| damaged(&current, "it can't be read"))?;
-        let path = self.path.join(format!("v{number}"));
-        if !path.exists() {
-            return Err(damaged(&path, "it is missing"));
-        }
-        if xxh3_128(&read(&path, VERSION_FILE_MAX_BYTES)?) != checksum {
-            return Err(damaged(&path, "its checksum is wrong"));
-        }
-        // From here on it is what fjall wrote.
-        let tables = read_tables(&path)?;
-        Ok(Some(Version { path, tables }))
+        let opened: Result<_, lsm_tree::Error> = catch_unwind(AssertUnwindSafe(open))
+            .map_err(|_| OpenFailure::damaged("opening the tables panicked; see the log"))?;
+        let (tree, applied) = opened.map_err(open_failure)?;
+        let applied = match applied {
+            Some(row) => read_applied(&row)
+                .ok_or_else(|| OpenFailure::damaged("the tables don't say how far they go"))?,
+            None => Applied::default(),
+        };
+        let state = Mutex::new(State { applied, visible: next.get() });
+        Ok(Self { tree, next, state, live: Arc::default(), floors })
+    }
+
+    /// Opens the tables of a folder. Those that can't be opened, or that a journal with this start can't
+    /// bring up to date, are removed, to be made anew.
+    pub(crate) fn open_or_rebuild(
+        folder: &Path,
+        caches: Caches,
+        journal_start: u64,
+    ) -> Result<Self, OpenFailure> {
+        let reason = match Self::open(folder, caches) {
+            Ok(tables) if tables.applied().next >= journal_start => return Ok(tables),
+            Ok(tables) if tables.applied() == Applied::default() => return Ok(tables),
+            Ok(tables) => {
+                let next = tables.applied().next;
+                format!("they end before position {next}, the journal begins at {journal_start}")
+            }
+            Err(OpenFailure::Damaged(failure)) => failure.0,
+            Err(failure) => return Err(failure),
+        };
+        tracing::warn!(reason, "the tables can't be used, and are made anew from the journal");
+        remove_folder(folder)?;
+        Self::open(folder, caches)
+    }
+
+    fn flush(&self) -> Result<(), StoreFailure> {
+        let flushing = self.tree.get_flush_lock();
+        let oldest = self.live.oldest().unwrap_or_else(|| lock(&self.state).visible);
+        self.tree.flush(&flushing, oldest).map_err(failure)?;
+        Ok(())
     }
 }
 
-/// The current version of a keyspace: the files it consists of.
-pub(crate) struct Version {
-    pub(crate) path: PathBuf,
-    pub(crate) tables: Vec<Table>,
+fn write_applied(applied: Applied) -> [u8; 16] {
+    let mut row = [0; 16];
+    let numbers = [applied.next, applied.next_sequence];
+    for (bytes, number) in row.chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_be_bytes());
+    }
+    row
 }
 
-/// One file of rows.
-pub(crate) struct Table {
-    /// Its name.
-    pub(crate) number: u64,
-    /// Of all its bytes.
-    pub(crate) checksum: u128,
+fn read_applied(row: &[u8]) -> Option<Applied> {
+    let (next, next_sequence) = (keys::first_number(row)?, keys::last_number(row)?);
+    (row.len() == 16).then_some(Applied { next, next_sequence })
 }
 
-/// A file of rows, and what it should be.
-pub(crate) struct TableFile {
-    pub(crate) path: PathBuf,
-    checksum: u128,
-}
+impl Tables for LsmTables {
+    fn applied(&self) -> Applied {
+        lock(&self.state).applied
+    }
 
-impl TableFile {
-    /// Reads it all; answers its length, and whether it is as it was written.
-    pub(crate) fn is_sound(&self) -> io::Result<(u64, bool)> {
-        let mut file = File::open(&self.path)?;
-        let mut checksum = Xxh3Default::new();
-        let mut piece = vec![0; PIECE_BYTES];
-        let mut length = 0;
-        loop {
-            let read = file.read(&mut piece)?;
-            let Some(read) = piece.get(..read).filter(|read| !read.is_empty()) else { break };
-            checksum.update(read);
-            length += read.len() as u64;
+    fn apply(&self, rows: Vec<Row>, applied: Applied) -> Result<(), StoreFailure> {
+        let seqno = self.next.next();
+        // Of two rows with the same key the later one counts, which the tree can't know.
+        let mut last = BTreeMap::new();
+        for row in rows {
+            last.insert((row.space.number(), row.key), row.value);
         }
-        Ok((length, checksum.digest128() == self.checksum))
+        for ((space, key), value) in last {
+            let key = prefixed(space, &key);
+            match value {
+                Some(value) => drop(self.tree.insert(key, value, seqno)),
+                None => drop(self.tree.remove(key, seqno)),
+            }
+        }
+        let (_, bytes) = self.tree.insert(APPLIED_KEY, write_applied(applied), seqno);
+        *lock(&self.state) = State { applied, visible: seqno + 1 };
+        if bytes >= MEMORY_MAX_BYTES {
+            self.tree.rotate_memtable();
+            if self.tree.sealed_memtable_count() > SEALED_MAX {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> (Box<dyn View>, Applied) {
+        let state = lock(&self.state);
+        let visible = self.live.begin(state.visible);
+        (Box::new(LsmView { tree: self.tree.clone(), visible }), state.applied)
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        self.tree.sealed_memtable_count() > 0
+    }
+
+    fn checkpoint(&self, is_last: bool) -> Result<(), StoreFailure> {
+        if is_last {
+            self.tree.rotate_memtable();
+        }
+        self.flush()?;
+        let oldest = self.live.oldest().unwrap_or_else(|| lock(&self.state).visible);
+        self.tree.compact(Arc::new(Leveled::default()), oldest).map_err(failure)
+    }
+
+    fn forget_before(&self, space: Space, number: u64) {
+        if let Some(floor) = self.floors.0.get(space as usize) {
+            floor.fetch_max(number, Ordering::Relaxed);
+        }
+    }
+
+    fn is_forgotten(&self, space: Space, key: &[u8]) -> bool {
+        self.floors.is_below(space as usize, key)
     }
 }
 
-/// All files of rows.
-pub(crate) fn files(folder: &Path) -> Result<Vec<TableFile>, OpenFailure> {
-    let mut files = Vec::new();
-    for keyspace in keyspaces(folder)? {
-        for table in keyspace.version()?.into_iter().flat_map(|version| version.tables) {
-            let path = keyspace.path.join("tables").join(table.number.to_string());
-            files.push(TableFile { path, checksum: table.checksum });
-        }
+fn prefixed(space: u8, key: &[u8]) -> Vec<u8> {
+    let mut prefixed = Vec::with_capacity(1 + key.len());
+    prefixed.push(space);
+    prefixed.extend_from_slice(key);
+    prefixed
+}
+
+impl Floors {
+    fn is_below(&self, table: usize, key: &[u8]) -> bool {
+        let floor = self.0.get(table).map_or(0, |floor| floor.load(Ordering::Relaxed));
+        floor > 0 && keys::first_number(key).is_some_and(|number| number < floor)
     }
-    Ok(files)
 }
 
-fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, OpenFailure> {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(max_bytes).read_to_end(&mut content));
-    read.map(|_| content).map_err(OpenFailure::Io)
+impl Live {
+    fn begin(self: &Arc<Self>, seqno: SeqNo) -> Visible {
+        *lock(&self.0).entry(seqno).or_default() += 1;
+        Visible { seqno, live: Arc::clone(self) }
+    }
+
+    fn oldest(&self) -> Option<SeqNo> {
+        lock(&self.0).first_key_value().map(|(seqno, _)| *seqno)
+    }
 }
 
-/// Levels, runs in each, tables in each: number, kind of checksum, checksum, lowest number of its
-/// batches.
-fn read_tables(path: &Path) -> io::Result<Vec<Table>> {
-    let archive = sfa::Reader::new(path).map_err(|error| io::Error::other(format!("{error:?}")))?;
-    let section = archive.toc().section(b"tables").ok_or(io::ErrorKind::InvalidData)?;
-    let mut section = section.buf_reader(path)?;
-    let mut tables = Vec::new();
-    for _level in 0..u8::from_le_bytes(array(&mut section)?) {
-        for _run in 0..u8::from_le_bytes(array(&mut section)?) {
-            for _table in 0..u32::from_le_bytes(array(&mut section)?) {
-                let number = u64::from_le_bytes(array(&mut section)?);
-                let [_kind] = array(&mut section)?;
-                let checksum = u128::from_le_bytes(array(&mut section)?);
-                let [..] = array::<8>(&mut section)?;
-                tables.push(Table { number, checksum });
+/// A version that a view reads until it is dropped.
+struct Visible {
+    seqno: SeqNo,
+    live: Arc<Live>,
+}
+
+impl Drop for Visible {
+    fn drop(&mut self) {
+        let mut live = lock(&self.live.0);
+        if let Some(count) = live.get_mut(&self.seqno) {
+            *count -= 1;
+            if *count == 0 {
+                live.remove(&self.seqno);
             }
         }
     }
-    Ok(tables)
 }
 
-fn array<const N: usize>(reader: &mut impl io::Read) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    reader.read_exact(&mut bytes)?;
-    Ok(bytes)
+struct LsmView {
+    tree: AnyTree,
+    visible: Visible,
 }
 
-/// The end of an archive file says where everything else is.
-fn check_contents(path: &Path) -> Result<(), OpenFailure> {
-    match has_contents(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(damaged(path, "it is missing"))
+impl View for LsmView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
+        let key = prefixed(space.number(), key);
+        let value = self.tree.get(key, self.visible.seqno).map_err(failure)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    fn range(&self, space: Space, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+        if to.is_some_and(|to| to <= from) {
+            return Box::new(std::iter::empty());
         }
-        Ok(true) => Ok(()),
-        Ok(false) => Err(damaged(path, "its end is damaged")),
-        Err(error) => Err(error.into()),
+        let number = space.number();
+        let low = prefixed(number, from);
+        let high = to.map_or_else(|| vec![number + 1], |to| prefixed(number, to));
+        let rows = self.tree.range(low..high, self.visible.seqno, None);
+        Box::new(rows.map(|row| {
+            let (key, value) = row.into_inner().map_err(failure)?;
+            Ok((Bytes::from(key).slice(1..), value.into()))
+        }))
     }
 }
 
-fn has_contents(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let Some(trailer_at) = length.checked_sub(TRAILER_BYTES as u64) else { return Ok(false) };
-    file.seek(SeekFrom::Start(trailer_at))?;
-    let mut trailer = [0; TRAILER_BYTES];
-    file.read_exact(&mut trailer)?;
-    let parse = || {
-        let rest = trailer.strip_prefix(&TRAILER_BEGIN)?;
-        let (checksum, rest) = rest.split_first_chunk::<16>()?;
-        let (at, rest) = rest.split_first_chunk::<8>()?;
-        let (bytes, _) = rest.split_first_chunk::<8>()?;
-        let [at, bytes] = [at, bytes].map(|number| u64::from_le_bytes(*number));
-        let fits = at.checked_add(bytes) == Some(trailer_at) && bytes <= CONTENTS_MAX_BYTES;
-        fits.then(|| (u128::from_le_bytes(*checksum), at, bytes))
-    };
-    let Some((checksum, at, bytes)) = parse() else { return Ok(false) };
-    file.seek(SeekFrom::Start(at))?;
-    let mut contents = Vec::new();
-    file.take(bytes).read_to_end(&mut contents)?;
-    Ok(xxh3_128(&contents) == checksum)
+/// Has compactions leave out what nobody asks for any more.
+struct Expired(Arc<Floors>);
+
+impl RefUnwindSafe for Expired {}
+
+impl Factory for Expired {
+    fn name(&self) -> &str {
+        "expired"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
 }
 
-fn damaged(path: &Path, what: &str) -> OpenFailure {
-    OpenFailure::damaged(format!("{}: {what}", place(path)))
+impl CompactionFilter for Expired {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        let key = item.key();
+        let is_expired = key
+            .split_first()
+            .is_some_and(|(number, key)| self.0.is_below(usize::from(number.wrapping_sub(1)), key));
+        Ok(if is_expired { Verdict::Destroy } else { Verdict::Keep })
+    }
 }
 
-/// The last parts of a path, from the store's folder on.
-pub(crate) fn place(path: &Path) -> String {
-    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-    let begin =
-        parts.iter().rposition(|part| part == "keyspaces").unwrap_or(parts.len().saturating_sub(1));
-    parts.get(begin..).unwrap_or_default().join("/")
+fn open_failure(error: lsm_tree::Error) -> OpenFailure {
+    match error {
+        // It reads as far as its files say; that one ends early is no matter of the system.
+        lsm_tree::Error::Io(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            OpenFailure::Io(error)
+        }
+        other => OpenFailure::Damaged(failure(other)),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn failure(error: lsm_tree::Error) -> StoreFailure {
+    StoreFailure(match error {
+        lsm_tree::Error::Io(error) => format!("tables: {error}"),
+        other => format!("tables: {other:?}; usher store rebuild makes them anew"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CACHES: Caches = Caches { bytes: 1 << 20, open_tables_max: 16 };
+
+    fn put(number: u64, value: u64) -> Row {
+        let value = Some(keys::number(value).into());
+        Row { space: Space::Children, key: keys::pair(number, 0).into(), value }
+    }
+
+    fn at(next: u64) -> Applied {
+        Applied { next, next_sequence: next }
+    }
+
+    fn read(view: &dyn View, number: u64) -> Option<u64> {
+        let found = view.get(Space::Children, &keys::pair(number, 0)).unwrap();
+        found.and_then(|value| keys::first_number(&value))
+    }
+
+    #[test]
+    fn a_view_is_one_commit_whatever_comes_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        let mut views = Vec::new();
+        for commit in 1..=60 {
+            // The later of two rows for one key counts.
+            tables.apply(vec![put(1, 0), put(1, commit), put(commit, commit)], at(commit)).unwrap();
+            views.push((commit, tables.view().0));
+            if commit % 7 == 0 {
+                tables.checkpoint(true).unwrap();
+            }
+        }
+        for (commit, view) in &views {
+            assert_eq!(read(&**view, 1), Some(*commit));
+            assert_eq!(read(&**view, commit + 1), None);
+            let rows = view.range(Space::Children, &[], None).count() as u64;
+            assert_eq!(rows, *commit);
+            assert_eq!(view.range(Space::Children, &[], None).rev().count() as u64, *commit);
+        }
+    }
+
+    #[test]
+    fn what_was_not_checkpointed_is_lost_with_how_far_it_went() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        assert_eq!(tables.applied(), Applied::default());
+        tables.apply(vec![put(1, 1)], at(1)).unwrap();
+        tables.checkpoint(true).unwrap();
+        tables.apply(vec![put(1, 2), put(2, 2)], at(2)).unwrap();
+        drop(tables);
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        assert_eq!(tables.applied(), at(1));
+        assert_eq!(read(&*tables.view().0, 1), Some(1));
+        assert_eq!(read(&*tables.view().0, 2), None);
+        tables.apply(vec![put(1, 3)], at(2)).unwrap();
+        assert_eq!(read(&*tables.view().0, 1), Some(3));
+        tables.checkpoint(true).unwrap();
+        drop(tables);
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        assert_eq!(read(&*tables.view().0, 1), Some(3));
+        assert_eq!(tables.applied(), at(2));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_goes_with_a_compaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        for commit in 1..=20 {
+            tables.apply(vec![put(commit, commit)], at(commit)).unwrap();
+            tables.forget_before(Space::Children, commit.saturating_sub(2));
+            tables.checkpoint(true).unwrap();
+        }
+        let left = tables.view().0.range(Space::Children, &[], None).count();
+        assert!(left < 20, "{left}");
+        assert_eq!(read(&*tables.view().0, 20), Some(20));
+    }
 }

@@ -1,6 +1,6 @@
 //! `usher store verify`: reads everything in a data folder that nobody works with, and tells what
-//! doesn't hold together. The folder itself is only read: fjall, which puts things in order as it
-//! opens them, gets a copy whose table files are links.
+//! doesn't hold together. The folder itself is only read: tables, which are put in order as they are
+//! opened, are copied first.
 
 mod blobs;
 mod rows;
@@ -10,12 +10,19 @@ pub(crate) use rows::state_parts;
 pub use verified::{Damage, PROBLEMS_MAX, Verified};
 
 use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use usher_journal::{JournalError, LocalJournal, scan};
 
 use crate::OpenError;
+use crate::files::copy_folder;
 use crate::folder::Folder;
-use crate::store::fjall::FjallStore;
-use crate::store::shadow::Shadow;
-use crate::store::{OpenFailure, Store as _, closed, journal, tables};
+use crate::store::journaled::JournaledStore;
+use crate::store::tables::{Caches, LsmTables};
+use crate::store::{OpenFailure, Store as _, View};
+
+const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
 
 /// Reads everything in a data folder that no process works with.
 ///
@@ -25,77 +32,65 @@ use crate::store::{OpenFailure, Store as _, closed, journal, tables};
 pub fn verify(data: &Path) -> Result<Verified, OpenError> {
     let folder = Folder::open_as_it_is(data)?;
     let mut report = Verified::default();
-    match files(&folder.log(), &mut report) {
-        Ok(Some(scan)) => open(&folder, &scan, &mut report)?,
-        Ok(None) => report.problem("log", "no row was looked at, since the store can't be opened"),
-        Err(source) => return Err(unreadable(&folder, source)),
+    let is_whole = journal(&folder, &mut report)
+        .map_err(OpenError::of_store("cannot read the journal in", data))?;
+    if !is_whole {
+        report.problem("journal", "no row was looked at, since the journal is damaged");
+        return Ok(report);
     }
-    Ok(report)
-}
-
-fn unreadable(folder: &Folder, source: std::io::Error) -> OpenError {
-    OpenError::Io { what: "cannot read the store in", path: folder.log(), source }
-}
-
-/// Looks at the files as such; the journals if they can be used, and all else that is needed.
-fn files(log: &Path, report: &mut Verified) -> std::io::Result<Option<journal::Scan>> {
-    let mut is_usable = true;
-    let mut damaged = |report: &mut Verified, failure| match failure {
-        OpenFailure::Io(error) => Err(error),
-        OpenFailure::Damaged(failure) => {
-            is_usable = false;
-            report.problem("log", failure.0);
-            Ok(())
-        }
-    };
-    let mut scan = journal::Scan::default();
-    match journal::scan(log) {
-        Ok(found) => scan = found,
-        Err(failure) => damaged(report, failure)?,
-    }
-    report.count("journals", scan.journals.len() as u64);
-    report.count("commits in journals", scan.batches());
-    let note = closed::read(log)?;
-    if let Some(difference) = note.as_ref().and_then(|note| closed::difference(note, &scan)) {
-        damaged(report, OpenFailure::damaged(difference))?;
-    }
-    report.torn_bytes = scan.torn().map_or(0, |journal| journal.torn_bytes);
-    match tables::check(log) {
-        Ok(()) => check_tables(log, report)?,
-        Err(failure) => damaged(report, failure)?,
-    }
-    Ok(is_usable.then_some(scan))
-}
-
-/// Compares all bytes of all table files with their checksums.
-fn check_tables(log: &Path, report: &mut Verified) -> std::io::Result<()> {
-    let (mut count, mut bytes) = (0, 0);
-    for file in tables::files(log)? {
-        count += 1;
-        let (length, is_sound) = file.is_sound()?;
-        bytes += length;
-        if !is_sound {
-            report.problem(tables::place(&file.path), "its checksum is wrong");
-        }
-    }
-    report.count("table files", count);
-    report.count("bytes of table files", bytes);
-    Ok(())
-}
-
-fn open(folder: &Folder, scan: &journal::Scan, report: &mut Verified) -> Result<(), OpenError> {
-    let shadow = Shadow::of(&folder.log(), scan).map_err(|source| unreadable(folder, source))?;
-    match FjallStore::open_to_read(shadow.path()) {
-        Ok(store) => {
-            let view = store.view();
-            rows::check(&*view, report);
-            blobs::check(&*view, &folder.blobs(), report);
-            Ok(())
-        }
-        Err(OpenFailure::Io(source)) => Err(unreadable(folder, source)),
+    match tables(&folder, &mut report) {
+        Ok(()) => Ok(report),
         Err(OpenFailure::Damaged(failure)) => {
-            report.problem("log", failure.0);
-            Ok(())
+            report.problem("journal", failure.0);
+            Ok(report)
         }
+        Err(failure) => Err(OpenError::of_store("cannot read the store in", data)(failure)),
     }
+}
+
+/// What is wrong with the rows of a store and the blobs in a folder, if anything is.
+pub(crate) fn check_rows(view: &dyn View, blobs: &Path) -> Option<String> {
+    let mut report = Verified::default();
+    rows::check(view, &mut report);
+    blobs::check(view, blobs, &mut report);
+    let problem = report.problems.first()?;
+    Some(format!("{}: {}", problem.place, problem.what))
+}
+
+/// Compares all records of the journal with their checksums; whether they are all there.
+fn journal(folder: &Folder, report: &mut Verified) -> Result<bool, OpenFailure> {
+    let scan = scan(&folder.journal(), |_| Ok::<(), JournalError>(()))?;
+    report.count("journal segments", scan.segments);
+    report.count("commits in the journal", scan.records);
+    report.count("bytes of journal segments", scan.bytes);
+    report.torn_bytes = scan.torn_bytes;
+    for gap in &scan.gaps {
+        report.problem("journal", gap.to_string());
+    }
+    Ok(scan.gaps.is_empty())
+}
+
+/// Reads all rows, of tables and journal together.
+fn tables(folder: &Folder, report: &mut Verified) -> Result<(), OpenFailure> {
+    let Some(journal) = LocalJournal::read_only(&folder.journal())? else {
+        return Ok(());
+    };
+    let aside = TempDir::with_prefix("usher-store-")?;
+    let copy = aside.path().join("tables");
+    if folder.tables().try_exists()? {
+        copy_folder(&folder.tables(), &copy)?;
+    }
+    let opened = match LsmTables::open(&copy, CACHES) {
+        Ok(tables) => tables,
+        Err(OpenFailure::Damaged(failure)) => {
+            report.problem("tables", format!("{failure}; the next start makes them anew"));
+            LsmTables::open(&aside.path().join("anew"), CACHES)?
+        }
+        Err(failure) => return Err(failure),
+    };
+    let store = JournaledStore::open(Arc::new(journal), Arc::new(opened))?;
+    let view = store.view();
+    rows::check(&*view, report);
+    blobs::check(&*view, &folder.blobs(), report);
+    Ok(())
 }

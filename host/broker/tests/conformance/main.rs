@@ -30,10 +30,10 @@ fn options(limits: Limits) -> Options {
     }
 }
 
-/// The embedded engine on fjall, in a folder.
-struct OnFjall(TempDir);
+/// The embedded engine on a disk, in a folder.
+struct OnDisk(TempDir);
 
-impl Engine for OnFjall {
+impl Engine for OnDisk {
     fn open(&self, limits: Limits) -> Arc<dyn Broker> {
         let data = self.0.path().to_owned();
         EmbeddedBroker::open(Options { data, ..options(limits) }).unwrap()
@@ -49,8 +49,8 @@ impl Engine for InMemory {
     }
 }
 
-mod on_fjall {
-    usher_conformance::conformance!(super::OnFjall(tempfile::tempdir().unwrap()));
+mod on_disk {
+    usher_conformance::conformance!(super::OnDisk(tempfile::tempdir().unwrap()));
 }
 
 mod in_memory {

@@ -94,7 +94,7 @@ fn no_damage_goes_unnoticed() {
     let mut random = Random(seed);
     let mut counts = [0; 4];
     for position in 0..positions {
-        // Two fifths in journals, two fifths in table files, the rest in all other files.
+        // Two fifths in journal segments, two fifths in files of tables, the rest in all other files.
         let group = &groups[[0, 0, 1, 1, 2][(position % 5) as usize]];
         let total = group.iter().map(|(_, length)| length).sum();
         // A file is hit in proportion to its length: every byte is equally likely.
@@ -187,13 +187,13 @@ async fn rescue(folder: &Path, expected: &[String], what: &str) {
     fs::remove_dir_all(&new).unwrap();
 }
 
-/// Journals, table files, and all others, with their lengths.
+/// Journal segments, files of tables, and all others, with their lengths.
 fn groups(folder: &Path) -> [Vec<(PathBuf, u64)>; 3] {
     let mut groups = [const { Vec::new() }; 3];
     for path in scene::files(folder) {
         let length = fs::metadata(&path).unwrap().len();
-        let is_journal = path.extension().is_some_and(|extension| extension == "jnl");
-        let is_table = path.parent().unwrap().ends_with("tables");
+        let is_journal = path.extension().is_some_and(|extension| extension == "segment");
+        let is_table = path.strip_prefix(folder).unwrap().starts_with("tables");
         let group = if is_journal { 0 } else { 2 - usize::from(is_table) };
         if length > 0 {
             groups[group].push((path.strip_prefix(folder).unwrap().to_owned(), length));

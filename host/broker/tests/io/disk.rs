@@ -1,6 +1,6 @@
 //! A disk that fails on command: every call by which a thread, or one that it starts, changes files
 //! of a folder is intercepted through seccomp user notification, so that everything above runs
-//! unmodified: fjall's files, the blobs, the format, the lock.
+//! unmodified: the journal's and the tables' files, the blobs, the format, the lock.
 //!
 //! Nothing is forced to a disk: fsync returns success without being done. What a failed one may
 //! lose is simulated instead ([`Fault::Lost`]).

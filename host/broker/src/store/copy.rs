@@ -1,0 +1,97 @@
+//! Writes a journal of its own: for backups, upgrades and what is rescued.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use usher_journal::{Entry, Journal as _, LocalJournal, LocalOptions};
+
+use super::record::{self, Encoded};
+use super::{Applied, Batch, OpenFailure, Space, StoreFailure, View, keys};
+
+/// Rows and bytes of one record.
+const RECORD_MAX_ROWS: usize = 4_096;
+const RECORD_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// A journal that is made row by row.
+pub(crate) struct Copy {
+    journal: LocalJournal,
+    epoch: u64,
+    end: Applied,
+    batch: Batch,
+    bytes: usize,
+    /// The sequence that follows the events of the batch.
+    next_sequence: u64,
+}
+
+impl Copy {
+    /// Begins a journal in a folder that isn't there yet.
+    pub(crate) fn begin(folder: &Path) -> Result<Self, OpenFailure> {
+        let (journal, _) = LocalJournal::open(folder, LocalOptions::default())?;
+        let epoch = journal.claim()?;
+        let end = Applied::default();
+        let (batch, bytes, next_sequence) = (Batch::default(), 0, end.next_sequence);
+        Ok(Self { journal, epoch, end, batch, bytes, next_sequence })
+    }
+
+    /// Writes a row; events in the order of their sequences.
+    pub(crate) fn put(
+        &mut self,
+        space: Space,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Result<(), StoreFailure> {
+        let (key, value) = (key.into(), value.into());
+        if space == Space::Events
+            && let Some(sequence) = keys::first_number(&key)
+        {
+            // The events of one record follow each other.
+            if sequence != self.next_sequence {
+                self.flush()?;
+            }
+            self.next_sequence = sequence + 1;
+        }
+        self.bytes += key.len() + value.len();
+        self.batch.put(space, key, value);
+        match self.batch.rows.len() >= RECORD_MAX_ROWS || self.bytes >= RECORD_MAX_BYTES {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes all rows of a view; `each` sees every row before, and may stop the copy.
+    pub(crate) fn put_all(
+        &mut self,
+        view: &dyn View,
+        mut each: impl FnMut(Space, &Bytes, &Bytes) -> Result<(), StoreFailure>,
+    ) -> Result<(), StoreFailure> {
+        for space in Space::ALL {
+            for row in view.range(space, &[], None) {
+                let (key, value) = row?;
+                each(space, &key, &value)?;
+                self.put(space, key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreFailure> {
+        self.bytes = 0;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let Encoded { payload, first_sequence, events, .. } =
+            record::encode(batch, self.end.next_sequence);
+        let entry = Entry { first_sequence, events, payload: &[&payload] };
+        self.journal.append(self.epoch, self.end.next, &entry)?;
+        let next_sequence = first_sequence + u64::from(events);
+        self.end = Applied { next: self.end.next + 1, next_sequence };
+        Ok(())
+    }
+
+    /// Makes it durable.
+    pub(crate) fn finish(mut self) -> Result<(), StoreFailure> {
+        self.flush()?;
+        Ok(self.journal.close()?)
+    }
+}

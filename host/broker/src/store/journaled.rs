@@ -1,0 +1,403 @@
+//! The store: a journal of commits, and the tables that are derived from it. A commit is durable once
+//! the journal has it; tables follow, and are brought up to the newest commit before anybody reads them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use usher_journal::{Entry, Journal, JournalError, Record};
+
+use super::events::EventLog;
+use super::record::{self, Encoded, Events};
+use super::{
+    Applied, Batch, Found, OpenFailure, Row, Rows, Space, Store, StoreFailure, Tables, View, keys,
+};
+
+/// Rows of commits that tables don't have yet; who commits beyond that applies them.
+const PENDING_MAX_BYTES: usize = 32 * 1_024 * 1_024;
+
+/// Bytes of rows carried forward in one record.
+const CARRIED_MAX_BYTES: usize = 1_024 * 1_024;
+
+/// Rows carried forward before more are looked for.
+const CARRIED_MAX_KEYS: usize = 65_536;
+
+/// A journal and its tables.
+pub(crate) struct JournaledStore {
+    shared: Arc<Shared>,
+    applier: Option<JoinHandle<()>>,
+    /// Nobody else may open the folder before this is closed. Last, so that it is dropped last.
+    _lock: Option<Arc<File>>,
+}
+
+struct Shared {
+    journal: Arc<dyn Journal>,
+    tables: Arc<dyn Tables>,
+    epoch: u64,
+    /// Where the next commit goes.
+    end: Mutex<Applied>,
+    pending: Mutex<Pending>,
+    /// Rings for the applier.
+    has_pending: Condvar,
+    /// Held by who applies commits, so that they are applied in order.
+    applying: Mutex<()>,
+    /// The lowest sequence that the journal has.
+    first_sequence: AtomicU64,
+    failed: OnceLock<StoreFailure>,
+}
+
+#[derive(Default)]
+struct Pending {
+    commits: VecDeque<(Vec<Row>, Applied)>,
+    bytes: usize,
+    is_closing: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl JournaledStore {
+    /// Brings the tables up to the end of the journal. Afterwards commits may be made.
+    pub(crate) fn open(
+        journal: Arc<dyn Journal>,
+        tables: Arc<dyn Tables>,
+    ) -> Result<Self, OpenFailure> {
+        let end = catch_up(&*journal, &*tables)?;
+        let epoch = journal.claim()?;
+        let first_sequence = AtomicU64::new(first_sequence(&*journal, end)?);
+        let shared = Shared {
+            journal,
+            tables,
+            epoch,
+            end: Mutex::new(end),
+            pending: Mutex::default(),
+            has_pending: Condvar::new(),
+            applying: Mutex::default(),
+            first_sequence,
+            failed: OnceLock::new(),
+        };
+        Ok(Self { shared: Arc::new(shared), applier: None, _lock: None })
+    }
+
+    /// An empty one that nothing outlives.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        let tables = super::memory::MemoryTables::default();
+        Self::open(Arc::new(usher_journal::MemoryJournal::default()), Arc::new(tables)).unwrap()
+    }
+
+    /// Has a thread of its own apply commits, and make checkpoints; closes the store when it is
+    /// dropped.
+    pub(crate) fn with_applier(mut self, lock: Option<Arc<File>>) -> std::io::Result<Self> {
+        self._lock = lock;
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("broker-tables".to_owned());
+        self.applier = Some(thread.spawn(move || shared.work())?);
+        Ok(self)
+    }
+
+    /// Makes what is applied durable.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreFailure> {
+        self.shared.apply()?;
+        self.shared.tables.checkpoint(true)
+    }
+}
+
+/// Applies what the journal has and the tables haven't.
+fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<Applied, OpenFailure> {
+    let mut applied = tables.applied();
+    let (start, end) = (journal.start(), journal.end());
+    if applied.next > end {
+        return Err(OpenFailure::damaged(format!(
+            "the journal ends before position {end}, but the tables go up to {}: the journal has lost \
+             something, or is another one's",
+            applied.next
+        )));
+    }
+    // Tables that were made anew: everything that still matters is in what the journal has.
+    let from = applied.next.max(start);
+    for record in journal.read(from, end)? {
+        let record = record?;
+        applied = record::applied(&record);
+        tables.apply(rows(&record)?, applied)?;
+    }
+    Ok(applied)
+}
+
+fn rows(record: &Record) -> Result<Vec<Row>, StoreFailure> {
+    let rows = Events::of(record).and_then(Events::rows);
+    rows.ok_or_else(|| {
+        StoreFailure(format!("journal record {} can't be understood", record.position))
+    })
+}
+
+fn first_sequence(journal: &dyn Journal, end: Applied) -> Result<u64, StoreFailure> {
+    let start = journal.start();
+    match journal.read(start, start + 1)?.next().transpose()? {
+        Some(record) => Ok(record.first_sequence),
+        None => Ok(end.next_sequence),
+    }
+}
+
+impl Shared {
+    fn check(&self) -> Result<(), StoreFailure> {
+        self.failed.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    /// Applies all commits that are pending.
+    fn apply(&self) -> Result<(), StoreFailure> {
+        let _applying = lock(&self.applying);
+        loop {
+            self.check()?;
+            let Some((rows, applied)) = ({
+                let mut pending = lock(&self.pending);
+                let next = pending.commits.pop_front();
+                let bytes = next.iter().flat_map(|(rows, _)| rows).map(Row::bytes).sum();
+                pending.bytes = pending.bytes.saturating_sub(bytes);
+                next
+            }) else {
+                return Ok(());
+            };
+            self.tables.apply(rows, applied).map_err(|failure| self.fail(failure))?;
+        }
+    }
+
+    /// Notes the first failure after which nothing is committed.
+    fn fail(&self, failure: StoreFailure) -> StoreFailure {
+        // The first one is kept.
+        let _ = self.failed.set(failure.clone());
+        failure
+    }
+
+    /// The applier's thread.
+    fn work(&self) {
+        loop {
+            {
+                let mut pending = lock(&self.pending);
+                while pending.commits.is_empty() {
+                    if pending.is_closing {
+                        return;
+                    }
+                    pending =
+                        self.has_pending.wait(pending).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            let applied = self.apply().and_then(|()| match self.tables.is_checkpoint_due() {
+                true => self.tables.checkpoint(false).map_err(|failure| self.fail(failure)),
+                false => Ok(()),
+            });
+            if let Err(failure) = applied {
+                tracing::error!(%failure, "the tables can't be written");
+                return;
+            }
+        }
+    }
+
+    /// Appends a commit, durably. Who holds `end` is the only one.
+    fn append(&self, end: &mut Applied, batch: Batch) -> Result<(), StoreFailure> {
+        let Encoded { payload, first_sequence, events, rows } =
+            record::encode(batch, end.next_sequence);
+        let entry = Entry { first_sequence, events, payload: &[&payload] };
+        let appended = self.journal.append(self.epoch, end.next, &entry);
+        appended
+            .and_then(|()| self.journal.sync(end.next))
+            .map_err(|error| self.fail(error.into()))?;
+        let next_sequence = first_sequence + u64::from(events);
+        *end = Applied { next: end.next + 1, next_sequence };
+        let mut pending = lock(&self.pending);
+        pending.bytes += rows.iter().map(Row::bytes).sum::<usize>();
+        pending.commits.push_back((rows, *end));
+        self.has_pending.notify_one();
+        let is_behind = pending.bytes > PENDING_MAX_BYTES;
+        drop(pending);
+        if is_behind { self.apply() } else { Ok(()) }
+    }
+
+    /// Gives up the journal's beginning, as far as none of its events is needed. Rows whose last value
+    /// stands there are written again first: tables can be made anew from what is left.
+    fn trim(&self, sequence: u64) -> Result<(), StoreFailure> {
+        let before = self.journal.trimmable(self.journal.near(sequence)?);
+        let start = self.journal.start();
+        if before <= start {
+            return Ok(());
+        }
+        let mut keys = BTreeSet::new();
+        for record in self.journal.read(start, before)? {
+            for Row { space, key, value } in rows(&record?)? {
+                if value.is_some() && !self.tables.is_forgotten(space, &key) {
+                    keys.insert((space, key));
+                }
+            }
+            if keys.len() >= CARRIED_MAX_KEYS {
+                self.carry(std::mem::take(&mut keys))?;
+            }
+        }
+        self.carry(keys)?;
+        // What the tables have only in memory would be read from the journal after a crash.
+        self.apply()?;
+        self.tables.checkpoint(true)?;
+        self.journal.trim(before)?;
+        let end = *lock(&self.end);
+        self.first_sequence.store(first_sequence(&*self.journal, end)?, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes rows again, as they stand.
+    fn carry(&self, keys: BTreeSet<(Space, Bytes)>) -> Result<(), StoreFailure> {
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            // Nobody commits meanwhile: what is carried is what stands there.
+            let mut end = lock(&self.end);
+            let view = self.view()?;
+            let (mut batch, mut bytes) = (Batch::default(), 0);
+            while bytes < CARRIED_MAX_BYTES
+                && let Some((space, key)) = keys.next()
+            {
+                if let Some(value) = view.tables.get(space, &key)? {
+                    bytes += key.len() + value.len();
+                    batch.put(space, key, value);
+                }
+            }
+            if !batch.is_empty() {
+                self.append(&mut end, batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> Result<JournaledView, StoreFailure> {
+        self.apply()?;
+        let (tables, applied) = self.tables.view();
+        let first = self.first_sequence.load(Ordering::Acquire);
+        let events = EventLog::new(Arc::clone(&self.journal), first, applied.next_sequence);
+        Ok(JournaledView { tables, events })
+    }
+}
+
+impl Store for JournaledStore {
+    fn commit(&self, batch: Batch) -> Result<(), StoreFailure> {
+        self.shared.check()?;
+        let mut end = lock(&self.shared.end);
+        self.shared.append(&mut end, batch)
+    }
+
+    fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
+        match space {
+            Space::Events => self.shared.trim(number),
+            _ => {
+                self.shared.tables.forget_before(space, number);
+                Ok(())
+            }
+        }
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        match self.shared.view() {
+            Ok(view) => Box::new(view),
+            Err(failure) => Box::new(Unreadable(failure)),
+        }
+    }
+}
+
+impl Drop for JournaledStore {
+    fn drop(&mut self) {
+        let Some(applier) = self.applier.take() else { return };
+        lock(&self.shared.pending).is_closing = true;
+        self.shared.has_pending.notify_all();
+        // It panics only where it has said so.
+        let _ = applier.join();
+        if self.shared.failed.get().is_some() {
+            return;
+        }
+        let closed = self.checkpoint().and_then(|()| Ok(self.shared.journal.close()?));
+        if let Err(failure) = closed {
+            tracing::warn!(%failure, "the store is not closed: the next start reads its end again");
+        }
+    }
+}
+
+impl From<JournalError> for StoreFailure {
+    fn from(error: JournalError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<JournalError> for OpenFailure {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io { source, .. } => Self::Io(source),
+            other => Self::damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreFailure> for OpenFailure {
+    fn from(failure: StoreFailure) -> Self {
+        Self::Damaged(failure)
+    }
+}
+
+/// Tables and events as of one commit.
+struct JournaledView {
+    tables: Box<dyn View>,
+    events: EventLog,
+}
+
+impl View for JournaledView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
+        if space == Space::Events
+            && let Some(sequence) = keys::first_number(key)
+            && let Some(event) = self.events.get(sequence)?
+        {
+            return Ok(Some(event));
+        }
+        self.tables.get(space, key)
+    }
+
+    fn range(&self, space: Space, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+        if space != Space::Events {
+            return self.tables.range(space, from, to);
+        }
+        let (low, high) = (sequence_from(from), to.map_or(u64::MAX, sequence_from));
+        // Events that were put back after retention had removed them.
+        let first = self.events.first();
+        let aside = match to {
+            Some(to) if high <= first => self.tables.range(space, from, Some(to)),
+            _ if low >= first => Box::new(std::iter::empty()),
+            _ => self.tables.range(space, from, Some(&keys::number(first))),
+        };
+        Box::new(aside.chain(self.events.range(low, high)))
+    }
+}
+
+/// The lowest sequence whose key isn't below this.
+fn sequence_from(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(number) => u64::from_be_bytes(*number).saturating_add(u64::from(key.len() > 8)),
+        None => {
+            let mut number = [0; 8];
+            for (byte, value) in number.iter_mut().zip(key) {
+                *byte = *value;
+            }
+            u64::from_be_bytes(number)
+        }
+    }
+}
+
+/// What is read of a store that has failed.
+struct Unreadable(StoreFailure);
+
+impl View for Unreadable {
+    fn get(&self, _: Space, _: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
+        Err(self.0.clone())
+    }
+
+    fn range(&self, _: Space, _: &[u8], _: Option<&[u8]>) -> Rows<'_> {
+        let failed: Found = Err(self.0.clone());
+        Box::new(std::iter::once(failed))
+    }
+}
