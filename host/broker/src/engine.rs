@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 use usher_filter::Filter;
-use usher_journal::{Journal as _, LocalJournal, LocalOptions};
+use usher_journal::{Journal as _, LocalJournal};
 
 use crate::api::*;
 use crate::backup;
@@ -229,10 +229,7 @@ impl EmbeddedBroker {
 
 /// Opens journal and tables of a data folder. Tables that can't be used are made anew.
 fn open_store(folder: &Folder, options: &Options) -> Result<JournaledStore, OpenFailure> {
-    let (journal, recovery) = LocalJournal::open(
-        &folder.journal(),
-        LocalOptions { segment_bytes: options.segment_bytes, ..LocalOptions::default() },
-    )?;
+    let (journal, recovery) = LocalJournal::open(&folder.journal(), options.journal())?;
     match recovery.torn {
         Some((bytes, segment)) => tracing::warn!(
             segment,

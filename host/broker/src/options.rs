@@ -10,6 +10,9 @@ use crate::store::OpenFailure;
 use crate::store::tables::Caches;
 use crate::{Clock, SystemClock};
 
+/// How many segments a log that is as large as it may be has, at least.
+const SEGMENTS_MIN: u64 = 8;
+
 /// How to open an [`crate::EmbeddedBroker`].
 #[derive(Clone)]
 pub struct Options {
@@ -40,8 +43,6 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Maximum table files the store keeps open; others are opened on demand.
     pub open_tables_max: usize,
-    /// Size of a segment of the journal. Retention removes whole segments.
-    pub segment_bytes: u64,
 }
 
 /// How long the log keeps events. Events that a subscription still needs are kept in any case, and
@@ -70,8 +71,15 @@ impl Options {
             disk_reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 64 * 1_024 * 1_024,
             open_tables_max: 256,
-            segment_bytes: LocalOptions::default().segment_bytes,
         }
+    }
+
+    /// Retention removes whole segments: a small log has small ones.
+    pub(crate) fn journal(&self) -> LocalOptions {
+        let default = LocalOptions::default();
+        let max_bytes = self.retention.max_bytes.unwrap_or(u64::MAX);
+        let segment_bytes = default.segment_bytes.min(max_bytes / SEGMENTS_MIN);
+        LocalOptions { segment_bytes, ..default }
     }
 
     pub(crate) fn caches(&self) -> Caches {
@@ -93,7 +101,6 @@ impl std::fmt::Debug for Options {
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)
             .field("open_tables_max", &self.open_tables_max)
-            .field("segment_bytes", &self.segment_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! Disk full: the router refuses or stops as documented, and recovers once there is space.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -95,6 +97,10 @@ fn fill(parts: &Parts, seed: u64, round: u32, summary: &mut Summary) -> Result<S
         Ok(None)
     })?;
     let disk = disk.context("no disk was made")?;
+    // With a reserve producers are refused before the disk is full, without one writing fails.
+    let reserve_bytes = if choices.below(3) == 0 { size_bytes / 8 } else { 0 };
+    let mut config = OpenOptions::new().append(true).open(world.folder.config())?;
+    writeln!(config, "\n[broker]\ndisk_reserve_bytes = {reserve_bytes}")?;
     let mut stage = Stage::with(world, parts, seed);
     stage.world.gateway.release();
 
