@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-const CRATES: [&str; 19] = [
+const CRATES: [&str; 20] = [
     "access",
     "api",
     "broker",
@@ -18,6 +18,7 @@ const CRATES: [&str; 19] = [
     "config",
     "event",
     "filter",
+    "journal",
     "outbound",
     "plugins",
     "router",

@@ -11,7 +11,7 @@ use super::salvaged::{SalvageError, Salvaged};
 use crate::files::copy_folder;
 use crate::folder::{JOURNAL, TABLES};
 use crate::store::tables::{Caches, LsmTables};
-use crate::store::{Applied, Row, Space, Tables as _, View, keys, record};
+use crate::store::{Applied, Row, Rows, Space, Tables as _, View, keys, record};
 
 const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
 
@@ -71,16 +71,9 @@ impl Remains {
         Ok(Self { view, lost_bytes: found.lost_bytes, is_up_to_date, _aside: aside })
     }
 
-    /// All rows of a table that can be read, in the order of keys, and whether there may be more.
-    pub(super) fn rows(&self, space: Space) -> (Vec<(Bytes, Bytes)>, bool) {
-        let mut found = Vec::new();
-        for row in self.view.range(space, &[], None) {
-            match row {
-                Ok(row) => found.push(row),
-                Err(_) => return (found, true),
-            }
-        }
-        (found, false)
+    /// All rows of a table, in the order of keys, up to the first that can't be read.
+    pub(super) fn rows(&self, space: Space) -> Rows<'_> {
+        self.view.range(space, &[], None)
     }
 
     /// One row, if it can be read.

@@ -85,9 +85,13 @@ impl Rescue<'_> {
         space: Space,
         mut look: impl FnMut(&mut Self, &Bytes, &Bytes) -> Result<bool, SalvageError>,
     ) -> Outcome {
-        let (rows, is_cut) = self.remains.rows(space);
-        let (mut kept, mut left_out) = (0, 0u64);
-        for (key, value) in rows {
+        let remains = self.remains;
+        let (mut kept, mut left_out, mut is_cut) = (0, 0u64, false);
+        for row in remains.rows(space) {
+            let Ok((key, value)) = row else {
+                is_cut = true;
+                break;
+            };
             if look(self, &key, &value)? {
                 kept += 1;
             } else {
@@ -149,7 +153,7 @@ impl Rescue<'_> {
         let mut last = self.runs.last().map_or(0, |run| run.1);
         let remains = self.remains;
         let mut each = |space, look: &mut dyn FnMut(&Bytes, &Bytes) -> Option<u64>| {
-            let rows = remains.rows(space).0.into_iter();
+            let rows = remains.rows(space).map_while(Result::ok);
             let highest = rows.filter_map(|(key, value)| look(&key, &value)).max();
             last = last.max(highest.unwrap_or(0));
         };

@@ -16,3 +16,5 @@ mod backup;
 mod contents;
 mod positions;
 mod scene;
+mod tables;
+mod upgrade;
