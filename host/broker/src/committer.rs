@@ -221,7 +221,7 @@ impl Committer {
     fn drop_expired_rows(&self, sequence: u64) {
         let shared = Arc::clone(&self.shared);
         self.readers.submit(move || {
-            for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
+            for space in [Space::Children, Space::Attempts, Space::DeadByDelivery, Space::Events] {
                 if let Err(failure) = shared.store.drop_before(space, sequence) {
                     tracing::warn!(table = space.name(), %failure, "space is not given back");
                 }

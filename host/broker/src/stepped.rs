@@ -27,10 +27,13 @@ use crate::operate::{Prepared, operate};
 use crate::store::journaled::JournaledStore;
 use crate::store::memory::MemoryTables;
 use crate::store::rows::{RetryRow, SubscriptionRow};
-use crate::store::{Space, Store as _, Tables, keys};
+use crate::store::{Batch, Space, Store as _, Tables, keys};
 use crate::{Options, flow, log, replay};
 
 const READABLE: &str = "a store in memory is readable";
+
+/// Tables whose rows go with events.
+const FORGOTTEN: [Space; 3] = [Space::Children, Space::Attempts, Space::DeadByDelivery];
 
 /// A store in memory, and the ledger on it.
 pub struct Stepped {
@@ -40,6 +43,8 @@ pub struct Stepped {
     rules: LedgerOptions,
     ledger: Ledger,
     fetches: Vec<Fetch>,
+    /// Rows of events before this one may be gone.
+    floor: u64,
 }
 
 /// A delivery that waits for its next attempt.
@@ -74,15 +79,42 @@ impl Stepped {
         let (journal, tables) = (MemoryJournal::default(), Arc::<MemoryTables>::default());
         let (store, rules) = (opened(&journal, &tables), LedgerOptions::of(options));
         let ledger = recovered(&store, rules, options.seed, now_ms);
-        Self { journal, tables, store, rules, ledger, fetches: Vec::new() }
+        Self { journal, tables, store, rules, ledger, fetches: Vec::new(), floor: 0 }
     }
 
-    /// A crash and a restart: only what was persisted is left.
+    /// A crash and a restart: only what was persisted is left. The seed chooses where the crash was:
+    /// before or after tables were checkpointed, or while a commit was appended.
+    ///
+    /// # Panics
+    /// Tables that are made anew from the journal are others than those that there were.
     pub fn restart(&mut self, seed: u64, now_ms: u64) {
         self.fetches.clear();
+        match seed % 4 {
+            0 => {}
+            1 => self.store.checkpoint().expect(READABLE),
+            2 => {
+                let mut torn = Batch::default();
+                torn.put(Space::Meta, &b"torn"[..], &b"torn"[..]);
+                self.journal.fail_next_sync();
+                self.store.commit(torn).expect_err("it fails");
+            }
+            _ => self.journal.fail_next_append(),
+        }
         self.journal.crash(0);
         self.tables.crash();
+        let anew = Arc::<MemoryTables>::default();
+        self.store = opened(&self.journal, &anew);
+        let rebuilt = rows(&self.store, self.floor);
         self.store = opened(&self.journal, &self.tables);
+        let (found, rebuilt) = (rows(&self.store, self.floor), rebuilt);
+        let differs = |row: &&(Space, Bytes, Bytes), other: &[_]| !other.contains(*row);
+        let lost = found.iter().find(|row| differs(row, &rebuilt));
+        let more = rebuilt.iter().find(|row| differs(row, &found));
+        assert!(lost.or(more).is_none(), "the journal makes other tables: {lost:?}, {more:?}");
+        if seed.is_multiple_of(3) {
+            self.tables = anew;
+            self.store = opened(&self.journal, &self.tables);
+        }
         self.ledger = recovered(&self.store, self.rules, seed, now_ms);
     }
 
@@ -192,7 +224,8 @@ impl Stepped {
         let released = self.ledger.release();
         self.fetches.extend(released.fetches);
         if let Some(sequence) = released.dropped {
-            for space in [Space::Events, Space::Children, Space::Attempts, Space::DeadByDelivery] {
+            self.floor = self.floor.max(sequence);
+            for space in FORGOTTEN.into_iter().chain([Space::Events]) {
                 self.store.drop_before(space, sequence).expect(READABLE);
             }
         }
@@ -274,6 +307,20 @@ impl Stepped {
     fn found(&self, query: &ReplayQuery) -> Result<replay::Found, BrokerError> {
         replay::find(&*self.store.view(), query).expect(READABLE)
     }
+}
+
+/// All rows but those that nobody asks for any more.
+fn rows(store: &JournaledStore, floor: u64) -> Vec<(Space, Bytes, Bytes)> {
+    let view = store.view();
+    let of = |space: Space| {
+        let rows = view.range(space, &[], None).map(|row| row.expect(READABLE));
+        let is_asked_for = |key: &Bytes| {
+            !FORGOTTEN.contains(&space) || keys::first_number(key).is_none_or(|n| n >= floor)
+        };
+        let rows = rows.filter(|(key, _)| is_asked_for(key));
+        rows.map(|(key, value)| (space, key, value)).collect::<Vec<_>>()
+    };
+    Space::ALL.into_iter().flat_map(of).collect()
 }
 
 fn opened(journal: &MemoryJournal, tables: &Arc<MemoryTables>) -> JournaledStore {

@@ -228,7 +228,7 @@ impl Shared {
         let mut keys = BTreeSet::new();
         for record in self.journal.read(start, before)? {
             for Row { space, key, value } in rows(&record?)? {
-                if value.is_some() && !self.tables.is_forgotten(space, &key) {
+                if value.is_some() {
                     keys.insert((space, key));
                 }
             }
@@ -244,6 +244,18 @@ impl Shared {
         let end = *lock(&self.end);
         self.first_sequence.store(first_sequence(&*self.journal, end)?, Ordering::Release);
         Ok(())
+    }
+
+    /// Removes rows that nobody asks for any more from the tables. The journal doesn't say so: in tables
+    /// that are made anew they may be there again.
+    fn forget(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
+        loop {
+            self.apply()?;
+            let _applying = lock(&self.applying);
+            if !self.tables.forget_before(space, number)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes rows again, as they stand.
@@ -288,10 +300,7 @@ impl Store for JournaledStore {
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
         match space {
             Space::Events => self.shared.trim(number),
-            _ => {
-                self.shared.tables.forget_before(space, number);
-                Ok(())
-            }
+            _ => self.shared.forget(space, number),
         }
     }
 

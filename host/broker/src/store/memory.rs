@@ -87,16 +87,12 @@ impl Tables for MemoryTables {
         Ok(())
     }
 
-    fn forget_before(&self, space: Space, number: u64) {
+    fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
         if let Some(table) = self.state().now.tables.get_mut(space as usize) {
             let table = Arc::make_mut(table);
             *table = table.split_off(&super::keys::number(number)[..]);
         }
-    }
-
-    fn is_forgotten(&self, _space: Space, _key: &[u8]) -> bool {
-        // They are gone.
-        false
+        Ok(false)
     }
 }
 

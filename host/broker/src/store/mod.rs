@@ -239,11 +239,9 @@ pub(crate) trait Tables: Send + Sync + 'static {
     /// Makes what was applied durable, or a part of it; the last checkpoint makes all.
     fn checkpoint(&self, is_last: bool) -> Result<(), StoreFailure>;
 
-    /// Rows of this table whose key begins with a lower number may go.
-    fn forget_before(&self, space: Space, number: u64);
-
-    /// Whether a row may have gone.
-    fn is_forgotten(&self, space: Space, key: &[u8]) -> bool;
+    /// Removes rows that there are now and whose key begins with a lower number, or some of them; whether
+    /// there may be more. Not to be called while rows are applied.
+    fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure>;
 }
 
 /// A place to commit to.
@@ -253,7 +251,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure>;
 
     /// Gives the space of rows back whose key begins with a lower number, as far as that costs
-    /// little. Nobody asks for them any more.
+    /// little. Nobody asks for those that there are any more.
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure>;
 
     /// Everything committed so far, unchanged by later commits.

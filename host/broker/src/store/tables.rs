@@ -3,14 +3,12 @@
 //! again. Nothing else writes to it, and a damaged one is made anew.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use lsm_tree::compaction::Leveled;
-use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 use lsm_tree::{
     AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, Guard as _, SeqNo,
     SequenceNumberCounter,
@@ -25,6 +23,8 @@ use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, 
 const MEMORY_MAX_BYTES: u64 = 16 * 1_024 * 1_024;
 /// Parts of memory that wait to be written; with more, who applies rows writes them out.
 const SEALED_MAX: usize = 2;
+/// Rows that are removed at once when nobody asks for them any more.
+const FORGOTTEN_MAX_ROWS: usize = 4_096;
 /// The key of how far tables have come. No table has it: those of rows begin with their number.
 const APPLIED_KEY: &[u8] = &[0];
 
@@ -43,7 +43,6 @@ pub(crate) struct LsmTables {
     next: SequenceNumberCounter,
     state: Mutex<State>,
     live: Arc<Live>,
-    floors: Arc<Floors>,
 }
 
 struct State {
@@ -56,9 +55,6 @@ struct State {
 #[derive(Default)]
 struct Live(Mutex<BTreeMap<SeqNo, usize>>);
 
-/// For each table the number below which nobody asks for rows any more.
-struct Floors([AtomicU64; Space::ALL.len()]);
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -66,12 +62,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl LsmTables {
     /// Opens the tables of a folder, or makes some.
     pub(crate) fn open(folder: &Path, caches: Caches) -> Result<Self, OpenFailure> {
-        let floors = Arc::new(Floors([const { AtomicU64::new(0) }; Space::ALL.len()]));
         let next = SequenceNumberCounter::default();
         let config = Config::new(folder, next.clone(), SequenceNumberCounter::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(caches.bytes)))
-            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(caches.open_tables_max))))
-            .with_compaction_filter_factory(Some(Arc::new(Expired(Arc::clone(&floors)))));
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(caches.open_tables_max))));
         // It asserts some of what it reads.
         let open = || {
             let tree = config.open()?;
@@ -88,7 +82,7 @@ impl LsmTables {
             None => Applied::default(),
         };
         let state = Mutex::new(State { applied, visible: next.get() });
-        Ok(Self { tree, next, state, live: Arc::default(), floors })
+        Ok(Self { tree, next, state, live: Arc::default() })
     }
 
     /// Opens the tables of a folder. Those that can't be opened, or that a journal with this start can't
@@ -184,14 +178,19 @@ impl Tables for LsmTables {
         self.tree.compact(Arc::new(Leveled::default()), oldest).map_err(failure)
     }
 
-    fn forget_before(&self, space: Space, number: u64) {
-        if let Some(floor) = self.floors.0.get(space as usize) {
-            floor.fetch_max(number, Ordering::Relaxed);
+    fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
+        let prefix = space.number();
+        let range = prefixed(prefix, &[])..prefixed(prefix, &keys::number(number));
+        let visible = self.live.begin(lock(&self.state).visible);
+        let rows = self.tree.range(range, visible.seqno, None).take(FORGOTTEN_MAX_ROWS);
+        let keys = rows.map(|row| row.key()).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        let is_more = keys.len() == FORGOTTEN_MAX_ROWS;
+        let seqno = self.next.next();
+        for key in keys {
+            self.tree.remove(key, seqno);
         }
-    }
-
-    fn is_forgotten(&self, space: Space, key: &[u8]) -> bool {
-        self.floors.is_below(space as usize, key)
+        lock(&self.state).visible = seqno + 1;
+        Ok(is_more)
     }
 }
 
@@ -200,13 +199,6 @@ fn prefixed(space: u8, key: &[u8]) -> Vec<u8> {
     prefixed.push(space);
     prefixed.extend_from_slice(key);
     prefixed
-}
-
-impl Floors {
-    fn is_below(&self, table: usize, key: &[u8]) -> bool {
-        let floor = self.0.get(table).map_or(0, |floor| floor.load(Ordering::Relaxed));
-        floor > 0 && keys::first_number(key).is_some_and(|number| number < floor)
-    }
 }
 
 impl Live {
@@ -262,31 +254,6 @@ impl View for LsmView {
             let (key, value) = row.into_inner().map_err(failure)?;
             Ok((Bytes::from(key).slice(1..), value.into()))
         }))
-    }
-}
-
-/// Has compactions leave out what nobody asks for any more.
-struct Expired(Arc<Floors>);
-
-impl RefUnwindSafe for Expired {}
-
-impl Factory for Expired {
-    fn name(&self) -> &str {
-        "expired"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(Self(Arc::clone(&self.0)))
-    }
-}
-
-impl CompactionFilter for Expired {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
-        let key = item.key();
-        let is_expired = key
-            .split_first()
-            .is_some_and(|(number, key)| self.0.is_below(usize::from(number.wrapping_sub(1)), key));
-        Ok(if is_expired { Verdict::Destroy } else { Verdict::Keep })
     }
 }
 
@@ -373,16 +340,20 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_goes_with_a_compaction() {
+    fn what_nobody_asks_for_goes_and_what_is_put_later_stays() {
         let folder = tempfile::tempdir().unwrap();
         let tables = LsmTables::open(folder.path(), CACHES).unwrap();
-        for commit in 1..=20 {
-            tables.apply(vec![put(commit, commit)], at(commit)).unwrap();
-            tables.forget_before(Space::Children, commit.saturating_sub(2));
-            tables.checkpoint(true).unwrap();
-        }
-        let left = tables.view().0.range(Space::Children, &[], None).count();
-        assert!(left < 20, "{left}");
-        assert_eq!(read(&*tables.view().0, 20), Some(20));
+        let rows = (1..=5_000).map(|number| put(number, number)).collect();
+        tables.apply(rows, at(1)).unwrap();
+        let (before, _) = tables.view();
+        assert!(tables.forget_before(Space::Children, 4_900).unwrap(), "there are more");
+        assert!(!tables.forget_before(Space::Children, 4_900).unwrap());
+        tables.apply(vec![put(7, 7)], at(2)).unwrap();
+        tables.checkpoint(true).unwrap();
+        let (after, applied) = tables.view();
+        assert_eq!(applied, at(2));
+        assert_eq!(after.range(Space::Children, &[], None).count(), 102);
+        assert_eq!((read(&*after, 7), read(&*after, 8)), (Some(7), None));
+        assert_eq!(before.range(Space::Children, &[], None).count(), 5_000);
     }
 }
