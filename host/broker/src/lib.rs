@@ -31,6 +31,7 @@ mod options;
 mod outlet;
 mod prepare;
 mod readers;
+mod rebuild;
 mod replay;
 mod room;
 mod salvage;
@@ -52,6 +53,7 @@ pub use files::replace_file;
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};
+pub use rebuild::rebuild;
 pub use room::free_bytes;
 pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
 #[doc(hidden)]

@@ -30,6 +30,8 @@ async fn tables_are_made_anew() {
         fs::write(file, b"damaged").unwrap();
     }
     assert_eq!(contents_of(&data).await, expected, "damaged");
+    assert!(usher_broker::rebuild(&data).unwrap() > 0);
+    assert_eq!(contents_of(&data).await, expected, "rebuilt");
 
     let broker = scene::open(&data).unwrap();
     scene::work(&broker, "third").await;

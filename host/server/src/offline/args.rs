@@ -40,8 +40,21 @@ pub(crate) enum StoreVerb {
     Backup(StoreBackupArgs),
     /// Read everything in a data folder that no router is using, and report problems
     Verify(StoreVerifyArgs),
+    /// Make the tables of a data folder anew from its journal
+    Rebuild(StoreRebuildArgs),
     /// Copy what can be read in a damaged data folder to a new one; the old one is not changed
     Salvage(StoreSalvageArgs),
+}
+
+/// `usher store rebuild`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreRebuildArgs {
+    /// The data folder, which no router is using
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `usher store verify`.
@@ -284,6 +297,7 @@ mod tests {
         for line in [
             "store backup /backups/1 --url http://127.0.0.1:9",
             "store verify data --json",
+            "store rebuild data --json",
             "store salvage data rescued --json",
             "check --json",
             "doctor --config usher.toml --url http://127.0.0.1:9 --json",
@@ -309,6 +323,7 @@ mod tests {
         use ErrorKind::{InvalidSubcommand, MissingRequiredArgument, ValueValidation};
         for (line, kind) in [
             ("store verify", MissingRequiredArgument),
+            ("store rebuild", MissingRequiredArgument),
             ("store salvage data", MissingRequiredArgument),
             ("store mend data", InvalidSubcommand),
             ("new greeter", MissingRequiredArgument),

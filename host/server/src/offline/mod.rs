@@ -33,6 +33,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
     usher_cli::print(|out| match command {
         Command::Store(StoreVerb::Backup(args)) => usher_cli::backup(&args, out),
         Command::Store(StoreVerb::Verify(args)) => store::verify(&args, out),
+        Command::Store(StoreVerb::Rebuild(args)) => store::rebuild(&args, out),
         Command::Store(StoreVerb::Salvage(args)) => store::salvage(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),

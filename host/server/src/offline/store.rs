@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use usher_broker::{Salvaged, Verified};
 
-use super::args::{StoreSalvageArgs, StoreVerifyArgs};
+use super::args::{StoreRebuildArgs, StoreSalvageArgs, StoreVerifyArgs};
 use usher_cli::ui::CliError;
 use usher_cli::ui::{Align, Cell, Table, paint};
 use usher_cli::ui::{Output, style};
@@ -48,6 +48,16 @@ pub(crate) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), Cli
         "restore a backup, or rescue what can be read with usher store salvage; see \
          docs/backup-and-restore.md",
     ))
+}
+
+/// Makes the tables of a data folder anew.
+pub(crate) fn rebuild(args: &StoreRebuildArgs, out: &mut Output) -> Result<(), CliError> {
+    let commits =
+        usher_broker::rebuild(&args.folder).map_err(|error| CliError::new(error.to_string()))?;
+    if args.json {
+        return out.json(&serde_json::json!({ "commits": commits }));
+    }
+    out.text(&format!("the tables are made anew from {commits} commits\n"))
 }
 
 fn report(found: &Verified) -> Report {

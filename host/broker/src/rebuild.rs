@@ -1,0 +1,43 @@
+//! `usher store rebuild`: makes the tables of a data folder anew from its journal.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use usher_journal::{Journal as _, LocalJournal};
+
+use crate::OpenError;
+use crate::files::{remove_folder, sync_folder};
+use crate::folder::Folder;
+use crate::store::journaled::JournaledStore;
+use crate::store::tables::{Caches, LsmTables};
+use crate::store::{OpenFailure, Tables};
+
+const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
+
+/// Makes the tables of a data folder anew, and returns how many commits they were made from. No process
+/// may work with the folder. The old tables are there until the new ones are whole.
+///
+/// # Errors
+/// The folder is in use, isn't Usher's, or its journal is damaged; nothing is changed then.
+pub fn rebuild(data: &Path) -> Result<u64, OpenError> {
+    let folder = Folder::open_as_it_is(data)?;
+    make(&folder).map_err(OpenError::of_store("cannot make the tables of", data))
+}
+
+fn make(folder: &Folder) -> Result<u64, OpenFailure> {
+    let (tables, new) = (folder.tables(), folder.tables().with_extension("new"));
+    remove_folder(&new)?;
+    let Some(journal) = LocalJournal::read_only(&folder.journal())? else {
+        return Err(OpenFailure::damaged("there is no journal"));
+    };
+    let commits = journal.end() - journal.start();
+    let made = Arc::new(LsmTables::open(&new, CACHES)?);
+    let store = JournaledStore::open(Arc::new(journal), Arc::clone(&made) as Arc<dyn Tables>)?;
+    store.checkpoint()?;
+    drop((store, made));
+    remove_folder(&tables)?;
+    fs::rename(&new, &tables)?;
+    sync_folder(&folder.path())?;
+    Ok(commits)
+}
