@@ -152,6 +152,8 @@ pub struct StateQuery {
     pub after_bucket: Option<String>,
     /// See `after_bucket`.
     pub after_key: Option<String>,
+    /// As it stood once the event with this sequence was appended.
+    pub at: Option<u64>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     pub max: Option<usize>,

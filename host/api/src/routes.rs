@@ -413,17 +413,23 @@ pub const PLUGIN_COMPONENT: Route =
         .refuses(BROKER);
 
 /// Read a plugin's state.
-pub const PLUGIN_STATE: Route =
-    Route::get("/plugins/{plugin}/state", "pluginState", Scope::ReadData)
-        .summary("What a plugin keeps, by bucket and key")
-        .description("Also of a plugin that was removed: its state stays.")
-        .query(params::<StateQuery>)
-        .returns(
-            "Values. A page may be shorter than `max` although there are more: continue after the \
+pub const PLUGIN_STATE: Route = Route::get(
+    "/plugins/{plugin}/state",
+    "pluginState",
+    Scope::ReadData,
+)
+.summary("What a plugin keeps, by bucket and key")
+.description(
+    "Also of a plugin that was removed: its state stays. With `at`, as of an earlier event, as \
+             far as retention has left what led there.",
+)
+.query(params::<StateQuery>)
+.returns(
+    "Values. A page may be shorter than `max` although there are more: continue after the \
              last until one is empty.",
-            json::<StateValues>,
-        )
-        .refuses(LISTS);
+    json::<StateValues>,
+)
+.refuses(LISTS);
 
 /// Read what plugins wrote.
 pub const LOGS: Route = Route::get("/logs", "listLogs", Scope::ReadData)

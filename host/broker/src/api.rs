@@ -154,12 +154,14 @@ pub trait Reader: Send + Sync + 'static {
     ) -> Result<Vec<BlobRecord>, BrokerError>;
 
     /// Committed state of a plugin by bucket and key, what follows `after`, at most `max`; an engine
-    /// may return fewer.
+    /// may return fewer. With `at`, as it stood once the event with this sequence was appended;
+    /// [`BrokerError::Invalid`] if that isn't known.
     async fn list_state(
         &self,
         plugin: &PluginName,
         after: Option<(String, String)>,
         max: usize,
+        at: Option<u64>,
     ) -> Result<Vec<StateRecord>, BrokerError>;
 
     /// The first sequence recorded at this time, Unix milliseconds, or later; one above the newest

@@ -202,10 +202,18 @@ impl EmbeddedBroker {
         }
     }
 
-    /// Reads from the store on a query thread.
+    /// Reads from a view on a query thread.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, StoreFailure> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        self.query(|store| read(&*store.view())).await
+    }
+
+    /// Reads from the store on a query thread.
+    async fn query<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Store) -> Result<T, StoreFailure> + Send + 'static,
     ) -> Result<T, BrokerError> {
         if self.shared.poisoned.borrow().is_some() || *self.shared.ended.borrow() {
             return Err(self.shared.gone());
@@ -214,7 +222,7 @@ impl EmbeddedBroker {
         let store = Arc::clone(&self.shared.store);
         let submitted = self.queries.submit(move || {
             // The caller may have gone.
-            let _ = reply.send(read(&*store.view()));
+            let _ = reply.send(read(&*store));
         });
         if !submitted {
             return Err(BrokerError::Busy { retry_after: std::time::Duration::from_secs(1) });
@@ -443,9 +451,26 @@ impl Reader for EmbeddedBroker {
         plugin: &PluginName,
         after: Option<(String, String)>,
         max: usize,
+        at: Option<u64>,
     ) -> Result<Vec<StateRecord>, BrokerError> {
         let plugin = plugin.clone();
-        self.read(move |view| log::state(view, &plugin, after.as_ref(), max)).await
+        let Some(sequence) = at else {
+            return self.read(move |view| log::state(view, &plugin, after.as_ref(), max)).await;
+        };
+        let last = self.stats().last_sequence;
+        if sequence == 0 || sequence > last {
+            return Err(BrokerError::Invalid(format!(
+                "there is no event {sequence}: the log goes up to {last}"
+            )));
+        }
+        let read =
+            move |store: &dyn Store| log::state_at(store, &plugin, after.as_ref(), max, sequence);
+        self.query(read).await?.map_err(|known| {
+            BrokerError::Invalid(format!(
+                "state as of event {sequence} is not known: the journal has all changes from event \
+                 {known} on"
+            ))
+        })
     }
 
     async fn first_since(&self, time_ms: u64) -> Result<u64, BrokerError> {

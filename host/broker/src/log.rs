@@ -9,7 +9,7 @@ use crate::api::{
     ReadOrder, StateRecord, StoredEvent, SubscriptionStatus,
 };
 use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
-use crate::store::{Found, Space, StoreFailure, View, audit, keys};
+use crate::store::{Found, RowsAt, Space, Store, StoreFailure, View, audit, keys};
 
 /// Maximum events scanned per page.
 const PAGE_MAX_LOOKED_AT: usize = 10_000;
@@ -224,19 +224,52 @@ pub(crate) fn state(
 ) -> Result<Vec<StateRecord>, StoreFailure> {
     let prefix = keys::buckets(plugin);
     let to = keys::after_prefix(&prefix);
-    let from = match after {
-        None => prefix.clone(),
+    let from = state_from(plugin, after);
+    state_records(&prefix, view.range(Space::State, &from, to.as_deref()), max)
+}
+
+/// State of a plugin as it stood once an event was appended; the sequence from which on that is known,
+/// if it isn't.
+pub(crate) fn state_at(
+    store: &dyn Store,
+    plugin: &PluginName,
+    after: Option<&(String, String)>,
+    max: usize,
+    sequence: u64,
+) -> Result<Result<Vec<StateRecord>, u64>, StoreFailure> {
+    let prefix = keys::buckets(plugin);
+    match store.rows_at(Space::State, &prefix, sequence)? {
+        RowsAt::Before(known) => Ok(Err(known)),
+        RowsAt::There(rows) => {
+            let from = state_from(plugin, after);
+            let rows = rows.range(Bytes::from(from)..);
+            let rows = rows.map(|(key, value)| Ok((key.clone(), value.clone())));
+            state_records(&prefix, rows, max).map(Ok)
+        }
+    }
+}
+
+fn state_from(plugin: &PluginName, after: Option<&(String, String)>) -> Vec<u8> {
+    match after {
+        None => keys::buckets(plugin),
         Some((bucket, key)) => keys::after_state(plugin, bucket, key),
-    };
+    }
+}
+
+fn state_records(
+    prefix: &[u8],
+    rows: impl Iterator<Item = Found>,
+    max: usize,
+) -> Result<Vec<StateRecord>, StoreFailure> {
     let mut records = Vec::new();
     let mut bytes = 0;
-    for row in view.range(Space::State, &from, to.as_deref()) {
+    for row in rows {
         if records.len() >= max.min(PAGE_MAX) || bytes >= PAGE_MAX_BYTES {
             break;
         }
         let (key, value) = row?;
         bytes += key.len() + value.len();
-        let record = keys::bucket_and_key(&prefix, &key).map(|(bucket, key)| StateRecord {
+        let record = keys::bucket_and_key(prefix, &key).map(|(bucket, key)| StateRecord {
             bucket,
             key,
             value,

@@ -55,6 +55,8 @@ pub enum Command {
     /// List or fetch blobs stored by plugins
     #[command(subcommand)]
     Blobs(BlobsVerb),
+    /// List what a plugin keeps, now or as of an earlier event
+    State(StateArgs),
     /// List, create or revoke access tokens
     #[command(subcommand)]
     Tokens(TokensVerb),
@@ -258,6 +260,7 @@ mod tests {
             "dead-letters discard --subscription printer/tickets",
             "audit --after 3",
             "blobs list",
+            "state sales --at 42 --max 10 --json",
             "tokens list --json",
             "tokens new shop --scope publish:ticket. --source-prefix /shop --expires 90d",
             "tokens new ops --scope operate --scope read --expires 2126-01-31T12:00:00Z",

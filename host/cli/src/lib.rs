@@ -19,6 +19,7 @@ mod log;
 mod pace;
 mod pages;
 mod plugin_history;
+mod plugin_state;
 mod plugins;
 mod publish;
 mod recordings;
@@ -105,6 +106,7 @@ fn dispatch(command: Command, trial: Trial, out: &mut Output) -> Result<(), CliE
             BlobsVerb::List(args) => blobs::list(&args, out),
             BlobsVerb::Get(args) => blobs::get(&args, out),
         },
+        Command::State(args) => plugin_state::list(&args, out),
         Command::Tokens(verb) => match verb {
             TokensVerb::List(args) => tokens::list(&args, out),
             TokensVerb::New(args) => tokens::create(args, out),

@@ -13,7 +13,7 @@ pub(crate) const PAGE_MAX: usize = 100;
 ///
 /// # Errors
 /// A page can't be fetched.
-pub(crate) fn collect<T, K: Copy>(
+pub(crate) fn collect<T, K: Clone>(
     wanted: usize,
     mut after: Option<K>,
     mut fetch: impl FnMut(usize, Option<K>) -> Result<Vec<T>, CliError>,
@@ -22,7 +22,7 @@ pub(crate) fn collect<T, K: Copy>(
     let mut found = Vec::new();
     let mut missing = wanted;
     while missing > 0 {
-        let page = fetch(missing.min(PAGE_MAX), after)?;
+        let page = fetch(missing.min(PAGE_MAX), after.clone())?;
         let Some(last) = page.last() else { break };
         after = Some(key(last));
         missing = missing.saturating_sub(page.len());

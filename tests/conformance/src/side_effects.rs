@@ -48,13 +48,24 @@ pub async fn state_is_read_from_snapshots(disk: Disk) {
     let plugin = "p".parse().unwrap();
     let listed = |after: Option<(&str, &str)>| {
         let after = after.map(|(bucket, key)| (bucket.to_owned(), key.to_owned()));
-        broker.list_state(&plugin, after, 10)
+        broker.list_state(&plugin, after, 10, None)
     };
     let value = StateRecord { bucket: "b".into(), key: "k".into(), value: "two".into() };
     assert_eq!(listed(None).await.unwrap(), [value]);
+    // Each delivery settled after its event, and before the next one.
+    let at = |sequence| broker.list_state(&plugin, None, 10, Some(sequence));
+    let as_of = async |sequence| {
+        let values = at(sequence).await.unwrap().into_iter();
+        values.map(|one| (one.key, one.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(as_of(1).await, []);
+    assert_eq!(as_of(2).await, [("k".to_owned(), "one".into()), ("l".to_owned(), "x".into())]);
+    for unknown in [0, 3] {
+        assert!(matches!(at(unknown).await, Err(usher_broker::BrokerError::Invalid(_))), "{unknown}");
+    }
     assert_eq!(listed(Some(("b", "k"))).await.unwrap(), []);
     assert_eq!(listed(Some(("", "x"))).await.unwrap().len(), 1);
-    assert_eq!(broker.list_state(&"other".parse().unwrap(), None, 10).await.unwrap(), []);
+    assert_eq!(broker.list_state(&"other".parse().unwrap(), None, 10, None).await.unwrap(), []);
     assert_eq!(before.usage(&plugin).unwrap(), StateUsage::default());
     assert_eq!(after.usage(&plugin).unwrap(), StateUsage { bytes: 5 + 3, keys: 2 });
     assert_eq!(last.usage(&plugin).unwrap(), StateUsage { bytes: 5, keys: 1 });

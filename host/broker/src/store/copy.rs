@@ -5,6 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use usher_journal::{Entry, Journal as _, LocalJournal, LocalOptions};
 
+use super::lost::COVERED_KEY;
 use super::record::{self, Encoded};
 use super::{Applied, Batch, OpenFailure, Space, StoreFailure, View, keys};
 
@@ -91,6 +92,9 @@ impl Copy {
 
     /// Makes it durable.
     pub(crate) fn finish(mut self) -> Result<(), StoreFailure> {
+        self.flush()?;
+        // How rows came to be what they are isn't copied.
+        self.batch.put(Space::Meta, COVERED_KEY, keys::number(self.end.next_sequence));
         self.flush()?;
         Ok(self.journal.close()?)
     }

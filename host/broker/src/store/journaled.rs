@@ -1,7 +1,7 @@
 //! The store: a journal of commits, and the tables that are derived from it. A commit is durable once
 //! the journal has it; tables follow, and are brought up to the newest commit before anybody reads them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,9 +11,11 @@ use bytes::Bytes;
 use usher_journal::{Entry, Journal, JournalError, Record};
 
 use super::events::EventLog;
+use super::lost::COVERED_KEY;
 use super::record::{self, Encoded, Events};
 use super::{
-    Applied, Batch, Found, OpenFailure, Row, Rows, Space, Store, StoreFailure, Tables, View, keys,
+    Applied, Batch, Found, OpenFailure, Row, Rows, RowsAt, Space, Store, StoreFailure, Tables,
+    View, keys,
 };
 
 /// Rows of commits that tables don't have yet; who commits beyond that applies them.
@@ -237,6 +239,12 @@ impl Shared {
             }
         }
         self.carry(keys)?;
+        {
+            let mut end = lock(&self.end);
+            let mut covered = Batch::default();
+            covered.put(Space::Meta, COVERED_KEY, keys::number(end.next_sequence));
+            self.append(&mut end, covered)?;
+        }
         // What the tables have only in memory would be read from the journal after a crash.
         self.apply()?;
         self.tables.checkpoint(true)?;
@@ -302,6 +310,30 @@ impl Store for JournaledStore {
             Space::Events => self.shared.trim(number),
             _ => self.shared.forget(space, number),
         }
+    }
+
+    fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure> {
+        let covered = self.shared.view()?.get(Space::Meta, COVERED_KEY)?;
+        let covered = covered.as_deref().and_then(keys::first_number).unwrap_or_default();
+        if sequence < covered {
+            return Ok(RowsAt::Before(covered));
+        }
+        let mut found = BTreeMap::new();
+        let journal = &self.shared.journal;
+        for record in journal.read(journal.start(), u64::MAX)? {
+            let record = record?;
+            if record.first_sequence > sequence {
+                break;
+            }
+            let of_prefix = |row: &Row| row.space == space && row.key.starts_with(prefix);
+            for Row { key, value, .. } in rows(&record)?.into_iter().filter(of_prefix) {
+                match value {
+                    Some(value) => found.insert(key, value),
+                    None => found.remove(&key),
+                };
+            }
+        }
+        Ok(RowsAt::There(found))
     }
 
     fn view(&self) -> Box<dyn View> {

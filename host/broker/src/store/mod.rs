@@ -22,6 +22,7 @@ pub(crate) mod varint;
 
 pub use any::read_any_row;
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -256,4 +257,16 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Everything committed so far, unchanged by later commits.
     fn view(&self) -> Box<dyn View>;
+
+    /// Rows of a table whose keys begin with a prefix, as they stood once the event with this sequence
+    /// was appended.
+    fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure>;
+}
+
+/// Rows as of an earlier commit.
+pub(crate) enum RowsAt {
+    /// They.
+    There(BTreeMap<Bytes, Bytes>),
+    /// What has led there was given up: rows are known from this sequence on.
+    Before(u64),
 }

@@ -1,9 +1,9 @@
-//! `usher blobs` and `usher store backup`.
+//! `usher blobs`, `usher state` and `usher store backup`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use usher_event::Digest;
+use usher_event::{Digest, PluginName};
 
 use super::{ClientArgs, ConnectArgs, MaxArgs};
 
@@ -41,6 +41,20 @@ pub struct BlobArgs {
     /// Print digest, size and file as JSON; requires --output for the content
     #[arg(long, requires = "output")]
     pub json: bool,
+}
+
+/// `usher state`.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// The plugin; also one that was removed
+    pub plugin: PluginName,
+    /// As it stood once this event was appended
+    #[arg(long, value_name = "SEQUENCE")]
+    pub at: Option<u64>,
+    #[command(flatten)]
+    pub max: MaxArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// `usher store backup`.

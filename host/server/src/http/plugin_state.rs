@@ -27,7 +27,7 @@ pub(super) async fn list(
         (bucket, key) => Some((bucket.unwrap_or_default(), key.unwrap_or_default())),
     };
     let room = answers::room(&api, &client).await?;
-    let records = api.running.broker.list_state(&name, after, page(asked.max)?).await?;
+    let records = api.running.broker.list_state(&name, after, page(asked.max)?, asked.at).await?;
     answers::json(room, &StateValues { values: records.into_iter().map(value).collect() })
 }
 

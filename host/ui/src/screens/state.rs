@@ -23,6 +23,7 @@ pub(crate) async fn show(source: &impl Source, asked: &Asked) -> Result<Markup, 
         None => None,
         Some(name) => {
             let query = StateQuery {
+                at: None,
                 after_bucket: asked.owned("bucket"),
                 after_key: asked.owned("key"),
                 max: Some(PAGE_VALUES),

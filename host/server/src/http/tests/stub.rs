@@ -239,6 +239,7 @@ impl Reader for Stub {
         _: &PluginName,
         after: Option<(String, String)>,
         _: usize,
+        _: Option<u64>,
     ) -> Result<Vec<StateRecord>, BrokerError> {
         self.check()?;
         let value = |key: &str, value| StateRecord {
