@@ -4,6 +4,7 @@
 
 mod backlog;
 mod bare;
+mod baseline;
 mod disk;
 mod hops;
 mod http;
@@ -66,6 +67,25 @@ struct HopArgs {
     /// The benchmark's listener, as built by `cargo xtask plugins`.
     #[arg(long)]
     guest: Option<PathBuf>,
+    /// Another build of this program, to be compared with: five runs of each in turn, medians.
+    #[arg(long, value_name = "PATH")]
+    baseline: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl HopArgs {
+    /// Those of each run of a comparison.
+    fn each(&self) -> Vec<String> {
+        let mut all = vec!["hop".to_owned(), "--events".to_owned(), self.events.to_string()];
+        let paths =
+            [("--github", &self.github), ("--folder", &self.folder), ("--guest", &self.guest)];
+        for (name, path) in paths {
+            all.extend(path.iter().flat_map(|path| [name.to_owned(), path.display().to_string()]));
+        }
+        all
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -79,6 +99,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn hop(args: HopArgs) -> anyhow::Result<()> {
+    if let Some(baseline) = &args.baseline {
+        return baseline::compare(baseline, &args.each(), args.json);
+    }
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let guest = args.guest.unwrap_or_else(|| format!("{root}/target/guests/hop.wasm").into());
     let component = std::fs::read(&guest).with_context(|| {
@@ -166,5 +189,5 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
         );
         table.row(&format!("durable hop, {name}"), run.per_hop(), Some((mark, "append")));
     }
-    table.print()
+    if args.json { table.print_json() } else { table.print() }
 }

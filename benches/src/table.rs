@@ -30,6 +30,19 @@ impl Table {
         self.rows.push(Row { name: name.into(), each, baseline });
     }
 
+    pub(crate) fn print_json(&self) -> anyhow::Result<()> {
+        let row = |row: &Row| {
+            let ratio = row.baseline.map(|(of, _)| row.each.as_secs_f64() / of.as_secs_f64());
+            let against = row.baseline.map(|(_, what)| what);
+            serde_json::json!({
+                "row": row.name, "us": micros(row.each), "ratio": ratio, "against": against,
+            })
+        };
+        let rows: Vec<_> = self.rows.iter().map(row).collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        Ok(())
+    }
+
     pub(crate) fn print(&self) -> anyhow::Result<()> {
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
         let mut out = std::io::stdout().lock();

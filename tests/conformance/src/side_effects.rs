@@ -61,7 +61,10 @@ pub async fn state_is_read_from_snapshots(disk: Disk) {
     assert_eq!(as_of(1).await, []);
     assert_eq!(as_of(2).await, [("k".to_owned(), "one".into()), ("l".to_owned(), "x".into())]);
     for unknown in [0, 3] {
-        assert!(matches!(at(unknown).await, Err(usher_broker::BrokerError::Invalid(_))), "{unknown}");
+        assert!(
+            matches!(at(unknown).await, Err(usher_broker::BrokerError::Invalid(_))),
+            "{unknown}"
+        );
     }
     assert_eq!(listed(Some(("b", "k"))).await.unwrap(), []);
     assert_eq!(listed(Some(("", "x"))).await.unwrap().len(), 1);
