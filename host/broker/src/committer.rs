@@ -41,6 +41,7 @@ pub(crate) struct Committer {
     clock: Arc<dyn Clock>,
     blobs: Arc<Blobs>,
     readers: WorkerPool,
+    trimmer: WorkerPool,
     answers: Vec<Answer>,
     /// Lease queues to open or close once the batch is durable.
     outlets: Vec<OutletChange>,
@@ -65,6 +66,7 @@ impl Committer {
         clock: Arc<dyn Clock>,
         blobs: Arc<Blobs>,
         readers: WorkerPool,
+        trimmer: WorkerPool,
     ) -> Self {
         let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
         let (watches, next_watch, commits) = (BTreeMap::new(), 0, 0);
@@ -74,6 +76,7 @@ impl Committer {
             clock,
             blobs,
             readers,
+            trimmer,
             answers,
             outlets,
             watches,
@@ -217,14 +220,19 @@ impl Committer {
         self.is_refusing = refusal.is_some();
     }
 
-    /// Frees the space of events that have left the log. Best effort: nothing else depends on it.
+    /// Removes rows of events that have left the log, before later commits may write such rows again;
+    /// then frees the journal's space. Best effort: nothing else depends on it.
     fn drop_expired_rows(&self, sequence: u64) {
+        for space in [Space::Children, Space::Attempts, Space::DeadByDelivery, Space::Events] {
+            if let Err(failure) = self.shared.store.drop_before(space, sequence) {
+                tracing::warn!(table = space.name(), %failure, "space is not given back");
+            }
+        }
         let shared = Arc::clone(&self.shared);
-        self.readers.submit(move || {
-            for space in [Space::Children, Space::Attempts, Space::DeadByDelivery, Space::Events] {
-                if let Err(failure) = shared.store.drop_before(space, sequence) {
-                    tracing::warn!(table = space.name(), %failure, "space is not given back");
-                }
+        // If it still works on an earlier one, the next one covers this.
+        self.trimmer.submit(move || {
+            if let Err(failure) = shared.store.trim_before(sequence) {
+                tracing::warn!(%failure, "space of the journal is not given back");
             }
         });
     }

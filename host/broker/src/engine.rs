@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 use usher_filter::Filter;
-use usher_journal::{Journal as _, LocalJournal};
+use usher_journal::{Journal, LocalJournal};
 
 use crate::api::*;
 use crate::backup;
@@ -22,7 +22,7 @@ use crate::committer::Committer;
 use crate::flow;
 use crate::folder::Folder;
 use crate::intake::{Command, Intake, Phase, Reply};
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions, Recovered};
 use crate::load::load;
 use crate::log;
 use crate::memory::MemoryDisk;
@@ -71,15 +71,14 @@ impl EmbeddedBroker {
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         let folder = Folder::open(&options.data)?;
         upgrade(&folder)?;
-        let store: Arc<dyn Store> = Arc::new(
-            open_store(&folder, &options)
-                .map_err(OpenError::of_store("cannot open the store in", &options.data))?,
-        );
+        let (store, recovered) = open_store(&folder, &options)
+            .map_err(OpenError::of_store("cannot open the store in", &options.data))?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
         let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
         let refused = |source| OpenError::Io { what: "cannot write to", path: blobs, source };
         let blobs = Arc::new(opened.map_err(refused)?);
-        Self::start(options, store, blobs, Some(folder))
+        Self::start(options, store, recovered, blobs, Some(folder))
     }
 
     /// An engine without persistence, for tests.
@@ -108,20 +107,20 @@ impl EmbeddedBroker {
         let refused =
             |source| OpenError::Io { what: "cannot write to", path: options.data.clone(), source };
         let blobs = Arc::new(opened.map_err(refused)?);
-        Self::start(options, store, blobs, None)
+        let recovered = load(&*store.view()).map_err(|failure| OpenError::Damaged {
+            path: options.data.clone(),
+            reason: failure.0,
+        })?;
+        Self::start(options, store, recovered, blobs, None)
     }
 
     fn start(
         options: Options,
         store: Arc<dyn Store>,
+        recovered: Recovered,
         blobs: Arc<Blobs>,
         folder: Option<Folder>,
     ) -> Result<Arc<Self>, OpenError> {
-        let damaged = |failure: StoreFailure| OpenError::Damaged {
-            path: options.data.clone(),
-            reason: failure.0,
-        };
-        let recovered = load(&*store.view()).map_err(damaged)?;
         let subscriptions: Vec<_> = recovered
             .subscriptions
             .iter()
@@ -161,8 +160,15 @@ impl EmbeddedBroker {
         let backups = WorkerPool::start("broker-backup", 1, 1).map_err(refused)?;
         let sweeper = Arc::clone(&blobs);
         queries.submit(move || sweeper.sweep());
-        let committer =
-            Committer::new(ledger, Arc::clone(&shared), options.clock, Arc::clone(&blobs), readers);
+        let trimmer = WorkerPool::start("broker-trim", 1, 1).map_err(refused)?;
+        let committer = Committer::new(
+            ledger,
+            Arc::clone(&shared),
+            options.clock,
+            Arc::clone(&blobs),
+            readers,
+            trimmer,
+        );
         let thread = std::thread::Builder::new().name("broker-commit".to_owned());
         let thread = thread.spawn(move || committer.run()).map_err(refused)?;
         Ok(Arc::new(Self {
@@ -235,8 +241,15 @@ impl EmbeddedBroker {
     }
 }
 
-/// Opens journal and tables of a data folder. Tables that can't be used are made anew.
-fn open_store(folder: &Folder, options: &Options) -> Result<JournaledStore, OpenFailure> {
+/// Opens journal and tables of a data folder, and reads from them where the broker goes on. Tables that
+/// can't be used are made anew.
+fn open_store(
+    folder: &Folder,
+    options: &Options,
+) -> Result<(JournaledStore, Recovered), OpenFailure> {
+    if folder.tables().try_exists()? && !LocalJournal::exists(&folder.journal())? {
+        return Err(OpenFailure::damaged("there are tables, but no journal that they come from"));
+    }
     let (journal, recovery) = LocalJournal::open(&folder.journal(), options.journal())?;
     match recovery.torn {
         Some((bytes, segment)) => tracing::warn!(
@@ -247,9 +260,22 @@ fn open_store(folder: &Folder, options: &Options) -> Result<JournaledStore, Open
         None if recovery.was_closed => tracing::info!("recovery: clean; the store was closed"),
         None => tracing::info!("recovery: clean; nothing was under way"),
     }
-    let tables = LsmTables::open_or_rebuild(&folder.tables(), options.caches(), journal.start())?;
-    let store = JournaledStore::open(Arc::new(journal), Arc::new(tables))?;
-    Ok(store.with_applier(Some(folder.lock()))?)
+    let (path, caches, id) = (folder.tables(), options.caches(), journal.id());
+    let tables = LsmTables::open_or_rebuild(&path, caches, journal.start(), id)?;
+    let journal: Arc<dyn Journal> = Arc::new(journal);
+    let store = JournaledStore::open(Arc::clone(&journal), Arc::new(tables))?;
+    match load(&*store.view()) {
+        Ok(recovered) => Ok((store.with_applier(Some(folder.lock()))?, recovered)),
+        Err(failure) => {
+            let reason = failure.0;
+            tracing::warn!(reason, "the tables can't be read, and are made anew from the journal");
+            drop(store);
+            let tables = LsmTables::anew(&path, caches, id)?;
+            let store = JournaledStore::open(journal, Arc::new(tables))?;
+            let recovered = load(&*store.view())?;
+            Ok((store.with_applier(Some(folder.lock()))?, recovered))
+        }
+    }
 }
 
 /// Resets the flag when the backup ends.

@@ -38,7 +38,7 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(refused("cannot make the data folder", path))?;
         let format_path = path.join(FORMAT_FILE);
-        let found = check_format(path, &format_path)?;
+        let found = check_format(path)?;
         let lock = lock(path)?;
         let folder = Self { path: path.to_owned(), lock, format: found.unwrap_or(FORMAT) };
         // Of an older one once it is upgraded.
@@ -50,8 +50,7 @@ impl Folder {
 
     /// Locks an existing folder without upgrading its format.
     pub(crate) fn open_as_it_is(path: &Path) -> Result<Self, OpenError> {
-        let format_path = path.join(FORMAT_FILE);
-        let Some(format) = check_format(path, &format_path)? else {
+        let Some(format) = check_format(path)? else {
             let reason = "it has no format file".to_owned();
             return Err(OpenError::Foreign { path: path.to_owned(), reason });
         };
@@ -111,7 +110,9 @@ fn refused<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
     move |source| OpenError::Io { what, path: path.to_owned(), source }
 }
 
-fn check_format(path: &Path, format_path: &Path) -> Result<Option<u32>, OpenError> {
+/// The format of a folder; `None` if there is nothing in it.
+pub(crate) fn check_format(path: &Path) -> Result<Option<u32>, OpenError> {
+    let format_path = &path.join(FORMAT_FILE);
     let foreign =
         |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
     let file = match File::open(format_path) {

@@ -27,12 +27,11 @@ pub fn rebuild(data: &Path) -> Result<u64, OpenError> {
 
 fn make(folder: &Folder) -> Result<u64, OpenFailure> {
     let (tables, new) = (folder.tables(), folder.tables().with_extension("new"));
-    remove_folder(&new)?;
     let Some(journal) = LocalJournal::read_only(&folder.journal())? else {
         return Err(OpenFailure::damaged("there is no journal"));
     };
     let commits = journal.end() - journal.start();
-    let made = Arc::new(LsmTables::open(&new, CACHES)?);
+    let made = Arc::new(LsmTables::anew(&new, CACHES, journal.id())?);
     let store = JournaledStore::open(Arc::new(journal), Arc::clone(&made) as Arc<dyn Tables>)?;
     store.checkpoint()?;
     drop((store, made));

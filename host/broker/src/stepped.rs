@@ -228,6 +228,7 @@ impl Stepped {
             for space in FORGOTTEN.into_iter().chain([Space::Events]) {
                 self.store.drop_before(space, sequence).expect(READABLE);
             }
+            self.store.trim_before(sequence).expect(READABLE);
         }
         released.grants.into_iter().flat_map(|(_, leases)| leases).collect()
     }

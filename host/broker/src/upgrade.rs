@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use crate::OpenError;
 use crate::files::{remove_folder, sync_folder};
@@ -22,6 +23,13 @@ pub(crate) fn upgrade(folder: &Folder) -> Result<(), OpenError> {
         format = folder.format(),
         "the data folder is upgraded, which takes as long as reading all of it"
     );
+    let has = |path: &Path| path.try_exists().map_err(io);
+    if !has(&folder.log())? && (has(&folder.journal())? || has(&folder.log().with_extension("v3"))?)
+    {
+        let format = folder.format();
+        let reason = format!("its format file says {format}, but its database log is not there");
+        return Err(OpenError::Foreign { path: folder.path(), reason });
+    }
     let (journal, new) = (folder.journal(), folder.journal().with_extension("new"));
     for leftover in [&journal, &new, &folder.tables()] {
         remove_folder(leftover).map_err(io)?;
@@ -40,7 +48,7 @@ pub(crate) fn upgrade(folder: &Folder) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn copy(folder: &Folder, new: &std::path::Path) -> Result<(), OpenFailure> {
+fn copy(folder: &Folder, new: &Path) -> Result<(), OpenFailure> {
     let view = format3::open(&folder.log())?;
     if let Some(problem) = check_rows(&*view, &folder.blobs()) {
         return Err(OpenFailure::damaged(format!(
@@ -58,6 +66,18 @@ fn keep_old(folder: &Folder) -> io::Result<()> {
     if !log.try_exists()? {
         return Ok(());
     }
-    fs::rename(&log, log.with_extension("v3"))?;
+    let free = |number: u32| match number {
+        0 => log.with_extension("v3"),
+        number => log.with_extension(format!("v3.{number}")),
+    };
+    // One may be there of an upgrade that was taken back.
+    let mut old = free(0);
+    for number in 1.. {
+        if !old.try_exists()? {
+            break;
+        }
+        old = free(number);
+    }
+    fs::rename(&log, old)?;
     sync_folder(&folder.path())
 }

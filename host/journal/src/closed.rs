@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::JournalError;
 use crate::index::Place;
-use crate::segment::{Segment, remove, seed, sync_folder};
+use crate::segment::{JournalId, Segment, remove, seed, sync_folder};
 
 const NAME: &str = "closed";
 const FIRST_LINE: &str = "usher journal closed 1";
@@ -63,6 +63,16 @@ pub(crate) fn check(folder: &Path, last: &Segment, end: &Place) -> Result<bool, 
         end.position
     );
     Err(JournalError::damaged(&last.name(), end.offset, reason))
+}
+
+/// The position that an intact note has as the end.
+pub(crate) fn position(folder: &Path, id: &JournalId) -> Option<u64> {
+    let found = fs::read_to_string(folder.join(NAME)).ok()?;
+    let (body, checksum) = found.trim_end().rsplit_once('\n')?;
+    let body = format!("{body}\n");
+    let expected = format!("{:016x}", xxh3_64_with_seed(body.as_bytes(), seed(id)));
+    let place = body.lines().nth(1).filter(|_| checksum == expected)?;
+    place.rsplit(' ').next()?.parse().ok()
 }
 
 /// Removes the note before anything is appended.

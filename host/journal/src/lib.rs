@@ -22,6 +22,7 @@ pub use local::{LocalJournal, LocalOptions, Recovery};
 pub use memory::MemoryJournal;
 pub use record::{Entry, RECORD_MAX_BYTES, Record};
 pub use scan::{Gap, Scan, scan};
+pub use segment::JournalId;
 
 /// Records, in the order of their positions.
 pub type Records = Box<dyn Iterator<Item = Result<Record, JournalError>> + Send>;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use crate::reader::{Frames, Next};
 use crate::record::RECORD_MAX_BYTES;
 use crate::recovery;
 use crate::segment::{
-    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, remove, seed, sync_folder,
+    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, list, remove, seed, sync_folder,
 };
 use crate::writer::Writer;
 use crate::{Entry, Journal, JournalError, Record, Records, closed};
@@ -143,6 +144,19 @@ impl LocalJournal {
         Ok(Some(journal))
     }
 
+    /// What tells it from other journals.
+    pub fn id(&self) -> JournalId {
+        lock(&self.shared.writer).segment.id
+    }
+
+    /// Whether a folder has the segments of a journal.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn exists(folder: &Path) -> Result<bool, JournalError> {
+        Ok(!list(folder)?.is_empty())
+    }
+
     /// Bytes of all segments, with what is prepared in the last one.
     ///
     /// # Errors
@@ -229,7 +243,18 @@ impl Shared {
         }
         drop(all);
         let path = segment.path(&self.folder);
-        let file = Arc::new(File::open(&path).map_err(JournalError::io("cannot read", &path))?);
+        let file = match File::open(&path) {
+            Ok(file) => Arc::new(file),
+            // Trimmed since it was looked up.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.start() > segment.first_position =>
+            {
+                let (asked, start) = (segment.first_position, self.start());
+                return Err(JournalError::Trimmed { asked, start });
+            }
+            Err(error) => return Err(JournalError::io("cannot read", &path)(error)),
+        };
         let index = match Index::read(&self.folder, segment)? {
             Some(index) => index,
             None => self.rebuild(segment, &file)?,
@@ -246,14 +271,13 @@ impl Shared {
     /// The index of a sealed segment, as far as its records are readable; the rest is found to be
     /// damaged by who reads it.
     fn rebuild(&self, segment: &Segment, file: &Arc<File>) -> Result<Index, JournalError> {
-        let mut frames = Frames::new(Arc::clone(file), self.seed, HEADER_BYTES, u64::MAX);
-        let mut index = Index::new(segment);
         let failed = |error| JournalError::io("cannot read", &segment.path(&self.folder))(error);
+        let size_bytes = file.metadata().map_err(failed)?.len();
+        let mut frames = Frames::new(Arc::clone(file), self.seed, HEADER_BYTES, size_bytes);
+        let mut index = Index::new(segment);
         while let Next::Whole(header, frame) = frames.next().map_err(failed)? {
             index.push(&header, frame.len());
         }
-        // Best effort: it is made again the next time.
-        let _ = index.write(&self.folder, segment);
         Ok(index)
     }
 }
@@ -288,7 +312,9 @@ impl Journal for LocalJournal {
         if position != end {
             return Err(JournalError::Position { asked: position, end });
         }
-        if writer.is_full(payload_bytes) {
+        if writer.is_full(payload_bytes) && writer.is_empty() {
+            writer.grow(payload_bytes).map_err(|error| shared.fail(error))?;
+        } else if writer.is_full(payload_bytes) {
             // Only the last segment may have records that aren't durable.
             shared.sync_file(&writer.file, &writer.segment, end)?;
             let (segment, index) =
@@ -346,7 +372,8 @@ impl Journal for LocalJournal {
         if let Some(last) = self.end().checked_sub(1) {
             self.sync(last)?;
         }
-        let writer = lock(&shared.writer);
+        let mut writer = lock(&shared.writer);
+        writer.settle();
         let (segment, end) = (&writer.segment, &writer.index.end);
         // Gives what was allocated in advance back.
         let cut = writer.file.set_len(end.offset).and_then(|()| writer.file.sync_all());
@@ -364,22 +391,24 @@ impl Journal for LocalJournal {
 
     fn trim(&self, before: u64) -> Result<u64, JournalError> {
         let shared = &*self.shared;
-        let gone: Vec<Segment> = {
-            let mut segments = shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-            let nexts = segments.iter().skip(1);
-            let count = nexts.take_while(|next| next.first_position <= before).count();
-            segments.drain(..count).collect()
+        let first = || {
+            let segments = shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let next = segments.get(1)?;
+            segments.first().copied().filter(|_| next.first_position <= before)
         };
-        if gone.is_empty() {
-            return Ok(self.start());
-        }
-        lock(&shared.opened).retain(|opened| !gone.contains(&opened.segment));
-        for segment in &gone {
-            // The oldest first: what a crash leaves is a journal that starts later.
-            remove(&segment.path(&shared.folder))?;
+        let mut is_changed = false;
+        // The oldest first, each once the one before it is gone: what a crash or a failure leaves is a
+        // journal that starts later.
+        while let Some(segment) = first() {
             remove(&segment.index_path(&shared.folder))?;
+            remove(&segment.path(&shared.folder))?;
+            shared.segments.write().unwrap_or_else(PoisonError::into_inner).remove(0);
+            lock(&shared.opened).retain(|opened| opened.segment != segment);
+            is_changed = true;
         }
-        sync_folder(&shared.folder)?;
+        if is_changed {
+            sync_folder(&shared.folder)?;
+        }
         Ok(self.start())
     }
 }

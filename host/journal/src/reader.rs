@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub(crate) struct Frames {
     offset: u64,
     /// Where reading ends.
     limit: u64,
+    /// Positions that a record may have here; others are not looked at further.
+    positions: RangeInclusive<u64>,
     /// What was read ahead, from `used` on.
     buffer: Vec<u8>,
     used: usize,
@@ -41,7 +44,14 @@ pub(crate) enum Next {
 
 impl Frames {
     pub(crate) fn new(file: Arc<File>, seed: u64, offset: u64, limit: u64) -> Self {
-        Self { file, seed, offset, limit, buffer: Vec::new(), used: 0 }
+        let positions = 0..=u64::MAX;
+        Self { file, seed, offset, limit, positions, buffer: Vec::new(), used: 0 }
+    }
+
+    /// Looks for records from this position on, among bytes that may be anything.
+    pub(crate) fn expect_from(&mut self, position: u64) {
+        let left = self.limit.saturating_sub(self.offset);
+        self.positions = position..=position.saturating_add(left / HEADER_BYTES as u64);
     }
 
     pub(crate) fn offset(&self) -> u64 {
@@ -67,6 +77,10 @@ impl Frames {
             Frame::Blank => return Ok(Next::Blank),
             Frame::Unreadable => return Ok(Next::Bad),
         };
+        let is_beyond = self.offset.saturating_add(frame_bytes as u64) > self.limit;
+        if is_beyond || !self.positions.contains(&header.position) {
+            return Ok(Next::Bad);
+        }
         let seed = self.seed;
         let Some(frame) = self.ahead(frame_bytes)?.get(..frame_bytes) else {
             return Ok(Next::Bad);

@@ -6,7 +6,6 @@
 //! durable when it was written, so that the two can be told apart even where several were under way.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use crate::closed;
 use crate::index::Index;
 use crate::reader::{Frames, Next};
 use crate::record::ALIGN_BYTES;
-use crate::segment::{HEADER_BYTES, Segment, allocate, list, seed};
+use crate::segment::{HEADER_BYTES, Segment, allocate, is_full, list, seed};
 
 /// A journal as it was found.
 pub(crate) struct Recovered {
@@ -83,7 +82,7 @@ impl Recovered {
         self.size_bytes = match cut.and_then(|()| allocate(&self.file, segment_bytes.max(end))) {
             Ok(()) => segment_bytes.max(end),
             // The next record begins another segment, or is what fails.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 self.file.set_len(end).map_err(JournalError::io("cannot cut", &path))?;
                 end
             }
@@ -125,6 +124,7 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<Segment>, JournalError> {
 /// at `position` was durable.
 fn tail(frames: &mut Frames, size_bytes: u64, position: u64) -> std::io::Result<Option<u64>> {
     let begin = frames.offset();
+    frames.expect_from(position);
     let mut last_used = begin;
     let mut offset = begin;
     while offset < size_bytes {

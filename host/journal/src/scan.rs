@@ -70,6 +70,7 @@ pub fn scan<E: From<JournalError>>(
     // Without any header nothing can be checked.
     let id = found.iter().find_map(|found| found.header.as_ref().ok()).map(|header| header.id);
     let mut scan = Scan { segments: found.len() as u64, ..Scan::default() };
+    let closed_at = id.and_then(|id| closed::position(folder, &id)).unwrap_or_default();
     let mut expected = None;
     // Where the last segment's records end.
     let mut last: Option<(Segment, Place)> = None;
@@ -117,8 +118,8 @@ pub fn scan<E: From<JournalError>>(
             let offset = frames.offset();
             match frames.next().map_err(failed)? {
                 Next::Whole(header, frame) => {
-                    let is_lost =
-                        header.position > *next && (number + 1 < count || header.durable > *next);
+                    let is_lost = header.position > *next
+                        && (number + 1 < count || header.durable.max(closed_at) > *next);
                     if header.position < *next {
                         continue;
                     }
@@ -142,6 +143,7 @@ pub fn scan<E: From<JournalError>>(
                     each(&header.record(&frame))?;
                 }
                 Next::Bad => {
+                    frames.expect_from(*next);
                     let end = offset + ALIGN_BYTES as u64;
                     broken = Some((broken.map_or(offset, |(from, _)| from), end));
                     frames.seek(end);

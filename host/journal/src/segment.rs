@@ -28,7 +28,7 @@ const SPARE: &str = "spare.new";
 const NONE: u64 = u64::MAX;
 
 /// Tells journals apart: 16 random bytes.
-pub(crate) type JournalId = [u8; 16];
+pub type JournalId = [u8; 16];
 
 /// The seed of a journal's checksums.
 pub(crate) fn seed(id: &JournalId) -> u64 {
@@ -183,10 +183,7 @@ pub(crate) fn prepare(folder: &Path, bytes: u64, min_bytes: u64) -> Result<u64, 
     loop {
         match allocate(&file, size_bytes) {
             Ok(()) => break,
-            Err(error)
-                if error.kind() == io::ErrorKind::StorageFull
-                    && size_bytes > min_bytes.max(SEGMENT_MIN_BYTES) =>
-            {
+            Err(error) if is_full(&error) && size_bytes > min_bytes.max(SEGMENT_MIN_BYTES) => {
                 file.set_len(0).map_err(failed)?;
                 size_bytes = (size_bytes / 2).max(min_bytes).max(SEGMENT_MIN_BYTES);
             }
@@ -195,6 +192,11 @@ pub(crate) fn prepare(folder: &Path, bytes: u64, min_bytes: u64) -> Result<u64, 
     }
     file.sync_all().map_err(failed)?;
     Ok(size_bytes)
+}
+
+/// Whether there is no room, on the disk or for this user.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Gives a file its final size, so that writing to it changes no metadata of the file's size.

@@ -55,6 +55,25 @@ impl Writer {
         self.index.end.offset + frame_bytes(payload_bytes) as u64 > self.size_bytes
     }
 
+    /// Whether it has no record yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.end.position == self.segment.first_position
+    }
+
+    /// Makes room for a record in a segment that has none: another one would have the same name.
+    pub(crate) fn grow(&mut self, payload_bytes: usize) -> Result<(), JournalError> {
+        let min_bytes = HEADER_BYTES + frame_bytes(payload_bytes) as u64;
+        let grown = segment::allocate(&self.file, min_bytes).and_then(|()| self.file.sync_all());
+        grown.map_err(JournalError::io("cannot extend", &self.segment.path(&self.folder)))?;
+        self.size_bytes = min_bytes;
+        Ok(())
+    }
+
+    /// Waits until nothing is prepared any more.
+    pub(crate) fn settle(&mut self) {
+        let _ = self.spare.take().map(JoinHandle::join);
+    }
+
     /// Begins the next segment; everything in the one before must be durable. Returns that.
     pub(crate) fn roll(&mut self, payload_bytes: usize) -> Result<(Segment, Index), JournalError> {
         let min_bytes = HEADER_BYTES + frame_bytes(payload_bytes) as u64;
@@ -120,6 +139,6 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         // It must not write into a folder that somebody else opens.
-        let _ = self.spare.take().map(JoinHandle::join);
+        self.settle();
     }
 }

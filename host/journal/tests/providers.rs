@@ -249,6 +249,56 @@ fn a_record_may_be_longer_than_a_segment() {
     assert_eq!(journal.end(), 4);
 }
 
+/// A crash may leave a segment without a record, in which the next one doesn't fit.
+#[test]
+fn a_segment_without_records_takes_one_of_any_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path());
+    large(&journal, 70);
+    drop(journal);
+    // The first record of the second segment was under way.
+    let second = segments(folder.path()).pop().unwrap();
+    let bytes = fs::read(&second).unwrap();
+    let begin = (0..bytes.len() - 64).rfind(|at| bytes[*at..].starts_with(b"usherjnl")).unwrap();
+    assert_eq!(begin, 0);
+    write(&second, 64, &vec![0; bytes.len() - 64]);
+    let (journal, _) = open(folder.path());
+    let end = journal.end();
+    assert_eq!(second.file_stem().unwrap().to_str().unwrap().parse(), Ok(end));
+    let epoch = journal.claim().unwrap();
+    let long = vec![9; 3 * 1_024 * 1_024];
+    let entry = Entry { first_sequence: 1 + end, events: 1, payload: &[&long] };
+    journal.append(epoch, end, &entry).unwrap();
+    journal.sync(end).unwrap();
+    large(&journal, end + 70);
+    journal.trim(end + 60).unwrap();
+    drop(journal);
+    let (journal, _) = open(folder.path());
+    assert_eq!(journal.end(), end + 70);
+    let records = journal.read(journal.start(), u64::MAX).unwrap();
+    assert_eq!(records.map(Result::unwrap).count() as u64, journal.end() - journal.start());
+}
+
+/// What follows a torn record is looked through once, whatever bytes it has.
+#[test]
+fn a_long_torn_tail_is_cut_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path());
+    fill(&journal, 3);
+    let noise = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8;
+    let payload: Vec<u8> = (0..900_000).map(noise).collect();
+    let entry = Entry { first_sequence: first_sequence(3), events: 0, payload: &[&payload] };
+    journal.append(1, 3, &entry).unwrap();
+    drop(journal);
+    let path = &segments(folder.path())[0];
+    let bytes = fs::read(path).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    write(path, last, &[bytes[last as usize] ^ 1]);
+    let (journal, recovery) = open(folder.path());
+    assert_eq!(journal.end(), 3);
+    assert!(recovery.torn.unwrap().0 > 899_000);
+}
+
 /// Invariant 9: whatever part of the last record reached the disk, it is cut off whole.
 #[test]
 fn a_torn_tail_is_cut_and_told() {

@@ -17,8 +17,9 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::OpenError;
 use crate::files::{remove_folder, sync_folder};
-use crate::folder::{JOURNAL, TABLES, write_format};
+use crate::folder::{JOURNAL, TABLES, check_format, write_format};
 use crate::store::copy::Copy;
 use blobs::Blobs;
 use remains::Remains;
@@ -44,7 +45,7 @@ pub fn salvage(data: &Path, to: &Path) -> Result<Salvaged, SalvageError> {
 
 /// Keeps a process from working with the folder, as far as that goes without writing to it.
 fn lock(data: &Path) -> Result<Option<File>, SalvageError> {
-    if data.join("log").is_dir() {
+    if data.join("log").is_dir() && !data.join(JOURNAL).is_dir() {
         let what = format!(
             "{} has a log of an older format; use the version of usher that wrote it",
             data.display()
@@ -54,6 +55,9 @@ fn lock(data: &Path) -> Result<Option<File>, SalvageError> {
     if ![JOURNAL, TABLES].iter().any(|name| data.join(name).is_dir()) {
         let what = format!("{} has no journal: it is no data folder of usher", data.display());
         return Err(SalvageError::Refused(what));
+    }
+    if let Err(error @ OpenError::NewerFormat { .. }) = check_format(data) {
+        return Err(SalvageError::Refused(error.to_string()));
     }
     let file = match File::open(data.join("lock")) {
         Ok(file) => file,

@@ -94,7 +94,7 @@ impl Copy {
     pub(crate) fn finish(mut self) -> Result<(), StoreFailure> {
         self.flush()?;
         // How rows came to be what they are isn't copied.
-        self.batch.put(Space::Meta, COVERED_KEY, keys::number(self.end.next_sequence));
+        self.batch.put(Space::Meta, COVERED_KEY, keys::pair(self.end.next_sequence, 0));
         self.flush()?;
         Ok(self.journal.close()?)
     }

@@ -9,6 +9,9 @@ use usher_journal::{Journal, JournalError, Record, Records};
 use super::record::Events;
 use super::{Found, StoreFailure, keys};
 
+/// Records looked at together where events are looked for backward.
+const BACKWARD_RECORDS: u64 = 256;
+
 /// The events of a journal up to one commit.
 pub(crate) struct EventLog {
     journal: Arc<dyn Journal>,
@@ -70,14 +73,12 @@ impl EventLog {
         if let Some(block) = known.filter(|block| block.get(sequence).is_some()) {
             return Ok(Some(block));
         }
-        let mut sequence = sequence;
+        let near = self.journal.near(sequence)?;
+        let (mut from, mut to) = (near, u64::MAX);
         let found = loop {
-            let near = self.journal.near(sequence)?;
             let mut found = None;
-            let mut lowest = sequence;
-            for record in read(&*self.journal, near)? {
+            for record in read(&*self.journal, from, to)? {
                 let record = record?;
-                lowest = lowest.min(record.first_sequence);
                 if record.first_sequence > sequence {
                     break;
                 }
@@ -91,8 +92,11 @@ impl EventLog {
             }
             match found {
                 Some(record) => break record,
-                // From there on are only records without events.
-                None if near > self.journal.start() && lowest > 0 => sequence = lowest - 1,
+                // From there on are only records without events, and later ones.
+                None if from > self.journal.start() => {
+                    to = from;
+                    from = from.saturating_sub(BACKWARD_RECORDS).max(self.journal.start());
+                }
                 None => return Ok(None),
             }
         };
@@ -108,11 +112,11 @@ impl EventLog {
     }
 }
 
-/// Reads to the end; what was trimmed meanwhile isn't asked for any more.
-fn read(journal: &dyn Journal, from: u64) -> Result<Records, StoreFailure> {
-    let records = journal.read(from, u64::MAX);
+/// Reads records; what was trimmed meanwhile isn't asked for any more.
+fn read(journal: &dyn Journal, from: u64, to: u64) -> Result<Records, StoreFailure> {
+    let records = journal.read(from, to);
     let records = match records {
-        Err(JournalError::Trimmed { start, .. }) => journal.read(start, u64::MAX),
+        Err(JournalError::Trimmed { start, .. }) => journal.read(start, to),
         records => records,
     };
     Ok(records?)
@@ -153,7 +157,7 @@ impl EventRows<'_> {
                 Some(records) => records,
                 None => {
                     let near = self.log.journal.near(self.front)?;
-                    self.records.insert(read(&*self.log.journal, near)?)
+                    self.records.insert(read(&*self.log.journal, near, u64::MAX)?)
                 }
             };
             let Some(record) = records.next().transpose()? else {

@@ -12,7 +12,7 @@ use super::{Found, OpenFailure, Rows, Space, StoreFailure, View};
 /// Block cache for reading everything once.
 const CACHE_BYTES: u64 = 16 * 1_024 * 1_024;
 
-/// Opens the database of a folder, and recovers it as the version that wrote it would.
+/// Opens the database of a folder. fjall cuts its journals off where it can't read them.
 pub(crate) fn open(log: &Path) -> Result<Box<dyn View>, OpenFailure> {
     let open = || {
         let database =

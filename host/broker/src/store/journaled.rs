@@ -49,6 +49,8 @@ struct Shared {
     /// The lowest sequence that the journal has.
     first_sequence: AtomicU64,
     failed: OnceLock<StoreFailure>,
+    /// Where the journal began for each view that there is.
+    pins: Mutex<BTreeMap<u64, usize>>,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl JournaledStore {
         tables: Arc<dyn Tables>,
     ) -> Result<Self, OpenFailure> {
         let end = catch_up(&*journal, &*tables)?;
+        check_start(&*journal, &*tables)?;
         let epoch = journal.claim()?;
         let first_sequence = AtomicU64::new(first_sequence(&*journal, end)?);
         let shared = Shared {
@@ -81,6 +84,7 @@ impl JournaledStore {
             applying: Mutex::default(),
             first_sequence,
             failed: OnceLock::new(),
+            pins: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared), applier: None, _lock: None })
     }
@@ -104,8 +108,7 @@ impl JournaledStore {
 
     /// Makes what is applied durable.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreFailure> {
-        self.shared.apply()?;
-        self.shared.tables.checkpoint(true)
+        self.shared.checkpoint()
     }
 }
 
@@ -122,12 +125,32 @@ fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<Applied, OpenF
     }
     // Tables that were made anew: everything that still matters is in what the journal has.
     let from = applied.next.max(start);
+    if applied == Applied::default() && end > start {
+        tracing::info!(commits = end - start, "the tables are made from the journal");
+    }
     for record in journal.read(from, end)? {
         let record = record?;
         applied = record::applied(&record);
         tables.apply(rows(&record)?, applied)?;
+        if tables.is_checkpoint_due() {
+            tables.checkpoint()?;
+        }
     }
     Ok(applied)
+}
+
+/// A journal that begins later than where it was trimmed to has lost its oldest segments.
+fn check_start(journal: &dyn Journal, tables: &dyn Tables) -> Result<(), OpenFailure> {
+    let covered = tables.view().0.get(Space::Meta, COVERED_KEY)?;
+    let trimmed = covered.as_deref().and_then(keys::last_number).unwrap_or_default();
+    let start = journal.start();
+    if start > trimmed {
+        return Err(OpenFailure::damaged(format!(
+            "the journal begins with position {start}, but nothing from {trimmed} on was given up: its \
+             oldest segments are missing"
+        )));
+    }
+    Ok(())
 }
 
 fn rows(record: &Record) -> Result<Vec<Row>, StoreFailure> {
@@ -180,7 +203,7 @@ impl Shared {
         loop {
             {
                 let mut pending = lock(&self.pending);
-                while pending.commits.is_empty() {
+                while pending.commits.is_empty() && !self.tables.is_checkpoint_due() {
                     if pending.is_closing {
                         return;
                     }
@@ -189,7 +212,7 @@ impl Shared {
                 }
             }
             let applied = self.apply().and_then(|()| match self.tables.is_checkpoint_due() {
-                true => self.tables.checkpoint(false).map_err(|failure| self.fail(failure)),
+                true => self.tables.checkpoint().map_err(|failure| self.fail(failure)),
                 false => Ok(()),
             });
             if let Err(failure) = applied {
@@ -221,7 +244,7 @@ impl Shared {
 
     /// Gives up the journal's beginning, as far as none of its events is needed. Rows whose last value
     /// stands there are written again first: tables can be made anew from what is left.
-    fn trim(&self, sequence: u64) -> Result<(), StoreFailure> {
+    fn trim(self: &Arc<Self>, sequence: u64) -> Result<(), StoreFailure> {
         let before = self.journal.trimmable(self.journal.near(sequence)?);
         let start = self.journal.start();
         if before <= start {
@@ -242,16 +265,30 @@ impl Shared {
         {
             let mut end = lock(&self.end);
             let mut covered = Batch::default();
-            covered.put(Space::Meta, COVERED_KEY, keys::number(end.next_sequence));
+            covered.put(Space::Meta, COVERED_KEY, keys::pair(end.next_sequence, before));
             self.append(&mut end, covered)?;
         }
         // What the tables have only in memory would be read from the journal after a crash.
-        self.apply()?;
-        self.tables.checkpoint(true)?;
+        self.checkpoint()?;
+        // No view may begin meanwhile: it would look for what goes.
+        let pins = lock(&self.pins);
+        if pins.keys().next().is_some_and(|first| *first < before) {
+            return Ok(());
+        }
         self.journal.trim(before)?;
         let end = *lock(&self.end);
         self.first_sequence.store(first_sequence(&*self.journal, end)?, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes all that is committed durable in the tables.
+    fn checkpoint(&self) -> Result<(), StoreFailure> {
+        self.apply()?;
+        {
+            let _applying = lock(&self.applying);
+            self.tables.seal();
+        }
+        self.tables.checkpoint()
     }
 
     /// Removes rows that nobody asks for any more from the tables. The journal doesn't say so: in tables
@@ -267,7 +304,7 @@ impl Shared {
     }
 
     /// Writes rows again, as they stand.
-    fn carry(&self, keys: BTreeSet<(Space, Bytes)>) -> Result<(), StoreFailure> {
+    fn carry(self: &Arc<Self>, keys: BTreeSet<(Space, Bytes)>) -> Result<(), StoreFailure> {
         let mut keys = keys.into_iter().peekable();
         while keys.peek().is_some() {
             // Nobody commits meanwhile: what is carried is what stands there.
@@ -289,12 +326,13 @@ impl Shared {
         Ok(())
     }
 
-    fn view(&self) -> Result<JournaledView, StoreFailure> {
+    fn view(self: &Arc<Self>) -> Result<JournaledView, StoreFailure> {
         self.apply()?;
         let (tables, applied) = self.tables.view();
+        let pin = Pin::begin(self);
         let first = self.first_sequence.load(Ordering::Acquire);
         let events = EventLog::new(Arc::clone(&self.journal), first, applied.next_sequence);
-        Ok(JournaledView { tables, events })
+        Ok(JournaledView { tables, events, _pin: pin })
     }
 }
 
@@ -307,9 +345,17 @@ impl Store for JournaledStore {
 
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
         match space {
-            Space::Events => self.shared.trim(number),
+            Space::Events => {
+                // Those that were put back.
+                self.shared.forget(space, number)?;
+                Ok(())
+            }
             _ => self.shared.forget(space, number),
         }
+    }
+
+    fn trim_before(&self, sequence: u64) -> Result<(), StoreFailure> {
+        self.shared.trim(sequence)
     }
 
     fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure> {
@@ -386,6 +432,35 @@ impl From<StoreFailure> for OpenFailure {
 struct JournaledView {
     tables: Box<dyn View>,
     events: EventLog,
+    /// Nothing of the journal goes that it may look for.
+    _pin: Pin,
+}
+
+/// Keeps the journal from this position on.
+struct Pin {
+    start: u64,
+    shared: Arc<Shared>,
+}
+
+impl Pin {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        let mut pins = lock(&shared.pins);
+        let start = shared.journal.start();
+        *pins.entry(start).or_default() += 1;
+        Self { start, shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = lock(&self.shared.pins);
+        if let Some(count) = pins.get_mut(&self.start) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.start);
+            }
+        }
+    }
 }
 
 impl View for JournaledView {

@@ -10,8 +10,8 @@ const VERSION: u8 = 1;
 /// The row's name in `meta`.
 pub(crate) const LOST_KEY: &[u8] = b"lost";
 
-/// The row's name in `meta`: the sequence from which on the journal has every change of rows. Without it
-/// there is nothing that it hasn't.
+/// The row's name in `meta`: the sequence from which on the journal has every change of rows, and the
+/// position that it was trimmed to. Without it there is nothing that it hasn't.
 pub(crate) const COVERED_KEY: &[u8] = b"covered";
 
 /// Which events are missing.

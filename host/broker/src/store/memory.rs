@@ -81,7 +81,9 @@ impl Tables for MemoryTables {
         false
     }
 
-    fn checkpoint(&self, _is_last: bool) -> Result<(), StoreFailure> {
+    fn seal(&self) {}
+
+    fn checkpoint(&self) -> Result<(), StoreFailure> {
         let mut state = self.state();
         state.checkpoint = state.now.clone();
         Ok(())

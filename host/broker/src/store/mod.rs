@@ -237,11 +237,15 @@ pub(crate) trait Tables: Send + Sync + 'static {
     /// Whether there is enough to be made durable.
     fn is_checkpoint_due(&self) -> bool;
 
-    /// Makes what was applied durable, or a part of it; the last checkpoint makes all.
-    fn checkpoint(&self, is_last: bool) -> Result<(), StoreFailure>;
+    /// Has the next checkpoint make all durable that is applied now. Not to be called while rows are
+    /// applied: a part of them would be left out.
+    fn seal(&self);
+
+    /// Makes what was sealed durable.
+    fn checkpoint(&self) -> Result<(), StoreFailure>;
 
     /// Removes rows that there are now and whose key begins with a lower number, or some of them; whether
-    /// there may be more. Not to be called while rows are applied.
+    /// there may be more. Not to be called while rows are applied either.
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure>;
 }
 
@@ -251,9 +255,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// disk is unknown and the store must not be used for commits again.
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure>;
 
-    /// Gives the space of rows back whose key begins with a lower number, as far as that costs
-    /// little. Nobody asks for those that there are any more.
+    /// Removes rows that there are now and whose key begins with a lower number. Nobody asks for them any
+    /// more.
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure>;
+
+    /// Gives the space of events before this one back, as far as that costs little. Nobody asks for them
+    /// any more. Takes a while.
+    fn trim_before(&self, sequence: u64) -> Result<(), StoreFailure>;
 
     /// Everything committed so far, unchanged by later commits.
     fn view(&self) -> Box<dyn View>;

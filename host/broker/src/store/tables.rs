@@ -3,6 +3,7 @@
 //! again. Nothing else writes to it, and a damaged one is made anew.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,8 @@ const SEALED_MAX: usize = 2;
 const FORGOTTEN_MAX_ROWS: usize = 4_096;
 /// The key of how far tables have come. No table has it: those of rows begin with their number.
 const APPLIED_KEY: &[u8] = &[0];
+/// The key of the id of the journal that they are derived from.
+const JOURNAL_KEY: &[u8] = &[0, 0];
 
 /// What is kept of table files between reads.
 #[derive(Clone, Copy, Debug)]
@@ -91,27 +94,64 @@ impl LsmTables {
         folder: &Path,
         caches: Caches,
         journal_start: u64,
+        journal_id: [u8; 16],
     ) -> Result<Self, OpenFailure> {
         let reason = match Self::open(folder, caches) {
-            Ok(tables) if tables.applied().next >= journal_start => return Ok(tables),
-            Ok(tables) if tables.applied() == Applied::default() => return Ok(tables),
-            Ok(tables) => {
+            Ok(tables) if tables.applied() == Applied::default() => {
+                return tables.of_journal(journal_id);
+            }
+            Ok(tables) if tables.journal_id()?.as_deref() != Some(&journal_id[..]) => {
+                "they are another journal's".to_owned()
+            }
+            Ok(tables) if tables.applied().next < journal_start => {
                 let next = tables.applied().next;
                 format!("they end before position {next}, the journal begins at {journal_start}")
             }
+            Ok(tables) => return Ok(tables),
             Err(OpenFailure::Damaged(failure)) => failure.0,
             Err(failure) => return Err(failure),
         };
         tracing::warn!(reason, "the tables can't be used, and are made anew from the journal");
-        remove_folder(folder)?;
-        Self::open(folder, caches)
+        Self::anew(folder, caches, journal_id)
+    }
+
+    /// Removes the tables of a folder, and makes new ones for this journal.
+    pub(crate) fn anew(
+        folder: &Path,
+        caches: Caches,
+        journal_id: [u8; 16],
+    ) -> Result<Self, OpenFailure> {
+        match folder.is_dir() {
+            true => remove_folder(folder)?,
+            false if folder.try_exists()? => std::fs::remove_file(folder)?,
+            false => {}
+        }
+        Self::open(folder, caches)?.of_journal(journal_id)
+    }
+
+    fn journal_id(&self) -> Result<Option<Bytes>, StoreFailure> {
+        let seqno = lock(&self.state).visible;
+        Ok(self.tree.get(JOURNAL_KEY, seqno).map_err(failure)?.map(Bytes::from))
+    }
+
+    fn of_journal(self, id: [u8; 16]) -> Result<Self, OpenFailure> {
+        let seqno = self.next.next();
+        self.tree.insert(JOURNAL_KEY, id, seqno);
+        lock(&self.state).visible = seqno + 1;
+        Ok(self)
     }
 
     fn flush(&self) -> Result<(), StoreFailure> {
         let flushing = self.tree.get_flush_lock();
-        let oldest = self.live.oldest().unwrap_or_else(|| lock(&self.state).visible);
-        self.tree.flush(&flushing, oldest).map_err(failure)?;
+        self.tree.flush(&flushing, self.oldest_visible()).map_err(failure)?;
         Ok(())
+    }
+
+    /// The oldest version that is read, or will be.
+    fn oldest_visible(&self) -> SeqNo {
+        // Views begin under the same lock, so that none begins between the two.
+        let state = lock(&self.state);
+        self.live.oldest().unwrap_or(state.visible)
     }
 }
 
@@ -169,19 +209,22 @@ impl Tables for LsmTables {
         self.tree.sealed_memtable_count() > 0
     }
 
-    fn checkpoint(&self, is_last: bool) -> Result<(), StoreFailure> {
-        if is_last {
-            self.tree.rotate_memtable();
-        }
+    fn seal(&self) {
+        self.tree.rotate_memtable();
+    }
+
+    fn checkpoint(&self) -> Result<(), StoreFailure> {
         self.flush()?;
-        let oldest = self.live.oldest().unwrap_or_else(|| lock(&self.state).visible);
-        self.tree.compact(Arc::new(Leveled::default()), oldest).map_err(failure)
+        self.tree.compact(Arc::new(Leveled::default()), self.oldest_visible()).map_err(failure)
     }
 
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
         let prefix = space.number();
         let range = prefixed(prefix, &[])..prefixed(prefix, &keys::number(number));
-        let visible = self.live.begin(lock(&self.state).visible);
+        let visible = {
+            let state = lock(&self.state);
+            self.live.begin(state.visible)
+        };
         let rows = self.tree.range(range, visible.seqno, None).take(FORGOTTEN_MAX_ROWS);
         let keys = rows.map(|row| row.key()).collect::<Result<Vec<_>, _>>().map_err(failure)?;
         let is_more = keys.len() == FORGOTTEN_MAX_ROWS;
@@ -259,12 +302,18 @@ impl View for LsmView {
 
 fn open_failure(error: lsm_tree::Error) -> OpenFailure {
     match error {
-        // It reads as far as its files say; that one ends early is no matter of the system.
-        lsm_tree::Error::Io(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+        // Other errors are of files that are not what its lists say.
+        lsm_tree::Error::Io(error)
+            if error.kind() == ErrorKind::PermissionDenied || is_full(&error) =>
+        {
             OpenFailure::Io(error)
         }
         other => OpenFailure::Damaged(failure(other)),
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
@@ -305,7 +354,8 @@ mod tests {
             tables.apply(vec![put(1, 0), put(1, commit), put(commit, commit)], at(commit)).unwrap();
             views.push((commit, tables.view().0));
             if commit % 7 == 0 {
-                tables.checkpoint(true).unwrap();
+                tables.seal();
+                tables.checkpoint().unwrap();
             }
         }
         for (commit, view) in &views {
@@ -323,7 +373,8 @@ mod tests {
         let tables = LsmTables::open(folder.path(), CACHES).unwrap();
         assert_eq!(tables.applied(), Applied::default());
         tables.apply(vec![put(1, 1)], at(1)).unwrap();
-        tables.checkpoint(true).unwrap();
+        tables.seal();
+        tables.checkpoint().unwrap();
         tables.apply(vec![put(1, 2), put(2, 2)], at(2)).unwrap();
         drop(tables);
         let tables = LsmTables::open(folder.path(), CACHES).unwrap();
@@ -332,7 +383,8 @@ mod tests {
         assert_eq!(read(&*tables.view().0, 2), None);
         tables.apply(vec![put(1, 3)], at(2)).unwrap();
         assert_eq!(read(&*tables.view().0, 1), Some(3));
-        tables.checkpoint(true).unwrap();
+        tables.seal();
+        tables.checkpoint().unwrap();
         drop(tables);
         let tables = LsmTables::open(folder.path(), CACHES).unwrap();
         assert_eq!(read(&*tables.view().0, 1), Some(3));
@@ -349,7 +401,8 @@ mod tests {
         assert!(tables.forget_before(Space::Children, 4_900).unwrap(), "there are more");
         assert!(!tables.forget_before(Space::Children, 4_900).unwrap());
         tables.apply(vec![put(7, 7)], at(2)).unwrap();
-        tables.checkpoint(true).unwrap();
+        tables.seal();
+        tables.checkpoint().unwrap();
         let (after, applied) = tables.view();
         assert_eq!(applied, at(2));
         assert_eq!(after.range(Space::Children, &[], None).count(), 102);

@@ -73,6 +73,9 @@ fn journal(folder: &Folder, report: &mut Verified) -> Result<bool, OpenFailure> 
 /// Reads all rows, of tables and journal together.
 fn tables(folder: &Folder, report: &mut Verified) -> Result<(), OpenFailure> {
     let Some(journal) = LocalJournal::read_only(&folder.journal())? else {
+        if folder.tables().try_exists()? {
+            report.problem("journal", "there are tables, but no journal that they come from");
+        }
         return Ok(());
     };
     let aside = TempDir::with_prefix("usher-store-")?;

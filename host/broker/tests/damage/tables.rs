@@ -55,6 +55,36 @@ async fn tables_are_made_anew() {
     assert!(refused.to_string().contains("the journal has lost something"), "{refused}");
 }
 
+/// Tables say which journal they come from; a journal without its segments is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_belong_to_their_journal() {
+    let work = tempfile::tempdir().unwrap();
+    let (data, other) = (work.path().join("data"), work.path().join("other"));
+    scene::make(&data).await;
+    let expected = contents_of(&data).await;
+    drop(scene::open(&other).unwrap());
+    for kind in ["another's", "a file", "empty files"] {
+        fs::remove_dir_all(data.join("tables")).unwrap();
+        match kind {
+            "another's" => scene::copy(&other.join("tables"), &data.join("tables")),
+            "a file" => fs::write(data.join("tables"), b"tables").unwrap(),
+            _ => {
+                scene::copy(&other.join("tables"), &data.join("tables"));
+                for file in scene::files(&data.join("tables")) {
+                    fs::write(file, b"").unwrap();
+                }
+            }
+        }
+        assert_eq!(contents_of(&data).await, expected, "{kind}");
+    }
+    fs::remove_dir_all(data.join("journal")).unwrap();
+    let verified = usher_broker::verify(&data).unwrap();
+    assert!(!verified.is_sound());
+    let refused = scene::open(&data).unwrap_err();
+    assert!(refused.to_string().contains("no journal"), "{refused}");
+    assert!(!data.join("journal").exists());
+}
+
 /// Retention removes whole segments, and what is left is enough to make the tables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_still_matters_of_a_segment_is_carried_forward() {
@@ -120,6 +150,8 @@ async fn what_still_matters_of_a_segment_is_carried_forward() {
     assert!(expected.iter().any(|line| line.contains("DeadLetter")));
     broker.close().await.unwrap();
     drop(broker);
+    let verified = usher_broker::verify(&data).unwrap();
+    assert!(verified.is_sound(), "{verified:#?}");
     fs::remove_dir_all(data.join("tables")).unwrap();
     let verified = usher_broker::verify(&data).unwrap();
     assert!(verified.is_sound(), "{verified:#?}");
@@ -127,4 +159,12 @@ async fn what_still_matters_of_a_segment_is_carried_forward() {
     assert_eq!(seen(&broker), numbers);
     let found = contents::read(&broker).await.unwrap();
     assert!(found == expected, "{} lines of {}", found.len(), expected.len());
+    drop(broker);
+    // What was not given up can't be missing.
+    let oldest = scene::files(&journal)
+        .into_iter()
+        .find(|file| file.extension().is_some_and(|extension| extension == "segment"));
+    fs::remove_file(oldest.unwrap()).unwrap();
+    let refused = EmbeddedBroker::open(Options::new(&data)).unwrap_err();
+    assert!(refused.to_string().contains("its oldest segments are missing"), "{refused}");
 }

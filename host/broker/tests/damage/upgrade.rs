@@ -81,6 +81,20 @@ async fn an_upgrade_that_was_interrupted_begins_again() {
     is_all_there(&data, &expected).await;
 }
 
+/// The way back, half gone: there is nothing to upgrade, and a journal that must not be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_format_without_its_database_is_refused() {
+    let (_work, data, expected) = unpack();
+    drop(is_all_there(&data, &expected).await);
+    fs::write(data.join("format"), "usher 3\n").unwrap();
+    let before = scene::contents_of_files(&data.join("journal"));
+    let refused = scene::open(&data).unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+    assert_eq!(scene::contents_of_files(&data.join("journal")), before);
+    fs::write(data.join("format"), "usher 4\n").unwrap();
+    is_all_there(&data, &expected).await;
+}
+
 #[tokio::test]
 async fn a_damaged_folder_of_format_3_is_refused_and_stays_as_it_is() {
     let (_work, data, _) = unpack();
