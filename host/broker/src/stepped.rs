@@ -33,7 +33,8 @@ use crate::{Options, flow, log, replay};
 const READABLE: &str = "a store in memory is readable";
 
 /// Tables whose rows go with events.
-const FORGOTTEN: [Space; 3] = [Space::Children, Space::Attempts, Space::DeadByDelivery];
+const FORGOTTEN: [Space; 4] =
+    [Space::Children, Space::Attempts, Space::DeadByDelivery, Space::Events];
 
 /// A store in memory, and the ledger on it.
 pub struct Stepped {
@@ -225,7 +226,7 @@ impl Stepped {
         self.fetches.extend(released.fetches);
         if let Some(sequence) = released.dropped {
             self.floor = self.floor.max(sequence);
-            for space in FORGOTTEN.into_iter().chain([Space::Events]) {
+            for space in FORGOTTEN {
                 self.store.drop_before(space, sequence).expect(READABLE);
             }
             self.store.trim_before(sequence).expect(READABLE);

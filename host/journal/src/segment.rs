@@ -240,6 +240,25 @@ pub(crate) fn remove(path: &Path) -> Result<(), JournalError> {
 mod tests {
     use super::*;
 
+    /// The format that docs/storage.md describes, byte for byte: a segment's header, and a record.
+    #[test]
+    fn bytes_are_those_of_the_golden_file() {
+        let segment =
+            Segment { id: [7; 16], first_position: 3, first_sequence: 9, previous: Some(1) };
+        let payload: [&[u8]; 2] = [b"pay", b"load"];
+        let entry = crate::Entry { first_sequence: 9, events: 2, payload: &payload };
+        let mut frame = Vec::new();
+        crate::record::write(&mut frame, &entry, 3, 5, 2, seed(&segment.id));
+        let hex = |bytes: &[u8]| -> String {
+            let words = bytes.chunks(8).map(|word| {
+                word.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n"
+            });
+            words.collect()
+        };
+        let found = format!("{}\n{}", hex(&segment.write()), hex(&frame));
+        assert_eq!(found, include_str!("../tests/golden/segment-v1.txt"), "{found}");
+    }
+
     #[test]
     fn every_bit_of_a_header_is_checked() {
         let segment =
