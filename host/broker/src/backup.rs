@@ -60,7 +60,7 @@ pub(crate) fn run(
     let copied = beside(&place.new).map_err(Failure::Io).and_then(|beside_bytes| {
         // Before the view: the blobs it refers to must not be removed.
         let _kept = blobs.keep_all();
-        let view = shared.store.view();
+        let view = shared.store.pinned_view();
         place.fill(shared, blobs, &*view, beside_bytes)
     });
     if copied.is_err() {

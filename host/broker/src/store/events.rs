@@ -78,7 +78,10 @@ impl EventLog {
         let found = loop {
             let mut found = None;
             for record in read(&*self.journal, from, to)? {
-                let record = record?;
+                let record = match record {
+                    Err(JournalError::Trimmed { .. }) => return Ok(None),
+                    record => record?,
+                };
                 if record.first_sequence > sequence {
                     break;
                 }
@@ -160,9 +163,17 @@ impl EventRows<'_> {
                     self.records.insert(read(&*self.log.journal, near, u64::MAX)?)
                 }
             };
-            let Some(record) = records.next().transpose()? else {
-                self.front = self.back;
-                return Ok(None);
+            let record = match records.next() {
+                None => {
+                    self.front = self.back;
+                    return Ok(None);
+                }
+                // What has left the log since the view was made is passed over.
+                Some(Err(JournalError::Trimmed { start, .. })) => {
+                    self.records = Some(read(&*self.log.journal, start, u64::MAX)?);
+                    continue;
+                }
+                Some(record) => record?,
             };
             if record.first_sequence + u64::from(record.events) <= self.front {
                 continue;

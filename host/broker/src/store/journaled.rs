@@ -244,10 +244,10 @@ impl Shared {
 
     /// Gives up the journal's beginning, as far as none of its events is needed. Rows whose last value
     /// stands there are written again first: tables can be made anew from what is left.
-    fn trim(self: &Arc<Self>, sequence: u64) -> Result<(), StoreFailure> {
+    fn trim(&self, sequence: u64) -> Result<(), StoreFailure> {
         let before = self.journal.trimmable(self.journal.near(sequence)?);
         let start = self.journal.start();
-        if before <= start {
+        if before <= start || is_pinned(&lock(&self.pins), before) {
             return Ok(());
         }
         let mut keys = BTreeSet::new();
@@ -270,13 +270,13 @@ impl Shared {
         }
         // What the tables have only in memory would be read from the journal after a crash.
         self.checkpoint()?;
-        // No view may begin meanwhile: it would look for what goes.
+        let end = *lock(&self.end);
+        // No backup may begin meanwhile.
         let pins = lock(&self.pins);
-        if pins.keys().next().is_some_and(|first| *first < before) {
+        if is_pinned(&pins, before) {
             return Ok(());
         }
         self.journal.trim(before)?;
-        let end = *lock(&self.end);
         self.first_sequence.store(first_sequence(&*self.journal, end)?, Ordering::Release);
         Ok(())
     }
@@ -304,12 +304,12 @@ impl Shared {
     }
 
     /// Writes rows again, as they stand.
-    fn carry(self: &Arc<Self>, keys: BTreeSet<(Space, Bytes)>) -> Result<(), StoreFailure> {
+    fn carry(&self, keys: BTreeSet<(Space, Bytes)>) -> Result<(), StoreFailure> {
         let mut keys = keys.into_iter().peekable();
         while keys.peek().is_some() {
             // Nobody commits meanwhile: what is carried is what stands there.
             let mut end = lock(&self.end);
-            let view = self.view()?;
+            let view = self.view(None)?;
             let (mut batch, mut bytes) = (Batch::default(), 0);
             while bytes < CARRIED_MAX_BYTES
                 && let Some((space, key)) = keys.next()
@@ -326,11 +326,10 @@ impl Shared {
         Ok(())
     }
 
-    fn view(self: &Arc<Self>) -> Result<JournaledView, StoreFailure> {
+    fn view(&self, pin: Option<Pin>) -> Result<JournaledView, StoreFailure> {
+        let first = self.first_sequence.load(Ordering::Acquire);
         self.apply()?;
         let (tables, applied) = self.tables.view();
-        let pin = Pin::begin(self);
-        let first = self.first_sequence.load(Ordering::Acquire);
         let events = EventLog::new(Arc::clone(&self.journal), first, applied.next_sequence);
         Ok(JournaledView { tables, events, _pin: pin })
     }
@@ -359,7 +358,7 @@ impl Store for JournaledStore {
     }
 
     fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure> {
-        let covered = self.shared.view()?.get(Space::Meta, COVERED_KEY)?;
+        let covered = self.shared.view(None)?.get(Space::Meta, COVERED_KEY)?;
         let covered = covered.as_deref().and_then(keys::first_number).unwrap_or_default();
         if sequence < covered {
             return Ok(RowsAt::Before(covered));
@@ -383,7 +382,16 @@ impl Store for JournaledStore {
     }
 
     fn view(&self) -> Box<dyn View> {
-        match self.shared.view() {
+        match self.shared.view(None) {
+            Ok(view) => Box::new(view),
+            Err(failure) => Box::new(Unreadable(failure)),
+        }
+    }
+
+    fn pinned_view(&self) -> Box<dyn View> {
+        // First: what the view may look for must not go before it is there.
+        let pin = Pin::begin(&self.shared);
+        match self.shared.view(Some(pin)) {
             Ok(view) => Box::new(view),
             Err(failure) => Box::new(Unreadable(failure)),
         }
@@ -432,8 +440,12 @@ impl From<StoreFailure> for OpenFailure {
 struct JournaledView {
     tables: Box<dyn View>,
     events: EventLog,
-    /// Nothing of the journal goes that it may look for.
-    _pin: Pin,
+    _pin: Option<Pin>,
+}
+
+/// Whether a view needs something before a position.
+fn is_pinned(pins: &BTreeMap<u64, usize>, before: u64) -> bool {
+    pins.keys().next().is_some_and(|start| *start < before)
 }
 
 /// Keeps the journal from this position on.

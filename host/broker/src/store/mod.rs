@@ -266,6 +266,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Everything committed so far, unchanged by later commits.
     fn view(&self) -> Box<dyn View>;
 
+    /// The same; nothing that it may look for goes while it is there. Of another view, events that have
+    /// left the log since may be missing.
+    fn pinned_view(&self) -> Box<dyn View>;
+
     /// Rows of a table whose keys begin with a prefix, as they stood once the event with this sequence
     /// was appended.
     fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure>;
