@@ -242,7 +242,7 @@ impl EmbeddedBroker {
 }
 
 /// Opens journal and tables of a data folder, and reads from them where the broker goes on. Tables that
-/// can't be used are made anew.
+/// can't be used are rebuilt.
 fn open_store(
     folder: &Folder,
     options: &Options,
@@ -263,19 +263,20 @@ fn open_store(
     let (path, caches, id) = (folder.tables(), options.caches(), journal.id());
     let tables = LsmTables::open_or_rebuild(&path, caches, journal.start(), id)?;
     let journal: Arc<dyn Journal> = Arc::new(journal);
-    let store = JournaledStore::open(Arc::clone(&journal), Arc::new(tables))?;
-    match load(&*store.view()) {
-        Ok(recovered) => Ok((store.with_applier(Some(folder.lock()))?, recovered)),
+    let open = |tables| JournaledStore::open(Arc::clone(&journal), Arc::new(tables));
+    let mut store = open(tables)?;
+    let loaded = load(&*store.view());
+    let recovered = match loaded {
+        Ok(recovered) => recovered,
         Err(failure) => {
             let reason = failure.0;
-            tracing::warn!(reason, "the tables can't be read, and are made anew from the journal");
+            tracing::warn!(reason, "the tables can't be read, and are rebuilt from the journal");
             drop(store);
-            let tables = LsmTables::anew(&path, caches, id)?;
-            let store = JournaledStore::open(journal, Arc::new(tables))?;
-            let recovered = load(&*store.view())?;
-            Ok((store.with_applier(Some(folder.lock()))?, recovered))
+            store = open(LsmTables::rebuild(&path, caches, id)?)?;
+            load(&*store.view())?
         }
-    }
+    };
+    Ok((store.with_applier(Some(folder.lock()))?, recovered))
 }
 
 /// Resets the flag when the backup ends.

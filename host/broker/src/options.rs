@@ -79,7 +79,7 @@ impl Options {
         let default = LocalOptions::default();
         let max_bytes = self.retention.max_bytes.unwrap_or(u64::MAX);
         let segment_bytes = default.segment_bytes.min(max_bytes / SEGMENTS_MIN);
-        LocalOptions { segment_bytes, ..default }
+        LocalOptions { segment_bytes }
     }
 
     pub(crate) fn caches(&self) -> Caches {

@@ -1,4 +1,4 @@
-//! `usher store rebuild`: makes the tables of a data folder anew from its journal.
+//! `usher store rebuild`: makes new tables of a data folder from its journal.
 
 use std::fs;
 use std::path::Path;
@@ -13,9 +13,7 @@ use crate::store::journaled::JournaledStore;
 use crate::store::tables::{Caches, LsmTables};
 use crate::store::{OpenFailure, Tables};
 
-const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
-
-/// Makes the tables of a data folder anew, and returns how many commits they were made from. No process
+/// Rebuilds the tables of a data folder, and returns how many commits they were made from. No process
 /// may work with the folder. The old tables are there until the new ones are whole.
 ///
 /// # Errors
@@ -31,7 +29,7 @@ fn make(folder: &Folder) -> Result<u64, OpenFailure> {
         return Err(OpenFailure::damaged("there is no journal"));
     };
     let commits = journal.end() - journal.start();
-    let made = Arc::new(LsmTables::anew(&new, CACHES, journal.id())?);
+    let made = Arc::new(LsmTables::rebuild(&new, Caches::OFFLINE, journal.id())?);
     let store = JournaledStore::open(Arc::new(journal), Arc::clone(&made) as Arc<dyn Tables>)?;
     store.checkpoint()?;
     drop((store, made));

@@ -51,12 +51,7 @@ pub(crate) fn check(folder: &Path, last: &Segment, end: &Place) -> Result<bool, 
     if found == text(last, end) {
         return Ok(true);
     }
-    let Some((body, checksum)) = found.trim_end().rsplit_once('\n') else { return Ok(false) };
-    let body = format!("{body}\n");
-    if checksum != format!("{:016x}", xxh3_64_with_seed(body.as_bytes(), seed(&last.id))) {
-        return Ok(false);
-    }
-    let place = body.lines().nth(1).unwrap_or_default();
+    let Some(place) = place(&found, &last.id) else { return Ok(false) };
     let reason = format!(
         "the journal ends here before position {}, but it was closed with its end at {place} \
          (segment, byte, position)",
@@ -68,11 +63,17 @@ pub(crate) fn check(folder: &Path, last: &Segment, end: &Place) -> Result<bool, 
 /// The position that an intact note has as the end.
 pub(crate) fn position(folder: &Path, id: &JournalId) -> Option<u64> {
     let found = fs::read_to_string(folder.join(NAME)).ok()?;
-    let (body, checksum) = found.trim_end().rsplit_once('\n')?;
-    let body = format!("{body}\n");
-    let expected = format!("{:016x}", xxh3_64_with_seed(body.as_bytes(), seed(id)));
-    let place = body.lines().nth(1).filter(|_| checksum == expected)?;
-    place.rsplit(' ').next()?.parse().ok()
+    place(&found, id)?.rsplit(' ').next()?.parse().ok()
+}
+
+/// The line that says where the journal ended (segment, byte, position); `None` if the note is damaged.
+fn place<'a>(note: &'a str, id: &JournalId) -> Option<&'a str> {
+    let (body, checksum) = note.trim_end().rsplit_once('\n')?;
+    let sum = xxh3_64_with_seed(format!("{body}\n").as_bytes(), seed(id));
+    if checksum != format!("{sum:016x}") {
+        return None;
+    }
+    Some(body.lines().nth(1).unwrap_or_default())
 }
 
 /// Removes the note before anything is appended.

@@ -1,5 +1,5 @@
 //! A segment's sparse index: where some of its records begin. It is written beside a sealed segment,
-//! and made anew from the segment where it is missing.
+//! and rebuilt from the segment where it is missing.
 
 use std::path::Path;
 use std::{fs, io};

@@ -15,7 +15,7 @@ use crate::reader::{Frames, Next};
 use crate::record::RECORD_MAX_BYTES;
 use crate::recovery;
 use crate::segment::{
-    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, list, remove, seed, sync_folder,
+    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, names, remove, seed, sync_folder,
 };
 use crate::writer::Writer;
 use crate::{Entry, Journal, JournalError, Record, Records, closed};
@@ -28,13 +28,11 @@ const OPENED_MAX: usize = 64;
 pub struct LocalOptions {
     /// Size of a segment; one holds at least one record.
     pub segment_bytes: u64,
-    /// Where a new journal begins to count events.
-    pub first_sequence: u64,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1_024 * 1_024, first_sequence: 1 }
+        Self { segment_bytes: 64 * 1_024 * 1_024 }
     }
 }
 
@@ -86,8 +84,7 @@ impl LocalJournal {
     pub fn open(folder: &Path, options: LocalOptions) -> Result<(Self, Recovery), JournalError> {
         let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
         made.map_err(JournalError::io("cannot make", folder))?;
-        let LocalOptions { segment_bytes, first_sequence } = options;
-        let segment_bytes = segment_bytes.max(SEGMENT_MIN_BYTES);
+        let segment_bytes = options.segment_bytes.max(SEGMENT_MIN_BYTES);
         let (writer, segments, epoch, recovery) = match recovery::find(folder)? {
             Some(mut found) => {
                 found.begin(folder, segment_bytes)?;
@@ -103,7 +100,7 @@ impl LocalJournal {
                 (writer, segments, epoch, recovery)
             }
             None => {
-                let writer = Writer::first(folder, segment_bytes, new_id(folder)?, first_sequence)?;
+                let writer = Writer::first(folder, segment_bytes, new_id(folder)?)?;
                 let segments = vec![writer.segment];
                 (writer, segments, 0, Recovery { was_closed: true, torn: None })
             }
@@ -154,21 +151,7 @@ impl LocalJournal {
     /// # Errors
     /// The folder can't be read.
     pub fn exists(folder: &Path) -> Result<bool, JournalError> {
-        Ok(!list(folder)?.is_empty())
-    }
-
-    /// Bytes of all segments, with what is prepared in the last one.
-    ///
-    /// # Errors
-    /// The disk can't be read.
-    pub fn size_bytes(&self) -> Result<u64, JournalError> {
-        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let size = |segment: &Segment| {
-            let path = segment.path(&self.shared.folder);
-            let found = std::fs::metadata(&path);
-            found.map(|found| found.len()).map_err(JournalError::io("cannot read", &path))
-        };
-        segments.iter().map(size).sum()
+        Ok(!names(folder)?.is_empty())
     }
 }
 

@@ -47,6 +47,13 @@ pub struct Record {
     pub payload: Bytes,
 }
 
+impl Record {
+    /// The sequence of the event that comes after its last one.
+    pub fn next_sequence(&self) -> u64 {
+        self.first_sequence + u64::from(self.events)
+    }
+}
+
 /// A header that was read, not yet compared with its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {

@@ -93,7 +93,7 @@ impl Recovered {
 }
 
 /// All segments, each of which follows the one before.
-pub(crate) fn chain(folder: &Path) -> Result<Vec<Segment>, JournalError> {
+fn chain(folder: &Path) -> Result<Vec<Segment>, JournalError> {
     let mut segments: Vec<Segment> = Vec::new();
     for found in list(folder)? {
         let header = found.header.map_err(|reason| {

@@ -132,19 +132,10 @@ pub(crate) struct Found {
 
 /// All segments of a folder in the order of their names, and so of their positions.
 pub(crate) fn list(folder: &Path) -> Result<Vec<Found>, JournalError> {
-    let failed = |error| JournalError::io("cannot read", folder)(error);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some(position) = name.strip_suffix(SUFFIX) else { continue };
-        let name = name.to_owned();
+    let found = names(folder)?.into_iter().map(|name| {
+        let path = folder.join(&name);
         let header = read_header(&path).map_err(JournalError::io("cannot read", &path))?;
+        let position = name.strip_suffix(SUFFIX).unwrap_or_default();
         let header = header.and_then(|header| match position.parse::<u64>() {
             Ok(position) if position == header.first_position => Ok(header),
             _ => Err(Some(format!(
@@ -152,10 +143,28 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Found>, JournalError> {
                 header.first_position
             ))),
         });
-        found.push(Found { name, path, header });
+        Ok(Found { name, path, header })
+    });
+    found.collect()
+}
+
+/// The file names of a folder's segments, in the order of their positions; none if there is no folder.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, JournalError> {
+    let failed = |error| JournalError::io("cannot read", folder)(error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(SUFFIX)) {
+            names.push(name.to_owned());
+        }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    names.sort();
+    Ok(names)
 }
 
 fn read_header(path: &Path) -> io::Result<Result<Segment, Option<String>>> {

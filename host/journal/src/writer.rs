@@ -41,9 +41,8 @@ impl Writer {
         folder: &Path,
         segment_bytes: u64,
         id: JournalId,
-        first_sequence: u64,
     ) -> Result<Self, JournalError> {
-        let segment = Segment { id, first_position: 0, first_sequence, previous: None };
+        let segment = Segment { id, first_position: 0, first_sequence: 1, previous: None };
         let size_bytes = segment::prepare(folder, segment_bytes, SEGMENT_MIN_BYTES)?;
         let file = Arc::new(segment::begin(folder, &segment)?);
         let index = Index::new(&segment);

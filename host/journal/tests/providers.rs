@@ -137,7 +137,7 @@ fn a_crash_in_memory_leaves_what_is_durable_and_some_of_the_rest() {
     journal.sync(6).unwrap_err();
 }
 
-const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 1_024 * 1_024, first_sequence: 1 };
+const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 1_024 * 1_024 };
 
 fn open(folder: &Path) -> (LocalJournal, Recovery) {
     LocalJournal::open(folder, OPTIONS).unwrap()

@@ -13,8 +13,6 @@ use crate::folder::{JOURNAL, TABLES};
 use crate::store::tables::{Caches, LsmTables};
 use crate::store::{Applied, Row, Rows, Space, Tables as _, View, keys, record};
 
-const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
-
 /// A damaged store. Its events are rows of a table here, like everything else.
 pub(super) struct Remains {
     view: Box<dyn View>,
@@ -91,13 +89,13 @@ fn open_tables(
     let copy = aside.join("tables");
     if tables.is_dir() {
         copy_folder(tables, &copy)?;
-        match LsmTables::open(&copy, CACHES) {
+        match LsmTables::open(&copy, Caches::OFFLINE) {
             Ok(opened) if is_readable(&opened) => return Ok(opened),
-            Ok(_) => report.lose("tables that can't be read; they are made anew from the journal"),
-            Err(failure) => report.lose(format!("the tables ({failure}); they are made anew")),
+            Ok(_) => report.lose("tables that can't be read; they are rebuilt from the journal"),
+            Err(failure) => report.lose(format!("the tables ({failure}); they are rebuilt")),
         }
     }
-    Ok(LsmTables::open(&aside.join("anew"), CACHES)?)
+    Ok(LsmTables::open(&aside.join("rebuilt"), Caches::OFFLINE)?)
 }
 
 fn is_readable(tables: &LsmTables) -> bool {

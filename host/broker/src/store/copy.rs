@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use usher_journal::{Entry, Journal as _, LocalJournal, LocalOptions};
+use usher_journal::{Journal as _, LocalJournal, LocalOptions};
 
 use super::lost::COVERED_KEY;
-use super::record::{self, Encoded};
+use super::record;
 use super::{Applied, Batch, OpenFailure, Space, StoreFailure, View, keys};
 
 /// Rows and bytes of one record.
@@ -81,12 +81,8 @@ impl Copy {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
-        let Encoded { payload, first_sequence, events, .. } =
-            record::encode(batch, self.end.next_sequence);
-        let entry = Entry { first_sequence, events, payload: &[&payload] };
-        self.journal.append(self.epoch, self.end.next, &entry)?;
-        let next_sequence = first_sequence + u64::from(events);
-        self.end = Applied { next: self.end.next + 1, next_sequence };
+        let encoded = record::encode(batch, self.end.next_sequence);
+        self.end = encoded.append(&self.journal, self.epoch, self.end)?;
         Ok(())
     }
 

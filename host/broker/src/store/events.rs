@@ -1,13 +1,13 @@
 //! Events as rows: read from the journal, by sequence, forward and backward.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use usher_journal::{Journal, JournalError, Record, Records};
 
-use super::record::Events;
-use super::{Found, StoreFailure, keys};
+use super::record::{self, Events};
+use super::{Found, StoreFailure, keys, lock};
 
 /// Records looked at together where events are looked for backward.
 const BACKWARD_RECORDS: u64 = 256;
@@ -32,11 +32,8 @@ struct Block {
 impl Block {
     fn read(record: &Record) -> Result<Self, StoreFailure> {
         let events = Events::of(record).and_then(Events::all);
-        let unreadable = || {
-            let position = record.position;
-            StoreFailure(format!("journal record {position} can't be understood"))
-        };
-        Ok(Self { first: record.first_sequence, events: events.ok_or_else(unreadable)? })
+        let events = events.ok_or_else(|| record::unreadable(record))?;
+        Ok(Self { first: record.first_sequence, events })
     }
 
     fn end(&self) -> u64 {
@@ -69,7 +66,7 @@ impl EventLog {
 
     /// The last record with an event at or before this sequence.
     fn block(&self, sequence: u64) -> Result<Option<Arc<Block>>, StoreFailure> {
-        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = lock(&self.last).clone();
         if let Some(block) = known.filter(|block| block.get(sequence).is_some()) {
             return Ok(Some(block));
         }
@@ -86,7 +83,7 @@ impl EventLog {
                     break;
                 }
                 if record.events > 0 {
-                    let is_last = sequence < record.first_sequence + u64::from(record.events);
+                    let is_last = sequence < record.next_sequence();
                     found = Some(record);
                     if is_last {
                         break;
@@ -104,7 +101,7 @@ impl EventLog {
             }
         };
         let block = Arc::new(Block::read(&found)?);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&block));
+        *lock(&self.last) = Some(Arc::clone(&block));
         Ok(Some(block))
     }
 
@@ -175,7 +172,7 @@ impl EventRows<'_> {
                 }
                 Some(record) => record?,
             };
-            if record.first_sequence + u64::from(record.events) <= self.front {
+            if record.next_sequence() <= self.front {
                 continue;
             }
             let block = Block::read(&record)?;

@@ -4,18 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use usher_journal::{Entry, Journal, JournalError, Record};
+use usher_journal::{Journal, JournalError, Record};
 
 use super::events::EventLog;
 use super::lost::COVERED_KEY;
-use super::record::{self, Encoded, Events};
+use super::record::{self, Events};
 use super::{
     Applied, Batch, Found, OpenFailure, Row, Rows, RowsAt, Space, Store, StoreFailure, Tables,
-    View, keys,
+    View, keys, lock,
 };
 
 /// Rows of commits that tables don't have yet; who commits beyond that applies them.
@@ -58,10 +58,6 @@ struct Pending {
     commits: VecDeque<(Vec<Row>, Applied)>,
     bytes: usize,
     is_closing: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl JournaledStore {
@@ -123,7 +119,7 @@ fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<Applied, OpenF
             applied.next
         )));
     }
-    // Tables that were made anew: everything that still matters is in what the journal has.
+    // Tables that were rebuilt: everything that still matters is in what the journal has.
     let from = applied.next.max(start);
     if applied == Applied::default() && end > start {
         tracing::info!(commits = end - start, "the tables are made from the journal");
@@ -154,10 +150,7 @@ fn check_start(journal: &dyn Journal, tables: &dyn Tables) -> Result<(), OpenFai
 }
 
 fn rows(record: &Record) -> Result<Vec<Row>, StoreFailure> {
-    let rows = Events::of(record).and_then(Events::rows);
-    rows.ok_or_else(|| {
-        StoreFailure(format!("journal record {} can't be understood", record.position))
-    })
+    Events::of(record).and_then(Events::rows).ok_or_else(|| record::unreadable(record))
 }
 
 fn first_sequence(journal: &dyn Journal, end: Applied) -> Result<u64, StoreFailure> {
@@ -224,18 +217,14 @@ impl Shared {
 
     /// Appends a commit, durably. Who holds `end` is the only one.
     fn append(&self, end: &mut Applied, batch: Batch) -> Result<(), StoreFailure> {
-        let Encoded { payload, first_sequence, events, rows } =
-            record::encode(batch, end.next_sequence);
-        let entry = Entry { first_sequence, events, payload: &[&payload] };
-        let appended = self.journal.append(self.epoch, end.next, &entry);
-        appended
-            .and_then(|()| self.journal.sync(end.next))
+        let encoded = record::encode(batch, end.next_sequence);
+        let appended = encoded.append(&*self.journal, self.epoch, *end);
+        *end = appended
+            .and_then(|next| self.journal.sync(end.next).map(|()| next))
             .map_err(|error| self.fail(error.into()))?;
-        let next_sequence = first_sequence + u64::from(events);
-        *end = Applied { next: end.next + 1, next_sequence };
         let mut pending = lock(&self.pending);
-        pending.bytes += rows.iter().map(Row::bytes).sum::<usize>();
-        pending.commits.push_back((rows, *end));
+        pending.bytes += encoded.rows.iter().map(Row::bytes).sum::<usize>();
+        pending.commits.push_back((encoded.rows, *end));
         self.has_pending.notify_one();
         let is_behind = pending.bytes > PENDING_MAX_BYTES;
         drop(pending);
@@ -243,7 +232,7 @@ impl Shared {
     }
 
     /// Gives up the journal's beginning, as far as none of its events is needed. Rows whose last value
-    /// stands there are written again first: tables can be made anew from what is left.
+    /// stands there are written again first: tables can be rebuilt from what is left.
     fn trim(&self, sequence: u64) -> Result<(), StoreFailure> {
         let before = self.journal.trimmable(self.journal.near(sequence)?);
         let start = self.journal.start();
@@ -292,7 +281,7 @@ impl Shared {
     }
 
     /// Removes rows that nobody asks for any more from the tables. The journal doesn't say so: in tables
-    /// that are made anew they may be there again.
+    /// that are rebuilt they may be there again.
     fn forget(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
         loop {
             self.apply()?;
@@ -343,14 +332,8 @@ impl Store for JournaledStore {
     }
 
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure> {
-        match space {
-            Space::Events => {
-                // Those that were put back.
-                self.shared.forget(space, number)?;
-                Ok(())
-            }
-            _ => self.shared.forget(space, number),
-        }
+        // Of the events, tables have those that were put back.
+        self.shared.forget(space, number)
     }
 
     fn trim_before(&self, sequence: u64) -> Result<(), StoreFailure> {
@@ -382,19 +365,13 @@ impl Store for JournaledStore {
     }
 
     fn view(&self) -> Box<dyn View> {
-        match self.shared.view(None) {
-            Ok(view) => Box::new(view),
-            Err(failure) => Box::new(Unreadable(failure)),
-        }
+        readable(self.shared.view(None))
     }
 
     fn pinned_view(&self) -> Box<dyn View> {
         // First: what the view may look for must not go before it is there.
         let pin = Pin::begin(&self.shared);
-        match self.shared.view(Some(pin)) {
-            Ok(view) => Box::new(view),
-            Err(failure) => Box::new(Unreadable(failure)),
-        }
+        readable(self.shared.view(Some(pin)))
     }
 }
 
@@ -513,6 +490,13 @@ fn sequence_from(key: &[u8]) -> u64 {
             }
             u64::from_be_bytes(number)
         }
+    }
+}
+
+fn readable(view: Result<JournaledView, StoreFailure>) -> Box<dyn View> {
+    match view {
+        Ok(view) => Box::new(view),
+        Err(failure) => Box::new(Unreadable(failure)),
     }
 }
 

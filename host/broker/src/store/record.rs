@@ -1,10 +1,10 @@
 //! The payload of a journal's record: one commit, as its events and its other rows.
 
 use bytes::Bytes;
-use usher_journal::Record;
+use usher_journal::{Entry, Journal, JournalError, Record};
 
 use super::varint::{Parts, put, put_bytes};
-use super::{Applied, Batch, Row, Space, keys};
+use super::{Applied, Batch, Row, Space, StoreFailure, keys};
 
 const VERSION: u8 = 1;
 
@@ -18,6 +18,21 @@ pub(crate) struct Encoded {
     pub(crate) events: u32,
     /// The rows that go to tables.
     pub(crate) rows: Vec<Row>,
+}
+
+impl Encoded {
+    /// Appends it to the journal, which ends here, and answers with its new end. It isn't durable yet.
+    pub(crate) fn append(
+        &self,
+        journal: &dyn Journal,
+        epoch: u64,
+        end: Applied,
+    ) -> Result<Applied, JournalError> {
+        let Self { payload, first_sequence, events, .. } = self;
+        let (first_sequence, events) = (*first_sequence, *events);
+        journal.append(epoch, end.next, &Entry { first_sequence, events, payload: &[payload] })?;
+        Ok(Applied { next: end.next + 1, next_sequence: first_sequence + u64::from(events) })
+    }
 }
 
 /// Encodes a batch. Events that continue the log, whose next sequence this is, are not rows of a table:
@@ -114,8 +129,12 @@ impl Events {
 
 /// Where tables stand once they have a record's rows.
 pub(crate) fn applied(record: &Record) -> Applied {
-    let next_sequence = record.first_sequence + u64::from(record.events);
-    Applied { next: record.position + 1, next_sequence }
+    Applied { next: record.position + 1, next_sequence: record.next_sequence() }
+}
+
+/// A record that can't be understood.
+pub(crate) fn unreadable(record: &Record) -> StoreFailure {
+    StoreFailure(format!("journal record {} can't be understood", record.position))
 }
 
 #[cfg(test)]

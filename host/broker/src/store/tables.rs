@@ -1,12 +1,12 @@
 //! Tables on disk: one LSM tree, which is derived from the journal. Rows are applied to its memory and
 //! become durable with a checkpoint, together with how far they go; what a crash loses is applied
-//! again. Nothing else writes to it, and a damaged one is made anew.
+//! again. Nothing else writes to it, and a damaged one is rebuilt.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use lsm_tree::compaction::Leveled;
@@ -17,7 +17,7 @@ use lsm_tree::{
 
 use crate::files::remove_folder;
 
-use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, keys};
+use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, keys, lock};
 
 /// Size at which rows in memory become a table file. Bounds, with the number of those that wait to be
 /// written, memory and how much is applied again after a crash.
@@ -40,6 +40,11 @@ pub(crate) struct Caches {
     pub(crate) open_tables_max: usize,
 }
 
+impl Caches {
+    /// Of commands that go through a store once.
+    pub(crate) const OFFLINE: Self = Self { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
+}
+
 /// Tables in an LSM tree.
 pub(crate) struct LsmTables {
     tree: AnyTree,
@@ -57,10 +62,6 @@ struct State {
 /// Versions that views read, each with their number.
 #[derive(Default)]
 struct Live(Mutex<BTreeMap<SeqNo, usize>>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl LsmTables {
     /// Opens the tables of a folder, or makes some.
@@ -89,7 +90,7 @@ impl LsmTables {
     }
 
     /// Opens the tables of a folder. Those that can't be opened, or that a journal with this start can't
-    /// bring up to date, are removed, to be made anew.
+    /// bring up to date, are removed, to be rebuilt.
     pub(crate) fn open_or_rebuild(
         folder: &Path,
         caches: Caches,
@@ -111,12 +112,12 @@ impl LsmTables {
             Err(OpenFailure::Damaged(failure)) => failure.0,
             Err(failure) => return Err(failure),
         };
-        tracing::warn!(reason, "the tables can't be used, and are made anew from the journal");
-        Self::anew(folder, caches, journal_id)
+        tracing::warn!(reason, "the tables can't be used, and are rebuilt from the journal");
+        Self::rebuild(folder, caches, journal_id)
     }
 
     /// Removes the tables of a folder, and makes new ones for this journal.
-    pub(crate) fn anew(
+    pub(crate) fn rebuild(
         folder: &Path,
         caches: Caches,
         journal_id: [u8; 16],
@@ -320,7 +321,7 @@ fn is_full(error: &std::io::Error) -> bool {
 fn failure(error: lsm_tree::Error) -> StoreFailure {
     StoreFailure(match error {
         lsm_tree::Error::Io(error) => format!("tables: {error}"),
-        other => format!("tables: {other:?}; usher store rebuild makes them anew"),
+        other => format!("tables: {other:?}; usher store rebuild makes new ones"),
     })
 }
 

@@ -22,8 +22,6 @@ use crate::store::journaled::JournaledStore;
 use crate::store::tables::{Caches, LsmTables};
 use crate::store::{OpenFailure, Store as _, View};
 
-const CACHES: Caches = Caches { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
-
 /// Reads everything in a data folder that no process works with.
 ///
 /// # Errors
@@ -83,11 +81,11 @@ fn tables(folder: &Folder, report: &mut Verified) -> Result<(), OpenFailure> {
     if folder.tables().try_exists()? {
         copy_folder(&folder.tables(), &copy)?;
     }
-    let opened = match LsmTables::open(&copy, CACHES) {
+    let opened = match LsmTables::open(&copy, Caches::OFFLINE) {
         Ok(tables) => tables,
         Err(OpenFailure::Damaged(failure)) => {
-            report.problem("tables", format!("{failure}; the next start makes them anew"));
-            LsmTables::open(&aside.path().join("anew"), CACHES)?
+            report.problem("tables", format!("{failure}; the next start rebuilds them"));
+            LsmTables::open(&aside.path().join("rebuilt"), Caches::OFFLINE)?
         }
         Err(failure) => return Err(failure),
     };

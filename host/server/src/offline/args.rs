@@ -40,7 +40,7 @@ pub(crate) enum StoreVerb {
     Backup(StoreBackupArgs),
     /// Read everything in a data folder that no router is using, and report problems
     Verify(StoreVerifyArgs),
-    /// Make the tables of a data folder anew from its journal
+    /// Rebuild the tables of a data folder from its journal
     Rebuild(StoreRebuildArgs),
     /// Copy what can be read in a damaged data folder to a new one; the old one is not changed
     Salvage(StoreSalvageArgs),

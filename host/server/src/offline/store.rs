@@ -50,14 +50,14 @@ pub(crate) fn verify(args: &StoreVerifyArgs, out: &mut Output) -> Result<(), Cli
     ))
 }
 
-/// Makes the tables of a data folder anew.
+/// Rebuilds the tables of a data folder.
 pub(crate) fn rebuild(args: &StoreRebuildArgs, out: &mut Output) -> Result<(), CliError> {
     let commits =
         usher_broker::rebuild(&args.folder).map_err(|error| CliError::new(error.to_string()))?;
     if args.json {
         return out.json(&serde_json::json!({ "commits": commits }));
     }
-    out.text(&format!("the tables are made anew from {commits} commits\n"))
+    out.text(&format!("the tables are rebuilt from {commits} commits\n"))
 }
 
 fn report(found: &Verified) -> Report {
