@@ -183,4 +183,7 @@ pub struct BackupQuery {
     /// Destination of the copy: an absolute path on the router's machine. The folder must not
     /// exist, its parent must.
     pub folder: String,
+    /// An earlier backup on the same file system: an absolute path. Segments and blobs that it has as
+    /// well are not copied but linked to.
+    pub base: Option<String>,
 }

@@ -13,12 +13,14 @@ pub struct Backup {
     pub folder: String,
     /// Sequence of the newest event in it.
     pub last_sequence: u64,
-    /// Number of rows, in all tables.
-    pub rows: u64,
+    /// Number of segments of the journal.
+    pub segments: u64,
     /// Number of blobs.
     pub blobs: u64,
-    /// Size of the rows, the blobs and the records of plugins.
+    /// Size of the segments, the blobs and the records of plugins.
     pub bytes: u64,
+    /// How much of that is in files shared with the earlier backup.
+    pub linked_bytes: u64,
 }
 
 /// Response to `GET /blobs`.

@@ -196,13 +196,19 @@ pub trait Operator: Send + Sync + 'static {
     async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError>;
 
     /// Copies a snapshot of everything committed so far to a new data folder, which must not exist
-    /// yet. Commits continue meanwhile and aren't in the copy. `beside` adds files that others keep
-    /// in the data folder.
+    /// yet. Commits continue meanwhile and aren't in the copy. Files that `base`, an earlier copy, has as
+    /// well are shared with it. `beside` adds files that others keep in the data folder.
     ///
     /// # Errors
+    /// [`BrokerError::Invalid`]: `base` is no earlier copy, or `to` no place for one;
     /// [`BrokerError::Conflict`]: the folder exists, or another backup is running;
     /// [`BrokerError::Backup`]: it failed, and the partial copy was removed.
-    async fn backup(&self, to: PathBuf, beside: Beside) -> Result<BackupReport, BrokerError>;
+    async fn backup(
+        &self,
+        to: PathBuf,
+        base: Option<PathBuf>,
+        beside: Beside,
+    ) -> Result<BackupReport, BrokerError>;
 }
 
 /// What running deliveries read besides their event.

@@ -1,8 +1,8 @@
-//! Online backup: copies all rows of one view, and the blobs they refer to, to a new data folder
-//! that a router can start from.
+//! Online backup: copies the journal up to one commit, and the blobs it refers to, to a new data folder
+//! that a router can start from: the tables are made then. Nothing waits for the backup.
 //!
-//! Its rows are written to a journal of their own; the tables are made from that when a router starts
-//! with it. Nothing waits for the backup; memory is bounded by one record.
+//! Segments and blobs never change, so that a backup may share those that it has in common with an
+//! earlier one, its base: they are links to the same files, of which each folder is whole.
 //!
 //! The copy is made under a temporary name and renamed once it is complete and fsynced, so that a
 //! failure or crash leaves nothing that could be mistaken for a backup.
@@ -11,22 +11,17 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use usher_event::Digest;
+use usher_journal::Copied;
 
 use crate::BrokerError;
 use crate::api::{BackupReport, Beside};
 use crate::blobs::{Blobs, file};
 use crate::files::sync_folder;
-use crate::folder::{JOURNAL, write_format};
-use crate::log::oldest;
+use crate::folder::{BLOBS, FORMAT, JOURNAL, check_format, write_format};
+use crate::log::newest;
 use crate::shared::Shared;
-use crate::store::copy::Copy;
-use crate::store::lost::Lost;
-use crate::store::{OpenFailure, Space, StoreFailure, View, keys};
-
-/// How many rows are copied between two checks for shutdown.
-const LOOK_EVERY_ROWS: u64 = 1_024;
+use crate::store::{Space, StoreFailure, View};
 
 /// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,20 +43,21 @@ impl From<Failure> for BrokerError {
     }
 }
 
-/// Makes a copy in the folder `to`, which must not exist yet.
+/// Makes a copy in the folder `to`, which must not exist yet; `base` is an earlier one.
 pub(crate) fn run(
     shared: &Shared,
     blobs: &Blobs,
     data: &Path,
     to: &Path,
+    base: Option<&Path>,
     beside: Beside,
 ) -> Result<BackupReport, Failure> {
+    base.map_or(Ok(()), |base| check_base(data, base))?;
     let place = Target::check(data, to)?;
     let copied = beside(&place.new).map_err(Failure::Io).and_then(|beside_bytes| {
         // Before the view: the blobs it refers to must not be removed.
         let _kept = blobs.keep_all();
-        let view = shared.store.pinned_view();
-        place.fill(shared, blobs, &*view, beside_bytes)
+        place.fill(shared, blobs, base, beside_bytes)
     });
     if copied.is_err() {
         // Best effort: a leftover folder isn't mistaken for a backup.
@@ -124,33 +120,37 @@ impl Target {
         &self,
         shared: &Shared,
         blobs: &Blobs,
-        view: &dyn View,
+        base: Option<&Path>,
         beside_bytes: u64,
     ) -> Result<BackupReport, Failure> {
-        let mut copied = Copied::begin(shared, view)?;
-        let mut copy = Copy::begin(&self.new.join(JOURNAL)).map_err(|failure| match failure {
-            OpenFailure::Io(error) => Failure::Io(error),
-            OpenFailure::Damaged(failure) => Failure::Store(failure),
-        })?;
-        copy.put_all(view, |space, key, value| copied.row(space, key, value))?;
-        copy.finish()?;
-        let report = copied.end()?;
-        let (blobs, bytes) = self.copy_blobs(shared, blobs, view)?;
+        let base_journal = base.map(|base| base.join(JOURNAL));
+        let is_stopping = || *shared.ended.borrow();
+        let (journal, base_journal) = (self.new.join(JOURNAL), base_journal.as_deref());
+        let (view, copied) = shared.store.copy_to(&journal, base_journal, &is_stopping)?;
+        let Copied { segments, bytes, linked_bytes } = copied;
+        let mut report = BackupReport {
+            folder: self.to.clone(),
+            last_sequence: newest(&*view)?,
+            segments,
+            blobs: 0,
+            bytes: bytes + beside_bytes,
+            linked_bytes,
+        };
+        self.copy_blobs(shared, blobs, base, &*view, &mut report)?;
         self.finish()?;
-        let folder = self.to.clone();
-        let bytes = report.bytes + bytes + beside_bytes;
-        Ok(BackupReport { folder, blobs, bytes, ..report })
+        Ok(report)
     }
 
     fn copy_blobs(
         &self,
         shared: &Shared,
         blobs: &Blobs,
+        base: Option<&Path>,
         view: &dyn View,
-    ) -> Result<(u64, u64), Failure> {
-        let folder = self.new.join("blobs");
+        report: &mut BackupReport,
+    ) -> Result<(), Failure> {
+        let folder = self.new.join(BLOBS);
         fs::create_dir(&folder)?;
-        let (mut count, mut bytes) = (0, 0);
         let mut last = None;
         for row in view.range(Space::Blobs, &[], None) {
             let (key, _) = row?;
@@ -161,19 +161,42 @@ impl Target {
                 continue;
             }
             check_shutdown(shared)?;
-            let content = blobs.content(&digest)?;
             let (shelf, path) = file(&folder, &digest);
             fs::create_dir_all(&shelf)?;
-            let mut copy = File::create_new(path)?;
-            copy.write_all(&content)?;
-            copy.sync_all()?;
+            let earlier = base.map(|base| file(&base.join(BLOBS), &digest).1);
+            let linked = earlier.and_then(|earlier| fs::hard_link(earlier, &path).ok());
+            if linked.is_none() {
+                let mut copy = File::create_new(&path)?;
+                copy.write_all(&blobs.content(&digest)?)?;
+                copy.sync_all()?;
+            }
             sync_folder(&shelf)?;
-            count += 1;
-            bytes += content.len() as u64;
+            let bytes = fs::metadata(&path)?.len();
+            report.blobs += 1;
+            report.bytes += bytes;
+            report.linked_bytes += linked.map_or(0, |()| bytes);
         }
         sync_folder(&folder)?;
-        Ok((count, bytes))
+        Ok(())
     }
+}
+
+/// An earlier backup is a data folder, and another one than what is copied.
+fn check_base(data: &Path, base: &Path) -> Result<(), Failure> {
+    let invalid = |words: &str| {
+        let words = format!("{} {words}", base.display());
+        Err(Failure::Refused(BrokerError::Invalid(words)))
+    };
+    if !base.is_absolute() {
+        return invalid("is no absolute path");
+    }
+    if check_format(base).ok().flatten() != Some(FORMAT) {
+        return invalid("is no earlier backup in today's format");
+    }
+    if fs::canonicalize(data)? == fs::canonicalize(base)? {
+        return invalid("is the data folder itself: a backup must not share its files");
+    }
+    Ok(())
 }
 
 fn check_shutdown(shared: &Shared) -> Result<(), StoreFailure> {
@@ -181,55 +204,4 @@ fn check_shutdown(shared: &Shared) -> Result<(), StoreFailure> {
         return Err(StoreFailure("the router stopped while the backup was made".to_owned()));
     }
     Ok(())
-}
-
-/// Checks and counts copied rows. Events must be contiguous: a copy with gaps is no backup.
-struct Copied<'a> {
-    shared: &'a Shared,
-    rows: u64,
-    bytes: u64,
-    next_sequence: u64,
-    end: u64,
-    /// Ranges that are known to be missing.
-    lost: Lost,
-}
-
-impl<'a> Copied<'a> {
-    fn begin(shared: &'a Shared, view: &dyn View) -> Result<Self, StoreFailure> {
-        let (next_sequence, end) = (oldest(view)?, crate::log::newest(view)? + 1);
-        let lost = Lost::read_from(view)?;
-        Ok(Self { shared, rows: 0, bytes: 0, next_sequence, end, lost })
-    }
-
-    fn row(&mut self, space: Space, key: &Bytes, value: &Bytes) -> Result<(), StoreFailure> {
-        if self.rows.is_multiple_of(LOOK_EVERY_ROWS) {
-            check_shutdown(self.shared)?;
-        }
-        self.rows += 1;
-        self.bytes += (key.len() + value.len()) as u64;
-        if space == Space::Events
-            && let Some(sequence) = keys::first_number(key)
-            && sequence >= self.next_sequence
-        {
-            self.expect(sequence)?;
-            self.next_sequence = sequence + 1;
-        }
-        Ok(())
-    }
-
-    fn expect(&self, sequence: u64) -> Result<(), StoreFailure> {
-        if sequence == self.next_sequence || self.lost.has(self.next_sequence, sequence - 1) {
-            return Ok(());
-        }
-        Err(StoreFailure(format!("event {} is missing in the store", self.next_sequence)))
-    }
-
-    fn end(self) -> Result<BackupReport, StoreFailure> {
-        if self.next_sequence < self.end {
-            self.expect(self.end)?;
-        }
-        let (rows, bytes) = (self.rows, self.bytes);
-        let last_sequence = self.end - 1;
-        Ok(BackupReport { folder: PathBuf::new(), last_sequence, rows, blobs: 0, bytes })
-    }
 }

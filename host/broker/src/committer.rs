@@ -41,13 +41,15 @@ pub(crate) struct Committer {
     clock: Arc<dyn Clock>,
     blobs: Arc<Blobs>,
     readers: WorkerPool,
-    trimmer: WorkerPool,
+    reclaimer: WorkerPool,
     answers: Vec<Answer>,
     /// Lease queues to open or close once the batch is durable.
     outlets: Vec<OutletChange>,
     watches: BTreeMap<u64, Watched>,
     next_watch: u64,
     commits: u64,
+    /// Nobody needs events before this one any more.
+    expired_before: u64,
     /// Whether producers are currently refused because of backlog.
     is_refusing: bool,
 }
@@ -66,7 +68,7 @@ impl Committer {
         clock: Arc<dyn Clock>,
         blobs: Arc<Blobs>,
         readers: WorkerPool,
-        trimmer: WorkerPool,
+        reclaimer: WorkerPool,
     ) -> Self {
         let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
         let (watches, next_watch, commits) = (BTreeMap::new(), 0, 0);
@@ -76,12 +78,13 @@ impl Committer {
             clock,
             blobs,
             readers,
-            trimmer,
+            reclaimer,
             answers,
             outlets,
             watches,
             next_watch,
             commits,
+            expired_before: 0,
             is_refusing,
         }
     }
@@ -176,6 +179,10 @@ impl Committer {
         }
         if let Some(sequence) = released.dropped {
             self.drop_expired_rows(sequence);
+            self.expired_before = sequence;
+        }
+        if released.dropped.is_some() || self.shared.store.is_reclaim_due() {
+            self.reclaim();
         }
         for digest in deleted {
             self.blobs.forget(digest);
@@ -220,19 +227,24 @@ impl Committer {
         self.is_refusing = refusal.is_some();
     }
 
-    /// Removes rows of events that have left the log, before later commits may write such rows again;
-    /// then frees the journal's space. Best effort: nothing else depends on it.
+    /// Removes rows of events that have left the log, before later commits may write such rows again.
+    /// Best effort: nothing else depends on it.
     fn drop_expired_rows(&self, sequence: u64) {
         for space in [Space::Children, Space::Attempts, Space::DeadByDelivery, Space::Events] {
             if let Err(failure) = self.shared.store.drop_before(space, sequence) {
                 tracing::warn!(table = space.name(), %failure, "space is not given back");
             }
         }
-        let shared = Arc::clone(&self.shared);
+    }
+
+    /// Frees the journal's room, best effort.
+    fn reclaim(&self) {
+        let (shared, sequence) = (Arc::clone(&self.shared), self.expired_before);
         // If it still works on an earlier one, the next one covers this.
-        self.trimmer.submit(move || {
-            if let Err(failure) = shared.store.trim_before(sequence) {
-                tracing::warn!(%failure, "space of the journal is not given back");
+        self.reclaimer.submit(move || {
+            let is_stopping = || *shared.ended.borrow();
+            if let Err(failure) = shared.store.reclaim(sequence, &is_stopping) {
+                tracing::warn!(%failure, "room of the journal is not given back");
             }
         });
     }

@@ -98,7 +98,10 @@ impl EmbeddedBroker {
             Arc::new(disk.journal.clone()),
             Arc::clone(&disk.tables) as Arc<dyn Tables>,
         );
-        let opened = opened.and_then(|store| Ok(store.with_applier(None)?));
+        let opened = opened.and_then(|store| {
+            store.claim()?;
+            Ok(store.with_applier(None)?)
+        });
         let store =
             opened.map_err(OpenError::of_store("cannot open the store in", &options.data))?;
         let store: Arc<dyn Store> = Arc::new(store);
@@ -160,14 +163,14 @@ impl EmbeddedBroker {
         let backups = WorkerPool::start("broker-backup", 1, 1).map_err(refused)?;
         let sweeper = Arc::clone(&blobs);
         queries.submit(move || sweeper.sweep());
-        let trimmer = WorkerPool::start("broker-trim", 1, 1).map_err(refused)?;
+        let reclaimer = WorkerPool::start("broker-reclaim", 1, 1).map_err(refused)?;
         let committer = Committer::new(
             ledger,
             Arc::clone(&shared),
             options.clock,
             Arc::clone(&blobs),
             readers,
-            trimmer,
+            reclaimer,
         );
         let thread = std::thread::Builder::new().name("broker-commit".to_owned());
         let thread = thread.spawn(move || committer.run()).map_err(refused)?;
@@ -276,6 +279,8 @@ fn open_store(
             load(&*store.view())?
         }
     };
+    // Last: whatever is refused leaves the journal as it was.
+    store.claim()?;
     Ok((store.with_applier(Some(folder.lock()))?, recovered))
 }
 
@@ -548,7 +553,12 @@ impl Operator for EmbeddedBroker {
         self.ask(|reply| Command::SetSchedules { schedules, reply }).await
     }
 
-    async fn backup(&self, to: PathBuf, beside: Beside) -> Result<BackupReport, BrokerError> {
+    async fn backup(
+        &self,
+        to: PathBuf,
+        base: Option<PathBuf>,
+        beside: Beside,
+    ) -> Result<BackupReport, BrokerError> {
         let busy = || BrokerError::Conflict("another backup is being made; wait for it".to_owned());
         if self.is_backing_up.swap(true, Ordering::AcqRel) {
             return Err(busy());
@@ -558,7 +568,8 @@ impl Operator for EmbeddedBroker {
         let (data, running) = (self.data.clone(), Running(Arc::clone(&self.is_backing_up)));
         // Runs to completion even if the caller is gone.
         let submitted = self.backups.submit(move || {
-            let made = backup::run(&shared, &blobs, &data, &to, beside).map_err(BrokerError::from);
+            let made = backup::run(&shared, &blobs, &data, &to, base.as_deref(), beside)
+                .map_err(BrokerError::from);
             drop(running);
             let _ = reply.send(made);
         });

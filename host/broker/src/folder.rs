@@ -9,7 +9,7 @@ use crate::OpenError;
 use crate::files::replace_file;
 
 /// The format this version writes, and the newest it reads.
-const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 4;
 
 /// The oldest format this version upgrades to the newest.
 const FORMAT_OLDEST: u32 = 1;
@@ -18,6 +18,8 @@ const FORMAT_OLDEST: u32 = 1;
 pub(crate) const JOURNAL: &str = "journal";
 /// That of the tables.
 pub(crate) const TABLES: &str = "tables";
+/// That of blobs.
+pub(crate) const BLOBS: &str = "blobs";
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -102,7 +104,7 @@ impl Folder {
 
     /// Path of the blobs.
     pub(crate) fn blobs(&self) -> PathBuf {
-        self.path.join("blobs")
+        self.path.join(BLOBS)
     }
 }
 
@@ -118,7 +120,7 @@ pub(crate) fn check_format(path: &Path) -> Result<Option<u32>, OpenError> {
     let file = match File::open(format_path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match ["journal", "log", "blobs"].iter().find(|name| path.join(name).exists()) {
+            return match [JOURNAL, "log", BLOBS].iter().find(|name| path.join(name).exists()) {
                 Some(name) => Err(foreign(&format!("it has a {name} but no format file"))),
                 None => Ok(None),
             };

@@ -90,6 +90,9 @@ impl Stepped {
     /// Tables that are made anew from the journal are others than those that there were.
     pub fn restart(&mut self, seed: u64, now_ms: u64) {
         self.fetches.clear();
+        if seed.is_multiple_of(5) {
+            self.store.compact().expect(READABLE);
+        }
         match seed % 4 {
             0 => {}
             1 => self.store.checkpoint().expect(READABLE),
@@ -229,7 +232,7 @@ impl Stepped {
             for space in FORGOTTEN {
                 self.store.drop_before(space, sequence).expect(READABLE);
             }
-            self.store.trim_before(sequence).expect(READABLE);
+            self.store.reclaim(sequence, &|| false).expect(READABLE);
         }
         released.grants.into_iter().flat_map(|(_, leases)| leases).collect()
     }
@@ -327,7 +330,9 @@ fn rows(store: &JournaledStore, floor: u64) -> Vec<(Space, Bytes, Bytes)> {
 
 fn opened(journal: &MemoryJournal, tables: &Arc<MemoryTables>) -> JournaledStore {
     let tables = Arc::clone(tables) as Arc<dyn Tables>;
-    JournaledStore::open(Arc::new(journal.clone()), tables).expect(READABLE)
+    let store = JournaledStore::open(Arc::new(journal.clone()), tables).expect(READABLE);
+    store.claim().expect(READABLE);
+    store
 }
 
 fn recovered(store: &JournaledStore, rules: LedgerOptions, seed: u64, now_ms: u64) -> Ledger {

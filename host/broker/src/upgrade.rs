@@ -56,7 +56,7 @@ fn copy(folder: &Folder, new: &Path) -> Result<(), OpenFailure> {
         )));
     }
     let mut copy = Copy::begin(new)?;
-    copy.put_all(&*view, |_, _, _| Ok(()))?;
+    copy.put_all(&*view)?;
     Ok(copy.finish()?)
 }
 

@@ -6,6 +6,7 @@
 //! is documented in `docs/storage.md`.
 
 mod closed;
+mod copy;
 mod error;
 mod index;
 mod local;
@@ -13,9 +14,13 @@ mod memory;
 mod reader;
 mod record;
 mod recovery;
+mod rewrite;
 mod scan;
 mod segment;
 mod writer;
+
+use std::ops::Range;
+use std::path::Path;
 
 pub use error::JournalError;
 pub use local::{LocalJournal, LocalOptions, Recovery};
@@ -27,6 +32,20 @@ pub use segment::JournalId;
 /// Records, in the order of their positions.
 pub type Records = Box<dyn Iterator<Item = Result<Record, JournalError>> + Send>;
 
+/// What a copy has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Segments.
+    pub segments: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// How much of that it shares with the earlier copy.
+    pub linked_bytes: u64,
+}
+
+/// Decides what a record's payload is from now on; `None` to leave all as it is.
+pub type Payload<'a> = dyn FnMut(&Record) -> Option<Vec<u8>> + 'a;
+
 /// A log of records that several machines may contend for. Positions are dense: each record's is one
 /// above that of the record before, and the first ever is 0.
 ///
@@ -34,7 +53,8 @@ pub type Records = Box<dyn Iterator<Item = Result<Record, JournalError>> + Send>
 /// [`JournalError::TooLarge`] and [`JournalError::Trimmed`], a provider appends nothing more: what it
 /// holds is known only to the next one that opens it.
 pub trait Journal: Send + Sync {
-    /// Begins an epoch. Appends of every older one fail from now on.
+    /// Begins an epoch: appends of every older one fail from now on, and nothing may be appended before
+    /// there is one. Until then an opened journal is left as it was found.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -81,6 +101,37 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// See [`JournalError`].
     fn close(&self) -> Result<(), JournalError>;
+
+    /// How much room the parts from the one with this position on take.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    fn size_bytes(&self, from: u64) -> Result<u64, JournalError>;
+
+    /// The positions of the first part that begins at `from` or later, and that can be rewritten on its
+    /// own; `None` if there is none, as at the end.
+    fn part(&self, from: u64) -> Option<Range<u64>>;
+
+    /// Gives the records of a part other payloads, all of them or none, and returns whether it did.
+    /// Whoever reads meanwhile sees the one or the other.
+    ///
+    /// # Errors
+    /// [`JournalError::Trimmed`] if there is no such part any more.
+    fn rewrite(&self, part: Range<u64>, payload: &mut Payload<'_>) -> Result<bool, JournalError>;
+
+    /// Copies the records before a position, which are durable, to a folder that isn't there yet, for a
+    /// [`LocalJournal`] to open. Files of an earlier copy that are the same are linked to. Records are
+    /// appended meanwhile as ever; nothing may be trimmed or rewritten. Stops early where asked to.
+    ///
+    /// # Errors
+    /// See [`JournalError`]; a part of the folder may be there then.
+    fn copy_to(
+        &self,
+        folder: &Path,
+        until: u64,
+        base: Option<&Path>,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Copied, JournalError>;
 
     /// Gives up what lies before a position, as far as that is cheap, and returns the new start.
     ///

@@ -1,8 +1,9 @@
 //! Segment files on a disk of this machine; one process at a time.
 
 use std::collections::VecDeque;
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,9 @@ use crate::segment::{
     HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, names, remove, seed, sync_folder,
 };
 use crate::writer::Writer;
-use crate::{Entry, Journal, JournalError, Record, Records, closed};
+use crate::{
+    Copied, Entry, Journal, JournalError, Payload, Record, Records, closed, copy, rewrite,
+};
 
 /// Sealed segments whose files and indexes are kept open for readers.
 const OPENED_MAX: usize = 64;
@@ -61,7 +64,7 @@ struct Shared {
     end: AtomicU64,
     epoch: AtomicU64,
     failed: OnceLock<String>,
-    /// Used last, last.
+    /// Used last, last. Also held while a segment is replaced, so that file and index are of one.
     opened: Mutex<VecDeque<Arc<Opened>>>,
 }
 
@@ -77,35 +80,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LocalJournal {
-    /// Opens the journal of a folder, or makes one. A torn tail is cut off; damage changes nothing.
+    /// Opens the journal of a folder, or makes one. What is there stays as it is until the journal is
+    /// claimed: then a torn tail is cut off.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub fn open(folder: &Path, options: LocalOptions) -> Result<(Self, Recovery), JournalError> {
+        let segment_bytes = options.segment_bytes.max(SEGMENT_MIN_BYTES);
+        if let Some(found) = recovery::find(folder)? {
+            let torn = (found.torn_bytes > 0).then(|| (found.torn_bytes, found.last.name()));
+            let recovery = Recovery { was_closed: found.was_closed, torn };
+            return Ok((Self::found(folder, segment_bytes, found), recovery));
+        }
         let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
         made.map_err(JournalError::io("cannot make", folder))?;
-        let segment_bytes = options.segment_bytes.max(SEGMENT_MIN_BYTES);
-        let (writer, segments, epoch, recovery) = match recovery::find(folder)? {
-            Some(mut found) => {
-                found.begin(folder, segment_bytes)?;
-                closed::forget(folder)?;
-                let last = found.segments.last().copied();
-                let torn = (found.torn_bytes > 0)
-                    .then(|| (found.torn_bytes, last.map_or_else(String::new, |last| last.name())));
-                let recovery = Recovery { was_closed: found.was_closed, torn };
-                let recovery::Recovered { segments, file, size_bytes, index, epoch, .. } = found;
-                // `find` answers with at least one segment.
-                let last = last.ok_or_else(|| JournalError::Failed("no segment".to_owned()))?;
-                let writer = Writer::new(folder, segment_bytes, last, file, size_bytes, index);
-                (writer, segments, epoch, recovery)
-            }
-            None => {
-                let writer = Writer::first(folder, segment_bytes, new_id(folder)?)?;
-                let segments = vec![writer.segment];
-                (writer, segments, 0, Recovery { was_closed: true, torn: None })
-            }
-        };
-        Ok((Self::on(folder, writer, segments, epoch), recovery))
+        let writer = Writer::first(folder, segment_bytes, new_id(folder)?)?;
+        let segments = vec![writer.segment];
+        let recovery = Recovery { was_closed: true, torn: None };
+        Ok((Self::on(folder, writer, segments, 0), recovery))
+    }
+
+    /// Opens the journal of a folder to be read; `None` if there is none.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn read_only(folder: &Path) -> Result<Option<Self>, JournalError> {
+        let found = recovery::find(folder)?;
+        Ok(found.map(|found| Self::found(folder, SEGMENT_MIN_BYTES, found)))
+    }
+
+    fn found(folder: &Path, segment_bytes: u64, found: recovery::Recovered) -> Self {
+        let writer = Writer::at_end(folder, segment_bytes, &found);
+        Self::on(folder, writer, found.segments, found.epoch)
     }
 
     fn on(folder: &Path, writer: Writer, segments: Vec<Segment>, epoch: u64) -> Self {
@@ -123,22 +129,6 @@ impl LocalJournal {
             opened: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
-    }
-
-    /// Opens the journal of a folder to be read only, without its torn tail; nothing in the folder is
-    /// changed. `None` if there is none.
-    ///
-    /// # Errors
-    /// See [`JournalError`].
-    pub fn read_only(folder: &Path) -> Result<Option<Self>, JournalError> {
-        let Some(found) = recovery::find(folder)? else { return Ok(None) };
-        let recovery::Recovered { segments, file, size_bytes, index, epoch, .. } = found;
-        let Some(last) = segments.last().copied() else { return Ok(None) };
-        let writer = Writer::new(folder, SEGMENT_MIN_BYTES, last, file, size_bytes, index);
-        let journal = Self::on(folder, writer, segments, epoch);
-        // The cell is new.
-        let _ = journal.shared.failed.set("the journal is opened to be read".to_owned());
-        Ok(Some(journal))
     }
 
     /// What tells it from other journals.
@@ -224,7 +214,6 @@ impl Shared {
             all.push_back(Arc::clone(&opened));
             return Ok(opened);
         }
-        drop(all);
         let path = segment.path(&self.folder);
         let file = match File::open(&path) {
             Ok(file) => Arc::new(file),
@@ -243,7 +232,6 @@ impl Shared {
             None => self.rebuild(segment, &file)?,
         };
         let opened = Arc::new(Opened { segment: *segment, file, index });
-        let mut all = lock(&self.opened);
         if all.len() >= OPENED_MAX {
             all.pop_front();
         }
@@ -267,6 +255,7 @@ impl Shared {
 
 impl Journal for LocalJournal {
     fn claim(&self) -> Result<u64, JournalError> {
+        lock(&self.shared.writer).begin()?;
         Ok(self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
@@ -356,6 +345,9 @@ impl Journal for LocalJournal {
             self.sync(last)?;
         }
         let mut writer = lock(&shared.writer);
+        if !writer.is_begun() {
+            return Ok(());
+        }
         writer.settle();
         let (segment, end) = (&writer.segment, &writer.index.end);
         // Gives what was allocated in advance back.
@@ -370,6 +362,103 @@ impl Journal for LocalJournal {
         self.shared
             .segment(|segment| segment.first_position <= before)
             .map_or_else(|| self.start(), |(segment, _)| segment.first_position)
+    }
+
+    fn size_bytes(&self, from: u64) -> Result<u64, JournalError> {
+        let shared = &*self.shared;
+        let (last, mut bytes) = {
+            let writer = lock(&shared.writer);
+            (writer.segment, writer.index.end.offset)
+        };
+        let segments = shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = segments.partition_point(|segment| segment.first_position <= from);
+        for segment in segments.into_iter().skip(before.saturating_sub(1)) {
+            let path = segment.path(&shared.folder);
+            bytes += match fs::metadata(&path) {
+                _ if segment == last => 0,
+                Ok(found) => found.len(),
+                // Trimmed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(JournalError::io("cannot read", &path)(error)),
+            };
+        }
+        Ok(bytes)
+    }
+
+    fn part(&self, from: u64) -> Option<Range<u64>> {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let count = segments.partition_point(|segment| segment.first_position < from);
+        let (first, next) = (segments.get(count)?, segments.get(count + 1)?);
+        Some(first.first_position..next.first_position)
+    }
+
+    fn rewrite(&self, part: Range<u64>, payload: &mut Payload<'_>) -> Result<bool, JournalError> {
+        let shared = &*self.shared;
+        let start = self.start();
+        let found = shared.segment(|segment| segment.first_position <= part.start);
+        let segment = match found {
+            Some((segment, Some(next))) if (segment.first_position..next) == part => segment,
+            _ => return Err(JournalError::Trimmed { asked: part.start, start }),
+        };
+        let (file, place, limit) = shared.place(&segment, |index| index.at(part.start))?;
+        let frames = Frames::new(file, shared.seed, place.offset, limit);
+        let written = rewrite::write(&shared.folder, &segment, frames, part.end, payload);
+        if !matches!(written, Ok(Some(_))) {
+            rewrite::forget(&shared.folder)?;
+        }
+        let Some(index) = written? else { return Ok(false) };
+        let mut opened = lock(&shared.opened);
+        if self.start() > segment.first_position {
+            return Err(JournalError::Trimmed { asked: part.start, start: self.start() });
+        }
+        rewrite::swap(&shared.folder, &segment, &index)?;
+        opened.retain(|opened| opened.segment != segment);
+        Ok(true)
+    }
+
+    fn copy_to(
+        &self,
+        folder: &Path,
+        until: u64,
+        base: Option<&Path>,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Copied, JournalError> {
+        let shared = &*self.shared;
+        let from = &shared.folder;
+        copy::make(folder)?;
+        let base = base.map(copy::Base::open).transpose()?;
+        let segments = shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let ends = segments.iter().skip(1).map(|next| next.first_position).chain([u64::MAX]);
+        let mut copied = Copied::default();
+        for (segment, end) in segments.iter().zip(ends) {
+            if is_stopping() {
+                return Err(JournalError::Failed("the copy was stopped".to_owned()));
+            }
+            let path = segment.path(folder);
+            let failed = |error| JournalError::io("cannot copy to", &path)(error);
+            let is_sealed = end <= until;
+            let is_linked = match &base {
+                Some(base) if is_sealed => base.link(from, segment, folder)?,
+                _ => false,
+            };
+            if !is_linked {
+                let index = copy::segment(from, segment, end.min(until), folder)?;
+                if is_sealed {
+                    index.write(folder, segment).map_err(failed)?;
+                } else {
+                    closed::write(folder, segment, &index.end)?;
+                }
+            }
+            let bytes = fs::metadata(&path).map_err(failed)?.len();
+            copied.segments += 1;
+            copied.bytes += bytes;
+            copied.linked_bytes += if is_linked { bytes } else { 0 };
+            if !is_sealed {
+                break;
+            }
+        }
+        sync_folder(folder)?;
+        Ok(copied)
     }
 
     fn trim(&self, before: u64) -> Result<u64, JournalError> {

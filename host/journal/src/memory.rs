@@ -2,12 +2,17 @@
 //! fails when it is told to.
 
 use std::io;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::record::RECORD_MAX_BYTES;
-use crate::{Entry, Journal, JournalError, Record, Records};
+use crate::{Copied, Entry, Journal, JournalError, Payload, Record, Records};
+
+/// Records that are rewritten together.
+const PART_RECORDS: u64 = 4;
 
 /// Clones share one journal.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +148,47 @@ impl Journal for MemoryJournal {
     fn trimmable(&self, before: u64) -> u64 {
         let state = self.state();
         before.min(state.durable).max(state.start)
+    }
+
+    fn size_bytes(&self, from: u64) -> Result<u64, JournalError> {
+        let state = self.state();
+        let records = state.records.iter().rev().take_while(|record| record.position >= from);
+        Ok(records.map(|record| record.payload.len() as u64).sum())
+    }
+
+    fn part(&self, from: u64) -> Option<Range<u64>> {
+        let state = self.state();
+        let first = from.max(state.start).next_multiple_of(PART_RECORDS);
+        let part = first..first + PART_RECORDS;
+        (part.end <= state.durable).then_some(part)
+    }
+
+    fn rewrite(&self, part: Range<u64>, payload: &mut Payload<'_>) -> Result<bool, JournalError> {
+        let mut records = self.read(part.start, part.end)?.collect::<Result<Vec<_>, _>>()?;
+        for record in &mut records {
+            let Some(payload) = payload(record) else { return Ok(false) };
+            record.payload = payload.into();
+        }
+        let mut state = self.state();
+        for record in records {
+            let at = record.position.checked_sub(state.start).map(usize::try_from);
+            if let Some(Ok(at)) = at
+                && let Some(old) = state.records.get_mut(at)
+            {
+                *old = record;
+            }
+        }
+        Ok(true)
+    }
+
+    fn copy_to(
+        &self,
+        _: &Path,
+        _: u64,
+        _: Option<&Path>,
+        _: &dyn Fn() -> bool,
+    ) -> Result<Copied, JournalError> {
+        Err(JournalError::Failed("a journal in memory has no copies".to_owned()))
     }
 
     fn trim(&self, before: u64) -> Result<u64, JournalError> {

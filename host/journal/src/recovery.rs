@@ -5,7 +5,7 @@
 //! nobody was told of it. Otherwise it is **damage**. Each record says which ones before it were
 //! durable when it was written, so that the two can be told apart even where several were under way.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use crate::closed;
 use crate::index::Index;
 use crate::reader::{Frames, Next};
 use crate::record::ALIGN_BYTES;
-use crate::segment::{HEADER_BYTES, Segment, allocate, is_full, list, seed};
+use crate::segment::{HEADER_BYTES, Segment, list, seed};
 
 /// A journal as it was found.
 pub(crate) struct Recovered {
-    /// At least one.
+    /// All of them.
     pub(crate) segments: Vec<Segment>,
-    /// The last one's, for writing.
+    pub(crate) last: Segment,
+    /// The last one's, for reading.
     pub(crate) file: Arc<File>,
     pub(crate) size_bytes: u64,
     pub(crate) index: Index,
@@ -64,32 +65,7 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Recovered>, JournalError> {
         let reason = "the journal was closed here, but something follows";
         return Err(JournalError::damaged(&last.name(), end.offset, reason));
     }
-    Ok(Some(Recovered { segments, file, size_bytes, index, epoch, was_closed, torn_bytes }))
-}
-
-impl Recovered {
-    /// Opens the last segment for writing, as large as a segment is, with the torn tail cut off.
-    pub(crate) fn begin(&mut self, folder: &Path, segment_bytes: u64) -> Result<(), JournalError> {
-        let path = self.segments.last().map(|last| last.path(folder)).unwrap_or_default();
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        self.file = Arc::new(file.map_err(JournalError::io("cannot write to", &path))?);
-        let end = self.index.end.offset;
-        if self.torn_bytes == 0 && self.size_bytes >= segment_bytes {
-            return Ok(());
-        }
-        // What was cut off must read as zeros, or a part of it could follow the next record.
-        let cut = self.file.set_len(end);
-        self.size_bytes = match cut.and_then(|()| allocate(&self.file, segment_bytes.max(end))) {
-            Ok(()) => segment_bytes.max(end),
-            // The next record begins another segment, or is what fails.
-            Err(error) if is_full(&error) => {
-                self.file.set_len(end).map_err(JournalError::io("cannot cut", &path))?;
-                end
-            }
-            Err(error) => return Err(JournalError::io("cannot cut", &path)(error)),
-        };
-        self.file.sync_all().map_err(JournalError::io("cannot cut", &path))
-    }
+    Ok(Some(Recovered { segments, last, file, size_bytes, index, epoch, was_closed, torn_bytes }))
 }
 
 /// All segments, each of which follows the one before.

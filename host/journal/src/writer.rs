@@ -1,15 +1,18 @@
 //! The end of a local journal: the segment that is written to, and the one prepared to follow it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::JournalError;
 use crate::index::Index;
 use crate::record::{self, Entry, Frame, Header, frame_bytes};
-use crate::segment::{self, HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, seed};
+use crate::recovery::Recovered;
+use crate::segment::{
+    self, HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, allocate, is_full, seed,
+};
+use crate::{JournalError, closed, rewrite};
 
 /// Writes records to the last segment.
 pub(crate) struct Writer {
@@ -19,21 +22,26 @@ pub(crate) struct Writer {
     pub(crate) file: Arc<File>,
     size_bytes: u64,
     pub(crate) index: Index,
+    /// Whether the file is ready to be written to.
+    is_begun: bool,
     buffer: Vec<u8>,
     spare: Option<JoinHandle<Result<u64, JournalError>>>,
 }
 
 impl Writer {
-    pub(crate) fn new(
-        folder: &Path,
-        segment_bytes: u64,
-        segment: Segment,
-        file: Arc<File>,
-        size_bytes: u64,
-        index: Index,
-    ) -> Self {
-        let (folder, buffer) = (folder.to_owned(), Vec::new());
-        Self { folder, segment_bytes, segment, file, size_bytes, index, buffer, spare: None }
+    /// Goes on where a journal was found to end. Nothing is changed before [`Writer::begin`].
+    pub(crate) fn at_end(folder: &Path, segment_bytes: u64, found: &Recovered) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            segment_bytes,
+            segment: found.last,
+            file: Arc::clone(&found.file),
+            size_bytes: found.size_bytes,
+            index: found.index.clone(),
+            is_begun: false,
+            buffer: Vec::new(),
+            spare: None,
+        }
     }
 
     /// Makes the first segment of a new journal.
@@ -45,8 +53,50 @@ impl Writer {
         let segment = Segment { id, first_position: 0, first_sequence: 1, previous: None };
         let size_bytes = segment::prepare(folder, segment_bytes, SEGMENT_MIN_BYTES)?;
         let file = Arc::new(segment::begin(folder, &segment)?);
-        let index = Index::new(&segment);
-        Ok(Self::new(folder, segment_bytes, segment, file, size_bytes, index))
+        Ok(Self {
+            folder: folder.to_owned(),
+            segment_bytes,
+            segment,
+            file,
+            size_bytes,
+            index: Index::new(&segment),
+            is_begun: true,
+            buffer: Vec::new(),
+            spare: None,
+        })
+    }
+
+    /// Opens the last segment for writing, as large as a segment is, with its torn tail cut off.
+    pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
+        if self.is_begun {
+            return Ok(());
+        }
+        let path = self.segment.path(&self.folder);
+        let failed = |error| JournalError::io("cannot write to", &path)(error);
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let end = self.index.end.offset;
+        let size_bytes = self.segment_bytes.max(end);
+        // What was cut off must read as zeros, or a part of it could follow the next record.
+        let cut = file.set_len(end).and_then(|()| allocate(&file, size_bytes));
+        self.size_bytes = match cut {
+            Ok(()) => size_bytes,
+            // The next record begins another segment, or is what fails.
+            Err(error) if is_full(&error) => {
+                file.set_len(end).map_err(failed)?;
+                end
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        file.sync_all().map_err(failed)?;
+        rewrite::forget(&self.folder)?;
+        closed::forget(&self.folder)?;
+        (self.file, self.is_begun) = (Arc::new(file), true);
+        Ok(())
+    }
+
+    /// Whether anything may have been written.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.is_begun
     }
 
     /// Whether a record of this size needs another segment.
@@ -62,7 +112,7 @@ impl Writer {
     /// Makes room for a record in a segment that has none: another one would have the same name.
     pub(crate) fn grow(&mut self, payload_bytes: usize) -> Result<(), JournalError> {
         let min_bytes = HEADER_BYTES + frame_bytes(payload_bytes) as u64;
-        let grown = segment::allocate(&self.file, min_bytes).and_then(|()| self.file.sync_all());
+        let grown = allocate(&self.file, min_bytes).and_then(|()| self.file.sync_all());
         grown.map_err(JournalError::io("cannot extend", &self.segment.path(&self.folder)))?;
         self.size_bytes = min_bytes;
         Ok(())

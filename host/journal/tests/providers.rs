@@ -137,6 +137,130 @@ fn a_crash_in_memory_leaves_what_is_durable_and_some_of_the_rest() {
     journal.sync(6).unwrap_err();
 }
 
+/// Shortens the payloads of all parts but the last few, and returns up to where.
+fn shorten(journal: &dyn Journal) -> u64 {
+    let mut from = journal.start();
+    while let Some(part) = journal.part(from) {
+        assert!(part.start >= from && part.end > part.start);
+        let before = journal.size_bytes(part.start).unwrap();
+        let short = |record: &Record| Some(record.payload[..1].to_vec());
+        assert!(journal.rewrite(part.clone(), &mut { short }).unwrap());
+        assert!(journal.size_bytes(part.start).unwrap() < before);
+        from = part.end;
+    }
+    from
+}
+
+#[test]
+fn a_part_is_rewritten_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let providers: [&dyn Journal; 2] = [&MemoryJournal::default(), &open(folder.path()).0];
+    for journal in providers {
+        large(journal, 400);
+        let part = journal.part(0).unwrap();
+        let mut left = part.end - part.start;
+        let mut stops = |record: &Record| {
+            left -= 1;
+            (left > 0).then(|| record.payload[..1].to_vec())
+        };
+        assert!(!journal.rewrite(part.clone(), &mut stops).unwrap());
+        let mut reading = journal.read(0, u64::MAX).unwrap();
+        let is_whole = |record: &Record| record.payload.len() > 1_000;
+        assert!(is_whole(&reading.next().unwrap().unwrap()));
+        let until = shorten(journal);
+        // Who has begun to read goes on with what there was, or with what is there now.
+        let records: Vec<_> = reading.map(Result::unwrap).collect();
+        assert_eq!(records.len(), 399);
+        for (record, position) in journal.read(0, u64::MAX).unwrap().zip(0..) {
+            let record = record.unwrap();
+            assert_eq!((record.position, record.first_sequence), (position, position + 1));
+            assert_eq!(is_whole(&record), position >= until);
+            assert!(journal.near(record.first_sequence).unwrap() <= position);
+        }
+        let start = journal.trim(until).unwrap();
+        let gone = journal.rewrite(part, &mut |_| None).unwrap_err();
+        assert!(start > 0 && matches!(gone, JournalError::Trimmed { .. }), "{gone}");
+        large(journal, 410);
+    }
+    assert!(!folder.path().join("rewritten.new").exists());
+}
+
+/// Wherever the rewriting of a segment is interrupted, the journal is the one or the other.
+#[test]
+fn a_rewrite_may_be_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path());
+    large(&journal, 200);
+    drop(journal);
+    let before = copy(folder.path());
+    let (journal, _) = open(folder.path());
+    shorten(&journal);
+    drop(journal);
+    let name = |path: &PathBuf| path.file_name().unwrap().to_owned();
+    let first = name(&segments(folder.path())[0]);
+    let index = Path::new(&first).with_extension("index");
+    let rewritten = fs::read(folder.path().join(&first)).unwrap();
+    // Half written; written and not yet renamed, with and without its index; renamed without one.
+    let half = rewritten.len() / 2;
+    for (aside, has_index, is_renamed) in [
+        (half, true, false),
+        (rewritten.len(), true, false),
+        (half, false, false),
+        (0, false, true),
+    ] {
+        let crashed = copy(before.path());
+        fs::write(crashed.path().join("rewritten.new"), &rewritten[..aside]).unwrap();
+        if is_renamed {
+            fs::write(crashed.path().join(&first), &rewritten).unwrap();
+        }
+        if !has_index {
+            fs::remove_file(crashed.path().join(&index)).unwrap();
+        }
+        let (journal, _) = open(crashed.path());
+        let records: Vec<_> = journal.read(0, u64::MAX).unwrap().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 200);
+        assert_eq!(records[0].payload.len() == 1, is_renamed);
+        journal.claim().unwrap();
+        assert!(!crashed.path().join("rewritten.new").exists());
+    }
+}
+
+/// Looking at a journal changes nothing, whatever its end is like.
+#[test]
+fn what_is_not_claimed_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path());
+    fill(&journal, 5);
+    journal.close().unwrap();
+    drop(journal);
+    let files = || {
+        let files = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        let mut files: Vec<_> = files.map(|path| (fs::read(&path).unwrap(), path)).collect();
+        files.sort();
+        files
+    };
+    let closed = files();
+    let (journal, recovery) = open(folder.path());
+    assert!(recovery.was_closed);
+    journal.close().unwrap();
+    drop(journal);
+    assert!(files() == closed);
+    let (journal, _) = open(folder.path());
+    fill(&journal, 6);
+    drop(journal);
+    let path = &segments(folder.path())[0];
+    let bytes = fs::read(path).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    write(path, last, &[bytes[last as usize] ^ 1]);
+    let torn = files();
+    let (journal, recovery) = open(folder.path());
+    assert!(recovery.torn.is_some() && journal.end() == 5);
+    assert_eq!(journal.read(0, 9).unwrap().count(), 5);
+    append(&journal, 1, 5).unwrap_err();
+    drop(journal);
+    assert!(files() == torn);
+}
+
 const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 1_024 * 1_024 };
 
 fn open(folder: &Path) -> (LocalJournal, Recovery) {
@@ -401,8 +525,9 @@ fn a_closed_journal_has_nothing_missing() {
     let copied = copy(folder.path());
     let (journal, recovery) = open(folder.path());
     assert!(recovery.was_closed);
+    journal.claim().unwrap();
     drop(journal);
-    assert!(!open(folder.path()).1.was_closed, "it is removed when the journal is opened");
+    assert!(!open(folder.path()).1.was_closed, "it is removed when the journal is claimed");
 
     let path = &segments(copied.path())[0];
     let whole = fs::read(path).unwrap();

@@ -17,8 +17,10 @@ use usher_plugins::HistoryEntry;
 const _: () = assert!(api::REPLAY_MAX_EVENTS == broker::REPLAY_MAX_EVENTS);
 
 pub(crate) fn backup(report: broker::BackupReport) -> api::Backup {
-    let broker::BackupReport { folder, last_sequence, rows, blobs, bytes } = report;
-    api::Backup { folder: folder.display().to_string(), last_sequence, rows, blobs, bytes }
+    let broker::BackupReport { folder, last_sequence, segments, blobs, bytes, linked_bytes } =
+        report;
+    let folder = folder.display().to_string();
+    api::Backup { folder, last_sequence, segments, blobs, bytes, linked_bytes }
 }
 
 pub(crate) fn stored(stored: broker::StoredEvent) -> api::Stored {

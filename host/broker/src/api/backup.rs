@@ -14,10 +14,12 @@ pub struct BackupReport {
     pub folder: PathBuf,
     /// Sequence of the newest event in the copy.
     pub last_sequence: u64,
-    /// Number of rows copied, over all tables.
-    pub rows: u64,
-    /// Number of blobs copied.
+    /// Segments of the journal in it.
+    pub segments: u64,
+    /// Blobs in it.
     pub blobs: u64,
-    /// Total size of rows, blobs and the files written by [`Beside`].
+    /// Size of segments, blobs and the files written by [`Beside`].
     pub bytes: u64,
+    /// How much of that are files shared with the earlier backup.
+    pub linked_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! Writes a journal of its own: for backups, upgrades and what is rescued.
+//! Writes a journal of its own: for upgrades and what is rescued.
 
 use std::path::Path;
 
@@ -59,16 +59,11 @@ impl Copy {
         }
     }
 
-    /// Writes all rows of a view; `each` sees every row before, and may stop the copy.
-    pub(crate) fn put_all(
-        &mut self,
-        view: &dyn View,
-        mut each: impl FnMut(Space, &Bytes, &Bytes) -> Result<(), StoreFailure>,
-    ) -> Result<(), StoreFailure> {
+    /// Writes all rows of a view.
+    pub(crate) fn put_all(&mut self, view: &dyn View) -> Result<(), StoreFailure> {
         for space in Space::ALL {
             for row in view.range(space, &[], None) {
                 let (key, value) = row?;
-                each(space, &key, &value)?;
                 self.put(space, key, value)?;
             }
         }

@@ -1,14 +1,17 @@
 //! The store: a journal of commits, and the tables that are derived from it. A commit is durable once
 //! the journal has it; tables follow, and are brought up to the newest commit before anybody reads them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod reclaim;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use usher_journal::{Journal, JournalError, Record};
+use usher_journal::{Copied, Journal, JournalError, Record};
 
 use super::events::EventLog;
 use super::lost::COVERED_KEY;
@@ -21,12 +24,6 @@ use super::{
 /// Rows of commits that tables don't have yet; who commits beyond that applies them.
 const PENDING_MAX_BYTES: usize = 32 * 1_024 * 1_024;
 
-/// Bytes of rows carried forward in one record.
-const CARRIED_MAX_BYTES: usize = 1_024 * 1_024;
-
-/// Rows carried forward before more are looked for.
-const CARRIED_MAX_KEYS: usize = 65_536;
-
 /// A journal and its tables.
 pub(crate) struct JournaledStore {
     shared: Arc<Shared>,
@@ -38,7 +35,8 @@ pub(crate) struct JournaledStore {
 struct Shared {
     journal: Arc<dyn Journal>,
     tables: Arc<dyn Tables>,
-    epoch: u64,
+    /// Ours; 0 until the journal is claimed.
+    epoch: AtomicU64,
     /// Where the next commit goes.
     end: Mutex<Applied>,
     pending: Mutex<Pending>,
@@ -49,8 +47,13 @@ struct Shared {
     /// The lowest sequence that the journal has.
     first_sequence: AtomicU64,
     failed: OnceLock<StoreFailure>,
-    /// Where the journal began for each view that there is.
-    pins: Mutex<BTreeMap<u64, usize>>,
+    /// Held while room of the journal is given back, and while a copy of it is made.
+    reclaiming: Mutex<()>,
+    /// Where the part of the journal begins that was written to last.
+    sealed: AtomicU64,
+    is_reclaim_due: AtomicBool,
+    /// How large the journal was when rows had been dropped.
+    compacted_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -61,26 +64,28 @@ struct Pending {
 }
 
 impl JournaledStore {
-    /// Brings the tables up to the end of the journal. Afterwards commits may be made.
+    /// Brings the tables up to the end of the journal, which stays as it is.
     pub(crate) fn open(
         journal: Arc<dyn Journal>,
         tables: Arc<dyn Tables>,
     ) -> Result<Self, OpenFailure> {
         let end = catch_up(&*journal, &*tables)?;
         check_start(&*journal, &*tables)?;
-        let epoch = journal.claim()?;
         let first_sequence = AtomicU64::new(first_sequence(&*journal, end)?);
         let shared = Shared {
             journal,
             tables,
-            epoch,
+            epoch: AtomicU64::new(0),
             end: Mutex::new(end),
             pending: Mutex::default(),
             has_pending: Condvar::new(),
             applying: Mutex::default(),
             first_sequence,
             failed: OnceLock::new(),
-            pins: Mutex::default(),
+            reclaiming: Mutex::default(),
+            sealed: AtomicU64::new(0),
+            is_reclaim_due: AtomicBool::new(true),
+            compacted_bytes: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared), applier: None, _lock: None })
     }
@@ -89,7 +94,16 @@ impl JournaledStore {
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
         let tables = super::memory::MemoryTables::default();
-        Self::open(Arc::new(usher_journal::MemoryJournal::default()), Arc::new(tables)).unwrap()
+        let journal = Arc::new(usher_journal::MemoryJournal::default());
+        let store = Self::open(journal, Arc::new(tables)).unwrap();
+        store.claim().unwrap();
+        store
+    }
+
+    /// Claims the journal: commits may be made from now on.
+    pub(crate) fn claim(&self) -> Result<(), OpenFailure> {
+        self.shared.epoch.store(self.shared.journal.claim()?, Ordering::Release);
+        Ok(())
     }
 
     /// Has a thread of its own apply commits, and make checkpoints; closes the store when it is
@@ -100,6 +114,11 @@ impl JournaledStore {
         let thread = std::thread::Builder::new().name("broker-tables".to_owned());
         self.applier = Some(thread.spawn(move || shared.work())?);
         Ok(self)
+    }
+
+    /// Drops rows from the journal that later ones have replaced.
+    pub(crate) fn compact(&self) -> Result<(), StoreFailure> {
+        self.shared.compact(&|| false)
     }
 
     /// Makes what is applied durable.
@@ -218,10 +237,15 @@ impl Shared {
     /// Appends a commit, durably. Who holds `end` is the only one.
     fn append(&self, end: &mut Applied, batch: Batch) -> Result<(), StoreFailure> {
         let encoded = record::encode(batch, end.next_sequence);
-        let appended = encoded.append(&*self.journal, self.epoch, *end);
+        let appended = encoded.append(&*self.journal, self.epoch.load(Ordering::Acquire), *end);
         *end = appended
             .and_then(|next| self.journal.sync(end.next).map(|()| next))
             .map_err(|error| self.fail(error.into()))?;
+        let sealed = self.sealed.load(Ordering::Acquire);
+        if let Some(part) = self.journal.part(sealed) {
+            self.sealed.store(part.end, Ordering::Release);
+            self.is_reclaim_due.store(true, Ordering::Release);
+        }
         let mut pending = lock(&self.pending);
         pending.bytes += encoded.rows.iter().map(Row::bytes).sum::<usize>();
         pending.commits.push_back((encoded.rows, *end));
@@ -229,45 +253,6 @@ impl Shared {
         let is_behind = pending.bytes > PENDING_MAX_BYTES;
         drop(pending);
         if is_behind { self.apply() } else { Ok(()) }
-    }
-
-    /// Gives up the journal's beginning, as far as none of its events is needed. Rows whose last value
-    /// stands there are written again first: tables can be rebuilt from what is left.
-    fn trim(&self, sequence: u64) -> Result<(), StoreFailure> {
-        let before = self.journal.trimmable(self.journal.near(sequence)?);
-        let start = self.journal.start();
-        if before <= start || is_pinned(&lock(&self.pins), before) {
-            return Ok(());
-        }
-        let mut keys = BTreeSet::new();
-        for record in self.journal.read(start, before)? {
-            for Row { space, key, value } in rows(&record?)? {
-                if value.is_some() {
-                    keys.insert((space, key));
-                }
-            }
-            if keys.len() >= CARRIED_MAX_KEYS {
-                self.carry(std::mem::take(&mut keys))?;
-            }
-        }
-        self.carry(keys)?;
-        {
-            let mut end = lock(&self.end);
-            let mut covered = Batch::default();
-            covered.put(Space::Meta, COVERED_KEY, keys::pair(end.next_sequence, before));
-            self.append(&mut end, covered)?;
-        }
-        // What the tables have only in memory would be read from the journal after a crash.
-        self.checkpoint()?;
-        let end = *lock(&self.end);
-        // No backup may begin meanwhile.
-        let pins = lock(&self.pins);
-        if is_pinned(&pins, before) {
-            return Ok(());
-        }
-        self.journal.trim(before)?;
-        self.first_sequence.store(first_sequence(&*self.journal, end)?, Ordering::Release);
-        Ok(())
     }
 
     /// Makes all that is committed durable in the tables.
@@ -292,35 +277,12 @@ impl Shared {
         }
     }
 
-    /// Writes rows again, as they stand.
-    fn carry(&self, keys: BTreeSet<(Space, Bytes)>) -> Result<(), StoreFailure> {
-        let mut keys = keys.into_iter().peekable();
-        while keys.peek().is_some() {
-            // Nobody commits meanwhile: what is carried is what stands there.
-            let mut end = lock(&self.end);
-            let view = self.view(None)?;
-            let (mut batch, mut bytes) = (Batch::default(), 0);
-            while bytes < CARRIED_MAX_BYTES
-                && let Some((space, key)) = keys.next()
-            {
-                if let Some(value) = view.tables.get(space, &key)? {
-                    bytes += key.len() + value.len();
-                    batch.put(space, key, value);
-                }
-            }
-            if !batch.is_empty() {
-                self.append(&mut end, batch)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn view(&self, pin: Option<Pin>) -> Result<JournaledView, StoreFailure> {
+    fn view(&self) -> Result<JournaledView, StoreFailure> {
         let first = self.first_sequence.load(Ordering::Acquire);
         self.apply()?;
         let (tables, applied) = self.tables.view();
         let events = EventLog::new(Arc::clone(&self.journal), first, applied.next_sequence);
-        Ok(JournaledView { tables, events, _pin: pin })
+        Ok(JournaledView { tables, events })
     }
 }
 
@@ -336,13 +298,32 @@ impl Store for JournaledStore {
         self.shared.forget(space, number)
     }
 
-    fn trim_before(&self, sequence: u64) -> Result<(), StoreFailure> {
-        self.shared.trim(sequence)
+    fn is_reclaim_due(&self) -> bool {
+        self.shared.is_reclaim_due.load(Ordering::Acquire)
+    }
+
+    fn reclaim(&self, sequence: u64, is_stopping: &dyn Fn() -> bool) -> Result<(), StoreFailure> {
+        self.shared.reclaim(sequence, is_stopping)
+    }
+
+    fn copy_to(
+        &self,
+        folder: &Path,
+        base: Option<&Path>,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<(Box<dyn View>, Copied), StoreFailure> {
+        let shared = &*self.shared;
+        let _nothing_goes = lock(&shared.reclaiming);
+        let (view, until) = {
+            let end = lock(&shared.end);
+            (shared.view()?, end.next)
+        };
+        let copied = shared.journal.copy_to(folder, until, base, is_stopping)?;
+        Ok((Box::new(view), copied))
     }
 
     fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure> {
-        let covered = self.shared.view(None)?.get(Space::Meta, COVERED_KEY)?;
-        let covered = covered.as_deref().and_then(keys::first_number).unwrap_or_default();
+        let (covered, _) = self.shared.covered()?;
         if sequence < covered {
             return Ok(RowsAt::Before(covered));
         }
@@ -365,13 +346,10 @@ impl Store for JournaledStore {
     }
 
     fn view(&self) -> Box<dyn View> {
-        readable(self.shared.view(None))
-    }
-
-    fn pinned_view(&self) -> Box<dyn View> {
-        // First: what the view may look for must not go before it is there.
-        let pin = Pin::begin(&self.shared);
-        readable(self.shared.view(Some(pin)))
+        match self.shared.view() {
+            Ok(view) => Box::new(view),
+            Err(failure) => Box::new(Unreadable(failure)),
+        }
     }
 }
 
@@ -417,39 +395,6 @@ impl From<StoreFailure> for OpenFailure {
 struct JournaledView {
     tables: Box<dyn View>,
     events: EventLog,
-    _pin: Option<Pin>,
-}
-
-/// Whether a view needs something before a position.
-fn is_pinned(pins: &BTreeMap<u64, usize>, before: u64) -> bool {
-    pins.keys().next().is_some_and(|start| *start < before)
-}
-
-/// Keeps the journal from this position on.
-struct Pin {
-    start: u64,
-    shared: Arc<Shared>,
-}
-
-impl Pin {
-    fn begin(shared: &Arc<Shared>) -> Self {
-        let mut pins = lock(&shared.pins);
-        let start = shared.journal.start();
-        *pins.entry(start).or_default() += 1;
-        Self { start, shared: Arc::clone(shared) }
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        let mut pins = lock(&self.shared.pins);
-        if let Some(count) = pins.get_mut(&self.start) {
-            *count -= 1;
-            if *count == 0 {
-                pins.remove(&self.start);
-            }
-        }
-    }
 }
 
 impl View for JournaledView {
@@ -490,13 +435,6 @@ fn sequence_from(key: &[u8]) -> u64 {
             }
             u64::from_be_bytes(number)
         }
-    }
-}
-
-fn readable(view: Result<JournaledView, StoreFailure>) -> Box<dyn View> {
-    match view {
-        Ok(view) => Box::new(view),
-        Err(failure) => Box::new(Unreadable(failure)),
     }
 }
 

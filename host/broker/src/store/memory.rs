@@ -89,6 +89,13 @@ impl Tables for MemoryTables {
         Ok(())
     }
 
+    fn size_bytes(&self) -> u64 {
+        let rows = |table: &Arc<Table>| {
+            table.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>()
+        };
+        self.state().now.tables.iter().map(rows).sum()
+    }
+
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
         if let Some(table) = self.state().now.tables.get_mut(space as usize) {
             let table = Arc::make_mut(table);

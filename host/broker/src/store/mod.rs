@@ -24,9 +24,11 @@ pub use any::read_any_row;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use usher_journal::Copied;
 
 /// What a mutex guards. A thread that panicked with it left nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -250,6 +252,9 @@ pub(crate) trait Tables: Send + Sync + 'static {
     /// Makes what was sealed durable.
     fn checkpoint(&self) -> Result<(), StoreFailure>;
 
+    /// How much room they take, about.
+    fn size_bytes(&self) -> u64;
+
     /// Removes rows that there are now and whose key begins with a lower number, or some of them; whether
     /// there may be more. Not to be called while rows are applied either.
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure>;
@@ -265,16 +270,25 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// more.
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure>;
 
-    /// Gives the space of events before this one back, as far as that costs little. Nobody asks for them
-    /// any more. Takes a while.
-    fn trim_before(&self, sequence: u64) -> Result<(), StoreFailure>;
+    /// Whether enough was written since the last time to reclaim room.
+    fn is_reclaim_due(&self) -> bool;
 
-    /// Everything committed so far, unchanged by later commits.
+    /// Gives the room of events before this one back, as far as that costs little, and that of rows which
+    /// were replaced. Nobody asks for them any more. Takes a while; stops early where asked to.
+    fn reclaim(&self, sequence: u64, is_stopping: &dyn Fn() -> bool) -> Result<(), StoreFailure>;
+
+    /// Everything committed so far, unchanged by later commits, but for events that have left the log
+    /// since.
     fn view(&self) -> Box<dyn View>;
 
-    /// The same; nothing that it may look for goes while it is there. Of another view, events that have
-    /// left the log since may be missing.
-    fn pinned_view(&self) -> Box<dyn View>;
+    /// Copies what is committed to a folder that isn't there yet, as a journal, with a view of the same.
+    /// Files of an earlier copy's folder that are the same are linked to.
+    fn copy_to(
+        &self,
+        folder: &Path,
+        base: Option<&Path>,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<(Box<dyn View>, Copied), StoreFailure>;
 
     /// Rows of a table whose keys begin with a prefix, as they stood once the event with this sequence
     /// was appended.

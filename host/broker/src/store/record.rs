@@ -56,15 +56,22 @@ pub(crate) fn encode(batch: Batch, next_sequence: u64) -> Encoded {
             _ => rows.push(row),
         }
     }
+    let payload = payload(&events, &rows);
+    let events = u32::try_from(events.len()).unwrap_or(u32::MAX);
+    Encoded { payload, first_sequence, events, rows }
+}
+
+/// The payload of a record with these events and rows.
+pub(crate) fn payload(events: &[Bytes], rows: &[Row]) -> Vec<u8> {
     let bytes = events.iter().map(|event| event.len() + 3).sum::<usize>()
         + rows.iter().map(Row::bytes).sum::<usize>();
     let mut payload = Vec::with_capacity(bytes + 16);
     payload.push(VERSION);
     put(&mut payload, events.len() as u64);
-    for event in &events {
+    for event in events {
         put_bytes(&mut payload, event);
     }
-    for Row { space, key, value } in &rows {
+    for Row { space, key, value } in rows {
         match value {
             Some(value) => {
                 payload.push(space.number());
@@ -77,8 +84,7 @@ pub(crate) fn encode(batch: Batch, next_sequence: u64) -> Encoded {
             }
         }
     }
-    let events = u32::try_from(events.len()).unwrap_or(u32::MAX);
-    Encoded { payload, first_sequence, events, rows }
+    payload
 }
 
 /// A record's events, without its rows.

@@ -219,6 +219,10 @@ impl Tables for LsmTables {
         self.tree.compact(Arc::new(Leveled::default()), self.oldest_visible()).map_err(failure)
     }
 
+    fn size_bytes(&self) -> u64 {
+        self.tree.disk_space()
+    }
+
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
         let prefix = space.number();
         let range = prefixed(prefix, &[])..prefixed(prefix, &keys::number(number));

@@ -46,7 +46,7 @@ pub(crate) fn events(word: &str, count: usize) -> Vec<Event> {
     (0..count).map(event).collect()
 }
 
-fn subscription(name_of: &str, order: Order) -> Subscription {
+pub(crate) fn subscription(name_of: &str, order: Order) -> Subscription {
     Subscription {
         name: name(name_of),
         filter: Filter::parse(r#"{"exact":{"type":"a"}}"#).unwrap(),
@@ -58,7 +58,7 @@ fn subscription(name_of: &str, order: Order) -> Subscription {
     }
 }
 
-fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
+pub(crate) fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
     Settlement {
         subscription: lease.delivery.subscription.clone(),
         sequence: lease.delivery.sequence,
@@ -142,7 +142,7 @@ pub(crate) async fn make(folder: &Path) {
     let first = tempfile::tempdir().unwrap();
     let broker = open(first.path()).unwrap();
     work(&broker, "first").await;
-    broker.backup(folder.to_owned(), nothing()).await.unwrap();
+    broker.backup(folder.to_owned(), None, nothing()).await.unwrap();
     drop(broker);
     let broker = open(folder).unwrap();
     work(&broker, "second").await;

@@ -6,8 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use usher_broker::traits::*;
-use usher_broker::{EmbeddedBroker, ManualClock, OpenError, Options, Retention};
+use usher_broker::{
+    Changes, Disposition, EmbeddedBroker, ManualClock, OpenError, Options, Order, Retention,
+};
+use usher_event::{StateAddress, StateWrite};
 
 use crate::{contents, scene};
 
@@ -167,4 +171,69 @@ async fn what_still_matters_of_a_segment_is_carried_forward() {
     fs::remove_file(oldest.unwrap()).unwrap();
     let refused = EmbeddedBroker::open(Options::new(&data)).unwrap_err();
     assert!(refused.to_string().contains("its oldest segments are missing"), "{refused}");
+}
+
+/// State that is written over and over takes no more room than it is large, and what is left is enough
+/// to make the tables; the recent past of it can still be asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_replaced_give_their_room_back() {
+    let work = tempfile::tempdir().unwrap();
+    let data = work.path().join("data");
+    let open = || {
+        let mut options = Options::new(&data);
+        options.clock = Arc::new(ManualClock::at(1_800_000_000_000));
+        options.disk_reserve_bytes = 0;
+        // Segments of 1 MiB.
+        options.retention = Retention { max_bytes: Some(8 << 20), ..Retention::default() };
+        EmbeddedBroker::open(options).unwrap()
+    };
+    let broker = open();
+    scene::work(&broker, "first").await;
+    for subscription in ["p/free", "q/keyed"] {
+        broker.unsubscribe(&scene::name(subscription)).await.unwrap();
+    }
+    let name = "r/state";
+    broker.subscribe(scene::subscription(name, Order::None)).await.unwrap();
+    let first = data.join("journal/00000000000000000000.segment");
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    let value = |sequence: u64| Bytes::from(sequence.to_string().repeat(10_000));
+    let mut rounds = 0;
+    while rounds < 60 || size(&first) > 300_000 {
+        assert!(rounds < 3_000, "nothing was given back");
+        rounds += 1;
+        broker.publish(scene::events(&format!("round-{rounds}"), 1)).await.unwrap();
+        for lease in broker.lease(&scene::name(name), 1).await.unwrap() {
+            let sequence = lease.delivery.sequence;
+            let address = StateAddress {
+                plugin: "r".parse().unwrap(),
+                bucket: "b".into(),
+                key: format!("k{}", sequence % 5).into(),
+            };
+            let before = broker.state().snapshot().get(&address).unwrap();
+            let previous_bytes = before.map(|value| value.len() as u32);
+            let writes = vec![StateWrite { address, value: Some(value(sequence)), previous_bytes }];
+            let disposition = Disposition::Ack(Changes { writes, ..Changes::default() });
+            broker.settle(vec![scene::settlement(&lease, disposition)]).await.unwrap();
+        }
+    }
+    let last = broker.stats().last_sequence;
+    let plugin = "r".parse().unwrap();
+    let state = |at| broker.list_state(&plugin, None, 100, at);
+    let now = state(None).await.unwrap();
+    assert_eq!(now.len(), 5);
+    let before = state(Some(last - 1)).await.unwrap();
+    assert!(before.len() == 5 && before != now);
+    let refused = state(Some(60)).await.map(|rows| rows.len());
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("is not known"), "{refused}");
+    let expected = contents::read(&broker).await.unwrap();
+    broker.close().await.unwrap();
+    drop(broker);
+    let verified = usher_broker::verify(&data).unwrap();
+    assert!(verified.is_sound(), "{verified:#?}");
+    fs::remove_dir_all(data.join("tables")).unwrap();
+    let broker = open();
+    assert!(broker.list_state(&plugin, None, 100, None).await.unwrap() == now);
+    let found = contents::read(&broker).await.unwrap();
+    assert!(found == expected, "{} lines of {}", found.len(), expected.len());
 }

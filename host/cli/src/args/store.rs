@@ -63,6 +63,9 @@ pub struct StoreBackupArgs {
     /// The new folder, on the router's machine
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    /// An earlier backup on the same file system; what it has as well is linked to, not copied
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
     /// Router address and output format
     #[command(flatten)]
     pub client: ClientArgs,

@@ -1,6 +1,6 @@
 //! `/backup`: an online copy of the data folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::Json;
 use axum::extract::State;
@@ -24,7 +24,8 @@ pub(super) async fn make(
     let beside = Box::new(move |folder: &Path| kept.copy_to(folder));
     let change = Change::Backup { folder: target.folder.clone() };
     api.running.broker.operate(&identity.actor, Operation::Record(change)).await?;
-    let report = api.running.broker.backup(target.folder.into(), beside).await?;
+    let (to, base) = (target.folder.into(), target.base.map(PathBuf::from));
+    let report = api.running.broker.backup(to, base, beside).await?;
     tracing::info!(
         by = %identity.actor,
         folder = %report.folder.display(),

@@ -449,9 +449,21 @@ impl Operator for Stub {
         self.check()
     }
 
-    async fn backup(&self, to: PathBuf, _: Beside) -> Result<BackupReport, BrokerError> {
+    async fn backup(
+        &self,
+        to: PathBuf,
+        _: Option<PathBuf>,
+        _: Beside,
+    ) -> Result<BackupReport, BrokerError> {
         self.check()?;
-        Ok(BackupReport { folder: to, last_sequence: 2, rows: 9, blobs: 1, bytes: 4_096 })
+        Ok(BackupReport {
+            folder: to,
+            last_sequence: 2,
+            segments: 9,
+            blobs: 1,
+            bytes: 4_096,
+            linked_bytes: 0,
+        })
     }
 }
 
