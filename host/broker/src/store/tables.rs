@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{
-    AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, Guard as _, SeqNo,
-    SequenceNumberCounter,
+    AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, InternalValue, SeqNo,
+    SequenceNumberCounter, Tree,
 };
 
 use crate::files::remove_folder;
@@ -50,7 +52,7 @@ pub(crate) struct LsmTables {
     tree: AnyTree,
     next: SequenceNumberCounter,
     state: Mutex<State>,
-    live: Arc<Live>,
+    horizon: Arc<AtomicU64>,
 }
 
 struct State {
@@ -58,10 +60,6 @@ struct State {
     /// What readers see: versions of rows below this.
     visible: SeqNo,
 }
-
-/// Versions that views read, each with their number.
-#[derive(Default)]
-struct Live(Mutex<BTreeMap<SeqNo, usize>>);
 
 impl LsmTables {
     /// Opens the tables of a folder, or makes some.
@@ -86,7 +84,7 @@ impl LsmTables {
             None => Applied::default(),
         };
         let state = Mutex::new(State { applied, visible: next.get() });
-        Ok(Self { tree, next, state, live: Arc::default() })
+        Ok(Self { tree, next, state, horizon: Arc::default() })
     }
 
     /// Opens the tables of a folder. Those that can't be opened, or that a journal with this start can't
@@ -144,15 +142,15 @@ impl LsmTables {
 
     fn flush(&self) -> Result<(), StoreFailure> {
         let flushing = self.tree.get_flush_lock();
-        self.tree.flush(&flushing, self.oldest_visible()).map_err(failure)?;
+        self.tree.flush(&flushing, self.forget_older()).map_err(failure)?;
         Ok(())
     }
 
-    /// The oldest version that is read, or will be.
-    fn oldest_visible(&self) -> SeqNo {
-        // Views begin under the same lock, so that none begins between the two.
-        let state = lock(&self.state);
-        self.live.oldest().unwrap_or(state.visible)
+    /// Has the tree keep no versions of rows for views that there are already: they keep their own.
+    fn forget_older(&self) -> SeqNo {
+        let visible = lock(&self.state).visible;
+        self.horizon.fetch_max(visible, Ordering::SeqCst);
+        visible
     }
 }
 
@@ -202,8 +200,8 @@ impl Tables for LsmTables {
 
     fn view(&self) -> (Box<dyn View>, Applied) {
         let state = lock(&self.state);
-        let visible = self.live.begin(state.visible);
-        (Box::new(LsmView { tree: self.tree.clone(), visible }), state.applied)
+        let view = LsmView::new(self.tree.clone(), state.visible, Arc::clone(&self.horizon));
+        (Box::new(view), state.applied)
     }
 
     fn is_checkpoint_due(&self) -> bool {
@@ -216,7 +214,7 @@ impl Tables for LsmTables {
 
     fn checkpoint(&self) -> Result<(), StoreFailure> {
         self.flush()?;
-        self.tree.compact(Arc::new(Leveled::default()), self.oldest_visible()).map_err(failure)
+        self.tree.compact(Arc::new(Leveled::default()), self.forget_older()).map_err(failure)
     }
 
     fn size_bytes(&self) -> u64 {
@@ -224,18 +222,13 @@ impl Tables for LsmTables {
     }
 
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
-        let prefix = space.number();
-        let range = prefixed(prefix, &[])..prefixed(prefix, &keys::number(number));
-        let visible = {
-            let state = lock(&self.state);
-            self.live.begin(state.visible)
-        };
-        let rows = self.tree.range(range, visible.seqno, None).take(FORGOTTEN_MAX_ROWS);
-        let keys = rows.map(|row| row.key()).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        let (view, _) = self.view();
+        let rows = view.range(space, &[], Some(&keys::number(number))).take(FORGOTTEN_MAX_ROWS);
+        let keys = rows.map(|row| row.map(|(key, _)| key)).collect::<Result<Vec<_>, _>>()?;
         let is_more = keys.len() == FORGOTTEN_MAX_ROWS;
         let seqno = self.next.next();
         for key in keys {
-            self.tree.remove(key, seqno);
+            self.tree.remove(prefixed(space.number(), &key), seqno);
         }
         lock(&self.state).visible = seqno + 1;
         Ok(is_more)
@@ -249,45 +242,48 @@ fn prefixed(space: u8, key: &[u8]) -> Vec<u8> {
     prefixed
 }
 
-impl Live {
-    fn begin(self: &Arc<Self>, seqno: SeqNo) -> Visible {
-        *lock(&self.0).entry(seqno).or_default() += 1;
-        Visible { seqno, live: Arc::clone(self) }
-    }
+type Found<'a> = dyn DoubleEndedIterator<Item = lsm_tree::Result<InternalValue>> + 'a;
 
-    fn oldest(&self) -> Option<SeqNo> {
-        lock(&self.0).first_key_value().map(|(seqno, _)| *seqno)
-    }
-}
-
-/// A version that a view reads until it is dropped.
-struct Visible {
-    seqno: SeqNo,
-    live: Arc<Live>,
-}
-
-impl Drop for Visible {
-    fn drop(&mut self) {
-        let mut live = lock(&self.live.0);
-        if let Some(count) = live.get_mut(&self.seqno) {
-            *count -= 1;
-            if *count == 0 {
-                live.remove(&self.seqno);
-            }
-        }
-    }
-}
-
+/// All rows below a version.
 struct LsmView {
     tree: AnyTree,
-    visible: Visible,
+    seqno: SeqNo,
+    /// Views below this must not ask the tree.
+    horizon: Arc<AtomicU64>,
+    /// Rows between two keys, of the files and the parts of memory that there were. The tree would keep
+    /// all that come later, too, as long as it kept those.
+    range: Box<dyn Fn(Range<Vec<u8>>) -> Box<Found<'static>> + Send + Sync>,
+}
+
+impl LsmView {
+    fn new(tree: AnyTree, seqno: SeqNo, horizon: Arc<AtomicU64>) -> Self {
+        let version = tree.get_version_history_lock().latest_version();
+        let range = move |range: Range<Vec<u8>>| -> Box<Found<'static>> {
+            Box::new(Tree::create_internal_range(version.clone(), &range, seqno, None))
+        };
+        Self { tree, seqno, horizon, range: Box::new(range) }
+    }
+
+    /// Whether the tree still has what this view needs.
+    fn is_recent(&self) -> bool {
+        self.seqno >= self.horizon.load(Ordering::SeqCst)
+    }
 }
 
 impl View for LsmView {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
-        let key = prefixed(space.number(), key);
-        let value = self.tree.get(key, self.visible.seqno).map_err(failure)?;
-        Ok(value.map(Bytes::from))
+        let mut key = prefixed(space.number(), key);
+        // The tree knows where not to look.
+        if self.is_recent() {
+            let value = self.tree.get(&key, self.seqno).map_err(failure)?;
+            if self.is_recent() {
+                return Ok(value.map(Bytes::from));
+            }
+        }
+        let from = key.clone();
+        key.push(0);
+        let found = (self.range)(from..key).next().transpose().map_err(failure)?;
+        Ok(found.map(|row| row.value.into()))
     }
 
     fn range(&self, space: Space, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
@@ -297,10 +293,9 @@ impl View for LsmView {
         let number = space.number();
         let low = prefixed(number, from);
         let high = to.map_or_else(|| vec![number + 1], |to| prefixed(number, to));
-        let rows = self.tree.range(low..high, self.visible.seqno, None);
-        Box::new(rows.map(|row| {
-            let (key, value) = row.into_inner().map_err(failure)?;
-            Ok((Bytes::from(key).slice(1..), value.into()))
+        Box::new((self.range)(low..high).map(|row| {
+            let row = row.map_err(failure)?;
+            Ok((Bytes::from(row.key.user_key).slice(1..), row.value.into()))
         }))
     }
 }
@@ -370,6 +365,27 @@ mod tests {
             assert_eq!(rows, *commit);
             assert_eq!(view.range(Space::Children, &[], None).rev().count() as u64, *commit);
         }
+    }
+
+    /// A view keeps what there was when it began, and not what is written while it is there.
+    #[test]
+    fn a_view_that_lives_long_costs_no_more_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        tables.apply(vec![put(1, 1)], at(1)).unwrap();
+        let (view, _) = tables.view();
+        for commit in 2..40 {
+            let value = Some(vec![commit as u8; 1 << 20].into());
+            let row = Row { space: Space::Children, key: keys::pair(commit, 0).into(), value };
+            tables.apply(vec![put(1, commit), row], at(commit)).unwrap();
+            if tables.is_checkpoint_due() {
+                tables.checkpoint().unwrap();
+            }
+        }
+        let history = tables.tree.get_version_history_lock().memtable_size_sum();
+        assert!(history < 2 * MEMORY_MAX_BYTES, "{history} bytes");
+        assert_eq!(read(&*view, 1), Some(1));
+        assert_eq!(view.range(Space::Children, &[], None).count(), 1);
     }
 
     #[test]
