@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use bytes::Bytes;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 
-use crate::files::{remove_folder, sync_folder};
+use crate::files::{make_folder, remove_folder, sync_folder};
 use crate::store::rows::read_blob;
 use crate::store::{Space, Store, StoreFailure, keys};
 
@@ -86,8 +86,7 @@ impl Blobs {
         if let Contents::Disk(folder) = &contents {
             let new = folder.join("new");
             remove_folder(&new)?;
-            fs::create_dir_all(&new)?;
-            sync_folder(folder)?;
+            make_folder(&new)?;
         }
         Ok(Self {
             contents,

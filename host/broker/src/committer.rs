@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
@@ -49,7 +50,7 @@ pub(crate) struct Committer {
     next_watch: u64,
     commits: u64,
     /// Nobody needs events before this one any more.
-    expired_before: u64,
+    expired_before: Arc<AtomicU64>,
     /// Whether producers are currently refused because of backlog.
     is_refusing: bool,
 }
@@ -72,6 +73,7 @@ impl Committer {
     ) -> Self {
         let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
         let (watches, next_watch, commits) = (BTreeMap::new(), 0, 0);
+        let expired_before = Arc::new(AtomicU64::new(ledger.disposable()));
         Self {
             ledger,
             shared,
@@ -84,7 +86,7 @@ impl Committer {
             watches,
             next_watch,
             commits,
-            expired_before: 0,
+            expired_before,
             is_refusing,
         }
     }
@@ -137,7 +139,9 @@ impl Committer {
     fn commit(&mut self) -> Result<(), StoreFailure> {
         let batch = self.ledger.finish();
         let written = Written::by(&batch);
-        if !batch.is_empty() {
+        if batch.is_empty() {
+            self.shared.store.check()?;
+        } else {
             self.shared.store.commit(batch)?;
             self.commits += 1;
         }
@@ -179,7 +183,7 @@ impl Committer {
         }
         if let Some(sequence) = released.dropped {
             self.drop_expired_rows(sequence);
-            self.expired_before = sequence;
+            self.expired_before.store(sequence, Ordering::Release);
         }
         if released.dropped.is_some() || self.shared.store.is_reclaim_due() {
             self.reclaim();
@@ -239,12 +243,15 @@ impl Committer {
 
     /// Frees the journal's room, best effort.
     fn reclaim(&self) {
-        let (shared, sequence) = (Arc::clone(&self.shared), self.expired_before);
-        // If it still works on an earlier one, the next one covers this.
+        let (shared, expired) = (Arc::clone(&self.shared), Arc::clone(&self.expired_before));
+        // Refused if the same is waiting already.
         self.reclaimer.submit(move || {
             let is_stopping = || *shared.ended.borrow();
+            let sequence = expired.load(Ordering::Acquire);
             if let Err(failure) = shared.store.reclaim(sequence, &is_stopping) {
                 tracing::warn!(%failure, "room of the journal is not given back");
+                // The store may have failed with it.
+                shared.intake.wake();
             }
         });
     }

@@ -1,12 +1,12 @@
 //! The data folder: its format, lock and layout.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::OpenError;
-use crate::files::replace_file;
+use crate::files::{make_folder, replace_file};
 
 /// The format this version writes, and the newest it reads.
 pub(crate) const FORMAT: u32 = 4;
@@ -38,7 +38,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Creates the folder if needed, checks its format and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(path).map_err(refused("cannot make the data folder", path))?;
+        make_folder(path).map_err(refused("cannot make the data folder", path))?;
         let format_path = path.join(FORMAT_FILE);
         let found = check_format(path)?;
         let lock = lock(path)?;
@@ -171,6 +171,8 @@ fn lock(path: &Path) -> Result<Arc<File>, OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

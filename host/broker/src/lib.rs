@@ -49,7 +49,7 @@ pub use api::*;
 pub use calendar::{Calendar, CalendarError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::EmbeddedBroker;
-pub use files::replace_file;
+pub use files::{make_folder, replace_file};
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};

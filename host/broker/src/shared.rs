@@ -54,13 +54,14 @@ impl Shared {
     /// Refuses everything from now on. The first reason is kept.
     pub(crate) fn poison(&self, reason: &str) {
         tracing::error!(reason, "the store failed; refusing all work until restarted");
+        // First: who knows that it is poisoned gets no lease any more.
+        self.outlets.close(&BrokerError::Poisoned(reason.to_owned()));
         self.poisoned.send_if_modified(|known| {
             let first = known.is_none();
             known.get_or_insert_with(|| reason.to_owned());
             first
         });
         self.intake.close(Phase::Abandoned);
-        self.outlets.close(&BrokerError::Poisoned(reason.to_owned()));
     }
 
     /// Why calls fail: poisoned or closed.

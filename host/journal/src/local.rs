@@ -94,6 +94,7 @@ impl LocalJournal {
         }
         let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
         made.map_err(JournalError::io("cannot make", folder))?;
+        folder.parent().map_or(Ok(()), sync_folder)?;
         let writer = Writer::first(folder, segment_bytes, new_id(folder)?)?;
         let segments = vec![writer.segment];
         let recovery = Recovery { was_closed: true, torn: None };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use usher_broker::replace_file;
+use usher_broker::{make_folder, replace_file};
 use usher_event::{Digest, FailureClass, PluginName, text};
 use usher_router::{FailedTrial, Quarantine};
 
@@ -179,7 +179,7 @@ impl PluginRecords {
     /// The folder can't be created or listed.
     pub fn open(data: &Path) -> io::Result<Self> {
         let folder = data.join("plugins");
-        fs::create_dir_all(&folder)?;
+        make_folder(&folder)?;
         let mut records = BTreeMap::new();
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();

@@ -120,7 +120,12 @@ impl Ledger {
         expiring.map(count).collect()
     }
 
-    /// Up to where the store may free space when events before `upto` are removed.
+    /// Up to where the store may free space now.
+    pub(crate) fn disposable(&self) -> u64 {
+        self.disposable_before(self.counters.first_sequence)
+    }
+
+    /// The same when events before `upto` are removed.
     pub(super) fn disposable_before(&self, upto: u64) -> u64 {
         let expiring = self.subs.values().filter(|sub| sub.subscription().expires);
         expiring.filter_map(Sub::oldest_replay).min().map_or(upto, |needed| needed.min(upto))

@@ -287,6 +287,10 @@ impl Shared {
 }
 
 impl Store for JournaledStore {
+    fn check(&self) -> Result<(), StoreFailure> {
+        self.shared.check()
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure> {
         self.shared.check()?;
         let mut end = lock(&self.shared.end);

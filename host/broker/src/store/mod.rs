@@ -266,6 +266,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// disk is unknown and the store must not be used for commits again.
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure>;
 
+    /// Whether it still works: it may have failed behind a commit.
+    fn check(&self) -> Result<(), StoreFailure>;
+
     /// Removes rows that there are now and whose key begins with a lower number. Nobody asks for them any
     /// more.
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure>;

@@ -2,13 +2,16 @@
 //! of a folder is intercepted through seccomp user notification, so that everything above runs
 //! unmodified: the journal's and the tables' files, the blobs, the format, the lock.
 //!
-//! Nothing is forced to a disk: fsync returns success without being done. What a failed one may
-//! lose is simulated instead ([`Fault::Lost`]).
+//! Nothing is forced to a disk: fsync returns success without being done. What a failed one, or a power
+//! cut, may lose is simulated instead ([`Fault::Lost`], [`Fault::Power`]): of files what was written
+//! since their last fsync, of folders the names that were made, changed or removed since theirs. Real
+//! file systems lose less, each in its own way.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Error};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -30,6 +33,9 @@ pub(crate) enum Fault {
     /// The fsync fails, and what was written to the file since the previous one is lost, as the
     /// page cache may drop it; the next one succeeds.
     Lost,
+    /// The power is cut: the call and all that follow fail, and nothing that was not made durable is
+    /// left.
+    Power,
 }
 
 /// The kind of a call.
@@ -41,6 +47,7 @@ pub(crate) enum Kind {
     Resize,
     Create,
     Rename,
+    Remove,
 }
 
 impl Kind {
@@ -48,9 +55,10 @@ impl Kind {
     pub(crate) fn faults(self) -> &'static [Fault] {
         use Fault::*;
         match self {
-            Self::Write => &[Short, Eio, EioForGood, Enospc],
-            Self::Sync => &[Lost, Eio, EioForGood, Enospc],
-            Self::SyncFolder | Self::Resize | Self::Create | Self::Rename => &[Eio, Enospc],
+            Self::Write => &[Power, Short, Eio, EioForGood, Enospc],
+            Self::Sync => &[Power, Lost, Eio, EioForGood, Enospc],
+            Self::SyncFolder | Self::Resize | Self::Create | Self::Rename => &[Power, Eio, Enospc],
+            Self::Remove => &[Power, Eio],
         }
     }
 }
@@ -70,13 +78,19 @@ const CALLS: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_ftruncate,
+    libc::SYS_fallocate,
     libc::SYS_mkdirat,
     libc::SYS_renameat,
     libc::SYS_renameat2,
+    libc::SYS_unlinkat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
 ];
 
 /// Runs `work` on a thread of its own and injects the fault into the call with this number. Returns
@@ -106,8 +120,13 @@ pub(crate) fn run<T: Send>(
             lasting: None,
             calls: Vec::new(),
             unsynced: BTreeMap::new(),
+            names: Vec::new(),
+            saved: tempfile::tempdir_in(folder)?,
         };
         disk.serve()?;
+        if disk.fault.is_some_and(|(_, fault)| fault == Fault::Power) && disk.lasting.is_some() {
+            disk.lose_all();
+        }
         let done = working.join().and_then(|done| done.ok_or_else(|| Box::new("refused") as _));
         Ok((done, disk.calls))
     })
@@ -156,12 +175,44 @@ fn intercept() -> io::Result<OwnedFd> {
 }
 
 /// What was written to a file since its last fsync.
-#[derive(Default)]
 struct Unsynced {
+    file: File,
     /// The file's length before these writes.
     len: u64,
     /// Offset and length of each write.
     writes: Vec<(u64, u64)>,
+}
+
+/// A name that was made, changed or removed since the last fsync of its folder.
+enum Name {
+    Made(PathBuf),
+    /// The file or folder that had the name before is kept aside.
+    Removed {
+        name: PathBuf,
+        saved: PathBuf,
+    },
+    Moved {
+        from: PathBuf,
+        to: PathBuf,
+    },
+}
+
+impl Name {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Made(name) | Self::Removed { name, .. } | Self::Moved { to: name, .. } => name,
+        }
+    }
+
+    /// Makes it what it was. What was done to it since is undone already, or durable.
+    fn undo(self) {
+        match self {
+            Self::Made(name) if name.is_dir() => fs::remove_dir_all(name).unwrap(),
+            Self::Made(name) => drop(fs::remove_file(name)),
+            Self::Removed { name, saved } => drop(fs::rename(saved, name)),
+            Self::Moved { from, to } => drop(fs::rename(to, from)),
+        }
+    }
 }
 
 /// Handles the intercepted calls.
@@ -173,6 +224,9 @@ struct Disk {
     lasting: Option<c_int>,
     calls: Vec<Call>,
     unsynced: BTreeMap<u64, Unsynced>,
+    names: Vec<Name>,
+    /// Files that had a name before.
+    saved: tempfile::TempDir,
 }
 
 /// The result of a call; `None` lets the kernel execute it.
@@ -218,16 +272,9 @@ impl Disk {
         let kind = match call {
             libc::SYS_write | libc::SYS_pwrite64 => Kind::Write,
             libc::SYS_fsync | libc::SYS_fdatasync => Kind::Sync,
-            libc::SYS_ftruncate => Kind::Resize,
-            libc::SYS_openat | libc::SYS_mkdirat => Kind::Create,
-            #[cfg(target_arch = "x86_64")]
-            libc::SYS_mkdir => Kind::Create,
-            _ => Kind::Rename,
+            libc::SYS_ftruncate | libc::SYS_fallocate => Kind::Resize,
+            _ => return self.rename(call, args),
         };
-        if matches!(kind, Kind::Create | Kind::Rename) {
-            // By path: only the code under test creates or moves files on these threads.
-            return self.fault(kind, PathBuf::new()).map(|fault| Err(self.errno(fault)));
-        }
         let fd = args[0] as RawFd;
         let path = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
         // Pipes, sockets and the test's log are left to the kernel.
@@ -241,16 +288,78 @@ impl Disk {
                 self.lasting = Some(libc::ENOSPC);
                 Some(self.write(fd, call, args, args[2] / 2, &metadata))
             }
-            (Kind::Sync | Kind::SyncFolder, None) => {
+            (Kind::Sync, None) => {
                 self.unsynced.remove(&metadata.ino());
                 Some(Ok(0))
             }
+            (Kind::SyncFolder, None) => {
+                self.names.retain(|name| name.path().parent() != Some(&path));
+                Some(Ok(0))
+            }
             (Kind::Sync, Some(Fault::Lost)) => {
-                self.lose(fd, &metadata);
+                if let Some(unsynced) = self.unsynced.remove(&metadata.ino()) {
+                    unsynced.lose();
+                }
                 Some(Err(self.errno(Fault::Lost)))
             }
             (_, Some(fault)) => Some(Err(self.errno(fault))),
             (_, None) => None,
+        }
+    }
+
+    /// Calls that name files by path: only the code under test has such on these threads.
+    fn rename(&mut self, call: c_long, args: &[u64; 6]) -> Answer {
+        let at = |folder: u64, path: u64| resolved(folder as RawFd, path);
+        let here = |path: u64| resolved(libc::AT_FDCWD, path);
+        let (kind, name, target) = match call {
+            libc::SYS_openat => (Kind::Create, at(args[0], args[1]), None),
+            libc::SYS_mkdirat => (Kind::Create, at(args[0], args[1]), None),
+            libc::SYS_unlinkat => (Kind::Remove, at(args[0], args[1]), None),
+            libc::SYS_renameat | libc::SYS_renameat2 => {
+                (Kind::Rename, at(args[0], args[1]), Some(at(args[2], args[3])))
+            }
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_mkdir => (Kind::Create, here(args[0]), None),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_unlink | libc::SYS_rmdir => (Kind::Remove, here(args[0]), None),
+            _ => (Kind::Rename, here(args[0]), Some(here(args[1]))),
+        };
+        let file = name.strip_prefix(&self.folder).ok()?.to_owned();
+        if let Some(fault) = self.fault(kind, file) {
+            return Some(Err(self.errno(fault)));
+        }
+        let is_there = name.symlink_metadata().is_ok();
+        match (kind, target) {
+            (Kind::Create, _) if !is_there => self.names.push(Name::Made(name)),
+            (Kind::Remove, _) if is_there => self.save(&name),
+            (Kind::Rename, Some(to)) if is_there => {
+                self.save(&to);
+                self.names.push(Name::Moved { from: name, to });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Keeps what has a name that is about to be removed or given to another.
+    fn save(&mut self, name: &Path) {
+        let saved = self.saved.path().join(self.calls.len().to_string());
+        let kept = match fs::metadata(name) {
+            Ok(found) if found.is_dir() => fs::create_dir(&saved),
+            Ok(_) => fs::hard_link(name, &saved),
+            Err(_) => return,
+        };
+        kept.unwrap();
+        self.names.push(Name::Removed { name: name.to_owned(), saved });
+    }
+
+    /// The power was cut: undoes all that was not made durable.
+    fn lose_all(&mut self) {
+        for unsynced in std::mem::take(&mut self.unsynced).into_values() {
+            unsynced.lose();
+        }
+        while let Some(name) = self.names.pop() {
+            name.undo();
         }
     }
 
@@ -267,10 +376,10 @@ impl Disk {
 
     fn errno(&mut self, fault: Fault) -> Error {
         let errno = match fault {
-            Fault::Eio | Fault::EioForGood | Fault::Lost => libc::EIO,
+            Fault::Eio | Fault::EioForGood | Fault::Lost | Fault::Power => libc::EIO,
             Fault::Enospc | Fault::Short => libc::ENOSPC,
         };
-        if matches!(fault, Fault::EioForGood | Fault::Enospc | Fault::Short) {
+        if matches!(fault, Fault::EioForGood | Fault::Enospc | Fault::Short | Fault::Power) {
             self.lasting = Some(errno);
         }
         Error::from_raw_os_error(errno)
@@ -300,20 +409,36 @@ impl Disk {
         if written < 0 {
             return Err(Error::last_os_error());
         }
-        let first = Unsynced { len: before.len(), writes: Vec::new() };
-        let unsynced = self.unsynced.entry(before.ino()).or_insert(first);
+        let unsynced = self.unsynced.entry(before.ino()).or_insert_with(|| {
+            let file = File::options().write(true).open(format!("/proc/self/fd/{fd}"));
+            Unsynced { file: file.unwrap(), len: before.len(), writes: Vec::new() }
+        });
         unsynced.writes.push(((end - written as i64) as u64, written as u64));
         Ok(written as i64)
     }
+}
 
+impl Unsynced {
     /// Undoes what was written to the file since its last fsync. Files here only grow, or are
     /// written where they held zeroes, so zeroes restore the previous content.
-    fn lose(&mut self, fd: RawFd, now: &fs::Metadata) {
-        let Some(unsynced) = self.unsynced.remove(&now.ino()) else { return };
-        let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
-        for (from, len) in unsynced.writes {
-            file.write_all_at(&vec![0; len as usize], from).unwrap();
+    fn lose(self) {
+        for (from, len) in self.writes {
+            self.file.write_all_at(&vec![0; len as usize], from).unwrap();
         }
-        file.set_len(unsynced.len).unwrap();
+        self.file.set_len(self.len).unwrap();
+    }
+}
+
+/// A path that a call names.
+#[allow(unsafe_code, reason = "the path is named by address")]
+fn resolved(folder: RawFd, path: u64) -> PathBuf {
+    // SAFETY: the calling thread, which waits for the answer, is one of this process, and lent this
+    // string to the call.
+    let path = unsafe { std::ffi::CStr::from_ptr(path as *const libc::c_char) };
+    let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    match fs::read_link(format!("/proc/self/fd/{folder}")) {
+        // An absolute path replaces the folder.
+        Ok(folder) => folder.join(path),
+        Err(_) => path.to_owned(),
     }
 }

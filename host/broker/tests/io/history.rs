@@ -41,6 +41,8 @@ pub(crate) enum Step {
     Settle(&'static str, Verdict),
     Redrive(u64),
     Discard(u64),
+    /// Waits until the journal's first segment is gone.
+    Trimmed,
     /// Waits for something that the clock causes.
     Until(fn(&BrokerStats) -> bool),
 }
@@ -51,6 +53,8 @@ pub(crate) enum Verdict {
     Ack,
     /// Acknowledged, with an emission, a counter read and incremented, and a blob.
     AckWithAll,
+    /// Acknowledged, with a value that is a fifth of a segment, in place of the one before.
+    AckWithMuch,
     /// Acknowledged, with an emission delayed by a minute.
     AckWithDelay,
     /// Acknowledged; deletes what [`Verdict::AckWithAll`] stored.
@@ -103,6 +107,39 @@ pub(crate) fn steps() -> Vec<(u64, Step)> {
     ]
 }
 
+/// Steps that fill segments of the journal with state, each in place of the one before: it is rolled,
+/// checkpointed, compacted, and in the end trimmed.
+pub(crate) fn growing_steps() -> Vec<(u64, Step)> {
+    use Step::*;
+    let mut steps = vec![(0, Open), (0, Subscribe("p/plain", "a", Order::None))];
+    for part in 0..8 {
+        steps.push((1, Publish(&MANY[part * 4..part * 4 + 4])));
+        steps.extend((0..4).map(|_| (1, Settle("p/plain", Verdict::AckWithMuch))));
+        if part == 3 {
+            steps.push((0, Open));
+        }
+    }
+    steps.extend([
+        (0, Reopen),
+        (40 * DAY_MS, Until(|stats| stats.first_sequence > stats.last_sequence)),
+        (0, Publish(&[("a", 100)])),
+        (0, Trimmed),
+        (0, Reopen),
+        (0, Settle("p/plain", Verdict::AckWithMuch)),
+    ]);
+    steps
+}
+
+const MANY: [(&str, usize); 32] = {
+    let mut many = [("a", 0); 32];
+    let mut number = 0;
+    while number < many.len() {
+        many[number].1 = number;
+        number += 1;
+    }
+    many
+};
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
@@ -134,8 +171,9 @@ impl Player {
         options.seed = 7;
         options.duplicates_window_events = 1_000;
         options.disk_reserve_bytes = 0;
-        options.retention =
-            Retention { max_age: Some(Duration::from_millis(30 * DAY_MS)), max_bytes: None };
+        // Segments of 1 MiB.
+        let (max_age, max_bytes) = (Duration::from_millis(30 * DAY_MS), 8 * 1_024 * 1_024);
+        options.retention = Retention { max_age: Some(max_age), max_bytes: Some(max_bytes) };
         let broker = EmbeddedBroker::open(options)?;
         self.broker = Some(Arc::clone(&broker));
         Ok(broker)
@@ -181,6 +219,12 @@ impl Player {
             }
             Step::Redrive(id) => assert!(self.broker().redrive(*id).await?),
             Step::Discard(id) => assert!(self.broker().discard(*id).await?),
+            Step::Trimmed => {
+                let first = self.folder.join("journal/00000000000000000000.segment");
+                while first.exists() {
+                    self.broker().subscriptions().await?;
+                }
+            }
             Step::Until(is_so) => {
                 // Each answer follows a commit.
                 while !is_so(&self.broker().stats()) {
@@ -201,6 +245,16 @@ impl Player {
         let disposition = match verdict {
             Verdict::Ack => Disposition::Ack(Changes::default()),
             Verdict::AckWithAll => Disposition::Ack(self.all(lease)?),
+            Verdict::AckWithMuch => {
+                let snapshot = self.broker().state().snapshot();
+                let before = snapshot.get(&address()).map_err(Failed::Blob)?;
+                let writes = vec![StateWrite {
+                    address: address(),
+                    value: Some(vec![lease.delivery.sequence as u8; 200_000].into()),
+                    previous_bytes: before.map(|value| value.len() as u32),
+                }];
+                Disposition::Ack(Changes { writes, ..Changes::default() })
+            }
             Verdict::AckWithDelay => {
                 let delay = Some(Duration::from_secs(60));
                 let emissions = vec![NewEvent { event: emission(lease), delay }];

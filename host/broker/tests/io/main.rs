@@ -19,13 +19,15 @@ mod history;
 mod view;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use disk::{Call, Fault, Kind};
-use history::{Failed, Player, START_MS, Step, steps};
+use history::{Failed, Player, START_MS, Step, growing_steps, soon, steps};
 use tempfile::TempDir;
 use usher_broker::traits::*;
 use usher_broker::{Clock as _, EmbeddedBroker};
@@ -79,7 +81,15 @@ fn play(folder: &TempDir, steps: &[(u64, Step)]) -> Played {
                     Outcome::BlobRefused
                 }
                 (_, broker) => {
-                    view::refuses_everything(&broker.unwrap()).await;
+                    let broker = broker.unwrap();
+                    // If it failed behind a commit, a read may have seen it first.
+                    soon(async {
+                        while broker.poisoned().borrow().is_none() {
+                            let _ = broker.subscriptions().await;
+                        }
+                    })
+                    .await;
+                    view::refuses_everything(&broker).await;
                     Outcome::Poisoned
                 }
             };
@@ -89,6 +99,28 @@ fn play(folder: &TempDir, steps: &[(u64, Step)]) -> Played {
     });
     player.broker = None;
     Played { player, done: played.0, outcome: played.1 }
+}
+
+/// What a folder holds before the first step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// A data folder that a router of format 3 left when it was killed.
+    Format3,
+}
+
+impl Before {
+    fn folder(self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        if self == Self::Format3 {
+            let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-3.tar.gz");
+            let mut unpack = Command::new("tar");
+            let unpacked = unpack.args(["-xzf", archive, "-C"]).arg(folder.path()).status();
+            assert!(unpacked.unwrap().success());
+            fs::rename(folder.path().join("interrupted"), folder.path().join("data")).unwrap();
+        }
+        folder
+    }
 }
 
 /// Runs `work` on a disk without faults, where fsync takes no time either.
@@ -108,9 +140,9 @@ fn found(player: &mut Player) -> (Arc<EmbeddedBroker>, String) {
 }
 
 /// What is found after each number of steps, none of which failed.
-fn found_without_fault(steps: &[(u64, Step)]) -> Vec<String> {
+fn found_without_fault(before: Before, steps: &[(u64, Step)]) -> Vec<String> {
     let after = |done: usize| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = before.folder();
         unharmed(&folder, || {
             let Played { mut player, outcome, .. } = play(&folder, &steps[..done]);
             assert_eq!(outcome, Outcome::NothingFailed);
@@ -122,8 +154,13 @@ fn found_without_fault(steps: &[(u64, Step)]) -> Vec<String> {
 
 /// Plays one round; returns what became of the broker, and whether the failed step took effect
 /// anyway.
-fn round(steps: &[(u64, Step)], expected: &[String], at: usize, fault: Fault) -> (Outcome, bool) {
-    let folder = tempfile::tempdir().unwrap();
+fn round(
+    before: Before,
+    steps: &[(u64, Step)],
+    expected: &[String],
+    (at, fault): (usize, Fault),
+) -> (Outcome, bool) {
+    let folder = before.folder();
     let work = || play(&folder, steps);
     let (played, calls) = disk::run(folder.path(), Some((at, fault)), work).unwrap();
     let Played { mut player, done, outcome } = played.unwrap_or_else(|panic| resume_unwind(panic));
@@ -141,7 +178,9 @@ fn round(steps: &[(u64, Step)], expected: &[String], at: usize, fault: Fault) ->
             "after {done} steps it found\n{seen}\ninstead of\n{without}\nor\n{}",
             with.map_or("", String::as_str),
         );
-        block_on(view::goes_on(&player, &broker));
+        if before == Before::Nothing {
+            block_on(view::goes_on(&player, &broker));
+        }
         (outcome, is_with && seen != *without)
     })
 }
@@ -149,9 +188,52 @@ fn round(steps: &[(u64, Step)], expected: &[String], at: usize, fault: Fault) ->
 /// Invariants 1, 3, 4, 6, 7, 9 and 13, for every call and every way in which it can fail.
 #[test]
 fn every_call_fails_in_its_turn() {
-    let steps = steps();
-    let folder = tempfile::tempdir().unwrap();
-    let (played, calls) = match disk::run(folder.path(), None, || play(&folder, &steps)) {
+    let making = calls_of(&steps()[..1]);
+    campaign(Before::Nothing, &steps(), |calls| {
+        let calls = calls.iter().enumerate();
+        calls
+            .filter(|(at, _)| is_all() || *at >= making || at.is_multiple_of(MAKING_SAMPLE))
+            .flat_map(|(at, call)| faults(call.kind).iter().map(move |fault| (at, *fault)))
+            .collect()
+    });
+}
+
+/// The same where the power is cut around each change to the names of files: while segments are begun,
+/// rewritten and removed, and while tables are checkpointed.
+#[test]
+fn the_power_is_cut_while_the_journal_grows() {
+    campaign(Before::Nothing, &growing_steps(), |calls| {
+        let rewritten = |call: &Call| call.file.ends_with("journal/rewritten.new");
+        assert!(calls.iter().any(|call| call.kind == Kind::Rename && rewritten(call)));
+        let trimmed = |call: &Call| call.file.extension().is_some_and(|it| it == "segment");
+        assert!(calls.iter().any(|call| call.kind == Kind::Remove && trimmed(call)));
+        let is_plain = |call: &Call| matches!(call.kind, Kind::Write | Kind::Sync);
+        let around = |at: &usize| {
+            let calls = calls[at.saturating_sub(1)..].iter().take(3);
+            is_all() || !calls.into_iter().all(is_plain)
+        };
+        (0..calls.len()).filter(around).map(|at| (at, Fault::Power)).collect()
+    });
+}
+
+/// The same during an upgrade, at every call.
+#[test]
+fn the_power_is_cut_during_an_upgrade() {
+    campaign(Before::Format3, &[(0, Step::Open)], |calls| {
+        let renamed = |call: &Call| call.kind == Kind::Rename && call.file.ends_with("log");
+        assert!(calls.iter().any(renamed));
+        (0..calls.len()).map(|at| (at, Fault::Power)).collect()
+    });
+}
+
+/// Plays a history once for each of the chosen rounds.
+fn campaign(
+    before: Before,
+    steps: &[(u64, Step)],
+    rounds: impl FnOnce(&[Call]) -> Vec<(usize, Fault)>,
+) {
+    let folder = before.folder();
+    let (played, calls) = match disk::run(folder.path(), None, || play(&folder, steps)) {
         Ok(done) => done,
         Err(error) => {
             println!("skipped: this kernel lets nobody answer calls in its place: {error}");
@@ -159,33 +241,27 @@ fn every_call_fails_in_its_turn() {
         }
     };
     assert_eq!(played.unwrap().outcome, Outcome::NothingFailed);
-    let expected = found_without_fault(&steps);
-
-    let making = calls_of(&steps[..1]);
-    let rounds: Vec<(usize, Fault)> = calls
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| is_all() || *at >= making || at.is_multiple_of(MAKING_SAMPLE))
-        .flat_map(|(at, call)| faults(call.kind).iter().map(move |fault| (at, *fault)))
-        .filter(|(at, _)| only().is_none_or(|only| only == *at))
-        .collect();
+    let expected = found_without_fault(before, steps);
+    let mut rounds = rounds(&calls);
+    rounds.retain(|(at, _)| only().is_none_or(|only| only == *at));
     let (next, tally, failures) =
         (AtomicUsize::new(0), Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some((at, fault)) = rounds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match catch_unwind(AssertUnwindSafe(|| round(&steps, &expected, *at, *fault))) {
+                while let Some(&chosen) = rounds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let played = || round(before, steps, &expected, chosen);
+                    match catch_unwind(AssertUnwindSafe(played)) {
                         Ok(became) => *tally.lock().unwrap().entry(became).or_insert(0) += 1,
-                        Err(panic) => failures.lock().unwrap().push((*at, *fault, words(&*panic))),
+                        Err(panic) => failures.lock().unwrap().push((chosen, words(&*panic))),
                     }
                 }
             });
         }
     });
-    report(&steps, &calls, &rounds, &tally.into_inner().unwrap());
+    report(steps, &calls, &rounds, &tally.into_inner().unwrap());
     let failures = failures.into_inner().unwrap();
-    for (at, fault, words) in &failures {
+    for ((at, fault), words) in &failures {
         println!(
             "call {at} ({:?} {}), {fault:?}: {words}",
             calls[*at].kind,
@@ -199,10 +275,10 @@ fn every_call_fails_in_its_turn() {
     );
 }
 
-/// The faults to inject: all if requested, otherwise the one that leaves the most behind.
+/// The faults to inject: all if requested, otherwise those that leave the most and the least behind.
 fn faults(kind: Kind) -> &'static [Fault] {
     let all = kind.faults();
-    if is_all() { all } else { &all[..1] }
+    if is_all() { all } else { &all[..2] }
 }
 
 /// Number of calls that these steps make.
