@@ -18,7 +18,7 @@ use usher_router::Router;
 
 use crate::hops::{self, all_but, executors, installation, open};
 use crate::native::Echo;
-use crate::process::{folder_bytes, resident_bytes};
+use crate::process::{folder_bytes, resident_bytes, written_bytes};
 use crate::sample::{self, Sample};
 
 /// Size of an event in the storage encoding.
@@ -55,6 +55,7 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
     let sample = sample::events_of_size(EVENT_BYTES)?;
     let events = args.events;
 
+    let written = written_bytes()?;
     let published = Instant::now();
     let first = events.min(RESTART_EVENTS);
     executor.block_on(publish(data.path(), &sample, 0..first))?;
@@ -74,8 +75,11 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<()> {
         let hops = format!("{:>9.0} hops/s   {:>7} resident", part.rate, mib(part.resident_bytes));
         say(&format!("part {} of {PARTS}", number + 1), &hops)?;
     }
+    let log_bytes = broker.stats().log_bytes;
     executor.block_on(broker.close())?;
     drop(broker);
+    let written = (written_bytes()? - written) as f64 / log_bytes as f64;
+    say("bytes written / bytes of the events", &format!("{written:.2}"))?;
     say("on disk, emitted events included", &mib(folder_bytes(data.path())?))?;
     say(&format!("restart with {} events", 2 * events), &restart(data.path(), &executor)?)?;
 

@@ -165,7 +165,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn address(url: &str) -> anyhow::Result<SocketAddr> {
+pub(crate) fn address(url: &str) -> anyhow::Result<SocketAddr> {
     let place = url.split_once("://").map_or(url, |(_, place)| place);
     place.parse().with_context(|| url.to_owned())
 }

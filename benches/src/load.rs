@@ -12,11 +12,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use crate::latency;
+
 /// The end of a response's header.
 const HEADER_END: &[u8] = b"\r\n\r\n";
 
 /// Room for a response.
-const RESPONSE_BYTES: usize = 16 * 1024;
+const RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Where requests go.
 #[derive(Clone)]
@@ -79,6 +81,67 @@ pub(crate) fn run(
         Ok(Measured { per_second, latencies })
     })
 }
+
+/// Requests that begin when they are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paced {
+    pub(crate) clients: u64,
+    pub(crate) requests_per_second: u64,
+    pub(crate) events_per_request: u64,
+    pub(crate) time: Duration,
+}
+
+/// Publishes batches at a steady rate, and returns how long it took. The id of each event begins with
+/// when its request was due, in milliseconds since 1970.
+pub(crate) fn paced(target: &Target, paced: Paced) -> anyhow::Result<Duration> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    executor.block_on(async {
+        let mut running = JoinSet::new();
+        let began = Instant::now();
+        for client in 0..paced.clients {
+            let stream = connect(target).await?;
+            running.spawn(batches(stream, paced, client, began));
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        Ok(began.elapsed())
+    })
+}
+
+async fn batches(
+    mut stream: Box<dyn Connected>,
+    paced: Paced,
+    client: u64,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let mut buffer = Vec::with_capacity(RESPONSE_BYTES);
+    let each = Duration::from_secs(1) / u32::try_from(paced.requests_per_second)?;
+    for number in 0.. {
+        let after = each * u32::try_from(number * paced.clients + client)?;
+        if after >= paced.time {
+            break;
+        }
+        tokio::time::sleep_until((began + after).into()).await;
+        let due_ms = latency::due_ms(began + after);
+        let events: Vec<String> = (0..paced.events_per_request)
+            .map(|event| EVENT.replace("ID", &format!("{due_ms:.3}-{client}-{number}-{event}")))
+            .collect();
+        let body = format!("[{}]", events.join(","));
+        let head = format!(
+            "POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+             application/cloudevents-batch+json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body.as_bytes()).await?;
+        response(&mut *stream, &mut buffer).await?;
+    }
+    Ok(())
+}
+
+/// What the guest `hop` handles.
+const EVENT: &str = r#"{"specversion":"1.0","id":"ID","source":"/bench","type":"hop.go","subject":"o-1","data":{"order":"o-1","amount_cents":8500}}"#;
 
 trait Connected: AsyncRead + AsyncWrite + Send + Unpin {}
 

@@ -1,6 +1,6 @@
 //! Benchmarks in one run on one machine: bare wasmtime, usher-runtime, durable publish and durable
-//! hops; publishing over HTTP; a long backlog; neighbouring plugins; plugins by language. Absolute figures
-//! depend on the machine; compare the ratios.
+//! hops; publishing over HTTP; latency at a steady rate; NATS JetStream; a long backlog; neighbouring
+//! plugins; plugins by language. Absolute figures depend on the machine; compare the ratios.
 
 mod backlog;
 mod bare;
@@ -9,9 +9,11 @@ mod disk;
 mod hops;
 mod http;
 mod languages;
+mod latency;
 mod load;
 mod native;
 mod neighbours;
+mod peers;
 mod process;
 mod publish;
 mod rounds;
@@ -46,6 +48,10 @@ enum Suite {
     Backlog(backlog::BacklogArgs),
     /// Publishing over HTTP: what access and TLS cost, and what onlookers cost the hops.
     Http(http::HttpArgs),
+    /// From a request to the emission on disk, at a steady rate.
+    Latency(latency::LatencyArgs),
+    /// Publish and hop beside NATS JetStream.
+    Peers(peers::PeersArgs),
     /// What a delivery costs by language, beside bare wasmtime and without recording.
     Languages(languages::LanguagesArgs),
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
@@ -93,6 +99,8 @@ fn main() -> anyhow::Result<()> {
         Suite::Hop(args) => hop(args),
         Suite::Backlog(args) => backlog::run(args),
         Suite::Http(args) => http::run(&args),
+        Suite::Latency(args) => latency::run(&args),
+        Suite::Peers(args) => peers::run(&args),
         Suite::Languages(args) => languages::run(args),
         Suite::Neighbours(args) => neighbours::run(args),
     }

@@ -2,11 +2,19 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use usher_tests::Holds;
 
 /// Resident memory (`VmRSS`), bytes.
 pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
     Ok(Holds::of(std::process::id())?.memory_bytes)
+}
+
+/// Bytes that this process has had written to disks so far.
+pub(crate) fn written_bytes() -> anyhow::Result<u64> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    Ok(written.context("no write_bytes in /proc/self/io")?.parse()?)
 }
 
 /// Total size of all files in a folder, recursively, in bytes.

@@ -31,7 +31,7 @@ pub(crate) fn time_per_call<const N: usize>(
     Ok(times.map(median))
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

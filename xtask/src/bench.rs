@@ -8,7 +8,7 @@ use usher_tests::repository;
 
 use crate::cargo::{build_release, run};
 use crate::style::announce;
-use crate::{guests, languages};
+use crate::{guests, languages, nats};
 
 /// Command-line options of `cargo xtask bench`.
 #[derive(Debug, Subcommand)]
@@ -31,6 +31,19 @@ pub(crate) enum Benchmark {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// From a request over HTTP to the emission on disk, at a steady rate.
+    Latency {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Publish and hop beside NATS JetStream, with its default and with `sync_interval: always`.
+    /// `nats-server` comes from PyPI, or from `NATS_SERVER`.
+    Peers {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours {
         /// Passed on to the benchmark.
@@ -47,12 +60,21 @@ pub(crate) enum Benchmark {
 
 /// Builds the prerequisites and runs the benchmark.
 pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
+    let nats_server = match benchmark {
+        Benchmark::Peers { .. } => match nats::server()? {
+            Some(server) => Some(server),
+            None => return Ok(()),
+        },
+        _ => None,
+    };
     announce("building the benchmarks (release)");
     let binaries = build_release()?;
     let (suite, options) = match benchmark {
         Benchmark::Hop { options } => ("hop", options),
         Benchmark::Http { options } => ("http", options),
         Benchmark::Languages { options } => ("languages", options),
+        Benchmark::Latency { options } => ("latency", options),
+        Benchmark::Peers { options } => ("peers", options),
         Benchmark::Neighbours { options } => ("neighbours", options),
         Benchmark::Backlog { options } => ("backlog", options),
     };
@@ -61,7 +83,9 @@ pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
         Benchmark::Languages { .. } => languages::build_components()?,
         _ => guests::build()?,
     }
-    run(Command::new(binaries.join("usher-benches"))
+    let mut benches = Command::new(binaries.join("usher-benches"));
+    benches.envs(nats_server.map(|server| (nats::VARIABLE, server)));
+    run(benches
         .env("USHER_BIN", binaries.join("usher"))
         .current_dir(repository())
         .arg(suite)

@@ -13,6 +13,7 @@ mod fuzz;
 mod guests;
 mod hostile;
 mod languages;
+mod nats;
 mod simulate;
 mod style;
 mod suite;

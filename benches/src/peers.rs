@@ -1,0 +1,206 @@
+//! Beside NATS JetStream on the same disk: one server, one stream, events of the same size, and a native
+//! consumer that does what a listener's delivery comes to: publishes an event, then acknowledges the one
+//! that it has handled and waits until the server has noted that. `nats-server` syncs its log every two
+//! minutes by default; with `sync_interval: always` before it answers, as Usher does.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use futures_util::stream::FuturesUnordered;
+use usher_broker::Order;
+use usher_tests::wait_for;
+
+use crate::hops::{self, Setup};
+use crate::publish;
+use crate::rounds::median;
+use crate::sample::{self, Sample};
+use crate::table::Table;
+
+/// Events of a batch: published, and handled, at the same time.
+const BATCH: usize = 512;
+/// Batches that consumers handle at the same time.
+const CONSUMERS: usize = 4;
+
+#[derive(clap::Args)]
+pub(crate) struct PeersArgs {
+    /// The program `nats-server`.
+    #[arg(long, env = "NATS_SERVER")]
+    nats_server: PathBuf,
+    /// Events of a round.
+    #[arg(long, default_value_t = 50_000)]
+    events: usize,
+    /// Rounds; each row is the median of them.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Folder to write to, on the disk to be measured.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &PeersArgs) -> anyhow::Result<()> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let folder = args.folder.clone().unwrap_or_else(|| format!("{root}/target").into());
+    let component = std::fs::read(format!("{root}/target/guests/hop.wasm"))
+        .context("run `cargo xtask plugins` first")?;
+    let sample = sample::events_of_size(256)?;
+    let setup = Setup {
+        component: &component,
+        emitted: sample::HOP_EMITS,
+        order: Order::None,
+        has_state: false,
+    };
+    let mut times = [const { Vec::new() }; 6];
+    for round in 0..args.rounds {
+        let default = jetstream(args, &folder, "2m", &sample)?;
+        let always = jetstream(args, &folder, "always", &sample)?;
+        let published = publish::time_per_event(&folder, BATCH, &sample)?;
+        let hop = hops::run(&folder, &setup, &sample, args.events)?.per_hop();
+        let all = [default.publish, always.publish, published, default.hop, always.hop, hop];
+        for (times, time) in times.iter_mut().zip(all) {
+            times.push(time);
+        }
+        eprintln!("round {round}: {all:?}");
+    }
+    let mut table = Table::new();
+    let [publish, publish_always, published, hop, hop_always, hopped] = times.map(median);
+    table.row("JetStream publish, batches of 512", publish, None);
+    table.row("JetStream publish, sync_interval: always", publish_always, None);
+    table.row("Usher publish, fsync", published, Some((publish, "JetStream's default")));
+    table.row("JetStream hop: consume, publish, double ack", hop, None);
+    table.row("JetStream hop, sync_interval: always", hop_always, None);
+    table.row("Usher hop, fsync and sandbox", hopped, Some((hop, "JetStream's default")));
+    if args.json { table.print_json() } else { table.print() }
+}
+
+/// Time per event.
+struct Times {
+    publish: Duration,
+    hop: Duration,
+}
+
+fn jetstream(
+    args: &PeersArgs,
+    folder: &Path,
+    sync_interval: &str,
+    sample: &Sample,
+) -> anyhow::Result<Times> {
+    let data = tempfile::tempdir_in(folder)?;
+    let server = Server::start(&args.nats_server, data.path(), sync_interval)?;
+    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    executor.block_on(async {
+        let client = async_nats::connect(&server.address).await?;
+        let context = jetstream::new(client);
+        let stream = stream::Config {
+            name: "EVENTS".to_owned(),
+            subjects: vec!["in.>".to_owned(), "out.>".to_owned()],
+            ..stream::Config::default()
+        };
+        let stream = context.create_stream(stream).await?;
+        let start = Instant::now();
+        for batch in (0..args.events).step_by(BATCH) {
+            let numbers = batch..args.events.min(batch + BATCH);
+            let mut under_way = Vec::with_capacity(BATCH);
+            for number in numbers {
+                let event = sample.event(number)?.encoded().clone();
+                under_way.push(context.publish("in.event", event).await?.into_future());
+            }
+            try_join_all(under_way).await?;
+        }
+        let publish = start.elapsed().div_f64(args.events as f64);
+
+        let consumer: PullConsumer = stream
+            .create_consumer(pull::Config {
+                durable_name: Some("listener".to_owned()),
+                filter_subject: "in.>".to_owned(),
+                max_ack_pending: (CONSUMERS * BATCH) as i64,
+                ..pull::Config::default()
+            })
+            .await?;
+        let emission = sample.event(0)?.encoded().clone();
+        let start = Instant::now();
+        let consumers = (0..CONSUMERS).map(|_| {
+            let (context, consumer, emission) =
+                (context.clone(), consumer.clone(), emission.clone());
+            tokio::spawn(async move {
+                let mut handled = 0;
+                loop {
+                    let mut batch = consumer.fetch().max_messages(BATCH).messages().await?;
+                    let under_way = FuturesUnordered::new();
+                    while let Some(message) = batch.next().await {
+                        let message = message.map_err(anyhow::Error::from_boxed)?;
+                        let (context, emission) = (context.clone(), emission.clone());
+                        under_way.push(async move {
+                            context.publish("out.event", emission).await?.await?;
+                            message.double_ack().await.map_err(anyhow::Error::from_boxed)
+                        });
+                    }
+                    let done = under_way.len();
+                    if done == 0 {
+                        return anyhow::Ok(handled);
+                    }
+                    handled += done;
+                    under_way
+                        .map(|done| done)
+                        .collect::<Vec<_>>()
+                        .await
+                        .into_iter()
+                        .collect::<Result<Vec<_>, _>>()?;
+                }
+            })
+        });
+        let mut handled = 0;
+        for consumer in try_join_all(consumers).await? {
+            handled += consumer?;
+        }
+        let hop = start.elapsed().div_f64(args.events as f64);
+        ensure!(handled == args.events, "{handled} of {} events were handled", args.events);
+        Ok(Times { publish, hop })
+    })
+}
+
+/// A server of its own, killed when dropped.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(program: &Path, data: &Path, sync_interval: &str) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let config = data.join("nats.conf");
+        let store = data.join("store");
+        std::fs::write(
+            &config,
+            format!(
+                "listen: \"{address}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync_interval} }}\n",
+                store.display()
+            ),
+        )?;
+        let mut command = Command::new(program);
+        command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        let process =
+            command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let server = Self { process, address };
+        wait_for("nats-server", || {
+            Ok(std::net::TcpStream::connect(&server.address).is_ok().then_some(()))
+        })?;
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
