@@ -264,19 +264,23 @@ fn open_store(
         None => tracing::info!("recovery: clean; nothing was under way"),
     }
     let (path, caches, id) = (folder.tables(), options.caches(), journal.id());
-    let tables = LsmTables::open_or_rebuild(&path, caches, journal.start(), id)?;
+    let start = journal.start();
     let journal: Arc<dyn Journal> = Arc::new(journal);
     let open = |tables| JournaledStore::open(Arc::clone(&journal), Arc::new(tables));
-    let mut store = open(tables)?;
-    let loaded = load(&*store.view());
-    let recovered = match loaded {
-        Ok(recovered) => recovered,
+    let opened = LsmTables::open_or_rebuild(&path, caches, start, id).and_then(open);
+    let loaded = match opened {
+        Ok(store) => load(&*store.view()).map(|loaded| (store, loaded)),
+        Err(OpenFailure::Damaged(failure)) if LsmTables::are_damaged(&path) => Err(failure),
+        Err(refused) => return Err(refused),
+    };
+    let (store, recovered) = match loaded {
+        Ok(loaded) => loaded,
         Err(failure) => {
             let reason = failure.0;
             tracing::warn!(reason, "the tables can't be read, and are rebuilt from the journal");
-            drop(store);
-            store = open(LsmTables::rebuild(&path, caches, id)?)?;
-            load(&*store.view())?
+            let store = open(LsmTables::rebuild(&path, caches, id)?)?;
+            let recovered = load(&*store.view())?;
+            (store, recovered)
         }
     };
     // Last: whatever is refused leaves the journal as it was.

@@ -69,7 +69,7 @@ impl Options {
             backlog_max_events: None,
             retention: Retention::default(),
             disk_reserve_bytes: 256 * 1_024 * 1_024,
-            cache_bytes: 64 * 1_024 * 1_024,
+            cache_bytes: 32 * 1_024 * 1_024,
             open_tables_max: 256,
         }
     }

@@ -27,6 +27,9 @@ const CARRIED_MAX_KEYS: usize = 65_536;
 const RECENT_PARTS: usize = 2;
 const RECENT_MAX_ROWS: usize = 1_000_000;
 
+/// With less to be gained nothing is compacted.
+const WASTED_MIN_BYTES: u64 = 1_024 * 1_024;
+
 /// What a record, and an event in it, take besides their content, about.
 const RECORD_BYTES: u64 = 64;
 const EVENT_BYTES: u64 = 32;
@@ -62,6 +65,9 @@ impl Shared {
     /// Gives up the journal's beginning, as far as none of its events is needed. Rows whose last value
     /// stands there are written again first: tables can be rebuilt from what is left.
     fn trim(&self, sequence: u64) -> Result<(), StoreFailure> {
+        if sequence <= self.first_sequence.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let before = self.journal.trimmable(self.journal.near(sequence)?);
         let start = self.journal.start();
         if before <= start {
@@ -162,7 +168,7 @@ impl Shared {
         let needed_bytes = needed_bytes.max(self.compacted_bytes.load(Ordering::Acquire));
         let bytes = self.journal.size_bytes(self.journal.start())?;
         let recent_bytes = self.journal.size_bytes(recent)?;
-        Ok(bytes > needed_bytes + needed_bytes / 2 + recent_bytes)
+        Ok(bytes > needed_bytes + needed_bytes / 2 + recent_bytes + WASTED_MIN_BYTES)
     }
 
     /// The first positions of the newest parts, whose past is left as it is.
