@@ -212,7 +212,9 @@ fn the_power_is_cut_while_the_journal_grows() {
             let calls = calls[at.saturating_sub(1)..].iter().take(3);
             is_all() || !calls.into_iter().all(is_plain)
         };
-        (0..calls.len()).filter(around).map(|at| (at, Fault::Power)).collect()
+        let faults = |at: usize| if is_all() { calls[at].kind.faults() } else { &[Fault::Power] };
+        let chosen = (0..calls.len()).filter(around);
+        chosen.flat_map(|at| faults(at).iter().map(move |fault| (at, *fault))).collect()
     });
 }
 
