@@ -21,6 +21,7 @@ use crate::files::sync_folder;
 use crate::folder::{BLOBS, FORMAT, JOURNAL, check_format, write_format};
 use crate::log::newest;
 use crate::shared::Shared;
+use crate::store::rows::read_blob;
 use crate::store::{Space, StoreFailure, View};
 
 /// Why a backup failed.
@@ -153,10 +154,11 @@ impl Target {
         fs::create_dir(&folder)?;
         let mut last = None;
         for row in view.range(Space::Blobs, &[], None) {
-            let (key, _) = row?;
-            let digest = key.first_chunk::<32>();
-            let digest = digest.ok_or_else(|| StoreFailure::damaged(Space::Blobs, &key))?;
+            let (key, row) = row?;
+            let damaged = || StoreFailure::damaged(Space::Blobs, &key);
+            let digest = key.first_chunk::<32>().ok_or_else(damaged)?;
             let digest = Digest::from_bytes(*digest);
+            let (info, _) = read_blob(digest, &row).ok_or_else(damaged)?;
             if last.replace(digest) == Some(digest) {
                 continue;
             }
@@ -164,7 +166,10 @@ impl Target {
             let (shelf, path) = file(&folder, &digest);
             fs::create_dir_all(&shelf)?;
             let earlier = base.map(|base| file(&base.join(BLOBS), &digest).1);
-            let linked = earlier.and_then(|earlier| fs::hard_link(earlier, &path).ok());
+            let is_whole =
+                |path: &PathBuf| fs::metadata(path).is_ok_and(|it| it.len() == info.size_bytes);
+            let linked = earlier.filter(is_whole);
+            let linked = linked.and_then(|earlier| fs::hard_link(earlier, &path).ok());
             if linked.is_none() {
                 let mut copy = File::create_new(&path)?;
                 copy.write_all(&blobs.content(&digest)?)?;

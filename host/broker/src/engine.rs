@@ -29,6 +29,7 @@ use crate::memory::MemoryDisk;
 use crate::operate::Prepared;
 use crate::prepare;
 use crate::readers::WorkerPool;
+use crate::rebuild::rebuild_tables;
 use crate::replay;
 use crate::room::DiskSpace;
 use crate::shared::Shared;
@@ -264,23 +265,28 @@ fn open_store(
         None => tracing::info!("recovery: clean; nothing was under way"),
     }
     let (path, caches, id) = (folder.tables(), options.caches(), journal.id());
-    let start = journal.start();
     let journal: Arc<dyn Journal> = Arc::new(journal);
-    let open = |tables| JournaledStore::open(Arc::clone(&journal), Arc::new(tables));
-    let opened = LsmTables::open_or_rebuild(&path, caches, start, id).and_then(open);
-    let loaded = match opened {
-        Ok(store) => load(&*store.view()).map(|loaded| (store, loaded)),
-        Err(OpenFailure::Damaged(failure)) if LsmTables::are_damaged(&path) => Err(failure),
-        Err(refused) => return Err(refused),
+    let open = || -> Result<Result<_, StoreFailure>, OpenFailure> {
+        let tables = match LsmTables::open_of(&path, caches, journal.start(), id) {
+            Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
+            tables => tables?,
+        };
+        let store = match JournaledStore::open(Arc::clone(&journal), Arc::new(tables)) {
+            // What the journal has lost isn't in the tables either.
+            Err(OpenFailure::Damaged(failure)) if LsmTables::are_damaged(&path) => {
+                return Ok(Err(failure));
+            }
+            store => store?,
+        };
+        let recovered = load(&*store.view());
+        Ok(recovered.map(|recovered| (store, recovered)))
     };
-    let (store, recovered) = match loaded {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            let reason = failure.0;
-            tracing::warn!(reason, "the tables can't be read, and are rebuilt from the journal");
-            let store = open(LsmTables::rebuild(&path, caches, id)?)?;
-            let recovered = load(&*store.view())?;
-            (store, recovered)
+    let (store, recovered) = match open()? {
+        Ok(opened) => opened,
+        Err(StoreFailure(reason)) => {
+            tracing::warn!(reason, "the tables can't be used, and are rebuilt from the journal");
+            rebuild_tables(folder, &journal, id)?;
+            open()??
         }
     };
     // Last: whatever is refused leaves the journal as it was.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use usher_journal::{Journal as _, LocalJournal};
+use usher_journal::{Journal, JournalId, LocalJournal};
 
 use crate::OpenError;
 use crate::files::{remove_folder, sync_folder};
@@ -24,17 +24,36 @@ pub fn rebuild(data: &Path) -> Result<u64, OpenError> {
 }
 
 fn make(folder: &Folder) -> Result<u64, OpenFailure> {
-    let (tables, new) = (folder.tables(), folder.tables().with_extension("new"));
     let Some(journal) = LocalJournal::read_only(&folder.journal())? else {
         return Err(OpenFailure::damaged("there is no journal"));
     };
     let commits = journal.end() - journal.start();
-    let made = Arc::new(LsmTables::rebuild(&new, Caches::OFFLINE, journal.id())?);
-    let store = JournaledStore::open(Arc::new(journal), Arc::clone(&made) as Arc<dyn Tables>)?;
+    let id = journal.id();
+    rebuild_tables(folder, &(Arc::new(journal) as Arc<dyn Journal>), id)?;
+    Ok(commits)
+}
+
+/// Makes tables from a journal, and puts them in the place of those that there are, once they are whole.
+pub(crate) fn rebuild_tables(
+    folder: &Folder,
+    journal: &Arc<dyn Journal>,
+    id: JournalId,
+) -> Result<(), OpenFailure> {
+    let tables = folder.tables();
+    let (new, old) = (tables.with_extension("new"), tables.with_extension("old"));
+    for leftover in [&new, &old] {
+        remove_folder(leftover)?;
+    }
+    let made = Arc::new(LsmTables::open_of(&new, Caches::OFFLINE, journal.start(), id)?);
+    let store = JournaledStore::open(Arc::clone(journal), Arc::clone(&made) as Arc<dyn Tables>)?;
     store.checkpoint()?;
     drop((store, made));
-    remove_folder(&tables)?;
+    if tables.try_exists()? {
+        fs::rename(&tables, &old)?;
+    }
     fs::rename(&new, &tables)?;
     sync_folder(&folder.path())?;
-    Ok(commits)
+    // Whatever had the name.
+    let removed = if old.is_file() { fs::remove_file(&old) } else { remove_folder(&old) };
+    Ok(removed?)
 }

@@ -72,6 +72,11 @@ impl JournaledStore {
         let end = catch_up(&*journal, &*tables)?;
         check_start(&*journal, &*tables)?;
         let first_sequence = AtomicU64::new(first_sequence(&*journal, end)?);
+        let mut sealed = 0;
+        while let Some(part) = journal.part(sealed) {
+            sealed = part.end;
+        }
+        let sealed = AtomicU64::new(sealed);
         let shared = Shared {
             journal,
             tables,
@@ -83,7 +88,7 @@ impl JournaledStore {
             first_sequence,
             failed: OnceLock::new(),
             reclaiming: Mutex::default(),
-            sealed: AtomicU64::new(0),
+            sealed,
             is_reclaim_due: AtomicBool::new(true),
             compacted_bytes: AtomicU64::new(0),
         };
@@ -346,7 +351,9 @@ impl Store for JournaledStore {
                 };
             }
         }
-        Ok(RowsAt::There(found))
+        // What was compacted meanwhile may be missing.
+        let (covered, _) = self.shared.covered()?;
+        Ok(if sequence < covered { RowsAt::Before(covered) } else { RowsAt::There(found) })
     }
 
     fn view(&self) -> Box<dyn View> {

@@ -1,9 +1,6 @@
-//! Tables on disk: two LSM trees, which are derived from the journal. Rows are applied to their memory
-//! and become durable with a checkpoint, together with how far they go; what a crash loses is applied
-//! again. Nothing else writes to them, and damaged ones are rebuilt.
-//!
-//! Most of what is written are identities of events, in the order of their keys, of which the oldest go.
-//! They have a tree of their own, whose files are then never merged, but removed whole.
+//! Tables on disk: one LSM tree, which is derived from the journal. Rows are applied to its memory and
+//! become durable with a checkpoint, together with how far they go; what a crash loses is applied
+//! again. Nothing else writes to it, and a damaged one is rebuilt.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,8 +8,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use lsm_tree::compaction::Leveled;
@@ -20,8 +16,6 @@ use lsm_tree::{
     AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, InternalValue, SeqNo,
     SequenceNumberCounter, Tree, UserValue,
 };
-
-use crate::files::remove_folder;
 
 use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, keys, lock};
 
@@ -55,11 +49,9 @@ impl Caches {
     pub(crate) const OFFLINE: Self = Self { bytes: 16 * 1_024 * 1_024, open_tables_max: 64 };
 }
 
-/// Tables in LSM trees.
+/// Tables in an LSM tree.
 pub(crate) struct LsmTables {
-    rows: AnyTree,
-    /// The table of identities.
-    window: AnyTree,
+    tree: AnyTree,
     next: SequenceNumberCounter,
     state: Mutex<State>,
     shared: Arc<Shared>,
@@ -68,15 +60,17 @@ pub(crate) struct LsmTables {
 /// What views need as well.
 struct Shared {
     folder: PathBuf,
-    /// Views below this must not ask the trees.
-    horizon: AtomicU64,
+    /// Views below this must not ask the tree. Who asks it holds this meanwhile.
+    horizon: RwLock<SeqNo>,
 }
 
 impl Shared {
     /// Damage that is found while the tables are in use is noted: the next who opens them has them rebuilt.
     #[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
     fn failure(&self, error: lsm_tree::Error) -> StoreFailure {
-        if let lsm_tree::Error::Io(error) = error {
+        if let lsm_tree::Error::Io(error) = &error
+            && is_refusal(error)
+        {
             return StoreFailure(format!("tables: {error}"));
         }
         // Best effort: without the note it takes `usher store rebuild`.
@@ -89,44 +83,33 @@ struct State {
     applied: Applied,
     /// What readers see: versions of rows below this.
     visible: SeqNo,
-    /// The key of the last identities that have left the window.
-    window_left: Option<Vec<u8>>,
 }
 
 impl LsmTables {
     /// Opens the tables of a folder, or makes some.
     pub(crate) fn open(folder: &Path, caches: Caches) -> Result<Self, OpenFailure> {
-        if Self::are_damaged(folder) {
-            return Err(OpenFailure::damaged("they were found damaged when they were read"));
-        }
         let next = SequenceNumberCounter::default();
-        let cache = Arc::new(Cache::with_capacity_bytes(caches.bytes));
-        let files = Arc::new(DescriptorTable::new(caches.open_tables_max));
-        let tree = |name| -> lsm_tree::Result<AnyTree> {
-            let visible = SequenceNumberCounter::default();
-            let config = Config::new(folder.join(name), next.clone(), visible);
-            let config = config.use_cache(Arc::clone(&cache));
-            let tree = config.use_descriptor_table(Some(Arc::clone(&files))).open()?;
-            next.fetch_max(tree.get_highest_seqno().map_or(1, |highest| highest + 1));
-            Ok(tree)
-        };
+        let config = Config::new(folder, next.clone(), SequenceNumberCounter::default())
+            .use_cache(Arc::new(Cache::with_capacity_bytes(caches.bytes)))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(caches.open_tables_max))));
         // It asserts some of what it reads.
         let open = || {
-            let (rows, window) = (tree("rows")?, tree("window")?);
-            let applied = rows.get(APPLIED_KEY, SeqNo::MAX >> 1)?;
-            Ok((rows, window, applied))
+            let tree = config.open()?;
+            next.fetch_max(tree.get_highest_seqno().map_or(1, |highest| highest + 1));
+            let applied = tree.get(APPLIED_KEY, SeqNo::MAX >> 1)?;
+            Ok((tree, applied))
         };
         let opened: Result<_, lsm_tree::Error> = catch_unwind(AssertUnwindSafe(open))
             .map_err(|_| OpenFailure::damaged("opening the tables panicked; see the log"))?;
-        let (rows, window, applied) = opened.map_err(open_failure)?;
+        let (tree, applied) = opened.map_err(open_failure)?;
         let applied = match applied {
             Some(row) => read_applied(&row)
                 .ok_or_else(|| OpenFailure::damaged("the tables don't say how far they go"))?,
             None => Applied::default(),
         };
-        let state = Mutex::new(State { applied, visible: next.get(), window_left: None });
-        let shared = Shared { folder: folder.to_owned(), horizon: AtomicU64::new(0) };
-        Ok(Self { rows, window, next, state, shared: Arc::new(shared) })
+        let state = Mutex::new(State { applied, visible: next.get() });
+        let shared = Shared { folder: folder.to_owned(), horizon: RwLock::new(0) };
+        Ok(Self { tree, next, state, shared: Arc::new(shared) })
     }
 
     /// Whether who used the tables of a folder last has found them damaged.
@@ -134,81 +117,61 @@ impl LsmTables {
         folder.join(DAMAGED).exists()
     }
 
-    /// Opens the tables of a folder. Those that can't be opened, or that a journal with this start can't
-    /// bring up to date, are removed, to be rebuilt.
-    pub(crate) fn open_or_rebuild(
+    /// Opens the tables of a folder, if a journal with this start can bring them up to date; or makes some.
+    pub(crate) fn open_of(
         folder: &Path,
         caches: Caches,
         journal_start: u64,
         journal_id: [u8; 16],
     ) -> Result<Self, OpenFailure> {
-        let reason = match Self::open(folder, caches) {
-            Ok(tables) if tables.applied() == Applied::default() => {
-                return tables.of_journal(journal_id);
-            }
-            Ok(tables) if !tables.are_of(journal_id)? => "they are another journal's".to_owned(),
-            Ok(tables) if tables.applied().next < journal_start => {
-                let next = tables.applied().next;
-                format!("they end before position {next}, the journal begins at {journal_start}")
-            }
-            Ok(tables) => return Ok(tables),
-            Err(OpenFailure::Damaged(failure)) => failure.0,
-            Err(failure) => return Err(failure),
-        };
-        tracing::warn!(reason, "the tables can't be used, and are rebuilt from the journal");
-        Self::rebuild(folder, caches, journal_id)
-    }
-
-    /// Removes the tables of a folder, and makes new ones for this journal.
-    pub(crate) fn rebuild(
-        folder: &Path,
-        caches: Caches,
-        journal_id: [u8; 16],
-    ) -> Result<Self, OpenFailure> {
-        match folder.is_dir() {
-            true => remove_folder(folder)?,
-            false if folder.try_exists()? => std::fs::remove_file(folder)?,
-            false => {}
+        if Self::are_damaged(folder) {
+            return Err(OpenFailure::damaged("they were found damaged when they were read"));
         }
-        Self::open(folder, caches)?.of_journal(journal_id)
+        let tables = Self::open(folder, caches)?;
+        let next = tables.applied().next;
+        if tables.applied() == Applied::default() {
+            return Ok(tables.of_journal(journal_id));
+        }
+        if !tables.are_of(journal_id)? {
+            return Err(OpenFailure::damaged("they are another journal's"));
+        }
+        if next < journal_start {
+            return Err(OpenFailure::damaged(format!(
+                "they end before position {next}, the journal begins at {journal_start}"
+            )));
+        }
+        Ok(tables)
     }
 
-    /// Whether they are derived from this journal. The window is if it ends with the log.
+    /// Whether they are derived from this journal.
     fn are_of(&self, journal_id: [u8; 16]) -> Result<bool, StoreFailure> {
         let seqno = lock(&self.state).visible;
-        let id = self.rows.get(JOURNAL_KEY, seqno).map_err(|error| self.failure(error))?;
+        let id = self.tree.get(JOURNAL_KEY, seqno).map_err(|error| self.failure(error))?;
         Ok(id.as_deref() == Some(&journal_id[..]))
     }
 
-    fn of_journal(self, id: [u8; 16]) -> Result<Self, OpenFailure> {
+    fn of_journal(self, id: [u8; 16]) -> Self {
         let seqno = self.next.next();
-        self.rows.insert(JOURNAL_KEY, id, seqno);
+        self.tree.insert(JOURNAL_KEY, id, seqno);
         lock(&self.state).visible = seqno + 1;
-        Ok(self)
+        self
     }
 
     fn failure(&self, error: lsm_tree::Error) -> StoreFailure {
         self.shared.failure(error)
     }
 
-    fn tree(&self, space: Space) -> &AnyTree {
-        if space == Space::Identities { &self.window } else { &self.rows }
-    }
-
     fn flush(&self) -> Result<(), StoreFailure> {
-        // The tree that says how far the tables have come last: with a window that is ahead, what is
-        // applied again is the same.
-        for tree in [&self.window, &self.rows] {
-            let flushing = tree.get_flush_lock();
-            tree.flush(&flushing, self.forget_older()).map_err(|error| self.failure(error))?;
-        }
-        Ok(())
+        let flushing = self.tree.get_flush_lock();
+        let flushed = self.tree.flush(&flushing, self.forget_older());
+        flushed.map(drop).map_err(|error| self.failure(error))
     }
 
-    /// Has the trees keep no versions of rows for views that there are already: they keep their own.
+    /// Has the tree keep no versions of rows for views that there are already: they keep their own.
     fn forget_older(&self) -> SeqNo {
         let visible = lock(&self.state).visible;
-        self.shared.horizon.fetch_max(visible, Ordering::SeqCst);
+        let mut horizon = self.shared.horizon.write().unwrap_or_else(PoisonError::into_inner);
+        *horizon = visible.max(*horizon);
         visible
     }
 }
@@ -236,32 +199,21 @@ impl Tables for LsmTables {
         let seqno = self.next.next();
         // Of two rows with the same key the later one counts, which the tree can't know.
         let mut last = BTreeMap::new();
-        let (mut window_left, mut window_bytes) = (None, 0);
         for row in rows {
-            let key = prefixed(row.space, &row.key);
-            match (row.space, row.value) {
-                (Space::Identities, Some(value)) => {
-                    (_, window_bytes) = self.window.insert(key, value, seqno);
-                }
-                (Space::Identities, None) => window_left = Some(key),
-                (_, value) => drop(last.insert(key, value)),
-            }
+            last.insert((row.space.number(), row.key), row.value);
         }
-        for (key, value) in last {
+        for ((space, key), value) in last {
+            let key = prefixed(space, &key);
             match value {
-                Some(value) => drop(self.rows.insert(key, value, seqno)),
-                None => drop(self.rows.remove(key, seqno)),
+                Some(value) => drop(self.tree.insert(key, value, seqno)),
+                None => drop(self.tree.remove(key, seqno)),
             }
         }
-        let (_, bytes) = self.rows.insert(APPLIED_KEY, write_applied(applied), seqno);
-        {
-            let mut state = lock(&self.state);
-            (state.applied, state.visible) = (applied, seqno + 1);
-            state.window_left = window_left.or(state.window_left.take());
-        }
-        if bytes.max(window_bytes) >= MEMORY_MAX_BYTES {
-            self.seal();
-            if self.rows.sealed_memtable_count() > SEALED_MAX {
+        let (_, bytes) = self.tree.insert(APPLIED_KEY, write_applied(applied), seqno);
+        *lock(&self.state) = State { applied, visible: seqno + 1 };
+        if bytes >= MEMORY_MAX_BYTES {
+            self.tree.rotate_memtable();
+            if self.tree.sealed_memtable_count() > SEALED_MAX {
                 self.flush()?;
             }
         }
@@ -270,38 +222,27 @@ impl Tables for LsmTables {
 
     fn view(&self) -> (Box<dyn View>, Applied) {
         let state = lock(&self.state);
-        let view =
-            |tree: &AnyTree| TreeView::new(tree.clone(), state.visible, Arc::clone(&self.shared));
-        let view = LsmView { rows: view(&self.rows), window: view(&self.window) };
+        let view = LsmView::new(self.tree.clone(), state.visible, Arc::clone(&self.shared));
         (Box::new(view), state.applied)
     }
 
     fn is_checkpoint_due(&self) -> bool {
-        self.rows.sealed_memtable_count() > 0
+        self.tree.sealed_memtable_count() > 0
     }
 
     fn seal(&self) {
-        self.window.rotate_memtable();
-        self.rows.rotate_memtable();
+        self.tree.rotate_memtable();
     }
 
     fn checkpoint(&self) -> Result<(), StoreFailure> {
         self.flush()?;
-        for tree in [&self.window, &self.rows] {
-            let leveled = Leveled::default().with_table_target_size(FILE_BYTES);
-            let compacted = tree.compact(Arc::new(leveled), self.forget_older());
-            compacted.map_err(|error| self.failure(error))?;
-        }
-        let left = lock(&self.state).window_left.take();
-        // Files with nothing else; the rest of what has left stays with what hasn't.
-        left.map_or(Ok(()), |left| {
-            let dropped = self.window.drop_range(prefixed(Space::Identities, &[])..=left);
-            dropped.map_err(|error| self.failure(error))
-        })
+        let leveled = Arc::new(Leveled::default().with_table_target_size(FILE_BYTES));
+        let compacted = self.tree.compact(leveled, self.forget_older());
+        compacted.map_err(|error| self.failure(error))
     }
 
     fn size_bytes(&self) -> u64 {
-        self.rows.disk_space() + self.window.disk_space()
+        self.tree.disk_space()
     }
 
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure> {
@@ -311,36 +252,25 @@ impl Tables for LsmTables {
         let is_more = keys.len() == FORGOTTEN_MAX_ROWS;
         let seqno = self.next.next();
         for key in keys {
-            self.tree(space).remove(prefixed(space, &key), seqno);
+            self.tree.remove(prefixed(space.number(), &key), seqno);
         }
         lock(&self.state).visible = seqno + 1;
         Ok(is_more)
     }
 }
 
-fn prefixed(space: Space, key: &[u8]) -> Vec<u8> {
+fn prefixed(space: u8, key: &[u8]) -> Vec<u8> {
     let mut prefixed = Vec::with_capacity(1 + key.len());
-    prefixed.push(space.number());
+    prefixed.push(space);
     prefixed.extend_from_slice(key);
     prefixed
 }
 
+/// Rows as the tree has them.
 type Found<'a> = dyn DoubleEndedIterator<Item = lsm_tree::Result<InternalValue>> + 'a;
 
 /// All rows below a version.
 struct LsmView {
-    rows: TreeView,
-    window: TreeView,
-}
-
-impl LsmView {
-    fn tree(&self, space: Space) -> &TreeView {
-        if space == Space::Identities { &self.window } else { &self.rows }
-    }
-}
-
-/// Those of one tree.
-struct TreeView {
     tree: AnyTree,
     seqno: SeqNo,
     shared: Arc<Shared>,
@@ -349,7 +279,7 @@ struct TreeView {
     range: Box<dyn Fn(Range<Vec<u8>>) -> Box<Found<'static>> + Send + Sync>,
 }
 
-impl TreeView {
+impl LsmView {
     fn new(tree: AnyTree, seqno: SeqNo, shared: Arc<Shared>) -> Self {
         let version = tree.get_version_history_lock().latest_version();
         let range = move |range: Range<Vec<u8>>| -> Box<Found<'static>> {
@@ -358,17 +288,12 @@ impl TreeView {
         Self { tree, seqno, shared, range: Box::new(range) }
     }
 
-    /// Whether the tree still has what this view needs.
-    fn is_recent(&self) -> bool {
-        self.seqno >= self.shared.horizon.load(Ordering::SeqCst)
-    }
-
-    fn get(&self, mut key: Vec<u8>) -> lsm_tree::Result<Option<UserValue>> {
-        // The tree knows where not to look.
-        if self.is_recent() {
-            let value = self.tree.get(&key, self.seqno)?;
-            if self.is_recent() {
-                return Ok(value);
+    fn row(&self, mut key: Vec<u8>) -> lsm_tree::Result<Option<UserValue>> {
+        {
+            let horizon = self.shared.horizon.read().unwrap_or_else(PoisonError::into_inner);
+            if self.seqno >= *horizon {
+                // It knows where not to look.
+                return self.tree.get(&key, self.seqno);
             }
         }
         let from = key.clone();
@@ -379,20 +304,19 @@ impl TreeView {
 
 impl View for LsmView {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
-        let tree = self.tree(space);
-        let found = tree.get(prefixed(space, key)).map_err(|error| tree.shared.failure(error))?;
-        Ok(found.map(Bytes::from))
+        let found = self.row(prefixed(space.number(), key));
+        Ok(found.map_err(|error| self.shared.failure(error))?.map(Bytes::from))
     }
 
     fn range(&self, space: Space, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
         if to.is_some_and(|to| to <= from) {
             return Box::new(std::iter::empty());
         }
-        let low = prefixed(space, from);
-        let high = to.map_or_else(|| vec![space.number() + 1], |to| prefixed(space, to));
-        let tree = self.tree(space);
-        Box::new((tree.range)(low..high).map(|row| {
-            let row = row.map_err(|error| tree.shared.failure(error))?;
+        let number = space.number();
+        let low = prefixed(number, from);
+        let high = to.map_or_else(|| vec![number + 1], |to| prefixed(number, to));
+        Box::new((self.range)(low..high).map(|row| {
+            let row = row.map_err(|error| self.shared.failure(error))?;
             Ok((Bytes::from(row.key.user_key).slice(1..), row.value.into()))
         }))
     }
@@ -400,18 +324,15 @@ impl View for LsmView {
 
 fn open_failure(error: lsm_tree::Error) -> OpenFailure {
     match error {
-        // Other errors are of files that are not what its lists say.
-        lsm_tree::Error::Io(error)
-            if error.kind() == ErrorKind::PermissionDenied || is_full(&error) =>
-        {
-            OpenFailure::Io(error)
-        }
+        lsm_tree::Error::Io(error) if is_refusal(&error) => OpenFailure::Io(error),
         other => OpenFailure::damaged(format!("{other:?}")),
     }
 }
 
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+/// Whether the file system refuses. Other errors are of files that are not what the tree's lists say.
+fn is_refusal(error: &std::io::Error) -> bool {
+    use ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
+    matches!(error.kind(), PermissionDenied | StorageFull | QuotaExceeded)
 }
 
 #[cfg(test)]
@@ -472,41 +393,10 @@ mod tests {
                 tables.checkpoint().unwrap();
             }
         }
-        let history = tables.rows.get_version_history_lock().memtable_size_sum();
+        let history = tables.tree.get_version_history_lock().memtable_size_sum();
         assert!(history < 4 * MEMORY_MAX_BYTES, "{history} bytes");
         assert_eq!(read(&*view, 1), Some(1));
         assert_eq!(view.range(Space::Children, &[], None).count(), 1);
-    }
-
-    /// The oldest identities go with the files that have nothing else.
-    #[test]
-    fn identities_that_have_left_the_window_go_file_by_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let tables = LsmTables::rebuild(folder.path(), CACHES, [7; 16]).unwrap();
-        let first = |view: &dyn View| {
-            let row = view.range(Space::Identities, &[], None).next().unwrap().unwrap();
-            keys::first_number(&row.0).unwrap()
-        };
-        let row = |number: u64, value: Option<Vec<u8>>| Row {
-            space: Space::Identities,
-            key: keys::number(number).into(),
-            value: value.map(Bytes::from),
-        };
-        let (before, _) = tables.view();
-        for number in 1..=80u64 {
-            let mut rows = vec![row(number, Some(vec![number as u8; 1 << 20]))];
-            rows.extend(number.checked_sub(20).map(|gone| row(gone, None)));
-            tables.apply(rows, at(number)).unwrap();
-            if tables.is_checkpoint_due() {
-                tables.checkpoint().unwrap();
-            }
-        }
-        let (view, _) = tables.view();
-        let (oldest, count) = (first(&*view), view.range(Space::Identities, &[], None).count());
-        assert!((41..=61).contains(&oldest), "{oldest}");
-        assert_eq!(count as u64, 81 - oldest, "none is missing between");
-        assert!(tables.size_bytes() < 40 << 20);
-        assert_eq!(before.range(Space::Identities, &[], None).count(), 0);
     }
 
     #[test]

@@ -36,20 +36,6 @@ async fn tables_are_made_anew() {
     assert_eq!(contents_of(&data).await, expected, "damaged");
     assert!(usher_broker::rebuild(&data).unwrap() > 0);
     assert_eq!(contents_of(&data).await, expected, "rebuilt");
-    // Without one of the trees, or with an old one, a duplicate would be taken for new.
-    for window in ["missing", "old"] {
-        fs::remove_dir_all(tables.join("window")).unwrap();
-        if window == "old" {
-            scene::copy(&old.join("window"), &tables.join("window"));
-        }
-        let broker = scene::open(&data).unwrap();
-        let repeated = broker.publish(scene::events("second", 48)).await.unwrap();
-        assert!(repeated.iter().all(|event| event.duplicate), "{window}");
-        if window == "missing" {
-            scene::work(&broker, "between").await;
-        }
-    }
-
     let broker = scene::open(&data).unwrap();
     scene::work(&broker, "third").await;
     let newer = contents::read(&broker).await.unwrap();

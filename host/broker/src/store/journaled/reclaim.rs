@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use usher_journal::Record;
 
-use super::{Shared, first_sequence, rows};
+use super::{JournaledView, Shared, first_sequence, rows};
 use crate::store::lost::COVERED_KEY;
 use crate::store::record::{self, Events};
 use crate::store::rows::{COUNTERS_KEY, Counters};
@@ -77,7 +77,7 @@ impl Shared {
         for record in self.journal.read(start, before)? {
             for Row { space, key, value } in rows(&record?)? {
                 if value.is_some() {
-                    keys.insert((space, key));
+                    keys.insert((space, Bytes::copy_from_slice(&key)));
                 }
             }
             if keys.len() >= CARRIED_MAX_KEYS {
@@ -90,6 +90,8 @@ impl Shared {
         self.checkpoint()?;
         let end = *lock(&self.end);
         self.journal.trim(before)?;
+        let bytes = self.journal.size_bytes(self.journal.start())?;
+        self.compacted_bytes.fetch_min(bytes, Ordering::AcqRel);
         self.first_sequence.store(first_sequence(&*self.journal, end)?, Ordering::Release);
         Ok(())
     }
@@ -137,16 +139,23 @@ impl Shared {
 
     /// Drops rows that later ones have replaced.
     pub(super) fn compact(&self, is_stopping: &dyn Fn() -> bool) -> Result<(), StoreFailure> {
-        let Some(horizon) = self.horizon()? else { return Ok(()) };
-        self.cover(Some(horizon.sequence), 0)?;
-        let mut from = self.journal.start();
-        while let Some(part) = self.journal.part(from)
-            && part.end <= horizon.position
-            && !is_stopping()
-        {
-            from = part.end;
-            self.compact_part(part, &horizon, is_stopping)?;
+        // Before the horizon: a row that is changed from now on was not yet replaced.
+        let view = self.view()?;
+        if let Some(horizon) = self.horizon()? {
+            self.cover(Some(horizon.sequence), 0)?;
+            let mut from = self.journal.start();
+            while let Some(part) = self.journal.part(from)
+                && part.end <= horizon.position
+                && !is_stopping()
+            {
+                from = part.end;
+                if let Err(failure) = self.compact_part(part, &horizon, &view, is_stopping) {
+                    self.check()?;
+                    tracing::warn!(%failure, "a part of the journal is not compacted");
+                }
+            }
         }
+        // Also where nothing could be dropped: it isn't tried again before there is more.
         let bytes = self.journal.size_bytes(self.journal.start())?;
         tracing::info!(bytes, "the journal is compacted");
         self.compacted_bytes.store(bytes, Ordering::Release);
@@ -215,6 +224,7 @@ impl Shared {
         &self,
         part: Range<u64>,
         horizon: &Horizon,
+        view: &JournaledView,
         is_stopping: &dyn Fn() -> bool,
     ) -> Result<(), StoreFailure> {
         let mut last = HashMap::new();
@@ -224,8 +234,7 @@ impl Shared {
                 last.insert((row.space, Bytes::copy_from_slice(&row.key)), record.position);
             }
         }
-        let view = self.view()?;
-        let mut failure = None;
+        let (mut failure, mut has_dropped, end) = (None, false, part.end);
         let mut is_needed = |row: &Row, position: u64| {
             if last.get(&(row.space, row.key.clone())) != Some(&position) {
                 return false;
@@ -238,13 +247,12 @@ impl Shared {
                 })
         };
         let mut compacted = |record: &Record| {
-            if is_stopping() {
-                return None;
-            }
-            let (events, rows) = Events::of(record).and_then(Events::parts)?;
-            let rows: Vec<Row> =
-                rows.into_iter().filter(|row| is_needed(row, record.position)).collect();
-            Some(record::payload(&events, &rows))
+            let (events, mut rows) = Events::of(record).and_then(Events::parts)?;
+            let before = rows.len();
+            rows.retain(|row| is_needed(row, record.position));
+            has_dropped |= rows.len() < before;
+            let is_in_vain = record.position + 1 == end && !has_dropped;
+            (!is_in_vain && !is_stopping()).then(|| record::payload(&events, &rows))
         };
         self.journal.rewrite(part, &mut compacted)?;
         failure.map_or(Ok(()), Err)
