@@ -9,9 +9,9 @@ use usher_journal::{Journal, JournalId, LocalJournal};
 use crate::OpenError;
 use crate::files::{remove_folder, sync_folder};
 use crate::folder::Folder;
+use crate::store::OpenFailure;
 use crate::store::journaled::JournaledStore;
 use crate::store::tables::{Caches, LsmTables};
-use crate::store::{OpenFailure, Tables};
 
 /// Rebuilds the tables of a data folder, and returns how many commits they were made from. No process
 /// may work with the folder. The old tables are there until the new ones are whole.
@@ -44,10 +44,16 @@ pub(crate) fn rebuild_tables(
     for leftover in [&new, &old] {
         remove_folder(leftover)?;
     }
-    let made = Arc::new(LsmTables::open_of(&new, Caches::OFFLINE, journal.start(), id)?);
-    let store = JournaledStore::open(Arc::clone(journal), Arc::clone(&made) as Arc<dyn Tables>)?;
-    store.checkpoint()?;
-    drop((store, made));
+    let make = || -> Result<(), OpenFailure> {
+        let made = LsmTables::open_of(&new, Caches::OFFLINE, journal.start(), id)?;
+        let store = JournaledStore::open(Arc::clone(journal), Arc::new(made))?;
+        Ok(store.checkpoint()?)
+    };
+    if let Err(failure) = make() {
+        // Best effort: a leftover isn't taken for the tables.
+        let _ = remove_folder(&new);
+        return Err(failure);
+    }
     if tables.try_exists()? {
         fs::rename(&tables, &old)?;
     }

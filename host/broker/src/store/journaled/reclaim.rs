@@ -139,13 +139,17 @@ impl Shared {
 
     /// Drops rows that later ones have replaced.
     pub(super) fn compact(&self, is_stopping: &dyn Fn() -> bool) -> Result<(), StoreFailure> {
-        // Before the horizon: a row that is changed from now on was not yet replaced.
-        let view = self.view()?;
+        // Before the horizon: a row that is changed from now on was not yet replaced. Nor is anything
+        // known of what is written from now on.
+        let (view, until) = {
+            let end = lock(&self.end);
+            (self.view()?, end.next)
+        };
         if let Some(horizon) = self.horizon()? {
             self.cover(Some(horizon.sequence), 0)?;
             let mut from = self.journal.start();
             while let Some(part) = self.journal.part(from)
-                && part.end <= horizon.position
+                && part.end <= horizon.position.min(until)
                 && !is_stopping()
             {
                 from = part.end;
