@@ -267,7 +267,7 @@ impl Shared {
             let _applying = lock(&self.applying);
             self.tables.seal();
         }
-        self.tables.checkpoint()
+        self.tables.checkpoint().map_err(|failure| self.fail(failure))
     }
 
     /// Removes rows that nobody asks for any more from the tables. The journal doesn't say so: in tables
