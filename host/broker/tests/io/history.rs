@@ -8,8 +8,9 @@ use bytes::Bytes;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    BrokerError, BrokerStats, Changes, Disposition, EmbeddedBroker, Lease, ManualClock, NewEvent,
-    OpenError, Options, Order, Retention, RetryPolicy, Settlement, Start, Subscription,
+    Actor, BrokerError, BrokerStats, Change, Changes, Disposition, EmbeddedBroker, Lease,
+    ManualClock, NewEvent, OpenError, Operation, Options, Order, Retention, RetryPolicy,
+    Settlement, Start, Subscription,
 };
 use usher_event::{
     BlobChange, BlobInfo, Digest, Event, Failure, FailureClass, StateAddress, StateRead,
@@ -229,8 +230,9 @@ impl Player {
                     // Reclaiming that failed isn't tried again before there is more, but a disk that
                     // has failed is noticed with the next commit.
                     if turn % 100 == 0 {
-                        let same = subscription("p/plain", "a", Order::None);
-                        self.broker().subscribe(same).await?;
+                        let change = Change::Backup { folder: "none".to_owned() };
+                        let noted = Operation::Record(change);
+                        self.broker().operate(&Actor::local(), noted).await?;
                     }
                 }
             }
