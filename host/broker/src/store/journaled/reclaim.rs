@@ -169,6 +169,11 @@ impl Shared {
     /// Whether rows that were replaced take more than half as much room as all else.
     fn is_wasteful(&self) -> Result<bool, StoreFailure> {
         let Some(recent) = self.recent().next() else { return Ok(false) };
+        let bytes = self.journal.size_bytes(self.journal.start())?;
+        let recent_bytes = self.journal.size_bytes(recent)?;
+        if bytes <= recent_bytes + WASTED_MIN_BYTES {
+            return Ok(false);
+        }
         let view = self.view()?;
         let counters = view.get(Space::Meta, COUNTERS_KEY)?.and_then(|row| Counters::read(&row));
         let Counters { last_sequence, first_sequence, log_bytes, .. } =
@@ -179,8 +184,6 @@ impl Shared {
         let needed_bytes = events_bytes + records_bytes + self.tables.size_bytes();
         // What was left the last time could not be dropped.
         let needed_bytes = needed_bytes.max(self.compacted_bytes.load(Ordering::Acquire));
-        let bytes = self.journal.size_bytes(self.journal.start())?;
-        let recent_bytes = self.journal.size_bytes(recent)?;
         Ok(bytes > needed_bytes + needed_bytes / 2 + recent_bytes + WASTED_MIN_BYTES)
     }
 
