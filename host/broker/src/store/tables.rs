@@ -16,6 +16,7 @@ use lsm_tree::{
     AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, InternalValue, SeqNo,
     SequenceNumberCounter, Tree, UserValue,
 };
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, keys, lock};
 
@@ -88,6 +89,7 @@ struct State {
 impl LsmTables {
     /// Opens the tables of a folder, or makes some.
     pub(crate) fn open(folder: &Path, caches: Caches) -> Result<Self, OpenFailure> {
+        check_list(folder)?;
         let next = SequenceNumberCounter::default();
         let config = Config::new(folder, next.clone(), SequenceNumberCounter::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(caches.bytes)))
@@ -174,6 +176,23 @@ impl LsmTables {
         *horizon = visible.max(*horizon);
         visible
     }
+}
+
+/// Compares the tree's list of its files with its checksum. The tree (lsm-tree 3.1) writes that to
+/// `current`, behind the list's number, and doesn't look at it: it would allocate whatever a damaged list
+/// asks for, which ends the process.
+fn check_list(folder: &Path) -> Result<(), OpenFailure> {
+    let current = match std::fs::read(folder.join("current")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        current => current.map_err(|error| open_failure(error.into()))?,
+    };
+    let is_whole = || {
+        let (number, rest) = current.split_first_chunk::<8>()?;
+        let checksum = rest.first_chunk::<16>()?;
+        let list = std::fs::read(folder.join(format!("v{}", u64::from_le_bytes(*number)))).ok()?;
+        (xxh3_128(&list) == u128::from_le_bytes(*checksum)).then_some(())
+    };
+    is_whole().ok_or_else(|| OpenFailure::damaged("the list of table files is damaged"))
 }
 
 fn write_applied(applied: Applied) -> [u8; 16] {
@@ -397,6 +416,28 @@ mod tests {
         assert!(history < 4 * MEMORY_MAX_BYTES, "{history} bytes");
         assert_eq!(read(&*view, 1), Some(1));
         assert_eq!(view.range(Space::Children, &[], None).count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_list_of_files_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = LsmTables::open(folder.path(), CACHES).unwrap();
+        tables.apply(vec![put(1, 1)], at(1)).unwrap();
+        tables.seal();
+        tables.checkpoint().unwrap();
+        drop(tables);
+        drop(LsmTables::open(folder.path(), CACHES).unwrap());
+        let current = std::fs::read(folder.path().join("current")).unwrap();
+        let number = u64::from_le_bytes(*current.first_chunk().unwrap());
+        let list = folder.path().join(format!("v{number}"));
+        let whole = std::fs::read(&list).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            std::fs::write(&list, damaged).unwrap();
+            let refused = LsmTables::open(folder.path(), CACHES).err().unwrap();
+            assert!(matches!(refused, OpenFailure::Damaged(_)), "byte {at}: {refused}");
+        }
     }
 
     #[test]
