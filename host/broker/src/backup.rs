@@ -170,13 +170,16 @@ impl Target {
                 |path: &PathBuf| fs::metadata(path).is_ok_and(|it| it.len() == info.size_bytes);
             let linked = earlier.filter(is_whole);
             let linked = linked.and_then(|earlier| fs::hard_link(earlier, &path).ok());
-            if linked.is_none() {
+            let bytes = if linked.is_some() {
+                info.size_bytes
+            } else {
+                let content = blobs.content(&digest)?;
                 let mut copy = File::create_new(&path)?;
-                copy.write_all(&blobs.content(&digest)?)?;
+                copy.write_all(&content)?;
                 copy.sync_all()?;
-            }
+                content.len() as u64
+            };
             sync_folder(&shelf)?;
-            let bytes = fs::metadata(&path)?.len();
             report.blobs += 1;
             report.bytes += bytes;
             report.linked_bytes += linked.map_or(0, |()| bytes);

@@ -76,7 +76,7 @@ impl<'a> Base<'a> {
     }
 }
 
-/// Copies the records of a segment that come before the position `until`, and reads the copy.
+/// Reads the records of a segment that come before the position `until`, and copies them.
 pub(crate) fn segment(
     from: &Path,
     segment: &Segment,

@@ -5,6 +5,7 @@ mod reclaim;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -72,11 +73,7 @@ impl JournaledStore {
         let end = catch_up(&*journal, &*tables)?;
         check_start(&*journal, &*tables)?;
         let first_sequence = AtomicU64::new(first_sequence(&*journal, end)?);
-        let mut sealed = 0;
-        while let Some(part) = journal.part(sealed) {
-            sealed = part.end;
-        }
-        let sealed = AtomicU64::new(sealed);
+        let sealed = AtomicU64::new(parts(&*journal).last().map_or(0, |part| part.end));
         let shared = Shared {
             journal,
             tables,
@@ -171,6 +168,16 @@ fn check_start(journal: &dyn Journal, tables: &dyn Tables) -> Result<(), OpenFai
         )));
     }
     Ok(())
+}
+
+/// The parts of a journal that can be rewritten, oldest first.
+fn parts(journal: &dyn Journal) -> impl Iterator<Item = Range<u64>> {
+    let mut from = journal.start();
+    std::iter::from_fn(move || {
+        let part = journal.part(from)?;
+        from = part.end;
+        Some(part)
+    })
 }
 
 fn rows(record: &Record) -> Result<Vec<Row>, StoreFailure> {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use usher_journal::Record;
 
-use super::{JournaledView, Shared, first_sequence, rows};
+use super::{JournaledView, Shared, first_sequence, parts, rows};
 use crate::store::lost::COVERED_KEY;
 use crate::store::record::{self, Events};
 use crate::store::rows::{COUNTERS_KEY, Counters};
@@ -147,12 +147,9 @@ impl Shared {
         };
         if let Some(horizon) = self.horizon()? {
             self.cover(Some(horizon.sequence), 0)?;
-            let mut from = self.journal.start();
-            while let Some(part) = self.journal.part(from)
-                && part.end <= horizon.position.min(until)
-                && !is_stopping()
-            {
-                from = part.end;
+            let until = horizon.position.min(until);
+            let is_old = |part: &Range<u64>| part.end <= until && !is_stopping();
+            for part in parts(&*self.journal).take_while(is_old) {
                 if let Err(failure) = self.compact_part(part, &horizon, &view, is_stopping) {
                     self.check()?;
                     tracing::warn!(%failure, "a part of the journal is not compacted");
@@ -189,13 +186,7 @@ impl Shared {
 
     /// The first positions of the newest parts, whose past is left as it is.
     fn recent(&self) -> impl Iterator<Item = u64> {
-        let mut from = self.journal.start();
-        let parts = std::iter::from_fn(|| {
-            let part = self.journal.part(from)?;
-            from = part.end;
-            Some(part.start)
-        });
-        let parts: Vec<u64> = parts.collect();
+        let parts: Vec<u64> = parts(&*self.journal).map(|part| part.start).collect();
         let before = parts.len().saturating_sub(RECENT_PARTS);
         // With fewer nothing comes before them.
         let are_enough = before > 0;
