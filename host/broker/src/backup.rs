@@ -11,7 +11,6 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use usher_event::Digest;
 use usher_journal::Copied;
 
 use crate::BrokerError;
@@ -21,8 +20,7 @@ use crate::files::sync_folder;
 use crate::folder::{BLOBS, FORMAT, JOURNAL, check_format, write_format};
 use crate::log::newest;
 use crate::shared::Shared;
-use crate::store::rows::read_blob;
-use crate::store::{Space, StoreFailure, View};
+use crate::store::{StoreFailure, View, schema};
 
 /// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
@@ -153,12 +151,8 @@ impl Target {
         let folder = self.new.join(BLOBS);
         fs::create_dir(&folder)?;
         let mut last = None;
-        for row in view.range(Space::Blobs, &[], None) {
-            let (key, row) = row?;
-            let damaged = || StoreFailure::damaged(Space::Blobs, &key);
-            let digest = key.first_chunk::<32>().ok_or_else(damaged)?;
-            let digest = Digest::from_bytes(*digest);
-            let (info, _) = read_blob(digest, &row).ok_or_else(damaged)?;
+        for row in view.rows::<schema::Blobs>() {
+            let ((digest, _), (info, _)) = row?;
             if last.replace(digest) == Some(digest) {
                 continue;
             }

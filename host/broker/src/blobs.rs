@@ -17,8 +17,7 @@ use bytes::Bytes;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 
 use crate::files::{make_folder, remove_folder, sync_folder};
-use crate::store::rows::read_blob;
-use crate::store::{Space, Store, StoreFailure, keys};
+use crate::store::{Space, Store, StoreFailure, keys, schema};
 
 /// Where content is stored.
 pub(crate) enum Contents {
@@ -277,12 +276,9 @@ impl BlobStore for Blobs {
 
     fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
         let view = self.store.view();
-        let Some(row) = view.prefix(Space::Blobs, digest.as_bytes()).next() else {
-            return Ok(None);
-        };
-        let (key, row) = row.map_err(|failure| StoreError(failure.0))?;
-        let (info, _) = read_blob(*digest, &row)
-            .ok_or_else(|| StoreError(StoreFailure::damaged(Space::Blobs, &key).0))?;
+        let row = view.rows_with::<schema::Blobs>(digest.as_bytes()).next();
+        let row = row.transpose().map_err(|failure| StoreError(failure.0))?;
+        let Some((_, (info, _))) = row else { return Ok(None) };
         let content = self.content(digest).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => StoreError(error.to_string()),
             _ => StoreError(format!("cannot read blob {digest}: {error}")),
@@ -308,14 +304,12 @@ impl BlobStore for Blobs {
         };
         let to = keys::after_prefix(&prefix);
         let mut infos = Vec::new();
-        for row in view.range(Space::BlobsByPlugin, &from, to.as_deref()).take(max) {
-            let (key, _) = row.map_err(failed)?;
-            let damaged = |space| failed(StoreFailure::damaged(space, &key));
-            let digest = key.last_chunk::<32>().ok_or_else(|| damaged(Space::BlobsByPlugin))?;
-            let digest = Digest::from_bytes(*digest);
-            let row = view.get(Space::Blobs, &keys::blob(&digest, plugin.as_str()));
-            let info = row.map_err(failed)?.and_then(|row| read_blob(digest, &row));
-            infos.push(info.ok_or_else(|| damaged(Space::Blobs))?.0);
+        for row in view.rows_in::<schema::BlobsByPlugin>(&from, to.as_deref()).take(max) {
+            let ((_, digest), ()) = row.map_err(failed)?;
+            let key = keys::blob(&digest, plugin.as_str());
+            let missing = StoreFailure::damaged(Space::Blobs, &key);
+            let blob = view.row::<schema::Blobs>(key).and_then(|row| row.ok_or(missing));
+            infos.push(blob.map_err(failed)?.0);
         }
         Ok(infos)
     }

@@ -26,8 +26,7 @@ use crate::operate::operate;
 use crate::readers::WorkerPool;
 use crate::shared::Shared;
 use crate::state::Written;
-use crate::store::rows::read_blob;
-use crate::store::{Space, StoreFailure, keys};
+use crate::store::{Space, StoreFailure, keys, schema};
 
 /// Longest wait between two clock checks while a timer runs: the system clock may be set forward.
 const LOOK_MAX: Duration = Duration::from_secs(1);
@@ -373,13 +372,10 @@ impl Committer {
         let view = self.shared.store.view();
         let size = |change: &BlobChange| {
             let (BlobChange::Put(BlobInfo { digest, .. }) | BlobChange::Delete(digest)) = change;
-            let key = keys::blob(digest, plugin);
-            let damaged = || StoreFailure::damaged(Space::Blobs, &key);
-            let row = view.get(Space::Blobs, &key)?;
-            row.map(|row| Ok(read_blob(*digest, &row).ok_or_else(damaged)?.0.size_bytes))
-                .transpose()
+            let blob = view.row::<schema::Blobs>(keys::blob(digest, plugin))?;
+            Ok(blob.map(|(info, _)| info.size_bytes))
         };
-        match blobs.iter().map(size).collect() {
+        match blobs.iter().map(size).collect::<Result<_, StoreFailure>>() {
             Ok(sizes) => *stored_blobs = sizes,
             Err(StoreFailure(reason)) => {
                 let failure = Failure::new(FailureClass::Host, reason);

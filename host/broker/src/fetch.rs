@@ -1,12 +1,9 @@
 //! Executes the reads that the ledger requests.
 
-use usher_event::Identity;
-
 use crate::api::AttemptRecord;
 use crate::ledger::{Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, Unseen, Watched};
 use crate::log;
-use crate::store::rows::{read_attempt, read_record};
-use crate::store::{Space, StoreFailure, View, keys};
+use crate::store::{StoreFailure, View, keys, schema};
 
 /// Maximum matching events returned by one scan.
 const SCAN_MAX_EVENTS: usize = 1_024;
@@ -26,13 +23,11 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
     match fetch {
         Fetch::Scan { subscription, epoch, filter, from, to } => {
             let (mut events, mut bytes, mut next) = (Vec::new(), 0, from);
-            let (low, high) = (keys::number(from), keys::number(to));
-            for row in view.range(Space::Events, &low, Some(&high)).take(SCAN_MAX_LOOKED_AT) {
-                let (key, value) = row?;
-                let stored = log::read_event(&key, &value)?;
+            for stored in log::events_in(view, from, to).take(SCAN_MAX_LOOKED_AT) {
+                let stored = stored?;
                 next = stored.sequence + 1;
                 if stored.matches(&filter) {
-                    bytes += value.len();
+                    bytes += stored.event.encoded().len();
                     events.push(stored);
                     if events.len() >= SCAN_MAX_EVENTS || bytes >= SCAN_MAX_BYTES {
                         return Ok(Fetched::Scan { subscription, epoch, events, next });
@@ -59,16 +54,11 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
         }
         Fetch::Delayed { keys: wanted } => {
             let emission = |(due_ms, number)| {
-                let key = keys::pair(due_ms, number);
-                let stored = match view.get(Space::Delayed, &key)? {
-                    Some(row) => {
-                        let stored = read_record(0, &row)
-                            .ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?;
-                        let identity: Identity = stored.event.identity();
-                        Some((stored, identity))
-                    }
-                    None => None,
-                };
+                let stored = view.row::<schema::Delayed>(keys::pair(due_ms, number))?;
+                let stored = stored.map(|stored| {
+                    let identity = stored.event.identity();
+                    (stored, identity)
+                });
                 Ok(FetchedEmission { key: (due_ms, number), stored })
             };
             let emissions: Result<_, StoreFailure> = wanted.into_iter().map(emission).collect();
@@ -97,10 +87,8 @@ fn expired(
         has_more: false,
     };
     let mut unseen_count = 0;
-    let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
-    for (looked_at, row) in rows.enumerate() {
-        let (key, value) = row?;
-        let stored = log::read_event(&key, &value)?;
+    for (looked_at, stored) in log::events_in(view, from, to).enumerate() {
+        let stored = stored?;
         let sequence = stored.sequence;
         if stored.recorded_ms >= older_than_ms && expired.bytes >= excess_bytes {
             break;
@@ -132,11 +120,6 @@ fn attempts(
     sequence: u64,
     subscription: u32,
 ) -> Result<Vec<(u32, AttemptRecord)>, StoreFailure> {
-    let prefix = keys::delivery(sequence, subscription);
-    let read = |row: crate::store::Found| {
-        let (key, value) = row?;
-        let read = || Some((keys::attempt_number(&key)?, read_attempt(&value)?));
-        read().ok_or_else(|| StoreFailure::damaged(Space::Attempts, &key))
-    };
-    view.prefix(Space::Attempts, &prefix).map(read).collect()
+    let rows = view.rows_with::<schema::Attempts>(&keys::delivery(sequence, subscription));
+    rows.map(|row| row.map(|((.., number), attempt)| (number, attempt))).collect()
 }

@@ -10,8 +10,7 @@ use crate::api::{
 };
 use crate::ledger::{DeliverySnapshot, FlowSnapshot, SubscriptionSnapshot};
 use crate::log;
-use crate::store::rows::{DeadRow, read_attempt, read_record};
-use crate::store::{Space, StoreFailure, View, keys};
+use crate::store::{StoreFailure, View, keys, schema};
 use crate::{FLOW_MAX_BYTES, FLOW_MAX_EVENTS};
 
 /// Sequences of the events of a flow.
@@ -27,14 +26,13 @@ pub(crate) fn members(view: &dyn View, sequence: u64) -> Result<Option<Members>,
     let root = stored.flow;
     let mut sequences = vec![root];
     let mut truncated = false;
-    for row in view.prefix(Space::Children, &keys::number(root)) {
+    for row in view.rows_with::<schema::Children>(&keys::number(root)) {
         if sequences.len() == FLOW_MAX_EVENTS {
             truncated = true;
             break;
         }
-        let (key, _) = row?;
-        let child = keys::last_number(&key);
-        sequences.push(child.ok_or_else(|| StoreFailure::damaged(Space::Children, &key))?);
+        let ((_, child), ()) = row?;
+        sequences.push(child);
     }
     Ok(Some(Members { root, sequences, truncated }))
 }
@@ -64,12 +62,9 @@ pub(crate) fn flow(
     }
     let mut delayed = Vec::with_capacity(standing.delayed.len());
     for (due_ms, number) in &standing.delayed {
-        let key = keys::pair(*due_ms, *number);
         // A missing emission was appended after the standing was taken.
-        let Some(row) = view.get(Space::Delayed, &key)? else { continue };
-        let damaged = || StoreFailure::damaged(Space::Delayed, &key);
-        let StoredEvent { cause, event, .. } = read_record(0, &row).ok_or_else(damaged)?;
-        let cause = cause.ok_or_else(damaged)?;
+        let stored = view.row::<schema::Delayed>(keys::pair(*due_ms, *number))?;
+        let Some(StoredEvent { cause: Some(cause), event, .. }) = stored else { continue };
         delayed.push(DelayedEvent { due_ms: *due_ms, cause, event });
     }
     Ok(Flow { root: members.root, events, delayed, truncated })
@@ -160,21 +155,14 @@ struct OnDisk {
 impl OnDisk {
     /// Reads all rows under the key of an event or of one delivery.
     fn read(view: &dyn View, prefix: &[u8]) -> Result<Self, StoreFailure> {
-        const SEQUENCE_BYTES: usize = 8;
-        let id = |key: &[u8]| keys::first_subscription(key.get(SEQUENCE_BYTES..)?);
         let mut found = Self::default();
-        for row in view.prefix(Space::Attempts, prefix) {
-            let (key, value) = row?;
-            let damaged = || StoreFailure::damaged(Space::Attempts, &key);
-            let read = || Some((id(&key)?, keys::attempt_number(&key)?, read_attempt(&value)?));
-            let (id, number, attempt) = read().ok_or_else(damaged)?;
+        for row in view.rows_with::<schema::Attempts>(prefix) {
+            let ((_, id, number), attempt) = row?;
             found.failures.entry(id).or_default().push(number, attempt);
         }
-        for row in view.prefix(Space::DeadByDelivery, prefix) {
-            let (key, value) = row?;
-            let damaged = || StoreFailure::damaged(Space::DeadByDelivery, &key);
-            let letter = keys::first_number(&value).ok_or_else(damaged)?;
-            found.dead.insert(id(&key).ok_or_else(damaged)?, letter);
+        for row in view.rows_with::<schema::DeadByDelivery>(prefix) {
+            let ((_, id), letter) = row?;
+            found.dead.insert(id, letter);
         }
         Ok(found)
     }
@@ -253,8 +241,6 @@ fn live_state(sequence: u64, standing: &SubscriptionSnapshot) -> DeliveryState {
 }
 
 fn name_of(view: &dyn View, letter: u64) -> Result<Option<SubscriptionName>, StoreFailure> {
-    let key = keys::number(letter);
-    let Some(row) = view.get(Space::Dead, &key)? else { return Ok(None) };
-    let dead = DeadRow::read(&row).ok_or_else(|| StoreFailure::damaged(Space::Dead, &key))?;
-    Ok(Some(dead.subscription))
+    let dead = view.row::<schema::Dead>(keys::number(letter))?;
+    Ok(dead.map(|dead| dead.subscription))
 }

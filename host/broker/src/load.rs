@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usher_event::ScheduleName;
+use usher_event::{PluginName, ScheduleName, StateUsage};
 
+use crate::api::StoredEvent;
 use crate::ledger::{DelayedEmission, Recovered};
 use crate::log;
 use crate::store::lost::Lost;
 use crate::store::rows::{
-    Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow, read_blob,
-    read_parked, read_record, read_usage,
+    Counters, CursorRow, IdentitiesRow, RetryRow, ScheduleRow, SubscriptionRow,
 };
+use crate::store::schema::{self, Entry};
 use crate::store::{Space, StoreFailure, View, keys};
 
 /// Reads everything.
@@ -55,117 +56,65 @@ fn counters(view: &dyn View) -> Result<Counters, StoreFailure> {
 
 /// When the newest event was recorded; 0 if there is none.
 fn newest_recorded_ms(view: &dyn View) -> Result<u64, StoreFailure> {
-    let Some(row) = view.range(Space::Events, &[], None).next_back() else { return Ok(0) };
-    let (key, value) = row?;
-    Ok(log::read_event(&key, &value)?.recorded_ms)
+    let newest = view.rows::<schema::Events>().next_back().transpose()?;
+    Ok(newest.map_or(0, |(_, stored)| stored.recorded_ms))
 }
 
 fn subscriptions(view: &dyn View) -> Result<Vec<(u32, SubscriptionRow, CursorRow)>, StoreFailure> {
-    let mut subscriptions = Vec::new();
-    for row in view.range(Space::Subscriptions, &[], None) {
-        let (key, value) = row?;
-        let damaged = || StoreFailure::damaged(Space::Subscriptions, &key);
-        let id = keys::first_subscription(&key).ok_or_else(damaged)?;
-        let row = SubscriptionRow::read(&value).ok_or_else(damaged)?;
-        let cursor = view.get(Space::Cursors, &key)?;
-        let cursor = cursor
-            .and_then(|row| CursorRow::read(&row))
-            .ok_or_else(|| StoreFailure::damaged(Space::Cursors, &key))?;
-        subscriptions.push((id, row, cursor));
-    }
-    Ok(subscriptions)
+    let with_cursor = |row: Entry<schema::Subscriptions>| {
+        let (id, row) = row?;
+        let key = keys::subscription(id);
+        let missing = StoreFailure::damaged(Space::Cursors, &key);
+        Ok((id, row, view.row::<schema::Cursors>(key)?.ok_or(missing)?))
+    };
+    view.rows::<schema::Subscriptions>().map(with_cursor).collect()
 }
 
 fn retries(view: &dyn View) -> Result<Vec<(u32, u64, RetryRow)>, StoreFailure> {
-    let mut retries = Vec::new();
-    for row in view.range(Space::Retries, &[], None) {
-        let (key, value) = row?;
-        let retry = (|| {
-            let id = keys::first_subscription(&key)?;
-            Some((id, keys::last_number(&key)?, RetryRow::read(&value)?))
-        })();
-        retries.push(retry.ok_or_else(|| StoreFailure::damaged(Space::Retries, &key))?);
-    }
-    Ok(retries)
+    let rows = view.rows::<schema::Retries>();
+    rows.map(|row| row.map(|((id, sequence), row)| (id, sequence, row))).collect()
 }
 
 fn parked(view: &dyn View) -> Result<Vec<(u32, u64, u64)>, StoreFailure> {
-    let mut parked = Vec::new();
-    for row in view.range(Space::Parked, &[], None) {
-        let (key, value) = row?;
-        let delivery = (|| {
-            let id = keys::first_subscription(&key)?;
-            Some((id, keys::last_number(&key)?, read_parked(&value)?))
-        })();
-        parked.push(delivery.ok_or_else(|| StoreFailure::damaged(Space::Parked, &key))?);
-    }
-    Ok(parked)
+    let rows = view.rows::<schema::Parked>();
+    rows.map(|row| row.map(|((id, sequence), lane)| (id, sequence, lane))).collect()
 }
 
 fn delayed(view: &dyn View) -> Result<Vec<DelayedEmission>, StoreFailure> {
-    let mut delayed = Vec::new();
-    for row in view.range(Space::Delayed, &[], None) {
-        let (key, value) = row?;
-        let emission = (|| {
-            let (due_ms, number) = (keys::first_number(&key)?, keys::last_number(&key)?);
-            let stored = read_record(0, &value)?;
-            let subscription = stored.cause?.subscription;
-            let emitted_ms = stored.recorded_ms;
-            Some(DelayedEmission { due_ms, number, emitted_ms, flow: stored.flow, subscription })
-        })();
-        delayed.push(emission.ok_or_else(|| StoreFailure::damaged(Space::Delayed, &key))?);
-    }
-    Ok(delayed)
+    let emission = |row: Entry<schema::Delayed>| {
+        let ((due_ms, number), stored) = match row {
+            Ok(row) => row,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let StoredEvent { recorded_ms: emitted_ms, flow, cause, .. } = stored;
+        let subscription = cause?.subscription;
+        Some(Ok(DelayedEmission { due_ms, number, emitted_ms, flow, subscription }))
+    };
+    view.rows::<schema::Delayed>().filter_map(emission).collect()
 }
 
 /// One above the newest record, which is never removed.
 fn next_audit(view: &dyn View) -> Result<u64, StoreFailure> {
-    let Some(row) = view.range(Space::Audit, &[], None).next_back() else { return Ok(1) };
-    let (key, _) = row?;
-    let newest = keys::first_number(&key);
-    newest.map(|newest| newest + 1).ok_or_else(|| StoreFailure::damaged(Space::Audit, &key))
+    let newest = view.rows::<schema::Audit>().next_back().transpose()?;
+    Ok(newest.map_or(1, |(newest, _)| newest + 1))
 }
 
 fn schedules(view: &dyn View) -> Result<BTreeMap<ScheduleName, ScheduleRow>, StoreFailure> {
-    let mut schedules = BTreeMap::new();
-    for row in view.range(Space::Schedules, &[], None) {
-        let (key, value) = row?;
-        let read = || Some((keys::schedule_name(&key)?, ScheduleRow::read(&value)?));
-        let (name, row) = read().ok_or_else(|| StoreFailure::damaged(Space::Schedules, &key))?;
-        schedules.insert(name, row);
-    }
-    Ok(schedules)
+    view.rows::<schema::Schedules>().collect()
 }
 
-fn usage(
-    view: &dyn View,
-) -> Result<HashMap<usher_event::PluginName, usher_event::StateUsage>, StoreFailure> {
-    let mut usage = HashMap::new();
-    for row in view.range(Space::StateUsage, &[], None) {
-        let (key, value) = row?;
-        let entry = (|| {
-            let plugin = std::str::from_utf8(&key).ok()?.parse().ok()?;
-            Some((plugin, read_usage(&value)?))
-        })();
-        let (plugin, used) = entry.ok_or_else(|| StoreFailure::damaged(Space::StateUsage, &key))?;
-        usage.insert(plugin, used);
-    }
-    Ok(usage)
+fn usage(view: &dyn View) -> Result<HashMap<PluginName, StateUsage>, StoreFailure> {
+    view.rows::<schema::StateUsage>().collect()
 }
 
 /// Summed from the blobs themselves: a stored total could be wrong.
 fn blob_bytes(view: &dyn View) -> Result<HashMap<Box<str>, u64>, StoreFailure> {
     let mut sums = HashMap::<Box<str>, u64>::new();
-    for row in view.range(Space::Blobs, &[], None) {
-        let (key, value) = row?;
-        let read = || {
-            let (digest, plugin) = keys::blob_parts(&key)?;
-            Some((plugin, read_blob(digest, &value)?.0.size_bytes))
-        };
-        let (plugin, bytes) = read().ok_or_else(|| StoreFailure::damaged(Space::Blobs, &key))?;
-        match sums.get_mut(plugin) {
-            Some(sum) => *sum += bytes,
-            None => drop(sums.insert(plugin.into(), bytes)),
+    for row in view.rows::<schema::Blobs>() {
+        let ((_, plugin), (info, _)) = row?;
+        match sums.get_mut(plugin.as_str()) {
+            Some(sum) => *sum += info.size_bytes,
+            None => drop(sums.insert(plugin.as_str().into(), info.size_bytes)),
         }
     }
     Ok(sums)
@@ -174,13 +123,10 @@ fn blob_bytes(view: &dyn View) -> Result<HashMap<Box<str>, u64>, StoreFailure> {
 fn identities(view: &dyn View, last: u64) -> Result<Vec<(u64, IdentitiesRow)>, StoreFailure> {
     let mut rows = Vec::new();
     let mut expected = None;
-    for row in view.range(Space::Identities, &[], None) {
-        let (key, value) = row?;
-        let damaged = || StoreFailure::damaged(Space::Identities, &key);
-        let first = keys::first_number(&key).ok_or_else(damaged)?;
-        let row = IdentitiesRow::read(&value).ok_or_else(damaged)?;
+    for row in view.rows::<schema::Identities>() {
+        let (first, row) = row?;
         if expected.is_some_and(|expected| expected != first) {
-            return Err(damaged());
+            return Err(StoreFailure::damaged(Space::Identities, &keys::number(first)));
         }
         expected = Some(first + row.identities.len() as u64);
         rows.push((first, row));

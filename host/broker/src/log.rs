@@ -1,15 +1,16 @@
 //! Queries answered from the store alone: events, dead letters, blobs.
 
 use bytes::Bytes;
-use usher_event::{Digest, PluginName};
+use usher_event::{Digest, PluginName, StateAddress};
 
 use crate::PAGE_MAX;
 use crate::api::{
     AuditRecord, BlobRecord, DeadLetter, DeadLetterPage, DeadLetterQuery, EventPage, EventQuery,
     ReadOrder, StateRecord, StoredEvent, SubscriptionStatus,
 };
-use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow, read_blob, read_record};
-use crate::store::{Found, RowsAt, Space, Store, StoreFailure, View, audit, keys};
+use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow};
+use crate::store::schema::{self, Entry};
+use crate::store::{RowsAt, Space, Store, StoreFailure, View, keys};
 
 /// Maximum events scanned per page.
 const PAGE_MAX_LOOKED_AT: usize = 10_000;
@@ -43,15 +44,17 @@ pub(crate) fn event(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent
 
 /// One event, even if retention has removed it: redriving a dead letter restores its event.
 pub(crate) fn record(view: &dyn View, sequence: u64) -> Result<Option<StoredEvent>, StoreFailure> {
-    let key = keys::number(sequence);
-    let row = view.get(Space::Events, &key)?;
-    row.map(|row| read_event(&key, &row)).transpose()
+    view.row::<schema::Events>(keys::number(sequence))
 }
 
-/// The event in a row of the log.
-pub(crate) fn read_event(key: &[u8], value: &Bytes) -> Result<StoredEvent, StoreFailure> {
-    let read = || read_record(keys::first_number(key)?, value);
-    read().ok_or_else(|| StoreFailure::damaged(Space::Events, key))
+/// Events from one sequence on, before another.
+pub(crate) fn events_in(
+    view: &dyn View,
+    from: u64,
+    to: u64,
+) -> impl DoubleEndedIterator<Item = Result<StoredEvent, StoreFailure>> {
+    let rows = view.rows_in::<schema::Events>(&keys::number(from), Some(&keys::number(to)));
+    rows.map(|row| row.map(|(_, stored)| stored))
 }
 
 /// Adds when each oldest unsettled event was recorded, unless the log no longer has it.
@@ -72,20 +75,19 @@ pub(crate) fn with_times(
 /// clock was set back, times don't rise with sequences, and the result is one of the sequences at
 /// which the time is passed.
 pub(crate) fn first_since(view: &dyn View, time_ms: u64) -> Result<u64, StoreFailure> {
-    let at = |found: Option<Found>| -> Result<Option<(u64, u64)>, StoreFailure> {
-        let Some((key, value)) = found.transpose()? else { return Ok(None) };
-        let stored = read_event(&key, &value)?;
-        Ok(Some((stored.sequence, stored.recorded_ms)))
+    let at = |found: Option<Result<StoredEvent, StoreFailure>>| {
+        let stored = found.transpose()?;
+        Ok::<_, StoreFailure>(stored.map(|stored| (stored.sequence, stored.recorded_ms)))
     };
-    let newest = at(view.range(Space::Events, &[], None).next_back())?;
-    let oldest = at(view.range(Space::Events, &keys::number(oldest(view)?), None).next())?;
+    let newest = at(events_in(view, 0, u64::MAX).next_back())?;
+    let oldest = at(events_in(view, oldest(view)?, u64::MAX).next())?;
     let (Some((mut low, _)), Some((newest, _))) = (oldest, newest) else {
         return self::oldest(view);
     };
     let mut high = newest + 1;
     while low < high {
         let middle = low + (high - low) / 2;
-        let next = at(view.range(Space::Events, &keys::number(middle), None).next())?;
+        let next = at(events_in(view, middle, u64::MAX).next())?;
         match next {
             Some((_, recorded_ms)) if recorded_ms < time_ms => low = middle + 1,
             _ => high = middle,
@@ -106,18 +108,17 @@ pub(crate) fn events(
     let is_backward = query.order == ReadOrder::NewestFirst;
     let mut page = EventPage { events: Vec::new(), next: from };
     let mut bytes = 0;
-    let rows = view.range(Space::Events, &keys::number(from), Some(&keys::number(to)));
-    let rows: Box<dyn Iterator<Item = Found>> =
+    let rows = events_in(view, from, to);
+    let rows: Box<dyn Iterator<Item = _>> =
         if is_backward { Box::new(rows.rev()) } else { Box::new(rows) };
     let mut left = PAGE_MAX_LOOKED_AT;
     for row in rows.take(if max == 0 { 0 } else { PAGE_MAX_LOOKED_AT }) {
         left -= 1;
-        let (key, value) = row?;
-        let stored = read_event(&key, &value)?;
+        let stored = row?;
         page.next = if is_backward { stored.sequence } else { stored.sequence + 1 };
         if query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event)) {
+            bytes += stored.event.encoded().len();
             page.events.push(stored);
-            bytes += value.len();
             if page.events.len() >= max || bytes >= max_bytes {
                 return Ok(page);
             }
@@ -135,13 +136,9 @@ pub(crate) fn flows_by_correlation(
     correlationid: &str,
     max: usize,
 ) -> Result<Vec<u64>, StoreFailure> {
-    let prefix = keys::correlation_prefix(correlationid);
-    let read = |row: Found| {
-        let (key, _) = row?;
-        keys::last_number(&key).ok_or_else(|| StoreFailure::damaged(Space::Correlations, &key))
-    };
-    let newest = view.prefix(Space::Correlations, &prefix).rev().take(max.min(PAGE_MAX));
-    let mut sequences = newest.map(read).collect::<Result<Vec<_>, _>>()?;
+    let rows = view.rows_with::<schema::Correlations>(&keys::correlation_prefix(correlationid));
+    let newest = rows.rev().take(max.min(PAGE_MAX)).map(|row| row.map(|(sequence, ())| sequence));
+    let mut sequences = newest.collect::<Result<Vec<_>, _>>()?;
     sequences.reverse();
     Ok(sequences)
 }
@@ -158,8 +155,8 @@ pub(crate) fn dead_letters(
     let (mut bytes, mut bytes_looked_at) = (0, 0);
     for row in view.range(Space::Dead, &from, None) {
         let (key, value) = row?;
-        let dead = read_dead(&key, &value)?;
-        let id = dead.id;
+        let (id, dead) = schema::read::<schema::Dead>(&key, &value)?;
+        let dead = letter(id, dead);
         bytes_looked_at += value.len();
         if query.takes(&dead) {
             bytes += value.len();
@@ -182,37 +179,29 @@ pub(crate) fn audit(
     max: usize,
 ) -> Result<Vec<AuditRecord>, StoreFailure> {
     let from = keys::number(after.map_or(0, |after| after.saturating_add(1)));
-    let read = |row: Found| {
-        let (key, value) = row?;
-        let read = || audit::read(keys::first_number(&key)?, &value);
-        read().ok_or_else(|| StoreFailure::damaged(Space::Audit, &key))
-    };
-    view.range(Space::Audit, &from, None).take(max.min(PAGE_MAX)).map(read).collect()
+    let rows = view.rows_in::<schema::Audit>(&from, None).take(max.min(PAGE_MAX));
+    rows.map(|row| row.map(|(_, record)| record)).collect()
 }
 
 /// One dead letter.
 pub(crate) fn dead_letter(view: &dyn View, id: u64) -> Result<Option<DeadLetter>, StoreFailure> {
-    let key = keys::number(id);
-    let row = view.get(Space::Dead, &key)?;
-    row.map(|row| read_dead(&key, &row)).transpose()
+    Ok(view.row::<schema::Dead>(keys::number(id))?.map(|dead| letter(id, dead)))
 }
 
 /// The recording of a dead letter.
 pub(crate) fn recording(view: &dyn View, id: u64) -> Result<Option<Bytes>, StoreFailure> {
-    view.get(Space::Recordings, &keys::number(id))
+    view.row::<schema::Recordings>(keys::number(id))
 }
 
-fn read_dead(key: &[u8], row: &bytes::Bytes) -> Result<DeadLetter, StoreFailure> {
-    let read = || Some((keys::first_number(key)?, DeadRow::read(row)?));
-    let (id, dead) = read().ok_or_else(|| StoreFailure::damaged(Space::Dead, key))?;
-    Ok(DeadLetter {
+fn letter(id: u64, dead: DeadRow) -> DeadLetter {
+    DeadLetter {
         id,
         time_ms: dead.time_ms,
         subscription: dead.subscription,
         stored: dead.stored,
         attempts: dead.attempts,
         attempt_count: dead.attempt_count,
-    })
+    }
 }
 
 /// State of a plugin by bucket and key, what follows `after`.
@@ -222,10 +211,9 @@ pub(crate) fn state(
     after: Option<&(String, String)>,
     max: usize,
 ) -> Result<Vec<StateRecord>, StoreFailure> {
-    let prefix = keys::buckets(plugin);
-    let to = keys::after_prefix(&prefix);
+    let to = keys::after_prefix(&keys::buckets(plugin));
     let from = state_from(plugin, after);
-    state_records(&prefix, view.range(Space::State, &from, to.as_deref()), max)
+    state_records(view.rows_in::<schema::State>(&from, to.as_deref()), max)
 }
 
 /// State of a plugin as it stood once an event was appended; the sequence from which on that is known,
@@ -243,8 +231,8 @@ pub(crate) fn state_at(
         RowsAt::There(rows) => {
             let from = state_from(plugin, after);
             let rows = rows.range(Bytes::from(from)..);
-            let rows = rows.map(|(key, value)| Ok((key.clone(), value.clone())));
-            state_records(&prefix, rows, max).map(Ok)
+            let rows = rows.map(|(key, value)| schema::read::<schema::State>(key, value));
+            state_records(rows, max).map(Ok)
         }
     }
 }
@@ -257,8 +245,7 @@ fn state_from(plugin: &PluginName, after: Option<&(String, String)>) -> Vec<u8> 
 }
 
 fn state_records(
-    prefix: &[u8],
-    rows: impl Iterator<Item = Found>,
+    rows: impl Iterator<Item = Entry<schema::State>>,
     max: usize,
 ) -> Result<Vec<StateRecord>, StoreFailure> {
     let mut records = Vec::new();
@@ -267,14 +254,10 @@ fn state_records(
         if records.len() >= max.min(PAGE_MAX) || bytes >= PAGE_MAX_BYTES {
             break;
         }
-        let (key, value) = row?;
-        bytes += key.len() + value.len();
-        let record = keys::bucket_and_key(prefix, &key).map(|(bucket, key)| StateRecord {
-            bucket,
-            key,
-            value,
-        });
-        records.push(record.ok_or_else(|| StoreFailure::damaged(Space::State, &key))?);
+        let (StateAddress { bucket, key, .. }, value) = row?;
+        bytes += bucket.len() + key.len() + value.len();
+        let (bucket, key) = (bucket.to_string(), key.to_string());
+        records.push(StateRecord { bucket, key, value });
     }
     Ok(records)
 }
@@ -293,20 +276,13 @@ pub(crate) fn blobs(
         },
     };
     let mut records: Vec<BlobRecord> = Vec::new();
-    for row in view.range(Space::Blobs, &from, None) {
+    for row in view.rows_in::<schema::Blobs>(&from, None) {
         if records.len() >= max.min(PAGE_MAX) {
             break;
         }
-        let (key, value) = row?;
-        let record = (|| {
-            let (digest, plugin) = key.split_first_chunk::<32>()?;
-            let (info, created_ms) = read_blob(Digest::from_bytes(*digest), &value)?;
-            let plugin = std::str::from_utf8(plugin).ok()?.parse().ok()?;
-            Some(BlobRecord { info, plugin, created_ms })
-        })();
-        let record = record.ok_or_else(|| StoreFailure::damaged(Space::Blobs, &key))?;
-        if records.last().is_none_or(|last| last.info.digest != record.info.digest) {
-            records.push(record);
+        let ((_, plugin), (info, created_ms)) = row?;
+        if records.last().is_none_or(|last| last.info.digest != info.digest) {
+            records.push(BlobRecord { info, plugin, created_ms });
         }
     }
     Ok(records)

@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::prepare::edited_redrive_event;
 use crate::replay::Found;
 use crate::store::rows::DeadRow;
-use crate::store::{Space, StoreFailure, View, keys};
+use crate::store::{View, keys, schema};
 
 /// An operation, with what it needs of the store.
 pub(crate) enum Prepared {
@@ -76,10 +76,6 @@ fn dead_letter(ledger: &Ledger, view: &dyn View, id: u64) -> Result<Option<DeadR
     if ledger.is_dead_letter_gone(id) {
         return Ok(None);
     }
-    let key = keys::number(id);
-    let damaged = || StoreFailure::damaged(Space::Dead, &key);
-    let row = view
-        .get(Space::Dead, &key)
-        .and_then(|row| row.map(|row| DeadRow::read(&row).ok_or_else(damaged)).transpose());
-    row.map_err(|failure| BrokerError::Read(failure.0))
+    let dead = view.row::<schema::Dead>(keys::number(id));
+    dead.map_err(|failure| BrokerError::Read(failure.0))
 }

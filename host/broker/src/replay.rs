@@ -2,8 +2,7 @@
 
 use crate::api::{BrokerError, ReplayQuery, Replayable, StoredEvent, Subscription};
 use crate::log;
-use crate::store::rows::SubscriptionRow;
-use crate::store::{Space, StoreFailure, View, keys};
+use crate::store::{StoreFailure, View, keys, schema};
 use crate::{REPLAY_MAX_EVENTS, REPLAY_MAX_LOOKED_AT};
 
 /// Maximum bytes of events per step; may be exceeded by one event.
@@ -45,19 +44,16 @@ pub(crate) fn find(
     let from = query.from.max(log::oldest(view)?);
     let max = query.max.clamp(1, REPLAY_MAX_EVENTS);
     let (mut candidates, mut bytes, mut next) = (Vec::new(), 0, to.max(from));
-    let (low, high) = (keys::number(from), keys::number(to.max(from)));
-    for (looked_at, row) in view.range(Space::Events, &low, Some(&high)).enumerate() {
-        let (key, value) = row?;
+    for (looked_at, stored) in log::events_in(view, from, to.max(from)).enumerate() {
+        let stored = stored?;
         if looked_at >= REPLAY_MAX_LOOKED_AT || candidates.len() >= max || bytes >= REPLAY_MAX_BYTES
         {
-            let sequence = keys::first_number(&key);
-            next = sequence.ok_or_else(|| StoreFailure::damaged(Space::Events, &key))?;
+            next = stored.sequence;
             break;
         }
-        let stored = log::read_event(&key, &value)?;
         let is_asked_for = query.filter.as_ref().is_none_or(|filter| filter.matches(&stored.event));
         if is_asked_for && stored.mismatch(&subscription).is_none() {
-            bytes += value.len();
+            bytes += stored.event.encoded().len();
             candidates.push(candidate(view, stored, id)?);
         }
     }
@@ -68,12 +64,9 @@ fn subscription(
     view: &dyn View,
     query: &ReplayQuery,
 ) -> Result<Option<(u32, Subscription)>, StoreFailure> {
-    for row in view.range(Space::Subscriptions, &[], None) {
-        let (key, value) = row?;
-        let damaged = || StoreFailure::damaged(Space::Subscriptions, &key);
-        let row = SubscriptionRow::read(&value).ok_or_else(damaged)?;
+    for row in view.rows::<schema::Subscriptions>() {
+        let (id, row) = row?;
         if row.subscription.name == query.subscription {
-            let id = keys::first_subscription(&key).ok_or_else(damaged)?;
             return Ok(Some((id, row.subscription)));
         }
     }
@@ -82,17 +75,8 @@ fn subscription(
 
 fn candidate(view: &dyn View, stored: StoredEvent, id: u32) -> Result<Candidate, StoreFailure> {
     let delivery = keys::delivery(stored.sequence, id);
-    let before = match view.prefix(Space::Attempts, &delivery).next_back().transpose()? {
-        Some((key, _)) => keys::attempt_number(&key)
-            .ok_or_else(|| StoreFailure::damaged(Space::Attempts, &key))?,
-        None => 0,
-    };
-    let letter = match view.get(Space::DeadByDelivery, &delivery)? {
-        Some(letter) => {
-            let damaged = || StoreFailure::damaged(Space::DeadByDelivery, &delivery);
-            Some(keys::first_number(&letter).ok_or_else(damaged)?)
-        }
-        None => None,
-    };
+    let newest = view.rows_with::<schema::Attempts>(&delivery).next_back().transpose()?;
+    let before = newest.map_or(0, |((.., number), _)| number);
+    let letter = view.row::<schema::DeadByDelivery>(delivery)?;
     Ok(Candidate { stored, before, letter })
 }

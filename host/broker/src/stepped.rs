@@ -26,7 +26,8 @@ use crate::load::load;
 use crate::operate::{Prepared, operate};
 use crate::store::journaled::JournaledStore;
 use crate::store::memory::MemoryTables;
-use crate::store::rows::{RetryRow, SubscriptionRow};
+use crate::store::rows::RetryRow;
+use crate::store::schema::{self, Entry};
 use crate::store::{Batch, Space, Store as _, Tables, keys};
 use crate::{Options, flow, log, replay};
 
@@ -276,18 +277,13 @@ impl Stepped {
     /// The stored retries.
     pub fn retries(&self) -> Vec<StoredRetry> {
         let view = self.store.view();
-        let name = |key: &[u8]| {
-            let id = keys::first_subscription(key)?;
-            let row = view.get(Space::Subscriptions, &keys::subscription(id)).expect(READABLE)?;
-            Some(SubscriptionRow::read(&row)?.subscription.name)
+        let stored = |row: Entry<schema::Retries>| {
+            let ((id, sequence), RetryRow { due_ms, .. }) = row.expect(READABLE);
+            let owner = view.row::<schema::Subscriptions>(keys::subscription(id)).expect(READABLE);
+            let subscription = owner.expect(READABLE).subscription.name;
+            StoredRetry { subscription, sequence, due_ms }
         };
-        let rows = view.range(Space::Retries, &[], None).map(|row| row.expect(READABLE));
-        let read = |(key, value): (Bytes, Bytes)| {
-            let (subscription, sequence) = (name(&key)?, keys::last_number(&key)?);
-            let due_ms = RetryRow::read(&value)?.due_ms;
-            Some(StoredRetry { subscription, sequence, due_ms })
-        };
-        rows.map(|row| read(row).expect(READABLE)).collect()
+        view.rows::<schema::Retries>().map(stored).collect()
     }
 
     /// All stored values of state.

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use tempfile::TempDir;
 use usher_journal::scan;
 
 use super::salvaged::{SalvageError, Salvaged};
 use crate::files::copy_folder;
 use crate::folder::{JOURNAL, TABLES};
+use crate::store::rows::{COUNTERS_KEY, Counters};
+use crate::store::schema::Table;
 use crate::store::tables::{Caches, LsmTables};
 use crate::store::{Applied, Row, Rows, Space, Tables as _, View, keys, record};
 
@@ -74,9 +75,20 @@ impl Remains {
         self.view.range(space, &[], None)
     }
 
+    /// The rows among them that are what they should be.
+    pub(super) fn readable<T: Table>(&self) -> impl Iterator<Item = (T::Key, T::Row)> {
+        let rows = self.rows(T::SPACE).map_while(Result::ok);
+        rows.filter_map(|(key, value)| T::read(&key, &value))
+    }
+
     /// One row, if it can be read.
-    pub(super) fn get(&self, space: Space, key: &[u8]) -> Option<Bytes> {
-        self.view.get(space, key).ok().flatten()
+    pub(super) fn get<T: Table>(&self, key: Vec<u8>) -> Option<T::Row> {
+        self.view.row::<T>(key).ok().flatten()
+    }
+
+    /// The counters, if they can be read.
+    pub(super) fn counters(&self) -> Option<Counters> {
+        Counters::read(&self.view.get(Space::Meta, COUNTERS_KEY).ok()??)
     }
 }
 

@@ -4,19 +4,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use usher_event::{Digest, PluginName, StateUsage};
+use usher_event::{PluginName, StateUsage};
 
 use super::blobs::Blobs;
 use super::remains::Remains;
 use super::salvaged::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged};
 use crate::store::copy::Copy;
 use crate::store::lost::{LOST_KEY, Lost};
-use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
-    SubscriptionRow, read_attempt, read_blob, read_parked, read_record, write_usage,
-};
-use crate::store::{Space, audit, keys};
-use crate::verify::state_parts;
+use crate::store::rows::{COUNTERS_KEY, Counters, CursorRow, write_usage};
+use crate::store::schema::{self, Table};
+use crate::store::{Space, keys};
 
 /// The least bytes that an event takes in a journal.
 const EVENT_MIN_BYTES: u64 = 32;
@@ -30,7 +27,7 @@ pub(super) fn rescue(
     blobs: &mut Blobs,
     report: &mut Salvaged,
 ) -> Outcome {
-    let found = remains.get(Space::Meta, COUNTERS_KEY).and_then(|row| Counters::read(&row));
+    let found = remains.counters();
     if found.is_none() {
         report.lose("the counters; they are made anew");
     }
@@ -79,23 +76,24 @@ struct Rescue<'a> {
 }
 
 impl Rescue<'_> {
-    /// Looks at each row of a table that can be read; `look` says whether it is kept.
-    fn each(
+    /// Looks at each row of a table that can be read; keeps those that `is_kept` approves.
+    fn each<T: Table>(
         &mut self,
-        space: Space,
-        mut look: impl FnMut(&mut Self, &Bytes, &Bytes) -> Result<bool, SalvageError>,
+        mut is_kept: impl FnMut(&mut Self, &T::Key, &T::Row) -> Result<bool, SalvageError>,
     ) -> Outcome {
-        let remains = self.remains;
+        let (space, remains) = (T::SPACE, self.remains);
         let (mut kept, mut left_out, mut is_cut) = (0, 0u64, false);
         for row in remains.rows(space) {
             let Ok((key, value)) = row else {
                 is_cut = true;
                 break;
             };
-            if look(self, &key, &value)? {
-                kept += 1;
-            } else {
-                left_out += 1;
+            match T::read(&key, &value) {
+                Some((typed, row)) if is_kept(self, &typed, &row)? => {
+                    self.writer.put(space, key, value)?;
+                    kept += 1;
+                }
+                _ => left_out += 1,
             }
         }
         let name = space.name();
@@ -109,29 +107,25 @@ impl Rescue<'_> {
         Ok(())
     }
 
-    fn put(&mut self, space: Space, key: &Bytes, value: &Bytes) -> Result<bool, SalvageError> {
-        self.writer.put(space, key.clone(), value.clone())?;
-        Ok(true)
+    /// Keeps each row of a table that can be read.
+    fn all<T: Table>(&mut self) -> Outcome {
+        self.each::<T>(|_, _, _| Ok(true))
     }
 
     fn events(&mut self) -> Outcome {
         self.counters.log_bytes = 0;
-        self.each(Space::Events, |rescue, key, value| {
-            let sequence = keys::first_number(key).filter(|_| key.len() == 8);
-            let stored = sequence.and_then(|sequence| read_record(sequence, value));
-            let is_possible = |stored: &crate::api::StoredEvent| {
-                let parent = stored.cause.as_ref().map_or(0, |cause| cause.parent);
-                stored.sequence > 0 && stored.flow <= stored.sequence && parent < stored.sequence
-            };
-            let Some(stored) = stored.filter(is_possible) else { return Ok(false) };
-            let sequence = stored.sequence;
+        self.each::<schema::Events>(|rescue, &sequence, stored| {
+            let parent = stored.cause.as_ref().map_or(0, |cause| cause.parent);
+            if sequence == 0 || stored.flow > sequence || parent >= sequence {
+                return Ok(false);
+            }
             if stored.cause.is_some() {
                 let child = keys::pair(stored.flow, sequence);
                 rescue.writer.put(Space::Children, child, Bytes::new())?;
             }
             if sequence < rescue.counters.first_sequence {
                 rescue.kept_aside.insert(sequence);
-                return rescue.put(Space::Events, key, value);
+                return Ok(true);
             }
             if let Some(correlationid) = stored.event.attribute("correlationid")
                 && stored.cause.is_none()
@@ -144,63 +138,58 @@ impl Rescue<'_> {
                 Some(run) if run.1 + 1 == sequence => run.1 = sequence,
                 _ => rescue.runs.push((sequence, sequence)),
             }
-            rescue.put(Space::Events, key, value)
+            Ok(true)
         })
     }
 
     /// Finds the highest number of each kind that anything tells of.
     fn find_ends(&mut self) {
-        let mut last = self.runs.last().map_or(0, |run| run.1);
         let remains = self.remains;
-        let mut each = |space, look: &mut dyn FnMut(&Bytes, &Bytes) -> Option<u64>| {
-            let rows = remains.rows(space).map_while(Result::ok);
-            let highest = rows.filter_map(|(key, value)| look(&key, &value)).max();
-            last = last.max(highest.unwrap_or(0));
-        };
-        let Counters { next_dead, next_delayed, next_subscription, .. } = &mut self.counters;
+        let counters = &mut self.counters;
+        let mut last = counters.last_sequence.max(self.runs.last().map_or(0, |run| run.1));
+        let mut event = |sequence: u64| last = last.max(sequence);
+        let Counters { next_dead, next_delayed, next_subscription, .. } = counters;
         let mut dead = |id: u64| *next_dead = (*next_dead).max(id.saturating_add(1));
         let mut sub = |id: u32| *next_subscription = (*next_subscription).max(id.saturating_add(1));
-        each(Space::Identities, &mut |key, value| {
-            let count = IdentitiesRow::read(value)?.identities.len() as u64;
-            (keys::first_number(key)? + count).checked_sub(1)
-        });
-        each(Space::Children, &mut |key, _| keys::last_number(key));
-        each(Space::Cursors, &mut |key, value| {
-            sub(keys::first_subscription(key)?);
-            CursorRow::read(value)?.next.checked_sub(1)
-        });
-        each(Space::Subscriptions, &mut |key, value| {
-            sub(keys::first_subscription(key)?);
-            SubscriptionRow::read(value)?.filter_from.checked_sub(1)
-        });
-        for space in [Space::Retries, Space::Parked] {
-            each(space, &mut |key, _| {
-                sub(keys::first_subscription(key)?);
-                keys::last_number(key)
-            });
+        for (first, row) in remains.readable::<schema::Identities>() {
+            event((first + row.identities.len() as u64).saturating_sub(1));
         }
-        each(Space::Attempts, &mut |key, _| {
-            sub(keys::first_subscription(key.get(8..)?)?);
-            keys::first_number(key)
-        });
-        let by_subscription = &mut self.dead;
-        each(Space::Dead, &mut |key, value| {
-            let (id, row) = (keys::first_number(key)?, DeadRow::read(value)?);
+        for ((_, sequence), ()) in remains.readable::<schema::Children>() {
+            event(sequence);
+        }
+        for (id, cursor) in remains.readable::<schema::Cursors>() {
+            sub(id);
+            event(cursor.next.saturating_sub(1));
+        }
+        for (id, row) in remains.readable::<schema::Subscriptions>() {
+            sub(id);
+            event(row.filter_from.saturating_sub(1));
+        }
+        let retries = remains.readable::<schema::Retries>().map(|(key, _)| key);
+        let parked = remains.readable::<schema::Parked>().map(|(key, _)| key);
+        for (id, sequence) in retries.chain(parked) {
+            sub(id);
+            event(sequence);
+        }
+        for ((sequence, id, _), _) in remains.readable::<schema::Attempts>() {
+            sub(id);
+            event(sequence);
+        }
+        for (id, row) in remains.readable::<schema::Dead>() {
             dead(id);
             sub(row.subscription_id);
-            *by_subscription.entry(row.subscription_id).or_default() += 1;
-            Some(row.stored.sequence)
-        });
-        each(Space::DeadByDelivery, &mut |key, value| {
-            dead(keys::first_number(value)?);
-            keys::first_number(key)
-        });
-        each(Space::Delayed, &mut |key, value| {
-            let number = keys::last_number(key)?;
+            *self.dead.entry(row.subscription_id).or_default() += 1;
+            event(row.stored.sequence);
+        }
+        for ((sequence, _), id) in remains.readable::<schema::DeadByDelivery>() {
+            dead(id);
+            event(sequence);
+        }
+        for ((_, number), stored) in remains.readable::<schema::Delayed>() {
             *next_delayed = (*next_delayed).max(number.saturating_add(1));
-            Some(read_record(0, value)?.flow)
-        });
-        self.counters.last_sequence = self.counters.last_sequence.max(last);
+            event(stored.flow);
+        }
+        counters.last_sequence = last;
     }
 
     /// Chooses where the new log ends: where newer events may be lost, far above all there can have
@@ -241,42 +230,32 @@ impl Rescue<'_> {
 
     /// The duplicates window, if it is whole up to the end; else it begins anew.
     fn identities(&mut self) -> Outcome {
-        let mut chain: Vec<(Bytes, Bytes)> = Vec::new();
-        let mut expected = None;
-        self.each(Space::Identities, |_, key, value| {
-            let row = IdentitiesRow::read(value);
-            let Some((first, row)) = keys::first_number(key).zip(row) else { return Ok(false) };
+        let (mut begin, mut expected) = (0, None);
+        for (first, row) in self.remains.readable::<schema::Identities>() {
             if expected != Some(first) {
-                chain.clear();
+                begin = first;
             }
             expected = Some(first + row.identities.len() as u64);
-            chain.push((key.clone(), value.clone()));
-            Ok(true)
-        })?;
+        }
         let end = self.counters.last_sequence + 1;
         if expected.unwrap_or(1) == end {
-            for (key, value) in chain {
-                self.writer.put(Space::Identities, key, value)?;
-            }
-        } else {
-            self.report.lose("the duplicates window: what is published again is taken as new");
-            self.lost.window_from = end;
+            return self.each::<schema::Identities>(|_, first, _| Ok(*first >= begin));
         }
+        self.report.lose("the duplicates window: what is published again is taken as new");
+        self.lost.window_from = end;
         Ok(())
     }
 
     fn subscriptions(&mut self) -> Outcome {
         let mut names = HashSet::new();
-        self.each(Space::Subscriptions, |rescue, key, value| {
-            let id = keys::first_subscription(key).filter(|_| key.len() == 4);
-            let Some((id, row)) = id.zip(SubscriptionRow::read(value)) else { return Ok(false) };
-            let name = row.subscription.name;
+        self.each::<schema::Subscriptions>(|rescue, &id, row| {
+            let name = row.subscription.name.clone();
             if !names.insert(name.clone()) {
                 return Ok(false);
             }
             let Counters { first_sequence, last_sequence, .. } = rescue.counters;
-            let cursor = rescue.remains.get(Space::Cursors, key);
-            let mut cursor = cursor.and_then(|row| CursorRow::read(&row)).unwrap_or_else(|| {
+            let cursor = rescue.remains.get::<schema::Cursors>(keys::subscription(id));
+            let mut cursor = cursor.unwrap_or_else(|| {
                 let next = row.first.clamp(first_sequence, last_sequence + 1);
                 rescue.report.lose(format!(
                     "where {name} stands: it begins again with event {next}, and what it has done \
@@ -293,113 +272,70 @@ impl Rescue<'_> {
             }
             cursor.open.retain(|sequence| {
                 let key = keys::retry(id, *sequence);
-                let has = |space| rescue.remains.get(space, &key).is_some();
-                !has(Space::Retries) && !has(Space::Parked)
+                rescue.remains.get::<schema::Retries>(key.clone()).is_none()
+                    && rescue.remains.get::<schema::Parked>(key).is_none()
             });
             rescue.next.insert(id, cursor.next);
-            rescue.writer.put(Space::Cursors, key.clone(), cursor.write())?;
-            rescue.put(Space::Subscriptions, key, value)
+            rescue.writer.put(Space::Cursors, keys::subscription(id), cursor.write())?;
+            Ok(true)
         })
     }
 
     /// Deliveries that wait. What lies ahead of a subscription comes by itself.
     fn deliveries(&mut self) -> Outcome {
-        for space in [Space::Retries, Space::Parked] {
-            self.each(space, |rescue, key, value| {
-                let is_row = match space {
-                    Space::Retries => RetryRow::read(value).is_some(),
-                    _ => read_parked(value).is_some(),
-                };
-                let read_key = || Some((keys::first_subscription(key)?, keys::last_number(key)?));
-                let Some((id, sequence)) = read_key().filter(|_| is_row && key.len() == 12) else {
-                    return Ok(false);
-                };
-                let is_behind = rescue.next.get(&id).is_some_and(|next| sequence < *next);
-                let is_twice =
-                    space == Space::Parked && rescue.remains.get(Space::Retries, key).is_some();
-                if !is_behind || is_twice || !rescue.has(sequence) {
-                    return Ok(false);
-                }
-                rescue.put(space, key, value)
-            })?;
-        }
-        self.each(Space::Attempts, |rescue, key, value| {
-            let is_row = key.len() == 16 && read_attempt(value).is_some();
-            if is_row { rescue.put(Space::Attempts, key, value) } else { Ok(false) }
-        })
+        self.each::<schema::Retries>(|rescue, &(id, sequence), _| Ok(rescue.waits(id, sequence)))?;
+        self.each::<schema::Parked>(|rescue, &(id, sequence), _| {
+            let retry = rescue.remains.get::<schema::Retries>(keys::retry(id, sequence));
+            Ok(retry.is_none() && rescue.waits(id, sequence))
+        })?;
+        self.all::<schema::Attempts>()
+    }
+
+    /// Whether a delivery can wait: its event is there, and its subscription is past it.
+    fn waits(&self, id: u32, sequence: u64) -> bool {
+        self.next.get(&id).is_some_and(|next| sequence < *next) && self.has(sequence)
     }
 
     fn dead_letters(&mut self) -> Outcome {
         self.counters.dead_letters = 0;
-        self.each(Space::Dead, |rescue, key, value| {
-            if key.len() != 8 || DeadRow::read(value).is_none() {
-                return Ok(false);
-            }
+        self.each::<schema::Dead>(|rescue, _, _| {
             rescue.counters.dead_letters += 1;
-            rescue.put(Space::Dead, key, value)
+            Ok(true)
         })?;
-        self.each(Space::Recordings, |rescue, key, value| {
-            if key.len() == 8 { rescue.put(Space::Recordings, key, value) } else { Ok(false) }
-        })?;
-        self.each(Space::DeadByDelivery, |rescue, key, value| {
-            let is_row = key.len() == 12 && value.len() == 8;
-            if is_row { rescue.put(Space::DeadByDelivery, key, value) } else { Ok(false) }
-        })
+        self.all::<schema::Recordings>()?;
+        self.all::<schema::DeadByDelivery>()
     }
 
     fn others(&mut self) -> Outcome {
-        self.each(Space::Audit, |rescue, key, value| {
-            let number = keys::first_number(key).filter(|_| key.len() == 8);
-            let record = number.and_then(|number| audit::read(number, value));
-            if record.is_some() { rescue.put(Space::Audit, key, value) } else { Ok(false) }
-        })?;
-        self.each(Space::Schedules, |rescue, key, value| {
-            let is_row = keys::schedule_name(key).is_some() && ScheduleRow::read(value).is_some();
-            if is_row { rescue.put(Space::Schedules, key, value) } else { Ok(false) }
-        })?;
-        self.each(Space::Delayed, |rescue, key, value| {
-            let stored = read_record(0, value).filter(|_| key.len() == 16);
-            let is_row = stored.is_some_and(|stored| stored.cause.is_some());
-            if is_row { rescue.put(Space::Delayed, key, value) } else { Ok(false) }
-        })
+        self.all::<schema::Audit>()?;
+        self.all::<schema::Schedules>()?;
+        self.all::<schema::Delayed>()
     }
 
     fn state(&mut self) -> Outcome {
-        let mut used: BTreeMap<Bytes, StateUsage> = BTreeMap::new();
-        self.each(Space::State, |rescue, key, value| {
-            let is_plugin = |plugin: &[u8]| {
-                std::str::from_utf8(plugin).is_ok_and(|name| name.parse::<PluginName>().is_ok())
-            };
-            let Some((plugin, address_bytes)) =
-                state_parts(key).filter(|(plugin, _)| is_plugin(plugin))
-            else {
-                return Ok(false);
-            };
-            let used = used.entry(plugin).or_default();
-            used.bytes += (value.len() + address_bytes) as u64;
+        let mut used: BTreeMap<PluginName, StateUsage> = BTreeMap::new();
+        self.each::<schema::State>(|_, address, value| {
+            let size_bytes = address.bucket.len() + address.key.len() + value.len();
+            let used = used.entry(address.plugin.clone()).or_default();
+            used.bytes += size_bytes as u64;
             used.keys += 1;
-            rescue.put(Space::State, key, value)
+            Ok(true)
         })?;
         for (plugin, usage) in used {
-            self.writer.put(Space::StateUsage, plugin, write_usage(usage))?;
+            self.writer.put(Space::StateUsage, plugin.as_str().to_owned(), write_usage(usage))?;
         }
         Ok(())
     }
 
     fn blobs(&mut self, blobs: &mut Blobs) -> Outcome {
-        self.each(Space::Blobs, |rescue, key, value| {
-            let Some((digest, plugin)) = key.split_first_chunk::<32>() else { return Ok(false) };
-            let digest = Digest::from_bytes(*digest);
-            let plugin = std::str::from_utf8(plugin).ok().and_then(|name| name.parse().ok());
-            let plugin: Option<PluginName> = plugin.filter(|_| read_blob(digest, value).is_some());
-            let Some(plugin) = plugin else { return Ok(false) };
-            if !blobs.copy(&digest)? {
+        self.each::<schema::Blobs>(|rescue, (digest, plugin), _| {
+            if !blobs.copy(digest)? {
                 rescue.report.lose(format!("blob {digest} of {plugin}: its content"));
                 return Ok(false);
             }
-            let by_plugin = keys::plugin_blob(plugin.as_str(), &digest);
+            let by_plugin = keys::plugin_blob(plugin.as_str(), digest);
             rescue.writer.put(Space::BlobsByPlugin, by_plugin, Bytes::new())?;
-            rescue.put(Space::Blobs, key, value)
+            Ok(true)
         })?;
         self.report.counts.push(("blob files", blobs.count));
         Ok(())

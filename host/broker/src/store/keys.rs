@@ -47,13 +47,6 @@ pub(crate) fn buckets(plugin: &PluginName) -> Vec<u8> {
     [plugin.as_str().as_bytes(), &[0]].concat()
 }
 
-/// The bucket and the key in a key of `state` that begins with `buckets`.
-pub(crate) fn bucket_and_key(buckets: &[u8], key: &[u8]) -> Option<(String, String)> {
-    let (length, rest) = key.strip_prefix(buckets)?.split_first_chunk::<2>()?;
-    let (bucket, key) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-    Some((String::from_utf8(bucket.to_vec()).ok()?, String::from_utf8(key.to_vec()).ok()?))
-}
-
 /// `state`: what all keys of a bucket begin with. The bucket's length keeps buckets apart whatever
 /// bytes their names hold; a longer name than 64 KiB is refused before it gets here.
 pub(crate) fn bucket(plugin: &PluginName, bucket: &str) -> Vec<u8> {
@@ -78,12 +71,6 @@ pub(crate) fn blob(digest: &Digest, plugin: &str) -> Vec<u8> {
     [&digest.as_bytes()[..], plugin.as_bytes()].concat()
 }
 
-/// The digest and the plugin that a key of `blobs` is.
-pub(crate) fn blob_parts(key: &[u8]) -> Option<(Digest, &str)> {
-    let (digest, plugin) = key.split_first_chunk::<32>()?;
-    Some((Digest::from_bytes(*digest), std::str::from_utf8(plugin).ok()?))
-}
-
 /// `blobs_by_plugin`: what all rows of a plugin begin with.
 pub(crate) fn plugin_blobs(plugin: &str) -> Vec<u8> {
     [plugin.as_bytes(), &[0]].concat()
@@ -97,11 +84,6 @@ pub(crate) fn plugin_blob(plugin: &str, digest: &Digest) -> Vec<u8> {
 /// `schedules`.
 pub(crate) fn schedule(name: &ScheduleName) -> Vec<u8> {
     name.as_str().as_bytes().to_vec()
-}
-
-/// The name that a key of `schedules` is.
-pub(crate) fn schedule_name(key: &[u8]) -> Option<ScheduleName> {
-    std::str::from_utf8(key).ok()?.parse().ok()
 }
 
 /// The lowest key that is higher than all keys with this prefix; `None` if there can't be one.
@@ -122,16 +104,6 @@ pub(crate) fn last_number(key: &[u8]) -> Option<u64> {
 /// The number at the beginning of a key.
 pub(crate) fn first_number(key: &[u8]) -> Option<u64> {
     key.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
-/// The subscription at the beginning of a key.
-pub(crate) fn first_subscription(key: &[u8]) -> Option<u32> {
-    key.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
-}
-
-/// The number at the end of a key of `attempts`.
-pub(crate) fn attempt_number(key: &[u8]) -> Option<u32> {
-    key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -163,7 +135,6 @@ mod tests {
         assert!(retry(1, u64::MAX) < retry(2, 0));
         assert_eq!(last_number(&pair(3, 4)), Some(4));
         assert_eq!(first_number(&pair(3, 4)), Some(3));
-        assert_eq!(first_subscription(&retry(7, 1)), Some(7));
         assert_eq!(first_number(&[1]), None);
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod lost;
 pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod rows;
+pub(crate) mod schema;
 pub(crate) mod tables;
 pub(crate) mod varint;
 

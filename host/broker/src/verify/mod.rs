@@ -6,7 +6,6 @@ mod blobs;
 mod rows;
 mod verified;
 
-pub(crate) use rows::state_parts;
 pub use verified::{Damage, PROBLEMS_MAX, Verified};
 
 use std::path::Path;

@@ -3,16 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 
-use bytes::Bytes;
-use usher_event::{Digest, StateUsage};
+use usher_event::{PluginName, StateUsage};
 
 use super::verified::Verified;
 use crate::store::lost::Lost;
-use crate::store::rows::{
-    COUNTERS_KEY, Counters, CursorRow, DeadRow, IdentitiesRow, RetryRow, ScheduleRow,
-    SubscriptionRow, read_attempt, read_blob, read_parked, read_record, read_usage,
-};
-use crate::store::{Space, View, audit, keys};
+use crate::store::rows::{COUNTERS_KEY, Counters, CursorRow};
+use crate::store::schema::{self, Table};
+use crate::store::{Space, View, keys};
 
 /// Reads all rows of all tables.
 pub(super) fn check(view: &dyn View, report: &mut Verified) {
@@ -58,9 +55,8 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Looks at all rows of a table; those that it can't read are a problem, too.
-    fn each(&mut self, space: Space, mut look: impl FnMut(&Self, &Bytes, &Bytes) -> Finding) {
-        let mut count = 0;
-        let view = self.view;
+    fn each<T: Table>(&mut self, mut look: impl FnMut(&Self, T::Key, T::Row) -> Finding) {
+        let (mut count, space, view) = (0, T::SPACE, self.view);
         for row in view.range(space, &[], None) {
             let (key, value) = match row {
                 Ok(row) => row,
@@ -71,7 +67,11 @@ impl Check<'_> {
                 }
             };
             count += 1;
-            if let Err(what) = look(self, &key, &value) {
+            let found = match T::read(&key, &value) {
+                Some((key, row)) => look(self, key, row),
+                None => Err("it can't be understood".to_owned()),
+            };
+            if let Err(what) = found {
                 self.report.problem(place(space, &key), what);
             }
         }
@@ -109,8 +109,7 @@ impl Check<'_> {
         let (first, last) = (self.counters.first_sequence, self.counters.last_sequence);
         let mut expected = first;
         let mut gaps = Vec::new();
-        self.each(Space::Events, |check, key, value| {
-            let sequence = read(keys::first_number(key).filter(|_| key.len() == 8))?;
+        self.each::<schema::Events>(|check, sequence, stored| {
             if sequence >= first {
                 if sequence > expected {
                     gaps.push((expected, sequence - 1));
@@ -118,7 +117,6 @@ impl Check<'_> {
                 expected = sequence + 1;
             }
             check.known(sequence)?;
-            let stored = read(read_record(sequence, value))?;
             if sequence < first {
                 // It has left the log, and goes with its segment.
                 return Ok(());
@@ -145,10 +143,8 @@ impl Check<'_> {
     /// One row follows another up to the newest event.
     fn identities(&mut self) {
         let mut expected = None;
-        self.each(Space::Identities, |_, key, value| {
-            let first = read(keys::first_number(key).filter(|_| key.len() == 8))?;
+        self.each::<schema::Identities>(|_, first, row| {
             let follows = expected.is_none_or(|expected| expected == first);
-            let row = read(IdentitiesRow::read(value))?;
             expected = Some(first + row.identities.len() as u64);
             ensure(follows, || "it doesn't follow the row before it".to_owned())
         });
@@ -159,33 +155,27 @@ impl Check<'_> {
     }
 
     fn flows(&mut self) {
-        self.each(Space::Children, |check, key, value| {
-            let read_key = || Some((keys::first_number(key)?, keys::last_number(key)?));
-            let (flow, sequence) = read(read_key().filter(|_| key.len() == 16))?;
+        self.each::<schema::Children>(|check, (flow, sequence), ()| {
             check.known(sequence)?;
-            ensure(flow <= sequence && value.is_empty(), || "it can't be understood".to_owned())
+            ensure(flow <= sequence, || format!("event {sequence} is older than its flow"))
         });
-        self.each(Space::Correlations, |check, key, _| {
-            check.known(read(keys::last_number(key).filter(|_| key.len() > 9))?)
-        });
+        self.each::<schema::Correlations>(|check, sequence, ()| check.known(sequence));
     }
 
     fn subscriptions(&mut self) {
         let mut names = HashSet::new();
         let mut ids = HashSet::new();
-        self.each(Space::Subscriptions, |check, key, value| {
-            let id = read(keys::first_subscription(key).filter(|_| key.len() == 4))?;
+        self.each::<schema::Subscriptions>(|check, id, row| {
             ids.insert(id);
-            let row = read(SubscriptionRow::read(value))?;
             let name = row.subscription.name.clone();
             ensure(id < check.counters.next_subscription, || "its number was never given".into())?;
             ensure(names.insert(name.clone()), || format!("{name} is there twice"))?;
-            ensure(check.has(Space::Cursors, key)?, || format!("{name} has no cursor"))
+            ensure(check.has(Space::Cursors, &keys::subscription(id))?, || {
+                format!("{name} has no cursor")
+            })
         });
         let mut cursors = HashMap::new();
-        self.each(Space::Cursors, |check, key, value| {
-            let id = read(keys::first_subscription(key).filter(|_| key.len() == 4))?;
-            let cursor = read(CursorRow::read(value))?;
+        self.each::<schema::Cursors>(|check, id, cursor| {
             let end = check.counters.last_sequence + 1;
             let wrong = cursor.open.iter().find(|open| **open >= cursor.next).copied();
             cursors.insert(id, cursor.clone());
@@ -199,34 +189,29 @@ impl Check<'_> {
 
     /// Deliveries that wait: for another attempt, or in their lane behind one that does.
     fn deliveries(&mut self) {
-        for space in [Space::Retries, Space::Parked] {
-            self.each(space, |check, key, value| {
-                let read_key = || Some((keys::first_subscription(key)?, keys::last_number(key)?));
-                let (id, sequence) = read(read_key().filter(|_| key.len() == 12))?;
-                let is_replay = match space {
-                    Space::Retries => read(RetryRow::read(value))?.replay.is_some(),
-                    _ => read(read_parked(value)).map(|_| false)?,
-                };
-                check.subscription(id)?;
-                check.known(sequence)?;
-                if is_replay { check.stored(sequence) } else { check.stored_or_gone(sequence) }
-            });
-        }
+        self.each::<schema::Retries>(|check, (id, sequence), row| {
+            check.subscription(id)?;
+            check.known(sequence)?;
+            match row.replay {
+                Some(_) => check.stored(sequence),
+                None => check.stored_or_gone(sequence),
+            }
+        });
+        self.each::<schema::Parked>(|check, (id, sequence), _| {
+            check.subscription(id)?;
+            check.known(sequence)?;
+            check.stored_or_gone(sequence)
+        });
     }
 
     fn attempts(&mut self) {
-        self.each(Space::Attempts, |check, key, value| {
-            read(read_attempt(value))?;
-            check.known(read(keys::first_number(key).filter(|_| key.len() == 16))?)
-        });
+        self.each::<schema::Attempts>(|check, (sequence, ..), _| check.known(sequence));
     }
 
     fn dead_letters(&mut self) {
         let mut count = 0;
-        self.each(Space::Dead, |check, key, value| {
+        self.each::<schema::Dead>(|check, id, dead| {
             count += 1;
-            let id = read(keys::first_number(key).filter(|_| key.len() == 8))?;
-            let dead = read(DeadRow::read(value))?;
             ensure(id < check.counters.next_dead, || "its number was never given".into())?;
             check.known(dead.stored.sequence)
         });
@@ -235,55 +220,46 @@ impl Check<'_> {
             let what = format!("there are {count}, but {counted} were counted");
             self.report.problem(Space::Dead.name(), what);
         }
-        self.each(Space::Recordings, |check, key, _| {
-            let id = read(keys::first_number(key).filter(|_| key.len() == 8))?;
-            ensure(id < check.counters.next_dead, || format!("dead letter {id} never was"))
+        self.each::<schema::Recordings>(|check, id, _| check.was_dead(id));
+        self.each::<schema::DeadByDelivery>(|check, (sequence, _), id| {
+            check.known(sequence)?;
+            check.was_dead(id)
         });
-        self.each(Space::DeadByDelivery, |check, key, value| {
-            check.known(read(keys::first_number(key).filter(|_| key.len() == 12))?)?;
-            let id = read(keys::first_number(value).filter(|_| value.len() == 8))?;
-            ensure(id < check.counters.next_dead, || format!("dead letter {id} never was"))
-        });
+    }
+
+    fn was_dead(&self, id: u64) -> Finding {
+        ensure(id < self.counters.next_dead, || format!("dead letter {id} never was"))
     }
 
     fn audit(&mut self) {
-        self.each(Space::Audit, |_, key, value| {
-            let number = read(keys::first_number(key).filter(|_| key.len() == 8))?;
-            read(audit::read(number, value)).map(drop)
-        });
+        self.each::<schema::Audit>(|_, _, _| Ok(()));
     }
 
     fn delayed(&mut self) {
-        self.each(Space::Delayed, |check, key, value| {
-            let number = read(keys::last_number(key).filter(|_| key.len() == 16))?;
-            let stored = read(read_record(0, value))?;
-            read(stored.cause.as_ref())?;
+        self.each::<schema::Delayed>(|check, (_, number), stored| {
             ensure(number < check.counters.next_delayed, || "its number was never given".into())?;
             check.known(stored.flow)
         });
     }
 
     fn schedules(&mut self) {
-        self.each(Space::Schedules, |_, key, value| {
-            read(keys::schedule_name(key))?;
-            let row = read(ScheduleRow::read(value))?;
+        self.each::<schema::Schedules>(|_, _, row| {
             ensure(row.last_ms <= row.until_ms, || "its last tick lies ahead".to_owned())
         });
     }
 
     /// What is counted for each plugin is what it has.
     fn state(&mut self) {
-        let mut used: HashMap<Bytes, StateUsage> = HashMap::new();
-        self.each(Space::State, |_, key, value| {
-            let (plugin, address_bytes) = read(state_parts(key))?;
-            let used = used.entry(plugin).or_default();
-            used.bytes += (value.len() + address_bytes) as u64;
+        let mut used: HashMap<PluginName, StateUsage> = HashMap::new();
+        self.each::<schema::State>(|_, address, value| {
+            let size_bytes = address.bucket.len() + address.key.len() + value.len();
+            let used = used.entry(address.plugin).or_default();
+            used.bytes += size_bytes as u64;
             used.keys += 1;
             Ok(())
         });
-        self.each(Space::StateUsage, |_, key, value| {
-            let counted = read(read_usage(value))?;
-            let found = used.remove(key).unwrap_or_default();
+        self.each::<schema::StateUsage>(|_, plugin, counted| {
+            let found = used.remove(&plugin).unwrap_or_default();
             ensure(found == counted, || {
                 format!(
                     "{} bytes under {} keys are counted, but there are {} under {}",
@@ -292,43 +268,21 @@ impl Check<'_> {
             })
         });
         for plugin in used.into_keys() {
-            self.report.problem(place(Space::StateUsage, &plugin), "it is missing");
+            self.report.problem(format!("{} {plugin}", Space::StateUsage.name()), "it is missing");
         }
     }
 
     /// Both tables of blobs have the same.
     fn blobs(&mut self) {
-        self.each(Space::Blobs, |check, key, value| {
-            let (digest, plugin) = read(key.split_first_chunk::<32>())?;
-            let plugin = read(std::str::from_utf8(plugin).ok())?;
-            let digest = Digest::from_bytes(*digest);
-            read(read_blob(digest, value))?;
-            let there = check.has(Space::BlobsByPlugin, &keys::plugin_blob(plugin, &digest))?;
-            ensure(there, || format!("{plugin} doesn't have it"))
+        self.each::<schema::Blobs>(|check, (digest, plugin), _| {
+            let key = keys::plugin_blob(plugin.as_str(), &digest);
+            ensure(check.has(Space::BlobsByPlugin, &key)?, || format!("{plugin} doesn't have it"))
         });
-        self.each(Space::BlobsByPlugin, |check, key, _| {
-            let split = || {
-                let (rest, digest) = key.split_last_chunk::<32>()?;
-                let plugin = std::str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
-                Some((plugin, Digest::from_bytes(*digest)))
-            };
-            let (plugin, digest) = read(split())?;
-            let there = check.has(Space::Blobs, &keys::blob(&digest, plugin))?;
-            ensure(there, || format!("blob {digest} has no row"))
+        self.each::<schema::BlobsByPlugin>(|check, (plugin, digest), ()| {
+            let key = keys::blob(&digest, plugin.as_str());
+            ensure(check.has(Space::Blobs, &key)?, || format!("blob {digest} has no row"))
         });
     }
-}
-
-/// The plugin of a row of `state`, and the length of bucket and key.
-pub(crate) fn state_parts(key: &Bytes) -> Option<(Bytes, usize)> {
-    let end = key.iter().position(|byte| *byte == 0)?;
-    let (length, address) = key.get(end + 1..)?.split_first_chunk::<2>()?;
-    (address.len() >= usize::from(u16::from_be_bytes(*length)))
-        .then(|| (key.slice(..end), address.len()))
-}
-
-fn read<T>(found: Option<T>) -> Result<T, String> {
-    found.ok_or_else(|| "it can't be understood".to_owned())
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Finding {
