@@ -123,7 +123,7 @@ impl Target {
         beside_bytes: u64,
     ) -> Result<BackupReport, Failure> {
         let base_journal = base.map(|base| base.join(JOURNAL));
-        let is_stopping = || *shared.ended.borrow();
+        let is_stopping = || shared.has_ended();
         let (journal, base_journal) = (self.new.join(JOURNAL), base_journal.as_deref());
         let (view, copied) = shared.store.copy_to(&journal, base_journal, &is_stopping)?;
         let Copied { segments, bytes, linked_bytes } = copied;
@@ -202,7 +202,7 @@ fn check_base(data: &Path, base: &Path) -> Result<(), Failure> {
 }
 
 fn check_shutdown(shared: &Shared) -> Result<(), StoreFailure> {
-    if *shared.ended.borrow() {
+    if shared.has_ended() {
         return Err(StoreFailure("the router stopped while the backup was made".to_owned()));
     }
     Ok(())

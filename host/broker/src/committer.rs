@@ -9,19 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use usher_event::{BlobChange, BlobInfo, Failure, FailureClass, SubscriptionName};
+use usher_event::{BlobChange, BlobInfo, Failure, FailureClass};
 use usher_filter::Filter;
 
 use crate::Clock;
-use crate::api::{
-    AuditAction, BrokerError, Changes, Disposition, SubscriptionStatus, WATCHES_MAX, Watch, Watched,
-};
+use crate::api::{AuditAction, BrokerError, Changes, Disposition, WATCHES_MAX, Watch, Watched};
 use crate::blobs::Blobs;
 use crate::fetch::fetch;
 use crate::intake::{Command, Phase, RETRY_AFTER, Reply};
-use crate::ledger::{
-    DeliverySnapshot, Fetch, FlowSnapshot, Ledger, PreparedSettlement, ReleasedBlobs,
-};
+use crate::ledger::{Fetch, Ledger, PreparedSettlement, ReleasedBlobs};
 use crate::operate::operate;
 use crate::readers::WorkerPool;
 use crate::shared::Shared;
@@ -43,8 +39,6 @@ pub(crate) struct Committer {
     readers: WorkerPool,
     reclaimer: WorkerPool,
     answers: Vec<Answer>,
-    /// Lease queues to open or close once the batch is durable.
-    outlets: Vec<OutletChange>,
     watches: BTreeMap<u64, Watched>,
     next_watch: u64,
     commits: u64,
@@ -52,12 +46,6 @@ pub(crate) struct Committer {
     expired_before: Arc<AtomicU64>,
     /// Whether producers are currently refused because of backlog.
     is_refusing: bool,
-}
-
-/// A subscription that was added or removed.
-enum OutletChange {
-    Open(u32, SubscriptionName),
-    Remove(u32, SubscriptionName),
 }
 
 impl Committer {
@@ -70,7 +58,7 @@ impl Committer {
         readers: WorkerPool,
         reclaimer: WorkerPool,
     ) -> Self {
-        let (answers, outlets, is_refusing) = (Vec::new(), Vec::new(), false);
+        let (answers, is_refusing) = (Vec::new(), false);
         let (watches, next_watch, commits) = (BTreeMap::new(), 0, 0);
         let expired_before = Arc::new(AtomicU64::new(ledger.disposable()));
         Self {
@@ -81,7 +69,6 @@ impl Committer {
             readers,
             reclaimer,
             answers,
-            outlets,
             watches,
             next_watch,
             commits,
@@ -103,7 +90,7 @@ impl Committer {
         for answer in self.answers.drain(..) {
             answer(Err(shared.gone()));
         }
-        shared.outlets.close(&shared.gone());
+        shared.leases.close(&shared.gone());
         shared.ended.send_replace(true);
     }
 
@@ -148,22 +135,12 @@ impl Committer {
         stats.commits = self.commits;
         self.shared.state.committed(self.ledger.committed_version(), written);
         self.shared.publish(stats);
-        for change in self.outlets.drain(..) {
-            match change {
-                OutletChange::Open(id, name) => self.shared.outlets.open(id, &name),
-                OutletChange::Remove(id, name) => self.shared.outlets.remove(id, &name),
-            }
-        }
         let released = self.ledger.release();
         let ReleasedBlobs { staged, deleted, kept_bytes } = released.blobs;
         // First, as blobs that are both staged and kept would count twice against the quota.
         drop(staged);
         self.blobs.keeps(kept_bytes);
-        for (id, leases) in released.grants {
-            if let Some(outlet) = self.shared.outlets.numbered(id) {
-                outlet.offer(leases);
-            }
-        }
+        let fetches = self.ledger.grant();
         // After `publish`: who is told of a match may read it.
         for (id, sequence) in released.marks {
             match self.watches.get(&id) {
@@ -174,7 +151,7 @@ impl Committer {
                 }
             }
         }
-        for wanted in released.fetches {
+        for wanted in fetches {
             self.read(wanted);
         }
         for answer in self.answers.drain(..) {
@@ -245,7 +222,7 @@ impl Committer {
         let (shared, expired) = (Arc::clone(&self.shared), Arc::clone(&self.expired_before));
         // Refused if the same is waiting already.
         self.reclaimer.submit(move || {
-            let is_stopping = || *shared.ended.borrow();
+            let is_stopping = || shared.has_ended();
             let sequence = expired.load(Ordering::Acquire);
             if let Err(failure) = shared.store.reclaim(sequence, &is_stopping) {
                 tracing::warn!(%failure, "room of the journal is not given back");
@@ -280,37 +257,26 @@ impl Committer {
                 self.answer(reply, Ok(settled));
             }
             Command::Subscribe { subscription, first, reply } => {
-                let name = subscription.name.clone();
-                if let Some(outlet) = self.shared.outlets.named(&name)
-                    && self.ledger.changes_filter(&subscription)
-                {
-                    // Deliveries not leased yet are matched against the new filter.
-                    self.ledger.take_back(&name, &outlet.take_back());
-                }
                 let made = self.ledger.subscribe(subscription, first);
-                let answer = made.map(|id| self.outlets.push(OutletChange::Open(id, name)));
-                self.answer(reply, answer);
+                self.answer(reply, made);
             }
             Command::Unsubscribe { name, by, reply } => {
                 let removed = self.ledger.unsubscribe(&name);
-                if let Some(id) = removed {
-                    if let Some(actor) = by {
-                        self.ledger.record(&name, AuditAction::Unsubscribe, &actor, now_ms);
-                    }
-                    self.outlets.push(OutletChange::Remove(id, name));
+                if let (true, Some(actor)) = (removed, by) {
+                    self.ledger.record(&name, AuditAction::Unsubscribe, &actor, now_ms);
                 }
-                self.answer(reply, Ok(removed.is_some()));
+                self.answer(reply, Ok(removed));
             }
             Command::Statuses { reply } => {
-                let statuses = self.statuses();
+                let statuses = self.ledger.statuses();
                 self.answer(reply, Ok(statuses));
             }
             Command::FlowSnapshot { flow, sequences, reply } => {
-                let standing = self.standing(flow, &sequences);
+                let standing = self.ledger.standing(flow, &sequences);
                 self.answer(reply, Ok(standing));
             }
             Command::Delivery { subscription, sequence, reply } => {
-                let standing = self.delivery_standing(&subscription, sequence);
+                let standing = self.ledger.delivery_standing(&subscription, sequence);
                 self.answer(reply, standing.ok_or(BrokerError::NoSubscription(subscription)));
             }
             Command::Operate { actor, operation, reply } => {
@@ -382,51 +348,5 @@ impl Committer {
                 settlement.disposition = Disposition::Retry { failure, after: None };
             }
         }
-    }
-
-    /// Deliveries still in their outlet aren't in flight: they count as pending.
-    fn standing(&self, flow: u64, sequences: &[u64]) -> FlowSnapshot {
-        let mut standing = self.ledger.standing(flow, sequences);
-        let busy = standing.subscriptions.iter_mut().filter(|one| !one.in_flight.is_empty());
-        for one in busy {
-            if let Some(outlet) = self.shared.outlets.numbered(one.id) {
-                outlet.for_each(|sequence| {
-                    one.in_flight.remove(&sequence);
-                });
-            }
-        }
-        standing
-    }
-
-    fn delivery_standing(
-        &self,
-        name: &SubscriptionName,
-        sequence: u64,
-    ) -> Option<DeliverySnapshot> {
-        let mut standing = self.ledger.delivery_standing(name, sequence)?;
-        if let Some(outlet) = self.shared.outlets.named(name) {
-            let mut waiting = Vec::new();
-            outlet.for_each(|sequence| waiting.push(sequence));
-            match waiting.iter().position(|waiting| *waiting == sequence) {
-                Some(place) => {
-                    standing.subscription.in_flight.remove(&sequence);
-                    (standing.ahead, standing.held_up) = (place as u64, None);
-                }
-                None => standing.ahead += waiting.len() as u64,
-            }
-        }
-        Some(standing)
-    }
-
-    fn statuses(&self) -> Vec<SubscriptionStatus> {
-        let mut statuses = self.ledger.statuses();
-        for status in &mut statuses {
-            if let Some(outlet) = self.shared.outlets.named(&status.subscription.name) {
-                let waiting = outlet.len() as u64;
-                status.in_flight = status.in_flight.saturating_sub(waiting);
-                status.lag += waiting;
-            }
-        }
-        statuses
     }
 }

@@ -125,15 +125,10 @@ impl EmbeddedBroker {
         blobs: Arc<Blobs>,
         folder: Option<Folder>,
     ) -> Result<Arc<Self>, OpenError> {
-        let subscriptions: Vec<_> = recovered
-            .subscriptions
-            .iter()
-            .map(|(id, row, _)| (*id, row.subscription.name.clone()))
-            .collect();
         let last = recovered.counters.last_sequence;
         tracing::info!(
             last_sequence = last,
-            subscriptions = subscriptions.len(),
+            subscriptions = recovered.subscriptions.len(),
             retries = recovered.retries.len(),
             delayed = recovered.delayed.len(),
             dead_letters = recovered.counters.dead_letters,
@@ -144,10 +139,7 @@ impl EmbeddedBroker {
         let ledger = Ledger::new(recovered, LedgerOptions::of(&options), options.seed, now_ms);
 
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
-        let shared = Arc::new(Shared::new(intake, store, last));
-        for (id, name) in subscriptions {
-            shared.outlets.open(id, &name);
-        }
+        let shared = Arc::new(Shared::new(intake, store, ledger.leases(), last));
         shared.publish(ledger.stats());
 
         let refused = |source| OpenError::Io {
@@ -225,7 +217,7 @@ impl EmbeddedBroker {
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, StoreFailure> + Send + 'static,
     ) -> Result<T, BrokerError> {
-        if self.shared.poisoned.borrow().is_some() || *self.shared.ended.borrow() {
+        if self.shared.poisoned.borrow().is_some() || self.shared.has_ended() {
             return Err(self.shared.gone());
         }
         let (reply, answer) = oneshot::channel();
@@ -365,9 +357,9 @@ impl Deliveries for EmbeddedBroker {
         subscription: &SubscriptionName,
         max: usize,
     ) -> Result<Vec<Lease>, BrokerError> {
-        let outlet = self.shared.outlets.named(subscription);
-        let outlet = outlet.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
-        outlet.lease(max).await
+        let queue = self.shared.leases.named(subscription);
+        let queue = queue.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
+        queue.lease(max).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {

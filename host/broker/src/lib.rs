@@ -28,7 +28,6 @@ mod log;
 mod memory;
 mod operate;
 mod options;
-mod outlet;
 mod prepare;
 mod readers;
 mod rebuild;

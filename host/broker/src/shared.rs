@@ -6,14 +6,14 @@ use tokio::sync::watch;
 
 use crate::api::{BrokerError, BrokerStats};
 use crate::intake::{Intake, Phase};
-use crate::outlet::LeaseQueues;
+use crate::ledger::LeaseQueues;
 use crate::state::CommittedState;
 use crate::store::Store;
 
 /// Connects the committer and the engine.
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
-    pub(crate) outlets: LeaseQueues,
+    pub(crate) leases: Arc<LeaseQueues>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) committed: watch::Sender<u64>,
     pub(crate) poisoned: watch::Sender<Option<String>>,
@@ -24,10 +24,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(intake: Intake, store: Arc<dyn Store>, last_sequence: u64) -> Self {
+    pub(crate) fn new(
+        intake: Intake,
+        store: Arc<dyn Store>,
+        leases: Arc<LeaseQueues>,
+        last_sequence: u64,
+    ) -> Self {
         Self {
             intake,
-            outlets: LeaseQueues::default(),
+            leases,
             state: Arc::new(CommittedState::new(Arc::clone(&store))),
             store,
             committed: watch::Sender::new(last_sequence),
@@ -55,13 +60,18 @@ impl Shared {
     pub(crate) fn poison(&self, reason: &str) {
         tracing::error!(reason, "the store failed; refusing all work until restarted");
         // First: who knows that it is poisoned gets no lease any more.
-        self.outlets.close(&BrokerError::Poisoned(reason.to_owned()));
+        self.leases.close(&BrokerError::Poisoned(reason.to_owned()));
         self.poisoned.send_if_modified(|known| {
             let first = known.is_none();
             known.get_or_insert_with(|| reason.to_owned());
             first
         });
         self.intake.close(Phase::Abandoned);
+    }
+
+    /// Whether the committer has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
     }
 
     /// Why calls fail: poisoned or closed.

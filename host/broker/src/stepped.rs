@@ -149,12 +149,12 @@ impl Stepped {
     /// # Errors
     /// [`BrokerError::Invalid`].
     pub fn subscribe(&mut self, subscription: Subscription) -> Result<(), BrokerError> {
-        self.ledger.subscribe(subscription, None).map(drop)
+        self.ledger.subscribe(subscription, None)
     }
 
     /// Whether there was such a subscription.
     pub fn unsubscribe(&mut self, name: &SubscriptionName) -> bool {
-        self.ledger.unsubscribe(name).is_some()
+        self.ledger.unsubscribe(name)
     }
 
     /// See [`Operator::set_schedules`].
@@ -191,7 +191,7 @@ impl Stepped {
                 Prepared::Replay { subscription: query.subscription, found }
             }
             Operation::Unsubscribe(name) => {
-                if self.ledger.unsubscribe(&name).is_none() {
+                if !self.ledger.unsubscribe(&name) {
                     return Ok(Operated::NotFound);
                 }
                 self.ledger.record(&name, AuditAction::Unsubscribe, &Actor::local(), now_ms);
@@ -227,7 +227,6 @@ impl Stepped {
     /// Hands out the leases that what is persisted allows.
     pub fn release(&mut self) -> Vec<Lease> {
         let released = self.ledger.release();
-        self.fetches.extend(released.fetches);
         if let Some(sequence) = released.dropped {
             self.floor = self.floor.max(sequence);
             for space in FORGOTTEN {
@@ -235,7 +234,8 @@ impl Stepped {
             }
             self.store.reclaim(sequence, &|| false).expect(READABLE);
         }
-        released.grants.into_iter().flat_map(|(_, leases)| leases).collect()
+        self.fetches.extend(self.ledger.grant());
+        self.ledger.take_offered()
     }
 
     /// See [`Reader::stats`].

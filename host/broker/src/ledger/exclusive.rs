@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use usher_event::SubscriptionName;
 
 use super::Ledger;
-use crate::api::Lease;
 
 /// Deliveries that wait to run alone or are doing so, by plugin.
 #[derive(Default)]
@@ -29,7 +28,7 @@ impl ExclusiveQueue {
 
 impl Ledger {
     /// Grants deliveries that nothing blocks, and removes finished ones.
-    pub(super) fn grant_alone(&mut self, grants: &mut Vec<(u32, Vec<Lease>)>) {
+    pub(super) fn grant_alone(&mut self) {
         let plugins: Vec<String> = self.alone.0.keys().cloned().collect();
         for plugin in plugins {
             let Some(waiting) = self.alone.0.get_mut(&plugin) else { continue };
@@ -45,8 +44,7 @@ impl Ledger {
                         break;
                     }
                     let Some(sub) = self.subs.get_mut(&id) else { break };
-                    let lease = sub.grant_alone(sequence, &mut self.next_token);
-                    grants.extend(lease.map(|lease| (id, vec![lease])));
+                    sub.grant_alone(sequence, &mut self.next_token);
                     break;
                 }
                 waiting.pop_front();

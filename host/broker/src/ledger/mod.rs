@@ -1,10 +1,10 @@
 //! The ledger: a pure state machine that holds all delivery semantics. It takes commands and a
-//! timestamp, and produces a batch of writes, replies, grants and read requests. No I/O, no clock,
+//! timestamp, and produces a batch of writes, replies, leases and read requests. No I/O, no clock,
 //! no threads, so that a test can drive it through any history.
 //!
 //! The committer applies any number of commands, calls [`Ledger::finish`] for the batch to commit,
-//! and once that is durable acts on the result of [`Ledger::release`]. Nothing uncommitted leaves
-//! the ledger in any other way.
+//! and once that is durable acts on the result of [`Ledger::release`] and has [`Ledger::grant`] offer
+//! leases to callers. Nothing uncommitted leaves the ledger in any other way.
 
 mod append;
 mod audit;
@@ -17,6 +17,7 @@ mod exclusive;
 mod expiring;
 mod hops;
 mod lanes;
+mod leases;
 mod outgoing;
 mod parking;
 mod recovery;
@@ -47,6 +48,7 @@ pub(crate) use blobs::ReleasedBlobs;
 use delay::Delayed;
 use duplicates::Duplicates;
 use exclusive::ExclusiveQueue;
+pub(crate) use leases::{LeaseQueue, LeaseQueues};
 use outgoing::Outgoing;
 pub(crate) use recovery::{DelayedEmission, LedgerOptions, Recovered};
 use retention::Expiry;
@@ -69,6 +71,10 @@ pub(crate) struct Ledger {
     tail: Tail,
     subs: BTreeMap<u32, Sub>,
     names: HashMap<SubscriptionName, u32>,
+    /// What callers lease from.
+    leases: Arc<LeaseQueues>,
+    /// Subscriptions that were added, with their queue, or removed by the batch being assembled.
+    announced: Vec<(SubscriptionName, Option<Arc<LeaseQueue>>)>,
     index: FilterIndex<u32>,
     /// Types that others than subscriptions wait for.
     watched: FilterIndex<u64>,
@@ -128,12 +134,8 @@ pub(crate) struct PreparedSettlement {
 /// What may leave the ledger once the batch is durable.
 #[derive(Default)]
 pub(crate) struct Released {
-    /// Deliveries to hand out, by subscription.
-    pub(crate) grants: Vec<(u32, Vec<Lease>)>,
     /// Watches with a match, and the sequence of the first.
     pub(crate) marks: BTreeMap<u64, u64>,
-    /// Store reads to execute.
-    pub(crate) fetches: Vec<Fetch>,
     pub(crate) blobs: ReleasedBlobs,
     /// Events before this one have left the log.
     pub(crate) dropped: Option<u64>,
@@ -273,38 +275,38 @@ impl Ledger {
 
     /// Returns what may happen now that the batch is durable.
     pub(crate) fn release(&mut self) -> Released {
-        let mut grants = Vec::new();
-        self.grant_alone(&mut grants);
-        self.grant_touched(&mut grants);
-        // What was granted may unblock other subscriptions.
-        while self.watch_backlog() {
-            self.grant_touched(&mut grants);
+        for (name, queue) in self.announced.drain(..) {
+            match queue {
+                Some(queue) => self.leases.open(name, queue),
+                None => self.leases.remove(&name),
+            }
         }
         Released {
-            grants,
             marks: std::mem::take(&mut self.marks),
-            fetches: std::mem::take(&mut self.fetches),
             blobs: self.blobs.release(),
             dropped: self.dropped.take(),
         }
     }
 
-    fn grant_touched(&mut self, grants: &mut Vec<(u32, Vec<Lease>)>) {
+    /// Offers deliveries to callers, now that the batch is durable. Returns the store reads to execute.
+    pub(crate) fn grant(&mut self) -> Vec<Fetch> {
+        self.grant_alone();
+        self.grant_touched();
+        // What was granted may unblock other subscriptions.
+        while self.watch_backlog() {
+            self.grant_touched();
+        }
+        std::mem::take(&mut self.fetches)
+    }
+
+    fn grant_touched(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
             let is_held_back = self.backlog.holds_back(id);
             if is_held_back || self.alone.blocks(sub.subscription().name.plugin()) {
                 continue;
             }
-            let mut has_parked = false;
-            let mut grant = |sub: &mut Sub| {
-                let granted = sub.grant(&mut self.next_token, &mut self.outgoing);
-                has_parked |= granted.has_parked;
-                if !granted.leases.is_empty() {
-                    grants.push((id, granted.leases));
-                }
-            };
-            grant(sub);
+            let mut has_parked = sub.grant(&mut self.next_token, &mut self.outgoing);
             // If everything ready was parked, there may be more.
             loop {
                 let more = sub.refill(&self.tail, self.counters.last_sequence);
@@ -312,12 +314,22 @@ impl Ledger {
                 if !more.filled {
                     break;
                 }
-                grant(sub);
+                has_parked |= sub.grant(&mut self.next_token, &mut self.outgoing);
             }
             if has_parked {
                 self.unsaved.insert(id);
             }
         }
+    }
+
+    /// Leases everything that is offered, without waiting.
+    pub(crate) fn take_offered(&self) -> Vec<Lease> {
+        self.subs.values().flat_map(|sub| sub.queue.take_all()).collect()
+    }
+
+    /// What callers lease from.
+    pub(crate) fn leases(&self) -> Arc<LeaseQueues> {
+        Arc::clone(&self.leases)
     }
 
     /// By how much the clock was set back; reported once per setback of more than a step.

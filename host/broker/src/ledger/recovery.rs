@@ -1,6 +1,7 @@
 //! Restores the ledger from a store.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use usher_event::{PluginName, ScheduleName, StateUsage, SubscriptionName};
 use usher_filter::FilterIndex;
@@ -98,6 +99,8 @@ impl Ledger {
             tail: super::Tail::default(),
             subs: Default::default(),
             names: HashMap::new(),
+            leases: Default::default(),
+            announced: Vec::new(),
             index: FilterIndex::default(),
             watched: FilterIndex::default(),
             marks: Default::default(),
@@ -124,6 +127,7 @@ impl Ledger {
             let name = row.subscription.name.clone();
             let sub = Sub::new(id, row, cursor, last);
             ledger.index.insert(id, &sub.filter);
+            ledger.leases.open(name.clone(), Arc::clone(&sub.queue));
             ledger.names.insert(name, id);
             ledger.subs.insert(id, sub);
             ledger.touched.insert(id);

@@ -66,11 +66,19 @@ impl Ledger {
         let sub = self.subs.get(self.names.get(name)?)?;
         let subscription = sub.standing(&[sequence], self.counters.last_sequence);
         let is_new = sequence >= subscription.next;
-        let alone = self.alone.blocks(name.plugin()).then_some(BlockReason::Alone);
-        let backlog = self.backlog.holds_back(sub.id).then_some(BlockReason::Backlog);
+        let offered = sub.queue.sequences();
+        let (ahead, held_up) = match offered.iter().position(|other| *other == sequence) {
+            Some(place) => (place as u64, None),
+            None => {
+                let alone = self.alone.blocks(name.plugin()).then_some(BlockReason::Alone);
+                let backlog = self.backlog.holds_back(sub.id).then_some(BlockReason::Backlog);
+                let ahead = sequence.saturating_sub(subscription.next) + offered.len() as u64;
+                (ahead, backlog.or(sub.held_up(is_new)).or(alone))
+            }
+        };
         Some(DeliverySnapshot {
-            ahead: sequence.saturating_sub(subscription.next),
-            held_up: backlog.or(sub.held_up(is_new)).or(alone),
+            ahead,
+            held_up,
             stored: sub.held.get(&sequence).map(|held| held.pending.stored.clone()),
             subscription,
         })
@@ -78,13 +86,18 @@ impl Ledger {
 }
 
 impl Sub {
+    /// What nobody has leased yet is pending, not in flight.
     fn standing(&self, sequences: &[u64], last: u64) -> SubscriptionSnapshot {
         // Most subscriptions have nothing unsettled most of the time.
         let sequences = if self.has_unsettled() { sequences } else { &[] };
         let open = sequences.iter().copied().filter(|sequence| self.is_open(*sequence));
+        let offered = match sequences {
+            [] => BTreeSet::new(),
+            _ => self.queue.sequences().into_iter().collect(),
+        };
         let in_flight = sequences.iter().filter_map(|sequence| {
             let held = self.held.get(sequence).filter(|held| held.token.is_some())?;
-            Some((*sequence, held.pending.attempt()))
+            (!offered.contains(sequence)).then(|| (*sequence, held.pending.attempt()))
         });
         let parked = sequences.iter().filter_map(|sequence| {
             let parked = self.parked.get(sequence).copied().flatten();

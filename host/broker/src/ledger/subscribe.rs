@@ -1,5 +1,7 @@
 //! Creating, changing and removing subscriptions.
 
+use std::sync::Arc;
+
 use usher_event::SubscriptionName;
 
 use super::Ledger;
@@ -10,13 +12,12 @@ use crate::store::rows::{CursorRow, SubscriptionRow};
 use crate::store::{Space, keys};
 
 impl Ledger {
-    /// Creates or updates a subscription; returns its id. `first` is where a new one with
-    /// [`Start::Time`] begins.
+    /// Creates or updates a subscription. `first` is where a new one with [`Start::Time`] begins.
     pub(crate) fn subscribe(
         &mut self,
         subscription: Subscription,
         first: Option<u64>,
-    ) -> Result<u32, BrokerError> {
+    ) -> Result<(), BrokerError> {
         let last = self.counters.last_sequence;
         let name = subscription.name.clone();
         let known = self.names.get(&name).copied();
@@ -24,6 +25,12 @@ impl Ledger {
             && let Some(sub) = self.subs.get_mut(&id)
         {
             if *sub.subscription() != subscription {
+                if sub.subscription().filter != subscription.filter {
+                    // What nobody has leased yet is matched against the new filter.
+                    sub.take_back();
+                    self.expire_deliveries(id, self.counters.first_sequence, 0);
+                }
+                let Some(sub) = self.subs.get_mut(&id) else { return Ok(()) };
                 sub.change(subscription, last, &mut self.outgoing);
                 self.index.remove(&id);
                 self.index.insert(id, &sub.filter);
@@ -31,7 +38,7 @@ impl Ledger {
                 self.unsaved.insert(id);
             }
             self.touched.insert(id);
-            return Ok(id);
+            return Ok(());
         }
         if self.subs.len() >= SUBSCRIPTIONS_MAX {
             return Err(BrokerError::Invalid(format!(
@@ -52,35 +59,20 @@ impl Ledger {
         let cursor = CursorRow { next: first, ..CursorRow::default() };
         let sub = Sub::new(id, row, cursor, last);
         self.index.insert(id, &sub.filter);
+        self.announced.push((name.clone(), Some(Arc::clone(&sub.queue))));
         self.subs.insert(id, sub);
         self.names.insert(name, id);
         self.touched.insert(id);
         self.unsaved.insert(id);
-        Ok(id)
+        Ok(())
     }
 
-    /// Whether this would change the filter of an existing subscription.
-    pub(crate) fn changes_filter(&self, subscription: &Subscription) -> bool {
-        let known = self.names.get(&subscription.name).and_then(|id| self.subs.get(id));
-        known.is_some_and(|known| known.subscription().filter != subscription.filter)
-    }
-
-    /// Takes back leases that no caller has received: their deliveries are ready again.
-    pub(crate) fn take_back(&mut self, name: &SubscriptionName, leases: &[(u64, u64)]) {
-        let Some(id) = self.names.get(name).copied() else { return };
-        let Some(sub) = self.subs.get_mut(&id) else { return };
-        for (sequence, token) in leases {
-            if sub.is_leased(*sequence, *token) {
-                sub.put_back(*sequence);
-            }
-        }
-        self.expire_deliveries(id, self.counters.first_sequence, 0);
-    }
-
-    /// Removes a subscription, except for its dead letters; returns its id.
-    pub(crate) fn unsubscribe(&mut self, name: &SubscriptionName) -> Option<u32> {
-        let id = self.names.remove(name)?;
-        let sub = self.subs.remove(&id)?;
+    /// Removes a subscription, except for its dead letters; returns whether there was one.
+    pub(crate) fn unsubscribe(&mut self, name: &SubscriptionName) -> bool {
+        let id = self.names.remove(name);
+        let Some((id, sub)) = id.and_then(|id| Some((id, self.subs.remove(&id)?))) else {
+            return false;
+        };
         self.index.remove(&id);
         self.touched.remove(&id);
         self.unsaved.remove(&id);
@@ -93,7 +85,8 @@ impl Ledger {
         }
         self.outgoing.delete(Space::Subscriptions, keys::subscription(id));
         self.outgoing.delete(Space::Cursors, keys::subscription(id));
-        Some(id)
+        self.announced.push((name.clone(), None));
+        true
     }
 
     /// Status of all subscriptions, sorted by name.

@@ -14,6 +14,7 @@ use usher_filter::Filter;
 
 use super::Fetch;
 use super::lanes::{Entered, Lanes};
+use super::leases::LeaseQueue;
 use super::outgoing::Outgoing;
 use super::tail::Tail;
 use crate::api::{
@@ -39,6 +40,8 @@ pub(super) struct Sub {
     pub(super) id: u32,
     pub(super) row: Arc<SubscriptionRow>,
     pub(super) filter: Arc<Filter>,
+    /// Granted deliveries that nobody has leased yet.
+    pub(super) queue: Arc<LeaseQueue>,
     /// Incremented when results of earlier fetches must be ignored.
     pub(super) epoch: u64,
     position: Position,
@@ -115,14 +118,6 @@ impl Pending {
     }
 }
 
-/// Result of [`Sub::grant`].
-#[derive(Default)]
-pub(super) struct Granted {
-    pub(super) leases: Vec<Lease>,
-    /// Whether deliveries were parked, so that the cursor must be written.
-    pub(super) has_parked: bool,
-}
-
 /// Result of [`Sub::refill`].
 #[derive(Default)]
 pub(super) struct Refilled {
@@ -137,6 +132,7 @@ impl Sub {
             id,
             filter: Arc::new(row.subscription.filter.clone()),
             row: Arc::new(row),
+            queue: Arc::default(),
             epoch: 0,
             position: Position::Live,
             ready: VecDeque::new(),
@@ -263,15 +259,16 @@ impl Sub {
         self.has_looked = true;
     }
 
-    /// Grants deliveries as far as the in-flight limit allows.
-    pub(super) fn grant(&mut self, next_token: &mut u64, outgoing: &mut Outgoing) -> Granted {
+    /// Grants deliveries as far as the in-flight limit allows. Returns whether some were parked, so
+    /// that the cursor must be written.
+    pub(super) fn grant(&mut self, next_token: &mut u64, outgoing: &mut Outgoing) -> bool {
         let credit = self.credit();
-        let mut granted = Granted::default();
-        while granted.leases.len() < credit {
+        let (mut leases, mut has_parked) = (Vec::new(), false);
+        while leases.len() < credit {
             let Some(sequence) = self.again.pop_front() else { break };
-            granted.leases.extend(self.lease(sequence, next_token));
+            leases.extend(self.lease(sequence, next_token));
         }
-        while granted.leases.len() < credit && self.may_take_new() {
+        while leases.len() < credit && self.may_take_new() {
             let Some(stored) = self.ready.pop_front() else { break };
             self.ready_bytes -= stored.event.encoded().len();
             let sequence = stored.sequence;
@@ -282,24 +279,37 @@ impl Sub {
                 Some(Entered::Waits) => continue,
                 Some(Entered::Parks) => {
                     self.park(sequence, lane.unwrap_or_default(), outgoing);
-                    granted.has_parked = true;
+                    has_parked = true;
                     continue;
                 }
             };
             self.hold(Pending { stored, retry: None, attempts: Vec::new(), lane });
-            granted.leases.extend(self.lease(sequence, next_token));
+            leases.extend(self.lease(sequence, next_token));
         }
-        self.in_flight += granted.leases.len();
-        granted
+        self.in_flight += leases.len();
+        if !leases.is_empty() {
+            self.queue.offer(leases);
+        }
+        has_parked
     }
 
     /// Grants one particular delivery.
-    pub(super) fn grant_alone(&mut self, sequence: u64, next_token: &mut u64) -> Option<Lease> {
-        let position = self.again.iter().position(|other| *other == sequence)?;
+    pub(super) fn grant_alone(&mut self, sequence: u64, next_token: &mut u64) {
+        let Some(position) = self.again.iter().position(|other| *other == sequence) else { return };
         self.again.remove(position);
-        let lease = self.lease(sequence, next_token)?;
-        self.in_flight += 1;
-        Some(lease)
+        if let Some(lease) = self.lease(sequence, next_token) {
+            self.in_flight += 1;
+            self.queue.offer(vec![lease]);
+        }
+    }
+
+    /// Takes back what nobody has leased yet: it is ready again.
+    pub(super) fn take_back(&mut self) {
+        for Lease { token, delivery } in self.queue.take_all() {
+            if self.is_leased(delivery.sequence, token) {
+                self.put_back(delivery.sequence);
+            }
+        }
     }
 
     /// How many more deliveries may be handed out.
@@ -531,9 +541,10 @@ impl Sub {
         lowest.into_iter().flatten().min()
     }
 
-    /// Status for operators.
+    /// Status for operators. What nobody has leased yet is pending, not in flight.
     pub(super) fn status(&self, last: u64) -> SubscriptionStatus {
         let next = self.next(last);
+        let offered = self.queue.len();
         let first_held = self.held.iter().find(|(_, held)| held.pending.retry.is_none());
         let lowest = [
             first_held.map(|(sequence, _)| *sequence),
@@ -546,10 +557,10 @@ impl Sub {
             subscription: self.row.subscription.clone(),
             first: self.row.first,
             cursor: lowest.into_iter().flatten().min().unwrap_or(next).min(next),
-            lag: self.lag(last),
+            lag: self.lag(last) + offered as u64,
             holds_back: None,
             held_back_by: None,
-            in_flight: self.in_flight as u64,
+            in_flight: self.in_flight.saturating_sub(offered) as u64,
             retrying: self.retries.len() as u64,
             parked: (self.parked.len() + self.lanes.here().len()) as u64,
             stalled_lanes: self.lanes.stalled() as u64,

@@ -1,4 +1,4 @@
-//! Granted deliveries waiting to be leased, one outlet per subscription. Leasing doesn't involve
+//! Granted deliveries that nobody has leased yet, one queue per subscription. Leasing doesn't involve
 //! the committer.
 
 use std::collections::{HashMap, VecDeque};
@@ -25,7 +25,7 @@ struct Offered {
 
 impl LeaseQueue {
     /// Adds deliveries; the ledger bounds their number.
-    pub(crate) fn offer(&self, leases: Vec<Lease>) {
+    pub(super) fn offer(&self, leases: Vec<Lease>) {
         let mut state = self.state();
         if state.closed.is_none() {
             state.leases.extend(leases);
@@ -63,23 +63,22 @@ impl LeaseQueue {
     }
 
     /// Number of waiting deliveries.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.state().leases.len()
     }
 
-    /// Calls `named` with the sequence of each waiting delivery.
-    pub(crate) fn for_each(&self, named: impl FnMut(u64)) {
-        self.state().leases.iter().map(|lease| lease.delivery.sequence).for_each(named);
+    /// Sequences of the waiting deliveries, in order.
+    pub(super) fn sequences(&self) -> Vec<u64> {
+        self.state().leases.iter().map(|lease| lease.delivery.sequence).collect()
     }
 
-    /// Removes all waiting deliveries; returns their sequences and tokens.
-    pub(crate) fn take_back(&self) -> Vec<(u64, u64)> {
-        let leases = std::mem::take(&mut self.state().leases);
-        leases.into_iter().map(|lease| (lease.delivery.sequence, lease.token)).collect()
+    /// Removes all waiting deliveries.
+    pub(super) fn take_all(&self) -> VecDeque<Lease> {
+        std::mem::take(&mut self.state().leases)
     }
 
     /// Drops waiting deliveries and fails current and future `lease` calls with `reason`.
-    pub(crate) fn close(&self, reason: BrokerError) {
+    fn close(&self, reason: BrokerError) {
         let mut state = self.state();
         state.leases.clear();
         state.closed.get_or_insert(reason);
@@ -92,45 +91,33 @@ impl LeaseQueue {
     }
 }
 
-/// All outlets, by name for callers and by id for the committer.
+/// The queues of all subscriptions.
 #[derive(Default)]
-pub(crate) struct LeaseQueues {
-    by_name: RwLock<HashMap<SubscriptionName, Arc<LeaseQueue>>>,
-    by_id: RwLock<HashMap<u32, Arc<LeaseQueue>>>,
-}
+pub(crate) struct LeaseQueues(RwLock<HashMap<SubscriptionName, Arc<LeaseQueue>>>);
 
 impl LeaseQueues {
-    /// The outlet of a subscription.
+    /// The queue of a subscription.
     pub(crate) fn named(&self, name: &SubscriptionName) -> Option<Arc<LeaseQueue>> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// The outlet of the subscription with this id.
-    pub(crate) fn numbered(&self, id: u32) -> Option<Arc<LeaseQueue>> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    /// Lets callers lease from a queue.
+    pub(super) fn open(&self, name: SubscriptionName, queue: Arc<LeaseQueue>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, queue);
     }
 
-    /// Creates an outlet, unless there is one.
-    pub(crate) fn open(&self, id: u32, name: &SubscriptionName) {
-        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-        let outlet = Arc::clone(by_id.entry(id).or_default());
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        by_name.insert(name.clone(), outlet);
-    }
-
-    /// Removes an outlet; its waiters get [`BrokerError::NoSubscription`].
-    pub(crate) fn remove(&self, id: u32, name: &SubscriptionName) {
-        let outlet = self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        if let Some(outlet) = outlet {
-            outlet.close(BrokerError::NoSubscription(name.clone()));
+    /// Removes a queue; its waiters get [`BrokerError::NoSubscription`].
+    pub(super) fn remove(&self, name: &SubscriptionName) {
+        let queue = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(queue) = queue {
+            queue.close(BrokerError::NoSubscription(name.clone()));
         }
     }
 
-    /// Closes all outlets.
+    /// Closes all queues.
     pub(crate) fn close(&self, reason: &BrokerError) {
-        for outlet in self.by_id.read().unwrap_or_else(PoisonError::into_inner).values() {
-            outlet.close(reason.clone());
+        for queue in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            queue.close(reason.clone());
         }
     }
 }
