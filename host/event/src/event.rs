@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::encoding::{self, Core, Extent, Layout, Parts};
 use crate::limits::FOREIGN_EXTENSION_NAME_MAX_BYTES;
 use crate::trace_context::{TRACEPARENT, TRACESTATE};
-use crate::value::ValueRef;
+use crate::value::{AttributeRef, ValueRef};
 use crate::{EventError, TraceContext, Value};
 
 /// A valid CloudEvent 1.0.2. Cheap to clone: its bytes are shared.
@@ -183,13 +183,37 @@ impl Event {
     /// Any attribute in its CloudEvents string form: `specversion`, core attributes and extensions,
     /// but not data.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
-        if let Some(core) = Core::from_name(name) {
-            return self.core_text(core).map(Cow::Borrowed);
+        match self.core_attribute(name) {
+            Some(core) => core.map(Cow::Borrowed),
+            None => self.extension_ref(name).map(ValueRef::to_text),
         }
+    }
+
+    /// Any attribute, as [`Event::attribute`] has it, but for Booleans and integers.
+    pub fn attribute_ref(&self, name: &str) -> Option<AttributeRef<'_>> {
+        if let Some(core) = self.core_attribute(name) {
+            return core.map(|text| AttributeRef::Text(Cow::Borrowed(text)));
+        }
+        Some(match self.extension_ref(name)? {
+            ValueRef::Boolean(value) => AttributeRef::Boolean(value),
+            ValueRef::Integer(value) => AttributeRef::Integer(value),
+            other => AttributeRef::Text(other.to_text()),
+        })
+    }
+
+    /// Names of all attributes that it has.
+    pub fn attribute_names(&self) -> impl Iterator<Item = &str> {
+        let core = Core::ALL.into_iter().filter(|core| self.core_text(*core).is_some());
+        let core = core.map(|core| -> &str { core.name() }).chain(["specversion"]);
+        core.chain(self.extension_refs().map(|(name, _)| name))
+    }
+
+    /// `None` for an extension.
+    fn core_attribute(&self, name: &str) -> Option<Option<&str>> {
         if name == "specversion" {
-            return Some(Cow::Borrowed("1.0"));
+            return Some(Some("1.0"));
         }
-        self.extension_ref(name).map(ValueRef::to_text)
+        Core::from_name(name).map(|core| self.core_text(core))
     }
 
     /// The payload; shares the event's memory.

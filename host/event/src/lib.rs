@@ -68,4 +68,4 @@ pub use system::{
 };
 pub use trace::LINEAGE_EXTENSIONS;
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
-pub use value::Value;
+pub use value::{AttributeRef, Value};

@@ -45,6 +45,17 @@ impl Value {
     }
 }
 
+/// The value of any attribute, as far as its type says how to compare it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeRef<'a> {
+    /// True or false.
+    Boolean(bool),
+    /// A 32-bit signed integer.
+    Integer(i32),
+    /// Anything else in its CloudEvents canonical string form.
+    Text(Cow<'a, str>),
+}
+
 /// A [`Value`] that borrows from an event's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueRef<'a> {

@@ -1,24 +1,31 @@
 //! Filters, and the list of dialects they are written in.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 use usher_event::Event;
 
 use crate::FilterError;
+use crate::cover::{Atom, Cost, Cover, Test};
+use crate::data::path::Pointer;
+use crate::data::scan::Pointers;
 use crate::dialect::all::All;
 use crate::dialect::any::Any;
+use crate::dialect::data::Data;
 use crate::dialect::exact::Exact;
 use crate::dialect::not::Not;
 use crate::dialect::prefix::Prefix;
+use crate::dialect::sql::Sql;
 use crate::dialect::suffix::Suffix;
 use crate::dialect::{Expression, Size};
 use crate::mismatch::Mismatch;
 use crate::reader::{
     Entry, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, Reader, read, too_deep, too_many,
 };
-use crate::strict::Strict;
-use crate::types::{TypePattern, Types};
+use crate::strict::{Strict, rounded_number};
+use crate::subject::Subject;
 
-/// The dialects of the CloudEvents Subscriptions API 1.0.
+/// The dialects of the CloudEvents Subscriptions API 1.0, and `data`.
 const DIALECTS: &[Entry] = &[
     ("exact", |reader, body| read(Exact::read(reader, body))),
     ("prefix", |reader, body| read(Prefix::read(reader, body))),
@@ -26,6 +33,8 @@ const DIALECTS: &[Entry] = &[
     ("all", |reader, body| read(All::read(reader, body))),
     ("any", |reader, body| read(Any::read(reader, body))),
     ("not", |reader, body| read(Not::read(reader, body))),
+    ("sql", |reader, body| read(Sql::read(reader, body))),
+    ("data", |reader, body| read(Data::read(reader, body))),
 ];
 
 /// Maximum size of a filter's JSON.
@@ -40,6 +49,8 @@ pub const FILTER_MAX_BYTES: usize = 64 * 1024;
 pub struct Filter {
     /// `None` matches every event (an absent or empty `filters` array).
     expression: Option<Expression>,
+    /// The values of payloads that it looks at.
+    pointers: Arc<Pointers>,
 }
 
 impl PartialEq for Filter {
@@ -53,7 +64,16 @@ impl Eq for Filter {}
 impl Filter {
     /// The filter that matches every event, like an empty `filters` array.
     pub fn everything() -> Self {
-        Self { expression: None }
+        Self::of(None)
+    }
+
+    fn of(expression: Option<Expression>) -> Self {
+        let mut of = Self { expression, pointers: Arc::default() };
+        let pointers = Pointers::of(of.pointers());
+        if !pointers.is_empty() {
+            of.pointers = Arc::new(pointers);
+        }
+        of
     }
 
     /// Whether it trivially matches every event.
@@ -74,6 +94,13 @@ impl Filter {
         }
         let json: Strict = serde_json::from_str(text)
             .map_err(|e| FilterError::new("", format!("not a filter in JSON: {e}")))?;
+        if let Some(number) = rounded_number(text) {
+            let number = Mismatch::shown_text(number);
+            return Err(FilterError::new(
+                "",
+                format!("{number} has more digits than a 64-bit number keeps: shorten it"),
+            ));
+        }
         Self::from_json(&json.0)
     }
 
@@ -85,7 +112,7 @@ impl Filter {
     pub fn from_json(json: &Json) -> Result<Self, FilterError> {
         let mut reader = Reader::new(DIALECTS);
         let Json::Array(of) = json else {
-            return Ok(Self { expression: Some(reader.expression(json)?) });
+            return Ok(Self::of(Some(reader.expression(json)?)));
         };
         // An array of several becomes an `all`, so it counts as an expression.
         if of.len() > 1 {
@@ -99,9 +126,9 @@ impl Filter {
     fn combine(mut of: Vec<Expression>) -> Self {
         let expression = match of.len() {
             0 | 1 => of.pop(),
-            _ => Some(std::sync::Arc::new(All(of)) as Expression),
+            _ => Some(Arc::new(All(of)) as Expression),
         };
-        Self { expression }
+        Self::of(expression)
     }
 
     /// The conjunction of `filters`, like a `filters` array.
@@ -138,14 +165,15 @@ impl Filter {
 
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
-        self.expression.as_ref().is_none_or(|expression| expression.holds(event))
+        self.matches_subject(&Subject::new(event, &self.pointers))
     }
 
     /// Why the event doesn't match; `None` if and only if it matches. Evaluates the filter again,
     /// with allocations; meant for diagnostics only.
     pub fn explain(&self, event: &Event) -> Option<Mismatch> {
-        let expression = self.expression.as_ref().filter(|expression| !expression.holds(event))?;
-        Some(expression.explain(event))
+        let subject = Subject::new(event, &self.pointers);
+        let expression = self.expression.as_ref().filter(|one| !one.holds(&subject))?;
+        Some(expression.explain(&subject))
     }
 
     /// Whether it selects types that begin with `prefix`: some `exact` or `prefix` comparison of
@@ -156,15 +184,38 @@ impl Filter {
 
     /// Whether it can match only events of some types, or types that begin so.
     pub fn names_types(&self) -> bool {
-        !self.types().patterns.contains(&TypePattern::Rest)
+        self.type_cover().is_some()
     }
 
-    /// The event types it can match.
-    pub(crate) fn types(&self) -> Types {
-        match &self.expression {
-            None => Types::any_type(true),
-            Some(expression) => expression.types(),
+    /// Whether it looks at the payload.
+    pub fn reads_data(&self) -> bool {
+        self.expression.as_ref().is_some_and(|expression| expression.reads_data())
+    }
+
+    /// Whether an event matches that several filters look at.
+    pub(crate) fn matches_subject(&self, subject: &Subject<'_>) -> bool {
+        self.expression.as_ref().is_none_or(|expression| expression.holds(subject))
+    }
+
+    /// What an index may look it up by.
+    pub(crate) fn cover(&self, cost: Cost<'_>) -> Option<Cover> {
+        let cover = self.expression.as_ref()?.cover(cost)?;
+        cover.cost(cost).map(|_| cover)
+    }
+
+    /// The types that it can match, as far as equality and prefixes tell.
+    pub(crate) fn type_cover(&self) -> Option<Cover> {
+        let narrows = |atom: &Atom| !matches!(atom.test, Test::EndsWith(_) | Test::Within(..));
+        self.cover(&|atom| (atom.is_of_type() && narrows(atom)).then_some(1))
+    }
+
+    /// The values of payloads that it looks at.
+    pub(crate) fn pointers(&self) -> Vec<&Pointer> {
+        let mut pointers = Vec::new();
+        if let Some(expression) = &self.expression {
+            expression.pointers(&mut pointers);
         }
+        pointers
     }
 
     /// The filter as JSON that [`Filter::from_json`] accepts: an empty array for

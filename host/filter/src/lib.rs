@@ -1,17 +1,22 @@
-//! Event filters: the six dialects of the CloudEvents Subscriptions API 1.0 (`exact`, `prefix`,
-//! `suffix`, `all`, `any`, `not`), parsed and checked once, evaluated without allocation, and an
-//! index over the filters of many subscriptions. No I/O, no clock.
+//! Event filters: the dialects of the CloudEvents Subscriptions API 1.0 (`exact`, `prefix`, `suffix`,
+//! `all`, `any`, `not`, `sql`) and `data`, for what payloads hold; parsed and checked once, evaluated
+//! without allocation as far as attributes go, and an index over the filters of many subscriptions.
+//! `docs/filters.md` has them for users. No I/O, no clock.
 
+mod cover;
+mod data;
 mod dialect;
 mod error;
+mod eventbridge;
 mod filter;
 mod index;
 mod mismatch;
 mod reader;
 mod strict;
-mod types;
+mod subject;
 
 pub use error::FilterError;
+pub use eventbridge::{Translated, from_eventbridge};
 pub use filter::{FILTER_MAX_BYTES, Filter};
 pub use index::FilterIndex;
 pub use mismatch::Mismatch;

@@ -36,7 +36,20 @@ impl Mismatch {
 
     /// A filter for an explanation, truncated.
     pub(crate) fn shown(json: &Json) -> String {
-        cut_chars(&json.to_string(), FILTER_MAX_CHARS).into_owned()
+        Self::shown_text(&json.to_string())
+    }
+
+    /// A text for an explanation, truncated.
+    pub(crate) fn shown_text(text: &str) -> String {
+        cut_chars(text, FILTER_MAX_CHARS).into_owned()
+    }
+
+    /// A value of the payload, as it is written, or its absence.
+    pub(crate) fn found(json: Option<&str>) -> String {
+        match json {
+            Some(json) => format!("is {}", cut_chars(json, VALUE_MAX_CHARS).escape_debug()),
+            None => "is not there".to_owned(),
+        }
     }
 
     /// Puts a part of the path in front.

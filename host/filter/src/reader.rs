@@ -10,8 +10,8 @@ use crate::dialect::{Dialect, Expression};
 /// Maximum nesting depth; the root is at depth 1.
 pub const FILTER_MAX_DEPTH: usize = 16;
 
-/// Maximum number of expressions and compared attributes in a filter.
-pub const FILTER_MAX_EXPRESSIONS: usize = 256;
+/// Maximum number of expressions, compared attributes and conditions on data in a filter.
+pub const FILTER_MAX_EXPRESSIONS: usize = 1_024;
 
 /// Maximum length of a value to compare with; attributes are never longer.
 pub const VALUE_MAX_BYTES: usize = usher_event::limits::ATTRIBUTE_MAX_BYTES;
@@ -40,9 +40,7 @@ impl Reader {
     }
 
     pub(crate) fn expression(&mut self, json: &Json) -> Result<Expression, FilterError> {
-        if self.depth > FILTER_MAX_DEPTH {
-            return Err(self.error(too_deep()));
-        }
+        self.check_depth()?;
         self.count()?;
         let Json::Object(object) = json else {
             return Err(self.error(format!(
@@ -120,6 +118,13 @@ impl Reader {
         result
     }
 
+    pub(crate) fn check_depth(&self) -> Result<(), FilterError> {
+        if self.depth > FILTER_MAX_DEPTH {
+            return Err(self.error(too_deep()));
+        }
+        Ok(())
+    }
+
     pub(crate) fn count(&mut self) -> Result<(), FilterError> {
         self.expressions += 1;
         if self.expressions > FILTER_MAX_EXPRESSIONS {
@@ -146,7 +151,9 @@ pub(crate) fn too_deep() -> String {
 }
 
 pub(crate) fn too_many() -> String {
-    format!("the filter has more than {FILTER_MAX_EXPRESSIONS} expressions and attributes")
+    format!(
+        "the filter has more than {FILTER_MAX_EXPRESSIONS} expressions, attributes and conditions"
+    )
 }
 
 pub(crate) fn kind(json: &Json) -> &'static str {

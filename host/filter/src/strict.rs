@@ -1,16 +1,46 @@
-//! JSON that refuses duplicate members. `serde_json`'s own value keeps only the last one, which
-//! would silently drop a condition of a filter.
+//! JSON that refuses duplicate members, and numbers that a 64-bit integer or float would round.
+//! `serde_json`'s own value keeps the last member and the rounded number, which would silently drop or
+//! change a condition of a filter.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value as Json};
 
+use crate::data::decimal::compare;
+
 pub(crate) struct Strict(pub(crate) Json);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+/// The first number in valid JSON that is kept as another one.
+pub(crate) fn rounded_number(text: &str) -> Option<&str> {
+    let mut rest = text;
+    loop {
+        let begin = rest.find(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])?;
+        rest = rest.get(begin..)?;
+        if let Some(string) = rest.strip_prefix('"') {
+            let mut is_escaped = false;
+            let end = string.find(|one| {
+                let ends = one == '"' && !is_escaped;
+                is_escaped = one == '\\' && !is_escaped;
+                ends
+            });
+            rest = string.get(end? + 1..)?;
+            continue;
+        }
+        let is_of_number = |one: char| matches!(one, '0'..='9' | '-' | '+' | '.' | 'e' | 'E');
+        let end = rest.find(|one| !is_of_number(one)).unwrap_or(rest.len());
+        let (number, behind) = rest.split_at_checked(end)?;
+        let kept: Number = serde_json::from_str(number).ok()?;
+        if compare(number, &kept.to_string()).is_ne() {
+            return Some(number);
+        }
+        rest = behind;
     }
 }
 

@@ -1,13 +1,14 @@
 //! `all`: each of several filters matches.
 
 use serde_json::Value as Json;
-use usher_event::Event;
 
 use super::{Dialect, Expression, Size, list, object};
 use crate::FilterError;
+use crate::cover::{Cost, Cover};
+use crate::data::path::Pointer;
 use crate::mismatch::Mismatch;
 use crate::reader::Reader;
-use crate::types::Types;
+use crate::subject::Subject;
 
 /// Never empty.
 #[derive(Debug)]
@@ -20,26 +21,28 @@ impl All {
 }
 
 impl Dialect for All {
-    fn holds(&self, event: &Event) -> bool {
-        self.0.iter().all(|member| member.holds(event))
+    fn holds(&self, subject: &Subject<'_>) -> bool {
+        self.0.iter().all(|member| member.holds(subject))
     }
 
-    fn explain(&self, event: &Event) -> Mismatch {
+    fn explain(&self, subject: &Subject<'_>) -> Mismatch {
         let mut members = self.0.iter().enumerate();
-        match members.find(|(_, member)| !member.holds(event)) {
-            Some((n, member)) => member.explain(event).below(&format!("all[{n}]")),
+        match members.find(|(_, member)| !member.holds(subject)) {
+            Some((n, member)) => member.explain(subject).below(&format!("all[{n}]")),
             None => Mismatch::because("").below("all"),
         }
     }
 
-    /// An event that matches all members matches each, so indexing by the narrowest suffices.
-    fn types(&self) -> Types {
-        let narrowest = self.0.iter().map(|member| member.types()).min_by_key(Types::breadth);
-        match narrowest {
-            None => Types::any_type(true),
-            Some(only) if self.0.len() == 1 => only,
-            Some(narrowest) => Types { decided: false, ..narrowest },
-        }
+    fn cover(&self, cost: Cost<'_>) -> Option<Cover> {
+        Cover::cheapest(self.0.iter().map(|member| member.cover(cost)), cost)
+    }
+
+    fn pointers<'p>(&'p self, into: &mut Vec<&'p Pointer>) {
+        self.0.iter().for_each(|member| member.pointers(into));
+    }
+
+    fn reads_data(&self) -> bool {
+        self.0.iter().any(|member| member.reads_data())
     }
 
     fn selects_type_prefix(&self, prefix: &str) -> bool {

@@ -1,13 +1,14 @@
 //! `any`: at least one of several filters matches.
 
 use serde_json::Value as Json;
-use usher_event::Event;
 
 use super::{Dialect, Expression, Size, list, object};
 use crate::FilterError;
+use crate::cover::{Cost, Cover};
+use crate::data::path::Pointer;
 use crate::mismatch::Mismatch;
 use crate::reader::Reader;
-use crate::types::{Types, disjoint};
+use crate::subject::Subject;
 
 /// Alternatives explained one by one; the rest is only counted.
 const ALTERNATIVES_MAX: usize = 4;
@@ -23,17 +24,17 @@ impl Any {
 }
 
 impl Dialect for Any {
-    fn holds(&self, event: &Event) -> bool {
-        self.0.iter().any(|member| member.holds(event))
+    fn holds(&self, subject: &Subject<'_>) -> bool {
+        self.0.iter().any(|member| member.holds(subject))
     }
 
-    fn explain(&self, event: &Event) -> Mismatch {
+    fn explain(&self, subject: &Subject<'_>) -> Mismatch {
         if let [only] = self.0.as_slice() {
-            return only.explain(event).below("any[0]");
+            return only.explain(subject).below("any[0]");
         }
         let told = self.0.iter().take(ALTERNATIVES_MAX).enumerate();
         let mut reasons: Vec<String> =
-            told.map(|(n, member)| format!("[{n}] {}", member.explain(event).reason())).collect();
+            told.map(|(n, member)| format!("[{n}] {}", member.explain(subject).reason())).collect();
         if self.0.len() > ALTERNATIVES_MAX {
             reasons.push(format!("and so on, {} in all", self.0.len()));
         }
@@ -41,11 +42,16 @@ impl Dialect for Any {
         Mismatch::because(format!("none of {count} filters matches: {reasons}")).below("any")
     }
 
-    fn types(&self) -> Types {
-        let of: Vec<_> = self.0.iter().map(|member| member.types()).collect();
-        let decided = of.iter().all(|types| types.decided);
-        let patterns = of.into_iter().flat_map(|types| types.patterns);
-        Types { patterns: disjoint(patterns.collect()), decided }
+    fn cover(&self, cost: Cost<'_>) -> Option<Cover> {
+        Cover::union(self.0.iter().map(|member| member.cover(cost)))
+    }
+
+    fn pointers<'p>(&'p self, into: &mut Vec<&'p Pointer>) {
+        self.0.iter().for_each(|member| member.pointers(into));
+    }
+
+    fn reads_data(&self) -> bool {
+        self.0.iter().any(|member| member.reads_data())
     }
 
     fn selects_type_prefix(&self, prefix: &str) -> bool {

@@ -4,13 +4,14 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use serde_json::Value as Json;
-use usher_event::{Event, check_attribute_name};
+use usher_event::check_attribute_name;
 
 use super::{Dialect, Size, object};
 use crate::FilterError;
+use crate::cover::{Atom, Cost, Cover, Test};
 use crate::mismatch::{Mismatch, quoted};
 use crate::reader::{Reader, kind};
-use crate::types::{TypePattern, Types};
+use crate::subject::Subject;
 
 /// How an attribute's value is compared.
 pub(crate) trait Comparison: Debug + Send + Sync + 'static {
@@ -23,8 +24,8 @@ pub(crate) trait Comparison: Debug + Send + Sync + 'static {
     /// Whether a value compares true.
     fn holds(found: &str, wanted: &str) -> bool;
 
-    /// The types that compare true; `None` if any type may.
-    fn pattern(ty: &str) -> Option<TypePattern>;
+    /// The comparison, for an index.
+    fn test(wanted: &str) -> Test;
 
     /// Completes "must not".
     fn must_not(unwanted: &str) -> String {
@@ -68,22 +69,22 @@ impl<C: Comparison> Attributes<C> {
 }
 
 impl<C: Comparison> Dialect for Attributes<C> {
-    fn holds(&self, event: &Event) -> bool {
+    fn holds(&self, subject: &Subject<'_>) -> bool {
         self.pairs.iter().all(|(name, wanted)| match &**name {
             // Fast path: most filters compare the type.
-            "type" => C::holds(event.ty(), wanted),
-            name => event.attribute(name).is_some_and(|found| C::holds(&found, wanted)),
+            "type" => C::holds(subject.event.ty(), wanted),
+            name => subject.event.attribute(name).is_some_and(|found| C::holds(&found, wanted)),
         })
     }
 
-    fn explain(&self, event: &Event) -> Mismatch {
+    fn explain(&self, subject: &Subject<'_>) -> Mismatch {
         let differs = |(name, wanted): &&(Box<str>, Box<str>)| {
-            !event.attribute(name).is_some_and(|found| C::holds(&found, wanted))
+            !subject.event.attribute(name).is_some_and(|found| C::holds(&found, wanted))
         };
         let Some((name, wanted)) = self.pairs.iter().find(differs) else {
             return Mismatch::because("").below(C::NAME);
         };
-        let found = match event.attribute(name) {
+        let found = match subject.event.attribute(name) {
             Some(found) => format!("is {}", quoted(&found)),
             None => "is not there".to_owned(),
         };
@@ -91,26 +92,27 @@ impl<C: Comparison> Dialect for Attributes<C> {
             .below(&format!("{}.{name}", C::NAME))
     }
 
-    fn explain_match(&self, event: &Event) -> Mismatch {
+    fn explain_match(&self, subject: &Subject<'_>) -> Mismatch {
         let [(name, unwanted)] = self.pairs.as_slice() else {
             let json = Mismatch::shown(&self.to_json());
             return Mismatch::because(format!("must not match {json}, and does"));
         };
-        let found = event.attribute(name).unwrap_or_default();
+        let found = subject.event.attribute(name).unwrap_or_default();
         let must_not = C::must_not(unwanted);
         Mismatch::because(format!("{name} is {}, must not {must_not}", quoted(&found)))
             .below(&format!("{}.{name}", C::NAME))
     }
 
-    fn types(&self) -> Types {
-        match self.type_pair().and_then(C::pattern) {
-            Some(pattern) => Types { patterns: vec![pattern], decided: self.pairs.len() == 1 },
-            None => Types::any_type(false),
-        }
+    fn cover(&self, cost: Cost<'_>) -> Option<Cover> {
+        let pairs = self.pairs.iter();
+        let covers =
+            pairs.map(|(name, wanted)| Cover::one(Atom::attribute(name, C::test(wanted)), true));
+        Cover::cheapest(covers.map(Some), cost)
     }
 
     fn selects_type_prefix(&self, prefix: &str) -> bool {
-        self.type_pair().is_some_and(|ty| C::pattern(ty).is_some() && ty.starts_with(prefix))
+        let narrows = |ty: &str| !matches!(C::test(ty), Test::EndsWith(_));
+        self.type_pair().is_some_and(|ty| narrows(ty) && ty.starts_with(prefix))
     }
 
     fn size(&self) -> Size {

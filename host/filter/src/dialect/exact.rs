@@ -1,7 +1,7 @@
 //! `exact`: attributes with these values.
 
 use super::attributes::{Attributes, Comparison};
-use crate::types::TypePattern;
+use crate::cover::Test;
 
 pub(crate) type Exact = Attributes<IsEqual>;
 
@@ -16,8 +16,8 @@ impl Comparison for IsEqual {
         found == wanted
     }
 
-    fn pattern(ty: &str) -> Option<TypePattern> {
-        Some(TypePattern::Exact(ty.into()))
+    fn test(wanted: &str) -> Test {
+        Test::Equals(wanted.into())
     }
 
     fn must_not(_: &str) -> String {

@@ -4,19 +4,22 @@
 pub(crate) mod all;
 pub(crate) mod any;
 mod attributes;
+pub(crate) mod data;
 pub(crate) mod exact;
 pub(crate) mod not;
 pub(crate) mod prefix;
+pub(crate) mod sql;
 pub(crate) mod suffix;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use usher_event::Event;
 
+use crate::cover::{Cost, Cover};
+use crate::data::path::Pointer;
 use crate::mismatch::Mismatch;
-use crate::types::Types;
+use crate::subject::Subject;
 
 /// A filter expression of some dialect.
 pub(crate) type Expression = Arc<dyn Dialect>;
@@ -24,18 +27,27 @@ pub(crate) type Expression = Arc<dyn Dialect>;
 /// What a dialect's expressions can do.
 pub(crate) trait Dialect: Debug + Send + Sync {
     /// Whether the event matches. On the hot path: doesn't allocate for string attributes.
-    fn holds(&self, event: &Event) -> bool;
+    fn holds(&self, subject: &Subject<'_>) -> bool;
 
     /// Why the event doesn't match; called only if it doesn't.
-    fn explain(&self, event: &Event) -> Mismatch;
+    fn explain(&self, subject: &Subject<'_>) -> Mismatch;
 
     /// Why the event must not match; called only if it does.
-    fn explain_match(&self, _event: &Event) -> Mismatch {
+    fn explain_match(&self, _subject: &Subject<'_>) -> Mismatch {
         Mismatch::because(format!("must not match {}, and does", Mismatch::shown(&self.to_json())))
     }
 
-    /// The event types it can match.
-    fn types(&self) -> Types;
+    /// Conditions of which every event that matches meets at least one, the cheapest to look up;
+    /// `None` if there are none.
+    fn cover(&self, cost: Cost<'_>) -> Option<Cover>;
+
+    /// The single values of the payload that it looks at.
+    fn pointers<'p>(&'p self, _into: &mut Vec<&'p Pointer>) {}
+
+    /// Whether it looks at the payload.
+    fn reads_data(&self) -> bool {
+        false
+    }
 
     /// Whether it selects types that begin with `prefix`, outside a `not`.
     fn selects_type_prefix(&self, prefix: &str) -> bool;

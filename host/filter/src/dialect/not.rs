@@ -3,13 +3,14 @@
 use std::slice;
 
 use serde_json::Value as Json;
-use usher_event::Event;
 
 use super::{Dialect, Expression, Size, object};
 use crate::FilterError;
+use crate::cover::{Cost, Cover};
+use crate::data::path::Pointer;
 use crate::mismatch::Mismatch;
 use crate::reader::Reader;
-use crate::types::Types;
+use crate::subject::Subject;
 
 #[derive(Debug)]
 pub(crate) struct Not(Expression);
@@ -21,20 +22,28 @@ impl Not {
 }
 
 impl Dialect for Not {
-    fn holds(&self, event: &Event) -> bool {
-        !self.0.holds(event)
+    fn holds(&self, subject: &Subject<'_>) -> bool {
+        !self.0.holds(subject)
     }
 
-    fn explain(&self, event: &Event) -> Mismatch {
-        self.0.explain_match(event).below("not")
+    fn explain(&self, subject: &Subject<'_>) -> Mismatch {
+        self.0.explain_match(subject).below("not")
     }
 
-    fn explain_match(&self, event: &Event) -> Mismatch {
-        self.0.explain(event).below("not")
+    fn explain_match(&self, subject: &Subject<'_>) -> Mismatch {
+        self.0.explain(subject).below("not")
     }
 
-    fn types(&self) -> Types {
-        Types::any_type(false)
+    fn cover(&self, _: Cost<'_>) -> Option<Cover> {
+        None
+    }
+
+    fn pointers<'p>(&'p self, into: &mut Vec<&'p Pointer>) {
+        self.0.pointers(into);
+    }
+
+    fn reads_data(&self) -> bool {
+        self.0.reads_data()
     }
 
     fn selects_type_prefix(&self, _: &str) -> bool {

@@ -1,7 +1,7 @@
 //! `prefix`: attributes that begin with these values.
 
 use super::attributes::{Attributes, Comparison};
-use crate::types::TypePattern;
+use crate::cover::Test;
 
 pub(crate) type Prefix = Attributes<Begins>;
 
@@ -16,7 +16,7 @@ impl Comparison for Begins {
         found.starts_with(wanted)
     }
 
-    fn pattern(ty: &str) -> Option<TypePattern> {
-        Some(TypePattern::Prefix(ty.into()))
+    fn test(wanted: &str) -> Test {
+        Test::BeginsWith(wanted.into())
     }
 }

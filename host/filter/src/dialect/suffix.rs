@@ -1,7 +1,7 @@
 //! `suffix`: attributes that end with these values.
 
 use super::attributes::{Attributes, Comparison};
-use crate::types::TypePattern;
+use crate::cover::Test;
 
 pub(crate) type Suffix = Attributes<Ends>;
 
@@ -16,7 +16,7 @@ impl Comparison for Ends {
         found.ends_with(wanted)
     }
 
-    fn pattern(_: &str) -> Option<TypePattern> {
-        None
+    fn test(wanted: &str) -> Test {
+        Test::EndsWith(wanted.into())
     }
 }

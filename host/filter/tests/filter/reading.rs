@@ -45,8 +45,44 @@ fn what_is_refused_and_where() {
             "filter, at any[1].all[0].not.prefix.type: must not be empty",
         ),
         (
-            r#"{"sql":"type = 'a'"}"#,
-            "filter, at sql: is not a dialect there is: use exact, prefix, suffix, all, any or not",
+            r#"{"SQL":"type = 'a'"}"#,
+            "filter, at SQL: is not a dialect there is: use exact, prefix, suffix, all, any, not, sql or \
+             data",
+        ),
+        (r#"{"sql":["type"]}"#, "filter, at sql: expected an expression, found an array"),
+        (
+            r#"{"sql":"type = "}"#,
+            "filter, at sql: at character 8: expected a value, found the end\n  type = \n         ^",
+        ),
+        (
+            r#"{"sql":"LENGHT(type) = 3"}"#,
+            "filter, at sql: at character 1: there is no function LENGHT with 1 argument",
+        ),
+        (r#"{"sql":"1 + 1"}"#, "filter, at sql: at character 1: the value is always Integer"),
+        (r#"{"data":[]}"#, "filter, at data: expected an object of paths and conditions"),
+        (r#"{"data":{}}"#, "filter, at data: is empty: name a path, such as /order/total"),
+        (r#"{"data":{"a":1}}"#, "filter, at data.a: is no path: /member for a JSON Pointer"),
+        (r#"{"data":{"/~":1}}"#, "filter, at data./~: has a ~ that is neither ~0 nor ~1"),
+        (r#"{"data":{"$[":1}}"#, "filter, at data.$[: is no JSONPath query: "),
+        (r#"{"data":{"$..a..b":1}}"#, "filter, at data.$..a..b: has more than 1 descendant"),
+        (r#"{"data":{"/a":[]}}"#, "filter, at data./a: is empty: at least one alternative"),
+        (r#"{"data":{"/a":{}}}"#, "filter, at data./a: is empty: use prefix, suffix, "),
+        (
+            r#"{"data":{"/a":{"like":"x"}}}"#,
+            "filter, at data./a.like: is no operator there is: use",
+        ),
+        (
+            r#"{"data":{"/a":{"gt":"1"}}}"#,
+            "filter, at data./a.gt: expected a number, found a string",
+        ),
+        (
+            r#"{"data":{"/a":[1,{"cidr":"10.0/8"}]}}"#,
+            r#"filter, at data./a[1].cidr: "10.0/8" is no"#,
+        ),
+        (r#"{"data":{"/a":{"exists":1}}}"#, "filter, at data./a.exists: expected true or false"),
+        (
+            r#"{"data":{"/a":12345678901234567890123}}"#,
+            "filter: 12345678901234567890123 has more digits than a 64-bit number keeps",
         ),
         (
             r#"{"exact":{"type":"a"},"prefix":{"type":"a"}}"#,
@@ -88,7 +124,10 @@ fn limits() {
     let most = (FILTER_MAX_EXPRESSIONS - 1) / 2;
     assert!(any(most).is_ok());
     let error = any(most + 1).unwrap_err();
-    assert_eq!(error.reason(), "the filter has more than 256 expressions and attributes");
+    assert_eq!(
+        error.reason(),
+        "the filter has more than 1024 expressions, attributes and conditions"
+    );
 
     let value =
         |length: usize| Filter::parse(&format!(r#"{{"exact":{{"id":"{}"}}}}"#, "v".repeat(length)));
@@ -135,7 +174,10 @@ fn filters_are_combined_within_the_limits_only() {
     let all = many((FILTER_MAX_EXPRESSIONS - 1) / 2).unwrap();
     assert_eq!(Filter::from_json(&all.to_json()), Ok(all));
     let error = many(FILTER_MAX_EXPRESSIONS / 2).unwrap_err();
-    assert_eq!(error.reason(), "the filter has more than 256 expressions and attributes");
+    assert_eq!(
+        error.reason(),
+        "the filter has more than 1024 expressions, attributes and conditions"
+    );
 }
 
 /// Filters around both limits: nested to `depth`, next to `width` others.
