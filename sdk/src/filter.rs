@@ -1,4 +1,4 @@
-//! A builder for filters of the CloudEvents Subscriptions API 1.0.
+//! A builder for filters: those of the CloudEvents Subscriptions API 1.0, and `data`.
 
 use std::fmt;
 
@@ -52,6 +52,19 @@ impl Filter {
         Self(json!({ "suffix": { attribute: value } }))
     }
 
+    /// Matches events for which a CloudEvents SQL expression is true.
+    #[must_use]
+    pub fn sql(expression: &str) -> Self {
+        Self(json!({ "sql": expression }))
+    }
+
+    /// Matches events with JSON data in which a path leads to a value that meets a condition: a value to be
+    /// equal to, an array of alternatives, or an object of operators, as docs/filters.md has them.
+    #[must_use]
+    pub fn data(path: &str, condition: Value) -> Self {
+        Self(json!({ "data": { path: condition } }))
+    }
+
     /// Matches events that match all of these filters; needs at least one.
     #[must_use]
     pub fn all(filters: impl IntoIterator<Item = Self>) -> Self {
@@ -92,6 +105,8 @@ mod tests {
         let check = |filter: Filter, expected: &str| assert_eq!(filter.to_string(), expected);
         check(Filter::event_type("a"), r#"{"exact":{"type":"a"}}"#);
         check(Filter::suffix("source", "/x"), r#"{"suffix":{"source":"/x"}}"#);
+        check(Filter::sql("type = 'a'"), r#"{"sql":"type = 'a'"}"#);
+        check(Filter::data("/a", json!({ "gte": 1 })), r#"{"data":{"/a":{"gte":1}}}"#);
         check(
             Filter::any([Filter::event_type("a"), Filter::prefix("subject", "o-")]),
             r#"{"any":[{"exact":{"type":"a"}},{"prefix":{"subject":"o-"}}]}"#,

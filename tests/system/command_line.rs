@@ -446,3 +446,51 @@ fn a_router_that_is_not_there_is_named() -> Result<()> {
     assert_eq!(unknown.code, 2);
     Ok(())
 }
+
+#[test]
+fn filters_are_tried_without_a_router() -> Result<()> {
+    let big = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "order.placed",
+        "data": { "total": 100 } });
+    let small = json!({ "specversion": "1.0", "id": "2", "source": "/s", "type": "order.placed",
+        "data": { "total": 99.5 } });
+    let lines = format!("{big}\n{small}\n");
+    let filter = r#"{"data":{"/total":{"gte":100}}}"#;
+    let tested = usher(&["filter", "test", filter, "-"], lines.as_bytes())?;
+    assert_eq!(tested.code, 1);
+    assert!(tested.stderr.contains("1 of 2 events don't match"), "{tested:?}");
+    let told = "no: /total is 99.5, needs to be at least 100 (at data./total)";
+    assert!(tested.stdout.contains(told), "{tested:?}");
+    let tested =
+        usher(&["filter", "test", "--json", "type LIKE 'order.%'", "-"], lines.as_bytes())?;
+    assert_eq!((tested.code, tested.stdout.lines().count()), (0, 2), "{tested:?}");
+
+    let explained = usher(&["filter", "explain", "--json", "subject = 'a' AND type != 'b'"], b"")?;
+    let explained: Value = serde_json::from_str(&explained.stdout)?;
+    assert_eq!(explained["filed_under"], json!(["subject equals a"]));
+    assert_eq!(explained["reads_data"], json!(false));
+    let refused = usher(&["filter", "explain", "type ="], b"")?;
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.stderr.contains("at character 7: expected a value, found the end"),
+        "{refused:?}"
+    );
+
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pattern.json");
+    fs::write(&file, r#"{"detail":{"state":["open"]},"region":["eu"]}"#)?;
+    let made = usher(&["filter", "from-eventbridge", file.to_str().unwrap()], b"")?;
+    assert_eq!(made.code, 1);
+    let filter: Value = serde_json::from_str(&made.stdout)?;
+    assert_eq!(filter, json!({ "data": { "/state": { "any": "open" } } }));
+    assert!(made.stderr.contains("region: has no counterpart"), "{made:?}");
+
+    // What it prints can be used at once.
+    let saved = folder.path().join("filter.json");
+    fs::write(&saved, &made.stdout)?;
+    let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+        "data": { "state": ["shut", "open"] } });
+    let from_file = format!("@{}", saved.display());
+    let tested = usher(&["filter", "test", &from_file, "-"], event.to_string().as_bytes())?;
+    assert_eq!(tested.code, 0, "{tested:?}");
+    Ok(())
+}

@@ -36,7 +36,7 @@ pub struct EventsQuery {
     #[serde(rename = "type")]
     #[param(min_length = 1)]
     pub type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    /// Only events that match this filter, as JSON.
     pub filter: Option<String>,
     /// Only events recorded at this time or later.
     pub since: Option<Timestamp>,
@@ -66,7 +66,7 @@ pub struct StreamQuery {
     #[serde(rename = "type")]
     #[param(min_length = 1)]
     pub type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    /// Only events that match this filter, as JSON.
     pub filter: Option<String>,
 }
 
@@ -87,7 +87,7 @@ pub struct ReplayQuery {
     #[serde(rename = "type")]
     #[param(min_length = 1)]
     pub type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    /// Only events that match this filter, as JSON.
     pub filter: Option<String>,
 }
 

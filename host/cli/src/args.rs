@@ -7,6 +7,8 @@ mod store;
 mod subscriptions;
 mod tokens;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -96,8 +98,8 @@ pub struct TailArgs {
     /// Only events whose type starts with this
     #[arg(long = "type", value_name = "PREFIX")]
     pub type_prefix: Option<String>,
-    /// Only events that match this CloudEvents Subscriptions API filter
-    #[arg(long, value_name = "JSON", value_parser = filter)]
+    /// Only events that match this filter: JSON, @FILE with JSON, or a CloudEvents SQL expression
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub filter: Option<String>,
     /// Start at this sequence
     #[arg(long, value_name = "SEQUENCE")]
@@ -193,9 +195,38 @@ fn failure_class() -> impl TypedValueParser<Value = FailureClass> {
     names.try_map(|name| FailureClass::from_name(&name).ok_or("there is no such class"))
 }
 
-/// Validates a filter with the router's own parser, so that error messages are the same.
+/// Maximum size of a file with a filter.
+const FILTER_FILE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// A filter as an argument: JSON, the name of a file with it behind an `@`, or a CloudEvents SQL expression.
+///
+/// # Errors
+/// Why it is none, in the router's own words.
+pub fn filter_argument(text: &str) -> Result<Filter, String> {
+    let from_file;
+    let text = match text.strip_prefix('@') {
+        None => text,
+        Some(name) => {
+            from_file = read_filter(name).map_err(|error| format!("{name}: {error}"))?;
+            from_file.trim()
+        }
+    };
+    let parsed = match text.trim_start().chars().next() {
+        Some('{' | '[') | None => Filter::parse(text),
+        Some(_) => Filter::from_json(&serde_json::json!({ "sql": text })),
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+fn read_filter(name: &str) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(name)?.take(FILTER_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The JSON of a filter that is an argument, which the router takes.
 fn filter(text: &str) -> Result<String, String> {
-    Filter::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    filter_argument(text).map(|filter| filter.to_json().to_string())
 }
 
 #[cfg(test)]

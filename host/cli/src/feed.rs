@@ -23,7 +23,7 @@ const BYTE_ORDER_MARK_BEGIN: u8 = 0xef;
 
 /// A feed can't be read any further.
 #[derive(Debug)]
-pub(crate) enum FeedError {
+pub enum FeedError {
     /// Invalid input.
     Syntax {
         /// Line number, from 1.
@@ -52,15 +52,15 @@ impl From<io::Error> for FeedError {
 
 /// One event's text.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// The line it starts on, from 1.
-    pub(crate) line: u64,
+    pub line: u64,
     /// The JSON object.
-    pub(crate) json: Vec<u8>,
+    pub json: Vec<u8>,
 }
 
 /// Events from a reader, in batches.
-pub(crate) struct Feed<R> {
+pub struct Feed<R> {
     reader: BufReader<R>,
     line: u64,
     state: ParserState,
@@ -93,7 +93,7 @@ enum ParserState {
 
 impl<R: Read> Feed<R> {
     /// A feed from `reader`.
-    pub(crate) fn new(reader: R) -> Self {
+    pub fn new(reader: R) -> Self {
         Self {
             reader: BufReader::with_capacity(BATCH_MAX_BYTES, reader),
             line: 1,
@@ -110,7 +110,7 @@ impl<R: Read> Feed<R> {
     /// # Errors
     /// Invalid input or a failed read: returned once, after all events before it. The feed then
     /// ends.
-    pub(crate) fn batch(&mut self) -> Result<Vec<Piece>, FeedError> {
+    pub fn batch(&mut self) -> Result<Vec<Piece>, FeedError> {
         if let Some(error) = self.failed.take() {
             self.state = ParserState::Failed;
             return Err(error);

@@ -4,6 +4,7 @@
 //! go to stdout, errors to stderr. Exit codes: 0 success, 1 failure, 2 invalid usage or
 //! configuration.
 
+pub mod feed;
 pub mod ui;
 
 mod args;
@@ -12,7 +13,6 @@ mod blobs;
 mod capture;
 mod dead_letters;
 mod dead_letters_chosen;
-mod feed;
 mod flow;
 mod ids;
 mod log;
@@ -37,7 +37,9 @@ mod why;
 use std::process::ExitCode;
 
 use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
-pub use args::{ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url};
+pub use args::{
+    ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url, filter_argument,
+};
 pub use capture::{Captured, captured};
 pub use log::{Log, SEARCH_MAX_EVENTS};
 use ui::error::CliError;

@@ -24,7 +24,7 @@ pub struct Log {
     pub client: Client,
     /// Only events whose type starts with this.
     pub type_prefix: Option<String>,
-    /// Only events that match this filter of the CloudEvents Subscriptions API 1.0, as JSON.
+    /// Only events that match this filter, as JSON.
     pub filter: Option<String>,
 }
 

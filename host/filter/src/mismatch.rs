@@ -47,7 +47,16 @@ impl Mismatch {
     /// A value of the payload, as it is written, or its absence.
     pub(crate) fn found(json: Option<&str>) -> String {
         match json {
-            Some(json) => format!("is {}", cut_chars(json, VALUE_MAX_CHARS).escape_debug()),
+            Some(json) => {
+                let mut found = "is ".to_owned();
+                for one in cut_chars(json, VALUE_MAX_CHARS).chars() {
+                    match one {
+                        '"' | '\\' | '\'' => found.push(one),
+                        other => found.extend(other.escape_debug()),
+                    }
+                }
+                found
+            }
             None => "is not there".to_owned(),
         }
     }

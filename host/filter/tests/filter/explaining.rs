@@ -44,6 +44,55 @@ fn the_part_that_says_no_is_named() {
         let mismatch = Filter::parse(filter).unwrap().explain(&event);
         assert_eq!(mismatch.map(|no| no.to_string()).as_deref(), Some(expected), "{filter}");
     }
+    let payload = r#"{"a":{"b":[1,"x\u0041"]},"s":"\u202e"}"#;
+    let event = Event::builder("1", "/s", "ticket.paid").data(payload).build().unwrap();
+    let cases = [
+        (r#"{"/a/b":1}"#, r#"/a/b is [1,"x\u0041"], needs to be 1 (at data./a/b)"#),
+        (r#"{"/a/b/1":"xB"}"#, r#"/a/b/1 is "x\u0041", needs to be "xB" (at data./a/b/1)"#),
+        (r#"{"/a/c":[1,2]}"#, "/a/c is not there, needs to be one of [1,2] (at data./a/c)"),
+        (
+            r#"{"/a/b/0":{"gt":1,"lte":5}}"#,
+            "/a/b/0 is 1, needs to be above 1 and be at most 5 (at data./a/b/0)",
+        ),
+        (
+            r#"{"/a/b/0":{"not":{"gte":1}}}"#,
+            "/a/b/0 is 1, needs to be there and not be at least 1 (at data./a/b/0)",
+        ),
+        (
+            r#"{"$.a.b[*]":{"all":{"lt":3}}}"#,
+            "/a/b/0 is 1 (and 1 more), needs to have only elements to be below 3 (at data.$.a.b[*])",
+        ),
+        (
+            r#"{"$.x[*]":{"exists":true}}"#,
+            "$.x[*] selects nothing, needs to be there (at data.$.x[*])",
+        ),
+        (r#"{"/s":""}"#, r#"/s is "\u202e", needs to be "" (at data./s)"#),
+    ];
+    for (conditions, expected) in cases {
+        let filter = Filter::parse(&format!(r#"{{"data":{conditions}}}"#)).unwrap();
+        let mismatch = filter.explain(&event).map(|no| no.to_string());
+        assert_eq!(mismatch.as_deref(), Some(expected), "{conditions}");
+    }
+    let reads = Filter::parse(r#"{"not":{"data":{"/a":{"exists":false}}}}"#).unwrap();
+    assert!(reads.matches(&event) && reads.reads_data());
+    for (ty, data, expected) in [
+        (None, None, "there is no data (at data)"),
+        (Some("text/plain"), Some("{}"), "data is text/plain, no JSON (at data)"),
+        (None, Some("{"), "data is no valid JSON: EOF while parsing an object at line 1 column 1"),
+    ] {
+        let builder = Event::builder("1", "/s", "t");
+        let builder = ty.into_iter().fold(builder, |builder, ty| builder.datacontenttype(ty));
+        let builder = data.into_iter().fold(builder, |builder, data| builder.data(data));
+        let filter = Filter::parse(r#"{"data":{"/a":{"exists":false}}}"#).unwrap();
+        let words = filter.explain(&builder.build().unwrap()).unwrap().to_string();
+        assert!(words.starts_with(expected), "{words}");
+    }
+    let sql = Filter::parse(r#"{"sql":"type = 'ticket.paid' AND subject = 'a'"}"#).unwrap();
+    assert_eq!(
+        sql.explain(&event).unwrap().to_string(),
+        "subject fails: the event doesn't have the attribute: subject is not there (at sql)"
+    );
+    let event = Event::builder("1", "/s", "ticket.paid").build().unwrap();
     let many = [r#"{"exact":{"id":"2"}}"#; 9].join(",");
     let many = Filter::parse(&format!(r#"{{"any":[{many}]}}"#)).unwrap();
     let mismatch = many.explain(&event).unwrap();

@@ -3,6 +3,8 @@
 
 // Lints recognise test helpers by this attribute alone.
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod explaining;
 #[cfg(test)]
 mod index;

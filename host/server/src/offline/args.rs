@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use usher_author::{Feature, Language};
 use usher_cli::{ClientArgs, CredentialsArgs, StoreBackupArgs, base_url};
 use usher_event::PluginName;
+use usher_filter::Filter;
 
 /// Subcommands that read files.
 #[derive(Debug, Subcommand)]
@@ -17,6 +18,9 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Look at everything a router depends on, and say what to do about what is wrong
     Doctor(DoctorArgs),
+    /// Try filters on events, see how they are looked up, or make them of EventBridge's event patterns
+    #[command(subcommand)]
+    Filter(FilterVerb),
     /// Show what a plugin file is and what it requests, or compare two versions
     Inspect(InspectArgs),
     /// Compile plugin files into a router's cache, so that it loads them at once
@@ -44,6 +48,52 @@ pub(crate) enum StoreVerb {
     Rebuild(StoreRebuildArgs),
     /// Copy what can be read in a damaged data folder to a new one; the old one is not changed
     Salvage(StoreSalvageArgs),
+}
+
+/// `usher filter`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterVerb {
+    /// Show which events match a filter, and why the others don't; fails unless all match
+    Test(FilterTestArgs),
+    /// Show a filter as the router reads it, and what the router looks it up by
+    Explain(FilterExplainArgs),
+    /// Translate an event pattern of Amazon EventBridge; fails if a part has no counterpart
+    FromEventbridge(FilterFromArgs),
+}
+
+/// `usher filter test`.
+#[derive(Debug, Args)]
+pub(crate) struct FilterTestArgs {
+    /// JSON, @FILE with JSON, or a CloudEvents SQL expression
+    #[arg(value_name = "FILTER", value_parser = usher_cli::filter_argument)]
+    pub(crate) filter: Filter,
+    /// Files of events: one, an array, or one per line; - for standard input
+    #[arg(value_name = "EVENT", required = true)]
+    pub(crate) events: Vec<PathBuf>,
+    /// Print a line of JSON for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `usher filter explain`.
+#[derive(Debug, Args)]
+pub(crate) struct FilterExplainArgs {
+    /// JSON, @FILE with JSON, or a CloudEvents SQL expression
+    #[arg(value_name = "FILTER", value_parser = usher_cli::filter_argument)]
+    pub(crate) filter: Filter,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `usher filter from-eventbridge`.
+#[derive(Debug, Args)]
+pub(crate) struct FilterFromArgs {
+    /// A file with an event pattern in JSON
+    pub(crate) file: PathBuf,
+    /// Print what wasn't translated as JSON, too
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `usher store rebuild`.

@@ -11,6 +11,7 @@ mod dev;
 mod difference;
 mod doctor;
 mod executor;
+mod filter;
 mod inspect;
 mod inspected;
 mod new;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Store(StoreVerb::Salvage(args)) => store::salvage(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
+        Command::Filter(verb) => filter::run(&verb, out),
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Compile(args) => compile::run(&args, out),
         Command::New(args) => new::run(&args, out),
