@@ -1,6 +1,6 @@
 //! Benchmarks in one run on one machine: bare wasmtime, usher-runtime, durable publish and durable
-//! hops; publishing over HTTP; latency at a steady rate; NATS JetStream; a long backlog; neighbouring
-//! plugins; plugins by language. Absolute figures depend on the machine; compare the ratios.
+//! hops; publishing over HTTP; latency at a steady rate; NATS JetStream; a long backlog; routing by
+//! content; neighbouring plugins; plugins by language. Absolute figures depend on the machine; compare the ratios.
 
 mod backlog;
 mod bare;
@@ -17,6 +17,7 @@ mod peers;
 mod process;
 mod publish;
 mod rounds;
+mod route;
 mod runtime;
 mod sample;
 mod table;
@@ -52,6 +53,8 @@ enum Suite {
     Latency(latency::LatencyArgs),
     /// Publish and hop beside NATS JetStream.
     Peers(peers::PeersArgs),
+    /// Routing by content: expressions, conditions on data, many subscriptions.
+    Route(route::RouteArgs),
     /// What a delivery costs by language, beside bare wasmtime and without recording.
     Languages(languages::LanguagesArgs),
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
@@ -101,6 +104,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Http(args) => http::run(&args),
         Suite::Latency(args) => latency::run(&args),
         Suite::Peers(args) => peers::run(&args),
+        Suite::Route(args) => route::run(&args),
         Suite::Languages(args) => languages::run(args),
         Suite::Neighbours(args) => neighbours::run(args),
     }

@@ -26,7 +26,7 @@ impl Table {
         each: Duration,
         baseline: Option<(Duration, &'static str)>,
     ) {
-        eprintln!("{name}: {:.2} µs", micros(each));
+        eprintln!("{name}: {:.3} µs", micros(each));
         self.rows.push(Row { name: name.into(), each, baseline });
     }
 
@@ -48,7 +48,7 @@ impl Table {
         let mut out = std::io::stdout().lock();
         writeln!(out, "\n{:width$}  {:>10}  {:>10}  ratio", "", "µs each", "each/s")?;
         for Row { name, each, baseline } in &self.rows {
-            write!(out, "{name:width$}  {:>10.2}  {:>10.0}", micros(*each), 1e6 / micros(*each))?;
+            write!(out, "{name:width$}  {:>10.3}  {:>10.0}", micros(*each), 1e6 / micros(*each))?;
             if let Some((of, what)) = baseline {
                 write!(out, "  {:.2} × {what}", each.as_secs_f64() / of.as_secs_f64())?;
             }

@@ -44,6 +44,13 @@ pub(crate) enum Benchmark {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Routing by content: what expressions and conditions on data cost, and how matching grows with the
+    /// number of subscriptions.
+    Route {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// How plugins affect each other: many idle ones, one that spins, one that is replaced.
     Neighbours {
         /// Passed on to the benchmark.
@@ -75,6 +82,7 @@ pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
         Benchmark::Languages { options } => ("languages", options),
         Benchmark::Latency { options } => ("latency", options),
         Benchmark::Peers { options } => ("peers", options),
+        Benchmark::Route { options } => ("route", options),
         Benchmark::Neighbours { options } => ("neighbours", options),
         Benchmark::Backlog { options } => ("backlog", options),
     };

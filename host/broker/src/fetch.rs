@@ -1,18 +1,27 @@
 //! Executes the reads that the ledger requests.
 
-use crate::api::AttemptRecord;
-use crate::ledger::{Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, Unseen, Watched};
+use usher_filter::FilterIndex;
+
+use crate::api::{AttemptRecord, StoredEvent};
+use crate::ledger::{
+    Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, SCAN_MAX_LOOKED_AT, ScanFound,
+    ScanPart, Unseen, Watched,
+};
 use crate::log;
 use crate::store::{StoreFailure, View, keys, schema};
 
-/// Maximum matching events returned by one scan.
+/// Maximum matching events returned by one scan for a subscription.
 const SCAN_MAX_EVENTS: usize = 1_024;
 
-/// Maximum bytes of matching events returned by one scan; may be exceeded by one event.
+/// Maximum bytes of them; may be exceeded by one event.
 const SCAN_MAX_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Maximum events looked at by one scan.
-const SCAN_MAX_LOOKED_AT: usize = 16_384;
+/// Maximum matching events returned by one scan for all of its subscriptions; may be exceeded by one for
+/// each.
+const SCANS_MAX_EVENTS: usize = 65_536;
+
+/// Maximum bytes of them, where those that several take count for each; may be exceeded likewise.
+const SCANS_MAX_BYTES: usize = 64 * 1_024 * 1_024;
 
 /// Maximum deliveries, over all subscriptions, named in a result about expired events; may be
 /// exceeded by one per subscription.
@@ -21,25 +30,7 @@ const UNSEEN_MAX_SEQUENCES: usize = 65_536;
 /// Executes one read.
 pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailure> {
     match fetch {
-        Fetch::Scan { subscription, epoch, filter, from, to } => {
-            let (mut events, mut bytes, mut next) = (Vec::new(), 0, from);
-            for stored in log::events_in(view, from, to).take(SCAN_MAX_LOOKED_AT) {
-                let stored = stored?;
-                next = stored.sequence + 1;
-                if stored.matches(&filter) {
-                    bytes += stored.event.encoded().len();
-                    events.push(stored);
-                    if events.len() >= SCAN_MAX_EVENTS || bytes >= SCAN_MAX_BYTES {
-                        return Ok(Fetched::Scan { subscription, epoch, events, next });
-                    }
-                }
-            }
-            if next == from {
-                // The range has no events, so all of it was scanned.
-                next = to;
-            }
-            Ok(Fetched::Scan { subscription, epoch, events, next })
-        }
+        Fetch::Scan { parts, to } => scan(view, parts, to).map(|found| Fetched::Scan { found }),
         Fetch::Deliveries { subscription, epoch, sequences } => {
             let delivery = |sequence| {
                 let stored = log::record(view, sequence)?;
@@ -65,6 +56,65 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
             Ok(Fetched::Delayed { emissions: emissions? })
         }
     }
+}
+
+/// Reads the log once for several subscriptions.
+fn scan(view: &dyn View, parts: Vec<ScanPart>, to: u64) -> Result<Vec<ScanFound>, StoreFailure> {
+    struct Part {
+        asked: ScanPart,
+        events: Vec<StoredEvent>,
+        bytes: usize,
+        /// Where it has enough.
+        next: Option<u64>,
+    }
+    let from = parts.iter().map(|part| part.from).min().unwrap_or(to);
+    let mut index = FilterIndex::new();
+    for (n, part) in parts.iter().enumerate() {
+        index.insert(n, &part.filter);
+    }
+    let mut parts: Vec<Part> = parts
+        .into_iter()
+        .map(|asked| Part { asked, events: Vec::new(), bytes: 0, next: None })
+        .collect();
+    let (mut reached, mut looked_at, mut in_all, mut in_all_bytes) = (from, 0, 0, 0);
+    for stored in log::events_in(view, from, to) {
+        if looked_at >= SCAN_MAX_LOOKED_AT
+            || in_all >= SCANS_MAX_EVENTS
+            || in_all_bytes >= SCANS_MAX_BYTES
+        {
+            break;
+        }
+        let stored = stored?;
+        looked_at += 1;
+        reached = stored.sequence + 1;
+        let is_plain = stored.is_for_all();
+        let bytes = stored.event.encoded().len();
+        index.for_each_match(&stored.event, |n| {
+            let Some(part) = parts.get_mut(*n) else { return };
+            let is_asked_for = part.next.is_none() && stored.sequence >= part.asked.from;
+            if !is_asked_for || !(is_plain || stored.matches(&part.asked.filter)) {
+                return;
+            }
+            part.bytes += bytes;
+            part.events.push(stored.clone());
+            in_all += 1;
+            in_all_bytes += bytes;
+            if part.events.len() >= SCAN_MAX_EVENTS || part.bytes >= SCAN_MAX_BYTES {
+                part.next = Some(reached);
+            }
+        });
+    }
+    if looked_at == 0 {
+        // The range has no events, so all of it was scanned.
+        reached = to;
+    }
+    let found = |Part { asked, events, next, .. }: Part| ScanFound {
+        subscription: asked.subscription,
+        epoch: asked.epoch,
+        events,
+        next: next.unwrap_or(reached).max(asked.from),
+    };
+    Ok(parts.into_iter().map(found).collect())
 }
 
 /// Events at the start of the log that exceed the retention limits.

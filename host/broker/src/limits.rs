@@ -18,7 +18,7 @@ pub const AUDIT_MAX_RECORDS: u64 = 10_000;
 pub const HOPS_MAX: u16 = 16;
 
 /// Maximum number of subscriptions.
-pub const SUBSCRIPTIONS_MAX: usize = 1_024;
+pub const SUBSCRIPTIONS_MAX: usize = 100_000;
 
 /// Upper bound of a subscription's `max_in_flight`.
 pub const IN_FLIGHT_MAX: u32 = 4_096;

@@ -64,6 +64,7 @@ macro_rules! conformance {
                 a_changed_filter_judges_what_comes,
                 what_nobody_took_is_judged_by_the_new_filter,
                 what_is_far_behind_is_read_from_the_log_in_order,
+                many_that_begin_in_the_log_get_what_is_theirs,
                 removal_wakes_takers_and_makes_leases_stale,
                 wrong_numbers_are_refused,
                 status_tells_lag_and_flight,

@@ -112,6 +112,45 @@ pub async fn what_is_far_behind_is_read_from_the_log_in_order(disk: Disk) {
     assert_eq!(lease_one(&broker, "p/s").await.delivery.sequence, sequence);
 }
 
+/// They are read from the log together, each from where it stands and by its own filter.
+pub async fn many_that_begin_in_the_log_get_what_is_theirs(disk: Disk) {
+    const EVENTS: u64 = 1_000;
+    const KINDS: u64 = 10;
+    let broker = disk.open();
+    for begin in (0..EVENTS).step_by(500) {
+        let kind = |n| event(&format!("k{}", n % KINDS), n);
+        broker.publish((begin..begin + 500).map(kind).collect()).await.unwrap();
+    }
+    drop(broker);
+    let broker = disk.open();
+    let begins = [1, 300, 700, EVENTS];
+    for kind in 0..KINDS {
+        for first in begins {
+            let start = Start::Sequence(first);
+            let subscription = to_type(&format!("p/k{kind}-{first}"), &format!("k{kind}"));
+            broker.subscribe(Subscription { start, ..subscription }).await.unwrap();
+        }
+    }
+    publish(&broker, event("k0", "last")).await;
+    for kind in 0..KINDS {
+        for first in begins {
+            let own = (first..=EVENTS).filter(|sequence| (sequence - 1) % KINDS == kind);
+            let last = (kind == 0).then_some(EVENTS + 1);
+            let expected: Vec<u64> = own.chain(last).collect();
+            let subscription = format!("p/k{kind}-{first}");
+            let mut found = Vec::new();
+            while found.len() < expected.len() {
+                for lease in lease_many(&broker, &subscription, 1).await {
+                    found.push(lease.delivery.sequence);
+                    assert_eq!(ack(&broker, &lease).await, Settled::Committed);
+                }
+            }
+            assert_eq!(found, expected, "{subscription}");
+            assert!(nothing_ready(&broker, &subscription).await, "{subscription}");
+        }
+    }
+}
+
 pub async fn removal_wakes_takers_and_makes_leases_stale(disk: Disk) {
     let broker = disk.open();
     broker.subscribe(to_type("p/s", "a")).await.unwrap();

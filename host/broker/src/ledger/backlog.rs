@@ -18,6 +18,9 @@ use super::Ledger;
 use super::subscription::Sub;
 use crate::api::{Backpressure, BrokerError, NewEvent};
 
+/// Up to so many subscriptions are all looked at each time.
+const LOOKED_AT_ALWAYS_MAX: usize = 1_024;
+
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,8 @@ pub(super) struct Backlog {
     beyond_twice: BTreeSet<u32>,
     /// Subscriptions that are granted nothing, and the one each waits for.
     held_back: BTreeMap<u32, u32>,
+    /// The newest sequence at which all subscriptions are looked at again.
+    all_from: u64,
 }
 
 impl Backlog {
@@ -54,13 +59,20 @@ fn is_beyond(was_before: bool, lag: u64, mark: u64) -> bool {
 
 impl Ledger {
     /// Updates which subscriptions are too far behind. Returns whether any held back was released.
+    ///
+    /// None gets farther behind than the log grows, so all of them are looked at only once it has grown by a
+    /// part of the mark; those beyond it are looked at each time.
     pub(super) fn watch_backlog(&mut self) -> bool {
+        const PARTS: u64 = 64;
         let Some(max_events) = self.backlog.max_events else { return false };
         let last = self.counters.last_sequence;
         let twice = self.backlog.twice();
         let (mut beyond, mut beyond_twice) = (BTreeSet::new(), BTreeSet::new());
-        // Subscriptions whose events may expire cause no backpressure.
-        for sub in self.subs.values().filter(|sub| !sub.subscription().expires) {
+        let mut look = |sub: &Sub| {
+            // Subscriptions whose events may expire cause no backpressure.
+            if sub.subscription().expires {
+                return;
+            }
             let (id, lag) = (sub.id, sub.backlog(last));
             if is_beyond(self.backlog.beyond.contains(&id), lag, max_events) {
                 beyond.insert(id);
@@ -68,6 +80,13 @@ impl Ledger {
             if is_beyond(self.backlog.beyond_twice.contains(&id), lag, twice) {
                 beyond_twice.insert(id);
             }
+        };
+        if self.subs.len() <= LOOKED_AT_ALWAYS_MAX || last >= self.backlog.all_from {
+            self.backlog.all_from = last + (max_events / PARTS).max(1);
+            self.subs.values().for_each(look);
+        } else {
+            let beyond = self.backlog.beyond.union(&self.backlog.beyond_twice);
+            beyond.filter_map(|id| self.subs.get(id)).for_each(&mut look);
         }
         let waits = |id: &u32, on: &u32| beyond_twice.contains(on) && !beyond_twice.contains(id);
         let freed = self.backlog.held_back.extract_if(.., |id, on| !waits(id, on));

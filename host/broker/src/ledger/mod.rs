@@ -24,6 +24,7 @@ mod recovery;
 mod replay;
 mod retention;
 mod retry;
+mod scanning;
 mod schedules;
 mod settle;
 mod standing;
@@ -37,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use usher_event::{Identity, SubscriptionName};
-use usher_filter::{Filter, FilterIndex};
+use usher_filter::FilterIndex;
 
 use crate::api::{AttemptRecord, BrokerStats, Lease, Settlement, StoredEvent};
 use crate::store::Batch;
@@ -53,6 +54,8 @@ use outgoing::Outgoing;
 pub(crate) use recovery::{DelayedEmission, LedgerOptions, Recovered};
 use retention::Expiry;
 pub(crate) use retention::{Expired, Unseen, Watched};
+use scanning::Scans;
+pub(crate) use scanning::{SCAN_MAX_LOOKED_AT, ScanFound, ScanPart};
 use schedules::Schedules;
 pub(crate) use standing::{DeliverySnapshot, FlowSnapshot, SubscriptionSnapshot};
 use state::StateLedger;
@@ -93,6 +96,7 @@ pub(crate) struct Ledger {
     unsaved: BTreeSet<u32>,
     outgoing: Outgoing,
     fetches: Vec<Fetch>,
+    scans: Scans,
     blobs: BlobLedger,
     alone: ExclusiveQueue,
     backlog: Backlog,
@@ -145,8 +149,8 @@ pub(crate) struct Released {
 /// epoch are ignored.
 #[derive(Clone, Debug)]
 pub(crate) enum Fetch {
-    /// Events of the log for a subscription that is behind.
-    Scan { subscription: u32, epoch: u64, filter: Arc<Filter>, from: u64, to: u64 },
+    /// Events of the log before `to`, for subscriptions that are behind.
+    Scan { parts: Vec<ScanPart>, to: u64 },
     /// Single deliveries: events with their failed attempts.
     Deliveries { subscription: u32, epoch: u64, sequences: Vec<u64> },
     /// Emissions whose delay has elapsed: due time and number.
@@ -159,7 +163,7 @@ pub(crate) enum Fetch {
 /// The result of a [`Fetch`].
 #[derive(Debug)]
 pub(crate) enum Fetched {
-    Scan { subscription: u32, epoch: u64, events: Vec<StoredEvent>, next: u64 },
+    Scan { found: Vec<ScanFound> },
     Deliveries { subscription: u32, epoch: u64, deliveries: Vec<FetchedDelivery> },
     Delayed { emissions: Vec<FetchedEmission> },
     Expired(Expired),
@@ -186,14 +190,7 @@ impl Ledger {
     /// Takes the result of a read.
     pub(crate) fn fetched(&mut self, fetched: Fetched, now_ms: u64) {
         match fetched {
-            Fetched::Scan { subscription, epoch, events, next } => {
-                if let Some(sub) = self.subs.get_mut(&subscription)
-                    && sub.epoch == epoch
-                {
-                    sub.scanned(events, next);
-                    self.touched.insert(subscription);
-                }
-            }
+            Fetched::Scan { found } => self.scanned(found),
             Fetched::Deliveries { subscription, epoch, deliveries } => {
                 if let Some(sub) = self.subs.get_mut(&subscription)
                     && sub.epoch == epoch
@@ -296,6 +293,8 @@ impl Ledger {
         while self.watch_backlog() {
             self.grant_touched();
         }
+        let scan = self.next_scan();
+        self.fetches.extend(scan);
         std::mem::take(&mut self.fetches)
     }
 
@@ -310,7 +309,10 @@ impl Ledger {
             // If everything ready was parked, there may be more.
             loop {
                 let more = sub.refill(&self.tail, self.counters.last_sequence);
-                self.fetches.extend(more.fetches);
+                self.fetches.extend(more.fetch);
+                if more.needs_scan {
+                    self.scans.ask(id);
+                }
                 if !more.filled {
                     break;
                 }
@@ -377,15 +379,16 @@ impl Ledger {
     }
 
     /// Writes the cursors of subscriptions without matches from time to time; they would rescan the
-    /// log after a restart.
+    /// log after a restart. The more there are, the less often, so that an event costs a part of a row.
     fn save_idle_cursors(&mut self) {
         const EVERY_EVENTS: u64 = 8_192;
+        const EVENTS_PER_ROW: u64 = 8;
+        let every = EVERY_EVENTS.max(self.subs.len() as u64 * EVENTS_PER_ROW);
         let last = self.counters.last_sequence;
-        if last / EVERY_EVENTS == self.written_counters.last_sequence / EVERY_EVENTS {
+        if last / every == self.written_counters.last_sequence / every {
             return;
         }
-        let stale =
-            self.subs.values().filter(|sub| sub.next(last) > sub.written_next + EVERY_EVENTS);
+        let stale = self.subs.values().filter(|sub| sub.next(last) > sub.written_next + every);
         self.unsaved.extend(stale.map(|sub| sub.id));
     }
 }

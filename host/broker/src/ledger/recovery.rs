@@ -113,6 +113,7 @@ impl Ledger {
             unsaved: Default::default(),
             outgoing: Default::default(),
             fetches: Vec::new(),
+            scans: Default::default(),
             blobs: BlobLedger::new(recovered.blob_bytes),
             alone: Default::default(),
             backlog: Backlog::new(backlog_max_events),

@@ -121,7 +121,9 @@ impl Pending {
 /// Result of [`Sub::refill`].
 #[derive(Default)]
 pub(super) struct Refilled {
-    pub(super) fetches: Vec<Fetch>,
+    pub(super) fetch: Option<Fetch>,
+    /// Whether it waits for events of the log now.
+    pub(super) needs_scan: bool,
     pub(super) filled: bool,
 }
 
@@ -374,11 +376,8 @@ impl Sub {
         if room > 0 && !self.wanted.is_empty() {
             let sequences: Vec<u64> = self.wanted.drain(..room.min(self.wanted.len())).collect();
             self.fetching += sequences.len();
-            refilled.fetches.push(Fetch::Deliveries {
-                subscription: self.id,
-                epoch: self.epoch,
-                sequences,
-            });
+            refilled.fetch =
+                Some(Fetch::Deliveries { subscription: self.id, epoch: self.epoch, sequences });
         }
         let Position::Behind { from, fetching: false } = self.position else { return refilled };
         if self.ready.len() > READY_MAX_EVENTS / 2 || self.ready_bytes > READY_MAX_BYTES / 2 {
@@ -403,13 +402,7 @@ impl Sub {
             }
         } else {
             self.position = Position::Behind { from, fetching: true };
-            refilled.fetches.push(Fetch::Scan {
-                subscription: self.id,
-                epoch: self.epoch,
-                filter: Arc::clone(&self.filter),
-                from,
-                to: tail.first().unwrap_or(last + 1),
-            });
+            refilled.needs_scan = true;
         }
         refilled
     }

@@ -22,7 +22,8 @@ pub(crate) struct Pointers {
 struct Node {
     /// The pointer that ends here.
     slot: Option<u32>,
-    children: HashMap<Box<str>, Node>,
+    /// In the order of their names.
+    children: Vec<(Box<str>, Node)>,
     /// The lowest and the highest slot here and below.
     range: Option<(u32, u32)>,
 }
@@ -40,7 +41,7 @@ impl Pointers {
             let mut node = &mut of.root;
             node.cover(slot);
             for step in pointer.steps() {
-                node = node.children.entry(step.clone()).or_default();
+                node = node.child_mut(step);
                 node.cover(slot);
             }
             node.slot = Some(slot);
@@ -79,7 +80,33 @@ impl Node {
 
     fn for_each_slot(&self, each: &mut impl FnMut(u32)) {
         self.slot.into_iter().for_each(&mut *each);
-        self.children.values().for_each(|child| child.for_each_slot(each));
+        self.children.iter().for_each(|(_, child)| child.for_each_slot(each));
+    }
+
+    fn child_mut(&mut self, name: &str) -> &mut Self {
+        let place = match self.children.binary_search_by(|(other, _)| (**other).cmp(name)) {
+            Ok(place) => place,
+            Err(place) => {
+                self.children.insert(place, (name.into(), Self::default()));
+                place
+            }
+        };
+        #[allow(clippy::indexing_slicing, reason = "it was found or inserted there")]
+        &mut self.children[place].1
+    }
+
+    /// Called for each member of the objects on the way: few names are compared one by one.
+    fn child(&self, name: &str) -> Option<&Self> {
+        const FEW: usize = 8;
+        if self.children.len() <= FEW {
+            return self
+                .children
+                .iter()
+                .find(|(other, _)| **other == *name)
+                .map(|(_, child)| child);
+        }
+        let place = self.children.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+        self.children.get(place).map(|(_, child)| child)
     }
 }
 
@@ -221,7 +248,7 @@ impl<'t> Visitor<'_> for Child<'t> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.children.get(name))
+        Ok(self.0.child(name))
     }
 }
 

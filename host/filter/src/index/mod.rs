@@ -343,8 +343,11 @@ impl FieldIndex {
             Test::Equals(text) => self.equals.get(text).map_or(0, |slots| slots.len()),
             Test::BeginsWith(text) => self.begins.count(text.as_bytes()),
             Test::EndsWith(text) => self.ends.count(&backwards(text)),
-            // How many of them a number lies in can't be told; a part of them, most often.
-            Test::Within(..) => self.within.len() / 8,
+            // How many of them a number lies in can't be told: few, if they have two ends, most often.
+            Test::Within(Some(_), Some(_)) => {
+                self.within.len().checked_ilog2().unwrap_or(0) as usize
+            }
+            Test::Within(..) => self.within.len() / 4,
         }
     }
 
