@@ -190,27 +190,33 @@ fn step<'a>(
             Value::Boolean(pattern.matches(&text, steps)? != *is_negated)
         }
         OpKind::In { elements, is_negated } => {
-            let begin = stack.len().saturating_sub(*elements);
-            let mut set = stack.drain(begin..).collect::<Stack<'_>>();
-            let left = stack.pop().unwrap_or(Value::Boolean(false));
+            let begin = stack.len().saturating_sub(*elements + 1);
             let mut is_in = false;
-            for element in set.drain(..) {
-                // "the left argument MUST be used as the target type" (§3.7)
-                let element = element.cast(left.type_of()).ok_or(ErrorKind::Cast)?;
-                is_in |= element == left;
+            if let Some((left, set)) = stack.get_mut(begin..).and_then(<[_]>::split_first_mut) {
+                for element in set {
+                    // "the left argument MUST be used as the target type" (§3.7)
+                    let element = take(element).cast(left.type_of()).ok_or(ErrorKind::Cast)?;
+                    is_in |= element == *left;
+                }
             }
+            stack.truncate(begin);
             Value::Boolean(is_in != *is_negated)
         }
         OpKind::Call { function, arguments } => {
             let begin = stack.len().saturating_sub(*arguments);
-            let result = function.call(stack.drain(begin..), steps)?;
-            stack.push(result);
-            return Ok(None);
+            let result = function.call(stack.get_mut(begin..).unwrap_or_default(), steps)?;
+            stack.truncate(begin);
+            result
         }
         OpKind::Unknown { .. } => return Err(ErrorKind::MissingFunction.into()),
     };
     stack.push(result);
     Ok(None)
+}
+
+/// Moves a value out of its place.
+pub(crate) fn take<'a>(place: &mut Value<'a>) -> Value<'a> {
+    std::mem::replace(place, Value::Boolean(false))
 }
 
 fn boolean(value: &Value<'_>) -> Result<bool, ErrorKind> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::ErrorKind;
-use crate::evaluate::{Raised, Steps};
+use crate::evaluate::{Raised, Steps, take};
 use crate::value::{Type, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +74,11 @@ impl Function {
     /// Calls it.
     pub(crate) fn call<'a>(
         self,
-        mut arguments: impl ExactSizeIterator<Item = Value<'a>>,
+        arguments: &mut [Value<'a>],
         steps: &mut Steps,
     ) -> Result<Value<'a>, Raised<'a>> {
+        let count = arguments.len();
+        let mut arguments = arguments.iter_mut().map(take);
         // As many as the table says are there.
         let mut next = || arguments.next().unwrap_or(Value::Boolean(false));
         Ok(match self {
@@ -116,10 +118,8 @@ impl Function {
                 change(text, steps, |text| part(text, |text| text.get(last(text, count)..)))?
             }
             Self::Substring => {
-                let has_length = arguments.len() == 3;
-                let mut next = || arguments.next().unwrap_or(Value::Boolean(false));
                 let (text, position) = (next(), integer(next())?);
-                let length = if has_length { Some(integer(next())?) } else { None };
+                let length = if count == 3 { Some(integer(next())?) } else { None };
                 substring(text, position, length, steps)?
             }
         })

@@ -13,7 +13,7 @@ pub(crate) struct Subject<'e> {
     pub(crate) event: &'e Event,
     pointers: &'e Pointers,
     payload: OnceCell<Payload<'e>>,
-    tree: OnceCell<Option<serde_json::Value>>,
+    tree: OnceCell<Result<serde_json::Value, String>>,
 }
 
 /// What of the payload was found.
@@ -48,20 +48,21 @@ impl<'e> Subject<'e> {
         values.get(self.pointers.slot(pointer)?)
     }
 
-    /// The values that a query selects, each with its place.
-    pub(crate) fn selected(&self, query: &Path) -> Vec<(Pointer, &'e RawValue)> {
-        let Ok(text) = self.text() else { return Vec::new() };
-        let tree = self.tree.get_or_init(|| serde_json::from_str(text).ok());
-        let Some(tree) = tree else { return Vec::new() };
-        let places = query.select(tree);
+    /// The values that a query selects, each with its place; why it can't be told otherwise.
+    pub(crate) fn selected(&self, query: &Path) -> Result<Vec<(Pointer, &'e RawValue)>, String> {
+        let text = self.text()?;
+        // What a scan skips isn't parsed, but a tree has no place for a number such as 1e999.
+        let no_tree = |error| format!("data can't be queried: {error}");
+        let tree = self.tree.get_or_init(|| serde_json::from_str(text).map_err(no_tree));
+        let places = query.select(tree.as_ref().map_err(String::clone)?);
         // From the text, as numbers in the tree are rounded.
         let pointers = Pointers::of(&places);
-        let Ok(values) = pointers.scan(text) else { return Vec::new() };
+        let values = pointers.scan(text).map_err(no_tree)?;
         let value = |place: Pointer| {
             let value = values.get(pointers.slot(&place)?)?;
             Some((place, value))
         };
-        places.into_iter().filter_map(value).collect()
+        Ok(places.into_iter().filter_map(value).collect())
     }
 
     fn text(&self) -> Result<&'e str, String> {

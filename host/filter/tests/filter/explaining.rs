@@ -87,6 +87,14 @@ fn the_part_that_says_no_is_named() {
         let words = filter.explain(&builder.build().unwrap()).unwrap().to_string();
         assert!(words.starts_with(expected), "{words}");
     }
+    // Such a number is valid JSON, which a pointer can compare, but no query can look past it.
+    let far = Event::builder("1", "/s", "t").data(r#"{"a":1e999,"b":[1]}"#).build().unwrap();
+    assert!(Filter::parse(r#"{"data":{"/a":{"gt":5},"/b/0":1}}"#).unwrap().matches(&far));
+    for condition in [r#"{"exists":false}"#, "1"] {
+        let filter = Filter::parse(&format!(r#"{{"data":{{"$.b[*]":{condition}}}}}"#)).unwrap();
+        let words = filter.explain(&far).unwrap().to_string();
+        assert!(words.starts_with("data can't be queried: number out of range"), "{words}");
+    }
     let sql = Filter::parse(r#"{"sql":"type = 'ticket.paid' AND subject = 'a'"}"#).unwrap();
     assert_eq!(
         sql.explain(&event).unwrap().to_string(),

@@ -47,10 +47,9 @@ impl Data {
     fn meets(path: &Path, condition: &Condition, subject: &Subject<'_>) -> bool {
         match path.pointer() {
             Some(pointer) => condition.holds(subject.value(pointer)),
-            None => {
-                let found = subject.selected(path);
+            None => subject.selected(path).is_ok_and(|found| {
                 condition.holds_for(&found.iter().map(|(_, value)| *value).collect::<Vec<_>>())
-            }
+            }),
         }
     }
 
@@ -61,9 +60,10 @@ impl Data {
                 let found = Mismatch::found(subject.value(pointer).map(RawValue::get));
                 format!("{} {found}, needs to {needs}", path.as_str())
             }
-            None => match subject.selected(path).as_slice() {
-                [] => format!("{} selects nothing, needs to {needs}", path.as_str()),
-                [(place, value), others @ ..] => {
+            None => match subject.selected(path).as_deref() {
+                Err(reason) => reason.clone(),
+                Ok([]) => format!("{} selects nothing, needs to {needs}", path.as_str()),
+                Ok([(place, value), others @ ..]) => {
                     let more = match others.len() {
                         0 => String::new(),
                         more => format!(" (and {more} more)"),
