@@ -73,6 +73,18 @@ pub trait Deliveries: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<Lease>, BrokerError>;
 
+    /// Calls `call` once when a delivery is ready to be leased, at once if one is; or when nothing will be any
+    /// more, so that leasing fails. Replaces what an earlier call for the subscription left. `call` must not
+    /// block. For subscriptions that wait long: nobody has to wait with them.
+    ///
+    /// # Errors
+    /// There is no such subscription.
+    fn when_ready(
+        &self,
+        subscription: &SubscriptionName,
+        call: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), BrokerError>;
+
     /// Settles a batch of leased deliveries. Settlements commit in call order; returns after fsync,
     /// with one result per settlement, in order.
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError>;

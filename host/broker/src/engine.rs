@@ -362,6 +362,17 @@ impl Deliveries for EmbeddedBroker {
         queue.lease(max).await
     }
 
+    fn when_ready(
+        &self,
+        subscription: &SubscriptionName,
+        call: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), BrokerError> {
+        let queue = self.shared.leases.named(subscription);
+        let queue = queue.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
+        queue.when_ready(call);
+        Ok(())
+    }
+
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
         if batch.is_empty() {
             return Ok(Vec::new());

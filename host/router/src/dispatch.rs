@@ -76,6 +76,10 @@ impl Dispatch {
         &self.home.tracing
     }
 
+    pub(crate) fn is_serving(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving
+    }
+
     pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }
@@ -148,15 +152,29 @@ impl Dispatch {
         self.home.broker.lease(&self.home.subscription, max).await
     }
 
-    /// Settles the finished part of a run and leaves the waiting part to the next idle worker.
-    pub(crate) fn hand_off(&self, rest: Rest<'_>) {
+    /// Has the broker call once when a delivery is ready, or leasing fails.
+    pub(crate) fn when_ready(&self, call: impl FnOnce() + Send + 'static) {
+        if let Err(error) = self.home.broker.when_ready(self.name(), Box::new(call)) {
+            self.stopped_by(&error);
+        }
+    }
+
+    /// Settles the finished part of a run and leaves the waiting part to the next idle worker; returns
+    /// whether there is one.
+    pub(crate) fn hand_off(&self, rest: Rest<'_>) -> bool {
         self.settling.submit_aside(std::mem::take(rest.done));
         if rest.waiting.is_empty() {
-            return;
+            return false;
         }
         let run = Run::new(Arc::clone(&self.home), std::mem::take(rest.waiting));
         self.handed_off.lock().unwrap_or_else(PoisonError::into_inner).push_back(run);
         self.hand_off_wakes.notify_one();
+        true
+    }
+
+    /// Whether a run waits for an idle worker.
+    pub(crate) fn has_handed_off(&self) -> bool {
+        !self.handed_off.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn take_handed_off(&self) -> Option<Run> {

@@ -30,6 +30,7 @@ mod swap;
 mod trial;
 mod verdict;
 mod worker;
+mod workers;
 
 pub use breaker::BreakerPolicy;
 pub use dry_run::DryRun;

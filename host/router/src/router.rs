@@ -221,14 +221,14 @@ impl Router {
         let entry = self.entry(name);
         // Held until the drain is done, so that a concurrent install of the same name waits for it.
         let mut entry = entry.lock().await;
-        let Some(mut plugin) = entry.take() else {
+        let Some(plugin) = entry.take() else {
             return false;
         };
         self.active_mut(|active| {
             active.dispatches.retain(|_, (plugin, _)| plugin != name);
             active.ladders.remove(name);
         });
-        let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(self.drain));
+        let stopped = plugin.dispatchers.values().map(|one| one.stop(self.drain));
         join_all(stopped).await;
         drop(plugin.ladder.take_trial());
         true
@@ -313,8 +313,8 @@ impl Router {
             self.plugins.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let stopping = entries.iter().map(|entry| async {
             // A concurrent change may hold the lock while it drains; that is bounded too.
-            let Some(mut plugin) = entry.lock().await.take() else { return true };
-            let stopped = plugin.dispatchers.values_mut().map(|one| one.stop(deadline));
+            let Some(plugin) = entry.lock().await.take() else { return true };
+            let stopped = plugin.dispatchers.values().map(|one| one.stop(deadline));
             let ended = join_all(stopped).await.into_iter().all(|ended| ended);
             drop(plugin.ladder.take_trial());
             ended
@@ -335,13 +335,13 @@ impl Router {
         wanted: BTreeMap<SubscriptionName, Subscription>,
         instances: usize,
     ) -> Result<Vec<(Subscription, Arc<Stats>)>, InstallError> {
-        let mut stopped: BTreeMap<_, _> = plugin
+        let stopped: BTreeMap<_, _> = plugin
             .dispatchers
             .extract_if(.., |name, present| {
                 !wanted.get(name).is_some_and(|wanted| present.serves(wanted, instances))
             })
             .collect();
-        join_all(stopped.values_mut().map(|dispatcher| dispatcher.stop(self.drain))).await;
+        join_all(stopped.values().map(|dispatcher| dispatcher.stop(self.drain))).await;
 
         let missing: Vec<_> = wanted
             .into_values()

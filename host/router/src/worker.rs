@@ -26,6 +26,7 @@ use crate::spans::{self, SettlingSpan};
 use crate::stats::RunStats;
 use crate::swap::Hold;
 use crate::verdict::{disposition, failure_of, verdict_of};
+use crate::workers::Workers;
 
 /// A delivery that takes longer than this is slow: the finished part of its run is settled and the
 /// rest goes to other workers.
@@ -33,8 +34,12 @@ const SLOW_AFTER: Duration = Duration::from_millis(2);
 /// Delay before leasing again after a broker error.
 const LEASE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Works until the dispatcher stops or leasing fails for good.
-pub(crate) async fn work(dispatch: Arc<Dispatch>) {
+/// A worker ends that has waited this long.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Works until the dispatcher stops, leasing fails for good, or there has been nothing to do for a while.
+pub(crate) async fn work(workers: &Arc<Workers>) {
+    let dispatch = workers.dispatch();
     let mut phase = dispatch.phase();
     let mut size = RunSize::default();
     let mut stamp = CachedClock::default();
@@ -44,10 +49,12 @@ pub(crate) async fn work(dispatch: Arc<Dispatch>) {
             biased;
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
             leased = dispatch.next_run(size.deliveries(), &mut changes) => leased,
+            // Its clock is read only once the others have nothing.
+            () = async { sleep(IDLE_MAX).await } => return,
         };
         match leased {
             Ok((run, probing)) => {
-                handle_run(&dispatch, run, &mut phase, &mut size, &mut stamp, probing.is_some())
+                handle_run(workers, run, &mut phase, &mut size, &mut stamp, probing.is_some())
                     .await;
                 drop(probing);
             }
@@ -71,13 +78,14 @@ fn is_final(error: &BrokerError) -> bool {
 }
 
 async fn handle_run(
-    dispatch: &Dispatch,
+    workers: &Arc<Workers>,
     mut run: Run,
     phase: &mut watch::Receiver<Phase>,
     size: &mut RunSize,
     stamp: &mut CachedClock,
     is_probe: bool,
 ) {
+    let dispatch = workers.dispatch();
     let mut hold = dispatch.hold();
     let digest = hold.listener().digest();
     let mut tally = RunStats::default();
@@ -86,7 +94,11 @@ async fn handle_run(
         && (is_probe || dispatch.ladder().is_free())
         && let Some((delivery, rest)) = run.advance()
     {
-        let mut slow = Some(|| dispatch.hand_off(rest));
+        let mut slow = Some(|| {
+            if dispatch.hand_off(rest) {
+                workers.wake();
+            }
+        });
         let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;
         let Some(Handled { by, took, decision, span }) = handled else {
             tracing::warn!(

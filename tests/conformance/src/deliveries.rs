@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use usher_broker::traits::*;
 use usher_broker::{
-    Changes, DeliveryState, Disposition, HOPS_MAX, Lease, NewEvent, Settled, Subscription,
+    BrokerError, Changes, DeliveryState, Disposition, HOPS_MAX, Lease, NewEvent, Settled,
+    Subscription,
 };
 use usher_event::FailureClass;
 
@@ -256,4 +257,28 @@ pub async fn a_flow_that_goes_in_circles_ends(disk: Disk) {
     assert_eq!(letter.attempts[0].class, FailureClass::Limit);
     // The first event, one for each hop, and the report of the dead letter.
     assert_eq!(broker.stats().last_sequence, 1 + u64::from(HOPS_MAX) + 1);
+}
+
+/// At once where something is ready, else with the next delivery, and when the subscription goes.
+pub async fn a_call_is_made_when_something_is_ready(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    let called = || {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        broker.when_ready(&name("p/s"), Box::new(move || sender.send(()).unwrap_or_default())).unwrap();
+        receiver
+    };
+    let (replaced, next) = (called(), called());
+    publish(&broker, event("a", 1)).await;
+    soon(next).await.unwrap();
+    assert!(soon(replaced).await.is_err(), "another took its place");
+    soon(called()).await.unwrap();
+    ack(&broker, &lease_one(&broker, "p/s").await).await;
+    let last = called();
+    broker.unsubscribe(&name("p/s")).await.unwrap();
+    soon(last).await.unwrap();
+    assert!(matches!(
+        broker.when_ready(&name("p/s"), Box::new(|| ())),
+        Err(BrokerError::NoSubscription(_))
+    ));
 }

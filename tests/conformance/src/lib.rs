@@ -80,6 +80,7 @@ macro_rules! conformance {
                 a_start_is_a_sequence_or_a_time,
             },
             deliveries::{
+                a_call_is_made_when_something_is_ready,
                 never_more_than_max_in_flight,
                 a_released_delivery_comes_again_as_the_same_attempt,
                 settling_twice_is_stale,

@@ -19,6 +19,8 @@ pub(crate) struct LeaseQueue {
 #[derive(Default)]
 struct Offered {
     leases: VecDeque<Lease>,
+    /// Called by the next offer, or when it is closed.
+    when_ready: Option<Box<dyn FnOnce() + Send>>,
     /// Why it was closed.
     closed: Option<BrokerError>,
 }
@@ -29,8 +31,22 @@ impl LeaseQueue {
         let mut state = self.state();
         if state.closed.is_none() {
             state.leases.extend(leases);
+            let call = state.when_ready.take();
+            drop(state);
             self.ready.notify_one();
+            call.into_iter().for_each(|call| call());
         }
+    }
+
+    /// Calls `call` once there is something to lease, or nothing will be any more.
+    pub(crate) fn when_ready(&self, call: Box<dyn FnOnce() + Send>) {
+        let mut state = self.state();
+        if state.leases.is_empty() && state.closed.is_none() {
+            state.when_ready = Some(call);
+            return;
+        }
+        drop(state);
+        call();
     }
 
     /// Leases at most `max` deliveries; waits for the first. Cancel-safe.
@@ -82,8 +98,10 @@ impl LeaseQueue {
         let mut state = self.state();
         state.leases.clear();
         state.closed.get_or_insert(reason);
+        let call = state.when_ready.take();
         drop(state);
         self.ready.notify_waiters();
+        call.into_iter().for_each(|call| call());
     }
 
     fn state(&self) -> MutexGuard<'_, Offered> {

@@ -162,3 +162,28 @@ async fn a_poisoned_broker_stops_deliveries_and_says_so() {
     .await;
     assert!(soon(router.shutdown(LONG)).await);
 }
+
+/// With a clock that goes on whenever nothing runs, so nothing here may be awaited with a timeout.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_waits_costs_no_task() {
+    const SUBSCRIPTIONS: usize = 50;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let world = World::new(LONG);
+    let puppet = Puppet::willing(1);
+    let subscription = |n: usize| to_type(&format!("s{n}"), &format!("t{n}"));
+    let subscriptions: Vec<_> = (0..SUBSCRIPTIONS).map(subscription).collect();
+    world.router.install(installation(&puppet, &subscriptions)).await.unwrap();
+    for round in 0..3_usize {
+        let event = usher_event::Event::builder(round.to_string(), "/test", "t7").build().unwrap();
+        world.broker.publish(vec![event]).await.unwrap();
+        let mut begun = puppet.begun.subscribe();
+        begun.wait_for(|begun| begun.len() > round).await.unwrap();
+        // All workers of one subscription, and what settles for them.
+        assert!(tasks() < 10, "{} tasks in round {round}", tasks());
+        while tasks() > 0 {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+    assert_eq!(world.router.status().iter().map(|one| one.handled).sum::<u64>(), 3);
+    assert!(world.router.shutdown(LONG).await);
+}

@@ -54,7 +54,7 @@ pub(crate) struct Puppet {
     name: PluginName,
     digest: Digest,
     act: Box<Act>,
-    begun: watch::Sender<Vec<u64>>,
+    pub(crate) begun: watch::Sender<Vec<u64>>,
 }
 
 impl Puppet {

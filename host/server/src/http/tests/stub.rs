@@ -200,6 +200,14 @@ impl Deliveries for Stub {
         }])
     }
 
+    fn when_ready(
+        &self,
+        _: &SubscriptionName,
+        _: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), BrokerError> {
+        unimplemented!()
+    }
+
     async fn lease(&self, _: &SubscriptionName, _: usize) -> Result<Vec<Lease>, BrokerError> {
         std::future::pending().await
     }
