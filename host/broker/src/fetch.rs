@@ -137,6 +137,10 @@ fn expired(
         has_more: false,
     };
     let mut unseen_count = 0;
+    let mut index = FilterIndex::new();
+    for (n, watched) in watched.iter().enumerate() {
+        index.insert(n, &watched.filter);
+    }
     for (looked_at, stored) in log::events_in(view, from, to).enumerate() {
         let stored = stored?;
         let sequence = stored.sequence;
@@ -147,12 +151,15 @@ fn expired(
             expired.has_more = true;
             break;
         }
-        for (watched, unseen) in watched.iter().zip(&mut expired.unseen) {
-            if sequence >= watched.from && stored.matches(&watched.filter) {
+        index.for_each_match(&stored.event, |n| {
+            if let (Some(watched), Some(unseen)) = (watched.get(*n), expired.unseen.get_mut(*n))
+                && sequence >= watched.from
+                && stored.matches(&watched.filter)
+            {
                 unseen.sequences.push(sequence);
                 unseen_count += 1;
             }
-        }
+        });
         expired.bytes += stored.event.encoded().len() as u64;
         expired.upto = sequence + 1;
         if stored.cause.is_none()

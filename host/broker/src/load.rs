@@ -95,8 +95,11 @@ fn delayed(view: &dyn View) -> Result<Vec<DelayedEmission>, StoreFailure> {
 
 /// One above the newest record, which is never removed.
 fn next_audit(view: &dyn View) -> Result<u64, StoreFailure> {
-    let newest = view.rows::<schema::Audit>().next_back().transpose()?;
-    Ok(newest.map_or(1, |(newest, _)| newest + 1))
+    let Some(row) = view.range(Space::Audit, &[], None).next_back() else { return Ok(1) };
+    // Its key is enough: what it says may be of a newer version.
+    let (key, _) = row?;
+    let newest = keys::first_number(&key);
+    newest.map(|newest| newest + 1).ok_or_else(|| StoreFailure::damaged(Space::Audit, &key))
 }
 
 fn schedules(view: &dyn View) -> Result<BTreeMap<ScheduleName, ScheduleRow>, StoreFailure> {

@@ -53,20 +53,15 @@ impl Expression {
     /// ```
     pub fn check_filter(&self) -> Result<(), ParseError> {
         let error = |at: usize, reason: String| Err(ParseError::new(self.text(), at, reason));
-        for (n, op) in self.program().iter().enumerate() {
+        for op in self.program() {
             if let OpKind::Unknown { name, arguments } = &op.kind {
                 let plural = if *arguments == 1 { "" } else { "s" };
                 let reason =
                     format!("there is no function {name} with {arguments} argument{plural} (§3.5)");
                 return error(op.place.start, reason);
             }
-            if matches!(op.kind, OpKind::Branch { .. }) {
-                continue;
-            }
-            let part = self.program().get(op.first..=n).unwrap_or_default();
-            if part.iter().any(|op| matches!(op.kind, OpKind::Attribute(_) | OpKind::Exists(_))) {
-                continue;
-            }
+        }
+        for part in self.constant_parts() {
             if let Some(found) = self.run(part, &NoAttributes, |_, _| ()).error
                 && found.kind != ErrorKind::Generic
             {
@@ -77,6 +72,31 @@ impl Expression {
             None | Some(Type::Boolean) => Ok(()),
             Some(other) => error(0, format!("the value is always {other}, a filter needs Boolean")),
         }
+    }
+
+    /// The largest parts that name no attribute.
+    fn constant_parts(&self) -> Vec<&[Op]> {
+        let program = self.program();
+        // How many operations before each name one.
+        let mut named = vec![0_usize];
+        for op in program {
+            let names = matches!(op.kind, OpKind::Attribute(_) | OpKind::Exists(_));
+            named.push(named.last().copied().unwrap_or(0) + usize::from(names));
+        }
+        let mut parts = Vec::new();
+        let mut end = program.len();
+        while let Some(op) = end.checked_sub(1).and_then(|last| program.get(last)) {
+            let is_part = !matches!(op.kind, OpKind::Branch { .. });
+            if is_part && named.get(op.first) == named.get(end) {
+                parts.extend(program.get(op.first..end));
+                end = op.first;
+            } else {
+                // Right before it stands its last operand.
+                end -= 1;
+            }
+        }
+        parts.reverse();
+        parts
     }
 
     /// What holds for every event that passes: conditions on attributes that an index can look up.
@@ -109,6 +129,37 @@ impl Expression {
             }
             None
         })
+    }
+
+    /// Texts that an attribute is compared with for equality or as a beginning, outside of `NOT`, whatever
+    /// else has to hold.
+    pub fn texts_of(&self, attribute: &str) -> impl Iterator<Item = &str> {
+        let mut open = vec![self.program()];
+        let mut texts = Vec::new();
+        while let Some(part) = open.pop() {
+            if let Some((_, left, right)) = split(part) {
+                open.extend([left, right]);
+                continue;
+            }
+            match (requirement(part), part) {
+                (Some(Requirement::Equals { attribute: name, value: text }), _)
+                | (Some(Requirement::BeginsWith { attribute: name, prefix: text }), _) => {
+                    texts.extend((name == attribute).then_some(text));
+                }
+                (None, [first, elements @ .., last]) => {
+                    let is_of_it =
+                        matches!(&first.kind, OpKind::Attribute(name) if **name == *attribute);
+                    if is_of_it && matches!(last.kind, OpKind::In { is_negated: false, .. }) {
+                        texts.extend(elements.iter().filter_map(|op| match &op.kind {
+                            OpKind::Literal(Literal::String(text)) => Some(&**text),
+                            _ => None,
+                        }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        texts.into_iter()
     }
 
     /// The single condition that this is, if it is one and nothing else.

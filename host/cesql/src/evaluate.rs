@@ -7,7 +7,8 @@ use crate::expression::Expression;
 use crate::program::{Arithmetic, Comparison, Logic, Op, OpKind};
 use crate::value::{Attributes, Type, Value};
 
-/// Maximum steps of an evaluation: operations, and bytes of strings that are looked at one by one.
+/// Maximum steps of an evaluation: operations, characters that patterns and functions look at, and every 16
+/// bytes of strings that are read or compared.
 pub const EVALUATION_MAX_STEPS: usize = 1 << 20;
 
 /// Values of a typical expression that wait for their operation.
@@ -35,6 +36,15 @@ impl Steps {
     pub(crate) fn take(&mut self, count: usize) -> Result<(), TooManySteps> {
         self.0 = self.0.checked_sub(count).ok_or(TooManySteps)?;
         Ok(())
+    }
+
+    /// Takes those of reading a value once: to compare or cast it.
+    fn take_read(&mut self, value: &Value<'_>) -> Result<(), TooManySteps> {
+        const BYTES_PER_STEP: usize = 16;
+        match value {
+            Value::String(text) => self.take(text.len() / BYTES_PER_STEP),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -135,7 +145,11 @@ fn step<'a>(
         // "the subexpression referencing the missing attribute MUST evaluate to the zero value for
         // the return type of the subexpression, along with a MissingAttributeError" (§3.2); so
         // `missing OR TRUE` is `false`.
-        OpKind::Attribute(name) => attributes.attribute(name).ok_or(ErrorKind::MissingAttribute)?,
+        OpKind::Attribute(name) => {
+            let value = attributes.attribute(name).ok_or(ErrorKind::MissingAttribute)?;
+            steps.take_read(&value)?;
+            value
+        }
         OpKind::Exists(name) => Value::Boolean(attributes.attribute(name).is_some()),
         OpKind::Not => Value::Boolean(!boolean(&pop())?),
         OpKind::Negate => {
@@ -144,6 +158,7 @@ fn step<'a>(
         }
         OpKind::Equal { is_negated } => {
             let (right, left) = (pop(), pop());
+            steps.take_read(&right)?;
             Value::Boolean(equal(left, &right)? != *is_negated)
         }
         OpKind::Compare(comparison) => {
@@ -195,6 +210,7 @@ fn step<'a>(
             if let Some((left, set)) = stack.get_mut(begin..).and_then(<[_]>::split_first_mut) {
                 for element in set {
                     // "the left argument MUST be used as the target type" (§3.7)
+                    steps.take_read(element)?;
                     let element = take(element).cast(left.type_of()).ok_or(ErrorKind::Cast)?;
                     is_in |= element == *left;
                 }

@@ -34,8 +34,8 @@
 //! # Limits
 //!
 //! [`EXPRESSION_MAX_BYTES`], [`EXPRESSION_MAX_DEPTH`], and [`EVALUATION_MAX_STEPS`] for an evaluation,
-//! where a step is an operation or a byte of a string that a function or a pattern looks at. So no
-//! expression and no event can make an evaluation long. Neither parsing nor evaluating panics.
+//! where a step is an operation, a character that a function or a pattern looks at, or 16 bytes that are
+//! compared. So no expression and no event can make an evaluation long. Neither parsing nor evaluating panics.
 //!
 //! [spec]: https://github.com/cloudevents/spec/blob/cesql/v1.0.0/cesql/spec.md
 
@@ -55,4 +55,5 @@ pub use error::{ErrorKind, EvaluationError, ParseError};
 pub use evaluate::{EVALUATION_MAX_STEPS, Evaluation};
 pub use expression::Expression;
 pub use parse::{EXPRESSION_MAX_BYTES, EXPRESSION_MAX_DEPTH};
+pub use print::literal;
 pub use value::{Attributes, Type, Value};

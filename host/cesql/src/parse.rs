@@ -136,31 +136,40 @@ struct Parser<'t> {
 impl<'t> Parser<'t> {
     /// An operand, and operators that bind at least so tight with theirs.
     fn expression(&mut self, least: Precedence) -> Result<(), ParseError> {
-        self.depth += 1;
-        if self.depth > EXPRESSION_MAX_DEPTH * 2 {
-            return Err(self.error(format!("nests deeper than {EXPRESSION_MAX_DEPTH}")));
-        }
         let (first, begin) = (self.ops.len(), self.skip_space());
         self.operand()?;
         while let Some((infix, behind)) = self.infix() {
             if infix.precedence() < least {
                 break;
             }
+            let left = begin..self.end.max(begin);
             self.advance(behind);
-            let kind = self.right_side(infix)?;
+            let kind = self.right_side(infix, left)?;
             self.push(kind, first, begin);
         }
+        Ok(())
+    }
+
+    /// An expression within parentheses or arguments, or behind a unary operator.
+    fn nested(&mut self, least: Precedence) -> Result<(), ParseError> {
+        self.depth += 1;
+        if self.depth > EXPRESSION_MAX_DEPTH {
+            return Err(self.error(format!("nests deeper than {EXPRESSION_MAX_DEPTH}")));
+        }
+        self.expression(least)?;
         self.depth -= 1;
         Ok(())
     }
 
     /// What follows an infix operator; returns the operation.
-    fn right_side(&mut self, infix: Infix) -> Result<OpKind, ParseError> {
+    fn right_side(&mut self, infix: Infix, left: Range<usize>) -> Result<OpKind, ParseError> {
         let right = infix.precedence().right();
         Ok(match infix {
             Infix::Logic(logic) => {
                 let branch = self.ops.len();
-                self.push(OpKind::Branch { logic, end: 0 }, branch, self.at);
+                // What it may fail at is its left operand.
+                let kind = OpKind::Branch { logic, end: 0 };
+                self.ops.push(Op { kind, first: branch, place: left });
                 self.expression(right)?;
                 let end = self.ops.len() + 1;
                 if let Some(op) = self.ops.get_mut(branch) {
@@ -203,7 +212,7 @@ impl<'t> Parser<'t> {
             None => Err(self.error("expected a value, found the end")),
             Some('(') => {
                 self.advance(begin + 1);
-                self.expression(Precedence::Logic)?;
+                self.nested(Precedence::Logic)?;
                 self.close()
             }
             Some(quote @ ('\'' | '"')) => {
@@ -220,7 +229,7 @@ impl<'t> Parser<'t> {
                     return Err(self.error("a + here needs digits behind it"));
                 }
                 self.advance(begin + 1);
-                self.expression(Precedence::Unary)?;
+                self.nested(Precedence::Unary)?;
                 self.push(OpKind::Negate, first, begin);
                 Ok(())
             }
@@ -237,7 +246,7 @@ impl<'t> Parser<'t> {
         match keyword {
             Some("NOT") => {
                 self.advance(behind);
-                self.expression(Precedence::Unary)?;
+                self.nested(Precedence::Unary)?;
                 self.push(OpKind::Not, first, begin);
                 return Ok(());
             }
@@ -298,7 +307,7 @@ impl<'t> Parser<'t> {
             return Ok(count);
         }
         loop {
-            self.expression(Precedence::Logic)?;
+            self.nested(Precedence::Logic)?;
             count += 1;
             match self.peek() {
                 Some(',') => self.advance(self.at + 1),

@@ -88,6 +88,16 @@ impl Pattern {
     }
 }
 
+impl Piece {
+    /// Its characters.
+    fn width(&self) -> usize {
+        match self {
+            Self::Any(count) => *count,
+            Self::Text(literal) => literal.chars().count(),
+        }
+    }
+}
+
 impl Group {
     fn push(&mut self, literal: Option<char>) {
         match (literal, self.0.last_mut()) {
@@ -119,8 +129,10 @@ impl Group {
             steps.take(text.len())?;
             return Ok(text.split_once(literal.as_str()).map(|(_, behind)| behind));
         }
+        // At most what one attempt looks at.
+        let width = self.0.iter().map(Piece::width).sum();
         loop {
-            steps.take(self.0.len())?;
+            steps.take(width)?;
             if let Some(behind) = self.strip(text) {
                 return Ok(Some(behind));
             }
@@ -133,11 +145,7 @@ impl Group {
 
     /// Whether the text ends with the group.
     fn ends(&self, text: &str) -> bool {
-        let chars = self.0.iter().map(|piece| match piece {
-            Piece::Any(count) => *count,
-            Piece::Text(literal) => literal.chars().count(),
-        });
-        let chars: usize = chars.sum();
+        let chars: usize = self.0.iter().map(Piece::width).sum();
         let Some(before_last) = chars.checked_sub(1) else { return true };
         let begin = text.char_indices().rev().nth(before_last);
         let end = begin.and_then(|(begin, _)| text.get(begin..));

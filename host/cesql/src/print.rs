@@ -126,9 +126,32 @@ fn print_literal(literal: &Literal) -> String {
     }
 }
 
-/// In single quotes, unless a backslash before one of them needs double ones.
+/// A text as a literal, in single quotes unless a backslash before one of them needs double ones; `None`
+/// if neither can hold it, as what ends with a backslash.
+///
+/// ```
+/// assert_eq!(usher_cesql::literal("it's").as_deref(), Some(r"'it\'s'"));
+/// ```
+pub fn literal(text: &str) -> Option<String> {
+    let printed = ['\'', '"'].map(|quote| quoted(text, quote));
+    printed.into_iter().find(|printed| {
+        Expression::parse(printed).is_ok_and(|one| match one.program() {
+            [only] => {
+                matches!(&only.kind, OpKind::Literal(Literal::String(read)) if **read == *text)
+            }
+            _ => false,
+        })
+    })
+}
+
+/// A literal that was read, so that one of the quotes can hold it.
 fn print_string(text: &str) -> String {
-    let quote = if text.contains("\\'") && !text.contains("\\\"") { '"' } else { '\'' };
+    let is_plain = !text.contains(['\'', '\\']);
+    let literal = if is_plain { None } else { literal(text) };
+    literal.unwrap_or_else(|| quoted(text, '\''))
+}
+
+fn quoted(text: &str, quote: char) -> String {
     let mut printed = String::from(quote);
     for one in text.chars() {
         if one == quote {

@@ -66,6 +66,7 @@ fn literals_and_names() {
     is("'\"'", "\"");
     is("'a\\b\\\\'", "a\\b\\\\");
     is("\"\\'\"", "\\'");
+    is(r#""\'\\\"""#, r#"\'\\""#);
     is("2fa", "on");
     is("type", "order.placed");
     is("paid", true);
@@ -367,7 +368,8 @@ fn an_explanation_names_the_part_and_what_is_there() {
 #[test]
 fn limits_hold() {
     let deep = |levels: usize| format!("{}TRUE{}", "(".repeat(levels), ")".repeat(levels));
-    is(&deep(EXPRESSION_MAX_DEPTH - 1), true);
+    is(&deep(EXPRESSION_MAX_DEPTH), true);
+    is(&format!("{}2{} > 0", "1 - 1 * (".repeat(90), ")".repeat(90)), true);
     for text in [deep(5_000), "NOT ".repeat(5_000) + "TRUE", "ABS(".repeat(5_000) + "1"] {
         let error = Expression::parse(&text).unwrap_err();
         assert_eq!(error.reason(), format!("nests deeper than {EXPRESSION_MAX_DEPTH}"));
@@ -389,6 +391,12 @@ fn limits_hold() {
         let error = expression.evaluate(&event).error.map(|error| error.kind);
         assert!(error == Some(Generic) || !expression.passes(&event), "{error:?}");
     }
+    let wide = format!("CONCAT(x, x, x) LIKE '%{}b%'", "_".repeat(30_000));
+    let expression = Expression::parse(&wide).unwrap();
+    assert_eq!(expression.evaluate(&event).error.unwrap().kind, Generic);
+    // Constant parts are evaluated once each, however they nest.
+    let sum = format!("{}1 = 2", "1+".repeat(16_000));
+    Expression::parse(&sum).unwrap().check_filter().unwrap();
     let joins = "CONCAT(".repeat(50) + "x" + &",x,x,x,x,x,x,x,x)".repeat(50) + " = 'a'";
     let expression = Expression::parse(&joins).unwrap();
     assert_eq!(expression.evaluate(&event).error.unwrap().kind, Generic);

@@ -98,7 +98,7 @@ pub struct TailArgs {
     /// Only events whose type starts with this
     #[arg(long = "type", value_name = "PREFIX")]
     pub type_prefix: Option<String>,
-    /// Only events that match this filter: JSON, @FILE with JSON, or a CloudEvents SQL expression
+    /// Only events that match this filter: JSON, a CloudEvents SQL expression, or @FILE with either
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub filter: Option<String>,
     /// Start at this sequence
@@ -220,7 +220,11 @@ pub fn filter_argument(text: &str) -> Result<Filter, String> {
 
 fn read_filter(name: &str) -> io::Result<String> {
     let mut text = String::new();
-    File::open(name)?.take(FILTER_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    let read = File::open(name)?.take(FILTER_FILE_MAX_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > FILTER_FILE_MAX_BYTES {
+        let what = format!("has more than {FILTER_FILE_MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
     Ok(text)
 }
 

@@ -5,7 +5,9 @@
 //! matches, and that a value which is an array matches with one of its elements: here `any`.
 
 use serde_json::{Map, Value as Json, json};
+use usher_cesql::literal;
 
+use crate::data::path::escaped;
 use crate::{Filter, FilterError};
 
 /// A translated event pattern.
@@ -16,6 +18,9 @@ pub struct Translated {
     /// What hasn't, each with its place. The filter matches more events than the pattern did.
     pub untranslated: Vec<String>,
 }
+
+/// What is wrong with another leaf.
+const LEAF: &str = "a leaf of a pattern is an array that isn't empty";
 
 /// Maximum nesting of objects in a pattern.
 const PATTERN_MAX_DEPTH: usize = 32;
@@ -65,13 +70,13 @@ impl Translation {
                 }
                 (Place::Envelope, part) => all.extend(self.attribute(name, part)),
                 (Place::Detail(above), part) => {
-                    let pointer = format!("{above}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    let pointer = format!("{above}/{}", escaped(name));
                     match part {
                         Json::Object(inner) => {
                             all.extend(self.object(inner, &Place::Detail(pointer), depth + 1));
                         }
-                        Json::Array(of) => all.extend(self.values(&pointer, of)),
-                        _ => self.cannot(&pointer, "a leaf of a pattern is an array"),
+                        Json::Array(of) if !of.is_empty() => all.extend(self.values(&pointer, of)),
+                        _ => self.cannot(&pointer, LEAF),
                     }
                 }
             }
@@ -84,6 +89,9 @@ impl Translation {
             self.cannot("$or", "needs an array");
             return None;
         };
+        if of.is_empty() {
+            self.cannot("$or", "needs at least one alternative");
+        }
         let mut any = Vec::new();
         for one in of {
             let Json::Object(one) = one else {
@@ -93,7 +101,10 @@ impl Translation {
             let mut all = self.object(one, place, depth + 1);
             match all.len() {
                 // What says nothing matches everything.
-                0 => return None,
+                0 => {
+                    self.cannot("$or", "has an alternative of which nothing is left");
+                    return None;
+                }
                 1 => any.extend(all.pop()),
                 _ => any.push(json!({ "all": all })),
             }
@@ -112,9 +123,12 @@ impl Translation {
             }
         };
         let Json::Array(of) = part else {
-            self.cannot(name, "a leaf of a pattern is an array");
+            self.cannot(name, LEAF);
             return None;
         };
+        if of.is_empty() {
+            self.cannot(name, LEAF);
+        }
         let mut any = Vec::new();
         for one in of {
             any.push(self.attribute_value(name, attribute, one)?);
@@ -131,14 +145,16 @@ impl Translation {
                 return None;
             }
         };
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "\\'"));
         match (operator.as_str(), operand) {
             ("prefix" | "suffix", Json::String(_)) => {
                 Some(json!({ operator: { attribute: operand } }))
             }
             ("equals-ignore-case", Json::String(text)) => {
-                let sql = format!("LOWER({attribute}) = {}", quoted(&text.to_lowercase()));
-                Some(json!({ "sql": sql }))
+                let Some(text) = literal(&text.to_lowercase()) else {
+                    self.cannot(name, "has a backslash where SQL can't");
+                    return None;
+                };
+                Some(json!({ "sql": format!("LOWER({attribute}) = {text}") }))
             }
             ("exists", Json::Bool(exists)) => {
                 let not = if *exists { "" } else { "NOT " };
@@ -240,9 +256,16 @@ impl Translation {
                 self.cannot(pointer, &format!("numeric can't be {}", json!(of)));
                 return None;
             };
-            sides.insert(side.to_owned(), number.clone());
+            if sides.insert(side.to_owned(), number.clone()).is_some() {
+                self.cannot(pointer, "numeric has one side twice");
+                return None;
+            }
         }
-        Some(Json::Object(sides)).filter(|_| !of.is_empty())
+        if of.is_empty() {
+            self.cannot(pointer, "numeric can't be empty");
+            return None;
+        }
+        Some(Json::Object(sides))
     }
 
     fn cannot(&mut self, place: &str, why: &str) {

@@ -13,6 +13,9 @@ pub const FILTER_MAX_DEPTH: usize = 16;
 /// Maximum number of expressions, compared attributes and conditions on data in a filter.
 pub const FILTER_MAX_EXPRESSIONS: usize = 1_024;
 
+/// Maximum number of paths in a filter that can lead to several values.
+const FILTER_MAX_QUERIES: usize = 8;
+
 /// Maximum length of a value to compare with; attributes are never longer.
 pub const VALUE_MAX_BYTES: usize = usher_event::limits::ATTRIBUTE_MAX_BYTES;
 
@@ -32,11 +35,12 @@ pub(crate) struct Reader {
     /// The root is at depth 1.
     depth: usize,
     expressions: usize,
+    queries: usize,
 }
 
 impl Reader {
     pub(crate) fn new(dialects: &'static [Entry]) -> Self {
-        Self { dialects, path: String::new(), depth: 1, expressions: 0 }
+        Self { dialects, path: String::new(), depth: 1, expressions: 0, queries: 0 }
     }
 
     pub(crate) fn expression(&mut self, json: &Json) -> Result<Expression, FilterError> {
@@ -129,6 +133,17 @@ impl Reader {
         self.expressions += 1;
         if self.expressions > FILTER_MAX_EXPRESSIONS {
             return Err(self.error(too_many()));
+        }
+        Ok(())
+    }
+
+    /// Counts a path that reads data again for itself.
+    pub(crate) fn count_query(&mut self) -> Result<(), FilterError> {
+        self.queries += 1;
+        if self.queries > FILTER_MAX_QUERIES {
+            return Err(self.error(format!(
+                "the filter has more than {FILTER_MAX_QUERIES} queries that can select several values"
+            )));
         }
         Ok(())
     }

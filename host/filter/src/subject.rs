@@ -6,71 +6,54 @@ use serde_json::value::RawValue;
 use usher_event::Event;
 
 use crate::data::path::{Path, Pointer};
-use crate::data::scan::{Pointers, Values};
+use crate::data::scan::{Pointers, Values, select};
 
-/// An event under filters. Its payload is read when a filter first asks for it, and only once.
+/// An event under filters. Its payload is read when a filter first asks for it, and only once for all
+/// pointers.
 pub(crate) struct Subject<'e> {
     pub(crate) event: &'e Event,
     pointers: &'e Pointers,
-    payload: OnceCell<Payload<'e>>,
-    tree: OnceCell<Result<serde_json::Value, String>>,
+    payload: OnceCell<Result<Payload<'e>, String>>,
 }
 
-/// What of the payload was found.
-pub(crate) enum Payload<'e> {
-    Values(Values<'e>),
-    /// Why there is nothing to find.
-    Unreadable(String),
+/// A payload that is JSON.
+pub(crate) struct Payload<'e> {
+    whole: &'e RawValue,
+    pub(crate) values: Values<'e>,
 }
 
 impl<'e> Subject<'e> {
     pub(crate) fn new(event: &'e Event, pointers: &'e Pointers) -> Self {
-        Self { event, pointers, payload: OnceCell::new(), tree: OnceCell::new() }
+        Self { event, pointers, payload: OnceCell::new() }
     }
 
-    /// The payload.
-    pub(crate) fn payload(&self) -> &Payload<'e> {
-        self.payload.get_or_init(|| {
-            let text = match self.text() {
-                Ok(text) => text,
-                Err(reason) => return Payload::Unreadable(reason),
-            };
-            match self.pointers.scan(text) {
-                Ok(values) => Payload::Values(values),
-                Err(error) => Payload::Unreadable(format!("data is no valid JSON: {error}")),
-            }
-        })
+    /// The payload; why there is nothing to find otherwise.
+    pub(crate) fn payload(&self) -> Result<&Payload<'e>, &str> {
+        let payload = self.payload.get_or_init(|| {
+            let whole = whole(self.event)?;
+            Ok(Payload { whole, values: self.pointers.scan(whole) })
+        });
+        payload.as_ref().map_err(String::as_str)
     }
 
     /// The value that a pointer is about, if its slot was asked for.
     pub(crate) fn value(&self, pointer: &Pointer) -> Option<&'e RawValue> {
-        let Payload::Values(values) = self.payload() else { return None };
-        values.get(self.pointers.slot(pointer)?)
+        self.payload().ok()?.values.get(self.pointers.slot(pointer)?)
     }
 
-    /// The values that a query selects, each with its place; why it can't be told otherwise.
-    pub(crate) fn selected(&self, query: &Path) -> Result<Vec<(Pointer, &'e RawValue)>, String> {
-        let text = self.text()?;
-        // What a scan skips isn't parsed, but a tree has no place for a number such as 1e999.
-        let no_tree = |error| format!("data can't be queried: {error}");
-        let tree = self.tree.get_or_init(|| serde_json::from_str(text).map_err(no_tree));
-        let places = query.select(tree.as_ref().map_err(String::clone)?);
-        // From the text, as numbers in the tree are rounded.
-        let pointers = Pointers::of(&places);
-        let values = pointers.scan(text).map_err(no_tree)?;
-        let value = |place: Pointer| {
-            let value = values.get(pointers.slot(&place)?)?;
-            Some((place, value))
-        };
-        Ok(places.into_iter().filter_map(value).collect())
+    /// The values that a query selects; why it can't be told otherwise.
+    pub(crate) fn selected(&self, query: &Path) -> Result<Vec<&'e RawValue>, String> {
+        select(self.payload()?.whole, query.steps())
     }
+}
 
-    fn text(&self) -> Result<&'e str, String> {
-        let Some(data) = self.event.data_slice() else { return Err("there is no data".to_owned()) };
-        if !self.event.has_json_type() {
-            let ty = self.event.datacontenttype().unwrap_or_default();
-            return Err(format!("data is {ty}, no JSON"));
-        }
-        std::str::from_utf8(data).map_err(|error| format!("data is no valid JSON: {error}"))
+fn whole(event: &Event) -> Result<&RawValue, String> {
+    let Some(data) = event.data_slice() else { return Err("there is no data".to_owned()) };
+    if !event.has_json_type() {
+        let ty = event.datacontenttype().unwrap_or_default();
+        return Err(format!("data is {ty}, no JSON"));
     }
+    let invalid = |error: &dyn std::fmt::Display| format!("data is no valid JSON: {error}");
+    let text = std::str::from_utf8(data).map_err(|error| invalid(&error))?;
+    serde_json::from_str(text).map_err(|error| invalid(&error))
 }

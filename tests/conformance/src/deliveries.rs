@@ -265,7 +265,9 @@ pub async fn a_call_is_made_when_something_is_ready(disk: Disk) {
     broker.subscribe(to_type("p/s", "a")).await.unwrap();
     let called = || {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        broker.when_ready(&name("p/s"), Box::new(move || sender.send(()).unwrap_or_default())).unwrap();
+        broker
+            .when_ready(&name("p/s"), Box::new(move || sender.send(()).unwrap_or_default()))
+            .unwrap();
         receiver
     };
     let (replaced, next) = (called(), called());

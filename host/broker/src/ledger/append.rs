@@ -4,6 +4,7 @@ use usher_event::{Event, Identity};
 use usher_filter::Filter;
 
 use super::Ledger;
+use super::subscription::Room;
 use crate::api::{BrokerError, Cause, Published, StoredEvent};
 use crate::store::{Space, keys};
 
@@ -71,11 +72,12 @@ impl Ledger {
         self.outgoing.put_event(&stored, identity);
         let (subs, touched) = (&mut self.subs, &mut self.touched);
         let is_plain = stored.is_for_all();
+        let room = Room::of_each(subs.len());
         self.index.for_each_match(&stored.event, |id| {
             if let Some(sub) = subs.get_mut(id)
                 && (is_plain || stored.matches(&sub.filter))
             {
-                sub.offer(&stored);
+                sub.offer(&stored, room);
                 touched.insert(*id);
             }
         });

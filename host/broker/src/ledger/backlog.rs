@@ -60,8 +60,8 @@ fn is_beyond(was_before: bool, lag: u64, mark: u64) -> bool {
 impl Ledger {
     /// Updates which subscriptions are too far behind. Returns whether any held back was released.
     ///
-    /// None gets farther behind than the log grows, so all of them are looked at only once it has grown by a
-    /// part of the mark; those beyond it are looked at each time.
+    /// One that has looked at the log gets no farther behind than the log grows, so many are all looked at only
+    /// once it has grown by a part of the mark; those beyond it are looked at each time.
     pub(super) fn watch_backlog(&mut self) -> bool {
         const PARTS: u64 = 64;
         let Some(max_events) = self.backlog.max_events else { return false };

@@ -5,7 +5,7 @@
 //! would need its event, so any other outcome expires it. Redriven deliveries don't expire; their
 //! events stay on disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Ledger;
 use super::outgoing::Outgoing;
@@ -108,13 +108,15 @@ impl Ledger {
     /// that is unknown.
     pub(super) fn count_unseen(&self, upto: u64, found: &[Unseen]) -> Option<Vec<(u32, u64)>> {
         let expiring = self.subs.values().filter(|sub| sub.subscription().expires);
+        let found: HashMap<u32, &Unseen> =
+            found.iter().map(|found| (found.subscription, found)).collect();
         let count = |sub: &Sub| {
             let Some(from) = sub.unseen_from().filter(|from| *from < upto) else {
                 return Some((sub.id, 0));
             };
-            let is_of = |found: &&Unseen| found.subscription == sub.id && found.epoch == sub.epoch;
-            let unseen = &found.iter().find(is_of)?.sequences;
-            let unseen = unseen.iter().filter(|sequence| (from..upto).contains(*sequence));
+            let unseen = found.get(&sub.id).filter(|found| found.epoch == sub.epoch)?;
+            let unseen =
+                unseen.sequences.iter().filter(|sequence| (from..upto).contains(*sequence));
             Some((sub.id, unseen.count() as u64))
         };
         expiring.map(count).collect()

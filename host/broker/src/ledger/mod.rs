@@ -59,7 +59,7 @@ pub(crate) use scanning::{SCAN_MAX_LOOKED_AT, ScanFound, ScanPart};
 use schedules::Schedules;
 pub(crate) use standing::{DeliverySnapshot, FlowSnapshot, SubscriptionSnapshot};
 use state::StateLedger;
-use subscription::Sub;
+use subscription::{Room, Sub};
 use tail::Tail;
 use timeline::Timeline;
 
@@ -299,6 +299,7 @@ impl Ledger {
     }
 
     fn grant_touched(&mut self) {
+        let room = Room::of_each(self.subs.len());
         for id in std::mem::take(&mut self.touched) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
             let is_held_back = self.backlog.holds_back(id);
@@ -308,7 +309,7 @@ impl Ledger {
             let mut has_parked = sub.grant(&mut self.next_token, &mut self.outgoing);
             // If everything ready was parked, there may be more.
             loop {
-                let more = sub.refill(&self.tail, self.counters.last_sequence);
+                let more = sub.refill(&self.tail, self.counters.last_sequence, room);
                 self.fetches.extend(more.fetch);
                 if more.needs_scan {
                     self.scans.ask(id);

@@ -47,8 +47,8 @@ impl Scans {
 }
 
 impl Ledger {
-    /// The next scan, unless one is under way: for the subscription that has waited longest, and for
-    /// those near it.
+    /// The next scan, unless one is under way: from where the subscription stands that has waited longest,
+    /// and for those that stand shortly behind that.
     pub(super) fn next_scan(&mut self) -> Option<Fetch> {
         if self.scans.is_under_way {
             return None;
@@ -64,7 +64,7 @@ impl Ledger {
                 continue;
             }
             let first = *near.get_or_insert(from);
-            if from.abs_diff(first) > SCAN_MAX_LOOKED_AT as u64 {
+            if !(first..first + SCAN_MAX_LOOKED_AT as u64).contains(&from) {
                 others.push_back(id);
                 continue;
             }

@@ -23,11 +23,27 @@ use crate::api::{
 use crate::store::rows::{CursorRow, RetryRow, SubscriptionRow};
 use crate::{PARKED_MAX, RETRIES_MAX};
 
-/// Maximum matched events kept ready; beyond it the subscription falls behind.
-const READY_MAX_EVENTS: usize = 2_048;
+/// How much a subscription keeps ready; beyond it, it falls behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    events: usize,
+    bytes: usize,
+}
 
-/// Maximum bytes of matched events kept ready.
-const READY_MAX_BYTES: usize = 8 * 1_024 * 1_024;
+impl Room {
+    /// Of one subscription; many share what all of them may keep.
+    const MAX: Self = Self { events: 2_048, bytes: 8 * 1_024 * 1_024 };
+    const SUM: Self = Self { events: 1_024 * 1_024, bytes: 1_024 * 1_024 * 1_024 };
+    const MIN: Self = Self { events: 16, bytes: 16 * 1_024 };
+
+    pub(super) fn of_each(subscriptions: usize) -> Self {
+        let share = |sum: usize, min, max| (sum / subscriptions.max(1)).clamp(min, max);
+        Self {
+            events: share(Self::SUM.events, Self::MIN.events, Self::MAX.events),
+            bytes: share(Self::SUM.bytes, Self::MIN.bytes, Self::MAX.bytes),
+        }
+    }
+}
 
 /// Bytes of held events beyond which no new ones are handed out.
 const HELD_MAX_BYTES: usize = 64 * 1_024 * 1_024;
@@ -240,19 +256,19 @@ impl Sub {
     }
 
     /// Takes a new event that matches, or falls behind if memory is full.
-    pub(super) fn offer(&mut self, stored: &StoredEvent) {
+    pub(super) fn offer(&mut self, stored: &StoredEvent, room: Room) {
         if self.position != Position::Live {
             return;
         }
-        if self.is_full() {
+        if self.is_full(room) {
             self.position = Position::Behind { from: stored.sequence, fetching: false };
         } else {
             self.push_ready(stored.clone());
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.ready.len() >= READY_MAX_EVENTS || self.ready_bytes >= READY_MAX_BYTES
+    fn is_full(&self, room: Room) -> bool {
+        self.ready.len() >= room.events || self.ready_bytes >= room.bytes
     }
 
     fn push_ready(&mut self, stored: StoredEvent) {
@@ -370,7 +386,7 @@ impl Sub {
 
     /// Gets more to hand out: from memory if the tail reaches back far enough, else by requesting a
     /// part of the log. Also requests deliveries to read back.
-    pub(super) fn refill(&mut self, tail: &Tail, last: u64) -> Refilled {
+    pub(super) fn refill(&mut self, tail: &Tail, last: u64, all: Room) -> Refilled {
         let mut refilled = Refilled::default();
         let room = FETCHED_MAX.saturating_sub(self.again.len() + self.fetching);
         if room > 0 && !self.wanted.is_empty() {
@@ -380,7 +396,7 @@ impl Sub {
                 Some(Fetch::Deliveries { subscription: self.id, epoch: self.epoch, sequences });
         }
         let Position::Behind { from, fetching: false } = self.position else { return refilled };
-        if self.ready.len() > READY_MAX_EVENTS / 2 || self.ready_bytes > READY_MAX_BYTES / 2 {
+        if self.ready.len() > all.events / 2 || self.ready_bytes > all.bytes / 2 {
             return refilled;
         }
         if from > last {
@@ -393,7 +409,7 @@ impl Sub {
                 if !stored.matches(&self.filter) {
                     continue;
                 }
-                if self.is_full() {
+                if self.is_full(all) {
                     self.position = Position::Behind { from: stored.sequence, fetching: false };
                     break;
                 }

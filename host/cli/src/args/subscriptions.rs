@@ -50,7 +50,7 @@ pub struct ReplayArgs {
     /// Only events whose type starts with this
     #[arg(long = "type", value_name = "PREFIX")]
     pub type_prefix: Option<String>,
-    /// Only events that match this filter: JSON, @FILE with JSON, or a CloudEvents SQL expression
+    /// Only events that match this filter: JSON, a CloudEvents SQL expression, or @FILE with either
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub filter: Option<String>,
     /// Run the plugin on the events, discard its effects and show them

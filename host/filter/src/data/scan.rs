@@ -1,20 +1,23 @@
-//! Reads a payload once for all paths: values that a path is about are kept as the bytes that they are,
-//! everything else is only validated. No tree is built, nothing is copied.
+//! Reads a payload once for all pointers: values that one is about are kept as the bytes that they are, and
+//! everything else is only checked for its syntax. No tree is built, nothing is copied.
+//!
+//! What is found at a pointer depends on the payload alone, never on what else is asked for: a value that no
+//! pointer ends at or leads through may be a number beyond all limits, or no text.
 
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
 use serde_json::value::RawValue;
 
-use super::path::Pointer;
+use super::members::{Part, for_each};
+use super::path::{Pointer, Step, index};
+
+/// How deep a descendant segment looks. Each level reads what is below it again.
+const BELOW_MAX_LEVELS: usize = 16;
 
 /// Pointers, as a tree of their steps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pointers {
-    root: Node,
+    nodes: Vec<Node>,
     slots: HashMap<Pointer, u32>,
 }
 
@@ -22,31 +25,42 @@ pub(crate) struct Pointers {
 struct Node {
     /// The pointer that ends here.
     slot: Option<u32>,
-    /// In the order of their names.
-    children: Vec<(Box<str>, Node)>,
-    /// The lowest and the highest slot here and below.
-    range: Option<(u32, u32)>,
+    /// Names and nodes, in the order of names.
+    children: Vec<(Box<str>, usize)>,
 }
 
 impl Pointers {
-    /// The tree of these pointers. One that is there already stays as it is.
+    /// The tree of these pointers.
     pub(crate) fn of<'p>(pointers: impl IntoIterator<Item = &'p Pointer>) -> Self {
-        let mut of = Self::default();
-        for pointer in pointers {
-            if of.slots.contains_key(pointer) {
-                continue;
-            }
-            let slot = u32::try_from(of.slots.len()).unwrap_or(u32::MAX);
+        let mut pointers: Vec<&Pointer> = pointers.into_iter().collect();
+        // In this order each node's children are made in the order of their names.
+        pointers.sort_unstable();
+        pointers.dedup();
+        let mut of = Self { nodes: vec![Node::default()], slots: HashMap::new() };
+        for (slot, pointer) in (0..).zip(pointers) {
             of.slots.insert(pointer.clone(), slot);
-            let mut node = &mut of.root;
-            node.cover(slot);
+            let mut at = 0;
             for step in pointer.steps() {
-                node = node.child_mut(step);
-                node.cover(slot);
+                at = of.child_made(at, step);
             }
-            node.slot = Some(slot);
+            if let Some(node) = of.nodes.get_mut(at) {
+                node.slot = Some(slot);
+            }
         }
         of
+    }
+
+    fn child_made(&mut self, at: usize, name: &str) -> usize {
+        let new = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(at) else { return at };
+        match node.children.last() {
+            Some((last, child)) if **last == *name => *child,
+            _ => {
+                node.children.push((name.into(), new));
+                self.nodes.push(Node::default());
+                new
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -58,55 +72,25 @@ impl Pointers {
         self.slots.get(pointer).copied()
     }
 
-    /// Finds what the pointers are about; why the text is no JSON otherwise.
+    /// Finds what the pointers are about.
     ///
     /// Where a name is repeated in an object, its last member counts, as it does for most readers (RFC
     /// 8259, section 4, leaves it open), so that what a filter saw is what a plugin will see.
-    pub(crate) fn scan<'d>(&self, text: &'d str) -> Result<Values<'d>, serde_json::Error> {
-        let mut values = Values(Vec::new());
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        Select { node: &self.root, values: &mut values.0 }.deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        values.0.sort_by_key(|(slot, _)| *slot);
-        Ok(values)
-    }
-}
-
-impl Node {
-    fn cover(&mut self, slot: u32) {
-        let (low, high) = self.range.unwrap_or((slot, slot));
-        self.range = Some((low.min(slot), high.max(slot)));
+    pub(crate) fn scan<'d>(&self, payload: &'d RawValue) -> Values<'d> {
+        let mut scan =
+            Scan { pointers: self, visits: Vec::new(), latest: HashMap::new(), found: Vec::new() };
+        scan.visit(0, None, payload);
+        scan.end()
     }
 
-    fn for_each_slot(&self, each: &mut impl FnMut(u32)) {
-        self.slot.into_iter().for_each(&mut *each);
-        self.children.iter().for_each(|(_, child)| child.for_each_slot(each));
-    }
-
-    fn child_mut(&mut self, name: &str) -> &mut Self {
-        let place = match self.children.binary_search_by(|(other, _)| (**other).cmp(name)) {
-            Ok(place) => place,
-            Err(place) => {
-                self.children.insert(place, (name.into(), Self::default()));
-                place
-            }
-        };
-        #[allow(clippy::indexing_slicing, reason = "it was found or inserted there")]
-        &mut self.children[place].1
-    }
-
-    /// Called for each member of the objects on the way: few names are compared one by one.
-    fn child(&self, name: &str) -> Option<&Self> {
+    fn child(&self, at: usize, name: &str) -> Option<usize> {
         const FEW: usize = 8;
-        if self.children.len() <= FEW {
-            return self
-                .children
-                .iter()
-                .find(|(other, _)| **other == *name)
-                .map(|(_, child)| child);
+        let children = &self.nodes.get(at)?.children;
+        if children.len() <= FEW {
+            return children.iter().find(|(other, _)| **other == *name).map(|(_, child)| *child);
         }
-        let place = self.children.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
-        self.children.get(place).map(|(_, child)| child)
+        let place = children.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+        children.get(place).map(|(_, child)| *child)
     }
 }
 
@@ -125,141 +109,149 @@ impl<'d> Values<'d> {
     }
 }
 
-/// Reads a value at a node of the tree.
-struct Select<'t, 'v, 'd> {
-    node: &'t Node,
-    values: &'v mut Vec<(u32, &'d RawValue)>,
+/// One reading. A member that is repeated is visited again; what earlier visits found is sorted out at the
+/// end, so that repetition costs no more than reading.
+struct Scan<'p, 'd> {
+    pointers: &'p Pointers,
+    /// Node and parent of each visit.
+    visits: Vec<(usize, Option<usize>)>,
+    /// The newest visit of each node.
+    latest: HashMap<usize, usize>,
+    /// Slot, value, and the visit that found it.
+    found: Vec<(u32, &'d RawValue, usize)>,
 }
 
-impl<'d> DeserializeSeed<'d> for Select<'_, '_, 'd> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'d>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Self { node, values } = self;
-        let Some(slot) = node.slot else {
-            return deserializer.deserialize_any(Self { node, values });
-        };
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        values.push((slot, raw));
+impl<'d> Scan<'_, 'd> {
+    /// The depth is that of the tree, at most the steps of a path.
+    fn visit(&mut self, at: usize, parent: Option<usize>, value: &'d RawValue) {
+        let Some(node) = self.pointers.nodes.get(at) else { return };
+        let visit = self.visits.len();
+        self.visits.push((at, parent));
+        self.latest.insert(at, visit);
+        if let Some(slot) = node.slot {
+            self.found.push((slot, value, visit));
+        }
         if node.children.is_empty() {
-            return Ok(());
+            return;
         }
-        // It was validated just now.
-        let mut within = serde_json::Deserializer::from_str(raw.get());
-        let read = within.deserialize_any(Self { node, values });
-        read.map_err(serde::de::Error::custom)
-    }
-}
-
-impl<'d> Visitor<'d> for Select<'_, '_, 'd> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'d>>(self, mut members: A) -> Result<(), A::Error> {
-        let Self { node, values } = self;
-        while let Some(child) = members.next_key_seed(Child(node))? {
-            match child {
-                None => drop(members.next_value::<IgnoredAny>()?),
-                Some(child) => {
-                    forget(child, values);
-                    members.next_value_seed(Select { node: child, values })?;
-                }
-            }
+        let pointers = self.pointers;
+        let mut indices = HashMap::new();
+        if value.get().starts_with('[') {
+            let children = node.children.iter();
+            indices.extend(children.filter_map(|(name, child)| Some((index(name)?, *child))));
         }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'d>>(self, mut elements: A) -> Result<(), A::Error> {
-        let Self { node, values } = self;
-        // An index has no sign and no leading zeros (RFC 6901, section 4).
-        let index = |name: &str| {
-            let index: usize = name.parse().ok()?;
-            (index.to_string() == name).then_some(index)
-        };
-        let children = node.children.iter().filter_map(|(name, child)| Some((index(name)?, child)));
-        let children: HashMap<usize, &Node> = children.collect();
-        for n in 0_usize.. {
-            let element = match children.get(&n) {
-                Some(child) => elements.next_element_seed(Select { node: child, values })?,
-                None => elements.next_element::<IgnoredAny>()?.map(drop),
+        for_each(value, |part, value| {
+            let child = match part {
+                Part::Member(name) => pointers.child(at, &name),
+                Part::Element(n) => indices.get(&n).copied(),
             };
-            if element.is_none() {
-                break;
+            if let Some(child) = child {
+                self.visit(child, Some(visit), value);
             }
+        });
+    }
+
+    fn end(self) -> Values<'d> {
+        let Self { visits, latest, found, .. } = self;
+        let is_latest = |visit: usize| {
+            let mut next = Some(visit);
+            while let Some(visit) = next {
+                let Some((node, parent)) = visits.get(visit) else { return false };
+                if latest.get(node) != Some(&visit) {
+                    return false;
+                }
+                next = *parent;
+            }
+            true
+        };
+        let kept = found.into_iter().filter(|(.., visit)| is_latest(*visit));
+        let mut values: Vec<_> = kept.map(|(slot, value, _)| (slot, value)).collect();
+        values.sort_unstable_by_key(|(slot, _)| *slot);
+        Values(values)
+    }
+}
+
+/// The values that a query selects, those of higher levels first; why it can't be told otherwise. Takes time
+/// as often as the query has steps, or looks deep.
+pub(crate) fn select<'d>(
+    payload: &'d RawValue,
+    steps: &[Step],
+) -> Result<Vec<&'d RawValue>, String> {
+    let mut here = vec![payload];
+    for step in steps {
+        if *step == Step::Below {
+            here = below(here)?;
+            continue;
         }
-        Ok(())
+        let mut next = Vec::new();
+        for value in here {
+            parts(value, |part, value| {
+                let is_selected = match (step, part) {
+                    (Step::Name(wanted), Part::Member(name)) => **wanted == *name,
+                    (Step::Index(wanted), Part::Element(n)) => *wanted == n,
+                    (Step::Every, _) => true,
+                    _ => false,
+                };
+                if is_selected {
+                    next.push(value);
+                }
+            });
+        }
+        here = next;
     }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
+    Ok(here)
 }
 
-/// What an earlier member of the same name held.
-fn forget(node: &Node, values: &mut Vec<(u32, &RawValue)>) {
-    let Some((low, high)) = node.range else { return };
-    if !values.iter().any(|(slot, _)| (low..=high).contains(slot)) {
-        return;
+/// These values, and all below them that have parts.
+fn below(mut level: Vec<&RawValue>) -> Result<Vec<&RawValue>, String> {
+    let mut all = Vec::new();
+    for _ in 0..BELOW_MAX_LEVELS {
+        let mut next = Vec::new();
+        for value in &level {
+            parts(value, |_, value| {
+                if value.get().starts_with(['{', '[']) {
+                    next.push(value);
+                }
+            });
+        }
+        all.append(&mut level);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        level = next;
     }
-    let mut below = Vec::new();
-    node.for_each_slot(&mut |slot| below.push(slot));
-    values.retain(|(slot, _)| !below.contains(slot));
+    Err(format!("data is nested deeper than the {BELOW_MAX_LEVELS} levels that .. looks at"))
 }
 
-/// Reads the name of a member; answers with the node below, if there is one.
-struct Child<'t>(&'t Node);
-
-impl<'d, 't> DeserializeSeed<'d> for Child<'t> {
-    type Value = Option<&'t Node>;
-
-    fn deserialize<D: Deserializer<'d>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'t> Visitor<'_> for Child<'t> {
-    type Value = Option<&'t Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a member")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.child(name))
-    }
+/// Calls `each` with the parts of a value, of repeated members with the last only.
+fn parts<'d>(value: &'d RawValue, mut each: impl FnMut(Part<'d>, &'d RawValue)) {
+    let mut all: Vec<Option<(Part<'d>, &'d RawValue)>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for_each(value, |part, value| {
+        if let Part::Member(name) = &part
+            && let Some(earlier) = places.insert(name.to_string(), all.len())
+            && let Some(earlier) = all.get_mut(earlier)
+        {
+            *earlier = None;
+        }
+        all.push(Some((part, value)));
+    });
+    all.into_iter().flatten().for_each(|(part, value)| each(part, value));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::path::Path;
     use super::*;
+
+    fn raw(text: &str) -> &RawValue {
+        serde_json::from_str(text).unwrap()
+    }
 
     fn scan(pointers: &[&str], text: &str) -> Vec<Option<String>> {
         let pointers: Vec<_> = pointers.iter().map(|text| Pointer::parse(text).unwrap()).collect();
         let tree = Pointers::of(&pointers);
-        let values = tree.scan(text).unwrap();
+        let values = tree.scan(raw(text));
         let found =
             |pointer| values.get(tree.slot(pointer).unwrap()).map(|raw| raw.get().to_owned());
         pointers.iter().map(found).collect()
@@ -289,6 +281,11 @@ mod tests {
         assert_eq!(scan(&["", "/a"], "[1]"), [some("[1]"), None]);
         assert_eq!(scan(&["/0", "/00", "/-", "/1"], "[7]"), [some("7"), None, None, None]);
         assert_eq!(scan(&["/a"], r#"{"\u0061":1}"#), [some("1")]);
+        let many: Vec<String> = (0..30).map(|n| format!("/a/k{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let found = scan(&many, r#"{"a":{"k7":7,"k29":29,"x":1}}"#);
+        assert_eq!((found[7].as_deref(), found[29].as_deref()), (Some("7"), Some("29")));
+        assert_eq!(found.iter().flatten().count(), 2);
     }
 
     #[test]
@@ -296,15 +293,32 @@ mod tests {
         let pointers = ["/a/b", "/a/c", "/d"];
         let text = r#"{"a":{"b":1},"d":1,"a":{"c":2},"d":3}"#;
         assert_eq!(scan(&pointers, text), [None, some("2"), some("3")]);
+        assert_eq!(scan(&["/a/b"], r#"{"a":{"b":1},"a":7}"#), [None]);
     }
 
     #[test]
-    fn what_is_no_json_is_an_error_wherever_it_is() {
-        let tree = Pointers::of(&[Pointer::parse("/a").unwrap()]);
-        let deep = "[".repeat(1_000_000);
-        for text in ["", "{", r#"{"a":1,}"#, r#"{"a":1} x"#, r#"{"b":[1,],"a":1}"#, "nul", &deep] {
-            assert!(tree.scan(text).is_err());
+    fn what_nobody_asked_for_disturbs_nobody() {
+        for other in ["1e999", r#""\ud800""#, r#"{"\ud800":1}"#, r#"{"c":1e999}"#] {
+            let text = format!(r#"{{"a":1,"b":{other}}}"#);
+            assert_eq!(scan(&["/a", "/b/c/d"], &text), [some("1"), None], "{text}");
         }
-        assert!(tree.scan(r#"{"a":1e999999,"b":{"c":[]}}"#).is_ok());
+    }
+
+    #[test]
+    fn a_query_selects_places() {
+        let text = r#"{"a":[{"b":1},{"b":1e999},{"c/d":3,"c/d":4}],"0":{"b":[5]}}"#;
+        let select = |query: &str| {
+            let found = select(raw(text), Path::parse(query).unwrap().steps()).unwrap();
+            found.iter().map(|value| value.get()).collect::<Vec<_>>()
+        };
+        assert_eq!(select("$.a[*].b"), ["1", "1e999"]);
+        assert_eq!(select("$..['c/d']"), ["4"]);
+        assert_eq!(select("$..b"), ["[5]", "1", "1e999"]);
+        assert_eq!(select("$.a[1]"), [r#"{"b":1e999}"#]);
+        assert_eq!(select("$['0']['b'][0]"), ["5"]);
+        assert_eq!(select("$.a['0']"), [""; 0]);
+        assert_eq!(select("$.x[*]"), [""; 0]);
+        let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+        assert!(super::select(raw(&deep), &[Step::Below, Step::Every]).is_err());
     }
 }

@@ -69,11 +69,7 @@ impl Dialect for Sql {
     }
 
     fn selects_type_prefix(&self, prefix: &str) -> bool {
-        let mut atoms = self.0.requirements().map(atom);
-        atoms.any(|atom| match &atom.test {
-            Test::Equals(ty) | Test::BeginsWith(ty) => atom.is_of_type() && ty.starts_with(prefix),
-            _ => false,
-        })
+        self.0.texts_of("type").any(|ty| ty.starts_with(prefix))
     }
 
     fn size(&self) -> Size {

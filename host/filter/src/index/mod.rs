@@ -19,7 +19,7 @@ use crate::cover::{Atom, Field, Test};
 use crate::data::path::Pointer;
 use crate::data::scan::Pointers;
 use crate::data::value::Found;
-use crate::subject::{Payload, Subject};
+use crate::subject::Subject;
 use ranges::Ranges;
 use texts::{Beginnings, Slots};
 
@@ -196,9 +196,9 @@ impl<K: Clone + Ord> FilterIndex<K> {
                 .for_each(|(name, field)| look_up(name, field));
         }
         if !tree.indexed.is_empty()
-            && let Payload::Values(values) = subject.payload()
+            && let Ok(payload) = subject.payload()
         {
-            for (slot, value) in values.iter() {
+            for (slot, value) in payload.values.iter() {
                 let Some(field) = tree.indexed.get(&slot).and_then(|it| self.data.get(it)) else {
                     continue;
                 };

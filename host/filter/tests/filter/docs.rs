@@ -75,11 +75,20 @@ fn what_has_no_counterpart_is_told() {
             "b": [{ "numeric": [">", "x"] }],
             "c": "x",
             "d": [1],
+            "e": [],
+            "f": [{ "numeric": [] }],
+            "g": [{ "numeric": [">", 1, ">", 5] }],
+            "$or": [],
         },
     });
     let translated = from_eventbridge(&pattern).unwrap();
     assert_eq!(translated.filter.to_json(), json!({ "data": { "/d": { "any": 1 } } }));
     let places = translated.untranslated.iter().map(|one| one.split(':').next().unwrap());
-    assert_eq!(places.collect::<Vec<_>>(), ["account", "/a", "/b", "/c", "source"]);
+    let expected = ["account", "$or", "/a", "/b", "/c", "/e", "/f", "/g", "source"];
+    assert_eq!(places.collect::<Vec<_>>(), expected);
+    let quoted =
+        from_eventbridge(&json!({ "source": [{ "equals-ignore-case": "A\\'B" }] })).unwrap();
+    let event = Event::builder("1", "a\\'b", "t").build();
+    assert!(event.map_or(true, |event| quoted.filter.matches(&event)), "{:?}", quoted.filter);
     assert!(from_eventbridge(&json!([])).is_err());
 }

@@ -14,7 +14,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 /// Few and related values, so that conditions often hold.
-fn scalar() -> impl Strategy<Value = Json> {
+fn scalar() -> BoxedStrategy<Json> {
     prop_oneof![
         text().prop_map(Json::from),
         (-3..6_i32).prop_map(Json::from),
@@ -22,9 +22,10 @@ fn scalar() -> impl Strategy<Value = Json> {
         any::<bool>().prop_map(Json::from),
         Just(Json::Null),
     ]
+    .boxed()
 }
 
-fn condition() -> impl Strategy<Value = Json> {
+fn condition() -> BoxedStrategy<Json> {
     let text_operator =
         prop_oneof![Just("prefix"), Just("suffix"), Just("equals_ignore_case"), Just("wildcard"),];
     let side = prop_oneof![Just("gt"), Just("gte"), Just("lt"), Just("lte")];
@@ -45,16 +46,17 @@ fn condition() -> impl Strategy<Value = Json> {
             vec(inner, 1..3).prop_map(Json::from),
         ]
     })
+    .boxed()
 }
 
 fn path() -> impl Strategy<Value = &'static str> {
     prop_oneof![
         4 => Just("/a"), 3 => Just("/a/b"), 2 => Just("/c"), 1 => Just(""), 1 => Just("/c/0"),
-        1 => Just("$.c[*]"), 1 => Just("$['a']"),
+        1 => Just("$.c[*]"), 1 => Just("$['a']"), 1 => Just("$..b"), 1 => Just("$.c[0]"),
     ]
 }
 
-fn sql() -> impl Strategy<Value = Json> {
+fn sql() -> BoxedStrategy<Json> {
     let attribute = || prop_oneof![Just("type"), Just("subject"), Just("id")];
     let one = || {
         prop_oneof![
@@ -67,9 +69,10 @@ fn sql() -> impl Strategy<Value = Json> {
     let operator = prop_oneof![Just("AND"), Just("OR")];
     (one(), operator, one())
         .prop_map(|(left, operator, right)| json!({ "sql": format!("{left} {operator} {right}") }))
+        .boxed()
 }
 
-fn expression() -> impl Strategy<Value = Json> {
+fn expression() -> BoxedStrategy<Json> {
     let attribute = prop_oneof![3 => Just("type"), 1 => Just("subject"), 1 => Just("id")];
     let dialect = prop_oneof![3 => Just("exact"), 3 => Just("prefix"), 1 => Just("suffix")];
     let attributes = (dialect, prop::collection::btree_map(attribute, text(), 1..3))
@@ -84,22 +87,33 @@ fn expression() -> impl Strategy<Value = Json> {
             inner.prop_map(|inner| json!({ "not": inner })),
         ]
     })
+    .boxed()
 }
 
-fn payload() -> impl Strategy<Value = String> {
+fn payload() -> BoxedStrategy<String> {
     let value = || {
         prop_oneof![
             4 => scalar(),
             1 => vec(scalar(), 0..3).prop_map(Json::from),
+            1 => vec(vec(scalar(), 0..3), 0..3).prop_map(Json::from),
             1 => scalar().prop_map(|inner| json!({ "b": inner })),
         ]
     };
+    // Valid, but no reader of values takes them.
+    let unreadable = prop_oneof![
+        Just("1e999"),
+        Just("\"\\ud800\""),
+        Just("{\"\\ud800\":1}"),
+        Just("{\"b\":1e999}"),
+    ];
     prop_oneof![
         8 => (value(), value()).prop_map(|(a, c)| json!({ "a": a, "c": c }).to_string()),
         1 => value().prop_map(|value| value.to_string()),
         1 => (value(), value()).prop_map(|(one, two)| format!(r#"{{"a":{one},"a":{two}}}"#)),
+        1 => (value(), unreadable).prop_map(|(one, two)| format!(r#"{{"a":{one},"c":{two}}}"#)),
         1 => Just("{".to_owned()),
     ]
+    .boxed()
 }
 
 pub(crate) fn filter() -> impl Strategy<Value = Filter> {

@@ -63,8 +63,8 @@ fn what_is_refused_and_where() {
         (r#"{"data":{}}"#, "filter, at data: is empty: name a path, such as /order/total"),
         (r#"{"data":{"a":1}}"#, "filter, at data.a: is no path: /member for a JSON Pointer"),
         (r#"{"data":{"/~":1}}"#, "filter, at data./~: has a ~ that is neither ~0 nor ~1"),
-        (r#"{"data":{"$[":1}}"#, "filter, at data.$[: is no JSONPath query: "),
-        (r#"{"data":{"$..a..b":1}}"#, "filter, at data.$..a..b: has more than 1 descendant"),
+        (r#"{"data":{"$[":1}}"#, "filter, at data.$[: has a segment that is none of .name, "),
+        (r#"{"data":{"$..a..b":1}}"#, "filter, at data.$..a..b: has more than one descendant"),
         (r#"{"data":{"/a":[]}}"#, "filter, at data./a: is empty: at least one alternative"),
         (r#"{"data":{"/a":{}}}"#, "filter, at data./a: is empty: use prefix, suffix, "),
         (

@@ -64,7 +64,7 @@ pub(crate) enum FilterVerb {
 /// `usher filter test`.
 #[derive(Debug, Args)]
 pub(crate) struct FilterTestArgs {
-    /// JSON, @FILE with JSON, or a CloudEvents SQL expression
+    /// JSON, a CloudEvents SQL expression, or @FILE with either
     #[arg(value_name = "FILTER", value_parser = usher_cli::filter_argument)]
     pub(crate) filter: Filter,
     /// Files of events: one, an array, or one per line; - for standard input
@@ -78,7 +78,7 @@ pub(crate) struct FilterTestArgs {
 /// `usher filter explain`.
 #[derive(Debug, Args)]
 pub(crate) struct FilterExplainArgs {
-    /// JSON, @FILE with JSON, or a CloudEvents SQL expression
+    /// JSON, a CloudEvents SQL expression, or @FILE with either
     #[arg(value_name = "FILTER", value_parser = usher_cli::filter_argument)]
     pub(crate) filter: Filter,
     /// Print JSON

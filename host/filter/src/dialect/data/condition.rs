@@ -28,7 +28,7 @@ pub(crate) enum Condition {
     Suffix(Box<str>),
     EqualsIgnoreCase(Box<str>),
     /// `*` stands for any characters.
-    Wildcard(Box<str>),
+    Wildcard(Wildcard),
     /// It is a number on this side of a limit.
     Number(Side, Decimal),
     /// It is an IP address of this network.
@@ -136,7 +136,7 @@ impl Condition {
             "prefix" => Self::Prefix(reader.value(json)?),
             "suffix" => Self::Suffix(reader.value(json)?),
             "equals_ignore_case" => Self::EqualsIgnoreCase(reader.value(json)?),
-            "wildcard" => Self::Wildcard(reader.value(json)?),
+            "wildcard" => Self::Wildcard(Wildcard::new(reader.value(json)?)),
             "cidr" => {
                 let text = reader.value(json)?;
                 let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -178,7 +178,7 @@ impl Condition {
             Self::Prefix(prefix) => text(&|text| text.starts_with(&**prefix)),
             Self::Suffix(suffix) => text(&|text| text.ends_with(&**suffix)),
             Self::EqualsIgnoreCase(other) => text(&|text| same_but_case(text, other)),
-            Self::Wildcard(pattern) => text(&|text| wildcard(text, pattern)),
+            Self::Wildcard(pattern) => text(&|text| pattern.matches(text)),
             Self::Number(side, limit) => match found {
                 Found::Number(number) => side.has(number, limit.as_str()),
                 _ => false,
@@ -204,13 +204,28 @@ impl Condition {
     pub(crate) fn holds_for(&self, values: &[&RawValue]) -> bool {
         match self {
             Self::Exists(exists) => *exists != values.is_empty(),
-            Self::Each(of) => of.iter().all(|one| one.holds_for(values)),
+            // One value has to meet all of them, but for those that are about all values.
+            Self::Each(of)
+                if of.iter().any(|one| matches!(one, Self::Exists(_) | Self::All(_))) =>
+            {
+                of.iter().all(|one| one.holds_for(values))
+            }
             Self::Either(of) => of.iter().any(|one| one.holds_for(values)),
             Self::All(inner) => {
                 !values.is_empty() && values.iter().all(|value| inner.holds(Some(value)))
             }
             Self::Any(inner) => values.iter().any(|value| inner.holds(Some(value))),
             one => values.iter().any(|value| one.holds(Some(value))),
+        }
+    }
+
+    /// Whether it looks into elements. An index looks at those of the value itself, not at theirs.
+    fn looks_into_elements(&self) -> bool {
+        match self {
+            Self::Any(_) | Self::All(_) => true,
+            Self::Either(of) | Self::Each(of) => of.iter().any(Self::looks_into_elements),
+            Self::Not(inner) => inner.looks_into_elements(),
+            _ => false,
         }
     }
 
@@ -221,10 +236,10 @@ impl Condition {
             Self::Is(scalar) => one(Test::Equals(scalar.key.clone())),
             Self::Prefix(prefix) => one(Test::BeginsWith(prefix.clone())),
             Self::Suffix(suffix) => one(Test::EndsWith(suffix.clone())),
-            Self::Wildcard(pattern) => {
-                let (prefix, _) = pattern.split_once(['*', '\\'])?;
-                if prefix.is_empty() { None } else { one(Test::BeginsWith(prefix.into())) }
-            }
+            Self::Wildcard(pattern) => match pattern.first() {
+                "" => None,
+                prefix => one(Test::BeginsWith(prefix.into())),
+            },
             Self::Number(Side::Above | Side::From, limit) => {
                 one(Test::Within(Some(limit.clone()), None))
             }
@@ -246,11 +261,12 @@ impl Condition {
                 let each = of.iter().map(|one| one.cover(pointer, cost));
                 Cover::cheapest([range].into_iter().chain(each), cost)
             }
-            Self::Any(inner) => inner.cover(pointer, cost),
+            Self::Any(inner) if !inner.looks_into_elements() => inner.cover(pointer, cost),
             Self::EqualsIgnoreCase(_)
             | Self::Cidr(_)
             | Self::Exists(_)
             | Self::Not(_)
+            | Self::Any(_)
             | Self::All(_) => None,
         }
     }
@@ -262,7 +278,7 @@ impl Condition {
             Self::Prefix(prefix) => format!("begin with {}", quoted(prefix)),
             Self::Suffix(suffix) => format!("end with {}", quoted(suffix)),
             Self::EqualsIgnoreCase(text) => format!("be {} in any case", quoted(text)),
-            Self::Wildcard(pattern) => format!("be like {}", quoted(pattern)),
+            Self::Wildcard(pattern) => format!("be like {}", quoted(&pattern.text)),
             Self::Number(side, limit) => {
                 format!("{} {}", side.words().1, Mismatch::shown_text(limit.as_str()))
             }
@@ -330,10 +346,8 @@ impl Condition {
                 });
                 return Json::Object(members.flatten().collect());
             }
-            Self::Prefix(text)
-            | Self::Suffix(text)
-            | Self::EqualsIgnoreCase(text)
-            | Self::Wildcard(text) => json!(text),
+            Self::Prefix(text) | Self::Suffix(text) | Self::EqualsIgnoreCase(text) => json!(text),
+            Self::Wildcard(pattern) => json!(pattern.text),
             Self::Number(_, limit) => serde_json::from_str(limit.as_str()).unwrap_or_default(),
             Self::Cidr(network) => json!(network.to_string()),
             Self::Exists(exists) => json!(exists),
@@ -366,39 +380,52 @@ fn same_but_case(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || (!one.is_ascii() && lower(one) == lower(other))
 }
 
-/// Whether a text is like a pattern, in which `*` stands for any characters, `\*` and `\\` for
-/// themselves. Goes back to the last star only, so it takes at most as many steps as both are long,
-/// multiplied.
-fn wildcard(text: &str, pattern: &str) -> bool {
-    let pieces: Vec<Option<char>> = {
-        let mut chars = pattern.chars();
-        std::iter::from_fn(|| match chars.next()? {
-            '*' => Some(None),
-            '\\' => Some(Some(chars.next().unwrap_or('\\'))),
-            other => Some(Some(other)),
-        })
-        .collect()
-    };
-    let (mut rest, mut at) = (text.chars(), 0);
-    let mut star = None;
-    loop {
-        let here = rest.clone();
-        match (pieces.get(at), rest.next()) {
-            (None, None) => return true,
-            (Some(None), _) => {
-                star = Some((here.clone(), at));
-                (rest, at) = (here, at + 1);
-            }
-            (Some(Some(wanted)), Some(found)) if *wanted == found => at += 1,
-            _ => {
-                let Some((mut from, star_at)) = star.take() else { return false };
-                if from.next().is_none() {
-                    return false;
+/// A pattern in which `*` stands for any characters, and `\*` and `\\` for themselves.
+#[derive(Debug)]
+pub(crate) struct Wildcard {
+    /// As it was written.
+    text: Box<str>,
+    /// What stands between the stars: one more than there are stars.
+    pieces: Vec<String>,
+}
+
+impl Wildcard {
+    fn new(text: Box<str>) -> Self {
+        let mut pieces = vec![String::new()];
+        let mut chars = text.chars();
+        while let Some(one) = chars.next() {
+            let literal = match one {
+                '*' => {
+                    pieces.push(String::new());
+                    continue;
                 }
-                star = Some((from.clone(), star_at));
-                (rest, at) = (from, star_at + 1);
+                '\\' => chars.next().unwrap_or('\\'),
+                other => other,
+            };
+            if let Some(piece) = pieces.last_mut() {
+                piece.push(literal);
             }
         }
+        Self { text, pieces }
+    }
+
+    /// What every text that matches begins with.
+    fn first(&self) -> &str {
+        self.pieces.first().map_or("", String::as_str)
+    }
+
+    /// Takes time that grows with the text and the pattern: each piece is searched for once.
+    fn matches(&self, text: &str) -> bool {
+        let Some(rest) = text.strip_prefix(self.first()) else { return false };
+        let Some((last, middle)) = self.pieces.get(1..).and_then(<[_]>::split_last) else {
+            return rest.is_empty();
+        };
+        let mut rest = rest;
+        for piece in middle {
+            let Some((_, behind)) = rest.split_once(piece.as_str()) else { return false };
+            rest = behind;
+        }
+        rest.ends_with(last.as_str())
     }
 }
 
@@ -423,7 +450,7 @@ mod tests {
             ("a\\b", "a\\\\b", true),
             ("é*", "*\\*", true),
         ] {
-            assert_eq!(wildcard(text, pattern), matches, "{text} {pattern}");
+            assert_eq!(Wildcard::new(pattern.into()).matches(text), matches, "{text} {pattern}");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::cover::{Cost, Cover};
 use crate::data::path::{Path, Pointer};
 use crate::mismatch::Mismatch;
 use crate::reader::{Reader, kind};
-use crate::subject::{Payload, Subject};
+use crate::subject::Subject;
 use condition::Condition;
 
 /// All of these paths lead to values that meet their conditions; never empty.
@@ -34,6 +34,9 @@ impl Data {
             reader.within(&format!(".{text}"), |reader| {
                 reader.count()?;
                 let path = Path::parse(text).map_err(|reason| reader.error(reason))?;
+                if path.pointer().is_none() {
+                    reader.count_query()?;
+                }
                 let condition = reader.deeper(|reader| Condition::read(reader, json))?;
                 Ok((path, condition))
             })
@@ -47,9 +50,7 @@ impl Data {
     fn meets(path: &Path, condition: &Condition, subject: &Subject<'_>) -> bool {
         match path.pointer() {
             Some(pointer) => condition.holds(subject.value(pointer)),
-            None => subject.selected(path).is_ok_and(|found| {
-                condition.holds_for(&found.iter().map(|(_, value)| *value).collect::<Vec<_>>())
-            }),
+            None => subject.selected(path).is_ok_and(|found| condition.holds_for(&found)),
         }
     }
 
@@ -63,13 +64,13 @@ impl Data {
             None => match subject.selected(path).as_deref() {
                 Err(reason) => reason.clone(),
                 Ok([]) => format!("{} selects nothing, needs to {needs}", path.as_str()),
-                Ok([(place, value), others @ ..]) => {
+                Ok([value, others @ ..]) => {
                     let more = match others.len() {
                         0 => String::new(),
                         more => format!(" (and {more} more)"),
                     };
                     let found = Mismatch::found(Some(value.get()));
-                    format!("{place} {found}{more}, needs to {needs}")
+                    format!("{} {found}{more}, needs to {needs}", path.as_str())
                 }
             },
         };
@@ -79,17 +80,13 @@ impl Data {
 
 impl Dialect for Data {
     fn holds(&self, subject: &Subject<'_>) -> bool {
-        match subject.payload() {
-            Payload::Unreadable(_) => false,
-            Payload::Values(_) => {
-                self.0.iter().all(|(path, condition)| Self::meets(path, condition, subject))
-            }
-        }
+        subject.payload().is_ok()
+            && self.0.iter().all(|(path, condition)| Self::meets(path, condition, subject))
     }
 
     fn explain(&self, subject: &Subject<'_>) -> Mismatch {
-        if let Payload::Unreadable(reason) = subject.payload() {
-            return Mismatch::because(reason.clone()).below("data");
+        if let Err(reason) = subject.payload() {
+            return Mismatch::because(reason).below("data");
         }
         let mut members = self.0.iter();
         match members.find(|(path, condition)| !Self::meets(path, condition, subject)) {
