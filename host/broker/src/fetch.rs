@@ -4,8 +4,8 @@ use usher_filter::FilterIndex;
 
 use crate::api::{AttemptRecord, StoredEvent};
 use crate::ledger::{
-    Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, SCAN_MAX_LOOKED_AT, ScanFound,
-    ScanPart, Unseen, Watched,
+    Behind, Expired, Fetch, Fetched, FetchedDelivery, FetchedEmission, SCAN_MAX_LOOKED_AT,
+    ScanFound, Unseen,
 };
 use crate::log;
 use crate::store::{StoreFailure, View, keys, schema};
@@ -59,9 +59,9 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
 }
 
 /// Reads the log once for several subscriptions.
-fn scan(view: &dyn View, parts: Vec<ScanPart>, to: u64) -> Result<Vec<ScanFound>, StoreFailure> {
+fn scan(view: &dyn View, parts: Vec<Behind>, to: u64) -> Result<Vec<ScanFound>, StoreFailure> {
     struct Part {
-        asked: ScanPart,
+        asked: Behind,
         events: Vec<StoredEvent>,
         bytes: usize,
         /// Where it has enough.
@@ -123,10 +123,10 @@ fn expired(
     (from, to): (u64, u64),
     older_than_ms: u64,
     excess_bytes: u64,
-    watched: &[Watched],
+    watched: &[Behind],
 ) -> Result<Expired, StoreFailure> {
-    let none_yet = |watched: &Watched| {
-        let Watched { subscription, epoch, .. } = *watched;
+    let none_yet = |watched: &Behind| {
+        let Behind { subscription, epoch, .. } = *watched;
         Unseen { subscription, epoch, sequences: Vec::new() }
     };
     let mut expired = Expired {

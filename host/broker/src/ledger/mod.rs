@@ -53,9 +53,9 @@ pub(crate) use leases::{LeaseQueue, LeaseQueues};
 use outgoing::Outgoing;
 pub(crate) use recovery::{DelayedEmission, LedgerOptions, Recovered};
 use retention::Expiry;
-pub(crate) use retention::{Expired, Unseen, Watched};
+pub(crate) use retention::{Expired, Unseen};
 use scanning::Scans;
-pub(crate) use scanning::{SCAN_MAX_LOOKED_AT, ScanFound, ScanPart};
+pub(crate) use scanning::{Behind, SCAN_MAX_LOOKED_AT, ScanFound};
 use schedules::Schedules;
 pub(crate) use standing::{DeliverySnapshot, FlowSnapshot, SubscriptionSnapshot};
 use state::StateLedger;
@@ -150,14 +150,14 @@ pub(crate) struct Released {
 #[derive(Clone, Debug)]
 pub(crate) enum Fetch {
     /// Events of the log before `to`, for subscriptions that are behind.
-    Scan { parts: Vec<ScanPart>, to: u64 },
+    Scan { parts: Vec<Behind>, to: u64 },
     /// Single deliveries: events with their failed attempts.
     Deliveries { subscription: u32, epoch: u64, sequences: Vec<u64> },
     /// Emissions whose delay has elapsed: due time and number.
     Delayed { keys: Vec<(u64, u64)> },
     /// Which events from `from` on, before `to`, to remove: those recorded before `older_than_ms`,
     /// and as many of the oldest as make up `excess_bytes`; and which of them `watched` would take.
-    Expired { from: u64, to: u64, older_than_ms: u64, excess_bytes: u64, watched: Vec<Watched> },
+    Expired { from: u64, to: u64, older_than_ms: u64, excess_bytes: u64, watched: Vec<Behind> },
 }
 
 /// The result of a [`Fetch`].

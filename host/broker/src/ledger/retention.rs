@@ -2,10 +2,6 @@
 //! never beyond one that a subscription hasn't settled, unless it lets its events expire. Removal
 //! only advances `first_sequence`; the store frees the space afterwards.
 
-use std::sync::Arc;
-
-use usher_filter::Filter;
-
 use super::{Fetch, Ledger};
 use crate::Retention;
 use crate::store::rows::millis;
@@ -34,15 +30,6 @@ pub(crate) struct Expired {
     pub(crate) unseen: Vec<Unseen>,
     /// Whether more events exceed the limits.
     pub(crate) has_more: bool,
-}
-
-/// A subscription that lets its events expire and hasn't looked at those from `from` on.
-#[derive(Clone, Debug)]
-pub(crate) struct Watched {
-    pub(crate) subscription: u32,
-    pub(crate) epoch: u64,
-    pub(crate) filter: Arc<Filter>,
-    pub(crate) from: u64,
 }
 
 /// Sequences the subscription would take.
@@ -87,8 +74,7 @@ impl Ledger {
         let expiring = self.subs.values().filter(|sub| sub.subscription().expires);
         let watched = expiring.filter_map(|sub| {
             let from = sub.unseen_from().filter(|from| *from < to)?;
-            let (subscription, epoch, filter) = (sub.id, sub.epoch, Arc::clone(&sub.filter));
-            Some(Watched { subscription, epoch, filter, from })
+            Some(sub.behind(from))
         });
         let watched = watched.collect();
         self.fetches.push(Fetch::Expired { from, to, older_than_ms, excess_bytes, watched });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use usher_filter::Filter;
 
-use super::subscription::Position;
+use super::subscription::{Position, Sub};
 use super::{Fetch, Ledger};
 use crate::api::StoredEvent;
 
@@ -20,13 +20,12 @@ pub(super) struct Scans {
     is_under_way: bool,
 }
 
-/// A subscription that a scan is for.
+/// A subscription that hasn't looked at the events of the log from here on.
 #[derive(Clone, Debug)]
-pub(crate) struct ScanPart {
+pub(crate) struct Behind {
     pub(crate) subscription: u32,
     pub(crate) epoch: u64,
     pub(crate) filter: Arc<Filter>,
-    /// Where it stands.
     pub(crate) from: u64,
 }
 
@@ -46,6 +45,13 @@ impl Scans {
     }
 }
 
+impl Sub {
+    pub(super) fn behind(&self, from: u64) -> Behind {
+        let filter = Arc::clone(&self.filter);
+        Behind { subscription: self.id, epoch: self.epoch, filter, from }
+    }
+}
+
 impl Ledger {
     /// The next scan, unless one is under way: from where the subscription stands that has waited longest,
     /// and for those that stand shortly behind that.
@@ -54,7 +60,7 @@ impl Ledger {
             return None;
         }
         // One that was changed since may have asked twice.
-        let mut parts: Vec<ScanPart> = Vec::new();
+        let mut parts: Vec<Behind> = Vec::new();
         let (mut seen, mut near) = (BTreeSet::new(), None);
         let mut others = VecDeque::new();
         for id in std::mem::take(&mut self.scans.waiting) {
@@ -68,8 +74,7 @@ impl Ledger {
                 others.push_back(id);
                 continue;
             }
-            let (epoch, filter) = (sub.epoch, Arc::clone(&sub.filter));
-            parts.push(ScanPart { subscription: id, epoch, filter, from });
+            parts.push(sub.behind(from));
         }
         self.scans.waiting = others;
         if parts.is_empty() {
