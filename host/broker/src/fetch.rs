@@ -77,8 +77,10 @@ fn scan(view: &dyn View, parts: Vec<Behind>, to: u64) -> Result<Vec<ScanFound>, 
         .map(|asked| Part { asked, events: Vec::new(), bytes: 0, next: None })
         .collect();
     let (mut reached, mut looked_at, mut in_all, mut in_all_bytes) = (from, 0, 0, 0);
+    let mut unfinished = parts.len();
     for stored in log::events_in(view, from, to) {
-        if looked_at >= SCAN_MAX_LOOKED_AT
+        if unfinished == 0
+            || looked_at >= SCAN_MAX_LOOKED_AT
             || in_all >= SCANS_MAX_EVENTS
             || in_all_bytes >= SCANS_MAX_BYTES
         {
@@ -101,6 +103,7 @@ fn scan(view: &dyn View, parts: Vec<Behind>, to: u64) -> Result<Vec<ScanFound>, 
             in_all_bytes += bytes;
             if part.events.len() >= SCAN_MAX_EVENTS || part.bytes >= SCAN_MAX_BYTES {
                 part.next = Some(reached);
+                unfinished -= 1;
             }
         });
     }

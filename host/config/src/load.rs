@@ -1,16 +1,13 @@
 //! Loads flags and file into a validated [`Config`].
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::de::DeTable;
 use usher_broker::{Retention, RetryPolicy};
 
 use super::problem::{ConfigProblem, ConfigProblems, Location};
-use super::table::{At, Source, Table, report};
+use super::table::{At, Table, parse, read_file, report};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, ingest,
     listen, plugin, retry, schedule, sinks, tokens, tracing, webhooks,
@@ -61,7 +58,7 @@ fn load_for(purpose: Purpose, flags: &Flags) -> Result<Config, ConfigProblems> {
     let Some(file) = &flags.config else {
         return check(purpose, flags, None, "");
     };
-    match read(file) {
+    match read_file(file, FILE_MAX_BYTES) {
         Ok(text) => check(purpose, flags, Some(file), &text),
         Err(what) => Err(ConfigProblems(vec![ConfigProblem {
             place: Location::WholeFile { file: file.clone() },
@@ -69,18 +66,6 @@ fn load_for(purpose: Purpose, flags: &Flags) -> Result<Config, ConfigProblems> {
             hint: Some("name a readable file with --config, or leave the flag out".to_owned()),
         }])),
     }
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| format!("can't be read: {error}"))?;
-    let mut text = String::new();
-    file.take(FILE_MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("can't be read: {error}"))?;
-    if text.len() as u64 > FILE_MAX_BYTES {
-        return Err(format!("has more than {FILE_MAX_BYTES} bytes"));
-    }
-    Ok(text)
 }
 
 /// Validates flags and the file's text; `file`'s folder is the base of relative paths.
@@ -91,18 +76,10 @@ fn check(
     text: &str,
 ) -> Result<Config, ConfigProblems> {
     let name = file.unwrap_or(Path::new("usher.toml"));
-    let source = Source::new(name, text);
-    let (entries, errors) = DeTable::parse_recoverable(text);
-    let whole = 0..text.len();
-    for error in &errors {
-        let hint = "write key = value, or [table] on a line of its own; text stands in quotes";
-        let span = error.span().unwrap_or(whole.clone());
-        source.problem(&span, error.message(), Some(hint.to_owned()));
-    }
-    let mut from_flags = Vec::new();
-    let root = Table::root(&source, entries.get_ref());
-    let config = read_root(purpose, flags, file, root, &mut from_flags);
-    let mut problems = source.into_problems();
+    let (mut from_flags, mut config) = (Vec::new(), None);
+    let mut problems = parse(name, text, |root| {
+        config = read_root(purpose, flags, file, root, &mut from_flags);
+    });
     problems.append(&mut from_flags);
     match config {
         Some(config) if problems.is_empty() => Ok(config),

@@ -11,7 +11,7 @@ use usher_runtime::{Grants, Isolation, Limits, Secret, capabilities};
 use usher_tls::Roots;
 
 use super::secrets::SecretSource;
-use super::table::{At, Table};
+use super::table::{At, Table, parse, read_file};
 use super::{breaker, delivery, http_grants, limits, retry, trial, values};
 
 const INSTANCES_MAX: usize = 256;
@@ -55,6 +55,9 @@ impl Default for PluginConfig {
         }
     }
 }
+
+/// Maximum size of a file with subscriptions: a hundred thousand of a few lines each.
+const SUBSCRIPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The operator's settings for one subscription.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,13 +118,22 @@ fn read(
     }
     let mut subscriptions = BTreeMap::new();
     if let Some(all) = table.table("subscription") {
-        for (local, table) in all.tables() {
-            if let Some(Err(error)) = name.map(|plugin| SubscriptionName::new(plugin, local.value))
-            {
-                let hint = "use the part behind the slash, as usher inspect FILE.wasm shows it";
-                table.source().problem(&local.span, error, Some(hint.to_owned()));
+        add_subscriptions(&all, default_retry, name, &mut subscriptions);
+    }
+    if let Some(file) = table.string("subscriptions_file") {
+        let path = folder.join(file.value);
+        match read_file(&path, SUBSCRIPTIONS_FILE_MAX_BYTES) {
+            Ok(text) => {
+                let problems = parse(&path, &text, |root| {
+                    add_subscriptions(&root, default_retry, name, &mut subscriptions);
+                });
+                table.source().add(&file.span, problems);
             }
-            subscriptions.insert(local.value.to_owned(), subscription(table, default_retry));
+            Err(what) => {
+                let hint = "name a TOML file with a table for each subscription".to_owned();
+                let what = format!("{}: {what}", path.display());
+                table.source().problem(&file.span, what, Some(hint));
+            }
         }
     }
     let plugin = PluginConfig {
@@ -250,6 +262,28 @@ fn subjects(table: &Table<'_>) -> BTreeMap<String, String> {
         }
     }
     types
+}
+
+/// Reads a table for each subscription.
+fn add_subscriptions(
+    all: &Table<'_>,
+    default_retry: &RetryPolicy,
+    plugin: Option<&PluginName>,
+    subscriptions: &mut BTreeMap<String, SubscriptionConfig>,
+) {
+    for (local, table) in all.tables() {
+        let source = table.source();
+        if let Some(Err(error)) = plugin.map(|plugin| SubscriptionName::new(plugin, local.value)) {
+            let hint = "use the part behind the slash, as usher inspect FILE.wasm shows it";
+            source.problem(&local.span, error, Some(hint.to_owned()));
+        }
+        let read = subscription(table, default_retry);
+        if subscriptions.insert(local.value.to_owned(), read).is_some() {
+            let hint = "keep one of them".to_owned();
+            let what = format!("subscription {:?} is in the configuration already", local.value);
+            source.problem(&local.span, what, Some(hint));
+        }
+    }
 }
 
 fn subscription(table: Table<'_>, default_retry: &RetryPolicy) -> SubscriptionConfig {

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::time::Duration;
@@ -38,12 +40,43 @@ impl<'a> Source<'a> {
         self.problems.borrow_mut().push((at.start, problem));
     }
 
+    /// Records the problems of a file that is named here.
+    pub(crate) fn add(&self, at: &Range<usize>, problems: Vec<ConfigProblem>) {
+        self.problems.borrow_mut().extend(problems.into_iter().map(|problem| (at.start, problem)));
+    }
+
     /// The problems, in the order of the file.
     pub(crate) fn into_problems(self) -> Vec<ConfigProblem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|(offset, _)| *offset);
         problems.into_iter().map(|(_, problem)| problem).collect()
     }
+}
+
+/// Reads a file that is no larger than that.
+pub(crate) fn read_file(path: &Path, max_bytes: u64) -> Result<String, String> {
+    let failed = |error: io::Error| format!("can't be read: {error}");
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(max_bytes + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > max_bytes {
+        return Err(format!("has more than {max_bytes} bytes"));
+    }
+    Ok(text)
+}
+
+/// Has `read` read the text of a file; returns all problems.
+pub(crate) fn parse(file: &Path, text: &str, read: impl FnOnce(Table<'_>)) -> Vec<ConfigProblem> {
+    let source = Source::new(file, text);
+    let (entries, errors) = DeTable::parse_recoverable(text);
+    let whole = 0..text.len();
+    for error in &errors {
+        let hint = "write key = value, or [table] on a line of its own; text stands in quotes";
+        let span = error.span().unwrap_or(whole.clone());
+        source.problem(&span, error.message(), Some(hint.to_owned()));
+    }
+    read(Table::root(&source, entries.get_ref()));
+    source.into_problems()
 }
 
 /// A value with its byte range in the file.

@@ -407,6 +407,41 @@ fn only_a_router_needs_a_data_folder() {
     assert!(load_to_check(&empty).unwrap_err().to_string().contains("no plugins folder is given"));
 }
 
+#[test]
+fn subscriptions_may_stand_in_a_file_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.toml");
+    let main = folder.path().join("usher.toml");
+    let text = "[plugin.a]\nsubscriptions_file = \"rows.toml\"\n[plugin.a.subscription.own]\n";
+    let read = || check(Purpose::Run, &flags(), Some(&main), text);
+    let row = |n: u32| {
+        format!("[s{n}]\nfilter = {{ data = {{ \"/n\" = {n} }} }}\nstart = \"earliest\"\n")
+    };
+    std::fs::write(&rows, (0..2_000).map(row).collect::<String>()).unwrap();
+    let config = read().unwrap_or_else(|problems| panic!("{problems}"));
+    let all = &config.plugin[&"a".parse().unwrap()].subscriptions;
+    assert_eq!(all.len(), 2_001);
+    assert_eq!(all["s7"].start, Start::Earliest);
+    assert_eq!(all["s7"].filter.as_ref().unwrap().to_string(), r#"{"data":{"/n":7}}"#);
+
+    // Its problems have their place in it.
+    std::fs::write(&rows, "[own]\n[s1]\nfilter = { sql = \"type\" }\nstrat = 1\n[s 2]\n").unwrap();
+    let problems = read().unwrap_err().to_string();
+    for expected in [
+        "rows.toml:1:2: subscription \"own\" is in the configuration already",
+        "rows.toml:4:1: unknown key \"strat\" in [s1]",
+        "rows.toml:5:",
+    ] {
+        assert!(problems.contains(expected), "{expected}\n{problems}");
+    }
+    std::fs::remove_file(&rows).unwrap();
+    let problems = read().unwrap_err().to_string();
+    assert!(
+        problems.contains("usher.toml:2:22: ") && problems.contains("can't be read"),
+        "{problems}"
+    );
+}
+
 fn shown(listen: &[Listen]) -> Vec<String> {
     listen.iter().map(ToString::to_string).collect()
 }

@@ -25,6 +25,9 @@ use crate::swap::{Serving, Slot, SwapOutcome};
 use crate::trial::{LastGood, Trial, TrialPolicy};
 use crate::verdict::EmissionLimits;
 
+/// Subscriptions that the broker is given at once.
+const SUBSCRIBED_AT_ONCE: usize = 256;
+
 /// Default drain timeout of a replaced or removed version.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -349,9 +352,25 @@ impl Router {
             .collect();
         let known = if missing.is_empty() { None } else { self.known().await };
         let mut started: Vec<(Subscription, Arc<Stats>)> = Vec::with_capacity(missing.len());
-        for subscription in missing {
-            if let Err(error) = self.broker.subscribe(subscription.clone()).await {
-                let failed = InstallError::Broker { subscription: subscription.name, error };
+        for some in missing.chunks(SUBSCRIBED_AT_ONCE) {
+            // Together, so that they share commits.
+            let subscribe = |one: &Subscription| self.broker.subscribe(one.clone());
+            let outcomes = join_all(some.iter().map(subscribe)).await;
+            let mut failed = None;
+            for (subscription, outcome) in some.iter().zip(outcomes) {
+                let name = &subscription.name;
+                match outcome {
+                    Ok(()) => {
+                        let stats = stopped.get(name).map(Dispatcher::stats).unwrap_or_default();
+                        started.push((subscription.clone(), stats));
+                    }
+                    Err(error) => {
+                        let subscription = name.clone();
+                        failed.get_or_insert(InstallError::Broker { subscription, error });
+                    }
+                }
+            }
+            if let Some(failed) = failed {
                 for (made, _) in started {
                     if known.as_ref().is_some_and(|known| !known.contains(&made.name)) {
                         self.forget(&made.name).await;
@@ -360,15 +379,13 @@ impl Router {
                 self.restore(plugin, stopped).await;
                 return Err(failed);
             }
-            let stats = stopped.get(&subscription.name).map(Dispatcher::stats).unwrap_or_default();
-            started.push((subscription, stats));
         }
         Ok(started)
     }
 
     /// Names of all subscriptions the broker has, so that a failed installation removes only those
     /// it created. `None` if the broker can't tell.
-    async fn known(&self) -> Option<Vec<SubscriptionName>> {
+    async fn known(&self) -> Option<BTreeSet<SubscriptionName>> {
         let known = self.broker.subscriptions().await.ok()?;
         Some(known.into_iter().map(|status| status.subscription.name).collect())
     }
