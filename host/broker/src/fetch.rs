@@ -89,12 +89,11 @@ fn scan(view: &dyn View, parts: Vec<Behind>, to: u64) -> Result<Vec<ScanFound>, 
         let stored = stored?;
         looked_at += 1;
         reached = stored.sequence + 1;
-        let is_plain = stored.is_for_all();
         let bytes = stored.event.encoded().len();
         index.for_each_match(&stored.event, |n| {
             let Some(part) = parts.get_mut(*n) else { return };
             let is_asked_for = part.next.is_none() && stored.sequence >= part.asked.from;
-            if !is_asked_for || !(is_plain || stored.matches(&part.asked.filter)) {
+            if !is_asked_for || !stored.may_reach(&part.asked.filter) {
                 return;
             }
             part.bytes += bytes;

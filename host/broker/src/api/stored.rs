@@ -56,19 +56,22 @@ impl StoredEvent {
         }
     }
 
-    /// Whether a subscription with this filter takes the event when scanning the log. Addressed
-    /// events are delivered directly instead; the router's own events go only to filters that name
-    /// them.
+    /// Whether a subscription with this filter takes the event when scanning the log.
     pub(crate) fn matches(&self, filter: &Filter) -> bool {
-        let may_match = match self.cause.as_ref().map(|cause| cause.kind) {
+        self.may_reach(filter) && filter.matches(&self.event)
+    }
+
+    /// Whether it reaches a subscription whose filter matches it. Addressed events are delivered
+    /// directly instead; the router's own events go only to filters that name them.
+    pub(crate) fn may_reach(&self, filter: &Filter) -> bool {
+        match self.cause.as_ref().map(|cause| cause.kind) {
             Some(CauseKind::Redrive) => false,
             _ => self.is_for_all() || filter.selects_type_prefix(SYSTEM_TYPE_PREFIX),
-        };
-        may_match && filter.matches(&self.event)
+        }
     }
 
     /// Whether any matching filter takes it, as for events appended by producers and plugins.
-    pub(crate) fn is_for_all(&self) -> bool {
+    fn is_for_all(&self) -> bool {
         match self.cause.as_ref().map(|cause| cause.kind) {
             // Only the router publishes with its own source.
             None => !self.event.has_system_source(),

@@ -71,11 +71,10 @@ impl Ledger {
         let stored = StoredEvent { sequence, recorded_ms: now_ms, flow, depth, cause, event };
         self.outgoing.put_event(&stored, identity);
         let (subs, touched) = (&mut self.subs, &mut self.touched);
-        let is_plain = stored.is_for_all();
         let room = Room::of_each(subs.len());
         self.index.for_each_match(&stored.event, |id| {
             if let Some(sub) = subs.get_mut(id)
-                && (is_plain || stored.matches(&sub.filter))
+                && stored.may_reach(&sub.filter)
             {
                 sub.offer(&stored, room);
                 touched.insert(*id);

@@ -14,6 +14,8 @@
 
 mod backup;
 mod contents;
+#[path = "../golden/mod.rs"]
+mod golden;
 mod positions;
 mod scene;
 mod tables;

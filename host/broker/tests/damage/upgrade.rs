@@ -3,22 +3,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::TempDir;
 use usher_broker::traits::*;
 use usher_broker::{EmbeddedBroker, OpenError};
 
-use crate::{contents, scene};
-
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-3.tar.gz");
+use crate::{contents, golden, scene};
 
 /// The folder, and its contents.
 fn unpack() -> (TempDir, PathBuf, Vec<String>) {
     let work = tempfile::tempdir().unwrap();
-    let unpacked = Command::new("tar").args(["-xzf", FOLDER, "-C"]).arg(work.path()).status();
-    assert!(unpacked.unwrap().success());
-    let data = work.path().join("interrupted");
+    let data = golden::unpack_format_3(work.path());
     let text = fs::read_to_string(data.with_extension("txt")).unwrap();
     (work, data, text.lines().map(str::to_owned).collect())
 }

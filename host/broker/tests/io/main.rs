@@ -15,13 +15,14 @@
 )]
 
 mod disk;
+#[path = "../golden/mod.rs"]
+mod golden;
 mod history;
 mod view;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -113,11 +114,8 @@ impl Before {
     fn folder(self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         if self == Self::Format3 {
-            let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-3.tar.gz");
-            let mut unpack = Command::new("tar");
-            let unpacked = unpack.args(["-xzf", archive, "-C"]).arg(folder.path()).status();
-            assert!(unpacked.unwrap().success());
-            fs::rename(folder.path().join("interrupted"), folder.path().join("data")).unwrap();
+            let left = golden::unpack_format_3(folder.path());
+            fs::rename(left, folder.path().join("data")).unwrap();
         }
         folder
     }
