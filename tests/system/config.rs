@@ -10,7 +10,7 @@ use usher_tests::{Folder, percent_encoded, usher};
 use crate::scene::{Scene, types};
 
 /// Invalid filters in JSON, and where the problem is. TOML can't express a duplicate key.
-const WRONG_FILTERS: [(&str, &str); 8] = [
+const WRONG_FILTERS: [(&str, &str); 9] = [
     (r#"{"exact":{"type":""}}"#, "exact.type"),
     (r#"{"exact":{"Type":"a"}}"#, "Type"),
     (r#"{"exact":{}}"#, "exact"),
@@ -18,7 +18,8 @@ const WRONG_FILTERS: [(&str, &str); 8] = [
     (r#"{"any":[]}"#, "any"),
     (r#"{"all":[{"suffix":{"source":1}}]}"#, "all[0]"),
     (r#"{"exact":{"type":"a"},"prefix":{"type":"a"}}"#, "one"),
-    (r#"{"sql":"TRUE"}"#, "sql"),
+    (r#"{"sql":"type ="}"#, "sql"),
+    (r#"{"data":{"/total":{"gte":"7"}}}"#, "/total"),
 ];
 
 #[test]

@@ -26,7 +26,6 @@ use crate::spans::{self, SettlingSpan};
 use crate::stats::RunStats;
 use crate::swap::Hold;
 use crate::verdict::{disposition, failure_of, verdict_of};
-use crate::workers::Workers;
 
 /// A delivery that takes longer than this is slow: the finished part of its run is settled and the
 /// rest goes to other workers.
@@ -37,9 +36,9 @@ const LEASE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A worker ends that has waited this long.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// Works until the dispatcher stops, leasing fails for good, or there has been nothing to do for a while.
-pub(crate) async fn work(workers: &Arc<Workers>) {
-    let dispatch = workers.dispatch();
+/// Works until the dispatcher stops, leasing fails for good, or there has been nothing to do for a
+/// while. Calls `wake` where it left something for others, who may have ended.
+pub(crate) async fn work(dispatch: &Dispatch, wake: &(impl Fn() + Sync)) {
     let mut phase = dispatch.phase();
     let mut size = RunSize::default();
     let mut stamp = CachedClock::default();
@@ -54,8 +53,8 @@ pub(crate) async fn work(workers: &Arc<Workers>) {
         };
         match leased {
             Ok((run, probing)) => {
-                handle_run(workers, run, &mut phase, &mut size, &mut stamp, probing.is_some())
-                    .await;
+                let is_probe = probing.is_some();
+                handle_run(dispatch, wake, run, &mut phase, &mut size, &mut stamp, is_probe).await;
                 drop(probing);
             }
             Err(error) if is_final(&error) => return dispatch.stopped_by(&error),
@@ -78,14 +77,14 @@ fn is_final(error: &BrokerError) -> bool {
 }
 
 async fn handle_run(
-    workers: &Arc<Workers>,
+    dispatch: &Dispatch,
+    wake: &(impl Fn() + Sync),
     mut run: Run,
     phase: &mut watch::Receiver<Phase>,
     size: &mut RunSize,
     stamp: &mut CachedClock,
     is_probe: bool,
 ) {
-    let dispatch = workers.dispatch();
     let mut hold = dispatch.hold();
     let digest = hold.listener().digest();
     let mut tally = RunStats::default();
@@ -96,7 +95,7 @@ async fn handle_run(
     {
         let mut slow = Some(|| {
             if dispatch.hand_off(rest) {
-                workers.wake();
+                wake();
             }
         });
         let handled = handle(dispatch, delivery, &mut hold, phase, &mut slow, stamp).await;

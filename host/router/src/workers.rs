@@ -76,7 +76,8 @@ impl Workers {
     /// Restarts the worker after a panic of the host; the panicked run is released.
     async fn keep_working(self: Arc<Self>) {
         let working = async {
-            while AssertUnwindSafe(work(&self)).catch_unwind().await.is_err() {
+            let wake = || self.wake();
+            while AssertUnwindSafe(work(&self.dispatch, &wake)).catch_unwind().await.is_err() {
                 tracing::error!(subscription = %self.dispatch.name(), "a worker panicked; it restarts");
                 tokio::task::yield_now().await;
             }
