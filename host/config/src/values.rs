@@ -34,8 +34,8 @@ pub(crate) fn filter(table: &Table<'_>) -> Option<Filter> {
 fn read_filter(table: &Table<'_>, value: &Spanned<DeValue<'_>>) -> Option<Filter> {
     Filter::parse(&to_json(value.get_ref()).to_string())
         .map_err(|error| {
-            let hint = "a filter is one of exact, prefix, suffix, all, any, not, such as \
-                        { prefix = { type = \"ticket.\" } }";
+            let hint = "such as { prefix = { type = \"ticket.\" } } or \
+                        { sql = \"type LIKE 'ticket.%'\" }; docs/filters.md has all dialects";
             table.source().problem(&value.span(), error, Some(hint.to_owned()));
         })
         .ok()
