@@ -28,7 +28,7 @@ pub(super) struct Outgoing {
     /// Identities of the appended events, and the sequence of the first.
     identities: Vec<u8>,
     first: Option<u64>,
-    /// When the last of them was recorded.
+    /// The latest time at which one of them was recorded: the clock may be set back between two.
     recorded_ms: u64,
 }
 
@@ -37,7 +37,7 @@ impl Outgoing {
     pub(super) fn put_event(&mut self, stored: &StoredEvent, identity: &Identity) {
         let StoredEvent { sequence, recorded_ms, flow, depth, cause, event } = stored;
         self.first.get_or_insert(*sequence);
-        self.recorded_ms = *recorded_ms;
+        self.recorded_ms = self.recorded_ms.max(*recorded_ms);
         self.events.extend_from_slice(&sequence.to_be_bytes());
         put_record(&mut self.events, *recorded_ms, *flow, *depth, cause.as_ref(), event);
         self.event_ends.push(self.events.len());
@@ -77,9 +77,10 @@ impl Outgoing {
         if let Some(first) = self.first.take() {
             let count = u32::try_from(self.event_ends.len()).unwrap_or(u32::MAX);
             let mut identities = std::mem::take(&mut self.identities);
-            end_identities(&mut identities, self.recorded_ms);
+            let recorded_ms = std::mem::take(&mut self.recorded_ms);
+            end_identities(&mut identities, recorded_ms);
             batch.put(Space::Identities, keys::number(first), identities);
-            for gone in duplicates.note_row(first, count, self.recorded_ms) {
+            for gone in duplicates.note_row(first, count, recorded_ms) {
                 batch.delete(Space::Identities, keys::number(gone));
             }
         }
