@@ -465,7 +465,9 @@ impl World {
                 self.hand_in(out, "ack", Disposition::Ack(Changes::default()), None);
             }
             self.commit();
-            if self.model.is_at_rest() && self.broker.counts().delayed == 0 {
+            let left = self.broker.counts();
+            // One that was parked and matches no more is let go once it is read back.
+            if self.model.is_at_rest() && left.delayed == 0 && left.parked == 0 {
                 return;
             }
         }
