@@ -66,7 +66,17 @@ struct HopArgs {
     /// Events per row of durable hops.
     #[arg(long, default_value_t = 200_000)]
     events: usize,
-    /// CloudEvents, one JSON object per line, for the row of real events. Skipped if the file is
+    #[command(flatten)]
+    stage: StageArgs,
+    /// Another build of this program, to be compared with: five runs of each in turn, medians.
+    #[arg(long, value_name = "PATH")]
+    baseline: Option<PathBuf>,
+}
+
+/// What durable hops need, and how the table is printed.
+#[derive(clap::Args)]
+struct StageArgs {
+    /// CloudEvents, one JSON object per line, for the rows of real events. Skipped if the file is
     /// missing.
     #[arg(long)]
     github: Option<PathBuf>,
@@ -76,20 +86,45 @@ struct HopArgs {
     /// The benchmark's listener, as built by `cargo xtask plugins`.
     #[arg(long)]
     guest: Option<PathBuf>,
-    /// Another build of this program, to be compared with: five runs of each in turn, medians.
-    #[arg(long, value_name = "PATH")]
-    baseline: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl StageArgs {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+    fn guest(&self) -> PathBuf {
+        let default = || format!("{}/target/guests/hop.wasm", Self::ROOT).into();
+        self.guest.clone().unwrap_or_else(default)
+    }
+
+    fn component(&self) -> anyhow::Result<Vec<u8>> {
+        let guest = self.guest();
+        std::fs::read(&guest).with_context(|| {
+            format!("can't read {}: run `cargo xtask plugins` first", guest.display())
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(|| format!("{}/target", Self::ROOT).into())
+    }
+
+    /// The real events, if there are any.
+    fn real_events(&self) -> Option<sample::Sample> {
+        let default = || format!("{}/../shared/data/events/github.ndjson", Self::ROOT).into();
+        let file = self.github.clone().unwrap_or_else(default);
+        let read = sample::read(&file);
+        read.inspect_err(|error| eprintln!("no row of real events: {error:#}")).ok()
+    }
 }
 
 impl HopArgs {
     /// Those of each run of a comparison.
     fn each(&self) -> Vec<String> {
         let mut all = vec!["hop".to_owned(), "--events".to_owned(), self.events.to_string()];
-        let paths =
-            [("--github", &self.github), ("--folder", &self.folder), ("--guest", &self.guest)];
+        let StageArgs { github, folder, guest, .. } = &self.stage;
+        let paths = [("--github", github), ("--folder", folder), ("--guest", guest)];
         for (name, path) in paths {
             all.extend(path.iter().flat_map(|path| [name.to_owned(), path.display().to_string()]));
         }
@@ -112,19 +147,13 @@ fn main() -> anyhow::Result<()> {
 
 fn hop(args: HopArgs) -> anyhow::Result<()> {
     if let Some(baseline) = &args.baseline {
-        return baseline::compare(baseline, &args.each(), args.json);
+        return baseline::compare(baseline, &args.each(), args.stage.json);
     }
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let guest = args.guest.unwrap_or_else(|| format!("{root}/target/guests/hop.wasm").into());
-    let component = std::fs::read(&guest).with_context(|| {
-        format!("can't read {}: run `cargo xtask plugins` first", guest.display())
-    })?;
-    let state = std::fs::read(guest.with_file_name("state.wasm"))
+    let stage = &args.stage;
+    let component = stage.component()?;
+    let state = std::fs::read(stage.guest().with_file_name("state.wasm"))
         .context("can't read state.wasm beside it: run `cargo xtask plugins` first")?;
-    let folder = args.folder.unwrap_or_else(|| format!("{root}/target").into());
-    let github =
-        args.github.unwrap_or_else(|| format!("{root}/../shared/data/events/github.ndjson").into());
-
+    let folder = stage.folder();
     let mut table = Table::new();
     let small = sample::events_of_size(256)?;
     let large = sample::events_of_size(8 * 1024)?;
@@ -183,10 +212,7 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
     }
 
     let mut rows = vec![("256 B", small), ("8 KiB", large)];
-    match sample::read(&github) {
-        Ok(real) => rows.push(("273 real events", real)),
-        Err(error) => eprintln!("no row of real events: {error:#}"),
-    }
+    rows.extend(stage.real_events().map(|real| ("273 real events", real)));
     for (name, sample) in rows {
         let events = args.events.min(hops::STORED_MAX_BYTES / sample.encoded_bytes());
         let run = hops::run(&folder, &plain_hop(Order::None), &sample, events)?;
@@ -201,5 +227,5 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
         );
         table.row(&format!("durable hop, {name}"), run.per_hop(), Some((mark, "append")));
     }
-    if args.json { table.print_json() } else { table.print() }
+    if stage.json { table.print_json() } else { table.print() }
 }

@@ -2,10 +2,9 @@
 //! number of subscriptions.
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use usher_broker::Order;
@@ -17,7 +16,7 @@ use usher_filter::{Filter, FilterIndex};
 
 use crate::rounds::{Calls, median, time_per_call};
 use crate::table::Table;
-use crate::{hops, process, sample};
+use crate::{StageArgs, hops, process, sample};
 
 /// Calls per round of what takes a fraction of a microsecond.
 const ROUND_CALLS: u32 = 100_000;
@@ -34,18 +33,8 @@ pub(crate) struct RouteArgs {
     /// Events of the rows of durable hops.
     #[arg(long, default_value_t = 100_000)]
     events: usize,
-    /// CloudEvents, one JSON object per line, for the rows of real events. Skipped if the file is missing.
-    #[arg(long)]
-    github: Option<PathBuf>,
-    /// Folder to write to, on the disk to be measured.
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// The benchmark's listener, as built by `cargo xtask plugins`.
-    #[arg(long)]
-    guest: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    stage: StageArgs,
 }
 
 /// Ten expressions as filters have them.
@@ -63,22 +52,16 @@ const EXPRESSIONS: [&str; 10] = [
 ];
 
 pub(crate) fn run(args: &RouteArgs) -> anyhow::Result<()> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let github = args
-        .github
-        .clone()
-        .unwrap_or_else(|| format!("{root}/../shared/data/events/github.ndjson").into());
     let mut table = Table::new();
     expressions(&mut table)?;
-    match sample::read(&github) {
-        Ok(real) => data(&mut table, &real)?,
-        Err(error) => eprintln!("no row of real events: {error:#}"),
+    if let Some(real) = args.stage.real_events() {
+        data(&mut table, &real)?;
     }
     for shape in Shape::ALL {
         index(&mut table, shape)?;
     }
-    durable_hops(args, root, &mut table)?;
-    if args.json { table.print_json() } else { table.print() }
+    durable_hops(args, &mut table)?;
+    if args.stage.json { table.print_json() } else { table.print() }
 }
 
 fn expressions(table: &mut Table) -> anyhow::Result<()> {
@@ -225,14 +208,10 @@ fn index(table: &mut Table, shape: Shape) -> anyhow::Result<()> {
 }
 
 /// Hops of one subscription, alone and beside many that match nothing.
-fn durable_hops(args: &RouteArgs, root: &str, table: &mut Table) -> anyhow::Result<()> {
+fn durable_hops(args: &RouteArgs, table: &mut Table) -> anyhow::Result<()> {
     const ROUNDS: usize = 3;
-    let guest =
-        args.guest.clone().unwrap_or_else(|| format!("{root}/target/guests/hop.wasm").into());
-    let component = std::fs::read(&guest).with_context(|| {
-        format!("can't read {}: run `cargo xtask plugins` first", guest.display())
-    })?;
-    let folder = args.folder.clone().unwrap_or_else(|| format!("{root}/target").into());
+    let component = args.stage.component()?;
+    let folder = args.stage.folder();
     let sample = sample::events_of_size(256)?;
     let setup = hops::Setup {
         component: &component,
