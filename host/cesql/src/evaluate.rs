@@ -239,7 +239,7 @@ fn boolean(value: &Value<'_>) -> Result<bool, ErrorKind> {
     value.to_boolean().ok_or(ErrorKind::Cast)
 }
 
-fn integer(value: &Value<'_>) -> Result<i32, ErrorKind> {
+pub(crate) fn integer(value: &Value<'_>) -> Result<i32, ErrorKind> {
     value.to_integer().ok_or(ErrorKind::Cast)
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::ErrorKind;
-use crate::evaluate::{Raised, Steps, take};
+use crate::evaluate::{Raised, Steps, integer, take};
 use crate::value::{Type, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Function {
         let mut next = || arguments.next().unwrap_or(Value::Boolean(false));
         Ok(match self {
             Self::Abs => {
-                let number = integer(next())?;
+                let number = integer(&next())?;
                 match number.checked_abs() {
                     Some(number) => Value::Integer(number),
                     None => return Err(Raised::with(ErrorKind::Math, Value::Integer(i32::MAX))),
@@ -108,26 +108,22 @@ impl Function {
             Self::Upper => change(next(), steps, |text| Cow::Owned(text.to_uppercase()))?,
             Self::Trim => change(next(), steps, |text| part(text, |text| Some(text.trim())))?,
             Self::Left => {
-                let (text, count) = (next(), integer(next())?);
+                let (text, count) = (next(), integer(&next())?);
                 let Ok(count) = usize::try_from(count) else { return negative_length(text) };
                 change(text, steps, |text| part(text, |text| text.get(..after(text, count))))?
             }
             Self::Right => {
-                let (text, count) = (next(), integer(next())?);
+                let (text, count) = (next(), integer(&next())?);
                 let Ok(count) = usize::try_from(count) else { return negative_length(text) };
                 change(text, steps, |text| part(text, |text| text.get(last(text, count)..)))?
             }
             Self::Substring => {
-                let (text, position) = (next(), integer(next())?);
-                let length = if count == 3 { Some(integer(next())?) } else { None };
+                let (text, position) = (next(), integer(&next())?);
+                let length = if count == 3 { Some(integer(&next())?) } else { None };
                 substring(text, position, length, steps)?
             }
         })
     }
-}
-
-fn integer(value: Value<'_>) -> Result<i32, ErrorKind> {
-    value.to_integer().ok_or(ErrorKind::Cast)
 }
 
 /// "Returns `x` if `y < 0` and a FunctionEvaluationError."

@@ -271,8 +271,8 @@ impl<'t> Parser<'t> {
         if word.bytes().all(|byte| byte.is_ascii_digit()) {
             return self.integer(begin, behind);
         }
-        let open = self.text.get(behind..).unwrap_or_default().trim_start_matches(SPACE);
-        if open.starts_with('(') {
+        let open = self.text.get(self.behind_space(behind)..);
+        if open.is_some_and(|open| open.starts_with('(')) {
             return self.call(word, first, begin);
         }
         self.check_name(word)?;
@@ -403,8 +403,7 @@ impl<'t> Parser<'t> {
         }
         let is_negated = is("NOT", word);
         let (word, end) = if is_negated {
-            let rest = self.text.get(end..)?;
-            let begin = end + rest.len() - rest.trim_start_matches(SPACE).len();
+            let begin = self.behind_space(end);
             let word = self.word_at(begin);
             (word, begin + word.len())
         } else {
@@ -430,9 +429,13 @@ impl<'t> Parser<'t> {
     }
 
     fn skip_space(&mut self) -> usize {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        self.at += rest.len() - rest.trim_start_matches(SPACE).len();
+        self.at = self.behind_space(self.at);
         self.at
+    }
+
+    fn behind_space(&self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        at + rest.len() - rest.trim_start_matches(SPACE).len()
     }
 
     fn advance(&mut self, to: usize) {
