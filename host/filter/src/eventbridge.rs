@@ -98,16 +98,13 @@ impl Translation {
                 self.cannot("$or", "needs objects");
                 return None;
             };
-            let mut all = self.object(one, place, depth + 1);
-            match all.len() {
+            let all = self.object(one, place, depth + 1);
+            let Some(one) = joined(all, |all| json!({ "all": all })) else {
                 // What says nothing matches everything.
-                0 => {
-                    self.cannot("$or", "has an alternative of which nothing is left");
-                    return None;
-                }
-                1 => any.extend(all.pop()),
-                _ => any.push(json!({ "all": all })),
-            }
+                self.cannot("$or", "has an alternative of which nothing is left");
+                return None;
+            };
+            any.push(one);
         }
         (!any.is_empty()).then(|| json!({ "any": any }))
     }
@@ -133,7 +130,7 @@ impl Translation {
         for one in of {
             any.push(self.attribute_value(name, attribute, one)?);
         }
-        if any.len() > 1 { Some(json!({ "any": any })) } else { any.pop() }
+        joined(any, |any| json!({ "any": any }))
     }
 
     fn attribute_value(&mut self, name: &str, attribute: &str, value: &Json) -> Option<Json> {
@@ -161,12 +158,8 @@ impl Translation {
                 Some(json!({ "sql": format!("{not}EXISTS {attribute}") }))
             }
             ("anything-but", unwanted) => {
-                let unwanted = match unwanted {
-                    Json::Array(of) => of.as_slice(),
-                    one => std::slice::from_ref(one),
-                };
                 let mut any = Vec::new();
-                for one in unwanted {
+                for one in listed(unwanted) {
                     any.push(self.attribute_value(name, attribute, one)?);
                 }
                 Some(json!({ "not": { "any": any } }))
@@ -190,12 +183,8 @@ impl Translation {
                 one => elements.push(self.value(pointer, one)?),
             }
         }
-        match elements.len() {
-            0 => {}
-            1 => either.push(json!({ "any": elements.pop() })),
-            _ => either.push(json!({ "any": elements })),
-        }
-        let condition = if either.len() > 1 { Json::Array(either) } else { either.pop()? };
+        either.extend(joined(elements, Json::Array).map(|any| json!({ "any": any })));
+        let condition = joined(either, Json::Array)?;
         Some(json!({ "data": { pointer: condition } }))
     }
 
@@ -220,11 +209,7 @@ impl Translation {
             ("anything-but", Json::Object(inner)) => {
                 let mut either = Vec::new();
                 for (name, operand) in inner {
-                    let operands = match operand {
-                        Json::Array(of) => of.as_slice(),
-                        one => std::slice::from_ref(one),
-                    };
-                    for operand in operands {
+                    for operand in listed(operand) {
                         either.push(self.value(pointer, &json!({ name: operand }))?);
                     }
                 }
@@ -271,5 +256,18 @@ impl Translation {
     fn cannot(&mut self, place: &str, why: &str) {
         let shown: String = format!("{place}: {why}").chars().take(200).collect();
         self.untranslated.push(shown);
+    }
+}
+
+/// Several as one; one is itself.
+fn joined(mut of: Vec<Json>, join: impl FnOnce(Vec<Json>) -> Json) -> Option<Json> {
+    if of.len() > 1 { Some(join(of)) } else { of.pop() }
+}
+
+/// The elements of an array, or what stands for an array of itself.
+fn listed(json: &Json) -> &[Json] {
+    match json {
+        Json::Array(of) => of,
+        one => std::slice::from_ref(one),
     }
 }

@@ -39,6 +39,11 @@ impl Mismatch {
         Self::shown_text(&json.to_string())
     }
 
+    /// A filter that must not match, and does.
+    pub(crate) fn unwanted(json: &Json) -> Self {
+        Self::because(format!("must not match {}, and does", Self::shown(json)))
+    }
+
     /// A text for an explanation, truncated.
     pub(crate) fn shown_text(text: &str) -> String {
         cut_chars(text, FILTER_MAX_CHARS).into_owned()

@@ -140,7 +140,7 @@ fn query(text: &str) -> Result<Kind, String> {
     })
 }
 
-/// Reads what stands in brackets, and what follows them.
+/// Parses a bracketed selector behind its `[`; returns what follows its `]`, too.
 fn bracket(inner: &str) -> Option<(Step, &str)> {
     let inner = inner.trim_start();
     let (step, behind) = match inner.chars().next()? {

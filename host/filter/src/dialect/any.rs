@@ -59,7 +59,7 @@ impl Dialect for Any {
     }
 
     fn size(&self) -> Size {
-        Size::around(&self.0)
+        Size::around(self.0.iter().map(|member| member.size()))
     }
 
     fn to_json(&self) -> Json {

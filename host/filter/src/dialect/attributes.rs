@@ -94,8 +94,7 @@ impl<C: Comparison> Dialect for Attributes<C> {
 
     fn explain_match(&self, subject: &Subject<'_>) -> Mismatch {
         let [(name, unwanted)] = self.pairs.as_slice() else {
-            let json = Mismatch::shown(&self.to_json());
-            return Mismatch::because(format!("must not match {json}, and does"));
+            return Mismatch::unwanted(&self.to_json());
         };
         let found = subject.event.attribute(name).unwrap_or_default();
         let must_not = C::must_not(unwanted);

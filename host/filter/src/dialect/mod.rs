@@ -34,7 +34,7 @@ pub(crate) trait Dialect: Debug + Send + Sync {
 
     /// Why the event must not match; called only if it does.
     fn explain_match(&self, _subject: &Subject<'_>) -> Mismatch {
-        Mismatch::because(format!("must not match {}, and does", Mismatch::shown(&self.to_json())))
+        Mismatch::unwanted(&self.to_json())
     }
 
     /// Conditions of which every event that matches meets at least one, the cheapest to look up;
@@ -67,10 +67,10 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// An expression around others.
-    pub(crate) fn around(members: &[Expression]) -> Self {
+    /// Something around others.
+    pub(crate) fn around(members: impl IntoIterator<Item = Self>) -> Self {
         let one = Self { depth: 1, expressions: 1 };
-        members.iter().map(|member| member.size()).fold(one, |sum, member| Self {
+        members.into_iter().fold(one, |sum, member| Self {
             depth: sum.depth.max(1 + member.depth),
             expressions: sum.expressions + member.expressions,
         })

@@ -1,7 +1,5 @@
 //! `not`: another filter doesn't match.
 
-use std::slice;
-
 use serde_json::Value as Json;
 
 use super::{Dialect, Expression, Size, object};
@@ -51,7 +49,7 @@ impl Dialect for Not {
     }
 
     fn size(&self) -> Size {
-        Size::around(slice::from_ref(&self.0))
+        Size::around([self.0.size()])
     }
 
     fn to_json(&self) -> Json {

@@ -183,7 +183,8 @@ impl<K: Clone + Ord> FilterIndex<K> {
                 name => event.attribute(name),
             };
             if let Some(value) = value {
-                field.for_each_text(&value, &value, &mut each);
+                field.for_each_equal(&value, &mut each);
+                field.for_each_affix(&value, &mut each);
             }
         };
         if self.attributes.len() <= ATTRIBUTES_TRIED_MAX {
@@ -351,40 +352,30 @@ impl FieldIndex {
         }
     }
 
-    /// Looks a text up: by its key for equality.
-    fn for_each_text(&self, key: &str, text: &str, each: &mut impl FnMut(u32)) {
-        if let Some(slots) = self.equals.get(key) {
-            slots.iter().copied().for_each(&mut *each);
+    fn for_each_value(&self, value: Found<'_>, each: &mut impl FnMut(u32)) {
+        let Some(key) = value.key() else { return };
+        self.for_each_equal(&key, each);
+        if let Found::Number(number) = value {
+            self.within.for_each(number, each);
+        } else if let Some(text) = value.text() {
+            self.for_each_affix(&text, each);
         }
+    }
+
+    /// Those filed under equality with the value that has this key.
+    fn for_each_equal(&self, key: &str, each: &mut impl FnMut(u32)) {
+        if let Some(slots) = self.equals.get(key) {
+            slots.iter().copied().for_each(each);
+        }
+    }
+
+    /// Those filed under what a text begins or ends with.
+    fn for_each_affix(&self, text: &str, each: &mut impl FnMut(u32)) {
         if !self.begins.is_empty() {
             self.begins.for_each(text.as_bytes(), each);
         }
         if !self.ends.is_empty() {
             self.ends.for_each(&backwards(text), each);
-        }
-    }
-
-    fn for_each_value(&self, value: Found<'_>, each: &mut impl FnMut(u32)) {
-        let Some(key) = value.key() else { return };
-        match (value, value.text()) {
-            (_, Some(text)) => self.for_each_text(&key, &text, each),
-            (Found::Number(number), None) => {
-                self.for_each_number(&key, number, each);
-            }
-            _ => {
-                if let Some(slots) = self.equals.get(&*key) {
-                    slots.iter().copied().for_each(each);
-                }
-            }
-        }
-    }
-
-    fn for_each_number(&self, key: &str, number: &str, each: &mut impl FnMut(u32)) {
-        if let Some(slots) = self.equals.get(key) {
-            slots.iter().copied().for_each(&mut *each);
-        }
-        if !self.within.is_empty() {
-            self.within.for_each(number, each);
         }
     }
 }

@@ -313,17 +313,11 @@ impl Condition {
     }
 
     pub(crate) fn size(&self) -> Size {
-        let around = |of: &[Self]| {
-            of.iter().map(Self::size).fold(Size { depth: 1, expressions: 1 }, |sum, one| Size {
-                depth: sum.depth.max(1 + one.depth),
-                expressions: sum.expressions + one.expressions,
-            })
-        };
         match self {
             Self::Is(_) => Size { depth: 1, expressions: 1 },
-            Self::Either(of) => around(of),
+            Self::Either(of) => Size::around(of.iter().map(Self::size)),
             Self::Each(of) => {
-                let Size { depth, expressions } = around(of);
+                let Size { depth, expressions } = Size::around(of.iter().map(Self::size));
                 // What each counts for the object around it is counted once.
                 Size { depth: depth - 1, expressions: expressions - of.len() }
             }

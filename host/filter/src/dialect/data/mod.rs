@@ -113,11 +113,12 @@ impl Dialect for Data {
     }
 
     fn size(&self) -> Size {
-        let one = Size { depth: 1, expressions: 1 };
-        self.0.iter().map(|(_, condition)| condition.size()).fold(one, |sum, member| Size {
-            depth: sum.depth.max(1 + member.depth),
-            expressions: sum.expressions + 1 + member.expressions,
-        })
+        let member = |(_, condition): &(Path, Condition)| {
+            let Size { depth, expressions } = condition.size();
+            // The path counts, too.
+            Size { depth, expressions: 1 + expressions }
+        };
+        Size::around(self.0.iter().map(member))
     }
 
     fn to_json(&self) -> Json {
