@@ -75,7 +75,7 @@ pub trait Deliveries: Send + Sync + 'static {
 
     /// Calls `call` once when a delivery is ready to be leased, at once if one is; or when nothing will be any
     /// more, so that leasing fails. Replaces what an earlier call for the subscription left. `call` must not
-    /// block. For subscriptions that wait long: nobody has to wait with them.
+    /// block. For subscriptions that are idle for long: none needs a waiting task.
     ///
     /// # Errors
     /// There is no such subscription.

@@ -357,9 +357,7 @@ impl Deliveries for EmbeddedBroker {
         subscription: &SubscriptionName,
         max: usize,
     ) -> Result<Vec<Lease>, BrokerError> {
-        let queue = self.shared.leases.named(subscription);
-        let queue = queue.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
-        queue.lease(max).await
+        self.shared.leases.named(subscription)?.lease(max).await
     }
 
     fn when_ready(
@@ -367,9 +365,7 @@ impl Deliveries for EmbeddedBroker {
         subscription: &SubscriptionName,
         call: Box<dyn FnOnce() + Send>,
     ) -> Result<(), BrokerError> {
-        let queue = self.shared.leases.named(subscription);
-        let queue = queue.ok_or_else(|| BrokerError::NoSubscription(subscription.clone()))?;
-        queue.when_ready(call);
+        self.shared.leases.named(subscription)?.when_ready(call);
         Ok(())
     }
 

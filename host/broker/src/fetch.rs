@@ -58,6 +58,15 @@ pub(crate) fn fetch(view: &dyn View, fetch: Fetch) -> Result<Fetched, StoreFailu
     }
 }
 
+/// Finds those of them that an event matches, by position.
+fn index_of(behind: &[Behind]) -> FilterIndex<usize> {
+    let mut index = FilterIndex::new();
+    for (n, one) in behind.iter().enumerate() {
+        index.insert(n, &one.filter);
+    }
+    index
+}
+
 /// Reads the log once for several subscriptions.
 fn scan(view: &dyn View, parts: Vec<Behind>, to: u64) -> Result<Vec<ScanFound>, StoreFailure> {
     struct Part {
@@ -68,10 +77,7 @@ fn scan(view: &dyn View, parts: Vec<Behind>, to: u64) -> Result<Vec<ScanFound>, 
         next: Option<u64>,
     }
     let from = parts.iter().map(|part| part.from).min().unwrap_or(to);
-    let mut index = FilterIndex::new();
-    for (n, part) in parts.iter().enumerate() {
-        index.insert(n, &part.filter);
-    }
+    let index = index_of(&parts);
     let mut parts: Vec<Part> = parts
         .into_iter()
         .map(|asked| Part { asked, events: Vec::new(), bytes: 0, next: None })
@@ -139,10 +145,7 @@ fn expired(
         has_more: false,
     };
     let mut unseen_count = 0;
-    let mut index = FilterIndex::new();
-    for (n, watched) in watched.iter().enumerate() {
-        index.insert(n, &watched.filter);
-    }
+    let index = index_of(watched);
     for (looked_at, stored) in log::events_in(view, from, to).enumerate() {
         let stored = stored?;
         let sequence = stored.sequence;
@@ -156,7 +159,7 @@ fn expired(
         index.for_each_match(&stored.event, |n| {
             if let (Some(watched), Some(unseen)) = (watched.get(*n), expired.unseen.get_mut(*n))
                 && sequence >= watched.from
-                && stored.matches(&watched.filter)
+                && stored.may_reach(&watched.filter)
             {
                 unseen.sequences.push(sequence);
                 unseen_count += 1;

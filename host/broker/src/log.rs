@@ -254,8 +254,9 @@ fn state_records(
         if records.len() >= max.min(PAGE_MAX) || bytes >= PAGE_MAX_BYTES {
             break;
         }
-        let (StateAddress { bucket, key, .. }, value) = row?;
-        bytes += bucket.len() + key.len() + value.len();
+        let (address, value) = row?;
+        bytes += address.name_bytes() + value.len();
+        let StateAddress { bucket, key, .. } = address;
         let (bucket, key) = (bucket.to_string(), key.to_string());
         records.push(StateRecord { bucket, key, value });
     }

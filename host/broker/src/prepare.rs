@@ -105,10 +105,7 @@ pub(crate) fn prepare_settlement(mut settlement: Settlement, blobs: &Blobs) -> P
 }
 
 fn refusal(changes: &mut Changes, blobs: &Blobs) -> Option<Disposition> {
-    let too_long = changes.writes.iter().find(|write| {
-        write.address.bucket.len() + write.address.key.len() > STATE_ADDRESS_MAX_BYTES
-    });
-    if too_long.is_some() {
+    if changes.writes.iter().any(|write| write.address.name_bytes() > STATE_ADDRESS_MAX_BYTES) {
         let reason = format!(
             "a state address has more than {STATE_ADDRESS_MAX_BYTES} bytes of bucket and key"
         );

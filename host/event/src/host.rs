@@ -23,6 +23,13 @@ pub struct StateAddress {
     pub key: Arc<str>,
 }
 
+impl StateAddress {
+    /// Bytes of bucket and key, which count with the value's in the usage.
+    pub fn name_bytes(&self) -> usize {
+        self.bucket.len() + self.key.len()
+    }
+}
+
 /// A read from a delivery's snapshot. If it changed by the time of the commit, the delivery is
 /// re-run.
 #[derive(Clone, Debug, PartialEq, Eq)]

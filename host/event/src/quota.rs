@@ -96,9 +96,8 @@ impl StateUsage {
     #[must_use]
     pub fn after(self, write: &StateWrite) -> Self {
         let StateWrite { address, value, previous_bytes } = write;
-        let name_bytes = (address.bucket.len() + address.key.len()) as u64;
         let after_bytes = value.as_ref().map(|value| value.len() as u64);
-        self.replacing(name_bytes, previous_bytes.map(u64::from), after_bytes)
+        self.replacing(address.name_bytes() as u64, previous_bytes.map(u64::from), after_bytes)
     }
 }
 

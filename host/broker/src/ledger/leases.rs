@@ -1,4 +1,4 @@
-//! Granted deliveries that nobody has leased yet, one queue per subscription. Leasing doesn't involve
+//! Granted deliveries that aren't leased yet, one queue per subscription. Leasing doesn't involve
 //! the committer.
 
 use std::collections::{HashMap, VecDeque};
@@ -114,9 +114,10 @@ impl LeaseQueue {
 pub(crate) struct LeaseQueues(RwLock<HashMap<SubscriptionName, Arc<LeaseQueue>>>);
 
 impl LeaseQueues {
-    /// The queue of a subscription.
-    pub(crate) fn named(&self, name: &SubscriptionName) -> Option<Arc<LeaseQueue>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// The queue of a subscription, or [`BrokerError::NoSubscription`].
+    pub(crate) fn named(&self, name: &SubscriptionName) -> Result<Arc<LeaseQueue>, BrokerError> {
+        let queues = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        queues.get(name).cloned().ok_or_else(|| BrokerError::NoSubscription(name.clone()))
     }
 
     /// Lets callers lease from a queue.

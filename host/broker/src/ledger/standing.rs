@@ -86,7 +86,7 @@ impl Ledger {
 }
 
 impl Sub {
-    /// What nobody has leased yet is pending, not in flight.
+    /// An offered delivery is pending until it is leased, not in flight.
     fn standing(&self, sequences: &[u64], last: u64) -> SubscriptionSnapshot {
         // Most subscriptions have nothing unsettled most of the time.
         let sequences = if self.has_unsettled() { sequences } else { &[] };

@@ -26,7 +26,7 @@ impl Ledger {
         {
             if *sub.subscription() != subscription {
                 if sub.subscription().filter != subscription.filter {
-                    // What nobody has leased yet is matched against the new filter.
+                    // What isn't leased yet is matched against the new filter.
                     sub.take_back();
                     self.expire_deliveries(id, self.counters.first_sequence, 0);
                 }

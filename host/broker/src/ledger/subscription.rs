@@ -56,7 +56,7 @@ pub(super) struct Sub {
     pub(super) id: u32,
     pub(super) row: Arc<SubscriptionRow>,
     pub(super) filter: Arc<Filter>,
-    /// Granted deliveries that nobody has leased yet.
+    /// Granted deliveries that aren't leased yet.
     pub(super) queue: Arc<LeaseQueue>,
     /// Incremented when results of earlier fetches must be ignored.
     pub(super) epoch: u64,
@@ -321,7 +321,7 @@ impl Sub {
         }
     }
 
-    /// Takes back what nobody has leased yet: it is ready again.
+    /// Revokes granted deliveries that aren't leased yet: they are ready again.
     pub(super) fn take_back(&mut self) {
         for Lease { token, delivery } in self.queue.take_all() {
             if self.is_leased(delivery.sequence, token) {
@@ -550,7 +550,7 @@ impl Sub {
         lowest.into_iter().flatten().min()
     }
 
-    /// Status for operators. What nobody has leased yet is pending, not in flight.
+    /// Status for operators. An offered delivery is pending until it is leased, not in flight.
     pub(super) fn status(&self, last: u64) -> SubscriptionStatus {
         let next = self.next(last);
         let offered = self.queue.len();

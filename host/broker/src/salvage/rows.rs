@@ -315,10 +315,8 @@ impl Rescue<'_> {
     fn state(&mut self) -> Outcome {
         let mut used: BTreeMap<PluginName, StateUsage> = BTreeMap::new();
         self.each::<schema::State>(|_, address, value| {
-            let size_bytes = address.bucket.len() + address.key.len() + value.len();
             let used = used.entry(address.plugin.clone()).or_default();
-            used.bytes += size_bytes as u64;
-            used.keys += 1;
+            *used = used.replacing(address.name_bytes() as u64, None, Some(value.len() as u64));
             Ok(true)
         })?;
         for (plugin, usage) in used {

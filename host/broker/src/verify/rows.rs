@@ -252,10 +252,9 @@ impl Check<'_> {
     fn state(&mut self) {
         let mut used: HashMap<PluginName, StateUsage> = HashMap::new();
         self.each::<schema::State>(|_, address, value| {
-            let size_bytes = address.bucket.len() + address.key.len() + value.len();
+            let name_bytes = address.name_bytes() as u64;
             let used = used.entry(address.plugin).or_default();
-            used.bytes += size_bytes as u64;
-            used.keys += 1;
+            *used = used.replacing(name_bytes, None, Some(value.len() as u64));
             Ok(())
         });
         self.each::<schema::StateUsage>(|_, plugin, counted| {
