@@ -9,7 +9,7 @@ mod tokens;
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -207,7 +207,8 @@ pub fn filter_argument(text: &str) -> Result<Filter, String> {
     let text = match text.strip_prefix('@') {
         None => text,
         Some(name) => {
-            from_file = read_filter(name).map_err(|error| format!("{name}: {error}"))?;
+            let read = read_text(Path::new(name), FILTER_FILE_MAX_BYTES);
+            from_file = read.map_err(|error| format!("{name}: {error}"))?;
             from_file.trim()
         }
     };
@@ -218,11 +219,15 @@ pub fn filter_argument(text: &str) -> Result<Filter, String> {
     parsed.map_err(|error| error.to_string())
 }
 
-fn read_filter(name: &str) -> io::Result<String> {
+/// Reads a file that is no larger than that.
+///
+/// # Errors
+/// It can't be read, is no text, or is larger.
+pub fn read_text(file: &Path, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
-    let read = File::open(name)?.take(FILTER_FILE_MAX_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > FILTER_FILE_MAX_BYTES {
-        let what = format!("has more than {FILTER_FILE_MAX_BYTES} bytes");
+    let read = File::open(file)?.take(max_bytes + 1).read_to_string(&mut text)?;
+    if read as u64 > max_bytes {
+        let what = format!("has more than {max_bytes} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
     }
     Ok(text)

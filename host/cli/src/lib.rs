@@ -39,6 +39,7 @@ use std::process::ExitCode;
 use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
 pub use args::{
     ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url, filter_argument,
+    read_text,
 };
 pub use capture::{Captured, captured};
 pub use log::{Log, SEARCH_MAX_EVENTS};

@@ -34,6 +34,11 @@ pub(crate) fn stored(stored: broker::StoredEvent) -> api::Stored {
     }
 }
 
+pub(crate) fn mismatch(mismatch: &usher_filter::Mismatch) -> api::Mismatch {
+    let (path, reason) = (mismatch.path().to_owned(), mismatch.reason().to_owned());
+    api::Mismatch { path, reason }
+}
+
 fn cause(cause: broker::Cause) -> api::Cause {
     api::Cause {
         kind: cause.kind.as_str().to_owned(),
@@ -146,9 +151,8 @@ pub(crate) fn explanation(
             (told.outcome, told.begins) = (api::Outcome::BeforeStart, Some(first));
         }
         broker::Explanation::Unmatched(mismatch) => {
-            let (path, reason) = (mismatch.path().to_owned(), mismatch.reason().to_owned());
             told.outcome = api::Outcome::Unmatched;
-            told.mismatch = Some(api::Mismatch { path, reason });
+            told.mismatch = Some(self::mismatch(&mismatch));
         }
         broker::Explanation::Delivery { status, ahead, held_up: by, filter_from } => {
             let report = delivery(status);

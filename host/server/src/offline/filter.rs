@@ -7,11 +7,14 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
+use usher_api::Mismatch;
 use usher_event::{Event, json};
-use usher_filter::{Filter, FilterIndex, Mismatch, Translated, from_eventbridge};
+use usher_filter::{FilterIndex, Translated, from_eventbridge};
 
 use super::args::{FilterExplainArgs, FilterFromArgs, FilterTestArgs, FilterVerb};
+use crate::project;
 use usher_cli::feed::Feed;
+use usher_cli::read_text;
 use usher_cli::ui::{Align, Cell, CliError, Output, Table, paint, style};
 use usher_wording::{count, printable, printable_cut};
 
@@ -29,39 +32,15 @@ pub(crate) fn run(verb: &FilterVerb, out: &mut Output) -> Result<(), CliError> {
 
 /// What a filter says of an event; a line of `test --json`.
 #[derive(Debug, Serialize)]
-struct Tested {
-    file: String,
+struct Tested<'t> {
+    file: &'t str,
     line: u64,
-    id: String,
+    id: &'t str,
     #[serde(rename = "type")]
-    ty: String,
+    ty: &'t str,
     matches: bool,
-    /// Where in the filter, and why not there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mismatch: Option<TestedMismatch>,
-}
-
-#[derive(Debug, Serialize)]
-struct TestedMismatch {
-    path: String,
-    reason: String,
-}
-
-impl Tested {
-    fn new(filter: &Filter, event: &Event, file: &str, line: u64) -> Self {
-        let mismatch = filter.explain(event).map(|mismatch: Mismatch| TestedMismatch {
-            path: mismatch.path().to_owned(),
-            reason: mismatch.reason().to_owned(),
-        });
-        Self {
-            file: file.to_owned(),
-            line,
-            id: event.id().to_owned(),
-            ty: event.ty().to_owned(),
-            matches: mismatch.is_none(),
-            mismatch,
-        }
-    }
+    mismatch: Option<Mismatch>,
 }
 
 fn test(args: &FilterTestArgs, out: &mut Output) -> Result<(), CliError> {
@@ -72,21 +51,25 @@ fn test(args: &FilterTestArgs, out: &mut Output) -> Result<(), CliError> {
     for file in &args.events {
         let name = if file == Path::new("-") { "stdin".into() } else { file.to_string_lossy() };
         each_event(file, &name, |event, line| {
-            let tested = Tested::new(&args.filter, &event, &name, line);
+            let mismatch = args.filter.explain(&event);
             events += 1;
-            matching += usize::from(tested.matches);
+            matching += usize::from(mismatch.is_none());
             if args.json {
-                return out.json_line(&tested);
+                return out.json_line(&Tested {
+                    file: &name,
+                    line,
+                    id: event.id(),
+                    ty: event.ty(),
+                    matches: mismatch.is_none(),
+                    mismatch: mismatch.as_ref().map(project::mismatch),
+                });
             }
-            let verdict = match &tested.mismatch {
+            let verdict = match mismatch {
                 None => Cell::styled("yes", style::GOOD),
-                Some(TestedMismatch { path, reason }) => {
-                    let at = if path.is_empty() { String::new() } else { format!(" (at {path})") };
-                    Cell::styled(printable(&format!("no: {reason}{at}")), style::BAD)
-                }
+                Some(mismatch) => Cell::styled(printable(&format!("no: {mismatch}")), style::BAD),
             };
-            let id = printable_cut(&tested.id, CELL_MAX_CHARS);
-            let ty = printable_cut(&tested.ty, CELL_MAX_CHARS);
+            let id = printable_cut(event.id(), CELL_MAX_CHARS);
+            let ty = printable_cut(event.ty(), CELL_MAX_CHARS);
             table.row([Cell::from(id), Cell::from(ty), verdict]);
             Ok(())
         })?;
@@ -169,13 +152,8 @@ struct Made {
 fn from(args: &FilterFromArgs, out: &mut Output) -> Result<(), CliError> {
     let name = args.file.display();
     let failed = |what: String| CliError::new(format!("{name}: {what}"));
-    let mut text = String::new();
-    let read = File::open(&args.file)
-        .and_then(|file| file.take(PATTERN_MAX_BYTES + 1).read_to_string(&mut text));
-    let bytes = read.map_err(|error| failed(error.to_string()))?;
-    if bytes as u64 > PATTERN_MAX_BYTES {
-        return Err(failed(format!("has more than {PATTERN_MAX_BYTES} bytes")));
-    }
+    let text =
+        read_text(&args.file, PATTERN_MAX_BYTES).map_err(|error| failed(error.to_string()))?;
     let pattern: Value =
         serde_json::from_str(&text).map_err(|error| failed(format!("no JSON: {error}")))?;
     let Translated { filter, untranslated } =
