@@ -11,7 +11,7 @@ use crate::router::Router;
 pub struct Holds {
     /// Open file descriptors.
     pub descriptors: usize,
-    /// Threads.
+    /// Threads, but for those that the router makes once, for the first delivery that takes long.
     pub threads: u64,
     /// Resident memory (`VmRSS`), bytes.
     pub memory_bytes: u64,
@@ -35,10 +35,18 @@ impl Holds {
         let descriptors = fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
         Ok(Self {
             descriptors: descriptors.count(),
-            threads: status(process, "Threads:")?,
+            threads: threads(process)?,
             memory_bytes: status(process, "VmRSS:")? * 1024,
         })
     }
+}
+
+fn threads(process: u32) -> Result<u64> {
+    let path = format!("/proc/{process}/task");
+    let all = fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
+    // One that has ended since it was listed has no name any more.
+    let names = all.flatten().filter_map(|one| fs::read_to_string(one.path().join("comm")).ok());
+    Ok(names.filter(|name| !name.starts_with("usher-long")).count() as u64)
 }
 
 /// The number in a line of the process's status.
