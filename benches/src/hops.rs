@@ -87,6 +87,8 @@ pub(crate) fn installation(
         order,
         retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
         max_in_flight: IN_FLIGHT_MAX,
+        pace: Default::default(),
+        projection: Default::default(),
         expires: false,
     };
     Ok(Installation {

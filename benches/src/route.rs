@@ -242,6 +242,8 @@ async fn subscribe_others(stage: &hops::Stage<'_>) -> anyhow::Result<()> {
             order: Order::None,
             retry: RetryPolicy::default(),
             max_in_flight: 1,
+            pace: Default::default(),
+            projection: Default::default(),
             expires: false,
         };
         stage.broker.subscribe(subscription).await?;

@@ -56,6 +56,9 @@ pub struct Explanation {
     /// The dead letter it became, unless that was redriven or discarded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<u64>,
+    /// Whether it counts as done but may have been left out for a newer event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_superseded: bool,
     /// Present if it counts as done but an earlier filter may have skipped it: the sequence from
     /// which the current filter applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,4 +125,10 @@ pub enum BlockReason {
     Alone,
     /// A subscription that matches its emissions is too far behind.
     Backlog,
+    /// The subscription's `max_per_second` is used up for now.
+    Rate,
+    /// The key's `max_per_second_per_key` is used up for now.
+    KeyRate,
+    /// A newer event of its key may take its place (`debounce_ms`).
+    Debounce,
 }

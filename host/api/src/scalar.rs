@@ -112,7 +112,7 @@ impl CloudEvent {
 impl CloudEvent {
     /// Takes its data away; all of it, if it is unreadable.
     pub fn hide_data(&mut self) {
-        let hidden = self.event().and_then(|event| event.without_data().ok());
+        let hidden = self.event().map(|event| event.with_part_of_data(None));
         *self = hidden.map_or_else(|| Self::Unreadable(RawValue::NULL.to_owned()), Self::Event);
     }
 }

@@ -36,6 +36,24 @@ pub struct Subscription {
     pub order: Order,
     /// Retry policy for failed deliveries.
     pub retry: Retry,
+    /// Limit on its deliveries per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_second: Option<f64>,
+    /// Limit on first attempts per second, of each key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_second_per_key: Option<f64>,
+    /// For how long no newer event may come until one is delivered; absent if all are delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce_ms: Option<u64>,
+    /// How long after the first event the newest is delivered nevertheless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce_max_ms: Option<u64>,
+    /// The parts of an event's data that are handed on; absent for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Vec<String>>,
+    /// The parts of an event's data that are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<String>,
     /// Every match before this sequence is settled or waits for a retry.
     pub cursor: u64,
     /// Log events not yet scanned, plus ready deliveries not yet leased.
@@ -66,6 +84,9 @@ pub struct Subscription {
     pub acked: u64,
     /// Failed attempts since the router started.
     pub failed: u64,
+    /// Deliveries left out for a newer event since the router started.
+    #[serde(default)]
+    pub superseded: u64,
     /// Its dead letters.
     pub dead: u64,
     /// Whether retention may drop events it has not settled.

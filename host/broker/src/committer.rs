@@ -117,6 +117,8 @@ impl Committer {
             if phase == Phase::Closing {
                 return Ok(());
             }
+            // What was just handed out may have to be waited for.
+            let due_in_ms = due_in_ms.into_iter().chain(self.ledger.paced_in_ms()).min();
             wait = due_in_ms.map(|due_in_ms| Duration::from_millis(due_in_ms).min(LOOK_MAX));
         }
     }

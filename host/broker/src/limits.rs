@@ -31,6 +31,13 @@ pub const RETRIES_MAX: usize = 10_000;
 /// beyond it the subscription takes no new events until some are settled.
 pub const PARKED_MAX: usize = 100_000;
 
+/// Longest time for which a debounced event may wait for newer ones.
+pub const DEBOUNCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Maximum keys of one subscription that rest between two deliveries because of their rate, or are
+/// debounced; beyond it the subscription takes no new events until some rests are over.
+pub const RESTING_MAX: usize = 100_000;
+
 /// Maximum events that one step of a replay delivers.
 pub const REPLAY_MAX_EVENTS: usize = 256;
 

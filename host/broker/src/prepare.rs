@@ -13,7 +13,7 @@ use crate::{IN_FLIGHT_MAX, SCHEDULES_MAX, STATE_ADDRESS_MAX_BYTES};
 
 /// Validates the numbers of a subscription.
 pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {
-    let Subscription { name, order, retry, max_in_flight, .. } = subscription;
+    let Subscription { name, order, retry, max_in_flight, pace, .. } = subscription;
     let wrong = |what: &str| Err(BrokerError::Invalid(format!("subscription {name}: {what}")));
     if !(1..=IN_FLIGHT_MAX).contains(max_in_flight) {
         return wrong(&format!("max_in_flight must be 1 to {IN_FLIGHT_MAX}"));
@@ -22,6 +22,9 @@ pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), Brok
         && Order::key(attribute).is_none()
     {
         return wrong(&format!("{attribute:?} is not the name of an attribute: use a-z and 0-9"));
+    }
+    if let Err(what) = pace.check(order) {
+        return wrong(&what);
     }
     if !(retry.factor.is_finite() && retry.factor >= 1.0) {
         return wrong("the factor of retries must be at least 1");

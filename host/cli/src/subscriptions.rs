@@ -103,6 +103,12 @@ fn render(subscriptions: &[Subscription], now: Timestamp) -> String {
             };
             text.push_str(&format!("{} is too far behind: {whom}\n", subscription.name));
         }
+        if subscription.superseded > 0 {
+            text.push_str(&format!(
+                "{} left out {} for a newer event (debounce_ms)\n",
+                subscription.name, subscription.superseded
+            ));
+        }
         if let Some(by) = &subscription.held_back_by {
             text.push_str(&format!("{} waits until {by} has caught up\n", subscription.name));
         }

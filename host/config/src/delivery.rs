@@ -1,11 +1,12 @@
-//! `order` and `start` of a subscription.
+//! `order`, `start` and pace of a subscription, and what of an event's data it hands on.
 
 use toml::Spanned;
 use toml::de::DeValue;
-use usher_broker::{Order, Start};
-use usher_event::read_time;
+use usher_broker::{DEBOUNCE_MAX, Debounce, Order, Pace, Rate, Start};
+use usher_event::{millis, read_time};
+use usher_filter::Projection;
 
-use super::table::Table;
+use super::table::{At, Table};
 
 /// `order = "none"`, `"total"` or `{ key = "ATTRIBUTE" }`.
 pub(super) fn order(table: &Table<'_>) -> Option<Order> {
@@ -73,6 +74,53 @@ pub(super) fn start(table: &Table<'_>) -> Option<Start> {
             None
         }
     }
+}
+
+/// Without `debounce_max_ms`, how often an event may wait for its `debounce_ms`.
+const DEBOUNCES_MAX: u32 = 10;
+
+/// `max_per_second`, `max_per_second_per_key`, `debounce_ms` and `debounce_max_ms`.
+pub(super) fn pace(table: &Table<'_>, order: &Order) -> Pace {
+    let rate = |key| table.number(key, Rate::MIN..=Rate::MAX).and_then(Rate::per_second);
+    let duration = |key| table.millis(key, 1..=millis(DEBOUNCE_MAX));
+    let (quiet, max) = (duration("debounce_ms"), duration("debounce_max_ms"));
+    let debounce = quiet.map(|quiet| {
+        let max = max.unwrap_or_else(|| quiet.saturating_mul(DEBOUNCES_MAX).min(DEBOUNCE_MAX));
+        Debounce { quiet, max }
+    });
+    let (max_rate, max_rate_per_key) = (rate("max_per_second"), rate("max_per_second_per_key"));
+    let pace = Pace { max_rate, max_rate_per_key, debounce };
+    let mut problem = pace.check(order).err();
+    if max.is_some() && quiet.is_none() {
+        problem = Some("debounce_max_ms needs debounce_ms".to_owned());
+    }
+    if let Some(what) = problem {
+        let keys = ["max_per_second_per_key", "debounce_ms", "debounce_max_ms"];
+        let at = keys.into_iter().find_map(|key| table.value(key));
+        if let Some(at) = at {
+            refuse(table, at, what, "docs/delivery.md, section Pace, has what goes together");
+        }
+        return Pace::default();
+    }
+    pace
+}
+
+/// `project` and `redact`.
+pub(super) fn projection(table: &Table<'_>) -> Projection {
+    let project = table.value("project").map(|_| table.strings("project"));
+    let redact = table.strings("redact");
+    let texts = |paths: &[At<&str>]| -> Vec<String> {
+        paths.iter().map(|path| path.value.to_owned()).collect()
+    };
+    let (kept, hidden) = (project.as_deref().map(texts), texts(&redact));
+    Projection::new(kept.as_deref(), &hidden).unwrap_or_else(|error| {
+        let mut all = project.iter().flatten().chain(&redact);
+        if let Some(at) = all.find(|path| path.value == error.path) {
+            let hint = "such as \"/order/id\" or \"$.items[*].price\"".to_owned();
+            table.source().problem(&at.span, &error, Some(hint));
+        }
+        Projection::default()
+    })
 }
 
 fn refuse(table: &Table<'_>, value: &Spanned<DeValue<'_>>, what: String, hint: &str) {

@@ -72,13 +72,15 @@ fn the_table_of_limits_is_the_runtimes() {
 #[test]
 fn the_limits_of_filters_are_the_readers() {
     use usher_filter::{
-        FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, VALUE_MAX_BYTES,
+        FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_MAX_EXPRESSIONS, PROJECTION_MAX_PATHS,
+        VALUE_MAX_BYTES,
     };
     for (what, limit) in [
         ("levels of a filter", FILTER_MAX_DEPTH),
         ("expressions, attributes, paths and conditions of a filter", FILTER_MAX_EXPRESSIONS),
         ("bytes of a value to compare with", VALUE_MAX_BYTES),
         ("bytes of a filter as JSON", FILTER_MAX_BYTES),
+        ("paths of `project`, and of `redact`", PROJECTION_MAX_PATHS),
     ] {
         let row = format!("| {what} | {limit} |");
         let written = FILTERS.lines().any(|line| line == row);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use usher_broker::{IN_FLIGHT_MAX, Order, RetryPolicy, Start};
+use usher_broker::{IN_FLIGHT_MAX, Order, Pace, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
-use usher_filter::Filter;
+use usher_filter::{Filter, Projection};
 use usher_router::{BreakerPolicy, TrialPolicy};
 use usher_runtime::{Grants, Isolation, Limits, Secret, capabilities};
 use usher_tls::Roots;
@@ -70,6 +70,10 @@ pub struct SubscriptionConfig {
     pub start: Start,
     /// Delivery order.
     pub order: Order,
+    /// How fast deliveries follow each other, and which are left out for newer ones.
+    pub pace: Pace,
+    /// What of an event's data the plugin gets.
+    pub projection: Projection,
     /// Whether it is served at all.
     pub enabled: bool,
     /// Retry policy; `None` for the default one.
@@ -297,13 +301,16 @@ pub(crate) fn subscription_of(
     table: &Table<'_>,
     default_retry: &RetryPolicy,
 ) -> SubscriptionConfig {
+    let order = delivery::order(table).unwrap_or_default();
     SubscriptionConfig {
         filter: values::filter(table),
         max_in_flight: table
             .integer("max_in_flight", 1..=u64::from(IN_FLIGHT_MAX))
             .and_then(|number| u32::try_from(number).ok()),
         start: delivery::start(table).unwrap_or_default(),
-        order: delivery::order(table).unwrap_or_default(),
+        pace: delivery::pace(table, &order),
+        projection: delivery::projection(table),
+        order,
         enabled: table.boolean("enabled").unwrap_or(true),
         retry: table.table("retry").map(|table| retry::read(table, default_retry)),
         expires: table.boolean("expires").unwrap_or(false),

@@ -104,14 +104,14 @@ impl Event {
         Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
     }
 
-    /// A copy of the event without its data.
-    ///
-    /// # Errors
-    /// Never in practice: what is valid with data is valid without.
-    pub fn without_data(&self) -> Result<Self, EventError> {
-        let mut parts = Parts { data: None, ..self.core_parts() };
-        parts.extensions.extend(self.extension_refs());
-        Self::from_parts(parts, FOREIGN_EXTENSION_NAME_MAX_BYTES)
+    /// A copy of the event with a part of its data, or with none of it; none, too, if `part` is larger than
+    /// its data and so no part of it.
+    #[must_use]
+    pub fn with_part_of_data(&self, part: Option<&[u8]>) -> Self {
+        let data_bytes = self.data_slice().map_or(0, <[u8]>::len);
+        let part = part.filter(|part| self.layout.data.is_some() && part.len() <= data_bytes);
+        let (bytes, layout) = encoding::write_part(&self.bytes, self.layout, part);
+        Self { bytes: bytes.into(), layout }
     }
 
     /// The trace context that it carries (CloudEvents' distributed tracing extension).

@@ -47,7 +47,8 @@ impl<'e> Subject<'e> {
     }
 }
 
-fn whole(event: &Event) -> Result<&RawValue, String> {
+/// The payload of an event, which is valid JSON; why there is none otherwise.
+pub(crate) fn whole(event: &Event) -> Result<&RawValue, String> {
     let Some(data) = event.data_slice() else { return Err("there is no data".to_owned()) };
     if !event.has_json_type() {
         let ty = event.datacontenttype().unwrap_or_default();

@@ -145,6 +145,8 @@ impl Sinks {
             order: settings.order.clone(),
             retry: settings.retry.clone().unwrap_or_else(|| retry.clone()),
             max_in_flight,
+            pace: settings.pace,
+            projection: settings.projection.clone(),
             expires: settings.expires,
         };
         let installation = Installation {

@@ -85,6 +85,8 @@ fn complete(
         order: changes.order,
         retry: changes.retry.unwrap_or_else(|| retry.clone()),
         max_in_flight: max_in_flight.unwrap_or(IN_FLIGHT_DEFAULT).clamp(1, IN_FLIGHT_MAX),
+        pace: changes.pace,
+        projection: changes.projection,
         expires: changes.expires,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use usher_broker::{BrokerError, Lease};
-use usher_event::{Digest, FailureClass, PluginName, SubscriptionName, Tracing};
+use usher_event::{Digest, Event, FailureClass, PluginName, SubscriptionName, Tracing};
 
 use crate::ladder::{Ladder, Pass, Probing};
 use crate::recordings::Recordings;
@@ -66,6 +66,13 @@ impl Dispatch {
 
     pub(crate) fn name(&self) -> &SubscriptionName {
         &self.home.subscription
+    }
+
+    /// Takes from an event what its listener doesn't get.
+    pub(crate) fn project(&self, event: &mut Event) {
+        if !self.home.projection.is_whole() {
+            *event = self.home.projection.apply(event);
+        }
     }
 
     pub(crate) fn recordings(&self) -> &Recordings {

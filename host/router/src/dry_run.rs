@@ -32,9 +32,11 @@ impl Router {
     /// version was replaced or removed. Dropping the future aborts the call.
     pub async fn dry_run(&self, name: &SubscriptionName, stored: StoredEvent) -> Option<DryRun> {
         let dispatch = self.dispatch(name)?;
+        let mut event = stored.event;
+        dispatch.project(&mut event);
         let delivery = Delivery {
             sequence: stored.sequence,
-            event: stored.event,
+            event,
             subscription: name.clone(),
             attempt: 1,
             flow: stored.flow,

@@ -420,6 +420,7 @@ impl Router {
     ) {
         let home = SettleContext {
             subscription: subscription.name.clone(),
+            projection: subscription.projection.clone(),
             broker: Arc::clone(&self.broker),
             guests: self.guests.clone(),
             settling: TaskTracker::new(),

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use usher_broker::{Deliveries, Disposition, Lease, Settlement};
 use usher_event::{Delivery, Digest, SubscriptionName, Tracing};
+use usher_filter::Projection;
 
 use crate::recordings::Recordings;
 use crate::spans::SettlingSpan;
@@ -21,6 +22,7 @@ const RUN_MAX_DELIVERIES: usize = 256;
 /// What a run needs to settle or release its deliveries from any task.
 pub(crate) struct SettleContext {
     pub(crate) subscription: SubscriptionName,
+    pub(crate) projection: Projection,
     pub(crate) broker: Arc<dyn Deliveries>,
     pub(crate) guests: Handle,
     /// Tasks that settle in the background; awaited before serving ends.

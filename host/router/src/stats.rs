@@ -74,6 +74,7 @@ impl Stats {
             | Settled::RetryAt(_)
             | Settled::HeldBack
             | Settled::Expired
+            | Settled::Superseded
             | Settled::Stale => 0,
         };
     }

@@ -141,6 +141,7 @@ async fn handle(
     slow: &mut Option<impl FnOnce()>,
     stamp: &mut CachedClock,
 ) -> Option<Handled> {
+    dispatch.project(&mut delivery.event);
     let handled = handle_on(dispatch, delivery, hold, phase, slow, stamp).await?;
     let digest = handled.by.digest();
     let failed =

@@ -344,6 +344,7 @@ struct SubscriptionSums {
     acked: u64,
     failed: u64,
     expired: u64,
+    superseded: u64,
     /// The earliest of all.
     oldest_unsettled: Option<Timestamp>,
     next_retry: Option<Timestamp>,
@@ -372,6 +373,7 @@ fn add_subscriptions(registry: &mut Registry, reports: &[Subscription]) {
         sum.acked += report.acked;
         sum.failed += report.failed;
         sum.expired += report.expired;
+        sum.superseded += report.superseded;
     }
     let mut level = |name: &str, help: &str, value: fn(&SubscriptionSums) -> u64| {
         let levels = Levels::default();
@@ -440,6 +442,9 @@ fn add_subscriptions(registry: &mut Registry, reports: &[Subscription]) {
         "Deliveries that were not over when retention took their event",
         |sum| sum.expired,
     );
+    count("subscription_superseded_deliveries", "Deliveries left out for a newer event", |sum| {
+        sum.superseded
+    });
 }
 
 fn add_plugins(registry: &mut Registry, plugins: &[Plugin]) {
@@ -551,6 +556,12 @@ pub(crate) mod tests {
             start: Start::Latest,
             order: Order::None,
             retry: project::retry(usher_broker::RetryPolicy::default()),
+            max_per_second: None,
+            max_per_second_per_key: None,
+            debounce_ms: None,
+            debounce_max_ms: None,
+            project: None,
+            redact: Vec::new(),
             cursor: 1,
             lag: 1,
             holds_back: Some(Backpressure::Producers),
@@ -567,6 +578,7 @@ pub(crate) mod tests {
             dead: 0,
             expires: true,
             expired: 9,
+            superseded: 0,
             max_in_flight: 1,
         }
     }

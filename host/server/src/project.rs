@@ -141,6 +141,7 @@ pub(crate) fn explanation(
         due: None,
         dead_letter: None,
         filter_from: None,
+        may_be_superseded: false,
         failures: Vec::new(),
     };
     match explanation {
@@ -154,7 +155,13 @@ pub(crate) fn explanation(
             told.outcome = api::Outcome::Unmatched;
             told.mismatch = Some(self::mismatch(&mismatch));
         }
-        broker::Explanation::Delivery { status, ahead, held_up: by, filter_from } => {
+        broker::Explanation::Delivery {
+            status,
+            ahead,
+            held_up: by,
+            filter_from,
+            may_be_superseded,
+        } => {
             let report = delivery(status);
             told.outcome = api::Outcome::Delivery(report.state);
             told.ahead = (report.state == api::DeliveryState::Pending).then_some(ahead);
@@ -165,7 +172,7 @@ pub(crate) fn explanation(
             };
             (told.round, told.attempt, told.due) = (report.round, report.attempt, report.due);
             (told.dead_letter, told.filter_from) = (report.dead_letter, filter_from);
-            told.failures = report.failures;
+            (told.failures, told.may_be_superseded) = (report.failures, may_be_superseded);
         }
     }
     told
@@ -180,6 +187,9 @@ fn held_up(held_up: broker::BlockReason) -> api::BlockReason {
         broker::BlockReason::Memory => api::BlockReason::Memory,
         broker::BlockReason::Alone => api::BlockReason::Alone,
         broker::BlockReason::Backlog => api::BlockReason::Backlog,
+        broker::BlockReason::Rate => api::BlockReason::Rate,
+        broker::BlockReason::KeyRate => api::BlockReason::KeyRate,
+        broker::BlockReason::Debounce => api::BlockReason::Debounce,
     }
 }
 
@@ -190,8 +200,20 @@ pub(crate) fn subscription(
 ) -> api::Subscription {
     let recorded = status.oldest_unsettled_ms.map(Timestamp::from_ms);
     let unsettled = |sequence| api::Unsettled { sequence, recorded };
-    let broker::Subscription { name, filter, start, order, retry, expires, max_in_flight, .. } =
-        status.subscription;
+    let broker::Subscription {
+        name,
+        filter,
+        start,
+        order,
+        retry,
+        max_in_flight,
+        pace,
+        projection,
+        expires,
+    } = status.subscription;
+    let Pace { max_per_second, max_per_second_per_key, debounce_ms, debounce_max_ms } =
+        self::pace(&pace);
+    let Projection { project, redact } = self::projection(&projection);
     api::Subscription {
         plugin: name.plugin().to_owned(),
         name,
@@ -201,6 +223,12 @@ pub(crate) fn subscription(
         start: self::start(start),
         order: self::order(order),
         retry: self::retry(retry),
+        max_per_second,
+        max_per_second_per_key,
+        debounce_ms,
+        debounce_max_ms,
+        project,
+        redact,
         cursor: status.cursor,
         lag: status.lag,
         holds_back: status.holds_back.map(|holds_back| match holds_back {
@@ -217,11 +245,40 @@ pub(crate) fn subscription(
         stalled_lanes: status.stalled_lanes,
         acked: status.acked,
         failed: status.failed,
+        superseded: status.superseded,
         dead: status.dead,
         expires,
         expired: status.expired,
         max_in_flight,
     }
+}
+
+/// A pace in the terms of the API and the configuration.
+pub(crate) struct Pace {
+    pub(crate) max_per_second: Option<f64>,
+    pub(crate) max_per_second_per_key: Option<f64>,
+    pub(crate) debounce_ms: Option<u64>,
+    pub(crate) debounce_max_ms: Option<u64>,
+}
+
+pub(crate) fn pace(pace: &broker::Pace) -> Pace {
+    Pace {
+        max_per_second: pace.max_rate.map(broker::Rate::as_per_second),
+        max_per_second_per_key: pace.max_rate_per_key.map(broker::Rate::as_per_second),
+        debounce_ms: pace.debounce.map(|debounce| millis(debounce.quiet)),
+        debounce_max_ms: pace.debounce.map(|debounce| millis(debounce.max)),
+    }
+}
+
+/// A projection in the terms of the API and the configuration.
+pub(crate) struct Projection {
+    pub(crate) project: Option<Vec<String>>,
+    pub(crate) redact: Vec<String>,
+}
+
+pub(crate) fn projection(projection: &usher_filter::Projection) -> Projection {
+    let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect();
+    Projection { project: projection.project().map(owned), redact: owned(projection.redact()) }
 }
 
 fn subscription_state(paused_because: Option<&String>) -> api::SubscriptionState {

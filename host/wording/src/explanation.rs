@@ -114,6 +114,16 @@ pub fn details(told: &Explanation) -> Vec<String> {
                 "a delivery of its plugin runs alone, because state changed under it too often"
                     .to_owned()
             }
+            BlockReason::Rate => {
+                "as many deliveries as may be in this time (max_per_second) have gone out"
+                    .to_owned()
+            }
+            BlockReason::KeyRate => "as many deliveries of its key as may be in this time \
+                                     (max_per_second_per_key) have gone out"
+                .to_owned(),
+            BlockReason::Debounce => {
+                "it waits for a newer event that would take its place (debounce_ms)".to_owned()
+            }
             BlockReason::Backlog => {
                 "a subscription that takes what it emits has to catch up first: see usher \
                  subscriptions"
@@ -140,6 +150,11 @@ pub fn details(told: &Explanation) -> Vec<String> {
             });
         }
         _ => {}
+    }
+    if told.may_be_superseded {
+        lines.push(
+            "or it was left out, since a newer event took its place (debounce_ms)".to_owned(),
+        );
     }
     lines.extend(told.filter_from.map(|from| {
         format!(

@@ -19,7 +19,7 @@ async fn delivery(
     sequence: u64,
 ) -> (DeliveryState, u64, Option<BlockReason>) {
     match explain(broker, sequence).await {
-        Explanation::Delivery { status, ahead, held_up, filter_from: None } => {
+        Explanation::Delivery { status, ahead, held_up, filter_from: None, .. } => {
             assert_eq!(status.subscription, name("p/s"));
             (status.state, ahead, held_up)
         }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use usher_broker::traits::*;
 use usher_broker::{
     Changes, Clock, DeadLetter, DeadLetterQuery, Disposition, Lease, ManualClock, NewEvent, Order,
-    Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
+    Pace, Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
-use usher_filter::Filter;
+use usher_filter::{Filter, Projection};
 
 /// The time at which every test starts.
 pub const START_MS: u64 = 1_800_000_000_000;
@@ -121,6 +121,8 @@ pub fn to_type(subscription: &str, ty: &str) -> Subscription {
         order: Order::None,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 16,
+        pace: Pace::default(),
+        projection: Projection::default(),
         expires: false,
     }
 }

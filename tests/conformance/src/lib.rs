@@ -22,6 +22,7 @@ pub mod explaining;
 pub mod failures;
 mod harness;
 pub mod order;
+pub mod pacing;
 pub mod publishing;
 pub mod replay;
 pub mod restarts;
@@ -78,6 +79,19 @@ macro_rules! conformance {
                 total_order_is_one_after_another,
                 a_changed_order_frees_what_waits,
                 a_start_is_a_sequence_or_a_time,
+            },
+            pacing::{
+                a_rate_spreads_deliveries,
+                retries_count_towards_the_rate,
+                a_rate_by_key_holds_up_no_other_key,
+                only_the_newest_is_delivered,
+                each_key_has_its_newest,
+                events_without_end_delay_nothing_for_long,
+                a_failure_gives_way_to_what_is_newer,
+                a_restart_delivers_the_newest_at_once,
+                a_changed_pace_loses_nothing,
+                what_makes_no_pace_is_refused,
+                paced_deliveries_keep_to_their_state,
             },
             deliveries::{
                 a_call_is_made_when_something_is_ready,

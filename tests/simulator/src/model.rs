@@ -7,6 +7,7 @@ use std::time::Duration;
 use usher_event::{Event, FailureClass};
 use usher_filter::Filter;
 
+use super::random::Random;
 use super::world::{MAX_ATTEMPTS, MAX_TRAPS};
 use usher_broker::*;
 
@@ -61,6 +62,8 @@ pub(crate) struct Model {
     pub(crate) stands: BTreeMap<Key, Stands>,
     /// Deliveries repeated out of order on purpose, which block no lane.
     pub(crate) replayed: BTreeSet<Key>,
+    /// Deliveries that may have been superseded by a newer one of a debounced subscription, but needn't.
+    pub(crate) outdated: BTreeSet<Key>,
     /// Deliveries that were parked or in flight when the order changed.
     pub(crate) unordered: BTreeSet<Key>,
     /// Deliveries that were leased when their event left the log.
@@ -91,11 +94,55 @@ impl Model {
         }
         self.recorded.push(stored.recorded_ms);
         self.events.push(stored.event);
+        let mut taken = Vec::new();
         for (name, subscription) in &self.subscriptions {
             if self.matches(&subscription.filter, sequence) {
                 self.stands.insert((name.clone(), sequence), Stands::Ready { failures: 0 });
+                taken.push(name.clone());
             }
         }
+        taken.iter().for_each(|name| self.outdate(name));
+    }
+
+    /// Whether it needn't be delivered any more.
+    pub(crate) fn is_over(&self, key: &Key, stands: Stands) -> bool {
+        stands.is_over() || self.outdated.contains(key)
+    }
+
+    /// Marks what newer events of a debounced subscription may supersede.
+    pub(crate) fn outdate(&mut self, name: &str) {
+        if self.subscriptions.get(name).is_none_or(|of| of.pace.debounce.is_none()) {
+            return;
+        }
+        let mut newest = BTreeSet::new();
+        let own = (name.to_owned(), 0)..=(name.to_owned(), u64::MAX);
+        for (key, stands) in self.stands.range(own).rev() {
+            let Some(lane) = self.lane(name, key.1) else { continue };
+            if self.replayed.contains(key) {
+                continue;
+            }
+            if !newest.insert(lane) && stands.may_come() {
+                self.outdated.insert(key.clone());
+            }
+        }
+    }
+
+    /// What the deliveries of one lane have in common; `None` for one that is in no lane.
+    pub(crate) fn lane(&self, name: &str, sequence: u64) -> Option<Option<String>> {
+        let subscription = self.subscriptions.get(name)?;
+        match &subscription.order {
+            Order::None if subscription.pace.debounce.is_none() => None,
+            Order::None | Order::Total => Some(None),
+            Order::Key(attribute) => {
+                let value = self.event(sequence).attribute(attribute)?;
+                Some(Some(value.into_owned()))
+            }
+        }
+    }
+
+    /// Whether it was put out of order on purpose.
+    pub(crate) fn is_exempt(&self, key: &Key) -> bool {
+        self.replayed.contains(key) || self.unordered.contains(key)
     }
 
     /// Whether a subscription with this filter takes an event when it reads the log.
@@ -113,7 +160,8 @@ impl Model {
                 self.stands.insert((name.clone(), sequence), Stands::Ready { failures: 0 });
             }
         }
-        self.subscriptions.insert(name, subscription);
+        self.subscriptions.insert(name.clone(), subscription);
+        self.outdate(&name);
     }
 
     pub(crate) fn unsubscribe(&mut self, name: &str) {
@@ -147,6 +195,7 @@ impl Model {
                 _ => {}
             }
         }
+        self.outdate(name);
     }
 
     /// Everything before `first` has left the log. Its deliveries expire if they may, except those
@@ -162,7 +211,8 @@ impl Model {
                 continue;
             }
             let (surely, perhaps) = self.expired.entry(key.0.clone()).or_default();
-            *(if *stands == Stands::Unsure { perhaps } else { surely }) += 1;
+            let is_unsure = *stands == Stands::Unsure || self.outdated.contains(key);
+            *(if is_unsure { perhaps } else { surely }) += 1;
             *stands = Stands::Expired;
         }
     }
@@ -176,25 +226,16 @@ impl Model {
 
     /// Invariant 5: an earlier delivery that must be over before this one begins and isn't.
     pub(crate) fn blocker(&self, name: &str, sequence: u64) -> Option<u64> {
-        let subscription = &self.subscriptions[name];
-        let attribute = match &subscription.order {
-            Order::None => return None,
-            Order::Total => None,
-            Order::Key(attribute) => Some(attribute.as_str()),
-        };
-        let value = |sequence| attribute.map(|attribute| self.event(sequence).attribute(attribute));
-        let mine = value(sequence);
-        if mine == Some(None) {
-            return None;
-        }
-        let is_exempt = |key: &Key| self.replayed.contains(key) || self.unordered.contains(key);
-        if is_exempt(&(name.to_owned(), sequence)) {
+        let mine = self.lane(name, sequence)?;
+        if self.is_exempt(&(name.to_owned(), sequence)) {
             return None;
         }
         let from = (name.to_owned(), 0);
         let earlier = self.stands.range(from..(name.to_owned(), sequence));
-        let open = earlier.filter(|(key, stands)| !stands.is_over() && !is_exempt(key));
-        open.map(|((_, earlier), _)| *earlier).find(|earlier| value(*earlier) == mine)
+        let open =
+            earlier.filter(|(key, stands)| !self.is_over(key, **stands) && !self.is_exempt(key));
+        let mut open = open.map(|((_, earlier), _)| *earlier);
+        open.find(|earlier| self.lane(name, *earlier).as_ref() == Some(&mine))
     }
 
     /// Counts a failure; returns traps and all others so far.
@@ -209,7 +250,7 @@ impl Model {
     }
 
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.stands.values().all(|stands| stands.is_over())
+        self.stands.iter().all(|(key, stands)| self.is_over(key, *stands))
     }
 }
 
@@ -247,7 +288,27 @@ pub(crate) fn subscription(
             ..RetryPolicy::default()
         },
         max_in_flight: in_flight,
+        pace: Default::default(),
+        projection: Default::default(),
         expires: false,
+    }
+}
+
+fn debounced(quiet_ms: u64) -> Pace {
+    let quiet = Duration::from_millis(quiet_ms);
+    Pace { debounce: Some(Debounce { quiet, max: quiet * 3 }), ..Pace::default() }
+}
+
+/// A pace that a subscription with this order may have.
+pub(crate) fn any_pace(order: &Order, random: &mut Random) -> Pace {
+    let rate = |random: &mut Random| Rate::per_second(0.5 + random.below(8) as f64);
+    let by_key = matches!(order, Order::Key(_));
+    match random.below(5) {
+        0 => Pace { max_rate: rate(random), ..Pace::default() },
+        1 if by_key => Pace { max_rate_per_key: rate(random), ..Pace::default() },
+        2 if *order != Order::Total => debounced(1 + random.below(2_000) as u64),
+        3 if *order != Order::Total => Pace { max_rate: rate(random), ..debounced(500) },
+        _ => Pace::default(),
     }
 }
 
@@ -261,5 +322,7 @@ pub(crate) fn subscriptions() -> Vec<Subscription> {
         subscription("r/not-a", 2, Order::None, 1),
         subscription("s/keyed", 3, by_subject(), 9),
         subscription("v/reports", 4, Order::None, 3),
+        Subscription { pace: debounced(700), ..subscription("w/newest", 3, Order::None, 2) },
+        Subscription { pace: debounced(300), ..subscription("w/keyed", 1, by_subject(), 3) },
     ]
 }

@@ -306,7 +306,9 @@ impl World {
             assert!(is_addressed || self.model.matches(&subscription.filter, *sequence));
         }
         let stands = |key: &Key| self.model.stands.get(key).copied();
-        if keys.iter().any(|key| stands(key) == Some(Stands::Unsure)) {
+        let is_unsure =
+            |key: &Key| stands(key) == Some(Stands::Unsure) || self.model.outdated.contains(key);
+        if keys.iter().any(is_unsure) {
             return;
         }
         let is_new = |key: &&Key| match stands(key) {
@@ -374,7 +376,8 @@ impl World {
         // [1] No event with an open delivery leaves the log, unless the delivery may expire.
         let first = self.broker.stats().first_sequence;
         let out = self.out();
-        let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
+        let open = self.model.stands.iter();
+        let open = open.filter(|(key, stands)| !self.model.is_over(key, **stands));
         for (key, _) in open.filter(|((_, sequence), _)| *sequence < first) {
             let was_passed = out.contains(key) && self.model.passed.contains(key);
             assert!(
@@ -466,12 +469,14 @@ impl World {
             }
             self.commit();
             let left = self.broker.counts();
-            // One that was parked and matches no more is let go once it is read back.
-            if self.model.is_at_rest() && left.delayed == 0 && left.parked == 0 {
+            // One that was parked and matches no more is let go once it is read back; one that may be
+            // superseded needn't be.
+            if self.model.is_at_rest() && (left.delayed, left.parked, left.retries) == (0, 0, 0) {
                 return;
             }
         }
-        let open = self.model.stands.iter().filter(|(_, stands)| !stands.is_over());
+        let open = self.model.stands.iter();
+        let open = open.filter(|(key, stands)| !self.model.is_over(key, **stands));
         let open: Vec<_> = open.take(5).collect();
         panic!("no rest: {open:?}, {:?}", self.broker.counts());
     }

@@ -28,11 +28,13 @@ pub enum Explanation {
         status: DeliveryStatus,
         /// If pending: upper bound on the number of deliveries ahead of it.
         ahead: u64,
-        /// If pending: what currently blocks it, if anything.
+        /// If pending, or parked without a head before it: what currently blocks it, if anything.
         held_up: Option<BlockReason>,
         /// Set if it counts as done but an earlier filter of the subscription may have skipped it:
         /// the sequence from which the current filter applies.
         filter_from: Option<u64>,
+        /// Whether it counts as done but may have been superseded by a newer event.
+        may_be_superseded: bool,
     },
 }
 
@@ -56,4 +58,10 @@ pub enum BlockReason {
     Alone,
     /// A subscription that would take its emissions is too far behind.
     Backlog,
+    /// The subscription's rate is used up for now.
+    Rate,
+    /// The rate of its key is used up for now.
+    KeyRate,
+    /// It is not known yet whether a newer event of its key follows.
+    Debounce,
 }

@@ -52,13 +52,7 @@ impl Ledger {
             attempts: pending.attempts,
             stored: pending.stored,
         };
-        if sub.retries.remove(&sequence).is_some() {
-            self.outgoing.delete(Space::Retries, keys::retry(subscription_id, sequence));
-        }
-        sub.unpark(sequence, &mut self.outgoing);
-        if let Some(lane) = pending.lane {
-            sub.leave_lane(lane);
-        }
+        sub.end(sequence, pending.lane, &mut self.outgoing);
         self.unsaved.insert(subscription_id);
         self.outgoing.put(Space::Dead, keys::number(id), dead.write());
         if let Some(recording) = recording {

@@ -29,6 +29,7 @@ impl ExclusiveQueue {
 impl Ledger {
     /// Grants deliveries that nothing blocks, and removes finished ones.
     pub(super) fn grant_alone(&mut self) {
+        let tick = self.timeline.now();
         let plugins: Vec<String> = self.alone.0.keys().cloned().collect();
         for plugin in plugins {
             let Some(waiting) = self.alone.0.get_mut(&plugin) else { continue };
@@ -44,7 +45,7 @@ impl Ledger {
                         break;
                     }
                     let Some(sub) = self.subs.get_mut(&id) else { break };
-                    sub.grant_alone(sequence, &mut self.next_token);
+                    sub.grant_alone(sequence, tick, &mut self.next_token);
                     break;
                 }
                 waiting.pop_front();

@@ -152,15 +152,8 @@ impl Ledger {
     /// Ends a failed delivery that can't be retried because its event is gone.
     pub(super) fn expire_failed(&mut self, report: &Report, pending: Pending) -> Settled {
         let Some(sub) = self.subs.get_mut(&report.subscription) else { return Settled::Stale };
-        if sub.retries.remove(&report.sequence).is_some() {
-            let key = keys::retry(report.subscription, report.sequence);
-            self.outgoing.delete(Space::Retries, key);
-        }
-        sub.unpark(report.sequence, &mut self.outgoing);
         sub.expired += 1;
-        if let Some(lane) = pending.lane {
-            sub.leave_lane(lane);
-        }
+        sub.end(report.sequence, pending.lane, &mut self.outgoing);
         self.unsaved.insert(report.subscription);
         Settled::Expired
     }

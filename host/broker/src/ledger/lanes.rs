@@ -3,7 +3,8 @@
 //! The first delivery of a lane is its *head*: in flight, or waiting for a retry. The others wait
 //! behind it, in memory while the head is in flight. A head that failed stalls its lane: what waits
 //! behind it is then *parked* (a row on disk and a few bytes in memory each), so that a lane can
-//! wait for hours without blocking the others.
+//! wait for hours without blocking the others. A lane may also *rest*: it begins with nothing until its rest is
+//! over.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -40,7 +41,17 @@ struct Lane {
     head: Option<u64>,
     /// Whether the head waits for a retry.
     stalled: bool,
+    rest: Option<Rest>,
     waiting: BTreeMap<u64, Waiting>,
+}
+
+/// A time in which a lane gets no new head, except a retry.
+#[derive(Clone, Copy)]
+pub(super) struct Rest {
+    /// The tick at which it is over.
+    pub(super) until: u64,
+    /// The latest tick to which it may be prolonged.
+    pub(super) latest: u64,
 }
 
 /// A delivery behind a head.
@@ -152,10 +163,14 @@ impl Lanes {
         parked
     }
 
-    /// Removes the finished head; the next delivery becomes the head.
+    /// Removes the finished head; the next delivery becomes the head, unless the lane rests.
     pub(super) fn leave(&mut self, key: u64) -> Option<Next> {
         let lane = self.lanes.get_mut(&key)?;
-        lane.stalled = false;
+        (lane.stalled, lane.head) = (false, None);
+        let is_retry = |next: (&u64, &Waiting)| matches!(next.1, Waiting::Retry);
+        if lane.rest.is_some() && !lane.waiting.first_key_value().is_some_and(is_retry) {
+            return None;
+        }
         let Some((sequence, waiting)) = lane.waiting.pop_first() else {
             self.lanes.remove(&key);
             return None;
@@ -170,6 +185,58 @@ impl Lanes {
             Waiting::Parked => Next::Parked(sequence),
             Waiting::Retry => Next::Retry(sequence),
         })
+    }
+
+    pub(super) fn head_of(&self, key: u64) -> Option<u64> {
+        self.lanes.get(&key)?.head
+    }
+
+    pub(super) fn rest_of(&self, key: u64) -> Option<Rest> {
+        self.lanes.get(&key)?.rest
+    }
+
+    /// Has a lane rest; returns whether it did already.
+    pub(super) fn rest(&mut self, key: u64, until: u64, latest: u64) -> bool {
+        let lane = self.lanes.entry(key).or_default();
+        lane.rest.replace(Rest { until, latest }).is_some()
+    }
+
+    /// Ends a lane's rest. It has no head, it may be empty: [`Lanes::leave`] has it go on.
+    pub(super) fn end_rest(&mut self, key: u64) {
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.rest = None;
+        }
+    }
+
+    /// Ends all rests.
+    pub(super) fn end_rests(&mut self) {
+        self.lanes.values_mut().for_each(|lane| lane.rest = None);
+    }
+
+    /// Whether a delivery that was never handed out waits in a lane's memory.
+    pub(super) fn has_new(&self, key: u64) -> bool {
+        let mut waiting = self.lanes.get(&key).into_iter().flat_map(|lane| lane.waiting.values());
+        waiting.any(|waiting| matches!(waiting, Waiting::Here(_)))
+    }
+
+    /// Removes all deliveries waiting in a lane's memory but the newest; returns how many.
+    pub(super) fn supersede(&mut self, key: u64) -> u64 {
+        let Some(lane) = self.lanes.get_mut(&key) else { return 0 };
+        let is_new = |waiting: &Waiting| matches!(waiting, Waiting::Here(_));
+        let newest = lane.waiting.iter().rfind(|(_, waiting)| is_new(waiting));
+        let newest = newest.map(|(sequence, _)| *sequence);
+        let mut superseded = 0;
+        lane.waiting.retain(|sequence, waiting| {
+            let Waiting::Here(stored) = waiting else { return true };
+            if Some(*sequence) == newest {
+                return true;
+            }
+            self.here_bytes -= stored.event.encoded().len();
+            self.here.remove(sequence);
+            superseded += 1;
+            false
+        });
+        superseded
     }
 
     /// Gives every lane without a head one; returns the new heads with their lanes.

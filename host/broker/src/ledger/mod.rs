@@ -19,6 +19,7 @@ mod hops;
 mod lanes;
 mod leases;
 mod outgoing;
+mod pacing;
 mod parking;
 mod recovery;
 mod replay;
@@ -85,6 +86,8 @@ pub(crate) struct Ledger {
     marks: BTreeMap<u64, u64>,
     /// When retries are due: tick, subscription, sequence.
     due: BTreeSet<(u64, u32, u64)>,
+    /// When the pace of subscriptions allows more: tick, subscription. One that is over does no harm.
+    paced: BTreeSet<(u64, u32)>,
     delayed: Delayed,
     schedules: Schedules,
     state: StateLedger,
@@ -226,6 +229,7 @@ impl Ledger {
                 self.touched.insert(id);
             }
         }
+        self.go_on(tick);
         self.fetches.extend(self.delayed.take_due(tick));
         let next_scheduled_ms = self.run_schedules(now_ms);
         self.expire(tick, now_ms);
@@ -299,14 +303,14 @@ impl Ledger {
     }
 
     fn grant_touched(&mut self) {
-        let room = Room::of_each(self.subs.len());
+        let (room, tick) = (Room::of_each(self.subs.len()), self.timeline.now());
         for id in std::mem::take(&mut self.touched) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
             let is_held_back = self.backlog.holds_back(id);
             if is_held_back || self.alone.blocks(sub.subscription().name.plugin()) {
                 continue;
             }
-            let mut has_parked = sub.grant(&mut self.next_token, &mut self.outgoing);
+            let mut has_changed = sub.grant(tick, &mut self.next_token, &mut self.outgoing);
             // If everything ready was parked, there may be more.
             loop {
                 let more = sub.refill(&self.tail, self.counters.last_sequence, room);
@@ -317,11 +321,12 @@ impl Ledger {
                 if !more.filled {
                     break;
                 }
-                has_parked |= sub.grant(&mut self.next_token, &mut self.outgoing);
+                has_changed |= sub.grant(tick, &mut self.next_token, &mut self.outgoing);
             }
-            if has_parked {
+            if has_changed {
                 self.unsaved.insert(id);
             }
+            self.paced.extend(sub.paced_until().map(|due| (due, id)));
         }
     }
 

@@ -1,10 +1,8 @@
 //! How deliveries pass through a subscription's lanes: waiting, parking on disk, resuming, and
 //! recovery after a restart.
 
-use usher_event::Event;
-
 use super::FetchedDelivery;
-use super::lanes::{Next, lane_of};
+use super::lanes::Next;
 use super::outgoing::Outgoing;
 use super::subscription::{Pending, Retry, Sub};
 use crate::api::StoredEvent;
@@ -12,10 +10,6 @@ use crate::store::rows::{RetryRow, write_parked};
 use crate::store::{Space, keys};
 
 impl Sub {
-    pub(super) fn lane_of(&self, event: &Event) -> Option<u64> {
-        lane_of(&self.row.subscription.order, event)
-    }
-
     /// Parks a delivery on disk.
     pub(super) fn park(&mut self, sequence: u64, lane: u64, outgoing: &mut Outgoing) {
         self.parked.insert(sequence, Some(lane));
@@ -33,6 +27,17 @@ impl Sub {
     pub(super) fn stall_lane(&mut self, lane: u64, outgoing: &mut Outgoing) {
         for sequence in self.lanes.stall(lane) {
             self.park(sequence, lane, outgoing);
+        }
+    }
+
+    /// Ends a delivery that is no longer held: removes its rows, and its lane goes on.
+    pub(super) fn end(&mut self, sequence: u64, lane: Option<u64>, outgoing: &mut Outgoing) {
+        if self.retries.remove(&sequence).is_some() {
+            outgoing.delete(Space::Retries, keys::retry(self.id, sequence));
+        }
+        self.unpark(sequence, outgoing);
+        if let Some(lane) = lane {
+            self.leave_lane(lane);
         }
     }
 
@@ -142,8 +147,9 @@ impl Sub {
         };
         if was_open && let Some(lane) = self.lane_of(&stored.event) {
             self.lanes.wait(lane, stored);
+            let has_changed = self.debounce_found(lane);
             self.start_lanes();
-            return false;
+            return has_changed;
         }
         let before = retry.map_or(0, |retry| retry.before);
         let of_this_round = attempts.into_iter().filter(|(number, _)| *number > before);
@@ -164,12 +170,7 @@ impl Sub {
         parked: Option<Option<u64>>,
         outgoing: &mut Outgoing,
     ) {
-        self.unpark(sequence, outgoing);
-        if self.retries.remove(&sequence).is_some() {
-            outgoing.delete(Space::Retries, keys::retry(self.id, sequence));
-        }
-        if let Some(lane) = retry.map_or(parked.flatten(), |retry| retry.lane) {
-            self.leave_lane(lane);
-        }
+        let lane = retry.map_or(parked.flatten(), |retry| retry.lane);
+        self.end(sequence, lane, outgoing);
     }
 }

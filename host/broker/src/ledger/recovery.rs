@@ -105,6 +105,7 @@ impl Ledger {
             watched: FilterIndex::default(),
             marks: Default::default(),
             due: Default::default(),
+            paced: Default::default(),
             delayed: Delayed::default(),
             state: StateLedger::new(recovered.usage),
             jitter: Jitter::new(seed),

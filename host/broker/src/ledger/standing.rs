@@ -73,7 +73,8 @@ impl Ledger {
                 let alone = self.alone.blocks(name.plugin()).then_some(BlockReason::Alone);
                 let backlog = self.backlog.holds_back(sub.id).then_some(BlockReason::Backlog);
                 let ahead = sequence.saturating_sub(subscription.next) + offered.len() as u64;
-                (ahead, backlog.or(sub.held_up(is_new)).or(alone))
+                let rests = sub.rests(sequence);
+                (ahead, backlog.or(rests).or(sub.held_up(is_new)).or(alone))
             }
         };
         Some(DeliverySnapshot {

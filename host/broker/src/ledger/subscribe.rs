@@ -77,6 +77,7 @@ impl Ledger {
         self.touched.remove(&id);
         self.unsaved.remove(&id);
         self.due.retain(|(_, of, _)| *of != id);
+        self.paced.retain(|(_, of)| *of != id);
         for sequence in sub.retries.keys() {
             self.outgoing.delete(Space::Retries, keys::retry(id, *sequence));
         }

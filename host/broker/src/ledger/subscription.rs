@@ -16,6 +16,7 @@ use super::Fetch;
 use super::lanes::{Entered, Lanes};
 use super::leases::LeaseQueue;
 use super::outgoing::Outgoing;
+use super::pacing::Pacing;
 use super::tail::Tail;
 use crate::api::{
     AttemptRecord, BlockReason, Lease, Order, StoredEvent, Subscription, SubscriptionStatus,
@@ -72,6 +73,8 @@ pub(super) struct Sub {
     in_flight: usize,
     pub(super) retries: BTreeMap<u64, Retry>,
     pub(super) lanes: Lanes,
+    /// `None` without a pace.
+    pub(super) pacing: Option<Box<Pacing>>,
     /// Deliveries with a parked row, and the lane they wait in.
     pub(super) parked: BTreeMap<u64, Option<u64>>,
     /// Open before the restart and not read back yet.
@@ -84,6 +87,8 @@ pub(super) struct Sub {
     pub(super) expired: u64,
     pub(super) acked: u64,
     pub(super) failed: u64,
+    /// Deliveries left out for newer ones.
+    pub(super) superseded: u64,
     /// `next` as stored on disk.
     pub(super) written_next: u64,
 }
@@ -149,6 +154,7 @@ impl Sub {
         let mut sub = Self {
             id,
             filter: Arc::new(row.subscription.filter.clone()),
+            pacing: Pacing::new(&row.subscription.pace),
             row: Arc::new(row),
             queue: Arc::default(),
             epoch: 0,
@@ -170,6 +176,7 @@ impl Sub {
             expired: cursor.expired,
             acked: 0,
             failed: 0,
+            superseded: 0,
             written_next: cursor.next,
         };
         sub.look_from(cursor.next, last);
@@ -188,7 +195,11 @@ impl Sub {
         outgoing: &mut Outgoing,
     ) {
         let new_filter = subscription.filter != self.row.subscription.filter;
-        let new_order = subscription.order != self.row.subscription.order;
+        let old = &self.row.subscription;
+        let new_pace = subscription.pace != old.pace;
+        // Debouncing makes a lane of what had none.
+        let new_order = subscription.order != old.order
+            || subscription.pace.debounce.is_some() != old.pace.debounce.is_some();
         let next = self.next(last);
         let filter_from = if new_filter { next } else { self.row.filter_from };
         self.row = Arc::new(SubscriptionRow { first: self.row.first, filter_from, subscription });
@@ -199,8 +210,14 @@ impl Sub {
             self.look_from(next, last);
             self.drop_unwanted(outgoing);
         }
+        if new_pace || new_order {
+            self.pacing = Pacing::new(&self.row.subscription.pace);
+        }
         if new_order {
             self.dissolve_lanes();
+        } else if new_pace {
+            self.lanes.end_rests();
+            self.start_lanes();
         }
         if new_filter || new_order {
             self.epoch += 1;
@@ -277,20 +294,37 @@ impl Sub {
         self.has_looked = true;
     }
 
-    /// Grants deliveries as far as the in-flight limit allows. Returns whether some were parked, so
-    /// that the cursor must be written.
-    pub(super) fn grant(&mut self, next_token: &mut u64, outgoing: &mut Outgoing) -> bool {
-        let credit = self.credit();
+    /// Grants deliveries as far as the in-flight limit and the pace allow. Returns whether some were parked
+    /// or superseded, so that the cursor must be written.
+    pub(super) fn grant(
+        &mut self,
+        tick: u64,
+        next_token: &mut u64,
+        outgoing: &mut Outgoing,
+    ) -> bool {
+        let allowed = self.pacing.as_mut().map_or(usize::MAX, |pacing| pacing.allows(tick));
+        let credit = self.credit().min(allowed);
         let (mut leases, mut has_parked) = (Vec::new(), false);
+        let superseded = self.superseded;
         while leases.len() < credit {
             let Some(sequence) = self.again.pop_front() else { break };
-            leases.extend(self.lease(sequence, next_token));
+            leases.extend(self.lease(sequence, tick, next_token));
         }
-        while leases.len() < credit && self.may_take_new() {
+        let debounced = self.debounced();
+        // What is debounced waits first, so it needs no credit.
+        while (leases.len() < credit || debounced.is_some()) && self.may_take_new() {
             let Some(stored) = self.ready.pop_front() else { break };
-            self.ready_bytes -= stored.event.encoded().len();
             let sequence = stored.sequence;
             let lane = self.lane_of(&stored.event);
+            if leases.len() == credit && lane.is_none() {
+                self.ready.push_front(stored);
+                break;
+            }
+            self.ready_bytes -= stored.event.encoded().len();
+            if let (Some(debounce), Some(lane)) = (debounced, lane) {
+                self.debounce(debounce, lane, stored, tick);
+                continue;
+            }
             let stored = match lane.map(|lane| self.lanes.enter(lane, stored.clone())) {
                 None => stored,
                 Some(Entered::First(stored)) => stored,
@@ -302,21 +336,27 @@ impl Sub {
                 }
             };
             self.hold(Pending { stored, retry: None, attempts: Vec::new(), lane });
-            leases.extend(self.lease(sequence, next_token));
+            leases.extend(self.lease(sequence, tick, next_token));
         }
         self.in_flight += leases.len();
+        if let Some(pacing) = &mut self.pacing {
+            pacing.take(leases.len());
+        }
         if !leases.is_empty() {
             self.queue.offer(leases);
         }
-        has_parked
+        has_parked || self.superseded > superseded
     }
 
     /// Grants one particular delivery.
-    pub(super) fn grant_alone(&mut self, sequence: u64, next_token: &mut u64) {
+    pub(super) fn grant_alone(&mut self, sequence: u64, tick: u64, next_token: &mut u64) {
         let Some(position) = self.again.iter().position(|other| *other == sequence) else { return };
         self.again.remove(position);
-        if let Some(lease) = self.lease(sequence, next_token) {
+        if let Some(lease) = self.lease(sequence, tick, next_token) {
             self.in_flight += 1;
+            if let Some(pacing) = &mut self.pacing {
+                pacing.take(1);
+            }
             self.queue.offer(vec![lease]);
         }
     }
@@ -355,7 +395,9 @@ impl Sub {
             (self.parked.len() >= PARKED_MAX, BlockReason::Parked),
             (self.open.is_empty() && !self.may_take_new(), BlockReason::Memory),
         ];
-        is_full.into_iter().find_map(|(is_full, why)| (is_new && is_full).then_some(why))
+        let full =
+            is_full.into_iter().find_map(|(is_full, why)| (is_new && is_full).then_some(why));
+        full.or(self.paced())
     }
 
     /// Whether deliveries never handed out before may be handed out now.
@@ -365,16 +407,25 @@ impl Sub {
             && self.held_bytes < HELD_MAX_BYTES;
         has_room
             && match self.row.subscription.order {
-                Order::None => true,
+                Order::None if self.debounced().is_none() => true,
                 // What was open before the restart comes first in its lane.
-                Order::Key(_) => self.open.is_empty() && self.lanes.has_room(),
+                Order::None | Order::Key(_) => {
+                    self.open.is_empty()
+                        && self.lanes.has_room()
+                        && !self.pacing.as_ref().is_some_and(|pacing| pacing.is_full())
+                }
                 Order::Total => !self.has_unsettled(),
             }
     }
 
-    fn lease(&mut self, sequence: u64, next_token: &mut u64) -> Option<Lease> {
+    fn lease(&mut self, sequence: u64, tick: u64, next_token: &mut u64) -> Option<Lease> {
         let held = self.held.get_mut(&sequence).filter(|held| held.token.is_none())?;
-        Some(lease(&self.row.subscription, held, next_token))
+        let lane = held.pending.lane;
+        let lease = lease(&self.row.subscription, held, next_token);
+        if let Some(lane) = lane {
+            self.rest_after(lane, tick);
+        }
+        Some(lease)
     }
 
     /// Keeps a delivery that is about to be handed out.
@@ -579,6 +630,7 @@ impl Sub {
             oldest_unsettled_ms: None,
             acked: self.acked,
             failed: self.failed,
+            superseded: self.superseded,
             dead: self.dead,
             expired: self.expired,
         }

@@ -42,6 +42,11 @@ impl Timeline {
         self.last_tick
     }
 
+    /// The newest tick.
+    pub(super) fn now(&self) -> u64 {
+        self.last_tick
+    }
+
     /// Registers the newest time found in the store; the clock may have been set back since.
     pub(super) fn found(&mut self, newest_ms: u64, now_ms: u64) {
         self.newest_ms = newest_ms;

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use usher_event::{
     BlobInfo, Digest, Event, FailureClass, Identity, PluginName, StateAddress, StateUsage,
 };
-use usher_filter::Filter;
+use usher_filter::{Filter, Projection};
 
 use super::lost::Lost;
 use super::{audit, keys, rows};
 use crate::api::{
     Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, Change,
-    ClassRetry, Order, PluginChange, RetryPolicy, Start, StoredEvent, Subscription,
+    ClassRetry, Debounce, Order, Pace, PluginChange, Rate, RetryPolicy, Start, StoredEvent, Subscription,
 };
 
 const GOLDEN: &str = include_str!("../../tests/golden/rows-v3.txt");
@@ -96,6 +96,8 @@ fn subscription() -> rows::SubscriptionRow {
                 ..Default::default()
             },
             max_in_flight: 16,
+            pace: Default::default(),
+            projection: Default::default(),
             expires: false,
         },
     }
@@ -104,6 +106,19 @@ fn subscription() -> rows::SubscriptionRow {
 fn expiring() -> rows::SubscriptionRow {
     let mut row = subscription();
     row.subscription.expires = true;
+    row
+}
+
+fn paced() -> rows::SubscriptionRow {
+    let mut row = subscription();
+    let quiet = Duration::from_millis(500);
+    row.subscription.pace = Pace {
+        max_rate: Rate::per_second(2.5),
+        max_rate_per_key: Rate::per_second(1.0),
+        debounce: Some(Debounce { quiet, max: quiet * 10 }),
+    };
+    row.subscription.projection =
+        Projection::new(Some(&["/order", "/total"]), &["$.order..card"]).unwrap();
     row
 }
 
@@ -235,6 +250,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("subscription", subscription().write()),
         ("subscription, filter changed", refiltered().write()),
         ("subscription, expires", expiring().write()),
+        ("subscription, paced and projected", paced().write()),
         ("cursor", cursor().write()),
         ("cursor, some expired", cursor_past_expired().write()),
         ("identities", written_identities()),
@@ -305,6 +321,8 @@ fn rows_of_the_format_are_read() {
     let expired = rows::CursorRow::read(row("cursor, some expired"));
     assert_eq!(expired, Some(cursor_past_expired()));
     assert_eq!(rows::SubscriptionRow::read(row("subscription, expires")), Some(expiring()));
+    let found = rows::SubscriptionRow::read(row("subscription, paced and projected"));
+    assert_eq!(found, Some(paced()));
     assert_eq!(rows::CursorRow::read(row("cursor")), Some(cursor()));
     assert_eq!(rows::RetryRow::read(row("retry")), Some(RETRY));
     assert_eq!(rows::read_parked(row("parked")), Some(LANE));

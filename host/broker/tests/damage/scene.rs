@@ -54,6 +54,8 @@ pub(crate) fn subscription(name_of: &str, order: Order) -> Subscription {
         order,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 64,
+        pace: Default::default(),
+        projection: Default::default(),
         expires: false,
     }
 }

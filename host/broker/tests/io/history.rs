@@ -331,6 +331,8 @@ pub(crate) fn subscription(name: &str, ty: &str, order: Order) -> Subscription {
         order,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 16,
+        pace: Default::default(),
+        projection: Default::default(),
         expires: false,
     }
 }

@@ -28,7 +28,7 @@ mod write;
 
 pub(crate) use parts::{CORE_COUNT, Core, Parts};
 pub(crate) use read::{extensions, read};
-pub(crate) use write::write;
+pub(crate) use write::{write, write_part};
 
 use crate::limits::{ATTRIBUTE_MAX_BYTES, EVENT_MAX_BYTES};
 use crate::value::ValueRef;

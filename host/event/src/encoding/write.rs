@@ -49,6 +49,21 @@ pub(crate) fn write(
     Ok((out, Layout { core, extensions, data }))
 }
 
+/// An encoded event with other data, no larger than what it had, and its layout.
+pub(crate) fn write_part(event: &[u8], layout: Layout, data: Option<&[u8]>) -> (Vec<u8>, Layout) {
+    let end = layout.extensions.range().end;
+    let mut out = Vec::with_capacity(end + data.map_or(0, <[u8]>::len));
+    out.extend_from_slice(event.get(..end).unwrap_or_default());
+    if data.is_none()
+        && let Some(present) = out.get_mut(1)
+    {
+        *present &= !DATA_PRESENT;
+    }
+    out.extend_from_slice(data.unwrap_or_default());
+    let data = data.map(|_| Extent::new(end, out.len()));
+    (out, Layout { data, ..layout })
+}
+
 /// Validates all parts; returns the end of the attributes and the presence bits.
 fn check(parts: &Parts<'_>, name_max_bytes: usize) -> Result<(usize, u8), EventError> {
     let mut present = if parts.data.is_some() { DATA_PRESENT } else { 0 };

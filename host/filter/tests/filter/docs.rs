@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use usher_event::{Event, json as event_json};
-use usher_filter::{Filter, from_eventbridge};
+use usher_filter::{Filter, Projection, from_eventbridge};
 
 const DOCS: &str = include_str!("../../../../docs/filters.md");
 
@@ -49,6 +49,20 @@ fn filters_match_as_the_tables_say() {
         assert_eq!(filter.explain(&event(matches)), None, "{row:?}");
         assert!(filter.explain(&event(other)).is_some(), "{row:?}");
         assert_eq!(Filter::from_json(&filter.to_json()), Ok(filter));
+    }
+}
+
+#[test]
+fn plugins_get_what_the_table_says() {
+    let rows = rows("| project | redact | data | what the plugin gets |");
+    assert!(rows.len() > 5, "only {} rows are found", rows.len());
+    for row in rows {
+        let [project, redact, data, part] = row.as_slice() else { panic!("{row:?} is no row") };
+        let project: Option<Vec<String>> = serde_json::from_str(project).unwrap();
+        let redact: Vec<String> = serde_json::from_str(redact).unwrap();
+        let projection = Projection::new(project.as_deref(), &redact).unwrap();
+        let found = projection.apply(&event(&format!(r#"{{"data":{data}}}"#)));
+        assert_eq!(std::str::from_utf8(found.data_slice().unwrap()), Ok(part.as_str()));
     }
 }
 

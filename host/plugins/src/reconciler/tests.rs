@@ -301,6 +301,8 @@ async fn what_was_refused_for_a_passing_reason_is_tried_again() {
             order: usher_broker::Order::None,
             retry: usher_broker::RetryPolicy::default(),
             max_in_flight: 1,
+            pace: Default::default(),
+            projection: Default::default(),
             expires: false,
         })
     };

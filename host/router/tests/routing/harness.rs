@@ -197,6 +197,8 @@ pub(crate) fn to_type(local: &str, ty: &str) -> Subscription {
         order: Order::None,
         retry: RetryPolicy { jitter: 0.0, ..RetryPolicy::default() },
         max_in_flight: 256,
+        pace: Default::default(),
+        projection: Default::default(),
         expires: false,
     }
 }

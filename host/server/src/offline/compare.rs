@@ -189,6 +189,10 @@ impl Change {
         let filter = new.filter.to_json();
         let (order, start) = (project::order(new.order.clone()), project::start(new.start));
         let retry = project::retry(new.retry.clone());
+        let pace = project::pace(&new.pace);
+        let projection = project::projection(&new.projection);
+        let paced = || "its place stays; what waits goes on at the new pace".to_owned();
+        let projected = || "its place stays; later attempts get the data like that".to_owned();
         let rows = [
             (
                 "filter",
@@ -233,6 +237,17 @@ impl Change {
                     old.retrying
                 ),
             ),
+            ("max_per_second", json!(old.max_per_second), json!(pace.max_per_second), paced()),
+            (
+                "max_per_second_per_key",
+                json!(old.max_per_second_per_key),
+                json!(pace.max_per_second_per_key),
+                paced(),
+            ),
+            ("debounce_ms", json!(old.debounce_ms), json!(pace.debounce_ms), paced()),
+            ("debounce_max_ms", json!(old.debounce_max_ms), json!(pace.debounce_max_ms), paced()),
+            ("project", json!(old.project), json!(projection.project), projected()),
+            ("redact", json!(old.redact), json!(projection.redact), projected()),
             (
                 "start",
                 json!(old.start),
@@ -278,6 +293,8 @@ mod tests {
             order: broker::Order::None,
             retry: broker::RetryPolicy::default(),
             max_in_flight: 16,
+            pace: Default::default(),
+            projection: Default::default(),
             expires: false,
         }
     }
@@ -299,6 +316,7 @@ mod tests {
             oldest_unsettled_ms: None,
             acked: 0,
             failed: 0,
+            superseded: 0,
             dead: 0,
             expired: 0,
             holds_back: None,

@@ -31,7 +31,7 @@ impl World {
         let (status, filter_from) = match told {
             None => return *sequence == 0 || *sequence > self.model.events.len() as u64,
             Some(Explanation::Expired { first_sequence, .. }) => {
-                let is_over = stands.is_none_or(Stands::is_over);
+                let is_over = stands.is_none_or(|stands| self.model.is_over(key, stands));
                 return *first_sequence == first && *sequence < first && is_over;
             }
             Some(Explanation::BeforeStart { first }) => {
@@ -54,6 +54,8 @@ impl World {
         let was_passed = *sequence < first && self.model.passed.contains(key);
         let has = |failures| was_passed || in_round == failures as usize;
         match (stands, &status.state) {
+            // Superseded, as far as one can tell.
+            (_, DeliveryState::Done) if self.model.outdated.contains(key) => !is_out,
             (Some(Stands::Ready { failures } | Stands::Waiting { failures, .. }), state) => {
                 let stands_so = match state {
                     DeliveryState::InFlight { attempt } => is_out && *attempt == failures + 1,
@@ -102,6 +104,19 @@ impl World {
         // [5] No earlier delivery of its lane is open.
         let blocker = self.model.blocker(&name, delivery.sequence);
         assert_eq!(blocker, None, "{key:?} is delivered before one of the same key");
+        // [5] Of a debounced lane one is out at a time.
+        if self.model.subscriptions[&name].pace.debounce.is_some()
+            && let Some(lane) = self.model.lane(&name, delivery.sequence)
+            && !self.model.is_exempt(&key)
+        {
+            let others = self.leases.values().map(|out| &out.lease.delivery);
+            let mut others = others.filter(|other| other.subscription.as_str() == name);
+            let second = others.find(|other| {
+                !self.model.is_exempt(&(name.clone(), other.sequence))
+                    && self.model.lane(&name, other.sequence).as_ref() == Some(&lane)
+            });
+            assert!(second.is_none(), "{key:?} is out together with {second:?}");
+        }
         self.model.stands.entry(key).and_modify(|stands| {
             if *stands == Stands::Unsure {
                 *stands = Stands::Ready { failures: 0 };

@@ -1,15 +1,16 @@
 //! Subscriptions that are added, changed and removed.
 
 use super::World;
-use crate::model::{Stands, filters, subscription};
+use crate::model::{Stands, any_pace, filters, subscription};
 use crate::random::Random;
 use usher_broker::*;
 
 impl World {
     pub(crate) fn change_subscriptions(&mut self, random: &mut Random) {
         self.commit();
-        match random.below(5) {
+        match random.below(6) {
             0 => self.change_filter(random),
+            5 => self.change_pace(random),
             1 => self.change_order(random),
             2 => self.remove(random),
             3 => self.change_expiry(random),
@@ -49,14 +50,28 @@ impl World {
         let Some(mut changed) = self.any_subscription(random) else { return };
         let orders = [Order::None, Order::Total, Order::key("subject").unwrap()];
         changed.order = orders[random.below(3)].clone();
+        changed.pace = any_pace(&changed.order, random);
+        self.change_lanes(changed);
+    }
+
+    fn change_pace(&mut self, random: &mut Random) {
+        let Some(mut changed) = self.any_subscription(random) else { return };
+        changed.pace = any_pace(&changed.order, random);
+        self.change_lanes(changed);
+    }
+
+    /// What is open when what makes a lane changes goes on without one.
+    fn change_lanes(&mut self, changed: Subscription) {
         let name = changed.name.to_string();
-        if self.model.subscriptions[&name].order != changed.order {
+        let lanes = |of: &Subscription| (of.order.clone(), of.pace.debounce.is_some());
+        if lanes(&self.model.subscriptions[&name]) != lanes(&changed) {
             let open = self.model.stands.iter();
             let open = open.filter(|((of, _), stands)| *of == name && stands.may_come());
             self.model.unordered.extend(open.map(|(key, _)| key.clone()));
         }
-        self.tell(format_args!("order of {name}: {:?}", changed.order));
-        self.model.subscriptions.insert(name, changed.clone());
+        self.tell(format_args!("{name}: {:?}, {:?}", changed.order, changed.pace));
+        self.model.subscriptions.insert(name.clone(), changed.clone());
+        self.model.outdate(&name);
         self.broker.subscribe(changed).unwrap();
     }
 
@@ -84,6 +99,7 @@ impl World {
         self.model.passed.retain(|(of, _)| *of != name);
         self.model.expired.remove(&name);
         self.model.unordered.retain(|(of, _)| *of != name);
+        self.model.outdated.retain(|(of, _)| *of != name);
         *self.rounds.entry(name).or_default() += 1;
     }
 
@@ -105,6 +121,7 @@ impl World {
             _ => (Start::Sequence(from), from),
         };
         (added.start, added.expires) = (start, random.once_in(2));
+        added.pace = any_pace(&added.order, random);
         self.tell(format_args!("add {name} at {start:?} {:?}", added.order));
         self.broker.subscribe(added.clone()).unwrap();
         self.model.subscribe(added, first.max(self.broker.stats().first_sequence));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use usher_event::FailureClass;
-use usher_filter::Filter;
+use usher_filter::{Filter, Projection};
 
 use super::{VERSION, millis};
-use crate::api::{ClassRetry, Order, RetryPolicy, Start, Subscription};
+use crate::api::{ClassRetry, Debounce, Order, Pace, Rate, RetryPolicy, Start, Subscription};
 use crate::store::varint::{Parts, put};
 
 /// A subscription as it is stored: its name is bound to a number that is never used again.
@@ -23,8 +23,17 @@ pub(crate) struct SubscriptionRow {
 
 impl SubscriptionRow {
     pub(crate) fn write(&self) -> Vec<u8> {
-        let Subscription { name, filter, start, order, retry, max_in_flight, expires } =
-            &self.subscription;
+        let Subscription {
+            name,
+            filter,
+            start,
+            order,
+            retry,
+            max_in_flight,
+            pace,
+            projection,
+            expires,
+        } = &self.subscription;
         let mut row = json!({
             "v": VERSION,
             "name": name,
@@ -51,14 +60,23 @@ impl SubscriptionRow {
                 "max_age_ms": millis(retry.max_age),
             },
         });
-        if *expires && let Value::Object(members) = &mut row {
-            members.insert("expires".to_owned(), json!(true));
-        }
-        if self.filter_from > self.first
-            && let Value::Object(members) = &mut row
-        {
-            members.insert("filter_from".to_owned(), json!(self.filter_from));
-        }
+        let mut set = |member: &str, value: Option<Value>| {
+            if let (Some(value), Value::Object(members)) = (value, &mut row) {
+                members.insert(member.to_owned(), value);
+            }
+        };
+        set("expires", expires.then(|| json!(true)));
+        let filter_from = Some(self.filter_from).filter(|from| *from > self.first);
+        set("filter_from", filter_from.map(|from| json!(from)));
+        let rate = |rate: Option<Rate>| rate.map(|rate| json!(rate.as_millihertz()));
+        set("max_millihertz", rate(pace.max_rate));
+        set("max_millihertz_per_key", rate(pace.max_rate_per_key));
+        let debounce =
+            |Debounce { quiet, max }| json!({ "quiet_ms": millis(quiet), "max_ms": millis(max) });
+        set("debounce", pace.debounce.map(debounce));
+        set("project", projection.project().map(|paths| json!(paths)));
+        let redact = Some(projection.redact()).filter(|paths| !paths.is_empty());
+        set("redact", redact.map(|paths| json!(paths)));
         if !retry.classes.is_empty()
             && let Some(retry_row) = row.get_mut("retry").and_then(Value::as_object_mut)
         {
@@ -98,6 +116,8 @@ impl SubscriptionRow {
                     Some(order) => Order::Key(order.get("key")?.as_str()?.to_owned()),
                 },
                 max_in_flight: row.get("max_in_flight")?.as_u64()?.try_into().ok()?,
+                pace: read_pace(&row)?,
+                projection: read_projection(&row)?,
                 expires: row.get("expires").map_or(Some(false), Value::as_bool)?,
                 retry: RetryPolicy {
                     first_delay: retry_ms("first_delay_ms")?,
@@ -116,6 +136,37 @@ impl SubscriptionRow {
             },
         })
     }
+}
+
+fn read_pace(row: &Value) -> Option<Pace> {
+    let rate = |member| match row.get(member) {
+        None => Some(None),
+        Some(rate) => Some(Some(Rate::from_millihertz(rate.as_u64()?.try_into().ok()?)?)),
+    };
+    let debounce = |row: &Value| {
+        let ms = |member| Some(Duration::from_millis(row.get(member)?.as_u64()?));
+        Some(Debounce { quiet: ms("quiet_ms")?, max: ms("max_ms")? })
+    };
+    Some(Pace {
+        max_rate: rate("max_millihertz")?,
+        max_rate_per_key: rate("max_millihertz_per_key")?,
+        debounce: match row.get("debounce") {
+            None => None,
+            Some(row) => Some(debounce(row)?),
+        },
+    })
+}
+
+fn read_projection(row: &Value) -> Option<Projection> {
+    let paths = |paths: &Value| -> Option<Vec<String>> {
+        paths.as_array()?.iter().map(|path| Some(path.as_str()?.to_owned())).collect()
+    };
+    let project = match row.get("project") {
+        None => None,
+        Some(project) => Some(paths(project)?),
+    };
+    let redact = row.get("redact").map_or(Some(Vec::new()), paths)?;
+    Projection::new(project.as_deref(), &redact).ok()
 }
 
 fn write_class(own: &ClassRetry) -> Value {

@@ -73,6 +73,8 @@ fn subscription() -> Subscription {
         order: Order::None,
         retry: RetryPolicy::default(),
         max_in_flight: 16,
+        pace: Default::default(),
+        projection: Default::default(),
         expires: false,
     }
 }
@@ -178,6 +180,8 @@ impl Deliveries for Stub {
                 order: Order::key("subject").unwrap(),
                 retry: RetryPolicy::default(),
                 max_in_flight: 16,
+                pace: Default::default(),
+                projection: Default::default(),
                 expires: false,
             },
             first: 1,
@@ -197,6 +201,7 @@ impl Deliveries for Stub {
             failed: 4,
             dead: 5,
             expired: 6,
+            superseded: 7,
         }])
     }
 
@@ -305,6 +310,7 @@ impl Reader for Stub {
             ahead,
             held_up,
             filter_from,
+            may_be_superseded: false,
         };
         let total = BlockReason::Total { behind: 1 };
         let wanted = Filter::parse(r#"{"exact":{"type":"other"}}"#).unwrap();

@@ -1,0 +1,379 @@
+//! What of an event's payload a subscription hands on: only the parts that `project` names, without those that
+//! `redact` names. What is left is copied as it was written.
+//!
+//! Where it can't be told what a part is (data is no JSON, or nested deeper than a path looks), nothing of the
+//! payload is handed on: what was to be hidden stays hidden.
+
+use serde_json::value::RawValue;
+use usher_event::Event;
+
+use crate::data::members::{Part, for_each};
+use crate::data::path::{PATH_MAX_STEPS, Path, Step, index};
+use crate::subject::whole;
+
+/// Maximum paths of `project`, and of `redact`.
+pub const PROJECTION_MAX_PATHS: usize = 64;
+
+/// The parts of a payload that are handed on.
+#[derive(Clone, Debug, Default)]
+pub struct Projection {
+    /// `None` for all of it.
+    project: Option<Trails>,
+    redact: Trails,
+}
+
+/// A path that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path:?} {reason}")]
+pub struct ProjectionError {
+    /// The path.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Projection {
+    /// Hands on what `project` leads to, if there is one, but nothing that `redact` leads to. Both are JSON
+    /// Pointers (RFC 6901) or JSONPath queries (RFC 9535) as in filters.
+    ///
+    /// # Errors
+    /// One of them is no path, or there are more than [`PROJECTION_MAX_PATHS`].
+    pub fn new<T: AsRef<str>>(
+        project: Option<&[T]>,
+        redact: &[T],
+    ) -> Result<Self, ProjectionError> {
+        let project = project.map(Trails::parse).transpose()?;
+        Ok(Self { project, redact: Trails::parse(redact)? })
+    }
+
+    /// Whether it hands on everything.
+    pub fn is_whole(&self) -> bool {
+        self.project.is_none() && self.redact.0.is_empty()
+    }
+
+    /// The paths of `project`, as they were written.
+    pub fn project(&self) -> Option<Vec<&str>> {
+        self.project.as_ref().map(Trails::texts)
+    }
+
+    /// The paths of `redact`, as they were written.
+    pub fn redact(&self) -> Vec<&str> {
+        self.redact.texts()
+    }
+
+    /// A copy of the event with that part of its data; without data if that can't be told.
+    #[must_use]
+    pub fn apply(&self, event: &Event) -> Event {
+        event.with_part_of_data(self.part_of(event).as_deref())
+    }
+
+    fn part_of(&self, event: &Event) -> Option<Vec<u8>> {
+        let whole = whole(event).ok()?;
+        let keep = self.project.as_ref().map(Trails::start);
+        let hide = self.redact.start();
+        if self.redact.is_at_end(&hide) {
+            return None;
+        }
+        let mut out = Vec::new();
+        let mut walk = Walk { projection: self, out: &mut out };
+        let has_any = walk.value(whole, keep.as_deref(), &hide, 0).ok()?;
+        if !has_any {
+            // Readers of an object get one of which nothing is left.
+            match whole.get().as_bytes().first() {
+                Some(b'{') => out.extend_from_slice(b"{}"),
+                Some(b'[') => out.extend_from_slice(b"[]"),
+                _ => return None,
+            }
+        }
+        Some(out)
+    }
+}
+
+impl PartialEq for Projection {
+    fn eq(&self, other: &Self) -> bool {
+        (self.project(), self.redact()) == (other.project(), other.redact())
+    }
+}
+
+/// Paths that are followed together.
+#[derive(Clone, Debug, Default)]
+struct Trails(Vec<Trail>);
+
+#[derive(Clone, Debug)]
+struct Trail {
+    path: Path,
+    turns: Vec<Turn>,
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    /// The member of this name, or the element of this index.
+    Part {
+        name: Option<Box<str>>,
+        index: Option<usize>,
+    },
+    Every,
+    /// What follows, from here and from everything below.
+    Below,
+}
+
+/// A path, and how many of its turns were taken.
+type Place = (usize, usize);
+
+impl Trails {
+    fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, ProjectionError> {
+        let parse = |text: &T| {
+            let text = text.as_ref();
+            let error = |reason| ProjectionError { path: text.to_owned(), reason };
+            let path = Path::parse(text).map_err(error)?;
+            let turns = match path.pointer() {
+                Some(pointer) => pointer.steps().iter().map(|name| Turn::named(name)).collect(),
+                None => path.steps().iter().map(Turn::of).collect(),
+            };
+            Ok(Trail { path, turns })
+        };
+        if let Some(one_too_many) = texts.get(PROJECTION_MAX_PATHS) {
+            return Err(ProjectionError {
+                path: one_too_many.as_ref().to_owned(),
+                reason: format!("is one path too many: at most {PROJECTION_MAX_PATHS} are allowed"),
+            });
+        }
+        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        self.0.iter().map(|trail| trail.path.as_str()).collect()
+    }
+
+    fn start(&self) -> Vec<Place> {
+        (0..self.0.len()).map(|trail| (trail, 0)).collect()
+    }
+
+    /// Where the paths lead from these places into a part of the value there.
+    fn follow(&self, places: &[Place], part: &Part<'_>) -> Vec<Place> {
+        let mut led = Vec::new();
+        let mut add = |place| {
+            if !led.contains(&place) {
+                led.push(place);
+            }
+        };
+        for (trail, taken) in places.iter().copied() {
+            let Some(Trail { turns, .. }) = self.0.get(trail) else { continue };
+            let next = match turns.get(taken) {
+                Some(Turn::Below) => {
+                    add((trail, taken));
+                    taken + 1
+                }
+                _ => taken,
+            };
+            if turns.get(next).is_some_and(|turn| turn.takes(part)) {
+                add((trail, next + 1));
+            }
+        }
+        led
+    }
+
+    /// Whether a path ends at one of these places.
+    fn is_at_end(&self, places: &[Place]) -> bool {
+        places.iter().any(|(trail, taken)| {
+            self.0.get(*trail).is_some_and(|Trail { turns, .. }| turns.len() == *taken)
+        })
+    }
+}
+
+impl Turn {
+    fn named(name: &str) -> Self {
+        Self::Part { name: Some(name.into()), index: index(name) }
+    }
+
+    fn of(step: &Step) -> Self {
+        match step {
+            Step::Name(name) => Self::Part { name: Some(name.clone()), index: None },
+            Step::Index(index) => Self::Part { name: None, index: Some(*index) },
+            Step::Every => Self::Every,
+            Step::Below => Self::Below,
+        }
+    }
+
+    fn takes(&self, part: &Part<'_>) -> bool {
+        match (self, part) {
+            (Self::Every, _) => true,
+            (Self::Below, _) => false,
+            (Self::Part { name, .. }, Part::Member(here)) => name.as_deref() == Some(&**here),
+            (Self::Part { index, .. }, Part::Element(here)) => *index == Some(*here),
+        }
+    }
+}
+
+/// Nested deeper than is looked at.
+struct TooDeep;
+
+/// One copying of a payload's parts.
+struct Walk<'p, 'o> {
+    projection: &'p Projection,
+    out: &'o mut Vec<u8>,
+}
+
+impl Walk<'_, '_> {
+    /// Copies what is to be kept of a value; returns whether that is anything. `keep` is `None` where all of it
+    /// is. Where a member is repeated, each of them is treated alike.
+    fn value(
+        &mut self,
+        value: &RawValue,
+        keep: Option<&[Place]>,
+        hide: &[Place],
+        level: usize,
+    ) -> Result<bool, TooDeep> {
+        let Projection { project, redact } = self.projection;
+        if redact.is_at_end(hide) {
+            return Ok(false);
+        }
+        let keep = keep
+            .filter(|places| project.as_ref().is_some_and(|project| !project.is_at_end(places)));
+        let text = value.get();
+        let is_container = text.starts_with(['{', '[']);
+        match keep {
+            Some([]) => return Ok(false),
+            Some(_) if !is_container => return Ok(false),
+            None if hide.is_empty() || !is_container => {
+                self.out.extend_from_slice(text.as_bytes());
+                return Ok(true);
+            }
+            _ => {}
+        }
+        // Only a descendant segment leads as deep, and each level is read again by the one above.
+        if level >= PATH_MAX_STEPS {
+            return Err(TooDeep);
+        }
+        let is_object = text.starts_with('{');
+        let start = self.out.len();
+        self.out.push(if is_object { b'{' } else { b'[' });
+        let (mut has_any, mut deep) = (false, Ok(()));
+        for_each(value, |part, value| {
+            if deep.is_err() {
+                return;
+            }
+            let before = self.out.len();
+            if has_any {
+                self.out.push(b',');
+            }
+            if let Part::Member(name) = &part {
+                // Writing text to memory can't fail.
+                let _ = serde_json::to_writer(&mut *self.out, name);
+                self.out.push(b':');
+            }
+            let keep = keep.and_then(|places| Some(project.as_ref()?.follow(places, &part)));
+            let hide = redact.follow(hide, &part);
+            match self.value(value, keep.as_deref(), &hide, level + 1) {
+                Ok(true) => has_any = true,
+                Ok(false) => self.out.truncate(before),
+                Err(error) => deep = Err(error),
+            }
+        });
+        deep?;
+        // A container stays where all of it was to be kept, whatever was hidden in it.
+        if !has_any && keep.is_some() {
+            self.out.truncate(start);
+            return Ok(false);
+        }
+        self.out.push(if is_object { b'}' } else { b']' });
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(project: Option<&[&str]>, redact: &[&str], data: &str) -> Option<String> {
+        let projection = Projection::new(project, redact).unwrap();
+        let event =
+            Event::builder("1", "/s", "t").subject("x").data(data.to_owned()).build().unwrap();
+        let part = projection.apply(&event);
+        // As if it had been made like that.
+        assert_eq!(Event::from_encoded(part.encoded().clone()).unwrap(), part);
+        assert_eq!((part.id(), part.subject()), ("1", Some("x")));
+        part.data().map(|data| String::from_utf8(data.to_vec()).unwrap())
+    }
+
+    fn project(paths: &[&str], data: &str) -> Option<String> {
+        apply(Some(paths), &[], data)
+    }
+
+    fn redact(paths: &[&str], data: &str) -> Option<String> {
+        apply(None, paths, data)
+    }
+
+    const ORDER: &str = r#"{"order":{"id":7.10,"items":[{"sku":"a","n":1},{"sku":"b"},3]},"amount": 1e2,
+        "card":{"number":"4111","name":"x"}}"#;
+
+    #[test]
+    fn only_what_is_named_is_kept_as_it_was_written() {
+        let kept = project(&["/order/id", "/amount"], ORDER).unwrap();
+        assert_eq!(kept, r#"{"order":{"id":7.10},"amount":1e2}"#);
+        let kept = project(&["$.order.items[*].sku"], ORDER).unwrap();
+        assert_eq!(kept, r#"{"order":{"items":[{"sku":"a"},{"sku":"b"}]}}"#);
+        assert_eq!(
+            project(&["/order/items/1"], ORDER).unwrap(),
+            r#"{"order":{"items":[{"sku":"b"}]}}"#
+        );
+        assert_eq!(
+            project(&["/card", "/card/name"], ORDER).unwrap(),
+            r#"{"card":{"number":"4111","name":"x"}}"#
+        );
+        assert_eq!(project(&[""], ORDER).unwrap(), ORDER);
+        assert_eq!(
+            project(&["$..sku"], ORDER).unwrap(),
+            r#"{"order":{"items":[{"sku":"a"},{"sku":"b"}]}}"#
+        );
+        for nothing in [&["/nothing"][..], &["/amount/x"], &[]] {
+            assert_eq!(project(nothing, ORDER).unwrap(), "{}");
+        }
+        assert_eq!(project(&["/x"], "[1]").unwrap(), "[]");
+        assert_eq!(project(&["/x"], "1"), None);
+        assert_eq!(project(&["/a"], r#"{"\u0061":1,"\"":2,"a":3}"#).unwrap(), r#"{"a":1,"a":3}"#);
+        assert_eq!(project(&["/\""], r#"{"\"":2}"#).unwrap(), r#"{"\"":2}"#);
+    }
+
+    #[test]
+    fn what_is_redacted_is_left_out() {
+        assert_eq!(
+            redact(&["/a/b", "/c/0"], r#"{"a":{"b":1,"d":2},"c":[1,2]}"#).unwrap(),
+            r#"{"a":{"d":2},"c":[2]}"#
+        );
+        assert_eq!(redact(&["/a/b"], r#"{"a":{"b":1}}"#).unwrap(), r#"{"a":{}}"#);
+        assert_eq!(
+            redact(&["$..password"], r#"{"password":1,"u":[{"password":2,"n":"p"}]}"#).unwrap(),
+            r#"{"u":[{"n":"p"}]}"#
+        );
+        assert_eq!(redact(&["/a"], r#"{"a":1,"\u0061":2,"b":3}"#).unwrap(), r#"{"b":3}"#);
+        assert_eq!(redact(&[""], r#"{"a":1}"#), None);
+        assert_eq!(
+            apply(Some(&["/card"]), &["/card/number"], ORDER).unwrap(),
+            r#"{"card":{"name":"x"}}"#
+        );
+        assert_eq!(apply(Some(&["/card/number"]), &["/card/number"], ORDER).unwrap(), "{}");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_hidden() {
+        for data in ["no JSON", r#"{"a":1"#, ""] {
+            assert_eq!(redact(&["/a"], data), None, "{data}");
+            assert_eq!(project(&["/a"], data), None, "{data}");
+        }
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(redact(&["$..a"], &deep), None);
+        assert_eq!(redact(&["/a"], &deep).unwrap(), deep);
+        let text = Event::builder("1", "/s", "t").datacontenttype("text/plain").data(r#"{"b":1}"#);
+        let hidden = Projection::new(None, &["/a"]).unwrap().apply(&text.build().unwrap());
+        assert_eq!(hidden.data(), None);
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        let error = Projection::new(Some(&["order"]), &[]).unwrap_err();
+        assert!(error.to_string().starts_with("\"order\" is no path"), "{error}");
+        let many = vec!["/a"; PROJECTION_MAX_PATHS + 1];
+        assert!(Projection::new(None, &many).unwrap_err().to_string().contains("at most 64"));
+    }
+}

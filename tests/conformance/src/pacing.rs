@@ -1,0 +1,274 @@
+//! Rates and debouncing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use usher_broker::testing::LocalOperator as _;
+use usher_broker::traits::*;
+use usher_broker::{
+    BlockReason, BrokerError, Debounce, DeliveryState, Explanation, Order, Pace, Rate, Settled,
+    Start, Subscription, SubscriptionStatus,
+};
+use usher_event::Event;
+
+use crate::harness::*;
+
+fn rate(per_second: f64) -> Option<Rate> {
+    Some(Rate::per_second(per_second).unwrap())
+}
+
+fn paced(pace: Pace) -> Subscription {
+    Subscription { pace, ..to_type("p/s", "a") }
+}
+
+/// Delivers the newest 100 ms after it came, or 1 s after the first.
+fn debounced(order: Order) -> Subscription {
+    let debounce = Debounce { quiet: Duration::from_millis(100), max: Duration::from_secs(1) };
+    Subscription { order, ..paced(Pace { debounce: Some(debounce), ..Pace::default() }) }
+}
+
+fn by_subject() -> Order {
+    Order::key("subject").unwrap()
+}
+
+/// Publishes an event about each of these subjects.
+async fn publish_about(broker: &Arc<dyn Broker>, subjects: &str) {
+    let next = broker.stats().last_sequence + 1;
+    let about = |(subject, id): (char, u64)| {
+        Event::builder(id.to_string(), "/tests", "a").subject(subject.to_string()).build().unwrap()
+    };
+    soon(broker.publish(subjects.chars().zip(next..).map(about).collect())).await.unwrap();
+    settled_down(broker).await;
+}
+
+async fn status(broker: &Arc<dyn Broker>) -> SubscriptionStatus {
+    broker.subscriptions().await.unwrap().remove(0)
+}
+
+/// Leases and acknowledges everything that is ready; returns the sequences.
+async fn take_all(broker: &Arc<dyn Broker>) -> Vec<u64> {
+    let mut taken = Vec::new();
+    while let Some(lease) = lease_if_any(broker, "p/s").await {
+        ack(broker, &lease).await;
+        taken.push(lease.delivery.sequence);
+    }
+    taken
+}
+
+/// Why a pending delivery waits, and whether one that is done may have been superseded.
+async fn explained(broker: &Arc<dyn Broker>, sequence: u64) -> (Option<BlockReason>, bool) {
+    match broker.explain(sequence, &name("p/s")).await.unwrap().unwrap() {
+        Explanation::Delivery { held_up, may_be_superseded, .. } => (held_up, may_be_superseded),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn a_rate_spreads_deliveries(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(paced(Pace { max_rate: rate(2.0), ..Pace::default() })).await.unwrap();
+    publish_about(&broker, "aaaaaaaa").await;
+    assert_eq!(take_all(&broker).await, [1]);
+    assert_eq!(explained(&broker, 2).await, (Some(BlockReason::Rate), false));
+    disk.advance(&broker, 499);
+    assert_eq!(take_all(&broker).await, [0; 0]);
+    disk.advance(&broker, 1);
+    assert_eq!(take_all(&broker).await, [2]);
+    // What isn't used doesn't gather.
+    disk.advance(&broker, 60_000);
+    assert_eq!(take_all(&broker).await, [3]);
+    // Another rate counts at once, and none lets everything go.
+    broker.subscribe(paced(Pace { max_rate: rate(0.001), ..Pace::default() })).await.unwrap();
+    assert_eq!(take_all(&broker).await, [4]);
+    broker.subscribe(paced(Pace::default())).await.unwrap();
+    assert_eq!(take_all(&broker).await, [5, 6, 7, 8]);
+}
+
+pub async fn retries_count_towards_the_rate(disk: Disk) {
+    let broker = disk.open();
+    let pace = Pace { max_rate: rate(0.1), ..Pace::default() };
+    broker.subscribe(paced(pace)).await.unwrap();
+    publish_about(&broker, "aa").await;
+    let first = lease_one(&broker, "p/s").await;
+    assert_eq!(settle(&broker, &first, retry()).await, Settled::RetryAt(START_MS + 1_000));
+    disk.advance(&broker, 9_999);
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 1);
+    assert_eq!(take_all(&broker).await, [1]);
+    disk.advance(&broker, 10_000);
+    assert_eq!(take_all(&broker).await, [2]);
+}
+
+pub async fn a_rate_by_key_holds_up_no_other_key(disk: Disk) {
+    let broker = disk.open();
+    let pace = Pace { max_rate_per_key: rate(1.0), ..Pace::default() };
+    broker.subscribe(Subscription { order: by_subject(), ..paced(pace) }).await.unwrap();
+    publish_about(&broker, "xxyxzy").await;
+    assert_eq!(take_all(&broker).await, [1, 3, 5]);
+    assert_eq!(explained(&broker, 2).await, (Some(BlockReason::KeyRate), false));
+    disk.advance(&broker, 999);
+    assert_eq!(take_all(&broker).await, [0; 0]);
+    publish_about(&broker, "w").await;
+    assert_eq!(take_all(&broker).await, [7]);
+    disk.advance(&broker, 1);
+    assert_eq!(take_all(&broker).await, [2, 6]);
+    disk.advance(&broker, 1_000);
+    assert_eq!(take_all(&broker).await, [4]);
+    disk.advance(&broker, 1_000);
+    publish_about(&broker, "x").await;
+    assert_eq!(take_all(&broker).await, [8]);
+    assert_eq!(status(&broker).await.cursor, 9);
+}
+
+pub async fn only_the_newest_is_delivered(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(debounced(Order::None)).await.unwrap();
+    publish_about(&broker, "aab").await;
+    assert_eq!(take_all(&broker).await, [0; 0]);
+    assert_eq!(explained(&broker, 3).await, (Some(BlockReason::Debounce), false));
+    disk.advance(&broker, 99);
+    assert_eq!(take_all(&broker).await, [0; 0]);
+    publish_about(&broker, "a").await;
+    disk.advance(&broker, 99);
+    assert_eq!(take_all(&broker).await, [0; 0]);
+    disk.advance(&broker, 1);
+    assert_eq!(take_all(&broker).await, [4]);
+    assert_eq!(explained(&broker, 3).await, (None, true));
+    let SubscriptionStatus { superseded, acked, cursor, lag, parked, .. } = status(&broker).await;
+    assert_eq!((superseded, acked, cursor, lag, parked), (3, 1, 5, 0, 0));
+}
+
+pub async fn each_key_has_its_newest(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(debounced(by_subject())).await.unwrap();
+    publish_about(&broker, "xyxyz").await;
+    // Without the key there is nothing that would take its place.
+    let keyless = Event::builder("6", "/tests", "a").build().unwrap();
+    publish(&broker, keyless).await;
+    assert_eq!(take_all(&broker).await, [6]);
+    disk.advance(&broker, 100);
+    let mut taken = take_all(&broker).await;
+    taken.sort_unstable();
+    assert_eq!(taken, [3, 4, 5]);
+    assert_eq!(status(&broker).await.superseded, 2);
+}
+
+pub async fn events_without_end_delay_nothing_for_long(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(debounced(Order::None)).await.unwrap();
+    for event in 1..=20 {
+        publish_about(&broker, "a").await;
+        disk.advance(&broker, 50);
+        let expected = if event == 20 { vec![20] } else { vec![] };
+        assert_eq!(take_all(&broker).await, expected, "{event}");
+    }
+}
+
+pub async fn a_failure_gives_way_to_what_is_newer(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(debounced(Order::None)).await.unwrap();
+    publish_about(&broker, "a").await;
+    disk.advance(&broker, 100);
+    let first = lease_one(&broker, "p/s").await;
+    publish_about(&broker, "aa").await;
+    disk.advance(&broker, 100);
+    // One at a time.
+    assert!(nothing_ready(&broker, "p/s").await);
+    assert_eq!(settle(&broker, &first, retry()).await, Settled::Superseded);
+    let third = lease_one(&broker, "p/s").await;
+    assert_eq!(third.delivery.sequence, 3);
+    // What waits for its next attempt gives way once the newer one is due.
+    let at = START_MS + 200;
+    assert_eq!(settle(&broker, &third, retry()).await, Settled::RetryAt(at + 1_000));
+    publish_about(&broker, "a").await;
+    disk.advance(&broker, 100);
+    assert_eq!(take_all(&broker).await, [4]);
+    disk.advance(&broker, 10_000);
+    assert_eq!(take_all(&broker).await, [0; 0]);
+    let SubscriptionStatus { superseded, acked, retrying, cursor, .. } = status(&broker).await;
+    assert_eq!((superseded, acked, retrying, cursor), (3, 1, 0, 5));
+    // The last one is retried as ever, and may die.
+    publish_about(&broker, "a").await;
+    disk.advance(&broker, 100);
+    let last = lease_one(&broker, "p/s").await;
+    assert!(matches!(settle(&broker, &last, reject()).await, Settled::Dead(_)));
+    let id = dead_letters(&broker, None, 1).await[0].id;
+    // What an operator asks for doesn't give way.
+    publish_about(&broker, "a").await;
+    broker.redrive(id).await.unwrap();
+    assert_eq!(take_all(&broker).await, [5]);
+    disk.advance(&broker, 100);
+    // Event 6 reports the dead letter.
+    assert_eq!(take_all(&broker).await, [7]);
+}
+
+pub async fn a_restart_delivers_the_newest_at_once(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(debounced(by_subject())).await.unwrap();
+    publish_about(&broker, "xyxy").await;
+    disk.advance(&broker, 100);
+    let taken = lease_many(&broker, "p/s", 2).await;
+    assert_eq!(taken.iter().map(|lease| lease.delivery.sequence).sum::<u64>(), 7);
+    publish_about(&broker, "xx").await;
+    ack(&broker, &taken[1]).await;
+    drop(broker);
+    let broker = disk.open();
+    settled_down(&broker).await;
+    disk.advance(&broker, 0);
+    settled_down(&broker).await;
+    assert_eq!(take_all(&broker).await, [6]);
+    assert_eq!(status(&broker).await.cursor, 7);
+}
+
+pub async fn a_changed_pace_loses_nothing(disk: Disk) {
+    let broker = disk.open();
+    let earliest = |subscription| Subscription { start: Start::Earliest, ..subscription };
+    broker.subscribe(earliest(debounced(by_subject()))).await.unwrap();
+    publish_about(&broker, "xxyx").await;
+    // Also what was debounced by key and now is as one, or not at all.
+    broker.subscribe(debounced(Order::None)).await.unwrap();
+    publish_about(&broker, "xy").await;
+    disk.advance(&broker, 100);
+    let mut taken = take_all(&broker).await;
+    taken.sort_unstable();
+    assert_eq!(taken, [3, 4, 6]);
+    publish_about(&broker, "xyz").await;
+    broker.subscribe(to_type("p/s", "a")).await.unwrap();
+    assert_eq!(take_all(&broker).await, [9]);
+    assert_eq!(status(&broker).await.cursor, 10);
+}
+
+pub async fn what_makes_no_pace_is_refused(disk: Disk) {
+    let broker = disk.open();
+    let debounce = |quiet_ms, max_ms| {
+        let of = Duration::from_millis;
+        Pace {
+            debounce: Some(Debounce { quiet: of(quiet_ms), max: of(max_ms) }),
+            ..Pace::default()
+        }
+    };
+    let per_key = Pace { max_rate_per_key: rate(1.0), ..Pace::default() };
+    let both = Pace { debounce: debounce(1, 1).debounce, ..per_key };
+    for (order, pace, reason) in [
+        (Order::None, per_key, "needs an order by key"),
+        (Order::None, debounce(0, 5), "at least 1"),
+        (Order::None, debounce(5, 4), "at least as much"),
+        (Order::None, debounce(5, 86_400_001), "at most 86400000"),
+        (Order::Total, debounce(5, 5), "one at a time"),
+        (by_subject(), both, "limits the rate of each key"),
+    ] {
+        let refused = broker.subscribe(Subscription { order, ..paced(pace) }).await.unwrap_err();
+        let BrokerError::Invalid(found) = &refused else { panic!("{refused}") };
+        assert!(found.contains(reason), "{found}");
+    }
+}
+
+pub async fn paced_deliveries_keep_to_their_state(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(debounced(by_subject())).await.unwrap();
+    publish_about(&broker, "xx").await;
+    let flow = broker.flow(2).await.unwrap().unwrap();
+    let state = flow.events[0].deliveries[0].state.clone();
+    assert_eq!(state, DeliveryState::Parked { behind: None });
+    let flow = broker.flow(1).await.unwrap().unwrap();
+    assert_eq!(flow.events[0].deliveries[0].state, DeliveryState::Done);
+}
