@@ -106,3 +106,44 @@ fn what_expires_is_counted_for_good() -> Result<()> {
     assert_eq!(balance(router.client())?, EVENTS);
     Ok(())
 }
+
+#[test]
+fn only_the_newest_is_delivered_and_only_its_part() -> Result<()> {
+    let scene = Scene::with(
+        "[plugin.echo.subscription.echo]\norder = { key = \"subject\" }\ndebounce_ms = 86400000\n\
+         redact = [\"/secret\"]\n",
+        &["echo"],
+    )?;
+    let client = scene.client();
+    for n in 1..=3 {
+        let mut event = event("test.echo", &n.to_string(), &json!({ "n": n, "secret": "x" }));
+        event["subject"] = json!("s");
+        client.publish(&event)?;
+    }
+    let why = |sequence: &str| -> Result<String> {
+        Ok(usher(&["why", sequence, "echo/echo", "--url", scene.router.url()], b"")?.stdout)
+    };
+    assert!(why("3")?.contains("would take its place (debounce_ms)"), "{}", why("3")?);
+    assert!(why("1")?.contains("or it was left out"), "{}", why("1")?);
+    let waiting = echo(client)?;
+    assert_eq!((&waiting["superseded"], &waiting["parked"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&waiting["debounce_ms"], &waiting["redact"]),
+        (&json!(86_400_000), &json!(["/secret"]))
+    );
+    let superseded = "usher_subscription_superseded_deliveries_total{subscription=\"echo/echo\"}";
+    assert_eq!(metric(client, superseded)?, Some(2));
+
+    // A crash loses nothing of what waits, and what waited is delivered.
+    let Scene { router, folder } = scene;
+    router.kill()?;
+    let router = Router::start(&folder)?;
+    let client = router.client();
+    wait_for("the newest", || Ok((echo(client)?["acked"] == 1).then_some(())))?;
+    let answers = client.get_json("/events?type=test.echoed")?;
+    assert_eq!(answers["events"].as_array().map(Vec::len), Some(1), "{answers}");
+    assert_eq!(answers["events"][0]["event"]["data"], json!({ "n": 3 }));
+    let shown = usher(&["subscriptions", "--url", router.url()], b"")?;
+    assert!(shown.stdout.contains("by subject"), "{}", shown.stdout);
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use usher_broker::Start;
+use usher_broker::{Debounce, Rate, Start};
 use usher_event::FailureClass;
 use usher_runtime::Isolation;
 
@@ -512,6 +512,42 @@ fn tokens_have_one_proof() {
         ("[token.a]\ncertificate = \"x\"\nscopes = [\"read\"]\nexpires = \"soon\"\n", "RFC 3339"),
     ] {
         let found = problems(&flags(), text).concat();
+        assert!(found.contains(what), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_pace_goes_with_the_order() {
+    let of = |text: &str| {
+        let config = good(&format!("[plugin.a.subscription.s]\n{text}"));
+        config.plugin[&"a".parse().unwrap()].subscriptions["s"].clone()
+    };
+    let paced =
+        of("order = { key = \"subject\" }\nmax_per_second = 2.5\nmax_per_second_per_key = 1\n");
+    assert_eq!(paced.pace.max_rate, Rate::per_second(2.5));
+    assert_eq!(paced.pace.max_rate_per_key, Rate::per_second(1.0));
+    let quiet = Duration::from_millis(500);
+    let max = Duration::from_secs(5);
+    assert_eq!(of("debounce_ms = 500\n").pace.debounce, Some(Debounce { quiet, max }));
+    let max = Duration::from_millis(600);
+    let both = "debounce_ms = 500\ndebounce_max_ms = 600\n";
+    assert_eq!(of(both).pace.debounce, Some(Debounce { quiet, max }));
+    let projected = of("project = [\"/a\"]\nredact = [\"$..b\"]\n").projection;
+    assert_eq!((projected.project(), projected.redact()), (Some(vec!["/a"]), vec!["$..b"]));
+    assert_eq!(of("project = []\n").projection.project(), Some(Vec::new()));
+
+    for (text, what) in [
+        ("max_per_second = 0\n", "max_per_second is out of range"),
+        ("max_per_second = \"5\"\n", "must be a number"),
+        ("max_per_second_per_key = 1\n", "needs an order by key"),
+        ("debounce_ms = 0\n", "debounce_ms"),
+        ("debounce_max_ms = 5\n", "debounce_max_ms needs debounce_ms"),
+        ("debounce_ms = 5\ndebounce_max_ms = 4\n", "at least as much"),
+        ("debounce_ms = 5\norder = \"total\"\n", "one at a time"),
+        ("project = \"/a\"\n", "must be a list"),
+        ("redact = [\"a\"]\n", "usher.toml:2:11: \"a\" is no path"),
+    ] {
+        let found = problems(&flags(), &format!("[plugin.a.subscription.s]\n{text}")).concat();
         assert!(found.contains(what), "{text}: {found}");
     }
 }

@@ -301,7 +301,7 @@ fn debounced(quiet_ms: u64) -> Pace {
 
 /// A pace that a subscription with this order may have.
 pub(crate) fn any_pace(order: &Order, random: &mut Random) -> Pace {
-    let rate = |random: &mut Random| Rate::per_second(0.5 + random.below(8) as f64);
+    let rate = |random: &mut Random| Rate::per_second(2.5 + random.below(8) as f64);
     let by_key = matches!(order, Order::Key(_));
     match random.below(5) {
         0 => Pace { max_rate: rate(random), ..Pace::default() },

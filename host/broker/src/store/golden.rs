@@ -14,7 +14,8 @@ use super::lost::Lost;
 use super::{audit, keys, rows};
 use crate::api::{
     Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Cause, CauseKind, Change,
-    ClassRetry, Debounce, Order, Pace, PluginChange, Rate, RetryPolicy, Start, StoredEvent, Subscription,
+    ClassRetry, Debounce, Order, Pace, PluginChange, Rate, RetryPolicy, Start, StoredEvent,
+    Subscription,
 };
 
 const GOLDEN: &str = include_str!("../../tests/golden/rows-v3.txt");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use usher_broker::DeadLetterQuery;
 use usher_broker::traits::*;
+use usher_broker::{DeadLetterQuery, Subscription};
 use usher_event::{Failure, FailureClass, Verdict};
+use usher_filter::Projection;
 use usher_router::SwapOutcome;
 
 use crate::harness::*;
@@ -186,4 +187,34 @@ async fn a_subscription_that_waits_costs_no_task() {
     }
     assert_eq!(world.router.status().iter().map(|one| one.handled).sum::<u64>(), 3);
     assert!(world.router.shutdown(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_gets_the_part_of_the_data_that_is_its_own() {
+    let world = World::new(LONG);
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen_by = Arc::clone(&seen);
+    let puppet = Puppet::new(1, move |delivery| {
+        let data =
+            delivery.event.data_slice().map(|data| String::from_utf8_lossy(data).into_owned());
+        seen_by.lock().unwrap().push((delivery.attempt, delivery.is_dry_run, data));
+        match delivery.attempt {
+            1 => Step::Say(Verdict::Reject { failure: Failure::new(FailureClass::Reject, "no") }),
+            _ => Step::Emit(Vec::new()),
+        }
+    });
+    let projection = Projection::new(Some(&["/order"]), &["/order/card"]).unwrap();
+    let subscription = Subscription { projection, ..to_type("s", "a") };
+    soon(world.router.install(installation(&puppet, &[subscription]))).await.unwrap();
+    let data = r#"{"order":{"id":1,"card":"4111"},"total":2}"#;
+    let event = usher_event::Event::builder("1", "/test", "a").data(data).build().unwrap();
+    soon(world.broker.publish(vec![event])).await.unwrap();
+    world.until("puppet/s", |status| status.dead == 1).await;
+    let query = DeadLetterQuery { max: 10, ..DeadLetterQuery::default() };
+    let letter = soon(world.broker.dead_letters(query)).await.unwrap().letters.remove(0);
+    assert_eq!(letter.stored.event.data_slice(), Some(data.as_bytes()));
+    let name = "puppet/s".parse().unwrap();
+    soon(world.router.dry_run(&name, letter.stored)).await.unwrap();
+    let part = Some(r#"{"order":{"id":1}}"#.to_owned());
+    assert_eq!(*seen.lock().unwrap(), [(1, false, part.clone()), (1, true, part)]);
 }
