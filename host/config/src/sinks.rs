@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::Uri;
 use usher_broker::RetryPolicy;
-use usher_event::PluginName;
+use usher_event::{PluginName, millis};
 use usher_outbound::{AddressRange, Origin};
 use usher_router::BreakerPolicy;
-use usher_sinks::{Mode, Target};
+use usher_sinks::{BatchRule, Mode, Target};
 
 use super::plugin::{SubscriptionConfig, roots, subscription_of};
 use super::table::{At, Table};
@@ -87,18 +87,45 @@ fn read(
         false => Some(Vec::new()),
     };
     let mut subscription = subscription_of(&table, default_retry);
+    let mode = table.choice("mode", &MODES).unwrap_or_default();
+    let batch = batch(&table, mode, &mut subscription);
     subscription.max_in_flight.get_or_insert(IN_FLIGHT_DEFAULT);
     let roots = roots(&table, folder);
     let added = table.table("headers").map(|table| headers::read(&table, folder));
     let breaker = table.table("breaker").map(|table| breaker::read(table, BREAKER_DEFAULT));
-    let mode = table.choice("mode", &MODES).unwrap_or_default();
     let timeout = table.millis("timeout_ms", 100..=TIMEOUT_MAX_MS).unwrap_or(TIMEOUT_DEFAULT);
     let addresses = addresses(&table);
     table.finish();
     let (url, origin) = url?;
     let headers = added.unwrap_or_default();
-    let target = Target { url, origin, addresses, roots, mode, headers, timeout, keys: keys? };
+    let keys = keys?;
+    let target = Target { url, origin, addresses, roots, mode, batch, headers, timeout, keys };
     Some(SinkConfig { target, subscription, breaker: breaker.unwrap_or(BREAKER_DEFAULT) })
+}
+
+/// Reads `batch`. As many events may be under way as a batch has.
+fn batch(table: &Table<'_>, mode: Mode, subscription: &mut SubscriptionConfig) -> BatchRule {
+    let default = BatchRule::default();
+    let (Some(at), Some(inner)) = (table.value("batch"), table.table("batch")) else {
+        return default;
+    };
+    let max_events = inner.size("max", 1..=BatchRule::MAX_EVENTS).unwrap_or(default.max_events);
+    let wait = inner.millis("wait_ms", 0..=millis(BatchRule::MAX_WAIT)).unwrap_or(default.wait);
+    inner.finish();
+    let refuse = |what: &str, hint: &str| {
+        table.source().problem(&at.span(), what, Some(hint.to_owned()));
+    };
+    if mode != Mode::Batch {
+        refuse("batch needs mode = \"batch\"", "add it, or leave batch out");
+    }
+    let wanted = u32::try_from(max_events).unwrap_or(u32::MAX);
+    if *subscription.max_in_flight.get_or_insert(wanted.max(IN_FLIGHT_DEFAULT)) < wanted {
+        refuse(
+            "a batch can't have more events than may be under way",
+            "raise max_in_flight, or leave it out",
+        );
+    }
+    BatchRule { max_events, wait }
 }
 
 fn url(table: &Table<'_>, at: &std::ops::Range<usize>) -> Option<(Uri, Origin)> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use usher_broker::{Debounce, Rate, Start};
 use usher_event::FailureClass;
 use usher_runtime::Isolation;
+use usher_sinks::BatchRule;
 
 use super::super::Listen;
 use super::*;
@@ -548,6 +549,30 @@ fn a_pace_goes_with_the_order() {
         ("redact = [\"a\"]\n", "usher.toml:2:11: \"a\" is no path"),
     ] {
         let found = problems(&flags(), &format!("[plugin.a.subscription.s]\n{text}")).concat();
+        assert!(found.contains(what), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_batch_has_room_under_way() {
+    let of = |text: &str| {
+        let config = good(&format!("[sink.crm]\nurl = \"http://127.0.0.1:1/\"\n{text}"));
+        let sink = &config.sinks[&"crm".parse().unwrap()];
+        let BatchRule { max_events, wait } = sink.target.batch;
+        (max_events, wait.as_millis(), sink.subscription.max_in_flight.unwrap())
+    };
+    assert_eq!(of("mode = \"batch\"\n"), (500, 0, 16));
+    assert_eq!(of("mode = \"batch\"\nbatch = { wait_ms = 5 }\n"), (500, 5, 500));
+    assert_eq!(of("mode = \"batch\"\nbatch = { max = 9, wait_ms = 5 }\n"), (9, 5, 16));
+    assert_eq!(of("mode = \"batch\"\nbatch = { max = 9 }\nmax_in_flight = 9\n"), (9, 0, 9));
+    for (text, what) in [
+        ("batch = { max = 9 }\n", "needs mode"),
+        ("mode = \"batch\"\nbatch = { max = 501 }\n", "max = 501 is out of range"),
+        ("mode = \"batch\"\nbatch = { wait_ms = 10001 }\n", "wait_ms = 10001 is out of range"),
+        ("mode = \"batch\"\nbatch = { max = 9 }\nmax_in_flight = 8\n", "more events than"),
+    ] {
+        let text = format!("[sink.crm]\nurl = \"http://127.0.0.1:1/\"\n{text}");
+        let found = problems(&flags(), &text).concat();
         assert!(found.contains(what), "{text}: {found}");
     }
 }

@@ -11,4 +11,4 @@ mod sink;
 mod target;
 
 pub use sink::Sink;
-pub use target::{Mode, Target};
+pub use target::{BatchRule, Mode, Target};

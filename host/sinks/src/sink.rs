@@ -61,7 +61,8 @@ impl Sink {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(Connector { target: Arc::clone(&target), tls });
-        Ok(Self { name, target, client, batches: Batches::default(), gone })
+        let batches = Batches::new(target.batch);
+        Ok(Self { name, target, client, batches, gone })
     }
 
     /// Sends events in one request.

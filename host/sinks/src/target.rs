@@ -33,6 +33,28 @@ impl Mode {
     }
 }
 
+/// What goes together in a request with [`Mode::Batch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRule {
+    /// Limit on events.
+    pub max_events: usize,
+    /// How long the first event waits for others; zero to gather only while a request is under way.
+    pub wait: Duration,
+}
+
+impl BatchRule {
+    /// Upper bound of `max_events`.
+    pub const MAX_EVENTS: usize = 500;
+    /// Upper bound of `wait`: deliveries that wait are under way, and hold up a change of the sink.
+    pub const MAX_WAIT: Duration = Duration::from_secs(10);
+}
+
+impl Default for BatchRule {
+    fn default() -> Self {
+        Self { max_events: Self::MAX_EVENTS, wait: Duration::ZERO }
+    }
+}
+
 /// Where a sink delivers, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -46,6 +68,8 @@ pub struct Target {
     pub roots: Option<Roots>,
     /// How events are written.
     pub mode: Mode,
+    /// What goes together in a batch.
+    pub batch: BatchRule,
     /// Header fields of every request.
     pub headers: HeaderMap,
     /// Time limit of a request, response included.
@@ -59,7 +83,8 @@ impl Target {
     /// don't count: they may be secrets.
     pub(crate) fn digest(&self) -> Digest {
         let names: Vec<_> = self.headers.keys().map(http::HeaderName::as_str).collect();
-        let text = format!("{} {:?} {names:?} {:?}", self.url, self.mode, self.timeout);
+        let Self { url, mode, batch, timeout, .. } = self;
+        let text = format!("{url} {mode:?} {batch:?} {names:?} {timeout:?}");
         Digest::of(text.as_bytes())
     }
 
@@ -89,6 +114,7 @@ pub(crate) mod tests {
             addresses: Vec::new(),
             roots: None,
             mode: Mode::default(),
+            batch: BatchRule::default(),
             headers: HeaderMap::new(),
             timeout: Duration::from_secs(5),
             keys: Vec::new(),
