@@ -1,6 +1,7 @@
 //! A plain model of a broker: every event, the state of each of its deliveries, and what plugins'
 //! state should hold.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -101,7 +102,21 @@ impl Model {
                 taken.push(name.clone());
             }
         }
-        taken.iter().for_each(|name| self.outdate(name));
+        taken.iter().for_each(|name| self.outdate_before(name, sequence));
+    }
+
+    /// Marks what this event of a debounced subscription may supersede: what came before the one before it is
+    /// marked already.
+    fn outdate_before(&mut self, name: &str, sequence: u64) {
+        if self.subscriptions.get(name).is_none_or(|of| of.pace.debounce.is_none()) {
+            return;
+        }
+        let Some(lane) = self.lane(name, sequence) else { return };
+        let earlier = self.stands.range((name.to_owned(), 0)..(name.to_owned(), sequence)).rev();
+        let mut earlier = earlier.filter(|(key, _)| !self.replayed.contains(key));
+        let before = earlier.find(|(key, _)| self.lane(name, key.1).as_ref() == Some(&lane));
+        let outdated = before.filter(|(_, stands)| stands.may_come()).map(|(key, _)| key.clone());
+        self.outdated.extend(outdated);
     }
 
     /// Whether it needn't be delivered any more.
@@ -114,7 +129,7 @@ impl Model {
         if self.subscriptions.get(name).is_none_or(|of| of.pace.debounce.is_none()) {
             return;
         }
-        let mut newest = BTreeSet::new();
+        let (mut newest, mut outdated) = (BTreeSet::new(), Vec::new());
         let own = (name.to_owned(), 0)..=(name.to_owned(), u64::MAX);
         for (key, stands) in self.stands.range(own).rev() {
             let Some(lane) = self.lane(name, key.1) else { continue };
@@ -122,21 +137,19 @@ impl Model {
                 continue;
             }
             if !newest.insert(lane) && stands.may_come() {
-                self.outdated.insert(key.clone());
+                outdated.push(key.clone());
             }
         }
+        self.outdated.extend(outdated);
     }
 
     /// What the deliveries of one lane have in common; `None` for one that is in no lane.
-    pub(crate) fn lane(&self, name: &str, sequence: u64) -> Option<Option<String>> {
+    pub(crate) fn lane(&self, name: &str, sequence: u64) -> Option<Option<Cow<'_, str>>> {
         let subscription = self.subscriptions.get(name)?;
         match &subscription.order {
             Order::None if subscription.pace.debounce.is_none() => None,
             Order::None | Order::Total => Some(None),
-            Order::Key(attribute) => {
-                let value = self.event(sequence).attribute(attribute)?;
-                Some(Some(value.into_owned()))
-            }
+            Order::Key(attribute) => Some(Some(self.event(sequence).attribute(attribute)?)),
         }
     }
 
