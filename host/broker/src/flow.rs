@@ -180,7 +180,7 @@ impl OnDisk {
         let rounds = self.failures.remove(&standing.id).unwrap_or_default();
         let dead = self.dead.remove(&standing.id);
         let row = &standing.row;
-        let Subscription { name, filter, .. } = &row.subscription;
+        let Subscription { name, filter, .. } = &*row.subscription;
         let is_meant = row.first <= sequence
             && match stored.addressee() {
                 Some(addressee) => addressee == name,

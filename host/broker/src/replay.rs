@@ -1,5 +1,7 @@
 //! Finds the events to replay in the log.
 
+use std::sync::Arc;
+
 use crate::api::{BrokerError, ReplayQuery, Replayable, StoredEvent, Subscription};
 use crate::log;
 use crate::store::{StoreFailure, View, keys, schema};
@@ -63,7 +65,7 @@ pub(crate) fn find(
 fn subscription(
     view: &dyn View,
     query: &ReplayQuery,
-) -> Result<Option<(u32, Subscription)>, StoreFailure> {
+) -> Result<Option<(u32, Arc<Subscription>)>, StoreFailure> {
     for row in view.rows::<schema::Subscriptions>() {
         let (id, row) = row?;
         if row.subscription.name == query.subscription {

@@ -280,7 +280,7 @@ impl Stepped {
         let stored = |row: Entry<schema::Retries>| {
             let ((id, sequence), RetryRow { due_ms, .. }) = row.expect(READABLE);
             let owner = view.row::<schema::Subscriptions>(keys::subscription(id)).expect(READABLE);
-            let subscription = owner.expect(READABLE).subscription.name;
+            let subscription = owner.expect(READABLE).subscription.name.clone();
             StoredRetry { subscription, sequence, due_ms }
         };
         view.rows::<schema::Retries>().map(stored).collect()

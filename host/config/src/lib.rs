@@ -31,6 +31,7 @@ mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -91,7 +92,7 @@ pub struct Config {
     /// Servers that events are delivered to.
     pub sinks: BTreeMap<PluginName, SinkConfig>,
     /// Grants, limits and overrides by plugin.
-    pub plugin: BTreeMap<PluginName, PluginConfig>,
+    pub plugin: BTreeMap<PluginName, Arc<PluginConfig>>,
 }
 
 /// Format of the log.

@@ -41,7 +41,7 @@ impl LiveConfig {
     }
 
     /// Returns one plugin's configuration and the default retry policy.
-    pub fn plugin(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
+    pub fn plugin(&self, name: &PluginName) -> (Arc<PluginConfig>, RetryPolicy) {
         let now = self.now();
         (now.plugin.get(name).cloned().unwrap_or_default(), now.retry.clone())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use usher_broker::{IN_FLIGHT_MAX, Order, Pace, RetryPolicy, Start};
 use usher_event::{PluginName, SubscriptionName};
@@ -87,7 +88,7 @@ pub(crate) fn read_all(
     table: &Table<'_>,
     folder: &Path,
     default_retry: &RetryPolicy,
-) -> BTreeMap<PluginName, PluginConfig> {
+) -> BTreeMap<PluginName, Arc<PluginConfig>> {
     let mut plugins = BTreeMap::new();
     for (name, table) in table.tables() {
         let checked = name.value.parse::<PluginName>();
@@ -97,7 +98,7 @@ pub(crate) fn read_all(
         }
         let plugin = read(table, folder, default_retry, checked.as_ref().ok());
         if let Ok(name) = checked {
-            plugins.insert(name, plugin);
+            plugins.insert(name, Arc::new(plugin));
         }
     }
     plugins

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
-use usher_broker::{Broker, Clock as _, RetryPolicy, SystemClock};
+use usher_broker::{Broker, Clock as _, SystemClock};
 use usher_event::{Digest, PluginName};
 use usher_router::{EmissionLimits, Installation, RestoredState, Router, Standing, SwapOutcome};
 use usher_runtime::{
@@ -25,7 +25,7 @@ use super::recorder::Recorder;
 use super::records::{PluginRecords, Record, Rollback};
 use super::refusal::Refusal;
 use super::refusal_cache::RefusalCache;
-use super::registry::{Entry, Life, Registry};
+use super::registry::{Configured, Entry, Life, Registry};
 use super::subscriptions::{Merged, merge};
 use usher_api::Capability;
 use usher_config::{LiveConfig, PluginConfig};
@@ -347,15 +347,15 @@ impl Installer {
             merge(name, &description.subscriptions, &config, &retry).map_err(Refusal::permanent)?;
         let names = subscriptions.iter().map(|one| one.name.clone()).collect();
         let emissions = emission_limits(&config.limits);
-        let PluginConfig { instances, isolation, .. } = config;
+        let PluginConfig { instances, isolation, .. } = *config;
         let grants = match self.is_development {
-            true => with_asked(config.grants, description),
-            false => config.grants,
+            true => with_asked(config.grants.clone(), description),
+            false => config.grants.clone(),
         };
         let capabilities =
             description.capabilities.iter().map(|asked| status(asked, &grants)).collect();
         let settings = Settings {
-            limits: config.limits,
+            limits: config.limits.clone(),
             grants,
             isolation,
             state: self.broker.state(),
@@ -408,7 +408,7 @@ impl Installer {
     }
 
     /// The current configuration of a plugin.
-    pub(super) fn config_of(&self, name: &PluginName) -> (PluginConfig, RetryPolicy) {
+    pub(super) fn config_of(&self, name: &PluginName) -> Configured {
         self.config.plugin(name)
     }
 

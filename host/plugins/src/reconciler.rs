@@ -19,7 +19,6 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use usher_broker::RetryPolicy;
 use usher_event::{Digest, PluginName};
 use usher_router::SwapOutcome;
 
@@ -30,11 +29,10 @@ use super::install::{Installer, LoadedVersion, NotLoaded};
 use super::load_classes::LoadClass;
 use super::outcome::Outcome;
 use super::refusal::Refusal;
-use super::registry::{Entry, Registry};
+use super::registry::{Configured, Entry, Registry};
 use super::watch::watch;
 use requests::Restored;
 pub use requests::{ROLLBACKS_QUEUED_MAX, RollbackRequest};
-use usher_config::PluginConfig;
 
 /// Reconciles plugins with the folder.
 pub struct Reconciler {
@@ -78,7 +76,7 @@ struct FileState {
     /// The plugin name it claims but can't have, since another file owns it.
     claimed_name: Option<PluginName>,
     /// The configuration its plugin was last reinstalled for, successfully or not.
-    tried: Option<(PluginConfig, RetryPolicy)>,
+    tried: Option<Configured>,
     /// When to retry after a transient refusal.
     again: Option<Backoff>,
 }

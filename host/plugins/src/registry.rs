@@ -32,6 +32,9 @@ struct Contents {
     loading: BTreeMap<String, Loading>,
 }
 
+/// A plugin's configuration, and the retry policy of subscriptions without one.
+pub(super) type Configured = (Arc<PluginConfig>, RetryPolicy);
+
 /// A plugin that was installed.
 pub(super) struct Entry {
     pub(super) name: PluginName,
@@ -46,7 +49,7 @@ pub(super) struct Entry {
     /// Settings that have no effect.
     pub(super) warnings: Vec<String>,
     /// The configuration it was installed with.
-    pub(super) configured: (PluginConfig, RetryPolicy),
+    pub(super) configured: Configured,
     /// The refusal of the file that was to replace it.
     pub(super) refused: Option<Refused>,
 }
@@ -140,9 +143,7 @@ impl Registry {
     }
 
     /// Serving plugins, each with its digest, its file and the configuration it was installed with.
-    pub(super) fn installed(
-        &self,
-    ) -> Vec<(PluginName, Digest, String, (PluginConfig, RetryPolicy))> {
+    pub(super) fn installed(&self) -> Vec<(PluginName, Digest, String, Configured)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let serving = state.plugins.values().filter(|plugin| plugin.serves());
         serving

@@ -387,7 +387,7 @@ impl Router {
     /// it created. `None` if the broker can't tell.
     async fn known(&self) -> Option<BTreeSet<SubscriptionName>> {
         let known = self.broker.subscriptions().await.ok()?;
-        Some(known.into_iter().map(|status| status.subscription.name).collect())
+        Some(known.into_iter().map(|status| status.subscription.name.clone()).collect())
     }
 
     async fn forget(&self, name: &SubscriptionName) {

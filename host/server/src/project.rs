@@ -210,19 +210,19 @@ pub(crate) fn subscription(
         pace,
         projection,
         expires,
-    } = status.subscription;
+    } = &*status.subscription;
     let Pace { max_per_second, max_per_second_per_key, debounce_ms, debounce_max_ms } =
-        self::pace(&pace);
-    let Projection { project, redact } = self::projection(&projection);
+        self::pace(pace);
+    let Projection { project, redact } = self::projection(projection);
     api::Subscription {
         plugin: name.plugin().to_owned(),
-        name,
+        name: name.clone(),
         state: subscription_state(paused_because.as_ref()),
         paused_because,
         filter: filter.to_json(),
-        start: self::start(start),
-        order: self::order(order),
-        retry: self::retry(retry),
+        start: self::start(*start),
+        order: self::order(order.clone()),
+        retry: self::retry(retry.clone()),
         max_per_second,
         max_per_second_per_key,
         debounce_ms,
@@ -247,9 +247,9 @@ pub(crate) fn subscription(
         failed: status.failed,
         superseded: status.superseded,
         dead: status.dead,
-        expires,
+        expires: *expires,
         expired: status.expired,
-        max_in_flight,
+        max_in_flight: *max_in_flight,
     }
 }
 

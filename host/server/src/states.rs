@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use usher_api::{Breaker, Plugin, PluginState, Subscription, SubscriptionState};
 use usher_broker::{BrokerError, BrokerStats, PARKED_MAX, RETRIES_MAX};
+use usher_event::SubscriptionName;
 
 use crate::running::{Busy, Running};
-use crate::serving;
+use crate::serving::Serving;
 use usher_config::RouterState;
 
 /// How often state changes are evaluated and logged.
@@ -27,15 +28,50 @@ pub(crate) type States = BTreeMap<RouterState, BTreeSet<String>>;
 /// # Errors
 /// The broker can't be read.
 pub(crate) async fn now(running: &Running) -> Result<States, BrokerError> {
-    let subscriptions = serving::subscriptions(running).await?;
-    Ok(of(&running.busy, &running.broker.stats(), &subscriptions, &running.plugins.status()))
+    let statuses = running.broker.subscriptions().await?;
+    let serving = Serving::now(running);
+    let standings = statuses.iter().map(|status| {
+        let name = &status.subscription.name;
+        Standing {
+            name,
+            is_served: serving.paused_because(name).is_none(),
+            holds_back: status.holds_back.is_some(),
+            is_held_back: status.held_back_by.is_some(),
+            retrying: status.retrying,
+            parked: status.parked,
+        }
+    });
+    Ok(of(&running.busy, &running.broker.stats(), standings, &running.plugins.status()))
+}
+
+/// What decides which states apply to a subscription.
+pub(crate) struct Standing<'a> {
+    name: &'a SubscriptionName,
+    is_served: bool,
+    holds_back: bool,
+    is_held_back: bool,
+    retrying: u64,
+    parked: u64,
+}
+
+impl<'a> From<&'a Subscription> for Standing<'a> {
+    fn from(report: &'a Subscription) -> Self {
+        Self {
+            name: &report.name,
+            is_served: report.state == SubscriptionState::Active,
+            holds_back: report.holds_back.is_some(),
+            is_held_back: report.held_back_by.is_some(),
+            retrying: report.retrying,
+            parked: report.parked,
+        }
+    }
 }
 
 /// Derives the active states from status reports.
-pub(crate) fn of(
+pub(crate) fn of<'a>(
     busy: &Busy,
     broker: &BrokerStats,
-    subscriptions: &[Subscription],
+    subscriptions: impl IntoIterator<Item = Standing<'a>>,
     plugins: &[Plugin],
 ) -> States {
     let mut states = States::new();
@@ -58,15 +94,14 @@ pub(crate) fn of(
             held_plugins.insert(name.as_str());
         }
     }
-    for report in subscriptions {
-        let name = &report.name;
-        let is_served =
-            report.state == SubscriptionState::Active || held_plugins.contains(name.plugin());
+    for one in subscriptions {
+        let name = one.name;
+        let is_served = one.is_served || held_plugins.contains(name.plugin());
         add(RouterState::NotServed, !is_served, name);
-        add(RouterState::Backlog, report.holds_back.is_some(), name);
-        add(RouterState::HeldBack, report.held_back_by.is_some(), name);
-        add(RouterState::RetriesFull, report.retrying >= RETRIES_MAX as u64, name);
-        add(RouterState::ParkedFull, report.parked >= PARKED_MAX as u64, name);
+        add(RouterState::Backlog, one.holds_back, name);
+        add(RouterState::HeldBack, one.is_held_back, name);
+        add(RouterState::RetriesFull, one.retrying >= RETRIES_MAX as u64, name);
+        add(RouterState::ParkedFull, one.parked >= PARKED_MAX as u64, name);
     }
     states
 }
@@ -137,7 +172,7 @@ mod tests {
     #[test]
     fn each_state_names_whom_it_concerns() {
         let busy = Busy::default();
-        let nothing = of(&busy, &BrokerStats::default(), &[], &[]);
+        let nothing = of(&busy, &BrokerStats::default(), [], &[]);
         assert!(nothing.is_empty(), "{nothing:?}");
 
         busy.note();
@@ -152,7 +187,7 @@ mod tests {
             (report.state, report.holds_back, report.held_back_by) = (state, None, None);
             report
         };
-        let mut subscriptions = vec![
+        let mut subscriptions = [
             report("held/all", SubscriptionState::Paused),
             report("gone/all", SubscriptionState::Paused),
             report("slow/all", SubscriptionState::Active),
@@ -162,7 +197,8 @@ mod tests {
         subscriptions[2].retrying = RETRIES_MAX as u64;
         subscriptions[3].held_back_by = Some("slow/all".parse().unwrap());
         subscriptions[3].parked = PARKED_MAX as u64;
-        let states = of(&busy, &broker, &subscriptions, &[held, failing]);
+        let standings = subscriptions.iter().map(Standing::from);
+        let states = of(&busy, &broker, standings, &[held, failing]);
         let expected = [
             ("disk_full", "router"),
             ("busy", "router"),

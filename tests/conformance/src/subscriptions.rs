@@ -206,7 +206,7 @@ pub async fn status_tells_lag_and_flight(disk: Disk) {
     let all = broker.subscriptions().await.unwrap();
     assert_eq!(all[0].subscription.name, name("o/s"));
     let status = &all[1];
-    assert_eq!(status.subscription, subscription);
+    assert_eq!(*status.subscription, subscription);
     // 2 is in flight; 3, which was not leased, is pending with 4 and 5.
     assert_eq!((status.cursor, status.lag, status.in_flight), (2, 3, 1));
     assert_eq!((status.retrying, status.acked, status.failed, status.dead), (1, 0, 1, 0));

@@ -1,5 +1,6 @@
 //! Subscriptions: specification and status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use usher_event::{SubscriptionName, check_attribute_name};
@@ -162,7 +163,7 @@ pub enum Start {
 #[derive(Clone, Debug)]
 pub struct SubscriptionStatus {
     /// Its specification.
-    pub subscription: Subscription,
+    pub subscription: Arc<Subscription>,
     /// The sequence it started at; earlier events reach it only through a replay.
     pub first: u64,
     /// Every matching event before this sequence is settled or waits for a retry.

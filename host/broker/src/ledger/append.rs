@@ -74,7 +74,7 @@ impl Ledger {
         let room = Room::of_each(subs.len());
         self.index.for_each_match(&stored.event, |id| {
             if let Some(sub) = subs.get_mut(id)
-                && stored.may_reach(&sub.filter)
+                && stored.may_reach(sub.filter())
             {
                 sub.offer(&stored, room);
                 touched.insert(*id);

@@ -129,7 +129,7 @@ impl Ledger {
         if plugin.is_some_and(|plugin| self.alone.blocks(plugin)) {
             return None;
         }
-        let takes = |sub: &Sub| emissions.iter().any(|new| sub.filter.matches(&new.event));
+        let takes = |sub: &Sub| emissions.iter().any(|new| sub.filter().matches(&new.event));
         beyond_twice.iter().find(|on| self.subs.get(on).is_some_and(takes)).copied()
     }
 

@@ -138,7 +138,7 @@ impl Sub {
             return false;
         }
         self.expired += u64::from(stored.is_none());
-        let wanted = |stored: &StoredEvent| retry.is_some() || stored.matches(&self.filter);
+        let wanted = |stored: &StoredEvent| retry.is_some() || stored.matches(self.filter());
         let Some(stored) = stored.filter(wanted) else {
             // The filter has changed since it was parked or handed out, or its event is gone.
             self.let_go(sequence, retry, parked, outgoing);

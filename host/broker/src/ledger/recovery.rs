@@ -128,7 +128,7 @@ impl Ledger {
         for (id, row, cursor) in recovered.subscriptions {
             let name = row.subscription.name.clone();
             let sub = Sub::new(id, row, cursor, last);
-            ledger.index.insert(id, &sub.filter);
+            ledger.index.insert(id, sub.filter());
             ledger.leases.open(name.clone(), Arc::clone(&sub.queue));
             ledger.names.insert(name, id);
             ledger.subs.insert(id, sub);

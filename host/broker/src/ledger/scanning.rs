@@ -2,7 +2,6 @@
 //! near each other. A thousand subscriptions that begin with the oldest event read it once.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use usher_filter::Filter;
 
@@ -25,7 +24,7 @@ pub(super) struct Scans {
 pub(crate) struct Behind {
     pub(crate) subscription: u32,
     pub(crate) epoch: u64,
-    pub(crate) filter: Arc<Filter>,
+    pub(crate) filter: Filter,
     pub(crate) from: u64,
 }
 
@@ -47,7 +46,7 @@ impl Scans {
 
 impl Sub {
     pub(super) fn behind(&self, from: u64) -> Behind {
-        let filter = Arc::clone(&self.filter);
+        let filter = self.filter().clone();
         Behind { subscription: self.id, epoch: self.epoch, filter, from }
     }
 }

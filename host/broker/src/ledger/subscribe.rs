@@ -33,9 +33,11 @@ impl Ledger {
                 let Some(sub) = self.subs.get_mut(&id) else { return Ok(()) };
                 sub.change(subscription, last, &mut self.outgoing);
                 self.index.remove(&id);
-                self.index.insert(id, &sub.filter);
+                self.index.insert(id, sub.filter());
                 self.outgoing.put(Space::Subscriptions, keys::subscription(id), sub.row.write());
                 self.unsaved.insert(id);
+            } else {
+                sub.share(subscription);
             }
             self.touched.insert(id);
             return Ok(());
@@ -54,11 +56,12 @@ impl Ledger {
             Start::Time(_) => first.unwrap_or(last + 1),
         };
         let first = first.clamp(self.counters.first_sequence, last + 1);
+        let subscription = Arc::new(subscription);
         let row = SubscriptionRow { first, filter_from: first, subscription };
         self.outgoing.put(Space::Subscriptions, keys::subscription(id), row.write());
         let cursor = CursorRow { next: first, ..CursorRow::default() };
         let sub = Sub::new(id, row, cursor, last);
-        self.index.insert(id, &sub.filter);
+        self.index.insert(id, sub.filter());
         self.announced.push((name.clone(), Some(Arc::clone(&sub.queue))));
         self.subs.insert(id, sub);
         self.names.insert(name, id);

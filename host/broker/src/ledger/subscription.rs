@@ -56,7 +56,6 @@ const FETCHED_MAX: usize = 256;
 pub(super) struct Sub {
     pub(super) id: u32,
     pub(super) row: Arc<SubscriptionRow>,
-    pub(super) filter: Arc<Filter>,
     /// Granted deliveries that aren't leased yet.
     pub(super) queue: Arc<LeaseQueue>,
     /// Incremented when results of earlier fetches must be ignored.
@@ -153,7 +152,6 @@ impl Sub {
     pub(super) fn new(id: u32, row: SubscriptionRow, cursor: CursorRow, last: u64) -> Self {
         let mut sub = Self {
             id,
-            filter: Arc::new(row.subscription.filter.clone()),
             pacing: Pacing::new(&row.subscription.pace),
             row: Arc::new(row),
             queue: Arc::default(),
@@ -187,6 +185,17 @@ impl Sub {
         &self.row.subscription
     }
 
+    pub(super) fn filter(&self) -> &Filter {
+        &self.row.subscription.filter
+    }
+
+    /// Takes an equal specification in place of its own, so that both are the same memory.
+    pub(super) fn share(&mut self, subscription: Subscription) {
+        let SubscriptionRow { first, filter_from, .. } = *self.row;
+        let subscription = Arc::new(subscription);
+        self.row = Arc::new(SubscriptionRow { first, filter_from, subscription });
+    }
+
     /// Applies a new specification; what isn't handed out yet is matched against the new filter.
     pub(super) fn change(
         &mut self,
@@ -202,9 +211,9 @@ impl Sub {
             || subscription.pace.debounce.is_some() != old.pace.debounce.is_some();
         let next = self.next(last);
         let filter_from = if new_filter { next } else { self.row.filter_from };
+        let subscription = Arc::new(subscription);
         self.row = Arc::new(SubscriptionRow { first: self.row.first, filter_from, subscription });
         if new_filter {
-            self.filter = Arc::new(self.row.subscription.filter.clone());
             self.ready.clear();
             self.ready_bytes = 0;
             self.look_from(next, last);
@@ -230,7 +239,7 @@ impl Sub {
 
     /// Drops first attempts, not handed out yet, that no longer match.
     fn drop_unwanted(&mut self, outgoing: &mut Outgoing) {
-        let filter = Arc::clone(&self.filter);
+        let filter = self.filter().clone();
         self.lanes.retain(|stored| stored.matches(&filter));
         let unwanted = |held: &Held| {
             let Pending { retry, stored, .. } = &held.pending;
@@ -457,7 +466,7 @@ impl Sub {
             self.position = Position::Live;
             self.has_looked = true;
             for stored in newest {
-                if !stored.matches(&self.filter) {
+                if !stored.matches(&self.row.subscription.filter) {
                     continue;
                 }
                 if self.is_full(all) {
@@ -562,7 +571,7 @@ impl Sub {
         let sequence = stored.sequence;
         self.is_open(sequence)
             || self.retries.contains_key(&sequence)
-            || (sequence >= self.next(last) && stored.matches(&self.filter))
+            || (sequence >= self.next(last) && stored.matches(self.filter()))
     }
 
     /// Whether anything that was handed out is unsettled or waits for a retry.
@@ -614,7 +623,7 @@ impl Sub {
         ];
         let waiting = self.retries.values().filter(|retry| retry.waiting);
         SubscriptionStatus {
-            subscription: self.row.subscription.clone(),
+            subscription: Arc::clone(&self.row.subscription),
             first: self.row.first,
             cursor: lowest.into_iter().flatten().min().unwrap_or(next).min(next),
             lag: self.lag(last) + offered as u64,

@@ -2,6 +2,7 @@
 //! version is, byte for byte, what the golden file has, and what it has can be read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,7 +87,7 @@ fn subscription() -> rows::SubscriptionRow {
     rows::SubscriptionRow {
         first: 12,
         filter_from: 12,
-        subscription: Subscription {
+        subscription: Arc::new(Subscription {
             name: "printer/tickets".parse().unwrap(),
             filter: Filter::parse(r#"{"exact":{"type":"ticket.paid"}}"#).unwrap(),
             start: Start::Latest,
@@ -100,27 +101,27 @@ fn subscription() -> rows::SubscriptionRow {
             pace: Default::default(),
             projection: Default::default(),
             expires: false,
-        },
+        }),
     }
 }
 
 fn expiring() -> rows::SubscriptionRow {
-    let mut row = subscription();
-    row.subscription.expires = true;
-    row
+    let row = subscription();
+    let expiring = Subscription { expires: true, ..(*row.subscription).clone() };
+    rows::SubscriptionRow { subscription: Arc::new(expiring), ..row }
 }
 
 fn paced() -> rows::SubscriptionRow {
-    let mut row = subscription();
+    let row = subscription();
     let quiet = Duration::from_millis(500);
-    row.subscription.pace = Pace {
+    let pace = Pace {
         max_rate: Rate::per_second(2.5),
         max_rate_per_key: Rate::per_second(1.0),
         debounce: Some(Debounce { quiet, max: quiet * 10 }),
     };
-    row.subscription.projection =
-        Projection::new(Some(&["/order", "/total"]), &["$.order..card"]).unwrap();
-    row
+    let projection = Projection::new(Some(&["/order", "/total"]), &["$.order..card"]).unwrap();
+    let paced = Subscription { pace, projection, ..(*row.subscription).clone() };
+    rows::SubscriptionRow { subscription: Arc::new(paced), ..row }
 }
 
 fn lost() -> Lost {
@@ -357,8 +358,8 @@ fn rows_of_format_1_are_read() {
     let golden = golden(GOLDEN_1);
     let row = |name: &str| &golden[name];
     let mut before = subscription();
-    before.subscription.order = Order::None;
-    before.subscription.retry.classes.clear();
+    Arc::make_mut(&mut before.subscription).order = Order::None;
+    Arc::make_mut(&mut before.subscription).retry.classes.clear();
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(before));
     let before = rows::RetryRow { lane: None, uncounted: 0, counts: [0; 7], ..RETRY };
     assert_eq!(rows::RetryRow::read(row("retry")), Some(before));
@@ -379,7 +380,7 @@ fn rows_of_format_2_are_read() {
     let before = rows::RetryRow { uncounted: 0, counts: [0; 7], ..RETRY };
     assert_eq!(rows::RetryRow::read(row("retry")), Some(before));
     let mut before = subscription();
-    before.subscription.retry.classes.clear();
+    Arc::make_mut(&mut before.subscription).retry.classes.clear();
     assert_eq!(rows::SubscriptionRow::read(row("subscription")), Some(before));
     let before = AttemptRecord { version: None, counted: true, asked_ms: None, ..attempt() };
     assert_eq!(rows::read_attempt(row("attempt")), Some(before.clone()));

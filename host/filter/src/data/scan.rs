@@ -18,7 +18,8 @@ const BELOW_MAX_LEVELS: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pointers {
     nodes: Vec<Node>,
-    slots: HashMap<Pointer, u32>,
+    /// In order: each one's place is its slot.
+    slots: Vec<Pointer>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -36,9 +37,10 @@ impl Pointers {
         // In this order each node's children are made in the order of their names.
         pointers.sort_unstable();
         pointers.dedup();
-        let mut of = Self { nodes: vec![Node::default()], slots: HashMap::new() };
+        let mut of =
+            Self { nodes: vec![Node::default()], slots: Vec::with_capacity(pointers.len()) };
         for (slot, pointer) in (0..).zip(pointers) {
-            of.slots.insert(pointer.clone(), slot);
+            of.slots.push(pointer.clone());
             let mut at = 0;
             for step in pointer.steps() {
                 at = of.child_made(at, step);
@@ -69,7 +71,8 @@ impl Pointers {
 
     /// The slot of a pointer.
     pub(crate) fn slot(&self, pointer: &Pointer) -> Option<u32> {
-        self.slots.get(pointer).copied()
+        let place = self.slots.binary_search(pointer).ok()?;
+        u32::try_from(place).ok()
     }
 
     /// Finds what the pointers are about.

@@ -80,7 +80,12 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError
     let subscriptions = serving::subscriptions(&api.running).await?;
     let plugins = api.running.plugins.status();
     let broker = api.running.broker.stats();
-    let states = states::of(&api.running.busy, &broker, &subscriptions, &plugins);
+    let states = states::of(
+        &api.running.busy,
+        &broker,
+        subscriptions.iter().map(states::Standing::from),
+        &plugins,
+    );
     let text = api
         .metrics
         .render(Now {

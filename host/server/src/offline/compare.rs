@@ -302,7 +302,7 @@ mod tests {
     /// As reported by a router that serves it.
     fn running(subscription: broker::Subscription) -> Subscription {
         let status = broker::SubscriptionStatus {
-            subscription,
+            subscription: subscription.into(),
             first: 1,
             cursor: 18,
             lag: 3,

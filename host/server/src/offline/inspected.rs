@@ -92,7 +92,7 @@ impl Inspected {
         let description = loaded.description();
         let plugin =
             |config: &Config| config.plugin.get(&description.name).cloned().unwrap_or_default();
-        let grants = config.map(|config| plugin(config).grants);
+        let grants = config.map(|config| plugin(config).grants.clone());
         let is_granted = grants.as_ref().map(|grants| |name: &str| grants.contains(name));
         let is_granted = is_granted.as_ref().map(|is_granted| is_granted as &dyn Fn(&str) -> bool);
         Self {

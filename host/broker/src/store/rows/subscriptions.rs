@@ -1,6 +1,7 @@
 //! `subscriptions` and `cursors`: what they are, and where they stand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ pub(crate) struct SubscriptionRow {
     pub(crate) first: u64,
     /// The lowest sequence that its present filter has judged.
     pub(crate) filter_from: u64,
-    pub(crate) subscription: Subscription,
+    pub(crate) subscription: Arc<Subscription>,
 }
 
 impl SubscriptionRow {
@@ -33,7 +34,7 @@ impl SubscriptionRow {
             pace,
             projection,
             expires,
-        } = &self.subscription;
+        } = &*self.subscription;
         let mut row = json!({
             "v": VERSION,
             "name": name,
@@ -98,7 +99,7 @@ impl SubscriptionRow {
         Some(Self {
             first,
             filter_from: row.get("filter_from").map_or(Some(first), Value::as_u64)?,
-            subscription: Subscription {
+            subscription: Arc::new(Subscription {
                 name: row.get("name")?.as_str()?.parse().ok()?,
                 filter: Filter::from_json(row.get("filter")?).ok()?,
                 start: match row.get("start")? {
@@ -133,7 +134,7 @@ impl SubscriptionRow {
                         }
                     },
                 },
-            },
+            }),
         })
     }
 }

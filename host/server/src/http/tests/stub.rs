@@ -173,7 +173,7 @@ impl Deliveries for Stub {
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
         self.check()?;
         Ok(vec![SubscriptionStatus {
-            subscription: Subscription {
+            subscription: Arc::new(Subscription {
                 name: name("printer/tickets"),
                 filter: Filter::parse(r#"{"exact":{"type":"t"}}"#).unwrap(),
                 start: Start::Latest,
@@ -183,7 +183,7 @@ impl Deliveries for Stub {
                 pace: Default::default(),
                 projection: Default::default(),
                 expires: false,
-            },
+            }),
             first: 1,
             cursor: 3,
             lag: 0,
