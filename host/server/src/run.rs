@@ -5,6 +5,7 @@
 //! handling, which run on the main one.
 
 mod closing;
+mod memory;
 mod reload;
 
 use std::convert::Infallible;
@@ -365,6 +366,7 @@ async fn mark_ready(app: &Running, is_ready: oneshot::Receiver<()>) -> Infallibl
     if is_ready.await.is_ok() {
         app.readiness.set(Ok(()));
         tracing::info!("ready");
+        memory::give_back();
         return states::watch(app).await;
     }
     std::future::pending().await

@@ -38,6 +38,7 @@ impl Ledger {
                 self.unsaved.insert(id);
             } else {
                 sub.share(subscription);
+                self.index.share(&id, sub.filter());
             }
             self.touched.insert(id);
             return Ok(());

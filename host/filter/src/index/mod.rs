@@ -119,6 +119,16 @@ impl<K: Clone + Ord> FilterIndex<K> {
         self.file(key, atoms, (!decides).then_some(filter));
     }
 
+    /// Keeps this filter, equal to the one inserted under the key, in its place, so that both are the same
+    /// memory.
+    pub fn share(&mut self, key: &K, filter: &Filter) {
+        let slot = self.slots.get(key).copied();
+        let filed = slot.and_then(|slot| self.filed.get_mut(slot as usize)?.as_mut());
+        if let Some(own) = filed.and_then(|filed| filed.filter.as_mut()) {
+            *own = filter.clone();
+        }
+    }
+
     /// Inserts the types that a key's filter can match, replacing any existing filter of the key:
     /// every event of such a type matches, whatever else the filter says.
     pub fn insert_types(&mut self, key: K, filter: &Filter) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
+use super::memory;
 use crate::access::Access;
 use usher_config::{self as config, Adopted, Flags, LiveConfig};
 use usher_plugins::Stamp;
@@ -47,6 +48,7 @@ pub(super) async fn reload(
                 let Adopted { is_new, needs_restart } = live.adopt(config);
                 access.adopt(&live.now().tokens);
                 tracing::info!(%file, is_new, "configuration read again");
+                memory::give_back();
                 if needs_restart {
                     tracing::warn!(
                         %file,
