@@ -83,6 +83,7 @@ macro_rules! conformance {
             pacing::{
                 a_rate_spreads_deliveries,
                 retries_count_towards_the_rate,
+                what_nobody_leases_does_not_pile_up,
                 a_rate_by_key_holds_up_no_other_key,
                 only_the_newest_is_delivered,
                 each_key_has_its_newest,

@@ -86,6 +86,27 @@ pub async fn a_rate_spreads_deliveries(disk: Disk) {
     takes(&broker, &[5, 6, 7, 8]).await;
 }
 
+pub async fn what_nobody_leases_does_not_pile_up(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(paced(Pace { max_rate: rate(10.0), ..Pace::default() })).await.unwrap();
+    publish_about(&broker, "aaaaaaaa").await;
+    for _ in 0..50 {
+        disk.advance(&broker, 100);
+        settled_down(&broker).await;
+    }
+    assert_eq!(status(&broker).await.lag, 8);
+    // Also one that takes longer than the rate has others go out beside it.
+    let first = lease_one(&broker, "p/s").await;
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 100);
+    let second = lease_one(&broker, "p/s").await;
+    assert!(nothing_ready(&broker, "p/s").await);
+    ack(&broker, &first).await;
+    ack(&broker, &second).await;
+    disk.advance(&broker, 100);
+    takes(&broker, &[3]).await;
+}
+
 pub async fn retries_count_towards_the_rate(disk: Disk) {
     let broker = disk.open();
     let pace = Pace { max_rate: rate(0.1), ..Pace::default() };

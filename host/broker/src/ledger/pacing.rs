@@ -22,6 +22,8 @@ const ONLY_LANE: u64 = 0;
 /// What a subscription's pace needs in memory.
 pub(super) struct Pacing {
     bucket: Option<Bucket>,
+    /// Whether the rate would allow more, but what was handed out isn't leased yet.
+    is_ahead: bool,
     /// The shortest time between two deliveries of a key.
     key_interval_ms: Option<u64>,
     debounce: Option<Debounce>,
@@ -36,6 +38,7 @@ impl Pacing {
         (*pace != Pace::default()).then(|| {
             Box::new(Self {
                 bucket: max_rate.map(Bucket::new),
+                is_ahead: false,
                 key_interval_ms: max_rate_per_key
                     .map(|rate| 1_000_000_u64.div_ceil(rate.as_millihertz().into())),
                 debounce,
@@ -44,9 +47,13 @@ impl Pacing {
         })
     }
 
-    /// How many deliveries its rate allows at this tick.
-    pub(super) fn allows(&mut self, tick: u64) -> usize {
-        self.bucket.as_mut().map_or(usize::MAX, |bucket| bucket.available(tick))
+    /// How many deliveries its rate allows at this tick, while so many that were handed out aren't leased: if
+    /// nobody leases for a while, they must not pile up and then go out at once.
+    pub(super) fn allows(&mut self, tick: u64, unleased: usize) -> usize {
+        let Some(bucket) = &mut self.bucket else { return usize::MAX };
+        let available = bucket.available(tick);
+        self.is_ahead = unleased > 0;
+        available.saturating_sub(unleased)
     }
 
     pub(super) fn take(&mut self, deliveries: usize) {
@@ -66,7 +73,12 @@ impl Pacing {
 
     /// When there may be more to hand out.
     fn next_tick(&self) -> Option<u64> {
-        let refilled = self.bucket.as_ref().filter(|_| self.is_used_up()).map(Bucket::refilled_at);
+        let bucket = self.bucket.as_ref();
+        let refilled = match self.is_used_up() {
+            true => bucket.map(Bucket::refilled_at),
+            // Leasing tells the ledger nothing.
+            false => bucket.filter(|_| self.is_ahead).map(Bucket::next_step),
+        };
         let rested = self.resting.first().map(|(tick, _)| *tick);
         refilled.into_iter().chain(rested).min()
     }
@@ -106,6 +118,12 @@ impl Bucket {
     fn take(&mut self, deliveries: usize) {
         let cost = Self::DELIVERY.saturating_mul(deliveries as u64);
         self.tokens = self.tokens.saturating_sub(cost);
+    }
+
+    /// The tick at which there is more for a step.
+    fn next_step(&self) -> u64 {
+        let delivery_ms = Self::DELIVERY.div_ceil(self.rate.as_millihertz().into());
+        self.tick.saturating_add(delivery_ms.max(Self::STEP_MS))
     }
 
     /// The tick at which there is enough for a step.

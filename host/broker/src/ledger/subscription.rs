@@ -311,7 +311,9 @@ impl Sub {
         next_token: &mut u64,
         outgoing: &mut Outgoing,
     ) -> bool {
-        let allowed = self.pacing.as_mut().map_or(usize::MAX, |pacing| pacing.allows(tick));
+        let queue = &self.queue;
+        let pacing = self.pacing.as_mut();
+        let allowed = pacing.map_or(usize::MAX, |pacing| pacing.allows(tick, queue.len()));
         let credit = self.credit().min(allowed);
         let (mut leases, mut has_parked) = (Vec::new(), false);
         let superseded = self.superseded;
