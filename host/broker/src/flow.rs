@@ -97,14 +97,14 @@ pub(crate) fn explain(
     };
     let is_pending = status.state == DeliveryState::Pending;
     let is_resting = status.state == DeliveryState::Parked { behind: None };
-    let is_plainly_done = status.state == DeliveryState::Done && status.failures.is_empty();
-    let may_be_passed_over = is_plainly_done && sequence < row.filter_from;
+    let is_done = status.state == DeliveryState::Done;
+    let may_be_passed_over = is_done && status.failures.is_empty() && sequence < row.filter_from;
     Ok(Some(Explanation::Delivery {
         status,
         ahead: if is_pending { *ahead } else { 0 },
         held_up: held_up.filter(|_| is_pending || is_resting),
         filter_from: may_be_passed_over.then_some(row.filter_from),
-        may_be_superseded: is_plainly_done && row.subscription.pace.debounce.is_some(),
+        may_be_superseded: is_done && row.subscription.pace.debounce.is_some(),
     }))
 }
 

@@ -175,9 +175,6 @@ impl Batch {
             Settled::Expired => {
                 tracing::warn!(%subscription, sequence, "retention took the event: it expired");
             }
-            Settled::Superseded => {
-                tracing::debug!(%subscription, sequence, "a newer event takes its place");
-            }
             Settled::Stale => {
                 tracing::debug!(%subscription, sequence, "the lease no longer held");
             }

@@ -86,7 +86,6 @@ impl SettlingSpan {
             Settled::Conflict => "conflict",
             Settled::HeldBack => "held back",
             Settled::Expired => "expired",
-            Settled::Superseded => "superseded",
             Settled::Stale => "stale",
         };
         if let Some(commit) = self.commit {

@@ -74,7 +74,6 @@ impl Stats {
             | Settled::RetryAt(_)
             | Settled::HeldBack
             | Settled::Expired
-            | Settled::Superseded
             | Settled::Stale => 0,
         };
     }

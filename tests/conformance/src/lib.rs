@@ -89,6 +89,8 @@ macro_rules! conformance {
                 each_key_has_its_newest,
                 events_without_end_delay_nothing_for_long,
                 a_failure_gives_way_to_what_is_newer,
+                what_is_due_gives_way_until_there_is_room,
+                one_busy_key_leaves_room_for_others,
                 a_restart_delivers_the_newest_at_once,
                 a_changed_pace_loses_nothing,
                 what_makes_no_pace_is_refused,

@@ -196,14 +196,13 @@ pub async fn a_failure_gives_way_to_what_is_newer(disk: Disk) {
     disk.advance(&broker, 100);
     // One at a time.
     assert!(nothing_ready(&broker, "p/s").await);
-    assert_eq!(settle(&broker, &first, retry()).await, Settled::Superseded);
-    let third = lease_one(&broker, "p/s").await;
-    assert_eq!(third.delivery.sequence, 3);
-    // What waits for its next attempt gives way once the newer one is due.
+    // The newer one waits for the time of the next attempt, and takes its place.
     let at = START_MS + 200;
-    assert_eq!(settle(&broker, &third, retry()).await, Settled::RetryAt(at + 1_000));
+    assert_eq!(settle(&broker, &first, retry()).await, Settled::RetryAt(at + 1_000));
     publish_about(&broker, "a").await;
-    disk.advance(&broker, 100);
+    disk.advance(&broker, 999);
+    assert!(nothing_ready(&broker, "p/s").await);
+    disk.advance(&broker, 1);
     takes(&broker, &[4]).await;
     disk.advance(&broker, 10_000);
     takes(&broker, &[]).await;
@@ -215,13 +214,47 @@ pub async fn a_failure_gives_way_to_what_is_newer(disk: Disk) {
     let last = lease_one(&broker, "p/s").await;
     assert!(matches!(settle(&broker, &last, reject()).await, Settled::Dead(_)));
     let id = dead_letters(&broker, None, 1).await[0].id;
-    // What an operator asks for doesn't give way.
+    // What an operator asks for doesn't give way, and holds nothing up.
     publish_about(&broker, "a").await;
     broker.redrive(id).await.unwrap();
-    takes(&broker, &[5]).await;
+    let redriven = lease_one(&broker, "p/s").await;
+    assert_eq!((redriven.delivery.sequence, redriven.delivery.replay.is_some()), (5, true));
     disk.advance(&broker, 100);
     // Event 6 reports the dead letter.
     takes(&broker, &[7]).await;
+}
+
+pub async fn what_is_due_gives_way_until_there_is_room(disk: Disk) {
+    let broker = disk.open();
+    broker.subscribe(Subscription { max_in_flight: 1, ..debounced(by_subject()) }).await.unwrap();
+    publish_about(&broker, "xy").await;
+    disk.advance(&broker, 100);
+    let x = lease_one(&broker, "p/s").await;
+    assert_eq!(x.delivery.sequence, 1);
+    // Its rest is over, and still only the newest goes out.
+    publish_about(&broker, "yyy").await;
+    assert!(nothing_ready(&broker, "p/s").await);
+    ack(&broker, &x).await;
+    takes(&broker, &[5]).await;
+    assert_eq!(status(&broker).await.superseded, 3);
+}
+
+pub async fn one_busy_key_leaves_room_for_others(disk: Disk) {
+    let broker = disk.open();
+    let pace = Pace { max_rate_per_key: rate(0.001), ..Pace::default() };
+    broker.subscribe(Subscription { order: by_subject(), ..paced(pace) }).await.unwrap();
+    for _ in 0..10 {
+        publish_about(&broker, &"x".repeat(500)).await;
+    }
+    publish_about(&broker, "y").await;
+    takes(&broker, &[1, 5_001]).await;
+    disk.advance(&broker, 1_000_000);
+    takes(&broker, &[2]).await;
+    for next in 3..=20 {
+        disk.advance(&broker, 1_000_000);
+        takes(&broker, &[next]).await;
+    }
+    assert_eq!(status(&broker).await.parked, 4_980);
 }
 
 pub async fn a_restart_delivers_the_newest_at_once(disk: Disk) {

@@ -75,7 +75,7 @@ struct Played {
     held_back: usize,
     /// Deliveries that would have exceeded the quota.
     over_quota: usize,
-    /// Failed deliveries that gave way to a newer one.
+    /// Deliveries left out for a newer one, since the last crash.
     superseded: usize,
 }
 
@@ -152,7 +152,7 @@ fn run(options: &Options) -> Result<()> {
     println!(
         "seeds {first} to {}: no violation; at least {} events, {} deliveries, {} faults, \
          {} events expired each; {} deliveries expired, {} batches refused, {} deliveries held \
-         back, {} over quota and {} superseded once they had failed in all",
+         back, {} over quota and {} superseded in all",
         first + seeds - 1,
         least.events,
         least.deliveries,

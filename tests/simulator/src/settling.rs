@@ -180,11 +180,6 @@ impl World {
                 assert!(traps == MAX_TRAPS || others == MAX_ATTEMPTS, "{key:?}");
                 Stands::Dead { id: Some(*id) }
             }
-            ("retry" | "trap" | "busy" | "ack", Settled::Superseded) => {
-                assert!(self.model.outdated.contains(&key), "{key:?}: nothing is newer");
-                self.played.superseded += 1;
-                Stands::Done
-            }
             ("reject", Settled::Dead(id)) => Stands::Dead { id: Some(*id) },
             ("retry" | "trap" | "busy" | "release" | "ack", Settled::Expired) => {
                 let first = self.broker.stats().first_sequence;

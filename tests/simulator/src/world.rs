@@ -142,10 +142,17 @@ impl World {
             // Refused producers may publish little: leave such a history out of the minimum.
             return Played { events: usize::MAX, expired: usize::MAX, ..self.played };
         }
+        let superseded = self.broker.subscriptions().iter().map(|one| one.superseded).sum::<u64>();
         let expired = self.broker.stats().first_sequence as usize - 1;
         let unsettled: u64 = self.model.expired.values().map(|(surely, _)| surely).sum();
         let events = self.model.events.len();
-        Played { events, expired, expired_unsettled: unsettled as usize, ..self.played }
+        Played {
+            events,
+            expired,
+            expired_unsettled: unsettled as usize,
+            superseded: superseded as usize,
+            ..self.played
+        }
     }
 
     fn is_limited(&self) -> bool {

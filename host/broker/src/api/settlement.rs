@@ -149,8 +149,6 @@ pub enum Settled {
     HeldBack,
     /// Retention has removed the event, so it can't be redelivered: counted as expired.
     Expired,
-    /// It failed, and a newer event of its key waits, which is delivered in its place.
-    Superseded,
     /// The lease is no longer valid (redriven, unsubscribed…): dropped.
     Stale,
 }

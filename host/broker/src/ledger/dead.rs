@@ -195,7 +195,8 @@ impl Ledger {
         now_ms: u64,
     ) {
         let Some(sub) = self.subs.get_mut(&sub_id) else { return };
-        let lane = sub.lane_of(&stored.event);
+        // What an operator asks for neither waits for what is debounced nor holds it up.
+        let lane = sub.lane_of(&stored.event).filter(|_| sub.debounced().is_none());
         let (failures, first_ms) = (0, 0);
         let row = RetryRow {
             failures,

@@ -15,6 +15,9 @@ use crate::api::{Order, StoredEvent};
 /// Maximum deliveries waiting in memory behind lane heads.
 const HERE_MAX_EVENTS: usize = 4_096;
 
+/// Maximum deliveries waiting in memory in one lane that rests: it must not take the room of others.
+const RESTING_HERE_MAX_EVENTS: usize = 16;
+
 /// Maximum bytes of their events.
 const HERE_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
@@ -42,6 +45,8 @@ struct Lane {
     /// Whether the head waits for a retry.
     stalled: bool,
     rest: Option<Rest>,
+    /// Whether it has rested, and goes on with its next delivery as soon as there is room.
+    is_due: bool,
     waiting: BTreeMap<u64, Waiting>,
 }
 
@@ -115,7 +120,8 @@ impl Lanes {
             self.lanes.insert(key, lane);
             return Entered::First(stored);
         };
-        if lane.stalled {
+        let is_long = lane.rest.is_some() && lane.waiting.len() >= RESTING_HERE_MAX_EVENTS;
+        if lane.stalled || is_long {
             lane.waiting.insert(stored.sequence, Waiting::Parked);
             return Entered::Parks;
         }
@@ -147,11 +153,14 @@ impl Lanes {
         true
     }
 
-    /// Stalls a lane whose head will be retried; returns the deliveries to park.
-    pub(super) fn stall(&mut self, key: u64) -> Vec<u64> {
+    /// Stalls a lane whose head will be retried; returns the deliveries to park, if what waits is parked.
+    pub(super) fn stall(&mut self, key: u64, parks: bool) -> Vec<u64> {
         let Some(lane) = self.lanes.get_mut(&key) else { return Vec::new() };
         lane.stalled = true;
         let mut parked = Vec::new();
+        if !parks {
+            return parked;
+        }
         for (sequence, waiting) in &mut lane.waiting {
             if let Waiting::Here(stored) = waiting {
                 self.here_bytes -= stored.event.encoded().len();
@@ -167,6 +176,7 @@ impl Lanes {
     pub(super) fn leave(&mut self, key: u64) -> Option<Next> {
         let lane = self.lanes.get_mut(&key)?;
         (lane.stalled, lane.head) = (false, None);
+        lane.is_due &= lane.rest.is_some();
         let is_retry = |next: (&u64, &Waiting)| matches!(next.1, Waiting::Retry);
         if lane.rest.is_some() && !lane.waiting.first_key_value().is_some_and(is_retry) {
             return None;
@@ -201,22 +211,25 @@ impl Lanes {
         lane.rest.replace(Rest { until, latest }).is_some()
     }
 
-    /// Ends a lane's rest. It has no head, it may be empty: [`Lanes::leave`] has it go on.
+    /// Ends a lane's rest: it is due. Without anything in it, it is gone.
     pub(super) fn end_rest(&mut self, key: u64) {
-        if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.rest = None;
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        (lane.rest, lane.is_due) = (None, true);
+        if lane.head.is_none() && lane.waiting.is_empty() {
+            self.lanes.remove(&key);
         }
     }
 
-    /// Ends all rests.
-    pub(super) fn end_rests(&mut self) {
-        self.lanes.values_mut().for_each(|lane| lane.rest = None);
+    /// Whether a lane has rested, and hasn't gone on yet.
+    pub(super) fn is_due(&self, key: u64) -> bool {
+        self.lanes.get(&key).is_some_and(|lane| lane.is_due)
     }
 
-    /// Whether a delivery that was never handed out waits in a lane's memory.
-    pub(super) fn has_new(&self, key: u64) -> bool {
-        let mut waiting = self.lanes.get(&key).into_iter().flat_map(|lane| lane.waiting.values());
-        waiting.any(|waiting| matches!(waiting, Waiting::Here(_)))
+    /// Whether a delivery that was never handed out waits in a lane's memory, newer than this one.
+    pub(super) fn has_newer(&self, key: u64, than: u64) -> bool {
+        let lane = self.lanes.get(&key);
+        let mut newer = lane.into_iter().flat_map(|lane| lane.waiting.range(than..));
+        newer.any(|(_, waiting)| matches!(waiting, Waiting::Here(_)))
     }
 
     /// Removes all deliveries waiting in a lane's memory but the newest; returns how many.
@@ -241,7 +254,7 @@ impl Lanes {
 
     /// Gives every lane without a head one; returns the new heads with their lanes.
     pub(super) fn start(&mut self) -> Vec<(u64, Next)> {
-        let headless = self.lanes.iter().filter(|(_, lane)| lane.head.is_none());
+        let headless = self.lanes.iter().filter(|(_, lane)| lane.head.is_none() && !lane.is_due);
         let mut keys: Vec<u64> = headless.map(|(key, _)| *key).collect();
         // Deterministic: the same history always takes the same path.
         keys.sort_unstable();

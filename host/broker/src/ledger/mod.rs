@@ -225,7 +225,9 @@ impl Ledger {
             }
             self.due.pop_first();
             if let Some(sub) = self.subs.get_mut(&id) {
-                sub.retry_due(sequence);
+                if sub.retry_due(sequence, &mut self.outgoing) {
+                    self.unsaved.insert(id);
+                }
                 self.touched.insert(id);
             }
         }

@@ -1,17 +1,17 @@
 //! How fast a subscription hands out deliveries, and which it leaves out for newer ones.
 //!
 //! The rate of a subscription is a bucket of tokens. The rate of a key and debouncing are rests of its lane: a
-//! lane that rests begins with no first attempt until its rest is over. What waits in it then goes on, which
-//! for a debounced subscription is the newest event only: the others are *superseded*.
+//! lane that rests begins with no first attempt until its rest is over. Then it is *due*, and goes on as soon as
+//! there is room. Of a debounced lane only the newest event waits: the others are *superseded*.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use usher_event::Event;
 
 use super::Ledger;
 use super::lanes::lane_of;
 use super::outgoing::Outgoing;
-use super::subscription::{Pending, Sub};
+use super::subscription::Sub;
 use crate::RESTING_MAX;
 use crate::api::{BlockReason, Debounce, Order, Pace, Rate, StoredEvent};
 use crate::store::rows::millis;
@@ -29,6 +29,8 @@ pub(super) struct Pacing {
     debounce: Option<Debounce>,
     /// When to look at resting lanes; one time for each of them.
     resting: BTreeSet<(u64, u64)>,
+    /// Lanes that have rested.
+    due: VecDeque<u64>,
 }
 
 impl Pacing {
@@ -43,6 +45,7 @@ impl Pacing {
                     .map(|rate| 1_000_000_u64.div_ceil(rate.as_millihertz().into())),
                 debounce,
                 resting: BTreeSet::new(),
+                due: VecDeque::new(),
             })
         })
     }
@@ -157,20 +160,39 @@ impl Sub {
     ) {
         let (quiet_tick, max_tick) = (tick + millis(quiet), tick + millis(max));
         self.lanes.wait(lane, stored);
-        self.superseded += self.lanes.supersede(lane);
-        let latest = self.lanes.rest_of(lane).map_or(max_tick, |rest| rest.latest);
-        self.rest(lane, quiet_tick.min(latest), latest);
+        self.supersede_in(lane);
+        if self.lanes.is_due(lane) {
+            return;
+        }
+        let rest = self.lanes.rest_of(lane);
+        let latest = rest.map_or(max_tick, |rest| rest.latest);
+        let until = quiet_tick.min(latest).max(rest.map_or(0, |rest| rest.until));
+        self.rest(lane, until, latest);
     }
 
-    /// A lane with events that were open before the restart goes on at once, with its newest. Returns whether
-    /// the subscription is debounced.
-    pub(super) fn debounce_found(&mut self, lane: u64) -> bool {
-        let is_debounced = self.debounced().is_some();
-        if is_debounced {
-            self.superseded += self.lanes.supersede(lane);
-            self.rest(lane, 0, 0);
+    /// Of what waits in a debounced lane only the newest is left. Returns how many are superseded.
+    pub(super) fn supersede_in(&mut self, lane: u64) -> u64 {
+        let superseded = match self.debounced() {
+            Some(_) => self.lanes.supersede(lane),
+            None => 0,
+        };
+        self.superseded += superseded;
+        superseded
+    }
+
+    /// Supersedes a delivery whose next attempt is due, if a newer one waits. What an operator asked for stays.
+    pub(super) fn supersede_retry(&mut self, sequence: u64, outgoing: &mut Outgoing) -> bool {
+        let Some(row) = self.retries.get(&sequence).map(|retry| retry.row) else { return false };
+        let Some(lane) = row.lane.filter(|_| row.replay.is_none() && self.debounced().is_some())
+        else {
+            return false;
+        };
+        let is_superseded = self.lanes.has_newer(lane, sequence);
+        if is_superseded {
+            self.superseded += 1;
+            self.end(sequence, Some(lane), outgoing);
         }
-        is_debounced
+        is_superseded
     }
 
     /// A delivery was handed out: its key's next first attempt waits.
@@ -190,9 +212,8 @@ impl Sub {
         }
     }
 
-    /// Ends the rests that are over. Returns whether a retry was superseded.
-    fn end_rests(&mut self, tick: u64, outgoing: &mut Outgoing) -> bool {
-        let mut has_superseded = false;
+    /// Ends the rests that are over: their lanes are due.
+    fn end_rests(&mut self, tick: u64) {
         while let Some(pacing) = &mut self.pacing
             && let Some((due, lane)) = pacing.resting.first().copied()
             && due <= tick
@@ -203,32 +224,39 @@ impl Sub {
                     pacing.resting.insert((rest.until, lane));
                 }
                 Some(_) => {
+                    pacing.due.push_back(lane);
                     self.lanes.end_rest(lane);
-                    match self.lanes.head_of(lane) {
-                        None => self.leave_lane(lane),
-                        // A newer event takes the place of what waits for its next attempt.
-                        Some(head) if self.may_supersede(head, lane) => {
-                            self.superseded += 1;
-                            has_superseded = true;
-                            self.end(head, Some(lane), outgoing);
-                        }
-                        Some(_) => {}
-                    }
                 }
                 None => {}
             }
         }
-        has_superseded
     }
 
-    fn may_supersede(&self, head: u64, lane: u64) -> bool {
-        let retry = self.retries.get(&head).filter(|retry| retry.waiting);
-        retry.is_some_and(|retry| self.is_superseded(lane, retry.row.replay.is_some()))
+    /// Has the next lane that is due, and has no head, go on; returns whether there is one.
+    pub(super) fn start_due_lane(&mut self) -> bool {
+        while let Some(lane) = self.pacing.as_mut().and_then(|pacing| pacing.due.pop_front()) {
+            // One with a head goes on when that is over.
+            if self.lanes.is_due(lane) && self.lanes.head_of(lane).is_none() {
+                self.leave_lane(lane);
+                return true;
+            }
+        }
+        false
     }
 
-    /// Whether a delivery that has failed gives way to a newer one. What an operator asked for doesn't.
-    fn is_superseded(&self, lane: u64, is_replay: bool) -> bool {
-        self.debounced().is_some() && !is_replay && self.lanes.has_new(lane)
+    /// Another pace: all that rests is due.
+    pub(super) fn change_pace(&mut self) {
+        self.end_rests(u64::MAX);
+        let due = self.pacing.take().map(|pacing| pacing.due).unwrap_or_default();
+        self.pacing = Pacing::new(&self.row.subscription.pace);
+        match &mut self.pacing {
+            Some(pacing) => pacing.due = due,
+            None => due.into_iter().for_each(|lane| {
+                if self.lanes.head_of(lane).is_none() {
+                    self.leave_lane(lane);
+                }
+            }),
+        }
     }
 
     /// Why nothing is handed out at this rate.
@@ -240,7 +268,9 @@ impl Sub {
     pub(super) fn rests(&self, sequence: u64) -> Option<BlockReason> {
         let parked = || self.parked.get(&sequence).copied().flatten();
         let lane = self.lanes.here().get(&sequence).copied().or_else(parked)?;
-        self.lanes.rest_of(lane)?;
+        if self.lanes.rest_of(lane).is_none() {
+            return self.paced().filter(|_| self.lanes.is_due(lane));
+        }
         let reason = match self.debounced() {
             Some(_) => BlockReason::Debounce,
             None => BlockReason::KeyRate,
@@ -262,11 +292,7 @@ impl Ledger {
         {
             self.paced.pop_first();
             if let Some(sub) = self.subs.get_mut(&id) {
-                if sub.end_rests(tick, &mut self.outgoing) {
-                    let retries = &sub.retries;
-                    self.due.retain(|(_, of, retry)| *of != id || retries.contains_key(retry));
-                    self.unsaved.insert(id);
-                }
+                sub.end_rests(tick);
                 self.touched.insert(id);
             }
         }
@@ -275,12 +301,6 @@ impl Ledger {
     /// Milliseconds until the pace of a subscription allows more.
     pub(crate) fn paced_in_ms(&self) -> Option<u64> {
         self.paced.first().map(|(due, _)| due.saturating_sub(self.timeline.now()))
-    }
-
-    /// Whether a failed delivery is left out for a newer one.
-    pub(super) fn is_superseded(&self, id: u32, pending: &Pending) -> bool {
-        let Some((sub, lane)) = self.subs.get(&id).zip(pending.lane) else { return false };
-        sub.is_superseded(lane, pending.retry.is_some_and(|retry| retry.replay.is_some()))
     }
 }
 

@@ -25,7 +25,8 @@ impl Sub {
 
     /// The lane's head will be retried: parks what waits behind it.
     pub(super) fn stall_lane(&mut self, lane: u64, outgoing: &mut Outgoing) {
-        for sequence in self.lanes.stall(lane) {
+        // Of a debounced lane the newest takes the head's place.
+        for sequence in self.lanes.stall(lane, self.debounced().is_none()) {
             self.park(sequence, lane, outgoing);
         }
     }
@@ -74,13 +75,17 @@ impl Sub {
         }
     }
 
-    /// Marks a retry as due.
-    pub(super) fn retry_due(&mut self, sequence: u64) {
-        let Some(retry) = self.retries.get_mut(&sequence) else { return };
+    /// Marks a retry as due. Returns whether a newer delivery took its place.
+    pub(super) fn retry_due(&mut self, sequence: u64, outgoing: &mut Outgoing) -> bool {
+        if self.supersede_retry(sequence, outgoing) {
+            return true;
+        }
+        let Some(retry) = self.retries.get_mut(&sequence) else { return false };
         retry.waiting = false;
         if !self.lanes.is_waiting(retry.row.lane, sequence) {
             self.wanted.push_back(sequence);
         }
+        false
     }
 
     /// Registers a parked delivery found on disk.
@@ -147,9 +152,9 @@ impl Sub {
         };
         if was_open && let Some(lane) = self.lane_of(&stored.event) {
             self.lanes.wait(lane, stored);
-            let has_changed = self.debounce_found(lane);
+            let superseded = self.supersede_in(lane);
             self.start_lanes();
-            return has_changed;
+            return superseded > 0;
         }
         let before = retry.map_or(0, |retry| retry.before);
         let of_this_round = attempts.into_iter().filter(|(number, _)| *number > before);

@@ -65,10 +65,6 @@ impl Ledger {
         if self.is_gone(sequence, row.replay.is_some()) {
             return self.expire_failed(report, pending);
         }
-        pending.retry = Some(row);
-        if self.is_superseded(id, &pending) {
-            return self.supersede_failed(report, pending);
-        }
         let spread = self.jitter.next_fraction();
         // At least the delay after a first failure.
         let backoff_ms = class_policy.backoff_ms(count.max(1), policy.jitter * spread);
@@ -87,15 +83,6 @@ impl Ledger {
         self.outgoing.put(Space::Retries, keys::retry(id, sequence), row.write());
         self.unsaved.insert(id);
         Settled::RetryAt(row.due_ms)
-    }
-
-    /// Ends a failed delivery, since a newer one takes its place.
-    fn supersede_failed(&mut self, report: &Report, pending: Pending) -> Settled {
-        let Some(sub) = self.subs.get_mut(&report.subscription) else { return Settled::Stale };
-        sub.superseded += 1;
-        sub.end(report.sequence, pending.lane, &mut self.outgoing);
-        self.unsaved.insert(report.subscription);
-        Settled::Superseded
     }
 
     /// How much longer the delivery may be retried.

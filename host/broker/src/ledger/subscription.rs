@@ -219,14 +219,11 @@ impl Sub {
             self.look_from(next, last);
             self.drop_unwanted(outgoing);
         }
-        if new_pace || new_order {
-            self.pacing = Pacing::new(&self.row.subscription.pace);
-        }
         if new_order {
             self.dissolve_lanes();
-        } else if new_pace {
-            self.lanes.end_rests();
-            self.start_lanes();
+        }
+        if new_pace {
+            self.change_pace();
         }
         if new_filter || new_order {
             self.epoch += 1;
@@ -320,6 +317,11 @@ impl Sub {
         while leases.len() < credit {
             let Some(sequence) = self.again.pop_front() else { break };
             leases.extend(self.lease(sequence, tick, next_token));
+        }
+        while leases.len() < credit && self.start_due_lane() {
+            while let Some(sequence) = self.again.pop_front() {
+                leases.extend(self.lease(sequence, tick, next_token));
+            }
         }
         let debounced = self.debounced();
         // What is debounced waits first, so it needs no credit.
