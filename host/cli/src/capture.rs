@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use usher_api::{CloudEvent, DeadLetter, RecordedDelivery, Recording, Stored, routes};
+use usher_api::{
+    CloudEvent, DeadLetter, RecordedDelivery, Recording, Stored, Subscription, Subscriptions,
+    routes,
+};
 use usher_client::Client;
 use usher_event::{Event, Given};
+use usher_filter::Projection;
 use usher_fixtures::{Expected, Fixture};
 
 use crate::args::{CaptureArgs, CaptureRecordingArgs, ClientArgs};
@@ -42,7 +46,8 @@ pub fn captured(id: u64, client: &ClientArgs) -> Result<Captured, CliError> {
         },
         ..failed(Some(dead.class.clone()), Some(dead.reason.clone()), backtrace)
     };
-    capture(&format!("dead letter {id}"), &dead.plugin, dead.event, recording, became)
+    let what = format!("dead letter {id}");
+    capture(&client, &what, &dead.plugin, dead.event, recording, became)
 }
 
 fn failed(class: Option<String>, reason: Option<String>, backtrace: Option<&str>) -> Expected {
@@ -50,7 +55,37 @@ fn failed(class: Option<String>, reason: Option<String>, backtrace: Option<&str>
     Expected { class, reason, backtrace, ..Expected::default() }
 }
 
+/// The part of events' data that a subscription hands on.
+///
+/// # Errors
+/// This version can't read its paths.
+pub fn projection(subscription: &Subscription) -> Result<Projection, CliError> {
+    Projection::new(subscription.project.as_deref(), &subscription.redact)
+        .map_err(|error| CliError::new(format!("{}: {error}", subscription.name)))
+}
+
+/// An event as a plugin's subscription hands it on.
+fn handed_on(
+    client: &Client,
+    plugin: &str,
+    local: Option<&str>,
+    event: &Event,
+) -> Result<Event, CliError> {
+    let all: Subscriptions = client.call(routes::SUBSCRIPTIONS, &[]).fetch()?;
+    let mut own = all.subscriptions.iter().filter(|one| one.plugin == plugin);
+    let found = own.find(|one| Some(one.name.local()) == local).ok_or_else(|| {
+        let local = local.unwrap_or("?");
+        CliError::with_hint(
+            format!("there is no subscription {plugin}/{local} any more"),
+            "what of the event's data it handed on can't be told".to_owned(),
+        )
+    })?;
+    let projection = projection(found)?;
+    Ok(if projection.is_whole() { event.clone() } else { projection.apply(event) })
+}
+
 fn capture(
+    client: &Client,
     what: &str,
     plugin: &str,
     stored: Stored,
@@ -70,6 +105,7 @@ fn capture(
     let CloudEvent::Event(event) = stored.event else {
         return Err(CliError::new(format!("the event of {what} can't be read")));
     };
+    let event = handed_on(client, plugin, given.subscription.as_deref(), &event)?;
     Ok(Captured { event, given, became, version })
 }
 
@@ -97,7 +133,7 @@ fn recorded(args: &CaptureRecordingArgs) -> Result<Captured, CliError> {
         verdict: Some(recorded.verdict),
         ..failed(recorded.class, recorded.reason, recorded.backtrace.as_deref())
     };
-    capture(&what, name.as_str(), event, recording, became)
+    capture(&client, &what, name.as_str(), event, recording, became)
 }
 
 fn write(captured: &Captured, folder: &Path, out: &mut Output) -> Result<(), CliError> {

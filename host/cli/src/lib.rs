@@ -41,7 +41,7 @@ pub use args::{
     ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url, filter_argument,
     read_text,
 };
-pub use capture::{Captured, captured};
+pub use capture::{Captured, captured, projection};
 pub use log::{Log, SEARCH_MAX_EVENTS};
 use ui::error::CliError;
 use ui::output::Output;

@@ -39,6 +39,8 @@ pub struct PluginConfig {
     pub breaker: BreakerPolicy,
     /// When a new version is rolled back; `None` for no trial.
     pub trial: Option<TrialPolicy>,
+    /// What of an event's data it gets, whatever subscription the event is of.
+    pub projection: Projection,
     /// Subscription overrides, by name within the plugin.
     pub subscriptions: BTreeMap<String, SubscriptionConfig>,
 }
@@ -52,6 +54,7 @@ impl Default for PluginConfig {
             limits: Limits::default(),
             breaker: BreakerPolicy::default(),
             trial: Some(TrialPolicy::default()),
+            projection: Projection::default(),
             subscriptions: BTreeMap::new(),
         }
     }
@@ -151,6 +154,7 @@ fn read(
             policy.map_or(default.breaker, |table| breaker::read(table, default.breaker))
         },
         trial: table.table("trial").map_or(default.trial, trial::read),
+        projection: delivery::projection(&table),
         subscriptions,
     };
     table.finish();

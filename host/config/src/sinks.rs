@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
-use usher_broker::RetryPolicy;
+use usher_broker::{Order, RetryPolicy};
 use usher_event::{PluginName, millis};
 use usher_outbound::{AddressRange, Origin};
 use usher_router::BreakerPolicy;
@@ -123,6 +123,12 @@ fn batch(table: &Table<'_>, mode: Mode, subscription: &mut SubscriptionConfig) -
         refuse(
             "a batch can't have more events than may be under way",
             "raise max_in_flight, or leave it out",
+        );
+    }
+    if subscription.order == Order::Total && max_events > 1 {
+        refuse(
+            "a batch of a total order has one event",
+            "order by key, or leave the order or batch out",
         );
     }
     BatchRule { max_events, wait }

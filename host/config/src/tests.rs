@@ -536,6 +536,9 @@ fn a_pace_goes_with_the_order() {
     let projected = of("project = [\"/a\"]\nredact = [\"$..b\"]\n").projection;
     assert_eq!((projected.project(), projected.redact()), (Some(vec!["/a"]), vec!["$..b"]));
     assert_eq!(of("project = []\n").projection.project(), Some(Vec::new()));
+    let config = good("[plugin.a]\nredact = [\"/card\"]\n");
+    let plugin = &config.plugin[&"a".parse().unwrap()];
+    assert_eq!(plugin.projection.redact(), ["/card"]);
 
     for (text, what) in [
         ("max_per_second = 0\n", "max_per_second is out of range"),
@@ -570,6 +573,7 @@ fn a_batch_has_room_under_way() {
         ("mode = \"batch\"\nbatch = { max = 501 }\n", "max = 501 is out of range"),
         ("mode = \"batch\"\nbatch = { wait_ms = 10001 }\n", "wait_ms = 10001 is out of range"),
         ("mode = \"batch\"\nbatch = { max = 9 }\nmax_in_flight = 8\n", "more events than"),
+        ("mode = \"batch\"\norder = \"total\"\nbatch = { wait_ms = 9 }\n", "has one event"),
     ] {
         let text = format!("[sink.crm]\nurl = \"http://127.0.0.1:1/\"\n{text}");
         let found = problems(&flags(), &text).concat();

@@ -14,6 +14,9 @@ use crate::subject::whole;
 /// Maximum paths of `project`, and of `redact`.
 pub const PROJECTION_MAX_PATHS: usize = 64;
 
+/// Maximum of them with a descendant segment: each of those looks at all that is there.
+const BELOW_MAX_PATHS: usize = 8;
+
 /// The parts of a payload that are handed on.
 #[derive(Clone, Debug, Default)]
 pub struct Projection {
@@ -44,6 +47,20 @@ impl Projection {
     ) -> Result<Self, ProjectionError> {
         let project = project.map(Trails::parse).transpose()?;
         Ok(Self { project, redact: Trails::parse(redact)? })
+    }
+
+    /// This projection, where `outer` holds as well: its `redact` in any case, its `project` unless this one has
+    /// one.
+    ///
+    /// # Errors
+    /// Together they redact more than [`PROJECTION_MAX_PATHS`].
+    pub fn within(self, outer: &Self) -> Result<Self, ProjectionError> {
+        let project = self.project().or_else(|| outer.project());
+        let mut redact = self.redact();
+        redact.extend(outer.redact());
+        redact.sort_unstable();
+        redact.dedup();
+        Self::new(project.as_deref(), &redact)
     }
 
     /// Whether it hands on everything.
@@ -138,7 +155,18 @@ impl Trails {
                 reason: format!("is one path too many: at most {PROJECTION_MAX_PATHS} are allowed"),
             });
         }
-        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+        let trails = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let looks_below =
+            |trail: &&Trail| trail.turns.iter().any(|turn| matches!(turn, Turn::Below));
+        if let Some(Trail { path, .. }) = trails.iter().filter(looks_below).nth(BELOW_MAX_PATHS) {
+            return Err(ProjectionError {
+                path: path.as_str().to_owned(),
+                reason: format!(
+                    "is one path with .. too many: at most {BELOW_MAX_PATHS} are allowed"
+                ),
+            });
+        }
+        Ok(Self(trails))
     }
 
     fn texts(&self) -> Vec<&str> {
@@ -375,5 +403,16 @@ mod tests {
         assert!(error.to_string().starts_with("\"order\" is no path"), "{error}");
         let many = vec!["/a"; PROJECTION_MAX_PATHS + 1];
         assert!(Projection::new(None, &many).unwrap_err().to_string().contains("at most 64"));
+        let below = vec!["$..a"; BELOW_MAX_PATHS + 1];
+        assert!(Projection::new(None, &below).unwrap_err().to_string().contains("at most 8"));
+    }
+
+    #[test]
+    fn what_holds_for_all_holds_for_each() {
+        let outer = Projection::new(Some(&["/a"]), &["/b", "/c"]).unwrap();
+        let own = Projection::new(None, &["/b", "/d"]).unwrap().within(&outer).unwrap();
+        assert_eq!((own.project(), own.redact()), (Some(vec!["/a"]), vec!["/b", "/c", "/d"]));
+        let own = Projection::new(Some(&["/e"]), &[]).unwrap().within(&outer).unwrap();
+        assert_eq!((own.project(), own.redact()), (Some(vec!["/e"]), vec!["/b", "/c"]));
     }
 }

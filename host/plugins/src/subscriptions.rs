@@ -46,6 +46,7 @@ pub(crate) fn merge(
             ));
         }
         let name = SubscriptionName::new(plugin, &request.name).map_err(|e| e.to_string())?;
+        let changes = projected(changes, config)?;
         merged.subscriptions.push(complete(name, filter, asked, changes, retry));
     }
     let asked_for = |name: &String| requests.iter().any(|request| request.name == *name);
@@ -55,7 +56,8 @@ pub(crate) fn merge(
             Some(filter) => {
                 let name = SubscriptionName::new(plugin, local).map_err(|e| e.to_string())?;
                 let asked = added.max_in_flight;
-                merged.subscriptions.push(complete(name, filter, asked, added.clone(), retry));
+                let added = projected(added.clone(), config)?;
+                merged.subscriptions.push(complete(name, filter, asked, added, retry));
             }
             None => merged.warnings.push(format!(
                 "[plugin.{plugin}.subscription.{local}] has no effect: this version does not ask \
@@ -69,6 +71,12 @@ pub(crate) fn merge(
         ));
     }
     Ok(merged)
+}
+
+/// What holds for the whole plugin holds for each subscription, whatever a version of it calls it.
+fn projected(own: SubscriptionConfig, config: &PluginConfig) -> Result<SubscriptionConfig, String> {
+    let projection = own.projection.clone().within(&config.projection);
+    Ok(SubscriptionConfig { projection: projection.map_err(|error| error.to_string())?, ..own })
 }
 
 fn complete(
@@ -94,7 +102,7 @@ fn complete(
 #[cfg(test)]
 mod tests {
     use usher_broker::Start;
-    use usher_filter::Filter;
+    use usher_filter::{Filter, Projection};
 
     use super::*;
 
@@ -116,6 +124,23 @@ mod tests {
         };
         let plugin = "echo".parse().unwrap();
         merge(&plugin, requests, &config, &RetryPolicy::default()).unwrap()
+    }
+
+    #[test]
+    fn what_a_plugin_must_not_see_it_sees_under_no_name() {
+        let projection = |redact: &str| Projection::new(None, &[redact]).unwrap();
+        let own = SubscriptionConfig { projection: projection("/b"), ..enabled() };
+        let config = PluginConfig {
+            projection: projection("/card"),
+            subscriptions: [("a".to_owned(), own)].into(),
+            ..PluginConfig::default()
+        };
+        let requests = [request("a", None), request("renamed", None)];
+        let plugin = "echo".parse().unwrap();
+        let merged = merge(&plugin, &requests, &config, &RetryPolicy::default()).unwrap();
+        let redacted: Vec<_> =
+            merged.subscriptions.iter().map(|one| one.projection.redact()).collect();
+        assert_eq!(redacted, [vec!["/b", "/card"], vec!["/card"]]);
     }
 
     fn enabled() -> SubscriptionConfig {

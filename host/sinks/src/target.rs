@@ -84,7 +84,11 @@ impl Target {
     pub(crate) fn digest(&self) -> Digest {
         let names: Vec<_> = self.headers.keys().map(http::HeaderName::as_str).collect();
         let Self { url, mode, batch, timeout, .. } = self;
-        let text = format!("{url} {mode:?} {batch:?} {names:?} {timeout:?}");
+        // Settings that aren't used make no other version.
+        let batch =
+            Some(batch).filter(|batch| *mode == Mode::Batch && **batch != BatchRule::default());
+        let batch = batch.map(|batch| format!(" {batch:?}")).unwrap_or_default();
+        let text = format!("{url} {mode:?} {names:?} {timeout:?}{batch}");
         Digest::of(text.as_bytes())
     }
 

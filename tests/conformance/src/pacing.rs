@@ -304,6 +304,7 @@ pub async fn what_makes_no_pace_is_refused(disk: Disk) {
     let both = Pace { debounce: debounce(1, 1).debounce, ..per_key };
     for (order, pace, reason) in [
         (Order::None, per_key, "needs an order by key"),
+        (by_subject(), Pace { max_rate_per_key: rate(1_001.0), ..per_key }, "at most 1000"),
         (Order::None, debounce(0, 5), "at least 1"),
         (Order::None, debounce(5, 4), "at least as much"),
         (Order::None, debounce(5, 86_400_001), "at most 86400000"),

@@ -77,6 +77,9 @@ impl Pace {
         if self.max_rate_per_key.is_some() && !by_key {
             return Err("max_per_second_per_key needs an order by key".to_owned());
         }
+        if self.max_rate_per_key.is_some_and(|rate| rate.as_per_second() > KEY_RATE_MAX) {
+            return Err(format!("max_per_second_per_key must be at most {KEY_RATE_MAX}"));
+        }
         let Some(Debounce { quiet, max }) = self.debounce else { return Ok(()) };
         if quiet.is_zero() || max < quiet || max > DEBOUNCE_MAX {
             let max_ms = DEBOUNCE_MAX.as_millis();
@@ -99,6 +102,9 @@ impl Pace {
         Ok(())
     }
 }
+
+/// Highest rate of a key, per second: its deliveries are whole milliseconds apart.
+const KEY_RATE_MAX: f64 = 1_000.0;
 
 /// A number of deliveries per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use usher_cli::Log;
 use usher_cli::ui::CliError;
 use usher_client::Client;
 use usher_event::{Content, Event, Given, GivenAnswer, PluginName};
-use usher_filter::Filter;
+use usher_filter::{Filter, Projection};
 
 /// Values of state in one response.
 const PAGE_VALUES: usize = 1_000;
@@ -23,9 +23,16 @@ pub(super) struct Source {
     /// What its deliveries are given whatever the event.
     settings: Given,
     /// The plugin's part of their names, and their filters.
-    subscriptions: Vec<(String, Filter)>,
+    subscriptions: Vec<Own>,
     /// Answers to HTTP requests that the caller has.
     answers: Vec<GivenAnswer>,
+}
+
+/// One of the plugin's subscriptions.
+struct Own {
+    local: String,
+    filter: Filter,
+    projection: Projection,
 }
 
 /// An event of one of the plugin's subscriptions.
@@ -61,7 +68,8 @@ impl Source {
         let subscriptions = own.map(|one| {
             let filter = Filter::from_json(&one.filter)
                 .map_err(|error| CliError::new(format!("{}: {error}", one.name)))?;
-            Ok((one.name.local().to_owned(), filter))
+            let projection = usher_cli::projection(&one)?;
+            Ok(Own { local: one.name.local().to_owned(), filter, projection })
         });
         let subscriptions = subscriptions.collect::<Result<Vec<_>, CliError>>()?;
         if subscriptions.is_empty() {
@@ -98,9 +106,9 @@ impl Source {
     /// The newest events that the subscriptions take, oldest first.
     pub(super) fn newest(&self, count: usize) -> Result<Vec<Delivered>, CliError> {
         let mut found = Vec::new();
-        for (local, filter) in &self.subscriptions {
-            let (taken, _) = self.log(Some(filter.to_json().to_string())).newest(count)?;
-            found.extend(taken.into_iter().filter_map(|stored| delivered(stored, local)));
+        for own in &self.subscriptions {
+            let (taken, _) = self.log(Some(own.filter.to_json().to_string())).newest(count)?;
+            found.extend(taken.into_iter().filter_map(|stored| own.delivered(stored)));
         }
         found.sort_by_key(|delivered| std::cmp::Reverse(delivered.sequence));
         found.truncate(count);
@@ -110,7 +118,7 @@ impl Source {
 
     /// The events that come, as log; [`Source::deliveries`] are what the subscriptions take of one.
     pub(super) fn coming(&self) -> Log {
-        let mut filters = self.subscriptions.iter().map(|(_, filter)| filter);
+        let mut filters = self.subscriptions.iter().map(|own| &own.filter);
         let takes_all = filters.clone().any(Filter::is_everything);
         let any =
             serde_json::json!({ "any": filters.by_ref().map(Filter::to_json).collect::<Vec<_>>() });
@@ -122,8 +130,8 @@ impl Source {
     /// An event as each subscription that takes it gets it.
     pub(super) fn deliveries(&self, stored: &Stored) -> Vec<Delivered> {
         let CloudEvent::Event(event) = &stored.event else { return Vec::new() };
-        let taking = self.subscriptions.iter().filter(|(_, filter)| filter.matches(event));
-        taking.filter_map(|(local, _)| delivered(stored.clone(), local)).collect()
+        let taking = self.subscriptions.iter().filter(|own| own.filter.matches(event));
+        taking.filter_map(|own| own.delivered(stored.clone())).collect()
     }
 
     /// What deliveries are given now.
@@ -182,11 +190,15 @@ impl Source {
     }
 }
 
-fn delivered(stored: Stored, local: &str) -> Option<Delivered> {
-    match stored.event {
-        CloudEvent::Event(event) => {
-            Some(Delivered { sequence: stored.sequence, subscription: local.to_owned(), event })
-        }
-        CloudEvent::Unreadable(_) => None,
+impl Own {
+    /// An event as the plugin gets it.
+    fn delivered(&self, stored: Stored) -> Option<Delivered> {
+        let CloudEvent::Event(event) = stored.event else { return None };
+        let (sequence, subscription) = (stored.sequence, self.local.clone());
+        let event = match self.projection.is_whole() {
+            true => event,
+            false => self.projection.apply(&event),
+        };
+        Some(Delivered { sequence, subscription, event })
     }
 }
