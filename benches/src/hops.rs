@@ -14,7 +14,7 @@ use usher_broker::{
     EmbeddedBroker, IN_FLIGHT_MAX, Options, Order, RetryPolicy, Start, Subscription,
 };
 use usher_event::Listener;
-use usher_filter::Filter;
+use usher_filter::{Filter, Projection};
 use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState, Router};
 use usher_runtime::Isolation;
 
@@ -110,12 +110,15 @@ pub(crate) fn all_but(emitted: &str) -> String {
 }
 
 /// The listener under test and its options.
+#[derive(Clone)]
 pub(crate) struct Setup<'a> {
     pub(crate) component: &'a [u8],
     /// The type it emits; excluded from its subscription.
     pub(crate) emitted: &'a str,
     pub(crate) order: Order,
     pub(crate) has_state: bool,
+    /// What of an event's data it gets.
+    pub(crate) projection: Projection,
 }
 
 /// The broker and router of a run.
@@ -153,7 +156,10 @@ pub(crate) fn run_beside(
         publish(&broker, sample, 0..events).await?;
         let instances = guests.metrics().num_workers();
         let filter = all_but(setup.emitted);
-        let installation = installation(listener, &filter, setup.order.clone(), instances)?;
+        let mut installation = installation(listener, &filter, setup.order.clone(), instances)?;
+        for subscription in &mut installation.subscriptions {
+            subscription.projection = setup.projection.clone();
+        }
         let before = broker.stats();
         let mut committed = broker.committed();
         let start = Instant::now();

@@ -191,12 +191,14 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
         emitted: sample::HOP_EMITS,
         order,
         has_state: false,
+        projection: Default::default(),
     };
     let counting = |order| hops::Setup {
         component: &state,
         emitted: sample::STATE_EMITS,
         order,
         has_state: true,
+        projection: Default::default(),
     };
     let by_subject = || Order::key("subject").context("it is an attribute");
     let keyed = sample::events_about(KEYS)?;

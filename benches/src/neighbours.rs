@@ -51,6 +51,7 @@ pub(crate) fn run(args: NeighboursArgs) -> anyhow::Result<()> {
         emitted: sample::HOP_EMITS,
         order: Order::None,
         has_state: false,
+        projection: Default::default(),
     };
     let (events, plugins) = (args.events, args.plugins);
     let mut table = Table::new();

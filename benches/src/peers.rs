@@ -58,6 +58,7 @@ pub(crate) fn run(args: &PeersArgs) -> anyhow::Result<()> {
         emitted: sample::HOP_EMITS,
         order: Order::None,
         has_state: false,
+        projection: Default::default(),
     };
     let mut times = [const { Vec::new() }; 6];
     for round in 0..args.rounds {

@@ -12,7 +12,7 @@ use usher_broker::traits::*;
 use usher_broker::{RetryPolicy, Start, Subscription};
 use usher_cesql::{Expression, Value};
 use usher_event::Event;
-use usher_filter::{Filter, FilterIndex};
+use usher_filter::{Filter, FilterIndex, Projection};
 
 use crate::rounds::{Calls, median, time_per_call};
 use crate::table::Table;
@@ -56,6 +56,7 @@ pub(crate) fn run(args: &RouteArgs) -> anyhow::Result<()> {
     expressions(&mut table)?;
     if let Some(real) = args.stage.real_events() {
         data(&mut table, &real)?;
+        projected_hops(args, &mut table, &real)?;
     }
     for shape in Shape::ALL {
         index(&mut table, shape)?;
@@ -119,13 +120,53 @@ fn data(table: &mut Table, real: &sample::Sample) -> anyhow::Result<()> {
             Ok(())
         }))
     };
+    let (projection, projected) = (projection()?, events.clone());
+    let project: Calls = Box::new(move |calls| {
+        for (_, event) in (0..calls).zip(projected.iter().cycle()) {
+            black_box(projection.apply(event));
+        }
+        Ok(())
+    });
     let [(_, one), (_, three), (_, query)] = filters;
-    let [scan, one, three, query] =
-        time_per_call(CALLS, [scan, calls(one)?, calls(three)?, calls(query)?])?;
+    let [scan, one, three, query, project] =
+        time_per_call(CALLS, [scan, calls(one)?, calls(three)?, calls(query)?, project])?;
     table.row("validating scan of 273 real payloads", scan, None);
     for ((name, _), each) in filters.iter().zip([one, three, query]) {
         table.row(&format!("data filter on them: {name}"), each, Some((scan, "scan")));
     }
+    table.row("projection of them: three members", project, Some((scan, "scan")));
+    Ok(())
+}
+
+fn projection() -> anyhow::Result<Projection> {
+    Ok(Projection::new(Some(&["/action", "/repository/full_name", "/sender/login"]), &[])?)
+}
+
+/// Hops with the whole payload of real events, and with a part of it.
+fn projected_hops(
+    args: &RouteArgs,
+    table: &mut Table,
+    real: &sample::Sample,
+) -> anyhow::Result<()> {
+    const ROUNDS: usize = 3;
+    let component = args.stage.component()?;
+    let folder = args.stage.folder();
+    let whole = hops::Setup {
+        component: &component,
+        emitted: sample::HOP_EMITS,
+        order: Order::None,
+        has_state: false,
+        projection: Projection::default(),
+    };
+    let part = hops::Setup { projection: projection()?, ..whole.clone() };
+    let (mut all, mut some) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        all.push(hops::run(&folder, &whole, real, args.events)?.per_hop());
+        some.push(hops::run(&folder, &part, real, args.events)?.per_hop());
+    }
+    let all = median(all);
+    table.row("durable hop, real events whole", all, None);
+    table.row("durable hop, three members of them", median(some), Some((all, "whole")));
     Ok(())
 }
 
@@ -218,6 +259,7 @@ fn durable_hops(args: &RouteArgs, table: &mut Table) -> anyhow::Result<()> {
         emitted: sample::HOP_EMITS,
         order: Order::None,
         has_state: false,
+        projection: Default::default(),
     };
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
