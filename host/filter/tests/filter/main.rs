@@ -11,4 +11,6 @@ mod index;
 #[cfg(test)]
 mod matching;
 #[cfg(test)]
+mod projecting;
+#[cfg(test)]
 mod reading;
