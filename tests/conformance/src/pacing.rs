@@ -6,8 +6,8 @@ use std::time::Duration;
 use usher_broker::testing::LocalOperator as _;
 use usher_broker::traits::*;
 use usher_broker::{
-    BlockReason, BrokerError, Debounce, DeliveryState, Explanation, Order, Pace, Rate, Settled,
-    Start, Subscription, SubscriptionStatus,
+    BlockReason, BrokerError, Debounce, DeliveryState, Disposition, Explanation, Lease, Order,
+    Pace, Rate, Settled, Start, Subscription, SubscriptionStatus,
 };
 use usher_event::Event;
 
@@ -58,6 +58,12 @@ async fn takes(broker: &Arc<dyn Broker>, expected: &[u64]) {
     assert!(nothing_ready(broker, "p/s").await, "more than {expected:?}");
 }
 
+/// The delivery that is ready after so long.
+async fn lease_in(disk: &Disk, broker: &Arc<dyn Broker>, ms: u64) -> Lease {
+    disk.advance(broker, ms);
+    lease_one(broker, "p/s").await
+}
+
 /// Why a pending delivery waits, and whether one that is done may have been superseded.
 async fn explained(broker: &Arc<dyn Broker>, sequence: u64) -> (Option<BlockReason>, bool) {
     match broker.explain(sequence, &name("p/s")).await.unwrap().unwrap() {
@@ -76,14 +82,18 @@ pub async fn a_rate_spreads_deliveries(disk: Disk) {
     takes(&broker, &[]).await;
     disk.advance(&broker, 1);
     takes(&broker, &[2]).await;
+    // Nor does what is given back untried count.
+    let released = lease_in(&disk, &broker, 500).await;
+    settle(&broker, &released, Disposition::Release).await;
+    takes(&broker, &[3]).await;
     // What isn't used doesn't gather.
     disk.advance(&broker, 60_000);
-    takes(&broker, &[3]).await;
+    takes(&broker, &[4]).await;
     // Another rate counts at once, and none lets everything go.
     broker.subscribe(paced(Pace { max_rate: rate(0.001), ..Pace::default() })).await.unwrap();
-    takes(&broker, &[4]).await;
+    takes(&broker, &[5]).await;
     broker.subscribe(paced(Pace::default())).await.unwrap();
-    takes(&broker, &[5, 6, 7, 8]).await;
+    takes(&broker, &[6, 7, 8]).await;
 }
 
 pub async fn what_nobody_leases_does_not_pile_up(disk: Disk) {

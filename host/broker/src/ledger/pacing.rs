@@ -65,6 +65,13 @@ impl Pacing {
         }
     }
 
+    /// A delivery was given back without an attempt.
+    pub(super) fn give_back(&mut self) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.tokens = bucket.tokens.saturating_add(Bucket::DELIVERY);
+        }
+    }
+
     /// Whether no more lanes may rest.
     pub(super) fn is_full(&self) -> bool {
         self.resting.len() >= RESTING_MAX

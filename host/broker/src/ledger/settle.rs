@@ -61,7 +61,7 @@ impl Ledger {
         };
         match settlement.disposition {
             Disposition::Release => {
-                sub.put_back(sequence);
+                sub.release(sequence);
                 self.expire_if_gone(id, sequence, Settled::Committed)
             }
             Disposition::Retry { failure, after } => self.fail(&report, failure, after, now_ms),

@@ -378,7 +378,7 @@ impl Sub {
     pub(super) fn take_back(&mut self) {
         for Lease { token, delivery } in self.queue.take_all() {
             if self.is_leased(delivery.sequence, token) {
-                self.put_back(delivery.sequence);
+                self.release(delivery.sequence);
             }
         }
     }
@@ -513,7 +513,15 @@ impl Sub {
         passed_over
     }
 
-    /// Releases a lease: the delivery is ready again immediately.
+    /// Ends a lease that came to no attempt.
+    pub(super) fn release(&mut self, sequence: u64) {
+        self.put_back(sequence);
+        if let Some(pacing) = &mut self.pacing {
+            pacing.give_back();
+        }
+    }
+
+    /// Ends a lease: the delivery is ready again immediately.
     pub(super) fn put_back(&mut self, sequence: u64) {
         if let Some(held) = self.held.get_mut(&sequence)
             && held.token.take().is_some()
