@@ -1,8 +1,9 @@
 //! Everything that a broker returns about its store.
 
 use usher_broker::traits::*;
-use usher_broker::{BrokerError, DeadLetterQuery, EmbeddedBroker, EventQuery};
+use usher_broker::{BrokerError, DeadLetterQuery, EmbeddedBroker, EventQuery, Pace};
 use usher_event::StateAddress;
+use usher_filter::Projection;
 
 /// All contents, one line for each item.
 pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerError> {
@@ -29,7 +30,10 @@ pub(crate) async fn read(broker: &EmbeddedBroker) -> Result<Vec<String>, BrokerE
     }
     for status in broker.subscriptions().await? {
         // Ready and in-flight counts change in the background.
-        lines.push(format!("{:?} {}", status.subscription, status.dead));
+        let text = format!("{:?} {}", status.subscription, status.dead);
+        // What version 0.1.0 had no word for is as it was without it.
+        let new = format!("pace: {:?}, projection: {:?}, ", Pace::default(), Projection::default());
+        lines.push(text.replace(&new, ""));
     }
     let letters = DeadLetterQuery { max: 1_000, ..DeadLetterQuery::default() };
     for dead in broker.dead_letters(letters).await?.letters {
