@@ -80,8 +80,7 @@ fn handed_on(
             "what of the event's data it handed on can't be told".to_owned(),
         )
     })?;
-    let projection = projection(found)?;
-    Ok(if projection.is_whole() { event.clone() } else { projection.apply(event) })
+    Ok(projection(found)?.apply(event))
 }
 
 fn capture(

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use usher_event::Event;
 
 use crate::data::members::{Part, for_each};
-use crate::data::path::{PATH_MAX_STEPS, Path, Step, index};
+use crate::data::path::{PATH_MAX_STEPS, Path, Step};
 use crate::subject::whole;
 
 /// Maximum paths of `project`, and of `redact`.
@@ -78,9 +78,13 @@ impl Projection {
         self.redact.texts()
     }
 
-    /// A copy of the event with that part of its data; without data if that can't be told.
+    /// A copy of the event with that part of its data; without data if that can't be told. What is handed on
+    /// whole costs nothing.
     #[must_use]
     pub fn apply(&self, event: &Event) -> Event {
+        if self.is_whole() {
+            return event.clone();
+        }
         event.with_part_of_data(self.part_of(event).as_deref())
     }
 
@@ -119,22 +123,10 @@ struct Trails(Vec<Trail>);
 #[derive(Clone, Debug)]
 struct Trail {
     path: Path,
-    turns: Vec<Turn>,
+    steps: Vec<Step>,
 }
 
-#[derive(Clone, Debug)]
-enum Turn {
-    /// The member of this name, or the element of this index.
-    Part {
-        name: Option<Box<str>>,
-        index: Option<usize>,
-    },
-    Every,
-    /// What follows, from here and from everything below.
-    Below,
-}
-
-/// A path, and how many of its turns were taken.
+/// A path, and how many of its steps were taken.
 type Place = (usize, usize);
 
 impl Trails {
@@ -143,11 +135,11 @@ impl Trails {
             let text = text.as_ref();
             let error = |reason| ProjectionError { path: text.to_owned(), reason };
             let path = Path::parse(text).map_err(error)?;
-            let turns = match path.pointer() {
-                Some(pointer) => pointer.steps().iter().map(|name| Turn::named(name)).collect(),
-                None => path.steps().iter().map(Turn::of).collect(),
+            let steps = match path.pointer() {
+                Some(pointer) => pointer.steps().iter().map(|name| Step::named(name)).collect(),
+                None => path.steps().to_vec(),
             };
-            Ok(Trail { path, turns })
+            Ok(Trail { path, steps })
         };
         if let Some(one_too_many) = texts.get(PROJECTION_MAX_PATHS) {
             return Err(ProjectionError {
@@ -156,8 +148,7 @@ impl Trails {
             });
         }
         let trails = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-        let looks_below =
-            |trail: &&Trail| trail.turns.iter().any(|turn| matches!(turn, Turn::Below));
+        let looks_below = |trail: &&Trail| trail.steps.contains(&Step::Below);
         if let Some(Trail { path, .. }) = trails.iter().filter(looks_below).nth(BELOW_MAX_PATHS) {
             return Err(ProjectionError {
                 path: path.as_str().to_owned(),
@@ -186,15 +177,15 @@ impl Trails {
             }
         };
         for (trail, taken) in places.iter().copied() {
-            let Some(Trail { turns, .. }) = self.0.get(trail) else { continue };
-            let next = match turns.get(taken) {
-                Some(Turn::Below) => {
+            let Some(Trail { steps, .. }) = self.0.get(trail) else { continue };
+            let next = match steps.get(taken) {
+                Some(Step::Below) => {
                     add((trail, taken));
                     taken + 1
                 }
                 _ => taken,
             };
-            if turns.get(next).is_some_and(|turn| turn.takes(part)) {
+            if steps.get(next).is_some_and(|step| step.takes(part)) {
                 add((trail, next + 1));
             }
         }
@@ -204,32 +195,8 @@ impl Trails {
     /// Whether a path ends at one of these places.
     fn is_at_end(&self, places: &[Place]) -> bool {
         places.iter().any(|(trail, taken)| {
-            self.0.get(*trail).is_some_and(|Trail { turns, .. }| turns.len() == *taken)
+            self.0.get(*trail).is_some_and(|Trail { steps, .. }| steps.len() == *taken)
         })
-    }
-}
-
-impl Turn {
-    fn named(name: &str) -> Self {
-        Self::Part { name: Some(name.into()), index: index(name) }
-    }
-
-    fn of(step: &Step) -> Self {
-        match step {
-            Step::Name(name) => Self::Part { name: Some(name.clone()), index: None },
-            Step::Index(index) => Self::Part { name: None, index: Some(*index) },
-            Step::Every => Self::Every,
-            Step::Below => Self::Below,
-        }
-    }
-
-    fn takes(&self, part: &Part<'_>) -> bool {
-        match (self, part) {
-            (Self::Every, _) => true,
-            (Self::Below, _) => false,
-            (Self::Part { name, .. }, Part::Member(here)) => name.as_deref() == Some(&**here),
-            (Self::Part { index, .. }, Part::Element(here)) => *index == Some(*here),
-        }
     }
 }
 

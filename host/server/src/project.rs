@@ -213,7 +213,7 @@ pub(crate) fn subscription(
     } = &*status.subscription;
     let Pace { max_per_second, max_per_second_per_key, debounce_ms, debounce_max_ms } =
         self::pace(pace);
-    let Projection { project, redact } = self::projection(projection);
+    let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect();
     api::Subscription {
         plugin: name.plugin().to_owned(),
         name: name.clone(),
@@ -227,8 +227,8 @@ pub(crate) fn subscription(
         max_per_second_per_key,
         debounce_ms,
         debounce_max_ms,
-        project,
-        redact,
+        project: projection.project().map(owned),
+        redact: owned(projection.redact()),
         cursor: status.cursor,
         lag: status.lag,
         holds_back: status.holds_back.map(|holds_back| match holds_back {
@@ -268,17 +268,6 @@ pub(crate) fn pace(pace: &broker::Pace) -> Pace {
         debounce_ms: pace.debounce.map(|debounce| millis(debounce.quiet)),
         debounce_max_ms: pace.debounce.map(|debounce| millis(debounce.max)),
     }
-}
-
-/// A projection in the terms of the API and the configuration.
-pub(crate) struct Projection {
-    pub(crate) project: Option<Vec<String>>,
-    pub(crate) redact: Vec<String>,
-}
-
-pub(crate) fn projection(projection: &usher_filter::Projection) -> Projection {
-    let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect();
-    Projection { project: projection.project().map(owned), redact: owned(projection.redact()) }
 }
 
 fn subscription_state(paused_because: Option<&String>) -> api::SubscriptionState {

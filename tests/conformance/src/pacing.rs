@@ -224,7 +224,7 @@ pub async fn a_failure_gives_way_to_what_is_newer(disk: Disk) {
     let last = lease_one(&broker, "p/s").await;
     assert!(matches!(settle(&broker, &last, reject()).await, Settled::Dead(_)));
     let id = dead_letters(&broker, None, 1).await[0].id;
-    // What an operator asks for doesn't give way, and holds nothing up.
+    // What an operator asks for doesn't give way, and blocks nothing.
     publish_about(&broker, "a").await;
     broker.redrive(id).await.unwrap();
     let redriven = lease_one(&broker, "p/s").await;

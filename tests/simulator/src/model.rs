@@ -126,21 +126,10 @@ impl Model {
 
     /// Marks what newer events of a debounced subscription may supersede.
     pub(crate) fn outdate(&mut self, name: &str) {
-        if self.subscriptions.get(name).is_none_or(|of| of.pace.debounce.is_none()) {
-            return;
-        }
-        let (mut newest, mut outdated) = (BTreeSet::new(), Vec::new());
-        let own = (name.to_owned(), 0)..=(name.to_owned(), u64::MAX);
-        for (key, stands) in self.stands.range(own).rev() {
-            let Some(lane) = self.lane(name, key.1) else { continue };
-            if self.replayed.contains(key) {
-                continue;
-            }
-            if !newest.insert(lane) && stands.may_come() {
-                outdated.push(key.clone());
-            }
-        }
-        self.outdated.extend(outdated);
+        let own = self.stands.range((name.to_owned(), 0)..=(name.to_owned(), u64::MAX));
+        let own = own.filter(|(key, _)| !self.replayed.contains(key));
+        let own: Vec<u64> = own.map(|((_, sequence), _)| *sequence).collect();
+        own.into_iter().for_each(|sequence| self.outdate_before(name, sequence));
     }
 
     /// What the deliveries of one lane have in common; `None` for one that is in no lane.

@@ -51,7 +51,7 @@ impl Pacing {
     }
 
     /// How many deliveries its rate allows at this tick, while so many that were handed out aren't leased: if
-    /// nobody leases for a while, they must not pile up and then go out at once.
+    /// nobody leases for a while, they must not gather and then go out at once.
     pub(super) fn allows(&mut self, tick: u64, unleased: usize) -> usize {
         let Some(bucket) = &mut self.bucket else { return usize::MAX };
         let available = bucket.available(tick);
@@ -254,16 +254,12 @@ impl Sub {
     /// Another pace: all that rests is due.
     pub(super) fn change_pace(&mut self) {
         self.end_rests(u64::MAX);
-        let due = self.pacing.take().map(|pacing| pacing.due).unwrap_or_default();
-        self.pacing = Pacing::new(&self.row.subscription.pace);
-        match &mut self.pacing {
-            Some(pacing) => pacing.due = due,
-            None => due.into_iter().for_each(|lane| {
-                if self.lanes.head_of(lane).is_none() {
-                    self.leave_lane(lane);
-                }
-            }),
+        let mut next = Pacing::new(&self.row.subscription.pace);
+        match (&mut next, &mut self.pacing) {
+            (Some(next), Some(old)) => next.due = std::mem::take(&mut old.due),
+            _ => while self.start_due_lane() {},
         }
+        self.pacing = next;
     }
 
     /// Why nothing is handed out at this rate.

@@ -5,7 +5,6 @@ use usher_event::{Failure, FailureClass, QuotaError};
 use super::append::Origin;
 use super::{Ledger, PreparedSettlement};
 use crate::api::{Cause, CauseKind, Changes, Disposition, NewEvent, Settled};
-use crate::store::{Space, keys};
 use crate::{CONFLICTS_MAX, HOPS_MAX};
 
 /// A settlement without its disposition.
@@ -177,15 +176,10 @@ impl Ledger {
         let Some(pending) = sub.remove_held(report.sequence) else { return Settled::Stale };
         sub.acked += 1;
         self.stats.acked += 1;
-        if pending.retry.is_some() {
-            sub.retries.remove(&report.sequence);
-            self.outgoing.delete(Space::Retries, keys::retry(id, report.sequence));
-        } else {
-            sub.unpark(report.sequence, &mut self.outgoing);
+        sub.end(report.sequence, pending.lane, &mut self.outgoing);
+        // Without a row of its own only the cursor tells that it is over.
+        if pending.retry.is_none() {
             self.unsaved.insert(id);
-        }
-        if let Some(lane) = pending.lane {
-            sub.leave_lane(lane);
         }
         let subscription = sub.subscription().name.clone();
         let attempt = pending.attempt();

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use super::members::Part;
+
 /// Maximum length of a path.
 pub(crate) const PATH_MAX_BYTES: usize = 1_024;
 
@@ -38,10 +40,32 @@ pub(crate) enum Step {
     Name(Box<str>),
     /// `[7]`.
     Index(usize),
+    /// As a pointer has it: the member of this name, or the element whose index it is.
+    Either(Box<str>, usize),
     /// `.*` or `[*]`.
     Every,
     /// `..`: what follows, from here and from everything below.
     Below,
+}
+
+impl Step {
+    /// A step of a pointer.
+    pub(crate) fn named(name: &str) -> Self {
+        match index(name) {
+            Some(index) => Self::Either(name.into(), index),
+            None => Self::Name(name.into()),
+        }
+    }
+
+    /// Whether it leads to this part of a value.
+    pub(crate) fn takes(&self, part: &Part<'_>) -> bool {
+        match (self, part) {
+            (Self::Every, _) => true,
+            (Self::Name(name) | Self::Either(name, _), Part::Member(here)) => **name == **here,
+            (Self::Index(index) | Self::Either(_, index), Part::Element(here)) => index == here,
+            _ => false,
+        }
+    }
 }
 
 impl Path {

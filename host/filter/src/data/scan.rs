@@ -189,13 +189,7 @@ pub(crate) fn select<'d>(
         let mut next = Vec::new();
         for value in here {
             parts(value, |part, value| {
-                let is_selected = match (step, part) {
-                    (Step::Name(wanted), Part::Member(name)) => **wanted == *name,
-                    (Step::Index(wanted), Part::Element(n)) => *wanted == n,
-                    (Step::Every, _) => true,
-                    _ => false,
-                };
-                if is_selected {
+                if step.takes(&part) {
                     next.push(value);
                 }
             });

@@ -190,7 +190,6 @@ impl Change {
         let (order, start) = (project::order(new.order.clone()), project::start(new.start));
         let retry = project::retry(new.retry.clone());
         let pace = project::pace(&new.pace);
-        let projection = project::projection(&new.projection);
         let paced = || "its place stays; what waits goes on at the new pace".to_owned();
         let projected = || "its place stays; later attempts get the data like that".to_owned();
         let rows = [
@@ -246,8 +245,8 @@ impl Change {
             ),
             ("debounce_ms", json!(old.debounce_ms), json!(pace.debounce_ms), paced()),
             ("debounce_max_ms", json!(old.debounce_max_ms), json!(pace.debounce_max_ms), paced()),
-            ("project", json!(old.project), json!(projection.project), projected()),
-            ("redact", json!(old.redact), json!(projection.redact), projected()),
+            ("project", json!(old.project), json!(new.projection.project()), projected()),
+            ("redact", json!(old.redact), json!(new.projection.redact()), projected()),
             (
                 "start",
                 json!(old.start),

@@ -195,10 +195,7 @@ impl Own {
     fn delivered(&self, stored: Stored) -> Option<Delivered> {
         let CloudEvent::Event(event) = stored.event else { return None };
         let (sequence, subscription) = (stored.sequence, self.local.clone());
-        let event = match self.projection.is_whole() {
-            true => event,
-            false => self.projection.apply(&event),
-        };
+        let event = self.projection.apply(&event);
         Some(Delivered { sequence, subscription, event })
     }
 }
