@@ -3,9 +3,7 @@
 //! that it has handled and waits until the server has noted that. `nats-server` syncs its log every two
 //! minutes by default; with `sync_interval: always` before it answers, as Usher does.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -15,7 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use usher_broker::Order;
-use usher_tests::wait_for;
+use usher_tests::NatsServer;
 
 use crate::hops::{self, Setup};
 use crate::publish;
@@ -96,10 +94,11 @@ fn jetstream(
     sample: &Sample,
 ) -> anyhow::Result<Times> {
     let data = tempfile::tempdir_in(folder)?;
-    let server = Server::start(&args.nats_server, data.path(), sync_interval)?;
+    let settings = format!("sync_interval: {sync_interval}");
+    let server = NatsServer::start(&args.nats_server, data.path(), &settings)?;
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     executor.block_on(async {
-        let client = async_nats::connect(&server.address).await?;
+        let client = async_nats::connect(server.url()).await?;
         let context = jetstream::new(client);
         let stream = stream::Config {
             name: "EVENTS".to_owned(),
@@ -167,41 +166,4 @@ fn jetstream(
         ensure!(handled == args.events, "{handled} of {} events were handled", args.events);
         Ok(Times { publish, hop })
     })
-}
-
-/// A server of its own, killed when dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(program: &Path, data: &Path, sync_interval: &str) -> anyhow::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let config = data.join("nats.conf");
-        let store = data.join("store");
-        std::fs::write(
-            &config,
-            format!(
-                "listen: \"{address}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync_interval} }}\n",
-                store.display()
-            ),
-        )?;
-        let mut command = Command::new(program);
-        command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        let process =
-            command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let server = Self { process, address };
-        wait_for("nats-server", || {
-            Ok(std::net::TcpStream::connect(&server.address).is_ok().then_some(()))
-        })?;
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

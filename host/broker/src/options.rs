@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use usher_journal::LocalOptions;
+use usher_journal::{JournalError, LocalOptions};
 
 use crate::store::OpenFailure;
 use crate::store::tables::Caches;
@@ -115,6 +115,7 @@ impl OpenError {
         move |failure| match failure {
             OpenFailure::Io(source) => Self::Io { what, path, source },
             OpenFailure::Damaged(failure) => Self::Damaged { path, reason: failure.0 },
+            OpenFailure::Refused(source) => Self::Refused { what, path, source },
         }
     }
 }
@@ -180,6 +181,16 @@ pub enum OpenError {
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// The service that keeps the journal refused, or another node owns the journal.
+    #[error("{what} {}: {source}", path.display())]
+    Refused {
+        /// What failed.
+        what: &'static str,
+        /// The data folder.
+        path: PathBuf,
+        /// The journal's error.
+        source: JournalError,
     },
     /// The store is damaged.
     #[error(

@@ -26,6 +26,14 @@ pub enum JournalError {
         /// What is wrong there.
         reason: String,
     },
+    /// The service that keeps the journal refused, or what it keeps is not what this node knows.
+    #[error("journal stream {stream}: {reason}")]
+    Service {
+        /// The name of the stream there.
+        stream: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A newer epoch has begun: somebody else appends.
     #[error("epoch {epoch} is over: epoch {newer} has begun")]
     Fenced {

@@ -2,7 +2,7 @@
 //! stores is derived from.
 //!
 //! [`Journal`] is the seam for providers; [`LocalJournal`] keeps segment files on a disk,
-//! [`MemoryJournal`] is for tests. A record is one commit; what it means is its writer's. The format
+//! [`MemoryJournal`] is for tests; `usher-jetstream` has one on NATS JetStream. A record is one commit; what it means is its writer's. The format
 //! is documented in `docs/storage.md`.
 
 mod closed;
@@ -23,11 +23,11 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use error::JournalError;
-pub use local::{LocalJournal, LocalOptions, Recovery};
+pub use local::{LocalJournal, LocalOptions, Recovery, ReplicaOf};
 pub use memory::MemoryJournal;
 pub use record::{Entry, RECORD_MAX_BYTES, Record};
 pub use scan::{Gap, Scan, scan};
-pub use segment::JournalId;
+pub use segment::{JournalId, new_id};
 
 /// Records, in the order of their positions.
 pub type Records = Box<dyn Iterator<Item = Result<Record, JournalError>> + Send>;

@@ -9,14 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 use crate::index::{Index, Place};
 use crate::reader::{Frames, Next};
 use crate::record::RECORD_MAX_BYTES;
 use crate::recovery;
 use crate::segment::{
-    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, names, remove, seed, sync_folder,
+    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, names, new_id, remove, seed, sync_folder,
 };
 use crate::writer::Writer;
 use crate::{
@@ -37,6 +35,17 @@ impl Default for LocalOptions {
     fn default() -> Self {
         Self { segment_bytes: 64 * 1_024 * 1_024 }
     }
+}
+
+/// Which journal a folder is a replica of, and where in it the replica begins.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaOf {
+    /// The journal.
+    pub id: JournalId,
+    /// The position of the first record.
+    pub position: u64,
+    /// The sequence of the first event in it or after it.
+    pub sequence: u64,
 }
 
 /// What was found when a journal was opened.
@@ -92,13 +101,41 @@ impl LocalJournal {
             let recovery = Recovery { was_closed: found.was_closed, torn };
             return Ok((Self::found(folder, segment_bytes, found), recovery));
         }
+        let id = new_id().map_err(JournalError::io("cannot get random numbers for", folder))?;
+        let begin = ReplicaOf { id, position: 0, sequence: 1 };
+        let recovery = Recovery { was_closed: true, torn: None };
+        Ok((Self::make(folder, segment_bytes, begin)?, recovery))
+    }
+
+    /// Begins a replica of another journal in a folder, in the place of what journal there is.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn replica(
+        folder: &Path,
+        options: LocalOptions,
+        of: ReplicaOf,
+    ) -> Result<Self, JournalError> {
+        if folder.exists() {
+            rewrite::forget(folder)?;
+            closed::forget(folder)?;
+        }
+        // The newest first: what a crash leaves is a replica that ends earlier.
+        for name in names(folder)?.iter().rev() {
+            let path = folder.join(name);
+            remove(&path.with_extension("index"))?;
+            remove(&path)?;
+        }
+        Self::make(folder, options.segment_bytes.max(SEGMENT_MIN_BYTES), of)
+    }
+
+    fn make(folder: &Path, segment_bytes: u64, begin: ReplicaOf) -> Result<Self, JournalError> {
         let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
         made.map_err(JournalError::io("cannot make", folder))?;
         folder.parent().map_or(Ok(()), sync_folder)?;
-        let writer = Writer::first(folder, segment_bytes, new_id(folder)?)?;
+        let writer = Writer::first(folder, segment_bytes, begin)?;
         let segments = vec![writer.segment];
-        let recovery = Recovery { was_closed: true, torn: None };
-        Ok((Self::on(folder, writer, segments, 0), recovery))
+        Ok(Self::on(folder, writer, segments, 0))
     }
 
     /// Opens the journal of a folder to be read; `None` if there is none.
@@ -137,6 +174,16 @@ impl LocalJournal {
         lock(&self.shared.writer).segment.id
     }
 
+    /// Has the records of an epoch that was begun elsewhere appended from now on, as a replica does.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn follow(&self, epoch: u64) -> Result<(), JournalError> {
+        lock(&self.shared.writer).begin()?;
+        self.shared.epoch.store(epoch, Ordering::Release);
+        Ok(())
+    }
+
     /// Whether a folder has the segments of a journal.
     ///
     /// # Errors
@@ -144,14 +191,6 @@ impl LocalJournal {
     pub fn exists(folder: &Path) -> Result<bool, JournalError> {
         Ok(!names(folder)?.is_empty())
     }
-}
-
-fn new_id(folder: &Path) -> Result<JournalId, JournalError> {
-    let mut id = JournalId::default();
-    let filled = getrandom(&mut id, GetRandomFlags::empty());
-    filled
-        .map_err(|error| JournalError::io("cannot get random numbers for", folder)(error.into()))?;
-    Ok(id)
 }
 
 impl Shared {

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::segment::{JournalId, seed};
+
 /// Maximum payload of a record.
 pub const RECORD_MAX_BYTES: usize = 256 * 1_024 * 1_024;
 
@@ -51,6 +53,23 @@ impl Record {
     /// The sequence of the event that comes after its last one.
     pub fn next_sequence(&self) -> u64 {
         self.first_sequence + u64::from(self.events)
+    }
+
+    /// The frame of a record that goes elsewhere than to segments, where all before it are durable.
+    pub fn frame(entry: &Entry<'_>, position: u64, epoch: u64, id: &JournalId) -> Vec<u8> {
+        let mut frame = Vec::new();
+        write(&mut frame, entry, position, epoch, position, seed(id));
+        frame
+    }
+
+    /// The record in a frame; `None` if the frame isn't as it was written, or not of this journal.
+    pub fn from_frame(frame: &Bytes, id: &JournalId) -> Option<Self> {
+        match Header::read(frame) {
+            Frame::Header(header, _) if header.is_whole(frame, seed(id)) => {
+                Some(header.record(frame))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::rand::{GetRandomFlags, getrandom};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::JournalError;
@@ -29,6 +30,16 @@ const NONE: u64 = u64::MAX;
 
 /// Tells journals apart: 16 random bytes.
 pub type JournalId = [u8; 16];
+
+/// The id of a journal that is to be.
+///
+/// # Errors
+/// The system has no random numbers.
+pub fn new_id() -> io::Result<JournalId> {
+    let mut id = JournalId::default();
+    getrandom(&mut id, GetRandomFlags::empty())?;
+    Ok(id)
+}
 
 /// The seed of a journal's checksums.
 pub(crate) fn seed(id: &JournalId) -> u64 {

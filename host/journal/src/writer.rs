@@ -9,10 +9,8 @@ use std::thread::JoinHandle;
 use crate::index::Index;
 use crate::record::{self, Entry, Frame, Header, frame_bytes};
 use crate::recovery::Recovered;
-use crate::segment::{
-    self, HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, allocate, is_full, seed,
-};
-use crate::{JournalError, closed, rewrite};
+use crate::segment::{self, HEADER_BYTES, SEGMENT_MIN_BYTES, Segment, allocate, is_full, seed};
+use crate::{JournalError, ReplicaOf, closed, rewrite};
 
 /// Writes records to the last segment.
 pub(crate) struct Writer {
@@ -44,13 +42,14 @@ impl Writer {
         }
     }
 
-    /// Makes the first segment of a new journal.
+    /// Makes the first segment of a journal in this folder.
     pub(crate) fn first(
         folder: &Path,
         segment_bytes: u64,
-        id: JournalId,
+        begin: ReplicaOf,
     ) -> Result<Self, JournalError> {
-        let segment = Segment { id, first_position: 0, first_sequence: 1, previous: None };
+        let ReplicaOf { id, position: first_position, sequence: first_sequence } = begin;
+        let segment = Segment { id, first_position, first_sequence, previous: None };
         let size_bytes = segment::prepare(folder, segment_bytes, SEGMENT_MIN_BYTES)?;
         let file = Arc::new(segment::begin(folder, &segment)?);
         Ok(Self {

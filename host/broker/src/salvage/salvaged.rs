@@ -73,6 +73,7 @@ impl From<OpenFailure> for SalvageError {
     fn from(failure: OpenFailure) -> Self {
         match failure {
             OpenFailure::Io(error) => Self::Io(error),
+            OpenFailure::Refused(error) => Self::from(error),
             OpenFailure::Damaged(failure) => Self::New(failure.0),
         }
     }

@@ -130,7 +130,7 @@ impl JournaledStore {
 }
 
 /// Applies what the journal has and the tables haven't.
-fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<Applied, OpenFailure> {
+pub(crate) fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<Applied, OpenFailure> {
     let mut applied = tables.applied();
     let (start, end) = (journal.start(), journal.end());
     if applied.next > end {
@@ -398,6 +398,9 @@ impl From<JournalError> for OpenFailure {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Io { source, .. } => Self::Io(source),
+            refused @ (JournalError::Service { .. } | JournalError::Fenced { .. }) => {
+                Self::Refused(refused)
+            }
             other => Self::damaged(other.to_string()),
         }
     }

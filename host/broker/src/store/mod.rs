@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use usher_journal::Copied;
+use usher_journal::{Copied, JournalError};
 
 /// What a mutex guards. A thread that panicked with it left nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -180,6 +180,9 @@ pub(crate) enum OpenFailure {
     /// What it holds can't be used.
     #[error("{0}")]
     Damaged(StoreFailure),
+    /// The service that keeps the journal refused, or another node owns it.
+    #[error("{0}")]
+    Refused(JournalError),
 }
 
 impl OpenFailure {

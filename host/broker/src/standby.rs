@@ -1,0 +1,196 @@
+//! A data folder before its broker runs: its journal, which others may still append to, and tables that
+//! follow it. Whoever claims the journal goes on from there as its owner.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use usher_journal::{Journal, JournalError, JournalId, LocalJournal, LocalOptions};
+
+use crate::folder::Folder;
+use crate::ledger::Recovered;
+use crate::load::load;
+use crate::rebuild::rebuild_tables;
+use crate::store::journaled::{JournaledStore, catch_up};
+use crate::store::tables::LsmTables;
+use crate::store::{OpenFailure, Store as _, StoreFailure, Tables as _};
+use crate::upgrade::upgrade;
+use crate::{EmbeddedBroker, OpenError, Options};
+
+/// A locked data folder with an opened journal that nothing was claimed of.
+pub struct Standby {
+    options: Options,
+    folder: Folder,
+    journal: Arc<dyn Journal>,
+    id: JournalId,
+    tables: Option<LsmTables>,
+}
+
+impl Standby {
+    /// Opens or creates a data folder with the journal in it.
+    pub(crate) fn local(options: Options) -> Result<Self, OpenError> {
+        Self::on(options, |folder, local| {
+            let path = folder.journal();
+            if folder.tables().try_exists()? && !LocalJournal::exists(&path)? {
+                return Err(OpenFailure::damaged(
+                    "there are tables, but no journal that they come from",
+                ));
+            }
+            let (journal, recovery) = LocalJournal::open(&path, local)?;
+            match recovery.torn {
+                Some((bytes, segment)) => tracing::warn!(
+                    segment,
+                    bytes,
+                    "recovery: torn tail; cut off a commit that was under way when the last process ended"
+                ),
+                None if recovery.was_closed => {
+                    tracing::info!("recovery: clean; the store was closed");
+                }
+                None => tracing::info!("recovery: clean; nothing was under way"),
+            }
+            let id = journal.id();
+            Ok((Arc::new(journal) as Arc<dyn Journal>, id))
+        })
+    }
+
+    /// Opens or creates a data folder, whose journal is what this opens. It is given the folder for the
+    /// journal's files. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(
+        options: Options,
+        journal: impl FnOnce(&Path, LocalOptions) -> Result<(Arc<dyn Journal>, JournalId), JournalError>,
+    ) -> Result<Self, OpenError> {
+        Self::on(options, |folder, local| Ok(journal(&folder.journal(), local)?))
+    }
+
+    fn on(
+        options: Options,
+        journal: impl FnOnce(
+            &Folder,
+            LocalOptions,
+        ) -> Result<(Arc<dyn Journal>, JournalId), OpenFailure>,
+    ) -> Result<Self, OpenError> {
+        let folder = Folder::open(&options.data)?;
+        upgrade(&folder)?;
+        let (journal, id) = journal(&folder, options.journal()).map_err(refused(&options))?;
+        Ok(Self { options, folder, journal, id, tables: None })
+    }
+
+    /// Brings the tables up to what the journal has by now. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn catch_up(&mut self) -> Result<(), OpenError> {
+        let refused = refused(&self.options);
+        let caught_up = (|| match &self.tables {
+            Some(tables) => catch_up(&*self.journal, tables).map(|_| ()),
+            None => {
+                let tables = or_rebuilt(&self.folder, &self.journal, self.id, || {
+                    let tables = match self.open_tables() {
+                        Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
+                        tables => tables?,
+                    };
+                    catch_up(&*self.journal, &tables)?;
+                    Ok(Ok(tables))
+                })?;
+                self.tables = Some(tables);
+                Ok(())
+            }
+        })();
+        caught_up.map_err(refused)
+    }
+
+    /// Gives up what lies before a position, as the owner has.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn trim(&self, before: u64) -> Result<(), OpenError> {
+        let trim = || -> Result<(), OpenFailure> {
+            let Some(tables) = &self.tables else { return Ok(()) };
+            let before = before.min(tables.applied().next);
+            if self.journal.trimmable(before) > self.journal.start() {
+                // What the tables have of it must be durable before the rest is gone.
+                tables.seal();
+                tables.checkpoint()?;
+                self.journal.trim(before)?;
+            }
+            Ok(())
+        };
+        trim().map_err(refused(&self.options))
+    }
+
+    /// Claims the journal, and goes on as its owner. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Another node may have been faster.
+    pub fn claim(mut self) -> Result<Arc<EmbeddedBroker>, OpenError> {
+        self.tables = None;
+        let (store, recovered) = self.claim_store().map_err(refused(&self.options))?;
+        EmbeddedBroker::on_folder(self.options, self.folder, store, recovered)
+    }
+
+    fn open_tables(&self) -> Result<LsmTables, OpenFailure> {
+        let (path, caches) = (self.folder.tables(), self.options.caches());
+        LsmTables::open_of(&path, caches, self.journal.start(), self.id)
+    }
+
+    /// Opens the tables and reads from them where the broker goes on.
+    fn claim_store(&self) -> Result<(JournaledStore, Recovered), OpenFailure> {
+        loop {
+            let (store, recovered) = or_rebuilt(&self.folder, &self.journal, self.id, || {
+                let tables = match self.open_tables() {
+                    Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
+                    tables => tables?,
+                };
+                let store = match JournaledStore::open(Arc::clone(&self.journal), Arc::new(tables))
+                {
+                    // What the journal has lost isn't in the tables either.
+                    Err(OpenFailure::Damaged(failure))
+                        if LsmTables::are_damaged(&self.folder.tables()) =>
+                    {
+                        return Ok(Err(failure));
+                    }
+                    store => store?,
+                };
+                let recovered = load(&*store.view());
+                Ok(recovered.map(|recovered| (store, recovered)))
+            })?;
+            let end = self.journal.end();
+            // Last: whatever is refused leaves the journal as it was.
+            store.claim()?;
+            // An owner that was overtaken may have appended until then.
+            if self.journal.end() == end {
+                return Ok((store.with_applier(Some(self.folder.lock()))?, recovered));
+            }
+        }
+    }
+}
+
+/// Opens something on the tables of a folder; once more with tables made from the journal if those that
+/// are there can't be used.
+fn or_rebuilt<T>(
+    folder: &Folder,
+    journal: &Arc<dyn Journal>,
+    id: JournalId,
+    open: impl Fn() -> Result<Result<T, StoreFailure>, OpenFailure>,
+) -> Result<T, OpenFailure> {
+    match open()? {
+        Ok(opened) => Ok(opened),
+        Err(StoreFailure(reason)) => {
+            tracing::warn!(reason, "the tables can't be used, and are rebuilt from the journal");
+            rebuild_tables(folder, journal, id)?;
+            Ok(open()??)
+        }
+    }
+}
+
+fn refused(options: &Options) -> impl FnOnce(OpenFailure) -> OpenError + use<> {
+    OpenError::of_store("cannot open the store in", &options.data)
+}
+
+impl std::fmt::Debug for Standby {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standby").field("options", &self.options).finish_non_exhaustive()
+    }
+}

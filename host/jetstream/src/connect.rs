@@ -1,0 +1,66 @@
+//! The connection to NATS.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions};
+use usher_journal::JournalError;
+
+use crate::JetStreamOptions;
+
+/// How long connecting to a server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Servers that can't be reached are tried again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Connects to one of the servers; goes on trying while none can be reached.
+pub(crate) async fn connect(options: &JetStreamOptions) -> Result<Client, JournalError> {
+    let servers = options.servers.join(", ");
+    let refused = |reason: String| JournalError::Service {
+        stream: options.stream.clone(),
+        reason: format!("cannot connect to {servers}: {reason}"),
+    };
+    let mut is_told = false;
+    loop {
+        let mut connecting = ConnectOptions::new()
+            .name(format!("usher {}", options.node))
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(Duration::from_secs(2))
+            .reconnect_delay_callback(|tries| {
+                let tries = u64::try_from(tries).unwrap_or(u64::MAX);
+                Duration::from_millis(tries.saturating_mul(50).min(1_000))
+            });
+        if let Some(file) = &options.credentials {
+            let name = || format!("the credentials in {}", file.display());
+            let read = tokio::fs::read_to_string(file).await;
+            let read = read.map_err(|error| refused(format!("{}: {error}", name())))?;
+            let taken = connecting.credentials(&read);
+            connecting = taken.map_err(|error| refused(format!("{}: {error}", name())))?;
+        }
+        if let Some(ca) = &options.ca {
+            connecting = connecting.add_root_certificates(ca.clone());
+        }
+        let error = match connecting.connect(&options.servers[..]).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        match error.kind() {
+            ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(servers, %error, "the journal's servers can't be reached; trying again");
+                }
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                return Err(refused(format!(
+                    "{error}; check journal.credentials, or user and password in the URL"
+                )));
+            }
+            ConnectErrorKind::ServerParse
+            | ConnectErrorKind::Tls
+            | ConnectErrorKind::MaxReconnects => {
+                return Err(refused(error.to_string()));
+            }
+        }
+    }
+}

@@ -1,0 +1,578 @@
+//! A node's side of the journal: its replica, kept up to the stream, and appends while it is the owner.
+
+use std::future::Future;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Mutex, watch};
+use usher_journal::{
+    Copied, Entry, Journal, JournalError, JournalId, LocalJournal, LocalOptions, Payload,
+    RECORD_MAX_BYTES, Record, Records, ReplicaOf,
+};
+
+use crate::connect::connect;
+use crate::message::{Content, Message, Parts};
+use crate::options::JetStreamOptions;
+use crate::owner::{self, Heard, Owner};
+use crate::stream::{Placed, Stream};
+
+/// A reader of the stream that heard nothing for so long is made anew.
+const SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// A journal on JetStream. Dropping it without [`Journal::close`] is like a crash of this node.
+pub struct JetStreamJournal {
+    shared: Arc<Shared>,
+    /// `None` only while it is dropped.
+    executor: Option<Runtime>,
+}
+
+struct Shared {
+    options: JetStreamOptions,
+    stream: Stream,
+    replica: LocalJournal,
+    tip: Mutex<Tip>,
+    /// The epoch of this node's claim; 0 while it has made none.
+    claimed: AtomicU64,
+    /// The replica's end.
+    end: watch::Sender<u64>,
+    heard: watch::Sender<Heard>,
+    stop: watch::Sender<bool>,
+    failed: OnceLock<String>,
+}
+
+/// How far the stream was read, or written.
+struct Tip {
+    /// The sequence of the last message.
+    sequence: u64,
+    /// That of the last claim.
+    epoch: u64,
+    /// Whose it was.
+    node: String,
+    parts: Parts,
+}
+
+impl JetStreamJournal {
+    /// Opens the journal, with a replica in this folder that is brought up to the stream's end. Waits
+    /// while no server can be reached.
+    ///
+    /// # Errors
+    /// The servers refuse this node, the stream isn't a journal of Usher, or the folder has another
+    /// journal, or more than the stream has.
+    pub fn open(
+        folder: &Path,
+        local: LocalOptions,
+        options: JetStreamOptions,
+    ) -> Result<Self, JournalError> {
+        let executor = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("journal-nats")
+            .enable_all()
+            .build()
+            .map_err(|error| JournalError::Failed(format!("no thread can be started: {error}")))?;
+        let (stop, is_stopping) = watch::channel(false);
+        let folder = folder.to_owned();
+        let opened = wait(&executor, async move {
+            let client = connect(&options).await?;
+            let stream = Stream::open(client, &options, is_stopping).await?;
+            Shared::open(&folder, local, options, stream, stop).await.map(Arc::new)
+        });
+        let shared = match opened {
+            Ok(shared) => shared,
+            Err(error) => {
+                executor.shutdown_background();
+                return Err(error);
+            }
+        };
+        executor.spawn(Arc::clone(&shared).follow());
+        executor.spawn(owner::listen(
+            shared.stream.client(),
+            shared.options.stream.clone(),
+            shared.heard.clone(),
+        ));
+        Ok(Self { shared, executor: Some(executor) })
+    }
+
+    /// What tells it from other journals.
+    pub fn id(&self) -> JournalId {
+        self.shared.stream.id
+    }
+
+    /// The end of what this node has of the journal, as it moves.
+    pub fn moved(&self) -> watch::Receiver<u64> {
+        self.shared.end.subscribe()
+    }
+
+    /// What the owner told last, if it was heard.
+    pub fn owner(&self) -> Option<Owner> {
+        self.shared.heard.borrow().owner.clone()
+    }
+
+    /// Waits until it is this node's turn to take over: the owner has left, or nothing was heard of it
+    /// for as long as the options say.
+    pub async fn until_vacant(&self) {
+        owner::until_vacant(self.shared.heard.subscribe(), &self.shared.options).await;
+    }
+
+    /// Why this node can't follow the journal any more; `None` while it can.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failed.get().cloned()
+    }
+
+    /// Gives up what waits for servers that are away.
+    pub fn stop(&self) {
+        self.shared.stop.send_replace(true);
+    }
+
+    /// Runs on the journal's thread, and waits here for what it comes to. The caller may be a thread of
+    /// another executor.
+    fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, JournalError>> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        match &self.executor {
+            Some(executor) => wait(executor, work),
+            None => Err(JournalError::Failed("it is closed".to_owned())),
+        }
+    }
+}
+
+fn wait<T: Send + 'static>(
+    executor: &Runtime,
+    work: impl Future<Output = Result<T, JournalError>> + Send + 'static,
+) -> Result<T, JournalError> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    executor.spawn(async move {
+        // The caller waits.
+        let _ = reply.send(work.await);
+    });
+    let panicked = || JournalError::Failed("the journal's thread panicked; see the log".to_owned());
+    answer.recv().unwrap_or_else(|_| Err(panicked()))
+}
+
+impl Drop for JetStreamJournal {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(executor) = self.executor.take() {
+            executor.shutdown_background();
+        }
+    }
+}
+
+impl Shared {
+    async fn open(
+        folder: &Path,
+        local: LocalOptions,
+        options: JetStreamOptions,
+        stream: Stream,
+        stop: watch::Sender<bool>,
+    ) -> Result<Self, JournalError> {
+        let replica = replica(folder, local, &stream).await?;
+        // Again from the record that is known, which tells whether they are the same.
+        let from = replica.end().saturating_sub(1).max(replica.start());
+        let sequence = stream.find(from).await?.saturating_sub(1);
+        let tip = Tip { sequence, epoch: 0, node: String::new(), parts: Parts::default() };
+        let shared = Self {
+            options,
+            stream,
+            end: watch::channel(replica.end()).0,
+            replica,
+            tip: Mutex::new(tip),
+            claimed: AtomicU64::new(0),
+            heard: watch::channel(Heard::nothing()).0,
+            stop,
+            failed: OnceLock::new(),
+        };
+        {
+            let mut tip = shared.tip.lock().await;
+            shared.catch_up(&mut tip).await?;
+        }
+        Ok(shared)
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        match self.failed.get() {
+            Some(reason) => Err(JournalError::Failed(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes the first failure after which nothing more is appended or followed.
+    fn fail(&self, error: JournalError) -> JournalError {
+        // The first one is kept.
+        let _ = self.failed.set(error.to_string());
+        error
+    }
+
+    /// Reads the stream up to its end.
+    async fn catch_up(&self, tip: &mut Tip) -> Result<(), JournalError> {
+        loop {
+            let (_, last) = self.stream.bounds().await?;
+            if last <= tip.sequence {
+                return Ok(());
+            }
+            let mut messages = self.stream.messages(tip.sequence + 1).await?;
+            while tip.sequence < last {
+                let next = tokio::time::timeout(SILENT_AFTER, messages.next()).await;
+                let Ok(Some(Ok(message))) = next else { break };
+                if !self.take(tip, &message)? {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Follows the stream while another node is the owner.
+    async fn follow(self: Arc<Self>) {
+        loop {
+            let from = self.tip.lock().await.sequence + 1;
+            let Ok(mut messages) = self.stream.messages(from).await else { return };
+            while let Some(Ok(message)) = messages.next().await {
+                let mut tip = self.tip.lock().await;
+                if self.claimed.load(Ordering::Acquire) > 0 || self.check().is_err() {
+                    return;
+                }
+                match self.take(&mut tip, &message) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        let error = self.fail(error);
+                        tracing::error!(%error, "this node can't follow the journal any more");
+                        // Wakes who waits for more.
+                        self.end.send_modify(|_| {});
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in the next message of the stream; whether it is the next, and none before it is missing.
+    fn take(
+        &self,
+        tip: &mut Tip,
+        message: &async_nats::jetstream::Message,
+    ) -> Result<bool, JournalError> {
+        let info = message.info().map_err(|error| self.stream.error(error.to_string()))?;
+        let sequence = info.stream_sequence;
+        if sequence <= tip.sequence {
+            return Ok(true);
+        }
+        // A new reader gets those that were lost on the way, unless they were given up.
+        let is_first = info.consumer_sequence == 1;
+        if sequence > tip.sequence + 1 && !is_first {
+            return Ok(false);
+        }
+        let headers = message.headers.as_ref();
+        let read = headers.and_then(|headers| Message::read(headers, message.payload.clone()));
+        let Message { position, content } = read.ok_or_else(|| self.stream.foreign(sequence))?;
+        if position > self.replica.end() {
+            return Err(self.stream.error(format!(
+                "position {position} follows {}: what lies between was given up while this node was \
+                 away; start it again, and it fetches the journal anew",
+                self.replica.end()
+            )));
+        }
+        match content {
+            Content::Claim { epoch, node } => {
+                tip.parts.clear();
+                (tip.epoch, tip.node) = (epoch, node);
+            }
+            Content::Part { number, of, frame } => {
+                let pushed = tip.parts.push((number, of), frame, &self.stream.id);
+                let record = pushed.map_err(|reason| {
+                    self.stream.error(format!("message {sequence} is damaged: {reason}"))
+                })?;
+                if let Some(record) = record {
+                    tip.epoch = tip.epoch.max(record.epoch);
+                    self.keep(&record)?;
+                }
+            }
+        }
+        tip.sequence = sequence;
+        Ok(true)
+    }
+
+    /// Adds a record to the replica, which may have it.
+    fn keep(&self, record: &Record) -> Result<(), JournalError> {
+        let Record { position, epoch, first_sequence, events, payload } = record;
+        let end = self.replica.end();
+        if *position < end {
+            let known = self.replica.read(*position, position + 1)?.next().transpose()?;
+            return match known {
+                // Older ones may have been rewritten.
+                Some(known) if known != *record && position + 1 == end => {
+                    Err(self.stream.error(format!(
+                        "it has another record at position {position} than this node: this node's data \
+                         folder went on elsewhere, or the stream was restored from an old backup"
+                    )))
+                }
+                _ => Ok(()),
+            };
+        }
+        self.replica.follow(*epoch)?;
+        let (first_sequence, events) = (*first_sequence, *events);
+        let entry = Entry { first_sequence, events, payload: &[payload] };
+        self.replica.append(*epoch, *position, &entry)?;
+        self.end.send_replace(position + 1);
+        Ok(())
+    }
+
+    async fn claim(self: Arc<Self>) -> Result<u64, JournalError> {
+        let mut tip = self.tip.lock().await;
+        self.check()?;
+        let epoch = loop {
+            self.catch_up(&mut tip).await?;
+            let epoch = tip.epoch + 1;
+            let content = Content::Claim { epoch, node: self.options.node.clone() };
+            let claim = Message { position: self.replica.end(), content };
+            match self.stream.place(&claim, tip.sequence).await? {
+                Placed::At(sequence) => {
+                    tip.sequence = sequence;
+                    break epoch;
+                }
+                Placed::Taken(Message { content: Content::Claim { epoch: newer, .. }, .. }) => {
+                    return Err(JournalError::Fenced { epoch, newer });
+                }
+                // The owner still appends: it is overtaken all the same.
+                Placed::Taken(_) => {}
+            }
+        };
+        tip.epoch = epoch;
+        tip.parts.clear();
+        self.replica.follow(epoch)?;
+        let is_first = self.claimed.swap(epoch, Ordering::AcqRel) == 0;
+        if is_first {
+            let (client, stream) = (self.stream.client(), self.options.stream.clone());
+            let this = Arc::clone(&self);
+            let now = move || {
+                this.check().is_ok().then(|| this.told(false)).filter(|_| !*this.stop.borrow())
+            };
+            tokio::spawn(owner::keep_telling(client, stream, now));
+        }
+        Ok(epoch)
+    }
+
+    /// What this node tells as the owner.
+    fn told(&self, is_leaving: bool) -> Owner {
+        Owner {
+            node: self.options.node.clone(),
+            epoch: self.claimed.load(Ordering::Acquire),
+            url: self.options.url.clone(),
+            end: self.replica.end(),
+            start: self.replica.start(),
+            is_leaving,
+        }
+    }
+
+    async fn append(
+        self: Arc<Self>,
+        epoch: u64,
+        position: u64,
+        frame: Bytes,
+    ) -> Result<(), JournalError> {
+        let mut tip = self.tip.lock().await;
+        self.check()?;
+        if epoch < tip.epoch {
+            return Err(JournalError::Fenced { epoch, newer: tip.epoch });
+        }
+        let end = self.replica.end();
+        if position != end {
+            return Err(JournalError::Position { asked: position, end });
+        }
+        for part in Message::parts(position, &frame, self.stream.part_max_bytes) {
+            let placed = self.stream.place(&part, tip.sequence).await;
+            match placed.map_err(|error| self.fail(error))? {
+                Placed::At(sequence) => tip.sequence = sequence,
+                Placed::Taken(Message { content: Content::Claim { epoch: newer, .. }, .. }) => {
+                    return Err(self.fail(JournalError::Fenced { epoch, newer }));
+                }
+                Placed::Taken(Message { position, .. }) => {
+                    return Err(self.fail(self.stream.error(format!(
+                        "somebody else wrote the record at position {position} without a claim"
+                    ))));
+                }
+            }
+        }
+        let record = Record::from_frame(&frame, &self.stream.id);
+        let record = record.ok_or_else(|| self.stream.error("a record can't be read again"))?;
+        self.keep(&record).map_err(|error| self.fail(error))
+    }
+}
+
+/// The replica of a folder; a new one if there is none, or if it ends before the stream begins.
+async fn replica(
+    folder: &Path,
+    local: LocalOptions,
+    stream: &Stream,
+) -> Result<LocalJournal, JournalError> {
+    let (first, last) = stream.bounds().await?;
+    let mut begin = ReplicaOf { id: stream.id, position: 0, sequence: 1 };
+    let mut end = 0;
+    if last > 0 {
+        let gone =
+            || stream.error("it has no message any more: somebody purged it; restore a backup");
+        let first = stream.message(first).await?.ok_or_else(gone)?;
+        end = stream.message(last).await?.ok_or_else(gone)?.position;
+        begin.position = first.position;
+        if let Some(record) = first_record(stream, first.position).await? {
+            begin.sequence = record.first_sequence;
+        }
+    }
+    if !LocalJournal::exists(folder)? {
+        return LocalJournal::replica(folder, local, begin);
+    }
+    let (replica, recovery) = LocalJournal::open(folder, local)?;
+    if let Some((bytes, segment)) = recovery.torn {
+        tracing::info!(segment, bytes, "the replica's torn tail is fetched again");
+    }
+    if replica.id() != stream.id {
+        return Err(stream.error(format!(
+            "it is another journal than the one in {}; give another data folder or stream",
+            folder.display()
+        )));
+    }
+    // The last message may be of the record that comes next.
+    if replica.end() > end + 1 {
+        return Err(stream.error(format!(
+            "it ends before position {}, and this node has seen {}: the servers have lost something, or an \
+             old backup was restored",
+            end + 1,
+            replica.end()
+        )));
+    }
+    if replica.end() < begin.position {
+        tracing::warn!(
+            end = replica.end(),
+            start = begin.position,
+            "what follows this node's replica was given up: it is fetched anew"
+        );
+        drop(replica);
+        return LocalJournal::replica(folder, local, begin);
+    }
+    Ok(replica)
+}
+
+/// The first record from a position on that is whole.
+async fn first_record(stream: &Stream, position: u64) -> Result<Option<Record>, JournalError> {
+    let (mut sequence, last) = stream.bounds().await?;
+    let mut parts = Parts::default();
+    while sequence <= last {
+        if let Some(Message { position: found, content: Content::Part { number, of, frame } }) =
+            stream.message(sequence).await?
+            && found >= position
+            && let Ok(Some(record)) = parts.push((number, of), frame, &stream.id)
+        {
+            return Ok(Some(record));
+        }
+        sequence += 1;
+    }
+    Ok(None)
+}
+
+impl Journal for JetStreamJournal {
+    fn claim(&self) -> Result<u64, JournalError> {
+        self.wait(Arc::clone(&self.shared).claim())
+    }
+
+    fn start(&self) -> u64 {
+        self.shared.replica.start()
+    }
+
+    fn end(&self) -> u64 {
+        self.shared.replica.end()
+    }
+
+    fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError> {
+        let bytes = entry.payload.iter().map(|part| part.len()).sum();
+        if bytes > RECORD_MAX_BYTES {
+            return Err(JournalError::TooLarge { bytes, limit_bytes: RECORD_MAX_BYTES });
+        }
+        let frame = Record::frame(entry, position, epoch, &self.shared.stream.id);
+        self.wait(Arc::clone(&self.shared).append(epoch, position, frame.into()))
+    }
+
+    fn sync(&self, position: u64) -> Result<(), JournalError> {
+        // What is in the replica was acknowledged by the stream.
+        match self.end() {
+            end if position < end => Ok(()),
+            _ => self.shared.check(),
+        }
+    }
+
+    fn read(&self, from: u64, to: u64) -> Result<Records, JournalError> {
+        self.shared.replica.read(from, to)
+    }
+
+    fn near(&self, sequence: u64) -> Result<u64, JournalError> {
+        self.shared.replica.near(sequence)
+    }
+
+    fn trimmable(&self, before: u64) -> u64 {
+        self.shared.replica.trimmable(before)
+    }
+
+    fn close(&self) -> Result<(), JournalError> {
+        let shared = Arc::clone(&self.shared);
+        if shared.claimed.load(Ordering::Acquire) > 0 && shared.check().is_ok() {
+            self.wait(async move {
+                shared.stop.send_replace(true);
+                let told = shared.told(true);
+                owner::tell(&shared.stream.client(), &shared.options.stream, &told).await;
+                Ok(())
+            })?;
+        }
+        self.shared.replica.close()
+    }
+
+    fn size_bytes(&self, from: u64) -> Result<u64, JournalError> {
+        self.shared.replica.size_bytes(from)
+    }
+
+    fn part(&self, from: u64) -> Option<Range<u64>> {
+        self.shared.replica.part(from)
+    }
+
+    /// Only of the replica: the stream keeps its messages until they are given up.
+    fn rewrite(&self, part: Range<u64>, payload: &mut Payload<'_>) -> Result<bool, JournalError> {
+        self.shared.replica.rewrite(part, payload)
+    }
+
+    fn copy_to(
+        &self,
+        folder: &Path,
+        until: u64,
+        base: Option<&Path>,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Copied, JournalError> {
+        self.shared.replica.copy_to(folder, until, base, is_stopping)
+    }
+
+    fn trim(&self, before: u64) -> Result<u64, JournalError> {
+        let start = self.shared.replica.trim(before)?;
+        if self.shared.claimed.load(Ordering::Acquire) > 0 {
+            let shared = Arc::clone(&self.shared);
+            let purged = self.wait(async move {
+                let first = shared.stream.find(start).await?;
+                shared.stream.purge(first).await
+            });
+            // The next trim gives up these, too.
+            if let Err(error) = purged {
+                tracing::warn!(%error, "the stream is not trimmed");
+            }
+        }
+        Ok(start)
+    }
+}
+
+impl std::fmt::Debug for JetStreamJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stream = &self.shared.options.stream;
+        f.debug_struct("JetStreamJournal").field("stream", stream).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+//! The journal on NATS JetStream, so that several machines hold it.
+//!
+//! A router's journal is one stream; a record is one message, or several if it is longer than the
+//! server takes. An append states the sequence of the stream that it expects to follow
+//! (`Nats-Expected-Last-Sequence`), which is both the check of the position and the fence: whoever
+//! has been overtaken by another node's claim is refused from then on.
+//!
+//! Each node keeps a **replica**: the same records as segment files, filled from what the stream has
+//! acknowledged. Everything is read from there. What of it isn't on the disk after a crash is fetched
+//! again. The format of messages is documented in `docs/storage.md`.
+
+mod connect;
+mod journal;
+mod message;
+mod options;
+mod owner;
+mod stream;
+
+pub use journal::JetStreamJournal;
+pub use options::{JetStreamOptions, NODE_MAX_CHARS, STREAM_MAX_CHARS, is_name};
+pub use owner::Owner;

@@ -1,0 +1,39 @@
+//! Where the stream is, and who asks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Maximum length of a stream's name.
+pub const STREAM_MAX_CHARS: usize = 64;
+
+/// Maximum length of a node's name.
+pub const NODE_MAX_CHARS: usize = 64;
+
+/// Options of a [`crate::JetStreamJournal`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JetStreamOptions {
+    /// URLs of NATS servers, such as `nats://127.0.0.1:4222`, or `tls://` to require TLS.
+    pub servers: Vec<String>,
+    /// The stream's name. One that isn't there is made.
+    pub stream: String,
+    /// On how many servers a new stream is kept.
+    pub replicas: usize,
+    /// The name of this node, by which others know it.
+    pub node: String,
+    /// Where clients reach this node's HTTP API, for other nodes to tell.
+    pub url: Option<String>,
+    /// A file with a user's JWT and the seed of its key.
+    pub credentials: Option<PathBuf>,
+    /// A file with certificates of authorities to trust beside the system's.
+    pub ca: Option<PathBuf>,
+    /// For how long nothing is heard of the owner until another node takes over.
+    pub takeover_after: Duration,
+    /// The place of this node in the order in which nodes take over; 0 is the first.
+    pub rank: u32,
+}
+
+/// Whether this can be the name of a stream or a node: ASCII letters, digits, `-` and `_`.
+pub fn is_name(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    !name.is_empty() && name.len() <= STREAM_MAX_CHARS && name.chars().all(is_allowed)
+}

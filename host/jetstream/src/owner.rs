@@ -1,0 +1,130 @@
+//! Who owns the journal, as its owner tells the other nodes: often, and when it leaves.
+//!
+//! This decides only when a node tries to take over. That there is one owner is up to the stream: a
+//! claim fences whoever appended before it.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::connection::State;
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::JetStreamOptions;
+
+/// How often the owner tells.
+const EVERY: Duration = Duration::from_millis(300);
+
+/// How much later the next in order takes over, where the owner left and where it went silent.
+const RANK_AFTER: Duration = Duration::from_millis(300);
+
+/// How often the connection is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the owner of a journal tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its name.
+    pub node: String,
+    /// The epoch that it began.
+    pub epoch: u64,
+    /// Where clients reach it.
+    pub url: Option<String>,
+    /// The position that its next record gets.
+    pub end: u64,
+    /// The position of the oldest record that it has.
+    pub start: u64,
+    /// Whether this is the last that it tells.
+    pub is_leaving: bool,
+}
+
+/// What was heard of the owner, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) owner: Option<Owner>,
+    at: Instant,
+}
+
+impl Heard {
+    pub(crate) fn nothing() -> Self {
+        Self { owner: None, at: Instant::now() }
+    }
+}
+
+fn subject(stream: &str) -> String {
+    format!("usher.owner.{stream}")
+}
+
+/// Tells who the owner is, once.
+pub(crate) async fn tell(client: &Client, stream: &str, owner: &Owner) {
+    let Ok(told) = serde_json::to_vec(owner) else { return };
+    // Whoever doesn't hear it hears the next, or takes over.
+    let _ = client.publish(subject(stream), told.into()).await;
+    if owner.is_leaving {
+        let _ = tokio::time::timeout(EVERY, client.flush()).await;
+    }
+}
+
+/// Tells who the owner is, again and again.
+pub(crate) async fn keep_telling(client: Client, stream: String, now: impl Fn() -> Option<Owner>) {
+    while let Some(owner) = now() {
+        tell(&client, &stream, &owner).await;
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Listens to the owner. Returns only if the client is closed.
+pub(crate) async fn listen(client: Client, stream: String, heard: watch::Sender<Heard>) {
+    loop {
+        let Ok(mut messages) = client.subscribe(subject(&stream)).await else { return };
+        loop {
+            let message = tokio::time::timeout(LOOK_EVERY, messages.next()).await;
+            match message {
+                Ok(Some(message)) => {
+                    let Ok(owner) = serde_json::from_slice::<Owner>(&message.payload) else {
+                        tracing::warn!("what was told of the journal's owner is not readable");
+                        continue;
+                    };
+                    let is_older = |heard: &Heard| {
+                        heard.owner.as_ref().is_some_and(|known| known.epoch > owner.epoch)
+                    };
+                    heard.send_if_modified(|heard| {
+                        let is_newer = !is_older(heard);
+                        if is_newer {
+                            *heard = Heard { owner: Some(owner.clone()), at: Instant::now() };
+                        }
+                        is_newer
+                    });
+                }
+                Ok(None) => break,
+                // Who isn't connected can't hear anything: that is no sign of the owner's end.
+                Err(_) if client.connection_state() != State::Connected => {
+                    heard.send_modify(|heard| heard.at = Instant::now());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Waits until it is this node's turn to take over: the owner has left, or nothing was heard of it.
+pub(crate) async fn until_vacant(mut heard: watch::Receiver<Heard>, options: &JetStreamOptions) {
+    let rank_after = RANK_AFTER * options.rank;
+    loop {
+        let Heard { owner, at } = heard.borrow_and_update().clone();
+        let silence = match owner {
+            Some(owner) if owner.is_leaving => rank_after,
+            _ => options.takeover_after + rank_after,
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(at + silence) => return,
+            changed = heard.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A NATS server with JetStream, for tests and benchmarks.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{target_dir, wait_for};
+
+/// A server of its own, which keeps its streams in a folder; killed when dropped.
+pub struct NatsServer {
+    program: PathBuf,
+    folder: PathBuf,
+    /// Its own part of the configuration.
+    settings: String,
+    address: String,
+    process: Child,
+}
+
+impl NatsServer {
+    /// Names the program.
+    pub const VARIABLE: &'static str = "NATS_SERVER";
+
+    /// Where `cargo xtask test` installs the program.
+    pub fn installed() -> PathBuf {
+        target_dir().join("tools/nats-server")
+    }
+
+    /// The program; `None`, with a word about it, where there is none.
+    pub fn program() -> Option<PathBuf> {
+        let installed = Self::installed().join("bin/nats-server");
+        let given = env::var_os(Self::VARIABLE).map(PathBuf::from);
+        let program = given.or_else(|| installed.exists().then_some(installed));
+        if program.is_none() {
+            eprintln!(
+                "skipped: there is no nats-server; `cargo xtask test` installs one where there is Python \
+                 3, {}=PATH names one",
+                Self::VARIABLE
+            );
+        }
+        program
+    }
+
+    /// Starts a server, with these settings in its configuration's block `jetstream`.
+    pub fn start(program: &Path, folder: &Path, jetstream: &str) -> Result<Self> {
+        let settings = format!(
+            "jetstream {{ store_dir: {:?}\n{jetstream}\n}}\n",
+            folder.join("store").display().to_string()
+        );
+        let (process, address) = run(program, folder, &settings, "127.0.0.1:-1")?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        Ok(Self { program, folder, settings, address, process })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again after it was killed, at the same address.
+    pub fn start_again(&mut self) -> Result<()> {
+        (self.process, _) = run(&self.program, &self.folder, &self.settings, &self.address)?;
+        Ok(())
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.kill();
+    }
+}
+
+/// Starts the program; returns it with its address once it listens.
+fn run(program: &Path, folder: &Path, settings: &str, listen: &str) -> Result<(Child, String)> {
+    let (config, ports) = (folder.join("nats.conf"), folder.join("ports"));
+    if ports.exists() {
+        fs::remove_dir_all(&ports)?;
+    }
+    fs::create_dir_all(&ports)?;
+    let ports_folder = ports.display().to_string();
+    fs::write(
+        &config,
+        format!("listen: \"{listen}\"\nports_file_dir: {ports_folder:?}\n{settings}"),
+    )?;
+    let log = fs::File::create(folder.join("nats.log"))?;
+    let mut command = Command::new(program);
+    command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(log);
+    let mut process =
+        command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+    let address = wait_for("nats-server to listen", || {
+        // It writes where it listens once it does.
+        let Some(file) = fs::read_dir(&ports)?.next() else { return Ok(None) };
+        let Ok(told) = serde_json::from_slice::<Value>(&fs::read(file?.path())?) else {
+            return Ok(None);
+        };
+        let url = told.pointer("/nats/0").and_then(Value::as_str);
+        Ok(url.and_then(|url| url.strip_prefix("nats://")).map(str::to_owned))
+    });
+    if address.is_err() {
+        process.kill()?;
+        process.wait()?;
+    }
+    Ok((process, address?))
+}
