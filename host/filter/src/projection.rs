@@ -4,12 +4,15 @@
 //! Where it can't be told what a part is (data is no JSON, or nested deeper than a path looks), nothing of the
 //! payload is handed on: what was to be hidden stays hidden.
 
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use usher_event::Event;
 
-use crate::data::members::{Part, for_each};
+use crate::data::members::{Part, behind, for_each, name};
 use crate::data::path::{PATH_MAX_STEPS, Path, Step};
-use crate::subject::whole;
+use crate::subject::text;
 
 /// Maximum paths of `project`, and of `redact`.
 pub const PROJECTION_MAX_PATHS: usize = 64;
@@ -89,24 +92,38 @@ impl Projection {
     }
 
     fn part_of(&self, event: &Event) -> Option<Vec<u8>> {
-        let whole = whole(event).ok()?;
-        let keep = self.project.as_ref().map(Trails::start);
-        let hide = self.redact.start();
-        if self.redact.is_at_end(&hide) {
-            return None;
-        }
+        let text = text(event).ok()?;
         let mut out = Vec::new();
-        let mut walk = Walk { projection: self, out: &mut out };
-        let has_any = walk.value(whole, keep.as_deref(), &hide, 0).ok()?;
+        let has_any = self.copy(text, &mut out).ok()?;
         if !has_any {
+            if self.redact.is_at_end(&self.redact.start()) {
+                return None;
+            }
             // Readers of an object get one of which nothing is left.
-            match whole.get().as_bytes().first() {
+            match text.trim_start().as_bytes().first() {
                 Some(b'{') => out.extend_from_slice(b"{}"),
                 Some(b'[') => out.extend_from_slice(b"[]"),
                 _ => return None,
             }
         }
         Some(out)
+    }
+
+    /// Whether anything was copied.
+    fn copy(&self, text: &str, out: &mut Vec<u8>) -> Result<bool, serde_json::Error> {
+        let keep = self.project.as_ref().map(Trails::start);
+        let mut at = At { keep, hide: self.redact.start(), level: 0 };
+        let mut walk = Walk { projection: self, text, out };
+        let begin = text.trim_start();
+        match walk.choose(&mut at, begin) {
+            Copied::Parts if begin.starts_with('{') => {
+                let mut deserializer = serde_json::Deserializer::from_str(text);
+                let has_any = Members { walk: &mut walk, at }.deserialize(&mut deserializer)?;
+                deserializer.end()?;
+                Ok(has_any)
+            }
+            _ => walk.value(serde_json::from_str(text)?, at),
+        }
     }
 }
 
@@ -200,79 +217,187 @@ impl Trails {
     }
 }
 
-/// Nested deeper than is looked at.
-struct TooDeep;
-
-/// One copying of a payload's parts.
-struct Walk<'p, 'o> {
+/// One copying of a payload's parts, in one reading. Where a member is repeated, each is treated alike.
+struct Walk<'p, 'd, 'o> {
     projection: &'p Projection,
+    text: &'d str,
     out: &'o mut Vec<u8>,
 }
 
-impl Walk<'_, '_> {
-    /// Copies what is to be kept of a value; returns whether that is anything. `keep` is `None` where all of it
-    /// is. Where a member is repeated, each of them is treated alike.
-    fn value(
-        &mut self,
-        value: &RawValue,
-        keep: Option<&[Place]>,
-        hide: &[Place],
-        level: usize,
-    ) -> Result<bool, TooDeep> {
+/// Where the paths lead at a value, and how deep that lies.
+struct At {
+    /// `None` where all of it is kept.
+    keep: Option<Vec<Place>>,
+    hide: Vec<Place>,
+    level: usize,
+}
+
+/// What is to be done with a value.
+enum Copied {
+    Nothing,
+    Whole,
+    /// Its parts, each as it says.
+    Parts,
+}
+
+impl<'d> Walk<'_, 'd, '_> {
+    /// Where the paths lead from a value into a part of it.
+    fn follow(&self, at: &At, part: &Part<'_>) -> At {
         let Projection { project, redact } = self.projection;
-        if redact.is_at_end(hide) {
-            return Ok(false);
+        let keep = at.keep.as_ref().zip(project.as_ref());
+        At {
+            keep: keep.map(|(places, project)| project.follow(places, part)),
+            hide: redact.follow(&at.hide, part),
+            level: at.level + 1,
         }
-        let keep = keep
-            .filter(|places| project.as_ref().is_some_and(|project| !project.is_at_end(places)));
+    }
+
+    /// What of a value that begins like this is copied.
+    fn choose(&self, at: &mut At, begin: &str) -> Copied {
+        let Projection { project, redact } = self.projection;
+        if redact.is_at_end(&at.hide) {
+            return Copied::Nothing;
+        }
+        if let (Some(places), Some(project)) = (&at.keep, project)
+            && project.is_at_end(places)
+        {
+            at.keep = None;
+        }
+        let has_parts = begin.starts_with(['{', '[']);
+        match &at.keep {
+            None if at.hide.is_empty() || !has_parts => Copied::Whole,
+            Some(places) if places.is_empty() || !has_parts => Copied::Nothing,
+            _ => Copied::Parts,
+        }
+    }
+
+    /// Copies what is to be kept of a value; returns whether that is anything.
+    fn value(&mut self, value: &'d RawValue, mut at: At) -> Result<bool, serde_json::Error> {
         let text = value.get();
-        let is_container = text.starts_with(['{', '[']);
-        match keep {
-            Some([]) => return Ok(false),
-            Some(_) if !is_container => return Ok(false),
-            None if hide.is_empty() || !is_container => {
+        match self.choose(&mut at, text) {
+            Copied::Nothing => Ok(false),
+            Copied::Whole => {
                 self.out.extend_from_slice(text.as_bytes());
-                return Ok(true);
+                Ok(true)
             }
-            _ => {}
+            Copied::Parts if text.starts_with('{') => Members { walk: self, at }
+                .deserialize(&mut serde_json::Deserializer::from_str(text)),
+            Copied::Parts => self.elements(value, &at),
         }
-        // Only a descendant segment leads as deep, and each level is read again by the one above.
-        if level >= PATH_MAX_STEPS {
-            return Err(TooDeep);
-        }
-        let is_object = text.starts_with('{');
-        let start = self.out.len();
-        self.out.push(if is_object { b'{' } else { b'[' });
-        let (mut has_any, mut deep) = (false, Ok(()));
+    }
+
+    fn elements(&mut self, value: &'d RawValue, at: &At) -> Result<bool, serde_json::Error> {
+        check_level(at)?;
+        let start = self.begin(b'[');
+        let (mut has_any, mut failed) = (false, Ok(()));
         for_each(value, |part, value| {
-            if deep.is_err() {
+            if failed.is_err() {
                 return;
             }
-            let before = self.out.len();
-            if has_any {
-                self.out.push(b',');
-            }
-            if let Part::Member(name) = &part {
-                // Writing text to memory can't fail.
-                let _ = serde_json::to_writer(&mut *self.out, name);
-                self.out.push(b':');
-            }
-            let keep = keep.and_then(|places| Some(project.as_ref()?.follow(places, &part)));
-            let hide = redact.follow(hide, &part);
-            match self.value(value, keep.as_deref(), &hide, level + 1) {
+            let before = self.next(has_any);
+            match self.value(value, self.follow(at, &part)) {
                 Ok(true) => has_any = true,
                 Ok(false) => self.out.truncate(before),
-                Err(error) => deep = Err(error),
+                Err(error) => failed = Err(error),
             }
         });
-        deep?;
-        // A container stays where all of it was to be kept, whatever was hidden in it.
-        if !has_any && keep.is_some() {
-            self.out.truncate(start);
-            return Ok(false);
+        failed?;
+        Ok(self.end(at, start, has_any, b']'))
+    }
+
+    fn begin(&mut self, bracket: u8) -> usize {
+        let start = self.out.len();
+        self.out.push(bracket);
+        start
+    }
+
+    /// Begins a part that may be taken back to where it begins.
+    fn next(&mut self, has_any: bool) -> usize {
+        let before = self.out.len();
+        if has_any {
+            self.out.push(b',');
         }
-        self.out.push(if is_object { b'}' } else { b']' });
-        Ok(true)
+        before
+    }
+
+    /// A container stays where all of it was to be kept, whatever was hidden in it.
+    fn end(&mut self, at: &At, start: usize, has_any: bool, bracket: u8) -> bool {
+        let is_kept = has_any || at.keep.is_none();
+        match is_kept {
+            true => self.out.push(bracket),
+            false => self.out.truncate(start),
+        }
+        is_kept
+    }
+}
+
+/// Only a descendant segment leads so deep.
+fn check_level<E: serde::de::Error>(at: &At) -> Result<(), E> {
+    match at.level < PATH_MAX_STEPS {
+        true => Ok(()),
+        false => Err(E::custom("nested deeper than is looked at")),
+    }
+}
+
+/// An object whose members are copied as they come.
+struct Members<'w, 'p, 'd, 'o> {
+    walk: &'w mut Walk<'p, 'd, 'o>,
+    at: At,
+}
+
+impl<'d> DeserializeSeed<'d> for Members<'_, '_, 'd, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'d>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'d> Visitor<'d> for Members<'_, '_, 'd, '_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'d>>(self, mut members: A) -> Result<bool, A::Error> {
+        let Self { walk, at } = self;
+        check_level(&at)?;
+        let start = walk.begin(b'{');
+        let mut has_any = false;
+        while let Some(written) = members.next_key::<&RawValue>()? {
+            let Some(part) = name(written).map(Part::Member) else {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let mut within = walk.follow(&at, &part);
+            let begin = behind(written, walk.text);
+            let chosen = walk.choose(&mut within, begin);
+            if let Copied::Nothing = chosen {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let before = walk.next(has_any);
+            if let Part::Member(name) = &part {
+                // Writing text to memory can't fail.
+                let _ = serde_json::to_writer(&mut *walk.out, name);
+                walk.out.push(b':');
+            }
+            let is_kept = match chosen {
+                Copied::Parts if begin.starts_with('{') => {
+                    members.next_value_seed(Members { walk: &mut *walk, at: within })?
+                }
+                _ => {
+                    let value = members.next_value::<&RawValue>()?;
+                    walk.value(value, within).map_err(serde::de::Error::custom)?
+                }
+            };
+            match is_kept {
+                true => has_any = true,
+                false => walk.out.truncate(before),
+            }
+        }
+        Ok(walk.end(&at, start, has_any, b'}'))
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Subject<'e> {
 
 /// A payload that is JSON.
 pub(crate) struct Payload<'e> {
-    whole: &'e RawValue,
+    text: &'e str,
     pub(crate) values: Values<'e>,
 }
 
@@ -30,8 +30,9 @@ impl<'e> Subject<'e> {
     /// The payload; why there is nothing to find otherwise.
     pub(crate) fn payload(&self) -> Result<&Payload<'e>, &str> {
         let payload = self.payload.get_or_init(|| {
-            let whole = whole(self.event)?;
-            Ok(Payload { whole, values: self.pointers.scan(whole) })
+            let text = text(self.event)?;
+            let values = self.pointers.scan(text).map_err(|error| invalid(&error))?;
+            Ok(Payload { text, values })
         });
         payload.as_ref().map_err(String::as_str)
     }
@@ -43,18 +44,21 @@ impl<'e> Subject<'e> {
 
     /// The values that a query selects; why it can't be told otherwise.
     pub(crate) fn selected(&self, query: &Path) -> Result<Vec<&'e RawValue>, String> {
-        select(self.payload()?.whole, query.steps())
+        let whole = serde_json::from_str(self.payload()?.text).map_err(|error| invalid(&error))?;
+        select(whole, query.steps())
     }
 }
 
-/// The payload of an event, which is valid JSON; why there is none otherwise.
-pub(crate) fn whole(event: &Event) -> Result<&RawValue, String> {
+/// The payload of an event that says it is JSON; why there is none otherwise.
+pub(crate) fn text(event: &Event) -> Result<&str, String> {
     let Some(data) = event.data_slice() else { return Err("there is no data".to_owned()) };
     if !event.has_json_type() {
         let ty = event.datacontenttype().unwrap_or_default();
         return Err(format!("data is {ty}, no JSON"));
     }
-    let invalid = |error: &dyn std::fmt::Display| format!("data is no valid JSON: {error}");
-    let text = std::str::from_utf8(data).map_err(|error| invalid(&error))?;
-    serde_json::from_str(text).map_err(|error| invalid(&error))
+    std::str::from_utf8(data).map_err(|error| invalid(&error))
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> String {
+    format!("data is no valid JSON: {error}")
 }

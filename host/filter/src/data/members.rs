@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Calls `each` with the name and the value of each member of an object, or with the index and the value of
@@ -37,9 +37,9 @@ impl<'d, F: FnMut(Part<'d>, &'d RawValue)> Visitor<'d> for Parts<'_, F> {
     }
 
     fn visit_map<A: MapAccess<'d>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key_seed(Name)? {
+        while let Some(written) = members.next_key::<&RawValue>()? {
             let value = members.next_value::<&RawValue>()?;
-            if let Some(name) = name {
+            if let Some(name) = name(written) {
                 (self.0)(Part::Member(name), value);
             }
         }
@@ -55,18 +55,20 @@ impl<'d, F: FnMut(Part<'d>, &'d RawValue)> Visitor<'d> for Parts<'_, F> {
     }
 }
 
-/// The name of a member; `None` where it is no text.
-struct Name;
+/// What follows the name of a member, which is a part of the text: its value comes first.
+pub(crate) fn behind<'d>(name: &RawValue, text: &'d str) -> &'d str {
+    let name = name.get();
+    let end = (name.as_ptr().addr() + name.len()).saturating_sub(text.as_ptr().addr());
+    let rest = text.get(end..).unwrap_or_default().trim_start();
+    rest.strip_prefix(':').unwrap_or_default().trim_start()
+}
 
-impl<'d> DeserializeSeed<'d> for Name {
-    type Value = Option<Cow<'d, str>>;
-
-    fn deserialize<D: Deserializer<'d>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let plain = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-        if !plain.contains('\\') {
-            return Ok(Some(Cow::Borrowed(plain)));
-        }
-        Ok(serde_json::from_str(raw).ok().map(Cow::Owned))
+/// The name of a member, as it is written; `None` where it is no text.
+pub(crate) fn name(written: &RawValue) -> Option<Cow<'_, str>> {
+    let written = written.get();
+    let plain = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
+    if !plain.contains('\\') {
+        return Some(Cow::Borrowed(plain));
     }
+    serde_json::from_str(written).ok().map(Cow::Owned)
 }

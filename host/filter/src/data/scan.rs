@@ -5,10 +5,12 @@
 //! pointer ends at or leads through may be a number beyond all limits, or no text.
 
 use std::collections::HashMap;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::members::{Part, for_each};
+use super::members::{Part, behind, for_each, name};
 use super::path::{Pointer, Step, index};
 
 /// How deep a descendant segment looks. Each level reads what is below it again.
@@ -79,11 +81,25 @@ impl Pointers {
     ///
     /// Where a name is repeated in an object, its last member counts, as it does for most readers (RFC
     /// 8259, section 4, leaves it open), so that what a filter saw is what a plugin will see.
-    pub(crate) fn scan<'d>(&self, payload: &'d RawValue) -> Values<'d> {
-        let mut scan =
-            Scan { pointers: self, visits: Vec::new(), latest: HashMap::new(), found: Vec::new() };
-        scan.visit(0, None, payload);
-        scan.end()
+    ///
+    /// # Errors
+    /// The text is no JSON.
+    pub(crate) fn scan<'d>(&self, text: &'d str) -> Result<Values<'d>, serde_json::Error> {
+        let mut scan = Scan {
+            pointers: self,
+            text,
+            visits: Vec::new(),
+            latest: HashMap::new(),
+            found: Vec::new(),
+        };
+        if scan.is_entered(0, text.trim_start()) {
+            let mut deserializer = serde_json::Deserializer::from_str(text);
+            scan.enter(0, None).deserialize(&mut deserializer)?;
+            deserializer.end()?;
+        } else {
+            scan.visit(0, None, serde_json::from_str(text)?);
+        }
+        Ok(scan.end())
     }
 
     fn child(&self, at: usize, name: &str) -> Option<usize> {
@@ -116,6 +132,7 @@ impl<'d> Values<'d> {
 /// end, so that repetition costs no more than reading.
 struct Scan<'p, 'd> {
     pointers: &'p Pointers,
+    text: &'d str,
     /// Node and parent of each visit.
     visits: Vec<(usize, Option<usize>)>,
     /// The newest visit of each node.
@@ -124,13 +141,31 @@ struct Scan<'p, 'd> {
     found: Vec<(u32, &'d RawValue, usize)>,
 }
 
-impl<'d> Scan<'_, 'd> {
-    /// The depth is that of the tree, at most the steps of a path.
-    fn visit(&mut self, at: usize, parent: Option<usize>, value: &'d RawValue) {
-        let Some(node) = self.pointers.nodes.get(at) else { return };
+impl<'p, 'd> Scan<'p, 'd> {
+    /// Whether a value that begins like this is read member by member, as it comes, since no pointer ends
+    /// at it.
+    fn is_entered(&self, at: usize, begin: &str) -> bool {
+        let node = self.pointers.nodes.get(at);
+        begin.starts_with('{')
+            && node.is_some_and(|node| node.slot.is_none() && !node.children.is_empty())
+    }
+
+    fn enter(&mut self, at: usize, parent: Option<usize>) -> Entered<'_, 'p, 'd> {
+        let visit = self.begin(at, parent);
+        Entered { scan: self, at, visit }
+    }
+
+    fn begin(&mut self, at: usize, parent: Option<usize>) -> usize {
         let visit = self.visits.len();
         self.visits.push((at, parent));
         self.latest.insert(at, visit);
+        visit
+    }
+
+    /// The depth is that of the tree, at most the steps of a path.
+    fn visit(&mut self, at: usize, parent: Option<usize>, value: &'d RawValue) {
+        let Some(node) = self.pointers.nodes.get(at) else { return };
+        let visit = self.begin(at, parent);
         if let Some(slot) = node.slot {
             self.found.push((slot, value, visit));
         }
@@ -171,6 +206,43 @@ impl<'d> Scan<'_, 'd> {
         let mut values: Vec<_> = kept.map(|(slot, value, _)| (slot, value)).collect();
         values.sort_unstable_by_key(|(slot, _)| *slot);
         Values(values)
+    }
+}
+
+/// An object that is read as it comes.
+struct Entered<'s, 'p, 'd> {
+    scan: &'s mut Scan<'p, 'd>,
+    at: usize,
+    visit: usize,
+}
+
+impl<'d> DeserializeSeed<'d> for Entered<'_, '_, 'd> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'d>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'d> Visitor<'d> for Entered<'_, '_, 'd> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'d>>(self, mut members: A) -> Result<(), A::Error> {
+        let Self { scan, at, visit } = self;
+        while let Some(written) = members.next_key::<&RawValue>()? {
+            match name(written).and_then(|name| scan.pointers.child(at, &name)) {
+                None => drop(members.next_value::<IgnoredAny>()?),
+                Some(child) if scan.is_entered(child, behind(written, scan.text)) => {
+                    members.next_value_seed(scan.enter(child, Some(visit)))?;
+                }
+                Some(child) => scan.visit(child, Some(visit), members.next_value()?),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -248,7 +320,7 @@ mod tests {
     fn scan(pointers: &[&str], text: &str) -> Vec<Option<String>> {
         let pointers: Vec<_> = pointers.iter().map(|text| Pointer::parse(text).unwrap()).collect();
         let tree = Pointers::of(&pointers);
-        let values = tree.scan(raw(text));
+        let values = tree.scan(text).unwrap();
         let found =
             |pointer| values.get(tree.slot(pointer).unwrap()).map(|raw| raw.get().to_owned());
         pointers.iter().map(found).collect()
@@ -298,6 +370,30 @@ mod tests {
         for other in ["1e999", r#""\ud800""#, r#"{"\ud800":1}"#, r#"{"c":1e999}"#] {
             let text = format!(r#"{{"a":1,"b":{other}}}"#);
             assert_eq!(scan(&["/a", "/b/c/d"], &text), [some("1"), None], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_wherever_it_stands() {
+        let texts = [
+            "",
+            "{",
+            r#"{"a":{"b":1}"#,
+            r#"{"a":{"b":1}}x"#,
+            r#"{"x":tru,"a":{"b":1}}"#,
+            "[1,]",
+            r#"{"a":{,}}"#,
+        ];
+        for (text, pointer) in
+            texts.into_iter().flat_map(|text| ["", "/a", "/a/b"].map(|p| (text, p)))
+        {
+            let tree = Pointers::of([&Pointer::parse(pointer).unwrap()]);
+            let whole = serde_json::from_str::<&RawValue>(text).unwrap_err();
+            assert_eq!(
+                tree.scan(text).unwrap_err().to_string(),
+                whole.to_string(),
+                "{text} {pointer}"
+            );
         }
     }
 
