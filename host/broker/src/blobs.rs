@@ -27,6 +27,33 @@ pub(crate) enum Contents {
     Memory(Arc<Mutex<HashMap<Digest, Bytes>>>),
 }
 
+/// Where content is kept for other nodes as well. Only the owner of the journal writes and removes.
+pub trait SharedBlobs: Send + Sync {
+    /// Keeps content, unless this owner has.
+    ///
+    /// # Errors
+    /// It may be there or not.
+    fn put(&self, digest: &Digest, content: &[u8]) -> io::Result<()>;
+
+    /// The content, as it was kept or damaged; `None` if there is none.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn get(&self, digest: &Digest) -> io::Result<Option<Bytes>>;
+
+    /// Removes content, unless a later owner has put it there.
+    ///
+    /// # Errors
+    /// It may be gone or not.
+    fn remove(&self, digest: &Digest) -> io::Result<()>;
+
+    /// All that is there.
+    ///
+    /// # Errors
+    /// It can't be listed.
+    fn list(&self) -> io::Result<Vec<Digest>>;
+}
+
 /// Content that is kept even if no row refers to it.
 #[derive(Default)]
 struct Held {
@@ -71,6 +98,7 @@ impl Drop for Kept<'_> {
 /// All blobs of one broker.
 pub(crate) struct Blobs {
     contents: Contents,
+    shared: Option<Arc<dyn SharedBlobs>>,
     store: Arc<dyn Store>,
     held: Mutex<Held>,
     loose: Arc<ReleaseQueue>,
@@ -89,6 +117,7 @@ impl Blobs {
         }
         Ok(Self {
             contents,
+            shared: None,
             store,
             held: Mutex::default(),
             loose: Arc::default(),
@@ -97,11 +126,30 @@ impl Blobs {
         })
     }
 
+    /// The same, whose content other nodes have to find as well.
+    pub(crate) fn shared_by(mut self, shared: Option<Arc<dyn SharedBlobs>>) -> Self {
+        self.shared = shared;
+        self
+    }
+
     /// Keeps the content while the guard lives, so that a commit can still refer to it; `None` if
     /// it doesn't exist.
     pub(crate) fn hold(&self, digest: &Digest) -> Option<StagedBlob> {
-        let mut held = lock(&self.held);
-        self.has(digest).then(|| self.stage(&mut held, *digest))
+        let staged = {
+            let mut held = lock(&self.held);
+            let is_known = self.has(digest) || self.shared.is_some();
+            is_known.then(|| self.stage(&mut held, *digest))?
+        };
+        let Some(shared) = &self.shared else { return Some(staged) };
+        // Whoever refers to it has to have put it there itself.
+        let put = self.content(digest).and_then(|content| shared.put(digest, &content));
+        match put {
+            Ok(()) => Some(staged),
+            Err(error) => {
+                tracing::debug!(%digest, %error, "a blob that is asked for isn't there");
+                None
+            }
+        }
     }
 
     fn stage(&self, held: &mut Held, digest: Digest) -> StagedBlob {
@@ -130,7 +178,12 @@ impl Blobs {
     /// Reads and verifies content, referenced or not.
     pub(crate) fn content(&self, digest: &Digest) -> io::Result<Bytes> {
         let content = match &self.contents {
-            Contents::Disk(folder) => Bytes::from(fs::read(file(folder, digest).1)?),
+            Contents::Disk(folder) => match fs::read(file(folder, digest).1) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return self.fetch(folder, digest)?.ok_or(error);
+                }
+                read => Bytes::from(read?),
+            },
             Contents::Memory(contents) => lock(contents).get(digest).cloned().unwrap_or_default(),
         };
         if Digest::of(&content) != *digest {
@@ -138,6 +191,18 @@ impl Blobs {
             return Err(io::Error::new(io::ErrorKind::InvalidData, words));
         }
         Ok(content)
+    }
+
+    /// Gets content that this node lacks from where other nodes have put it.
+    fn fetch(&self, folder: &Path, digest: &Digest) -> io::Result<Option<Bytes>> {
+        let Some(shared) = &self.shared else { return Ok(None) };
+        let Some(content) = shared.get(digest)? else { return Ok(None) };
+        if Digest::of(&content) != *digest {
+            let words = format!("blob {digest} came damaged from where nodes share them");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
+        self.write_file(folder, digest, &content)?;
+        Ok(Some(content))
     }
 
     /// Call when a commit removed a reference: if that was the last, the next [`Blobs::collect_garbage`]
@@ -187,6 +252,24 @@ impl Blobs {
                 self.remove_if_unneeded(&lock(&self.held), &digest);
             }
         }
+        if let Some(shared) = &self.shared
+            && let Err(error) = self.sweep_shared(folder, &**shared)
+        {
+            tracing::warn!(%error, "the blobs that nodes share can't be looked through");
+        }
+    }
+
+    /// Removes unreferenced content that nodes share, and gets what this one lacks.
+    fn sweep_shared(&self, folder: &Path, shared: &dyn SharedBlobs) -> io::Result<()> {
+        for digest in shared.list()? {
+            self.remove_if_unneeded(&lock(&self.held), &digest);
+            let is_referenced = self.is_referenced(&digest);
+            let is_wanted = is_referenced.map_err(|failure| io::Error::other(failure.0))?;
+            if is_wanted && !self.has(&digest) {
+                self.fetch(folder, &digest)?;
+            }
+        }
+        Ok(())
     }
 
     fn remove_if_unneeded(&self, held: &Held, digest: &Digest) {
@@ -203,9 +286,10 @@ impl Blobs {
                         Ok(())
                     }
                 };
-                if let Err(error) = removed
-                    && error.kind() != io::ErrorKind::NotFound
-                {
+                let not_found = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+                let shared = self.shared.as_ref().map_or(Ok(()), |shared| shared.remove(digest));
+                let failed = removed.err().filter(|error| !not_found(error)).or(shared.err());
+                if let Some(error) = failed {
                     tracing::warn!(%digest, %error, "cannot remove a blob nobody refers to");
                 }
             }
@@ -263,10 +347,14 @@ impl BlobStore for Blobs {
         self.collect_garbage();
         let digest = Digest::of(content);
         let staged = self.stage(&mut lock(&self.held), digest);
+        let failed = |error| StoreError(format!("cannot write blob {digest}: {error}"));
         match &self.contents {
-            Contents::Disk(folder) => self
-                .write_file(folder, &digest, content)
-                .map_err(|error| StoreError(format!("cannot write blob {digest}: {error}")))?,
+            Contents::Disk(folder) => {
+                self.write_file(folder, &digest, content).map_err(failed)?;
+                if let Some(shared) = &self.shared {
+                    shared.put(&digest, content).map_err(failed)?;
+                }
+            }
             Contents::Memory(contents) => {
                 lock(contents).entry(digest).or_insert_with(|| Bytes::copy_from_slice(content));
             }

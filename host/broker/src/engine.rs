@@ -16,7 +16,7 @@ use usher_filter::Filter;
 
 use crate::api::*;
 use crate::backup;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, SharedBlobs};
 use crate::committer::Committer;
 use crate::flow;
 use crate::folder::Folder;
@@ -76,12 +76,13 @@ impl EmbeddedBroker {
         folder: Folder,
         store: JournaledStore,
         recovered: Recovered,
+        shared: Option<Arc<dyn SharedBlobs>>,
     ) -> Result<Arc<Self>, OpenError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
         let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
         let refused = |source| OpenError::Io { what: "cannot write to", path: blobs, source };
-        let blobs = Arc::new(opened.map_err(refused)?);
+        let blobs = Arc::new(opened.map_err(refused)?.shared_by(shared));
         Self::start(options, store, recovered, blobs, Some(folder))
     }
 

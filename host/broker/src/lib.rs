@@ -46,6 +46,7 @@ mod upgrade;
 mod verify;
 
 pub use api::*;
+pub use blobs::SharedBlobs;
 pub use calendar::{Calendar, CalendarError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::EmbeddedBroker;

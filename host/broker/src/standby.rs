@@ -14,7 +14,7 @@ use crate::store::journaled::{JournaledStore, catch_up};
 use crate::store::tables::LsmTables;
 use crate::store::{OpenFailure, Store as _, StoreFailure, Tables as _};
 use crate::upgrade::upgrade;
-use crate::{EmbeddedBroker, OpenError, Options};
+use crate::{EmbeddedBroker, OpenError, Options, SharedBlobs};
 
 /// A locked data folder with an opened journal that nothing was claimed of.
 pub struct Standby {
@@ -23,6 +23,7 @@ pub struct Standby {
     journal: Arc<dyn Journal>,
     id: JournalId,
     tables: Option<LsmTables>,
+    shared: Option<Arc<dyn SharedBlobs>>,
 }
 
 impl Standby {
@@ -74,7 +75,13 @@ impl Standby {
         let folder = Folder::open(&options.data)?;
         upgrade(&folder)?;
         let (journal, id) = journal(&folder, options.journal()).map_err(refused(&options))?;
-        Ok(Self { options, folder, journal, id, tables: None })
+        Ok(Self { options, folder, journal, id, tables: None, shared: None })
+    }
+
+    /// Where the content of blobs is kept beside this node's folder.
+    #[must_use]
+    pub fn with_blobs(self, shared: Arc<dyn SharedBlobs>) -> Self {
+        Self { shared: Some(shared), ..self }
     }
 
     /// Brings the tables up to what the journal has by now. Blocks on the disk.
@@ -127,7 +134,7 @@ impl Standby {
     pub fn claim(mut self) -> Result<Arc<EmbeddedBroker>, OpenError> {
         self.tables = None;
         let (store, recovered) = self.claim_store().map_err(refused(&self.options))?;
-        EmbeddedBroker::on_folder(self.options, self.folder, store, recovered)
+        EmbeddedBroker::on_folder(self.options, self.folder, store, recovered, self.shared)
     }
 
     fn open_tables(&self) -> Result<LsmTables, OpenFailure> {

@@ -11,6 +11,7 @@ mod flags;
 mod headers;
 mod http_grants;
 mod ingest;
+mod journal;
 mod limits;
 mod listen;
 mod live;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use http::StatusCode;
 use usher_broker::{Retention, RetryPolicy, Schedule};
 use usher_event::{PluginName, TokenName};
+use usher_jetstream::JetStreamOptions;
 use usher_telemetry::TracingOptions;
 use usher_webhooks::Webhook;
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub ingest: Vec<String>,
     /// The broker's settings.
     pub broker: BrokerConfig,
+    /// Where the journal is kept, if that isn't the data folder.
+    pub journal: Option<JetStreamOptions>,
     /// Limits on compiling a plugin.
     pub compiler: CompilerConfig,
     /// Maximum concurrent instances across all plugins.

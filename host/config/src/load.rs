@@ -10,7 +10,7 @@ use super::problem::{ConfigProblem, ConfigProblems, Location};
 use super::table::{At, Table, parse, read_file, report};
 use super::{
     BrokerConfig, CompilerConfig, Config, Flags, HttpConfig, LogFormat, RouterState, ingest,
-    listen, plugin, retry, schedule, sinks, tokens, tracing, webhooks,
+    journal, listen, plugin, retry, schedule, sinks, tokens, tracing, webhooks,
 };
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -139,6 +139,7 @@ fn read_root(
         webhooks: webhooks::read_all(&table, folder, &ingest),
         ingest,
         broker: broker(table.table("broker"), table.table("retention")),
+        journal: journal::read(&table, folder),
         schedules: schedule::read_all(&table),
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
         max_instances: table.table("sandbox").and_then(sandbox).unwrap_or(INSTANCES_DEFAULT),

@@ -16,6 +16,7 @@ use usher_journal::{
     RECORD_MAX_BYTES, Record, Records, ReplicaOf,
 };
 
+use crate::blobs::Blobs;
 use crate::connect::connect;
 use crate::message::{Content, Message, Parts};
 use crate::options::JetStreamOptions;
@@ -32,9 +33,30 @@ pub struct JetStreamJournal {
     executor: Option<Runtime>,
 }
 
+/// Waits for news of a journal.
+pub struct Changes {
+    end: watch::Receiver<u64>,
+    heard: watch::Receiver<Heard>,
+}
+
+impl Changes {
+    /// Waits for the next. Cancel-safe; waits for ever once the journal is gone.
+    pub async fn next(&mut self) {
+        let Self { end, heard } = self;
+        let changed = tokio::select! {
+            changed = end.changed() => changed,
+            changed = heard.changed() => changed,
+        };
+        if changed.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 struct Shared {
     options: JetStreamOptions,
     stream: Stream,
+    blobs: Blobs,
     replica: LocalJournal,
     tip: Mutex<Tip>,
     /// The epoch of this node's claim; 0 while it has made none.
@@ -103,9 +125,14 @@ impl JetStreamJournal {
         self.shared.stream.id
     }
 
-    /// The end of what this node has of the journal, as it moves.
-    pub fn moved(&self) -> watch::Receiver<u64> {
-        self.shared.end.subscribe()
+    /// The name of this node.
+    pub fn node(&self) -> &str {
+        &self.shared.options.node
+    }
+
+    /// Tells when there is more of the journal, or something new of its owner.
+    pub fn changes(&self) -> Changes {
+        Changes { end: self.shared.end.subscribe(), heard: self.shared.heard.subscribe() }
     }
 
     /// What the owner told last, if it was heard.
@@ -122,6 +149,43 @@ impl JetStreamJournal {
     /// Why this node can't follow the journal any more; `None` while it can.
     pub fn failure(&self) -> Option<String> {
         self.shared.failed.get().cloned()
+    }
+
+    /// Writes a blob where every node finds it, unless this owner has.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn put_blob(&self, name: &str, content: &[u8]) -> Result<(), JournalError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        let content = Bytes::copy_from_slice(content);
+        self.wait(async move { shared.blobs.put(&name, shared.epoch(), content).await })
+    }
+
+    /// Reads a blob; `None` if there is none. What comes may not be what was written.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn blob(&self, name: &str) -> Result<Option<Bytes>, JournalError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        self.wait(async move { shared.blobs.get(&name).await })
+    }
+
+    /// Removes a blob, unless a later owner has written it.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn remove_blob(&self, name: &str) -> Result<(), JournalError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        self.wait(async move { shared.blobs.remove(&name, shared.epoch()).await })
+    }
+
+    /// The names of all blobs.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn blobs(&self) -> Result<Vec<String>, JournalError> {
+        let shared = Arc::clone(&self.shared);
+        self.wait(async move { shared.blobs.names().await })
     }
 
     /// Gives up what waits for servers that are away.
@@ -173,6 +237,7 @@ impl Shared {
         stop: watch::Sender<bool>,
     ) -> Result<Self, JournalError> {
         let replica = replica(folder, local, &stream).await?;
+        let blobs = Blobs::open(stream.client(), &options, stream.part_max_bytes).await?;
         // Again from the record that is known, which tells whether they are the same.
         let from = replica.end().saturating_sub(1).max(replica.start());
         let sequence = stream.find(from).await?.saturating_sub(1);
@@ -180,6 +245,7 @@ impl Shared {
         let shared = Self {
             options,
             stream,
+            blobs,
             end: watch::channel(replica.end()).0,
             replica,
             tip: Mutex::new(tip),
@@ -193,6 +259,11 @@ impl Shared {
             shared.catch_up(&mut tip).await?;
         }
         Ok(shared)
+    }
+
+    /// That of this node's newest claim.
+    fn epoch(&self) -> u64 {
+        self.claimed.load(Ordering::Acquire)
     }
 
     fn check(&self) -> Result<(), JournalError> {
@@ -234,7 +305,7 @@ impl Shared {
             let Ok(mut messages) = self.stream.messages(from).await else { return };
             while let Some(Ok(message)) = messages.next().await {
                 let mut tip = self.tip.lock().await;
-                if self.claimed.load(Ordering::Acquire) > 0 || self.check().is_err() {
+                if self.epoch() > 0 || self.check().is_err() {
                     return;
                 }
                 match self.take(&mut tip, &message) {
@@ -362,7 +433,7 @@ impl Shared {
     fn told(&self, is_leaving: bool) -> Owner {
         Owner {
             node: self.options.node.clone(),
-            epoch: self.claimed.load(Ordering::Acquire),
+            epoch: self.epoch(),
             url: self.options.url.clone(),
             end: self.replica.end(),
             start: self.replica.start(),
@@ -519,7 +590,7 @@ impl Journal for JetStreamJournal {
 
     fn close(&self) -> Result<(), JournalError> {
         let shared = Arc::clone(&self.shared);
-        if shared.claimed.load(Ordering::Acquire) > 0 && shared.check().is_ok() {
+        if shared.epoch() > 0 && shared.check().is_ok() {
             self.wait(async move {
                 shared.stop.send_replace(true);
                 let told = shared.told(true);
@@ -555,7 +626,7 @@ impl Journal for JetStreamJournal {
 
     fn trim(&self, before: u64) -> Result<u64, JournalError> {
         let start = self.shared.replica.trim(before)?;
-        if self.shared.claimed.load(Ordering::Acquire) > 0 {
+        if self.shared.epoch() > 0 {
             let shared = Arc::clone(&self.shared);
             let purged = self.wait(async move {
                 let first = shared.stream.find(start).await?;

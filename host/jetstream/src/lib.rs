@@ -9,6 +9,7 @@
 //! acknowledged. Everything is read from there. What of it isn't on the disk after a crash is fetched
 //! again. The format of messages is documented in `docs/storage.md`.
 
+mod blobs;
 mod connect;
 mod journal;
 mod message;
@@ -16,6 +17,6 @@ mod options;
 mod owner;
 mod stream;
 
-pub use journal::JetStreamJournal;
+pub use journal::{Changes, JetStreamJournal};
 pub use options::{JetStreamOptions, NODE_MAX_CHARS, STREAM_MAX_CHARS, is_name};
 pub use owner::Owner;

@@ -11,7 +11,7 @@ use usher_journal::{JournalId, RECORD_MAX_BYTES, Record};
 const POSITION: &str = "Usher-Position";
 const CLAIM: &str = "Usher-Claim";
 const NODE: &str = "Usher-Node";
-const PART: &str = "Usher-Part";
+pub(crate) const PART: &str = "Usher-Part";
 
 /// What of a message isn't its payload: the servers count it, too.
 pub(crate) const HEADERS_MAX_BYTES: usize = 4_096;
@@ -85,18 +85,19 @@ impl Message {
                 Content::Claim { epoch: epoch.parse().ok()?, node }
             }
             None => {
-                let (number, of) = match text(PART) {
-                    Some(part) => {
-                        let (number, of) = part.split_once('/')?;
-                        (number.parse().ok()?, of.parse().ok()?)
-                    }
-                    None => (1, 1),
-                };
+                let (number, of) = part_of(Some(headers))?;
                 Content::Part { number, of, frame: payload }
             }
         };
         Some(Self { position, content })
     }
+}
+
+/// Which part of how many a message is; `None` if that can't be told.
+pub(crate) fn part_of(headers: Option<&HeaderMap>) -> Option<(u32, u32)> {
+    let Some(part) = headers.and_then(|headers| headers.get(PART)) else { return Some((1, 1)) };
+    let (number, of) = part.as_str().split_once('/')?;
+    Some((number.parse().ok()?, of.parse().ok()?))
 }
 
 /// Parts of a record whose others are still to come.

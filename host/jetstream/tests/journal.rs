@@ -217,6 +217,34 @@ fn owners_tell_that_they_are_there_and_that_they_leave() {
     assert!(b.owner().unwrap().is_leaving);
 }
 
+/// Blobs are there for every node, and go only with the owner who wrote them last.
+#[test]
+fn a_blob_is_found_by_every_node_and_removed_by_none_that_was_overtaken() {
+    let Some(scene) = Scene::new() else { return };
+    let (a, b) = (scene.node("a"), scene.node("b"));
+    a.claim().unwrap();
+    let long: Vec<u8> = (0..3 * 1_024 * 1_024_u32).map(|n| (n % 251) as u8).collect();
+    for (name, content) in [("long", &long[..]), ("empty", b""), ("short", b"x")] {
+        assert_eq!(b.blob(name).unwrap(), None);
+        a.put_blob(name, content).unwrap();
+        a.put_blob(name, content).unwrap();
+        assert_eq!(b.blob(name).unwrap().as_deref(), Some(content), "{name}");
+    }
+    b.claim().unwrap();
+    b.put_blob("short", b"x").unwrap();
+    // The former owner doesn't know yet.
+    a.remove_blob("short").unwrap();
+    a.remove_blob("empty").unwrap();
+    let c = scene.node("c");
+    assert_eq!(c.blob("short").unwrap().as_deref(), Some(&b"x"[..]));
+    assert_eq!(c.blob("empty").unwrap(), None);
+    let mut names = c.blobs().unwrap();
+    names.sort();
+    assert_eq!(names, ["long", "short"]);
+    b.remove_blob("short").unwrap();
+    assert_eq!(scene.node("d").blobs().unwrap(), ["long"]);
+}
+
 #[test]
 fn a_stream_that_is_not_this_journals_is_refused() {
     let Some(scene) = Scene::new() else { return };

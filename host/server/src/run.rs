@@ -7,6 +7,7 @@
 mod closing;
 mod memory;
 mod reload;
+mod standby;
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
@@ -191,15 +192,36 @@ async fn serve(
     };
     // Open the data folder before reporting a bind error: a second instance then learns which
     // process holds the folder, not merely that the address is in use.
-    let broker = open_broker(&config, descriptors.store).await?;
-    broker.set_schedules(config.schedules.clone()).await?;
-    let listeners = match bound {
-        Ok(listeners) => listeners,
-        Err(error) => {
-            broker.close().await?;
-            return Err(error);
+    let options = broker_options(&config, descriptors.store);
+    let mut journal = None;
+    let (broker, listeners): (Arc<dyn Broker>, _) = match config.journal.clone() {
+        None => {
+            let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;
+            // The message already includes the causes.
+            let broker: Arc<dyn Broker> = opened.map_err(|error| anyhow!("{error}"))?;
+            match bound {
+                Ok(listeners) => (broker, listeners),
+                Err(error) => {
+                    broker.close().await?;
+                    return Err(error);
+                }
+            }
+        }
+        Some(mut place) => {
+            let listeners = bound?;
+            place.url = place.url.or(listeners.first().and_then(|first| first.url().ok()));
+            let owned = tokio::select! {
+                owned = standby::own(options, place, &listeners, tls.clone()) => owned?,
+                () = signals.next() => {
+                    tracing::info!("stopped");
+                    return Ok(ExitCode::SUCCESS);
+                }
+            };
+            journal = Some(owned.journal);
+            (owned.broker, listeners)
         }
     };
+    broker.set_schedules(config.schedules.clone()).await?;
     let urls: Vec<_> = listeners.iter().map(Listener::url).collect::<Result<_, _>>()?;
     let data = config.data.clone();
     let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
@@ -297,7 +319,7 @@ async fn serve(
         never = samples::keep(&app.samples, &*app.broker, &*app.clock) => match never {},
         never = reload(flags.clone(), live, &access, hangups) => match never {},
     };
-    let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
+    let parts = Parts { app, journal, stop, http: running(http), reconciler: running(reconciler) };
     tokio::select! {
         code = parts.stop(why) => Ok(ExitCode::from(code)),
         () = signals.next() => {
@@ -325,8 +347,8 @@ async fn watch_certificate(tls: Option<&Tls>) -> Infallible {
     }
 }
 
-async fn open_broker(config: &Config, open_tables_max: usize) -> anyhow::Result<Arc<dyn Broker>> {
-    let options = Options {
+fn broker_options(config: &Config, open_tables_max: usize) -> Options {
+    Options {
         duplicates_window_events: config.broker.duplicates_window_events,
         duplicates_window: config.broker.duplicates_window,
         intake_max_commands: config.broker.intake_max_commands,
@@ -337,10 +359,7 @@ async fn open_broker(config: &Config, open_tables_max: usize) -> anyhow::Result<
         open_tables_max,
         retention: config.broker.retention,
         ..Options::new(&config.data)
-    };
-    let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;
-    // The message already includes the causes.
-    Ok(opened.map_err(|error| anyhow!("{error}"))?)
+    }
 }
 
 /// Waits until the broker is poisoned; returns the reason.

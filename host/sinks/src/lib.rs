@@ -5,7 +5,6 @@
 //! with the acknowledgement.
 
 mod batch;
-mod connector;
 mod request;
 mod sink;
 mod target;

@@ -20,7 +20,6 @@ use usher_event::{
 use usher_tls::TlsError;
 
 use crate::batch::Batches;
-use crate::connector::Connector;
 use crate::request::{Outgoing, request};
 use crate::target::{Mode, Target};
 
@@ -38,7 +37,7 @@ const IDLE_MAX: usize = 64;
 pub struct Sink {
     name: PluginName,
     target: Arc<Target>,
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<usher_outbound::Connector, Full<Bytes>>,
     batches: Batches,
     /// Told when the server wants no more events.
     gone: mpsc::Sender<PluginName>,
@@ -60,7 +59,11 @@ impl Sink {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_MAX)
-            .build(Connector { target: Arc::clone(&target), tls });
+            .build(usher_outbound::Connector {
+                origin: Arc::new(target.origin.clone()),
+                addresses: target.addresses.clone().into(),
+                tls,
+            });
         let batches = Batches::new(target.batch);
         Ok(Self { name, target, client, batches, gone })
     }

@@ -21,6 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub trait Engine: Send + Sync {
     /// Opens a broker on the data of the previous one, which has been dropped.
     fn open(&self, limits: Limits) -> Arc<dyn Broker>;
+
+    /// Whether what it needs is on this machine.
+    fn is_there(&self) -> bool {
+        true
+    }
 }
 
 /// Configuration of a broker.
@@ -60,6 +65,11 @@ impl Disk {
             retention: Retention::default(),
             backlog_max_events: None,
         }
+    }
+
+    /// Whether there is an engine.
+    pub fn is_there(&self) -> bool {
+        self.engine.is_there()
     }
 
     /// The same, with this retention.

@@ -44,7 +44,10 @@ macro_rules! conformance {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                $crate::$module::$test($crate::Disk::new($engine)).await;
+                let disk = $crate::Disk::new($engine);
+                if disk.is_there() {
+                    $crate::$module::$test(disk).await;
+                }
             }
         )*
     };

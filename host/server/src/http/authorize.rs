@@ -14,6 +14,7 @@ use usher_api::{CloudEvent, HasEvents, Scope};
 use usher_event::Event;
 
 use super::connections::Connection;
+use super::forward;
 use super::problem::{ApiError, Challenge};
 use super::state::Api;
 use crate::access::{Denied, Identity, Noted};
@@ -39,7 +40,7 @@ pub(super) fn identify(
              and send another as `Authorization: Bearer TOKEN`",
         ));
     }
-    if !needs_token(api, client) {
+    if !needs_token(api, client, headers) {
         return Ok(Identity::local());
     }
     let access = &api.running.access;
@@ -61,8 +62,10 @@ pub(super) fn identify(
 }
 
 /// Whether a client has to say who it is: not on this machine, as long as there are no tokens.
-pub(super) fn needs_token(api: &Api, client: &Connection) -> bool {
-    !client.origin.is_local || api.running.access.is_required()
+pub(super) fn needs_token(api: &Api, client: &Connection, headers: &HeaderMap) -> bool {
+    !client.origin.is_local
+        || forward::is_from_elsewhere(headers)
+        || api.running.access.is_required()
 }
 
 /// Whether a query has a token in it, by the name of a parameter or by the look of its value.

@@ -20,6 +20,7 @@ mod differing;
 mod encoding;
 mod events;
 mod flows;
+mod forward;
 mod guard;
 mod ingest;
 mod ingest_span;
@@ -57,6 +58,7 @@ use http::Uri;
 use usher_api::{Method, Route, Scope, routes};
 
 use connections::Caller;
+pub(crate) use forward::Forwarder;
 pub(crate) use listener::Listener;
 use problem::ApiError;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use usher_broker::BrokerError;
+use usher_jetstream::JetStreamJournal;
 
 use crate::running::Running;
 
@@ -47,6 +48,8 @@ impl Why {
 /// What has to be stopped. Tasks that have already ended are `None`.
 pub(super) struct Parts {
     pub(super) app: Arc<Running>,
+    /// The journal, if it isn't in the data folder.
+    pub(super) journal: Option<Arc<JetStreamJournal>>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) http: Option<JoinHandle<()>>,
     pub(super) reconciler: Option<JoinHandle<()>>,
@@ -72,7 +75,7 @@ impl Parts {
 
     /// Closes intake, drains requests and deliveries, closes the broker.
     async fn close(self) -> u8 {
-        let Self { app, stop, http, reconciler } = self;
+        let Self { app, journal, stop, http, reconciler } = self;
         tracing::info!(drain_ms = usher_event::millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
@@ -95,6 +98,10 @@ impl Parts {
         }
         app.access.flush().await;
         let closed = timeout(CLOSE_MAX, app.broker.close()).await;
+        if let Some(journal) = journal.filter(|_| closed.is_err()) {
+            // A commit may be waiting for servers that are away: the next owner finds out about it.
+            journal.stop();
+        }
         let poisoned = app.broker.poisoned().borrow().clone();
         stop_tracing(&app).await;
         exit_code(closed.ok(), poisoned)
@@ -173,7 +180,7 @@ mod tests {
         let (stop, mut stopped) = watch::channel(false);
         let http = tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) });
         let app = Arc::new(app(EmbeddedBroker::in_memory(Options::new("")).unwrap()));
-        Parts { app, stop, http: Some(http), reconciler }
+        Parts { app, journal: None, stop, http: Some(http), reconciler }
     }
 
     #[tokio::test]

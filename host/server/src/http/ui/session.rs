@@ -52,7 +52,10 @@ impl Session {
             return Self::with_secret(api, client, uri, secret).map_err(NoSession::Refused);
         }
         let authorization = headers.get(header::AUTHORIZATION).cloned();
-        if needs_token(api, client) && authorization.is_none() && client.identity().is_none() {
+        if needs_token(api, client, headers)
+            && authorization.is_none()
+            && client.identity().is_none()
+        {
             return Err(NoSession::Missing);
         }
         let identity = identify(api, client, Scope::Open, uri, headers);

@@ -1,0 +1,104 @@
+//! `[journal]`: where the journal is kept, and this node's part in it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use usher_jetstream::{JetStreamOptions, NODE_MAX_CHARS, STREAM_MAX_CHARS, is_name};
+
+use super::table::{At, Table};
+
+const STREAM_DEFAULT: &str = "usher";
+const REPLICAS_DEFAULT: usize = 3;
+const TAKEOVER_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Maximum URLs of servers.
+const SERVERS_MAX: usize = 64;
+
+#[derive(Clone, Copy)]
+enum Engine {
+    Embedded,
+    JetStream,
+}
+
+/// Reads the table; `None` for a journal in the data folder.
+pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> {
+    let at = root.value("journal")?.span();
+    let table = root.table("journal")?;
+    let engines = [("embedded", Engine::Embedded), ("jetstream", Engine::JetStream)];
+    match table.choice("engine", &engines)? {
+        Engine::Embedded => {
+            // Whatever else is set is none of its settings.
+            table.finish();
+            return None;
+        }
+        Engine::JetStream => {}
+    }
+    let source = table.source();
+    let servers: Vec<String> =
+        table.strings("servers").iter().filter_map(|at| server(&table, at)).collect();
+    if servers.is_empty() || servers.len() > SERVERS_MAX {
+        let what = format!("[journal] needs 1 to {SERVERS_MAX} servers");
+        source.problem(&at, what, Some("write servers = [\"nats://localhost:4222\"]".to_owned()));
+    }
+    let stream =
+        name(&table, "stream", STREAM_MAX_CHARS).unwrap_or_else(|| STREAM_DEFAULT.to_owned());
+    let node = match table.value("node") {
+        Some(_) => name(&table, "node", NODE_MAX_CHARS),
+        None => host_name(),
+    };
+    if node.is_none() {
+        let hint = "write node = \"a\": letters, digits, - and _, another one on each machine";
+        source.problem(&at, "[journal] needs the name of this node", Some(hint.to_owned()));
+    }
+    let file = |key| table.string(key).map(|At { value, .. }| folder.join(value));
+    let options = JetStreamOptions {
+        servers,
+        stream,
+        replicas: table.size("replicas", 1..=5).unwrap_or(REPLICAS_DEFAULT),
+        node: node.unwrap_or_default(),
+        url: table.string("url").map(|At { value, .. }| value.to_owned()),
+        credentials: file("credentials_file"),
+        ca: file("ca_file"),
+        takeover_after: table
+            .millis("takeover_after_ms", 1_000..=600_000)
+            .unwrap_or(TAKEOVER_DEFAULT),
+        rank: table.integer("rank", 0..=100).and_then(|rank| u32::try_from(rank).ok()).unwrap_or(0),
+    };
+    table.finish();
+    Some(options)
+}
+
+fn server(table: &Table<'_>, At { value, span }: &At<&str>) -> Option<String> {
+    let address = ["nats://", "tls://"].iter().find_map(|scheme| value.strip_prefix(scheme));
+    let problem = match address {
+        None => "must begin with nats:// or tls://",
+        Some(address) if address.contains('@') => {
+            "must not have a user and a password: credentials_file names a file with credentials"
+        }
+        Some(address) if address.is_empty() || address.contains(['/', ' ']) => {
+            "must be followed by a host, or by host:port"
+        }
+        Some(_) => return Some((*value).to_owned()),
+    };
+    let shown =
+        if value.contains('@') { "a server's URL".to_owned() } else { format!("{value:?}") };
+    let hint = Some("write \"nats://localhost:4222\"".to_owned());
+    table.source().problem(span, format!("{shown} {problem}"), hint);
+    None
+}
+
+fn name(table: &Table<'_>, key: &'static str, max_chars: usize) -> Option<String> {
+    let At { value, span } = table.string(key)?;
+    if !is_name(value) {
+        let hint = format!("take 1 to {max_chars} letters, digits, - and _");
+        table.source().problem(&span, format!("{key} can't be {value:?}"), Some(hint));
+    }
+    Some(value.to_owned())
+}
+
+/// The name of this machine, without its domain, if it can be a node's.
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_str().ok()?.split('.').next()?.to_owned();
+    is_name(&name).then_some(name)
+}

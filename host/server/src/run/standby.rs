@@ -1,0 +1,125 @@
+//! A node of a router whose journal is on JetStream, until it owns that: its tables follow the owner's
+//! commits, what it is asked is handed on to the owner, and it takes over when that has gone.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby};
+use usher_event::Digest;
+use usher_jetstream::{JetStreamJournal, JetStreamOptions};
+use usher_journal::{Journal, JournalError};
+
+use crate::http::{Forwarder, Listener, Tls};
+
+/// A broker whose journal is on JetStream.
+pub(super) struct Owned {
+    pub(super) broker: Arc<EmbeddedBroker>,
+    pub(super) journal: Arc<JetStreamJournal>,
+}
+
+/// Opens the data folder and follows the journal until this node owns it. Dropping it gives up.
+pub(super) async fn own(
+    options: Options,
+    journal: JetStreamOptions,
+    listeners: &[Listener],
+    tls: Option<Arc<Tls>>,
+) -> anyhow::Result<Owned> {
+    loop {
+        let (standby, journal) = open(options.clone(), journal.clone()).await?;
+        let heard = Arc::downgrade(&journal);
+        let forwarder = Forwarder::new(journal.node().to_owned(), tls.clone(), move || {
+            heard.upgrade().and_then(|journal| journal.owner())
+        });
+        let standby = tokio::select! {
+            followed = follow(standby, &journal) => followed?,
+            never = forwarder.serve(listeners) => match never {},
+        };
+        match spawn_blocking(move || standby.claim()).await? {
+            Ok(broker) => {
+                tracing::info!(node = journal.node(), "this node owns the journal");
+                return Ok(Owned { broker, journal });
+            }
+            Err(OpenError::Refused { source: source @ JournalError::Fenced { .. }, .. }) => {
+                tracing::info!(reason = %source, "another node was faster");
+            }
+            Err(error) => return Err(anyhow!("{error}")),
+        }
+    }
+}
+
+async fn open(
+    options: Options,
+    journal: JetStreamOptions,
+) -> anyhow::Result<(Standby, Arc<JetStreamJournal>)> {
+    let opened = spawn_blocking(move || {
+        let mut opened = None;
+        let standby = Standby::open(options, |folder, local| {
+            let journal = Arc::new(JetStreamJournal::open(folder, local, journal)?);
+            let (id, shared) = (journal.id(), Arc::clone(&journal) as Arc<dyn Journal>);
+            opened = Some(journal);
+            Ok((shared, id))
+        })?;
+        Ok::<_, OpenError>(opened.map(|journal| (standby, journal)))
+    });
+    let opened = opened.await?.map_err(|error| anyhow!("{error}"))?;
+    let (standby, journal) = opened.ok_or_else(|| anyhow!("the journal was not opened"))?;
+    Ok((standby.with_blobs(Arc::new(Shared(Arc::clone(&journal)))), journal))
+}
+
+/// Blobs beside the journal.
+struct Shared(Arc<JetStreamJournal>);
+
+impl SharedBlobs for Shared {
+    fn put(&self, digest: &Digest, content: &[u8]) -> io::Result<()> {
+        self.0.put_blob(&digest.to_string(), content).map_err(io::Error::other)
+    }
+
+    fn get(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
+        self.0.blob(&digest.to_string()).map_err(io::Error::other)
+    }
+
+    fn remove(&self, digest: &Digest) -> io::Result<()> {
+        self.0.remove_blob(&digest.to_string()).map_err(io::Error::other)
+    }
+
+    fn list(&self) -> io::Result<Vec<Digest>> {
+        let names = self.0.blobs().map_err(io::Error::other)?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+}
+
+/// Follows the journal until it is this node's turn.
+async fn follow(mut standby: Standby, journal: &JetStreamJournal) -> anyhow::Result<Standby> {
+    let mut changes = journal.changes();
+    let mut vacant = std::pin::pin!(journal.until_vacant());
+    let (mut told, mut trimmed) = (None, 0);
+    loop {
+        if let Some(reason) = journal.failure() {
+            return Err(anyhow!("{reason}"));
+        }
+        let owner = journal.owner();
+        let name = owner.as_ref().map(|owner| owner.node.clone());
+        if name.is_some() && name != told {
+            tracing::info!(owner = name, "standby: this node follows the journal");
+            told = name;
+        }
+        let start = owner.map_or(0, |owner| owner.start);
+        let is_trim_due = start > std::mem::replace(&mut trimmed, start);
+        let caught_up = spawn_blocking(move || {
+            standby.catch_up()?;
+            if is_trim_due {
+                standby.trim(start)?;
+            }
+            Ok::<_, OpenError>(standby)
+        });
+        standby = caught_up.await?.map_err(|error| anyhow!("{error}"))?;
+        tokio::select! {
+            biased;
+            () = &mut vacant => return Ok(standby),
+            () = changes.next() => {}
+        }
+    }
+}
