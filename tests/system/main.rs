@@ -26,6 +26,7 @@ mod ladder;
 mod languages;
 mod lifecycle;
 mod listening;
+mod nodes;
 mod packaging;
 mod page;
 mod plugin_files;

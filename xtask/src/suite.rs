@@ -11,12 +11,13 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{build_workspace, cargo, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
-use crate::{browser, crash, guests, hostile, languages, simulate};
+use crate::{browser, crash, guests, hostile, languages, nats, simulate};
 
 /// Seeds played by the ledger simulation.
 const SIMULATED_SEEDS: u64 = 1_000;
 const SIMULATE: &str = "simulate: 1000 seeds";
 const HOSTILE: &str = "hostile: every row";
+const NATS: &str = "nats-server: set-up";
 const PAGE: &str = "page: in a browser";
 const LANGUAGES: &str = "languages: a plugin in each";
 
@@ -56,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }));
     }
     if steps.iter().all(|step| step.failure.is_none()) {
+        steps.push(step(NATS, || nats::server().map(|_| Counts::default())));
         steps.push(step("host: unit, system and doc tests", || {
             let mut test = cargo(&repository(), "test", &target_dir());
             counted(test.args(["--workspace", "--no-fail-fast"]).args(filter(options)))

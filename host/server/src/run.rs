@@ -303,7 +303,8 @@ async fn serve(
     let (ready, is_ready) = oneshot::channel();
     let mut reconciler = tokio::spawn(reconciler.run(ready, stopped));
     app.intake.open();
-    for url in urls {
+    // Where the journal is elsewhere they are told before it is followed.
+    for url in urls.iter().filter(|_| journal.is_none()) {
         tracing::info!(url, "listening");
     }
 

@@ -27,6 +27,9 @@ pub(super) async fn own(
     listeners: &[Listener],
     tls: Option<Arc<Tls>>,
 ) -> anyhow::Result<Owned> {
+    for listener in listeners {
+        tracing::info!(url = listener.url()?, "listening");
+    }
     loop {
         let (standby, journal) = open(options.clone(), journal.clone()).await?;
         let heard = Arc::downgrade(&journal);

@@ -1,0 +1,209 @@
+//! Several nodes of one router, with their journal on a real NATS server. Without one these say so and
+//! do nothing.
+
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use usher_tests::{Client, Folder, NatsServer, Router, wait_for};
+
+use crate::scene::event;
+
+/// A server, and what nodes of a router on it are configured with.
+struct Nodes {
+    server: NatsServer,
+    _store: TempDir,
+}
+
+impl Nodes {
+    fn new() -> Result<Option<Self>> {
+        let Some(program) = NatsServer::program() else { return Ok(None) };
+        let store = tempfile::tempdir()?;
+        let server = NatsServer::start(&program, store.path(), "sync_interval: always")?;
+        Ok(Some(Self { server, _store: store }))
+    }
+
+    fn folder(&self, node: &str, rank: u32, more: &str) -> Result<Folder> {
+        let journal = format!(
+            "[journal]\nengine = \"jetstream\"\nservers = [\"{}\"]\nreplicas = 1\nnode = \"{node}\"\n\
+             rank = {rank}\ntakeover_after_ms = 1000\n{more}",
+            self.server.url()
+        );
+        let folder = Folder::with_config("", &journal)?;
+        folder.install_guests(&["emit"])?;
+        Ok(folder)
+    }
+}
+
+/// The node that becomes the owner, with its plugin serving.
+fn owner(folder: &Folder) -> Result<Router> {
+    let router = Router::start(folder)?;
+    serves(router.client())?;
+    Ok(router)
+}
+
+fn serves(client: &Client) -> Result<()> {
+    wait_for("the owner to be ready", || {
+        Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
+    })?;
+    client.wait_for_plugin("emit", "serving").map(drop)
+}
+
+/// A node that follows the owner.
+fn standby(folder: &Folder) -> Result<Router> {
+    let router = Router::start_unready(folder)?;
+    router.wait_for_log("that it follows", |line| {
+        line["fields"]["message"].as_str()?.starts_with("standby:").then_some(())
+    })?;
+    Ok(router)
+}
+
+/// An event that makes the plugin emit one.
+fn one(id: &str) -> Value {
+    event("test.emit", id, &json!({ "what": "many", "count": 1 }))
+}
+
+/// The ids of all events that were published, and how many were emitted, once all is done.
+fn outcome(client: &Client) -> Result<(Vec<String>, usize)> {
+    wait_for("all to be delivered", || {
+        let waiting = client.get_json("/subscriptions")?;
+        let waiting = waiting["subscriptions"].as_array().context("no list")?.clone();
+        let is_done =
+            |sub: &Value| sub["lag"] == 0 && sub["in_flight"] == 0 && sub["retrying"] == 0;
+        Ok(waiting.iter().all(is_done).then_some(()))
+    })?;
+    let published = client.events_of_type("test.emit")?;
+    let ids = published.iter().filter_map(|event| event["event"]["id"].as_str());
+    let mut ids: Vec<_> = ids.map(str::to_owned).collect();
+    ids.sort();
+    Ok((ids, client.events_of_type("test.emitted")?.len()))
+}
+
+#[test]
+fn a_standby_hands_on_and_takes_over_from_an_owner_that_is_killed() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let (a, b) = (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?);
+    let first = owner(&a)?;
+    let second = standby(&b)?;
+    // What it is asked, the owner answers.
+    let body = serde_json::to_vec(&one("000"))?;
+    let answer = second.client().post_as("/events", "application/cloudevents+json", &body)?;
+    assert_eq!(
+        (answer.status, answer.header("usher-owner")),
+        (202, Some("a")),
+        "{}",
+        answer.text()
+    );
+    let readiness = second.client().get("/readyz")?;
+    assert_eq!(readiness.status, 503);
+    assert!(readiness.text().contains("the owner of the journal is a"), "{}", readiness.text());
+    assert_eq!(second.client().get("/healthz")?.status, 200);
+
+    // Published through both while the owner is killed; what was refused is published again.
+    let (url, other) = (first.url().to_owned(), second.url().to_owned());
+    let producer = thread::spawn(move || -> Result<()> {
+        for number in 1..=120 {
+            let event = one(&format!("{number:03}"));
+            wait_for("an event to be accepted", || {
+                let url = if number % 2 == 0 { &url } else { &other };
+                let is_accepted = Client::new(url).publish(&event).is_ok()
+                    || Client::new(&other).publish(&event).is_ok();
+                Ok(is_accepted.then_some(()))
+            })?;
+        }
+        Ok(())
+    });
+    wait_for("some events", || {
+        Ok((first.client().events_of_type("test.emit")?.len() > 30).then_some(()))
+    })?;
+    first.kill()?;
+    producer.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
+    serves(second.client())?;
+    let (ids, emitted) = outcome(second.client())?;
+    assert_eq!(ids, (0..=120).map(|number| format!("{number:03}")).collect::<Vec<_>>());
+    assert_eq!(emitted, 121);
+
+    // The killed one comes back as a standby, and takes over at once when the owner leaves.
+    let first = standby(&a)?;
+    second.stop()?;
+    serves(first.client())?;
+    assert_eq!(outcome(first.client())?, (ids, 121));
+    first.stop()
+}
+
+/// An owner that is stopped for a while, and then goes on as if nothing had been, changes nothing.
+#[test]
+fn an_owner_that_was_overtaken_ends() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let (a, b) = (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?);
+    let mut first = owner(&a)?;
+    let second = standby(&b)?;
+    first.client().publish(&one("1"))?;
+    let process = Pid::from_raw(i32::try_from(first.process())?).context("no process")?;
+    kill_process(process, Signal::STOP)?;
+    serves(second.client())?;
+    second.client().publish(&one("2"))?;
+    kill_process(process, Signal::CONT)?;
+    // It finds out with the next that it is asked, if it hasn't.
+    let late = first.client().publish(&one("3"));
+    assert!(late.is_err(), "{late:?}");
+    assert_eq!(first.exited()?.code(), Some(3));
+    assert!(first.log_tail(50).contains("has begun"), "{}", first.log_tail(50));
+    let (ids, emitted) = outcome(second.client())?;
+    assert_eq!((ids, emitted), (vec!["1".to_owned(), "2".to_owned()], 2));
+    second.stop()
+}
+
+/// Blobs that one owner has written are there for the next, whose folder never had them.
+#[test]
+fn blobs_and_state_are_there_for_the_next_owner() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let grants = "[plugin.probe.grants]\nblobs = true\n";
+    let (a, b) = (nodes.folder("a", 0, grants)?, nodes.folder("b", 1, grants)?);
+    for folder in [&a, &b] {
+        folder.install_guests(&["probe"])?;
+    }
+    let first = owner(&a)?;
+    first.client().wait_for_plugin("probe", "serving")?;
+    let put = json!({ "try": "put-blob", "content": "kept" });
+    let receipt = first.client().publish_new("test.probe", "1", &put)?;
+    let flow = first.client().settled_flow(receipt.sequence)?;
+    let second = standby(&b)?;
+    let blobs = first.client().get_json("/blobs")?;
+    let digest =
+        blobs["blobs"][0]["digest"].as_str().with_context(|| format!("{flow}"))?.to_owned();
+    first.kill()?;
+    serves(second.client())?;
+    let read = second.client().get(&format!("/blobs/{digest}"))?;
+    assert_eq!((read.status, read.text().as_str()), (200, "kept"));
+    second.stop()
+}
+
+/// While the servers are away nothing is acknowledged; then it goes on by itself.
+#[test]
+fn servers_that_are_away_are_waited_for() -> Result<()> {
+    let Some(mut nodes) = Nodes::new()? else { return Ok(()) };
+    let folder = nodes.folder("a", 0, "")?;
+    let router = owner(&folder)?;
+    router.client().publish(&one("1"))?;
+    nodes.server.kill()?;
+    let (url, path) = (router.url().to_owned(), PathBuf::from("/events"));
+    let waiting = thread::spawn(move || -> Result<u16> {
+        let body = serde_json::to_vec(&one("2"))?;
+        let path = path.display().to_string();
+        Ok(Client::new(&url).post_as(&path, "application/cloudevents+json", &body)?.status)
+    });
+    router.wait_for_log("that it can't be written", |line| {
+        line["fields"]["message"].as_str()?.contains("can't be written").then_some(())
+    })?;
+    assert!(!waiting.is_finished());
+    nodes.server.start_again()?;
+    let status = waiting.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
+    assert_eq!(status, 202);
+    let (ids, emitted) = outcome(router.client())?;
+    assert_eq!((ids, emitted), (vec!["1".to_owned(), "2".to_owned()], 2));
+    router.stop()
+}
