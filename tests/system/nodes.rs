@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use usher_tests::{Client, Folder, NatsServer, Router, wait_for};
+use usher_tests::{Client, Folder, NatsServer, Router, usher, wait_for};
 
 use crate::scene::event;
 
@@ -26,13 +26,16 @@ impl Nodes {
         Ok(Some(Self { server, _store: store }))
     }
 
-    fn folder(&self, node: &str, rank: u32, more: &str) -> Result<Folder> {
-        let journal = format!(
+    fn tables(&self, node: &str, rank: u32, more: &str) -> String {
+        format!(
             "[journal]\nengine = \"jetstream\"\nservers = [\"{}\"]\nreplicas = 1\nnode = \"{node}\"\n\
              rank = {rank}\ntakeover_after_ms = 1000\n{more}",
             self.server.url()
-        );
-        let folder = Folder::with_config("", &journal)?;
+        )
+    }
+
+    fn folder(&self, node: &str, rank: u32, more: &str) -> Result<Folder> {
+        let folder = Folder::with_config("", &self.tables(node, rank, more))?;
         folder.install_guests(&["emit"])?;
         Ok(folder)
     }
@@ -206,4 +209,65 @@ fn servers_that_are_away_are_waited_for() -> Result<()> {
     let (ids, emitted) = outcome(router.client())?;
     assert_eq!((ids, emitted), (vec!["1".to_owned(), "2".to_owned()], 2));
     router.stop()
+}
+
+/// A router moves onto JetStream and back, with all that it has.
+#[test]
+fn a_router_moves_to_jetstream_and_back() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let grants = "[plugin.probe.grants]\nblobs = true\n";
+    let folder = Folder::with_config("", grants)?;
+    folder.install_guests(&["emit", "probe"])?;
+    let router = owner(&folder)?;
+    router.client().wait_for_plugin("probe", "serving")?;
+    router.client().publish(&one("1"))?;
+    let put = json!({ "try": "put-blob", "content": "kept" });
+    let receipt = router.client().publish_new("test.probe", "p", &put)?;
+    router.client().settled_flow(receipt.sequence)?;
+    let blobs = router.client().get_json("/blobs")?;
+    let blob = format!("/blobs/{}", blobs["blobs"][0]["digest"].as_str().context("no blob")?);
+    router.stop()?;
+
+    let config = folder.config().display().to_string();
+    let copy = |from: &str, to: &str| -> Result<Value> {
+        let copied = usher(&["journal", "copy", from, to, "--config", &config, "--json"], b"")?;
+        ensure!(copied.code == 0, "{}", copied.stderr);
+        copied.json()
+    };
+    let refused = copy("embedded", "jetstream").unwrap_err();
+    assert!(refused.to_string().contains("has no [journal]"), "{refused}");
+    folder.configure("", &nodes.tables("a", 0, grants))?;
+    let copied = copy("embedded", "jetstream")?;
+    assert_eq!((&copied["known"], &copied["blobs"]), (&json!(0), &json!(1)), "{copied}");
+    // Once more finds all of it there.
+    let again = copy("embedded", "jetstream")?;
+    assert_eq!(again["known"], copied["records"], "{again}");
+
+    let first = owner(&folder)?;
+    let other = nodes.folder("b", 1, grants)?;
+    let second = standby(&other)?;
+    first.client().publish(&one("2"))?;
+    first.stop()?;
+    serves(second.client())?;
+    assert_eq!(outcome(second.client())?, (vec!["1".to_owned(), "2".to_owned()], 2));
+    assert_eq!(second.client().get(&blob)?.text(), "kept");
+    second.client().publish(&one("3"))?;
+    assert_eq!(outcome(second.client())?.1, 3);
+    second.kill()?;
+    let refused = copy("embedded", "jetstream").unwrap_err();
+    assert!(refused.to_string().contains("has begun to write to it"), "{refused}");
+
+    copy("jetstream", "embedded")?;
+    folder.configure("", grants)?;
+    let router = owner(&folder)?;
+    assert_eq!(outcome(router.client())?.0, ["1", "2", "3"]);
+    assert_eq!(router.client().get(&blob)?.text(), "kept");
+    router.stop()?;
+    // It has gone on by itself: it is no node of the others any more.
+    folder.configure("", &nodes.tables("a", 0, grants))?;
+    let mut refused = Router::start_unready(&folder)?;
+    assert_eq!(refused.exited()?.code(), Some(1));
+    let log = refused.log_tail(20);
+    assert!(log.contains("went on elsewhere") || log.contains("this node has seen"), "{log}");
+    Ok(())
 }

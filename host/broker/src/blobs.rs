@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use bytes::Bytes;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 
-use crate::files::{make_folder, remove_folder, sync_folder};
+use crate::files::{make_folder, remove_folder, replace_file, sync_folder};
 use crate::store::{Space, Store, StoreFailure, keys, schema};
 
 /// Where content is stored.
@@ -327,6 +327,49 @@ impl Blobs {
         // Even if the file existed: its writer may not have synced it yet.
         sync_folder(&shelf)
     }
+}
+
+/// Puts all blobs of a folder where nodes share them; returns how many there are.
+pub(crate) fn share_all(folder: &Path, shared: &dyn SharedBlobs) -> io::Result<u64> {
+    let mut count = 0;
+    if !folder.exists() {
+        return Ok(count);
+    }
+    for shelf in fs::read_dir(folder)? {
+        let shelf = shelf?.path();
+        if !shelf.is_dir() {
+            continue;
+        }
+        for found in fs::read_dir(shelf)? {
+            let found = found?;
+            let name = found.file_name();
+            if let Some(digest) = name.to_str().and_then(|name| name.parse().ok()) {
+                shared.put(&digest, &fs::read(found.path())?)?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Gets all blobs that a folder lacks from where nodes share them; returns how many there are.
+pub(crate) fn fetch_all(folder: &Path, shared: &dyn SharedBlobs) -> io::Result<u64> {
+    let digests = shared.list()?;
+    for digest in &digests {
+        let (shelf, path) = file(folder, digest);
+        if path.is_file() {
+            continue;
+        }
+        let content = shared.get(digest)?.unwrap_or_default();
+        if Digest::of(&content) != *digest {
+            let words = format!("blob {digest} came damaged from where nodes share them");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
+        fs::create_dir_all(&shelf)?;
+        replace_file(&shelf, &digest.to_string(), &content)?;
+        sync_folder(folder)?;
+    }
+    Ok(digests.len() as u64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

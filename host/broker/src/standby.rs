@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use usher_journal::{Journal, JournalError, JournalId, LocalJournal, LocalOptions};
 
+use crate::blobs::{fetch_all, share_all};
 use crate::folder::Folder;
 use crate::ledger::Recovered;
 use crate::load::load;
@@ -82,6 +83,32 @@ impl Standby {
     #[must_use]
     pub fn with_blobs(self, shared: Arc<dyn SharedBlobs>) -> Self {
         Self { shared: Some(shared), ..self }
+    }
+
+    /// Puts the folder's blobs where nodes share them; returns how many there are.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn share_blobs(&self, shared: &dyn SharedBlobs) -> Result<u64, OpenError> {
+        let shared = share_all(&self.folder.blobs(), shared).map_err(OpenFailure::Io);
+        shared.map_err(refused(&self.options))
+    }
+
+    /// Gets the blobs that the folder lacks from where nodes share them; returns how many there are.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn fetch_blobs(&self, shared: &dyn SharedBlobs) -> Result<u64, OpenError> {
+        let fetched = fetch_all(&self.folder.blobs(), shared).map_err(OpenFailure::Io);
+        fetched.map_err(refused(&self.options))
+    }
+
+    /// Closes the journal as it is.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn close(self) -> Result<(), OpenError> {
+        self.journal.close().map_err(|error| refused(&self.options)(error.into()))
     }
 
     /// Brings the tables up to what the journal has by now. Blocks on the disk.

@@ -1,5 +1,6 @@
 //! `[journal]`: where the journal is kept, and this node's part in it.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,13 +52,18 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
         source.problem(&at, "[journal] needs the name of this node", Some(hint.to_owned()));
     }
     let file = |key| table.string(key).map(|At { value, .. }| folder.join(value));
+    let user = table.string("user").map(|At { value, .. }| value.to_owned());
+    let user = together(&table, &at, ("user", user), ("password_file", file("password_file")));
+    let (certificate, key) = (file("cert_file"), file("key_file"));
+    let certificate = together(&table, &at, ("cert_file", certificate), ("key_file", key));
     let options = JetStreamOptions {
         servers,
         stream,
         replicas: table.size("replicas", 1..=5).unwrap_or(REPLICAS_DEFAULT),
         node: node.unwrap_or_default(),
         url: table.string("url").map(|At { value, .. }| value.to_owned()),
-        credentials: file("credentials_file"),
+        user,
+        certificate,
         ca: file("ca_file"),
         takeover_after: table
             .millis("takeover_after_ms", 1_000..=600_000)
@@ -73,7 +79,7 @@ fn server(table: &Table<'_>, At { value, span }: &At<&str>) -> Option<String> {
     let problem = match address {
         None => "must begin with nats:// or tls://",
         Some(address) if address.contains('@') => {
-            "must not have a user and a password: credentials_file names a file with credentials"
+            "must not have a user and a password: set user and password_file"
         }
         Some(address) if address.is_empty() || address.contains(['/', ' ']) => {
             "must be followed by a host, or by host:port"
@@ -84,6 +90,24 @@ fn server(table: &Table<'_>, At { value, span }: &At<&str>) -> Option<String> {
         if value.contains('@') { "a server's URL".to_owned() } else { format!("{value:?}") };
     let hint = Some("write \"nats://localhost:4222\"".to_owned());
     table.source().problem(span, format!("{shown} {problem}"), hint);
+    None
+}
+
+/// Two settings that are there together, or not at all.
+fn together<A, B>(
+    table: &Table<'_>,
+    at: &Range<usize>,
+    (one, a): (&str, Option<A>),
+    (other, b): (&str, Option<B>),
+) -> Option<(A, B)> {
+    let missing = match (a, b) {
+        (Some(a), Some(b)) => return Some((a, b)),
+        (None, None) => return None,
+        (Some(_), None) => other,
+        (None, Some(_)) => one,
+    };
+    let what = format!("[journal] has only one of {one} and {other}");
+    table.source().problem(at, what, Some(format!("set {missing} as well")));
     None
 }
 

@@ -30,12 +30,14 @@ pub(crate) async fn connect(options: &JetStreamOptions) -> Result<Client, Journa
                 let tries = u64::try_from(tries).unwrap_or(u64::MAX);
                 Duration::from_millis(tries.saturating_mul(50).min(1_000))
             });
-        if let Some(file) = &options.credentials {
-            let name = || format!("the credentials in {}", file.display());
-            let read = tokio::fs::read_to_string(file).await;
-            let read = read.map_err(|error| refused(format!("{}: {error}", name())))?;
-            let taken = connecting.credentials(&read);
-            connecting = taken.map_err(|error| refused(format!("{}: {error}", name())))?;
+        if let Some((user, file)) = &options.user {
+            let password = std::fs::read_to_string(file)
+                .map_err(|error| refused(format!("the password in {}: {error}", file.display())))?;
+            let password = password.trim_end_matches(['\r', '\n']).to_owned();
+            connecting = connecting.user_and_password(user.clone(), password);
+        }
+        if let Some((certificate, key)) = &options.certificate {
+            connecting = connecting.add_client_certificate(certificate.clone(), key.clone());
         }
         if let Some(ca) = &options.ca {
             connecting = connecting.add_root_certificates(ca.clone());
@@ -52,9 +54,7 @@ pub(crate) async fn connect(options: &JetStreamOptions) -> Result<Client, Journa
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                return Err(refused(format!(
-                    "{error}; check journal.credentials, or user and password in the URL"
-                )));
+                return Err(refused(format!("{error}; check user and password_file in [journal]")));
             }
             ConnectErrorKind::ServerParse
             | ConnectErrorKind::Tls

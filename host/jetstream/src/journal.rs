@@ -91,17 +91,12 @@ impl JetStreamJournal {
         local: LocalOptions,
         options: JetStreamOptions,
     ) -> Result<Self, JournalError> {
-        let executor = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("journal-nats")
-            .enable_all()
-            .build()
-            .map_err(|error| JournalError::Failed(format!("no thread can be started: {error}")))?;
+        let executor = executor()?;
         let (stop, is_stopping) = watch::channel(false);
         let folder = folder.to_owned();
         let opened = wait(&executor, async move {
             let client = connect(&options).await?;
-            let stream = Stream::open(client, &options, is_stopping).await?;
+            let stream = Stream::open(client, &options, None, is_stopping).await?;
             Shared::open(&folder, local, options, stream, stop).await.map(Arc::new)
         });
         let shared = match opened {
@@ -206,7 +201,17 @@ impl JetStreamJournal {
     }
 }
 
-fn wait<T: Send + 'static>(
+/// One thread for what is asked of the servers.
+pub(crate) fn executor() -> Result<Runtime, JournalError> {
+    let executor = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("journal-nats")
+        .enable_all()
+        .build();
+    executor.map_err(|error| JournalError::Failed(format!("no thread can be started: {error}")))
+}
+
+pub(crate) fn wait<T: Send + 'static>(
     executor: &Runtime,
     work: impl Future<Output = Result<T, JournalError>> + Send + 'static,
 ) -> Result<T, JournalError> {

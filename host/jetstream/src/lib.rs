@@ -11,12 +11,14 @@
 
 mod blobs;
 mod connect;
+mod copy;
 mod journal;
 mod message;
 mod options;
 mod owner;
 mod stream;
 
+pub use copy::{Copied, copy_to_stream};
 pub use journal::{Changes, JetStreamJournal};
 pub use options::{JetStreamOptions, NODE_MAX_CHARS, STREAM_MAX_CHARS, is_name};
 pub use owner::Owner;

@@ -22,8 +22,10 @@ pub struct JetStreamOptions {
     pub node: String,
     /// Where clients reach this node's HTTP API, for other nodes to tell.
     pub url: Option<String>,
-    /// A file with a user's JWT and the seed of its key.
-    pub credentials: Option<PathBuf>,
+    /// The user to log in as, and a file with its password.
+    pub user: Option<(String, PathBuf)>,
+    /// Files with a client certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// A file with certificates of authorities to trust beside the system's.
     pub ca: Option<PathBuf>,
     /// For how long nothing is heard of the owner until another node takes over.

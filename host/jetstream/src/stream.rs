@@ -73,10 +73,11 @@ pub(crate) enum Placed {
 }
 
 impl Stream {
-    /// The stream of these options. Makes one if it isn't there.
+    /// The stream of these options. Makes one if it isn't there, for the journal with this id or a new one.
     pub(crate) async fn open(
         client: Client,
         options: &JetStreamOptions,
+        id: Option<JournalId>,
         is_stopping: watch::Receiver<bool>,
     ) -> Result<Self, JournalError> {
         let name = options.stream.clone();
@@ -97,7 +98,7 @@ impl Stream {
                     GetStreamErrorKind::JetStream(error)
                         if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
                     {
-                        make(&context, options, &subject).await?;
+                        make(&context, options, &subject, id).await?;
                     }
                     GetStreamErrorKind::JetStream(error) if !is_passing(&error) => {
                         return Err(refused(error.to_string()));
@@ -352,9 +353,13 @@ async fn make(
     context: &Context,
     options: &JetStreamOptions,
     subject: &str,
+    id: Option<JournalId>,
 ) -> Result<(), JournalError> {
     let refused = |reason: String| JournalError::Service { stream: options.stream.clone(), reason };
-    let id = new_id().map_err(|error| refused(format!("no random numbers: {error}")))?;
+    let id = match id {
+        Some(id) => id,
+        None => new_id().map_err(|error| refused(format!("no random numbers: {error}")))?,
+    };
     let config = Config {
         name: options.stream.clone(),
         description: Some("The journal of an Usher router".to_owned()),

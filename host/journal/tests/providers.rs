@@ -14,7 +14,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use provider::{append, check, does_what_a_journal_does, events, fill, first_sequence, positions};
+use provider::{append, check, does_what_a_journal_does, fill, first_sequence, positions};
 use tempfile::TempDir;
 use usher_journal::{
     Entry, Gap, Journal, JournalError, LocalJournal, LocalOptions, MemoryJournal, Record, Recovery,

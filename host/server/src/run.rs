@@ -7,7 +7,7 @@
 mod closing;
 mod memory;
 mod reload;
-mod standby;
+pub(crate) mod standby;
 
 use std::convert::Infallible;
 use std::io::IsTerminal;

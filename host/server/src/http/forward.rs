@@ -17,9 +17,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use usher_api::routes;
 use usher_jetstream::Owner;
 use usher_outbound::{AddressRange, Connector, Origin};
@@ -33,6 +33,9 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// How long a client may take for a handshake, or for a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request under way may take once this node hands on no more.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Says who answered.
 const OWNER: HeaderName = HeaderName::from_static("usher-owner");
@@ -71,37 +74,35 @@ pub(crate) struct Forwarder<F> {
     /// The client for the owner's URL, as it was last.
     client: Mutex<Option<(String, Clients)>>,
     connections: Arc<Semaphore>,
+    /// Its connections end with what they are at.
+    end: CancellationToken,
 }
 
 impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
     pub(crate) fn new(node: String, tls: Option<Arc<Tls>>, owner: F) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Arc::new(Self { node, owner, tls, client: Mutex::default(), connections })
+        let end = CancellationToken::new();
+        Arc::new(Self { node, owner, tls, client: Mutex::default(), connections, end })
     }
 
-    /// Serves on all listeners. Never returns; dropping it closes all connections.
+    /// Serves on all listeners. Never returns; once it is dropped, connections end with what they are at.
     pub(crate) async fn serve(self: Arc<Self>, listeners: &[Listener]) -> Infallible {
+        let _end = self.end.clone().drop_guard();
         join_all(listeners.iter().map(|listener| self.accept(listener))).await;
         std::future::pending().await
     }
 
     async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
-        let mut connections = JoinSet::new();
         loop {
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
                 return std::future::pending().await;
             };
-            let accepted = tokio::select! {
-                biased;
-                Some(_) = connections.join_next() => continue,
-                accepted = listener.accept() => accepted,
-            };
-            let Ok((stream, origin)) = accepted else {
+            let Ok((stream, origin)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
             let (this, is_tls) = (Arc::clone(self), listener.is_tls());
-            connections.spawn(async move {
+            tokio::spawn(async move {
                 this.connection(stream, is_tls, origin.is_local).await;
                 drop(permit);
             });
@@ -121,6 +122,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
     }
 
     async fn speak(self: Arc<Self>, stream: Box<dyn Stream>, is_local: bool) {
+        let end = self.end.clone();
         let answer = service_fn(move |request| {
             let this = Arc::clone(&self);
             async move { Ok::<_, Infallible>(this.answer(request, is_local).await) }
@@ -132,8 +134,15 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(HEADER_MAX_BYTES);
         builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_MAX_BYTES as u32);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
         // A client that leaves early is none of this node's troubles.
-        let _ = pin!(builder.serve_connection(TokioIo::new(stream), answer)).await;
+        let _ = tokio::select! {
+            ended = &mut connection => ended,
+            () = end.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            }
+        };
     }
 
     async fn answer(&self, request: Request<Incoming>, is_local: bool) -> Response {

@@ -14,6 +14,9 @@ pub(crate) enum Command {
     /// Back up, verify or salvage a data folder
     #[command(subcommand)]
     Store(StoreVerb),
+    /// Move a router's journal between its data folder and NATS JetStream
+    #[command(subcommand)]
+    Journal(JournalVerb),
     /// Check the configuration and plugin files without serving
     Check(CheckArgs),
     /// Look at everything a router depends on, and say what to do about what is wrong
@@ -48,6 +51,38 @@ pub(crate) enum StoreVerb {
     Rebuild(StoreRebuildArgs),
     /// Copy what can be read in a damaged data folder to a new one; the old one is not changed
     Salvage(StoreSalvageArgs),
+}
+
+/// `usher journal`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalVerb {
+    /// Copy the journal of a stopped router to JetStream, or back; may be repeated after an interruption
+    Copy(JournalCopyArgs),
+}
+
+/// `usher journal copy`.
+#[derive(Debug, Args)]
+pub(crate) struct JournalCopyArgs {
+    /// Where the journal is
+    #[arg(value_name = "FROM")]
+    pub(crate) from: JournalEngine,
+    /// Where it is to be
+    #[arg(value_name = "TO")]
+    pub(crate) to: JournalEngine,
+    #[command(flatten)]
+    pub(crate) flags: usher_config::Flags,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum JournalEngine {
+    /// In the data folder
+    Embedded,
+    /// On NATS JetStream, as [journal] in the configuration says
+    Jetstream,
 }
 
 /// `usher filter`.

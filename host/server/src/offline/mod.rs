@@ -14,6 +14,7 @@ mod executor;
 mod filter;
 mod inspect;
 mod inspected;
+mod journal;
 mod new;
 mod shadow;
 mod stage;
@@ -24,7 +25,7 @@ mod trial;
 
 use std::process::ExitCode;
 
-use args::StoreVerb;
+use args::{JournalVerb, StoreVerb};
 
 pub(crate) use args::Command;
 pub(crate) use trial::run as try_dead_letter;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Store(StoreVerb::Verify(args)) => store::verify(&args, out),
         Command::Store(StoreVerb::Rebuild(args)) => store::rebuild(&args, out),
         Command::Store(StoreVerb::Salvage(args)) => store::salvage(&args, out),
+        Command::Journal(JournalVerb::Copy(args)) => journal::copy(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Filter(verb) => filter::run(&verb, out),

@@ -2,6 +2,7 @@
 //! commits, what it is asked is handed on to the owner, and it takes over when that has gone.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -31,7 +32,10 @@ pub(super) async fn own(
         tracing::info!(url = listener.url()?, "listening");
     }
     loop {
-        let (standby, journal) = open(options.clone(), journal.clone()).await?;
+        let (options, place) = (options.clone(), journal.clone());
+        let opened = spawn_blocking(move || open(options, place, |_| Ok(())));
+        let (standby, journal) = opened.await??;
+        let standby = standby.with_blobs(Arc::new(SharedByNodes(Arc::clone(&journal))));
         let heard = Arc::downgrade(&journal);
         let forwarder = Forwarder::new(journal.node().to_owned(), tls.clone(), move || {
             heard.upgrade().and_then(|journal| journal.owner())
@@ -53,29 +57,29 @@ pub(super) async fn own(
     }
 }
 
-async fn open(
+/// Opens the data folder with its replica of the journal; `before` gets the replica's folder first.
+pub(crate) fn open(
     options: Options,
-    journal: JetStreamOptions,
+    place: JetStreamOptions,
+    before: impl FnOnce(&Path) -> Result<(), JournalError>,
 ) -> anyhow::Result<(Standby, Arc<JetStreamJournal>)> {
-    let opened = spawn_blocking(move || {
-        let mut opened = None;
-        let standby = Standby::open(options, |folder, local| {
-            let journal = Arc::new(JetStreamJournal::open(folder, local, journal)?);
-            let (id, shared) = (journal.id(), Arc::clone(&journal) as Arc<dyn Journal>);
-            opened = Some(journal);
-            Ok((shared, id))
-        })?;
-        Ok::<_, OpenError>(opened.map(|journal| (standby, journal)))
+    let mut opened = None;
+    let standby = Standby::open(options, |folder, local| {
+        before(folder)?;
+        let journal = Arc::new(JetStreamJournal::open(folder, local, place)?);
+        let (id, shared) = (journal.id(), Arc::clone(&journal) as Arc<dyn Journal>);
+        opened = Some(journal);
+        Ok((shared, id))
     });
-    let opened = opened.await?.map_err(|error| anyhow!("{error}"))?;
-    let (standby, journal) = opened.ok_or_else(|| anyhow!("the journal was not opened"))?;
-    Ok((standby.with_blobs(Arc::new(Shared(Arc::clone(&journal)))), journal))
+    let standby = standby.map_err(|error| anyhow!("{error}"))?;
+    let journal = opened.ok_or_else(|| anyhow!("the journal was not opened"))?;
+    Ok((standby, journal))
 }
 
 /// Blobs beside the journal.
-struct Shared(Arc<JetStreamJournal>);
+pub(crate) struct SharedByNodes(pub(crate) Arc<JetStreamJournal>);
 
-impl SharedBlobs for Shared {
+impl SharedBlobs for SharedByNodes {
     fn put(&self, digest: &Digest, content: &[u8]) -> io::Result<()> {
         self.0.put_blob(&digest.to_string(), content).map_err(io::Error::other)
     }

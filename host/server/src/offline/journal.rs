@@ -1,0 +1,56 @@
+//! `usher journal`: moves a journal between the data folder and NATS JetStream.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use usher_broker::Options;
+use usher_cli::ui::{CliError, Output};
+use usher_config as config;
+use usher_jetstream::{Copied, copy_to_stream};
+use usher_journal::Journal as _;
+
+use super::args::{JournalCopyArgs, JournalEngine};
+use crate::run::standby::{SharedByNodes, open};
+
+/// Copies a journal, and opens it as a node would. The data folder is a whole copy of it either way.
+pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliError> {
+    let config = config::load(&args.flags.resolved_in(Path::new("")).0)
+        .map_err(|problems| CliError::Usage(problems.to_string()))?;
+    let Some(place) = config.journal else {
+        let what = "the configuration has no [journal] with engine = \"jetstream\"";
+        return Err(CliError::with_hint(
+            what,
+            "it says which stream is meant; see docs/cluster.md",
+        ));
+    };
+    if args.from == args.to {
+        return Err(CliError::Usage("FROM and TO are the same".to_owned()));
+    }
+    let (options, target) = (Options::new(&config.data), place.clone());
+    let mut copied = None;
+    let copy = || -> anyhow::Result<(u64, u64)> {
+        let (mut standby, journal) = open(options, place, |folder| {
+            if args.to == JournalEngine::Jetstream {
+                copied = Some(copy_to_stream(folder, target)?);
+            }
+            Ok(())
+        })?;
+        let shared = SharedByNodes(Arc::clone(&journal));
+        let blobs = match args.to {
+            JournalEngine::Jetstream => standby.share_blobs(&shared)?,
+            JournalEngine::Embedded => standby.fetch_blobs(&shared)?,
+        };
+        standby.catch_up()?;
+        let records = journal.end() - journal.start();
+        standby.close()?;
+        Ok((records, blobs))
+    };
+    let (records, blobs) = copy().map_err(|error| CliError::new(format!("{error:#}")))?;
+    let known = copied.map(|Copied { known, .. }| known);
+    if args.json {
+        return out
+            .json(&serde_json::json!({ "records": records, "known": known, "blobs": blobs }));
+    }
+    let known = known.map_or_else(String::new, |known| format!(" ({known} of them were there)"));
+    out.text(&format!("{records} records{known} and {blobs} blobs are copied and compared\n"))
+}
