@@ -203,6 +203,9 @@ fn servers_that_are_away_are_waited_for() -> Result<()> {
         line["fields"]["message"].as_str()?.contains("can't be written").then_some(())
     })?;
     assert!(!waiting.is_finished());
+    let body = serde_json::to_vec(&one("3"))?;
+    let refused = router.client().post_as("/events", "application/cloudevents+json", &body)?;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("2")));
     nodes.server.start_again()?;
     let status = waiting.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
     assert_eq!(status, 202);

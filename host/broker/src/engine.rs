@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,6 +41,9 @@ const QUERY_THREADS: usize = 2;
 
 /// How often a flow that grows while it is read is read again.
 const FLOW_TRIES_MAX: u32 = 8;
+
+/// When to publish again while what keeps the journal is away.
+const AWAY_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Maximum queries waiting for a thread.
 const QUERIES_MAX: usize = 1_024;
@@ -280,6 +283,9 @@ impl Deliveries for EmbeddedBroker {
         };
         if let Some(room) = &self.room {
             room.check()?;
+        }
+        if self.shared.store.is_waiting() {
+            return Err(BrokerError::Away { retry_after: AWAY_RETRY_AFTER });
         }
         let events = batch.into_iter().map(identify).collect();
         let (reply, answer) = oneshot::channel();

@@ -573,6 +573,10 @@ impl Journal for JetStreamJournal {
         self.wait(Arc::clone(&self.shared).append(epoch, position, frame.into()))
     }
 
+    fn is_waiting(&self) -> bool {
+        self.shared.stream.is_away()
+    }
+
     fn sync(&self, position: u64) -> Result<(), JournalError> {
         // What is in the replica was acknowledged by the stream.
         match self.end() {

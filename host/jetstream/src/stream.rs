@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -60,6 +61,8 @@ pub(crate) struct Stream {
     pub(crate) id: JournalId,
     /// The longest part of a record's frame.
     pub(crate) part_max_bytes: usize,
+    /// Whether a message waits for servers that are away.
+    is_away: AtomicBool,
     /// Set once nothing is waited for any more.
     is_stopping: watch::Receiver<bool>,
 }
@@ -129,7 +132,16 @@ impl Stream {
         let stream = context.get_stream_no_info(&name).await;
         let stream = stream.map_err(|error| refused(error.to_string()))?;
         let part_max_bytes = (max_payload - HEADERS_MAX_BYTES).min(PART_MAX_BYTES);
-        Ok(Self { context, stream, name, subject, id, part_max_bytes, is_stopping })
+        Ok(Self {
+            context,
+            stream,
+            name,
+            subject,
+            id,
+            part_max_bytes,
+            is_away: AtomicBool::new(false),
+            is_stopping,
+        })
     }
 
     pub(crate) fn error(&self, reason: impl Into<String>) -> JournalError {
@@ -191,6 +203,17 @@ impl Stream {
 
     /// Appends a message behind the one with sequence `last`. Asks until it is known what became of it.
     pub(crate) async fn place(&self, message: &Message, last: u64) -> Result<Placed, JournalError> {
+        let placed = self.ask_to_place(message, last).await;
+        self.is_away.store(false, Ordering::Release);
+        placed
+    }
+
+    /// Whether a message waits for servers that are away.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Acquire)
+    }
+
+    async fn ask_to_place(&self, message: &Message, last: u64) -> Result<Placed, JournalError> {
         let mut is_told = false;
         loop {
             let publish = PublishMessage::build()
@@ -225,6 +248,7 @@ impl Stream {
             } else if matches!(error.kind(), PublishErrorKind::MaxPayloadExceeded) {
                 return Err(self.error("the server's max_payload was lowered; restart this node"));
             } else if !std::mem::replace(&mut is_told, true) {
+                self.is_away.store(true, Ordering::Release);
                 let reason = source(&error);
                 tracing::warn!(
                     stream = self.name,

@@ -73,6 +73,11 @@ pub trait Journal: Send + Sync {
     /// isn't the end.
     fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError>;
 
+    /// Whether an append is waiting for something that is away, and may be for long.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// Waits until the record at this position, and all before it, are durable.
     ///
     /// # Errors

@@ -67,7 +67,9 @@ pub(super) async fn publish(broker: &dyn Deliveries, event: Event) -> bool {
         };
         match error {
             BrokerError::Poisoned(_) | BrokerError::Closed => return false,
-            BrokerError::Busy { retry_after } | BrokerError::Full { retry_after, .. } => {
+            BrokerError::Busy { retry_after }
+            | BrokerError::Away { retry_after }
+            | BrokerError::Full { retry_after, .. } => {
                 sleep(retry_after).await;
             }
             error => {

@@ -31,6 +31,12 @@ pub enum BrokerError {
         /// How long to wait before retrying.
         retry_after: Duration,
     },
+    /// What keeps the journal is away; nothing is published until it is back.
+    #[error("what keeps the journal can't be reached; it goes on by itself")]
+    Away {
+        /// How long to wait before retrying.
+        retry_after: Duration,
+    },
     /// Free disk space is below the reserve; nothing is published until there is more.
     #[error(
         "only {free_bytes} bytes of the disk are free, {reserve_bytes} are kept for what is \

@@ -303,6 +303,10 @@ impl Store for JournaledStore {
         self.shared.check()
     }
 
+    fn is_waiting(&self) -> bool {
+        self.shared.journal.is_waiting()
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure> {
         self.shared.check()?;
         let mut end = lock(&self.shared.end);

@@ -273,6 +273,11 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Whether it still works: it may have failed behind a commit.
     fn check(&self) -> Result<(), StoreFailure>;
 
+    /// Whether a commit is waiting for something that is away, and may be for long.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// Removes rows that there are now and whose key begins with a lower number. Nobody asks for them any
     /// more.
     fn drop_before(&self, space: Space, number: u64) -> Result<(), StoreFailure>;

@@ -243,6 +243,7 @@ impl From<BrokerError> for ApiError {
             BrokerError::Busy { retry_after }
             | BrokerError::Behind { retry_after, .. }
             | BrokerError::ManyRetries { retry_after, .. } => Self::busy(detail).after(retry_after),
+            BrokerError::Away { retry_after } => Self::unavailable(detail).after(retry_after),
             BrokerError::Full { retry_after, .. } => Self::full(detail).after(retry_after),
             BrokerError::NoSubscription(_) => Self::not_found(detail),
             BrokerError::Invalid(_) => Self::invalid(detail),
