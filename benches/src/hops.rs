@@ -146,9 +146,19 @@ pub(crate) fn run_beside(
     beside: impl AsyncFnOnce(&Stage<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Run> {
     let data = tempfile::tempdir_in(folder)?;
+    run_on(open(data.path())?, setup, sample, events, beside)
+}
+
+/// Like [`run_beside`], on this broker, which is closed at the end.
+pub(crate) fn run_on(
+    broker: Arc<EmbeddedBroker>,
+    setup: &Setup<'_>,
+    sample: &Sample,
+    events: usize,
+    beside: impl AsyncFnOnce(&Stage<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Run> {
     let (executor, guests) = executors()?;
     executor.block_on(async {
-        let broker = open(data.path())?;
         let listener =
             runtime::load(setup.component, &broker, setup.has_state, Isolation::Warm).await?;
         let router = Router::new(Arc::clone(&broker) as Arc<dyn Broker>, guests.handle().clone());

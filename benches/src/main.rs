@@ -5,6 +5,7 @@
 mod backlog;
 mod bare;
 mod baseline;
+mod cluster;
 mod disk;
 mod hops;
 mod http;
@@ -53,6 +54,8 @@ enum Suite {
     Latency(latency::LatencyArgs),
     /// Publish and hop beside NATS JetStream.
     Peers(peers::PeersArgs),
+    /// Hops with the journal on JetStream, and changes of the owner.
+    Cluster(cluster::ClusterArgs),
     /// Routing by content: expressions, conditions on data, many subscriptions.
     Route(route::RouteArgs),
     /// What a delivery costs by language, beside bare wasmtime and without recording.
@@ -139,6 +142,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Http(args) => http::run(&args),
         Suite::Latency(args) => latency::run(&args),
         Suite::Peers(args) => peers::run(&args),
+        Suite::Cluster(args) => cluster::run(&args),
         Suite::Route(args) => route::run(&args),
         Suite::Languages(args) => languages::run(args),
         Suite::Neighbours(args) => neighbours::run(args),

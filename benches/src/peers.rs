@@ -82,9 +82,9 @@ pub(crate) fn run(args: &PeersArgs) -> anyhow::Result<()> {
 }
 
 /// Time per event.
-struct Times {
+pub(crate) struct Times {
     publish: Duration,
-    hop: Duration,
+    pub(crate) hop: Duration,
 }
 
 fn jetstream(
@@ -96,19 +96,30 @@ fn jetstream(
     let data = tempfile::tempdir_in(folder)?;
     let settings = format!("sync_interval: {sync_interval}");
     let server = NatsServer::start(&args.nats_server, data.path(), &settings)?;
+    native(&server.url(), 1, args.events, sample)
+}
+
+/// A native producer and native consumers of a stream on this server and its peers.
+pub(crate) fn native(
+    url: &str,
+    replicas: usize,
+    events: usize,
+    sample: &Sample,
+) -> anyhow::Result<Times> {
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     executor.block_on(async {
-        let client = async_nats::connect(server.url()).await?;
+        let client = async_nats::connect(url).await?;
         let context = jetstream::new(client);
         let stream = stream::Config {
             name: "EVENTS".to_owned(),
             subjects: vec!["in.>".to_owned(), "out.>".to_owned()],
+            num_replicas: replicas,
             ..stream::Config::default()
         };
         let stream = context.create_stream(stream).await?;
         let start = Instant::now();
-        for batch in (0..args.events).step_by(BATCH) {
-            let numbers = batch..args.events.min(batch + BATCH);
+        for batch in (0..events).step_by(BATCH) {
+            let numbers = batch..events.min(batch + BATCH);
             let mut under_way = Vec::with_capacity(BATCH);
             for number in numbers {
                 let event = sample.event(number)?.encoded().clone();
@@ -116,7 +127,7 @@ fn jetstream(
             }
             try_join_all(under_way).await?;
         }
-        let publish = start.elapsed().div_f64(args.events as f64);
+        let publish = start.elapsed().div_f64(events as f64);
 
         let consumer: PullConsumer = stream
             .create_consumer(pull::Config {
@@ -162,8 +173,8 @@ fn jetstream(
         for consumer in try_join_all(consumers).await? {
             handled += consumer?;
         }
-        let hop = start.elapsed().div_f64(args.events as f64);
-        ensure!(handled == args.events, "{handled} of {} events were handled", args.events);
+        let hop = start.elapsed().div_f64(events as f64);
+        ensure!(handled == events, "{handled} of {} events were handled", events);
         Ok(Times { publish, hop })
     })
 }

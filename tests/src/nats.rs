@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -46,10 +47,35 @@ impl NatsServer {
 
     /// Starts a server, with these settings in its configuration's block `jetstream`.
     pub fn start(program: &Path, folder: &Path, jetstream: &str) -> Result<Self> {
-        let settings = format!(
-            "jetstream {{ store_dir: {:?}\n{jetstream}\n}}\n",
-            folder.join("store").display().to_string()
-        );
+        Self::run(program, folder, block(folder, jetstream))
+    }
+
+    /// Starts a cluster of servers, with these settings in the block `jetstream` of each.
+    pub fn cluster(
+        program: &Path,
+        folder: &Path,
+        jetstream: &str,
+        count: usize,
+    ) -> Result<Vec<Self>> {
+        let reserved: Vec<_> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+        let ports = reserved.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        drop(reserved);
+        let routes: Vec<_> = ports.iter().map(|port| format!("\"nats://{port}\"")).collect();
+        let servers = ports.iter().enumerate().map(|(n, port)| {
+            let folder = folder.join(format!("server-{n}"));
+            fs::create_dir_all(&folder)?;
+            let settings = format!(
+                "server_name: server-{n}\ncluster {{ name: usher, listen: \"{port}\", routes: [{}] }}\n{}",
+                routes.join(", "),
+                block(&folder, jetstream)
+            );
+            Self::run(program, &folder, settings)
+        });
+        servers.collect()
+    }
+
+    fn run(program: &Path, folder: &Path, settings: String) -> Result<Self> {
         let (process, address) = run(program, folder, &settings, "127.0.0.1:-1")?;
         let (program, folder) = (program.to_owned(), folder.to_owned());
         Ok(Self { program, folder, settings, address, process })
@@ -79,6 +105,12 @@ impl Drop for NatsServer {
         // It may have ended.
         let _ = self.kill();
     }
+}
+
+/// The block `jetstream` of a configuration.
+fn block(folder: &Path, settings: &str) -> String {
+    let store = folder.join("store").display().to_string();
+    format!("jetstream {{ store_dir: {store:?}\n{settings}\n}}\n")
 }
 
 /// Starts the program; returns it with its address once it listens.

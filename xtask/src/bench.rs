@@ -44,6 +44,13 @@ pub(crate) enum Benchmark {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Hops with the journal on JetStream, on one server and on three, and how long a change of the owner
+    /// takes. `nats-server` comes from PyPI, or from `NATS_SERVER`.
+    Cluster {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Routing by content: what expressions and conditions on data cost, and how matching grows with the
     /// number of subscriptions.
     Route {
@@ -68,7 +75,7 @@ pub(crate) enum Benchmark {
 /// Builds the prerequisites and runs the benchmark.
 pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
     let nats_server = match benchmark {
-        Benchmark::Peers { .. } => match nats::server()? {
+        Benchmark::Peers { .. } | Benchmark::Cluster { .. } => match nats::server()? {
             Some(server) => Some(server),
             None => return Ok(()),
         },
@@ -82,6 +89,7 @@ pub(crate) fn run_benchmark(benchmark: &Benchmark) -> Result<()> {
         Benchmark::Languages { options } => ("languages", options),
         Benchmark::Latency { options } => ("latency", options),
         Benchmark::Peers { options } => ("peers", options),
+        Benchmark::Cluster { options } => ("cluster", options),
         Benchmark::Route { options } => ("route", options),
         Benchmark::Neighbours { options } => ("neighbours", options),
         Benchmark::Backlog { options } => ("backlog", options),

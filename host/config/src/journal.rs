@@ -26,6 +26,10 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
     let at = root.value("journal")?.span();
     let table = root.table("journal")?;
     let engines = [("embedded", Engine::Embedded), ("jetstream", Engine::JetStream)];
+    if table.value("engine").is_none() {
+        let hint = "write engine = \"jetstream\", or leave the table out".to_owned();
+        table.source().problem(&at, "[journal] needs an engine", Some(hint));
+    }
     match table.choice("engine", &engines)? {
         Engine::Embedded => {
             // Whatever else is set is none of its settings.

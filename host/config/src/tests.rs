@@ -580,3 +580,63 @@ fn a_batch_has_room_under_way() {
         assert!(found.contains(what), "{text}: {found}");
     }
 }
+
+#[test]
+fn a_journal_may_be_elsewhere() {
+    assert_eq!(good("[journal]\nengine = \"embedded\"\n").journal, None);
+    let place = good(
+        r#"
+        [journal]
+        engine = "jetstream"
+        servers = ["nats://a:4222", "tls://b"]
+        node = "a-1"
+        user = "u"
+        password_file = "p"
+        takeover_after_ms = 3_000
+        rank = 1
+        "#,
+    );
+    let place = place.journal.unwrap();
+    assert_eq!(place.servers, ["nats://a:4222", "tls://b"]);
+    assert_eq!((place.stream.as_str(), place.replicas, place.rank), ("usher", 3, 1));
+    assert_eq!(place.user, Some(("u".to_owned(), "conf/p".into())));
+    assert_eq!(place.takeover_after, Duration::from_secs(3));
+
+    for (text, expected) in [
+        ("", "needs an engine"),
+        ("engine = \"jetstream\"\nnode = \"a\"", "needs 1 to 64 servers"),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nservers = [\"http://a\"]",
+            "must begin with nats://",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nservers = [\"nats://u:s3cret@a\"]",
+            "set user and password_file",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nservers = [\"nats://\"]",
+            "must be followed by a host",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a.b\"\nservers = [\"nats://a\"]",
+            "node can't be \"a.b\"",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nstream = \"x y\"\nservers = [\"nats://a\"]",
+            "stream can't be",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nuser = \"u\"\nservers = [\"nats://a\"]",
+            "only one of user and password_file",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nservers = [\"nats://a\"]\nreplicas = 6",
+            "replicas",
+        ),
+        ("engine = \"embedded\"\nservers = [\"nats://a\"]", "servers"),
+    ] {
+        let found = problems(&flags(), &format!("[journal]\n{text}\n"));
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{text}: {found:?}");
+        assert!(!found.iter().any(|problem| problem.contains("s3cret")), "{found:?}");
+    }
+}

@@ -407,6 +407,18 @@ async fn make(
             {
                 Ok(())
             }
+            // Servers of a cluster that is starting don't know each other yet.
+            CreateStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::CLUSTER_NO_PEERS =>
+            {
+                tracing::warn!(
+                    stream = options.stream,
+                    replicas = options.replicas,
+                    "not as many servers are there as the stream needs; trying again"
+                );
+                tokio::time::sleep(AGAIN_AFTER * 10).await;
+                Ok(())
+            }
             CreateStreamErrorKind::JetStream(error) if !is_passing(&error) => {
                 Err(refused(format!("cannot make it with {} replicas: {error}", options.replicas)))
             }

@@ -1,0 +1,144 @@
+//! Durable hops of a router whose journal is on JetStream: one server, and three, beside the journal in the
+//! data folder and beside a native consumer on the same servers. All of them sync before they answer, and
+//! share this machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use usher_broker::{EmbeddedBroker, Options, Order, Standby};
+use usher_jetstream::{JetStreamJournal, JetStreamOptions};
+use usher_journal::Journal;
+use usher_tests::NatsServer;
+
+use crate::hops::{self, Setup};
+use crate::peers;
+use crate::rounds::median;
+use crate::sample;
+use crate::table::Table;
+
+#[derive(clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// The program `nats-server`.
+    #[arg(long, env = "NATS_SERVER")]
+    nats_server: PathBuf,
+    /// Events of a round.
+    #[arg(long, default_value_t = 100_000)]
+    events: usize,
+    /// Events of a round of the native consumer.
+    #[arg(long, default_value_t = 5_000)]
+    native_events: usize,
+    /// Rounds; each row is the median of them.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Changes of the owner that are timed.
+    #[arg(long, default_value_t = 50)]
+    takeovers: usize,
+    /// Folder to write to, on the disk to be measured.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+const SETTINGS: &str = "sync_interval: always";
+
+pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let folder = args.folder.clone().unwrap_or_else(|| format!("{root}/target").into());
+    let component = std::fs::read(format!("{root}/target/guests/hop.wasm"))
+        .context("run `cargo xtask plugins` first")?;
+    let sample = sample::events_of_size(256)?;
+    let setup = Setup {
+        component: &component,
+        emitted: sample::HOP_EMITS,
+        order: Order::None,
+        has_state: false,
+        projection: Default::default(),
+    };
+    let mut times = [const { Vec::new() }; 4];
+    for round in 0..args.rounds {
+        let embedded = hops::run(&folder, &setup, &sample, args.events)?;
+        let mut all = vec![embedded.per_hop()];
+        let mut batches = vec![embedded.mean_batch()];
+        for count in [1, 3] {
+            let data = tempfile::tempdir_in(&folder)?;
+            let servers = NatsServer::cluster(&args.nats_server, data.path(), SETTINGS, count)?;
+            let broker = open(&servers, data.path())?;
+            let hop = hops::run_on(broker, &setup, &sample, args.events, async |_| Ok(()))?;
+            all.push(hop.per_hop());
+            batches.push(hop.mean_batch());
+            if count == 3 {
+                let url = servers.first().map(NatsServer::url).unwrap_or_default();
+                all.push(peers::native(&url, count, args.native_events, &sample)?.hop);
+            }
+        }
+        for (times, time) in times.iter_mut().zip(&all) {
+            times.push(*time);
+        }
+        eprintln!("round {round}: {all:?}; hops a commit: {batches:?}");
+    }
+    let mut table = Table::new();
+    let [embedded, one, three, native] = times.map(median);
+    table.row("hop, journal in the data folder", embedded, None);
+    table.row("hop, journal on one server", one, Some((embedded, "data folder")));
+    table.row("hop, journal on three servers", three, Some((embedded, "data folder")));
+    table.row("native consumer on three servers", native, Some((three, "Usher's there")));
+    let (median, slowest) = takeovers(args, &folder)?;
+    table.row("claim by a standby on three servers, median", median, None);
+    table.row("the same, slowest", slowest, None);
+    if args.json { table.print_json() } else { table.print() }
+}
+
+fn place(servers: &[NatsServer], node: &str) -> JetStreamOptions {
+    JetStreamOptions {
+        servers: servers.iter().map(NatsServer::url).collect(),
+        stream: "usher".to_owned(),
+        replicas: servers.len(),
+        node: node.to_owned(),
+        url: None,
+        user: None,
+        certificate: None,
+        ca: None,
+        takeover_after: Duration::from_secs(2),
+        rank: 0,
+    }
+}
+
+fn standby(servers: &[NatsServer], data: &Path, node: &str) -> anyhow::Result<Standby> {
+    let standby = Standby::open(Options::new(data.join(node)), |folder, local| {
+        let journal = JetStreamJournal::open(folder, local, place(servers, node))?;
+        let id = journal.id();
+        Ok((Arc::new(journal) as Arc<dyn Journal>, id))
+    });
+    Ok(standby?)
+}
+
+fn open(servers: &[NatsServer], data: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
+    Ok(standby(servers, data, "a")?.claim()?)
+}
+
+/// How long it takes from a standby's decision to its being the owner: the owner before it is dropped as by
+/// a crash, with events that nobody has handled.
+fn takeovers(args: &ClusterArgs, folder: &Path) -> anyhow::Result<(Duration, Duration)> {
+    let data = tempfile::tempdir_in(folder)?;
+    let servers = NatsServer::cluster(&args.nats_server, data.path(), SETTINGS, 3)?;
+    let sample = sample::events_of_size(256)?;
+    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut owner = open(&servers, data.path())?;
+    let mut times = Vec::new();
+    for round in 0..args.takeovers {
+        let node = if round % 2 == 0 { "b" } else { "a" };
+        executor.block_on(hops::publish(&owner, &sample, round * 512..(round + 1) * 512))?;
+        drop(owner);
+        let mut standby = standby(&servers, data.path(), node)?;
+        standby.catch_up()?;
+        let begun = Instant::now();
+        owner = standby.claim()?;
+        times.push(begun.elapsed());
+    }
+    let slowest = times.iter().max().copied().unwrap_or_default();
+    Ok((median(times), slowest))
+}
