@@ -65,11 +65,14 @@ impl NatsServer {
         let servers = ports.iter().enumerate().map(|(n, port)| {
             let folder = folder.join(format!("server-{n}"));
             fs::create_dir_all(&folder)?;
-            let settings = format!(
-                "server_name: server-{n}\ncluster {{ name: usher, listen: \"{port}\", routes: [{}] }}\n{}",
-                routes.join(", "),
-                block(&folder, jetstream)
-            );
+            let mut settings = block(&folder, jetstream);
+            // One that calls itself a cluster waits for others.
+            if count > 1 {
+                let routes = routes.join(", ");
+                let cluster =
+                    format!("cluster {{ name: usher, listen: \"{port}\", routes: [{routes}] }}");
+                settings = format!("server_name: server-{n}\n{cluster}\n{settings}");
+            }
             Self::run(program, &folder, settings)
         });
         servers.collect()
