@@ -29,6 +29,9 @@ pub(crate) enum Contents {
 
 /// Where content is kept for other nodes as well. Only the owner of the journal writes and removes.
 pub trait SharedBlobs: Send + Sync {
+    /// Whether this owner keeps content there.
+    fn has_put(&self, digest: &Digest) -> bool;
+
     /// Keeps content, unless this owner has.
     ///
     /// # Errors
@@ -142,6 +145,9 @@ impl Blobs {
         };
         let Some(shared) = &self.shared else { return Some(staged) };
         // Whoever refers to it has to have put it there itself.
+        if shared.has_put(digest) {
+            return Some(staged);
+        }
         let put = self.content(digest).and_then(|content| shared.put(digest, &content));
         match put {
             Ok(()) => Some(staged),

@@ -190,11 +190,10 @@ impl Standby {
                 let recovered = load(&*store.view());
                 Ok(recovered.map(|recovered| (store, recovered)))
             })?;
-            let end = self.journal.end();
             // Last: whatever is refused leaves the journal as it was.
             store.claim()?;
             // An owner that was overtaken may have appended until then.
-            if self.journal.end() == end {
+            if self.journal.end() == store.end() {
                 return Ok((store.with_applier(Some(self.folder.lock()))?, recovered));
             }
         }

@@ -217,7 +217,7 @@ impl Trails {
     }
 }
 
-/// One copying of a payload's parts, in one reading. Where a member is repeated, each is treated alike.
+/// One copying of a payload's parts: objects are read once, arrays that are entered once more. Where a member is repeated, each is treated alike.
 struct Walk<'p, 'd, 'o> {
     projection: &'p Projection,
     text: &'d str,

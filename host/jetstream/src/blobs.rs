@@ -4,6 +4,8 @@
 //! Whoever refers to a blob has written it in its own epoch, and nobody removes what a later epoch than
 //! its own has written. So an owner that was overtaken, and doesn't know yet, can't remove what the next
 //! one relies on.
+//!
+//! A writer that was interrupted writes the whole once more. `Usher-Copy` tells the copies apart.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,19 +16,24 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{self, Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::stream::{self, Config, DiscardPolicy, RetentionPolicy, StorageType};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
-use usher_journal::JournalError;
+use tokio::sync::watch;
+use usher_journal::{JournalError, new_id};
 
 use crate::JetStreamOptions;
 use crate::message::part_of;
+use crate::stream::again;
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Readers that have gone are forgotten after this.
 const INACTIVE_AFTER: Duration = Duration::from_secs(10);
+
+/// Which writing of a blob a part is of.
+const COPY: &str = "Usher-Copy";
 
 /// Parts under way to the servers.
 const UNDER_WAY_MAX: usize = 8;
@@ -38,6 +45,8 @@ pub(crate) struct Blobs {
     name: String,
     prefix: String,
     part_max_bytes: usize,
+    /// One is written at a time, so that copies don't mix.
+    writing: tokio::sync::Mutex<()>,
     /// The epochs in which each was written, as far as this node knows.
     known: Mutex<HashMap<String, BTreeSet<u64>>>,
 }
@@ -48,6 +57,7 @@ impl Blobs {
         client: Client,
         options: &JetStreamOptions,
         part_max_bytes: usize,
+        is_stopping: &watch::Receiver<bool>,
     ) -> Result<Self, JournalError> {
         let name = format!("{}_blobs", options.stream);
         let prefix = format!("usher.blob.{}.", options.stream);
@@ -62,27 +72,41 @@ impl Blobs {
             ..Config::default()
         };
         let refused = |reason: String| JournalError::Service { stream: name.clone(), reason };
-        // Of another configuration it is all the same, as long as it keeps what is written.
-        let stream = match context.get_stream(&name).await {
-            Ok(found) => found,
-            Err(_) => match context.create_stream(config).await {
-                Ok(made) => made,
-                // Another node was faster, or the answer was lost.
-                Err(_) => {
-                    let found = context.get_stream(&name).await;
-                    found.map_err(|error| refused(format!("cannot make it: {error}")))?
+        let stream = loop {
+            // Another node may be faster, an answer lost, and servers that start have no leader yet.
+            match context.get_stream(&name).await {
+                Ok(found) => break found,
+                Err(missing) => {
+                    if let Err(error) = context.create_stream(config.clone()).await {
+                        tracing::debug!(stream = name, %missing, %error, "the stream of blobs is not there");
+                        again(is_stopping).await?;
+                    }
                 }
-            },
+            }
         };
         let kept = &stream.cached_info().config;
-        if !kept.max_age.is_zero() || kept.discard != DiscardPolicy::New {
-            return Err(refused(
-                "it has a max_age, or discards old messages: it would lose blobs".to_owned(),
-            ));
+        let is_lossy = !kept.max_age.is_zero()
+            || kept.discard != DiscardPolicy::New
+            || kept.retention != RetentionPolicy::Limits
+            || kept.storage != StorageType::File
+            || kept.max_messages > 0
+            || kept.max_messages_per_subject > 0;
+        if is_lossy {
+            let reason =
+                "it has limits, or a storage, that lose blobs: it is not what a node makes";
+            return Err(refused(reason.to_owned()));
         }
         let stream = context.get_stream_no_info(&name).await;
         let stream = stream.map_err(|error| refused(error.to_string()))?;
-        Ok(Self { context, stream, name, prefix, part_max_bytes, known: Mutex::default() })
+        Ok(Self {
+            context,
+            stream,
+            name,
+            prefix,
+            part_max_bytes,
+            writing: Default::default(),
+            known: Mutex::default(),
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<u64>>> {
@@ -93,6 +117,11 @@ impl Blobs {
         JournalError::Service { stream: self.name.clone(), reason: error.to_string() }
     }
 
+    /// Whether this node has written a blob in this epoch.
+    pub(crate) fn has_put(&self, name: &str, epoch: u64) -> bool {
+        self.known().get(name).is_some_and(|epochs| epochs.contains(&epoch))
+    }
+
     /// Writes a blob in this epoch, unless it was.
     pub(crate) async fn put(
         &self,
@@ -100,9 +129,12 @@ impl Blobs {
         epoch: u64,
         content: Bytes,
     ) -> Result<(), JournalError> {
-        if self.known().get(name).is_some_and(|epochs| epochs.contains(&epoch)) {
+        let _writing = self.writing.lock().await;
+        if self.has_put(name, epoch) {
             return Ok(());
         }
+        let copy = new_id().map_err(|error| self.failed(error))?;
+        let copy = u128::from_le_bytes(copy).to_string();
         let subject = format!("{}{name}.{epoch}", self.prefix);
         let of = content.len().div_ceil(self.part_max_bytes).max(1);
         let mut under_way = std::collections::VecDeque::new();
@@ -110,6 +142,7 @@ impl Blobs {
             let start = (number - 1) * self.part_max_bytes;
             let end = content.len().min(start + self.part_max_bytes);
             let publish = PublishMessage::build()
+                .header(COPY, copy.as_str())
                 .header(crate::message::PART, format!("{number}/{of}"))
                 .payload(content.slice(start..end));
             let sent = self.context.send_publish(subject.clone(), publish).await;
@@ -127,19 +160,31 @@ impl Blobs {
         Ok(())
     }
 
-    /// Reads a blob; `None` if there is none. Whether it is what its name says is for who asked to see.
+    /// Reads a blob, of the newest epoch in which all of it was written; `None` if there is none. Whether it
+    /// is what its name says is for who asked to see.
     pub(crate) async fn get(&self, name: &str) -> Result<Option<Bytes>, JournalError> {
-        let find = || self.known().get(name).and_then(|epochs| epochs.last().copied());
-        let epoch = match find() {
-            Some(epoch) => epoch,
-            None => {
-                self.look(&format!("{name}.*")).await?;
-                let Some(epoch) = find() else { return Ok(None) };
-                epoch
-            }
+        let epochs = || -> Vec<u64> {
+            self.known().get(name).into_iter().flatten().rev().copied().collect()
         };
+        if epochs().is_empty() {
+            self.look(&format!("{name}.*")).await?;
+        }
+        for epoch in epochs() {
+            let subject = format!("{}{name}.{epoch}", self.prefix);
+            let read = tokio::time::timeout(ANSWER_TIMEOUT * 4, self.read(subject)).await;
+            let read =
+                read.unwrap_or_else(|_| Err(self.failed(format!("blob {name} doesn't come"))));
+            if let Some(content) = read? {
+                return Ok(Some(content));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first copy below a subject of which every part is there.
+    async fn read(&self, subject: String) -> Result<Option<Bytes>, JournalError> {
         let config = pull::Config {
-            filter_subject: format!("{}{name}.{epoch}", self.prefix),
+            filter_subject: subject,
             ack_policy: AckPolicy::None,
             inactive_threshold: INACTIVE_AFTER,
             memory_storage: true,
@@ -147,28 +192,35 @@ impl Blobs {
             ..pull::Config::default()
         };
         let made = self.stream.create_consumer(config).await;
-        let consumer = made.map_err(|error| self.failed(error))?;
+        let mut consumer = made.map_err(|error| self.failed(error))?;
+        let info = consumer.info().await.map_err(|error| self.failed(error))?;
+        if info.num_pending == 0 && info.delivered.stream_sequence == 0 {
+            return Ok(None);
+        }
         let messages = consumer.messages().await.map_err(|error| self.failed(error))?;
-        let read = async {
-            let mut messages = std::pin::pin!(messages);
-            let mut content = BytesMut::new();
-            while let Some(message) =
-                messages.try_next().await.map_err(|error| self.failed(error))?
-            {
-                let (number, of) = part_of(message.headers.as_ref())
-                    .ok_or_else(|| self.failed("a message there is no part of a blob"))?;
-                if number == 1 {
-                    content.clear();
-                }
+        let mut messages = std::pin::pin!(messages);
+        let (mut content, mut next, mut copy) = (BytesMut::new(), 1, None);
+        while let Some(message) = messages.try_next().await.map_err(|error| self.failed(error))? {
+            let headers = message.headers.as_ref();
+            let no_part = || self.failed("a message there is no part of a blob");
+            let (number, of) = part_of(headers).ok_or_else(no_part)?;
+            let of_copy = headers.and_then(|headers| headers.get(COPY)).cloned();
+            if number == 1 {
+                content.clear();
+                (next, copy) = (1, of_copy.clone());
+            }
+            if number == next && copy == of_copy {
                 content.extend_from_slice(&message.payload);
+                next += 1;
                 if number == of {
-                    break;
+                    return Ok(Some(content.freeze()));
                 }
             }
-            Ok(Some(content.freeze()))
-        };
-        let read = tokio::time::timeout(ANSWER_TIMEOUT * 4, read).await;
-        read.unwrap_or_else(|_| Err(self.failed(format!("blob {name} doesn't come"))))
+            if message.info().map_err(|error| self.failed(error))?.pending == 0 {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Removes what was written of a blob up to this epoch.

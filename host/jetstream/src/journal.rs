@@ -3,17 +3,18 @@
 use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, watch};
+use tokio::task::block_in_place;
 use usher_journal::{
     Copied, Entry, Journal, JournalError, JournalId, LocalJournal, LocalOptions, Payload,
-    RECORD_MAX_BYTES, Record, Records, ReplicaOf,
+    RECORD_MAX_BYTES, Record, Records, ReplicaOf, new_id,
 };
 
 use crate::blobs::Blobs;
@@ -22,6 +23,9 @@ use crate::message::{Content, Message, Parts};
 use crate::options::JetStreamOptions;
 use crate::owner::{self, Heard, Owner};
 use crate::stream::{Placed, Stream};
+
+/// How often the owner may trim while a node looks where the stream begins.
+const TRIM_TRIES_MAX: u32 = 5;
 
 /// A reader of the stream that heard nothing for so long is made anew.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
@@ -61,12 +65,22 @@ struct Shared {
     tip: Mutex<Tip>,
     /// The epoch of this node's claim; 0 while it has made none.
     claimed: AtomicU64,
+    /// The epoch whose end this node has decided on; [`ANY`] without a decision.
+    vacant: AtomicU64,
+    /// Whether that was since nothing was heard.
+    is_silent: AtomicBool,
     /// The replica's end.
     end: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
     stop: watch::Sender<bool>,
     failed: OnceLock<String>,
 }
+
+/// How long a journal that is dropped waits for what it is at.
+const DROP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// No epoch.
+const ANY: u64 = u64::MAX;
 
 /// How far the stream was read, or written.
 struct Tip {
@@ -94,9 +108,11 @@ impl JetStreamJournal {
         let executor = executor()?;
         let (stop, is_stopping) = watch::channel(false);
         let folder = folder.to_owned();
+        // A stream that is made here is for the journal that is here: it can be copied there.
+        let id = LocalJournal::read_only(&folder)?.map(|known| known.id());
         let opened = wait(&executor, async move {
             let client = connect(&options).await?;
-            let stream = Stream::open(client, &options, None, is_stopping).await?;
+            let stream = Stream::open(client, &options, id, is_stopping).await?;
             Shared::open(&folder, local, options, stream, stop).await.map(Arc::new)
         });
         let shared = match opened {
@@ -112,6 +128,7 @@ impl JetStreamJournal {
             shared.options.stream.clone(),
             shared.heard.clone(),
         ));
+        executor.spawn(Arc::clone(&shared).watch_for_owners());
         Ok(Self { shared, executor: Some(executor) })
     }
 
@@ -137,8 +154,25 @@ impl JetStreamJournal {
 
     /// Waits until it is this node's turn to take over: the owner has left, or nothing was heard of it
     /// for as long as the options say.
+    /// What is claimed then is the end of the epoch that this node knows of: if there is a newer one, or its
+    /// owner is heard after all, [`Journal::claim`] is fenced.
     pub async fn until_vacant(&self) {
-        owner::until_vacant(self.shared.heard.subscribe(), &self.shared.options).await;
+        let shared = &self.shared;
+        let has_left = owner::until_vacant(shared.heard.subscribe(), &shared.options).await;
+        let epoch = shared.tip.lock().await.epoch;
+        shared.is_silent.store(!has_left, Ordering::Release);
+        shared.vacant.store(epoch, Ordering::Release);
+    }
+
+    /// Waits until this node can't append or follow any more; returns why.
+    pub async fn until_failed(&self) -> String {
+        let mut changes = self.changes();
+        loop {
+            if let Some(reason) = self.failure() {
+                return reason;
+            }
+            changes.next().await;
+        }
     }
 
     /// Why this node can't follow the journal any more; `None` while it can.
@@ -154,6 +188,11 @@ impl JetStreamJournal {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         let content = Bytes::copy_from_slice(content);
         self.wait(async move { shared.blobs.put(&name, shared.epoch(), content).await })
+    }
+
+    /// Whether this owner has written a blob.
+    pub fn has_put_blob(&self, name: &str) -> bool {
+        self.shared.blobs.has_put(name, self.shared.epoch())
     }
 
     /// Reads a blob; `None` if there is none. What comes may not be what was written.
@@ -227,6 +266,11 @@ pub(crate) fn wait<T: Send + 'static>(
 impl Drop for JetStreamJournal {
     fn drop(&mut self) {
         self.stop();
+        // Whoever opens the folder next finds no one writing to it.
+        let end = Instant::now() + DROP_TIMEOUT;
+        while self.shared.tip.try_lock().is_err() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if let Some(executor) = self.executor.take() {
             executor.shutdown_background();
         }
@@ -242,7 +286,9 @@ impl Shared {
         stop: watch::Sender<bool>,
     ) -> Result<Self, JournalError> {
         let replica = replica(folder, local, &stream).await?;
-        let blobs = Blobs::open(stream.client(), &options, stream.part_max_bytes).await?;
+        let blobs =
+            Blobs::open(stream.client(), &options, stream.part_max_bytes, &stop.subscribe())
+                .await?;
         // Again from the record that is known, which tells whether they are the same.
         let from = replica.end().saturating_sub(1).max(replica.start());
         let sequence = stream.find(from).await?.saturating_sub(1);
@@ -255,6 +301,8 @@ impl Shared {
             replica,
             tip: Mutex::new(tip),
             claimed: AtomicU64::new(0),
+            vacant: AtomicU64::new(ANY),
+            is_silent: AtomicBool::new(false),
             heard: watch::channel(Heard::nothing()).0,
             stop,
             failed: OnceLock::new(),
@@ -303,6 +351,20 @@ impl Shared {
         }
     }
 
+    /// Finds out that another node has overtaken this one, also while nothing is written.
+    async fn watch_for_owners(self: Arc<Self>) {
+        let mut heard = self.heard.subscribe();
+        while heard.changed().await.is_ok() {
+            let newest = heard.borrow_and_update().owner.as_ref().map_or(0, |owner| owner.epoch);
+            if self.epoch() > 0 && newest > self.epoch() {
+                let (epoch, newer) = (self.epoch(), newest);
+                self.fail(JournalError::Fenced { epoch, newer });
+                self.end.send_modify(|_| {});
+                return;
+            }
+        }
+    }
+
     /// Follows the stream while another node is the owner.
     async fn follow(self: Arc<Self>) {
         loop {
@@ -310,7 +372,7 @@ impl Shared {
             let Ok(mut messages) = self.stream.messages(from).await else { return };
             while let Some(Ok(message)) = messages.next().await {
                 let mut tip = self.tip.lock().await;
-                if self.epoch() > 0 || self.check().is_err() {
+                if self.epoch() > 0 || self.check().is_err() || *self.stop.borrow() {
                     return;
                 }
                 match self.take(&mut tip, &message) {
@@ -355,7 +417,7 @@ impl Shared {
             )));
         }
         match content {
-            Content::Claim { epoch, node } => {
+            Content::Claim { epoch, node, .. } => {
                 tip.parts.clear();
                 (tip.epoch, tip.node) = (epoch, node);
             }
@@ -366,7 +428,7 @@ impl Shared {
                 })?;
                 if let Some(record) = record {
                     tip.epoch = tip.epoch.max(record.epoch);
-                    self.keep(&record)?;
+                    block_in_place(|| self.keep(&record))?;
                 }
             }
         }
@@ -402,10 +464,25 @@ impl Shared {
     async fn claim(self: Arc<Self>) -> Result<u64, JournalError> {
         let mut tip = self.tip.lock().await;
         self.check()?;
+        let id =
+            new_id().map_err(|error| self.stream.error(format!("no random numbers: {error}")))?;
+        let id = u128::from_le_bytes(id).to_string();
         let epoch = loop {
             self.catch_up(&mut tip).await?;
+            let (vacant, newer) = (self.vacant.load(Ordering::Acquire), tip.epoch);
+            if newer > vacant {
+                return Err(JournalError::Fenced { epoch: vacant, newer });
+            }
+            if vacant != ANY && self.is_silent.swap(false, Ordering::AcqRel) {
+                // It may be this node that couldn't hear.
+                let stream = &self.options.stream;
+                if owner::is_there(&self.stream.client(), stream, newer).await {
+                    return Err(JournalError::Fenced { epoch: newer, newer });
+                }
+                continue;
+            }
             let epoch = tip.epoch + 1;
-            let content = Content::Claim { epoch, node: self.options.node.clone() };
+            let content = Content::Claim { epoch, node: self.options.node.clone(), id: id.clone() };
             let claim = Message { position: self.replica.end(), content };
             match self.stream.place(&claim, tip.sequence).await? {
                 Placed::At(sequence) => {
@@ -421,6 +498,9 @@ impl Shared {
         };
         tip.epoch = epoch;
         tip.parts.clear();
+        if self.vacant.load(Ordering::Acquire) != ANY {
+            self.vacant.store(epoch, Ordering::Release);
+        }
         self.replica.follow(epoch)?;
         let is_first = self.claimed.swap(epoch, Ordering::AcqRel) == 0;
         if is_first {
@@ -477,7 +557,7 @@ impl Shared {
         }
         let record = Record::from_frame(&frame, &self.stream.id);
         let record = record.ok_or_else(|| self.stream.error("a record can't be read again"))?;
-        self.keep(&record).map_err(|error| self.fail(error))
+        block_in_place(|| self.keep(&record)).map_err(|error| self.fail(error))
     }
 }
 
@@ -487,14 +567,11 @@ async fn replica(
     local: LocalOptions,
     stream: &Stream,
 ) -> Result<LocalJournal, JournalError> {
-    let (first, last) = stream.bounds().await?;
-    let mut begin = ReplicaOf { id: stream.id, position: 0, sequence: 1 };
-    let mut end = 0;
-    if last > 0 {
-        let gone =
-            || stream.error("it has no message any more: somebody purged it; restore a backup");
-        let first = stream.message(first).await?.ok_or_else(gone)?;
-        end = stream.message(last).await?.ok_or_else(gone)?.position;
+    let (mut begin, mut end) = (ReplicaOf { id: stream.id, position: 0, sequence: 1 }, 0);
+    if let Some((first, last)) = first_and_last(stream).await? {
+        // A claim, or a record that nobody finished, is about the record that comes next.
+        let is_whole = matches!(last.content, Content::Part { number, of, .. } if number == of);
+        end = last.position + u64::from(is_whole);
         begin.position = first.position;
         if let Some(record) = first_record(stream, first.position).await? {
             begin.sequence = record.first_sequence;
@@ -513,12 +590,10 @@ async fn replica(
             folder.display()
         )));
     }
-    // The last message may be of the record that comes next.
-    if replica.end() > end + 1 {
+    if replica.end() > end {
         return Err(stream.error(format!(
-            "it ends before position {}, and this node has seen {}: the servers have lost something, or an \
+            "it ends before position {end}, and this node has seen {}: the servers have lost something, or an \
              old backup was restored",
-            end + 1,
             replica.end()
         )));
     }
@@ -532,6 +607,22 @@ async fn replica(
         return LocalJournal::replica(folder, local, begin);
     }
     Ok(replica)
+}
+
+/// The first message of a stream, and the last; `None` if there is none yet.
+async fn first_and_last(stream: &Stream) -> Result<Option<(Message, Message)>, JournalError> {
+    for _ in 0..TRIM_TRIES_MAX {
+        let (first, last) = stream.bounds().await?;
+        if last == 0 {
+            return Ok(None);
+        }
+        if let (Some(first), Some(last)) =
+            (stream.message(first).await?, stream.message(last).await?)
+        {
+            return Ok(Some((first, last)));
+        }
+    }
+    Err(stream.error("it has no message any more: somebody purged it; restore a backup"))
 }
 
 /// The first record from a position on that is whole.
@@ -571,6 +662,10 @@ impl Journal for JetStreamJournal {
         }
         let frame = Record::frame(entry, position, epoch, &self.shared.stream.id);
         self.wait(Arc::clone(&self.shared).append(epoch, position, frame.into()))
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        self.shared.check()
     }
 
     fn is_waiting(&self) -> bool {

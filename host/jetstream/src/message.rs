@@ -1,7 +1,7 @@
 //! Messages of the stream: a claim, or a part of a record's frame.
 //!
 //! Every message has the header `Usher-Position`: that of its record; of a claim, the one that the
-//! next record gets. `Usher-Claim` is a claim's epoch, and `Usher-Node` who claims. `Usher-Part` is
+//! next record gets. `Usher-Claim` is a claim's epoch, `Usher-Node` who claims, `Usher-Claim-Id` random. `Usher-Part` is
 //! `2/5` for the second of five parts, and absent where the frame is in one.
 
 use async_nats::HeaderMap;
@@ -11,6 +11,7 @@ use usher_journal::{JournalId, RECORD_MAX_BYTES, Record};
 const POSITION: &str = "Usher-Position";
 const CLAIM: &str = "Usher-Claim";
 const NODE: &str = "Usher-Node";
+const ID: &str = "Usher-Claim-Id";
 pub(crate) const PART: &str = "Usher-Part";
 
 /// What of a message isn't its payload: the servers count it, too.
@@ -31,13 +32,11 @@ pub(crate) enum Content {
     Claim {
         epoch: u64,
         node: String,
+        /// Random: tells claims of nodes with one name apart.
+        id: String,
     },
     /// `number` counts from 1.
-    Part {
-        number: u32,
-        of: u32,
-        frame: Bytes,
-    },
+    Part { number: u32, of: u32, frame: Bytes },
 }
 
 impl Message {
@@ -56,9 +55,10 @@ impl Message {
         let mut headers = HeaderMap::new();
         headers.insert(POSITION, self.position.to_string());
         match &self.content {
-            Content::Claim { epoch, node } => {
+            Content::Claim { epoch, node, id } => {
                 headers.insert(CLAIM, epoch.to_string());
                 headers.insert(NODE, node.as_str());
+                headers.insert(ID, id.as_str());
             }
             Content::Part { number, of, .. } if *of > 1 => {
                 headers.insert(PART, format!("{number}/{of}"));
@@ -81,8 +81,8 @@ impl Message {
         let position = text(POSITION)?.parse().ok()?;
         let content = match text(CLAIM) {
             Some(epoch) => {
-                let node = text(NODE).unwrap_or_default().to_owned();
-                Content::Claim { epoch: epoch.parse().ok()?, node }
+                let [node, id] = [NODE, ID].map(|name| text(name).unwrap_or_default().to_owned());
+                Content::Claim { epoch: epoch.parse().ok()?, node, id }
             }
             None => {
                 let (number, of) = part_of(Some(headers))?;
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_read() {
-        let claim = Content::Claim { epoch: 3, node: "a".to_owned() };
+        let claim = Content::Claim { epoch: 3, node: "a".to_owned(), id: "7".to_owned() };
         for content in [claim, Content::Part { number: 2, of: 3, frame: Bytes::from_static(b"x") }]
         {
             let message = Message { position: 7, content };

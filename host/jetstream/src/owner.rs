@@ -60,8 +60,8 @@ fn subject(stream: &str) -> String {
 /// Tells who the owner is, once.
 pub(crate) async fn tell(client: &Client, stream: &str, owner: &Owner) {
     let Ok(told) = serde_json::to_vec(owner) else { return };
-    // Whoever doesn't hear it hears the next, or takes over.
-    let _ = client.publish(subject(stream), told.into()).await;
+    // Whoever doesn't hear it hears the next, or takes over. A client that isn't connected may have no room.
+    let _ = tokio::time::timeout(EVERY, client.publish(subject(stream), told.into())).await;
     if owner.is_leaving {
         let _ = tokio::time::timeout(EVERY, client.flush()).await;
     }
@@ -109,17 +109,36 @@ pub(crate) async fn listen(client: Client, stream: String, heard: watch::Sender<
     }
 }
 
-/// Waits until it is this node's turn to take over: the owner has left, or nothing was heard of it.
-pub(crate) async fn until_vacant(mut heard: watch::Receiver<Heard>, options: &JetStreamOptions) {
+/// Whether the owner of this epoch, or of a later one, is heard by who begins to listen now.
+pub(crate) async fn is_there(client: &Client, stream: &str, epoch: u64) -> bool {
+    let Ok(mut messages) = client.subscribe(subject(stream)).await else { return false };
+    let heard = async {
+        while let Some(message) = messages.next().await {
+            if let Ok(owner) = serde_json::from_slice::<Owner>(&message.payload)
+                && owner.epoch >= epoch
+                && !owner.is_leaving
+            {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(EVERY * 2, heard).await.unwrap_or(false)
+}
+
+/// Waits until it is this node's turn to take over: the owner has left, or nothing was heard of it. Returns
+/// whether it has left.
+pub(crate) async fn until_vacant(
+    mut heard: watch::Receiver<Heard>,
+    options: &JetStreamOptions,
+) -> bool {
     let rank_after = RANK_AFTER * options.rank;
     loop {
         let Heard { owner, at } = heard.borrow_and_update().clone();
-        let silence = match owner {
-            Some(owner) if owner.is_leaving => rank_after,
-            _ => options.takeover_after + rank_after,
-        };
+        let has_left = owner.is_some_and(|owner| owner.is_leaving);
+        let silence = if has_left { Duration::ZERO } else { options.takeover_after };
         tokio::select! {
-            () = tokio::time::sleep_until(at + silence) => return,
+            () = tokio::time::sleep_until(at + silence + rank_after) => return has_left,
             changed = heard.changed() => {
                 if changed.is_err() {
                     return std::future::pending().await;

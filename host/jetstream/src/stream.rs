@@ -30,6 +30,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Parts of records are at most this long, whatever the server takes.
 const PART_MAX_BYTES: usize = 1_024 * 1_024;
 
+/// Who tries that often in vain says so.
+const TRIES_QUIET: u32 = 20;
+
 /// Messages under way to a reader.
 const PULLED_MAX_MESSAGES: usize = 1_024;
 const PULLED_MAX_BYTES: usize = 16 * 1_024 * 1_024;
@@ -317,11 +320,19 @@ impl Stream {
         what: &str,
         ask: impl Fn() -> F,
     ) -> Result<T, JournalError> {
+        let mut tries = 0_u32;
         loop {
+            tries = tries.saturating_add(1);
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Passing(reason)) => {
-                    tracing::debug!(stream = self.name, reason, "cannot get {what}; trying again");
+                    if tries == TRIES_QUIET {
+                        tracing::warn!(
+                            stream = self.name,
+                            reason,
+                            "cannot get {what}; trying again"
+                        );
+                    }
                     again(&self.is_stopping).await?;
                 }
                 Err(Failure::Lasting(reason)) => {
@@ -339,7 +350,7 @@ enum Failure {
 }
 
 /// Waits before the next try; fails once nothing is to be waited for any more.
-async fn again(is_stopping: &watch::Receiver<bool>) -> Result<(), JournalError> {
+pub(crate) async fn again(is_stopping: &watch::Receiver<bool>) -> Result<(), JournalError> {
     let mut is_stopping = is_stopping.clone();
     let stopped = tokio::time::timeout(AGAIN_AFTER, is_stopping.wait_for(|is| *is)).await;
     match stopped {

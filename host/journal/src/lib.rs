@@ -2,8 +2,8 @@
 //! stores is derived from.
 //!
 //! [`Journal`] is the seam for providers; [`LocalJournal`] keeps segment files on a disk,
-//! [`MemoryJournal`] is for tests; `usher-jetstream` has one on NATS JetStream. A record is one commit; what it means is its writer's. The format
-//! is documented in `docs/storage.md`.
+//! [`MemoryJournal`] is for tests; `usher-jetstream` has one on NATS JetStream. A record is one commit;
+//! what it means is its writer's. The format is documented in `docs/storage.md`.
 
 mod closed;
 mod copy;
@@ -72,6 +72,14 @@ pub trait Journal: Send + Sync {
     /// [`JournalError::Fenced`] if a newer epoch has begun, [`JournalError::Position`] if `position`
     /// isn't the end.
     fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError>;
+
+    /// Whether it is known that appends fail from now on.
+    ///
+    /// # Errors
+    /// Why they do.
+    fn check(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
 
     /// Whether an append is waiting for something that is away, and may be for long.
     fn is_waiting(&self) -> bool {

@@ -23,8 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock};
+use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock, make_folder};
 use usher_event::Tracing;
+use usher_jetstream::JetStreamJournal;
 use usher_router::Router;
 use usher_telemetry::Exporter;
 
@@ -209,7 +210,11 @@ async fn serve(
         }
         Some(mut place) => {
             let listeners = bound?;
-            place.url = place.url.or(listeners.first().and_then(|first| first.url().ok()));
+            place.url = place.url.or(listeners.iter().find_map(Listener::reachable_url));
+            // What keeps this node from being the router is found out before it is.
+            make_folder(&config.data)
+                .with_context(|| format!("can't make {}", config.data.display()))?;
+            open_access(&config, &clock).await?.check_places(&config.listen)?;
             let owned = tokio::select! {
                 owned = standby::own(options, place, &listeners, tls.clone()) => owned?,
                 () = signals.next() => {
@@ -221,17 +226,16 @@ async fn serve(
             (owned.broker, listeners)
         }
     };
-    broker.set_schedules(config.schedules.clone()).await?;
+    tokio::select! {
+        set = broker.set_schedules(config.schedules.clone()) => set?,
+        // What keeps the journal may have gone just now.
+        () = signals.next() => return Ok(ExitCode::from(EXIT_FAILED)),
+    }
     let urls: Vec<_> = listeners.iter().map(Listener::url).collect::<Result<_, _>>()?;
     let data = config.data.clone();
     let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
     let records = Arc::new(records.context("can't read what is kept of plugins")?);
-    let (data, tokens) = (config.data.clone(), config.tokens.clone());
-    let access = tokio::task::spawn_blocking({
-        let clock = Arc::clone(&clock);
-        move || Access::open(&data, &tokens, clock)
-    });
-    let access = Arc::new(access.await?.context("can't read the tokens")?);
+    let access = Arc::new(open_access(&config, &clock).await?);
     if let Err(error) = access.check_places(&config.listen) {
         broker.close().await?;
         return Err(error);
@@ -311,6 +315,7 @@ async fn serve(
     let why = tokio::select! {
         () = signals.next() => Why::Asked,
         reason = until_poisoned(&*broker) => Why::StoreFailed(reason),
+        reason = until_failed(journal.as_deref()) => Why::StoreFailed(reason),
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
@@ -328,6 +333,13 @@ async fn serve(
             std::process::exit(i32::from(EXIT_FAILED))
         }
     }
+}
+
+async fn open_access(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Access> {
+    let (data, tokens) = (config.data.clone(), config.tokens.clone());
+    let clock = Arc::clone(clock);
+    let opened = tokio::task::spawn_blocking(move || Access::open(&data, &tokens, clock));
+    opened.await?.context("can't read the tokens")
 }
 
 /// Listens at every place, or at none.
@@ -360,6 +372,14 @@ fn broker_options(config: &Config, open_tables_max: usize) -> Options {
         open_tables_max,
         retention: config.broker.retention,
         ..Options::new(&config.data)
+    }
+}
+
+/// Waits until a journal that is elsewhere can't be used any more, as when another node has taken over.
+async fn until_failed(journal: Option<&JetStreamJournal>) -> String {
+    match journal {
+        Some(journal) => journal.until_failed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -108,6 +108,11 @@ impl JournaledStore {
         Ok(())
     }
 
+    /// The position that the next commit gets.
+    pub(crate) fn end(&self) -> u64 {
+        lock(&self.shared.end).next
+    }
+
     /// Has a thread of its own apply commits, and make checkpoints; closes the store when it is
     /// dropped.
     pub(crate) fn with_applier(mut self, lock: Option<Arc<File>>) -> std::io::Result<Self> {
@@ -300,7 +305,8 @@ impl Shared {
 
 impl Store for JournaledStore {
     fn check(&self) -> Result<(), StoreFailure> {
-        self.shared.check()
+        self.shared.check()?;
+        Ok(self.shared.journal.check()?)
     }
 
     fn is_waiting(&self) -> bool {

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,12 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// How long a client may take for a handshake, or for a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Maximum requests of an HTTP/2 connection at the same time.
+const STREAMS_MAX: u32 = 100;
+
+/// How often a node that waits for the owner's answer looks whether that is still the owner.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a request under way may take once this node hands on no more.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +70,14 @@ type Clients = Client<Connector, Incoming>;
 /// Whether a request was handed on for a client that isn't on its machine.
 pub(super) fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     headers.get(FORWARDED).is_some_and(|from| from != FROM_LOCAL)
+}
+
+/// Waits until a client had its time to ask something, and hasn't.
+async fn stays_silent(asked: &AtomicBool) {
+    tokio::time::sleep(HEADER_TIMEOUT).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
 }
 
 /// Hands requests on.
@@ -123,8 +138,12 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
 
     async fn speak(self: Arc<Self>, stream: Box<dyn Stream>, is_local: bool) {
         let end = self.end.clone();
+        // HTTP/1 has its timeout for headers once it is known to be spoken.
+        let asked = Arc::new(AtomicBool::new(false));
+        let is_asked = Arc::clone(&asked);
         let answer = service_fn(move |request| {
             let this = Arc::clone(&self);
+            is_asked.store(true, Ordering::Relaxed);
             async move { Ok::<_, Infallible>(this.answer(request, is_local).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -133,11 +152,18 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(HEADER_MAX_BYTES);
-        builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_MAX_BYTES as u32);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(HEADER_MAX_BYTES as u32)
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(Some(HEADER_TIMEOUT))
+            .keep_alive_timeout(HEADER_TIMEOUT);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
         // A client that leaves early is none of this node's troubles.
         let _ = tokio::select! {
             ended = &mut connection => ended,
+            () = stays_silent(&asked) => Ok(()),
             () = end.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
@@ -174,7 +200,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
                 format!("{node} was taken for the owner of the journal, which is {}", owner.node);
             return ApiError::unavailable(what).into_response();
         }
-        match self.hand_on(request, url, is_local).await {
+        match self.hand_on(request, url, &owner, is_local).await {
             Ok(mut response) => {
                 if let Ok(name) = HeaderValue::try_from(&owner.node) {
                     response.headers_mut().insert(OWNER, name);
@@ -193,6 +219,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
         &self,
         mut request: Request<Incoming>,
         url: &str,
+        owner: &Owner,
         is_local: bool,
     ) -> anyhow::Result<Response> {
         let client = self.client(url)?;
@@ -205,11 +232,26 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
             headers.remove(name);
         }
         headers.insert(FORWARDED, if is_local { FROM_LOCAL } else { FROM_ELSEWHERE });
-        let mut response = client.request(request).await?;
+        let asked = client.request(request);
+        let mut response = tokio::select! {
+            response = asked => response?,
+            () = self.until_another_owner(owner) => anyhow::bail!("it isn't the owner any more"),
+        };
         for name in HOP_BY_HOP {
             response.headers_mut().remove(name);
         }
         Ok(response.map(axum::body::Body::new))
+    }
+
+    /// An owner whose machine is gone doesn't answer, and its connections don't end.
+    async fn until_another_owner(&self, owner: &Owner) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let is_same = |now: &Owner| now.epoch == owner.epoch && now.node == owner.node;
+            if !(self.owner)().is_some_and(|now| is_same(&now)) {
+                return;
+            }
+        }
     }
 
     fn client(&self, url: &str) -> anyhow::Result<Clients> {

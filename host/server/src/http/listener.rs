@@ -101,6 +101,16 @@ impl Listener {
     }
 
     /// Whether clients speak TLS.
+    /// Its URL, if that is an address by which other processes may find it.
+    pub(crate) fn reachable_url(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Tcp { listener, .. } if !listener.local_addr().ok()?.ip().is_unspecified() => {
+                self.url().ok()
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.kind, Kind::Tcp { is_tls: true, .. })
     }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -31,30 +31,44 @@ pub(super) async fn own(
     for listener in listeners {
         tracing::info!(url = listener.url()?, "listening");
     }
+    // Without an owner until the journal is open.
+    let opened: Arc<Mutex<Weak<JetStreamJournal>>> = Arc::default();
+    let known = Arc::clone(&opened);
+    let forwarder =
+        Forwarder::new(journal.node.clone(), tls, move || lock(&known).upgrade()?.owner());
+    tokio::select! {
+        owned = until_owned(options, journal, &opened) => owned,
+        never = forwarder.serve(listeners) => match never {},
+    }
+}
+
+async fn until_owned(
+    options: Options,
+    place: JetStreamOptions,
+    opened: &Mutex<Weak<JetStreamJournal>>,
+) -> anyhow::Result<Owned> {
     loop {
-        let (options, place) = (options.clone(), journal.clone());
-        let opened = spawn_blocking(move || open(options, place, |_| Ok(())));
-        let (standby, journal) = opened.await??;
+        let (options, place) = (options.clone(), place.clone());
+        let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
+        let (standby, journal) = opening.await??;
+        *lock(opened) = Arc::downgrade(&journal);
         let standby = standby.with_blobs(Arc::new(SharedByNodes(Arc::clone(&journal))));
-        let heard = Arc::downgrade(&journal);
-        let forwarder = Forwarder::new(journal.node().to_owned(), tls.clone(), move || {
-            heard.upgrade().and_then(|journal| journal.owner())
-        });
-        let standby = tokio::select! {
-            followed = follow(standby, &journal) => followed?,
-            never = forwarder.serve(listeners) => match never {},
-        };
+        let standby = follow(standby, &journal).await?;
         match spawn_blocking(move || standby.claim()).await? {
             Ok(broker) => {
                 tracing::info!(node = journal.node(), "this node owns the journal");
                 return Ok(Owned { broker, journal });
             }
             Err(OpenError::Refused { source: source @ JournalError::Fenced { .. }, .. }) => {
-                tracing::info!(reason = %source, "another node was faster");
+                tracing::info!(reason = %source, "another node owns the journal after all");
             }
             Err(error) => return Err(anyhow!("{error}")),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens the data folder with its replica of the journal; `before` gets the replica's folder first.
@@ -80,6 +94,10 @@ pub(crate) fn open(
 pub(crate) struct SharedByNodes(pub(crate) Arc<JetStreamJournal>);
 
 impl SharedBlobs for SharedByNodes {
+    fn has_put(&self, digest: &Digest) -> bool {
+        self.0.has_put_blob(&digest.to_string())
+    }
+
     fn put(&self, digest: &Digest, content: &[u8]) -> io::Result<()> {
         self.0.put_blob(&digest.to_string(), content).map_err(io::Error::other)
     }
