@@ -31,7 +31,6 @@ use crate::readers::WorkerPool;
 use crate::replay;
 use crate::room::DiskSpace;
 use crate::shared::Shared;
-use crate::standby::Standby;
 use crate::store::journaled::JournaledStore;
 use crate::store::{Store, StoreFailure, Tables, View};
 use crate::{OpenError, Options};
@@ -65,14 +64,6 @@ pub struct EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// Opens or creates a data folder and recovers what the last process left. Blocks on the disk.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
-    pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
-        Standby::local(options)?.claim()
-    }
-
     /// Goes on from what a data folder's journal and tables say.
     pub(crate) fn on_folder(
         options: Options,

@@ -200,6 +200,16 @@ impl Standby {
     }
 }
 
+impl EmbeddedBroker {
+    /// Opens or creates a data folder and recovers what the last process left. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
+        Standby::local(options)?.claim()
+    }
+}
+
 /// Opens something on the tables of a folder; once more with tables made from the journal if those that
 /// are there can't be used.
 fn or_rebuilt<T>(

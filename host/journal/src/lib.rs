@@ -23,11 +23,11 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use error::JournalError;
-pub use local::{LocalJournal, LocalOptions, Recovery, ReplicaOf};
+pub use local::{LocalJournal, LocalOptions, Recovery};
 pub use memory::MemoryJournal;
 pub use record::{Entry, RECORD_MAX_BYTES, Record};
 pub use scan::{Gap, Scan, scan};
-pub use segment::{JournalId, new_id};
+pub use segment::{JournalId, ReplicaOf, new_id};
 
 /// Records, in the order of their positions.
 pub type Records = Box<dyn Iterator<Item = Result<Record, JournalError>> + Send>;

@@ -14,7 +14,8 @@ use crate::reader::{Frames, Next};
 use crate::record::RECORD_MAX_BYTES;
 use crate::recovery;
 use crate::segment::{
-    HEADER_BYTES, JournalId, SEGMENT_MIN_BYTES, Segment, names, new_id, remove, seed, sync_folder,
+    HEADER_BYTES, JournalId, ReplicaOf, SEGMENT_MIN_BYTES, Segment, names, new_id, remove, seed,
+    sync_folder,
 };
 use crate::writer::Writer;
 use crate::{
@@ -35,17 +36,6 @@ impl Default for LocalOptions {
     fn default() -> Self {
         Self { segment_bytes: 64 * 1_024 * 1_024 }
     }
-}
-
-/// Which journal a folder is a replica of, and where in it the replica begins.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplicaOf {
-    /// The journal.
-    pub id: JournalId,
-    /// The position of the first record.
-    pub position: u64,
-    /// The sequence of the first event in it or after it.
-    pub sequence: u64,
 }
 
 /// What was found when a journal was opened.

@@ -31,6 +31,17 @@ const NONE: u64 = u64::MAX;
 /// Tells journals apart: 16 random bytes.
 pub type JournalId = [u8; 16];
 
+/// Which journal a folder is a replica of, and where in it the replica begins.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaOf {
+    /// The journal.
+    pub id: JournalId,
+    /// The position of the first record.
+    pub position: u64,
+    /// The sequence of the first event in it or after it.
+    pub sequence: u64,
+}
+
 /// The id of a journal that is to be.
 ///
 /// # Errors

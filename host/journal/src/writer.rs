@@ -9,8 +9,10 @@ use std::thread::JoinHandle;
 use crate::index::Index;
 use crate::record::{self, Entry, Frame, Header, frame_bytes};
 use crate::recovery::Recovered;
-use crate::segment::{self, HEADER_BYTES, SEGMENT_MIN_BYTES, Segment, allocate, is_full, seed};
-use crate::{JournalError, ReplicaOf, closed, rewrite};
+use crate::segment::{
+    self, HEADER_BYTES, ReplicaOf, SEGMENT_MIN_BYTES, Segment, allocate, is_full, seed,
+};
+use crate::{JournalError, closed, rewrite};
 
 /// Writes records to the last segment.
 pub(crate) struct Writer {
