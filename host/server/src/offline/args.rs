@@ -81,7 +81,7 @@ pub(crate) struct JournalCopyArgs {
 pub(crate) enum JournalEngine {
     /// In the data folder
     Embedded,
-    /// On NATS JetStream, as [journal] in the configuration says
+    /// On NATS JetStream, as the configuration says
     Jetstream,
 }
 
