@@ -43,8 +43,9 @@ impl Nodes {
 
 /// The node that becomes the owner, with its plugin serving.
 fn owner(folder: &Folder) -> Result<Router> {
-    let router = Router::start(folder)?;
-    serves(router.client())?;
+    // Until it owns the journal it is a standby, whose connections end with that.
+    let router = Router::start_unready(folder)?;
+    serves(router.client()).with_context(|| router.log_tail(30))?;
     Ok(router)
 }
 
@@ -52,7 +53,10 @@ fn serves(client: &Client) -> Result<()> {
     wait_for("the owner to be ready", || {
         Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
     })?;
-    client.wait_for_plugin("emit", "serving").map(drop)
+    wait_for("the plugin to serve", || {
+        let emit = client.plugin("emit").ok().flatten();
+        Ok(emit.filter(|emit| emit["state"] == "serving").map(drop))
+    })
 }
 
 /// A node that follows the owner.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use usher_jetstream::{JetStreamOptions, NODE_MAX_CHARS, STREAM_MAX_CHARS, is_name};
+use usher_jetstream::{JetStreamOptions, NAME_MAX_CHARS, is_name};
 
 use super::table::{At, Table};
 
@@ -45,10 +45,9 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
         let what = format!("[journal] needs 1 to {SERVERS_MAX} servers");
         source.problem(&at, what, Some("write servers = [\"nats://localhost:4222\"]".to_owned()));
     }
-    let stream =
-        name(&table, "stream", STREAM_MAX_CHARS).unwrap_or_else(|| STREAM_DEFAULT.to_owned());
+    let stream = name(&table, "stream").unwrap_or_else(|| STREAM_DEFAULT.to_owned());
     let node = match table.value("node") {
-        Some(_) => name(&table, "node", NODE_MAX_CHARS),
+        Some(_) => name(&table, "node"),
         None => host_name(),
     };
     if node.is_none() {
@@ -115,10 +114,10 @@ fn together<A, B>(
     None
 }
 
-fn name(table: &Table<'_>, key: &'static str, max_chars: usize) -> Option<String> {
+fn name(table: &Table<'_>, key: &'static str) -> Option<String> {
     let At { value, span } = table.string(key)?;
     if !is_name(value) {
-        let hint = format!("take 1 to {max_chars} letters, digits, - and _");
+        let hint = format!("take 1 to {NAME_MAX_CHARS} letters, digits, - and _");
         table.source().problem(&span, format!("{key} can't be {value:?}"), Some(hint));
     }
     Some(value.to_owned())

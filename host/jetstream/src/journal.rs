@@ -355,9 +355,21 @@ impl Shared {
     async fn watch_for_owners(self: Arc<Self>) {
         let mut heard = self.heard.subscribe();
         while heard.changed().await.is_ok() {
-            let newest = heard.borrow_and_update().owner.as_ref().map_or(0, |owner| owner.epoch);
-            if self.epoch() > 0 && newest > self.epoch() {
-                let (epoch, newer) = (self.epoch(), newest);
+            let told = heard.borrow_and_update().owner.as_ref().map_or(0, |owner| owner.epoch);
+            let epoch = self.epoch();
+            if epoch == 0 || told <= epoch {
+                continue;
+            }
+            // What is told is a hint; the stream says whether it is so.
+            let Ok((_, last)) = self.stream.bounds().await else { return };
+            let newer = match self.stream.message(last).await {
+                Ok(Some(Message { content: Content::Claim { epoch, .. }, .. })) => epoch,
+                Ok(Some(Message { content: Content::Part { frame, .. }, .. })) => {
+                    Record::from_frame(&frame, &self.stream.id).map_or(0, |record| record.epoch)
+                }
+                _ => 0,
+            };
+            if newer > epoch {
                 self.fail(JournalError::Fenced { epoch, newer });
                 self.end.send_modify(|_| {});
                 return;

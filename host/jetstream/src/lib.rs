@@ -20,5 +20,5 @@ mod stream;
 
 pub use copy::{Copied, copy_to_stream};
 pub use journal::{Changes, JetStreamJournal};
-pub use options::{JetStreamOptions, NODE_MAX_CHARS, STREAM_MAX_CHARS, is_name};
+pub use options::{JetStreamOptions, NAME_MAX_CHARS, is_name};
 pub use owner::Owner;

@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Maximum length of a stream's name.
-pub const STREAM_MAX_CHARS: usize = 64;
-
-/// Maximum length of a node's name.
-pub const NODE_MAX_CHARS: usize = 64;
+/// Maximum length of the name of a stream or a node.
+pub const NAME_MAX_CHARS: usize = 64;
 
 /// Options of a [`crate::JetStreamJournal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,5 +34,5 @@ pub struct JetStreamOptions {
 /// Whether this can be the name of a stream or a node: ASCII letters, digits, `-` and `_`.
 pub fn is_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    !name.is_empty() && name.len() <= STREAM_MAX_CHARS && name.chars().all(is_allowed)
+    !name.is_empty() && name.len() <= NAME_MAX_CHARS && name.chars().all(is_allowed)
 }

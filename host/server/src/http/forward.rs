@@ -41,6 +41,10 @@ const STREAMS_MAX: u32 = 100;
 /// How often a node that waits for the owner's answer looks whether that is still the owner.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long a client that has just connected may take to ask, once this node hands on no more.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
+const ASK_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// How long a request under way may take once this node hands on no more.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -78,6 +82,18 @@ async fn stays_silent(asked: &AtomicBool) {
     if asked.load(Ordering::Relaxed) {
         std::future::pending().await
     }
+}
+
+/// Waits for the end, and then for the first request of a client that has just connected: it would take
+/// the end of its connection for a failure.
+async fn end_after_the_first(end: &CancellationToken, asked: &AtomicBool) {
+    end.cancelled().await;
+    let first = async {
+        while !asked.load(Ordering::Relaxed) {
+            tokio::time::sleep(ASK_LOOK_EVERY).await;
+        }
+    };
+    let _ = timeout(FIRST_TIMEOUT, first).await;
 }
 
 /// Hands requests on.
@@ -164,7 +180,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
         let _ = tokio::select! {
             ended = &mut connection => ended,
             () = stays_silent(&asked) => Ok(()),
-            () = end.cancelled() => {
+            () = end_after_the_first(&end, &asked) => {
                 connection.as_mut().graceful_shutdown();
                 timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
             }
