@@ -218,6 +218,28 @@ fn owners_tell_that_they_are_there_and_that_they_leave() {
     assert!(b.owner().unwrap().is_leaving);
 }
 
+/// A node that decided to take over, and is slow, leaves an owner alone that was faster, or that it just
+/// didn't hear.
+#[test]
+fn who_is_late_overtakes_nobody() {
+    let Some(scene) = Scene::new() else { return };
+    let [a, b, c] = ["a", "b", "c"].map(|node| scene.node(node));
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    executor.block_on(b.until_vacant());
+    let epoch = a.claim().unwrap();
+    let fenced = b.claim().unwrap_err();
+    assert!(matches!(fenced, JournalError::Fenced { newer, .. } if newer == epoch), "{fenced}");
+    // As one that heard nothing of an epoch that it knows.
+    wait_for("the claim to be followed", || Ok(c.owner())).unwrap();
+    let deaf = JetStreamOptions { takeover_after: Duration::ZERO, ..scene.options("d") };
+    let folder = scene.folder.path().join("d");
+    let deaf = JetStreamJournal::open(&folder, LocalOptions::default(), deaf).unwrap();
+    executor.block_on(deaf.until_vacant());
+    let fenced = deaf.claim().unwrap_err();
+    assert!(matches!(fenced, JournalError::Fenced { newer, .. } if newer == epoch), "{fenced}");
+    append(&a, epoch, 0).unwrap();
+}
+
 /// Blobs are there for every node, and go only with the owner who wrote them last.
 #[test]
 fn a_blob_is_found_by_every_node_and_removed_by_none_that_was_overtaken() {
