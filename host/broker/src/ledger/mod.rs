@@ -390,7 +390,7 @@ impl Ledger {
     /// log after a restart. The more there are, the less often, so that an event costs a part of a row.
     fn save_idle_cursors(&mut self) {
         const EVERY_EVENTS: u64 = 8_192;
-        const EVENTS_PER_ROW: u64 = 8;
+        const EVENTS_PER_ROW: u64 = 32;
         let every = EVERY_EVENTS.max(self.subs.len() as u64 * EVENTS_PER_ROW);
         let last = self.counters.last_sequence;
         if last / every == self.written_counters.last_sequence / every {
