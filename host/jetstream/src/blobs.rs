@@ -29,6 +29,9 @@ use crate::stream::again;
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long reading a blob may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Readers that have gone are forgotten after this.
 const INACTIVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -47,8 +50,10 @@ pub(crate) struct Blobs {
     part_max_bytes: usize,
     /// One is written at a time, so that copies don't mix.
     writing: tokio::sync::Mutex<()>,
-    /// The epochs in which each was written, as far as this node knows.
+    /// The epochs in which each was written, as far as this node knows; perhaps not all of it.
     known: Mutex<HashMap<String, BTreeSet<u64>>>,
+    /// The newest epoch in which this node has written all of one.
+    written: Mutex<HashMap<String, u64>>,
 }
 
 impl Blobs {
@@ -106,11 +111,16 @@ impl Blobs {
             part_max_bytes,
             writing: Default::default(),
             known: Mutex::default(),
+            written: Mutex::default(),
         })
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<u64>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, error: impl std::fmt::Display) -> JournalError {
@@ -119,7 +129,7 @@ impl Blobs {
 
     /// Whether this node has written a blob in this epoch.
     pub(crate) fn has_put(&self, name: &str, epoch: u64) -> bool {
-        self.known().get(name).is_some_and(|epochs| epochs.contains(&epoch))
+        self.written().get(name) == Some(&epoch)
     }
 
     /// Writes a blob in this epoch, unless it was.
@@ -157,6 +167,7 @@ impl Blobs {
             sent.await.map_err(|error| self.failed(error))?;
         }
         self.known().entry(name.to_owned()).or_default().insert(epoch);
+        self.written().insert(name.to_owned(), epoch);
         Ok(())
     }
 
@@ -166,16 +177,18 @@ impl Blobs {
         let epochs = || -> Vec<u64> {
             self.known().get(name).into_iter().flatten().rev().copied().collect()
         };
-        if epochs().is_empty() {
-            self.look(&format!("{name}.*")).await?;
-        }
-        for epoch in epochs() {
-            let subject = format!("{}{name}.{epoch}", self.prefix);
-            let read = tokio::time::timeout(ANSWER_TIMEOUT * 4, self.read(subject)).await;
-            let read =
-                read.unwrap_or_else(|_| Err(self.failed(format!("blob {name} doesn't come"))));
-            if let Some(content) = read? {
-                return Ok(Some(content));
+        // What this node knows may be out of date.
+        for is_first in [true, false] {
+            if !is_first {
+                self.look(&format!("{name}.*")).await?;
+            }
+            for epoch in epochs() {
+                let subject = format!("{}{name}.{epoch}", self.prefix);
+                let read = tokio::time::timeout(READ_TIMEOUT, self.read(subject)).await;
+                let late = || self.failed(format!("blob {name} was not read in time"));
+                if let Some(content) = read.unwrap_or_else(|_| Err(late()))? {
+                    return Ok(Some(content));
+                }
             }
         }
         Ok(None)
@@ -226,6 +239,8 @@ impl Blobs {
     /// Removes what was written of a blob up to this epoch.
     pub(crate) async fn remove(&self, name: &str, epoch: u64) -> Result<(), JournalError> {
         self.look(&format!("{name}.*")).await?;
+        // Before any of it goes.
+        self.written().remove(name);
         let gone: Vec<u64> = {
             let known = self.known();
             known.get(name).into_iter().flatten().copied().filter(|of| *of <= epoch).collect()

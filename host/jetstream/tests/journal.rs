@@ -199,6 +199,33 @@ fn a_node_that_was_away_catches_up() {
     assert_eq!((c.start(), c.end()), (start, 20));
 }
 
+/// A writer that was interrupted left parts behind: they don't count as the blob.
+#[test]
+fn a_blob_of_which_a_part_is_missing_is_written_again() {
+    let Some(scene) = Scene::new() else { return };
+    let (a, b) = (scene.node("a"), scene.node("b"));
+    let epoch = a.claim().unwrap();
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    executor.block_on(async {
+        let client = async_nats::connect(scene.server.url()).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let part = async_nats::jetstream::message::PublishMessage::build()
+            .header("Usher-Part", "1/2")
+            .payload("be".into());
+        let subject = format!("usher.blob.tickets.begun.{epoch}");
+        let sent = context.send_publish(subject, part).await.unwrap();
+        sent.await.unwrap();
+    });
+    for node in [&a, &b] {
+        assert_eq!(node.blobs().unwrap(), ["begun"]);
+        assert_eq!(node.blob("begun").unwrap(), None);
+    }
+    assert!(!a.has_put_blob("begun"));
+    a.put_blob("begun", b"begun").unwrap();
+    assert!(a.has_put_blob("begun"));
+    assert_eq!(b.blob("begun").unwrap().as_deref(), Some(&b"begun"[..]));
+}
+
 #[test]
 fn owners_tell_that_they_are_there_and_that_they_leave() {
     let Some(scene) = Scene::new() else { return };
