@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use usher_broker::{EmbeddedBroker, Options, Order, Standby};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
-use usher_journal::Journal;
 use usher_tests::NatsServer;
 
 use crate::hops::{self, Setup};
@@ -93,25 +92,14 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
 }
 
 fn place(servers: &[NatsServer], node: &str) -> JetStreamOptions {
-    JetStreamOptions {
-        servers: servers.iter().map(NatsServer::url).collect(),
-        stream: "usher".to_owned(),
-        replicas: servers.len(),
-        node: node.to_owned(),
-        url: None,
-        user: None,
-        certificate: None,
-        ca: None,
-        takeover_after: Duration::from_secs(2),
-        rank: 0,
-    }
+    let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
+    JetStreamOptions { replicas: servers.len(), ..JetStreamOptions::new(urls, node) }
 }
 
 fn standby(servers: &[NatsServer], data: &Path, node: &str) -> anyhow::Result<Standby> {
     let standby = Standby::open(Options::new(data.join(node)), |folder, local| {
         let journal = JetStreamJournal::open(folder, local, place(servers, node))?;
-        let id = journal.id();
-        Ok((Arc::new(journal) as Arc<dyn Journal>, id))
+        Ok(Arc::new(journal))
     });
     Ok(standby?)
 }

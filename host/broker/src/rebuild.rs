@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use usher_journal::{Journal, JournalId, LocalJournal};
+use usher_journal::{Journal, LocalJournal};
 
 use crate::OpenError;
 use crate::files::{remove_folder, sync_folder};
@@ -28,8 +28,7 @@ fn make(folder: &Folder) -> Result<u64, OpenFailure> {
         return Err(OpenFailure::damaged("there is no journal"));
     };
     let commits = journal.end() - journal.start();
-    let id = journal.id();
-    rebuild_tables(folder, &(Arc::new(journal) as Arc<dyn Journal>), id)?;
+    rebuild_tables(folder, &(Arc::new(journal) as Arc<dyn Journal>))?;
     Ok(commits)
 }
 
@@ -37,7 +36,6 @@ fn make(folder: &Folder) -> Result<u64, OpenFailure> {
 pub(crate) fn rebuild_tables(
     folder: &Folder,
     journal: &Arc<dyn Journal>,
-    id: JournalId,
 ) -> Result<(), OpenFailure> {
     let tables = folder.tables();
     let (new, old) = (tables.with_extension("new"), tables.with_extension("old"));
@@ -45,7 +43,7 @@ pub(crate) fn rebuild_tables(
         remove_folder(leftover)?;
     }
     let make = || -> Result<(), OpenFailure> {
-        let made = LsmTables::open_of(&new, Caches::OFFLINE, journal.start(), id)?;
+        let made = LsmTables::open_of(&new, Caches::OFFLINE, &**journal)?;
         let store = JournaledStore::open(Arc::clone(journal), Arc::new(made))?;
         Ok(store.checkpoint()?)
     };

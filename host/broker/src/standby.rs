@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use usher_journal::{Journal, JournalError, JournalId, LocalJournal, LocalOptions};
+use usher_journal::{Journal, JournalError, LocalJournal, LocalOptions};
 
 use crate::blobs::{fetch_all, share_all};
 use crate::folder::Folder;
@@ -22,7 +22,6 @@ pub struct Standby {
     options: Options,
     folder: Folder,
     journal: Arc<dyn Journal>,
-    id: JournalId,
     tables: Option<LsmTables>,
     shared: Option<Arc<dyn SharedBlobs>>,
 }
@@ -49,8 +48,7 @@ impl Standby {
                 }
                 None => tracing::info!("recovery: clean; nothing was under way"),
             }
-            let id = journal.id();
-            Ok((Arc::new(journal) as Arc<dyn Journal>, id))
+            Ok(Arc::new(journal))
         })
     }
 
@@ -61,22 +59,19 @@ impl Standby {
     /// See [`OpenError`].
     pub fn open(
         options: Options,
-        journal: impl FnOnce(&Path, LocalOptions) -> Result<(Arc<dyn Journal>, JournalId), JournalError>,
+        journal: impl FnOnce(&Path, LocalOptions) -> Result<Arc<dyn Journal>, JournalError>,
     ) -> Result<Self, OpenError> {
         Self::on(options, |folder, local| Ok(journal(&folder.journal(), local)?))
     }
 
     fn on(
         options: Options,
-        journal: impl FnOnce(
-            &Folder,
-            LocalOptions,
-        ) -> Result<(Arc<dyn Journal>, JournalId), OpenFailure>,
+        journal: impl FnOnce(&Folder, LocalOptions) -> Result<Arc<dyn Journal>, OpenFailure>,
     ) -> Result<Self, OpenError> {
         let folder = Folder::open(&options.data)?;
         upgrade(&folder)?;
-        let (journal, id) = journal(&folder, options.journal()).map_err(refused(&options))?;
-        Ok(Self { options, folder, journal, id, tables: None, shared: None })
+        let journal = journal(&folder, options.journal()).map_err(refused(&options))?;
+        Ok(Self { options, folder, journal, tables: None, shared: None })
     }
 
     /// Where the content of blobs is kept beside this node's folder.
@@ -120,11 +115,7 @@ impl Standby {
         let caught_up = (|| match &self.tables {
             Some(tables) => catch_up(&*self.journal, tables).map(|_| ()),
             None => {
-                let tables = or_rebuilt(&self.folder, &self.journal, self.id, || {
-                    let tables = match self.open_tables() {
-                        Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
-                        tables => tables?,
-                    };
+                let tables = self.on_tables(|tables| {
                     catch_up(&*self.journal, &tables)?;
                     Ok(Ok(tables))
                 })?;
@@ -164,19 +155,34 @@ impl Standby {
         EmbeddedBroker::on_folder(self.options, self.folder, store, recovered, self.shared)
     }
 
-    fn open_tables(&self) -> Result<LsmTables, OpenFailure> {
+    /// Opens something on the folder's tables; once more with tables made from the journal if those that are
+    /// there can't be used.
+    fn on_tables<T>(
+        &self,
+        open: impl Fn(LsmTables) -> Result<Result<T, StoreFailure>, OpenFailure>,
+    ) -> Result<T, OpenFailure> {
         let (path, caches) = (self.folder.tables(), self.options.caches());
-        LsmTables::open_of(&path, caches, self.journal.start(), self.id)
+        let open = || match LsmTables::open_of(&path, caches, &*self.journal) {
+            Err(OpenFailure::Damaged(unusable)) => Ok(Err(unusable)),
+            tables => open(tables?),
+        };
+        match open()? {
+            Ok(opened) => Ok(opened),
+            Err(StoreFailure(reason)) => {
+                tracing::warn!(
+                    reason,
+                    "the tables can't be used, and are rebuilt from the journal"
+                );
+                rebuild_tables(&self.folder, &self.journal)?;
+                Ok(open()??)
+            }
+        }
     }
 
     /// Opens the tables and reads from them where the broker goes on.
     fn claim_store(&self) -> Result<(JournaledStore, Recovered), OpenFailure> {
         loop {
-            let (store, recovered) = or_rebuilt(&self.folder, &self.journal, self.id, || {
-                let tables = match self.open_tables() {
-                    Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
-                    tables => tables?,
-                };
+            let (store, recovered) = self.on_tables(|tables| {
                 let store = match JournaledStore::open(Arc::clone(&self.journal), Arc::new(tables))
                 {
                     // What the journal has lost isn't in the tables either.
@@ -207,24 +213,6 @@ impl EmbeddedBroker {
     /// See [`OpenError`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         Standby::local(options)?.claim()
-    }
-}
-
-/// Opens something on the tables of a folder; once more with tables made from the journal if those that
-/// are there can't be used.
-fn or_rebuilt<T>(
-    folder: &Folder,
-    journal: &Arc<dyn Journal>,
-    id: JournalId,
-    open: impl Fn() -> Result<Result<T, StoreFailure>, OpenFailure>,
-) -> Result<T, OpenFailure> {
-    match open()? {
-        Ok(opened) => Ok(opened),
-        Err(StoreFailure(reason)) => {
-            tracing::warn!(reason, "the tables can't be used, and are rebuilt from the journal");
-            rebuild_tables(folder, journal, id)?;
-            Ok(open()??)
-        }
     }
 }
 

@@ -2,15 +2,10 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
 
 use usher_jetstream::{JetStreamOptions, NAME_MAX_CHARS, is_name};
 
 use super::table::{At, Table};
-
-const STREAM_DEFAULT: &str = "usher";
-const REPLICAS_DEFAULT: usize = 3;
-const TAKEOVER_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Maximum URLs of servers.
 const SERVERS_MAX: usize = 64;
@@ -45,7 +40,6 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
         let what = format!("[journal] needs 1 to {SERVERS_MAX} servers");
         source.problem(&at, what, Some("write servers = [\"nats://localhost:4222\"]".to_owned()));
     }
-    let stream = name(&table, "stream").unwrap_or_else(|| STREAM_DEFAULT.to_owned());
     let node = match table.value("node") {
         Some(_) => name(&table, "node"),
         None => host_name(),
@@ -59,19 +53,22 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
     let user = together(&table, &at, ("user", user), ("password_file", file("password_file")));
     let (certificate, key) = (file("cert_file"), file("key_file"));
     let certificate = together(&table, &at, ("cert_file", certificate), ("key_file", key));
+    let default = JetStreamOptions::new(servers, &node.unwrap_or_default());
     let options = JetStreamOptions {
-        servers,
-        stream,
-        replicas: table.size("replicas", 1..=5).unwrap_or(REPLICAS_DEFAULT),
-        node: node.unwrap_or_default(),
+        stream: name(&table, "stream").unwrap_or(default.stream),
+        replicas: table.size("replicas", 1..=5).unwrap_or(default.replicas),
         url: table.string("url").map(|At { value, .. }| value.to_owned()),
         user,
         certificate,
         ca: file("ca_file"),
         takeover_after: table
             .millis("takeover_after_ms", 1_000..=600_000)
-            .unwrap_or(TAKEOVER_DEFAULT),
-        rank: table.integer("rank", 0..=100).and_then(|rank| u32::try_from(rank).ok()).unwrap_or(0),
+            .unwrap_or(default.takeover_after),
+        rank: table
+            .integer("rank", 0..=100)
+            .and_then(|rank| u32::try_from(rank).ok())
+            .unwrap_or(default.rank),
+        ..default
     };
     table.finish();
     Some(options)

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, watch};
 use tokio::task::block_in_place;
 use usher_journal::{
-    Copied, Entry, Journal, JournalError, JournalId, LocalJournal, LocalOptions, Payload,
-    RECORD_MAX_BYTES, Record, Records, ReplicaOf, new_id,
+    Copied, Entry, FirstFailure, Journal, JournalError, JournalId, LocalJournal, LocalOptions,
+    Payload, Record, Records, ReplicaOf, check_place, new_id,
 };
 
 use crate::blobs::Blobs;
@@ -73,7 +73,7 @@ struct Shared {
     end: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
     stop: watch::Sender<bool>,
-    failed: OnceLock<String>,
+    failed: FirstFailure,
 }
 
 /// How long a journal that is dropped waits for what it is at.
@@ -88,8 +88,6 @@ struct Tip {
     sequence: u64,
     /// That of the last claim.
     epoch: u64,
-    /// Whose it was.
-    node: String,
     parts: Parts,
 }
 
@@ -109,7 +107,7 @@ impl JetStreamJournal {
         let (stop, is_stopping) = watch::channel(false);
         let folder = folder.to_owned();
         // A stream that is made here is for the journal that is here: it can be copied there.
-        let id = LocalJournal::read_only(&folder)?.map(|known| known.id());
+        let id = LocalJournal::id_in(&folder)?;
         let opened = wait(&executor, async move {
             let client = connect(&options).await?;
             let stream = Stream::open(client, &options, id, is_stopping).await?;
@@ -130,11 +128,6 @@ impl JetStreamJournal {
         ));
         executor.spawn(Arc::clone(&shared).watch_for_owners());
         Ok(Self { shared, executor: Some(executor) })
-    }
-
-    /// What tells it from other journals.
-    pub fn id(&self) -> JournalId {
-        self.shared.stream.id
     }
 
     /// The name of this node.
@@ -177,7 +170,7 @@ impl JetStreamJournal {
 
     /// Why this node can't follow the journal any more; `None` while it can.
     pub fn failure(&self) -> Option<String> {
-        self.shared.failed.get().cloned()
+        self.shared.failed.reason().map(str::to_owned)
     }
 
     /// Writes a blob where every node finds it, unless this owner has.
@@ -292,7 +285,7 @@ impl Shared {
         // Again from the record that is known, which tells whether they are the same.
         let from = replica.end().saturating_sub(1).max(replica.start());
         let sequence = stream.find(from).await?.saturating_sub(1);
-        let tip = Tip { sequence, epoch: 0, node: String::new(), parts: Parts::default() };
+        let tip = Tip { sequence, epoch: 0, parts: Parts::default() };
         let shared = Self {
             options,
             stream,
@@ -305,7 +298,7 @@ impl Shared {
             is_silent: AtomicBool::new(false),
             heard: watch::channel(Heard::nothing()).0,
             stop,
-            failed: OnceLock::new(),
+            failed: FirstFailure::default(),
         };
         {
             let mut tip = shared.tip.lock().await;
@@ -317,20 +310,6 @@ impl Shared {
     /// That of this node's newest claim.
     fn epoch(&self) -> u64 {
         self.claimed.load(Ordering::Acquire)
-    }
-
-    fn check(&self) -> Result<(), JournalError> {
-        match self.failed.get() {
-            Some(reason) => Err(JournalError::Failed(reason.clone())),
-            None => Ok(()),
-        }
-    }
-
-    /// Notes the first failure after which nothing more is appended or followed.
-    fn fail(&self, error: JournalError) -> JournalError {
-        // The first one is kept.
-        let _ = self.failed.set(error.to_string());
-        error
     }
 
     /// Reads the stream up to its end.
@@ -370,7 +349,7 @@ impl Shared {
                 _ => 0,
             };
             if newer > epoch {
-                self.fail(JournalError::Fenced { epoch, newer });
+                self.failed.note(JournalError::Fenced { epoch, newer });
                 self.end.send_modify(|_| {});
                 return;
             }
@@ -384,14 +363,14 @@ impl Shared {
             let Ok(mut messages) = self.stream.messages(from).await else { return };
             while let Some(Ok(message)) = messages.next().await {
                 let mut tip = self.tip.lock().await;
-                if self.epoch() > 0 || self.check().is_err() || *self.stop.borrow() {
+                if self.epoch() > 0 || self.failed.check().is_err() || *self.stop.borrow() {
                     return;
                 }
                 match self.take(&mut tip, &message) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => {
-                        let error = self.fail(error);
+                        let error = self.failed.note(error);
                         tracing::error!(%error, "this node can't follow the journal any more");
                         // Wakes who waits for more.
                         self.end.send_modify(|_| {});
@@ -429,9 +408,9 @@ impl Shared {
             )));
         }
         match content {
-            Content::Claim { epoch, node, .. } => {
+            Content::Claim { epoch, .. } => {
                 tip.parts.clear();
-                (tip.epoch, tip.node) = (epoch, node);
+                tip.epoch = epoch;
             }
             Content::Part { number, of, frame } => {
                 let pushed = tip.parts.push((number, of), frame, &self.stream.id);
@@ -475,7 +454,7 @@ impl Shared {
 
     async fn claim(self: Arc<Self>) -> Result<u64, JournalError> {
         let mut tip = self.tip.lock().await;
-        self.check()?;
+        self.failed.check()?;
         let id =
             new_id().map_err(|error| self.stream.error(format!("no random numbers: {error}")))?;
         let id = u128::from_le_bytes(id).to_string();
@@ -519,7 +498,11 @@ impl Shared {
             let (client, stream) = (self.stream.client(), self.options.stream.clone());
             let this = Arc::clone(&self);
             let now = move || {
-                this.check().is_ok().then(|| this.told(false)).filter(|_| !*this.stop.borrow())
+                this.failed
+                    .check()
+                    .is_ok()
+                    .then(|| this.told(false))
+                    .filter(|_| !*this.stop.borrow())
             };
             tokio::spawn(owner::keep_telling(client, stream, now));
         }
@@ -545,23 +528,17 @@ impl Shared {
         frame: Bytes,
     ) -> Result<(), JournalError> {
         let mut tip = self.tip.lock().await;
-        self.check()?;
-        if epoch < tip.epoch {
-            return Err(JournalError::Fenced { epoch, newer: tip.epoch });
-        }
-        let end = self.replica.end();
-        if position != end {
-            return Err(JournalError::Position { asked: position, end });
-        }
+        self.failed.check()?;
+        check_place((epoch, tip.epoch), (position, self.replica.end()))?;
         for part in Message::parts(position, &frame, self.stream.part_max_bytes) {
             let placed = self.stream.place(&part, tip.sequence).await;
-            match placed.map_err(|error| self.fail(error))? {
+            match placed.map_err(|error| self.failed.note(error))? {
                 Placed::At(sequence) => tip.sequence = sequence,
                 Placed::Taken(Message { content: Content::Claim { epoch: newer, .. }, .. }) => {
-                    return Err(self.fail(JournalError::Fenced { epoch, newer }));
+                    return Err(self.failed.note(JournalError::Fenced { epoch, newer }));
                 }
                 Placed::Taken(Message { position, .. }) => {
-                    return Err(self.fail(self.stream.error(format!(
+                    return Err(self.failed.note(self.stream.error(format!(
                         "somebody else wrote the record at position {position} without a claim"
                     ))));
                 }
@@ -569,7 +546,7 @@ impl Shared {
         }
         let record = Record::from_frame(&frame, &self.stream.id);
         let record = record.ok_or_else(|| self.stream.error("a record can't be read again"))?;
-        block_in_place(|| self.keep(&record)).map_err(|error| self.fail(error))
+        block_in_place(|| self.keep(&record)).map_err(|error| self.failed.note(error))
     }
 }
 
@@ -655,6 +632,10 @@ async fn first_record(stream: &Stream, position: u64) -> Result<Option<Record>, 
 }
 
 impl Journal for JetStreamJournal {
+    fn id(&self) -> JournalId {
+        self.shared.stream.id
+    }
+
     fn claim(&self) -> Result<u64, JournalError> {
         self.wait(Arc::clone(&self.shared).claim())
     }
@@ -668,16 +649,13 @@ impl Journal for JetStreamJournal {
     }
 
     fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError> {
-        let bytes = entry.payload.iter().map(|part| part.len()).sum();
-        if bytes > RECORD_MAX_BYTES {
-            return Err(JournalError::TooLarge { bytes, limit_bytes: RECORD_MAX_BYTES });
-        }
+        entry.check_size()?;
         let frame = Record::frame(entry, position, epoch, &self.shared.stream.id);
         self.wait(Arc::clone(&self.shared).append(epoch, position, frame.into()))
     }
 
     fn check(&self) -> Result<(), JournalError> {
-        self.shared.check()
+        self.shared.failed.check()
     }
 
     fn is_waiting(&self) -> bool {
@@ -688,7 +666,7 @@ impl Journal for JetStreamJournal {
         // What is in the replica was acknowledged by the stream.
         match self.end() {
             end if position < end => Ok(()),
-            _ => self.shared.check(),
+            _ => self.shared.failed.check(),
         }
     }
 
@@ -706,7 +684,7 @@ impl Journal for JetStreamJournal {
 
     fn close(&self) -> Result<(), JournalError> {
         let shared = Arc::clone(&self.shared);
-        if shared.epoch() > 0 && shared.check().is_ok() {
+        if shared.epoch() > 0 && shared.failed.check().is_ok() {
             self.wait(async move {
                 shared.stop.send_replace(true);
                 let told = shared.told(true);

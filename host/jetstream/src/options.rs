@@ -31,6 +31,24 @@ pub struct JetStreamOptions {
     pub rank: u32,
 }
 
+impl JetStreamOptions {
+    /// The defaults for these servers and this node.
+    pub fn new(servers: impl Into<Vec<String>>, node: &str) -> Self {
+        Self {
+            servers: servers.into(),
+            stream: "usher".to_owned(),
+            replicas: 3,
+            node: node.to_owned(),
+            url: None,
+            user: None,
+            certificate: None,
+            ca: None,
+            takeover_after: Duration::from_secs(2),
+            rank: 0,
+        }
+    }
+}
+
 /// Whether this can be the name of a stream or a node: ASCII letters, digits, `-` and `_`.
 pub fn is_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

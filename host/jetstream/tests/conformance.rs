@@ -8,14 +8,12 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempDir;
-use usher_broker::{Broker, Options, Standby};
+use usher_broker::{Broker, OpenError, Options, Standby};
 use usher_conformance::{Engine, Limits};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
-use usher_journal::Journal;
-use usher_tests::NatsServer;
+use usher_tests::{NatsServer, wait_for};
 
 /// The embedded engine with its journal on a server of its own; `None` where there is no server.
 struct OnJetStream(Option<(NatsServer, TempDir)>);
@@ -32,35 +30,20 @@ impl OnJetStream {
 impl Engine for OnJetStream {
     fn open(&self, limits: Limits) -> Arc<dyn Broker> {
         let (server, folder) = self.0.as_ref().unwrap();
-        let Limits { clock, seed, duplicates_window_events, duplicates_window, .. } = limits;
-        let Limits { retention, backlog_max_events, .. } = limits;
-        let options = Options {
-            clock,
-            seed,
-            duplicates_window_events,
-            duplicates_window,
-            retention,
-            backlog_max_events,
-            ..Options::new(folder.path().join("node"))
+        let place =
+            JetStreamOptions { replicas: 1, ..JetStreamOptions::new([server.url()], "node") };
+        let options = Options { data: folder.path().join("node"), ..limits.options() };
+        let open = || {
+            let opened = Standby::open(options.clone(), |folder, local| {
+                Ok(Arc::new(JetStreamJournal::open(folder, local, place.clone())?))
+            });
+            match opened {
+                // A thread of the broker before is closing its store.
+                Err(OpenError::InUse { .. }) => Ok(None),
+                opened => Ok(Some(opened?.claim()?)),
+            }
         };
-        let place = JetStreamOptions {
-            servers: vec![server.url()],
-            stream: "usher".to_owned(),
-            replicas: 1,
-            node: "node".to_owned(),
-            url: None,
-            user: None,
-            certificate: None,
-            ca: None,
-            takeover_after: Duration::from_secs(2),
-            rank: 0,
-        };
-        let standby = Standby::open(options, |folder, local| {
-            let journal = JetStreamJournal::open(folder, local, place)?;
-            let id = journal.id();
-            Ok((Arc::new(journal) as Arc<dyn Journal>, id))
-        });
-        standby.unwrap().claim().unwrap()
+        wait_for("the data folder to be free", open).unwrap()
     }
 
     fn is_there(&self) -> bool {

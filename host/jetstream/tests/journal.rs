@@ -41,16 +41,10 @@ impl Scene {
 
     fn options(&self, node: &str) -> JetStreamOptions {
         JetStreamOptions {
-            servers: vec![self.server.url()],
             stream: "tickets".to_owned(),
             replicas: 1,
-            node: node.to_owned(),
-            url: None,
-            user: None,
-            certificate: None,
-            ca: None,
             takeover_after: Duration::from_millis(500),
-            rank: 0,
+            ..JetStreamOptions::new([self.server.url()], node)
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Why a journal can't do what it is asked for.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,37 @@ pub enum JournalError {
     /// An earlier write failed, so that the end is unknown.
     #[error("an earlier write failed: {0}")]
     Failed(String),
+}
+
+/// The first failure after which a provider appends nothing more.
+#[derive(Debug, Default)]
+pub struct FirstFailure(OnceLock<String>);
+
+impl FirstFailure {
+    /// Notes a failure, unless there was one before; returns it.
+    pub fn note(&self, error: JournalError) -> JournalError {
+        // The first one is kept.
+        let _ = self.0.set(error.to_string());
+        error
+    }
+
+    /// Notes why nothing more is appended, unless something failed before.
+    pub(crate) fn close(&self, reason: &str) {
+        let _ = self.0.set(reason.to_owned());
+    }
+
+    /// Why nothing more is appended; `None` while nothing failed.
+    pub fn reason(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+
+    /// Whether nothing failed so far.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn check(&self) -> Result<(), JournalError> {
+        self.reason().map_or(Ok(()), |reason| Err(JournalError::Failed(reason.to_owned())))
+    }
 }
 
 impl JournalError {

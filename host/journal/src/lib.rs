@@ -22,10 +22,10 @@ mod writer;
 use std::ops::Range;
 use std::path::Path;
 
-pub use error::JournalError;
+pub use error::{FirstFailure, JournalError};
 pub use local::{LocalJournal, LocalOptions, Recovery};
 pub use memory::MemoryJournal;
-pub use record::{Entry, RECORD_MAX_BYTES, Record};
+pub use record::{Entry, RECORD_MAX_BYTES, Record, check_place};
 pub use scan::{Gap, Scan, scan};
 pub use segment::{JournalId, ReplicaOf, new_id};
 
@@ -53,6 +53,9 @@ pub type Payload<'a> = dyn FnMut(&Record) -> Option<Vec<u8>> + 'a;
 /// [`JournalError::TooLarge`] and [`JournalError::Trimmed`], a provider appends nothing more: what it
 /// holds is known only to the next one that opens it.
 pub trait Journal: Send + Sync {
+    /// What tells it from other journals.
+    fn id(&self) -> JournalId;
+
     /// Begins an epoch: appends of every older one fail from now on, and nothing may be appended before
     /// there is one. Until then an opened journal is left as it was found.
     ///

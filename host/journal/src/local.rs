@@ -7,19 +7,20 @@ use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::index::{Index, Place};
 use crate::reader::{Frames, Next};
-use crate::record::RECORD_MAX_BYTES;
+use crate::record::check_place;
 use crate::recovery;
 use crate::segment::{
-    HEADER_BYTES, JournalId, ReplicaOf, SEGMENT_MIN_BYTES, Segment, names, new_id, remove, seed,
-    sync_folder,
+    HEADER_BYTES, JournalId, ReplicaOf, SEGMENT_MIN_BYTES, Segment, list, names, new_id, remove,
+    seed, sync_folder,
 };
 use crate::writer::Writer;
 use crate::{
-    Copied, Entry, Journal, JournalError, Payload, Record, Records, closed, copy, rewrite,
+    Copied, Entry, FirstFailure, Journal, JournalError, Payload, Record, Records, closed, copy,
+    rewrite,
 };
 
 /// Sealed segments whose files and indexes are kept open for readers.
@@ -62,7 +63,7 @@ struct Shared {
     durable: AtomicU64,
     end: AtomicU64,
     epoch: AtomicU64,
-    failed: OnceLock<String>,
+    failed: FirstFailure,
     /// Used last, last. Also held while a segment is replaced, so that file and index are of one.
     opened: Mutex<VecDeque<Arc<Opened>>>,
 }
@@ -153,15 +154,10 @@ impl LocalJournal {
             durable: AtomicU64::new(end),
             end: AtomicU64::new(end),
             epoch: AtomicU64::new(epoch),
-            failed: OnceLock::new(),
+            failed: FirstFailure::default(),
             opened: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
-    }
-
-    /// What tells it from other journals.
-    pub fn id(&self) -> JournalId {
-        lock(&self.shared.writer).segment.id
     }
 
     /// Has the records of an epoch that was begun elsewhere appended from now on, as a replica does.
@@ -174,6 +170,15 @@ impl LocalJournal {
         Ok(())
     }
 
+    /// The id of the journal in a folder; `None` if there is none.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn id_in(folder: &Path) -> Result<Option<JournalId>, JournalError> {
+        let segments = list(folder)?;
+        Ok(segments.into_iter().find_map(|found| found.header.ok()).map(|header| header.id))
+    }
+
     /// Whether a folder has the segments of a journal.
     ///
     /// # Errors
@@ -184,23 +189,9 @@ impl LocalJournal {
 }
 
 impl Shared {
-    fn check(&self) -> Result<(), JournalError> {
-        match self.failed.get() {
-            Some(reason) => Err(JournalError::Failed(reason.clone())),
-            None => Ok(()),
-        }
-    }
-
-    /// Notes the first failure after which nothing more is appended.
-    fn fail(&self, error: JournalError) -> JournalError {
-        // The first one is kept.
-        let _ = self.failed.set(error.to_string());
-        error
-    }
-
     fn sync_file(&self, file: &File, segment: &Segment, end: u64) -> Result<(), JournalError> {
         file.sync_data().map_err(|error| {
-            self.fail(JournalError::io("cannot fsync", &segment.path(&self.folder))(error))
+            self.failed.note(JournalError::io("cannot fsync", &segment.path(&self.folder))(error))
         })?;
         self.durable.fetch_max(end, Ordering::AcqRel);
         Ok(())
@@ -284,6 +275,10 @@ impl Shared {
 }
 
 impl Journal for LocalJournal {
+    fn id(&self) -> JournalId {
+        lock(&self.shared.writer).segment.id
+    }
+
     fn claim(&self) -> Result<u64, JournalError> {
         lock(&self.shared.writer).begin()?;
         Ok(self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1)
@@ -299,34 +294,25 @@ impl Journal for LocalJournal {
 
     fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError> {
         let shared = &*self.shared;
-        let payload_bytes = entry.payload_bytes();
-        if payload_bytes > RECORD_MAX_BYTES {
-            let limit_bytes = RECORD_MAX_BYTES;
-            return Err(JournalError::TooLarge { bytes: payload_bytes, limit_bytes });
-        }
+        entry.check_size()?;
         let mut writer = lock(&shared.writer);
-        shared.check()?;
-        let newer = shared.epoch.load(Ordering::Acquire);
-        if epoch < newer {
-            return Err(JournalError::Fenced { epoch, newer });
-        }
-        let end = writer.index.end.position;
-        if position != end {
-            return Err(JournalError::Position { asked: position, end });
-        }
+        shared.failed.check()?;
+        let (newest, end) = (shared.epoch.load(Ordering::Acquire), writer.index.end.position);
+        check_place((epoch, newest), (position, end))?;
+        let payload_bytes = entry.payload_bytes();
         if writer.is_full(payload_bytes) && writer.is_empty() {
-            writer.grow(payload_bytes).map_err(|error| shared.fail(error))?;
+            writer.grow(payload_bytes).map_err(|error| shared.failed.note(error))?;
         } else if writer.is_full(payload_bytes) {
             // Only the last segment may have records that aren't durable.
             shared.sync_file(&writer.file, &writer.segment, end)?;
             let (segment, index) =
-                writer.roll(payload_bytes).map_err(|error| shared.fail(error))?;
+                writer.roll(payload_bytes).map_err(|error| shared.failed.note(error))?;
             tracing::debug!(segment = segment.name(), end = index.end.position, "segment sealed");
             let mut segments = shared.segments.write().unwrap_or_else(PoisonError::into_inner);
             segments.push(writer.segment);
         }
         let durable = shared.durable.load(Ordering::Acquire);
-        writer.append(entry, epoch, durable).map_err(|error| shared.fail(error))?;
+        writer.append(entry, epoch, durable).map_err(|error| shared.failed.note(error))?;
         shared.end.store(position + 1, Ordering::Release);
         Ok(())
     }
@@ -342,7 +328,7 @@ impl Journal for LocalJournal {
         if is_durable() {
             return Ok(());
         }
-        shared.check()?;
+        shared.failed.check()?;
         let (file, segment, end) = {
             let writer = lock(&shared.writer);
             (Arc::clone(&writer.file), writer.segment, writer.index.end.position)
@@ -370,7 +356,7 @@ impl Journal for LocalJournal {
 
     fn close(&self) -> Result<(), JournalError> {
         let shared = &self.shared;
-        shared.check()?;
+        shared.failed.check()?;
         if let Some(last) = self.end().checked_sub(1) {
             self.sync(last)?;
         }
@@ -384,7 +370,7 @@ impl Journal for LocalJournal {
         let cut = writer.file.set_len(end.offset).and_then(|()| writer.file.sync_all());
         cut.map_err(JournalError::io("cannot close", &segment.path(&shared.folder)))?;
         // Nothing may be appended to what is cut to its end.
-        let _ = shared.failed.set("the journal is closed".to_owned());
+        shared.failed.close("the journal is closed");
         closed::write(&shared.folder, segment, end)
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::record::RECORD_MAX_BYTES;
-use crate::{Copied, Entry, Journal, JournalError, Payload, Record, Records};
+use crate::record::check_place;
+use crate::{Copied, Entry, Journal, JournalError, JournalId, Payload, Record, Records};
 
 /// Records that are rewritten together.
 const PART_RECORDS: u64 = 4;
@@ -76,6 +76,11 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
+    /// The same for all.
+    fn id(&self) -> JournalId {
+        JournalId::default()
+    }
+
     fn claim(&self) -> Result<u64, JournalError> {
         let mut state = self.state();
         state.epoch += 1;
@@ -91,21 +96,12 @@ impl Journal for MemoryJournal {
     }
 
     fn append(&self, epoch: u64, position: u64, entry: &Entry<'_>) -> Result<(), JournalError> {
-        let bytes = entry.payload_bytes();
-        if bytes > RECORD_MAX_BYTES {
-            return Err(JournalError::TooLarge { bytes, limit_bytes: RECORD_MAX_BYTES });
-        }
+        entry.check_size()?;
         let mut state = self.state();
         if state.failed || std::mem::take(&mut state.fails_append) {
             return Err(state.fail());
         }
-        if epoch < state.epoch {
-            return Err(JournalError::Fenced { epoch, newer: state.epoch });
-        }
-        let end = state.end();
-        if position != end {
-            return Err(JournalError::Position { asked: position, end });
-        }
+        check_place((epoch, state.epoch), (position, state.end()))?;
         let Entry { first_sequence, events, payload } = *entry;
         let payload = Bytes::from(payload.concat());
         state.records.push(Record { position, epoch, first_sequence, events, payload });

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::JournalError;
 use crate::segment::{JournalId, seed};
 
 /// Maximum payload of a record.
@@ -29,9 +30,40 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// Whether it is short enough for a record.
+    ///
+    /// # Errors
+    /// [`JournalError::TooLarge`].
+    pub fn check_size(&self) -> Result<(), JournalError> {
+        match self.payload_bytes() {
+            bytes if bytes > RECORD_MAX_BYTES => {
+                Err(JournalError::TooLarge { bytes, limit_bytes: RECORD_MAX_BYTES })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload.iter().map(|part| part.len()).sum()
     }
+}
+
+/// Whether a record of this epoch may be appended at this position, where `newest` is the newest epoch and
+/// `end` the end of the journal.
+///
+/// # Errors
+/// [`JournalError::Fenced`] or [`JournalError::Position`].
+pub fn check_place(
+    (epoch, newest): (u64, u64),
+    (position, end): (u64, u64),
+) -> Result<(), JournalError> {
+    if epoch < newest {
+        return Err(JournalError::Fenced { epoch, newer: newest });
+    }
+    if position != end {
+        return Err(JournalError::Position { asked: position, end });
+    }
+    Ok(())
 }
 
 /// A record as it was appended.

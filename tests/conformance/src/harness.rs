@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use usher_broker::traits::*;
 use usher_broker::{
-    Changes, Clock, DeadLetter, DeadLetterQuery, Disposition, Lease, ManualClock, NewEvent, Order,
-    Pace, Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
+    Changes, Clock, DeadLetter, DeadLetterQuery, Disposition, Lease, ManualClock, NewEvent,
+    Options, Order, Pace, Retention, RetryPolicy, Settled, Settlement, Start, Subscription,
 };
 use usher_event::{Digest, Event, Failure, FailureClass, SubscriptionName};
 use usher_filter::{Filter, Projection};
@@ -43,6 +43,21 @@ pub struct Limits {
     pub retention: Retention,
     /// How many events a subscription may be behind before publishing is refused.
     pub backlog_max_events: Option<u64>,
+}
+
+impl Limits {
+    /// Options of an embedded engine with these limits.
+    pub fn options(self) -> Options {
+        Options {
+            clock: self.clock,
+            seed: self.seed,
+            duplicates_window_events: self.duplicates_window_events,
+            duplicates_window: self.duplicates_window,
+            retention: self.retention,
+            backlog_max_events: self.backlog_max_events,
+            ..Options::new("unused")
+        }
+    }
 }
 
 /// What survives the brokers of one test, and the clock they share.

@@ -16,6 +16,7 @@ use lsm_tree::{
     AbstractTree as _, AnyTree, Cache, Config, DescriptorTable, InternalValue, SeqNo,
     SequenceNumberCounter, Tree, UserValue,
 };
+use usher_journal::Journal;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Applied, OpenFailure, Row, Rows, Space, StoreFailure, Tables, View, keys, lock};
@@ -119,13 +120,13 @@ impl LsmTables {
         folder.join(DAMAGED).exists()
     }
 
-    /// Opens the tables of a folder, if a journal with this start can bring them up to date; or makes some.
+    /// Opens the tables of a folder, if this journal can bring them up to date; or makes some.
     pub(crate) fn open_of(
         folder: &Path,
         caches: Caches,
-        journal_start: u64,
-        journal_id: [u8; 16],
+        journal: &dyn Journal,
     ) -> Result<Self, OpenFailure> {
+        let (journal_start, journal_id) = (journal.start(), journal.id());
         if Self::are_damaged(folder) {
             return Err(OpenFailure::damaged("they were found damaged when they were read"));
         }

@@ -16,27 +16,13 @@ use tempfile::TempDir;
 use usher_broker::{Broker, EmbeddedBroker, MemoryDisk, Options};
 use usher_conformance::{Engine, Limits};
 
-fn options(limits: Limits) -> Options {
-    let Limits { clock, seed, duplicates_window_events, duplicates_window, .. } = limits;
-    let Limits { retention, backlog_max_events, .. } = limits;
-    Options {
-        clock,
-        seed,
-        duplicates_window_events,
-        duplicates_window,
-        retention,
-        backlog_max_events,
-        ..Options::new("unused")
-    }
-}
-
 /// The embedded engine on a disk, in a folder.
 struct OnDisk(TempDir);
 
 impl Engine for OnDisk {
     fn open(&self, limits: Limits) -> Arc<dyn Broker> {
         let data = self.0.path().to_owned();
-        EmbeddedBroker::open(Options { data, ..options(limits) }).unwrap()
+        EmbeddedBroker::open(Options { data, ..limits.options() }).unwrap()
     }
 }
 
@@ -45,7 +31,7 @@ struct InMemory(MemoryDisk);
 
 impl Engine for InMemory {
     fn open(&self, limits: Limits) -> Arc<dyn Broker> {
-        EmbeddedBroker::on(&self.0, options(limits)).unwrap()
+        EmbeddedBroker::on(&self.0, limits.options()).unwrap()
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby};
 use usher_event::Digest;
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
-use usher_journal::{Journal, JournalError};
+use usher_journal::JournalError;
 
 use crate::http::{Forwarder, Listener, Tls};
 
@@ -81,9 +81,8 @@ pub(crate) fn open(
     let standby = Standby::open(options, |folder, local| {
         before(folder)?;
         let journal = Arc::new(JetStreamJournal::open(folder, local, place)?);
-        let (id, shared) = (journal.id(), Arc::clone(&journal) as Arc<dyn Journal>);
-        opened = Some(journal);
-        Ok((shared, id))
+        opened = Some(Arc::clone(&journal));
+        Ok(journal)
     });
     let standby = standby.map_err(|error| anyhow!("{error}"))?;
     let journal = opened.ok_or_else(|| anyhow!("the journal was not opened"))?;
