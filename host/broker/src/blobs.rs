@@ -202,13 +202,11 @@ impl Blobs {
     /// Gets content that this node lacks from where other nodes have put it.
     fn fetch(&self, folder: &Path, digest: &Digest) -> io::Result<Option<Bytes>> {
         let Some(shared) = &self.shared else { return Ok(None) };
-        let Some(content) = shared.get(digest)? else { return Ok(None) };
-        if Digest::of(&content) != *digest {
-            let words = format!("blob {digest} came damaged from where nodes share them");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        let content = shared_content(&**shared, digest)?;
+        if let Some(content) = &content {
+            self.write_file(folder, digest, content)?;
         }
-        self.write_file(folder, digest, &content)?;
-        Ok(Some(content))
+        Ok(content)
     }
 
     /// Call when a commit removed a reference: if that was the last, the next [`Blobs::collect_garbage`]
@@ -335,6 +333,16 @@ impl Blobs {
     }
 }
 
+/// Content that nodes share, as its digest says; `None` if there is none.
+fn shared_content(shared: &dyn SharedBlobs, digest: &Digest) -> io::Result<Option<Bytes>> {
+    let content = shared.get(digest)?;
+    if content.as_ref().is_some_and(|content| Digest::of(content) != *digest) {
+        let words = format!("blob {digest} came damaged from where nodes share them");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+    }
+    Ok(content)
+}
+
 /// Puts all blobs of a folder where nodes share them; returns how many there are.
 pub(crate) fn share_all(folder: &Path, shared: &dyn SharedBlobs) -> io::Result<u64> {
     let mut count = 0;
@@ -366,11 +374,9 @@ pub(crate) fn fetch_all(folder: &Path, shared: &dyn SharedBlobs) -> io::Result<u
         if path.is_file() {
             continue;
         }
-        let content = shared.get(digest)?.unwrap_or_default();
-        if Digest::of(&content) != *digest {
-            let words = format!("blob {digest} came damaged from where nodes share them");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
-        }
+        let missing =
+            || io::Error::other(format!("blob {digest} is listed, but not all of it is there"));
+        let content = shared_content(shared, digest)?.ok_or_else(missing)?;
         fs::create_dir_all(&shelf)?;
         replace_file(&shelf, &digest.to_string(), &content)?;
         sync_folder(folder)?;

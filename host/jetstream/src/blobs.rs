@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{self, Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{self, Config};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use tokio::sync::watch;
@@ -24,16 +24,13 @@ use usher_journal::{JournalError, new_id};
 
 use crate::JetStreamOptions;
 use crate::message::part_of;
-use crate::stream::again;
+use crate::stream::{ensure, hex, kept, lossy, reader};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long reading a blob may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Readers that have gone are forgotten after this.
-const INACTIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// Which writing of a blob a part is of.
 const COPY: &str = "Usher-Copy";
@@ -71,35 +68,13 @@ impl Blobs {
             name: name.clone(),
             description: Some("The blobs of an Usher router".to_owned()),
             subjects: vec![format!("{prefix}>")],
-            discard: DiscardPolicy::New,
-            storage: StorageType::File,
             num_replicas: options.replicas,
-            ..Config::default()
+            ..kept()
         };
         let refused = |reason: String| JournalError::Service { stream: name.clone(), reason };
-        let stream = loop {
-            // Another node may be faster, an answer lost, and servers that start have no leader yet.
-            match context.get_stream(&name).await {
-                Ok(found) => break found,
-                Err(missing) => {
-                    if let Err(error) = context.create_stream(config.clone()).await {
-                        tracing::debug!(stream = name, %missing, %error, "the stream of blobs is not there");
-                        again(is_stopping).await?;
-                    }
-                }
-            }
-        };
-        let kept = &stream.cached_info().config;
-        let is_lossy = !kept.max_age.is_zero()
-            || kept.discard != DiscardPolicy::New
-            || kept.retention != RetentionPolicy::Limits
-            || kept.storage != StorageType::File
-            || kept.max_messages > 0
-            || kept.max_messages_per_subject > 0;
-        if is_lossy {
-            let reason =
-                "it has limits, or a storage, that lose blobs: it is not what a node makes";
-            return Err(refused(reason.to_owned()));
+        let info = ensure(&context, config, is_stopping).await?;
+        if let Some(reason) = lossy(&info.config) {
+            return Err(refused(format!("{reason}, so that it would lose blobs")));
         }
         let stream = context.get_stream_no_info(&name).await;
         let stream = stream.map_err(|error| refused(error.to_string()))?;
@@ -144,7 +119,7 @@ impl Blobs {
             return Ok(());
         }
         let copy = new_id().map_err(|error| self.failed(error))?;
-        let copy = u128::from_le_bytes(copy).to_string();
+        let copy = hex(&copy);
         let subject = format!("{}{name}.{epoch}", self.prefix);
         let of = content.len().div_ceil(self.part_max_bytes).max(1);
         let mut under_way = std::collections::VecDeque::new();
@@ -196,14 +171,7 @@ impl Blobs {
 
     /// The first copy below a subject of which every part is there.
     async fn read(&self, subject: String) -> Result<Option<Bytes>, JournalError> {
-        let config = pull::Config {
-            filter_subject: subject,
-            ack_policy: AckPolicy::None,
-            inactive_threshold: INACTIVE_AFTER,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
+        let config = pull::Config { filter_subject: subject, ..reader() };
         let made = self.stream.create_consumer(config).await;
         let mut consumer = made.map_err(|error| self.failed(error))?;
         let info = consumer.info().await.map_err(|error| self.failed(error))?;

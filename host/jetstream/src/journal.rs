@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::connect::connect;
 use crate::message::{Content, Message, Parts};
 use crate::options::JetStreamOptions;
 use crate::owner::{self, Heard, Owner};
-use crate::stream::{Placed, Stream};
+use crate::stream::{Placed, Stream, hex};
 
 /// How often the owner may trim while a node looks where the stream begins.
 const TRIM_TRIES_MAX: u32 = 5;
@@ -65,10 +65,8 @@ struct Shared {
     tip: Mutex<Tip>,
     /// The epoch of this node's claim; 0 while it has made none.
     claimed: AtomicU64,
-    /// The epoch whose end this node has decided on; [`ANY`] without a decision.
-    vacant: AtomicU64,
-    /// Whether that was since nothing was heard.
-    is_silent: AtomicBool,
+    /// What this node's claim is based on; `None` to claim in any case.
+    vacancy: std::sync::Mutex<Option<Vacancy>>,
     /// The replica's end.
     end: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
@@ -79,8 +77,14 @@ struct Shared {
 /// How long a journal that is dropped waits for what it is at.
 const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// No epoch.
-const ANY: u64 = u64::MAX;
+/// Why the journal has no owner, as far as this node knows.
+#[derive(Clone, Copy)]
+struct Vacancy {
+    /// The epoch that has ended.
+    epoch: u64,
+    /// Whether its owner said so, or was listened for in vain.
+    is_sure: bool,
+}
 
 /// How far the stream was read, or written.
 struct Tip {
@@ -147,14 +151,14 @@ impl JetStreamJournal {
 
     /// Waits until it is this node's turn to take over: the owner has left, or nothing was heard of it
     /// for as long as the options say.
+    ///
     /// What is claimed then is the end of the epoch that this node knows of: if there is a newer one, or its
     /// owner is heard after all, [`Journal::claim`] is fenced.
     pub async fn until_vacant(&self) {
         let shared = &self.shared;
-        let has_left = owner::until_vacant(shared.heard.subscribe(), &shared.options).await;
+        let is_sure = owner::until_vacant(shared.heard.subscribe(), &shared.options).await;
         let epoch = shared.tip.lock().await.epoch;
-        shared.is_silent.store(!has_left, Ordering::Release);
-        shared.vacant.store(epoch, Ordering::Release);
+        *shared.vacancy() = Some(Vacancy { epoch, is_sure });
     }
 
     /// Waits until this node can't append or follow any more; returns why.
@@ -294,8 +298,7 @@ impl Shared {
             replica,
             tip: Mutex::new(tip),
             claimed: AtomicU64::new(0),
-            vacant: AtomicU64::new(ANY),
-            is_silent: AtomicBool::new(false),
+            vacancy: std::sync::Mutex::default(),
             heard: watch::channel(Heard::nothing()).0,
             stop,
             failed: FirstFailure::default(),
@@ -305,6 +308,10 @@ impl Shared {
             shared.catch_up(&mut tip).await?;
         }
         Ok(shared)
+    }
+
+    fn vacancy(&self) -> std::sync::MutexGuard<'_, Option<Vacancy>> {
+        self.vacancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// That of this node's newest claim.
@@ -457,20 +464,23 @@ impl Shared {
         self.failed.check()?;
         let id =
             new_id().map_err(|error| self.stream.error(format!("no random numbers: {error}")))?;
-        let id = u128::from_le_bytes(id).to_string();
+        let id = hex(&id);
         let epoch = loop {
             self.catch_up(&mut tip).await?;
-            let (vacant, newer) = (self.vacant.load(Ordering::Acquire), tip.epoch);
-            if newer > vacant {
-                return Err(JournalError::Fenced { epoch: vacant, newer });
-            }
-            if vacant != ANY && self.is_silent.swap(false, Ordering::AcqRel) {
-                // It may be this node that couldn't hear.
-                let stream = &self.options.stream;
-                if owner::is_there(&self.stream.client(), stream, newer).await {
-                    return Err(JournalError::Fenced { epoch: newer, newer });
+            let (vacancy, newer) = (*self.vacancy(), tip.epoch);
+            if let Some(Vacancy { epoch, is_sure }) = vacancy {
+                if newer > epoch {
+                    return Err(JournalError::Fenced { epoch, newer });
                 }
-                continue;
+                if !is_sure {
+                    // It may be this node that couldn't hear.
+                    let stream = &self.options.stream;
+                    if owner::is_there(&self.stream.client(), stream, newer).await {
+                        return Err(JournalError::Fenced { epoch, newer });
+                    }
+                    *self.vacancy() = Some(Vacancy { epoch, is_sure: true });
+                    continue;
+                }
             }
             let epoch = tip.epoch + 1;
             let content = Content::Claim { epoch, node: self.options.node.clone(), id: id.clone() };
@@ -489,8 +499,9 @@ impl Shared {
         };
         tip.epoch = epoch;
         tip.parts.clear();
-        if self.vacant.load(Ordering::Acquire) != ANY {
-            self.vacant.store(epoch, Ordering::Release);
+        if let Some(vacancy) = &mut *self.vacancy() {
+            // Its own claims don't stand in the way of another one.
+            vacancy.epoch = epoch;
         }
         self.replica.follow(epoch)?;
         let is_first = self.claimed.swap(epoch, Ordering::AcqRel) == 0;

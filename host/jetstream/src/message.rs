@@ -1,8 +1,8 @@
 //! Messages of the stream: a claim, or a part of a record's frame.
 //!
 //! Every message has the header `Usher-Position`: that of its record; of a claim, the one that the
-//! next record gets. `Usher-Claim` is a claim's epoch, `Usher-Node` who claims, `Usher-Claim-Id` random. `Usher-Part` is
-//! `2/5` for the second of five parts, and absent where the frame is in one.
+//! next record gets. `Usher-Claim` is a claim's epoch, `Usher-Node` who claims, `Usher-Claim-Id` random.
+//! `Usher-Part` is `2/5` for the second of five parts, and absent where the frame is in one.
 
 use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};

@@ -97,28 +97,23 @@ impl Stream {
         }
         let context = ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client);
         let subject = format!("usher.journal.{name}");
-        let info = loop {
-            match context.get_stream(&name).await {
-                Ok(found) => break found.cached_info().clone(),
-                Err(error) => match error.kind() {
-                    GetStreamErrorKind::JetStream(error)
-                        if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                    {
-                        make(&context, options, &subject, id).await?;
-                    }
-                    GetStreamErrorKind::JetStream(error) if !is_passing(&error) => {
-                        return Err(refused(error.to_string()));
-                    }
-                    GetStreamErrorKind::InvalidStreamName | GetStreamErrorKind::EmptyName => {
-                        return Err(refused(error.to_string()));
-                    }
-                    _ => {
-                        tracing::debug!(%error, "the stream is asked for again");
-                        again(&is_stopping).await?;
-                    }
-                },
-            }
+        let id = match id {
+            Some(id) => id,
+            None => new_id().map_err(|error| refused(format!("no random numbers: {error}")))?,
         };
+        let config = Config {
+            name: name.clone(),
+            description: Some("The journal of an Usher router".to_owned()),
+            subjects: vec![subject.clone()],
+            num_replicas: options.replicas,
+            deny_delete: true,
+            metadata: HashMap::from([
+                (ID.to_owned(), hex(&id)),
+                (FORMAT.to_owned(), FORMAT_VERSION.to_owned()),
+            ]),
+            ..kept()
+        };
+        let info = ensure(&context, config, &is_stopping).await?;
         let id = check(&info, &subject).map_err(|reason| {
             refused(format!(
                 "{reason}; give journal.stream another name, or the stream that was made"
@@ -284,11 +279,7 @@ impl Stream {
     pub(crate) async fn messages(&self, from: u64) -> Result<pull::Stream, JournalError> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: INACTIVE_AFTER,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
+            ..reader()
         };
         self.insist("a consumer", || async {
             let passing = |error: String| Failure::Passing(error);
@@ -350,7 +341,7 @@ enum Failure {
 }
 
 /// Waits before the next try; fails once nothing is to be waited for any more.
-pub(crate) async fn again(is_stopping: &watch::Receiver<bool>) -> Result<(), JournalError> {
+async fn again(is_stopping: &watch::Receiver<bool>) -> Result<(), JournalError> {
     let mut is_stopping = is_stopping.clone();
     let stopped = tokio::time::timeout(AGAIN_AFTER, is_stopping.wait_for(|is| *is)).await;
     match stopped {
@@ -383,68 +374,107 @@ fn source(error: &async_nats::jetstream::context::PublishError) -> String {
     }
 }
 
-/// Makes the stream, unless another node was faster.
-async fn make(
-    context: &Context,
-    options: &JetStreamOptions,
-    subject: &str,
-    id: Option<JournalId>,
-) -> Result<(), JournalError> {
-    let refused = |reason: String| JournalError::Service { stream: options.stream.clone(), reason };
-    let id = match id {
-        Some(id) => id,
-        None => new_id().map_err(|error| refused(format!("no random numbers: {error}")))?,
-    };
-    let config = Config {
-        name: options.stream.clone(),
-        description: Some("The journal of an Usher router".to_owned()),
-        subjects: vec![subject.to_owned()],
+/// What makes a stream keep all that is written to it.
+pub(crate) fn kept() -> Config {
+    Config {
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,
         storage: StorageType::File,
-        num_replicas: options.replicas,
-        deny_delete: true,
-        metadata: HashMap::from([
-            (ID.to_owned(), hex(&id)),
-            (FORMAT.to_owned(), FORMAT_VERSION.to_owned()),
-        ]),
         ..Config::default()
-    };
-    match context.create_stream(config).await {
-        Ok(_) => Ok(()),
-        Err(error) => match error.kind() {
-            CreateStreamErrorKind::JetStream(error)
-                if error.error_code() == ErrorCode::STREAM_NAME_EXIST =>
+    }
+}
+
+/// Why a stream would lose messages, if it would.
+pub(crate) fn lossy(config: &Config) -> Option<&'static str> {
+    let limits = [
+        (config.retention != RetentionPolicy::Limits, "its retention is not by limits"),
+        (config.discard != DiscardPolicy::New, "it discards old messages when it is full"),
+        (config.storage != StorageType::File, "it is kept in memory"),
+        (!config.max_age.is_zero(), "its messages have a max_age"),
+        (config.max_messages > 0, "it has max_msgs"),
+        (config.max_messages_per_subject > 0, "it has max_msgs_per_subject"),
+        (config.max_message_size > 0, "it has max_msg_size"),
+        (config.sealed, "it is sealed"),
+    ];
+    limits.iter().find(|(is_wrong, _)| *is_wrong).map(|(_, reason)| *reason)
+}
+
+/// A reader that acknowledges nothing, and that servers forget once it has gone.
+pub(crate) fn reader() -> pull::Config {
+    pull::Config {
+        ack_policy: AckPolicy::None,
+        inactive_threshold: INACTIVE_AFTER,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    }
+}
+
+/// The stream of this name, which is made if there is none.
+pub(crate) async fn ensure(
+    context: &Context,
+    config: Config,
+    is_stopping: &watch::Receiver<bool>,
+) -> Result<Info, JournalError> {
+    let name = &config.name;
+    let refused = |reason: String| JournalError::Service { stream: name.clone(), reason };
+    loop {
+        let error = match context.get_stream(name).await {
+            Ok(found) => return Ok(found.cached_info().clone()),
+            Err(error) => error,
+        };
+        match error.kind() {
+            GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
-                Ok(())
+                if make(context, &config).await? {
+                    continue;
+                }
             }
-            // Servers of a cluster that is starting don't know each other yet.
-            CreateStreamErrorKind::JetStream(error)
-                if error.error_code() == ErrorCode::CLUSTER_NO_PEERS =>
-            {
-                tracing::warn!(
-                    stream = options.stream,
-                    replicas = options.replicas,
-                    "not as many servers are there as the stream needs; trying again"
-                );
-                tokio::time::sleep(AGAIN_AFTER * 10).await;
-                Ok(())
+            GetStreamErrorKind::JetStream(error) if !is_passing(&error) => {
+                return Err(refused(error.to_string()));
             }
-            CreateStreamErrorKind::JetStream(error) if !is_passing(&error) => {
-                Err(refused(format!("cannot make it with {} replicas: {error}", options.replicas)))
+            GetStreamErrorKind::InvalidStreamName | GetStreamErrorKind::EmptyName => {
+                return Err(refused(error.to_string()));
             }
-            // It is asked for again.
-            _ => {
-                tokio::time::sleep(AGAIN_AFTER).await;
-                Ok(())
-            }
-        },
+            _ => tracing::debug!(%error, "the stream is asked for again"),
+        }
+        again(is_stopping).await?;
+    }
+}
+
+/// Makes a stream; whether it is there now, by this node or by one that was faster.
+async fn make(context: &Context, config: &Config) -> Result<bool, JournalError> {
+    let Err(error) = context.create_stream(config.clone()).await else { return Ok(true) };
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::STREAM_NAME_EXIST =>
+        {
+            Ok(true)
+        }
+        // Servers of a cluster that is starting don't know each other yet.
+        CreateStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::CLUSTER_NO_PEERS =>
+        {
+            tracing::warn!(
+                stream = config.name,
+                replicas = config.num_replicas,
+                "not as many servers are there as the stream needs; trying again"
+            );
+            tokio::time::sleep(AGAIN_AFTER * 10).await;
+            Ok(false)
+        }
+        CreateStreamErrorKind::JetStream(error) if !is_passing(&error) => {
+            let reason = format!("cannot make it with {} replicas: {error}", config.num_replicas);
+            Err(JournalError::Service { stream: config.name.clone(), reason })
+        }
+        _ => Ok(false),
     }
 }
 
 /// The id of the journal in a stream; why it has none, or none that is safe there.
 fn check(info: &Info, subject: &str) -> Result<JournalId, String> {
-    let Config { metadata, subjects, retention, discard, storage, .. } = &info.config;
+    let Config { metadata, subjects, .. } = &info.config;
     let Some(id) = metadata.get(ID) else {
         return Err("it is not a journal of Usher".to_owned());
     };
@@ -459,33 +489,18 @@ fn check(info: &Info, subject: &str) -> Result<JournalId, String> {
     if *subjects != [subject] {
         return Err(format!("its subjects are {subjects:?}, and not {subject:?}"));
     }
-    let limits = [
-        (*retention != RetentionPolicy::Limits, "its retention is not by limits"),
-        (*discard != DiscardPolicy::New, "it discards old messages when it is full"),
-        (*storage != StorageType::File, "it is kept in memory"),
-        (!info.config.max_age.is_zero(), "its messages have a max_age"),
-        (info.config.max_messages > 0, "it has max_msgs"),
-        (info.config.max_messages_per_subject > 0, "it has max_msgs_per_subject"),
-        (info.config.max_message_size > 0, "it has max_msg_size"),
-        (info.config.sealed, "it is sealed"),
-    ];
-    match limits.iter().find(|(is_wrong, _)| *is_wrong) {
-        Some((_, reason)) => Err(format!("{reason}, so that it would lose records")),
+    match lossy(&info.config) {
+        Some(reason) => Err(format!("{reason}, so that it would lose records")),
         None => Ok(id),
     }
 }
 
-fn hex(id: &JournalId) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+/// An id as text.
+pub(crate) fn hex(id: &JournalId) -> String {
+    format!("{:032x}", u128::from_be_bytes(*id))
 }
 
 fn unhex(text: &str) -> Option<JournalId> {
-    let mut id = JournalId::default();
-    if text.len() != 2 * id.len() {
-        return None;
-    }
-    for (byte, start) in id.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(start..start + 2)?, 16).ok()?;
-    }
-    Some(id)
+    let id = u128::from_str_radix(text, 16).ok()?.to_be_bytes();
+    (hex(&id) == text).then_some(id)
 }

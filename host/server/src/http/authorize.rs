@@ -8,13 +8,12 @@
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use usher_access::SECRET_PREFIX;
 use usher_api::{CloudEvent, HasEvents, Scope};
 use usher_event::Event;
 
 use super::connections::Connection;
-use super::forward;
 use super::problem::{ApiError, Challenge};
 use super::state::Api;
 use crate::access::{Denied, Identity, Noted};
@@ -22,6 +21,11 @@ use crate::metrics::Refused;
 
 /// Parameters that other APIs take tokens in.
 const TOKEN_PARAMETERS: [&str; 2] = ["access_token", "token"];
+
+/// Says that another node handed the request on, and whether its client is on that node's machine.
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("usher-forwarded");
+pub(super) const FROM_LOCAL: HeaderValue = HeaderValue::from_static("local");
+pub(super) const FROM_ELSEWHERE: HeaderValue = HeaderValue::from_static("elsewhere");
 
 /// Who calls, if it may use a route that requires `scope`.
 ///
@@ -61,11 +65,14 @@ pub(super) fn identify(
     Ok(identity)
 }
 
+/// Whether a request was handed on for a client that isn't on its node's machine.
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    headers.get(FORWARDED).is_some_and(|from| from != FROM_LOCAL)
+}
+
 /// Whether a client has to say who it is: not on this machine, as long as there are no tokens.
 pub(super) fn needs_token(api: &Api, client: &Connection, headers: &HeaderMap) -> bool {
-    !client.origin.is_local
-        || forward::is_from_elsewhere(headers)
-        || api.running.access.is_required()
+    !client.origin.is_local || is_from_elsewhere(headers) || api.running.access.is_required()
 }
 
 /// Whether a query has a token in it, by the name of a parameter or by the look of its value.

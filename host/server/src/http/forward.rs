@@ -5,13 +5,12 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Uri, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
@@ -25,8 +24,10 @@ use usher_api::routes;
 use usher_jetstream::Owner;
 use usher_outbound::{AddressRange, Connector, Origin};
 
+use super::authorize::{FORWARDED, FROM_ELSEWHERE, FROM_LOCAL};
 use super::listener::{Listener, Stream};
 use super::problem::{ApiError, HEADER_MAX_BYTES};
+use super::serve::ACCEPT_PAUSE;
 use super::tls::Tls;
 
 /// Maximum connections to a node that isn't the owner.
@@ -43,18 +44,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a client that has just connected may take to ask, once this node hands on no more.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
-const ASK_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How long a request under way may take once this node hands on no more.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Says who answered.
 const OWNER: HeaderName = HeaderName::from_static("usher-owner");
-
-/// Says that another node handed the request on, and whether its client is on that node's machine.
-const FORWARDED: HeaderName = HeaderName::from_static("usher-forwarded");
-const FROM_LOCAL: HeaderValue = HeaderValue::from_static("local");
-const FROM_ELSEWHERE: HeaderValue = HeaderValue::from_static("elsewhere");
 
 /// Headers that are about one connection (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -71,29 +66,18 @@ const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 type Clients = Client<Connector, Incoming>;
 
-/// Whether a request was handed on for a client that isn't on its machine.
-pub(super) fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    headers.get(FORWARDED).is_some_and(|from| from != FROM_LOCAL)
-}
-
 /// Waits until a client had its time to ask something, and hasn't.
-async fn stays_silent(asked: &AtomicBool) {
-    tokio::time::sleep(HEADER_TIMEOUT).await;
-    if asked.load(Ordering::Relaxed) {
+async fn stays_silent(asked: &CancellationToken) {
+    if timeout(HEADER_TIMEOUT, asked.cancelled()).await.is_ok() {
         std::future::pending().await
     }
 }
 
 /// Waits for the end, and then for the first request of a client that has just connected: it would take
 /// the end of its connection for a failure.
-async fn end_after_the_first(end: &CancellationToken, asked: &AtomicBool) {
+async fn end_after_the_first(end: &CancellationToken, asked: &CancellationToken) {
     end.cancelled().await;
-    let first = async {
-        while !asked.load(Ordering::Relaxed) {
-            tokio::time::sleep(ASK_LOOK_EVERY).await;
-        }
-    };
-    let _ = timeout(FIRST_TIMEOUT, first).await;
+    let _ = timeout(FIRST_TIMEOUT, asked.cancelled()).await;
 }
 
 /// Hands requests on.
@@ -129,7 +113,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
                 return std::future::pending().await;
             };
             let Ok((stream, origin)) = listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let (this, is_tls) = (Arc::clone(self), listener.is_tls());
@@ -154,12 +138,12 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
 
     async fn speak(self: Arc<Self>, stream: Box<dyn Stream>, is_local: bool) {
         let end = self.end.clone();
-        // HTTP/1 has its timeout for headers once it is known to be spoken.
-        let asked = Arc::new(AtomicBool::new(false));
-        let is_asked = Arc::clone(&asked);
+        // Cancelled with the first request. HTTP/1 has its timeout for headers once it is known to be spoken.
+        let asked = CancellationToken::new();
+        let is_asked = asked.clone();
         let answer = service_fn(move |request| {
             let this = Arc::clone(&self);
-            is_asked.store(true, Ordering::Relaxed);
+            is_asked.cancel();
             async move { Ok::<_, Infallible>(this.answer(request, is_local).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());

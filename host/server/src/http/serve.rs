@@ -21,7 +21,7 @@ use super::state::{Api, stopped};
 use crate::running::Running;
 
 /// Pause after a failed accept (out of file descriptors, most likely), so as not to spin.
-const ACCEPT_PAUSE_MS: u64 = 100;
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond the configured number, for health checks and operators.
 pub(super) const SPARE_CONNECTIONS: usize = 16;
@@ -109,7 +109,7 @@ async fn accept(
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "can't accept a connection");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
