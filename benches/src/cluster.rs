@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use usher_broker::{EmbeddedBroker, Options, Order, Standby};
+use usher_broker::{EmbeddedBroker, Options, Standby};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
-use usher_tests::NatsServer;
+use usher_tests::{NatsServer, guest, target_dir};
 
 use crate::hops::{self, Setup};
 use crate::peers;
@@ -45,18 +44,10 @@ pub(crate) struct ClusterArgs {
 const SETTINGS: &str = "sync_interval: always";
 
 pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let folder = args.folder.clone().unwrap_or_else(|| format!("{root}/target").into());
-    let component = std::fs::read(format!("{root}/target/guests/hop.wasm"))
-        .context("run `cargo xtask plugins` first")?;
+    let folder = args.folder.clone().unwrap_or_else(target_dir);
+    let component = std::fs::read(guest("hop")?)?;
     let sample = sample::events_of_size(256)?;
-    let setup = Setup {
-        component: &component,
-        emitted: sample::HOP_EMITS,
-        order: Order::None,
-        has_state: false,
-        projection: Default::default(),
-    };
+    let setup = Setup::hop(&component);
     let mut times = [const { Vec::new() }; 4];
     for round in 0..args.rounds {
         let embedded = hops::run(&folder, &setup, &sample, args.events)?;

@@ -19,7 +19,7 @@ use usher_router::{BreakerPolicy, EmissionLimits, Installation, RestoredState, R
 use usher_runtime::Isolation;
 
 use crate::runtime;
-use crate::sample::Sample;
+use crate::sample::{self, Sample};
 
 /// Maximum size of a run's backlog.
 pub(crate) const STORED_MAX_BYTES: usize = 1024 * 1024 * 1024;
@@ -119,6 +119,19 @@ pub(crate) struct Setup<'a> {
     pub(crate) has_state: bool,
     /// What of an event's data it gets.
     pub(crate) projection: Projection,
+}
+
+impl<'a> Setup<'a> {
+    /// The benchmark's listener, in no order, without state, on whole events.
+    pub(crate) fn hop(component: &'a [u8]) -> Self {
+        Self {
+            component,
+            emitted: sample::HOP_EMITS,
+            order: Order::None,
+            has_state: false,
+            projection: Projection::default(),
+        }
+    }
 }
 
 /// The broker and router of a run.

@@ -190,19 +190,12 @@ fn hop(args: HopArgs) -> anyhow::Result<()> {
         table.row(&format!("durable publish, batches of {batch}"), publish, Some((mark, "append")));
     }
 
-    let plain_hop = |order| hops::Setup {
-        component: &component,
-        emitted: sample::HOP_EMITS,
-        order,
-        has_state: false,
-        projection: Default::default(),
-    };
+    let plain_hop = |order| hops::Setup { order, ..hops::Setup::hop(&component) };
     let counting = |order| hops::Setup {
-        component: &state,
         emitted: sample::STATE_EMITS,
         order,
         has_state: true,
-        projection: Default::default(),
+        ..hops::Setup::hop(&state)
     };
     let by_subject = || Order::key("subject").context("it is an attribute");
     let keyed = sample::events_about(KEYS)?;

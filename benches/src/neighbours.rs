@@ -46,13 +46,7 @@ pub(crate) fn run(args: NeighboursArgs) -> anyhow::Result<()> {
     let spin = std::fs::read(guest("spin")?)?;
     let folder = args.folder.unwrap_or_else(target_dir);
     let sample = sample::events_of_size(EVENT_BYTES)?;
-    let setup = Setup {
-        component: &component,
-        emitted: sample::HOP_EMITS,
-        order: Order::None,
-        has_state: false,
-        projection: Default::default(),
-    };
+    let setup = Setup::hop(&component);
     let (events, plugins) = (args.events, args.plugins);
     let mut table = Table::new();
 

@@ -6,14 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
-use usher_broker::Order;
-use usher_tests::NatsServer;
+use usher_tests::{NatsServer, guest, target_dir};
 
 use crate::hops::{self, Setup};
 use crate::publish;
@@ -46,18 +45,10 @@ pub(crate) struct PeersArgs {
 }
 
 pub(crate) fn run(args: &PeersArgs) -> anyhow::Result<()> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let folder = args.folder.clone().unwrap_or_else(|| format!("{root}/target").into());
-    let component = std::fs::read(format!("{root}/target/guests/hop.wasm"))
-        .context("run `cargo xtask plugins` first")?;
+    let folder = args.folder.clone().unwrap_or_else(target_dir);
+    let component = std::fs::read(guest("hop")?)?;
     let sample = sample::events_of_size(256)?;
-    let setup = Setup {
-        component: &component,
-        emitted: sample::HOP_EMITS,
-        order: Order::None,
-        has_state: false,
-        projection: Default::default(),
-    };
+    let setup = Setup::hop(&component);
     let mut times = [const { Vec::new() }; 6];
     for round in 0..args.rounds {
         let default = jetstream(args, &folder, "2m", &sample)?;
@@ -174,7 +165,7 @@ pub(crate) fn native(
             handled += consumer?;
         }
         let hop = start.elapsed().div_f64(events as f64);
-        ensure!(handled == events, "{handled} of {} events were handled", events);
+        ensure!(handled == events, "{handled} of {events} events were handled");
         Ok(Times { publish, hop })
     })
 }

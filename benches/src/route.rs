@@ -151,13 +151,7 @@ fn projected_hops(
     const ROUNDS: usize = 3;
     let component = args.stage.component()?;
     let folder = args.stage.folder();
-    let whole = hops::Setup {
-        component: &component,
-        emitted: sample::HOP_EMITS,
-        order: Order::None,
-        has_state: false,
-        projection: Projection::default(),
-    };
+    let whole = hops::Setup::hop(&component);
     let part = hops::Setup { projection: projection()?, ..whole.clone() };
     let (mut all, mut some) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -254,13 +248,7 @@ fn durable_hops(args: &RouteArgs, table: &mut Table) -> anyhow::Result<()> {
     let component = args.stage.component()?;
     let folder = args.stage.folder();
     let sample = sample::events_of_size(256)?;
-    let setup = hops::Setup {
-        component: &component,
-        emitted: sample::HOP_EMITS,
-        order: Order::None,
-        has_state: false,
-        projection: Default::default(),
-    };
+    let setup = hops::Setup::hop(&component);
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         alone.push(hops::run(&folder, &setup, &sample, args.events)?.per_hop());
