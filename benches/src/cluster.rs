@@ -99,8 +99,8 @@ fn open(servers: &[NatsServer], data: &Path) -> anyhow::Result<Arc<EmbeddedBroke
     Ok(standby(servers, data, "a")?.claim()?)
 }
 
-/// How long it takes from a standby's decision to its being the owner: the owner before it is dropped as by
-/// a crash, with events that nobody has handled.
+/// Time for a standby to claim the journal and recover, median and maximum. The previous owner is dropped
+/// without closing, with undelivered events.
 fn takeovers(args: &ClusterArgs, folder: &Path) -> anyhow::Result<(Duration, Duration)> {
     let data = tempfile::tempdir_in(folder)?;
     let servers = NatsServer::cluster(&args.nats_server, data.path(), SETTINGS, 3)?;

@@ -144,7 +144,7 @@ impl Blobs {
             is_known.then(|| self.stage(&mut held, *digest))?
         };
         let Some(shared) = &self.shared else { return Some(staged) };
-        // Whoever refers to it has to have put it there itself.
+        // A commit may only refer to content that its own epoch has put there.
         if shared.has_put(digest) {
             return Some(staged);
         }

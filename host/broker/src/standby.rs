@@ -1,5 +1,5 @@
 //! A data folder before its broker runs: its journal, which others may still append to, and tables that
-//! follow it. Whoever claims the journal goes on from there as its owner.
+//! follow it. Claiming the journal turns it into a running broker.
 
 use std::path::Path;
 use std::sync::Arc;

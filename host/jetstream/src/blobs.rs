@@ -1,11 +1,10 @@
 //! Blobs of a journal on JetStream: a stream beside the journal's, with a subject for each blob and the
 //! epoch in which it was written. A long one is several messages, with headers as a record's parts have.
 //!
-//! Whoever refers to a blob has written it in its own epoch, and nobody removes what a later epoch than
-//! its own has written. So an owner that was overtaken, and doesn't know yet, can't remove what the next
-//! one relies on.
+//! An owner writes each blob that its commits refer to in its own epoch, and never removes copies of later
+//! epochs. So a fenced owner that doesn't know it yet can't remove what its successor relies on.
 //!
-//! A writer that was interrupted writes the whole once more. `Usher-Copy` tells the copies apart.
+//! An interrupted write is repeated from the start. `Usher-Copy` tells the copies apart.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

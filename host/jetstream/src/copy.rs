@@ -22,8 +22,8 @@ pub struct Copied {
     pub known: u64,
 }
 
-/// Copies the journal in a folder, which nobody writes to, to the stream of these options, which is made
-/// if it isn't there. What is there of it already, after an interruption, is left as it is. At the end
+/// Copies the journal in a folder to the stream of these options, which is created if missing. No process may
+/// write to the folder. Resumes an interrupted copy. At the end
 /// each record of the stream is compared with the journal's.
 ///
 /// # Errors

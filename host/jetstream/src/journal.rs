@@ -27,7 +27,7 @@ use crate::stream::{Placed, Stream, hex};
 /// How often the owner may trim while a node looks where the stream begins.
 const TRIM_TRIES_MAX: u32 = 5;
 
-/// A reader of the stream that heard nothing for so long is made anew.
+/// Idle time after which a reader of the stream is recreated.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// A journal on JetStream. Dropping it without [`Journal::close`] is like a crash of this node.
@@ -263,7 +263,7 @@ pub(crate) fn wait<T: Send + 'static>(
 impl Drop for JetStreamJournal {
     fn drop(&mut self) {
         self.stop();
-        // Whoever opens the folder next finds no one writing to it.
+        // The next process to open the folder must be its only writer.
         let end = Instant::now() + DROP_TIMEOUT;
         while self.shared.tip.try_lock().is_err() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
@@ -569,7 +569,7 @@ async fn replica(
 ) -> Result<LocalJournal, JournalError> {
     let (mut begin, mut end) = (ReplicaOf { id: stream.id, position: 0, sequence: 1 }, 0);
     if let Some((first, last)) = first_and_last(stream).await? {
-        // A claim, or a record that nobody finished, is about the record that comes next.
+        // A claim, or a part of an unfinished record, has the position of the next record.
         let is_whole = matches!(last.content, Content::Part { number, of, .. } if number == of);
         end = last.position + u64::from(is_whole);
         begin.position = first.position;
