@@ -274,9 +274,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn check(&self) -> Result<(), StoreFailure>;
 
     /// Whether a commit is waiting for something that is away, and may be for long.
-    fn is_waiting(&self) -> bool {
-        false
-    }
+    fn is_waiting(&self) -> bool;
 
     /// Removes rows that there are now and whose key begins with a lower number. Nobody asks for them any
     /// more.
