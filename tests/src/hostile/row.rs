@@ -106,14 +106,15 @@ pub(crate) enum Must {
 pub(crate) struct BadFile {
     /// The plugin that serves before and after.
     pub(crate) before: Plugin,
-    /// Places the file.
-    pub(crate) put: PutFile,
+    /// Makes the file.
+    pub(crate) make: MakeFile,
     /// Texts the reason must contain.
     pub(crate) says: &'static [&'static str],
 }
 
-/// Places a file at this path, for the plugin of this name.
-pub(crate) type PutFile = Box<dyn Fn(&Path, &str) -> Result<()>>;
+/// Makes a file at this path, beside the plugin of this name. It then takes the plugin's place in one
+/// step: a router that looked in between would see the plugin removed.
+pub(crate) type MakeFile = Box<dyn Fn(&Path, &str) -> Result<()>>;
 
 impl Plugin {
     /// A plugin written as text.
@@ -149,21 +150,15 @@ pub(crate) fn refused(
     bytes: impl Fn(&str) -> Result<Vec<u8>> + 'static,
     says: &'static [&'static str],
 ) -> Trial {
-    let put = move |path: &Path, name: &str| {
-        // Written to a temporary file and renamed, so that it is complete when seen.
-        let partial = path.with_extension("partial");
-        std::fs::write(&partial, bytes(name)?)?;
-        Ok(std::fs::rename(&partial, path)?)
-    };
-    placed(put, says)
+    placed(move |path, name| Ok(std::fs::write(path, bytes(name)?)?), says)
 }
 
-/// Replaces a serving plugin's file by anything that `put` creates.
+/// Replaces a serving plugin's file by anything that `make` makes.
 pub(crate) fn placed(
-    put: impl Fn(&Path, &str) -> Result<()> + 'static,
+    make: impl Fn(&Path, &str) -> Result<()> + 'static,
     says: &'static [&'static str],
 ) -> Trial {
-    Trial::File(BadFile { before: Plugin::text(Text::default()), put: Box::new(put), says })
+    Trial::File(BadFile { before: Plugin::text(Text::default()), make: Box::new(make), says })
 }
 
 /// A trial with custom logic.

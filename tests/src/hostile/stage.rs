@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
 use super::neighbours::{self, NEIGHBOURS, Neighbours};
@@ -282,7 +283,10 @@ impl Stage {
     fn try_file(&self, name: &str, file: &BadFile) -> Result<String> {
         let path = self.file(name);
         let digest = self.digest(name)?;
-        (file.put)(&path, name)?;
+        let aside = path.with_extension("aside");
+        (file.make)(&aside, name)?;
+        renameat_with(CWD, &aside, CWD, &path, RenameFlags::EXCHANGE)?;
+        fs::remove_file(&aside)?;
         let reason = self.refused(name, file.says)?;
         let plugin = self.client().plugin(name)?.with_context(|| format!("no plugin {name}"))?;
         ensure!(text(&plugin, "/state") == "serving", "the version before is gone: {plugin}");

@@ -31,10 +31,7 @@ pub(super) fn rows() -> Vec<Row> {
             [
                 refused(|_| Ok(Vec::new()), &["empty"]),
                 placed(
-                    |path, _| {
-                        fs::remove_file(path)?;
-                        Ok(fs::File::create(path)?.set_len(1 << 30)?)
-                    },
+                    |path, _| Ok(fs::File::create(path)?.set_len(1 << 30)?),
                     &["1073741824 bytes, the limit is 67108864"],
                 ),
                 refused(|_| Ok(b"\x1f\x8b\x08\0\0\0\0\0\0\0".to_vec()), &["a gzip file"]),
@@ -132,36 +129,23 @@ pub(super) fn rows() -> Vec<Row> {
             "regular files only",
             [
                 placed(
-                    |path, _| {
+                    |path, name| {
                         let target = path.with_extension("target");
-                        fs::rename(path, &target)?;
+                        fs::copy(path.with_file_name(format!("{name}.wasm")), &target)?;
                         Ok(symlink(target, path)?)
                     },
                     &["symbolic link"],
                 ),
+                placed(|path, _| Ok(symlink("/dev/zero", path)?), &["symbolic link"]),
                 placed(
                     |path, _| {
-                        fs::remove_file(path)?;
-                        Ok(symlink("/dev/zero", path)?)
-                    },
-                    &["symbolic link"],
-                ),
-                placed(
-                    |path, _| {
-                        fs::remove_file(path)?;
                         let made = Command::new("mkfifo").arg(path).status()?;
                         ensure!(made.success(), "mkfifo failed");
                         Ok(())
                     },
                     &["not a regular file"],
                 ),
-                placed(
-                    |path, _| {
-                        fs::remove_file(path)?;
-                        Ok(fs::create_dir(path)?)
-                    },
-                    &["not a regular file"],
-                ),
+                placed(|path, _| Ok(fs::create_dir(path)?), &["not a regular file"]),
                 play([Plugin::text(Text::default())], device),
                 play([Plugin::text(Text::default())], namesakes),
             ],
