@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Event, PLUGIN_SOURCE_PREFIX, Span, SubscriptionName, TraceContext};
@@ -77,7 +78,7 @@ impl Delivery {
 }
 
 /// What the listener, or the sandbox on its behalf, decided about a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// Success: the effects are committed together with this acknowledgement.
     Ack,
@@ -96,7 +97,7 @@ pub enum Verdict {
 }
 
 /// Why a delivery failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind of failure it is.
     pub class: FailureClass,
@@ -116,7 +117,7 @@ impl Failure {
 }
 
 /// Failure classes; stable names for logs, metrics and storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailureClass {
     /// The listener returned `retry`.
     Retry,

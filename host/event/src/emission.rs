@@ -1,6 +1,7 @@
 //! Emissions: events returned by a listener, and their conversion into full events.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Core, Parts};
 use crate::error::cut;
@@ -13,7 +14,7 @@ use crate::{
 
 /// An event returned by a listener. The host adds id, source, time, `correlationid`, `causationid`
 /// and trace context.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Emission {
     /// CloudEvents `type`.
     pub ty: String,

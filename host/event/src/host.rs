@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{Digest, PluginName};
 
@@ -13,7 +14,7 @@ use crate::{Digest, PluginName};
 pub struct StoreError(pub String);
 
 /// Address of a value in a plugin's state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StateAddress {
     /// The plugin that owns it.
     pub plugin: PluginName,
@@ -32,7 +33,7 @@ impl StateAddress {
 
 /// A read from a delivery's snapshot. If it changed by the time of the commit, the delivery is
 /// re-run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StateRead {
     /// The value at an address, or its absence, as of a snapshot.
     Key {
@@ -53,7 +54,7 @@ pub enum StateRead {
 }
 
 /// A staged write. The writer has read the address first, so it is among the reads too.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateWrite {
     /// The address.
     pub address: StateAddress,
@@ -76,6 +77,11 @@ pub struct StateUsage {
 pub trait StateReader: Send + Sync + 'static {
     /// The state as of the newest commit.
     fn snapshot(&self) -> Box<dyn StateSnapshot>;
+
+    /// [`StateSnapshot::version`] of a snapshot made now, or a little less.
+    fn version(&self) -> u64 {
+        self.snapshot().version()
+    }
 }
 
 /// The state of all plugins at one commit.
@@ -118,7 +124,7 @@ pub struct StatePage {
 }
 
 /// A change to a plugin's blobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlobChange {
     /// The plugin keeps the blob. Its content is already on disk ([`BlobStore::write`]).
     Put(BlobInfo),
@@ -127,7 +133,7 @@ pub enum BlobChange {
 }
 
 /// Metadata of a blob.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobInfo {
     /// The digest of its content, which is also its name.
     pub digest: Digest,

@@ -19,6 +19,12 @@ pub trait Listener: Send + Sync + 'static {
     /// Digest of the component.
     fn digest(&self) -> Digest;
 
+    /// How many machines can handle its deliveries now, this one included. What is configured of deliveries
+    /// at the same time is for each.
+    fn places(&self) -> usize {
+        1
+    }
+
     /// Handles one delivery. Never panics and returns within the plugin's wall deadline plus a
     /// small margin; every failure is a verdict.
     async fn handle(&self, delivery: &Delivery) -> Outcome;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{BlobChange, StagedBlob, StateRead, StateWrite};
 use crate::{Emission, Quota, Verdict};
 
 /// Changes a delivery makes inside the broker: staged while it runs, committed atomically with the
 /// ack, dropped otherwise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Effects {
     /// Emissions, in order.
     pub emissions: Vec<Emission>,
@@ -20,13 +21,14 @@ pub struct Effects {
     /// Blobs put or deleted.
     pub blobs: Vec<BlobChange>,
     /// Keeps the content of put blobs on disk until the commit.
+    #[serde(skip)]
     pub staged: Vec<StagedBlob>,
     /// The plugin's quota, checked again at commit.
     pub quota: Quota,
 }
 
 /// A verdict with its effects.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The decision.
     pub verdict: Verdict,

@@ -1,10 +1,12 @@
 //! Storage quotas of a plugin. Staging and commit apply the same checks and return the same errors.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{StateUsage, StateWrite};
 
 /// Limits on what a plugin may store. A change that doesn't grow usage is always allowed, so that a
 /// plugin can recover from a lowered quota. Unlimited by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Total bytes of state keys and values.
     pub state_bytes: u64,

@@ -91,6 +91,11 @@ impl Dispatch {
         self.phase.subscribe()
     }
 
+    /// How many machines can handle deliveries now.
+    pub(crate) fn places(&self) -> usize {
+        self.slot.present().listener().places()
+    }
+
     /// Takes a hold on the serving version.
     pub(crate) fn hold(&self) -> Hold {
         self.slot.hold()

@@ -35,7 +35,7 @@ impl Dispatcher {
     ) -> Self {
         let dispatch = Arc::new(Dispatch::new(home, slot, ladder, stats));
         let at_once = usize::try_from(subscription.max_in_flight).unwrap_or(usize::MAX);
-        let workers = Workers::new(dispatch, instances.min(at_once).max(1));
+        let workers = Workers::new(dispatch, instances, at_once);
         workers.rest();
         Self { workers, subscription, instances }
     }

@@ -37,7 +37,7 @@ pub struct Installation {
     pub listener: Arc<dyn Listener>,
     /// The subscriptions to serve; all must belong to the listener's plugin.
     pub subscriptions: Vec<Subscription>,
-    /// Deliveries of one subscription handled concurrently; at least 1.
+    /// Deliveries of one subscription handled concurrently on each machine; at least 1.
     pub instances: usize,
     /// Emission limits per delivery.
     pub emissions: EmissionLimits,

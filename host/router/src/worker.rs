@@ -43,6 +43,7 @@ pub(crate) async fn work(dispatch: &Dispatch, wake: &(impl Fn() + Sync)) {
     let mut size = RunSize::default();
     let mut stamp = CachedClock::default();
     let mut changes = dispatch.ladder().changes();
+    let mut places = dispatch.places();
     loop {
         let leased = tokio::select! {
             biased;
@@ -54,6 +55,11 @@ pub(crate) async fn work(dispatch: &Dispatch, wake: &(impl Fn() + Sync)) {
         match leased {
             Ok((run, probing)) => {
                 let is_probe = probing.is_some();
+                let places_now = dispatch.places();
+                if places_now > std::mem::replace(&mut places, places_now) {
+                    // There may be more workers now.
+                    wake();
+                }
                 handle_run(dispatch, wake, run, &mut phase, &mut size, &mut stamp, is_probe).await;
                 drop(probing);
             }

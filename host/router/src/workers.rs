@@ -14,7 +14,10 @@ use crate::worker::work;
 /// The tasks of one subscription.
 pub(crate) struct Workers {
     dispatch: Arc<Dispatch>,
-    max: usize,
+    /// At most so many for each machine that handles deliveries.
+    instances: usize,
+    /// At most so many in all.
+    at_once: usize,
     /// Those that there are. Held while that and the phase are compared, so that none begins once the
     /// phase is over.
     active: Mutex<usize>,
@@ -23,10 +26,10 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// None yet, and at most `max`.
-    pub(crate) fn new(dispatch: Arc<Dispatch>, max: usize) -> Arc<Self> {
+    /// None yet; at most `instances` for each machine that handles deliveries, and `at_once` in all.
+    pub(crate) fn new(dispatch: Arc<Dispatch>, instances: usize, at_once: usize) -> Arc<Self> {
         let (tasks, abandoned) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { dispatch, max, active: Mutex::new(0), tasks, abandoned })
+        Arc::new(Self { dispatch, instances, at_once, active: Mutex::new(0), tasks, abandoned })
     }
 
     pub(crate) fn dispatch(&self) -> &Arc<Dispatch> {
@@ -49,10 +52,11 @@ impl Workers {
         if !self.dispatch.is_serving() {
             return;
         }
-        for _ in *active..self.max {
+        let max = self.instances.saturating_mul(self.dispatch.places()).min(self.at_once).max(1);
+        for _ in *active..max {
             self.tasks.spawn_on(Arc::clone(self).keep_working(), self.dispatch.guests());
         }
-        *active = self.max;
+        *active = max.max(*active);
     }
 
     /// Takes no new deliveries from now on.
