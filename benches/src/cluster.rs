@@ -112,7 +112,7 @@ fn takeovers(args: &ClusterArgs, folder: &Path) -> anyhow::Result<(Duration, Dur
         let node = if round % 2 == 0 { "b" } else { "a" };
         executor.block_on(hops::publish(&owner, &sample, round * 512..(round + 1) * 512))?;
         drop(owner);
-        let mut standby = standby(&servers, data.path(), node)?;
+        let standby = standby(&servers, data.path(), node)?;
         standby.catch_up()?;
         let begun = Instant::now();
         owner = standby.claim()?;

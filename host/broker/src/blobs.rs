@@ -17,7 +17,7 @@ use bytes::Bytes;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 
 use crate::files::{make_folder, remove_folder, replace_file, sync_folder};
-use crate::store::{Space, Store, StoreFailure, keys, schema};
+use crate::store::{Space, StoreFailure, Views, keys, schema};
 
 /// Where content is stored.
 pub(crate) enum Contents {
@@ -102,7 +102,7 @@ impl Drop for Kept<'_> {
 pub(crate) struct Blobs {
     contents: Contents,
     shared: Option<Arc<dyn SharedBlobs>>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Views>,
     held: Mutex<Held>,
     loose: Arc<ReleaseQueue>,
     /// Bytes kept by each plugin, as of the newest commit.
@@ -112,7 +112,7 @@ pub(crate) struct Blobs {
 
 impl Blobs {
     /// Opens existing content; removes partial writes of the last process.
-    pub(crate) fn open(contents: Contents, store: Arc<dyn Store>) -> io::Result<Self> {
+    pub(crate) fn open(contents: Contents, store: Arc<dyn Views>) -> io::Result<Self> {
         if let Contents::Disk(folder) = &contents {
             let new = folder.join("new");
             remove_folder(&new)?;
@@ -466,9 +466,9 @@ impl BlobStore for Blobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Batch;
     use crate::store::journaled::JournaledStore;
     use crate::store::rows::write_blob;
+    use crate::store::{Batch, Store as _};
 
     fn keep(store: &JournaledStore, content: &[u8]) -> Digest {
         let digest = Digest::of(content);
@@ -482,7 +482,7 @@ mod tests {
 
     fn open(folder: &Path, store: &Arc<JournaledStore>) -> Blobs {
         let contents = Contents::Disk(folder.to_owned());
-        Blobs::open(contents, Arc::clone(store) as Arc<dyn Store>).unwrap()
+        Blobs::open(contents, Arc::clone(store) as Arc<dyn Views>).unwrap()
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl EmbeddedBroker {
     ) -> Result<Arc<Self>, OpenError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
-        let opened = Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store));
+        let opened =
+            Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store) as _);
         let refused = |source| OpenError::Io { what: "cannot write to", path: blobs, source };
         let blobs = Arc::new(opened.map_err(refused)?.shared_by(shared));
         Self::start(options, store, recovered, blobs, Some(folder))
@@ -105,7 +106,7 @@ impl EmbeddedBroker {
             opened.map_err(OpenError::of_store("cannot open the store in", &options.data))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let contents = crate::blobs::Contents::Memory(Arc::clone(&disk.blobs));
-        let opened = Blobs::open(contents, Arc::clone(&store));
+        let opened = Blobs::open(contents, Arc::clone(&store) as _);
         let refused =
             |source| OpenError::Io { what: "cannot write to", path: options.data.clone(), source };
         let blobs = Arc::new(opened.map_err(refused)?);

@@ -57,7 +57,7 @@ pub use options::{OpenError, Options, Retention};
 pub use rebuild::rebuild;
 pub use room::free_bytes;
 pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
-pub use standby::Standby;
+pub use standby::{Standby, StandbyStores, StateVersion};
 #[doc(hidden)]
 pub use store::read_any_row;
 pub use verify::{Damage, PROBLEMS_MAX, Verified, verify};

@@ -33,7 +33,7 @@ impl Shared {
         Self {
             intake,
             leases,
-            state: Arc::new(CommittedState::new(Arc::clone(&store))),
+            state: Arc::new(CommittedState::new(Arc::clone(&store) as _)),
             store,
             committed: watch::Sender::new(last_sequence),
             poisoned: watch::Sender::default(),

@@ -1,6 +1,8 @@
 //! A data folder before its broker runs: its journal, which others may still append to, and tables that
 //! follow it. Claiming the journal turns it into a running broker.
 
+mod stores;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,16 +15,18 @@ use crate::load::load;
 use crate::rebuild::rebuild_tables;
 use crate::store::journaled::{JournaledStore, catch_up};
 use crate::store::tables::LsmTables;
-use crate::store::{OpenFailure, Store as _, StoreFailure, Tables as _};
+use crate::store::{OpenFailure, StoreFailure, Tables as _, Views as _};
 use crate::upgrade::upgrade;
 use crate::{EmbeddedBroker, OpenError, Options, SharedBlobs};
+use stores::FollowedTables;
+pub use stores::{StandbyStores, StateVersion};
 
 /// A locked data folder with an opened journal that nothing was claimed of.
 pub struct Standby {
     options: Options,
     folder: Folder,
     journal: Arc<dyn Journal>,
-    tables: Option<LsmTables>,
+    tables: Arc<FollowedTables>,
     shared: Option<Arc<dyn SharedBlobs>>,
 }
 
@@ -71,7 +75,7 @@ impl Standby {
         let folder = Folder::open(&options.data)?;
         upgrade(&folder)?;
         let journal = journal(&folder, options.journal()).map_err(refused(&options))?;
-        Ok(Self { options, folder, journal, tables: None, shared: None })
+        Ok(Self { options, folder, journal, tables: Arc::default(), shared: None })
     }
 
     /// Where the content of blobs is kept beside this node's folder.
@@ -110,20 +114,20 @@ impl Standby {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn catch_up(&mut self) -> Result<(), OpenError> {
-        let refused = refused(&self.options);
-        let caught_up = (|| match &self.tables {
-            Some(tables) => catch_up(&*self.journal, tables).map(|_| ()),
-            None => {
-                let tables = self.on_tables(|tables| {
-                    catch_up(&*self.journal, &tables)?;
-                    Ok(Ok(tables))
-                })?;
-                self.tables = Some(tables);
-                Ok(())
-            }
-        })();
-        caught_up.map_err(refused)
+    pub fn catch_up(&self) -> Result<(), OpenError> {
+        let caught_up = self.on_tables(|tables| Ok(Ok(catch_up(&*self.journal, &**tables)?)));
+        let applied = caught_up.map_err(refused(&self.options))?;
+        self.tables.has_applied(applied.next);
+        Ok(())
+    }
+
+    /// State and blobs as this node has them.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn stores(&self) -> Result<StandbyStores, OpenError> {
+        let stores = StandbyStores::new(&self.tables, self.folder.blobs(), self.shared.clone());
+        stores.map_err(OpenFailure::Io).map_err(refused(&self.options))
     }
 
     /// Gives up what lies before a position, as the owner has.
@@ -132,7 +136,7 @@ impl Standby {
     /// See [`OpenError`].
     pub fn trim(&self, before: u64) -> Result<(), OpenError> {
         let trim = || -> Result<(), OpenFailure> {
-            let Some(tables) = &self.tables else { return Ok(()) };
+            let Some(tables) = self.tables.tables() else { return Ok(()) };
             let before = before.min(tables.applied().next);
             if self.journal.trimmable(before) > self.journal.start() {
                 // What the tables have of it must be durable before the rest is gone.
@@ -149,22 +153,29 @@ impl Standby {
     ///
     /// # Errors
     /// See [`OpenError`]. Another node may have been faster.
-    pub fn claim(mut self) -> Result<Arc<EmbeddedBroker>, OpenError> {
-        self.tables = None;
+    pub fn claim(self) -> Result<Arc<EmbeddedBroker>, OpenError> {
         let (store, recovered) = self.claim_store().map_err(refused(&self.options))?;
+        self.tables.set(None);
         EmbeddedBroker::on_folder(self.options, self.folder, store, recovered, self.shared)
     }
 
-    /// Opens something on the folder's tables; once more with tables made from the journal if those that are
-    /// there can't be used.
+    /// Does something with the folder's tables; once more with tables made from the journal if those that
+    /// are there can't be used.
     fn on_tables<T>(
         &self,
-        open: impl Fn(LsmTables) -> Result<Result<T, StoreFailure>, OpenFailure>,
+        work: impl Fn(&Arc<LsmTables>) -> Result<Result<T, StoreFailure>, OpenFailure>,
     ) -> Result<T, OpenFailure> {
         let (path, caches) = (self.folder.tables(), self.options.caches());
-        let open = || match LsmTables::open_of(&path, caches, &*self.journal) {
-            Err(OpenFailure::Damaged(unusable)) => Ok(Err(unusable)),
-            tables => open(tables?),
+        let open = || {
+            let tables = match self.tables.tables() {
+                Some(tables) => tables,
+                None => match LsmTables::open_of(&path, caches, &*self.journal) {
+                    Err(OpenFailure::Damaged(unusable)) => return Ok(Err(unusable)),
+                    tables => Arc::new(tables?),
+                },
+            };
+            self.tables.set(Some(Arc::clone(&tables)));
+            work(&tables)
         };
         match open()? {
             Ok(opened) => Ok(opened),
@@ -173,6 +184,7 @@ impl Standby {
                     reason,
                     "the tables can't be used, and are rebuilt from the journal"
                 );
+                self.tables.set(None);
                 rebuild_tables(&self.folder, &self.journal)?;
                 Ok(open()??)
             }
@@ -183,8 +195,8 @@ impl Standby {
     fn claim_store(&self) -> Result<(JournaledStore, Recovered), OpenFailure> {
         loop {
             let (store, recovered) = self.on_tables(|tables| {
-                let store = match JournaledStore::open(Arc::clone(&self.journal), Arc::new(tables))
-                {
+                let tables = Arc::clone(tables);
+                let store = match JournaledStore::open(Arc::clone(&self.journal), tables) {
                     // What the journal has lost isn't in the tables either.
                     Err(OpenFailure::Damaged(failure))
                         if LsmTables::are_damaged(&self.folder.tables()) =>

@@ -11,7 +11,7 @@ use usher_event::{
 };
 
 use crate::store::rows::read_usage;
-use crate::store::{Batch, Row, Space, Store, StoreFailure, View, keys};
+use crate::store::{Batch, Row, Space, StoreFailure, View, Views, keys};
 
 /// Maximum rows in each of the two cached generations.
 const GENERATION_MAX_ROWS: usize = 16_384;
@@ -21,7 +21,7 @@ const GENERATION_MAX_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// Creates snapshots of committed state.
 pub(crate) struct CommittedState {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Views>,
     /// The number of the newest commit.
     version: AtomicU64,
     /// A view of exactly this commit, kept while deliveries ask for views.
@@ -31,7 +31,7 @@ pub(crate) struct CommittedState {
 }
 
 impl CommittedState {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Views>) -> Self {
         Self {
             store,
             version: AtomicU64::new(0),
@@ -51,6 +51,11 @@ impl CommittedState {
         let is_asked = self.is_asked.swap(false, Ordering::Relaxed);
         let view = is_asked.then(|| (version, self.store.view().into()));
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        self.is_at(version);
+    }
+
+    /// What is in the store from now on has at least the commit of this version.
+    pub(crate) fn is_at(&self, version: u64) {
         self.version.store(version, Ordering::Release);
     }
 }
@@ -66,6 +71,10 @@ impl StateReader for CommittedState {
         // the next one, whose values aren't cached yet.
         let version = self.version.load(Ordering::Acquire);
         Box::new(Snapshot { version, view: self.store.view().into(), recent: None })
+    }
+
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 }
 
@@ -180,13 +189,34 @@ impl StateSnapshot for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store as _;
     use crate::store::journaled::JournaledStore;
 
     fn address(key: &str) -> StateAddress {
         StateAddress { plugin: "p".parse().unwrap(), bucket: "b".into(), key: key.into() }
     }
 
-    fn commit(state: &CommittedState, version: u64, key: &str, value: Option<&'static str>) {
+    struct Tested {
+        store: Arc<JournaledStore>,
+        state: CommittedState,
+    }
+
+    impl Tested {
+        fn new() -> Self {
+            let store = Arc::new(JournaledStore::in_memory());
+            Self { state: CommittedState::new(Arc::clone(&store) as _), store }
+        }
+    }
+
+    impl std::ops::Deref for Tested {
+        type Target = CommittedState;
+
+        fn deref(&self) -> &CommittedState {
+            &self.state
+        }
+    }
+
+    fn commit(state: &Tested, version: u64, key: &str, value: Option<&'static str>) {
         let mut batch = Batch::default();
         let key = keys::state(&address(key));
         match value {
@@ -200,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_sees_what_was_committed_before_it() {
-        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
+        let state = Tested::new();
         commit(&state, 1, "a", Some("1"));
         commit(&state, 1, "b", Some("1"));
         let before = state.snapshot();
@@ -215,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_in_memory_is_read_from_the_store() {
-        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
+        let state = Tested::new();
         commit(&state, 1, "first", Some("1"));
         for version in 2..=2 * GENERATION_MAX_ROWS as u64 + 2 {
             commit(&state, version, &version.to_string(), Some("x"));
@@ -230,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_view_that_nobody_asks_for_is_let_go() {
-        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
+        let state = Tested::new();
         let has_view = || state.view.lock().unwrap().is_some();
         commit(&state, 1, "a", Some("1"));
         assert!(!has_view());
@@ -247,7 +277,7 @@ mod tests {
     /// Between a commit and its version update, a view is ahead of the cache.
     #[test]
     fn a_view_of_its_own_goes_without_memory() {
-        let state = CommittedState::new(Arc::new(JournaledStore::in_memory()));
+        let state = Tested::new();
         commit(&state, 1, "a", Some("1"));
         let mut batch = Batch::default();
         batch.put(Space::State, keys::state(&address("a")), "2");

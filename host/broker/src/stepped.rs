@@ -28,7 +28,7 @@ use crate::store::journaled::JournaledStore;
 use crate::store::memory::MemoryTables;
 use crate::store::rows::RetryRow;
 use crate::store::schema::{self, Entry};
-use crate::store::{Batch, Space, Store as _, Tables, keys};
+use crate::store::{Batch, Space, Store as _, Tables, Views as _, keys};
 use crate::{Options, flow, log, replay};
 
 const READABLE: &str = "a store in memory is readable";

@@ -18,8 +18,8 @@ use super::events::EventLog;
 use super::lost::COVERED_KEY;
 use super::record::{self, Events};
 use super::{
-    Applied, Batch, Found, OpenFailure, Row, Rows, RowsAt, Space, Store, StoreFailure, Tables,
-    View, keys, lock,
+    Applied, Batch, OpenFailure, Row, Rows, RowsAt, Space, Store, StoreFailure, Tables, Unreadable,
+    View, Views, keys, lock,
 };
 
 /// Rows of commits that tables don't have yet; who commits beyond that applies them.
@@ -372,7 +372,9 @@ impl Store for JournaledStore {
         let (covered, _) = self.shared.covered()?;
         Ok(if sequence < covered { RowsAt::Before(covered) } else { RowsAt::There(found) })
     }
+}
 
+impl Views for JournaledStore {
     fn view(&self) -> Box<dyn View> {
         match self.shared.view() {
             Ok(view) => Box::new(view),
@@ -466,19 +468,5 @@ fn sequence_from(key: &[u8]) -> u64 {
             }
             u64::from_be_bytes(number)
         }
-    }
-}
-
-/// What is read of a store that has failed.
-struct Unreadable(StoreFailure);
-
-impl View for Unreadable {
-    fn get(&self, _: Space, _: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
-        Err(self.0.clone())
-    }
-
-    fn range(&self, _: Space, _: &[u8], _: Option<&[u8]>) -> Rows<'_> {
-        let failed: Found = Err(self.0.clone());
-        Box::new(std::iter::once(failed))
     }
 }

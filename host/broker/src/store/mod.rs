@@ -264,8 +264,29 @@ pub(crate) trait Tables: Send + Sync + 'static {
     fn forget_before(&self, space: Space, number: u64) -> Result<bool, StoreFailure>;
 }
 
+/// What is read of tables that have failed, or aren't there.
+pub(crate) struct Unreadable(pub(crate) StoreFailure);
+
+impl View for Unreadable {
+    fn get(&self, _: Space, _: &[u8]) -> Result<Option<Bytes>, StoreFailure> {
+        Err(self.0.clone())
+    }
+
+    fn range(&self, _: Space, _: &[u8], _: Option<&[u8]>) -> Rows<'_> {
+        let failed: Found = Err(self.0.clone());
+        Box::new(std::iter::once(failed))
+    }
+}
+
+/// What was committed, for who reads it.
+pub(crate) trait Views: Send + Sync + 'static {
+    /// Everything committed so far, unchanged by later commits, but for events that have left the log
+    /// since.
+    fn view(&self) -> Box<dyn View>;
+}
+
 /// A place to commit to.
-pub(crate) trait Store: Send + Sync + 'static {
+pub(crate) trait Store: Views {
     /// Makes the batch visible and durable, whole or not at all. After a failure the state on
     /// disk is unknown and the store must not be used for commits again.
     fn commit(&self, batch: Batch) -> Result<(), StoreFailure>;
@@ -286,10 +307,6 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Gives the room of events before this one back, as far as that costs little, and that of rows which
     /// were replaced. Nobody asks for them any more. Takes a while; stops early where asked to.
     fn reclaim(&self, sequence: u64, is_stopping: &dyn Fn() -> bool) -> Result<(), StoreFailure>;
-
-    /// Everything committed so far, unchanged by later commits, but for events that have left the log
-    /// since.
-    fn view(&self) -> Box<dyn View>;
 
     /// Copies what is committed to a folder that isn't there yet, as a journal, with a view of the same.
     /// Files of an earlier copy's folder that are the same are linked to.

@@ -19,7 +19,7 @@ use crate::files::copy_folder;
 use crate::folder::Folder;
 use crate::store::journaled::JournaledStore;
 use crate::store::tables::{Caches, LsmTables};
-use crate::store::{OpenFailure, Store as _, View};
+use crate::store::{OpenFailure, View, Views as _};
 
 /// Reads everything in a data folder that no process works with.
 ///

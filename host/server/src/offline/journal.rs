@@ -29,7 +29,7 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     let (options, target) = (Options::new(&config.data), place.clone());
     let mut copied = None;
     let copy = || -> anyhow::Result<(u64, u64)> {
-        let (mut standby, journal) = open(options, place, |folder| {
+        let (standby, journal) = open(options, place, |folder| {
             if args.to == JournalEngine::Jetstream {
                 copied = Some(copy_to_stream(folder, target)?);
             }

@@ -1,0 +1,183 @@
+//! State and blobs as a standby's tables have them, for deliveries that it handles for the owner.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StateReader, StoreError};
+
+use crate::SharedBlobs;
+use crate::blobs::{Blobs, Contents};
+use crate::state::CommittedState;
+use crate::store::tables::LsmTables;
+use crate::store::{StoreFailure, Tables as _, Unreadable, View, Views};
+
+/// A page of blobs.
+const PAGE_MAX_BLOBS: usize = 1_000;
+
+/// What an owner has committed when it asks another node to handle a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateVersion {
+    /// The owner's epoch.
+    pub epoch: u64,
+    /// [`StateReader::version`] there.
+    pub version: u64,
+    /// The journal's end there, no earlier.
+    pub position: u64,
+}
+
+/// The tables of a standby, while it follows.
+#[derive(Default)]
+pub(super) struct FollowedTables {
+    tables: RwLock<Option<Arc<LsmTables>>>,
+    /// The position that they have come to.
+    applied: watch::Sender<u64>,
+}
+
+impl FollowedTables {
+    pub(super) fn tables(&self) -> Option<Arc<LsmTables>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, tables: Option<Arc<LsmTables>>) {
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
+    }
+
+    pub(super) fn has_applied(&self, next: u64) {
+        self.applied.send_replace(next);
+    }
+}
+
+impl Views for FollowedTables {
+    fn view(&self) -> Box<dyn View> {
+        match self.tables() {
+            Some(tables) => tables.view().0,
+            None => Box::new(Unreadable(StoreFailure("the tables are not open yet".to_owned()))),
+        }
+    }
+}
+
+/// State and blobs of a standby. What is written is kept in memory, for the owner to take. Cheap to clone.
+#[derive(Clone)]
+pub struct StandbyStores {
+    tables: Arc<FollowedTables>,
+    state: Arc<CommittedState>,
+    blobs: Arc<StandbyBlobs>,
+    /// The epoch of the owner whose version [`StandbyStores::until`] has set.
+    epoch: Arc<Mutex<u64>>,
+}
+
+impl StandbyStores {
+    pub(super) fn new(
+        tables: &Arc<FollowedTables>,
+        blobs: PathBuf,
+        shared: Option<Arc<dyn SharedBlobs>>,
+    ) -> io::Result<Self> {
+        let views = Arc::clone(tables) as Arc<dyn Views>;
+        let kept = Blobs::open(Contents::Disk(blobs), Arc::clone(&views))?.shared_by(shared);
+        Ok(Self {
+            tables: Arc::clone(tables),
+            state: Arc::new(CommittedState::new(views)),
+            blobs: Arc::new(StandbyBlobs { kept, staged: Mutex::default() }),
+            epoch: Arc::default(),
+        })
+    }
+
+    /// Waits until the tables have what the owner had, as it says. What is read from then on is at least
+    /// that. `false` if a later owner has said something already.
+    pub async fn until(&self, owner: StateVersion) -> bool {
+        let mut applied = self.tables.applied.subscribe();
+        // The sender is this one's.
+        let _ = applied.wait_for(|applied| *applied >= owner.position).await;
+        let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if owner.epoch < *epoch {
+            return false;
+        }
+        *epoch = owner.epoch;
+        // Under the lock. It may be lower than the one before: what is read is then taken for older.
+        self.state.is_at(owner.version);
+        true
+    }
+
+    /// The position that the tables have come to.
+    pub fn position(&self) -> u64 {
+        *self.tables.applied.borrow()
+    }
+
+    /// Committed state, with versions of the owner's.
+    pub fn state(&self) -> Arc<dyn StateReader> {
+        Arc::clone(&self.state) as Arc<dyn StateReader>
+    }
+
+    /// Blobs.
+    pub fn blobs(&self) -> Arc<dyn BlobStore> {
+        Arc::clone(&self.blobs) as Arc<dyn BlobStore>
+    }
+
+    /// Content that a delivery has staged, for its owner to stage.
+    pub fn staged(&self, digest: &Digest) -> Option<Bytes> {
+        self.blobs.staged(digest)
+    }
+}
+
+impl std::fmt::Debug for StandbyStores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StandbyStores").finish_non_exhaustive()
+    }
+}
+
+/// Blobs that are there, and content that deliveries under way have staged.
+struct StandbyBlobs {
+    kept: Blobs,
+    /// Each as long as a [`StagedBlob`] of it lives: what a delivery may put is limited by its limits.
+    staged: Mutex<HashMap<Digest, Weak<Bytes>>>,
+}
+
+impl StandbyBlobs {
+    fn staged(&self, digest: &Digest) -> Option<Bytes> {
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        staged.get(digest).and_then(Weak::upgrade).map(|content| Bytes::clone(&content))
+    }
+}
+
+impl BlobStore for StandbyBlobs {
+    fn write(&self, content: &[u8]) -> Result<StagedBlob, StoreError> {
+        let digest = Digest::of(content);
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        staged.retain(|_, content| content.strong_count() > 0);
+        let held = match staged.get(&digest).and_then(Weak::upgrade) {
+            Some(held) => held,
+            None => Arc::new(Bytes::copy_from_slice(content)),
+        };
+        staged.insert(digest, Arc::downgrade(&held));
+        Ok(StagedBlob::new(digest, held))
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, StoreError> {
+        self.kept.read(digest)
+    }
+
+    fn list(
+        &self,
+        plugin: &PluginName,
+        after: Option<&Digest>,
+        max: usize,
+    ) -> Result<Vec<BlobInfo>, StoreError> {
+        self.kept.list(plugin, after, max)
+    }
+
+    fn kept_bytes(&self, plugin: &PluginName) -> Result<u64, StoreError> {
+        let (mut bytes, mut after) = (0, None);
+        loop {
+            let page = self.kept.list(plugin, after.as_ref(), PAGE_MAX_BLOBS)?;
+            bytes += page.iter().map(|blob| blob.size_bytes).sum::<u64>();
+            after = page.last().map(|blob| blob.digest);
+            if page.len() < PAGE_MAX_BLOBS {
+                return Ok(bytes);
+            }
+        }
+    }
+}
