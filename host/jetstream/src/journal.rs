@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use usher_journal::{
 
 use crate::blobs::Blobs;
 use crate::connect::connect;
+use crate::link::Link;
 use crate::message::{Content, Message, Parts};
 use crate::options::JetStreamOptions;
 use crate::owner::{self, Heard, Owner};
@@ -72,6 +73,8 @@ struct Shared {
     heard: watch::Sender<Heard>,
     stop: watch::Sender<bool>,
     failed: FirstFailure,
+    /// The node that this owner leaves the journal to.
+    successor: OnceLock<String>,
 }
 
 /// How long a journal that is dropped waits for what it is at.
@@ -139,6 +142,17 @@ impl JetStreamJournal {
         &self.shared.options.node
     }
 
+    /// The link to the router's other nodes.
+    pub fn link(&self) -> Link {
+        let JetStreamOptions { stream, node, .. } = &self.shared.options;
+        Link::new(self.shared.stream.client(), stream, node)
+    }
+
+    /// The epoch of this node's claim; 0 while it has made none.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch()
+    }
+
     /// Tells when there is more of the journal, or something new of its owner.
     pub fn changes(&self) -> Changes {
         Changes { end: self.shared.end.subscribe(), heard: self.shared.heard.subscribe() }
@@ -159,6 +173,12 @@ impl JetStreamJournal {
         let is_sure = owner::until_vacant(shared.heard.subscribe(), &shared.options).await;
         let epoch = shared.tip.lock().await.epoch;
         *shared.vacancy() = Some(Vacancy { epoch, is_sure });
+    }
+
+    /// Names the node that takes over once this owner closes the journal; the first one counts.
+    pub fn leave_to(&self, node: &str) {
+        // Already set: keep the first one.
+        let _ = self.shared.successor.set(node.to_owned());
     }
 
     /// Waits until this node can't append or follow any more; returns why.
@@ -302,6 +322,7 @@ impl Shared {
             heard: watch::channel(Heard::nothing()).0,
             stop,
             failed: FirstFailure::default(),
+            successor: OnceLock::new(),
         };
         {
             let mut tip = shared.tip.lock().await;
@@ -529,6 +550,7 @@ impl Shared {
             end: self.replica.end(),
             start: self.replica.start(),
             is_leaving,
+            successor: self.successor.get().cloned(),
         }
     }
 

@@ -13,6 +13,7 @@ mod blobs;
 mod connect;
 mod copy;
 mod journal;
+mod link;
 mod message;
 mod options;
 mod owner;
@@ -20,5 +21,6 @@ mod stream;
 
 pub use copy::{Copied, copy_to_stream};
 pub use journal::{Changes, JetStreamJournal};
+pub use link::{Inbox, Link, LinkError, Question};
 pub use options::{JetStreamOptions, NAME_MAX_CHARS, is_name};
 pub use owner::Owner;

@@ -38,6 +38,9 @@ pub struct Owner {
     pub start: u64,
     /// Whether this is the last that it tells.
     pub is_leaving: bool,
+    /// The node that it leaves the journal to, if an operator has named one.
+    #[serde(default)]
+    pub successor: Option<String>,
 }
 
 /// What was heard of the owner, and when.
@@ -135,10 +138,17 @@ pub(crate) async fn until_vacant(
     let rank_after = RANK_AFTER * options.rank;
     loop {
         let Heard { owner, at } = heard.borrow_and_update().clone();
-        let has_left = owner.is_some_and(|owner| owner.is_leaving);
-        let silence = if has_left { Duration::ZERO } else { options.takeover_after };
+        let has_left = owner.as_ref().is_some_and(|owner| owner.is_leaving);
+        let successor = owner.and_then(|owner| owner.successor).filter(|_| has_left);
+        let patience = match successor {
+            Some(successor) if successor == options.node => Duration::ZERO,
+            // Unless that doesn't take over.
+            Some(_) => options.takeover_after + rank_after,
+            None if has_left => rank_after,
+            None => options.takeover_after + rank_after,
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(at + silence + rank_after) => return has_left,
+            () = tokio::time::sleep_until(at + patience) => return has_left,
             changed = heard.changed() => {
                 if changed.is_err() {
                     return std::future::pending().await;
