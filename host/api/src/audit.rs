@@ -24,7 +24,7 @@ pub struct AuditRecord {
     pub actor: String,
     /// On dead letters: `redrive`, `redrive_edited`, `discard`; on subscriptions: `replay`,
     /// `remove`; on plugins: `pause`, `resume`, `release`, `rollback`; on tokens: `create_token`,
-    /// `revoke_token`; and `backup`.
+    /// `revoke_token`; on nodes: `drain_node`, `resume_node`, `promote_node`; and `backup`.
     pub action: String,
     /// The plugin acted on, or the one that owns the subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,6 +35,9 @@ pub struct AuditRecord {
     /// The folder of the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// The node acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The subscription; absent for an action on a plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<SubscriptionName>,

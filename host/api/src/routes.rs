@@ -13,9 +13,9 @@ use crate::problem::{
 use crate::{
     Accepted, Audit, AuditQuery, Backup, BackupQuery, Blobs, BlobsQuery, CloudEvent, DeadLetter,
     DeadLetterGone, DeadLetterReasons, DeadLetters, DeadLettersQuery, DryRuns, Events, EventsQuery,
-    Explanation, Flow, Health, Logs, LogsQuery, NewToken, Overview, PluginHistory, PluginSettings,
-    PluginStanding, Plugins, RecordedDelivery, Recording, Recordings, ReplayQuery, Replayed,
-    Schedules, Scope, Sinks, StateQuery, StateValues, States, Stored, StreamQuery,
+    Explanation, Flow, Health, Logs, LogsQuery, NewToken, Nodes, Overview, PluginHistory,
+    PluginSettings, PluginStanding, Plugins, RecordedDelivery, Recording, Recordings, ReplayQuery,
+    Replayed, Schedules, Scope, Sinks, StateQuery, StateValues, States, Stored, StreamQuery,
     SubscriptionGone, Subscriptions, TokenCreated, TokenRevoked, Tokens,
 };
 
@@ -492,6 +492,37 @@ pub const SINKS: Route = Route::get("/sinks", "listSinks", Scope::Read)
     .summary("Servers that events are delivered to")
     .returns("All sinks.", json::<Sinks>);
 
+/// List nodes.
+pub const NODES: Route = Route::get("/nodes", "listNodes", Scope::Read)
+    .summary("The nodes of a router whose journal is shared by several")
+    .returns("All that the owner has heard.", json::<Nodes>);
+
+/// Have a node take no deliveries.
+pub const DRAIN_NODE: Route = Route::post("/nodes/{node}/drain", "drainNode", Scope::Operate)
+    .summary("Give a node no more deliveries")
+    .description(
+        "Those under way finish. It still follows the journal, and takes over if the owner fails. \
+         Until it is resumed, or started again.",
+    )
+    .returns("It takes none.", json::<Nodes>)
+    .refuses(CHANGES);
+
+/// Have a node take deliveries again.
+pub const RESUME_NODE: Route = Route::post("/nodes/{node}/resume", "resumeNode", Scope::Operate)
+    .summary("Give a drained node deliveries again")
+    .returns("It takes them.", json::<Nodes>)
+    .refuses(CHANGES);
+
+/// Have a node take over.
+pub const PROMOTE_NODE: Route = Route::post("/nodes/{node}/promote", "promoteNode", Scope::Operate)
+    .summary("Leave the journal to a node")
+    .description(
+        "The owner stops in order and follows; the node takes over. If it doesn't, the next in \
+             rank does.",
+    )
+    .returns("The owner is stopping.", json::<Nodes>)
+    .refuses(CHANGES);
+
 /// List schedules.
 pub const SCHEDULES: Route = Route::get("/schedules", "listSchedules", Scope::Read)
     .summary("Schedules and their ticks")
@@ -721,6 +752,10 @@ pub const ALL: &[Route] = &[
     DRY_RUN,
     SINKS,
     SCHEDULES,
+    NODES,
+    DRAIN_NODE,
+    RESUME_NODE,
+    PROMOTE_NODE,
     DEAD_LETTERS,
     DEAD_LETTER_REASONS,
     DEAD_LETTER,

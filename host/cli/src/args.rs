@@ -2,6 +2,7 @@
 
 mod connect;
 mod dead_letters;
+mod nodes;
 mod plugins;
 mod store;
 mod subscriptions;
@@ -21,6 +22,7 @@ use usher_api::Timestamp;
 pub use connect::*;
 pub use dead_letters::TryArgs;
 pub(crate) use dead_letters::*;
+pub(crate) use nodes::*;
 pub(crate) use plugins::*;
 pub use store::*;
 pub(crate) use subscriptions::*;
@@ -45,6 +47,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show schedules, their next tick, and how many ticks were emitted or missed
     Schedules(ClientArgs),
+    /// Show the nodes of a router whose journal is shared, or have one take deliveries or take over
+    Nodes(NodesArgs),
     /// Show an event and everything it caused, as a tree
     Flow(FlowArgs),
     /// Explain what happened to an event for a subscription, or why it was not delivered
@@ -284,6 +288,10 @@ mod tests {
             "subscriptions --json",
             "subscriptions remove printer/tickets --json --url http://127.0.0.1:9",
             "schedules --json",
+            "nodes --json",
+            "nodes drain b",
+            "nodes resume b --json",
+            "nodes promote b --url http://127.0.0.1:9",
             "flow 7",
             "flow order-1001",
             "why 7 printer/tickets",

@@ -57,7 +57,13 @@ fn table(records: &[AuditRecord]) -> String {
         };
         let ty = dead.map(|dead| printable_cut(&dead.ty, TYPE_MAX_CHARS));
         let of = record.subscription.as_ref().map(|name| name.as_str());
-        let of = [of, record.plugin.as_deref(), record.token.as_deref(), record.folder.as_deref()];
+        let of = [
+            of,
+            record.plugin.as_deref(),
+            record.token.as_deref(),
+            record.folder.as_deref(),
+            record.node.as_deref(),
+        ];
         let of = of.into_iter().flatten().next().unwrap_or_default();
         table.row([
             Cell::styled(record.number.to_string(), style::STRONG),

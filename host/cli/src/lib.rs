@@ -16,6 +16,7 @@ mod dead_letters_chosen;
 mod flow;
 mod ids;
 mod log;
+mod nodes;
 mod pace;
 mod pages;
 mod plugin_history;
@@ -36,7 +37,7 @@ mod why;
 
 use std::process::ExitCode;
 
-use args::{BlobsVerb, DeadLettersVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
+use args::{BlobsVerb, DeadLettersVerb, NodesVerb, PluginsVerb, SubscriptionsVerb, TokensVerb};
 pub use args::{
     ClientArgs, Command, CredentialsArgs, StoreBackupArgs, TryArgs, base_url, filter_argument,
     read_text,
@@ -94,6 +95,18 @@ fn dispatch(command: Command, trial: Trial, out: &mut Output) -> Result<(), CliE
         Command::States(args) => states::run(&args, out),
         Command::Replay(args) => replay::run(&args, out),
         Command::Schedules(args) => schedules::run(&args, out),
+        Command::Nodes(args) => match args.verb {
+            None => nodes::list(&args.client, out),
+            Some(NodesVerb::Drain(args)) => {
+                nodes::change(&args, routes::DRAIN_NODE, "gets no more deliveries", out)
+            }
+            Some(NodesVerb::Resume(args)) => {
+                nodes::change(&args, routes::RESUME_NODE, "gets deliveries again", out)
+            }
+            Some(NodesVerb::Promote(args)) => {
+                nodes::change(&args, routes::PROMOTE_NODE, "is taking over", out)
+            }
+        },
         Command::Flow(args) => flow::run(&args, out),
         Command::Why(args) => why::run(&args, out),
         Command::DeadLetters(verb) => match verb {

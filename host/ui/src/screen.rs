@@ -32,6 +32,8 @@ pub enum Screen {
     Blobs,
     /// Events on a clock.
     Schedules,
+    /// The machines that the router runs on.
+    Nodes,
     /// What operators did.
     Audit,
     /// A form that publishes an event.
@@ -48,7 +50,7 @@ pub(crate) struct Shown {
 
 impl Screen {
     /// All variants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Overview,
         Self::Events,
         Self::Event,
@@ -61,6 +63,7 @@ impl Screen {
         Self::State,
         Self::Blobs,
         Self::Schedules,
+        Self::Nodes,
         Self::Audit,
         Self::Publish,
     ];
@@ -80,6 +83,7 @@ impl Screen {
             Self::State => "state",
             Self::Blobs => "blobs",
             Self::Schedules => "schedules",
+            Self::Nodes => "nodes",
             Self::Audit => "audit",
             Self::Publish => "publish",
         }
@@ -104,6 +108,7 @@ impl Screen {
             Self::State => "State",
             Self::Blobs => "Blobs",
             Self::Schedules => "Schedules",
+            Self::Nodes => "Nodes",
             Self::Audit => "Audit",
             Self::Publish => "Publish",
         }

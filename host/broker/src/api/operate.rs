@@ -97,6 +97,13 @@ pub enum Change {
         /// The folder it goes to.
         folder: String,
     },
+    /// To a node of the router.
+    Node {
+        /// The node's name.
+        node: String,
+        /// The change.
+        change: NodeChange,
+    },
 }
 
 impl Change {
@@ -106,7 +113,38 @@ impl Change {
             Self::Plugin { change, .. } => change.as_str(),
             Self::Token { change, .. } => change.as_str(),
             Self::Backup { .. } => "backup",
+            Self::Node { change, .. } => change.as_str(),
         }
+    }
+}
+
+/// An operator's change to a node of the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeChange {
+    /// Gives it no more deliveries.
+    Drain,
+    /// Gives it deliveries again.
+    Resume,
+    /// Leaves the journal to it.
+    Promote,
+}
+
+impl NodeChange {
+    /// All variants.
+    pub const ALL: [Self; 3] = [Self::Drain, Self::Resume, Self::Promote];
+
+    /// The name used in JSON and storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain_node",
+            Self::Resume => "resume_node",
+            Self::Promote => "promote_node",
+        }
+    }
+
+    /// The change with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|change| change.as_str() == name)
     }
 }
 

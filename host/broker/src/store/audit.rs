@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use usher_event::FailureClass;
 
 use crate::api::{
-    Actor, AuditAction, AuditRecord, AuditedDeadLetter, Change, PluginChange, TokenChange,
+    Actor, AuditAction, AuditRecord, AuditedDeadLetter, Change, NodeChange, PluginChange,
+    TokenChange,
 };
 
 const VERSION: u64 = 1;
@@ -40,6 +41,7 @@ pub(crate) fn write(record: &AuditRecord) -> Vec<u8> {
         AuditAction::Change(Change::Plugin { plugin, .. }) => more("plugin", json!(plugin)),
         AuditAction::Change(Change::Token { token, .. }) => more("token", json!(token)),
         AuditAction::Change(Change::Backup { folder }) => more("folder", json!(folder)),
+        AuditAction::Change(Change::Node { node, .. }) => more("node", json!(node)),
     }
     row.to_string().into_bytes()
 }
@@ -78,12 +80,13 @@ pub(crate) fn read(number: u64, row: &Bytes) -> Option<AuditRecord> {
         "discard" => AuditAction::Discard(dead()?),
         "remove" => AuditAction::Unsubscribe,
         "backup" => AuditAction::Change(Change::Backup { folder: text_of("folder")?.to_owned() }),
-        other => AuditAction::Change(match TokenChange::from_name(other) {
-            Some(change) => Change::Token { token: text_of("token")?.to_owned(), change },
-            None => Change::Plugin {
-                plugin: text_of("plugin")?.parse().ok()?,
-                change: PluginChange::from_name(other)?,
-            },
+        other => AuditAction::Change(if let Some(change) = TokenChange::from_name(other) {
+            Change::Token { token: text_of("token")?.to_owned(), change }
+        } else if let Some(change) = NodeChange::from_name(other) {
+            Change::Node { node: text_of("node")?.to_owned(), change }
+        } else {
+            let plugin = text_of("plugin")?.parse().ok()?;
+            Change::Plugin { plugin, change: PluginChange::from_name(other)? }
         }),
     };
     let subscription = match row.get("subscription") {
@@ -142,6 +145,7 @@ mod tests {
             AuditAction::Unsubscribe,
             AuditAction::Change(Change::Token { token, change: TokenChange::Revoke }),
             AuditAction::Change(Change::Backup { folder: "/copy".to_owned() }),
+            AuditAction::Change(Change::Node { node: "b".to_owned(), change: NodeChange::Promote }),
         ] {
             let record = AuditRecord { action, ..replay_by(Actor::local()) };
             assert_eq!(read(7, &write(&record).into()), Some(record));

@@ -35,7 +35,7 @@ pub(crate) async fn show(source: &impl Source) -> Result<Markup, Problem> {
 
 fn row(record: &AuditRecord) -> Markup {
     let subscription = record.subscription.as_ref().map(|name| name.as_str().to_owned());
-    let to = [&subscription, &record.plugin, &record.token, &record.folder];
+    let to = [&subscription, &record.plugin, &record.token, &record.folder, &record.node];
     let to = to.into_iter().flatten().next();
     html! {
         tr {

@@ -7,6 +7,7 @@ mod dead_letters;
 mod event;
 mod events;
 mod flow;
+mod nodes;
 mod overview;
 mod plugin;
 mod plugins;
@@ -43,6 +44,7 @@ pub(crate) async fn show(
         Screen::State => shown(false, state::show(source, &asked).await?),
         Screen::Blobs => shown(false, blobs::show(source, viewer, &asked).await?),
         Screen::Schedules => shown(true, schedules::show(source).await?),
+        Screen::Nodes => shown(true, nodes::show(source).await?),
         Screen::Audit => shown(false, audit::show(source).await?),
         Screen::Publish => shown(false, publish::show()),
     })
