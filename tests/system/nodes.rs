@@ -164,6 +164,133 @@ fn an_owner_that_was_overtaken_ends() -> Result<()> {
     second.stop()
 }
 
+/// How many deliveries a node has handled for the owner, as that says.
+fn handled_by(client: &Client, node: &str) -> Result<u64> {
+    let nodes = client.get_json("/nodes")?;
+    let nodes = nodes["nodes"].as_array().context("no list")?;
+    let node = nodes.iter().find(|found| found["name"] == node);
+    Ok(node.and_then(|node| node["handled"].as_u64()).unwrap_or_default())
+}
+
+/// Publishes events that count, 20 for each key, slowly.
+fn count(client: &Client, keys: std::ops::Range<u32>) -> Result<()> {
+    for round in 0..20 {
+        let events: Vec<_> = keys
+            .clone()
+            .map(|key| {
+                let data = json!({ "key": key.to_string(), "by": "reading", "sleep_ms": 5 });
+                event("test.count", &format!("{key}-{round}"), &data)
+            })
+            .collect();
+        for event in events {
+            client.publish(&event)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was counted, by key, once all is done: each number from 1 to 20 once.
+fn counted(client: &Client) -> Result<Vec<(String, Vec<u64>)>> {
+    outcome(client)?;
+    let mut counted = std::collections::BTreeMap::<String, Vec<u64>>::new();
+    for found in client.events_of_type("test.counted")? {
+        let data = &found["event"]["data"];
+        let key = data["key"].as_str().context("no key")?.to_owned();
+        counted.entry(key).or_default().push(data["value"].as_u64().context("no value")?);
+    }
+    counted.values_mut().for_each(|values| values.sort_unstable());
+    Ok(counted.into_iter().collect())
+}
+
+/// Deliveries that take long are handled by all nodes, with the state of the journal; what a node had under
+/// way when it died is handled by the owner.
+#[test]
+fn standbys_handle_deliveries_for_the_owner() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let grants = "[plugin.state]\ninstances = 4\n[plugin.state.grants]\nstate = true\n";
+    let (a, b) = (nodes.folder("a", 0, grants)?, nodes.folder("b", 1, grants)?);
+    // The other node gets the component from the owner.
+    a.install_guests(&["state"])?;
+    let first = owner(&a)?;
+    first.client().wait_for_plugin("state", "serving")?;
+    let second = standby(&b)?;
+    let all = |keys: std::ops::Range<u32>| {
+        let mut all: Vec<_> = keys.map(|key| (key.to_string(), (1..=20).collect())).collect();
+        all.sort();
+        all
+    };
+    count(first.client(), 0..10)?;
+    assert_eq!(counted(first.client())?, all(0..10));
+    let before = handled_by(first.client(), "b")?;
+    assert!(before > 0, "{}\n{}", first.client().get_json("/nodes")?, second.log_tail(20));
+
+    // Drained, it handles nothing more.
+    let drained = usher(&["nodes", "drain", "b", "--url", first.url()], b"")?;
+    assert_eq!(drained.code, 0, "{}", drained.stderr);
+    let before = handled_by(first.client(), "b")?;
+    count(first.client(), 10..12)?;
+    assert_eq!(counted(first.client())?, all(0..12));
+    assert_eq!(handled_by(first.client(), "b")?, before);
+    let resumed = usher(&["nodes", "resume", "b", "--url", second.url()], b"")?;
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+
+    // Killed with deliveries under way.
+    let client = Client::new(first.url());
+    let producer = thread::spawn(move || count(&client, 12..24));
+    wait_for("the other node to handle deliveries", || {
+        Ok((handled_by(first.client(), "b")? > before + 10).then_some(()))
+    })?;
+    second.kill()?;
+    producer.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
+    assert_eq!(counted(first.client())?, all(0..24));
+    first.stop()
+}
+
+/// An operator has another node take over; the owner goes on as a standby, in the same process.
+#[test]
+fn an_operator_has_another_node_take_over() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let (a, b, c) =
+        (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?, nodes.folder("c", 2, "")?);
+    let first = owner(&a)?;
+    let (second, third) = (standby(&b)?, standby(&c)?);
+    first.client().publish(&one("1"))?;
+    wait_for("both to be heard", || {
+        let nodes = first.client().get_json("/nodes")?;
+        let heard = nodes["nodes"].as_array().context("no list")?.len();
+        Ok((heard == 3).then_some(()))
+    })?;
+    for (args, says) in [
+        (["nodes", "promote", "a"], "owns the journal"),
+        (["nodes", "drain", "a"], "owns the journal"),
+        (["nodes", "promote", "x"], "no node x was heard"),
+    ] {
+        let refused = usher(&[&args[..], &["--url", first.url()]].concat(), b"")?;
+        assert_ne!(refused.code, 0, "{args:?}");
+        assert!(refused.stderr.contains(says), "{args:?}: {}", refused.stderr);
+    }
+    // Asked of a standby, and against the rank.
+    let promoted = usher(&["nodes", "promote", "c", "--url", second.url()], b"")?;
+    assert_eq!(promoted.code, 0, "{}", promoted.stderr);
+    serves(third.client())?;
+    first.wait_for_log("that it follows", |line| {
+        let message = line["fields"]["message"].as_str()?;
+        (message.starts_with("standby:") && line["fields"]["owner"] == "c").then_some(())
+    })?;
+    third.client().publish(&one("2"))?;
+    assert_eq!(outcome(second.client())?, (vec!["1".to_owned(), "2".to_owned()], 2));
+    let audit = third.client().get_json("/audit")?.to_string();
+    assert!(audit.contains(r#""action":"promote_node""#) && audit.contains(r#""node":"c""#));
+    // The first in rank again.
+    third.stop()?;
+    wait_for("the first to take over", || {
+        let answer = second.client().get("/plugins")?;
+        Ok((answer.header("usher-owner") == Some("a")).then_some(()))
+    })?;
+    second.stop()?;
+    first.stop()
+}
+
 /// Blobs that one owner has written are there for the next, whose folder never had them.
 #[test]
 fn blobs_and_state_are_there_for_the_next_owner() -> Result<()> {

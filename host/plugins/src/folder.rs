@@ -13,7 +13,7 @@ use usher_event::Digest;
 /// Limit on plugin files in a folder.
 pub(crate) const FILES_MAX: usize = 4_096;
 /// Limit on the size of a plugin file.
-pub(crate) const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const FILE_MAX_BYTES: u64 = usher_runtime::COMPONENT_MAX_BYTES as u64;
 
 /// Metadata of a file; differs if the file may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

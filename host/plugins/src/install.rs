@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use usher_broker::{Broker, Clock as _, SystemClock};
 use usher_event::{Digest, PluginName};
+use usher_executors::{Nodes, Spread};
 use usher_router::{EmissionLimits, Installation, RestoredState, Router, Standing, SwapOutcome};
 use usher_runtime::{
     CapabilityRequest, CompileError, Description, Grants, LoadError, LoadErrorKind, Loaded,
@@ -43,6 +44,8 @@ pub struct Installer {
     refusal_cache: Arc<RefusalCache>,
     load_limits: LoadLimits,
     is_development: bool,
+    /// Who else handles deliveries.
+    nodes: Option<Arc<Nodes>>,
 }
 
 /// A loaded version that does not serve yet.
@@ -82,6 +85,7 @@ impl Installer {
             refusal_cache,
             load_limits: LoadLimits::new(),
             is_development: false,
+            nodes: None,
         }
     }
 
@@ -319,6 +323,12 @@ impl Installer {
         Self { is_development: true, ..self }
     }
 
+    /// Has other nodes handle deliveries, too.
+    #[must_use]
+    pub fn with_nodes(self, nodes: Arc<Nodes>) -> Self {
+        Self { nodes: Some(nodes), ..self }
+    }
+
     /// See [`Installer::for_development`].
     pub(super) fn is_for_development(&self) -> bool {
         self.is_development
@@ -371,7 +381,10 @@ impl Installer {
             quarantine: record.quarantine.map(|kept| kept.quarantine()),
         };
         let installation = Installation {
-            listener: listener.clone(),
+            listener: match &self.nodes {
+                Some(nodes) => Arc::new(Spread::new(listener.clone(), &config, Arc::clone(nodes))),
+                None => listener.clone(),
+            },
             subscriptions,
             instances,
             emissions,

@@ -2,6 +2,7 @@
 //! router, works on local files, or describes the program (`completions`, `man`).
 
 mod access;
+mod cluster;
 mod descriptors;
 mod http;
 mod log_lines;

@@ -400,6 +400,7 @@ pub(crate) fn audit_record(record: broker::AuditRecord) -> api::AuditRecord {
         plugin,
         token: None,
         folder: None,
+        node: None,
         subscription: record.subscription,
         dead_letter: None,
         sequence: None,
@@ -421,6 +422,7 @@ pub(crate) fn audit_record(record: broker::AuditRecord) -> api::AuditRecord {
             broker::Change::Plugin { plugin, .. } => written.plugin = Some(plugin.to_string()),
             broker::Change::Token { token, .. } => written.token = Some(token),
             broker::Change::Backup { folder } => written.folder = Some(folder),
+            broker::Change::Node { node, .. } => written.node = Some(node),
         },
     }
     written

@@ -10,9 +10,11 @@ mod reload;
 pub(crate) mod standby;
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io::IsTerminal;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,13 +27,16 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock, make_folder};
 use usher_event::Tracing;
-use usher_jetstream::JetStreamJournal;
 use usher_router::Router;
 use usher_telemetry::Exporter;
 
-use self::closing::{EXIT_CONFIG, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running};
+use self::closing::{
+    EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running,
+};
 use self::reload::reload;
+use self::standby::Sandbox;
 use crate::access::Access;
+use crate::cluster::Cluster;
 use crate::descriptors::Descriptors;
 use crate::http::{Listener, Tls};
 use crate::log_lines::LogLines;
@@ -91,12 +96,26 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     match executors()
         .and_then(|(main, guests)| run_on(main, guests, config, flags, descriptors, log_lines))
     {
-        Ok(code) => code,
+        Ok(Ended::With(code)) => ExitCode::from(code),
+        Ok(Ended::Left) => {
+            // The same process, so that what watches over it sees no end.
+            let error = Command::new(sandbox::program()).args(std::env::args_os().skip(1)).exec();
+            tracing::error!(%error, "this node can't follow: the program can't be started again");
+            ExitCode::from(EXIT_FAILED)
+        }
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// How a router ended.
+enum Ended {
+    /// With this exit code.
+    With(u8),
+    /// In order, and another node took over: this one is to follow.
+    Left,
 }
 
 fn run_on(
@@ -106,11 +125,11 @@ fn run_on(
     flags: &Flags,
     descriptors: Descriptors,
     log_lines: LogLines,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ended> {
     let guests_handle = guests.handle().clone();
     let ended =
         main.block_on(serve(Arc::new(config), flags, guests_handle, descriptors, log_lines));
-    if ended.as_ref().is_ok_and(|code| *code == ExitCode::from(EXIT_POISONED)) {
+    if matches!(ended, Ok(Ended::With(EXIT_POISONED))) {
         // Deliveries may still be in flight; they need no cleanup and end with the process.
         // Shutting an executor down drops its timers, and tasks that still use them would panic.
         std::mem::forget((guests, main));
@@ -168,7 +187,7 @@ async fn serve(
     guests: Handle,
     descriptors: Descriptors,
     log_lines: LogLines,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ended> {
     let mut signals = Signals::new()?;
     let hangups = signal(SignalKind::hangup()).context("can't listen to signals")?;
     tracing::info!(
@@ -182,6 +201,8 @@ async fn serve(
     let (compiler, calls) = (config.compiler, descriptors.calls);
     let runtime = sandbox::set_up(compiler, config.max_instances, calls)
         .map_err(|error| anyhow!("{error}"))?;
+    let runtime = Arc::new(runtime);
+    let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let exporter = config.tracing.as_ref().map(Exporter::start).transpose()?.map(Arc::new);
     let tracing = exporter.clone().map_or_else(Tracing::default, |sink| Tracing::new(sink));
@@ -194,7 +215,7 @@ async fn serve(
     // Open the data folder before reporting a bind error: a second instance then learns which
     // process holds the folder, not merely that the address is in use.
     let options = broker_options(&config, descriptors.store);
-    let mut journal = None;
+    let mut cluster = None;
     let (broker, listeners): (Arc<dyn Broker>, _) = match config.journal.clone() {
         None => {
             let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;
@@ -215,21 +236,29 @@ async fn serve(
             make_folder(&config.data)
                 .with_context(|| format!("can't make {}", config.data.display()))?;
             open_access(&config, &clock).await?.check_places(&config.listen)?;
+            runtime.open_cache(&config.data.join(CACHE)).map_err(|error| anyhow!("{error}"))?;
+            let sandbox = Sandbox {
+                runtime: Arc::clone(&runtime),
+                config: Arc::clone(&live),
+                tracing: tracing.clone(),
+                guests: guests.clone(),
+            };
             let owned = tokio::select! {
-                owned = standby::own(options, place, &listeners, tls.clone()) => owned?,
+                owned = standby::own(options, place, &listeners, tls.clone(), &sandbox) => owned?,
                 () = signals.next() => {
                     tracing::info!("stopped");
-                    return Ok(ExitCode::SUCCESS);
+                    return Ok(Ended::With(EXIT_DONE));
                 }
             };
-            journal = Some(owned.journal);
-            (owned.broker, listeners)
+            let broker: Arc<dyn Broker> = owned.broker;
+            cluster = Some(Cluster::new(owned.journal, &*broker, Handle::current()));
+            (broker, listeners)
         }
     };
     tokio::select! {
         set = broker.set_schedules(config.schedules.clone()) => set?,
         // What keeps the journal may have gone just now.
-        () = signals.next() => return Ok(ExitCode::from(EXIT_FAILED)),
+        () = signals.next() => return Ok(Ended::With(EXIT_FAILED)),
     }
     let urls: Vec<_> = listeners.iter().map(Listener::url).collect::<Result<_, _>>()?;
     let data = config.data.clone();
@@ -252,7 +281,6 @@ async fn serve(
             .with_tracing(tracing.clone()),
     );
     let registry = Arc::new(Registry::new(Arc::clone(&router)));
-    let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
     // Only `usher dev` sets both.
     let stand_ins = std::env::var_os(STAND_INS);
     let stand_ins = stand_ins.filter(|_| std::env::var_os(END_WITH_PARENT).is_some());
@@ -260,7 +288,7 @@ async fn serve(
         runtime.stand_in(file.into());
     }
     let installer = Installer::new(
-        Arc::new(runtime),
+        runtime,
         Arc::clone(&router),
         Arc::clone(&broker),
         Arc::clone(&live),
@@ -269,6 +297,10 @@ async fn serve(
     );
     let installer = match stand_ins {
         Some(_) => installer.for_development(),
+        None => installer,
+    };
+    let installer = match &cluster {
+        Some(cluster) => installer.with_nodes(Arc::clone(cluster.nodes())),
         None => installer,
     };
     let installer = Arc::new(installer);
@@ -287,7 +319,8 @@ async fn serve(
         clock,
         access: Arc::clone(&access),
         tls: tls.clone(),
-        control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
+        control: Control::new(Arc::clone(&router), broker.clone(), records.clone(), rollbacks),
+        cluster: cluster.clone(),
         router,
         plugins: registry,
         max_connections: descriptors.connections(config.http.max_connections),
@@ -308,14 +341,16 @@ async fn serve(
     let mut reconciler = tokio::spawn(reconciler.run(ready, stopped));
     app.intake.open();
     // Where the journal is elsewhere they are told before it is followed.
-    for url in urls.iter().filter(|_| journal.is_none()) {
+    for url in urls.iter().filter(|_| cluster.is_none()) {
         tracing::info!(url, "listening");
     }
 
     let why = tokio::select! {
         () = signals.next() => Why::Asked,
         reason = until_poisoned(&*broker) => Why::StoreFailed(reason),
-        reason = until_failed(journal.as_deref()) => Why::StoreFailed(reason),
+        reason = until_failed(cluster.as_deref()) => Why::StoreFailed(reason),
+        () = until_leaving(cluster.as_deref()) => Why::Leaving,
+        never = with_nodes(cluster.as_deref(), records) => match never {},
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
@@ -325,9 +360,13 @@ async fn serve(
         never = samples::keep(&app.samples, &*app.broker, &*app.clock) => match never {},
         never = reload(flags.clone(), live, &access, hangups) => match never {},
     };
-    let parts = Parts { app, journal, stop, http: running(http), reconciler: running(reconciler) };
+    let is_leaving = matches!(why, Why::Leaving);
+    let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
     tokio::select! {
-        code = parts.stop(why) => Ok(ExitCode::from(code)),
+        code = parts.stop(why) => Ok(match code {
+            EXIT_DONE if is_leaving => Ended::Left,
+            code => Ended::With(code),
+        }),
         () = signals.next() => {
             tracing::warn!("second signal: exiting at once; work under way runs again after the next start");
             std::process::exit(i32::from(EXIT_FAILED))
@@ -356,7 +395,7 @@ async fn listen(places: &[Listen]) -> anyhow::Result<Vec<Listener>> {
 async fn watch_certificate(tls: Option<&Tls>) -> Infallible {
     match tls {
         Some(tls) => tls.watch().await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
@@ -376,10 +415,26 @@ fn broker_options(config: &Config, open_tables_max: usize) -> Options {
 }
 
 /// Waits until a journal that is elsewhere can't be used any more, as when another node has taken over.
-async fn until_failed(journal: Option<&JetStreamJournal>) -> String {
-    match journal {
-        Some(journal) => journal.until_failed().await,
-        None => std::future::pending().await,
+async fn until_failed(cluster: Option<&Cluster>) -> String {
+    match cluster {
+        Some(cluster) => cluster.journal().until_failed().await,
+        None => pending().await,
+    }
+}
+
+/// Waits until an operator has another node take over.
+async fn until_leaving(cluster: Option<&Cluster>) {
+    match cluster {
+        Some(cluster) => cluster.until_leaving().await,
+        None => pending().await,
+    }
+}
+
+/// Has other nodes handle deliveries. Never returns.
+async fn with_nodes(cluster: Option<&Cluster>, records: Arc<PluginRecords>) -> Infallible {
+    match cluster {
+        Some(cluster) => cluster.run(records).await,
+        None => pending().await,
     }
 }
 
@@ -409,7 +464,7 @@ async fn mark_ready(app: &Running, is_ready: oneshot::Receiver<()>) -> Infallibl
         memory::give_back();
         return states::watch(app).await;
     }
-    std::future::pending().await
+    pending().await
 }
 
 /// SIGTERM and SIGINT.

@@ -11,6 +11,7 @@ use usher_router::Router;
 use usher_telemetry::Exporter;
 
 use crate::access::Access;
+use crate::cluster::Cluster;
 use crate::http::Tls;
 use crate::log_lines::LogLines;
 use crate::samples::Samples;
@@ -52,6 +53,8 @@ pub(crate) struct Running {
     pub(crate) tracing: Tracing,
     /// What sends them, if tracing is on.
     pub(crate) exporter: Option<Arc<Exporter>>,
+    /// The nodes of the router, if its journal isn't in the data folder.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// What plugins wrote.
     pub(crate) log_lines: LogLines,
     /// Whether startup has finished.

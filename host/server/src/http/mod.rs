@@ -27,6 +27,7 @@ mod ingest_span;
 mod listener;
 mod log;
 mod logs;
+mod nodes;
 mod params;
 mod plugin_state;
 mod plugins;
@@ -95,6 +96,10 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::DRY_RUN, replay::dry_run),
         on(routes::SINKS, plugins::sinks),
         on(routes::SCHEDULES, schedules::list),
+        on(routes::NODES, nodes::list),
+        on(routes::DRAIN_NODE, nodes::drain),
+        on(routes::RESUME_NODE, nodes::resume),
+        on(routes::PROMOTE_NODE, nodes::promote),
         on(routes::DEAD_LETTERS, dead_letters::list),
         on(routes::DEAD_LETTER_REASONS, dead_letters::reasons),
         on(routes::DEAD_LETTER, dead_letters::one),

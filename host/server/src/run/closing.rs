@@ -7,12 +7,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use usher_broker::BrokerError;
-use usher_jetstream::JetStreamJournal;
 
 use crate::running::Running;
 
 /// Exit codes.
-const EXIT_DONE: u8 = 0;
+pub(super) const EXIT_DONE: u8 = 0;
 pub(super) const EXIT_FAILED: u8 = 1;
 pub(super) const EXIT_CONFIG: u8 = 2;
 pub(super) const EXIT_POISONED: u8 = 3;
@@ -32,6 +31,8 @@ pub(super) const WATCHER: &str = "plugin watcher";
 pub(super) enum Why {
     /// SIGTERM or SIGINT.
     Asked,
+    /// Another node is to take over.
+    Leaving,
     /// The broker is poisoned: nothing can be committed.
     StoreFailed(String),
     /// A part exited by itself; without it the router would only look alive.
@@ -48,8 +49,6 @@ impl Why {
 /// What has to be stopped. Tasks that have already ended are `None`.
 pub(super) struct Parts {
     pub(super) app: Arc<Running>,
-    /// The journal, if it isn't in the data folder.
-    pub(super) journal: Option<Arc<JetStreamJournal>>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) http: Option<JoinHandle<()>>,
     pub(super) reconciler: Option<JoinHandle<()>>,
@@ -64,7 +63,7 @@ impl Parts {
     /// Stops the router; returns the exit code.
     pub(super) async fn stop(self, why: Why) -> u8 {
         match why {
-            Why::Asked => self.close().await,
+            Why::Asked | Why::Leaving => self.close().await,
             Why::StoreFailed(reason) => self.abandon(&reason).await,
             Why::PartEnded(what) => {
                 tracing::error!("the {what} ended by itself; stopping, start the router again");
@@ -75,7 +74,7 @@ impl Parts {
 
     /// Closes intake, drains requests and deliveries, closes the broker.
     async fn close(self) -> u8 {
-        let Self { app, journal, stop, http, reconciler } = self;
+        let Self { app, stop, http, reconciler } = self;
         tracing::info!(drain_ms = usher_event::millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
@@ -98,9 +97,9 @@ impl Parts {
         }
         app.access.flush().await;
         let closed = timeout(CLOSE_MAX, app.broker.close()).await;
-        if let Some(journal) = journal.filter(|_| closed.is_err()) {
+        if let Some(cluster) = app.cluster.as_ref().filter(|_| closed.is_err()) {
             // A commit may be waiting for servers that are away: the next owner finds out about it.
-            journal.stop();
+            cluster.journal().stop();
         }
         let poisoned = app.broker.poisoned().borrow().clone();
         stop_tracing(&app).await;
@@ -180,7 +179,7 @@ mod tests {
         let (stop, mut stopped) = watch::channel(false);
         let http = tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) });
         let app = Arc::new(app(EmbeddedBroker::in_memory(Options::new("")).unwrap()));
-        Parts { app, journal: None, stop, http: Some(http), reconciler }
+        Parts { app, stop, http: Some(http), reconciler }
     }
 
     #[tokio::test]

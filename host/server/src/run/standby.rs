@@ -1,5 +1,6 @@
 //! A node of a router whose journal is on JetStream, until it owns that: its tables follow the owner's
-//! commits, what it is asked is handed on to the owner, and it takes over when that has gone.
+//! commits, what it is asked is handed on to the owner, it handles deliveries for the owner, and takes over
+//! when that has gone.
 
 use std::io;
 use std::path::Path;
@@ -7,11 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anyhow::anyhow;
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby};
-use usher_event::Digest;
+use usher_config::LiveConfig;
+use usher_event::{Digest, Tracing};
+use usher_executors::Executor;
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
 use usher_journal::JournalError;
+use usher_runtime::Runtime;
 
 use crate::http::{Forwarder, Listener, Tls};
 
@@ -21,12 +26,42 @@ pub(super) struct Owned {
     pub(super) journal: Arc<JetStreamJournal>,
 }
 
+/// What a standby runs plugins with.
+pub(super) struct Sandbox {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) config: Arc<LiveConfig>,
+    pub(super) tracing: Tracing,
+    pub(super) guests: Handle,
+}
+
+impl Sandbox {
+    /// What handles deliveries for the owner.
+    fn executor(
+        &self,
+        standby: &Standby,
+        journal: &JetStreamJournal,
+        url: Option<String>,
+    ) -> anyhow::Result<Arc<Executor>> {
+        let Self { runtime, config, tracing, guests } = self;
+        Ok(Executor::new(
+            Arc::new(journal.link()),
+            url,
+            Arc::clone(runtime),
+            Arc::clone(config),
+            standby.stores().map_err(|error| anyhow!("{error}"))?,
+            tracing.clone(),
+            guests.clone(),
+        ))
+    }
+}
+
 /// Opens the data folder and follows the journal until this node owns it. Dropping it gives up.
 pub(super) async fn own(
     options: Options,
     journal: JetStreamOptions,
     listeners: &[Listener],
     tls: Option<Arc<Tls>>,
+    sandbox: &Sandbox,
 ) -> anyhow::Result<Owned> {
     for listener in listeners {
         tracing::info!(url = listener.url()?, "listening");
@@ -37,7 +72,7 @@ pub(super) async fn own(
     let forwarder =
         Forwarder::new(journal.node.clone(), tls, move || lock(&known).upgrade()?.owner());
     tokio::select! {
-        owned = until_owned(options, journal, &opened) => owned,
+        owned = until_owned(options, journal, &opened, sandbox) => owned,
         never = forwarder.serve(listeners) => match never {},
     }
 }
@@ -46,14 +81,20 @@ async fn until_owned(
     options: Options,
     place: JetStreamOptions,
     opened: &Mutex<Weak<JetStreamJournal>>,
+    sandbox: &Sandbox,
 ) -> anyhow::Result<Owned> {
     loop {
-        let (options, place) = (options.clone(), place.clone());
+        let (options, place, url) = (options.clone(), place.clone(), place.url.clone());
         let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
         let (standby, journal) = opening.await??;
         *lock(opened) = Arc::downgrade(&journal);
         let standby = standby.with_blobs(Arc::new(SharedByNodes(Arc::clone(&journal))));
-        let standby = follow(standby, &journal).await?;
+        let executor = sandbox.executor(&standby, &journal, url.clone())?;
+        let questions = journal.link().questions().await?;
+        let standby = tokio::select! {
+            standby = follow(standby, &journal) => standby?,
+            never = executor.run(questions) => match never {},
+        };
         match spawn_blocking(move || standby.claim()).await? {
             Ok(broker) => {
                 tracing::info!(node = journal.node(), "this node owns the journal");

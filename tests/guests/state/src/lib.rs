@@ -2,7 +2,7 @@
 //!
 //! `{"key":K}` (default `count`) adds one by the host's increment. With `"by":"reading"` it reads,
 //! adds and writes instead, which two deliveries at once can only do right if the host notices.
-//! With `"fail":true` it asks for a retry afterwards, so that nothing of it may remain.
+//! With `"sleep_ms"` it waits between the two. With `"fail":true` it asks for a retry afterwards, so that nothing of it may remain.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -14,12 +14,13 @@ use usher_sdk::state;
 struct Count {
     key: String,
     by: By,
+    sleep_ms: u64,
     fail: bool,
 }
 
 impl Default for Count {
     fn default() -> Self {
-        Self { key: "count".to_owned(), by: By::Increment, fail: false }
+        Self { key: "count".to_owned(), by: By::Increment, sleep_ms: 0, fail: false }
     }
 }
 
@@ -46,6 +47,7 @@ impl Listener for State {
             By::Increment => bucket.increment(&count.key, 1)?,
             By::Reading => {
                 let value = bucket.get_json::<i64>(&count.key)?.unwrap_or(0) + 1;
+                std::thread::sleep(std::time::Duration::from_millis(count.sleep_ms));
                 bucket.set_json(&count.key, &value)?;
                 value
             }

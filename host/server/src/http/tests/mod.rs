@@ -75,6 +75,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         samples: Samples::default(),
         tracing: Tracing::default(),
         exporter: None,
+        cluster: None,
         log_lines: LogLines::default(),
         readiness: Readiness::waiting("starting"),
     };

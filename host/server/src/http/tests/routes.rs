@@ -46,6 +46,7 @@ pub(super) fn there(path: &str) -> String {
         .replace("{plugin}/{name}", "printer/tickets")
         .replace("{plugin}", "printer")
         .replace("{token}", "ops")
+        .replace("{node}", "b")
         .replace("{digest}", &Digest::of(CONTENT).to_string())
 }
 
@@ -68,7 +69,7 @@ fn wrong(path: &str) -> String {
             let path =
                 path.replace("{sequence}", "x").replace("{id}", "x").replace("{number}", "x");
             let path = path.replace("{plugin}/{name}", "No/Name").replace("{plugin}", "No");
-            path.replace("{token}", "No").replace("{digest}", "x")
+            path.replace("{token}", "No").replace("{digest}", "x").replace("{node}", "a.b")
         }
         path => format!("{path}?nonsense=1"),
     }
@@ -295,6 +296,10 @@ const SANDBOXED: [&str; 3] = [
     "/plugins/{plugin}/recordings/{number}",
 ];
 
+/// Routes that change something only where there are several nodes: the system tests of nodes do.
+const OF_NODES: [&str; 3] =
+    ["/nodes/{node}/drain", "/nodes/{node}/resume", "/nodes/{node}/promote"];
+
 #[tokio::test(start_paused = true)]
 async fn every_status_of_a_route_can_be_had() {
     let document = document();
@@ -302,6 +307,9 @@ async fn every_status_of_a_route_can_be_had() {
         for status in route.statuses() {
             let what = format!("{} {} {status}", route.method.as_str(), route.path);
             if SANDBOXED.contains(&route.path) && matches!(status, 200 | 429 | 500 | 503) {
+                continue;
+            }
+            if OF_NODES.contains(&route.path) && matches!(status, 200 | 404 | 500 | 503) {
                 continue;
             }
             let answer = answer_with(route, status).await;

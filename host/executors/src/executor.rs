@@ -1,0 +1,199 @@
+//! The side of the node that handles deliveries for the owner.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle as Guests;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use usher_broker::StandbyStores;
+use usher_config::LiveConfig;
+use usher_event::{Listener as _, Outcome, Tracing};
+use usher_jetstream::{Inbox, LinkError};
+use usher_runtime::Runtime;
+
+use crate::link::Asks;
+use crate::loading::{Kept, Plugins};
+use crate::report::{EVERY, Report};
+use crate::wire::{Answered, Asked, Handle, Refused, decode, encode};
+
+/// Maximum deliveries under way.
+const RUNNING_MAX: u64 = 1_024;
+
+/// How long a delivery waits for the tables to have what its owner had.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
+
+/// Handles deliveries for the owner of the journal.
+pub struct Executor {
+    link: Arc<dyn Asks>,
+    url: Option<String>,
+    stores: StandbyStores,
+    tracing: Tracing,
+    guests: Guests,
+    plugins: Plugins,
+    is_drained: AtomicBool,
+    running: AtomicU64,
+    /// Rings when there is something new to tell.
+    changed: Arc<Notify>,
+}
+
+struct Running<'a>(&'a AtomicU64);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Executor {
+    /// Runs plugins with `runtime` on `guests`, as `config` says; state and blobs are those of `stores`.
+    pub fn new(
+        link: Arc<dyn Asks>,
+        url: Option<String>,
+        runtime: Arc<Runtime>,
+        config: Arc<LiveConfig>,
+        stores: StandbyStores,
+        tracing: Tracing,
+        guests: Guests,
+    ) -> Arc<Self> {
+        let changed = Arc::new(Notify::new());
+        let plugins = Plugins::new(runtime, config, stores.clone(), Arc::clone(&changed));
+        Arc::new(Self {
+            link,
+            url,
+            stores,
+            tracing,
+            guests,
+            plugins,
+            is_drained: AtomicBool::new(false),
+            running: AtomicU64::new(0),
+            changed,
+        })
+    }
+
+    /// Answers questions, and tells what there is. Dropping it ends deliveries under way.
+    pub async fn run(self: Arc<Self>, mut inbox: Inbox) -> Infallible {
+        let mut work = JoinSet::new();
+        let mut next = Box::pin(sleep(Duration::ZERO));
+        loop {
+            tokio::select! {
+                question = inbox.next() => {
+                    // The connection is closed for good only when the journal is.
+                    let Some(question) = question else { return pending().await };
+                    let this = Arc::clone(&self);
+                    work.spawn_on(async move {
+                        let answer = this.answer(&question.asked).await;
+                        let sent = question.answer(answer).await;
+                        if let Err(LinkError::TooLarge { bytes, max_bytes }) = sent {
+                            let (bytes, max_bytes) = (bytes as u64, max_bytes as u64);
+                            let refused = Refused::TooLarge { bytes, max_bytes };
+                            let refused = encode(&Answered::Refused(refused)).unwrap_or_default();
+                            // The asker waits in vain; it gives up in time.
+                            let _ = question.answer(refused).await;
+                        }
+                    }, &self.guests);
+                }
+                Some(_) = work.join_next() => {}
+                () = self.changed.notified() => next = Box::pin(sleep(Duration::ZERO)),
+                () = &mut next => {
+                    next = Box::pin(sleep(EVERY));
+                    if let Ok(told) = serde_json::to_vec(&self.report()) {
+                        self.link.tell(told.into()).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What this node tells of itself.
+    pub fn report(&self) -> Report {
+        Report {
+            node: self.link.node().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            url: self.url.clone(),
+            position: self.stores.position(),
+            is_drained: self.is_drained.load(Ordering::Relaxed),
+            running: self.running.load(Ordering::Relaxed),
+            plugins: self.plugins.told(),
+        }
+    }
+
+    /// Answers a question of another node.
+    pub async fn answer(self: &Arc<Self>, question: &[u8]) -> Bytes {
+        let answered = match decode(question) {
+            Ok(Asked::Handle(handle)) => {
+                // Listeners don't panic; if one does, only this delivery fails.
+                let handled = AssertUnwindSafe(self.handle(&handle)).catch_unwind().await;
+                let panicked = |_| Err(Refused::Failed("handling it panicked".to_owned()));
+                handled.unwrap_or_else(panicked)
+            }
+            Ok(Asked::Prepare { version, from }) => {
+                self.plugins.prepare(version, from, Arc::clone(&self.link), &self.guests);
+                Ok(Answered::Done)
+            }
+            Ok(Asked::Drain(is_drained)) => {
+                if self.is_drained.swap(is_drained, Ordering::Relaxed) != is_drained {
+                    tracing::info!(
+                        is_drained,
+                        "an operator changed whether this node takes deliveries"
+                    );
+                }
+                self.changed.notify_one();
+                Ok(Answered::Done)
+            }
+            Ok(Asked::Component { .. }) => Err(Refused::Failed("it isn't the owner".to_owned())),
+            Err(reason) => Err(Refused::Failed(reason)),
+        };
+        let encoded = encode(&answered.unwrap_or_else(Answered::Refused));
+        encoded.unwrap_or_default()
+    }
+
+    async fn handle(&self, handle: &Handle) -> Result<Answered, Refused> {
+        if self.is_drained.load(Ordering::Relaxed) {
+            return Err(Refused::Drained);
+        }
+        if self.running.fetch_add(1, Ordering::Relaxed) >= RUNNING_MAX {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Busy);
+        }
+        let _running = Running(&self.running);
+        let Kept::Ready { listener, reads_stores } = self.plugins.get(&handle.version) else {
+            return Err(Refused::NotReady);
+        };
+        if reads_stores {
+            let until = timeout(BEHIND_MAX, self.stores.until(handle.owner()));
+            match until.await {
+                Ok(true) => {}
+                Ok(false) => return Err(Refused::Overtaken),
+                Err(_) => return Err(Refused::Behind),
+            }
+        }
+        let delivery = handle.delivery(&self.tracing);
+        let delivery = delivery.ok_or_else(|| Refused::Failed("it is no delivery".to_owned()))?;
+        let outcome = listener.handle(&delivery).await;
+        Ok(Answered::Outcome { staged: self.staged(&outcome)?, outcome: Box::new(outcome) })
+    }
+
+    /// The content of blobs that a delivery put.
+    fn staged(&self, outcome: &Outcome) -> Result<Vec<Bytes>, Refused> {
+        let content = outcome.effects.staged.iter().map(|staged| {
+            let lost =
+                || Refused::Failed(format!("the content of blob {} is lost", staged.digest()));
+            self.stores.staged(&staged.digest()).ok_or_else(lost)
+        });
+        content.collect()
+    }
+}
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("node", &self.link.node()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,366 @@
+//! The owner's view of the other nodes: what they tell, and which of them gets a delivery.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle as Executor;
+use tokio::time::Instant;
+use usher_broker::StateVersion;
+use usher_event::{BlobStore, Delivery, Digest, Outcome, PluginName};
+use usher_jetstream::LinkError;
+
+use crate::link::Asks;
+use crate::report::{Report, SILENT_AFTER};
+use crate::wire::{Answered, Asked, Handle, PluginVersion, Refused, decode, encode};
+
+/// Maximum nodes beside the owner.
+pub const NODES_MAX: usize = 64;
+
+/// A node that couldn't handle a delivery of a plugin gets none of it for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// A node that was asked to prepare a plugin is asked again after this, if it says nothing of it.
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Bytes of a component handed out at once, at most.
+const PART_MAX_BYTES: u64 = 256 * 1_024;
+
+/// How long a short answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an outcome may take beyond the plugin's own deadline.
+const OUTCOME_MARGIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a node that was asked still tells something.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The other nodes, as their owner knows them.
+pub struct Nodes {
+    link: Arc<dyn Asks>,
+    /// What the owner has committed by now.
+    committed: Box<dyn Fn() -> StateVersion + Send + Sync>,
+    blobs: Arc<dyn BlobStore>,
+    /// Runs questions that nobody waits for.
+    executor: Executor,
+    known: Mutex<BTreeMap<String, Node>>,
+}
+
+struct Node {
+    report: Report,
+    heard: Instant,
+    running: u64,
+    handled: u64,
+    given_up: u64,
+    plugins: BTreeMap<PluginVersion, Share>,
+}
+
+/// A node's share of a plugin's deliveries.
+#[derive(Default)]
+struct Share {
+    running: u64,
+    /// It gets none until then.
+    rests_until: Option<Instant>,
+    /// When it was asked to have it ready.
+    asked: Option<Instant>,
+}
+
+/// A node, as the owner knows it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// What it told last.
+    pub report: Report,
+    /// How long ago that was.
+    pub heard: Duration,
+    /// Whether it is taken to be there.
+    pub is_there: bool,
+    /// Deliveries that it handles for this owner now.
+    pub running: u64,
+    /// Deliveries that it has handled for this owner.
+    pub handled: u64,
+    /// Deliveries that this owner gave to it and handled itself in the end.
+    pub given_up: u64,
+}
+
+/// Why a node's outcome can't be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    #[error("it fell silent")]
+    Silent,
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// A delivery that a node handles. Dropping it ends its share.
+pub(crate) struct Turn {
+    nodes: Arc<Nodes>,
+    pub(crate) node: String,
+    version: PluginVersion,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.nodes.with(&self.node, |node| {
+            node.running = node.running.saturating_sub(1);
+            let share = node.plugins.entry(self.version.clone()).or_default();
+            share.running = share.running.saturating_sub(1);
+        });
+    }
+}
+
+impl Nodes {
+    /// None yet. `committed` is asked with each delivery; `executor` runs what is asked aside.
+    pub fn new(
+        link: Arc<dyn Asks>,
+        blobs: Arc<dyn BlobStore>,
+        executor: Executor,
+        committed: impl Fn() -> StateVersion + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let (committed, known) = (Box::new(committed), Mutex::default());
+        Arc::new(Self { link, committed, blobs, executor, known })
+    }
+
+    /// Takes in what a node tells.
+    pub fn heard(&self, told: &[u8]) {
+        let Ok(report) = serde_json::from_slice::<Report>(told) else {
+            tracing::warn!("what a node tells of itself can't be read");
+            return;
+        };
+        if report.node == self.link.node() {
+            return;
+        }
+        let heard = Instant::now();
+        let mut known = self.known();
+        if let Some(node) = known.get_mut(&report.node) {
+            // Versions that it has no more, and that it isn't asked for.
+            node.plugins.retain(|version, share| {
+                let is_asked = share.asked.is_some_and(|asked| asked + PREPARE_AGAIN_AFTER > heard);
+                share.running > 0 || is_asked || report.knows(version)
+            });
+            (node.report, node.heard) = (report, heard);
+            return;
+        }
+        if known.len() >= NODES_MAX {
+            known.retain(|_, node| node.is_there(heard));
+        }
+        if known.len() < NODES_MAX {
+            tracing::info!(node = report.node, "a node follows");
+            let (running, handled, given_up, plugins) = (0, 0, 0, BTreeMap::new());
+            let node = Node { heard, running, handled, given_up, plugins, report };
+            known.insert(node.report.node.clone(), node);
+        }
+    }
+
+    /// All nodes that were heard, by name.
+    pub fn status(&self) -> Vec<NodeStatus> {
+        let now = Instant::now();
+        let status = |node: &Node| NodeStatus {
+            report: node.report.clone(),
+            heard: now.saturating_duration_since(node.heard),
+            is_there: node.is_there(now),
+            running: node.running,
+            handled: node.handled,
+            given_up: node.given_up,
+        };
+        self.known().values().map(status).collect()
+    }
+
+    /// Has a node take no deliveries, or take them again.
+    ///
+    /// # Errors
+    /// It isn't there, or doesn't answer.
+    pub async fn drain(&self, node: &str, is_drained: bool) -> Result<(), String> {
+        let answer = self.ask(node, &Asked::Drain(is_drained), ANSWER_TIMEOUT).await;
+        match answer.map_err(|error| error.to_string())? {
+            Answered::Done => Ok(()),
+            Answered::Refused(refused) => Err(refused.to_string()),
+            _ => Err("it answered something else".to_owned()),
+        }
+    }
+
+    /// How many nodes have this version ready. Asks the others to prepare it.
+    pub(crate) fn ready(self: &Arc<Self>, version: &PluginVersion) -> usize {
+        let now = Instant::now();
+        let mut ready = 0;
+        for (name, node) in &mut *self.known() {
+            if !node.is_there(now) || node.report.is_drained {
+                continue;
+            }
+            if node.report.has(version) {
+                ready += 1;
+            } else if !node.report.knows(version) {
+                let share = node.plugins.entry(version.clone()).or_default();
+                if share.asked.is_none_or(|asked| asked + PREPARE_AGAIN_AFTER < now) {
+                    share.asked = Some(now);
+                    self.prepare(name.clone(), version.clone());
+                }
+            }
+        }
+        ready
+    }
+
+    fn prepare(self: &Arc<Self>, node: String, version: PluginVersion) {
+        let this = Arc::clone(self);
+        self.executor.spawn(async move {
+            let asked = Asked::Prepare { version, from: this.link.node().to_owned() };
+            if let Err(error) = this.ask(&node, &asked, ANSWER_TIMEOUT).await {
+                tracing::debug!(node, %error, "a node doesn't prepare a plugin");
+            }
+        });
+    }
+
+    /// The node that gets the next delivery of a plugin, of which this one handles so many; `None` if that
+    /// is this one.
+    pub(crate) fn choose(
+        self: &Arc<Self>,
+        version: &PluginVersion,
+        running_here: u64,
+    ) -> Option<Turn> {
+        let now = Instant::now();
+        let mut known = self.known();
+        let running = |node: &Node| node.plugins.get(version).map_or(0, |share| share.running);
+        let rests = |node: &Node| {
+            let until = node.plugins.get(version).and_then(|share| share.rests_until);
+            until.is_some_and(|until| until > now)
+        };
+        let candidates = known
+            .iter_mut()
+            .filter(|(_, node)| node.is_there(now) && node.report.has(version) && !rests(node));
+        let (name, node) = candidates.min_by_key(|(_, node)| running(node))?;
+        if running(node) >= running_here {
+            return None;
+        }
+        node.running += 1;
+        node.plugins.entry(version.clone()).or_default().running += 1;
+        Some(Turn { nodes: Arc::clone(self), node: name.clone(), version: version.clone() })
+    }
+
+    /// Has a node handle a delivery; gives it up once it falls silent.
+    pub(crate) async fn handle(
+        &self,
+        turn: &Turn,
+        delivery: &Delivery,
+        deadline: Duration,
+    ) -> Result<Outcome, Unanswered> {
+        let handle = Handle::new(turn.version.clone(), (self.committed)(), delivery);
+        let asked = Asked::Handle(Box::new(handle));
+        let answer = tokio::select! {
+            answer = self.ask(&turn.node, &asked, deadline + OUTCOME_MARGIN) => answer,
+            () = self.until_silent(&turn.node) => Err(Unanswered::Silent),
+        };
+        let outcome = match answer {
+            Ok(Answered::Outcome { outcome, staged }) => self.stage(*outcome, staged).await,
+            Ok(Answered::Refused(refused)) => Err(refused.into()),
+            Ok(_) => Err(Unanswered::Unreadable("it answered something else".to_owned())),
+            Err(error) => Err(error),
+        };
+        self.with(&turn.node, |node| match &outcome {
+            Ok(_) => node.handled += 1,
+            Err(error) => {
+                node.given_up += 1;
+                // What is too large is that of any node.
+                let is_nodes = !matches!(error, Unanswered::Link(LinkError::TooLarge { .. }));
+                let share = node.plugins.entry(turn.version.clone()).or_default();
+                share.rests_until = is_nodes.then(|| Instant::now() + REST);
+            }
+        });
+        outcome
+    }
+
+    /// Stages the content of blobs that a node handed back, as if they had been put here.
+    async fn stage(&self, mut outcome: Outcome, staged: Vec<Bytes>) -> Result<Outcome, Unanswered> {
+        if staged.is_empty() {
+            return Ok(outcome);
+        }
+        let blobs = Arc::clone(&self.blobs);
+        let staging = tokio::task::spawn_blocking(move || {
+            staged.iter().map(|content| blobs.write(content)).collect::<Result<Vec<_>, _>>()
+        });
+        let failed = |error: String| Unanswered::Refused(Refused::Failed(error));
+        let staged = staging.await.map_err(|error| failed(error.to_string()))?;
+        outcome.effects.staged = staged.map_err(|error| failed(error.to_string()))?;
+        Ok(outcome)
+    }
+
+    /// Waits until nothing has been heard of a node for a while.
+    async fn until_silent(&self, name: &str) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = Instant::now();
+            if !self.known().get(name).is_some_and(|node| node.is_there(now)) {
+                return;
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        node: &str,
+        asked: &Asked,
+        timeout: Duration,
+    ) -> Result<Answered, Unanswered> {
+        let asked = encode(asked).map_err(Unanswered::Unreadable)?;
+        let answer = self.link.ask(node, asked, timeout).await?;
+        decode(&answer).map_err(Unanswered::Unreadable)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Node>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, node: &str, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.known().get_mut(node) {
+            change(node);
+        }
+    }
+
+    /// Answers a question of another node: for a component, which is in the file that `component` finds.
+    /// Blocks on the disk.
+    pub fn answer(
+        question: &[u8],
+        component: impl FnOnce(&PluginName, Digest) -> Option<PathBuf>,
+    ) -> Bytes {
+        let answered = match decode(question) {
+            Ok(Asked::Component { plugin, digest, offset, max_bytes }) => {
+                let part = component(&plugin, digest).map(|file| part(&file, offset, max_bytes));
+                match part.unwrap_or_else(|| Err(ErrorKind::NotFound.into())) {
+                    Ok((total_bytes, part)) => Answered::Part { total_bytes, part },
+                    Err(error) => Answered::Refused(Refused::Failed(error.to_string())),
+                }
+            }
+            Ok(_) => Answered::Refused(Refused::Failed("it owns the journal".to_owned())),
+            Err(reason) => Answered::Refused(Refused::Failed(reason)),
+        };
+        encode(&answered).unwrap_or_default()
+    }
+}
+
+/// How many bytes a file has, and some of them.
+fn part(file: &Path, offset: u64, max_bytes: u64) -> io::Result<(u64, Bytes)> {
+    let mut file = File::open(file)?;
+    let total_bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(offset))?;
+    let mut part = Vec::new();
+    file.take(max_bytes.min(PART_MAX_BYTES)).read_to_end(&mut part)?;
+    Ok((total_bytes, part.into()))
+}
+
+impl Node {
+    fn is_there(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) < SILENT_AFTER
+    }
+}
+
+impl std::fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nodes").field("node", &self.link.node()).finish_non_exhaustive()
+    }
+}

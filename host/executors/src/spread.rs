@@ -1,0 +1,145 @@
+//! [`Spread`]: a plugin's listener whose deliveries other nodes may handle.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use usher_config::PluginConfig;
+use usher_event::{Delivery, Digest, Listener, Outcome, PluginName};
+
+use crate::nodes::{Nodes, Unanswered};
+use crate::wire::{PluginVersion, Refused};
+
+/// Deliveries that take less on average stay here: handing one over costs the owner about a tenth of this.
+const WORTHWHILE: Duration = Duration::from_millis(1);
+
+/// One part in so many of the average is the newest delivery.
+const AVERAGE_OF: u64 = 4;
+
+/// A listener of the owner's, and the same on other nodes.
+pub struct Spread {
+    here: Arc<dyn Listener>,
+    nodes: Arc<Nodes>,
+    version: PluginVersion,
+    deadline: Duration,
+    running_here: AtomicU64,
+    /// How long deliveries took, on average.
+    took_us: AtomicU64,
+    /// Whether what it returns is too large to be handed back.
+    is_too_large: AtomicBool,
+}
+
+/// A delivery handled here.
+struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Spread {
+    /// The listener `here` has this configuration; other nodes serve if theirs is the same.
+    pub fn new(here: Arc<dyn Listener>, config: &PluginConfig, nodes: Arc<Nodes>) -> Self {
+        Self {
+            version: PluginVersion::new(here.name(), here.digest(), config),
+            deadline: Duration::from_millis(config.limits.wall_ms),
+            here,
+            nodes,
+            running_here: AtomicU64::new(0),
+            took_us: AtomicU64::new(0),
+            is_too_large: AtomicBool::new(false),
+        }
+    }
+
+    fn is_worthwhile(&self) -> bool {
+        self.took_us.load(Ordering::Relaxed) >= usher_event::micros(WORTHWHILE)
+            && !self.is_too_large.load(Ordering::Relaxed)
+    }
+
+    fn learn(&self, took: Duration) {
+        // Two at the same time may lose one: it is an average.
+        let average = self.took_us.load(Ordering::Relaxed);
+        let took_us = usher_event::micros(took);
+        let average = average - average / AVERAGE_OF + took_us / AVERAGE_OF;
+        self.took_us.store(average, Ordering::Relaxed);
+    }
+
+    async fn handle_there(&self, delivery: &Delivery) -> Option<Outcome> {
+        if delivery.is_dry_run || !self.is_worthwhile() {
+            return None;
+        }
+        let running_here = self.running_here.load(Ordering::Relaxed);
+        let turn = self.nodes.choose(&self.version, running_here)?;
+        match self.nodes.handle(&turn, delivery, self.deadline).await {
+            Ok(outcome) => Some(outcome),
+            Err(error) => {
+                let node = &turn.node;
+                let (plugin, sequence) = (self.name().as_str(), delivery.sequence);
+                if let Unanswered::Refused(Refused::TooLarge { .. }) = &error
+                    && !self.is_too_large.swap(true, Ordering::Relaxed)
+                {
+                    tracing::warn!(
+                        plugin, sequence, node, %error,
+                        "this version stays on the owner: raise max_payload of the NATS servers"
+                    );
+                } else {
+                    tracing::info!(
+                        plugin, sequence, node, %error,
+                        "a node didn't handle a delivery; it is handled here"
+                    );
+                }
+                None
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Listener for Spread {
+    fn name(&self) -> &PluginName {
+        self.here.name()
+    }
+
+    fn version(&self) -> &str {
+        self.here.version()
+    }
+
+    fn digest(&self) -> Digest {
+        self.here.digest()
+    }
+
+    fn places(&self) -> usize {
+        if self.is_worthwhile() { 1 + self.nodes.ready(&self.version) } else { 1 }
+    }
+
+    async fn handle(&self, delivery: &Delivery) -> Outcome {
+        let outcome = match self.handle_there(delivery).await {
+            Some(outcome) => outcome,
+            None => {
+                let _running = Running::new(&self.running_here);
+                self.here.handle(delivery).await
+            }
+        };
+        self.learn(outcome.took);
+        outcome
+    }
+
+    async fn record(&self, delivery: &Delivery) -> Option<Outcome> {
+        self.here.record(delivery).await
+    }
+}
+
+impl std::fmt::Debug for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spread").field("version", &self.version).finish_non_exhaustive()
+    }
+}
