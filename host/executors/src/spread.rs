@@ -143,3 +143,6 @@ impl std::fmt::Debug for Spread {
         f.debug_struct("Spread").field("version", &self.version).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
