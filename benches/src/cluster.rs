@@ -10,7 +10,9 @@ use usher_broker::{EmbeddedBroker, Options, Standby};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
 use usher_tests::{NatsServer, guest, target_dir};
 
+use crate::executors;
 use crate::hops::{self, Setup};
+use crate::load::Paced;
 use crate::peers;
 use crate::rounds::median;
 use crate::sample;
@@ -33,6 +35,12 @@ pub(crate) struct ClusterArgs {
     /// Changes of the owner that are timed.
     #[arg(long, default_value_t = 50)]
     takeovers: usize,
+    /// Deliveries of 5 ms that are timed, for each node.
+    #[arg(long, default_value_t = 4_000)]
+    slow_events: usize,
+    /// Seconds of publishing at 2,000 events a second.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
     /// Folder to write to, on the disk to be measured.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -41,7 +49,7 @@ pub(crate) struct ClusterArgs {
     json: bool,
 }
 
-const SETTINGS: &str = "sync_interval: always";
+pub(crate) const SETTINGS: &str = "sync_interval: always";
 
 pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     let folder = args.folder.clone().unwrap_or_else(target_dir);
@@ -79,6 +87,21 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     let (median, slowest) = takeovers(args, &folder)?;
     table.row("claim by a standby on three servers, median", median, None);
     table.row("the same, slowest", slowest, None);
+    let mut one = None;
+    for nodes in [1, 2, 4] {
+        let events = args.slow_events * nodes;
+        let each = executors::per_delivery(&args.nats_server, &folder, nodes, events)?;
+        let name = format!("deliveries of {} ms, {nodes} nodes", executors::SLEEP.as_millis());
+        table.row(&name, each, one.map(|one| (one, "one node's")));
+        one.get_or_insert(each);
+    }
+    let time = Duration::from_secs(args.seconds);
+    let paced = Paced { clients: 16, requests_per_second: 1_000, events_per_request: 2, time };
+    let latencies = executors::latency(&args.nats_server, &folder, paced)?;
+    for (name, latency_ms) in ["p50", "p99", "p99.9", "max"].into_iter().zip(latencies) {
+        let name = format!("publish to emission at 2,000/s, {name}");
+        table.row(&name, Duration::from_secs_f64(latency_ms / 1_000.0), None);
+    }
     if args.json { table.print_json() } else { table.print() }
 }
 

@@ -34,7 +34,6 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
     folder.install_guests(&["hop"])?;
     let router = Router::start_with(&usher_binary()?, &folder, &[])?;
     router.client().wait_for_plugin("hop", "serving")?;
-    let target = Target { address: address(router.url())?, tls: None, token: None };
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -44,23 +43,14 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
     // The first is the router's warm-up.
     let rates = args.rates.first().into_iter().chain(&args.rates);
     for (number, rate) in rates.enumerate() {
-        let first = 1 + last_sequence(&router)?;
         let paced = Paced {
             clients: args.clients,
             requests_per_second: args.requests,
             events_per_request: rate / args.requests,
             time: Duration::from_secs(args.seconds),
         };
-        let taken = load::paced(&target, paced)?;
-        let mut latencies = latencies(&router, first)?;
-        latencies.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| {
-            let rank = (latencies.len() as f64 * share) as usize;
-            latencies.get(rank.min(latencies.len().max(1) - 1)).copied().unwrap_or_default()
-        };
-        let done = latencies.len() as f64 / taken.as_secs_f64();
+        let Measured { done, percentiles: [p50, p99, p999, max] } = measure(&router, paced)?;
         if number > 0 {
-            let [p50, p99, p999, max] = [0.5, 0.99, 0.999, 1.0].map(at);
             writeln!(
                 out,
                 "{rate:>9}  {done:>9.0}  {p50:>7.1}  {p99:>7.1}  {p999:>7.1}  {max:>7.1}"
@@ -68,6 +58,29 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
         }
     }
     router.stop()
+}
+
+/// How a steady rate went.
+pub(crate) struct Measured {
+    /// Deliveries per second.
+    done: f64,
+    /// The 50th, 99th and 99.9th, and the maximum, milliseconds.
+    pub(crate) percentiles: [f64; 4],
+}
+
+/// Publishes at a steady rate to a router on which `hop` serves.
+pub(crate) fn measure(router: &Router, paced: Paced) -> anyhow::Result<Measured> {
+    let target = Target { address: address(router.url())?, tls: None, token: None };
+    let first = 1 + last_sequence(router)?;
+    let taken = load::paced(&target, paced)?;
+    let mut latencies = latencies(router, first)?;
+    latencies.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| {
+        let rank = (latencies.len() as f64 * share) as usize;
+        latencies.get(rank.min(latencies.len().max(1) - 1)).copied().unwrap_or_default()
+    };
+    let done = latencies.len() as f64 / taken.as_secs_f64();
+    Ok(Measured { done, percentiles: [0.5, 0.99, 0.999, 1.0].map(at) })
 }
 
 fn last_sequence(router: &Router) -> anyhow::Result<u64> {

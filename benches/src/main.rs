@@ -7,6 +7,7 @@ mod bare;
 mod baseline;
 mod cluster;
 mod disk;
+mod executors;
 mod hops;
 mod http;
 mod languages;

@@ -19,10 +19,10 @@ pub trait Listener: Send + Sync + 'static {
     /// Digest of the component.
     fn digest(&self) -> Digest;
 
-    /// How many machines can handle its deliveries now, this one included. What is configured of deliveries
-    /// at the same time is for each.
-    fn places(&self) -> usize {
-        1
+    /// How many deliveries of a subscription it may be given at the same time now, where each machine is to
+    /// handle `instances`.
+    fn at_once(&self, instances: usize) -> usize {
+        instances
     }
 
     /// Handles one delivery. Never panics and returns within the plugin's wall deadline plus a

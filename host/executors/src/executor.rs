@@ -164,7 +164,8 @@ impl Executor {
             return Err(Refused::Busy);
         }
         let _running = Running(&self.running);
-        let Kept::Ready { listener, reads_stores } = self.plugins.get(&handle.version) else {
+        let Kept::Ready { listener, turns, reads_stores } = self.plugins.get(&handle.version)
+        else {
             return Err(Refused::NotReady);
         };
         if reads_stores {
@@ -177,6 +178,8 @@ impl Executor {
         }
         let delivery = handle.delivery(&self.tracing);
         let delivery = delivery.ok_or_else(|| Refused::Failed("it is no delivery".to_owned()))?;
+        // Others wait here, so that there is always a next one.
+        let _turn = turns.take(&delivery.subscription).await;
         let outcome = listener.handle(&delivery).await;
         Ok(Answered::Outcome { staged: self.staged(&outcome)?, outcome: Box::new(outcome) })
     }

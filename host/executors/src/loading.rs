@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle as Guests;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use usher_broker::StandbyStores;
 use usher_config::LiveConfig;
-use usher_event::{Digest, PluginName};
+use usher_event::{Digest, PluginName, SubscriptionName};
 use usher_runtime::{COMPONENT_MAX_BYTES, CompileBudget, Runtime, Settings, WasmListener};
 
 use crate::link::Asks;
@@ -26,6 +26,9 @@ const OF_PLUGIN_MAX: usize = 3;
 
 /// Bytes of an answer besides a part of a component.
 const ANSWER_MAX_BYTES: usize = 64;
+
+/// Subscriptions of a plugin whose turns are kept while nothing is delivered.
+const SUBSCRIPTIONS_MAX: usize = 1_024;
 
 /// How long a part of a component may take.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,9 +46,40 @@ pub(crate) enum Kept {
     /// It handles deliveries.
     Ready {
         listener: Arc<WasmListener>,
+        turns: Arc<Turns>,
         /// Whether it may read state or blobs.
         reads_stores: bool,
     },
+}
+
+/// Turns of deliveries: so many at the same time of each subscription.
+pub(crate) struct Turns {
+    instances: usize,
+    of: Mutex<BTreeMap<SubscriptionName, Arc<Semaphore>>>,
+}
+
+impl Turns {
+    fn new(instances: usize) -> Self {
+        Self { instances, of: Mutex::default() }
+    }
+
+    /// Waits for a turn.
+    pub(crate) async fn take(
+        &self,
+        subscription: &SubscriptionName,
+    ) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut of = lock(&self.of);
+            if of.len() >= SUBSCRIPTIONS_MAX && !of.contains_key(subscription) {
+                // Those without deliveries; permits keep the others.
+                of.retain(|_, turns| Arc::strong_count(turns) > 1);
+            }
+            let turns = of.entry(subscription.clone());
+            Arc::clone(turns.or_insert_with(|| Arc::new(Semaphore::new(self.instances))))
+        };
+        // Never closed.
+        turns.acquire_owned().await.ok()
+    }
 }
 
 /// The versions of plugins on this node.
@@ -192,7 +226,8 @@ async fn load(
     };
     let reads_stores = READING.iter().any(|name| config.grants.contains(name));
     let listener = loaded.listener(settings).map_err(|error| lasting(error.to_string()))?;
-    Ok(Kept::Ready { listener, reads_stores })
+    let turns = Arc::new(Turns::new(config.instances));
+    Ok(Kept::Ready { listener, turns, reads_stores })
 }
 
 /// The bytes of a component, as its digest says.

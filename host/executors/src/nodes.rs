@@ -33,7 +33,7 @@ const PART_MAX_BYTES: u64 = 256 * 1_024;
 /// How long a short answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an outcome may take beyond the plugin's own deadline.
+/// How long an outcome may take beyond the plugin's own deadlines.
 const OUTCOME_MARGIN: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a node that was asked still tells something.
@@ -217,13 +217,9 @@ impl Nodes {
         });
     }
 
-    /// The node that gets the next delivery of a plugin, of which this one handles so many; `None` if that
-    /// is this one.
-    pub(crate) fn choose(
-        self: &Arc<Self>,
-        version: &PluginVersion,
-        running_here: u64,
-    ) -> Option<Turn> {
+    /// The node that gets the next delivery of a plugin: the one with the least of them, if it has fewer
+    /// than `max`.
+    pub(crate) fn choose(self: &Arc<Self>, version: &PluginVersion, max: u64) -> Option<Turn> {
         let now = Instant::now();
         let mut known = self.known();
         let running = |node: &Node| node.plugins.get(version).map_or(0, |share| share.running);
@@ -235,7 +231,7 @@ impl Nodes {
             .iter_mut()
             .filter(|(_, node)| node.is_there(now) && node.report.has(version) && !rests(node));
         let (name, node) = candidates.min_by_key(|(_, node)| running(node))?;
-        if running(node) >= running_here {
+        if running(node) >= max {
             return None;
         }
         node.running += 1;
@@ -253,7 +249,8 @@ impl Nodes {
         let handle = Handle::new(turn.version.clone(), (self.committed)(), delivery);
         let asked = Asked::Handle(Box::new(handle));
         let answer = tokio::select! {
-            answer = self.ask(&turn.node, &asked, deadline + OUTCOME_MARGIN) => answer,
+            // It may wait there for the one before it.
+            answer = self.ask(&turn.node, &asked, deadline * 2 + OUTCOME_MARGIN) => answer,
             () = self.until_silent(&turn.node) => Err(Unanswered::Silent),
         };
         let outcome = match answer {

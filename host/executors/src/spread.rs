@@ -14,6 +14,10 @@ use crate::wire::{PluginVersion, Refused};
 /// Deliveries that take less on average stay here: handing one over costs the owner about a tenth of this.
 const WORTHWHILE: Duration = Duration::from_millis(1);
 
+/// A node gets one delivery in so many more than it handles at the same time, so that it needn't wait for
+/// the next.
+const AHEAD_OF: usize = 4;
+
 /// One part in so many of the average is the newest delivery.
 const AVERAGE_OF: u64 = 4;
 
@@ -23,11 +27,18 @@ pub struct Spread {
     nodes: Arc<Nodes>,
     version: PluginVersion,
     deadline: Duration,
+    /// Deliveries of a subscription that a node handles at the same time.
+    instances: usize,
     running_here: AtomicU64,
     /// How long deliveries took, on average.
     took_us: AtomicU64,
     /// Whether what it returns is too large to be handed back.
     is_too_large: AtomicBool,
+}
+
+/// How many deliveries a node gets beyond what it handles at the same time.
+fn ahead(instances: usize) -> usize {
+    instances.div_ceil(AHEAD_OF)
 }
 
 /// A delivery handled here.
@@ -52,6 +63,7 @@ impl Spread {
         Self {
             version: PluginVersion::new(here.name(), here.digest(), config),
             deadline: Duration::from_millis(config.limits.wall_ms),
+            instances: config.instances,
             here,
             nodes,
             running_here: AtomicU64::new(0),
@@ -78,7 +90,9 @@ impl Spread {
             return None;
         }
         let running_here = self.running_here.load(Ordering::Relaxed);
-        let turn = self.nodes.choose(&self.version, running_here)?;
+        let is_full = running_here >= self.instances as u64;
+        let ahead = if is_full { ahead(self.instances) as u64 } else { 0 };
+        let turn = self.nodes.choose(&self.version, running_here + ahead)?;
         match self.nodes.handle(&turn, delivery, self.deadline).await {
             Ok(outcome) => Some(outcome),
             Err(error) => {
@@ -117,8 +131,9 @@ impl Listener for Spread {
         self.here.digest()
     }
 
-    fn places(&self) -> usize {
-        if self.is_worthwhile() { 1 + self.nodes.ready(&self.version) } else { 1 }
+    fn at_once(&self, instances: usize) -> usize {
+        let there = if self.is_worthwhile() { self.nodes.ready(&self.version) } else { 0 };
+        instances + there * (instances + ahead(instances))
     }
 
     async fn handle(&self, delivery: &Delivery) -> Outcome {

@@ -91,9 +91,9 @@ impl Dispatch {
         self.phase.subscribe()
     }
 
-    /// How many machines can handle deliveries now.
-    pub(crate) fn places(&self) -> usize {
-        self.slot.present().listener().places()
+    /// How many deliveries the listener may be given at the same time now, at `instances` for each machine.
+    pub(crate) fn at_once(&self, instances: usize) -> usize {
+        self.slot.present().listener().at_once(instances)
     }
 
     /// Takes a hold on the serving version.

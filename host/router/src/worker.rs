@@ -43,7 +43,7 @@ pub(crate) async fn work(dispatch: &Dispatch, wake: &(impl Fn() + Sync)) {
     let mut size = RunSize::default();
     let mut stamp = CachedClock::default();
     let mut changes = dispatch.ladder().changes();
-    let mut places = dispatch.places();
+    let mut machines = dispatch.at_once(1);
     loop {
         let leased = tokio::select! {
             biased;
@@ -55,8 +55,8 @@ pub(crate) async fn work(dispatch: &Dispatch, wake: &(impl Fn() + Sync)) {
         match leased {
             Ok((run, probing)) => {
                 let is_probe = probing.is_some();
-                let places_now = dispatch.places();
-                if places_now > std::mem::replace(&mut places, places_now) {
+                let machines_now = dispatch.at_once(1);
+                if machines_now > std::mem::replace(&mut machines, machines_now) {
                     // There may be more workers now.
                     wake();
                 }

@@ -14,7 +14,7 @@ use crate::worker::work;
 /// The tasks of one subscription.
 pub(crate) struct Workers {
     dispatch: Arc<Dispatch>,
-    /// At most so many for each machine that handles deliveries.
+    /// So many for each machine that handles deliveries.
     instances: usize,
     /// At most so many in all.
     at_once: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// None yet; at most `instances` for each machine that handles deliveries, and `at_once` in all.
+    /// None yet; `instances` for each machine that handles deliveries, and `at_once` in all.
     pub(crate) fn new(dispatch: Arc<Dispatch>, instances: usize, at_once: usize) -> Arc<Self> {
         let (tasks, abandoned) = (TaskTracker::new(), CancellationToken::new());
         Arc::new(Self { dispatch, instances, at_once, active: Mutex::new(0), tasks, abandoned })
@@ -52,7 +52,7 @@ impl Workers {
         if !self.dispatch.is_serving() {
             return;
         }
-        let max = self.instances.saturating_mul(self.dispatch.places()).min(self.at_once).max(1);
+        let max = self.dispatch.at_once(self.instances).min(self.at_once).max(1);
         for _ in *active..max {
             self.tasks.spawn_on(Arc::clone(self).keep_working(), self.dispatch.guests());
         }

@@ -243,7 +243,7 @@ async fn quick_deliveries_stay_here() {
     for _ in 0..20 {
         assert_eq!(owner.handle_beside().await, "here");
     }
-    assert_eq!((owner.spread.places(), owner.link.prepared.load(Ordering::Relaxed)), (1, 0));
+    assert_eq!((owner.spread.at_once(4), owner.link.prepared.load(Ordering::Relaxed)), (4, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,13 +251,13 @@ async fn a_node_is_asked_to_have_a_slow_plugin_and_then_gets_its_share() {
     let owner = Owner::warm().await;
     owner.link.set("b", There::Handles);
     owner.nodes.heard(&serde_json::to_vec(&report("b")).unwrap());
-    assert_eq!(owner.spread.places(), 1);
+    assert_eq!(owner.spread.at_once(4), 4);
     tokio::time::sleep(Duration::from_millis(1)).await;
     // Not again and again.
-    assert_eq!(owner.spread.places(), 1);
+    assert_eq!(owner.spread.at_once(4), 4);
     assert_eq!(owner.link.prepared.load(Ordering::Relaxed), 1);
     owner.hears("b", None);
-    assert_eq!(owner.spread.places(), 2);
+    assert_eq!(owner.spread.at_once(4), 9);
     assert_eq!((owner.handle().await, owner.handle_beside().await), ("here".into(), "b".into()));
     assert_eq!(owner.nodes.status()[0].handled, 1);
 }
@@ -330,7 +330,7 @@ async fn a_node_that_falls_silent_is_given_up() {
     tokio::task::yield_now().await;
     assert_eq!((owner.given_up(), owner.link.handled.load(Ordering::Relaxed)), (2, 2));
     assert!(!owner.nodes.status()[0].is_there);
-    assert_eq!(owner.spread.places(), 1);
+    assert_eq!(owner.spread.at_once(4), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,14 +338,14 @@ async fn a_node_that_is_drained_or_has_a_problem_gets_nothing() {
     let owner = Owner::warm().await;
     owner.link.set("b", There::Handles);
     owner.hears("b", Some("other settings"));
-    assert_eq!((owner.spread.places(), owner.handle_beside().await), (1, "here".into()));
+    assert_eq!((owner.spread.at_once(4), owner.handle_beside().await), (4, "here".into()));
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(owner.link.prepared.load(Ordering::Relaxed), 0, "it has said why not");
     let PluginVersion { plugin, digest, settings } = owner.spread.version.clone();
     let plugins = vec![PluginThere { plugin, digest, settings, problem: None }];
     let drained = Report { plugins, is_drained: true, ..report("b") };
     owner.nodes.heard(&serde_json::to_vec(&drained).unwrap());
-    assert_eq!((owner.spread.places(), owner.handle_beside().await), (1, "here".into()));
+    assert_eq!((owner.spread.at_once(4), owner.handle_beside().await), (4, "here".into()));
     owner.hears("b", None);
     assert_eq!(owner.handle_beside().await, "b");
 }
@@ -359,7 +359,7 @@ async fn a_version_whose_outcomes_are_too_large_stays_here() {
     assert_eq!(owner.handle_beside().await, "here");
     tokio::time::sleep(Duration::from_secs(1)).await;
     owner.hears("b", None);
-    assert_eq!((owner.spread.places(), owner.handle_beside().await), (1, "here".into()));
+    assert_eq!((owner.spread.at_once(4), owner.handle_beside().await), (4, "here".into()));
     assert_eq!(owner.given_up(), 1);
 }
 

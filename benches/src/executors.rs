@@ -1,0 +1,126 @@
+//! What more nodes bring to a plugin whose deliveries take 5 ms each, as real processes on one server. It
+//! sleeps meanwhile, so that the cores which all share here don't bound it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use usher_tests::{Folder, NatsServer, Router, wait_for};
+
+use crate::cluster::SETTINGS;
+use crate::latency::{self, Measured};
+use crate::load::Paced;
+
+/// Deliveries of one node at the same time.
+const INSTANCES: usize = 4;
+
+/// How long a delivery takes.
+pub(crate) const SLEEP: Duration = Duration::from_millis(5);
+
+/// Events of a batch that is published.
+const BATCH: usize = 500;
+
+/// The nodes of a router on one server; the first is the owner.
+struct Nodes {
+    routers: Vec<Router>,
+    _folders: Vec<Folder>,
+    _server: NatsServer,
+    _store: tempfile::TempDir,
+}
+
+impl Nodes {
+    fn start(program: &Path, folder: &Path, count: usize, guest: &str) -> anyhow::Result<Self> {
+        let store = tempfile::tempdir_in(folder)?;
+        let server = NatsServer::start(program, store.path(), SETTINGS)?;
+        let (mut routers, mut folders) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            let tables = format!(
+                "[journal]\nengine = \"jetstream\"\nservers = [\"{}\"]\nreplicas = 1\n\
+                 node = \"n{number}\"\nrank = {number}\n\
+                 [plugin.state]\ninstances = {INSTANCES}\n[plugin.state.grants]\nstate = true\n",
+                server.url()
+            );
+            let folder = Folder::with_config("", &tables)?;
+            folder.install_guests(&[guest])?;
+            let router = Router::start_unready(&folder)?;
+            if number == 0 {
+                wait_for("the owner to be ready", || {
+                    let readiness = router.client().get("/readyz");
+                    Ok(readiness.is_ok_and(|answer| answer.status == 200).then_some(()))
+                })?;
+                router.client().wait_for_plugin(guest, "serving")?;
+            }
+            routers.push(router);
+            folders.push(folder);
+        }
+        Ok(Self { routers, _folders: folders, _server: server, _store: store })
+    }
+
+    fn owner(&self) -> anyhow::Result<&Router> {
+        self.routers.first().context("no node")
+    }
+
+    /// Publishes events that take a while each, and waits until all are handled.
+    fn handle(&self, first: usize, count: usize) -> anyhow::Result<Duration> {
+        let client = self.owner()?.client();
+        anyhow::ensure!(client.post("/plugins/state/pause")?.status == 200, "not paused");
+        let event = |number: usize| {
+            let sleep_ms = u64::try_from(SLEEP.as_millis()).unwrap_or_default();
+            let data = json!({ "key": number.to_string(), "by": "reading", "sleep_ms": sleep_ms });
+            json!({
+                "specversion": "1.0", "id": number.to_string(), "source": "/bench", "type": "test.count",
+                "datacontenttype": "application/json", "data": data,
+            })
+        };
+        let numbers: Vec<_> = (first..first + count).collect();
+        for batch in numbers.chunks(BATCH) {
+            let batch: Vec<Value> = batch.iter().copied().map(event).collect();
+            client.publish_batch(&batch)?;
+        }
+        anyhow::ensure!(client.post("/plugins/state/resume")?.status == 200, "not resumed");
+        let begun = Instant::now();
+        wait_for("all to be handled", || {
+            let state = client.subscription("state/count")?.context("no subscription")?;
+            let is_zero = |name| state.get(name).and_then(Value::as_u64) == Some(0);
+            Ok((is_zero("lag") && is_zero("in_flight")).then_some(()))
+        })?;
+        Ok(begun.elapsed())
+    }
+
+    /// Deliveries that other nodes have handled.
+    fn handled_elsewhere(&self) -> anyhow::Result<u64> {
+        let nodes = self.owner()?.client().get_json("/nodes")?;
+        let nodes = nodes.pointer("/nodes").and_then(Value::as_array).context("no list")?;
+        Ok(nodes.iter().filter_map(|node| node.get("handled")?.as_u64()).sum())
+    }
+}
+
+/// Time of a delivery with so many nodes, on average.
+pub(crate) fn per_delivery(
+    program: &Path,
+    folder: &Path,
+    nodes: usize,
+    events: usize,
+) -> anyhow::Result<Duration> {
+    let cluster = Nodes::start(program, folder, nodes, "state")?;
+    // Until the others have the plugin, and the owner knows that it is worthwhile.
+    let mut first = 0;
+    let mut is_warm = || {
+        cluster.handle(first, BATCH)?;
+        first += BATCH;
+        let other = cluster.handled_elsewhere()?;
+        Ok((other > BATCH as u64 / 2 || nodes == 1).then_some(()))
+    };
+    wait_for("all nodes to take part", &mut is_warm)?;
+    let took = cluster.handle(first, events)?;
+    Ok(took / u32::try_from(events)?)
+}
+
+/// Publish to emission over HTTP at a steady rate, with one standby.
+pub(crate) fn latency(program: &Path, folder: &Path, paced: Paced) -> anyhow::Result<[f64; 4]> {
+    let cluster = Nodes::start(program, folder, 2, "hop")?;
+    latency::measure(cluster.owner()?, paced)?;
+    let Measured { percentiles, .. } = latency::measure(cluster.owner()?, paced)?;
+    Ok(percentiles)
+}
