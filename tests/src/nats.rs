@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::{target_dir, wait_for};
+use crate::{Client, target_dir, wait_for};
 
 /// A server of its own, which keeps its streams in a folder; killed when dropped.
 pub struct NatsServer {
@@ -18,6 +18,8 @@ pub struct NatsServer {
     /// Its own part of the configuration.
     settings: String,
     address: String,
+    /// Where it tells how it does.
+    monitoring: String,
     process: Child,
 }
 
@@ -79,9 +81,9 @@ impl NatsServer {
     }
 
     fn run(program: &Path, folder: &Path, settings: String) -> Result<Self> {
-        let (process, address) = run(program, folder, &settings, "127.0.0.1:-1")?;
+        let (process, [address, monitoring]) = run(program, folder, &settings, "127.0.0.1:-1")?;
         let (program, folder) = (program.to_owned(), folder.to_owned());
-        Ok(Self { program, folder, settings, address, process })
+        Ok(Self { program, folder, settings, address, monitoring, process })
     }
 
     /// Its URL.
@@ -98,8 +100,24 @@ impl NatsServer {
 
     /// Starts it again after it was killed, at the same address.
     pub fn start_again(&mut self) -> Result<()> {
-        (self.process, _) = run(&self.program, &self.folder, &self.settings, &self.address)?;
+        let started = run(&self.program, &self.folder, &self.settings, &self.address)?;
+        (self.process, [_, self.monitoring]) = started;
         Ok(())
+    }
+
+    /// Whether it leads a stream, as far as it knows.
+    pub fn leads(&self, stream: &str) -> bool {
+        let Ok(told) = Client::new(&self.monitoring).get_json("/jsz?streams=true") else {
+            return false;
+        };
+        let accounts = told["account_details"].as_array().into_iter().flatten();
+        let mut streams =
+            accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
+        streams.any(|found| {
+            let name = format!("{}/", self.folder.display());
+            let leader = found["cluster"]["leader"].as_str().unwrap_or_default();
+            found["name"] == stream && name.ends_with(&format!("/{leader}/"))
+        })
     }
 }
 
@@ -116,8 +134,13 @@ fn block(folder: &Path, settings: &str) -> String {
     format!("jetstream {{ store_dir: {store:?}\n{settings}\n}}\n")
 }
 
-/// Starts the program; returns it with its address once it listens.
-fn run(program: &Path, folder: &Path, settings: &str, listen: &str) -> Result<(Child, String)> {
+/// Starts the program; returns it with its address, and where it tells how it does, once it listens.
+fn run(
+    program: &Path,
+    folder: &Path,
+    settings: &str,
+    listen: &str,
+) -> Result<(Child, [String; 2])> {
     let (config, ports) = (folder.join("nats.conf"), folder.join("ports"));
     if ports.exists() {
         fs::remove_dir_all(&ports)?;
@@ -126,7 +149,9 @@ fn run(program: &Path, folder: &Path, settings: &str, listen: &str) -> Result<(C
     let ports_folder = ports.display().to_string();
     fs::write(
         &config,
-        format!("listen: \"{listen}\"\nports_file_dir: {ports_folder:?}\n{settings}"),
+        format!(
+            "listen: \"{listen}\"\nhttp: \"127.0.0.1:-1\"\nports_file_dir: {ports_folder:?}\n{settings}"
+        ),
     )?;
     let log = fs::File::create(folder.join("nats.log"))?;
     let mut command = Command::new(program);
@@ -139,8 +164,9 @@ fn run(program: &Path, folder: &Path, settings: &str, listen: &str) -> Result<(C
         let Ok(told) = serde_json::from_slice::<Value>(&fs::read(file?.path())?) else {
             return Ok(None);
         };
-        let url = told.pointer("/nats/0").and_then(Value::as_str);
-        Ok(url.and_then(|url| url.strip_prefix("nats://")).map(str::to_owned))
+        let url = |of: &str| Some(told.pointer(of)?.as_str()?.to_owned());
+        let address = url("/nats/0").and_then(|url| Some(url.strip_prefix("nats://")?.to_owned()));
+        Ok(address.zip(url("/monitoring/0")).map(<[String; 2]>::from))
     });
     if address.is_err() {
         process.kill()?;

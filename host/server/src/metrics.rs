@@ -18,7 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use usher_api::{Breaker, Plugin, PluginState, Subscription, Timestamp};
+use usher_api::{Breaker, Node, NodeState, Plugin, PluginState, Subscription, Timestamp};
 use usher_broker::BrokerStats;
 use usher_event::TokenName;
 use usher_telemetry::SpanCounts;
@@ -236,12 +236,15 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing to a string doesn't fail.
     pub(crate) fn render(&self, now: Now<'_>) -> Result<String, fmt::Error> {
-        let Now { broker, subscriptions, plugins, states, certificate_ends, spans } = now;
+        let Now { broker, subscriptions, plugins, states, certificate_ends, spans, nodes } = now;
         let mut now = Registry::with_prefix("usher");
         add_broker(&mut now, broker);
         add_subscriptions(&mut now, subscriptions);
         add_plugins(&mut now, plugins);
         add_states(&mut now, states);
+        if !nodes.is_empty() {
+            add_nodes(&mut now, nodes);
+        }
         if let Some(ends) = certificate_ends {
             let gauge = Gauge::<f64, AtomicU64>::default();
             gauge.set(Duration::from_millis(ends.as_ms()).as_secs_f64());
@@ -268,6 +271,37 @@ pub(crate) struct Now<'a> {
     pub(crate) certificate_ends: Option<Timestamp>,
     /// `None` where tracing is off.
     pub(crate) spans: Option<SpanCounts>,
+    /// Of which there are few; none where the journal is in the data folder.
+    pub(crate) nodes: &'a [Node],
+}
+
+fn add_nodes(registry: &mut Registry, nodes: &[Node]) {
+    let (states, epoch) = (Levels::default(), Gauge::<u64, AtomicU64>::default());
+    let (behind, running, deliveries) = (Levels::default(), Levels::default(), Counts::default());
+    for state in [NodeState::Owner, NodeState::Standby, NodeState::Drained, NodeState::Silent] {
+        let count = nodes.iter().filter(|node| node.state == state).count() as u64;
+        states.get_or_create(&vec![("state", state.as_str().to_owned())]).set(count);
+    }
+    for node in nodes {
+        if let Some(now) = node.epoch {
+            epoch.set(now);
+            continue;
+        }
+        let labels = vec![("node", node.name.clone())];
+        behind.get_or_create(&labels).set(node.behind);
+        running.get_or_create(&labels).set(node.running);
+        for (outcome, count) in [("handled", node.handled), ("given_up", node.given_up)] {
+            let labels = vec![("node", node.name.clone()), ("outcome", outcome.to_owned())];
+            deliveries.get_or_create(&labels).inc_by(count);
+        }
+    }
+    registry.register("nodes", "Nodes by what they do", states);
+    registry.register("journal_epoch", "How often the journal was taken over", epoch);
+    let help = "Records of the journal that a node has yet to take in";
+    registry.register("node_behind_records", help, behind);
+    registry.register("node_running_deliveries", "Deliveries that a node handles now", running);
+    let help = "Deliveries given to a node by this owner, by what became of them";
+    registry.register("node_deliveries", help, deliveries);
 }
 
 fn add_spans(registry: &mut Registry, spans: SpanCounts) {
@@ -626,7 +660,19 @@ pub(crate) mod tests {
         let ends = Some(Timestamp::from_ms(1_800_000_000_000));
         let spans = Some(SpanCounts { exported: 7, failed: 0, dropped: 1 });
         let (broker, states) = (&stats, &states);
-        let now = Now { broker, subscriptions, plugins, states, certificate_ends: ends, spans };
+        let nodes: Vec<Node> = serde_json::from_value(serde_json::json!([
+            {
+                "name": "a", "state": "owner", "version": "0.1.0", "epoch": 4, "position": 812,
+                "behind": 0, "heard_ms": 0, "running": 0, "handled": 0, "given_up": 0, "plugins": []
+            },
+            {
+                "name": "b", "state": "standby", "version": "0.1.0", "position": 810, "behind": 2,
+                "heard_ms": 120, "running": 3, "handled": 90, "given_up": 1, "plugins": []
+            }
+        ]))
+        .unwrap();
+        let (certificate_ends, nodes) = (ends, &nodes[..]);
+        let now = Now { broker, subscriptions, plugins, states, certificate_ends, spans, nodes };
         metrics.render(now).unwrap()
     }
 
@@ -635,6 +681,11 @@ pub(crate) mod tests {
         let text = render(&[subscription(1)], &[plugin("printer")]);
         for line in [
             "usher_events_appended_total 12",
+            "usher_nodes{state=\"standby\"} 1",
+            "usher_journal_epoch 4",
+            "usher_node_behind_records{node=\"b\"} 2",
+            "usher_node_running_deliveries{node=\"b\"} 3",
+            "usher_node_deliveries_total{node=\"b\",outcome=\"given_up\"} 1",
             "usher_subscription_lag_events{subscription=\"plugin-0001/main\"} 1",
             "usher_subscription_holds_back_producers{subscription=\"plugin-0001/main\"} 1",
             "usher_subscription_delayed_emissions{subscription=\"plugin-0001/main\"} 4",

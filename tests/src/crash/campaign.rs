@@ -1,5 +1,6 @@
 //! Runs rounds on data folders that are reused for many rounds.
 
+mod cluster;
 mod full;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::artefacts::target_dir;
 use crate::folder::Folder;
 use crate::http::Client;
 
+pub use cluster::run_cluster;
 pub use full::run_full;
 
 /// Rounds on one data folder, before a fresh one is used.
@@ -197,8 +199,10 @@ impl<'p> Stage<'p> {
         let (acknowledged, checked) =
             self.play(&mut scenario, summary).with_context(|| shown.clone())?;
         self.rounds += 1;
-        if self.rounds.is_multiple_of(WHOLE_ROUNDS) {
-            self.check_whole()?;
+        if self.rounds.is_multiple_of(WHOLE_ROUNDS)
+            && let Some((_, client)) = &self.running
+        {
+            self.check_whole(client)?;
         }
         summary.rounds += 1;
         summary.acknowledged += acknowledged;
@@ -478,8 +482,7 @@ impl<'p> Stage<'p> {
     }
 
     /// Checks that the whole log is as it was when each round was checked.
-    fn check_whole(&self) -> Result<()> {
-        let Some((_, client)) = &self.running else { return Ok(()) };
+    fn check_whole(&self, client: &Client) -> Result<()> {
         let found = read(client, 1)?;
         let known = self.model.entries();
         if let Some((found, known)) = found.iter().zip(known).find(|(found, known)| found != known)
@@ -492,18 +495,23 @@ impl<'p> Stage<'p> {
 
     /// Checks the whole log and stops the router in an orderly way.
     fn leave(mut self, summary: &mut Summary) -> Result<()> {
-        self.check_whole().context("at the end")?;
-        if let Some((mut process, _)) = self.running.take() {
+        if let Some((mut process, client)) = self.running.take() {
+            self.check_whole(&client).context("at the end")?;
             process.terminate()?;
             let status = process.exited()?;
             ensure!(status.success(), "the last stop: {status}\n{}", process.tail(20));
         }
+        self.count_repeated(summary);
+        Ok(())
+    }
+
+    /// Adds up requests that the gateway got more than once.
+    fn count_repeated(&self, summary: &mut Summary) {
         let repeated = |charge: &crate::stand_ins::Charge| match charge.card.as_str() {
             "tok_flaky" => charge.calls.saturating_sub(3),
             _ => charge.calls.saturating_sub(1),
         };
         summary.repeated += self.world.gateway.charges().iter().map(repeated).sum::<u32>();
-        Ok(())
     }
 }
 

@@ -75,6 +75,33 @@ impl Answers {
         self.changed.notify_all();
     }
 
+    /// Like [`Answers::produce`], at whichever of these nodes answers; begins with the one of this number.
+    pub(super) fn produce_at_any(
+        &self,
+        clients: &[Client],
+        first: usize,
+        requests: &[Vec<Planned>],
+    ) {
+        for (number, request) in requests.iter().enumerate() {
+            let mut nodes = clients.iter().cycle().skip((first + number) % clients.len().max(1));
+            let asked = Instant::now();
+            let tries = nodes.by_ref().take(clients.len());
+            let Some(receipts) = tries.into_iter().find_map(|client| publish(client, request).ok())
+            else {
+                break;
+            };
+            let answered = Instant::now();
+            let answer = |receipt| Answer { receipt, asked, answered };
+            let mut state = self.lock();
+            state.receipts.extend(receipts.into_iter().map(answer));
+            state.requests += 1;
+            drop(state);
+            self.changed.notify_all();
+        }
+        self.lock().ended += 1;
+        self.changed.notify_all();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

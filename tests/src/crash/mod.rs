@@ -17,5 +17,5 @@ mod process;
 mod seed;
 mod world;
 
-pub use campaign::{Fault, Summary, run, run_full};
+pub use campaign::{Fault, Summary, run, run_cluster, run_full};
 pub use power::missing_for_power;

@@ -49,14 +49,22 @@ impl Process {
         Ok(Self { child, log })
     }
 
+    /// Waits until it listens.
+    ///
+    /// # Errors
+    /// It didn't come up; the error includes the end of its log.
+    pub(super) fn listening(&self) -> Result<Client> {
+        let url = self.log.wait_for(listening);
+        let url = url.with_context(|| format!("it did not come up:\n{}", self.log.tail(30)))?;
+        Ok(Client::new(url))
+    }
+
     /// Waits until it is ready.
     ///
     /// # Errors
     /// It didn't come up; the error includes the end of its log.
     pub(super) fn ready(&self) -> Result<Client> {
-        let url = self.log.wait_for(listening);
-        let url = url.with_context(|| format!("it did not come up:\n{}", self.log.tail(30)))?;
-        let client = Client::new(url);
+        let client = self.listening()?;
         wait_for("the router to be ready", || {
             Ok((client.get("/readyz")?.status == 200).then_some(()))
         })
@@ -99,6 +107,11 @@ impl Process {
             }
             Ok(Some(()))
         })
+    }
+
+    /// Sends SIGCONT.
+    pub(super) fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -77,13 +77,15 @@ impl Parts {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) folder: Folder,
+    /// Those of the router's other nodes.
+    others: Vec<Folder>,
     pub(super) gateway: Gateway,
     pub(super) mail: Mail,
     pub(super) disk: Option<Disk>,
     binary: PathBuf,
-    /// Length of the router's log already scanned for revenue.
-    log_read: usize,
-    /// Latest revenue logged by sales, by concert.
+    /// Length of each folder's log already scanned for revenue.
+    logs_read: Vec<usize>,
+    /// Highest revenue logged by sales, by concert.
     revenue_cents: BTreeMap<String, u64>,
 }
 
@@ -94,13 +96,34 @@ impl World {
         parts: &Parts,
         make_disk: impl FnOnce(&Folder) -> Result<Option<Disk>>,
     ) -> Result<Self> {
+        Self::of_nodes(parts, 1, |_| String::new(), make_disk)
+    }
+
+    /// The same of a router with several nodes, each with tables of its own; the first one loads the
+    /// plugins.
+    pub(super) fn of_nodes(
+        parts: &Parts,
+        nodes: usize,
+        own: impl Fn(usize) -> String,
+        make_disk: impl FnOnce(&Folder) -> Result<Option<Disk>>,
+    ) -> Result<Self> {
         let folder = Folder::kept_in(parts.root(), "data-")?;
         let gateway = Gateway::start(Duration::from_millis(20))?;
         let mail = Mail::start(&folder.root().join("mails"))?;
-        folder.configure("drain_ms = 2000", &tables(&gateway, &mail))?;
-        for name in SERVING {
-            folder.install(&parts.component(name), &format!("{name}.wasm"))?;
-        }
+        let set_up = |number: usize, folder: &Folder| -> Result<()> {
+            let tables = format!("{}{}", own(number), tables(&gateway, &mail));
+            folder.configure("drain_ms = 2000", &tables)?;
+            for name in SERVING {
+                folder.install(&parts.component(name), &format!("{name}.wasm"))?;
+            }
+            Ok(())
+        };
+        set_up(0, &folder)?;
+        let others = (1..nodes).map(|number| {
+            let folder = Folder::kept_in(parts.root(), "data-")?;
+            set_up(number, &folder).map(|()| folder)
+        });
+        let others = others.collect::<Result<Vec<_>>>()?;
         fs::create_dir_all(folder.data())?;
         let disk = make_disk(&folder)?;
         if parts.cache().exists() {
@@ -108,14 +131,19 @@ impl World {
         }
         let world = Self {
             folder,
+            others,
             gateway,
             mail,
             disk,
             binary: parts.binary(),
-            log_read: 0,
+            logs_read: vec![0; nodes],
             revenue_cents: BTreeMap::new(),
         };
         world.warm_up(parts)?;
+        for folder in &world.others {
+            fs::create_dir_all(folder.data())?;
+            copy_private(&parts.cache(), &folder.data().join("cache"))?;
+        }
         Ok(world)
     }
 
@@ -153,6 +181,16 @@ impl World {
         Process::spawn(&self.binary, &self.folder)
     }
 
+    /// Starts a node without waiting; 0 is the first.
+    pub(super) fn spawn_node(&self, number: usize) -> Result<Process> {
+        let folder = self.folders().nth(number).context("no such node")?;
+        Process::spawn(&self.binary, folder)
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &Folder> {
+        std::iter::once(&self.folder).chain(&self.others)
+    }
+
     /// Waits until this plugin serves.
     pub(super) fn serving(&self, client: &Client, name: &str) -> Result<()> {
         wait_for(&format!("{name} to serve"), || {
@@ -183,18 +221,22 @@ impl World {
         self.mail.folder().join(format!("m-{number}.json"))
     }
 
-    /// Latest revenue of each concert, as logged by sales. Sales logs every increase before it is
-    /// committed.
+    /// Revenue of each concert, as logged by sales, on whichever node: the highest, since it only rises.
+    /// Sales logs every increase before it is committed.
     pub(super) fn revenue_cents(&mut self) -> Result<&BTreeMap<String, u64>> {
-        let log = fs::read(self.folder.root().join("router.log"))?;
-        let new = log.get(self.log_read..).unwrap_or_default();
-        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in String::from_utf8_lossy(new.get(..whole).unwrap_or_default()).lines() {
-            if let Some((concert, cents)) = revenue(line) {
-                self.revenue_cents.insert(concert, cents);
+        let logs: Vec<_> = self.folders().map(|folder| folder.root().join("router.log")).collect();
+        for (log, read) in logs.iter().zip(&mut self.logs_read) {
+            let log = fs::read(log)?;
+            let new = log.get(*read..).unwrap_or_default();
+            let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            for line in String::from_utf8_lossy(new.get(..whole).unwrap_or_default()).lines() {
+                if let Some((concert, cents)) = revenue(line) {
+                    let highest = self.revenue_cents.entry(concert).or_default();
+                    *highest = cents.max(*highest);
+                }
             }
+            *read += whole;
         }
-        self.log_read += whole;
         Ok(&self.revenue_cents)
     }
 }

@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, NodeError};
 
 /// Lists them.
 pub(super) async fn list(State(api): State<Api>) -> Json<Nodes> {
-    Json(nodes(&api))
+    Json(all(&api))
 }
 
 /// Has a node take no deliveries.
@@ -62,10 +62,11 @@ async fn change(
     let recorded = Operation::Record(Change::Node { node: name.to_owned(), change });
     api.running.broker.operate(&identity.actor, recorded).await?;
     cluster.change(name, change).await?;
-    Ok(Json(nodes(api)))
+    Ok(Json(all(api)))
 }
 
-fn nodes(api: &Api) -> Nodes {
+/// All of them.
+pub(super) fn all(api: &Api) -> Nodes {
     let status = |cluster: &std::sync::Arc<Cluster>| cluster.status(&api.running.plugins.status());
     Nodes { nodes: api.running.cluster.as_ref().map(status).unwrap_or_default() }
 }

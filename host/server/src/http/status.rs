@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 
+use super::nodes;
 use super::problem::ApiError;
 use super::state::Api;
 use crate::metrics::Now;
@@ -94,6 +95,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError
             plugins: &plugins,
             states: &states,
             certificate_ends: certificate_ends(&api),
+            nodes: &nodes::all(&api).nodes,
             spans: api.running.exporter.as_ref().map(|exporter| exporter.counts()),
         })
         .map_err(|error| ApiError::internal(error.to_string()))?;
