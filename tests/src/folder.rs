@@ -70,6 +70,15 @@ impl Folder {
         fs::write(self.config(), text).context("writing usher.toml")
     }
 
+    /// Replaces the line `listen` of usher.toml.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub fn listen(&self, listen: &str) -> Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        Ok(fs::write(self.config(), text.replace("listen = \"127.0.0.1:0\"", listen))?)
+    }
+
     /// Creates a temporary folder whose router listens at `listen` (that line of usher.toml), and
     /// has a certificate for localhost and one token, for everything. Returns its secret, too.
     ///
@@ -83,8 +92,7 @@ impl Folder {
         let (hash, secret) = (text("hash")?, text("secret")?);
         let token = format!("[token.ops]\nhash = {hash:?}\nscopes = [\"admin\"]\n");
         folder.configure("", &format!("{tables}{token}"))?;
-        let text = fs::read_to_string(folder.config())?;
-        fs::write(folder.config(), text.replace("listen = \"127.0.0.1:0\"", listen))?;
+        folder.listen(listen)?;
         Ok((folder, secret.to_owned()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -59,10 +59,7 @@ impl NatsServer {
         jetstream: &str,
         count: usize,
     ) -> Result<Vec<Self>> {
-        let reserved: Vec<_> =
-            (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-        let ports = reserved.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-        drop(reserved);
+        let ports = free_addresses(count)?;
         let routes: Vec<_> = ports.iter().map(|port| format!("\"nats://{port}\"")).collect();
         let servers = ports.iter().enumerate().map(|(n, port)| {
             let folder = folder.join(format!("server-{n}"));
@@ -110,13 +107,14 @@ impl NatsServer {
         let Ok(told) = Client::new(&self.monitoring).get_json("/jsz?streams=true") else {
             return false;
         };
-        let accounts = told["account_details"].as_array().into_iter().flatten();
-        let mut streams =
-            accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
-        streams.any(|found| {
-            let name = format!("{}/", self.folder.display());
-            let leader = found["cluster"]["leader"].as_str().unwrap_or_default();
-            found["name"] == stream && name.ends_with(&format!("/{leader}/"))
+        // In a cluster its name is that of its folder.
+        let own = self.folder.file_name().and_then(|name| name.to_str());
+        let list = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_array).cloned();
+        let accounts = list(&told, "/account_details").unwrap_or_default();
+        let streams = accounts.iter().filter_map(|account| list(account, "/stream_detail"));
+        streams.flatten().any(|found| {
+            let text = |at: &str| found.pointer(at).and_then(Value::as_str);
+            text("/name") == Some(stream) && text("/cluster/leader") == own
         })
     }
 }
@@ -126,6 +124,13 @@ impl Drop for NatsServer {
         // It may have ended.
         let _ = self.kill();
     }
+}
+
+/// Addresses on loopback that nothing listens at, for those who have to be told theirs before they start.
+pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    let reserved = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
+    let reserved = reserved.collect::<Result<Vec<_>, _>>()?;
+    Ok(reserved.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
 /// The block `jetstream` of a configuration.

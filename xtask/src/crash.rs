@@ -5,12 +5,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use usher_tests::crash::{Fault, missing_for_power, run as run_rounds, run_full};
+use usher_tests::crash::{
+    Fault, Summary, missing_for_power, run as run_rounds, run_cluster, run_full,
+};
 use usher_tests::{repository, target_dir};
 
 use crate::cargo::{build_release, build_workspace, cargo, run as run_command};
-use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
+use crate::{guests, nats};
 
 /// Number of rounds that fill a disk.
 const FULL_ROUNDS: u32 = 3;
@@ -25,6 +27,10 @@ pub(crate) struct Options {
     /// Number of rounds that cut the power of its disk. Needs root.
     #[arg(long, value_name = "ROUNDS", group = "what")]
     power: Option<u32>,
+    /// Number of rounds that kill and stop nodes of a router and NATS servers. `nats-server` comes from
+    /// PyPI, or from `NATS_SERVER`.
+    #[arg(long, value_name = "ROUNDS", group = "what")]
+    cluster: Option<u32>,
     /// Fill up a small disk, a few times. Needs root.
     #[arg(long, group = "what")]
     full: bool,
@@ -54,7 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.io {
         io(options.call)?;
     }
-    if options.kill.is_none() && options.power.is_none() && !options.full {
+    let is_other = options.power.is_some() || options.cluster.is_some() || options.full;
+    if options.kill.is_none() && !is_other {
         return Ok(());
     }
     let seed = options.seed.unwrap_or_else(chance);
@@ -65,6 +72,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         match options.round {
             Some(round) => rounds_of(fault, seed, binary, [round])?,
             None => rounds_of(fault, seed, binary, 1..=rounds)?,
+        }
+    }
+    if let Some(rounds) = options.cluster
+        && let Some(server) = nats::server()?
+    {
+        let programs = (binary.as_deref(), &*server);
+        match options.round {
+            Some(round) => cluster(seed, programs, [round])?,
+            None => cluster(seed, programs, 1..=rounds)?,
         }
     }
     match options.round {
@@ -92,6 +108,22 @@ pub(crate) fn check(fault: Fault, rounds: u32) -> Result<()> {
     rounds_of(fault, chance(), None, 1..=rounds)
 }
 
+/// Runs these rounds with several nodes, with the suite's builds.
+pub(crate) fn check_cluster(rounds: u32) -> Result<()> {
+    match nats::server()? {
+        Some(server) => cluster(chance(), (None, &server), 1..=rounds),
+        None => Ok(()),
+    }
+}
+
+fn cluster(
+    seed: u64,
+    programs: (Option<&Path>, &Path),
+    rounds: impl IntoIterator<Item = u32>,
+) -> Result<()> {
+    report("cluster", seed, |say| run_cluster(seed, programs, rounds, say))
+}
+
 fn rounds_of(
     fault: Fault,
     seed: u64,
@@ -108,10 +140,14 @@ fn rounds_of(
         anstream::println!("{FAINT}skipped{PLAIN} crash --power: {missing}");
         return Ok(());
     }
+    report(name, seed, |say| run_rounds(fault, seed, binary, rounds, say))
+}
+
+/// Runs rounds, and prints what came of them.
+fn report(name: &str, seed: u64, rounds: impl FnOnce(fn(&str)) -> Result<Summary>) -> Result<()> {
     anstream::println!("{TITLE}crash --{name} --seed {seed}{PLAIN}");
     let start = Instant::now();
-    let say = |line: &str| anstream::println!("{line}");
-    let summary = run_rounds(fault, seed, binary, rounds, say).with_context(|| {
+    let summary = rounds(|line| anstream::println!("{line}")).with_context(|| {
         format!(
             "something is not as it must be; to play the round again: cargo xtask crash --{name} \
              1 --seed {seed} --round ROUND"

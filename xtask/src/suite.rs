@@ -17,6 +17,8 @@ use crate::{browser, crash, guests, hostile, languages, nats, simulate};
 const SIMULATED_SEEDS: u64 = 1_000;
 const SIMULATE: &str = "simulate: 1000 seeds";
 const HOSTILE: &str = "hostile: every row";
+const CLUSTER: &str = "crash: cluster 20";
+const CLUSTER_ROUNDS: u32 = 20;
 const NATS: &str = "nats-server: set-up";
 const PAGE: &str = "page: in a browser";
 const LANGUAGES: &str = "languages: a plugin in each";
@@ -86,6 +88,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             if options.filter.as_ref().is_none_or(|filter| name.contains(filter)) {
                 steps.push(step(name, || crash::check(fault, rounds).map(|()| Counts::default())));
             }
+        }
+        if options.filter.as_ref().is_none_or(|filter| CLUSTER.contains(filter)) {
+            let check = || crash::check_cluster(CLUSTER_ROUNDS).map(|()| Counts::default());
+            steps.push(step(CLUSTER, check));
         }
     }
     summarise(&steps, start.elapsed())

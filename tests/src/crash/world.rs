@@ -15,6 +15,7 @@ use super::process::{Process, wait_for};
 use crate::artefacts::{guest, plugin, target_dir, usher_binary};
 use crate::folder::Folder;
 use crate::http::Client;
+use crate::nats::free_addresses;
 use crate::stand_ins::{Gateway, Mail};
 use crate::ticket::config::{TICKET_PLUGINS, TicketConfig};
 
@@ -124,6 +125,14 @@ impl World {
             set_up(number, &folder).map(|()| folder)
         });
         let others = others.collect::<Result<Vec<_>>>()?;
+        if nodes > 1 {
+            // One that is promoted starts again, and clients go on.
+            for (folder, address) in
+                std::iter::once(&folder).chain(&others).zip(free_addresses(nodes)?)
+            {
+                folder.listen(&format!("listen = \"{address}\""))?;
+            }
+        }
         fs::create_dir_all(folder.data())?;
         let disk = make_disk(&folder)?;
         if parts.cache().exists() {

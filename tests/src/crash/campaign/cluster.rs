@@ -323,14 +323,11 @@ impl<'p> Cluster<'p> {
         server.start_again()
     }
 
-    /// Starts nodes that have ended, and learns where a promoted one's predecessor listens now.
+    /// Starts nodes that have ended.
     fn revive(&mut self, problems: &mut Vec<String>) -> Result<()> {
         for number in 0..NODES {
             let node = self.node(number)?;
-            let Some(status) = node.process.ended()? else {
-                node.client = node.process.listening()?;
-                continue;
-            };
+            let Some(status) = node.process.ended()? else { continue };
             let is_expected = status.success()
                 || status.code().is_none()
                 || status.code() == Some(EXIT_OVERTAKEN);
