@@ -16,7 +16,7 @@ const WORTHWHILE: Duration = Duration::from_millis(1);
 
 /// A node gets one delivery in so many more than it handles at the same time, so that it needn't wait for
 /// the next.
-const AHEAD_OF: usize = 4;
+const AHEAD_OF: usize = 2;
 
 /// One part in so many of the average is the newest delivery.
 const AVERAGE_OF: u64 = 4;

@@ -257,7 +257,7 @@ async fn a_node_is_asked_to_have_a_slow_plugin_and_then_gets_its_share() {
     assert_eq!(owner.spread.at_once(4), 4);
     assert_eq!(owner.link.prepared.load(Ordering::Relaxed), 1);
     owner.hears("b", None);
-    assert_eq!(owner.spread.at_once(4), 9);
+    assert_eq!(owner.spread.at_once(4), 10);
     assert_eq!((owner.handle().await, owner.handle_beside().await), ("here".into(), "b".into()));
     assert_eq!(owner.nodes.status()[0].handled, 1);
 }
