@@ -2,7 +2,10 @@
 //!
 //! The router is a debug build, which compiles in a third of the time, with a fresh data folder; the
 //! payment gateway and the mail API are HTTP servers on loopback. The output comes from `usher flow`;
-//! results are verified against the router's API and the servers' own records.
+//! results are verified against the router's API and the servers' own records. With `--cluster` the router
+//! has three nodes on three NATS servers, and loses one of each.
+
+mod nodes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,8 +22,9 @@ use usher_tests::{
 };
 
 use crate::cargo::{build_router, run as run_command};
-use crate::guests;
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TITLE, announce};
+use crate::{guests, nats};
+use nodes::Others;
 
 const ENDINGS: [(Ending, &str); 3] = [
     (Ending::Delivered, "delivered"),
@@ -37,11 +41,17 @@ pub(crate) struct Options {
     /// Skip the deliberate delays: the slow gateway and the pauses between attempts.
     #[arg(long)]
     fast: bool,
+    /// Run three nodes on three NATS servers, and kill the owner and the stream's leader on the way.
+    /// `nats-server` comes from PyPI, or from `NATS_SERVER`.
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// Everything that runs during the demo. Fields drop in order: the router first.
 struct Scene {
+    /// The one that is asked: with several nodes, the last of them.
     router: Router,
+    others: Option<Others>,
     gateway: Gateway,
     mail: Mail,
     folder: Folder,
@@ -50,14 +60,24 @@ struct Scene {
 
 /// Runs the demo and verifies the result.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let nats_server = match options.cluster {
+        false => None,
+        true => match nats::server()? {
+            None => return Ok(()),
+            server => server,
+        },
+    };
     announce("building the router");
     let usher = build_router()?;
     guests::build_plugins()?;
 
-    let scene = Scene::start(options, usher)?;
+    let mut scene = Scene::start(options, usher, nats_server.as_deref())?;
     let problems = scene.play()?;
     if options.keep {
         scene.stay()?;
+    }
+    if let Some(others) = scene.others {
+        others.stop()?;
     }
     scene.router.stop()?;
     if !problems.is_empty() {
@@ -67,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Scene {
-    fn start(options: &Options, usher: PathBuf) -> Result<Self> {
+    fn start(options: &Options, usher: PathBuf, nats_server: Option<&Path>) -> Result<Self> {
         let folder = Folder::kept_in(&target_dir().join("demo"), "run-")?;
         let (slowness, first_delay) = if options.fast { (0, 20) } else { (1_500, 400) };
         let gateway = Gateway::start(Duration::from_millis(slowness))?;
@@ -77,10 +97,19 @@ impl Scene {
             mail: mail.url(),
             first_delay: Duration::from_millis(first_delay),
         };
-        folder.configure("", &config.tables())?;
+        let others = nats_server.map(|program| Others::start(program, folder.root(), &config));
+        let others = others.transpose()?;
+        let last = others.as_ref().map_or_else(String::new, Others::last);
+        folder.configure("", &format!("{last}{}", config.tables()))?;
         folder.install_plugins(&TICKET_PLUGINS)?;
         announce("starting the router");
-        let router = Router::start_with(&usher, &folder, &[])?;
+        let router = match &others {
+            Some(_) => Router::start_unready(&folder)?,
+            None => Router::start_with(&usher, &folder, &[])?,
+        };
+        if let Some(others) = &others {
+            others.until_followed(router.client())?;
+        }
         for plugin in TICKET_PLUGINS {
             router.client().wait_for_plugin(plugin, "serving")?;
         }
@@ -94,12 +123,12 @@ impl Scene {
         for (name, value) in rows {
             anstream::println!("{FAINT}{name:<16}{PLAIN} {value}");
         }
-        Ok(Self { router, gateway, mail, folder, usher })
+        Ok(Self { router, others, gateway, mail, folder, usher })
     }
 
     /// Publishes the purchases, prints their flows and returns the problems found.
-    fn play(&self) -> Result<Vec<String>> {
-        let client = self.router.client();
+    fn play(&mut self) -> Result<Vec<String>> {
+        let client = &self.router.client().clone();
         let purchases = purchases();
         let start = Instant::now();
         let published: Vec<(Purchase, u64)> = purchases
@@ -108,10 +137,18 @@ impl Scene {
             .collect::<Result<_>>()?;
         anstream::println!("\n{TITLE}{} purchases are published{PLAIN}", published.len());
 
+        let run = match &mut self.others {
+            None => Run::Smooth,
+            Some(others) => {
+                others.lose(client)?;
+                Run::Interrupted
+            }
+        };
+
         let mut problems = Vec::new();
         for (purchase, sequence) in &published {
             let flow = client.settled_flow(*sequence)?;
-            let wrong = check_flow(purchase, &flow, Run::Smooth)?;
+            let wrong = check_flow(purchase, &flow, run)?;
             anstream::println!("\n{TITLE}{}{PLAIN}  {}", purchase.order, purchase.story);
             self.show(*sequence)?;
             for problem in &wrong {
@@ -127,6 +164,10 @@ impl Scene {
             problems.push(format!("{pdfs} PDFs are in the blobs instead of {expected}"));
         }
         self.report(&purchases, &problems, took);
+        if self.others.is_some() {
+            let mut usher = Command::new(&self.usher);
+            run_command(usher.args(["nodes", "--url", self.router.url()]))?;
+        }
         Ok(problems)
     }
 

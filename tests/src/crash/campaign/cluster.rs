@@ -219,14 +219,20 @@ impl<'p> Cluster<'p> {
         let requests: usize = scenario.producers.iter().map(Vec::len).sum();
         let before = usize::try_from(scenario.choices.below(requests as u64)).unwrap_or_default();
         let clients: Vec<_> = self.nodes.iter().map(|node| node.client.clone()).collect();
-        thread::scope(|scope| -> Result<()> {
+        // In some rounds a payment is under way when it happens.
+        self.stage.world.gateway.hold();
+        let caused = thread::scope(|scope| -> Result<()> {
             for (number, requests) in scenario.producers.iter().enumerate() {
                 let (answers, clients) = (&answers, &clients);
                 scope.spawn(move || answers.produce_at_any(clients, number, requests));
             }
             answers.wait_for(before, PRODUCERS);
-            self.cause(fault, &mut scenario.choices, &mut problems)
-        })?;
+            let caused = self.cause(fault, &mut scenario.choices, &mut problems);
+            // Also on error: the producers wait for what follows.
+            self.stage.world.gateway.release();
+            caused
+        });
+        caused?;
         let answers = answers.into_answers();
         for answer in &answers {
             problems.extend(self.stage.model.acknowledge(&answer.receipt));
