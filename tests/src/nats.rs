@@ -69,7 +69,7 @@ impl NatsServer {
             if count > 1 {
                 let routes = routes.join(", ");
                 let cluster =
-                    format!("cluster {{ name: usher, listen: \"{port}\", routes: [{routes}] }}");
+                    format!("cluster {{ name: usher, listen: \"{port}\", routes: [{routes}], no_advertise: true }}");
                 settings = format!("server_name: server-{n}\n{cluster}\n{settings}");
             }
             Self::run(program, &folder, settings)
@@ -81,6 +81,11 @@ impl NatsServer {
         let (process, [address, monitoring]) = run(program, folder, &settings, "127.0.0.1:-1")?;
         let (program, folder) = (program.to_owned(), folder.to_owned());
         Ok(Self { program, folder, settings, address, monitoring, process })
+    }
+
+    /// Its address.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Its URL.

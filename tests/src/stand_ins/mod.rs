@@ -6,8 +6,10 @@
 mod gateway;
 mod hostile;
 mod mail;
+mod relay;
 mod server;
 
 pub use gateway::{Charge, Gateway};
 pub use hostile::Hostile;
 pub use mail::{Mail, Sent};
+pub(crate) use relay::Relay;

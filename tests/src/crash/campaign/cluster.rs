@@ -18,6 +18,7 @@ use crate::crash::seed::Choices;
 use crate::crash::world::{Parts, World};
 use crate::http::Client;
 use crate::nats::NatsServer;
+use crate::stand_ins::Relay;
 
 const NODES: usize = 3;
 const SERVERS: usize = 3;
@@ -41,13 +42,18 @@ enum Fault {
     /// Until another has taken over; then it goes on as if nothing had been.
     StopOwner,
     StopStandby,
+    /// The path from the owner to all servers, until another has taken over.
+    CutOwner,
+    CutStandby,
+    /// The path from the owner to the stream's leader.
+    CutLeader,
     /// By an operator.
     Promote,
     Terminate,
 }
 
 impl Fault {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::KillOwner,
         Self::KillStandby,
         Self::KillLeader,
@@ -56,6 +62,9 @@ impl Fault {
         Self::KillNodes,
         Self::StopOwner,
         Self::StopStandby,
+        Self::CutOwner,
+        Self::CutStandby,
+        Self::CutLeader,
         Self::Promote,
         Self::Terminate,
     ];
@@ -75,6 +84,9 @@ impl Fault {
             Self::KillNodes => "all nodes are killed",
             Self::StopOwner => "the owner is stopped, and goes on once overtaken",
             Self::StopStandby => "a standby is stopped for a while",
+            Self::CutOwner => "the owner is cut off until it is overtaken",
+            Self::CutStandby => "a standby is cut off for a while",
+            Self::CutLeader => "the owner is cut off from the stream's leader",
             Self::Promote => "another node is promoted",
             Self::Terminate => "the owner is stopped in order",
         }
@@ -117,6 +129,8 @@ struct Node {
 struct Cluster<'p> {
     // Fields drop in order: the nodes before their servers.
     nodes: Vec<Node>,
+    /// The paths from each node to each server.
+    paths: Vec<Vec<Relay>>,
     servers: Vec<NatsServer>,
     stage: Stage<'p>,
     _store: TempDir,
@@ -127,8 +141,13 @@ impl<'p> Cluster<'p> {
         let store = tempfile::tempdir_in(parts.root())?;
         let settings = "sync_interval: always";
         let servers = NatsServer::cluster(server, store.path(), settings, SERVERS)?;
-        let urls: Vec<_> = servers.iter().map(|server| format!("{:?}", server.url())).collect();
+        let paths = (0..NODES).map(|_| {
+            servers.iter().map(|server| Relay::start(server.address().to_owned())).collect()
+        });
+        let paths = paths.collect::<Result<Vec<Vec<_>>>>()?;
         let tables = |node: usize| {
+            let paths = paths.get(node).into_iter().flatten();
+            let urls: Vec<_> = paths.map(|path| format!("\"nats://{}\"", path.address())).collect();
             format!(
                 "[journal]\nengine = \"jetstream\"\nservers = [{}]\nstream = \"{STREAM}\"\n\
                  node = \"n{node}\"\nrank = {node}\ntakeover_after_ms = 1000\n",
@@ -138,6 +157,7 @@ impl<'p> Cluster<'p> {
         let world = World::of_nodes(parts, NODES, tables, |_| Ok(None))?;
         let mut cluster = Self {
             nodes: Vec::new(),
+            paths,
             servers,
             stage: Stage::with(world, parts, seed),
             _store: store,
@@ -237,8 +257,7 @@ impl<'p> Cluster<'p> {
         for answer in &answers {
             problems.extend(self.stage.model.acknowledge(&answer.receipt));
         }
-        self.revive(&mut problems)?;
-        let owner = self.owner()?;
+        let owner = self.revive(&mut problems)?;
         let client = self.node(owner)?.client.clone();
         self.stage.resend(&client, scenario, &mut problems)?;
         let process = &self.nodes.get(owner).context("no such node")?.process;
@@ -281,19 +300,28 @@ impl<'p> Cluster<'p> {
             }
             Fault::StopOwner => {
                 self.node(owner)?.process.freeze()?;
-                // Requests to it aren't answered meanwhile.
-                wait_for("another to take over", || {
-                    let is_ready = |(number, node): (usize, &Node)| {
-                        number != owner
-                            && node.client.get("/readyz").is_ok_and(|answer| answer.status == 200)
-                    };
-                    Ok(self.nodes.iter().enumerate().any(is_ready).then_some(()))
-                })?;
+                self.until_overtaken(owner)?;
                 self.node(owner)?.process.thaw()?;
-                let status = self.node(owner)?.process.exited()?;
-                if status.code() != Some(EXIT_OVERTAKEN) {
-                    problems.push(format!("an owner that was overtaken ended with {status}"));
-                }
+                self.overtaken(owner, problems)
+            }
+            Fault::CutOwner => {
+                self.paths_of(owner).for_each(Relay::cut);
+                self.until_overtaken(owner)?;
+                self.paths_of(owner).for_each(Relay::mend);
+                self.overtaken(owner, problems)
+            }
+            Fault::CutStandby => {
+                self.paths_of(other).for_each(Relay::cut);
+                thread::sleep(away);
+                self.paths_of(other).for_each(Relay::mend);
+                Ok(())
+            }
+            Fault::CutLeader => {
+                let leader = self.leader()?;
+                let path = self.paths_of(owner).nth(leader).context("no such path")?;
+                path.cut();
+                thread::sleep(away);
+                path.mend();
                 Ok(())
             }
             Fault::StopStandby => {
@@ -317,6 +345,31 @@ impl<'p> Cluster<'p> {
         }
     }
 
+    fn paths_of(&self, node: usize) -> impl Iterator<Item = &Relay> {
+        self.paths.get(node).into_iter().flatten()
+    }
+
+    /// Waits until another node is the router. What is asked of the one before isn't answered meanwhile.
+    fn until_overtaken(&self, owner: usize) -> Result<()> {
+        wait_for("another to take over", || {
+            let is_ready = |(number, node): (usize, &Node)| {
+                number != owner
+                    && node.client.get("/readyz").is_ok_and(|answer| answer.status == 200)
+            };
+            Ok(self.nodes.iter().enumerate().any(is_ready).then_some(()))
+        })
+        .with_context(|| self.tails())
+    }
+
+    /// Waits until an owner that was overtaken has found out and ended.
+    fn overtaken(&mut self, owner: usize, problems: &mut Vec<String>) -> Result<()> {
+        let status = self.node(owner)?.process.exited()?;
+        if status.code() != Some(EXIT_OVERTAKEN) {
+            problems.push(format!("an owner that was overtaken ended with {status}"));
+        }
+        Ok(())
+    }
+
     fn kill(&mut self, number: usize) -> Result<()> {
         self.node(number)?.process.kill().map(drop)
     }
@@ -329,8 +382,33 @@ impl<'p> Cluster<'p> {
         server.start_again()
     }
 
+    /// Starts nodes that have ended until all agree on one that is the router; returns its number.
+    fn revive(&mut self, problems: &mut Vec<String>) -> Result<usize> {
+        let agreed = wait_for("all nodes to agree on an owner", || {
+            self.start_ended(problems)?;
+            Ok(self.agreed())
+        });
+        agreed.with_context(|| self.tails())
+    }
+
+    /// The number of the node that is the router, if the others say so, too.
+    fn agreed(&self) -> Option<usize> {
+        let answers = self.nodes.iter().map(|node| node.client.get("/plugins").ok());
+        let owners: Option<Vec<_>> = answers
+            .map(|answer| {
+                let answer = answer.filter(|answer| answer.status == 200)?;
+                Some(answer.header("usher-owner").map(str::to_owned))
+            })
+            .collect();
+        let owners = owners?;
+        let owner = owners.iter().position(Option::is_none)?;
+        let name = Some(format!("n{owner}"));
+        let is_agreed = |(number, told): (usize, &Option<String>)| number == owner || *told == name;
+        owners.iter().enumerate().all(is_agreed).then_some(owner)
+    }
+
     /// Starts nodes that have ended.
-    fn revive(&mut self, problems: &mut Vec<String>) -> Result<()> {
+    fn start_ended(&mut self, problems: &mut Vec<String>) -> Result<()> {
         for number in 0..NODES {
             let node = self.node(number)?;
             let Some(status) = node.process.ended()? else { continue };
