@@ -154,8 +154,10 @@ impl Standby {
     /// # Errors
     /// See [`OpenError`]. Another node may have been faster.
     pub fn claim(self) -> Result<Arc<EmbeddedBroker>, OpenError> {
-        let (store, recovered) = self.claim_store().map_err(refused(&self.options))?;
+        let claimed = self.claim_store().map_err(refused(&self.options));
+        // Who still has this node's stores reads nothing from now on.
         self.tables.set(None);
+        let (store, recovered) = claimed?;
         EmbeddedBroker::on_folder(self.options, self.folder, store, recovered, self.shared)
     }
 

@@ -1,7 +1,7 @@
 //! The side of the node that handles deliveries for the owner.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,8 +11,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle as Guests;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use usher_broker::StandbyStores;
 use usher_config::LiveConfig;
 use usher_event::{Listener as _, Outcome, Tracing};
@@ -27,6 +28,9 @@ use crate::wire::{Answered, Asked, Handle, Refused, decode, encode};
 /// Maximum deliveries under way.
 const RUNNING_MAX: u64 = 1_024;
 
+/// How long the end of what is under way is waited for.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// How long a delivery waits for the tables to have what its owner had.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 
@@ -40,6 +44,8 @@ pub struct Executor {
     plugins: Plugins,
     is_drained: AtomicBool,
     running: AtomicU64,
+    work: TaskTracker,
+    over: CancellationToken,
     /// Rings when there is something new to tell.
     changed: Arc<Notify>,
 }
@@ -74,13 +80,15 @@ impl Executor {
             plugins,
             is_drained: AtomicBool::new(false),
             running: AtomicU64::new(0),
+            work: TaskTracker::new(),
+            over: CancellationToken::new(),
             changed,
         })
     }
 
-    /// Answers questions, and tells what there is. Dropping it ends deliveries under way.
+    /// Answers questions, and tells what there is. Cancel-safe; what is under way goes on until
+    /// [`Executor::end`].
     pub async fn run(self: Arc<Self>, mut inbox: Inbox) -> Infallible {
-        let mut work = JoinSet::new();
         let mut next = Box::pin(sleep(Duration::ZERO));
         loop {
             tokio::select! {
@@ -88,7 +96,7 @@ impl Executor {
                     // The connection is closed for good only when the journal is.
                     let Some(question) = question else { return pending().await };
                     let this = Arc::clone(&self);
-                    work.spawn_on(async move {
+                    self.spawn(async move {
                         let answer = this.answer(&question.asked).await;
                         let sent = question.answer(answer).await;
                         if let Err(LinkError::TooLarge { bytes, max_bytes }) = sent {
@@ -98,9 +106,8 @@ impl Executor {
                             // The asker waits in vain; it gives up in time.
                             let _ = question.answer(refused).await;
                         }
-                    }, &self.guests);
+                    });
                 }
-                Some(_) = work.join_next() => {}
                 () = self.changed.notified() => next = Box::pin(sleep(Duration::ZERO)),
                 () = &mut next => {
                     next = Box::pin(sleep(EVERY));
@@ -109,6 +116,22 @@ impl Executor {
                     }
                 }
             }
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let over = self.over.clone();
+        let work = async move { over.run_until_cancelled_owned(work).await };
+        self.work.spawn_on(work.map(drop), &self.guests);
+    }
+
+    /// Ends what is under way, so that nothing reads the node's stores any more. Waits at most a second: a
+    /// guest gives way within a tick.
+    pub async fn end(&self) {
+        self.over.cancel();
+        self.work.close();
+        if timeout(END_MAX, self.work.wait()).await.is_err() {
+            tracing::warn!("deliveries for another owner did not end in time");
         }
     }
 
@@ -135,7 +158,9 @@ impl Executor {
                 handled.unwrap_or_else(panicked)
             }
             Ok(Asked::Prepare { version, from }) => {
-                self.plugins.prepare(version, from, Arc::clone(&self.link), &self.guests);
+                if let Some(work) = self.plugins.prepare(version, from, Arc::clone(&self.link)) {
+                    self.spawn(work);
+                }
                 Ok(Answered::Done)
             }
             Ok(Asked::Drain(is_drained)) => {

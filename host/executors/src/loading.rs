@@ -2,11 +2,11 @@
 //! for.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::runtime::Handle as Guests;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use usher_broker::StandbyStores;
@@ -129,18 +129,17 @@ impl Plugins {
         lock(&self.kept).iter().filter_map(told).collect()
     }
 
-    /// Has a version ready before long, with the component of the node `from`.
+    /// What has a version ready, with the component of the node `from`; `None` if it is, or is under way.
     pub(crate) fn prepare(
         &self,
         version: PluginVersion,
         from: String,
         link: Arc<dyn Asks>,
-        guests: &Guests,
-    ) {
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
         {
             let mut kept = lock(&self.kept);
             if kept.contains_key(&version) {
-                return;
+                return None;
             }
             let now = Instant::now();
             let of_plugin = |other: &PluginVersion| other.plugin == version.plugin;
@@ -155,7 +154,7 @@ impl Plugins {
         let (runtime, config) = (Arc::clone(&self.runtime), Arc::clone(&self.config));
         let (stores, turn) = (self.stores.clone(), Arc::clone(&self.turn));
         let (kept, changed) = (Arc::clone(&self.kept), Arc::clone(&self.changed));
-        guests.spawn(async move {
+        Some(async move {
             // Never closed.
             let _turn = turn.acquire().await;
             let loaded = load(&runtime, &config, &stores, &version, &from, &*link).await;
@@ -179,7 +178,7 @@ impl Plugins {
                 *there = (outcome, Instant::now());
             }
             changed.notify_one();
-        });
+        })
     }
 }
 

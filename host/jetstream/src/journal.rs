@@ -23,7 +23,7 @@ use crate::link::Link;
 use crate::message::{Content, Message, Parts};
 use crate::options::JetStreamOptions;
 use crate::owner::{self, Heard, Owner};
-use crate::stream::{BEHIND_TRIES_MAX, Placed, Stream, hex};
+use crate::stream::{Placed, Stream, hex};
 
 /// How often the owner may trim while a node looks where the stream begins.
 const TRIM_TRIES_MAX: u32 = 5;
@@ -589,8 +589,17 @@ async fn replica(
     local: LocalOptions,
     stream: &Stream,
 ) -> Result<LocalJournal, JournalError> {
+    let (mut begin, mut end) = (ReplicaOf { id: stream.id, position: 0, sequence: 1 }, 0);
+    if let Some((first, last)) = first_and_last(stream).await? {
+        // A claim, or a part of an unfinished record, has the position of the next record.
+        let is_whole = matches!(last.content, Content::Part { number, of, .. } if number == of);
+        end = last.position + u64::from(is_whole);
+        begin.position = first.position;
+        if let Some(record) = first_record(stream, first.position).await? {
+            begin.sequence = record.first_sequence;
+        }
+    }
     if !LocalJournal::exists(folder)? {
-        let (begin, _) = ends(stream, 0).await?;
         return LocalJournal::replica(folder, local, begin);
     }
     let (replica, recovery) = LocalJournal::open(folder, local)?;
@@ -603,7 +612,6 @@ async fn replica(
             folder.display()
         )));
     }
-    let (begin, end) = ends(stream, replica.end()).await?;
     if replica.end() > end {
         return Err(stream.error(format!(
             "it ends before position {end}, and this node has seen {}: the servers have lost something, or an \
@@ -621,30 +629,6 @@ async fn replica(
         return LocalJournal::replica(folder, local, begin);
     }
     Ok(replica)
-}
-
-/// Where the stream begins, and the position of its next record. Asks again for a while if that is less than
-/// this node knows of: a reader may have been told of a message that the stream's leader has yet to count
-/// (nats-server 2.15.1).
-async fn ends(stream: &Stream, known: u64) -> Result<(ReplicaOf, u64), JournalError> {
-    let mut tries = 0;
-    loop {
-        let (mut begin, mut end) = (ReplicaOf { id: stream.id, position: 0, sequence: 1 }, 0);
-        if let Some((first, last)) = first_and_last(stream).await? {
-            // A claim, or a part of an unfinished record, has the position of the next record.
-            let is_whole = matches!(last.content, Content::Part { number, of, .. } if number == of);
-            end = last.position + u64::from(is_whole);
-            begin.position = first.position;
-            if let Some(record) = first_record(stream, first.position).await? {
-                begin.sequence = record.first_sequence;
-            }
-        }
-        if known <= end || tries == BEHIND_TRIES_MAX {
-            return Ok((begin, end));
-        }
-        tries += 1;
-        stream.pause().await?;
-    }
 }
 
 /// The first message of a stream, and the last; `None` if there is none yet.

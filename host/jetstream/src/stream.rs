@@ -27,9 +27,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Waits between two tries.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// How often a stream that ends earlier than this node knows of is asked again: 5 s in all.
-pub(crate) const BEHIND_TRIES_MAX: u32 = 50;
-
 /// Parts of records are at most this long, whatever the server takes.
 const PART_MAX_BYTES: usize = 1_024 * 1_024;
 
@@ -209,18 +206,13 @@ impl Stream {
         placed
     }
 
-    /// Waits before the next try.
-    pub(crate) async fn pause(&self) -> Result<(), JournalError> {
-        again(&self.is_stopping).await
-    }
-
     /// Whether a message waits for servers that are away.
     pub(crate) fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Acquire)
     }
 
     async fn ask_to_place(&self, message: &Message, last: u64) -> Result<Placed, JournalError> {
-        let (mut is_told, mut behind) = (false, 0);
+        let mut is_told = false;
         loop {
             let publish = PublishMessage::build()
                 .headers(message.headers())
@@ -243,8 +235,7 @@ impl Stream {
                     Some(found) => return Ok(Placed::Taken(found)),
                     None => {
                         let (_, end) = self.bounds().await?;
-                        behind += u32::from(end < last);
-                        if behind > BEHIND_TRIES_MAX {
+                        if end < last {
                             return Err(self.error(format!(
                                 "it ends with message {end}, and {last} had been acknowledged: the \
                                  server has lost it, or an old backup was restored"

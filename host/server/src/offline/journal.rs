@@ -1,7 +1,6 @@
 //! `usher journal`: moves a journal between the data folder and NATS JetStream.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use usher_broker::Options;
 use usher_cli::ui::{CliError, Output};
@@ -35,7 +34,7 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
             }
             Ok(())
         })?;
-        let shared = SharedByNodes(Arc::clone(&journal));
+        let shared = SharedByNodes::of(&journal);
         let blobs = match args.to {
             JournalEngine::Jetstream => standby.share_blobs(&shared)?,
             JournalEngine::Embedded => standby.fetch_blobs(&shared)?,

@@ -93,13 +93,15 @@ async fn until_owned(
         let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
         let (standby, journal) = opening.await??;
         *lock(opened) = Arc::downgrade(&journal);
-        let standby = standby.with_blobs(Arc::new(SharedByNodes(Arc::clone(&journal))));
+        let standby = standby.with_blobs(Arc::new(SharedByNodes::of(&journal)));
         let executor = sandbox.executor(&standby, &journal, url.clone())?;
         let questions = journal.link().questions().await?;
         let standby = tokio::select! {
             standby = follow(standby, &journal) => standby?,
-            never = executor.run(questions) => match never {},
+            never = Arc::clone(&executor).run(questions) => match never {},
         };
+        executor.end().await;
+        drop(executor);
         match spawn_blocking(move || standby.claim()).await? {
             Ok(broker) => {
                 tracing::info!(node = journal.node(), "this node owns the journal");
@@ -135,28 +137,38 @@ pub(crate) fn open(
     Ok((standby, journal))
 }
 
-/// Blobs beside the journal.
-pub(crate) struct SharedByNodes(pub(crate) Arc<JetStreamJournal>);
+/// Blobs beside the journal, which this doesn't keep open: who closes it opens its folder again.
+pub(crate) struct SharedByNodes(Weak<JetStreamJournal>);
+
+impl SharedByNodes {
+    pub(crate) fn of(journal: &Arc<JetStreamJournal>) -> Self {
+        Self(Arc::downgrade(journal))
+    }
+
+    fn journal(&self) -> io::Result<Arc<JetStreamJournal>> {
+        self.0.upgrade().ok_or_else(|| io::Error::other("the journal is closed"))
+    }
+}
 
 impl SharedBlobs for SharedByNodes {
     fn has_put(&self, digest: &Digest) -> bool {
-        self.0.has_put_blob(&digest.to_string())
+        self.0.upgrade().is_some_and(|journal| journal.has_put_blob(&digest.to_string()))
     }
 
     fn put(&self, digest: &Digest, content: &[u8]) -> io::Result<()> {
-        self.0.put_blob(&digest.to_string(), content).map_err(io::Error::other)
+        self.journal()?.put_blob(&digest.to_string(), content).map_err(io::Error::other)
     }
 
     fn get(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
-        self.0.blob(&digest.to_string()).map_err(io::Error::other)
+        self.journal()?.blob(&digest.to_string()).map_err(io::Error::other)
     }
 
     fn remove(&self, digest: &Digest) -> io::Result<()> {
-        self.0.remove_blob(&digest.to_string()).map_err(io::Error::other)
+        self.journal()?.remove_blob(&digest.to_string()).map_err(io::Error::other)
     }
 
     fn list(&self) -> io::Result<Vec<Digest>> {
-        let names = self.0.blobs().map_err(io::Error::other)?;
+        let names = self.journal()?.blobs().map_err(io::Error::other)?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 }
