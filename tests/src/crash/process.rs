@@ -65,8 +65,9 @@ impl Process {
     /// It didn't come up; the error includes the end of its log.
     pub(super) fn ready(&self) -> Result<Client> {
         let client = self.listening()?;
+        // A standby that becomes the owner ends its connections.
         wait_for("the router to be ready", || {
-            Ok((client.get("/readyz")?.status == 200).then_some(()))
+            Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
         })
         .with_context(|| self.log.tail(30))?;
         Ok(client)
