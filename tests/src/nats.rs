@@ -9,7 +9,11 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::router::freeze;
 use crate::{Client, target_dir, wait_for};
+
+/// Where a server keeps its streams, in its folder.
+const STORE: &str = "store";
 
 /// A server of its own, which keeps its streams in a folder; killed when dropped.
 pub struct NatsServer {
@@ -93,6 +97,16 @@ impl NatsServer {
         format!("nats://{}", self.address)
     }
 
+    /// Stops it where it is (SIGSTOP), until it is killed.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        freeze(self.process.id())
+    }
+
+    /// Where a server of a cluster in `folder` keeps its streams.
+    pub(crate) fn store(folder: &Path, number: usize) -> PathBuf {
+        folder.join(format!("server-{number}")).join(STORE)
+    }
+
     /// Kills it.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
@@ -140,7 +154,7 @@ pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
 
 /// The block `jetstream` of a configuration.
 fn block(folder: &Path, settings: &str) -> String {
-    let store = folder.join("store").display().to_string();
+    let store = folder.join(STORE).display().to_string();
     format!("jetstream {{ store_dir: {store:?}\n{settings}\n}}\n")
 }
 

@@ -1,5 +1,6 @@
 //! The real router as a child process: start, stop, kill, restart.
 
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -180,6 +181,30 @@ impl Drop for Router {
     }
 }
 
+/// Sends a signal to a process.
+pub(crate) fn send(process: u32, signal: Signal) -> Result<()> {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let process = process.context("no such process id")?;
+    kill_process(process, signal).with_context(|| format!("sending {signal:?}"))
+}
+
+/// Sends SIGSTOP and waits until no thread of the process runs.
+pub(crate) fn freeze(process: u32) -> Result<()> {
+    send(process, Signal::STOP)?;
+    let tasks = Path::new("/proc").join(process.to_string()).join("task");
+    wait_for("every thread to stop", || {
+        for task in fs::read_dir(&tasks)? {
+            // A thread that has exited no longer runs.
+            let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            if !state.is_some_and(|state| "TtZX".contains(state)) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+}
+
 /// Kills the child when the thread that started it ends: it has a process group of its own, so
 /// signals to the harness don't reach it.
 #[cfg(target_os = "linux")]
@@ -204,6 +229,5 @@ pub(crate) fn listening(line: &Value) -> Option<String> {
 
 /// Sends a process SIGTERM.
 pub(crate) fn terminate(process: u32) -> Result<()> {
-    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    kill_process(process.context("no such process id")?, Signal::TERM).context("SIGTERM")
+    send(process, Signal::TERM)
 }

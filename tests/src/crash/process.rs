@@ -1,17 +1,16 @@
 //! The router as a process that can be killed at any moment, including before it is ready.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::folder::Folder;
 use crate::http::Client;
 use crate::log::Log;
-use crate::router::{die_with_parent, listening};
+use crate::router::{die_with_parent, freeze, listening, send};
 use crate::wait::poll;
 
 /// Polling interval. Shorter than the harness's default: a round has many waits.
@@ -95,19 +94,7 @@ impl Process {
         if self.ended()?.is_some() {
             return Ok(());
         }
-        self.signal(Signal::STOP)?;
-        let tasks = Path::new("/proc").join(self.child.id().to_string()).join("task");
-        wait_for("every thread to stop", || {
-            for task in fs::read_dir(&tasks)? {
-                // A thread that has exited no longer runs.
-                let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
-                let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-                if !state.is_some_and(|state| "TtZX".contains(state)) {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
-        })
+        freeze(self.child.id())
     }
 
     /// Sends SIGCONT.
@@ -116,9 +103,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let process = process.context("no such process id")?;
-        kill_process(process, signal).with_context(|| format!("sending {signal:?}"))
+        send(self.child.id(), signal)
     }
 
     /// Sends SIGKILL; returns the status if the process had exited before.

@@ -1,6 +1,7 @@
 //! Several nodes of one router on real NATS servers, of which some are killed, stopped and started again
 //! under load. Deliveries run on all nodes.
 
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use super::{PRODUCERS, Scenario, Stage, Summary, WHOLE_ROUNDS, tell};
 use crate::artefacts::target_dir;
 use crate::crash::load::Answers;
 use crate::crash::plan::Kind;
-use crate::crash::power::clear_leftovers;
+use crate::crash::power::{Disk, clear_leftovers, missing_for_power};
 use crate::crash::process::{Process, wait_for};
 use crate::crash::seed::Choices;
 use crate::crash::world::{Parts, World};
@@ -39,6 +40,8 @@ enum Fault {
     KillOwnerAndLeader,
     KillServers,
     KillNodes,
+    /// Of the disks of all servers; of none where that can't be done.
+    CutPower,
     /// Until another has taken over; then it goes on as if nothing had been.
     StopOwner,
     StopStandby,
@@ -53,13 +56,14 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::KillOwner,
         Self::KillStandby,
         Self::KillLeader,
         Self::KillOwnerAndLeader,
         Self::KillServers,
         Self::KillNodes,
+        Self::CutPower,
         Self::StopOwner,
         Self::StopStandby,
         Self::CutOwner,
@@ -82,6 +86,7 @@ impl Fault {
             Self::KillOwnerAndLeader => "the owner and the stream's leader are killed",
             Self::KillServers => "all servers are killed",
             Self::KillNodes => "all nodes are killed",
+            Self::CutPower => "the power of all servers' disks is cut",
             Self::StopOwner => "the owner is stopped, and goes on once overtaken",
             Self::StopStandby => "a standby is stopped for a while",
             Self::CutOwner => "the owner is cut off until it is overtaken",
@@ -132,6 +137,8 @@ struct Cluster<'p> {
     /// The paths from each node to each server.
     paths: Vec<Vec<Relay>>,
     servers: Vec<NatsServer>,
+    /// Those of the servers; none where their power can't be cut.
+    disks: Vec<Disk>,
     stage: Stage<'p>,
     _store: TempDir,
 }
@@ -139,6 +146,15 @@ struct Cluster<'p> {
 impl<'p> Cluster<'p> {
     fn start(parts: &'p Parts, server: &Path, seed: u64) -> Result<Self> {
         let store = tempfile::tempdir_in(parts.root())?;
+        let mut disks = Vec::new();
+        if missing_for_power().is_none() {
+            for number in 0..SERVERS {
+                let mount = NatsServer::store(store.path(), number);
+                fs::create_dir_all(&mount)?;
+                let image = store.path().join(format!("disk-{number}.img"));
+                disks.push(Disk::image(image, &mount)?);
+            }
+        }
         let settings = "sync_interval: always";
         let servers = NatsServer::cluster(server, store.path(), settings, SERVERS)?;
         let paths = (0..NODES).map(|_| {
@@ -159,6 +175,7 @@ impl<'p> Cluster<'p> {
             nodes: Vec::new(),
             paths,
             servers,
+            disks,
             stage: Stage::with(world, parts, seed),
             _store: store,
         };
@@ -293,8 +310,16 @@ impl<'p> Cluster<'p> {
                 self.kill(owner)?;
                 self.kill_leader(away)
             }
-            Fault::KillServers => {
+            Fault::KillServers | Fault::CutPower => {
+                if matches!(fault, Fault::CutPower) {
+                    // No call is in flight, so everything acknowledged must be there.
+                    self.servers.iter().try_for_each(NatsServer::freeze)?;
+                    self.disks.iter().try_for_each(Disk::cut)?;
+                }
                 self.servers.iter_mut().try_for_each(NatsServer::kill)?;
+                if matches!(fault, Fault::CutPower) {
+                    self.disks.iter_mut().try_for_each(Disk::restore)?;
+                }
                 thread::sleep(away);
                 self.servers.iter_mut().try_for_each(NatsServer::start_again)
             }
