@@ -1,10 +1,11 @@
 //! The side of the node that handles deliveries for the owner.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use crate::report::{EVERY, Report};
 use crate::wire::{Answered, Asked, Handle, Refused, decode, encode};
 
 /// Maximum deliveries under way.
-const RUNNING_MAX: u64 = 1_024;
+const RUNNING_MAX: usize = 1_024;
 
 /// How long the end of what is under way is waited for.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -43,19 +44,36 @@ pub struct Executor {
     guests: Guests,
     plugins: Plugins,
     is_drained: AtomicBool,
-    running: AtomicU64,
+    running: Mutex<BTreeSet<u64>>,
     work: TaskTracker,
     over: CancellationToken,
     /// Rings when there is something new to tell.
     changed: Arc<Notify>,
 }
 
-struct Running<'a>(&'a AtomicU64);
+/// A delivery under way.
+struct Running<'a> {
+    all: &'a Mutex<BTreeSet<u64>>,
+    number: u64,
+}
+
+impl<'a> Running<'a> {
+    /// `None` if there are too many.
+    fn begin(all: &'a Mutex<BTreeSet<u64>>, number: u64) -> Option<Self> {
+        let mut numbers = lock(all);
+        (numbers.len() < RUNNING_MAX).then(|| numbers.insert(number))?;
+        Some(Self { all, number })
+    }
+}
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        lock(self.all).remove(&self.number);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Executor {
@@ -79,7 +97,7 @@ impl Executor {
             guests,
             plugins,
             is_drained: AtomicBool::new(false),
-            running: AtomicU64::new(0),
+            running: Mutex::default(),
             work: TaskTracker::new(),
             over: CancellationToken::new(),
             changed,
@@ -143,7 +161,7 @@ impl Executor {
             url: self.url.clone(),
             position: self.stores.position(),
             is_drained: self.is_drained.load(Ordering::Relaxed),
-            running: self.running.load(Ordering::Relaxed),
+            running: lock(&self.running).iter().copied().collect(),
             plugins: self.plugins.told(),
         }
     }
@@ -184,11 +202,7 @@ impl Executor {
         if self.is_drained.load(Ordering::Relaxed) {
             return Err(Refused::Drained);
         }
-        if self.running.fetch_add(1, Ordering::Relaxed) >= RUNNING_MAX {
-            self.running.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::Busy);
-        }
-        let _running = Running(&self.running);
+        let _running = Running::begin(&self.running, handle.number).ok_or(Refused::Busy)?;
         let Kept::Ready { listener, turns, reads_stores } = self.plugins.get(&handle.version)
         else {
             return Err(Refused::NotReady);

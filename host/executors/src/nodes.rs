@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use usher_event::{BlobStore, Delivery, Digest, Outcome, PluginName};
 use usher_jetstream::LinkError;
 
 use crate::link::Asks;
-use crate::report::{Report, SILENT_AFTER};
+use crate::report::{EVERY, Report, SILENT_AFTER};
 use crate::wire::{Answered, Asked, Handle, PluginVersion, Refused, decode, encode};
 
 /// Maximum nodes beside the owner.
@@ -36,6 +37,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an outcome may take beyond the plugin's own deadlines.
 const OUTCOME_MARGIN: Duration = Duration::from_secs(5);
 
+/// A delivery that a node leaves out of so many reports in turn is lost.
+const REPORTS_WITHOUT_MAX: u32 = 2;
+
 /// How often it is looked whether a node that was asked still tells something.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -47,6 +51,8 @@ pub struct Nodes {
     blobs: Arc<dyn BlobStore>,
     /// Runs questions that nobody waits for.
     executor: Executor,
+    /// Counts deliveries that were handed over.
+    next: AtomicU64,
     known: Mutex<BTreeMap<String, Node>>,
 }
 
@@ -95,6 +101,8 @@ pub(crate) enum Unanswered {
     Refused(#[from] Refused),
     #[error("it fell silent")]
     Silent,
+    #[error("it doesn't know of it: the question or the answer was lost")]
+    Lost,
     #[error("{0}")]
     Unreadable(String),
 }
@@ -125,7 +133,7 @@ impl Nodes {
         committed: impl Fn() -> StateVersion + Send + Sync + 'static,
     ) -> Arc<Self> {
         let (committed, known) = (Box::new(committed), Mutex::default());
-        Arc::new(Self { link, committed, blobs, executor, known })
+        Arc::new(Self { link, committed, blobs, executor, next: AtomicU64::new(0), known })
     }
 
     /// Takes in what a node tells.
@@ -246,12 +254,15 @@ impl Nodes {
         delivery: &Delivery,
         deadline: Duration,
     ) -> Result<Outcome, Unanswered> {
-        let handle = Handle::new(turn.version.clone(), (self.committed)(), delivery);
+        let committed = (self.committed)();
+        // Of the owner before, too, a node may still have some.
+        let number = (committed.epoch << 40) + self.next.fetch_add(1, Ordering::Relaxed);
+        let handle = Handle::new(turn.version.clone(), number, committed, delivery);
         let asked = Asked::Handle(Box::new(handle));
         let answer = tokio::select! {
             // It may wait there for the one before it.
             answer = self.ask(&turn.node, &asked, deadline * 2 + OUTCOME_MARGIN) => answer,
-            () = self.until_silent(&turn.node) => Err(Unanswered::Silent),
+            error = self.until_lost(&turn.node, number) => Err(error),
         };
         let outcome = match answer {
             Ok(Answered::Outcome { outcome, staged }) => self.stage(*outcome, staged).await,
@@ -287,13 +298,25 @@ impl Nodes {
         Ok(outcome)
     }
 
-    /// Waits until nothing has been heard of a node for a while.
-    async fn until_silent(&self, name: &str) {
+    /// Waits until nothing has been heard of a node for a while, or it no longer has a delivery.
+    async fn until_lost(&self, name: &str, number: u64) -> Unanswered {
+        // What it told before it can have had the question says nothing.
+        let (mut known_of, mut without) = (Instant::now() + EVERY, 0);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            let known = self.known();
             let now = Instant::now();
-            if !self.known().get(name).is_some_and(|node| node.is_there(now)) {
-                return;
+            let Some(node) = known.get(name).filter(|node| node.is_there(now)) else {
+                return Unanswered::Silent;
+            };
+            if node.heard <= known_of {
+                continue;
+            }
+            known_of = node.heard;
+            without = if node.report.running.contains(&number) { 0 } else { without + 1 };
+            // An answer comes before what is told without the delivery, and may still wait to be read.
+            if without == REPORTS_WITHOUT_MAX {
+                return Unanswered::Lost;
             }
         }
     }

@@ -26,8 +26,8 @@ pub struct Report {
     pub position: u64,
     /// Whether it takes no deliveries, as an operator wants.
     pub is_drained: bool,
-    /// Deliveries under way.
-    pub running: u64,
+    /// Deliveries under way, by their owner's number. One that was lost on its way isn't there.
+    pub running: Vec<u64>,
     /// Plugins that it was asked to have.
     pub plugins: Vec<PluginThere>,
 }

@@ -45,6 +45,8 @@ pub(crate) enum Asked {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Handle {
     pub(crate) version: PluginVersion,
+    /// The owner's number of it; no other has it.
+    pub(crate) number: u64,
     epoch: u64,
     commit: u64,
     position: u64,
@@ -91,10 +93,16 @@ pub(crate) enum Refused {
 }
 
 impl Handle {
-    pub(crate) fn new(version: PluginVersion, owner: StateVersion, delivery: &Delivery) -> Self {
+    pub(crate) fn new(
+        version: PluginVersion,
+        number: u64,
+        owner: StateVersion,
+        delivery: &Delivery,
+    ) -> Self {
         let StateVersion { epoch, version: commit, position } = owner;
         Self {
             version,
+            number,
             epoch,
             commit,
             position,

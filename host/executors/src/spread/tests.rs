@@ -216,7 +216,7 @@ fn report(node: &str) -> Report {
         url: None,
         position: 0,
         is_drained: false,
-        running: 0,
+        running: Vec::new(),
         plugins: Vec::new(),
     }
 }
@@ -310,6 +310,36 @@ async fn what_a_node_does_not_handle_is_handled_here() {
         owner.hears("b", None);
         assert_eq!(owner.handle_beside().await, "b");
     }
+}
+
+/// A question that is lost, or its answer, is no wait: the node says what it has.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_a_node_does_not_have_is_handled_here() {
+    let owner = Arc::new(Owner::warm().await);
+    owner.link.set("b", There::NeverAnswers);
+    let PluginVersion { plugin, digest, settings } = owner.spread.version.clone();
+    let plugins = vec![PluginThere { plugin, digest, settings, problem: None }];
+    let tells = |running: Vec<u64>| {
+        let told = Report { plugins: plugins.clone(), running, ..report("b") };
+        owner.nodes.heard(&serde_json::to_vec(&told).unwrap());
+    };
+    tells(Vec::new());
+    let handling = {
+        let owner = Arc::clone(&owner);
+        tokio::spawn(async move { owner.handle_beside().await })
+    };
+    // While it has it, it is waited for.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tells(vec![3 << 40]);
+    }
+    assert!(!handling.is_finished());
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tells(vec![(3 << 40) + 1]);
+    }
+    assert!(handling.is_finished());
+    assert_eq!((handling.await.unwrap(), owner.given_up()), ("here".into(), 1));
 }
 
 /// What it says once it was given up is nobody's outcome.
