@@ -182,9 +182,8 @@ fn count(client: &Client, keys: std::ops::Range<u32>) -> Result<()> {
                 event("test.count", &format!("{key}-{round}"), &data)
             })
             .collect();
-        for event in events {
-            client.publish(&event)?;
-        }
+        // At once, so that some wait for others.
+        client.publish_batch(&events)?;
     }
     Ok(())
 }
@@ -219,7 +218,13 @@ fn standbys_handle_deliveries_for_the_owner() -> Result<()> {
         all.sort();
         all
     };
-    count(first.client(), 0..10)?;
+    // The owner has the other node get ready once it knows that it is worthwhile.
+    count(first.client(), 0..2)?;
+    wait_for("the other node to have the plugin", || {
+        let nodes = first.client().get_json("/nodes")?;
+        Ok((nodes["nodes"][1]["plugins"][0]["name"] == "state").then_some(()))
+    })?;
+    count(first.client(), 2..10)?;
     assert_eq!(counted(first.client())?, all(0..10));
     let before = handled_by(first.client(), "b")?;
     assert!(before > 0, "{}\n{}", first.client().get_json("/nodes")?, second.log_tail(20));

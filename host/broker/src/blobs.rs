@@ -108,6 +108,8 @@ pub(crate) struct Blobs {
     /// Bytes kept by each plugin, as of the newest commit.
     kept_bytes: RwLock<HashMap<Box<str>, u64>>,
     next_file: AtomicU64,
+    /// Whether content that is fetched from other nodes is kept here as well.
+    keeps_fetched: bool,
 }
 
 impl Blobs {
@@ -126,7 +128,27 @@ impl Blobs {
             loose: Arc::default(),
             kept_bytes: RwLock::default(),
             next_file: AtomicU64::new(0),
+            keeps_fetched: true,
         })
+    }
+
+    /// The content in a folder, and that of other nodes, to be read only: nobody removes here what is not
+    /// needed any more.
+    pub(crate) fn reading(
+        folder: PathBuf,
+        store: Arc<dyn Views>,
+        shared: Option<Arc<dyn SharedBlobs>>,
+    ) -> Self {
+        Self {
+            contents: Contents::Disk(folder),
+            shared,
+            store,
+            held: Mutex::default(),
+            loose: Arc::default(),
+            kept_bytes: RwLock::default(),
+            next_file: AtomicU64::new(0),
+            keeps_fetched: false,
+        }
     }
 
     /// The same, whose content other nodes have to find as well.
@@ -203,7 +225,7 @@ impl Blobs {
     fn fetch(&self, folder: &Path, digest: &Digest) -> io::Result<Option<Bytes>> {
         let Some(shared) = &self.shared else { return Ok(None) };
         let content = shared_content(&**shared, digest)?;
-        if let Some(content) = &content {
+        if let Some(content) = content.as_ref().filter(|_| self.keeps_fetched) {
             self.write_file(folder, digest, content)?;
         }
         Ok(content)

@@ -122,12 +122,8 @@ impl Standby {
     }
 
     /// State and blobs as this node has them.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
-    pub fn stores(&self) -> Result<StandbyStores, OpenError> {
-        let stores = StandbyStores::new(&self.tables, self.folder.blobs(), self.shared.clone());
-        stores.map_err(OpenFailure::Io).map_err(refused(&self.options))
+    pub fn stores(&self) -> StandbyStores {
+        StandbyStores::new(&self.tables, self.folder.blobs(), self.shared.clone())
     }
 
     /// Gives up what lies before a position, as the owner has.

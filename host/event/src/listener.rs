@@ -25,8 +25,8 @@ pub trait Listener: Send + Sync + 'static {
         instances
     }
 
-    /// Handles one delivery. Never panics and returns within the plugin's wall deadline plus a
-    /// small margin; every failure is a verdict.
+    /// Handles one delivery. Never panics; every failure is a verdict. Returns within the plugin's wall
+    /// deadline plus a small margin; where another machine doesn't, within a few of them.
     async fn handle(&self, delivery: &Delivery) -> Outcome;
 
     /// Runs a delivery once more for its recording: one whose emissions broke a rule, which shows only

@@ -43,7 +43,7 @@ pub struct Executor {
     tracing: Tracing,
     guests: Guests,
     plugins: Plugins,
-    is_drained: AtomicBool,
+    is_drained: Arc<AtomicBool>,
     running: Mutex<BTreeSet<u64>>,
     work: TaskTracker,
     over: CancellationToken,
@@ -78,6 +78,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Executor {
     /// Runs plugins with `runtime` on `guests`, as `config` says; state and blobs are those of `stores`.
+    /// `is_drained` outlives it: whether an operator wants it to take no deliveries.
+    #[allow(clippy::too_many_arguments, reason = "each is another part of the node")]
     pub fn new(
         link: Arc<dyn Asks>,
         url: Option<String>,
@@ -86,6 +88,7 @@ impl Executor {
         stores: StandbyStores,
         tracing: Tracing,
         guests: Guests,
+        is_drained: Arc<AtomicBool>,
     ) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
         let plugins = Plugins::new(runtime, config, stores.clone(), Arc::clone(&changed));
@@ -96,7 +99,7 @@ impl Executor {
             tracing,
             guests,
             plugins,
-            is_drained: AtomicBool::new(false),
+            is_drained,
             running: Mutex::default(),
             work: TaskTracker::new(),
             over: CancellationToken::new(),
@@ -107,6 +110,9 @@ impl Executor {
     /// Answers questions, and tells what there is. Cancel-safe; what is under way goes on until
     /// [`Executor::end`].
     pub async fn run(self: Arc<Self>, mut inbox: Inbox) -> Infallible {
+        // The sender can't be dropped: the plugins hold the configuration.
+        let mut is_warned = false;
+        let mut config_changes = self.plugins.config_changes();
         let mut next = Box::pin(sleep(Duration::ZERO));
         loop {
             tokio::select! {
@@ -126,11 +132,23 @@ impl Executor {
                         }
                     });
                 }
+                changed = config_changes.changed() => {
+                    if changed.is_ok() {
+                        self.plugins.forget();
+                    }
+                }
                 () = self.changed.notified() => next = Box::pin(sleep(Duration::ZERO)),
                 () = &mut next => {
                     next = Box::pin(sleep(EVERY));
-                    if let Ok(told) = serde_json::to_vec(&self.report()) {
-                        self.link.tell(told.into()).await;
+                    let told = encode(&self.report()).map_err(LinkError::Failed);
+                    let told = match told {
+                        Ok(told) => self.link.tell(told).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = told
+                        && !std::mem::replace(&mut is_warned, true)
+                    {
+                        tracing::warn!(%error, "this node can't tell the owner what it has");
                     }
                 }
             }
@@ -154,7 +172,7 @@ impl Executor {
     }
 
     /// What this node tells of itself.
-    pub fn report(&self) -> Report {
+    fn report(&self) -> Report {
         Report {
             node: self.link.node().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -167,7 +185,7 @@ impl Executor {
     }
 
     /// Answers a question of another node.
-    pub async fn answer(self: &Arc<Self>, question: &[u8]) -> Bytes {
+    async fn answer(self: &Arc<Self>, question: &[u8]) -> Bytes {
         let answered = match decode(question) {
             Ok(Asked::Handle(handle)) => {
                 // Listeners don't panic; if one does, only this delivery fails.

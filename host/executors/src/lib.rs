@@ -16,6 +16,7 @@ mod loading;
 mod nodes;
 mod report;
 mod spread;
+mod turns;
 mod wire;
 
 pub use executor::Executor;

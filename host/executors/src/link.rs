@@ -23,7 +23,10 @@ pub trait Asks: Send + Sync + 'static {
     -> Result<Bytes, LinkError>;
 
     /// Tells all nodes something, which some may not hear.
-    async fn tell(&self, what: Bytes);
+    ///
+    /// # Errors
+    /// It is too large, or the connection is closed.
+    async fn tell(&self, what: Bytes) -> Result<(), LinkError>;
 }
 
 #[async_trait]
@@ -45,7 +48,7 @@ impl Asks for Link {
         Self::ask(self, node, question, timeout).await
     }
 
-    async fn tell(&self, what: Bytes) {
-        Self::tell(self, what).await;
+    async fn tell(&self, what: Bytes) -> Result<(), LinkError> {
+        Self::tell(self, what).await
     }
 }

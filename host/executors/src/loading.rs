@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use usher_broker::StandbyStores;
 use usher_config::LiveConfig;
-use usher_event::{Digest, PluginName, SubscriptionName};
+use usher_event::{Digest, PluginName};
 use usher_runtime::{COMPONENT_MAX_BYTES, CompileBudget, Runtime, Settings, WasmListener};
 
 use crate::link::Asks;
 use crate::report::PluginThere;
+use crate::turns::Turns;
 use crate::wire::{Answered, Asked, PluginVersion, decode, encode};
 
 /// Versions that are kept of all plugins together, ready or not.
@@ -26,9 +27,6 @@ const OF_PLUGIN_MAX: usize = 3;
 
 /// Bytes of an answer besides a part of a component.
 const ANSWER_MAX_BYTES: usize = 64;
-
-/// Subscriptions of a plugin whose turns are kept while nothing is delivered.
-const SUBSCRIPTIONS_MAX: usize = 1_024;
 
 /// How long a part of a component may take.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,36 +50,6 @@ pub(crate) enum Kept {
     },
 }
 
-/// Turns of deliveries: so many at the same time of each subscription.
-pub(crate) struct Turns {
-    instances: usize,
-    of: Mutex<BTreeMap<SubscriptionName, Arc<Semaphore>>>,
-}
-
-impl Turns {
-    fn new(instances: usize) -> Self {
-        Self { instances, of: Mutex::default() }
-    }
-
-    /// Waits for a turn.
-    pub(crate) async fn take(
-        &self,
-        subscription: &SubscriptionName,
-    ) -> Option<OwnedSemaphorePermit> {
-        let turns = {
-            let mut of = lock(&self.of);
-            if of.len() >= SUBSCRIPTIONS_MAX && !of.contains_key(subscription) {
-                // Those without deliveries; permits keep the others.
-                of.retain(|_, turns| Arc::strong_count(turns) > 1);
-            }
-            let turns = of.entry(subscription.clone());
-            Arc::clone(turns.or_insert_with(|| Arc::new(Semaphore::new(self.instances))))
-        };
-        // Never closed.
-        turns.acquire_owned().await.ok()
-    }
-}
-
 /// The versions of plugins on this node.
 pub(crate) struct Plugins {
     runtime: Arc<Runtime>,
@@ -90,7 +58,7 @@ pub(crate) struct Plugins {
     /// Each with when it was used last.
     kept: Arc<Mutex<BTreeMap<PluginVersion, (Kept, Instant)>>>,
     /// One is loaded at a time.
-    turn: Arc<Semaphore>,
+    loading: Arc<Semaphore>,
     changed: Arc<Notify>,
 }
 
@@ -101,8 +69,8 @@ impl Plugins {
         stores: StandbyStores,
         changed: Arc<Notify>,
     ) -> Self {
-        let (kept, turn) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        Self { runtime, config, stores, kept, turn, changed }
+        let (kept, loading) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        Self { runtime, config, stores, kept, loading, changed }
     }
 
     pub(crate) fn get(&self, version: &PluginVersion) -> Kept {
@@ -113,6 +81,16 @@ impl Plugins {
             }
             None => Kept::NotReady,
         }
+    }
+
+    /// Notifies of changes of the configuration.
+    pub(crate) fn config_changes(&self) -> watch::Receiver<u64> {
+        self.config.changes()
+    }
+
+    /// Forgets all of them: their settings may have changed. Those that are asked for come back.
+    pub(crate) fn forget(&self) {
+        lock(&self.kept).clear();
     }
 
     /// What is told of them: all that is ready or has failed.
@@ -152,11 +130,11 @@ impl Plugins {
             kept.insert(version.clone(), (Kept::NotReady, now));
         }
         let (runtime, config) = (Arc::clone(&self.runtime), Arc::clone(&self.config));
-        let (stores, turn) = (self.stores.clone(), Arc::clone(&self.turn));
+        let (stores, loading) = (self.stores.clone(), Arc::clone(&self.loading));
         let (kept, changed) = (Arc::clone(&self.kept), Arc::clone(&self.changed));
         Some(async move {
             // Never closed.
-            let _turn = turn.acquire().await;
+            let _loading = loading.acquire().await;
             let loaded = load(&runtime, &config, &stores, &version, &from, &*link).await;
             let PluginVersion { plugin, digest, .. } = &version;
             let outcome = match loaded {
@@ -211,7 +189,10 @@ async fn load(
     let lasting = |reason: String| Problem::Lasting(reason);
     let file = format!("{plugin}.wasm");
     let loaded = runtime.load(bytes, &file, CompileBudget::Patient).await;
-    let loaded = loaded.map_err(|error| lasting(error.to_string()))?;
+    let loaded = loaded.map_err(|error| match error.kind.is_transient() {
+        true => Problem::Passing(error.to_string()),
+        false => lasting(error.to_string()),
+    })?;
     if loaded.description().name != *plugin {
         return Err(lasting(format!("it calls itself {}", loaded.description().name)));
     }

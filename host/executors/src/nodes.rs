@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Handle as Executor;
+use tokio::runtime::Handle as Tasks;
 use tokio::time::Instant;
 use usher_broker::StateVersion;
 use usher_event::{BlobStore, Delivery, Digest, Outcome, PluginName};
-use usher_jetstream::LinkError;
+use usher_jetstream::{LinkError, is_name};
 
 use crate::link::Asks;
-use crate::report::{EVERY, Report, SILENT_AFTER};
+use crate::report::{EVERY, PluginThere, Report, SILENT_AFTER};
 use crate::wire::{Answered, Asked, Handle, PluginVersion, Refused, decode, encode};
 
 /// Maximum nodes beside the owner.
@@ -31,11 +31,17 @@ const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Bytes of a component handed out at once, at most.
 const PART_MAX_BYTES: u64 = 256 * 1_024;
 
+/// A plugin whose deliveries a node could have had is wanted there for so long.
+const WANTED_FOR: Duration = Duration::from_secs(60);
+
 /// How long a short answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an outcome may take beyond the plugin's own deadlines.
 const OUTCOME_MARGIN: Duration = Duration::from_secs(5);
+
+/// Bytes of a delivery besides its event.
+const HANDLE_MAX_BYTES: usize = 1_024;
 
 /// A delivery that a node leaves out of so many reports in turn is lost.
 const REPORTS_WITHOUT_MAX: u32 = 2;
@@ -50,7 +56,7 @@ pub struct Nodes {
     committed: Box<dyn Fn() -> StateVersion + Send + Sync>,
     blobs: Arc<dyn BlobStore>,
     /// Runs questions that nobody waits for.
-    executor: Executor,
+    tasks: Tasks,
     /// Counts deliveries that were handed over.
     next: AtomicU64,
     known: Mutex<BTreeMap<String, Node>>,
@@ -73,6 +79,8 @@ struct Share {
     rests_until: Option<Instant>,
     /// When it was asked to have it ready.
     asked: Option<Instant>,
+    /// When it would have got some.
+    wanted: Option<Instant>,
 }
 
 /// A node, as the owner knows it.
@@ -108,13 +116,13 @@ pub(crate) enum Unanswered {
 }
 
 /// A delivery that a node handles. Dropping it ends its share.
-pub(crate) struct Turn {
+pub(crate) struct Handover {
     nodes: Arc<Nodes>,
     pub(crate) node: String,
     version: PluginVersion,
 }
 
-impl Drop for Turn {
+impl Drop for Handover {
     fn drop(&mut self) {
         self.nodes.with(&self.node, |node| {
             node.running = node.running.saturating_sub(1);
@@ -125,24 +133,22 @@ impl Drop for Turn {
 }
 
 impl Nodes {
-    /// None yet. `committed` is asked with each delivery; `executor` runs what is asked aside.
+    /// None yet. `committed` is asked with each delivery; `tasks` runs what is asked aside.
     pub fn new(
         link: Arc<dyn Asks>,
         blobs: Arc<dyn BlobStore>,
-        executor: Executor,
+        tasks: Tasks,
         committed: impl Fn() -> StateVersion + Send + Sync + 'static,
     ) -> Arc<Self> {
         let (committed, known) = (Box::new(committed), Mutex::default());
-        Arc::new(Self { link, committed, blobs, executor, next: AtomicU64::new(0), known })
+        Arc::new(Self { link, committed, blobs, tasks, next: AtomicU64::new(0), known })
     }
 
     /// Takes in what a node tells.
     pub fn heard(&self, told: &[u8]) {
-        let Ok(report) = serde_json::from_slice::<Report>(told) else {
-            tracing::warn!("what a node tells of itself can't be read");
-            return;
-        };
-        if report.node == self.link.node() {
+        // One that can't be read is of another version of Usher, whose nodes aren't given anything.
+        let Ok(report) = decode::<Report>(told) else { return };
+        if report.node == self.link.node() || !is_name(&report.node) {
             return;
         }
         let heard = Instant::now();
@@ -150,8 +156,8 @@ impl Nodes {
         if let Some(node) = known.get_mut(&report.node) {
             // Versions that it has no more, and that it isn't asked for.
             node.plugins.retain(|version, share| {
-                let is_asked = share.asked.is_some_and(|asked| asked + PREPARE_AGAIN_AFTER > heard);
-                share.running > 0 || is_asked || report.knows(version)
+                let is_wanted = share.wanted.is_some_and(|wanted| wanted + WANTED_FOR > heard);
+                share.running > 0 || is_wanted || report.knows(version)
             });
             (node.report, node.heard) = (report, heard);
             return;
@@ -171,7 +177,16 @@ impl Nodes {
     pub fn status(&self) -> Vec<NodeStatus> {
         let now = Instant::now();
         let status = |node: &Node| NodeStatus {
-            report: node.report.clone(),
+            report: Report {
+                plugins: node
+                    .report
+                    .plugins
+                    .iter()
+                    .filter(|there| node.wants(there, now))
+                    .cloned()
+                    .collect(),
+                ..node.report.clone()
+            },
             heard: now.saturating_duration_since(node.heard),
             is_there: node.is_there(now),
             running: node.running,
@@ -188,10 +203,18 @@ impl Nodes {
     pub async fn drain(&self, node: &str, is_drained: bool) -> Result<(), String> {
         let answer = self.ask(node, &Asked::Drain(is_drained), ANSWER_TIMEOUT).await;
         match answer.map_err(|error| error.to_string())? {
-            Answered::Done => Ok(()),
+            Answered::Done => {
+                self.with(node, |node| node.report.is_drained = is_drained);
+                Ok(())
+            }
             Answered::Refused(refused) => Err(refused.to_string()),
             _ => Err("it answered something else".to_owned()),
         }
+    }
+
+    /// Whether a delivery fits into a message.
+    pub(crate) fn fits(&self, delivery: &Delivery) -> bool {
+        delivery.event.encoded().len() + HANDLE_MAX_BYTES <= self.link.message_max_bytes()
     }
 
     /// How many nodes have this version ready. Asks the others to prepare it.
@@ -202,14 +225,15 @@ impl Nodes {
             if !node.is_there(now) || node.report.is_drained {
                 continue;
             }
+            let share = node.plugins.entry(version.clone()).or_default();
+            share.wanted = Some(now);
             if node.report.has(version) {
                 ready += 1;
-            } else if !node.report.knows(version) {
-                let share = node.plugins.entry(version.clone()).or_default();
-                if share.asked.is_none_or(|asked| asked + PREPARE_AGAIN_AFTER < now) {
-                    share.asked = Some(now);
-                    self.prepare(name.clone(), version.clone());
-                }
+            } else if !node.report.knows(version)
+                && share.asked.is_none_or(|asked| asked + PREPARE_AGAIN_AFTER < now)
+            {
+                share.asked = Some(now);
+                self.prepare(name.clone(), version.clone());
             }
         }
         ready
@@ -217,7 +241,7 @@ impl Nodes {
 
     fn prepare(self: &Arc<Self>, node: String, version: PluginVersion) {
         let this = Arc::clone(self);
-        self.executor.spawn(async move {
+        self.tasks.spawn(async move {
             let asked = Asked::Prepare { version, from: this.link.node().to_owned() };
             if let Err(error) = this.ask(&node, &asked, ANSWER_TIMEOUT).await {
                 tracing::debug!(node, %error, "a node doesn't prepare a plugin");
@@ -227,7 +251,7 @@ impl Nodes {
 
     /// The node that gets the next delivery of a plugin: the one with the least of them, if it has fewer
     /// than `max`.
-    pub(crate) fn choose(self: &Arc<Self>, version: &PluginVersion, max: u64) -> Option<Turn> {
+    pub(crate) fn choose(self: &Arc<Self>, version: &PluginVersion, max: u64) -> Option<Handover> {
         let now = Instant::now();
         let mut known = self.known();
         let running = |node: &Node| node.plugins.get(version).map_or(0, |share| share.running);
@@ -244,25 +268,25 @@ impl Nodes {
         }
         node.running += 1;
         node.plugins.entry(version.clone()).or_default().running += 1;
-        Some(Turn { nodes: Arc::clone(self), node: name.clone(), version: version.clone() })
+        Some(Handover { nodes: Arc::clone(self), node: name.clone(), version: version.clone() })
     }
 
     /// Has a node handle a delivery; gives it up once it falls silent.
     pub(crate) async fn handle(
         &self,
-        turn: &Turn,
+        handover: &Handover,
         delivery: &Delivery,
         deadline: Duration,
     ) -> Result<Outcome, Unanswered> {
         let committed = (self.committed)();
         // Of the owner before, too, a node may still have some.
         let number = (committed.epoch << 40) + self.next.fetch_add(1, Ordering::Relaxed);
-        let handle = Handle::new(turn.version.clone(), number, committed, delivery);
+        let handle = Handle::new(handover.version.clone(), number, committed, delivery);
         let asked = Asked::Handle(Box::new(handle));
         let answer = tokio::select! {
             // It may wait there for the one before it.
-            answer = self.ask(&turn.node, &asked, deadline * 2 + OUTCOME_MARGIN) => answer,
-            error = self.until_lost(&turn.node, number) => Err(error),
+            answer = self.ask(&handover.node, &asked, deadline * 2 + OUTCOME_MARGIN) => answer,
+            error = self.until_lost(&handover.node, number) => Err(error),
         };
         let outcome = match answer {
             Ok(Answered::Outcome { outcome, staged }) => self.stage(*outcome, staged).await,
@@ -270,13 +294,13 @@ impl Nodes {
             Ok(_) => Err(Unanswered::Unreadable("it answered something else".to_owned())),
             Err(error) => Err(error),
         };
-        self.with(&turn.node, |node| match &outcome {
+        self.with(&handover.node, |node| match &outcome {
             Ok(_) => node.handled += 1,
             Err(error) => {
                 node.given_up += 1;
                 // What is too large is that of any node.
                 let is_nodes = !matches!(error, Unanswered::Link(LinkError::TooLarge { .. }));
-                let share = node.plugins.entry(turn.version.clone()).or_default();
+                let share = node.plugins.entry(handover.version.clone()).or_default();
                 share.rests_until = is_nodes.then(|| Instant::now() + REST);
             }
         });
@@ -374,6 +398,14 @@ fn part(file: &Path, offset: u64, max_bytes: u64) -> io::Result<(u64, Bytes)> {
 }
 
 impl Node {
+    /// Whether a plugin is ready there, or its problem is one that matters now.
+    fn wants(&self, there: &PluginThere, now: Instant) -> bool {
+        let of_version = |(version, share): (&PluginVersion, &Share)| {
+            version.is(there) && share.wanted.is_some_and(|wanted| wanted + WANTED_FOR > now)
+        };
+        there.problem.is_none() || self.plugins.iter().any(of_version)
+    }
+
     fn is_there(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.heard) < SILENT_AFTER
     }

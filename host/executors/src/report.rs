@@ -59,7 +59,7 @@ impl Report {
 }
 
 impl PluginVersion {
-    fn is(&self, there: &PluginThere) -> bool {
+    pub(crate) fn is(&self, there: &PluginThere) -> bool {
         let Self { plugin, digest, settings } = self;
         (plugin, digest, settings) == (&there.plugin, &there.digest, &there.settings)
     }

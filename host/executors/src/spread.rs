@@ -9,6 +9,7 @@ use usher_config::PluginConfig;
 use usher_event::{Delivery, Digest, Listener, Outcome, PluginName};
 
 use crate::nodes::{Nodes, Unanswered};
+use crate::turns::Turns;
 use crate::wire::{PluginVersion, Refused};
 
 /// Deliveries that take less on average stay here: handing one over costs the owner about a tenth of this.
@@ -30,6 +31,9 @@ pub struct Spread {
     /// Deliveries of a subscription that a node handles at the same time.
     instances: usize,
     running_here: AtomicU64,
+    turns: Turns,
+    /// Whether other nodes had some.
+    is_spread: AtomicBool,
     /// How long deliveries took, on average.
     took_us: AtomicU64,
     /// Whether what it returns is too large to be handed back.
@@ -64,6 +68,8 @@ impl Spread {
             version: PluginVersion::new(here.name(), here.digest(), config),
             deadline: Duration::from_millis(config.limits.wall_ms),
             instances: config.instances,
+            turns: Turns::new(config.instances),
+            is_spread: AtomicBool::new(false),
             here,
             nodes,
             running_here: AtomicU64::new(0),
@@ -86,17 +92,18 @@ impl Spread {
     }
 
     async fn handle_there(&self, delivery: &Delivery) -> Option<Outcome> {
-        if delivery.is_dry_run || !self.is_worthwhile() {
+        if delivery.is_dry_run || !self.is_worthwhile() || !self.nodes.fits(delivery) {
             return None;
         }
-        let running_here = self.running_here.load(Ordering::Relaxed);
-        let is_full = running_here >= self.instances as u64;
-        let ahead = if is_full { ahead(self.instances) as u64 } else { 0 };
-        let turn = self.nodes.choose(&self.version, running_here + ahead)?;
-        match self.nodes.handle(&turn, delivery, self.deadline).await {
+        let (running_here, instances) =
+            (self.running_here.load(Ordering::Relaxed), self.instances as u64);
+        let ahead = if running_here >= instances { ahead(self.instances) as u64 } else { 0 };
+        let max = running_here.min(instances) + ahead;
+        let handover = self.nodes.choose(&self.version, max)?;
+        match self.nodes.handle(&handover, delivery, self.deadline).await {
             Ok(outcome) => Some(outcome),
             Err(error) => {
-                let node = &turn.node;
+                let node = &handover.node;
                 let (plugin, sequence) = (self.name().as_str(), delivery.sequence);
                 if let Unanswered::Refused(Refused::TooLarge { .. }) = &error
                     && !self.is_too_large.swap(true, Ordering::Relaxed)
@@ -133,6 +140,9 @@ impl Listener for Spread {
 
     fn at_once(&self, instances: usize) -> usize {
         let there = if self.is_worthwhile() { self.nodes.ready(&self.version) } else { 0 };
+        if there > 0 {
+            self.is_spread.store(true, Ordering::Relaxed);
+        }
         instances + there * (instances + ahead(instances))
     }
 
@@ -140,6 +150,11 @@ impl Listener for Spread {
         let outcome = match self.handle_there(delivery).await {
             Some(outcome) => outcome,
             None => {
+                // There may be more deliveries than this node is to handle.
+                let _turn = match self.is_spread.load(Ordering::Relaxed) {
+                    true => self.turns.take(&delivery.subscription).await,
+                    false => None,
+                };
                 let _running = Running::new(&self.running_here);
                 self.here.handle(delivery).await
             }

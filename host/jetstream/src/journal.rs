@@ -142,6 +142,11 @@ impl JetStreamJournal {
         &self.shared.options.node
     }
 
+    /// Where clients reach this node, as it tells the others.
+    pub fn url(&self) -> Option<&str> {
+        self.shared.options.url.as_deref()
+    }
+
     /// The link to the router's other nodes.
     pub fn link(&self) -> Link {
         let JetStreamOptions { stream, node, .. } = &self.shared.options;

@@ -57,6 +57,15 @@ pub struct Inbox {
     client: Client,
 }
 
+fn message_max_bytes(client: &Client) -> usize {
+    client.max_payload().saturating_sub(ENVELOPE_MAX_BYTES)
+}
+
+fn check_size(client: &Client, message: &Bytes) -> Result<(), LinkError> {
+    let (bytes, max_bytes) = (message.len(), message_max_bytes(client));
+    if bytes > max_bytes { Err(LinkError::TooLarge { bytes, max_bytes }) } else { Ok(()) }
+}
+
 impl Link {
     pub(crate) fn new(client: Client, stream: &str, node: &str) -> Self {
         Self { client, stream: stream.to_owned(), node: node.to_owned() }
@@ -69,7 +78,7 @@ impl Link {
 
     /// The longest message that the servers take.
     pub fn message_max_bytes(&self) -> usize {
-        self.client.max_payload().saturating_sub(ENVELOPE_MAX_BYTES)
+        message_max_bytes(&self.client)
     }
 
     /// Asks a node, and waits for its answer.
@@ -82,10 +91,7 @@ impl Link {
         question: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, LinkError> {
-        let (bytes, max_bytes) = (question.len(), self.message_max_bytes());
-        if bytes > max_bytes {
-            return Err(LinkError::TooLarge { bytes, max_bytes });
-        }
+        check_size(&self.client, &question)?;
         let request = Request::new().payload(question).timeout(Some(timeout));
         let answer = self.client.send_request(self.questions_of(node), request).await;
         answer.map(|answer| answer.payload).map_err(|error| match error.kind() {
@@ -95,10 +101,14 @@ impl Link {
         })
     }
 
-    /// Tells all nodes something.
-    pub async fn tell(&self, what: Bytes) {
-        // What isn't heard is told again.
-        let _ = self.client.publish(self.reports(), what).await;
+    /// Tells all nodes something, which some may not hear.
+    ///
+    /// # Errors
+    /// It is too large, or the connection is closed.
+    pub async fn tell(&self, what: Bytes) -> Result<(), LinkError> {
+        check_size(&self.client, &what)?;
+        let told = self.client.publish(self.reports(), what).await;
+        told.map_err(|error| LinkError::Failed(error.to_string()))
     }
 
     /// Questions to this node from now on.
@@ -146,10 +156,7 @@ impl Question {
     /// # Errors
     /// [`LinkError::TooLarge`]: nothing was sent.
     pub async fn answer(&self, answer: Bytes) -> Result<(), LinkError> {
-        let max_bytes = self.client.max_payload().saturating_sub(ENVELOPE_MAX_BYTES);
-        if answer.len() > max_bytes {
-            return Err(LinkError::TooLarge { bytes: answer.len(), max_bytes });
-        }
+        check_size(&self.client, &answer)?;
         let Some(reply) = self.reply.clone() else { return Ok(()) };
         let answered = self.client.publish(reply, answer).await;
         answered.map_err(|error| LinkError::Failed(error.to_string()))

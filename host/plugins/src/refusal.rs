@@ -1,6 +1,5 @@
 //! Why a plugin file was refused, and whether a retry can succeed.
 
-use usher_event::FailureClass;
 use usher_router::InstallError;
 use usher_runtime::{CompileError, LoadError, LoadErrorKind};
 
@@ -34,14 +33,7 @@ impl Refusal {
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
         match &error.kind {
-            // How long a guest takes depends on the load of the machine; any other failure repeats.
-            LoadErrorKind::Describe {
-                class: FailureClass::Timeout | FailureClass::Host, ..
-            }
-            | LoadErrorKind::Host(_)
-            | LoadErrorKind::Compile(CompileError::NotRun(_) | CompileError::Starved { .. }) => {
-                Self::transient(error)
-            }
+            kind if kind.is_transient() => Self::transient(error),
             // Retrying an expensive compile failure would defeat the limits.
             LoadErrorKind::Compile(
                 CompileError::TooSlow { .. }
@@ -68,6 +60,8 @@ impl From<InstallError> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use usher_event::FailureClass;
+
     use super::*;
 
     #[test]

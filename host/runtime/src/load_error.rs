@@ -16,6 +16,20 @@ pub struct LoadError {
     pub kind: LoadErrorKind,
 }
 
+impl LoadErrorKind {
+    /// Whether the same bytes may be loaded another time: how long a guest takes depends on the load of the
+    /// machine; any other failure repeats.
+    pub fn is_transient(&self) -> bool {
+        use FailureClass::{Host, Timeout};
+        matches!(
+            self,
+            Self::Describe { class: Timeout | Host, .. }
+                | Self::Host(_)
+                | Self::Compile(CompileError::NotRun(_) | CompileError::Starved { .. })
+        )
+    }
+}
+
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadErrorKind {

@@ -174,6 +174,9 @@ impl Runtime {
     /// # Errors
     /// The folder is not usable.
     pub fn open_cache(&self, dir: &Path) -> Result<(), RuntimeError> {
+        if self.inner.cache.get().is_some() {
+            return Ok(());
+        }
         let cache = Cache::open(dir).map_err(RuntimeError::Cache)?;
         // Already set: keep the first one.
         let _ = self.inner.cache.set(cache);

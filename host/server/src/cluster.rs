@@ -75,7 +75,7 @@ impl Cluster {
             name: self.journal.node().to_owned(),
             state: NodeState::Owner,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            url: self.journal.owner().and_then(|owner| owner.url),
+            url: self.journal.url().map(str::to_owned),
             epoch: Some(self.journal.epoch()),
             position: end,
             behind: 0,

@@ -22,6 +22,7 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -34,7 +35,7 @@ use self::closing::{
     EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running,
 };
 use self::reload::reload;
-use self::standby::Sandbox;
+use self::standby::PluginRunner;
 use crate::access::Access;
 use crate::cluster::Cluster;
 use crate::descriptors::Descriptors;
@@ -99,7 +100,9 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
         Ok(Ended::With(code)) => ExitCode::from(code),
         Ok(Ended::Left) => {
             // The same process, so that what watches over it sees no end.
-            let error = Command::new(sandbox::program()).args(std::env::args_os().skip(1)).exec();
+            let program = std::env::current_exe().ok().filter(|program| program.exists());
+            let program = program.unwrap_or_else(sandbox::program);
+            let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
             tracing::error!(%error, "this node can't follow: the program can't be started again");
             ExitCode::from(EXIT_FAILED)
         }
@@ -203,6 +206,9 @@ async fn serve(
         .map_err(|error| anyhow!("{error}"))?;
     let runtime = Arc::new(runtime);
     let live = Arc::new(LiveConfig::new(Arc::clone(&config)));
+    // Until this returns: nodes are heard while deliveries end, and a standby has its configuration read.
+    let mut aside = JoinSet::new();
+    aside.spawn(reload(flags.clone(), Arc::clone(&live), hangups));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let exporter = config.tracing.as_ref().map(Exporter::start).transpose()?.map(Arc::new);
     let tracing = exporter.clone().map_or_else(Tracing::default, |sink| Tracing::new(sink));
@@ -236,15 +242,16 @@ async fn serve(
             make_folder(&config.data)
                 .with_context(|| format!("can't make {}", config.data.display()))?;
             open_access(&config, &clock).await?.check_places(&config.listen)?;
-            runtime.open_cache(&config.data.join(CACHE)).map_err(|error| anyhow!("{error}"))?;
-            let sandbox = Sandbox {
+            let plugins = PluginRunner {
                 runtime: Arc::clone(&runtime),
                 config: Arc::clone(&live),
                 tracing: tracing.clone(),
                 guests: guests.clone(),
+                cache: config.data.join(CACHE),
+                is_drained: Arc::default(),
             };
             let owned = tokio::select! {
-                owned = standby::own(options, place, &listeners, tls.clone(), &sandbox) => owned?,
+                owned = standby::own(options, place, &listeners, tls.clone(), &plugins) => owned?,
                 () = signals.next() => {
                     tracing::info!("stopped");
                     return Ok(Ended::With(EXIT_DONE));
@@ -335,6 +342,9 @@ async fn serve(
         readiness: Readiness::waiting("the plugins are being loaded"),
     });
 
+    if let Some(cluster) = cluster.clone() {
+        aside.spawn(async move { cluster.run(records).await });
+    }
     let (stop, stopped) = watch::channel(false);
     let mut http = tokio::spawn(crate::http::serve(listeners, Arc::clone(&app), stopped.clone()));
     let (ready, is_ready) = oneshot::channel();
@@ -350,7 +360,6 @@ async fn serve(
         reason = until_poisoned(&*broker) => Why::StoreFailed(reason),
         reason = until_failed(cluster.as_deref()) => Why::StoreFailed(reason),
         () = until_leaving(cluster.as_deref()) => Why::Leaving,
-        never = with_nodes(cluster.as_deref(), records) => match never {},
         ended = &mut http => Why::ended(HTTP, ended),
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
@@ -358,7 +367,7 @@ async fn serve(
         never = watch_certificate(tls.as_deref()) => match never {},
         never = keep_last_used(&access) => match never {},
         never = samples::keep(&app.samples, &*app.broker, &*app.clock) => match never {},
-        never = reload(flags.clone(), live, &access, hangups) => match never {},
+        never = adopt_tokens(&access, &live) => match never {},
     };
     let is_leaving = matches!(why, Why::Leaving);
     let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
@@ -430,11 +439,19 @@ async fn until_leaving(cluster: Option<&Cluster>) {
     }
 }
 
-/// Has other nodes handle deliveries. Never returns.
-async fn with_nodes(cluster: Option<&Cluster>, records: Arc<PluginRecords>) -> Infallible {
-    match cluster {
-        Some(cluster) => cluster.run(records).await,
-        None => pending().await,
+/// Has tokens follow the configuration. Never returns.
+async fn adopt_tokens(access: &Access, live: &LiveConfig) -> Infallible {
+    let mut changes = live.changes();
+    // A standby's may have changed since the start.
+    let mut has_changed = *changes.borrow() > 0;
+    loop {
+        if has_changed {
+            access.adopt(&live.now().tokens);
+        }
+        if changes.changed().await.is_err() {
+            return pending().await;
+        }
+        has_changed = true;
     }
 }
 

@@ -371,7 +371,11 @@ impl<'p> Stage<'p> {
         }
         let earlier = resent.len();
         resent.extend(scenario.planned.iter().cloned());
-        let receipts = publish(client, &resent)?;
+        let receipts = match self.world.is_cluster() {
+            false => publish(client, &resent)?,
+            // Servers that have just begun have no leader yet.
+            true => wait_for("events to be accepted", || Ok(publish(client, &resent).ok()))?,
+        };
         ensure!(receipts.len() == resent.len(), "{} receipts for {}", receipts.len(), resent.len());
         for (number, (receipt, planned)) in receipts.iter().zip(&resent).enumerate() {
             if receipt.id != planned.id {

@@ -196,6 +196,11 @@ impl World {
         Process::spawn(&self.binary, folder)
     }
 
+    /// Whether the router has several nodes.
+    pub(super) fn is_cluster(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     fn folders(&self) -> impl Iterator<Item = &Folder> {
         std::iter::once(&self.folder).chain(&self.others)
     }

@@ -1,7 +1,6 @@
 //! State and blobs as a standby's tables have them, for deliveries that it handles for the owner.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StateReader, StoreError};
 
 use crate::SharedBlobs;
-use crate::blobs::{Blobs, Contents};
+use crate::blobs::Blobs;
 use crate::state::CommittedState;
 use crate::store::tables::LsmTables;
 use crate::store::{StoreFailure, Tables as _, Unreadable, View, Views};
@@ -66,8 +65,8 @@ pub struct StandbyStores {
     tables: Arc<FollowedTables>,
     state: Arc<CommittedState>,
     blobs: Arc<StandbyBlobs>,
-    /// The epoch of the owner whose version [`StandbyStores::until`] has set.
-    epoch: Arc<Mutex<u64>>,
+    /// The newest epoch of an owner, and its highest version that the tables have.
+    newest: Arc<Mutex<(u64, u64)>>,
 }
 
 impl StandbyStores {
@@ -75,15 +74,16 @@ impl StandbyStores {
         tables: &Arc<FollowedTables>,
         blobs: PathBuf,
         shared: Option<Arc<dyn SharedBlobs>>,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let views = Arc::clone(tables) as Arc<dyn Views>;
-        let kept = Blobs::open(Contents::Disk(blobs), Arc::clone(&views))?.shared_by(shared);
-        Ok(Self {
+        let kept = Blobs::reading(blobs, Arc::clone(&views), shared);
+        let (staged, kept_bytes) = (Mutex::default(), Mutex::default());
+        Self {
             tables: Arc::clone(tables),
             state: Arc::new(CommittedState::new(views)),
-            blobs: Arc::new(StandbyBlobs { kept, staged: Mutex::default() }),
-            epoch: Arc::default(),
-        })
+            blobs: Arc::new(StandbyBlobs { kept, tables: Arc::clone(tables), staged, kept_bytes }),
+            newest: Arc::default(),
+        }
     }
 
     /// Waits until the tables have what the owner had, as it says. What is read from then on is at least
@@ -92,13 +92,16 @@ impl StandbyStores {
         let mut applied = self.tables.applied.subscribe();
         // The sender is this one's.
         let _ = applied.wait_for(|applied| *applied >= owner.position).await;
-        let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        if owner.epoch < *epoch {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoch, version) = *newest;
+        if owner.epoch < epoch {
             return false;
         }
-        *epoch = owner.epoch;
-        // Under the lock. It may be lower than the one before: what is read is then taken for older.
-        self.state.is_at(owner.version);
+        // Each owner counts anew. What tables have of an epoch they keep.
+        let known = if owner.epoch == epoch { version } else { 0 };
+        *newest = (owner.epoch, owner.version.max(known));
+        // Under the lock, so that none sets a lower one later.
+        self.state.is_at(newest.1);
         true
     }
 
@@ -132,8 +135,11 @@ impl std::fmt::Debug for StandbyStores {
 /// Blobs that are there, and content that deliveries under way have staged.
 struct StandbyBlobs {
     kept: Blobs,
+    tables: Arc<FollowedTables>,
     /// Each as long as a [`StagedBlob`] of it lives: what a delivery may put is limited by its limits.
     staged: Mutex<HashMap<Digest, Weak<Bytes>>>,
+    /// By plugin, as of a position: to add them up reads all of them.
+    kept_bytes: Mutex<HashMap<PluginName, (u64, u64)>>,
 }
 
 impl StandbyBlobs {
@@ -170,12 +176,21 @@ impl BlobStore for StandbyBlobs {
     }
 
     fn kept_bytes(&self, plugin: &PluginName) -> Result<u64, StoreError> {
+        // Before they are read: what is added up may be newer, never older.
+        let position = *self.tables.applied.borrow();
+        let known = || self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, bytes)) = known().get(plugin)
+            && *at == position
+        {
+            return Ok(*bytes);
+        }
         let (mut bytes, mut after) = (0, None);
         loop {
             let page = self.kept.list(plugin, after.as_ref(), PAGE_MAX_BLOBS)?;
             bytes += page.iter().map(|blob| blob.size_bytes).sum::<u64>();
             after = page.last().map(|blob| blob.digest);
             if page.len() < PAGE_MAX_BLOBS {
+                known().insert(plugin.clone(), (position, bytes));
                 return Ok(bytes);
             }
         }

@@ -88,7 +88,9 @@ impl Asks for FakeLink {
         Ok(encode(&answered).unwrap())
     }
 
-    async fn tell(&self, _: Bytes) {}
+    async fn tell(&self, _: Bytes) -> Result<(), LinkError> {
+        Ok(())
+    }
 }
 
 fn acked_at(node: &str) -> Outcome {
@@ -188,7 +190,7 @@ impl Owner {
         let PluginVersion { plugin, digest, settings } = self.spread.version.clone();
         let problem = problem.map(str::to_owned);
         let plugins = vec![PluginThere { plugin, digest, settings, problem }];
-        self.nodes.heard(&serde_json::to_vec(&Report { plugins, ..report(node) }).unwrap());
+        self.nodes.heard(&encode(&Report { plugins, ..report(node) }).unwrap());
     }
 
     /// Where the next delivery is handled.
@@ -250,7 +252,7 @@ async fn quick_deliveries_stay_here() {
 async fn a_node_is_asked_to_have_a_slow_plugin_and_then_gets_its_share() {
     let owner = Owner::warm().await;
     owner.link.set("b", There::Handles);
-    owner.nodes.heard(&serde_json::to_vec(&report("b")).unwrap());
+    owner.nodes.heard(&encode(&report("b")).unwrap());
     assert_eq!(owner.spread.at_once(4), 4);
     tokio::time::sleep(Duration::from_millis(1)).await;
     // Not again and again.
@@ -321,7 +323,7 @@ async fn a_delivery_that_a_node_does_not_have_is_handled_here() {
     let plugins = vec![PluginThere { plugin, digest, settings, problem: None }];
     let tells = |running: Vec<u64>| {
         let told = Report { plugins: plugins.clone(), running, ..report("b") };
-        owner.nodes.heard(&serde_json::to_vec(&told).unwrap());
+        owner.nodes.heard(&encode(&told).unwrap());
     };
     tells(Vec::new());
     let handling = {
@@ -374,7 +376,7 @@ async fn a_node_that_is_drained_or_has_a_problem_gets_nothing() {
     let PluginVersion { plugin, digest, settings } = owner.spread.version.clone();
     let plugins = vec![PluginThere { plugin, digest, settings, problem: None }];
     let drained = Report { plugins, is_drained: true, ..report("b") };
-    owner.nodes.heard(&serde_json::to_vec(&drained).unwrap());
+    owner.nodes.heard(&encode(&drained).unwrap());
     assert_eq!((owner.spread.at_once(4), owner.handle_beside().await), (4, "here".into()));
     owner.hears("b", None);
     assert_eq!(owner.handle_beside().await, "b");
@@ -423,14 +425,14 @@ async fn nodes_are_limited() {
     let owner = Owner::new(SLOW);
     let names = || owner.nodes.status().into_iter().map(|node| node.report.node);
     for number in 0..=crate::NODES_MAX {
-        owner.nodes.heard(&serde_json::to_vec(&report(&format!("n{number}"))).unwrap());
+        owner.nodes.heard(&encode(&report(&format!("n{number}"))).unwrap());
     }
     assert_eq!(names().count(), crate::NODES_MAX);
     tokio::time::sleep(SILENT_AFTER).await;
-    owner.nodes.heard(&serde_json::to_vec(&report("late")).unwrap());
+    owner.nodes.heard(&encode(&report("late")).unwrap());
     assert_eq!(names().collect::<Vec<_>>(), ["late"]);
     owner.nodes.heard(b"{}");
-    owner.nodes.heard(&serde_json::to_vec(&report("a")).unwrap());
+    owner.nodes.heard(&encode(&report("a")).unwrap());
     assert_eq!(names().count(), 1);
 }
 

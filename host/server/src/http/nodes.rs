@@ -1,8 +1,10 @@
 //! `/nodes`: the nodes of the router, and what an operator has them do.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
-use usher_api::Nodes;
+use usher_api::{Nodes, Plugin};
 use usher_broker::{Change, NodeChange, Operation};
 use usher_jetstream::{NAME_MAX_CHARS, is_name};
 
@@ -14,7 +16,7 @@ use crate::cluster::{Cluster, NodeError};
 
 /// Lists them.
 pub(super) async fn list(State(api): State<Api>) -> Json<Nodes> {
-    Json(all(&api))
+    Json(all(&api, &api.running.plugins.status()))
 }
 
 /// Has a node take no deliveries.
@@ -62,12 +64,12 @@ async fn change(
     let recorded = Operation::Record(Change::Node { node: name.to_owned(), change });
     api.running.broker.operate(&identity.actor, recorded).await?;
     cluster.change(name, change).await?;
-    Ok(Json(all(api)))
+    Ok(Json(all(api, &api.running.plugins.status())))
 }
 
-/// All of them.
-pub(super) fn all(api: &Api) -> Nodes {
-    let status = |cluster: &std::sync::Arc<Cluster>| cluster.status(&api.running.plugins.status());
+/// All of them, of which this one has these plugins.
+pub(super) fn all(api: &Api, plugins: &[Plugin]) -> Nodes {
+    let status = |cluster: &Arc<Cluster>| cluster.status(plugins);
     Nodes { nodes: api.running.cluster.as_ref().map(status).unwrap_or_default() }
 }
 

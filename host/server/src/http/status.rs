@@ -95,7 +95,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError
             plugins: &plugins,
             states: &states,
             certificate_ends: certificate_ends(&api),
-            nodes: &nodes::all(&api).nodes,
+            nodes: &nodes::all(&api, &plugins).nodes,
             spans: api.running.exporter.as_ref().map(|exporter| exporter.counts()),
         })
         .map_err(|error| ApiError::internal(error.to_string()))?;

@@ -10,7 +10,6 @@ use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
 use super::memory;
-use crate::access::Access;
 use usher_config::{self as config, Adopted, Flags, LiveConfig};
 use usher_plugins::Stamp;
 
@@ -20,12 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// Watches the file and adopts what may change at run time. Never returns.
-pub(super) async fn reload(
-    flags: Flags,
-    live: Arc<LiveConfig>,
-    access: &Access,
-    mut hangups: Signal,
-) -> Infallible {
+pub(super) async fn reload(flags: Flags, live: Arc<LiveConfig>, mut hangups: Signal) -> Infallible {
     let Some(file) = flags.config.clone() else {
         // SIGHUP stays handled, so that it doesn't end the process.
         return std::future::pending().await;
@@ -46,7 +40,6 @@ pub(super) async fn reload(
         match loaded {
             Ok(Ok(config)) => {
                 let Adopted { is_new, needs_restart } = live.adopt(config);
-                access.adopt(&live.now().tokens);
                 tracing::info!(%file, is_new, "configuration read again");
                 memory::give_back();
                 if needs_restart {

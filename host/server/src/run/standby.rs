@@ -3,7 +3,8 @@
 //! when that has gone.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -32,14 +33,18 @@ pub(super) struct Owned {
 }
 
 /// What a standby runs plugins with.
-pub(super) struct Sandbox {
+pub(super) struct PluginRunner {
     pub(super) runtime: Arc<Runtime>,
     pub(super) config: Arc<LiveConfig>,
     pub(super) tracing: Tracing,
     pub(super) guests: Handle,
+    /// Folder of the compiled components.
+    pub(super) cache: PathBuf,
+    /// Whether an operator wants this node to take no deliveries.
+    pub(super) is_drained: Arc<AtomicBool>,
 }
 
-impl Sandbox {
+impl PluginRunner {
     /// What handles deliveries for the owner.
     fn executor(
         &self,
@@ -47,15 +52,18 @@ impl Sandbox {
         journal: &JetStreamJournal,
         url: Option<String>,
     ) -> anyhow::Result<Arc<Executor>> {
-        let Self { runtime, config, tracing, guests } = self;
+        let Self { runtime, config, tracing, guests, cache, is_drained } = self;
+        // The data folder is locked by now.
+        runtime.open_cache(cache).map_err(|error| anyhow!("{error}"))?;
         Ok(Executor::new(
             Arc::new(journal.link()),
             url,
             Arc::clone(runtime),
             Arc::clone(config),
-            standby.stores().map_err(|error| anyhow!("{error}"))?,
+            standby.stores(),
             tracing.clone(),
             guests.clone(),
+            Arc::clone(is_drained),
         ))
     }
 }
@@ -66,7 +74,7 @@ pub(super) async fn own(
     journal: JetStreamOptions,
     listeners: &[Listener],
     tls: Option<Arc<Tls>>,
-    sandbox: &Sandbox,
+    plugins: &PluginRunner,
 ) -> anyhow::Result<Owned> {
     for listener in listeners {
         tracing::info!(url = listener.url()?, "listening");
@@ -77,7 +85,7 @@ pub(super) async fn own(
     let forwarder =
         Forwarder::new(journal.node.clone(), tls, move || lock(&known).upgrade()?.owner());
     tokio::select! {
-        owned = until_owned(options, journal, &opened, sandbox) => owned,
+        owned = until_owned(options, journal, &opened, plugins) => owned,
         never = forwarder.serve(listeners) => match never {},
     }
 }
@@ -86,7 +94,7 @@ async fn until_owned(
     options: Options,
     place: JetStreamOptions,
     opened: &Mutex<Weak<JetStreamJournal>>,
-    sandbox: &Sandbox,
+    plugins: &PluginRunner,
 ) -> anyhow::Result<Owned> {
     loop {
         let (options, place, url) = (options.clone(), place.clone(), place.url.clone());
@@ -94,7 +102,7 @@ async fn until_owned(
         let (standby, journal) = opening.await??;
         *lock(opened) = Arc::downgrade(&journal);
         let standby = standby.with_blobs(Arc::new(SharedByNodes::of(&journal)));
-        let executor = sandbox.executor(&standby, &journal, url.clone())?;
+        let executor = plugins.executor(&standby, &journal, url.clone())?;
         let questions = journal.link().questions().await?;
         let standby = tokio::select! {
             standby = follow(standby, &journal) => standby?,
@@ -109,9 +117,21 @@ async fn until_owned(
             }
             Err(OpenError::Refused { source: source @ JournalError::Fenced { .. }, .. }) => {
                 tracing::info!(reason = %source, "another node owns the journal after all");
+                until_closed(journal).await;
             }
             Err(error) => return Err(anyhow!("{error}")),
         }
+    }
+}
+
+/// Closes a journal and waits until nobody uses it: two would write to the same replica. What still reads a
+/// blob is told that it is over.
+async fn until_closed(journal: Arc<JetStreamJournal>) {
+    journal.stop();
+    let used = Arc::downgrade(&journal);
+    drop(journal);
+    while used.strong_count() > 0 {
+        tokio::time::sleep(GATHER).await;
     }
 }
 
