@@ -38,11 +38,10 @@ impl Nodes {
         let server = NatsServer::start(program, store.path(), SETTINGS)?;
         let (mut routers, mut folders) = (Vec::new(), Vec::new());
         for number in 0..count {
+            let journal = NatsServer::journal(&[server.url()], &format!("n{number}"), number);
             let tables = format!(
-                "[journal]\nengine = \"jetstream\"\nservers = [\"{}\"]\nreplicas = 1\n\
-                 node = \"n{number}\"\nrank = {number}\n\
-                 [plugin.state]\ninstances = {INSTANCES}\n[plugin.state.grants]\nstate = true\n",
-                server.url()
+                "{journal}[plugin.state]\ninstances = {INSTANCES}\n\
+                 [plugin.state.grants]\nstate = true\n"
             );
             let folder = Folder::with_config("", &tables)?;
             folder.install_guests(&[guest])?;

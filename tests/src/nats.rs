@@ -51,6 +51,15 @@ impl NatsServer {
         program
     }
 
+    /// The beginning of the table `[journal]` of a node on these servers, which may go on.
+    pub fn journal(urls: &[String], node: &str, rank: usize) -> String {
+        let replicas = urls.len();
+        format!(
+            "[journal]\nengine = \"jetstream\"\nservers = {urls:?}\nreplicas = {replicas}\n\
+             node = \"{node}\"\nrank = {rank}\n"
+        )
+    }
+
     /// Starts a server, with these settings in its configuration's block `jetstream`.
     pub fn start(program: &Path, folder: &Path, jetstream: &str) -> Result<Self> {
         Self::run(program, folder, block(folder, jetstream))

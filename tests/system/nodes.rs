@@ -26,15 +26,12 @@ impl Nodes {
         Ok(Some(Self { server, _store: store }))
     }
 
-    fn tables(&self, node: &str, rank: u32, more: &str) -> String {
-        format!(
-            "[journal]\nengine = \"jetstream\"\nservers = [\"{}\"]\nreplicas = 1\nnode = \"{node}\"\n\
-             rank = {rank}\ntakeover_after_ms = 1000\n{more}",
-            self.server.url()
-        )
+    fn tables(&self, node: &str, rank: usize, more: &str) -> String {
+        let journal = NatsServer::journal(&[self.server.url()], node, rank);
+        format!("{journal}takeover_after_ms = 1000\n{more}")
     }
 
-    fn folder(&self, node: &str, rank: u32, more: &str) -> Result<Folder> {
+    fn folder(&self, node: &str, rank: usize, more: &str) -> Result<Folder> {
         let folder = Folder::with_config("", &self.tables(node, rank, more))?;
         folder.install_guests(&["emit"])?;
         Ok(folder)
@@ -251,6 +248,46 @@ fn standbys_handle_deliveries_for_the_owner() -> Result<()> {
     first.stop()
 }
 
+/// A node whose settings for a plugin are others doesn't run it, and says so; its configuration is read again
+/// as an owner's is.
+#[test]
+fn a_standby_with_other_settings_runs_nothing_until_they_are_the_same() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let tables = |emissions: u32| {
+        format!(
+            "[plugin.state]\ninstances = 4\n[plugin.state.grants]\nstate = true\n\
+             [plugin.state.limits]\nemissions = {emissions}\n"
+        )
+    };
+    let (a, b) = (nodes.folder("a", 0, &tables(7))?, nodes.folder("b", 1, &tables(8))?);
+    a.install_guests(&["state"])?;
+    let first = owner(&a)?;
+    first.client().wait_for_plugin("state", "serving")?;
+    let second = standby(&b)?;
+    let problem = |what: &str, fits: &dyn Fn(Option<&str>) -> bool| {
+        let mut keys = 0..;
+        wait_for(what, || {
+            // Only a plugin with slow deliveries is wanted elsewhere.
+            let key = keys.next().unwrap_or_default();
+            count(first.client(), key..key + 1)?;
+            let nodes = first.client().get_json("/nodes")?;
+            let plugins = &nodes["nodes"][1]["plugins"];
+            let is_there = plugins.as_array().is_some_and(|plugins| !plugins.is_empty());
+            Ok((is_there && fits(plugins[0]["problem"].as_str())).then_some(()))
+        })
+    };
+    problem("the node to say that it has other settings", &|problem| {
+        problem.is_some_and(|problem| problem.contains("has other settings"))
+    })?;
+    b.configure("", &nodes.tables("b", 1, &tables(7)))?;
+    second.wait_for_log("that it is read again", |line| {
+        (line["fields"]["message"] == "configuration read again").then_some(())
+    })?;
+    problem("the node to have the plugin", &|problem| problem.is_none())?;
+    first.stop()?;
+    second.stop()
+}
+
 /// An operator has another node take over; the owner goes on as a standby, in the same process.
 #[test]
 fn an_operator_has_another_node_take_over() -> Result<()> {
@@ -273,6 +310,14 @@ fn an_operator_has_another_node_take_over() -> Result<()> {
         let refused = usher(&[&args[..], &["--url", first.url()]].concat(), b"")?;
         assert_ne!(refused.code, 0, "{args:?}");
         assert!(refused.stderr.contains(says), "{args:?}: {}", refused.stderr);
+    }
+    // Names of an owner and of a standby that there are already.
+    for name in ["a", "b"] {
+        let folder = nodes.folder(name, 3, "")?;
+        let mut namesake = Router::start_unready(&folder)?;
+        assert_eq!(namesake.exited()?.code(), Some(1));
+        let says = format!("another node named {name} is at http://");
+        assert!(namesake.log_tail(5).contains(&says), "{}", namesake.log_tail(5));
     }
     // Asked of a standby, and against the rank.
     let promoted = usher(&["nodes", "promote", "c", "--url", second.url()], b"")?;

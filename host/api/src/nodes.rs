@@ -68,6 +68,9 @@ impl NodeState {
     }
 }
 
+/// In the reason why a node that follows isn't ready.
+pub const IS_STANDBY: &str = "is a standby";
+
 /// A plugin on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodePlugin {

@@ -17,7 +17,7 @@ use usher_api::{Accepted, AcceptedEvent, routes};
 use usher_client::{Client, Outcome, Refusal};
 use usher_wording::{count, now, printable, printable_cut};
 
-/// Attempts per batch while the router is busy (429).
+/// Attempts per batch while the router is busy (429) or says when to try again (503).
 const TRIES_MAX: u32 = 30;
 
 /// Caps the router's `Retry-After`.
@@ -122,6 +122,7 @@ impl Publisher<'_> {
             body.extend_from_slice(&piece.json);
         }
         body.push(b']');
+        let mut unavailable = None;
         for _ in 0..TRIES_MAX {
             let request = self.client.call(routes::PUBLISH, &[]);
             match request.body("application/cloudevents-batch+json", body.clone()).attempt()? {
@@ -134,8 +135,18 @@ impl Publisher<'_> {
                     return Ok(None);
                 }
                 Outcome::Busy(wait) => std::thread::sleep(wait.min(WAIT_MAX)),
-                Outcome::Refused(refusal) => return Ok(Some(refusal)),
+                // What had been taken in before is recognised.
+                Outcome::Refused(refusal) => match refusal.passes_after() {
+                    Some(wait) => {
+                        std::thread::sleep(wait.min(WAIT_MAX));
+                        unavailable = Some(refusal);
+                    }
+                    None => return Ok(Some(refusal)),
+                },
             }
+        }
+        if let Some(refusal) = unavailable {
+            return Err(CliError::new(refusal.to_string()));
         }
         Err(CliError::with_hint("the router stays busy", "try again later"))
     }

@@ -42,6 +42,8 @@ pub struct Refusal {
     /// The explanation.
     pub problem: Option<Problem>,
     retry_after: Duration,
+    /// Whether the router has said when to try again.
+    has_retry_after: bool,
 }
 
 impl Refusal {
@@ -52,11 +54,13 @@ impl Refusal {
 
     pub(crate) fn new(response: &Response) -> Self {
         let seconds = response.header(header::RETRY_AFTER.as_str());
+        let has_retry_after = seconds.is_some();
         let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(1);
         Self {
             status: response.status,
             problem: serde_json::from_slice(&response.body).ok(),
             retry_after: Duration::from_secs(seconds),
+            has_retry_after,
         }
     }
 
@@ -65,6 +69,12 @@ impl Refusal {
             StatusCode::TOO_MANY_REQUESTS => Outcome::Busy(self.retry_after),
             _ => Outcome::Refused(self),
         }
+    }
+
+    /// How long to wait where the router can't do it now, as while another node takes over.
+    pub fn passes_after(&self) -> Option<Duration> {
+        let passes = self.status == StatusCode::SERVICE_UNAVAILABLE && self.has_retry_after;
+        passes.then_some(self.retry_after)
     }
 
     /// Whether the router has no such thing.

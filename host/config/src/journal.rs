@@ -36,7 +36,8 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
     let source = table.source();
     let servers: Vec<String> =
         table.strings("servers").iter().filter_map(|at| server(&table, at)).collect();
-    if servers.is_empty() || servers.len() > SERVERS_MAX {
+    let written = table.strings("servers").len();
+    if written == 0 || written > SERVERS_MAX {
         let what = format!("[journal] needs 1 to {SERVERS_MAX} servers");
         source.problem(&at, what, Some("write servers = [\"nats://localhost:4222\"]".to_owned()));
     }
@@ -57,7 +58,7 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
     let options = JetStreamOptions {
         stream: name(&table, "stream").unwrap_or(default.stream),
         replicas: table.size("replicas", 1..=5).unwrap_or(default.replicas),
-        url: table.string("url").map(|At { value, .. }| value.to_owned()),
+        url: url(&table),
         user,
         certificate,
         ca: file("ca_file"),
@@ -72,6 +73,17 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
     };
     table.finish();
     Some(options)
+}
+
+/// Where the other nodes find this one.
+fn url(table: &Table<'_>) -> Option<String> {
+    let At { value, span } = table.string("url")?;
+    let host = ["http://", "https://"].iter().find_map(|scheme| value.strip_prefix(scheme));
+    if host.is_none_or(str::is_empty) {
+        let hint = Some("write url = \"http://10.0.0.1:7171\"".to_owned());
+        table.source().problem(&span, format!("{value:?} is no URL of a router"), hint);
+    }
+    Some(value.to_owned())
 }
 
 fn server(table: &Table<'_>, At { value, span }: &At<&str>) -> Option<String> {

@@ -26,13 +26,16 @@ pub const NODES_MAX: usize = 64;
 const REST: Duration = Duration::from_secs(1);
 
 /// A node that was asked to prepare a plugin is asked again after this, if it says nothing of it.
-const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Bytes of a component handed out at once, at most.
 const PART_MAX_BYTES: u64 = 256 * 1_024;
 
 /// A plugin whose deliveries a node could have had is wanted there for so long.
 const WANTED_FOR: Duration = Duration::from_secs(60);
+
+/// Versions of a plugin that were wanted within this are all in use.
+const LAST_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a short answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -147,7 +150,7 @@ impl Nodes {
     /// Takes in what a node tells.
     pub fn heard(&self, told: &[u8]) {
         // One that can't be read is of another version of Usher, whose nodes aren't given anything.
-        let Ok(report) = decode::<Report>(told) else { return };
+        let Some(report) = Report::read(told) else { return };
         if report.node == self.link.node() || !is_name(&report.node) {
             return;
         }
@@ -400,8 +403,12 @@ fn part(file: &Path, offset: u64, max_bytes: u64) -> io::Result<(u64, Bytes)> {
 impl Node {
     /// Whether a plugin is ready there, or its problem is one that matters now.
     fn wants(&self, there: &PluginThere, now: Instant) -> bool {
+        // Of two versions on trial both are wanted; of settings that were taken back, the later.
+        let of_plugin = self.plugins.iter().filter(|(version, _)| version.plugin == there.plugin);
+        let last = of_plugin.filter_map(|(_, share)| share.wanted).max();
         let of_version = |(version, share): (&PluginVersion, &Share)| {
-            version.is(there) && share.wanted.is_some_and(|wanted| wanted + WANTED_FOR > now)
+            let wanted = share.wanted.filter(|wanted| *wanted + WANTED_FOR > now);
+            version.is(there) && wanted.is_some_and(|wanted| Some(wanted + LAST_WITHIN) > last)
         };
         there.problem.is_none() || self.plugins.iter().any(of_version)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use usher_event::{Digest, PluginName};
 
-use crate::wire::PluginVersion;
+use crate::wire::{PluginVersion, decode};
 
 /// How often a node tells.
 pub(crate) const EVERY: Duration = Duration::from_millis(300);
@@ -46,6 +46,11 @@ pub struct PluginThere {
 }
 
 impl Report {
+    /// What a node told; `None` if it is of another version of Usher.
+    pub fn read(told: &[u8]) -> Option<Self> {
+        decode(told).ok()
+    }
+
     /// Whether the node has this version ready.
     pub(crate) fn has(&self, version: &PluginVersion) -> bool {
         let of_plugin = |there: &&PluginThere| version.is(there) && there.problem.is_none();

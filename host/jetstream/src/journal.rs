@@ -113,11 +113,11 @@ impl JetStreamJournal {
         let executor = executor()?;
         let (stop, is_stopping) = watch::channel(false);
         let folder = folder.to_owned();
-        // A stream that is made here is for the journal that is here: it can be copied there.
-        let id = LocalJournal::id_in(&folder)?;
+        // A node that has a journal doesn't make a stream without it.
+        let may_make = LocalJournal::id_in(&folder)?.is_none();
         let opened = wait(&executor, async move {
             let client = connect(&options).await?;
-            let stream = Stream::open(client, &options, id, is_stopping).await?;
+            let stream = Stream::open(client, &options, None, may_make, is_stopping).await?;
             Shared::open(&folder, local, options, stream, stop).await.map(Arc::new)
         });
         let shared = match opened {

@@ -79,11 +79,13 @@ pub(crate) enum Placed {
 }
 
 impl Stream {
-    /// The stream of these options. Makes one if it isn't there, for the journal with this id or a new one.
+    /// The stream of these options. Makes one if it isn't there and that is wanted, for the journal with this
+    /// id or a new one.
     pub(crate) async fn open(
         client: Client,
         options: &JetStreamOptions,
         id: Option<JournalId>,
+        may_make: bool,
         is_stopping: watch::Receiver<bool>,
     ) -> Result<Self, JournalError> {
         let name = options.stream.clone();
@@ -113,7 +115,19 @@ impl Stream {
             ]),
             ..kept()
         };
-        let info = ensure(&context, config, &is_stopping).await?;
+        let info = if may_make {
+            ensure(&context, config, &is_stopping).await?
+        } else {
+            let missing = || {
+                refused(
+                    "it isn't there, and this data folder has a journal already; set journal.stream to that \
+                     journal's, give an empty data folder, or copy it there with `usher journal copy embedded \
+                     jetstream`"
+                        .to_owned(),
+                )
+            };
+            find(&context, &name, &is_stopping).await?.ok_or_else(missing)?
+        };
         let id = check(&info, &subject).map_err(|reason| {
             refused(format!(
                 "{reason}; give journal.stream another name, or the stream that was made"
@@ -416,20 +430,33 @@ pub(crate) async fn ensure(
     config: Config,
     is_stopping: &watch::Receiver<bool>,
 ) -> Result<Info, JournalError> {
-    let name = &config.name;
-    let refused = |reason: String| JournalError::Service { stream: name.clone(), reason };
+    loop {
+        if let Some(found) = find(context, &config.name, is_stopping).await? {
+            return Ok(found);
+        }
+        if !make(context, &config).await? {
+            again(is_stopping).await?;
+        }
+    }
+}
+
+/// The stream of this name, if there is one.
+async fn find(
+    context: &Context,
+    name: &str,
+    is_stopping: &watch::Receiver<bool>,
+) -> Result<Option<Info>, JournalError> {
+    let refused = |reason: String| JournalError::Service { stream: name.to_owned(), reason };
     loop {
         let error = match context.get_stream(name).await {
-            Ok(found) => return Ok(found.cached_info().clone()),
+            Ok(found) => return Ok(Some(found.cached_info().clone())),
             Err(error) => error,
         };
         match error.kind() {
             GetStreamErrorKind::JetStream(error)
                 if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
-                if make(context, &config).await? {
-                    continue;
-                }
+                return Ok(None);
             }
             GetStreamErrorKind::JetStream(error) if !is_passing(&error) => {
                 return Err(refused(error.to_string()));
@@ -465,7 +492,11 @@ async fn make(context: &Context, config: &Config) -> Result<bool, JournalError> 
             Ok(false)
         }
         CreateStreamErrorKind::JetStream(error) if !is_passing(&error) => {
-            let reason = format!("cannot make it with {} replicas: {error}", config.num_replicas);
+            let replicas = config.num_replicas;
+            let reason = format!(
+                "cannot make it with {replicas} replicas: {error}; set journal.replicas to what the servers \
+                 can keep, 1 for a server by itself"
+            );
             Err(JournalError::Service { stream: config.name.clone(), reason })
         }
         _ => Ok(false),

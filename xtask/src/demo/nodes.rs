@@ -51,13 +51,8 @@ impl Others {
     }
 
     fn tables(&self, rank: usize) -> String {
-        let urls: Vec<_> =
-            self.servers.iter().map(|server| format!("{:?}", server.url())).collect();
-        let (urls, node) = (urls.join(", "), NAMES.get(rank).copied().unwrap_or_default());
-        format!(
-            "[journal]\nengine = \"jetstream\"\nservers = [{urls}]\nstream = \"{STREAM}\"\n\
-             node = \"{node}\"\nrank = {rank}\n"
-        )
+        let urls: Vec<_> = self.servers.iter().map(NatsServer::url).collect();
+        NatsServer::journal(&urls, NAMES.get(rank).copied().unwrap_or_default(), rank)
     }
 
     /// Waits until the owner has heard all nodes.

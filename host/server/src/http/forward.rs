@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use usher_api::routes;
+use usher_api::{IS_STANDBY, routes};
 use usher_jetstream::Owner;
 use usher_outbound::{AddressRange, Connector, Origin};
 
@@ -179,8 +179,8 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
         }
         let owner = (self.owner)().filter(|owner| !owner.is_leaving && owner.node != *node);
         if request.uri().path() == routes::READINESS.path {
-            let owner = owner.map_or_else(|| "nobody yet".to_owned(), |owner| owner.node);
-            let what = format!("node {node} is a standby; the owner of the journal is {owner}");
+            let owner = owner.map_or_else(|| "not known yet".to_owned(), |owner| owner.node);
+            let what = format!("node {node} {IS_STANDBY}; the owner of the journal is {owner}");
             return ApiError::unavailable(what).into_response();
         }
         let Some(owner) = owner else {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Access as Permission, access};
 use serde::Serialize;
-use usher_api::{Health, Overview, Schedules, States, Timestamp, routes};
+use usher_api::{Health, IS_STANDBY, Overview, Schedules, States, Timestamp, routes};
 use usher_broker::{Clock, SystemClock, free_bytes};
 use usher_cli::ui::{CliError, Output, paint, style};
 use usher_client::Client;
@@ -298,6 +298,9 @@ fn router(args: &DoctorArgs, config: &Config, findings: &mut Findings) -> Result
     }
     match client.call(routes::READINESS, &[]).fetch::<Health>() {
         Ok(_) => findings.good(about, format!("{url}: it is ready")),
+        Err(error) if error.to_string().contains(IS_STANDBY) => {
+            findings.good(about, format!("{url}: {error}"));
+        }
         Err(error) => findings.bad(about, format!("{url}: {error}"), "look at its log"),
     }
     if let Err(error) = running(&client, findings) {

@@ -2,6 +2,7 @@
 //! commits, what it is asked is handed on to the owner, it handles deliveries for the owner, and takes over
 //! when that has gone.
 
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,10 +13,11 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby};
 use usher_config::LiveConfig;
 use usher_event::{Digest, Tracing};
-use usher_executors::Executor;
+use usher_executors::{Executor, Report};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
 use usher_journal::JournalError;
 use usher_runtime::Runtime;
@@ -25,6 +27,9 @@ use crate::http::{Forwarder, Listener, Tls};
 /// How long a standby gathers records before it takes them in: the tables of one that takes in each by
 /// itself cost it as much CPU as the records do.
 const GATHER: Duration = Duration::from_millis(2);
+
+/// How long a node listens for another of its name: each tells something more than twice in that time.
+const NAMESAKE_AFTER: Duration = Duration::from_millis(700);
 
 /// A broker whose journal is on JetStream.
 pub(super) struct Owned {
@@ -96,11 +101,15 @@ async fn until_owned(
     opened: &Mutex<Weak<JetStreamJournal>>,
     plugins: &PluginRunner,
 ) -> anyhow::Result<Owned> {
+    let mut is_first = true;
     loop {
         let (options, place, url) = (options.clone(), place.clone(), place.url.clone());
         let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
         let (standby, journal) = opening.await??;
         *lock(opened) = Arc::downgrade(&journal);
+        if std::mem::take(&mut is_first) {
+            check_name(&journal).await?;
+        }
         let standby = standby.with_blobs(Arc::new(SharedByNodes::of(&journal)));
         let executor = plugins.executor(&standby, &journal, url.clone())?;
         let questions = journal.link().questions().await?;
@@ -115,13 +124,36 @@ async fn until_owned(
                 tracing::info!(node = journal.node(), "this node owns the journal");
                 return Ok(Owned { broker, journal });
             }
-            Err(OpenError::Refused { source: source @ JournalError::Fenced { .. }, .. }) => {
-                tracing::info!(reason = %source, "another node owns the journal after all");
+            Err(OpenError::Refused { source: JournalError::Fenced { newer, .. }, .. }) => {
+                tracing::info!(epoch = newer, "another node has taken over first");
                 until_closed(journal).await;
             }
             Err(error) => return Err(anyhow!("{error}")),
         }
     }
+}
+
+/// Refuses to go on where another node has this one's name. Before this one tells anything itself.
+async fn check_name(journal: &JetStreamJournal) -> anyhow::Result<()> {
+    let name = journal.node();
+    let mut told = journal.link().told().await?;
+    let namesake = async {
+        while let Some(told) = told.next().await {
+            if let Some(report) = Report::read(&told.asked).filter(|report| report.node == name) {
+                return report.url;
+            }
+        }
+        pending().await
+    };
+    let url = match timeout(NAMESAKE_AFTER, namesake).await {
+        Ok(url) => url,
+        Err(_) => match journal.owner() {
+            Some(owner) if owner.node == name && !owner.is_leaving => owner.url,
+            _ => return Ok(()),
+        },
+    };
+    let url = url.unwrap_or_else(|| "an address that it doesn't tell".to_owned());
+    Err(anyhow!("another node named {name} is at {url}; give each node its own [journal] node"))
 }
 
 /// Closes a journal and waits until nobody uses it: two would write to the same replica. What still reads a

@@ -163,12 +163,9 @@ impl<'p> Cluster<'p> {
         let paths = paths.collect::<Result<Vec<Vec<_>>>>()?;
         let tables = |node: usize| {
             let paths = paths.get(node).into_iter().flatten();
-            let urls: Vec<_> = paths.map(|path| format!("\"nats://{}\"", path.address())).collect();
-            format!(
-                "[journal]\nengine = \"jetstream\"\nservers = [{}]\nstream = \"{STREAM}\"\n\
-                 node = \"n{node}\"\nrank = {node}\ntakeover_after_ms = 1000\n",
-                urls.join(", ")
-            )
+            let urls: Vec<_> = paths.map(|path| format!("nats://{}", path.address())).collect();
+            let journal = NatsServer::journal(&urls, &format!("n{node}"), node);
+            format!("{journal}takeover_after_ms = 1000\n")
         };
         let world = World::of_nodes(parts, NODES, tables, |_| Ok(None))?;
         let mut cluster = Self {
