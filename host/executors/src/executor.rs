@@ -140,11 +140,7 @@ impl Executor {
                 () = self.changed.notified() => next = Box::pin(sleep(Duration::ZERO)),
                 () = &mut next => {
                     next = Box::pin(sleep(EVERY));
-                    let told = encode(&self.report()).map_err(LinkError::Failed);
-                    let told = match told {
-                        Ok(told) => self.link.tell(told).await,
-                        Err(error) => Err(error),
-                    };
+                    let told = self.link.tell(self.report().write()).await;
                     if let Err(error) = told
                         && !std::mem::replace(&mut is_warned, true)
                     {

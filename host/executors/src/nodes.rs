@@ -149,7 +149,6 @@ impl Nodes {
 
     /// Takes in what a node tells.
     pub fn heard(&self, told: &[u8]) {
-        // One that can't be read is of another version of Usher, whose nodes aren't given anything.
         let Some(report) = Report::read(told) else { return };
         if report.node == self.link.node() || !is_name(&report.node) {
             return;

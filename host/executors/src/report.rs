@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use usher_event::{Digest, PluginName};
 
-use crate::wire::{PluginVersion, decode};
+use crate::wire::PluginVersion;
 
 /// How often a node tells.
 pub(crate) const EVERY: Duration = Duration::from_millis(300);
@@ -46,9 +47,15 @@ pub struct PluginThere {
 }
 
 impl Report {
-    /// What a node told; `None` if it is of another version of Usher.
+    /// What a node told; `None` if it is none. JSON, so that nodes of other versions of Usher are seen: they
+    /// are promoted while versions change.
     pub fn read(told: &[u8]) -> Option<Self> {
-        decode(told).ok()
+        serde_json::from_slice(told).ok()
+    }
+
+    pub(crate) fn write(&self) -> Bytes {
+        // Names and numbers only, which are text in JSON.
+        serde_json::to_vec(self).unwrap_or_default().into()
     }
 
     /// Whether the node has this version ready.

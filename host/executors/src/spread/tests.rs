@@ -190,7 +190,7 @@ impl Owner {
         let PluginVersion { plugin, digest, settings } = self.spread.version.clone();
         let problem = problem.map(str::to_owned);
         let plugins = vec![PluginThere { plugin, digest, settings, problem }];
-        self.nodes.heard(&encode(&Report { plugins, ..report(node) }).unwrap());
+        self.nodes.heard(&Report { plugins, ..report(node) }.write());
     }
 
     /// Where the next delivery is handled.
@@ -252,7 +252,7 @@ async fn quick_deliveries_stay_here() {
 async fn a_node_is_asked_to_have_a_slow_plugin_and_then_gets_its_share() {
     let owner = Owner::warm().await;
     owner.link.set("b", There::Handles);
-    owner.nodes.heard(&encode(&report("b")).unwrap());
+    owner.nodes.heard(&report("b").write());
     assert_eq!(owner.spread.at_once(4), 4);
     tokio::time::sleep(Duration::from_millis(1)).await;
     // Not again and again.
@@ -323,7 +323,7 @@ async fn a_delivery_that_a_node_does_not_have_is_handled_here() {
     let plugins = vec![PluginThere { plugin, digest, settings, problem: None }];
     let tells = |running: Vec<u64>| {
         let told = Report { plugins: plugins.clone(), running, ..report("b") };
-        owner.nodes.heard(&encode(&told).unwrap());
+        owner.nodes.heard(&told.write());
     };
     tells(Vec::new());
     let handling = {
@@ -376,7 +376,7 @@ async fn a_node_that_is_drained_or_has_a_problem_gets_nothing() {
     let PluginVersion { plugin, digest, settings } = owner.spread.version.clone();
     let plugins = vec![PluginThere { plugin, digest, settings, problem: None }];
     let drained = Report { plugins, is_drained: true, ..report("b") };
-    owner.nodes.heard(&encode(&drained).unwrap());
+    owner.nodes.heard(&drained.write());
     assert_eq!((owner.spread.at_once(4), owner.handle_beside().await), (4, "here".into()));
     owner.hears("b", None);
     assert_eq!(owner.handle_beside().await, "b");
@@ -425,14 +425,14 @@ async fn nodes_are_limited() {
     let owner = Owner::new(SLOW);
     let names = || owner.nodes.status().into_iter().map(|node| node.report.node);
     for number in 0..=crate::NODES_MAX {
-        owner.nodes.heard(&encode(&report(&format!("n{number}"))).unwrap());
+        owner.nodes.heard(&report(&format!("n{number}")).write());
     }
     assert_eq!(names().count(), crate::NODES_MAX);
     tokio::time::sleep(SILENT_AFTER).await;
-    owner.nodes.heard(&encode(&report("late")).unwrap());
+    owner.nodes.heard(&report("late").write());
     assert_eq!(names().collect::<Vec<_>>(), ["late"]);
     owner.nodes.heard(b"{}");
-    owner.nodes.heard(&encode(&report("a")).unwrap());
+    owner.nodes.heard(&report("a").write());
     assert_eq!(names().count(), 1);
 }
 
