@@ -132,8 +132,8 @@ impl Blobs {
         })
     }
 
-    /// The content in a folder, and that of other nodes, to be read only: nobody removes here what is not
-    /// needed any more.
+    /// The content in a folder, and that of other nodes, to be read only: what is not needed any more
+    /// isn't removed.
     pub(crate) fn reading(
         folder: PathBuf,
         store: Arc<dyn Views>,

@@ -110,8 +110,8 @@ impl Executor {
     /// Answers questions, and tells what there is. Cancel-safe; what is under way goes on until
     /// [`Executor::end`].
     pub async fn run(self: Arc<Self>, mut inbox: Inbox) -> Infallible {
-        // The sender can't be dropped: the plugins hold the configuration.
         let mut is_warned = false;
+        // The sender can't be dropped: the plugins hold the configuration.
         let mut config_changes = self.plugins.config_changes();
         let mut next = Box::pin(sleep(Duration::ZERO));
         loop {
@@ -127,7 +127,7 @@ impl Executor {
                             let (bytes, max_bytes) = (bytes as u64, max_bytes as u64);
                             let refused = Refused::TooLarge { bytes, max_bytes };
                             let refused = encode(&Answered::Refused(refused)).unwrap_or_default();
-                            // The asker waits in vain; it gives up in time.
+                            // If it isn't sent either, the asker's timeout ends its wait.
                             let _ = question.answer(refused).await;
                         }
                     });
@@ -181,7 +181,7 @@ impl Executor {
     }
 
     /// Answers a question of another node.
-    async fn answer(self: &Arc<Self>, question: &[u8]) -> Bytes {
+    async fn answer(&self, question: &[u8]) -> Bytes {
         let answered = match decode(question) {
             Ok(Asked::Handle(handle)) => {
                 // Listeners don't panic; if one does, only this delivery fails.

@@ -1,5 +1,4 @@
-//! The plugins of an executor: fetched from the owner by digest, compiled, and kept while they are asked
-//! for.
+//! The plugins of an executor: fetched from the owner by digest, compiled, and kept.
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -58,7 +58,7 @@ pub struct Nodes {
     /// What the owner has committed by now.
     committed: Box<dyn Fn() -> StateVersion + Send + Sync>,
     blobs: Arc<dyn BlobStore>,
-    /// Runs questions that nobody waits for.
+    /// Runs questions whose answers aren't needed.
     tasks: Tasks,
     /// Counts deliveries that were handed over.
     next: AtomicU64,
@@ -178,22 +178,17 @@ impl Nodes {
     /// All nodes that were heard, by name.
     pub fn status(&self) -> Vec<NodeStatus> {
         let now = Instant::now();
-        let status = |node: &Node| NodeStatus {
-            report: Report {
-                plugins: node
-                    .report
-                    .plugins
-                    .iter()
-                    .filter(|there| node.wants(there, now))
-                    .cloned()
-                    .collect(),
-                ..node.report.clone()
-            },
-            heard: now.saturating_duration_since(node.heard),
-            is_there: node.is_there(now),
-            running: node.running,
-            handled: node.handled,
-            given_up: node.given_up,
+        let status = |node: &Node| {
+            let mut report = node.report.clone();
+            report.plugins.retain(|there| node.wants(there, now));
+            NodeStatus {
+                report,
+                heard: now.saturating_duration_since(node.heard),
+                is_there: node.is_there(now),
+                running: node.running,
+                handled: node.handled,
+                given_up: node.given_up,
+            }
         };
         self.known().values().map(status).collect()
     }

@@ -60,8 +60,8 @@ impl Report {
 
     /// Whether the node has this version ready.
     pub(crate) fn has(&self, version: &PluginVersion) -> bool {
-        let of_plugin = |there: &&PluginThere| version.is(there) && there.problem.is_none();
-        !self.is_drained && self.plugins.iter().any(|there| of_plugin(&there))
+        let is_ready = |there: &PluginThere| version.is(there) && there.problem.is_none();
+        !self.is_drained && self.plugins.iter().any(is_ready)
     }
 
     /// Whether the node has said anything of this version.

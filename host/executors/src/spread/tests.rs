@@ -344,7 +344,7 @@ async fn a_delivery_that_a_node_does_not_have_is_handled_here() {
     assert_eq!((handling.await.unwrap(), owner.given_up()), ("here".into(), 1));
 }
 
-/// What it says once it was given up is nobody's outcome.
+/// An answer that comes once it was given up is not used.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_falls_silent_is_given_up() {
     let owner = Owner::warm().await;

@@ -156,7 +156,7 @@ async fn check_name(journal: &JetStreamJournal) -> anyhow::Result<()> {
     Err(anyhow!("another node named {name} is at {url}; give each node its own [journal] node"))
 }
 
-/// Closes a journal and waits until nobody uses it: two would write to the same replica. What still reads a
+/// Closes a journal and waits until it isn't used any more: two would write to the same replica. What still reads a
 /// blob is told that it is over.
 async fn until_closed(journal: Arc<JetStreamJournal>) {
     journal.stop();
