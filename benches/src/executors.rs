@@ -47,10 +47,7 @@ impl Nodes {
             folder.install_guests(&[guest])?;
             let router = Router::start_unready(&folder)?;
             if number == 0 {
-                wait_for("the owner to be ready", || {
-                    let readiness = router.client().get("/readyz");
-                    Ok(readiness.is_ok_and(|answer| answer.status == 200).then_some(()))
-                })?;
+                wait_for("the owner to be ready", || Ok(router.client().is_ready().then_some(())))?;
                 router.client().wait_for_plugin(guest, "serving")?;
             }
             routers.push(router);

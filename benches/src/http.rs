@@ -127,9 +127,7 @@ impl Other {
         let process = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
         let other = Self { process, address };
         let client = Client::new(format!("http://{address}"));
-        wait_for("the other build", || {
-            Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
-        })?;
+        wait_for("the other build", || Ok(client.is_ready().then_some(())))?;
         Ok(other)
     }
 }

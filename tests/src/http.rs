@@ -122,6 +122,11 @@ impl Client {
         self.request("POST", path, &[("content-type", content_type.as_bytes())], body)
     }
 
+    /// Whether the router answers that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.get("/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
     /// Publishes one event in structured mode.
     ///
     /// # Errors

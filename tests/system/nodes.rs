@@ -47,9 +47,7 @@ fn owner(folder: &Folder) -> Result<Router> {
 }
 
 fn serves(client: &Client) -> Result<()> {
-    wait_for("the owner to be ready", || {
-        Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
-    })?;
+    wait_for("the owner to be ready", || Ok(client.is_ready().then_some(())))?;
     wait_for("the plugin to serve", || {
         let emit = client.plugin("emit").ok().flatten();
         Ok(emit.filter(|emit| emit["state"] == "serving").map(drop))

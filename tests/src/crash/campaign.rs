@@ -63,6 +63,28 @@ pub struct Summary {
     pub repeated: u32,
 }
 
+impl Summary {
+    /// Adds a round that ended well, with the events acknowledged and checked in it; returns what is said of it.
+    fn add(
+        &mut self,
+        round: u32,
+        shown: &str,
+        scenario: &Scenario,
+        (acknowledged, checked): (usize, usize),
+        start: Instant,
+    ) -> String {
+        self.rounds += 1;
+        self.acknowledged += acknowledged;
+        self.checked += checked;
+        format!(
+            "round {round:>4}  {shown:<49} acknowledged {acknowledged:>2} of {:>2}, checked \
+             {checked:>2} events  {:.2} s",
+            scenario.planned.len(),
+            start.elapsed().as_secs_f64(),
+        )
+    }
+}
+
 /// Runs these rounds with `binary`, by default the one under test, and reports each round through
 /// `say`.
 ///
@@ -204,15 +226,7 @@ impl<'p> Stage<'p> {
         {
             self.check_whole(client)?;
         }
-        summary.rounds += 1;
-        summary.acknowledged += acknowledged;
-        summary.checked += checked;
-        say(&format!(
-            "round {round:>4}  {shown:<44} acknowledged {acknowledged:>2} of {:>2}, checked \
-             {checked:>2} events  {:.2} s",
-            scenario.planned.len(),
-            start.elapsed().as_secs_f64(),
-        ));
+        say(&summary.add(round, &shown, &scenario, (acknowledged, checked), start));
         Ok(())
     }
 
@@ -248,17 +262,30 @@ impl<'p> Stage<'p> {
         if scenario.point == Point::HalfFile {
             self.world.folder.install(&self.parts.component(self.echo), "echo.wasm")?;
         }
-        self.resend(&client, scenario, &mut problems)?;
-        let new = self.settle(&client, &scenario.planned, &process)?;
-        problems.extend(self.model.grow(&scenario.planned, &new));
-        self.check_inside(&client, &new, &mut problems)?;
-        self.check_outside(&scenario.planned, &mut problems)?;
+        let checked = self.check(&process, &client, scenario, &mut problems)?;
         problems.extend(process.panic());
         self.running = Some((process, client));
+        tell(&problems)?;
+        Ok((acknowledged, checked))
+    }
+
+    /// Sends everything again to a router that is ready, waits until it is settled, and checks all of it;
+    /// returns the number of new log entries.
+    fn check(
+        &mut self,
+        process: &Process,
+        client: &Client,
+        scenario: &mut Scenario,
+        problems: &mut Vec<String>,
+    ) -> Result<usize> {
+        self.resend(client, scenario, problems)?;
+        let new = self.settle(client, &scenario.planned, process)?;
+        problems.extend(self.model.grow(&scenario.planned, &new));
+        self.check_inside(client, &new, problems)?;
+        self.check_outside(&scenario.planned, problems)?;
         let small = |planned: &&Planned| !matches!(planned.kind, Kind::Fill { .. });
         self.history.extend(scenario.planned.iter().filter(small).cloned());
-        tell(&problems)?;
-        Ok((acknowledged, new.len()))
+        Ok(new.len())
     }
 
     /// Publishes the load and ends the router at the chosen point.

@@ -65,10 +65,8 @@ impl Process {
     pub(super) fn ready(&self) -> Result<Client> {
         let client = self.listening()?;
         // A standby that becomes the owner ends its connections.
-        wait_for("the router to be ready", || {
-            Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
-        })
-        .with_context(|| self.log.tail(30))?;
+        wait_for("the router to be ready", || Ok(client.is_ready().then_some(())))
+            .with_context(|| self.log.tail(30))?;
         Ok(client)
     }
 

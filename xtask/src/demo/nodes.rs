@@ -34,10 +34,7 @@ impl Others {
             folder.install_plugins(&TICKET_PLUGINS)?;
             let node = Router::start_unready(&folder)?;
             if rank == 0 {
-                wait_for("the owner to be ready", || {
-                    let readiness = node.client().get("/readyz");
-                    Ok(readiness.is_ok_and(|answer| answer.status == 200).then_some(()))
-                })?;
+                wait_for("the owner to be ready", || Ok(node.client().is_ready().then_some(())))?;
             }
             others.push((node, folder));
         }

@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use super::{PRODUCERS, Scenario, Stage, Summary, WHOLE_ROUNDS, tell};
 use crate::artefacts::target_dir;
 use crate::crash::load::Answers;
-use crate::crash::plan::Kind;
 use crate::crash::power::{Disk, clear_leftovers, missing_for_power};
 use crate::crash::process::{Process, wait_for};
 use crate::crash::seed::Choices;
@@ -196,9 +195,7 @@ impl<'p> Cluster<'p> {
     /// The number of the node that is the router, once one is.
     fn owner(&self) -> Result<usize> {
         wait_for("a node to be ready", || {
-            let is_ready =
-                |node: &Node| node.client.get("/readyz").is_ok_and(|answer| answer.status == 200);
-            Ok(self.nodes.iter().position(is_ready))
+            Ok(self.nodes.iter().position(|node| node.client.is_ready()))
         })
         .with_context(|| self.tails())
     }
@@ -232,16 +229,8 @@ impl<'p> Cluster<'p> {
             let client = self.node(owner)?.client.clone();
             self.stage.check_whole(&client)?;
         }
-        summary.rounds += 1;
         summary.faults += 1;
-        summary.acknowledged += acknowledged;
-        summary.checked += checked;
-        say(&format!(
-            "round {round:>4}  {shown:<49} acknowledged {acknowledged:>2} of {:>2}, checked \
-             {checked:>2} events  {:.2} s",
-            scenario.planned.len(),
-            start.elapsed().as_secs_f64(),
-        ));
+        say(&summary.add(round, shown, &scenario, (acknowledged, checked), start));
         Ok(())
     }
 
@@ -255,7 +244,7 @@ impl<'p> Cluster<'p> {
         let clients: Vec<_> = self.nodes.iter().map(|node| node.client.clone()).collect();
         // In some rounds a payment is under way when it happens.
         self.stage.world.gateway.hold();
-        let caused = thread::scope(|scope| -> Result<()> {
+        thread::scope(|scope| -> Result<()> {
             for (number, requests) in scenario.producers.iter().enumerate() {
                 let (answers, clients) = (&answers, &clients);
                 scope.spawn(move || answers.produce_at_any(clients, number, requests));
@@ -265,28 +254,17 @@ impl<'p> Cluster<'p> {
             // Also on error: the producers wait for what follows.
             self.stage.world.gateway.release();
             caused
-        });
-        caused?;
+        })?;
         let answers = answers.into_answers();
         for answer in &answers {
             problems.extend(self.stage.model.acknowledge(&answer.receipt));
         }
         let owner = self.revive(&mut problems)?;
-        let client = self.node(owner)?.client.clone();
-        self.stage.resend(&client, scenario, &mut problems)?;
-        let process = &self.nodes.get(owner).context("no such node")?.process;
-        let new = self.stage.settle(&client, &scenario.planned, process)?;
-        problems.extend(self.stage.model.grow(&scenario.planned, &new));
-        self.stage.check_inside(&client, &new, &mut problems)?;
-        self.stage.check_outside(&scenario.planned, &mut problems)?;
+        let Node { process, client } = self.nodes.get(owner).context("no such node")?;
+        let checked = self.stage.check(process, client, scenario, &mut problems)?;
         problems.extend(self.nodes.iter().filter_map(|node| node.process.panic()));
-        let small = |planned: &&_| {
-            let planned: &crate::crash::plan::Planned = planned;
-            !matches!(planned.kind, Kind::Fill { .. })
-        };
-        self.stage.history.extend(scenario.planned.iter().filter(small).cloned());
         tell(&problems).with_context(|| self.tails())?;
-        Ok((answers.len(), new.len()))
+        Ok((answers.len(), checked))
     }
 
     fn cause(
@@ -374,10 +352,8 @@ impl<'p> Cluster<'p> {
     /// Waits until another node is the router. What is asked of the one before isn't answered meanwhile.
     fn until_overtaken(&self, owner: usize) -> Result<()> {
         wait_for("another to take over", || {
-            let is_ready = |(number, node): (usize, &Node)| {
-                number != owner
-                    && node.client.get("/readyz").is_ok_and(|answer| answer.status == 200)
-            };
+            let is_ready =
+                |(number, node): (usize, &Node)| number != owner && node.client.is_ready();
             Ok(self.nodes.iter().enumerate().any(is_ready).then_some(()))
         })
         .with_context(|| self.tails())
