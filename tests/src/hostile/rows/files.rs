@@ -241,10 +241,12 @@ fn poisoned(stage: &Stage, names: &[String]) -> Result<String> {
     let name = names.first().context("no plugin")?;
     let digest = stage.digest(name)?;
     let cache = stage.folder.data().join("cache");
-    let entry = fs::read_dir(&cache)?
-        .filter_map(|entry| entry.ok())
-        .find(|entry| entry.file_name().to_string_lossy().starts_with(&digest))
-        .with_context(|| format!("no entry for {digest} in the cache"))?;
+    // A plugin serves with baseline code first, which is not cached.
+    let entry = wait_for(&format!("an entry for {digest} in the cache"), || {
+        Ok(fs::read_dir(&cache)?
+            .filter_map(|entry| entry.ok())
+            .find(|entry| entry.file_name().to_string_lossy().starts_with(&digest)))
+    })?;
     let mut code = fs::read(entry.path())?;
     let middle = code.len() / 2;
     for byte in code.iter_mut().skip(middle).take(64) {
