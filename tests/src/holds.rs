@@ -13,7 +13,8 @@ pub struct Holds {
     pub descriptors: usize,
     /// Threads, but for those that the router makes once, for the first delivery that takes long.
     pub threads: u64,
-    /// Resident memory (`VmRSS`), bytes.
+    /// Resident memory that no file backs (`RssAnon`), bytes: pages of the program, which come in as
+    /// its code first runs, are the kernel's to drop.
     pub memory_bytes: u64,
 }
 
@@ -36,7 +37,7 @@ impl Holds {
         Ok(Self {
             descriptors: descriptors.count(),
             threads: threads(process)?,
-            memory_bytes: status(process, "VmRSS:")? * 1024,
+            memory_bytes: status(process, "RssAnon:")? * 1024,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::super::row::{Component, Plugin, Row, placed, play, refused};
 use super::super::stage::{Stage, build, text};
 use super::super::text::Text;
 use crate::holds::Holds;
-use crate::wait::wait_for;
+use crate::wait::{poll, wait_for};
 
 /// Files placed in the folder at a time.
 const BATCH: usize = 2_000;
@@ -21,6 +21,8 @@ const BATCH: usize = 2_000;
 const FLIPS: usize = 1_000;
 /// How often a file is replaced while it is read.
 const REPLACEMENTS: usize = 200;
+/// Between two listings of a whole [`BATCH`], so that listing isn't most of the router's work.
+const LISTING_PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -216,7 +218,7 @@ fn all_looked_at(stage: &Stage, files: &[Vec<u8>]) -> Result<Vec<String>> {
         fs::rename(&partial, path(number))?;
     }
     let mut served = Vec::new();
-    wait_for("every file to be looked at", || {
+    poll("every file to be looked at", LISTING_PAUSE, || {
         let all = stage.client().get_json("/plugins")?;
         let plugins = all.get("plugins").and_then(Value::as_array).context("no plugins")?;
         let broken = |plugin: &&Value| text(plugin, "/file").starts_with("z-broken-");
