@@ -23,7 +23,7 @@ use usher_journal::{JournalError, new_id};
 
 use crate::JetStreamOptions;
 use crate::message::part_of;
-use crate::stream::{ensure, hex, kept, lossy, reader};
+use crate::nats::{ensure, hex, kept, lossy, reader};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

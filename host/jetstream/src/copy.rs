@@ -11,6 +11,7 @@ use crate::JetStreamOptions;
 use crate::connect::connect;
 use crate::journal::{executor, wait};
 use crate::message::{Content, Message, Parts};
+use crate::nats::JetStream;
 use crate::stream::{Placed, Stream};
 
 /// What a copy came to.
@@ -43,7 +44,7 @@ pub fn copy_to_stream(folder: &Path, options: JetStreamOptions) -> Result<Copied
     copied
 }
 
-async fn copy(journal: &LocalJournal, stream: &Stream) -> Result<Copied, JournalError> {
+async fn copy(journal: &LocalJournal, stream: &Stream<JetStream>) -> Result<Copied, JournalError> {
     if stream.id != journal.id() {
         return Err(stream.error("it is another journal; give journal.stream another name"));
     }
@@ -57,7 +58,7 @@ async fn copy(journal: &LocalJournal, stream: &Stream) -> Result<Copied, Journal
         for part in Message::parts(position, &frame, stream.part_max_bytes) {
             match stream.place(&part, last).await? {
                 Placed::At(sequence) => last = sequence,
-                Placed::Taken(_) => {
+                Placed::Taken(_) | Placed::GivenUp => {
                     return Err(stream.error("somebody else writes to it meanwhile"));
                 }
             }
@@ -71,21 +72,18 @@ async fn copy(journal: &LocalJournal, stream: &Stream) -> Result<Copied, Journal
 }
 
 /// Compares what the stream has with the journal, and returns how many records that is.
-async fn compare(journal: &LocalJournal, stream: &Stream) -> Result<u64, JournalError> {
+async fn compare(journal: &LocalJournal, stream: &Stream<JetStream>) -> Result<u64, JournalError> {
     let (mut next, last) = stream.bounds().await?;
     let mut known = journal.read(journal.start(), journal.end())?;
     let (mut parts, mut count) = (Parts::default(), 0);
     while next <= last {
         let mut messages = stream.messages(next).await?;
         while next <= last {
-            let Some(Ok(message)) = messages.next().await else { break };
-            let info = message.info().map_err(|error| stream.error(error.to_string()))?;
-            if info.stream_sequence != next {
+            let Some(arrival) = messages.next().await else { break };
+            if arrival.sequence != next {
                 break;
             }
-            let headers = message.headers.as_ref();
-            let read = headers.and_then(|it| Message::read(it, message.payload.clone()));
-            let record = match read.ok_or_else(|| stream.foreign(next))?.content {
+            let record = match stream.known(next, arrival.stored)?.content {
                 Content::Claim { node, .. } => {
                     return Err(stream.error(format!("node {node} has begun to write to it")));
                 }

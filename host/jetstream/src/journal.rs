@@ -14,16 +14,17 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::block_in_place;
 use usher_journal::{
     Copied, Entry, FirstFailure, Journal, JournalError, JournalId, LocalJournal, LocalOptions,
-    Payload, Record, Records, ReplicaOf, check_place, new_id,
+    Payload, Record, Records, Replica, ReplicaOf, check_place, new_id,
 };
 
-use crate::blobs::Blobs;
 use crate::connect::connect;
 use crate::link::Link;
 use crate::message::{Content, Message, Parts};
+use crate::nats::{JetStream, hex};
 use crate::options::JetStreamOptions;
 use crate::owner::{self, Heard, Owner};
-use crate::stream::{Placed, Stream, hex};
+use crate::servers::{Arrival, Servers};
+use crate::stream::{Placed, Stream};
 
 /// How often the owner may trim while a node looks where the stream begins.
 const TRIM_TRIES_MAX: u32 = 5;
@@ -32,8 +33,8 @@ const TRIM_TRIES_MAX: u32 = 5;
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// A journal on JetStream. Dropping it without [`Journal::close`] is like a crash of this node.
-pub struct JetStreamJournal {
-    shared: Arc<Shared>,
+pub struct JetStreamJournal<S: Servers = JetStream> {
+    shared: Arc<Shared<S>>,
     /// `None` only while it is dropped.
     executor: Option<Runtime>,
 }
@@ -58,11 +59,10 @@ impl Changes {
     }
 }
 
-struct Shared {
+struct Shared<S> {
     options: JetStreamOptions,
-    stream: Stream,
-    blobs: Blobs,
-    replica: LocalJournal,
+    stream: Stream<S>,
+    replica: Arc<dyn Replica>,
     tip: Mutex<Tip>,
     /// The epoch of this node's claim; 0 while it has made none.
     claimed: AtomicU64,
@@ -110,31 +110,130 @@ impl JetStreamJournal {
         local: LocalOptions,
         options: JetStreamOptions,
     ) -> Result<Self, JournalError> {
-        let executor = executor()?;
-        let (stop, is_stopping) = watch::channel(false);
         let folder = folder.to_owned();
         // A node that has a journal doesn't make a stream without it.
         let may_make = LocalJournal::id_in(&folder)?.is_none();
-        let opened = wait(&executor, async move {
+        let journal = Self::opened(options, |options, is_stopping| async move {
             let client = connect(&options).await?;
             let stream = Stream::open(client, &options, None, may_make, is_stopping).await?;
-            Shared::open(&folder, local, options, stream, stop).await.map(Arc::new)
+            let replica = move |of| local_replica(&folder, local, of);
+            Ok((stream, replica))
+        })?;
+        if let Some(executor) = &journal.executor {
+            let shared = &journal.shared;
+            executor.spawn(Arc::clone(shared).follow());
+            let Shared { stream, options, heard, .. } = &**shared;
+            let client = stream.servers.client();
+            executor.spawn(owner::listen(client, options.stream.clone(), heard.clone()));
+            executor.spawn(Arc::clone(shared).watch_for_owners());
+        }
+        Ok(journal)
+    }
+
+    /// The link to the router's other nodes.
+    pub fn link(&self) -> Link {
+        let JetStreamOptions { stream, node, .. } = &self.shared.options;
+        Link::new(self.shared.stream.servers.client(), stream, node)
+    }
+
+    /// Writes a blob where every node finds it, unless this owner has.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn put_blob(&self, name: &str, content: &[u8]) -> Result<(), JournalError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        let content = Bytes::copy_from_slice(content);
+        self.wait(
+            async move { shared.stream.servers.blobs.put(&name, shared.epoch(), content).await },
+        )
+    }
+
+    /// Whether this owner has written a blob.
+    pub fn has_put_blob(&self, name: &str) -> bool {
+        self.shared.stream.servers.blobs.has_put(name, self.shared.epoch())
+    }
+
+    /// Reads a blob; `None` if there is none. What comes may not be what was written.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn blob(&self, name: &str) -> Result<Option<Bytes>, JournalError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        self.wait(async move { shared.stream.servers.blobs.get(&name).await })
+    }
+
+    /// Removes a blob, unless a later owner has written it.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn remove_blob(&self, name: &str) -> Result<(), JournalError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        self.wait(async move { shared.stream.servers.blobs.remove(&name, shared.epoch()).await })
+    }
+
+    /// The names of all blobs.
+    ///
+    /// # Errors
+    /// The servers are away or refuse.
+    pub fn blobs(&self) -> Result<Vec<String>, JournalError> {
+        let shared = Arc::clone(&self.shared);
+        self.wait(async move { shared.stream.servers.blobs.names().await })
+    }
+}
+
+impl<S: Servers> JetStreamJournal<S> {
+    /// Opens the journal on these servers, whose stream has the id. `replica` opens this node's replica, or
+    /// begins one like it is told if there is none, or one that ends before that. Follows the stream only when
+    /// it is claimed, or told to [`JetStreamJournal::catch_up`].
+    ///
+    /// # Errors
+    /// See [`JetStreamJournal::open`].
+    pub fn on(
+        servers: S,
+        id: JournalId,
+        part_max_bytes: usize,
+        options: JetStreamOptions,
+        replica: impl FnOnce(ReplicaOf) -> Result<Arc<dyn Replica>, JournalError> + Send + 'static,
+    ) -> Result<Self, JournalError> {
+        Self::opened(options, move |options, is_stopping| async move {
+            Ok((Stream::new(servers, options.stream, id, part_max_bytes, is_stopping), replica))
+        })
+    }
+
+    fn opened<R, F>(
+        options: JetStreamOptions,
+        connect: impl FnOnce(JetStreamOptions, watch::Receiver<bool>) -> F,
+    ) -> Result<Self, JournalError>
+    where
+        R: FnOnce(ReplicaOf) -> Result<Arc<dyn Replica>, JournalError> + Send + 'static,
+        F: Future<Output = Result<(Stream<S>, R), JournalError>> + Send + 'static,
+    {
+        let executor = executor()?;
+        let (stop, is_stopping) = watch::channel(false);
+        let connecting = connect(options.clone(), is_stopping);
+        let opened = wait(&executor, async move {
+            let (stream, replica) = connecting.await?;
+            Shared::open(replica, options, stream, stop).await.map(Arc::new)
         });
-        let shared = match opened {
-            Ok(shared) => shared,
+        match opened {
+            Ok(shared) => Ok(Self { shared, executor: Some(executor) }),
             Err(error) => {
                 executor.shutdown_background();
-                return Err(error);
+                Err(error)
             }
-        };
-        executor.spawn(Arc::clone(&shared).follow());
-        executor.spawn(owner::listen(
-            shared.stream.client(),
-            shared.options.stream.clone(),
-            shared.heard.clone(),
-        ));
-        executor.spawn(Arc::clone(&shared).watch_for_owners());
-        Ok(Self { shared, executor: Some(executor) })
+        }
+    }
+
+    /// Reads the stream up to its end.
+    ///
+    /// # Errors
+    /// The servers refuse, or have something that can't follow what this node has.
+    pub fn catch_up(&self) -> Result<(), JournalError> {
+        let shared = Arc::clone(&self.shared);
+        self.wait(async move {
+            let mut tip = shared.tip.lock().await;
+            shared.catch_up(&mut tip).await
+        })
     }
 
     /// The name of this node.
@@ -145,12 +244,6 @@ impl JetStreamJournal {
     /// Where clients reach this node, as it tells the others.
     pub fn url(&self) -> Option<&str> {
         self.shared.options.url.as_deref()
-    }
-
-    /// The link to the router's other nodes.
-    pub fn link(&self) -> Link {
-        let JetStreamOptions { stream, node, .. } = &self.shared.options;
-        Link::new(self.shared.stream.client(), stream, node)
     }
 
     /// The epoch of this node's claim; 0 while it has made none.
@@ -202,48 +295,6 @@ impl JetStreamJournal {
         self.shared.failed.reason().map(str::to_owned)
     }
 
-    /// Writes a blob where every node finds it, unless this owner has.
-    ///
-    /// # Errors
-    /// The servers are away or refuse.
-    pub fn put_blob(&self, name: &str, content: &[u8]) -> Result<(), JournalError> {
-        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        let content = Bytes::copy_from_slice(content);
-        self.wait(async move { shared.blobs.put(&name, shared.epoch(), content).await })
-    }
-
-    /// Whether this owner has written a blob.
-    pub fn has_put_blob(&self, name: &str) -> bool {
-        self.shared.blobs.has_put(name, self.shared.epoch())
-    }
-
-    /// Reads a blob; `None` if there is none. What comes may not be what was written.
-    ///
-    /// # Errors
-    /// The servers are away or refuse.
-    pub fn blob(&self, name: &str) -> Result<Option<Bytes>, JournalError> {
-        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.wait(async move { shared.blobs.get(&name).await })
-    }
-
-    /// Removes a blob, unless a later owner has written it.
-    ///
-    /// # Errors
-    /// The servers are away or refuse.
-    pub fn remove_blob(&self, name: &str) -> Result<(), JournalError> {
-        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.wait(async move { shared.blobs.remove(&name, shared.epoch()).await })
-    }
-
-    /// The names of all blobs.
-    ///
-    /// # Errors
-    /// The servers are away or refuse.
-    pub fn blobs(&self) -> Result<Vec<String>, JournalError> {
-        let shared = Arc::clone(&self.shared);
-        self.wait(async move { shared.blobs.names().await })
-    }
-
     /// Gives up what waits for servers that are away.
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);
@@ -285,7 +336,7 @@ pub(crate) fn wait<T: Send + 'static>(
     answer.recv().unwrap_or_else(|_| Err(panicked()))
 }
 
-impl Drop for JetStreamJournal {
+impl<S: Servers> Drop for JetStreamJournal<S> {
     fn drop(&mut self) {
         self.stop();
         // The next process to open the folder must be its only writer.
@@ -299,18 +350,28 @@ impl Drop for JetStreamJournal {
     }
 }
 
-impl Shared {
+impl<S: Servers> Shared<S> {
     async fn open(
-        folder: &Path,
-        local: LocalOptions,
+        replica: impl FnOnce(ReplicaOf) -> Result<Arc<dyn Replica>, JournalError>,
         options: JetStreamOptions,
-        stream: Stream,
+        stream: Stream<S>,
         stop: watch::Sender<bool>,
     ) -> Result<Self, JournalError> {
-        let replica = replica(folder, local, &stream).await?;
-        let blobs =
-            Blobs::open(stream.client(), &options, stream.part_max_bytes, &stop.subscribe())
-                .await?;
+        let (begin, end) = begin_and_end(&stream).await?;
+        let replica = block_in_place(|| replica(begin))?;
+        if replica.id() != stream.id {
+            return Err(stream.error(
+                "it is another journal than the one in this node's data folder; give another data folder or \
+                 stream",
+            ));
+        }
+        if replica.end() > end {
+            return Err(stream.error(format!(
+                "it ends before position {end}, and this node has seen {}: the servers have lost something, or an \
+                 old backup was restored",
+                replica.end()
+            )));
+        }
         // Again from the record that is known, which tells whether they are the same.
         let from = replica.end().saturating_sub(1).max(replica.start());
         let sequence = stream.find(from).await?.saturating_sub(1);
@@ -318,7 +379,6 @@ impl Shared {
         let shared = Self {
             options,
             stream,
-            blobs,
             end: watch::channel(replica.end()).0,
             replica,
             tip: Mutex::new(tip),
@@ -355,8 +415,8 @@ impl Shared {
             let mut messages = self.stream.messages(tip.sequence + 1).await?;
             while tip.sequence < last {
                 let next = tokio::time::timeout(SILENT_AFTER, messages.next()).await;
-                let Ok(Some(Ok(message))) = next else { break };
-                if !self.take(tip, &message)? {
+                let Ok(Some(message)) = next else { break };
+                if !self.take(tip, message)? {
                     break;
                 }
             }
@@ -394,12 +454,12 @@ impl Shared {
         loop {
             let from = self.tip.lock().await.sequence + 1;
             let Ok(mut messages) = self.stream.messages(from).await else { return };
-            while let Some(Ok(message)) = messages.next().await {
+            while let Some(message) = messages.next().await {
                 let mut tip = self.tip.lock().await;
                 if self.epoch() > 0 || self.failed.check().is_err() || *self.stop.borrow() {
                     return;
                 }
-                match self.take(&mut tip, &message) {
+                match self.take(&mut tip, message) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => {
@@ -415,24 +475,16 @@ impl Shared {
     }
 
     /// Takes in the next message of the stream; whether it is the next, and none before it is missing.
-    fn take(
-        &self,
-        tip: &mut Tip,
-        message: &async_nats::jetstream::Message,
-    ) -> Result<bool, JournalError> {
-        let info = message.info().map_err(|error| self.stream.error(error.to_string()))?;
-        let sequence = info.stream_sequence;
+    fn take(&self, tip: &mut Tip, arrival: Arrival) -> Result<bool, JournalError> {
+        let Arrival { sequence, is_first, stored } = arrival;
         if sequence <= tip.sequence {
             return Ok(true);
         }
         // A new reader gets those that were lost on the way, unless they were given up.
-        let is_first = info.consumer_sequence == 1;
         if sequence > tip.sequence + 1 && !is_first {
             return Ok(false);
         }
-        let headers = message.headers.as_ref();
-        let read = headers.and_then(|headers| Message::read(headers, message.payload.clone()));
-        let Message { position, content } = read.ok_or_else(|| self.stream.foreign(sequence))?;
+        let Message { position, content } = self.stream.known(sequence, stored)?;
         if position > self.replica.end() {
             return Err(self.stream.error(format!(
                 "position {position} follows {}: what lies between was given up while this node was \
@@ -500,8 +552,7 @@ impl Shared {
                 }
                 if !is_sure {
                     // It may be this node that couldn't hear.
-                    let stream = &self.options.stream;
-                    if owner::is_there(&self.stream.client(), stream, newer).await {
+                    if self.stream.servers.is_owner_heard(newer).await {
                         return Err(JournalError::Fenced { epoch, newer });
                     }
                     *self.vacancy() = Some(Vacancy { epoch, is_sure: true });
@@ -520,7 +571,7 @@ impl Shared {
                     return Err(JournalError::Fenced { epoch, newer });
                 }
                 // The owner still appends: it is overtaken all the same.
-                Placed::Taken(_) => {}
+                Placed::Taken(_) | Placed::GivenUp => {}
             }
         };
         tip.epoch = epoch;
@@ -532,18 +583,17 @@ impl Shared {
         self.replica.follow(epoch)?;
         let is_first = self.claimed.swap(epoch, Ordering::AcqRel) == 0;
         if is_first {
-            let (client, stream) = (self.stream.client(), self.options.stream.clone());
-            let this = Arc::clone(&self);
-            let now = move || {
-                this.failed
-                    .check()
-                    .is_ok()
-                    .then(|| this.told(false))
-                    .filter(|_| !*this.stop.borrow())
-            };
-            tokio::spawn(owner::keep_telling(client, stream, now));
+            tokio::spawn(Arc::clone(&self).keep_telling());
         }
         Ok(epoch)
+    }
+
+    /// Tells that this node is the owner, as long as it is.
+    async fn keep_telling(self: Arc<Self>) {
+        while self.failed.check().is_ok() && !*self.stop.borrow() {
+            self.stream.servers.tell(&self.told(false)).await;
+            tokio::time::sleep(owner::EVERY).await;
+        }
     }
 
     /// What this node tells as the owner.
@@ -575,6 +625,9 @@ impl Shared {
                 Placed::Taken(Message { content: Content::Claim { epoch: newer, .. }, .. }) => {
                     return Err(self.failed.note(JournalError::Fenced { epoch, newer }));
                 }
+                Placed::GivenUp => {
+                    return Err(self.failed.note(JournalError::Fenced { epoch, newer: epoch + 1 }));
+                }
                 Placed::Taken(Message { position, .. }) => {
                     return Err(self.failed.note(self.stream.error(format!(
                         "somebody else wrote the record at position {position} without a claim"
@@ -588,12 +641,8 @@ impl Shared {
     }
 }
 
-/// The replica of a folder; a new one if there is none, or if it ends before the stream begins.
-async fn replica(
-    folder: &Path,
-    local: LocalOptions,
-    stream: &Stream,
-) -> Result<LocalJournal, JournalError> {
+/// Where a replica of the stream begins, and the position that the next record gets.
+async fn begin_and_end<S: Servers>(stream: &Stream<S>) -> Result<(ReplicaOf, u64), JournalError> {
     let (mut begin, mut end) = (ReplicaOf { id: stream.id, position: 0, sequence: 1 }, 0);
     if let Some((first, last)) = first_and_last(stream).await? {
         // A claim, or a part of an unfinished record, has the position of the next record.
@@ -604,40 +653,38 @@ async fn replica(
             begin.sequence = record.first_sequence;
         }
     }
+    Ok((begin, end))
+}
+
+/// The replica of a folder; a new one if there is none, or if it ends before the stream begins.
+fn local_replica(
+    folder: &Path,
+    local: LocalOptions,
+    begin: ReplicaOf,
+) -> Result<Arc<dyn Replica>, JournalError> {
     if !LocalJournal::exists(folder)? {
-        return LocalJournal::replica(folder, local, begin);
+        return Ok(Arc::new(LocalJournal::replica(folder, local, begin)?));
     }
     let (replica, recovery) = LocalJournal::open(folder, local)?;
     if let Some((bytes, segment)) = recovery.torn {
         tracing::info!(segment, bytes, "the replica's torn tail is fetched again");
     }
-    if replica.id() != stream.id {
-        return Err(stream.error(format!(
-            "it is another journal than the one in {}; give another data folder or stream",
-            folder.display()
-        )));
-    }
-    if replica.end() > end {
-        return Err(stream.error(format!(
-            "it ends before position {end}, and this node has seen {}: the servers have lost something, or an \
-             old backup was restored",
-            replica.end()
-        )));
-    }
-    if replica.end() < begin.position {
+    if replica.id() == begin.id && replica.end() < begin.position {
         tracing::warn!(
             end = replica.end(),
             start = begin.position,
             "what follows this node's replica was given up: it is fetched anew"
         );
         drop(replica);
-        return LocalJournal::replica(folder, local, begin);
+        return Ok(Arc::new(LocalJournal::replica(folder, local, begin)?));
     }
-    Ok(replica)
+    Ok(Arc::new(replica))
 }
 
 /// The first message of a stream, and the last; `None` if there is none yet.
-async fn first_and_last(stream: &Stream) -> Result<Option<(Message, Message)>, JournalError> {
+async fn first_and_last<S: Servers>(
+    stream: &Stream<S>,
+) -> Result<Option<(Message, Message)>, JournalError> {
     for _ in 0..TRIM_TRIES_MAX {
         let (first, last) = stream.bounds().await?;
         if last == 0 {
@@ -653,7 +700,10 @@ async fn first_and_last(stream: &Stream) -> Result<Option<(Message, Message)>, J
 }
 
 /// The first record from a position on that is whole.
-async fn first_record(stream: &Stream, position: u64) -> Result<Option<Record>, JournalError> {
+async fn first_record<S: Servers>(
+    stream: &Stream<S>,
+    position: u64,
+) -> Result<Option<Record>, JournalError> {
     let (mut sequence, last) = stream.bounds().await?;
     let mut parts = Parts::default();
     while sequence <= last {
@@ -669,7 +719,7 @@ async fn first_record(stream: &Stream, position: u64) -> Result<Option<Record>, 
     Ok(None)
 }
 
-impl Journal for JetStreamJournal {
+impl<S: Servers> Journal for JetStreamJournal<S> {
     fn id(&self) -> JournalId {
         self.shared.stream.id
     }
@@ -726,7 +776,7 @@ impl Journal for JetStreamJournal {
             self.wait(async move {
                 shared.stop.send_replace(true);
                 let told = shared.told(true);
-                owner::tell(&shared.stream.client(), &shared.options.stream, &told).await;
+                shared.stream.servers.tell(&told).await;
                 Ok(())
             })?;
         }
@@ -773,7 +823,7 @@ impl Journal for JetStreamJournal {
     }
 }
 
-impl std::fmt::Debug for JetStreamJournal {
+impl<S: Servers> std::fmt::Debug for JetStreamJournal<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stream = &self.shared.options.stream;
         f.debug_struct("JetStreamJournal").field("stream", stream).finish_non_exhaustive()

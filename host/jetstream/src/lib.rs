@@ -15,12 +15,17 @@ mod copy;
 mod journal;
 mod link;
 mod message;
+mod nats;
 mod options;
 mod owner;
+mod servers;
 mod stream;
 
 pub use copy::{Copied, copy_to_stream};
 pub use journal::{Changes, JetStreamJournal};
 pub use link::{Inbox, Link, LinkError, Question};
+pub use message::{Content, Message};
+pub use nats::JetStream;
 pub use options::{JetStreamOptions, NAME_MAX_CHARS, is_name};
 pub use owner::Owner;
+pub use servers::{Arrival, Extent, Failure, Refusal, Servers, Stored};

@@ -22,21 +22,34 @@ const FRAME_MAX_BYTES: usize = RECORD_MAX_BYTES + 1_024;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) position: u64,
-    pub(crate) content: Content,
+pub struct Message {
+    /// That of its record; of a claim, the one that the next record gets.
+    pub position: u64,
+    /// What it is.
+    pub content: Content,
 }
 
+/// What a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
+pub enum Content {
+    /// The begin of an epoch.
     Claim {
+        /// The epoch.
         epoch: u64,
+        /// Who claims.
         node: String,
         /// Random: tells claims of nodes with one name apart.
         id: String,
     },
-    /// `number` counts from 1.
-    Part { number: u32, of: u32, frame: Bytes },
+    /// A part of a record's frame.
+    Part {
+        /// Which, from 1.
+        number: u32,
+        /// How many there are.
+        of: u32,
+        /// Its bytes.
+        frame: Bytes,
+    },
 }
 
 impl Message {

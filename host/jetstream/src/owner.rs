@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::JetStreamOptions;
 
 /// How often the owner tells.
-const EVERY: Duration = Duration::from_millis(300);
+pub(crate) const EVERY: Duration = Duration::from_millis(300);
 
 /// How much later the next in order takes over, where the owner left and where it went silent.
 const RANK_AFTER: Duration = Duration::from_millis(300);
@@ -67,14 +67,6 @@ pub(crate) async fn tell(client: &Client, stream: &str, owner: &Owner) {
     let _ = tokio::time::timeout(EVERY, client.publish(subject(stream), told.into())).await;
     if owner.is_leaving {
         let _ = tokio::time::timeout(EVERY, client.flush()).await;
-    }
-}
-
-/// Tells who the owner is, again and again.
-pub(crate) async fn keep_telling(client: Client, stream: String, now: impl Fn() -> Option<Owner>) {
-    while let Some(owner) = now() {
-        tell(&client, &stream, &owner).await;
-        tokio::time::sleep(EVERY).await;
     }
 }
 

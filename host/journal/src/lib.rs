@@ -155,3 +155,12 @@ pub trait Journal: Send + Sync {
     /// See [`JournalError`].
     fn trim(&self, before: u64) -> Result<u64, JournalError>;
 }
+
+/// A journal whose records come from elsewhere.
+pub trait Replica: Journal {
+    /// Goes on in an epoch that was begun elsewhere.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    fn follow(&self, epoch: u64) -> Result<(), JournalError>;
+}

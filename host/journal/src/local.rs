@@ -19,8 +19,8 @@ use crate::segment::{
 };
 use crate::writer::Writer;
 use crate::{
-    Copied, Entry, FirstFailure, Journal, JournalError, Payload, Record, Records, closed, copy,
-    rewrite,
+    Copied, Entry, FirstFailure, Journal, JournalError, Payload, Record, Records, Replica, closed,
+    copy, rewrite,
 };
 
 /// Sealed segments whose files and indexes are kept open for readers.
@@ -160,16 +160,6 @@ impl LocalJournal {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Has the records of an epoch that was begun elsewhere appended from now on, as a replica does.
-    ///
-    /// # Errors
-    /// See [`JournalError`].
-    pub fn follow(&self, epoch: u64) -> Result<(), JournalError> {
-        lock(&self.shared.writer).begin()?;
-        self.shared.epoch.store(epoch, Ordering::Release);
-        Ok(())
-    }
-
     /// The id of the journal in a folder; `None` if there is none.
     ///
     /// # Errors
@@ -271,6 +261,14 @@ impl Shared {
             index.push(&header, frame.len());
         }
         Ok(index)
+    }
+}
+
+impl Replica for LocalJournal {
+    fn follow(&self, epoch: u64) -> Result<(), JournalError> {
+        lock(&self.shared.writer).begin()?;
+        self.shared.epoch.store(epoch, Ordering::Release);
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::record::check_place;
-use crate::{Copied, Entry, Journal, JournalError, JournalId, Payload, Record, Records};
+use crate::{Copied, Entry, Journal, JournalError, JournalId, Payload, Record, Records, Replica};
 
 /// Records that are rewritten together.
 const PART_RECORDS: u64 = 4;
@@ -48,6 +48,12 @@ impl MemoryJournal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An empty one, whose first record gets this position.
+    pub fn starting_at(position: u64) -> Self {
+        let state = State { start: position, durable: position, ..State::default() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
     /// Lets the next append fail, as a disk would.
     pub fn fail_next_append(&self) {
         self.state().fails_append = true;
@@ -72,6 +78,13 @@ impl MemoryJournal {
     pub fn under_way(&self) -> u64 {
         let state = self.state();
         state.end() - state.durable
+    }
+}
+
+impl Replica for MemoryJournal {
+    fn follow(&self, epoch: u64) -> Result<(), JournalError> {
+        self.state().epoch = epoch;
+        Ok(())
     }
 }
 

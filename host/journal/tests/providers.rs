@@ -18,7 +18,7 @@ use provider::{append, check, does_what_a_journal_does, fill, first_sequence, po
 use tempfile::TempDir;
 use usher_journal::{
     Entry, Gap, Journal, JournalError, LocalJournal, LocalOptions, MemoryJournal, Record, Recovery,
-    ReplicaOf, Scan, scan,
+    Replica as _, ReplicaOf, Scan, scan,
 };
 
 #[test]
