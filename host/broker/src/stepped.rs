@@ -17,18 +17,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use usher_event::SubscriptionName;
-use usher_journal::MemoryJournal;
+use usher_journal::Journal;
 
 use crate::api::*;
 use crate::fetch::fetch;
 use crate::ledger::{Fetch, Ledger, LedgerOptions, PreparedSettlement};
 use crate::load::load;
 use crate::operate::{Prepared, operate};
-use crate::store::journaled::JournaledStore;
+use crate::store::journaled::{JournaledStore, catch_up};
 use crate::store::memory::MemoryTables;
 use crate::store::rows::RetryRow;
 use crate::store::schema::{self, Entry};
-use crate::store::{Batch, Space, Store as _, Tables, Views as _, keys};
+use crate::store::{Batch, Space, Store as _, StoreFailure, Tables, Views as _, keys};
 use crate::{Options, flow, log, replay};
 
 const READABLE: &str = "a store in memory is readable";
@@ -37,12 +37,33 @@ const READABLE: &str = "a store in memory is readable";
 const FORGOTTEN: [Space; 4] =
     [Space::Children, Space::Attempts, Space::DeadByDelivery, Space::Events];
 
-/// A store in memory, and the ledger on it.
+/// Tables in memory, of one node. They outlive the engine on them.
+#[derive(Clone, Default)]
+pub struct SteppedTables(Arc<MemoryTables>);
+
+impl SteppedTables {
+    /// A crash: what was applied since the last checkpoint is gone.
+    pub fn crash(&self) {
+        self.0.crash();
+    }
+
+    /// Applies what the journal has, makes it durable, and returns the position it goes up to; does nothing if
+    /// something before that was given up.
+    ///
+    /// # Errors
+    /// The journal has lost something.
+    pub fn follow(&self, journal: &dyn Journal) -> Result<u64, String> {
+        if self.0.applied().next >= journal.start() {
+            catch_up(journal, &*self.0).map_err(|failure| failure.to_string())?;
+            self.0.checkpoint().expect(READABLE);
+        }
+        Ok(self.0.applied().next)
+    }
+}
+
+/// A journal with tables in memory, and the ledger on them.
 pub struct Stepped {
-    journal: MemoryJournal,
-    tables: Arc<MemoryTables>,
     store: JournaledStore,
-    rules: LedgerOptions,
     ledger: Ledger,
     fetches: Vec<Fetch>,
     /// Rows of events before this one may be gone.
@@ -76,51 +97,70 @@ pub struct StoredCounts {
 }
 
 impl Stepped {
-    /// An empty engine with the limits of `options`; its clock and its folder are not used.
-    pub fn new(options: &Options, now_ms: u64) -> Self {
-        let (journal, tables) = (MemoryJournal::default(), Arc::<MemoryTables>::default());
-        let (store, rules) = (opened(&journal, &tables), LedgerOptions::of(options));
-        let ledger = recovered(&store, rules, options.seed, now_ms);
-        Self { journal, tables, store, rules, ledger, fetches: Vec::new(), floor: 0 }
-    }
-
-    /// A crash and a restart: only what was persisted is left. The seed chooses where the crash was:
-    /// before or after tables were checkpointed, or while a commit was appended.
+    /// Claims a journal, and goes on with what it has and the tables had. Only `options`' limits are used.
+    /// Rows of events before `floor` may be gone.
+    ///
+    /// # Errors
+    /// The journal refuses, or was lost.
     ///
     /// # Panics
     /// Tables that are made anew from the journal are others than those that there were.
-    pub fn restart(&mut self, seed: u64, now_ms: u64) {
-        self.fetches.clear();
-        if seed.is_multiple_of(5) {
-            self.store.compact().expect(READABLE);
+    pub fn open(
+        journal: &Arc<dyn Journal>,
+        tables: &mut SteppedTables,
+        options: &Options,
+        floor: u64,
+        (seed, now_ms): (u64, u64),
+    ) -> Result<Self, String> {
+        if tables.0.applied().next < journal.start() {
+            *tables = SteppedTables::default();
         }
-        match seed % 4 {
-            0 => {}
-            1 => self.store.checkpoint().expect(READABLE),
-            2 => {
-                let mut torn = Batch::default();
-                torn.put(Space::Meta, &b"torn"[..], &b"torn"[..]);
-                self.journal.fail_next_sync();
-                self.store.commit(torn).expect_err("it fails");
+        loop {
+            let store = opened(journal, &tables.0)?;
+            let anew = opened(journal, &Arc::default())?;
+            let (found, rebuilt) = (rows(&store, floor), rows(&anew, floor));
+            let differs = |row: &&(Space, Bytes, Bytes), other: &[_]| !other.contains(*row);
+            let lost = found.iter().find(|row| differs(row, &rebuilt));
+            let more = rebuilt.iter().find(|row| differs(row, &found));
+            assert!(lost.or(more).is_none(), "the journal makes other tables: {lost:?}, {more:?}");
+            store.claim().map_err(|failure| failure.to_string())?;
+            // An owner that was overtaken may have appended until then.
+            if journal.end() == store.end() {
+                let recovered = load(&*store.view()).expect(READABLE);
+                let ledger = Ledger::new(recovered, LedgerOptions::of(options), seed, now_ms);
+                return Ok(Self { store, ledger, fetches: Vec::new(), floor });
             }
-            _ => self.journal.fail_next_append(),
         }
-        self.journal.crash(0);
-        self.tables.crash();
-        let anew = Arc::<MemoryTables>::default();
-        self.store = opened(&self.journal, &anew);
-        let rebuilt = rows(&self.store, self.floor);
-        self.store = opened(&self.journal, &self.tables);
-        let (found, rebuilt) = (rows(&self.store, self.floor), rebuilt);
-        let differs = |row: &&(Space, Bytes, Bytes), other: &[_]| !other.contains(*row);
-        let lost = found.iter().find(|row| differs(row, &rebuilt));
-        let more = rebuilt.iter().find(|row| differs(row, &found));
-        assert!(lost.or(more).is_none(), "the journal makes other tables: {lost:?}, {more:?}");
-        if seed.is_multiple_of(3) {
-            self.tables = anew;
-            self.store = opened(&self.journal, &self.tables);
-        }
-        self.ledger = recovered(&self.store, self.rules, seed, now_ms);
+    }
+
+    /// Rows of events before this one may be gone.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The position that the next commit gets.
+    pub fn end(&self) -> u64 {
+        self.store.end()
+    }
+
+    /// Gives back room of the journal.
+    pub fn compact(&self) {
+        self.store.compact().expect(READABLE);
+    }
+
+    /// Makes durable what tables have applied.
+    pub fn checkpoint(&self) {
+        self.store.checkpoint().expect(READABLE);
+    }
+
+    /// Commits something that is in no history, which fails.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn fail_to_commit(&self) {
+        let mut torn = Batch::default();
+        torn.put(Space::Meta, &b"torn"[..], &b"torn"[..]);
+        self.store.commit(torn).expect_err("it fails");
     }
 
     /// Looks at the clock.
@@ -220,8 +260,11 @@ impl Stepped {
     }
 
     /// Commits what the commands since the last time came to.
-    pub fn persist(&mut self) {
-        self.store.commit(self.ledger.finish()).expect(READABLE);
+    ///
+    /// # Errors
+    /// It may or may not be committed.
+    pub fn persist(&mut self) -> Result<(), String> {
+        self.store.commit(self.ledger.finish()).map_err(|StoreFailure(reason)| reason)
     }
 
     /// Hands out the leases that what is persisted allows.
@@ -324,13 +367,10 @@ fn rows(store: &JournaledStore, floor: u64) -> Vec<(Space, Bytes, Bytes)> {
     Space::ALL.into_iter().flat_map(of).collect()
 }
 
-fn opened(journal: &MemoryJournal, tables: &Arc<MemoryTables>) -> JournaledStore {
+fn opened(
+    journal: &Arc<dyn Journal>,
+    tables: &Arc<MemoryTables>,
+) -> Result<JournaledStore, String> {
     let tables = Arc::clone(tables) as Arc<dyn Tables>;
-    let store = JournaledStore::open(Arc::new(journal.clone()), tables).expect(READABLE);
-    store.claim().expect(READABLE);
-    store
-}
-
-fn recovered(store: &JournaledStore, rules: LedgerOptions, seed: u64, now_ms: u64) -> Ledger {
-    Ledger::new(load(&*store.view()).expect(READABLE), rules, seed, now_ms)
+    JournaledStore::open(Arc::clone(journal), tables).map_err(|failure| failure.to_string())
 }

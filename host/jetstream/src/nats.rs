@@ -210,9 +210,8 @@ impl Servers for JetStream {
             .heartbeat(HEARTBEAT)
             .messages();
         let messages = messages.await.map_err(|error| passing(error.to_string()))?;
-        let arrivals = messages.scan((), |(), message| {
-            std::future::ready(message.ok().as_ref().and_then(arrival))
-        });
+        let arrivals = messages
+            .scan((), |(), message| std::future::ready(message.ok().as_ref().and_then(arrival)));
         Ok(arrivals.boxed())
     }
 

@@ -157,7 +157,8 @@ impl Journal for MemoryJournal {
 
     fn trimmable(&self, before: u64) -> u64 {
         let state = self.state();
-        before.min(state.durable).max(state.start)
+        // The newest record stays, as in the last segment of a journal on a disk.
+        before.min(state.durable.saturating_sub(1)).max(state.start)
     }
 
     fn size_bytes(&self, from: u64) -> Result<u64, JournalError> {

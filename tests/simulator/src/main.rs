@@ -15,10 +15,12 @@
     reason = "a simulation reports a violation by panicking"
 )]
 
+mod machine;
 mod minimise;
 mod model;
 mod random;
 mod schedules;
+mod servers;
 mod settling;
 mod world;
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use usher_event::{Event, Failure, FailureClass, StateAddress, StateRead, StateWrite};
+use usher_event::{
+    Delivery, Event, Failure, FailureClass, StateAddress, StateRead, StateWrite, SubscriptionName,
+};
 
 use super::model::{Stands, TYPES};
 use super::random::Random;
@@ -45,8 +47,9 @@ impl World {
             1 => ("reject", Disposition::Reject { failure: failure() }),
             2 => ("release", Disposition::Release),
             3 | 4 if out.lease.delivery.depth < 3 => {
-                let changes =
-                    Changes { emissions: vec![emission(&out.lease, random)], ..Changes::default() };
+                let Delivery { subscription, sequence, .. } = &out.lease.delivery;
+                let emissions = vec![emission(subscription, *sequence, random)];
+                let changes = Changes { emissions, ..Changes::default() };
                 ("ack", Disposition::Ack(changes))
             }
             5..8 => {
@@ -61,20 +64,44 @@ impl World {
         if random.once_in(20) {
             self.settle_nonsense(random);
         }
+        if random.once_in(10) {
+            self.settle_late(random);
+        }
     }
 
     /// Settles something that is not leased, which is ignored.
     fn settle_nonsense(&mut self, random: &mut Random) {
         let names: Vec<_> = self.model.subscriptions.values().map(|s| s.name.clone()).collect();
         let Some(subscription) = names.get(random.below(names.len())).cloned() else { return };
+        let sequence = random.below(self.model.events.len() + 5) as u64;
+        let token = u64::MAX - random.below(3) as u64;
+        self.settle_in_vain(subscription, sequence, token, Changes::default());
+    }
+
+    /// Settles what was settled, or given up, by who had it leased: that is too late, and ignored.
+    fn settle_late(&mut self, random: &mut Random) {
+        let late = self.given_up.get(random.below(self.given_up.len()));
+        let Some((subscription, sequence, token)) = late.cloned() else { return };
+        let emissions = vec![emission(&subscription, sequence, random)];
+        let changes = Changes { emissions, ..Changes::default() };
+        self.settle_in_vain(subscription, sequence, token, changes);
+    }
+
+    fn settle_in_vain(
+        &mut self,
+        subscription: SubscriptionName,
+        sequence: u64,
+        token: u64,
+        changes: Changes,
+    ) {
         let settlement = Settlement {
             subscription,
-            sequence: random.below(self.model.events.len() + 5) as u64,
-            token: u64::MAX - random.below(3) as u64,
+            sequence,
+            token,
             digest: None,
             version: None,
             took: Duration::ZERO,
-            disposition: Disposition::Ack(Changes::default()),
+            disposition: Disposition::Ack(changes),
         };
         assert_eq!(self.broker.settle(settlement, self.now_ms), Settled::Stale);
     }
@@ -130,6 +157,7 @@ impl World {
             disposition,
         };
         let settled = self.broker.settle(settlement, self.now_ms);
+        self.give_up([&out.lease]);
         let (now_ms, tick) = (self.now_ms, self.tick);
         self.settled.push(Outcome { out, what, settled, now_ms, tick, counted });
     }
@@ -205,8 +233,8 @@ impl World {
     }
 }
 
-fn emission(lease: &Lease, random: &mut Random) -> NewEvent {
-    let id = format!("{}/{}", lease.delivery.sequence, lease.delivery.subscription);
+fn emission(subscription: &SubscriptionName, sequence: u64, random: &mut Random) -> NewEvent {
+    let id = format!("{sequence}/{subscription}");
     let subject = format!("k{}", random.below(4));
     let event = Event::builder(id, "/plugins/sim", TYPES[random.below(3)]).subject(subject);
     let delay = random.once_in(2).then_some(Duration::from_millis(250));

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use usher_event::{Event, Quota};
+use usher_event::{Event, Quota, SubscriptionName};
 
 use super::Played;
+use super::machine::{Machine, OVERTAKEN};
 use super::model::{Key, Model, Stands, TYPES, subscriptions};
 use super::random::Random;
 use super::schedules::Clockwork;
@@ -31,6 +32,9 @@ const BACKLOG_MAX_EVENTS: u64 = 20;
 /// The state quota of a plugin, where there is one: two counters of five digits together.
 const STATE_MAX_BYTES: u64 = 11;
 
+/// Leases whose holders may answer although they were given up.
+const GIVEN_UP_MAX: usize = 8;
+
 pub(crate) const MAX_ATTEMPTS: u32 = 4;
 
 /// Traps have a limit of their own.
@@ -50,6 +54,7 @@ pub(crate) struct Out {
 
 pub(crate) struct World {
     pub(crate) broker: Stepped,
+    machine: Machine,
     /// The broker's options.
     options: Options,
     /// The quota of each plugin.
@@ -61,6 +66,9 @@ pub(crate) struct World {
     pub(crate) tick: u64,
     /// Unsettled leases, by token.
     pub(crate) leases: BTreeMap<u64, Out>,
+    /// Leases that were settled, or given up, by subscription, sequence and token: who has them may still
+    /// answer.
+    pub(crate) given_up: Vec<(SubscriptionName, u64, u64)>,
     /// Settlements that are not committed yet.
     pub(crate) settled: Vec<Outcome>,
     pub(crate) model: Model,
@@ -95,14 +103,18 @@ impl World {
             7 => Quota { state_keys: 1, ..none },
             _ => none,
         };
+        let mut random = Random::of_step(seed, u32::MAX - 1);
+        let mut machine = Machine::new(options.clone(), &mut random);
         let mut world = Self {
-            broker: Stepped::new(&options, now_ms),
+            broker: machine.start(&mut random, now_ms),
+            machine,
             options,
             quota,
             now_ms,
             latest_ms: now_ms,
             tick: now_ms,
             leases: BTreeMap::new(),
+            given_up: Vec::new(),
             settled: Vec::new(),
             model: Model::default(),
             expected: Clockwork::from(now_ms),
@@ -138,9 +150,12 @@ impl World {
     }
 
     pub(crate) fn played(&self) -> Played {
+        let faults = self.played.faults + self.machine.faults();
+        self.machine.check();
+        let played = Played { faults, ..self.played };
         if self.is_limited() {
             // Refused producers may publish little: leave such a history out of the minimum.
-            return Played { events: usize::MAX, expired: usize::MAX, ..self.played };
+            return Played { events: usize::MAX, expired: usize::MAX, ..played };
         }
         let superseded = self.broker.subscriptions().iter().map(|one| one.superseded).sum::<u64>();
         let expired = self.broker.stats().first_sequence as usize - 1;
@@ -151,7 +166,7 @@ impl World {
             expired,
             expired_unsettled: unsettled as usize,
             superseded: superseded as usize,
-            ..self.played
+            ..played
         }
     }
 
@@ -164,6 +179,7 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, mut random: Random) {
+        self.machine.step(&mut random, self.now_ms);
         for _ in 0..=random.below(3) {
             match random.below(25) {
                 0..7 => self.publish(&mut random),
@@ -178,12 +194,20 @@ impl World {
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.look();
         match random.below(40) {
-            0 | 1 => self.crash(&mut random),
-            // The batch is persisted, but its callers get no answer.
-            2 => {
-                self.broker.persist();
-                self.learn_all();
-                self.crash(&mut random);
+            0 | 1 => self.crash(&mut random, None),
+            // The batch is persisted, but its callers get no answer; or it isn't known whether it was.
+            2 | 3 => {
+                if random.once_in(2) {
+                    self.machine.cut_off_owner();
+                }
+                let end = self.broker.end();
+                match self.broker.persist() {
+                    Ok(()) => {
+                        self.learn_all();
+                        self.crash(&mut random, None);
+                    }
+                    Err(_) => self.crash(&mut random, Some(end)),
+                }
             }
             _ => self.commit(),
         }
@@ -345,6 +369,16 @@ impl World {
         self.broker.fetch(self.now_ms);
     }
 
+    /// Keeps leases whose holders may still answer.
+    pub(crate) fn give_up<'a>(&mut self, leases: impl IntoIterator<Item = &'a Lease>) {
+        let ids = leases.into_iter().map(|Lease { token, delivery }| {
+            (delivery.subscription.clone(), delivery.sequence, *token)
+        });
+        self.given_up.extend(ids);
+        let surplus = self.given_up.len().saturating_sub(GIVEN_UP_MAX);
+        self.given_up.drain(..surplus);
+    }
+
     /// Updates the model with what the store holds now.
     fn learn_all(&mut self) {
         let known = self.model.events.len();
@@ -364,7 +398,7 @@ impl World {
     }
 
     pub(crate) fn commit(&mut self) {
-        self.broker.persist();
+        self.broker.persist().expect("it is the owner");
         self.learn_all();
         for lease in self.broker.release() {
             self.check_lease(&lease);
@@ -419,17 +453,23 @@ impl World {
             let mut known = self.model.events.iter().zip(&self.model.recorded).skip(newest);
             let is_twice = known.any(|(event, at)| *event == stored.event && is_remembered(*at));
             assert!(!is_twice, "appended twice");
+            assert_ne!(stored.event.source(), OVERTAKEN, "appended by a former owner");
             self.model.append(stored);
         }
     }
 
-    /// Loses all leases and everything that is not committed.
-    fn crash(&mut self, random: &mut Random) {
+    /// Loses all leases and everything that is not committed. If there was a commit of which it isn't known
+    /// whether it was made, this is where it began.
+    fn crash(&mut self, random: &mut Random, unknown_from: Option<u64>) {
         self.tell(format_args!("crash"));
         self.played.faults += 1;
-        self.leases.clear();
+        self.machine.restart(&mut self.broker, random, self.now_ms);
+        if unknown_from.is_some_and(|from| self.broker.end() > from) {
+            self.learn_all();
+        }
         self.settled.clear();
-        self.broker.restart(random.next(), self.now_ms);
+        let leases = std::mem::take(&mut self.leases);
+        self.give_up(leases.values().map(|out| &out.lease));
         self.expected = self.committed.clone();
         if random.once_in(3) {
             self.expected.reconfigure(self.now_ms, random);

@@ -79,12 +79,15 @@ impl LedgerOptions {
 }
 
 impl Ledger {
-    /// Restores the ledger from a store; `seed` is for the jitter of retries.
+    /// Restores the ledger from a store; `seed` is for the jitter of retries, and for where tokens begin.
     pub(crate) fn new(recovered: Recovered, rules: LedgerOptions, seed: u64, now_ms: u64) -> Self {
         let LedgerOptions { window_events, window_ms, retention, backlog_max_events } = rules;
         let last = recovered.counters.last_sequence;
         let mut timeline = Timeline::default();
         let tick = timeline.tick(now_ms);
+        let mut jitter = Jitter::new(seed);
+        // Elsewhere each time: what is leased by an earlier process isn't taken for a lease of this one.
+        let next_token = jitter.next() >> 2;
         let mut ledger = Self {
             counters: recovered.counters,
             written_counters: recovered.counters,
@@ -108,8 +111,8 @@ impl Ledger {
             paced: Default::default(),
             delayed: Delayed::default(),
             state: StateLedger::new(recovered.usage),
-            jitter: Jitter::new(seed),
-            next_token: 0,
+            jitter,
+            next_token,
             touched: Default::default(),
             unsaved: Default::default(),
             outgoing: Default::default(),

@@ -224,14 +224,17 @@ impl Jitter {
         Self(seed)
     }
 
-    /// Between -1 and 1.
-    fn next_fraction(&mut self) -> f64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        (mixed >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        mixed ^ mixed >> 31
+    }
+
+    /// Between -1 and 1.
+    fn next_fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 }
 
