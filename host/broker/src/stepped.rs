@@ -119,10 +119,10 @@ impl Stepped {
             let store = opened(journal, &tables.0)?;
             let anew = opened(journal, &Arc::default())?;
             let (found, rebuilt) = (rows(&store, floor), rows(&anew, floor));
-            let differs = |row: &&(Space, Bytes, Bytes), other: &[_]| !other.contains(*row);
-            let lost = found.iter().find(|row| differs(row, &rebuilt));
-            let more = rebuilt.iter().find(|row| differs(row, &found));
-            assert!(lost.or(more).is_none(), "the journal makes other tables: {lost:?}, {more:?}");
+            if let Some(row) = found.iter().zip(&rebuilt).find(|(one, other)| one != other) {
+                panic!("the journal makes other tables: {row:?}");
+            }
+            assert_eq!(found.len(), rebuilt.len(), "the journal makes other tables");
             store.claim().map_err(|failure| failure.to_string())?;
             // An owner that was overtaken may have appended until then.
             if journal.end() == store.end() {

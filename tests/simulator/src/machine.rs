@@ -36,7 +36,7 @@ enum Nodes {
 
 impl Machine {
     pub(crate) fn new(options: Options, random: &mut Random) -> Self {
-        let nodes = if random.once_in(2) {
+        let nodes = if !random.once_in(4) {
             let part_max_bytes = if random.once_in(2) { PART_MAX_BYTES } else { usize::MAX };
             Nodes::Several(Box::new(Cluster::new(part_max_bytes)))
         } else {

@@ -32,6 +32,8 @@ const BACKLOG_MAX_EVENTS: u64 = 20;
 /// The state quota of a plugin, where there is one: two counters of five digits together.
 const STATE_MAX_BYTES: u64 = 11;
 
+const HOUR_MS: u64 = 3_600_000;
+
 /// Leases whose holders may answer although they were given up.
 const GIVEN_UP_MAX: usize = 8;
 
@@ -40,7 +42,7 @@ pub(crate) const MAX_ATTEMPTS: u32 = 4;
 /// Traps have a limit of their own.
 pub(crate) const MAX_TRAPS: u32 = 2;
 
-/// Maximum number of turns, half a second each, until everything is at rest.
+/// Maximum number of turns, half a second each and later more, until everything is at rest.
 const REST_MAX_TURNS: u32 = 3_000;
 
 /// A lease that is out, with the state its listener read.
@@ -463,6 +465,18 @@ impl World {
     fn crash(&mut self, random: &mut Random, unknown_from: Option<u64>) {
         self.tell(format_args!("crash"));
         self.played.faults += 1;
+        // Another machine's clock, perhaps.
+        match random.below(12) {
+            0 => {
+                self.now_ms += HOUR_MS;
+                self.tick += HOUR_MS;
+            }
+            // Schedules repeat ticks once the clock is behind by more than two hours.
+            1 if self.latest_ms < self.now_ms + HOUR_MS / 2 => {
+                self.now_ms = self.now_ms.saturating_sub(HOUR_MS);
+            }
+            _ => {}
+        }
         self.machine.restart(&mut self.broker, random, self.now_ms);
         if unknown_from.is_some_and(|from| self.broker.end() > from) {
             self.learn_all();
@@ -477,7 +491,6 @@ impl World {
         self.broker.set_schedules(self.expected.configured(), self.now_ms);
         // Due times are persisted as wall time: what the clock was set back by is waited for again.
         self.tick = self.tick.max(self.now_ms);
-        self.learn_waits();
         // A delivery that was in flight and no longer matches is not delivered again.
         let model = &self.model;
         let is_unsure = |(key, stands): &(&Key, &Stands)| {
@@ -493,22 +506,14 @@ impl World {
         self.commit();
     }
 
-    /// Reads again when retries are due, since a restart bases them on wall time.
-    fn learn_waits(&mut self) {
-        for retry in self.broker.retries() {
-            let key = (retry.subscription.to_string(), retry.sequence);
-            if let Some(Stands::Waiting { due_tick, .. }) = self.model.stands.get_mut(&key) {
-                *due_tick = self.tick + retry.due_ms.saturating_sub(self.now_ms);
-            }
-        }
-    }
-
     /// Invariant 13: without faults, everything comes to rest.
     pub(crate) fn come_to_rest(&mut self) {
         self.end_schedules();
-        for _ in 0..REST_MAX_TURNS {
-            self.now_ms += 500;
-            self.tick += 500;
+        for turn in 0..REST_MAX_TURNS {
+            // What a clock was set back by is waited for.
+            let by_ms = if turn < REST_MAX_TURNS / 3 { 500 } else { 10_000 };
+            self.now_ms += by_ms;
+            self.tick += by_ms;
             self.answer_fetches();
             self.look();
             for (_, out) in std::mem::take(&mut self.leases) {
