@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use usher_broker::{EmbeddedBroker, Options, Standby};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions};
@@ -17,6 +17,7 @@ use crate::peers;
 use crate::rounds::median;
 use crate::sample;
 use crate::table::Table;
+use crate::takeovers::{self, End};
 
 #[derive(clap::Args)]
 pub(crate) struct ClusterArgs {
@@ -32,7 +33,7 @@ pub(crate) struct ClusterArgs {
     /// Rounds; each row is the median of them.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Changes of the owner that are timed.
+    /// Owners that are killed, and as many that are stopped, to time what follows.
     #[arg(long, default_value_t = 50)]
     takeovers: usize,
     /// Deliveries of 5 ms that are timed, for each node.
@@ -84,9 +85,16 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     table.row("hop, journal on one server", one, Some((embedded, "data folder")));
     table.row("hop, journal on three servers", three, Some((embedded, "data folder")));
     table.row("native consumer on three servers", native, Some((three, "Usher's there")));
-    let (median, slowest) = takeovers(args, &folder)?;
-    table.row("claim by a standby on three servers, median", median, None);
-    table.row("the same, slowest", slowest, None);
+    for (end, name) in [(End::Killed, "owner killed"), (End::Stopped, "owner stopped")] {
+        let mut times = takeovers::times(&args.nats_server, &folder, end, args.takeovers)?;
+        times.sort_unstable();
+        table.row(&format!("{name}, until another is ready, median"), median(times.clone()), None);
+        for (share, of) in [("p99", 99), ("slowest", 100)] {
+            let at = (times.len() * of).div_ceil(100).saturating_sub(1);
+            let time = times.get(at).copied().unwrap_or_default();
+            table.row(&format!("{name}, {share} of {}", times.len()), time, None);
+        }
+    }
     let mut one = None;
     for nodes in [1, 2, 4] {
         let events = args.slow_events * nodes;
@@ -105,42 +113,14 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     if args.json { table.print_json() } else { table.print() }
 }
 
-fn place(servers: &[NatsServer], node: &str) -> JetStreamOptions {
+fn place(servers: &[NatsServer]) -> JetStreamOptions {
     let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
-    JetStreamOptions { replicas: servers.len(), ..JetStreamOptions::new(urls, node) }
-}
-
-fn standby(servers: &[NatsServer], data: &Path, node: &str) -> anyhow::Result<Standby> {
-    let standby = Standby::open(Options::new(data.join(node)), |folder, local| {
-        let journal = JetStreamJournal::open(folder, local, place(servers, node))?;
-        Ok(Arc::new(journal))
-    });
-    Ok(standby?)
+    JetStreamOptions { replicas: servers.len(), ..JetStreamOptions::new(urls, "node") }
 }
 
 fn open(servers: &[NatsServer], data: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
-    Ok(standby(servers, data, "a")?.claim()?)
-}
-
-/// Time for a standby to claim the journal and recover, median and maximum. The previous owner is dropped
-/// without closing, with undelivered events.
-fn takeovers(args: &ClusterArgs, folder: &Path) -> anyhow::Result<(Duration, Duration)> {
-    let data = tempfile::tempdir_in(folder)?;
-    let servers = NatsServer::cluster(&args.nats_server, data.path(), SETTINGS, 3)?;
-    let sample = sample::events_of_size(256)?;
-    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut owner = open(&servers, data.path())?;
-    let mut times = Vec::new();
-    for round in 0..args.takeovers {
-        let node = if round % 2 == 0 { "b" } else { "a" };
-        executor.block_on(hops::publish(&owner, &sample, round * 512..(round + 1) * 512))?;
-        drop(owner);
-        let standby = standby(&servers, data.path(), node)?;
-        standby.catch_up()?;
-        let begun = Instant::now();
-        owner = standby.claim()?;
-        times.push(begun.elapsed());
-    }
-    let slowest = times.iter().max().copied().unwrap_or_default();
-    Ok((median(times), slowest))
+    let standby = Standby::open(Options::new(data.join("node")), |folder, local| {
+        Ok(Arc::new(JetStreamJournal::open(folder, local, place(servers))?))
+    });
+    Ok(standby?.claim()?)
 }

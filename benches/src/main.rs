@@ -15,6 +15,7 @@ mod latency;
 mod load;
 mod native;
 mod neighbours;
+mod nodes;
 mod peers;
 mod process;
 mod publish;
@@ -23,6 +24,7 @@ mod route;
 mod runtime;
 mod sample;
 mod table;
+mod takeovers;
 
 use std::path::PathBuf;
 

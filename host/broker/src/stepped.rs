@@ -119,9 +119,8 @@ impl Stepped {
             let store = opened(journal, &tables.0)?;
             let anew = opened(journal, &Arc::default())?;
             let (found, rebuilt) = (rows(&store, floor), rows(&anew, floor));
-            if let Some(row) = found.iter().zip(&rebuilt).find(|(one, other)| one != other) {
-                panic!("the journal makes other tables: {row:?}");
-            }
+            let other = found.iter().zip(&rebuilt).find(|(one, other)| one != other);
+            assert!(other.is_none(), "the journal makes other tables: {other:?}");
             assert_eq!(found.len(), rebuilt.len(), "the journal makes other tables");
             store.claim().map_err(|failure| failure.to_string())?;
             // An owner that was overtaken may have appended until then.
