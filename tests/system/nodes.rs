@@ -320,6 +320,7 @@ fn an_operator_has_another_node_take_over() -> Result<()> {
     // Asked of a standby, and against the rank.
     let promoted = usher(&["nodes", "promote", "c", "--url", second.url()], b"")?;
     assert_eq!(promoted.code, 0, "{}", promoted.stderr);
+    assert_eq!(promoted.stdout, "node c is the owner\n");
     serves(third.client())?;
     first.wait_for_log("that it follows", |line| {
         let message = line["fields"]["message"].as_str()?;

@@ -103,9 +103,7 @@ fn dispatch(command: Command, trial: Trial, out: &mut Output) -> Result<(), CliE
             Some(NodesVerb::Resume(args)) => {
                 nodes::change(&args, routes::RESUME_NODE, "gets deliveries again", out)
             }
-            Some(NodesVerb::Promote(args)) => {
-                nodes::change(&args, routes::PROMOTE_NODE, "is taking over", out)
-            }
+            Some(NodesVerb::Promote(args)) => nodes::promote(&args, out),
         },
         Command::Flow(args) => flow::run(&args, out),
         Command::Why(args) => why::run(&args, out),

@@ -1,11 +1,20 @@
 //! `usher nodes`: lists the nodes of a router, and has them take deliveries or take over.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use super::args::{ClientArgs, NodeArgs};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
 use usher_api::{Node, NodeState, Nodes, Route, routes};
 use usher_wording::{duration, printable};
+
+/// How long a node that was promoted may take to own the journal: the owner ends deliveries first.
+const TAKEOVER_MAX: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it does.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Shows the nodes.
 pub(crate) fn list(args: &ClientArgs, out: &mut Output) -> Result<(), CliError> {
@@ -26,6 +35,40 @@ pub(crate) fn change(
         return out.json(&nodes);
     }
     out.text(&format!("node {} {done}\n", printable(&args.name)))
+}
+
+/// Has a node take over, and waits until it does.
+pub(crate) fn promote(args: &NodeArgs, out: &mut Output) -> Result<(), CliError> {
+    let (client, name) = (args.client.client()?, args.name.as_str());
+    let _: Nodes = client.call(routes::PROMOTE_NODE, &[name]).unhurried().fetch()?;
+    let end = Instant::now() + TAKEOVER_MAX;
+    let is_owner = |node: &Node| node.state == NodeState::Owner && node.name == name;
+    loop {
+        sleep(LOOK_EVERY);
+        // Between the two owners, there is no answer.
+        let answer = client.call(routes::NODES, &[]).fetch::<Nodes>();
+        if let Ok(found) = &answer
+            && found.nodes.iter().any(is_owner)
+        {
+            if args.client.json {
+                return out.json(found);
+            }
+            return out.text(&format!("node {} is the owner\n", printable(name)));
+        }
+        if Instant::now() >= end {
+            let last = match answer {
+                Ok(found) => match found.nodes.iter().find(|node| node.state == NodeState::Owner) {
+                    Some(owner) => format!("the owner is {}", printable(&owner.name)),
+                    None => "there is no owner".to_owned(),
+                },
+                Err(error) => error.to_string(),
+            };
+            return Err(CliError::with_hint(
+                format!("{name} was told to take over, and hasn't within {} s: {last}", TAKEOVER_MAX.as_secs()),
+                "look at the logs of both nodes",
+            ));
+        }
+    }
 }
 
 fn render(nodes: &[Node]) -> String {

@@ -113,7 +113,8 @@ impl Spread {
                         "this version stays on the owner: raise max_payload of the NATS servers"
                     );
                 } else {
-                    tracing::info!(
+                    // As many as that node had: too many for a line each.
+                    tracing::debug!(
                         plugin, sequence, node, %error,
                         "a node didn't handle a delivery; it is handled here"
                     );

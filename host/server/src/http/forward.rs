@@ -209,7 +209,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
             }
             Err(error) => {
                 let what =
-                    format!("the owner of the journal, {}, can't be asked: {error}", owner.node);
+                    format!("the owner of the journal, {}, can't be asked: {error:#}", owner.node);
                 ApiError::unavailable(what).into_response()
             }
         }
