@@ -1,5 +1,5 @@
-//! `cargo xtask simulate`: random histories of the broker's ledger against a simple model, in
-//! `tests/simulator`.
+//! `cargo xtask simulate`: random histories of the broker's ledger, on one node or several, against a
+//! simple model, in `tests/simulator`.
 
 use anyhow::Result;
 use clap::Args;

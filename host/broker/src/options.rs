@@ -20,7 +20,7 @@ pub struct Options {
     pub data: PathBuf,
     /// The time source.
     pub clock: Arc<dyn Clock>,
-    /// Seeds the jitter of retries.
+    /// Seeds the jitter of retries, and where the tokens of leases begin.
     pub seed: u64,
     /// Size of the duplicates window, in events. Takes 24 bytes of memory per event.
     pub duplicates_window_events: usize,

@@ -207,9 +207,7 @@ impl Standby {
                 Ok(recovered.map(|recovered| (store, recovered)))
             })?;
             // Last: whatever is refused leaves the journal as it was.
-            store.claim()?;
-            // An owner that was overtaken may have appended until then.
-            if self.journal.end() == store.end() {
+            if store.claim()? {
                 return Ok((store.with_applier(Some(self.folder.lock()))?, recovered));
             }
         }

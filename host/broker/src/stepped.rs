@@ -1,16 +1,13 @@
-//! The engine one step at a time, for a simulator: the ledger on a store in memory, without a thread
-//! and a clock. [`crate::EmbeddedBroker`] is the engine of programs.
+//! The engine one step at a time, for a simulator: the ledger on any journal, with tables in memory, without
+//! a thread and a clock of its own. [`crate::EmbeddedBroker`] is the engine of programs.
 //!
 //! Commands change the ledger only. [`Stepped::persist`] makes them durable, and
 //! [`Stepped::release`] hands out what follows from them.
 
-#![allow(
-    clippy::missing_panics_doc,
-    reason = "only tests use it, and a store in memory can't fail"
-)]
+#![allow(clippy::missing_panics_doc, reason = "only tests use it, and tables in memory can't fail")]
 #![allow(
     clippy::expect_used,
-    reason = "a store in memory can't fail, and no other writes its rows"
+    reason = "tables in memory can't fail, and no other writes their rows"
 )]
 
 use std::sync::Arc;
@@ -26,12 +23,10 @@ use crate::load::load;
 use crate::operate::{Prepared, operate};
 use crate::store::journaled::{JournaledStore, catch_up};
 use crate::store::memory::MemoryTables;
-use crate::store::rows::RetryRow;
-use crate::store::schema::{self, Entry};
 use crate::store::{Batch, Space, Store as _, StoreFailure, Tables, Views as _, keys};
 use crate::{Options, flow, log, replay};
 
-const READABLE: &str = "a store in memory is readable";
+const READABLE: &str = "tables in memory are readable";
 
 /// Tables whose rows go with events.
 const FORGOTTEN: [Space; 4] =
@@ -68,17 +63,6 @@ pub struct Stepped {
     fetches: Vec<Fetch>,
     /// Rows of events before this one may be gone.
     floor: u64,
-}
-
-/// A delivery that waits for its next attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredRetry {
-    /// The subscription.
-    pub subscription: SubscriptionName,
-    /// The event.
-    pub sequence: u64,
-    /// When it is due, Unix milliseconds.
-    pub due_ms: u64,
 }
 
 /// Numbers of rows in the store.
@@ -122,9 +106,7 @@ impl Stepped {
             let other = found.iter().zip(&rebuilt).find(|(one, other)| one != other);
             assert!(other.is_none(), "the journal makes other tables: {other:?}");
             assert_eq!(found.len(), rebuilt.len(), "the journal makes other tables");
-            store.claim().map_err(|failure| failure.to_string())?;
-            // An owner that was overtaken may have appended until then.
-            if journal.end() == store.end() {
+            if store.claim().map_err(|failure| failure.to_string())? {
                 let recovered = load(&*store.view()).expect(READABLE);
                 let ledger = Ledger::new(recovered, LedgerOptions::of(options), seed, now_ms);
                 return Ok(Self { store, ledger, fetches: Vec::new(), floor });
@@ -152,10 +134,10 @@ impl Stepped {
         self.store.checkpoint().expect(READABLE);
     }
 
-    /// Commits something that is in no history, which fails.
+    /// Commits something that is in no history, on a journal that was told to fail.
     ///
     /// # Panics
-    /// It does not.
+    /// It doesn't fail.
     pub fn fail_to_commit(&self) {
         let mut torn = Batch::default();
         torn.put(Space::Meta, &b"torn"[..], &b"torn"[..]);
@@ -314,18 +296,6 @@ impl Stepped {
     pub fn explain(&self, subscription: &SubscriptionName, sequence: u64) -> Option<Explanation> {
         let standing = self.ledger.delivery_standing(subscription, sequence)?;
         flow::explain(&*self.store.view(), sequence, &standing).expect(READABLE)
-    }
-
-    /// The stored retries.
-    pub fn retries(&self) -> Vec<StoredRetry> {
-        let view = self.store.view();
-        let stored = |row: Entry<schema::Retries>| {
-            let ((id, sequence), RetryRow { due_ms, .. }) = row.expect(READABLE);
-            let owner = view.row::<schema::Subscriptions>(keys::subscription(id)).expect(READABLE);
-            let subscription = owner.expect(READABLE).subscription.name.clone();
-            StoredRetry { subscription, sequence, due_ms }
-        };
-        view.rows::<schema::Retries>().map(stored).collect()
     }
 
     /// All stored values of state.

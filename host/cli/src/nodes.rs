@@ -7,11 +7,14 @@ use super::args::{ClientArgs, NodeArgs};
 use super::ui::error::CliError;
 use super::ui::output::{Output, style};
 use super::ui::table::{Align, Cell, Table};
+use http::StatusCode;
 use usher_api::{Node, NodeState, Nodes, Route, routes};
+use usher_client::Error;
 use usher_wording::{duration, printable};
 
-/// How long a node that was promoted may take to own the journal: the owner ends deliveries first.
-const TAKEOVER_MAX: Duration = Duration::from_secs(60);
+/// How long a node that was promoted may take to own the journal: the owner ends deliveries first, for
+/// `drain_ms`, which is 600,000 at most.
+const TAKEOVER_MAX: Duration = Duration::from_secs(660);
 
 /// Between two looks whether it does.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -47,6 +50,12 @@ pub(crate) fn promote(args: &NodeArgs, out: &mut Output) -> Result<(), CliError>
         sleep(LOOK_EVERY);
         // Between the two owners, there is no answer.
         let answer = client.call(routes::NODES, &[]).fetch::<Nodes>();
+        if let Err(Error::Refused(refusal)) = &answer
+            && refusal.status == StatusCode::FORBIDDEN
+        {
+            // Not with a token that may operate only.
+            return out.text(&format!("node {} is taking over\n", printable(name)));
+        }
         if let Ok(found) = &answer
             && found.nodes.iter().any(is_owner)
         {
@@ -64,7 +73,10 @@ pub(crate) fn promote(args: &NodeArgs, out: &mut Output) -> Result<(), CliError>
                 Err(error) => error.to_string(),
             };
             return Err(CliError::with_hint(
-                format!("{name} was told to take over, and hasn't within {} s: {last}", TAKEOVER_MAX.as_secs()),
+                format!(
+                    "{name} was told to take over, and hasn't within {} s: {last}",
+                    TAKEOVER_MAX.as_secs()
+                ),
                 "look at the logs of both nodes",
             ));
         }

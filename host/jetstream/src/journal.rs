@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -113,11 +113,15 @@ impl JetStreamJournal {
         let folder = folder.to_owned();
         // A node that has a journal doesn't make a stream without it.
         let may_make = LocalJournal::id_in(&folder)?.is_none();
-        let journal = Self::opened(options, |options, is_stopping| async move {
+        let journal = Self::opened(options.clone(), |options, is_stopping| async move {
             let client = connect(&options).await?;
             let stream = Stream::open(client, &options, None, may_make, is_stopping).await?;
-            let replica = move |of| local_replica(&folder, local, of);
-            Ok((stream, replica))
+            Ok((stream, LocalFiles { folder, local }))
+        })?;
+        // Last: a node that is refused makes no stream.
+        let shared = Arc::clone(&journal.shared);
+        journal.wait(async move {
+            shared.stream.servers.open_blobs(&options, &shared.stop.subscribe()).await
         })?;
         if let Some(executor) = &journal.executor {
             let shared = &journal.shared;
@@ -143,14 +147,18 @@ impl JetStreamJournal {
     pub fn put_blob(&self, name: &str, content: &[u8]) -> Result<(), JournalError> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         let content = Bytes::copy_from_slice(content);
-        self.wait(
-            async move { shared.stream.servers.blobs.put(&name, shared.epoch(), content).await },
-        )
+        self.wait(async move {
+            shared.stream.servers.blobs()?.put(&name, shared.epoch(), content).await
+        })
     }
 
     /// Whether this owner has written a blob.
     pub fn has_put_blob(&self, name: &str) -> bool {
-        self.shared.stream.servers.blobs.has_put(name, self.shared.epoch())
+        self.shared
+            .stream
+            .servers
+            .blobs()
+            .is_ok_and(|blobs| blobs.has_put(name, self.shared.epoch()))
     }
 
     /// Reads a blob; `None` if there is none. What comes may not be what was written.
@@ -159,7 +167,7 @@ impl JetStreamJournal {
     /// The servers are away or refuse.
     pub fn blob(&self, name: &str) -> Result<Option<Bytes>, JournalError> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.wait(async move { shared.stream.servers.blobs.get(&name).await })
+        self.wait(async move { shared.stream.servers.blobs()?.get(&name).await })
     }
 
     /// Removes a blob, unless a later owner has written it.
@@ -168,7 +176,7 @@ impl JetStreamJournal {
     /// The servers are away or refuse.
     pub fn remove_blob(&self, name: &str) -> Result<(), JournalError> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.wait(async move { shared.stream.servers.blobs.remove(&name, shared.epoch()).await })
+        self.wait(async move { shared.stream.servers.blobs()?.remove(&name, shared.epoch()).await })
     }
 
     /// The names of all blobs.
@@ -177,13 +185,12 @@ impl JetStreamJournal {
     /// The servers are away or refuse.
     pub fn blobs(&self) -> Result<Vec<String>, JournalError> {
         let shared = Arc::clone(&self.shared);
-        self.wait(async move { shared.stream.servers.blobs.names().await })
+        self.wait(async move { shared.stream.servers.blobs()?.names().await })
     }
 }
 
 impl<S: Servers> JetStreamJournal<S> {
-    /// Opens the journal on these servers, whose stream has the id. `replica` opens this node's replica, or
-    /// begins one like it is told if there is none, or one that ends before that. Follows the stream only when
+    /// Opens the journal on these servers, whose stream has the id. Follows the stream only when
     /// it is claimed, or told to [`JetStreamJournal::catch_up`].
     ///
     /// # Errors
@@ -193,27 +200,26 @@ impl<S: Servers> JetStreamJournal<S> {
         id: JournalId,
         part_max_bytes: usize,
         options: JetStreamOptions,
-        replica: impl FnOnce(ReplicaOf) -> Result<Arc<dyn Replica>, JournalError> + Send + 'static,
+        files: impl ReplicaFiles,
     ) -> Result<Self, JournalError> {
         Self::opened(options, move |options, is_stopping| async move {
-            Ok((Stream::new(servers, options.stream, id, part_max_bytes, is_stopping), replica))
+            Ok((Stream::new(servers, options.stream, id, part_max_bytes, is_stopping), files))
         })
     }
 
-    fn opened<R, F>(
+    fn opened<R: ReplicaFiles, F>(
         options: JetStreamOptions,
         connect: impl FnOnce(JetStreamOptions, watch::Receiver<bool>) -> F,
     ) -> Result<Self, JournalError>
     where
-        R: FnOnce(ReplicaOf) -> Result<Arc<dyn Replica>, JournalError> + Send + 'static,
         F: Future<Output = Result<(Stream<S>, R), JournalError>> + Send + 'static,
     {
         let executor = executor()?;
         let (stop, is_stopping) = watch::channel(false);
         let connecting = connect(options.clone(), is_stopping);
         let opened = wait(&executor, async move {
-            let (stream, replica) = connecting.await?;
-            Shared::open(replica, options, stream, stop).await.map(Arc::new)
+            let (stream, files) = connecting.await?;
+            Shared::open(&files, options, stream, stop).await.map(Arc::new)
         });
         match opened {
             Ok(shared) => Ok(Self { shared, executor: Some(executor) }),
@@ -352,19 +358,31 @@ impl<S: Servers> Drop for JetStreamJournal<S> {
 
 impl<S: Servers> Shared<S> {
     async fn open(
-        replica: impl FnOnce(ReplicaOf) -> Result<Arc<dyn Replica>, JournalError>,
+        files: &impl ReplicaFiles,
         options: JetStreamOptions,
         stream: Stream<S>,
         stop: watch::Sender<bool>,
     ) -> Result<Self, JournalError> {
         let (begin, end) = begin_and_end(&stream).await?;
-        let replica = block_in_place(|| replica(begin))?;
-        if replica.id() != stream.id {
-            return Err(stream.error(
-                "it is another journal than the one in this node's data folder; give another data folder or \
-                 stream",
-            ));
-        }
+        let replica = match block_in_place(|| files.open())? {
+            Some(replica) if replica.id() != stream.id => {
+                return Err(stream.error(
+                    "it is another journal than the one in this node's data folder; give another data folder \
+                     or stream",
+                ));
+            }
+            Some(replica) if replica.end() >= begin.position => replica,
+            Some(replica) => {
+                tracing::warn!(
+                    end = replica.end(),
+                    start = begin.position,
+                    "what follows this node's replica was given up: it is fetched anew"
+                );
+                drop(replica);
+                block_in_place(|| files.begin(begin))?
+            }
+            None => block_in_place(|| files.begin(begin))?,
+        };
         if replica.end() > end {
             return Err(stream.error(format!(
                 "it ends before position {end}, and this node has seen {}: the servers have lost something, or an \
@@ -423,6 +441,18 @@ impl<S: Servers> Shared<S> {
         }
     }
 
+    /// The epoch of the newest message; 0 if that doesn't tell.
+    async fn newest_epoch(&self) -> Result<u64, JournalError> {
+        let (_, last) = self.stream.bounds().await?;
+        let newest = self.stream.message(last).await?;
+        Ok(newest.map_or(0, |Message { content, .. }| match content {
+            Content::Claim { epoch, .. } => epoch,
+            Content::Part { frame, .. } => {
+                Record::from_frame(&frame, &self.stream.id).map_or(0, |record| record.epoch)
+            }
+        }))
+    }
+
     /// Finds out that another node has overtaken this one, also while nothing is written.
     async fn watch_for_owners(self: Arc<Self>) {
         let mut heard = self.heard.subscribe();
@@ -433,14 +463,7 @@ impl<S: Servers> Shared<S> {
                 continue;
             }
             // What is told is a hint; the stream says whether it is so.
-            let Ok((_, last)) = self.stream.bounds().await else { return };
-            let newer = match self.stream.message(last).await {
-                Ok(Some(Message { content: Content::Claim { epoch, .. }, .. })) => epoch,
-                Ok(Some(Message { content: Content::Part { frame, .. }, .. })) => {
-                    Record::from_frame(&frame, &self.stream.id).map_or(0, |record| record.epoch)
-                }
-                _ => 0,
-            };
+            let Ok(newer) = self.newest_epoch().await else { return };
             if newer > epoch {
                 self.failed.note(JournalError::Fenced { epoch, newer });
                 self.end.send_modify(|_| {});
@@ -626,7 +649,9 @@ impl<S: Servers> Shared<S> {
                     return Err(self.failed.note(JournalError::Fenced { epoch, newer }));
                 }
                 Placed::GivenUp => {
-                    return Err(self.failed.note(JournalError::Fenced { epoch, newer: epoch + 1 }));
+                    let newest = self.newest_epoch().await;
+                    let newer = newest.map_err(|error| self.failed.note(error))?.max(epoch + 1);
+                    return Err(self.failed.note(JournalError::Fenced { epoch, newer }));
                 }
                 Placed::Taken(Message { position, .. }) => {
                     return Err(self.failed.note(self.stream.error(format!(
@@ -656,29 +681,42 @@ async fn begin_and_end<S: Servers>(stream: &Stream<S>) -> Result<(ReplicaOf, u64
     Ok((begin, end))
 }
 
-/// The replica of a folder; a new one if there is none, or if it ends before the stream begins.
-fn local_replica(
-    folder: &Path,
+/// Where a node keeps its replica.
+pub trait ReplicaFiles: Send + Sync + 'static {
+    /// The replica; `None` if there is none.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    fn open(&self) -> Result<Option<Arc<dyn Replica>>, JournalError>;
+
+    /// A new one, in place of what there is.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    fn begin(&self, of: ReplicaOf) -> Result<Arc<dyn Replica>, JournalError>;
+}
+
+/// Segment files.
+struct LocalFiles {
+    folder: PathBuf,
     local: LocalOptions,
-    begin: ReplicaOf,
-) -> Result<Arc<dyn Replica>, JournalError> {
-    if !LocalJournal::exists(folder)? {
-        return Ok(Arc::new(LocalJournal::replica(folder, local, begin)?));
+}
+
+impl ReplicaFiles for LocalFiles {
+    fn open(&self) -> Result<Option<Arc<dyn Replica>>, JournalError> {
+        if !LocalJournal::exists(&self.folder)? {
+            return Ok(None);
+        }
+        let (replica, recovery) = LocalJournal::open(&self.folder, self.local)?;
+        if let Some((bytes, segment)) = recovery.torn {
+            tracing::info!(segment, bytes, "the replica's torn tail is fetched again");
+        }
+        Ok(Some(Arc::new(replica)))
     }
-    let (replica, recovery) = LocalJournal::open(folder, local)?;
-    if let Some((bytes, segment)) = recovery.torn {
-        tracing::info!(segment, bytes, "the replica's torn tail is fetched again");
+
+    fn begin(&self, of: ReplicaOf) -> Result<Arc<dyn Replica>, JournalError> {
+        Ok(Arc::new(LocalJournal::replica(&self.folder, self.local, of)?))
     }
-    if replica.id() == begin.id && replica.end() < begin.position {
-        tracing::warn!(
-            end = replica.end(),
-            start = begin.position,
-            "what follows this node's replica was given up: it is fetched anew"
-        );
-        drop(replica);
-        return Ok(Arc::new(LocalJournal::replica(folder, local, begin)?));
-    }
-    Ok(Arc::new(replica))
 }
 
 /// The first message of a stream, and the last; `None` if there is none yet.

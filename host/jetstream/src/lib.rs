@@ -22,7 +22,7 @@ mod servers;
 mod stream;
 
 pub use copy::{Copied, copy_to_stream};
-pub use journal::{Changes, JetStreamJournal};
+pub use journal::{Changes, JetStreamJournal, ReplicaFiles};
 pub use link::{Inbox, Link, LinkError, Question};
 pub use message::{Content, Message};
 pub use nats::JetStream;

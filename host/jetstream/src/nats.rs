@@ -1,6 +1,7 @@
 //! NATS JetStream as the servers of a journal.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -60,7 +61,8 @@ pub struct JetStream {
     stream: stream::Stream<()>,
     name: String,
     subject: String,
-    pub(crate) blobs: Blobs,
+    part_max_bytes: usize,
+    blobs: OnceLock<Blobs>,
 }
 
 impl Stream<JetStream> {
@@ -82,7 +84,7 @@ impl Stream<JetStream> {
                  {PAYLOAD_MIN_BYTES}"
             )));
         }
-        let context = ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client.clone());
+        let context = ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client);
         let subject = format!("usher.journal.{name}");
         let id = match id {
             Some(id) => id,
@@ -129,8 +131,9 @@ impl Stream<JetStream> {
         let stream = context.get_stream_no_info(&name).await;
         let stream = stream.map_err(|error| refused(error.to_string()))?;
         let part_max_bytes = (max_payload - HEADERS_MAX_BYTES).min(PART_MAX_BYTES);
-        let blobs = Blobs::open(client, options, part_max_bytes, &is_stopping).await?;
-        let servers = JetStream { context, stream, name: name.clone(), subject, blobs };
+        let blobs = OnceLock::new();
+        let servers =
+            JetStream { context, stream, name: name.clone(), subject, part_max_bytes, blobs };
         Ok(Self::new(servers, name, id, part_max_bytes, is_stopping))
     }
 }
@@ -138,6 +141,24 @@ impl Stream<JetStream> {
 impl JetStream {
     pub(crate) fn client(&self) -> Client {
         self.context.client()
+    }
+
+    /// Opens the stream of blobs, which is made if there is none.
+    pub(crate) async fn open_blobs(
+        &self,
+        options: &JetStreamOptions,
+        is_stopping: &watch::Receiver<bool>,
+    ) -> Result<(), JournalError> {
+        let blobs = Blobs::open(self.client(), options, self.part_max_bytes, is_stopping).await?;
+        // Already opened: the same.
+        let _ = self.blobs.set(blobs);
+        Ok(())
+    }
+
+    /// The blobs, once they are opened.
+    pub(crate) fn blobs(&self) -> Result<&Blobs, JournalError> {
+        let closed = || JournalError::Failed("the stream of blobs isn't open".to_owned());
+        self.blobs.get().ok_or_else(closed)
     }
 }
 
@@ -231,7 +252,10 @@ impl Servers for JetStream {
 
 /// A message as it came; `None` if the server didn't say where it stands.
 fn arrival(message: &jetstream::Message) -> Option<Arrival> {
-    let info = message.info().ok()?;
+    let info = message
+        .info()
+        .inspect_err(|error| tracing::warn!(%error, "a message doesn't say where it stands"));
+    let info = info.ok()?;
     let headers = message.headers.as_ref();
     Some(Arrival {
         sequence: info.stream_sequence,

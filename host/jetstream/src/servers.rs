@@ -71,7 +71,7 @@ pub struct Extent {
 pub struct Arrival {
     /// Its sequence.
     pub sequence: u64,
-    /// Whether it is the first that this reader gets.
+    /// Whether it is the first that was sent to this reader, of which others may be lost on the way.
     pub is_first: bool,
     /// What it is.
     pub stored: Stored,

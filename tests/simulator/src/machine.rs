@@ -1,16 +1,17 @@
 //! Where the broker runs: on one node with a journal of its own, or on several that share one, of which
 //! another takes over whenever the owner is gone, or is taken for gone.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use usher_broker::Options;
 use usher_broker::stepped::{Stepped, SteppedTables};
 use usher_event::Event;
-use usher_jetstream::{JetStreamJournal, JetStreamOptions};
-use usher_journal::{Journal, JournalError, MemoryJournal, Replica};
+use usher_jetstream::{JetStreamJournal, JetStreamOptions, ReplicaFiles};
+use usher_journal::{Journal, JournalError, MemoryJournal, Replica, ReplicaOf};
 
 use super::random::Random;
-use super::servers::{Connection, ID, Servers};
+use super::servers::{Connection, ID, Served, Servers};
 
 /// Nodes of a router.
 const NODES: usize = 3;
@@ -77,11 +78,11 @@ impl Machine {
         }
     }
 
-    /// Lets the next commit come to an end that nobody learns.
-    pub(crate) fn cut_off_owner(&self) {
-        if let Nodes::Several(cluster) = &self.nodes {
-            cluster.servers.cut_off(cluster.owner);
-        }
+    /// Lets the next commit come to an end that nobody learns; whether it does.
+    pub(crate) fn cut_off_owner(&self) -> bool {
+        let Nodes::Several(cluster) = &self.nodes else { return false };
+        cluster.servers.cut_off(cluster.owner);
+        true
     }
 
     /// What goes on beside the owner.
@@ -91,17 +92,13 @@ impl Machine {
         }
     }
 
-    /// How many faults the servers made.
-    pub(crate) fn faults(&self) -> usize {
+    /// What happened between several nodes.
+    pub(crate) fn happened(&self) -> Happened {
         match &self.nodes {
-            Nodes::One { .. } => 0,
-            Nodes::Several(cluster) => cluster.servers.faults(),
-        }
-    }
-
-    pub(crate) fn check(&self) {
-        if let Nodes::Several(cluster) = &self.nodes {
-            cluster.servers.check();
+            Nodes::One { .. } => Happened::default(),
+            Nodes::Several(cluster) => {
+                Happened { served: cluster.servers.served(), ..cluster.happened }
+            }
         }
     }
 }
@@ -131,12 +128,55 @@ fn crash(
     }
 }
 
+/// Counts of what happened between several nodes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Happened {
+    /// Owners that were replaced.
+    pub(crate) takeovers: usize,
+    /// Those that went on all the same, and found out.
+    pub(crate) overtaken: usize,
+    /// What the servers did.
+    pub(crate) served: Served,
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { takeovers, overtaken, served: Served { faults, done_late, purges } } = self;
+        write!(
+            f,
+            "{takeovers} takeovers, {overtaken} of them from owners that went on, {faults} requests and \
+             answers lost or late, {done_late} of them done late, {purges} purges"
+        )
+    }
+}
+
+impl Happened {
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let (one, two) = (self.served, other.served);
+        Self {
+            takeovers: self.takeovers + other.takeovers,
+            overtaken: self.overtaken + other.overtaken,
+            served: Served {
+                faults: one.faults + two.faults,
+                done_late: one.done_late + two.done_late,
+                purges: one.purges + two.purges,
+            },
+        }
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        let Served { faults, done_late, purges } = self.served;
+        [self.takeovers, self.overtaken, faults, done_late, purges].iter().all(|count| *count > 0)
+    }
+}
+
 /// The nodes of a router, and the servers that keep its journal.
 struct Cluster {
     servers: Servers,
     part_max_bytes: usize,
     nodes: [Node; NODES],
     owner: usize,
+    happened: Happened,
     /// The last owner, which doesn't know that it is none any more.
     overtaken: Option<(Arc<JetStreamJournal<Connection>>, Stepped)>,
 }
@@ -145,21 +185,39 @@ struct Cluster {
 #[derive(Default)]
 struct Node {
     journal: Option<Arc<JetStreamJournal<Connection>>>,
-    replica: Arc<Mutex<Option<MemoryJournal>>>,
+    files: Files,
     tables: SteppedTables,
 }
 
-impl Node {
-    fn files(&self) -> Option<MemoryJournal> {
-        self.replica.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// The replica of a node, in memory.
+#[derive(Clone, Default)]
+struct Files(Arc<Mutex<Option<MemoryJournal>>>);
+
+impl Files {
+    fn replica(&self) -> Option<MemoryJournal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ReplicaFiles for Files {
+    fn open(&self) -> Result<Option<Arc<dyn Replica>>, JournalError> {
+        Ok(self.replica().map(|replica| Arc::new(replica) as _))
     }
 
+    fn begin(&self, of: ReplicaOf) -> Result<Arc<dyn Replica>, JournalError> {
+        let replica = MemoryJournal::starting_at(of.position);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(replica.clone());
+        Ok(Arc::new(replica))
+    }
+}
+
+impl Node {
     /// Some of what isn't synced is lost, or the disk.
     fn crash(&mut self, random: &mut Random) {
         self.journal = None;
         if random.once_in(8) {
             *self = Self::default();
-        } else if let Some(replica) = self.files() {
+        } else if let Some(replica) = self.files.replica() {
             replica.crash(random.below(4) as u64);
             self.tables.crash();
         }
@@ -169,7 +227,14 @@ impl Node {
 impl Cluster {
     fn new(part_max_bytes: usize) -> Self {
         let nodes = std::array::from_fn(|_| Node::default());
-        Self { servers: Servers::new(), part_max_bytes, nodes, owner: 0, overtaken: None }
+        Self {
+            servers: Servers::new(),
+            part_max_bytes,
+            nodes,
+            owner: 0,
+            happened: Happened::default(),
+            overtaken: None,
+        }
     }
 
     /// The journal of a node, which is opened if it isn't.
@@ -177,18 +242,10 @@ impl Cluster {
         if let Some(journal) = &self.nodes[number].journal {
             return Arc::clone(journal);
         }
-        let files = Arc::clone(&self.nodes[number].replica);
-        let replica = move |of: usher_journal::ReplicaOf| {
-            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-            if files.as_ref().is_none_or(|files| files.end() < of.position) {
-                *files = Some(MemoryJournal::starting_at(of.position));
-            }
-            let files: MemoryJournal = files.clone().expect("it was just made");
-            Ok::<_, JournalError>(Arc::new(files) as Arc<dyn Replica>)
-        };
+        let files = self.nodes[number].files.clone();
         let options = JetStreamOptions::new([], &format!("node-{number}"));
         let connection = self.servers.connection(number);
-        let opened = JetStreamJournal::on(connection, ID, self.part_max_bytes, options, replica);
+        let opened = JetStreamJournal::on(connection, ID, self.part_max_bytes, options, files);
         let journal = Arc::new(opened.expect("the replica fits the stream"));
         let stopped = Arc::downgrade(&journal);
         let stop = move || stopped.upgrade().into_iter().for_each(|journal| journal.stop());
@@ -212,7 +269,7 @@ impl Cluster {
             *node = Node::default();
             return Some(journal);
         }
-        if let Some(replica) = node.files()
+        if let Some(replica) = node.files.replica()
             && random.once_in(2)
             && may_go_on
         {
@@ -234,7 +291,8 @@ impl Cluster {
         for number in 0.. {
             let node = random.below(NODES);
             let journal = self.journal(node);
-            if number < FAULTY_TRIES && random.once_in(4) {
+            let is_cut_off = number < FAULTY_TRIES && random.once_in(4);
+            if is_cut_off {
                 self.servers.cut_off(node);
             }
             let claimed: Arc<dyn Journal> = Arc::<JetStreamJournal<Connection>>::clone(&journal);
@@ -245,9 +303,12 @@ impl Cluster {
             match opened {
                 Ok(broker) => {
                     self.owner = node;
+                    self.happened.takeovers += 1;
                     return broker;
                 }
                 Err(reason) => {
+                    // Or fenced by a late claim.
+                    assert!(is_cut_off || reason.contains("has begun"), "{node}: {reason}");
                     assert!(number < 4 * FAULTY_TRIES, "node {node} can't take over: {reason}");
                     drop((claimed, journal));
                     self.nodes[node].crash(random);
@@ -270,6 +331,7 @@ impl Cluster {
             }
             broker.persist().expect_err("it was overtaken");
             journal.check().expect_err("it knows now");
+            self.happened.overtaken += 1;
         }
         let node = random.below(NODES);
         if random.once_in(3) && node != self.owner {
@@ -277,10 +339,10 @@ impl Cluster {
         }
         // What the system writes behind.
         if random.once_in(3)
-            && let Some(files) = self.nodes[random.below(NODES)].files()
-            && files.end() > files.start()
+            && let Some(replica) = self.nodes[random.below(NODES)].files.replica()
+            && replica.end() > replica.start()
         {
-            files.sync(files.end() - 1).expect("no fault is due");
+            replica.sync(replica.end() - 1).expect("no fault is due");
         }
     }
 
@@ -290,12 +352,13 @@ impl Cluster {
             return self.nodes[node].crash(random);
         }
         let journal = self.journal(node);
-        if journal.catch_up().is_err() {
-            // What lies between was given up.
+        if let Err(error) = journal.catch_up() {
+            let reason = error.to_string();
+            assert!(reason.contains("was given up while this node was away"), "{reason}");
             return self.nodes[node].crash(random);
         }
         let applied = self.nodes[node].tables.follow(&*journal).expect("it has what it needs");
-        let owner = self.nodes[self.owner].files().map_or(0, |files| files.start());
+        let owner = self.nodes[self.owner].files.replica().map_or(0, |replica| replica.start());
         if random.once_in(2) {
             journal.trim(owner.min(applied)).expect("no fault is due");
         }

@@ -1,8 +1,9 @@
-//! Random histories of the broker's ledger on an in-memory store, checked against a plain model:
-//! publishes, leases, settlements of every kind, conflicts over state, redrives, discards,
-//! subscriptions that are added, changed and removed, events that expire, schedules, a jumping
-//! clock, and crashes that lose what was not committed or not acknowledged. Numbers in brackets are
-//! the invariants of `docs/promises.md`.
+//! Random histories of the broker's ledger in memory, checked against a plain model: publishes, leases,
+//! settlements of every kind, conflicts over state, redrives, discards, subscriptions that are added,
+//! changed and removed, events that expire, schedules, a jumping clock, and crashes that lose what was not
+//! committed or not acknowledged. Most are on several nodes, which take over from each other, with the
+//! journal of `usher-jetstream` on a model of its servers. Numbers in brackets are the invariants of
+//! `docs/promises.md`.
 //!
 //! Each step draws from its own random stream, so steps can be left out: a failing seed is
 //! minimised to the steps that matter.
@@ -30,8 +31,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Result, ensure};
 use clap::Parser;
 
+use machine::Happened;
 use minimise::{explained, fails};
 use random::Random;
+use servers::Served;
 use world::World;
 
 /// Steps of a history: enough for at least 500 events and 10 faults.
@@ -79,6 +82,7 @@ struct Played {
     over_quota: usize,
     /// Deliveries left out for a newer one, since the last crash.
     superseded: usize,
+    happened: Happened,
 }
 
 impl Played {
@@ -92,6 +96,11 @@ impl Played {
         held_back: 0,
         over_quota: 0,
         superseded: 0,
+        happened: Happened {
+            takeovers: 0,
+            overtaken: 0,
+            served: Served { faults: 0, done_late: 0, purges: 0 },
+        },
     };
 
     /// The minimum of both; for what happens only in some histories, the sum.
@@ -106,6 +115,7 @@ impl Played {
             held_back: self.held_back + other.held_back,
             over_quota: self.over_quota + other.over_quota,
             superseded: self.superseded + other.superseded,
+            happened: self.happened.and(&other.happened),
         }
     }
 }
@@ -154,7 +164,7 @@ fn run(options: &Options) -> Result<()> {
     println!(
         "seeds {first} to {}: no violation; at least {} events, {} deliveries, {} faults, \
          {} events expired each; {} deliveries expired, {} batches refused, {} deliveries held \
-         back, {} over quota and {} superseded in all",
+         back, {} over quota and {} superseded in all; {}",
         first + seeds - 1,
         least.events,
         least.deliveries,
@@ -164,7 +174,8 @@ fn run(options: &Options) -> Result<()> {
         least.refused,
         least.held_back,
         least.over_quota,
-        least.superseded
+        least.superseded,
+        least.happened
     );
     if options.steps.is_empty() && seeds > 1 {
         ensure!(
@@ -172,7 +183,10 @@ fn run(options: &Options) -> Result<()> {
                 && least.faults >= 10
                 && least.expired > 0
                 && least.expired_unsettled > 0
-                && (seeds < SEEDS_FOR_ALL || (least.over_quota > 0 && least.superseded > 0)),
+                && (seeds < SEEDS_FOR_ALL
+                    || (least.over_quota > 0
+                        && least.superseded > 0
+                        && least.happened.is_everything())),
             "too little happens: {least:?}"
         );
     }

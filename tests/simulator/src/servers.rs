@@ -1,5 +1,6 @@
-//! A model of the servers that keep a journal's stream: requests and answers are lost, arrive late or twice,
-//! readers miss messages, and a node is cut off.
+//! A model of the servers that keep a journal's stream: requests and answers are lost or arrive late, readers
+//! miss messages, and a node is cut off. Who the owner is, nodes are told by the [machine](super::machine):
+//! what owners tell each other is not in it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,7 +41,24 @@ struct State {
     cut_off: Option<usize>,
     /// Stops the wait of a node that is cut off.
     stops: BTreeMap<usize, Stop>,
-    faults: usize,
+    served: Served,
+    /// The epoch of the last claim.
+    epoch: u64,
+    /// The record that is under way.
+    frame: BytesMut,
+    /// The position of the next record.
+    next: u64,
+}
+
+/// Counts of what the servers did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Served {
+    /// Requests or answers that were lost, or late.
+    pub(crate) faults: usize,
+    /// Requests that were late, and done all the same.
+    pub(crate) done_late: usize,
+    /// Purges.
+    pub(crate) purges: usize,
 }
 
 /// What becomes of a request to append.
@@ -49,7 +67,6 @@ enum Fate {
     Lost,
     AnswerLost,
     Late,
-    Repeated,
 }
 
 impl Servers {
@@ -61,7 +78,10 @@ impl Servers {
             late: Vec::new(),
             cut_off: None,
             stops: BTreeMap::new(),
-            faults: 0,
+            served: Served::default(),
+            epoch: 0,
+            frame: BytesMut::new(),
+            next: 0,
         })))
     }
 
@@ -92,42 +112,8 @@ impl Servers {
         self.state().cut_off = None;
     }
 
-    /// How many faults there were.
-    pub(crate) fn faults(&self) -> usize {
-        self.state().faults
-    }
-
-    /// Records are in the epoch of the last claim before them, and their positions are dense.
-    pub(crate) fn check(&self) {
-        let state = self.state();
-        let (mut epoch, mut frame, mut next) = (None, BytesMut::new(), None);
-        for message in &state.messages {
-            match &message.content {
-                Content::Claim { epoch: claimed, .. } => {
-                    assert!(epoch.is_none_or(|epoch| epoch < *claimed), "epochs only grow");
-                    epoch = Some(*claimed);
-                    frame.clear();
-                }
-                Content::Part { number, of, frame: part } => {
-                    if *number == 1 {
-                        frame.clear();
-                    }
-                    frame.extend_from_slice(part);
-                    if number < of {
-                        continue;
-                    }
-                    let record = Record::from_frame(&frame.split().freeze(), &ID);
-                    // Parts of the first one may have been given up.
-                    let Some(record) = record else {
-                        assert_eq!(next, None, "a record is not whole");
-                        continue;
-                    };
-                    assert!(epoch.is_none_or(|epoch| epoch == record.epoch), "a fenced append");
-                    assert!(next.is_none_or(|next| next == record.position), "positions are dense");
-                    next = Some(record.position + 1);
-                }
-            }
-        }
+    pub(crate) fn served(&self) -> Served {
+        self.state().served
     }
 }
 
@@ -143,7 +129,7 @@ impl State {
     /// Whether an answer doesn't come.
     fn loses(&mut self, node: usize) -> bool {
         let is_lost = self.is_cut_off(node) || self.random.once_in(25);
-        self.faults += usize::from(is_lost);
+        self.served.faults += usize::from(is_lost);
         is_lost
     }
 
@@ -153,10 +139,9 @@ impl State {
             0 => Fate::Lost,
             1 => Fate::AnswerLost,
             2 => Fate::Late,
-            3 => Fate::Repeated,
             _ => return Fate::Done,
         };
-        self.faults += 1;
+        self.served.faults += 1;
         fate
     }
 
@@ -164,8 +149,31 @@ impl State {
         if self.last() != last {
             return Err(Refusal::Conflict);
         }
+        self.check(message);
         self.messages.push(message.clone());
         Ok(self.last())
+    }
+
+    /// Records are in the epoch of the last claim, and their positions are dense.
+    fn check(&mut self, message: &Message) {
+        match &message.content {
+            Content::Claim { epoch, .. } => {
+                assert!(*epoch > self.epoch, "epoch {epoch} is claimed after {}", self.epoch);
+                self.epoch = *epoch;
+            }
+            Content::Part { number, of, frame } => {
+                if *number == 1 {
+                    self.frame.clear();
+                }
+                self.frame.extend_from_slice(frame);
+                if number == of {
+                    let record = Record::from_frame(&self.frame.split().freeze(), &ID);
+                    let record = record.expect("a record is whole");
+                    assert_eq!((record.epoch, record.position), (self.epoch, self.next), "fenced");
+                    self.next += 1;
+                }
+            }
+        }
     }
 
     fn delay(&mut self, message: &Message, last: u64) {
@@ -179,7 +187,7 @@ impl State {
         while !self.late.is_empty() && self.random.once_in(3) {
             let (message, last) = self.late.swap_remove(self.random.below(self.late.len()));
             // It is refused if something else stands there.
-            let _ = self.append(&message, last);
+            self.served.done_late += usize::from(self.append(&message, last).is_ok());
         }
     }
 
@@ -201,10 +209,6 @@ impl usher_jetstream::Servers for Connection {
         state.deliver_late();
         match state.fate(self.node) {
             Fate::Done => return state.append(message, last),
-            Fate::Repeated => {
-                state.delay(message, last);
-                return state.append(message, last);
-            }
             Fate::Lost => {}
             // The answer, which may be that it was refused, is lost.
             Fate::AnswerLost => drop(state.append(message, last)),
@@ -248,7 +252,7 @@ impl usher_jetstream::Servers for Connection {
             arrivals.truncate(kept);
         }
         if state.random.once_in(4) && arrivals.len() > 1 {
-            let missing = 1 + state.random.below(arrivals.len() - 1);
+            let missing = state.random.below(arrivals.len());
             arrivals.remove(missing);
         }
         Ok(stream::iter(arrivals))
@@ -256,13 +260,15 @@ impl usher_jetstream::Servers for Connection {
 
     async fn purge(&self, before: u64) -> Result<(), Failure> {
         let mut state = self.servers.state();
-        if state.loses(self.node) {
+        let is_lost = state.loses(self.node);
+        if is_lost && state.random.once_in(2) {
             return lost();
         }
+        state.served.purges += 1;
         let count = before.saturating_sub(state.first).min(state.messages.len() as u64);
         state.messages.drain(..count as usize);
         state.first += count;
-        Ok(())
+        if is_lost { lost() } else { Ok(()) }
     }
 
     async fn tell(&self, _: &Owner) {}

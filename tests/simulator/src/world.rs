@@ -152,9 +152,9 @@ impl World {
     }
 
     pub(crate) fn played(&self) -> Played {
-        let faults = self.played.faults + self.machine.faults();
-        self.machine.check();
-        let played = Played { faults, ..self.played };
+        let happened = self.machine.happened();
+        let faults = self.played.faults + happened.served.faults;
+        let played = Played { faults, happened, ..self.played };
         if self.is_limited() {
             // Refused producers may publish little: leave such a history out of the minimum.
             return Played { events: usize::MAX, expired: usize::MAX, ..played };
@@ -199,16 +199,17 @@ impl World {
             0 | 1 => self.crash(&mut random, None),
             // The batch is persisted, but its callers get no answer; or it isn't known whether it was.
             2 | 3 => {
-                if random.once_in(2) {
-                    self.machine.cut_off_owner();
-                }
+                let is_cut_off = random.once_in(2) && self.machine.cut_off_owner();
                 let end = self.broker.end();
                 match self.broker.persist() {
                     Ok(()) => {
                         self.learn_all();
                         self.crash(&mut random, None);
                     }
-                    Err(_) => self.crash(&mut random, Some(end)),
+                    Err(reason) => {
+                        assert!(is_cut_off, "{reason}");
+                        self.crash(&mut random, Some(end));
+                    }
                 }
             }
             _ => self.commit(),

@@ -145,10 +145,12 @@ impl Ledger {
             let mut wait_ms = row.due_ms.saturating_sub(now_ms).min(millis(policy.max_age));
             let is_ahead = is_ahead(row.first_ms, now_ms);
             if is_ahead || ledger.timeline.was_set_back() {
-                // What a listener asked for may be longer than any backoff.
+                // What a listener asked for may be longer than any backoff. By the clock before, this is what
+                // was left of it, or more.
+                let latest_ms = recovered.newest_recorded_ms.max(row.first_ms);
                 let asked_ms = match row.uncounted {
                     0 => 0,
-                    _ => row.due_ms.saturating_sub(row.first_ms),
+                    _ => row.due_ms.saturating_sub(latest_ms),
                 };
                 wait_ms = wait_ms.min(longest_backoff_ms(policy, row.failures).max(asked_ms));
             }

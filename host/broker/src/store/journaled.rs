@@ -102,10 +102,11 @@ impl JournaledStore {
         store
     }
 
-    /// Claims the journal: commits may be made from now on.
-    pub(crate) fn claim(&self) -> Result<(), OpenFailure> {
+    /// Claims the journal: commits may be made from now on, unless it returns false. Then an owner that was
+    /// overtaken has appended something since this was opened, and it is to be opened again.
+    pub(crate) fn claim(&self) -> Result<bool, OpenFailure> {
         self.shared.epoch.store(self.shared.journal.claim()?, Ordering::Release);
-        Ok(())
+        Ok(self.shared.journal.end() == self.end())
     }
 
     /// The position that the next commit gets.
