@@ -30,6 +30,14 @@ pub fn usher_binary() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// What the router calls itself as [`other_version`].
+pub const OTHER_VERSION: &str = "0.0.0-other";
+
+/// The binary under test, built as another version.
+pub fn other_version() -> PathBuf {
+    target_dir().join("debug").join("usher-other")
+}
+
 /// A ticket plugin (`plugins/`), by crate name.
 ///
 /// # Errors

@@ -23,7 +23,9 @@ pub mod crash;
 pub mod hostile;
 pub mod stand_ins;
 
-pub use artefacts::{guest, plugin, repository, target_dir, usher_binary};
+pub use artefacts::{
+    OTHER_VERSION, guest, other_version, plugin, repository, target_dir, usher_binary,
+};
 pub use folder::Folder;
 pub use holds::Holds;
 pub use http::{Answer, Client, Receipt, percent_encoded};

@@ -47,7 +47,15 @@ impl Router {
     /// # Errors
     /// It didn't come up; the error includes the end of its log.
     pub fn start_unready(folder: &Folder) -> Result<Self> {
-        let mut command = Command::new(usher_binary()?);
+        Self::start_unready_with(&usher_binary()?, folder)
+    }
+
+    /// Starts `binary` and waits until it listens, ready or not.
+    ///
+    /// # Errors
+    /// It didn't come up; the error includes the end of its log.
+    pub fn start_unready_with(binary: &Path, folder: &Folder) -> Result<Self> {
+        let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(folder.config());
         Self::listen(command, folder)
     }

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use usher_tests::{Client, Folder, NatsServer, Router, usher, wait_for};
+use usher_tests::{
+    Client, Folder, NatsServer, OTHER_VERSION, Router, other_version, usher, wait_for,
+};
 
 use crate::scene::event;
 
@@ -56,7 +58,10 @@ fn serves(client: &Client) -> Result<()> {
 
 /// A node that follows the owner.
 fn standby(folder: &Folder) -> Result<Router> {
-    let router = Router::start_unready(folder)?;
+    follows(Router::start_unready(folder)?)
+}
+
+fn follows(router: Router) -> Result<Router> {
     router.wait_for_log("that it follows", |line| {
         line["fields"]["message"].as_str()?.starts_with("standby:").then_some(())
     })?;
@@ -82,6 +87,61 @@ fn outcome(client: &Client) -> Result<(Vec<String>, usize)> {
     let mut ids: Vec<_> = ids.map(str::to_owned).collect();
     ids.sort();
     Ok((ids, client.events_of_type("test.emitted")?.len()))
+}
+
+/// As docs/cluster.md says: each standby, then another owner, then the last. The versions differ in what they
+/// call themselves only, which is what nodes compare.
+#[test]
+fn a_rolling_upgrade_loses_nothing() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let old = other_version();
+    ensure!(old.is_file(), "{} is missing: run `cargo xtask test`, which builds it", old.display());
+    let (a, b) = (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?);
+    let first = Router::start_unready_with(&old, &a)?;
+    serves(first.client())?;
+    let second = follows(Router::start_unready_with(&old, &b)?)?;
+    let versions = |client: &Client| -> Result<Vec<(String, String)>> {
+        let list = client.get_json("/nodes")?;
+        let list = list["nodes"].as_array().context("no list")?.clone();
+        let text = |node: &Value, key: &str| node[key].as_str().unwrap_or_default().to_owned();
+        Ok(list.iter().map(|node| (text(node, "name"), text(node, "version"))).collect())
+    };
+    let expect = |client: &Client, expected: [(&str, &str); 2]| {
+        let expected = expected.map(|(name, version)| (name.to_owned(), version.to_owned()));
+        wait_for("these versions", || Ok((versions(client)? == expected).then_some(())))
+    };
+    let (before, now) = (OTHER_VERSION, env!("CARGO_PKG_VERSION"));
+    first.client().publish(&one("1"))?;
+    expect(first.client(), [("a", before), ("b", before)])?;
+
+    second.stop()?;
+    let second = standby(&b)?;
+    first.client().publish(&one("2"))?;
+    expect(first.client(), [("a", before), ("b", now)])?;
+
+    // Asked of b: where a listens next is not known.
+    let promoted = usher(&["nodes", "promote", "b", "--url", second.url()], b"")?;
+    assert_eq!((promoted.code, &*promoted.stdout), (0, "node b is the owner\n"), "{promoted:?}");
+    serves(second.client())?;
+    second.client().publish(&one("3"))?;
+    expect(second.client(), [("b", now), ("a", before)])?;
+
+    first.stop()?;
+    let first = standby(&a)?;
+    first.client().publish(&one("4"))?;
+    expect(second.client(), [("b", now), ("a", now)])?;
+    let ids = ["1", "2", "3", "4"].map(str::to_owned).to_vec();
+    assert_eq!(outcome(second.client())?, (ids, 4));
+
+    // And back.
+    first.stop()?;
+    let first = follows(Router::start_unready_with(&old, &a)?)?;
+    expect(second.client(), [("b", now), ("a", before)])?;
+    second.stop()?;
+    serves(first.client())?;
+    first.client().publish(&one("5"))?;
+    assert_eq!(outcome(first.client())?.1, 5);
+    Ok(())
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Runs cargo; the same one that runs xtask.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use usher_tests::{repository, target_dir};
+use usher_tests::{OTHER_VERSION, other_version, repository, target_dir};
 
 /// `cargo VERB` in `folder`, with its output under `target_dir`.
 pub(crate) fn cargo(folder: &Path, verb: &str, target_dir: &Path) -> Command {
@@ -25,8 +26,23 @@ pub(crate) fn build_router() -> Result<PathBuf> {
 /// Builds the router, the tests and all they need as the suite runs them. In one go: apart, cargo
 /// would unify features differently and compile half of the dependencies twice.
 pub(crate) fn build_workspace() -> Result<()> {
+    run(&mut workspace())
+}
+
+/// Builds the router as another version of itself, for tests of nodes that differ. Leaves builds of that
+/// version behind, which [`build_workspace`] replaces.
+pub(crate) fn build_other_version() -> Result<()> {
+    run(workspace().env("USHER_VERSION", OTHER_VERSION))?;
+    let other = other_version();
+    fs::copy(target_dir().join("debug").join("usher"), &other)
+        .with_context(|| format!("could not write {}", other.display()))?;
+    Ok(())
+}
+
+fn workspace() -> Command {
     let mut build = cargo(&repository(), "build", &target_dir());
-    run(build.args(["--workspace", "--bins", "--lib", "--tests"]))
+    build.args(["--workspace", "--bins", "--lib", "--tests"]).env_remove("USHER_VERSION");
+    build
 }
 
 /// Builds all release binaries in one call: separately, cargo would unify features differently and

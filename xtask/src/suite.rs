@@ -9,7 +9,7 @@ use clap::Args;
 use usher_tests::crash::Fault;
 use usher_tests::{repository, target_dir};
 
-use crate::cargo::{build_workspace, cargo, shown};
+use crate::cargo::{build_other_version, build_workspace, cargo, shown};
 use crate::style::{BAD, GOOD, PLAIN, TITLE, announce};
 use crate::{browser, crash, guests, hostile, languages, nats, simulate};
 
@@ -20,6 +20,8 @@ const HOSTILE: &str = "hostile: every row";
 const CLUSTER: &str = "crash: cluster 20";
 const CLUSTER_ROUNDS: u32 = 20;
 const NATS: &str = "nats-server: set-up";
+/// The test that needs the router as another version.
+const VERSIONS: &str = "nodes::a_rolling_upgrade_loses_nothing";
 const PAGE: &str = "page: in a browser";
 const LANGUAGES: &str = "languages: a plugin in each";
 
@@ -55,6 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = vec![step("guests", || guests::build().map(|()| Counts::default()))];
     if steps.iter().all(|step| step.failure.is_none()) {
         steps.push(step("host and its tests: build", || {
+            if options.filter.as_ref().is_none_or(|filter| VERSIONS.contains(filter)) {
+                build_other_version()?;
+            }
             build_workspace().map(|()| Counts::default())
         }));
     }

@@ -21,6 +21,7 @@ use usher_event::{Listener as _, Outcome, Tracing};
 use usher_jetstream::{Inbox, LinkError};
 use usher_runtime::Runtime;
 
+use crate::VERSION;
 use crate::link::Asks;
 use crate::loading::{Kept, Plugins};
 use crate::report::{EVERY, Report};
@@ -171,7 +172,7 @@ impl Executor {
     fn report(&self) -> Report {
         Report {
             node: self.link.node().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             url: self.url.clone(),
             position: self.stores.position(),
             is_drained: self.is_drained.load(Ordering::Relaxed),

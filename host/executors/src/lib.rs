@@ -19,6 +19,13 @@ mod spread;
 mod turns;
 mod wire;
 
+/// The version of Usher, which nodes compare. `USHER_VERSION`, where it is set for a build, names one with
+/// changes of its own.
+pub const VERSION: &str = match option_env!("USHER_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 pub use executor::Executor;
 pub use link::Asks;
 pub use nodes::{NODES_MAX, NodeStatus, Nodes};

@@ -13,6 +13,7 @@ use usher_config::LiveConfig;
 use usher_event::{Digest, PluginName};
 use usher_runtime::{COMPONENT_MAX_BYTES, CompileBudget, Runtime, Settings, WasmListener};
 
+use crate::VERSION;
 use crate::link::Asks;
 use crate::report::PluginThere;
 use crate::turns::Turns;
@@ -179,8 +180,7 @@ async fn load(
     let (config, _) = config.plugin(plugin);
     if PluginVersion::new(plugin, *digest, &config) != *version {
         let words = format!(
-            "the owner, {from}, has other settings for it, or is another version of Usher than {}",
-            env!("CARGO_PKG_VERSION")
+            "the owner, {from}, has other settings for it, or is another version of Usher than {VERSION}"
         );
         return Err(Problem::Lasting(words));
     }

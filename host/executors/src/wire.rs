@@ -10,6 +10,8 @@ use usher_event::{
     Delivery, Digest, Event, Outcome, PluginName, SubscriptionName, TraceContext, Tracing,
 };
 
+use crate::VERSION;
+
 /// A component with the settings that it runs under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct PluginVersion {
@@ -22,8 +24,7 @@ impl PluginVersion {
     /// A component under this configuration. Secrets, which aren't hashed, may differ.
     pub(crate) fn new(plugin: &PluginName, digest: Digest, config: &PluginConfig) -> Self {
         let PluginConfig { limits, grants, isolation, .. } = config;
-        let usher = env!("CARGO_PKG_VERSION");
-        let settings = format!("{usher} {limits:?} {grants:?} {isolation:?}");
+        let settings = format!("{VERSION} {limits:?} {grants:?} {isolation:?}");
         Self { plugin: plugin.clone(), digest, settings: Digest::of(settings.as_bytes()) }
     }
 }

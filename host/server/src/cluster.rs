@@ -74,7 +74,7 @@ impl Cluster {
         let owner = api::Node {
             name: self.journal.node().to_owned(),
             state: NodeState::Owner,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: usher_executors::VERSION.to_owned(),
             url: self.journal.url().map(str::to_owned),
             epoch: Some(self.journal.epoch()),
             position: end,

@@ -24,7 +24,7 @@ use usher_cli::ui::CliError;
 
 /// A durable event router whose listeners are sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
-#[command(name = "usher", version, max_term_width = 100)]
+#[command(name = "usher", version = usher_executors::VERSION, max_term_width = 100)]
 struct Usher {
     #[command(subcommand)]
     verb: Verb,

@@ -194,7 +194,7 @@ async fn serve(
     let mut signals = Signals::new()?;
     let hangups = signal(SignalKind::hangup()).context("can't listen to signals")?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = usher_executors::VERSION,
         config = config.file.as_deref().map(|file| tracing::field::display(file.display())),
         data = %config.data.display(),
         plugins = %config.plugins.display(),

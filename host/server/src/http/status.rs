@@ -56,7 +56,7 @@ pub(super) async fn overview(State(api): State<Api>) -> Json<Overview> {
     let stats = running.broker.stats();
     let retention = running.config.broker.retention;
     Json(Overview {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: usher_executors::VERSION.to_owned(),
         now: Timestamp::from_ms(running.clock.now_ms()),
         first_sequence: stats.first_sequence,
         last_sequence: stats.last_sequence,
