@@ -278,10 +278,32 @@ impl<'p> Stage<'p> {
         scenario: &mut Scenario,
         problems: &mut Vec<String>,
     ) -> Result<usize> {
+        let new = self.settled(process, client, scenario, problems)?;
+        self.compare(client, scenario, &new, problems)
+    }
+
+    /// Publishes everything again and waits until it is settled; returns the new log entries.
+    fn settled(
+        &mut self,
+        process: &Process,
+        client: &Client,
+        scenario: &mut Scenario,
+        problems: &mut Vec<String>,
+    ) -> Result<Vec<Entry>> {
         self.resend(client, scenario, problems)?;
-        let new = self.settle(client, &scenario.planned, process)?;
-        problems.extend(self.model.grow(&scenario.planned, &new));
-        self.check_inside(client, &new, problems)?;
+        self.settle(client, &scenario.planned, process)
+    }
+
+    /// Compares the new log entries, and what they led to, with the model.
+    fn compare(
+        &mut self,
+        client: &Client,
+        scenario: &Scenario,
+        new: &[Entry],
+        problems: &mut Vec<String>,
+    ) -> Result<usize> {
+        problems.extend(self.model.grow(&scenario.planned, new));
+        self.check_inside(client, new, problems)?;
         self.check_outside(&scenario.planned, problems)?;
         let small = |planned: &&Planned| !matches!(planned.kind, Kind::Fill { .. });
         self.history.extend(scenario.planned.iter().filter(small).cloned());

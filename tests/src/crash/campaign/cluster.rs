@@ -259,9 +259,21 @@ impl<'p> Cluster<'p> {
         for answer in &answers {
             problems.extend(self.stage.model.acknowledge(&answer.receipt));
         }
-        let owner = self.revive(&mut problems)?;
-        let Node { process, client } = self.nodes.get(owner).context("no such node")?;
-        let checked = self.stage.check(process, client, scenario, &mut problems)?;
+        let mut owner = self.revive(&mut problems)?;
+        let new = loop {
+            let Node { process, client } = self.nodes.get(owner).context("no such node")?;
+            let error = match self.stage.settled(process, client, scenario, &mut problems) {
+                Ok(new) => break new,
+                Err(error) => error,
+            };
+            // On a busy machine another may have taken the owner for gone.
+            let now = self.revive(&mut problems)?;
+            if std::mem::replace(&mut owner, now) == now {
+                return Err(error);
+            }
+        };
+        let client = self.node(owner)?.client.clone();
+        let checked = self.stage.compare(&client, scenario, &new, &mut problems)?;
         problems.extend(self.nodes.iter().filter_map(|node| node.process.panic()));
         tell(&problems).with_context(|| self.tails())?;
         Ok((answers.len(), checked))
