@@ -138,10 +138,14 @@ impl Journal for MemoryJournal {
         if from < state.start {
             return Err(JournalError::Trimmed { asked: from, start: state.start });
         }
-        let at = |position: u64| usize::try_from(position - state.start).unwrap_or(usize::MAX);
-        let records = state.records.iter().skip(at(from)).take(at(to.max(from)) - at(from));
-        let records: Vec<Record> = records.cloned().collect();
-        Ok(Box::new(records.into_iter().map(Ok)))
+        // One at a time: many who read want only the first few.
+        let (journal, mut rest) = (self.clone(), from..to.min(state.end()));
+        Ok(Box::new(std::iter::from_fn(move || {
+            let position = rest.next()?;
+            let state = journal.state();
+            let at = usize::try_from(position.checked_sub(state.start)?).ok()?;
+            state.records.get(at).cloned().map(Ok)
+        })))
     }
 
     fn near(&self, sequence: u64) -> Result<u64, JournalError> {
