@@ -15,6 +15,13 @@ use crate::http::Client;
 use crate::log::Log;
 use crate::wait::wait_for;
 
+/// `usher run` on this folder.
+fn run(binary: &Path, folder: &Folder) -> Command {
+    let mut command = Command::new(binary);
+    command.args(["run", "--config"]).arg(folder.config());
+    command
+}
+
 /// A running `usher run`. Killed when dropped or when the thread that started it ends.
 #[derive(Debug)]
 pub struct Router {
@@ -37,8 +44,8 @@ impl Router {
     /// # Errors
     /// It didn't become ready; the error includes the end of its log.
     pub fn start_with(binary: &Path, folder: &Folder, env: &[(&str, &str)]) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.args(["run", "--config"]).arg(folder.config()).envs(env.iter().copied());
+        let mut command = run(binary, folder);
+        command.envs(env.iter().copied());
         Self::start_command(command, folder)
     }
 
@@ -55,9 +62,7 @@ impl Router {
     /// # Errors
     /// It didn't come up; the error includes the end of its log.
     pub fn start_unready_with(binary: &Path, folder: &Folder) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.args(["run", "--config"]).arg(folder.config());
-        Self::listen(command, folder)
+        Self::listen(run(binary, folder), folder)
     }
 
     /// Starts a command that runs a router with a JSON log, in this folder.

@@ -102,8 +102,8 @@ impl Stepped {
         loop {
             let store = opened(journal, &tables.0)?;
             if store.claim().map_err(|failure| failure.to_string())? {
-                let anew = opened(journal, &Arc::default())?;
-                let (found, rebuilt) = (rows(&store, floor), rows(&anew, floor));
+                let fresh = opened(journal, &Arc::default())?;
+                let (found, rebuilt) = (rows(&store, floor), rows(&fresh, floor));
                 let other = found.iter().zip(&rebuilt).find(|(one, other)| one != other);
                 assert!(other.is_none(), "the journal makes other tables: {other:?}");
                 assert_eq!(found.len(), rebuilt.len(), "the journal makes other tables");

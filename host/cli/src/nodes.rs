@@ -33,9 +33,13 @@ pub(crate) fn change(
     out: &mut Output,
 ) -> Result<(), CliError> {
     let client = args.client.client()?;
-    let nodes: Nodes = client.call(route, &[args.name.as_str()]).unhurried().fetch()?;
+    let nodes = client.call(route, &[args.name.as_str()]).unhurried().fetch()?;
+    tell(args, &nodes, done, out)
+}
+
+fn tell(args: &NodeArgs, nodes: &Nodes, done: &str, out: &mut Output) -> Result<(), CliError> {
     if args.client.json {
-        return out.json(&nodes);
+        return out.json(nodes);
     }
     out.text(&format!("node {} {done}\n", printable(&args.name)))
 }
@@ -43,7 +47,7 @@ pub(crate) fn change(
 /// Has a node take over, and waits until it does.
 pub(crate) fn promote(args: &NodeArgs, out: &mut Output) -> Result<(), CliError> {
     let (client, name) = (args.client.client()?, args.name.as_str());
-    let _: Nodes = client.call(routes::PROMOTE_NODE, &[name]).unhurried().fetch()?;
+    let told: Nodes = client.call(routes::PROMOTE_NODE, &[name]).unhurried().fetch()?;
     let end = Instant::now() + TAKEOVER_MAX;
     let is_owner = |node: &Node| node.state == NodeState::Owner && node.name == name;
     loop {
@@ -54,15 +58,12 @@ pub(crate) fn promote(args: &NodeArgs, out: &mut Output) -> Result<(), CliError>
             && refusal.status == StatusCode::FORBIDDEN
         {
             // Not with a token that may operate only.
-            return out.text(&format!("node {} is taking over\n", printable(name)));
+            return tell(args, &told, "is taking over", out);
         }
         if let Ok(found) = &answer
             && found.nodes.iter().any(is_owner)
         {
-            if args.client.json {
-                return out.json(found);
-            }
-            return out.text(&format!("node {} is the owner\n", printable(name)));
+            return tell(args, found, "is the owner", out);
         }
         if Instant::now() >= end {
             let last = match answer {

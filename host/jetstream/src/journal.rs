@@ -120,9 +120,7 @@ impl JetStreamJournal {
         })?;
         // Last: a node that is refused makes no stream.
         let shared = Arc::clone(&journal.shared);
-        journal.wait(async move {
-            shared.stream.servers.open_blobs(&options, &shared.stop.subscribe()).await
-        })?;
+        journal.wait(async move { shared.stream.open_blobs(&options).await })?;
         if let Some(executor) = &journal.executor {
             let shared = &journal.shared;
             executor.spawn(Arc::clone(shared).follow());

@@ -61,7 +61,6 @@ pub struct JetStream {
     stream: stream::Stream<()>,
     name: String,
     subject: String,
-    part_max_bytes: usize,
     blobs: OnceLock<Blobs>,
 }
 
@@ -132,27 +131,23 @@ impl Stream<JetStream> {
         let stream = stream.map_err(|error| refused(error.to_string()))?;
         let part_max_bytes = (max_payload - HEADERS_MAX_BYTES).min(PART_MAX_BYTES);
         let blobs = OnceLock::new();
-        let servers =
-            JetStream { context, stream, name: name.clone(), subject, part_max_bytes, blobs };
+        let servers = JetStream { context, stream, name: name.clone(), subject, blobs };
         Ok(Self::new(servers, name, id, part_max_bytes, is_stopping))
+    }
+
+    /// Opens the stream of blobs, which is made if there is none.
+    pub(crate) async fn open_blobs(&self, options: &JetStreamOptions) -> Result<(), JournalError> {
+        let (client, max_bytes) = (self.servers.client(), self.part_max_bytes);
+        let blobs = Blobs::open(client, options, max_bytes, &self.is_stopping).await?;
+        // Already opened: the same.
+        let _ = self.servers.blobs.set(blobs);
+        Ok(())
     }
 }
 
 impl JetStream {
     pub(crate) fn client(&self) -> Client {
         self.context.client()
-    }
-
-    /// Opens the stream of blobs, which is made if there is none.
-    pub(crate) async fn open_blobs(
-        &self,
-        options: &JetStreamOptions,
-        is_stopping: &watch::Receiver<bool>,
-    ) -> Result<(), JournalError> {
-        let blobs = Blobs::open(self.client(), options, self.part_max_bytes, is_stopping).await?;
-        // Already opened: the same.
-        let _ = self.blobs.set(blobs);
-        Ok(())
     }
 
     /// The blobs, once they are opened.

@@ -80,7 +80,7 @@ pub struct Arrival {
 /// Why a message was not appended, as far as is known.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Another one stands there.
+    /// The stream's last sequence is another.
     Conflict,
     /// It is larger than the servers take.
     TooLarge,

@@ -22,7 +22,7 @@ pub(crate) struct Stream<S> {
     /// Whether a message waits for servers that are away.
     is_away: AtomicBool,
     /// Set once nothing is waited for any more.
-    is_stopping: watch::Receiver<bool>,
+    pub(crate) is_stopping: watch::Receiver<bool>,
 }
 
 /// Where a message came to stand.
@@ -31,7 +31,7 @@ pub(crate) enum Placed {
     At(u64),
     /// This one stands there instead.
     Taken(Message),
-    /// What stands there has been given up by now, which only a later owner does.
+    /// What had its place was purged, which only a later owner does.
     GivenUp,
 }
 

@@ -78,7 +78,7 @@ impl Machine {
         }
     }
 
-    /// Lets the next commit come to an end that nobody learns; whether it does.
+    /// Cuts the owner off, so that the outcome of its next commit is unknown; false where there is one node.
     pub(crate) fn cut_off_owner(&self) -> bool {
         let Nodes::Several(cluster) = &self.nodes else { return false };
         cluster.servers.cut_off(cluster.owner);

@@ -75,7 +75,7 @@ impl World {
         let Some(subscription) = names.get(random.below(names.len())).cloned() else { return };
         let sequence = random.below(self.model.events.len() + 5) as u64;
         let token = u64::MAX - random.below(3) as u64;
-        self.settle_in_vain(subscription, sequence, token, Changes::default());
+        self.settle_stale(subscription, sequence, token, Changes::default());
     }
 
     /// Settles what was settled, or given up, by who had it leased: that is too late, and ignored.
@@ -84,10 +84,10 @@ impl World {
         let Some((subscription, sequence, token)) = late.cloned() else { return };
         let emissions = vec![emission(&subscription, sequence, random)];
         let changes = Changes { emissions, ..Changes::default() };
-        self.settle_in_vain(subscription, sequence, token, changes);
+        self.settle_stale(subscription, sequence, token, changes);
     }
 
-    fn settle_in_vain(
+    fn settle_stale(
         &mut self,
         subscription: SubscriptionName,
         sequence: u64,

@@ -490,8 +490,6 @@ impl World {
             self.expected.reconfigure(self.now_ms, random);
         }
         self.broker.set_schedules(self.expected.configured(), self.now_ms);
-        // Due times are persisted as wall time: what the clock was set back by is waited for again.
-        self.tick = self.tick.max(self.now_ms);
         // A delivery that was in flight and no longer matches is not delivered again.
         let model = &self.model;
         let is_unsure = |(key, stands): &(&Key, &Stands)| {

@@ -262,24 +262,12 @@ impl<'p> Stage<'p> {
         if scenario.point == Point::HalfFile {
             self.world.folder.install(&self.parts.component(self.echo), "echo.wasm")?;
         }
-        let checked = self.check(&process, &client, scenario, &mut problems)?;
+        let new = self.settled(&process, &client, scenario, &mut problems)?;
+        let checked = self.compare(&client, scenario, &new, &mut problems)?;
         problems.extend(process.panic());
         self.running = Some((process, client));
         tell(&problems)?;
         Ok((acknowledged, checked))
-    }
-
-    /// Sends everything again to a router that is ready, waits until it is settled, and checks all of it;
-    /// returns the number of new log entries.
-    fn check(
-        &mut self,
-        process: &Process,
-        client: &Client,
-        scenario: &mut Scenario,
-        problems: &mut Vec<String>,
-    ) -> Result<usize> {
-        let new = self.settled(process, client, scenario, problems)?;
-        self.compare(client, scenario, &new, problems)
     }
 
     /// Publishes everything again and waits until it is settled; returns the new log entries.
@@ -294,7 +282,7 @@ impl<'p> Stage<'p> {
         self.settle(client, &scenario.planned, process)
     }
 
-    /// Compares the new log entries, and what they led to, with the model.
+    /// Compares the new log entries, and what they led to, with the model; returns how many there are.
     fn compare(
         &mut self,
         client: &Client,
