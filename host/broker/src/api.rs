@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod dead_letters;
+mod documents;
 mod error;
 mod explanation;
 mod flow;
@@ -17,6 +18,7 @@ mod stored;
 mod subscription;
 mod watches;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ use usher_filter::Filter;
 pub use audit::*;
 pub use backup::*;
 pub use dead_letters::*;
+pub use documents::*;
 pub use error::*;
 pub use explanation::*;
 pub use flow::*;
@@ -90,16 +93,16 @@ pub trait Deliveries: Send + Sync + 'static {
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError>;
 }
 
-/// Reading the log, and what is known of its events, deliveries and subscriptions.
+/// Reading what is committed. A node that doesn't own the journal does so as well, as far as it has come.
 #[async_trait]
-pub trait Reader: Send + Sync + 'static {
+pub trait Log: Send + Sync + 'static {
     /// One event, by sequence.
     async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError>;
 
     /// Events from `from` on, in order, at most `max`, and the sequence to continue from.
     async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError>;
 
-    /// Like [`Reader::events`], but also limited to `max_bytes` of events, which the last event may
+    /// Like [`Log::events`], but also limited to `max_bytes` of events, which the last event may
     /// exceed. For callers that page through the log with bounded memory.
     ///
     /// # Errors
@@ -114,22 +117,11 @@ pub trait Reader: Send + Sync + 'static {
     }
 
     /// Watches for events that are committed from now on and have a type that `filter` may match;
-    /// `None` if it may match any type. Cheap for the engine: the filter isn't evaluated.
+    /// `None` if it may match any type, or the engine can't tell. Cheap for it: the filter isn't evaluated.
     ///
     /// # Errors
     /// [`BrokerError::Busy`] with [`WATCHES_MAX`] watches; the engine is poisoned or closed.
     async fn watch(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError>;
-
-    /// The flow that the event `sequence` belongs to.
-    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
-
-    /// What became of the event `sequence` for a subscription, or why there is no delivery; `None`
-    /// if the log hasn't reached that sequence.
-    async fn explain(
-        &self,
-        sequence: u64,
-        subscription: &SubscriptionName,
-    ) -> Result<Option<Explanation>, BrokerError>;
 
     /// Root sequences of the newest flows with this `correlationid`, at most `max`, oldest first.
     async fn flows_by_correlation(
@@ -148,15 +140,9 @@ pub trait Reader: Send + Sync + 'static {
     /// recorded nothing, or there is no such dead letter.
     async fn recording(&self, dead_letter: u64) -> Result<Option<Bytes>, BrokerError>;
 
-    /// Dry run of one step of [`Operation::Replay`]: the events it would consider.
-    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError>;
-
     /// Audit records with numbers above `after`, oldest first, at most `max`. The newest
     /// [`crate::AUDIT_MAX_RECORDS`] are kept.
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError>;
-
-    /// Status of all schedules, sorted by name.
-    async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError>;
 
     /// Blobs of all plugins by digest, those after `after`, at most `max`.
     async fn list_blobs(
@@ -180,8 +166,38 @@ pub trait Reader: Send + Sync + 'static {
     /// if there is none. If the clock was set back, one of those at which the time is passed.
     async fn first_since(&self, time_ms: u64) -> Result<u64, BrokerError>;
 
+    /// Documents whose names begin with `prefix`, by name: see [`Operator::keep`].
+    async fn documents(&self, prefix: &str) -> Result<BTreeMap<Box<str>, Bytes>, BrokerError>;
+
+    /// Whether it can be read.
+    ///
+    /// # Errors
+    /// The engine is poisoned or closed.
+    fn check(&self) -> Result<(), BrokerError>;
+
     /// The newest committed sequence (0 if there is none); changes wake readers of the log.
     fn committed(&self) -> watch::Receiver<u64>;
+}
+
+/// What only the engine itself knows of events, deliveries and subscriptions.
+#[async_trait]
+pub trait Reader: Log {
+    /// The flow that the event `sequence` belongs to.
+    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError>;
+
+    /// What became of the event `sequence` for a subscription, or why there is no delivery; `None`
+    /// if the log hasn't reached that sequence.
+    async fn explain(
+        &self,
+        sequence: u64,
+        subscription: &SubscriptionName,
+    ) -> Result<Option<Explanation>, BrokerError>;
+
+    /// Dry run of one step of [`Operation::Replay`]: the events it would consider.
+    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError>;
+
+    /// Status of all schedules, sorted by name.
+    async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError>;
 
     /// Counters and sizes.
     fn stats(&self) -> BrokerStats;
@@ -197,6 +213,13 @@ pub trait Operator: Send + Sync + 'static {
     /// repeat the same operation once some deliveries have finished; [`BrokerError::Invalid`]: the
     /// edited event is not the dead letter's.
     async fn operate(&self, actor: &Actor, operation: Operation) -> Result<Operated, BrokerError>;
+
+    /// Replaces documents, all or none; returns after fsync. Not recorded: see [`Operation::Keep`].
+    ///
+    /// # Errors
+    /// [`BrokerError::Invalid`]: a name or a document is too long; [`BrokerError::Conflict`]: there would be
+    /// too many.
+    async fn keep(&self, documents: Vec<Document>) -> Result<(), BrokerError>;
 
     /// Replaces the set of schedules; returns after fsync. A schedule with a known name continues
     /// from its last handled tick, whatever else has changed; a new one starts now; one no longer

@@ -286,6 +286,10 @@ impl Committer {
                 let answer = operate(&mut self.ledger, &*view, &actor, operation, now_ms);
                 self.answer(reply, answer);
             }
+            Command::Keep { documents, reply } => {
+                let kept = self.ledger.keep(documents);
+                self.answer(reply, kept);
+            }
             Command::SetSchedules { schedules, reply } => {
                 self.ledger.set_schedules(schedules, now_ms);
                 self.answer(reply, Ok(()));

@@ -8,10 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use usher_event::limits::{BATCH_MAX_EVENTS, EVENT_MAX_BYTES};
-use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
+use usher_event::{BlobStore, Event, StateReader, SubscriptionName};
 use usher_filter::Filter;
 
 use crate::api::*;
@@ -25,8 +24,9 @@ use crate::ledger::{Ledger, LedgerOptions, Recovered};
 use crate::load::load;
 use crate::log;
 use crate::memory::MemoryDisk;
-use crate::operate::Prepared;
+use crate::operate::{Prepared, document_bytes};
 use crate::prepare;
+use crate::queries::{HasLog, Queries};
 use crate::readers::WorkerPool;
 use crate::replay;
 use crate::room::DiskSpace;
@@ -35,24 +35,18 @@ use crate::store::journaled::JournaledStore;
 use crate::store::{Store, StoreFailure, Tables, View};
 use crate::{OpenError, Options};
 
-/// Threads for store queries.
-const QUERY_THREADS: usize = 2;
-
 /// How often a flow that grows while it is read is read again.
 const FLOW_TRIES_MAX: u32 = 8;
 
 /// When to publish again while what keeps the journal is away.
 const AWAY_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Maximum queries waiting for a thread.
-const QUERIES_MAX: usize = 1_024;
-
 /// The in-process engine. Dropping it without [`Lifecycle::close`] is like a crash: writes that were
 /// not acknowledged may be lost, everything else is recovered at the next open.
 pub struct EmbeddedBroker {
     shared: Arc<Shared>,
     blobs: Arc<Blobs>,
-    queries: WorkerPool,
+    queries: Queries,
     backups: WorkerPool,
     /// Whether a backup is running.
     is_backing_up: Arc<AtomicBool>,
@@ -150,8 +144,7 @@ impl EmbeddedBroker {
         let room =
             on_disk.then(|| DiskSpace::new(options.data.clone(), options.disk_reserve_bytes));
         let readers = WorkerPool::start("broker-fetch", 1, usize::MAX).map_err(refused)?;
-        let queries =
-            WorkerPool::start("broker-query", QUERY_THREADS, QUERIES_MAX).map_err(refused)?;
+        let queries = Queries::start(Arc::clone(&shared.store) as _).map_err(refused)?;
         let backups = WorkerPool::start("broker-backup", 1, 1).map_err(refused)?;
         let sweeper = Arc::clone(&blobs);
         queries.submit(move || sweeper.sweep());
@@ -208,31 +201,7 @@ impl EmbeddedBroker {
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, StoreFailure> + Send + 'static,
     ) -> Result<T, BrokerError> {
-        self.query(|store| read(&*store.view())).await
-    }
-
-    /// Reads from the store on a query thread.
-    async fn query<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn Store) -> Result<T, StoreFailure> + Send + 'static,
-    ) -> Result<T, BrokerError> {
-        if self.shared.poisoned.borrow().is_some() || self.shared.has_ended() {
-            return Err(self.shared.gone());
-        }
-        let (reply, answer) = oneshot::channel();
-        let store = Arc::clone(&self.shared.store);
-        let submitted = self.queries.submit(move || {
-            // The caller may have gone.
-            let _ = reply.send(read(&*store));
-        });
-        if !submitted {
-            return Err(BrokerError::Busy { retry_after: std::time::Duration::from_secs(1) });
-        }
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => Err(BrokerError::Read(failure.0)),
-            Err(_) => Err(BrokerError::Read("reading panicked; see the log".to_owned())),
-        }
+        self.queries()?.read(read).await
     }
 }
 
@@ -334,32 +303,29 @@ impl Deliveries for EmbeddedBroker {
 }
 
 #[async_trait]
-impl Reader for EmbeddedBroker {
-    async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
-        self.read(move |view| log::event(view, sequence)).await
+impl HasLog for EmbeddedBroker {
+    fn queries(&self) -> Result<&Queries, BrokerError> {
+        if self.shared.poisoned.borrow().is_some() || self.shared.has_ended() {
+            return Err(self.shared.gone());
+        }
+        Ok(&self.queries)
     }
 
-    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
-        self.events_within(query, log::PAGE_MAX_BYTES).await
+    fn newest(&self) -> &watch::Sender<u64> {
+        &self.shared.committed
     }
 
-    async fn events_within(
-        &self,
-        query: EventQuery,
-        max_bytes: usize,
-    ) -> Result<EventPage, BrokerError> {
-        let max_bytes = max_bytes.min(log::PAGE_MAX_BYTES);
-        self.read(move |view| log::events(view, &query, max_bytes)).await
-    }
-
-    async fn watch(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError> {
+    async fn watch_types(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError> {
         if !filter.names_types() {
             return Ok(None);
         }
         let filter = filter.clone();
         self.ask(|reply| Command::Watch { filter, reply }).await.map(Some)
     }
+}
 
+#[async_trait]
+impl Reader for EmbeddedBroker {
     async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
         let found = self.read(move |view| flow::members(view, sequence)).await?;
         let Some(mut members) = found else { return Ok(None) };
@@ -399,80 +365,12 @@ impl Reader for EmbeddedBroker {
         self.read(move |view| flow::explain(view, sequence, &standing)).await
     }
 
-    async fn flows_by_correlation(
-        &self,
-        correlationid: &str,
-        max: usize,
-    ) -> Result<Vec<u64>, BrokerError> {
-        let correlationid = correlationid.to_owned();
-        self.read(move |view| log::flows_by_correlation(view, &correlationid, max)).await
-    }
-
-    async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
-        self.read(move |view| log::dead_letters(view, &query)).await
-    }
-
-    async fn recording(&self, dead_letter: u64) -> Result<Option<Bytes>, BrokerError> {
-        self.read(move |view| log::recording(view, dead_letter)).await
-    }
-
-    async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
-        self.read(move |view| log::dead_letter(view, id)).await
-    }
-
     async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
         Ok(self.read(move |view| replay::find(view, &query)).await??.into())
     }
 
-    async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {
-        self.read(move |view| log::audit(view, after, max)).await
-    }
-
     async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError> {
         self.ask(|reply| Command::Schedules { reply }).await
-    }
-
-    async fn list_blobs(
-        &self,
-        after: Option<Digest>,
-        max: usize,
-    ) -> Result<Vec<BlobRecord>, BrokerError> {
-        self.read(move |view| log::blobs(view, after, max)).await
-    }
-
-    async fn list_state(
-        &self,
-        plugin: &PluginName,
-        after: Option<(String, String)>,
-        max: usize,
-        at: Option<u64>,
-    ) -> Result<Vec<StateRecord>, BrokerError> {
-        let plugin = plugin.clone();
-        let Some(sequence) = at else {
-            return self.read(move |view| log::state(view, &plugin, after.as_ref(), max)).await;
-        };
-        let last = self.stats().last_sequence;
-        if sequence == 0 || sequence > last {
-            return Err(BrokerError::Invalid(format!(
-                "there is no event {sequence}: the log goes up to {last}"
-            )));
-        }
-        let read =
-            move |store: &dyn Store| log::state_at(store, &plugin, after.as_ref(), max, sequence);
-        self.query(read).await?.map_err(|known| {
-            BrokerError::Invalid(format!(
-                "state as of event {sequence} is not known: the journal has all changes from event \
-                 {known} on"
-            ))
-        })
-    }
-
-    async fn first_since(&self, time_ms: u64) -> Result<u64, BrokerError> {
-        self.read(move |view| log::first_since(view, time_ms)).await
-    }
-
-    fn committed(&self) -> watch::Receiver<u64> {
-        self.shared.committed.subscribe()
     }
 
     fn stats(&self) -> BrokerStats {
@@ -503,11 +401,21 @@ impl Operator for EmbeddedBroker {
                 return Ok(if removed { Operated::Done } else { Operated::NotFound });
             }
             Operation::Record(change) => Prepared::Record(change),
+            Operation::Keep(change, documents) => {
+                prepare::check_documents(&documents)?;
+                Prepared::Keep(change, documents)
+            }
         };
         let bytes = operation.bytes();
         let actor = actor.clone();
         let command = |reply| Command::Operate { actor, operation, reply };
         self.send(command, bytes).await?.wait(&self.shared).await
+    }
+
+    async fn keep(&self, documents: Vec<Document>) -> Result<(), BrokerError> {
+        prepare::check_documents(&documents)?;
+        let bytes = document_bytes(&documents);
+        self.send(|reply| Command::Keep { documents, reply }, bytes).await?.wait(&self.shared).await
     }
 
     async fn set_schedules(&self, schedules: Vec<Schedule>) -> Result<(), BrokerError> {

@@ -10,8 +10,8 @@ use usher_event::{Event, Identity, SubscriptionName};
 use usher_filter::Filter;
 
 use crate::api::{
-    Actor, BrokerError, Operated, Published, Schedule, ScheduleStatus, Settled, Subscription,
-    SubscriptionStatus, Watch,
+    Actor, BrokerError, Document, Operated, Published, Schedule, ScheduleStatus, Settled,
+    Subscription, SubscriptionStatus, Watch,
 };
 use crate::ledger::{DeliverySnapshot, Fetched, FlowSnapshot, PreparedSettlement};
 use crate::operate::Prepared;
@@ -67,6 +67,10 @@ pub(crate) enum Command {
         actor: Actor,
         operation: Prepared,
         reply: Reply<Operated>,
+    },
+    Keep {
+        documents: Vec<Document>,
+        reply: Reply<()>,
     },
     SetSchedules {
         schedules: Vec<Schedule>,

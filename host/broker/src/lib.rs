@@ -29,6 +29,7 @@ mod memory;
 mod operate;
 mod options;
 mod prepare;
+mod queries;
 mod readers;
 mod rebuild;
 mod replay;
@@ -57,12 +58,12 @@ pub use options::{OpenError, Options, Retention};
 pub use rebuild::rebuild;
 pub use room::free_bytes;
 pub use salvage::{SALVAGE_GAP_EVENTS, SalvageError, Salvaged, salvage};
-pub use standby::{Standby, StandbyStores, StateVersion};
+pub use standby::{Standby, StandbyLog, StandbyStores, StateVersion};
 #[doc(hidden)]
 pub use store::read_any_row;
 pub use verify::{Damage, PROBLEMS_MAX, Verified, verify};
 
 /// Every trait of an engine, for code that calls methods of several on a concrete one.
 pub mod traits {
-    pub use crate::api::{Broker, Deliveries, Lifecycle, Operator, Reader, Stores};
+    pub use crate::api::{Broker, Deliveries, Lifecycle, Log, Operator, Reader, Stores};
 }

@@ -91,6 +91,18 @@ pub const CRON_MAX_BYTES: usize = 256;
 /// Longest state address: bucket and key together.
 pub const STATE_ADDRESS_MAX_BYTES: usize = 8 * 1_024;
 
+/// Maximum documents, over all who keep some.
+pub const DOCUMENTS_MAX: usize = 16_384;
+
+/// Maximum bytes of a document.
+pub const DOCUMENT_MAX_BYTES: usize = 512 * 1_024;
+
+/// Maximum bytes of all documents.
+pub const DOCUMENTS_MAX_BYTES: usize = 256 * 1_024 * 1_024;
+
+/// Longest name of a document.
+pub const DOCUMENT_NAME_MAX_BYTES: usize = 256;
+
 pub use usher_event::limits::REASON_MAX_BYTES;
 
 /// Longest backtrace kept; the rest is cut.

@@ -30,6 +30,7 @@ pub(crate) fn load(view: &dyn View) -> Result<Recovered, StoreFailure> {
         identities: identities(view, counters.last_sequence)?,
         next_audit: next_audit(view)?,
         schedules: schedules(view)?,
+        documents: documents(view)?,
     })
 }
 
@@ -104,6 +105,12 @@ fn next_audit(view: &dyn View) -> Result<u64, StoreFailure> {
 
 fn schedules(view: &dyn View) -> Result<BTreeMap<ScheduleName, ScheduleRow>, StoreFailure> {
     view.rows::<schema::Schedules>().collect()
+}
+
+/// The size of each.
+fn documents(view: &dyn View) -> Result<BTreeMap<Box<str>, usize>, StoreFailure> {
+    let rows = view.rows::<schema::Documents>();
+    rows.map(|row| row.map(|(name, content)| (name, content.len()))).collect()
 }
 
 fn usage(view: &dyn View) -> Result<HashMap<PluginName, StateUsage>, StoreFailure> {

@@ -1,5 +1,7 @@
 //! Queries answered from the store alone: events, dead letters, blobs.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use usher_event::{Digest, PluginName, StateAddress};
 
@@ -10,7 +12,7 @@ use crate::api::{
 };
 use crate::store::rows::{COUNTERS_KEY, Counters, DeadRow};
 use crate::store::schema::{self, Entry};
-use crate::store::{RowsAt, Space, Store, StoreFailure, View, keys};
+use crate::store::{RowsAt, Space, StoreFailure, View, Views, keys};
 
 /// Maximum events scanned per page.
 const PAGE_MAX_LOOKED_AT: usize = 10_000;
@@ -143,6 +145,14 @@ pub(crate) fn flows_by_correlation(
     Ok(sequences)
 }
 
+/// Documents whose names begin with a prefix.
+pub(crate) fn documents(
+    view: &dyn View,
+    prefix: &str,
+) -> Result<BTreeMap<Box<str>, Bytes>, StoreFailure> {
+    view.rows_with::<schema::Documents>(prefix.as_bytes()).collect()
+}
+
 /// Dead letters that match the query.
 pub(crate) fn dead_letters(
     view: &dyn View,
@@ -219,14 +229,14 @@ pub(crate) fn state(
 /// State of a plugin as it stood once an event was appended; the sequence from which on that is known,
 /// if it isn't.
 pub(crate) fn state_at(
-    store: &dyn Store,
+    views: &dyn Views,
     plugin: &PluginName,
     after: Option<&(String, String)>,
     max: usize,
     sequence: u64,
 ) -> Result<Result<Vec<StateRecord>, u64>, StoreFailure> {
     let prefix = keys::buckets(plugin);
-    match store.rows_at(Space::State, &prefix, sequence)? {
+    match views.rows_at(Space::State, &prefix, sequence)? {
         RowsAt::Before(known) => Ok(Err(known)),
         RowsAt::There(rows) => {
             let from = state_from(plugin, after);

@@ -1,8 +1,9 @@
 //! Applies operator actions to the ledger.
 
+use bytes::Bytes;
 use usher_event::{Event, Identity, SubscriptionName};
 
-use crate::api::{Actor, BrokerError, Change, DeadLetter, Operated};
+use crate::api::{Actor, BrokerError, Change, DeadLetter, Document, Operated};
 use crate::ledger::Ledger;
 use crate::prepare::edited_redrive_event;
 use crate::replay::Found;
@@ -16,6 +17,7 @@ pub(crate) enum Prepared {
     Discard(u64),
     Replay { subscription: SubscriptionName, found: Found },
     Record(Change),
+    Keep(Change, Vec<Document>),
 }
 
 impl Prepared {
@@ -33,9 +35,15 @@ impl Prepared {
             Self::Replay { found, .. } => {
                 found.candidates.iter().map(|one| one.stored.event.encoded().len()).sum()
             }
+            Self::Keep(_, documents) => document_bytes(documents),
             Self::Redrive(_) | Self::Discard(_) | Self::Record(_) => 0,
         }
     }
+}
+
+/// Size of documents.
+pub(crate) fn document_bytes(documents: &[Document]) -> usize {
+    documents.iter().map(|one| one.name.len() + one.content.as_ref().map_or(0, Bytes::len)).sum()
 }
 
 /// Applies an operation. `view` must show the latest commit, as only the committer can be sure of.
@@ -66,6 +74,11 @@ pub(crate) fn operate(
             ledger.replay(&subscription, found, actor, now_ms).map(Operated::Replayed)
         }
         Prepared::Record(change) => {
+            ledger.record_change(change, actor, now_ms);
+            Ok(Operated::Done)
+        }
+        Prepared::Keep(change, documents) => {
+            ledger.keep(documents)?;
             ledger.record_change(change, actor, now_ms);
             Ok(Operated::Done)
         }

@@ -5,11 +5,34 @@ use std::collections::BTreeSet;
 use usher_event::{BlobChange, BlobInfo, Event, Failure, FailureClass, SYSTEM_TYPE_PREFIX};
 
 use crate::api::{
-    BrokerError, Changes, DeadLetter, Disposition, Order, Schedule, Settlement, Subscription,
+    BrokerError, Changes, DeadLetter, Disposition, Document, Order, Schedule, Settlement,
+    Subscription,
 };
 use crate::blobs::Blobs;
 use crate::ledger::PreparedSettlement;
-use crate::{IN_FLIGHT_MAX, SCHEDULES_MAX, STATE_ADDRESS_MAX_BYTES};
+use crate::{
+    DOCUMENT_MAX_BYTES, DOCUMENT_NAME_MAX_BYTES, IN_FLIGHT_MAX, SCHEDULES_MAX,
+    STATE_ADDRESS_MAX_BYTES,
+};
+
+/// Checks the sizes of documents.
+pub(crate) fn check_documents(documents: &[Document]) -> Result<(), BrokerError> {
+    for Document { name, content } in documents {
+        if !(1..=DOCUMENT_NAME_MAX_BYTES).contains(&name.len()) {
+            return Err(BrokerError::Invalid(format!(
+                "the name of a document has {} bytes, use 1 to {DOCUMENT_NAME_MAX_BYTES}",
+                name.len()
+            )));
+        }
+        if let Some(content) = content.as_ref().filter(|new| new.len() > DOCUMENT_MAX_BYTES) {
+            return Err(BrokerError::Invalid(format!(
+                "document {name} has {} bytes, the limit is {DOCUMENT_MAX_BYTES}",
+                content.len()
+            )));
+        }
+    }
+    Ok(())
+}
 
 /// Validates the numbers of a subscription.
 pub(crate) fn check_subscription(subscription: &Subscription) -> Result<(), BrokerError> {

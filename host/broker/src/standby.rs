@@ -1,8 +1,10 @@
 //! A data folder before its broker runs: its journal, which others may still append to, and tables that
 //! follow it. Claiming the journal turns it into a running broker.
 
+mod followed;
 mod stores;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,10 +17,11 @@ use crate::load::load;
 use crate::rebuild::rebuild_tables;
 use crate::store::journaled::{JournaledStore, catch_up};
 use crate::store::tables::LsmTables;
-use crate::store::{OpenFailure, StoreFailure, Tables as _, Views as _};
+use crate::store::{OpenFailure, Row, Space, StoreFailure, Tables as _, Views as _};
 use crate::upgrade::upgrade;
 use crate::{EmbeddedBroker, OpenError, Options, SharedBlobs};
-use stores::FollowedTables;
+use followed::FollowedTables;
+pub use followed::StandbyLog;
 pub use stores::{StandbyStores, StateVersion};
 
 /// A locked data folder with an opened journal that nothing was claimed of.
@@ -78,6 +81,12 @@ impl Standby {
         Ok(Self { options, folder, journal, tables: Arc::default(), shared: None })
     }
 
+    /// Has `log` read what this follows.
+    #[must_use]
+    pub fn with_log(self, log: &StandbyLog) -> Self {
+        Self { tables: Arc::clone(log.tables()), ..self }
+    }
+
     /// Where the content of blobs is kept beside this node's folder.
     #[must_use]
     pub fn with_blobs(self, shared: Arc<dyn SharedBlobs>) -> Self {
@@ -110,15 +119,22 @@ impl Standby {
         self.journal.close().map_err(|error| refused(&self.options)(error.into()))
     }
 
-    /// Brings the tables up to what the journal has by now. Blocks on the disk.
+    /// Brings the tables up to what the journal has by now; returns whether documents have changed. Blocks on
+    /// the disk.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn catch_up(&self) -> Result<(), OpenError> {
-        let caught_up = self.on_tables(|tables| Ok(Ok(catch_up(&*self.journal, &**tables)?)));
-        let applied = caught_up.map_err(refused(&self.options))?;
-        self.tables.has_applied(applied.next);
-        Ok(())
+    pub fn catch_up(&self) -> Result<bool, OpenError> {
+        let has_changed = Cell::new(false);
+        let seen = |rows: &[Row]| {
+            if rows.iter().any(|row| row.space == Space::Documents) {
+                has_changed.set(true);
+            }
+        };
+        let caught_up = self.on_tables(|tables| Ok(Ok(catch_up(&*self.journal, &**tables, seen)?)));
+        let caught_up = caught_up.and_then(|applied| self.tables.has_applied(applied));
+        caught_up.map_err(refused(&self.options))?;
+        Ok(has_changed.get())
     }
 
     /// State and blobs as this node has them.
@@ -152,7 +168,7 @@ impl Standby {
     pub fn claim(self) -> Result<Arc<EmbeddedBroker>, OpenError> {
         let claimed = self.claim_store().map_err(refused(&self.options));
         // Who still has this node's stores reads nothing from now on.
-        self.tables.set(None);
+        self.tables.unset();
         let (store, recovered) = claimed?;
         EmbeddedBroker::on_folder(self.options, self.folder, store, recovered, self.shared)
     }
@@ -172,7 +188,9 @@ impl Standby {
                     tables => Arc::new(tables?),
                 },
             };
-            self.tables.set(Some(Arc::clone(&tables)));
+            if self.tables.tables().is_none() {
+                self.tables.set(&self.journal, Arc::clone(&tables));
+            }
             work(&tables)
         };
         match open()? {
@@ -182,7 +200,7 @@ impl Standby {
                     reason,
                     "the tables can't be used, and are rebuilt from the journal"
                 );
-                self.tables.set(None);
+                self.tables.unset();
                 rebuild_tables(&self.folder, &self.journal)?;
                 Ok(open()??)
             }

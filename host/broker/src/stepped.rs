@@ -49,7 +49,7 @@ impl SteppedTables {
     /// The journal has lost something.
     pub fn follow(&self, journal: &dyn Journal) -> Result<u64, String> {
         if self.0.applied().next >= journal.start() {
-            catch_up(journal, &*self.0).map_err(|failure| failure.to_string())?;
+            catch_up(journal, &*self.0, |_| ()).map_err(|failure| failure.to_string())?;
             self.0.checkpoint().expect(READABLE);
         }
         Ok(self.0.applied().next)
@@ -219,6 +219,7 @@ impl Stepped {
                 return Ok(Operated::Done);
             }
             Operation::Record(change) => Prepared::Record(change),
+            Operation::Keep(change, documents) => Prepared::Keep(change, documents),
         };
         operate(&mut self.ledger, &*self.store.view(), &Actor::local(), prepared, now_ms)
     }

@@ -17,6 +17,7 @@
 pub mod backlog;
 pub mod dead_letters;
 pub mod deliveries;
+pub mod documents;
 pub mod expiring;
 pub mod explaining;
 pub mod failures;
@@ -184,6 +185,11 @@ macro_rules! conformance {
                 what_is_unsettled_stays,
                 a_dead_letter_outlives_its_event,
                 too_many_bytes_push_out_the_oldest,
+            },
+            documents::{
+                documents_are_replaced_and_stay,
+                a_change_of_documents_is_recorded_with_it,
+                too_large_documents_are_refused_whole,
             },
             schedules::{
                 each_tick_is_one_event,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use usher_event::{Event, PluginName, SubscriptionName};
 
-use super::{ReplayQuery, Replayed};
+use super::{Document, ReplayQuery, Replayed};
 
 /// Who acts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,8 @@ pub enum Operation {
     Unsubscribe(SubscriptionName),
     /// Records a change that is made elsewhere, before it is made.
     Record(Change),
+    /// Makes a change, which is to documents: see [`super::Operator::keep`].
+    Keep(Change, Vec<Document>),
 }
 
 /// A change that an operator makes outside of the broker.

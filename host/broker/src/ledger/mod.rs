@@ -12,6 +12,7 @@ mod backlog;
 mod blobs;
 mod dead;
 mod delay;
+mod documents;
 mod duplicates;
 mod exclusive;
 mod expiring;
@@ -48,6 +49,7 @@ use backlog::Backlog;
 use blobs::BlobLedger;
 pub(crate) use blobs::ReleasedBlobs;
 use delay::Delayed;
+use documents::Documents;
 use duplicates::Duplicates;
 use exclusive::ExclusiveQueue;
 pub(crate) use leases::{LeaseQueue, LeaseQueues};
@@ -90,6 +92,7 @@ pub(crate) struct Ledger {
     paced: BTreeSet<(u64, u32)>,
     delayed: Delayed,
     schedules: Schedules,
+    documents: Documents,
     state: StateLedger,
     jitter: retry::Jitter,
     next_token: u64,

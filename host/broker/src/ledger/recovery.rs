@@ -9,6 +9,7 @@ use usher_filter::FilterIndex;
 use super::backlog::Backlog;
 use super::blobs::BlobLedger;
 use super::delay::Delayed;
+use super::documents::Documents;
 use super::duplicates::Duplicates;
 use super::retention::Expiry;
 use super::retry::{Jitter, longest_backoff_ms};
@@ -41,6 +42,8 @@ pub(crate) struct Recovered {
     pub(crate) identities: Vec<(u64, IdentitiesRow)>,
     pub(crate) next_audit: u64,
     pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRow>,
+    /// The size of each document, bytes.
+    pub(crate) documents: BTreeMap<Box<str>, usize>,
 }
 
 /// An emission waiting for its delay.
@@ -126,6 +129,7 @@ impl Ledger {
             removed_dead: Default::default(),
             next_audit: recovered.next_audit,
             schedules: Schedules::new(recovered.schedules),
+            documents: Documents::new(recovered.documents),
             stats: Counts::default(),
         };
         for (id, row, cursor) in recovered.subscriptions {

@@ -309,6 +309,7 @@ impl Rescue<'_> {
     fn others(&mut self) -> Outcome {
         self.all::<schema::Audit>()?;
         self.all::<schema::Schedules>()?;
+        self.all::<schema::Documents>()?;
         self.all::<schema::Delayed>()
     }
 

@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StateReader, StoreError};
 
+use super::followed::FollowedTables;
 use crate::SharedBlobs;
 use crate::blobs::Blobs;
 use crate::state::CommittedState;
-use crate::store::tables::LsmTables;
-use crate::store::{StoreFailure, Tables as _, Unreadable, View, Views};
+use crate::store::Views;
 
 /// A page of blobs.
 const PAGE_MAX_BLOBS: usize = 1_000;
@@ -26,37 +25,6 @@ pub struct StateVersion {
     pub version: u64,
     /// The journal's end there, no earlier.
     pub position: u64,
-}
-
-/// The tables of a standby, while it follows.
-#[derive(Default)]
-pub(super) struct FollowedTables {
-    tables: RwLock<Option<Arc<LsmTables>>>,
-    /// The position that they have come to.
-    applied: watch::Sender<u64>,
-}
-
-impl FollowedTables {
-    pub(super) fn tables(&self) -> Option<Arc<LsmTables>> {
-        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set(&self, tables: Option<Arc<LsmTables>>) {
-        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
-    }
-
-    pub(super) fn has_applied(&self, next: u64) {
-        self.applied.send_replace(next);
-    }
-}
-
-impl Views for FollowedTables {
-    fn view(&self) -> Box<dyn View> {
-        match self.tables() {
-            Some(tables) => tables.view().0,
-            None => Box::new(Unreadable(StoreFailure("the tables are not open yet".to_owned()))),
-        }
-    }
 }
 
 /// State and blobs of a standby. What is written is kept in memory, for the owner to take. Cheap to clone.
@@ -89,7 +57,7 @@ impl StandbyStores {
     /// Waits until the tables have what the owner had, as it says. What is read from then on is at least
     /// that. `false` if a later owner has said something already.
     pub async fn until(&self, owner: StateVersion) -> bool {
-        let mut applied = self.tables.applied.subscribe();
+        let mut applied = self.tables.positions();
         // The sender is this one's.
         let _ = applied.wait_for(|applied| *applied >= owner.position).await;
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +75,7 @@ impl StandbyStores {
 
     /// The position that the tables have come to.
     pub fn position(&self) -> u64 {
-        *self.tables.applied.borrow()
+        self.tables.position()
     }
 
     /// Committed state, with versions of the owner's.
@@ -177,7 +145,7 @@ impl BlobStore for StandbyBlobs {
 
     fn kept_bytes(&self, plugin: &PluginName) -> Result<u64, StoreError> {
         // Before they are read: what is added up may be newer, never older.
-        let position = *self.tables.applied.borrow();
+        let position = self.tables.position();
         let known = || self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, bytes)) = known().get(plugin)
             && *at == position

@@ -70,7 +70,7 @@ impl JournaledStore {
         journal: Arc<dyn Journal>,
         tables: Arc<dyn Tables>,
     ) -> Result<Self, OpenFailure> {
-        let end = catch_up(&*journal, &*tables)?;
+        let end = catch_up(&*journal, &*tables, |_| ())?;
         check_start(&*journal, &*tables)?;
         let first_sequence = AtomicU64::new(first_sequence(&*journal, end)?);
         let sealed = AtomicU64::new(parts(&*journal).last().map_or(0, |part| part.end));
@@ -136,7 +136,12 @@ impl JournaledStore {
 }
 
 /// Applies what the journal has and the tables haven't.
-pub(crate) fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<Applied, OpenFailure> {
+/// `seen` gets the rows of each commit.
+pub(crate) fn catch_up(
+    journal: &dyn Journal,
+    tables: &dyn Tables,
+    seen: impl Fn(&[Row]),
+) -> Result<Applied, OpenFailure> {
     let mut applied = tables.applied();
     let (start, end) = (journal.start(), journal.end());
     if applied.next > end {
@@ -154,7 +159,9 @@ pub(crate) fn catch_up(journal: &dyn Journal, tables: &dyn Tables) -> Result<App
     for record in journal.read(from, end)? {
         let record = record?;
         applied = record::applied(&record);
-        tables.apply(rows(&record)?, applied)?;
+        let rows = rows(&record)?;
+        seen(&rows);
+        tables.apply(rows, applied)?;
         if tables.is_checkpoint_due() {
             tables.checkpoint()?;
         }
@@ -190,12 +197,43 @@ fn rows(record: &Record) -> Result<Vec<Row>, StoreFailure> {
     Events::of(record).and_then(Events::rows).ok_or_else(|| record::unreadable(record))
 }
 
-fn first_sequence(journal: &dyn Journal, end: Applied) -> Result<u64, StoreFailure> {
+/// The lowest sequence that a journal has.
+pub(crate) fn first_sequence(journal: &dyn Journal, end: Applied) -> Result<u64, StoreFailure> {
     let start = journal.start();
     match journal.read(start, start + 1)?.next().transpose()? {
         Some(record) => Ok(record.first_sequence),
         None => Ok(end.next_sequence),
     }
+}
+
+/// See [`Views::rows_at`]; by what a journal has.
+pub(crate) fn rows_at(
+    views: &dyn Views,
+    journal: &dyn Journal,
+    (space, prefix): (Space, &[u8]),
+    sequence: u64,
+) -> Result<RowsAt, StoreFailure> {
+    let (covered, _) = reclaim::covered(&*views.view())?;
+    if sequence < covered {
+        return Ok(RowsAt::Before(covered));
+    }
+    let mut found = BTreeMap::new();
+    for record in journal.read(journal.start(), u64::MAX)? {
+        let record = record?;
+        if record.first_sequence > sequence {
+            break;
+        }
+        let of_prefix = |row: &Row| row.space == space && row.key.starts_with(prefix);
+        for Row { key, value, .. } in rows(&record)?.into_iter().filter(of_prefix) {
+            match value {
+                Some(value) => found.insert(key, value),
+                None => found.remove(&key),
+            };
+        }
+    }
+    // What was compacted meanwhile may be missing.
+    let (covered, _) = reclaim::covered(&*views.view())?;
+    Ok(if sequence < covered { RowsAt::Before(covered) } else { RowsAt::There(found) })
 }
 
 impl Shared {
@@ -298,9 +336,7 @@ impl Shared {
     fn view(&self) -> Result<JournaledView, StoreFailure> {
         let first = self.first_sequence.load(Ordering::Acquire);
         self.apply()?;
-        let (tables, applied) = self.tables.view();
-        let events = EventLog::new(Arc::clone(&self.journal), first, applied.next_sequence);
-        Ok(JournaledView { tables, events })
+        Ok(JournaledView::new(&self.journal, &*self.tables, first))
     }
 }
 
@@ -348,31 +384,6 @@ impl Store for JournaledStore {
         let copied = shared.journal.copy_to(folder, until, base, is_stopping)?;
         Ok((Box::new(view), copied))
     }
-
-    fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure> {
-        let (covered, _) = self.shared.covered()?;
-        if sequence < covered {
-            return Ok(RowsAt::Before(covered));
-        }
-        let mut found = BTreeMap::new();
-        let journal = &self.shared.journal;
-        for record in journal.read(journal.start(), u64::MAX)? {
-            let record = record?;
-            if record.first_sequence > sequence {
-                break;
-            }
-            let of_prefix = |row: &Row| row.space == space && row.key.starts_with(prefix);
-            for Row { key, value, .. } in rows(&record)?.into_iter().filter(of_prefix) {
-                match value {
-                    Some(value) => found.insert(key, value),
-                    None => found.remove(&key),
-                };
-            }
-        }
-        // What was compacted meanwhile may be missing.
-        let (covered, _) = self.shared.covered()?;
-        Ok(if sequence < covered { RowsAt::Before(covered) } else { RowsAt::There(found) })
-    }
 }
 
 impl Views for JournaledStore {
@@ -381,6 +392,10 @@ impl Views for JournaledStore {
             Ok(view) => Box::new(view),
             Err(failure) => Box::new(Unreadable(failure)),
         }
+    }
+
+    fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure> {
+        rows_at(self, &*self.shared.journal, (space, prefix), sequence)
     }
 }
 
@@ -426,9 +441,18 @@ impl From<StoreFailure> for OpenFailure {
 }
 
 /// Tables and events as of one commit.
-struct JournaledView {
+pub(crate) struct JournaledView {
     tables: Box<dyn View>,
     events: EventLog,
+}
+
+impl JournaledView {
+    /// Of tables as they are now, and of the events of a journal from `first` on.
+    pub(crate) fn new(journal: &Arc<dyn Journal>, tables: &dyn Tables, first: u64) -> Self {
+        let (tables, applied) = tables.view();
+        let events = EventLog::new(Arc::clone(journal), first, applied.next_sequence);
+        Self { tables, events }
+    }
 }
 
 impl View for JournaledView {

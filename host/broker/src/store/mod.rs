@@ -59,11 +59,12 @@ pub(crate) enum Space {
     Audit,
     Schedules,
     Recordings,
+    Documents,
 }
 
 impl Space {
     /// All tables; the position of each is its number as `usize`.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Meta,
         Self::Events,
         Self::Identities,
@@ -84,6 +85,7 @@ impl Space {
         Self::Audit,
         Self::Schedules,
         Self::Recordings,
+        Self::Documents,
     ];
 
     /// The table's number in records of the journal, and in the keys of its rows.
@@ -119,6 +121,7 @@ impl Space {
             Self::Audit => "audit",
             Self::Schedules => "schedules",
             Self::Recordings => "recordings",
+            Self::Documents => "documents",
         }
     }
 }
@@ -283,6 +286,10 @@ pub(crate) trait Views: Send + Sync + 'static {
     /// Everything committed so far, unchanged by later commits, but for events that have left the log
     /// since.
     fn view(&self) -> Box<dyn View>;
+
+    /// Rows of a table whose keys begin with a prefix, as they stood once the event with this sequence
+    /// was appended.
+    fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure>;
 }
 
 /// A place to commit to.
@@ -316,10 +323,6 @@ pub(crate) trait Store: Views {
         base: Option<&Path>,
         is_stopping: &dyn Fn() -> bool,
     ) -> Result<(Box<dyn View>, Copied), StoreFailure>;
-
-    /// Rows of a table whose keys begin with a prefix, as they stood once the event with this sequence
-    /// was appended.
-    fn rows_at(&self, space: Space, prefix: &[u8], sequence: u64) -> Result<RowsAt, StoreFailure>;
 }
 
 /// Rows as of an earlier commit.

@@ -193,6 +193,11 @@ table!(
     }
 );
 
+table!(
+    /// By name.
+    Documents, Box<str> => Bytes, |key, value| (text(key)?.into(), value.clone())
+);
+
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }

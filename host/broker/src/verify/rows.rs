@@ -36,6 +36,7 @@ pub(super) fn check(view: &dyn View, report: &mut Verified) {
     check.audit();
     check.delayed();
     check.schedules();
+    check.documents();
     check.state();
     check.blobs();
 }
@@ -246,6 +247,10 @@ impl Check<'_> {
         self.each::<schema::Schedules>(|_, _, row| {
             ensure(row.last_ms <= row.until_ms, || "its last tick lies ahead".to_owned())
         });
+    }
+
+    fn documents(&mut self) {
+        self.each::<schema::Documents>(|_, _, _| Ok(()));
     }
 
     /// What is counted for each plugin is what it has.

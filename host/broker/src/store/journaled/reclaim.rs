@@ -14,7 +14,7 @@ use super::{JournaledView, Shared, first_sequence, parts, rows};
 use crate::store::lost::COVERED_KEY;
 use crate::store::record::{self, Events};
 use crate::store::rows::{COUNTERS_KEY, Counters};
-use crate::store::{Batch, Row, Space, StoreFailure, View as _, keys, lock};
+use crate::store::{Batch, Row, Space, StoreFailure, View, keys, lock};
 
 /// Bytes of rows carried forward in one record.
 const CARRIED_MAX_BYTES: usize = 1_024 * 1_024;
@@ -47,6 +47,13 @@ impl Horizon {
     fn hash(&self, row: &Row) -> u64 {
         self.hasher.hash_one((row.space, &row.key))
     }
+}
+
+/// See [`Shared::cover`].
+pub(super) fn covered(view: &dyn View) -> Result<(u64, u64), StoreFailure> {
+    let covered = view.get(Space::Meta, COVERED_KEY)?.unwrap_or_default();
+    let numbers = (keys::first_number(&covered), keys::last_number(&covered));
+    Ok((numbers.0.unwrap_or_default(), numbers.1.unwrap_or_default()))
 }
 
 impl Shared {
@@ -123,18 +130,11 @@ impl Shared {
     /// where it is trimmed.
     fn cover(&self, sequence: Option<u64>, trimmed: u64) -> Result<(), StoreFailure> {
         let mut end = lock(&self.end);
-        let (known, before) = self.covered()?;
+        let (known, before) = covered(&self.view()?)?;
         let sequence = sequence.unwrap_or(end.next_sequence).max(known);
         let mut covered = Batch::default();
         covered.put(Space::Meta, COVERED_KEY, keys::pair(sequence, trimmed.max(before)));
         self.append(&mut end, covered)
-    }
-
-    /// See [`Shared::cover`].
-    pub(super) fn covered(&self) -> Result<(u64, u64), StoreFailure> {
-        let covered = self.view()?.get(Space::Meta, COVERED_KEY)?.unwrap_or_default();
-        let numbers = (keys::first_number(&covered), keys::last_number(&covered));
-        Ok((numbers.0.unwrap_or_default(), numbers.1.unwrap_or_default()))
     }
 
     /// Drops rows that later ones have replaced.

@@ -1,5 +1,6 @@
 //! A broker that has one of everything, and fails when it is told to.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,10 +12,11 @@ use usher_broker::{
     Actor, AttemptRecord, AuditAction, AuditRecord, AuditedDeadLetter, Backpressure, BackupReport,
     Beside, BlobRecord, BlockReason, BrokerError, BrokerStats, Calendar, Cause, CauseKind, Change,
     DeadLetter, DeadLetterPage, DeadLetterQuery, DelayedEvent, Deliveries, DeliveryState,
-    DeliveryStatus, EventPage, EventQuery, Explanation, Flow, FlowEvent, Lease, Lifecycle, Missed,
-    Operated, Operation, Operator, Order, PastAttempt, PluginChange, Published, Reader,
-    ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus, Settled, Settlement,
-    Start, StateRecord, StoredEvent, Stores, Subscription, SubscriptionStatus, TokenChange, Watch,
+    DeliveryStatus, Document, EventPage, EventQuery, Explanation, Flow, FlowEvent, Lease,
+    Lifecycle, Log, Missed, Operated, Operation, Operator, Order, PastAttempt, PluginChange,
+    Published, Reader, ReplayQuery, Replayable, Replayed, RetryPolicy, Schedule, ScheduleStatus,
+    Settled, Settlement, Start, StateRecord, StoredEvent, Stores, Subscription, SubscriptionStatus,
+    TokenChange, Watch,
 };
 use usher_event::{
     BlobChange, BlobInfo, BlobStore, Delivery, Digest, Effects, Emission, Event, FailureClass,
@@ -56,7 +58,7 @@ impl Stub {
         stub
     }
 
-    fn check(&self) -> Result<(), BrokerError> {
+    fn works(&self) -> Result<(), BrokerError> {
         self.fails.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
@@ -153,7 +155,7 @@ fn info() -> BlobInfo {
 #[async_trait]
 impl Deliveries for Stub {
     async fn publish(&self, batch: Vec<Event>) -> Result<Vec<Published>, BrokerError> {
-        self.check()?;
+        self.works()?;
         let answers = (3..)
             .zip(&batch)
             .map(|(sequence, event)| Published { sequence, duplicate: event.id() == "again" });
@@ -163,15 +165,15 @@ impl Deliveries for Stub {
     }
 
     async fn subscribe(&self, _: Subscription) -> Result<(), BrokerError> {
-        self.check()
+        self.works()
     }
 
     async fn unsubscribe(&self, which: &SubscriptionName) -> Result<bool, BrokerError> {
-        self.check().map(|()| *which == name("printer/tickets"))
+        self.works().map(|()| *which == name("printer/tickets"))
     }
 
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
-        self.check()?;
+        self.works()?;
         Ok(vec![SubscriptionStatus {
             subscription: Arc::new(Subscription {
                 name: name("printer/tickets"),
@@ -219,14 +221,21 @@ impl Deliveries for Stub {
     }
 
     async fn settle(&self, _: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
-        self.check().map(|()| Vec::new())
+        self.works().map(|()| Vec::new())
     }
 }
 
 #[async_trait]
-impl Reader for Stub {
+impl Log for Stub {
+    fn check(&self) -> Result<(), BrokerError> {
+        match &*self.poisoned.borrow() {
+            Some(reason) => Err(BrokerError::Poisoned(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
     async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError> {
-        self.check()?;
+        self.works()?;
         Ok(match sequence {
             1 => Some(stored(1, None)),
             2 => Some(stored(2, Some(cause()))),
@@ -235,7 +244,7 @@ impl Reader for Stub {
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
-        self.check()?;
+        self.works()?;
         let events = [stored(1, None), stored(2, Some(cause()))]
             .into_iter()
             .filter(|stored| stored.sequence >= query.from)
@@ -245,7 +254,7 @@ impl Reader for Stub {
     }
 
     async fn watch(&self, _: &Filter) -> Result<Option<Watch>, BrokerError> {
-        self.check().map(|()| None)
+        self.works().map(|()| None)
     }
 
     async fn list_state(
@@ -255,7 +264,7 @@ impl Reader for Stub {
         _: usize,
         _: Option<u64>,
     ) -> Result<Vec<StateRecord>, BrokerError> {
-        self.check()?;
+        self.works()?;
         let value = |key: &str, value| StateRecord {
             bucket: "orders".to_owned(),
             key: key.to_owned(),
@@ -266,103 +275,35 @@ impl Reader for Stub {
     }
 
     async fn first_since(&self, _: u64) -> Result<u64, BrokerError> {
-        self.check().map(|()| 1)
-    }
-
-    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
-        self.check()?;
-        if !(1..=2).contains(&sequence) {
-            return Ok(None);
-        }
-        let due_ms = 1_769_860_860_000;
-        let deliveries = vec![
-            delivery("a/one", DeliveryState::Pending),
-            delivery("b/two", DeliveryState::Waiting { due_ms }),
-            delivery("c/three", DeliveryState::Dead { id: Some(7) }),
-            delivery("d/four", DeliveryState::Dead { id: None }),
-            delivery("e/five", DeliveryState::InFlight { attempt: 3 }),
-            delivery("f/six", DeliveryState::Parked { behind: Some(1) }),
-            delivery("printer/tickets", DeliveryState::Done),
-        ];
-        Ok(Some(Flow {
-            root: 1,
-            events: vec![
-                FlowEvent { stored: stored(1, None), deliveries },
-                FlowEvent { stored: stored(2, Some(cause())), deliveries: Vec::new() },
-            ],
-            delayed: vec![DelayedEvent { due_ms, cause: cause(), event: stored(9, None).event }],
-            truncated: false,
-        }))
-    }
-
-    /// One of each kind, by sequence.
-    async fn explain(
-        &self,
-        sequence: u64,
-        subscription: &SubscriptionName,
-    ) -> Result<Option<Explanation>, BrokerError> {
-        self.check()?;
-        if *subscription != name("printer/tickets") {
-            return Err(BrokerError::NoSubscription(subscription.clone()));
-        }
-        let delivery = |state, ahead, held_up, filter_from| Explanation::Delivery {
-            status: delivery("printer/tickets", state),
-            ahead,
-            held_up,
-            filter_from,
-            may_be_superseded: false,
-        };
-        let total = BlockReason::Total { behind: 1 };
-        let wanted = Filter::parse(r#"{"exact":{"type":"other"}}"#).unwrap();
-        let due_ms = 1_769_860_860_000;
-        Ok(Some(match sequence {
-            1 => delivery(DeliveryState::Pending, 7, Some(total), None),
-            2 => delivery(DeliveryState::InFlight { attempt: 3 }, 0, None, None),
-            3 => delivery(DeliveryState::Parked { behind: Some(1) }, 0, None, None),
-            4 => delivery(DeliveryState::Waiting { due_ms }, 0, None, None),
-            5 => delivery(DeliveryState::Done, 0, None, Some(6)),
-            6 => delivery(DeliveryState::Dead { id: Some(7) }, 0, None, None),
-            7 => Explanation::Expired { first_sequence: 8, expires: true },
-            8 => Explanation::BeforeStart { first: 9 },
-            9 => Explanation::Unmatched(wanted.explain(&stored(9, None).event).unwrap()),
-            _ => return Ok(None),
-        }))
+        self.works().map(|()| 1)
     }
 
     async fn flows_by_correlation(&self, id: &str, _: usize) -> Result<Vec<u64>, BrokerError> {
-        self.check()?;
+        self.works()?;
         Ok(if id == "order 1" { vec![1] } else { Vec::new() })
     }
 
     async fn dead_letters(&self, query: DeadLetterQuery) -> Result<DeadLetterPage, BrokerError> {
-        self.check()?;
+        self.works()?;
         let is_behind = query.after.is_some_and(|after| after >= 7);
         let letters = if is_behind { Vec::new() } else { vec![dead(7)] };
         Ok(DeadLetterPage { letters, next: None, last: 7 })
     }
 
     async fn recording(&self, dead_letter: u64) -> Result<Option<Bytes>, BrokerError> {
-        self.check()?;
+        self.works()?;
         let given = Given { sequence: Some(1), ..Given::default() };
         let recording = Recording::write(Digest::of(b"printer"), "1.0.0", given, 1_000);
         Ok((dead_letter == 7).then_some(recording))
     }
 
     async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, BrokerError> {
-        self.check()?;
+        self.works()?;
         Ok((id == 7).then(|| dead(7)))
     }
 
-    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
-        self.check()?;
-        if query.subscription != name("printer/tickets") {
-            return Err(BrokerError::NoSubscription(query.subscription));
-        }
-        Ok(Replayable { events: vec![stored(1, None)], to: 2, next: None })
-    }
-
     async fn audit(&self, after: Option<u64>, _: usize) -> Result<Vec<AuditRecord>, BrokerError> {
-        self.check()?;
+        self.works()?;
         let audited = || AuditedDeadLetter {
             id: 7,
             time_ms: 1_769_860_802_000,
@@ -399,8 +340,96 @@ impl Reader for Stub {
         Ok(records.into_iter().filter(|record| record.number > after).collect())
     }
 
+    async fn list_blobs(
+        &self,
+        after: Option<Digest>,
+        _: usize,
+    ) -> Result<Vec<BlobRecord>, BrokerError> {
+        self.works()?;
+        let record = BlobRecord { info: info(), plugin: plugin(), created_ms: 1_769_860_800_000 };
+        Ok(if after.is_some() { Vec::new() } else { vec![record] })
+    }
+
+    fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    async fn documents(&self, _: &str) -> Result<BTreeMap<Box<str>, Bytes>, BrokerError> {
+        self.works().map(|()| BTreeMap::new())
+    }
+}
+
+#[async_trait]
+impl Reader for Stub {
+    async fn flow(&self, sequence: u64) -> Result<Option<Flow>, BrokerError> {
+        self.works()?;
+        if !(1..=2).contains(&sequence) {
+            return Ok(None);
+        }
+        let due_ms = 1_769_860_860_000;
+        let deliveries = vec![
+            delivery("a/one", DeliveryState::Pending),
+            delivery("b/two", DeliveryState::Waiting { due_ms }),
+            delivery("c/three", DeliveryState::Dead { id: Some(7) }),
+            delivery("d/four", DeliveryState::Dead { id: None }),
+            delivery("e/five", DeliveryState::InFlight { attempt: 3 }),
+            delivery("f/six", DeliveryState::Parked { behind: Some(1) }),
+            delivery("printer/tickets", DeliveryState::Done),
+        ];
+        Ok(Some(Flow {
+            root: 1,
+            events: vec![
+                FlowEvent { stored: stored(1, None), deliveries },
+                FlowEvent { stored: stored(2, Some(cause())), deliveries: Vec::new() },
+            ],
+            delayed: vec![DelayedEvent { due_ms, cause: cause(), event: stored(9, None).event }],
+            truncated: false,
+        }))
+    }
+
+    async fn explain(
+        &self,
+        sequence: u64,
+        subscription: &SubscriptionName,
+    ) -> Result<Option<Explanation>, BrokerError> {
+        self.works()?;
+        if *subscription != name("printer/tickets") {
+            return Err(BrokerError::NoSubscription(subscription.clone()));
+        }
+        let delivery = |state, ahead, held_up, filter_from| Explanation::Delivery {
+            status: delivery("printer/tickets", state),
+            ahead,
+            held_up,
+            filter_from,
+            may_be_superseded: false,
+        };
+        let total = BlockReason::Total { behind: 1 };
+        let wanted = Filter::parse(r#"{"exact":{"type":"other"}}"#).unwrap();
+        let due_ms = 1_769_860_860_000;
+        Ok(Some(match sequence {
+            1 => delivery(DeliveryState::Pending, 7, Some(total), None),
+            2 => delivery(DeliveryState::InFlight { attempt: 3 }, 0, None, None),
+            3 => delivery(DeliveryState::Parked { behind: Some(1) }, 0, None, None),
+            4 => delivery(DeliveryState::Waiting { due_ms }, 0, None, None),
+            5 => delivery(DeliveryState::Done, 0, None, Some(6)),
+            6 => delivery(DeliveryState::Dead { id: Some(7) }, 0, None, None),
+            7 => Explanation::Expired { first_sequence: 8, expires: true },
+            8 => Explanation::BeforeStart { first: 9 },
+            9 => Explanation::Unmatched(wanted.explain(&stored(9, None).event).unwrap()),
+            _ => return Ok(None),
+        }))
+    }
+
+    async fn replayable(&self, query: ReplayQuery) -> Result<Replayable, BrokerError> {
+        self.works()?;
+        if query.subscription != name("printer/tickets") {
+            return Err(BrokerError::NoSubscription(query.subscription));
+        }
+        Ok(Replayable { events: vec![stored(1, None)], to: 2, next: None })
+    }
+
     async fn schedules(&self) -> Result<Vec<ScheduleStatus>, BrokerError> {
-        self.check()?;
+        self.works()?;
         let status = |name: &str, last_ms| ScheduleStatus {
             schedule: Schedule {
                 name: name.parse().unwrap(),
@@ -416,20 +445,6 @@ impl Reader for Stub {
         Ok(vec![status("nightly", Some(1_769_824_800_000)), status("weekly", None)])
     }
 
-    async fn list_blobs(
-        &self,
-        after: Option<Digest>,
-        _: usize,
-    ) -> Result<Vec<BlobRecord>, BrokerError> {
-        self.check()?;
-        let record = BlobRecord { info: info(), plugin: plugin(), created_ms: 1_769_860_800_000 };
-        Ok(if after.is_some() { Vec::new() } else { vec![record] })
-    }
-
-    fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
-    }
-
     fn stats(&self) -> BrokerStats {
         BrokerStats { appended: 2, last_sequence: 2, ..BrokerStats::default() }
     }
@@ -438,7 +453,7 @@ impl Reader for Stub {
 #[async_trait]
 impl Operator for Stub {
     async fn operate(&self, _: &Actor, operation: Operation) -> Result<Operated, BrokerError> {
-        self.check()?;
+        self.works()?;
         Ok(match operation {
             Operation::Redrive(7) | Operation::Discard(7) => Operated::Done,
             Operation::RedriveEdited { id: 7, .. } => Operated::Appended(3),
@@ -456,12 +471,18 @@ impl Operator for Stub {
                 next: Some(5),
             }),
             Operation::Unsubscribe(which) if which != name("printer/tickets") => Operated::NotFound,
-            Operation::Record(_) | Operation::Unsubscribe(_) => Operated::Done,
+            Operation::Record(_) | Operation::Keep(..) | Operation::Unsubscribe(_) => {
+                Operated::Done
+            }
         })
     }
 
+    async fn keep(&self, _: Vec<Document>) -> Result<(), BrokerError> {
+        self.works()
+    }
+
     async fn set_schedules(&self, _: Vec<Schedule>) -> Result<(), BrokerError> {
-        self.check()
+        self.works()
     }
 
     async fn backup(
@@ -470,7 +491,7 @@ impl Operator for Stub {
         _: Option<PathBuf>,
         _: Beside,
     ) -> Result<BackupReport, BrokerError> {
-        self.check()?;
+        self.works()?;
         Ok(BackupReport {
             folder: to,
             last_sequence: 2,
@@ -488,7 +509,7 @@ impl Stores for Stub {
     }
 
     fn blobs(&self) -> Arc<dyn BlobStore> {
-        match self.check() {
+        match self.works() {
             Ok(()) => Arc::new(OneBlob),
             Err(_) => Arc::new(Nothing),
         }
@@ -504,7 +525,7 @@ impl Lifecycle for Stub {
     fn wake(&self) {}
 
     async fn close(&self) -> Result<(), BrokerError> {
-        self.check()
+        self.works()
     }
 }
 
