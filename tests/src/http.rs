@@ -58,6 +58,15 @@ impl Client {
         Self(usher_client::Client::new(base))
     }
 
+    /// The same, with a token.
+    ///
+    /// # Errors
+    /// It can't be one.
+    pub fn with_token(&self, token: &str) -> Result<Self> {
+        let client = usher_client::Client::new(self.base()).with_token(token);
+        Ok(Self(client.context("no token can be that")?))
+    }
+
     /// The router's URL.
     pub fn base(&self) -> &str {
         self.0.base()

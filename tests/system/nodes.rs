@@ -196,6 +196,48 @@ fn a_standby_hands_on_and_takes_over_from_an_owner_that_is_killed() -> Result<()
     first.stop()
 }
 
+/// A standby answers reads with what it has, says how far that goes, and waits for what is wanted; it has
+/// the tokens that were made elsewhere, and keeps them as the owner.
+#[test]
+fn a_standby_answers_reads_by_itself() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let (a, b) = (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?);
+    let first = owner(&a)?;
+    let second = standby(&b)?;
+    let client = second.client();
+    let published = client.publish(&one("000"))?.sequence;
+    let there = client.get(&format!("/events?at-least={published}"))?;
+    assert_eq!((there.status, there.header("usher-owner")), (200, None), "{}", there.text());
+    let up_to: u64 = there.header("usher-sequence").context("no position")?.parse()?;
+    assert!(up_to >= published, "{up_to}");
+    assert_eq!(there.json()?["events"][0]["event"]["id"], "000");
+    let one_event = client.get(&format!("/events/{published}"))?;
+    assert_eq!((one_event.status, one_event.header("usher-owner")), (200, None));
+    // What isn't here may be there.
+    let missing = client.get("/events/1000000")?;
+    assert_eq!((missing.status, missing.header("usher-owner")), (404, Some("a")));
+    let late = client.get("/events?at-least=1000000")?;
+    assert_eq!((late.status, late.header("usher-owner")), (503, Some("a")), "{}", late.text());
+    assert!(late.text().contains("event 1000000 isn't here yet"), "{}", late.text());
+
+    let token = usher(&["tokens", "new", "ops", "--scope", "admin", "--url", second.url()], b"")?;
+    assert_eq!(token.code, 0, "{token:?}");
+    let admin = client.with_token(token.stdout.trim())?;
+    wait_for("the standby to ask for the token", || {
+        Ok((client.get("/events")?.status == 401).then_some(()))
+    })?;
+    let read = admin.get("/audit")?;
+    assert_eq!((read.status, read.header("usher-owner")), (200, None), "{}", read.text());
+    assert!(read.text().contains("create_token"), "{}", read.text());
+
+    first.kill()?;
+    serves(&admin)?;
+    let tokens = admin.get("/tokens")?;
+    assert_eq!(tokens.json()?["tokens"][0]["name"], "ops", "{}", tokens.text());
+    assert_eq!(client.get("/events")?.status, 401);
+    second.stop()
+}
+
 /// An owner that is stopped for a while, and then goes on as if nothing had been, changes nothing.
 #[test]
 fn an_owner_that_was_overtaken_ends() -> Result<()> {

@@ -46,7 +46,7 @@ pub use problem::{PROBLEM_JSON, Problem, Refusal};
 pub use queries::*;
 pub use recordings::*;
 pub use replays::*;
-pub use routes::{Method, Route};
+pub use routes::{AT_LEAST, Method, Route, SEQUENCE_HEADER};
 pub use scalar::{CloudEvent, Timestamp};
 pub use schedules::*;
 pub use sinks::*;

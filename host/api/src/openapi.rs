@@ -8,12 +8,12 @@ use utoipa::openapi::path::{
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi,
+    ComponentsBuilder, ContentBuilder, Header, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi,
     OpenApiBuilder, Paths, Ref, RefOr, Required, Response, ResponseBuilder, Schema, Server,
 };
 
 use crate::problem::{PROBLEM_JSON, Problem, REFUSALS, Refusal};
-use crate::routes::{self, Method, Route};
+use crate::routes::{self, AT_LEAST, Method, Route, SEQUENCE_HEADER};
 use utoipa::ToSchema as _;
 
 /// The name of the security scheme.
@@ -71,7 +71,8 @@ pub fn document() -> Result<String, serde_json::Error> {
 }
 
 fn operation(route: &Route, named: &mut Named) -> Operation {
-    let parameters = path_parameters(route.path).chain((route.parameters)());
+    let at_least = route.is_on_every_node.then(at_least);
+    let parameters = path_parameters(route.path).chain((route.parameters)()).chain(at_least);
     let mut operation = OperationBuilder::new()
         .operation_id(Some(route.id))
         .summary(Some(route.summary))
@@ -93,9 +94,12 @@ fn operation(route: &Route, named: &mut Named) -> Operation {
     let content = ContentBuilder::new().schema(Some((success.schema)(named))).build();
     let done = ResponseBuilder::new()
         .description(success.description)
-        .content(success.media_type, content)
-        .build();
-    operation = operation.response(success.status.to_string(), done);
+        .content(success.media_type, content);
+    let done = match route.is_on_every_node {
+        true => done.header(SEQUENCE_HEADER, sequence_header()),
+        false => done,
+    };
+    operation = operation.response(success.status.to_string(), done.build());
     if let Some(status) = route.not_modified() {
         let unchanged = Response::new("If-None-Match has the digest.");
         operation = operation.response(status.to_string(), unchanged);
@@ -119,6 +123,22 @@ fn response(refusal: &Refusal) -> Response {
         .schema(Some(u64::schema()))
         .build();
     response.header("Retry-After", header).build()
+}
+
+fn at_least() -> Parameter {
+    let description = "Waits a while until the node has the event with this sequence, and refuses with 503 \
+                       if it doesn't come.";
+    ParameterBuilder::new()
+        .name(AT_LEAST)
+        .parameter_in(ParameterIn::Query)
+        .description(Some(description))
+        .schema(Some(u64::schema()))
+        .build()
+}
+
+fn sequence_header() -> Header {
+    let description = "The newest event of the log when this was read, or an older one.";
+    HeaderBuilder::new().description(Some(description)).schema(Some(u64::schema())).build()
 }
 
 /// The parameters in braces.

@@ -38,6 +38,12 @@ const PATH_SEGMENT: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// The parameter for the sequence of an event that is to be there before the log is read.
+pub const AT_LEAST: &str = "at-least";
+
+/// The header with the sequence of the newest event that was there before the log was read.
+pub const SEQUENCE_HEADER: &str = "usher-sequence";
+
 /// The methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
@@ -72,6 +78,9 @@ pub struct Route {
     pub path: &'static str,
     /// The permission it requires.
     pub scope: Scope,
+    /// Whether any node answers it, with what it has, and not only the owner of the journal. Then it takes
+    /// [`AT_LEAST`], and says in [`SEQUENCE_HEADER`] how far that goes.
+    pub is_on_every_node: bool,
     /// Its `operationId`.
     pub(crate) id: &'static str,
     pub(crate) summary: &'static str,
@@ -113,6 +122,7 @@ impl Route {
             method,
             path,
             scope,
+            is_on_every_node: false,
             id,
             summary: "",
             description: None,
@@ -134,6 +144,10 @@ impl Route {
 
     const fn post(path: &'static str, id: &'static str, scope: Scope) -> Self {
         Self::new(Method::Post, path, id, scope)
+    }
+
+    const fn on_every_node(self) -> Self {
+        Self { is_on_every_node: true, ..self }
     }
 
     const fn summary(self, summary: &'static str) -> Self {
@@ -248,6 +262,7 @@ const CHANGES: &[Refusal] = &[INVALID, NOT_FOUND, CONFLICT, BUSY, INTERNAL, UNAV
 
 /// Read the log.
 pub const EVENTS: Route = Route::get("/events", "listEvents", Scope::Read)
+    .on_every_node()
     .summary("Read the log")
     .query(params::<EventsQuery>)
     .returns("A page of the log.", json::<Events>)
@@ -298,6 +313,7 @@ pub const HANDSHAKE: Route =
 
 /// Read one event.
 pub const EVENT: Route = Route::get("/events/{sequence}", "getEvent", Scope::Read)
+    .on_every_node()
     .summary("Read one event")
     .returns("The event.", json::<Stored>)
     .refuses(BROKER);
@@ -311,6 +327,7 @@ pub const DELIVERY: Route =
 
 /// Follow the log.
 pub const STREAM: Route = Route::get("/events/stream", "streamEvents", Scope::Read)
+    .on_every_node()
     .summary("Follow the log")
     .query(stream_parameters)
     .returns(
@@ -418,6 +435,7 @@ pub const PLUGIN_STATE: Route = Route::get(
     "pluginState",
     Scope::ReadData,
 )
+.on_every_node()
 .summary("What a plugin keeps, by bucket and key")
 .description(
     "Also of a plugin that was removed: its state stays. With `at`, as of an earlier event, as \
@@ -531,6 +549,7 @@ pub const SCHEDULES: Route = Route::get("/schedules", "listSchedules", Scope::Re
 
 /// List dead letters.
 pub const DEAD_LETTERS: Route = Route::get("/dead-letters", "listDeadLetters", Scope::Read)
+    .on_every_node()
     .summary("Deliveries that were given up, oldest first")
     .query(params::<DeadLettersQuery>)
     .returns(
@@ -546,6 +565,7 @@ pub const DEAD_LETTER_REASONS: Route = Route::get(
     "countDeadLetters",
     Scope::Read,
 )
+.on_every_node()
 .summary("Dead letters by subscription and reason")
 .description(
     "Counts at most 10,000 dead letters and tells at most 1,000 reasons apart: continue with \
@@ -557,6 +577,7 @@ pub const DEAD_LETTER_REASONS: Route = Route::get(
 
 /// Read one dead letter.
 pub const DEAD_LETTER: Route = Route::get("/dead-letters/{id}", "getDeadLetter", Scope::Read)
+    .on_every_node()
     .summary("One dead letter, with its attempts")
     .returns("The dead letter.", json::<DeadLetter>)
     .refuses(BROKER);
@@ -564,6 +585,7 @@ pub const DEAD_LETTER: Route = Route::get("/dead-letters/{id}", "getDeadLetter",
 /// Read what a dead letter's last attempt was told.
 pub const DEAD_LETTER_RECORDING: Route =
     Route::get("/dead-letters/{id}/recording", "getDeadLetterRecording", Scope::ReadData)
+        .on_every_node()
         .summary("What its last attempt was told, to run it again elsewhere")
         .description(
             "Secrets are replaced. There is none of deliveries by sinks, of plugins that record \
@@ -611,6 +633,7 @@ pub const DISCARD: Route =
 
 /// List operator actions.
 pub const AUDIT: Route = Route::get("/audit", "listAudit", Scope::Read)
+    .on_every_node()
     .summary("What operators did, oldest first; the newest 10,000 records are kept")
     .query(params::<AuditQuery>)
     .returns("Records. Continue with `after` until a page is empty.", json::<Audit>)
@@ -618,6 +641,7 @@ pub const AUDIT: Route = Route::get("/audit", "listAudit", Scope::Read)
 
 /// List blobs.
 pub const BLOBS: Route = Route::get("/blobs", "listBlobs", Scope::Read)
+    .on_every_node()
     .summary("Blobs of plugins, by digest")
     .query(params::<BlobsQuery>)
     .returns(

@@ -22,11 +22,12 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::{Builder, Handle, Runtime as Executor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock, make_folder};
+use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock};
 use usher_event::Tracing;
 use usher_router::Router;
 use usher_telemetry::Exporter;
@@ -35,13 +36,13 @@ use self::closing::{
     EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running,
 };
 use self::reload::reload;
-use self::standby::PluginRunner;
+use self::standby::{Answers, PluginRunner};
 use crate::access::Access;
 use crate::cluster::Cluster;
 use crate::descriptors::Descriptors;
-use crate::http::{Listener, Tls};
+use crate::http::{Forwarder, Front, Listener, Node, Served, Tls};
 use crate::log_lines::LogLines;
-use crate::running::{Busy, Gate, Readiness, Running};
+use crate::running::{Gate, Readiness, Running};
 use crate::samples::{self, Samples};
 use crate::states;
 use usher_config::{self as config, Config, Flags, Listen, LiveConfig, LogFormat};
@@ -53,6 +54,9 @@ use usher_plugins::{
 
 /// Timeout for executor threads to exit, as the last step of shutdown.
 const THREADS_END: Duration = Duration::from_secs(2);
+
+/// How long requests under way may take when a standby ends.
+const STANDBY_DRAIN: Duration = Duration::from_secs(2);
 
 /// How often it is written when tokens were last used.
 const LAST_USED_EVERY: Duration = Duration::from_secs(300);
@@ -218,17 +222,22 @@ async fn serve(
         Err(error) if !config.data.exists() => return Err(error),
         bound => bound,
     };
+    let access = Arc::new(Access::new(&config.tokens, Arc::clone(&clock)));
+    aside.spawn(adopt_tokens(Arc::clone(&access), Arc::clone(&live)));
+    let connections = descriptors.connections(config.http.max_connections);
+    let front = Front::new(Arc::clone(&access), tls.clone(), Arc::clone(&config), connections);
+    let (stop, stopped) = watch::channel(false);
     // Open the data folder before reporting a bind error: a second instance then learns which
     // process holds the folder, not merely that the address is in use.
     let options = broker_options(&config, descriptors.store);
     let mut cluster = None;
-    let (broker, listeners): (Arc<dyn Broker>, _) = match config.journal.clone() {
+    let (broker, places): (Arc<dyn Broker>, _) = match config.journal.clone() {
         None => {
             let opened = tokio::task::spawn_blocking(move || EmbeddedBroker::open(options)).await?;
             // The message already includes the causes.
             let broker: Arc<dyn Broker> = opened.map_err(|error| anyhow!("{error}"))?;
             match bound {
-                Ok(listeners) => (broker, listeners),
+                Ok(listeners) => (broker, Places::Waiting(listeners)),
                 Err(error) => {
                     broker.close().await?;
                     return Err(error);
@@ -238,10 +247,9 @@ async fn serve(
         Some(mut place) => {
             let listeners = bound?;
             place.url = place.url.or(listeners.iter().find_map(Listener::reachable_url));
-            // What keeps this node from being the router is found out before it is.
-            make_folder(&config.data)
-                .with_context(|| format!("can't make {}", config.data.display()))?;
-            open_access(&config, &clock).await?.check_places(&config.listen)?;
+            for listener in &listeners {
+                tracing::info!(url = listener.url()?, "listening");
+            }
             let plugins = PluginRunner {
                 runtime: Arc::clone(&runtime),
                 config: Arc::clone(&live),
@@ -250,16 +258,29 @@ async fn serve(
                 cache: config.data.join(CACHE),
                 is_drained: Arc::default(),
             };
+            let answers = Answers::new(Arc::clone(&access), config.listen.clone())?;
+            let known = Arc::clone(&answers);
+            let forwarder = Forwarder::new(place.node.clone(), move || known.owner());
+            let (end, ended) = watch::channel(false);
+            let node = Node::standby(Arc::clone(&front), Arc::clone(&answers.log) as _, ended);
+            let router = crate::http::standby(node, Arc::new(forwarder));
+            let served = Arc::new(Served::new(Arc::clone(&front), router));
+            let mut http =
+                tokio::spawn(crate::http::serve(listeners, Arc::clone(&served), stopped.clone()));
             let owned = tokio::select! {
-                owned = standby::own(options, place, &listeners, tls.clone(), &plugins) => owned?,
+                owned = standby::own(options, place, &answers, &plugins) => owned?,
                 () = signals.next() => {
+                    end.send_replace(true);
+                    stop.send_replace(true);
+                    // What is under way at the owner may take long.
+                    let _ = timeout(STANDBY_DRAIN, &mut http).await;
                     tracing::info!("stopped");
                     return Ok(Ended::With(EXIT_DONE));
                 }
             };
             let broker: Arc<dyn Broker> = owned.broker;
             cluster = Some(Cluster::new(owned.journal, &*broker, Handle::current()));
-            (broker, listeners)
+            (broker, Places::Served { served, http })
         }
     };
     tokio::select! {
@@ -267,12 +288,10 @@ async fn serve(
         // What keeps the journal may have gone just now.
         () = signals.next() => return Ok(Ended::With(EXIT_FAILED)),
     }
-    let urls: Vec<_> = listeners.iter().map(Listener::url).collect::<Result<_, _>>()?;
     let data = config.data.clone();
     let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
     let records = Arc::new(records.context("can't read what is kept of plugins")?);
-    let access = Arc::new(open_access(&config, &clock).await?);
-    if let Err(error) = access.check_places(&config.listen) {
+    if let Err(error) = read_access(&access, &*broker, &config).await {
         broker.close().await?;
         return Err(error);
     }
@@ -330,11 +349,10 @@ async fn serve(
         cluster: cluster.clone(),
         router,
         plugins: registry,
-        max_connections: descriptors.connections(config.http.max_connections),
         config,
         live: Arc::clone(&live),
         intake: Gate::default(),
-        busy: Busy::default(),
+        busy: Arc::clone(front.busy()),
         samples: Samples::default(),
         tracing,
         exporter,
@@ -345,15 +363,23 @@ async fn serve(
     if let Some(cluster) = cluster.clone() {
         aside.spawn(async move { cluster.run(records).await });
     }
-    let (stop, stopped) = watch::channel(false);
-    let mut http = tokio::spawn(crate::http::serve(listeners, Arc::clone(&app), stopped.clone()));
+    let router = crate::http::owner(Arc::clone(&app), Arc::clone(&front), stopped.clone());
+    let mut http = match places {
+        Places::Served { served, http } => {
+            served.switch_to(router);
+            http
+        }
+        Places::Waiting(listeners) => {
+            for listener in &listeners {
+                tracing::info!(url = listener.url()?, "listening");
+            }
+            let served = Arc::new(Served::new(front, router));
+            tokio::spawn(crate::http::serve(listeners, served, stopped.clone()))
+        }
+    };
     let (ready, is_ready) = oneshot::channel();
     let mut reconciler = tokio::spawn(reconciler.run(ready, stopped));
     app.intake.open();
-    // Where the journal is elsewhere they are told before it is followed.
-    for url in urls.iter().filter(|_| cluster.is_none()) {
-        tracing::info!(url, "listening");
-    }
 
     let why = tokio::select! {
         () = signals.next() => Why::Asked,
@@ -365,9 +391,8 @@ async fn serve(
         never = mark_ready(&app, is_ready) => match never {},
         never = app.sinks.run(&app.control, gone) => match never {},
         never = watch_certificate(tls.as_deref()) => match never {},
-        never = keep_last_used(&access) => match never {},
+        never = keep_last_used(&access, &*app.broker) => match never {},
         never = samples::keep(&app.samples, &*app.broker, &*app.clock) => match never {},
-        never = adopt_tokens(&access, &live) => match never {},
     };
     let is_leaving = matches!(why, Why::Leaving);
     let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
@@ -383,11 +408,19 @@ async fn serve(
     }
 }
 
-async fn open_access(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Access> {
-    let (data, tokens) = (config.data.clone(), config.tokens.clone());
-    let clock = Arc::clone(clock);
-    let opened = tokio::task::spawn_blocking(move || Access::open(&data, &tokens, clock));
-    opened.await?.context("can't read the tokens")
+/// Where clients come in.
+enum Places {
+    /// They wait until they are served.
+    Waiting(Vec<Listener>),
+    /// They were served while this node was a standby.
+    Served { served: Arc<Served>, http: JoinHandle<()> },
+}
+
+/// Reads the tokens that there are, and whether they allow to listen where this router does.
+async fn read_access(access: &Access, broker: &dyn Broker, config: &Config) -> anyhow::Result<()> {
+    access.adopt_left(&config.data, broker).await.context("can't read the tokens")?;
+    access.read(broker).await.context("can't read the tokens")?;
+    access.check_places(&config.listen)
 }
 
 /// Listens at every place, or at none.
@@ -440,18 +473,13 @@ async fn until_leaving(cluster: Option<&Cluster>) {
 }
 
 /// Has tokens follow the configuration. Never returns.
-async fn adopt_tokens(access: &Access, live: &LiveConfig) -> Infallible {
+async fn adopt_tokens(access: Arc<Access>, live: Arc<LiveConfig>) -> Infallible {
     let mut changes = live.changes();
-    // A standby's may have changed since the start.
-    let mut has_changed = *changes.borrow() > 0;
     loop {
-        if has_changed {
-            access.adopt(&live.now().tokens);
-        }
         if changes.changed().await.is_err() {
             return pending().await;
         }
-        has_changed = true;
+        access.adopt(&live.now().tokens);
     }
 }
 
@@ -466,10 +494,10 @@ async fn until_poisoned(broker: &dyn Broker) -> String {
 }
 
 /// Writes when tokens were last used, now and then. Never returns.
-async fn keep_last_used(access: &Access) -> Infallible {
+async fn keep_last_used(access: &Access, broker: &dyn Broker) -> Infallible {
     loop {
         tokio::time::sleep(LAST_USED_EVERY).await;
-        access.flush().await;
+        access.flush(broker).await;
     }
 }
 

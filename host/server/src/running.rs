@@ -36,8 +36,6 @@ pub(crate) struct Running {
     pub(crate) sinks: Arc<Sinks>,
     /// Operator actions on plugins.
     pub(crate) control: Control,
-    /// Limit on client connections.
-    pub(crate) max_connections: usize,
     /// The configuration as loaded at start.
     pub(crate) config: Arc<Config>,
     /// The current configuration: as at start, with `[plugin.*]`, `[retry]` and
@@ -46,7 +44,7 @@ pub(crate) struct Running {
     /// Whether producers are admitted.
     pub(crate) intake: Gate,
     /// When a producer was last refused as busy.
-    pub(crate) busy: Busy,
+    pub(crate) busy: Arc<Busy>,
     /// Samples of the last hour.
     pub(crate) samples: Samples,
     /// Where spans go.

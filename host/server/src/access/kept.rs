@@ -1,29 +1,34 @@
-//! `tokens.json` in the data folder: tokens with the hashes of their secrets, and when each token
-//! was last used. Replaced atomically and fsynced before the tokens in memory change.
+//! The document of tokens in the journal: with the hashes of their secrets, and when each token was last
+//! used.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use usher_access::{Permissions, TokenHash, TokenScope};
+use usher_broker::Document;
 use usher_config::Proof;
 use usher_event::TokenName;
 
 use super::token::Token;
 
+/// The document's name.
+pub(crate) const DOCUMENT: &str = "tokens";
+
+/// The same in the data folder, where earlier versions had it.
 const FILE: &str = "tokens.json";
 const VERSION: u32 = 1;
 
-/// The file.
+/// What is kept.
+#[derive(Default)]
 pub(super) struct Kept {
-    /// `None`: in memory only.
-    folder: Option<PathBuf>,
-    /// As written.
-    last_used_ms: Mutex<BTreeMap<TokenName, u64>>,
+    pub(super) tokens: Vec<Token>,
+    pub(super) last_used_ms: BTreeMap<TokenName, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,21 +49,12 @@ struct Row {
 }
 
 impl Kept {
-    /// Reads the file; without one there are no tokens.
-    pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<Token>)> {
-        let path = folder.join(FILE);
-        let named = |error: String| io::Error::other(format!("{}: {error}", path.display()));
-        let content: Content = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Content { v: VERSION, tokens: Vec::new(), last_used_ms: BTreeMap::new() }
-            }
-            Err(error) => return Err(named(error.to_string())),
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| named(error.to_string()))?
-            }
-        };
+    /// Reads the document; without one there are no tokens.
+    pub(super) fn read(document: Option<&[u8]>) -> anyhow::Result<Self> {
+        let Some(document) = document else { return Ok(Self::default()) };
+        let content: Content = serde_json::from_slice(document)?;
         if content.v != VERSION {
-            return Err(named(format!("is of version {}, which is not known here", content.v)));
+            return Err(anyhow!("it is of version {}, which is not known here", content.v));
         }
         let token = |row: Row| {
             let Row { name, hash, scopes, source_prefix, created_ms, expires_ms } = row;
@@ -69,58 +65,48 @@ impl Kept {
             Token { created_ms: Some(created_ms), expires_ms, last_used_ms, ..token }
         };
         let tokens = content.tokens.into_iter().map(token).collect();
-        let last_used_ms = Mutex::new(content.last_used_ms);
-        Ok((Self { folder: Some(folder.to_owned()), last_used_ms }, tokens))
+        Ok(Self { tokens, last_used_ms: content.last_used_ms })
     }
 
-    #[cfg(test)]
-    pub(super) fn nowhere() -> Self {
-        Self { folder: None, last_used_ms: Mutex::default() }
-    }
-
-    /// When a token was last used, as written.
-    pub(super) fn last_used_ms(&self, name: &TokenName) -> Option<u64> {
-        self.last_used().get(name).copied()
-    }
-
-    /// Writes the tokens, if some have been used since the last time.
-    pub(super) async fn write_if_used(&self, tokens: &[Arc<Token>]) -> io::Result<()> {
-        let is_new = tokens.iter().any(|token| {
-            token.last_used_ms().is_some_and(|ms| self.last_used_ms(&token.name) != Some(ms))
-        });
-        if is_new { self.write(tokens).await } else { Ok(()) }
-    }
-
-    /// Replaces the file. Those of the configuration are left out.
-    pub(super) async fn write(&self, tokens: &[Arc<Token>]) -> io::Result<()> {
-        let rows = tokens.iter().filter_map(|token| {
-            Some(Row {
-                name: token.name.clone(),
-                hash: match &token.proof {
-                    Proof::Secret(hash) => *hash,
-                    Proof::Certificate(_) => return None,
-                },
-                scopes: token.permissions.scopes.clone(),
-                source_prefix: token.permissions.source_prefix.clone(),
-                created_ms: token.created_ms?,
-                expires_ms: token.expires_ms,
-            })
-        });
-        let used =
-            tokens.iter().filter_map(|token| Some((token.name.clone(), token.last_used_ms()?)));
-        let last_used_ms: BTreeMap<_, _> = used.collect();
-        let content =
-            Content { v: VERSION, tokens: rows.collect(), last_used_ms: last_used_ms.clone() };
-        if let Some(folder) = self.folder.clone() {
-            let text = serde_json::to_vec(&content)?;
-            let write = move || usher_broker::replace_file(&folder, FILE, &text);
-            tokio::task::spawn_blocking(write).await.map_err(io::Error::other).flatten()?;
+    /// What an earlier version has left in the data folder, if it has.
+    pub(super) fn left_in(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = data.join(FILE);
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+            Ok(bytes) => {
+                Self::read(Some(&bytes)).map(Some).with_context(|| path.display().to_string())
+            }
         }
-        *self.last_used() = last_used_ms;
-        Ok(())
     }
 
-    fn last_used(&self) -> std::sync::MutexGuard<'_, BTreeMap<TokenName, u64>> {
-        self.last_used_ms.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes what [`Kept::left_in`] finds.
+    pub(super) fn remove_left(data: &Path) -> anyhow::Result<()> {
+        let path = data.join(FILE);
+        std::fs::remove_file(&path).with_context(|| path.display().to_string())
     }
+}
+
+/// The document of these tokens, and when they were last used. Those of the configuration are left out.
+pub(super) fn document(tokens: &[Arc<Token>]) -> (Document, BTreeMap<TokenName, u64>) {
+    let rows = tokens.iter().filter_map(|token| {
+        Some(Row {
+            name: token.name.clone(),
+            hash: match &token.proof {
+                Proof::Secret(hash) => *hash,
+                Proof::Certificate(_) => return None,
+            },
+            scopes: token.permissions.scopes.clone(),
+            source_prefix: token.permissions.source_prefix.clone(),
+            created_ms: token.created_ms?,
+            expires_ms: token.expires_ms,
+        })
+    });
+    let used = tokens.iter().filter_map(|token| Some((token.name.clone(), token.last_used_ms()?)));
+    let last_used_ms: BTreeMap<_, _> = used.collect();
+    let content =
+        Content { v: VERSION, tokens: rows.collect(), last_used_ms: last_used_ms.clone() };
+    // Names, numbers and texts: nothing that JSON can't have.
+    let text = serde_json::to_vec(&content).unwrap_or_default();
+    (Document { name: DOCUMENT.into(), content: Some(Bytes::from(text)) }, last_used_ms)
 }

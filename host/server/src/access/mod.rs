@@ -1,18 +1,21 @@
-//! Who may use the API: tokens of the data folder, tokens of the configuration, and what comes of
-//! a secret that a caller presents.
+//! Who may use the API: tokens in the journal, which all nodes of a router have, tokens of the
+//! configuration, and what comes of a secret that a caller presents.
 
 mod failures;
 mod kept;
 mod token;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use anyhow::Context as _;
+use tokio::task::spawn_blocking;
 use usher_access::{Permissions, Scope, TokenHash, TokenSecret};
-use usher_broker::{Actor, Clock};
+use usher_broker::{
+    Actor, Broker, BrokerError, Change, Clock, Log, Operation, Operator, TokenChange,
+};
 use usher_config::{Listen, Proof, TokenConfig};
 use usher_event::TokenName;
 use usher_tls::Certificate;
@@ -20,19 +23,20 @@ use usher_tls::Certificate;
 #[cfg(test)]
 pub(crate) use failures::FAILURES_MAX;
 pub(crate) use failures::{Address, Failures, Noted};
-use kept::Kept;
+use kept::{DOCUMENT, Kept, document as document_of};
 pub(crate) use token::Token;
 
-/// Limit on tokens of the data folder, and likewise on those of the configuration. Every request
-/// is compared with all of them.
+/// Limit on tokens in the journal, and likewise on those of the configuration. Every request is
+/// compared with all of them.
 const TOKENS_MAX: usize = 256;
 
 /// The tokens.
 pub(crate) struct Access {
     tokens: RwLock<Arc<[Arc<Token>]>>,
-    kept: Kept,
+    /// When tokens were last used, as the journal has it; `None` until that has been read.
+    last_used_ms: Mutex<Option<BTreeMap<TokenName, u64>>>,
     clock: Arc<dyn Clock>,
-    /// Held while the tokens change, so that file and memory change in the same order.
+    /// Held while the tokens change, so that journal and memory change in the same order.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -72,8 +76,8 @@ pub(crate) enum TokenError {
     Reserved(TokenName),
     #[error("expires must be in the future")]
     Past,
-    #[error("the data folder can't be written to: {0}")]
-    Disk(#[from] io::Error),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
     #[error("the system has no random numbers")]
     NoRandom,
 }
@@ -96,19 +100,83 @@ impl Identity {
 }
 
 impl Access {
-    /// Reads the tokens of a data folder and adds those of the configuration.
-    ///
-    /// # Errors
-    /// The file can't be read or is damaged: going on without it would open the API to all.
-    pub(crate) fn open(
-        data: &Path,
+    /// With the tokens of the configuration. Until those in the journal are read as well, each caller
+    /// needs a token.
+    pub(crate) fn new(
         configured: &BTreeMap<TokenName, TokenConfig>,
         clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
-        let (kept, tokens) = Kept::open(data)?;
-        let access = Self::new(kept, tokens, clock);
+    ) -> Self {
+        let (tokens, last_used_ms, changing) = Default::default();
+        let access = Self { tokens, last_used_ms, clock, changing };
         access.adopt(configured);
-        Ok(access)
+        access
+    }
+
+    /// Without any tokens.
+    #[cfg(test)]
+    pub(crate) fn without_tokens(clock: Arc<dyn Clock>) -> Self {
+        let access = Self::new(&BTreeMap::new(), clock);
+        access.take(Kept::default());
+        access
+    }
+
+    /// Reads the tokens in the journal, in place of those that it had before.
+    ///
+    /// # Errors
+    /// They can't be read: going on without them would open the API to all.
+    pub(crate) async fn read(&self, log: &dyn Log) -> anyhow::Result<()> {
+        let _changing = self.changing.lock().await;
+        let document = log.documents(DOCUMENT).await?.remove(DOCUMENT);
+        let kept = Kept::read(document.as_deref()).context("the document of tokens")?;
+        self.take(kept);
+        Ok(())
+    }
+
+    fn take(&self, kept: Kept) {
+        let before = self.tokens();
+        let configured = before.iter().filter(|token| token.is_configured()).cloned();
+        let is_hidden = |token: &Token| {
+            before.iter().any(|other| other.is_configured() && other.name == token.name)
+        };
+        let Kept { tokens, last_used_ms } = kept;
+        for token in &tokens {
+            // This node may have answered itself since.
+            let known = before.iter().find(|known| known.name == token.name);
+            let used_ms = known.and_then(|known| known.last_used_ms()).unwrap_or(0);
+            token.last_used_ms.fetch_max(used_ms, Ordering::Relaxed);
+        }
+        let tokens = tokens.into_iter().filter(|token| !is_hidden(token)).map(Arc::new);
+        self.set(configured.chain(tokens).collect());
+        *self.written() = Some(last_used_ms);
+    }
+
+    /// Moves tokens that an earlier version has kept in the data folder into the journal. One whose name
+    /// is taken there is left out.
+    ///
+    /// # Errors
+    /// They can't be read, or the journal can't be written to.
+    pub(crate) async fn adopt_left(&self, data: &Path, broker: &dyn Broker) -> anyhow::Result<()> {
+        let folder = data.to_owned();
+        let left = spawn_blocking(move || Kept::left_in(&folder)).await??;
+        let Some(left) = left else { return Ok(()) };
+        let document = broker.documents(DOCUMENT).await?.remove(DOCUMENT);
+        let kept = Kept::read(document.as_deref()).context("the document of tokens")?;
+        let (mut tokens, mut left_out) = (kept.tokens, Vec::new());
+        for token in left.tokens {
+            match tokens.iter().any(|other| other.name == token.name) {
+                true => left_out.push(token.name.to_string()),
+                false => tokens.push(token),
+            }
+        }
+        let tokens: Vec<_> = tokens.into_iter().map(Arc::new).collect();
+        broker.keep(vec![document_of(&tokens).0]).await?;
+        tracing::info!(
+            tokens = tokens.len(),
+            left_out = left_out.join(", "),
+            "tokens.json is in the journal from now on"
+        );
+        let folder = data.to_owned();
+        spawn_blocking(move || Kept::remove_left(&folder)).await?
     }
 
     /// Whether the router may listen there: callers from elsewhere need a token.
@@ -131,17 +199,6 @@ impl Access {
         Ok(())
     }
 
-    /// Without tokens and without a file.
-    #[cfg(test)]
-    pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Self {
-        Self::new(Kept::nowhere(), Vec::new(), clock)
-    }
-
-    fn new(kept: Kept, tokens: Vec<Token>, clock: Arc<dyn Clock>) -> Self {
-        let tokens = tokens.into_iter().map(Arc::new).collect();
-        Self { tokens: RwLock::new(tokens), kept, clock, changing: tokio::sync::Mutex::default() }
-    }
-
     /// All tokens, by name.
     pub(crate) fn tokens(&self) -> Arc<[Arc<Token>]> {
         Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
@@ -152,9 +209,13 @@ impl Access {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
     }
 
-    /// Whether callers need a token: as soon as there is one, expired or not.
+    /// Whether callers need a token: as soon as there is one, expired or not, or may be one.
     pub(crate) fn is_required(&self) -> bool {
-        !self.tokens().is_empty()
+        !self.tokens().is_empty() || self.written().is_none()
+    }
+
+    fn written(&self) -> MutexGuard<'_, Option<BTreeMap<TokenName, u64>>> {
+        self.last_used_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The caller that presents `secret`. Takes the same time whichever token has it.
@@ -187,11 +248,11 @@ impl Access {
         Ok(Identity { actor: token.actor.clone(), token: Some(Arc::clone(token)) })
     }
 
-    /// Replaces the tokens of the configuration. One of the data folder with the same name no
-    /// longer counts.
+    /// Replaces the tokens of the configuration. One in the journal with the same name no longer
+    /// counts.
     pub(crate) fn adopt(&self, configured: &BTreeMap<TokenName, TokenConfig>) {
         let before = self.tokens();
-        let of_folder = before.iter().filter(|token| !token.is_configured()).filter(|token| {
+        let of_journal = before.iter().filter(|token| !token.is_configured()).filter(|token| {
             let is_hidden = configured.contains_key(&token.name);
             if is_hidden {
                 tracing::warn!(
@@ -207,18 +268,18 @@ impl Access {
                 .iter()
                 .find(|token| token.name == *name)
                 .and_then(|token| token.last_used_ms())
-                .or_else(|| self.kept.last_used_ms(name));
+                .or_else(|| self.written().as_ref()?.get(name).copied());
             let last_used_ms = AtomicU64::new(last_used_ms.unwrap_or(0));
             let token = Token::new(name.clone(), proof, permissions);
             Arc::new(Token { expires_ms, last_used_ms, ..token })
         });
-        self.set(of_folder.cloned().chain(of_config).collect());
+        self.set(of_journal.cloned().chain(of_config).collect());
     }
 
     /// Checks that a token may be created.
     ///
     /// # Errors
-    /// Any but [`TokenError::Disk`].
+    /// Any but [`TokenError::Broker`].
     fn check_new(
         &self,
         name: &TokenName,
@@ -244,47 +305,61 @@ impl Access {
         }
     }
 
-    /// Creates a token and returns it with its secret, once it is fsynced. `record` runs once
-    /// nothing but the disk can go wrong.
+    /// Creates a token and returns it with its secret, once it is fsynced and recorded.
     ///
     /// # Errors
     /// Nothing has changed.
-    pub(crate) async fn create<E: From<TokenError>>(
+    pub(crate) async fn create(
         &self,
+        broker: &dyn Operator,
+        by: &Actor,
         name: TokenName,
         permissions: Permissions,
         expires_ms: Option<u64>,
-        record: impl Future<Output = Result<(), E>>,
-    ) -> Result<(Arc<Token>, TokenSecret), E> {
+    ) -> Result<(Arc<Token>, TokenSecret), TokenError> {
         let _changing = self.changing.lock().await;
         self.check_new(&name, &permissions, expires_ms)?;
         let secret = TokenSecret::generate().ok_or(TokenError::NoRandom)?;
-        record.await?;
+        let change = Change::Token { token: name.to_string(), change: TokenChange::Create };
         let created_ms = Some(self.clock.now_ms());
         let token = Token::new(name, Proof::Secret(secret.hash()), permissions);
         let token = Arc::new(Token { created_ms, expires_ms, ..token });
         let all: Vec<_> = self.tokens().iter().chain([&token]).cloned().collect();
-        self.kept.write(&all).await.map_err(TokenError::from)?;
-        self.set(all);
+        self.write(broker, by, change, all).await?;
         Ok((token, secret))
     }
 
-    /// Revokes a token; returns once that is fsynced. `record` runs once nothing but the disk can
-    /// go wrong.
+    /// Makes a change durable, and has it count.
+    async fn write(
+        &self,
+        broker: &dyn Operator,
+        by: &Actor,
+        change: Change,
+        tokens: Vec<Arc<Token>>,
+    ) -> Result<(), BrokerError> {
+        let (document, last_used_ms) = document_of(&tokens);
+        broker.operate(by, Operation::Keep(change, vec![document])).await?;
+        self.set(tokens);
+        *self.written() = Some(last_used_ms);
+        Ok(())
+    }
+
+    /// Revokes a token; returns once that is fsynced and recorded.
     ///
     /// # Errors
     /// Nothing has changed.
-    pub(crate) async fn revoke<E: From<TokenError>>(
+    pub(crate) async fn revoke(
         &self,
+        broker: &dyn Operator,
+        by: &Actor,
         name: &TokenName,
-        record: impl Future<Output = Result<(), E>>,
-    ) -> Result<(), E> {
+    ) -> Result<(), TokenError> {
         let _changing = self.changing.lock().await;
         let tokens = self.tokens();
         let token = tokens.iter().find(|token| token.name == *name);
         let token = token.ok_or_else(|| TokenError::NotFound(name.clone()))?;
         if token.is_configured() {
-            return Err(TokenError::Configured(name.clone()).into());
+            return Err(TokenError::Configured(name.clone()));
         }
         let now_ms = self.clock.now_ms();
         let is_admin = |token: &Arc<Token>| {
@@ -293,26 +368,32 @@ impl Access {
         };
         let rest: Vec<_> = tokens.iter().filter(|token| token.name != *name).cloned().collect();
         if is_admin(token) && !rest.iter().any(is_admin) {
-            return Err(TokenError::LastAdmin(name.clone()).into());
+            return Err(TokenError::LastAdmin(name.clone()));
         }
-        record.await?;
-        self.kept.write(&rest).await.map_err(TokenError::from)?;
-        self.set(rest);
-        Ok(())
+        let change = Change::Token { token: name.to_string(), change: TokenChange::Revoke };
+        Ok(self.write(broker, by, change, rest).await?)
     }
 
     /// Writes when tokens were last used, if that has changed.
-    pub(crate) async fn flush(&self) {
+    pub(crate) async fn flush(&self, broker: &dyn Operator) {
         let _changing = self.changing.lock().await;
-        if let Err(error) = self.kept.write_if_used(&self.tokens()).await {
-            tracing::warn!(%error, "when tokens were last used can't be written");
+        let (document, last_used_ms) = document_of(&self.tokens());
+        if self.written().as_ref() == Some(&last_used_ms) {
+            return;
+        }
+        match broker.keep(vec![document]).await {
+            Ok(()) => *self.written() = Some(last_used_ms),
+            Err(error) => tracing::warn!(%error, "when tokens were last used can't be written"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use usher_broker::ManualClock;
+    use bytes::Bytes;
+    use usher_broker::{
+        Document, EmbeddedBroker, Lifecycle as _, ManualClock, MemoryDisk, Options,
+    };
 
     use super::*;
 
@@ -323,93 +404,129 @@ mod tests {
         Permissions { scopes, source_prefix: None }
     }
 
-    async fn create(access: &Access, name: &str, scopes: &[&str]) -> Result<String, TokenError> {
-        let recorded = async { Ok::<_, TokenError>(()) };
-        let made = access.create(name.parse().unwrap(), permissions(scopes), None, recorded).await;
-        made.map(|(_, secret)| secret.reveal().to_owned())
+    /// Tokens, and the broker that keeps them.
+    struct Scene {
+        access: Access,
+        broker: Arc<EmbeddedBroker>,
+        clock: ManualClock,
     }
 
-    async fn revoke(access: &Access, name: &str) -> Result<(), TokenError> {
-        access.revoke(&name.parse().unwrap(), async { Ok(()) }).await
-    }
+    impl Scene {
+        async fn open(disk: &MemoryDisk, clock: &ManualClock) -> Self {
+            let broker = EmbeddedBroker::on(disk, Options::new("")).unwrap();
+            let access = Access::new(&BTreeMap::new(), Arc::new(clock.clone()));
+            assert!(access.is_required(), "there may be tokens");
+            access.read(&*broker).await.unwrap();
+            Self { access, broker, clock: clock.clone() }
+        }
 
-    fn open(folder: &Path, clock: &ManualClock) -> Access {
-        Access::open(folder, &BTreeMap::new(), Arc::new(clock.clone())).unwrap()
+        async fn new() -> Self {
+            Self::open(&MemoryDisk::default(), &ManualClock::at(NOW_MS)).await
+        }
+
+        async fn reopened(self, disk: &MemoryDisk) -> Self {
+            self.broker.close().await.unwrap();
+            drop(self.broker);
+            Self::open(disk, &self.clock).await
+        }
+
+        async fn make(
+            &self,
+            name: &str,
+            scopes: &[&str],
+            expires_ms: Option<u64>,
+        ) -> Result<String, TokenError> {
+            let (name, by) = (name.parse().unwrap(), Actor::local());
+            let permissions = permissions(scopes);
+            let made = self.access.create(&*self.broker, &by, name, permissions, expires_ms).await;
+            made.map(|(_, secret)| secret.reveal().to_owned())
+        }
+
+        async fn create(&self, name: &str, scopes: &[&str]) -> Result<String, TokenError> {
+            self.make(name, scopes, None).await
+        }
+
+        async fn revoke(&self, name: &str) -> Result<(), TokenError> {
+            self.access.revoke(&*self.broker, &Actor::local(), &name.parse().unwrap()).await
+        }
     }
 
     #[tokio::test]
     async fn tokens_are_kept_as_hashes_and_found_again() {
-        let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(NOW_MS));
-        let access = open(folder.path(), &clock);
-        assert!(!access.is_required());
-        let early = create(&access, "shop", &["publish"]).await.unwrap_err();
+        let disk = MemoryDisk::default();
+        let scene = Scene::open(&disk, &ManualClock::at(NOW_MS)).await;
+        assert!(!scene.access.is_required());
+        let early = scene.create("shop", &["publish"]).await.unwrap_err();
         assert!(matches!(early, TokenError::FirstNotAdmin), "{early}");
-        let admin = create(&access, "ops", &["admin"]).await.unwrap();
-        let shop = create(&access, "shop", &["publish:ticket."]).await.unwrap();
-        assert!(access.is_required());
-        let text = std::fs::read_to_string(folder.path().join("tokens.json")).unwrap();
+        let admin = scene.create("ops", &["admin"]).await.unwrap();
+        let shop = scene.create("shop", &["publish:ticket."]).await.unwrap();
+        assert!(scene.access.is_required());
+        let kept = &scene.broker.documents("").await.unwrap()[DOCUMENT];
+        let text = String::from_utf8_lossy(kept);
         assert!(!text.contains(&admin) && !text.contains(&shop), "{text}");
+        let audit = scene.broker.audit(None, 10).await.unwrap();
+        assert_eq!(audit.len(), 2, "{audit:?}");
 
-        let access = open(folder.path(), &clock);
+        let scene = scene.reopened(&disk).await;
+        let access = &scene.access;
         let identity = access.identify(shop.as_bytes()).unwrap();
         assert_eq!(identity.actor.as_str(), "shop");
         assert!(identity.may(Scope::Publish) && !identity.may(Scope::Read));
         assert!(access.identify(admin.as_bytes()).unwrap().may(Scope::Admin));
         assert_eq!(access.identify(b"usher_no").err(), Some(Denied::Unknown));
         assert_eq!(access.tokens()[0].last_used_ms(), Some(NOW_MS));
-        access.flush().await;
-        assert_eq!(open(folder.path(), &clock).tokens()[1].last_used_ms(), Some(NOW_MS));
+        access.flush(&*scene.broker).await;
+        let scene = scene.reopened(&disk).await;
+        assert_eq!(scene.access.tokens()[1].last_used_ms(), Some(NOW_MS));
 
-        revoke(&access, "shop").await.unwrap();
-        assert_eq!(access.identify(shop.as_bytes()).err(), Some(Denied::Unknown));
-        assert_eq!(open(folder.path(), &clock).tokens().len(), 1);
+        scene.revoke("shop").await.unwrap();
+        assert_eq!(scene.access.identify(shop.as_bytes()).err(), Some(Denied::Unknown));
+        let scene = scene.reopened(&disk).await;
+        assert_eq!(scene.access.tokens().len(), 1);
     }
 
     #[tokio::test]
     async fn what_would_lock_everybody_out_is_refused() {
-        let access = Access::in_memory(Arc::new(ManualClock::at(NOW_MS)));
-        create(&access, "ops", &["admin"]).await.unwrap();
-        create(&access, "shop", &["publish"]).await.unwrap();
+        let scene = Scene::new().await;
+        scene.create("ops", &["admin"]).await.unwrap();
+        scene.create("shop", &["publish"]).await.unwrap();
         let refused = [
-            revoke(&access, "ops").await.unwrap_err().to_string(),
-            revoke(&access, "nothing").await.unwrap_err().to_string(),
-            create(&access, "shop", &["read"]).await.unwrap_err().to_string(),
-            create(&access, "local", &["read"]).await.unwrap_err().to_string(),
+            scene.revoke("ops").await.unwrap_err().to_string(),
+            scene.revoke("nothing").await.unwrap_err().to_string(),
+            scene.create("shop", &["read"]).await.unwrap_err().to_string(),
+            scene.create("local", &["read"]).await.unwrap_err().to_string(),
         ];
         let words = ["is the last one", "there is no token", "already", "stands for"];
         for (refusal, word) in refused.iter().zip(words) {
             assert!(refusal.contains(word), "{refusal}");
         }
-        create(&access, "second", &["admin"]).await.unwrap();
-        revoke(&access, "ops").await.unwrap();
-        for n in access.tokens().len()..TOKENS_MAX {
-            create(&access, &format!("t{n}"), &["read"]).await.unwrap();
+        scene.create("second", &["admin"]).await.unwrap();
+        scene.revoke("ops").await.unwrap();
+        for n in scene.access.tokens().len()..TOKENS_MAX {
+            scene.create(&format!("t{n}"), &["read"]).await.unwrap();
         }
-        let full = create(&access, "more", &["read"]).await.unwrap_err();
+        let full = scene.create("more", &["read"]).await.unwrap_err();
         assert!(matches!(full, TokenError::TooMany), "{full}");
     }
 
     #[tokio::test]
     async fn tokens_expire_and_stay_asked_for() {
-        let clock = ManualClock::at(NOW_MS);
-        let access = Access::in_memory(Arc::new(clock.clone()));
-        let recorded = || async { Ok::<_, TokenError>(()) };
-        let make = |expires_ms| {
-            access.create("ops".parse().unwrap(), permissions(&["admin"]), expires_ms, recorded())
-        };
-        assert!(matches!(make(Some(NOW_MS)).await, Err(TokenError::Past)));
-        let (_, secret) = make(Some(NOW_MS + 1)).await.unwrap();
-        assert!(access.identify(secret.reveal().as_bytes()).is_ok());
-        clock.advance(1);
-        let expired = access.identify(secret.reveal().as_bytes()).err();
+        let scene = Scene::new().await;
+        let made = scene.make("ops", &["admin"], Some(NOW_MS)).await;
+        assert!(matches!(made, Err(TokenError::Past)));
+        let secret = scene.make("ops", &["admin"], Some(NOW_MS + 1)).await.unwrap();
+        assert!(scene.access.identify(secret.as_bytes()).is_ok());
+        scene.clock.advance(1);
+        let expired = scene.access.identify(secret.as_bytes()).err();
         assert_eq!(expired, Some(Denied::Expired("ops".parse().unwrap())));
-        assert!(access.is_required());
+        assert!(scene.access.is_required());
     }
 
     #[tokio::test]
     async fn the_configuration_adds_and_revokes_its_own() {
-        let access = Access::in_memory(Arc::new(ManualClock::at(NOW_MS)));
-        let kept = create(&access, "ops", &["admin"]).await.unwrap();
+        let scene = Scene::new().await;
+        let kept = scene.create("ops", &["admin"]).await.unwrap();
+        let access = &scene.access;
         let secret = TokenSecret::generate().unwrap();
         let config = TokenConfig {
             proof: Proof::Secret(secret.hash()),
@@ -420,20 +537,52 @@ mod tests {
         access.adopt(&configured("watch"));
         let identity = access.identify(secret.reveal().as_bytes()).unwrap();
         assert_eq!((identity.actor.as_str(), identity.may(Scope::Operate)), ("watch", false));
-        let refused = revoke(&access, "watch").await.unwrap_err();
+        let refused = scene.revoke("watch").await.unwrap_err();
         assert!(matches!(refused, TokenError::Configured(_)), "{refused}");
         access.adopt(&configured("ops"));
         assert_eq!(access.identify(kept.as_bytes()).err(), Some(Denied::Unknown), "it is hidden");
+        access.read(&*scene.broker).await.unwrap();
+        assert_eq!(access.identify(kept.as_bytes()).err(), Some(Denied::Unknown), "still");
         access.adopt(&BTreeMap::new());
         assert!(access.identify(secret.reveal().as_bytes()).is_err());
     }
 
-    #[test]
-    fn a_damaged_file_is_no_open_door() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tokens.json"), "{").unwrap();
-        let clock = Arc::new(ManualClock::at(NOW_MS));
-        let error = Access::open(folder.path(), &BTreeMap::new(), clock).err().unwrap();
-        assert!(error.to_string().contains("tokens.json"), "{error}");
+    #[tokio::test]
+    async fn a_damaged_document_is_no_open_door() {
+        let scene = Scene::new().await;
+        let content = Some(Bytes::from_static(b"{"));
+        let damaged = Document { name: DOCUMENT.into(), content };
+        scene.broker.keep(vec![damaged]).await.unwrap();
+        let access = Access::new(&BTreeMap::new(), Arc::new(scene.clock.clone()));
+        let error = format!("{:#}", access.read(&*scene.broker).await.unwrap_err());
+        assert!(error.contains("document of tokens") && access.is_required(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_an_earlier_version_moves_into_the_journal() {
+        let (scene, folder) = (Scene::new().await, tempfile::tempdir().unwrap());
+        let (access, broker) = (&scene.access, &*scene.broker);
+        let file = folder.path().join("tokens.json");
+        std::fs::write(&file, "{").unwrap();
+        let error = format!("{:#}", access.adopt_left(folder.path(), broker).await.unwrap_err());
+        assert!(error.contains("tokens.json"), "{error}");
+
+        let here = scene.create("ops", &["admin"]).await.unwrap();
+        let (there, other) = (TokenSecret::generate().unwrap(), TokenSecret::generate().unwrap());
+        let row = |name: &str, secret: &TokenSecret| {
+            serde_json::json!({
+                "name": name, "hash": secret.hash(), "scopes": ["read"], "source_prefix": null,
+                "created_ms": NOW_MS, "expires_ms": null
+            })
+        };
+        let tokens = [row("ops", &there), row("watch", &other)];
+        let left = serde_json::json!({ "v": 1, "tokens": tokens, "last_used_ms": {} });
+        std::fs::write(&file, left.to_string()).unwrap();
+        access.adopt_left(folder.path(), broker).await.unwrap();
+        access.read(broker).await.unwrap();
+        assert!(!file.exists());
+        assert!(access.identify(here.as_bytes()).unwrap().may(Scope::Admin));
+        assert!(access.identify(other.reveal().as_bytes()).unwrap().may(Scope::Read));
+        assert!(access.identify(there.reveal().as_bytes()).is_err(), "the name was taken");
     }
 }

@@ -11,14 +11,14 @@ use serde::Serialize;
 use super::budget::Share;
 use super::connections::Connection;
 use super::problem::ApiError;
-use super::state::Api;
+use super::state::Front;
 
 /// Reserved for one response while it is built: at least twice the size of a page of the broker.
 const WHOLE_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reserves memory for one response; waits while the budget is exhausted.
-pub(super) async fn room(api: &Api, client: &Arc<Connection>) -> Result<Share, ApiError> {
-    let room = api.answers.take(client, WHOLE_MAX_BYTES).await;
+pub(super) async fn room(front: &Front, client: &Arc<Connection>) -> Result<Share, ApiError> {
+    let room = front.answers.take(client, WHOLE_MAX_BYTES).await;
     room.ok_or_else(|| ApiError::unavailable("the router is stopping"))
 }
 

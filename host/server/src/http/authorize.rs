@@ -15,7 +15,7 @@ use usher_event::Event;
 
 use super::connections::Connection;
 use super::problem::{ApiError, Challenge};
-use super::state::Api;
+use super::state::Front;
 use crate::access::{Denied, Identity, Noted};
 use crate::metrics::Refused;
 
@@ -32,7 +32,7 @@ pub(super) const FROM_ELSEWHERE: HeaderValue = HeaderValue::from_static("elsewhe
 /// # Errors
 /// 400, 401, 403 or 429.
 pub(super) fn identify(
-    api: &Api,
+    front: &Front,
     client: &Connection,
     scope: Scope,
     uri: &Uri,
@@ -44,22 +44,21 @@ pub(super) fn identify(
              and send another as `Authorization: Bearer TOKEN`",
         ));
     }
-    if !needs_token(api, client, headers) {
+    if !needs_token(front, client, headers) {
         return Ok(Identity::local());
     }
-    let access = &api.running.access;
     let identity = match bearer(headers)? {
         None => match client.identity() {
             Some(identity) => identity.clone(),
-            None => return Err(refuse(api, client, Refused::Missing)),
+            None => return Err(refuse(front, client, Refused::Missing)),
         },
-        Some(secret) => access.identify(secret).map_err(|denied| match denied {
-            Denied::Unknown => refuse(api, client, Refused::Unknown),
-            Denied::Expired(name) => refuse(api, client, Refused::Expired(name)),
+        Some(secret) => front.access.identify(secret).map_err(|denied| match denied {
+            Denied::Unknown => refuse(front, client, Refused::Unknown),
+            Denied::Expired(name) => refuse(front, client, Refused::Expired(name)),
         })?,
     };
     if !identity.may(scope) {
-        api.metrics.refused(&Refused::Scope);
+        front.metrics.refused(&Refused::Scope);
         return Err(ApiError::insufficient_scope(&identity.actor, scope));
     }
     Ok(identity)
@@ -71,8 +70,8 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a client has to say who it is: not on this machine, as long as there are no tokens.
-pub(super) fn needs_token(api: &Api, client: &Connection, headers: &HeaderMap) -> bool {
-    !client.origin.is_local || is_from_elsewhere(headers) || api.running.access.is_required()
+pub(super) fn needs_token(front: &Front, client: &Connection, headers: &HeaderMap) -> bool {
+    !client.origin.is_local || is_from_elsewhere(headers) || front.access.is_required()
 }
 
 /// Whether a query has a token in it, by the name of a parameter or by the look of its value.
@@ -104,11 +103,11 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
 }
 
 /// Counts a failed attempt, and logs the first of an address.
-fn refuse(api: &Api, client: &Connection, why: Refused) -> ApiError {
+fn refuse(front: &Front, client: &Connection, why: Refused) -> ApiError {
     let address = client.origin.address;
-    match api.failures.note(address) {
+    match front.failures.note(address) {
         Noted::TooMany(wait) => {
-            api.metrics.refused(&Refused::Limited);
+            front.metrics.refused(&Refused::Limited);
             let what = "too many requests from your address had no valid token; try again later";
             return ApiError::busy(what).after(wait);
         }
@@ -117,7 +116,7 @@ fn refuse(api: &Api, client: &Connection, why: Refused) -> ApiError {
         }
         Noted::More => {}
     }
-    api.metrics.refused(&why);
+    front.metrics.refused(&why);
     let (detail, challenge) = match why {
         Refused::Expired(name) => {
             (format!("token {name} has expired; ask for another"), Challenge::InvalidToken)

@@ -12,7 +12,7 @@ use usher_event::{Digest, media};
 use super::connections::Caller;
 use super::params::{Params, PathParams, page};
 use super::problem::ApiError;
-use super::state::Api;
+use super::state::{Api, Node};
 use super::status::alive;
 use crate::project;
 use usher_api::{Blobs, BlobsQuery};
@@ -25,10 +25,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lists blobs by digest.
 pub(super) async fn list(
-    State(api): State<Api>,
+    State(node): State<Node>,
     Params(range): Params<BlobsQuery>,
 ) -> Result<Json<Blobs>, ApiError> {
-    let records = api.running.broker.list_blobs(range.after, page(range.max)?).await?;
+    let records = node.log.list_blobs(range.after, page(range.max)?).await?;
     Ok(Json(Blobs { blobs: records.into_iter().map(project::blob).collect() }))
 }
 

@@ -13,7 +13,7 @@ use usher_event::{FailureClass, Recording, SubscriptionName};
 use super::connections::Caller;
 use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
-use super::state::Api;
+use super::state::{Api, Node};
 use super::{answers, ingest};
 use crate::access::Identity;
 use crate::project;
@@ -53,14 +53,13 @@ fn query(asked: DeadLettersQuery) -> Result<DeadLetterQuery, ApiError> {
 
 /// Dead letters, oldest first.
 pub(super) async fn list(
-    State(api): State<Api>,
+    State(node): State<Node>,
     identity: Identity,
     Caller(client): Caller,
     Params(asked): Params<DeadLettersQuery>,
 ) -> Result<Response, ApiError> {
-    let room = answers::room(&api, &client).await?;
-    let DeadLetterPage { letters, next, last } =
-        api.running.broker.dead_letters(query(asked)?).await?;
+    let room = answers::room(&node, &client).await?;
+    let DeadLetterPage { letters, next, last } = node.log.dead_letters(query(asked)?).await?;
     let dead_letters = letters.into_iter().map(project::listed_dead_letter).collect();
     let mut found = DeadLetters { dead_letters, next, last };
     identity.hide_data(&mut found);
@@ -69,16 +68,16 @@ pub(super) async fn list(
 
 /// How many dead letters there are of each subscription and reason.
 pub(super) async fn reasons(
-    State(api): State<Api>,
+    State(node): State<Node>,
     Caller(client): Caller,
     Params(asked): Params<DeadLettersQuery>,
 ) -> Result<Response, ApiError> {
     let named_max = page(asked.max)?;
-    let room = answers::room(&api, &client).await?;
+    let room = answers::room(&node, &client).await?;
     let mut query = DeadLetterQuery { max: PAGE_MAX, ..query(asked)? };
     let (mut counted, mut pages, mut reasons) = (0, 0, Reasons::default());
     let next = loop {
-        let page = api.running.broker.dead_letters(query.clone()).await?;
+        let page = node.log.dead_letters(query.clone()).await?;
         counted += page.letters.len();
         pages += 1;
         page.letters.iter().for_each(|dead| reasons.count(dead));
@@ -129,12 +128,12 @@ impl Reasons {
 
 /// One dead letter, with its attempts.
 pub(super) async fn one(
-    State(api): State<Api>,
+    State(node): State<Node>,
     identity: Identity,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<DeadLetter>, ApiError> {
     let id = number("id", &id)?;
-    match api.running.broker.dead_letter(id).await? {
+    match node.log.dead_letter(id).await? {
         Some(dead) => {
             let mut dead = project::dead_letter(dead);
             identity.hide_data(&mut dead);
@@ -152,15 +151,15 @@ pub(super) fn read_recording(json: &[u8]) -> Result<usher_api::Recording, ApiErr
 
 /// What the last attempt of a dead letter was told.
 pub(super) async fn recording(
-    State(api): State<Api>,
+    State(node): State<Node>,
     Caller(client): Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Response, ApiError> {
     let id = number("id", &id)?;
-    let room = answers::room(&api, &client).await?;
-    match api.running.broker.recording(id).await? {
+    let room = answers::room(&node, &client).await?;
+    match node.log.recording(id).await? {
         Some(json) => answers::json(room, &read_recording(&json)?),
-        None if api.running.broker.dead_letter(id).await?.is_none() => Err(missing(id)),
+        None if node.log.dead_letter(id).await?.is_none() => Err(missing(id)),
         None => Err(ApiError::not_found(format!("nothing was recorded of dead letter {id}"))),
     }
 }

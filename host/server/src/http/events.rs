@@ -18,7 +18,7 @@ use super::connections::Caller;
 use super::log::Reader;
 use super::params::{Params, PathParams, filter, number, page, subscription};
 use super::problem::ApiError;
-use super::state::Api;
+use super::state::{Api, Node};
 use crate::access::Identity;
 use crate::project;
 use crate::serving::Serving;
@@ -29,7 +29,7 @@ pub(super) const FIRST_SEQUENCE: u64 = 1;
 
 /// Streams part of the log as one JSON response.
 pub(super) async fn list(
-    State(api): State<Api>,
+    State(node): State<Node>,
     identity: Identity,
     Caller(client): Caller,
     Params(asked): Params<EventsQuery>,
@@ -40,9 +40,9 @@ pub(super) async fn list(
         usher_api::ReadOrder::Oldest => ReadOrder::OldestFirst,
         usher_api::ReadOrder::Newest => ReadOrder::NewestFirst,
     };
-    let part = part(&api, &asked).await?;
-    let reader = Reader::new(api.clone(), identity, client, filter, part, order);
-    let mut listing = Listing { api, reader, missing, is_begun: false, is_over: false };
+    let part = part(&node, &asked).await?;
+    let reader = Reader::new(node.clone(), identity, client, filter, part, order);
+    let mut listing = Listing { node, reader, missing, is_begun: false, is_over: false };
     // An error before the first chunk becomes an error response; a later one aborts the body.
     let first = listing.next().await?.unwrap_or_default();
     if listing.is_over {
@@ -60,21 +60,21 @@ pub(super) async fn list(
 }
 
 /// The part of the log that is asked for, by sequences and by times.
-async fn part(api: &Api, asked: &EventsQuery) -> Result<Range<u64>, ApiError> {
-    let broker = &api.running.broker;
+async fn part(node: &Node, asked: &EventsQuery) -> Result<Range<u64>, ApiError> {
+    let log = &node.log;
     let mut part = asked.from.unwrap_or(FIRST_SEQUENCE)..asked.to.unwrap_or(u64::MAX);
     if let Some(since) = asked.since {
-        part.start = part.start.max(broker.first_since(since.as_ms()).await?);
+        part.start = part.start.max(log.first_since(since.as_ms()).await?);
     }
     if let Some(until) = asked.until {
-        part.end = part.end.min(broker.first_since(until.as_ms()).await?);
+        part.end = part.end.min(log.first_since(until.as_ms()).await?);
     }
     Ok(part)
 }
 
 /// Produces `{"events":[…],"next":N,"last":N}` in chunks.
 struct Listing {
-    api: Api,
+    node: Node,
     reader: Reader,
     /// How many events may still be sent.
     missing: usize,
@@ -90,7 +90,7 @@ impl Listing {
         }
         let page = self.reader.page(self.missing).await?;
         self.missing = self.missing.saturating_sub(page.len());
-        let last = *self.api.running.broker.committed().borrow();
+        let last = *self.node.log.committed().borrow();
         self.is_over = self.missing == 0 || page.is_empty() || self.reader.is_done(last);
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let begin = if is_first { "{\"events\":[" } else { "" };
@@ -106,12 +106,12 @@ impl Listing {
 
 /// One event.
 pub(super) async fn one(
-    State(api): State<Api>,
+    State(node): State<Node>,
     identity: Identity,
     PathParams(sequence): PathParams<String>,
 ) -> Result<Json<Stored>, ApiError> {
     let sequence = number("sequence", &sequence)?;
-    match api.running.broker.event(sequence).await? {
+    match node.log.event(sequence).await? {
         Some(stored) => {
             let mut stored = project::stored(stored);
             identity.hide_data(&mut stored);

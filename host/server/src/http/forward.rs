@@ -1,52 +1,25 @@
-//! A node that doesn't own the journal: what it is asked is handed on to the owner.
+//! Hands requests to a node that doesn't own the journal on to the one that does.
 //!
 //! Whoever is asked in the end decides who may do what: it takes tokens as ever. It is told whether the
 //! client is on this node's machine, since it sees only this node.
 
-use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::future::join_all;
-use http::{HeaderName, HeaderValue, Request, Uri, header};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use usher_api::{IS_STANDBY, routes};
+use hyper_util::rt::TokioExecutor;
+use usher_api::IS_STANDBY;
 use usher_jetstream::Owner;
 use usher_outbound::{AddressRange, Connector, Origin};
 
 use super::authorize::{FORWARDED, FROM_ELSEWHERE, FROM_LOCAL};
-use super::listener::{Listener, Stream};
-use super::problem::{ApiError, HEADER_MAX_BYTES};
-use super::serve::ACCEPT_PAUSE;
-use super::tls::Tls;
-
-/// Maximum connections to a node that isn't the owner.
-const CONNECTIONS_MAX: usize = 256;
-
-/// How long a client may take for a handshake, or for a request's header.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum requests of an HTTP/2 connection at the same time.
-const STREAMS_MAX: u32 = 100;
+use super::problem::ApiError;
 
 /// How often a node that waits for the owner's answer looks whether that is still the owner.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How long a client that has just connected may take to ask, once this node hands on no more.
-const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long a request under way may take once this node hands on no more.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Says who answered.
 const OWNER: HeaderName = HeaderName::from_static("usher-owner");
@@ -64,126 +37,66 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 /// Addresses of other nodes may be private: they come from their configuration.
 const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
-type Clients = Client<Connector, Incoming>;
-
-/// Waits until a client had its time to ask something, and hasn't.
-async fn stays_silent(asked: &CancellationToken) {
-    if timeout(HEADER_TIMEOUT, asked.cancelled()).await.is_ok() {
-        std::future::pending().await
-    }
-}
-
-/// Waits for the end, and then for the first request of a client that has just connected: it would take
-/// the end of its connection for a failure.
-async fn end_after_the_first(end: &CancellationToken, asked: &CancellationToken) {
-    end.cancelled().await;
-    let _ = timeout(FIRST_TIMEOUT, asked.cancelled()).await;
-}
+type Clients = Client<Connector, Body>;
 
 /// Hands requests on.
-pub(crate) struct Forwarder<F> {
+pub(crate) struct Forwarder {
     /// The name of this node.
     node: String,
-    owner: F,
-    tls: Option<Arc<Tls>>,
+    owner: Box<dyn Fn() -> Option<Owner> + Send + Sync>,
     /// The client for the owner's URL, as it was last.
     client: Mutex<Option<(String, Clients)>>,
-    connections: Arc<Semaphore>,
-    /// Its connections end with what they are at.
-    end: CancellationToken,
 }
 
-impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
-    pub(crate) fn new(node: String, tls: Option<Arc<Tls>>, owner: F) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let end = CancellationToken::new();
-        Arc::new(Self { node, owner, tls, client: Mutex::default(), connections, end })
+impl Forwarder {
+    /// For the node of this name; `owner` says who owns the journal now.
+    pub(crate) fn new(
+        node: String,
+        owner: impl Fn() -> Option<Owner> + Send + Sync + 'static,
+    ) -> Self {
+        Self { node, owner: Box::new(owner), client: Mutex::default() }
     }
 
-    /// Serves on all listeners. Never returns; once it is dropped, connections end with what they are at.
-    pub(crate) async fn serve(self: Arc<Self>, listeners: &[Listener]) -> Infallible {
-        let _end = self.end.clone().drop_guard();
-        join_all(listeners.iter().map(|listener| self.accept(listener))).await;
-        std::future::pending().await
+    /// The owner, if one is known that isn't about to leave.
+    fn owner(&self) -> Option<Owner> {
+        (self.owner)().filter(|owner| !owner.is_leaving && owner.node != self.node)
     }
 
-    async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
-        loop {
-            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
-                return std::future::pending().await;
-            };
-            let Ok((stream, origin)) = listener.accept().await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let (this, is_tls) = (Arc::clone(self), listener.is_tls());
-            tokio::spawn(async move {
-                this.connection(stream, is_tls, origin.is_local).await;
-                drop(permit);
-            });
-        }
+    /// Whether there is an owner to ask.
+    pub(super) fn has_owner(&self) -> bool {
+        self.owner().is_some()
     }
 
-    async fn connection(self: Arc<Self>, stream: Box<dyn Stream>, is_tls: bool, is_local: bool) {
-        match self.tls.as_ref().filter(|_| is_tls) {
-            Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-                if let Ok(Ok(stream)) = timeout(HEADER_TIMEOUT, handshake).await {
-                    self.speak(Box::new(stream), is_local).await;
-                }
-            }
-            None => self.speak(stream, is_local).await,
-        }
-    }
-
-    async fn speak(self: Arc<Self>, stream: Box<dyn Stream>, is_local: bool) {
-        let end = self.end.clone();
-        // Cancelled with the first request. HTTP/1 has its timeout for headers once it is known to be spoken.
-        let asked = CancellationToken::new();
-        let is_asked = asked.clone();
-        let answer = service_fn(move |request| {
-            let this = Arc::clone(&self);
-            is_asked.cancel();
-            async move { Ok::<_, Infallible>(this.answer(request, is_local).await) }
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(HEADER_MAX_BYTES);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(HEADER_MAX_BYTES as u32)
-            .max_concurrent_streams(STREAMS_MAX)
-            .keep_alive_interval(Some(HEADER_TIMEOUT))
-            .keep_alive_timeout(HEADER_TIMEOUT);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-        // A client that leaves early is none of this node's troubles.
-        let _ = tokio::select! {
-            ended = &mut connection => ended,
-            () = stays_silent(&asked) => Ok(()),
-            () = end_after_the_first(&end, &asked) => {
-                connection.as_mut().graceful_shutdown();
-                timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
-            }
-        };
-    }
-
-    async fn answer(&self, request: Request<Incoming>, is_local: bool) -> Response {
+    /// What a standby says when it is asked whether it is ready.
+    pub(super) fn unready(&self) -> ApiError {
+        let owner = self.owner().map_or_else(|| "not known yet".to_owned(), |owner| owner.node);
         let node = &self.node;
-        if request.uri().path() == routes::HEALTH.path {
-            let health = usher_api::Health { status: "ok".to_owned() };
-            return axum::Json(health).into_response();
+        ApiError::unavailable(format!(
+            "node {node} {IS_STANDBY}; the owner of the journal is {owner}"
+        ))
+    }
+
+    /// Refuses a request that another node has handed on to this one.
+    ///
+    /// # Errors
+    /// It is such a request.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        if !headers.contains_key(FORWARDED) {
+            return Ok(());
         }
-        let owner = (self.owner)().filter(|owner| !owner.is_leaving && owner.node != *node);
-        if request.uri().path() == routes::READINESS.path {
-            let owner = owner.map_or_else(|| "not known yet".to_owned(), |owner| owner.node);
-            let what = format!("node {node} {IS_STANDBY}; the owner of the journal is {owner}");
-            return ApiError::unavailable(what).into_response();
+        let owner = self.owner().map_or_else(|| "not known".to_owned(), |owner| owner.node);
+        let node = &self.node;
+        let what = format!("{node} was taken for the owner of the journal, which is {owner}");
+        Err(ApiError::unavailable(what))
+    }
+
+    /// Has the owner answer.
+    pub(super) async fn answer(&self, request: Request<Body>, is_local: bool) -> Response {
+        let node = &self.node;
+        if let Err(refusal) = self.check(request.headers()) {
+            return refusal.into_response();
         }
-        let Some(owner) = owner else {
+        let Some(owner) = self.owner() else {
             let what =
                 format!("node {node} is a standby, and no owner of the journal is heard of yet");
             return ApiError::unavailable(what).into_response();
@@ -195,11 +108,6 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
             );
             return ApiError::unavailable(what).into_response();
         };
-        if request.headers().contains_key(FORWARDED) {
-            let what =
-                format!("{node} was taken for the owner of the journal, which is {}", owner.node);
-            return ApiError::unavailable(what).into_response();
-        }
         match self.hand_on(request, url, &owner, is_local).await {
             Ok(mut response) => {
                 if let Ok(name) = HeaderValue::try_from(&owner.node) {
@@ -217,7 +125,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
 
     async fn hand_on(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Body>,
         url: &str,
         owner: &Owner,
         is_local: bool,
@@ -240,7 +148,7 @@ impl<F: Fn() -> Option<Owner> + Send + Sync + 'static> Forwarder<F> {
         for name in HOP_BY_HOP {
             response.headers_mut().remove(name);
         }
-        Ok(response.map(axum::body::Body::new))
+        Ok(response.map(Body::new))
     }
 
     /// An owner whose machine is gone doesn't answer, and its connections don't end.

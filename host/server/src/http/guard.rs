@@ -17,7 +17,7 @@ use usher_api::routes;
 
 use super::connections::Connection;
 use super::problem::{ApiError, HEADER_MAX_BYTES};
-use super::state::Api;
+use super::state::Front;
 
 /// Prefixes of paths for events and blobs, which spare connections may not request; also for the
 /// page, which has the API under a path of its own, and streams.
@@ -30,13 +30,13 @@ const BULK: [&str; 6] =
 /// # Errors
 /// The response to such a request.
 #[allow(clippy::result_large_err, reason = "it goes to the client as it is")]
-pub(super) fn admit(api: &Api, client: &Connection, request: &Request) -> Result<(), Response> {
-    let allowed = &api.running.config.http.allowed_hosts;
+pub(super) fn admit(front: &Front, client: &Connection, request: &Request) -> Result<(), Response> {
+    let allowed = &front.config.http.allowed_hosts;
     let (uri, headers) = (request.uri(), request.headers());
     let is_ours = |host: &str| {
         is_loopback(host)
             || allowed.iter().any(|one| one.eq_ignore_ascii_case(host))
-            || api.running.tls.as_ref().is_some_and(|tls| tls.covers(host))
+            || front.tls.as_ref().is_some_and(|tls| tls.covers(host))
     };
     let checked = size(uri, headers)
         .and_then(|()| framing(headers))
@@ -48,7 +48,7 @@ pub(super) fn admit(api: &Api, client: &Connection, request: &Request) -> Result
     }
     if client.is_spare && BULK.iter().any(|start| uri.path().starts_with(start)) {
         if request.method() == Method::POST {
-            api.running.busy.note();
+            front.busy.note();
         }
         let what = "all places for connections are taken; close some, or try again";
         return Err(ApiError::busy(what).into_response());

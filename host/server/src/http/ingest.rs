@@ -52,7 +52,7 @@ async fn take(
     let intake = read(api, client, headers, body).await;
     let intake = intake.inspect_err(|error| {
         if error.is_busy() {
-            api.running.busy.note();
+            api.busy.note();
         }
     })?;
     let mut events = mode.decode(headers, &intake)?;
@@ -97,7 +97,7 @@ pub(super) async fn append(
             let published = api.running.broker.publish(events.clone()).await;
             let published = published.inspect_err(|error| {
                 if matches!(error, BrokerError::Busy { .. }) {
-                    api.running.busy.note();
+                    api.busy.note();
                 }
             })?;
             if let Some(commit) = commit {

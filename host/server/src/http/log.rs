@@ -13,7 +13,7 @@ use usher_filter::Filter;
 
 use super::budget::Share;
 use super::connections::Connection;
-use super::state::Api;
+use super::state::Node;
 use crate::access::Identity;
 use crate::project;
 use usher_api::Stored;
@@ -30,7 +30,7 @@ const AROUND_BYTES: usize = 512;
 
 /// A position in the log.
 pub(super) struct Reader {
-    api: Api,
+    node: Node,
     identity: Identity,
     client: Arc<Connection>,
     filter: Option<Filter>,
@@ -48,14 +48,14 @@ pub(super) struct Page {
 
 impl Reader {
     pub(super) fn new(
-        api: Api,
+        node: Node,
         identity: Identity,
         client: Arc<Connection>,
         filter: Option<Filter>,
         part: Range<u64>,
         order: ReadOrder,
     ) -> Self {
-        Self { api, identity, client, filter, rest: part, order }
+        Self { node, identity, client, filter, rest: part, order }
     }
 
     /// The sequence to continue from; newest first, the one to continue before.
@@ -82,7 +82,7 @@ impl Reader {
     /// # Errors
     /// The log can't be read.
     pub(super) async fn page(&mut self, max: usize) -> Result<Page, BrokerError> {
-        let share = self.api.answers.take(&self.client, PAGE_BYTES).await;
+        let share = self.node.answers.take(&self.client, PAGE_BYTES).await;
         let mut share = share.ok_or(BrokerError::Closed)?;
         let query = EventQuery {
             from: self.rest.start,
@@ -91,8 +91,7 @@ impl Reader {
             max,
             filter: self.filter.clone(),
         };
-        let EventPage { events, next } =
-            self.api.running.broker.events_within(query, EVENTS_BYTES).await?;
+        let EventPage { events, next } = self.node.log.events_within(query, EVENTS_BYTES).await?;
         match self.order {
             ReadOrder::OldestFirst => self.rest.start = next,
             ReadOrder::NewestFirst => self.rest.end = next,

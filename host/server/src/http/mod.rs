@@ -31,12 +31,14 @@ mod nodes;
 mod params;
 mod plugin_state;
 mod plugins;
+mod position;
 mod problem;
 mod protocol;
 mod replay;
 mod schedules;
 mod serve;
 mod socket;
+mod standby;
 mod state;
 mod status;
 mod stream;
@@ -49,34 +51,58 @@ mod webhooks;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::handler::Handler;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{self, MethodFilter, MethodRouter};
 use http::Uri;
+use tokio::sync::watch;
 use usher_api::{Method, Route, Scope, routes};
 
 use connections::Caller;
 pub(crate) use forward::Forwarder;
 pub(crate) use listener::Listener;
 use problem::ApiError;
+pub(crate) use protocol::Served;
 #[cfg(test)]
 use serve::serve_stream;
 pub(crate) use serve::{EXTRA_CONNECTIONS, serve};
+pub(crate) use standby::standby;
 use state::Api;
+pub(crate) use state::{Front, Node};
 pub(crate) use tls::Tls;
 
-/// Each route of the API with its handler.
-fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
+use crate::running::Running;
+
+/// Routes that any node answers, with their handlers.
+fn on_every_node<S: Clone + Send + Sync + 'static>() -> Vec<(Route, MethodRouter<S>)>
+where
+    Node: FromRef<S>,
+{
     vec![
         on(routes::EVENTS, events::list),
+        on(routes::EVENT, events::one),
+        on(routes::STREAM, stream::follow),
+        on(routes::PLUGIN_STATE, plugin_state::list),
+        on(routes::DEAD_LETTERS, dead_letters::list),
+        on(routes::DEAD_LETTER_REASONS, dead_letters::reasons),
+        on(routes::DEAD_LETTER, dead_letters::one),
+        on(routes::DEAD_LETTER_RECORDING, dead_letters::recording),
+        on(routes::AUDIT, audit::list),
+        on(routes::BLOBS, blobs::list),
+    ]
+}
+
+/// Each other route of the API with its handler.
+fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
+    vec![
         on(routes::PUBLISH, ingest::publish),
         on(routes::HANDSHAKE, ingest::agree),
-        on(routes::EVENT, events::one),
         on(routes::DELIVERY, events::delivery),
-        on(routes::STREAM, stream::follow),
         on(routes::FLOW, flows::one),
         on(routes::PLUGINS, plugins::list),
         on(routes::PAUSE, plugins::pause),
@@ -88,7 +114,6 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::PLUGIN_RECORDINGS, plugins::recordings),
         on(routes::PLUGIN_RECORDING, plugins::recording),
         on(routes::PLUGIN_COMPONENT, plugins::component),
-        on(routes::PLUGIN_STATE, plugin_state::list),
         on(routes::LOGS, logs::list),
         on(routes::SUBSCRIPTIONS, subscriptions::list),
         on(routes::UNSUBSCRIBE, subscriptions::remove),
@@ -100,15 +125,9 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::DRAIN_NODE, nodes::drain),
         on(routes::RESUME_NODE, nodes::resume),
         on(routes::PROMOTE_NODE, nodes::promote),
-        on(routes::DEAD_LETTERS, dead_letters::list),
-        on(routes::DEAD_LETTER_REASONS, dead_letters::reasons),
-        on(routes::DEAD_LETTER, dead_letters::one),
-        on(routes::DEAD_LETTER_RECORDING, dead_letters::recording),
         on(routes::REDRIVE, dead_letters::redrive),
         on(routes::REDRIVE_EDITED, dead_letters::redrive_edited),
         on(routes::DISCARD, dead_letters::discard),
-        on(routes::AUDIT, audit::list),
-        on(routes::BLOBS, blobs::list),
         on(routes::BLOB, blobs::one),
         on(routes::TOKENS, tokens::list),
         on(routes::CREATE_TOKEN, tokens::create),
@@ -133,7 +152,12 @@ const PAGE: &str = "/ui";
 const INGEST: [(Method, &str); 2] =
     [(Method::Post, routes::PUBLISH.path), (Method::Options, routes::HANDSHAKE.path)];
 
-fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, MethodRouter<Api>) {
+fn on<S, H, T>(route: Route, handler: H) -> (Route, MethodRouter<S>)
+where
+    S: Clone + Send + Sync + 'static,
+    H: Handler<T, S>,
+    T: 'static,
+{
     let method = match route.method {
         Method::Get => MethodFilter::GET,
         Method::Post => MethodFilter::POST,
@@ -143,10 +167,20 @@ fn on<H: Handler<T, Api>, T: 'static>(route: Route, handler: H) -> (Route, Metho
     (route, routing::on(method, handler))
 }
 
+/// The API of the owner of the journal, until `stop` turns true.
+pub(crate) fn owner(
+    running: Arc<Running>,
+    front: Arc<Front>,
+    stop: watch::Receiver<bool>,
+) -> Router {
+    router(Api::new(running, front, stop))
+}
+
 fn router(api: Api) -> Router {
     let guarded = |router: Router<Api>,
                    (path, route, handler): (String, Route, MethodRouter<Api>)| {
-        router.route(&path, handler.layer(from_fn_with_state((api.clone(), route), authorized)))
+        router
+            .route(&path, handler.layer(from_fn_with_state((api.node.clone(), route), authorized)))
     };
     let elsewhere = |path: String| {
         let handlers = handlers().into_iter();
@@ -158,10 +192,10 @@ fn router(api: Api) -> Router {
     let webhooks = api.running.config.webhooks.iter().enumerate();
     let webhooks = webhooks.fold(Router::new(), |router, (place, webhook)| {
         let receive = routing::post(webhooks::receive).with_state((api.clone(), place));
-        let count = from_fn_with_state((api.clone(), WEBHOOKS), count_only);
+        let count = from_fn_with_state((api.node.clone(), WEBHOOKS), count_only);
         router.route(&webhook.path, receive.layer(count))
     });
-    let own = handlers().into_iter();
+    let own = handlers().into_iter().chain(on_every_node());
     let routes = own
         .map(|(route, handler)| (route.path.to_owned(), route, handler))
         .chain(others)
@@ -169,24 +203,24 @@ fn router(api: Api) -> Router {
         .with_state(api.clone());
     // The page counts as one route. What it reads for itself doesn't pass the guard again.
     let page = ui::router(api.clone(), routes.clone().fallback(unknown_path))
-        .layer(from_fn_with_state((api.clone(), PAGE), count_only));
+        .layer(from_fn_with_state((api.node.clone(), PAGE), count_only));
     routes
         .merge(page)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn_with_state(api, enter))
+        .layer(from_fn_with_state(api.node.clone(), enter))
 }
 
 /// What every request goes through first. One layer, not one for each concern: a layer costs each
 /// request a box for its future and a copy of all that is below it.
 async fn enter(
-    State(api): State<Api>,
+    State(node): State<Node>,
     Caller(client): Caller,
     request: Request,
     next: Next,
 ) -> Response {
     let (request, lent) = arrival::lend(request, &client);
-    let mut response = match guard::admit(&api, &client, &request) {
+    let mut response = match guard::admit(&node, &client, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             drop(request);
@@ -200,7 +234,7 @@ async fn enter(
 /// Counts a request, refuses callers that may not use its route, and tells the handler who the
 /// others are.
 async fn authorized(
-    State((api, route)): State<(Api, Route)>,
+    State((node, route)): State<(Node, Route)>,
     Caller(client): Caller,
     mut request: Request,
     next: Next,
@@ -209,36 +243,39 @@ async fn authorized(
     let handled = async {
         if route.scope != Scope::Open {
             let (uri, headers) = (request.uri(), request.headers());
-            match authorize::identify(&api, &client, route.scope, uri, headers) {
+            match authorize::identify(&node, &client, route.scope, uri, headers) {
                 Ok(identity) => drop(request.extensions_mut().insert(identity)),
                 Err(error) => return error.into_response(),
             }
         }
-        next.run(request).await
+        match route.is_on_every_node {
+            true => position::answer(&node, request, next).await.into_response(),
+            false => next.run(request).await,
+        }
     };
-    count(&api, route.path, &method, handled).await
+    count(&node, route.path, &method, handled).await
 }
 
 /// Counts the requests of a path that has no scope.
 async fn count_only(
-    State((api, path)): State<(Api, &'static str)>,
+    State((node, path)): State<(Node, &'static str)>,
     request: Request,
     next: Next,
 ) -> Response {
-    count(&api, path, &request.method().clone(), next.run(request)).await
+    count(&node, path, &request.method().clone(), next.run(request)).await
 }
 
 /// Counts requests by route, method and status. Requests that match no route are not counted, so
 /// that clients can't create labels.
 async fn count(
-    api: &Api,
+    front: &Front,
     path: &'static str,
     method: &http::Method,
     response: impl Future<Output = Response>,
 ) -> Response {
     let began = std::time::Instant::now();
     let response = response.await;
-    api.metrics.request(path, method, response.status(), began.elapsed());
+    front.metrics.request(path, method, response.status(), began.elapsed());
     response
 }
 

@@ -12,11 +12,11 @@ use super::connections::Caller;
 use super::params::{Params, PathParams, page};
 use super::plugins::plugin;
 use super::problem::ApiError;
-use super::state::Api;
+use super::state::Node;
 
 /// Values by bucket and key.
 pub(super) async fn list(
-    State(api): State<Api>,
+    State(node): State<Node>,
     Caller(client): Caller,
     PathParams(name): PathParams<String>,
     Params(asked): Params<StateQuery>,
@@ -26,8 +26,8 @@ pub(super) async fn list(
         (None, None) => None,
         (bucket, key) => Some((bucket.unwrap_or_default(), key.unwrap_or_default())),
     };
-    let room = answers::room(&api, &client).await?;
-    let records = api.running.broker.list_state(&name, after, page(asked.max)?, asked.at).await?;
+    let room = answers::room(&node, &client).await?;
+    let records = node.log.list_state(&name, after, page(asked.max)?, asked.at).await?;
     answers::json(room, &StateValues { values: records.into_iter().map(value).collect() })
 }
 

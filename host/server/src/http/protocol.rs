@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use super::connections::{Caller, Connection, Sending};
 use super::listener::Stream;
 use super::problem::{self, HEADER_MAX_BYTES};
 use super::socket::Socket;
-use super::state::{Api, stopped};
+use super::state::{Front, stopped};
 
 /// Timeout for a write that makes no progress, and for a response that its client takes none of.
 const STALL_MAX: Duration = Duration::from_secs(30);
@@ -64,16 +64,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What all connections share.
-pub(super) struct Served {
-    pub(super) api: Api,
-    router: Router,
+pub(crate) struct Served {
+    pub(super) front: Arc<Front>,
+    router: RwLock<Router>,
     header_timeout: Duration,
 }
 
 impl Served {
-    pub(super) fn new(api: Api) -> Self {
-        let header_timeout = api.running.config.http.header_timeout;
-        Self { router: super::router(api.clone()), header_timeout, api }
+    /// Has requests answered by `router`.
+    pub(crate) fn new(front: Arc<Front>, router: Router) -> Self {
+        let header_timeout = front.config.http.header_timeout;
+        Self { router: RwLock::new(router), header_timeout, front }
+    }
+
+    /// Has requests from now on answered by another router.
+    pub(crate) fn switch_to(&self, router: Router) {
+        *self.router.write().unwrap_or_else(PoisonError::into_inner) = router;
+    }
+
+    fn router(&self) -> Router {
+        self.router.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -81,23 +91,23 @@ impl Served {
 pub(super) async fn connection(
     mut stream: Box<dyn Stream>,
     is_tls: bool,
-    served: &Served,
+    served: &Arc<Served>,
     client: &Arc<Connection>,
     stop: watch::Receiver<bool>,
 ) {
-    let Some(tls) = served.api.running.tls.as_ref().filter(|_| is_tls) else {
+    let Some(tls) = served.front.tls.as_ref().filter(|_| is_tls) else {
         return speak(stream, None, served, client, stop).await;
     };
     let peeking = timeout(served.header_timeout, speaks_http(&mut *stream));
     match unless_cut(peeking, client, &stop).await {
         Some(Ok(Ok(false))) => {}
         Some(Ok(Ok(true))) => {
-            served.api.metrics.tls_failure();
+            served.front.metrics.tls_failure();
             let mut socket = Socket::new(stream, Arc::clone(client), STALL_MAX);
             socket.refuse(&problem::plain_text()).await;
             return socket.linger().await;
         }
-        Some(Err(_)) => return served.api.metrics.tls_failure(),
+        Some(Err(_)) => return served.front.metrics.tls_failure(),
         Some(Ok(Err(_))) | None => return,
     }
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
@@ -106,7 +116,7 @@ pub(super) async fn connection(
         return;
     };
     let failed = |error: &dyn std::fmt::Display| {
-        served.api.metrics.tls_failure();
+        served.front.metrics.tls_failure();
         debug!(%error, "a TLS handshake failed");
     };
     match done {
@@ -132,10 +142,10 @@ async fn speaks_http(stream: &mut dyn Stream) -> io::Result<bool> {
 }
 
 /// A client's certificate may be that of a token; its chain has been verified.
-fn identify(certificate: &CertificateDer<'_>, served: &Served, client: &Connection) {
+fn identify(certificate: &CertificateDer<'_>, served: &Arc<Served>, client: &Connection) {
     match Certificate::read(certificate) {
         Ok(certificate) => {
-            if let Some(identity) = served.api.running.access.certified(&certificate) {
+            if let Some(identity) = served.front.access.certified(&certificate) {
                 client.certified(identity);
             }
         }
@@ -161,7 +171,7 @@ async fn unless_cut<T>(
 async fn speak(
     stream: Box<dyn Stream>,
     is_http2: Option<bool>,
-    served: &Served,
+    served: &Arc<Served>,
     client: &Arc<Connection>,
     stop: watch::Receiver<bool>,
 ) {
@@ -186,12 +196,12 @@ async fn speak(
 
 async fn http1(
     socket: Socket<Box<dyn Stream>>,
-    served: &Served,
+    served: &Arc<Served>,
     client: &Arc<Connection>,
     mut stop: watch::Receiver<bool>,
 ) {
     let header_timeout = served.header_timeout;
-    let serve = service_fn(|request| answer(request, served.router.clone(), Arc::clone(client)));
+    let serve = service_fn(|request| answer(request, served.router(), Arc::clone(client)));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -242,12 +252,13 @@ async fn http1(
 
 async fn http2(
     socket: Socket<Box<dyn Stream>>,
-    served: &Served,
+    served: &Arc<Served>,
     client: &Arc<Connection>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let (router, of_client) = (served.router.clone(), Arc::clone(client));
-    let serve = service_fn(move |request| answer(request, router.clone(), Arc::clone(&of_client)));
+    let (routers, of_client) = (Arc::clone(served), Arc::clone(client));
+    let serve =
+        service_fn(move |request| answer(request, routers.router(), Arc::clone(&of_client)));
     let header_max_bytes = u32::try_from(HEADER_MAX_BYTES).unwrap_or(u32::MAX);
     let mut connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -17,11 +17,12 @@ use tracing::warn;
 use super::connections::{Connections, Entry, Origin};
 use super::listener::Listener;
 use super::protocol::{self, Served};
-use super::state::{Api, stopped};
-use crate::running::Running;
+#[cfg(test)]
+use super::state::Api;
+use super::state::stopped;
 
 /// Pause after a failed accept (out of file descriptors, most likely), so as not to spin.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond the configured number, for health checks and operators.
 pub(super) const SPARE_CONNECTIONS: usize = 16;
@@ -46,18 +47,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const STOP_BEHIND_MAX: Duration = Duration::from_millis(500);
 const STOP_LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Serves the API on all `listeners` until `stop` turns true (or its sender is gone), then drains.
+/// Serves on all `listeners` until `stop` turns true (or its sender is gone), then drains.
 ///
 /// Dropping the future closes all connections at once.
 pub(crate) async fn serve(
     listeners: Vec<Listener>,
-    app: Arc<Running>,
+    served: Arc<Served>,
     stop: watch::Receiver<bool>,
 ) {
-    let drain = app.config.drain;
-    let api = Api::new(app, stop.clone());
-    let slots = Slots::new(api.running.max_connections, &api.clients);
-    let served = Arc::new(Served::new(api));
+    let drain = served.front.config.drain;
+    let slots = Slots::new(served.front.max_connections, &served.front.clients);
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept(
@@ -83,8 +82,8 @@ pub(super) async fn serve_stream(
     stream: tokio::io::DuplexStream,
     stop: watch::Receiver<bool>,
 ) {
-    let served = Served::new(api);
-    let slot = Slots::new(1, &served.api.clients).take(Origin::LOCAL).await;
+    let served = Arc::new(Served::new(Arc::clone(&api.front), super::router(api)));
+    let slot = Slots::new(1, &served.front.clients).take(Origin::LOCAL).await;
     protocol::connection(Box::new(stream), false, &served, slot.entry.client(), stop).await;
 }
 
@@ -128,7 +127,7 @@ async fn accept(
                 slot = slots.take(origin) => slot,
             };
             drop(waiting);
-            let _open = served.api.metrics.connection();
+            let _open = served.front.metrics.connection();
             protocol::connection(stream, is_tls, &served, slot.entry.client(), stop).await;
             drop(slot);
         });
@@ -140,7 +139,7 @@ async fn accept(
         loop {
             tokio::select! {
                 ended = connections.join_next() => if ended.is_none() { return },
-                _ = looks.tick() => served.api.clients.evict_stalled(STOP_BEHIND_MAX),
+                _ = looks.tick() => served.front.clients.evict_stalled(STOP_BEHIND_MAX),
             }
         }
     };

@@ -119,6 +119,6 @@ pub(super) fn alive(api: &Api) -> Result<(), ApiError> {
     }
 }
 
-fn ok() -> Json<Health> {
+pub(super) fn ok() -> Json<Health> {
     Json(Health { status: "ok".to_owned() })
 }

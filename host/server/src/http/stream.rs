@@ -23,8 +23,7 @@ use super::connections::Caller;
 use super::log::Reader;
 use super::params::{Params, filter, number};
 use super::problem::ApiError;
-use super::state::{Api, stopped};
-use super::status::alive;
+use super::state::{Front, Node, stopped};
 use crate::access::Identity;
 use crate::metrics::Open;
 use usher_api::{Stored, StreamQuery};
@@ -43,18 +42,18 @@ pub(super) const COMMENT: &[u8] = b":\n\n";
 
 /// Streams events from a sequence on, without an end.
 pub(super) async fn follow(
-    State(api): State<Api>,
+    State(node): State<Node>,
     identity: Identity,
     Caller(client): Caller,
     Params(asked): Params<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
-    alive(&api)?;
-    let committed = api.running.broker.committed();
-    let place = Place::take(&api)?;
+    node.log.check()?;
+    let committed = node.log.committed();
+    let place = Place::take(&node)?;
     let watch = match &filter {
-        Some(filter) => api.running.broker.watch(filter).await?,
+        Some(filter) => node.log.watch(filter).await?,
         None => None,
     };
     let next = match headers.get("last-event-id") {
@@ -65,9 +64,9 @@ pub(super) async fn follow(
         committed,
         watch,
         is_begun: false,
-        stop: api.stop.clone(),
+        stop: node.stop.clone(),
         _place: place,
-        reader: Reader::new(api, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
+        reader: Reader::new(node, identity, client, filter, next..u64::MAX, ReadOrder::OldestFirst),
     };
     let lines = stream::unfold(following, |mut following| async move {
         let lines = following.next().await?;
@@ -87,11 +86,11 @@ impl Place {
     ///
     /// # Errors
     /// 429 if all are taken.
-    pub(super) fn take(api: &Api) -> Result<Self, ApiError> {
-        let permit = Arc::clone(&api.streams).try_acquire_owned();
+    pub(super) fn take(front: &Front) -> Result<Self, ApiError> {
+        let permit = Arc::clone(&front.streams).try_acquire_owned();
         let permit = permit
             .map_err(|_| ApiError::busy("too many streams are open; close one or try again"))?;
-        Ok(Self { _permit: permit, _open: api.metrics.stream() })
+        Ok(Self { _permit: permit, _open: front.metrics.stream() })
     }
 }
 

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use usher_access::{PREFIX_MAX_BYTES, Permissions, SCOPES_MAX};
 use usher_api::{NewToken, Timestamp, TokenCreated, TokenRevoked, Tokens};
-use usher_broker::{Change, Operation, TokenChange};
 use usher_event::{TokenName, media};
 
 use super::connections::Caller;
@@ -19,7 +18,7 @@ use crate::access::{Identity, Token, TokenError};
 
 /// All tokens.
 pub(super) async fn list(State(api): State<Api>) -> Json<Tokens> {
-    let tokens = api.running.access.tokens();
+    let tokens = api.access.tokens();
     Json(Tokens { tokens: tokens.iter().map(|token| project(token)).collect() })
 }
 
@@ -47,10 +46,10 @@ pub(super) async fn create(
         return Err(ApiError::invalid(format!("source_prefix: use 1 to {PREFIX_MAX_BYTES} bytes")));
     }
     let permissions = Permissions { scopes, source_prefix };
-    let recorded = record(&api, &identity, name.clone(), TokenChange::Create);
     let expires_ms = expires.map(Timestamp::as_ms);
-    let (token, secret) =
-        api.running.access.create(name, permissions, expires_ms, recorded).await?;
+    let (access, by) = (&api.access, &identity.actor);
+    let created = access.create(&*api.running.broker, by, name, permissions, expires_ms).await;
+    let (token, secret) = created?;
     tracing::info!(token = %token.name, by = %identity.actor, "token created");
     let created = TokenCreated { token: project(&token), secret: secret.reveal().to_owned() };
     let mut response = (StatusCode::CREATED, Json(created)).into_response();
@@ -66,21 +65,9 @@ pub(super) async fn revoke(
 ) -> Result<Json<TokenRevoked>, ApiError> {
     let name: TokenName =
         name.parse().map_err(|error| ApiError::invalid(format!("token: {error}")))?;
-    let recorded = record(&api, &identity, name.clone(), TokenChange::Revoke);
-    api.running.access.revoke(&name, recorded).await?;
+    api.access.revoke(&*api.running.broker, &identity.actor, &name).await?;
     tracing::info!(token = %name, by = %identity.actor, "token revoked");
     Ok(Json(TokenRevoked { name }))
-}
-
-async fn record(
-    api: &Api,
-    identity: &Identity,
-    token: TokenName,
-    change: TokenChange,
-) -> Result<(), ApiError> {
-    let change = Change::Token { token: token.to_string(), change };
-    api.running.broker.operate(&identity.actor, Operation::Record(change)).await?;
-    Ok(())
 }
 
 fn project(token: &Token) -> usher_api::Token {
@@ -106,7 +93,8 @@ impl From<TokenError> for ApiError {
             | TokenError::FirstNotAdmin
             | TokenError::LastAdmin(_)
             | TokenError::Configured(_) => Self::conflict(detail),
-            TokenError::Disk(_) | TokenError::NoRandom => Self::internal(detail),
+            TokenError::Broker(error) => error.into(),
+            TokenError::NoRandom => Self::internal(detail),
         }
     }
 }

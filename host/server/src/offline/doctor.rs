@@ -18,7 +18,6 @@ use usher_wording::{Tone, bytes, count, date_time, duration, printable};
 
 use super::args::DoctorArgs;
 use super::executor::executor;
-use crate::access::Access;
 use crate::descriptors::Descriptors;
 use crate::http::Tls;
 
@@ -226,23 +225,22 @@ fn certificate(config: &Config, findings: &mut Findings) {
 
 fn listening(config: &Config, findings: &mut Findings) {
     let about = "access";
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let opened = match Access::open(&config.data, &config.tokens, clock) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let todo = "run this as the router's user; a damaged file is in a backup only";
-            findings.bad(about, format!("the tokens can't be read: {error}"), todo);
-            return;
-        }
-    };
     let places: Vec<_> = config.listen.iter().map(Listen::to_string).collect();
     let places = places.join(", ");
-    match opened.check_places(&config.listen) {
-        Err(error) => {
-            findings.bad(about, error.to_string(), "the router doesn't start before that")
-        }
-        Ok(()) if opened.is_required() => findings.good(about, format!("{places}: by token")),
-        Ok(()) => findings.good(about, format!("{places}: open to this machine, without tokens")),
+    if !config.tokens.is_empty() {
+        findings.good(about, format!("{places}: by token"));
+    } else if config.listen.iter().all(Listen::is_local) {
+        let found =
+            format!("{places}: open to this machine, unless `usher tokens list` has tokens");
+        findings.good(about, found);
+    } else if !config.data.join(JOURNAL).exists() {
+        let found = format!("{places} would serve everyone who reaches it: there are no tokens");
+        findings.bad(about, found, "the router doesn't start before that: add [token.NAME]");
+    } else {
+        let found = format!("{places}: by token, of which there are none in usher.toml");
+        let todo =
+            "the router doesn't start without one: add [token.NAME], or see `usher tokens list`";
+        findings.warn(about, found, todo);
     }
 }
 
@@ -282,6 +280,9 @@ fn tracing(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     }
     Ok(())
 }
+
+/// Folder of the journal, in the data folder.
+const JOURNAL: &str = "journal";
 
 /// What only a running router knows.
 fn router(args: &DoctorArgs, config: &Config, findings: &mut Findings) -> Result<(), CliError> {

@@ -95,7 +95,7 @@ impl Parts {
         if !drained {
             tracing::warn!("deliveries did not end in time; they run again after the next start");
         }
-        app.access.flush().await;
+        app.access.flush(&*app.broker).await;
         let closed = timeout(CLOSE_MAX, app.broker.close()).await;
         if let Some(cluster) = app.cluster.as_ref().filter(|_| closed.is_err()) {
             // A commit may be waiting for servers that are away: the next owner finds out about it.

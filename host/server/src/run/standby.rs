@@ -14,15 +14,15 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby};
-use usher_config::LiveConfig;
+use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby, StandbyLog};
+use usher_config::{Listen, LiveConfig};
 use usher_event::{Digest, Tracing};
 use usher_executors::{Executor, Report};
-use usher_jetstream::{JetStreamJournal, JetStreamOptions};
+use usher_jetstream::{JetStreamJournal, JetStreamOptions, Owner};
 use usher_journal::JournalError;
 use usher_runtime::Runtime;
 
-use crate::http::{Forwarder, Listener, Tls};
+use crate::access::Access;
 
 /// How long a standby gathers records before it takes them in: the tables of one that takes in each by
 /// itself cost it as much CPU as the records do.
@@ -73,32 +73,34 @@ impl PluginRunner {
     }
 }
 
-/// Opens the data folder and follows the journal until this node owns it. Dropping it gives up.
-pub(super) async fn own(
-    options: Options,
-    journal: JetStreamOptions,
-    listeners: &[Listener],
-    tls: Option<Arc<Tls>>,
-    plugins: &PluginRunner,
-) -> anyhow::Result<Owned> {
-    for listener in listeners {
-        tracing::info!(url = listener.url()?, "listening");
+/// What a standby answers clients with.
+pub(super) struct Answers {
+    /// What is read here.
+    pub(super) log: Arc<StandbyLog>,
+    pub(super) access: Arc<Access>,
+    /// Where this node listens.
+    pub(super) places: Vec<Listen>,
+    /// The journal, once it is open.
+    journal: Mutex<Weak<JetStreamJournal>>,
+}
+
+impl Answers {
+    pub(super) fn new(access: Arc<Access>, places: Vec<Listen>) -> anyhow::Result<Arc<Self>> {
+        let log = Arc::new(StandbyLog::new().map_err(|error| anyhow!("{error}"))?);
+        Ok(Arc::new(Self { log, access, places, journal: Mutex::default() }))
     }
-    // Without an owner until the journal is open.
-    let opened: Arc<Mutex<Weak<JetStreamJournal>>> = Arc::default();
-    let known = Arc::clone(&opened);
-    let forwarder =
-        Forwarder::new(journal.node.clone(), tls, move || lock(&known).upgrade()?.owner());
-    tokio::select! {
-        owned = until_owned(options, journal, &opened, plugins) => owned,
-        never = forwarder.serve(listeners) => match never {},
+
+    /// The owner of the journal, as far as this node knows.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        lock(&self.journal).upgrade()?.owner()
     }
 }
 
-async fn until_owned(
+/// Opens the data folder and follows the journal until this node owns it. Dropping it gives up.
+pub(super) async fn own(
     options: Options,
     place: JetStreamOptions,
-    opened: &Mutex<Weak<JetStreamJournal>>,
+    answers: &Answers,
     plugins: &PluginRunner,
 ) -> anyhow::Result<Owned> {
     let mut is_first = true;
@@ -106,15 +108,16 @@ async fn until_owned(
         let (options, place, url) = (options.clone(), place.clone(), place.url.clone());
         let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
         let (standby, journal) = opening.await??;
-        *lock(opened) = Arc::downgrade(&journal);
+        *lock(&answers.journal) = Arc::downgrade(&journal);
         if std::mem::take(&mut is_first) {
             check_name(&journal).await?;
         }
         let standby = standby.with_blobs(Arc::new(SharedByNodes::of(&journal)));
+        let standby = standby.with_log(&answers.log);
         let executor = plugins.executor(&standby, &journal, url.clone())?;
         let questions = journal.link().questions().await?;
         let standby = tokio::select! {
-            standby = follow(standby, &journal) => standby?,
+            standby = follow(standby, &journal, answers) => standby?,
             never = Arc::clone(&executor).run(questions) => match never {},
         };
         executor.end().await;
@@ -226,10 +229,14 @@ impl SharedBlobs for SharedByNodes {
 }
 
 /// Follows the journal until it is this node's turn.
-async fn follow(mut standby: Standby, journal: &JetStreamJournal) -> anyhow::Result<Standby> {
+async fn follow(
+    mut standby: Standby,
+    journal: &JetStreamJournal,
+    answers: &Answers,
+) -> anyhow::Result<Standby> {
     let mut changes = journal.changes();
     let mut vacant = std::pin::pin!(journal.until_vacant());
-    let (mut told, mut trimmed) = (None, 0);
+    let (mut told, mut trimmed, mut has_read) = (None, 0, false);
     loop {
         if let Some(reason) = journal.failure() {
             return Err(anyhow!("{reason}"));
@@ -243,13 +250,19 @@ async fn follow(mut standby: Standby, journal: &JetStreamJournal) -> anyhow::Res
         let start = owner.map_or(0, |owner| owner.start);
         let is_trim_due = start > std::mem::replace(&mut trimmed, start);
         let caught_up = spawn_blocking(move || {
-            standby.catch_up()?;
+            let has_changed = standby.catch_up()?;
             if is_trim_due {
                 standby.trim(start)?;
             }
-            Ok::<_, OpenError>(standby)
+            Ok::<_, OpenError>((standby, has_changed))
         });
-        standby = caught_up.await?.map_err(|error| anyhow!("{error}"))?;
+        let (now, has_changed) = caught_up.await?.map_err(|error| anyhow!("{error}"))?;
+        standby = now;
+        if has_changed || !has_read {
+            answers.access.read(&*answers.log).await?;
+            answers.access.check_places(&answers.places)?;
+            has_read = true;
+        }
         tokio::select! {
             biased;
             () = &mut vacant => return Ok(standby),

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use usher_broker::{Deliveries, EmbeddedBroker, Options};
 use usher_event::Event;
 
-use super::{EVENT, FOREVER, STRUCTURED, api, app, publish, request, send, to_us};
+use super::{EVENT, FOREVER, STRUCTURED, api, api_of, app, publish, request, send, served, to_us};
 use crate::http::Listener;
 use crate::http::state::Api;
 use usher_config::{HttpConfig, Listen};
@@ -144,7 +144,6 @@ struct Server {
 impl Server {
     async fn start(http: HttpConfig) -> Self {
         let mut app = app(broker());
-        app.max_connections = http.max_connections.unwrap_or(app.max_connections);
         let config = Arc::get_mut(&mut app.config).unwrap();
         config.http = http;
         config.drain = FOREVER;
@@ -152,7 +151,8 @@ impl Server {
         let listener = Listener::bind(&free).await.unwrap();
         let address = listener.url().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(super::super::serve(vec![listener], Arc::new(app), stopped));
+        let served = served(&api_of(app, stopped.clone()));
+        let serving = tokio::spawn(crate::http::serve(vec![listener], served, stopped));
         Self { address, stop, serving }
     }
 

@@ -22,14 +22,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use usher_access::Permissions;
-use usher_broker::Broker;
+use usher_broker::{Actor, Broker};
 use usher_event::Tracing;
 use usher_router::Router;
 
-use super::state::Api;
-use crate::access::{Access, TokenError};
+use self::stub::Stub;
+use super::Served;
+use super::state::{Api, Front};
+use crate::access::Access;
 use crate::log_lines::LogLines;
-use crate::running::{Busy, Gate, Readiness, Running};
+use crate::running::{Gate, Readiness, Running};
 use crate::samples::Samples;
 use usher_config::{self as config, Flags, LiveConfig};
 use usher_plugins::{Control, PluginRecords, Registry, RollbackRequest, Sinks};
@@ -60,18 +62,17 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
     );
     let app = Running {
         sinks: Arc::new(sinks),
-        max_connections: config.http.max_connections.unwrap_or(1_024),
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
         clock: Arc::new(usher_broker::SystemClock),
-        access: Arc::new(Access::in_memory(Arc::new(usher_broker::SystemClock))),
+        access: Arc::new(Access::without_tokens(Arc::new(usher_broker::SystemClock))),
         tls: None,
         plugins: registry,
         router,
         live,
         config,
         intake: Gate::default(),
-        busy: Busy::default(),
+        busy: Arc::default(),
         samples: Samples::default(),
         tracing: Tracing::default(),
         exporter: None,
@@ -96,7 +97,21 @@ async fn grant(mut wanted: mpsc::Receiver<RollbackRequest>, router: Arc<Router>)
 /// Its API, until the sender says stop.
 fn api(broker: Arc<dyn Broker>) -> (Api, watch::Sender<bool>) {
     let (stop, stopped) = watch::channel(false);
-    (Api::new(Arc::new(app(broker)), stopped), stop)
+    (api_of(app(broker), stopped), stop)
+}
+
+/// The API of `app`.
+fn api_of(app: Running, stop: watch::Receiver<bool>) -> Api {
+    let connections = app.config.http.max_connections.unwrap_or(1_024);
+    let (access, tls) = (Arc::clone(&app.access), app.tls.clone());
+    let front = Front::new(access, tls, Arc::clone(&app.config), connections);
+    let busy = Arc::clone(front.busy());
+    Api::new(Arc::new(Running { busy, ..app }), front, stop)
+}
+
+/// What serves that API.
+fn served(api: &Api) -> Arc<Served> {
+    Arc::new(Served::new(Arc::clone(&api.front), super::router(api.clone())))
 }
 
 /// A whole answer.
@@ -160,9 +175,9 @@ const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","d
 async fn token(api: &Api, name: &str, scopes: &[&str]) -> String {
     let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
     let permissions = Permissions { scopes, source_prefix: None };
-    let recorded = async { Ok::<_, TokenError>(()) };
-    let access = &api.running.access;
-    let created = access.create(name.parse().unwrap(), permissions, None, recorded).await;
+    let (name, by) = (name.parse().unwrap(), Actor::local());
+    // The API's own broker may be one that fails.
+    let created = api.access.create(&*Stub::new(), &by, name, permissions, None).await;
     created.unwrap().1.reveal().to_owned()
 }
 

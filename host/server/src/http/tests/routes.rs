@@ -16,8 +16,8 @@ use super::stub::{CONTENT, Stub, busy, full, printer};
 use super::{Answer, BATCH, EVENT, STRUCTURED, api, endless, publish, request, send, to_us, token};
 use crate::access::FAILURES_MAX;
 use crate::http::connections::Connection;
-use crate::http::handlers;
 use crate::http::state::{Api, BLOBS_MAX_BYTES};
+use crate::http::{handlers, on_every_node};
 use usher_config::HttpConfig;
 
 pub(super) fn document() -> Value {
@@ -380,8 +380,13 @@ async fn no_other_status_is_returned() {
 
 #[test]
 fn every_route_has_its_handler() {
+    let on_every_node: Vec<Route> =
+        on_every_node::<Api>().iter().map(|(route, _)| *route).collect();
+    assert!(on_every_node.iter().all(|route| route.is_on_every_node));
+    let others: Vec<Route> = handlers().iter().map(|(route, _)| *route).collect();
+    assert!(!others.iter().any(|route| route.is_on_every_node));
     let handled: Vec<_> =
-        handlers().into_iter().map(|(route, _)| (route.path, route.method)).collect();
+        on_every_node.iter().chain(&others).map(|route| (route.path, route.method)).collect();
     let routes: BTreeSet<_> = routes::ALL.iter().map(|route| (route.path, route.method)).collect();
     assert_eq!(routes, handled.iter().copied().collect());
     assert_eq!(routes.len(), handled.len());

@@ -11,8 +11,8 @@ use usher_event::Digest;
 
 use super::routes::{document, violations};
 use super::stub::{CONTENT, Stub, busy, full, printer};
-use super::{BATCH, EVENT, STRUCTURED, api, app, publish, request, send, to_us};
-use crate::http::state::{Api, INTAKE_MAX_BYTES};
+use super::{BATCH, EVENT, STRUCTURED, api, api_of, app, publish, request, send, to_us};
+use crate::http::state::INTAKE_MAX_BYTES;
 use usher_config::RouterState;
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn readiness_says_no_in_the_states_that_the_configuration_names() {
         config.http.unready_on = vec![unready_on];
         app.config = Arc::new(config);
         let (_stop, stopped) = watch::channel(false);
-        let api = Api::new(Arc::new(app), stopped);
+        let api = api_of(app, stopped);
         // Nothing serves what the stub has.
         let answer = send(&api, request("GET", "/states")).await;
         let states = answer.json()["states"].clone();
@@ -370,7 +370,7 @@ async fn producers_find_other_paths_and_statuses() {
     config.http.publish_status = StatusCode::OK;
     app.config = Arc::new(config);
     let (_stop, stopped) = watch::channel(false);
-    let api = Api::new(Arc::new(app), stopped);
+    let api = api_of(app, stopped);
     for path in ["/events", "/events/", "/api/events"] {
         let mut request = publish(STRUCTURED, EVENT);
         *request.uri_mut() = path.parse().unwrap();
@@ -401,7 +401,7 @@ async fn only_named_origins_may_deliver() {
     config.http.webhook_rate_per_minute = Some(100);
     app.config = Arc::new(config);
     let (_stop, stopped) = watch::channel(false);
-    let api = Api::new(Arc::new(app), stopped);
+    let api = api_of(app, stopped);
     let allowed = send(&api, request_from("OPTIONS", "/events")).await;
     assert_eq!(allowed.header("webhook-allowed-rate"), Some("100"));
     let mut other = request_from("OPTIONS", "/events");

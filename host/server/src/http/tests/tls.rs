@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use usher_broker::{EmbeddedBroker, ManualClock, Options, SystemClock};
 use usher_config::{Listen, Proof, TlsConfig, TokenConfig};
 
-use super::{EVENT, STRUCTURED, app, token};
+use super::{EVENT, STRUCTURED, api_of, app, served, token};
 use crate::http::Listener;
 use crate::http::state::Api;
 use crate::http::tls::Tls;
@@ -107,14 +107,14 @@ impl Server {
         Arc::get_mut(&mut app.config).unwrap().http.header_timeout = header_timeout;
         let is_tls = tls.is_some();
         app.tls = tls.map(|files| Arc::new(Tls::open(files, Arc::new(SystemClock)).unwrap()));
-        let app = Arc::new(app);
         let free = Listen::Tcp { address: ([127, 0, 0, 1], 0).into(), is_tls };
         let listener = Listener::bind(&free).await.unwrap();
         let url = listener.url().unwrap();
         let address = url.split_once("://").unwrap().1.parse().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let api_tokens = Api::new(Arc::clone(&app), stopped.clone());
-        tokio::spawn(crate::http::serve(vec![listener], app, stopped));
+        let api_tokens = api_of(app, stopped.clone());
+        let served = served(&api_tokens);
+        tokio::spawn(crate::http::serve(vec![listener], served, stopped));
         Self { address, api_tokens, _stop: stop }
     }
 
@@ -347,9 +347,9 @@ async fn who_does_not_finish_its_handshake_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_is_not_taken_does_not_stay() {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let app = Arc::new(app(EmbeddedBroker::in_memory(Options::new("")).unwrap()));
+    let app = app(EmbeddedBroker::in_memory(Options::new("")).unwrap());
     let (stop, stopped) = watch::channel(false);
-    let api = Api::new(app, stopped.clone());
+    let api = api_of(app, stopped.clone());
     let event = |n: usize| {
         let data = "x".repeat(200_000);
         format!(r#"{{"specversion":"1.0","id":"{n}","source":"/s","type":"t","data":"{data}"}}"#)

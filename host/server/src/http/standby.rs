@@ -1,0 +1,72 @@
+//! What a node answers that doesn't own the journal: reads of what is committed, as far as it has come. For
+//! all else it asks the owner, and also where it can't tell itself who asks, or doesn't find what is asked for.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use http::StatusCode;
+use usher_api::{Route, routes};
+
+use super::connections::Caller;
+use super::forward::Forwarder;
+use super::problem::ApiError;
+use super::state::Node;
+use super::{authorized, enter, on_every_node, status};
+
+/// The API of a standby.
+pub(crate) fn standby(node: Node, forwarder: Arc<Forwarder>) -> Router {
+    let here = on_every_node::<Node>().into_iter();
+    let here = here.fold(Router::new(), |router, (route, handler)| {
+        let state = (node.clone(), Arc::clone(&forwarder), route);
+        router.route(route.path, handler.layer(from_fn_with_state(state, read)))
+    });
+    let unready = Arc::clone(&forwarder);
+    here.with_state(node.clone())
+        .route(routes::HEALTH.path, get(async || status::ok()))
+        .route(routes::READINESS.path, get(async move || unready.unready()))
+        .fallback(hand_on)
+        .method_not_allowed_fallback(hand_on)
+        .with_state(forwarder)
+        .layer(from_fn_with_state(node, enter))
+}
+
+/// Reads here, or has the owner do so where that may help.
+async fn read(
+    State((node, forwarder, route)): State<(Node, Arc<Forwarder>, Route)>,
+    Caller(client): Caller,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    forwarder.check(request.headers())?;
+    let is_local = client.origin.is_local;
+    let mut again = Request::new(Body::empty());
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    if node.log.check().is_err() {
+        return Ok(forwarder.answer(again, is_local).await);
+    }
+    let state = State((node, route));
+    let response = authorized(state, Caller(client), request, next).await;
+    let is_answer = match response.status() {
+        StatusCode::BAD_REQUEST => true,
+        status => !status.is_client_error() && !status.is_server_error(),
+    };
+    if is_answer || !forwarder.has_owner() {
+        return Ok(response);
+    }
+    Ok(forwarder.answer(again, is_local).await)
+}
+
+async fn hand_on(
+    State(forwarder): State<Arc<Forwarder>>,
+    Caller(client): Caller,
+    request: Request,
+) -> Response {
+    forwarder.answer(request, client.origin.is_local).await
+}
