@@ -56,7 +56,7 @@ pub struct Subscription {
     pub redact: Vec<String>,
     /// Every match before this sequence is settled or waits for a retry.
     pub cursor: u64,
-    /// Log events not yet scanned, plus ready deliveries not yet leased.
+    /// Log events not yet scanned, plus deliveries that are ready to be leased, for the first time or again.
     pub lag: u64,
     /// Who is held back because `lag` exceeds the limit; absent if it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]

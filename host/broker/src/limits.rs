@@ -95,7 +95,7 @@ pub const STATE_ADDRESS_MAX_BYTES: usize = 8 * 1_024;
 pub const DOCUMENTS_MAX: usize = 16_384;
 
 /// Maximum bytes of a document.
-pub const DOCUMENT_MAX_BYTES: usize = 512 * 1_024;
+pub const DOCUMENT_MAX_BYTES: usize = 1_024 * 1_024;
 
 /// Maximum bytes of all documents.
 pub const DOCUMENTS_MAX_BYTES: usize = 256 * 1_024 * 1_024;

@@ -151,6 +151,11 @@ pub async fn a_starved_delivery_runs_alone(disk: Disk) {
             || lease.delivery.subscription.as_str() != "p/slow")
     );
     assert!(lease_if_any(&broker, "q/other").await.is_some(), "another plugin goes on");
+    let statuses = soon(broker.subscriptions()).await.unwrap();
+    let slow =
+        statuses.iter().find(|status| status.subscription.name.as_str() == "p/slow").unwrap();
+    // The one that waits for its turn isn't forgotten.
+    assert_eq!((slow.lag + slow.in_flight, slow.in_flight < 8), (8, true));
     for lease in &out {
         settle(&broker, lease, Disposition::Release).await;
     }

@@ -174,8 +174,8 @@ pub struct SubscriptionStatus {
     pub first: u64,
     /// Every matching event before this sequence is settled or waits for a retry.
     pub cursor: u64,
-    /// Backlog: events of the log it hasn't handed out or skipped, plus granted deliveries that are
-    /// not leased yet.
+    /// Backlog: events of the log it hasn't handed out or skipped, plus deliveries that were handed out and
+    /// are to be leased again, as after a state conflict or a restart.
     pub lag: u64,
     /// What it blocks because it is too far behind.
     pub holds_back: Option<Backpressure>,

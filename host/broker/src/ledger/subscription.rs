@@ -622,6 +622,12 @@ impl Sub {
         lowest.into_iter().flatten().min()
     }
 
+    /// Deliveries that were handed out before and are about to be again, as after a conflict or a restart.
+    fn put_back_now(&self) -> usize {
+        let is_retry = |sequence: &&u64| self.retries.contains_key(sequence);
+        self.open.len() + self.again.iter().filter(|sequence| !is_retry(sequence)).count()
+    }
+
     /// Status for operators. An offered delivery is pending until it is leased, not in flight.
     pub(super) fn status(&self, last: u64) -> SubscriptionStatus {
         let next = self.next(last);
@@ -638,7 +644,7 @@ impl Sub {
             subscription: Arc::clone(&self.row.subscription),
             first: self.row.first,
             cursor: lowest.into_iter().flatten().min().unwrap_or(next).min(next),
-            lag: self.lag(last) + offered as u64,
+            lag: self.lag(last) + (offered + self.put_back_now()) as u64,
             holds_back: None,
             held_back_by: None,
             in_flight: self.in_flight.saturating_sub(offered) as u64,
