@@ -238,6 +238,30 @@ fn a_standby_answers_reads_by_itself() -> Result<()> {
     second.stop()
 }
 
+/// What is known of plugins goes with the journal, and a standby has the versions that may have to be rolled
+/// back to.
+#[test]
+fn what_is_known_of_plugins_is_there_for_the_next_owner() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let (a, b) = (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?);
+    let first = owner(&a)?;
+    let second = standby(&b)?;
+    let emit = first.client().plugin("emit")?.context("no plugin")?;
+    let digest = emit["digest"].as_str().context("no digest")?;
+    let kept = b.data().join(format!("plugins/emit.{digest}.wasm"));
+    wait_for("the standby to keep the version", || Ok(kept.exists().then_some(())))?;
+    assert_eq!(second.client().post("/plugins/emit/pause")?.status, 200);
+    first.kill()?;
+    let client = second.client();
+    wait_for("the standby to take over", || Ok(client.is_ready().then_some(())))?;
+    client.wait_for_plugin("emit", "paused")?;
+    let history = client.get_json("/plugins/emit/history")?;
+    assert_eq!(history["history"][0]["digest"], emit["digest"], "{history}");
+    assert_eq!(client.post("/plugins/emit/resume")?.status, 200);
+    serves(client)?;
+    second.stop()
+}
+
 /// An owner that is stopped for a while, and then goes on as if nothing had been, changes nothing.
 #[test]
 fn an_owner_that_was_overtaken_ends() -> Result<()> {

@@ -28,6 +28,7 @@ pub const VERSION: &str = match option_env!("USHER_VERSION") {
 
 pub use executor::Executor;
 pub use link::Asks;
+pub use loading::fetch_component;
 pub use nodes::{NODES_MAX, NodeStatus, Nodes};
 pub use report::{PluginThere, Report};
 pub use spread::Spread;

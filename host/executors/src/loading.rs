@@ -184,7 +184,7 @@ async fn load(
         );
         return Err(Problem::Lasting(words));
     }
-    let bytes = fetch(link, from, plugin, *digest).await.map_err(Problem::Passing)?;
+    let bytes = fetch_component(link, from, plugin, *digest).await.map_err(Problem::Passing)?;
     let lasting = |reason: String| Problem::Lasting(reason);
     let file = format!("{plugin}.wasm");
     let loaded = runtime.load(bytes, &file, CompileBudget::Patient).await;
@@ -209,8 +209,11 @@ async fn load(
     Ok(Kept::Ready { listener, turns, reads_stores })
 }
 
-/// The bytes of a component, as its digest says.
-async fn fetch(
+/// The bytes of a component that the node `from` keeps, as its digest says.
+///
+/// # Errors
+/// In words: it can't be had now.
+pub async fn fetch_component(
     link: &dyn Asks,
     from: &str,
     plugin: &PluginName,

@@ -1,7 +1,6 @@
-//! Operator actions on installed plugins: recorded in the audit log, persisted for the next start,
-//! and only then applied.
+//! Operator actions on installed plugins: recorded in the audit log and persisted, in one commit, and
+//! only then applied.
 
-use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -30,12 +29,9 @@ pub enum ControlError {
     /// It has no effect, or conflicts with the plugin's current state.
     #[error("{0}")]
     Conflict(String),
-    /// It could not be recorded in the audit log.
+    /// It could not be made durable.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// It could not be persisted for the next start.
-    #[error("the data folder can't be written to: {0}")]
-    Disk(#[from] io::Error),
 }
 
 impl Control {
@@ -56,24 +52,14 @@ impl Control {
     /// See [`ControlError`]; nothing has changed then.
     pub async fn rollback(&self, by: &Actor, name: &PluginName) -> Result<Standing, ControlError> {
         self.standing(name)?;
-        self.record(by, name, PluginChange::Rollback).await?;
+        let recorded = Operation::Record(of(name, PluginChange::Rollback));
+        self.broker.operate(by, recorded).await?;
         let (answer, answered) = oneshot::channel();
         let request = RollbackRequest { name: name.clone(), answer };
         let closed = || ControlError::Broker(BrokerError::Closed);
         self.rollbacks.send(request).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?.map_err(ControlError::Conflict)?;
         self.standing(name)
-    }
-
-    /// Records a change in the audit log before it is made.
-    async fn record(
-        &self,
-        by: &Actor,
-        plugin: &PluginName,
-        change: PluginChange,
-    ) -> Result<(), BrokerError> {
-        let change = Change::Plugin { plugin: plugin.clone(), change };
-        self.broker.operate(by, Operation::Record(change)).await.map(drop)
     }
 
     /// The persistent records of all plugins.
@@ -117,8 +103,8 @@ impl Control {
         if self.standing(name)?.quarantine.is_none() {
             return Err(ControlError::Conflict(format!("plugin {name} is not quarantined")));
         }
-        self.record(by, name, PluginChange::Release).await?;
-        self.records.change(name, |record| record.quarantine = None).await?;
+        let change = Some((by, of(name, PluginChange::Release)));
+        self.records.change_by(change, name, |record| record.quarantine = None).await?;
         self.router.release(name);
         tracing::info!(plugin = %name, %by, "plugin released from quarantine");
         self.standing(name)
@@ -135,8 +121,8 @@ impl Control {
             let is = if is_paused { "is paused already" } else { "is not paused" };
             return Err(ControlError::Conflict(format!("plugin {name} {is}")));
         }
-        self.record(by, name, change).await?;
-        self.records.change(name, |record| record.is_paused = is_paused).await?;
+        let change = Some((by, of(name, change)));
+        self.records.change_by(change, name, |record| record.is_paused = is_paused).await?;
         self.router.pause(name, is_paused);
         tracing::info!(plugin = %name, is_paused, %by, "plugin paused or resumed");
         self.standing(name)
@@ -146,4 +132,8 @@ impl Control {
         let standing = self.router.standings().remove(name);
         standing.ok_or_else(|| ControlError::NoPlugin(name.clone()))
     }
+}
+
+fn of(plugin: &PluginName, change: PluginChange) -> Change {
+    Change::Plugin { plugin: plugin.clone(), change }
 }

@@ -24,6 +24,7 @@ mod report;
 pub mod sandbox;
 mod sinks;
 mod subscriptions;
+mod versions;
 mod watch;
 
 pub use check::{FileCheck, check_folder};
@@ -32,7 +33,8 @@ pub use folder::Stamp;
 pub use install::{Installer, emission_limits};
 pub use outcome::HistoryEntry;
 pub use reconciler::{ROLLBACKS_QUEUED_MAX, Reconciler, RollbackRequest};
-pub use records::PluginRecords;
+pub use records::{PluginRecords, wanted_versions};
 pub use refusal_cache::RefusalCache;
 pub use registry::Registry;
 pub use sinks::Sinks;
+pub use versions::KeptVersions;

@@ -1,12 +1,11 @@
 //! Persists what the router decides by itself, and publishes it as events.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use usher_broker::Deliveries;
+use usher_broker::{BrokerError, Deliveries};
 use usher_event::PluginName;
 use usher_router::{Quarantine, Router};
 
@@ -44,7 +43,7 @@ impl Recorder {
         }
     }
 
-    async fn look(&self) -> io::Result<()> {
+    async fn look(&self) -> Result<(), BrokerError> {
         let standings = self.router.standings();
         // Persist everything before publishing, which waits while the broker is full.
         for (name, standing) in &standings {
@@ -79,7 +78,11 @@ impl Recorder {
         Ok(())
     }
 
-    async fn report_rollback(&self, name: &PluginName, rollback: &Rollback) -> io::Result<()> {
+    async fn report_rollback(
+        &self,
+        name: &PluginName,
+        rollback: &Rollback,
+    ) -> Result<(), BrokerError> {
         let Some(event) = report::rolled_back(name, rollback) else { return Ok(()) };
         if !report::publish(&*self.broker, event).await {
             return Ok(());
@@ -92,7 +95,7 @@ impl Recorder {
         self.records.change(name, reported).await
     }
 
-    async fn report(&self, name: &PluginName, quarantine: &Quarantine) -> io::Result<()> {
+    async fn report(&self, name: &PluginName, quarantine: &Quarantine) -> Result<(), BrokerError> {
         let kept = self.records.record(name).quarantine;
         if kept.is_none_or(|kept| kept.is_reported || !kept.is(quarantine)) {
             return Ok(());

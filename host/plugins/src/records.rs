@@ -1,33 +1,33 @@
-//! Per-plugin records that survive restarts, in the folder `plugins` of the data folder: one small
-//! JSON file per plugin, and the bytes of the versions that can be rolled back to. A file is
-//! replaced atomically and fsynced before the record in memory changes.
-//!
-//! This is not the store: an unreadable file is logged, and its plugin starts with an empty record.
+//! Per-plugin records that survive restarts and takeovers: a document of the journal for each, which is
+//! durable before the record in memory changes. An unreadable one is logged, and its plugin starts with an
+//! empty record. The bytes of the versions that they name are in files: see [`KeptVersions`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use usher_broker::{make_folder, replace_file};
+use tokio::task::spawn_blocking;
+use usher_broker::{
+    Actor, Broker, BrokerError, Change, DOCUMENT_MAX_BYTES, Document, Log, Operation,
+};
 use usher_event::{Digest, FailureClass, PluginName, text};
 use usher_router::{FailedTrial, Quarantine};
 
 use super::outcome::{HistoryEntry, Outcome};
+use super::versions::KeptVersions;
 
-/// Format version of the files.
+/// What the names of the documents begin with.
+const DOCUMENTS: &str = "plugins/";
+/// Format version of the documents.
 const VERSION: u32 = 1;
-/// Limit on the bytes read of a file.
-const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// Limit on the history entries of one plugin.
 pub(crate) const HISTORY_MAX: usize = 100;
-/// Attempts to copy a plugin whose versions change during the copy.
-const COPY_TRIES_MAX: u32 = 5;
 /// Limit on a stored reason.
 const REASON_MAX_BYTES: usize = 1024;
 
@@ -71,6 +71,25 @@ impl Record {
             other => other,
         };
         self.history.push_back(HistoryEntry { outcome, ..past });
+    }
+
+    /// The versions that can be rolled back to.
+    fn versions(&self) -> impl Iterator<Item = Digest> + use<> {
+        [self.good, self.before].into_iter().flatten()
+    }
+
+    fn read(text: &[u8]) -> io::Result<Self> {
+        let record: Self = serde_json::from_slice(text)?;
+        match record.v {
+            VERSION => Ok(record),
+            other => Err(io::Error::other(format!("it is of version {other}, this one reads 1"))),
+        }
+    }
+
+    fn document(&self, name: &PluginName) -> Document {
+        // Names, numbers and texts: nothing that JSON can't have.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        Document { name: format!("{DOCUMENTS}{name}").into(), content: Some(Bytes::from(text)) }
     }
 
     /// Marks a version as good; the former good one becomes `before`.
@@ -164,47 +183,52 @@ impl KeptQuarantine {
 
 /// The records of all plugins, including removed ones.
 pub struct PluginRecords {
-    /// `None`: in memory only.
-    folder: Option<PathBuf>,
+    broker: Arc<dyn Broker>,
+    versions: KeptVersions,
     records: Mutex<BTreeMap<PluginName, Record>>,
-    /// Held while a file is written, so that files and records change in the same order.
+    /// Held while a record is written, so that journal and memory change in the same order, and while
+    /// versions are kept or swept.
     writing: tokio::sync::Mutex<()>,
     changes: watch::Sender<u64>,
 }
 
 impl PluginRecords {
-    /// Reads the records of a data folder.
+    /// Reads the records in the journal. Those that an earlier version has left in the data folder move there
+    /// first.
     ///
     /// # Errors
-    /// The folder can't be created or listed.
-    pub fn open(data: &Path) -> io::Result<Self> {
-        let folder = data.join("plugins");
-        make_folder(&folder)?;
-        let mut records = BTreeMap::new();
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let Some(name) = name_of(&path) else { continue };
-            match read(&path) {
-                Ok(record) => drop(records.insert(name, record)),
-                Err(error) => tracing::error!(
-                    plugin = %name,
-                    file = %path.display(),
-                    %error,
-                    "what was kept of a plugin can't be read; it begins anew"
-                ),
+    /// The data folder can't be used, or the journal.
+    pub async fn open(data: &Path, broker: Arc<dyn Broker>) -> anyhow::Result<Self> {
+        let data = data.to_owned();
+        let opened = spawn_blocking(move || {
+            let versions = KeptVersions::open(&data)?;
+            Ok::<_, io::Error>((versions, left_in(&data.join("plugins"))?))
+        });
+        let (versions, left) = opened.await??;
+        let known = read_all(&broker.documents(DOCUMENTS).await?);
+        let records = Self::new(broker, versions, known);
+        for (name, record, path) in left {
+            let is_known = records.records().contains_key(&name);
+            if !is_known {
+                records.change(&name, |new| *new = record).await?;
             }
+            spawn_blocking(move || fs::remove_file(path)).await??;
         }
-        Ok(Self::new(Some(folder), records))
+        Ok(records)
     }
 
-    /// Keeps records in memory only, for tests.
-    pub fn in_memory() -> Self {
-        Self::new(None, BTreeMap::new())
+    /// Without records, and keeps no versions; for tests.
+    pub fn empty(broker: Arc<dyn Broker>) -> Self {
+        Self::new(broker, KeptVersions::nowhere(), BTreeMap::new())
     }
 
-    fn new(folder: Option<PathBuf>, records: BTreeMap<PluginName, Record>) -> Self {
-        let writing = tokio::sync::Mutex::default();
-        Self { folder, records: Mutex::new(records), writing, changes: watch::Sender::new(0) }
+    fn new(
+        broker: Arc<dyn Broker>,
+        versions: KeptVersions,
+        records: BTreeMap<PluginName, Record>,
+    ) -> Self {
+        let (writing, changes) = (tokio::sync::Mutex::default(), watch::Sender::new(0));
+        Self { broker, versions, records: Mutex::new(records), writing, changes }
     }
 
     /// Notifies of every change of a record.
@@ -229,48 +253,20 @@ impl PluginRecords {
     /// # Errors
     /// The disk can't be written or listed.
     pub async fn keep(&self, name: &PluginName, digest: Digest, bytes: Bytes) -> io::Result<()> {
-        let Some(folder) = self.folder.clone() else { return Ok(()) };
         // The sweep of a concurrent change would remove these bytes.
         let _writing = self.writing.lock().await;
-        let (name, record) = (name.clone(), self.record(name));
-        let kept = tokio::task::spawn_blocking(move || {
-            let file = bytes_file(&name, digest);
-            if !folder.join(&file).exists() {
-                replace_file(&folder, &file, &bytes)?;
-            }
-            Self::sweep(&folder, &name, &record, Some(digest))
+        let (versions, name) = (self.versions.clone(), name.clone());
+        let wanted: Vec<_> = self.record(&name).versions().chain([digest]).collect();
+        let kept = spawn_blocking(move || {
+            versions.keep(&name, digest, &bytes)?;
+            versions.sweep(&name, &wanted)
         });
         kept.await.map_err(io::Error::other).flatten()
     }
 
     /// Path of the stored bytes of a version, if there are any.
     pub fn kept(&self, name: &PluginName, digest: Digest) -> Option<PathBuf> {
-        let path = self.folder.as_ref()?.join(bytes_file(name, digest));
-        path.exists().then_some(path)
-    }
-
-    /// Removes stored bytes that can't be rolled back to, except `present`, which may become good.
-    fn sweep(
-        folder: &Path,
-        name: &PluginName,
-        record: &Record,
-        present: Option<Digest>,
-    ) -> io::Result<()> {
-        let wanted: Vec<String> = [record.good, record.before, present]
-            .into_iter()
-            .flatten()
-            .map(|digest| bytes_file(name, digest))
-            .collect();
-        let prefix = format!("{name}.");
-        for entry in fs::read_dir(folder)? {
-            let file = entry?.file_name();
-            let Some(file) = file.to_str() else { continue };
-            let is_own = file.starts_with(&prefix) && file.ends_with(".wasm");
-            if is_own && !wanted.iter().any(|wanted| wanted == file) {
-                fs::remove_file(folder.join(file))?;
-            }
-        }
-        Ok(())
+        self.versions.path(name, digest)
     }
 
     /// The record of a plugin; empty if there is none.
@@ -281,89 +277,71 @@ impl PluginRecords {
     /// Changes the record of a plugin; returns once it is fsynced.
     ///
     /// # Errors
-    /// The disk can't be written, and the record is unchanged.
+    /// The journal can't be written to, and the record is unchanged.
     pub async fn change(
         &self,
         name: &PluginName,
         change: impl FnOnce(&mut Record),
-    ) -> io::Result<()> {
+    ) -> Result<(), BrokerError> {
+        self.change_by(None, name, change).await
+    }
+
+    /// The same, and records the operator's action that it comes of in the same commit.
+    ///
+    /// # Errors
+    /// The journal can't be written to, and the record is unchanged.
+    pub async fn change_by(
+        &self,
+        by: Option<(&Actor, Change)>,
+        name: &PluginName,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), BrokerError> {
         let _writing = self.writing.lock().await;
         let before = self.record(name);
         let mut record = Record { v: VERSION, ..before.clone() };
         change(&mut record);
-        if record == before {
+        if record == before && by.is_none() {
             return Ok(());
         }
-        if let Some(folder) = self.folder.clone() {
-            let (name, record) = (name.clone(), record.clone());
-            let of = |record: &Record| {
-                (record.good, record.before, record.off.as_ref().map(|off| off.digest))
-            };
-            let is_swept = of(&record) != of(&before);
-            let written = tokio::task::spawn_blocking(move || {
-                write(&folder, &name, &record)?;
-                if is_swept { Self::sweep(&folder, &name, &record, None) } else { Ok(()) }
-            });
-            let written = written.await;
-            written.map_err(io::Error::other).flatten()?;
+        let documents = vec![record.document(name)];
+        match by {
+            None => self.broker.keep(documents).await?,
+            Some((actor, change)) => {
+                self.broker.operate(actor, Operation::Keep(change, documents)).await?;
+            }
         }
+        let off = |record: &Record| record.off.as_ref().map(|off| off.digest);
+        let is_swept = record.versions().ne(before.versions()) || off(&record) != off(&before);
+        let wanted: Vec<_> = record.versions().collect();
         self.records().insert(name.clone(), record);
         self.changes.send_modify(|count| *count += 1);
+        if is_swept {
+            let (versions, name) = (self.versions.clone(), name.clone());
+            let swept = spawn_blocking(move || versions.sweep(&name, &wanted));
+            if let Err(error) = swept.await.map_err(io::Error::other).flatten() {
+                tracing::warn!(%error, "versions of plugins that aren't needed any more can't be removed");
+            }
+        }
         Ok(())
     }
 
-    /// Copies all records and stored bytes into another data folder, which must not have any yet;
-    /// returns the number of bytes written. Each plugin's record and bytes are consistent. Changes
-    /// don't wait for the copy. Blocks on the disk: not for executors.
+    /// Copies the versions that records name to another data folder, which must not have any yet; returns the
+    /// number of bytes. One that becomes good meanwhile may be missing. Blocks on the disk: not for
+    /// executors.
     ///
     /// # Errors
-    /// A disk fails, or a plugin's versions change faster than they can be copied.
-    pub fn copy_to(&self, data: &Path) -> io::Result<u64> {
-        let Some(from) = &self.folder else { return Ok(0) };
-        let to = data.join("plugins");
-        fs::create_dir(&to)?;
-        let names: Vec<_> = self.records().keys().cloned().collect();
+    /// A disk fails, or there are some already.
+    pub fn copy_versions_to(&self, data: &Path) -> io::Result<u64> {
+        fs::create_dir(data.join("plugins"))?;
+        let to = KeptVersions::open(data)?;
+        let records = self.records().clone();
         let mut sum_bytes = 0;
-        for name in names {
-            let copied = self.copy_plugin(from, &to, &name);
-            let words = |error| io::Error::other(format!("what is kept of plugin {name}: {error}"));
+        for (name, digest) in versions_of(&records) {
+            let copied = self.versions.copy(&name, digest, &to);
+            let words = |error| io::Error::other(format!("a version of plugin {name}: {error}"));
             sum_bytes += copied.map_err(words)?;
         }
         Ok(sum_bytes)
-    }
-
-    fn copy_plugin(&self, from: &Path, to: &Path, name: &PluginName) -> io::Result<u64> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let record = self.record(name);
-            let mut sum_bytes = 0;
-            for digest in [record.good, record.before].into_iter().flatten() {
-                let file = bytes_file(name, digest);
-                match fs::read(from.join(&file)) {
-                    Ok(bytes) => {
-                        replace_file(to, &file, &bytes)?;
-                        sum_bytes += bytes.len() as u64;
-                    }
-                    // Never kept, or swept since the record was read.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            // A change in progress may be sweeping bytes: wait for it before comparing.
-            let now = {
-                let _writing = self.writing.blocking_lock();
-                self.record(name)
-            };
-            if (now.good, now.before) == (record.good, record.before) {
-                write(to, name, &record)?;
-                Self::sweep(to, name, &record, None)?;
-                return Ok(sum_bytes);
-            }
-            if tries == COPY_TRIES_MAX {
-                return Err(io::Error::other("its versions change too fast; try again"));
-            }
-        }
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<PluginName, Record>> {
@@ -371,38 +349,77 @@ impl PluginRecords {
     }
 }
 
-fn bytes_file(name: &PluginName, digest: Digest) -> String {
-    // Unambiguous: plugin names contain no dot.
-    format!("{name}.{digest}.wasm")
+/// The versions that a node keeps which has this log, since they may have to be rolled back to.
+///
+/// # Errors
+/// It can't be read.
+pub async fn wanted_versions(log: &dyn Log) -> Result<Vec<(PluginName, Digest)>, BrokerError> {
+    Ok(versions_of(&read_all(&log.documents(DOCUMENTS).await?)))
+}
+
+fn versions_of(records: &BTreeMap<PluginName, Record>) -> Vec<(PluginName, Digest)> {
+    let of = |(name, record): (&PluginName, &Record)| {
+        let versions: Vec<_> = record.versions().collect();
+        versions.into_iter().map(|digest| (name.clone(), digest)).collect::<Vec<_>>()
+    };
+    records.iter().flat_map(of).collect()
 }
 
 fn cut(reason: &str) -> String {
     text::head(reason, REASON_MAX_BYTES).to_owned()
 }
 
-/// The plugin of a record's file; `None` for other files.
-fn name_of(path: &Path) -> Option<PluginName> {
-    path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()
-}
-
-fn read(path: &Path) -> io::Result<Record> {
-    let mut text = String::new();
-    File::open(path)?.take(FILE_MAX_BYTES).read_to_string(&mut text)?;
-    let record: Record = serde_json::from_str(&text)?;
-    match record.v {
-        VERSION => Ok(record),
-        other => Err(io::Error::other(format!("it is of version {other}, this one reads 1"))),
+/// The records among documents.
+fn read_all(documents: &BTreeMap<Box<str>, Bytes>) -> BTreeMap<PluginName, Record> {
+    let mut records = BTreeMap::new();
+    for (document, content) in documents {
+        let name = document.strip_prefix(DOCUMENTS).and_then(|name| name.parse().ok());
+        let Some(name) = name else { continue };
+        match Record::read(content) {
+            Ok(record) => drop(records.insert(name, record)),
+            Err(error) => tracing::error!(
+                plugin = %name,
+                document,
+                %error,
+                "what was kept of a plugin can't be read; it begins anew"
+            ),
+        }
     }
+    records
 }
 
-fn write(folder: &Path, name: &PluginName, record: &Record) -> io::Result<()> {
-    let text = serde_json::to_vec(record)?;
-    replace_file(folder, &format!("{name}.json"), &text)
+/// Records that an earlier version has left in this folder, with their files.
+fn left_in(folder: &Path) -> io::Result<Vec<(PluginName, Record, PathBuf)>> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let file = path.file_name().and_then(|name| name.to_str());
+        let name = file.and_then(|file| file.strip_suffix(".json")?.parse().ok());
+        let Some(name) = name else { continue };
+        match read_file(&path) {
+            Ok(record) => left.push((name, record, path)),
+            Err(error) => tracing::error!(
+                plugin = %name,
+                file = %path.display(),
+                %error,
+                "what was kept of a plugin can't be read; it begins anew"
+            ),
+        }
+    }
+    Ok(left)
+}
+
+fn read_file(path: &Path) -> io::Result<Record> {
+    let mut text = Vec::new();
+    File::open(path)?.take(DOCUMENT_MAX_BYTES as u64).read_to_end(&mut text)?;
+    Record::read(&text)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use usher_broker::{
+        EmbeddedBroker, Lifecycle as _, MemoryDisk, Operator as _, Options, PluginChange,
+    };
 
     use super::*;
 
@@ -417,17 +434,28 @@ mod tests {
         }
     }
 
+    fn broker(disk: &MemoryDisk) -> Arc<EmbeddedBroker> {
+        EmbeddedBroker::on(disk, Options::new("")).unwrap()
+    }
+
     #[tokio::test]
     async fn what_was_changed_is_there_after_a_restart() {
-        let data = tempfile::tempdir().unwrap();
-        let (echo, other) = ("echo".parse().unwrap(), "other".parse().unwrap());
-        let records = PluginRecords::open(data.path()).unwrap();
+        let (data, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let (echo, other): (PluginName, PluginName) =
+            ("echo".parse().unwrap(), "other".parse().unwrap());
+        let before = broker(&disk);
+        let records = PluginRecords::open(data.path(), before.clone()).await.unwrap();
         let kept = KeptQuarantine::new(&quarantine());
         records.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
-        records.change(&other, |record| record.is_paused = true).await.unwrap();
-        // Left behind by a crash.
-        fs::write(data.path().join("plugins/echo.json.new"), "half").unwrap();
-        let records = PluginRecords::open(data.path()).unwrap();
+        let change = Change::Plugin { plugin: other.clone(), change: PluginChange::Pause };
+        let by = Actor::named("ops");
+        let paused = |record: &mut Record| record.is_paused = true;
+        records.change_by(Some((&by, change)), &other, paused).await.unwrap();
+        assert_eq!(before.audit(None, 10).await.unwrap().len(), 1);
+        drop(records);
+        before.close().await.unwrap();
+        drop(before);
+        let records = PluginRecords::open(data.path(), broker(&disk)).await.unwrap();
         let kept = records.record(&echo).quarantine.unwrap();
         assert_eq!((kept.quarantine(), kept.is_reported), (quarantine(), false));
         assert!(records.record(&other).is_paused);
@@ -436,55 +464,86 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_not_be_read_begins_anew_and_what_can_not_be_written_is_not_so() {
-        let data = tempfile::tempdir().unwrap();
-        let name = "echo".parse().unwrap();
+        let (data, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let (name, broker) = ("echo".parse().unwrap(), broker(&disk));
         for text in ["", "{", r#"{"v":2}"#, "[]"] {
-            fs::create_dir_all(data.path().join("plugins")).unwrap();
-            fs::write(data.path().join("plugins/echo.json"), text).unwrap();
-            let records = PluginRecords::open(data.path()).unwrap();
+            let content = Some(Bytes::from_static(text.as_bytes()));
+            let document = Document { name: "plugins/echo".into(), content };
+            broker.keep(vec![document]).await.unwrap();
+            let records = PluginRecords::open(data.path(), broker.clone()).await.unwrap();
             assert_eq!(records.record(&name), Record::default(), "{text}");
         }
-        let records = PluginRecords::open(data.path()).unwrap();
-        fs::remove_dir_all(data.path()).unwrap();
+        let records = PluginRecords::open(data.path(), broker.clone()).await.unwrap();
+        broker.close().await.unwrap();
         assert!(records.change(&name, |record| record.is_paused = true).await.is_err());
         assert!(!records.record(&name).is_paused);
     }
 
     #[tokio::test]
-    async fn a_copy_has_the_records_and_the_bytes_they_name() {
-        let data = tempfile::tempdir().unwrap();
-        let (echo, other): (PluginName, PluginName) =
-            ("echo".parse().unwrap(), "other".parse().unwrap());
-        let records = PluginRecords::open(data.path()).unwrap();
+    async fn files_of_an_earlier_version_move_into_the_journal() {
+        let (data, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let folder = data.path().join("plugins");
+        let paused = Record { v: VERSION, is_paused: true, ..Record::default() };
+        let text = serde_json::to_vec(&paused).unwrap();
+        fs::create_dir(&folder).unwrap();
+        for (file, text) in [
+            ("echo.json", &text[..]),
+            ("known.json", &text),
+            ("broken.json", b"{"),
+            // Left behind by a crash.
+            ("echo.json.new", b"half"),
+        ] {
+            fs::write(folder.join(file), text).unwrap();
+        }
+        let broker = broker(&disk);
+        let known: PluginName = "known".parse().unwrap();
+        let document = Record { v: VERSION, ..Record::default() }.document(&known);
+        broker.keep(vec![document]).await.unwrap();
+        let records = PluginRecords::open(data.path(), broker.clone()).await.unwrap();
+        assert!(records.record(&"echo".parse().unwrap()).is_paused);
+        assert!(!records.record(&known).is_paused, "what the journal has counts");
+        assert_eq!(records.record(&"broken".parse().unwrap()), Record::default());
+        assert!(!folder.join("echo.json").exists() && !folder.join("known.json").exists());
+        let records = PluginRecords::open(data.path(), broker).await.unwrap();
+        assert!(records.record(&"echo".parse().unwrap()).is_paused);
+    }
+
+    #[tokio::test]
+    async fn the_versions_that_records_name_are_kept_and_copied() {
+        let (data, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let echo: PluginName = "echo".parse().unwrap();
+        let broker = broker(&disk);
+        let records = PluginRecords::open(data.path(), broker.clone()).await.unwrap();
         let versions = [&b"one"[..], b"two", b"three"];
         for bytes in versions {
             let digest = Digest::of(bytes);
             records.keep(&echo, digest, Bytes::from_static(bytes)).await.unwrap();
             records.change(&echo, |record| record.mark_good(digest)).await.unwrap();
         }
+        let wanted = [(echo.clone(), Digest::of(b"three")), (echo.clone(), Digest::of(b"two"))];
+        assert_eq!(wanted_versions(&*broker).await.unwrap(), wanted);
         // On trial: no record names it.
         let trial = Digest::of(b"four");
         records.keep(&echo, trial, Bytes::from_static(b"four")).await.unwrap();
-        let kept = KeptQuarantine::new(&quarantine());
-        records.change(&echo, |record| record.quarantine = Some(kept)).await.unwrap();
-        records.change(&other, |record| record.is_paused = true).await.unwrap();
+        assert!(records.kept(&echo, trial).is_some());
 
         let copy = tempfile::tempdir().unwrap();
         let records = Arc::new(records);
         let copy_to = async || {
             let (records, to) = (Arc::clone(&records), copy.path().to_owned());
-            tokio::task::spawn_blocking(move || records.copy_to(&to)).await.unwrap()
+            spawn_blocking(move || records.copy_versions_to(&to)).await.unwrap()
         };
         assert_eq!(copy_to().await.unwrap(), 3 + 5);
-        let copied = PluginRecords::open(copy.path()).unwrap();
-        for name in [&echo, &other] {
-            assert_eq!(copied.record(name), records.record(name));
-        }
+        let copied = KeptVersions::open(copy.path()).unwrap();
         for (bytes, is_there) in [(versions[0], false), (versions[1], true), (versions[2], true)] {
-            let kept = copied.kept(&echo, Digest::of(bytes));
-            assert_eq!(kept.map(|path| fs::read(path).unwrap()), is_there.then(|| bytes.to_vec()));
+            for kept in
+                [records.kept(&echo, Digest::of(bytes)), copied.path(&echo, Digest::of(bytes))]
+            {
+                let kept = kept.map(|path| fs::read(path).unwrap());
+                assert_eq!(kept, is_there.then(|| bytes.to_vec()));
+            }
         }
-        assert!(copied.kept(&echo, trial).is_none());
+        assert!(copied.path(&echo, trial).is_none());
         assert!(copy_to().await.is_err(), "there is something already");
     }
 }

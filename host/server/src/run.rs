@@ -8,6 +8,7 @@ mod closing;
 mod memory;
 mod reload;
 pub(crate) mod standby;
+mod versions;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -288,8 +289,7 @@ async fn serve(
         // What keeps the journal may have gone just now.
         () = signals.next() => return Ok(Ended::With(EXIT_FAILED)),
     }
-    let data = config.data.clone();
-    let records = tokio::task::spawn_blocking(move || PluginRecords::open(&data)).await?;
+    let records = PluginRecords::open(&config.data, Arc::clone(&broker)).await;
     let records = Arc::new(records.context("can't read what is kept of plugins")?);
     if let Err(error) = read_access(&access, &*broker, &config).await {
         broker.close().await?;

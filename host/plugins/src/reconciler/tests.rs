@@ -54,7 +54,7 @@ impl World {
         let registry = Arc::new(Registry::new(Arc::clone(&router)));
         let runtime = Runtime::new(RuntimeOptions { max_instances: 20, ..Default::default() });
         let data = tempfile::tempdir().unwrap();
-        let records = Arc::new(PluginRecords::open(data.path()).unwrap());
+        let records = Arc::new(PluginRecords::open(data.path(), broker.clone()).await.unwrap());
         let installer = Installer::new(
             Arc::new(runtime.unwrap()),
             Arc::clone(&router),

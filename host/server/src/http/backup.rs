@@ -21,7 +21,7 @@ pub(super) async fn make(
     Params(target): Params<BackupQuery>,
 ) -> Result<Json<Backup>, ApiError> {
     let kept = api.running.control.kept();
-    let beside = Box::new(move |folder: &Path| kept.copy_to(folder));
+    let beside = Box::new(move |folder: &Path| kept.copy_versions_to(folder));
     let change = Change::Backup { folder: target.folder.clone() };
     api.running.broker.operate(&identity.actor, Operation::Record(change)).await?;
     let (to, base) = (target.folder.into(), target.base.map(PathBuf::from));

@@ -180,7 +180,6 @@ impl From<ControlError> for ApiError {
             ControlError::Broker(error) => error.into(),
             error @ ControlError::NoPlugin(_) => Self::not_found(error.to_string()),
             error @ ControlError::Conflict(_) => Self::conflict(error.to_string()),
-            error @ ControlError::Disk(_) => Self::internal(error.to_string()),
         }
     }
 }

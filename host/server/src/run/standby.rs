@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby, StandbyLog};
@@ -22,6 +23,7 @@ use usher_jetstream::{JetStreamJournal, JetStreamOptions, Owner};
 use usher_journal::JournalError;
 use usher_runtime::Runtime;
 
+use super::versions::Versions;
 use crate::access::Access;
 
 /// How long a standby gathers records before it takes them in: the tables of one that takes in each by
@@ -80,6 +82,8 @@ pub(super) struct Answers {
     pub(super) access: Arc<Access>,
     /// Where this node listens.
     pub(super) places: Vec<Listen>,
+    /// Counts changes of what is kept in the journal as documents.
+    changes: watch::Sender<u64>,
     /// The journal, once it is open.
     journal: Mutex<Weak<JetStreamJournal>>,
 }
@@ -87,7 +91,8 @@ pub(super) struct Answers {
 impl Answers {
     pub(super) fn new(access: Arc<Access>, places: Vec<Listen>) -> anyhow::Result<Arc<Self>> {
         let log = Arc::new(StandbyLog::new().map_err(|error| anyhow!("{error}"))?);
-        Ok(Arc::new(Self { log, access, places, journal: Mutex::default() }))
+        let (changes, journal) = Default::default();
+        Ok(Arc::new(Self { log, access, places, changes, journal }))
     }
 
     /// The owner of the journal, as far as this node knows.
@@ -103,7 +108,7 @@ pub(super) async fn own(
     answers: &Answers,
     plugins: &PluginRunner,
 ) -> anyhow::Result<Owned> {
-    let mut is_first = true;
+    let (data, mut is_first) = (options.data.clone(), true);
     loop {
         let (options, place, url) = (options.clone(), place.clone(), place.url.clone());
         let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
@@ -116,9 +121,16 @@ pub(super) async fn own(
         let standby = standby.with_log(&answers.log);
         let executor = plugins.executor(&standby, &journal, url.clone())?;
         let questions = journal.link().questions().await?;
+        let versions = Versions {
+            data: data.clone(),
+            runtime: &plugins.runtime,
+            log: &*answers.log,
+            journal: &journal,
+        };
         let standby = tokio::select! {
             standby = follow(standby, &journal, answers) => standby?,
             never = Arc::clone(&executor).run(questions) => match never {},
+            never = versions.follow(answers.changes.subscribe()) => match never {},
         };
         executor.end().await;
         drop(executor);
@@ -261,6 +273,7 @@ async fn follow(
         if has_changed || !has_read {
             answers.access.read(&*answers.log).await?;
             answers.access.check_places(&answers.places)?;
+            answers.changes.send_modify(|count| *count += 1);
             has_read = true;
         }
         tokio::select! {

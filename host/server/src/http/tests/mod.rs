@@ -45,7 +45,7 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         ..Flags::default()
     };
     let router = Arc::new(Router::new(broker.clone(), Handle::current()));
-    let records = Arc::new(PluginRecords::in_memory());
+    let records = Arc::new(PluginRecords::empty(broker.clone()));
     let mut config = config::load(&flags).unwrap();
     config.http.webhook_origins = vec!["*".to_owned()];
     config.ingest = vec!["/api/events".to_owned()];
