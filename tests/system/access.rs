@@ -100,6 +100,25 @@ fn tokens_of_the_configuration_come_and_go_with_it() -> Result<()> {
     Ok(())
 }
 
+/// A token that was revoked since would be valid again.
+#[test]
+fn a_backup_brings_no_tokens_back() -> Result<()> {
+    let scene = Scene::empty()?;
+    let admin = new_token(&scene.router, "", "ops", &["admin"])?;
+    let restored = Folder::new()?;
+    let (copy, url) = (restored.data(), scene.router.url());
+    let copy = copy.to_str().unwrap();
+    let made = usher_with(&["store", "backup", copy, "--url", url], b"", &[("USHER_TOKEN", &admin)])?;
+    assert_eq!(made.code, 0, "{made:?}");
+    for _ in 0..2 {
+        let router = Router::start(&restored)?;
+        let listed = usher_as(&router, "", &["tokens", "list"])?;
+        assert!(listed.stdout.contains("no tokens"), "{listed:?}");
+        router.kill()?;
+    }
+    Ok(())
+}
+
 /// An earlier version had tokens in a file of the data folder.
 #[test]
 fn a_damaged_file_of_tokens_opens_nothing() -> Result<()> {

@@ -22,6 +22,8 @@ pub(crate) const DOCUMENT: &str = "tokens";
 
 /// The same in the data folder, where earlier versions had it.
 const FILE: &str = "tokens.json";
+/// A file in a copy of a data folder.
+const LEFT_OUT: &str = "tokens-left-out";
 const VERSION: u32 = 1;
 
 /// What is kept.
@@ -82,9 +84,31 @@ impl Kept {
 
     /// Removes what [`Kept::left_in`] finds.
     pub(super) fn remove_left(data: &Path) -> anyhow::Result<()> {
-        let path = data.join(FILE);
-        std::fs::remove_file(&path).with_context(|| path.display().to_string())
+        remove(&data.join(FILE))
     }
+}
+
+/// Has the router that starts with this copy of a data folder forget the tokens in its journal: those that
+/// were revoked since would be valid again. Returns how many bytes that takes.
+pub(crate) fn leave_out(copy: &Path) -> io::Result<u64> {
+    let text = "The router that starts with this copy forgets the access tokens in its journal.\n";
+    usher_broker::replace_file(copy, LEFT_OUT, text.as_bytes())?;
+    Ok(text.len() as u64)
+}
+
+/// Whether [`leave_out`] was called for a data folder.
+pub(super) fn are_left_out(data: &Path) -> anyhow::Result<bool> {
+    let path = data.join(LEFT_OUT);
+    path.try_exists().with_context(|| path.display().to_string())
+}
+
+/// Removes what [`leave_out`] wrote.
+pub(super) fn were_left_out(data: &Path) -> anyhow::Result<()> {
+    remove(&data.join(LEFT_OUT))
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    std::fs::remove_file(path).with_context(|| path.display().to_string())
 }
 
 /// The document of these tokens, and when they were last used. Those of the configuration are left out.

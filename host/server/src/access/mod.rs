@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use tokio::task::spawn_blocking;
 use usher_access::{Permissions, Scope, TokenHash, TokenSecret};
 use usher_broker::{
-    Actor, Broker, BrokerError, Change, Clock, Log, Operation, Operator, TokenChange,
+    Actor, Broker, BrokerError, Change, Clock, Document, Log, Operation, Operator, TokenChange,
 };
 use usher_config::{Listen, Proof, TokenConfig};
 use usher_event::TokenName;
@@ -23,6 +23,7 @@ use usher_tls::Certificate;
 #[cfg(test)]
 pub(crate) use failures::FAILURES_MAX;
 pub(crate) use failures::{Address, Failures, Noted};
+pub(crate) use kept::leave_out;
 use kept::{DOCUMENT, Kept, document as document_of};
 pub(crate) use token::Token;
 
@@ -150,12 +151,19 @@ impl Access {
         *self.written() = Some(last_used_ms);
     }
 
-    /// Moves tokens that an earlier version has kept in the data folder into the journal. One whose name
-    /// is taken there is left out.
+    /// Brings the tokens in the journal in line with a data folder: if that is a copy, they are removed. Those
+    /// that an earlier version has kept there move into the journal; one whose name is taken is left out.
     ///
     /// # Errors
     /// They can't be read, or the journal can't be written to.
     pub(crate) async fn adopt_left(&self, data: &Path, broker: &dyn Broker) -> anyhow::Result<()> {
+        let folder = data.to_owned();
+        if spawn_blocking(move || kept::are_left_out(&folder)).await?? {
+            broker.keep(vec![Document { name: DOCUMENT.into(), content: None }]).await?;
+            tracing::info!("this was a backup: the tokens in its journal don't count any more");
+            let folder = data.to_owned();
+            spawn_blocking(move || kept::were_left_out(&folder)).await??;
+        }
         let folder = data.to_owned();
         let left = spawn_blocking(move || Kept::left_in(&folder)).await??;
         let Some(left) = left else { return Ok(()) };
@@ -391,9 +399,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use usher_broker::{
-        Document, EmbeddedBroker, Lifecycle as _, ManualClock, MemoryDisk, Options,
-    };
+    use usher_broker::{EmbeddedBroker, Lifecycle as _, ManualClock, MemoryDisk, Options};
 
     use super::*;
 
@@ -556,6 +562,25 @@ mod tests {
         let access = Access::new(&BTreeMap::new(), Arc::new(scene.clock.clone()));
         let error = format!("{:#}", access.read(&*scene.broker).await.unwrap_err());
         assert!(error.contains("document of tokens") && access.is_required(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_copy_forgets_the_tokens() {
+        let (scene, folder) = (Scene::new().await, tempfile::tempdir().unwrap());
+        let (access, broker) = (&scene.access, &*scene.broker);
+        scene.create("ops", &["admin"]).await.unwrap();
+        access.adopt_left(folder.path(), broker).await.unwrap();
+        access.read(broker).await.unwrap();
+        assert_eq!(access.tokens().len(), 1, "it is no copy");
+        leave_out(folder.path()).unwrap();
+        access.adopt_left(folder.path(), broker).await.unwrap();
+        access.read(broker).await.unwrap();
+        assert!(access.tokens().is_empty() && broker.documents("").await.unwrap().is_empty());
+        // Once: those that are made from now on stay.
+        scene.create("new", &["admin"]).await.unwrap();
+        access.adopt_left(folder.path(), broker).await.unwrap();
+        access.read(broker).await.unwrap();
+        assert_eq!(access.tokens().len(), 1);
     }
 
     #[tokio::test]
